@@ -1,0 +1,2 @@
+//! ostler config.
+#![forbid(unsafe_code)]

@@ -1,0 +1,249 @@
+//! [`AppSpec`]: the normalized description of an app that every layer shares.
+//!
+//! The client builds it from options or an ecosystem file (`ostler-config`); the daemon only ever sees this. Paths are absolute but
+//! *not* symlink-resolved: a `current` link is followed anew at each start.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// Environment variables in the order in which they were given.
+pub type EnvMap = IndexMap<String, String>;
+
+/// What the user declares; has a name. One app has one or more instances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppSpec {
+    /// Any text without control characters; not unique by itself.
+    pub name: String,
+    /// `default` unless given.
+    pub namespace: String,
+    /// Absolute path of the script or program (`pm_exec_path` on the wire), or the text of a shell command when `shell` is true.
+    pub script: String,
+    /// The target was a command line (it had a blank): `script` is the shell, `args` is `["-c", text]`, `interpreter` is none.
+    pub shell: bool,
+    /// Program that runs the script, as given or derived from the extension (`node`, `python3`, `/opt/x/node`); looked up in the
+    /// *app's* `PATH` at each start. `None` = run the script itself (wire `none`).
+    pub interpreter: Option<String>,
+    /// Arguments before the script (`node_args`).
+    pub interpreter_args: Vec<String>,
+    /// Arguments after the script.
+    pub args: Vec<String>,
+    /// Absolute working directory.
+    pub cwd: String,
+    /// Fork or cluster.
+    pub mode: ExecMode,
+    /// How many instances were asked for (already resolved: `max`, 0 and negative numbers are gone).
+    pub instances: u32,
+    /// `instances` was given explicitly (decides the log file suffix as PM2 does).
+    pub instances_given: bool,
+    /// User to run as: name or number as given.
+    pub uid: Option<String>,
+    /// Group to run as: name or number as given.
+    pub gid: Option<String>,
+    /// Environment, in layers.
+    pub env: EnvSpec,
+    /// Where the output goes.
+    pub logs: LogSpec,
+    /// Explicit pid file; without it `<home>/pids/<name>-<id>.pid`. The id suffix is always added.
+    pub pid_file: Option<String>,
+    /// Start at once; false = the entry is created as stopped.
+    pub autostart: bool,
+    /// When to restart and when to give up.
+    pub restart: RestartSpec,
+    /// How to stop.
+    pub stop: StopSpec,
+    /// When a start counts as done.
+    pub ready: ReadySpec,
+    /// nice, umask, rlimits.
+    pub limits: LimitSpec,
+    /// Source maps for Node apps are on unless this is true.
+    pub disable_source_map_support: bool,
+    /// Absolute path of the ecosystem file this came from, so that `restart <name> --env production` can read it again.
+    pub config_file: Option<String>,
+    /// Version of the nearest `package.json`, or `N/A`.
+    pub version: Option<String>,
+    /// Every attribute as the user gave it, under its main name, for `pm2_env` and for features of later layers
+    /// (`cron_restart`, `watch`, `max_memory_restart`, …). Never holds `env` or `env_*`.
+    pub given: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for AppSpec {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            namespace: "default".into(),
+            script: String::new(),
+            shell: false,
+            interpreter: None,
+            interpreter_args: Vec::new(),
+            args: Vec::new(),
+            cwd: "/".into(),
+            mode: ExecMode::Fork,
+            instances: 1,
+            instances_given: false,
+            uid: None,
+            gid: None,
+            env: EnvSpec::default(),
+            logs: LogSpec::default(),
+            pid_file: None,
+            autostart: true,
+            restart: RestartSpec::default(),
+            stop: StopSpec::default(),
+            ready: ReadySpec::default(),
+            limits: LimitSpec::default(),
+            disable_source_map_support: false,
+            config_file: None,
+            version: None,
+            given: serde_json::Map::new(),
+        }
+    }
+}
+
+/// How the processes of an app are run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExecMode {
+    /// An ordinary child process (wire `fork_mode`).
+    #[default]
+    #[serde(rename = "fork_mode")]
+    Fork,
+    /// A Node cluster worker (wire `cluster_mode`).
+    #[serde(rename = "cluster_mode")]
+    Cluster,
+}
+
+/// Environment of an app, lowest layer first: caller, `env_file`, `env`, the chosen profile. The daemon adds its own on top.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EnvSpec {
+    /// Environment of the client that started the app, after `filter_env`. On the wire it may travel once per request instead
+    /// (then it is empty here).
+    pub base: EnvMap,
+    /// Variables of `env_file`.
+    pub file: EnvMap,
+    /// `env` (and `port` as `PORT`).
+    pub vars: EnvMap,
+    /// Every `env_<name>` block by its name.
+    pub profiles: IndexMap<String, EnvMap>,
+    /// The profile chosen with `--env <name>`.
+    pub profile: Option<String>,
+    /// Variable that holds the instance number; `NODE_APP_INSTANCE` unless given.
+    pub instance_var: Option<String>,
+    /// Variable increased by one per instance, from its value in `env`.
+    pub increment_var: Option<String>,
+}
+
+impl EnvSpec {
+    /// All layers merged: what the app sees before the daemon's own variables.
+    pub fn merged(&self) -> EnvMap {
+        let mut all = self.base.clone();
+        let profile = self.profile.as_ref().and_then(|name| self.profiles.get(name));
+        for layer in [Some(&self.file), Some(&self.vars), profile].into_iter().flatten() {
+            all.extend(layer.iter().map(|(k, v)| (k.clone(), v.clone())));
+        }
+        all
+    }
+}
+
+/// Where output goes. Paths are absolute and without the id suffix (the daemon adds it, see `merge_logs`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogSpec {
+    /// `None` = `<home>/logs/<name>-out.log`.
+    pub out_file: Option<String>,
+    /// `None` = `<home>/logs/<name>-error.log`.
+    pub error_file: Option<String>,
+    /// Combined file.
+    pub log_file: Option<CombinedLog>,
+    /// No id suffix: all instances share the files.
+    pub merge_logs: bool,
+    /// Neither files nor followers.
+    pub disable_logs: bool,
+    /// One JSON object per line.
+    pub json: bool,
+    /// day.js format of the date before each line; `time: true` is `YYYY-MM-DDTHH:mm:ss`.
+    pub date_format: Option<String>,
+}
+
+/// The combined log file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CombinedLog {
+    /// `<home>/logs/<name>.log`.
+    Default,
+    /// An absolute path.
+    Path(String),
+}
+
+/// When to restart and when to give up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartSpec {
+    /// Restart after an exit that nobody asked for.
+    pub autorestart: bool,
+    /// Unstable restarts in a row before `errored`; `None` = 16.
+    pub max_restarts: Option<u32>,
+    /// A run shorter than this is unstable; `None` = 1000.
+    pub min_uptime_ms: Option<u64>,
+    /// Fixed delay before a restart.
+    pub restart_delay_ms: u64,
+    /// First delay of the growing backoff (×1.5, at most 15 s); 0 = off. Wins over `restart_delay_ms`.
+    pub exp_backoff_ms: u64,
+    /// Exit codes after which the app stays stopped.
+    pub stop_exit_codes: Vec<i32>,
+}
+
+impl Default for RestartSpec {
+    fn default() -> Self {
+        Self {
+            autorestart: true,
+            max_restarts: None,
+            min_uptime_ms: None,
+            restart_delay_ms: 0,
+            exp_backoff_ms: 0,
+            stop_exit_codes: Vec::new(),
+        }
+    }
+}
+
+/// How to stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StopSpec {
+    /// Signal number of the polite request; `None` = the daemon's default (SIGINT, or `PM2_KILL_SIGNAL`).
+    pub signal: Option<i32>,
+    /// Time until SIGKILL; `None` = 1600.
+    pub kill_timeout_ms: Option<u64>,
+    /// Signal and kill the whole tree; false = only the main process.
+    pub treekill: bool,
+    /// Send the IPC message `shutdown` instead of a signal where there is a channel.
+    pub shutdown_with_message: bool,
+}
+
+impl Default for StopSpec {
+    fn default() -> Self {
+        Self { signal: None, kill_timeout_ms: None, treekill: true, shutdown_with_message: false }
+    }
+}
+
+/// When a start counts as done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReadySpec {
+    /// Wait for the app's `ready`.
+    pub wait_ready: bool,
+    /// How long to wait; `None` = 3000.
+    pub listen_timeout_ms: Option<u64>,
+    /// `ready_timeout_action: accept`: a timeout counts as ready, as in PM2; otherwise it is a failed start.
+    pub accept_timeout: bool,
+}
+
+/// Scheduling and resource limits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LimitSpec {
+    /// -20..=19.
+    pub nice: Option<i32>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+    /// (resource, soft, hard); `None` = unlimited. Resource names as in `ulimit`/systemd without `Limit`: `nofile`, `core`, …
+    pub rlimits: Vec<(String, Option<u64>, Option<u64>)>,
+}

@@ -1,0 +1,9 @@
+//! Pure decisions: no I/O, no clock, no threads, no randomness of its own.
+//!
+//! Everything that ostler *decides* lives here as total functions over plain data, so that it can be tested by table, by property
+//! and in the simulation. Whoever performs the effects (the daemon) feeds results back as events.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod lifecycle;
+pub mod time;

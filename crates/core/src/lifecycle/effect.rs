@@ -1,0 +1,89 @@
+//! What the owner of an instance must do.
+
+use super::state::ExitRecord;
+
+/// One thing to do. Effects are performed in order.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub enum Effect {
+    /// Start a process with this number; answer with `Spawned` or `SpawnFailed`.
+    Spawn {
+        /// The new incarnation.
+        inc: u32,
+    },
+    /// Send a signal.
+    Signal {
+        /// To which incarnation.
+        inc: u32,
+        /// Signal number.
+        signal: i32,
+        /// To whom of it.
+        scope: Scope,
+    },
+    /// Send the IPC message `shutdown`; where there is no channel, the polite signal of the policy to the given scope instead.
+    ShutdownMessage {
+        /// To which incarnation.
+        inc: u32,
+        /// Signal for programs without a channel.
+        fallback_signal: i32,
+        /// Scope of that signal.
+        scope: Scope,
+    },
+    /// The main process is gone: look for the rest of its tree. Answer `TreeGone` when nothing is left, at once or as soon as the
+    /// last of it has ended. With `kill` the rest gets SIGKILL (again and again until none is left), otherwise the polite signal once.
+    Sweep {
+        /// Whose tree.
+        inc: u32,
+        /// SIGKILL instead of the polite signal.
+        kill: bool,
+        /// The polite signal.
+        signal: i32,
+    },
+    /// Tell whoever follows.
+    Notify(Notice),
+}
+
+/// Scope of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The main process only.
+    Leader,
+    /// Everything it started, too.
+    Tree,
+}
+
+/// A change worth telling (log of the daemon, bus, waiting clients).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// Spawned, now waiting for ready or online at once.
+    Launched,
+    /// Ready: wire `online`.
+    Online,
+    /// Not ready in time; the process will be stopped (or was accepted, when `accepted`).
+    ReadyTimeout {
+        /// The policy takes it as ready.
+        accepted: bool,
+    },
+    /// A process ended.
+    Exit(ExitRecord),
+    /// A restart by policy is scheduled in so many milliseconds (0 = at once).
+    RestartScheduled {
+        /// The delay.
+        delay_ms: u64,
+    },
+    /// A stop began.
+    Stopping,
+    /// The grace period is over, SIGKILL was sent.
+    KillTimeout,
+    /// Reached stopped.
+    Stopped,
+    /// Gave up: too many unstable restarts.
+    Overlimit {
+        /// How many.
+        unstable: u32,
+    },
+    /// The program could not be executed.
+    CouldNotStart(ExitRecord),
+    /// Deleted.
+    Deleted,
+}

@@ -1,0 +1,94 @@
+//! What can happen to an instance.
+
+use super::state::{Ending, Origin};
+
+/// Something that happened. Results of effects carry the incarnation they belong to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The user (or resurrect) wants it up. On a running instance: nothing.
+    Start(Origin),
+    /// Wants it down.
+    Stop(Origin),
+    /// Wants a new process. On a stopped or errored instance: a start. Every such request ends in a *new* incarnation.
+    Restart(Origin),
+    /// Wants it gone: stop, then forget.
+    Delete(Origin),
+    /// Counters to zero (`reset`).
+    Reset,
+    /// The spawn worked: the program was executed.
+    Spawned {
+        /// Which.
+        inc: u32,
+        /// Its pid.
+        pid: i32,
+    },
+    /// The spawn failed.
+    SpawnFailed {
+        /// Which.
+        inc: u32,
+        /// Why.
+        failure: SpawnFailure,
+    },
+    /// The app said that it is ready.
+    Ready {
+        /// Which.
+        inc: u32,
+    },
+    /// The main process ended.
+    Exited {
+        /// Which.
+        inc: u32,
+        /// How.
+        exit: ExitReport,
+    },
+    /// Nothing of the incarnation's tree is left (answer to [`super::Effect::Sweep`]).
+    TreeGone {
+        /// Which.
+        inc: u32,
+    },
+    /// The deadline passed (or may have: an early tick does nothing).
+    Tick,
+    /// A fresh daemon looked at what really runs. Always the first event after a restore.
+    Recovered(Recovered),
+}
+
+/// Why a spawn failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpawnFailure {
+    /// The failing step, e.g. `exec`, `chdir`, `setuid`, `open log`.
+    pub step: String,
+    /// `errno` of it.
+    pub errno: i32,
+}
+
+/// How the main process ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExitReport {
+    /// Code or signal.
+    pub ending: Ending,
+    /// The kernel's out-of-memory killer did it.
+    pub oom: bool,
+}
+
+/// What the keeper's inventory says about this instance.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recovered {
+    /// This incarnation is alive.
+    Alive {
+        /// Which.
+        inc: u32,
+        /// Its pid.
+        pid: i32,
+    },
+    /// This incarnation has ended and nobody was told yet.
+    Ended {
+        /// Which.
+        inc: u32,
+        /// Its pid.
+        pid: i32,
+        /// How.
+        exit: ExitReport,
+    },
+    /// The keeper knows of no process of this instance.
+    Nothing,
+}

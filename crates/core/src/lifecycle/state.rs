@@ -1,0 +1,297 @@
+//! What an instance is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::AppSpec;
+use crate::time::Now;
+
+/// What the user wants. Only user intent changes it (and the policy, when it gives up: then it is `Down` too).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wanted {
+    /// Keep it running.
+    Up,
+    /// Keep it stopped.
+    Down,
+    /// Stop it, then forget it.
+    Gone,
+}
+
+/// Who asked for a change; shown by `ostler why`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// A command of a user.
+    User {
+        /// The command, e.g. `restart`.
+        command: String,
+        /// Peer credentials of the client.
+        uid: u32,
+        /// Process id of the client, for the record only.
+        pid: i32,
+    },
+    /// Restored by `resurrect`.
+    Resurrect,
+    /// The daemon itself is shutting down.
+    Shutdown,
+    /// A feature of ostler, by its name (`cron`, `watch`, `memory`, …).
+    Policy(String),
+}
+
+/// Observed state. A variant holds only what is true in it. All times are [`Now`]; deadlines are `mono_ms`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum State {
+    /// Nothing runs (wire `stopped`).
+    Stopped,
+    /// A spawn was asked for; the keeper has not answered yet (wire `launching`).
+    Spawning {
+        /// Number of the process to be.
+        inc: u32,
+        /// When it was asked for.
+        since: Now,
+    },
+    /// The process runs but has not said it is ready (wire `launching`).
+    Starting {
+        /// Its number.
+        inc: u32,
+        /// Its pid.
+        pid: i32,
+        /// When it was spawned.
+        since: Now,
+        /// When waiting for `ready` ends.
+        ready_deadline_ms: u64,
+    },
+    /// Runs (wire `online`).
+    Running {
+        /// Its number.
+        inc: u32,
+        /// Its pid.
+        pid: i32,
+        /// When it was spawned.
+        since: Now,
+    },
+    /// A stop is on its way (wire `stopping`).
+    Stopping {
+        /// Number of the process that is to end.
+        inc: u32,
+        /// Its pid.
+        pid: i32,
+        /// When that process was spawned.
+        since: Now,
+        /// When the next escalation is due; there is always one.
+        deadline_ms: u64,
+        /// SIGKILL was sent already.
+        killed: bool,
+        /// The main process has ended; what is left of its tree has not.
+        leader_gone: bool,
+        /// Who asked.
+        cause: Origin,
+    },
+    /// Waiting for the restart delay (wire `waiting restart`).
+    Backoff {
+        /// When the next start is due.
+        until_ms: u64,
+    },
+    /// Gave up (wire `errored`).
+    Errored,
+    /// Deleted; the owner drops the instance.
+    Gone,
+}
+
+/// Counters that are shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counters {
+    /// `restart_time` on the wire.
+    pub restarts: u32,
+    /// Unstable runs in a row (wire `unstable_restarts`).
+    pub unstable: u32,
+    /// The last backoff delay (wire `prev_restart_delay`).
+    pub last_delay_ms: u64,
+    /// `created_at` on the wire.
+    pub created: Option<Now>,
+    /// Start of the last process (wire `pm_uptime`).
+    pub last_start: Option<Now>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// It returned this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal {
+        /// Signal number.
+        signal: i32,
+        /// A core was dumped.
+        core: bool,
+    },
+    /// It ended while nobody was its parent (keeper killed): the code is lost.
+    Unknown,
+    /// It never ran.
+    SpawnFailed {
+        /// `errno` of the failing step.
+        errno: i32,
+    },
+}
+
+/// Why it ended, as far as anybody knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitCause {
+    /// It ended by itself or by a signal from outside.
+    Itself,
+    /// We stopped it.
+    Asked(Origin),
+    /// It did not obey in time and was killed by us.
+    KilledAfterTimeout(Origin),
+    /// The kernel ran out of memory.
+    OutOfMemory,
+    /// It did not become ready in time.
+    NotReady,
+    /// It could not be executed; the failing step, e.g. `exec` or `chdir`.
+    CouldNotStart {
+        /// The failing step.
+        step: String,
+    },
+}
+
+/// One exit, for `ostler why`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// Which process.
+    pub inc: u32,
+    /// Its pid, 0 if it never ran.
+    pub pid: i32,
+    /// When it was spawned.
+    pub started: Now,
+    /// When it ended.
+    pub ended: Now,
+    /// How.
+    pub ending: Ending,
+    /// Why.
+    pub cause: ExitCause,
+    /// Last lines of its error output (or output when that is empty), oldest first. Filled by the daemon.
+    #[serde(default)]
+    pub last_lines: Vec<String>,
+}
+
+/// One supervised slot of an app. Plain data: what the journal holds is this.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// What the user wants.
+    pub wanted: Wanted,
+    /// What is observed.
+    pub state: State,
+    /// Number of the newest process; 0 = none yet.
+    pub inc: u32,
+    /// Counters.
+    pub counters: Counters,
+    /// The newest exits, oldest first, at most [`Instance::EXITS_KEPT`].
+    pub exits: Vec<ExitRecord>,
+}
+
+/// The part of an [`AppSpec`] (and of the daemon's settings) that the state machine looks at, with every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Restart after an unasked exit.
+    pub autorestart: bool,
+    /// Unstable runs in a row before giving up.
+    pub max_restarts: u32,
+    /// A shorter run is unstable.
+    pub min_uptime_ms: u64,
+    /// Fixed delay.
+    pub restart_delay_ms: u64,
+    /// First growing delay; 0 = off.
+    pub exp_backoff_ms: u64,
+    /// Uptime after which the growing delay starts anew (PM2: 30 s).
+    pub backoff_reset_ms: u64,
+    /// Codes that mean "stay stopped".
+    pub stop_exit_codes: Vec<i32>,
+    /// Polite signal.
+    pub kill_signal: i32,
+    /// Time until SIGKILL.
+    pub kill_timeout_ms: u64,
+    /// Whole tree or main process only.
+    pub treekill: bool,
+    /// IPC message instead of the polite signal.
+    pub shutdown_with_message: bool,
+    /// Wait for `ready`.
+    pub wait_ready: bool,
+    /// How long.
+    pub listen_timeout_ms: u64,
+    /// A ready timeout counts as ready (PM2) instead of as a failed start.
+    pub accept_ready_timeout: bool,
+}
+
+impl Policy {
+    /// Fills in PM2's defaults. `default_signal`/`default_kill_timeout_ms`/`default_listen_timeout_ms` are the daemon's settings.
+    pub fn from_spec(
+        spec: &AppSpec,
+        default_signal: i32,
+        default_kill_timeout_ms: u64,
+        default_listen_timeout_ms: u64,
+        backoff_reset_ms: u64,
+    ) -> Self {
+        Self {
+            autorestart: spec.restart.autorestart,
+            max_restarts: spec.restart.max_restarts.unwrap_or(16),
+            min_uptime_ms: spec.restart.min_uptime_ms.unwrap_or(1000),
+            restart_delay_ms: spec.restart.restart_delay_ms,
+            exp_backoff_ms: spec.restart.exp_backoff_ms,
+            backoff_reset_ms,
+            stop_exit_codes: spec.restart.stop_exit_codes.clone(),
+            kill_signal: spec.stop.signal.unwrap_or(default_signal),
+            kill_timeout_ms: spec.stop.kill_timeout_ms.unwrap_or(default_kill_timeout_ms),
+            treekill: spec.stop.treekill,
+            shutdown_with_message: spec.stop.shutdown_with_message,
+            wait_ready: spec.ready.wait_ready,
+            listen_timeout_ms: spec.ready.listen_timeout_ms.unwrap_or(default_listen_timeout_ms),
+            accept_ready_timeout: spec.ready.accept_timeout,
+        }
+    }
+}
+
+impl Instance {
+    /// How many exits are remembered.
+    pub const EXITS_KEPT: usize = 8;
+
+    /// A new slot: stopped, never run.
+    pub fn new(now: Now) -> Self {
+        Self {
+            wanted: Wanted::Down,
+            state: State::Stopped,
+            inc: 0,
+            counters: Counters { created: Some(now), ..Counters::default() },
+            exits: Vec::new(),
+        }
+    }
+
+    /// PM2's word for the state.
+    pub fn status(&self) -> &'static str {
+        match self.state {
+            State::Stopped | State::Gone => "stopped",
+            State::Spawning { .. } | State::Starting { .. } => "launching",
+            State::Running { .. } => "online",
+            State::Stopping { .. } => "stopping",
+            State::Backoff { .. } => "waiting restart",
+            State::Errored => "errored",
+        }
+    }
+
+    /// Pid of the live main process, if there is one.
+    pub fn pid(&self) -> Option<i32> {
+        match self.state {
+            State::Starting { pid, .. } | State::Running { pid, .. } => Some(pid),
+            State::Stopping { pid, leader_gone, .. } => (!leader_gone).then_some(pid),
+            State::Stopped | State::Spawning { .. } | State::Backoff { .. } | State::Errored | State::Gone => None,
+        }
+    }
+
+    /// The one next instant (`mono_ms`) at which [`Event::Tick`] is due.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        match self.state {
+            State::Starting { ready_deadline_ms, .. } => Some(ready_deadline_ms),
+            State::Stopping { deadline_ms, .. } => Some(deadline_ms),
+            State::Backoff { until_ms } => Some(until_ms),
+            State::Stopped | State::Spawning { .. } | State::Running { .. } | State::Errored | State::Gone => None,
+        }
+    }
+}

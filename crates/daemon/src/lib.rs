@@ -1,0 +1,2 @@
+//! ostler daemon.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! ostler keeper.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The ostler binary.
+fn main() {}

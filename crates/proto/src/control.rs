@@ -1,0 +1,420 @@
+//! The native API: requests, responses and events on `ostler.sock`.
+//!
+//! A client sends [`ClientFrame`]s; the first carries [`Request::Hello`]. The daemon answers each request with zero or more
+//! [`Response::Progress`] frames and exactly one final response, all carrying the request's id.
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::lifecycle::Instance;
+use serde::{Deserialize, Serialize};
+
+/// Version of this API. A daemon refuses a client with another number and names both versions.
+pub const PROTOCOL: u32 = 1;
+
+/// What a client sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientFrame {
+    /// Chosen by the client, repeated in every answer.
+    pub id: u64,
+    /// What it wants.
+    pub request: Request,
+}
+
+/// What the daemon sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DaemonFrame {
+    /// The request this answers.
+    pub id: u64,
+    /// The answer.
+    pub response: Response,
+}
+
+/// Every request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// First of all. Answer: [`Response::Hello`].
+    Hello {
+        /// [`PROTOCOL`] of the client.
+        protocol: u32,
+        /// Its version, for messages.
+        version: String,
+    },
+    /// Answer: [`Response::Pong`].
+    Ping,
+    /// All instances, short. Answer: [`Response::List`].
+    List,
+    /// Instances in full (environment included). Answer: [`Response::Details`]; an unknown target is [`Failure::NotFound`].
+    Inspect {
+        /// What to select; empty = all.
+        targets: Vec<String>,
+    },
+    /// Starts apps. Answer: progress, then [`Response::Done`].
+    Start {
+        /// The apps. `env.base` of each is empty: it travels once, in `base_env`.
+        apps: Vec<AppSpec>,
+        /// Environment of the client.
+        base_env: EnvMap,
+        /// What to do with apps that exist already.
+        existing: Existing,
+        /// Command word, for the record.
+        command: String,
+    },
+    /// Does something to existing instances. Answer: progress, then [`Response::Done`].
+    Act {
+        /// What.
+        action: Action,
+        /// To whom: one target after the other, the first failure ends it.
+        targets: Vec<String>,
+        /// Directory against which script paths among the targets are resolved.
+        cwd: String,
+        /// Changes applied before (restart, reload).
+        change: Option<Box<Change>>,
+        /// How many instances at the same time; 0 = all.
+        parallel: u32,
+        /// Command word, for the record.
+        command: String,
+    },
+    /// Changes the number of instances. Answer: progress, then [`Response::Done`].
+    Scale {
+        /// Name or script path.
+        name: String,
+        /// See `cwd` of [`Request::Act`].
+        cwd: String,
+        /// To how many.
+        to: ScaleTo,
+    },
+    /// Sends a signal to main processes. Answer: progress, then [`Response::Done`].
+    Signal {
+        /// Signal number.
+        signal: i32,
+        /// Name, id or `all`.
+        target: String,
+    },
+    /// Truncates log files. Answer: [`Response::Paths`].
+    Flush {
+        /// Name or id; none = all and the daemon's own log.
+        target: Option<String>,
+    },
+    /// Opens log files anew. Answer: [`Response::Done`].
+    ReloadLogs,
+    /// Writes `dump.pm2`. Answer: [`Response::Paths`] (the file), or [`Failure::NothingToSave`].
+    Save {
+        /// Also when the list is empty.
+        force: bool,
+    },
+    /// Starts what `dump.pm2` holds. Answer: progress, then [`Response::Done`].
+    Resurrect,
+    /// Stops and forgets everything, then the daemon ends. Answer: progress, [`Response::Done`], end of the connection.
+    Kill,
+    /// Replaces daemon and keeper by the program at this path; apps go on. Answer: [`Response::Done`], end of the connection.
+    Update {
+        /// Absolute path of the new binary.
+        exe: String,
+    },
+    /// From now on, every [`Happening`] is sent as [`Response::Happened`] with this request's id, until the connection ends.
+    Subscribe,
+}
+
+/// What `start` does with an app whose name exists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Existing {
+    /// A plain script: same script and name and not running → start it; running → [`Failure::AlreadyLaunched`]; other script → new.
+    PlainScript {
+        /// Start another one although it runs.
+        force: bool,
+    },
+    /// A config file: every instance of that name gets the new description, then is restarted.
+    Restart,
+    /// As `Restart`, with a rolling reload.
+    Reload,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Stop.
+    Stop,
+    /// Stop and start.
+    Restart,
+    /// Rolling restart.
+    Reload,
+    /// Stop and forget.
+    Delete,
+    /// Counters to zero.
+    Reset,
+}
+
+/// Changes to apply with a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Change {
+    /// The caller's environment, merged into the app's (`--update-env`).
+    pub env: Option<EnvMap>,
+    /// Switch to this profile (`--env NAME`).
+    pub profile: Option<String>,
+    /// Variables set on top (`--env K=V`).
+    pub vars: EnvMap,
+    /// Replace the arguments (`-- args`).
+    pub args: Option<Vec<String>>,
+    /// Attributes given as options, by main name, as in [`AppSpec::given`].
+    pub attributes: serde_json::Map<String, serde_json::Value>,
+    /// Complete new descriptions by app name, made by the client from the remembered config file.
+    pub specs: Vec<AppSpec>,
+}
+
+/// Target of `scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScaleTo {
+    /// So many.
+    Exactly(u32),
+    /// So many more (or fewer).
+    By(i32),
+}
+
+/// Every answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// Answer to hello.
+    Hello {
+        /// [`PROTOCOL`] of the daemon.
+        protocol: u32,
+        /// Its version.
+        version: String,
+        /// Its pid.
+        pid: i32,
+        /// The keeper's pid.
+        keeper_pid: i32,
+    },
+    /// Alive.
+    Pong,
+    /// Short list, by id.
+    List(Vec<Summary>),
+    /// Full list, by id.
+    Details(Vec<Detail>),
+    /// A step on the way; more follows.
+    Progress(Progress),
+    /// Success. Ids touched, in order.
+    Done {
+        /// Instances that were touched.
+        ids: Vec<u32>,
+    },
+    /// Files touched.
+    Paths(Vec<String>),
+    /// Failed; nothing more follows.
+    Failed(Failure),
+    /// Something happened (after [`Request::Subscribe`]).
+    Happened(Happening),
+}
+
+/// One step of a longer request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// A target was resolved.
+    Selected {
+        /// The action's PM2 name, e.g. `restartProcessId`.
+        action: String,
+        /// The target as given.
+        target: String,
+        /// What it resolved to.
+        ids: Vec<u32>,
+    },
+    /// One instance is done.
+    InstanceDone {
+        /// Which.
+        id: u32,
+        /// Its name.
+        name: String,
+    },
+    /// One instance failed; others go on, the final answer is a failure.
+    InstanceFailed {
+        /// Which.
+        id: u32,
+        /// Its name.
+        name: String,
+        /// Why, one line.
+        reason: String,
+    },
+    /// Apps of the file that were not there yet.
+    NotRunning {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A new app was launched with so many instances.
+    Launched {
+        /// Its name.
+        name: String,
+        /// Ids of its instances.
+        ids: Vec<u32>,
+    },
+    /// `wait_ready`: waiting for this app.
+    WaitingReady {
+        /// Its name.
+        name: String,
+    },
+    /// A line for the user, already worded.
+    Warning(String),
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// No instance matches.
+    #[error("process or namespace {target} not found")]
+    NotFound {
+        /// The target as given.
+        target: String,
+    },
+    /// `all` or a regex on an empty list.
+    #[error("no process found")]
+    Empty,
+    /// [`Existing::PlainScript`] and it runs.
+    #[error("script already launched, add -f option to force re-execution")]
+    AlreadyLaunched,
+    /// An empty list is not saved without force.
+    #[error("no process is managed, nothing saved")]
+    NothingToSave,
+    /// Scale to the same number.
+    #[error("nothing to do")]
+    NothingToDo,
+    /// Some instances failed; each was told by [`Progress::InstanceFailed`].
+    #[error("{failed} of {total} instances failed")]
+    Some {
+        /// How many failed.
+        failed: u32,
+        /// Of how many.
+        total: u32,
+    },
+    /// The client speaks another version.
+    #[error("daemon {daemon_version} does not understand this client")]
+    Protocol {
+        /// Version of the daemon.
+        daemon_version: String,
+    },
+    /// Anything else, worded for the user.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// One row of the list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// `pm_id`.
+    pub id: u32,
+    /// App name.
+    pub name: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Version of the app's package, if known.
+    pub version: Option<String>,
+    /// `fork` or `cluster`.
+    pub mode: ostler_core::app::ExecMode,
+    /// 0 when not running.
+    pub pid: i32,
+    /// PM2's status word.
+    pub status: String,
+    /// Milliseconds since the start, while online.
+    pub uptime_ms: Option<u64>,
+    /// `restart_time`.
+    pub restarts: u32,
+    /// Unstable restarts.
+    pub unstable: u32,
+    /// CPU and memory of the whole tree.
+    pub monit: Monit,
+    /// Name of the user it runs as.
+    pub user: String,
+    /// Watching for file changes.
+    pub watching: bool,
+    /// Script path.
+    pub script: String,
+    /// Log files in use (out, error, combined).
+    pub out_file: Option<String>,
+    /// Error log.
+    pub error_file: Option<String>,
+    /// Combined log.
+    pub log_file: Option<String>,
+    /// Pid file.
+    pub pid_file: String,
+}
+
+/// One measurement of an instance's tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Monit {
+    /// Percent of one core, one decimal.
+    pub cpu_pct: f64,
+    /// Resident memory in bytes.
+    pub memory_bytes: u64,
+    /// Processes in the tree.
+    pub processes: u32,
+}
+
+/// An instance in full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detail {
+    /// `pm_id`.
+    pub id: u32,
+    /// Number of the instance within its app (`NODE_APP_INSTANCE`).
+    pub index: u32,
+    /// Unique id of the instance, a UUID.
+    pub unique_id: String,
+    /// The description, `env.base` included.
+    pub spec: AppSpec,
+    /// State, counters, exits.
+    pub instance: Instance,
+    /// What the daemon learned from the running process.
+    pub learned: Learned,
+    /// CPU and memory.
+    pub monit: Monit,
+    /// Resolved file paths.
+    pub files: Files,
+    /// User name for display.
+    pub user: String,
+    /// PM2 home of the daemon.
+    pub home: String,
+}
+
+/// What an app told over its IPC channel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Learned {
+    /// Version of Node.
+    pub node_version: Option<String>,
+    /// Custom actions.
+    pub axm_actions: Vec<serde_json::Value>,
+    /// Custom metrics.
+    pub axm_monitor: serde_json::Map<String, serde_json::Value>,
+    /// Probe configuration.
+    pub axm_options: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Files of an instance, id suffix included.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Files {
+    /// Standard output.
+    pub out: Option<String>,
+    /// Standard error.
+    pub error: Option<String>,
+    /// Combined.
+    pub combined: Option<String>,
+    /// Pid file.
+    pub pid: String,
+}
+
+/// A change that followers are told about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Happening {
+    /// PM2's event word: `start`, `online`, `exit`, `stop`, `restart`, `restart overlimit`, `delete`.
+    pub event: String,
+    /// Which instance.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Wall clock, ms.
+    pub at_ms: u64,
+}

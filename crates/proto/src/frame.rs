@@ -1,0 +1,94 @@
+//! Framing of the native socket: a 4-byte little-endian length, then that many bytes of JSON.
+//!
+//! ```text
+//! 2b 00 00 00  {"id":1,"request":{"hello":{"protocol":1,...}}}
+//! ```
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Largest frame accepted. 1,000 apps in full are about 10 MB.
+pub const MAX_FRAME_BYTES: usize = 256 << 20;
+
+/// Why a frame cannot be read. The connection is of no use afterwards.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`MAX_FRAME_BYTES`].
+    #[error("frame of {0} bytes is too long")]
+    TooLong(usize),
+    /// Not the JSON that was expected.
+    #[error("frame is not what was expected")]
+    Malformed(#[source] serde_json::Error),
+}
+
+/// One frame as bytes.
+pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = vec![0; 4];
+    serde_json::to_writer(&mut bytes, value).expect("control types have string keys and finite numbers only");
+    let len = u32::try_from(bytes.len() - 4).expect("frames stay below 4 GiB");
+    bytes[..4].copy_from_slice(&len.to_le_bytes());
+    bytes
+}
+
+/// Collects bytes and cuts them into frames.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Decoder {
+    /// Takes more bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame, if there is one.
+    ///
+    /// # Errors
+    /// Close the connection.
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let rest = &self.buffer[self.start..];
+        let Some(head) = rest.first_chunk::<4>() else { return Ok(None) };
+        let len = u32::from_le_bytes(*head) as usize;
+        if len > MAX_FRAME_BYTES {
+            return Err(FrameError::TooLong(len));
+        }
+        let Some(body) = rest.get(4..4 + len) else { return Ok(None) };
+        let value = serde_json::from_slice(body).map_err(FrameError::Malformed)?;
+        self.start += 4 + len;
+        Ok(Some(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_survive_any_split() {
+        let bytes = [encode(&"a"), encode(&"\u{e9}\n"), encode(&"")].concat();
+        for step in 1..bytes.len() {
+            let mut decoder = Decoder::default();
+            let mut seen = Vec::new();
+            for chunk in bytes.chunks(step) {
+                decoder.push(chunk);
+                while let Some(text) = decoder.next::<String>().expect("valid") {
+                    seen.push(text);
+                }
+            }
+            assert_eq!(seen, ["a", "\u{e9}\n", ""]);
+        }
+    }
+
+    #[test]
+    fn a_huge_length_is_refused_before_anything_is_allocated() {
+        let mut decoder = Decoder::default();
+        decoder.push(&u32::MAX.to_le_bytes());
+        assert!(matches!(decoder.next::<String>(), Err(FrameError::TooLong(_))));
+    }
+}

@@ -1,0 +1,5 @@
+//! Bytes ↔ types, sans-IO: the native API (one door for CLI, TUI, web and tests) and the wire shapes of PM2 and Node.
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod frame;

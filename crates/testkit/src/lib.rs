@@ -1,0 +1,2 @@
+//! ostler testkit.
+#![forbid(unsafe_code)]
