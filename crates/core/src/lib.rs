@@ -5,5 +5,16 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod args;
+pub mod backoff;
+pub mod date_format;
+pub mod files;
+pub mod instances;
 pub mod lifecycle;
+pub mod restart;
+pub mod select;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+pub mod stop;
 pub mod time;
+pub mod units;

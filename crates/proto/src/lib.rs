@@ -3,3 +3,5 @@
 
 pub mod control;
 pub mod frame;
+pub mod node;
+pub mod pm2;

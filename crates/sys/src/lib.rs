@@ -1,1 +1,30 @@
-//! Everything the kernel sees.
+//! Everything the kernel sees. The only crate of the project with `unsafe`; Linux differences end here.
+//!
+//! Nothing in here decides anything: each module is one capability (start a program, look at the process table, pass a descriptor),
+//! with the errno of the failing step kept. No module holds global state, and nothing is cached that could become untrue.
+
+pub mod child;
+pub mod clock;
+pub mod exec;
+pub mod fdpass;
+pub mod lock;
+pub mod memfd;
+pub mod oom;
+pub mod pipe;
+pub mod process;
+pub mod rlimit;
+pub mod sample;
+pub mod signal;
+pub mod socket;
+pub mod spawn;
+pub mod title;
+pub mod tree;
+pub mod user;
+
+pub use child::{Ending, Usage};
+pub use clock::{Clocks, now};
+pub use process::ProcRef;
+pub use rlimit::Rlimit;
+pub use spawn::{SpawnError, SpawnSpec, Spawned, Step, spawn};
+pub use tree::ProcTable;
+pub use user::Credentials;

@@ -9,9 +9,10 @@ pub enum Event {
     Start(Origin),
     /// Wants it down.
     Stop(Origin),
-    /// Wants a new process. On a stopped or errored instance: a start. Every such request ends in a *new* incarnation.
+    /// Wants a new process. On a stopped or errored instance: a start. Every such request ends in a *new* incarnation. A restart by
+    /// [`Origin::Policy`] never brings up what a user wants down; use `Start` where a policy may do that.
     Restart(Origin),
-    /// Wants it gone: stop, then forget.
+    /// Wants it gone: stop, then forget. Final: later commands do not bring it back.
     Delete(Origin),
     /// Counters to zero (`reset`).
     Reset,
@@ -48,7 +49,7 @@ pub enum Event {
     },
     /// The deadline passed (or may have: an early tick does nothing).
     Tick,
-    /// A fresh daemon looked at what really runs. Always the first event after a restore.
+    /// A fresh daemon (or the old one behind a new keeper) looked at what really runs. Always the first event after a restore.
     Recovered(Recovered),
 }
 
@@ -80,7 +81,7 @@ pub enum Recovered {
         /// Its pid.
         pid: i32,
     },
-    /// This incarnation has ended and nobody was told yet.
+    /// This incarnation has ended; the keeper still waits for the ack (the journal may know of it already).
     Ended {
         /// Which.
         inc: u32,

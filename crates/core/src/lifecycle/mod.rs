@@ -6,14 +6,59 @@
 //! [`Instance::step`] reconciles the two. The daemon performs the returned [`Effect`]s *in order* and feeds results back as
 //! [`Event`]s. Each OS process of an instance has an incarnation number; an event of an older incarnation is ignored by type.
 //!
-//! The daemon may die between any two effects. A fresh daemon restores the instance from the journal (it is `serde` data), asks the
-//! keeper what really runs, and feeds one [`Event::Recovered`]: adoption is not a special case but one more event.
+//! Something of an instance's process tree can be alive only in `Spawning`, `Starting`, `Running` and `Stopping`. So an exit that
+//! nobody asked for also passes through `Stopping` (with `leader_gone`) while its leftovers are swept, and only then the next
+//! process is spawned: at most one tree per instance, always. Where nothing is left over the daemon answers `TreeGone` at once.
+//!
+//! # Protocol of the daemon
+//!
+//! The daemon may die between any two of these lines. The simulation (`crate::sim`) runs exactly this protocol and kills it there.
+//!
+//! For each event (a batch of events of any instances may share one journal write):
+//!
+//! 1. **Step**: `effects = instance.step(policy, event, now)`.
+//! 2. **Journal**: write the changed instances to the journal. It is held by the keeper, so it outlives the daemon; a write is
+//!    all or nothing. An instance that became `Gone` is removed by the same write, and its channels, sweeps and timer are dropped (its
+//!    id may be used again, with incarnations from 1). A new one is added before its first `Spawn`.
+//! 3. **Ack**: if the event was `Exited` (or `Recovered::Ended`), let the keeper forget that exit. Not earlier: what is not in
+//!    the journal must still be in the keeper.
+//! 4. **Effects**, in order. `Spawn` goes to the keeper with a key made of instance id and incarnation. A `Notify` that is lost
+//!    with the daemon is not told again.
+//!
+//! What an effect triggers is queued and handled as the next event, never inside the effect. Arm one timer at
+//! [`Instance::deadline_ms`]; when it is due feed `Tick`. Early, late and repeated ticks do no harm, but what can be read from the
+//! keeper and the apps comes before ticks: an app that said `ready` in time must not be stopped because the daemon was slow.
+//!
+//! A fresh daemon (and likewise the old one after it had to start a new keeper):
+//!
+//! 1. Reads the journal.
+//! 2. Takes the keeper's inventory. The keeper reads what the dead daemon sent to the end *before* it makes the inventory, so
+//!    nothing is in flight: each `Spawn` that was sent is now a child in it, alive or ended, or has failed.
+//! 3. Per instance: the child with the highest incarnation becomes one [`Event::Recovered`] (`Alive`, `Ended` or `Nothing`), with
+//!    its own journal write and ack as above. Every other ended child of the instance was journaled by the old daemon: just ack it.
+//!    A newer inventory replaces what is left of an older one.
+//! 4. An ended child of no known instance is acked: its instance was deleted. A live child of no known instance is
+//!    never killed (the journal may be what is broken): it is reported and left alone.
+//! 5. From here on as above. Commands are accepted only after this.
+//!
+//! What the keeper promises: it keeps an ended child until it is acked; a `Spawn` with a key that it still holds does nothing; a
+//! signal goes only to a child that has not been reaped.
+//!
+//! What may happen twice because of a death: the polite signal or the shutdown message, SIGKILL, a sweep, and the attempt of a
+//! spawn that had failed. What never happens twice: a process, a restart in the counters, an exit in the history.
+//!
+//! # Who waits for what
+//!
+//! Waiting clients look at the instance after each step rather than at notices: [`Instance::settled`] says whether the state is
+//! what is wanted. `Delete` is final: a later `Start` does not bring a doomed instance back, a new one has to be made.
 
 mod effect;
 mod event;
+mod process;
+mod recover;
 mod state;
 mod step;
 
 pub use effect::{Effect, Notice, Scope};
 pub use event::{Event, ExitReport, Recovered, SpawnFailure};
-pub use state::{Counters, Ending, ExitCause, ExitRecord, Instance, Origin, Policy, State, Wanted};
+pub use state::{AfterStop, Counters, Ending, ExitCause, ExitRecord, Instance, Origin, Policy, State, Wanted};

@@ -36,6 +36,13 @@ pub enum Origin {
     Policy(String),
 }
 
+impl Origin {
+    /// A client waits for the outcome.
+    pub fn is_user(&self) -> bool {
+        matches!(self, Self::User { .. })
+    }
+}
+
 /// Observed state. A variant holds only what is true in it. All times are [`Now`]; deadlines are `mono_ms`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum State {
@@ -47,6 +54,15 @@ pub enum State {
         inc: u32,
         /// When it was asked for.
         since: Now,
+        /// Nobody waits for it (restart by policy, resurrect): a failure is retried instead of being told to the caller.
+        #[serde(default)]
+        automatic: bool,
+        /// The app said that it is ready before the keeper's answer was read.
+        #[serde(default)]
+        ready: bool,
+        /// A later stop, restart or delete by this origin: what is being spawned is stopped as soon as it runs.
+        #[serde(default)]
+        superseded: Option<Origin>,
     },
     /// The process runs but has not said it is ready (wire `launching`).
     Starting {
@@ -58,6 +74,9 @@ pub enum State {
         since: Now,
         /// When waiting for `ready` ends.
         ready_deadline_ms: u64,
+        /// Adopted by a fresh daemon: the one before may have taken `ready` to its grave, so a timeout is no proof of a failed start.
+        #[serde(default)]
+        adopted: bool,
     },
     /// Runs (wire `online`).
     Running {
@@ -68,7 +87,7 @@ pub enum State {
         /// When it was spawned.
         since: Now,
     },
-    /// A stop is on its way (wire `stopping`).
+    /// A stop is on its way, or what is left of an ended process's tree is being removed (wire `stopping`).
     Stopping {
         /// Number of the process that is to end.
         inc: u32,
@@ -84,6 +103,9 @@ pub enum State {
         leader_gone: bool,
         /// Who asked.
         cause: Origin,
+        /// What comes when all of it is gone.
+        #[serde(default)]
+        next: AfterStop,
     },
     /// Waiting for the restart delay (wire `waiting restart`).
     Backoff {
@@ -94,6 +116,34 @@ pub enum State {
     Errored,
     /// Deleted; the owner drops the instance.
     Gone,
+}
+
+/// What comes after `Stopping`. Every command of a user makes it `Settle`: the latest intent counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AfterStop {
+    /// What [`Wanted`] says: a new process, stopped, or gone.
+    Settle {
+        /// See `automatic` of [`State::Spawning`].
+        automatic: bool,
+    },
+    /// It did not become ready in time: the restart policy decides when it has ended.
+    Judge,
+    /// The policy has decided: a new process at this time (`mono_ms`).
+    Restart {
+        /// When.
+        at_ms: u64,
+    },
+    /// The policy has decided: errored.
+    GiveUp {
+        /// How many unstable runs there were.
+        unstable: u32,
+    },
+}
+
+impl Default for AfterStop {
+    fn default() -> Self {
+        Self::Settle { automatic: false }
+    }
 }
 
 /// Counters that are shown.
@@ -270,6 +320,7 @@ impl Instance {
             State::Stopped | State::Gone => "stopped",
             State::Spawning { .. } | State::Starting { .. } => "launching",
             State::Running { .. } => "online",
+            State::Stopping { next: AfterStop::Restart { .. }, .. } => "waiting restart",
             State::Stopping { .. } => "stopping",
             State::Backoff { .. } => "waiting restart",
             State::Errored => "errored",
@@ -282,6 +333,24 @@ impl Instance {
             State::Starting { pid, .. } | State::Running { pid, .. } => Some(pid),
             State::Stopping { pid, leader_gone, .. } => (!leader_gone).then_some(pid),
             State::Stopped | State::Spawning { .. } | State::Backoff { .. } | State::Errored | State::Gone => None,
+        }
+    }
+
+    /// The state is what is wanted: nothing more will happen by itself as long as the process lives. An instance that gave up is
+    /// settled too (`wanted` is then `Down`).
+    pub fn settled(&self) -> bool {
+        match self.wanted {
+            Wanted::Up => matches!(self.state, State::Running { .. }),
+            Wanted::Down => matches!(self.state, State::Stopped | State::Errored),
+            Wanted::Gone => matches!(self.state, State::Gone),
+        }
+    }
+
+    /// Something of its process tree may be alive.
+    pub fn may_have_processes(&self) -> bool {
+        match self.state {
+            State::Spawning { .. } | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } => true,
+            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => false,
         }
     }
 

@@ -1,12 +1,205 @@
-//! The step function.
+//! The step function: commands, and the two things every path ends in, a spawn or a rest.
 
-use super::{Effect, Event, Instance, Policy};
+use super::state::{AfterStop, Instance, Origin, Policy, State, Wanted};
+use super::{Effect, Event, Notice};
+use crate::stop;
 use crate::time::Now;
 
+/// One call of [`Instance::step`]: what it may look at and what it has decided so far.
+pub(super) struct Turn<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) now: Now,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl Turn<'_> {
+    pub(super) fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(super) fn notify(&mut self, notice: Notice) {
+        self.effects.push(Effect::Notify(notice));
+    }
+}
+
 impl Instance {
-    /// Takes one event and says what to do. Total: every state takes every event.
+    /// Takes one event and says what to do. Total: every state takes every event. Never panics, whatever was restored.
     pub fn step(&mut self, policy: &Policy, event: Event, now: Now) -> Vec<Effect> {
-        let _ = (policy, event, now);
-        Vec::new()
+        let mut turn = Turn { policy, now, effects: Vec::new() };
+        match event {
+            Event::Start(origin) => self.on_start(&origin, &mut turn),
+            Event::Stop(origin) => self.on_stop(origin, &mut turn),
+            Event::Restart(origin) => self.on_restart(origin, &mut turn),
+            Event::Delete(origin) => self.on_delete(origin, &mut turn),
+            Event::Reset => self.on_reset(now),
+            Event::Spawned { inc, pid } => self.on_spawned(inc, pid, &mut turn),
+            Event::SpawnFailed { inc, failure } => self.on_spawn_failed(inc, failure, &mut turn),
+            Event::Ready { inc } => self.on_ready(inc, &mut turn),
+            Event::Exited { inc, exit } => self.on_exited(inc, None, &exit, &mut turn),
+            Event::TreeGone { inc } => self.on_tree_gone(inc, &mut turn),
+            Event::Tick => self.on_tick(&mut turn),
+            Event::Recovered(found) => self.on_recovered(found, &mut turn),
+        }
+        turn.effects
+    }
+
+    fn on_start(&mut self, origin: &Origin, turn: &mut Turn<'_>) {
+        if self.wanted == Wanted::Gone {
+            return;
+        }
+        let was_wanted = std::mem::replace(&mut self.wanted, Wanted::Up);
+        let automatic = !origin.is_user();
+        match &mut self.state {
+            State::Stopped | State::Errored | State::Backoff { .. } => {
+                self.forgive(turn.now);
+                self.spawn(automatic, turn);
+            }
+            State::Stopping { next, .. } => {
+                let restarts_anyway = was_wanted == Wanted::Up && matches!(next, AfterStop::Settle { .. });
+                *next = AfterStop::Settle { automatic };
+                if !restarts_anyway {
+                    self.forgive(turn.now);
+                }
+            }
+            State::Spawning { .. } if was_wanted != Wanted::Up => self.forgive(turn.now),
+            State::Spawning { .. } | State::Starting { .. } | State::Running { .. } => {}
+            // A restored slot can be gone only if it is wanted gone.
+            State::Gone => self.wanted = Wanted::Gone,
+        }
+    }
+
+    fn on_stop(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+        if self.wanted == Wanted::Gone {
+            return;
+        }
+        self.wanted = Wanted::Down;
+        self.end_what_runs(origin, turn);
+    }
+
+    fn on_delete(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+        self.wanted = Wanted::Gone;
+        self.end_what_runs(origin, turn);
+    }
+
+    /// The wish is `Down` or `Gone`.
+    fn end_what_runs(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+        match &mut self.state {
+            State::Stopped if self.wanted == Wanted::Down => {}
+            State::Stopped | State::Errored | State::Backoff { .. } => self.settle(false, turn),
+            State::Spawning { superseded, .. } => {
+                superseded.get_or_insert(origin);
+            }
+            State::Starting { .. } | State::Running { .. } => self.begin_stop(origin, AfterStop::default(), turn),
+            State::Stopping { next, .. } => *next = AfterStop::default(),
+            State::Gone => {}
+        }
+    }
+
+    fn on_restart(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+        let automatic = !origin.is_user();
+        let refused = match self.wanted {
+            Wanted::Up => false,
+            // What a user wants down stays down.
+            Wanted::Down => matches!(origin, Origin::Policy(_)),
+            Wanted::Gone => true,
+        };
+        if refused {
+            return;
+        }
+        self.wanted = Wanted::Up;
+        self.forgive(turn.now);
+        match &mut self.state {
+            State::Stopped | State::Errored | State::Backoff { .. } => self.spawn(automatic, turn),
+            State::Spawning { superseded, .. } => {
+                superseded.get_or_insert(origin);
+            }
+            State::Starting { .. } => self.begin_stop(origin, AfterStop::Settle { automatic }, turn),
+            State::Running { .. } => {
+                // PM2 counts a restart by hand only where it hits an online process.
+                self.count_restart();
+                self.begin_stop(origin, AfterStop::Settle { automatic }, turn);
+            }
+            State::Stopping { next, .. } => *next = AfterStop::Settle { automatic },
+            State::Gone => self.wanted = Wanted::Gone,
+        }
+    }
+
+    fn on_reset(&mut self, now: Now) {
+        self.counters.restarts = 0;
+        self.forgive(now);
+    }
+
+    /// A command of a user gives the app a new chance.
+    fn forgive(&mut self, now: Now) {
+        self.counters.unstable = 0;
+        self.counters.last_delay_ms = 0;
+        self.counters.created = Some(now);
+    }
+
+    pub(super) fn count_restart(&mut self) {
+        self.counters.restarts = self.counters.restarts.saturating_add(1);
+    }
+
+    fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        if self.deadline_ms().is_none_or(|due| turn.now.mono_ms < due) {
+            return;
+        }
+        match self.state {
+            State::Starting { .. } => self.on_ready_timeout(turn),
+            State::Stopping { .. } => self.escalate(turn),
+            State::Backoff { .. } => {
+                self.count_restart();
+                self.spawn(true, turn);
+            }
+            State::Stopped | State::Spawning { .. } | State::Running { .. } | State::Errored | State::Gone => {}
+        }
+    }
+
+    /// Nothing of the old process is left: a new one.
+    pub(super) fn spawn(&mut self, automatic: bool, turn: &mut Turn<'_>) {
+        // Saturating: a damaged journal must not bring the daemon down.
+        self.inc = self.inc.saturating_add(1);
+        self.state = State::Spawning { inc: self.inc, since: turn.now, automatic, ready: false, superseded: None };
+        turn.effect(Effect::Spawn { inc: self.inc });
+    }
+
+    /// Nothing of the old process is left: what is wanted.
+    pub(super) fn settle(&mut self, automatic: bool, turn: &mut Turn<'_>) {
+        match self.wanted {
+            Wanted::Up => self.spawn(automatic, turn),
+            Wanted::Down => {
+                self.state = State::Stopped;
+                turn.notify(Notice::Stopped);
+            }
+            Wanted::Gone => {
+                self.state = State::Gone;
+                turn.notify(Notice::Deleted);
+            }
+        }
+    }
+
+    /// Asks the live process to end.
+    pub(super) fn begin_stop(&mut self, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
+        let (inc, pid, since) = match self.state {
+            State::Starting { inc, pid, since, .. } | State::Running { inc, pid, since } => (inc, pid, since),
+            State::Stopped | State::Spawning { .. } | State::Stopping { .. } | State::Backoff { .. } | State::Errored | State::Gone => {
+                return;
+            }
+        };
+        let deadline_ms = stop::grace_deadline(turn.policy, turn.now.mono_ms);
+        self.state = State::Stopping { inc, pid, since, deadline_ms, killed: false, leader_gone: false, cause, next };
+        turn.notify(Notice::Stopping);
+        turn.effect(stop::ask(turn.policy, inc));
+    }
+
+    /// The deadline of a stop has passed: SIGKILL, and again at the next one. It never gives up.
+    fn escalate(&mut self, turn: &mut Turn<'_>) {
+        let State::Stopping { inc, ref mut deadline_ms, ref mut killed, leader_gone, .. } = self.state else { return };
+        *deadline_ms = stop::rekill_deadline(turn.policy, turn.now.mono_ms);
+        let is_first = !std::mem::replace(killed, true);
+        turn.effect(if leader_gone { stop::sweep(turn.policy, inc, true) } else { stop::kill(turn.policy, inc) });
+        if is_first {
+            turn.notify(Notice::KillTimeout);
+        }
     }
 }

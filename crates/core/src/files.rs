@@ -1,0 +1,165 @@
+//! Names of log and pid files.
+
+use crate::app::{CombinedLog, LogSpec};
+
+/// Longest part of a file name that comes from an app's name, in bytes. With suffixes it stays below the 255 of file systems.
+const STEM_MAX: usize = 200;
+
+/// Where output that nobody wants goes.
+pub const NOWHERE: &str = "/dev/null";
+
+/// Log files of one instance; `None` = there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogFiles {
+    /// Standard output.
+    pub out: Option<String>,
+    /// Standard error.
+    pub error: Option<String>,
+    /// Both.
+    pub combined: Option<String>,
+}
+
+/// The part of a file name that stands for an app: every char but `A-Z a-z 0-9 . - \` becomes `-`, so no name leaves its folder.
+/// Different names may give the same (`a_b`, `a-b`), as in PM2. A very long name is cut and gets a checksum.
+pub fn stem(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\\') { c } else { '-' };
+    let mut stem: String = name.chars().map(plain).collect();
+    if stem.len() > STEM_MAX {
+        stem.truncate(STEM_MAX);
+        stem.push_str(&format!("-{:08x}", checksum(name)));
+    }
+    stem
+}
+
+/// FNV-1a; it must be the same in every version.
+fn checksum(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// The log files of an instance. `home` has no trailing slash.
+///
+/// ```
+/// use ostler_core::{app::LogSpec, files::log_files};
+/// let files = log_files(&LogSpec::default(), "my_app", 2, "/h/.ostler");
+/// assert_eq!(files.out.as_deref(), Some("/h/.ostler/logs/my-app-out-2.log"));
+/// ```
+pub fn log_files(spec: &LogSpec, name: &str, id: u32, home: &str) -> LogFiles {
+    if spec.disable_logs {
+        return LogFiles::default();
+    }
+    let stem = stem(name);
+    let place = |given: Option<&str>, kind: &str| {
+        let path = given.map_or_else(|| format!("{home}/logs/{stem}{kind}.log"), str::to_owned);
+        match path.as_str() {
+            "NULL" | NOWHERE => NOWHERE.to_owned(),
+            _ if spec.merge_logs => path,
+            _ => with_id(&path, ".log", id),
+        }
+    };
+    LogFiles {
+        out: Some(place(spec.out_file.as_deref(), "-out")),
+        error: Some(place(spec.error_file.as_deref(), "-error")),
+        combined: spec.log_file.as_ref().map(|log| match log {
+            CombinedLog::Default => place(None, ""),
+            CombinedLog::Path(path) => place(Some(path), ""),
+        }),
+    }
+}
+
+/// The pid file of an instance; the id is always part of it where the name ends in `.pid`.
+pub fn pid_file(given: Option<&str>, name: &str, id: u32, home: &str) -> String {
+    let path = given.map_or_else(|| format!("{home}/pids/{}.pid", stem(name)), str::to_owned);
+    with_id(&path, ".pid", id)
+}
+
+/// `x.log` and `x-7.log` become `x-<id>.log`; a path with another ending stays, so instances share it.
+fn with_id(path: &str, extension: &str, id: u32) -> String {
+    let Some(base) = path.strip_suffix(extension) else { return path.to_owned() };
+    let base = match base.rsplit_once('-') {
+        Some((front, digits)) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => front,
+        _ => base,
+    };
+    format!("{base}-{id}{extension}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn stems() {
+        for (name, expected) in [
+            ("api", "api"),
+            ("my_app", "my-app"),
+            ("a.b-c", "a.b-c"),
+            ("../../etc/passwd", "..-..-etc-passwd"),
+            ("a\nb\u{0}c d", "a-b-c-d"),
+            ("größe", "gr--e"),
+            ("", ""),
+        ] {
+            assert_eq!(stem(name), expected);
+        }
+        let (a, b) = (stem(&"x".repeat(500)), stem(&"x".repeat(501)));
+        assert!(a.len() < 220 && a != b);
+    }
+
+    #[test]
+    fn logs() {
+        let base = LogSpec::default();
+        let out = |spec: &LogSpec, name: &str, id: u32| log_files(spec, name, id, "/h").out;
+        let given = |path: &str| LogSpec { out_file: Some(path.into()), ..base.clone() };
+        let merged = |spec: LogSpec| LogSpec { merge_logs: true, ..spec };
+        for (spec, name, id, expected) in [
+            (base.clone(), "api", 0, "/h/logs/api-out-0.log"),
+            (merged(base.clone()), "api", 0, "/h/logs/api-out.log"),
+            (given("/l/custom-7.log"), "api", 0, "/l/custom-0.log"),
+            (given("/l/custom-7x.log"), "api", 3, "/l/custom-7x-3.log"),
+            (given("/l/c-.log"), "api", 3, "/l/c--3.log"),
+            (merged(given("/l/custom-7.log")), "api", 0, "/l/custom-7.log"),
+            (given("/l/custom.txt"), "api", 4, "/l/custom.txt"),
+            (given("NULL"), "api", 4, "/dev/null"),
+            (given("/dev/null"), "api", 4, "/dev/null"),
+            (given("/proc/1/fd/1"), "api", 4, "/proc/1/fd/1"),
+        ] {
+            assert_eq!(out(&spec, name, id).as_deref(), Some(expected));
+        }
+        let all = LogSpec { log_file: Some(CombinedLog::Default), ..base.clone() };
+        let files = log_files(&all, "a", 1, "/h");
+        assert_eq!(files.error.as_deref(), Some("/h/logs/a-error-1.log"));
+        assert_eq!(files.combined.as_deref(), Some("/h/logs/a-1.log"));
+        assert_eq!(log_files(&merged(all), "a", 1, "/h").combined.as_deref(), Some("/h/logs/a.log"));
+        let path = LogSpec { log_file: Some(CombinedLog::Path("/l/all.log".into())), ..base.clone() };
+        assert_eq!(log_files(&path, "a", 1, "/h").combined.as_deref(), Some("/l/all-1.log"));
+        assert_eq!(log_files(&LogSpec { disable_logs: true, ..base }, "a", 1, "/h"), LogFiles::default());
+    }
+
+    #[test]
+    fn pids() {
+        for (given, name, id, expected) in [
+            (None, "api", 0, "/h/pids/api-0.pid"),
+            (None, "w-1", 2, "/h/pids/w-2.pid"),
+            (Some("/run/x.pid"), "api", 5, "/run/x-5.pid"),
+            (Some("/run/x"), "api", 5, "/run/x"),
+        ] {
+            assert_eq!(pid_file(given, name, id, "/h"), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_stays_in_its_folder(name in any::<String>(), id in any::<u32>()) {
+            let out = log_files(&LogSpec::default(), &name, id, "/h").out.unwrap();
+            let file = out.strip_prefix("/h/logs/").unwrap();
+            prop_assert!(!file.contains('/') && !file.contains('\0') && file.len() <= 255 && file != ".." && file != ".");
+        }
+
+        #[test]
+        fn ids_never_share_a_default_file(name in any::<String>(), a in any::<u32>(), b in any::<u32>()) {
+            prop_assume!(a != b);
+            let files = |id| (log_files(&LogSpec::default(), &name, id, "/h"), pid_file(None, &name, id, "/h"));
+            prop_assert!(files(a).0 != files(b).0 && files(a).1 != files(b).1);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What the process of an instance does: it runs, becomes ready, ends; and the end of its tree.
+
+use super::state::{AfterStop, Ending, ExitCause, ExitRecord, Instance, Origin, State, Wanted};
+use super::step::Turn;
+use super::{ExitReport, Notice, SpawnFailure};
+use crate::restart::{self, History, Run, Verdict};
+use crate::stop;
+use crate::time::Now;
+
+/// What ended, and in which circumstances.
+pub(super) struct Ended {
+    pub(super) inc: u32,
+    pub(super) pid: i32,
+    pub(super) since: Now,
+    /// It was ready (or needed not say so).
+    pub(super) was_ready: bool,
+}
+
+impl Instance {
+    pub(super) fn on_spawned(&mut self, inc: u32, pid: i32, turn: &mut Turn<'_>) {
+        if matches!(self.state, State::Spawning { inc: expected, .. } if expected == inc) {
+            self.launched(pid, turn.now, false, turn);
+        }
+    }
+
+    /// The process that was being spawned runs, since `since`.
+    pub(super) fn launched(&mut self, pid: i32, since: Now, adopted: bool, turn: &mut Turn<'_>) {
+        let State::Spawning { inc, ready, ref mut superseded, .. } = self.state else { return };
+        let superseded = superseded.take();
+        self.counters.last_start = Some(since);
+        if let Some(origin) = superseded {
+            let automatic = !origin.is_user();
+            self.state = State::Running { inc, pid, since };
+            self.begin_stop(origin, AfterStop::Settle { automatic }, turn);
+            return;
+        }
+        turn.notify(Notice::Launched);
+        if turn.policy.wait_ready && !ready {
+            let ready_deadline_ms = since.mono_ms.saturating_add(turn.policy.listen_timeout_ms);
+            self.state = State::Starting { inc, pid, since, ready_deadline_ms, adopted };
+        } else {
+            self.state = State::Running { inc, pid, since };
+            turn.notify(Notice::Online);
+        }
+    }
+
+    pub(super) fn on_spawn_failed(&mut self, inc: u32, failure: SpawnFailure, turn: &mut Turn<'_>) {
+        let State::Spawning { inc: expected, since, automatic, ref mut superseded, .. } = self.state else { return };
+        if expected != inc {
+            return;
+        }
+        let superseded = superseded.take();
+        let ending = Ending::SpawnFailed { errno: failure.errno };
+        let ended = Ended { inc, pid: 0, since, was_ready: false };
+        let record = self.record(&ended, ending, ExitCause::CouldNotStart { step: failure.step }, turn.now);
+        turn.notify(Notice::CouldNotStart(record));
+        if let Some(origin) = superseded {
+            self.settle(!origin.is_user(), turn);
+        } else if automatic {
+            let next = self.judge(&ended, ending, turn);
+            self.after_tree(next, turn);
+        } else {
+            // The caller is told, and decides.
+            self.wanted = Wanted::Down;
+            self.state = State::Errored;
+        }
+    }
+
+    pub(super) fn on_ready(&mut self, inc: u32, turn: &mut Turn<'_>) {
+        match &mut self.state {
+            State::Spawning { inc: expected, ready, .. } if *expected == inc => *ready = true,
+            State::Starting { inc: expected, pid, since, .. } if *expected == inc => {
+                self.state = State::Running { inc, pid: *pid, since: *since };
+                turn.notify(Notice::Online);
+            }
+            State::Stopped
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => {}
+        }
+    }
+
+    pub(super) fn on_ready_timeout(&mut self, turn: &mut Turn<'_>) {
+        let State::Starting { inc, pid, since, adopted, .. } = self.state else { return };
+        let accepted = adopted || turn.policy.accept_ready_timeout;
+        turn.notify(Notice::ReadyTimeout { accepted });
+        if accepted {
+            self.state = State::Running { inc, pid, since };
+            turn.notify(Notice::Online);
+        } else {
+            self.begin_stop(Origin::Policy("wait_ready".into()), AfterStop::Judge, turn);
+        }
+    }
+
+    /// The main process ended. `found_pid` is known where the keeper told it along.
+    pub(super) fn on_exited(&mut self, inc: u32, found_pid: Option<i32>, exit: &ExitReport, turn: &mut Turn<'_>) {
+        match &mut self.state {
+            State::Spawning { inc: expected, since, superseded, .. } if *expected == inc => {
+                // The answer to the spawn is still on its way, or went to a daemon that has died.
+                let pid = found_pid.unwrap_or(0);
+                let (since, superseded) = (*since, superseded.take());
+                self.counters.last_start = Some(since);
+                let ended = Ended { inc, pid, since, was_ready: !turn.policy.wait_ready };
+                match superseded {
+                    Some(origin) => {
+                        let next = AfterStop::Settle { automatic: !origin.is_user() };
+                        self.ended_as_asked(&ended, exit, origin, next, turn);
+                    }
+                    None => self.ended_by_itself(&ended, exit, turn),
+                }
+            }
+            State::Starting { inc: expected, pid, since, .. } if *expected == inc => {
+                let ended = Ended { inc, pid: *pid, since: *since, was_ready: false };
+                self.ended_by_itself(&ended, exit, turn);
+            }
+            State::Running { inc: expected, pid, since } if *expected == inc => {
+                let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
+                self.ended_by_itself(&ended, exit, turn);
+            }
+            State::Stopping { inc: expected, leader_gone: false, .. } if *expected == inc => self.ended_in_stop(exit, turn),
+            State::Stopped
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => {}
+        }
+    }
+
+    /// Nobody asked for it: leftovers of its tree must not meet the next process, so they are killed, then the policy's verdict holds.
+    fn ended_by_itself(&mut self, ended: &Ended, exit: &ExitReport, turn: &mut Turn<'_>) {
+        let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Itself };
+        let record = self.record(ended, exit.ending, cause, turn.now);
+        turn.notify(Notice::Exit(record));
+        let next = self.judge(ended, exit.ending, turn);
+        self.sweep_then(ended, true, Origin::Policy("exit".into()), next, turn);
+    }
+
+    /// A stop had been asked for before the process was even known to run.
+    fn ended_as_asked(&mut self, ended: &Ended, exit: &ExitReport, origin: Origin, next: AfterStop, turn: &mut Turn<'_>) {
+        let record = self.record(ended, exit.ending, ExitCause::Asked(origin.clone()), turn.now);
+        turn.notify(Notice::Exit(record));
+        self.sweep_then(ended, false, origin, next, turn);
+    }
+
+    /// The main process obeyed (or was killed): the rest of its tree gets what remains of the time.
+    fn ended_in_stop(&mut self, exit: &ExitReport, turn: &mut Turn<'_>) {
+        let State::Stopping { inc, pid, since, killed, ref mut leader_gone, ref cause, next, .. } = self.state else { return };
+        *leader_gone = true;
+        let cause = match (next, exit.ending) {
+            (AfterStop::Judge, _) => ExitCause::NotReady,
+            _ if exit.oom && !killed => ExitCause::OutOfMemory,
+            (_, Ending::Signal { signal: stop::SIGKILL, .. } | Ending::Unknown) if killed => ExitCause::KilledAfterTimeout(cause.clone()),
+            (AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. }, _) => ExitCause::Asked(cause.clone()),
+        };
+        let ended = Ended { inc, pid, since, was_ready: !matches!(next, AfterStop::Judge) };
+        let record = self.record(&ended, exit.ending, cause, turn.now);
+        turn.notify(Notice::Exit(record));
+        let after = match next {
+            // The code answers our signal: it says nothing about what the app wants.
+            AfterStop::Judge => self.judge(&ended, Ending::Unknown, turn),
+            AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. } => next,
+        };
+        if let State::Stopping { next, .. } = &mut self.state {
+            *next = after;
+        }
+        if turn.policy.treekill {
+            turn.effect(stop::sweep(turn.policy, inc, killed));
+        } else {
+            self.after_tree(after, turn);
+        }
+    }
+
+    /// Waits for the rest of the tree, where it is ours to remove.
+    pub(super) fn sweep_then(&mut self, ended: &Ended, kill: bool, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
+        if !turn.policy.treekill {
+            self.after_tree(next, turn);
+            return;
+        }
+        let now_ms = turn.now.mono_ms;
+        let deadline_ms = if kill { stop::rekill_deadline(turn.policy, now_ms) } else { stop::grace_deadline(turn.policy, now_ms) };
+        let Ended { inc, pid, since, .. } = *ended;
+        self.state = State::Stopping { inc, pid, since, deadline_ms, killed: kill, leader_gone: true, cause, next };
+        turn.effect(stop::sweep(turn.policy, inc, kill));
+    }
+
+    pub(super) fn on_tree_gone(&mut self, inc: u32, turn: &mut Turn<'_>) {
+        if let State::Stopping { inc: expected, leader_gone: true, next, .. } = self.state
+            && expected == inc
+        {
+            self.after_tree(next, turn);
+        }
+    }
+
+    /// Nothing of the process is left.
+    fn after_tree(&mut self, next: AfterStop, turn: &mut Turn<'_>) {
+        match next {
+            AfterStop::Settle { automatic } => self.settle(automatic, turn),
+            // Only in a damaged journal: judged already when the main process ended.
+            AfterStop::Judge => self.settle(true, turn),
+            AfterStop::Restart { at_ms } => {
+                let delay_ms = at_ms.saturating_sub(turn.now.mono_ms);
+                turn.notify(Notice::RestartScheduled { delay_ms });
+                if delay_ms == 0 {
+                    self.count_restart();
+                    self.spawn(true, turn);
+                } else {
+                    self.state = State::Backoff { until_ms: at_ms };
+                }
+            }
+            AfterStop::GiveUp { unstable } => {
+                self.wanted = Wanted::Down;
+                self.state = State::Errored;
+                // As PM2 leaves them.
+                self.counters.unstable = 0;
+                self.counters.created = None;
+                turn.notify(Notice::Overlimit { unstable });
+            }
+        }
+    }
+
+    /// Asks the restart policy and remembers what it says.
+    fn judge(&mut self, ended: &Ended, ending: Ending, turn: &Turn<'_>) -> AfterStop {
+        let run = Run { uptime_ms: turn.now.mono_ms.saturating_sub(ended.since.mono_ms), was_ready: ended.was_ready, ending };
+        let before = History { unstable: self.counters.unstable, last_delay_ms: self.counters.last_delay_ms };
+        let (verdict, history) = restart::decide(turn.policy, before, run);
+        self.counters.unstable = history.unstable;
+        self.counters.last_delay_ms = history.last_delay_ms;
+        match verdict {
+            Verdict::Restart { delay_ms } => AfterStop::Restart { at_ms: turn.now.mono_ms.saturating_add(delay_ms) },
+            Verdict::Stay => {
+                self.wanted = Wanted::Down;
+                AfterStop::Settle { automatic: true }
+            }
+            Verdict::GiveUp => AfterStop::GiveUp { unstable: history.unstable },
+        }
+    }
+
+    /// Adds to the history of exits.
+    fn record(&mut self, ended: &Ended, ending: Ending, cause: ExitCause, now: Now) -> ExitRecord {
+        let Ended { inc, pid, since, .. } = *ended;
+        let record = ExitRecord { inc, pid, started: since, ended: now, ending, cause, last_lines: Vec::new() };
+        let surplus = (self.exits.len() + 1).saturating_sub(Self::EXITS_KEPT);
+        self.exits.drain(..surplus);
+        self.exits.push(record.clone());
+        record
+    }
+}

@@ -1,0 +1,97 @@
+//! Adoption: what a fresh daemon found, against what the journal says.
+
+use super::process::Ended;
+use super::state::{AfterStop, Ending, Instance, Origin, State, Wanted};
+use super::step::Turn;
+use super::{ExitReport, Recovered};
+use crate::stop;
+
+/// How a process that vanished without a word ended.
+const LOST: ExitReport = ExitReport { ending: Ending::Unknown, oom: false };
+
+impl Instance {
+    pub(super) fn on_recovered(&mut self, found: Recovered, turn: &mut Turn<'_>) {
+        match found {
+            Recovered::Alive { inc, pid } if inc == self.inc => self.found_alive(pid, turn),
+            Recovered::Alive { inc, pid } => {
+                // The protocol does not let this happen; a lost or damaged journal may.
+                self.inc = self.inc.max(inc);
+                self.adopt_unexpected(inc, pid, turn);
+            }
+            Recovered::Ended { inc, pid, exit } if inc == self.inc => self.found_ended(pid, &exit, turn),
+            // An older one: known and done with. The newest never reached the keeper, or is lost with it.
+            Recovered::Ended { .. } => self.found_nothing(turn),
+            Recovered::Nothing => self.found_nothing(turn),
+        }
+    }
+
+    fn found_alive(&mut self, found_pid: i32, turn: &mut Turn<'_>) {
+        let inc = self.inc;
+        match &mut self.state {
+            State::Spawning { since, .. } => {
+                let since = *since;
+                self.launched(found_pid, since, true, turn);
+            }
+            State::Starting { pid, adopted, .. } => {
+                *pid = found_pid;
+                *adopted = true;
+            }
+            State::Running { pid, .. } => *pid = found_pid,
+            State::Stopping { pid, leader_gone, killed, .. } => {
+                *pid = found_pid;
+                *leader_gone = false;
+                // Whether the request was sent is not known; unsent, the app would be killed without having been asked.
+                let effect = if *killed { stop::kill(turn.policy, inc) } else { stop::ask(turn.policy, inc) };
+                turn.effect(effect);
+            }
+            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => self.adopt_unexpected(inc, found_pid, turn),
+        }
+    }
+
+    /// A process of ours that the journal does not know to be running.
+    fn adopt_unexpected(&mut self, inc: u32, pid: i32, turn: &mut Turn<'_>) {
+        let since = self.counters.last_start.unwrap_or(turn.now);
+        self.state = State::Running { inc, pid, since };
+        if self.wanted != Wanted::Up || inc != self.inc {
+            self.begin_stop(Origin::Policy("recovery".into()), AfterStop::Settle { automatic: true }, turn);
+        }
+    }
+
+    fn found_ended(&mut self, pid: i32, exit: &ExitReport, turn: &mut Turn<'_>) {
+        match self.state {
+            State::Spawning { inc, .. }
+            | State::Starting { inc, .. }
+            | State::Running { inc, .. }
+            | State::Stopping { inc, leader_gone: false, .. } => self.on_exited(inc, Some(pid), exit, turn),
+            State::Stopping { leader_gone: true, .. } => self.sweep_again(turn),
+            // The journal knows of this exit; only the ack was lost.
+            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {}
+        }
+    }
+
+    fn found_nothing(&mut self, turn: &mut Turn<'_>) {
+        match &mut self.state {
+            // The request never reached the keeper, or it failed and the answer was lost: once more. With a lost keeper it may even
+            // have run and ended unseen. So what it may have left is swept first, and the next gets a new number: late words of the
+            // one must not be taken for those of the other.
+            State::Spawning { inc, since, superseded, automatic, .. } => {
+                let automatic = superseded.take().map_or(*automatic, |origin| !origin.is_user());
+                let ended = Ended { inc: *inc, pid: 0, since: *since, was_ready: false };
+                self.sweep_then(&ended, true, Origin::Policy("recovery".into()), AfterStop::Settle { automatic }, turn);
+            }
+            State::Starting { inc, .. } | State::Running { inc, .. } | State::Stopping { inc, leader_gone: false, .. } => {
+                let inc = *inc;
+                self.on_exited(inc, None, &LOST, turn);
+            }
+            State::Stopping { leader_gone: true, .. } => self.sweep_again(turn),
+            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {}
+        }
+    }
+
+    /// Whether the sweep was done, and what it found, is lost with the old daemon.
+    fn sweep_again(&mut self, turn: &mut Turn<'_>) {
+        if let State::Stopping { inc, killed, .. } = self.state {
+            turn.effect(stop::sweep(turn.policy, inc, killed));
+        }
+    }
+}

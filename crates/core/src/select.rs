@@ -1,0 +1,177 @@
+//! Which instances a target on the command line means.
+
+use std::path::{Component, Path, PathBuf};
+
+use regex_lite::Regex;
+
+/// A longer expression is refused.
+const REGEX_MAX: usize = 1000;
+
+/// What can be selected.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// `pm_id`.
+    pub id: u32,
+    /// App name.
+    pub name: &'a str,
+    /// Namespace.
+    pub namespace: &'a str,
+    /// Absolute script path.
+    pub script: &'a str,
+}
+
+/// A target that selects nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// No name, script, namespace or id is like this.
+    #[error("process or namespace {0} not found")]
+    NotFound(String),
+    /// `all`, or an expression, selects nothing.
+    #[error("no process found")]
+    Empty,
+    /// Not a regular expression.
+    #[error("cannot read regular expression {pattern:?} beyond position {position}: {reason}")]
+    BadRegex {
+        /// The expression, without the slashes around it.
+        pattern: String,
+        /// Characters from its beginning that can be read.
+        position: usize,
+        /// What is wrong with the rest.
+        reason: String,
+    },
+}
+
+/// Resolves a target against the list, in the order of the list.
+///
+/// - `all`: everything.
+/// - `/re/`: a regular expression, unanchored, on the names.
+/// - a number: an app's name, else a namespace, else an id.
+/// - any other word: a name or a script path (resolved against `cwd`), else a namespace.
+///
+/// # Errors
+/// Nothing is selected.
+pub fn select(target: &str, entries: &[Entry<'_>], cwd: &str) -> Result<Vec<u32>, SelectError> {
+    if target == "all" {
+        return some(ids(entries, |_| true)).ok_or(SelectError::Empty);
+    }
+    if let Some(pattern) = target.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')).filter(|pattern| !pattern.is_empty()) {
+        let regex = compile(pattern)?;
+        return some(ids(entries, |entry| regex.is_match(entry.name))).ok_or(SelectError::Empty);
+    }
+    let number = is_number(target).then(|| target.parse::<u32>().ok()).flatten();
+    let script = if number.is_some() { None } else { Some(absolute(target, cwd)) };
+    some(ids(entries, |entry| entry.name == target || script.as_deref().is_some_and(|path| path == Path::new(entry.script))))
+        .or_else(|| some(ids(entries, |entry| entry.namespace == target)))
+        .or_else(|| some(ids(entries, |entry| Some(entry.id) == number)))
+        .ok_or_else(|| SelectError::NotFound(target.to_owned()))
+}
+
+fn ids(entries: &[Entry<'_>], is_meant: impl Fn(&Entry<'_>) -> bool) -> Vec<u32> {
+    entries.iter().filter(|entry| is_meant(entry)).map(|entry| entry.id).collect()
+}
+
+fn some(ids: Vec<u32>) -> Option<Vec<u32>> {
+    (!ids.is_empty()).then_some(ids)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Joined and without `.` and `..`, by text alone: links are not followed.
+fn absolute(path: &str, cwd: &str) -> PathBuf {
+    let mut absolute = PathBuf::from("/");
+    for part in Path::new(cwd).join(path).components() {
+        match part {
+            Component::Normal(name) => absolute.push(name),
+            Component::ParentDir => _ = absolute.pop(),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    absolute
+}
+
+fn compile(pattern: &str) -> Result<Regex, SelectError> {
+    let bad = |position, reason: String| SelectError::BadRegex { pattern: pattern.chars().take(80).collect(), position, reason };
+    if pattern.len() > REGEX_MAX {
+        return Err(bad(0, format!("longer than {REGEX_MAX} bytes")));
+    }
+    Regex::new(pattern).map_err(|error| {
+        // The engine does not say where. The longest beginning that is an expression shows it.
+        let is_good = |(count, (end, _)): (usize, (usize, char))| Regex::new(&pattern[..end]).is_ok().then_some(count);
+        bad(pattern.char_indices().enumerate().filter_map(is_good).last().unwrap_or(0), error.to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIST: &[Entry<'_>] = &[
+        Entry { id: 0, name: "api", namespace: "default", script: "/srv/api/app.js" },
+        Entry { id: 1, name: "api", namespace: "default", script: "/srv/api/app.js" },
+        Entry { id: 2, name: "worker", namespace: "jobs", script: "/srv/worker.py" },
+        Entry { id: 3, name: "455", namespace: "jobs", script: "/srv/x" },
+        Entry { id: 4, name: "7", namespace: "12", script: "/srv/x" },
+        Entry { id: 7, name: "a/b", namespace: "3", script: "/srv/2" },
+        Entry { id: 455, name: "big", namespace: "worker", script: "/srv/worker" },
+    ];
+
+    #[test]
+    fn targets() {
+        let found = |target, cwd| select(target, LIST, cwd).map_err(|error| error.to_string());
+        for (target, cwd, ids) in [
+            ("all", "/", &[0, 1, 2, 3, 4, 7, 455][..]),
+            ("api", "/", &[0, 1]),
+            ("jobs", "/", &[2, 3]),
+            ("/srv/worker.py", "/", &[2]),
+            ("app.js", "/srv/api", &[0, 1]),
+            ("../api/./app.js", "/srv/other", &[0, 1]),
+            ("./worker.py", "/srv", &[2]),
+            // The name (and a path) goes before the namespace.
+            ("worker", "/", &[2]),
+            ("worker", "/srv", &[2, 455]),
+            // A number: name, namespace, id; never a path.
+            ("455", "/", &[3]),
+            ("7", "/", &[4]),
+            ("12", "/", &[4]),
+            ("3", "/", &[7]),
+            ("2", "/srv", &[2]),
+            ("/^a/", "/", &[0, 1, 7]),
+            ("/p/", "/", &[0, 1]),
+            ("/a/b/", "/", &[7]),
+            (r"/a\/b/", "/", &[7]),
+            (r"/\d/", "/", &[3, 4]),
+        ] {
+            assert_eq!(found(target, cwd).as_deref(), Ok(ids), "{target} in {cwd}");
+        }
+        for (target, text) in [
+            ("nope", "process or namespace nope not found"),
+            ("99", "process or namespace 99 not found"),
+            ("99999999999999999999", "process or namespace 99999999999999999999 not found"),
+            ("", "process or namespace  not found"),
+            ("/x/i", "process or namespace /x/i not found"),
+            ("//", "process or namespace // not found"),
+            ("/", "process or namespace / not found"),
+            ("/zzz/", "no process found"),
+            ("/a(b/", "cannot read regular expression \"a(b\" beyond position 1: found open group without closing ')'"),
+        ] {
+            assert_eq!(found(target, "/"), Err(text.to_owned()), "{target}");
+        }
+        assert_eq!(select("all", &[], "/"), Err(SelectError::Empty));
+    }
+
+    #[test]
+    fn an_empty_working_directory_selects_nothing_by_path() {
+        assert!(select("app.js", LIST, "").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(target in any::<String>(), cwd in any::<String>()) {
+            let _ = (select(&target, LIST, &cwd), select(&format!("/{target}/"), LIST, &cwd));
+        }
+    }
+}

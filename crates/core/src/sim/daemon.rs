@@ -1,0 +1,209 @@
+//! The protocol of `lifecycle`'s documentation, one small operation at a time, so that death can come between any two.
+
+use std::collections::VecDeque;
+
+use super::rng::Rng;
+use super::world::{Forgotten, Order, Report, World};
+use crate::lifecycle::{Effect, Event, ExitReport, Instance, Policy, Recovered, SpawnFailure, State};
+use crate::time::Now;
+
+/// What made a journal write necessary.
+#[derive(Clone, Debug)]
+pub(super) enum Cause {
+    /// A command.
+    Command(Event),
+    /// Anything that happened.
+    Event,
+}
+
+/// One indivisible thing the daemon does.
+#[derive(Debug)]
+pub(super) enum Op {
+    Journal(usize, Cause),
+    Ack(usize, u32),
+    Perform(usize, Effect),
+}
+
+/// What one operation meant for those who watch.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Nothing was left to do.
+    Idle,
+    /// Something inside the daemon.
+    Internal,
+    /// The journal of this instance is to be written.
+    Write(usize, Cause),
+}
+
+/// The daemon's memory. All of it is lost when it dies.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    pub(super) instances: Vec<Option<Instance>>,
+    ops: VecDeque<Op>,
+    /// What a fresh daemon has yet to look at: what was found, and the ended children that only need an ack.
+    findings: VecDeque<(usize, Recovered, Vec<u32>)>,
+    /// Sweeps that have not been answered.
+    sweeps: Vec<(usize, u32)>,
+    /// The keeper is gone; a new one is started when the current work is done.
+    keeper_lost: bool,
+}
+
+impl Daemon {
+    /// A fresh daemon with what the journal holds.
+    pub(super) fn boot(journal: &[Option<Instance>], world: &mut World, rng: &mut Rng, forgotten: &mut Vec<Forgotten>) -> Self {
+        let mut daemon =
+            Self { instances: journal.to_vec(), ops: VecDeque::new(), findings: VecDeque::new(), sweeps: Vec::new(), keeper_lost: false };
+        // The keeper reads the old link to its end before it says what it has.
+        while !world.keeper_is_idle() {
+            forgotten.extend(world.keeper_turn(rng));
+        }
+        world.reports.clear();
+        daemon.take_inventory(world);
+        daemon
+    }
+
+    fn take_inventory(&mut self, world: &World) {
+        self.findings.clear();
+        for (slot, children) in world.children.iter().enumerate() {
+            let held: Vec<_> = children.iter().filter(|child| child.held).collect();
+            let newest = held.iter().max_by_key(|child| child.inc);
+            let found = match newest.map(|child| (child.inc, child.pid, child.ending)) {
+                Some((inc, pid, None)) => Recovered::Alive { inc, pid },
+                Some((inc, pid, Some((ending, oom)))) => Recovered::Ended { inc, pid, exit: ExitReport { ending, oom } },
+                None => Recovered::Nothing,
+            };
+            let newest = newest.map(|child| child.inc);
+            let older = held.iter().filter(|child| Some(child.inc) != newest && !child.leader_alive()).map(|child| child.inc).collect();
+            self.findings.push_back((slot, found, older));
+        }
+    }
+
+    pub(super) fn keeper_dies(&mut self) {
+        self.keeper_lost = true;
+    }
+
+    /// Commands are accepted: restored, and nothing half done.
+    pub(super) fn is_open(&self) -> bool {
+        self.ops.is_empty() && self.findings.is_empty() && !self.keeper_lost
+    }
+
+    /// Does the next thing.
+    pub(super) fn turn(&mut self, policies: &[Policy], world: &mut World, rng: &mut Rng) -> Outcome {
+        if let Some(op) = self.ops.pop_front() {
+            return self.perform(op, world);
+        }
+        if std::mem::take(&mut self.keeper_lost) {
+            self.take_inventory(world);
+            return Outcome::Internal;
+        }
+        if let Some((slot, found, older)) = self.findings.pop_front() {
+            self.ops.extend(older.into_iter().map(|inc| Op::Ack(slot, inc)));
+            let ended = match found {
+                Recovered::Ended { inc, .. } => Some(inc),
+                Recovered::Alive { .. } | Recovered::Nothing => None,
+            };
+            self.feed(slot, policies, Event::Recovered(found), Cause::Event, ended, world.now);
+            return Outcome::Internal;
+        }
+        if let Some((slot, event, ended)) = self.next_event(world, rng) {
+            self.feed(slot, policies, event, Cause::Event, ended, world.now);
+            return Outcome::Internal;
+        }
+        Outcome::Idle
+    }
+
+    /// What can be read comes before what the clock says.
+    fn next_event(&mut self, world: &mut World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
+        // Links and channels are different descriptors: either may be read first.
+        if rng.percent(50)
+            && let Some(found) = next_ready(world)
+        {
+            return Some(found);
+        }
+        if let Some(report) = world.reports.pop_front() {
+            return Some(match report {
+                Report::Spawned { slot, inc, pid } => (slot, Event::Spawned { inc, pid }, None),
+                Report::SpawnFailed { slot, inc } => {
+                    let failure = SpawnFailure { step: String::new(), errno: 2 };
+                    (slot, Event::SpawnFailed { inc, failure }, None)
+                }
+                Report::Exited { slot, inc, ending, oom } => (slot, Event::Exited { inc, exit: ExitReport { ending, oom } }, Some(inc)),
+            });
+        }
+        if let Some(found) = next_ready(world) {
+            return Some(found);
+        }
+        let gone = self.sweeps.iter().position(|&(slot, inc)| world.child(slot, inc).is_none_or(|child| !child.tree_alive()));
+        if let Some(at) = gone {
+            let (slot, inc) = self.sweeps.swap_remove(at);
+            return Some((slot, Event::TreeGone { inc }, None));
+        }
+        let due = |instance: &Option<Instance>| instance.as_ref().and_then(Instance::deadline_ms).is_some_and(|due| due <= world.now);
+        self.instances.iter().position(due).map(|slot| (slot, Event::Tick, None))
+    }
+
+    /// A command of a user or a policy.
+    pub(super) fn command(&mut self, slot: usize, policies: &[Policy], event: Event, now: u64) {
+        if self.instances[slot].is_none() {
+            if !matches!(event, Event::Start(_)) {
+                return;
+            }
+            self.instances[slot] = Some(Instance::new(Now::at(now)));
+        }
+        self.feed(slot, policies, event.clone(), Cause::Command(event), None, now);
+    }
+
+    fn feed(&mut self, slot: usize, policies: &[Policy], event: Event, cause: Cause, ended: Option<u32>, now: u64) {
+        if let Some(instance) = &mut self.instances[slot] {
+            let effects = instance.step(&policies[slot], event, Now::at(now));
+            self.ops.push_back(Op::Journal(slot, cause));
+            self.ops.extend(ended.map(|inc| Op::Ack(slot, inc)));
+            self.ops.extend(effects.into_iter().map(|effect| Op::Perform(slot, effect)));
+        } else {
+            self.ops.extend(ended.map(|inc| Op::Ack(slot, inc)));
+        }
+    }
+
+    fn perform(&mut self, op: Op, world: &mut World) -> Outcome {
+        let order = match op {
+            Op::Journal(slot, cause) => return Outcome::Write(slot, cause),
+            Op::Ack(slot, inc) => Order::Ack { slot, inc },
+            Op::Perform(slot, effect) => match effect {
+                Effect::Spawn { inc } => Order::Spawn { slot, inc },
+                Effect::Signal { inc, signal, scope } => Order::Signal { slot, inc, signal, scope },
+                Effect::ShutdownMessage { inc, fallback_signal, scope } => Order::Signal { slot, inc, signal: fallback_signal, scope },
+                Effect::Sweep { inc, kill, signal } => {
+                    world.sweep(slot, inc, if kill { 9 } else { signal });
+                    if !self.sweeps.contains(&(slot, inc)) {
+                        self.sweeps.push((slot, inc));
+                    }
+                    return Outcome::Internal;
+                }
+                Effect::Notify(_) => return Outcome::Internal,
+            },
+        };
+        // What is sent to a dead keeper is lost.
+        if !self.keeper_lost {
+            world.order(order);
+        }
+        Outcome::Internal
+    }
+
+    /// Forgets an instance whose end was journaled.
+    pub(super) fn drop_if_gone(&mut self, slot: usize) {
+        if self.instances[slot].as_ref().is_some_and(|instance| matches!(instance.state, State::Gone)) {
+            self.instances[slot] = None;
+        }
+    }
+}
+
+fn next_ready(world: &mut World) -> Option<(usize, Event, Option<u32>)> {
+    for (slot, children) in world.children.iter_mut().enumerate() {
+        // The channel is read to its end also when the app is gone already; then it is a late event.
+        if let Some(child) = children.iter_mut().rev().take(2).find(|child| child.ready_at.is_some() && !child.ready_read) {
+            child.ready_read = true;
+            return Some((slot, Event::Ready { inc: child.inc }, None));
+        }
+    }
+    None
+}

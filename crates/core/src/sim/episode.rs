@@ -1,0 +1,335 @@
+//! One episode: a few instances, some hundred random steps, then silence, in which all must come to rest as wanted.
+
+use super::daemon::{Daemon, Outcome};
+use super::oracle::Oracle;
+use super::rng::Rng;
+use super::world::{Child, Tendency, World};
+use crate::lifecycle::{Event, Instance, Origin, Policy};
+
+/// Instances in one episode.
+const SLOTS: usize = 3;
+
+/// So many turns of everything must be enough to come to rest.
+const PATIENCE: usize = 20_000;
+
+/// A broken promise, and after how many steps.
+#[derive(Clone, Debug)]
+pub(super) struct Broken {
+    pub(super) after: usize,
+    pub(super) what: String,
+}
+
+/// What an episode did.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Turns of the daemon, the keeper, the apps, the user and the clock in which something was done.
+    pub steps: u64,
+    /// Journal writes, each the result of one call of the state machine.
+    pub writes: u64,
+    /// Deaths of the daemon.
+    pub deaths: u64,
+    /// Deaths of the keeper.
+    pub keeper_deaths: u64,
+    /// Processes started.
+    pub spawns: u64,
+}
+
+impl Tally {
+    /// Adds another one.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.writes += other.writes;
+        self.deaths += other.deaths;
+        self.keeper_deaths += other.keeper_deaths;
+        self.spawns += other.spawns;
+    }
+}
+
+/// Everything there is.
+struct Stage {
+    world: World,
+    daemon: Daemon,
+    journal: Vec<Option<Instance>>,
+    policies: Vec<Policy>,
+    oracle: Oracle,
+    tally: Tally,
+    /// Deaths of the daemon among a thousand steps. In quiet episodes longer stories unfold.
+    death_permille: usize,
+    /// Commands among a thousand steps.
+    command_permille: usize,
+    trace: Option<Vec<String>>,
+    broken: Option<String>,
+}
+
+/// Runs one episode: `seed` makes the setting, each word one step. The same arguments give the same episode.
+pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> (Result<Tally, Broken>, Vec<String>) {
+    let mut rng = Rng::new(seed);
+    let mut stage = Stage::new(&mut rng);
+    if traced {
+        stage.trace = Some(stage.policies.iter().enumerate().map(|(slot, policy)| format!("#{slot} {policy:?}")).collect());
+    }
+    for (index, word) in words.iter().enumerate() {
+        stage.random_step(&mut Rng::new(*word));
+        if let Some(what) = stage.broken.take() {
+            return (Err(Broken { after: index + 1, what }), stage.trace.unwrap_or_default());
+        }
+    }
+    let calm = rng.percent(60);
+    let result = stage.come_to_rest(calm, &mut rng).map_err(|what| Broken { after: words.len(), what });
+    stage.tally.spawns = stage.world.seq;
+    (result.map(|()| stage.tally), stage.trace.unwrap_or_default())
+}
+
+impl Stage {
+    fn new(rng: &mut Rng) -> Self {
+        let mut world = World::new(SLOTS, rng);
+        let journal = vec![None; SLOTS];
+        let daemon = Daemon::boot(&journal, &mut world, rng, &mut Vec::new());
+        Self {
+            world,
+            daemon,
+            journal,
+            policies: (0..SLOTS).map(|_| random_policy(rng)).collect(),
+            oracle: Oracle::new(SLOTS),
+            tally: Tally::default(),
+            death_permille: rng.pick(&[0, 2, 10, 60]),
+            command_permille: rng.pick(&[10, 40, 90, 200]),
+            trace: None,
+            broken: None,
+        }
+    }
+
+    fn random_step(&mut self, rng: &mut Rng) {
+        if rng.below(1000) < self.death_permille {
+            // The keeper must not die, so it dies more rarely.
+            return if rng.percent(15) { self.keeper_dies() } else { self.daemon_dies(rng) };
+        }
+        if rng.below(1000) < self.command_permille {
+            return self.command(rng);
+        }
+        match rng.below(100) {
+            0..50 => _ = self.daemon_turn(rng),
+            50..67 => self.keeper_turn(rng),
+            67..87 => self.app_turn(rng.below(SLOTS), rng),
+            87..99 => {
+                let by = rng.pick(&[1, 1, 20, 100, 500, 1000, 1600, 5000, 40_000]);
+                self.advance(by);
+            }
+            _ => self.late_event(rng),
+        }
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>7} ms  {}", self.world.now, line()));
+        }
+    }
+
+    fn fail(&mut self, slot: usize, verdict: Result<(), String>) {
+        if let Err(what) = verdict {
+            self.note(|| format!("#{slot} BROKEN: {what}"));
+            self.broken.get_or_insert_with(|| format!("#{slot}: {what}"));
+        }
+    }
+
+    /// Says whether there was anything to do.
+    fn daemon_turn(&mut self, rng: &mut Rng) -> bool {
+        let outcome = self.daemon.turn(&self.policies, &mut self.world, rng);
+        self.tally.steps += u64::from(!matches!(outcome, Outcome::Idle));
+        match outcome {
+            Outcome::Idle => return false,
+            Outcome::Internal => {}
+            Outcome::Write(slot, cause) => {
+                self.tally.writes += 1;
+                let Some(new) = &self.daemon.instances[slot] else { return true };
+                let old = self.journal[slot].as_ref();
+                let verdict = self.oracle.on_write(slot, old, new, &cause, &self.policies[slot], &mut self.world);
+                if self.trace.is_some() {
+                    let line = format!("#{slot} journal: {}", in_short(new));
+                    self.note(|| line);
+                }
+                self.fail(slot, verdict);
+                self.write(slot);
+            }
+        }
+        true
+    }
+
+    fn write(&mut self, slot: usize) {
+        let Some(new) = &self.daemon.instances[slot] else { return };
+        if matches!(new.state, crate::lifecycle::State::Gone) {
+            self.journal[slot] = None;
+            self.world.forget(slot);
+            self.daemon.drop_if_gone(slot);
+            return;
+        }
+        match &mut self.journal[slot] {
+            // Most writes change the state only; copying the history as well would be most of the simulation's time.
+            Some(old) if old.exits.last() == new.exits.last() => {
+                let exits = std::mem::take(&mut old.exits);
+                *old = Instance { exits, state: new.state.clone(), counters: new.counters.clone(), wanted: new.wanted, inc: new.inc };
+            }
+            old => *old = Some(new.clone()),
+        }
+    }
+
+    fn keeper_turn(&mut self, rng: &mut Rng) {
+        self.tally.steps += u64::from(!self.world.keeper_is_idle());
+        if let Some(forgotten) = self.world.keeper_turn(rng) {
+            self.fail(forgotten.slot, Oracle::on_forgotten(forgotten));
+        }
+        self.check_trees();
+    }
+
+    fn app_turn(&mut self, slot: usize, rng: &mut Rng) {
+        let happened = self.world.app_turn(slot, rng);
+        self.tally.steps += u64::from(happened);
+        if happened && self.trace.is_some() {
+            let child = self.world.children[slot].last().map(|child| format!("{child:?}"));
+            self.note(|| format!("#{slot} app: {}", child.unwrap_or_default()));
+        }
+    }
+
+    fn check_trees(&mut self) {
+        for slot in 0..SLOTS {
+            let verdict = Oracle::one_tree(slot, &self.policies[slot], &self.world);
+            self.fail(slot, verdict);
+        }
+    }
+
+    fn advance(&mut self, by_ms: u64) {
+        self.tally.steps += 1;
+        self.world.now += by_ms;
+    }
+
+    fn command(&mut self, rng: &mut Rng) {
+        if !self.daemon.is_open() {
+            return;
+        }
+        self.tally.steps += 1;
+        let slot = rng.below(SLOTS);
+        let user = || Origin::User { command: String::new(), uid: 0, pid: 1 };
+        let event = match rng.below(100) {
+            0..30 => Event::Start(if rng.percent(20) { Origin::Resurrect } else { user() }),
+            30..55 => Event::Restart(user()),
+            55..65 => Event::Restart(Origin::Policy(String::new())),
+            65..85 => Event::Stop(user()),
+            85..95 => Event::Delete(user()),
+            _ => Event::Reset,
+        };
+        self.note(|| format!("#{slot} command: {event:?}"));
+        self.daemon.command(slot, &self.policies, event, self.world.now);
+    }
+
+    /// A word from an incarnation that is history must not change anything.
+    fn late_event(&mut self, rng: &mut Rng) {
+        let slot = rng.below(SLOTS);
+        let Some(instance) = &self.daemon.instances[slot] else { return };
+        let Some(inc) = instance.inc.checked_sub(1) else { return };
+        self.tally.steps += 1;
+        let exit = crate::lifecycle::ExitReport { ending: crate::lifecycle::Ending::Code(3), oom: false };
+        let event = match rng.below(5) {
+            0 => Event::Spawned { inc, pid: 1 },
+            1 => Event::SpawnFailed { inc, failure: crate::lifecycle::SpawnFailure { step: String::new(), errno: 1 } },
+            2 => Event::Ready { inc },
+            3 => Event::Exited { inc, exit },
+            _ => Event::TreeGone { inc },
+        };
+        let mut after = instance.clone();
+        let effects = after.step(&self.policies[slot], event.clone(), crate::time::Now::at(self.world.now));
+        if !effects.is_empty() || after != *instance {
+            self.fail(slot, Err(format!("late {event:?} did something")));
+        }
+    }
+
+    fn daemon_dies(&mut self, rng: &mut Rng) {
+        self.tally.steps += 1;
+        self.tally.deaths += 1;
+        self.note(|| "the daemon dies".into());
+        let mut forgotten = Vec::new();
+        self.daemon = Daemon::boot(&self.journal, &mut self.world, rng, &mut forgotten);
+        for forgotten in forgotten {
+            self.fail(forgotten.slot, Oracle::on_forgotten(forgotten));
+        }
+        self.check_trees();
+    }
+
+    fn keeper_dies(&mut self) {
+        self.tally.steps += 1;
+        self.tally.keeper_deaths += 1;
+        self.note(|| "the keeper dies".into());
+        self.world.keeper_dies();
+        self.daemon.keeper_dies();
+    }
+
+    /// No more commands, no more deaths. The programs behave, or (not `calm`) each crashes as soon as it runs.
+    fn come_to_rest(&mut self, calm: bool, rng: &mut Rng) -> Result<(), String> {
+        self.note(|| format!("silence; programs behave: {calm}"));
+        for tendency in &mut self.world.tendency {
+            *tendency = if calm { Tendency::GOOD } else { Tendency { crashes: 100, obeys: 100, says_ready: 50, ..Tendency::GOOD } };
+        }
+        // A program that can crash for ever without being called unstable never comes to rest; neither does a run without crashes
+        // that began before the silence and will never say that it is ready, but that one is the policy's business.
+        for _ in 0..PATIENCE {
+            let mut busy = false;
+            while self.daemon_turn(rng) {
+                busy = true;
+            }
+            while !self.world.keeper_is_idle() {
+                self.keeper_turn(rng);
+                busy = true;
+            }
+            for slot in 0..SLOTS {
+                if self.world.children[slot].iter().any(Child::tree_alive) {
+                    self.app_turn(slot, rng);
+                }
+            }
+            if let Some(what) = self.broken.take() {
+                return Err(what);
+            }
+            if busy {
+                continue;
+            }
+            match self.journal.iter().flatten().filter_map(Instance::deadline_ms).min() {
+                Some(due) if due > self.world.now && rng.percent(50) => self.world.now = due,
+                _ => self.world.now += 1,
+            }
+            if rng.percent(10) && (0..SLOTS).all(|slot| self.verdict(slot, calm).is_ok()) {
+                return Ok(());
+            }
+        }
+        (0..SLOTS).try_for_each(|slot| self.verdict(slot, calm).map_err(|what| format!("#{slot}: in the end {what}")))
+    }
+
+    fn verdict(&self, slot: usize, calm: bool) -> Result<(), String> {
+        self.oracle.at_rest(slot, self.journal[slot].as_ref(), calm, &self.policies[slot], &self.world)
+    }
+}
+
+/// One line that can be read.
+fn in_short(instance: &Instance) -> String {
+    let Instance { wanted, state, counters, exits, .. } = instance;
+    let state = format!("{state:?}").replace("Now { mono_ms: ", "{ ").replace("User { command: \"\", uid: 0, pid: 1 }", "User");
+    let last = exits.last().map(|exit| format!("inc {} {:?} by {:?}", exit.inc, exit.ending, exit.cause));
+    let (restarts, unstable, delay) = (counters.restarts, counters.unstable, counters.last_delay_ms);
+    format!("wanted {wanted:?}, {state}, restarts {restarts}, unstable {unstable}, delay {delay}, last exit: {}", last.unwrap_or_default())
+}
+
+fn random_policy(rng: &mut Rng) -> Policy {
+    Policy {
+        autorestart: rng.percent(85),
+        max_restarts: rng.pick(&[0, 1, 3, 16, 16]),
+        min_uptime_ms: rng.pick(&[100, 1000, 1000]),
+        restart_delay_ms: rng.pick(&[0, 0, 0, 700]),
+        exp_backoff_ms: rng.pick(&[0, 0, 0, 100]),
+        backoff_reset_ms: 30_000,
+        stop_exit_codes: if rng.percent(20) { vec![0, 7] } else { Vec::new() },
+        kill_signal: 2,
+        kill_timeout_ms: rng.pick(&[0, 1600, 1600, 5000]),
+        treekill: rng.percent(80),
+        shutdown_with_message: rng.percent(20),
+        wait_ready: rng.percent(40),
+        listen_timeout_ms: rng.pick(&[1, 3000, 3000]),
+        accept_ready_timeout: rng.percent(30),
+    }
+}

@@ -1,0 +1,323 @@
+//! What must be true, judged from the truth of the world and from what was journaled, without a look into the machine's rules.
+
+use super::daemon::Cause;
+use super::world::{Forgotten, World};
+use crate::lifecycle::{AfterStop, Ending, Event, ExitCause, ExitRecord, Instance, Origin, Policy, State, Wanted};
+
+/// A broken promise.
+pub(super) type Verdict = Result<(), String>;
+
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+
+/// What the user asked for, as far as the daemon ever promised it (journaled).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intent {
+    Up,
+    Down,
+    Gone,
+}
+
+/// What is known of one instance.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) intent: Intent,
+    /// The policy let it rest after the last command to be up.
+    may_rest: bool,
+    /// A new process was asked for, and has not been spawned yet.
+    owed: bool,
+    /// The process must be younger than this.
+    fresh_after: u64,
+    /// Unstable runs in a row, counted from the history of exits.
+    streak: u32,
+    /// Highest incarnation in the history of exits.
+    recorded: u32,
+}
+
+impl Slot {
+    const NEW: Self = Self { intent: Intent::Down, may_rest: true, owed: false, fresh_after: 0, streak: 0, recorded: 0 };
+}
+
+/// Watches all instances.
+#[derive(Debug)]
+pub(super) struct Oracle {
+    pub(super) slots: Vec<Slot>,
+}
+
+impl Oracle {
+    pub(super) fn new(slots: usize) -> Self {
+        Self { slots: vec![Slot::NEW; slots] }
+    }
+
+    /// The journal goes from `old` to `new`.
+    pub(super) fn on_write(
+        &mut self,
+        slot: usize,
+        old: Option<&Instance>,
+        new: &Instance,
+        cause: &Cause,
+        policy: &Policy,
+        world: &mut World,
+    ) -> Verdict {
+        let blank = Instance::new(crate::time::Now::at(world.now));
+        if old.is_none() {
+            self.slots[slot] = Slot::NEW;
+        }
+        let old = old.unwrap_or(&blank);
+        let memo = &mut self.slots[slot];
+        ensure!(new.inc == old.inc || new.inc == old.inc + 1, "inc went from {} to {}", old.inc, new.inc);
+        numbers_agree(new)?;
+        if let Cause::Command(command) = cause {
+            take_command(memo, old, new, command, world)?;
+        }
+        if let Some(record) = new.exits.last().filter(|record| record.inc > memo.recorded || old.exits.last() != Some(record)) {
+            ensure!(record.inc > memo.recorded, "exit of inc {} is recorded twice", record.inc);
+            memo.recorded = record.inc;
+            take_exit(memo, old, slot, record, policy, world)?;
+        }
+        if new.inc > old.inc {
+            spawn_is_allowed(memo, old, new, cause, policy)?;
+        }
+        ensure!(
+            matches!(cause, Cause::Command(Event::Reset))
+                || (0..=1).contains(&(i64::from(new.counters.restarts) - i64::from(old.counters.restarts))),
+            "restarts went from {} to {}",
+            old.counters.restarts,
+            new.counters.restarts
+        );
+        if matches!(cause, Cause::Event) {
+            policy_may_end_it(memo, old, new, policy)?;
+        }
+        stop_is_justified(old, new, cause, slot, policy, world)?;
+        online_is_true(old, new, slot, policy, world)?;
+        if matches!(new.state, State::Gone) {
+            ensure!(memo.intent == Intent::Gone, "gone, but wanted {:?}", memo.intent);
+            for child in &world.children[slot] {
+                ensure!(!child.leader_alive() && (!child.tree_alive() || !policy.treekill), "gone, but inc {} is alive", child.inc);
+                ensure!(!child.held || child.recorded, "gone, but the exit of inc {} is not recorded", child.inc);
+            }
+        }
+        Ok(())
+    }
+
+    /// The keeper forgot an exit.
+    pub(super) fn on_forgotten(forgotten: Forgotten) -> Verdict {
+        ensure!(forgotten.recorded, "exit of inc {} is lost: acked, but never journaled", forgotten.inc);
+        Ok(())
+    }
+
+    /// Any moment: never two trees of one instance.
+    pub(super) fn one_tree(slot: usize, policy: &Policy, world: &World) -> Verdict {
+        let alive = |child: &&super::world::Child| if policy.treekill { child.tree_alive() } else { child.leader_alive() };
+        let mut incs = world.children[slot].iter().rev().take(4).filter(alive).map(|child| child.inc);
+        if let (Some(a), Some(b)) = (incs.next(), incs.next()) {
+            return Err(format!("inc {a} and inc {b} are alive at the same time"));
+        }
+        Ok(())
+    }
+
+    /// All events have ended and the programs behave (`calm`) or crash at once: is everything as wanted?
+    pub(super) fn at_rest(&self, slot: usize, journal: Option<&Instance>, calm: bool, policy: &Policy, world: &World) -> Verdict {
+        let memo = &self.slots[slot];
+        let leader = world.children[slot].iter().find(|child| child.leader_alive());
+        let anything = world.children[slot].iter().any(|child| if policy.treekill { child.tree_alive() } else { child.leader_alive() });
+        let Some(instance) = journal else {
+            ensure!(!anything, "forgotten, but a process is alive");
+            ensure!(memo.intent != Intent::Up || world.children[slot].is_empty(), "forgotten, but wanted up");
+            return Ok(());
+        };
+        for child in &world.children[slot] {
+            ensure!(!child.held || child.leader_alive(), "exit of inc {} is not acked in the end", child.inc);
+        }
+        match memo.intent {
+            Intent::Gone => Err("wanted gone, but still there".into()),
+            Intent::Down => {
+                ensure!(matches!(instance.state, State::Stopped), "wanted down, but {:?}", instance.state);
+                ensure!(!anything, "wanted down, but a process is alive");
+                Ok(())
+            }
+            Intent::Up => match (&instance.state, leader) {
+                (State::Running { inc, pid, .. }, Some(child)) => {
+                    ensure!(calm || policy.min_uptime_ms == 0, "running for ever, but it only crashes");
+                    ensure!(child.inc == *inc && child.pid == *pid, "says inc {inc} pid {pid}, but {} {} runs", child.inc, child.pid);
+                    ensure!(child.seq > memo.fresh_after, "inc {inc} began before the last restart was asked for");
+                    Ok(())
+                }
+                (State::Stopped | State::Errored, None) => {
+                    ensure!(memo.may_rest, "wanted up, but {:?}", instance.state);
+                    ensure!(!anything, "at rest, but a process is alive");
+                    Ok(())
+                }
+                (state, _) => Err(format!("wanted up, but {state:?}, process alive: {anything}")),
+            },
+        }
+    }
+}
+
+/// The incarnation in the state is the newest.
+fn numbers_agree(new: &Instance) -> Verdict {
+    match new.state {
+        State::Spawning { inc, .. } | State::Starting { inc, .. } | State::Running { inc, .. } | State::Stopping { inc, .. } => {
+            ensure!(inc == new.inc, "state is of inc {inc}, the newest is {}", new.inc);
+        }
+        State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {}
+    }
+    Ok(())
+}
+
+fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event, world: &mut World) -> Verdict {
+    let runs = matches!(old.state, State::Spawning { .. } | State::Starting { .. } | State::Running { .. });
+    match command {
+        Event::Start(_) if memo.intent != Intent::Gone => {
+            memo.owed |= !runs || memo.intent == Intent::Down;
+            memo.intent = Intent::Up;
+            memo.may_rest = false;
+        }
+        Event::Restart(origin) => {
+            let overrides = match memo.intent {
+                Intent::Up => !memo.may_rest || !matches!(origin, Origin::Policy(_)),
+                Intent::Down => !matches!(origin, Origin::Policy(_)),
+                Intent::Gone => false,
+            };
+            if !overrides {
+                ensure!(new == old, "a refused restart changed something");
+                return Ok(());
+            }
+            world.seq += 1;
+            *memo = Slot { intent: Intent::Up, may_rest: false, owed: true, fresh_after: world.seq, ..*memo };
+            let counts = u32::from(matches!(old.state, State::Running { .. }));
+            ensure!(new.counters.restarts == old.counters.restarts + counts, "restart by hand counts {counts}");
+        }
+        Event::Stop(_) if memo.intent != Intent::Gone => memo.intent = Intent::Down,
+        Event::Delete(_) => memo.intent = Intent::Gone,
+        _ => {}
+    }
+    // A verdict that was given already stands, also when the counters are reset meanwhile.
+    let judged = matches!(new.state, State::Stopping { next: AfterStop::GiveUp { .. }, .. });
+    if new.counters.unstable == 0 && !judged {
+        memo.streak = 0;
+    }
+    let wanted = match memo.intent {
+        Intent::Up if memo.may_rest => new.wanted,
+        Intent::Up => Wanted::Up,
+        Intent::Down => Wanted::Down,
+        Intent::Gone => Wanted::Gone,
+    };
+    ensure!(new.wanted == wanted, "command {command:?} left wanted at {:?}", new.wanted);
+    Ok(())
+}
+
+/// An exit enters the history: is it true, and what does it count for?
+fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, policy: &Policy, world: &mut World) -> Verdict {
+    let never_ran = matches!(record.ending, Ending::SpawnFailed { .. });
+    let truth = world.child(slot, record.inc).map(|child| (child.ending, child.held));
+    if let Some(child) = world.child(slot, record.inc) {
+        child.recorded = true;
+    }
+    match (record.ending, truth) {
+        (Ending::SpawnFailed { .. }, _) => {}
+        (_, None) => return Err(format!("exit of inc {}, which never ran", record.inc)),
+        (_, Some((None, _))) => return Err(format!("exit of inc {}, which is alive", record.inc)),
+        // Lost with a keeper.
+        (Ending::Unknown, Some((Some(_), held))) => ensure!(!held, "ending of inc {} is known to the keeper", record.inc),
+        (ending, Some((Some((real, _)), _))) => ensure!(ending == real, "inc {} ended by {real:?}, not {ending:?}", record.inc),
+    }
+    let unstable = match &record.cause {
+        ExitCause::Asked(_) => return Ok(()),
+        ExitCause::KilledAfterTimeout(_) => {
+            let by_kill = matches!(record.ending, Ending::Signal { signal: 9, .. } | Ending::Unknown);
+            ensure!(by_kill, "inc {} was not killed, it ended by {:?}", record.inc, record.ending);
+            return Ok(());
+        }
+        // Another process is wanted anyway: it counts for nothing.
+        ExitCause::CouldNotStart { .. } if matches!(old.state, State::Spawning { superseded: Some(_), .. }) => return Ok(()),
+        ExitCause::OutOfMemory if matches!(old.state, State::Stopping { .. }) => return Ok(()),
+        ExitCause::Itself | ExitCause::OutOfMemory => {
+            let ready = matches!(old.state, State::Running { .. }) || !policy.wait_ready;
+            !ready || record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms
+        }
+        ExitCause::NotReady | ExitCause::CouldNotStart { .. } => true,
+    };
+    ensure!(never_ran == (record.pid == 0) || matches!(old.state, State::Spawning { .. }), "pid {} of {:?}", record.pid, record.ending);
+    memo.streak = if unstable { memo.streak + 1 } else { 0 };
+    Ok(())
+}
+
+/// A new process: somebody must want it.
+fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cause, policy: &Policy) -> Verdict {
+    ensure!(memo.intent == Intent::Up, "spawned, but wanted {:?}", memo.intent);
+    let owed = std::mem::take(&mut memo.owed);
+    let by_policy = matches!(cause, Cause::Event) && new.counters.restarts == old.counters.restarts + 1;
+    if by_policy {
+        ensure!(policy.autorestart, "restarted in spite of autorestart: false");
+        ensure!(memo.streak == 0 || memo.streak < policy.max_restarts, "restarted after {} unstable runs", memo.streak);
+    } else {
+        // What never ran is tried again after a death.
+        let again = match old.state {
+            State::Spawning { .. } => true,
+            State::Stopping { pid, .. } => pid == 0,
+            State::Stopped | State::Starting { .. } | State::Running { .. } | State::Backoff { .. } | State::Errored | State::Gone => false,
+        };
+        ensure!(owed || again, "spawned inc {}, but nobody asked for it", new.inc);
+    }
+    Ok(())
+}
+
+/// Without a command, `wanted` may only go from up to down, and only for a reason.
+fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &Policy) -> Verdict {
+    if new.wanted == old.wanted {
+        return Ok(());
+    }
+    ensure!((old.wanted, new.wanted) == (Wanted::Up, Wanted::Down), "wanted went from {:?} to {:?} by itself", old.wanted, new.wanted);
+    let Some(last) = new.exits.last() else { return Err("gave up without any exit".into()) };
+    let done = match last.ending {
+        Ending::Code(code) => policy.stop_exit_codes.contains(&code),
+        Ending::Signal { .. } | Ending::Unknown | Ending::SpawnFailed { .. } => false,
+    };
+    let failed_for_caller =
+        matches!((&old.state, &last.cause), (State::Spawning { automatic: false, .. }, ExitCause::CouldNotStart { .. }));
+    let over = memo.streak >= policy.max_restarts.max(1);
+    ensure!(done || failed_for_caller || over || !policy.autorestart, "gave up after {} unstable runs and {last:?}", memo.streak);
+    memo.may_rest = true;
+    memo.streak = 0;
+    Ok(())
+}
+
+/// A stop begins: by a command, because of one, or because the app was not ready in time. And it has a deadline.
+fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
+    let State::Stopping { inc, deadline_ms, leader_gone, next, .. } = new.state else { return Ok(()) };
+    let latest = world.now + policy.kill_timeout_ms.max(1000);
+    ensure!(deadline_ms <= latest, "the deadline {deadline_ms} is later than {latest}");
+    if matches!(old.state, State::Stopping { .. }) || leader_gone || matches!(cause, Cause::Command(_)) {
+        return Ok(());
+    }
+    match (&old.state, next) {
+        (State::Spawning { superseded: Some(_), .. }, AfterStop::Settle { .. }) => Ok(()),
+        (State::Starting { ready_deadline_ms, .. }, AfterStop::Judge) => {
+            let said = world.child(slot, inc).and_then(|child| child.ready_at);
+            ensure!(said.is_none_or(|at| at >= *ready_deadline_ms), "inc {inc} was ready at {said:?}, but stopped as not ready");
+            Ok(())
+        }
+        (state, _) => Err(format!("stopped from {state:?}, but nobody asked for it")),
+    }
+}
+
+/// Online means online.
+fn online_is_true(old: &Instance, new: &Instance, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
+    let State::Running { inc, .. } = new.state else { return Ok(()) };
+    if matches!(old.state, State::Running { .. }) || !policy.wait_ready {
+        return Ok(());
+    }
+    let said = world.child(slot, inc).is_some_and(|child| child.ready_at.is_some());
+    let accepted = match old.state {
+        State::Starting { ready_deadline_ms, adopted, .. } => (adopted || policy.accept_ready_timeout) && ready_deadline_ms <= world.now,
+        _ => false,
+    };
+    ensure!(said || accepted, "online, but inc {inc} never said that it is ready");
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Reproducible randomness.
+
+/// SplitMix64: tiny, fast, and good enough to choose what happens next.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// The same seed gives the same sequence.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// 64 random bits.
+    pub fn word(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound` (0 if that is 0).
+    pub fn below(&mut self, bound: usize) -> usize {
+        if bound == 0 {
+            return 0;
+        }
+        usize::try_from((self.word() >> 32).wrapping_mul(bound as u64) >> 32).unwrap_or(0)
+    }
+
+    /// True with this chance in percent.
+    pub fn percent(&mut self, chance: u8) -> bool {
+        self.below(100) < usize::from(chance)
+    }
+
+    /// One of the given.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}

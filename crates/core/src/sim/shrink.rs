@@ -1,0 +1,46 @@
+//! From a failing episode to the shortest one that still fails.
+
+use std::fmt;
+
+use super::episode::{Broken, play};
+
+/// A broken promise, ready to be read.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Run the episode again with [`super::run_episode`].
+    pub seed: u64,
+    /// What is broken.
+    pub what: String,
+    /// What happened, step by step, after everything that is not needed was left out.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "episode seed {}: {}", self.seed, self.what)?;
+        self.trace.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Leaves out ever smaller pieces as long as anything breaks without them.
+pub(super) fn shrink(seed: u64, setting: u64, words: &[u64], broken: &Broken) -> Failure {
+    let mut words = words[..broken.after].to_vec();
+    let mut piece = words.len().div_ceil(2);
+    while piece > 0 {
+        let mut at = 0;
+        while at < words.len() {
+            let end = (at + piece).min(words.len());
+            let shorter = [&words[..at], &words[end..]].concat();
+            match play(setting, &shorter, false).0 {
+                Err(still) => words = shorter[..still.after].to_vec(),
+                Ok(_) => at = end,
+            }
+        }
+        piece /= 2;
+    }
+    let (result, trace) = play(setting, &words, true);
+    let what = result.err().map_or_else(|| broken.what.clone(), |still| still.what);
+    Failure { seed, what, trace }
+}

@@ -1,0 +1,182 @@
+//! Sizes and durations as people write them: `300M`, `1.5G`, `5s`, `1h30m`.
+
+/// A text that is no size or no duration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no {expected}")]
+pub struct UnitError {
+    /// The text as given, shortened.
+    pub found: String,
+    /// What would be accepted, with examples.
+    pub expected: &'static str,
+}
+
+const SIZE: &str = "size (accepted: bytes as a number, or with K, M, G or T, for example 300M, 1.5G, 512KB; 1K is 1024)";
+const DURATION: &str = "duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)";
+
+/// Bytes. Units are powers of 1024, in any case, with or without `B` or `iB`.
+///
+/// ```
+/// use ostler_core::units::bytes;
+/// assert_eq!(bytes("300M"), Ok(300 << 20));
+/// assert_eq!(bytes("1.5g"), Ok(3 << 29));
+/// ```
+///
+/// # Errors
+/// Anything else, also negative and too large numbers. The message names the accepted forms.
+pub fn bytes(text: &str) -> Result<u64, UnitError> {
+    let error = || error(text, SIZE);
+    let (number, unit) = split_number(text.trim()).ok_or_else(error)?;
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1_u64 << 40,
+        _ => return Err(error()),
+    };
+    scale(number, factor).ok_or_else(error)
+}
+
+/// Milliseconds. A bare number is milliseconds; several parts are added (`1h30m`).
+///
+/// ```
+/// use ostler_core::units::millis;
+/// assert_eq!(millis("5s"), Ok(5_000));
+/// assert_eq!(millis("1h30m"), Ok(5_400_000));
+/// ```
+///
+/// # Errors
+/// As for [`bytes`].
+pub fn millis(text: &str) -> Result<u64, UnitError> {
+    let error = || error(text, DURATION);
+    let mut rest = text.trim();
+    let mut total = 0_u64;
+    let mut last_factor = u64::MAX;
+    loop {
+        let (number, after) = split_number(rest).ok_or_else(error)?;
+        let after = after.trim_start();
+        let length = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let factor = match after[..length].to_ascii_lowercase().as_str() {
+            "" if last_factor == u64::MAX => 1,
+            "ms" => 1,
+            "s" | "sec" => 1_000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(error()),
+        };
+        // From large to small, each unit once: 5s5s is a slip of the keyboard.
+        if factor >= last_factor {
+            return Err(error());
+        }
+        last_factor = factor;
+        total = scale(number, factor).and_then(|part| total.checked_add(part)).ok_or_else(error)?;
+        rest = after[length..].trim_start();
+        if rest.is_empty() {
+            return Ok(total);
+        }
+    }
+}
+
+fn error(text: &str, expected: &'static str) -> UnitError {
+    UnitError { found: text.chars().take(40).collect(), expected }
+}
+
+/// A decimal number at the beginning, as whole part and digits of the fraction, and the rest.
+fn split_number(text: &str) -> Option<((&str, &str), &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (whole, rest) = text.split_at(end);
+    if whole.is_empty() {
+        return None;
+    }
+    let Some(fraction) = rest.strip_prefix('.') else { return Some(((whole, ""), rest)) };
+    let end = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
+    let (fraction, rest) = fraction.split_at(end);
+    (!fraction.is_empty()).then_some(((whole, fraction), rest))
+}
+
+/// The number times the factor, rounded down, without going through floats.
+fn scale((whole, fraction): (&str, &str), factor: u64) -> Option<u64> {
+    let whole: u64 = whole.parse().ok()?;
+    // Nine digits are finer than any unit needs.
+    let digits = &fraction[..fraction.len().min(9)];
+    let tenths = 10_u128.pow(u32::try_from(digits.len()).ok()?);
+    let part = if digits.is_empty() { 0 } else { u128::from(digits.parse::<u64>().ok()?) * u128::from(factor) / tenths };
+    u64::try_from(u128::from(whole) * u128::from(factor) + part).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [
+            ("0", 0),
+            ("1048576", 1 << 20),
+            ("1K", 1024),
+            ("300M", 300 << 20),
+            ("1.5G", 3 << 29),
+            ("100MB", 100 << 20),
+            ("100 mb", 100 << 20),
+            ("2GiB", 2 << 30),
+            ("0.1k", 102),
+            (" 7b ", 7),
+            ("3T", 3 << 40),
+            ("16777215T", 16_777_215 << 40),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "M", "-1", "1.M", ".5M", "1MM", "1X", "1 2", "0x10", "1e3", "16777216T", "99999999999999999999", "1\u{e9}", "٣M"]
+        {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, expected) in [
+            ("0", 0),
+            ("1500", 1500),
+            ("250ms", 250),
+            ("5s", 5_000),
+            ("5 s", 5_000),
+            ("1.5s", 1_500),
+            ("2m", 120_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m 5s 7ms", 5_405_007),
+            ("1d", 86_400_000),
+            ("10M", 600_000),
+            ("0.0005s", 0),
+        ] {
+            assert_eq!(millis(text), Ok(expected), "{text}");
+        }
+        for text in ["", "s", "-5s", "5x", "1h30", "30m1h", "5s5s", "1..5s", "s5", "99999999999999d", "5s!", "ten"] {
+            assert!(millis(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn messages_name_the_accepted_forms() {
+        assert_eq!(
+            millis("ten").unwrap_err().to_string(),
+            "\"ten\" is no duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)"
+        );
+        assert!(bytes(&"9".repeat(10_000)).unwrap_err().to_string().len() < 250);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panic(text in any::<String>()) {
+            let _ = (bytes(&text), millis(&text));
+        }
+
+        #[test]
+        fn whole_numbers_are_themselves(n in any::<u64>()) {
+            prop_assert_eq!(bytes(&n.to_string()), Ok(n));
+            prop_assert_eq!(millis(&n.to_string()), Ok(n));
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Node's shapes on the IPC channel of a child process.
+
+mod ipc;
+
+pub use ipc::{Decoder, IpcError, MAX_LINE_BYTES, Message, classify, encode};

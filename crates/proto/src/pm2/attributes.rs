@@ -1,0 +1,177 @@
+//! Attributes of an app under PM2's names.
+
+use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
+use serde_json::{Map, Value};
+
+use crate::control::Files;
+
+/// Names in `AppSpec::given` that have another name, or a place of their own, on the wire.
+pub(super) const RENAMED: [&str; 22] = [
+    "name",
+    "namespace",
+    "script",
+    "cwd",
+    "args",
+    "node_args",
+    "interpreter_args",
+    "exec_interpreter",
+    "interpreter",
+    "exec_mode",
+    "instances",
+    "out_file",
+    "error_file",
+    "log_file",
+    "pid_file",
+    "port",
+    "env",
+    "env_file",
+    "merge_logs",
+    "autostart",
+    "autorestart",
+    "treekill",
+];
+
+/// Attributes of PM2 that ostler always has the same answer for.
+pub(super) const CONSTANT: [(&str, bool); 2] = [("km_link", false), ("vizion_running", false)];
+
+/// All attributes that do not change while the app runs, in PM2's order.
+pub(super) fn of(spec: &AppSpec, files: &Files, user: &str, env: &EnvMap) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("name".into(), spec.name.clone().into());
+    map.insert("filter_env".into(), spec.given.get("filter_env").cloned().unwrap_or_else(|| Value::Array(Vec::new())));
+    map.insert("namespace".into(), spec.namespace.clone().into());
+    if !spec.args.is_empty() || spec.given.contains_key("args") {
+        map.insert("args".into(), spec.args.clone().into());
+    }
+    map.insert("env".into(), object(env));
+    given(spec, &mut map);
+    typed(spec, &mut map);
+    if spec.logs.merge_logs {
+        map.insert("merge_logs".into(), true.into());
+    }
+    defaulted(spec, "vizion", true.into(), &mut map);
+    map.insert("autostart".into(), spec.autostart.into());
+    map.insert("autorestart".into(), spec.restart.autorestart.into());
+    defaulted(spec, "watch", false.into(), &mut map);
+    map.insert("instance_var".into(), spec.env.instance_var.as_deref().unwrap_or("NODE_APP_INSTANCE").into());
+    defaulted(spec, "pmx", true.into(), &mut map);
+    defaulted(spec, "automation", true.into(), &mut map);
+    map.insert("treekill".into(), spec.stop.treekill.into());
+    map.insert("username".into(), user.into());
+    defaulted(spec, "windowsHide", true.into(), &mut map);
+    defaulted(spec, "kill_retry_time", 100.into(), &mut map);
+    for (name, vars) in &spec.env.profiles {
+        map.insert(format!("env_{name}"), object(vars));
+    }
+    map.insert("node_args".into(), spec.interpreter_args.clone().into());
+    map.insert("pm_exec_path".into(), spec.script.clone().into());
+    map.insert("pm_cwd".into(), spec.cwd.clone().into());
+    map.insert("exec_interpreter".into(), spec.interpreter.as_deref().unwrap_or("none").into());
+    map.insert("exec_mode".into(), mode(spec.mode).into());
+    map.insert("instances".into(), spec.instances.into());
+    paths(spec, files, &mut map);
+    for (key, value) in CONSTANT {
+        map.insert(key.into(), value.into());
+    }
+    map
+}
+
+/// `fork_mode` or `cluster_mode`.
+pub(super) fn mode(mode: ExecMode) -> &'static str {
+    match mode {
+        ExecMode::Fork => "fork_mode",
+        ExecMode::Cluster => "cluster_mode",
+    }
+}
+
+fn object(env: &EnvMap) -> Value {
+    Value::Object(env.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect())
+}
+
+/// Options as the user gave them. Those that the description holds in a typed form are overwritten by [`typed`].
+fn given(spec: &AppSpec, map: &mut Map<String, Value>) {
+    for (key, value) in &spec.given {
+        if RENAMED.contains(&key.as_str()) || map.contains_key(key) || key.starts_with("env_") {
+            continue;
+        }
+        map.insert(key.clone(), in_bytes(key, value).unwrap_or_else(|| value.clone()));
+    }
+}
+
+/// PM2 stores a memory limit in bytes, however it was given.
+fn in_bytes(key: &str, value: &Value) -> Option<Value> {
+    if key != "max_memory_restart" {
+        return None;
+    }
+    octets(value.as_str()?).map(Value::from)
+}
+
+/// `300M` → bytes, base 1024.
+fn octets(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" => 10,
+        "M" | "MB" => 20,
+        "G" | "GB" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// Options that the description holds in a typed form, in PM2's units; only those that were set.
+fn typed(spec: &AppSpec, map: &mut Map<String, Value>) {
+    let (restart, stop, ready, logs) = (&spec.restart, &spec.stop, &spec.ready, &spec.logs);
+    let nonzero = |number: u64| (number > 0).then_some(number);
+    let options: [(&str, Option<Value>); 18] = [
+        ("max_restarts", restart.max_restarts.map(Value::from)),
+        ("min_uptime", restart.min_uptime_ms.map(Value::from)),
+        ("restart_delay", nonzero(restart.restart_delay_ms).map(Value::from)),
+        ("exp_backoff_restart_delay", nonzero(restart.exp_backoff_ms).map(Value::from)),
+        ("stop_exit_codes", (!restart.stop_exit_codes.is_empty()).then(|| restart.stop_exit_codes.clone().into())),
+        ("kill_timeout", stop.kill_timeout_ms.map(Value::from)),
+        ("shutdown_with_message", stop.shutdown_with_message.then(|| true.into())),
+        ("wait_ready", ready.wait_ready.then(|| true.into())),
+        ("listen_timeout", ready.listen_timeout_ms.map(Value::from)),
+        ("log_date_format", logs.date_format.clone().map(Value::from)),
+        ("log_type", logs.json.then(|| "json".into())),
+        ("disable_logs", logs.disable_logs.then(|| true.into())),
+        ("increment_var", spec.env.increment_var.clone().map(Value::from)),
+        ("uid", spec.uid.as_deref().map(id)),
+        ("gid", spec.gid.as_deref().map(id)),
+        ("nice", spec.limits.nice.map(Value::from)),
+        ("disable_source_map_support", spec.disable_source_map_support.then(|| true.into())),
+        ("kill_signal", stop.signal.filter(|_| !spec.given.contains_key("kill_signal")).map(Value::from)),
+    ];
+    for (key, value) in options {
+        if let Some(value) = value {
+            map.insert(key.into(), value);
+        }
+    }
+}
+
+/// A user as PM2 has it: a number where it is one.
+fn id(text: &str) -> Value {
+    text.parse::<u32>().map_or_else(|_| text.into(), Value::from)
+}
+
+/// An attribute that PM2 fills in: as given, else the default.
+fn defaulted(spec: &AppSpec, key: &str, default: Value, map: &mut Map<String, Value>) {
+    // Moved to its usual place if `given` brought it earlier.
+    map.shift_remove(key);
+    map.insert(key.into(), spec.given.get(key).cloned().unwrap_or(default));
+}
+
+fn paths(spec: &AppSpec, files: &Files, map: &mut Map<String, Value>) {
+    let combined = files.combined.clone().or_else(|| match &spec.logs.log_file {
+        Some(CombinedLog::Path(path)) => Some(path.clone()),
+        Some(CombinedLog::Default) | None => None,
+    });
+    if let Some(path) = combined {
+        map.insert("pm_log_path".into(), path.into());
+    }
+    map.insert("pm_out_log_path".into(), files.out.as_deref().unwrap_or("/dev/null").into());
+    map.insert("pm_err_log_path".into(), files.error.as_deref().unwrap_or("/dev/null").into());
+    map.insert("pm_pid_path".into(), files.pid.clone().into());
+}

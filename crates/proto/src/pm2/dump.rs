@@ -1,0 +1,197 @@
+//! `dump.pm2`: the saved list. Written so that PM2 can read it; read without evaluating anything.
+//!
+//! ```text
+//! [
+//!   {
+//!     "name": "api",
+//!     "args": ["--port", "80"],
+//!     "env": { "PATH": "/usr/bin", … },
+//!     …                                   every attribute of pm2_env but pm_id, instances, prev_restart_delay
+//!     "ostler": { "version": 1, "seal": "9a…", "base": ["PATH", …], "spec": { … } }
+//!   }
+//! ]
+//! ```
+//!
+//! The key `ostler` keeps what PM2's attributes cannot say (layers of the environment, limits, …). PM2 ignores it. It counts only while
+//! its seal fits the attributes beside it: who edits the file, or lets PM2 write it anew, edits the attributes, and those then win.
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{State, Wanted};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{View, entry, pm2_env};
+use crate::control::Detail;
+
+/// Version of the `ostler` object.
+const VERSION: u32 = 1;
+/// Name of our own key.
+const OWN_KEY: &str = "ostler";
+
+/// A saved list.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dump {
+    /// One entry per instance, in file order.
+    pub entries: Vec<DumpEntry>,
+    /// Entries that make no sense; the others are as good as ever.
+    pub rejected: Vec<EntryError>,
+}
+
+/// One saved instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DumpEntry {
+    /// The description.
+    pub spec: AppSpec,
+    /// Number of the instance within its app, if known.
+    pub index: Option<u32>,
+    /// Restore it as stopped.
+    pub stopped: bool,
+    /// Wire `created_at`, ms since the epoch.
+    pub created_ms: Option<u64>,
+}
+
+/// Why a dump cannot be read at all. Leave the file where it is and try the backup.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// Not JSON. PM2 would evaluate it as JavaScript; nobody else should.
+    #[error("the saved list is not valid JSON")]
+    Syntax(#[source] serde_json::Error),
+    /// JSON, but no list.
+    #[error("the saved list is not a list of apps but {found}")]
+    NotAList {
+        /// What it is.
+        found: &'static str,
+    },
+}
+
+/// Why one entry of a dump is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {position} of the saved list{}: {reason}", .name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default())]
+pub struct EntryError {
+    /// Position in the list, from 0.
+    pub position: usize,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The part of an entry that only ostler understands.
+#[derive(Serialize, Deserialize)]
+struct Own {
+    version: u32,
+    seal: String,
+    /// Names of the lowest environment layer, in order. Their values are in `env` of the entry; only what another layer covers is in
+    /// `spec.env.base`. (The environment is large and would be there a third time.)
+    base: Vec<String>,
+    spec: AppSpec,
+}
+
+/// The text of `dump.pm2`. Instances on their way out are left out.
+pub fn to_dump(details: &[Detail]) -> String {
+    let entries: Vec<Value> = details.iter().filter(|detail| detail.instance.wanted != Wanted::Gone).map(to_entry).collect();
+    serde_json::to_string_pretty(&entries).expect("keys are text and numbers are finite")
+}
+
+fn to_entry(detail: &Detail) -> Value {
+    let mut map = pm2_env(&View { status: saved_status(detail), ..View::from(detail) });
+    for key in ["pm_id", "instances", "prev_restart_delay"] {
+        map.shift_remove(key);
+    }
+    let own =
+        Own { version: VERSION, seal: seal(&map), base: detail.spec.env.base.keys().cloned().collect(), spec: slim(&detail.spec, &map) };
+    map.insert(OWN_KEY.into(), serde_json::to_value(own).expect("keys are text and numbers are finite"));
+    Value::Object(map)
+}
+
+/// `stopped` if the user wants it so, whatever it is doing at this moment: a stop that was asked for before a crash of everything must
+/// not be forgotten. An app that gave up is started again, as PM2 does.
+fn saved_status(detail: &Detail) -> &'static str {
+    match (&detail.instance.wanted, &detail.instance.state) {
+        (_, State::Errored) => "errored",
+        (Wanted::Down | Wanted::Gone, _) => "stopped",
+        (Wanted::Up, State::Stopped | State::Gone) => "launching",
+        (Wanted::Up, _) => detail.instance.status(),
+    }
+}
+
+/// The description without those variables of the lowest layer that `env` of the entry already has.
+fn slim(spec: &AppSpec, entry: &Map<String, Value>) -> AppSpec {
+    let shown = entry.get("env").and_then(Value::as_object);
+    let mut spec = spec.clone();
+    spec.env.base.retain(|key, value| shown.and_then(|env| env.get(key)).and_then(Value::as_str) != Some(value.as_str()));
+    spec
+}
+
+/// Reads a dump of PM2 or of ostler.
+///
+/// # Errors
+/// The file is not a JSON list. Single bad entries are in [`Dump::rejected`].
+pub fn parse_dump(text: &str) -> Result<Dump, DumpError> {
+    let text = text.trim_start_matches('\u{feff}');
+    let list = match serde_json::from_str(text).map_err(DumpError::Syntax)? {
+        Value::Array(list) => list,
+        other => return Err(DumpError::NotAList { found: kind(&other) }),
+    };
+    let mut dump = Dump::default();
+    for (position, value) in list.into_iter().enumerate() {
+        match from_entry(value) {
+            Ok(entry) => dump.entries.push(entry),
+            Err((name, reason)) => dump.rejected.push(EntryError { position, name, reason }),
+        }
+    }
+    Ok(dump)
+}
+
+fn from_entry(value: Value) -> Result<DumpEntry, (Option<String>, String)> {
+    let Value::Object(mut map) = value else { return Err((None, format!("expected an object, found {}", kind(&value)))) };
+    let own = map.shift_remove(OWN_KEY);
+    let name = map.get("name").and_then(Value::as_str).map(str::to_owned);
+    let spec = match own.and_then(|own| own_spec(own, &map)) {
+        Some(spec) => spec,
+        None => entry::to_spec(&map).map_err(|reason| (name, reason))?,
+    };
+    Ok(DumpEntry {
+        index: entry::index(&map),
+        stopped: map.get("status").and_then(Value::as_str) == Some("stopped"),
+        created_ms: map.get("created_at").and_then(Value::as_u64),
+        spec,
+    })
+}
+
+/// Our own description, if it still belongs to the attributes beside it.
+fn own_spec(own: Value, map: &Map<String, Value>) -> Option<AppSpec> {
+    let own: Own = serde_json::from_value(own).ok()?;
+    if own.version != VERSION || own.seal != seal(map) {
+        return None;
+    }
+    let shown = map.get("env").and_then(Value::as_object);
+    let mut spec = own.spec;
+    let mut covered = std::mem::take(&mut spec.env.base);
+    for key in own.base {
+        let value = covered.shift_remove(&key).or_else(|| shown?.get(&key)?.as_str().map(str::to_owned))?;
+        spec.env.base.insert(key, value);
+    }
+    Some(spec)
+}
+
+/// FNV-1a of the attributes' JSON: finds edits, not forgeries (who can write the file can do anything anyhow).
+fn seal(map: &Map<String, Value>) -> String {
+    let bytes = serde_json::to_vec(map).expect("keys are text and numbers are finite");
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! One entry of a dump that PM2 wrote (or that somebody edited): attributes → description.
+
+use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
+use serde_json::{Map, Value};
+
+/// Runtime leftovers and internals: never part of a description.
+const NOT_OPTIONS: [&str; 52] = [
+    "name",
+    "namespace",
+    "args",
+    "env",
+    "node_args",
+    "pm_exec_path",
+    "pm_cwd",
+    "exec_interpreter",
+    "exec_mode",
+    "instances",
+    "pm_log_path",
+    "pm_out_log_path",
+    "pm_err_log_path",
+    "pm_pid_path",
+    "km_link",
+    "vizion_running",
+    "unique_id",
+    "status",
+    "pm_uptime",
+    "axm_actions",
+    "axm_monitor",
+    "axm_options",
+    "axm_dynamic",
+    "created_at",
+    "pm_id",
+    "restart_time",
+    "unstable_restarts",
+    "version",
+    "node_version",
+    "prev_restart_delay",
+    "exit_code",
+    "_tree_pids",
+    "_pm2_version",
+    "_km_monitored",
+    "username",
+    "versioning",
+    "merge_logs",
+    "autostart",
+    "autorestart",
+    "treekill",
+    "instance_var",
+    "increment_var",
+    "script",
+    "cwd",
+    "out_file",
+    "error_file",
+    "log_file",
+    "pid_file",
+    "updateEnv",
+    "restart_task",
+    "PM2_HOME",
+    "port",
+];
+
+/// Variables that PM2 or ostler put into `env` by themselves.
+const ADDED: [&str; 6] = ["unique_id", "PM2_HOME", "PM2_USAGE", "PM2_JSON_PROCESSING", "PM2_INTERACTOR_PROCESSING", "updateEnv"];
+
+/// Reads one attribute after the other.
+struct Entry<'a> {
+    map: &'a Map<String, Value>,
+    env: Option<&'a Map<String, Value>>,
+}
+
+impl<'a> Entry<'a> {
+    /// An optional attribute. In PM2 a variable of the same name has overwritten it: then what it was is not known.
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        if self.env.is_some_and(|env| env.contains_key(key)) {
+            return None;
+        }
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.get(key).and_then(to_text)
+    }
+
+    fn flag(&self, key: &str) -> Option<bool> {
+        match self.get(key)? {
+            Value::Bool(flag) => Some(*flag),
+            Value::String(text) if text == "true" => Some(true),
+            Value::String(text) if text == "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Numbers are whole and not negative here; PM2 keeps some as text.
+    fn number(&self, key: &str) -> Option<u64> {
+        to_number(self.get(key)?)
+    }
+
+    fn list(&self, key: &str) -> Result<Vec<String>, String> {
+        match self.get(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => {
+                let words: Option<Vec<String>> = list.iter().map(to_text).collect();
+                words.ok_or_else(|| format!("{key}: expected a list of texts"))
+            }
+            Some(Value::String(text)) => Ok(text.split_whitespace().map(str::to_owned).collect()),
+            Some(_) => Err(format!("{key}: expected a list or text")),
+        }
+    }
+}
+
+/// The description.
+///
+/// # Errors
+/// One line: which attribute, and what is wrong with it.
+pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
+    let entry = Entry { map, env: map.get("env").and_then(Value::as_object) };
+    let script = path(map, "pm_exec_path")?;
+    let name = map.get("name").and_then(to_text).filter(|name| !name.is_empty()).unwrap_or_else(|| stem(&script));
+    if name.chars().any(char::is_control) {
+        return Err("name: has control characters".into());
+    }
+    let interpreter = entry.text("exec_interpreter").filter(|name| name != "none" && !name.is_empty());
+    let args = entry.list("args")?;
+    let mode = if entry.text("exec_mode").is_some_and(|mode| mode.starts_with("cluster")) { ExecMode::Cluster } else { ExecMode::Fork };
+    let mut spec = AppSpec {
+        shell: interpreter.is_none() && is_shell(&script) && matches!(args.as_slice(), [flag, _] if flag == "-c"),
+        interpreter_args: entry.list("node_args")?,
+        cwd: path(map, "pm_cwd")?,
+        instances_given: mode == ExecMode::Cluster || entry.flag("merge_logs") != Some(true),
+        uid: entry.text("uid"),
+        gid: entry.text("gid"),
+        pid_file: entry.text("pm_pid_path").filter(|path| !is_default_pid_file(path, &name)),
+        autostart: entry.flag("autostart").unwrap_or(true),
+        disable_source_map_support: entry.flag("disable_source_map_support").unwrap_or(false),
+        version: entry.text("version").filter(|version| version != "N/A"),
+        given: options(&entry),
+        namespace: entry.text("namespace").filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into()),
+        name,
+        script,
+        interpreter,
+        args,
+        mode,
+        ..AppSpec::default()
+    };
+    environment(&entry, &mut spec);
+    logs(&entry, &mut spec);
+    lifecycle(&entry, &mut spec)?;
+    no_nul(&spec)?;
+    Ok(spec)
+}
+
+/// Number of the instance within its app.
+pub(super) fn index(map: &Map<String, Value>) -> Option<u32> {
+    let key = map.get("instance_var").and_then(Value::as_str).unwrap_or("NODE_APP_INSTANCE");
+    u32::try_from(to_number(map.get(key)?)?).ok()
+}
+
+fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), String> {
+    spec.restart.autorestart = entry.flag("autorestart").unwrap_or(true);
+    spec.restart.max_restarts = entry.number("max_restarts").and_then(|n| u32::try_from(n).ok());
+    spec.restart.min_uptime_ms = entry.number("min_uptime");
+    spec.restart.restart_delay_ms = entry.number("restart_delay").unwrap_or(0);
+    spec.restart.exp_backoff_ms = entry.number("exp_backoff_restart_delay").unwrap_or(0);
+    spec.restart.stop_exit_codes = exit_codes(entry)?;
+    spec.stop.signal = entry.number("kill_signal").and_then(|n| i32::try_from(n).ok());
+    spec.stop.kill_timeout_ms = entry.number("kill_timeout");
+    spec.stop.treekill = entry.flag("treekill").unwrap_or(true);
+    spec.stop.shutdown_with_message = entry.flag("shutdown_with_message").unwrap_or(false);
+    spec.ready.wait_ready = entry.flag("wait_ready").unwrap_or(false);
+    spec.ready.listen_timeout_ms = entry.number("listen_timeout");
+    spec.limits.nice = entry.get("nice").and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok()).filter(|n| (-20..=19).contains(n));
+    Ok(())
+}
+
+fn exit_codes(entry: &Entry<'_>) -> Result<Vec<i32>, String> {
+    let code = |value: &Value| to_number(value).and_then(|n| i32::try_from(n).ok());
+    match entry.get("stop_exit_codes") {
+        None => Ok(Vec::new()),
+        Some(Value::Array(list)) => {
+            let codes: Option<Vec<i32>> = list.iter().map(code).collect();
+            codes.ok_or_else(|| "stop_exit_codes: expected a list of numbers".into())
+        }
+        Some(single) => Ok(code(single).into_iter().collect()),
+    }
+}
+
+fn logs(entry: &Entry<'_>, spec: &mut AppSpec) {
+    let logs = &mut spec.logs;
+    logs.out_file = entry.text("pm_out_log_path");
+    logs.error_file = entry.text("pm_err_log_path");
+    logs.log_file = entry.text("pm_log_path").map(CombinedLog::Path);
+    logs.merge_logs = entry.flag("merge_logs").unwrap_or(false);
+    logs.disable_logs = entry.flag("disable_logs").unwrap_or(false);
+    logs.json = entry.text("log_type").as_deref() == Some("json");
+    logs.date_format = if entry.flag("time") == Some(true) {
+        Some("YYYY-MM-DDTHH:mm:ss".into())
+    } else {
+        entry.text("log_date_format").filter(|format| !format.is_empty())
+    };
+}
+
+/// PM2 keeps one mixed environment; which layer a variable came from is lost, so all are of the lowest.
+fn environment(entry: &Entry<'_>, spec: &mut AppSpec) {
+    let env = &mut spec.env;
+    env.instance_var = entry.text("instance_var").filter(|name| name != "NODE_APP_INSTANCE" && !name.is_empty());
+    env.increment_var = entry.text("increment_var").filter(|name| !name.is_empty());
+    for (key, value) in entry.env.into_iter().flatten() {
+        // The variable that PM2 names after the app: module settings, empty unless somebody used `pm2 set`.
+        let own_name = *key == spec.name && matches!(to_variable(value).as_str(), "{}");
+        if !ADDED.contains(&key.as_str()) && !own_name && is_variable_name(key) {
+            env.base.insert(key.clone(), to_variable(value));
+        }
+    }
+    if let Some(key) = &env.increment_var {
+        // The file has the value of *this* instance; the description holds that of the first.
+        let shown = env.base.get(key).and_then(|text| text.parse::<i64>().ok());
+        if let (Some(shown), Some(index)) = (shown, index(entry.map)) {
+            env.base.insert(key.clone(), shown.saturating_sub(index.into()).to_string());
+        }
+    }
+    for (key, value) in entry.map {
+        if let (Some(name), Value::Object(vars)) = (key.strip_prefix("env_"), value) {
+            let vars: EnvMap = vars.iter().filter(|(key, _)| is_variable_name(key)).map(|(k, v)| (k.clone(), to_variable(v))).collect();
+            env.profiles.insert(name.into(), vars);
+        }
+    }
+}
+
+/// Everything that is neither structure, nor runtime state, nor a flattened variable.
+fn options(entry: &Entry<'_>) -> Map<String, Value> {
+    let is_option = |key: &str, value: &Value| {
+        !NOT_OPTIONS.contains(&key)
+            && !(key.starts_with("env_") && value.is_object())
+            && !entry.env.is_some_and(|env| env.contains_key(key))
+            && Some(key) != entry.map.get("instance_var").and_then(Value::as_str)
+    };
+    entry.map.iter().filter(|(key, value)| is_option(key, value)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// An absolute path.
+fn path(map: &Map<String, Value>, key: &str) -> Result<String, String> {
+    match map.get(key) {
+        Some(Value::String(text)) if text.starts_with('/') => Ok(text.clone()),
+        Some(Value::String(text)) => Err(format!("{key}: expected an absolute path, found {text:?}")),
+        Some(_) => Err(format!("{key}: expected text")),
+        None => Err(format!("{key}: missing")),
+    }
+}
+
+/// Nothing that reaches a system call may hold a NUL.
+fn no_nul(spec: &AppSpec) -> Result<(), String> {
+    let has_nul = |text: &str| text.contains('\0');
+    let texts = [&spec.script, &spec.cwd].into_iter().chain(&spec.args).chain(&spec.interpreter_args).chain(&spec.interpreter);
+    let files = [&spec.logs.out_file, &spec.logs.error_file, &spec.pid_file].into_iter().flatten();
+    if texts.chain(files).any(|text| has_nul(text)) {
+        return Err("a path or argument holds a NUL character".into());
+    }
+    let vars = [&spec.env.base].into_iter().chain(spec.env.profiles.values());
+    match vars.flatten().find(|(_, value)| has_nul(value)) {
+        Some((key, _)) => Err(format!("variable {key} holds a NUL character")),
+        None => Ok(()),
+    }
+}
+
+fn is_variable_name(key: &str) -> bool {
+    !key.is_empty() && !key.contains(['=', '\0'])
+}
+
+fn is_shell(script: &str) -> bool {
+    matches!(script.rsplit('/').next(), Some("bash" | "sh"))
+}
+
+/// `…/pids/<name>-<digits>.pid`, the name written as PM2 writes it into file names.
+fn is_default_pid_file(path: &str, name: &str) -> bool {
+    let part: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\\') { c } else { '-' }).collect();
+    let mut parts = path.rsplit('/');
+    let (file, folder) = (parts.next().unwrap_or_default(), parts.next());
+    let id = file.strip_suffix(".pid").and_then(|stem| stem.strip_prefix(&part)).and_then(|rest| rest.strip_prefix('-'));
+    folder == Some("pids") && id.is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// File name without its last extension: PM2's default name.
+fn stem(script: &str) -> String {
+    let file = script.rsplit('/').next().unwrap_or(script);
+    file.rsplit_once('.').map_or(file, |(stem, _)| if stem.is_empty() { file } else { stem }).to_owned()
+}
+
+fn to_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// How a value of `env` looks to the process.
+fn to_variable(value: &Value) -> String {
+    to_text(value).unwrap_or_else(|| value.to_string())
+}
+
+fn to_number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64().or_else(|| {
+            let float = number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..9e15).contains(float))?;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and in range")]
+            Some(float as u64)
+        }),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}

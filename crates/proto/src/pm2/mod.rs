@@ -1,0 +1,9 @@
+//! PM2's shapes: what `jlist`, `dump.pm2` and the environment of an app look like.
+
+mod attributes;
+mod dump;
+mod entry;
+mod pm2_env;
+
+pub use dump::{Dump, DumpEntry, DumpError, EntryError, parse_dump, to_dump};
+pub use pm2_env::{PM2_VERSION, View, pm2_env, process_object, scalar_env};

@@ -1,0 +1,214 @@
+//! One item of `jlist`, and the variables that an app finds in its environment.
+//!
+//! ```text
+//! {"pid":28414,"name":"tiny","pm2_env":{"name":"tiny","namespace":"nsA",…,"status":"online",…},"pm_id":0,"monit":{"memory":53936128,"cpu":15.9}}
+//! ```
+
+use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use ostler_core::lifecycle::{Counters, Ending, Instance};
+use serde_json::{Map, Value, json};
+
+use super::attributes;
+use crate::control::{Detail, Files, Learned};
+
+/// The PM2 release whose shapes these are.
+pub const PM2_VERSION: &str = "7.0.4";
+
+/// What the shapes are made of: borrowed, so that the daemon needs no copy of a description to spawn an app.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// `pm_id`.
+    pub id: u32,
+    /// Number of the instance within its app.
+    pub index: u32,
+    /// UUID of the instance.
+    pub unique_id: &'a str,
+    /// The description, `env.base` included.
+    pub spec: &'a AppSpec,
+    /// Counters.
+    pub counters: &'a Counters,
+    /// PM2's status word.
+    pub status: &'a str,
+    /// Wire `exit_code`: of the last exit, 0 for a signal, none before the first exit.
+    pub exit_code: Option<i32>,
+    /// What the running process told.
+    pub learned: &'a Learned,
+    /// Resolved file paths.
+    pub files: &'a Files,
+    /// User name for display.
+    pub user: &'a str,
+    /// PM2 home of the daemon.
+    pub home: &'a str,
+}
+
+impl<'a> View<'a> {
+    /// Wire `exit_code` of an instance.
+    pub fn exit_code_of(instance: &Instance) -> Option<i32> {
+        instance.exits.last().map(|exit| match exit.ending {
+            Ending::Code(code) => code,
+            // PM2 stores 0 for a death by signal; scripts that compare with 0 rely on it. `ostler why` knows better.
+            Ending::Signal { .. } | Ending::Unknown => 0,
+            Ending::SpawnFailed { .. } => 1,
+        })
+    }
+}
+
+impl<'a> From<&'a Detail> for View<'a> {
+    fn from(detail: &'a Detail) -> Self {
+        Self {
+            id: detail.id,
+            index: detail.index,
+            unique_id: &detail.unique_id,
+            spec: &detail.spec,
+            counters: &detail.instance.counters,
+            status: detail.instance.status(),
+            exit_code: Self::exit_code_of(&detail.instance),
+            learned: &detail.learned,
+            files: &detail.files,
+            user: &detail.user,
+            home: &detail.home,
+        }
+    }
+}
+
+/// One item of `jlist`, key order as PM2 writes it.
+///
+/// Every environment variable is in it, secrets included, twice: scripts written for PM2 read them there.
+pub fn process_object(detail: &Detail) -> Value {
+    let view = View::from(detail);
+    json!({
+        "pid": detail.instance.pid().unwrap_or(0),
+        "name": detail.spec.name,
+        "pm2_env": pm2_env(&view),
+        "pm_id": detail.id,
+        "monit": { "memory": detail.monit.memory_bytes, "cpu": number(detail.monit.cpu_pct) },
+    })
+}
+
+/// The `pm2_env` object: attributes, the environment flattened among them, state.
+///
+/// PM2 differs: there a variable named like an attribute (`name`, `status`, `args`, …) overwrites the attribute, and with it what the
+/// daemon believes. Here the attribute stays; the variable is found in `env`.
+pub fn pm2_env(view: &View<'_>) -> Map<String, Value> {
+    let env = wire_env(view);
+    let mut head = attributes::of(view.spec, view.files, view.user, &env);
+    head.insert(instance_var(view.spec).into(), view.index.into());
+    let tail = state(view);
+    for (key, value) in env {
+        if !head.contains_key(&key) && !tail.contains_key(&key) {
+            head.insert(key, value.into());
+        }
+    }
+    head.extend(tail);
+    head
+}
+
+/// The variables that the daemon adds to an app's environment when it spawns it: every scalar attribute under PM2's name, with the
+/// state `launching`. Lay them over [`ostler_core::app::EnvSpec::merged`].
+///
+/// A variable that the user declared for the app (`env_file`, `env`, the chosen profile) is left alone even if it is named like an attribute;
+/// one that was merely inherited from the caller (who may be a managed app itself) is not.
+pub fn scalar_env(view: &View<'_>) -> EnvMap {
+    let view = View { status: "launching", ..*view };
+    let env = wire_env(&view);
+    let mut attributes = attributes::of(view.spec, view.files, view.user, &env);
+    attributes.extend(state(&view));
+    attributes.shift_remove("env");
+    let declared = declared(view.spec);
+    let mut vars: EnvMap = attributes
+        .into_iter()
+        .filter(|(key, _)| !declared.contains(&key.as_str()))
+        .filter_map(|(key, value)| Some((key, scalar(&value)?)))
+        .collect();
+    vars.insert("PM2_HOME".into(), view.home.into());
+    vars.insert("PM2_USAGE".into(), "CLI".into());
+    vars.insert("unique_id".into(), view.unique_id.into());
+    vars.insert(instance_var(view.spec).into(), view.index.to_string());
+    if let Some((key, value)) = incremented(view) {
+        vars.insert(key, value);
+    }
+    vars
+}
+
+/// Names of the variables that the user declared for this app.
+fn declared(spec: &AppSpec) -> Vec<&str> {
+    let env = &spec.env;
+    let profile = env.profile.as_ref().and_then(|name| env.profiles.get(name));
+    [Some(&env.file), Some(&env.vars), profile].into_iter().flatten().flat_map(|layer| layer.keys().map(String::as_str)).collect()
+}
+
+/// `env` as PM2 shows it: all layers, the daemon's own on top.
+fn wire_env(view: &View<'_>) -> EnvMap {
+    let mut env = view.spec.env.merged();
+    env.insert("PM2_HOME".into(), view.home.into());
+    env.insert("PM2_USAGE".into(), "CLI".into());
+    if let Some((key, value)) = incremented(*view) {
+        env.insert(key, value);
+    }
+    env.insert("unique_id".into(), view.unique_id.into());
+    env
+}
+
+/// `increment_var`: its value for this instance. Text that is no number counts as 0, as in PM2.
+fn incremented(view: View<'_>) -> Option<(String, String)> {
+    let key = view.spec.env.increment_var.as_ref()?;
+    let first: i64 = view.spec.env.merged().get(key).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    Some((key.clone(), first.saturating_add(view.index.into()).to_string()))
+}
+
+fn instance_var(spec: &AppSpec) -> &str {
+    spec.env.instance_var.as_deref().unwrap_or("NODE_APP_INSTANCE")
+}
+
+/// Attributes that change while the app lives.
+fn state(view: &View<'_>) -> Map<String, Value> {
+    let counters = view.counters;
+    let created = counters.created.map(|now| now.wall_ms);
+    let mut map = Map::new();
+    let mut put = |key: &str, value: Value| drop(map.insert(key.into(), value));
+    put("unique_id", view.unique_id.into());
+    put("status", view.status.into());
+    put("pm_uptime", counters.last_start.map(|now| now.wall_ms).or(created).into());
+    put("axm_actions", view.learned.axm_actions.clone().into());
+    put("axm_monitor", view.learned.axm_monitor.clone().into());
+    put("axm_options", view.learned.axm_options.clone().into());
+    put("axm_dynamic", json!({}));
+    // PM2 has null here after a failed start.
+    put("created_at", if view.status == "errored" { Value::Null } else { created.into() });
+    put("pm_id", view.id.into());
+    put("restart_time", counters.restarts.into());
+    put("unstable_restarts", counters.unstable.into());
+    if view.spec.mode == ExecMode::Cluster {
+        put("_pm2_version", PM2_VERSION.into());
+    }
+    put("version", view.spec.version.as_deref().unwrap_or("N/A").into());
+    if let Some(version) = &view.learned.node_version {
+        put("node_version", version.as_str().into());
+    }
+    if view.spec.restart.exp_backoff_ms > 0 || counters.last_delay_ms > 0 {
+        put("prev_restart_delay", counters.last_delay_ms.into());
+    }
+    if let Some(code) = view.exit_code {
+        put("exit_code", code.into());
+    }
+    map
+}
+
+/// JavaScript prints 0, not 0.0.
+fn number(value: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be integral and small")]
+    if value.fract() == 0.0 && value.abs() < 1e15 { (value as i64).into() } else { value.into() }
+}
+
+/// Text of a scalar, nothing for lists, objects and null.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

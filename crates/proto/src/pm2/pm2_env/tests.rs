@@ -1,0 +1,148 @@
+use ostler_core::app::{EnvSpec, LogSpec};
+use ostler_core::lifecycle::{State, Wanted};
+use ostler_core::time::Now;
+
+use super::*;
+use crate::control::Monit;
+
+pub(crate) fn detail(spec: AppSpec) -> Detail {
+    let mut instance = Instance::new(Now::at(1_795_227_870_252));
+    instance.wanted = Wanted::Up;
+    instance.state = State::Running { inc: 1, pid: 28414, since: Now::at(1_795_227_870_252) };
+    instance.counters.last_start = Some(Now::at(1_795_227_870_252));
+    Detail {
+        id: 0,
+        index: 0,
+        unique_id: "c049797b-b9cf-4fa3-8385-790f65faabb2".into(),
+        files: Files {
+            out: Some(format!("/home/u/.pm2/logs/{}-out.log", spec.name)),
+            error: Some(format!("/home/u/.pm2/logs/{}-error.log", spec.name)),
+            combined: None,
+            pid: format!("/home/u/.pm2/pids/{}-0.pid", spec.name),
+        },
+        spec,
+        instance,
+        learned: Learned { node_version: Some("20.20.2".into()), ..Learned::default() },
+        monit: Monit { cpu_pct: 15.9, memory_bytes: 53_936_128, processes: 1 },
+        user: "root".into(),
+        home: "/home/u/.pm2".into(),
+    }
+}
+
+fn env(pairs: &[(&str, &str)]) -> EnvMap {
+    pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
+}
+
+fn tiny() -> AppSpec {
+    AppSpec {
+        name: "tiny".into(),
+        namespace: "nsA".into(),
+        script: "/srv/demo/app.js".into(),
+        interpreter: Some("node".into()),
+        args: vec!["one".into(), "--two".into()],
+        cwd: "/srv/demo".into(),
+        logs: LogSpec { merge_logs: true, ..LogSpec::default() },
+        version: Some("1.2.3".into()),
+        ..AppSpec::default()
+    }
+}
+
+/// The keys of the example of PM2 7.0.4, in its order; `PM2_INTERACTOR_PROCESSING` and the empty variable named after the app are noise.
+#[test]
+fn an_item_has_the_keys_of_pm2_in_its_order() {
+    let item = process_object(&detail(tiny()));
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&item), ["pid", "name", "pm2_env", "pm_id", "monit"]);
+    let expected = "name filter_env namespace args env merge_logs vizion autostart autorestart watch instance_var pmx automation treekill username windowsHide \
+         kill_retry_time node_args pm_exec_path pm_cwd exec_interpreter exec_mode instances pm_out_log_path pm_err_log_path pm_pid_path km_link \
+         vizion_running NODE_APP_INSTANCE PM2_HOME PM2_USAGE unique_id status pm_uptime axm_actions axm_monitor axm_options axm_dynamic created_at pm_id \
+         restart_time unstable_restarts version node_version";
+    assert_eq!(keys(&item["pm2_env"]), expected.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(item["pid"], 28414);
+    assert_eq!(item["monit"].to_string(), r#"{"memory":53936128,"cpu":15.9}"#);
+    let env = &item["pm2_env"];
+    assert_eq!((&env["status"], &env["exec_mode"], &env["instances"]), (&json!("online"), &json!("fork_mode"), &json!(1)));
+    assert_eq!(env["pm_uptime"], 1_795_227_870_252_u64);
+    assert_eq!(env["env"]["unique_id"], env["unique_id"]);
+}
+
+#[test]
+fn whole_numbers_have_no_fraction() {
+    let mut idle = detail(tiny());
+    idle.monit.cpu_pct = 0.0;
+    assert_eq!(process_object(&idle)["monit"]["cpu"].to_string(), "0");
+}
+
+#[test]
+fn a_variable_named_like_an_attribute_does_not_replace_it() {
+    let mut spec = tiny();
+    spec.env.base = env(&[("name", "evil"), ("status", "stopped"), ("args", "x"), ("PORT", "80"), ("km_link", "true")]);
+    let item = process_object(&detail(spec));
+    let wire = &item["pm2_env"];
+    assert_eq!((&wire["name"], &wire["status"], &wire["km_link"]), (&json!("tiny"), &json!("online"), &json!(false)));
+    assert_eq!(wire["args"], json!(["one", "--two"]));
+    assert_eq!((&wire["PORT"], &wire["env"]["name"]), (&json!("80"), &json!("evil")));
+}
+
+#[test]
+fn options_appear_in_pm2s_units() {
+    let mut spec = tiny();
+    spec.given = json!({"max_memory_restart": "300M", "min_uptime": "5s", "cron_restart": "0 3 * * *", "watch": ["src"], "script": "app.js", "custom": 1})
+        .as_object()
+        .unwrap()
+        .clone();
+    spec.restart.min_uptime_ms = Some(5000);
+    spec.restart.stop_exit_codes = vec![0, 3];
+    spec.uid = Some("33".into());
+    spec.logs.json = true;
+    spec.env.profiles.insert("production".into(), env(&[("NODE_ENV", "production")]));
+    let item = process_object(&detail(spec));
+    let wire = item["pm2_env"].as_object().unwrap();
+    assert_eq!(wire["max_memory_restart"], 314_572_800);
+    assert_eq!(wire["min_uptime"], 5000);
+    assert_eq!(wire["cron_restart"], "0 3 * * *");
+    assert_eq!(wire["watch"], json!(["src"]));
+    assert_eq!(wire["custom"], 1);
+    assert_eq!(wire["stop_exit_codes"], json!([0, 3]));
+    assert_eq!(wire["uid"], 33);
+    assert_eq!(wire["log_type"], "json");
+    assert_eq!(wire["env_production"], json!({"NODE_ENV": "production"}));
+    assert!(!wire.contains_key("script"));
+}
+
+#[test]
+fn an_app_finds_the_scalars_in_its_environment() {
+    let mut spec = tiny();
+    spec.env = EnvSpec {
+        base: env(&[("name", "of the shell"), ("pm_id", "77")]),
+        vars: env(&[("version", "mine"), ("PORT", "3000")]),
+        increment_var: Some("PORT".into()),
+        instance_var: Some("NUMBER".into()),
+        ..EnvSpec::default()
+    };
+    let mut app = detail(spec);
+    (app.id, app.index) = (7, 2);
+    let mut merged = app.spec.env.merged();
+    merged.extend(scalar_env(&View::from(&app)));
+    let expected = [
+        ("name", "tiny"),
+        ("pm_id", "7"),
+        ("status", "launching"),
+        ("version", "mine"),
+        ("PORT", "3002"),
+        ("NUMBER", "2"),
+        ("unique_id", "c049797b-b9cf-4fa3-8385-790f65faabb2"),
+        ("PM2_HOME", "/home/u/.pm2"),
+        ("autorestart", "true"),
+        ("kill_retry_time", "100"),
+        ("pm_exec_path", "/srv/demo/app.js"),
+        ("exec_mode", "fork_mode"),
+        ("restart_time", "0"),
+    ];
+    for (key, value) in expected {
+        assert_eq!(merged.get(key).map(String::as_str), Some(value), "{key}");
+    }
+    for absent in ["args", "env", "axm_actions", "axm_options", "filter_env", "node_args", "exit_code", "NODE_APP_INSTANCE"] {
+        assert!(!merged.contains_key(absent), "{absent}");
+    }
+}

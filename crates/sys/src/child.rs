@@ -1,0 +1,115 @@
+//! Children and how they ended.
+
+use std::mem::MaybeUninit;
+
+use rustix::io::Errno;
+
+use crate::process::Target;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By `exit` with this code.
+    Code(i32),
+    /// By this signal.
+    Signal {
+        /// Signal number.
+        signal: i32,
+        /// A core was dumped.
+        core: bool,
+    },
+    /// It is gone and nobody could tell how (it was not our child).
+    Unknown,
+}
+
+impl Ending {
+    /// From the status word of `wait`; a status that says neither exited nor signaled is `Unknown`.
+    pub fn from_wait_status(status: i32) -> Self {
+        if libc::WIFEXITED(status) {
+            Self::Code(libc::WEXITSTATUS(status))
+        } else if libc::WIFSIGNALED(status) {
+            Self::Signal { signal: libc::WTERMSIG(status), core: libc::WCOREDUMP(status) }
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// What a process and the children it had waited for used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time in microseconds.
+    pub cpu_us: u64,
+    /// Largest resident set of one process in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// One reaped child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaped {
+    /// Its pid, free for reuse from now on.
+    pub pid: i32,
+    /// How it ended.
+    pub ending: Ending,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// Reaps one ended child of ours, whichever; `None` when none has ended. Never blocks.
+pub fn reap_any() -> Option<Reaped> {
+    wait(-1, libc::WNOHANG)
+}
+
+/// Waits for this child of ours to end and reaps it; `None` when it is not our child. Blocks.
+pub fn reap(pid: i32) -> Option<Reaped> {
+    wait(pid, 0)
+}
+
+/// Reaps a child that could not execute its program and so has ended already.
+pub(crate) fn reap_failed(pid: i32) {
+    reap(pid);
+}
+
+fn wait(pid: i32, flags: i32) -> Option<Reaped> {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    let reaped = loop {
+        // SAFETY: both pointers are valid for writes.
+        let got = unsafe { libc::wait4(pid, &raw mut status, flags | libc::__WALL, usage.as_mut_ptr()) };
+        if got < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted {
+            continue;
+        }
+        break got;
+    };
+    if reaped <= 0 {
+        return None;
+    }
+    // SAFETY: zeroed is a valid rusage, and the kernel filled it.
+    let usage = unsafe { usage.assume_init() };
+    Some(Reaped { pid: reaped, ending: Ending::from_wait_status(status), usage: Usage::from(&usage) })
+}
+
+impl From<&libc::rusage> for Usage {
+    fn from(usage: &libc::rusage) -> Self {
+        let us = |t: &libc::timeval| u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
+        Self {
+            cpu_us: us(&usage.ru_utime) + us(&usage.ru_stime),
+            max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
+        }
+    }
+}
+
+/// Signals a child of ours, or its process group, by number. Only right for a child that has not been reaped: until then nobody else
+/// can have its number. Signal 0 only checks.
+///
+/// # Errors
+/// `ESRCH` when there is none (a group can be empty), `EPERM` when it changed its user, `EINVAL` for no such signal.
+pub fn signal(pid: i32, signal: i32, target: Target) -> Result<(), Errno> {
+    if pid <= 1 {
+        // 0, -1 and negative numbers mean whole sets of processes.
+        return Err(Errno::SRCH);
+    }
+    let to = if target == Target::Group { -pid } else { pid };
+    // SAFETY: plain numbers.
+    if unsafe { libc::kill(to, signal) } < 0 { Err(crate::process::last_errno()) } else { Ok(()) }
+}

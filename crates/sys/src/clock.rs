@@ -1,0 +1,56 @@
+//! The two clocks, and which boot this is.
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clocks {
+    /// `CLOCK_BOOTTIME` in milliseconds: never jumps, counts while suspended, the same for every process of one boot.
+    pub boot_ms: u64,
+    /// Wall clock in milliseconds since the epoch: may jump.
+    pub wall_ms: u64,
+}
+
+/// Both clocks now.
+pub fn now() -> Clocks {
+    Clocks { boot_ms: millis(clock_gettime(ClockId::Boottime)), wall_ms: millis(clock_gettime(ClockId::Realtime)) }
+}
+
+/// `CLOCK_BOOTTIME` in milliseconds.
+pub fn boot_ms() -> u64 {
+    millis(clock_gettime(ClockId::Boottime))
+}
+
+fn millis(t: Timespec) -> u64 {
+    u64::try_from(t.tv_sec).unwrap_or(0) * 1000 + u64::try_from(t.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// The kernel's random id of this boot, as text: pids and boot times are only comparable while it is the same. `None` where the
+/// file is hidden.
+pub fn boot_id() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+}
+
+/// Clock ticks per second, the unit of times in `/proc/<pid>/stat`.
+pub fn ticks_per_second() -> u64 {
+    // SAFETY: reads a constant of the system.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100).max(1)
+}
+
+/// A start time in ticks as `CLOCK_BOOTTIME` milliseconds.
+pub fn ticks_to_ms(ticks: u64) -> u64 {
+    ticks.saturating_mul(1000) / ticks_per_second()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_start_is_in_the_past() {
+        let started = ticks_to_ms(crate::ProcRef::me().start_ticks);
+        let now = now();
+        assert!(started > 0 && started <= now.boot_ms, "{started} {now:?}");
+        assert!(now.wall_ms > now.boot_ms);
+    }
+}

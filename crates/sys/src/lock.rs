@@ -1,0 +1,50 @@
+//! A lock that ends with its last holder, however that ends.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Takes an exclusive `flock` on a file (0600, made if missing) without waiting; `Ok(None)` = somebody else has it.
+///
+/// The lock belongs to the open file description: it lives on in every duplicate and in whoever got one passed, and ends when the last
+/// is closed or one holder calls [`release`].
+///
+/// # Errors
+/// What opening the file said.
+pub fn try_lock(path: &Path) -> Result<Option<OwnedFd>, Errno> {
+    // The file is never removed: two processes could otherwise hold locks on two files of one name.
+    let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::from_raw_mode(0o600))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Gives the lock up for every holder of this open file description.
+///
+/// # Errors
+/// None in practice.
+pub fn release(lock: impl AsFd) -> Result<(), Errno> {
+    rustix::fs::flock(lock, FlockOperation::Unlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_and_duplicates_count() {
+        let dir = std::env::temp_dir().join(format!("ostler-lock-{}", std::process::id()));
+        let first = try_lock(&dir).unwrap().expect("free");
+        assert!(try_lock(&dir).unwrap().is_none());
+        let dup = first.try_clone().unwrap();
+        drop(first);
+        assert!(try_lock(&dir).unwrap().is_none(), "the duplicate holds it");
+        release(&dup).unwrap();
+        assert!(try_lock(&dir).unwrap().is_some());
+        std::fs::remove_file(&dir).unwrap();
+    }
+}

@@ -1,0 +1,244 @@
+//! One process, named so that it cannot be mistaken: pid and start time.
+
+use std::ffi::CStr;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::child::Ending;
+
+/// A process. Two with equal fields are the same process: pids are reused, but not within one clock tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcRef {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since boot, field 22 of `/proc/<pid>/stat` (`proc_pid_stat(5)`).
+    pub start_ticks: u64,
+}
+
+impl ProcRef {
+    /// The process with this pid right now, a zombie included.
+    ///
+    /// # Errors
+    /// `ENOENT`/`ESRCH` when there is none.
+    pub fn of(pid: i32) -> Result<Self, Errno> {
+        Ok(Self { pid, start_ticks: start_ticks(pid)? })
+    }
+
+    /// This process.
+    pub fn me() -> Self {
+        let pid = i32::try_from(std::process::id()).unwrap_or(0);
+        Self { pid, start_ticks: start_ticks(pid).unwrap_or(0) }
+    }
+
+    /// Still the same process, be it a zombie.
+    pub fn exists(&self) -> bool {
+        start_ticks(self.pid) == Ok(self.start_ticks)
+    }
+
+    /// A descriptor of exactly this process (CLOEXEC); it becomes readable when the process ends.
+    ///
+    /// # Errors
+    /// `ESRCH` when it is gone, also when its pid is another's by now.
+    pub fn open(&self) -> Result<OwnedFd, Errno> {
+        let pid = Pid::from_raw(self.pid).ok_or(Errno::SRCH)?;
+        let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        // Checked after opening: from here on the descriptor cannot change its meaning.
+        if self.exists() { Ok(fd) } else { Err(Errno::SRCH) }
+    }
+
+    /// Sends a signal to exactly this process.
+    ///
+    /// # Errors
+    /// `ESRCH` when it is gone, `EPERM` when it is not ours to signal.
+    pub fn signal(&self, signal: i32) -> Result<(), Errno> {
+        signal_fd(self.open()?.as_fd(), signal, Target::Process)
+    }
+
+    /// Sends a signal to every member of the process group that this process leads or belongs to.
+    ///
+    /// # Errors
+    /// As [`ProcRef::signal`].
+    pub fn signal_group(&self, signal: i32) -> Result<(), Errno> {
+        signal_fd(self.open()?.as_fd(), signal, Target::Group)
+    }
+}
+
+/// To whom a signal goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The process only.
+    Process,
+    /// Its process group.
+    Group,
+}
+
+/// Sends a signal to the process of a pidfd, or to its group. Signal 0 only checks.
+///
+/// # Errors
+/// `ESRCH` when it has ended and been reaped, `EPERM` when it is not ours to signal, `EINVAL` for no such signal.
+pub fn signal_fd(pidfd: BorrowedFd<'_>, signal: i32, target: Target) -> Result<(), Errno> {
+    const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2; // Linux 6.9
+    let send = |flags: libc::c_uint| {
+        // SAFETY: a live descriptor and plain numbers; a null info means "as kill(2)".
+        let sent = unsafe {
+            libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), flags)
+        };
+        if sent < 0 { Err(last_errno()) } else { Ok(()) }
+    };
+    match target {
+        Target::Process => send(0),
+        Target::Group => match send(PIDFD_SIGNAL_PROCESS_GROUP) {
+            Err(Errno::INVAL) => group_by_number(pidfd, signal),
+            sent => sent,
+        },
+    }
+}
+
+/// For kernels that cannot signal a group by pidfd: as long as the process is there, nobody else can have its number.
+fn group_by_number(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    let pid = pid_of_fd(pidfd).ok_or(Errno::SRCH)?;
+    let group = rustix::process::getpgid(Pid::from_raw(pid))?;
+    // SAFETY: plain numbers.
+    let sent = unsafe { libc::kill(-group.as_raw_nonzero().get(), signal) };
+    if sent < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// The pid behind a pidfd, `None` when that process is gone (or it is no pidfd).
+pub fn pid_of_fd(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid: i32 = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    (pid > 0).then_some(pid)
+}
+
+/// How the process of a pidfd ended, for a process that is not our child; call it when the descriptor is readable. The kernel tells
+/// since 6.15 (`PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`, once its parent has reaped it); before that a zombie's `exit_code` is readable
+/// for its own user. Otherwise `Unknown`.
+pub fn ending_by_fd(pidfd: BorrowedFd<'_>, process: ProcRef) -> Ending {
+    exit_info(pidfd).or_else(|| zombie_ending(process)).or_else(|| exit_info(pidfd)).unwrap_or(Ending::Unknown)
+}
+
+/// `struct pidfd_info` of `linux/pidfd.h`, first version (64 bytes).
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+fn exit_info(pidfd: BorrowedFd<'_>) -> Option<Ending> {
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    // _IOWR(0xFF, 11, struct pidfd_info), written out because the macro is C.
+    const PIDFD_GET_INFO: libc::Ioctl = 0xC000_FF0B_u32 as libc::Ioctl | ((size_of::<PidfdInfo>() as libc::Ioctl) << 16);
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the size of the structure is part of the request number.
+    let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then(|| Ending::from_wait_status(info.exit_code))
+}
+
+fn zombie_ending(process: ProcRef) -> Option<Ending> {
+    let mut buf = [0u8; STAT_BYTES];
+    let stat = Stat::parse(read_stat(process.pid, &mut buf).ok()?)?;
+    if stat.start_ticks != process.start_ticks || !matches!(stat.state, b'Z' | b'X') {
+        return None;
+    }
+    // The kernel shows 0 to those who may not know: believe 0 only where we may.
+    let ours = stat.exit_code != 0 || owner(process.pid) == Some(rustix::process::geteuid().as_raw());
+    ours.then(|| Ending::from_wait_status(stat.exit_code))
+}
+
+/// Effective uid of a process.
+pub fn owner(pid: i32) -> Option<u32> {
+    Some(rustix::fs::stat(ProcPath::new(pid, "").as_c_str()).ok()?.st_uid)
+}
+
+/// Start time of the process with this pid, in clock ticks since boot.
+///
+/// # Errors
+/// `ENOENT`/`ESRCH` when there is none, `EIO` when the line makes no sense.
+pub fn start_ticks(pid: i32) -> Result<u64, Errno> {
+    let mut buf = [0u8; STAT_BYTES];
+    Stat::parse(read_stat(pid, &mut buf)?).map(|stat| stat.start_ticks).ok_or(Errno::IO)
+}
+
+/// Enough for a `stat` line: 52 numbers and a name of at most 64 bytes.
+pub(crate) const STAT_BYTES: usize = 1536;
+
+fn read_stat(pid: i32, buf: &mut [u8]) -> Result<&[u8], Errno> {
+    let fd = rustix::fs::open(ProcPath::new(pid, "/stat").as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let n = rustix::io::read(fd, &mut *buf)?;
+    Ok(buf.get(..n).unwrap_or_default())
+}
+
+/// `/proc/<pid><tail>` on the stack.
+pub(crate) struct ProcPath([u8; 48]);
+
+impl ProcPath {
+    pub(crate) fn new(pid: i32, tail: &str) -> Self {
+        let mut bytes = [0; 48];
+        // The longest is "/proc/-2147483648/oom_score_adj"; the last byte stays zero in any case.
+        let fitted = write!(&mut bytes[..47], "/proc/{pid}{tail}");
+        debug_assert!(fitted.is_ok());
+        Self(bytes)
+    }
+
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+}
+
+/// The fields of `/proc/<pid>/stat` that we use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) pid: i32,
+    pub(crate) state: u8,
+    pub(crate) ppid: i32,
+    pub(crate) pgid: i32,
+    pub(crate) sid: i32,
+    /// CPU time of children it waited for, in clock ticks.
+    pub(crate) children_ticks: u64,
+    pub(crate) start_ticks: u64,
+    /// Wait status; 0 while it runs, or to those who may not know.
+    pub(crate) exit_code: i32,
+}
+
+impl Stat {
+    /// From the one line of the file. The name may hold blanks, parentheses and newlines: fields count from the *last* `)`.
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
+        let open = line.iter().position(|&b| b == b'(')?;
+        let close = line.iter().rposition(|&b| b == b')')?;
+        let pid = number(line.get(..open)?.trim_ascii())?;
+        // Field 3 is the first after the name.
+        let mut fields = line.get(close + 1..)?.split(|b| b.is_ascii_whitespace()).filter(|f| !f.is_empty());
+        let state = *fields.next()?.first()?;
+        let mut next = |skip: usize| fields.nth(skip).and_then(number::<i64>);
+        let (ppid, pgid, sid) = (next(0)?, next(0)?, next(0)?);
+        let children = u64::try_from(next(9)?).ok()? + u64::try_from(next(0)?).ok()?;
+        let start = u64::try_from(next(4)?).ok()?;
+        // Some sandboxes end the line early.
+        let exit_code = next(29).unwrap_or(0);
+        Some(Self {
+            pid,
+            state,
+            ppid: i32::try_from(ppid).ok()?,
+            pgid: i32::try_from(pgid).ok()?,
+            sid: i32::try_from(sid).ok()?,
+            children_ticks: children,
+            start_ticks: start,
+            exit_code: i32::try_from(exit_code).unwrap_or(0),
+        })
+    }
+}
+
+pub(crate) fn number<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+pub(crate) fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,91 @@
+//! Resource limits.
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// One limit to set; `u64::MAX` = unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rlimit {
+    /// `RLIMIT_*` number of this platform, see [`by_name`].
+    pub resource: u32,
+    /// What counts now.
+    pub soft: u64,
+    /// How far the process may raise it itself.
+    pub hard: u64,
+}
+
+impl Rlimit {
+    /// For the child of a spawn: no allocation. False = see errno.
+    pub(crate) fn set_for_this_process(&self) -> bool {
+        let limit = libc::rlimit64 { rlim_cur: self.soft, rlim_max: self.hard };
+        // SAFETY: a live structure of the size the call expects; unknown resources are refused by the kernel.
+        unsafe { libc::setrlimit64(self.resource as _, &raw const limit) == 0 }
+    }
+}
+
+const NAMES: [(&str, u32); 16] = [
+    ("as", libc::RLIMIT_AS as u32),
+    ("core", libc::RLIMIT_CORE as u32),
+    ("cpu", libc::RLIMIT_CPU as u32),
+    ("data", libc::RLIMIT_DATA as u32),
+    ("fsize", libc::RLIMIT_FSIZE as u32),
+    ("locks", libc::RLIMIT_LOCKS as u32),
+    ("memlock", libc::RLIMIT_MEMLOCK as u32),
+    ("msgqueue", libc::RLIMIT_MSGQUEUE as u32),
+    ("nice", libc::RLIMIT_NICE as u32),
+    ("nofile", libc::RLIMIT_NOFILE as u32),
+    ("nproc", libc::RLIMIT_NPROC as u32),
+    ("rss", libc::RLIMIT_RSS as u32),
+    ("rtprio", libc::RLIMIT_RTPRIO as u32),
+    ("rttime", libc::RLIMIT_RTTIME as u32),
+    ("sigpending", libc::RLIMIT_SIGPENDING as u32),
+    ("stack", libc::RLIMIT_STACK as u32),
+];
+
+/// The number of a resource by its lower-case name without prefix (`nofile`, `core`, …).
+pub fn by_name(name: &str) -> Option<u32> {
+    NAMES.iter().find(|(n, _)| *n == name).map(|&(_, number)| number)
+}
+
+/// All names, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|&(name, _)| name)
+}
+
+/// Our own limit of open files as it is.
+pub fn nofile() -> Rlimit {
+    let limit = getrlimit(Resource::Nofile);
+    Rlimit {
+        resource: libc::RLIMIT_NOFILE as u32,
+        soft: limit.current.unwrap_or(u64::MAX),
+        hard: limit.maximum.unwrap_or(u64::MAX),
+    }
+}
+
+/// Raises our own limit of open files to the hard one and returns what it was before, for children. A refusal changes nothing.
+pub fn raise_nofile() -> Rlimit {
+    let before = nofile();
+    let mut raised = getrlimit(Resource::Nofile);
+    raised.current = raised.maximum;
+    let _unchanged = setrlimit(Resource::Nofile, raised);
+    before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_known() {
+        assert!(names().is_sorted());
+        assert_eq!(by_name("nofile"), Some(libc::RLIMIT_NOFILE as u32));
+        assert_eq!(by_name("NOFILE"), None);
+        assert_eq!(by_name("files"), None);
+    }
+
+    #[test]
+    fn raising_tells_the_old_limit() {
+        let before = nofile();
+        assert_eq!(raise_nofile(), before);
+        assert_eq!(nofile().soft, before.hard);
+    }
+}

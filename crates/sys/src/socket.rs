@@ -1,0 +1,142 @@
+//! Unix sockets.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, socketpair, sockopt,
+};
+
+/// Who is at the other end, as the kernel knows it from the time of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Process id.
+    pub pid: i32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+const CLOEXEC_NONBLOCK: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+/// A connected pair that keeps message boundaries (`SOCK_SEQPACKET`), both CLOEXEC and nonblocking.
+///
+/// # Errors
+/// `EMFILE`/`ENFILE`.
+pub fn packet_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, CLOEXEC_NONBLOCK, None)
+}
+
+/// A connected pair of streams, both CLOEXEC and nonblocking (the IPC channel of Node children).
+///
+/// # Errors
+/// `EMFILE`/`ENFILE`.
+pub fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(AddressFamily::UNIX, SocketType::STREAM, CLOEXEC_NONBLOCK, None)
+}
+
+/// Listens at a path (stream, 0600, CLOEXEC, nonblocking). A socket file that nobody listens at is replaced; anything else that is in
+/// the way is left alone.
+///
+/// # Errors
+/// `EADDRINUSE` when somebody listens there or the file is no socket, `ENAMETOOLONG` beyond 107 bytes, and what `bind` says.
+pub fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, CLOEXEC_NONBLOCK, None)?;
+    // The mode is set on the unbound socket and becomes that of the file: there is no moment with a wider one.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
+    match bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) if is_stale(path, &address) => {
+            rustix::fs::unlink(path)?;
+            bind(&socket, &address)?;
+        }
+        bound => bound?,
+    }
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Clients that wait while a daemon is being replaced; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+fn is_stale(path: &Path, address: &SocketAddrUnix) -> bool {
+    let is_socket = rustix::fs::lstat(path).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket());
+    is_socket && matches!(connect_to(address), Err(Errno::CONNREFUSED))
+}
+
+/// Connects to a stream socket (CLOEXEC, nonblocking from then on).
+///
+/// # Errors
+/// `ENOENT` no such file, `ECONNREFUSED` nobody listens, `EAGAIN` its queue is full, `EACCES`.
+pub fn connect_at(path: &Path) -> Result<OwnedFd, Errno> {
+    connect_to(&SocketAddrUnix::new(path)?)
+}
+
+fn connect_to(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, CLOEXEC_NONBLOCK, None)?;
+    connect(&socket, address)?;
+    Ok(socket)
+}
+
+/// The next waiting connection (CLOEXEC, nonblocking), `None` when there is none.
+///
+/// # Errors
+/// `EMFILE`/`ENFILE`: the connection stays in the queue, so a level-triggered loop must pause.
+pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, Errno> {
+    loop {
+        match accept_with(&listener, CLOEXEC_NONBLOCK) {
+            Ok(connection) => return Ok(Some(connection)),
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            // The client gave up while it waited: the next one.
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+///
+/// # Errors
+/// Not a connected unix socket.
+pub fn peer(connection: impl AsFd) -> Result<Peer, Errno> {
+    let cred = sockopt::socket_peercred(connection)?;
+    Ok(Peer { pid: cred.pid.as_raw_nonzero().get(), uid: cred.uid.as_raw(), gid: cred.gid.as_raw() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let path = std::env::temp_dir().join(format!("ostler-sock-{}", std::process::id()));
+        let first = listen_at(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(listen_at(&path).unwrap_err(), Errno::ADDRINUSE);
+        drop(first);
+        let second = listen_at(&path).unwrap();
+        assert!(accept(&second).unwrap().is_none());
+        let client = connect_at(&path).unwrap();
+        let server = accept(&second).unwrap().unwrap();
+        let me = Peer {
+            pid: std::process::id() as i32,
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        };
+        assert_eq!((peer(&client).unwrap(), peer(&server).unwrap()), (me, me));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        assert_eq!(listen_at(&path).unwrap_err(), Errno::ADDRINUSE);
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_long_path_is_an_error() {
+        assert_eq!(listen_at(Path::new(&format!("/tmp/{}", "x".repeat(110)))).unwrap_err(), Errno::NAMETOOLONG);
+    }
+}
