@@ -1,2 +1,54 @@
-//! Developer commands.
-fn main() {}
+//! What cargo cannot do by itself: `cargo xtask <task>`. Continuous integration runs the same tasks a person runs.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
+
+mod bench;
+mod checks;
+mod demo;
+mod generate;
+mod http;
+mod layers;
+mod process;
+mod rounds;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask <task>
+
+  demo [--keep]                        build ostler, start examples/shop, break things, show that nothing happens to the apps
+  test [-- <filter>…]                  everything that must pass before a change is merged
+  layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
+  generate [--check]                   docs/reference/* from the program (--check: only tell what is out of date)
+  bench [--quick] [--list] [<name>…]   ostler beside PM2, OxMgr and the bare system calls
+  sim [--seed N] [--steps M]           a long run of the lifecycle simulation
+  soak [--rounds N]                    thousands of SIGKILLs of the daemon under load
+";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let task = words.next().unwrap_or_default();
+    let words: Vec<String> = words.collect();
+    let done = match task.as_str() {
+        "demo" => demo::run(&words),
+        "test" => checks::run(&words),
+        "layers" => layers::run(),
+        "generate" => generate::run(&words),
+        "bench" => bench::run(&words),
+        "sim" => rounds::sim(&words),
+        "soak" => rounds::soak(&words),
+        "" | "help" | "-h" | "--help" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(anyhow::anyhow!("unknown task `{other}`\n\n{HELP}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

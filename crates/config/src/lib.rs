@@ -1,2 +1,24 @@
-//! ostler config.
+//! From files and options to [`ostler_core::app::AppSpec`]. Only the client uses this crate; the daemon never reads a configuration.
+//!
+//! Three steps, each usable alone:
+//!
+//! 1. **load** ([`load()`], [`load_stdin()`]): find the format, parse or evaluate ([`find`] tells whether an argument is a config file).
+//! 2. **check**: every app against the one table of attributes ([`keys`]); all problems at once, each with its place in the file.
+//!    The result is a [`RawApp`]: attributes under their main names, in canonical form.
+//! 3. **normalize** ([`normalize()`], [`from_options()`], [`merge()`]): paths, script, interpreter, environment, defaults.
 #![forbid(unsafe_code)]
+
+mod check;
+mod context;
+mod file;
+pub mod find;
+pub mod keys;
+mod load;
+mod normalize;
+mod problem;
+
+pub use check::RawApp;
+pub use context::{Context, Engine};
+pub use file::{Loaded, load, load_stdin, select};
+pub use normalize::{EnvOption, Normalized, Overlay, from_options, merge, normalize};
+pub use problem::{Kind, Place, Problem, Problems, Severity};

@@ -1,2 +1,39 @@
-//! ostler daemon.
+//! The daemon: all effects, and no truth that the keeper or the disk does not have. It may die at any moment.
+//!
+//! Start reading at [`control`] (the loop); `ostler_core::lifecycle` decides, [`supervisor`] performs.
 #![forbid(unsafe_code)]
+
+mod boot;
+mod cluster;
+mod control;
+mod files;
+mod keeper_door;
+mod log;
+mod logs;
+mod reactor;
+mod registry;
+mod rpc;
+mod sample;
+mod settings;
+mod store;
+mod supervisor;
+mod users;
+
+use std::process::ExitCode;
+
+/// What the binary calls when the keeper started it as daemon.
+pub fn main() -> ExitCode {
+    match boot::boot().and_then(|control| control.run().map_err(boot::BootError::Wait)) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error is the daemon's log. The keeper starts another daemon.
+            eprintln_line(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "there is no log yet when the daemon cannot boot")]
+fn eprintln_line(error: &dyn std::error::Error) {
+    eprintln!("ostler daemon: {}", log::chain(error));
+}

@@ -1,2 +1,38 @@
-//! ostler keeper.
+//! The keeper: parent of every app and of the daemon; the process that must not die.
+//!
+//! Theory of operation. The keeper never decides. Over one private packet socket ([`Link`]) the daemon asks it to start programs, to
+//! signal them and to hold descriptors; it reports every end and keeps the report until the daemon has acknowledged it. When the daemon
+//! dies, the keeper starts a new one and hands it the [`Inventory`]: all children, all unacknowledged ends, all descriptors. So a fresh
+//! daemon and an old one see the same world, and adoption is not a special case.
+//!
+//! - Started by a client with [`launch`], or again by the daemon with [`Launcher::revive`] when it was killed.
+//! - Replaced by a new binary in place (`Upgrade`): same pid, children and descriptors kept; only the daemon is exchanged.
+//! - One thread, one `epoll`, no timer unless something is overdue: no system call while nothing happens.
+//!
+//! Its dependency tree is the proof that it is small: no serde, no async runtime, nothing of `core`.
 #![forbid(unsafe_code)]
+
+mod children;
+mod codec;
+mod daemon;
+mod environment;
+mod handle;
+mod hold;
+mod launch;
+mod link;
+pub mod message;
+mod respawn;
+mod run;
+mod state;
+mod title;
+mod upgrade;
+
+pub use environment::{AS_PM2_VAR, HOME_VAR, ROLE_VAR};
+pub use launch::{LaunchError, Launched, Launcher, Revival, launch};
+pub use link::Link;
+pub use message::{
+    Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, SpawnRequest, ToKeeper,
+};
+pub use run::{EXIT_CHECKED, EXIT_LOCKED, main};
+pub use state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
+pub use title::daemon_title;

@@ -1,2 +1,34 @@
-//! The ostler binary.
-fn main() {}
+//! The ostler binary: client, keeper and daemon in one, so that versions cannot drift.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod client;
+mod commands;
+mod cx;
+mod home;
+mod render;
+mod run;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match role() {
+        Some(main) => main(),
+        None => run::client(),
+    }
+}
+
+/// What a process of ours was started to be; the keeper sets it for itself and for the daemon.
+#[cfg(feature = "roles")]
+fn role() -> Option<fn() -> ExitCode> {
+    match std::env::var_os("OSTLER_ROLE")?.to_str()? {
+        "keeper" => Some(ostler_keeper::main),
+        "daemon" => Some(ostler_daemon::main),
+        _ => None,
+    }
+}
+
+#[cfg(not(feature = "roles"))]
+fn role() -> Option<fn() -> ExitCode> {
+    None
+}

@@ -146,6 +146,12 @@ pub fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
+/// Gives a signal its default disposition; one that our parent ignored is ignored otherwise.
+pub fn reset(signal: i32) {
+    // SAFETY: setting a disposition without a handler.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
 fn block(signals: &[i32]) -> libc::sigset_t {
     let mut set = std::mem::MaybeUninit::uninit();
     // SAFETY: `sigemptyset` initialises the set; unknown numbers are refused without harm.

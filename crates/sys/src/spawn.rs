@@ -179,7 +179,7 @@ pub fn spawn_under(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], parent: Pa
         spec,
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
-        spare: moves.iter().map(|m| m.target).max().unwrap_or(2).max(2) + 1,
+        spare: moves.iter().map(|m| m.target).max().unwrap_or(2).max(2).saturating_add(1),
         moves: &mut moves,
         oom: oom.as_deref().unwrap_or("").as_bytes(),
         already_that_user: spec.user.as_ref().is_some_and(|user| (user.uid, user.gid) == ours),

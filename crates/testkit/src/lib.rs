@@ -1,2 +1,65 @@
-//! ostler testkit.
+//! Drives a pm2-like binary from outside, in a private home, and proves what it left behind.
+//!
+//! Theory of operation: a [`Home`] is a temporary folder with the manager's home in it. Every command a test runs carries the folder's
+//! path in the environment variable [`MARKER`]; keeper, daemon and apps inherit it, so that everything a test ever started can be found
+//! in `/proc` and is killed when the `Home` is dropped, also by a panic. Nothing here links the product: what the tests see is what a
+//! user sees. The same script can so be run on ostler, on ostler called as `pm2`, and on real PM2 ([`Subject`]).
+//!
+//! There are no sleeps in tests: [`Home::wait_until`] waits for a condition with a deadline, and its failure shows the manager's log, the
+//! list and the tail of each log file.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that meets the unexpected has to stop and tell")]
+
+mod fixtures;
+mod home;
+mod http;
+mod listing;
+mod output;
+mod procs;
+mod programs;
+mod root;
+mod subject;
+mod transcript;
+mod words;
+
+pub use fixtures::{fixture, fixture_app, fixture_path};
+pub use home::{Cmd, DEADLINE, Home};
+pub use http::{Load, LoadReport, free_port, get};
+pub use listing::Item;
+pub use output::Output;
+pub use procs::{MARKER, Proc, alive, kill, process_table};
+pub use programs::{on_ci, program};
+pub use root::{Tmpfs, is_root};
+pub use subject::{Subject, installed_pm2};
+pub use transcript::{Transcript, shape};
+pub use words::Words;
+
+/// Ends the test as passed and says why it proved nothing.
+#[macro_export]
+macro_rules! skip {
+    ($($why:tt)*) => {{
+        eprintln!("skipped: {}", format_args!($($why)*));
+        return;
+    }};
+}
+
+/// Ends the test as passed when this machine lacks the program, says so; on CI its absence is a failure.
+#[macro_export]
+macro_rules! needs_program {
+    ($name:expr) => {
+        if $crate::program($name).is_none() {
+            assert!(!$crate::on_ci(), "{} is not installed, and on CI it has to be", $name);
+            $crate::skip!("{} is not installed", $name);
+        }
+    };
+}
+
+/// Ends the test as passed when it does not run as root, and says so.
+#[macro_export]
+macro_rules! needs_root {
+    () => {
+        if !$crate::is_root() {
+            $crate::skip!("needs root");
+        }
+    };
+}

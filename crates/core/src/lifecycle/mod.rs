@@ -41,11 +41,12 @@
 //!    never killed (the journal may be what is broken): it is reported and left alone.
 //! 5. From here on as above. Commands are accepted only after this.
 //!
-//! What the keeper promises: it keeps an ended child until it is acked; a `Spawn` with a key that it still holds does nothing; a
-//! signal goes only to a child that has not been reaped.
+//! What the keeper promises: it keeps an ended child until it is acked; an exit is either in the inventory or told after it, never
+//! both; a `Spawn` with a key that it still holds does nothing; a signal goes only to a child that has not been reaped.
 //!
 //! What may happen twice because of a death: the polite signal or the shutdown message, SIGKILL, a sweep, and the attempt of a
-//! spawn that had failed. What never happens twice: a process, a restart in the counters, an exit in the history.
+//! spawn that had failed (under a new number). What never happens twice: a process, a restart in the counters, an exit in the
+//! history. Where the keeper itself is lost, the ending of what died meanwhile is [`Ending::Unknown`].
 //!
 //! # Who waits for what
 //!
@@ -58,6 +59,8 @@ mod process;
 mod recover;
 mod state;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use effect::{Effect, Notice, Scope};
 pub use event::{Event, ExitReport, Recovered, SpawnFailure};

@@ -57,13 +57,14 @@ impl Daemon {
         while !world.keeper_is_idle() {
             forgotten.extend(world.keeper_turn(rng));
         }
-        world.reports.clear();
         daemon.take_inventory(world);
         daemon
     }
 
-    fn take_inventory(&mut self, world: &World) {
+    fn take_inventory(&mut self, world: &mut World) {
         self.findings.clear();
+        // What the inventory says is not said again.
+        world.reports.clear();
         for (slot, children) in world.children.iter().enumerate() {
             let held: Vec<_> = children.iter().filter(|child| child.held).collect();
             let newest = held.iter().max_by_key(|child| child.inc);

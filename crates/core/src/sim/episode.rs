@@ -221,18 +221,20 @@ impl Stage {
         self.daemon.command(slot, &self.policies, event, self.world.now);
     }
 
-    /// A word from an incarnation that is history must not change anything.
+    /// A word from an incarnation that is history, or an early tick, must not change anything.
     fn late_event(&mut self, rng: &mut Rng) {
         let slot = rng.below(SLOTS);
         let Some(instance) = &self.daemon.instances[slot] else { return };
         let Some(inc) = instance.inc.checked_sub(1) else { return };
         self.tally.steps += 1;
         let exit = crate::lifecycle::ExitReport { ending: crate::lifecycle::Ending::Code(3), oom: false };
-        let event = match rng.below(5) {
-            0 => Event::Spawned { inc, pid: 1 },
-            1 => Event::SpawnFailed { inc, failure: crate::lifecycle::SpawnFailure { step: String::new(), errno: 1 } },
-            2 => Event::Ready { inc },
-            3 => Event::Exited { inc, exit },
+        let is_due = instance.deadline_ms().is_some_and(|due| due <= self.world.now);
+        let event = match rng.below(6) {
+            0 if !is_due => Event::Tick,
+            0 | 1 => Event::Spawned { inc, pid: 1 },
+            2 => Event::SpawnFailed { inc, failure: crate::lifecycle::SpawnFailure { step: String::new(), errno: 1 } },
+            3 => Event::Ready { inc },
+            4 => Event::Exited { inc, exit },
             _ => Event::TreeGone { inc },
         };
         let mut after = instance.clone();

@@ -231,6 +231,8 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
         ExitCause::Asked(_) => return Ok(()),
         ExitCause::KilledAfterTimeout(_) => {
             let by_kill = matches!(record.ending, Ending::Signal { signal: 9, .. } | Ending::Unknown);
+            let unasked = world.child(slot, record.inc).is_some_and(|child| child.killed_unasked);
+            ensure!(!unasked, "inc {} was killed without having been asked", record.inc);
             ensure!(by_kill, "inc {} was not killed, it ended by {:?}", record.inc, record.ending);
             return Ok(());
         }

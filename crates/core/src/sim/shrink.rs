@@ -4,6 +4,8 @@ use std::fmt;
 
 use super::episode::{Broken, play};
 
+const LINES_SHOWN: usize = 150;
+
 /// A broken promise, ready to be read.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -18,7 +20,12 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "episode seed {}: {}", self.seed, self.what)?;
-        self.trace.iter().try_for_each(|line| writeln!(f, "  {line}"))
+        // What never comes to rest goes on for long: its beginning tells enough.
+        self.trace.iter().take(LINES_SHOWN).try_for_each(|line| writeln!(f, "  {line}"))?;
+        match self.trace.len().checked_sub(LINES_SHOWN) {
+            None | Some(0) => Ok(()),
+            Some(more) => writeln!(f, "  … and {more} more"),
+        }
     }
 }
 

@@ -71,6 +71,10 @@ pub(super) struct Child {
     pub(super) ending: Option<(Ending, bool)>,
     /// The keeper holds it: alive, or ended and not acked.
     pub(super) held: bool,
+    /// It got SIGKILL without having been asked before.
+    pub(super) killed_unasked: bool,
+    /// A keeper died in its time, perhaps with the polite request unread.
+    lost_a_keeper: bool,
     /// Its end is in the journal.
     pub(super) recorded: bool,
     will_be_ready: bool,
@@ -159,6 +163,7 @@ impl World {
             Order::Signal { slot, inc, signal, scope } => {
                 if let Some(child) = self.child(slot, inc).filter(|child| child.held && child.leader_alive()) {
                     if let Some(leader) = &mut child.leader {
+                        child.killed_unasked |= signal == 9 && !leader.asked && !child.lost_a_keeper;
                         leader.signal(signal);
                     }
                     if scope == Scope::Tree {
@@ -195,6 +200,8 @@ impl World {
             stragglers: Vec::new(),
             ending: None,
             held: true,
+            killed_unasked: false,
+            lost_a_keeper: false,
             recorded: false,
             will_be_ready: rng.percent(tendency.says_ready),
             ready_at: None,
@@ -209,6 +216,7 @@ impl World {
         self.reports.clear();
         for child in self.children.iter_mut().flatten() {
             child.held &= child.leader_alive();
+            child.lost_a_keeper = true;
         }
     }
 

@@ -1,0 +1,43 @@
+//! The bare parent (see `floor.rs` of the programs).
+
+use anyhow::{Context, Result, ensure};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+pub(crate) struct Floor {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Floor {
+    pub(crate) fn new(program: &Path) -> Result<Floor> {
+        let mut command = Command::new(program);
+        let mut child = command.arg("keep").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run the floor")?;
+        let orders = child.stdin.take().context("no stdin")?;
+        let answers = BufReader::new(child.stdout.take().context("no stdout")?);
+        Ok(Floor { child, orders, answers })
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or(0)
+    }
+
+    /// Gives an order and waits for its end.
+    pub(crate) fn order(&mut self, line: &str) -> Result<()> {
+        writeln!(self.orders, "{line}")?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        ensure!(answer == "ok\n", "the floor answered {answer:?} to {line:?}");
+        Ok(())
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.order("stop");
+        let _ = writeln!(self.orders, "exit");
+        let _ = self.child.wait();
+    }
+}

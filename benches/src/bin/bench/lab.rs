@@ -1,0 +1,128 @@
+//! Where the benchmarks take place: the programs, a folder, and fresh homes.
+
+use crate::contender::{App, Contender, Kind};
+use crate::floor::Floor;
+use crate::report::{Cell, Row};
+use anyhow::{Context, Result};
+use std::cell::Cell as Counter;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Columns of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Manager(Kind),
+    Floor,
+}
+
+pub(crate) struct Lab {
+    pub(crate) quick: bool,
+    managers: Vec<(Kind, PathBuf)>,
+    binaries: PathBuf,
+    folder: PathBuf,
+    number: Counter<u16>,
+}
+
+impl Lab {
+    pub(crate) fn new(quick: bool) -> Result<Lab> {
+        let binaries = std::env::current_exe()?.parent().context("no folder of this program")?.to_path_buf();
+        let folder = std::env::temp_dir().join(format!("ob{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut managers = Vec::new();
+        for (kind, variable) in
+            [(Kind::Pm2, "OSTLER_BENCH_PM2"), (Kind::OxMgr, "OSTLER_BENCH_OXMGR"), (Kind::Ostler, "OSTLER_BENCH_OSTLER")]
+        {
+            if let Some(path) = std::env::var_os(variable) {
+                managers.push((kind, PathBuf::from(path)));
+            }
+        }
+        Ok(Lab { quick, managers, binaries, folder, number: Counter::new(0) })
+    }
+
+    /// `full` rounds, or `quick` ones.
+    pub(crate) fn rounds(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+
+    /// A new folder for one measurement.
+    pub(crate) fn fresh(&self) -> Result<PathBuf> {
+        self.number.set(self.number.get() + 1);
+        let folder = self.folder.join(self.number.get().to_string());
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// A manager in a new home; nothing runs yet.
+    pub(crate) fn manager(&self, kind: Kind) -> Result<Contender> {
+        let (_, program) = self.managers.iter().find(|(known, _)| *known == kind).context("this manager is left out")?;
+        let folder = self.fresh()?;
+        Contender::new(kind, program, folder, 20_000 + self.number.get() * 2)
+    }
+
+    pub(crate) fn floor(&self) -> Result<Floor> {
+        Floor::new(&self.binaries.join("floor"))
+    }
+
+    pub(crate) fn floor_program(&self) -> PathBuf {
+        self.binaries.join("floor")
+    }
+
+    /// The app of the benchmarks.
+    pub(crate) fn tiny(&self) -> String {
+        self.binaries.join("tiny").display().to_string()
+    }
+
+    /// So many apps that run `tiny` with these words.
+    pub(crate) fn apps(&self, count: usize, words: &[&str]) -> Vec<App> {
+        let tiny = self.tiny();
+        let all: Vec<&str> = [tiny.as_str()].into_iter().chain(words.iter().copied()).collect();
+        (0..count).map(|number| App::new(format!("app-{number}"), &all)).collect()
+    }
+
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        self.managers.iter().map(|(kind, _)| *kind).collect()
+    }
+
+    /// Measures everybody in turn, `rounds` times. `None` leaves one out; a failure becomes a note in the table and ends the turns of
+    /// that one only.
+    pub(crate) fn rows<const N: usize>(
+        &self,
+        rounds: usize,
+        mut rows: [Row; N],
+        mut measure: impl FnMut(Subject) -> Result<Option<[f64; N]>>,
+    ) -> Vec<Row> {
+        let subjects = self.kinds().into_iter().map(Subject::Manager).chain([Subject::Floor]);
+        let mut subjects: Vec<Subject> = subjects.collect();
+        for _ in 0..rounds {
+            subjects.retain(|subject| match measure(*subject) {
+                Ok(None) => false,
+                Ok(Some(values)) => {
+                    for (row, value) in rows.iter_mut().zip(values) {
+                        row.add(*subject, value);
+                    }
+                    true
+                }
+                Err(error) => {
+                    eprintln!("{subject:?}: {error:#}");
+                    for row in &mut rows {
+                        row.set(*subject, Cell::Note("failed".into()));
+                    }
+                    false
+                }
+            });
+        }
+        rows.into()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Times that apps wrote into a file, in order.
+pub(crate) fn stamps(file: &Path) -> Vec<i64> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}

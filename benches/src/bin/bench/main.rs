@@ -1,0 +1,67 @@
+//! ostler beside PM2, OxMgr and the bare system calls: same machine, same apps, taking turns, medians.
+//!
+//! ```text
+//! bench [--quick] [--list] [--out FILE] [NAME…]
+//! ```
+//! The managers come in by `OSTLER_BENCH_OSTLER`, `OSTLER_BENCH_PM2` and `OSTLER_BENCH_OXMGR` (paths of programs; one that is not set
+//! is left out). `cargo xtask bench` sets them.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to a terminal")]
+
+mod contender;
+mod floor;
+mod lab;
+mod measure;
+mod report;
+mod scenario;
+
+use anyhow::{Context, Result, bail};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let (mut quick, mut out, mut names) = (false, None, Vec::new());
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--quick" => quick = true,
+            "--out" => out = Some(words.next().context("--out needs a file")?),
+            "--list" | "--help" => {
+                println!("bench [--quick] [--list] [--out FILE] [NAME…]\n");
+                for (name, about, _) in scenario::ALL {
+                    println!("  {name:<10} {about}");
+                }
+                return Ok(());
+            }
+            option if option.starts_with('-') => bail!("unknown option {option}"),
+            name => names.push(name.to_owned()),
+        }
+    }
+    if let Some(name) = names.iter().find(|name| !scenario::ALL.iter().any(|(known, ..)| known == name)) {
+        bail!("no benchmark is called {name} (--list shows them)");
+    }
+    let lab = lab::Lab::new(quick)?;
+    let mut rows = Vec::new();
+    for (name, about, measure) in scenario::ALL {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            eprintln!("== {name}: {about}");
+            rows.extend(measure(&lab).with_context(|| format!("{name} failed"))?);
+        }
+    }
+    let text = report::markdown(&rows, &report::Machine::here(), quick);
+    println!("{text}");
+    if let Some(path) = out {
+        std::fs::write(&path, text).with_context(|| format!("cannot write {path}"))?;
+    }
+    Ok(())
+}

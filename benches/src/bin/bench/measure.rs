@@ -1,0 +1,133 @@
+//! Reading the kernel's numbers.
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// CPU time.
+pub(crate) type Cpu = Duration;
+
+/// CLOCK_MONOTONIC in nanoseconds, as the apps write it.
+pub(crate) fn now() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// Runs a program to its end: exit code, and the CPU time of it and of what it waited for.
+pub(crate) fn run(command: &mut Command) -> Result<(Option<i32>, Cpu)> {
+    let child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let pid = i32::try_from(child.id())?;
+    let reaped = ostler_sys::child::reap(pid).context("the child was reaped by somebody else")?;
+    let code = match reaped.ending {
+        ostler_sys::Ending::Code(code) => Some(code),
+        _ => None,
+    };
+    Ok((code, Duration::from_micros(reaped.usage.cpu_us)))
+}
+
+/// CPU time of living processes, all their threads included.
+pub(crate) fn cpu(pids: &[i32]) -> Cpu {
+    pids.iter().filter_map(|pid| ostler_sys::sample::cpu_ns(*pid)).map(Duration::from_nanos).sum()
+}
+
+/// A process with our mark.
+pub(crate) struct Marked {
+    pub(crate) pid: i32,
+    /// Command line, words ended by NUL.
+    pub(crate) command: String,
+}
+
+/// All processes whose `HOME` is this folder.
+pub(crate) fn marked(folder: &Path) -> Result<Vec<Marked>> {
+    let mark = format!("HOME={}", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("cannot read /proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // A process may end between any two of these reads: then it is not there.
+        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.push(Marked { pid, command: String::from_utf8_lossy(&command).into_owned() });
+        }
+    }
+    Ok(found)
+}
+
+/// Ends all marked processes, parents that start new ones included.
+pub(crate) fn end_marked(folder: &Path) {
+    for _ in 0..100 {
+        let left = marked(folder).unwrap_or_default();
+        if left.is_empty() {
+            return;
+        }
+        for process in left {
+            if let Some(pid) = Pid::from_raw(process.pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Is it there (and not only waiting to be reaped)?
+pub(crate) fn alive(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").starts_with(" Z"))
+}
+
+/// Memory of processes in bytes.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// Shared pages counted in proportion.
+    pub(crate) pss: u64,
+    /// Pages nobody else has.
+    pub(crate) private: u64,
+}
+
+/// Memory of all these processes together.
+pub(crate) fn memory(pids: &[i32]) -> Memory {
+    let mut sum = Memory::default();
+    for pid in pids {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let (key, kib) = (words.next().unwrap_or(""), words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0));
+            match key {
+                "Pss:" => sum.pss += kib * 1024,
+                "Private_Clean:" | "Private_Dirty:" => sum.private += kib * 1024,
+                _ => {}
+            }
+        }
+    }
+    sum
+}
+
+/// How often these processes gave up the CPU by themselves, all threads together: each wake-up at rest shows here.
+pub(crate) fn sleeps(pids: &[i32]) -> u64 {
+    let mut sum = 0;
+    for pid in pids {
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            sum += line.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0);
+        }
+    }
+    sum
+}
+
+/// Waits for a condition, looking every half millisecond; false when the time is over.
+pub(crate) fn wait(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if done() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        thread::sleep(Duration::from_micros(500));
+    }
+}

@@ -1,0 +1,196 @@
+//! Medians, ratios, and the table.
+
+use crate::contender::Kind;
+use crate::lab::Subject;
+use std::fmt::Write;
+
+/// What was measured of one subject.
+#[derive(Clone, Debug)]
+pub(crate) enum Cell {
+    Samples(Vec<f64>),
+    Note(String),
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    what: String,
+    unit: &'static str,
+    goal: &'static str,
+    cells: Vec<(Subject, Cell)>,
+    /// Speeds are better when larger; all else when smaller.
+    more_is_better: bool,
+}
+
+impl Row {
+    /// A row of times, sizes or counts.
+    pub(crate) fn new(what: impl Into<String>, unit: &'static str, goal: &'static str) -> Row {
+        Row { what: what.into(), unit, goal, cells: Vec::new(), more_is_better: unit.ends_with("/s") && unit.starts_with("MB") }
+    }
+
+    pub(crate) fn add(&mut self, subject: Subject, value: f64) {
+        match self.cells.iter_mut().find(|(known, _)| *known == subject) {
+            Some((_, Cell::Samples(samples))) => samples.push(value),
+            Some((_, Cell::Note(_))) => {}
+            None => self.cells.push((subject, Cell::Samples(vec![value]))),
+        }
+    }
+
+    pub(crate) fn set(&mut self, subject: Subject, cell: Cell) {
+        self.cells.retain(|(known, _)| *known != subject);
+        self.cells.push((subject, cell));
+    }
+
+    fn value(&self, subject: Subject) -> Option<f64> {
+        match self.cells.iter().find(|(known, _)| *known == subject) {
+            Some((_, Cell::Samples(samples))) => median(samples),
+            _ => None,
+        }
+    }
+
+    fn shown(&self, subject: Subject) -> String {
+        match self.cells.iter().find(|(known, _)| *known == subject) {
+            Some((_, Cell::Note(text))) => text.clone(),
+            _ => self.value(subject).map_or_else(|| "–".into(), number),
+        }
+    }
+
+    /// How many times `better` beats `worse`.
+    fn ratio(&self, worse: Subject, better: Subject) -> String {
+        match (self.value(worse), self.value(better)) {
+            (Some(worse), Some(better)) if worse > 0.0 && better > 0.0 => {
+                let times = if self.more_is_better { better / worse } else { worse / better };
+                format!("{}×", number(times))
+            }
+            _ => "–".into(),
+        }
+    }
+}
+
+/// The middle one.
+pub(crate) fn median(samples: &[f64]) -> Option<f64> {
+    percentile(samples, 50.0)
+}
+
+/// The smallest value that `percent` of the samples do not exceed.
+pub(crate) fn percentile(samples: &[f64], percent: f64) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// Three digits that mean something.
+fn number(value: f64) -> String {
+    match value {
+        v if v.is_nan() => "–".into(),
+        v if v.is_infinite() => "never".into(),
+        v if v == 0.0 => "0".into(),
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v if v >= 0.1 => format!("{v:.2}"),
+        v => format!("{v:.4}"),
+    }
+}
+
+/// On what it was measured.
+pub(crate) struct Machine {
+    cpus: usize,
+    model: String,
+    memory_gb: u64,
+    kernel: String,
+    date: String,
+}
+
+impl Machine {
+    pub(crate) fn here() -> Machine {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let field = |text: &str, key: &str| {
+            text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim_start_matches([' ', '\t', ':']).to_owned()))
+        };
+        let seconds = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
+        Machine {
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            model: field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown CPU".into()),
+            memory_gb: field(&read("/proc/meminfo"), "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+                / 1_000_000,
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            date: date(seconds),
+        }
+    }
+}
+
+/// `YYYY-MM-DD` of a time in seconds since 1970 (UTC), by the usual arithmetic of the civil calendar.
+fn date(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// The table.
+pub(crate) fn markdown(rows: &[Row], machine: &Machine, quick: bool) -> String {
+    let ostler = Subject::Manager(Kind::Ostler);
+    let (pm2, oxmgr) = (Subject::Manager(Kind::Pm2), Subject::Manager(Kind::OxMgr));
+    let mut text = String::new();
+    let Machine { cpus, model, memory_gb, kernel, date } = machine;
+    let rounds = if quick { "few rounds (`--quick`): a rough picture" } else { "medians of several rounds" };
+    let _ = writeln!(text, "{date}, {cpus} × {model}, {memory_gb} GB, Linux {kernel}; {rounds}, the subjects taking turns.\n");
+    let _ = writeln!(text, "| measure | unit | PM2 7 | OxMgr | floor | ostler | PM2 : ostler | OxMgr : ostler | ostler : floor | goal |");
+    let _ = writeln!(text, "|---|---|--:|--:|--:|--:|--:|--:|--:|---|");
+    for row in rows {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.what,
+            row.unit,
+            row.shown(pm2),
+            row.shown(oxmgr),
+            row.shown(Subject::Floor),
+            row.shown(ostler),
+            row.ratio(pm2, ostler),
+            row.ratio(oxmgr, ostler),
+            row.ratio(ostler, Subject::Floor),
+            row.goal,
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles() {
+        let samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!((median(&samples), percentile(&samples, 99.0)), (Some(50.0), Some(99.0)));
+        assert_eq!((median(&[7.0]), median(&[])), (Some(7.0), None));
+    }
+
+    #[test]
+    fn dates() {
+        for (seconds, text) in
+            [(0, "1970-01-01"), (951_782_400, "2000-02-29"), (1_735_689_599, "2024-12-31"), (1_795_219_200, "2026-11-21")]
+        {
+            assert_eq!(date(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_speed_is_better_when_it_is_larger() {
+        let (a, b) = (Subject::Manager(Kind::Pm2), Subject::Manager(Kind::Ostler));
+        for (unit, expected) in [("MB/s", "4.00×"), ("ms", "0.25×")] {
+            let mut row = Row::new("x", unit, "");
+            row.add(a, 100.0);
+            row.add(b, 400.0);
+            assert_eq!(row.ratio(a, b), expected);
+        }
+    }
+}

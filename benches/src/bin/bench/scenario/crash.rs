@@ -1,0 +1,46 @@
+//! An app that runs for 20 ms and crashes, again and again: how long nobody is there.
+
+use crate::lab::{Lab, Subject};
+use crate::measure;
+use crate::report::{Row, percentile};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
+    let crashes = lab.rounds(300, 60);
+    let rows = [
+        Row::new("crash → new process runs, median", "ms", "≤ 1.3 × floor"),
+        Row::new("crash → new process runs, 99th percentile", "ms", "≤ 1.3 × floor"),
+    ];
+    Ok(lab.rows(lab.rounds(3, 1), rows, |subject| {
+        let file = lab.fresh()?.join("times");
+        let name = file.display().to_string();
+        let enough = || measure::wait(Duration::from_secs(60), || gaps(&file).len() >= crashes);
+        match subject {
+            Subject::Manager(kind) => {
+                let manager = lab.manager(kind)?;
+                manager.warm()?;
+                manager.start(&lab.apps(1, &["crash", &name, "20"]))?;
+                enough();
+            }
+            Subject::Floor => {
+                let mut floor = lab.floor()?;
+                floor.order(&format!("start 1 {} crash {name} 20", lab.tiny()))?;
+                enough();
+            }
+        }
+        let gaps = gaps(&file);
+        anyhow::ensure!(gaps.len() >= crashes, "gave up after {} restarts", gaps.len());
+        Ok(Some([percentile(&gaps, 50.0).context("no crash")?, percentile(&gaps, 99.0).context("no crash")?]))
+    }))
+}
+
+/// Milliseconds from each end to the start that follows.
+fn gaps(file: &Path) -> Vec<f64> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let times: Vec<(&str, i64)> =
+        text.lines().filter_map(|line| line.split_once(' ')).filter_map(|(k, t)| Some((k, t.parse().ok()?))).collect();
+    times.windows(2).filter(|pair| pair[0].0 == "E" && pair[1].0 == "S").map(|pair| (pair[1].1 - pair[0].1) as f64 / 1e6).collect()
+}

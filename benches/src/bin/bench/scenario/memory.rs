@@ -1,0 +1,36 @@
+//! Memory of all processes of the manager, at rest.
+
+use crate::lab::{Lab, Subject};
+use crate::measure;
+use crate::report::Row;
+use anyhow::Result;
+use std::thread;
+use std::time::Duration;
+
+pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
+    let rows =
+        [Row::new("memory at rest, 0 apps, PSS of all own processes", "MB", "≤ 3.5"), Row::new("each further app, private", "KiB", "≤ 8")];
+    // Long enough for what a start leaves behind to be cleaned up.
+    let settle = || thread::sleep(Duration::from_secs(2));
+    Ok(lab.rows(lab.rounds(3, 1), rows, |subject| {
+        let (empty, full) = match subject {
+            Subject::Manager(kind) => {
+                let manager = lab.manager(kind)?;
+                manager.warm()?;
+                settle();
+                let empty = measure::memory(&manager.own()?);
+                manager.start(&lab.apps(100, &["pause"]))?;
+                settle();
+                (empty, measure::memory(&manager.own()?))
+            }
+            Subject::Floor => {
+                let mut floor = lab.floor()?;
+                floor.order("start 0 nothing")?;
+                let empty = measure::memory(&[floor.pid()]);
+                floor.order(&format!("start 100 {} pause", lab.tiny()))?;
+                (empty, measure::memory(&[floor.pid()]))
+            }
+        };
+        Ok(Some([empty.pss as f64 / 1e6, full.private.saturating_sub(empty.private) as f64 / 1024.0 / 100.0]))
+    }))
+}

@@ -1,0 +1,39 @@
+//! One file per thing that is measured.
+
+mod cold;
+mod crash;
+mod idle;
+mod kill;
+mod last_lines;
+mod list;
+mod log;
+mod memory;
+mod start;
+mod stop;
+mod thousand;
+
+use crate::lab::Lab;
+use crate::report::Row;
+use anyhow::Result;
+
+/// Name, what it measures, and how.
+type Scenario = (&'static str, &'static str, fn(&Lab) -> Result<Vec<Row>>);
+
+pub(crate) const ALL: &[Scenario] = &[
+    ("list", "one `list` of 100 apps", list::measure),
+    ("cold", "no daemon -> first instruction of the app", cold::measure),
+    ("start", "100 apps from one file", start::measure),
+    ("stop", "100 apps that obey", stop::measure),
+    ("crash", "from the end of a process to the first instruction of the next", crash::measure),
+    ("memory", "memory at rest, and per app", memory::measure),
+    ("idle", "what 100 quiet apps cost", idle::measure),
+    ("log", "a flood of lines of 100 bytes, as it is and with a date on each", log::measure),
+    ("thousand", "1,000 apps", thousand::measure),
+    ("kill", "SIGKILL of the daemon under requests and log lines", kill::measure),
+    ("last", "20,000 lines, then exit(1) (Node)", last_lines::measure),
+];
+
+/// Milliseconds.
+fn ms(time: std::time::Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,47 @@
+//! A hundred apps from one file, with a daemon that runs already.
+
+use super::ms;
+use crate::lab::{Lab, Subject, stamps};
+use crate::measure;
+use crate::report::Row;
+use anyhow::{Result, ensure};
+use std::time::Duration;
+
+pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
+    let rows = [
+        Row::new("100 apps from one file, until all run", "ms", "≤ 1.5 × floor"),
+        Row::new("100 apps from one file: CPU of client and manager", "ms", "≤ 1.5 × floor"),
+    ];
+    Ok(lab.rows(lab.rounds(7, 2), rows, |subject| run(lab, subject, 100).map(Some)))
+}
+
+/// Wall time until the last app runs and the command is done, and CPU time of client and manager, both in ms.
+pub(super) fn run(lab: &Lab, subject: Subject, count: usize) -> Result<[f64; 2]> {
+    let file = lab.fresh()?.join("stamps");
+    let name = file.display().to_string();
+    let all_there = || measure::wait(Duration::from_secs(120), || stamps(&file).len() >= count);
+    let last = |begin: i64, end: i64| (stamps(&file).into_iter().max().unwrap_or(0).max(end) - begin) as f64 / 1e6;
+    match subject {
+        Subject::Manager(kind) => {
+            let manager = lab.manager(kind)?;
+            manager.warm()?;
+            let words = manager.file(&lab.apps(count, &["stamp", &name]))?;
+            let before = measure::cpu(&manager.own()?);
+            let begin = measure::now();
+            let call = manager.call(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
+            let end = measure::now();
+            ensure!(all_there(), "only {} of {count} apps run", stamps(&file).len());
+            let after = measure::cpu(&manager.own()?);
+            Ok([last(begin, end), ms(call.cpu + after.saturating_sub(before))])
+        }
+        Subject::Floor => {
+            let mut floor = lab.floor()?;
+            let before = measure::cpu(&[floor.pid()]);
+            let begin = measure::now();
+            floor.order(&format!("start {count} {} stamp {name}", lab.tiny()))?;
+            let end = measure::now();
+            ensure!(all_there(), "only {} of {count} apps run", stamps(&file).len());
+            Ok([last(begin, end), ms(measure::cpu(&[floor.pid()]).saturating_sub(before))])
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! A thousand apps.
+
+use super::{ms, stop};
+use crate::lab::{Lab, Subject};
+use crate::measure;
+use crate::report::Row;
+use anyhow::{Result, ensure};
+use std::time::{Duration, Instant};
+
+pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
+    let count = if lab.quick { 300 } else { 1000 };
+    let rows = [
+        Row::new(format!("{count} apps: start"), "ms", "≤ 1,000"),
+        Row::new(format!("{count} apps: `list`"), "ms", "≤ 10"),
+        Row::new(format!("{count} apps: memory, PSS"), "MB", "≤ 12"),
+        Row::new(format!("{count} apps: stop"), "ms", "≤ 150"),
+    ];
+    Ok(lab.rows(lab.rounds(2, 1), rows, |subject| match subject {
+        Subject::Manager(kind) => {
+            let manager = lab.manager(kind)?;
+            manager.warm()?;
+            let begin = Instant::now();
+            manager.start(&lab.apps(count, &["pause"]))?;
+            let all = measure::wait(Duration::from_secs(60), || manager.apps().is_ok_and(|apps| apps.len() == count));
+            let start = begin.elapsed();
+            ensure!(all, "not all apps run");
+            let list = manager.call(&["list"])?;
+            let memory = measure::memory(&manager.own()?);
+            Ok(Some([ms(start), ms(list.wall), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))
+        }
+        Subject::Floor => {
+            let mut floor = lab.floor()?;
+            let begin = Instant::now();
+            floor.order(&format!("start {count} {} pause", lab.tiny()))?;
+            let start = begin.elapsed();
+            let memory = measure::memory(&[floor.pid()]);
+            let begin = Instant::now();
+            floor.order("stop")?;
+            Ok(Some([ms(start), f64::NAN, memory.pss as f64 / 1e6, ms(begin.elapsed())]))
+        }
+    }))
+}

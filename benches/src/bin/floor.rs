@@ -1,0 +1,157 @@
+//! What the job costs when nobody manages anything: the system calls and no more. The lower bound the others are compared with.
+//!
+//! ```text
+//! floor keep        a parent, told by lines on stdin: `start N WORD…` (N children running WORD…), `stop` (SIGINT to all, waits),
+//!                   `exit`; answers each with `ok`. A child that ends by itself is started again at once.
+//! floor answer SOCK answers each connection with a table of a hundred rows
+//! floor list SOCK   asks, prints
+//! floor date        copies stdin to stdout with a date in front of each line
+//! ```
+
+#![forbid(unsafe_code)]
+
+use std::io::{BufRead, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["keep"] => keep(),
+        ["answer", socket] => answer(socket),
+        ["list", socket] => list(socket),
+        ["date"] => date(),
+        _ => Err("unknown words".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "floor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Event {
+    Order(String),
+    Ended(i32),
+}
+
+/// The parent. One thread reads orders, one waits for children, the main thread acts.
+fn keep() -> Result<(), Failure> {
+    let (send, events) = mpsc::channel();
+    let orders = send.clone();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            let _ = orders.send(Event::Order(line));
+        }
+        let _ = orders.send(Event::Order("exit".into()));
+    });
+    let (wake, any_children) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        while any_children.recv().is_ok() {
+            while let Ok(Some((pid, _))) = rustix::process::wait(rustix::process::WaitOptions::empty()) {
+                let _ = send.send(Event::Ended(pid.as_raw_nonzero().get()));
+            }
+        }
+    });
+    let mut command: Vec<String> = Vec::new();
+    let mut pids: Vec<i32> = Vec::new();
+    let mut stopping = false;
+    let ok = || writeln!(std::io::stdout(), "ok");
+    for event in events {
+        match event {
+            Event::Order(line) => match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+                ["start", count, words @ ..] => {
+                    command = words.iter().map(|word| (*word).to_owned()).collect();
+                    for _ in 0..count.parse()? {
+                        pids.push(spawn(&command)?);
+                    }
+                    wake.send(())?;
+                    ok()?;
+                }
+                ["stop"] if pids.is_empty() => ok()?,
+                ["stop"] => {
+                    stopping = true;
+                    for pid in pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+                        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+                    }
+                }
+                _ => return Ok(()),
+            },
+            Event::Ended(pid) => {
+                pids.retain(|known| *known != pid);
+                if stopping && pids.is_empty() {
+                    stopping = false;
+                    ok()?;
+                } else if !stopping {
+                    pids.push(spawn(&command)?);
+                    wake.send(())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn spawn(command: &[String]) -> Result<i32, Failure> {
+    let (program, words) = command.split_first().ok_or("nothing to start")?;
+    let child = Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    Ok(i32::try_from(child.id())?)
+}
+
+fn answer(socket: &str) -> Result<(), Failure> {
+    let rows: String = (0..100).map(|id| format!("│ {id:<4} │ app-{id:<12} │ online │ 0% │ 1.0mb │\n")).collect();
+    for stream in UnixListener::bind(socket)?.incoming() {
+        let mut stream = stream?;
+        let mut request = [0; 4];
+        stream.read_exact(&mut request)?;
+        stream.write_all(rows.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn list(socket: &str) -> Result<(), Failure> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.write_all(b"list")?;
+    let mut rows = Vec::with_capacity(16_384);
+    stream.read_to_end(&mut rows)?;
+    std::io::stdout().write_all(&rows)?;
+    Ok(())
+}
+
+/// The date is made once a second, as everybody may.
+fn date() -> Result<(), Failure> {
+    let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    let mut block = vec![0; 256 * 1024];
+    let mut out = Vec::with_capacity(512 * 1024);
+    let mut begin_of_line = true;
+    let mut stamp = (0, Vec::new());
+    loop {
+        let read = input.read(&mut block)?;
+        if read == 0 {
+            return Ok(());
+        }
+        let second = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
+        if stamp.0 != second {
+            stamp = (second, format!("2026-01-01 00:{:02}:{:02}: ", second / 60 % 60, second % 60).into_bytes());
+        }
+        let mut rest = block.get(..read).unwrap_or_default();
+        while !rest.is_empty() {
+            if begin_of_line {
+                out.extend_from_slice(&stamp.1);
+            }
+            let end = memchr::memchr(b'\n', rest);
+            begin_of_line = end.is_some();
+            let (line, after) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
+            out.extend_from_slice(line);
+            rest = after;
+        }
+        output.write_all(&out)?;
+        out.clear();
+    }
+}

@@ -1,0 +1,97 @@
+//! The app of the benchmarks: does one small thing, so that the manager is measured and not Node.
+//!
+//! ```text
+//! tiny pause                     waits for a signal
+//! tiny stamp FILE                appends the time of its first instruction to FILE, then waits
+//! tiny crash FILE MS             appends `S time`, waits, appends `E time`, exits with 1
+//! tiny flood BYTES FILE          writes lines of 100 bytes, appends the times before and after to FILE, then waits
+//! tiny serve PORT                answers HTTP and writes numbered lines without end, 1,000 a second
+//! ```
+//! Times are CLOCK_MONOTONIC in nanoseconds.
+
+#![forbid(unsafe_code)]
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::ExitCode;
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    let begin = now();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["pause"] => Ok(()),
+        ["stamp", file] => append(file, &format!("{begin}\n")),
+        ["crash", file, ms] => return crash(file, ms.parse().unwrap_or(0), begin),
+        ["flood", bytes, file] => append(file, &format!("{begin}\n"))
+            .and_then(|()| flood(bytes.parse().unwrap_or(0)))
+            .and_then(|()| append(file, &format!("{}\n", now()))),
+        ["serve", port] => serve(port.parse().unwrap_or(0)),
+        _ => return ExitCode::from(2),
+    };
+    if done.is_err() {
+        return ExitCode::from(3);
+    }
+    loop {
+        rustix::event::pause();
+    }
+}
+
+fn now() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// One write: several processes share the file.
+fn append(file: &str, text: &str) -> std::io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(file)?.write_all(text.as_bytes())
+}
+
+fn crash(file: &str, ms: u64, begin: i64) -> ExitCode {
+    let _ = append(file, &format!("S {begin}\n"));
+    std::thread::sleep(Duration::from_millis(ms));
+    let _ = append(file, &format!("E {}\n", now()));
+    ExitCode::FAILURE
+}
+
+/// Numbered lines of 100 bytes, 640 in one write.
+fn flood(bytes: u64) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    let lines = bytes / 100;
+    let mut block = Vec::with_capacity(64_000);
+    for number in 0..lines {
+        let head = block.len();
+        write!(block, "{number:012} ")?;
+        block.resize(head + 99, b'x');
+        block.push(b'\n');
+        if block.len() == 64_000 || number + 1 == lines {
+            out.write_all(&block)?;
+            block.clear();
+        }
+    }
+    out.flush()
+}
+
+fn serve(port: u16) -> std::io::Result<()> {
+    std::thread::spawn(|| {
+        let mut out = std::io::stdout();
+        for number in 0_u64.. {
+            if out.write_all(format!("line {number}\n").as_bytes()).is_err() {
+                std::process::exit(4);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        // One read is the whole request of our own client.
+        let mut request = [0; 1024];
+        if stream.read(&mut request).is_ok() {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,464 @@
+//! Every key and value of an app against the table, all problems at once.
+
+use std::rc::Rc;
+
+use indexmap::IndexMap;
+use ostler_core::app::EnvMap;
+use ostler_core::{args, units};
+use serde_json::{Map, Value};
+
+use crate::keys::{self, Accept, Key, State};
+use crate::load::Places;
+use crate::load::places::{Step, join};
+use crate::problem::{Kind, Place, Problem};
+
+/// Longer texts are refused.
+const MAX_TEXT: usize = 1 << 20;
+
+/// Where an app came from, so that each problem can say it.
+#[derive(Clone, Debug)]
+pub(crate) struct Where {
+    /// File as the user named it; empty for options.
+    pub shown: String,
+    /// `apps[1]`; empty for a bare app.
+    pub path: String,
+    /// The app as evaluated.
+    pub value: Rc<Value>,
+    /// Places of the file.
+    pub places: Rc<Places>,
+}
+
+/// A checked app: known attributes under their main names in canonical form (times in milliseconds, sizes in bytes, lists as lists).
+#[derive(Clone, Debug)]
+pub struct RawApp {
+    pub(crate) at: Where,
+    /// Absolute path of the file.
+    pub(crate) file: Option<String>,
+    /// Attributes by main name, without `env` and profiles.
+    pub(crate) attributes: Map<String, Value>,
+    /// The key as the user wrote it, by main name.
+    written: IndexMap<String, String>,
+    /// `env`.
+    pub(crate) env: EnvMap,
+    /// `env_<name>` by name.
+    pub(crate) profiles: IndexMap<String, EnvMap>,
+    /// `deploy.<name>.env` by name.
+    pub(crate) deploy_env: IndexMap<String, EnvMap>,
+}
+
+impl RawApp {
+    /// The name as given, else the one that follows from the script; before any suffix.
+    pub fn name(&self) -> String {
+        let text = |key: &str| self.attributes.get(key).and_then(Value::as_str).unwrap_or_default();
+        match text("name") {
+            "" => default_name(text("script")),
+            name => name.to_owned(),
+        }
+    }
+
+    /// The namespace as given, else `default`.
+    pub fn namespace(&self) -> String {
+        self.attributes.get("namespace").and_then(Value::as_str).filter(|name| !name.is_empty()).unwrap_or("default").to_owned()
+    }
+
+    /// Path of the app in its file, such as `apps[1]`.
+    pub fn path(&self) -> &str {
+        &self.at.path
+    }
+
+    /// Attributes by main name, in canonical form, without `env` and profiles.
+    pub fn attributes(&self) -> &Map<String, Value> {
+        &self.attributes
+    }
+
+    /// Names of its profiles (`env_<name>`).
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+
+    /// The value as the file has it, unless an option replaced it.
+    pub(crate) fn as_written(&self, key: &str) -> Option<&Value> {
+        self.at.value.get(self.written.get(key)?)
+    }
+
+    /// Lays options over the attributes.
+    pub(crate) fn replace(&mut self, attributes: Map<String, Value>) {
+        for (key, value) in attributes {
+            self.written.shift_remove(&key);
+            self.attributes.insert(key, value);
+        }
+    }
+
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.at.places.of(&self.at.path, &self.at.value, &[])
+    }
+
+    /// An error about a key of this app.
+    pub(crate) fn problem(&self, kind: Kind, key: &str, message: impl Into<String>) -> Problem {
+        let written = self.written.get(key).map_or(key, String::as_str);
+        self.at.problem(kind, &[written.into()], message)
+    }
+}
+
+impl Where {
+    pub(crate) fn problem(&self, kind: Kind, steps: &[Step], message: impl Into<String>) -> Problem {
+        let key = steps.iter().fold(self.path.clone(), |path, step| join(&path, step));
+        let place = self.places.of(&self.path, &self.value, steps);
+        let file = Some(self.shown.as_str()).filter(|shown| !shown.is_empty());
+        Problem::error(kind, message).at(key).in_file(file, place)
+    }
+
+    fn warning(&self, kind: Kind, steps: &[Step], message: impl Into<String>) -> Problem {
+        Problem { severity: crate::problem::Severity::Warning, ..self.problem(kind, steps, message) }
+    }
+}
+
+/// The name that follows from a script or command line: last path part, without its last extension.
+pub(crate) fn default_name(script: &str) -> String {
+    let last = script.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    match last.rfind('.') {
+        Some(dot) if dot > 0 => last[..dot].to_owned(),
+        _ => last.to_owned(),
+    }
+}
+
+/// Checks one app. Gives none when it cannot be used at all.
+pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, problems: &mut Vec<Problem>) -> Option<RawApp> {
+    let value = Rc::clone(&at.value);
+    let Some(table) = value.as_object() else {
+        problems.push(at.problem(Kind::Value, &[], format!("expected an app (a table), found {}", found(&value))));
+        return None;
+    };
+    let mut app = RawApp {
+        at,
+        file,
+        attributes: Map::new(),
+        written: IndexMap::new(),
+        env: EnvMap::new(),
+        profiles: IndexMap::new(),
+        deploy_env: deploy_env(deploy),
+    };
+    let mut problems_of_app = Vec::new();
+    for (given, value) in table {
+        if let Err(problem) = hostile(&app.at, &mut vec![given.as_str().into()], value, 0) {
+            problems_of_app.push(problem);
+            continue;
+        }
+        attribute(&mut app, given, value, &mut problems_of_app);
+    }
+    // Settings of a watch that is off have nothing to lack.
+    let watches = app.attributes.get("watch").is_some_and(matters);
+    let idle = |problem: &Problem| problem.kind == Kind::NoEffect && !watches && is_watch_setting(&problem.key);
+    problems.extend(problems_of_app.into_iter().filter(|problem| !idle(problem)));
+    Some(app)
+}
+
+fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Problem>) {
+    let step = Step::from(given);
+    if let Some(profile) = given.strip_prefix("env_").filter(|name| !name.is_empty() && keys::find(given).is_none()) {
+        match environment(value) {
+            Ok(vars) => drop(app.profiles.insert(profile.to_owned(), vars)),
+            Err((name, message)) => problems.push(app.at.problem(Kind::Value, &steps_to(step, name), message)),
+        }
+        return;
+    }
+    let Some(key) = keys::find(given) else {
+        problems.push(app.at.warning(Kind::UnknownKey, &[step], unknown(given)));
+        return;
+    };
+    // A null is an absent key: that is how programs leave something out.
+    if value.is_null() {
+        return;
+    }
+    if key.name == "env" {
+        match environment(value) {
+            Ok(vars) => app.env = vars,
+            Err((name, message)) => problems.push(app.at.problem(Kind::Value, &steps_to(step, name), message)),
+        }
+        return;
+    }
+    // `error` is PM2's alias of `error_file`, and a health check when it is a table.
+    let main = if key.name == "error" && value.is_string() { "error_file" } else { key.name };
+    match canonical(key, value) {
+        Ok((value, warning)) => {
+            if let Some(warning) = warning {
+                problems.push(app.at.warning(Kind::Value, std::slice::from_ref(&step), warning));
+            }
+            match key.state {
+                State::Works => {}
+                State::Later if main != "error_file" && matters(&value) => {
+                    problems.push(app.at.warning(Kind::NoEffect, &[step], "accepted, no effect yet"));
+                }
+                State::Later | State::Needless(_) => {}
+            }
+            // The main name wins over its aliases, whatever their order.
+            if given == main || !app.attributes.contains_key(main) {
+                app.attributes.insert(main.to_owned(), value);
+                app.written.insert(main.to_owned(), given.to_owned());
+            }
+        }
+        Err(message) => problems.push(app.at.problem(Kind::Value, &[step], message)),
+    }
+}
+
+fn is_watch_setting(path: &str) -> bool {
+    let name = path.rsplit('.').next().unwrap_or_default();
+    keys::find(name).is_some_and(|key| matches!(key.name, "ignore_watch" | "watch_delay" | "watch_options"))
+}
+
+/// `watch: false` has no effect later either: nothing to warn about.
+fn matters(value: &Value) -> bool {
+    !matches!(value, Value::Bool(false)) && value != &Value::from(0)
+}
+
+fn steps_to(step: Step, name: Option<String>) -> Vec<Step> {
+    std::iter::once(step).chain(name.map(Step::Key)).collect()
+}
+
+fn unknown(given: &str) -> String {
+    let names: Vec<&str> = keys::KEYS.iter().flat_map(Key::names).collect();
+    match keys::closest(given, names) {
+        Some(near) => format!("unknown key, did you mean `{near}`?"),
+        None => "unknown key, it has no effect".to_owned(),
+    }
+}
+
+/// Refuses what nobody means: NUL bytes, giant texts, keys that are traps in JavaScript.
+fn hostile(at: &Where, steps: &mut Vec<Step>, value: &Value, depth: usize) -> Result<(), Problem> {
+    if let Some(Step::Key(key)) = steps.last()
+        && (key == "__proto__" || key.contains('\0') || key.is_empty() || key.len() > 1024)
+    {
+        return Err(at.problem(Kind::Value, steps, "this key is not allowed"));
+    }
+    match value {
+        Value::String(text) if text.len() > MAX_TEXT => Err(at.problem(Kind::Value, steps, "the text is longer than 1 MiB")),
+        Value::String(text) if text.contains('\0') => Err(at.problem(Kind::Value, steps, "the text holds a NUL byte")),
+        Value::Array(_) | Value::Object(_) if depth > 64 => Err(at.problem(Kind::Value, steps, "nested deeper than 64 levels")),
+        Value::Array(items) => inner(at, steps, items.iter().enumerate().map(|(index, item)| (Step::Index(index), item)), depth),
+        Value::Object(table) => inner(at, steps, table.iter().map(|(key, item)| (Step::Key(key.clone()), item)), depth),
+        _ => Ok(()),
+    }
+}
+
+fn inner<'a>(at: &Where, steps: &mut Vec<Step>, items: impl Iterator<Item = (Step, &'a Value)>, depth: usize) -> Result<(), Problem> {
+    for (step, item) in items {
+        steps.push(step);
+        hostile(at, steps, item, depth + 1)?;
+        steps.pop();
+    }
+    Ok(())
+}
+
+/// The variables of `env` or a profile. An error names the variable when it is about one.
+pub(crate) fn environment(value: &Value) -> Result<EnvMap, (Option<String>, String)> {
+    match value {
+        Value::Null => Ok(EnvMap::new()),
+        Value::Object(table) => table
+            .iter()
+            .map(|(name, value)| match name {
+                name if name.contains('=') => Err((Some(name.clone()), "the name of a variable cannot hold \"=\"".to_owned())),
+                name => Ok((name.clone(), text_of(value))),
+            })
+            .collect(),
+        other => Err((None, format!("expected a table of variables, found {}", found(other)))),
+    }
+}
+
+/// A value as the process sees it: tables and lists as JSON, the rest as text.
+pub(crate) fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// `deploy.<name>.env`; whatever is not a table of variables is none.
+fn deploy_env(deploy: &Option<Value>) -> IndexMap<String, EnvMap> {
+    let targets = deploy.as_ref().and_then(Value::as_object).into_iter().flatten();
+    targets.filter_map(|(name, target)| Some((name.clone(), environment(target.get("env")?).ok()?))).collect()
+}
+
+type Canonical = (Value, Option<String>);
+
+/// The value in canonical form, and a warning perhaps.
+///
+/// # Errors
+/// "expected …, found …".
+pub(crate) fn canonical(key: &Key, value: &Value) -> Result<Canonical, String> {
+    if let Some(canonical) = flag_in_quotes(key, value) {
+        return Ok(canonical);
+    }
+    if let Some(value) = key.accepts.iter().find_map(|accept| convert(accept, value)) {
+        return Ok((value, None));
+    }
+    let expected = key.accepts.iter().map(Accept::describe).collect::<Vec<_>>().join(" or ");
+    let words = key.accepts.iter().flat_map(|accept| match accept {
+        Accept::OneOf(words) => *words,
+        _ => &[],
+    });
+    let hint = value.as_str().and_then(|text| keys::closest(text, words.copied())).map(|near| format!(" (did you mean \"{near}\"?)"));
+    Err(format!("expected {expected}, found {}{}", found(value), hint.unwrap_or_default()))
+}
+
+/// `watch: "false"` would watch a path called `false`: nobody means that.
+fn flag_in_quotes(key: &Key, value: &Value) -> Option<Canonical> {
+    let flag = match value.as_str()? {
+        "true" => true,
+        "false" => false,
+        _ => return None,
+    };
+    key.accepts
+        .contains(&Accept::Flag)
+        .then(|| key.accepts.iter().any(|accept| matches!(accept, Accept::Text | Accept::Texts)))?
+        .then(|| (Value::Bool(flag), Some(format!("taken as {flag}, remove the quotes"))))
+}
+
+fn convert(accept: &Accept, value: &Value) -> Option<Value> {
+    match (accept, value) {
+        (Accept::Flag, Value::Bool(_)) | (Accept::Text, Value::String(_)) | (Accept::Table, Value::Object(_)) => Some(value.clone()),
+        (Accept::OneOf(words), Value::String(text)) => words.contains(&text.as_str()).then(|| value.clone()),
+        (Accept::Number(min, max), value) => whole(value).filter(|number| (*min..=*max).contains(number)).map(Value::from),
+        (Accept::Millis, value) => amount(value, units::millis),
+        (Accept::Bytes, Value::String(text)) if is_percent(text) => Some(value.clone()),
+        (Accept::Bytes, value) => amount(value, units::bytes),
+        (Accept::Words, Value::String(text)) => Some(args::split(text).into()),
+        (Accept::Texts, Value::String(_)) => Some(Value::Array(vec![value.clone()])),
+        (Accept::Words | Accept::Texts, Value::Array(items)) => items.iter().map(word).collect::<Option<Vec<_>>>().map(Value::Array),
+        (Accept::Words, Value::Number(_)) => word(value).map(|word| Value::Array(vec![word])),
+        (Accept::Numbers, Value::Array(items)) => {
+            items.iter().map(whole).map(|item| item.map(Value::from)).collect::<Option<Vec<_>>>().map(Value::Array)
+        }
+        (Accept::Numbers, Value::String(text)) => text
+            .split(|c: char| c == ',' || c.is_whitespace())
+            .filter(|part| !part.is_empty())
+            .map(|part| part.parse::<i64>().ok().map(Value::from))
+            .collect::<Option<Vec<_>>>()
+            .filter(|codes| !codes.is_empty())
+            .map(Value::Array),
+        (Accept::Numbers, value) => whole(value).map(|number| Value::Array(vec![number.into()])),
+        (Accept::Tables, Value::Array(items)) => items.iter().all(Value::is_object).then(|| value.clone()),
+        _ => None,
+    }
+}
+
+fn word(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(_) | Value::Number(_) | Value::Bool(_) => Some(Value::String(text_of(value))),
+        _ => None,
+    }
+}
+
+fn is_percent(text: &str) -> bool {
+    text.trim().strip_suffix('%').is_some_and(|number| number.parse::<f64>().is_ok_and(|number| number > 0.0 && number <= 100.0))
+}
+
+/// A whole number, also as text or as a float without fraction.
+pub(crate) fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64().or_else(|| {
+            let float = number.as_f64()?;
+            #[expect(clippy::cast_possible_truncation, reason = "integral and in range")]
+            (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
+        }),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn amount(value: &Value, read: fn(&str) -> Result<u64, units::UnitError>) -> Option<Value> {
+    let amount = match value {
+        Value::String(text) => read(text).ok()?,
+        value => u64::try_from(whole(value)?).ok()?,
+    };
+    // Larger ones are nobody's time or size, and JavaScript could not hold them.
+    (amount <= 9_000_000_000_000_000).then(|| Value::from(amount))
+}
+
+/// A value in words that follow "found".
+pub(crate) fn found(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "a table".into(),
+        Value::String(text) if text.chars().count() > 40 => format!("\"{}…\"", text.chars().take(40).collect::<String>().escape_debug()),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A fresh directory for one test.
+    pub(crate) fn scratch(name: &str) -> std::path::PathBuf {
+        let dir = std::env::temp_dir().join(format!("ostler-config-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir.canonicalize().unwrap()
+    }
+
+    fn canon(key: &str, value: Value) -> Result<Value, String> {
+        canonical(keys::find(key).unwrap(), &value).map(|(value, _)| value)
+    }
+
+    #[test]
+    fn values_in_canonical_form() {
+        let cases = [
+            ("max_restarts", json!("10"), json!(10)),
+            ("max_restarts", json!(0), json!(0)),
+            ("max_restarts", json!(3.0), json!(3)),
+            ("min_uptime", json!("10s"), json!(10_000)),
+            ("kill_timeout", json!(0), json!(0)),
+            ("max_memory_restart", json!("1G"), json!(1 << 30)),
+            ("max_memory_restart", json!("50%"), json!("50%")),
+            ("args", json!("a 'b c'"), json!(["a", "b c"])),
+            ("args", json!(["a b", 1, true]), json!(["a b", "1", "true"])),
+            ("stop_exit_codes", json!([]), json!([])),
+            ("stop_exit_codes", json!("0, 143"), json!([0, 143])),
+            ("stop_exit_codes", json!(3), json!([3])),
+            ("watch", json!("src dir"), json!(["src dir"])),
+            ("watch", json!("false"), json!(false)),
+            ("instances", json!("max"), json!("max")),
+            ("instances", json!(-1), json!(-1)),
+            ("log_file", json!("true"), json!(true)),
+            ("uid", json!(1000), json!(1000)),
+            ("uid", json!("www"), json!("www")),
+        ];
+        for (key, given, expected) in cases {
+            assert_eq!(canon(key, given.clone()), Ok(expected), "{key}: {given}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_say_what_was_expected() {
+        let cases = [
+            ("max_restarts", json!("ten"), "expected a number, found \"ten\""),
+            ("max_restarts", json!(-1), "expected a number, found -1"),
+            ("max_restarts", json!(1.5), "expected a number, found 1.5"),
+            ("autorestart", json!("false"), "expected true or false, found \"false\""),
+            ("script", json!(["a"]), "expected a text, found a list"),
+            ("min_uptime", json!("3x"), "expected a number of milliseconds or a time such as \"3s\", found \"3x\""),
+            ("nice", json!(40), "expected a number from -20 to 20, found 40"),
+            ("instances", json!("foo"), "expected a number from -10000 to 10000 or \"max\" or a table, found \"foo\""),
+        ];
+        for (key, given, expected) in cases {
+            assert_eq!(canon(key, given.clone()), Err(expected.to_owned()), "{key}: {given}");
+        }
+        assert!(canon("exec_mode", json!("clustr")).unwrap_err().ends_with("found \"clustr\" (did you mean \"cluster\"?)"));
+    }
+
+    #[test]
+    fn names_follow_from_scripts_as_in_pm2() {
+        let cases = [
+            ("./dist/main.js", "main"),
+            ("app.test.js", "app.test"),
+            ("node app.js && echo done", "node app"),
+            ("/x/.hidden", ".hidden"),
+            ("", ""),
+        ];
+        for (script, name) in cases {
+            assert_eq!(default_name(script), name, "{script}");
+        }
+    }
+}

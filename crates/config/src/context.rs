@@ -1,0 +1,108 @@
+//! The surroundings in which files and options are understood.
+
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::EnvMap;
+
+/// Which engine evaluates JavaScript files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The embedded engine while it suffices, else the runtime on `PATH`.
+    #[default]
+    Auto,
+    /// Only the embedded engine (`OSTLER_JS=embedded`).
+    Embedded,
+    /// Only the runtime on `PATH` (`OSTLER_JS=runtime`).
+    Runtime,
+}
+
+/// What the client knows about its surroundings. Nothing else of the process is consulted but the file system.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Absolute working directory of the caller.
+    pub cwd: PathBuf,
+    /// Environment of the caller.
+    pub env: EnvMap,
+    /// Home directory of the user, for `~`.
+    pub user_home: PathBuf,
+    /// CPUs that this process may use, for `instances: max`.
+    pub cpus: u32,
+    /// Command line of the caller, as JavaScript files see it in `process.argv`.
+    pub argv: Vec<String>,
+    /// Which engine evaluates JavaScript.
+    pub engine: Engine,
+    /// Warnings are errors.
+    pub strict: bool,
+}
+
+impl Context {
+    /// A context for this directory and environment. `HOME` and `OSTLER_JS` are taken from `env`.
+    ///
+    /// # Errors
+    /// A text for the user when `OSTLER_JS` holds an unknown word.
+    pub fn new(cwd: PathBuf, env: EnvMap, cpus: u32) -> Result<Self, String> {
+        let engine = match env.get("OSTLER_JS").map(String::as_str) {
+            None | Some("" | "auto") => Engine::Auto,
+            Some("embedded") => Engine::Embedded,
+            Some("runtime") => Engine::Runtime,
+            Some(other) => return Err(format!("OSTLER_JS: expected embedded, runtime or auto, found \"{other}\"")),
+        };
+        let user_home = env.get("HOME").filter(|home| home.starts_with('/')).map_or_else(|| PathBuf::from("/"), PathBuf::from);
+        Ok(Self { cwd, env, user_home, cpus: cpus.max(1), argv: Vec::new(), engine, strict: false })
+    }
+
+    /// Applies what a JavaScript file did to `process.env` (`require('dotenv').config()`): PM2 evaluates the file in its own process,
+    /// so its apps see these changes, and files rely on it.
+    pub fn apply_env_changes(&mut self, changes: &[(String, Option<String>)]) {
+        for (name, value) in changes {
+            match value {
+                Some(value) => drop(self.env.insert(name.clone(), value.clone())),
+                None => drop(self.env.shift_remove(name)),
+            }
+        }
+    }
+
+    /// Absolute form of a path as the user wrote it: `~` is the user's home, relative paths start at `base`, `.` and `..` are
+    /// resolved by text (symbolic links stay).
+    pub(crate) fn absolute(&self, path: &str, base: &Path) -> PathBuf {
+        let expanded = match path.strip_prefix('~') {
+            Some("") => self.user_home.clone(),
+            Some(rest) if rest.starts_with('/') => self.user_home.join(rest.trim_start_matches('/')),
+            _ => base.join(path),
+        };
+        tidy(&expanded)
+    }
+
+    /// Absolute form of a path against the caller's directory.
+    pub(crate) fn in_cwd(&self, path: &str) -> PathBuf {
+        self.absolute(path, &self.cwd)
+    }
+}
+
+/// Resolves `.` and `..` of an absolute path by text.
+pub(crate) fn tidy(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(out.pop()),
+            Component::Normal(name) => out.push(name),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    out
+}
+
+/// The program of this name on a `PATH`: a regular file that may be executed. Empty and relative entries are ignored.
+pub(crate) fn find_program(name: &str, path: Option<&str>) -> Option<PathBuf> {
+    if name.is_empty() || name.contains('/') || name.contains('\0') {
+        return None;
+    }
+    let path = path.unwrap_or("/usr/local/bin:/usr/bin:/bin");
+    path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(name)).find(|file| is_executable(file))
+}
+
+/// A regular file that this process may execute.
+pub(crate) fn is_executable(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}

@@ -1,0 +1,163 @@
+//! From a file to checked apps.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+
+use crate::check::{self, RawApp, Where};
+use crate::context::Context;
+use crate::keys;
+use crate::load::{self, Document};
+use crate::problem::{Kind, Problem, Problems};
+
+/// What a config file holds.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Absolute path of the file; none for standard input.
+    pub file: Option<String>,
+    /// Its apps, in order.
+    pub apps: Vec<RawApp>,
+    /// The `deploy` part, as it stands.
+    pub deploy: Option<Value>,
+    /// The `static` part, as it stands.
+    pub statics: Option<Value>,
+    /// What is worth telling; nothing prevents going on.
+    pub warnings: Vec<Problem>,
+    /// What the file did to `process.env`: see [`Context::apply_env_changes`].
+    pub env_changes: Vec<(String, Option<String>)>,
+}
+
+/// Reads, evaluates and checks a config file. `shown` is how the user named it, for messages.
+///
+/// # Errors
+/// All problems of the file at once. [`Problems::kind`] tells a missing file, a malformed one, and a JavaScript file that holds no
+/// apps ([`Kind::NotApps`]: it may be a script) apart.
+pub fn load(path: &Path, shown: &str, context: &Context) -> Result<Loaded, Problems> {
+    let path = context.in_cwd(&path.to_string_lossy());
+    let document = load::file(&path, context).map_err(|problem| name_file(problem, shown))?;
+    checked(document, Some(path.to_string_lossy().into_owned()), shown, context)
+}
+
+/// The same for a text from standard input.
+///
+/// # Errors
+/// As [`load()`].
+pub fn load_stdin(text: &[u8], context: &Context) -> Result<Loaded, Problems> {
+    let shown = "stdin";
+    let document = load::stdin(text, context).map_err(|problem| name_file(problem, shown))?;
+    checked(document, None, shown, context)
+}
+
+/// The apps of these names (`--only a,b` or `"a b"`), before any suffix. Gives none when none matches.
+pub fn select(apps: &[RawApp], only: &str) -> Vec<RawApp> {
+    let wanted: Vec<&str> = only.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty()).collect();
+    // A name may itself hold a blank or comma.
+    apps.iter().filter(|app| app.name() == only.trim() || wanted.contains(&app.name().as_str())).cloned().collect()
+}
+
+fn name_file(mut problem: Problem, shown: &str) -> Problem {
+    problem.file.get_or_insert_with(|| shown.to_owned());
+    problem
+}
+
+fn checked(document: Document, file: Option<String>, shown: &str, context: &Context) -> Result<Loaded, Problems> {
+    let Document { value, places, notes, env_changes } = document;
+    let mut problems: Vec<Problem> = notes.into_iter().map(|note| Problem::warning(Kind::Other, note).in_file(Some(shown), None)).collect();
+    let Parts { tables, deploy, statics } = parts(value).map_err(|problem| problem.in_file(Some(shown), None))?;
+    if statics.is_some() {
+        problems.push(Problem::warning(Kind::NoEffect, "accepted, no effect yet").at("static").in_file(Some(shown), None));
+    }
+    let places = Rc::new(places);
+    let mut apps = Vec::with_capacity(tables.len());
+    for (path, value) in tables {
+        let at = Where { shown: shown.to_owned(), path, value: Rc::new(value), places: Rc::clone(&places) };
+        apps.extend(check::app(at, file.clone(), &deploy, &mut problems));
+    }
+    report_same_names(&apps, &mut problems);
+    let warnings = Problems::check(problems, context.strict)?;
+    Ok(Loaded { file, apps, deploy, statics, warnings, env_changes })
+}
+
+struct Parts {
+    tables: Vec<(String, Value)>,
+    deploy: Option<Value>,
+    statics: Option<Value>,
+}
+
+/// Takes the top level apart: `{apps}`, `{pm2}`, a list, one bare app; package.json has `apps` or `pm2` beside other things.
+fn parts(value: Value) -> Result<Parts, Problem> {
+    match value {
+        Value::Array(items) => Ok(Parts { tables: tables("", items)?, deploy: None, statics: None }),
+        Value::Object(mut top) => {
+            let deploy = top.shift_remove("deploy").filter(Value::is_object);
+            let statics = top.shift_remove("static").filter(|value| !value.is_null());
+            let name = ["apps", "pm2"].into_iter().find(|name| top.get(*name).is_some_and(|value| !value.is_null()));
+            let tables = match name {
+                Some(name) => match top.shift_remove(name) {
+                    Some(Value::Array(items)) => tables(name, items)?,
+                    Some(app @ Value::Object(_)) => vec![(name.to_owned(), app)],
+                    other => {
+                        let found = check::found(&other.unwrap_or_default());
+                        return Err(Problem::error(Kind::Value, format!("expected a list of apps, found {found}")).at(name));
+                    }
+                },
+                None if is_app(&top) => vec![(String::new(), Value::Object(top))],
+                None if deploy.is_some() || statics.is_some() => Vec::new(),
+                None => return Err(no_apps(&top)),
+            };
+            Ok(Parts { tables, deploy, statics })
+        }
+        other => Err(Problem::error(
+            Kind::NotApps,
+            format!("expected a table with `apps`, a list of apps or one app, found {}", check::found(&other)),
+        )),
+    }
+}
+
+fn tables(path: &str, items: Vec<Value>) -> Result<Vec<(String, Value)>, Problem> {
+    let named = |index: usize| format!("{path}[{index}]");
+    items
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| match item {
+            Value::Object(_) => Ok((named(index), item)),
+            other => {
+                Err(Problem::error(Kind::Value, format!("expected an app (a table), found {}", check::found(&other))).at(named(index)))
+            }
+        })
+        .collect()
+}
+
+/// A bare app has a script, or is made of known keys only (a fragment). A package.json or compose file has neither.
+fn is_app(top: &Map<String, Value>) -> bool {
+    let known = |key: &String| keys::find(key).is_some() || key.starts_with("env_");
+    let has_script = ["script", "exec", "cmd", "command"].iter().any(|name| top.get(*name).is_some_and(Value::is_string));
+    has_script || !top.is_empty() && top.keys().filter(|key| !known(key)).count() * 2 < top.len() && !top.contains_key("version")
+}
+
+fn no_apps(top: &Map<String, Value>) -> Problem {
+    let near = top.keys().find_map(|key| keys::closest(key, ["apps"]).map(|_| key));
+    let hint = near.map_or_else(String::new, |key| format!(" (did you mean `apps` instead of `{key}`?)"));
+    Problem::error(Kind::NotApps, format!("holds no apps: expected a key `apps` with a list{hint}"))
+}
+
+/// Two apps of one name in one namespace would be mixed up by every later command.
+fn report_same_names(apps: &[RawApp], problems: &mut Vec<Problem>) {
+    let mut seen: HashMap<(String, String), &RawApp> = HashMap::new();
+    for app in apps {
+        let name = app.name();
+        if name.is_empty() {
+            continue;
+        }
+        match seen.get(&(name.clone(), app.namespace())) {
+            Some(first) => {
+                let first =
+                    first.place().map_or_else(|| first.path().to_owned(), |place| format!("{} (line {})", first.path(), place.line));
+                problems.push(app.problem(Kind::Value, "name", format!("the name \"{name}\" is taken by {first}: give each app its own")));
+            }
+            None => drop(seen.insert((name, app.namespace()), app)),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Is an argument a config file, and which one is the default?
+
+use std::path::{Path, PathBuf};
+
+use crate::context::Context;
+
+/// Names that are looked for, in this order, when no target is given. PM2 knows the first only.
+pub const DEFAULT_NAMES: &[&str] = &[
+    "ecosystem.config.js",
+    "ecosystem.config.cjs",
+    "ecosystem.config.mjs",
+    "ecosystem.config.ts",
+    "ecosystem.config.json",
+    "ecosystem.json",
+    "ecosystem.json5",
+    "ecosystem.config.yml",
+    "ecosystem.config.yaml",
+    "ecosystem.yml",
+    "ecosystem.yaml",
+    "ecosystem.config.toml",
+    "ecosystem.toml",
+];
+
+/// What an argument of `start` and its like is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A config file, absolute; it need not exist.
+    Config(PathBuf),
+    /// `-`: a config on standard input.
+    Stdin,
+    /// A script, command, name, id: anything else.
+    Other,
+}
+
+/// Says what an argument is.
+///
+/// PM2 takes any name with `.json`, `.yml`, `.yaml`, `.config.js`, `.config.cjs` or `.config.mjs` anywhere in it for a config file and
+/// runs it inside the client.
+/// PM2 differs: only the file name counts, not its folders; and a JavaScript file like `server.config.js` that never mentions apps is
+/// the script it seems to be.
+pub fn classify(argument: &str, context: &Context) -> Target {
+    if argument == "-" {
+        return Target::Stdin;
+    }
+    let path = context.in_cwd(argument);
+    if !is_config_name(argument) || path.is_dir() || argument.chars().any(char::is_whitespace) && !path.is_file() {
+        return Target::Other;
+    }
+    if is_program(argument) && !is_ecosystem(argument) && path.is_file() && !mentions_apps(&path) {
+        return Target::Other;
+    }
+    Target::Config(path)
+}
+
+/// The first default config file in the caller's directory.
+pub fn default_file(context: &Context) -> Option<PathBuf> {
+    DEFAULT_NAMES.iter().map(|name| context.cwd.join(name)).find(|path| path.is_file())
+}
+
+/// Does the name look like a config file?
+pub fn is_config_name(argument: &str) -> bool {
+    let name = file_name(argument);
+    const ANYWHERE: &[&str] = &[".json", ".yml", ".yaml", ".config.js", ".config.cjs", ".config.mjs"];
+    const AT_END: &[&str] = &[".toml", ".config.ts", ".config.mts", ".config.cts"];
+    ANYWHERE.iter().any(|part| name.contains(part)) || AT_END.iter().any(|end| name.ends_with(end))
+}
+
+fn file_name(argument: &str) -> String {
+    Path::new(argument).file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+fn is_program(argument: &str) -> bool {
+    file_name(argument).contains(".config.")
+        && [".js", ".cjs", ".mjs", ".ts", ".mts", ".cts"].iter().any(|end| file_name(argument).ends_with(end))
+}
+
+fn is_ecosystem(argument: &str) -> bool {
+    let name = file_name(argument);
+    name.starts_with("ecosystem.") || name.starts_with("pm2.") || name.starts_with("ostler.")
+}
+
+/// A file that declares apps says one of these words somewhere. One that cannot be read is left to the loader to complain about.
+fn mentions_apps(path: &Path) -> bool {
+    match std::fs::read(path) {
+        Ok(bytes) => [&b"apps"[..], b"pm2", b"script", b"require", b"import"].iter().any(|word| {
+            // `require` and `import` count only together with an export: the apps may come from another file.
+            let needs_export = *word == b"require" || *word == b"import";
+            contains(&bytes, word) && (!needs_export || contains(&bytes, b"module.exports") || contains(&bytes, b"export default"))
+        }),
+        Err(_) => true,
+    }
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::app::EnvMap;
+
+    #[test]
+    fn names_of_config_files() {
+        for name in ["a.json", "a.json5", "x.json.bak", "p/a.yml", "a.yaml", "ecosystem.config.js", "a.config.mjs", "a.toml", "a.config.ts"]
+        {
+            assert!(is_config_name(name), "{name}");
+        }
+        for name in ["app.js", "config.js", "api", "0", "all", "x.json/app.js", "app.ts", "/regex/"] {
+            assert!(!is_config_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_is_called_like_a_config_is_a_script() {
+        let dir = crate::check::tests::scratch("find");
+        std::fs::write(dir.join("server.config.js"), "http.createServer().listen(3000)").unwrap();
+        std::fs::write(dir.join("my.config.js"), "module.exports = {apps: []}").unwrap();
+        std::fs::write(dir.join("other.config.js"), "module.exports = require('./list')").unwrap();
+        let context = Context::new(dir.clone(), EnvMap::new(), 1).unwrap();
+        assert_eq!(classify("server.config.js", &context), Target::Other);
+        assert_eq!(classify("my.config.js", &context), Target::Config(dir.join("my.config.js")));
+        assert_eq!(classify("other.config.js", &context), Target::Config(dir.join("other.config.js")));
+        assert_eq!(classify("absent.config.js", &context), Target::Config(dir.join("absent.config.js")));
+        assert_eq!(classify("echo a.json", &context), Target::Other);
+        assert_eq!(classify("-", &context), Target::Stdin);
+        assert_eq!(default_file(&context), None);
+        std::fs::write(dir.join("ecosystem.yaml"), "").unwrap();
+        std::fs::write(dir.join("ecosystem.config.cjs"), "").unwrap();
+        assert_eq!(default_file(&context), Some(dir.join("ecosystem.config.cjs")));
+    }
+}

@@ -1,0 +1,63 @@
+//! The reference page of the attributes.
+
+use std::fmt::Write as _;
+
+use super::{Accept, KEYS, Key, State};
+
+/// Text of `docs/reference/ecosystem.md`, generated from the table.
+pub fn reference() -> String {
+    let mut out = String::from(
+        "# Attributes of an app\n\n\
+         Generated from the table in `crates/config/src/keys/table.rs`; do not edit. Every name with an underscore may also be written in\n\
+         camelCase. Where a number is expected a numeric text will do. Times are milliseconds or a text with a unit (`500ms`, `3s`, `5m`,\n\
+         `1h`), sizes are bytes or a text with a unit (`200M`, `1G`, 1024-based). `env_<name>` holds the variables of the profile that\n\
+         `--env <name>` chooses.\n",
+    );
+    let mut last = None;
+    for key in KEYS {
+        if last != Some(key.group) {
+            last = Some(key.group);
+            // Writing to a String cannot fail.
+            let _ = write!(
+                out,
+                "\n## {}\n\n| Name | Other names | Value | Default | Option | Meaning |\n|---|---|---|---|---|---|\n",
+                key.group.title()
+            );
+        }
+        row(&mut out, key);
+    }
+    out
+}
+
+fn row(out: &mut String, key: &Key) {
+    let codes = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let values = key.accepts.iter().map(Accept::describe).collect::<Vec<_>>().join(", ");
+    let note = match key.state {
+        State::Works => String::new(),
+        State::Later => " *Accepted, no effect yet.*".into(),
+        State::Needless(why) => format!(" *Accepted, no effect: {why}.*"),
+    };
+    let _ = writeln!(
+        out,
+        "| `{}` | {} | {} | {} | {} | {}{note} |",
+        key.name,
+        codes(key.aliases),
+        values.replace('|', "\\|"),
+        key.default,
+        codes(key.options),
+        key.doc
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_has_a_row_for_every_key() {
+        let text = reference();
+        for key in KEYS {
+            assert!(text.contains(&format!("\n| `{}` |", key.name)), "{}", key.name);
+        }
+    }
+}

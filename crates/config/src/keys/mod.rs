@@ -1,0 +1,224 @@
+//! The one table of every attribute, and what is made from it: lookup by any name, checks, the JSON schema, the reference page.
+
+mod docs;
+mod schema;
+mod suggest;
+mod table;
+
+pub use docs::reference;
+pub use schema::schema;
+pub use suggest::closest;
+pub use table::KEYS;
+
+/// One attribute of an app.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Main name, under which it travels.
+    pub name: &'static str,
+    /// Other names. The camelCase form of every name with an underscore is accepted too.
+    pub aliases: &'static [&'static str],
+    /// Values that are accepted, the first being the usual one.
+    pub accepts: &'static [Accept],
+    /// Value in effect when absent, in words.
+    pub default: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+    /// Family.
+    pub group: Group,
+    /// Does it have an effect in this version?
+    pub state: State,
+    /// Options of `start` and `restart` that set it. `--no-…` sets false.
+    pub options: &'static [&'static str],
+}
+
+/// A form of value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Accept {
+    /// `true` or `false`.
+    Flag,
+    /// Any text.
+    Text,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A whole number in this range; a numeric text will do.
+    Number(i64, i64),
+    /// Milliseconds as a number, or a text with a unit: `500ms`, `3s`, `5m`, `1h`.
+    Millis,
+    /// Bytes as a number, or a text with a unit: `200M`, `1.5G`, `512KiB`.
+    Bytes,
+    /// A list of texts, or one text that is split like a command line.
+    Words,
+    /// A list of texts, or one text taken whole.
+    Texts,
+    /// A list of whole numbers, or one.
+    Numbers,
+    /// A table (object) of anything.
+    Table,
+    /// A list of tables.
+    Tables,
+}
+
+/// Family of attributes, as in the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// What to run.
+    Run,
+    /// Environment.
+    Env,
+    /// Logs and pid file.
+    Logs,
+    /// When to start and restart.
+    Restart,
+    /// How to stop.
+    Stop,
+    /// Readiness.
+    Ready,
+    /// Priority, limits and user.
+    Limits,
+    /// Restarts on change, by time or by use.
+    Watch,
+    /// Health checks.
+    Health,
+    /// Node integration.
+    Node,
+    /// Only kept for other programs.
+    Kept,
+}
+
+/// Whether an attribute has an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It does.
+    Works,
+    /// It is checked and kept; its feature comes later.
+    Later,
+    /// It is checked and kept, and never needs an effect here, for this reason.
+    Needless(&'static str),
+}
+
+impl Key {
+    /// Does this key answer to this name?
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.names().any(|own| own == name || is_camel_of(name, own))
+    }
+
+    /// Main name and aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
+/// The key that answers to this name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.answers_to(name))
+}
+
+/// The key that is set by this option (`--max-restarts`, `-i`, `--no-autorestart`).
+pub fn by_option(option: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.options.contains(&option))
+}
+
+/// `maxMemoryRestart` of `max_memory_restart`.
+fn is_camel_of(camel: &str, snake: &str) -> bool {
+    snake.contains('_') && camel_case(snake) == camel
+}
+
+pub(crate) fn camel_case(snake: &str) -> String {
+    let mut out = String::with_capacity(snake.len());
+    let mut upper = false;
+    for c in snake.chars() {
+        match c {
+            '_' => upper = true,
+            c if upper => {
+                out.push(c.to_ascii_uppercase());
+                upper = false;
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+impl Group {
+    /// Heading in the reference.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Run => "What to run",
+            Self::Env => "Environment",
+            Self::Logs => "Logs and pid file",
+            Self::Restart => "Start and restart",
+            Self::Stop => "Stop",
+            Self::Ready => "Readiness",
+            Self::Limits => "User, priority and limits",
+            Self::Watch => "Restart on change, by time, by use",
+            Self::Health => "Health",
+            Self::Node => "Node integration",
+            Self::Kept => "Kept for other programs",
+        }
+    }
+}
+
+impl Accept {
+    /// What is expected, in words that follow "expected".
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Flag => "true or false".into(),
+            Self::Text => "a text".into(),
+            Self::OneOf(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
+            Self::Number(min, max) => match (*min, *max) {
+                (i64::MIN, i64::MAX) => "a number".into(),
+                (0, max) if max >= i64::from(u32::MAX) => "a number".into(),
+                (min, max) => format!("a number from {min} to {max}"),
+            },
+            Self::Millis => "a number of milliseconds or a time such as \"3s\"".into(),
+            Self::Bytes => "a number of bytes or a size such as \"200M\"".into(),
+            Self::Words | Self::Texts => "a text or a list of texts".into(),
+            Self::Numbers => "a number or a list of numbers".into(),
+            Self::Table => "a table".into(),
+            Self::Tables => "a list of tables".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_belongs_to_one_key() {
+        let mut names: Vec<String> = KEYS
+            .iter()
+            .flat_map(|key| key.names().flat_map(|name| [name.to_owned(), camel_case(name)]))
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        names.retain(|name| KEYS.iter().filter(|key| key.answers_to(name)).count() != 1);
+        assert_eq!(names, Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_option_belongs_to_one_key() {
+        for key in KEYS {
+            for option in key.options {
+                assert_eq!(KEYS.iter().filter(|other| other.options.contains(option)).count(), 1, "{option}");
+            }
+        }
+    }
+
+    #[test]
+    fn camel_and_alias_lead_to_the_main_name() {
+        let cases = [
+            ("maxMemoryRestart", "max_memory_restart"),
+            ("exec", "script"),
+            ("cmd", "script"),
+            ("interpreterArgs", "node_args"),
+            ("err", "error_file"),
+            ("cron", "cron_restart"),
+            ("combine_logs", "merge_logs"),
+        ];
+        for (given, main) in cases {
+            assert_eq!(find(given).map(|key| key.name), Some(main), "{given}");
+        }
+        assert!(find("max-restarts").is_none());
+    }
+}

@@ -1,0 +1,178 @@
+//! The table itself. Order is the order of the reference page.
+
+use super::Accept::{Bytes, Flag, Millis, Number, Numbers, OneOf, Table, Tables, Text, Texts, Words};
+use super::{Accept, Group, Key, State};
+
+const COUNT: Accept = Number(0, u32::MAX as i64);
+const PERCENT: Accept = Number(0, 1_000_000);
+
+const fn key(group: Group, name: &'static str, accepts: &'static [Accept], default: &'static str, doc: &'static str) -> Key {
+    Key { name, aliases: &[], accepts, default, doc, group, state: State::Works, options: &[] }
+}
+
+impl Key {
+    const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    const fn option(mut self, options: &'static [&'static str]) -> Self {
+        self.options = options;
+        self
+    }
+
+    const fn later(mut self) -> Self {
+        self.state = State::Later;
+        self
+    }
+
+    const fn needless(mut self, why: &'static str) -> Self {
+        self.state = State::Needless(why);
+        self
+    }
+}
+
+use Group::{Env, Health, Kept, Limits, Logs, Node, Ready, Restart, Run, Stop, Watch};
+
+/// Every attribute.
+pub static KEYS: &[Key] = &[
+    key(Run, "script", &[Text], "none", "File, program on `PATH`, or command line (anything with a blank that is not a file).")
+        .alias(&["exec", "cmd", "command"]),
+    key(Run, "name", &[Text], "file name of the script", "Name of the app.").option(&["-n", "--name"]),
+    key(Run, "namespace", &[Text], "`default`", "Groups apps, so that one command acts on all of them.").option(&["--namespace"]),
+    key(Run, "cwd", &[Text], "directory of the caller", "Working directory; relative to the caller's, else to the file's.")
+        .option(&["--cwd"]),
+    key(Run, "args", &[Words], "none", "Arguments after the script."),
+    key(Run, "exec_interpreter", &[Text], "by extension or `#!` line", "Program that runs the script; `none` runs the file itself.")
+        .alias(&["interpreter"])
+        .option(&["--interpreter"]),
+    key(Run, "node_args", &[Words], "none", "Arguments of the interpreter, before the script.")
+        .alias(&["interpreter_args"])
+        .option(&["--node-args", "--interpreter-args"]),
+    key(
+        Run,
+        "exec_mode",
+        &[OneOf(&["fork", "cluster", "fork_mode", "cluster_mode"])],
+        "cluster for Node with `instances`, else fork",
+        "Ordinary child processes, or workers that share ports.",
+    ),
+    key(Run, "execute_command", &[Flag], "false", "Always fork mode.").option(&["-x", "--execute-command"]),
+    key(
+        Run,
+        "instances",
+        &[Number(-10_000, 10_000), OneOf(&["max"]), Table],
+        "1",
+        "How many; `max` or 0 is one per CPU, a negative number that many fewer; a table `{min, max}` starts `min`.",
+    )
+    .option(&["-i", "--instances"]),
+    key(Run, "force", &[Flag], "false", "Start although it runs already.").option(&["-f", "--force"]),
+    key(Env, "env", &[Table], "none", "Environment variables."),
+    key(Env, "env_file", &[Texts], "none", "Files with `NAME=value` lines, read before `env`, never run by a shell.")
+        .option(&["--env-file"]),
+    key(Env, "env_policy", &[OneOf(&["inherit", "clean"])], "`inherit`", "`clean` starts without the caller's variables.")
+        .option(&["--env-policy"]),
+    key(Env, "filter_env", &[Flag, Texts], "none", "Drops the caller's variables whose names contain a word of the list.")
+        .option(&["--filter-env"]),
+    key(Env, "append_env_to_name", &[Flag], "false", "With `--env x`, the name becomes `<name>-x`."),
+    key(Env, "instance_var", &[Text], "`NODE_APP_INSTANCE`", "Variable that holds the number of the instance."),
+    key(Env, "increment_var", &[Text], "none", "Variable that grows by one from instance to instance."),
+    key(Env, "port", &[Number(0, 65_535)], "none", "Sets the variable `PORT`.").option(&["--port"]),
+    key(Logs, "out_file", &[Text], "`<home>/logs/<name>-out.log`", "File for standard output.")
+        .alias(&["out", "output", "out_log"])
+        .option(&["-o", "--output"]),
+    key(Logs, "error_file", &[Text], "`<home>/logs/<name>-error.log`", "File for standard error.")
+        .alias(&["err", "err_file", "err_log"])
+        .option(&["-e", "--error"]),
+    key(Logs, "log_file", &[Flag, Text], "none", "File for both; `true` is `<home>/logs/<name>.log`.")
+        .alias(&["log"])
+        .option(&["-l", "--log"]),
+    key(Logs, "merge_logs", &[Flag], "true for one fork instance", "All instances share the files.")
+        .alias(&["combine_logs"])
+        .option(&["--merge-logs"]),
+    key(Logs, "disable_logs", &[Flag], "false", "Neither files nor followers.").option(&["--disable-logs"]),
+    key(Logs, "log_type", &[Text], "none", "`json` writes one JSON object per line.").option(&["--log-type"]),
+    key(Logs, "log_date_format", &[Text], "none", "Date before each line, in day.js tokens.").option(&["--log-date-format"]),
+    key(Logs, "time", &[Flag], "false", "Date before each line as `YYYY-MM-DDTHH:mm:ss`.").option(&["--time"]),
+    key(Logs, "pid_file", &[Text], "`<home>/pids/<name>-<id>.pid`", "File that holds the process id.")
+        .alias(&["pid"])
+        .option(&["-p", "--pid"]),
+    key(Restart, "autostart", &[Flag], "true", "False creates the entry without starting it.").option(&["--no-autostart"]),
+    key(Restart, "autorestart", &[Flag], "true", "Restart after an exit that nobody asked for.").option(&["--no-autorestart"]),
+    key(Restart, "stop_exit_codes", &[Numbers], "none", "Exit codes after which the app stays stopped.").option(&["--stop-exit-codes"]),
+    key(Restart, "max_restarts", &[COUNT], "16", "Unstable restarts in a row before `errored`.").option(&["--max-restarts"]),
+    key(Restart, "min_uptime", &[Millis], "1000", "A run shorter than this is unstable.").option(&["--min-uptime"]),
+    key(Restart, "restart_delay", &[Millis], "0", "Wait before each restart.").option(&["--restart-delay"]),
+    key(Restart, "exp_backoff_restart_delay", &[Millis], "0", "First delay of a growing wait before restarts.")
+        .option(&["--exp-backoff-restart-delay"]),
+    key(Stop, "kill_timeout", &[Millis], "1600", "Time from the polite signal to SIGKILL.").option(&["-k", "--kill-timeout"]),
+    key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`", "The polite signal, by name or number.").option(&["--kill-signal"]),
+    key(Stop, "kill_retry_time", &[Millis], "100", "Poll interval while stopping.")
+        .needless("ostler waits for the exit itself, it never polls"),
+    key(Stop, "treekill", &[Flag], "true", "Signal the whole tree, not only the main process.").option(&["--no-treekill"]),
+    key(Stop, "shutdown_with_message", &[Flag], "false", "Ask by the IPC message `shutdown` instead of a signal.")
+        .option(&["--shutdown-with-message"]),
+    key(Ready, "wait_ready", &[Flag], "false", "A start is done when the app says `ready`.").option(&["--wait-ready"]),
+    key(Ready, "listen_timeout", &[Millis], "3000", "How long to wait for it.").option(&["--listen-timeout"]),
+    key(
+        Ready,
+        "ready_timeout_action",
+        &[OneOf(&["fail", "accept"])],
+        "`fail`",
+        "`accept` counts a timeout as ready, as PM2 does; else it is a failed start.",
+    ),
+    key(Limits, "uid", &[Text, COUNT], "user of the caller", "User to run as, by name or number; needs root.")
+        .alias(&["user"])
+        .option(&["--uid", "-u", "--user"]),
+    key(Limits, "gid", &[Text, COUNT], "group of `uid`", "Group to run as, by name or number; needs root.").option(&["--gid"]),
+    key(Limits, "nice", &[Number(-20, 20)], "0", "Scheduling priority, -20 (first) to 19; 20 counts as 19.").option(&["--nice"]),
+    key(Limits, "umask", &[Text, Number(0, 0o777)], "of the daemon", "File mode mask; a text is octal (`\"027\"`).").option(&["--umask"]),
+    key(
+        Limits,
+        "rlimits",
+        &[Table],
+        "of the daemon",
+        "Resource limits as in ulimit: `{nofile: 65536, core: \"unlimited\", nproc: [100, 200]}` (soft, hard).",
+    ),
+    key(Limits, "max_cpu", &[PERCENT], "none", "Soft limit of CPU use in percent of one core.").later().option(&["--max-cpu"]),
+    key(Watch, "max_memory_restart", &[Bytes], "none", "Restart when the app uses more memory than this.")
+        .later()
+        .option(&["--max-memory-restart"]),
+    key(Watch, "cron_restart", &[Text, Number(0, 0)], "none", "Restart at these times; 5 or 6 fields, 0 is off.")
+        .alias(&["cron"])
+        .later()
+        .option(&["-c", "--cron", "--cron-restart"]),
+    key(Watch, "watch", &[Flag, Texts], "false", "Restart when files change: all of `cwd`, or these paths.").later().option(&["--watch"]),
+    key(Watch, "ignore_watch", &[Words], "dot files and node_modules", "Paths whose changes do not count.")
+        .later()
+        .option(&["--ignore-watch"]),
+    key(Watch, "watch_delay", &[Millis], "0", "Wait between a change and the restart.").later().option(&["--watch-delay"]),
+    key(Watch, "watch_options", &[Table], "none", "Options of chokidar that have a meaning here.").later(),
+    key(Health, "http", &[Table], "none", "HTTP check: `{host, port, path, expect_status, interval, timeout}`.").later(),
+    key(Health, "error", &[Text, Table], "none", "Error check: `{error_threshold, restart_on_error}`; a text is `error_file`.").later(),
+    key(Health, "autokill", &[Flag], "false", "Kill an unhealthy process that does not stop.").later(),
+    key(Node, "disable_source_map_support", &[Flag], "false", "No source maps in stack traces of Node apps.")
+        .option(&["--disable-source-map-support"]),
+    key(Node, "source_map_support", &[Flag], "true", "Source maps are on unless disabled.")
+        .needless("it has none in PM2 7 either")
+        .option(&["--source-map-support"]),
+    key(Node, "pmx", &[Flag, Text], "true", "Metrics preload for Node apps.").later().option(&["--no-pmx"]),
+    key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").later().option(&["--no-automation"]),
+    key(Node, "vizion", &[Flag], "true", "Read the version control data of the app.").later().option(&["--no-vizion"]),
+    key(Node, "trace", &[Flag], "false", "Tracing.").later().option(&["--trace"]),
+    key(Node, "disable_trace", &[Flag], "false", "No tracing.").later().option(&["--disable-trace"]),
+    key(Node, "v8", &[Flag], "false", "Garbage collector metrics.").later().option(&["--v8"]),
+    key(Node, "event_loop_inspector", &[Flag], "false", "Event loop metrics.").later().option(&["--event-loop-inspector"]),
+    key(Node, "deep_monitoring", &[Flag], "false", "All metrics.").later().option(&["--deep-monitoring"]),
+    key(Node, "io", &[Table], "none", "Settings of the metrics preload.").later(),
+    key(Kept, "post_update", &[Texts, Tables], "none", "Commands after `pull`.").later(),
+    key(Kept, "exec_timeout", &[Millis], "none", "Time limit of these commands.").later(),
+    key(Kept, "write", &[Flag], "false", "Write the resolved options to a file.")
+        .needless("it is an option of the command line")
+        .option(&["-w", "--write"]),
+    key(Kept, "username", &[Text], "current user", "Shown only.").needless("the real user is shown"),
+    key(Kept, "windowsHide", &[Flag], "true", "Windows only.").needless("it concerns Windows only"),
+    key(Kept, "install_url", &[Text], "none", "Where a module came from.").later(),
+    key(Kept, "name_prefix", &[Text], "none", "Prefix of module names.").later(),
+    key(Kept, "started_as_module", &[Flag], "false", "Internal to modules.").later(),
+    key(Kept, "pmx_module", &[Flag], "false", "Internal to modules.").later(),
+];

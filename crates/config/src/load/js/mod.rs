@@ -1,0 +1,165 @@
+//! JavaScript files. They are programs, evaluated in the client.
+//!
+//! The embedded engine comes first: it starts in a millisecond. Its surroundings (`prelude.js`) hold what config files commonly use and
+//! say so as soon as a file wants anything else; that, and any exception, hands over to the runtime on `PATH`, whose word is final.
+//! Only running into a limit (time, memory) is final at once: the runtime would run into it as well.
+
+mod embedded;
+mod runtime;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Document, Origin, Places};
+use crate::context::{Context, Engine};
+use crate::problem::{Kind, Place, Problem};
+
+/// Shared by both engines.
+const ENCODE: &str = include_str!("encode.js");
+
+/// What is to be evaluated.
+struct Job<'a> {
+    kind: &'static str,
+    /// Absolute path of the file, or a made-up one in the caller's directory.
+    file: String,
+    source: &'a str,
+}
+
+/// Why an engine gave no value.
+#[derive(Debug)]
+enum Failure {
+    /// The file wants something that this engine does not have.
+    Unsupported(String),
+    /// Time or memory ran out.
+    Limit(String),
+    /// The file failed: message, and line and column when known.
+    Threw(String, Option<Place>),
+    /// There is no runtime to be found, or it cannot be started.
+    Unavailable(String),
+}
+
+/// Evaluates a program (`module.exports = …`, `export default …`).
+pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<Document, Problem> {
+    let job = match origin {
+        Origin::File(path) => {
+            let file = path.to_str().ok_or_else(|| Problem::error(Kind::Unreadable, "the path of the file is not UTF-8"))?;
+            Job { kind: "file", file: file.to_owned(), source: text }
+        }
+        Origin::Stdin => Job { kind: "stdin", file: stdin_name(context), source: text },
+    };
+    evaluate(&job, context)
+}
+
+/// Evaluates one expression (`.json` that is JavaScript, standard input).
+pub(super) fn expression(text: &str, origin: &Origin, context: &Context) -> Result<Document, Problem> {
+    let file = match origin {
+        Origin::File(path) => path.to_string_lossy().into_owned(),
+        Origin::Stdin => stdin_name(context),
+    };
+    // The bracket makes `{` an object, and stands on the first line so that lines keep their numbers.
+    let source = format!("({}\n)", text.trim_end().trim_end_matches(';'));
+    let document = evaluate(&Job { kind: "expression", file, source: &source }, context)?;
+    Ok(Document { places: Places::scan(text), ..document })
+}
+
+fn stdin_name(context: &Context) -> String {
+    context.cwd.join("[stdin].js").to_string_lossy().into_owned()
+}
+
+fn evaluate(job: &Job<'_>, context: &Context) -> Result<Document, Problem> {
+    let outcome = match context.engine {
+        Engine::Embedded => embedded::run(job, context).map_err(|refusal| refusal.0),
+        Engine::Runtime => runtime::run(job, context),
+        Engine::Auto => match embedded::run(job, context).map_err(|refusal| *refusal) {
+            Ok(answer) => Ok(answer),
+            Err((Failure::Limit(what), _)) => Err(Failure::Limit(what)),
+            Err((first, partial)) => match runtime::run(job, context) {
+                // Without a runtime: a file that caught the refusal (`try { require('dotenv') } catch {}`) still has a value.
+                Err(Failure::Unavailable(why)) => partial.ok_or_else(|| first.without_runtime(&why)),
+                outcome => outcome,
+            },
+        },
+    };
+    let answer = outcome.map_err(Failure::into_problem)?;
+    Ok(Document {
+        value: answer.value,
+        places: Places::scan(job.source),
+        notes: answer.notes,
+        env_changes: answer
+            .env
+            .set
+            .into_iter()
+            .map(|(name, value)| (name, Some(value)))
+            .chain(answer.env.unset.into_iter().map(|name| (name, None)))
+            .collect(),
+    })
+}
+
+impl Failure {
+    fn without_runtime(self, why: &str) -> Self {
+        match self {
+            Self::Unsupported(what) => Self::Threw(format!("{what} needs a JavaScript runtime: {why}"), None),
+            other => other,
+        }
+    }
+
+    fn into_problem(self) -> Problem {
+        match self {
+            Self::Unsupported(what) => Problem::error(Kind::Malformed, format!("{what} needs a JavaScript runtime")),
+            Self::Limit(what) | Self::Unavailable(what) => Problem::error(Kind::Malformed, what),
+            Self::Threw(message, place) => Problem::error(Kind::Malformed, message).in_file(None, place),
+        }
+    }
+}
+
+/// What both engines print.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    value: Value,
+    notes: Vec<String>,
+    env: EnvChanges,
+}
+
+#[derive(Debug, Deserialize)]
+struct EnvChanges {
+    set: std::collections::BTreeMap<String, String>,
+    unset: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Thrown {
+    name: String,
+    message: String,
+    stack: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Printed {
+    Thrown { error: Thrown },
+    Answer(Answer),
+}
+
+/// Reads what an engine printed.
+fn read_answer(text: &str, file: &str) -> Result<Answer, Failure> {
+    match serde_json::from_str::<Printed>(text) {
+        Ok(Printed::Answer(answer)) => Ok(answer),
+        Ok(Printed::Thrown { error }) => {
+            let place = place_in_stack(&error.stack, file);
+            // Node puts a code frame in front of syntax errors and a require stack behind; one line is enough.
+            let message = error.message.lines().next().unwrap_or_default().trim();
+            let message = if error.name == "Error" { message.to_owned() } else { format!("{}: {message}", error.name) };
+            Err(Failure::Threw(message, place))
+        }
+        Err(error) => Err(Failure::Threw(format!("cannot read what the file evaluates to: {error}"), None)),
+    }
+}
+
+/// The first `file:line[:column]` of this file in a stack.
+fn place_in_stack(stack: &str, file: &str) -> Option<Place> {
+    let rest = stack.split(file).skip(1).find_map(|rest| rest.strip_prefix(':'))?;
+    let mut numbers = rest.split(|c: char| !c.is_ascii_digit());
+    let line: u32 = numbers.next()?.parse().ok()?;
+    let column = numbers.next().and_then(|text| text.parse().ok()).unwrap_or(1);
+    Some(Place { line, column })
+}

@@ -1,0 +1,99 @@
+//! The real runtime on `PATH`: node, else bun, else deno.
+
+use std::io::{Read, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::{Answer, ENCODE, Failure, Job, read_answer};
+use crate::context::{Context, find_program};
+
+const DRIVER: &str = include_str!("driver.cjs");
+/// A file that does network requests gets this long.
+const TIME_LIMIT: Duration = Duration::from_secs(15);
+const MAX_OUTPUT: u64 = 32 << 20;
+
+/// Evaluates a file in the first runtime found.
+pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Failure> {
+    let path = context.env.get("PATH").map(String::as_str);
+    let (name, program) = ["node", "bun", "deno"]
+        .into_iter()
+        .find_map(|name| Some((name, find_program(name, path)?)))
+        .ok_or_else(|| Failure::Unavailable("neither node, bun nor deno is on PATH".into()))?;
+    let marker = marker();
+    let child = start(name, &program, &marker, job, context)
+        .map_err(|error| Failure::Unavailable(format!("cannot start {}: {error}", program.display())))?;
+    let output = collect(child, job)?;
+    match between(&output.text, &marker) {
+        Some(answer) => read_answer(answer, &job.file),
+        None if output.timed_out => Err(Failure::Limit(format!("time limit: {name} did not finish within {} s", TIME_LIMIT.as_secs()))),
+        None => Err(Failure::Threw(format!("{name} ended before the file was evaluated{}", output.status), None)),
+    }
+}
+
+/// Text that the file's own output cannot hold by accident.
+fn marker() -> String {
+    let mut random = [0u8; 16];
+    // Without randomness the pid is still better than a constant: this separates outputs, it is no secret.
+    if rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::NONBLOCK).is_err() {
+        random[..4].copy_from_slice(&std::process::id().to_le_bytes());
+    }
+    random.iter().fold(String::from("\u{1}ostler-"), |text, byte| format!("{text}{byte:02x}")) + "\u{1}"
+}
+
+fn start(name: &str, program: &Path, marker: &str, job: &Job<'_>, context: &Context) -> std::io::Result<Child> {
+    let driver = DRIVER.replace("/*ENCODE*/", ENCODE.trim_end());
+    let argv = serde_json::to_string(&context.argv).unwrap_or_else(|_| "[]".into());
+    let mut command = Command::new(program);
+    match name {
+        "deno" => drop(command.args(["eval", "--ext=cjs", &driver, "--"])),
+        "bun" => drop(command.args(["--eval", &driver, "--"])),
+        _ => drop(command.args(["--eval", &driver, "--"])),
+    }
+    command
+        .args([marker, job.kind, &job.file, &argv])
+        .current_dir(&context.cwd)
+        .env_clear()
+        .envs(&context.env)
+        .stdin(if job.kind == "file" { Stdio::null() } else { Stdio::piped() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+}
+
+struct Output {
+    text: String,
+    timed_out: bool,
+    status: String,
+}
+
+fn collect(mut child: Child, job: &Job<'_>) -> Result<Output, Failure> {
+    if let Some(mut stdin) = child.stdin.take() {
+        let source = job.source.to_owned();
+        // On its own thread: a child that does not read must not block us. An error shows in what the child prints.
+        std::thread::spawn(move || drop(stdin.write_all(source.as_bytes())));
+    }
+    let (sender, receiver) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = stdout.take(MAX_OUTPUT).read_to_end(&mut bytes);
+            // The receiver is gone after the time limit.
+            let _ = sender.send(bytes);
+        });
+    }
+    let received = receiver.recv_timeout(TIME_LIMIT);
+    let timed_out = received.is_err();
+    if timed_out {
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|error| Failure::Unavailable(format!("cannot wait for the runtime: {error}")))?;
+    let text = String::from_utf8_lossy(&received.unwrap_or_default()).into_owned();
+    Ok(Output { text, timed_out, status: status.code().map_or_else(String::new, |code| format!(" (exit code {code})")) })
+}
+
+fn between<'a>(text: &'a str, marker: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(marker)?;
+    rest.split_once(marker).map(|(answer, _)| answer)
+}

@@ -1,0 +1,143 @@
+//! From a file to plain values: read, recognise the format, parse or evaluate.
+
+mod data;
+mod js;
+pub(crate) mod places;
+mod source;
+mod toml;
+mod yaml;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::problem::{Kind, Problem};
+pub(crate) use places::Places;
+pub(crate) use source::read as read_text;
+
+/// A file as plain values.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    /// What the file holds.
+    pub value: Value,
+    /// Where its keys stand.
+    pub places: Places,
+    /// Things to tell.
+    pub notes: Vec<String>,
+    /// What a program did to `process.env`: new value, or none for a variable that was removed.
+    pub env_changes: Vec<(String, Option<String>)>,
+}
+
+/// Where a text came from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// A file, absolute.
+    File(PathBuf),
+    /// Standard input; relative `require`s start at the caller's directory.
+    Stdin,
+}
+
+/// The languages of config files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A JavaScript or TypeScript program.
+    Program,
+    /// `.json`: JSON, else JSON5, else a JavaScript expression (PM2 evaluates `.json` as JavaScript).
+    Json,
+    /// YAML.
+    Yaml,
+    /// TOML.
+    Toml,
+}
+
+/// Reads and evaluates a file.
+pub(crate) fn file(path: &Path, context: &Context) -> Result<Document, Problem> {
+    let text = source::read(path)?;
+    let format = format_of(path, &text);
+    document(&text, format, &Origin::File(path.to_owned()), context)
+}
+
+/// Evaluates a text that came on standard input.
+pub(crate) fn stdin(text: &[u8], context: &Context) -> Result<Document, Problem> {
+    let text = source::decode(text)?;
+    document(&text, guess(&text), &Origin::Stdin, context)
+}
+
+fn document(text: &str, format: Format, origin: &Origin, context: &Context) -> Result<Document, Problem> {
+    if text.trim().is_empty() {
+        return Err(Problem::error(Kind::Malformed, "the file is empty"));
+    }
+    match format {
+        Format::Program => js::program(text, origin, context),
+        Format::Json => data::json(text).or_else(|error| js::expression(text, origin, context).map_err(|from_js| best_of(error, from_js))),
+        Format::Yaml => yaml::parse(text),
+        Format::Toml => toml::parse(text),
+    }
+}
+
+/// A `.json` that is neither: the parser's message has a place, the engine's a limit that was hit.
+fn best_of(parser: Problem, engine: Problem) -> Problem {
+    if engine.message.contains("limit") { engine } else { parser }
+}
+
+fn format_of(path: &Path, text: &str) -> Format {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    // PM2 looks for the ending anywhere in the name (`x.json.bak`); the real ending comes first.
+    if ends(&[".js", ".cjs", ".mjs", ".ts", ".mts", ".cts"]) {
+        Format::Program
+    } else if ends(&[".toml"]) {
+        Format::Toml
+    } else if ends(&[".yml", ".yaml"]) {
+        Format::Yaml
+    } else if name.contains(".json") {
+        Format::Json
+    } else if name.contains(".yml") || name.contains(".yaml") {
+        Format::Yaml
+    } else if name.contains(".config.js") || name.contains(".config.cjs") || name.contains(".config.mjs") {
+        Format::Program
+    } else {
+        guess(text)
+    }
+}
+
+/// The format of a text without a name.
+fn guess(text: &str) -> Format {
+    let start = text.trim_start();
+    if text.contains("module.exports") || text.contains("export default") || text.contains("export const") {
+        Format::Program
+    } else if start.starts_with("[[") && start.lines().next().is_some_and(|line| line.trim_end().ends_with("]]")) {
+        Format::Toml
+    } else if start.starts_with(['{', '[', '(']) || start.starts_with("//") || start.starts_with("/*") {
+        Format::Json
+    } else {
+        Format::Yaml
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn format_follows_name_then_text() {
+        let cases = [
+            ("ecosystem.config.js", "", Format::Program),
+            ("a.config.mjs", "", Format::Program),
+            ("a.config.ts", "", Format::Program),
+            ("a.json5", "", Format::Json),
+            ("a.json.bak", "", Format::Json),
+            ("a.config.js.old", "", Format::Program),
+            ("a.yaml", "", Format::Yaml),
+            ("a.toml", "", Format::Toml),
+            ("fd63", "module.exports = {}", Format::Program),
+            ("fd63", "[[apps]]\nscript='x'", Format::Toml),
+            ("fd63", "  [{script: 'x'}]", Format::Json),
+            ("fd63", "apps:\n- script: x", Format::Yaml),
+        ];
+        for (name, text, format) in cases {
+            assert_eq!(format_of(Path::new(name), text), format, "{name} {text}");
+        }
+    }
+}

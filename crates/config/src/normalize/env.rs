@@ -1,0 +1,251 @@
+//! Environment: the layers of an app's variables.
+
+use std::path::Path;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use serde_json::Value;
+
+use super::run::texts;
+use super::{Base, Overlay};
+use crate::check::RawApp;
+use crate::problem::{Kind, Problem, Severity};
+
+/// What `--env` was given: a profile, or variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvOption {
+    /// `--env production`.
+    Profile(String),
+    /// `--env A=1,B=2`. PM2 differs: it takes this for the name of a profile and sets nothing.
+    Vars(EnvMap),
+}
+
+impl EnvOption {
+    /// Reads the value of `--env`. A comma belongs to the value unless `NAME=` follows it (`A=1,2,B=3` is A = `1,2` and B = `3`).
+    pub fn parse(text: &str) -> Self {
+        if !text.contains('=') {
+            return Self::Profile(text.to_owned());
+        }
+        let mut vars = EnvMap::new();
+        for part in text.split(',') {
+            match part.split_once('=') {
+                Some((name, value)) if is_name(name.trim()) => drop(vars.insert(name.trim().to_owned(), value.to_owned())),
+                _ => {
+                    if let Some((_, last)) = vars.last_mut() {
+                        last.push(',');
+                        last.push_str(part);
+                    }
+                }
+            }
+        }
+        Self::Vars(vars)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+/// Variables that belong to the process that started this client, not to what it starts: descriptors that are closed by now.
+const NEVER_INHERITED: &[&str] = &[
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+/// What stays with `env_policy: clean`: what programs need to run at all.
+const ALWAYS_KEPT: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"];
+
+pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: &Overlay, problems: &mut Vec<Problem>) {
+    let text = |key: &str| raw.attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let env = &mut spec.env;
+    env.base = inherited(raw, &base.context.env);
+    env.file = files(raw, base, problems);
+    env.vars = raw.env.clone();
+    env.profiles = raw.profiles.clone();
+    env.instance_var = text("instance_var");
+    env.increment_var = text("increment_var");
+    if let Some(port) = raw.attributes.get("port") {
+        env.vars.insert("PORT".into(), crate::check::text_of(port));
+    }
+    if let Some(profile) = &overlay.profile {
+        let deploy = raw.deploy_env.get(profile);
+        for (name, value) in deploy.into_iter().flatten() {
+            env.vars.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        if env.profiles.contains_key(profile) {
+            env.profile = Some(profile.clone());
+        } else if deploy.is_none() {
+            let message = format!("Environment [{profile}] is not defined in process file");
+            let problem = Problem { key: raw.path().to_owned(), ..raw.problem(Kind::UnknownProfile, "env", message) };
+            problems.push(Problem { severity: Severity::Warning, ..problem });
+        }
+    }
+    set_on_top(spec, &overlay.vars);
+}
+
+/// Variables of the command line win over every layer.
+pub(super) fn set_on_top(spec: &mut AppSpec, vars: &EnvMap) {
+    let env = &mut spec.env;
+    let chosen = env.profile.as_ref().and_then(|name| env.profiles.get_mut(name));
+    for layer in std::iter::once(&mut env.vars).chain(chosen) {
+        layer.extend(vars.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+}
+
+/// Python writes at once, so that its lines are in the log when they are written, not when a buffer is full.
+pub(super) fn for_interpreter(spec: &mut AppSpec) {
+    const NAME: &str = "PYTHONUNBUFFERED";
+    let python = spec.interpreter.as_deref().is_some_and(|name| name.contains("python"));
+    if python && !spec.env.merged().contains_key(NAME) {
+        spec.env.vars.insert(NAME.into(), "1".into());
+    }
+}
+
+/// The caller's variables, after `env_policy` and `filter_env`.
+fn inherited(raw: &RawApp, caller: &EnvMap) -> EnvMap {
+    let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
+    let filter = raw.attributes.get("filter_env").map(texts).unwrap_or_default();
+    // PM2: one text is the whole name of a variable, a list holds parts of names.
+    let exact = raw.as_written("filter_env").is_some_and(Value::is_string);
+    let drops = |word: &str, name: &str| if exact { name == word } else { !word.is_empty() && name.contains(word) };
+    let keep = |name: &str| {
+        !NEVER_INHERITED.contains(&name)
+            && (!clean || ALWAYS_KEPT.contains(&name) || name.starts_with("LC_"))
+            && !filter.iter().any(|word| drops(word, name))
+    };
+    caller.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// `env_file`, later files winning.
+fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
+    let mut out = EnvMap::new();
+    for name in raw.attributes.get("env_file").map(texts).unwrap_or_default() {
+        let here = base.context.absolute(&name, &base.cwd);
+        let there = base.file_dir.as_deref().map(|dir| base.context.absolute(&name, dir));
+        let file = Some(here.clone()).into_iter().chain(there).find(|file| file.is_file()).unwrap_or(here);
+        match read(&file) {
+            Ok(vars) => out.extend(vars),
+            Err(message) => problems.push(raw.problem(Kind::Value, "env_file", message)),
+        }
+    }
+    out
+}
+
+fn read(file: &Path) -> Result<EnvMap, String> {
+    let text = crate::load::read_text(file).map_err(|problem| format!("{}: {}", file.display(), problem.message))?;
+    dotenv(&text).map_err(|(line, message)| format!("{}:{line}: {message}", file.display()))
+}
+
+/// Variables of a dotenv text: `NAME=value`, `export NAME=value`, comments, quotes. `"…"` knows `\n \r \t \\ \" \$` and may span
+/// lines, as may `'…'`, which knows nothing. Nothing is expanded: a `$` is a `$`.
+pub(super) fn dotenv(text: &str) -> Result<EnvMap, (usize, String)> {
+    let mut out = EnvMap::new();
+    let mut rest = text;
+    let mut line = 1;
+    while !rest.is_empty() {
+        let start = rest.trim_start_matches([' ', '\t', '\r']);
+        if let Some(after) = start.strip_prefix('\n') {
+            (rest, line) = (after, line + 1);
+            continue;
+        }
+        let end = start.find('\n').unwrap_or(start.len());
+        if start.is_empty() || start.starts_with('#') {
+            rest = &start[end..];
+            continue;
+        }
+        let body = start.strip_prefix("export ").unwrap_or(start).trim_start();
+        let (name, value) = body
+            .split_once('=')
+            .filter(|(name, _)| !name.contains('\n') && is_name(name.trim_end()))
+            .ok_or_else(|| (line, format!("expected NAME=value, found {:?}", start[..end].chars().take(40).collect::<String>())))?;
+        let (value, after) = value_of(value).ok_or_else(|| (line, format!("the quote after {} does not end", name.trim_end())))?;
+        let used = rest.len() - after.len();
+        line += rest[..used].matches('\n').count();
+        out.insert(name.trim_end().to_owned(), value);
+        rest = after;
+    }
+    Ok(out)
+}
+
+/// The value at the start of a text, and what follows on the next lines.
+fn value_of(text: &str) -> Option<(String, &str)> {
+    let text = text.trim_start_matches([' ', '\t']);
+    let end_of_line = |text: &str| text.find('\n').unwrap_or(text.len());
+    for quote in ['"', '\'', '`'] {
+        let Some(body) = text.strip_prefix(quote) else { continue };
+        let (value, after) = quoted(body, quote)?;
+        // A comment may follow.
+        return Some((value, &after[end_of_line(after)..]));
+    }
+    let (value, after) = text.split_at(end_of_line(text));
+    let value = match value.char_indices().find(|(index, c)| *c == '#' && (*index == 0 || value[..*index].ends_with([' ', '\t']))) {
+        Some((comment, _)) => &value[..comment],
+        None => value,
+    };
+    Some((value.trim().to_owned(), after))
+}
+
+fn quoted(body: &str, quote: char) -> Option<(String, &str)> {
+    let mut out = String::new();
+    let mut chars = body.char_indices();
+    while let Some((index, c)) = chars.next() {
+        match c {
+            c if c == quote => return Some((out, &body[index + 1..])),
+            '\\' if quote == '"' => match chars.next()?.1 {
+                'n' => out.push('\n'),
+                'r' => out.push('\r'),
+                't' => out.push('\t'),
+                c @ ('\\' | '"' | '$') => out.push(c),
+                other => out.extend(['\\', other]),
+            },
+            c => out.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vars(pairs: &[(&str, &str)]) -> EnvMap {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn env_option_is_a_profile_or_variables() {
+        assert_eq!(EnvOption::parse("production"), EnvOption::Profile("production".into()));
+        let expected = vars(&[("NODE_ENV", "development"), ("env1", "13"), ("env2", "32")]);
+        assert_eq!(EnvOption::parse("NODE_ENV=development,env1=13,env2=32"), EnvOption::Vars(expected));
+        assert_eq!(EnvOption::parse("A=1,2,B=x=y,"), EnvOption::Vars(vars(&[("A", "1,2"), ("B", "x=y,")])));
+        assert_eq!(EnvOption::parse("=1"), EnvOption::Vars(EnvMap::new()));
+    }
+
+    #[test]
+    fn dotenv_texts() {
+        let text = "# comment\n\nA=1\nexport B = two words # note\nC=\"x\\ny \\\"q\\\" # no\" # yes\nD='$HOME \\n'\nE=\nF=a#b\nG=\"one\ntwo\"\r\nH=`it's`\r\nI.x=$(id)";
+        let expected = vars(&[
+            ("A", "1"),
+            ("B", "two words"),
+            ("C", "x\ny \"q\" # no"),
+            ("D", "$HOME \\n"),
+            ("E", ""),
+            ("F", "a#b"),
+            ("G", "one\ntwo"),
+            ("H", "it's"),
+            ("I.x", "$(id)"),
+        ]);
+        assert_eq!(dotenv(text), Ok(expected));
+        assert_eq!(dotenv("A=1\nnonsense\n").unwrap_err().0, 2);
+        assert_eq!(dotenv("A=\"1\n2\"\n\nB='x\n").unwrap_err().0, 4);
+        assert_eq!(dotenv("=x").unwrap_err().0, 1);
+    }
+}

@@ -1,0 +1,205 @@
+//! What runs a script.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use ostler_core::app::AppSpec;
+use serde_json::Value;
+
+use super::Base;
+use crate::check::RawApp;
+use crate::context::{find_program, is_executable};
+use crate::problem::{Kind, Problem};
+
+/// Chooses the interpreter and checks that it is there.
+pub(super) fn choose(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, path: Option<&str>, file: &Path) -> Result<(), Problem> {
+    let missing = |message: String| raw.problem(Kind::InterpreterNotFound, "exec_interpreter", message);
+    let choice = match raw.attributes.get("exec_interpreter").and_then(Value::as_str).filter(|name| !name.is_empty()) {
+        Some("none") => Choice::none(),
+        Some(given) => match given.strip_prefix("node@") {
+            Some(version) => Choice::program(nvm_node(version, base).map_err(missing)?),
+            None => Choice::program(given.to_owned()),
+        },
+        None => for_file(file, path).map_err(missing)?,
+    };
+    if let Some(name) = &choice.program {
+        spec.interpreter = Some(available(name, base, path).map_err(missing)?);
+        spec.interpreter_args = choice.args.into_iter().chain(std::mem::take(&mut spec.interpreter_args)).collect();
+    } else {
+        spec.interpreter = None;
+    }
+    Ok(())
+}
+
+struct Choice {
+    program: Option<String>,
+    /// Arguments that the program needs to run this file, before the user's own.
+    args: Vec<String>,
+}
+
+impl Choice {
+    fn none() -> Self {
+        Self { program: None, args: Vec::new() }
+    }
+
+    fn program(name: impl Into<String>) -> Self {
+        Self { program: Some(name.into()), args: Vec::new() }
+    }
+}
+
+/// A name as it is, a path made absolute; both must be there.
+fn available(name: &str, base: &Base<'_>, path: Option<&str>) -> Result<String, String> {
+    let absent = || format!("Interpreter {name} is NOT AVAILABLE in PATH. (type 'which {name}' to double check.)");
+    if name.contains('/') {
+        let file = base.path(name);
+        return if is_executable(Path::new(&file)) { Ok(file) } else { Err(absent()) };
+    }
+    find_program(name, path).map(|_| name.to_owned()).ok_or_else(absent)
+}
+
+fn for_file(file: &Path, path: Option<&str>) -> Result<Choice, String> {
+    let first = |names: [&str; 2]| {
+        let found = names.into_iter().find(|name| find_program(name, path).is_some());
+        Choice::program(found.unwrap_or(names[0]))
+    };
+    let extension = file.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if file.is_dir() {
+        return Ok(Choice::program("node"));
+    }
+    Ok(match extension.as_str() {
+        "js" | "mjs" | "cjs" => Choice::program("node"),
+        "ts" | "tsx" | "mts" | "cts" => return typescript(&extension, path),
+        "py" => first(["python", "python3"]),
+        "sh" => first(["bash", "sh"]),
+        "rb" => Choice::program("ruby"),
+        "php" => Choice::program("php"),
+        "pl" => Choice::program("perl"),
+        "coffee" => Choice::program("coffee"),
+        "ls" => Choice::program("lsc"),
+        _ => by_content(file),
+    })
+}
+
+/// bun, else a Node that strips types, else deno.
+fn typescript(extension: &str, path: Option<&str>) -> Result<Choice, String> {
+    if find_program("bun", path).is_some() {
+        return Ok(Choice::program("bun"));
+    }
+    if extension != "tsx"
+        && let Some(version) = find_program("node", path).and_then(|node| node_version(&node))
+    {
+        // Without a flag from 22.18 and 23.6 on.
+        if version >= (23, 6) || version.0 == 22 && version.1 >= 18 {
+            return Ok(Choice::program("node"));
+        }
+        if version >= (22, 6) {
+            return Ok(Choice { program: Some("node".into()), args: vec!["--experimental-strip-types".into()] });
+        }
+    }
+    if find_program("deno", path).is_some() {
+        return Ok(Choice { program: Some("deno".into()), args: vec!["run".into(), "--allow-all".into()] });
+    }
+    Err("TypeScript apps require bun, Node.js >= 22.6 or deno in PATH".into())
+}
+
+/// Major and minor version of a Node.
+fn node_version(node: &Path) -> Option<(u32, u32)> {
+    let output = Command::new(node).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut parts = text.trim().strip_prefix('v')?.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// A file without a known extension: its first line, or its bytes, tell.
+/// PM2 differs: it never reads the `#!` line and gives every text to Node.
+fn by_content(file: &Path) -> Choice {
+    let mut head = Vec::new();
+    let read = std::fs::File::open(file).and_then(|file| file.take(512).read_to_end(&mut head));
+    if read.is_err() || is_binary(&head) {
+        return Choice::none();
+    }
+    match shebang(&head) {
+        Some((program, args)) => Choice { program: Some(program), args },
+        None if head.starts_with(b"#!") => Choice::none(),
+        None => Choice::program("node"),
+    }
+}
+
+fn is_binary(head: &[u8]) -> bool {
+    let control = head.iter().filter(|byte| matches!(byte, 0..=6 | 14..=26 | 28..=31)).count();
+    head.contains(&0) || control * 10 > head.len()
+}
+
+/// Program and arguments of a `#!` line. Through `env` the program is a name for `PATH`. A form of `env` that does more than that gives
+/// nothing: then the kernel does it.
+fn shebang(head: &[u8]) -> Option<(String, Vec<String>)> {
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = std::str::from_utf8(line).ok()?.trim();
+    let (program, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    let rest = rest.trim();
+    if !program.starts_with('/') {
+        return None;
+    }
+    if Path::new(program).file_name()? != "env" {
+        // The kernel passes everything after the program as one argument.
+        return Some((program.to_owned(), Some(rest).filter(|rest| !rest.is_empty()).map(str::to_owned).into_iter().collect()));
+    }
+    let words = rest.strip_prefix("-S").unwrap_or(rest);
+    let mut words = words.split_whitespace();
+    let name = words.next()?;
+    let plain = !name.starts_with('-') && !name.contains('=') && !rest.contains(['"', '\'', '\\', '$']);
+    plain.then(|| (name.to_owned(), words.map(str::to_owned).collect()))
+}
+
+/// Path of a Node that nvm installed: `node@20`, `node@20.11.1`.
+/// PM2 differs: nothing is installed at start.
+fn nvm_node(version: &str, base: &Base<'_>) -> Result<String, String> {
+    let wanted = version.trim_start_matches('v');
+    let dir = match base.context.env.get("NVM_DIR").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => base.context.user_home.join(".nvm"),
+    };
+    let versions = dir.join("versions/node");
+    let matches = |name: &str| name == wanted || name.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'));
+    let best = std::fs::read_dir(&versions)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix('v').map(str::to_owned))
+        .filter(|name| !wanted.is_empty() && matches(name))
+        .max_by_key(|name| name.split('.').map(|part| part.parse::<u32>().unwrap_or(0)).collect::<Vec<_>>());
+    let node = best.map(|name| versions.join(format!("v{name}/bin/node"))).filter(|node| is_executable(node));
+    node.map(|node| node.to_string_lossy().into_owned())
+        .ok_or_else(|| format!("node@{version} is not installed in {} (install it with: nvm install {version})", versions.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shebangs() {
+        let cases: [(&str, Option<(&str, &[&str])>); 9] = [
+            ("#!/bin/sh\n", Some(("/bin/sh", &[]))),
+            ("#! /bin/sh -e\nx", Some(("/bin/sh", &["-e"]))),
+            ("#!/usr/bin/perl -w -T\n", Some(("/usr/bin/perl", &["-w -T"]))),
+            ("#!/usr/bin/env node\n", Some(("node", &[]))),
+            ("#!/usr/bin/env -S python3 -u\n", Some(("python3", &["-u"]))),
+            ("#!/usr/bin/env -i sh\n", None),
+            ("#!/usr/bin/env A=1 sh\n", None),
+            ("#!node\n", None),
+            ("echo\n", None),
+        ];
+        for (text, expected) in cases {
+            let expected = expected.map(|(program, args)| (program.to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect()));
+            assert_eq!(shebang(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn binaries_are_told_from_texts() {
+        assert!(is_binary(b"\x7fELF\x02\x01\x01\0\0"));
+        assert!(!is_binary("console.log('ä')\n".as_bytes()));
+        assert!(!is_binary(b""));
+    }
+}

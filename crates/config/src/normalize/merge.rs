@@ -1,0 +1,56 @@
+//! `restart <name> --max-restarts 5`: options over an app that exists.
+
+use std::path::PathBuf;
+
+use ostler_core::app::AppSpec;
+use serde_json::{Map, Value};
+
+use super::{Base, Normalized, options, script, set};
+use crate::context::Context;
+use crate::problem::{Kind, Problems};
+
+/// A copy of an app with these attributes changed (by main name, values as typed) and, when given, other arguments. Whatever is not
+/// named stays; nothing is read again but what the change needs.
+///
+/// # Errors
+/// All problems at once.
+pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[String]>, context: &Context) -> Result<Normalized, Problems> {
+    let mut table = attributes.clone();
+    if let Some(args) = args {
+        table.insert("args".into(), args.to_vec().into());
+    }
+    let mut problems = Vec::new();
+    let Some(raw) = options::checked(table, &mut problems) else { return Err(Problems(problems)) };
+    let mut spec = old.clone();
+    spec.given.extend(raw.attributes.clone());
+    if let Some(cwd) = raw.attributes.get("cwd").and_then(Value::as_str).filter(|cwd| !cwd.is_empty()) {
+        let dir = context.in_cwd(cwd);
+        if !dir.is_dir() {
+            problems.push(raw.problem(Kind::Value, "cwd", format!("the directory {} does not exist", dir.display())));
+        }
+        spec.cwd = dir.to_string_lossy().into_owned();
+    }
+    // Paths of an option are typed in the caller's directory, but PM2 resolves those of logs against the app's.
+    let base = Base { context, cwd: PathBuf::from(&spec.cwd), file_dir: None };
+    let shell_args = spec.shell.then(|| spec.args.clone());
+    for (key, value) in &raw.attributes {
+        if let Err(message) = set(&mut spec, key, value, &base) {
+            problems.push(raw.problem(Kind::Value, key, message));
+        }
+    }
+    if let Some(old_args) = shell_args
+        && raw.attributes.contains_key("args")
+    {
+        spec.args = script::shell_args(&old_args, std::mem::take(&mut spec.args));
+    }
+    if raw.attributes.contains_key("exec_interpreter") && !spec.shell {
+        let path = script::search_path(&spec);
+        let file = PathBuf::from(&spec.script);
+        if let Err(problem) = super::interpreter::choose(&mut spec, &raw, &base, path.as_deref(), &file) {
+            problems.push(problem);
+        }
+    }
+    problems.iter_mut().for_each(options::name_option);
+    let warnings = Problems::check(problems, context.strict)?;
+    Ok(Normalized { spec, warnings })
+}

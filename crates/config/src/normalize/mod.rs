@@ -1,0 +1,172 @@
+//! From a checked app to an [`AppSpec`]: one file per family of attributes.
+
+mod env;
+mod interpreter;
+mod limits;
+mod logs;
+mod merge;
+mod options;
+mod run;
+mod script;
+mod signal;
+mod timing;
+mod version;
+
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use serde_json::{Map, Value};
+
+use crate::check::RawApp;
+use crate::context::Context;
+use crate::keys::{self, Group};
+use crate::problem::{Kind, Problem, Problems, Severity};
+
+pub use env::EnvOption;
+pub use merge::merge;
+pub use options::from_options;
+
+/// What the command line lays over an app of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay {
+    /// `--env NAME`: the profile to choose.
+    pub profile: Option<String>,
+    /// `--env K=V`: variables on top of everything in the file.
+    pub vars: EnvMap,
+    /// `--namespace`: for apps that name none.
+    pub namespace: Option<String>,
+    /// Other options, by main name; they win over the file.
+    pub attributes: Map<String, Value>,
+}
+
+/// A finished app and what is worth telling about it.
+#[derive(Clone, Debug)]
+pub struct Normalized {
+    /// The app. `env.base` is the caller's environment after `filter_env` and `env_policy`.
+    pub spec: AppSpec,
+    /// Warnings.
+    pub warnings: Vec<Problem>,
+}
+
+/// Turns a checked app into a spec.
+///
+/// # Errors
+/// All problems at once. [`Problems::kind`] tells a missing script or interpreter apart.
+pub fn normalize(raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<Normalized, Problems> {
+    let mut raw = raw.clone();
+    let mut problems = Vec::new();
+    options::lay_over(&mut raw, &overlay.attributes, &mut problems);
+    if let Some(namespace) = &overlay.namespace
+        && !raw.attributes.contains_key("namespace")
+    {
+        raw.attributes.insert("namespace".into(), namespace.as_str().into());
+    }
+    let spec = build(&raw, context, overlay, &mut problems);
+    let warnings = Problems::check(problems, context.strict)?;
+    Ok(Normalized { spec, warnings })
+}
+
+/// Surroundings of one app.
+pub(super) struct Base<'a> {
+    pub context: &'a Context,
+    /// Absolute working directory of the app.
+    pub cwd: PathBuf,
+    /// Directory of the config file.
+    pub file_dir: Option<PathBuf>,
+}
+
+impl Base<'_> {
+    /// Absolute form of a path of the app.
+    pub(super) fn path(&self, path: &str) -> String {
+        self.context.absolute(path, &self.cwd).to_string_lossy().into_owned()
+    }
+}
+
+fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<Problem>) -> AppSpec {
+    let file_dir = raw.file.as_deref().and_then(|file| Path::new(file).parent()).map(Path::to_owned);
+    let cwd = run::working_directory(raw, context, file_dir.as_deref()).unwrap_or_else(|message| {
+        problems.push(raw.problem(Kind::Value, "cwd", message));
+        context.cwd.clone()
+    });
+    let base = Base { context, cwd, file_dir };
+    let mut spec = AppSpec {
+        name: raw.name(),
+        namespace: raw.namespace(),
+        cwd: base.cwd.to_string_lossy().into_owned(),
+        config_file: raw.file.clone(),
+        given: raw.attributes.clone(),
+        ..AppSpec::default()
+    };
+    for (key, value) in &raw.attributes {
+        if let Err(message) = set(&mut spec, key, value, &base) {
+            problems.push(raw.problem(Kind::Value, key, message));
+        }
+    }
+    tell_oddities(raw, problems);
+    env::build(&mut spec, raw, &base, overlay, problems);
+    // A profile whose name goes into the app's name.
+    if let (Some(profile), Some(Value::Bool(true))) = (&overlay.profile, raw.attributes.get("append_env_to_name")) {
+        spec.name = format!("{}-{profile}", spec.name);
+    }
+    if let Err(problem) = script::resolve(&mut spec, raw, &base) {
+        problems.push(problem);
+    }
+    run::finish(&mut spec, raw, &base, problems);
+    env::for_interpreter(&mut spec);
+    spec.version = version::nearest(&spec);
+    spec
+}
+
+/// Applies one attribute that needs nothing but itself. The others (script, interpreter, mode, environment) are done by their files.
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
+    match keys::find(key).map(|key| key.group) {
+        Some(Group::Run) => run::set(spec, key, value),
+        Some(Group::Logs) => logs::set(spec, key, value, base),
+        Some(Group::Restart) => timing::set_restart(spec, key, value),
+        Some(Group::Stop) => timing::set_stop(spec, key, value),
+        Some(Group::Ready) => timing::set_ready(spec, key, value),
+        Some(Group::Limits) => limits::set(spec, key, value),
+        Some(Group::Node) => {
+            if key == "disable_source_map_support" {
+                spec.disable_source_map_support = value == &Value::Bool(true);
+            }
+            Ok(())
+        }
+        Some(Group::Env | Group::Watch | Group::Health | Group::Kept) | None => Ok(()),
+    }
+}
+
+/// Values that are accepted, but perhaps not what was meant.
+fn tell_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
+    let mut warn = |key: &str, message: &str| {
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, key, message) });
+    };
+    let attribute = |key: &str| raw.attributes.get(key);
+    if attribute("nice").and_then(Value::as_i64) == Some(20) {
+        warn("nice", "the highest value is 19, which is taken");
+    }
+    if attribute("log_type").and_then(Value::as_str).is_some_and(|kind| kind != "json" && kind != "raw") {
+        warn("log_type", "only \"json\" has an effect");
+    }
+    if attribute("filter_env") == Some(&Value::Bool(true)) {
+        warn("filter_env", "true has no effect, as in PM2; use env_policy: \"clean\" to start without the caller's variables");
+    }
+    if attribute("umask").is_some_and(|mask| mask.is_number() && mask.as_u64().is_some_and(looks_octal)) {
+        warn("umask", "a number is taken as it is; write an octal mask as a text, such as \"022\"");
+    }
+}
+
+/// `22` from YAML's `022`: the common masks, read in decimal.
+fn looks_octal(mask: u64) -> bool {
+    matches!(mask, 22 | 27 | 77 | 177 | 277 | 377 | 477)
+}
+
+/// The number of a canonical value.
+pub(super) fn number(value: &Value) -> Result<u64, String> {
+    value.as_u64().ok_or_else(|| format!("expected a number, found {}", crate::check::found(value)))
+}
+
+/// Is the app run by Node's cluster module?
+pub(super) fn is_cluster(spec: &AppSpec) -> bool {
+    spec.mode == ExecMode::Cluster
+}

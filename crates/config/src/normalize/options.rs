@@ -1,0 +1,79 @@
+//! Apps from the command line.
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+
+use super::{Normalized, Overlay, normalize};
+use crate::check::{self, RawApp, Where};
+use crate::context::Context;
+use crate::keys;
+use crate::load::Places;
+use crate::problem::{Kind, Problem, Problems};
+
+/// An app from `start <script> [options] -- [args]`. `options` holds attributes by main name, values as typed; `overlay.profile` has no
+/// meaning here and only gives the warning that it is not defined.
+///
+/// # Errors
+/// As [`normalize()`]; keys are shown as options (`--max-restarts`).
+pub fn from_options(
+    script: &str,
+    options: &Map<String, Value>,
+    args: &[String],
+    context: &Context,
+    overlay: &Overlay,
+) -> Result<Normalized, Problems> {
+    let mut table = options.clone();
+    table.insert("script".into(), script.into());
+    if !args.is_empty() {
+        table.insert("args".into(), args.to_vec().into());
+    }
+    let mut problems = Vec::new();
+    let app = checked(table, &mut problems);
+    let mut warnings = Problems::check(problems, context.strict)?;
+    let Some(app) = app else { return Err(Problems(warnings)) };
+    let normalized = normalize(&app, context, overlay).map_err(name_options)?;
+    warnings.extend(normalized.warnings);
+    Ok(Normalized { spec: normalized.spec, warnings })
+}
+
+fn name_options(mut problems: Problems) -> Problems {
+    for problem in &mut problems.0 {
+        match problem.kind {
+            // PM2's own words, which need no key beside a script that was just typed.
+            Kind::ScriptNotFound | Kind::InterpreterNotFound => problem.key.clear(),
+            _ => name_option(problem),
+        }
+    }
+    problems
+}
+
+/// Checks attributes of the command line.
+pub(super) fn checked(table: Map<String, Value>, problems: &mut Vec<Problem>) -> Option<RawApp> {
+    let at = Where { shown: String::new(), path: String::new(), value: Rc::new(Value::Object(table)), places: Rc::new(Places::default()) };
+    let first = problems.len();
+    let app = check::app(at, None, &None, problems);
+    for problem in &mut problems[first..] {
+        name_option(problem);
+    }
+    app
+}
+
+/// A person typed `--max-restarts`, not `max_restarts`.
+pub(super) fn name_option(problem: &mut Problem) {
+    if problem.file.is_none()
+        && let Some(option) = keys::find(&problem.key).and_then(|key| key.options.iter().find(|option| option.starts_with("--")))
+    {
+        problem.key = (*option).to_owned();
+    }
+}
+
+/// Options of the command line over an app of a file.
+pub(super) fn lay_over(app: &mut RawApp, attributes: &Map<String, Value>, problems: &mut Vec<Problem>) {
+    if attributes.is_empty() {
+        return;
+    }
+    if let Some(options) = checked(attributes.clone(), problems) {
+        app.replace(options.attributes);
+    }
+}

@@ -1,0 +1,122 @@
+//! Name, directory, arguments, mode and number of instances.
+
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::instances::{MAX_INSTANCES, resolve};
+use serde_json::Value;
+
+use super::{Base, is_cluster};
+use crate::check::RawApp;
+use crate::context::Context;
+use crate::problem::{Kind, Problem};
+
+/// The app's directory: against the caller's when it exists there, else against the file's.
+/// PM2 differs: it only tries the caller's, so a file can be used from its own directory only.
+pub(super) fn working_directory(raw: &RawApp, context: &Context, file_dir: Option<&Path>) -> Result<PathBuf, String> {
+    let Some(given) = raw.attributes.get("cwd").and_then(Value::as_str).filter(|cwd| !cwd.is_empty()) else {
+        return Ok(context.cwd.clone());
+    };
+    let here = context.in_cwd(given);
+    let there = file_dir.map(|dir| context.absolute(given, dir));
+    match [Some(&here), there.as_ref()].into_iter().flatten().find(|dir| dir.is_dir()) {
+        Some(dir) => Ok(dir.clone()),
+        None if here.exists() => Err(format!("{} is not a directory", here.display())),
+        None => Err(format!("the directory {} does not exist", here.display())),
+    }
+}
+
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
+    match (key, value) {
+        ("args", value) => spec.args = texts(value),
+        ("node_args", value) => spec.interpreter_args = texts(value),
+        ("name", Value::String(name)) if name.chars().any(char::is_control) => return Err("a name cannot hold control characters".into()),
+        ("name" | "namespace", Value::String(name)) if name.len() > 255 => return Err("a name cannot be longer than 255 bytes".into()),
+        ("name", Value::String(name)) if !name.is_empty() => spec.name.clone_from(name),
+        ("namespace", Value::String(name)) if name.chars().any(char::is_control) => {
+            return Err("a name cannot hold control characters".into());
+        }
+        ("namespace", Value::String(name)) if !name.is_empty() => spec.namespace.clone_from(name),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The texts of a canonical list.
+pub(super) fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// What depends on the interpreter: mode, instances, shared logs.
+pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) {
+    let attributes = &raw.attributes;
+    spec.instances_given = attributes.contains_key("instances");
+    match attributes.get("instances").map(|value| instances(value, base.context.cpus)) {
+        None => {}
+        Some(Ok(count)) => spec.instances = count,
+        Some(Err(message)) => problems.push(raw.problem(Kind::Value, "instances", message)),
+    }
+    let fork = attributes.get("execute_command") == Some(&Value::Bool(true));
+    spec.mode = match attributes.get("exec_mode").and_then(Value::as_str) {
+        Some(mode) if mode.starts_with("cluster") => ExecMode::Cluster,
+        Some(_) => ExecMode::Fork,
+        None if fork || !spec.instances_given || !runs_in_node(spec) => ExecMode::Fork,
+        None => ExecMode::Cluster,
+    };
+    if !attributes.contains_key("merge_logs") {
+        spec.logs.merge_logs = !is_cluster(spec) && !spec.instances_given;
+    }
+}
+
+fn runs_in_node(spec: &AppSpec) -> bool {
+    spec.interpreter.as_deref().is_some_and(|name| name.ends_with("node") || name.ends_with("bun"))
+}
+
+/// `max` and 0 are one per CPU, a negative number that many fewer (at least one), a table starts its `min`.
+/// PM2 differs: any other word is an error, not one instance per CPU.
+fn instances(value: &Value, cpus: u32) -> Result<u32, String> {
+    let wanted = match value {
+        Value::String(_) => 0,
+        Value::Object(table) => {
+            let bound = |key: &str| match table.get(key) {
+                None => Ok(None),
+                Some(value) => crate::check::whole(value)
+                    .filter(|count| (1..=i64::from(MAX_INSTANCES)).contains(count))
+                    .map(Some)
+                    .ok_or_else(|| format!("expected `{key}` as a number from 1 to {MAX_INSTANCES}, found {}", crate::check::found(value))),
+            };
+            let (min, max) = (bound("min")?.unwrap_or(1), bound("max")?);
+            if max.is_some_and(|max| max < min) {
+                return Err("`max` is smaller than `min`".into());
+            }
+            min
+        }
+        value => value.as_i64().unwrap_or(1),
+    };
+    resolve(wanted, cpus).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn instances_are_counted_from_the_cpus() {
+        let cases = [
+            (json!("max"), 8),
+            (json!(0), 8),
+            (json!(-1), 7),
+            (json!(-20), 1),
+            (json!(3), 3),
+            (json!({"min": 2, "max": 4}), 2),
+            (json!({}), 1),
+        ];
+        for (value, count) in cases {
+            assert_eq!(instances(&value, 8), Ok(count), "{value}");
+        }
+        for value in [json!({"min": 0}), json!({"min": 3, "max": 2}), json!({"max": "x"})] {
+            assert!(instances(&value, 8).is_err(), "{value}");
+        }
+    }
+}

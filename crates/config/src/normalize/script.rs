@@ -1,0 +1,103 @@
+//! What is run: a file, a program on `PATH`, or a command line.
+
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::AppSpec;
+use serde_json::Value;
+
+use super::{Base, interpreter};
+use crate::check::RawApp;
+use crate::context::{find_program, is_executable};
+use crate::problem::{Kind, Problem};
+
+/// Finds script and interpreter.
+pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(), Problem> {
+    let given = raw.attributes.get("script").and_then(Value::as_str).unwrap_or_default();
+    if given.trim().is_empty() {
+        return Err(raw.problem(Kind::ScriptNotFound, "script", "No script path - aborting"));
+    }
+    let path = search_path(spec);
+    match find(given, base, path.as_deref()) {
+        Some(Found::File(file)) => {
+            spec.script = text(&file, raw)?;
+            interpreter::choose(spec, raw, base, path.as_deref(), &file)
+        }
+        Some(Found::Program(file)) => {
+            spec.script = text(&file, raw)?;
+            interpreter::choose(spec, raw, base, path.as_deref(), &file)
+        }
+        None if given.contains(char::is_whitespace) => command_line(spec, raw, given, path.as_deref()),
+        None => {
+            let tried = base.context.absolute(given, &base.cwd);
+            Err(raw.problem(Kind::ScriptNotFound, "script", format!("Script not found: {}", tried.display())))
+        }
+    }
+}
+
+/// The app's own `PATH`, else the caller's.
+pub(super) fn search_path(spec: &AppSpec) -> Option<String> {
+    let env = &spec.env;
+    let profile = env.profile.as_ref().and_then(|name| env.profiles.get(name));
+    [profile, Some(&env.vars), Some(&env.file), Some(&env.base)].into_iter().flatten().find_map(|layer| layer.get("PATH")).cloned()
+}
+
+enum Found {
+    File(PathBuf),
+    Program(PathBuf),
+}
+
+/// A file against the app's directory, else against the caller's or the config file's; a bare word also on `PATH`.
+/// A folder counts too (Node runs its `index.js`), but not before a program of that name.
+fn find(given: &str, base: &Base<'_>, path: Option<&str>) -> Option<Found> {
+    let own = base.context.absolute(given, &base.cwd);
+    if own.is_file() {
+        return Some(Found::File(own));
+    }
+    if let Some(program) = find_program(given, path) {
+        return Some(Found::Program(program));
+    }
+    if own.exists() {
+        return Some(Found::File(own));
+    }
+    // PM2 differs: it knows the caller's directory only, so a file works from one place only.
+    base.file_dir.as_deref().map(|dir| base.context.absolute(given, dir)).filter(|file| file.is_file()).map(Found::File)
+}
+
+fn text(file: &Path, raw: &RawApp) -> Result<String, Problem> {
+    file.to_str().map(str::to_owned).ok_or_else(|| raw.problem(Kind::Value, "script", "the path is not UTF-8"))
+}
+
+/// Anything with a blank that is not a file: a shell runs it.
+fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str>) -> Result<(), Problem> {
+    let shell = ["bash", "sh"].into_iter().find_map(|name| find_program(name, path)).or_else(|| {
+        let sh = PathBuf::from("/bin/sh");
+        is_executable(&sh).then_some(sh)
+    });
+    let shell =
+        shell.ok_or_else(|| raw.problem(Kind::InterpreterNotFound, "script", "neither bash nor sh is there to run the command line"))?;
+    spec.shell = true;
+    spec.interpreter = None;
+    spec.interpreter_args.clear();
+    spec.args = with_args(given, std::mem::take(&mut spec.args));
+    spec.script = text(&shell, raw)?;
+    Ok(())
+}
+
+/// Arguments belong at the end, as if typed there; the shell gets them as words, so nothing is split or expanded again.
+fn with_args(command: &str, args: Vec<String>) -> Vec<String> {
+    if args.is_empty() {
+        return vec!["-c".into(), command.to_owned()];
+    }
+    let takes_args = ["$@", "$*", "$1", "${@", "${1"].iter().any(|form| command.contains(form));
+    let command = if takes_args { command.to_owned() } else { format!("{command}{ARGS}") };
+    // The first word after the text is `$0`.
+    ["-c".to_owned(), command, "sh".to_owned()].into_iter().chain(args).collect()
+}
+
+const ARGS: &str = " \"$@\"";
+
+/// Other arguments for a command line that exists.
+pub(super) fn shell_args(old: &[String], args: Vec<String>) -> Vec<String> {
+    let command = old.get(1).map(String::as_str).unwrap_or_default();
+    with_args(command.strip_suffix(ARGS).filter(|_| old.len() > 2).unwrap_or(command), args)
+}

@@ -1,0 +1,48 @@
+//! Restart policy, stopping, readiness.
+
+use ostler_core::app::AppSpec;
+use serde_json::Value;
+
+use super::{number, signal};
+
+pub(super) fn set_restart(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
+    let restart = &mut spec.restart;
+    match key {
+        "autostart" => spec.autostart = value != &Value::Bool(false),
+        "autorestart" => restart.autorestart = value != &Value::Bool(false),
+        "max_restarts" => restart.max_restarts = Some(u32::try_from(number(value)?).unwrap_or(u32::MAX)),
+        "min_uptime" => restart.min_uptime_ms = Some(number(value)?),
+        "restart_delay" => restart.restart_delay_ms = number(value)?,
+        "exp_backoff_restart_delay" => restart.exp_backoff_ms = number(value)?,
+        "stop_exit_codes" => {
+            let codes = value.as_array().into_iter().flatten();
+            restart.stop_exit_codes = codes
+                .map(|code| code.as_i64().and_then(|code| i32::try_from(code).ok()).filter(|code| (0..=255).contains(code)))
+                .collect::<Option<_>>()
+                .ok_or("exit codes are numbers from 0 to 255")?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(super) fn set_stop(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
+    match key {
+        "kill_timeout" => spec.stop.kill_timeout_ms = Some(number(value)?),
+        "kill_signal" => spec.stop.signal = Some(signal::number(value)?),
+        "treekill" => spec.stop.treekill = value != &Value::Bool(false),
+        "shutdown_with_message" => spec.stop.shutdown_with_message = value == &Value::Bool(true),
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(super) fn set_ready(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
+    match key {
+        "wait_ready" => spec.ready.wait_ready = value == &Value::Bool(true),
+        "listen_timeout" => spec.ready.listen_timeout_ms = Some(number(value)?),
+        "ready_timeout_action" => spec.ready.accept_timeout = value.as_str() == Some("accept"),
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! What is wrong with a file, a key or a value, and where.
+
+use std::fmt;
+
+/// A place in a file; line and column start at 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Line.
+    pub line: u32,
+    /// Column, in characters.
+    pub column: u32,
+}
+
+/// Does it prevent the action?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Nothing is done.
+    Error,
+    /// Told, then done all the same; an error in strict mode.
+    Warning,
+}
+
+/// What kind of problem it is, for callers that print PM2's own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The file is not there.
+    NotFound,
+    /// The file cannot be read (permission, not a file, too large, not UTF-8).
+    Unreadable,
+    /// The file cannot be parsed or its program failed.
+    Malformed,
+    /// The file was evaluated, but holds no apps (perhaps it is a script that is only called like a config file).
+    NotApps,
+    /// A key that nothing knows.
+    UnknownKey,
+    /// A value of a wrong type or out of range.
+    Value,
+    /// A key that is known and accepted, but has no effect in this version.
+    NoEffect,
+    /// The script is not there.
+    ScriptNotFound,
+    /// The interpreter is not there.
+    InterpreterNotFound,
+    /// `--env NAME` names a profile that the app does not define.
+    UnknownProfile,
+    /// Anything else worth telling.
+    Other,
+}
+
+/// One problem. Displays as `file:line:column: key path: message`, with the parts that are known.
+///
+/// ```text
+/// ecosystem.config.js:12:7: apps[1].max_restarts: expected a number, found "ten"
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Error or warning.
+    pub severity: Severity,
+    /// What kind.
+    pub kind: Kind,
+    /// File, as the user named it.
+    pub file: Option<String>,
+    /// Where in the file; absent rather than guessed.
+    pub place: Option<Place>,
+    /// Path of the key, such as `apps[1].max_restarts`; empty when it is about the whole.
+    pub key: String,
+    /// What is wrong, without place and key.
+    pub message: String,
+}
+
+impl Problem {
+    /// An error about the whole file or command.
+    pub fn error(kind: Kind, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, kind, file: None, place: None, key: String::new(), message: message.into() }
+    }
+
+    /// A warning about the whole file or command.
+    pub fn warning(kind: Kind, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(kind, message) }
+    }
+
+    /// The same problem, about this key.
+    #[must_use]
+    pub fn at(mut self, key: impl Into<String>) -> Self {
+        self.key = key.into();
+        self
+    }
+
+    /// The same problem, in this file and at this place of it.
+    #[must_use]
+    pub fn in_file(mut self, file: Option<&str>, place: Option<Place>) -> Self {
+        self.file = file.map(str::to_owned);
+        self.place = place;
+        self
+    }
+
+    /// Is it an error?
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            match self.place {
+                Some(place) => write!(f, "{file}:{}:{}: ", place.line, place.column)?,
+                None => write!(f, "{file}: ")?,
+            }
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// All problems found at once; at least one is an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// The kind of the first error, if there is one.
+    pub fn kind(&self) -> Option<Kind> {
+        self.0.iter().find(|problem| problem.is_error()).map(|problem| problem.kind)
+    }
+
+    /// Splits a list: the warnings when nothing is an error, everything as errors otherwise. `strict` turns warnings into errors.
+    ///
+    /// # Errors
+    /// All problems, when at least one is an error: do nothing and print them.
+    pub(crate) fn check(mut problems: Vec<Problem>, strict: bool) -> Result<Vec<Problem>, Self> {
+        if strict {
+            for problem in &mut problems {
+                problem.severity = Severity::Error;
+            }
+        }
+        if problems.iter().any(Problem::is_error) { Err(Self(problems)) } else { Ok(problems) }
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,454 @@
+//! Options and attributes to specs: scripts, interpreters, environment, directories.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use ostler_config::{Context, EnvOption, Kind, Normalized, Overlay, Problems, from_options, load_stdin, merge, normalize, select};
+use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+/// A private directory with its own `bin` on `PATH`; removed at the end.
+struct Place {
+    dir: PathBuf,
+    context: Context,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("ostler-normalize-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(dir.join("bin")).unwrap();
+        let dir = dir.canonicalize().unwrap();
+        let env = [("PATH", format!("{}/bin", dir.display())), ("HOME", format!("{}/home", dir.display())), ("CALLER", "1".into())];
+        let env: EnvMap = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let context = Context::new(dir.clone(), env, 4).unwrap();
+        let place = Self { dir, context };
+        for program in ["node", "bash", "python3", "perl"] {
+            place.program(program, "#!/bin/sh\n");
+        }
+        place
+    }
+
+    fn file(&self, path: &str, text: &str) -> String {
+        let file = self.dir.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+        file.to_string_lossy().into_owned()
+    }
+
+    fn program(&self, name: &str, text: &str) -> String {
+        let file = self.file(&format!("bin/{name}"), text);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        file
+    }
+
+    fn try_start(&self, script: &str, options: Value, args: &[&str]) -> Result<Normalized, Problems> {
+        let Value::Object(options) = options else { panic!("options are a table") };
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        from_options(script, &options, &args, &self.context, &Overlay::default())
+    }
+
+    fn start(&self, script: &str, options: Value) -> AppSpec {
+        self.try_start(script, options, &[]).unwrap_or_else(|problems| panic!("{script}: {problems}")).spec
+    }
+
+    fn error(&self, script: &str, options: Value) -> String {
+        self.try_start(script, options, &[]).expect_err(script).to_string()
+    }
+
+    fn app(&self, app: Value, overlay: &Overlay) -> Normalized {
+        let loaded = load_stdin(json!([app]).to_string().as_bytes(), &self.context).unwrap();
+        normalize(&loaded.apps[0], &self.context, overlay).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[test]
+fn scripts_are_files_programs_or_command_lines() {
+    let place = Place::new("scripts");
+    let app = place.file("app.js", "");
+    let blank = place.file("my app.js", "");
+    let npm = place.program("npm", "#!/usr/bin/env node\nx");
+    let spec = place.start("app.js", json!({}));
+    assert_eq!((spec.script, spec.name, spec.interpreter.as_deref()), (app.clone(), "app".into(), Some("node")));
+    assert!(!spec.shell && spec.logs.merge_logs && spec.mode == ExecMode::Fork);
+    // A path with a blank is a file, when it is one.
+    let spec = place.start("./my app.js", json!({}));
+    assert_eq!((spec.script, spec.shell), (blank, false));
+    // `npm -- start`
+    let spec = place.try_start("npm", json!({}), &["start"]).unwrap().spec;
+    assert_eq!((spec.script, spec.interpreter.as_deref(), spec.args), (npm, Some("node"), vec!["start".to_owned()]));
+    // A command line.
+    let spec = place.start("node app.js && echo done", json!({}));
+    assert_eq!(spec.args, ["-c", "node app.js && echo done"]);
+    assert_eq!((spec.name.as_str(), spec.shell, spec.interpreter), ("node app", true, None));
+    assert!(spec.script.ends_with("/bin/bash"));
+    // With arguments after `--`.
+    let spec = place.try_start("echo hello", json!({}), &["a b", "$HOME"]).unwrap().spec;
+    assert_eq!(spec.args, ["-c", "echo hello \"$@\"", "sh", "a b", "$HOME"]);
+    // A program wins over a folder of its name; a folder alone is Node's business.
+    fs::create_dir(place.dir.join("npm")).unwrap();
+    assert!(place.start("npm", json!({})).script.ends_with("/bin/npm"));
+    fs::create_dir(place.dir.join("service")).unwrap();
+    assert_eq!(place.start("service", json!({})).interpreter.as_deref(), Some("node"));
+}
+
+#[test]
+fn missing_things_are_errors_with_a_kind() {
+    let place = Place::new("missing");
+    place.file("app.js", "");
+    place.file("app.rb", "");
+    let cases = [
+        ("nothing.js", json!({}), Kind::ScriptNotFound, format!("Script not found: {}/nothing.js", place.dir.display())),
+        ("", json!({}), Kind::ScriptNotFound, "No script path - aborting".into()),
+        (
+            "app.rb",
+            json!({}),
+            Kind::InterpreterNotFound,
+            "Interpreter ruby is NOT AVAILABLE in PATH. (type 'which ruby' to double check.)".into(),
+        ),
+        (
+            "app.js",
+            json!({"exec_interpreter": "/no/such/node"}),
+            Kind::InterpreterNotFound,
+            "Interpreter /no/such/node is NOT AVAILABLE in PATH. (type 'which /no/such/node' to double check.)".into(),
+        ),
+        ("app.js", json!({"cwd": "/no/such/dir"}), Kind::Value, "--cwd: the directory /no/such/dir does not exist".into()),
+        ("app.js", json!({"max_restarts": "ten"}), Kind::Value, "--max-restarts: expected a number, found \"ten\"".into()),
+        (
+            "app.js",
+            json!({"env_file": ["absent.env"]}),
+            Kind::Value,
+            format!("--env-file: {}/absent.env: file not found", place.dir.display()),
+        ),
+    ];
+    for (script, options, kind, text) in cases {
+        let problems = place.try_start(script, options, &[]).expect_err(script);
+        assert_eq!(problems.kind(), Some(kind), "{problems}");
+        assert_eq!(problems.to_string().lines().next().unwrap(), text);
+    }
+    assert!(place.error("app.js", json!({"exec_interpreter": "node@20"})).contains("node@20 is not installed in"));
+    assert!(place.error("app.js", json!({"name": "a\nb"})).contains("control characters"));
+}
+
+#[test]
+fn interpreters_follow_from_extension_and_first_line() {
+    let place = Place::new("interpreters");
+    let cases: [(&str, &str, Option<&str>, &[&str]); 11] = [
+        ("a.mjs", "", Some("node"), &[]),
+        ("a.cjs", "", Some("node"), &[]),
+        ("a.py", "", Some("python3"), &[]),
+        ("a.sh", "", Some("bash"), &[]),
+        ("a.pl", "", Some("perl"), &[]),
+        ("tool", "#!/usr/bin/env python3\n", Some("python3"), &[]),
+        ("tool2", "#!/bin/sh -e\n", Some("/bin/sh"), &["-e"]),
+        ("text", "console.log(1)", Some("node"), &[]),
+        ("binary", "\x7fELF\0\0\0", None, &[]),
+        ("odd", "#!/usr/bin/env -i sh\n", None, &[]),
+        ("main.go.out", "\0\0", None, &[]),
+    ];
+    for (name, text, interpreter, args) in cases {
+        place.file(name, text);
+        let spec = place.start(&format!("./{name}"), json!({}));
+        assert_eq!(
+            (spec.interpreter.as_deref(), spec.interpreter_args.as_slice()),
+            (interpreter, &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>()[..]),
+            "{name}"
+        );
+    }
+    assert_eq!(place.start("./a.py", json!({"exec_interpreter": "none"})).interpreter, None);
+    assert_eq!(place.start("./a.py", json!({})).env.vars["PYTHONUNBUFFERED"], "1");
+    let own = place.start("./tool2", json!({"node_args": "-x"}));
+    assert_eq!(own.interpreter_args, ["-e", "-x"]);
+    // node@20 through nvm's folder.
+    for version in ["v20.9.0", "v20.11.1", "v18.0.0"] {
+        let node = place.file(&format!("home/.nvm/versions/node/{version}/bin/node"), "");
+        fs::set_permissions(node, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let spec = place.start("./a.mjs", json!({"exec_interpreter": "node@20"}));
+    assert!(spec.interpreter.unwrap().ends_with("/v20.11.1/bin/node"));
+}
+
+#[test]
+fn typescript_takes_what_is_there() {
+    let place = Place::new("typescript");
+    place.file("app.ts", "");
+    place.program("node", "#!/bin/sh\necho v20.1.0\n");
+    assert!(place.error("app.ts", json!({})).contains("TypeScript apps require bun, Node.js >= 22.6 or deno"));
+    place.program("node", "#!/bin/sh\necho v22.7.0\n");
+    let spec = place.start("app.ts", json!({}));
+    assert_eq!((spec.interpreter.as_deref(), spec.interpreter_args), (Some("node"), vec!["--experimental-strip-types".to_owned()]));
+    place.program("node", "#!/bin/sh\necho v24.0.0\n");
+    assert!(place.start("app.ts", json!({})).interpreter_args.is_empty());
+    place.program("bun", "");
+    assert_eq!(place.start("app.ts", json!({})).interpreter.as_deref(), Some("bun"));
+}
+
+#[test]
+fn mode_follows_from_instances_and_interpreter() {
+    let place = Place::new("mode");
+    place.file("app.js", "");
+    place.file("app.py", "");
+    let cases = [
+        ("app.js", json!({}), ExecMode::Fork, 1),
+        ("app.js", json!({"instances": 1}), ExecMode::Cluster, 1),
+        ("app.js", json!({"instances": "max"}), ExecMode::Cluster, 4),
+        ("app.js", json!({"instances": -1}), ExecMode::Cluster, 3),
+        ("app.js", json!({"instances": 2, "exec_mode": "fork_mode"}), ExecMode::Fork, 2),
+        ("app.js", json!({"instances": 2, "execute_command": true}), ExecMode::Fork, 2),
+        ("app.js", json!({"exec_mode": "cluster"}), ExecMode::Cluster, 1),
+        ("app.py", json!({"instances": 3}), ExecMode::Fork, 3),
+    ];
+    for (script, options, mode, instances) in cases {
+        let spec = place.start(script, options.clone());
+        assert_eq!((spec.mode, spec.instances), (mode, instances), "{script} {options}");
+        assert_eq!(spec.instances_given, options.get("instances").is_some());
+        assert_eq!(spec.logs.merge_logs, mode == ExecMode::Fork && options.get("instances").is_none());
+    }
+}
+
+#[test]
+fn environment_is_built_in_layers() {
+    let place = Place::new("environment");
+    place.file("app.js", "");
+    place.file("base.env", "FROM=file\nA=file\nONLY=\"x # y\"\n");
+    let app = json!({
+        "script": "app.js", "name": "api", "env_file": "base.env", "port": 8080, "append_env_to_name": true, "instance_var": "WHICH",
+        "increment_var": "PORT", "env": {"A": "env", "N": null, "B": true, "O": {"x": [1]}, "PORT": 1},
+        "env_production": {"A": "production", "P": 1},
+    });
+    let plain = place.app(app.clone(), &Overlay::default()).spec;
+    let merged = plain.env.merged();
+    let expect = [
+        ("FROM", "file"),
+        ("ONLY", "x # y"),
+        ("A", "env"),
+        ("N", "null"),
+        ("B", "true"),
+        ("O", r#"{"x":[1]}"#),
+        ("PORT", "8080"),
+        ("CALLER", "1"),
+    ];
+    for (name, value) in expect {
+        assert_eq!(merged.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    assert_eq!(
+        (plain.name.as_str(), plain.env.instance_var.as_deref(), plain.env.increment_var.as_deref()),
+        ("api", Some("WHICH"), Some("PORT"))
+    );
+    let production = Overlay { profile: Some("production".into()), ..Overlay::default() };
+    let spec = place.app(app.clone(), &production).spec;
+    assert_eq!((spec.env.merged()["A"].as_str(), spec.name.as_str()), ("production", "api-production"));
+    // Variables of the command line win over the profile.
+    let EnvOption::Vars(vars) = EnvOption::parse("A=cli,X=1,2") else { panic!("variables") };
+    let spec = place.app(app.clone(), &Overlay { vars, ..production }).spec;
+    assert_eq!((spec.env.merged()["A"].as_str(), spec.env.merged()["X"].as_str()), ("cli", "1,2"));
+    // A profile that is not there.
+    let unknown = place.app(app, &Overlay { profile: Some("staging".into()), ..Overlay::default() });
+    assert_eq!(unknown.warnings[0].kind, Kind::UnknownProfile);
+    assert_eq!(unknown.warnings[0].message, "Environment [staging] is not defined in process file");
+    assert_eq!(unknown.spec.env.profile, None);
+}
+
+#[test]
+fn deploy_variables_fill_gaps_only() {
+    let place = Place::new("deploy");
+    place.file("app.js", "");
+    let text =
+        json!({"apps": [{"script": "app.js", "env": {"A": "env"}}], "deploy": {"production": {"env": {"A": "deploy", "D": "deploy"}}}});
+    let loaded = load_stdin(text.to_string().as_bytes(), &place.context).unwrap();
+    let overlay = Overlay { profile: Some("production".into()), ..Overlay::default() };
+    let normalized = normalize(&loaded.apps[0], &place.context, &overlay).unwrap();
+    assert_eq!((normalized.spec.env.merged()["A"].as_str(), normalized.spec.env.merged()["D"].as_str()), ("env", "deploy"));
+    assert_eq!(normalized.warnings, []);
+}
+
+#[test]
+fn the_callers_environment_can_be_filtered() {
+    let mut place = Place::new("filter");
+    place.file("app.js", "");
+    for name in ["AWS_KEY", "AWS_SECRET", "KEY", "NODE_CHANNEL_FD", "LC_ALL"] {
+        place.context.env.insert(name.into(), "x".into());
+    }
+    let names = |app: Value| place.app(app, &Overlay::default()).spec.env.base.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(json!({"script": "app.js"})), ["PATH", "HOME", "CALLER", "AWS_KEY", "AWS_SECRET", "KEY", "LC_ALL"]);
+    assert_eq!(names(json!({"script": "app.js", "filter_env": ["AWS"]})), ["PATH", "HOME", "CALLER", "KEY", "LC_ALL"]);
+    assert_eq!(names(json!({"script": "app.js", "filter_env": "KEY"})), ["PATH", "HOME", "CALLER", "AWS_KEY", "AWS_SECRET", "LC_ALL"]);
+    assert_eq!(names(json!({"script": "app.js", "env_policy": "clean"})), ["PATH", "HOME", "LC_ALL"]);
+    // An app without a PATH of the caller is still found by its absolute path.
+    let told = place.app(json!({"script": "app.js", "filter_env": true}), &Overlay::default());
+    assert!(told.warnings[0].message.contains("no effect"));
+}
+
+#[test]
+fn directories_are_the_callers_else_the_files() {
+    let place = Place::new("directories");
+    let script = place.file("project/app.js", "");
+    place.file("project/sub/app.js", "");
+    let file = place.file(
+        "project/ecosystem.json",
+        r#"[{"script": "app.js"}, {"name": "sub", "script": "app.js", "cwd": "sub"}, {"name": "home", "script": "app.js", "cwd": "~/x"}]"#,
+    );
+    place.file("home/x/app.js", "");
+    let loaded = ostler_config::load(Path::new(&file), "project/ecosystem.json", &place.context).unwrap();
+    let specs: Vec<AppSpec> = loaded.apps.iter().map(|app| normalize(app, &place.context, &Overlay::default()).unwrap().spec).collect();
+    assert_eq!(specs[0].script, script);
+    assert_eq!(specs[0].cwd, place.dir.to_string_lossy());
+    assert_eq!(specs[0].config_file, Some(file));
+    assert!(specs[1].cwd.ends_with("/project/sub") && specs[1].script.ends_with("/project/sub/app.js"));
+    assert!(specs[2].cwd.ends_with("/home/x"));
+    // What the caller's directory has goes first, as in PM2.
+    let mine = place.file("app.js", "");
+    assert_eq!(normalize(&loaded.apps[0], &place.context, &Overlay::default()).unwrap().spec.script, mine);
+}
+
+#[test]
+fn log_paths_and_limits() {
+    let place = Place::new("logs");
+    place.file("app.js", "");
+    place.file("package.json", r#"{"version": "3.2.1"}"#);
+    let spec = place.start(
+        "app.js",
+        json!({"out_file": "logs/out.log", "error_file": "NULL", "log_file": true, "pid_file": "~/a.pid", "time": true, "log_date_format": "YY",
+               "kill_signal": "SIGTERM", "nice": 20, "umask": "027", "rlimits": {"nofile": [10, "unlimited"]}, "uid": 33, "gid": "www",
+               "stop_exit_codes": "0", "ready_timeout_action": "accept", "min_uptime": "5s", "log_type": "json", "port": "80"}),
+    );
+    assert_eq!(spec.logs.out_file.unwrap(), format!("{}/logs/out.log", place.dir.display()));
+    assert_eq!(spec.logs.error_file.as_deref(), Some("/dev/null"));
+    assert_eq!(spec.logs.log_file, Some(CombinedLog::Default));
+    assert_eq!(spec.pid_file.unwrap(), format!("{}/home/a.pid", place.dir.display()));
+    assert_eq!(spec.logs.date_format.as_deref(), Some("YYYY-MM-DDTHH:mm:ss"));
+    assert_eq!((spec.stop.signal, spec.limits.nice, spec.limits.umask), (Some(15), Some(19), Some(0o27)));
+    assert_eq!(spec.limits.rlimits, [("nofile".to_owned(), Some(10), None)]);
+    assert_eq!((spec.uid.as_deref(), spec.gid.as_deref()), (Some("33"), Some("www")));
+    assert_eq!(spec.restart.stop_exit_codes, [0]);
+    assert!(spec.ready.accept_timeout && spec.logs.json);
+    assert_eq!(spec.version.as_deref(), Some("3.2.1"));
+    assert_eq!(spec.env.vars["PORT"], "80");
+}
+
+#[test]
+fn an_overlay_wins_and_a_namespace_fills_in() {
+    let place = Place::new("overlay");
+    place.file("app.js", "");
+    let attributes = json!({"max_restarts": "5", "instances": "3"}).as_object().unwrap().clone();
+    let overlay = Overlay { namespace: Some("shop".into()), attributes, ..Overlay::default() };
+    let spec = place.app(json!({"script": "app.js", "max_restarts": 1}), &overlay).spec;
+    assert_eq!((spec.restart.max_restarts, spec.instances, spec.namespace.as_str()), (Some(5), 3, "shop"));
+    assert_eq!(place.app(json!({"script": "app.js", "namespace": "own"}), &overlay).spec.namespace, "own");
+}
+
+#[test]
+fn only_selects_by_name() {
+    let place = Place::new("only");
+    let text = "apps:\n- {name: a, script: x.js}\n- {script: b.js}\n- {name: c d, script: y.js}\n";
+    let apps = load_stdin(text.as_bytes(), &place.context).unwrap().apps;
+    let names = |only: &str| select(&apps, only).iter().map(|app| app.name()).collect::<Vec<_>>();
+    assert_eq!(names("a,b"), ["a", "b"]);
+    assert_eq!(names("b a"), ["a", "b"]);
+    assert_eq!(names("c d"), ["c d"]);
+    assert_eq!(names("x"), Vec::<String>::new());
+}
+
+#[test]
+fn merge_changes_what_is_named_and_nothing_else() {
+    let place = Place::new("merge");
+    place.file("app.js", "");
+    let old = place.start("app.js", json!({"max_restarts": 3, "kill_timeout": 9, "merge_logs": false, "args": "a b"}));
+    let change = |attributes: Value, args: Option<&[String]>| merge(&old, attributes.as_object().unwrap(), args, &place.context);
+    let new = change(json!({"max_restarts": "5", "name": "other"}), None).unwrap().spec;
+    let mut expected = old.clone();
+    expected.restart.max_restarts = Some(5);
+    expected.name = "other".into();
+    expected.given.insert("max_restarts".into(), 5.into());
+    expected.given.insert("name".into(), "other".into());
+    assert_eq!(new, expected);
+    assert_eq!(change(json!({}), Some(&["x y".into()])).unwrap().spec.args, ["x y"]);
+    assert_eq!(change(json!({"kill_timeout": "3x"}), None).unwrap_err().to_string().split(':').next(), Some("--kill-timeout"));
+    // A command line keeps its text, other arguments replace the old ones.
+    let shell = place.try_start("echo a", json!({}), &["1"]).unwrap().spec;
+    let new = merge(&shell, &Map::new(), Some(&["2".into()]), &place.context).unwrap().spec;
+    assert_eq!(new.args, ["-c", "echo a \"$@\"", "sh", "2"]);
+}
+
+#[test]
+fn stdin_takes_every_form() {
+    let place = Place::new("stdin");
+    let texts = [
+        r#"{"apps": [{"name": "x", "script": "a.js"}]}"#,
+        "{apps: [{name: 'x', script: 'a' + '.js'}]}",
+        "module.exports = {apps: [{name: 'x', script: 'a.js'}]}",
+        "// comment\n[{name: 'x', script: 'a.js'}]",
+        "apps:\n  - name: x\n    script: a.js\n",
+        "[[apps]]\nname = 'x'\nscript = 'a.js'\n",
+        "\u{feff}{name: 'x', script: 'a.js'}",
+    ];
+    for text in texts {
+        let loaded = load_stdin(text.as_bytes(), &place.context).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        assert_eq!((loaded.apps[0].name().as_str(), loaded.apps[0].attributes()["script"].as_str()), ("x", Some("a.js")), "{text}");
+    }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        Just(json!("10s")),
+        Just(json!("max")),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((".{0,8}", inner), 0..4).prop_map(|entries| entries.into_iter().collect::<Map<_, _>>().into()),
+        ]
+    })
+}
+
+fn any_key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => prop::sample::select(ostler_config::keys::KEYS).prop_map(|key| key.name.to_owned()),
+        1 => Just("env_production".to_owned()),
+        1 => ".{0,12}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever an app holds: an answer, never a panic; and a spec that was made has sound values.
+    #[test]
+    fn any_app_is_answered(entries in prop::collection::vec((any_key(), any_value()), 0..12)) {
+        let mut app: Map<String, Value> = entries.into_iter().collect();
+        app.entry("script").or_insert(json!("/bin/sh"));
+        let context = Context::new("/".into(), [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into_iter().collect(), 2).unwrap();
+        let text = json!({"apps": [app]}).to_string();
+        if let Ok(loaded) = load_stdin(text.as_bytes(), &context) {
+            let overlay = Overlay { profile: Some("production".into()), ..Overlay::default() };
+            if let Ok(normalized) = normalize(&loaded.apps[0], &context, &overlay) {
+                let spec = normalized.spec;
+                prop_assert!(spec.instances >= 1 && spec.script.starts_with('/') && spec.cwd.starts_with('/'));
+                prop_assert!(!spec.name.contains(char::is_control) && !spec.namespace.is_empty());
+                prop_assert!(spec.env.merged().iter().all(|(name, value)| !name.contains(['=', '\0']) && !name.is_empty() && !value.contains('\0')));
+                prop_assert!(spec.args.iter().chain(&spec.interpreter_args).all(|arg| !arg.contains('\0')));
+            }
+        }
+    }
+
+    /// Whatever a file holds.
+    #[test]
+    fn any_text_is_answered(text in "[\\[\\]{}:,a-z0-9 \n'\"#=-]{0,80}") {
+        let context = Context::new("/".into(), EnvMap::new(), 2).unwrap();
+        let _ = load_stdin(text.as_bytes(), &context);
+    }
+}

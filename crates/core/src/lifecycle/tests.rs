@@ -1,0 +1,520 @@
+//! Stories, one per rule; and any sequence of events.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::app::AppSpec;
+use crate::time::Now;
+
+fn policy() -> Policy {
+    Policy::from_spec(&AppSpec::default(), 2, 1600, 3000, 30_000)
+}
+
+fn user(command: &str) -> Origin {
+    Origin::User { command: command.into(), uid: 1, pid: 2 }
+}
+
+fn exit(code: i32) -> ExitReport {
+    ExitReport { ending: Ending::Code(code), oom: false }
+}
+
+fn killed() -> ExitReport {
+    ExitReport { ending: Ending::Signal { signal: 9, core: false }, oom: false }
+}
+
+/// One instance and its clock.
+struct Story {
+    instance: Instance,
+    policy: Policy,
+    now: u64,
+}
+
+impl Story {
+    fn new(policy: Policy) -> Self {
+        Self { instance: Instance::new(Now::at(0)), policy, now: 0 }
+    }
+
+    /// Started by a user and spawned.
+    fn running(policy: Policy) -> Self {
+        let mut story = Self::new(policy);
+        story.feed(Event::Start(user("start")));
+        story.feed(Event::Spawned { inc: 1, pid: 101 });
+        story
+    }
+
+    /// What has to be done, without what has to be told.
+    fn feed(&mut self, event: Event) -> Vec<Effect> {
+        let all = self.instance.step(&self.policy, event, Now::at(self.now));
+        all.into_iter().filter(|effect| !matches!(effect, Effect::Notify(_))).collect()
+    }
+
+    fn told(&mut self, event: Event) -> Vec<Notice> {
+        let all = self.instance.step(&self.policy, event, Now::at(self.now));
+        all.into_iter().filter_map(|effect| if let Effect::Notify(notice) = effect { Some(notice) } else { None }).collect()
+    }
+
+    fn at(&mut self, ms: u64) -> &mut Self {
+        self.now = ms;
+        self
+    }
+
+    /// The process ends by itself and leaves nothing.
+    fn crash(&mut self) -> Vec<Effect> {
+        let inc = self.instance.inc;
+        let mut effects = self.feed(Event::Exited { inc, exit: exit(1) });
+        effects.extend(self.feed(Event::TreeGone { inc }));
+        effects
+    }
+
+    fn status(&self) -> &'static str {
+        self.instance.status()
+    }
+}
+
+const ASK: Effect = Effect::Signal { inc: 1, signal: 2, scope: Scope::Tree };
+const KILL: Effect = Effect::Signal { inc: 1, signal: 9, scope: Scope::Tree };
+const POLITE_SWEEP: Effect = Effect::Sweep { inc: 1, kill: false, signal: 2 };
+const KILL_SWEEP: Effect = Effect::Sweep { inc: 1, kill: true, signal: 2 };
+
+#[test]
+fn start_stop_start() {
+    let mut story = Story::new(policy());
+    assert_eq!(story.feed(Event::Start(user("start"))), [Effect::Spawn { inc: 1 }]);
+    assert_eq!(story.status(), "launching");
+    assert_eq!(story.told(Event::Spawned { inc: 1, pid: 101 }), [Notice::Launched, Notice::Online]);
+    assert_eq!((story.status(), story.instance.pid(), story.instance.settled()), ("online", Some(101), true));
+    assert_eq!(story.feed(Event::Start(user("start"))), []);
+    assert_eq!(story.at(50).feed(Event::Stop(user("stop"))), [ASK]);
+    assert_eq!((story.status(), story.instance.deadline_ms(), story.instance.settled()), ("stopping", Some(1650), false));
+    assert_eq!(story.feed(Event::Exited { inc: 1, exit: exit(0) }), [POLITE_SWEEP]);
+    assert_eq!((story.status(), story.instance.pid()), ("stopping", None));
+    assert_eq!(story.told(Event::TreeGone { inc: 1 }), [Notice::Stopped]);
+    assert_eq!((story.status(), story.instance.settled()), ("stopped", true));
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(user("stop")));
+    assert_eq!(story.feed(Event::Stop(user("stop"))), []);
+    assert_eq!(story.feed(Event::Start(user("start"))), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.instance.counters.restarts, 0);
+}
+
+#[test]
+fn what_does_not_obey_is_killed_and_never_forgotten() {
+    let mut story = Story::running(policy());
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.at(1599).feed(Event::Tick), []);
+    assert_eq!(story.at(1600).told(Event::Tick), [Notice::KillTimeout]);
+    assert_eq!(story.instance.deadline_ms(), Some(3200));
+    // It hangs in the kernel: again, but told once.
+    let again = story.at(3200).instance.step(&policy(), Event::Tick, Now::at(3200));
+    assert_eq!(again, [KILL]);
+    assert_eq!(story.feed(Event::Exited { inc: 1, exit: killed() }), [KILL_SWEEP]);
+    assert_eq!(story.at(4800).feed(Event::Tick), [KILL_SWEEP]);
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), []);
+    assert_eq!(story.status(), "stopped");
+    assert_eq!(story.instance.exits[0].cause, ExitCause::KilledAfterTimeout(user("stop")));
+}
+
+#[test]
+fn the_rest_of_the_tree_has_the_rest_of_the_time() {
+    let mut story = Story::running(policy());
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.at(1000).feed(Event::Exited { inc: 1, exit: exit(0) }), [POLITE_SWEEP]);
+    assert_eq!(story.instance.deadline_ms(), Some(1600));
+    assert_eq!(story.at(1600).feed(Event::Tick), [KILL_SWEEP]);
+    assert_eq!(story.status(), "stopping");
+}
+
+#[test]
+fn without_treekill_only_the_main_process_counts() {
+    let mut story = Story::running(Policy { treekill: false, ..policy() });
+    assert_eq!(story.feed(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
+    assert_eq!(story.feed(Event::Exited { inc: 1, exit: exit(0) }), []);
+    assert_eq!(story.status(), "stopped");
+}
+
+#[test]
+fn a_crash_is_swept_then_restarted_at_once() {
+    let mut story = Story::running(policy());
+    assert_eq!(story.at(5000).feed(Event::Exited { inc: 1, exit: exit(1) }), [KILL_SWEEP]);
+    assert_eq!((story.status(), story.instance.pid()), ("waiting restart", None));
+    let effects = story.instance.step(&policy(), Event::TreeGone { inc: 1 }, Now::at(5000));
+    assert_eq!(effects, [Effect::Notify(Notice::RestartScheduled { delay_ms: 0 }), Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.instance.counters.restarts, 1);
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Itself);
+}
+
+#[test]
+fn sixteen_crashes_are_the_end_and_a_start_begins_anew() {
+    let mut story = Story::running(policy());
+    // It ran well for an hour before; that does not switch the protection off.
+    story.at(3_600_000).crash();
+    let mut spawned = 1;
+    while story.status() == "launching" {
+        story.feed(Event::Spawned { inc: story.instance.inc, pid: 7 });
+        story.crash();
+        spawned += 1;
+        assert!(spawned < 50);
+    }
+    assert_eq!((story.status(), spawned, story.instance.counters.restarts), ("errored", 17, 16));
+    assert_eq!((story.instance.wanted, story.instance.settled()), (Wanted::Down, true));
+    assert_eq!(story.instance.exits.len(), Instance::EXITS_KEPT);
+    assert_eq!(story.feed(Event::Start(user("start"))), [Effect::Spawn { inc: 18 }]);
+    assert_eq!(story.instance.counters.unstable, 0);
+}
+
+#[test]
+fn a_fresh_app_that_crashes_at_once_ends_as_on_pm2() {
+    let mut story = Story::running(policy());
+    for _ in 0..15 {
+        story.crash();
+        story.feed(Event::Spawned { inc: story.instance.inc, pid: 7 });
+    }
+    story.feed(Event::Exited { inc: 16, exit: exit(1) });
+    assert_eq!(story.told(Event::TreeGone { inc: 16 }), [Notice::Overlimit { unstable: 16 }]);
+    let counters = &story.instance.counters;
+    assert_eq!((story.status(), counters.restarts, counters.unstable, counters.created), ("errored", 15, 0, None));
+    assert_eq!(story.told(Event::Stop(user("stop"))), [Notice::Stopped]);
+    assert_eq!(story.status(), "stopped");
+}
+
+#[test]
+fn user_intent_wins_over_a_backoff() {
+    let waiting = || {
+        let mut story = Story::running(Policy { restart_delay_ms: 700, ..policy() });
+        story.crash();
+        assert_eq!((story.status(), story.instance.deadline_ms()), ("waiting restart", Some(700)));
+        story
+    };
+    let mut story = waiting();
+    // No signal to a pid that may be somebody else's by now.
+    assert_eq!(story.feed(Event::Stop(user("stop"))), []);
+    assert_eq!(story.status(), "stopped");
+    assert_eq!(story.at(700).feed(Event::Tick), []);
+
+    for event in [Event::Start(user("start")), Event::Restart(user("restart"))] {
+        let mut story = waiting();
+        assert_eq!(story.feed(event), [Effect::Spawn { inc: 2 }]);
+        assert_eq!(story.instance.counters.restarts, 0);
+    }
+
+    let mut story = waiting();
+    assert_eq!(story.told(Event::Delete(user("delete"))), [Notice::Deleted]);
+
+    let mut story = waiting();
+    assert_eq!(story.at(700).feed(Event::Tick), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.instance.counters.restarts, 1);
+}
+
+#[test]
+fn the_latest_command_during_a_stop_counts() {
+    let ended = |events: Vec<Event>| {
+        let mut story = Story::running(policy());
+        for event in events {
+            story.feed(event);
+        }
+        story.feed(Event::Exited { inc: 1, exit: exit(0) });
+        story.feed(Event::TreeGone { inc: 1 });
+        story.status()
+    };
+    let (start, stop) = (|| Event::Start(user("start")), || Event::Stop(user("stop")));
+    let (restart, delete) = (|| Event::Restart(user("restart")), || Event::Delete(user("delete")));
+    let cron = || Event::Restart(Origin::Policy("cron".into()));
+    for (events, status) in [
+        (vec![stop(), restart()], "launching"),
+        (vec![stop(), start()], "launching"),
+        (vec![restart(), stop()], "stopped"),
+        (vec![restart(), stop(), restart()], "launching"),
+        (vec![stop(), cron()], "stopped"),
+    ] {
+        assert_eq!(ended(events.clone()), status, "{events:?}");
+    }
+    let mut story = Story::running(policy());
+    for event in [delete(), start(), restart(), stop(), cron()] {
+        story.feed(event);
+    }
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!(story.instance.state, State::Gone);
+}
+
+#[test]
+fn commands_during_a_spawn() {
+    for (event, after) in
+        [(Event::Stop(user("stop")), "stopped"), (Event::Restart(user("restart")), "launching"), (Event::Delete(user("delete")), "stopped")]
+    {
+        let mut story = Story::new(policy());
+        story.feed(Event::Start(user("start")));
+        assert_eq!(story.feed(event.clone()), []);
+        assert_eq!(story.feed(Event::Spawned { inc: 1, pid: 101 }), [ASK], "{event:?}");
+        story.feed(Event::Exited { inc: 1, exit: exit(0) });
+        story.feed(Event::TreeGone { inc: 1 });
+        assert_eq!(story.status(), after, "{event:?}");
+    }
+}
+
+#[test]
+fn a_restart_counts_when_it_hits_a_running_process() {
+    let mut story = Story::running(policy());
+    assert_eq!(story.feed(Event::Restart(user("restart"))), [ASK]);
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.instance.counters.restarts, 1);
+    story.feed(Event::Spawned { inc: 2, pid: 102 });
+    story.feed(Event::Stop(user("stop")));
+    story.feed(Event::Exited { inc: 2, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 2 });
+    assert_eq!(story.feed(Event::Restart(user("restart"))), [Effect::Spawn { inc: 3 }]);
+    assert_eq!(story.instance.counters.restarts, 1);
+    story.feed(Event::Reset);
+    assert_eq!(story.instance.counters.restarts, 0);
+}
+
+#[test]
+fn what_cannot_be_executed() {
+    let failed = |inc| Event::SpawnFailed { inc, failure: SpawnFailure { step: "exec".into(), errno: 13 } };
+    let mut story = Story::new(policy());
+    story.feed(Event::Start(user("start")));
+    let notices = story.told(failed(1));
+    assert!(matches!(&notices[..], [Notice::CouldNotStart(record)] if record.ending == Ending::SpawnFailed { errno: 13 }), "{notices:?}");
+    assert_eq!((story.status(), story.instance.wanted), ("errored", Wanted::Down));
+
+    // Nobody waits for an automatic restart: it is tried again, ever more slowly.
+    let mut story = Story::running(policy());
+    story.at(5000).crash();
+    for (inc, due) in [(2, 5100), (3, 5250), (4, 5475)] {
+        assert_eq!(story.feed(failed(inc)), []);
+        assert_eq!((story.status(), story.instance.deadline_ms()), ("waiting restart", Some(due)));
+        assert_eq!(story.at(due).feed(Event::Tick), [Effect::Spawn { inc: inc + 1 }]);
+    }
+    story.feed(Event::Spawned { inc: 5, pid: 9 });
+    assert_eq!(story.status(), "online");
+}
+
+#[test]
+fn wait_ready() {
+    let waits = Policy { wait_ready: true, ..policy() };
+    let mut story = Story::running(waits.clone());
+    assert_eq!((story.status(), story.instance.deadline_ms(), story.instance.settled()), ("launching", Some(3000), false));
+    assert_eq!(story.told(Event::Ready { inc: 1 }), [Notice::Online]);
+    assert_eq!(story.status(), "online");
+
+    // The app's word may be read before the keeper's.
+    let mut story = Story::new(waits.clone());
+    story.feed(Event::Start(user("start")));
+    story.feed(Event::Ready { inc: 1 });
+    assert_eq!(story.told(Event::Spawned { inc: 1, pid: 101 }), [Notice::Launched, Notice::Online]);
+
+    // Too late is a failed start, whatever code it then ends with.
+    let mut story = Story::running(Policy { stop_exit_codes: vec![0], max_restarts: 2, ..waits.clone() });
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout { accepted: false }, Notice::Stopping]);
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.instance.exits[0].cause, ExitCause::NotReady);
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    story.feed(Event::Spawned { inc: 2, pid: 102 });
+    story.at(6000).feed(Event::Tick);
+    story.feed(Event::Exited { inc: 2, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 2 });
+    assert_eq!(story.status(), "errored");
+
+    let mut story = Story::running(Policy { accept_ready_timeout: true, ..waits });
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout { accepted: true }, Notice::Online]);
+}
+
+#[test]
+fn adoption() {
+    let alive = |inc| Event::Recovered(Recovered::Alive { inc, pid: 101 });
+    let nothing = || Event::Recovered(Recovered::Nothing);
+    let waits = Policy { wait_ready: true, ..policy() };
+
+    let mut story = Story::running(policy());
+    let before = story.instance.clone();
+    assert_eq!(story.feed(alive(1)), []);
+    assert_eq!(story.instance, before, "a healthy app is none the wiser");
+
+    // The daemon died with the app's `ready` in its hands.
+    let mut story = Story::running(waits);
+    story.feed(alive(1));
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout { accepted: true }, Notice::Online]);
+
+    let mut story = Story::new(policy());
+    story.feed(Event::Start(user("start")));
+    assert_eq!(story.told(alive(1)), [Notice::Launched, Notice::Online]);
+
+    // Never reached the keeper: whatever is left of it is swept, then a new number.
+    let mut story = Story::new(policy());
+    story.feed(Event::Start(user("start")));
+    assert_eq!(story.feed(nothing()), [KILL_SWEEP]);
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    assert_eq!((story.instance.counters.restarts, story.instance.exits.len()), (0, 0));
+
+    let mut story = Story::running(policy());
+    story.at(5000).feed(nothing());
+    assert_eq!(story.instance.exits[0].ending, Ending::Unknown);
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+
+    // A stop goes on where it was, with its old deadline.
+    let mut story = Story::running(policy());
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.at(900).feed(alive(1)), [ASK]);
+    assert_eq!(story.instance.deadline_ms(), Some(1600));
+    story.at(1600).feed(Event::Tick);
+    assert_eq!(story.feed(alive(1)), [KILL]);
+    story.feed(Event::Recovered(Recovered::Ended { inc: 1, pid: 101, exit: killed() }));
+    assert_eq!(story.feed(Event::Recovered(Recovered::Ended { inc: 1, pid: 101, exit: killed() })), [KILL_SWEEP]);
+    assert_eq!(story.feed(nothing()), [KILL_SWEEP]);
+    assert_eq!(story.instance.exits.len(), 1);
+
+    // The journal says down, the world says up.
+    let mut story = Story::new(policy());
+    story.instance.inc = 1;
+    assert_eq!(story.feed(alive(1)), [ASK]);
+    // It says up, but knows of no process.
+    let mut story = Story::new(policy());
+    story.instance = Instance { inc: 1, wanted: Wanted::Up, state: State::Backoff { until_ms: 9 }, ..story.instance };
+    assert_eq!(story.feed(alive(1)), []);
+    assert_eq!(story.status(), "online");
+    // A stray of an older number.
+    let mut story = Story::running(policy());
+    story.instance.inc = 5;
+    assert_eq!(story.feed(alive(1)), [ASK]);
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 6 }]);
+}
+
+#[test]
+fn out_of_memory_is_told() {
+    let mut story = Story::running(policy());
+    story.feed(Event::Exited { inc: 1, exit: ExitReport { oom: true, ..killed() } });
+    assert_eq!(story.instance.exits[0].cause, ExitCause::OutOfMemory);
+}
+
+#[test]
+fn the_journal_of_an_older_version_can_be_read() {
+    let since = r#"{"mono_ms":5,"wall_ms":5}"#;
+    for (text, state) in [
+        (
+            format!(r#"{{"Spawning":{{"inc":1,"since":{since}}}}}"#),
+            State::Spawning { inc: 1, since: Now::at(5), automatic: false, ready: false, superseded: None },
+        ),
+        (
+            format!(r#"{{"Starting":{{"inc":1,"pid":2,"since":{since},"ready_deadline_ms":9}}}}"#),
+            State::Starting { inc: 1, pid: 2, since: Now::at(5), ready_deadline_ms: 9, adopted: false },
+        ),
+    ] {
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+    }
+}
+
+fn any_origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![Just(user("x")), Just(Origin::Resurrect), Just(Origin::Policy("cron".into()))]
+}
+
+fn any_exit() -> impl Strategy<Value = ExitReport> {
+    let ending = prop_oneof![
+        (0..3).prop_map(Ending::Code),
+        (1..16, any::<bool>()).prop_map(|(signal, core)| Ending::Signal { signal, core }),
+        Just(Ending::Unknown),
+    ];
+    (ending, any::<bool>()).prop_map(|(ending, oom)| ExitReport { ending, oom })
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let inc = 0..6_u32;
+    let found = prop_oneof![
+        (inc.clone(), 1..9).prop_map(|(inc, pid)| Recovered::Alive { inc, pid }),
+        (inc.clone(), 1..9, any_exit()).prop_map(|(inc, pid, exit)| Recovered::Ended { inc, pid, exit }),
+        Just(Recovered::Nothing),
+    ];
+    prop_oneof![
+        any_origin().prop_map(Event::Start),
+        any_origin().prop_map(Event::Stop),
+        any_origin().prop_map(Event::Restart),
+        any_origin().prop_map(Event::Delete),
+        Just(Event::Reset),
+        (inc.clone(), 1..9).prop_map(|(inc, pid)| Event::Spawned { inc, pid }),
+        inc.clone().prop_map(|inc| Event::SpawnFailed { inc, failure: SpawnFailure { step: "exec".into(), errno: 2 } }),
+        inc.clone().prop_map(|inc| Event::Ready { inc }),
+        (inc.clone(), any_exit()).prop_map(|(inc, exit)| Event::Exited { inc, exit }),
+        inc.prop_map(|inc| Event::TreeGone { inc }),
+        Just(Event::Tick),
+        found.prop_map(Event::Recovered),
+    ]
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    (any::<[bool; 6]>(), prop::sample::select(vec![0, 1, 3, 16]), prop::sample::select(vec![0, 1, 1600, u64::MAX])).prop_map(
+        |([autorestart, treekill, wait_ready, accept_ready_timeout, delays, grows], max_restarts, some_ms)| Policy {
+            autorestart,
+            max_restarts,
+            restart_delay_ms: if delays { some_ms } else { 0 },
+            exp_backoff_ms: if grows { some_ms } else { 0 },
+            kill_timeout_ms: some_ms,
+            treekill,
+            wait_ready,
+            listen_timeout_ms: some_ms,
+            accept_ready_timeout,
+            stop_exit_codes: vec![0],
+            ..policy()
+        },
+    )
+}
+
+proptest! {
+    /// Events in any order, also impossible ones, with a policy that changes: no panic, no spawn beside a process that may live, a
+    /// stop has a deadline, what was deleted stays deleted, and the journal gives back what was put in.
+    #[test]
+    fn any_sequence_of_events(turns in prop::collection::vec((any_event(), any_policy(), 0..2_000_u64), 1..60)) {
+        let mut instance = Instance::new(Now::at(0));
+        let mut now = 0;
+        for (event, policy, later) in turns {
+            now += later;
+            let before = instance.clone();
+            let effects = instance.step(&policy, event.clone(), Now::at(now));
+            let spawns = effects.iter().filter(|effect| matches!(effect, Effect::Spawn { .. })).count();
+            prop_assert!(spawns <= 1);
+            if spawns == 1 {
+                let is_spawning = matches!(instance.state, State::Spawning { inc, .. } if inc == instance.inc);
+                prop_assert!(is_spawning && instance.inc == before.inc + 1, "{event:?}: {:?}", instance.state);
+                // The old one is over: rested, or its end is what has just been told.
+                let over = !before.may_have_processes()
+                    || matches!(event, Event::TreeGone { .. } | Event::SpawnFailed { .. })
+                    || (!policy.treekill && matches!(event, Event::Exited { .. } | Event::Recovered(_)));
+                prop_assert!(over, "{event:?} in {:?}", before.state);
+            }
+            if matches!(instance.state, State::Stopping { .. }) {
+                prop_assert!(instance.deadline_ms().is_some());
+            }
+            if before.wanted == Wanted::Gone {
+                prop_assert_eq!(instance.wanted, Wanted::Gone);
+                prop_assert_eq!(spawns, 0);
+            }
+            prop_assert!(instance.exits.len() <= Instance::EXITS_KEPT);
+            let text = serde_json::to_string(&instance).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Instance>(&text).unwrap(), &instance);
+        }
+    }
+
+    /// After a command to stop, an obedient world brings any instance to rest, wherever it was.
+    #[test]
+    fn down_is_reached(turns in prop::collection::vec((any_event(), 0..2_000_u64), 0..40), policy in any_policy(), gone in any::<bool>()) {
+        let mut instance = Instance::new(Now::at(0));
+        let mut now = 0;
+        for (event, later) in turns {
+            now += later;
+            let _ = instance.step(&policy, event, Now::at(now));
+        }
+        let last = if gone { Event::Delete(user("x")) } else { Event::Stop(user("x")) };
+        let mut effects = instance.step(&policy, last, Now::at(now));
+        for _ in 0..10 {
+            let answer = match instance.state {
+                State::Spawning { inc, .. } => Event::Spawned { inc, pid: 1 },
+                State::Stopping { inc, leader_gone: false, .. } => Event::Exited { inc, exit: exit(0) },
+                State::Stopping { inc, leader_gone: true, .. } => Event::TreeGone { inc },
+                State::Stopped | State::Starting { .. } | State::Running { .. } | State::Backoff { .. } | State::Errored | State::Gone => break,
+            };
+            effects.extend(instance.step(&policy, answer, Now::at(now)));
+        }
+        prop_assert!(instance.settled(), "{:?}", instance.state);
+        let spawned = effects.iter().any(|effect| matches!(effect, Effect::Spawn { .. }));
+        prop_assert!(!spawned);
+    }
+}

@@ -1,0 +1,292 @@
+//! From the keeper's inventory to a running daemon. A first start, a restart after a crash and an upgrade are the same.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use ostler_core::lifecycle::{Effect, Event, Recovered, State};
+use ostler_keeper::{
+    AS_PM2_VAR, Child, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, HOME_VAR, Inventory, LaunchError, Launcher, Link, Revival,
+};
+use ostler_sys::tree::{Entry, marker};
+use ostler_sys::{ProcRef, ProcTable};
+use ostler_sys::signal::SignalFd;
+
+use crate::cluster::{HELD_PREFIX, Listeners};
+use crate::control::{Control, Work};
+use crate::keeper_door::KeeperDoor;
+use crate::log::DaemonLog;
+use crate::reactor::{Reactor, Source};
+use crate::registry::{Registry, split_key};
+use crate::rpc::Clients;
+use crate::settings::Settings;
+use crate::store::state_file::StateFile;
+use crate::store::{Journal, Snapshot};
+use crate::supervisor::ipc::Ipc;
+use crate::supervisor::pipelines::Writers;
+use crate::supervisor::sweep::{INC_MARK, MARK, Sweeps};
+
+/// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
+const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootError {
+    #[error("not started by a keeper: {0} is not set")]
+    NoHome(&'static str),
+    #[error("cannot talk with the keeper")]
+    Link(#[source] io::Error),
+    #[error("the keeper did not begin with its inventory")]
+    NoInventory,
+    #[error("the keeper does not hold \"{0}\"")]
+    Missing(&'static str),
+    #[error("cannot {step}")]
+    System {
+        step: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot wait for events")]
+    Wait(#[source] io::Error),
+}
+
+fn system<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> BootError {
+    move |error| BootError::System { step, source: error.into() }
+}
+
+/// Everything up to the first turn of the loop.
+pub(crate) fn boot() -> Result<Control, BootError> {
+    let home = std::env::var_os(HOME_VAR).map(PathBuf::from).ok_or(BootError::NoHome(HOME_VAR))?;
+    let settings = Settings::from_env(home);
+    ostler_sys::rlimit::raise_nofile();
+    let signals = SignalFd::new(&SIGNALS).map_err(system("watch signals"))?;
+    let mut link = Link::from_start().map_err(BootError::Link)?;
+    let (inventory, fds) = first_message(&mut link)?;
+    let mut held: BTreeMap<String, OwnedFd> = inventory.held.iter().cloned().zip(fds).collect();
+    let mut take = |name: &'static str| held.remove(name).ok_or(BootError::Missing(name));
+    let listener = UnixListener::from(take(HELD_SOCKET)?);
+    let journal = take(HELD_JOURNAL)?;
+    let lock = take(HELD_LOCK)?;
+    listener.set_nonblocking(true).map_err(system("prepare the socket"))?;
+    let (journal, snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
+    let reactor = Reactor::new().map_err(system("wait for events"))?;
+    let writers = Writers::new(settings.home.clone(), &reactor).map_err(system("make a wake-up"))?;
+    let keeper = KeeperDoor::new(link, inventory.keeper_pid);
+    reactor.add(&listener, Source::Listener).map_err(system("watch the socket"))?;
+    reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
+    reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
+    let mut control = Control {
+        log: DaemonLog::new(settings.daemon_log(), &settings.log_date_format),
+        state_file: StateFile::new(settings.state_file()),
+        boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
+        oom_kills: ostler_sys::oom::kills().unwrap_or(0),
+        settings,
+        reactor,
+        keeper,
+        originals: inventory.originals,
+        lock,
+        signals,
+        listener,
+        clients: Clients::default(),
+        deaf_until_ms: None,
+        registry: Registry::default(),
+        listeners: Listeners::default(),
+        writers,
+        journal,
+        jobs: Vec::new(),
+        work: std::collections::VecDeque::new(),
+        sweeps: Sweeps::default(),
+        lists: Vec::new(),
+        updater: None,
+        ending: None,
+    };
+    let first = snapshot == Snapshot::default();
+    if first {
+        control.journal.push(&crate::store::Record::Boot { boot_id: control.boot_id.clone() });
+        control.log.line(format_args!("ostler {} daemon started, home {}", env!("CARGO_PKG_VERSION"), control.settings.home.display()));
+        control.find_survivors();
+    } else {
+        control.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
+        control.registry.restore(snapshot, &control.settings);
+        control.recover(&inventory, held);
+    }
+    Ok(control)
+}
+
+fn first_message(link: &mut Link) -> Result<(Inventory, Vec<OwnedFd>), BootError> {
+    match link.recv_blocking().map_err(BootError::Link)? {
+        (FromKeeper::Inventory(inventory), fds) => Ok((inventory, fds)),
+        _ => Err(BootError::NoInventory),
+    }
+}
+
+impl Control {
+    /// The journal says what was, the keeper what is.
+    pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) {
+        let mut newest: BTreeMap<u32, Child> = BTreeMap::new();
+        for child in &inventory.children {
+            let (id, inc) = split_key(child.key);
+            if self.registry.get(id).is_none() && child.ended.is_none() {
+                // The journal may be what is wrong: what runs is never killed for that.
+                self.log.error(format_args!("process {} belongs to no known app and is left alone", child.pid));
+            }
+            let older = newest.get(&id).filter(|other| split_key(other.key).1 > inc);
+            if let Some(done) = if older.is_some() { Some(child.key) } else { newest.insert(id, *child).map(|child| child.key) } {
+                self.work.push_back(Work::Ack(done));
+            }
+        }
+        self.take_back(held);
+        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        for id in ids {
+            let child = newest.remove(&id);
+            if let (Some(child), Some(slot)) = (child, self.registry.get_mut(id)) {
+                slot.start_ticks = child.start_ticks;
+            }
+            let recovered = match child {
+                None => Recovered::Nothing,
+                Some(Child { key, pid, ended: None, .. }) => Recovered::Alive { inc: split_key(key).1, pid },
+                Some(Child { key, pid, ended: Some(ended), .. }) => {
+                    Recovered::Ended { inc: split_key(key).1, pid, exit: self.exit_report(ended.ending) }
+                }
+            };
+            self.feed(id, Event::Recovered(recovered));
+            if let Some(Child { key, ended: Some(_), .. }) = child {
+                self.work.push_back(Work::Ack(key));
+            }
+        }
+        for child in newest.into_values().filter(|child| child.ended.is_some()) {
+            self.work.push_back(Work::Ack(child.key));
+        }
+    }
+
+    /// Descriptors that the keeper held while there was no daemon.
+    fn take_back(&mut self, held: BTreeMap<String, OwnedFd>) {
+        for (name, fd) in held {
+            if let Some(key) = name.strip_prefix("ipc:").and_then(|key| key.parse().ok()) {
+                let (id, inc) = split_key(key);
+                match self.registry.get_mut(id).filter(|slot| slot.instance.inc == inc) {
+                    Some(slot) => slot.ipc = Ipc::open(fd, id, key, &self.reactor),
+                    None => self.keeper.drop_held(&name),
+                }
+            } else if name.starts_with(HELD_PREFIX) {
+                self.listeners.restore(name, fd);
+            } else {
+                self.writers.take_back(&name, fd);
+            }
+        }
+        self.take_over_writers();
+    }
+
+    /// A first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
+    /// adopted as it is.
+    fn find_survivors(&mut self) {
+        let path = self.settings.state_file();
+        let snapshot = match StateFile::read(&path, &self.boot_id) {
+            Ok(Some(snapshot)) => snapshot,
+            Ok(None) => return,
+            Err(error) => return self.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
+        };
+        self.registry.restore(snapshot, &self.settings);
+        let records: Vec<_> = self.registry.records(&self.boot_id).collect();
+        for record in &records {
+            self.journal.push(record);
+        }
+        let mut alive = 0;
+        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        for &id in &ids {
+            let adopted = self.adopt(id);
+            alive += usize::from(matches!(adopted, Recovered::Alive { .. }));
+            self.feed(id, Event::Recovered(adopted));
+        }
+        self.log.line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
+    }
+
+    /// Has the keeper watch the process of an instance, if it is still the same one.
+    fn adopt(&mut self, id: u32) -> Recovered {
+        let Some((key, process)) = self.survivor(id) else { return Recovered::Nothing };
+        match process.open() {
+            Ok(pidfd) => {
+                self.keeper.adopt(key, process, pidfd);
+                Recovered::Alive { inc: split_key(key).1, pid: process.pid }
+            }
+            Err(_) => Recovered::Nothing,
+        }
+    }
+
+    /// The process of an instance, if it still runs, and its key.
+    fn survivor(&mut self, id: u32) -> Option<(u64, ProcRef)> {
+        let slot = self.registry.get_mut(id)?;
+        let (inc, process) = match slot.instance.state {
+            State::Starting { inc, pid, .. } | State::Running { inc, pid, .. } | State::Stopping { inc, pid, leader_gone: false, .. } => {
+                (inc, ProcRef { pid, start_ticks: slot.start_ticks })
+            }
+            // Killed between the spawn and the answer: a second copy must not be started.
+            State::Spawning { inc, .. } => (inc, find_leader(&slot.unique_id, inc)?),
+            _ => return None,
+        };
+        slot.start_ticks = process.start_ticks;
+        process.exists().then(|| (slot.key(inc), process))
+    }
+
+    /// The keeper was killed: a new one gets everything that the old one held, and watches every process that still runs.
+    pub(crate) fn lost_keeper(&mut self, error: &io::Error) {
+        self.log.error(format_args!("the keeper is gone ({error}), starting another one"));
+        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id)?))).collect();
+        let (link, pid) = match self.revive(&survivors) {
+            Ok(revived) => revived,
+            Err(error) => {
+                // Without a keeper nothing can be started. The next daemon may have more luck; the file on disk has what it needs.
+                self.log.error(format_args!("{}", crate::log::chain(&error)));
+                self.state_file.distrust();
+                self.write_state_file();
+                std::process::exit(1);
+            }
+        };
+        self.reactor.remove(&self.keeper);
+        // What was not yet asked for is decided again by the recovery.
+        self.work.retain(|work| !matches!(work, Work::Ack(_) | Work::Effect(_, Effect::Spawn { .. })));
+        self.keeper = KeeperDoor::new(link, pid);
+        if let Err(error) = self.reactor.add(&self.keeper, Source::Keeper) {
+            self.log.error(format_args!("cannot watch the keeper: {error}"));
+        }
+        for id in ids {
+            let recovered = match survivors.get(&id) {
+                Some((key, process)) => Recovered::Alive { inc: split_key(*key).1, pid: process.pid },
+                None => Recovered::Nothing,
+            };
+            self.feed(id, Event::Recovered(recovered));
+        }
+    }
+
+    fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>) -> Result<(Link, i32), LaunchError> {
+        let child = |(key, process): &(u64, ProcRef)| Child { key: *key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
+        let children: Vec<Child> = survivors.values().map(child).collect();
+        let channels = self.registry.iter().filter_map(|slot| slot.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
+        let listeners = self.listeners.iter().map(|(name, fd)| (name.clone(), fd.as_fd()));
+        let held: Vec<(String, BorrowedFd<'_>)> = [
+            (HELD_LOCK.to_owned(), self.lock.as_fd()),
+            (HELD_SOCKET.to_owned(), self.listener.as_fd()),
+            (HELD_JOURNAL.to_owned(), self.journal.fd()),
+        ]
+        .into_iter()
+        .chain(channels)
+        .chain(listeners)
+        .chain(self.held_by_writers())
+        .collect();
+        let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();
+        let as_pm2 = std::env::var_os(AS_PM2_VAR).is_some();
+        Launcher::new(&self.settings.home, as_pm2).revive(&Revival { originals: self.originals, children: &children, held: &held })
+    }
+}
+
+/// The main process of an incarnation, by the marks in its environment.
+fn find_leader(unique_id: &str, inc: u32) -> Option<ProcRef> {
+    let table = ProcTable::scan();
+    let is = |pid: i32, name: &str, value: &str| marker(pid, name).is_some_and(|found| found == value.as_bytes());
+    let leads = |entry: &&Entry| entry.pid == entry.sid && !entry.is_zombie();
+    let found = table.entries().iter().filter(leads).find(|entry| is(entry.pid, MARK, unique_id) && is(entry.pid, INC_MARK, &inc.to_string()));
+    found.map(Entry::process)
+}

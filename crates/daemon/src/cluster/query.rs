@@ -1,0 +1,97 @@
+//! What a worker asks for.
+
+use serde_json::{Map, Value};
+
+/// A parsed `queryServer`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Query {
+    pub kind: Kind,
+    /// Host address; none = all.
+    pub address: Option<String>,
+    pub port: u16,
+    pub backlog: i32,
+    /// 1 = IPv6 only, 4 = reuse address (UDP).
+    pub flags: u64,
+    /// Counts the queries of one address in one worker; tells `listen(0)` calls apart.
+    pub index: u64,
+    /// A descriptor number of the primary was asked for.
+    pub fd: Option<i64>,
+}
+
+/// Kind of socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tcp4,
+    Tcp6,
+    Unix,
+    Udp4,
+    Udp6,
+}
+
+impl Query {
+    /// Reads whatever the worker sent; what is missing or absurd has Node's default.
+    pub(crate) fn parse(message: &Map<String, Value>) -> Self {
+        let number = |name: &str| message.get(name).and_then(Value::as_i64);
+        let kind = match message.get("addressType") {
+            Some(Value::String(kind)) if kind == "udp4" => Kind::Udp4,
+            Some(Value::String(kind)) if kind == "udp6" => Kind::Udp6,
+            Some(Value::Number(kind)) if kind.as_i64() == Some(6) => Kind::Tcp6,
+            Some(Value::Number(kind)) if kind.as_i64() == Some(-1) => Kind::Unix,
+            _ => Kind::Tcp4,
+        };
+        Self {
+            kind,
+            address: message.get("address").and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned),
+            port: number("port").and_then(|port| u16::try_from(port).ok()).unwrap_or(0),
+            backlog: number("backlog").and_then(|backlog| i32::try_from(backlog).ok()).filter(|backlog| *backlog > 0).unwrap_or(511),
+            flags: number("flags").and_then(|flags| u64::try_from(flags).ok()).unwrap_or(0),
+            index: number("index").and_then(|index| u64::try_from(index).ok()).unwrap_or(0),
+            fd: number("fd").filter(|fd| *fd >= 0),
+        }
+    }
+
+    /// Names the listener among those of the app.
+    pub(crate) fn key(&self) -> String {
+        let address = self.address.as_deref().unwrap_or("null");
+        let index = if self.port == 0 && self.kind != Kind::Unix { format!(":{}", self.index) } else { String::new() };
+        format!("{address}:{}:{:?}:{}{index}", self.port, self.kind, self.fd.unwrap_or(-1))
+    }
+
+    /// Node's name for the handle.
+    pub(crate) fn handle_type(&self) -> &'static str {
+        match self.kind {
+            Kind::Tcp4 | Kind::Tcp6 | Kind::Unix => "net.Native",
+            Kind::Udp4 | Kind::Udp6 => "dgram.Native",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn key(value: Value) -> String {
+        Query::parse(value.as_object().expect("an object")).key()
+    }
+
+    #[test]
+    fn listeners_are_told_apart_by_address_and_port_but_not_by_worker() {
+        let plain = key(json!({"port": 3000, "address": null, "addressType": 4, "index": 0}));
+        assert_eq!(plain, key(json!({"port": 3000, "address": null, "addressType": 4, "index": 3})));
+        assert_ne!(plain, key(json!({"port": 3001, "address": null, "addressType": 4})));
+        assert_ne!(plain, key(json!({"port": 3000, "address": "127.0.0.1", "addressType": 4})));
+    }
+
+    #[test]
+    fn the_first_listen_0_of_each_worker_shares_a_port_the_second_another() {
+        let first = key(json!({"port": 0, "addressType": 4, "index": 0}));
+        assert_eq!(first, key(json!({"port": 0, "addressType": 4, "index": 0})));
+        assert_ne!(first, key(json!({"port": 0, "addressType": 4, "index": 1})));
+    }
+
+    #[test]
+    fn nonsense_is_a_query_too() {
+        assert_eq!(Query::parse(json!({"port": 1e30, "backlog": false, "fd": -1, "addressType": [], "address": 5}).as_object().unwrap()).port, 0);
+    }
+}

@@ -1,0 +1,148 @@
+//! `stop`, `restart`, `reload`, `delete`, `reset`, `scale`, `sendSignal`.
+
+use std::rc::Rc;
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_proto::control::{Action, Change, Failure, Progress, Response, ScaleTo};
+
+use crate::control::turn::now;
+use crate::control::{Control, Goal, Step};
+
+impl Control {
+    #[expect(clippy::too_many_arguments, reason = "the fields of one request")]
+    pub(super) fn act_on(
+        &mut self,
+        client: u32,
+        id: u64,
+        action: Action,
+        targets: Vec<String>,
+        cwd: String,
+        change: Option<Box<Change>>,
+        parallel: u32,
+        origin: Origin,
+    ) {
+        let mut job = self.action_job(client, id, action, targets, origin);
+        job.step = Step::Act(action, change);
+        job.cwd = cwd;
+        job.parallel = parallel as usize;
+        self.begin(job);
+    }
+
+    /// Applies changes that come with a restart.
+    pub(crate) fn change(&mut self, id: u32, change: &Change) {
+        let Some(slot) = self.registry.get(id) else { return };
+        if let Some(env) = &change.env {
+            let mut vars = (*slot.base.vars).clone();
+            vars.extend(env.iter().map(|(name, value)| (name.clone(), value.clone())));
+            self.rebase(id, vars);
+        }
+        let Some(slot) = self.registry.get(id) else { return };
+        let mut spec = change.specs.iter().find(|spec| spec.name == slot.spec().name).unwrap_or_else(|| slot.spec()).clone();
+        if let Some(profile) = &change.profile {
+            spec.env.profile = Some(profile.clone());
+        }
+        spec.env.vars.extend(change.vars.iter().map(|(name, value)| (name.clone(), value.clone())));
+        if let Some(args) = &change.args {
+            spec.args.clone_from(args);
+        }
+        self.redescribe(id, spec);
+    }
+
+    /// Gives a slot another caller's environment.
+    pub(crate) fn rebase(&mut self, id: u32, vars: ostler_core::app::EnvMap) {
+        let (base, record) = self.registry.base(vars);
+        if let Some(record) = record {
+            self.journal.push(&record);
+        }
+        if let Some(slot) = self.registry.get_mut(id) {
+            slot.base = base;
+            self.journal.push(&slot.record());
+        }
+    }
+
+    /// Gives a slot another description, unless it is the same.
+    pub(crate) fn redescribe(&mut self, id: u32, mut spec: AppSpec) {
+        spec.env.base.clear();
+        let Some(slot) = self.registry.get(id) else { return };
+        if *slot.spec() == spec {
+            return;
+        }
+        // Instances of one app that get the same change share one description.
+        let shared = self.registry.iter().find(|other| *other.spec() == spec).map(|other| Rc::clone(&other.app));
+        let app = shared.unwrap_or_else(|| {
+            let (app, record) = self.registry.app(spec);
+            self.journal.push(&record);
+            app
+        });
+        if let Some(slot) = self.registry.get_mut(id) {
+            slot.describe(app, &self.settings);
+            self.journal.push(&slot.record());
+        }
+    }
+
+    pub(super) fn scale(&mut self, client: u32, id: u64, name: &str, cwd: &str, to: ScaleTo, origin: Origin) {
+        let path = std::path::Path::new(cwd).join(name);
+        let ids: Vec<u32> = self
+            .registry
+            .iter()
+            .filter(|slot| slot.spec().name == name || std::path::Path::new(&slot.spec().script) == path)
+            .map(|slot| slot.id)
+            .collect();
+        let current = ids.len() as i64;
+        let wanted = match to {
+            ScaleTo::Exactly(count) => i64::from(count),
+            ScaleTo::By(more) => (current + i64::from(more)).max(0),
+        };
+        let failure = match (ids.first(), wanted == current) {
+            (None, _) => Some(Failure::NotFound { target: name.to_owned() }),
+            (Some(_), true) => Some(Failure::NothingToDo),
+            (Some(_), false) => None,
+        };
+        if let Some(failure) = failure {
+            return self.clients.answer(client, id, Response::Failed(failure));
+        }
+        if wanted < current {
+            let surplus = ids.into_iter().take((current - wanted) as usize);
+            let mut job = self.action_job(client, id, Action::Delete, Vec::new(), origin);
+            job.pending = surplus.collect();
+            job.ids = job.pending.iter().copied().collect();
+            return self.begin(job);
+        }
+        let Some(model) = ids.first().and_then(|id| self.registry.get(*id)) else { return };
+        let (app, base) = (Rc::clone(&model.app), Rc::clone(&model.base));
+        let mut job = self.action_job(client, id, Action::Restart, Vec::new(), origin.clone());
+        job.step = Step::Start;
+        let mut added = Vec::new();
+        for _ in current..wanted {
+            added.push(self.registry.add(&app, &base, now(), &self.settings));
+        }
+        job.ids.clone_from(&added);
+        job.waiting = added.iter().map(|id| (*id, Goal::Up { after: 0 })).collect();
+        self.jobs.push(job);
+        self.clients.answer(client, id, Response::Progress(Progress::Launched { name: app.spec.name.clone(), ids: added.clone() }));
+        for id in added {
+            self.feed(id, Event::Start(origin.clone()));
+        }
+    }
+
+    pub(super) fn send_signal(&mut self, client: u32, id: u64, signal: i32, target: &str) -> Response {
+        let ids = match self.select(target, "") {
+            Ok(ids) => ids,
+            Err(failure) => return Response::Failed(failure),
+        };
+        let mut sent = Vec::new();
+        for slot in ids.iter().filter_map(|id| self.registry.get(*id)) {
+            if slot.instance.pid().is_some() {
+                self.keeper.kill(slot.key(slot.instance.inc), signal, false);
+                sent.push(slot.id);
+                let progress = Progress::InstanceDone { id: slot.id, name: slot.spec().name.clone() };
+                self.clients.answer(client, id, Response::Progress(progress));
+            }
+        }
+        if sent.is_empty() {
+            return Response::Failed(Failure::Other(format!("{target} is not running")));
+        }
+        Response::Done { ids: sent }
+    }
+}

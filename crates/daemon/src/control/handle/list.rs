@@ -1,0 +1,158 @@
+//! `list` and `inspect`: what runs, and what it uses.
+//!
+//! CPU use is a difference of two readings. Where an earlier reading is recent the answer comes at once; a process that just
+//! started is measured from its start; for all others the answer waits a moment for a second reading, so that the first call is
+//! already right.
+
+use ostler_core::time::Now;
+use ostler_sys::ProcRef;
+use ostler_proto::control::{Detail, Failure, Response, Summary};
+
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::registry::Slot;
+use crate::sample::Sampler;
+
+/// Time between two readings where there is no earlier one.
+const WINDOW_MS: u64 = 25;
+
+/// An answer that waits for its second reading.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    client: u32,
+    request: u64,
+    /// Which instances, in full; none = the short list of all.
+    ids: Option<Vec<u32>>,
+    /// When the second reading is due.
+    pub due_ms: u64,
+}
+
+impl Control {
+    pub(super) fn list(&mut self, client: u32, request: u64) {
+        self.answer_soon(client, request, None);
+    }
+
+    pub(super) fn inspect(&mut self, client: u32, request: u64, targets: &[String]) {
+        let mut ids = Vec::new();
+        for target in targets {
+            match self.select(target, "") {
+                Ok(found) => ids.extend(found),
+                Err(Failure::Empty) => {}
+                Err(failure) => return self.clients.answer(client, request, Response::Failed(failure)),
+            }
+        }
+        if targets.is_empty() {
+            ids = self.registry.iter().map(|slot| slot.id).collect();
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        self.answer_soon(client, request, Some(ids));
+    }
+
+    fn answer_soon(&mut self, client: u32, request: u64, ids: Option<Vec<u32>>) {
+        let now = now();
+        let complete = self.read_usage(ids.as_deref(), now);
+        if complete {
+            let response = self.listing(ids.as_deref(), now);
+            self.clients.answer(client, request, response);
+        } else {
+            self.lists.push(Waiting { client, request, ids, due_ms: now.mono_ms + WINDOW_MS });
+        }
+    }
+
+    /// Answers the lists whose second reading is due.
+    pub(crate) fn answer_lists(&mut self, now: Now) {
+        if self.lists.iter().all(|list| list.due_ms > now.mono_ms) {
+            return;
+        }
+        let (due, later) = std::mem::take(&mut self.lists).into_iter().partition::<Vec<_>, _>(|list| list.due_ms <= now.mono_ms);
+        self.lists = later;
+        for Waiting { client, request, ids, .. } in due {
+            self.read_usage(ids.as_deref(), now);
+            let response = self.listing(ids.as_deref(), now);
+            self.clients.answer(client, request, response);
+        }
+    }
+
+    /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with.
+    fn read_usage(&mut self, ids: Option<&[u32]>, now: Now) -> bool {
+        let mut sampler = Sampler::default();
+        let mut complete = true;
+        for slot in self.registry.iter_mut() {
+            if ids.is_some_and(|ids| ids.binary_search(&slot.id).is_err()) {
+                continue;
+            }
+            if let Some(pid) = slot.instance.pid() {
+                complete &= slot.cpu.take(pid, slot.instance.counters.last_start, now, || sampler.read(ProcRef { pid, start_ticks: slot.start_ticks }));
+            } else {
+                slot.cpu = crate::sample::CpuHistory::default();
+            }
+        }
+        complete
+    }
+
+    fn listing(&self, ids: Option<&[u32]>, now: Now) -> Response {
+        match ids {
+            None => Response::List(self.registry.iter().map(|slot| summary(slot, now)).collect()),
+            Some(ids) => {
+                let home = self.settings.home.to_string_lossy();
+                Response::Details(ids.iter().filter_map(|id| self.registry.get(*id)).map(|slot| detail(slot, &home)).collect())
+            }
+        }
+    }
+
+    /// Everything about every instance, for the dump.
+    pub(crate) fn details(&self) -> Vec<Detail> {
+        let home = self.settings.home.to_string_lossy();
+        self.registry.iter().map(|slot| detail(slot, &home)).collect()
+    }
+}
+
+/// Everything about one instance.
+pub(crate) fn detail(slot: &Slot, home: &str) -> Detail {
+    let mut spec = slot.spec().clone();
+    spec.env.base.clone_from(&slot.base.vars);
+    Detail {
+        id: slot.id,
+        index: slot.index,
+        unique_id: slot.unique_id.clone(),
+        user: user(slot).to_string(),
+        spec,
+        instance: slot.instance.clone(),
+        learned: slot.learned.clone(),
+        monit: slot.cpu.monit(),
+        files: slot.files.clone(),
+        home: home.to_owned(),
+    }
+}
+
+fn summary(slot: &Slot, now: Now) -> Summary {
+    let spec = slot.spec();
+    let status = slot.instance.status();
+    let started = slot.instance.counters.last_start.filter(|_| status == "online");
+    Summary {
+        id: slot.id,
+        name: spec.name.clone(),
+        namespace: spec.namespace.clone(),
+        version: spec.version.clone(),
+        mode: spec.mode,
+        pid: slot.instance.pid().unwrap_or(0),
+        status: status.to_owned(),
+        uptime_ms: started.map(|start| now.mono_ms.saturating_sub(start.mono_ms)),
+        restarts: slot.instance.counters.restarts,
+        unstable: slot.instance.counters.unstable,
+        monit: slot.cpu.monit(),
+        user: user(slot).to_string(),
+        watching: false,
+        script: spec.script.clone(),
+        out_file: slot.files.out.clone(),
+        error_file: slot.files.error.clone(),
+        log_file: slot.files.combined.clone(),
+        pid_file: slot.files.pid.clone(),
+    }
+}
+
+/// Name of the user it runs as: of `uid` where given, else of the daemon.
+pub(crate) fn user(slot: &Slot) -> std::rc::Rc<str> {
+    slot.spec().uid.as_deref().map_or_else(crate::users::own, crate::users::name_of)
+}

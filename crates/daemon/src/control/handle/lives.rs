@@ -1,0 +1,139 @@
+//! `save` and `resurrect`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_proto::control::{Action, Failure, Progress, Response};
+use ostler_proto::pm2::{Dump, DumpEntry, parse_dump, to_dump};
+
+use crate::control::{Control, Goal, Job, Step, Then};
+use crate::log::chain;
+use crate::store::atomic::{Durability, replace};
+
+/// Older lists are kept under `dump.pm2.bak`, `dump.pm2.bak.1`, … up to this number.
+const GENERATIONS: u32 = 3;
+
+impl Control {
+    pub(crate) fn save(&mut self, force: bool) -> Response {
+        if self.registry.len() == 0 && !force {
+            return Response::Failed(Failure::NothingToSave);
+        }
+        let text = to_dump(&self.details());
+        let path = self.settings.dump_file();
+        if let Err(error) = self.keep_generations(&text) {
+            return Response::Failed(Failure::Other(error));
+        }
+        match replace(&path, text.as_bytes(), Durability::Power) {
+            Ok(()) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
+            Err(error) => Response::Failed(Failure::Other(format!("{}; the old list is unchanged", chain(&error)))),
+        }
+    }
+
+    /// Copies the present list to `.bak`, and the ones before one place further. A copy that fails changes nothing.
+    fn keep_generations(&self, next: &str) -> Result<(), String> {
+        let path = self.settings.dump_file();
+        let Ok(present) = std::fs::read(&path) else { return Ok(()) };
+        // An equal list is not a generation: saving twice must not push out the older ones.
+        if present == next.as_bytes() {
+            return Ok(());
+        }
+        let backup = self.settings.dump_backup();
+        let older = |generation: u32| {
+            let mut name = backup.as_os_str().to_owned();
+            name.push(format!(".{generation}"));
+            std::path::PathBuf::from(name)
+        };
+        for generation in (1..GENERATIONS).rev() {
+            let from = if generation == 1 { backup.clone() } else { older(generation - 1) };
+            if from.exists() {
+                std::fs::rename(&from, older(generation)).map_err(|error| format!("cannot rename \"{}\": {error}", from.display()))?;
+            }
+        }
+        replace(&backup, &present, Durability::Process).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
+    }
+
+    pub(crate) fn resurrect(&mut self, client: u32, id: u64, origin: Origin) {
+        let entries = match self.saved_list() {
+            Ok(entries) => entries,
+            Err(failure) => return self.clients.answer(client, id, Response::Failed(failure)),
+        };
+        // As PM2: a name that exists is left alone, as a whole.
+        let present: BTreeSet<String> = self.registry.iter().map(|slot| slot.spec().name.clone()).collect();
+        let mut fresh = Vec::new();
+        let mut ids = Vec::new();
+        for DumpEntry { spec, stopped, created_ms, .. } in entries {
+            if present.contains(&spec.name) {
+                continue;
+            }
+            let name = spec.name.clone();
+            let (_, added) = self.add(spec, &ostler_core::app::EnvMap::new(), 1);
+            for &slot in &added {
+                if let (Some(slot), Some(created)) = (self.registry.get_mut(slot), created_ms) {
+                    // Shown to people only: crash-loop protection does not look at it.
+                    if let Some(at) = slot.instance.counters.created.as_mut() {
+                        at.wall_ms = created;
+                    }
+                }
+            }
+            if !stopped {
+                fresh.extend(&added);
+            }
+            self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids: added.clone() }));
+            ids.extend(added);
+        }
+        self.begin(Job {
+            client,
+            request: id,
+            step: Step::Start,
+            targets: VecDeque::new(),
+            cwd: String::new(),
+            parallel: 0,
+            pending: VecDeque::new(),
+            waiting: fresh.iter().map(|id| (*id, Goal::Up { after: 0 })).collect::<BTreeMap<_, _>>(),
+            ids,
+            failed: 0,
+            then: Then::Answer,
+            origin: origin.clone(),
+        });
+        for id in fresh {
+            self.feed(id, Event::Start(origin.clone()));
+        }
+    }
+
+    /// The newest list that can be read. A damaged one is never deleted: it may be all that somebody has.
+    fn saved_list(&mut self) -> Result<Vec<DumpEntry>, Failure> {
+        let mut problem = None;
+        for path in [self.settings.dump_file(), self.settings.dump_backup()] {
+            let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+            match read.and_then(|text| parse_dump(&text).map_err(|error| chain(&error))) {
+                Ok(Dump { entries, rejected }) => {
+                    for entry in rejected {
+                        self.log.error(format_args!("{entry}"));
+                    }
+                    return Ok(entries);
+                }
+                Err(error) => {
+                    let line = format!("cannot read \"{}\": {error}", path.display());
+                    self.log.error(format_args!("{line}"));
+                    problem.get_or_insert(line);
+                }
+            }
+        }
+        Err(Failure::Other(problem.unwrap_or_default()))
+    }
+
+    /// The daemon was told by a signal to end: saves the list, then stops everything.
+    pub(crate) fn shut_down(&mut self) {
+        if self.jobs.iter().any(|job| job.then == Then::Exit) {
+            return;
+        }
+        if let Response::Failed(failure @ Failure::Other(_)) = self.save(false) {
+            self.log.error(format_args!("{failure}"));
+        }
+        let targets = if self.registry.len() == 0 { Vec::new() } else { vec!["all".to_owned()] };
+        // Nobody waits for the answer: client 0 does not exist.
+        let mut job = self.action_job(0, 0, Action::Delete, targets, Origin::Shutdown);
+        job.then = Then::Exit;
+        self.begin(job);
+    }
+}

@@ -1,0 +1,141 @@
+//! One file per request.
+
+mod act;
+mod files;
+pub(crate) mod list;
+mod lives;
+mod start;
+
+use ostler_core::lifecycle::Origin;
+use ostler_proto::control::{Action, Failure, Request, Response};
+
+use super::Control;
+
+/// Pause after a client could not be taken.
+const DEAF_MS: u64 = 100;
+
+impl Control {
+    /// Takes new clients.
+    pub(crate) fn accept(&mut self) {
+        let own_uid = rustix::process::geteuid().as_raw();
+        if let Err(error) = self.clients.accept(&self.listener, &self.reactor, own_uid) {
+            // Out of descriptors, most likely: whoever waits at the door is taken when one is free. Looking away for a moment keeps the
+            // loop from turning at full speed.
+            self.log.error_once("accept", format_args!("cannot accept a client: {error}"));
+            self.reactor.remove(&self.listener);
+            self.deaf_until_ms = Some(super::turn::now().mono_ms + DEAF_MS);
+        }
+    }
+
+    /// After a pause, clients are taken again.
+    pub(crate) fn listen_again(&mut self, now: ostler_core::time::Now) {
+        if self.deaf_until_ms.is_some_and(|until| until <= now.mono_ms) {
+            self.deaf_until_ms = match self.reactor.add(&self.listener, crate::reactor::Source::Listener) {
+                Ok(()) => None,
+                Err(_) => Some(now.mono_ms + DEAF_MS),
+            };
+        }
+    }
+
+    /// Reads and handles what a client sent.
+    pub(crate) fn hear_client(&mut self, client: u32) {
+        let hello = self.hello();
+        for (id, request) in self.clients.read(client, &hello) {
+            self.handle(client, id, request);
+        }
+    }
+
+    fn handle(&mut self, client: u32, id: u64, request: Request) {
+        let response = match request {
+            Request::Hello { .. } => self.hello(),
+            Request::Ping => Response::Pong,
+            Request::List => return self.list(client, id),
+            Request::Inspect { targets } => return self.inspect(client, id, &targets),
+            Request::Start { apps, base_env, existing, command } => {
+                let origin = self.origin(client, command);
+                return self.start(client, id, apps, base_env, &existing, origin);
+            }
+            Request::Act { action, targets, cwd, change, parallel, command } => {
+                let origin = self.origin(client, command);
+                return self.act_on(client, id, action, targets, cwd, change, parallel, origin);
+            }
+            Request::Scale { name, cwd, to } => {
+                let origin = self.origin(client, "scale".into());
+                return self.scale(client, id, &name, &cwd, to, origin);
+            }
+            Request::Signal { signal, target } => self.send_signal(client, id, signal, &target),
+            Request::Flush { target } => self.flush_logs(target.as_deref()),
+            Request::ReloadLogs => self.reload_logs(),
+            Request::Save { force } => self.save(force),
+            Request::Resurrect => {
+                let origin = Origin::Resurrect;
+                return self.resurrect(client, id, origin);
+            }
+            Request::Kill => {
+                let origin = self.origin(client, "kill".into());
+                return self.kill(client, id, origin);
+            }
+            Request::Update { exe } => return self.update(client, id, &exe),
+            Request::Subscribe => {
+                if let Some(client) = self.clients.get_mut(client) {
+                    client.subscribed = Some(id);
+                }
+                return;
+            }
+        };
+        self.clients.answer(client, id, response);
+    }
+
+    fn hello(&self) -> Response {
+        Response::Hello {
+            protocol: ostler_proto::control::PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id().cast_signed(),
+            keeper_pid: self.keeper.pid(),
+        }
+    }
+
+    /// Who asks.
+    pub(crate) fn origin(&mut self, client: u32, command: String) -> Origin {
+        let (uid, pid) = self.clients.get_mut(client).map_or((u32::MAX, 0), |client| (client.uid, client.pid));
+        Origin::User { command, uid, pid }
+    }
+
+    /// Resolves one target.
+    pub(crate) fn select(&self, target: &str, cwd: &str) -> Result<Vec<u32>, Failure> {
+        use ostler_core::select::{Entry, SelectError, select};
+        let entries: Vec<Entry<'_>> = self
+            .registry
+            .iter()
+            .map(|slot| Entry { id: slot.id, name: &slot.spec().name, namespace: &slot.spec().namespace, script: &slot.spec().script })
+            .collect();
+        select(target, &entries, cwd).map_err(|error| match error {
+            SelectError::NotFound(target) => Failure::NotFound { target },
+            SelectError::Empty => Failure::Empty,
+            other @ SelectError::BadRegex { .. } => Failure::Other(other.to_string()),
+        })
+    }
+
+    fn kill(&mut self, client: u32, id: u64, origin: Origin) {
+        let targets = if self.registry.len() == 0 { Vec::new() } else { vec!["all".to_owned()] };
+        let mut job = self.action_job(client, id, Action::Delete, targets, origin);
+        job.then = super::Then::Exit;
+        self.begin(job);
+    }
+
+    /// The answer comes when the new keeper says that this daemon may end, or the old one that nothing came of it.
+    fn update(&mut self, client: u32, id: u64, exe: &str) {
+        self.keeper.upgrade(exe.into());
+        self.updater = Some((client, id));
+    }
+
+    /// Answers whoever asked for the update.
+    pub(crate) fn updated(&mut self, result: Result<(), String>) {
+        let Some((client, id)) = self.updater.take() else { return };
+        let response = match result {
+            Ok(()) => Response::Done { ids: Vec::new() },
+            Err(reason) => Response::Failed(Failure::Other(reason)),
+        };
+        self.clients.answer(client, id, response);
+    }
+}

@@ -1,0 +1,147 @@
+//! `start`, and what it does with apps that exist already.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_proto::control::{Action, Existing, Failure, Progress, Response};
+
+use crate::control::turn::now;
+use crate::control::{Control, Goal, Job, Step, Then};
+
+/// What becomes of one app of the request.
+enum Plan {
+    /// Instances to add.
+    Add(u32),
+    /// These exist and are to be started anew.
+    Again(Vec<u32>),
+}
+
+impl Control {
+    pub(super) fn start(&mut self, client: u32, id: u64, apps: Vec<AppSpec>, base_env: EnvMap, existing: &Existing, origin: Origin) {
+        let mut plans = Vec::new();
+        for spec in apps {
+            match self.plan(&spec, existing) {
+                Ok(plan) => plans.push((spec, plan)),
+                Err(failure) => return self.clients.answer(client, id, Response::Failed(failure)),
+            }
+        }
+        let missing: Vec<String> =
+            plans.iter().filter(|(_, plan)| matches!(plan, Plan::Add(_))).map(|(spec, _)| spec.name.clone()).collect();
+        let by_file = !matches!(existing, Existing::PlainScript { .. });
+        if by_file && !missing.is_empty() {
+            self.clients.answer(client, id, Response::Progress(Progress::NotRunning { names: missing }));
+        }
+        let mut job = Job {
+            client,
+            request: id,
+            step: Step::Act(if *existing == Existing::Reload { Action::Reload } else { Action::Restart }, None),
+            targets: VecDeque::new(),
+            cwd: String::new(),
+            parallel: 0,
+            pending: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            ids: Vec::new(),
+            failed: 0,
+            then: Then::Answer,
+            origin: origin.clone(),
+        };
+        let mut fresh = Vec::new();
+        for (spec, plan) in plans {
+            if spec.ready.wait_ready {
+                self.clients.answer(client, id, Response::Progress(Progress::WaitingReady { name: spec.name.clone() }));
+            }
+            match plan {
+                Plan::Add(count) => {
+                    let (name, ids) = self.add(spec, &base_env, count);
+                    let up = ids.iter().copied().filter(|id| self.registry.get(*id).is_some_and(|slot| slot.spec().autostart));
+                    fresh.extend(up);
+                    job.ids.extend(&ids);
+                    self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids }));
+                }
+                Plan::Again(ids) => {
+                    let more = self.missing_instances(&spec, &ids);
+                    for &slot in &ids {
+                        // As PM2: the caller's variables reach a running app only where its file sets none.
+                        if by_file && spec.env.vars.is_empty() {
+                            self.rebase_merged(slot, &base_env);
+                        }
+                        self.redescribe(slot, spec.clone());
+                    }
+                    job.ids.extend(&ids);
+                    job.pending.extend(ids);
+                    if more > 0 {
+                        let (name, ids) = self.add(spec, &base_env, more);
+                        fresh.extend(&ids);
+                        job.ids.extend(&ids);
+                        self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids }));
+                    }
+                }
+            }
+        }
+        job.waiting = fresh.iter().map(|id| (*id, Goal::Up { after: 0 })).collect();
+        self.begin(job);
+        for id in fresh {
+            self.feed(id, Event::Start(origin.clone()));
+        }
+    }
+
+    fn plan(&self, spec: &AppSpec, existing: &Existing) -> Result<Plan, Failure> {
+        let named = self.registry.named(&spec.name);
+        let plan = match existing {
+            Existing::PlainScript { force } => {
+                let same = named.iter().filter_map(|id| self.registry.get(*id)).rfind(|slot| slot.spec().script == spec.script);
+                match same {
+                    Some(_) if *force => Plan::Add(spec.instances),
+                    Some(slot) if is_down(&slot.instance.state) => Plan::Again(named),
+                    Some(_) => return Err(Failure::AlreadyLaunched),
+                    None => Plan::Add(spec.instances),
+                }
+            }
+            Existing::Restart | Existing::Reload if named.is_empty() => Plan::Add(spec.instances),
+            Existing::Restart | Existing::Reload => Plan::Again(named),
+        };
+        Ok(plan)
+    }
+
+    /// How many instances an edited file asks for beyond those that exist. The file's number counts only when it was changed: what
+    /// `scale` did stays. (Fewer is left to `scale` and `delete`: a restart never removes anything.)
+    fn missing_instances(&self, spec: &AppSpec, ids: &[u32]) -> u32 {
+        let before = ids.first().and_then(|id| self.registry.get(*id)).map_or(spec.instances, |slot| slot.spec().instances);
+        if before == spec.instances { 0 } else { spec.instances.saturating_sub(ids.len() as u32) }
+    }
+
+    /// Adds instances; nothing is started yet.
+    pub(crate) fn add(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32) -> (String, Vec<u32>) {
+        let own_base = std::mem::take(&mut spec.env.base);
+        let vars = if own_base.is_empty() { base_env.clone() } else { own_base };
+        let (base, record) = self.registry.base(vars);
+        if let Some(record) = record {
+            self.journal.push(&record);
+        }
+        let name = spec.name.clone();
+        let (app, record) = self.registry.app(spec);
+        self.journal.push(&record);
+        let ids: Vec<u32> = (0..count).map(|_| self.registry.add(&app, &base, now(), &self.settings)).collect();
+        for slot in ids.iter().filter_map(|id| self.registry.get(*id)) {
+            self.journal.push(&slot.record());
+        }
+        (name, ids)
+    }
+
+    fn rebase_merged(&mut self, id: u32, env: &EnvMap) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let mut vars = (*slot.base.vars).clone();
+        vars.extend(env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        if vars != *slot.base.vars {
+            self.rebase(id, vars);
+        }
+    }
+}
+
+fn is_down(state: &State) -> bool {
+    match state {
+        State::Stopped | State::Stopping { .. } | State::Errored | State::Gone => true,
+        State::Spawning { .. } | State::Starting { .. } | State::Running { .. } | State::Backoff { .. } => false,
+    }
+}

@@ -1,0 +1,142 @@
+//! Requests that take time: what they wait for, and when that is reached.
+//!
+//! A job never acts by itself: it looks at an instance after each of its steps.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Notice, State, Wanted};
+use ostler_proto::control::{Action, Change};
+
+use crate::registry::Slot;
+
+/// What one instance must reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// A process newer than this one is online.
+    Up {
+        /// The newest process when the request came.
+        after: u32,
+    },
+    /// Nothing of it runs.
+    Down,
+    /// It is forgotten.
+    Gone,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Progressed {
+    Waiting,
+    Reached,
+    Failed(String),
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Whom to answer.
+    pub client: u32,
+    /// Under which id.
+    pub request: u64,
+    /// What is done to each instance.
+    pub step: Step,
+    /// Targets not yet resolved; one after the other.
+    pub targets: VecDeque<String>,
+    /// Directory for script paths among the targets.
+    pub cwd: String,
+    /// Instances at the same time; 0 = the action's own rule.
+    pub parallel: usize,
+    /// Instances whose turn has not come.
+    pub pending: VecDeque<u32>,
+    /// Instances under way.
+    pub waiting: BTreeMap<u32, Goal>,
+    /// All instances touched.
+    pub ids: Vec<u32>,
+    /// How many of them failed.
+    pub failed: u32,
+    /// What happens when all is done.
+    pub then: Then,
+    /// Command word and peer, for the record.
+    pub origin: ostler_core::lifecycle::Origin,
+}
+
+/// What is done to each instance.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// An action, with changes applied before it.
+    Act(Action, Option<Box<Change>>),
+    /// A first start; everything is under way already.
+    Start,
+}
+
+/// What happens when all is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The client is answered.
+    Answer,
+    /// The client is answered and the daemon ends.
+    Exit,
+}
+
+impl Goal {
+    /// Looks at the instance (none = it is forgotten) after a step that gave these notices.
+    pub(crate) fn look(self, slot: Option<&Slot>, notice: Option<&Notice>) -> Progressed {
+        let Some(slot) = slot else {
+            return match self {
+                Self::Up { .. } => Progressed::Failed("was deleted meanwhile".into()),
+                Self::Down | Self::Gone => Progressed::Reached,
+            };
+        };
+        match self {
+            Self::Up { after } => up(after, slot, notice),
+            Self::Down => match (&slot.instance.state, slot.instance.wanted) {
+                (State::Stopped | State::Errored | State::Gone, Wanted::Down | Wanted::Gone) => Progressed::Reached,
+                (_, Wanted::Up) => Progressed::Failed("was started again meanwhile".into()),
+                _ => Progressed::Waiting,
+            },
+            Self::Gone => Progressed::Waiting,
+        }
+    }
+}
+
+fn up(after: u32, slot: &Slot, notice: Option<&Notice>) -> Progressed {
+    match notice {
+        Some(Notice::CouldNotStart(record)) if record.inc > after => return Progressed::Failed(why(record)),
+        Some(Notice::ReadyTimeout { accepted: false }) => {
+            return Progressed::Failed(format!("was not ready within {} ms", slot.policy.listen_timeout_ms));
+        }
+        Some(Notice::Exit(record)) if record.inc > after && record.cause != ExitCause::NotReady => {
+            return Progressed::Failed(format!("{} before it was ready", why(record)));
+        }
+        _ => {}
+    }
+    match (&slot.instance.state, slot.instance.wanted) {
+        (State::Running { inc, .. }, _) if *inc > after => Progressed::Reached,
+        (_, Wanted::Down | Wanted::Gone) => {
+            let last = slot.instance.exits.last().filter(|record| record.inc > after);
+            Progressed::Failed(last.map_or_else(|| "was stopped meanwhile".into(), why))
+        }
+        (State::Errored, Wanted::Up) => Progressed::Failed(slot.instance.exits.last().map_or_else(|| "gave up".into(), why)),
+        _ => Progressed::Waiting,
+    }
+}
+
+/// One exit in words that follow a name.
+pub(crate) fn why(record: &ExitRecord) -> String {
+    if let ExitCause::CouldNotStart { step } = &record.cause {
+        let errno = match record.ending {
+            Ending::SpawnFailed { errno } => errno,
+            _ => 0,
+        };
+        return format!("cannot be started: {step}: {}", std::io::Error::from_raw_os_error(errno));
+    }
+    match record.ending {
+        Ending::Code(code) => format!("exited with code {code}"),
+        Ending::Signal { signal, core } => {
+            let name = ostler_sys::signal::name(signal);
+            format!("was ended by {name}{}", if core { " (core dumped)" } else { "" })
+        }
+        Ending::Unknown => "ended while nobody looked".into(),
+        Ending::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),
+    }
+}

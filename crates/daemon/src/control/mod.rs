@@ -1,0 +1,85 @@
+//! The control loop: the one thread in which everything is decided.
+//!
+//! # Theory of operation
+//!
+//! One turn of the loop takes what happened (keeper, clients, apps, timers), feeds it to the state machines, and collects their
+//! effects as [`Work`]. Before any of that work is done, every changed instance is in the journal ([`Control::settle`]); so the
+//! daemon may be killed at any instant and the next one goes on from there (`ostler_core::lifecycle` has the protocol). Nothing
+//! here blocks: a client that does not read, an app that does not answer and a slow disk under a log delay only themselves.
+
+pub(crate) mod handle;
+mod job;
+mod jobs;
+pub(crate) mod turn;
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+
+use ostler_core::lifecycle::Effect;
+use ostler_keeper::Originals;
+use ostler_sys::signal::SignalFd;
+
+pub(crate) use job::{Goal, Job, Step, Then, why};
+
+use crate::cluster::Listeners;
+use crate::keeper_door::KeeperDoor;
+use crate::log::DaemonLog;
+use crate::reactor::Reactor;
+use crate::registry::Registry;
+use crate::rpc::Clients;
+use crate::settings::Settings;
+use crate::store::Journal;
+use crate::store::state_file::StateFile;
+use crate::supervisor::pipelines::Writers;
+use crate::supervisor::sweep::Sweeps;
+
+/// Something that is to be done after the journal is written.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// An effect of an instance.
+    Effect(u32, Effect),
+    /// The keeper may forget this exit.
+    Ack(u64),
+}
+
+/// Everything the loop owns.
+pub(crate) struct Control {
+    pub settings: Settings,
+    pub log: DaemonLog,
+    pub reactor: Reactor,
+    pub keeper: KeeperDoor,
+    /// A copy of the lock of the home: it is held as long as keeper or daemon live.
+    pub lock: OwnedFd,
+    /// What apps inherit; a new keeper has to know it.
+    pub originals: Originals,
+    pub signals: SignalFd,
+    pub listener: UnixListener,
+    pub clients: Clients,
+    /// No client can be taken (descriptors are used up) until this time.
+    pub deaf_until_ms: Option<u64>,
+    pub registry: Registry,
+    pub listeners: Listeners,
+    pub writers: Writers,
+    pub journal: Journal,
+    pub state_file: StateFile,
+    pub jobs: Vec<Job>,
+    pub work: VecDeque<Work>,
+    pub sweeps: Sweeps,
+    pub lists: Vec<handle::list::Waiting>,
+    /// Who asked for an update and waits for the answer.
+    pub updater: Option<(u32, u64)>,
+    pub boot_id: String,
+    pub oom_kills: u64,
+    /// The daemon ends after this turn.
+    pub ending: Option<Ending>,
+}
+
+/// Why the daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything was stopped: the keeper ends too.
+    Everything,
+    /// Another daemon takes over.
+    Retire,
+}

@@ -1,0 +1,156 @@
+//! One turn of the loop.
+
+use std::io;
+use std::time::Duration;
+
+use ostler_core::lifecycle::Event;
+use ostler_core::time::Now;
+
+use super::{Control, Ending, Work};
+use crate::reactor::{Ready, Source};
+use ostler_keeper::ToKeeper;
+
+/// After so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
+const SPAWNS_PER_FLUSH: usize = 4;
+
+/// Both clocks, now.
+pub(crate) fn now() -> Now {
+    let clocks = ostler_sys::now();
+    Now { mono_ms: clocks.boot_ms, wall_ms: clocks.wall_ms }
+}
+
+impl Control {
+    /// Runs until the daemon is to end.
+    ///
+    /// # Errors
+    /// Only when waiting itself fails; the keeper then starts another daemon.
+    pub(crate) fn run(mut self) -> io::Result<Ending> {
+        self.settle();
+        loop {
+            if let Some(ending) = self.ending {
+                self.leave(ending);
+                return Ok(ending);
+            }
+            let ready = self.reactor.wait(self.timeout())?;
+            for ready in ready {
+                self.take(ready);
+            }
+            self.tick();
+            self.settle();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let instances = self.registry.iter().filter_map(|slot| slot.instance.deadline_ms());
+        let others = [self.deaf_until_ms, self.state_file.deadline_ms(), self.sweeps.deadline_ms(), self.lists.iter().map(|list| list.due_ms).min()];
+        let next = instances.chain(others.into_iter().flatten()).min()?;
+        Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
+    }
+
+    fn take(&mut self, ready: Ready) {
+        match ready.source {
+            Source::Listener => self.accept(),
+            Source::Keeper => self.hear_keeper(ready.writable),
+            Source::Signals => self.hear_signals(),
+            Source::Wake => self.hear_threads(),
+            Source::Client(id) => self.hear_client(id),
+            Source::Ipc(id) => self.hear_app(id, ready.writable),
+            Source::Straggler(pid) => self.straggler_ended(pid),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = now();
+        let due: Vec<u32> =
+            self.registry.iter().filter(|slot| slot.instance.deadline_ms().is_some_and(|at| at <= now.mono_ms)).map(|slot| slot.id).collect();
+        for id in due {
+            self.feed(id, Event::Tick);
+        }
+        self.answer_lists(now);
+        self.listen_again(now);
+        if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
+            self.write_state_file();
+        }
+    }
+
+    /// Writes the journal, then does the work, until nothing is left to do; then sends what is queued for others.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            while !self.work.is_empty() {
+                self.write_journal();
+                let batch = std::mem::take(&mut self.work);
+                let mut spawns = 0;
+                for work in batch {
+                    match work {
+                        Work::Ack(key) => self.keeper.say(ToKeeper::Ack { key }),
+                        Work::Effect(id, effect) => {
+                            if self.perform(id, effect) {
+                                spawns += 1;
+                                if spawns % SPAWNS_PER_FLUSH == 0 {
+                                    self.keeper.flush(&self.reactor);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            if !self.sweep() && !self.advance_jobs() {
+                break;
+            }
+        }
+        self.write_journal();
+        self.keeper.flush(&self.reactor);
+        self.clients.flush(&self.reactor);
+    }
+
+    fn write_journal(&mut self) {
+        match self.journal.flush() {
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(bytes) => self.state_file.append(&bytes, now().mono_ms),
+            // Memory for a few bytes is gone: nothing better can be done than to say so and go on.
+            Err(error) => self.log.error(format_args!("cannot write the journal: {error}")),
+        }
+        if self.journal.wants_compaction() {
+            self.compact();
+        }
+    }
+
+    fn compact(&mut self) {
+        let records: Vec<_> = self.registry.records(&self.boot_id).collect();
+        let replaced = ostler_sys::memfd::create("ostler-journal").map_err(io::Error::from).and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
+        match replaced {
+            Ok(_) => {
+                self.keeper.hold(ostler_keeper::HELD_JOURNAL, self.journal.fd());
+                self.state_file.distrust();
+            }
+            Err(error) => self.log.error(format_args!("cannot compact the journal: {error}")),
+        }
+    }
+
+    /// Brings the copy on disk up to date.
+    pub(crate) fn write_state_file(&mut self) {
+        let result = if self.state_file.needs_rewrite() {
+            let mut bytes = Vec::new();
+            self.registry.records(&self.boot_id).for_each(|record| crate::store::record::encode(&record, &mut bytes));
+            self.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
+        } else {
+            self.state_file.flush().map_err(|error| error.to_string())
+        };
+        if let Err(error) = result {
+            self.log.error_once("state", format_args!("{error} (apps are not affected; state is kept by the keeper)"));
+        }
+    }
+
+    fn leave(&mut self, ending: Ending) {
+        self.write_journal();
+        match ending {
+            Ending::Everything => {
+                self.state_file.remove();
+                self.keeper.say(ToKeeper::Exit);
+            }
+            Ending::Retire => self.write_state_file(),
+        }
+        self.clients.flush_finally();
+        self.keeper.flush_finally(&self.reactor);
+    }
+}

@@ -1,0 +1,105 @@
+//! The daemon's side of the keeper: what is to be said is collected, and sent only after the journal was written.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use ostler_keeper::{FromKeeper, Link, ToKeeper};
+use ostler_sys::ProcRef;
+
+use crate::reactor::{Reactor, Source};
+
+/// The link, and what waits to be sent.
+#[derive(Debug)]
+pub(crate) struct KeeperDoor {
+    link: Link,
+    pid: i32,
+    queue: VecDeque<(ToKeeper, Vec<OwnedFd>)>,
+    waits_for_room: bool,
+}
+
+impl KeeperDoor {
+    pub(crate) fn new(link: Link, pid: i32) -> Self {
+        Self { link, pid, queue: VecDeque::new(), waits_for_room: false }
+    }
+
+    /// Pid of the keeper: parent and subreaper of all apps.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Puts a message without descriptors into the queue.
+    pub(crate) fn say(&mut self, message: ToKeeper) {
+        self.queue.push_back((message, Vec::new()));
+    }
+
+    /// Puts a message into the queue.
+    pub(crate) fn say_with(&mut self, message: ToKeeper, fds: Vec<OwnedFd>) {
+        self.queue.push_back((message, fds));
+    }
+
+    /// Signals a main process, or its whole group.
+    pub(crate) fn kill(&mut self, key: u64, signal: i32, group: bool) {
+        self.say(ToKeeper::Kill { key, signal, group });
+    }
+
+    /// Gives the keeper a copy of a descriptor, to outlive the daemon; one of the same name is replaced.
+    pub(crate) fn hold(&mut self, name: &str, fd: BorrowedFd<'_>) {
+        // Without a copy everything works on as long as the daemon lives.
+        if let Ok(copy) = fd.try_clone_to_owned() {
+            self.say_with(ToKeeper::Hold { name: name.to_owned() }, vec![copy]);
+        }
+    }
+
+    /// The keeper closes its copy.
+    pub(crate) fn drop_held(&mut self, name: &str) {
+        self.say(ToKeeper::Drop { name: name.to_owned() });
+    }
+
+    /// The keeper becomes this program.
+    pub(crate) fn upgrade(&mut self, exe: PathBuf) {
+        self.say(ToKeeper::Upgrade { exe });
+    }
+
+    /// Adopts a process that is not the keeper's child.
+    pub(crate) fn adopt(&mut self, key: u64, process: ProcRef, pidfd: OwnedFd) {
+        let ProcRef { pid, start_ticks } = process;
+        self.say_with(ToKeeper::Adopt { key, pid, start_ticks }, vec![pidfd]);
+    }
+
+    /// Sends what waits, as far as the link takes it.
+    pub(crate) fn flush(&mut self, reactor: &Reactor) {
+        while let Some((message, fds)) = self.queue.pop_front() {
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            // A link that is broken shows it when it is read.
+            let _ = self.link.send(&message, &fds);
+        }
+        let waits = self.link.flush().is_ok_and(|all| !all);
+        if waits != self.waits_for_room && reactor.want_write(&self.link, Source::Keeper, waits).is_ok() {
+            self.waits_for_room = waits;
+        }
+    }
+
+    /// Before the daemon ends: waits until everything is sent.
+    pub(crate) fn flush_finally(&mut self, reactor: &Reactor) {
+        self.flush(reactor);
+        let _ = self.link.flush_blocking();
+    }
+
+    /// The link has room again.
+    pub(crate) fn drain(&mut self, reactor: &Reactor) {
+        self.flush(reactor);
+    }
+
+    /// The next message, if one is there.
+    pub(crate) fn hear(&mut self) -> io::Result<Option<(FromKeeper, Vec<OwnedFd>)>> {
+        self.link.recv()
+    }
+}
+
+impl AsFd for KeeperDoor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+}

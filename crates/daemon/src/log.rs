@@ -1,0 +1,81 @@
+//! The daemon's own log, in PM2's form: `<date>: PM2 log: <text>`, `<date>: PM2 error: <text>`.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt::{Arguments, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+use ostler_core::date_format::DateFormat;
+
+/// Appends lines to `pm2.log`. A line that cannot be written is lost: the log must never be a reason to fail.
+#[derive(Debug)]
+pub(crate) struct DaemonLog {
+    path: PathBuf,
+    file: Option<File>,
+    date: DateFormat,
+    zone: TimeZone,
+    said: BTreeSet<&'static str>,
+}
+
+impl DaemonLog {
+    pub(crate) fn new(path: PathBuf, date_format: &str) -> Self {
+        let mut log =
+            Self { path, file: None, date: DateFormat::parse(date_format), zone: TimeZone::system(), said: BTreeSet::new() };
+        log.reopen();
+        log
+    }
+
+    /// Opens the file anew, after somebody moved it away.
+    pub(crate) fn reopen(&mut self) {
+        self.file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path).ok();
+    }
+
+    /// One line about something ordinary.
+    pub(crate) fn line(&mut self, text: Arguments<'_>) {
+        self.write("PM2 log", text);
+    }
+
+    /// One line about something that a human should look at.
+    pub(crate) fn error(&mut self, text: Arguments<'_>) {
+        self.write("PM2 error", text);
+    }
+
+    /// As `error`, but only the first time for this topic: for what would repeat with each turn of the loop.
+    pub(crate) fn error_once(&mut self, topic: &'static str, text: Arguments<'_>) {
+        if self.said.insert(topic) {
+            self.error(text);
+        }
+    }
+
+    fn write(&mut self, label: &str, text: Arguments<'_>) {
+        let mut line = Vec::with_capacity(96);
+        self.date.write(ostler_sys::now().wall_ms, &self.zone, &mut line);
+        if !line.is_empty() {
+            line.extend_from_slice(b": ");
+        }
+        // A name with a newline must not be able to forge a line.
+        let text = text.to_string().replace(['\n', '\r'], " ");
+        line.extend_from_slice(label.as_bytes());
+        line.extend_from_slice(b": ");
+        line.extend_from_slice(text.as_bytes());
+        line.push(b'\n');
+        if let Some(file) = &mut self.file {
+            let _ = file.write_all(&line);
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,41 @@
+//! Logs: where the output of an app goes.
+//!
+//! # Theory of operation
+//!
+//! *Direct* mode is [`Places::open`] and nothing more: the app's descriptors 1 and 2 are the log files. [`needs_pipe`] tells when that is not
+//! enough because each line must be looked at. Then the app writes into two pipes ([`log_pipe`]) and one [`Pipeline`], a thread per instance,
+//! carries whole lines from there to the files:
+//!
+//! 1. *peek*: copy what is in the pipe without consuming it (`tee(2)`), up to the last newline; format it;
+//! 2. *note* in the record: from which stream how many bytes, to which files, at which offsets, how long;
+//! 3. *hold*: move exactly those bytes from the pipe to the holding pipe (`splice(2)`);
+//! 4. *write* the files; note that it is done; empty the holding pipe; note that nothing is on its way.
+//!
+//! Pipes, holding pipe and record are also held by the keeper. So the daemon can be killed at any instant, and its successor knows from the
+//! record, the lengths of the files and the level of the holding pipe what was done and what was not: [`Pipeline::prepare`] does the rest, no
+//! line is lost, doubled or torn. Prepare *all* pipelines before starting the first one: instances may share a file.
+//!
+//! Exactly once holds for regular files that only this daemon writes to. Where the file was renamed, truncated or written to by somebody else
+//! between the two daemons, or is a pipe or a terminal, a batch that was on its way may appear twice; never is it lost.
+//!
+//! A slow disk pushes back: the thread waits, the pipe fills, the app waits. A full disk is told once and tried again until it is not full.
+
+mod format;
+mod open;
+mod pipeline;
+mod pipes;
+mod record;
+mod sink;
+mod tail;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub(crate) use format::{Format, Stamp};
+pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};
+pub(crate) use pipeline::{Config, Handle, Pipeline, PipelineError, Report, RuntimeStreams};
+pub(crate) use pipes::{holding_pipe, log_pipe};
+pub(crate) use sink::OpenFiles;
+pub(crate) use tail::{last_lines, length};

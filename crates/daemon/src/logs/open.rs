@@ -1,0 +1,240 @@
+//! Opening log files, whatever they are.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::LogSpec;
+use rustix::fs::OFlags;
+
+/// Why a log file cannot be opened. The app cannot be started with it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} log file \"{}\"", .path.display())]
+pub(crate) struct OpenError {
+    /// Which file.
+    pub path: PathBuf,
+    /// What was tried: `open`, `make the folder of`, `look at`.
+    pub step: &'static str,
+    /// The system's answer.
+    #[source]
+    pub source: io::Error,
+}
+
+impl OpenError {
+    /// `errno`, 0 if there is none.
+    pub(crate) fn errno(&self) -> i32 {
+        self.source.raw_os_error().unwrap_or(0)
+    }
+}
+
+/// One of the runtime's own streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+/// Is this the runtime's own output, as people write it in containers?
+pub(crate) fn runtime_stream(path: &Path) -> Option<Stream> {
+    match path.to_str()? {
+        "/dev/stdout" | "/dev/fd/1" | "/proc/1/fd/1" | "/proc/self/fd/1" => Some(Stream::Stdout),
+        "/dev/stderr" | "/dev/fd/2" | "/proc/1/fd/2" | "/proc/self/fd/2" => Some(Stream::Stderr),
+        _ => None,
+    }
+}
+
+/// Is this PM2's way to say "nowhere"?
+pub(crate) fn is_nowhere(path: &Path) -> bool {
+    path == Path::new("/dev/null") || path == Path::new("NULL")
+}
+
+/// Must each line be looked at, or can the app write the files itself?
+pub(crate) fn needs_pipe(logs: &LogSpec) -> bool {
+    let nowhere = |file: &Option<String>| file.as_deref().is_some_and(|path| is_nowhere(Path::new(path)));
+    let somewhere = logs.log_file.is_some() || !(nowhere(&logs.out_file) && nowhere(&logs.error_file));
+    let each_line = logs.json || logs.log_file.is_some() || logs.date_format.as_ref().is_some_and(|format| !format.is_empty());
+    !logs.disable_logs && somewhere && each_line
+}
+
+/// Where log files live, and what the runtime's own streams were when it was started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places<'a> {
+    /// The home: everything below it is for the owner only.
+    pub home: &'a Path,
+    /// The original standard output, if it was kept.
+    pub stdout: Option<BorrowedFd<'a>>,
+    /// The original standard error, if it was kept.
+    pub stderr: Option<BorrowedFd<'a>>,
+}
+
+impl Places<'_> {
+    /// Opens a file for appending: made if missing (0600 below the home, else 0640), missing folders too (0700, else 0755). Never blocks: not
+    /// on a FIFO without a reader, not on a terminal.
+    ///
+    /// # Errors
+    /// The step and the system's answer; nothing was started yet.
+    pub(crate) fn open(&self, path: &Path) -> Result<File, OpenError> {
+        let fail = |step| move |source| OpenError { path: path.to_owned(), step, source };
+        if is_nowhere(path) {
+            return OpenOptions::new().write(true).open("/dev/null").map_err(fail("open"));
+        }
+        if let Some(kept) = self.kept(path) {
+            return kept.try_clone_to_owned().map(File::from).map_err(fail("open"));
+        }
+        let private = path.starts_with(self.home);
+        match open_without_waiting(path, private) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(path, private).map_err(fail("make the folder of"))?;
+                open_without_waiting(path, private).map_err(fail("open"))
+            }
+            other => other.map_err(fail("open")),
+        }
+    }
+
+    fn kept(&self, path: &Path) -> Option<BorrowedFd<'_>> {
+        match runtime_stream(path)? {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
+        }
+    }
+}
+
+fn open_without_waiting(path: &Path, private: bool) -> io::Result<File> {
+    let file = match open_nonblocking(path, private, false) {
+        // A FIFO that nobody reads yet: with both ends in one descriptor it waits in the pipe until somebody does.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) && is_fifo(path) => open_nonblocking(path, private, true)?,
+        other => other?,
+    };
+    // The app expects a descriptor that blocks.
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::NONBLOCK))?;
+    Ok(file)
+}
+
+fn open_nonblocking(path: &Path, private: bool, both_ends: bool) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mode = if private { 0o600 } else { 0o640 };
+    OpenOptions::new().append(true).create(true).read(both_ends).mode(mode).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+fn is_fifo(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
+}
+
+fn make_folder(path: &Path, private: bool) -> io::Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    DirBuilder::new().recursive(true).mode(if private { 0o700 } else { 0o755 }).create(folder)
+}
+
+/// Device and inode of an open file, and whether it is a regular one.
+pub(super) fn identity(file: &File) -> io::Result<((u64, u64), bool)> {
+    let meta = file.metadata()?;
+    Ok(((meta.dev(), meta.ino()), meta.file_type().is_file()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::{Read, Write};
+    use std::os::unix::fs::PermissionsExt;
+
+    use ostler_core::app::CombinedLog;
+
+    use super::super::testing::Folder;
+    use super::*;
+
+    fn places(home: &Path) -> Places<'_> {
+        Places { home, stdout: None, stderr: None }
+    }
+
+    #[test]
+    fn folders_and_files_are_made_for_the_owner() {
+        let folder = Folder::new("open");
+        let home = folder.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let inside = home.join("logs/deep/app-out.log");
+        places(&home).open(&inside).unwrap().write_all(b"a").unwrap();
+        assert_eq!((mode(&inside), mode(&home.join("logs/deep"))), (0o600, 0o700));
+        let outside = folder.path().join("var/app.log");
+        places(&home).open(&outside).unwrap();
+        assert_eq!(mode(&outside) & 0o027, 0, "nothing for others, no writing for the group");
+        // Opened anew, it goes on at the end.
+        places(&home).open(&inside).unwrap().write_all(b"b").unwrap();
+        assert_eq!(std::fs::read(&inside).unwrap(), b"ab");
+    }
+
+    #[test]
+    fn errors_name_path_step_and_errno() {
+        let folder = Folder::new("open-errors");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let cases = [
+            (folder.path().to_owned(), "open", rustix::io::Errno::ISDIR),
+            (file.join("below/x.log"), "open", rustix::io::Errno::NOTDIR),
+            (PathBuf::from("/proc/no/such.log"), "make the folder of", rustix::io::Errno::NOENT),
+        ];
+        for (path, step, errno) in cases {
+            let error = places(Path::new("/nowhere")).open(&path).unwrap_err();
+            assert_eq!((&error.path, error.step, error.errno()), (&path, step, errno.raw_os_error()));
+            assert!(error.to_string().contains(path.to_str().unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_fifo_without_a_reader_does_not_block() {
+        let folder = Folder::new("open-fifo");
+        let path = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let mut file = places(Path::new("/nowhere")).open(&path).unwrap();
+        file.write_all(b"early").unwrap();
+        let mut seen = [0; 5];
+        File::open(&path).unwrap().read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"early");
+    }
+
+    #[test]
+    fn links_to_files_are_followed() {
+        let folder = Folder::new("open-link");
+        std::os::unix::fs::symlink(folder.path().join("real.log"), folder.path().join("link.log")).unwrap();
+        places(Path::new("/nowhere")).open(&folder.path().join("link.log")).unwrap().write_all(b"x").unwrap();
+        assert_eq!(std::fs::read(folder.path().join("real.log")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn the_runtimes_own_streams_are_used_when_they_were_kept() {
+        let folder = Folder::new("open-stdout");
+        let kept = File::create(folder.path().join("stdout")).unwrap();
+        let places = Places { home: Path::new("/nowhere"), stdout: Some(std::os::fd::AsFd::as_fd(&kept)), stderr: None };
+        for path in ["/dev/stdout", "/proc/1/fd/1", "/proc/self/fd/1", "/dev/fd/1"] {
+            places.open(Path::new(path)).unwrap().write_all(b"x").unwrap();
+        }
+        places.open(Path::new("NULL")).unwrap().write_all(b"gone").unwrap();
+        assert_eq!(std::fs::read(folder.path().join("stdout")).unwrap(), b"xxxx");
+        assert!(!Path::new("NULL").exists());
+    }
+
+    #[test]
+    fn when_lines_must_be_looked_at() {
+        let plain = LogSpec::default();
+        let json = LogSpec { json: true, ..plain.clone() };
+        let null = Some("/dev/null".to_owned());
+        let cases = [
+            (plain.clone(), false),
+            (json.clone(), true),
+            (LogSpec { date_format: Some("YYYY".into()), ..plain.clone() }, true),
+            (LogSpec { date_format: Some(String::new()), ..plain.clone() }, false),
+            (LogSpec { log_file: Some(CombinedLog::Default), ..plain.clone() }, true),
+            (LogSpec { disable_logs: true, ..json.clone() }, false),
+            (LogSpec { out_file: null.clone(), error_file: null.clone(), ..json.clone() }, false),
+            (LogSpec { out_file: null.clone(), error_file: null, log_file: Some(CombinedLog::Default), ..json }, true),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(needs_pipe(&spec), expected, "{spec:?}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One pipeline: its description, its thread, its handle.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use super::format::Format;
+use super::open::{OpenError, Places};
+use super::sink::OpenFiles;
+use super::worker::Worker;
+
+/// Everything about one instance's logs.
+pub(crate) struct Config {
+    /// Name of the thread, at most 15 characters are shown.
+    pub name: String,
+    /// Where standard output goes; nowhere if none.
+    pub out: Option<PathBuf>,
+    /// Where standard error goes.
+    pub error: Option<PathBuf>,
+    /// Where both go, too.
+    pub combined: Option<PathBuf>,
+    /// What becomes of a line.
+    pub format: Format,
+    /// Read ends of standard output and error.
+    pub pipes: [OwnedFd; 2],
+    /// See [`super::holding_pipe`]. One per pipeline, the same one for a successor.
+    pub holding: OwnedFd,
+    /// Memory file with [`super::record::SLOT_BYTES`] per slot.
+    pub record: OwnedFd,
+    /// Which slot is ours.
+    pub slot: u32,
+    /// The files of all pipelines.
+    pub files: OpenFiles,
+    /// Home and the runtime's own streams.
+    pub runtime: RuntimeStreams,
+    /// Is told what somebody should know; called from the pipeline's thread.
+    pub report: Arc<dyn Fn(Report) + Send + Sync>,
+}
+
+/// The home, and what the runtime's own streams were when it was started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RuntimeStreams {
+    /// The home.
+    pub home: PathBuf,
+    /// The original standard output, if it was kept.
+    pub stdout: Option<Arc<OwnedFd>>,
+    /// The original standard error, if it was kept.
+    pub stderr: Option<Arc<OwnedFd>>,
+}
+
+impl RuntimeStreams {
+    /// Borrowed, for opening files.
+    pub(crate) fn places(&self) -> Places<'_> {
+        Places { home: &self.home, stdout: self.stdout.as_ref().map(|fd| fd.as_fd()), stderr: self.stderr.as_ref().map(|fd| fd.as_fd()) }
+    }
+}
+
+/// What somebody should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// Writing failed (disk full, …); it is tried again, the app waits. Told once until [`Report::Resumed`].
+    Stuck {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        errno: i32,
+    },
+    /// Writing works again.
+    Resumed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Nobody will ever read what is written there (broken pipe): it is thrown away.
+    Nobody {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A file could not be opened anew; the old one is still in use.
+    NotReopened {
+        /// Why.
+        reason: String,
+    },
+    /// Something else failed; it is tried again. Told once until it works.
+    Trouble {
+        /// Why.
+        reason: String,
+    },
+    /// A bug. The pipeline goes on from its record.
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
+    /// The thread has ended.
+    Ended(Ending),
+}
+
+/// Why a pipeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Both streams came to their end and everything is in the files.
+    Drained,
+    /// The time was up: everything that was there is in the files, but somebody still holds the other end.
+    TimeUp,
+    /// The time was up, and a file cannot be written to: what is left is in the pipes, and a new pipeline can go on with it.
+    Unwritten,
+}
+
+/// Why a pipeline cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PipelineError {
+    /// A log file.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Anything else.
+    #[error("cannot {step} of a log pipeline")]
+    System {
+        /// What was tried.
+        step: &'static str,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What the thread is asked to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Requests {
+    pub reopen: bool,
+    pub end_lines: bool,
+    pub finish_by: Option<Instant>,
+}
+
+/// The way from handle to thread.
+#[derive(Debug)]
+pub(super) struct Control {
+    requests: Mutex<Requests>,
+    pub wake: OwnedFd,
+}
+
+impl Control {
+    fn ask(&self, change: impl FnOnce(&mut Requests)) {
+        change(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner));
+        // It fails only when the counter is full: then the thread is being woken already.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// What is asked for; everything but the end only once.
+    pub(super) fn take(&self) -> Requests {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = *requests;
+        (requests.reopen, requests.end_lines) = (false, false);
+        now
+    }
+
+    /// Has the time to finish come?
+    pub(super) fn is_time_up(&self) -> bool {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).finish_by.is_some_and(|by| Instant::now() >= by)
+    }
+
+    /// Waits until something is asked for, or for so long, or until the time to finish has come.
+    pub(super) fn pause(&self, longest: Duration) {
+        let finish_by = self.requests.lock().unwrap_or_else(PoisonError::into_inner).finish_by;
+        let longest = finish_by.map_or(longest, |by| longest.min(by.saturating_duration_since(Instant::now())));
+        let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
+        if poll(&mut fds, Some(&timespec(longest))).is_ok_and(|ready| ready > 0) {
+            self.hush();
+        }
+    }
+
+    /// Takes the wake-up back.
+    pub(super) fn hush(&self) {
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+    }
+}
+
+/// Rounded up: never too early.
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    let millis = duration.as_millis() + u128::from(duration.subsec_nanos() % 1_000_000 > 0);
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX / 1000);
+    Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
+}
+
+/// A pipeline that has put right what its predecessor left, and does not run yet.
+pub(crate) struct Pipeline {
+    worker: Worker,
+    control: Arc<Control>,
+    name: String,
+    report: Arc<dyn Fn(Report) + Send + Sync>,
+}
+
+impl Pipeline {
+    /// Opens the files and finishes what a killed daemon has begun. Does not wait for anything, except for the disk.
+    ///
+    /// # Errors
+    /// A file cannot be opened, or the descriptors are not what they should be.
+    pub(crate) fn prepare(config: Config) -> Result<Self, PipelineError> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| PipelineError::System { step: "make the wake-up", source: errno.into() })?;
+        let control = Arc::new(Control { requests: Mutex::default(), wake });
+        let (name, report) = (config.name.clone(), Arc::clone(&config.report));
+        let mut worker = Worker::new(config, Arc::clone(&control))?;
+        worker.settle().map_err(|source| PipelineError::System { step: "read the record", source })?;
+        Ok(Self { worker, control, name, report })
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No more threads.
+    pub(crate) fn start(self) -> Result<Handle, PipelineError> {
+        let Self { mut worker, control, name, report } = self;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .stack_size(128 << 10)
+            .spawn(move || {
+                let ending = run(&mut worker, &report);
+                report(Report::Ended(ending));
+                ending
+            })
+            .map_err(|source| PipelineError::System { step: "start the thread", source })?;
+        Ok(Handle { control, thread })
+    }
+
+    /// [`Self::prepare`] and [`Self::start`], for an app that was just started.
+    ///
+    /// # Errors
+    /// See there.
+    pub(crate) fn spawn(config: Config) -> Result<Handle, PipelineError> {
+        Self::prepare(config)?.start()
+    }
+}
+
+/// Runs until the end, through panics: whatever state one leaves, the record knows better.
+fn run(worker: &mut Worker, report: &Arc<dyn Fn(Report) + Send + Sync>) -> Ending {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+            Ok(ending) => return ending,
+            Err(panic) => {
+                let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+                report(Report::Panicked { message: message.unwrap_or_default() });
+                worker.distrust();
+                worker.pause(pause);
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+        if worker.is_time_up() {
+            return Ending::Unwritten;
+        }
+    }
+}
+
+/// A running pipeline. Dropping it lets the thread go on until both streams end.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    control: Arc<Control>,
+    thread: JoinHandle<Ending>,
+}
+
+impl Handle {
+    /// Opens the files anew by their paths, at the next line.
+    pub(crate) fn reopen(&self) {
+        self.control.ask(|requests| requests.reopen = true);
+    }
+
+    /// A process has ended and another one will write into the same pipes: carry over what is there, and end a line that has no end yet, so that
+    /// the next process does not go on with it. Call it before that one is started.
+    pub(crate) fn end_lines(&self) {
+        self.control.ask(|requests| requests.end_lines = true);
+    }
+
+    /// The app has ended: carry the rest over. Ends at the end of both streams, or after this time with what is there by then. Does not wait;
+    /// [`Report::Ended`] tells.
+    pub(crate) fn finish(&self, within: Duration) {
+        self.control.ask(|requests| requests.finish_by = Some(Instant::now() + within));
+    }
+
+    /// The thread has not ended.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Waits for the end of the thread; call [`Self::finish`] before.
+    pub(crate) fn join(self) -> Ending {
+        self.thread.join().unwrap_or(Ending::Unwritten)
+    }
+}

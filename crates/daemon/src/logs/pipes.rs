@@ -1,0 +1,146 @@
+//! Pipes whose content can be looked at before it is taken.
+
+use std::fs::OpenOptions;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, tee};
+
+/// What is asked for: as much as the kernel gives to anybody. An app at full speed then seldom waits for us.
+pub(crate) const WANTED_BYTES: usize = 1 << 20;
+
+/// A new pipe, (read end, write end), close-on-exec, as large as the kernel allows.
+///
+/// # Errors
+/// No descriptors are left.
+pub(crate) fn log_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    widen(&read, WANTED_BYTES);
+    Ok((read, write))
+}
+
+/// A new, empty holding pipe: one descriptor for both ends. The keeper holds a copy of it beside the read ends of the app's pipes; what is
+/// on its way from an app to a file is in here.
+///
+/// # Errors
+/// No descriptors are left, or there is no `/proc`.
+pub(crate) fn holding_pipe() -> std::io::Result<OwnedFd> {
+    let (read, _write) = pipe_with(PipeFlags::CLOEXEC)?;
+    // Opening a pipe through /proc gives both ends in one descriptor, as with a named FIFO (fifo(7)).
+    let both = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::CLOEXEC.bits().cast_signed())
+        .open(format!("/proc/self/fd/{}", read.as_raw_fd()))?;
+    Ok(both.into())
+}
+
+/// Asks for a larger pipe; less is fine (`pipe-user-pages-soft`). Returns its size.
+pub(super) fn widen(pipe: impl AsFd, wanted: usize) -> usize {
+    match fcntl_getpipe_size(&pipe) {
+        Ok(size) if size >= wanted => size,
+        Ok(size) => fcntl_setpipe_size(&pipe, wanted).unwrap_or(size),
+        Err(_) => 4096,
+    }
+}
+
+/// How far a look into a pipe got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peek {
+    /// So many bytes were seen.
+    Bytes(usize),
+    /// Nothing there now.
+    Empty,
+    /// Nothing there, and nobody is left who could write.
+    End,
+}
+
+/// Copies of a pipe's content, made without consuming it: `tee(2)` into a scratch pipe of our own, then an ordinary read.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    read: OwnedFd,
+    write: OwnedFd,
+    size: usize,
+}
+
+impl Scratch {
+    pub(super) fn new() -> rustix::io::Result<Self> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let size = fcntl_getpipe_size(&read)?;
+        Ok(Self { read, write, size })
+    }
+
+    /// Makes room for a look of so many bytes, in the scratch pipe and in the holding pipe. The scratch pipe is never the larger one: what
+    /// fits here (by number of pages, not of bytes) must fit there too.
+    pub(super) fn widen(&mut self, holding: &OwnedFd, wanted: usize) -> usize {
+        if self.size < wanted {
+            let room = widen(holding, wanted);
+            self.size = widen(&self.write, wanted.min(room));
+        }
+        self.size
+    }
+
+    /// The first bytes of `pipe`, at most `limit`; `buffer` holds exactly them afterwards.
+    pub(super) fn peek(&self, pipe: &OwnedFd, limit: usize, buffer: &mut Vec<u8>) -> rustix::io::Result<Peek> {
+        buffer.clear();
+        let count = loop {
+            match tee(pipe, &self.write, limit, SpliceFlags::NONBLOCK) {
+                Ok(0) => return Ok(Peek::End),
+                Ok(count) => break count,
+                Err(Errno::AGAIN) => return Ok(Peek::Empty),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        };
+        buffer.reserve(count);
+        while buffer.len() < count {
+            match rustix::io::read(&self.read, rustix::buffer::spare_capacity(buffer)) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Peek::Bytes(count))
+    }
+}
+
+/// Moves exactly `count` bytes, known to be there, from `pipe` to `holding`.
+pub(super) fn hold(pipe: &OwnedFd, holding: &OwnedFd, mut count: usize) -> rustix::io::Result<()> {
+    while count > 0 {
+        match splice(pipe, None, holding, None, count, SpliceFlags::NONBLOCK) {
+            Ok(0) => return Err(Errno::PIPE),
+            Ok(moved) => count -= moved,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Bytes in a pipe.
+pub(super) fn level(pipe: &OwnedFd) -> rustix::io::Result<usize> {
+    rustix::io::ioctl_fionread(pipe).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// Empties a holding pipe.
+pub(super) fn discard(holding: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<()> {
+    let mut left = level(holding)?;
+    while left > 0 {
+        let room = buffer.len().min(left);
+        match rustix::io::read(holding, &mut buffer[..room]) {
+            Ok(count) => left = left.saturating_sub(count.max(1)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Has every writer closed its end?
+pub(super) fn is_abandoned(pipe: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}

@@ -1,0 +1,243 @@
+//! The note about what is on its way, in memory that outlives the daemon.
+//!
+//! One slot of [`SLOT_BYTES`] per instance in a memory file held by the keeper. It is read and written with `pread`/`pwrite`: a slot lies
+//! within one page, so that a write of it is whole even if the daemon is killed in the midst of everything; the checksum is there to prove it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Size of one slot.
+pub(crate) const SLOT_BYTES: u64 = 256;
+
+/// Most files that one line goes to: its own and the combined one.
+pub(super) const TARGETS: usize = 2;
+
+/// How far a batch got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing is on its way; the holding pipe is empty.
+    #[default]
+    Idle,
+    /// A batch is being moved to the holding pipe or from there to the files.
+    Moving,
+    /// All files have it; the holding pipe is being emptied.
+    Written,
+}
+
+/// How the first line of a batch begins in one file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Lead {
+    /// As every line.
+    #[default]
+    Fresh,
+    /// It goes on with a line that is there already without its end.
+    Continue,
+    /// Somebody else's line is there without its end: a newline first.
+    Break,
+}
+
+/// One file of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TargetNote {
+    /// Device and inode; zeros = no such target.
+    pub key: (u64, u64),
+    /// Its length before.
+    pub offset: u64,
+    /// Bytes to write.
+    pub length: u32,
+    /// How the first line begins.
+    pub lead: Lead,
+}
+
+/// The whole slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Note {
+    pub phase: Phase,
+    /// 0 = out, 1 = error.
+    pub stream: usize,
+    /// The batch ends with the stream: an open line gets its end.
+    pub close: bool,
+    /// The batch ends within a line that is to be continued.
+    pub leaves_open: bool,
+    /// Bytes of the pipe.
+    pub count: u32,
+    /// Wall clock that is written before the lines.
+    pub wall_ms: u64,
+    pub targets: [TargetNote; TARGETS],
+    /// Per stream: its last line has no end yet.
+    pub open: [bool; 2],
+    /// Per stream and target: where in the file that open line ends.
+    pub open_ends: [[u64; TARGETS]; 2],
+}
+
+/// The slot of one instance.
+#[derive(Debug)]
+pub(super) struct Slot {
+    memory: File,
+    offset: u64,
+}
+
+impl Slot {
+    pub(super) fn new(memory: File, number: u32) -> Self {
+        Self { memory, offset: u64::from(number) * SLOT_BYTES }
+    }
+
+    /// What the last daemon left. A slot that was never used, or that makes no sense, is idle.
+    pub(super) fn load(&self) -> std::io::Result<Note> {
+        let mut bytes = [0; SLOT_BYTES as usize];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.memory.read_at(&mut bytes[filled..], self.offset + filled as u64) {
+                Ok(0) => return Ok(Note::default()),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(decode(&bytes).unwrap_or_default())
+    }
+
+    pub(super) fn store(&self, note: &Note) -> std::io::Result<()> {
+        self.memory.write_all_at(&encode(note), self.offset)
+    }
+}
+
+struct Writer {
+    bytes: [u8; SLOT_BYTES as usize],
+    at: usize,
+}
+
+impl Writer {
+    fn put(&mut self, value: &[u8]) {
+        self.bytes[self.at..self.at + value.len()].copy_from_slice(value);
+        self.at += value.len();
+    }
+}
+
+fn encode(note: &Note) -> [u8; SLOT_BYTES as usize] {
+    let mut writer = Writer { bytes: [0; SLOT_BYTES as usize], at: 8 };
+    let [open_out, open_error] = note.open;
+    let stream = u8::try_from(note.stream).unwrap_or(0);
+    writer.put(&[note.phase as u8, stream, note.close.into(), open_out.into(), open_error.into(), note.leaves_open.into(), 0, 0]);
+    writer.put(&note.count.to_le_bytes());
+    writer.put(&note.wall_ms.to_le_bytes());
+    for target in &note.targets {
+        writer.put(&target.key.0.to_le_bytes());
+        writer.put(&target.key.1.to_le_bytes());
+        writer.put(&target.offset.to_le_bytes());
+        writer.put(&target.length.to_le_bytes());
+        writer.put(&[target.lead as u8]);
+    }
+    for end in note.open_ends.iter().flatten() {
+        writer.put(&end.to_le_bytes());
+    }
+    let sum = checksum(&writer.bytes[8..]);
+    writer.bytes[..8].copy_from_slice(&sum.to_le_bytes());
+    writer.bytes
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.bytes.split_first_chunk::<N>()?;
+        self.bytes = rest;
+        Some(*head)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Note> {
+    let mut reader = Reader { bytes };
+    let sum = reader.u64()?;
+    if sum != checksum(reader.bytes) {
+        return None;
+    }
+    let [phase, stream, close, open_out, open_error, leaves_open, ..] = reader.take::<8>()?;
+    let mut note = Note {
+        phase: match phase {
+            0 => Phase::Idle,
+            1 => Phase::Moving,
+            2 => Phase::Written,
+            _ => return None,
+        },
+        stream: usize::from(stream.min(1)),
+        close: close != 0,
+        leaves_open: leaves_open != 0,
+        open: [open_out != 0, open_error != 0],
+        count: reader.u32()?,
+        wall_ms: reader.u64()?,
+        ..Note::default()
+    };
+    for target in &mut note.targets {
+        target.key = (reader.u64()?, reader.u64()?);
+        target.offset = reader.u64()?;
+        target.length = reader.u32()?;
+        target.lead = match reader.take::<1>()? {
+            [0] => Lead::Fresh,
+            [1] => Lead::Continue,
+            [2] => Lead::Break,
+            _ => return None,
+        };
+    }
+    for end in note.open_ends.iter_mut().flatten() {
+        *end = reader.u64()?;
+    }
+    Some(note)
+}
+
+/// FNV-1a. Not zero for a slot full of zeros: a slot never used is no valid one.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_slot_keeps_every_field() {
+        let note = Note {
+            phase: Phase::Moving,
+            stream: 1,
+            close: true,
+            leaves_open: true,
+            count: 7,
+            wall_ms: 1 << 40,
+            targets: [
+                TargetNote { key: (1, 2), offset: 3, length: 4, lead: Lead::Break },
+                TargetNote { key: (5, 6), offset: 7, length: 8, lead: Lead::Continue },
+            ],
+            open: [true, false],
+            open_ends: [[9, 10], [11, 12]],
+        };
+        let mut bytes = encode(&note);
+        assert_eq!(decode(&bytes), Some(note));
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert_eq!(decode(&bytes), None, "byte {at}");
+            bytes[at] ^= 1;
+        }
+        assert_eq!(decode(&[0; SLOT_BYTES as usize]), None);
+    }
+
+    #[test]
+    fn slots_do_not_touch_each_other() {
+        let memory: File = rustix::fs::memfd_create("record", rustix::fs::MemfdFlags::CLOEXEC).unwrap().into();
+        let (a, b) = (Slot::new(memory.try_clone().unwrap(), 0), Slot::new(memory, 3));
+        b.store(&Note { count: 5, ..Note::default() }).unwrap();
+        assert_eq!(a.load().unwrap(), Note::default());
+        a.store(&Note { count: 6, ..Note::default() }).unwrap();
+        assert_eq!((a.load().unwrap().count, b.load().unwrap().count), (6, 5));
+    }
+}

@@ -1,0 +1,106 @@
+//! The end of a log file, for the record of a crash.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// The last lines of a file, oldest first: at most so many, from at most the last `max_bytes` bytes, and none from before `from_offset` (the
+/// length the file had when the process was started). Nothing for what is no ordinary file. A file that is shorter by now was truncated: then
+/// all of it counts. Bytes that are no UTF-8 are replaced; of a line that is too long the end is kept.
+pub(crate) fn last_lines(path: &Path, from_offset: u64, max_lines: usize, max_bytes: usize) -> Vec<String> {
+    read_end(path, from_offset, max_bytes).map_or_else(|_| Vec::new(), |bytes| split(&bytes, max_lines))
+}
+
+/// Length of an ordinary file, 0 for anything else: what to give to [`last_lines`] later.
+pub(crate) fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map_or(0, |meta| meta.len())
+}
+
+fn read_end(path: &Path, from_offset: u64, max_bytes: usize) -> io::Result<Vec<u8>> {
+    let file = open_ordinary(path)?;
+    let length = file.metadata()?.len();
+    let from = if from_offset <= length { from_offset } else { 0 };
+    let start = from.max(length.saturating_sub(max_bytes as u64));
+    let mut bytes = vec![0; usize::try_from(length - start).unwrap_or(max_bytes).min(max_bytes)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], start + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Does not wait for the writer of a FIFO, and reads nothing from a terminal.
+fn open_ordinary(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+fn split(bytes: &[u8], max_lines: usize) -> Vec<String> {
+    let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    if text.is_empty() || max_lines == 0 {
+        return Vec::new();
+    }
+    let mut start = text.len();
+    for _ in 0..max_lines {
+        match memchr::memrchr(b'\n', &text[..start]) {
+            Some(at) => start = at,
+            None => return lines(text),
+        }
+    }
+    lines(&text[start + 1..])
+}
+
+fn lines(text: &[u8]) -> Vec<String> {
+    let without_return = |line: &[u8]| String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
+    text.split(|byte| *byte == b'\n').map(without_return).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::testing::Folder;
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_this_process() {
+        let folder = Folder::new("tail");
+        let path = folder.path().join("x.log");
+        let cases: [(&[u8], u64, usize, usize, &[&str]); 10] = [
+            (b"a\nb\nc\n", 0, 2, 100, &["b", "c"]),
+            (b"a\nb\nc", 0, 2, 100, &["b", "c"]),
+            (b"a\nb\nc\n", 0, 9, 100, &["a", "b", "c"]),
+            (b"a\nb\nc\n", 4, 9, 100, &["c"]),
+            (b"a\nb\nc\n", 6, 9, 100, &[]),
+            (b"a\nb\nc\n", 7, 9, 100, &["a", "b", "c"]),
+            (b"", 0, 9, 100, &[]),
+            (b"a\n\n\n", 0, 2, 100, &["", ""]),
+            (b"0123456789\n", 0, 2, 4, &["789"]),
+            (b"\xff\r\n", 0, 2, 100, &["\u{fffd}"]),
+        ];
+        for (content, from, lines, bytes, expected) in cases {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(last_lines(&path, from, lines, bytes), expected, "{content:?} {from} {lines} {bytes}");
+        }
+        assert_eq!(length(&path), 3);
+    }
+
+    #[test]
+    fn what_is_no_ordinary_file_has_no_lines() {
+        let folder = Folder::new("tail-fifo");
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for path in [fifo.as_path(), folder.path(), Path::new("/dev/null"), Path::new("/no/such/file")] {
+            assert!(last_lines(path, 0, 10, 1000).is_empty());
+            assert_eq!(length(path), 0);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Every state in which a daemon can die, made by hand.
+
+use super::super::record::{Lead, Note, Phase, Slot, TargetNote};
+use super::*;
+
+const INPUT: &str = "one\ntwo\nthree\n";
+const BATCH: usize = 8;
+const WRITTEN: &str = "D: one\nD: two\n";
+
+/// The batch of the first two lines was noted, `held` bytes of it are in the holding pipe, `written` bytes in the file.
+fn dead(phase: Phase, held: usize, written: usize) -> Rig {
+    let mut rig = Rig::new("dead");
+    rig.say(INPUT);
+    let mut file = File::create(rig.path("out.log")).unwrap();
+    file.write_all(b"before\n").unwrap();
+    let key = super::super::open::identity(&file).unwrap().0;
+    let mut note = Note { phase, count: BATCH as u32, wall_ms: 1, ..Note::default() };
+    note.targets[0] = TargetNote { key, offset: 7, length: WRITTEN.len() as u32, lead: Lead::Fresh };
+    Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(&note).unwrap();
+    let moved = if phase == Phase::Written { BATCH } else { held };
+    super::super::pipes::hold(&rig.pipes[0], &rig.holding, moved).unwrap();
+    let mut rest = [0; 64];
+    if held < moved {
+        rustix::io::read(&rig.holding, &mut rest[..moved - held]).unwrap();
+    }
+    file.write_all(&WRITTEN.as_bytes()[..written]).unwrap();
+    rig
+}
+
+fn outcome(mut rig: Rig, format: Format) -> String {
+    let handle = Pipeline::spawn(rig.config(format)).unwrap();
+    rig.end();
+    assert_eq!(handle.join(), Ending::Drained);
+    assert_eq!(super::super::pipes::level(&rig.holding).unwrap(), 0);
+    rig.text("out.log")
+}
+
+#[test]
+fn wherever_the_daemon_died_each_line_is_there_once() {
+    let expected = "before\nD: one\nD: two\nD: three\n";
+    for held in 0..=BATCH {
+        assert_eq!(outcome(dead(Phase::Moving, held, 0), dated("D")), expected, "moving, {held} held");
+        assert_eq!(outcome(dead(Phase::Written, held, WRITTEN.len()), dated("D")), expected, "emptying, {held} held");
+    }
+    for written in 0..=WRITTEN.len() {
+        assert_eq!(outcome(dead(Phase::Moving, BATCH, written), dated("D")), expected, "{written} written");
+    }
+}
+
+#[test]
+fn in_doubt_a_line_is_there_twice_but_never_missing() {
+    // Somebody renamed the file after it was written.
+    let rig = dead(Phase::Moving, BATCH, WRITTEN.len());
+    std::fs::rename(rig.path("out.log"), rig.path("old.log")).unwrap();
+    assert_eq!(outcome(rig, dated("D")), "D: one\nD: two\nD: three\n");
+
+    // Somebody else wrote at the place where ours should be.
+    let rig = dead(Phase::Moving, BATCH, 0);
+    File::options().append(true).open(rig.path("out.log")).unwrap().write_all(b"something else, and longer\n").unwrap();
+    assert_eq!(outcome(rig, dated("D")), "before\nsomething else, and longer\nD: one\nD: two\nD: three\n");
+
+    // The new daemon has another format.
+    let rig = dead(Phase::Moving, BATCH, 5);
+    assert_eq!(outcome(rig, dated("longer")), "before\nD: on\nlonger: one\nlonger: two\nlonger: three\n");
+
+    // The file was truncated.
+    let rig = dead(Phase::Moving, BATCH, WRITTEN.len());
+    File::options().write(true).open(rig.path("out.log")).unwrap().set_len(0).unwrap();
+    assert_eq!(outcome(rig, dated("D")), "D: one\nD: two\nD: three\n");
+
+    // The record was lost while something was held.
+    let rig = dead(Phase::Moving, BATCH, 0);
+    Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(&Note::default()).unwrap();
+    assert_eq!(outcome(rig, dated("D")), "before\nD: one\nD: two\nD: three\n");
+}
+
+#[test]
+fn an_open_line_is_continued_by_the_successor() {
+    let mut rig = Rig::new("open-line");
+    let first = Pipeline::spawn(rig.config(dated("D"))).unwrap();
+    rig.say("name? ");
+    rig.wait_for_text("out.log", "D: name? ");
+    // The first one is as good as dead: nothing is in the pipe, and the note about the open line is in the record.
+    std::mem::forget(first);
+    let note = || Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).load().unwrap();
+    until(|| note().open[0] && note().phase == Phase::Idle, || format!("{:?}", note()));
+    let saved = rig.record.try_clone().unwrap();
+    let other = Rig::with(Folder::new("open-line-2"), Arc::new(saved), 0, OpenFiles::default());
+    let mut successor = other;
+    let config = Config { out: Some(rig.path("out.log")), ..successor.config(dated("D")) };
+    let handle = Pipeline::spawn(config).unwrap();
+    successor.say("alice\n");
+    successor.end();
+    assert_eq!(handle.join(), Ending::Drained);
+    assert_eq!(rig.text("out.log"), "D: name? alice\n");
+    rig.end();
+}

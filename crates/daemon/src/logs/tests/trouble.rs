@@ -1,0 +1,178 @@
+//! Renamed files, full disks, stragglers.
+
+use super::*;
+
+#[test]
+fn reopening_goes_on_in_a_new_file() {
+    let mut rig = Rig::new("reopen");
+    let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
+    rig.say("old\n");
+    rig.wait_for_text("out.log", "D: old\n");
+    std::fs::rename(rig.path("out.log"), rig.path("out.log.1")).unwrap();
+    handle.reopen();
+    until(|| rig.path("out.log").exists(), || "not reopened".into());
+    rig.say("new\n");
+    rig.end();
+    handle.join();
+    assert_eq!((rig.text("out.log.1"), rig.text("out.log")), ("D: old\n".into(), "D: new\n".into()));
+}
+
+#[test]
+fn what_cannot_be_reopened_stays_open() {
+    let mut rig = Rig::new("reopen-fails");
+    let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
+    std::fs::rename(rig.path("out.log"), rig.path("moved")).unwrap();
+    std::fs::create_dir(rig.path("out.log")).unwrap();
+    handle.reopen();
+    let Report::NotReopened { reason } = rig.wait_for(|report| matches!(report, Report::NotReopened { .. })) else { unreachable!() };
+    assert!(reason.contains("out.log") && reason.contains("directory"), "{reason}");
+    rig.say("still\n");
+    rig.end();
+    handle.join();
+    assert_eq!(rig.text("moved"), "D: still\n");
+}
+
+#[test]
+fn a_truncated_file_goes_on_from_its_beginning() {
+    let mut rig = Rig::new("flush");
+    let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
+    rig.say("old\nopen");
+    rig.wait_for_text("out.log", "D: old\nD: open");
+    File::options().write(true).open(rig.path("out.log")).unwrap().set_len(0).unwrap();
+    rig.say(" end\nnew\n");
+    rig.end();
+    handle.join();
+    assert_eq!(rig.text("out.log"), "D:  end\nD: new\n");
+}
+
+#[test]
+fn a_straggler_does_not_hold_up_the_end() {
+    let mut rig = Rig::new("straggler");
+    let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
+    rig.say("a\nb");
+    handle.finish(Duration::ZERO);
+    assert_eq!(handle.join(), Ending::TimeUp);
+    assert_eq!(rig.text("out.log"), "D: a\nD: b\n");
+    // The stream itself is still there for a successor.
+    let next = Pipeline::spawn(rig.config(dated("D"))).unwrap();
+    rig.say("c\n");
+    rig.end();
+    assert_eq!(next.join(), Ending::Drained);
+    assert_eq!(rig.text("out.log"), "D: a\nD: b\nD: c\n");
+}
+
+#[test]
+fn the_next_process_does_not_go_on_with_the_line_of_the_last() {
+    for shown in [false, true] {
+        let mut rig = Rig::new("next");
+        let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
+        rig.say("fatal");
+        if shown {
+            rig.wait_for_text("out.log", "D: fatal");
+        }
+        handle.end_lines();
+        rig.wait_for_text("out.log", "D: fatal\n");
+        rig.say("started\n");
+        rig.end();
+        handle.join();
+        assert_eq!(rig.text("out.log"), "D: fatal\nD: started\n");
+    }
+}
+
+#[test]
+fn a_missing_folder_is_made_and_a_bad_path_is_an_error() {
+    let rig = Rig::new("paths");
+    let config = Config { out: Some(rig.path("deep/er/out.log")), ..rig.config(Format::Plain) };
+    assert!(Pipeline::prepare(config).is_ok() && rig.path("deep/er/out.log").exists());
+    let config = Config { error: Some(rig.folder.path().to_owned()), ..rig.config(Format::Plain) };
+    assert!(matches!(Pipeline::prepare(config), Err(PipelineError::Open(_))));
+}
+
+#[test]
+fn nowhere_swallows() {
+    let mut rig = Rig::new("nowhere");
+    let config = Config { out: Some("/dev/null".into()), error: Some("NULL".into()), ..rig.config(dated("D")) };
+    let handle = Pipeline::spawn(config).unwrap();
+    rig.say("x\n".repeat(1_000_000));
+    rig.end();
+    assert_eq!(handle.join(), Ending::Drained);
+}
+
+#[test]
+fn a_reader_that_is_gone_does_not_stop_the_app() {
+    let mut rig = Rig::new("gone");
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let runtime = RuntimeStreams { stdout: Some(Arc::new(write)), ..rig.config(Format::Plain).runtime };
+    let config = Config { out: Some("/dev/stdout".into()), runtime, ..rig.config(Format::Plain) };
+    let handle = Pipeline::spawn(config).unwrap();
+    drop(read);
+    rig.say("x\n");
+    rig.wait_for(|report| matches!(report, Report::Nobody { .. }));
+    rig.end();
+    assert_eq!(handle.join(), Ending::Drained);
+}
+
+/// A file system of 256 KiB. Skipped where mounting is not permitted.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: PathBuf) -> Option<Self> {
+        std::fs::create_dir(&path).unwrap();
+        let status = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&path).status();
+        status.is_ok_and(|status| status.success()).then_some(Self(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(std::process::Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let mut rig = Rig::new("full");
+    let Some(disk) = SmallDisk::mount(rig.path("disk")) else { return eprintln!("skipped: mounting is not permitted") };
+    let filler = disk.0.join("filler");
+    std::fs::write(&filler, vec![0; 200 << 10]).unwrap();
+    let log = disk.0.join("out.log");
+    let mut out = rig.out.take().unwrap();
+    rig.error = None;
+    let config = || Config { out: Some(log.clone()), ..rig.config(dated("D")) };
+    let handle = Pipeline::spawn(config()).unwrap();
+    let text: String = (0..8000).map(|n| format!("line {n}\n")).collect();
+    let sent = text.clone();
+    let writer = std::thread::spawn(move || out.write_all(sent.as_bytes()).unwrap());
+    let stuck = rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
+    assert_eq!(stuck, Report::Stuck { path: log.clone(), errno: rustix::io::Errno::NOSPC.raw_os_error() });
+    // The daemon gives up for now; a successor goes on, in vain, and gives up too; a third one finds room.
+    handle.finish(Duration::ZERO);
+    assert_eq!(handle.join(), Ending::Unwritten);
+    let second = Pipeline::spawn(config()).unwrap();
+    rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
+    second.finish(Duration::ZERO);
+    assert_eq!(second.join(), Ending::Unwritten);
+    std::fs::remove_file(&filler).unwrap();
+    let third = Pipeline::spawn(config()).unwrap();
+    assert_eq!(third.join(), Ending::Drained);
+    writer.join().unwrap();
+    let expected: String = text.lines().map(|line| format!("D: {line}\n")).collect();
+    assert!(std::fs::read_to_string(&log).unwrap() == expected);
+}
+
+#[test]
+fn room_on_the_disk_is_noticed() {
+    let mut rig = Rig::new("room");
+    let Some(disk) = SmallDisk::mount(rig.path("disk")) else { return eprintln!("skipped: mounting is not permitted") };
+    let filler = disk.0.join("filler");
+    drop(std::fs::write(&filler, vec![0; 300 << 10]));
+    let log = disk.0.join("out.log");
+    let handle = Pipeline::spawn(Config { out: Some(log.clone()), ..rig.config(dated("D")) }).unwrap();
+    rig.say("a line\n");
+    rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(rig.wait_for(|report| matches!(report, Report::Resumed { .. })), Report::Resumed { path: log.clone() });
+    rig.end();
+    handle.join();
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "D: a line\n");
+}

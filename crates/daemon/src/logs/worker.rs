@@ -1,0 +1,592 @@
+//! What a pipeline's thread does: see the theory of operation in the module above.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use memchr::memrchr;
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use super::format::{Format, Formatted, cut};
+use super::open::OpenError;
+use super::pipeline::{Config, Control, Ending, PipelineError, Report, RuntimeStreams, timespec};
+use super::pipes::{self, Peek, Scratch};
+use super::record::{Lead, Note, Phase, Slot, TARGETS, TargetNote};
+use super::sink::{FileState, OpenFiles, Sink};
+
+/// First look into a pipe: enough for a line now and then.
+const SMALL_LOOK: usize = 16 << 10;
+/// Look at full speed: more would not fit the processor's caches.
+const LARGE_LOOK: usize = 256 << 10;
+/// How long a line without its end is waited for: prompts must show up. Then it is written as it is, and its rest follows on the same line.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same for JSON, where the rest becomes an object of its own.
+const JSON_PATIENCE: Duration = Duration::from_secs(5);
+/// First and longest pause after a failure.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The beginning of a line, still in the pipe.
+#[derive(Clone, Copy, Debug)]
+struct Partial {
+    bytes: usize,
+    since: Instant,
+    /// Looking costs as much as there is to see: the longer the line, the rarer.
+    look_again: Instant,
+}
+
+/// The thread's own state. All of it can be made anew from the record.
+pub(super) struct Worker {
+    pipes: [OwnedFd; 2],
+    holding: OwnedFd,
+    slot: Slot,
+    note: Note,
+    /// Targets of `note` that are still to be written, if a batch was left unfinished.
+    pending: Option<[bool; TARGETS]>,
+    format: Format,
+    sinks: Vec<Sink>,
+    /// Per stream: its own file, the combined one; indices into `sinks`.
+    routes: [[Option<usize>; TARGETS]; 2],
+    paths: [Option<std::path::PathBuf>; 3],
+    files: OpenFiles,
+    runtime: RuntimeStreams,
+    report: Arc<dyn Fn(Report) + Send + Sync>,
+    control: Arc<Control>,
+    scratch: Option<Scratch>,
+    buffer: Vec<u8>,
+    formatted: Formatted,
+    look: usize,
+    partial: [Option<Partial>; 2],
+    /// Was not looked at because it is too early for its partial line.
+    skipped: [bool; 2],
+    ended: [bool; 2],
+    /// The record must be read again before anything else.
+    distrusted: bool,
+    in_trouble: bool,
+}
+
+impl Worker {
+    pub(super) fn new(config: Config, control: Arc<Control>) -> Result<Self, PipelineError> {
+        for pipe in &config.pipes {
+            pipes::widen(pipe, pipes::WANTED_BYTES);
+        }
+        let paths = [config.out, config.error, config.combined].map(|path| path.filter(|path| !super::is_nowhere(path)));
+        let (sinks, routes) = open_all(&paths, &config.files, &config.runtime)?;
+        Ok(Self {
+            pipes: config.pipes,
+            holding: config.holding,
+            slot: Slot::new(File::from(config.record), config.slot),
+            note: Note::default(),
+            pending: None,
+            format: config.format,
+            sinks,
+            routes,
+            paths,
+            files: config.files,
+            runtime: config.runtime,
+            report: config.report,
+            control,
+            scratch: None,
+            buffer: Vec::new(),
+            formatted: Formatted::default(),
+            look: SMALL_LOOK,
+            partial: [None; 2],
+            skipped: [false; 2],
+            ended: [false; 2],
+            distrusted: false,
+            in_trouble: false,
+        })
+    }
+
+    /// A panic or an error happened in the midst of something.
+    pub(super) fn distrust(&mut self) {
+        self.distrusted = true;
+        self.scratch = None;
+    }
+
+    pub(super) fn pause(&self, longest: Duration) {
+        self.control.pause(longest);
+    }
+
+    pub(super) fn is_time_up(&self) -> bool {
+        self.control.is_time_up()
+    }
+
+    /// Works until both streams have ended or the time is up. Failures are told once and tried again.
+    pub(super) fn run(&mut self) -> Ending {
+        let mut pause = RETRY.0;
+        loop {
+            match self.work() {
+                Ok(ending) => return ending,
+                Err(error) => {
+                    if !std::mem::replace(&mut self.in_trouble, true) {
+                        (self.report)(Report::Trouble { reason: error.to_string() });
+                    }
+                    self.distrust();
+                    self.control.pause(pause);
+                    pause = (pause * 2).min(RETRY.1);
+                    if self.control.is_time_up() {
+                        return Ending::Unwritten;
+                    }
+                }
+            }
+        }
+    }
+
+    fn work(&mut self) -> io::Result<Ending> {
+        let waiter = self.waiter()?;
+        if std::mem::take(&mut self.distrusted) {
+            self.settle()?;
+        }
+        if let Some(todo) = self.pending
+            && !self.write_pending(todo)?
+        {
+            return Ok(Ending::Unwritten);
+        }
+        loop {
+            let requests = self.control.take();
+            if requests.reopen {
+                self.reopen();
+            }
+            if requests.end_lines && !self.carry_everything()? {
+                return Ok(Ending::Unwritten);
+            }
+            let mut busy = false;
+            for stream in 0..2 {
+                match self.turn(stream)? {
+                    Turn::Unwritten => return Ok(Ending::Unwritten),
+                    Turn::Worked => busy = true,
+                    Turn::Nothing => {}
+                }
+            }
+            self.in_trouble = false;
+            if self.ended == [true; 2] {
+                return Ok(Ending::Drained);
+            }
+            if requests.finish_by.is_some_and(|by| Instant::now() >= by) {
+                return Ok(if self.carry_everything()? { Ending::TimeUp } else { Ending::Unwritten });
+            }
+            if !busy {
+                self.rest(&waiter, requests.finish_by)?;
+            }
+        }
+    }
+
+    /// Edge-triggered: a line without its end stays in the pipe, and only *more* of it may wake us.
+    fn waiter(&self) -> io::Result<OwnedFd> {
+        let waiter = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&waiter, &self.control.wake, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
+        for pipe in &self.pipes {
+            epoll::add(&waiter, pipe, epoll::EventData::new_u64(0), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        }
+        Ok(waiter)
+    }
+
+    /// Sleeps until something happens; memory is given back before.
+    fn rest(&mut self, waiter: &OwnedFd, finish_by: Option<Instant>) -> io::Result<()> {
+        self.buffer = Vec::new();
+        self.formatted.release();
+        self.scratch = None;
+        self.look = SMALL_LOOK;
+        let patience = self.patience();
+        let due = |(partial, skipped): (&Option<Partial>, &bool)| {
+            partial.map(|partial| if *skipped { partial.look_again } else { partial.since + patience })
+        };
+        let next = self.partial.iter().zip(&self.skipped).filter_map(due).chain(finish_by).min();
+        let timeout = next.map(|at| timespec(at.saturating_duration_since(Instant::now())));
+        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 3];
+        match epoll::wait(waiter, &mut events, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        self.control.hush();
+        Ok(())
+    }
+
+    const fn patience(&self) -> Duration {
+        if self.format.is_json() { JSON_PATIENCE } else { PATIENCE }
+    }
+
+    /// One look at one stream.
+    fn turn(&mut self, stream: usize) -> io::Result<Turn> {
+        self.skipped[stream] = self.partial[stream].is_some_and(|partial| Instant::now() < partial.look_again);
+        if self.ended[stream] || self.skipped[stream] {
+            return Ok(Turn::Nothing);
+        }
+        let seen = match self.peek(stream)? {
+            Peek::Empty => return Ok(Turn::Nothing),
+            Peek::End => return self.close(stream),
+            Peek::Bytes(seen) => seen,
+        };
+        if let Some(end) = memrchr(b'\n', &self.buffer) {
+            self.partial[stream] = None;
+            if seen == self.look {
+                self.look = (self.look * 4).min(LARGE_LOOK);
+            }
+            return self.deliver(stream, end + 1, false);
+        }
+        let size = self.size(stream);
+        if seen >= nearly(self.look) && self.look < size {
+            self.look = (self.look * 4).min(size);
+            return Ok(Turn::Worked);
+        }
+        if seen >= nearly(size) {
+            return self.deliver(stream, self.piece(seen), false);
+        }
+        if pipes::is_abandoned(&self.pipes[stream]) && pipes::level(&self.pipes[stream])? == seen {
+            return self.deliver(stream, seen, true);
+        }
+        self.wait_for_the_rest(stream, seen)
+    }
+
+    fn wait_for_the_rest(&mut self, stream: usize, seen: usize) -> io::Result<Turn> {
+        let now = Instant::now();
+        let mut partial = self.partial[stream].unwrap_or(Partial { bytes: 0, since: now, look_again: now });
+        if self.format.is_json() && partial.bytes != seen {
+            partial.since = now;
+        }
+        if now >= partial.since + self.patience() {
+            self.partial[stream] = None;
+            return self.deliver(stream, self.piece(seen), false);
+        }
+        partial.bytes = seen;
+        partial.look_again = now + Duration::from_millis(seen as u64 >> 15);
+        self.partial[stream] = Some(partial);
+        Ok(Turn::Nothing)
+    }
+
+    /// Whatever is there now, whole lines or not, each with its end. False: it cannot be written.
+    fn carry_everything(&mut self) -> io::Result<bool> {
+        for stream in 0..2 {
+            let mut left = if self.ended[stream] { 0 } else { pipes::level(&self.pipes[stream])? };
+            self.look = LARGE_LOOK;
+            while left > 0 {
+                let Peek::Bytes(seen) = self.peek(stream)? else { break };
+                let count = memrchr(b'\n', &self.buffer).map_or(seen, |end| end + 1);
+                left = left.saturating_sub(count);
+                if matches!(self.deliver(stream, count, false)?, Turn::Unwritten) {
+                    return Ok(false);
+                }
+            }
+            if matches!(self.end_line(stream)?, Turn::Unwritten) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn peek(&mut self, stream: usize) -> io::Result<Peek> {
+        let mut scratch = match self.scratch.take() {
+            Some(scratch) => scratch,
+            None => Scratch::new()?,
+        };
+        scratch.widen(&self.holding, self.look);
+        let peek = scratch.peek(&self.pipes[stream], self.look, &mut self.buffer);
+        if peek.is_ok() {
+            self.scratch = Some(scratch);
+        }
+        Ok(peek?)
+    }
+
+    /// Most that can be looked at.
+    fn size(&mut self, stream: usize) -> usize {
+        let pipe = pipes::widen(&self.pipes[stream], 0);
+        let scratch = self.scratch.as_mut().map_or(SMALL_LOOK, |scratch| scratch.widen(&self.holding, pipe));
+        pipe.min(scratch)
+    }
+
+    /// How much of a line goes on its way without its end.
+    fn piece(&self, seen: usize) -> usize {
+        if self.format.is_json() { cut(&self.buffer[..seen]) } else { seen }
+    }
+
+    /// The end of a stream.
+    fn close(&mut self, stream: usize) -> io::Result<Turn> {
+        let turn = self.end_line(stream)?;
+        self.ended[stream] = matches!(turn, Turn::Worked);
+        Ok(turn)
+    }
+
+    /// An open line gets its end.
+    fn end_line(&mut self, stream: usize) -> io::Result<Turn> {
+        self.partial[stream] = None;
+        if !self.note.open[stream] {
+            return Ok(Turn::Worked);
+        }
+        self.buffer.clear();
+        self.deliver(stream, 0, true)
+    }
+
+    /// Carries the first `count` bytes of the buffer (which are the first of the pipe) to the files.
+    fn deliver(&mut self, stream: usize, count: usize, close: bool) -> io::Result<Turn> {
+        let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        self.buffer.truncate(count);
+        self.format.format(&self.buffer, stream, close, wall_ms, &mut self.formatted);
+        let mut guards = lock(&self.sinks, &self.routes[stream]);
+        let leaves_open = !self.format.is_json() && !close && self.buffer.last() != Some(&b'\n');
+        let targets = Default::default();
+        let mut note = Note { phase: Phase::Moving, stream, close, leaves_open, count: to_u32(count), wall_ms, targets, ..self.note };
+        for (at, guard) in guards.iter().enumerate() {
+            if let Some((sink, state)) = guard {
+                note.targets[at] = aim(&self.formatted, sink, state, &note, at)?;
+            }
+        }
+        self.note = note;
+        self.slot.store(&note)?;
+        pipes::hold(&self.pipes[stream], &self.holding, count)?;
+        let written = write_all(&mut guards, &note, &self.formatted, [true; TARGETS], &self.control, &*self.report);
+        drop(guards);
+        if !written {
+            return Ok(Turn::Unwritten);
+        }
+        self.complete()?;
+        Ok(Turn::Worked)
+    }
+
+    /// All files have the batch of `self.note`.
+    fn complete(&mut self) -> io::Result<()> {
+        let mut note = self.note;
+        note.phase = Phase::Written;
+        self.slot.store(&note)?;
+        if self.buffer.is_empty() {
+            self.buffer.resize(4096, 0);
+        }
+        pipes::discard(&self.holding, &mut self.buffer)?;
+        note.phase = Phase::Idle;
+        note.open[note.stream] = note.leaves_open;
+        note.open_ends[note.stream] = note.targets.map(|target| target.offset + u64::from(target.length));
+        self.slot.store(&note)?;
+        self.note = note;
+        self.pending = None;
+        Ok(())
+    }
+
+    /// Finishes what this slot's last user has begun: a killed daemon, or this worker before an error.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        self.note = self.slot.load()?;
+        self.pending = None;
+        match self.note.phase {
+            Phase::Idle => {
+                let stray = pipes::level(&self.holding)?;
+                if stray == 0 {
+                    return Ok(());
+                }
+                // Cannot be, unless the record was lost: better twice than never.
+                self.note = Note { phase: Phase::Moving, count: to_u32(stray), ..self.note };
+            }
+            Phase::Written => return self.complete(),
+            Phase::Moving => {}
+        }
+        self.read_held()?;
+        let note = self.note;
+        self.format.format(&self.buffer, note.stream, note.close, note.wall_ms, &mut self.formatted);
+        let mut guards = lock(&self.sinks, &self.routes[note.stream]);
+        let mut todo = [false; TARGETS];
+        for (at, guard) in guards.iter_mut().enumerate() {
+            if let Some((sink, state)) = guard {
+                todo[at] = !is_there(sink, state, &note.targets[at], self.formatted.for_lead(note.targets[at].lead));
+            }
+        }
+        drop(guards);
+        if todo == [false; TARGETS] {
+            return self.complete();
+        }
+        self.pending = Some(todo);
+        Ok(())
+    }
+
+    /// Gets the whole batch of `self.note` into the holding pipe and a copy of it into the buffer.
+    fn read_held(&mut self) -> io::Result<()> {
+        let count = self.note.count as usize;
+        let mut scratch = Scratch::new()?;
+        scratch.widen(&self.holding, pipes::WANTED_BYTES);
+        let held = pipes::level(&self.holding)?;
+        pipes::hold(&self.pipes[self.note.stream], &self.holding, count.saturating_sub(held))?;
+        self.buffer.clear();
+        if count > 0 {
+            scratch.peek(&self.holding, count, &mut self.buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the unfinished batch anew where it is missing. False: the time was up.
+    fn write_pending(&mut self, todo: [bool; TARGETS]) -> io::Result<bool> {
+        self.read_held()?;
+        let mut note = self.note;
+        self.format.format(&self.buffer, note.stream, note.close, note.wall_ms, &mut self.formatted);
+        let mut guards = lock(&self.sinks, &self.routes[note.stream]);
+        for (at, guard) in guards.iter().enumerate() {
+            if let (Some((sink, state)), true) = (guard, todo[at]) {
+                note.targets[at] = aim(&self.formatted, sink, state, &note, at)?;
+            }
+        }
+        note.phase = Phase::Moving;
+        self.note = note;
+        self.slot.store(&note)?;
+        let written = write_all(&mut guards, &note, &self.formatted, todo, &self.control, &*self.report);
+        drop(guards);
+        if written {
+            self.complete()?;
+        }
+        Ok(written)
+    }
+
+    /// Opens the files anew; what cannot be opened stays as it was.
+    fn reopen(&mut self) {
+        match open_all(&self.paths, &self.files, &self.runtime) {
+            Ok((sinks, routes)) => (self.sinks, self.routes) = (sinks, routes),
+            Err(error) => (self.report)(Report::NotReopened { reason: chain(&error) }),
+        }
+    }
+}
+
+/// So many bytes are taken for a full pipe of that size: one that is written to in pieces can be full at little more than half its size,
+/// because the kernel does not spread a small piece over two pages.
+fn nearly(size: usize) -> usize {
+    size / 2 - (size / 8).min(8192)
+}
+
+/// What came of a look.
+enum Turn {
+    Nothing,
+    Worked,
+    Unwritten,
+}
+
+type Guarded<'a> = [Option<(&'a Sink, MutexGuard<'a, FileState>)>; TARGETS];
+
+/// Takes the locks of a stream's files, always in the same order: two instances may share both files.
+fn lock<'a>(sinks: &'a [Sink], route: &[Option<usize>; TARGETS]) -> Guarded<'a> {
+    let sink = |at: usize| route[at].and_then(|index| sinks.get(index));
+    let guard = |sink: &'a Sink| (sink, sink.lock());
+    match (sink(0), sink(1)) {
+        (Some(own), Some(combined)) if combined.key < own.key => {
+            let second = guard(combined);
+            [Some(guard(own)), Some(second)]
+        }
+        (own, combined) => [own.map(guard), combined.map(guard)],
+    }
+}
+
+/// Where and how a batch goes into one file.
+fn aim(formatted: &Formatted, sink: &Sink, state: &FileState, note: &Note, at: usize) -> io::Result<TargetNote> {
+    let offset = sink.length(state)?;
+    let open_end = note.open[note.stream].then(|| note.open_ends[note.stream][at]);
+    let lead = sink.lead(state, offset, open_end);
+    let length = to_u32(formatted.for_lead(lead).len());
+    // Nothing but the end of an open line, and the line is not open here any more.
+    let length = if note.count == 0 && lead != Lead::Continue { 0 } else { length };
+    Ok(TargetNote { key: sink.key, offset, length, lead })
+}
+
+/// Writes one batch to its files, and waits for room on the disk. False: the time was up before.
+fn write_all(
+    guards: &mut Guarded<'_>,
+    note: &Note,
+    formatted: &Formatted,
+    todo: [bool; TARGETS],
+    control: &Control,
+    report: &(dyn Fn(Report) + Send + Sync),
+) -> bool {
+    for (at, guard) in guards.iter_mut().enumerate() {
+        let Some((sink, state)) = guard else { continue };
+        if !todo[at] || note.targets[at].length == 0 {
+            continue;
+        }
+        let mut rest = formatted.for_lead(note.targets[at].lead);
+        let mut pause = RETRY.0;
+        let mut stuck = false;
+        while !rest.is_empty() {
+            match sink.write_some(state, rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    report(Report::Nobody { path: sink.path.clone() });
+                    break;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut stuck, true) {
+                        report(Report::Stuck { path: sink.path.clone(), errno: error.raw_os_error().unwrap_or(0) });
+                    }
+                    if control.is_time_up() {
+                        return false;
+                    }
+                    control.pause(pause);
+                    pause = (pause * 2).min(RETRY.1);
+                }
+            }
+        }
+        if stuck {
+            report(Report::Resumed { path: sink.path.clone() });
+        }
+    }
+    true
+}
+
+/// Does a file have its part of a batch? A part of the part is completed, or taken back if that fails.
+fn is_there(sink: &Sink, state: &mut FileState, target: &TargetNote, wanted: &[u8]) -> bool {
+    if target.length == 0 && target.key != (0, 0) {
+        return true;
+    }
+    if !sink.regular || sink.key != target.key {
+        return false;
+    }
+    let Ok(length) = sink.length(state) else { return false };
+    let Some(written) = length.checked_sub(target.offset) else { return false };
+    let written = usize::try_from(written).unwrap_or(usize::MAX);
+    let ours = wanted.len() == target.length as usize && sink.has(target.offset, &wanted[..written.min(wanted.len())]);
+    // Not ours: another format since then, or somebody else's bytes. They stay, and the batch is written behind them.
+    if !ours || written >= wanted.len() {
+        return ours;
+    }
+    let mut rest = &wanted[written..];
+    while !rest.is_empty() {
+        match sink.write_some(state, rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => {
+                // Shortening needs no room on the disk. If it fails all the same, the part stays: better twice than never.
+                drop(sink.shorten(state, target.offset));
+                return false;
+            }
+        }
+    }
+    true
+}
+
+type Opened = (Vec<Sink>, [[Option<usize>; TARGETS]; 2]);
+
+/// Opens every file once, even if several paths name it.
+fn open_all(paths: &[Option<std::path::PathBuf>; 3], files: &OpenFiles, runtime: &RuntimeStreams) -> Result<Opened, OpenError> {
+    let mut sinks: Vec<Sink> = Vec::new();
+    let mut indices = [None; 3];
+    for (index, path) in indices.iter_mut().zip(paths) {
+        let Some(path) = path else { continue };
+        let sink = files.open(path, &runtime.places())?;
+        let known = sinks.iter().position(|other| other.key == sink.key);
+        *index = Some(known.unwrap_or(sinks.len()));
+        if known.is_none() {
+            sinks.push(sink);
+        }
+    }
+    let [out, error, combined] = indices;
+    // A line goes to the same file once only.
+    let also = |own: Option<usize>| combined.filter(|index| own != Some(*index));
+    Ok((sinks, [[out, also(out)], [error, also(error)]]))
+}
+
+fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,125 @@
+//! Waiting: one epoll for everything the daemon looks at. Nothing is woken when nothing happens.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::epoll;
+use rustix::time::Timespec;
+
+/// What a descriptor belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Source {
+    /// The listening native socket.
+    Listener,
+    /// The keeper.
+    Keeper,
+    /// Signals sent to the daemon itself.
+    Signals,
+    /// A thread has something to say.
+    Wake,
+    /// A connected client.
+    Client(u32),
+    /// The IPC channel of an instance.
+    Ipc(u32),
+    /// A straggler of an instance's tree that we wait for.
+    Straggler(u32),
+}
+
+impl Source {
+    fn token(self) -> u64 {
+        let (kind, id) = match self {
+            Self::Listener => (0, 0),
+            Self::Keeper => (1, 0),
+            Self::Signals => (2, 0),
+            Self::Wake => (3, 0),
+            Self::Client(id) => (4, id),
+            Self::Ipc(id) => (5, id),
+            Self::Straggler(id) => (6, id),
+        };
+        kind << 32 | u64::from(id)
+    }
+
+    fn from_token(token: u64) -> Option<Self> {
+        let id = token as u32;
+        Some(match token >> 32 {
+            0 => Self::Listener,
+            1 => Self::Keeper,
+            2 => Self::Signals,
+            3 => Self::Wake,
+            4 => Self::Client(id),
+            5 => Self::Ipc(id),
+            6 => Self::Straggler(id),
+            _ => return None,
+        })
+    }
+}
+
+/// What a descriptor is ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ready {
+    /// Whose.
+    pub source: Source,
+    /// Reading makes sense (data, or the end).
+    pub readable: bool,
+    /// Writing makes sense.
+    pub writable: bool,
+}
+
+/// Largest number of events taken per wait; the rest comes with the next one.
+const BATCH: usize = 256;
+
+/// The epoll descriptor.
+pub(crate) struct Reactor {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+}
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH) })
+    }
+
+    /// Watches for input; closing the descriptor ends it.
+    pub(crate) fn add(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token()), epoll::EventFlags::IN)?)
+    }
+
+    /// Also (or no longer) watches for room to write.
+    pub(crate) fn want_write(&self, fd: impl AsFd, source: Source, write: bool) -> io::Result<()> {
+        let flags = if write { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+        Ok(epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(source.token()), flags)?)
+    }
+
+    /// Stops watching; needed where another process holds a copy of the descriptor, because closing ours then changes nothing.
+    pub(crate) fn remove(&self, fd: impl AsFd) {
+        // Not being watched is what is wanted; that it was not before is no fault.
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    /// Waits until something is ready or the time is over. `None` = for ever.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
+        self.events.clear();
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()).try_into().unwrap_or(0),
+        });
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let broken = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        Ok(self
+            .events
+            .iter()
+            .filter_map(|event| {
+                let flags = event.flags;
+                Some(Ready {
+                    source: Source::from_token(event.data.u64())?,
+                    readable: flags.intersects(epoll::EventFlags::IN | broken),
+                    writable: flags.intersects(epoll::EventFlags::OUT | broken),
+                })
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,274 @@
+//! The only owner of the tables of apps and instances.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::lifecycle::{Instance, Policy};
+use ostler_core::time::Now;
+use ostler_proto::control::{Files, Learned};
+
+use crate::sample::CpuHistory;
+use crate::settings::Settings;
+use crate::store::{Record, SlotRecord, Snapshot};
+use crate::supervisor::ipc::Ipc;
+use crate::supervisor::pipelines::Piped;
+
+/// An app's description, shared by its instances. A changed description is a new one with a new number.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// Number in the journal.
+    pub id: u64,
+    /// The description; `env.base` is empty.
+    pub spec: Rc<AppSpec>,
+}
+
+/// A caller's environment, shared by everything that was started with it.
+#[derive(Debug)]
+pub(crate) struct Base {
+    /// Number in the journal.
+    pub id: u64,
+    /// The variables.
+    pub vars: Rc<EnvMap>,
+}
+
+/// One supervised slot.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// `pm_id`.
+    pub id: u32,
+    /// Number within the app.
+    pub index: u32,
+    /// UUID; also the mark by which stray processes of this slot are recognised.
+    pub unique_id: String,
+    /// Description.
+    pub app: Rc<App>,
+    /// Caller's environment.
+    pub base: Rc<Base>,
+    /// State machine.
+    pub instance: Instance,
+    /// What the state machine needs of the description.
+    pub policy: Policy,
+    /// Paths.
+    pub files: Files,
+    /// Identity of the running process, with its pid.
+    pub start_ticks: u64,
+    /// What the app told us.
+    pub learned: Learned,
+    /// Sizes of error and output log when the process started.
+    pub log_start: (u64, u64),
+    /// Keys of the listening sockets that its cluster worker holds.
+    pub listening: Vec<String>,
+    /// Its IPC channel.
+    pub ipc: Option<Ipc>,
+    /// Its log writer, in piped mode.
+    pub piped: Option<Piped>,
+    /// CPU readings.
+    pub cpu: CpuHistory,
+    /// The pid file exists.
+    pub pid_file_written: bool,
+}
+
+impl Slot {
+    /// Key under which the keeper knows a process of this slot.
+    pub(crate) fn key(&self, inc: u32) -> u64 {
+        u64::from(self.id) << 32 | u64::from(inc)
+    }
+
+    /// The description.
+    pub(crate) fn spec(&self) -> &AppSpec {
+        &self.app.spec
+    }
+
+    /// As the journal keeps it.
+    pub(crate) fn record(&self) -> Record {
+        Record::Slot(Box::new(SlotRecord {
+            id: self.id,
+            index: self.index,
+            unique_id: self.unique_id.clone(),
+            spec: self.app.id,
+            env: self.base.id,
+            instance: self.instance.clone(),
+            start_ticks: self.start_ticks,
+            learned: self.learned.clone(),
+            log_start: self.log_start,
+            listening: self.listening.clone(),
+        }))
+    }
+
+    /// Takes another description; paths and policy follow.
+    pub(crate) fn describe(&mut self, app: Rc<App>, settings: &Settings) {
+        self.policy = policy(&app.spec, settings);
+        self.files = crate::files::resolve(&app.spec, self.id, settings);
+        self.app = app;
+    }
+}
+
+/// Splits a keeper's key into slot id and incarnation.
+pub(crate) fn split_key(key: u64) -> (u32, u32) {
+    ((key >> 32) as u32, key as u32)
+}
+
+fn policy(spec: &AppSpec, settings: &Settings) -> Policy {
+    let mut policy =
+        Policy::from_spec(spec, settings.kill_signal, settings.kill_timeout_ms, settings.listen_timeout_ms, settings.backoff_reset_ms);
+    policy.shutdown_with_message |= settings.kill_use_message;
+    policy
+}
+
+/// All slots.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    slots: BTreeMap<u32, Slot>,
+    next_slot: u32,
+    next_number: u64,
+}
+
+impl Registry {
+    /// Stores a description once. The caller must journal the record.
+    pub(crate) fn app(&mut self, spec: AppSpec) -> (Rc<App>, Record) {
+        self.next_number += 1;
+        let app = Rc::new(App { id: self.next_number, spec: Rc::new(spec) });
+        let record = Record::Spec { id: app.id, spec: Rc::clone(&app.spec) };
+        (app, record)
+    }
+
+    /// Stores a caller's environment; an equal one that is in use already is shared. The caller must journal the record, if any.
+    pub(crate) fn base(&mut self, vars: EnvMap) -> (Rc<Base>, Option<Record>) {
+        if let Some(same) = self.slots.values().map(|slot| &slot.base).find(|base| *base.vars == vars) {
+            return (Rc::clone(same), None);
+        }
+        self.next_number += 1;
+        let base = Rc::new(Base { id: self.next_number, vars: Rc::new(vars) });
+        let record = Record::Env { id: base.id, vars: Rc::clone(&base.vars) };
+        (base, Some(record))
+    }
+
+    /// Adds an instance of an app with the next id and the lowest free instance number.
+    pub(crate) fn add(&mut self, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> u32 {
+        // As PM2: ids are never used twice while anything is listed, and begin at 0 when the list is empty.
+        if self.slots.is_empty() {
+            self.next_slot = 0;
+        }
+        let id = self.next_slot;
+        self.next_slot += 1;
+        let index = self.free_index(&app.spec.name);
+        let slot = Slot {
+            id,
+            index,
+            unique_id: unique_id(),
+            app: Rc::clone(app),
+            base: Rc::clone(base),
+            instance: Instance::new(now),
+            policy: policy(&app.spec, settings),
+            files: crate::files::resolve(&app.spec, id, settings),
+            start_ticks: 0,
+            learned: Learned::default(),
+            log_start: (0, 0),
+            listening: Vec::new(),
+            ipc: None,
+            piped: None,
+            cpu: CpuHistory::default(),
+            pid_file_written: false,
+        };
+        self.slots.insert(id, slot);
+        id
+    }
+
+    fn free_index(&self, name: &str) -> u32 {
+        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.index).collect();
+        ostler_core::instances::lowest_free(&used)
+    }
+
+    /// Puts back what the journal knows.
+    pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) {
+        let Snapshot { envs, specs, slots, .. } = snapshot;
+        self.next_number = envs.keys().chain(specs.keys()).copied().max().unwrap_or(0);
+        let bases: BTreeMap<u64, Rc<Base>> = envs.into_iter().map(|(id, vars)| (id, Rc::new(Base { id, vars }))).collect();
+        let apps: BTreeMap<u64, Rc<App>> = specs.into_iter().map(|(id, spec)| (id, Rc::new(App { id, spec }))).collect();
+        for record in slots.into_values() {
+            // Records are written in this order: environment, description, slot. A slot without them cannot be.
+            let (Some(app), Some(base)) = (apps.get(&record.spec), bases.get(&record.env)) else { continue };
+            self.next_slot = self.next_slot.max(record.id + 1);
+            let slot = Slot {
+                id: record.id,
+                index: record.index,
+                unique_id: record.unique_id,
+                policy: policy(&app.spec, settings),
+                files: crate::files::resolve(&app.spec, record.id, settings),
+                app: Rc::clone(app),
+                base: Rc::clone(base),
+                instance: record.instance,
+                start_ticks: record.start_ticks,
+                learned: record.learned,
+                log_start: record.log_start,
+                listening: record.listening,
+                ipc: None,
+                piped: None,
+                cpu: CpuHistory::default(),
+                pid_file_written: true,
+            };
+            self.slots.insert(slot.id, slot);
+        }
+    }
+
+    /// Every record that is needed to restore the registry, in the order in which they must be read.
+    pub(crate) fn records<'a>(&'a self, boot_id: &str) -> impl Iterator<Item = Record> + use<'a> {
+        let mut envs = BTreeMap::new();
+        let mut specs = BTreeMap::new();
+        for slot in self.slots.values() {
+            envs.entry(slot.base.id).or_insert_with(|| Rc::clone(&slot.base.vars));
+            specs.entry(slot.app.id).or_insert_with(|| Rc::clone(&slot.app.spec));
+        }
+        let boot = Record::Boot { boot_id: boot_id.to_owned() };
+        std::iter::once(boot)
+            .chain(envs.into_iter().map(|(id, vars)| Record::Env { id, vars }))
+            .chain(specs.into_iter().map(|(id, spec)| Record::Spec { id, spec }))
+            .chain(self.slots.values().map(Slot::record))
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&Slot> {
+        self.slots.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: u32) -> Option<Slot> {
+        self.slots.remove(&id)
+    }
+
+    /// By id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.values()
+    }
+
+    /// By id.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.values_mut()
+    }
+
+    /// Ids of all instances of that name.
+    pub(crate) fn named(&self, name: &str) -> Vec<u32> {
+        self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.id).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+/// A random UUID (version 4).
+fn unique_id() -> String {
+    let mut bytes = [0_u8; 16];
+    // Without random bytes the time still makes it unique on this machine, which is all that is needed.
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        bytes = now.as_nanos().to_le_bytes();
+    }
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = |range: std::ops::Range<usize>| bytes[range].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
+}

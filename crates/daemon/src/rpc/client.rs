@@ -1,0 +1,212 @@
+//! One connected client: bytes in, frames out; never blocks, never waits for a slow reader.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use ostler_proto::control::{ClientFrame, DaemonFrame, PROTOCOL, Request, Response};
+use ostler_proto::frame::{Decoder, encode};
+
+use crate::reactor::{Reactor, Source};
+
+/// A subscriber that lets this much pile up is cut off; it can reconnect and ask for the list.
+const MAX_BACKLOG_BYTES: usize = 64 << 20;
+
+/// Clients at the same time; further ones are turned away.
+const MAX_CLIENTS: usize = 1024;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: UnixStream,
+    decoder: Decoder,
+    out: Vec<u8>,
+    sent: usize,
+    waits_for_room: bool,
+    greeted: bool,
+    /// No more input is read; the connection closes when everything is sent.
+    closing: bool,
+    /// Id of its `Subscribe` request.
+    pub subscribed: Option<u64>,
+    /// Who it is.
+    pub uid: u32,
+    /// Its pid, for the record only.
+    pub pid: i32,
+}
+
+impl Client {
+    fn queue(&mut self, frame: &DaemonFrame) {
+        if self.out.len() - self.sent > MAX_BACKLOG_BYTES {
+            self.closing = true;
+            self.out.clear();
+            self.sent = 0;
+            return;
+        }
+        self.out.extend_from_slice(&encode(frame));
+    }
+
+    /// Reads what is there. `Err` = the connection is of no further use.
+    fn fill(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 16 << 10];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Ok(true),
+                Ok(len) => self.decoder.push(&buffer[..len]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        while self.sent < self.out.len() {
+            match self.stream.write(&self.out[self.sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => self.sent += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.out = Vec::new();
+        self.sent = 0;
+        Ok(())
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    all: BTreeMap<u32, Client>,
+    next: u32,
+}
+
+impl Clients {
+    /// Takes everybody who waits at the door. Another user's process (root excepted) is turned away without a word.
+    pub(crate) fn accept(&mut self, listener: &UnixListener, reactor: &Reactor, own_uid: u32) -> io::Result<()> {
+        loop {
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => continue,
+                Err(error) => return Err(error),
+            };
+            if self.all.len() >= MAX_CLIENTS {
+                return Err(io::Error::other("too many clients"));
+            }
+            let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+            let uid = peer.uid.as_raw();
+            if uid != own_uid && uid != 0 {
+                continue;
+            }
+            stream.set_nonblocking(true)?;
+            self.next = self.next.wrapping_add(1);
+            let id = self.next;
+            reactor.add(&stream, Source::Client(id))?;
+            self.all.insert(
+                id,
+                Client {
+                    stream,
+                    decoder: Decoder::default(),
+                    out: Vec::new(),
+                    sent: 0,
+                    waits_for_room: false,
+                    greeted: false,
+                    closing: false,
+                    subscribed: None,
+                    uid,
+                    pid: peer.pid.as_raw_nonzero().get(),
+                },
+            );
+        }
+    }
+
+    /// Reads the requests of a client. The connection is dropped on its end and on anything malformed.
+    pub(crate) fn read(&mut self, id: u32, hello: &Response) -> Vec<(u64, Request)> {
+        let Some(client) = self.all.get_mut(&id) else { return Vec::new() };
+        if client.closing {
+            return Vec::new();
+        }
+        let ended = client.fill().unwrap_or(true);
+        let mut requests = Vec::new();
+        loop {
+            match client.decoder.next::<ClientFrame>() {
+                Ok(None) => break,
+                Ok(Some(ClientFrame { id, request: Request::Hello { protocol, .. } })) => {
+                    client.greeted = protocol == PROTOCOL;
+                    client.closing = !client.greeted;
+                    client.queue(&DaemonFrame { id, response: hello.clone() });
+                }
+                Ok(Some(frame)) if client.greeted => requests.push((frame.id, frame.request)),
+                Ok(Some(_)) | Err(_) => {
+                    self.all.remove(&id);
+                    return Vec::new();
+                }
+            }
+        }
+        if ended && requests.is_empty() {
+            // A client that went away needs no answers; what it asked for goes on.
+            self.all.remove(&id);
+        }
+        requests
+    }
+
+    /// Queues an answer. A client that is gone misses it.
+    pub(crate) fn answer(&mut self, client: u32, id: u64, response: Response) {
+        if let Some(client) = self.all.get_mut(&client) {
+            client.queue(&DaemonFrame { id, response });
+        }
+    }
+
+    /// The client, while it is connected.
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Client> {
+        self.all.get_mut(&id)
+    }
+
+    /// Sends to everybody who subscribed.
+    pub(crate) fn publish(&mut self, happening: &ostler_proto::control::Happening) {
+        for client in self.all.values_mut() {
+            if let Some(id) = client.subscribed {
+                client.queue(&DaemonFrame { id, response: Response::Happened(happening.clone()) });
+            }
+        }
+    }
+
+    /// Sends what is queued, as far as the sockets take it.
+    pub(crate) fn flush(&mut self, reactor: &Reactor) {
+        self.all.retain(|&id, client| {
+            if client.out.is_empty() {
+                return !client.closing;
+            }
+            if client.drain().is_err() || (client.closing && client.out.is_empty()) {
+                return false;
+            }
+            let waits = !client.out.is_empty();
+            if waits != client.waits_for_room {
+                client.waits_for_room = waits;
+                return reactor.want_write(&client.stream, Source::Client(id), waits).is_ok();
+            }
+            true
+        });
+    }
+
+    /// Before the daemon ends: gives every answer a last chance, with blocking writes.
+    pub(crate) fn flush_finally(&mut self) {
+        for client in self.all.values_mut() {
+            // A stuck client must not hold up the end.
+            let patience = Some(std::time::Duration::from_millis(500));
+            if client.stream.set_nonblocking(false).is_ok() && client.stream.set_write_timeout(patience).is_ok() {
+                let _ = client.drain();
+            }
+        }
+        self.all.clear();
+    }
+}

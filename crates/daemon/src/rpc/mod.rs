@@ -1,0 +1,5 @@
+//! The native socket: clients come and go, a bad frame closes that connection only.
+
+mod client;
+
+pub(crate) use client::Clients;

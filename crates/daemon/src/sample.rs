@@ -1,0 +1,138 @@
+//! CPU and memory of an instance's whole tree.
+//!
+//! A reading is taken only when somebody asks. CPU use is the difference of two readings at least [`SETTLED_MS`] apart, so that two
+//! questions in quick succession give the same answer instead of 0 and 100.
+
+use ostler_core::time::Now;
+use ostler_proto::control::Monit;
+use ostler_sys::{ProcRef, ProcTable, sample};
+
+/// A shorter time between two readings says little.
+const SETTLED_MS: u64 = 500;
+/// A reading older than this is no base for "now".
+const STALE_MS: u64 = 20_000;
+/// A process younger than this is measured from its start.
+const YOUNG_MS: u64 = 3_000;
+
+/// One reading of a tree.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reading {
+    /// CPU time used so far.
+    pub cpu_ns: u64,
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// Processes.
+    pub processes: u32,
+}
+
+/// The readings that are compared.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CpuHistory {
+    pid: i32,
+    base: Option<(u64, Reading)>,
+    last: Option<(u64, Reading)>,
+    monit: Monit,
+}
+
+impl CpuHistory {
+    /// Takes a reading. False when there is nothing to compare it with.
+    pub(crate) fn take(&mut self, pid: i32, started: Option<Now>, now: Now, read: impl FnOnce() -> Reading) -> bool {
+        if self.pid != pid {
+            *self = Self { pid, ..Self::default() };
+        }
+        let at = now.mono_ms;
+        let reading = read();
+        self.monit.memory_bytes = reading.memory_bytes;
+        self.monit.processes = reading.processes;
+        if self.last.is_some_and(|(last, _)| at.saturating_sub(last) >= SETTLED_MS) {
+            self.base = self.last;
+        }
+        if self.base.is_some_and(|(base, _)| at.saturating_sub(base) > STALE_MS) {
+            self.base = None;
+        }
+        let base = self.base.or_else(|| {
+            let start = started?.mono_ms;
+            (at.saturating_sub(start) < YOUNG_MS).then_some((start, Reading::default()))
+        });
+        match base {
+            Some((since, base)) if at > since => {
+                let used = reading.cpu_ns.saturating_sub(base.cpu_ns) as f64 / 1e6;
+                self.monit.cpu_pct = (used / (at - since) as f64 * 1000.0).round() / 10.0;
+                if self.last.is_none_or(|(last, _)| at.saturating_sub(last) >= SETTLED_MS) {
+                    self.last = Some((at, reading));
+                }
+                true
+            }
+            _ => {
+                self.base = Some((at, reading));
+                self.last = Some((at, reading));
+                false
+            }
+        }
+    }
+
+    /// What the last reading gave.
+    pub(crate) fn monit(&self) -> Monit {
+        self.monit
+    }
+}
+
+/// Reads many trees with one look at the process table.
+#[derive(Debug, Default)]
+pub(crate) struct Sampler {
+    table: Option<ProcTable>,
+}
+
+impl Sampler {
+    /// Reads the tree of a main process: what descends from it, and what is still in its session.
+    pub(crate) fn read(&mut self, leader: ProcRef) -> Reading {
+        let table = self.table.get_or_insert_with(ProcTable::scan);
+        let mut sum = Reading::default();
+        // A process that ended since the look counts no more.
+        for sample in table.live_tree(leader).into_iter().filter_map(|pid| sample::usage(pid).ok()) {
+            sum.cpu_ns += sample.cpu_ns;
+            sum.memory_bytes += sample.rss_bytes;
+            sum.processes += 1;
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(cpu_ms: u64) -> Reading {
+        Reading { cpu_ns: cpu_ms * 1_000_000, memory_bytes: 1, processes: 1 }
+    }
+
+    #[test]
+    fn a_busy_loop_is_100_percent_at_every_call() {
+        let mut history = CpuHistory::default();
+        let start = Some(Now::at(1_000));
+        for at in [1_010, 1_011, 1_300, 2_000, 2_001, 2_002, 9_000, 60_000, 60_030] {
+            if history.take(7, start, Now::at(at), |()| reading(at - 1_000)) {
+                assert!((history.monit().cpu_pct - 100.0).abs() < 0.11, "at {at}: {}", history.monit().cpu_pct);
+            } else {
+                assert_eq!(at, 60_000, "only after a long silence a second reading is needed");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_used_long_ago_does_not_count() {
+        let mut history = CpuHistory::default();
+        let start = Some(Now::at(0));
+        assert!(!history.take(7, start, Now::at(100_000), |()| reading(50_000)), "nothing to compare with");
+        assert!(history.take(7, start, Now::at(100_025), |()| reading(50_000)));
+        assert_eq!(history.monit().cpu_pct, 0.0);
+    }
+
+    #[test]
+    fn another_process_starts_anew() {
+        let mut history = CpuHistory::default();
+        history.take(7, Some(Now::at(0)), Now::at(1_000), |()| reading(1_000));
+        assert!(history.take(8, Some(Now::at(2_000)), Now::at(2_100), |()| reading(0)));
+        assert_eq!(history.monit().cpu_pct, 0.0);
+    }
+}

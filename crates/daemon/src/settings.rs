@@ -1,0 +1,75 @@
+//! Settings of the daemon that come from its own environment (`docs/reference/environment`), read once at start.
+
+use std::env;
+use std::path::PathBuf;
+
+/// Everything the daemon's environment decides.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Base folder.
+    pub home: PathBuf,
+    /// Polite signal when the app names none.
+    pub kill_signal: i32,
+    /// Grace period when the app names none.
+    pub kill_timeout_ms: u64,
+    /// Wait for `ready` when the app names no time.
+    pub listen_timeout_ms: u64,
+    /// Uptime after which a growing restart delay starts anew.
+    pub backoff_reset_ms: u64,
+    /// `PM2_KILL_USE_MESSAGE`: stop every app by message.
+    pub kill_use_message: bool,
+    /// `PM2_PROCESS_INSTANCE_VAR`: wins over `instance_var` of all apps.
+    pub instance_var: Option<String>,
+    /// Prefix of the lines of `pm2.log`; empty = none.
+    pub log_date_format: String,
+}
+
+/// PM2's signal.
+const SIGINT: i32 = 2;
+/// PM2's numbers.
+const KILL_TIMEOUT_MS: u64 = 1600;
+const LISTEN_TIMEOUT_MS: u64 = 3000;
+const BACKOFF_RESET_MS: u64 = 30_000;
+
+impl Settings {
+    /// Reads the environment of this process.
+    pub(crate) fn from_env(home: PathBuf) -> Self {
+        let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let positive = |name: &str, default: u64| text(name).and_then(|value| value.parse().ok()).filter(|n| *n > 0).unwrap_or(default);
+        Self {
+            home,
+            kill_signal: text("PM2_KILL_SIGNAL").and_then(|name| ostler_sys::signal::by_name(&name)).unwrap_or(SIGINT),
+            // PM2 takes this one as given, zero included.
+            kill_timeout_ms: text("PM2_KILL_TIMEOUT").and_then(|value| value.parse().ok()).unwrap_or(KILL_TIMEOUT_MS),
+            listen_timeout_ms: positive("PM2_GRACEFUL_LISTEN_TIMEOUT", LISTEN_TIMEOUT_MS),
+            backoff_reset_ms: positive("EXP_BACKOFF_RESET_TIMER", BACKOFF_RESET_MS),
+            kill_use_message: text("PM2_KILL_USE_MESSAGE").is_some(),
+            instance_var: text("PM2_PROCESS_INSTANCE_VAR"),
+            log_date_format: env::var("PM2_LOG_DATE_FORMAT").unwrap_or_else(|_| "YYYY-MM-DDTHH:mm:ss".into()),
+        }
+    }
+
+    fn path(&self, variable: &str, default: &str) -> PathBuf {
+        env::var_os(variable).filter(|value| !value.is_empty()).map_or_else(|| self.home.join(default), PathBuf::from)
+    }
+
+    /// The daemon's own log.
+    pub(crate) fn daemon_log(&self) -> PathBuf {
+        self.path("PM2_LOG_FILE_PATH", "pm2.log")
+    }
+
+    /// The saved list.
+    pub(crate) fn dump_file(&self) -> PathBuf {
+        self.path("PM2_DUMP_FILE_PATH", "dump.pm2")
+    }
+
+    /// The saved list before the newest one.
+    pub(crate) fn dump_backup(&self) -> PathBuf {
+        self.path("PM2_DUMP_BACKUP_FILE_PATH", "dump.pm2.bak")
+    }
+
+    /// What runs, for a start after both daemon and keeper were killed.
+    pub(crate) fn state_file(&self) -> PathBuf {
+        self.home.join("ostler.state")
+    }
+}

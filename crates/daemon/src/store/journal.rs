@@ -1,0 +1,70 @@
+//! The journal in memory: a memfd that the keeper holds, so that it outlives the daemon.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use super::record::{Record, Snapshot, encode};
+
+/// Compaction is not worth it below this size.
+const COMPACT_FROM_BYTES: u64 = 256 << 10;
+
+/// Appends records. `push` collects, `flush` writes them all with one call.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: File,
+    end: u64,
+    /// Size right after the last compaction.
+    base: u64,
+    pending: Vec<u8>,
+}
+
+impl Journal {
+    /// Reads what an earlier daemon left. Bytes after the last good record are overwritten.
+    pub(crate) fn open(memfd: OwnedFd) -> io::Result<(Self, Snapshot)> {
+        let file = File::from(memfd);
+        let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, 0)?;
+        let (snapshot, good) = Snapshot::read(&bytes);
+        file.set_len(good as u64)?;
+        Ok((Self { file, end: good as u64, base: good as u64, pending: Vec::new() }, snapshot))
+    }
+
+    /// Adds a record to the next write.
+    pub(crate) fn push(&mut self, record: &Record) {
+        encode(record, &mut self.pending);
+    }
+
+    /// Writes what was pushed and hands out those bytes, for the copy on disk.
+    pub(crate) fn flush(&mut self) -> io::Result<Vec<u8>> {
+        if !self.pending.is_empty() {
+            self.file.write_all_at(&self.pending, self.end)?;
+            self.end += self.pending.len() as u64;
+        }
+        Ok(std::mem::take(&mut self.pending))
+    }
+
+    /// Mostly superseded records?
+    pub(crate) fn wants_compaction(&self) -> bool {
+        self.end > COMPACT_FROM_BYTES && self.end > 4 * self.base
+    }
+
+    /// Starts over in a fresh memfd with these records only. The caller must give [`Journal::fd`] to the keeper at once; until
+    /// then, the keeper's old journal is as good as the new one.
+    pub(crate) fn replace(&mut self, memfd: OwnedFd, records: impl Iterator<Item = Record>) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        records.for_each(|record| encode(&record, &mut bytes));
+        let file = File::from(memfd);
+        file.write_all_at(&bytes, 0)?;
+        self.file = file;
+        self.end = bytes.len() as u64;
+        self.base = self.end;
+        Ok(bytes)
+    }
+
+    /// The memfd, for the keeper.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

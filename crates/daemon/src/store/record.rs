@@ -1,0 +1,198 @@
+//! Records of the journal, and what they add up to.
+//!
+//! One record on the wire is `length: u32 LE, checksum: u32 LE (FNV-1a of the body), body: JSON`. JSON so that a newer daemon can
+//! read an older one's journal: unknown fields are ignored, missing ones have defaults.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::lifecycle::Instance;
+use ostler_proto::control::Learned;
+use serde::{Deserialize, Serialize};
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// First record: which boot this belongs to.
+    Boot {
+        /// `/proc/sys/kernel/random/boot_id`.
+        boot_id: String,
+    },
+    /// A caller's environment, stored once for all apps that came with it.
+    Env {
+        /// Number that slots refer to.
+        id: u64,
+        /// The variables.
+        vars: Rc<EnvMap>,
+    },
+    /// An app's description, stored once for all its instances. `env.base` is empty.
+    Spec {
+        /// Number that slots refer to.
+        id: u64,
+        /// The description.
+        spec: Rc<AppSpec>,
+    },
+    /// An instance as it is now; replaces the former record of that id.
+    Slot(Box<SlotRecord>),
+    /// The instance is gone.
+    Gone {
+        /// Which.
+        id: u32,
+    },
+}
+
+/// An instance as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SlotRecord {
+    /// `pm_id`.
+    pub id: u32,
+    /// Number within the app.
+    pub index: u32,
+    /// UUID.
+    pub unique_id: String,
+    /// Its description.
+    pub spec: u64,
+    /// Its caller's environment.
+    pub env: u64,
+    /// State machine.
+    pub instance: Instance,
+    /// Start time of the process in clock ticks: with the pid, its identity.
+    #[serde(default)]
+    pub start_ticks: u64,
+    /// What the app told us.
+    #[serde(default)]
+    pub learned: Learned,
+    /// Sizes of the error and output log when the process started: where its last lines begin.
+    #[serde(default)]
+    pub log_start: (u64, u64),
+    /// Keys of the listening sockets that its cluster worker holds.
+    #[serde(default)]
+    pub listening: Vec<String>,
+}
+
+/// All records added up.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Snapshot {
+    /// Boot of the records.
+    pub boot_id: Option<String>,
+    /// Environments by number.
+    pub envs: BTreeMap<u64, Rc<EnvMap>>,
+    /// Descriptions by number.
+    pub specs: BTreeMap<u64, Rc<AppSpec>>,
+    /// Instances by id.
+    pub slots: BTreeMap<u32, SlotRecord>,
+}
+
+const HEAD: usize = 8;
+
+/// Appends one record to `out`.
+pub(crate) fn encode(record: &Record, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEAD]);
+    serde_json::to_writer(&mut *out, record).expect("records have string keys and finite numbers only");
+    let body = &out[start + HEAD..];
+    let len = u32::try_from(body.len()).expect("a record is far below 4 GiB");
+    let sum = fnv(body);
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    out[start + 4..start + HEAD].copy_from_slice(&sum.to_le_bytes());
+}
+
+impl Snapshot {
+    /// Reads records until the end or the first one that is cut or damaged (its writer was killed in the middle). Returns how many
+    /// bytes were good.
+    pub(crate) fn read(bytes: &[u8]) -> (Self, usize) {
+        let mut snapshot = Self::default();
+        let mut at = 0;
+        while let Some((record, len)) = decode(&bytes[at..]) {
+            snapshot.apply(record);
+            at += len;
+        }
+        (snapshot, at)
+    }
+
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Boot { boot_id } => self.boot_id = Some(boot_id),
+            Record::Env { id, vars } => {
+                self.envs.insert(id, vars);
+            }
+            Record::Spec { id, spec } => {
+                self.specs.insert(id, spec);
+            }
+            Record::Slot(slot) => {
+                self.slots.insert(slot.id, *slot);
+            }
+            Record::Gone { id } => {
+                self.slots.remove(&id);
+            }
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
+    let len = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
+    let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk::<4>()?);
+    let body = bytes.get(HEAD..HEAD.checked_add(len)?)?;
+    if len == 0 || fnv(body) != sum {
+        return None;
+    }
+    Some((serde_json::from_slice(body).ok()?, HEAD + len))
+}
+
+fn fnv(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::time::Now;
+
+    fn slot(id: u32) -> Record {
+        Record::Slot(Box::new(SlotRecord {
+            id,
+            index: 0,
+            unique_id: "u".into(),
+            spec: 1,
+            env: 1,
+            instance: Instance::new(Now::at(5)),
+            start_ticks: 7,
+            learned: Learned::default(),
+            log_start: (0, 0),
+            listening: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_is_as_if_it_was_never_written() {
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        let first = bytes.len();
+        encode(&slot(2), &mut bytes);
+        for cut in first..bytes.len() {
+            let (snapshot, good) = Snapshot::read(&bytes[..cut]);
+            assert_eq!((snapshot.slots.len(), good), (1, first), "cut at {cut}");
+        }
+        assert_eq!(Snapshot::read(&bytes).0.slots.len(), 2);
+    }
+
+    #[test]
+    fn a_damaged_record_ends_the_journal() {
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        let first = bytes.len();
+        encode(&slot(2), &mut bytes);
+        bytes[first + 20] ^= 1;
+        assert_eq!(Snapshot::read(&bytes).1, first);
+    }
+
+    #[test]
+    fn gone_removes() {
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        encode(&Record::Gone { id: 1 }, &mut bytes);
+        assert!(Snapshot::read(&bytes).0.slots.is_empty());
+    }
+}

@@ -1,0 +1,147 @@
+//! What the keeper says.
+
+use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
+use ostler_keeper::FromKeeper;
+
+use crate::control::{Control, Work};
+use crate::registry::split_key;
+
+/// SIGKILL: what the kernel's out-of-memory killer sends.
+const KILL: i32 = 9;
+
+impl Control {
+    /// Takes everything that the keeper has to say.
+    pub(crate) fn hear_keeper(&mut self, writable: bool) {
+        if writable {
+            self.keeper.drain(&self.reactor);
+        }
+        loop {
+            match self.keeper.hear() {
+                Ok(Some((message, _))) => self.take_message(message),
+                Ok(None) => return,
+                Err(error) => return self.lost_keeper(&error),
+            }
+        }
+    }
+
+    fn take_message(&mut self, message: FromKeeper) {
+        match message {
+            FromKeeper::Spawned { key, pid, start_ticks } => self.spawned(key, pid, start_ticks),
+            FromKeeper::SpawnFailed { key, step, errno } => {
+                let (id, inc) = split_key(key);
+                let step = self.explain(id, &step, errno);
+                self.close_channel(id);
+                self.feed(id, Event::SpawnFailed { inc, failure: SpawnFailure { step, errno } });
+            }
+            FromKeeper::Exited { key, ending, .. } => {
+                let (id, inc) = split_key(key);
+                let exit = self.exit_report(ending);
+                self.exited(id, inc, exit);
+                self.work.push_back(Work::Ack(key));
+            }
+            FromKeeper::Signal { signal } => self.told_by_signal(signal),
+            FromKeeper::UpgradeFailed { step, errno } => {
+                let why = std::io::Error::from_raw_os_error(errno);
+                self.log.error(format_args!("cannot become the new program: {step}: {why}; everything goes on as before"));
+                self.updated(Err(format!("cannot become the new program: {step}: {why}; nothing was changed")));
+            }
+            FromKeeper::Retire => {
+                self.updated(Ok(()));
+                self.ending = Some(crate::control::Ending::Retire);
+            }
+            FromKeeper::HoldFailed { name, errno } => {
+                let why = std::io::Error::from_raw_os_error(errno);
+                self.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
+            }
+            FromKeeper::OrphanExited { .. } | FromKeeper::Pong | FromKeeper::Inventory { .. } | FromKeeper::InventoryPart(_) => {}
+        }
+    }
+
+    fn spawned(&mut self, key: u64, pid: i32, start_ticks: u64) {
+        let (id, inc) = split_key(key);
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        slot.start_ticks = start_ticks;
+        self.write_pid_file(id, pid);
+        self.feed(id, Event::Spawned { inc, pid });
+    }
+
+    /// The main process of an instance ended.
+    pub(crate) fn exited(&mut self, id: u32, inc: u32, exit: ExitReport) {
+        self.close_channel(id);
+        self.remove_pid_file(id);
+        if let Some(slot) = self.registry.get_mut(id) {
+            slot.learned.axm_monitor.clear();
+            slot.learned.axm_actions.clear();
+            slot.listening.clear();
+        }
+        self.feed(id, Event::Exited { inc, exit });
+        self.keep_last_lines(id, inc);
+    }
+
+    /// In the core's words, with what the kernel's counters say about its out-of-memory killer.
+    pub(crate) fn exit_report(&mut self, ending: ostler_sys::Ending) -> ExitReport {
+        let ending = match ending {
+            ostler_sys::Ending::Code(code) => Ending::Code(code),
+            ostler_sys::Ending::Signal { signal, core } => Ending::Signal { signal, core },
+            ostler_sys::Ending::Unknown => Ending::Unknown,
+        };
+        let killed = matches!(ending, Ending::Signal { signal: KILL, .. });
+        let kills = if killed { ostler_sys::oom::kills().unwrap_or(self.oom_kills) } else { self.oom_kills };
+        let oom = kills > self.oom_kills;
+        self.oom_kills = kills;
+        ExitReport { ending, oom }
+    }
+
+    /// The last lines of what it wrote, for `why`.
+    fn keep_last_lines(&mut self, id: u32, inc: u32) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(record) = slot.instance.exits.last_mut().filter(|record| record.inc == inc && record.last_lines.is_empty()) else { return };
+        // An exit that was asked for explains itself.
+        if matches!(record.cause, ostler_core::lifecycle::ExitCause::Asked(_)) {
+            return;
+        }
+        let (error, out) = slot.log_start;
+        let files = [(slot.files.error.as_deref(), error), (slot.files.out.as_deref(), out)];
+        record.last_lines = files
+            .into_iter()
+            .filter_map(|(path, start)| Some(crate::logs::last_lines(path?.as_ref(), start, 10, 4096)))
+            .find(|lines| !lines.is_empty())
+            .unwrap_or_default();
+        let record = slot.record();
+        self.journal.push(&record);
+    }
+
+    /// A step of the kernel in words for the user.
+    fn explain(&self, id: u32, step: &str, errno: i32) -> String {
+        let Some(slot) = self.registry.get(id) else { return step.to_owned() };
+        let spec = slot.spec();
+        let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
+        match step {
+            "exec" => match ostler_sys::exec::explain(program.as_ref(), errno) {
+                Some(reason) => format!("exec {program} ({reason})"),
+                None => format!("exec {program}"),
+            },
+            "chdir" => format!("chdir {}", spec.cwd),
+            _ => step.to_owned(),
+        }
+    }
+
+    /// SIGTERM and friends, sent to the keeper or to the daemon itself.
+    pub(crate) fn told_by_signal(&mut self, signal: i32) {
+        match signal {
+            2 | 3 | 15 => {
+                self.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));
+                self.shut_down();
+            }
+            12 => drop(self.reload_logs()),
+            _ => {}
+        }
+    }
+
+    /// A signal to the daemon itself.
+    pub(crate) fn hear_signals(&mut self) {
+        while let Some(received) = self.signals.next() {
+            self.told_by_signal(received.signal);
+        }
+    }
+}

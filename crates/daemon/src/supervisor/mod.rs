@@ -1,0 +1,14 @@
+//! From events to effects and back: what the state machines decide is performed here.
+//!
+//! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`sweep`] finds what a process left
+//! behind, [`ipc`] talks with the app.
+
+pub(crate) mod ipc;
+mod keeper;
+mod notices;
+mod app;
+mod outputs;
+pub(crate) mod pipelines;
+mod run;
+pub(crate) mod spawn;
+pub(crate) mod sweep;

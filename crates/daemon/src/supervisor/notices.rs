@@ -1,0 +1,118 @@
+//! Telling others what happened: the daemon's log, pid files, subscribers.
+
+use std::path::Path;
+
+use ostler_core::app::ExecMode;
+use ostler_core::lifecycle::{Ending, Notice};
+use ostler_proto::control::Happening;
+
+use crate::control::turn::now;
+use crate::control::{Control, why};
+
+impl Control {
+    /// The usual lines of PM2's log, because scripts look for them.
+    pub(super) fn tell(&mut self, id: u32, notice: &Notice) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        let name = slot.spec().name.clone();
+        let log = &mut self.log;
+        let event = match notice {
+            Notice::Launched => {
+                let mode = match slot.spec().mode {
+                    ExecMode::Fork => "fork",
+                    ExecMode::Cluster => "cluster",
+                };
+                log.line(format_args!("App [{name}:{id}] starting in -{mode} mode-"));
+                "start"
+            }
+            Notice::Online => {
+                log.line(format_args!("App [{name}:{id}] online"));
+                "online"
+            }
+            Notice::ReadyTimeout { accepted } => {
+                let waited = slot.policy.listen_timeout_ms;
+                let then = if *accepted { "taken as ready" } else { "stopping it" };
+                log.error(format_args!("App [{name}:{id}] was not ready within {waited} ms, {then}"));
+                return;
+            }
+            Notice::Exit(record) => {
+                match record.ending {
+                    Ending::Code(code) => log.line(format_args!("App [{name}:{id}] exited with code [{code}]")),
+                    Ending::Signal { signal, .. } => {
+                        let signal = ostler_sys::signal::name(signal);
+                        log.line(format_args!("App [{name}:{id}] exited with code [0] via signal [{signal}]"));
+                    }
+                    Ending::Unknown | Ending::SpawnFailed { .. } => log.line(format_args!("App [{name}:{id}] {}", why(record))),
+                }
+                "exit"
+            }
+            Notice::RestartScheduled { delay_ms } => {
+                if *delay_ms > 0 {
+                    log.line(format_args!("App [{name}:{id}] will restart in {delay_ms}ms"));
+                }
+                "restart"
+            }
+            Notice::Stopping => {
+                log.line(format_args!("Stopping app:{name} id:{id}"));
+                return;
+            }
+            Notice::KillTimeout => {
+                let waited = slot.policy.kill_timeout_ms;
+                let pid = slot.instance.pid().unwrap_or(0);
+                log.line(format_args!("Process with pid {pid} still alive after {waited}ms, sending SIGKILL to it and all it started"));
+                return;
+            }
+            Notice::Stopped => {
+                self.close_listeners_of(&name);
+                "stop"
+            }
+            Notice::Overlimit { unstable } => {
+                let script = slot.spec().script.clone();
+                log.error(format_args!("Script {script} had too many unstable restarts ({unstable}). Stopped. \"errored\""));
+                self.close_listeners_of(&name);
+                "restart overlimit"
+            }
+            Notice::CouldNotStart(record) => {
+                log.error(format_args!("App [{name}:{id}] {}", why(record)));
+                "exit"
+            }
+            Notice::Deleted => "delete",
+        };
+        self.clients.publish(&Happening { event: event.into(), id, name, at_ms: now().wall_ms });
+    }
+
+    /// As PM2: the number only, no newline. A pid file that cannot be written is no reason not to run.
+    pub(crate) fn write_pid_file(&mut self, id: u32, pid: i32) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        let path = Path::new(&slot.files.pid);
+        let written = write_number(path, pid);
+        slot.pid_file_written = written.is_ok();
+        if let Err(error) = written {
+            self.log.error(format_args!("cannot write \"{}\": {error}", path.display()));
+        }
+    }
+
+    /// The process of the pid file has ended.
+    pub(crate) fn remove_pid_file(&mut self, id: u32) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        if std::mem::take(&mut slot.pid_file_written) {
+            // Somebody else may have removed it already.
+            let _ = std::fs::remove_file(&slot.files.pid);
+        }
+    }
+}
+
+fn write_number(path: &Path, number: i32) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let open = || std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let mut file = match open() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            open()?
+        }
+        other => other?,
+    };
+    file.write_all(number.to_string().as_bytes())
+}

@@ -1,0 +1,305 @@
+//! Log writers for apps whose lines pass through us: who has one, which descriptors belong to it, and how the next daemon finds them.
+//!
+//! An instance keeps its pipes over its incarnations, so lines stay in order across a restart. The keeper holds every end of them, and
+//! the memory in which each writer notes what is on its way (`crate::logs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use ostler_core::date_format::{DateFormat, Stamper};
+use ostler_core::lifecycle::SpawnFailure;
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::outputs::Outputs;
+use crate::control::Control;
+use crate::logs::{self, Config, Format, Handle, OpenFiles, Pipeline, PipelineError, Report, RuntimeStreams, Stamp};
+use crate::reactor::{Reactor, Source};
+use crate::registry::Slot;
+
+/// Name under which the keeper holds the writers' notes.
+const NOTES: &str = "log-notes";
+/// Prefix of the names of pipe ends: `log:<instance>:<place>:<end>`.
+const PREFIX: &str = "log:";
+/// How long a writer that is replaced or deleted may take for the rest.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Ends of one writer: read ends and write ends of output and error, and the holding pipe.
+const ENDS: usize = 5;
+
+/// A running writer.
+#[derive(Debug)]
+pub(crate) struct Piped {
+    handle: Handle,
+    /// Read ends, write ends (output, error), holding pipe.
+    ends: [OwnedFd; ENDS],
+    /// Its place in the notes.
+    place: u32,
+    /// What it was made for; another description needs another writer.
+    made_for: Destination,
+}
+
+/// Where lines go and in which form.
+#[derive(Clone, Debug, PartialEq)]
+struct Destination {
+    paths: [Option<String>; 3],
+    json: bool,
+    date_format: Option<String>,
+    name: String,
+}
+
+/// What all writers share.
+pub(crate) struct Writers {
+    files: OpenFiles,
+    runtime: RuntimeStreams,
+    notes: Option<OwnedFd>,
+    places: BTreeSet<u32>,
+    wake: Arc<OwnedFd>,
+    reports: mpsc::Receiver<(u32, Report)>,
+    sender: mpsc::Sender<(u32, Report)>,
+    /// Descriptors of writers that a former daemon had, until they are taken over.
+    found: BTreeMap<(u32, u32), BTreeMap<usize, OwnedFd>>,
+}
+
+impl Writers {
+    pub(crate) fn new(home: PathBuf, reactor: &Reactor) -> std::io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        reactor.add(&wake, Source::Wake)?;
+        let (sender, reports) = mpsc::channel();
+        Ok(Self {
+            files: OpenFiles::default(),
+            runtime: RuntimeStreams { home, stdout: None, stderr: None },
+            notes: None,
+            places: BTreeSet::new(),
+            wake,
+            reports,
+            sender,
+            found: BTreeMap::new(),
+        })
+    }
+
+    /// Takes a descriptor that the keeper held. False = it is none of ours.
+    pub(crate) fn take_back(&mut self, name: &str, fd: OwnedFd) -> bool {
+        if name == NOTES {
+            self.notes = Some(fd);
+            return true;
+        }
+        let mut numbers = name.strip_prefix(PREFIX).into_iter().flat_map(|rest| rest.split(':')).map(str::parse::<u32>);
+        let (Some(Ok(id)), Some(Ok(place)), Some(Ok(end))) = (numbers.next(), numbers.next(), numbers.next()) else { return false };
+        self.found.entry((id, place)).or_default().insert(end as usize, fd);
+        true
+    }
+
+    fn config(&self, slot: &Slot, destination: &Destination, ends: &[OwnedFd; ENDS], place: u32) -> std::io::Result<Config> {
+        let notes = self.notes.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+        let [out, error, combined] = destination.paths.clone().map(|path| path.map(PathBuf::from));
+        let (wake, sender, id) = (Arc::clone(&self.wake), Mutex::new(self.sender.clone()), slot.id);
+        Ok(Config {
+            name: format!("log-{id}"),
+            out,
+            error,
+            combined,
+            format: format(slot, destination),
+            pipes: [ends[0].try_clone()?, ends[1].try_clone()?],
+            holding: ends[4].try_clone()?,
+            record: notes.try_clone()?,
+            slot: place,
+            files: self.files.clone(),
+            runtime: self.runtime.clone(),
+            report: Arc::new(move |report| {
+                if let Ok(sender) = sender.lock() {
+                    // Nobody listens any more when the daemon ends.
+                    let _ = sender.send((id, report));
+                    let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
+                }
+            }),
+        })
+    }
+
+    fn free_place(&mut self) -> u32 {
+        let place = (0..).find(|place| !self.places.contains(place)).unwrap_or(0);
+        self.places.insert(place);
+        place
+    }
+}
+
+fn destination(slot: &Slot) -> Destination {
+    let logs = &slot.spec().logs;
+    let wanted = |path: &Option<String>| path.clone().filter(|path| !logs::is_nowhere(path.as_ref()));
+    Destination {
+        paths: [wanted(&slot.files.out), wanted(&slot.files.error), wanted(&slot.files.combined)],
+        json: logs.json,
+        date_format: logs.date_format.clone().filter(|format| !format.is_empty()),
+        name: slot.spec().name.clone(),
+    }
+}
+
+fn format(slot: &Slot, destination: &Destination) -> Format {
+    let stamp = destination.date_format.as_deref().map(stamp);
+    match (destination.json, stamp) {
+        (true, stamp) => Format::Json { stamp, process_id: slot.id, app_name: destination.name.clone() },
+        (false, Some(stamp)) => Format::Dated(stamp),
+        (false, None) => Format::Plain,
+    }
+}
+
+fn stamp(format: &str) -> Stamp {
+    let stamper = Mutex::new(Stamper::new(DateFormat::parse(format), TimeZone::system()));
+    Box::new(move |wall_ms, out| {
+        let mut stamper = stamper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        out.extend_from_slice(stamper.stamp(wall_ms));
+    })
+}
+
+fn end_name(id: u32, place: u32, end: usize) -> String {
+    format!("{PREFIX}{id}:{place}:{end}")
+}
+
+fn failure(error: &PipelineError) -> SpawnFailure {
+    let errno = match error {
+        PipelineError::Open(error) => error.errno(),
+        PipelineError::System { source, .. } => source.raw_os_error().unwrap_or(0),
+    };
+    SpawnFailure { step: error.to_string(), errno }
+}
+
+impl Control {
+    /// Standard output and error for the next process of a slot.
+    pub(super) fn outputs(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
+        let Some(slot) = self.registry.get(id) else { return Ok(None) };
+        if !logs::needs_pipe(&slot.spec().logs) {
+            let outputs = super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home)?;
+            self.end_writer(id);
+            return Ok(Some(outputs));
+        }
+        let wanted = destination(slot);
+        let alive = slot.piped.as_ref().is_some_and(|piped| piped.handle.is_alive() && piped.made_for == wanted);
+        if !alive {
+            self.end_writer(id);
+            self.begin_writer(id, wanted)?;
+        }
+        let Some(slot) = self.registry.get(id) else { return Ok(None) };
+        let Some(piped) = &slot.piped else { return Ok(None) };
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) });
+        let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
+        let sizes = (length(&slot.files.error), length(&slot.files.out));
+        Ok(Some(Outputs { out: copy(&piped.ends[2])?, error: copy(&piped.ends[3])?, sizes }))
+    }
+
+    fn begin_writer(&mut self, id: u32, made_for: Destination) -> Result<(), SpawnFailure> {
+        let system = |step: &'static str| move |source: std::io::Error| failure(&PipelineError::System { step, source });
+        if self.writers.notes.is_none() {
+            let notes = ostler_sys::memfd::create("ostler-log-notes").map_err(std::io::Error::from).map_err(system("make the notes"))?;
+            self.keeper.hold(NOTES, notes.as_fd());
+            self.writers.notes = Some(notes);
+        }
+        let (out, out_writer) = logs::log_pipe().map_err(system("make the pipe"))?;
+        let (error, error_writer) = logs::log_pipe().map_err(system("make the pipe"))?;
+        let holding = logs::holding_pipe().map_err(system("make the pipe"))?;
+        let ends = [out, error, out_writer, error_writer, holding];
+        let place = self.writers.free_place();
+        let Some(slot) = self.registry.get(id) else { return Ok(()) };
+        let config = self.writers.config(slot, &made_for, &ends, place).map_err(system("copy a descriptor"))?;
+        let handle = Pipeline::spawn(config).map_err(|error| failure(&error))?;
+        for (end, fd) in ends.iter().enumerate() {
+            self.keeper.hold(&end_name(id, place, end), fd.as_fd());
+        }
+        if let Some(slot) = self.registry.get_mut(id) {
+            slot.piped = Some(Piped { handle, ends, place, made_for });
+        }
+        Ok(())
+    }
+
+    /// The writer carries over what is left, and ends.
+    pub(super) fn end_writer(&mut self, id: u32) {
+        if let Some(piped) = self.registry.get_mut(id).and_then(|slot| slot.piped.take()) {
+            self.finish_writer(id, piped);
+        }
+    }
+
+    /// See [`Control::end_writer`]; for a slot that is gone already.
+    pub(super) fn finish_writer(&mut self, id: u32, piped: Piped) {
+        // Its place in the notes is not used again by this daemon: it may still be writing to it.
+        for end in 0..ENDS {
+            self.keeper.drop_held(&end_name(id, piped.place, end));
+        }
+        let Piped { handle, ends, .. } = piped;
+        drop(ends);
+        handle.finish(LAST_WORDS);
+    }
+
+    /// Goes on where the writers of a former daemon stopped. All of them look at what was on its way before the first one writes.
+    pub(crate) fn take_over_writers(&mut self) {
+        let found = std::mem::take(&mut self.writers.found);
+        let mut prepared = Vec::new();
+        for ((id, place), ends) in found {
+            self.writers.places.insert(place);
+            let names: Vec<String> = ends.keys().map(|end| end_name(id, place, *end)).collect();
+            let ends: Option<[OwnedFd; ENDS]> = ends.into_values().collect::<Vec<_>>().try_into().ok();
+            let Some((slot, ends)) = self.registry.get(id).zip(ends) else {
+                names.iter().for_each(|name| self.keeper.drop_held(name));
+                continue;
+            };
+            let made_for = destination(slot);
+            let pipeline = self
+                .writers
+                .config(slot, &made_for, &ends, place)
+                .map_err(|source| PipelineError::System { step: "copy a descriptor", source })
+                .and_then(Pipeline::prepare);
+            match pipeline {
+                Ok(pipeline) => prepared.push((id, place, ends, made_for, pipeline)),
+                Err(error) => self.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
+            }
+        }
+        for (id, place, ends, made_for, pipeline) in prepared {
+            match pipeline.start() {
+                Ok(handle) => {
+                    if let Some(slot) = self.registry.get_mut(id) {
+                        slot.piped = Some(Piped { handle, ends, place, made_for });
+                    }
+                }
+                Err(error) => self.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
+            }
+        }
+    }
+
+    /// For a new keeper.
+    pub(crate) fn held_by_writers(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        let notes = self.writers.notes.iter().map(|notes| (NOTES.to_owned(), notes.as_fd()));
+        let ends = self.registry.iter().filter_map(|slot| Some((slot.id, slot.piped.as_ref()?))).flat_map(|(id, piped)| {
+            piped.ends.iter().enumerate().map(move |(end, fd)| (end_name(id, piped.place, end), fd.as_fd()))
+        });
+        notes.chain(ends)
+    }
+
+    /// A writer has something to say.
+    pub(crate) fn hear_threads(&mut self) {
+        let mut count = [0; 8];
+        // Only clears it.
+        let _ = rustix::io::read(&*self.writers.wake, &mut count);
+        while let Ok((id, report)) = self.writers.reports.try_recv() {
+            let name = self.registry.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
+            let log = &mut self.log;
+            match report {
+                Report::Stuck { path, errno } => {
+                    let why = std::io::Error::from_raw_os_error(errno);
+                    log.error(format_args!("App [{name}:{id}] cannot write \"{}\": {why}; its lines wait", path.display()));
+                }
+                Report::Resumed { path } => log.line(format_args!("App [{name}:{id}] \"{}\" is written again", path.display())),
+                Report::Nobody { path } => log.error(format_args!("App [{name}:{id}] nobody reads \"{}\" any more", path.display())),
+                Report::NotReopened { reason } | Report::Trouble { reason } => log.error(format_args!("App [{name}:{id}] {reason}")),
+                Report::Panicked { message } => log.error(format_args!("App [{name}:{id}] bug in its log writer, which goes on: {message}")),
+                Report::Ended(_) => {}
+            }
+        }
+    }
+}
+
+impl Piped {
+    /// Opens the files anew.
+    pub(crate) fn reopen(&self) {
+        self.handle.reopen();
+    }
+}

@@ -1,0 +1,102 @@
+//! Feeding events, performing effects.
+
+use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
+
+use crate::control::turn::now;
+use crate::control::{Control, Work};
+use crate::store::Record;
+
+impl Control {
+    /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
+    pub(crate) fn feed(&mut self, id: u32, event: Event) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        let effects = slot.instance.step(&slot.policy, event, now());
+        let gone = slot.instance.state == State::Gone;
+        let record = if gone { Record::Gone { id } } else { slot.record() };
+        self.journal.push(&record);
+        self.work.extend(effects.into_iter().map(|effect| Work::Effect(id, effect)));
+        if gone {
+            self.work.push_back(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
+        }
+        self.look_at_jobs(id, None);
+    }
+
+    /// Does one thing. True for a spawn.
+    pub(crate) fn perform(&mut self, id: u32, effect: Effect) -> bool {
+        match effect {
+            Effect::Spawn { inc } => {
+                if let Err(failure) = self.spawn(id, inc) {
+                    self.feed(id, Event::SpawnFailed { inc, failure });
+                }
+                return true;
+            }
+            Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
+            Effect::ShutdownMessage { inc, fallback_signal, scope } => {
+                let Some(slot) = self.registry.get_mut(id) else { return false };
+                let told = slot.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.reactor, &"shutdown".into(), None));
+                if !told {
+                    self.signal(id, inc, fallback_signal, scope);
+                }
+            }
+            Effect::Sweep { inc, kill, signal } => self.sweeps.add(id, inc, (!kill).then_some(signal)),
+            Effect::Notify(notice) => {
+                self.tell(id, &notice);
+                self.look_at_jobs(id, Some(&notice));
+                if matches!(notice, ostler_core::lifecycle::Notice::Deleted) {
+                    self.forget(id);
+                }
+            }
+        }
+        false
+    }
+
+    /// The keeper signals main process and group: it knows which pids are still its children. Who left the group is found in
+    /// the process table, and signalled by a descriptor that cannot be confused with another process.
+    fn signal(&mut self, id: u32, inc: u32, signal: i32, scope: Scope) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let key = slot.key(inc);
+        match scope {
+            Scope::Leader => self.keeper.kill(key, signal, false),
+            Scope::Tree => {
+                for process in self.outside_group(id) {
+                    // It may have ended by itself meanwhile.
+                    let _ = process.signal(signal);
+                }
+                self.keeper.kill(key, signal, true);
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {
+        let home = self.settings.home.to_string_lossy().into_owned();
+        let Some(outputs) = self.outputs(id)? else { return Ok(()) };
+        let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
+        let prepared = super::spawn::prepare(slot, inc, outputs, &home, &self.settings)?;
+        let key = slot.key(inc);
+        slot.log_start = prepared.log_start;
+        slot.cpu = crate::sample::CpuHistory::default();
+        if let Some(old) = slot.ipc.take() {
+            old.close(&self.reactor);
+        }
+        self.keeper.say_with(prepared.request, prepared.fds);
+        if let Some(channel) = prepared.ipc {
+            self.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
+            slot.ipc = super::ipc::Ipc::open(channel, id, key, &self.reactor);
+        }
+        Ok(())
+    }
+
+    /// A deleted instance leaves the tables.
+    fn forget(&mut self, id: u32) {
+        let Some(slot) = self.registry.remove(id) else { return };
+        if let Some(ipc) = slot.ipc {
+            self.keeper.drop_held(&ipc.held_name());
+            ipc.close(&self.reactor);
+        }
+        if let Some(piped) = slot.piped {
+            self.finish_writer(id, piped);
+        }
+        self.close_listeners_of(&slot.app.spec.name);
+        self.look_at_jobs(id, None);
+    }
+}

@@ -1,0 +1,163 @@
+//! Finding and ending what is left of a process tree.
+//!
+//! A process belongs to an instance when it is in the session or the group of its main process, descends from it, or carries the
+//! instance's mark in its environment and has the keeper (our subreaper) or init as parent: that is where the children of a double
+//! fork end up. One look at the process table serves all instances that wait in the same turn of the loop.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use ostler_core::lifecycle::{Event, State};
+use ostler_sys::tree::Entry;
+use ostler_sys::{ProcRef, ProcTable};
+
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::reactor::Source;
+
+/// Variable in the environment of everything that an instance starts.
+pub(crate) const MARK: &str = "unique_id";
+/// Variable that tells the incarnations of an instance apart.
+pub(crate) const INC_MARK: &str = "OSTLER_INCARNATION";
+/// SIGKILL.
+const KILL: i32 = 9;
+/// Another look after SIGKILL: a process may have forked while it was being killed.
+const LOOK_AGAIN_MS: u64 = 20;
+/// While many instances end one after the other, their leftovers are looked for together.
+const COLLECT_MS: u64 = 2;
+
+/// One instance whose tree is looked for.
+#[derive(Debug)]
+struct Sweep {
+    slot: u32,
+    inc: u32,
+    /// Polite signal, sent once to each process; none = SIGKILL.
+    signal: Option<i32>,
+    /// Processes that had the polite signal.
+    asked: Vec<ProcRef>,
+    due_ms: u64,
+}
+
+/// All sweeps.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeps {
+    all: Vec<Sweep>,
+    /// Stragglers whose end we wait for: pid → descriptor and the slots that wait.
+    watched: BTreeMap<u32, (OwnedFd, u32)>,
+    /// The process table; read anew in each turn of the loop that needs it.
+    table: Option<ProcTable>,
+}
+
+impl Sweeps {
+    /// Asks for a sweep; one for the same process replaces the former.
+    pub(crate) fn add(&mut self, slot: u32, inc: u32, signal: Option<i32>) {
+        let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
+        let asked = former.filter(|former| former.inc == inc).map(|former| former.asked).unwrap_or_default();
+        let due_ms = now().mono_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 };
+        self.all.push(Sweep { slot, inc, signal, asked, due_ms });
+    }
+
+    /// When [`Control::sweep`] has something to do.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.all.iter().map(|sweep| sweep.due_ms).min()
+    }
+
+    /// Everything of one tree, in the table of this turn.
+    fn family(&self, leader: ProcRef, mark: &str, reaper: i32) -> Vec<Entry> {
+        self.table.as_ref().map(|table| table.tree(leader, MARK, mark.as_bytes(), reaper)).unwrap_or_default()
+    }
+}
+
+impl Control {
+    /// Looks for what is left of the trees that are due. True when that gave new events.
+    pub(crate) fn sweep(&mut self) -> bool {
+        let now = now().mono_ms;
+        let (due, later) = std::mem::take(&mut self.sweeps.all).into_iter().partition::<Vec<_>, _>(|sweep| sweep.due_ms <= now);
+        self.sweeps.all = later;
+        // What was seen before the signals of this turn says nothing about now.
+        self.sweeps.table = None;
+        if due.is_empty() {
+            return false;
+        }
+        self.look_at_processes();
+        let mut events = false;
+        for sweep in due {
+            events |= self.sweep_one(sweep, now);
+        }
+        self.sweeps.table = None;
+        events
+    }
+
+    /// Reads the process table, unless that was done in this turn already. Main processes and ourselves are known: nobody needs to
+    /// look whose children they are.
+    fn look_at_processes(&mut self) {
+        let known = self.registry.iter().filter_map(|slot| slot.instance.pid()).chain([std::process::id().cast_signed()]);
+        self.sweeps.table.get_or_insert_with(|| ProcTable::scan().knowing(known));
+    }
+
+    /// Processes of a live tree that are not in the main process's group.
+    pub(super) fn outside_group(&mut self, id: u32) -> Vec<ProcRef> {
+        self.look_at_processes();
+        let Some(slot) = self.registry.get(id) else { return Vec::new() };
+        let Some(pid) = slot.instance.pid() else { return Vec::new() };
+        let family = self.sweeps.family(ProcRef { pid, start_ticks: slot.start_ticks }, &slot.unique_id, self.keeper.pid());
+        family.iter().filter(|member| member.pgid != pid).map(Entry::process).collect()
+    }
+
+    fn sweep_one(&mut self, mut sweep: Sweep, now: u64) -> bool {
+        let Some(slot) = self.registry.get(sweep.slot) else { return false };
+        let State::Stopping { inc, pid, .. } = slot.instance.state else { return false };
+        if inc != sweep.inc {
+            return false;
+        }
+        let leader = ProcRef { pid, start_ticks: slot.start_ticks };
+        let left = self.sweeps.family(leader, &slot.unique_id, self.keeper.pid());
+        if left.is_empty() {
+            self.feed(sweep.slot, Event::TreeGone { inc: sweep.inc });
+            return true;
+        }
+        for member in left {
+            let process = member.process();
+            match sweep.signal {
+                None => drop(process.signal(KILL)),
+                Some(signal) if !sweep.asked.contains(&process) => {
+                    drop(process.signal(signal));
+                    sweep.asked.push(process);
+                }
+                Some(_) => {}
+            }
+            self.watch_straggler(process, sweep.slot);
+        }
+        // The end of a watched straggler brings the next look; SIGKILL is repeated until none is left.
+        sweep.due_ms = if sweep.signal.is_none() { now + LOOK_AGAIN_MS } else { u64::MAX };
+        self.sweeps.all.push(sweep);
+        false
+    }
+
+    fn watch_straggler(&mut self, process: ProcRef, slot: u32) {
+        let pid = process.pid.cast_unsigned();
+        if self.sweeps.watched.contains_key(&pid) {
+            return;
+        }
+        // Already ended: then the next look has to come by itself.
+        match process.open().ok().filter(|fd| self.reactor.add(fd, Source::Straggler(pid)).is_ok()) {
+            Some(fd) => drop(self.sweeps.watched.insert(pid, (fd, slot))),
+            None => self.look_again(slot),
+        }
+    }
+
+    /// A straggler ended: who waited for it looks again.
+    pub(crate) fn straggler_ended(&mut self, pid: u32) {
+        if let Some((fd, slot)) = self.sweeps.watched.remove(&pid) {
+            self.reactor.remove(&fd);
+            self.look_again(slot);
+        }
+    }
+
+    fn look_again(&mut self, slot: u32) {
+        let now = now().mono_ms;
+        for sweep in self.sweeps.all.iter_mut().filter(|sweep| sweep.slot == slot) {
+            sweep.due_ms = now;
+        }
+    }
+}

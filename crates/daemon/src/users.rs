@@ -1,0 +1,27 @@
+//! User names for display, looked up once each.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ostler_sys::user;
+
+thread_local! {
+    static NAMES: RefCell<BTreeMap<String, Rc<str>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The name behind a user as given in a description (a name or a number); the text itself where there is none.
+pub(crate) fn name_of(uid: &str) -> Rc<str> {
+    if let Some(known) = NAMES.with_borrow(|names| names.get(uid).cloned()) {
+        return known;
+    }
+    let found = uid.parse().ok().and_then(|number| user::user_by_id(number).ok().flatten()).map(|user| user.name);
+    let name: Rc<str> = found.as_deref().unwrap_or(uid).into();
+    NAMES.with_borrow_mut(|names| names.insert(uid.to_owned(), Rc::clone(&name)));
+    name
+}
+
+/// Name of the user that the daemon runs as.
+pub(crate) fn own() -> Rc<str> {
+    name_of(&rustix::process::geteuid().as_raw().to_string())
+}

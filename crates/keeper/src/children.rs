@@ -1,0 +1,146 @@
+//! Every process that was spawned or adopted: alive, or ended and not yet acknowledged. One record per key, so memory is bounded by
+//! what the daemon asked for, however long it is away.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ostler_sys::process::{Target, signal_fd};
+use ostler_sys::{ProcRef, child};
+use rustix::io::Errno;
+
+use crate::message::{Child, Ended};
+
+/// How we know of a living process's end.
+#[derive(Debug)]
+pub(crate) enum Watch {
+    /// It is our child: we reap it.
+    Reap,
+    /// It is somebody else's: this pidfd becomes readable.
+    Pidfd(OwnedFd),
+}
+
+#[derive(Debug)]
+struct Record {
+    process: ProcRef,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Alive(Watch),
+    Ended(Ended),
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Children {
+    by_key: BTreeMap<u64, Record>,
+    /// The living ones.
+    by_pid: HashMap<i32, u64>,
+    pidfds: usize,
+}
+
+impl Children {
+    /// No living or unacknowledged process has this key.
+    pub(crate) fn is_free(&self, key: u64) -> bool {
+        !self.by_key.contains_key(&key)
+    }
+
+    /// How many pidfds are open.
+    pub(crate) fn pidfds(&self) -> usize {
+        self.pidfds
+    }
+
+    pub(crate) fn add(&mut self, key: u64, process: ProcRef, watch: Watch) {
+        self.pidfds += usize::from(matches!(watch, Watch::Pidfd(_)));
+        self.by_pid.insert(process.pid, key);
+        self.by_key.insert(key, Record { process, state: State::Alive(watch) });
+    }
+
+    pub(crate) fn add_ended(&mut self, key: u64, process: ProcRef, ended: Ended) {
+        self.by_key.insert(key, Record { process, state: State::Ended(ended) });
+    }
+
+    /// Key, name and pidfd of the living process with this pid; the pidfd only for one that is not our child.
+    pub(crate) fn alive(&self, pid: i32) -> Option<(u64, ProcRef, Option<BorrowedFd<'_>>)> {
+        let key = *self.by_pid.get(&pid)?;
+        let record = self.by_key.get(&key)?;
+        let pidfd = match &record.state {
+            State::Alive(Watch::Pidfd(fd)) => Some(fd.as_fd()),
+            State::Alive(Watch::Reap) => None,
+            State::Ended(_) => return None,
+        };
+        Some((key, record.process, pidfd))
+    }
+
+    /// The living process with this pid has ended; its key, if it was one of ours.
+    pub(crate) fn end(&mut self, pid: i32, ended: Ended) -> Option<u64> {
+        let key = self.by_pid.remove(&pid)?;
+        let record = self.by_key.get_mut(&key)?;
+        if let State::Alive(Watch::Pidfd(_)) = std::mem::replace(&mut record.state, State::Ended(ended)) {
+            self.pidfds -= 1;
+        }
+        Some(key)
+    }
+
+    /// Forgets an ended process; a living one stays.
+    pub(crate) fn acknowledge(&mut self, key: u64) {
+        if matches!(self.by_key.get(&key), Some(Record { state: State::Ended(_), .. })) {
+            self.by_key.remove(&key);
+        }
+    }
+
+    /// Signals a living process or its group; one that has ended is left alone, because its number may be another's.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended, else what the kernel says.
+    pub(crate) fn signal(&self, key: u64, signal: i32, target: Target) -> Result<(), Errno> {
+        match self.by_key.get(&key) {
+            Some(Record { process, state: State::Alive(Watch::Reap) }) => child::signal(process.pid, signal, target),
+            Some(Record { state: State::Alive(Watch::Pidfd(fd)), .. }) => signal_fd(fd.as_fd(), signal, target),
+            Some(Record { state: State::Ended(_), .. }) | None => Err(Errno::SRCH),
+        }
+    }
+
+    /// As the inventory shows them, by key; with the pidfds.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (Child, Option<BorrowedFd<'_>>)> {
+        self.by_key.iter().map(|(&key, Record { process, state })| {
+            let (ended, pidfd) = match state {
+                State::Alive(Watch::Reap) => (None, None),
+                State::Alive(Watch::Pidfd(fd)) => (None, Some(fd.as_fd())),
+                State::Ended(ended) => (Some(*ended), None),
+            };
+            (Child { key, pid: process.pid, start_ticks: process.start_ticks, ended }, pidfd)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_sys::{Ending, Usage};
+
+    const ENDED: Ended = Ended { ending: Ending::Code(0), usage: Usage { cpu_us: 0, max_rss_bytes: 0 }, at_boot_ms: 1, at_wall_ms: 2 };
+
+    fn process(pid: i32) -> ProcRef {
+        ProcRef { pid, start_ticks: 7 }
+    }
+
+    #[test]
+    fn an_end_is_kept_until_acknowledged_and_the_pid_is_free_at_once() {
+        let mut children = Children::default();
+        children.add(1, process(100), Watch::Reap);
+        children.acknowledge(1);
+        assert!(!children.is_free(1), "a living one is not forgotten");
+        assert_eq!(children.end(100, ENDED), Some(1));
+        assert_eq!(children.end(100, ENDED), None);
+        assert_eq!(children.signal(1, 0, Target::Process), Err(Errno::SRCH));
+        // The same number again, for another key.
+        children.add(2, process(100), Watch::Reap);
+        assert_eq!(children.list().map(|(c, _)| (c.key, c.ended.is_some())).collect::<Vec<_>>(), [(1, true), (2, false)]);
+        children.acknowledge(1);
+        children.acknowledge(1);
+        assert!(children.is_free(1));
+        assert_eq!(children.alive(100).map(|(key, ..)| key), Some(2));
+    }
+}

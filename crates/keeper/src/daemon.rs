@@ -1,0 +1,277 @@
+//! The daemon as the keeper sees it: a process to start, to talk to and to start again.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ostler_sys::exec::OWN_EXE;
+use ostler_sys::process::{Target, signal_fd};
+use ostler_sys::{ProcRef, SpawnSpec, child, clock, fdpass, socket, spawn};
+use rustix::event::epoll::EventFlags;
+
+use crate::codec::encode;
+use crate::environment::{ROLE_VAR, for_role};
+use crate::link::{Channel, LINK_FD, Packet};
+use crate::message::{FromKeeper, Inventory};
+use crate::run::{Keeper, complain};
+use crate::state::DaemonState;
+use crate::title::daemon_title;
+
+/// How long a daemon that closed its link, or was told to retire, may take to end.
+const CLOSED_GRACE_MS: u64 = 1_000;
+const RETIRE_GRACE_MS: u64 = 5_000;
+/// After a failure to start one that is not its own fault.
+const RETRY_MS: u64 = 500;
+/// Descriptors beside one packet of the inventory.
+const FDS_PER_PART: usize = 200;
+const SIGKILL: i32 = 9;
+
+/// There is one, or there will be.
+pub(crate) enum Daemon {
+    Absent { start_at_ms: u64 },
+    Running(Running),
+}
+
+pub(crate) struct Running {
+    process: ProcRef,
+    /// For one that is not our child.
+    pidfd: Option<OwnedFd>,
+    link: Option<(Channel, EventFlags)>,
+    /// SIGKILL then.
+    kill_at_ms: Option<u64>,
+    /// Its end is our wish: it does not count as a death.
+    leaving: bool,
+}
+
+impl Daemon {
+    pub(crate) fn is(&self, pid: i32) -> bool {
+        matches!(self, Self::Running(running) if running.process.pid == pid)
+    }
+
+    pub(crate) fn has_link(&self) -> bool {
+        matches!(self, Self::Running(Running { link: Some(_), .. }))
+    }
+
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        match self {
+            Self::Absent { start_at_ms } => Some(*start_at_ms),
+            Self::Running(running) => running.kill_at_ms,
+        }
+    }
+
+    pub(crate) fn link_interest(&mut self) -> Option<(&Channel, &mut EventFlags)> {
+        match self {
+            Self::Running(Running { link: Some((channel, interest)), .. }) => Some((channel, interest)),
+            _ => None,
+        }
+    }
+
+    fn channel(&mut self) -> Option<&mut Channel> {
+        match self {
+            Self::Running(Running { link: Some((channel, _)), .. }) => Some(channel),
+            _ => None,
+        }
+    }
+
+    /// Answers that wait to be read.
+    pub(crate) fn waiting(&mut self) -> usize {
+        self.channel().map_or(0, |channel| channel.waiting())
+    }
+
+    /// Sends what waits and receives the next request; `None` = there is no link.
+    pub(crate) fn receive(&mut self) -> Option<io::Result<Option<Packet>>> {
+        let channel = self.channel()?;
+        // A broken link shows when it is read, after what was sent before it broke.
+        let _shown_below = channel.flush();
+        Some(channel.recv())
+    }
+
+    /// For the next keeper.
+    pub(crate) fn state(&self, retire: bool) -> Option<(DaemonState, Option<BorrowedFd<'_>>)> {
+        let Self::Running(Running { process, link, .. }) = self else { return None };
+        let link = link.as_ref().map(|(channel, _)| channel.as_fd());
+        let state = DaemonState { pid: process.pid, start_ticks: process.start_ticks, link: link.map(crate::state::number), retire };
+        Some((state, link))
+    }
+}
+
+impl Keeper {
+    /// Tells the daemon; nobody there is fine, because the next one gets the inventory.
+    pub(crate) fn tell(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) {
+        let Some(channel) = self.daemon.channel() else { return };
+        match channel.send(&encode(message), fds) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+            Err(error) => {
+                complain(&format!("cannot tell the daemon: {error}; starting it anew"));
+                self.kill_daemon();
+            }
+        }
+    }
+
+    /// What is due: a start, or a SIGKILL.
+    pub(crate) fn daemon_time(&mut self, now_ms: u64) {
+        match &mut self.daemon {
+            Daemon::Absent { start_at_ms } if *start_at_ms <= now_ms && !self.exiting => self.start_daemon(now_ms),
+            Daemon::Running(running) if running.kill_at_ms.is_some_and(|at| at <= now_ms) => {
+                running.kill_at_ms = None;
+                self.kill_daemon();
+            }
+            Daemon::Absent { .. } | Daemon::Running(_) => {}
+        }
+    }
+
+    fn start_daemon(&mut self, now_ms: u64) {
+        match self.spawn_daemon() {
+            Ok(running) => {
+                self.daemon = Daemon::Running(running);
+                self.tell_inventory();
+                let untold = std::mem::take(&mut self.untold);
+                for signal in (1..64).filter(|signal| untold & (1 << signal) != 0) {
+                    self.tell(&FromKeeper::Signal { signal }, &[]);
+                }
+            }
+            Err(error) => {
+                complain(&format!("cannot start the daemon: {error}"));
+                self.daemon = Daemon::Absent { start_at_ms: now_ms + RETRY_MS };
+            }
+        }
+    }
+
+    fn spawn_daemon(&mut self) -> io::Result<Running> {
+        let (ours, theirs) = socket::packet_pair()?;
+        let link = Channel::new(ours);
+        self.watch_link(&link)?;
+        let spec = SpawnSpec {
+            program: OWN_EXE.into(),
+            argv: vec![daemon_title(&self.home)],
+            envp: self.environment(&[(ROLE_VAR, "daemon")]),
+            cwd: c"/".into(),
+            ..SpawnSpec::default()
+        };
+        let (out, error) = (rustix::stdio::stdout(), rustix::stdio::stderr());
+        let process = spawn(&spec, &[(out, 1), (error, 2), (theirs.as_fd(), LINK_FD)]).map_err(io::Error::other)?;
+        Ok(Running { process, pidfd: None, link: Some((link, EventFlags::IN)), kill_at_ms: None, leaving: false })
+    }
+
+    /// Our environment for another role of the binary.
+    pub(crate) fn environment(&self, vars: &[(&str, &str)]) -> Vec<CString> {
+        for_role(&self.home, self.as_pm2, vars, |_| true)
+    }
+
+    fn tell_inventory(&mut self) {
+        let inventory = Inventory {
+            keeper_pid: ProcRef::me().pid,
+            originals: self.originals,
+            children: self.children.list().map(|(child, _)| child).collect(),
+            held: Vec::new(),
+        };
+        let mut parts = vec![(inventory, Vec::new())];
+        for (name, fd) in self.held.iter() {
+            if parts.last().is_none_or(|(part, _)| part.held.len() == FDS_PER_PART) {
+                parts.push((Inventory::default(), Vec::new()));
+            }
+            if let Some((part, fds)) = parts.last_mut() {
+                part.held.push(name.clone());
+                fds.push(fd);
+            }
+        }
+        let last = parts.len() - 1;
+        let mut failed = None;
+        for (n, (part, fds)) in parts.into_iter().enumerate() {
+            let message = if n == last { FromKeeper::Inventory(part) } else { FromKeeper::InventoryPart(part) };
+            // The borrow of what is held forbids `tell`.
+            let Daemon::Running(Running { link: Some((channel, _)), .. }) = &mut self.daemon else { return };
+            if let Err(error) = channel.send(&encode(&message), &fds) {
+                failed = Some(error);
+                break;
+            }
+        }
+        if let Some(error) = failed {
+            complain(&format!("cannot hand over the inventory: {error}"));
+            self.kill_daemon();
+        }
+    }
+
+    /// Goes on with a daemon that another keeper started.
+    pub(crate) fn take_over_daemon(&mut self, state: DaemonState) {
+        let process = state.process();
+        let link = state.link.and_then(|number| fdpass::inherited(number).ok()).map(Channel::new);
+        let link = link.filter(|link| self.watch_link(link).is_ok());
+        // After an upgrade it is our child and will be reaped; after a revival it is not. A pidfd does for both.
+        let pidfd = process.open().ok().filter(|pidfd| self.watch_daemon(pidfd.as_fd()).is_ok());
+        if pidfd.is_none() && !process.exists() {
+            return;
+        }
+        let kill_at_ms = match (&link, state.retire) {
+            (Some(_), false) => None,
+            (Some(_), true) => Some(clock::boot_ms() + RETIRE_GRACE_MS),
+            (None, _) => Some(clock::boot_ms() + CLOSED_GRACE_MS),
+        };
+        let link = link.map(|link| (link, EventFlags::IN));
+        self.daemon = Daemon::Running(Running { process, pidfd, link, kill_at_ms, leaving: state.retire });
+        if state.retire {
+            self.tell(&FromKeeper::Retire, &[]);
+        }
+    }
+
+    /// The link says that it ended, or something that nobody can understand.
+    pub(crate) fn lost_link(&mut self, error: &io::Error) {
+        let link = match &mut self.daemon {
+            Daemon::Running(running) => running.link.take(),
+            Daemon::Absent { .. } => None,
+        };
+        if let Some((channel, _)) = &link {
+            self.unwatch(channel.as_fd());
+        }
+        let Daemon::Running(running) = &mut self.daemon else { return };
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            running.kill_at_ms.get_or_insert(clock::boot_ms() + CLOSED_GRACE_MS);
+        } else {
+            complain(&format!("the daemon said what makes no sense ({error}); starting it anew"));
+            self.kill_daemon();
+        }
+    }
+
+    /// Its end is noticed like any other.
+    pub(crate) fn kill_daemon(&mut self) {
+        let Daemon::Running(running) = &self.daemon else { return };
+        let killed = match &running.pidfd {
+            Some(pidfd) => signal_fd(pidfd.as_fd(), SIGKILL, Target::Process),
+            None => child::signal(running.process.pid, SIGKILL, Target::Process),
+        };
+        // Gone already is fine.
+        drop(killed);
+    }
+
+    /// Its end is wished: after an `Exit`.
+    pub(crate) fn let_daemon_leave(&mut self) {
+        if let Daemon::Running(running) = &mut self.daemon {
+            running.leaving = true;
+            running.kill_at_ms.get_or_insert(clock::boot_ms() + RETIRE_GRACE_MS);
+        }
+    }
+
+    /// The daemon has ended: hear what it said last, and start another.
+    pub(crate) fn daemon_ended(&mut self) {
+        if matches!(self.daemon, Daemon::Absent { .. }) {
+            return;
+        }
+        let now = clock::boot_ms();
+        let former = std::mem::replace(&mut self.daemon, Daemon::Absent { start_at_ms: now });
+        let Daemon::Running(mut running) = former else { return };
+        if let Some(pidfd) = &running.pidfd {
+            self.unwatch(pidfd.as_fd());
+        }
+        if let Some((mut channel, _)) = running.link.take() {
+            self.unwatch(channel.as_fd());
+            // Requests that it had sent: a spawn done twice is prevented by its key, a held descriptor not taken would be lost.
+            while let Ok(Some(packet)) = channel.recv() {
+                self.handle(packet);
+            }
+        }
+        if !running.leaving {
+            self.daemon = Daemon::Absent { start_at_ms: now + self.respawn.died(now) };
+        }
+    }
+}

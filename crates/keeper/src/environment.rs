@@ -1,0 +1,59 @@
+//! Environment variables between the roles of the binary, and what of the caller's environment keeper and daemon keep.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Environment variable that tells the binary its role: `keeper` or `daemon`; not for people to set.
+pub const ROLE_VAR: &str = "OSTLER_ROLE";
+/// Environment variable with the home, for keeper and daemon.
+pub const HOME_VAR: &str = "OSTLER_HOME";
+/// Environment variable that is `1` for a keeper and daemon started as pm2.
+pub const AS_PM2_VAR: &str = "OSTLER_AS_PM2";
+/// Number of the descriptor to report to that the keeper listens.
+pub(crate) const READY_FD_VAR: &str = "OSTLER_READY_FD";
+/// Number of the descriptor with the state to take over.
+pub(crate) const STATE_FD_VAR: &str = "OSTLER_STATE_FD";
+/// Set for a new binary that shall only say whether it understands the state.
+pub(crate) const CHECK_VAR: &str = "OSTLER_STATE_CHECK";
+
+const OURS: [&str; 6] = [ROLE_VAR, HOME_VAR, AS_PM2_VAR, READY_FD_VAR, STATE_FD_VAR, CHECK_VAR];
+
+/// The environment for another role: ours, as far as `keep` says so, the home, and these variables.
+pub(crate) fn for_role(home: &Path, as_pm2: bool, vars: &[(&str, &str)], keep: impl Fn(&OsStr) -> bool) -> Vec<CString> {
+    let kept = std::env::vars_os().filter(|(name, _)| keep(name) && !OURS.iter().any(|own| name == own));
+    let mut all: Vec<(OsString, OsString)> = kept.collect();
+    all.push((HOME_VAR.into(), home.into()));
+    all.push((AS_PM2_VAR.into(), if as_pm2 { "1" } else { "0" }.into()));
+    all.extend(vars.iter().map(|(name, value)| (name.into(), value.into())));
+    // Only a home with a NUL in it could be left out, and that names no folder anyway.
+    all.iter().filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()).collect()
+}
+
+/// Variables of the first caller that keeper and daemon keep: settings and what libraries need. Everything else of that shell, secrets
+/// included, is not theirs to hold for months.
+pub(crate) fn is_kept(name: &OsStr) -> bool {
+    const NAMES: [&str; 9] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "SHELL", "NVM_DIR", "NO_COLOR"];
+    const PREFIXES: [&str; 3] = ["PM2_", "OSTLER_", "LC_"];
+    let bytes = name.as_bytes();
+    NAMES.iter().any(|kept| bytes == kept.as_bytes()) || PREFIXES.iter().any(|prefix| bytes.starts_with(prefix.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_the_first_shell_are_not_kept() {
+        for (name, kept) in [("PATH", true), ("PM2_HOME", true), ("LC_ALL", true), ("AWS_SECRET", false), ("LANGUAGE", false), ("", false)] {
+            assert_eq!(is_kept(OsStr::new(name)), kept, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_role_gets_no_role_of_its_parent() {
+        let env = for_role(Path::new("/h"), true, &[(ROLE_VAR, "daemon")], |_| true);
+        let ours: Vec<_> = env.iter().filter(|v| v.as_bytes().starts_with(b"OSTLER_")).collect();
+        assert_eq!(ours, [c"OSTLER_HOME=/h", c"OSTLER_AS_PM2=1", c"OSTLER_ROLE=daemon"]);
+    }
+}

@@ -1,0 +1,125 @@
+//! One request of the daemon, done.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use ostler_sys::process::{Target, ending_by_fd};
+use ostler_sys::{Ending, ProcRef, Rlimit, Step, Usage, rlimit, spawn};
+use rustix::io::Errno;
+
+use crate::children::Watch;
+use crate::codec::{Malformed, decode};
+use crate::link::{Packet, invalid};
+use crate::message::{FromKeeper, SpawnRequest, ToKeeper};
+use crate::run::{Keeper, ended, exited};
+
+impl Keeper {
+    /// Does what the packet asks for. What makes no sense ends the daemon, which is started anew.
+    pub(crate) fn handle(&mut self, packet: Packet) {
+        let Packet { payload, fds, lost_fds } = packet;
+        match decode::<ToKeeper>(&payload) {
+            Ok(request) => {
+                if let Err(error) = self.perform(request, fds, lost_fds) {
+                    self.lost_link(&invalid(error));
+                }
+            }
+            Err(error) => self.lost_link(&invalid(error)),
+        }
+    }
+
+    fn perform(&mut self, request: ToKeeper, mut fds: Vec<OwnedFd>, lost_fds: bool) -> Result<(), Malformed> {
+        match request {
+            ToKeeper::Spawn(request) => return self.spawn(*request, fds, lost_fds),
+            ToKeeper::Kill { key, signal, group } => {
+                let target = if group { Target::Group } else { Target::Process };
+                // It has ended meanwhile: its end is on the way to the daemon.
+                drop(self.children.signal(key, signal, target));
+            }
+            ToKeeper::Ack { key } => self.children.acknowledge(key),
+            ToKeeper::Hold { name } => {
+                let held = match fds.pop() {
+                    Some(fd) => self.hold(name.clone(), fd),
+                    None if lost_fds => Err(Errno::MFILE),
+                    None => return Err(Malformed("nothing to hold")),
+                };
+                if let Err(errno) = held {
+                    self.tell(&FromKeeper::HoldFailed { name, errno: errno.raw_os_error() }, &[]);
+                }
+            }
+            ToKeeper::Drop { name } => self.held.drop_name(&name),
+            ToKeeper::Adopt { key, pid, start_ticks } => self.adopt_or_tell(key, ProcRef { pid, start_ticks }, fds.pop()),
+            ToKeeper::Upgrade { exe } => self.begin_upgrade(&exe),
+            ToKeeper::Exit => {
+                self.exiting = true;
+                self.remove_files();
+                self.let_daemon_leave();
+            }
+            ToKeeper::Ping => self.tell(&FromKeeper::Pong, &[]),
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, request: SpawnRequest, fds: Vec<OwnedFd>, lost_fds: bool) -> Result<(), Malformed> {
+        let SpawnRequest { key, mut spec, targets } = request;
+        if fds.len() != targets.len() && !lost_fds {
+            return Err(Malformed("as many descriptors as targets belong to a spawn"));
+        }
+        if !self.children.is_free(key) {
+            self.spawn_failed(key, Step::Key, Errno::EXIST.raw_os_error());
+            return Ok(());
+        }
+        if lost_fds {
+            self.spawn_failed(key, Step::Receive, Errno::MFILE.raw_os_error());
+            return Ok(());
+        }
+        spec.umask.get_or_insert(self.originals.umask);
+        if let Some(adj) = self.originals.oom_score_adj {
+            spec.oom_score_adj.get_or_insert(adj);
+        }
+        add_missing(&mut spec.rlimits, self.originals.nofile);
+        let placed: Vec<_> = fds.iter().map(AsFd::as_fd).zip(targets).collect();
+        match spawn(&spec, &placed) {
+            Ok(process) => {
+                self.children.add(key, process, Watch::Reap);
+                self.tell(&FromKeeper::Spawned { key, pid: process.pid, start_ticks: process.start_ticks }, &[]);
+            }
+            Err(error) => self.spawn_failed(key, error.step, error.errno),
+        }
+        Ok(())
+    }
+
+    fn spawn_failed(&mut self, key: u64, step: Step, errno: i32) {
+        self.tell(&FromKeeper::SpawnFailed { key, step: step.as_str().to_owned(), errno }, &[]);
+    }
+
+    fn adopt_or_tell(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
+        let problem = if !self.children.is_free(key) || self.children.alive(process.pid).is_some() {
+            Some((Step::Key, Errno::EXIST))
+        } else if !self.has_room() {
+            Some((Step::Receive, Errno::MFILE))
+        } else {
+            None
+        };
+        if let Some((step, errno)) = problem {
+            return self.spawn_failed(key, step, errno.raw_os_error());
+        }
+        let ProcRef { pid, start_ticks } = process;
+        self.tell(&FromKeeper::Spawned { key, pid, start_ticks }, &[]);
+        match pidfd.or_else(|| process.open().ok()) {
+            Some(pidfd) if process.exists() => self.adopt(key, process, pidfd),
+            gone => {
+                let ending = gone.map_or(Ending::Unknown, |pidfd| ending_by_fd(pidfd.as_fd(), process));
+                let ended = ended(ending, Usage::default());
+                self.children.add_ended(key, process, ended);
+                self.tell(&exited(key, pid, ended), &[]);
+            }
+        }
+    }
+}
+
+/// The limit of open files that apps inherit, unless the app has its own.
+fn add_missing(rlimits: &mut Vec<Rlimit>, nofile: Option<Rlimit>) {
+    let resource = rlimit::by_name("nofile");
+    if let Some(limit) = nofile.filter(|_| !rlimits.iter().any(|given| Some(given.resource) == resource)) {
+        rlimits.push(limit);
+    }
+}

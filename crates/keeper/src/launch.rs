@@ -1,0 +1,273 @@
+//! Starting a keeper: by a client for a home that has none, or by a daemon whose keeper was killed.
+
+use std::ffi::CString;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ostler_sys::exec::OWN_EXE;
+use ostler_sys::spawn::{Parent, spawn_under};
+use ostler_sys::{Ending, ProcRef, SpawnError, SpawnSpec, Usage, child, clock, pipe, socket};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::environment::{READY_FD_VAR, ROLE_VAR, STATE_FD_VAR, for_role, is_kept};
+use crate::link::Link;
+use crate::message::{Child, Originals};
+use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN, ended};
+use crate::state::{DaemonState, SOCKET_FILE, State};
+use crate::title::keeper_title;
+
+/// Where keeper and daemon write what they have to say.
+const LOG_FILE: &str = "pm2.log";
+/// A keeper listens within milliseconds; a machine that needs longer than this has other troubles.
+const READY_MS: u64 = 10_000;
+/// Number of the ready pipe in a new keeper.
+const READY_FD: i32 = 3;
+/// Number of the state in a revived keeper; link, held descriptors and pidfds follow.
+const STATE_FD: i32 = 3;
+
+/// What a launch found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Launched {
+    /// A new keeper, with this pid.
+    New(i32),
+    /// There was one already; it listens.
+    Already,
+}
+
+/// Why there is no keeper now.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The home cannot be used.
+    #[error("cannot {what} \"{}\"", .path.display())]
+    Home {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Its process could not be started.
+    #[error("cannot start the keeper")]
+    Spawn(#[source] SpawnError),
+    /// A pipe or socket could not be had.
+    #[error("cannot prepare the start of the keeper")]
+    Prepare(#[source] io::Error),
+    /// It said why it could not start.
+    #[error("the keeper {0}")]
+    Failed(String),
+    /// It ended without a word.
+    #[error("the keeper ended before it was ready ({0:?}); see {LOG_FILE} in the home")]
+    Ended(Ending),
+    /// It did not get ready.
+    #[error("the keeper was not ready within {} s", READY_MS / 1000)]
+    Timeout,
+}
+
+/// Starts a keeper with this binary for the home unless there is one; returns when its socket accepts connections. Many at once are
+/// fine: one wins, all succeed. Called as pm2 it shows PM2's process title.
+///
+/// # Errors
+/// The home cannot be made or written, or the keeper could not start.
+pub fn launch(home: &Path, as_pm2: bool) -> Result<Launched, LaunchError> {
+    Launcher::new(home, as_pm2).launch()
+}
+
+/// A keeper to be started.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    home: PathBuf,
+    as_pm2: bool,
+    exe: CString,
+}
+
+/// What a daemon gives to a new keeper in place of one that was killed.
+#[derive(Debug)]
+pub struct Revival<'a> {
+    /// From the inventory that the daemon was started with.
+    pub originals: Originals,
+    /// All processes as far as the daemon knows; one that has ended meanwhile is found so.
+    pub children: &'a [Child],
+    /// All descriptors that were held, at least `lock`, `socket` and `journal`.
+    pub held: &'a [(&'a str, BorrowedFd<'a>)],
+}
+
+impl Launcher {
+    /// With this binary.
+    pub fn new(home: &Path, as_pm2: bool) -> Self {
+        Self { home: home.to_owned(), as_pm2, exe: OWN_EXE.into() }
+    }
+
+    /// With another binary.
+    #[must_use]
+    pub fn exe(mut self, exe: CString) -> Self {
+        self.exe = exe;
+        self
+    }
+
+    /// See [`launch`].
+    ///
+    /// # Errors
+    /// As [`launch`].
+    pub fn launch(&self) -> Result<Launched, LaunchError> {
+        let deadline = clock::boot_ms() + READY_MS;
+        let log = self.open_log()?;
+        let (read, write) = pipe::pipe().map_err(|errno| LaunchError::Prepare(errno.into()))?;
+        let envp = for_role(&self.home, self.as_pm2, &[(ROLE_VAR, "keeper"), (READY_FD_VAR, &READY_FD.to_string())], is_kept);
+        let fds = [(log.as_fd(), 1), (log.as_fd(), 2), (write.as_fd(), READY_FD)];
+        let keeper = ostler_sys::spawn(&self.spec(envp), &fds).map_err(LaunchError::Spawn)?;
+        drop(write);
+        let answer = read_answer(&read, deadline)?;
+        match answer.split_first() {
+            Some((&READY_LISTENING, _)) => Ok(Launched::New(keeper.pid)),
+            Some((&READY_TAKEN, _)) => {
+                child::reap(keeper.pid);
+                self.wait_for_the_other(deadline)
+            }
+            Some((&READY_FAILED, text)) => {
+                child::reap(keeper.pid);
+                Err(LaunchError::Failed(String::from_utf8_lossy(text).into_owned()))
+            }
+            _ => Err(LaunchError::Ended(child::reap(keeper.pid).map_or(Ending::Unknown, |reaped| reaped.ending))),
+        }
+    }
+
+    /// Starts a keeper in place of one that was killed, for the calling daemon: it takes over everything in `revival` and watches the
+    /// daemon without starting another. It becomes the daemon's sibling, so the daemon has nothing to reap. Returns the new link and
+    /// the keeper's pid. No inventory is sent.
+    ///
+    /// # Errors
+    /// No process, memory or descriptors; then nothing has changed and it can be tried again.
+    pub fn revive(&self, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
+        self.revive_for(ProcRef::me(), revival)
+    }
+
+    /// [`Launcher::revive`] for another process than the calling one.
+    ///
+    /// # Errors
+    /// As [`Launcher::revive`].
+    pub fn revive_for(&self, daemon: ProcRef, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
+        let prepare = |errno: Errno| LaunchError::Prepare(errno.into());
+        let (ours, theirs) = socket::packet_pair().map_err(prepare)?;
+        let pidfds = open_living(revival.children);
+        let mut passed = Passed { fds: vec![(theirs.as_fd(), STATE_FD + 1)] };
+        let state = State {
+            home: self.home.clone(),
+            as_pm2: self.as_pm2,
+            originals: revival.originals,
+            daemon: Some(DaemonState { pid: daemon.pid, start_ticks: daemon.start_ticks, link: Some(STATE_FD + 1), retire: false }),
+            held: revival.held.iter().map(|(name, fd)| ((*name).to_owned(), passed.add(*fd))).collect(),
+            children: pidfds.iter().map(|(child, pidfd)| (*child, pidfd.as_ref().map(|fd| passed.add(fd.as_fd())))).collect(),
+            signals: 0,
+        };
+        let memory = state.to_memfd().map_err(prepare)?;
+        let mut fds = passed.fds;
+        fds.extend([(rustix::stdio::stdout(), 1), (rustix::stdio::stderr(), 2), (memory.as_fd(), STATE_FD)]);
+        let envp = for_role(&self.home, self.as_pm2, &[(ROLE_VAR, "keeper"), (STATE_FD_VAR, &STATE_FD.to_string())], is_kept);
+        let keeper = spawn_under(&self.spec(envp), &fds, Parent::OurParent).map_err(LaunchError::Spawn)?;
+        Ok((Link::new(ours), keeper.pid))
+    }
+
+    fn spec(&self, envp: Vec<CString>) -> SpawnSpec {
+        let argv = vec![keeper_title(&self.home, self.as_pm2)];
+        SpawnSpec { program: self.exe.clone(), argv, envp, cwd: c"/".into(), ..SpawnSpec::default() }
+    }
+
+    fn open_log(&self) -> Result<OwnedFd, LaunchError> {
+        let failed = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| LaunchError::Home { what, path, source }
+        };
+        let path = self.home.join(LOG_FILE);
+        let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_home(&self.home).map_err(failed("make the home", &self.home))?;
+                open()
+            }
+            opened => opened,
+        }
+        .map(OwnedFd::from)
+        .map_err(failed("open", &path))
+    }
+
+    /// The lock is taken before the socket listens: wait for that, some microseconds usually.
+    fn wait_for_the_other(&self, deadline: u64) -> Result<Launched, LaunchError> {
+        let path = self.home.join(SOCKET_FILE);
+        loop {
+            match socket::connect_at(&path) {
+                // A full queue means that it listens.
+                Ok(_) | Err(Errno::WOULDBLOCK) => return Ok(Launched::Already),
+                Err(Errno::NOENT | Errno::CONNREFUSED) if clock::boot_ms() < deadline => {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(LaunchError::Timeout),
+                Err(errno) => return Err(LaunchError::Home { what: "connect to", path, source: errno.into() }),
+            }
+        }
+    }
+}
+
+/// Descriptors for a revived keeper, numbered as they come.
+struct Passed<'a> {
+    fds: Vec<(BorrowedFd<'a>, i32)>,
+}
+
+impl<'a> Passed<'a> {
+    fn add(&mut self, fd: BorrowedFd<'a>) -> i32 {
+        let number = STATE_FD + 1 + i32::try_from(self.fds.len()).unwrap_or(i32::MAX / 2);
+        self.fds.push((fd, number));
+        number
+    }
+}
+
+/// The children with pidfds for those that live; who is gone has ended somehow.
+fn open_living(children: &[Child]) -> Vec<(Child, Option<OwnedFd>)> {
+    let open = |child: &Child| match child.ended {
+        Some(_) => (*child, None),
+        None => match (ProcRef { pid: child.pid, start_ticks: child.start_ticks }).open() {
+            Ok(pidfd) => (*child, Some(pidfd)),
+            Err(_) => (Child { ended: Some(ended(Ending::Unknown, Usage::default())), ..*child }, None),
+        },
+    };
+    children.iter().map(open).collect()
+}
+
+/// The home itself is for nobody else; folders above it are as usual.
+fn make_home(home: &Path) -> io::Result<()> {
+    if let Some(parent) = home.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(home) {
+        // Another client was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && home.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// What the keeper says until it closes the pipe.
+fn read_answer(pipe: &OwnedFd, deadline: u64) -> Result<Vec<u8>, LaunchError> {
+    let failed = |error: io::Error| LaunchError::Prepare(error);
+    let mut file = std::fs::File::from(pipe.try_clone().map_err(failed)?);
+    let mut answer = Vec::new();
+    loop {
+        let left = deadline.saturating_sub(clock::boot_ms());
+        let timeout = Timespec { tv_sec: i64::try_from(left / 1000).unwrap_or(0), tv_nsec: (left % 1000 * 1_000_000) as _ };
+        match poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return Err(LaunchError::Timeout),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        let mut chunk = [0; 512];
+        match file.read(&mut chunk).map_err(failed)? {
+            0 => return Ok(answer),
+            n => answer.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The private socket between daemon and keeper.
+//!
+//! Packet: version byte, form byte, payload (see `codec`). Form 0: the payload follows. Form 1: it is in a memfd, the first descriptor
+//! beside the packet; for what is larger than a packet may safely be.
+//!
+//! Both ends are nonblocking. What the socket does not take waits in our memory and goes out with [`Link::flush`]: nothing that was
+//! sent is lost as long as the other side lives.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ostler_sys::{fdpass, memfd};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::codec::{Malformed, decode, encode};
+use crate::message::{FromKeeper, Inventory, ToKeeper};
+
+/// Of packets and payloads. An older side refuses a newer version, and is replaced.
+const VERSION: u8 = 1;
+const INLINE: u8 = 0;
+const IN_MEMORY: u8 = 1;
+/// Larger payloads travel as a memfd: a packet must fit the socket's buffer as a whole.
+const INLINE_MAX: usize = 48 * 1024;
+/// Nothing that is meant is larger: the kernel takes at most 6 MiB of arguments and environment.
+const PAYLOAD_MAX: usize = 32 << 20;
+
+/// What the daemon holds in its hand.
+#[derive(Debug)]
+pub struct Link {
+    channel: Channel,
+    /// Parts of an inventory that is not complete.
+    parts: Option<(Inventory, Vec<OwnedFd>)>,
+}
+
+/// Number under which a daemon finds its end when it starts.
+pub(crate) const LINK_FD: i32 = 3;
+
+impl Link {
+    /// The link that this daemon was started with. Once per process.
+    ///
+    /// # Errors
+    /// `EBADF`: not started by a keeper.
+    pub fn from_start() -> io::Result<Self> {
+        Ok(Self::new(fdpass::inherited(LINK_FD)?))
+    }
+
+    /// A link on a connected packet socket.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { channel: Channel::new(socket), parts: None }
+    }
+
+    /// Sends a message with its descriptors (duplicated where they must wait). Never blocks.
+    ///
+    /// # Errors
+    /// `EPIPE`/`ECONNRESET` when the keeper is gone; `EMFILE` when descriptors had to wait and there is no room. Not sent then.
+    pub fn send(&mut self, message: &ToKeeper, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.channel.send(&encode(message), fds)
+    }
+
+    /// The next message with its descriptors, `None` when there is none now.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the keeper is gone (see [`crate::revive`]), `InvalidData` when it speaks another version.
+    pub fn recv(&mut self) -> io::Result<Option<(FromKeeper, Vec<OwnedFd>)>> {
+        while let Some(packet) = self.channel.recv()? {
+            let message = decode(&packet.payload).map_err(invalid)?;
+            if let Some(complete) = self.assemble(message, packet.fds) {
+                return Ok(Some(complete));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// As [`Link::recv`].
+    pub fn recv_blocking(&mut self) -> io::Result<(FromKeeper, Vec<OwnedFd>)> {
+        loop {
+            if let Some(message) = self.recv()? {
+                return Ok(message);
+            }
+            self.channel.wait(PollFlags::IN)?;
+        }
+    }
+
+    /// Sends what waits as far as the socket takes it; true = nothing waits any more, false = call again when it is writable.
+    ///
+    /// # Errors
+    /// As [`Link::send`].
+    pub fn flush(&mut self) -> io::Result<bool> {
+        self.channel.flush()
+    }
+
+    /// Sends everything that waits.
+    ///
+    /// # Errors
+    /// As [`Link::send`].
+    pub fn flush_blocking(&mut self) -> io::Result<()> {
+        while !self.channel.flush()? {
+            self.channel.wait(PollFlags::OUT)?;
+        }
+        Ok(())
+    }
+
+    fn assemble(&mut self, message: FromKeeper, fds: Vec<OwnedFd>) -> Option<(FromKeeper, Vec<OwnedFd>)> {
+        match message {
+            FromKeeper::InventoryPart(part) => {
+                self.parts = Some(self.joined(part, fds));
+                None
+            }
+            FromKeeper::Inventory(last) => {
+                let (inventory, fds) = self.joined(last, fds);
+                Some((FromKeeper::Inventory(inventory), fds))
+            }
+            other => Some((other, fds)),
+        }
+    }
+
+    fn joined(&mut self, part: Inventory, fds: Vec<OwnedFd>) -> (Inventory, Vec<OwnedFd>) {
+        let Some((mut inventory, mut all)) = self.parts.take() else { return (part, fds) };
+        inventory.children.extend(part.children);
+        inventory.held.extend(part.held);
+        all.extend(fds);
+        (inventory, all)
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+pub(crate) fn invalid(error: Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// One packet as it came.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub(crate) payload: Vec<u8>,
+    pub(crate) fds: Vec<OwnedFd>,
+    /// Some descriptors did not arrive: we have no room.
+    pub(crate) lost_fds: bool,
+}
+
+/// One end of the socket: packets and their queue, whatever they mean.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    socket: OwnedFd,
+    queue: VecDeque<Waiting>,
+    buffer: Vec<u8>,
+}
+
+/// A packet that the socket did not take yet.
+#[derive(Debug)]
+struct Waiting {
+    form: u8,
+    payload: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+impl Channel {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket, queue: VecDeque::new(), buffer: Vec::new() }
+    }
+
+    /// How many packets wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn send(&mut self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if payload.len() > INLINE_MAX {
+            return self.send_in_memory(payload, fds);
+        }
+        match self.try_send(INLINE, payload, fds) {
+            // The system's socket buffers are smaller than usual.
+            Err(Errno::MSGSIZE) => self.send_in_memory(payload, fds),
+            sent => Ok(sent?),
+        }
+    }
+
+    fn send_in_memory(&mut self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let memory = memfd::with("ostler-message", payload)?;
+        let all: Vec<_> = std::iter::once(memory.as_fd()).chain(fds.iter().copied()).collect();
+        Ok(self.try_send(IN_MEMORY, &[], &all)?)
+    }
+
+    /// Sends, or queues behind what waits.
+    fn try_send(&mut self, form: u8, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        if self.queue.is_empty() {
+            match put(&self.socket, form, payload, fds) {
+                Err(errno) if is_full(errno) => {}
+                sent => return sent,
+            }
+        }
+        let fds = fds.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3)).collect::<Result<_, _>>()?;
+        self.queue.push_back(Waiting { form, payload: payload.to_vec(), fds });
+        Ok(())
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<bool> {
+        while let Some(first) = self.queue.front() {
+            let fds: Vec<_> = first.fds.iter().map(AsFd::as_fd).collect();
+            match put(&self.socket, first.form, &first.payload, &fds) {
+                Err(errno) if is_full(errno) => return Ok(false),
+                sent => sent?,
+            }
+            self.queue.pop_front();
+        }
+        Ok(true)
+    }
+
+    /// The next packet.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` at the end, `InvalidData` for what is no packet of this version.
+    pub(crate) fn recv(&mut self) -> io::Result<Option<Packet>> {
+        self.buffer.resize(INLINE_MAX + 2, 0);
+        let mut fds = Vec::new();
+        let received = match fdpass::recv(&self.socket, &mut self.buffer, &mut fds) {
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            // The other side ended with packets of ours unread. The kernel says so once, before what that side had sent.
+            Err(Errno::CONNRESET) => fdpass::recv(&self.socket, &mut self.buffer, &mut fds)?,
+            received => received?,
+        };
+        if received.len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let lost_fds = received.lost_fds;
+        let payload = match self.buffer.get(..received.len) {
+            Some([VERSION, INLINE, payload @ ..]) if !received.cut => payload.to_vec(),
+            Some([VERSION, IN_MEMORY]) if !fds.is_empty() => memfd::read(fds.remove(0), PAYLOAD_MAX)?,
+            _ => return Err(invalid(Malformed("no packet of this version"))),
+        };
+        Ok(Some(Packet { payload, fds, lost_fds }))
+    }
+
+    fn wait(&self, flags: PollFlags) -> io::Result<()> {
+        match poll(&mut [PollFd::new(&self.socket, flags)], None) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Full now, not for ever. Too many descriptors on their way (a limit per user, without privileges) ends when the other side reads.
+fn is_full(errno: Errno) -> bool {
+    matches!(errno, Errno::WOULDBLOCK | Errno::TOOMANYREFS | Errno::NOBUFS)
+}
+
+fn put(socket: &OwnedFd, form: u8, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    fdpass::send(socket, &[IoSlice::new(&[VERSION, form]), IoSlice::new(payload)], fds).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_sys::socket::packet_pair;
+
+    fn pair() -> (Channel, Channel) {
+        let (a, b) = packet_pair().unwrap();
+        (Channel::new(a), Channel::new(b))
+    }
+
+    #[test]
+    fn large_payloads_come_whole_with_their_descriptors() {
+        let (mut a, mut b) = pair();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        for len in [0, 1, INLINE_MAX, INLINE_MAX + 1, 3 << 20] {
+            let payload: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            a.send(&payload, &[null.as_fd(), null.as_fd()]).unwrap();
+            let packet = b.recv().unwrap().expect("a packet");
+            assert!(packet.payload == payload, "{len}");
+            assert_eq!((packet.fds.len(), packet.lost_fds), (2, false), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_full_socket_loses_nothing_and_keeps_the_order() {
+        let (mut a, mut b) = pair();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let fd = null.as_fd();
+        for n in 0..5000u32 {
+            let mut payload = n.to_le_bytes().to_vec();
+            payload.resize(1000, 7);
+            a.send(&payload, if n % 100 == 0 { std::slice::from_ref(&fd) } else { &[] }).unwrap();
+        }
+        assert!(a.waiting() > 0, "the test needs a full socket");
+        let mut next = 0u32;
+        while next < 5000 {
+            while let Some(packet) = b.recv().unwrap() {
+                assert_eq!(packet.payload[..4], next.to_le_bytes());
+                assert_eq!(packet.fds.len(), usize::from(next % 100 == 0));
+                next += 1;
+            }
+            a.flush().unwrap();
+        }
+        assert_eq!(a.waiting(), 0);
+    }
+
+    #[test]
+    fn the_end_comes_after_what_was_sent() {
+        let (mut a, mut b) = pair();
+        a.send(b"last words", &[]).unwrap();
+        drop(a);
+        assert_eq!(b.recv().unwrap().unwrap().payload, b"last words");
+        assert_eq!(b.recv().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn the_last_words_of_one_that_did_not_listen_are_heard() {
+        let (mut a, mut b) = pair();
+        b.send(b"unread", &[]).unwrap();
+        a.send(b"last words", &[]).unwrap();
+        drop(a);
+        assert_eq!(b.recv().unwrap().unwrap().payload, b"last words");
+        assert_eq!(b.recv().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn strange_packets_are_refused() {
+        for packet in [&[][..], &[1], &[2, 0, 9], &[1, 7], &[1, 1], &[1, 1, 0]] {
+            let (mut a, b) = pair();
+            fdpass::send(&b.socket, &[IoSlice::new(packet)], &[]).unwrap();
+            let error = a.recv().unwrap_err();
+            let expected = if packet.is_empty() { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::InvalidData };
+            assert_eq!(error.kind(), expected, "{packet:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! When to start the daemon again.
+
+/// Deaths within [`WINDOW_MS`] that cost no delay: whoever kills the daemon on purpose now and then finds it back at once.
+const FREE: u32 = 3;
+const WINDOW_MS: u64 = 1000;
+const FIRST_DELAY_MS: u64 = 20;
+const MAX_DELAY_MS: u64 = 1000;
+
+/// Counts deaths; pure.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Respawn {
+    deaths: u32,
+    last_ms: u64,
+}
+
+impl Respawn {
+    /// The daemon died at this time; how long to wait before the next.
+    pub(crate) fn died(&mut self, now_ms: u64) -> u64 {
+        // A delay counts into the time between two deaths, so the quiet time must be longer than the longest.
+        if now_ms.saturating_sub(self.last_ms) > WINDOW_MS + MAX_DELAY_MS {
+            self.deaths = 0;
+        }
+        self.last_ms = now_ms;
+        self.deaths = self.deaths.saturating_add(1);
+        match self.deaths.checked_sub(FREE + 1) {
+            None => 0,
+            Some(n) => FIRST_DELAY_MS.checked_shl(n.min(16)).unwrap_or(MAX_DELAY_MS).min(MAX_DELAY_MS),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_once_then_doubling_to_a_second_then_at_once_again() {
+        let mut respawn = Respawn::default();
+        let mut now = 1_000_000;
+        let mut delays = Vec::new();
+        for _ in 0..12 {
+            let delay = respawn.died(now);
+            delays.push(delay);
+            now += delay + 5;
+        }
+        assert_eq!(delays, [0, 0, 0, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
+        assert_eq!(respawn.died(now + 2001), 0);
+    }
+
+    #[test]
+    fn rare_deaths_never_wait() {
+        let mut respawn = Respawn::default();
+        assert!((1..100).all(|n| respawn.died(n * 2500) == 0));
+    }
+}

@@ -1,0 +1,424 @@
+//! The keeper's loop: one `epoll` over the link, the signals and the pidfds of adopted processes. It sleeps without a timeout unless a
+//! daemon is to be started, killed or judged.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ostler_sys::process::ending_by_fd;
+use ostler_sys::signal::{self, SignalFd};
+use ostler_sys::{Ending, ProcRef, Usage, child, clock, fdpass, lock, memfd, oom, rlimit, socket, title};
+use rustix::event::{Timespec, epoll};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::children::{Children, Watch};
+use crate::daemon::Daemon;
+use crate::environment::{AS_PM2_VAR, CHECK_VAR, HOME_VAR, READY_FD_VAR, STATE_FD_VAR};
+use crate::hold::{HEADROOM, Held};
+use crate::link::Channel;
+use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals};
+use crate::respawn::Respawn;
+use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, State};
+use crate::upgrade::Check;
+
+/// Exit code of a keeper that found the home taken by another.
+pub const EXIT_LOCKED: u8 = 41;
+/// Exit code of a new binary that understands the state (see `Upgrade`).
+pub const EXIT_CHECKED: u8 = 42;
+
+/// What the ready descriptor says: listening.
+pub(crate) const READY_LISTENING: u8 = b'L';
+/// Another keeper has the lock.
+pub(crate) const READY_TAKEN: u8 = b'A';
+/// Failed; a text follows.
+pub(crate) const READY_FAILED: u8 = b'E';
+
+const TOKEN_LINK: u64 = 1;
+const TOKEN_SIGNALS: u64 = 2;
+const TOKEN_DAEMON: u64 = 3;
+/// Plus the pid of an adopted process.
+const TOKEN_ADOPTED: u64 = 16;
+
+/// Signals left to the daemon.
+const TOLD: [i32; 5] = [libc_signal::TERM, libc_signal::INT, libc_signal::QUIT, libc_signal::USR2, libc_signal::HUP];
+
+/// Requests handled before the ended children have their turn.
+const REQUESTS_PER_TURN: usize = 64;
+/// Answers that may wait for a daemon that does not read; beyond that no further request is read, and hints are dropped.
+const ANSWERS_WAITING: usize = 4096;
+/// Protects the keeper and the daemon from the out-of-memory killer, where that is allowed; apps keep what they had.
+const OOM_SCORE_ADJ: i32 = -900;
+/// Descriptors in use besides what is held: a generous count of the keeper's own.
+const OWN_FDS: usize = 16;
+
+/// Linux's numbers, the same on all its architectures that matter here.
+mod libc_signal {
+    pub(super) const HUP: i32 = 1;
+    pub(super) const INT: i32 = 2;
+    pub(super) const QUIT: i32 = 3;
+    pub(super) const USR2: i32 = 12;
+    pub(super) const TERM: i32 = 15;
+    pub(super) const CHLD: i32 = 17;
+}
+
+/// The role `keeper` of the binary, told by its environment (see [`crate::launch`]). Never returns while there is work.
+pub fn main() -> ExitCode {
+    let inherited = |var: &str| fdpass::inherited(std::env::var(var).ok()?.parse().ok()?).ok();
+    let started = match inherited(STATE_FD_VAR) {
+        Some(fd) => match State::from_memfd(fd.as_fd()) {
+            Ok(_) if std::env::var_os(CHECK_VAR).is_some() => return ExitCode::from(EXIT_CHECKED),
+            Ok(state) => Keeper::resume(state),
+            Err(error) => Err(io::Error::other(error)),
+        },
+        None => match Keeper::start(inherited(READY_FD_VAR)) {
+            Ok(None) => return ExitCode::from(EXIT_LOCKED),
+            Ok(Some(keeper)) => Ok(keeper),
+            Err(error) => Err(error),
+        },
+    };
+    match started {
+        Ok(keeper) => keeper.run(),
+        Err(error) => {
+            complain(&format!("cannot start: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line to standard error, which is `pm2.log`. Nobody to tell is no reason to fail.
+pub(crate) fn complain(text: &str) {
+    let line = format!("ostler keeper: {text}\n");
+    drop(rustix::io::write(rustix::stdio::stderr(), line.as_bytes()));
+}
+
+/// Everything the keeper has.
+pub(crate) struct Keeper {
+    pub(crate) home: PathBuf,
+    pub(crate) as_pm2: bool,
+    pub(crate) originals: Originals,
+    pub(crate) held: Held,
+    pub(crate) children: Children,
+    pub(crate) daemon: Daemon,
+    pub(crate) respawn: Respawn,
+    /// Signals that no daemon was told yet, a bit each.
+    pub(crate) untold: u64,
+    /// A new binary that is being judged.
+    pub(crate) check: Option<Check>,
+    /// Asked to end as soon as the daemon has.
+    pub(crate) exiting: bool,
+    nofile: u64,
+    signals: SignalFd,
+    epoll: OwnedFd,
+}
+
+impl Keeper {
+    /// A new keeper for the home of the environment; `None` when there is one already. Says so to `ready`.
+    fn start(ready: Option<OwnedFd>) -> io::Result<Option<Self>> {
+        let mut ready = ready.map(std::fs::File::from);
+        // The other side may have stopped waiting.
+        let mut say = |text: &[u8]| ready.take().map(|mut file| file.write_all(text));
+        match Self::take_home() {
+            Ok(Some(keeper)) => {
+                say(&[READY_LISTENING]);
+                Ok(Some(keeper))
+            }
+            Ok(None) => {
+                say(&[READY_TAKEN]);
+                Ok(None)
+            }
+            Err(error) => {
+                say(&[&[READY_FAILED], error.to_string().as_bytes()].concat());
+                Err(error)
+            }
+        }
+    }
+
+    fn take_home() -> io::Result<Option<Self>> {
+        let home = PathBuf::from(std::env::var_os(HOME_VAR).ok_or_else(|| io::Error::other(format!("{HOME_VAR} is not set")))?);
+        let as_pm2 = std::env::var_os(AS_PM2_VAR).is_some_and(|value| value == "1");
+        let at = |what: &'static str, file: &str| {
+            let path = home.join(file);
+            move |errno: Errno| io::Error::new(errno.kind(), format!("cannot {what} \"{}\": {}", path.display(), io::Error::from(errno)))
+        };
+        let Some(lock) = lock::try_lock(&home.join(LOCK_FILE)).map_err(at("lock", LOCK_FILE))? else { return Ok(None) };
+        let originals = Originals {
+            umask: rustix::process::umask(Mode::from_raw_mode(0o077)).as_raw_mode(),
+            nofile: Some(rlimit::raise_nofile()),
+            oom_score_adj: oom::own_score_adj().filter(|&own| own > OOM_SCORE_ADJ && oom::set_own_score_adj(OOM_SCORE_ADJ).is_ok()),
+        };
+        let listener = socket::listen_at(&home.join(SOCKET_FILE)).map_err(at("listen at", SOCKET_FILE))?;
+        let journal = memfd::create("ostler-journal")?;
+        let mut keeper = Self::assemble(State { home: home.clone(), as_pm2, originals, ..State::default() })?;
+        for (name, fd) in [(HELD_LOCK, lock), (HELD_SOCKET, listener), (HELD_JOURNAL, journal)] {
+            keeper.hold(name.to_owned(), fd)?;
+        }
+        keeper.write_pid_file().map_err(at("write", PID_FILE))?;
+        Ok(Some(keeper))
+    }
+
+    /// Goes on where another keeper stopped.
+    fn resume(state: State) -> io::Result<Self> {
+        let held = state.held.clone();
+        let children = state.children.clone();
+        let daemon = state.daemon;
+        let mut keeper = Self::assemble(state)?;
+        for (name, number) in held {
+            match fdpass::inherited(number) {
+                Ok(fd) => keeper.hold(name, fd)?,
+                Err(errno) => complain(&format!("the descriptor \"{name}\" did not come along: {errno}")),
+            }
+        }
+        for (child, pidfd) in children {
+            let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
+            match (child.ended, pidfd) {
+                (Some(ended), _) => keeper.children.add_ended(child.key, process, ended),
+                (None, None) => keeper.children.add(child.key, process, Watch::Reap),
+                (None, Some(number)) => match fdpass::inherited(number) {
+                    Ok(fd) => keeper.adopt(child.key, process, fd),
+                    Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
+                },
+            }
+        }
+        // The file may be an older keeper's; without it everything works but scripts.
+        if let Err(errno) = keeper.write_pid_file() {
+            complain(&format!("cannot write {PID_FILE}: {errno}"));
+        }
+        if let Some(daemon) = daemon {
+            keeper.take_over_daemon(daemon);
+        }
+        Ok(keeper)
+    }
+
+    fn assemble(state: State) -> io::Result<Self> {
+        let limit = rlimit::raise_nofile();
+        // A parent that ignores SIGCHLD would make the kernel reap our children.
+        signal::reset(libc_signal::CHLD);
+        let mut signals = TOLD.to_vec();
+        signals.push(libc_signal::CHLD);
+        let signals = SignalFd::new(&signals)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let me = rustix::process::getpid();
+        if let Err(errno) = rustix::process::set_child_subreaper(Some(me)) {
+            complain(&format!("cannot become a subreaper, double forks will be lost: {errno}"));
+        }
+        // Only for people.
+        drop(title::set_comm(if state.as_pm2 { "PM2 God" } else { "ostler-keeper" }));
+        let keeper = Self {
+            home: state.home,
+            as_pm2: state.as_pm2,
+            originals: state.originals,
+            held: Held::default(),
+            children: Children::default(),
+            daemon: Daemon::Absent { start_at_ms: 0 },
+            respawn: Respawn::default(),
+            untold: state.signals,
+            check: None,
+            exiting: false,
+            nofile: limit.hard,
+            signals,
+            epoll,
+        };
+        keeper.watch(keeper.signals.as_fd(), TOKEN_SIGNALS)?;
+        Ok(keeper)
+    }
+
+    /// Until asked to exit.
+    fn run(mut self) -> ExitCode {
+        // What ended before we could hear of it.
+        self.reap();
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
+        loop {
+            self.handle_time();
+            if self.exiting && matches!(self.daemon, Daemon::Absent { .. }) {
+                return self.finish();
+            }
+            self.update_interest();
+            let timeout = self.deadline_ms().map(|at| duration(at.saturating_sub(clock::boot_ms())));
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                // Only a fault of ours could be the reason; the next turn may do better, but not in a busy loop.
+                Err(errno) => {
+                    complain(&format!("cannot wait: {errno}"));
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
+            }
+            for event in &events {
+                match event.data.u64() {
+                    TOKEN_SIGNALS => self.hear_signals(),
+                    TOKEN_LINK => self.hear_daemon(),
+                    TOKEN_DAEMON => self.daemon_ended(),
+                    token => self.adopted_ended(token),
+                }
+            }
+        }
+    }
+
+    fn finish(&self) -> ExitCode {
+        if let Some(lock) = self.held.get(HELD_LOCK) {
+            // Explicitly, because the lock lives as long as any duplicate of it.
+            drop(lock::release(lock));
+        }
+        ExitCode::SUCCESS
+    }
+
+    /// Leaves nothing behind that says "here is a daemon".
+    pub(crate) fn remove_files(&self) {
+        for file in [SOCKET_FILE, PID_FILE] {
+            // Gone already is fine.
+            drop(std::fs::remove_file(self.home.join(file)));
+        }
+    }
+
+    fn write_pid_file(&self) -> Result<(), Errno> {
+        let path = std::env::var_os("PM2_PID_FILE_PATH").filter(|path| !path.is_empty()).map_or_else(|| self.home.join(PID_FILE), PathBuf::from);
+        let mut temporary = path.clone().into_os_string();
+        temporary.push(".new");
+        let write = || {
+            std::fs::write(&temporary, std::process::id().to_string())?;
+            std::fs::rename(&temporary, &path)
+        };
+        write().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+
+    /// When something is to be done although nothing happens.
+    fn deadline_ms(&self) -> Option<u64> {
+        self.daemon.deadline_ms().into_iter().chain(self.check.as_ref().map(|check| check.deadline_ms)).min()
+    }
+
+    fn handle_time(&mut self) {
+        let now = clock::boot_ms();
+        if self.check.as_ref().is_some_and(|check| check.deadline_ms <= now) {
+            self.check_took_too_long();
+        }
+        self.daemon_time(now);
+    }
+
+    fn hear_signals(&mut self) {
+        while let Some(received) = self.signals.next() {
+            match received.signal {
+                libc_signal::CHLD => self.reap(),
+                signal if (1..64).contains(&signal) => {
+                    if self.daemon.has_link() {
+                        self.tell(&FromKeeper::Signal { signal }, &[]);
+                    } else {
+                        self.untold |= 1 << signal;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reaps everything that has ended.
+    fn reap(&mut self) {
+        while let Some(reaped) = child::reap_any() {
+            if self.daemon.is(reaped.pid) {
+                self.daemon_ended();
+            } else if self.check.as_ref().is_some_and(|check| check.pid == reaped.pid) {
+                self.checked(reaped.ending);
+            } else {
+                self.ended(reaped.pid, ended(reaped.ending, reaped.usage));
+            }
+        }
+    }
+
+    /// A process that is not our child has ended.
+    fn adopted_ended(&mut self, token: u64) {
+        let pid = token.checked_sub(TOKEN_ADOPTED).and_then(|pid| i32::try_from(pid).ok());
+        let Some((_, process, Some(pidfd))) = pid.and_then(|pid| self.children.alive(pid)) else { return };
+        let ending = ending_by_fd(pidfd, process);
+        self.unwatch(pidfd);
+        self.ended(process.pid, ended(ending, Usage::default()));
+    }
+
+    fn ended(&mut self, pid: i32, ended: Ended) {
+        if let Some((_, _, Some(pidfd))) = self.children.alive(pid) {
+            self.unwatch(pidfd);
+        }
+        match self.children.end(pid, ended) {
+            Some(key) => self.tell(&exited(key, pid, ended), &[]),
+            None if self.daemon.waiting() < ANSWERS_WAITING => self.tell(&FromKeeper::OrphanExited { pid }, &[]),
+            None => {}
+        }
+    }
+
+    /// Watches a process that is not our child; told and handled like one from now on.
+    pub(crate) fn adopt(&mut self, key: u64, process: ProcRef, pidfd: OwnedFd) {
+        let token = TOKEN_ADOPTED + u64::try_from(process.pid).unwrap_or(0);
+        match self.watch(pidfd.as_fd(), token) {
+            Ok(()) => self.children.add(key, process, Watch::Pidfd(pidfd)),
+            Err(errno) => {
+                complain(&format!("cannot watch process {}: {errno}", process.pid));
+                self.children.add_ended(key, process, ended(Ending::Unknown, Usage::default()));
+            }
+        }
+    }
+
+    pub(crate) fn hold(&mut self, name: String, fd: OwnedFd) -> Result<(), Errno> {
+        self.held.hold(name, fd, self.children.pidfds() + OWN_FDS, self.nofile)
+    }
+
+    /// Room for one more pidfd.
+    pub(crate) fn has_room(&self) -> bool {
+        ((self.held.iter().count() + self.children.pidfds() + OWN_FDS) as u64).saturating_add(HEADROOM) < self.nofile
+    }
+
+    fn hear_daemon(&mut self) {
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(received) = self.daemon.receive() else { return };
+            match received {
+                Ok(Some(packet)) => self.handle(packet),
+                Ok(None) => return,
+                Err(error) => return self.lost_link(&error),
+            }
+        }
+    }
+
+    /// What the link shall wake us for.
+    fn update_interest(&mut self) {
+        let Some((link, interest)) = self.daemon.link_interest() else { return };
+        let waiting = link.waiting();
+        let mut wanted = epoll::EventFlags::empty();
+        wanted.set(epoll::EventFlags::IN, waiting < ANSWERS_WAITING);
+        wanted.set(epoll::EventFlags::OUT, waiting > 0);
+        if *interest != wanted && epoll::modify(&self.epoll, &*link, epoll::EventData::new_u64(TOKEN_LINK), wanted).is_ok() {
+            *interest = wanted;
+        }
+    }
+
+    pub(crate) fn watch_link(&self, link: &Channel) -> Result<(), Errno> {
+        self.watch(link.as_fd(), TOKEN_LINK)
+    }
+
+    pub(crate) fn watch_daemon(&self, pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.watch(pidfd, TOKEN_DAEMON)
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
+    }
+
+    pub(crate) fn unwatch(&self, fd: BorrowedFd<'_>) {
+        // Not watched is fine.
+        drop(epoll::delete(&self.epoll, fd));
+    }
+}
+
+/// The record of an end that is seen now.
+pub(crate) fn ended(ending: Ending, usage: Usage) -> Ended {
+    let now = ostler_sys::now();
+    Ended { ending, usage, at_boot_ms: now.boot_ms, at_wall_ms: now.wall_ms }
+}
+
+/// The message of an end.
+pub(crate) fn exited(key: u64, pid: i32, ended: Ended) -> FromKeeper {
+    let Ended { ending, usage, at_boot_ms, at_wall_ms } = ended;
+    FromKeeper::Exited { key, pid, ending, usage, at_boot_ms, at_wall_ms }
+}
+
+fn duration(ms: u64) -> Timespec {
+    Timespec { tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX), tv_nsec: (ms % 1000 * 1_000_000) as _ }
+}

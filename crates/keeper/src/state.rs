@@ -1,0 +1,139 @@
+//! What one keeper hands to the next: to itself in a new binary (upgrade), or from a daemon whose keeper was killed (revival).
+//!
+//! The state is a memfd; descriptors are inherited and named by number. The first four bytes are the version: a newer binary keeps
+//! the decoders of older versions, an older one refuses a newer state and the upgrade does not happen.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use ostler_sys::{ProcRef, memfd};
+use rustix::io::Errno;
+
+use crate::codec::{Input, Malformed, Wire, decode, encode, record};
+use crate::message::{Child, Originals};
+
+/// Lock file in the home: whoever has its lock is the keeper of this home.
+pub const LOCK_FILE: &str = "ostler.lock";
+/// Socket of the daemon in the home.
+pub const SOCKET_FILE: &str = "ostler.sock";
+/// The keeper's pid in the home, decimal, no newline: the one process that stays the same.
+pub const PID_FILE: &str = "pm2.pid";
+
+const VERSION: u32 = 1;
+/// A state is some hundred bytes per child.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Everything a keeper knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct State {
+    pub(crate) home: PathBuf,
+    pub(crate) as_pm2: bool,
+    pub(crate) originals: Originals,
+    /// Children, with the number of the pidfd for those that are not ours.
+    pub(crate) children: Vec<(Child, Option<i32>)>,
+    pub(crate) held: Vec<(String, i32)>,
+    pub(crate) daemon: Option<DaemonState>,
+    /// Signals that no daemon was told yet, a bit each.
+    pub(crate) signals: u64,
+}
+
+/// The daemon that runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct DaemonState {
+    pub(crate) pid: i32,
+    pub(crate) start_ticks: u64,
+    /// Number of our end of the link.
+    pub(crate) link: Option<i32>,
+    /// Exchange it (upgrade) or go on with it (revival).
+    pub(crate) retire: bool,
+}
+
+impl DaemonState {
+    pub(crate) fn process(&self) -> ProcRef {
+        ProcRef { pid: self.pid, start_ticks: self.start_ticks }
+    }
+}
+
+record!(DaemonState { pid, start_ticks, link, retire });
+record!(State { home, as_pm2, originals, children, held, daemon, signals });
+
+impl State {
+    /// A memfd with it.
+    pub(crate) fn to_memfd(&self) -> Result<OwnedFd, Errno> {
+        let mut bytes = encode(&VERSION);
+        self.put(&mut bytes);
+        memfd::with("ostler-keeper-state", &bytes)
+    }
+
+    /// Back from [`State::to_memfd`] of this or an older version.
+    pub(crate) fn from_memfd(fd: BorrowedFd<'_>) -> Result<Self, StateError> {
+        let bytes = memfd::read(fd, MAX_BYTES).map_err(StateError::Read)?;
+        let (version, rest) = bytes.split_at_checked(4).ok_or(StateError::Malformed(Malformed("too short")))?;
+        match decode::<u32>(version)? {
+            VERSION => Ok(decode(rest)?),
+            other => Err(StateError::Version(other)),
+        }
+    }
+}
+
+/// Why a state cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("cannot read the state of the former keeper")]
+    Read(#[source] Errno),
+    #[error("the state of the former keeper has version {0}, which this binary does not know")]
+    Version(u32),
+    #[error("the state of the former keeper makes no sense")]
+    Malformed(#[from] Malformed),
+}
+
+/// The number by which an inherited descriptor is named.
+pub(crate) fn number(fd: BorrowedFd<'_>) -> RawFd {
+    fd.as_raw_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn state() -> State {
+        State {
+            home: "/tmp/h".into(),
+            as_pm2: true,
+            children: vec![(Child { key: 1, pid: 2, start_ticks: 3, ended: None }, Some(9))],
+            held: vec![("socket".into(), 5)],
+            daemon: Some(DaemonState { pid: 4, start_ticks: 5, link: Some(6), retire: true }),
+            signals: 1 << 15,
+            ..State::default()
+        }
+    }
+
+    #[test]
+    fn it_survives_the_way() {
+        assert_eq!(State::from_memfd(state().to_memfd().unwrap().as_fd()).unwrap(), state());
+    }
+
+    #[test]
+    fn another_version_or_rubbish_is_refused() {
+        let refused = |bytes: &[u8]| State::from_memfd(memfd::with("test", bytes).unwrap().as_fd()).unwrap_err();
+        assert!(matches!(refused(&[2, 0, 0, 0, 1, 2, 3]), StateError::Version(2)));
+        assert!(matches!(refused(&[1, 0, 0]), StateError::Malformed(_)));
+        assert!(matches!(refused(&[1, 0, 0, 0, 9]), StateError::Malformed(_)));
+    }
+
+    /// The bytes of version 1, as an older binary writes them: they must stay readable.
+    #[test]
+    fn golden_bytes_of_version_1() {
+        let mut bytes = encode(&1u32);
+        bytes.extend(encode(&PathBuf::from("/h")));
+        bytes.push(0); // as_pm2
+        bytes.extend(encode(&0o22u32)); // umask
+        bytes.extend([0, 0]); // nofile, oom_score_adj
+        bytes.extend([0; 8]); // no children, nothing held
+        bytes.push(0); // no daemon
+        bytes.extend(encode(&0u64)); // signals
+        let state = State::from_memfd(memfd::with("test", &bytes).unwrap().as_fd()).unwrap();
+        assert_eq!((state.home, state.originals.umask), (PathBuf::from("/h"), 0o22));
+    }
+}

@@ -1,0 +1,139 @@
+//! Becoming a new binary: same pid, so the children stay ours, the subreaper stays the subreaper and `pm2.pid` stays true.
+//!
+//! 1. Open the file, and let a child of it try whether it runs here and understands our state: a keeper that became something else
+//!    would take every app's supervision with it.
+//! 2. Write the state, let the descriptors survive, `execve`. Signals stay blocked, so an end that happens meanwhile stays pending.
+//! 3. The new image reads the state (`Keeper::resume`), tells the old daemon to retire, and starts a new one when that has ended.
+//!
+//! A failure before the `execve` succeeded leaves everything as it was.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use ostler_sys::exec::replace;
+use ostler_sys::process::Target;
+use ostler_sys::{Ending, SpawnSpec, child, clock, spawn};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+
+use crate::environment::{CHECK_VAR, ROLE_VAR, STATE_FD_VAR};
+use crate::message::FromKeeper;
+use crate::run::{EXIT_CHECKED, Keeper};
+use crate::state::{State, number};
+use crate::title::keeper_title;
+
+/// Time for the new binary to start, read the state and end.
+const CHECK_MS: u64 = 5_000;
+/// Number of the state in a child that checks it.
+const CHECK_FD: i32 = 3;
+const SIGKILL: i32 = 9;
+
+/// A new binary that is being judged.
+pub(crate) struct Check {
+    pub(crate) pid: i32,
+    pub(crate) deadline_ms: u64,
+    exe: OwnedFd,
+}
+
+/// Why an upgrade did not happen.
+type Failure = (&'static str, i32);
+
+impl Keeper {
+    pub(crate) fn begin_upgrade(&mut self, exe: &Path) {
+        if self.check.is_some() {
+            return self.upgrade_failed(("check", Errno::ALREADY.raw_os_error()));
+        }
+        match self.start_check(exe) {
+            Ok(check) => self.check = Some(check),
+            Err(failure) => self.upgrade_failed(failure),
+        }
+    }
+
+    fn upgrade_failed(&mut self, (step, errno): Failure) {
+        self.tell(&FromKeeper::UpgradeFailed { step: step.to_owned(), errno }, &[]);
+    }
+
+    fn start_check(&self, exe: &Path) -> Result<Check, Failure> {
+        // By descriptor, so that what was checked is what will be executed.
+        let exe = rustix::fs::open(exe, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open"))?;
+        let memory = self.state().to_memfd().map_err(failed("check"))?;
+        let number = CHECK_FD.to_string();
+        let spec = SpawnSpec {
+            program: path_of(&exe),
+            argv: vec![c"ostler: check".into()],
+            envp: self.environment(&[(ROLE_VAR, "keeper"), (STATE_FD_VAR, &number), (CHECK_VAR, "1")]),
+            cwd: c"/".into(),
+            ..SpawnSpec::default()
+        };
+        let fds = [(rustix::stdio::stderr(), 2), (memory.as_fd(), CHECK_FD)];
+        let process = spawn(&spec, &fds).map_err(|error| ("check", error.errno))?;
+        Ok(Check { pid: process.pid, deadline_ms: clock::boot_ms() + CHECK_MS, exe })
+    }
+
+    pub(crate) fn check_took_too_long(&mut self) {
+        let Some(check) = self.check.take() else { return };
+        // Its end comes later as that of an orphan.
+        drop(child::signal(check.pid, SIGKILL, Target::Process));
+        self.upgrade_failed(("check", Errno::TIMEDOUT.raw_os_error()));
+    }
+
+    /// The new binary has given its verdict.
+    pub(crate) fn checked(&mut self, ending: Ending) {
+        let Some(check) = self.check.take() else { return };
+        if ending != Ending::Code(i32::from(EXIT_CHECKED)) {
+            return self.upgrade_failed(("check", 0));
+        }
+        let errno = match self.become_binary(&check.exe) {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        };
+        self.upgrade_failed(errno);
+    }
+
+    /// Returns only when it failed, with everything as before.
+    fn become_binary(&self, exe: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
+        let memory = self.state().to_memfd().map_err(failed("exec"))?;
+        let survivors: Vec<_> = self.survivors().chain([memory.as_fd()]).collect();
+        let number = memory.as_raw_fd().to_string();
+        let envp = self.environment(&[(ROLE_VAR, "keeper"), (STATE_FD_VAR, &number)]);
+        let argv = [keeper_title(&self.home, self.as_pm2)];
+        let exec = || {
+            survivors.iter().try_for_each(|fd| fcntl_setfd(fd, FdFlags::empty()))?;
+            Err(replace(&path_of(exe), &argv, &envp))
+        };
+        let failure = exec().map_err(failed("exec"));
+        for fd in &survivors {
+            drop(fcntl_setfd(fd, FdFlags::CLOEXEC));
+        }
+        failure
+    }
+
+    /// What the next keeper needs, with the numbers that the descriptors have here.
+    fn state(&self) -> State {
+        State {
+            home: self.home.clone(),
+            as_pm2: self.as_pm2,
+            originals: self.originals,
+            children: self.children.list().map(|(child, pidfd)| (child, pidfd.map(number))).collect(),
+            held: self.held.iter().map(|(name, fd)| (name.clone(), number(fd))).collect(),
+            daemon: self.daemon.state(true).map(|(daemon, _)| daemon),
+            signals: self.untold,
+        }
+    }
+
+    /// Every descriptor that the state names.
+    fn survivors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let held = self.held.iter().map(|(_, fd)| fd);
+        let pidfds = self.children.list().filter_map(|(_, pidfd)| pidfd);
+        held.chain(pidfds).chain(self.daemon.state(true).and_then(|(_, link)| link))
+    }
+}
+
+fn failed(step: &'static str) -> impl Fn(Errno) -> Failure {
+    move |errno| (step, errno.raw_os_error())
+}
+
+fn path_of(exe: &OwnedFd) -> CString {
+    CString::new(format!("/proc/self/fd/{}", exe.as_raw_fd())).unwrap_or_default()
+}

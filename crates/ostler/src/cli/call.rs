@@ -1,0 +1,84 @@
+//! What the user typed, understood.
+
+use serde_json::{Map, Value};
+
+use super::table::{Command, Opt, Sets};
+
+/// One parsed command line.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The command.
+    pub command: &'static Command,
+    /// The word it was called by (`ls`, `save`, …).
+    pub word: String,
+    /// Words that are neither options nor their values.
+    pub targets: Vec<String>,
+    /// Words after `--`, if there was one.
+    pub app_args: Option<Vec<String>>,
+    /// Options in the order in which they were given.
+    pub(super) given: Vec<(&'static Opt, Option<String>)>,
+}
+
+impl Call {
+    /// Was the option with this main long name given?
+    pub(crate) fn has(&self, long: &str) -> bool {
+        self.given.iter().any(|(opt, _)| opt.long == long)
+    }
+
+    /// Its value; the last one if it was given several times.
+    pub(crate) fn value(&self, long: &str) -> Option<&str> {
+        self.given.iter().rev().find(|(opt, _)| opt.long == long).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// All its values.
+    pub(crate) fn values(&self, long: &str) -> impl Iterator<Item = &str> {
+        self.given.iter().filter(move |(opt, _)| opt.long == long).filter_map(|(_, value)| value.as_deref())
+    }
+
+    /// The first argument.
+    pub(crate) fn target(&self) -> Option<&str> {
+        self.targets.first().map(String::as_str)
+    }
+
+    /// The same options with another command and other targets.
+    pub(crate) fn as_command(&self, name: &str, targets: Vec<String>) -> Option<Self> {
+        let command = super::find(name)?;
+        Some(Self { command, word: name.into(), targets, app_args: None, given: self.given.clone() })
+    }
+
+    /// App attributes set by options, by main name, as a config file would have them.
+    pub(crate) fn attributes(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        for (opt, value) in &self.given {
+            let text = |v: &Option<String>| v.clone().map_or(Value::Bool(true), Value::String);
+            match opt.sets {
+                Sets::Nothing => {}
+                Sets::Text(key) => drop(map.insert(key.into(), text(value))),
+                Sets::Bool(key, fixed) => drop(map.insert(key.into(), Value::Bool(fixed))),
+                Sets::List(key) => push(&mut map, key, value.as_deref()),
+                Sets::Seconds(key) => drop(map.insert(key.into(), seconds(value.as_deref().unwrap_or_default()))),
+            }
+        }
+        map
+    }
+}
+
+/// Adds to a list attribute; without a value the attribute is just on.
+fn push(map: &mut Map<String, Value>, key: &str, value: Option<&str>) {
+    let Some(value) = value else {
+        map.entry(key).or_insert(Value::Bool(true));
+        return;
+    };
+    match map.get_mut(key) {
+        Some(Value::Array(list)) => list.push(value.into()),
+        _ => drop(map.insert(key.into(), Value::Array(vec![value.into()]))),
+    }
+}
+
+/// A bare number is seconds here but milliseconds in files; anything with a unit is passed on.
+fn seconds(text: &str) -> Value {
+    match text.parse::<u64>() {
+        Ok(number) => Value::from(number.saturating_mul(1000)),
+        Err(_) => Value::String(text.into()),
+    }
+}

@@ -1,0 +1,303 @@
+//! Every command: ostler's, and those of PM2 that are still to come.
+
+use super::options::call;
+use super::table::{Arg, Command, Completes, Daemon, Opt, Run, Section, State};
+use crate::commands as run;
+
+const FILES: Completes = Completes::Files;
+const NAMES: Completes = Completes::Names;
+const NOTHING: Completes = Completes::Nothing;
+
+/// A command that works.
+const fn works(
+    name: &'static str,
+    args: &'static str,
+    min_args: usize,
+    daemon: Daemon,
+    section: Section,
+    help: &'static str,
+    code: Run,
+) -> Command {
+    Command {
+        name,
+        aliases: &[],
+        args,
+        min_args,
+        max_args: None,
+        options: &[],
+        help,
+        examples: &[],
+        daemon,
+        completes: NOTHING,
+        section,
+        state: State::Works(code),
+    }
+}
+
+/// A command of PM2 that ostler does not have yet.
+const fn missing(name: &'static str, aliases: &'static [&'static str], args: &'static str, help: &'static str) -> Command {
+    Command { aliases, ..missing_with(name, args, help, &[]) }
+}
+
+const fn missing_with(name: &'static str, args: &'static str, help: &'static str, options: &'static [Opt]) -> Command {
+    Command {
+        name,
+        aliases: &[],
+        args,
+        min_args: 0,
+        max_args: None,
+        options,
+        help,
+        examples: &[],
+        daemon: Daemon::Unused,
+        completes: NOTHING,
+        section: Section::Later,
+        state: State::Missing,
+    }
+}
+
+const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str, code: Run) -> Command {
+    works(name, args, min_args, Daemon::Starts, Section::Control, help, code)
+}
+
+const fn reads(name: &'static str, args: &'static str, min_args: usize, help: &'static str, code: Run) -> Command {
+    works(name, args, min_args, Daemon::Reads, Section::Inspect, help, code)
+}
+
+const fn keeps(name: &'static str, args: &'static str, min_args: usize, daemon: Daemon, help: &'static str, code: Run) -> Command {
+    works(name, args, min_args, daemon, Section::Keep, help, code)
+}
+
+const SERVE: &[Opt] = &[
+    call("port", None, Arg::Required("port"), "port"),
+    call("spa", None, Arg::None, "unknown paths show the home page"),
+    call("ftp", None, Arg::None, "list folders"),
+    call("basic-auth-username", None, Arg::Required("name"), "user name"),
+    call("basic-auth-password", None, Arg::Required("password"), "password"),
+    call("monitor", None, Arg::Optional("app"), "inject the monitoring script"),
+];
+
+const START: &[Opt] = &[
+    call("fresh", None, Arg::None, "accepted"),
+    call("daemon", None, Arg::None, "container: in the background"),
+    call("container", None, Arg::None, "run in a container"),
+    call("dist", None, Arg::None, "container: build for distribution"),
+    call("image-name", None, Arg::Optional("name"), "container: name of the image"),
+    call("node-version", None, Arg::Optional("major"), "container: version of Node"),
+    call("dockerdaemon", None, Arg::None, "container: for debugging"),
+    call("strict", None, Arg::None, "warnings of the config file are errors"),
+];
+
+const LOGS: &[Opt] = &[
+    call("lines", None, Arg::Required("n"), "how many of the last lines first (15)"),
+    call("nostream", None, Arg::None, "the last lines only, then end"),
+    call("raw", None, Arg::None, "the lines as they are"),
+    call("err", None, Arg::None, "standard error only"),
+    call("out", None, Arg::None, "standard output only"),
+    call("format", None, Arg::None, "key=value lines"),
+    call("timestamp", None, Arg::Optional("format"), "time before each line (YYYY-MM-DD-HH:mm:ss)"),
+    call("highlight", None, Arg::Optional("word"), "mark this word"),
+];
+
+/// Every command, in the order of the help.
+pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        options: START,
+        completes: FILES,
+        examples: &[
+            "start app.js --name api -- --port 3000",
+            "start app.js -i max",
+            "start ecosystem.config.js --env production",
+            "start \"npm run build\"",
+            "start api",
+        ],
+        ..control("start", "[name|namespace|file|ecosystem|id...]", 0, "start apps, or start stopped ones again", run::start::run)
+    },
+    Command {
+        completes: NAMES,
+        examples: &["stop api", "stop all", "stop 0 1"],
+        ..control("stop", "<id|name|namespace|all|file|stdin...>", 1, "stop, but keep in the list", run::act::stop)
+    },
+    Command {
+        completes: NAMES,
+        examples: &["restart api --update-env", "restart all", "restart api -- --new --arguments"],
+        ..control("restart", "<id|name|namespace|all|file|stdin...>", 1, "stop and start", run::act::restart)
+    },
+    Command {
+        completes: NAMES,
+        examples: &["reload api"],
+        ..control("reload", "<id|name|namespace|all|file>", 1, "replace instances one after the other", run::act::reload)
+    },
+    Command {
+        aliases: &["del"],
+        completes: NAMES,
+        examples: &["delete api", "delete all"],
+        ..control("delete", "<id|name|namespace|all|file|stdin...>", 1, "stop and forget", run::act::delete)
+    },
+    Command {
+        completes: FILES,
+        ..control("startOrRestart", "<file>", 1, "start the apps of a config file, restart those that run", run::start::or_restart)
+    },
+    Command {
+        aliases: &["startOrGracefulReload"],
+        completes: FILES,
+        ..control("startOrReload", "<file>", 1, "start the apps of a config file, reload those that run", run::start::or_reload)
+    },
+    Command {
+        completes: NAMES,
+        examples: &["scale api 4", "scale api +2", "scale api -1"],
+        ..control("scale", "<name> <number>", 2, "change the number of instances", run::scale::run)
+    },
+    Command { completes: NAMES, ..control("reset", "<id|name|all>", 1, "counters to zero", run::reset::run) },
+    Command {
+        completes: NAMES,
+        examples: &["sendSignal SIGUSR1 api"],
+        ..control("sendSignal", "<signal> <id|name>", 2, "send a signal to the main process", run::send_signal::run)
+    },
+    Command {
+        aliases: &["ls", "l", "ps", "status"],
+        options: &[],
+        examples: &["list", "list -m", "list --sort memory:desc", "list --json"],
+        ..reads("list", "", 0, "all apps in a table", run::list::run)
+    },
+    Command { ..reads("jlist", "", 0, "all apps as JSON, in PM2's shape", run::jlist::run) },
+    Command { max_args: Some(0), ..reads("prettylist", "", 0, "the same, easier to read", run::prettylist::run) },
+    Command {
+        aliases: &["desc", "info", "show"],
+        completes: NAMES,
+        examples: &["describe api"],
+        ..reads("describe", "<id|name>", 1, "everything about an app", run::describe::run)
+    },
+    Command {
+        completes: NAMES,
+        examples: &["why api"],
+        ..reads("why", "<id|name>", 1, "why it ended: who, when, signal or code, last lines", run::why::run)
+    },
+    Command {
+        aliases: &["log"],
+        options: LOGS,
+        completes: NAMES,
+        examples: &["logs", "logs api --lines 100", "logs --err --nostream"],
+        ..reads("logs", "[id|name|namespace]", 0, "show and follow logs", run::logs::run)
+    },
+    Command { completes: NAMES, ..reads("env", "<id>", 1, "environment of an app", run::env::run) },
+    Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids", run::pid::run) },
+    Command { completes: NAMES, ..reads("id", "<name>", 1, "ids of an app", run::id::run) },
+    Command { ..reads("ping", "", 0, "is the daemon there?", run::ping::run) },
+    Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, Daemon::Starts, "empty the log files", run::flush::run) },
+    Command { ..keeps("reloadLogs", "", 0, Daemon::Starts, "open the log files anew", run::reload_logs::run) },
+    Command {
+        aliases: &["dump"],
+        max_args: Some(0),
+        ..keeps("save", "", 0, Daemon::Starts, "save the list for `resurrect`", run::save::run)
+    },
+    Command { max_args: Some(0), ..keeps("cleardump", "", 0, Daemon::Unused, "empty the saved list", run::cleardump::run) },
+    Command { max_args: Some(0), ..keeps("resurrect", "", 0, Daemon::Starts, "start what was saved", run::resurrect::run) },
+    Command { max_args: Some(0), ..keeps("kill", "", 0, Daemon::Unused, "stop all apps and the daemon", run::kill::run) },
+    Command {
+        aliases: &["updatePM2"],
+        ..keeps("update", "", 0, Daemon::Unused, "replace the running daemon by this program; apps go on", run::update::run)
+    },
+    Command {
+        options: &[
+            call("strict", None, Arg::None, "warnings are errors"),
+            call("schema", None, Arg::None, "print the JSON schema of config files"),
+            call("reference", None, Arg::None, "print all config keys as Markdown"),
+        ],
+        completes: FILES,
+        examples: &["validate", "validate ecosystem.config.js --strict", "validate --schema > ostler.schema.json"],
+        ..keeps("validate", "[file]", 0, Daemon::Unused, "check a config file without starting anything", run::validate::run)
+    },
+    Command {
+        aliases: &["init"],
+        completes: Completes::Words(&["simple"]),
+        ..keeps("ecosystem", "[simple]", 0, Daemon::Unused, "write a sample config file", run::ecosystem::run)
+    },
+    Command {
+        completes: Completes::Words(&["install", "uninstall", "bash", "zsh", "fish"]),
+        options: &[
+            call("complete", None, Arg::None, "used by the shell scripts"),
+            call("shell", None, Arg::Required("shell"), "bash, zsh or fish; else by $SHELL"),
+        ],
+        examples: &["completion install", "completion fish > ~/.config/fish/completions/ostler.fish"],
+        ..keeps(
+            "completion",
+            "[install|uninstall|bash|zsh|fish]",
+            0,
+            Daemon::Unused,
+            "completion script of the shell",
+            run::completion::run,
+        )
+    },
+    Command {
+        options: &[call("reference", None, Arg::None, "the whole reference as Markdown: `cli` or `ecosystem`")],
+        ..keeps("help", "[command]", 0, Daemon::Unused, "help", run::help::run)
+    },
+    Command { ..keeps("examples", "", 0, Daemon::Unused, "examples of use", run::examples::run) },
+    missing("monit", &["dashboard", "dash", "imonit"], "", "full-screen view"),
+    missing("trigger", &[], "<id|name|namespace|all> <action> [params]", "call an action of the app"),
+    missing("send", &[], "<id> <line>", "write a line to the app"),
+    Command { options: &[], ..missing("attach", &[], "<id> [separator]", "connect to input and output of an app") },
+    missing("deploy", &[], "<file|environment> [env] [command]", "deploy over SSH"),
+    missing_with("startup", "[platform]", "start at boot", &[]),
+    missing_with("unstartup", "[platform]", "undo startup", &[]),
+    missing_with("logrotate", "", "configure the system's logrotate", &[]),
+    Command { aliases: &["expose"], ..missing_with("serve", "[path] [port]", "serve a folder over HTTP", SERVE) },
+    missing("set", &[], "[key] [value]", "set a value of the configuration"),
+    missing("get", &[], "[key]", "show a value of the configuration"),
+    missing("config", &[], "<key> [value]", "set or show a value"),
+    missing("conf", &[], "[key] [value]", "show the configuration"),
+    missing("multiset", &[], "<pairs>", "set several values"),
+    missing("unset", &[], "<key>", "remove a value"),
+    missing_with(
+        "install",
+        "<module>",
+        "install a module",
+        &[
+            call("tarball", None, Arg::None, "from a tar file"),
+            call("install", None, Arg::None, "with yarn"),
+            call("docker", None, Arg::None, "in a container"),
+            call("v1", None, Arg::None, "first format"),
+            call("safe", None, Arg::OptionalNumber("ms"), "undo if it crashes"),
+        ],
+    ),
+    missing("module:install", &[], "<module>", "install a module"),
+    missing("module:update", &[], "<module>", "update a module"),
+    missing("uninstall", &["module:uninstall"], "<module>", "remove a module"),
+    missing("module:generate", &[], "[name]", "sample of a module"),
+    missing("package", &[], "[folder]", "pack a module"),
+    missing_with("publish", "[folder]", "publish a module", &[call("npm", None, Arg::None, "to npm")]),
+    missing("module:publish", &[], "[folder]", "publish a module"),
+    missing_with("slist", "", "figures of the host", &[call("tree", Some('t'), Arg::None, "as a tree")]),
+    missing("sysinfos", &[], "", "figures of the host"),
+    missing("report", &[], "", "report for an issue"),
+    missing("profile:cpu", &[], "[ms]", "profile the daemon"),
+    missing("profile:mem", &[], "[ms]", "profile the memory of the daemon"),
+    missing("inspect", &[], "<name>", "debug a Node app"),
+    missing("pull", &[], "<name> [commit]", "update the repository of an app"),
+    missing("forward", &[], "<name>", "next commit"),
+    missing("backward", &[], "<name>", "previous commit"),
+    missing("deepUpdate", &[], "", "update by npm"),
+    missing_with(
+        "link",
+        "[secret] [public] [name]",
+        "connect to the monitoring service",
+        &[call("info-node", None, Arg::Required("url"), "its address")],
+    ),
+    missing("unlink", &[], "", "disconnect"),
+    missing("monitor", &[], "[name]", "watch an app there"),
+    missing("unmonitor", &[], "[name]", "do not"),
+    missing("open", &[], "", "open the dashboard"),
+    missing("plus", &["register"], "[command] [option]", "the monitoring service"),
+    missing("login", &[], "", "log in there"),
+    missing("logout", &[], "", "log out"),
+    missing("create", &[], "", "sample project"),
+    missing("autoinstall", &[], "", "install modules"),
+    missing("install-otel", &[], "", "install tracing packages"),
+    missing("uninstall-otel", &[], "", "remove tracing packages"),
+];
+
+/// The command of this name.
+pub(crate) fn find(word: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == word || command.aliases.contains(&word))
+}

@@ -1,0 +1,133 @@
+//! How a command ends.
+
+use ostler_proto::control::Failure;
+
+use crate::client::ClientError;
+use crate::home::HomeError;
+
+/// How a command ended; the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Status {
+    /// It worked.
+    Ok = 0,
+    /// It did not.
+    Failed = 1,
+    /// The command line made no sense.
+    Usage = 2,
+    /// No daemon answers.
+    Unreachable = 3,
+    /// No such app, id, file.
+    NotFound = 4,
+}
+
+/// Why a command line cannot be understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UsageError {
+    /// No command at all.
+    #[error("no command given")]
+    NoCommand,
+    /// No such command.
+    #[error("Command not found")]
+    UnknownCommand {
+        /// As typed.
+        word: String,
+        /// A close one.
+        closest: Option<&'static str>,
+    },
+    /// No such option.
+    #[error("unknown option `{word}'")]
+    UnknownOption {
+        /// As typed.
+        word: String,
+        /// A close one, with dashes.
+        closest: Option<String>,
+    },
+    /// An option without its value.
+    #[error("option `{option}' argument missing")]
+    MissingValue {
+        /// The option with its placeholder.
+        option: String,
+    },
+    /// A value for an option that takes none.
+    #[error("option `{option}' takes no value")]
+    UnwantedValue {
+        /// The option.
+        option: String,
+    },
+    /// Too few arguments.
+    #[error("missing required argument `{name}'")]
+    MissingArgument {
+        /// As in the usage line.
+        name: String,
+    },
+    /// Too many arguments, for the commands that care.
+    #[error("Unknown command argument: {word}")]
+    UnknownArgument {
+        /// The first one too many.
+        word: String,
+    },
+    /// Not text.
+    #[error("argument {shown:?} is not valid UTF-8")]
+    NotText {
+        /// With the bad bytes replaced.
+        shown: String,
+    },
+    /// A value that makes no sense.
+    #[error("option `{option}': {reason}")]
+    BadValue {
+        /// The option.
+        option: String,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// See [`UsageError`].
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// The home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// Talking to the daemon failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The daemon said no.
+    #[error(transparent)]
+    Daemon(#[from] Failure),
+    /// A file could not be read or written.
+    #[error("cannot {what} {path}: {source}")]
+    File {
+        /// `read`, `write`, …
+        what: &'static str,
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The thing named does not exist; worded for the user.
+    #[error("{0}")]
+    NotFound(String),
+    /// Anything else, worded for the user.
+    #[error("{0}")]
+    Failed(String),
+    /// Everything was said already; only the exit code is left.
+    #[error("failed")]
+    Told(Status),
+}
+
+impl CliError {
+    /// The exit code.
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Usage(_) => Status::Usage,
+            Self::Client(error) if error.is_unreachable() => Status::Unreachable,
+            Self::Daemon(Failure::NotFound { .. }) | Self::NotFound(_) => Status::NotFound,
+            Self::Told(status) => *status,
+            Self::Home(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The command line as data: one table of options and commands, from which come parsing, help, completion and the reference text.
+//!
+//! PM2 has one flat option space: every global option may stand before or after any command. So there is one lookup: the options of
+//! the command first, then the global ones.
+
+mod call;
+mod commands;
+mod completion;
+mod error;
+mod help;
+mod options;
+mod parse;
+mod reference;
+mod suggest;
+mod table;
+
+pub(crate) use call::Call;
+pub(crate) use commands::find;
+pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
+pub(crate) use error::{CliError, Status, UsageError};
+pub(crate) use help::{command_help, examples, full_help, short_help};
+pub(crate) use parse::{Parsed, parse};
+pub(crate) use reference::reference;
+pub(crate) use table::{Daemon, State};

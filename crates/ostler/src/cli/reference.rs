@@ -1,0 +1,81 @@
+//! `docs/reference/cli.md`, from the table.
+
+use std::fmt::Write;
+
+use super::commands::COMMANDS;
+use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
+use super::options::GLOBAL;
+use super::table::{Daemon, Opt, State};
+
+/// The whole reference as Markdown.
+pub(crate) fn reference(program: &str) -> String {
+    let mut out = format!(
+        "# Command line of {program}\n\n\
+         Made by `{program} help --reference`; do not edit.\n\n\
+         Options may stand before or after the command. Everything after `--` belongs to the app.\n\n\
+         | exit code | meaning |\n|---|---|\n| 0 | done |\n| 1 | failed |\n| 2 | the command line makes no sense |\n\
+         | 3 | no daemon answers |\n| 4 | no such app, id or file |\n\n\
+         Called as `pm2`, every failure is 1.\n"
+    );
+    for section in SECTIONS {
+        let _ = writeln!(out, "\n## {}\n", section_title(*section));
+        for command in COMMANDS.iter().filter(|command| command.section == *section) {
+            if matches!(command.state, State::Missing) {
+                let _ = writeln!(out, "- `{}`: {}", usage(command), command.help);
+                continue;
+            }
+            let daemon = match command.daemon {
+                Daemon::Starts => " Starts the daemon when none runs.",
+                Daemon::Reads => " Never starts a daemon (called as `pm2` it does).",
+                Daemon::Unused => "",
+            };
+            let _ = writeln!(out, "### `{}`\n\n{}.{daemon}\n", usage(command), command.help);
+            options(&mut out, command.options.iter());
+            for example in command.examples {
+                let _ = writeln!(out, "    {program} {example}");
+            }
+            if !command.examples.is_empty() {
+                out.push('\n');
+            }
+        }
+    }
+    out.push_str("\n## Options\n");
+    for group in GROUPS {
+        let _ = writeln!(out, "\n### {}\n", group_title(*group));
+        options(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group));
+    }
+    out.push_str(JSON);
+    out
+}
+
+/// The shapes of `--json`.
+const JSON: &str = "
+## `--json`
+
+One JSON value in one line on stdout and nothing else there; messages go to stderr. Times are milliseconds, sizes bytes. `jlist` and
+`prettylist` keep PM2's shape instead.
+
+| command | value |
+|---|---|
+| `list`, and every command that prints the list | list of `{id, name, namespace, version, mode, pid, status, uptime_ms, restarts, unstable, monit: {cpu_pct, memory_bytes, processes}, user, watching, script, out_file, error_file, log_file, pid_file}` |
+| `describe` | list of `{id, index, unique_id, spec, instance, learned, monit, files, user, home}` |
+| `why` | list of `{id, name, status, restarts, exits: [{inc, pid, started, ended, ending, cause, last_lines}]}` |
+| `env` | `{NAME: value}`, one line per instance |
+| `pid`, `id` | list of numbers |
+| `ping` | `{msg, daemon: {version, pid, keeper_pid}}` |
+| `flush`, `save` | list of paths |
+| `validate` | `{valid, apps: [name], problems: [{severity, file, line, column, key, message}]}` |
+| any failure | `{error, exit_code}` |
+";
+
+fn options(out: &mut String, options: impl Iterator<Item = &'static Opt>) {
+    let mut options = options.peekable();
+    if options.peek().is_none() {
+        return;
+    }
+    out.push_str("| option | meaning |\n|---|---|\n");
+    for opt in options {
+        let _ = writeln!(out, "| `{}` | {} |", spelling(opt).replace('|', "\\|"), opt.help.replace('|', "\\|"));
+    }
+    out.push('\n');
+}

@@ -1,0 +1,150 @@
+//! The types of the option and command table.
+
+use super::{Call, CliError, Status};
+use crate::cx::Cx;
+
+/// Whether an option takes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arg {
+    /// `--silent`.
+    None,
+    /// `--name <name>`.
+    Required(&'static str),
+    /// `--log [path]`: the next word, unless it is an option or more likely the target.
+    Optional(&'static str),
+    /// `--max-restarts [n]`: the next word only if it is a number.
+    OptionalNumber(&'static str),
+    /// `--stop-exit-codes <codes...>`: the next word and every number after it.
+    Numbers(&'static str),
+}
+
+/// What an option sets on an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sets {
+    /// Nothing: it changes what the command does.
+    Nothing,
+    /// Main attribute name; the value as text, or true without one.
+    Text(&'static str),
+    /// Main attribute name; every value given, as a list; true without one.
+    List(&'static str),
+    /// Main attribute name and a fixed value.
+    Bool(&'static str, bool),
+    /// `watch_delay`: seconds on the command line, milliseconds in files.
+    Seconds(&'static str),
+}
+
+/// Headline in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// What to run and how.
+    App,
+    /// Environment.
+    Env,
+    /// Log and pid files.
+    Logs,
+    /// Restart policy and stop.
+    Lifecycle,
+    /// Watching files.
+    Watch,
+    /// The command itself.
+    Call,
+    /// Accepted for PM2 scripts, without effect here.
+    Accepted,
+}
+
+/// One option.
+#[derive(Debug)]
+pub(crate) struct Opt {
+    /// Main spelling without dashes; also its identity.
+    pub long: &'static str,
+    /// One letter.
+    pub short: Option<char>,
+    /// Further long spellings.
+    pub aliases: &'static [&'static str],
+    /// Value.
+    pub arg: Arg,
+    /// Effect on the app.
+    pub sets: Sets,
+    /// Where it is listed.
+    pub group: Group,
+    /// One line.
+    pub help: &'static str,
+}
+
+/// What a command needs of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Daemon {
+    /// It is started when none answers.
+    Starts,
+    /// Reads only: never starts one, unless called as `pm2`.
+    Reads,
+    /// Does without.
+    Unused,
+}
+
+/// What completion offers for its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completes {
+    /// Names of apps.
+    Names,
+    /// Files.
+    Files,
+    /// These words.
+    Words(&'static [&'static str]),
+    /// Nothing.
+    Nothing,
+}
+
+/// Runs a command.
+pub(crate) type Run = fn(&mut Cx, &Call) -> Result<Status, CliError>;
+
+/// Whether a command works already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum State {
+    /// It does.
+    Works(Run),
+    /// PM2 has it, ostler not yet.
+    Missing,
+}
+
+/// Headline of a command in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// Starting and stopping.
+    Control,
+    /// Looking.
+    Inspect,
+    /// Saving, the daemon, the files.
+    Keep,
+    /// PM2's other commands.
+    Later,
+}
+
+/// One command.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// Main name.
+    pub name: &'static str,
+    /// Other names.
+    pub aliases: &'static [&'static str],
+    /// Arguments as shown in the help.
+    pub args: &'static str,
+    /// Fewest arguments.
+    pub min_args: usize,
+    /// More arguments are an error (PM2 ignores them for most commands).
+    pub max_args: Option<usize>,
+    /// Own options.
+    pub options: &'static [Opt],
+    /// One line.
+    pub help: &'static str,
+    /// Command lines without the program name.
+    pub examples: &'static [&'static str],
+    /// What it needs.
+    pub daemon: Daemon,
+    /// What to offer after it.
+    pub completes: Completes,
+    /// Where it is listed.
+    pub section: Section,
+    /// The code.
+    pub state: State,
+}

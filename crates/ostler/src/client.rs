@@ -1,0 +1,410 @@
+//! The connection to the daemon: blocking, one request at a time.
+//!
+//! Hello and the first request travel in one write. The keeper holds the listening socket, so a connection made while the daemon is
+//! being replaced waits in the queue; only one that the old daemon had accepted already is lost. Reading requests are then sent
+//! again, changing ones are not: nobody knows how far they came.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use ostler_proto::control::{ClientFrame, DaemonFrame, Detail, Failure, PROTOCOL, Progress, Request, Response, Summary};
+use ostler_proto::frame::{Decoder, FrameError, encode};
+
+use crate::cli::CliError;
+
+/// How often a reading request is sent again.
+const RETRIES: u32 = 3;
+
+/// How long a keeper that was started a moment ago by another call has to listen.
+#[cfg(feature = "roles")]
+const LISTENS_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Version of this program.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why talking to the daemon failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// Nobody listens.
+    #[error("no daemon is running in {home}")]
+    NotRunning {
+        /// Where.
+        home: String,
+    },
+    /// Somebody listens, but not for us.
+    #[error("no permission to connect to the daemon in {home}")]
+    Permission {
+        /// Where.
+        home: String,
+    },
+    /// Something else about the socket.
+    #[error("cannot connect to the daemon in {home}: {source}")]
+    Connect {
+        /// Where.
+        home: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Starting one failed.
+    #[error("cannot start the daemon: {0}")]
+    Launch(String),
+    /// The connection ended early.
+    #[error("the connection to the daemon was lost before it answered")]
+    Lost(#[source] io::Error),
+    /// It said something that makes no sense.
+    #[error("the daemon sent an answer that makes no sense")]
+    Frame(#[from] FrameError),
+    /// It answered another question.
+    #[error("the daemon gave an answer that does not fit the question")]
+    Unexpected,
+    /// It speaks another version of the protocol.
+    #[error("the running daemon (version {daemon}) and this program (version {VERSION}) do not understand each other")]
+    Version {
+        /// Version of the daemon.
+        daemon: String,
+    },
+}
+
+impl ClientError {
+    /// No daemon can be talked to (exit code 3).
+    pub(crate) fn is_unreachable(&self) -> bool {
+        match self {
+            Self::NotRunning { .. } | Self::Permission { .. } | Self::Connect { .. } | Self::Launch(_) | Self::Version { .. } => true,
+            Self::Lost(_) | Self::Frame(_) | Self::Unexpected => false,
+        }
+    }
+}
+
+/// What the daemon said about itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Its version.
+    pub version: String,
+    /// Its pid.
+    pub pid: i32,
+    /// The keeper's pid.
+    pub keeper_pid: i32,
+}
+
+/// A connection.
+pub(crate) struct Client {
+    home: PathBuf,
+    stream: UnixStream,
+    decoder: Decoder,
+    last_id: u64,
+    peer: Option<Peer>,
+}
+
+/// Id of the hello, and so of nothing else.
+const HELLO_ID: u64 = 0;
+
+impl Client {
+    /// Connects; sends nothing yet.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] when nobody listens.
+    pub(crate) fn connect(home: &Path) -> Result<Self, ClientError> {
+        let shown = || home.display().to_string();
+        let stream = UnixStream::connect(home.join("ostler.sock")).map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning { home: shown() },
+            ErrorKind::PermissionDenied => ClientError::Permission { home: shown() },
+            _ => ClientError::Connect { home: shown(), source },
+        })?;
+        Ok(Self { home: home.to_owned(), stream, decoder: Decoder::default(), last_id: HELLO_ID, peer: None })
+    }
+
+    /// What the daemon said about itself; known after the first answer.
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
+    /// Sends a request and waits for the final answer; progress goes to `told` as it comes.
+    ///
+    /// # Errors
+    /// [`CliError::Daemon`] when the daemon refuses, [`CliError::Client`] when the connection fails.
+    pub(crate) fn request(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
+        let reads = matches!(request, Request::Ping | Request::List | Request::Inspect { .. } | Request::Subscribe);
+        let mut attempt = 0;
+        loop {
+            match self.exchange(request.clone(), told) {
+                Err(CliError::Client(ClientError::Lost(_))) if reads && attempt < RETRIES => {
+                    attempt += 1;
+                    *self = Self::connect(&self.home)?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// All instances, short.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub(crate) fn list(&mut self) -> Result<Vec<Summary>, CliError> {
+        match self.request(&Request::List, &mut |_| {})? {
+            Response::List(list) => Ok(list),
+            _ => Err(ClientError::Unexpected.into()),
+        }
+    }
+
+    /// Instances in full; no target means all.
+    ///
+    /// # Errors
+    /// As [`Client::request`]; an unknown target is [`Failure::NotFound`].
+    pub(crate) fn inspect(&mut self, targets: &[String]) -> Result<Vec<Detail>, CliError> {
+        match self.request(&Request::Inspect { targets: targets.to_vec() }, &mut |_| {})? {
+            Response::Details(list) => Ok(list),
+            _ => Err(ClientError::Unexpected.into()),
+        }
+    }
+
+    /// Sends a request without waiting; its answers come from [`Client::next_frame`].
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`].
+    pub(crate) fn send(&mut self, request: Request) -> Result<u64, ClientError> {
+        let mut bytes = Vec::new();
+        if self.last_id == HELLO_ID {
+            let hello = Request::Hello { protocol: PROTOCOL, version: VERSION.into() };
+            bytes = encode(&ClientFrame { id: HELLO_ID, request: hello });
+        }
+        self.last_id += 1;
+        bytes.extend(encode(&ClientFrame { id: self.last_id, request }));
+        // A daemon that refuses may close while we still write: what it said is more useful than the broken pipe.
+        match self.stream.write_all(&bytes) {
+            Ok(()) => Ok(self.last_id),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(self.last_id),
+            Err(error) => Err(ClientError::Lost(error)),
+        }
+    }
+
+    /// Waits for the next answer; the one to hello is taken care of here.
+    ///
+    /// # Errors
+    /// The connection ended or carries nonsense.
+    pub(crate) fn next_frame(&mut self) -> Result<DaemonFrame, ClientError> {
+        loop {
+            if let Some(frame) = self.decoder.next::<DaemonFrame>()? {
+                if frame.id != HELLO_ID {
+                    return Ok(frame);
+                }
+                self.greeted(frame.response)?;
+                continue;
+            }
+            self.fill()?;
+        }
+    }
+
+    fn exchange(&mut self, request: Request, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
+        let id = self.send(request)?;
+        loop {
+            let frame = self.next_frame()?;
+            if frame.id != id {
+                continue;
+            }
+            match frame.response {
+                Response::Progress(progress) => told(progress),
+                Response::Failed(Failure::Protocol { daemon_version }) => {
+                    return Err(ClientError::Version { daemon: daemon_version }.into());
+                }
+                Response::Failed(failure) => return Err(failure.into()),
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    fn greeted(&mut self, answer: Response) -> Result<(), ClientError> {
+        match answer {
+            Response::Hello { protocol, version, .. } if protocol != PROTOCOL => Err(ClientError::Version { daemon: version }),
+            Response::Hello { version, pid, keeper_pid, .. } => {
+                self.peer = Some(Peer { version, pid, keeper_pid });
+                Ok(())
+            }
+            Response::Failed(Failure::Protocol { daemon_version }) => Err(ClientError::Version { daemon: daemon_version }),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Reads once, blocking, into the decoder.
+    fn fill(&mut self) -> Result<(), ClientError> {
+        let mut chunk = [0; 64 << 10];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(ClientError::Lost(ErrorKind::UnexpectedEof.into())),
+                Ok(n) => {
+                    self.decoder.push(&chunk[..n]);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(ClientError::Lost(error)),
+            }
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Starts keeper and daemon and connects.
+///
+/// # Errors
+/// [`ClientError::Launch`] with the failing step.
+#[cfg(feature = "roles")]
+pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<Client, ClientError> {
+    ostler_keeper::launch(home, as_pm2).map_err(|error| ClientError::Launch(with_causes(&error)))?;
+    // When another call was first, its keeper holds the lock but perhaps not yet the socket.
+    let deadline = std::time::Instant::now() + LISTENS_WITHIN;
+    loop {
+        match Client::connect(home) {
+            Err(ClientError::NotRunning { .. }) if std::time::Instant::now() < deadline => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Without the roles there is nothing to start.
+#[cfg(not(feature = "roles"))]
+pub(crate) fn launch(_home: &Path, _as_pm2: bool) -> Result<Client, ClientError> {
+    Err(ClientError::Launch("this program was built without the daemon".into()))
+}
+
+/// An error with everything that caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.ends_with(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    /// A home with a socket, removed at the end.
+    struct Home(PathBuf);
+
+    impl Home {
+        fn new() -> (Self, UnixListener) {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("ostler-client-{}-{number}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            let listener = UnixListener::bind(path.join("ostler.sock")).unwrap();
+            (Self(path), listener)
+        }
+    }
+
+    impl Drop for Home {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn hello() -> Response {
+        Response::Hello { protocol: PROTOCOL, version: "9.9.9".into(), pid: 7, keeper_pid: 6 }
+    }
+
+    /// Reads `count` requests of one client, then sends the answers and hangs up.
+    fn serve(listener: &UnixListener, count: usize, answers: &[(u64, Response)]) -> Vec<Request> {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut decoder = Decoder::default();
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let mut chunk = [0; 4096];
+            let n = stream.read(&mut chunk).unwrap();
+            assert!(n > 0, "the client hung up");
+            decoder.push(&chunk[..n]);
+            while let Some(frame) = decoder.next::<ClientFrame>().unwrap() {
+                seen.push(frame.request);
+            }
+        }
+        for (id, response) in answers {
+            stream.write_all(&encode(&DaemonFrame { id: *id, response: response.clone() })).unwrap();
+        }
+        seen
+    }
+
+    #[test]
+    fn nobody_listens() {
+        let (home, listener) = Home::new();
+        drop(listener);
+        assert!(matches!(Client::connect(&home.0), Err(ClientError::NotRunning { .. })), "a stale socket");
+        assert!(matches!(Client::connect(Path::new("/nonexistent")), Err(ClientError::NotRunning { .. })), "no home");
+    }
+
+    #[test]
+    fn hello_comes_first_and_progress_comes_as_it_is_made() {
+        let (home, listener) = Home::new();
+        let server = thread::spawn(move || {
+            let step = |id| Response::Progress(Progress::InstanceDone { id, name: "a".into() });
+            serve(&listener, 2, &[(0, hello()), (1, step(4)), (1, step(5)), (1, Response::Done { ids: vec![4, 5] })])
+        });
+        let mut client = Client::connect(&home.0).unwrap();
+        let mut told = Vec::new();
+        let answer = client.request(&Request::Resurrect, &mut |progress| told.push(progress)).unwrap();
+        assert_eq!(answer, Response::Done { ids: vec![4, 5] });
+        assert_eq!(told.len(), 2);
+        assert_eq!(client.peer().unwrap().keeper_pid, 6);
+        let seen = server.join().unwrap();
+        assert!(matches!(&seen[..], [Request::Hello { protocol: PROTOCOL, .. }, Request::Resurrect]), "{seen:?}");
+    }
+
+    #[test]
+    fn a_lost_question_is_asked_again_but_a_lost_order_is_not() {
+        let (home, listener) = Home::new();
+        let server = thread::spawn(move || {
+            serve(&listener, 2, &[]);
+            serve(&listener, 2, &[(0, hello()), (1, Response::List(Vec::new()))]);
+            serve(&listener, 2, &[(0, hello())]);
+        });
+        assert_eq!(Client::connect(&home.0).unwrap().list().unwrap(), []);
+        let lost = Client::connect(&home.0).unwrap().request(&Request::Resurrect, &mut |_| {});
+        assert!(matches!(lost, Err(CliError::Client(ClientError::Lost(_)))), "{lost:?}");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        for answer in [
+            (0, Response::Failed(Failure::Protocol { daemon_version: "9.9.9".into() })),
+            (0, Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1 }),
+            (1, Response::Failed(Failure::Protocol { daemon_version: "9.9.9".into() })),
+        ] {
+            let (home, listener) = Home::new();
+            let server = thread::spawn(move || serve(&listener, 2, &[answer]));
+            let result = Client::connect(&home.0).unwrap().list();
+            assert!(matches!(&result, Err(CliError::Client(ClientError::Version { daemon })) if daemon == "9.9.9"), "{result:?}");
+            server.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        let (home, listener) = Home::new();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            stream.write_all(&[0xff; 8]).unwrap();
+        });
+        let result = Client::connect(&home.0).unwrap().list();
+        assert!(matches!(result, Err(CliError::Client(ClientError::Frame(FrameError::TooLong(_))))), "{result:?}");
+        server.join().unwrap();
+    }
+}

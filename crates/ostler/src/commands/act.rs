@@ -1,0 +1,106 @@
+//! Actions on existing instances: `stop`, `restart`, `reload`, `delete`.
+
+use ostler_proto::control::{Action, Change, Existing, Request, Response};
+
+use super::change::change;
+use super::files::{self, Source};
+use super::{attach, list, start};
+use crate::cli::{Call, CliError, Status, UsageError};
+use crate::client::ClientError;
+use crate::cx::{self, Cx};
+use crate::render::{Teller, Wording, styles};
+
+/// Stop, but keep in the list.
+pub(crate) fn stop(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    each(cx, call, Action::Stop)
+}
+
+/// Stop and start.
+pub(crate) fn restart(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    each(cx, call, Action::Restart)
+}
+
+/// Replace instances one after the other.
+pub(crate) fn reload(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    each(cx, call, Action::Reload)
+}
+
+/// Stop and forget.
+pub(crate) fn delete(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    each(cx, call, Action::Delete)
+}
+
+/// One target after the other; the first failure ends it, what was done stays done.
+fn each(cx: &mut Cx, call: &Call, action: Action) -> Result<Status, CliError> {
+    let mut touched = Vec::new();
+    let context = files::context(cx, call)?;
+    for target in &call.targets {
+        touched.extend(match Source::of(target, &context) {
+            Some(source) => on_file(cx, call, action, &source)?,
+            None => on_target(cx, call, action, target)?,
+        });
+    }
+    // PM2 prints no table after a reload.
+    if action != Action::Reload || call.has("json") {
+        list::show(cx, call)?;
+    }
+    attach::logs(cx, call, &touched)
+}
+
+fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<Vec<u32>, CliError> {
+    cx.client()?;
+    let starts_again = matches!(action, Action::Restart | Action::Reload);
+    if starts_again && !call.has("update-env") {
+        let hint = "Use --update-env to update environment variables";
+        cx.out.line(cx.out.paint().with(styles::BOLD_BLUE, hint));
+    }
+    let targets = vec![target.to_owned()];
+    let change = if starts_again { change(cx, call, &targets)? } else { None };
+    perform(cx, &request(action, call, targets, change)?, Wording::Action)
+}
+
+/// The apps of a config file: `restart` and `reload` bring the file's description, the others act by name.
+fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<Vec<u32>, CliError> {
+    match action {
+        Action::Restart => start::from_file(cx, call, source, Existing::Restart),
+        Action::Reload => start::from_file(cx, call, source, Existing::Reload),
+        Action::Stop | Action::Delete | Action::Reset => {
+            let names = files::names(cx, call, source)?;
+            let rows = cx.client()?.list()?;
+            let running: Vec<String> = names.into_iter().filter(|name| rows.iter().any(|row| row.name == *name)).collect();
+            if running.is_empty() {
+                return Ok(Vec::new());
+            }
+            perform(cx, &request(action, call, running, None)?, Wording::Action)
+        }
+    }
+}
+
+/// The request for an action.
+pub(super) fn request(action: Action, call: &Call, targets: Vec<String>, change: Option<Change>) -> Result<Request, CliError> {
+    Ok(Request::Act {
+        action,
+        targets,
+        cwd: cx::cwd()?,
+        change: change.map(Box::new),
+        parallel: parallel(call)?,
+        command: call.word.clone(),
+    })
+}
+
+/// `--parallel`; without it the daemon decides.
+fn parallel(call: &Call) -> Result<u32, UsageError> {
+    let Some(text) = call.value("parallel") else { return Ok(0) };
+    text.parse().map_err(|_| UsageError::BadValue { option: "--parallel".into(), reason: format!("expected a number, found {text:?}") })
+}
+
+/// Sends a request that changes something, tells its progress, and gives the ids that were touched.
+pub(super) fn perform(cx: &mut Cx, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
+    let (out, client) = cx.parts()?;
+    out.flush();
+    let mut teller = Teller::new(out, wording);
+    match client.request(request, &mut |progress| teller.tell(progress))? {
+        Response::Done { ids } => Ok(ids),
+        _ => Err(ClientError::Unexpected.into()),
+    }
+}

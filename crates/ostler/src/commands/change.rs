@@ -1,0 +1,117 @@
+//! What `restart <name> <options>` changes: options, arguments, environment, and the profile of the remembered config file.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use ostler_config::{Context, EnvOption, Overlay, load, merge, normalize};
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_proto::control::{Change, Detail};
+use serde_json::{Map, Value};
+
+use super::files;
+use crate::cli::{Call, CliError, UsageError};
+use crate::cx::Cx;
+
+/// `--env`: a profile, or variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct EnvChoice {
+    /// `--env production`.
+    pub profile: Option<String>,
+    /// `--env A=1,B=2`.
+    pub vars: EnvMap,
+}
+
+impl EnvChoice {
+    /// From every `--env` of the call.
+    pub(super) fn of(call: &Call) -> Result<Self, UsageError> {
+        let mut choice = Self::default();
+        for text in call.values("env") {
+            match EnvOption::parse(text) {
+                EnvOption::Profile(name) => choice.profile = Some(name),
+                EnvOption::Vars(vars) if vars.is_empty() => {
+                    let reason = format!("expected NAME=VALUE,NAME=VALUE or the name of a profile, found {text:?}");
+                    return Err(UsageError::BadValue { option: "--env".into(), reason });
+                }
+                EnvOption::Vars(vars) => choice.vars.extend(vars),
+            }
+        }
+        Ok(choice)
+    }
+}
+
+/// The change that goes with a restart or reload of these targets; none if nothing changes.
+pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Option<Change>, CliError> {
+    let choice = EnvChoice::of(call)?;
+    let mut attributes = call.attributes();
+    let mut change = Change { env: call.has("update-env").then(|| cx.env()), vars: choice.vars, ..Change::default() };
+    // A new name cannot travel in a description that is found by its name.
+    if let Some(name) = attributes.shift_remove("name") {
+        change.attributes.insert("name".into(), name);
+    }
+    if choice.profile.is_some() || !attributes.is_empty() || call.app_args.is_some() {
+        let details = cx.client()?.inspect(targets)?;
+        let context = files::context(cx, call)?;
+        let wanted = Wanted { profile: choice.profile.as_deref(), attributes: &attributes, args: call.app_args.as_deref() };
+        change.specs = describe_anew(cx, &details, &wanted, &context)?;
+        change.profile = choice.profile;
+    }
+    Ok(Some(change).filter(|change| *change != Change::default()))
+}
+
+/// What is to be different.
+struct Wanted<'a> {
+    profile: Option<&'a str>,
+    attributes: &'a Map<String, Value>,
+    args: Option<&'a [String]>,
+}
+
+/// New descriptions of the apps: from their config file when a profile is chosen, with the options on top.
+fn describe_anew(cx: &mut Cx, details: &[Detail], wanted: &Wanted<'_>, context: &Context) -> Result<Vec<AppSpec>, CliError> {
+    let mut seen = BTreeSet::new();
+    let mut specs = Vec::new();
+    for detail in details {
+        if !seen.insert(detail.spec.name.clone()) {
+            continue;
+        }
+        let mut spec = match wanted.profile {
+            Some(profile) => with_profile(cx, &detail.spec, profile, context)?,
+            None => detail.spec.clone(),
+        };
+        if !wanted.attributes.is_empty() || wanted.args.is_some() {
+            let merged = merge(&spec, wanted.attributes, wanted.args, context).map_err(|problems| files::told(cx, None, &problems))?;
+            files::warn(cx, &merged.warnings);
+            spec = merged.spec;
+        }
+        // The daemon keeps the caller's environment apart; only `--update-env` changes it.
+        spec.env.base.clear();
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+/// The app as its config file describes it now, under this profile. Without the file, the profile as remembered.
+fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) -> Result<AppSpec, CliError> {
+    if let Some(file) = old.config_file.as_ref().filter(|file| PathBuf::from(file).is_file()) {
+        let mut context = context.clone();
+        let loaded = load(&PathBuf::from(file), file, &context).map_err(|problems| files::told(cx, None, &problems))?;
+        context.apply_env_changes(&loaded.env_changes);
+        let overlay = Overlay { profile: Some(profile.to_owned()), ..Overlay::default() };
+        for app in &loaded.apps {
+            let found = normalize(app, &context, &overlay).map_err(|problems| files::told(cx, None, &problems))?;
+            if found.spec.name == old.name || app.name() == old.name {
+                files::warn(cx, &found.warnings);
+                // The name stays, also where the profile is usually appended to it.
+                return Ok(AppSpec { name: old.name.clone(), ..found.spec });
+            }
+        }
+    }
+    if !old.env.profiles.contains_key(profile) {
+        return Err(CliError::Failed(format!(
+            "Using --env {profile} without passing the ecosystem.config.js does not work: {} knows no such profile",
+            old.name
+        )));
+    }
+    let mut spec = old.clone();
+    spec.env.profile = Some(profile.to_owned());
+    Ok(spec)
+}

@@ -1,0 +1,124 @@
+//! `completion`: the shell's completion script.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::cleardump::replace;
+use crate::cli::{Call, CliError, Shell, Status, UsageError, begin_mark, candidates, end_mark, script};
+use crate::cx::Cx;
+
+/// Prints, installs or removes the script; answers the script's questions.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    if call.has("complete") {
+        return complete(cx, call);
+    }
+    match call.target() {
+        Some("install") => install(cx, call, true),
+        Some("uninstall") => install(cx, call, false),
+        Some(word) if Shell::parse(word).is_none() => Err(UsageError::UnknownArgument { word: word.into() }.into()),
+        word => {
+            let shell = word.and_then(Shell::parse).map_or_else(|| shell(call), Ok)?;
+            let text = script(cx.program.name(), shell);
+            cx.out.data(text.as_bytes());
+            Ok(Status::Ok)
+        }
+    }
+}
+
+/// Never starts a daemon and never complains: it runs at each press of a key.
+fn complete(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let names = match cx.running_client() {
+        Ok(Some(client)) => client.list().unwrap_or_default().into_iter().map(|row| row.name).collect(),
+        _ => Vec::new(),
+    };
+    for word in candidates(call.app_args.as_deref().unwrap_or_default(), &names) {
+        cx.out.data(format!("{word}\n").as_bytes());
+    }
+    Ok(Status::Ok)
+}
+
+fn shell(call: &Call) -> Result<Shell, CliError> {
+    let named = call.value("shell").map(str::to_owned).or_else(|| std::env::var("SHELL").ok()).unwrap_or_else(|| "bash".into());
+    Shell::parse(&named).ok_or_else(|| {
+        let reason = format!("no completion for {named:?}; bash, zsh or fish");
+        UsageError::BadValue { option: "--shell".into(), reason }.into()
+    })
+}
+
+/// Puts the script into the shell's start file, or takes it out. The rest of the file stays as it is.
+fn install(cx: &mut Cx, call: &Call, add: bool) -> Result<Status, CliError> {
+    let shell = shell(call)?;
+    let name = cx.program.name();
+    let file = start_file(shell, name)?;
+    let failed = |what, source| CliError::File { what, path: file.display().to_string(), source };
+    let old = match fs::read_to_string(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        other => other.map_err(|source| failed("read", source))?,
+    };
+    let mut new = without(&old, name);
+    if add {
+        if !new.is_empty() && !new.ends_with('\n') {
+            new.push('\n');
+        }
+        new.push_str(&script(name, shell));
+    }
+    if new != old {
+        if let Some(parent) = file.parent() {
+            fs::create_dir_all(parent).map_err(|source| failed("create the folder of", source))?;
+        }
+        write(&file, &new).map_err(|source| failed("write", source))?;
+    }
+    cx.out.info(format_args!("completion {} {}", if add { "installed in" } else { "removed from" }, file.display()));
+    Ok(Status::Ok)
+}
+
+/// Keeps a symbolic link (dotfiles) and the rights of the file.
+fn write(file: &Path, content: &str) -> std::io::Result<()> {
+    let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let rights = fs::metadata(&real).map(|meta| meta.permissions());
+    replace(&real, content.as_bytes())?;
+    rights.map_or(Ok(()), |rights| fs::set_permissions(&real, rights))
+}
+
+fn start_file(shell: Shell, program: &str) -> Result<PathBuf, CliError> {
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    let home = home.ok_or_else(|| CliError::Failed("no home directory known for this user, set HOME".into()))?;
+    Ok(match shell {
+        Shell::Bash => home.join(".bashrc"),
+        Shell::Zsh => home.join(".zshrc"),
+        Shell::Fish => home.join(format!(".config/fish/completions/{program}.fish")),
+    })
+}
+
+/// The text without our part.
+fn without(text: &str, program: &str) -> String {
+    let (begin, end) = (begin_mark(program), end_mark(program));
+    let mut inside = false;
+    let mut kept = String::new();
+    for line in text.split_inclusive('\n') {
+        match line.trim_end() {
+            mark if mark == begin => inside = true,
+            mark if inside && mark == end => inside = false,
+            _ if inside => {}
+            _ => kept.push_str(line),
+        }
+    }
+    // A begin without its end is not ours to cut.
+    if inside { text.to_owned() } else { kept }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_part_is_taken_out() {
+        let ours = script("ostler", Shell::Bash);
+        assert_eq!(without(&format!("a\n{ours}b\n"), "ostler"), "a\nb\n");
+        assert_eq!(without("a\nb", "ostler"), "a\nb");
+        let cut = format!("a\n{}\nb\n", begin_mark("ostler"));
+        assert_eq!(without(&cut, "ostler"), cut);
+        let other = script("pm2", Shell::Bash);
+        assert_eq!(without(&other, "ostler"), other);
+    }
+}

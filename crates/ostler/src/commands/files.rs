@@ -1,0 +1,140 @@
+//! Config files among the targets.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use ostler_config::find::{self, Target, classify};
+use ostler_config::{Context, Kind, Loaded, Problem, Problems, load, load_stdin, select};
+
+use crate::cli::{Call, CliError, Status};
+use crate::cx::{self, Cx};
+
+/// More than this on standard input is no config file.
+const MAX_STDIN_BYTES: u64 = 64 << 20;
+
+/// Where a config comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// `-`.
+    Stdin,
+    /// A file: absolute, and as the user named it.
+    File(PathBuf, String),
+}
+
+impl Source {
+    /// Is this target a config file?
+    pub(super) fn of(target: &str, context: &Context) -> Option<Self> {
+        match classify(target, context) {
+            Target::Stdin => Some(Self::Stdin),
+            Target::Config(path) => Some(Self::File(path, target.to_owned())),
+            Target::Other => None,
+        }
+    }
+
+    /// How the user named it.
+    pub(super) fn shown(&self) -> &str {
+        match self {
+            Self::Stdin => "-",
+            Self::File(_, shown) => shown,
+        }
+    }
+
+    /// The one to use when no target is given.
+    pub(super) fn default(context: &Context) -> Option<Self> {
+        let path = find::default_file(context)?;
+        let shown = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+        Some(Self::File(path, shown))
+    }
+}
+
+/// The surroundings of this call.
+pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
+    let cpus = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+    let mut context = Context::new(PathBuf::from(cx::cwd()?), cx.env(), cpus).map_err(CliError::Failed)?;
+    context.argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    context.strict = call.has("strict");
+    Ok(context)
+}
+
+/// Reads and checks a config; `--only` is applied. What the file did to `process.env` is in the context afterwards.
+///
+/// # Errors
+/// Every problem was told to the user; nothing was done.
+pub(super) fn read(cx: &mut Cx, call: &Call, source: &Source, context: &mut Context) -> Result<Loaded, CliError> {
+    let result = match source {
+        Source::Stdin => load_stdin(&stdin()?, context),
+        Source::File(path, shown) => load(path, shown, context),
+    };
+    let mut loaded = result.map_err(|problems| told(cx, Some(source), &problems))?;
+    context.apply_env_changes(&loaded.env_changes);
+    warn(cx, &loaded.warnings);
+    if let Some(only) = call.value("only") {
+        loaded.apps = select(&loaded.apps, only);
+    }
+    Ok(loaded)
+}
+
+/// Names of the apps in a config, for actions by name.
+pub(super) fn names(cx: &mut Cx, call: &Call, source: &Source) -> Result<Vec<String>, CliError> {
+    let mut context = context(cx, call)?;
+    let loaded = read(cx, call, source, &mut context)?;
+    Ok(loaded.apps.iter().map(ostler_config::RawApp::name).collect())
+}
+
+/// Tells every problem, the fatal ones last, and gives the way out.
+pub(super) fn told(cx: &mut Cx, source: Option<&Source>, problems: &Problems) -> CliError {
+    let (errors, warnings): (Vec<&Problem>, Vec<&Problem>) = problems.0.iter().partition(|problem| problem.is_error());
+    for warning in warnings {
+        cx.out.warn(warning);
+    }
+    let shown = source.map_or("-", Source::shown);
+    for error in errors {
+        match error.kind {
+            Kind::NotFound => cx.out.error(format_args!("File {shown} not found")),
+            // PM2's words, without place and key: scripts look for them.
+            Kind::ScriptNotFound | Kind::InterpreterNotFound => cx.out.error(&error.message),
+            Kind::Malformed => cx.out.error(format_args!("File {shown} malformated: {error}")),
+            _ => cx.out.error(error),
+        }
+    }
+    CliError::Told(status_of(problems))
+}
+
+/// What a failed check means as an exit code.
+pub(super) fn status_of(problems: &Problems) -> Status {
+    match problems.kind() {
+        Some(Kind::NotFound | Kind::ScriptNotFound) => Status::NotFound,
+        _ => Status::Failed,
+    }
+}
+
+/// Warnings, the accepted-but-without-effect ones gathered in one line.
+pub(super) fn warn(cx: &mut Cx, warnings: &[Problem]) {
+    let mut without_effect: Vec<&str> = Vec::new();
+    for warning in warnings {
+        match warning.kind {
+            Kind::NoEffect => {
+                let key = warning.key.rsplit('.').next().unwrap_or(&warning.key);
+                if !without_effect.contains(&key) {
+                    without_effect.push(key);
+                }
+            }
+            Kind::UnknownProfile => cx.out.warn(&warning.message),
+            _ => cx.out.warn(warning),
+        }
+    }
+    if !without_effect.is_empty() {
+        cx.out.warn(format_args!("accepted, no effect yet in this version: {}", without_effect.join(", ")));
+    }
+}
+
+/// All of standard input.
+pub(super) fn stdin() -> Result<Vec<u8>, CliError> {
+    let failed = |source| CliError::File { what: "read", path: "standard input".into(), source };
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(MAX_STDIN_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_STDIN_BYTES {
+        return Err(CliError::Failed("standard input is too long for a config file".into()));
+    }
+    Ok(bytes)
+}

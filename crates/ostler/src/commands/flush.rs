@@ -1,0 +1,31 @@
+//! `flush`: empty the log files.
+
+use ostler_proto::control::{Failure, Request, Response};
+
+use crate::cli::{Call, CliError, Status};
+use crate::client::ClientError;
+use crate::cx::Cx;
+use crate::render::json;
+
+/// Says which files were emptied. An unknown target is fine for PM2, not for us.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let request = Request::Flush { target: call.target().map(str::to_owned) };
+    let paths = match cx.client()?.request(&request, &mut |_| {}) {
+        Ok(Response::Paths(paths)) => paths,
+        Ok(_) => return Err(ClientError::Unexpected.into()),
+        Err(CliError::Daemon(Failure::NotFound { .. } | Failure::Empty)) if cx.program.is_pm2() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    if call.has("json") {
+        json(&mut cx.out, &paths);
+        return Ok(Status::Ok);
+    }
+    if !paths.is_empty() {
+        cx.out.info("Flushing:");
+    }
+    for path in paths {
+        cx.out.info(path);
+    }
+    cx.out.info("Logs flushed");
+    Ok(Status::Ok)
+}

@@ -1,0 +1,20 @@
+//! `help`.
+
+use crate::cli::{self, Call, CliError, Status, UsageError};
+use crate::cx::Cx;
+
+/// Of the program or of one command.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let name = cx.program.name();
+    let text = match call.target() {
+        Some("ecosystem") if call.has("reference") => ostler_config::keys::reference(),
+        None | Some("cli") if call.has("reference") => cli::reference(name),
+        None => cli::full_help(name),
+        Some(word) => {
+            let command = cli::find(word).ok_or(UsageError::UnknownCommand { word: word.into(), closest: None })?;
+            cli::command_help(name, command)
+        }
+    };
+    cx.out.data(text.as_bytes());
+    Ok(Status::Ok)
+}

@@ -1,0 +1,45 @@
+//! `kill`: stop all apps and the daemon.
+
+use std::time::Duration;
+
+use ostler_proto::control::Request;
+use ostler_sys::process::ProcRef;
+
+use crate::cli::{Call, CliError, Status};
+use crate::client::Client;
+use crate::cx::Cx;
+use crate::render::{Teller, Wording};
+
+/// How long the keeper has to end after its daemon said that all is done.
+const KEEPER_END: Duration = Duration::from_secs(5);
+
+/// PM2 differs: when no daemon runs, none is started to be killed.
+pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
+    if cx.running_client()?.is_none() {
+        cx.out.warn("No process found");
+    } else {
+        stop_daemon(cx)?;
+    }
+    let label = cx.program.label();
+    cx.out.info("[v] All Applications Stopped");
+    cx.out.info(format_args!("[v] {label} Daemon Stopped"));
+    Ok(Status::Ok)
+}
+
+fn stop_daemon(cx: &mut Cx) -> Result<(), CliError> {
+    let (out, client) = cx.parts()?;
+    let mut teller = Teller::new(out, Wording::Action);
+    client.request(&Request::Kill, &mut |progress| teller.tell(progress))?;
+    wait_for_end(client);
+    cx.disconnect();
+    Ok(())
+}
+
+/// Waits until the keeper is gone, so that the next command finds a clean home.
+fn wait_for_end(client: &Client) {
+    let Some(pid) = client.peer().map(|peer| peer.keeper_pid) else { return };
+    let Ok(keeper) = ProcRef::of(pid).and_then(|keeper| keeper.open()) else { return };
+    let mut fds = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
+    let timeout = rustix::time::Timespec::try_from(KEEPER_END).ok();
+    let _ = rustix::event::poll(&mut fds, timeout.as_ref());
+}

@@ -1,0 +1,59 @@
+//! `list`: the table.
+
+use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cx::Cx;
+use crate::render::{Order, blocks, json, list_table};
+
+/// All instances.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    if call.has("watch") {
+        return follow(cx, call);
+    }
+    show(cx, call)?;
+    Ok(Status::Ok)
+}
+
+/// The list in the form that the options ask for; also printed after commands that change something.
+pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
+    if cx.out.is_silent() && !call.has("json") {
+        return Ok(());
+    }
+    let order = order(call)?;
+    let mut rows = cx.client()?.list()?;
+    if call.has("json") {
+        json(&mut cx.out, &rows);
+    } else if call.has("mini-list") {
+        cx.out.line(blocks(&rows).trim_end_matches('\n'));
+        cx.out.line("");
+    } else {
+        order.sort(&mut rows);
+        let table = list_table(&rows, cx.out.width(), cx.out.paint());
+        cx.out.line(table.trim_end_matches('\n'));
+    }
+    Ok(())
+}
+
+/// PM2 differs: an unknown field is an error instead of no order at all.
+fn order(call: &Call) -> Result<Order, CliError> {
+    let Some(text) = call.value("sort") else { return Ok(Order::BY_NAME) };
+    Order::parse(text).ok_or_else(|| {
+        let reason =
+            format!("unknown field {text:?}; one of name, namespace, id, pid, cpu, memory, uptime, status, with :desc for descending");
+        UsageError::BadValue { option: "--sort".into(), reason }.into()
+    })
+}
+
+/// `list --watch`: again and again until the reader or the daemon goes away.
+fn follow(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    loop {
+        if cx.out.width().is_some() {
+            cx.out.data(b"\x1b[2J\x1b[H");
+        }
+        show(cx, call)?;
+        cx.out.flush();
+        if cx.out.is_closed() {
+            return Ok(Status::Ok);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(900));
+    }
+}

@@ -1,0 +1,33 @@
+//! One file per command: arguments → request → rendering.
+
+pub(crate) mod act;
+mod attach;
+mod change;
+pub(crate) mod cleardump;
+pub(crate) mod completion;
+pub(crate) mod describe;
+pub(crate) mod ecosystem;
+pub(crate) mod env;
+pub(crate) mod examples;
+mod files;
+pub(crate) mod flush;
+pub(crate) mod help;
+pub(crate) mod id;
+pub(crate) mod jlist;
+pub(crate) mod kill;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod pid;
+pub(crate) mod ping;
+pub(crate) mod prettylist;
+pub(crate) mod reload_logs;
+pub(crate) mod reset;
+pub(crate) mod resurrect;
+pub(crate) mod save;
+pub(crate) mod scale;
+pub(crate) mod send_signal;
+pub(crate) mod start;
+pub(crate) mod update;
+pub(crate) mod validate;
+pub(crate) mod why;
+mod write;

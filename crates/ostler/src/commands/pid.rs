@@ -1,0 +1,21 @@
+//! `pid`: process ids for scripts.
+
+use ostler_proto::control::Summary;
+
+use super::id::{missing, selected};
+use crate::cli::{Call, CliError, Status};
+use crate::cx::Cx;
+use crate::render::json;
+
+/// One pid per line, 0 for what does not run; an empty line for an unknown name.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let rows = cx.client()?.list()?;
+    let rows: Vec<&Summary> = rows.iter().filter(|row| call.target().is_none_or(|target| selected(row, target))).collect();
+    let pids: Vec<i32> = rows.iter().map(|row| row.pid).collect();
+    if call.has("json") {
+        json(&mut cx.out, &pids);
+    } else {
+        cx.out.line(pids.iter().map(i32::to_string).collect::<Vec<_>>().join("\n"));
+    }
+    Ok(if call.target().is_some() && rows.is_empty() { missing(cx) } else { Status::Ok })
+}

@@ -1,0 +1,22 @@
+//! `reset`: counters to zero.
+
+use ostler_proto::control::{Action, Failure};
+
+use super::{act, list};
+use crate::cli::{Call, CliError, Status};
+use crate::cx::Cx;
+use crate::render::Wording;
+
+/// PM2 differs: every kind of target works.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let request = act::request(Action::Reset, call, call.targets[..1].to_vec(), None)?;
+    match act::perform(cx, &request, Wording::Reset) {
+        Err(CliError::Daemon(Failure::NotFound { .. })) => {
+            cx.out.err_line("Unknown process name");
+            return Err(CliError::Told(Status::NotFound));
+        }
+        other => other?,
+    };
+    list::show(cx, call)?;
+    Ok(Status::Ok)
+}

@@ -1,0 +1,27 @@
+//! `save`: write the list for `resurrect`.
+
+use ostler_proto::control::{Failure, Request, Response};
+
+use crate::cli::{Call, CliError, Status};
+use crate::client::ClientError;
+use crate::cx::Cx;
+use crate::render::json;
+
+/// An empty list is saved only with `--force` (or `FORCE` in the environment, as in PM2).
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let force = call.has("force") || std::env::var_os("FORCE").is_some_and(|value| !value.is_empty());
+    cx.client()?;
+    cx.out.info("Saving current process list...");
+    match cx.client()?.request(&Request::Save { force }, &mut |_| {}) {
+        Ok(Response::Paths(paths)) if call.has("json") => json(&mut cx.out, &paths),
+        Ok(Response::Paths(paths)) => cx.out.info(format_args!("Successfully saved in {}", paths.first().map_or("", String::as_str))),
+        Ok(_) => return Err(ClientError::Unexpected.into()),
+        Err(CliError::Daemon(Failure::NothingToSave)) => {
+            let (label, name) = (cx.program.label(), cx.program.name());
+            cx.out.warn(format_args!("{label} is not managing any process, skipping save..."));
+            cx.out.warn(format_args!("To force saving use: {name} save --force"));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Status::Ok)
+}

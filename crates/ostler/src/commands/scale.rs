@@ -1,0 +1,46 @@
+//! `scale`: more or fewer instances.
+
+use ostler_proto::control::{Failure, Request, ScaleTo};
+
+use super::{act, list};
+use crate::cli::{Call, CliError, Status};
+use crate::cx::{self, Cx};
+use crate::render::Wording;
+
+/// `4`, `+2`, `-1`; also `scale app -- -1`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let name = call.targets.first().or(call.app_args.as_ref().and_then(|args| args.first())).cloned().unwrap_or_default();
+    let number = call.targets.get(1).or(call.app_args.as_ref().and_then(|args| args.last())).cloned().unwrap_or_default();
+    let to = amount(&number).ok_or(Failure::NothingToDo)?;
+    match act::perform(cx, &Request::Scale { name: name.clone(), cwd: cx::cwd()?, to }, Wording::Scale) {
+        Err(CliError::Daemon(Failure::NotFound { .. })) => return Err(CliError::NotFound(format!("Application {name} not found"))),
+        other => other?,
+    };
+    list::show(cx, call)?;
+    Ok(Status::Ok)
+}
+
+fn amount(text: &str) -> Option<ScaleTo> {
+    if text.starts_with(['+', '-']) { text.parse().ok().map(ScaleTo::By) } else { text.parse().ok().map(ScaleTo::Exactly) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts() {
+        for (text, to) in [
+            ("4", Some(ScaleTo::Exactly(4))),
+            ("0", Some(ScaleTo::Exactly(0))),
+            ("+2", Some(ScaleTo::By(2))),
+            ("-1", Some(ScaleTo::By(-1))),
+            ("", None),
+            ("many", None),
+            ("4.5", None),
+            ("99999999999", None),
+        ] {
+            assert_eq!(amount(text), to, "{text}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `--write`: the options as a config file.
+
+use std::path::Path;
+
+use ostler_core::app::AppSpec;
+use serde_json::{Map, Value, json};
+
+use super::cleardump::replace;
+use crate::cli::{Call, CliError};
+use crate::cx::{self, Cx};
+
+/// Writes `<cwd>/<name>-pm2.json` when asked to. Starting that file gives the same apps.
+pub(super) fn config(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<(), CliError> {
+    let Some(first) = apps.first().filter(|_| call.has("write")) else { return Ok(()) };
+    let name: String = first.name.chars().map(|c| if c == '/' || c.is_control() { '-' } else { c }).collect();
+    let path = Path::new(&cx::cwd()?).join(format!("{name}-pm2.json"));
+    cx.out.info(format_args!("Writing configuration to {}", path.display()));
+    let apps: Vec<Value> = apps.iter().map(|app| Value::Object(attributes(app))).collect();
+    let mut text = serde_json::to_string_pretty(&json!({ "apps": apps })).unwrap_or_default();
+    text.push('\n');
+    replace(&path, text.as_bytes()).map_err(|source| CliError::File { what: "write", path: path.display().to_string(), source })
+}
+
+/// What the user gave, with paths made absolute.
+fn attributes(app: &AppSpec) -> Map<String, Value> {
+    let mut map = app.given.clone();
+    map.insert("name".into(), app.name.clone().into());
+    map.insert("cwd".into(), app.cwd.clone().into());
+    if !app.shell {
+        map.insert("script".into(), app.script.clone().into());
+    }
+    if !app.env.vars.is_empty() {
+        map.insert("env".into(), json!(app.env.vars));
+    }
+    map
+}

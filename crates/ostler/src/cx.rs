@@ -1,0 +1,198 @@
+//! What every command gets: who we are called, where the home is, the way to the daemon, the way to the user.
+
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::EnvMap;
+
+use crate::cli::{CliError, Daemon};
+use crate::client::{Client, ClientError};
+use crate::home::{self, Program};
+use crate::render::Out;
+
+/// Variables that speak of descriptors and roles of the process that has them.
+const OWN_TO_PROCESS: &[&str] = &[
+    "OSTLER_ROLE",
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+];
+
+/// Variables that a managed app gets about itself. They must not reach an app that it starts by calling us.
+const OWN_TO_APP: &[&str] = &[
+    "pm_id",
+    "name",
+    "namespace",
+    "status",
+    "unique_id",
+    "args",
+    "node_args",
+    "exec_mode",
+    "exec_interpreter",
+    "instances",
+    "instance_var",
+    "NODE_APP_INSTANCE",
+    "pm_cwd",
+    "pm_exec_path",
+    "pm_out_log_path",
+    "pm_err_log_path",
+    "pm_log_path",
+    "pm_pid_path",
+    "pm_uptime",
+    "created_at",
+    "restart_time",
+    "unstable_restarts",
+    "prev_restart_delay",
+    "exit_code",
+    "autostart",
+    "autorestart",
+    "watch",
+    "treekill",
+    "automation",
+    "pmx",
+    "vizion",
+    "vizion_running",
+    "merge_logs",
+    "username",
+    "windowsHide",
+    "kill_retry_time",
+    "km_link",
+    "version",
+    "node_version",
+    "axm_actions",
+    "axm_monitor",
+    "axm_options",
+    "axm_dynamic",
+    "PM2_USAGE",
+];
+
+/// Context of one call.
+pub(crate) struct Cx {
+    /// By which name we were called.
+    pub program: Program,
+    /// Everything that is printed goes through this.
+    pub out: Out,
+    /// What the running command needs of the daemon.
+    pub needs: Daemon,
+    home: Option<PathBuf>,
+    client: Option<Client>,
+}
+
+impl Cx {
+    /// Nothing is touched yet: neither the home nor a socket.
+    pub(crate) fn new(program: Program, out: Out, needs: Daemon) -> Self {
+        Self { program, out, needs, home: None, client: None }
+    }
+
+    /// The home: absolute and ours. It exists if this command may start a daemon.
+    ///
+    /// # Errors
+    /// It cannot be found, made or used; the message says which and why.
+    pub(crate) fn home(&mut self) -> Result<&Path, CliError> {
+        if self.home.is_none() {
+            let path = home::locate(self.program)?;
+            if self.may_start() {
+                home::prepare(&path, self.program)?
+            } else {
+                home::check(&path, self.program)?
+            }
+            self.home = Some(path);
+        }
+        Ok(self.home.as_deref().unwrap_or(Path::new("/")))
+    }
+
+    /// The connection, made at the first use. Starts a daemon when the command may.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] for commands that never start one.
+    pub(crate) fn client(&mut self) -> Result<&mut Client, CliError> {
+        if self.client.is_none() {
+            let home = self.home()?.to_owned();
+            let client = match Client::connect(&home) {
+                Err(ClientError::NotRunning { .. }) if self.may_start() => self.start_daemon(&home)?,
+                other => other?,
+            };
+            self.client = Some(client);
+        }
+        self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))
+    }
+
+    /// The connection if a daemon is running; none is ever started for this.
+    ///
+    /// # Errors
+    /// Anything but "not running".
+    pub(crate) fn running_client(&mut self) -> Result<Option<&mut Client>, CliError> {
+        if self.client.is_none() {
+            let home = self.home()?.to_owned();
+            match Client::connect(&home) {
+                Ok(client) => self.client = Some(client),
+                Err(ClientError::NotRunning { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.client.as_mut())
+    }
+
+    /// Output and connection at the same time.
+    ///
+    /// # Errors
+    /// As [`Cx::client`].
+    pub(crate) fn parts(&mut self) -> Result<(&mut Out, &mut Client), CliError> {
+        self.client()?;
+        let client = self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))?;
+        Ok((&mut self.out, client))
+    }
+
+    /// Gives up the connection, after a request that ends it.
+    pub(crate) fn disconnect(&mut self) {
+        self.client = None;
+    }
+
+    /// The environment of this call, to be passed on to apps: without variables that are not text, and without those that tell
+    /// the calling process itself who it is.
+    pub(crate) fn env(&self) -> EnvMap {
+        let managed = std::env::var_os("pm_id").is_some();
+        std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(key, _)| !(OWN_TO_PROCESS.contains(&key.as_str()) || managed && OWN_TO_APP.contains(&key.as_str())))
+            .collect()
+    }
+
+    fn may_start(&self) -> bool {
+        match self.needs {
+            Daemon::Starts => true,
+            Daemon::Reads => self.program.is_pm2(),
+            Daemon::Unused => false,
+        }
+    }
+
+    fn start_daemon(&mut self, home: &Path) -> Result<Client, CliError> {
+        self.out.spawning(home);
+        let client = crate::client::launch(home, self.program.is_pm2())?;
+        self.out.spawned();
+        Ok(client)
+    }
+}
+
+/// The directory against which relative paths are understood: `$PWD` when it is right (it keeps symlinks), else the real one.
+///
+/// # Errors
+/// The directory was removed.
+pub(crate) fn cwd() -> Result<String, CliError> {
+    let real = std::env::current_dir().map_err(|source| CliError::File { what: "read", path: "the current directory".into(), source })?;
+    let named = std::env::var_os("PWD").map(PathBuf::from).filter(|pwd| pwd.is_absolute() && same_directory(pwd, &real));
+    named
+        .unwrap_or(real)
+        .into_os_string()
+        .into_string()
+        .map_err(|path| CliError::Failed(format!("the path of the current directory {path:?} is not valid UTF-8")))
+}
+
+fn same_directory(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    id(a).is_some() && id(a) == id(b)
+}

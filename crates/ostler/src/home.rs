@@ -1,0 +1,234 @@
+//! Which program we are called as, and which home that means.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// By which name we were called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// Our own.
+    Ostler,
+    /// `pm2`: PM2's words, home and exit codes.
+    Pm2,
+}
+
+impl Program {
+    /// Decides by the last part of `argv[0]`.
+    pub(crate) fn from_argv0(argv0: Option<&OsStr>) -> Self {
+        let name = argv0.map(Path::new).and_then(Path::file_name);
+        if name == Some(OsStr::new("pm2")) { Self::Pm2 } else { Self::Ostler }
+    }
+
+    /// The name to type.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ostler => "ostler",
+            Self::Pm2 => "pm2",
+        }
+    }
+
+    /// The name in messages.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Ostler => "ostler",
+            Self::Pm2 => "PM2",
+        }
+    }
+
+    /// Behave as PM2 does.
+    pub(crate) const fn is_pm2(self) -> bool {
+        matches!(self, Self::Pm2)
+    }
+}
+
+/// The other names of PM2's programs, which are still to come: as one of them, a command line would mean something else.
+pub(crate) fn later_program(argv0: Option<&OsStr>) -> Option<&'static str> {
+    let name = argv0.map(Path::new).and_then(Path::file_name)?.to_str()?;
+    ["pm2-runtime", "pm2-docker", "pm2-dev"].into_iter().find(|later| *later == name)
+}
+
+/// Why the home cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HomeError {
+    /// No variable and no entry in the user database.
+    #[error("no home directory known for this user, set {variable} to the folder to use")]
+    Unknown {
+        /// Which variable would help.
+        variable: &'static str,
+    },
+    /// Not text.
+    #[error("the home {0:?} is not valid UTF-8")]
+    NotText(PathBuf),
+    /// Unix socket addresses hold 107 bytes.
+    #[error("the home {path} is too long for a socket ({length} bytes, at most {most})")]
+    TooLong {
+        /// The home.
+        path: String,
+        /// Its length.
+        length: usize,
+        /// The longest possible.
+        most: usize,
+    },
+    /// It is a file or the like.
+    #[error("the home {0} is not a directory")]
+    NotADirectory(String),
+    /// Not ours.
+    #[error("the home {path} belongs to uid {owner}, you are uid {uid}: set {variable} to a folder of your own")]
+    OfAnother {
+        /// The home.
+        path: String,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        uid: u32,
+        /// Which variable would help.
+        variable: &'static str,
+    },
+    /// It cannot be made, read or written.
+    #[error("cannot {what} the home {path}: {source}")]
+    Unusable {
+        /// What was tried.
+        what: &'static str,
+        /// The home.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Longest home: `sun_path` has 108 bytes with the final zero, and `/ostler.sock` follows.
+const LONGEST_HOME: usize = 107 - "/ostler.sock".len();
+
+const fn variable(program: Program) -> &'static str {
+    match program {
+        Program::Ostler => "OSTLER_HOME",
+        Program::Pm2 => "PM2_HOME",
+    }
+}
+
+/// `OSTLER_HOME`, else `PM2_HOME`, else `~/.pm2` or `~/.ostler`; absolute.
+///
+/// # Errors
+/// None of them is known, or the path cannot hold a socket.
+pub(crate) fn locate(program: Program) -> Result<PathBuf, HomeError> {
+    let given = ["OSTLER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
+    let path = match given {
+        Some(given) => std::path::absolute(&given).map_err(|source| unusable("find", Path::new(&given), source))?,
+        None => {
+            let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: variable(program) })?;
+            user.join(if program.is_pm2() { ".pm2" } else { ".ostler" })
+        }
+    };
+    let Some(text) = path.to_str() else { return Err(HomeError::NotText(path)) };
+    if text.len() > LONGEST_HOME {
+        return Err(HomeError::TooLong { path: text.into(), length: text.len(), most: LONGEST_HOME });
+    }
+    Ok(path)
+}
+
+/// Makes sure that the home exists, is ours, is writable and closed to others.
+///
+/// # Errors
+/// One line that says which of these fails.
+pub(crate) fn prepare(path: &Path, program: Program) -> Result<(), HomeError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| unusable("create", path, source))
+        }
+        Err(source) => Err(unusable("read", path, source)),
+        Ok(meta) => {
+            check_owner(path, &meta, program)?;
+            rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+                .map_err(|errno| unusable("write to", path, errno.into()))?;
+            close_to_others(path, &meta);
+            Ok(())
+        }
+    }
+}
+
+/// Looks at a home without changing anything; one that is missing is fine.
+///
+/// # Errors
+/// It is not a directory, or of another user.
+pub(crate) fn check(path: &Path, program: Program) -> Result<(), HomeError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(unusable("read", path, source)),
+        Ok(meta) => check_owner(path, &meta, program),
+    }
+}
+
+fn check_owner(path: &Path, meta: &Metadata, program: Program) -> Result<(), HomeError> {
+    let shown = || path.display().to_string();
+    if !meta.is_dir() {
+        return Err(HomeError::NotADirectory(shown()));
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    if meta.uid() != uid {
+        // Root, too: in a folder that another user controls, every file that root writes could be swapped for a link.
+        return Err(HomeError::OfAnother { path: shown(), owner: meta.uid(), uid, variable: variable(program) });
+    }
+    Ok(())
+}
+
+/// Takes the rights of group and others off a home that a PM2 left open. Only if it looks like a home: `PM2_HOME=/var` is a mistake
+/// that must not lock the machine. (Every file of ours is 0600 in any case.)
+fn close_to_others(path: &Path, meta: &Metadata) {
+    const MARKS: [&str; 6] = ["ostler.lock", "pm2.pid", "pm2.log", "dump.pm2", "module_conf.json", "rpc.sock"];
+    if meta.mode() & 0o077 == 0 || meta.mode() & 0o1000 != 0 {
+        return;
+    }
+    let is_home = MARKS.iter().any(|mark| path.join(mark).exists()) || fs::read_dir(path).is_ok_and(|mut dir| dir.next().is_none());
+    if is_home {
+        // Failing changes nothing that was promised about the files.
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    }
+}
+
+fn unusable(what: &'static str, path: &Path, source: io::Error) -> HomeError {
+    HomeError::Unusable { what, path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_decides() {
+        for (argv0, program) in [
+            ("pm2", Program::Pm2),
+            ("/usr/bin/pm2", Program::Pm2),
+            ("ostler", Program::Ostler),
+            ("./pm2x", Program::Ostler),
+            ("", Program::Ostler),
+        ] {
+            assert_eq!(Program::from_argv0(Some(OsStr::new(argv0))), program, "{argv0}");
+        }
+        assert_eq!(Program::from_argv0(None), Program::Ostler);
+    }
+
+    #[test]
+    fn an_open_home_is_closed_only_if_it_is_one() {
+        let base = std::env::temp_dir().join(format!("ostler-home-{}", std::process::id()));
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        for (name, file, expected) in [("old", Some("pm2.pid"), 0o700), ("system", Some("etc"), 0o755), ("empty", None, 0o700)] {
+            let path = base.join(name);
+            fs::create_dir_all(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            if let Some(file) = file {
+                fs::write(path.join(file), "").unwrap();
+            }
+            prepare(&path, Program::Ostler).unwrap();
+            assert_eq!(mode(&path), expected, "{name}");
+        }
+        let new = base.join("a/b");
+        prepare(&new, Program::Ostler).unwrap();
+        assert_eq!(mode(&new), 0o700);
+        let file = base.join("old/pm2.pid");
+        assert!(matches!(prepare(&file, Program::Ostler), Err(HomeError::NotADirectory(_))));
+        fs::remove_dir_all(&base).unwrap();
+    }
+}

@@ -1,0 +1,187 @@
+//! `describe`: PM2's tables.
+
+use std::fmt::Write;
+
+use ostler_core::app::{CombinedLog, ExecMode};
+use ostler_core::lifecycle::{ExitRecord, State};
+use ostler_proto::control::Detail;
+use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
+
+use super::age::age;
+use super::style::{Paint, styles};
+use super::table::{fit, shown, status_style};
+use super::why::headline;
+
+/// What describing needs besides the instance itself.
+pub(crate) struct Surroundings<'a> {
+    /// Name to type.
+    pub program: &'a str,
+    /// Environment of the caller.
+    pub env: &'a ostler_core::app::EnvMap,
+    /// Wall clock.
+    pub now_ms: u64,
+    /// Columns of the terminal.
+    pub width: Option<usize>,
+    /// Colours.
+    pub paint: Paint,
+}
+
+/// Everything about one instance.
+pub(crate) fn describe(detail: &Detail, around: &Surroundings<'_>) -> String {
+    let paint = around.paint;
+    let name = shown(&detail.spec.name);
+    let mut out = String::new();
+    title(&mut out, paint, &format!(" Describing process with id {} - name {name} ", detail.id));
+    table(&mut out, paint, &rows(detail, around.now_ms));
+    if let Some(exit) = detail.instance.exits.last() {
+        last_exit(&mut out, paint, exit, around.now_ms);
+    }
+    actions(&mut out, detail, around);
+    metrics(&mut out, detail, paint);
+    title(&mut out, paint, " Divergent env variables from local env ");
+    table(&mut out, paint, &divergent(detail, around));
+    let _ = writeln!(
+        out,
+        "\n{}",
+        paint.with(
+            styles::GREY,
+            format_args!(
+                " Use `{0} logs {name} [--lines 1000]` to display logs\n Use `{0} env {1}` to display environment variables\n \
+                 Use `{0} why {1}` to see how it ended before",
+                around.program, detail.id
+            )
+        )
+    );
+    out
+}
+
+fn title(out: &mut String, paint: Paint, text: &str) {
+    let _ = writeln!(out, "{}", paint.with(styles::INVERSE.bold(), text));
+}
+
+fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
+    let spec = &detail.spec;
+    let counters = &detail.instance.counters;
+    let given = |key: &str| spec.given.get(key).map(plain);
+    let or_none = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "N/A".into());
+    let online = matches!(detail.instance.state, State::Running { .. });
+    let uptime = counters.last_start.filter(|_| online).map_or_else(|| "0".into(), |start| age(now_ms.saturating_sub(start.wall_ms)));
+    let combined = spec.logs.log_file.as_ref().and_then(|log| match log {
+        CombinedLog::Path(path) => detail.files.combined.clone().or_else(|| Some(path.clone())),
+        CombinedLog::Default => detail.files.combined.clone(),
+    });
+    let env = spec.env.merged();
+    let mode = if spec.mode == ExecMode::Fork { "fork_mode" } else { "cluster_mode" };
+    let all = [
+        ("status", Some(detail.instance.status().to_owned())),
+        ("name", Some(shown(&spec.name))),
+        ("namespace", Some(shown(&spec.namespace))),
+        ("version", Some(or_none(spec.version.clone()))),
+        ("restarts", Some(counters.restarts.to_string())),
+        ("max memory restart", given("max_memory_restart")),
+        ("cron restart", given("cron_restart")),
+        ("uptime", Some(uptime)),
+        ("entire log path", combined),
+        ("script path", Some(shown(&spec.script))),
+        ("script args", Some(or_none(Some(shown(&spec.args.join(" ")))))),
+        ("error log path", Some(or_none(detail.files.error.clone()))),
+        ("out log path", Some(or_none(detail.files.out.clone()))),
+        ("pid path", Some(detail.files.pid.clone())),
+        ("interpreter", Some(spec.interpreter.clone().unwrap_or_else(|| "none".into()))),
+        ("interpreter args", Some(or_none(Some(spec.interpreter_args.join(" "))))),
+        ("script id", Some(detail.id.to_string())),
+        ("exec cwd", Some(shown(&spec.cwd))),
+        ("exec mode", Some(mode.into())),
+        ("node.js version", Some(or_none(detail.learned.node_version.clone()))),
+        ("node env", Some(or_none(env.get("NODE_ENV").cloned()))),
+        ("watch & reload", Some(if watches(spec.given.get("watch")) { "✔" } else { "✘" }.into())),
+        ("unstable restarts", Some(counters.unstable.to_string())),
+        ("created at", Some(counters.created.map_or_else(|| "N/A".into(), |now| iso(now.wall_ms)))),
+    ];
+    all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+fn watches(value: Option<&Value>) -> bool {
+    !matches!(value, None | Some(Value::Null | Value::Bool(false)))
+}
+
+/// Text as it is, everything else as JSON.
+pub(super) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// `2026-11-21T03:55:45.535Z`.
+fn iso(ms: u64) -> String {
+    let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    stamp.map_or_else(|| "N/A".into(), |stamp| format!("{stamp:.3}"))
+}
+
+fn last_exit(out: &mut String, paint: Paint, exit: &ExitRecord, now_ms: u64) {
+    title(out, paint, " Last exit ");
+    let mut rows = vec![("how".to_owned(), headline(exit, now_ms))];
+    rows.extend(exit.last_lines.iter().rev().take(3).rev().map(|line| ("line".to_owned(), shown(line))));
+    table(out, paint, &rows);
+}
+
+fn actions(out: &mut String, detail: &Detail, around: &Surroundings<'_>) {
+    let names = detail.learned.axm_actions.iter().filter_map(|action| action.get("action_name")?.as_str());
+    let rows: Vec<(String, String)> = names.map(|name| (shown(name), String::new())).collect();
+    if rows.is_empty() {
+        return;
+    }
+    title(out, around.paint, " Actions available ");
+    table(out, around.paint, &rows);
+    let hint = format!(" Trigger via: {} trigger {} <action_name>\n", around.program, shown(&detail.spec.name));
+    let _ = writeln!(out, "{}", around.paint.with(styles::GREY, hint));
+}
+
+fn metrics(out: &mut String, detail: &Detail, paint: Paint) {
+    let metric = |(name, metric): (&String, &Value)| {
+        let unit = metric.get("unit").map(plain).unwrap_or_default();
+        let value = metric.get("value").map(plain).unwrap_or_default();
+        (shown(name), shown(format!("{value} {unit}").trim_end()))
+    };
+    let rows: Vec<(String, String)> = detail.learned.axm_monitor.iter().map(metric).collect();
+    if !rows.is_empty() {
+        title(out, paint, " Code metrics value ");
+        table(out, paint, &rows);
+    }
+}
+
+/// Variables that the caller has too, with another value.
+fn divergent(detail: &Detail, around: &Surroundings<'_>) -> Vec<(String, String)> {
+    let most = around.width.map_or(240, |width| width.saturating_sub(60).max(20));
+    let app = detail.spec.env.merged();
+    let differs = |(key, value): (String, String)| {
+        let ours = around.env.get(&key).filter(|ours| **ours != value && key != "_" && key != "SHLVL")?;
+        let _ = ours;
+        let value = shown(&value);
+        let value = if value.width() > most { fit(&value, most) } else { value };
+        Some((shown(&key), value))
+    };
+    app.into_iter().filter_map(differs).collect()
+}
+
+/// Two columns as wide as needed. Nothing for no rows but an empty line, as PM2 prints it.
+fn table(out: &mut String, paint: Paint, rows: &[(String, String)]) {
+    if rows.is_empty() {
+        out.push('\n');
+        return;
+    }
+    let widest = |pick: fn(&(String, String)) -> &String| rows.iter().map(|row| pick(row).width()).max().unwrap_or(0) + 2;
+    let (keys, values) = (widest(|row| &row.0), widest(|row| &row.1));
+    let rule = |[left, cross, right]: [char; 3]| {
+        paint.with(styles::BORDER, format!("{left}{}{cross}{}{right}", "─".repeat(keys), "─".repeat(values)))
+    };
+    let bar = paint.with(styles::BORDER, '│').to_string();
+    let _ = writeln!(out, "{}", rule(['┌', '┬', '┐']));
+    for (key, value) in rows {
+        let cell = fit(value, values - 2);
+        let text = cell.trim_end();
+        let style = if key == "status" { status_style(value) } else { anstyle::Style::new() };
+        let head = paint.with(styles::HEADER, format!(" {} ", fit(key, keys - 2)));
+        let _ = writeln!(out, "{bar}{head}{bar} {}{} {bar}", paint.with(style, text), &cell[text.len()..]);
+    }
+    let _ = writeln!(out, "{}", rule(['└', '┴', '┘']));
+}

@@ -1,0 +1,22 @@
+//! The only place that prints.
+
+mod age;
+mod blocks;
+mod describe;
+mod inspect;
+mod json;
+mod out;
+mod progress;
+mod style;
+mod table;
+mod why;
+
+pub(crate) use blocks::blocks;
+pub(crate) use describe::{Surroundings, describe};
+pub(crate) use inspect::{id_list, inspect};
+pub(crate) use json::json;
+pub(crate) use out::Out;
+pub(crate) use progress::{Teller, Wording};
+pub(crate) use style::styles;
+pub(crate) use table::{Order, list_table};
+pub(crate) use why::why;

@@ -1,0 +1,192 @@
+//! What reaches the user: messages and data.
+//!
+//! Messages are dropped by `--silent`, data never is. With [`Out::data_only`] stdout carries nothing but data, and messages go to
+//! stderr. A reader that has closed the pipe ends the call in peace: nothing more is written.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
+
+use super::style::{Paint, styles};
+use crate::home::Program;
+
+/// The two streams.
+pub(crate) struct Out {
+    label: &'static str,
+    buffer: Vec<u8>,
+    paint: Paint,
+    paint_err: Paint,
+    silent: bool,
+    data_only: bool,
+    closed: bool,
+    failed: Option<io::Error>,
+    is_terminal: bool,
+}
+
+/// How much is gathered before it is written.
+const BUFFER_BYTES: usize = 64 << 10;
+
+impl Out {
+    /// Looks at the streams and at `NO_COLOR`, `FORCE_COLOR`, `PM2_SILENT`.
+    pub(crate) fn new(program: Program) -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_terminal = io::stdout().is_terminal();
+        let colors = |terminal: bool| !set("NO_COLOR") && (terminal || set("FORCE_COLOR"));
+        Self {
+            label: program.label(),
+            buffer: Vec::new(),
+            paint: Paint(colors(is_terminal)),
+            paint_err: Paint(colors(io::stderr().is_terminal())),
+            silent: set("PM2_SILENT"),
+            data_only: false,
+            closed: false,
+            failed: None,
+            is_terminal,
+        }
+    }
+
+    /// `--color` and `--no-color`.
+    pub(crate) fn set_color(&mut self, on: bool) {
+        (self.paint, self.paint_err) = (Paint(on), Paint(on));
+    }
+
+    /// `--silent`.
+    pub(crate) fn set_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// From now on messages go to stderr: stdout is for data.
+    pub(crate) fn data_only(&mut self) {
+        self.data_only = true;
+    }
+
+    /// Colours of stdout.
+    pub(crate) fn paint(&self) -> Paint {
+        self.paint
+    }
+
+    /// Messages are dropped.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// The reader has gone (`ostler logs | head`): stop working for it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Columns of the terminal on stdout; none if it is not one.
+    pub(crate) fn width(&self) -> Option<usize> {
+        if !self.is_terminal {
+            return None;
+        }
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
+    /// Data: on stdout, as it is, also when silent.
+    pub(crate) fn data(&mut self, bytes: &[u8]) {
+        if !self.closed {
+            self.buffer.extend_from_slice(bytes);
+            if self.buffer.len() >= BUFFER_BYTES {
+                self.flush();
+            }
+        }
+    }
+
+    /// Data that belongs to the error stream, as it is.
+    pub(crate) fn data_err(&mut self, bytes: &[u8]) {
+        self.flush();
+        // Nowhere is left to tell that stderr is gone.
+        let _ = io::stderr().write_all(bytes);
+    }
+
+    /// A line without prefix.
+    pub(crate) fn line(&mut self, text: impl Display) {
+        if self.silent {
+        } else if self.data_only {
+            self.data_err(format!("{text}\n").as_bytes());
+        } else {
+            self.data(format!("{text}\n").as_bytes());
+        }
+    }
+
+    fn head(&self, style: anstyle::Style, kind: &str) -> String {
+        let paint = if self.data_only { self.paint_err } else { self.paint };
+        paint.with(style, format_args!("[{}]{kind}", self.label)).to_string()
+    }
+
+    /// `[PM2] text`.
+    pub(crate) fn info(&mut self, text: impl Display) {
+        let head = self.head(styles::GREEN, "");
+        self.line(format_args!("{head} {text}"));
+    }
+
+    /// `[PM2][WARN] text`.
+    pub(crate) fn warn(&mut self, text: impl Display) {
+        let head = self.head(styles::YELLOW, "[WARN]");
+        self.line(format_args!("{head} {text}"));
+    }
+
+    /// `[PM2][WARN] text` on stderr: PM2 says so when there is nothing to act on.
+    pub(crate) fn warn_err(&mut self, text: impl Display) {
+        let head = self.paint_err.with(styles::YELLOW, format!("[{}][WARN]", self.label));
+        self.err_line(format_args!("{head} {text}"));
+    }
+
+    /// `[PM2][ERROR] text` on stderr.
+    pub(crate) fn error(&mut self, text: impl Display) {
+        let head = self.paint_err.with(styles::RED, format!("[{}][ERROR]", self.label));
+        self.err_line(format_args!("{head} {text}"));
+    }
+
+    /// A line without prefix on stderr.
+    pub(crate) fn err_line(&mut self, text: impl Display) {
+        if !self.silent {
+            self.data_err(format!("{text}\n").as_bytes());
+        }
+    }
+
+    /// PM2's notice before a daemon is started.
+    pub(crate) fn spawning(&mut self, home: &Path) {
+        if !discrete() {
+            let label = self.label;
+            self.info(format_args!("Spawning {label} daemon with {}_home={}", label.to_lowercase(), home.display()));
+        }
+    }
+
+    /// And after.
+    pub(crate) fn spawned(&mut self) {
+        if !discrete() {
+            let label = self.label;
+            self.info(format_args!("{label} Successfully daemonized"));
+        }
+    }
+
+    /// Writes what was gathered.
+    pub(crate) fn flush(&mut self) {
+        if self.buffer.is_empty() || self.closed {
+            return;
+        }
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = stdout.write_all(&self.buffer).and_then(|()| stdout.flush()) {
+            self.closed = true;
+            self.failed = Some(error).filter(|error| error.kind() != ErrorKind::BrokenPipe);
+        }
+        self.buffer.clear();
+    }
+
+    /// Writes the rest.
+    ///
+    /// # Errors
+    /// Some output was lost for another reason than a closed pipe, e.g. a full disk.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.flush();
+        self.failed.take().map_or(Ok(()), Err)
+    }
+}
+
+/// No notices about the daemon.
+fn discrete() -> bool {
+    std::env::var_os("PM2_DISCRETE_MODE").is_some_and(|value| !value.is_empty())
+}

@@ -1,0 +1,344 @@
+//! PM2's list: full, condensed or mini, whichever fits the terminal.
+
+use std::cmp::Ordering;
+use std::fmt::Write;
+
+use anstyle::Style;
+use ostler_core::app::ExecMode;
+use ostler_proto::control::Summary;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::age::{age, bytes};
+use super::style::{Paint, styles};
+
+/// Order of the rows: `--sort <field>[:asc|desc]`, by name without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    field: Field,
+    descending: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Name,
+    Namespace,
+    Pid,
+    Id,
+    Cpu,
+    Memory,
+    Uptime,
+    Status,
+}
+
+impl Order {
+    /// By name, as PM2 does without `--sort`.
+    pub(crate) const BY_NAME: Self = Self { field: Field::Name, descending: false };
+
+    /// Reads `memory:desc`; unknown fields give none.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (field, direction) = text.split_once(':').unwrap_or((text, "asc"));
+        let field = match field.to_ascii_lowercase().as_str() {
+            "name" => Field::Name,
+            "namespace" => Field::Namespace,
+            "pid" => Field::Pid,
+            "id" => Field::Id,
+            "cpu" => Field::Cpu,
+            "memory" | "mem" => Field::Memory,
+            "uptime" => Field::Uptime,
+            "status" => Field::Status,
+            _ => return None,
+        };
+        Some(Self { field, descending: direction == "desc" })
+    }
+
+    /// Sorts; equal rows stay by id.
+    pub(crate) fn sort(self, rows: &mut [Summary]) {
+        rows.sort_by(|a, b| {
+            let order = self.compare(a, b);
+            if self.descending { order.reverse() } else { order }
+        });
+    }
+
+    fn compare(self, a: &Summary, b: &Summary) -> Ordering {
+        // By code unit, as JavaScript compares.
+        let text = |a: &str, b: &str| a.encode_utf16().cmp(b.encode_utf16());
+        match self.field {
+            Field::Name => text(&a.name, &b.name),
+            Field::Namespace => text(&a.namespace, &b.namespace),
+            Field::Status => text(&a.status, &b.status),
+            Field::Pid => a.pid.cmp(&b.pid),
+            Field::Id => a.id.cmp(&b.id),
+            Field::Cpu => a.monit.cpu_pct.total_cmp(&b.monit.cpu_pct),
+            Field::Memory => a.monit.memory_bytes.cmp(&b.monit.memory_bytes),
+            // PM2 sorts by the time of the start: the oldest first.
+            Field::Uptime => b.uptime_ms.cmp(&a.uptime_ms),
+        }
+    }
+}
+
+/// One column: title, width with padding, and the cell of a row.
+struct Column {
+    title: &'static str,
+    width: usize,
+    cell: fn(&Summary) -> String,
+    style: fn(&Summary) -> Option<Style>,
+}
+
+const fn plain(title: &'static str, width: usize, cell: fn(&Summary) -> String) -> Column {
+    Column { title, width, cell, style: |_| None }
+}
+
+/// The whole list, with a final newline. `width` is that of the terminal; none means that there is none: the full form.
+pub(crate) fn list_table(rows: &[Summary], width: Option<usize>, paint: Paint) -> String {
+    let forms = [full(rows), condensed(rows)];
+    let columns = forms.into_iter().find(|columns| width.is_none_or(|width| total(columns) <= width)).unwrap_or_else(|| mini(rows));
+    draw(rows, &columns, paint)
+}
+
+fn total(columns: &[Column]) -> usize {
+    columns.iter().map(|column| column.width).sum::<usize>() + columns.len() + 1
+}
+
+fn full(rows: &[Summary]) -> Vec<Column> {
+    vec![
+        id(rows),
+        name(rows, 40),
+        plain("namespace", 13, |row| row.namespace.clone()),
+        plain("version", 9, |row| row.version.clone().unwrap_or_else(|| "N/A".into())),
+        mode(9),
+        plain("pid", 10, |row| row.pid.to_string()),
+        plain("uptime", 8, |row| row.uptime_ms.map_or_else(|| "0".into(), age)),
+        plain("↺", 6, |row| row.restarts.to_string()),
+        status(),
+        plain("cpu", 10, cpu),
+        plain("mem", 10, memory),
+        Column { style: |_| Some(styles::BOLD), ..plain("user", 10, |row| row.user.clone()) },
+        Column {
+            style: |row| Some(if row.watching { styles::GREEN } else { styles::GREY }),
+            ..plain("watching", 10, |row| if row.watching { "enabled".into() } else { "disabled".into() })
+        },
+    ]
+}
+
+fn condensed(rows: &[Summary]) -> Vec<Column> {
+    vec![
+        id(rows),
+        name(rows, 20),
+        mode(10),
+        plain("↺", 6, |row| row.restarts.to_string()),
+        status(),
+        plain("cpu", 10, cpu),
+        plain("memory", 10, memory),
+    ]
+}
+
+fn mini(rows: &[Summary]) -> Vec<Column> {
+    vec![id(rows), name(rows, 16), status(), plain("cpu", 8, cpu), plain("mem", 10, memory)]
+}
+
+fn id(rows: &[Summary]) -> Column {
+    let digits = rows.iter().map(|row| row.id.checked_ilog10().unwrap_or(0) as usize + 1).max().unwrap_or(0);
+    Column { style: |_| Some(styles::HEADER), ..plain("id", (digits + 2).max(4), |row| row.id.to_string()) }
+}
+
+fn name(rows: &[Summary], most: usize) -> Column {
+    let longest = rows.iter().map(|row| shown(&row.name).width()).max().unwrap_or(6);
+    plain("name", (longest + 5).min(most), |row| shown(&row.name))
+}
+
+fn mode(width: usize) -> Column {
+    Column {
+        style: |row| Some(if row.mode == ExecMode::Fork { styles::FORK } else { styles::BOLD_BLUE }),
+        ..plain("mode", width, |row| if row.mode == ExecMode::Fork { "fork".into() } else { "cluster".into() })
+    }
+}
+
+fn status() -> Column {
+    Column { style: |row| Some(status_style(&row.status)), ..plain("status", 11, |row| row.status.clone()) }
+}
+
+/// The colour of a status word.
+pub(super) fn status_style(status: &str) -> Style {
+    match status {
+        "online" => styles::BOLD_GREEN,
+        "launching" => styles::BOLD_BLUE,
+        _ => styles::BOLD_RED,
+    }
+}
+
+fn cpu(row: &Summary) -> String {
+    format!("{}%", (row.monit.cpu_pct * 10.0).round() / 10.0)
+}
+
+fn memory(row: &Summary) -> String {
+    bytes(row.monit.memory_bytes)
+}
+
+/// Text of others without what would move the cursor.
+pub(super) fn shown(text: &str) -> String {
+    if text.chars().any(char::is_control) {
+        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    } else {
+        text.into()
+    }
+}
+
+fn draw(rows: &[Summary], columns: &[Column], paint: Paint) -> String {
+    let mut out = String::new();
+    let line = |out: &mut String, [left, cross, right]: [char; 3]| {
+        let bars = columns.iter().map(|column| "─".repeat(column.width)).collect::<Vec<_>>().join(&cross.to_string());
+        let _ = writeln!(out, "{}", paint.with(styles::BORDER, format_args!("{left}{bars}{right}")));
+    };
+    let bar = paint.with(styles::BORDER, '│').to_string();
+    line(&mut out, ['┌', '┬', '┐']);
+    for column in columns {
+        let _ = write!(out, "{bar}{}", paint.with(styles::HEADER, format_args!(" {} ", fit(column.title, column.width - 2))));
+    }
+    let _ = writeln!(out, "{bar}");
+    if !rows.is_empty() {
+        line(&mut out, ['├', '┼', '┤']);
+    }
+    for row in rows {
+        for column in columns {
+            let cell = fit(&(column.cell)(row), column.width - 2);
+            let text = cell.trim_end();
+            let style = (column.style)(row).unwrap_or_default();
+            let _ = write!(out, "{bar} {}{} ", paint.with(style, text), &cell[text.len()..]);
+        }
+        let _ = writeln!(out, "{bar}");
+    }
+    line(&mut out, ['└', '┴', '┘']);
+    out
+}
+
+/// The text in exactly so many columns: padded, or cut with `…`.
+pub(super) fn fit(text: &str, columns: usize) -> String {
+    let width = text.width();
+    if width <= columns {
+        return format!("{text}{}", " ".repeat(columns - width));
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        let wide = c.width().unwrap_or(0);
+        if used + wide > columns.saturating_sub(1) {
+            break;
+        }
+        used += wide;
+        out.push(c);
+    }
+    out.push('…');
+    out.push_str(&" ".repeat(columns.saturating_sub(used + 1)));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn row(id: u32, name: &str) -> Summary {
+        Summary {
+            id,
+            name: name.into(),
+            namespace: "nsA".into(),
+            version: Some("1.2.3".into()),
+            mode: ExecMode::Fork,
+            pid: 28414,
+            status: "online".into(),
+            uptime_ms: Some(28_000),
+            restarts: 0,
+            unstable: 0,
+            monit: ostler_proto::control::Monit { cpu_pct: 0.0, memory_bytes: 51_904_512, processes: 1 },
+            user: "root".into(),
+            watching: false,
+            script: "/srv/app.js".into(),
+            out_file: None,
+            error_file: Some("/h/logs/tiny-error.log".into()),
+            log_file: None,
+            pid_file: "/h/pids/tiny-0.pid".into(),
+        }
+    }
+
+    #[test]
+    fn the_full_form_is_the_one_of_pm2() {
+        assert_eq!(
+            list_table(&[row(0, "tiny")], None, Paint(false)),
+            "\
+┌────┬─────────┬─────────────┬─────────┬─────────┬──────────┬────────┬──────┬───────────┬──────────┬──────────┬──────────┬──────────┐
+│ id │ name    │ namespace   │ version │ mode    │ pid      │ uptime │ ↺    │ status    │ cpu      │ mem      │ user     │ watching │
+├────┼─────────┼─────────────┼─────────┼─────────┼──────────┼────────┼──────┼───────────┼──────────┼──────────┼──────────┼──────────┤
+│ 0  │ tiny    │ nsA         │ 1.2.3   │ fork    │ 28414    │ 28s    │ 0    │ online    │ 0%       │ 49.5mb   │ root     │ disabled │
+└────┴─────────┴─────────────┴─────────┴─────────┴──────────┴────────┴──────┴───────────┴──────────┴──────────┴──────────┴──────────┘
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_list_is_header_and_rule() {
+        let text = list_table(&[], None, Paint(false));
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.contains("│ id │ name      │ namespace   │"), "{text}");
+    }
+
+    #[test]
+    fn the_form_fits_the_terminal_and_every_line_is_equally_wide() {
+        let mut rows =
+            vec![row(0, "api"), row(1234, "日本語のとても長い名前のアプリケーション名"), row(7, "🚀 rocket"), row(8, &"x".repeat(60))];
+        rows[1].status = "waiting restart".into();
+        rows[2].monit.cpu_pct = 99.949;
+        for (width, form) in [(None, full(&rows)), (Some(200), full(&rows)), (Some(110), condensed(&rows)), (Some(60), mini(&rows))] {
+            let text = list_table(&rows, width, Paint(false));
+            for line in text.lines() {
+                assert_eq!(line.width(), total(&form), "{line}");
+            }
+            assert!(text.contains("waiting …"), "{text}");
+            assert!(text.contains("99.9%"), "{text}");
+        }
+    }
+
+    #[test]
+    fn colours_change_no_width() {
+        let rows = [row(0, "tiny")];
+        let colored = list_table(&rows, None, Paint(true));
+        assert!(colored.contains("\u{1b}["));
+        let mut bare = String::new();
+        let mut inside = false;
+        for c in colored.chars() {
+            match (inside, c) {
+                (false, '\u{1b}') => inside = true,
+                (true, 'm') => inside = false,
+                (true, _) => {}
+                (false, c) => bare.push(c),
+            }
+        }
+        assert_eq!(bare, list_table(&rows, None, Paint(false)));
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert!(!list_table(&[row(0, "a\u{1b}[2Jb\n")], None, Paint(false)).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn orders() {
+        let mut rows = [row(0, "b"), row(1, "a"), row(2, "B")];
+        rows[0].monit.memory_bytes = 5;
+        rows[2].uptime_ms = Some(99_000);
+        for (sort, ids) in [
+            ("name", [2, 1, 0]),
+            ("name:desc", [0, 1, 2]),
+            ("id", [0, 1, 2]),
+            ("id:desc", [2, 1, 0]),
+            ("memory", [0, 1, 2]),
+            ("memory:desc", [1, 2, 0]),
+            ("uptime", [2, 0, 1]),
+            ("pid:whatever", [0, 1, 2]),
+        ] {
+            let mut sorted = rows.clone();
+            sorted.sort_by_key(|row| row.id);
+            Order::parse(sort).unwrap().sort(&mut sorted);
+            assert_eq!(sorted.each_ref().map(|row| row.id), ids, "{sort}");
+        }
+        assert_eq!(Order::parse("nosuch"), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! `why`: how an app ended, in words.
+
+use std::fmt::Write;
+
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, State};
+use ostler_proto::control::Detail;
+
+use super::age::span;
+use super::style::{Paint, styles};
+use super::table::{shown, status_style};
+
+/// State and exits of one instance, the newest exit first.
+pub(crate) fn why(detail: &Detail, now_ms: u64, paint: Paint) -> String {
+    let mut out = String::new();
+    let status = detail.instance.status();
+    let name = paint.with(styles::BOLD, format!("{} ({})", shown(&detail.spec.name), detail.id)).to_string();
+    let _ = writeln!(out, "{name} is {}{}", paint.with(status_style(status), status), circumstances(detail, now_ms));
+    let mut exits = detail.instance.exits.iter().rev();
+    let Some(newest) = exits.next() else {
+        let _ = writeln!(out, "  it has not ended since it was added");
+        return out;
+    };
+    let _ = writeln!(out, "  {}", headline(newest, now_ms));
+    for line in &newest.last_lines {
+        let _ = writeln!(out, "    {} {}", paint.with(styles::GREY, '│'), shown(line));
+    }
+    let earlier: Vec<&ExitRecord> = exits.collect();
+    if !earlier.is_empty() {
+        let _ = writeln!(out, "  before that:");
+    }
+    for exit in earlier {
+        let _ = writeln!(out, "    {}", headline(exit, now_ms));
+    }
+    out
+}
+
+/// `: pid 12, for 3 min, 4 restarts (2 of them unstable)`.
+fn circumstances(detail: &Detail, now_ms: u64) -> String {
+    let counters = &detail.instance.counters;
+    let mut parts = Vec::new();
+    if let Some(pid) = detail.instance.pid() {
+        parts.push(format!("pid {pid}"));
+    }
+    if let (State::Running { .. } | State::Starting { .. }, Some(start)) = (&detail.instance.state, counters.last_start) {
+        parts.push(format!("for {}", span(now_ms.saturating_sub(start.wall_ms))));
+    }
+    match counters.restarts {
+        0 => {}
+        1 => parts.push("1 restart".into()),
+        n => parts.push(format!("{n} restarts")),
+    }
+    if counters.unstable > 0 {
+        parts.push(format!("{} unstable in a row", counters.unstable));
+    }
+    if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
+}
+
+/// `12.3 s ago (2026-11-21 03:55:45) it exited with code 1 by itself, after 850 ms (pid 4711)`.
+pub(super) fn headline(exit: &ExitRecord, now_ms: u64) -> String {
+    let ago = span(now_ms.saturating_sub(exit.ended.wall_ms));
+    let when = local(exit.ended.wall_ms);
+    let how = match exit.ending {
+        Ending::SpawnFailed { errno } => {
+            let step = match &exit.cause {
+                ExitCause::CouldNotStart { step } => step.as_str(),
+                _ => "exec",
+            };
+            let reason = std::io::Error::from_raw_os_error(errno).to_string();
+            return format!("{ago} ago ({when}) it could not be started: {step}: {reason}");
+        }
+        Ending::Code(code) => format!("exited with code {code}"),
+        Ending::Signal { signal, core } => {
+            let name = ostler_sys::signal::name(signal);
+            format!("was ended by {name}{}", if core { " (core dumped)" } else { "" })
+        }
+        Ending::Unknown => "ended, how is not known (its keeper was killed)".into(),
+    };
+    let ran = span(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
+    format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", cause(&exit.cause), exit.pid)
+}
+
+fn cause(cause: &ExitCause) -> String {
+    match cause {
+        ExitCause::Itself => "nobody asked for it".into(),
+        ExitCause::Asked(origin) => format!("asked for by {}", origin_text(origin)),
+        ExitCause::KilledAfterTimeout(origin) => {
+            format!("killed because it did not obey in time, asked for by {}", origin_text(origin))
+        }
+        ExitCause::OutOfMemory => "killed by the kernel: out of memory".into(),
+        ExitCause::NotReady => "stopped because it was not ready in time".into(),
+        ExitCause::CouldNotStart { step } => format!("it could not be started ({step})"),
+    }
+}
+
+fn origin_text(origin: &Origin) -> String {
+    match origin {
+        Origin::User { command, uid, pid } => format!("`{}` of uid {uid} (pid {pid})", shown(command)),
+        Origin::Resurrect => "`resurrect`".into(),
+        Origin::Shutdown => "the shutdown of the daemon".into(),
+        Origin::Policy(name) => format!("the policy `{}`", shown(name)),
+    }
+}
+
+/// Local time for people.
+fn local(ms: u64) -> String {
+    let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
+    stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::time::Now;
+
+    use super::*;
+
+    fn exit(ending: Ending, cause: ExitCause) -> ExitRecord {
+        ExitRecord { inc: 1, pid: 4711, started: Now::at(1_000), ended: Now::at(1_850), ending, cause, last_lines: vec![] }
+    }
+
+    #[test]
+    fn every_ending_is_told_in_words() {
+        let user = Origin::User { command: "restart".into(), uid: 1000, pid: 7 };
+        for (ending, why, words) in [
+            (Ending::Code(1), ExitCause::Itself, "exited with code 1, nobody asked for it, after 850 ms (pid 4711)"),
+            (Ending::Signal { signal: 11, core: true }, ExitCause::Itself, "was ended by SIGSEGV (core dumped), nobody asked for it"),
+            (
+                Ending::Signal { signal: 9, core: false },
+                ExitCause::OutOfMemory,
+                "was ended by SIGKILL, killed by the kernel: out of memory",
+            ),
+            (
+                Ending::Signal { signal: 2, core: false },
+                ExitCause::Asked(user.clone()),
+                "was ended by SIGINT, asked for by `restart` of uid 1000",
+            ),
+            (Ending::Signal { signal: 9, core: false }, ExitCause::KilledAfterTimeout(user), "killed because it did not obey in time"),
+            (
+                Ending::SpawnFailed { errno: 13 },
+                ExitCause::CouldNotStart { step: "chdir".into() },
+                "could not be started: chdir: Permission denied",
+            ),
+            (Ending::Unknown, ExitCause::Asked(Origin::Resurrect), "how is not known"),
+            (
+                Ending::Signal { signal: 15, core: false },
+                ExitCause::NotReady,
+                "was ended by SIGTERM, stopped because it was not ready in time",
+            ),
+        ] {
+            let text = headline(&exit(ending, why), 4_850);
+            assert!(text.starts_with("3.0 s ago (") && text.contains(words), "{text}");
+        }
+    }
+}

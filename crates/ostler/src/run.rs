@@ -1,0 +1,148 @@
+//! The client: words in, exit code out.
+
+use std::process::ExitCode;
+
+use ostler_proto::control::Failure;
+use ostler_proto::pm2::PM2_VERSION;
+
+use crate::cli::{self, Call, CliError, Parsed, State, Status, UsageError};
+use crate::client::{ClientError, VERSION, with_causes};
+use crate::cx::Cx;
+use crate::home::{self, Program};
+use crate::render::{Out, json};
+
+/// One call of the program.
+pub(crate) fn client() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = Program::from_argv0(words.next().as_deref());
+    let mut out = Out::new(program);
+    if let Some(name) = home::later_program(std::env::args_os().next().as_deref()) {
+        out.error(format_args!("{name} is not available yet in ostler {VERSION}"));
+        return ExitCode::FAILURE;
+    }
+    let status = match cli::parse(words.collect()) {
+        Ok(Parsed::Version) => {
+            let version = if program.is_pm2() { PM2_VERSION } else { VERSION };
+            out.data(format!("{version}\n").as_bytes());
+            Status::Ok
+        }
+        Ok(Parsed::Help(command)) => {
+            let text = command.map_or_else(|| cli::full_help(program.name()), |command| cli::command_help(program.name(), command));
+            out.data(text.as_bytes());
+            Status::Ok
+        }
+        Ok(Parsed::Run(call)) => return run(program, out, &call),
+        Err(error) => usage(program, &mut out, &error),
+    };
+    finish(program, &mut out, status)
+}
+
+fn run(program: Program, mut out: Out, call: &Call) -> ExitCode {
+    if call.has("silent") {
+        out.set_silent();
+    }
+    if call.has("color") || call.has("no-color") {
+        out.set_color(!call.has("no-color"));
+    }
+    if call.has("json") {
+        out.data_only();
+    }
+    let mut cx = Cx::new(program, out, call.command.daemon);
+    let result = match call.command.state {
+        State::Works(code) => code(&mut cx, call),
+        State::Missing => Err(CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word))),
+    };
+    let status = result.unwrap_or_else(|error| {
+        let status = error.status();
+        if call.has("json") && !matches!(error, CliError::Told(_)) {
+            json(&mut cx.out, &serde_json::json!({ "error": with_causes(&error), "exit_code": status as u8 }));
+        }
+        tell(&mut cx, call, &error);
+        status
+    });
+    finish(program, &mut cx.out, status)
+}
+
+fn finish(program: Program, out: &mut Out, status: Status) -> ExitCode {
+    let status = match out.finish() {
+        Ok(()) => status,
+        Err(error) => {
+            out.error(format_args!("cannot write to stdout: {error}"));
+            Status::Failed
+        }
+    };
+    // PM2 knows only 0 and 1, and scripts compare with 1.
+    let code = if program.is_pm2() { u8::from(status != Status::Ok) } else { status as u8 };
+    ExitCode::from(code)
+}
+
+/// Says what is wrong with the command line, as PM2 does, and what was perhaps meant.
+fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
+    let name = program.name();
+    match error {
+        UsageError::NoCommand => out.line(cli::short_help(name).trim_end()),
+        UsageError::UnknownCommand { word, closest } => {
+            out.error(format_args!("{error}: {word}"));
+            if let Some(closest) = closest {
+                out.err_line(format_args!("did you mean: {name} {closest}"));
+            }
+            out.line(cli::short_help(name).trim_end());
+        }
+        UsageError::UnknownOption { closest: Some(closest), .. } => {
+            out.err_line(format_args!("\n  error: {error}, did you mean {closest}?\n"));
+        }
+        _ => out.err_line(format_args!("\n  error: {error}\n")),
+    }
+    Status::Usage
+}
+
+/// One clear line: what failed, where, and what to do.
+fn tell(cx: &mut Cx, call: &Call, error: &CliError) {
+    let name = cx.program.name();
+    match error {
+        CliError::Told(_) => {}
+        CliError::Usage(error) => drop(usage(cx.program, &mut cx.out, error)),
+        CliError::Client(ClientError::NotRunning { home }) => {
+            cx.out.err_line(format_args!(
+                "no daemon is running in {home}: nothing to {}; `{name} start <app>` starts one",
+                verb(call.command.name)
+            ));
+        }
+        CliError::Client(ClientError::Permission { home }) => {
+            cx.out.error(format_args!("Permission denied, to give access to current user: the home {home} belongs to another user"));
+        }
+        CliError::Client(ClientError::Version { .. }) => {
+            cx.out.error(with_causes(error));
+            cx.out.err_line(format_args!("run `{name} update` to replace the running daemon; apps go on"));
+        }
+        CliError::Client(ClientError::Lost(_)) => {
+            cx.out.error(with_causes(error));
+            cx.out.err_line(format_args!("`{name} list` shows how far it came; see also {}", "pm2.log in the home"));
+        }
+        CliError::Daemon(failure) => tell_failure(cx, failure),
+        _ => cx.out.error(with_causes(error)),
+    }
+}
+
+/// In PM2's words.
+fn tell_failure(cx: &mut Cx, failure: &Failure) {
+    match failure {
+        Failure::NotFound { target } if !target.is_empty() && target.bytes().all(|b| b.is_ascii_digit()) => {
+            cx.out.error(format_args!("Process {target} not found"));
+        }
+        Failure::NotFound { target } => cx.out.error(format_args!("Process or Namespace {target} not found")),
+        Failure::Empty => cx.out.warn_err("No process found"),
+        Failure::AlreadyLaunched => cx.out.error("Script already launched, add -f option to force re-execution"),
+        Failure::NothingToDo => cx.out.error("Nothing to do"),
+        Failure::NothingToSave | Failure::Some { .. } | Failure::Protocol { .. } | Failure::Other(_) => cx.out.error(failure),
+    }
+}
+
+/// What a reading command would have done, for the sentence "nothing to …".
+fn verb(command: &str) -> &str {
+    match command {
+        "logs" | "env" | "why" | "pid" | "id" => "show",
+        "ping" => "ping",
+        _ => "list",
+    }
+}

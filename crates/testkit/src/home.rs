@@ -1,0 +1,346 @@
+//! A private home of the manager, and commands in it.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::listing::Item;
+use crate::output::{self, Output};
+use crate::procs::{self, MARKER, Proc};
+use crate::subject::Subject;
+use crate::words::Words;
+
+/// How long a condition may take to come true. Generous: it is only reached when something is broken.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long one command may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+
+/// A temporary folder `<tmp>/ot-…` with `home` (the manager's), `work` (where commands run), `user` (`$HOME`) and `bin` in it. The path is
+/// short because unix sockets allow 108 bytes. Dropping it kills everything that was started in it.
+#[derive(Debug)]
+pub struct Home {
+    root: PathBuf,
+    subject: Subject,
+    home: PathBuf,
+}
+
+impl Home {
+    /// A fresh home; the manager's folder does not exist yet.
+    pub fn new(subject: Subject) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Not `temp_dir()` on purpose where that is long.
+        let root = Path::new("/tmp").join(format!("ot-{:x}-{number:x}", std::process::id()));
+        drop(fs::remove_dir_all(&root));
+        for dir in ["work", "user", "bin"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        // Other users have to reach the folder: that they reach nothing in it is the manager's duty.
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+        let home = root.join("home");
+        if subject.is_real_pm2() {
+            // Otherwise the first call prints a banner and phones home.
+            fs::create_dir_all(&home).unwrap();
+            fs::write(home.join("touch"), "1").unwrap();
+        }
+        Self { root, subject, home }
+    }
+
+    /// The binary under test.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The temporary folder as a whole.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The manager's home.
+    pub fn dir(&self) -> &Path {
+        &self.home
+    }
+
+    /// Puts the manager's home somewhere else.
+    pub fn set_dir(&mut self, dir: impl Into<PathBuf>) {
+        self.home = dir.into();
+    }
+
+    /// Folder in which commands run.
+    pub fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    /// Writes a file below the work folder and gives its absolute path. A text that begins with `#!` becomes executable.
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
+        let path = self.work().join(name);
+        fs::create_dir_all(path.parent().expect("the path has the work folder in front")).unwrap();
+        fs::write(&path, contents.as_ref()).unwrap();
+        let mode = if contents.as_ref().starts_with(b"#!") { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path.to_string_lossy().into_owned()
+    }
+
+    /// A file below the work folder as text; empty when absent.
+    pub fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.work().join(name)).unwrap_or_default()).into_owned()
+    }
+
+    /// A log file below the manager's home as text; empty when absent.
+    pub fn log(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.home.join("logs").join(name)).unwrap_or_default()).into_owned()
+    }
+
+    /// A command of the manager, ready to be changed and run.
+    pub fn cmd(&self, words: impl Words) -> Cmd<'_> {
+        Cmd { home: self, words: words.words(), env: Vec::new(), cwd: self.work(), stdin: None, uid: None, wrapper: Vec::new() }
+    }
+
+    /// Runs a command of the manager.
+    #[track_caller]
+    pub fn run(&self, words: impl Words) -> Output {
+        self.cmd(words).run()
+    }
+
+    /// Runs a command that has to succeed.
+    #[track_caller]
+    pub fn ok(&self, words: impl Words) -> Output {
+        self.cmd(words).run().ok()
+    }
+
+    /// The list, by id.
+    #[track_caller]
+    pub fn jlist(&self) -> Vec<Item> {
+        Item::parse_list(&self.ok("jlist").stdout)
+    }
+
+    /// The one entry of this name.
+    #[track_caller]
+    pub fn app(&self, name: &str) -> Item {
+        let list = self.jlist();
+        let mut found: Vec<&Item> = list.iter().filter(|item| item.name() == name).collect();
+        assert!(found.len() == 1, "{} entries are named {name}\n{}", found.len(), self.report());
+        found.remove(0).clone()
+    }
+
+    /// Waits for a condition; when the deadline passes the test fails and shows what the manager says.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let until = Instant::now() + DEADLINE;
+        while !condition() {
+            assert!(Instant::now() < until, "waited {DEADLINE:?} in vain until {what}\n{}", self.report());
+            thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    /// Waits until the one entry of this name satisfies the condition, and gives it.
+    #[track_caller]
+    pub fn wait_app(&self, name: &str, what: &str, condition: impl Fn(&Item) -> bool) -> Item {
+        let mut seen = None;
+        self.wait_until(&format!("{name} is {what}"), || {
+            seen = self.jlist().into_iter().find(|item| item.name() == name && condition(item));
+            seen.is_some()
+        });
+        seen.expect("the wait ended with one")
+    }
+
+    /// Waits until the one entry of this name has this status, and gives it.
+    #[track_caller]
+    pub fn wait_status(&self, name: &str, status: &str) -> Item {
+        self.wait_app(name, status, |item| item.status() == status)
+    }
+
+    /// Waits until a log file below the manager's home has this text.
+    #[track_caller]
+    pub fn wait_log(&self, file: &str, text: &str) {
+        self.wait_until(&format!("{file} has {text:?}"), || self.log(file).contains(text));
+    }
+
+    /// Waits until a file below the work folder has this text.
+    #[track_caller]
+    pub fn wait_file(&self, file: &str, text: &str) {
+        self.wait_until(&format!("{file} has {text:?}"), || self.read(file).contains(text));
+    }
+
+    /// Living processes that were started in this home, those of the manager included.
+    pub fn processes(&self) -> Vec<Proc> {
+        procs::of_home(&self.root)
+    }
+
+    /// Living processes that were started in this home by apps.
+    pub fn app_processes(&self) -> Vec<Proc> {
+        let mut found = self.processes();
+        found.retain(|p| procs::variable(p.pid, "OSTLER_ROLE").is_none() && !p.cmdline.contains("God Daemon"));
+        found
+    }
+
+    /// The keeper (real PM2: the daemon): `pm2.pid`.
+    #[track_caller]
+    pub fn keeper_pid(&self) -> i32 {
+        let mut pid = 0;
+        self.wait_until("pm2.pid names a living process", || {
+            pid = fs::read_to_string(self.home.join("pm2.pid")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+            procs::alive(pid)
+        });
+        pid
+    }
+
+    /// The daemon: the process of this home with that role (real PM2: as `keeper_pid`).
+    #[track_caller]
+    pub fn daemon_pid(&self) -> i32 {
+        if self.subject.is_real_pm2() {
+            return self.keeper_pid();
+        }
+        let mut pid = 0;
+        self.wait_until("there is one daemon", || {
+            let daemons = self.daemons();
+            pid = daemons.first().copied().unwrap_or(0);
+            daemons.len() == 1
+        });
+        pid
+    }
+
+    /// Pids of all daemons of this home; more than one is a fault.
+    pub fn daemons(&self) -> Vec<i32> {
+        let is_daemon = |p: &Proc| procs::variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "daemon");
+        self.processes().into_iter().filter(is_daemon).map(|p| p.pid).collect()
+    }
+
+    /// What the manager knows and logged, for the reader of a failed test.
+    pub fn report(&self) -> String {
+        let mut text = String::new();
+        if self.home.join("pm2.pid").exists() {
+            let _ = write!(text, "{}", self.cmd("list").run());
+        }
+        for p in self.processes() {
+            let _ = writeln!(text, "process {} of {} state {}: {}", p.pid, p.ppid, p.state, p.cmdline);
+        }
+        let logs = fs::read_dir(self.home.join("logs")).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        for path in std::iter::once(self.home.join("pm2.log")).chain(logs) {
+            let _ = writeln!(text, "--- {}", path.display());
+            let contents = fs::read(&path).unwrap_or_default();
+            let contents = output::plain(&contents[contents.len().saturating_sub(64 << 10)..]);
+            let lines: Vec<&str> = contents.lines().collect();
+            lines[lines.len().saturating_sub(25)..].iter().for_each(|line| text += &format!("{line}\n"));
+        }
+        text
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let left = procs::end_all(&self.root);
+        if std::env::var_os("OSTLER_TEST_KEEP").is_some() {
+            eprintln!("kept {}", self.root.display());
+        } else {
+            drop(fs::remove_dir_all(&self.root));
+        }
+        if let Err(left) = left
+            && !thread::panicking()
+        {
+            panic!("these processes cannot be ended: {left:?}");
+        }
+    }
+}
+
+/// A command of the manager.
+#[derive(Debug)]
+#[must_use]
+pub struct Cmd<'a> {
+    home: &'a Home,
+    words: Vec<OsString>,
+    env: Vec<(OsString, Option<OsString>)>,
+    cwd: PathBuf,
+    stdin: Option<Vec<u8>>,
+    uid: Option<u32>,
+    wrapper: Vec<OsString>,
+}
+
+impl Cmd<'_> {
+    /// Sets a variable.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self
+    }
+
+    /// Removes a variable.
+    pub fn without(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), None));
+        self
+    }
+
+    /// Runs in this folder.
+    pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cwd = dir.into();
+        self
+    }
+
+    /// Gives this as standard input.
+    pub fn stdin(mut self, text: impl AsRef<[u8]>) -> Self {
+        self.stdin = Some(text.as_ref().to_owned());
+        self
+    }
+
+    /// Runs as this user and group; needs root.
+    pub fn uid(mut self, uid: u32) -> Self {
+        self.uid = Some(uid);
+        self
+    }
+
+    /// Runs a shell text first (`ulimit -n 20`), then the command in the same process.
+    pub fn after(mut self, shell: &str) -> Self {
+        self.wrapper = ["sh", "-c", &format!("{shell}\nexec \"$0\" \"$@\"")].map(OsString::from).to_vec();
+        self
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub fn run(self) -> Output {
+        let shown: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
+        let line = format!("{} {}", if self.home.subject.home_variable() == "PM2_HOME" { "pm2" } else { "ostler" }, shown.join(" "));
+        let stdin = self.stdin.clone();
+        output::run(self.command(), stdin.as_deref(), line, COMMAND_LIMIT)
+    }
+
+    /// The command for a test that spawns it by itself.
+    pub fn command(self) -> Command {
+        let home = self.home;
+        let executable = home.subject.executable(&home.root.join("bin"));
+        let mut command = match self.wrapper.split_first() {
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(executable);
+                command
+            }
+            None => Command::new(executable),
+        };
+        let inherited = ["PATH", "LLVM_PROFILE_FILE", "PYENV_ROOT", "NVM_DIR"];
+        let kept = inherited.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.args(&self.words).current_dir(&self.cwd).env_clear().envs(kept);
+        command.env("HOME", home.root.join("user")).env("USER", user_name()).env("LANG", "C.UTF-8").env("TZ", "UTC");
+        command.env("PM2_DISABLE_VERSION_CHECK", "1").env("NO_COLOR", "1");
+        command.env(home.subject.home_variable(), &home.home).env(MARKER, &home.root);
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(uid) = self.uid {
+            command.uid(uid).gid(uid);
+        }
+        command
+    }
+}
+
+fn user_name() -> OsString {
+    std::env::var_os("USER").unwrap_or_else(|| if crate::is_root() { "root".into() } else { "user".into() })
+}

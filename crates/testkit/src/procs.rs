@@ -1,0 +1,130 @@
+//! Processes as `/proc` shows them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+/// Environment variable that names the [`crate::Home`] a process belongs to. It begins with `OSTLER_` because the keeper passes
+/// only a few variables on to itself.
+pub const MARKER: &str = "OSTLER_TESTKIT_HOME";
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proc {
+    /// Process id.
+    pub pid: i32,
+    /// Its parent.
+    pub ppid: i32,
+    /// Its process group.
+    pub pgid: i32,
+    /// Its session.
+    pub sid: i32,
+    /// State letter; `Z` is a zombie.
+    pub state: char,
+    /// Start time in clock ticks since boot; with the pid it names a process for ever.
+    pub start_ticks: u64,
+    /// Command line, blanks between the words.
+    pub cmdline: String,
+}
+
+/// All processes.
+pub fn process_table() -> Vec<Proc> {
+    let entries = fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(read).collect()
+}
+
+/// One process by pid.
+pub(crate) fn read(pid: i32) -> Option<Proc> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may contain anything, parentheses included: what follows the last one is regular.
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 2..].split(' ').collect();
+    let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<String> = cmdline.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+    Some(Proc {
+        pid,
+        state: fields.first()?.chars().next()?,
+        ppid: fields.get(1)?.parse().ok()?,
+        pgid: fields.get(2)?.parse().ok()?,
+        sid: fields.get(3)?.parse().ok()?,
+        start_ticks: fields.get(19)?.parse().ok()?,
+        cmdline: words.join(" ").trim().to_owned(),
+    })
+}
+
+/// The value of a variable in the environment a process was started with.
+pub(crate) fn variable(pid: i32, name: &str) -> Option<String> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let prefix = format!("{name}=");
+    let entry = environ.split(|b| *b == 0).find_map(|entry| entry.strip_prefix(prefix.as_bytes()))?;
+    Some(String::from_utf8_lossy(entry).into_owned())
+}
+
+/// Living processes that belong to the home with this root folder: by the marker, or by its path in their title.
+pub(crate) fn of_home(root: &Path) -> Vec<Proc> {
+    let root = root.to_string_lossy().into_owned();
+    let mine = i32::try_from(std::process::id()).unwrap();
+    let belongs = |p: &Proc| variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root);
+    process_table().into_iter().filter(|p| p.pid != mine && p.state != 'Z' && belongs(p)).collect()
+}
+
+/// The process exists and is not a zombie.
+pub fn alive(pid: i32) -> bool {
+    pid > 0 && read(pid).is_some_and(|p| p.state != 'Z')
+}
+
+/// Sends a signal; a process that is gone is fine.
+pub fn kill(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 1) {
+        let _gone = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// Ends everything that belongs to a home. They are stopped first: keeper and daemon restart each other.
+pub(crate) fn end_all(root: &Path) -> Result<(), Vec<Proc>> {
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut seen_none = 0;
+    while seen_none < 2 {
+        let found = of_home(root);
+        seen_none = if found.is_empty() { seen_none + 1 } else { 0 };
+        let pids: HashSet<i32> = found.iter().map(|p| p.pid).collect();
+        for signal in [Signal::STOP, Signal::KILL] {
+            pids.iter().for_each(|pid| kill(*pid, signal));
+        }
+        if Instant::now() > until {
+            return Err(found);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn processes_are_found_by_marker_and_ended() {
+        let root = format!("/tmp/no-such-home-{}", std::process::id());
+        let mut child = Command::new("sh").args(["-c", "trap '' INT TERM; sleep 600"]).env(MARKER, &root).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while of_home(Path::new(&root)).len() < 2 && Instant::now() < until {
+            thread::yield_now();
+        }
+        assert!(of_home(Path::new(&root)).iter().any(|p| p.pid == pid));
+        end_all(Path::new(&root)).unwrap();
+        drop(child.wait());
+        assert!(!alive(pid));
+    }
+
+    #[test]
+    fn own_process_is_read() {
+        let me = read(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(me.start_ticks > 0 && me.ppid > 0 && me.sid > 0 && !me.cmdline.is_empty());
+    }
+}

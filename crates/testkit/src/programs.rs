@@ -1,0 +1,17 @@
+//! Programs that this machine may have.
+
+use std::path::PathBuf;
+
+use std::os::unix::fs::PermissionsExt;
+
+/// Full path of a program on `PATH`.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let runs = |file: &PathBuf| file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(runs)
+}
+
+/// `CI=true`: what may be skipped on a developer's machine has to run.
+pub fn on_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}

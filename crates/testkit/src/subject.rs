@@ -1,0 +1,94 @@
+//! The binaries under test.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::programs::{on_ci, program};
+
+/// The version of PM2 that ostler stands in for.
+const PM2_VERSION: &str = "7.0.4";
+
+/// A pm2-like binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// ostler under its own name.
+    Ostler(PathBuf),
+    /// The same binary called `pm2`.
+    OstlerAsPm2(PathBuf),
+    /// Real PM2.
+    Pm2(PathBuf),
+}
+
+impl Subject {
+    /// Real PM2, when there is one or npm can bring it; on CI its absence is a failure.
+    pub fn pm2() -> Option<Self> {
+        installed_pm2().map(Self::Pm2)
+    }
+
+    /// Real PM2: no promise beyond PM2's own can be asked of it.
+    pub fn is_real_pm2(&self) -> bool {
+        matches!(self, Self::Pm2(_))
+    }
+
+    /// Variable that names the home.
+    pub(crate) fn home_variable(&self) -> &'static str {
+        match self {
+            Self::Ostler(_) => "OSTLER_HOME",
+            Self::OstlerAsPm2(_) | Self::Pm2(_) => "PM2_HOME",
+        }
+    }
+
+    /// The program to run; `bin` is a folder for links.
+    pub(crate) fn executable(&self, bin: &Path) -> PathBuf {
+        match self {
+            Self::Ostler(path) | Self::Pm2(path) => path.clone(),
+            Self::OstlerAsPm2(path) => {
+                let link = bin.join("pm2");
+                if !link.exists() {
+                    std::os::unix::fs::symlink(path, &link).unwrap();
+                }
+                link
+            }
+        }
+    }
+}
+
+/// The `pm2` of the right version: `$OSTLER_TEST_PM2`, on `PATH`, or installed by npm into `$XDG_CACHE_HOME/ostler-tests`.
+pub fn installed_pm2() -> Option<PathBuf> {
+    if let Some(given) = std::env::var_os("OSTLER_TEST_PM2") {
+        return Some(given.into());
+    }
+    if let Some(found) = program("pm2").filter(|path| is_real(path)) {
+        return Some(found);
+    }
+    program("node")?;
+    let found = install();
+    assert!(found.is_some() || !on_ci(), "npm cannot install pm2@{PM2_VERSION}, and on CI it has to");
+    found
+}
+
+fn install() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let dir = cache.join("ostler-tests").join(format!("pm2-{PM2_VERSION}"));
+    let binary = dir.join("node_modules/.bin/pm2");
+    fs::create_dir_all(&dir).ok()?;
+    let lock = File::create(dir.join("lock")).ok()?;
+    lock.lock().ok()?;
+    if !is_real(&binary) {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--silent", &format!("pm2@{PM2_VERSION}"), "--prefix"]).arg(&dir);
+        npm.current_dir(&dir).output().ok()?;
+    }
+    is_real(&binary).then_some(binary)
+}
+
+/// It is PM2 itself, not ostler under that name, and of the right version.
+fn is_real(path: &Path) -> bool {
+    let Ok(real) = path.canonicalize() else { return false };
+    let package = real.parent().and_then(Path::parent).map(|dir| dir.join("package.json"));
+    let text = package.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    json["name"] == "pm2" && json["version"] == PM2_VERSION
+}

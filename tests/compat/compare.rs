@@ -1,0 +1,106 @@
+//! Runs a session on one subject and compares its transcript with the golden file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ostler_testkit::{Home, Subject, Transcript};
+
+/// A difference from PM2 that is meant: this line of the golden file is that line with ostler.
+pub struct Difference {
+    /// Line of the golden file.
+    pub pm2: &'static str,
+    /// What ostler has there; empty = no such line.
+    pub ostler: &'static str,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// ostler called as `pm2`.
+pub fn ostler() -> Subject {
+    Subject::OstlerAsPm2(PathBuf::from(env!("CARGO_BIN_EXE_ostler")))
+}
+
+/// The transcript of a session.
+pub fn transcript(subject: Subject, session: fn(&mut Transcript<'_>)) -> String {
+    let home = Home::new(subject);
+    let mut transcript = Transcript::new(&home);
+    session(&mut transcript);
+    transcript.finish()
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(&ostler_testkit::fixture_path("../compat/golden")).join(format!("{name}.txt"))
+}
+
+/// The golden file is what real PM2 says; with `OSTLER_COMPAT_RECORD` it becomes that.
+pub fn check_pm2(name: &str, seen: &str) {
+    if std::env::var_os("OSTLER_COMPAT_RECORD").is_some() {
+        fs::write(golden(name), seen).unwrap();
+        return;
+    }
+    let expected = fs::read_to_string(golden(name)).unwrap();
+    assert!(expected == seen, "real PM2 does not say what golden/{name}.txt says\n{}", diff(&expected, seen));
+}
+
+/// ostler says what the golden file says, but for the differences that are meant.
+pub fn check_ostler(name: &str, seen: &str, differences: &[Difference]) {
+    let mut expected = fs::read_to_string(golden(name)).unwrap();
+    for difference in differences {
+        let line = format!("{}\n", difference.pm2);
+        assert!(expected.contains(&line), "golden/{name}.txt has no line {:?} ({})", difference.pm2, difference.why);
+        let replacement = if difference.ostler.is_empty() { String::new() } else { format!("{}\n", difference.ostler) };
+        expected = expected.replace(&line, &replacement);
+    }
+    assert!(expected == seen, "ostler does not say what PM2 says in {name}\n{}", diff(&expected, seen));
+}
+
+/// Line by line: ` ` both, `-` expected, `+` seen. Longest common subsequence, for texts of some hundred lines.
+fn diff(expected: &str, seen: &str) -> String {
+    let (a, b): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), seen.lines().collect());
+    let mut longest = vec![vec![0_u32; b.len() + 1]; a.len() + 1];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            longest[i][j] = if a[i] == b[j] { longest[i + 1][j + 1] + 1 } else { longest[i + 1][j].max(longest[i][j + 1]) };
+        }
+    }
+    let (mut i, mut j, mut out) = (0, 0, String::new());
+    while i < a.len() || j < b.len() {
+        let (mark, line);
+        if i < a.len() && j < b.len() && a[i] == b[j] {
+            (mark, line) = (' ', a[i]);
+            (i, j) = (i + 1, j + 1);
+        } else if j == b.len() || (i < a.len() && longest[i + 1][j] >= longest[i][j + 1]) {
+            (mark, line) = ('-', a[i]);
+            i += 1;
+        } else {
+            (mark, line) = ('+', b[j]);
+            j += 1;
+        }
+        out += &format!("{mark}{line}\n");
+    }
+    out
+}
+
+/// Declares a session: `session!(name, [differences], function)` makes the tests `name::pm2` and `name::ostler`.
+macro_rules! session {
+    ($(#[$doc:meta])* $name:ident, [$($difference:expr),* $(,)?], $run:expr) => {
+        $(#[$doc])*
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn pm2() {
+                let Some(pm2) = ostler_testkit::Subject::pm2() else { ostler_testkit::skip!("there is no real PM2 to compare with") };
+                let seen = $crate::compare::transcript(pm2, $run);
+                $crate::compare::check_pm2(stringify!($name), &seen);
+            }
+
+            #[test]
+            fn ostler() {
+                let seen = $crate::compare::transcript($crate::compare::ostler(), $run);
+                $crate::compare::check_ostler(stringify!($name), &seen, &[$($difference),*]);
+            }
+        }
+    };
+}
+pub(crate) use session;

@@ -1,0 +1,93 @@
+//! Ecosystem files.
+
+use ostler_testkit::{Transcript, fixture_app};
+
+use crate::compare::session;
+
+fn two_apps() -> String {
+    let (one, two) = (fixture_app("hold.js"), fixture_app("other.js"));
+    format!(
+        "module.exports = {{ apps: [\n  {{ name: 'one', script: '{one}', namespace: 'n1', env: {{ A: '1' }}, env_production: {{ A: '2' }} }},\n  \
+         {{ name: 'two', script: '{two}', args: 'x y' }},\n] }};\n"
+    )
+}
+
+session!(
+    /// Start, start again, stop and delete by file.
+    config_life, [], |t: &mut Transcript<'_>| {
+        let file = t.home().write("eco.config.js", two_apps());
+        // In parts: PM2 starts two apps at a time, so that their order is chance.
+        t.run(format!("start {file} --only one"));
+        t.run(format!("start {file} --only two"));
+        t.run(format!("stop {file}"));
+        t.run(format!("restart {file} --only one"));
+        t.run(format!("delete {file} --only two"));
+        t.run("list");
+        t.run(format!("delete {file}"));
+    }
+);
+
+session!(
+    /// `--only` and `--env` that name nothing.
+    config_only_env, [], |t: &mut Transcript<'_>| {
+        let file = t.home().write("eco.config.js", two_apps());
+        t.run(format!("start {file} --only nobody"));
+        t.run(format!("start {file} --only two --env production"));
+        t.run(format!("start {file} --only one --env production"));
+        t.note(t.home().app("one").text("A"));
+        let text = t.home().ok("env 1").stdout;
+        text.lines().filter(|line| line.starts_with("A:")).for_each(|line| t.note(line));
+    }
+);
+
+session!(
+    /// The default file of the folder.
+    config_default, [], |t: &mut Transcript<'_>| {
+        let script = fixture_app("hold.js");
+        t.home().write("ecosystem.config.js", format!("module.exports = {{ name: 'sole', script: '{script}' }}"));
+        t.run("start");
+        t.run("delete ecosystem.config.js");
+    }
+);
+
+session!(
+    /// Files that are no use.
+    config_wrong, [], |t: &mut Transcript<'_>| {
+        let script = fixture_app("hold.js");
+        t.run("restart missing.json");
+        let file = t.home().write("wrong.json", format!("{{\"name\": \"x\", \"script\": \"{script}\", \"kill_timeout\": \"3s\"}}"));
+        t.run(format!("start {file}"));
+        let file = t.home().write("type.json", format!("{{\"name\": \"x\", \"script\": \"{script}\", \"autorestart\": \"no\"}}"));
+        t.run(format!("start {file}"));
+        let file = t.home().write("empty.json", "{\"apps\": []}");
+        t.run(format!("start {file}"));
+        t.run("list");
+    }
+);
+
+session!(
+    /// JSON on standard input.
+    config_stdin, [], |t: &mut Transcript<'_>| {
+        let text = format!("{{\"apps\": [{{\"name\": \"piped\", \"script\": \"{}\"}}]}}", fixture_app("hold.js"));
+        let output = t.home().cmd("start -").stdin(&text).run();
+        t.add(&output);
+        let output = t.home().cmd("restart -").stdin(&text).run();
+        t.add(&output);
+        let output = t.home().cmd("delete -").stdin(&text).run();
+        t.add(&output);
+    }
+);
+
+session!(
+    /// YAML and shapes of the top level.
+    config_formats, [], |t: &mut Transcript<'_>| {
+        let script = fixture_app("hold.js");
+        let yaml = t.home().write("a.yml", format!("apps:\n  - name: yes\n    script: {script}\n    args: [a, 'b c']\n"));
+        t.run(format!("start {yaml}"));
+        t.note(t.home().app("yes").env("args"));
+        let array = t.home().write("b.json", format!("[{{ name: 'expression' + 1, script: '{script}', /* comment */ }},]"));
+        t.run(format!("start {array}"));
+        let bare = t.home().write("c.config.cjs", format!("exports.name = 'bare'; exports.script = '{script}';"));
+        t.run(format!("start {bare}"));
+    }
+);

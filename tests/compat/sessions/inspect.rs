@@ -1,0 +1,106 @@
+//! Commands that only look.
+
+use ostler_testkit::{Transcript, fixture_app};
+
+use crate::compare::session;
+
+session!(
+    /// `list` under all its names, small and sorted.
+    list_forms, [], |t: &mut Transcript<'_>| {
+        t.home().ok("ping");
+        t.run("list");
+        let hold = fixture_app("hold.js");
+        for name in ["b", "a", "a-rather-long-name-that-is-longer-than-the-column-may-be"] {
+            t.home().ok(format!("start {hold} -f --name {name}"));
+        }
+        t.home().ok("stop b");
+        for list in ["list", "ls", "l", "ps", "status", "list --sort id:desc", "list --sort nonsense"] {
+            t.run(list);
+        }
+    }
+);
+
+session!(
+    /// `describe` has PM2's rows in PM2's order.
+    describe, [], |t: &mut Transcript<'_>| {
+        t.home().write("package.json", "{\"name\": \"demo\", \"version\": \"1.2.3\"}");
+        let script = t.home().write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
+        t.home().ok(format!("start {script} --name app --namespace ns -- one two"));
+        t.run("describe app");
+        t.run("stop app");
+        t.run("show 0");
+        t.run("info app");
+        t.run("desc app");
+    }
+);
+
+session!(
+    /// `id`, `pid`, `ping`.
+    id_pid_ping, [], |t: &mut Transcript<'_>| {
+        t.run("ping");
+        t.run("ping");
+        t.run("id app");
+        t.run("pid");
+        t.home().ok(format!("start {} --name app -i 2 -x", fixture_app("hold.js")));
+        t.run("id app");
+        let output = t.home().ok("pid app");
+        t.note(format!("{} lines", output.stdout.lines().count()));
+        t.home().ok("stop app");
+        t.run("pid app");
+        t.run("pid nothing");
+    }
+);
+
+session!(
+    /// `prettylist` is greppable in the forms that scripts use.
+    prettylist, [], |t: &mut Transcript<'_>| {
+        t.home().ok(format!("start {} --name app", fixture_app("hold.js")));
+        t.home().ok("restart app");
+        let text = t.home().ok("prettylist").stdout;
+        for wanted in ["restart_time: 1", "status: 'online'", "watch: false", "name: 'app'", "pm_id: 0", "exec_mode: 'fork_mode'", "node_args: []"] {
+            t.note(format!("{wanted}: {}", text.contains(wanted)));
+        }
+    }
+);
+
+session!(
+    /// The tail of logs without following.
+    logs_tail, [], |t: &mut Transcript<'_>| {
+        let home = t.home();
+        let script = home.write("say.sh", "#!/bin/sh\nfor i in 1 2 3 4 5; do echo line $i; done\necho oops >&2\nexec sleep 1000\n");
+        home.ok(format!("start {script} --name say"));
+        home.wait_log("say-error.log", "oops");
+        t.run("logs say --nostream --lines 3 --out");
+        t.run("logs say --nostream --lines 2 --err");
+        t.run("logs 0 --nostream --lines 2 --out --raw");
+    }
+);
+
+session!(
+    /// Counters to zero, log files truncated, log files opened anew.
+    reset_flush, [], |t: &mut Transcript<'_>| {
+        let home = t.home();
+        home.ok(format!("start {} --name app -- x", fixture_app("hello.js")));
+        home.ok("restart app");
+        t.run("reset app");
+        t.note(home.app("app").restarts());
+        t.run("reset all");
+        home.wait_log("app-out.log", "hello");
+        t.run("flush app");
+        t.note(home.log("app-out.log"));
+        t.run("flush");
+        t.run("flush nothing");
+        t.run("reloadLogs");
+    }
+);
+
+session!(
+    /// `env` of an instance.
+    env, [], |t: &mut Transcript<'_>| {
+        let home = t.home();
+        let output = home.cmd(format!("start {} --name app", fixture_app("hold.js"))).env("MY_VARIABLE", "my value").run().ok();
+        t.note(output.code);
+        let text = home.ok("env 0").stdout;
+        t.note(text.lines().filter(|line| line.starts_with("MY_VARIABLE")).collect::<String>());
+    }
+);

@@ -1,0 +1,97 @@
+//! `start` with scripts and command strings.
+
+use ostler_testkit::{Transcript, fixture_app};
+
+use crate::compare::session;
+
+session!(
+    /// A script, the same again, again by force.
+    start_script, [], |t: &mut Transcript<'_>| {
+        let hold = fixture_app("hold.js");
+        t.run(format!("start {hold}"));
+        t.run(format!("start {hold}"));
+        t.run(format!("start {hold} -f"));
+        t.run("list");
+        t.run("stop 0");
+        t.run(format!("start {hold} --name hold"));
+        t.run("delete all");
+    }
+);
+
+session!(
+    /// A name that exists is restarted, whatever its state.
+    start_by_name, [], |t: &mut Transcript<'_>| {
+        t.run(format!("start {} --name first --namespace one", fixture_app("hold.js")));
+        t.run(format!("start {} --name second --namespace one", fixture_app("other.js")));
+        t.run("start first");
+        t.run("stop first");
+        t.run("start first");
+        t.run("start one");
+        t.run("start 1");
+        t.run("start all");
+        t.run("start 77");
+    }
+);
+
+session!(
+    /// Options that show in the list and in `describe`.
+    start_options, [], |t: &mut Transcript<'_>| {
+        let hold = fixture_app("hold.js");
+        t.run(format!("start {hold} --name=opts --namespace ns --kill-timeout 3000 --merge-logs -- one --two"));
+        t.run(format!("start {hold} --name idle --no-autostart"));
+        t.run("start idle");
+    }
+);
+
+session!(
+    /// Several instances without cluster mode.
+    start_instances, [], |t: &mut Transcript<'_>| {
+        t.run(format!("start {} --name many -i 3 -x", fixture_app("hold.js")));
+        t.run("id many");
+        t.run("restart many");
+        t.run("delete many");
+    }
+);
+
+session!(
+    /// A target with a blank is a shell command.
+    start_command_string, [], |t: &mut Transcript<'_>| {
+        t.run(["start", "echo out && sleep 1000"]);
+        t.run(["start", "sleep 1000", "--name", "sleeper"]);
+        t.run("stop sleeper");
+        t.run("delete all");
+    }
+);
+
+session!(
+    /// A program on PATH.
+    start_program, [], |t: &mut Transcript<'_>| {
+        t.run("start sleep --name s -- 1000");
+        t.run("restart s");
+        t.run("delete s");
+    }
+);
+
+session!(
+    /// What cannot be started is said, and nothing is left in the list.
+    start_refused, [], |t: &mut Transcript<'_>| {
+        t.run("start nothing.js");
+        t.run("start nothing");
+        t.run(format!("start {} --interpreter no-such-interpreter", fixture_app("hold.js")));
+        t.run(format!("start {} --max-memory-restart 1.5G", fixture_app("hold.js")));
+        t.run(format!("start {} --kill-timeout 3s", fixture_app("hold.js")));
+        t.run("start");
+        t.run("start missing.config.js");
+        t.run("list");
+    }
+);
+
+session!(
+    /// Two targets in one call; the first failure ends it.
+    start_several, [], |t: &mut Transcript<'_>| {
+        t.run(format!("start {} {}", fixture_app("hold.js"), fixture_app("other.js")));
+        t.run("delete all");
+        t.run(format!("start {} nothing.js {}", fixture_app("hold.js"), fixture_app("other.js")));
+        t.run("list");
+    }
+);

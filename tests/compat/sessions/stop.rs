@@ -1,0 +1,72 @@
+//! `stop`, `restart`, `delete` of what runs.
+
+use ostler_testkit::{Transcript, fixture_app};
+
+use crate::compare::session;
+
+session!(
+    /// The round of an app's life.
+    stop_restart_delete, [], |t: &mut Transcript<'_>| {
+        t.run(format!("start {} --name app", fixture_app("hold.js")));
+        t.run("stop app");
+        t.run("stop app");
+        t.run("restart app");
+        t.run("restart 0");
+        t.run("list");
+        t.run("delete app");
+        t.run("delete app");
+    }
+);
+
+session!(
+    /// A restart can change things.
+    restart_changes, [], |t: &mut Transcript<'_>| {
+        t.run(format!("start {} --name app -- first", fixture_app("hold.js")));
+        t.run("restart app -- second third");
+        t.run("restart app --update-env");
+        t.run("restart app --name renamed");
+        t.run("restart app");
+        t.run("restart renamed --env production");
+    }
+);
+
+session!(
+    /// `reload` of a fork app is a restart and prints no table.
+    reload_fork, [], |t: &mut Transcript<'_>| {
+        t.run(format!("start {} --name app", fixture_app("hold.js")));
+        t.run("reload app");
+        t.run("list");
+        t.run("reload nothing");
+    }
+);
+
+session!(
+    /// Silence keeps the exit codes.
+    silent, [], |t: &mut Transcript<'_>| {
+        t.run(format!("start {} --name app -s", fixture_app("hold.js")));
+        t.run("stop nothing -s");
+        t.run("delete app --silent");
+    }
+);
+
+session!(
+    /// `kill` with apps.
+    kill, [], |t: &mut Transcript<'_>| {
+        t.run(format!("start {} --name app", fixture_app("hold.js")));
+        t.run("kill");
+    }
+);
+
+session!(
+    /// Signals to main processes.
+    send_signal, [], |t: &mut Transcript<'_>| {
+        t.run(format!("start {} --name app --no-autorestart", fixture_app("traps.sh")));
+        let home = t.home();
+        home.wait_log("app-out.log", "trapping");
+        t.run("sendSignal SIGUSR1 app");
+        home.wait_log("app-out.log", "got USR1");
+        home.wait_status("app", "stopped");
+        t.run("sendSignal SIGUSR1 nothing");
+        t.run("sendSignal SIGNONSENSE app");
+    }
+);

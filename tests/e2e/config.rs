@@ -1,0 +1,100 @@
+//! Ecosystem files in every format.
+
+use ostler_testkit::{fixture_app, needs_program};
+
+use crate::setup::home;
+
+/// The same two apps in every format the product reads.
+#[test]
+fn the_same_apps_in_every_format() {
+    let script = fixture_app("hello.sh");
+    let files = [
+        ("a.json", format!(r#"{{"apps": [{{"name": "x", "script": "{script}", "args": ["1"], "env": {{"A": "b"}}}}, {{"name": "y", "script": "{script}"}}]}}"#)),
+        ("a.json5", format!("{{apps: [{{name: 'x', script: '{script}', args: ['1'], env: {{A: 'b'}},}}, {{name: 'y', script: '{script}'}}], /* c */}}")),
+        ("a.yml", format!("apps:\n  - name: x\n    script: {script}\n    args: ['1']\n    env: {{A: b}}\n  - {{name: y, script: {script}}}\n")),
+        ("a.yaml", format!("apps:\n  - {{name: x, script: {script}, args: ['1'], env: {{A: b}}}}\n  - {{name: y, script: {script}}}\n")),
+        ("a.toml", format!("[[apps]]\nname = 'x'\nscript = '{script}'\nargs = ['1']\nenv.A = 'b'\n[[apps]]\nname = 'y'\nscript = '{script}'\n")),
+        ("a.config.js", format!("module.exports = {{apps: ['x', 'y'].map(name => ({{name, script: '{script}', args: name == 'x' ? ['1'] : [], env: {{A: 'b'}}}}))}}")),
+        ("a.config.cjs", format!("exports.apps = [{{name: 'x', script: '{script}', args: '1', env: {{A: 'b'}}}}, {{name: 'y', script: '{script}'}}]")),
+        ("a.config.mjs", format!("export default {{apps: [{{name: 'x', script: '{script}', args: '1', env: {{A: 'b'}}}}, {{name: 'y', script: '{script}'}}]}}")),
+    ];
+    for (name, text) in files {
+        let home = home();
+        let file = home.write(name, text);
+        home.ok(format!("start {file}"));
+        let item = home.app("x");
+        assert_eq!((item.status(), item.text("A"), item.env("args")[0].as_str()), ("online", "b", Some("1")), "{name}");
+        assert_eq!(home.app("y").status(), "online", "{name}");
+        home.ok(format!("delete {file}"));
+        assert!(home.jlist().is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn from_standard_input() {
+    let home = home();
+    let text = format!(r#"{{"apps": [{{"name": "piped", "script": "{}"}}]}}"#, fixture_app("hello.sh"));
+    home.cmd("start -").stdin(&text).run().ok();
+    assert_eq!(home.app("piped").status(), "online");
+    home.cmd("delete -").stdin(&text).run().ok();
+    assert!(home.jlist().is_empty());
+}
+
+#[test]
+fn a_large_file_on_standard_input_is_read_whole() {
+    // PM2 differs: it reads the first chunk only.
+    let home = home();
+    let filler = "x".repeat(300_000);
+    let text = format!(r#"{{"apps": [{{"name": "big", "script": "sleep", "args": "1000", "env": {{"B": "{filler}"}}, "autostart": false}}, {{"name": "last", "script": "sleep", "args": "1000"}}]}}"#);
+    home.cmd("start -").stdin(&text).run().ok();
+    assert_eq!(home.app("last").status(), "online");
+    assert_eq!(home.app("big").text("B").len(), 300_000);
+}
+
+#[test]
+fn a_file_with_a_runtime_only_feature_goes_to_the_runtime() {
+    needs_program!("node");
+    let home = home();
+    let script = fixture_app("hello.sh");
+    let text = format!(
+        "const crypto = require('crypto');\nconst id = crypto.createHash('sha1').update('x').digest('hex').slice(0, 8);\n\
+         module.exports = {{ apps: [{{ name: 'h-' + id, script: '{script}' }}] }};\n"
+    );
+    let file = home.write("eco.config.js", text);
+    home.ok(format!("start {file}"));
+    assert_eq!(home.jlist()[0].name(), "h-11f6ad8e");
+}
+
+#[test]
+fn only_some_and_all_of_them_by_file() {
+    let home = home();
+    let app = |name: &str| format!(r#"{{"name": "{name}", "script": "sleep", "args": "1000"}}"#);
+    let file = home.write("abc.json", format!("[{}, {}, {}]", app("a"), app("b"), app("c")));
+    home.ok(format!("start {file} --only a,c"));
+    let names: Vec<String> = home.jlist().iter().map(|item| item.name().to_owned()).collect();
+    assert_eq!(names, ["a", "c"]);
+    home.ok(format!("start {file}"));
+    assert_eq!(home.jlist().len(), 3);
+    home.ok(format!("stop {file}"));
+    assert!(home.jlist().iter().all(|item| item.status() == "stopped"));
+    home.ok(format!("restart {file} --only b"));
+    assert_eq!(home.app("b").status(), "online");
+    home.ok(format!("delete {file}"));
+    assert!(home.jlist().is_empty());
+}
+
+#[test]
+fn one_bad_app_is_told_and_the_file_changes_nothing() {
+    let home = home();
+    let file = home.write("bad.json", r#"[{"name": "good", "script": "sleep", "args": "1000"}, {"name": "bad", "script": "sleep", "kill_timeout": "soon"}]"#);
+    home.run(format!("start {file}")).fails().says("kill_timeout");
+    assert!(home.run("jlist").stdout.trim_end().ends_with("[]") || home.processes().is_empty());
+}
+
+#[test]
+fn unknown_keys_warn_with_the_closest_known() {
+    let home = home();
+    let file = home.write("typo.json", r#"[{"name": "t", "script": "sleep", "args": "1000", "autorestrat": false}]"#);
+    home.ok(format!("start {file}")).says("autorestrat").says("autorestart");
+    assert_eq!(home.app("t").status(), "online");
+}

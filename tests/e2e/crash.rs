@@ -1,0 +1,99 @@
+//! Restart policy as a user meets it. The policy itself is tested in the core and in its simulation.
+
+use std::path::Path;
+
+use ostler_testkit::{kill, fixture};
+use rustix::process::Signal;
+
+use crate::setup::{home, start_fixture};
+
+#[test]
+fn a_crash_brings_a_new_process() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let before = home.app("app").pid();
+    kill(before, Signal::SEGV);
+    let after = home.wait_app("app", "another process", |item| item.pid() != before && item.status() == "online");
+    assert_eq!(after.restarts(), 1);
+}
+
+#[test]
+fn a_crash_loop_ends() {
+    let home = home();
+    start_fixture(&home, "app", "", "exit 3");
+    let item = home.wait_status("app", "errored");
+    assert_eq!((item.restarts(), item.number("exit_code"), item.pid()), (15, 3, 0));
+}
+
+#[test]
+fn a_crash_loop_of_an_old_app_ends_too() {
+    // PM2 differs: its protection ends when the app is older than min_uptime × max_restarts.
+    let home = home();
+    let script = home.write("app.sh", "#!/bin/sh\n[ -e broken ] && exit 1\necho up\nexec sleep 1000\n");
+    home.ok(format!("start {script} --name app --max-restarts 5 --min-uptime 100"));
+    home.wait_log("app-out.log", "up");
+    home.wait_app("app", "older than its window", |item| {
+        let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        age > u128::from(item.number("pm_uptime")) + 1000
+    });
+    home.write("broken", "");
+    kill(home.app("app").pid(), Signal::KILL);
+    home.wait_status("app", "errored");
+}
+
+#[test]
+fn a_delay_does_not_switch_the_limit_off() {
+    // PM2 differs: there a delay near min_uptime disables the limit, and the status stays `waiting restart` for ever.
+    let home = home();
+    start_fixture(&home, "app", "--restart-delay 250 --max-restarts 6", "exit 1");
+    let item = home.wait_status("app", "errored");
+    assert_eq!(item.pid(), 0);
+}
+
+#[test]
+fn an_app_that_is_not_to_restart_is_stopped_even_with_a_delay() {
+    let home = home();
+    start_fixture(&home, "app", "--restart-delay 250 --no-autorestart", "exit 1");
+    home.wait_status("app", "stopped");
+    start_fixture(&home, "coded", "-f --exp-backoff-restart-delay 100 --stop-exit-codes 7", "exit 7");
+    home.wait_status("coded", "stopped");
+}
+
+#[test]
+fn a_signal_is_not_an_exit_code() {
+    // PM2 differs: there a signal death counts as code 0, so that stop_exit_codes 0 matches SIGKILL.
+    let home = home();
+    start_fixture(&home, "app", "--stop-exit-codes 0", "hold");
+    let before = home.app("app").pid();
+    kill(before, Signal::KILL);
+    home.wait_app("app", "restarted", |item| item.status() == "online" && item.pid() != before);
+}
+
+#[test]
+fn a_delay_is_kept() {
+    let home = home();
+    let file = home.work().join("starts");
+    start_fixture(&home, "app", "--restart-delay 3600000", &format!("append {}", file.display()));
+    home.wait_file("starts", "\n");
+    kill(home.app("app").pid(), Signal::KILL);
+    home.wait_status("app", "waiting restart");
+    assert_eq!(home.read("starts").lines().count(), 1);
+    home.ok("restart app");
+    home.wait_until("it runs again", || home.read("starts").lines().count() == 2);
+}
+
+#[test]
+fn a_vanished_program_is_reported_and_tried_again() {
+    let home = home();
+    let copy = home.work().join("app-binary");
+    std::fs::copy(fixture(), &copy).unwrap();
+    home.ok(format!("start {} --name app --restart-delay 50 --max-restarts 100000 -- hold", copy.display()));
+    let hidden = Path::new(&format!("{}.hidden", copy.display())).to_owned();
+    std::fs::rename(&copy, &hidden).unwrap();
+    kill(home.app("app").pid(), Signal::KILL);
+    home.wait_app("app", "not running", |item| item.pid() == 0);
+    home.run("why app").says_any_case("no such file");
+    std::fs::rename(&hidden, &copy).unwrap();
+    home.ok("restart app");
+    home.wait_status("app", "online");
+}

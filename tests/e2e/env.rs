@@ -1,0 +1,132 @@
+//! The environment of apps, layer by layer.
+
+use ostler_testkit::{Home, fixture};
+use serde_json::Value;
+
+use crate::setup::{ecosystem, home, read_report};
+
+/// Environment of an app from an ecosystem file with these members, started with these options and variables of the caller.
+fn env_of(home: &Home, members: &str, options: &str, caller: &[(&str, &str)]) -> Value {
+    let report = home.work().join("r.json");
+    drop(std::fs::remove_file(&report));
+    let file = ecosystem(home, &format!(r#""name": "e", "script": "{}", "args": ["report", "{}"], {members}"#, fixture(), report.display()));
+    let command = caller.iter().fold(home.cmd(format!("start {file} {options}")), |command, (name, value)| command.env(name, value));
+    command.run().ok();
+    read_report(home, "r.json")["env"].clone()
+}
+
+#[test]
+fn caller_then_env_then_profile() {
+    let home = home();
+    let members = r#""env": {"A": "file", "B": "file", "N": 7, "T": true, "O": {"k": [1]}}, "env_production": {"B": "profile"}"#;
+    let env = env_of(&home, members, "--env production", &[("A", "caller"), ("C", "caller")]);
+    assert_eq!((&env["A"], &env["B"], &env["C"]), (&"file".into(), &"profile".into(), &"caller".into()));
+    assert_eq!((&env["N"], &env["T"], &env["O"]), (&"7".into(), &"true".into(), &"{\"k\":[1]}".into()));
+}
+
+#[test]
+fn a_profile_by_its_name_later() {
+    // PM2 differs: it refuses `restart <name> --env <profile>`.
+    let home = home();
+    let env = env_of(&home, r#""env": {"B": "base"}, "env_production": {"B": "profile"}"#, "", &[]);
+    assert_eq!(env["B"], "base");
+    std::fs::remove_file(home.work().join("r.json")).unwrap();
+    home.ok("restart e --env production");
+    assert_eq!(read_report(&home, "r.json")["env"]["B"], "profile");
+}
+
+#[test]
+fn variables_on_the_command_line() {
+    // PM2 differs: it takes the text as the name of a profile.
+    let home = home();
+    let report = home.work().join("r.json");
+    home.ok(format!("start {} --name e --env NODE_ENV=development,env1=13,env2=a=b -- report {}", fixture(), report.display()));
+    let env = read_report(&home, "r.json")["env"].clone();
+    assert_eq!((&env["NODE_ENV"], &env["env1"], &env["env2"]), (&"development".into(), &"13".into(), &"a=b".into()));
+}
+
+#[test]
+fn filtered_variables_do_not_arrive() {
+    let home = home();
+    let env = env_of(&home, r#""filter_env": ["SECRET", "AWS"]"#, "", &[("MY_SECRET_KEY", "x"), ("AWS_REGION", "y"), ("KEPT", "z")]);
+    assert_eq!((env.get("MY_SECRET_KEY"), env.get("AWS_REGION"), &env["KEPT"]), (None, None, &"z".into()));
+    let text = home.ok("jlist").stdout;
+    assert!(!text.contains("MY_SECRET_KEY"));
+}
+
+#[test]
+fn an_env_file_is_read_and_never_evaluated() {
+    let home = home();
+    home.write("settings.env", "# comment\nexport A=plain\nB=\"quoted # text\"\nC='single $HOME'\nD=$(touch evaluated)\n\nE=\n");
+    let env = env_of(&home, r#""env_file": "settings.env", "env": {"A": "wins"}"#, "", &[]);
+    assert_eq!((&env["A"], &env["B"], &env["C"]), (&"wins".into(), &"quoted # text".into(), &"single $HOME".into()));
+    assert_eq!((&env["D"], &env["E"]), (&"$(touch evaluated)".into(), &"".into()));
+    assert!(!home.work().join("evaluated").exists());
+}
+
+#[test]
+fn instance_and_increment_variables() {
+    let home = home();
+    let script = home.write("p.sh", "#!/bin/sh\necho port $PORT number $NUMBER\nexec sleep 1000\n");
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "p", "script": "{script}", "instances": 3, "exec_mode": "fork", "increment_var": "PORT", "instance_var": "NUMBER", "env": {{"PORT": 3000}}"#
+        ),
+    );
+    home.ok(format!("start {file}"));
+    for (id, line) in ["port 3000 number 0\n", "port 3001 number 1\n", "port 3002 number 2\n"].into_iter().enumerate() {
+        home.wait_log(&format!("p-out-{id}.log"), line);
+    }
+}
+
+#[test]
+fn the_profile_can_be_part_of_the_name() {
+    let home = home();
+    env_of(&home, r#""append_env_to_name": true, "env_staging": {"A": "1"}"#, "--env staging", &[]);
+    assert_eq!(home.jlist()[0].name(), "e-staging");
+}
+
+#[test]
+fn update_env_brings_the_callers_variables() {
+    let home = home();
+    let report = home.work().join("r.json");
+    home.cmd(format!("start {} --name e -- report {}", fixture(), report.display())).env("V", "1").run().ok();
+    assert_eq!(read_report(&home, "r.json")["env"]["V"], "1");
+    for (options, wanted) in [("restart e", "1"), ("restart e --update-env", "2")] {
+        std::fs::remove_file(&report).unwrap();
+        home.cmd(options).env("V", "2").run().ok();
+        assert_eq!(read_report(&home, "r.json")["env"]["V"], wanted, "{options}");
+    }
+}
+
+#[test]
+fn a_variable_named_like_an_attribute_changes_no_attribute() {
+    // PM2 differs: there the variable overwrites the attribute.
+    let home = home();
+    let env = env_of(&home, r#""env": {"name": "evil", "status": "evil", "pm_id": "99", "exec_mode": "evil"}"#, "", &[]);
+    let item = home.app("e");
+    assert_eq!((item.status(), item.text("name"), item.number("pm_id"), item.text("exec_mode")), ("online", "e", 0, "fork_mode"));
+    assert!(env["name"].is_string());
+}
+
+#[test]
+fn what_pm2_injects_is_there() {
+    let home = home();
+    let env = env_of(&home, r#""namespace": "ns""#, "", &[]);
+    for (name, value) in [("name", "e"), ("namespace", "ns"), ("pm_id", "0"), ("NODE_APP_INSTANCE", "0"), ("exec_mode", "fork_mode"), ("status", "launching")] {
+        assert_eq!(env[name], value, "{name}");
+    }
+    for name in ["pm_exec_path", "pm_cwd", "pm_out_log_path", "pm_err_log_path", "pm_pid_path", "unique_id", "pm_uptime", "restart_time", "PM2_HOME"] {
+        assert!(env[name].is_string(), "{name} is missing");
+    }
+    assert_eq!(env["PM2_HOME"], *home.dir().to_string_lossy());
+}
+
+#[test]
+fn nothing_of_the_daemon_leaks_into_apps() {
+    let home = home();
+    home.cmd("start sleep --name first -- 1000").env("LEAK_OF_FIRST_CALLER", "x").run().ok();
+    let env = env_of(&home, r#""namespace": "ns""#, "", &[]);
+    assert!(env.get("LEAK_OF_FIRST_CALLER").is_none() && env.get("OSTLER_ROLE").is_none(), "{env}");
+}

@@ -1,0 +1,275 @@
+//! Bad input and faults: one clear line, exit code not 0, nothing changed.
+
+use std::os::unix::fs::PermissionsExt;
+
+use ostler_testkit::{Home, fixture, kill, needs_root};
+use rustix::process::Signal;
+
+use crate::setup::{binary, ecosystem, home, start_fixture};
+
+/// The command fails with these words, on few lines, and leaves nothing in the list.
+#[track_caller]
+fn refused(home: &Home, words: &[&str], says: &[&str]) {
+    let output = home.run(words).fails();
+    for text in says {
+        assert!(output.all().to_lowercase().contains(&text.to_lowercase()), "no {text:?}\n{output}");
+    }
+    assert!(output.all().lines().count() <= 6, "that is not one clear line\n{output}");
+    assert!(!output.all().contains("panicked") && !output.all().contains("RUST_BACKTRACE"), "{output}");
+    let list = home.run("jlist").stdout;
+    assert!(!list.contains("\"pm_id\""), "an entry is left after {words:?}: {list}");
+    assert!(home.app_processes().is_empty());
+}
+
+#[test]
+fn a_missing_script() {
+    let home = home();
+    refused(&home, &["start", "nothing.js"], &["nothing.js"]);
+    refused(&home, &["start", "no-such-program"], &["no-such-program"]);
+    refused(&home, &["start", "/no/such/dir/app.js"], &["/no/such/dir/app.js"]);
+}
+
+#[test]
+fn a_script_that_is_not_executable() {
+    let home = home();
+    let script = home.write("plain.bin", b"\x7fELF\x02\x01\x01\0\0\0\0\0");
+    refused(&home, &["start", &script], &["plain.bin", "permission denied"]);
+}
+
+#[test]
+fn a_file_that_is_no_program() {
+    let home = home();
+    let script = home.write("broken", b"\x7fELF\x02\x01\x01\0 this is not a program");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    refused(&home, &["start", &script, "--interpreter", "none"], &["broken", "exec"]);
+}
+
+#[test]
+fn a_folder_instead_of_a_script() {
+    let home = home();
+    std::fs::create_dir(home.work().join("folder.js")).unwrap();
+    refused(&home, &["start", "./folder.js", "--interpreter", "none"], &["folder.js"]);
+}
+
+#[test]
+fn a_bad_interpreter() {
+    let home = home();
+    let script = home.write("app.js", "");
+    refused(&home, &["start", &script, "--interpreter", "no-such-interpreter"], &["no-such-interpreter"]);
+    let shebang = home.write("app", "#!/no/such/interpreter\n");
+    refused(&home, &["start", &shebang], &["app", "no such file"]);
+}
+
+#[test]
+fn a_bad_working_directory() {
+    let home = home();
+    let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
+    refused(&home, &["start", &script, "--cwd", "/no/such/folder"], &["/no/such/folder"]);
+}
+
+#[test]
+fn an_unknown_user_or_group() {
+    needs_root!();
+    let home = home();
+    refused(&home, &["start", "sleep", "--uid", "no-such-user", "--", "1"], &["no-such-user"]);
+    refused(&home, &["start", "sleep", "--uid", "nobody", "--gid", "no-such-group", "--", "1"], &["no-such-group"]);
+}
+
+#[test]
+fn a_name_that_is_taken() {
+    let home = home();
+    let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
+    home.ok(["start", &script, "--name", "app"]);
+    let pid = home.app("app").pid();
+    home.run(["start", &script, "--name", "app"]).fails().says_any_case("already launched").says("-f");
+    assert_eq!(home.app("app").pid(), pid);
+}
+
+#[test]
+fn malformed_files_in_each_format() {
+    let home = home();
+    let files = [
+        ("a.json", "{\"apps\": [{\"name\": \"x\", "),
+        ("a.json5", "{apps: [{name: 'x'"),
+        ("a.yml", "apps:\n  - name: x\n   script: y\n"),
+        ("a.yaml", "apps: [\n"),
+        ("a.toml", "[[apps]\nname = 'x'\n"),
+        ("a.config.js", "module.exports = {apps: [{name: 'x', "),
+        ("a.config.cjs", "throw new Error('thrown on purpose')"),
+        ("a.config.mjs", "export default {apps: "),
+    ];
+    for (name, text) in files {
+        let file = home.write(name, text);
+        refused(&home, &["start", &file], &[name]);
+        home.run(["validate", file.as_str()]).fails().says(name);
+    }
+    refused(&home, &["start", "missing.config.js"], &["missing.config.js"]);
+    refused(&home, &["start"], &["ecosystem.config.js"]);
+}
+
+#[test]
+fn files_of_the_wrong_shape() {
+    let home = home();
+    for text in ["null", "7", "\"text\"", "[1]", "{\"apps\": 7}", "{\"apps\": [null]}", "{\"apps\": [{}]}", "{\"apps\": [{\"name\": \"x\"}]}", "[[]]"] {
+        let file = home.write("shape.json", text);
+        let output = home.run(["start", &file]).fails();
+        assert!(!output.all().contains("panicked"), "{text}: {output}");
+    }
+    assert!(home.app_processes().is_empty());
+}
+
+#[test]
+fn wrong_types_name_file_key_and_expectation() {
+    let home = home();
+    for (member, words) in [
+        (r#""instances": {}"#, "instances"),
+        (r#""kill_timeout": "soon""#, "kill_timeout"),
+        (r#""autorestart": "perhaps""#, "autorestart"),
+        (r#""env": 7"#, "env"),
+        (r#""args": {"a": 1}"#, "args"),
+        (r#""exec_mode": "spoon""#, "exec_mode"),
+        (r#""kill_signal": "SIGSPOON""#, "kill_signal"),
+        (r#""min_uptime": "long""#, "min_uptime"),
+        (r#""max_memory_restart": "much""#, "max_memory_restart"),
+    ] {
+        let file = ecosystem(&home, &format!(r#""name": "x", "script": "sleep", {member}"#));
+        refused(&home, &["start", &file], &[words, "app.json"]);
+    }
+}
+
+#[test]
+fn a_file_that_requires_itself_or_never_ends() {
+    let home = home();
+    home.write("a.config.js", "module.exports = require('./b.config.js')");
+    let file = home.write("b.config.js", "module.exports = require('./a.config.js')");
+    home.run(["start", &file]).fails();
+    let file = home.write("loop.config.js", "for (;;) {}");
+    refused(&home, &["start", &file], &["loop.config.js"]);
+    let file = home.write("deep.config.js", "const a = {apps: []}; a.apps.push(a); module.exports = a;");
+    home.run(["start", &file]).fails();
+    let file = home.write("stack.config.js", "(function f() { return f() + f(); })();");
+    home.run(["start", &file]).fails();
+    let file = home.write("bomb.yml", "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\napps: [*f,*f,*f]\n");
+    home.run(["start", &file]).fails();
+    let nested = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let file = home.write("nested.json", nested);
+    home.run(["start", &file]).fails();
+    assert!(home.app_processes().is_empty());
+}
+
+#[test]
+fn a_home_that_cannot_be_written() {
+    let mut home = home();
+    let file = home.write("a-file", "");
+    home.set_dir(format!("{file}/home"));
+    home.run("start sleep -- 1").fails().says(&file);
+    let text_home = home.write("not-a-folder", "");
+    home.set_dir(&text_home);
+    home.run("start sleep -- 1").fails().says(&text_home);
+    home.set_dir("/proc/ostler-home");
+    home.run("start sleep -- 1").fails().says("/proc/ostler-home");
+    assert!(home.processes().is_empty());
+}
+
+#[test]
+fn a_home_whose_path_is_too_long_for_a_socket() {
+    let mut home = home();
+    let long = home.work().join("d".repeat(60)).join("e".repeat(60));
+    home.set_dir(&long);
+    let output = home.run("start sleep --name x -- 1000");
+    // Either it works all the same or it says why not; silence or a hang would be the fault.
+    if output.code == 0 {
+        assert_eq!(home.app("x").status(), "online");
+    } else {
+        output.says_any_case("long");
+    }
+}
+
+#[test]
+fn a_relative_home_is_made_absolute() {
+    let mut home = home();
+    home.set_dir("relative-home");
+    home.ok("start sleep --name x -- 1000");
+    home.set_dir(home.work().join("relative-home"));
+    assert_eq!(home.app("x").status(), "online");
+}
+
+#[test]
+fn stale_sockets_locks_and_pids() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    let app = home.app("app").pid();
+    for signal in [Signal::STOP, Signal::KILL] {
+        [keeper, daemon, app].into_iter().for_each(|pid| kill(pid, signal));
+    }
+    home.wait_until("they are gone", || home.daemons().is_empty() && !ostler_testkit::alive(keeper));
+    assert!(home.dir().join("ostler.sock").exists(), "this test is about a socket that is left");
+    // A pid file that names somebody else must not mislead anyone.
+    std::fs::write(home.dir().join("pm2.pid"), "1").unwrap();
+    home.ok("start sleep --name next -- 1000");
+    assert_eq!(home.app("next").status(), "online");
+    assert_ne!(home.keeper_pid(), 1);
+}
+
+#[test]
+fn a_socket_that_is_a_file() {
+    let home = home();
+    std::fs::create_dir_all(home.dir()).unwrap();
+    std::fs::set_permissions(home.dir(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::write(home.dir().join("ostler.sock"), "precious").unwrap();
+    let output = home.run("start sleep --name x -- 1000");
+    assert!(output.code == 0 || output.all().contains("ostler.sock"), "{output}");
+}
+
+#[test]
+fn no_descriptors_left() {
+    let home = home();
+    home.cmd(format!("start {} --name first -- hold", fixture())).after("ulimit -n 48").run().ok();
+    let pid = home.app("first").pid();
+    for i in 0..30 {
+        let output = home.cmd(format!("start {} -f --name more{i} --time -- hold", fixture())).after("ulimit -n 48").run();
+        if output.code != 0 {
+            assert!(output.all().to_lowercase().contains("open files") || output.all().contains("descriptor"), "{output}");
+            break;
+        }
+    }
+    assert_eq!((home.app("first").pid(), home.app("first").restarts()), (pid, 0));
+    home.ok("delete all");
+    start_fixture(&home, "again", "", "hold");
+    assert_eq!(home.app("again").status(), "online");
+}
+
+#[test]
+fn no_pids_left() {
+    needs_root!();
+    // A uid of its own, because the limit counts all processes of a user.
+    const UID: u32 = 54_322;
+    let copy = home();
+    let program = copy.root().join("bin/ostler-copy");
+    std::fs::copy(binary(), &program).unwrap();
+    let mut home = Home::new(ostler_testkit::Subject::Ostler(program));
+    for dir in [home.work(), home.root().join("user")] {
+        std::os::unix::fs::chown(dir, Some(UID), Some(UID)).unwrap();
+    }
+    let dir = home.work().join("home");
+    home.set_dir(dir);
+    let run = |words: &str| home.cmd(words).uid(UID).after("ulimit -u 8").run();
+    run("start sleep --name a0 -- 1000").ok();
+    let failed = (1..12).map(|i| run(&format!("start sleep -f --name a{i} -- 1000"))).find(|output| output.code != 0);
+    let failed = failed.expect("eight processes were the limit");
+    assert!(failed.all().contains("temporarily unavailable") || failed.all().contains("fork") || failed.all().contains("EAGAIN"), "{failed}");
+    let list = home.cmd("jlist").uid(UID).run().ok();
+    assert!(list.stdout.contains("\"a0\""), "{list}");
+    home.cmd("delete all").uid(UID).run().ok();
+    home.cmd("start sleep --name again -- 1000").uid(UID).run().ok();
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened() {
+    let home = home();
+    std::fs::create_dir_all(home.work().join("folder.log")).unwrap();
+    let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
+    refused(&home, &["start", &script, "-o", home.work().join("folder.log").to_str().unwrap()], &["folder.log"]);
+    refused(&home, &["start", &script, "-o", "/proc/no/such/x.log"], &["/proc/no"]);
+}

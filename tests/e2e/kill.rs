@@ -1,0 +1,49 @@
+//! `kill`: the end of everything.
+
+use ostler_testkit::{Home, kill};
+use rustix::process::Signal;
+
+use crate::setup::{home, start_fixture};
+
+fn nothing_is_left(home: &Home) {
+    home.wait_until("all processes are gone", || home.processes().is_empty());
+    for file in ["pm2.pid", "ostler.sock", "rpc.sock", "pub.sock"] {
+        assert!(!home.dir().join(file).exists(), "{file} is left");
+    }
+}
+
+#[test]
+fn nothing_of_the_manager_or_the_apps_is_left() {
+    let home = home();
+    start_fixture(&home, "one", "", "family 1 2");
+    start_fixture(&home, "two", "-f", "hold");
+    home.ok("kill");
+    nothing_is_left(&home);
+}
+
+#[test]
+fn when_the_command_returns_it_is_over() {
+    let home = home();
+    for _ in 0..5 {
+        start_fixture(&home, "app", "", "hold");
+        home.ok("kill");
+        assert!(home.processes().is_empty(), "{:?}", home.processes());
+    }
+}
+
+#[test]
+fn without_a_daemon_there_is_nothing_to_do() {
+    let home = home();
+    home.run("kill");
+    assert!(home.processes().is_empty());
+}
+
+#[test]
+fn a_polite_signal_to_the_keeper_ends_all_and_saves_the_list() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    kill(home.keeper_pid(), Signal::TERM);
+    nothing_is_left(&home);
+    let dump = std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap();
+    assert!(dump.contains("\"app\""), "{dump}");
+}

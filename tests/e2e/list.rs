@@ -1,0 +1,108 @@
+//! `list`, `jlist`, `id`, `pid`, `ping`: looking changes nothing.
+
+use std::process::{Command, Stdio};
+
+use ostler_testkit::needs_program;
+use serde_json::Value;
+
+use crate::setup::{home, home_as_pm2, start_fixture};
+
+#[test]
+fn looking_starts_no_daemon() {
+    let home = home();
+    for command in ["list", "ls", "status", "jlist", "prettylist", "id x", "pid x", "describe x", "logs --nostream", "env 0", "why x", "--version"] {
+        home.run(command);
+        assert!(home.processes().is_empty(), "{command} started {:?}", home.processes());
+    }
+    home.run("ping").code(3);
+    assert!(home.processes().is_empty());
+}
+
+#[test]
+fn ping_as_pm2_starts_one() {
+    let home = home_as_pm2();
+    home.ok("ping").says("{ msg: 'pong' }");
+    let keeper = home.keeper_pid();
+    let title = home.processes().into_iter().find(|p| p.pid == keeper).unwrap().cmdline;
+    assert!(title.starts_with("PM2 v") && title.contains("God Daemon") && title.contains(home.dir().to_str().unwrap()), "{title}");
+}
+
+#[test]
+fn cpu_is_right_at_the_first_call_and_at_each() {
+    // PM2 differs: a busy loop is shown as 0, 100, 0 %.
+    let home = home();
+    start_fixture(&home, "busy", "", "busy");
+    home.wait_app("busy", "measurable", |item| item.0["monit"]["cpu"].as_f64().unwrap() > 0.0);
+    for call in 0..6 {
+        let cpu = home.app("busy").0["monit"]["cpu"].as_f64().unwrap();
+        assert!(cpu > 3.0, "call {call} shows {cpu} % for a busy loop");
+    }
+}
+
+#[test]
+fn memory_is_that_of_the_whole_tree() {
+    let home = home();
+    start_fixture(&home, "one", "", "hold");
+    start_fixture(&home, "seven", "-f", "family 2 2");
+    home.wait_until("eight processes run", || home.app_processes().len() == 8);
+    let memory = |name: &str| home.app(name).0["monit"]["memory"].as_u64().unwrap();
+    home.wait_until("seven processes weigh more than four", || memory("seven") > 4 * memory("one"));
+}
+
+#[test]
+fn json_is_only_json() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    for command in ["list --json", "jlist", "describe app --json", "id app --json", "pid app --json", "ping --json"] {
+        let output = home.ok(command);
+        let parsed: Result<Value, _> = serde_json::from_str(output.stdout.trim());
+        assert!(parsed.is_ok(), "{command} is not JSON\n{output}");
+    }
+}
+
+#[test]
+fn pretty_list_is_a_program_text() {
+    needs_program!("node");
+    let home = home();
+    home.cmd("start sleep --name app -- 1000").env("ODD", "it's \"quoted\" \\ \n new").run().ok();
+    let file = home.write("list.txt", home.ok("prettylist").stdout);
+    let code = format!("const fs = require('fs'); const list = eval('(' + fs.readFileSync('{file}', 'utf8') + ')'); console.log(list.length, list[0].name)");
+    let output = Command::new("node").args(["-e", &code]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 app\n", "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    for words in ["list", "jlist", "prettylist", "describe app"] {
+        let mut child = home.cmd(words).command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.stderr.is_empty(), "{words} says {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn odd_names_are_shown_and_found() {
+    let home = home();
+    for name in ["with blank", "漢字", "🚀 rocket", "-dash", "a/b", "über", "50%", "{x}"] {
+        home.ok(["start", "sleep", "-f", &format!("--name={name}"), "--", "1000"]);
+        assert_eq!(home.app(name).status(), "online");
+        home.ok("list").says(name);
+        let output = home.ok(["id", name]);
+        assert_ne!(output.stdout.trim(), "[]", "{name}");
+    }
+}
+
+#[test]
+fn the_table_fits_the_words_that_scripts_look_for() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let output = home.ok("list");
+    for column in ["id", "name", "namespace", "version", "mode", "pid", "uptime", "↺", "status", "cpu", "mem", "user", "watching"] {
+        assert!(output.stdout.contains(&format!("│ {column} ")), "no column {column}\n{output}");
+    }
+    let widths: Vec<usize> = output.stdout.lines().filter(|line| line.starts_with(['┌', '│', '├', '└'])).map(|line| line.chars().count()).collect();
+    assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "crooked table\n{output}");
+}

@@ -1,0 +1,194 @@
+//! Log files and `logs`.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileTypeExt;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use ostler_testkit::{DEADLINE, Home, fixture};
+use serde_json::Value;
+
+use crate::setup::{ecosystem, home, start_fixture};
+
+/// `logs` as a user leaves it open.
+struct Follower {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Follower {
+    fn open(home: &Home, words: &str) -> Self {
+        let mut child = home.cmd(words).command().stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (tx, lines) = mpsc::channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
+        Self { child, lines }
+    }
+
+    /// Lines until one has the text; they are given back.
+    #[track_caller]
+    fn until(&self, text: &str) -> Vec<String> {
+        let mut seen = Vec::new();
+        loop {
+            let line = self.lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no line with {text:?} but {seen:?}"));
+            seen.push(line);
+            if seen.last().is_some_and(|line| line.contains(text)) {
+                return seen;
+            }
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// An app that repeats what is written into a FIFO, so that the test says when a line comes.
+fn parrot(home: &Home, name: &str, options: &str) {
+    let script = home.write("parrot.sh", "#!/bin/sh\nmkfifo \"$1\" 2>/dev/null\necho listening\nexec 4<>\"$1\"\nwhile read -r line <&4; do echo \"$line\"; done\n");
+    home.ok(format!("start {script} -f --name {name} {options} -- {}", home.work().join(name).display()));
+    home.wait_until("the parrot listens", || home.work().join(name).exists());
+}
+
+fn tell(home: &Home, name: &str, line: &str) {
+    std::fs::write(home.work().join(name), format!("{line}\n")).unwrap();
+}
+
+#[test]
+fn the_tail_and_then_what_comes() {
+    let home = home();
+    parrot(&home, "p", "");
+    (1..=30).for_each(|i| tell(&home, "p", &format!("old {i}")));
+    home.wait_log("p-out.log", "old 30");
+    let follower = Follower::open(&home, "logs p --lines 3");
+    let tail = follower.until("old 30");
+    assert!(tail.iter().any(|line| line.ends_with("old 28")) && !tail.iter().any(|line| line.ends_with("old 27")), "{tail:?}");
+    tell(&home, "p", "new one");
+    let line = follower.until("new one").pop().unwrap();
+    assert!(line.contains("0|p") && line.ends_with("| new one"), "{line:?}");
+}
+
+#[test]
+fn followers_see_new_apps_truncation_and_rotation() {
+    let home = home();
+    parrot(&home, "p", "");
+    let follower = Follower::open(&home, "logs --raw --lines 5");
+    follower.until("listening");
+    tell(&home, "p", "before flush");
+    follower.until("before flush");
+    home.ok("flush p");
+    tell(&home, "p", "after flush");
+    follower.until("after flush");
+    assert_eq!(home.log("p-out.log"), "after flush\n");
+    start_fixture(&home, "late", "-f", "count 1");
+    follower.until("00000001");
+}
+
+#[test]
+fn nostream_ends_and_knows_namespaces() {
+    let home = home();
+    parrot(&home, "p", "--namespace red");
+    tell(&home, "p", "in red");
+    home.wait_log("p-out.log", "in red");
+    home.ok("logs red --nostream").says("in red");
+    home.ok("logs /^p/ --nostream").says("in red");
+    home.ok("logs 0 --nostream").says("in red");
+    home.run("logs nothing --nostream").code(4);
+}
+
+#[test]
+fn json_of_the_stream() {
+    let home = home();
+    parrot(&home, "p", "");
+    let follower = Follower::open(&home, "logs p --json");
+    tell(&home, "p", "a \"quoted\" line");
+    let line = loop {
+        let line = follower.lines.recv_timeout(DEADLINE).unwrap();
+        let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line:?}"));
+        if value["message"].as_str().is_some_and(|text| text.contains("quoted")) {
+            break value;
+        }
+        if value["message"].is_null() || value["message"] == "listening" {
+            tell(&home, "p", "a \"quoted\" line");
+        }
+    };
+    assert_eq!((&line["type"], &line["app_name"], &line["process_id"]), (&"out".into(), &"p".into(), &0.into()));
+}
+
+#[test]
+fn a_date_before_each_line() {
+    let home = home();
+    let file = ecosystem(&home, &format!(r#""name": "d", "script": "{}", "args": "lines 500 0 40", "autorestart": false, "log_date_format": "YYYY-MM-DD HH:mm:ss.SSS Z""#, fixture()));
+    home.ok(format!("start {file}"));
+    home.wait_log("d-out.log", "00000500 ");
+    home.wait_until("the last line is whole", || home.log("d-out.log").ends_with('\n'));
+    let log = home.log("d-out.log");
+    assert_eq!(log.lines().count(), 500);
+    for (line, number) in log.lines().zip(1..) {
+        let (date, text) = line.split_at("2026-11-21 03:58:11.123 +00:00".len());
+        assert!(date.starts_with("20") && date.ends_with("+00:00") && text.starts_with(&format!(": {number:08} ")), "{line:?}");
+    }
+}
+
+#[test]
+fn one_object_per_line() {
+    let home = home();
+    let file = ecosystem(&home, &format!(r#""name": "j", "script": "{}", "args": "lines 300 0 40", "autorestart": false, "log_type": "json""#, fixture()));
+    home.ok(format!("start {file}"));
+    home.wait_until("all lines are there", || home.log("j-out.log").lines().count() == 300);
+    for (line, number) in home.log("j-out.log").lines().zip(1..) {
+        let value: Value = serde_json::from_str(line).unwrap();
+        assert!(value["message"].as_str().unwrap().starts_with(&format!("{number:08}")), "{line}");
+        assert_eq!((&value["type"], &value["app_name"], &value["process_id"]), (&"out".into(), &"j".into(), &0.into()));
+    }
+    home.wait_log("j-error.log", "\"err\"");
+}
+
+#[test]
+fn combined_merged_and_chosen_files() {
+    let home = home();
+    let script = home.write("both.sh", "#!/bin/sh\necho to out $NODE_APP_INSTANCE\necho to err >&2\nexec sleep 1000\n");
+    let dir = home.work().join("new/logs/here").to_string_lossy().into_owned();
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "m", "script": "{script}", "instances": 2, "exec_mode": "fork", "merge_logs": true,
+            "out_file": "{dir}/o.log", "error_file": "new/e.log", "log_file": "{dir}/all.log""#
+        ),
+    );
+    home.ok(format!("start {file}"));
+    home.wait_file("new/logs/here/o.log", "to out 0");
+    home.wait_file("new/logs/here/o.log", "to out 1");
+    home.wait_until("errors are merged", || home.read("new/e.log") == "to err\nto err\n");
+    home.wait_until("all is in the combined file", || home.read("new/logs/here/all.log").lines().count() == 4);
+}
+
+#[test]
+fn no_file_where_none_is_wanted() {
+    let home = home();
+    start_fixture(&home, "null", "-o /dev/null -e /dev/null", "report");
+    start_fixture(&home, "off", "-f --disable-logs", "hold");
+    assert_eq!(home.app("null").text("pm_out_log_path"), "/dev/null");
+    home.ok("restart all");
+    assert!(!home.dir().join("logs/off-out.log").exists() && !home.dir().join("logs/null-out.log").exists());
+    home.ok("flush");
+    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device(), "flush replaced /dev/null");
+}
+
+#[test]
+fn reload_logs_opens_a_renamed_file_anew() {
+    let home = home();
+    parrot(&home, "p", "--time");
+    tell(&home, "p", "first");
+    home.wait_log("p-out.log", "first");
+    let log = home.dir().join("logs/p-out.log");
+    std::fs::rename(&log, log.with_extension("log.1")).unwrap();
+    home.ok("reloadLogs");
+    tell(&home, "p", "second");
+    home.wait_log("p-out.log", "second");
+    assert!(!home.log("p-out.log").contains("first") && home.log("p-out.log.1").contains("first"));
+}

@@ -1,0 +1,149 @@
+//! Promise 1: SIGKILL of the daemon at any instant. No app restarts, no connection is refused, no log line is lost; the next daemon
+//! knows every app by its same pid.
+
+use ostler_testkit::{Home, Load, free_port, get, kill};
+use rustix::process::Signal;
+
+use crate::setup::{ecosystem, home, start_fixture};
+
+/// Kills the daemon and waits for the next one.
+#[track_caller]
+pub fn kill_daemon(home: &Home) {
+    let daemon = home.daemon_pid();
+    kill(daemon, Signal::KILL);
+    home.wait_until("another daemon runs", || {
+        let daemons = home.daemons();
+        assert!(daemons.len() <= 1 || daemons.contains(&daemon), "two daemons: {daemons:?}");
+        daemons.len() == 1 && daemons[0] != daemon
+    });
+}
+
+/// The log of a `count` app is whole, in order and without doubles.
+#[track_caller]
+pub fn numbers_are_whole(text: &str, n: u32) {
+    let numbers: Vec<u32> = text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+    let first_gap = numbers.iter().zip(1..).find(|(seen, wanted)| *seen != wanted);
+    assert!(numbers.len() == n as usize && first_gap.is_none(), "{} lines instead of {n}, first gap {first_gap:?}", numbers.len());
+}
+
+#[test]
+fn under_load_and_a_flood_of_lines() {
+    let home = home();
+    let port = free_port();
+    start_fixture(&home, "web", "", &format!("http {port}"));
+    start_fixture(&home, "direct", "-f", "count 30000 10");
+    let file = ecosystem(&home, &format!(r#""name": "piped", "script": "{}", "args": "count 30000 10", "time": true"#, ostler_testkit::fixture()));
+    home.ok(format!("start {file}"));
+    home.wait_until("the server answers", || get(port, "/").is_ok());
+    let before = home.jlist();
+    let load = Load::start(port, 4);
+    for _ in 0..10 {
+        let good = load.good();
+        kill_daemon(&home);
+        home.wait_until("requests are answered", || load.good() > good);
+    }
+    home.wait_log("direct-out.log", "end\n");
+    home.wait_log("piped-out.log", "end\n");
+    let report = load.stop();
+    assert!(report.failures.is_empty(), "{} of {} requests failed, the first: {}", report.failures.len(), report.good, report.failures[0]);
+    let after = home.jlist();
+    assert_eq!(after.len(), before.len());
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((after.id(), after.pid(), after.restarts(), after.status()), (before.id(), before.pid(), 0, "online"));
+        for key in ["pm_uptime", "created_at", "unique_id"] {
+            assert_eq!(after.env(key), before.env(key), "{key} of {}", after.name());
+        }
+    }
+    numbers_are_whole(&home.log("direct-out.log"), 30000);
+    numbers_are_whole(&home.log("piped-out.log"), 30000);
+}
+
+#[test]
+fn the_next_daemon_does_all_the_old_one_did() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    kill_daemon(&home);
+    let pid = home.app("app").pid();
+    kill(pid, Signal::KILL);
+    home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
+    kill_daemon(&home);
+    home.ok("restart app");
+    assert_eq!(home.app("app").restarts(), 2);
+    kill_daemon(&home);
+    home.ok("stop app");
+    kill_daemon(&home);
+    assert_eq!(home.app("app").status(), "stopped");
+    home.ok("delete app");
+    kill_daemon(&home);
+    assert!(home.jlist().is_empty() && home.app_processes().is_empty());
+}
+
+#[test]
+fn an_app_that_dies_without_a_daemon_comes_back_once() {
+    let home = home();
+    let file = home.work().join("starts");
+    start_fixture(&home, "app", "", &format!("append {}", file.display()));
+    home.wait_file("starts", "\n");
+    for round in 2..8 {
+        let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
+        kill(daemon, Signal::KILL);
+        kill(pid, Signal::KILL);
+        home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
+        home.wait_until("it said so", || home.read("starts").lines().count() >= round);
+        assert_eq!(home.read("starts").lines().count(), round, "started twice\n{}", home.report());
+    }
+    assert_eq!(home.app_processes().len(), 1);
+}
+
+#[test]
+fn delays_limits_and_counters_go_on() {
+    let home = home();
+    start_fixture(&home, "waits", "--restart-delay 3600000", "exit 1");
+    start_fixture(&home, "errored", "-f --max-restarts 2", "exit 1");
+    home.wait_status("waits", "waiting restart");
+    home.wait_status("errored", "errored");
+    let before = home.jlist();
+    kill_daemon(&home);
+    let after = home.jlist();
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((after.status(), after.restarts(), after.pid()), (before.status(), before.restarts(), 0));
+    }
+}
+
+#[test]
+fn a_stop_that_was_under_way_is_finished() {
+    let home = home();
+    home.ok(format!("start {} --name app --kill-timeout 1500", ostler_testkit::fixture_app("stubborn.sh")));
+    home.wait_log("app-out.log", "stubborn");
+    let pid = home.app("app").pid();
+    let mut stop = home.cmd("stop app").command().spawn().unwrap();
+    home.wait_status("app", "stopping");
+    kill_daemon(&home);
+    stop.wait().unwrap();
+    home.wait_status("app", "stopped");
+    assert!(!ostler_testkit::alive(pid));
+}
+
+#[test]
+fn callers_wait_instead_of_failing() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    for _ in 0..15 {
+        kill(home.daemon_pid(), Signal::KILL);
+        assert_eq!(home.jlist().len(), 1);
+    }
+}
+
+#[test]
+fn the_node_channel_survives() {
+    ostler_testkit::needs_program!("node");
+    let home = home();
+    home.ok(format!("start {} --name m --shutdown-with-message --kill-timeout 20000", ostler_testkit::fixture_app("message.js")));
+    home.wait_log("m-out.log", "channel function");
+    let pid = home.app("m").pid();
+    kill_daemon(&home);
+    kill_daemon(&home);
+    assert_eq!(home.app("m").pid(), pid);
+    home.ok("stop m");
+    assert!(home.log("m-out.log").contains("message \"shutdown\""), "{}", home.report());
+}

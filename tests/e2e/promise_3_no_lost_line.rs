@@ -1,0 +1,107 @@
+//! Promise 3: what an app wrote before it exited is in its log, whole and in order.
+
+use ostler_testkit::{Home, fixture, fixture_app, needs_program};
+use serde_json::Value;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{ecosystem, home, start_fixture};
+
+/// Numbers of the lines, in the order of the file.
+fn whole(text: &str, n: u32, number_of: impl Fn(&str) -> Option<u32>) {
+    let numbers: Vec<Option<u32>> = text.lines().map(number_of).collect();
+    let wrong = numbers.iter().zip(1..).find(|(seen, wanted)| **seen != Some(*wanted));
+    assert!(wrong.is_none() && numbers.len() == n as usize, "{} lines of {n}; first wrong line {wrong:?}", numbers.len());
+    assert!(text.ends_with('\n'));
+}
+
+fn first_word(line: &str) -> Option<u32> {
+    line.split(' ').next()?.parse().ok()
+}
+
+fn ended(home: &Home, name: &str) {
+    home.wait_status(name, "stopped");
+}
+
+#[test]
+fn node_says_twenty_thousand_lines_and_exits() {
+    needs_program!("node");
+    let home = home();
+    for round in 0..3 {
+        let name = format!("n{round}");
+        home.ok(format!("start {} -f --name {name} --no-autorestart", fixture_app("last_words.js")));
+        ended(&home, &name);
+        whole(&home.log(&format!("{name}-out.log")), 20_000, first_word);
+        assert_eq!(home.log(&format!("{name}-error.log")), "last words\n");
+    }
+}
+
+#[test]
+fn a_binary_in_direct_mode() {
+    let home = home();
+    start_fixture(&home, "app", "--no-autorestart", "lines 200000 1");
+    ended(&home, "app");
+    whole(&home.log("app-out.log"), 200_000, first_word);
+}
+
+#[test]
+fn with_a_date_on_each_line() {
+    needs_program!("node");
+    let home = home();
+    home.ok(format!("start {} --name dated --no-autorestart --time", fixture_app("last_words.js")));
+    ended(&home, "dated");
+    home.wait_log("dated-error.log", "last words");
+    home.wait_until("the last line is there", || home.log("dated-out.log").contains("00020000 "));
+    whole(&home.log("dated-out.log"), 20_000, |line| {
+        let (date, text) = line.split_once(": ")?;
+        (date.len() == 19 && text.len() == 99).then(|| first_word(text))?
+    });
+}
+
+#[test]
+fn as_json() {
+    let home = home();
+    let file = ecosystem(&home, &format!(r#""name": "j", "script": "{}", "args": "lines 20000 1", "autorestart": false, "log_type": "json""#, fixture()));
+    home.ok(format!("start {file}"));
+    home.wait_until("the last line is there", || home.log("j-out.log").contains("00020000 "));
+    whole(&home.log("j-out.log"), 20_000, |line| first_word(serde_json::from_str::<Value>(line).ok()?["message"].as_str()?));
+}
+
+#[test]
+fn while_the_daemon_is_killed_with_dates() {
+    let home = home();
+    start_fixture(&home, "app", "--no-autorestart --time", "count 40000 20");
+    home.wait_log("app-out.log", "00000001");
+    for _ in 0..8 {
+        kill_daemon(&home);
+    }
+    home.wait_log("app-out.log", "end\n");
+    let log = home.log("app-out.log");
+    let body = log.strip_suffix(log.lines().last().unwrap()).map_or_else(|| log[..log.trim_end().rfind('\n').unwrap() + 1].to_owned(), str::to_owned);
+    whole(&body, 40_000, |line| line.split_once(": ")?.1.parse().ok());
+}
+
+#[test]
+fn restarts_append() {
+    let home = home();
+    start_fixture(&home, "app", "--max-restarts 4", "lines 1000 1");
+    home.wait_status("app", "errored");
+    let log = home.log("app-out.log");
+    assert_eq!(log.lines().count(), 4000);
+    for part in log.lines().collect::<Vec<_>>().chunks(1000) {
+        assert!(part.iter().zip(1..).all(|(line, number)| first_word(line) == Some(number)));
+    }
+}
+
+#[test]
+fn a_line_without_an_end_and_bytes_that_are_no_text() {
+    let home = home();
+    let script = home.write("odd.sh", "#!/bin/sh\nprintf 'a\\377\\000b\\nno end'\n");
+    home.ok(format!("start {script} --name direct --no-autorestart"));
+    home.ok(format!("start {script} -f --name dated --no-autorestart --time"));
+    ended(&home, "direct");
+    ended(&home, "dated");
+    assert_eq!(std::fs::read(home.dir().join("logs/direct-out.log")).unwrap(), b"a\xff\0b\nno end");
+    home.wait_log("dated-out.log", ": no end\n");
+    let dated = std::fs::read(home.dir().join("logs/dated-out.log")).unwrap();
+    assert!(dated.windows(6).any(|w| w == b": a\xff\0b"), "{dated:?}");
+}

@@ -1,0 +1,106 @@
+//! Promise 4: after stop or delete nothing that the app started is left, double forks included.
+
+use ostler_testkit::{Home, kill, process_table};
+use rustix::process::Signal;
+
+use crate::setup::{home, start_fixture};
+
+fn count_at_least(home: &Home, n: usize) {
+    home.wait_until(&format!("{n} processes run"), || home.app_processes().len() >= n);
+}
+
+#[track_caller]
+fn nothing_left(home: &Home) {
+    let left = home.app_processes();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+#[test]
+fn a_family() {
+    let home = home();
+    start_fixture(&home, "family", "", "family 3 2");
+    count_at_least(&home, 15);
+    home.ok("stop family");
+    nothing_left(&home);
+}
+
+#[test]
+fn a_double_fork_in_its_own_session() {
+    let home = home();
+    start_fixture(&home, "double", "", "double-fork");
+    count_at_least(&home, 2);
+    home.wait_log("double-out.log", "forked");
+    home.ok("stop double");
+    nothing_left(&home);
+    home.ok("restart double");
+    count_at_least(&home, 2);
+    home.ok("delete double");
+    nothing_left(&home);
+}
+
+#[test]
+fn stragglers_that_ignore_signals() {
+    let home = home();
+    start_fixture(&home, "straggler", "--kill-timeout 400", "stragglers 3");
+    count_at_least(&home, 4);
+    home.ok("stop straggler");
+    nothing_left(&home);
+}
+
+#[test]
+fn a_storm_of_forks() {
+    let home = home();
+    start_fixture(&home, "storm", "--kill-timeout 2000", "fork-storm");
+    count_at_least(&home, 40);
+    home.ok("stop storm");
+    nothing_left(&home);
+}
+
+#[test]
+fn a_restart_leaves_nothing_of_the_old_run() {
+    let home = home();
+    start_fixture(&home, "double", "", "double-fork");
+    home.wait_log("double-out.log", "forked");
+    let old: Vec<i32> = home.app_processes().iter().map(|p| p.pid).collect();
+    home.ok("restart double");
+    let left: Vec<_> = home.app_processes().into_iter().filter(|p| old.contains(&p.pid)).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+#[test]
+fn other_apps_are_not_touched() {
+    let home = home();
+    start_fixture(&home, "one", "", "double-fork");
+    start_fixture(&home, "two", "-f", "double-fork");
+    home.wait_log("one-out.log", "forked");
+    home.wait_log("two-out.log", "forked");
+    count_at_least(&home, 4);
+    home.ok("delete one");
+    assert_eq!(home.app_processes().len(), 2, "{}", home.report());
+    assert_eq!(home.app("two").status(), "online");
+}
+
+#[test]
+fn after_the_daemon_was_killed_too() {
+    let home = home();
+    start_fixture(&home, "double", "", "double-fork");
+    home.wait_log("double-out.log", "forked");
+    crate::promise_1_daemon_killed::kill_daemon(&home);
+    home.ok("delete double");
+    nothing_left(&home);
+}
+
+#[test]
+fn no_zombies() {
+    let home = home();
+    start_fixture(&home, "crashes", "--max-restarts 100000", "exit 1 1");
+    start_fixture(&home, "orphans", "-f", "hold");
+    let script = home.write("orphans.sh", "#!/bin/sh\nwhile :; do (sleep 0.01 &) ; sleep 0.02; done\n");
+    home.ok(format!("start {script} -f --name makes-orphans"));
+    home.wait_app("crashes", "restarted often", |item| item.restarts() > 30);
+    let keeper = home.keeper_pid();
+    home.wait_until("every dead child is reaped", || !process_table().iter().any(|p| p.ppid == keeper && p.state == 'Z'));
+    kill(home.app("orphans").pid(), Signal::KILL);
+    home.ok("delete all");
+    nothing_left(&home);
+}

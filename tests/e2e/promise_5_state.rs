@@ -1,0 +1,112 @@
+//! Promise 5: any crash or full disk leaves the old state or the new one, never an empty one.
+
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use ostler_testkit::{Home, Tmpfs, kill, needs_root, skip};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::setup::{home, start_fixture};
+
+fn dump(home: &Home) -> Vec<Value> {
+    let text = std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap();
+    let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("dump.pm2 is broken ({error}): {text:?}"));
+    value.as_array().unwrap().clone()
+}
+
+#[test]
+fn a_kill_during_save_leaves_a_whole_file() {
+    let home = home();
+    for i in 0..20 {
+        start_fixture(&home, &format!("a{i}"), "-f --no-autostart", "hold");
+    }
+    home.ok("save");
+    for round in 0..30_u64 {
+        let mut save = home.cmd("save").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(Duration::from_micros(round * 300));
+        kill(home.daemon_pid(), Signal::KILL);
+        save.wait().unwrap();
+        assert_eq!(dump(&home).len(), 20, "round {round}");
+        assert_eq!(home.jlist().len(), 20, "round {round}");
+    }
+    let left: Vec<_> = std::fs::read_dir(home.dir()).unwrap().filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    home.ok("save");
+    assert!(left.len() < 40, "temporary files are left: {left:?}");
+}
+
+/// A home on a file system of so many KiB.
+fn small_home(kib: u32) -> Option<(Home, Tmpfs)> {
+    let mut home = home();
+    let disk = Tmpfs::mount(&home.root().join("disk"), kib)?;
+    home.set_dir(disk.path().join("home"));
+    Some((home, disk))
+}
+
+/// Fills a file system to the last byte.
+fn fill(disk: &Tmpfs) {
+    let path = disk.path().join("filler");
+    let mut file = std::fs::File::create(path).unwrap();
+    let block = [b'x'; 1024];
+    while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    while std::io::Write::write_all(&mut file, b"x").is_ok() {}
+}
+
+#[test]
+fn a_full_disk_while_saving() {
+    needs_root!();
+    let Some((home, disk)) = small_home(2048) else { skip!("mounting is not permitted") };
+    start_fixture(&home, "first", "", "hold");
+    home.ok("save");
+    let before = std::fs::read(home.dir().join("dump.pm2")).unwrap();
+    fill(&disk);
+    home.cmd(format!("start {} -f --name second -- hold", ostler_testkit::fixture())).env("BIG", "x".repeat(100_000)).run();
+    home.run("save").fails().says_any_case("no space");
+    assert_eq!(std::fs::read(home.dir().join("dump.pm2")).unwrap(), before, "the old dump was damaged");
+    // The manager lives on, also through a kill of the daemon, and knows its apps.
+    let pid = home.app("first").pid();
+    crate::promise_1_daemon_killed::kill_daemon(&home);
+    assert_eq!(home.app("first").pid(), pid);
+    std::fs::remove_file(disk.path().join("filler")).unwrap();
+    home.ok("save");
+    assert!(!dump(&home).is_empty());
+    home.ok("kill");
+    drop(home);
+    drop(disk);
+}
+
+#[test]
+fn a_full_disk_while_logging() {
+    needs_root!();
+    let Some((home, disk)) = small_home(1024) else { skip!("mounting is not permitted") };
+    start_fixture(&home, "quiet", "", "hold");
+    // The dated app's lines wait in its pipe; they are written when there is room again.
+    start_fixture(&home, "dated", "-f --time --no-autorestart", "count 60000 50");
+    home.wait_until("the disk is full", || std::fs::write(disk.path().join("probe"), [b'x'; 4096]).is_err());
+    drop(std::fs::remove_file(disk.path().join("probe")));
+    assert_eq!(home.app("quiet").status(), "online");
+    disk.resize(32 * 1024);
+    home.wait_log("dated-out.log", "end\n");
+    let log = home.log("dated-out.log");
+    let numbers: Vec<u32> = log.lines().filter_map(|line| line.split_once(": ")?.1.parse().ok()).collect();
+    assert!(numbers.len() == 60_000 && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{} lines", numbers.len());
+    home.ok("kill");
+    drop(home);
+    drop(disk);
+}
+
+#[test]
+fn damaged_files_of_the_manager_do_not_stop_it() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    home.ok("save");
+    home.ok("kill");
+    for entry in std::fs::read_dir(home.dir()).unwrap().flatten() {
+        if entry.file_type().unwrap().is_file() {
+            std::fs::write(entry.path(), b"\0\xff garbage {{{").unwrap();
+        }
+    }
+    start_fixture(&home, "fresh", "", "hold");
+    assert_eq!(home.app("fresh").status(), "online");
+}

@@ -1,0 +1,117 @@
+//! Promise 6: another uid can read nothing and control nothing; nothing listens on the network.
+
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use ostler_testkit::{Home, needs_root};
+
+use crate::setup::{binary, home, start_fixture};
+
+/// A uid that owns nothing here.
+const STRANGER: u32 = 54_321;
+
+/// The binary where a stranger can execute it.
+fn for_stranger(home: &Home) -> Home {
+    let copy = home.root().join("bin/ostler-copy");
+    std::fs::copy(binary(), &copy).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut other = Home::new(ostler_testkit::Subject::Ostler(copy));
+    std::os::unix::fs::chown(other.work(), Some(STRANGER), Some(STRANGER)).unwrap();
+    std::os::unix::fs::chown(other.root().join("user"), Some(STRANGER), Some(STRANGER)).unwrap();
+    other.set_dir(home.dir());
+    other
+}
+
+#[test]
+fn files_and_folders_are_private_whatever_the_umask() {
+    let home = home();
+    home.cmd("start sleep --name app --time -- 1000").after("umask 000").run().ok();
+    start_fixture(&home, "more", "-f", "report");
+    home.ok("save");
+    let mut stack = vec![home.dir().to_owned()];
+    while let Some(path) = stack.pop() {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o077, 0, "others may use {} (mode {:o})", path.display(), meta.permissions().mode());
+        if meta.is_dir() {
+            stack.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+}
+
+#[test]
+fn a_stranger_can_neither_look_nor_act() {
+    needs_root!();
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let pid = home.app("app").pid();
+    let other = for_stranger(&home);
+    for command in ["list", "jlist", "stop app", "kill", "start sleep --name evil -- 1", "save", "update", "logs --nostream"] {
+        let output = other.cmd(command).uid(STRANGER).run().fails();
+        assert!(!output.all().contains("online"), "{output}");
+    }
+    // Even where the folder lets him in, the peer is checked.
+    std::fs::set_permissions(home.dir(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(home.dir().join("ostler.sock"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    for command in ["list", "stop app", "kill"] {
+        other.cmd(command).uid(STRANGER).run().fails();
+    }
+    assert_eq!((home.app("app").pid(), home.app("app").status()), (pid, "online"));
+    assert_eq!(home.jlist().len(), 1);
+}
+
+#[test]
+fn a_home_of_somebody_else_is_refused() {
+    needs_root!();
+    let home = home();
+    std::fs::create_dir_all(home.dir()).unwrap();
+    let other = for_stranger(&home);
+    other.cmd("start sleep --name x -- 1").uid(STRANGER).run().fails().says(home.dir().to_str().unwrap());
+    assert!(home.processes().is_empty() && other.processes().is_empty());
+    assert!(std::fs::read_dir(home.dir()).unwrap().next().is_none(), "something was left in the other's home");
+}
+
+#[test]
+fn a_stranger_has_his_own() {
+    needs_root!();
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut other = for_stranger(&home);
+    let own = other.work().join("home");
+    other.set_dir(own);
+    other.cmd("start sleep --name mine -- 1000").uid(STRANGER).run().ok();
+    let list = other.cmd("jlist").uid(STRANGER).run().ok();
+    assert!(list.stdout.contains("\"mine\"") && !list.stdout.contains("\"app\""));
+    assert_eq!(home.jlist().len(), 1);
+}
+
+#[test]
+fn nothing_listens_on_the_network() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let inodes = |path: &str| -> HashSet<String> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(9).map(str::to_owned)).collect()
+    };
+    let network: HashSet<String> = ["tcp", "tcp6", "udp", "udp6"].iter().flat_map(|name| inodes(&format!("/proc/net/{name}"))).collect();
+    for pid in [home.keeper_pid(), home.daemon_pid()] {
+        for entry in std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")).unwrap().flatten() {
+            let target = std::fs::read_link(entry.path()).unwrap_or_default().to_string_lossy().into_owned();
+            let inode = target.trim_start_matches("socket:[").trim_end_matches(']');
+            assert!(!network.contains(inode), "process {pid} has a network socket");
+        }
+    }
+}
+
+#[test]
+fn no_shell_reads_names_or_arguments() {
+    let home = home();
+    let mark = home.work().join("owned");
+    let evil = format!("$(touch {0});`touch {0}`;touch {0}", mark.display());
+    home.ok(["start", "sleep", "--name", &evil, "--", "1000"]);
+    home.run(["describe", &evil]);
+    home.run(["stop", &evil]);
+    home.run(["restart", &evil]);
+    home.ok("delete all");
+    assert!(!mark.exists());
+}

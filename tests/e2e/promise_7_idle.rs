@@ -1,0 +1,30 @@
+//! Promise 7, in part: no wake-ups when nothing happens. (Figures are the benchmarks' business.)
+
+use std::thread;
+use std::time::Duration;
+
+use crate::setup::{home, start_fixture};
+
+/// Times a process gave up or lost the CPU since it began.
+fn switches(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let count = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap();
+    count("voluntary_ctxt_switches:") + count("nonvoluntary_ctxt_switches:")
+}
+
+#[test]
+fn at_rest_nobody_wakes_up() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    start_fixture(&home, "dated", "-f --time", "hold");
+    let pids = [home.keeper_pid(), home.daemon_pid()];
+    // What follows a start (a write to disk, the end of a client) may take a moment: wait until it is over.
+    let mut last = pids.map(switches);
+    home.wait_until("keeper and daemon are at rest for a second", || {
+        thread::sleep(Duration::from_secs(1));
+        let now = pids.map(switches);
+        std::mem::replace(&mut last, now) == now
+    });
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(pids.map(switches), last, "keeper or daemon woke up");
+}

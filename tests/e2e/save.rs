@@ -1,0 +1,132 @@
+//! `save` and `resurrect`.
+
+use std::os::unix::fs::PermissionsExt;
+
+use ostler_testkit::{Home, Subject, fixture_app, kill, skip};
+use rustix::process::Signal;
+
+use crate::setup::{binary, home, start_fixture};
+
+#[test]
+fn what_ran_runs_and_what_was_stopped_is_stopped() {
+    let home = home();
+    home.cmd(format!("start {} --name up --namespace ns --kill-timeout 2222 -- a b", fixture_app("hello.sh"))).env("MINE", "kept").run().ok();
+    start_fixture(&home, "down", "-f", "hold");
+    home.ok("stop down");
+    home.ok("save");
+    home.ok("kill");
+    home.ok("resurrect");
+    let up = home.wait_status("up", "online");
+    assert_eq!((up.text("namespace"), up.number("kill_timeout"), up.text("MINE")), ("ns", 2222, "kept"));
+    assert_eq!(up.env("args"), &serde_json::json!(["a", "b"]));
+    assert_eq!((home.app("down").status(), home.app("down").pid()), ("stopped", 0));
+    home.ok("resurrect");
+    assert_eq!(home.jlist().len(), 2, "a second resurrect doubles the apps");
+}
+
+#[test]
+fn the_file_is_private_and_the_old_one_is_kept() {
+    let home = home();
+    start_fixture(&home, "first", "", "hold");
+    home.ok("save");
+    start_fixture(&home, "second", "-f", "hold");
+    home.ok("save");
+    let mode = |name: &str| std::fs::metadata(home.dir().join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("dump.pm2"), mode("dump.pm2.bak"), mode("")), (0o600, 0o600, 0o700));
+    let old = std::fs::read_to_string(home.dir().join("dump.pm2.bak")).unwrap();
+    assert!(old.contains("first") && !old.contains("second"));
+}
+
+#[test]
+fn an_empty_list_does_not_overwrite() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    home.ok("save");
+    home.ok("delete all");
+    home.run("save");
+    let dump = std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap();
+    assert!(dump.contains("\"app\""));
+    home.ok("save --force");
+    assert_eq!(std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap().trim(), "[]");
+}
+
+#[test]
+fn a_dump_is_data_not_a_program() {
+    let home = home();
+    let mark = home.work().join("evaluated");
+    std::fs::create_dir_all(home.dir()).unwrap();
+    let dump = format!(r#"[{{"name": "x", "pm_exec_path": "/bin/sleep", "args": ["9"], "evil": require("fs").writeFileSync("{}", "")}}]"#, mark.display());
+    std::fs::write(home.dir().join("dump.pm2"), &dump).unwrap();
+    home.run("resurrect");
+    assert!(!mark.exists(), "the dump was evaluated");
+    assert_eq!(std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap(), dump, "a dump that cannot be read has to be left alone");
+}
+
+#[test]
+fn a_broken_dump_falls_back_to_the_one_before() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    home.ok("save");
+    home.ok("save");
+    home.ok("kill");
+    std::fs::write(home.dir().join("dump.pm2"), "[{\"name\": \"app\", \"pm_ex").unwrap();
+    home.ok("resurrect");
+    home.wait_status("app", "online");
+}
+
+#[test]
+fn the_dump_of_real_pm2_is_understood() {
+    let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to save a dump") };
+    let old = Home::new(pm2);
+    old.cmd(format!("start {} --name web --namespace ns --max-restarts 9 -- one two", fixture_app("hello.js"))).env("MINE", "kept").run().ok();
+    old.ok("start sleep --name many -i 2 -x -- 1000");
+    old.ok("start sleep -f --name stopped -- 1000");
+    old.ok("stop stopped");
+    old.ok("save");
+    old.ok("kill");
+    let new = Home::new(Subject::OstlerAsPm2(binary()));
+    std::fs::create_dir_all(new.dir()).unwrap();
+    let dump = std::fs::read_to_string(old.dir().join("dump.pm2")).unwrap();
+    // Logs of the old home would not outlive this test.
+    let dump = dump.replace(old.root().to_str().unwrap(), new.root().to_str().unwrap());
+    std::fs::write(new.dir().join("dump.pm2"), dump).unwrap();
+    new.ok("resurrect");
+    let web = new.wait_status("web", "online");
+    assert_eq!((web.text("namespace"), web.text("MINE"), web.number("max_restarts")), ("ns", "kept", 9));
+    new.wait_log("web-out.log", "hello from javascript one,two");
+    assert_eq!(new.app("stopped").status(), "stopped");
+    assert_eq!(new.jlist().iter().filter(|item| item.name() == "many" && item.status() == "online").count(), 2);
+    new.ok("save");
+    new.ok("kill");
+    new.ok("resurrect");
+    assert_eq!(new.jlist().len(), 4);
+}
+
+#[test]
+fn the_dump_can_be_read_by_real_pm2() {
+    let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to go back to") };
+    let ours = Home::new(Subject::OstlerAsPm2(binary()));
+    ours.ok(format!("start {} --name web -- one", fixture_app("hello.js")));
+    ours.ok("save");
+    let dump = std::fs::read_to_string(ours.dir().join("dump.pm2")).unwrap();
+    let theirs = Home::new(pm2);
+    std::fs::write(theirs.dir().join("dump.pm2"), dump.replace(ours.root().to_str().unwrap(), theirs.root().to_str().unwrap())).unwrap();
+    theirs.ok("resurrect");
+    theirs.wait_status("web", "online");
+    theirs.wait_log("web-out.log", "hello from javascript one");
+}
+
+#[test]
+fn resurrect_completes_what_runs_already() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    start_fixture(&home, "more", "-f", "hold");
+    home.ok("save");
+    home.ok("delete more");
+    let pid = home.app("app").pid();
+    home.ok("resurrect");
+    home.wait_status("more", "online");
+    assert_eq!(home.app("app").pid(), pid);
+    kill(pid, Signal::KILL);
+    home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
+}

@@ -1,0 +1,38 @@
+//! `scale`.
+
+use crate::setup::{home, start_fixture};
+
+#[test]
+fn up_and_down_and_negative() {
+    let home = home();
+    start_fixture(&home, "app", "-i 2", "hold");
+    let counts = |home: &ostler_testkit::Home| home.jlist().iter().filter(|item| item.status() == "online").count();
+    for (to, wanted) in [("4", 4), ("+2", 6), ("3", 3), ("-1", 2)] {
+        home.ok(format!("scale app {to}"));
+        assert_eq!(counts(&home), wanted, "after scale app {to}");
+        assert_eq!(home.app_processes().len(), wanted);
+    }
+    home.run("scale app 2").fails();
+    home.run("scale nothing 2").code(4);
+    home.run("scale app many").fails();
+    home.ok("scale app 0");
+    assert!(home.jlist().is_empty() && home.app_processes().is_empty());
+}
+
+#[test]
+fn new_instances_take_the_free_numbers_and_own_logs() {
+    let home = home();
+    let script = home.write("n.sh", "#!/bin/sh\necho number $NODE_APP_INSTANCE\nexec sleep 1000\n");
+    home.ok(format!("start {script} --name app -i 2"));
+    home.ok("scale app 4");
+    let list = home.jlist();
+    let mut numbers: Vec<u64> = list.iter().map(|item| item.number("NODE_APP_INSTANCE")).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2, 3]);
+    let mut files: Vec<&str> = list.iter().map(|item| item.text("pm_out_log_path")).collect();
+    files.sort_unstable();
+    files.dedup();
+    assert_eq!(files.len(), 4, "instances share log files");
+    let ids: Vec<&str> = list.iter().map(|item| item.text("unique_id")).collect();
+    assert!(ids.iter().all(|id| ids.iter().filter(|other| *other == id).count() == 1), "unique ids are not: {ids:?}");
+}

@@ -1,0 +1,54 @@
+//! What most tests begin with.
+
+use std::path::PathBuf;
+
+use ostler_testkit::{Home, Subject, fixture};
+use serde_json::Value;
+
+/// A fresh home of ostler under its own name.
+///
+/// `OSTLER_E2E_SUBJECT=pm2` runs the tests on real PM2 instead: a check of the tests themselves where PM2 does the same, and a list of what
+/// it does not do elsewhere.
+pub fn home() -> Home {
+    match std::env::var("OSTLER_E2E_SUBJECT").as_deref() {
+        Ok("pm2") => Home::new(Subject::pm2().unwrap()),
+        _ => Home::new(Subject::Ostler(binary())),
+    }
+}
+
+/// A fresh home of ostler called as `pm2`.
+pub fn home_as_pm2() -> Home {
+    Home::new(Subject::OstlerAsPm2(binary()))
+}
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_ostler"))
+}
+
+/// Starts the fixture binary as an app: `start_fixture(&home, "name", "--no-autorestart", "exit 3")`.
+#[track_caller]
+pub fn start_fixture(home: &Home, name: &str, options: &str, what: &str) {
+    home.ok(format!("start {} --name {name} {options} -- {what}", fixture()));
+}
+
+/// What the fixture's `report` says about a process started with these options.
+#[track_caller]
+pub fn report_with(home: &Home, options: &str) -> Value {
+    let file = home.work().join("report.json");
+    start_fixture(home, "report", options, &format!("report {}", file.display()));
+    read_report(home, "report.json")
+}
+
+/// Waits for a report file and reads it.
+#[track_caller]
+pub fn read_report(home: &Home, name: &str) -> Value {
+    home.wait_until(&format!("{name} is written"), || home.work().join(name).exists());
+    serde_json::from_str(&home.read(name)).unwrap()
+}
+
+/// An ecosystem file with one app made of these JSON members.
+#[track_caller]
+pub fn ecosystem(home: &Home, members: &str) -> String {
+    home.write("app.json", format!("{{\"apps\": [{{{members}}}]}}"))
+}

@@ -1,0 +1,69 @@
+//! `update`: another binary, the same apps.
+
+use ostler_testkit::{Home, Load, Subject, free_port, get};
+
+use crate::setup::{binary, home, start_fixture};
+
+/// The same home seen through a copy of the binary, as after an upgrade of the package.
+fn copy_of_binary(home: &Home) -> std::path::PathBuf {
+    let copy = home.root().join("bin/ostler-next");
+    std::fs::copy(binary(), &copy).unwrap();
+    copy
+}
+
+#[test]
+fn nothing_restarts_and_nothing_is_refused() {
+    let home = home();
+    let port = free_port();
+    start_fixture(&home, "web", "", &format!("http {port}"));
+    start_fixture(&home, "lines", "-f", "count 20000 10");
+    home.wait_until("the server answers", || get(port, "/").is_ok());
+    let (before, keeper, daemon) = (home.jlist(), home.keeper_pid(), home.daemon_pid());
+    let load = Load::start(port, 4);
+    let next = copy_of_binary(&home);
+    let mut newer = Home::new(Subject::Ostler(next.clone()));
+    newer.set_dir(home.dir());
+    // The marker has to be the first home's, so that its processes are found.
+    newer.cmd("update").env(ostler_testkit::MARKER, home.root()).run().ok();
+    home.wait_until("another daemon runs", || home.daemons().first().is_some_and(|pid| *pid != daemon));
+    assert_eq!(home.keeper_pid(), keeper, "the keeper has to keep its pid");
+    for pid in [home.daemon_pid(), keeper] {
+        assert_eq!(std::fs::read_link(format!("/proc/{pid}/exe")).unwrap(), next);
+    }
+    home.wait_log("lines-out.log", "end\n");
+    let report = load.stop();
+    assert!(report.failures.is_empty() && report.good > 0, "{} failures: {:?}", report.failures.len(), report.failures.first());
+    let after = home.jlist();
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((after.pid(), after.restarts(), after.id()), (before.pid(), 0, before.id()));
+    }
+    let numbers: Vec<u32> = home.log("lines-out.log").lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(numbers, (1..=20000).collect::<Vec<_>>());
+    home.ok("restart web");
+    home.ok("delete all");
+    assert!(home.app_processes().is_empty());
+}
+
+#[test]
+fn again_and_again() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let pid = home.app("app").pid();
+    for _ in 0..4 {
+        home.ok("update");
+        let item = home.app("app");
+        assert_eq!((item.pid(), item.restarts(), item.status()), (pid, 0, "online"));
+    }
+}
+
+#[test]
+fn a_crash_after_an_update_is_still_noticed() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    home.ok("update");
+    let pid = home.app("app").pid();
+    ostler_testkit::kill(pid, rustix::process::Signal::ABORT);
+    let item = home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
+    assert_eq!(item.restarts(), 1);
+    home.ok("why app").says("SIGABRT");
+}

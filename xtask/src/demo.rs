@@ -1,0 +1,260 @@
+//! `cargo xtask demo`: the six services of `examples/shop` in a temporary home. Starts them, breaks things, and lets the reader see that
+//! nothing happens to the apps.
+
+use crate::http;
+use crate::process::{build, must_run, on_path, output, root};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs the demonstration. `--keep` leaves everything running and says how to reach it.
+pub(crate) fn run(words: &[String]) -> Result<()> {
+    let keep = match words {
+        [] => false,
+        [word] if word == "--keep" => true,
+        _ => bail!("usage: cargo xtask demo [--keep]"),
+    };
+    ensure!(on_path("node"), "the services of the demo are Node programs and there is no `node` on PATH (ostler itself needs none)");
+    say("Building ostler (release). The first time takes a few minutes.");
+    let program = build("ostler", "ostler", "release")?;
+    let mut stage = Stage::new(program)?;
+    stage.show()?;
+    if keep {
+        stage.keep();
+    }
+    Ok(())
+}
+
+fn say(text: &str) {
+    println!("\n\x1b[1m{text}\x1b[0m");
+}
+
+/// A private home and a copy of the shop. Dropping it ends everything and removes the folder, also when a step failed.
+struct Stage {
+    program: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    kept: bool,
+}
+
+impl Stage {
+    fn new(program: PathBuf) -> Result<Stage> {
+        let folder = std::env::temp_dir().join(format!("ostler-demo-{}", std::process::id()));
+        copy(&root().join("examples/shop"), &folder.join("shop"))?;
+        Ok(Stage { program, folder, port: http::free_ports(6)?, kept: false })
+    }
+
+    fn home(&self) -> PathBuf {
+        self.folder.join("home")
+    }
+
+    fn ostler(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(words).current_dir(self.folder.join("shop"));
+        command.env("OSTLER_HOME", self.home()).env("SHOP_PORT", self.port.to_string()).env_remove("PM2_HOME");
+        command
+    }
+
+    /// Runs a command as the reader would type it, in sight.
+    fn type_in(&self, words: &[&str]) -> Result<()> {
+        println!("\x1b[2m$ ostler {}\x1b[0m", words.join(" "));
+        must_run(&mut self.ostler(words))
+    }
+
+    fn show(&mut self) -> Result<()> {
+        let devices = self.port + 2;
+
+        say("1. Six services from one file: two of them with several instances behind one port.");
+        self.type_in(&["start", "ecosystem.config.js", "--env", "production"])?;
+        let answer = http::request("GET", self.port, "/api/users/health").context("the gateway does not answer")?;
+        ensure!(answer.status == 200, "the gateway answered {}: {}", answer.status, answer.body);
+        println!("GET http://localhost:{}/api/users/health -> {}", self.port, answer.body);
+
+        say("2. device-service crashes (POST /crash throws inside it) and is back at once.");
+        let before = self.pids()?;
+        let begin = Instant::now();
+        http::request("POST", devices, "/crash").context("device-service does not answer")?;
+        wait("device-service to answer again", || {
+            let fresh = self.pids()?.get("device-service:0") != before.get("device-service:0");
+            Ok(fresh && http::request("GET", devices, "/health").is_ok_and(|answer| answer.status == 200))
+        })?;
+        println!("It answered again after {} ms, most of it the start of Node.", begin.elapsed().as_millis());
+        self.type_in(&["list"])?;
+        self.type_in(&["why", "device-service"])?;
+
+        say("3. What it wrote.");
+        self.type_in(&["logs", "device-service", "--lines", "4", "--nostream"])?;
+
+        say("4. Now ostler's own processes are killed with SIGKILL, while requests go on.");
+        let before = self.pids()?;
+        let load = Load::begin(self.port);
+        for role in ["daemon", "keeper"] {
+            let old = self.role(role)?;
+            kill_process(old, Signal::KILL).with_context(|| format!("cannot kill the {role}"))?;
+            let begin = Instant::now();
+            wait(&format!("a new {role}"), || Ok(self.role(role).is_ok_and(|new| new != old) && self.pids().is_ok()))?;
+            println!("{role} {} killed; another one works after {} ms", old.as_raw_nonzero(), begin.elapsed().as_millis());
+        }
+        let (answered, failed) = load.end();
+        let after = self.pids()?;
+        self.type_in(&["list"])?;
+        println!(
+            "apps with the same pid as before: {} of {}",
+            before.iter().filter(|(name, pid)| after.get(*name) == Some(pid)).count(),
+            before.len()
+        );
+        println!("requests meanwhile: {answered} answered, {failed} failed");
+        ensure!(before == after, "pids changed: {before:?} before, {after:?} after");
+        ensure!(failed == 0 && answered > 0, "requests failed");
+
+        say("That was it. What to try next:");
+        println!("  cargo install --path crates/ostler     put `ostler` on your PATH");
+        println!("  cargo xtask demo --keep                the same, and leave it running for you");
+        println!("  ostler start app.js -i 2 --name api    your own app; also app.py, ./binary or \"npm start\"");
+        println!("  ostler --help                          all commands; those you know from PM2 do the same here");
+        Ok(())
+    }
+
+    /// Leaves everything as it is and says where.
+    fn keep(&mut self) {
+        self.kept = true;
+        say("It goes on running. To look at it:");
+        println!("  export OSTLER_HOME={}", self.home().display());
+        println!("  {} list", self.program.display());
+        println!("  curl localhost:{}/api/billing/health", self.port);
+        println!("To end it: {} kill && rm -r {}", self.program.display(), self.folder.display());
+    }
+
+    /// Pids of the running apps by `name:instance`.
+    fn pids(&self) -> Result<BTreeMap<String, u64>> {
+        let list: Value = serde_json::from_str(&output(&mut self.ostler(&["jlist"]))?).context("jlist is not JSON")?;
+        let mut pids = BTreeMap::new();
+        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+        for app in list.as_array().context("jlist is not a list")? {
+            let name = app["name"].as_str().context("an app without name")?;
+            let number = seen.entry(name.to_owned()).or_default();
+            pids.insert(format!("{name}:{number}"), app["pid"].as_u64().context("an app without pid")?);
+            *number += 1;
+        }
+        ensure!(!pids.is_empty(), "the list is empty");
+        Ok(pids)
+    }
+
+    /// The process of ours in that role: its title says `<role> (<home>)`.
+    fn role(&self, role: &str) -> Result<Pid> {
+        let title = format!("{role} ({})", self.home().display());
+        for (pid, words) in processes()? {
+            if words.contains(&title) {
+                return Ok(pid);
+            }
+        }
+        bail!("no {role} is running")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let _ = output(&mut self.ostler(&["kill"]));
+        // `kill` may be what does not work; nothing of ours may stay behind.
+        let home = self.folder.display().to_string();
+        for (pid, words) in processes().unwrap_or_default() {
+            if words.contains(&home) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            eprintln!("cannot remove {}: {error}", self.folder.display());
+        }
+    }
+}
+
+/// Every process but this one, with its command line.
+fn processes() -> Result<Vec<(Pid, String)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("cannot read /proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else { continue };
+        if pid.as_raw_nonzero().get().unsigned_abs() == std::process::id() {
+            continue;
+        }
+        // A process that ended meanwhile has no command line any more.
+        if let Ok(bytes) = fs::read(entry.path().join("cmdline")) {
+            found.push((pid, String::from_utf8_lossy(&bytes).replace('\0', " ")));
+        }
+    }
+    Ok(found)
+}
+
+/// Requests through the gateway, one after the other, each over a connection of its own.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Load {
+    fn begin(port: u16) -> Load {
+        let (stop, answered, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let shared = (stop.clone(), answered.clone(), failed.clone());
+        let thread = thread::spawn(move || {
+            let (stop, answered, failed) = shared;
+            while !stop.load(Ordering::Relaxed) {
+                let fine = http::request("GET", port, "/api/users/health").is_ok_and(|answer| answer.status == 200);
+                if fine { &answered } else { &failed }.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Load { stop, answered, failed, thread }
+    }
+
+    /// Answered and failed requests.
+    fn end(self) -> (u64, u64) {
+        // A little longer than the last kill, so that its effects would be seen.
+        let enough = self.answered.load(Ordering::Relaxed) + 100;
+        let _ = wait("a hundred more requests", || {
+            Ok(self.answered.load(Ordering::Relaxed) >= enough || self.failed.load(Ordering::Relaxed) > 0)
+        });
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.join();
+        (self.answered.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !done()? {
+        ensure!(Instant::now() < end, "waited {} s for {what}", PATIENCE.as_secs());
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Copies a folder without what running it left behind.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let (source, name) = (entry.path(), entry.file_name());
+        if name == "logs" || name == "uploads" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy(&source, &to.join(name))?;
+        } else {
+            fs::copy(&source, to.join(name)).with_context(|| format!("cannot copy {}", source.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Running programs, and where things are.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The top of the checkout.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// The cargo that runs us, at the top of the checkout.
+pub(crate) fn cargo(words: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args(words);
+    command
+}
+
+/// Runs to the end; an exit code other than 0 is an error.
+pub(crate) fn must_run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    ensure!(status.success(), "{} ended with {status}", shown(command));
+    Ok(())
+}
+
+/// Runs to the end and returns its stdout; an exit code other than 0 is an error that shows its stderr.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let out = command.output().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    if !out.status.success() {
+        bail!("{} ended with {}\n{}", shown(command), out.status, String::from_utf8_lossy(&out.stderr).trim_end());
+    }
+    String::from_utf8(out.stdout).with_context(|| format!("{} wrote something that is not UTF-8", shown(command)))
+}
+
+/// Is there a program of this name on `PATH`?
+pub(crate) fn on_path(name: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
+}
+
+/// Builds one package with a profile and returns the path of its binary.
+pub(crate) fn build(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
+    must_run(&mut cargo(&["build", "--locked", "--package", package, "--bin", binary, "--profile", profile]))?;
+    Ok(target().join(if profile == "dev" { "debug" } else { profile }).join(binary))
+}
+
+fn shown(command: &Command) -> String {
+    let mut text = command.get_program().display().to_string();
+    for word in command.get_args() {
+        text.push(' ');
+        text.push_str(&word.to_string_lossy());
+    }
+    text
+}
+
+/// The value of `--name value` or `--name=value`.
+pub(crate) fn option<'a>(words: &'a [String], name: &str) -> Result<Option<&'a str>> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == name {
+            return words.next().map(|value| Some(value.as_str())).with_context(|| format!("{name} needs a value"));
+        }
+        if let Some(value) = word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
