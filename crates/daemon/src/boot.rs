@@ -277,7 +277,7 @@ impl Control {
         .chain(self.held_by_writers())
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();
-        let as_pm2 = std::env::var_os(AS_PM2_VAR).is_some();
+        let as_pm2 = std::env::var_os(AS_PM2_VAR).is_some_and(|value| value == "1");
         Launcher::new(&self.settings.home, as_pm2).revive(&Revival { originals: self.originals, children: &children, held: &held })
     }
 }

@@ -241,7 +241,7 @@ impl Keeper {
             None => child::signal(running.process.pid, SIGKILL, Target::Process),
         };
         // Gone already is fine.
-        drop(killed);
+        let _ = killed;
     }
 
     /// Its end is wished: after an `Exit`.

@@ -32,7 +32,7 @@ impl Keeper {
             ToKeeper::Kill { key, signal, group } => {
                 let target = if group { Target::Group } else { Target::Process };
                 // It has ended meanwhile: its end is on the way to the daemon.
-                drop(self.children.signal(key, signal, target));
+                let _ = self.children.signal(key, signal, target);
             }
             ToKeeper::Ack { key } => self.children.acknowledge(key),
             ToKeeper::Hold { name } => {

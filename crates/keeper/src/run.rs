@@ -90,7 +90,7 @@ pub fn main() -> ExitCode {
 /// A line to standard error, which is `pm2.log`. Nobody to tell is no reason to fail.
 pub(crate) fn complain(text: &str) {
     let line = format!("ostler keeper: {text}\n");
-    drop(rustix::io::write(rustix::stdio::stderr(), line.as_bytes()));
+    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
 }
 
 /// Everything the keeper has.
@@ -204,7 +204,7 @@ impl Keeper {
             complain(&format!("cannot become a subreaper, double forks will be lost: {errno}"));
         }
         // Only for people.
-        drop(title::set_comm(if state.as_pm2 { "PM2 God" } else { "ostler-keeper" }));
+        let _ = title::set_comm(if state.as_pm2 { "PM2 God" } else { "ostler-keeper" });
         let keeper = Self {
             home: state.home,
             as_pm2: state.as_pm2,
@@ -259,7 +259,7 @@ impl Keeper {
     fn finish(&self) -> ExitCode {
         if let Some(lock) = self.held.get(HELD_LOCK) {
             // Explicitly, because the lock lives as long as any duplicate of it.
-            drop(lock::release(lock));
+            let _ = lock::release(lock);
         }
         ExitCode::SUCCESS
     }
@@ -403,7 +403,7 @@ impl Keeper {
 
     pub(crate) fn unwatch(&self, fd: BorrowedFd<'_>) {
         // Not watched is fine.
-        drop(epoll::delete(&self.epoll, fd));
+        let _ = epoll::delete(&self.epoll, fd);
     }
 }
 

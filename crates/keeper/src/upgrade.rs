@@ -74,7 +74,7 @@ impl Keeper {
     pub(crate) fn check_took_too_long(&mut self) {
         let Some(check) = self.check.take() else { return };
         // Its end comes later as that of an orphan.
-        drop(child::signal(check.pid, SIGKILL, Target::Process));
+        let _ = child::signal(check.pid, SIGKILL, Target::Process);
         self.upgrade_failed(("check", Errno::TIMEDOUT.raw_os_error()));
     }
 
@@ -104,7 +104,7 @@ impl Keeper {
         };
         let failure = exec().map_err(failed("exec"));
         for fd in &survivors {
-            drop(fcntl_setfd(fd, FdFlags::CLOEXEC));
+            let _ = fcntl_setfd(fd, FdFlags::CLOEXEC);
         }
         failure
     }

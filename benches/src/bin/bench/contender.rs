@@ -66,10 +66,6 @@ impl Contender {
         Ok(Contender { kind, program: program.to_path_buf(), folder, port })
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     fn home(&self) -> PathBuf {
         self.folder.join("h")
     }

@@ -19,6 +19,9 @@ mod scenario;
 use anyhow::{Context, Result, bail};
 use std::process::ExitCode;
 
+/// Heading of the table in a document.
+const RESULTS: &str = "## Results\n";
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,7 +64,10 @@ fn run() -> Result<()> {
     let text = report::markdown(&rows, &report::Machine::here(), quick);
     println!("{text}");
     if let Some(path) = out {
-        std::fs::write(&path, text).with_context(|| format!("cannot write {path}"))?;
+        // What stands above the results is written by hand.
+        let head = std::fs::read_to_string(&path).unwrap_or_default();
+        let head = head.split_once(RESULTS).map_or("", |(head, _)| head);
+        std::fs::write(&path, format!("{head}{RESULTS}\n{text}")).with_context(|| format!("cannot write {path}"))?;
     }
     Ok(())
 }

@@ -85,7 +85,7 @@ fn number(value: f64) -> String {
     match value {
         v if v.is_nan() => "–".into(),
         v if v.is_infinite() => "never".into(),
-        v if v == 0.0 => "0".into(),
+        0.0 => "0".into(),
         v if v >= 100.0 => format!("{v:.0}"),
         v if v >= 10.0 => format!("{v:.1}"),
         v if v >= 0.1 => format!("{v:.2}"),

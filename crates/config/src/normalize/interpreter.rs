@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn shebangs() {
-        let cases: [(&str, Option<(&str, &[&str])>); 9] = [
+        type Expected<'a> = Option<(&'a str, &'a [&'a str])>;
+        let cases: [(&str, Expected<'_>); 9] = [
             ("#!/bin/sh\n", Some(("/bin/sh", &[]))),
             ("#! /bin/sh -e\nx", Some(("/bin/sh", &["-e"]))),
             ("#!/usr/bin/perl -w -T\n", Some(("/usr/bin/perl", &["-w -T"]))),

@@ -16,10 +16,19 @@ pub(super) enum Cause {
     Event,
 }
 
+/// One step of an instance, to be journaled.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) slot: usize,
+    pub(super) cause: Cause,
+    /// The instance after it, where another step of it follows in the same write.
+    pub(super) after: Option<Instance>,
+}
+
 /// One indivisible thing the daemon does.
 #[derive(Debug)]
-pub(super) enum Op {
-    Journal(usize, Cause),
+enum Op {
+    Journal(Vec<Step>),
     Ack(usize, u32),
     Perform(usize, Effect),
 }
@@ -31,8 +40,8 @@ pub(super) enum Outcome {
     Idle,
     /// Something inside the daemon.
     Internal,
-    /// The journal of this instance is to be written.
-    Write(usize, Cause),
+    /// All of this is to be written to the journal at once.
+    Write(Vec<Step>),
 }
 
 /// The daemon's memory. All of it is lost when it dies.
@@ -40,6 +49,10 @@ pub(super) enum Outcome {
 pub(super) struct Daemon {
     pub(super) instances: Vec<Option<Instance>>,
     ops: VecDeque<Op>,
+    /// Steps that share the next journal write, and what comes after it.
+    batch: Vec<Step>,
+    acks: Vec<(usize, u32)>,
+    effects: Vec<(usize, Effect)>,
     /// What a fresh daemon has yet to look at: what was found, and the ended children that only need an ack.
     findings: VecDeque<(usize, Recovered, Vec<u32>)>,
     /// Sweeps that have not been answered.
@@ -51,8 +64,16 @@ pub(super) struct Daemon {
 impl Daemon {
     /// A fresh daemon with what the journal holds.
     pub(super) fn boot(journal: &[Option<Instance>], world: &mut World, rng: &mut Rng, forgotten: &mut Vec<Forgotten>) -> Self {
-        let mut daemon =
-            Self { instances: journal.to_vec(), ops: VecDeque::new(), findings: VecDeque::new(), sweeps: Vec::new(), keeper_lost: false };
+        let mut daemon = Self {
+            instances: journal.to_vec(),
+            ops: VecDeque::new(),
+            batch: Vec::new(),
+            acks: Vec::new(),
+            effects: Vec::new(),
+            findings: VecDeque::new(),
+            sweeps: Vec::new(),
+            keeper_lost: false,
+        };
         // The keeper reads the old link to its end before it says what it has.
         while !world.keeper_is_idle() {
             forgotten.extend(world.keeper_turn(rng));
@@ -93,12 +114,16 @@ impl Daemon {
         if let Some(op) = self.ops.pop_front() {
             return self.perform(op, world);
         }
+        if !self.batch.is_empty() && (self.keeper_lost || rng.percent(70)) {
+            self.close_batch();
+            return Outcome::Internal;
+        }
         if std::mem::take(&mut self.keeper_lost) {
             self.take_inventory(world);
             return Outcome::Internal;
         }
         if let Some((slot, found, older)) = self.findings.pop_front() {
-            self.ops.extend(older.into_iter().map(|inc| Op::Ack(slot, inc)));
+            self.acks.extend(older.into_iter().map(|inc| (slot, inc)));
             let ended = match found {
                 Recovered::Ended { inc, .. } => Some(inc),
                 Recovered::Alive { .. } | Recovered::Nothing => None,
@@ -110,7 +135,20 @@ impl Daemon {
             self.feed(slot, policies, event, Cause::Event, ended, world.now);
             return Outcome::Internal;
         }
-        Outcome::Idle
+        if self.batch.is_empty() && self.acks.is_empty() {
+            return Outcome::Idle;
+        }
+        self.close_batch();
+        Outcome::Internal
+    }
+
+    /// One journal write for all, then the acks, then the effects.
+    fn close_batch(&mut self) {
+        if !self.batch.is_empty() {
+            self.ops.push_back(Op::Journal(std::mem::take(&mut self.batch)));
+        }
+        self.ops.extend(self.acks.drain(..).map(|(slot, inc)| Op::Ack(slot, inc)));
+        self.ops.extend(self.effects.drain(..).map(|(slot, effect)| Op::Perform(slot, effect)));
     }
 
     /// What can be read comes before what the clock says.
@@ -139,6 +177,10 @@ impl Daemon {
             let (slot, inc) = self.sweeps.swap_remove(at);
             return Some((slot, Event::TreeGone { inc }, None));
         }
+        // What a tick makes harder must have been done before: it shares no write with what came before it.
+        if !self.batch.is_empty() {
+            return None;
+        }
         let due = |instance: &Option<Instance>| instance.as_ref().and_then(Instance::deadline_ms).is_some_and(|due| due <= world.now);
         self.instances.iter().position(due).map(|slot| (slot, Event::Tick, None))
     }
@@ -155,19 +197,19 @@ impl Daemon {
     }
 
     fn feed(&mut self, slot: usize, policies: &[Policy], event: Event, cause: Cause, ended: Option<u32>, now: u64) {
-        if let Some(instance) = &mut self.instances[slot] {
-            let effects = instance.step(&policies[slot], event, Now::at(now));
-            self.ops.push_back(Op::Journal(slot, cause));
-            self.ops.extend(ended.map(|inc| Op::Ack(slot, inc)));
-            self.ops.extend(effects.into_iter().map(|effect| Op::Perform(slot, effect)));
-        } else {
-            self.ops.extend(ended.map(|inc| Op::Ack(slot, inc)));
+        self.acks.extend(ended.map(|inc| (slot, inc)));
+        let Some(instance) = &mut self.instances[slot] else { return };
+        if let Some(earlier) = self.batch.iter_mut().rev().find(|step| step.slot == slot) {
+            earlier.after = Some(instance.clone());
         }
+        let effects = instance.step(&policies[slot], event, Now::at(now));
+        self.batch.push(Step { slot, cause, after: None });
+        self.effects.extend(effects.into_iter().map(|effect| (slot, effect)));
     }
 
     fn perform(&mut self, op: Op, world: &mut World) -> Outcome {
         let order = match op {
-            Op::Journal(slot, cause) => return Outcome::Write(slot, cause),
+            Op::Journal(steps) => return Outcome::Write(steps),
             Op::Ack(slot, inc) => Order::Ack { slot, inc },
             Op::Perform(slot, effect) => match effect {
                 Effect::Spawn { inc } => Order::Spawn { slot, inc },

@@ -1,6 +1,6 @@
 //! One episode: a few instances, some hundred random steps, then silence, in which all must come to rest as wanted.
 
-use super::daemon::{Daemon, Outcome};
+use super::daemon::{Daemon, Outcome, Step};
 use super::oracle::Oracle;
 use super::rng::Rng;
 use super::world::{Child, Tendency, World};
@@ -24,7 +24,9 @@ pub(super) struct Broken {
 pub struct Tally {
     /// Turns of the daemon, the keeper, the apps, the user and the clock in which something was done.
     pub steps: u64,
-    /// Journal writes, each the result of one call of the state machine.
+    /// Calls of the state machine that were journaled.
+    pub state_steps: u64,
+    /// Journal writes.
     pub writes: u64,
     /// Deaths of the daemon.
     pub deaths: u64,
@@ -38,6 +40,7 @@ impl Tally {
     /// Adds another one.
     pub(super) fn add(&mut self, other: &Self) {
         self.steps += other.steps;
+        self.state_steps += other.state_steps;
         self.writes += other.writes;
         self.deaths += other.deaths;
         self.keeper_deaths += other.keeper_deaths;
@@ -139,20 +142,32 @@ impl Stage {
         match outcome {
             Outcome::Idle => return false,
             Outcome::Internal => {}
-            Outcome::Write(slot, cause) => {
+            Outcome::Write(steps) => {
                 self.tally.writes += 1;
-                let Some(new) = &self.daemon.instances[slot] else { return true };
-                let old = self.journal[slot].as_ref();
-                let verdict = self.oracle.on_write(slot, old, new, &cause, &self.policies[slot], &mut self.world);
-                if self.trace.is_some() {
-                    let line = format!("#{slot} journal: {}", in_short(new));
-                    self.note(|| line);
+                self.check_write(&steps);
+                for step in steps {
+                    self.write(step.slot);
                 }
-                self.fail(slot, verdict);
-                self.write(slot);
             }
         }
         true
+    }
+
+    /// Judges each step of a write, then they all take effect at once.
+    fn check_write(&mut self, steps: &[Step]) {
+        for (index, Step { slot, cause, after }) in steps.iter().enumerate() {
+            let slot = *slot;
+            self.tally.state_steps += 1;
+            let earlier = steps[..index].iter().rev().find(|step| step.slot == slot);
+            let old = earlier.map_or(self.journal[slot].as_ref(), |step| step.after.as_ref());
+            let Some(new) = after.as_ref().or(self.daemon.instances[slot].as_ref()) else { continue };
+            let verdict = self.oracle.on_write(slot, old, new, cause, &self.policies[slot], &mut self.world);
+            if self.trace.is_some() {
+                let line = format!("#{slot} journal: {}", in_short(new));
+                self.note(|| line);
+            }
+            self.fail(slot, verdict);
+        }
     }
 
     fn write(&mut self, slot: usize) {

@@ -48,8 +48,8 @@ pub(crate) struct Job {
     pub parallel: usize,
     /// Instances whose turn has not come.
     pub pending: VecDeque<u32>,
-    /// Instances under way.
-    pub waiting: BTreeMap<u32, Goal>,
+    /// Instances under way, with their names (a deleted one has none any more).
+    pub waiting: BTreeMap<u32, (String, Goal)>,
     /// All instances touched.
     pub ids: Vec<u32>,
     /// How many of them failed.

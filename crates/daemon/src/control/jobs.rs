@@ -37,10 +37,8 @@ impl Control {
 
     fn look(&mut self, index: usize, id: u32, notice: Option<&Notice>) {
         let job = &mut self.jobs[index];
-        let Some(goal) = job.waiting.get(&id).copied() else { return };
-        let slot = self.registry.get(id);
-        let name = slot.map(|slot| slot.spec().name.clone()).unwrap_or_default();
-        let progress = match goal.look(slot, notice) {
+        let Some((name, goal)) = job.waiting.get(&id).cloned() else { return };
+        let progress = match goal.look(self.registry.get(id), notice) {
             Progressed::Waiting => return,
             Progressed::Reached => Progress::InstanceDone { id, name },
             Progressed::Failed(reason) => {
@@ -138,7 +136,9 @@ impl Control {
         if let Some(change) = change {
             self.change(id, &change);
         }
-        self.jobs[index].waiting.insert(id, goal);
+        if let Some(slot) = self.registry.get(id) {
+            self.jobs[index].waiting.insert(id, (slot.spec().name.clone(), goal));
+        }
         self.feed(id, event);
     }
 
@@ -153,6 +153,12 @@ impl Control {
         if job.then == Then::Exit {
             self.ending = Some(Ending::Everything);
         }
+    }
+
+    /// Waits until these fresh instances are online.
+    pub(crate) fn until_up(&self, ids: &[u32]) -> BTreeMap<u32, (String, Goal)> {
+        let name = |id: u32| self.registry.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
+        ids.iter().map(|&id| (id, (name(id), Goal::Up { after: 0 }))).collect()
     }
 
     /// A job of an action on these targets.

@@ -29,7 +29,7 @@ fn flood(lab: &Lab, megabytes: u64, date: bool) -> Vec<Row> {
         Row::new(format!("lines {what}: lost"), "lines", goals[2]),
         Row::new(format!("lines {what}: mangled or out of order"), "lines", goals[3]),
     ];
-    lab.rows(lab.rounds(3, 1), rows, |subject| {
+    lab.rows(lab.rounds(2, 1), rows, |subject| {
         let folder = lab.fresh()?;
         let times = folder.join("times");
         let bytes = megabytes * 1_000_000;

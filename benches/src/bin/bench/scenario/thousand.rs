@@ -15,7 +15,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new(format!("{count} apps: memory, PSS"), "MB", "≤ 12"),
         Row::new(format!("{count} apps: stop"), "ms", "≤ 150"),
     ];
-    Ok(lab.rows(lab.rounds(2, 1), rows, |subject| match subject {
+    Ok(lab.rows(lab.rounds(1, 1), rows, |subject| match subject {
         Subject::Manager(kind) => {
             let manager = lab.manager(kind)?;
             manager.warm()?;

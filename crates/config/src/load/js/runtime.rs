@@ -17,7 +17,9 @@ const MAX_OUTPUT: u64 = 32 << 20;
 /// Evaluates a file in the first runtime found.
 pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Failure> {
     let path = context.env.get("PATH").map(String::as_str);
-    let (name, program) = ["node", "bun", "deno"]
+    // Types are stripped by every bun and deno, but not by every node.
+    let names = if is_typed(&job.file) { ["bun", "deno", "node"] } else { ["node", "bun", "deno"] };
+    let (name, program) = names
         .into_iter()
         .find_map(|name| Some((name, find_program(name, path)?)))
         .ok_or_else(|| Failure::Unavailable("neither node, bun nor deno is on PATH".into()))?;
@@ -26,10 +28,19 @@ pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Failure> {
         .map_err(|error| Failure::Unavailable(format!("cannot start {}: {error}", program.display())))?;
     let output = collect(child, job)?;
     match between(&output.text, &marker) {
-        Some(answer) => read_answer(answer, &job.file),
+        Some(answer) => read_answer(answer, &job.file).map_err(|failure| match failure {
+            Failure::Threw(message, place) if name == "node" && is_typed(&job.file) => {
+                Failure::Threw(format!("{message} (TypeScript needs bun, deno or Node.js >= 22.18)"), place)
+            }
+            failure => failure,
+        }),
         None if output.timed_out => Err(Failure::Limit(format!("time limit: {name} did not finish within {} s", TIME_LIMIT.as_secs()))),
         None => Err(Failure::Threw(format!("{name} ended before the file was evaluated{}", output.status), None)),
     }
+}
+
+fn is_typed(file: &str) -> bool {
+    [".ts", ".mts", ".cts"].iter().any(|end| file.ends_with(end))
 }
 
 /// Text that the file's own output cannot hold by accident.
@@ -48,7 +59,6 @@ fn start(name: &str, program: &Path, marker: &str, job: &Job<'_>, context: &Cont
     let mut command = Command::new(program);
     match name {
         "deno" => drop(command.args(["eval", "--ext=cjs", &driver, "--"])),
-        "bun" => drop(command.args(["--eval", &driver, "--"])),
         _ => drop(command.args(["--eval", &driver, "--"])),
     }
     command

@@ -7,7 +7,7 @@ use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Change, Failure, Progress, Response, ScaleTo};
 
 use crate::control::turn::now;
-use crate::control::{Control, Goal, Step};
+use crate::control::{Control, Step};
 
 impl Control {
     #[expect(clippy::too_many_arguments, reason = "the fields of one request")]
@@ -118,7 +118,7 @@ impl Control {
             added.push(self.registry.add(&app, &base, now(), &self.settings));
         }
         job.ids.clone_from(&added);
-        job.waiting = added.iter().map(|id| (*id, Goal::Up { after: 0 })).collect();
+        job.waiting = self.until_up(&added);
         self.jobs.push(job);
         self.clients.answer(client, id, Response::Progress(Progress::Launched { name: app.spec.name.clone(), ids: added.clone() }));
         for id in added {

@@ -1,12 +1,12 @@
 //! `save` and `resurrect`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 use ostler_proto::pm2::{Dump, DumpEntry, parse_dump, to_dump};
 
-use crate::control::{Control, Goal, Job, Step, Then};
+use crate::control::{Control, Job, Step, Then};
 use crate::log::chain;
 use crate::store::atomic::{Durability, replace};
 
@@ -89,7 +89,7 @@ impl Control {
             cwd: String::new(),
             parallel: 0,
             pending: VecDeque::new(),
-            waiting: fresh.iter().map(|id| (*id, Goal::Up { after: 0 })).collect::<BTreeMap<_, _>>(),
+            waiting: self.until_up(&fresh),
             ids,
             failed: 0,
             then: Then::Answer,

@@ -7,7 +7,7 @@ use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Response};
 
 use crate::control::turn::now;
-use crate::control::{Control, Goal, Job, Step, Then};
+use crate::control::{Control, Job, Step, Then};
 
 /// What becomes of one app of the request.
 enum Plan {
@@ -79,7 +79,7 @@ impl Control {
                 }
             }
         }
-        job.waiting = fresh.iter().map(|id| (*id, Goal::Up { after: 0 })).collect();
+        job.waiting = self.until_up(&fresh);
         self.begin(job);
         for id in fresh {
             self.feed(id, Event::Start(origin.clone()));

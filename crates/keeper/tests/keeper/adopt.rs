@@ -1,0 +1,108 @@
+//! Processes that are not the keeper's children, and a keeper that was killed.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use ostler_keeper::{Child, FromKeeper, Revival, ToKeeper};
+use ostler_sys::{Ending, ProcRef};
+
+use crate::home::{Home, label, labelled, wait_for};
+
+#[test]
+fn a_keeper_that_was_killed_is_revived_with_everything() {
+    let home = Home::new();
+    let (keeper, mut daemon) = home.start();
+    daemon.say(&ToKeeper::Hold { name: "log".into() }, &[labelled("log").as_fd()]);
+    daemon.ping();
+    let process = daemon.process;
+    daemon.kill();
+    let (mut daemon, (inventory, fds)) = home.next_daemon();
+    assert_ne!(process, daemon.process);
+    let (read, write) = ostler_sys::pipe::pipe().unwrap();
+    let mut request = home.shell(1, "read line <&5; exit 7");
+    request.targets = vec![5];
+    daemon.say(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
+    let FromKeeper::Spawned { pid, start_ticks, .. } = daemon.hear() else { panic!() };
+    let app = ProcRef { pid, start_ticks };
+    let gone = daemon.spawn(home.shell(2, "exec sleep 1000"));
+    keeper.signal(9).unwrap();
+    let end = wait_for("the end of the link", || daemon.link.recv().err());
+    assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof);
+    // This one ends while there is no keeper.
+    gone.signal(9).unwrap();
+    wait_for("its end", || (!gone.exists()).then_some(()));
+
+    let child = |key, process: ProcRef| Child { key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
+    let held: Vec<(&str, BorrowedFd<'_>)> = inventory.held.iter().map(String::as_str).zip(fds.iter().map(AsFd::as_fd)).collect();
+    let revival = Revival { originals: inventory.originals, children: &[child(1, app), child(2, gone)], held: &held };
+    let (link, pid) = home.launcher().revive_for(daemon.process, &revival).unwrap();
+    daemon.link = link;
+    daemon.ping();
+    assert_eq!(std::fs::read_to_string(home.path.join("pm2.pid")).unwrap(), pid.to_string());
+    // It takes requests, knows the old app, and starts no second daemon while this one lives.
+    daemon.say(&ToKeeper::Kill { key: 1, signal: 0, group: true }, &[]);
+    let fresh = daemon.spawn(home.shell(3, "exec sleep 1000"));
+    drop(held);
+    drop(fds);
+    let former = daemon.process;
+    daemon.kill();
+
+    let (mut daemon, (inventory, fds)) = home.next_daemon();
+    assert_ne!(daemon.process, former);
+    assert_eq!(inventory.keeper_pid, pid);
+    assert_eq!(inventory.held, ["journal", "lock", "log", "socket"]);
+    assert_eq!(label(&fds[2]), "log");
+    let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.pid, c.ended.is_some())).collect();
+    assert_eq!(known, [(1, app.pid, false), (2, gone.pid, true), (3, fresh.pid, false)]);
+    // The adopted one's end is seen by its pidfd. Its code is known from Linux 6.15 on, or where its parent lets it wait a moment.
+    drop(read);
+    drop(write);
+    match daemon.hear() {
+        FromKeeper::Exited { key: 1, pid, ending, .. } => {
+            assert_eq!(pid, app.pid);
+            assert!(matches!(ending, Ending::Code(7) | Ending::Unknown), "{ending:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    daemon.ping();
+}
+
+#[test]
+fn any_process_can_be_adopted() {
+    let home = Home::new();
+    let (_, mut daemon) = home.start();
+    let mut strangers: Vec<_> =
+        (0..2).map(|_| std::process::Command::new("sleep").arg("1000").env("OSTLER_TEST_HOME", &home.path).spawn().unwrap()).collect();
+    let refs: Vec<_> = strangers.iter().map(|s| ProcRef::of(s.id() as i32).unwrap()).collect();
+    for (key, process) in (1..).zip(&refs) {
+        let pidfd = process.open().unwrap();
+        let fds = if key == 1 { vec![pidfd.as_fd()] } else { vec![] };
+        let ProcRef { pid, start_ticks } = *process;
+        daemon.say(&ToKeeper::Adopt { key, pid, start_ticks }, &fds);
+        assert_eq!(daemon.hear(), FromKeeper::Spawned { key, pid, start_ticks });
+    }
+    // One that is gone, or whose number is another's now.
+    let ProcRef { pid, start_ticks } = refs[0];
+    daemon.say(&ToKeeper::Adopt { key: 3, pid: i32::MAX, start_ticks: 5 }, &[]);
+    assert!(matches!(daemon.hear(), FromKeeper::Spawned { key: 3, .. }));
+    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 3, ending: Ending::Unknown, .. }));
+    daemon.say(&ToKeeper::Adopt { key: 1, pid, start_ticks }, &[]);
+    assert_eq!(daemon.hear(), FromKeeper::SpawnFailed { key: 1, step: "key".into(), errno: 17 });
+
+    for (key, group) in [(1, false), (2, false)] {
+        daemon.say(&ToKeeper::Kill { key, signal: 15, group }, &[]);
+    }
+    for stranger in &mut strangers {
+        stranger.wait().unwrap();
+    }
+    let mut ended: Vec<_> = (0..2)
+        .map(|_| match daemon.hear() {
+            FromKeeper::Exited { key, ending, .. } => {
+                assert!(matches!(ending, Ending::Signal { signal: 15, .. } | Ending::Unknown), "{ending:?}");
+                key
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    ended.sort_unstable();
+    assert_eq!(ended, [1, 2]);
+}
