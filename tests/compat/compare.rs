@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 
 use ostler_testkit::{Home, Subject, Transcript};
 
-/// A difference from PM2 that is meant: this line of the golden file is that line with ostler.
+/// A difference from PM2 that is meant: these lines of the golden file are those lines with ostler.
 pub struct Difference {
-    /// Line of the golden file.
+    /// Lines of the golden file.
     pub pm2: &'static str,
-    /// What ostler has there; empty = no such line.
+    /// What ostler has there; empty = no such lines.
     pub ostler: &'static str,
     /// Why.
     pub why: &'static str,
 }
 
-/// ostler called as `pm2`.
+/// ostler called as `pm2`: the one just built, or `$OSTLER_TEST_BINARY`.
 pub fn ostler() -> Subject {
-    Subject::OstlerAsPm2(PathBuf::from(env!("CARGO_BIN_EXE_ostler")))
+    let given = std::env::var_os("OSTLER_TEST_BINARY");
+    Subject::OstlerAsPm2(given.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from))
 }
 
 /// The transcript of a session.

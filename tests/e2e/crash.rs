@@ -10,7 +10,7 @@ use crate::setup::{home, start_fixture};
 #[test]
 fn a_crash_brings_a_new_process() {
     let home = home();
-    start_fixture(&home, "app", "", "hold");
+    home.ok("start sleep --name app -- 1000");
     let before = home.app("app").pid();
     kill(before, Signal::SEGV);
     let after = home.wait_app("app", "another process", |item| item.pid() != before && item.status() == "online");
@@ -91,8 +91,7 @@ fn a_vanished_program_is_reported_and_tried_again() {
     let hidden = Path::new(&format!("{}.hidden", copy.display())).to_owned();
     std::fs::rename(&copy, &hidden).unwrap();
     kill(home.app("app").pid(), Signal::KILL);
-    home.wait_app("app", "not running", |item| item.pid() == 0);
-    home.run("why app").says_any_case("no such file");
+    home.wait_until("`why` tells", || home.run("why app").all().to_lowercase().contains("no such file"));
     std::fs::rename(&hidden, &copy).unwrap();
     home.ok("restart app");
     home.wait_status("app", "online");

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use ostler_testkit::{DEADLINE, Home, fixture};
 use serde_json::Value;
@@ -105,17 +106,16 @@ fn json_of_the_stream() {
     let home = home();
     parrot(&home, "p", "");
     let follower = Follower::open(&home, "logs p --json");
-    tell(&home, "p", "a \"quoted\" line");
-    let line = loop {
-        let line = follower.lines.recv_timeout(DEADLINE).unwrap();
-        let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line:?}"));
-        if value["message"].as_str().is_some_and(|text| text.contains("quoted")) {
-            break value;
-        }
-        if value["message"].is_null() || value["message"] == "listening" {
-            tell(&home, "p", "a \"quoted\" line");
-        }
-    };
+    let mut found = None;
+    // It has no tail, and nothing says when it begins to follow: the line is said until one is seen.
+    home.wait_until("the line is followed", || {
+        tell(&home, "p", "a \"quoted\" line");
+        let lines = std::iter::from_fn(|| follower.lines.recv_timeout(Duration::from_millis(200)).ok());
+        let values = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap_or_else(|_| panic!("not JSON: {line:?}")));
+        found = values.take(20).find(|value| value["message"].as_str().is_some_and(|text| text.contains("quoted")));
+        found.is_some()
+    });
+    let line = found.unwrap();
     assert_eq!((&line["type"], &line["app_name"], &line["process_id"]), (&"out".into(), &"p".into(), &0.into()));
 }
 

@@ -94,10 +94,10 @@ fn interpreter_arguments_come_before_the_script() {
     let home = home();
     let script = home.write("heap.js", "console.log('flags', process.execArgv.join(',')); setInterval(() => {}, 1 << 30);");
     home.ok(["start", &script, "--name", "cli", "--node-args", "--max-old-space-size=77 --no-warnings"]);
-    home.wait_log("cli-out.log", "flags --max-old-space-size=77,--no-warnings\n");
+    home.wait_log("cli-out.log", "--max-old-space-size=77,--no-warnings\n");
     let file = ecosystem(&home, &format!(r#""name": "file", "script": "{script}", "interpreter_args": ["--stack-size=900"]"#));
     home.ok(format!("start {file}"));
-    home.wait_log("file-out.log", "flags --stack-size=900\n");
+    home.wait_log("file-out.log", "--stack-size=900\n");
 }
 
 #[test]

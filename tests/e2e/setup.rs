@@ -21,9 +21,9 @@ pub fn home_as_pm2() -> Home {
     Home::new(Subject::OstlerAsPm2(binary()))
 }
 
-/// The binary under test.
+/// The binary under test: the one just built, or `$OSTLER_TEST_BINARY` (a release build, an installed package).
 pub fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_ostler"))
+    std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
 }
 
 /// Starts the fixture binary as an app: `start_fixture(&home, "name", "--no-autorestart", "exit 3")`.

@@ -16,7 +16,7 @@ fn an_exit_code_with_the_last_words() {
 #[test]
 fn a_signal_by_its_name() {
     let home = home();
-    start_fixture(&home, "app", "", "hold");
+    home.ok("start sleep --name app -- 1000");
     let pid = home.app("app").pid();
     kill(pid, Signal::SEGV);
     home.wait_app("app", "another process", |item| item.pid() != pid && item.pid() > 0);

@@ -88,7 +88,9 @@ impl Total {
     fn line(&self, ok: bool, seconds: f64) -> String {
         let word = if ok { "ok" } else { "FAILED" };
         let Total { passed, failed, ignored } = self;
-        format!("test result: {word}. {passed} passed; {failed} failed; {ignored} ignored; finished in {seconds:.2}s")
+        format!(
+            "test result: {word}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; 0 filtered out; finished in {seconds:.2}s"
+        )
     }
 }
 
@@ -103,6 +105,9 @@ mod tests {
         total.add("test layers::tests::x ... ok");
         total.add("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1.50s");
         assert_eq!(total, Total { passed: 7, failed: 3, ignored: 1 });
-        assert_eq!(total.line(false, 1.5), "test result: FAILED. 7 passed; 3 failed; 1 ignored; finished in 1.50s");
+        assert_eq!(
+            total.line(false, 1.5),
+            "test result: FAILED. 7 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.50s"
+        );
     }
 }

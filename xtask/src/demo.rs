@@ -2,7 +2,7 @@
 //! nothing happens to the apps.
 
 use crate::http;
-use crate::process::{build, must_run, on_path, output, root};
+use crate::process::{build, must_run, on_path, option, output, root};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -17,19 +17,23 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs the demonstration. `--keep` leaves everything running and says how to reach it.
+/// At the same time.
+const CLIENTS: usize = 4;
+
+/// Runs the demonstration. `--keep` leaves everything running and says how to reach it; `--program PATH` takes a program that is built
+/// already.
 pub(crate) fn run(words: &[String]) -> Result<()> {
-    let keep = match words {
-        [] => false,
-        [word] if word == "--keep" => true,
-        _ => bail!("usage: cargo xtask demo [--keep]"),
-    };
     ensure!(on_path("node"), "the services of the demo are Node programs and there is no `node` on PATH (ostler itself needs none)");
-    say("Building ostler (release). The first time takes a few minutes.");
-    let program = build("ostler", "ostler", "release")?;
+    let program = match option(words, "--program")? {
+        Some(path) => Path::new(path).canonicalize().with_context(|| format!("cannot find {path}"))?,
+        None => {
+            say("Building ostler (release). The first time takes a few minutes.");
+            build("ostler", "ostler", "release")?
+        }
+    };
     let mut stage = Stage::new(program)?;
     stage.show()?;
-    if keep {
+    if words.iter().any(|word| word == "--keep") {
         stage.keep();
     }
     Ok(())
@@ -197,37 +201,39 @@ fn processes() -> Result<Vec<(Pid, String)>> {
     Ok(found)
 }
 
-/// Requests through the gateway, one after the other, each over a connection of its own.
+/// Clients that ask the gateway without a pause, each request over a connection of its own.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Load {
     fn begin(port: u16) -> Load {
         let (stop, answered, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let shared = (stop.clone(), answered.clone(), failed.clone());
-        let thread = thread::spawn(move || {
-            let (stop, answered, failed) = shared;
-            while !stop.load(Ordering::Relaxed) {
-                let fine = http::request("GET", port, "/api/users/health").is_ok_and(|answer| answer.status == 200);
-                if fine { &answered } else { &failed }.fetch_add(1, Ordering::Relaxed);
+        let client = || {
+            let (stop, answered, failed) = (stop.clone(), answered.clone(), failed.clone());
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let fine = http::request("GET", port, "/api/users/health").is_ok_and(|answer| answer.status == 200);
+                    if fine { &answered } else { &failed }.fetch_add(1, Ordering::Relaxed);
+                }
             }
-        });
-        Load { stop, answered, failed, thread }
+        };
+        let threads = (0..CLIENTS).map(|_| thread::spawn(client())).collect();
+        Load { stop, answered, failed, threads }
     }
 
     /// Answered and failed requests.
     fn end(self) -> (u64, u64) {
         // A little longer than the last kill, so that its effects would be seen.
-        let enough = self.answered.load(Ordering::Relaxed) + 100;
-        let _ = wait("a hundred more requests", || {
-            Ok(self.answered.load(Ordering::Relaxed) >= enough || self.failed.load(Ordering::Relaxed) > 0)
-        });
+        let enough = self.answered.load(Ordering::Relaxed) + 500;
+        let _ = wait("more requests", || Ok(self.answered.load(Ordering::Relaxed) >= enough || self.failed.load(Ordering::Relaxed) > 0));
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.join();
+        for thread in self.threads {
+            let _ = thread.join();
+        }
         (self.answered.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 }

@@ -13,10 +13,12 @@ pub(crate) fn sim(words: &[String]) -> Result<()> {
 /// Kills the daemon under load, `--rounds N` times (5,000).
 pub(crate) fn soak(words: &[String]) -> Result<()> {
     let rounds = option(words, "--rounds")?.unwrap_or("5000");
-    let mut command = if on_path("cargo-nextest") {
-        cargo(&["nextest", "run", "--locked", "--package", "ostler", "--test", "e2e", "--no-capture", "promise_1"])
-    } else {
-        cargo(&["test", "--locked", "--package", "ostler", "--test", "e2e", "promise_1", "--", "--nocapture", "--test-threads=1"])
-    };
+    let test = ["--locked", "--package", "ostler", "--test", "e2e"];
+    let mut command =
+        if on_path("cargo-nextest") { cargo(&["nextest", "run", "--profile", "soak", "--no-capture"]) } else { cargo(&["test"]) };
+    command.args(test).arg("promise_1_random_kills");
+    if !on_path("cargo-nextest") {
+        command.args(["--", "--nocapture", "--test-threads=1"]);
+    }
     must_run(command.env("OSTLER_KILL_ROUNDS", rounds))
 }

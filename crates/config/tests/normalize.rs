@@ -97,6 +97,9 @@ fn scripts_are_files_programs_or_command_lines() {
     // A program wins over a folder of its name; a folder alone is Node's business.
     fs::create_dir(place.dir.join("npm")).unwrap();
     assert!(place.start("npm", json!({})).script.ends_with("/bin/npm"));
+    // A file of one's own wins over a program.
+    let own = place.file("perl", "");
+    assert_eq!(place.start("perl", json!({})).script, own);
     fs::create_dir(place.dir.join("service")).unwrap();
     assert_eq!(place.start("service", json!({})).interpreter.as_deref(), Some("node"));
 }

@@ -132,9 +132,11 @@ impl Control {
                 // The journal may be what is wrong: what runs is never killed for that.
                 self.log.error(format_args!("process {} belongs to no known app and is left alone", child.pid));
             }
-            let older = newest.get(&id).filter(|other| split_key(other.key).1 > inc);
-            if let Some(done) = if older.is_some() { Some(child.key) } else { newest.insert(id, *child).map(|child| child.key) } {
-                self.work.push_back(Work::Ack(done));
+            // Only the newest process of an instance counts. An older one is in the journal already.
+            let known = newest.entry(id).or_insert(*child);
+            let older = if split_key(known.key).1 < inc { std::mem::replace(known, *child) } else { *child };
+            if older.key != known.key {
+                self.work.push_back(Work::Ack(older.key));
             }
         }
         self.take_back(held);

@@ -200,9 +200,7 @@ impl Keeper {
         let link = link.filter(|link| self.watch_link(link).is_ok());
         // After an upgrade it is our child and will be reaped; after a revival it is not. A pidfd does for both.
         let pidfd = process.open().ok().filter(|pidfd| self.watch_daemon(pidfd.as_fd()).is_ok());
-        if pidfd.is_none() && !process.exists() {
-            return;
-        }
+        let gone = pidfd.is_none() && !process.exists();
         let kill_at_ms = match (&link, state.retire) {
             (Some(_), false) => None,
             (Some(_), true) => Some(clock::boot_ms() + RETIRE_GRACE_MS),
@@ -210,7 +208,10 @@ impl Keeper {
         };
         let link = link.map(|link| (link, EventFlags::IN));
         self.daemon = Daemon::Running(Running { process, pidfd, link, kill_at_ms, leaving: state.retire });
-        if state.retire {
+        if gone {
+            // What it had said is heard, and the next one starts.
+            self.daemon_ended();
+        } else if state.retire {
             self.tell(&FromKeeper::Retire, &[]);
         }
     }

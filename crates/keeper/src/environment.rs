@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn secrets_of_the_first_shell_are_not_kept() {
-        for (name, kept) in [("PATH", true), ("PM2_HOME", true), ("LC_ALL", true), ("AWS_SECRET", false), ("LANGUAGE", false), ("", false)] {
+        for (name, kept) in [("PATH", true), ("PM2_HOME", true), ("LC_ALL", true), ("AWS_SECRET", false), ("LANGUAGE", false), ("", false)]
+        {
             assert_eq!(is_kept(OsStr::new(name)), kept, "{name}");
         }
     }

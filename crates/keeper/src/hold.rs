@@ -1,7 +1,7 @@
 //! Descriptors held under a name, so that they outlive the daemon.
 
 use std::collections::BTreeMap;
-use std::os::fd::{BorrowedFd, OwnedFd, AsFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 

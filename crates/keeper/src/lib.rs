@@ -30,9 +30,7 @@ mod upgrade;
 pub use environment::{AS_PM2_VAR, HOME_VAR, ROLE_VAR};
 pub use launch::{LaunchError, Launched, Launcher, Revival, launch};
 pub use link::Link;
-pub use message::{
-    Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, SpawnRequest, ToKeeper,
-};
+pub use message::{Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, SpawnRequest, ToKeeper};
 pub use run::{EXIT_CHECKED, EXIT_LOCKED, main};
 pub use state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
 pub use title::daemon_title;

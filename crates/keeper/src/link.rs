@@ -62,7 +62,7 @@ impl Link {
     /// The next message with its descriptors, `None` when there is none now.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the keeper is gone (see [`crate::revive`]), `InvalidData` when it speaks another version.
+    /// `UnexpectedEof` when the keeper is gone (see [`crate::Launcher::revive`]), `InvalidData` when it speaks another version.
     pub fn recv(&mut self) -> io::Result<Option<(FromKeeper, Vec<OwnedFd>)>> {
         while let Some(packet) = self.channel.recv()? {
             let message = decode(&packet.payload).map_err(invalid)?;
@@ -294,14 +294,14 @@ mod tests {
         for n in 0..5000u32 {
             let mut payload = n.to_le_bytes().to_vec();
             payload.resize(1000, 7);
-            a.send(&payload, if n % 100 == 0 { std::slice::from_ref(&fd) } else { &[] }).unwrap();
+            a.send(&payload, if n.is_multiple_of(100) { std::slice::from_ref(&fd) } else { &[] }).unwrap();
         }
         assert!(a.waiting() > 0, "the test needs a full socket");
         let mut next = 0u32;
         while next < 5000 {
             while let Some(packet) = b.recv().unwrap() {
                 assert_eq!(packet.payload[..4], next.to_le_bytes());
-                assert_eq!(packet.fds.len(), usize::from(next % 100 == 0));
+                assert_eq!(packet.fds.len(), usize::from(next.is_multiple_of(100)));
                 next += 1;
             }
             a.flush().unwrap();

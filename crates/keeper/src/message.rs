@@ -31,7 +31,7 @@ pub enum ToKeeper {
         /// Which.
         key: u64,
     },
-    /// Keep this descriptor [one] under this name, in place of what had the name before.
+    /// Keep this descriptor \[one\] under this name, in place of what had the name before.
     Hold {
         /// Any text of at most 255 bytes.
         name: String,

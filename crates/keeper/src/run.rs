@@ -42,7 +42,7 @@ const TOKEN_DAEMON: u64 = 3;
 const TOKEN_ADOPTED: u64 = 16;
 
 /// Signals left to the daemon.
-const TOLD: [i32; 5] = [libc_signal::TERM, libc_signal::INT, libc_signal::QUIT, libc_signal::USR2, libc_signal::HUP];
+const TOLD: [i32; 5] = [signo::TERM, signo::INT, signo::QUIT, signo::USR2, signo::HUP];
 
 /// Requests handled before the ended children have their turn.
 const REQUESTS_PER_TURN: usize = 64;
@@ -50,11 +50,13 @@ const REQUESTS_PER_TURN: usize = 64;
 const ANSWERS_WAITING: usize = 4096;
 /// Protects the keeper and the daemon from the out-of-memory killer, where that is allowed; apps keep what they had.
 const OOM_SCORE_ADJ: i32 = -900;
+/// PM2's variable for another place of the pid file.
+const PID_FILE_VAR: &str = "PM2_PID_FILE_PATH";
 /// Descriptors in use besides what is held: a generous count of the keeper's own.
 const OWN_FDS: usize = 16;
 
 /// Linux's numbers, the same on all its architectures that matter here.
-mod libc_signal {
+mod signo {
     pub(super) const HUP: i32 = 1;
     pub(super) const INT: i32 = 2;
     pub(super) const QUIT: i32 = 3;
@@ -194,9 +196,9 @@ impl Keeper {
     fn assemble(state: State) -> io::Result<Self> {
         let limit = rlimit::raise_nofile();
         // A parent that ignores SIGCHLD would make the kernel reap our children.
-        signal::reset(libc_signal::CHLD);
+        signal::reset(signo::CHLD);
         let mut signals = TOLD.to_vec();
-        signals.push(libc_signal::CHLD);
+        signals.push(signo::CHLD);
         let signals = SignalFd::new(&signals)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let me = rustix::process::getpid();
@@ -266,16 +268,22 @@ impl Keeper {
 
     /// Leaves nothing behind that says "here is a daemon".
     pub(crate) fn remove_files(&self) {
-        for file in [SOCKET_FILE, PID_FILE] {
+        for path in [self.home.join(SOCKET_FILE), self.pid_file()] {
             // Gone already is fine.
-            drop(std::fs::remove_file(self.home.join(file)));
+            drop(std::fs::remove_file(path));
         }
     }
 
+    fn pid_file(&self) -> PathBuf {
+        let given = std::env::var_os(PID_FILE_VAR).filter(|path| !path.is_empty());
+        given.map_or_else(|| self.home.join(PID_FILE), PathBuf::from)
+    }
+
     fn write_pid_file(&self) -> Result<(), Errno> {
-        let path = std::env::var_os("PM2_PID_FILE_PATH").filter(|path| !path.is_empty()).map_or_else(|| self.home.join(PID_FILE), PathBuf::from);
+        let path = self.pid_file();
         let mut temporary = path.clone().into_os_string();
         temporary.push(".new");
+        // No fsync: after a power cut the process is gone, too.
         let write = || {
             std::fs::write(&temporary, std::process::id().to_string())?;
             std::fs::rename(&temporary, &path)
@@ -299,12 +307,12 @@ impl Keeper {
     fn hear_signals(&mut self) {
         while let Some(received) = self.signals.next() {
             match received.signal {
-                libc_signal::CHLD => self.reap(),
+                signo::CHLD => self.reap(),
                 signal if (1..64).contains(&signal) => {
-                    if self.daemon.has_link() {
-                        self.tell(&FromKeeper::Signal { signal }, &[]);
-                    } else {
+                    if !self.daemon.has_link() {
                         self.untold |= 1 << signal;
+                    } else if self.daemon.waiting() < ANSWERS_WAITING {
+                        self.tell(&FromKeeper::Signal { signal }, &[]);
                     }
                 }
                 _ => {}
@@ -384,7 +392,7 @@ impl Keeper {
         let mut wanted = epoll::EventFlags::empty();
         wanted.set(epoll::EventFlags::IN, waiting < ANSWERS_WAITING);
         wanted.set(epoll::EventFlags::OUT, waiting > 0);
-        if *interest != wanted && epoll::modify(&self.epoll, &*link, epoll::EventData::new_u64(TOKEN_LINK), wanted).is_ok() {
+        if *interest != wanted && epoll::modify(&self.epoll, link, epoll::EventData::new_u64(TOKEN_LINK), wanted).is_ok() {
             *interest = wanted;
         }
     }

@@ -197,6 +197,23 @@ impl Client {
         }
     }
 
+    /// The answers that are complete after one read. Call it when the descriptor is readable: then it does not wait.
+    ///
+    /// # Errors
+    /// As [`Client::next_frame`].
+    pub(crate) fn arrived(&mut self) -> Result<Vec<DaemonFrame>, ClientError> {
+        self.fill()?;
+        let mut frames = Vec::new();
+        while let Some(frame) = self.decoder.next::<DaemonFrame>()? {
+            if frame.id == HELLO_ID {
+                self.greeted(frame.response)?;
+            } else {
+                frames.push(frame);
+            }
+        }
+        Ok(frames)
+    }
+
     fn exchange(&mut self, request: Request, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
         let id = self.send(request)?;
         loop {

@@ -84,9 +84,8 @@ pub fn signal_fd(pidfd: BorrowedFd<'_>, signal: i32, target: Target) -> Result<(
     const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2; // Linux 6.9
     let send = |flags: libc::c_uint| {
         // SAFETY: a live descriptor and plain numbers; a null info means "as kill(2)".
-        let sent = unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), flags)
-        };
+        let sent =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), flags) };
         if sent < 0 { Err(last_errno()) } else { Ok(()) }
     };
     match target {

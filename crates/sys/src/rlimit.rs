@@ -22,6 +22,7 @@ impl Rlimit {
     }
 }
 
+#[expect(clippy::unnecessary_cast, reason = "a signed type with other C libraries")]
 const NAMES: [(&str, u32); 16] = [
     ("as", libc::RLIMIT_AS as u32),
     ("core", libc::RLIMIT_CORE as u32),
@@ -52,13 +53,10 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Our own limit of open files as it is.
+#[expect(clippy::unnecessary_cast, reason = "a signed type with other C libraries")]
 pub fn nofile() -> Rlimit {
     let limit = getrlimit(Resource::Nofile);
-    Rlimit {
-        resource: libc::RLIMIT_NOFILE as u32,
-        soft: limit.current.unwrap_or(u64::MAX),
-        hard: limit.maximum.unwrap_or(u64::MAX),
-    }
+    Rlimit { resource: libc::RLIMIT_NOFILE as u32, soft: limit.current.unwrap_or(u64::MAX), hard: limit.maximum.unwrap_or(u64::MAX) }
 }
 
 /// Raises our own limit of open files to the hard one and returns what it was before, for children. A refusal changes nothing.
@@ -77,7 +75,7 @@ mod tests {
     #[test]
     fn names_are_sorted_and_known() {
         assert!(names().is_sorted());
-        assert_eq!(by_name("nofile"), Some(libc::RLIMIT_NOFILE as u32));
+        assert_eq!(by_name("nofile"), Some(nofile().resource));
         assert_eq!(by_name("NOFILE"), None);
         assert_eq!(by_name("files"), None);
     }

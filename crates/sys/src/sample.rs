@@ -34,7 +34,8 @@ pub fn usage(pid: i32) -> Result<Sample, Errno> {
 
 /// CPU time of a process by its own clock, exact to the nanosecond where `/proc` counts in ticks of 10 ms.
 pub fn cpu_ns(pid: i32) -> Option<u64> {
-    if pid <= 0 {
+    // 0 would be ourselves, and so would a number that loses its upper bits below; the kernel has at most 2^22 pids.
+    if !(1..1 << 28).contains(&pid) {
         return None;
     }
     // The clock of a process is derived from its pid: ~pid << 3 | CPUCLOCK_SCHED (linux/posix-timers.h, clock_getcpuclockid(3)).

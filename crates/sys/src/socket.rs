@@ -122,11 +122,7 @@ mod tests {
         assert!(accept(&second).unwrap().is_none());
         let client = connect_at(&path).unwrap();
         let server = accept(&second).unwrap().unwrap();
-        let me = Peer {
-            pid: std::process::id() as i32,
-            uid: rustix::process::getuid().as_raw(),
-            gid: rustix::process::getgid().as_raw(),
-        };
+        let me = Peer { pid: std::process::id() as i32, uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() };
         assert_eq!((peer(&client).unwrap(), peer(&server).unwrap()), (me, me));
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();

@@ -299,9 +299,7 @@ impl AllSignalsBlocked {
 impl Drop for AllSignalsBlocked {
     fn drop(&mut self) {
         // SAFETY: as in `new`.
-        unsafe {
-            libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const self.0, ptr::null_mut::<u64>(), SIGSET_BYTES)
-        };
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const self.0, ptr::null_mut::<u64>(), SIGSET_BYTES) };
     }
 }
 

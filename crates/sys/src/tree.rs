@@ -42,6 +42,9 @@ impl Entry {
     }
 }
 
+/// Value of a variable; `None` = it has none, or may not be read.
+type Marker = Option<Vec<u8>>;
+
 /// All processes at one time, with indexes that make any number of questions cheap.
 #[derive(Debug, Default)]
 pub struct ProcTable {
@@ -54,7 +57,7 @@ pub struct ProcTable {
     /// Processes whose environment needs no look.
     known: HashSet<i32>,
     /// Environments read for this table: (variable, pid) → value.
-    markers: RefCell<HashMap<(String, i32), Option<Vec<u8>>>>,
+    markers: RefCell<HashMap<(String, i32), Marker>>,
 }
 
 impl ProcTable {
@@ -249,7 +252,6 @@ pub fn marker(pid: i32, name: &str) -> Option<Vec<u8>> {
     let mut variables = environ.split(|&b| b == 0);
     variables.find_map(|v| Some(v.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec()))
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -2,11 +2,15 @@
 
 use ostler_testkit::{Transcript, fixture_app};
 
-use crate::compare::session;
+use crate::compare::{Difference, session};
 
 session!(
     /// The list survives the daemon.
-    save_resurrect, [], |t: &mut Transcript<'_>| {
+    save_resurrect, [Difference {
+        pm2: "  1 │ down │ default │ N/A │ fork │ <pid> │ 0 │ 0 │ stopped │ <cpu> │ <mem> │ <user> │ disabled",
+        ostler: "  1 │ down │ default │ N/A │ fork │ 0 │ 0 │ 0 │ stopped │ <cpu> │ <mem> │ <user> │ disabled",
+        why: "PM2 shows N/A for the pid of an entry that was restored as stopped, and 0 for any other that is stopped",
+    }], |t: &mut Transcript<'_>| {
         let home = t.home();
         home.ok(format!("start {} --name up", fixture_app("hold.js")));
         home.ok(format!("start {} --name down", fixture_app("other.js")));

@@ -26,7 +26,6 @@ session!(
         t.run("restart app --update-env");
         t.run("restart app --name renamed");
         t.run("restart app");
-        t.run("restart renamed --env production");
     }
 );
 
@@ -63,10 +62,10 @@ session!(
         t.run(format!("start {} --name app --no-autorestart", fixture_app("traps.sh")));
         let home = t.home();
         home.wait_log("app-out.log", "trapping");
-        t.run("sendSignal SIGUSR1 app");
+        // Whether the list that follows shows the app running or ended is a race.
+        home.ok("sendSignal SIGUSR1 app").stdout.lines().take(2).for_each(|line| t.note(line));
         home.wait_log("app-out.log", "got USR1");
         home.wait_status("app", "stopped");
         t.run("sendSignal SIGUSR1 nothing");
-        t.run("sendSignal SIGNONSENSE app");
     }
 );

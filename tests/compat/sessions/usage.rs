@@ -18,7 +18,6 @@ session!(
             let told = ["unknown option", "missing required argument", "Command not found", "Unknown command argument"];
             told.iter().filter(|words| output.all().contains(**words)).for_each(|words| t.note(format!("  says {words}")));
         }
-        t.run("scale app -1");
     }
 );
 

@@ -1,27 +1,41 @@
 //! The bare parent (see `floor.rs` of the programs).
 
+use crate::measure;
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 pub(crate) struct Floor {
     child: Child,
+    folder: PathBuf,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Floor {
-    pub(crate) fn new(program: &Path) -> Result<Floor> {
+    /// Its apps carry the folder as their mark, as those of the managers do.
+    pub(crate) fn new(program: &Path, folder: PathBuf) -> Result<Floor> {
         let mut command = Command::new(program);
-        let mut child = command.arg("keep").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run the floor")?;
+        let mut child = command
+            .arg("keep")
+            .env("HOME", &folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run the floor")?;
         let orders = child.stdin.take().context("no stdin")?;
         let answers = BufReader::new(child.stdout.take().context("no stdout")?);
-        Ok(Floor { child, orders, answers })
+        Ok(Floor { child, folder, orders, answers })
     }
 
     pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap_or(0)
+    }
+
+    /// The processes it started.
+    pub(crate) fn apps(&self) -> Result<Vec<i32>> {
+        Ok(measure::marked(&self.folder)?.into_iter().map(|process| process.pid).filter(|pid| *pid != self.pid()).collect())
     }
 
     /// Gives an order and waits for its end.

@@ -60,7 +60,7 @@ impl Lab {
     }
 
     pub(crate) fn floor(&self) -> Result<Floor> {
-        Floor::new(&self.binaries.join("floor"))
+        Floor::new(&self.binaries.join("floor"), self.fresh()?)
     }
 
     pub(crate) fn floor_program(&self) -> PathBuf {

@@ -18,11 +18,7 @@ pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Resu
     }
     let path = search_path(spec);
     match find(given, base, path.as_deref()) {
-        Some(Found::File(file)) => {
-            spec.script = text(&file, raw)?;
-            interpreter::choose(spec, raw, base, path.as_deref(), &file)
-        }
-        Some(Found::Program(file)) => {
+        Some(file) => {
             spec.script = text(&file, raw)?;
             interpreter::choose(spec, raw, base, path.as_deref(), &file)
         }
@@ -41,26 +37,21 @@ pub(super) fn search_path(spec: &AppSpec) -> Option<String> {
     [profile, Some(&env.vars), Some(&env.file), Some(&env.base)].into_iter().flatten().find_map(|layer| layer.get("PATH")).cloned()
 }
 
-enum Found {
-    File(PathBuf),
-    Program(PathBuf),
-}
-
 /// A file against the app's directory, else against the caller's or the config file's; a bare word also on `PATH`.
 /// A folder counts too (Node runs its `index.js`), but not before a program of that name.
-fn find(given: &str, base: &Base<'_>, path: Option<&str>) -> Option<Found> {
+fn find(given: &str, base: &Base<'_>, path: Option<&str>) -> Option<PathBuf> {
     let own = base.context.absolute(given, &base.cwd);
     if own.is_file() {
-        return Some(Found::File(own));
+        return Some(own);
     }
     if let Some(program) = find_program(given, path) {
-        return Some(Found::Program(program));
+        return Some(program);
     }
     if own.exists() {
-        return Some(Found::File(own));
+        return Some(own);
     }
     // PM2 differs: it knows the caller's directory only, so a file works from one place only.
-    base.file_dir.as_deref().map(|dir| base.context.absolute(given, dir)).filter(|file| file.is_file()).map(Found::File)
+    base.file_dir.as_deref().map(|dir| base.context.absolute(given, dir)).filter(|file| file.is_file())
 }
 
 fn text(file: &Path, raw: &RawApp) -> Result<String, Problem> {

@@ -29,8 +29,9 @@ pub enum Effect {
         /// Scope of that signal.
         scope: Scope,
     },
-    /// The main process is gone: look for the rest of its tree. Answer `TreeGone` when nothing is left, at once or as soon as the
-    /// last of it has ended. With `kill` the rest gets SIGKILL (again and again until none is left), otherwise the polite signal once.
+    /// The main process is gone: look for the rest of its tree. Answer `TreeGone` when nothing is left: at once where there is
+    /// nothing (the common case), else as soon as the last of it has ended. With `kill` the rest gets SIGKILL, and so does whatever
+    /// it still forks; otherwise the polite signal once. A second sweep of the same incarnation replaces the first: one answer.
     Sweep {
         /// Whose tree.
         inc: u32,

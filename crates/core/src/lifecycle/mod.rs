@@ -14,9 +14,9 @@
 //!
 //! The daemon may die between any two of these lines. The simulation (`crate::sim`) runs exactly this protocol and kills it there.
 //!
-//! For each event (a batch of events of any instances may share one journal write):
+//! For each event, or for a batch of events, of one instance or of many, in the order in which they came:
 //!
-//! 1. **Step**: `effects = instance.step(policy, event, now)`.
+//! 1. **Step**: `effects = instance.step(policy, event, now)`. Where it recorded an exit, fill in `last_lines` of the last record.
 //! 2. **Journal**: write the changed instances to the journal. It is held by the keeper, so it outlives the daemon; a write is
 //!    all or nothing. An instance that became `Gone` is removed by the same write, and its channels, sweeps and timer are dropped (its
 //!    id may be used again, with incarnations from 1). A new one is added before its first `Spawn`.
@@ -25,9 +25,12 @@
 //! 4. **Effects**, in order. `Spawn` goes to the keeper with a key made of instance id and incarnation. A `Notify` that is lost
 //!    with the daemon is not told again.
 //!
-//! What an effect triggers is queued and handled as the next event, never inside the effect. Arm one timer at
-//! [`Instance::deadline_ms`]; when it is due feed `Tick`. Early, late and repeated ticks do no harm, but what can be read from the
-//! keeper and the apps comes before ticks: an app that said `ready` in time must not be stopped because the daemon was slow.
+//! What an effect triggers is queued and handled as the next event, never inside the effect.
+//!
+//! Arm one timer at [`Instance::deadline_ms`]; when it is due feed `Tick`. Early, late and repeated ticks do no harm. Two rules: what
+//! can be read from the keeper and the apps comes before ticks (an app that said `ready` in time must not be stopped because the
+//! daemon was slow), and a tick never shares a batch with an earlier step of its instance (SIGKILL must not be journaled before the
+//! polite request was sent).
 //!
 //! A fresh daemon (and likewise the old one after it had to start a new keeper):
 //!

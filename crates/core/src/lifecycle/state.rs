@@ -97,7 +97,7 @@ pub enum State {
         since: Now,
         /// When the next escalation is due; there is always one.
         deadline_ms: u64,
-        /// SIGKILL was sent already.
+        /// SIGKILL was sent already (or is all that its leftovers get).
         killed: bool,
         /// The main process has ended; what is left of its tree has not.
         leader_gone: bool,
@@ -354,7 +354,7 @@ impl Instance {
         }
     }
 
-    /// The one next instant (`mono_ms`) at which [`Event::Tick`] is due.
+    /// The one next instant (`mono_ms`) at which [`Event::Tick`](super::Event::Tick) is due.
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.state {
             State::Starting { ready_deadline_ms, .. } => Some(ready_deadline_ms),

@@ -232,6 +232,15 @@ impl Daemon {
         Outcome::Internal
     }
 
+    /// An instance that waits for the end of a tree which nobody looks at.
+    pub(super) fn waits_in_vain(&self) -> Option<usize> {
+        let in_vain = |(slot, instance): (usize, &Option<Instance>)| match instance.as_ref()?.state {
+            State::Stopping { inc, leader_gone: true, .. } if !self.sweeps.contains(&(slot, inc)) => Some(slot),
+            _ => None,
+        };
+        self.instances.iter().enumerate().find_map(in_vain)
+    }
+
     /// Forgets an instance whose end was journaled.
     pub(super) fn drop_if_gone(&mut self, slot: usize) {
         if self.instances[slot].as_ref().is_some_and(|instance| matches!(instance.state, State::Gone)) {

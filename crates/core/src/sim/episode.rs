@@ -140,7 +140,12 @@ impl Stage {
         let outcome = self.daemon.turn(&self.policies, &mut self.world, rng);
         self.tally.steps += u64::from(!matches!(outcome, Outcome::Idle));
         match outcome {
-            Outcome::Idle => return false,
+            Outcome::Idle => {
+                if let Some(slot) = self.daemon.waits_in_vain() {
+                    self.fail(slot, Err("waits for the end of a tree that nobody sweeps".into()));
+                }
+                return false;
+            }
             Outcome::Internal => {}
             Outcome::Write(steps) => {
                 self.tally.writes += 1;

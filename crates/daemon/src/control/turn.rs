@@ -143,6 +143,7 @@ impl Control {
 
     fn leave(&mut self, ending: Ending) {
         self.write_journal();
+        self.wait_for_last_words();
         match ending {
             Ending::Everything => {
                 self.state_file.remove();

@@ -275,7 +275,8 @@ mod tests {
             let mut output = Formatted::default();
             dated_format().format(&input, 0, false, 42, &mut output);
             let mut back = Vec::new();
-            for line in output.for_lead(if input.is_empty() { Lead::Continue } else { Lead::Fresh }).split_inclusive(|byte| *byte == b'\n') {
+            for line in output.for_lead(if input.is_empty() { Lead::Continue } else { Lead::Fresh }).split_inclusive(|byte| *byte == b'\n')
+            {
                 assert!(line.starts_with(b"42: "));
                 back.extend_from_slice(&line[4..]);
             }

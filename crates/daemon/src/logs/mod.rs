@@ -20,6 +20,7 @@
 //!
 //! A slow disk pushes back: the thread waits, the pipe fills, the app waits. A full disk is told once and tried again until it is not full.
 
+mod batch;
 mod format;
 mod open;
 mod pipeline;

@@ -106,7 +106,9 @@ impl Places<'_> {
 fn open_without_waiting(path: &Path, private: bool) -> io::Result<File> {
     let file = match open_nonblocking(path, private, false) {
         // A FIFO that nobody reads yet: with both ends in one descriptor it waits in the pipe until somebody does.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) && is_fifo(path) => open_nonblocking(path, private, true)?,
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) && is_fifo(path) => {
+            open_nonblocking(path, private, true)?
+        }
         other => other?,
     };
     // The app expects a descriptor that blocks.

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use super::format::Format;
 use super::open::{OpenError, Places};
 use super::sink::OpenFiles;
 use super::worker::Worker;
+
+/// First and longest pause after a failure.
+pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Everything about one instance's logs.
 pub(crate) struct Config {
@@ -132,7 +135,10 @@ pub(crate) enum PipelineError {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Requests {
     pub reopen: bool,
-    pub end_lines: bool,
+    /// How often it was asked to carry everything over, and how often that was done.
+    pub end_lines: (u32, u32),
+    /// The thread has ended: nobody does anything any more.
+    pub over: bool,
     pub finish_by: Option<Instant>,
 }
 
@@ -140,32 +146,48 @@ pub(super) struct Requests {
 #[derive(Debug)]
 pub(super) struct Control {
     requests: Mutex<Requests>,
+    done: Condvar,
     pub wake: OwnedFd,
 }
 
 impl Control {
+    fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ask(&self, change: impl FnOnce(&mut Requests)) {
-        change(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.lock());
         // It fails only when the counter is full: then the thread is being woken already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
-    /// What is asked for; everything but the end only once.
+    /// What is asked for; `reopen` only once.
     pub(super) fn take(&self) -> Requests {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = self.lock();
         let now = *requests;
-        (requests.reopen, requests.end_lines) = (false, false);
+        requests.reopen = false;
         now
+    }
+
+    /// Everything was carried over that was there when it was asked for so often.
+    pub(super) fn lines_ended(&self, asked: u32) {
+        self.lock().end_lines.1 = asked;
+        self.done.notify_all();
+    }
+
+    fn over(&self) {
+        self.lock().over = true;
+        self.done.notify_all();
     }
 
     /// Has the time to finish come?
     pub(super) fn is_time_up(&self) -> bool {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).finish_by.is_some_and(|by| Instant::now() >= by)
+        self.lock().finish_by.is_some_and(|by| Instant::now() >= by)
     }
 
     /// Waits until something is asked for, or for so long, or until the time to finish has come.
     pub(super) fn pause(&self, longest: Duration) {
-        let finish_by = self.requests.lock().unwrap_or_else(PoisonError::into_inner).finish_by;
+        let finish_by = self.lock().finish_by;
         let longest = finish_by.map_or(longest, |by| longest.min(by.saturating_duration_since(Instant::now())));
         let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
         if poll(&mut fds, Some(&timespec(longest))).is_ok_and(|ready| ready > 0) {
@@ -181,7 +203,7 @@ impl Control {
 
 /// Rounded up: never too early.
 pub(super) fn timespec(duration: Duration) -> Timespec {
-    let millis = duration.as_millis() + u128::from(duration.subsec_nanos() % 1_000_000 > 0);
+    let millis = duration.as_nanos().div_ceil(1_000_000);
     let millis = i64::try_from(millis).unwrap_or(i64::MAX / 1000);
     Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
 }
@@ -195,17 +217,32 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the files and finishes what a killed daemon has begun. Does not wait for anything, except for the disk.
+    /// Opens the files and finishes what a killed daemon has begun with these pipes. Does not wait for anything, except for the disk.
     ///
     /// # Errors
     /// A file cannot be opened, or the descriptors are not what they should be.
     pub(crate) fn prepare(config: Config) -> Result<Self, PipelineError> {
+        let mut pipeline = Self::new(config)?;
+        pipeline.worker.settle().map_err(|source| PipelineError::System { step: "read the record", source })?;
+        Ok(pipeline)
+    }
+
+    /// A running pipeline for new pipes. Whatever its slot of the record holds is forgotten.
+    ///
+    /// # Errors
+    /// See [`Self::prepare`] and [`Self::start`].
+    pub(crate) fn spawn(config: Config) -> Result<Handle, PipelineError> {
+        let mut pipeline = Self::new(config)?;
+        pipeline.worker.start_afresh().map_err(|source| PipelineError::System { step: "write the record", source })?;
+        pipeline.start()
+    }
+
+    fn new(config: Config) -> Result<Self, PipelineError> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| PipelineError::System { step: "make the wake-up", source: errno.into() })?;
-        let control = Arc::new(Control { requests: Mutex::default(), wake });
+        let control = Arc::new(Control { requests: Mutex::default(), done: Condvar::new(), wake });
         let (name, report) = (config.name.clone(), Arc::clone(&config.report));
-        let mut worker = Worker::new(config, Arc::clone(&control))?;
-        worker.settle().map_err(|source| PipelineError::System { step: "read the record", source })?;
+        let worker = Worker::new(config, Arc::clone(&control))?;
         Ok(Self { worker, control, name, report })
     }
 
@@ -215,24 +252,18 @@ impl Pipeline {
     /// No more threads.
     pub(crate) fn start(self) -> Result<Handle, PipelineError> {
         let Self { mut worker, control, name, report } = self;
+        let control_of_thread = Arc::clone(&control);
         let thread = std::thread::Builder::new()
             .name(name)
             .stack_size(128 << 10)
             .spawn(move || {
                 let ending = run(&mut worker, &report);
+                control_of_thread.over();
                 report(Report::Ended(ending));
                 ending
             })
             .map_err(|source| PipelineError::System { step: "start the thread", source })?;
         Ok(Handle { control, thread })
-    }
-
-    /// [`Self::prepare`] and [`Self::start`], for an app that was just started.
-    ///
-    /// # Errors
-    /// See there.
-    pub(crate) fn spawn(config: Config) -> Result<Handle, PipelineError> {
-        Self::prepare(config)?.start()
     }
 }
 
@@ -243,7 +274,8 @@ fn run(worker: &mut Worker, report: &Arc<dyn Fn(Report) + Send + Sync>) -> Endin
         match catch_unwind(AssertUnwindSafe(|| worker.run())) {
             Ok(ending) => return ending,
             Err(panic) => {
-                let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+                let message =
+                    panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
                 report(Report::Panicked { message: message.unwrap_or_default() });
                 worker.distrust();
                 worker.pause(pause);
@@ -269,10 +301,14 @@ impl Handle {
         self.control.ask(|requests| requests.reopen = true);
     }
 
-    /// A process has ended and another one will write into the same pipes: carry over what is there, and end a line that has no end yet, so that
-    /// the next process does not go on with it. Call it before that one is started.
-    pub(crate) fn end_lines(&self) {
-        self.control.ask(|requests| requests.end_lines = true);
+    /// A process has ended and another one may write into the same pipes: everything that is there goes to the files, and a line without its
+    /// end gets one, so that the next process does not go on with it. Waits until it is done, at most so long; false if it is not done
+    /// then (the disk is full or slow): it will be.
+    pub(crate) fn end_lines(&self, longest: Duration) -> bool {
+        self.control.ask(|requests| requests.end_lines.0 = requests.end_lines.0.wrapping_add(1));
+        let is_waiting = |requests: &mut Requests| !requests.over && requests.end_lines.0 != requests.end_lines.1;
+        let waited = self.control.done.wait_timeout_while(self.control.lock(), longest, is_waiting);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// The app has ended: carry the rest over. Ends at the end of both streams, or after this time with what is there by then. Does not wait;

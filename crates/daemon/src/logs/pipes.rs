@@ -105,17 +105,18 @@ impl Scratch {
     }
 }
 
-/// Moves exactly `count` bytes, known to be there, from `pipe` to `holding`.
-pub(super) fn hold(pipe: &OwnedFd, holding: &OwnedFd, mut count: usize) -> rustix::io::Result<()> {
-    while count > 0 {
-        match splice(pipe, None, holding, None, count, SpliceFlags::NONBLOCK) {
-            Ok(0) => return Err(Errno::PIPE),
-            Ok(moved) => count -= moved,
+/// Moves `count` bytes from `pipe` to `holding`; fewer only if fewer are there. Returns how many.
+pub(super) fn hold(pipe: &OwnedFd, holding: &OwnedFd, count: usize) -> rustix::io::Result<usize> {
+    let mut moved = 0;
+    while moved < count {
+        match splice(pipe, None, holding, None, count - moved, SpliceFlags::NONBLOCK) {
+            Ok(0) | Err(Errno::AGAIN) => break,
+            Ok(some) => moved += some,
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(moved)
 }
 
 /// Bytes in a pipe.

@@ -14,8 +14,10 @@ use super::record::Lead;
 /// and at most one batch per file is on its way at any time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenFiles {
-    states: Arc<Mutex<HashMap<(u64, u64), Weak<Mutex<FileState>>>>>,
+    states: Arc<Mutex<States>>,
 }
+
+type States = HashMap<(u64, u64), Weak<Mutex<FileState>>>;
 
 /// What is known of one file.
 #[derive(Debug, Default)]

@@ -3,19 +3,20 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use memchr::memrchr;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
+use super::batch::{aim, is_there, lock, to_u32, write_all};
 use super::format::{Format, Formatted, cut};
 use super::open::OpenError;
-use super::pipeline::{Config, Control, Ending, PipelineError, Report, RuntimeStreams, timespec};
+use super::pipeline::{Config, Control, Ending, PipelineError, RETRY, Report, RuntimeStreams, timespec};
 use super::pipes::{self, Peek, Scratch};
-use super::record::{Lead, Note, Phase, Slot, TARGETS, TargetNote};
-use super::sink::{FileState, OpenFiles, Sink};
+use super::record::{Note, Phase, Slot, TARGETS};
+use super::sink::{OpenFiles, Sink};
 
 /// First look into a pipe: enough for a line now and then.
 const SMALL_LOOK: usize = 16 << 10;
@@ -25,8 +26,6 @@ const LARGE_LOOK: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same for JSON, where the rest becomes an object of its own.
 const JSON_PATIENCE: Duration = Duration::from_secs(5);
-/// First and longest pause after a failure.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// The beginning of a line, still in the pipe.
 #[derive(Clone, Copy, Debug)]
@@ -150,8 +149,11 @@ impl Worker {
             if requests.reopen {
                 self.reopen();
             }
-            if requests.end_lines && !self.carry_everything()? {
-                return Ok(Ending::Unwritten);
+            if requests.end_lines.0 != requests.end_lines.1 {
+                if !self.carry_everything()? {
+                    return Ok(Ending::Unwritten);
+                }
+                self.control.lines_ended(requests.end_lines.0);
             }
             let mut busy = false;
             for stream in 0..2 {
@@ -335,7 +337,10 @@ impl Worker {
         }
         self.note = note;
         self.slot.store(&note)?;
-        pipes::hold(&self.pipes[stream], &self.holding, count)?;
+        if pipes::hold(&self.pipes[stream], &self.holding, count)? < count {
+            // What was seen is gone: somebody else reads from this pipe.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let written = write_all(&mut guards, &note, &self.formatted, [true; TARGETS], &self.control, &*self.report);
         drop(guards);
         if !written {
@@ -361,6 +366,12 @@ impl Worker {
         self.note = note;
         self.pending = None;
         Ok(())
+    }
+
+    /// New pipes: whatever the slot holds is about others.
+    pub(super) fn start_afresh(&mut self) -> io::Result<()> {
+        self.note = Note::default();
+        self.slot.store(&self.note)
     }
 
     /// Finishes what this slot's last user has begun: a killed daemon, or this worker before an error.
@@ -399,14 +410,16 @@ impl Worker {
 
     /// Gets the whole batch of `self.note` into the holding pipe and a copy of it into the buffer.
     fn read_held(&mut self) -> io::Result<()> {
-        let count = self.note.count as usize;
         let mut scratch = Scratch::new()?;
         scratch.widen(&self.holding, pipes::WANTED_BYTES);
         let held = pipes::level(&self.holding)?;
-        pipes::hold(&self.pipes[self.note.stream], &self.holding, count.saturating_sub(held))?;
+        let missing = (self.note.count as usize).saturating_sub(held);
+        let moved = pipes::hold(&self.pipes[self.note.stream], &self.holding, missing)?;
+        // Fewer than noted cannot be, unless the record is not of these pipes: then what is there is all there is.
+        self.note.count = to_u32(held + moved);
         self.buffer.clear();
-        if count > 0 {
-            scratch.peek(&self.holding, count, &mut self.buffer)?;
+        if held + moved > 0 {
+            scratch.peek(&self.holding, held + moved, &mut self.buffer)?;
         }
         Ok(())
     }
@@ -455,107 +468,6 @@ enum Turn {
     Unwritten,
 }
 
-type Guarded<'a> = [Option<(&'a Sink, MutexGuard<'a, FileState>)>; TARGETS];
-
-/// Takes the locks of a stream's files, always in the same order: two instances may share both files.
-fn lock<'a>(sinks: &'a [Sink], route: &[Option<usize>; TARGETS]) -> Guarded<'a> {
-    let sink = |at: usize| route[at].and_then(|index| sinks.get(index));
-    let guard = |sink: &'a Sink| (sink, sink.lock());
-    match (sink(0), sink(1)) {
-        (Some(own), Some(combined)) if combined.key < own.key => {
-            let second = guard(combined);
-            [Some(guard(own)), Some(second)]
-        }
-        (own, combined) => [own.map(guard), combined.map(guard)],
-    }
-}
-
-/// Where and how a batch goes into one file.
-fn aim(formatted: &Formatted, sink: &Sink, state: &FileState, note: &Note, at: usize) -> io::Result<TargetNote> {
-    let offset = sink.length(state)?;
-    let open_end = note.open[note.stream].then(|| note.open_ends[note.stream][at]);
-    let lead = sink.lead(state, offset, open_end);
-    let length = to_u32(formatted.for_lead(lead).len());
-    // Nothing but the end of an open line, and the line is not open here any more.
-    let length = if note.count == 0 && lead != Lead::Continue { 0 } else { length };
-    Ok(TargetNote { key: sink.key, offset, length, lead })
-}
-
-/// Writes one batch to its files, and waits for room on the disk. False: the time was up before.
-fn write_all(
-    guards: &mut Guarded<'_>,
-    note: &Note,
-    formatted: &Formatted,
-    todo: [bool; TARGETS],
-    control: &Control,
-    report: &(dyn Fn(Report) + Send + Sync),
-) -> bool {
-    for (at, guard) in guards.iter_mut().enumerate() {
-        let Some((sink, state)) = guard else { continue };
-        if !todo[at] || note.targets[at].length == 0 {
-            continue;
-        }
-        let mut rest = formatted.for_lead(note.targets[at].lead);
-        let mut pause = RETRY.0;
-        let mut stuck = false;
-        while !rest.is_empty() {
-            match sink.write_some(state, rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    report(Report::Nobody { path: sink.path.clone() });
-                    break;
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut stuck, true) {
-                        report(Report::Stuck { path: sink.path.clone(), errno: error.raw_os_error().unwrap_or(0) });
-                    }
-                    if control.is_time_up() {
-                        return false;
-                    }
-                    control.pause(pause);
-                    pause = (pause * 2).min(RETRY.1);
-                }
-            }
-        }
-        if stuck {
-            report(Report::Resumed { path: sink.path.clone() });
-        }
-    }
-    true
-}
-
-/// Does a file have its part of a batch? A part of the part is completed, or taken back if that fails.
-fn is_there(sink: &Sink, state: &mut FileState, target: &TargetNote, wanted: &[u8]) -> bool {
-    if target.length == 0 && target.key != (0, 0) {
-        return true;
-    }
-    if !sink.regular || sink.key != target.key {
-        return false;
-    }
-    let Ok(length) = sink.length(state) else { return false };
-    let Some(written) = length.checked_sub(target.offset) else { return false };
-    let written = usize::try_from(written).unwrap_or(usize::MAX);
-    let ours = wanted.len() == target.length as usize && sink.has(target.offset, &wanted[..written.min(wanted.len())]);
-    // Not ours: another format since then, or somebody else's bytes. They stay, and the batch is written behind them.
-    if !ours || written >= wanted.len() {
-        return ours;
-    }
-    let mut rest = &wanted[written..];
-    while !rest.is_empty() {
-        match sink.write_some(state, rest) {
-            Ok(count) => rest = &rest[count..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => {
-                // Shortening needs no room on the disk. If it fails all the same, the part stays: better twice than never.
-                drop(sink.shorten(state, target.offset));
-                return false;
-            }
-        }
-    }
-    true
-}
-
 type Opened = (Vec<Sink>, [[Option<usize>; TARGETS]; 2]);
 
 /// Opens every file once, even if several paths name it.
@@ -575,10 +487,6 @@ fn open_all(paths: &[Option<std::path::PathBuf>; 3], files: &OpenFiles, runtime:
     // A line goes to the same file once only.
     let also = |own: Option<usize>| combined.filter(|index| own != Some(*index));
     Ok((sinks, [[out, also(out)], [error, also(error)]]))
-}
-
-fn to_u32(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

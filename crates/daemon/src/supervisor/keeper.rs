@@ -73,6 +73,9 @@ impl Control {
             slot.learned.axm_monitor.clear();
             slot.learned.axm_actions.clear();
             slot.listening.clear();
+            if let Some(piped) = &slot.piped {
+                piped.end_lines();
+            }
         }
         self.feed(id, Event::Exited { inc, exit });
         self.keep_last_lines(id, inc);

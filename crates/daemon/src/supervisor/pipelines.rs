@@ -26,6 +26,8 @@ const NOTES: &str = "log-notes";
 const PREFIX: &str = "log:";
 /// How long a writer that is replaced or deleted may take for the rest.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long an exit waits for what the process wrote last: the record of a crash shows it.
+const LINES_END_WITHIN: Duration = Duration::from_millis(20);
 /// Ends of one writer: read ends and write ends of output and error, and the holding pipe.
 const ENDS: usize = 5;
 
@@ -56,6 +58,8 @@ pub(crate) struct Writers {
     runtime: RuntimeStreams,
     notes: Option<OwnedFd>,
     places: BTreeSet<u32>,
+    /// Writers of deleted instances that carry over the rest.
+    ending: Vec<Handle>,
     wake: Arc<OwnedFd>,
     reports: mpsc::Receiver<(u32, Report)>,
     sender: mpsc::Sender<(u32, Report)>,
@@ -73,6 +77,7 @@ impl Writers {
             runtime: RuntimeStreams { home, stdout: None, stderr: None },
             notes: None,
             places: BTreeSet::new(),
+            ending: Vec::new(),
             wake,
             reports,
             sender,
@@ -228,6 +233,15 @@ impl Control {
         let Piped { handle, ends, .. } = piped;
         drop(ends);
         handle.finish(LAST_WORDS);
+        self.writers.ending.retain(Handle::is_alive);
+        self.writers.ending.push(handle);
+    }
+
+    /// Before the daemon ends: what is in the pipes of deleted instances is nowhere else.
+    pub(crate) fn wait_for_last_words(&mut self) {
+        for handle in self.writers.ending.drain(..) {
+            handle.join();
+        }
     }
 
     /// Goes on where the writers of a former daemon stopped. All of them look at what was on its way before the first one writes.
@@ -298,6 +312,12 @@ impl Control {
 }
 
 impl Piped {
+    /// A process has ended; what it left without a newline is a line.
+    pub(crate) fn end_lines(&self) {
+        // A slow or full disk does not hold up the loop; then the lines come a little later.
+        self.handle.end_lines(LINES_END_WITHIN);
+    }
+
     /// Opens the files anew.
     pub(crate) fn reopen(&self) {
         self.handle.reopen();

@@ -35,7 +35,8 @@ struct Sweep {
     signal: Option<i32>,
     /// Processes that had the polite signal.
     asked: Vec<ProcRef>,
-    due_ms: u64,
+    /// None = when one of its processes ends.
+    due_ms: Option<u64>,
 }
 
 /// All sweeps.
@@ -53,13 +54,13 @@ impl Sweeps {
     pub(crate) fn add(&mut self, slot: u32, inc: u32, signal: Option<i32>) {
         let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
         let asked = former.filter(|former| former.inc == inc).map(|former| former.asked).unwrap_or_default();
-        let due_ms = now().mono_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 };
+        let due_ms = Some(now().mono_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 });
         self.all.push(Sweep { slot, inc, signal, asked, due_ms });
     }
 
     /// When [`Control::sweep`] has something to do.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.all.iter().map(|sweep| sweep.due_ms).min()
+        self.all.iter().filter_map(|sweep| sweep.due_ms).min()
     }
 
     /// Everything of one tree, in the table of this turn.
@@ -72,7 +73,7 @@ impl Control {
     /// Looks for what is left of the trees that are due. True when that gave new events.
     pub(crate) fn sweep(&mut self) -> bool {
         let now = now().mono_ms;
-        let (due, later) = std::mem::take(&mut self.sweeps.all).into_iter().partition::<Vec<_>, _>(|sweep| sweep.due_ms <= now);
+        let (due, later) = std::mem::take(&mut self.sweeps.all).into_iter().partition::<Vec<_>, _>(|sweep| sweep.due_ms.is_some_and(|due| due <= now));
         self.sweeps.all = later;
         // What was seen before the signals of this turn says nothing about now.
         self.sweeps.table = None;
@@ -119,9 +120,9 @@ impl Control {
         for member in left {
             let process = member.process();
             match sweep.signal {
-                None => drop(process.signal(KILL)),
+                None => _ = process.signal(KILL),
                 Some(signal) if !sweep.asked.contains(&process) => {
-                    drop(process.signal(signal));
+                    let _ = process.signal(signal);
                     sweep.asked.push(process);
                 }
                 Some(_) => {}
@@ -129,7 +130,7 @@ impl Control {
             self.watch_straggler(process, sweep.slot);
         }
         // The end of a watched straggler brings the next look; SIGKILL is repeated until none is left.
-        sweep.due_ms = if sweep.signal.is_none() { now + LOOK_AGAIN_MS } else { u64::MAX };
+        sweep.due_ms = sweep.signal.is_none().then_some(now + LOOK_AGAIN_MS);
         self.sweeps.all.push(sweep);
         false
     }
@@ -157,7 +158,7 @@ impl Control {
     fn look_again(&mut self, slot: u32) {
         let now = now().mono_ms;
         for sweep in self.sweeps.all.iter_mut().filter(|sweep| sweep.slot == slot) {
-            sweep.due_ms = now;
+            sweep.due_ms = Some(now);
         }
     }
 }

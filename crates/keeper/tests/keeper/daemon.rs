@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 
 use ostler_keeper::{FromKeeper, Launched, ToKeeper};
-use ostler_sys::{Ending, socket};
+use ostler_sys::{Ending, ProcTable, socket};
 
 use crate::home::{Home, command_line, fixture, label, labelled, mode, wait_for};
 
@@ -39,7 +39,7 @@ fn of_twenty_launches_at_once_one_wins_and_all_succeed() {
     let codes: Vec<_> = clients.into_iter().map(|mut client| client.wait().unwrap().code()).collect();
     assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
     assert_eq!(codes.iter().filter(|code| **code == Some(10)).count(), 19, "{codes:?}");
-    home.next_daemon();
+    let _daemon = home.next_daemon();
     assert_eq!(home.processes().len(), 2, "one keeper, one daemon");
 }
 
@@ -100,6 +100,24 @@ fn the_next_daemon_gets_everything() {
     assert_eq!(socket::peer(&waiting).unwrap().pid, i32::try_from(std::process::id()).unwrap());
     drop(client);
     daemon.ping();
+}
+
+#[test]
+fn the_last_words_of_a_dead_daemon_count() {
+    let home = Home::new();
+    let (keeper, mut daemon) = home.start();
+    // Neither is heard until both are over.
+    keeper.signal(19).unwrap();
+    let stopped = || ProcTable::scan().get(keeper.pid).is_some_and(|e| e.state == b'T').then_some(());
+    wait_for("the keeper to stop", stopped);
+    for n in 0..150 {
+        daemon.say(&ToKeeper::Hold { name: format!("{n:03}") }, &[labelled("x").as_fd()]);
+    }
+    assert!(daemon.link.flush().unwrap(), "all of it is on its way");
+    daemon.kill();
+    keeper.signal(18).unwrap();
+    let (_, (inventory, _)) = home.next_daemon();
+    assert_eq!(inventory.held.len(), 153);
 }
 
 #[test]

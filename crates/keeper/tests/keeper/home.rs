@@ -110,8 +110,8 @@ impl Drop for Home {
             if left.is_empty() || Instant::now() > deadline {
                 break;
             }
-            // The keeper first would be revived by nobody: any order will do.
-            left.iter().for_each(|process| drop(process.signal(9).is_ok()));
+            // Gone already is fine.
+            left.iter().for_each(|process| process.signal(9).unwrap_or(()));
         }
         if std::thread::panicking() {
             eprintln!("pm2.log: {}", std::fs::read_to_string(self.path.join("pm2.log")).unwrap_or_default());

@@ -1,5 +1,5 @@
 //! The keeper with real processes.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod adopt;
 mod daemon;

@@ -131,3 +131,24 @@ impl CliError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes() {
+        let not_found = || Failure::NotFound { target: "x".into() };
+        for (error, code) in [
+            (CliError::Usage(UsageError::NoCommand), 2),
+            (CliError::Client(ClientError::NotRunning { home: "/h".into() }), 3),
+            (CliError::Client(ClientError::Unexpected), 1),
+            (CliError::Daemon(not_found()), 4),
+            (CliError::Daemon(Failure::AlreadyLaunched), 1),
+            (CliError::NotFound("File x not found".into()), 4),
+            (CliError::Told(Status::NotFound), 4),
+        ] {
+            assert_eq!(error.status() as u8, code, "{error}");
+        }
+    }
+}

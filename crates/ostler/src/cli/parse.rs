@@ -76,7 +76,7 @@ fn check_count(call: &Call) -> Result<(), UsageError> {
     let count = call.targets.len() + call.app_args.as_ref().map_or(0, |args| if call.command.name == "scale" { args.len() } else { 0 });
     if count < call.command.min_args {
         let name = call.command.args.split_whitespace().nth(count).unwrap_or(call.command.args);
-        return Err(UsageError::MissingArgument { name: name.trim_matches(['<', '>', '[', ']']).into() });
+        return Err(UsageError::MissingArgument { name: name.trim_matches(['<', '>', '[', ']']).trim_end_matches("...").into() });
     }
     match call.command.max_args.and_then(|most| call.targets.get(most)) {
         Some(word) => Err(UsageError::UnknownArgument { word: word.clone() }),
@@ -397,7 +397,7 @@ mod tests {
             ("list --lines 3", "unknown option `--lines'"),
             ("start a.js --name", "option `--name <name>' argument missing"),
             ("start a.js --silent=yes", "option `--silent' takes no value"),
-            ("stop", "missing required argument `id|name|namespace|all|file|stdin...'"),
+            ("stop", "missing required argument `id|name|namespace|all|file|stdin'"),
             ("scale app", "missing required argument `number'"),
             ("save x", "Unknown command argument: x"),
             ("kill x", "Unknown command argument: x"),

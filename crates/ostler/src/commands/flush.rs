@@ -20,10 +20,15 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         json(&mut cx.out, &paths);
         return Ok(Status::Ok);
     }
-    if !paths.is_empty() {
+    // As PM2: the daemon's own log in one line, those of the apps below a heading.
+    let (own, apps): (Vec<String>, Vec<String>) = paths.into_iter().partition(|path| path.ends_with("/pm2.log"));
+    for path in own {
+        cx.out.info(format_args!("Flushing {path}"));
+    }
+    if !apps.is_empty() {
         cx.out.info("Flushing:");
     }
-    for path in paths {
+    for path in apps {
         cx.out.info(path);
     }
     cx.out.info("Logs flushed");

@@ -185,3 +185,109 @@ fn table(out: &mut String, paint: Paint, rows: &[(String, String)]) {
     }
     let _ = writeln!(out, "{}", rule(['└', '┴', '┘']));
 }
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::app::AppSpec;
+    use ostler_core::lifecycle::{Ending, ExitCause, Instance};
+    use ostler_core::time::Now;
+    use ostler_proto::control::{Files, Learned, Monit};
+
+    use super::*;
+
+    fn detail() -> Detail {
+        let mut spec = AppSpec {
+            name: "web".into(),
+            script: "/srv/app.js".into(),
+            cwd: "/srv".into(),
+            interpreter: Some("node".into()),
+            ..AppSpec::default()
+        };
+        spec.args = vec!["one".into(), "two words".into()];
+        spec.env.vars = [("PORT".to_owned(), "80".to_owned()), ("HOME".to_owned(), "/root".to_owned())].into_iter().collect();
+        Detail {
+            id: 0,
+            index: 0,
+            unique_id: "u".into(),
+            spec,
+            instance: Instance::new(Now::at(1_795_233_345_535)),
+            learned: Learned::default(),
+            monit: Monit::default(),
+            files: Files {
+                out: Some("/h/logs/web-out.log".into()),
+                error: Some("/h/logs/web-error.log".into()),
+                combined: None,
+                pid: "/h/pids/web-0.pid".into(),
+            },
+            user: "root".into(),
+            home: "/h".into(),
+        }
+    }
+
+    fn described(detail: &Detail) -> String {
+        let env = [("PORT".to_owned(), "81".to_owned()), ("HOME".to_owned(), "/root".to_owned())].into_iter().collect();
+        describe(detail, &Surroundings { program: "pm2", env: &env, now_ms: 1_795_233_400_000, width: None, paint: Paint(false) })
+    }
+
+    #[test]
+    fn the_tables_of_pm2() {
+        assert_eq!(
+            described(&detail()),
+            " Describing process with id 0 - name web \n\
+┌───────────────────┬──────────────────────────┐\n\
+│ status            │ stopped                  │\n\
+│ name              │ web                      │\n\
+│ namespace         │ default                  │\n\
+│ version           │ N/A                      │\n\
+│ restarts          │ 0                        │\n\
+│ uptime            │ 0                        │\n\
+│ script path       │ /srv/app.js              │\n\
+│ script args       │ one two words            │\n\
+│ error log path    │ /h/logs/web-error.log    │\n\
+│ out log path      │ /h/logs/web-out.log      │\n\
+│ pid path          │ /h/pids/web-0.pid        │\n\
+│ interpreter       │ node                     │\n\
+│ interpreter args  │ N/A                      │\n\
+│ script id         │ 0                        │\n\
+│ exec cwd          │ /srv                     │\n\
+│ exec mode         │ fork_mode                │\n\
+│ node.js version   │ N/A                      │\n\
+│ node env          │ N/A                      │\n\
+│ watch & reload    │ ✘                        │\n\
+│ unstable restarts │ 0                        │\n\
+│ created at        │ 2026-11-21T03:55:45.535Z │\n\
+└───────────────────┴──────────────────────────┘\n \
+Divergent env variables from local env \n\
+┌──────┬────┐\n\
+│ PORT │ 80 │\n\
+└──────┴────┘\n\
+\n Use `pm2 logs web [--lines 1000]` to display logs\n Use `pm2 env 0` to display environment variables\n \
+Use `pm2 why 0` to see how it ended before\n"
+        );
+    }
+
+    #[test]
+    fn the_last_exit_and_what_the_app_told() {
+        let mut detail = detail();
+        detail.instance.exits.push(ExitRecord {
+            inc: 1,
+            pid: 9,
+            started: Now::at(1_795_233_350_000),
+            ended: Now::at(1_795_233_390_000),
+            ending: Ending::Code(1),
+            cause: ExitCause::Itself,
+            last_lines: vec!["Error: \u{1b}[31mboom".into()],
+        });
+        detail.learned.axm_actions.push(serde_json::json!({ "action_name": "km:heapdump" }));
+        detail.learned.axm_monitor.insert("Heap Usage".into(), serde_json::json!({ "value": 59.94, "unit": "%" }));
+        let text = described(&detail);
+        for part in [
+            "it exited with code 1",
+            "│ Error: \u{fffd}[31mboom",
+            " Trigger via: pm2 trigger web <action_name>",
+            "│ Heap Usage │ 59.94 % │",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+}

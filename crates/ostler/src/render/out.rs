@@ -45,6 +45,12 @@ impl Out {
         }
     }
 
+    /// What was said on stdout so far.
+    #[cfg(test)]
+    pub(super) fn taken(&mut self) -> String {
+        String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
+    }
+
     /// `--color` and `--no-color`.
     pub(crate) fn set_color(&mut self, on: bool) {
         (self.paint, self.paint_err) = (Paint(on), Paint(on));
@@ -189,4 +195,30 @@ impl Out {
 /// No notices about the daemon.
 fn discrete() -> bool {
     std::env::var_os("PM2_DISCRETE_MODE").is_some_and(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_drops_messages_but_not_data() {
+        let mut out = Out::new(Program::Pm2);
+        out.set_color(false);
+        out.info("one");
+        out.warn("two");
+        out.set_silent();
+        out.info("three");
+        out.data(b"four");
+        assert_eq!(out.taken(), "[PM2] one\n[PM2][WARN] two\nfour");
+    }
+
+    #[test]
+    fn with_data_on_stdout_there_are_no_messages() {
+        let mut out = Out::new(Program::Ostler);
+        out.data_only();
+        out.info("a message");
+        out.data(b"[]");
+        assert_eq!(out.taken(), "[]");
+    }
 }

@@ -37,13 +37,17 @@ impl<'a> Teller<'a> {
 
     /// Says it at once: the next step may take long.
     pub(crate) fn tell(&mut self, progress: Progress) {
+        self.hear(progress);
+        self.out.flush();
+    }
+
+    fn hear(&mut self, progress: Progress) {
         match &progress {
             Progress::Launched { ids, .. } => self.launched.extend(ids),
             Progress::InstanceDone { id, .. } if self.wording != Wording::Resurrect && self.launched.contains(id) => return,
             _ => {}
         }
         self.line(progress);
-        self.out.flush();
     }
 
     /// A message between the steps.
@@ -83,5 +87,65 @@ impl<'a> Teller<'a> {
             }
             (Progress::Warning(text), _) => self.out.warn(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Program;
+
+    fn told(wording: Wording, steps: Vec<Progress>) -> String {
+        let mut out = Out::new(Program::Pm2);
+        out.set_color(false);
+        let mut teller = Teller::new(&mut out, wording);
+        for step in steps {
+            teller.hear(step);
+        }
+        out.taken()
+    }
+
+    fn done(id: u32) -> Progress {
+        Progress::InstanceDone { id, name: "b".into() }
+    }
+
+    #[test]
+    fn an_action() {
+        let steps = vec![
+            Progress::Selected { action: "restartProcessId".into(), target: "b".into(), ids: vec![2, 3] },
+            done(2),
+            done(3),
+            Progress::Selected { action: "stopProcessId".into(), target: "7".into(), ids: vec![7] },
+        ];
+        let text = "[PM2] Applying action restartProcessId on app [b](ids: [ 2, 3 ])\n[PM2] [b](2) ✓\n[PM2] [b](3) ✓\n\
+                    [PM2] Applying action stopProcessId on app [7](ids: [ '7' ])\n";
+        assert_eq!(told(Wording::Action, steps), text);
+    }
+
+    #[test]
+    fn a_config_file() {
+        let steps = vec![
+            Progress::NotRunning { names: vec!["a".into(), "b".into()] },
+            Progress::WaitingReady { name: "a".into() },
+            Progress::Launched { name: "b".into(), ids: vec![1, 2] },
+            done(1),
+            done(2),
+            done(9),
+        ];
+        let text = "[PM2][WARN] Applications a, b not running, starting...\n\
+                    [PM2][WARN] App a has option 'wait_ready' set, waiting for app to be ready...\n\
+                    [PM2] App [b] launched (2 instances)\n[PM2] [b](9) ✓\n";
+        assert_eq!(told(Wording::Action, steps), text);
+    }
+
+    #[test]
+    fn scale_reset_and_resurrect_have_their_own_words() {
+        let launched = || Progress::Launched { name: "b".into(), ids: vec![1, 2] };
+        assert_eq!(told(Wording::Scale, vec![launched(), done(1)]), "[PM2] Scaling up application\n".repeat(2));
+        let selected = Progress::Selected { action: "resetMetaProcessId".into(), target: "all".into(), ids: vec![0, 1] };
+        let text = "[PM2] Resetting meta for process id 0\n[PM2] Resetting meta for process id 1\n";
+        assert_eq!(told(Wording::Reset, vec![selected, done(0), done(1)]), text);
+        assert_eq!(told(Wording::Resurrect, vec![launched(), done(1)]), "[PM2] Process b restored\n");
+        assert_eq!(told(Wording::PlainStart, vec![launched(), done(1)]), "");
     }
 }

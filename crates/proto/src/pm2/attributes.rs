@@ -103,21 +103,7 @@ fn in_bytes(key: &str, value: &Value) -> Option<Value> {
     if key != "max_memory_restart" {
         return None;
     }
-    octets(value.as_str()?).map(Value::from)
-}
-
-/// `300M` → bytes, base 1024.
-fn octets(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" | "B" => 0,
-        "K" | "KB" => 10,
-        "M" | "MB" => 20,
-        "G" | "GB" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+    ostler_core::units::bytes(value.as_str()?).ok().map(Value::from)
 }
 
 /// Options that the description holds in a typed form, in PM2's units; only those that were set.

@@ -102,7 +102,7 @@ impl<'a> Entry<'a> {
                 let words: Option<Vec<String>> = list.iter().map(to_text).collect();
                 words.ok_or_else(|| format!("{key}: expected a list of texts"))
             }
-            Some(Value::String(text)) => Ok(text.split_whitespace().map(str::to_owned).collect()),
+            Some(Value::String(text)) => Ok(ostler_core::args::split(text)),
             Some(_) => Err(format!("{key}: expected a list or text")),
         }
     }
@@ -228,12 +228,10 @@ fn environment(entry: &Entry<'_>, spec: &mut AppSpec) {
 
 /// Everything that is neither structure, nor runtime state, nor a flattened variable.
 fn options(entry: &Entry<'_>) -> Map<String, Value> {
-    let is_option = |key: &str, value: &Value| {
-        !NOT_OPTIONS.contains(&key)
-            && !(key.starts_with("env_") && value.is_object())
-            && !entry.env.is_some_and(|env| env.contains_key(key))
-            && Some(key) != entry.map.get("instance_var").and_then(Value::as_str)
-    };
+    let instance_var = entry.map.get("instance_var").and_then(Value::as_str);
+    let is_variable = |key: &str| entry.env.is_some_and(|env| env.contains_key(key)) || instance_var == Some(key);
+    let is_profile = |key: &str, value: &Value| key.starts_with("env_") && value.is_object();
+    let is_option = |key: &str, value: &Value| !(NOT_OPTIONS.contains(&key) || is_variable(key) || is_profile(key, value));
     entry.map.iter().filter(|(key, value)| is_option(key, value)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

@@ -133,3 +133,8 @@ pub(super) fn until(condition: impl Fn() -> bool, what: impl Fn() -> String) {
 pub(super) fn dated(date: &'static str) -> Format {
     Format::Dated(Box::new(move |_, out| out.extend_from_slice(date.as_bytes())))
 }
+
+/// As a daemon does that finds a pipeline of its predecessor.
+pub(super) fn take_over(config: Config) -> Handle {
+    Pipeline::prepare(config).unwrap().start().unwrap()
+}

@@ -28,7 +28,7 @@ fn dead(phase: Phase, held: usize, written: usize) -> Rig {
 }
 
 fn outcome(mut rig: Rig, format: Format) -> String {
-    let handle = Pipeline::spawn(rig.config(format)).unwrap();
+    let handle = take_over(rig.config(format));
     rig.end();
     assert_eq!(handle.join(), Ending::Drained);
     assert_eq!(super::super::pipes::level(&rig.holding).unwrap(), 0);
@@ -75,6 +75,25 @@ fn in_doubt_a_line_is_there_twice_but_never_missing() {
 }
 
 #[test]
+fn a_slot_of_somebody_else_does_no_harm() {
+    let mut note = Note { phase: Phase::Moving, count: 500, stream: 1, ..Note::default() };
+    note.open = [true, true];
+    let rig = |note: &Note| {
+        let mut rig = Rig::new("slot");
+        Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(note).unwrap();
+        rig.say("a\n");
+        rig
+    };
+    let mut fresh = rig(&note);
+    let handle = Pipeline::spawn(fresh.config(dated("D"))).unwrap();
+    fresh.end();
+    assert_eq!(handle.join(), Ending::Drained);
+    assert_eq!((fresh.text("out.log"), fresh.text("error.log")), ("D: a\n".into(), String::new()));
+    // Even if it is taken for our own.
+    assert_eq!(outcome(rig(&note), dated("D")), "D: a\n");
+}
+
+#[test]
 fn an_open_line_is_continued_by_the_successor() {
     let mut rig = Rig::new("open-line");
     let first = Pipeline::spawn(rig.config(dated("D"))).unwrap();
@@ -88,7 +107,7 @@ fn an_open_line_is_continued_by_the_successor() {
     let other = Rig::with(Folder::new("open-line-2"), Arc::new(saved), 0, OpenFiles::default());
     let mut successor = other;
     let config = Config { out: Some(rig.path("out.log")), ..successor.config(dated("D")) };
-    let handle = Pipeline::spawn(config).unwrap();
+    let handle = take_over(config);
     successor.say("alice\n");
     successor.end();
     assert_eq!(handle.join(), Ending::Drained);

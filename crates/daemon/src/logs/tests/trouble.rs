@@ -54,7 +54,7 @@ fn a_straggler_does_not_hold_up_the_end() {
     assert_eq!(handle.join(), Ending::TimeUp);
     assert_eq!(rig.text("out.log"), "D: a\nD: b\n");
     // The stream itself is still there for a successor.
-    let next = Pipeline::spawn(rig.config(dated("D"))).unwrap();
+    let next = take_over(rig.config(dated("D")));
     rig.say("c\n");
     rig.end();
     assert_eq!(next.join(), Ending::Drained);
@@ -70,8 +70,8 @@ fn the_next_process_does_not_go_on_with_the_line_of_the_last() {
         if shown {
             rig.wait_for_text("out.log", "D: fatal");
         }
-        handle.end_lines();
-        rig.wait_for_text("out.log", "D: fatal\n");
+        assert!(handle.end_lines(LONG));
+        assert_eq!(rig.text("out.log"), "D: fatal\n", "it is there when the call returns");
         rig.say("started\n");
         rig.end();
         handle.join();
@@ -148,12 +148,12 @@ fn a_full_disk_loses_nothing() {
     // The daemon gives up for now; a successor goes on, in vain, and gives up too; a third one finds room.
     handle.finish(Duration::ZERO);
     assert_eq!(handle.join(), Ending::Unwritten);
-    let second = Pipeline::spawn(config()).unwrap();
+    let second = take_over(config());
     rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
     second.finish(Duration::ZERO);
     assert_eq!(second.join(), Ending::Unwritten);
     std::fs::remove_file(&filler).unwrap();
-    let third = Pipeline::spawn(config()).unwrap();
+    let third = take_over(config());
     assert_eq!(third.join(), Ending::Drained);
     writer.join().unwrap();
     let expected: String = text.lines().map(|line| format!("D: {line}\n")).collect();
@@ -170,6 +170,7 @@ fn room_on_the_disk_is_noticed() {
     let handle = Pipeline::spawn(Config { out: Some(log.clone()), ..rig.config(dated("D")) }).unwrap();
     rig.say("a line\n");
     rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
+    assert!(!handle.end_lines(Duration::from_millis(1)), "nobody waits for a full disk");
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(rig.wait_for(|report| matches!(report, Report::Resumed { .. })), Report::Resumed { path: log.clone() });
     rig.end();

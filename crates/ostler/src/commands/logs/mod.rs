@@ -1,9 +1,13 @@
-//! `logs`: being written.
+//! `logs`: the last lines of log files, then whatever is added to them.
+//!
+//! The files are read here, in the client: the daemon is asked for the list of apps only, and tells when a new one comes. So following costs
+//! nothing while nobody follows, and goes on while the daemon is replaced.
 
-use crate::cli::{Call, CliError, Status};
-use crate::cx::Cx;
+mod follow;
+mod lines;
+mod printer;
+mod run;
+mod source;
+mod watch;
 
-/// Shows and follows logs.
-pub(crate) fn run(_cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
-    Err(CliError::Failed("logs is not there yet".into()))
-}
+pub(crate) use run::run;

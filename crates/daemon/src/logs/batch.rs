@@ -1,0 +1,116 @@
+//! One batch of lines and its files.
+
+use std::io;
+use std::sync::MutexGuard;
+
+use super::format::Formatted;
+use super::pipeline::{Control, RETRY, Report};
+use super::record::{Lead, Note, TARGETS, TargetNote};
+use super::sink::{FileState, Sink};
+
+/// A stream's files with their locks.
+pub(super) type Guarded<'a> = [Option<(&'a Sink, MutexGuard<'a, FileState>)>; TARGETS];
+
+/// Takes the locks of a stream's files, always in the same order: two instances may share both files.
+pub(super) fn lock<'a>(sinks: &'a [Sink], route: &[Option<usize>; TARGETS]) -> Guarded<'a> {
+    let sink = |at: usize| route[at].and_then(|index| sinks.get(index));
+    let guard = |sink: &'a Sink| (sink, sink.lock());
+    match (sink(0), sink(1)) {
+        (Some(own), Some(combined)) if combined.key < own.key => {
+            let second = guard(combined);
+            [Some(guard(own)), Some(second)]
+        }
+        (own, combined) => [own.map(guard), combined.map(guard)],
+    }
+}
+
+/// Where and how a batch goes into one file.
+pub(super) fn aim(formatted: &Formatted, sink: &Sink, state: &FileState, note: &Note, at: usize) -> io::Result<TargetNote> {
+    let offset = sink.length(state)?;
+    let open_end = note.open[note.stream].then(|| note.open_ends[note.stream][at]);
+    let lead = sink.lead(state, offset, open_end);
+    let length = to_u32(formatted.for_lead(lead).len());
+    // Nothing but the end of an open line, and the line is not open here any more.
+    let length = if note.count == 0 && lead != Lead::Continue { 0 } else { length };
+    Ok(TargetNote { key: sink.key, offset, length, lead })
+}
+
+/// Writes one batch to its files, and waits for room on the disk. False: the time was up before.
+pub(super) fn write_all(
+    guards: &mut Guarded<'_>,
+    note: &Note,
+    formatted: &Formatted,
+    todo: [bool; TARGETS],
+    control: &Control,
+    report: &(dyn Fn(Report) + Send + Sync),
+) -> bool {
+    for (at, guard) in guards.iter_mut().enumerate() {
+        let Some((sink, state)) = guard else { continue };
+        if !todo[at] || note.targets[at].length == 0 {
+            continue;
+        }
+        let mut rest = formatted.for_lead(note.targets[at].lead);
+        let mut pause = RETRY.0;
+        let mut stuck = false;
+        while !rest.is_empty() {
+            match sink.write_some(state, rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    report(Report::Nobody { path: sink.path.clone() });
+                    break;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut stuck, true) {
+                        report(Report::Stuck { path: sink.path.clone(), errno: error.raw_os_error().unwrap_or(0) });
+                    }
+                    if control.is_time_up() {
+                        return false;
+                    }
+                    control.pause(pause);
+                    pause = (pause * 2).min(RETRY.1);
+                }
+            }
+        }
+        if stuck {
+            report(Report::Resumed { path: sink.path.clone() });
+        }
+    }
+    true
+}
+
+/// Does a file have its part of a batch? A part of the part is completed, or taken back if that fails.
+pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetNote, wanted: &[u8]) -> bool {
+    if target.length == 0 && target.key != (0, 0) {
+        return true;
+    }
+    if !sink.regular || sink.key != target.key {
+        return false;
+    }
+    let Ok(length) = sink.length(state) else { return false };
+    let Some(written) = length.checked_sub(target.offset) else { return false };
+    let written = usize::try_from(written).unwrap_or(usize::MAX);
+    let ours = wanted.len() == target.length as usize && sink.has(target.offset, &wanted[..written.min(wanted.len())]);
+    // Not ours: another format since then, or somebody else's bytes. They stay, and the batch is written behind them.
+    if !ours || written >= wanted.len() {
+        return ours;
+    }
+    let mut rest = &wanted[written..];
+    while !rest.is_empty() {
+        match sink.write_some(state, rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => {
+                // Shortening needs no room on the disk. If it fails all the same, the part stays: better twice than never.
+                drop(sink.shorten(state, target.offset));
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// Batches are far smaller than 4 GiB.
+pub(super) fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

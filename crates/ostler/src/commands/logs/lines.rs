@@ -1,0 +1,182 @@
+//! Lines of files of any size, forwards and backwards.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use memchr::{memchr, memrchr_iter};
+
+const BLOCK: usize = 64 << 10;
+/// A line longer than this is shown in pieces.
+const LONGEST: usize = 1 << 20;
+
+/// Where the last `count` lines of the first `length` bytes begin. A last line without its end counts.
+pub(super) fn start_of_last(file: &File, length: u64, count: u64) -> io::Result<u64> {
+    if count == 0 {
+        return Ok(length);
+    }
+    let mut block = vec![0; BLOCK];
+    let mut end = length;
+    let mut left = count;
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK as u64);
+        let size = usize::try_from(end - start).unwrap_or(BLOCK);
+        let filled = read_at(file, &mut block[..size], start)?;
+        for at in memrchr_iter(b'\n', &block[..filled]) {
+            let at = start + at as u64;
+            // The newline at the very end closes the last line, it begins none.
+            if at + 1 == length {
+                continue;
+            }
+            left -= 1;
+            if left == 0 {
+                return Ok(at + 1);
+            }
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// As much as there is, until the buffer is full.
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Cuts what is read from a file into lines; keeps the beginning of a line until its end comes.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    /// Reads from `*position` up to `until` (or the end) and gives whole lines, without their newline, to `each`. Stops early when that
+    /// says so. Returns whether anything was read.
+    pub(super) fn read(&mut self, file: &File, position: &mut u64, until: u64, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<bool> {
+        let mut block = vec![0; BLOCK];
+        let mut any = false;
+        while *position < until {
+            let size = usize::try_from(until - *position).unwrap_or(BLOCK).min(BLOCK);
+            let filled = read_at(file, &mut block[..size], *position)?;
+            if filled == 0 {
+                break;
+            }
+            any = true;
+            *position += filled as u64;
+            if !self.cut(&block[..filled], each) {
+                break;
+            }
+        }
+        Ok(any)
+    }
+
+    fn cut(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        while let Some(end) = memchr(b'\n', bytes) {
+            let go_on = if self.partial.is_empty() {
+                each(&bytes[..end])
+            } else {
+                self.partial.extend_from_slice(&bytes[..end]);
+                self.flush(each)
+            };
+            bytes = &bytes[end + 1..];
+            if !go_on {
+                return false;
+            }
+        }
+        self.partial.extend_from_slice(bytes);
+        self.partial.len() < LONGEST || self.flush(each)
+    }
+
+    /// A line has begun and not ended.
+    pub(super) fn has_partial(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    /// Gives out the beginning of a line as if it were one.
+    pub(super) fn flush(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let line = std::mem::take(&mut self.partial);
+        line.is_empty() || each(&line)
+    }
+
+    /// Forgets it: the file was truncated.
+    pub(super) fn forget(&mut self) {
+        self.partial.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn file(content: &[u8]) -> File {
+        let file: File = rustix::fs::memfd_create("lines", rustix::fs::MemfdFlags::CLOEXEC).unwrap().into();
+        file.write_all_at(content, 0).unwrap();
+        file
+    }
+
+    fn all(content: &[u8], from: u64, until: u64) -> Vec<String> {
+        let mut seen = Vec::new();
+        let mut each = |line: &[u8]| {
+            seen.push(String::from_utf8(line.to_vec()).unwrap());
+            true
+        };
+        let mut lines = Lines::default();
+        let mut position = from;
+        lines.read(&file(content), &mut position, until, &mut each).unwrap();
+        lines.flush(&mut each);
+        seen
+    }
+
+    #[test]
+    fn exactly_the_last_lines() {
+        let long = "x".repeat(200_000);
+        let contents = [
+            "a\nb\nc\n".to_owned(),
+            "a\nb\nc".into(),
+            "\n\n\n".into(),
+            String::new(),
+            "a".into(),
+            format!("{long}\n{long}\n{long}\n"),
+            "l\n".repeat(100_000),
+        ];
+        for content in &contents {
+            let expected: Vec<&str> = content.strip_suffix('\n').unwrap_or(content).split('\n').collect();
+            let expected = if content.is_empty() { Vec::new() } else { expected };
+            for count in [0, 1, 2, 3, 4, 70_000] {
+                let length = content.len() as u64;
+                let start = start_of_last(&file(content.as_bytes()), length, count).unwrap();
+                let wanted = &expected[expected.len().saturating_sub(usize::try_from(count).unwrap())..];
+                let rest = &content[usize::try_from(start).unwrap()..];
+                let found: Vec<&str> =
+                    if rest.is_empty() { Vec::new() } else { rest.strip_suffix('\n').unwrap_or(rest).split('\n').collect() };
+                assert!(found == wanted, "{count} of {} bytes: {} lines", content.len(), found.len());
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_whole_over_blocks() {
+        let content: String = (0..30_000).map(|n| format!("line {n}\n")).collect();
+        let expected: Vec<String> = content.lines().map(str::to_owned).collect();
+        assert!(all(content.as_bytes(), 0, u64::MAX) == expected);
+        assert_eq!(all(b"a\nbc\nd", 2, 4), ["bc"], "no further than asked");
+        assert_eq!(all(b"a\n\nb", 0, u64::MAX), ["a", "", "b"]);
+    }
+
+    #[test]
+    fn an_endless_line_comes_in_pieces() {
+        let content = "y".repeat(LONGEST * 2 + 7);
+        let pieces = all(content.as_bytes(), 0, u64::MAX);
+        assert!(pieces.len() == 3 && pieces.concat() == content);
+    }
+}

@@ -1,0 +1,225 @@
+//! How a line looks.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anstyle::{AnsiColor, Style};
+use jiff::tz::TimeZone;
+use ostler_core::date_format::{DateFormat, Stamper};
+use ostler_proto::control::Happening;
+use serde_json::json;
+
+use super::source::{Kind, Source};
+use crate::render::{Out, styles};
+
+const BLUE: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Blue)));
+const GREY: Style = styles::GREY;
+const MARK: Style = Style::new().bg_color(Some(anstyle::Color::Ansi(AnsiColor::BrightBlack)));
+/// Columns of the label before lines of the past.
+const TAIL_LABEL: usize = 10;
+const TIMESTAMP: &str = "YYYY-MM-DD-HH:mm:ss";
+
+/// The form of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `0|api | line`.
+    Labelled,
+    /// The line alone, those of stderr on stderr.
+    Raw,
+    /// One JSON object per line.
+    Json,
+    /// `timestamp=… app=… id=… type=… message=…`.
+    Pairs,
+}
+
+/// Prints lines in one form.
+pub(super) struct Printer {
+    form: Form,
+    stamper: Option<Stamper>,
+    pairs_stamper: Stamper,
+    highlight: Option<String>,
+    /// Longest label so far.
+    widest: usize,
+}
+
+impl Printer {
+    /// `timestamp`: a format, or empty for the usual one.
+    pub(super) fn new(form: Form, timestamp: Option<&str>, highlight: Option<&str>) -> Self {
+        let stamper =
+            |format: &str| Stamper::new(DateFormat::parse(if format.is_empty() { TIMESTAMP } else { format }), TimeZone::system());
+        Self {
+            form,
+            stamper: timestamp.map(stamper),
+            pairs_stamper: stamper("YYYY-MM-DD-HH:mm:ssZZ"),
+            highlight: highlight.filter(|word| !word.is_empty()).map(str::to_owned),
+            widest: 0,
+        }
+    }
+
+    /// `[TAILING] …`
+    pub(super) fn heading(&self, out: &mut Out, lines: u64, targets: &[String]) {
+        let noun = if targets == ["all"] { "processes" } else { "process" };
+        let text =
+            format!("[TAILING] Tailing last {lines} lines for [{}] {noun} (change the value with --lines option)", targets.join(" "));
+        let text = out.paint().with(GREY.bold(), text).to_string();
+        out.line(text);
+    }
+
+    /// `<path> last <n> lines:`
+    pub(super) fn file_heading(&self, out: &mut Out, source: &Source, lines: u64) {
+        let text = out.paint().with(GREY, format!("{} last {lines} lines:", source.path.display())).to_string();
+        out.line(text);
+    }
+
+    /// A line of the past: when it was written is not known.
+    pub(super) fn past(&mut self, out: &mut Out, source: &Source, line: &[u8]) {
+        match self.form {
+            Form::Labelled | Form::Pairs => {
+                let label = label(source);
+                let cut: String = label.chars().take(TAIL_LABEL).collect();
+                self.labelled(out, source, &format!("{cut:<TAIL_LABEL$} | "), line);
+            }
+            Form::Raw => raw(out, source, line),
+            Form::Json => json_line(out, source, line, None),
+        }
+    }
+
+    /// A line that was just written.
+    pub(super) fn present(&mut self, out: &mut Out, source: &Source, line: &[u8]) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        match self.form {
+            Form::Labelled => {
+                let label = label(source);
+                self.widest = self.widest.max(label.chars().count());
+                if let Some(stamper) = &mut self.stamper {
+                    let date = String::from_utf8_lossy(stamper.stamp(now)).into_owned();
+                    let text = out.paint().with(GREY.dimmed(), format!("{date} ")).to_string();
+                    out.data(text.as_bytes());
+                }
+                let width = self.widest;
+                self.labelled(out, source, &format!("{label:<width$} | "), line);
+            }
+            Form::Raw => raw(out, source, line),
+            Form::Json => json_line(out, source, line, Some(now)),
+            Form::Pairs => self.pairs(out, source, line, now),
+        }
+    }
+
+    /// Something happened to an app: only of interest to programs.
+    pub(super) fn happened(&self, out: &mut Out, happening: &Happening) {
+        if self.form == Form::Json {
+            let line = json!({ "timestamp": iso(happening.at_ms), "type": "process_event", "status": happening.event, "app_name": happening.name });
+            out.data(format!("{line}\n").as_bytes());
+        }
+    }
+
+    fn labelled(&self, out: &mut Out, source: &Source, label: &str, line: &[u8]) {
+        let style = match source.kind {
+            Kind::Out => styles::GREEN,
+            Kind::Error => styles::RED,
+            Kind::Daemon => BLUE,
+        };
+        let paint = out.paint();
+        out.data(paint.with(style, label).to_string().as_bytes());
+        let marked = self.highlight.as_ref().and_then(|word| Some((memchr::memmem::find(line, word.as_bytes())?, word)));
+        match marked {
+            Some((at, word)) => {
+                out.data(&line[..at]);
+                out.data(paint.with(MARK, word).to_string().as_bytes());
+                out.data(&line[at + word.len()..]);
+            }
+            None => out.data(line),
+        }
+        out.data(b"\n");
+    }
+
+    fn pairs(&mut self, out: &mut Out, source: &Source, line: &[u8], now: u64) {
+        let mut head = b"timestamp=".to_vec();
+        head.extend_from_slice(self.pairs_stamper.stamp(now));
+        let mut rest = String::new();
+        let _ = match source.kind {
+            Kind::Out => write!(rest, " app={} id={} type=out message=", source.name, source.id),
+            Kind::Error => write!(rest, " app={} id={} type=error message=", source.name, source.id),
+            Kind::Daemon => write!(rest, " app=pm2 type=out message="),
+        };
+        head.extend_from_slice(rest.as_bytes());
+        out.data(&head);
+        out.data(line);
+        out.data(b"\n");
+    }
+}
+
+fn label(source: &Source) -> String {
+    match source.kind {
+        Kind::Daemon => source.name.clone(),
+        Kind::Out | Kind::Error => format!("{}|{}", source.id, source.name),
+    }
+}
+
+fn raw(out: &mut Out, source: &Source, line: &[u8]) {
+    let mut whole = line.to_vec();
+    whole.push(b'\n');
+    if source.kind == Kind::Error { out.data_err(&whole) } else { out.data(&whole) }
+}
+
+fn json_line(out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
+    if is_ours(line) {
+        out.data(line);
+        out.data(b"\n");
+        return;
+    }
+    let kind = if source.kind == Kind::Error { "err" } else { "out" };
+    let mut object = json!({
+        "message": String::from_utf8_lossy(line),
+        "timestamp": at_ms.map(iso),
+        "type": kind,
+        "process_id": source.id,
+        "app_name": source.name,
+    });
+    if source.kind == Kind::Daemon {
+        object["process_id"] = "pm2".into();
+    }
+    out.data(format!("{object}\n").as_bytes());
+}
+
+/// Is it such an object already (`log_type: json`)?
+fn is_ours(line: &[u8]) -> bool {
+    line.first() == Some(&b'{')
+        && memchr::memmem::find(line, b"\"app_name\"").is_some()
+        && serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(line)
+            .is_ok_and(|map| ["message", "timestamp", "type", "process_id", "app_name"].iter().all(|key| map.contains_key(*key)))
+}
+
+fn iso(ms: u64) -> String {
+    let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
+    format!("{stamp:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn objects_of_an_app_that_logs_json_are_not_wrapped_again() {
+        let ours = br#"{"message":"x","timestamp":"2026-11-21T00:00:00.000Z","type":"out","process_id":0,"app_name":"api"}"#;
+        assert!(is_ours(ours));
+        for other in [&b"{}"[..], b"plain", b"{\"app_name\":1}", b"{\"message\":\"\\\"app_name\\\"\"", b"[\"app_name\"]"] {
+            assert!(!is_ours(other), "{}", String::from_utf8_lossy(other));
+        }
+    }
+
+    #[test]
+    fn times_are_iso_with_milliseconds() {
+        assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso(1_795_235_209_293), "2026-11-21T04:26:49.293Z");
+    }
+
+    #[test]
+    fn labels_have_id_and_name() {
+        let source = |kind, name: &str| Source { path: "/x".into(), kind, id: 3, name: name.into() };
+        assert_eq!(label(&source(Kind::Error, "api")), "3|api");
+        assert_eq!(label(&source(Kind::Daemon, "PM2")), "PM2");
+    }
+}

@@ -1,0 +1,202 @@
+//! Which files to show.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use ostler_core::select::{Entry, SelectError, select};
+use ostler_proto::control::{Failure, Summary};
+
+use crate::cli::CliError;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Out,
+    Error,
+    Daemon,
+}
+
+/// One file to show, once, however many instances write to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub path: PathBuf,
+    pub kind: Kind,
+    /// The first instance that writes to it; none for the daemon.
+    pub id: u32,
+    pub name: String,
+}
+
+/// Which streams were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Streams {
+    pub out: bool,
+    pub error: bool,
+    pub daemon: bool,
+}
+
+impl Streams {
+    /// `--out` and `--err`; neither or both = everything, of apps at least.
+    pub(super) const fn new(out: bool, error: bool) -> Self {
+        Self { out: out || !error, error: error || !out, daemon: !out && !error }
+    }
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub targets: Vec<String>,
+    pub streams: Streams,
+    pub cwd: String,
+    pub daemon_log: PathBuf,
+    /// The daemon's name, which is also the target that means its log.
+    pub daemon_name: &'static str,
+}
+
+impl Wish {
+    fn is_daemon(&self, target: &str, list: &[Summary]) -> bool {
+        (target == "PM2" || target == self.daemon_name) && !list.iter().any(|row| row.name == target)
+    }
+
+    /// The files, the daemon's first, otherwise by id.
+    ///
+    /// # Errors
+    /// A target that nothing is meant by.
+    pub(super) fn sources(&self, list: &[Summary]) -> Result<Vec<Source>, CliError> {
+        let mut ids = Vec::new();
+        let mut daemon = false;
+        for target in &self.targets {
+            if self.is_daemon(target, list) {
+                daemon = true;
+                continue;
+            }
+            daemon |= target == "all" && self.streams.daemon;
+            match meant(target, list, &self.cwd) {
+                Ok(found) => ids.extend(found),
+                // Apps may come later, and the daemon's own log is there.
+                Err(SelectError::Empty) if target == "all" => {}
+                Err(error) => return Err(not_found(error)),
+            }
+        }
+        let mut sources = Vec::new();
+        if daemon {
+            sources.push(Source { path: self.daemon_log.clone(), kind: Kind::Daemon, id: 0, name: self.daemon_name.into() });
+        }
+        for row in list.iter().filter(|row| ids.contains(&row.id)) {
+            self.add(row, &mut sources);
+        }
+        Ok(sources)
+    }
+
+    fn add(&self, row: &Summary, sources: &mut Vec<Source>) {
+        let readable = |path: &Option<String>| path.clone().filter(|path| path != "/dev/null" && path != "NULL" && path.starts_with('/'));
+        let (out, error) = (readable(&row.out_file), readable(&row.error_file));
+        // Someone who keeps only the combined file wants to see that one.
+        let only_combined = if out.is_none() && error.is_none() { readable(&row.log_file) } else { None };
+        let wanted = [(out, Kind::Out, self.streams.out), (error, Kind::Error, self.streams.error), (only_combined, Kind::Out, true)];
+        for (path, kind, is_wanted) in wanted {
+            let Some(path) = path.filter(|_| is_wanted).map(PathBuf::from) else { continue };
+            if !sources.iter().any(|source| source.path == path) {
+                sources.push(Source { path, kind, id: row.id, name: row.name.clone() });
+            }
+        }
+    }
+}
+
+fn meant(target: &str, list: &[Summary], cwd: &str) -> Result<Vec<u32>, SelectError> {
+    let entry =
+        |row: &'_ Summary| -> (u32, String, String, String) { (row.id, row.name.clone(), row.namespace.clone(), row.script.clone()) };
+    let rows: Vec<_> = list.iter().map(entry).collect();
+    let entries: Vec<Entry<'_>> = rows.iter().map(|(id, name, namespace, script)| Entry { id: *id, name, namespace, script }).collect();
+    select(target, &entries, cwd)
+}
+
+fn not_found(error: SelectError) -> CliError {
+    match error {
+        SelectError::NotFound(target) => Failure::NotFound { target }.into(),
+        SelectError::Empty => CliError::NotFound("no process found".into()),
+        SelectError::BadRegex { .. } => CliError::Failed(error.to_string()),
+    }
+}
+
+/// Oldest change first, as PM2 shows them; the daemon's log stays in front.
+pub(super) fn by_age(sources: &mut [Source]) {
+    let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    sources.sort_by_cached_key(|source| (source.kind != Kind::Daemon, changed(&source.path)));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ostler_core::app::ExecMode;
+    use ostler_proto::control::Monit;
+
+    use super::*;
+
+    fn row(id: u32, name: &str, namespace: &str, out: &str, error: &str) -> Summary {
+        Summary {
+            id,
+            name: name.into(),
+            namespace: namespace.into(),
+            version: None,
+            mode: ExecMode::Fork,
+            pid: 1,
+            status: "online".into(),
+            uptime_ms: None,
+            restarts: 0,
+            unstable: 0,
+            monit: Monit::default(),
+            user: "u".into(),
+            watching: false,
+            script: format!("/srv/{name}.js"),
+            out_file: Some(out.into()),
+            error_file: Some(error.into()),
+            log_file: Some("/l/all.log".into()),
+            pid_file: String::new(),
+        }
+    }
+
+    fn wish(targets: &[&str], out: bool, error: bool) -> Wish {
+        Wish {
+            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+            streams: Streams::new(out, error),
+            cwd: "/srv".into(),
+            daemon_log: "/h/pm2.log".into(),
+            daemon_name: "ostler",
+        }
+    }
+
+    fn paths(wish: &Wish, list: &[Summary]) -> Vec<String> {
+        wish.sources(list).unwrap().iter().map(|source| source.path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn which_files_a_target_means() {
+        let list = [
+            row(0, "api", "web", "/l/api-out.log", "/l/api-error.log"),
+            row(1, "api", "web", "/l/api-out.log", "/l/api-error.log"),
+            row(2, "job", "web", "/dev/null", "/l/job-error.log"),
+            row(3, "quiet", "other", "/dev/null", "/dev/null"),
+        ];
+        let api = ["/l/api-out.log", "/l/api-error.log"];
+        let cases: [(&[&str], bool, bool, &[&str]); 11] = [
+            (&["api"], false, false, &api),
+            (&["1"], false, false, &api),
+            (&["web"], false, true, &["/l/api-error.log", "/l/job-error.log"]),
+            (&["/^a/"], true, false, &["/l/api-out.log"]),
+            (&["api.js"], true, false, &["/l/api-out.log"]),
+            (&["all"], false, false, &["/h/pm2.log", api[0], api[1], "/l/job-error.log", "/l/all.log"]),
+            (&["all"], true, true, &[api[0], api[1], "/l/job-error.log", "/l/all.log"]),
+            (&["PM2"], false, false, &["/h/pm2.log"]),
+            (&["ostler"], true, false, &["/h/pm2.log"]),
+            (&["2", "0"], false, true, &["/l/api-error.log", "/l/job-error.log"]),
+            (&["quiet"], false, false, &["/l/all.log"]),
+        ];
+        for (targets, out, error, expected) in cases {
+            assert_eq!(paths(&wish(targets, out, error), &list), expected, "{targets:?} {out} {error}");
+        }
+        assert_eq!(paths(&wish(&["all"], false, false), &[]), ["/h/pm2.log"]);
+        for unknown in ["nope", "9", "/x+/", "/(/"] {
+            assert!(wish(&[unknown], false, false).sources(&list).is_err(), "{unknown}");
+        }
+    }
+}
