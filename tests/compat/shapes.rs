@@ -81,14 +81,48 @@ fn values() {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
     let values = |subject: Subject| {
         let home = Home::new(subject);
-        home.ok(format!("start {} --name my_app --namespace ns -i 2 -x --kill-timeout 2500 --max-memory-restart 100M", fixture_app("hold.js")));
+        home.ok(format!(
+            "start {} --name my_app --namespace ns -i 2 -x --kill-timeout 2500 --max-memory-restart 100M",
+            fixture_app("hold.js")
+        ));
         home.jlist()
             .iter()
             .map(|item| {
-                let shown = ["name", "namespace", "exec_mode", "exec_interpreter", "instances", "kill_timeout", "max_memory_restart", "node_args",
-                    "NODE_APP_INSTANCE", "instance_var", "autorestart", "autostart", "watch", "vizion", "pmx", "automation", "treekill", "windowsHide",
-                    "kill_retry_time", "merge_logs", "status", "restart_time", "unstable_restarts", "km_link", "vizion_running", "version", "pm_id",
-                    "pm_out_log_path", "pm_err_log_path", "pm_pid_path", "pm_cwd", "pm_exec_path", "filter_env"];
+                let shown = [
+                    "name",
+                    "namespace",
+                    "exec_mode",
+                    "exec_interpreter",
+                    "instances",
+                    "kill_timeout",
+                    "max_memory_restart",
+                    "node_args",
+                    "NODE_APP_INSTANCE",
+                    "instance_var",
+                    "autorestart",
+                    "autostart",
+                    "watch",
+                    "vizion",
+                    "pmx",
+                    "automation",
+                    "treekill",
+                    "windowsHide",
+                    "kill_retry_time",
+                    "merge_logs",
+                    "status",
+                    "restart_time",
+                    "unstable_restarts",
+                    "km_link",
+                    "vizion_running",
+                    "version",
+                    "pm_id",
+                    "pm_out_log_path",
+                    "pm_err_log_path",
+                    "pm_pid_path",
+                    "pm_cwd",
+                    "pm_exec_path",
+                    "filter_env",
+                ];
                 let root = home.root().to_string_lossy().into_owned();
                 shown.map(|key| format!("{key}: {}", item.env(key)).replace(&root, "<root>"))
             })

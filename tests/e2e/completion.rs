@@ -16,7 +16,22 @@ fn the_script_is_valid_shell() {
 #[test]
 fn every_command_has_help() {
     let home = home();
-    for command in ["start", "stop", "restart", "delete", "list", "logs", "describe", "save", "resurrect", "kill", "scale", "why", "update", "validate"] {
+    for command in [
+        "start",
+        "stop",
+        "restart",
+        "delete",
+        "list",
+        "logs",
+        "describe",
+        "save",
+        "resurrect",
+        "kill",
+        "scale",
+        "why",
+        "update",
+        "validate",
+    ] {
         home.ok(format!("{command} --help")).says(command);
         home.ok(format!("help {command}")).says(command);
     }

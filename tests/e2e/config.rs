@@ -9,14 +9,43 @@ use crate::setup::home;
 fn the_same_apps_in_every_format() {
     let script = fixture_app("hello.sh");
     let files = [
-        ("a.json", format!(r#"{{"apps": [{{"name": "x", "script": "{script}", "args": ["1"], "env": {{"A": "b"}}}}, {{"name": "y", "script": "{script}"}}]}}"#)),
-        ("a.json5", format!("{{apps: [{{name: 'x', script: '{script}', args: ['1'], env: {{A: 'b'}},}}, {{name: 'y', script: '{script}'}}], /* c */}}")),
-        ("a.yml", format!("apps:\n  - name: x\n    script: {script}\n    args: ['1']\n    env: {{A: b}}\n  - {{name: y, script: {script}}}\n")),
+        (
+            "a.json",
+            format!(
+                r#"{{"apps": [{{"name": "x", "script": "{script}", "args": ["1"], "env": {{"A": "b"}}}}, {{"name": "y", "script": "{script}"}}]}}"#
+            ),
+        ),
+        (
+            "a.json5",
+            format!(
+                "{{apps: [{{name: 'x', script: '{script}', args: ['1'], env: {{A: 'b'}},}}, {{name: 'y', script: '{script}'}}], /* c */}}"
+            ),
+        ),
+        (
+            "a.yml",
+            format!("apps:\n  - name: x\n    script: {script}\n    args: ['1']\n    env: {{A: b}}\n  - {{name: y, script: {script}}}\n"),
+        ),
         ("a.yaml", format!("apps:\n  - {{name: x, script: {script}, args: ['1'], env: {{A: b}}}}\n  - {{name: y, script: {script}}}\n")),
-        ("a.toml", format!("[[apps]]\nname = 'x'\nscript = '{script}'\nargs = ['1']\nenv.A = 'b'\n[[apps]]\nname = 'y'\nscript = '{script}'\n")),
-        ("a.config.js", format!("module.exports = {{apps: ['x', 'y'].map(name => ({{name, script: '{script}', args: name == 'x' ? ['1'] : [], env: {{A: 'b'}}}}))}}")),
-        ("a.config.cjs", format!("exports.apps = [{{name: 'x', script: '{script}', args: '1', env: {{A: 'b'}}}}, {{name: 'y', script: '{script}'}}]")),
-        ("a.config.mjs", format!("export default {{apps: [{{name: 'x', script: '{script}', args: '1', env: {{A: 'b'}}}}, {{name: 'y', script: '{script}'}}]}}")),
+        (
+            "a.toml",
+            format!("[[apps]]\nname = 'x'\nscript = '{script}'\nargs = ['1']\nenv.A = 'b'\n[[apps]]\nname = 'y'\nscript = '{script}'\n"),
+        ),
+        (
+            "a.config.js",
+            format!(
+                "module.exports = {{apps: ['x', 'y'].map(name => ({{name, script: '{script}', args: name == 'x' ? ['1'] : [], env: {{A: 'b'}}}}))}}"
+            ),
+        ),
+        (
+            "a.config.cjs",
+            format!("exports.apps = [{{name: 'x', script: '{script}', args: '1', env: {{A: 'b'}}}}, {{name: 'y', script: '{script}'}}]"),
+        ),
+        (
+            "a.config.mjs",
+            format!(
+                "export default {{apps: [{{name: 'x', script: '{script}', args: '1', env: {{A: 'b'}}}}, {{name: 'y', script: '{script}'}}]}}"
+            ),
+        ),
     ];
     for (name, text) in files {
         let home = home();
@@ -45,7 +74,9 @@ fn a_large_file_on_standard_input_is_read_whole() {
     // PM2 differs: it reads the first chunk only.
     let home = home();
     let filler = "x".repeat(300_000);
-    let text = format!(r#"{{"apps": [{{"name": "big", "script": "sleep", "args": "1000", "env": {{"B": "{filler}"}}, "autostart": false}}, {{"name": "last", "script": "sleep", "args": "1000"}}]}}"#);
+    let text = format!(
+        r#"{{"apps": [{{"name": "big", "script": "sleep", "args": "1000", "env": {{"B": "{filler}"}}, "autostart": false}}, {{"name": "last", "script": "sleep", "args": "1000"}}]}}"#
+    );
     home.cmd("start -").stdin(&text).run().ok();
     assert_eq!(home.app("last").status(), "online");
     assert_eq!(home.app("big").text("B").len(), 300_000);
@@ -86,7 +117,10 @@ fn only_some_and_all_of_them_by_file() {
 #[test]
 fn one_bad_app_is_told_and_the_file_changes_nothing() {
     let home = home();
-    let file = home.write("bad.json", r#"[{"name": "good", "script": "sleep", "args": "1000"}, {"name": "bad", "script": "sleep", "kill_timeout": "soon"}]"#);
+    let file = home.write(
+        "bad.json",
+        r#"[{"name": "good", "script": "sleep", "args": "1000"}, {"name": "bad", "script": "sleep", "kill_timeout": "soon"}]"#,
+    );
     home.run(format!("start {file}")).fails().says("kill_timeout");
     assert!(home.run("jlist").stdout.trim_end().ends_with("[]") || home.processes().is_empty());
 }

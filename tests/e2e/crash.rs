@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ostler_testkit::{kill, fixture};
+use ostler_testkit::{fixture, kill};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};

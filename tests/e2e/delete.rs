@@ -34,7 +34,9 @@ fn during_start() {
     let script = ostler_testkit::fixture_app("ready.js");
     ostler_testkit::needs_program!("node");
     let mut start = home.cmd(format!("start {script} --name slow --wait-ready --listen-timeout 30000")).command().spawn().unwrap();
-    home.wait_until("it is launching", || home.dir().join("pm2.pid").exists() && home.jlist().iter().any(|item| item.status() == "launching" && item.pid() > 0));
+    home.wait_until("it is launching", || {
+        home.dir().join("pm2.pid").exists() && home.jlist().iter().any(|item| item.status() == "launching" && item.pid() > 0)
+    });
     home.ok("delete slow");
     start.wait().unwrap();
     assert!(home.jlist().is_empty() && home.app_processes().is_empty(), "{}", home.report());

@@ -7,7 +7,9 @@ fn everything_about_one_app() {
     let home = home();
     start_fixture(&home, "app", "--namespace ns --kill-timeout 2345", "hold");
     let output = home.ok("describe app");
-    for words in ["status", "online", "namespace", "ns", "script path", "exec cwd", "out log path", "error log path", "pid path", "created at"] {
+    for words in
+        ["status", "online", "namespace", "ns", "script path", "exec cwd", "out log path", "error log path", "pid path", "created at"]
+    {
         assert!(output.stdout.contains(words), "no {words}\n{output}");
     }
 }

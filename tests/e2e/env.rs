@@ -9,7 +9,8 @@ use crate::setup::{ecosystem, home, read_report};
 fn env_of(home: &Home, members: &str, options: &str, caller: &[(&str, &str)]) -> Value {
     let report = home.work().join("r.json");
     drop(std::fs::remove_file(&report));
-    let file = ecosystem(home, &format!(r#""name": "e", "script": "{}", "args": ["report", "{}"], {members}"#, fixture(), report.display()));
+    let file =
+        ecosystem(home, &format!(r#""name": "e", "script": "{}", "args": ["report", "{}"], {members}"#, fixture(), report.display()));
     let command = caller.iter().fold(home.cmd(format!("start {file} {options}")), |command, (name, value)| command.env(name, value));
     command.run().ok();
     read_report(home, "r.json")["env"].clone()
@@ -114,10 +115,27 @@ fn a_variable_named_like_an_attribute_changes_no_attribute() {
 fn what_pm2_injects_is_there() {
     let home = home();
     let env = env_of(&home, r#""namespace": "ns""#, "", &[]);
-    for (name, value) in [("name", "e"), ("namespace", "ns"), ("pm_id", "0"), ("NODE_APP_INSTANCE", "0"), ("exec_mode", "fork_mode"), ("status", "launching")] {
+    for (name, value) in [
+        ("name", "e"),
+        ("namespace", "ns"),
+        ("pm_id", "0"),
+        ("NODE_APP_INSTANCE", "0"),
+        ("exec_mode", "fork_mode"),
+        ("status", "launching"),
+    ] {
         assert_eq!(env[name], value, "{name}");
     }
-    for name in ["pm_exec_path", "pm_cwd", "pm_out_log_path", "pm_err_log_path", "pm_pid_path", "unique_id", "pm_uptime", "restart_time", "PM2_HOME"] {
+    for name in [
+        "pm_exec_path",
+        "pm_cwd",
+        "pm_out_log_path",
+        "pm_err_log_path",
+        "pm_pid_path",
+        "unique_id",
+        "pm_uptime",
+        "restart_time",
+        "PM2_HOME",
+    ] {
         assert!(env[name].is_string(), "{name} is missing");
     }
     assert_eq!(env["PM2_HOME"], *home.dir().to_string_lossy());

@@ -110,7 +110,17 @@ fn malformed_files_in_each_format() {
 #[test]
 fn files_of_the_wrong_shape() {
     let home = home();
-    for text in ["null", "7", "\"text\"", "[1]", "{\"apps\": 7}", "{\"apps\": [null]}", "{\"apps\": [{}]}", "{\"apps\": [{\"name\": \"x\"}]}", "[[]]"] {
+    for text in [
+        "null",
+        "7",
+        "\"text\"",
+        "[1]",
+        "{\"apps\": 7}",
+        "{\"apps\": [null]}",
+        "{\"apps\": [{}]}",
+        "{\"apps\": [{\"name\": \"x\"}]}",
+        "[[]]",
+    ] {
         let file = home.write("shape.json", text);
         let output = home.run(["start", &file]).fails();
         assert!(!output.all().contains("panicked"), "{text}: {output}");
@@ -227,10 +237,10 @@ fn a_socket_that_is_a_file() {
 #[test]
 fn no_descriptors_left() {
     let home = home();
-    home.cmd(format!("start {} --name first -- hold", fixture())).after("ulimit -n 100").run().ok();
+    home.cmd(format!("start {} --name first -- hold", fixture())).after("ulimit -n 128").run().ok();
     let pid = home.app("first").pid();
     for i in 0..30 {
-        let output = home.cmd(format!("start {} -f --name more{i} --time -- hold", fixture())).after("ulimit -n 100").run();
+        let output = home.cmd(format!("start {} -f --name more{i} --time -- hold", fixture())).after("ulimit -n 128").run();
         if output.code != 0 {
             assert!(output.all().to_lowercase().contains("open files") || output.all().contains("descriptor"), "{output}");
             break;
@@ -260,7 +270,10 @@ fn no_pids_left() {
     run("start sleep --name a0 -- 1000").ok();
     let failed = (1..12).map(|i| run(&format!("start sleep -f --name a{i} -- 1000"))).find(|output| output.code != 0);
     let failed = failed.expect("eight processes were the limit");
-    assert!(failed.all().contains("temporarily unavailable") || failed.all().contains("fork") || failed.all().contains("EAGAIN"), "{failed}");
+    assert!(
+        failed.all().contains("temporarily unavailable") || failed.all().contains("fork") || failed.all().contains("EAGAIN"),
+        "{failed}"
+    );
     let list = home.cmd("jlist").uid(UID).run().ok();
     assert!(list.stdout.contains("\"a0\""), "{list}");
     home.cmd("delete all").uid(UID).run().ok();

@@ -10,7 +10,9 @@ use crate::setup::{home, home_as_pm2, start_fixture};
 #[test]
 fn looking_starts_no_daemon() {
     let home = home();
-    for command in ["list", "ls", "status", "jlist", "prettylist", "id x", "pid x", "describe x", "logs --nostream", "env 0", "why x", "--version"] {
+    for command in
+        ["list", "ls", "status", "jlist", "prettylist", "id x", "pid x", "describe x", "logs --nostream", "env 0", "why x", "--version"]
+    {
         home.run(command);
         assert!(home.processes().is_empty(), "{command} started {:?}", home.processes());
     }
@@ -68,7 +70,9 @@ fn pretty_list_is_a_program_text() {
     let home = home();
     home.cmd("start sleep --name app -- 1000").env("ODD", "it's \"quoted\" \\ \n new").run().ok();
     let file = home.write("list.txt", home.ok("prettylist").stdout);
-    let code = format!("const fs = require('fs'); const list = eval('(' + fs.readFileSync('{file}', 'utf8') + ')'); console.log(list.length, list[0].name)");
+    let code = format!(
+        "const fs = require('fs'); const list = eval('(' + fs.readFileSync('{file}', 'utf8') + ')'); console.log(list.length, list[0].name)"
+    );
     let output = Command::new("node").args(["-e", &code]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1 app\n", "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -105,6 +109,7 @@ fn the_table_fits_the_words_that_scripts_look_for() {
     for column in ["id", "name", "namespace", "version", "mode", "pid", "uptime", "↺", "status", "cpu", "mem", "user", "watching"] {
         assert!(output.stdout.contains(&format!("│ {column} ")), "no column {column}\n{output}");
     }
-    let widths: Vec<usize> = output.stdout.lines().filter(|line| line.starts_with(['┌', '│', '├', '└'])).map(|line| line.chars().count()).collect();
+    let widths: Vec<usize> =
+        output.stdout.lines().filter(|line| line.starts_with(['┌', '│', '├', '└'])).map(|line| line.chars().count()).collect();
     assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "crooked table\n{output}");
 }

@@ -50,7 +50,10 @@ impl Drop for Follower {
 
 /// An app that repeats what is written into a FIFO, so that the test says when a line comes.
 fn parrot(home: &Home, name: &str, options: &str) {
-    let script = home.write("parrot.sh", "#!/bin/sh\nmkfifo \"$1\" 2>/dev/null\necho listening\nexec 4<>\"$1\"\nwhile read -r line <&4; do echo \"$line\"; done\n");
+    let script = home.write(
+        "parrot.sh",
+        "#!/bin/sh\nmkfifo \"$1\" 2>/dev/null\necho listening\nexec 4<>\"$1\"\nwhile read -r line <&4; do echo \"$line\"; done\n",
+    );
     home.ok(format!("start {script} -f --name {name} {options} -- {}", home.work().join(name).display()));
     home.wait_until("the parrot listens", || home.work().join(name).exists());
 }
@@ -122,7 +125,13 @@ fn json_of_the_stream() {
 #[test]
 fn a_date_before_each_line() {
     let home = home();
-    let file = ecosystem(&home, &format!(r#""name": "d", "script": "{}", "args": "lines 500 0 40", "autorestart": false, "log_date_format": "YYYY-MM-DD HH:mm:ss.SSS Z""#, fixture()));
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "d", "script": "{}", "args": "lines 500 0 40", "autorestart": false, "log_date_format": "YYYY-MM-DD HH:mm:ss.SSS Z""#,
+            fixture()
+        ),
+    );
     home.ok(format!("start {file}"));
     home.wait_log("d-out.log", "00000500 ");
     home.wait_until("the last line is whole", || home.log("d-out.log").ends_with('\n'));
@@ -137,7 +146,10 @@ fn a_date_before_each_line() {
 #[test]
 fn one_object_per_line() {
     let home = home();
-    let file = ecosystem(&home, &format!(r#""name": "j", "script": "{}", "args": "lines 300 0 40", "autorestart": false, "log_type": "json""#, fixture()));
+    let file = ecosystem(
+        &home,
+        &format!(r#""name": "j", "script": "{}", "args": "lines 300 0 40", "autorestart": false, "log_type": "json""#, fixture()),
+    );
     home.ok(format!("start {file}"));
     home.wait_until("all lines are there", || home.log("j-out.log").lines().count() == 300);
     for (line, number) in home.log("j-out.log").lines().zip(1..) {

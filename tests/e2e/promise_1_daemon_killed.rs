@@ -32,7 +32,8 @@ fn under_load_and_a_flood_of_lines() {
     let port = free_port();
     start_fixture(&home, "web", "", &format!("http {port}"));
     start_fixture(&home, "direct", "-f", "count 30000 10");
-    let file = ecosystem(&home, &format!(r#""name": "piped", "script": "{}", "args": "count 30000 10", "time": true"#, ostler_testkit::fixture()));
+    let file =
+        ecosystem(&home, &format!(r#""name": "piped", "script": "{}", "args": "count 30000 10", "time": true"#, ostler_testkit::fixture()));
     home.ok(format!("start {file}"));
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let before = home.jlist();

@@ -60,7 +60,10 @@ fn with_a_date_on_each_line() {
 #[test]
 fn as_json() {
     let home = home();
-    let file = ecosystem(&home, &format!(r#""name": "j", "script": "{}", "args": "lines 20000 1", "autorestart": false, "log_type": "json""#, fixture()));
+    let file = ecosystem(
+        &home,
+        &format!(r#""name": "j", "script": "{}", "args": "lines 20000 1", "autorestart": false, "log_type": "json""#, fixture()),
+    );
     home.ok(format!("start {file}"));
     home.wait_until("the last line is there", || home.log("j-out.log").contains("00020000 "));
     whole(&home.log("j-out.log"), 20_000, |line| first_word(serde_json::from_str::<Value>(line).ok()?["message"].as_str()?));
@@ -76,7 +79,9 @@ fn while_the_daemon_is_killed_with_dates() {
     }
     home.wait_log("app-out.log", "end\n");
     let log = home.log("app-out.log");
-    let body = log.strip_suffix(log.lines().last().unwrap()).map_or_else(|| log[..log.trim_end().rfind('\n').unwrap() + 1].to_owned(), str::to_owned);
+    let body = log
+        .strip_suffix(log.lines().last().unwrap())
+        .map_or_else(|| log[..log.trim_end().rfind('\n').unwrap() + 1].to_owned(), str::to_owned);
     whole(&body, 40_000, |line| line.split_once(": ")?.1.parse().ok());
 }
 

@@ -30,7 +30,11 @@ fn the_file_changed() {
     let home = home();
     let (one, two) = (home.work().join("one.json"), home.work().join("two.json"));
     let app = |report: &std::path::Path, more: &str| {
-        format!(r#""name": "app", "script": "{}", "args": ["report", "{}"], "kill_timeout": 1000{more}"#, ostler_testkit::fixture(), report.display())
+        format!(
+            r#""name": "app", "script": "{}", "args": ["report", "{}"], "kill_timeout": 1000{more}"#,
+            ostler_testkit::fixture(),
+            report.display()
+        )
     };
     let file = ecosystem(&home, &app(&one, r#", "env": {"V": "1"}"#));
     home.ok(format!("start {file}"));

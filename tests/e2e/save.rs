@@ -10,7 +10,10 @@ use crate::setup::{binary, home, start_fixture};
 #[test]
 fn what_ran_runs_and_what_was_stopped_is_stopped() {
     let home = home();
-    home.cmd(format!("start {} --name up --namespace ns --kill-timeout 2222 -- a b", fixture_app("hello.sh"))).env("MINE", "kept").run().ok();
+    home.cmd(format!("start {} --name up --namespace ns --kill-timeout 2222 -- a b", fixture_app("hello.sh")))
+        .env("MINE", "kept")
+        .run()
+        .ok();
     start_fixture(&home, "down", "-f", "hold");
     home.ok("stop down");
     home.ok("save");
@@ -55,7 +58,10 @@ fn a_dump_is_data_not_a_program() {
     let home = home();
     let mark = home.work().join("evaluated");
     std::fs::create_dir_all(home.dir()).unwrap();
-    let dump = format!(r#"[{{"name": "x", "pm_exec_path": "/bin/sleep", "args": ["9"], "evil": require("fs").writeFileSync("{}", "")}}]"#, mark.display());
+    let dump = format!(
+        r#"[{{"name": "x", "pm_exec_path": "/bin/sleep", "args": ["9"], "evil": require("fs").writeFileSync("{}", "")}}]"#,
+        mark.display()
+    );
     std::fs::write(home.dir().join("dump.pm2"), &dump).unwrap();
     home.run("resurrect");
     assert!(!mark.exists(), "the dump was evaluated");
@@ -78,7 +84,10 @@ fn a_broken_dump_falls_back_to_the_one_before() {
 fn the_dump_of_real_pm2_is_understood() {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to save a dump") };
     let old = Home::new(pm2);
-    old.cmd(format!("start {} --name web --namespace ns --max-restarts 9 -- one two", fixture_app("hello.js"))).env("MINE", "kept").run().ok();
+    old.cmd(format!("start {} --name web --namespace ns --max-restarts 9 -- one two", fixture_app("hello.js")))
+        .env("MINE", "kept")
+        .run()
+        .ok();
     old.ok("start sleep --name many -i 2 -x -- 1000");
     old.ok("start sleep -f --name stopped -- 1000");
     old.ok("stop stopped");

@@ -22,7 +22,10 @@ fn stdout_is_the_log_file_itself_and_nothing_else_is_inherited() {
     let fds = report["fds"].as_object().unwrap();
     assert_eq!(fds["1"], home.dir().join("logs/report-out.log").to_str().unwrap());
     assert_eq!(fds["2"], home.dir().join("logs/report-error.log").to_str().unwrap());
-    let more: Vec<_> = fds.iter().filter(|(fd, target)| fd.parse::<i32>().unwrap() > 3 || (fd.as_str() == "3" && !target.as_str().unwrap().starts_with("socket:"))).collect();
+    let more: Vec<_> = fds
+        .iter()
+        .filter(|(fd, target)| fd.parse::<i32>().unwrap() > 3 || (fd.as_str() == "3" && !target.as_str().unwrap().starts_with("socket:")))
+        .collect();
     assert!(more.is_empty(), "descriptors that are not the app's: {more:?}");
 }
 

@@ -96,6 +96,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         writers,
         journal,
         jobs: Vec::new(),
+        unstartable: Vec::new(),
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
         lists: Vec::new(),

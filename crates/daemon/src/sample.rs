@@ -9,6 +9,8 @@ use ostler_sys::{ProcRef, ProcTable, sample};
 
 /// A shorter time between two readings says little.
 const SETTLED_MS: u64 = 500;
+/// A process is measured over at least this time since its start.
+const BOOT_MS: u64 = 100;
 /// A reading older than this is no base for "now".
 const STALE_MS: u64 = 20_000;
 /// A process younger than this is measured from its start.
@@ -52,18 +54,20 @@ impl CpuHistory {
         }
         let base = self.base.or_else(|| {
             let start = started?.mono_ms;
-            (at.saturating_sub(start) < YOUNG_MS).then_some((start, Reading::default()))
+            // What a process does while it loads, spread over a moment: else it reads as several hundred percent.
+            (at.saturating_sub(start) < YOUNG_MS).then_some((start.min(at.saturating_sub(BOOT_MS)), Reading::default()))
         });
         match base {
-            Some((since, base)) if at > since => {
+            Some((since, base)) => {
                 let used = reading.cpu_ns.saturating_sub(base.cpu_ns) as f64 / 1e6;
-                self.monit.cpu_pct = (used / (at - since) as f64 * 1000.0).round() / 10.0;
+                let window = at.saturating_sub(since).max(1);
+                self.monit.cpu_pct = (used / window as f64 * 1000.0).round() / 10.0;
                 if self.last.is_none_or(|(last, _)| at.saturating_sub(last) >= SETTLED_MS) {
                     self.last = Some((at, reading));
                 }
                 true
             }
-            _ => {
+            None => {
                 self.base = Some((at, reading));
                 self.last = Some((at, reading));
                 false
@@ -110,8 +114,8 @@ mod tests {
     fn a_busy_loop_is_100_percent_at_every_call() {
         let mut history = CpuHistory::default();
         let start = Some(Now::at(1_000));
-        for at in [1_010, 1_011, 1_300, 2_000, 2_001, 2_002, 9_000, 60_000, 60_030] {
-            if history.take(7, start, Now::at(at), |()| reading(at - 1_000)) {
+        for at in [1_100, 1_101, 1_300, 2_000, 2_001, 2_002, 9_000, 60_000, 60_030] {
+            if history.take(7, start, Now::at(at), || reading(at - 1_000)) {
                 assert!((history.monit().cpu_pct - 100.0).abs() < 0.11, "at {at}: {}", history.monit().cpu_pct);
             } else {
                 assert_eq!(at, 60_000, "only after a long silence a second reading is needed");
@@ -123,16 +127,16 @@ mod tests {
     fn what_was_used_long_ago_does_not_count() {
         let mut history = CpuHistory::default();
         let start = Some(Now::at(0));
-        assert!(!history.take(7, start, Now::at(100_000), |()| reading(50_000)), "nothing to compare with");
-        assert!(history.take(7, start, Now::at(100_025), |()| reading(50_000)));
+        assert!(!history.take(7, start, Now::at(100_000), || reading(50_000)), "nothing to compare with");
+        assert!(history.take(7, start, Now::at(100_025), || reading(50_000)));
         assert_eq!(history.monit().cpu_pct, 0.0);
     }
 
     #[test]
     fn another_process_starts_anew() {
         let mut history = CpuHistory::default();
-        history.take(7, Some(Now::at(0)), Now::at(1_000), |()| reading(1_000));
-        assert!(history.take(8, Some(Now::at(2_000)), Now::at(2_100), |()| reading(0)));
+        history.take(7, Some(Now::at(0)), Now::at(1_000), || reading(1_000));
+        assert!(history.take(8, Some(Now::at(2_000)), Now::at(2_100), || reading(0)));
         assert_eq!(history.monit().cpu_pct, 0.0);
     }
 }

@@ -297,7 +297,7 @@ impl Cmd<'_> {
 
     /// Runs a shell text first (`ulimit -n 20`), then the command in the same process.
     pub fn after(mut self, shell: &str) -> Self {
-        self.wrapper = ["sh", "-c", &format!("{shell}\nexec \"$0\" \"$@\"")].map(OsString::from).to_vec();
+        self.wrapper = ["bash", "-c", &format!("set -e\n{shell}\nexec \"$0\" \"$@\"")].map(OsString::from).to_vec();
         self
     }
 

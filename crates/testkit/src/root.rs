@@ -28,6 +28,11 @@ impl Tmpfs {
         &self.path
     }
 
+    /// Not a block is free.
+    pub fn is_full(&self) -> bool {
+        rustix::fs::statvfs(&self.path).unwrap().f_bavail == 0
+    }
+
     /// Gives it another size.
     pub fn resize(&self, kib: u32) {
         let options = format!("remount,size={kib}k");

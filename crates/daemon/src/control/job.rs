@@ -50,6 +50,8 @@ pub(crate) struct Job {
     pub pending: VecDeque<u32>,
     /// Instances under way, with their names (a deleted one has none any more).
     pub waiting: BTreeMap<u32, (String, Goal)>,
+    /// Instances that this request added.
+    pub fresh: Vec<u32>,
     /// All instances touched.
     pub ids: Vec<u32>,
     /// How many of them failed.
@@ -124,11 +126,10 @@ fn up(after: u32, slot: &Slot, notice: Option<&Notice>) -> Progressed {
 /// One exit in words that follow a name.
 pub(crate) fn why(record: &ExitRecord) -> String {
     if let ExitCause::CouldNotStart { step } = &record.cause {
-        let errno = match record.ending {
-            Ending::SpawnFailed { errno } => errno,
-            _ => 0,
+        return match record.ending {
+            Ending::SpawnFailed { errno } if errno != 0 => format!("cannot be started: {step}: {}", std::io::Error::from_raw_os_error(errno)),
+            _ => format!("cannot be started: {step}"),
         };
-        return format!("cannot be started: {step}: {}", std::io::Error::from_raw_os_error(errno));
     }
     match record.ending {
         Ending::Code(code) => format!("exited with code {code}"),

@@ -23,6 +23,9 @@ impl Control {
 
     /// Begins what may be begun, ends what is done. True when that made work.
     pub(crate) fn advance_jobs(&mut self) -> bool {
+        for id in std::mem::take(&mut self.unstartable) {
+            self.feed(id, Event::Delete(Origin::Policy("start".into())));
+        }
         let mut index = 0;
         while index < self.jobs.len() {
             let jobs = self.jobs.len();
@@ -43,6 +46,10 @@ impl Control {
             Progressed::Reached => Progress::InstanceDone { id, name },
             Progressed::Failed(reason) => {
                 job.failed += 1;
+                // A program that cannot be executed changes nothing: its entry goes again.
+                if matches!(notice, Some(Notice::CouldNotStart(_))) && job.fresh.contains(&id) {
+                    self.unstartable.push(id);
+                }
                 Progress::InstanceFailed { id, name, reason }
             }
         };
@@ -173,6 +180,7 @@ impl Control {
             pending: VecDeque::new(),
             waiting: BTreeMap::new(),
             ids: Vec::new(),
+            fresh: Vec::new(),
             failed: 0,
             then: Then::Answer,
             origin,
@@ -189,7 +197,7 @@ fn newest(state: &State, inc: u32) -> u32 {
 }
 
 /// PM2's name of an action.
-fn action_word(action: Action) -> &'static str {
+pub(super) fn action_word(action: Action) -> &'static str {
     match action {
         Action::Stop => "stopProcessId",
         Action::Restart => "restartProcessId",

@@ -9,7 +9,7 @@
 
 pub(crate) mod handle;
 mod job;
-mod jobs;
+pub(crate) mod jobs;
 pub(crate) mod turn;
 
 use std::collections::VecDeque;
@@ -64,6 +64,8 @@ pub(crate) struct Control {
     pub journal: Journal,
     pub state_file: StateFile,
     pub jobs: Vec<Job>,
+    /// Fresh instances whose program cannot be executed.
+    pub unstartable: Vec<u32>,
     pub work: VecDeque<Work>,
     pub sweeps: Sweeps,
     pub lists: Vec<handle::list::Waiting>,

@@ -89,6 +89,8 @@ impl Control {
     /// A deleted instance leaves the tables.
     fn forget(&mut self, id: u32) {
         let Some(slot) = self.registry.remove(id) else { return };
+        // Ids are used again when the list is empty: nothing of this one may be left.
+        self.sweeps.forget(id);
         if let Some(ipc) = slot.ipc {
             self.keeper.drop_held(&ipc.held_name());
             ipc.close(&self.reactor);

@@ -119,7 +119,7 @@ pub(crate) fn is_node(spec: &AppSpec) -> bool {
 }
 
 fn account(spec: &AppSpec) -> Result<Option<Identity>, SpawnFailure> {
-    user::identity(spec.uid.as_deref(), spec.gid.as_deref()).map_err(|error| failure(&crate::log::chain(&error), Errno::INVAL.raw_os_error()))
+    user::identity(spec.uid.as_deref(), spec.gid.as_deref()).map_err(|error| failure(&crate::log::chain(&error), 0))
 }
 
 fn rlimits(spec: &AppSpec) -> Result<Vec<Rlimit>, SpawnFailure> {
@@ -127,14 +127,14 @@ fn rlimits(spec: &AppSpec) -> Result<Vec<Rlimit>, SpawnFailure> {
         .rlimits
         .iter()
         .map(|(name, soft, hard)| {
-            let resource = rlimit::by_name(name).ok_or_else(|| failure(&format!("find limit {name}"), Errno::INVAL.raw_os_error()))?;
+            let resource = rlimit::by_name(name).ok_or_else(|| failure(&format!("no limit is called {name}"), 0))?;
             Ok(Rlimit { resource, soft: soft.unwrap_or(u64::MAX), hard: hard.unwrap_or(u64::MAX) })
         })
         .collect()
 }
 
 fn c_string(text: &str, step: &str) -> Result<CString, SpawnFailure> {
-    CString::new(text).map_err(|_| failure(&format!("{step} (a NUL byte in it)"), Errno::INVAL.raw_os_error()))
+    CString::new(text).map_err(|_| failure(&format!("{step}: a NUL byte in it"), 0))
 }
 
 /// A word without a slash is looked for in `PATH`, everything else is a path.

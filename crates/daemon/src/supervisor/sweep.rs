@@ -58,6 +58,11 @@ impl Sweeps {
         self.all.push(Sweep { slot, inc, signal, asked, due_ms });
     }
 
+    /// The slot is gone.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.all.retain(|sweep| sweep.slot != slot);
+    }
+
     /// When [`Control::sweep`] has something to do.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.all.iter().filter_map(|sweep| sweep.due_ms).min()

@@ -39,6 +39,9 @@ impl Control {
         }
         let Some(slot) = self.registry.get(id) else { return };
         let mut spec = change.specs.iter().find(|spec| spec.name == slot.spec().name).unwrap_or_else(|| slot.spec()).clone();
+        if let Some(name) = change.attributes.get("name").and_then(|name| name.as_str()) {
+            spec.name = name.to_owned();
+        }
         if let Some(profile) = &change.profile {
             spec.env.profile = Some(profile.clone());
         }

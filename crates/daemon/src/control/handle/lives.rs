@@ -91,6 +91,7 @@ impl Control {
             pending: VecDeque::new(),
             waiting: self.until_up(&fresh),
             ids,
+            fresh: Vec::new(),
             failed: 0,
             then: Then::Answer,
             origin: origin.clone(),

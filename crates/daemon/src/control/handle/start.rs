@@ -7,7 +7,7 @@ use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Response};
 
 use crate::control::turn::now;
-use crate::control::{Control, Job, Step, Then};
+use crate::control::{Control, Job, Step, Then, jobs};
 
 /// What becomes of one app of the request.
 enum Plan {
@@ -42,6 +42,7 @@ impl Control {
             pending: VecDeque::new(),
             waiting: BTreeMap::new(),
             ids: Vec::new(),
+            fresh: Vec::new(),
             failed: 0,
             then: Then::Answer,
             origin: origin.clone(),
@@ -68,6 +69,9 @@ impl Control {
                         }
                         self.redescribe(slot, spec.clone());
                     }
+                    let action = jobs::action_word(if *existing == Existing::Reload { Action::Reload } else { Action::Restart }).to_owned();
+                    let selected = Progress::Selected { action, target: spec.name.clone(), ids: ids.clone() };
+                    self.clients.answer(client, id, Response::Progress(selected));
                     job.ids.extend(&ids);
                     job.pending.extend(ids);
                     if more > 0 {
@@ -80,6 +84,7 @@ impl Control {
             }
         }
         job.waiting = self.until_up(&fresh);
+        job.fresh.clone_from(&fresh);
         self.begin(job);
         for id in fresh {
             self.feed(id, Event::Start(origin.clone()));

@@ -63,6 +63,13 @@ impl Follower {
         follower
     }
 
+    /// Begins here instead.
+    pub(super) fn skip_to(&mut self, position: u64) {
+        if let Some(open) = self.open.last_mut() {
+            open.position = position;
+        }
+    }
+
     /// Gives the last `count` lines to `each`; what comes later is for [`Self::advance`].
     pub(super) fn tail(&mut self, count: u64, is_last_look: bool, each: Each<'_>) -> io::Result<()> {
         let Some(open) = self.open.last_mut() else { return Ok(()) };

@@ -1,9 +1,10 @@
 //! The command itself.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use ostler_proto::control::{Happening, Request, Response, Summary};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -151,12 +152,13 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
     for follower in &followers {
         follower.watch(&mut watch);
     }
+    let beginning = Beginning::now(&home.join("logs"));
     let mut daemon = Daemon { home, client: None, ask_at: None };
     daemon.subscribe();
     let mut look_for_new = true;
     loop {
         if let Some(list) = daemon.list() {
-            add_new(&mut followers, &list, wish, &mut watch);
+            add_new(&mut followers, &list, wish, &beginning, &mut watch);
             look_for_new = true;
         }
         for follower in &mut followers {
@@ -186,12 +188,38 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
     }
 }
 
+/// How long log files were when the following began: an app that is started later may write to one that has lines of the past.
+struct Beginning {
+    at: SystemTime,
+    lengths: HashMap<PathBuf, u64>,
+}
+
+impl Beginning {
+    fn now(folder: &Path) -> Self {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let lengths = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect();
+        Self { at: SystemTime::now(), lengths }
+    }
+
+    /// Where what is new in this file begins.
+    fn position(&self, path: &Path) -> u64 {
+        if let Some(length) = self.lengths.get(path) {
+            return *length;
+        }
+        let Ok(meta) = std::fs::metadata(path) else { return 0 };
+        // Elsewhere only the age tells: a file made since then is all new.
+        if meta.created().is_ok_and(|made| made >= self.at) { 0 } else { meta.len() }
+    }
+}
+
 /// New instances among those that were asked for.
-fn add_new(followers: &mut Vec<Follower>, list: &[Summary], wish: &Wish, watch: &mut Watch) {
+fn add_new(followers: &mut Vec<Follower>, list: &[Summary], wish: &Wish, beginning: &Beginning, watch: &mut Watch) {
     let Ok(sources) = wish.sources(list) else { return };
     for source in sources {
         if !followers.iter().any(|follower| follower.source.path == source.path) {
-            let follower = Follower::new(source);
+            let position = beginning.position(&source.path);
+            let mut follower = Follower::new(source);
+            follower.skip_to(position);
             follower.watch(watch);
             followers.push(follower);
         }
