@@ -26,7 +26,7 @@ use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::ipc::Ipc;
 use crate::supervisor::pipelines::Writers;
-use crate::supervisor::sweep::{INC_MARK, MARK, Sweeps};
+use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
@@ -61,6 +61,8 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let home = std::env::var_os(HOME_VAR).map(PathBuf::from).ok_or(BootError::NoHome(HOME_VAR))?;
     let settings = Settings::from_env(home);
     ostler_sys::rlimit::raise_nofile();
+    // Only for people.
+    let _ = ostler_sys::title::set_comm("ostler-daemon");
     let signals = SignalFd::new(&SIGNALS).map_err(system("watch signals"))?;
     let mut link = Link::from_start().map_err(BootError::Link)?;
     let (inventory, fds) = first_message(&mut link)?;
@@ -288,8 +290,9 @@ impl Control {
 /// The main process of an incarnation, by the marks in its environment.
 fn find_leader(unique_id: &str, inc: u32) -> Option<ProcRef> {
     let table = ProcTable::scan();
-    let is = |pid: i32, name: &str, value: &str| marker(pid, name).is_some_and(|found| found == value.as_bytes());
+    let mark = inc_mark(unique_id, inc);
+    let is_ours = |pid: i32| marker(pid, INC_MARK).is_some_and(|found| found == mark.as_bytes());
     let leads = |entry: &&Entry| entry.pid == entry.sid && !entry.is_zombie();
-    let found = table.entries().iter().filter(leads).find(|entry| is(entry.pid, MARK, unique_id) && is(entry.pid, INC_MARK, &inc.to_string()));
+    let found = table.entries().iter().filter(leads).find(|entry| is_ours(entry.pid));
     found.map(Entry::process)
 }

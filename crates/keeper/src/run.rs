@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use ostler_sys::process::ending_by_fd;
 use ostler_sys::signal::{self, SignalFd};
-use ostler_sys::{Ending, ProcRef, Usage, child, clock, fdpass, lock, memfd, oom, rlimit, socket, title};
+use ostler_sys::{Ending, ProcRef, Usage, child, clock, fdpass, lock, memfd, memory, oom, rlimit, socket, title};
 use rustix::event::{Timespec, epoll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -64,6 +64,9 @@ mod signo {
     pub(super) const TERM: i32 = 15;
     pub(super) const CHLD: i32 = 17;
 }
+
+/// When nothing happened for so long, memory is given back.
+const REST_AFTER_MS: u64 = 1500;
 
 /// The role `keeper` of the binary, told by its environment (see [`crate::launch`]). Never returns while there is work.
 pub fn main() -> ExitCode {
@@ -231,13 +234,16 @@ impl Keeper {
         // What ended before we could hear of it.
         self.reap();
         let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
+        let mut resting = false;
         loop {
             self.handle_time();
             if self.exiting && matches!(self.daemon, Daemon::Absent { .. }) {
                 return self.finish();
             }
             self.update_interest();
-            let timeout = self.deadline_ms().map(|at| duration(at.saturating_sub(clock::boot_ms())));
+            let due_ms = self.deadline_ms().map(|at| at.saturating_sub(clock::boot_ms()));
+            // Once after something happened; then nothing wakes us any more.
+            let timeout = due_ms.into_iter().chain((!resting).then_some(REST_AFTER_MS)).min().map(duration);
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -246,6 +252,12 @@ impl Keeper {
                     complain(&format!("cannot wait: {errno}"));
                     std::thread::sleep(std::time::Duration::from_millis(100));
                 }
+            }
+            if !resting && events.is_empty() && due_ms.is_none_or(|due| due > REST_AFTER_MS) {
+                memory::rest();
+                resting = true;
+            } else if !events.is_empty() {
+                resting = false;
             }
             for event in &events {
                 match event.data.u64() {

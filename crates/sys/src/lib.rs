@@ -9,6 +9,7 @@ pub mod exec;
 pub mod fdpass;
 pub mod lock;
 pub mod memfd;
+pub mod memory;
 pub mod oom;
 pub mod pipe;
 pub mod process;

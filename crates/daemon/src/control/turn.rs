@@ -13,6 +13,9 @@ use ostler_keeper::ToKeeper;
 /// After so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
 const SPAWNS_PER_FLUSH: usize = 4;
 
+/// When nothing happened for so long, memory is given back.
+const REST_AFTER: Duration = Duration::from_millis(1500);
+
 /// Both clocks, now.
 pub(crate) fn now() -> Now {
     let clocks = ostler_sys::now();
@@ -31,7 +34,7 @@ impl Control {
                 self.leave(ending);
                 return Ok(ending);
             }
-            let ready = self.reactor.wait(self.timeout())?;
+            let ready = self.wait()?;
             self.take_all(ready);
             // What already happened comes before what only the clock says, and has its own journal write: a deadline must not be
             // judged by a state that nobody was told of yet.
@@ -49,6 +52,20 @@ impl Control {
             self.take(ready);
         }
         self.settle();
+    }
+
+    /// Waits for what comes next. When nothing came for a while, memory is given back, once; then nothing wakes us any more.
+    fn wait(&mut self) -> io::Result<Vec<Ready>> {
+        let timeout = self.timeout();
+        if timeout.is_some_and(|timeout| timeout <= REST_AFTER) {
+            return self.reactor.wait(timeout);
+        }
+        let ready = self.reactor.wait(Some(REST_AFTER))?;
+        if !ready.is_empty() {
+            return Ok(ready);
+        }
+        ostler_sys::memory::rest();
+        self.reactor.wait(self.timeout())
     }
 
     fn timeout(&self) -> Option<Duration> {

@@ -74,7 +74,8 @@ mod tests {
     fn the_last_lines_of_this_process() {
         let folder = Folder::new("tail");
         let path = folder.path().join("x.log");
-        let cases: [(&[u8], u64, usize, usize, &[&str]); 10] = [
+        type Case = (&'static [u8], u64, usize, usize, &'static [&'static str]);
+        let cases: [Case; 10] = [
             (b"a\nb\nc\n", 0, 2, 100, &["b", "c"]),
             (b"a\nb\nc", 0, 2, 100, &["b", "c"]),
             (b"a\nb\nc\n", 0, 9, 100, &["a", "b", "c"]),

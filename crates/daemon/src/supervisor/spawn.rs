@@ -82,7 +82,20 @@ fn environment(slot: &Slot, inc: u32, home: &str, settings: &Settings) -> EnvMap
     let mut env = (*slot.base.vars).clone();
     env.extend(spec.env.merged());
     env.insert("PM2_HOME".into(), home.to_owned());
-    env.extend(scalar_env(&View::from(&crate::control::handle::list::detail(slot, home))));
+    let user = crate::control::handle::list::user(slot);
+    env.extend(scalar_env(&View {
+        id: slot.id,
+        index: slot.index,
+        unique_id: &slot.unique_id,
+        spec,
+        counters: &slot.instance.counters,
+        status: "launching",
+        exit_code: View::exit_code_of(&slot.instance),
+        learned: &slot.learned,
+        files: &slot.files,
+        user: &user,
+        home,
+    }));
     let variable = settings.instance_var.as_ref().or(spec.env.instance_var.as_ref());
     env.insert(variable.map_or("NODE_APP_INSTANCE", String::as_str).to_owned(), slot.index.to_string());
     if let Some(variable) = &spec.env.increment_var {
@@ -90,7 +103,7 @@ fn environment(slot: &Slot, inc: u32, home: &str, settings: &Settings) -> EnvMap
         env.insert(variable.clone(), first.saturating_add(i64::from(slot.index)).to_string());
     }
     env.insert(super::sweep::MARK.into(), slot.unique_id.clone());
-    env.insert(super::sweep::INC_MARK.into(), inc.to_string());
+    env.insert(super::sweep::INC_MARK.into(), super::sweep::inc_mark(&slot.unique_id, inc));
     env
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use ostler_core::lifecycle::{Event, State};
+use ostler_core::lifecycle::{AfterStop, Event, State};
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
@@ -23,8 +23,15 @@ pub(crate) const INC_MARK: &str = "OSTLER_INCARNATION";
 const KILL: i32 = 9;
 /// Another look after SIGKILL: a process may have forked while it was being killed.
 const LOOK_AGAIN_MS: u64 = 20;
+/// When to look for what crashed incarnations left outside their groups.
+const LATE_MS: u64 = 200;
 /// While many instances end one after the other, their leftovers are looked for together.
 const COLLECT_MS: u64 = 2;
+
+/// Value of [`INC_MARK`].
+pub(crate) fn inc_mark(unique_id: &str, inc: u32) -> String {
+    format!("{unique_id}:{inc}")
+}
 
 /// One instance whose tree is looked for.
 #[derive(Debug)]
@@ -43,6 +50,9 @@ struct Sweep {
 #[derive(Debug, Default)]
 pub(crate) struct Sweeps {
     all: Vec<Sweep>,
+    /// Crashed incarnations and their marks; what they left is looked for together.
+    late: Vec<(ProcRef, String)>,
+    late_ms: Option<u64>,
     /// Stragglers whose end we wait for: pid → descriptor and the slots that wait.
     watched: BTreeMap<u32, (OwnedFd, u32)>,
     /// The process table; read anew in each turn of the loop that needs it.
@@ -50,6 +60,12 @@ pub(crate) struct Sweeps {
 }
 
 impl Sweeps {
+    /// Looks later for what an ended incarnation left outside its process group.
+    fn add_late(&mut self, leader: ProcRef, mark: String) {
+        self.late.push((leader, mark));
+        self.late_ms.get_or_insert(now().mono_ms + LATE_MS);
+    }
+
     /// Asks for a sweep; one for the same process replaces the former.
     pub(crate) fn add(&mut self, slot: u32, inc: u32, signal: Option<i32>) {
         let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
@@ -65,7 +81,7 @@ impl Sweeps {
 
     /// When [`Control::sweep`] has something to do.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.all.iter().filter_map(|sweep| sweep.due_ms).min()
+        self.all.iter().filter_map(|sweep| sweep.due_ms).chain(self.late_ms).min()
     }
 
     /// Everything of one tree, in the table of this turn.
@@ -82,16 +98,54 @@ impl Control {
         self.sweeps.all = later;
         // What was seen before the signals of this turn says nothing about now.
         self.sweeps.table = None;
+        if self.sweeps.late_ms.is_some_and(|due| due <= now) {
+            self.sweep_late();
+        }
         if due.is_empty() {
             return false;
         }
+        let (crashed, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|sweep| self.has_left_nothing_in_its_group(sweep));
+        for sweep in &crashed {
+            self.feed(sweep.slot, Event::TreeGone { inc: sweep.inc });
+        }
+        if due.is_empty() {
+            return true;
+        }
         self.look_at_processes();
-        let mut events = false;
+        let mut events = !crashed.is_empty();
         for sweep in due {
             events |= self.sweep_one(sweep, now);
         }
         self.sweeps.table = None;
         events
+    }
+
+    /// On the way from a crash to the next process there is no time to read the process table: that the group is empty is enough. What
+    /// left the group (a double fork with a session of its own) is found by its mark a moment later.
+    fn has_left_nothing_in_its_group(&mut self, sweep: &Sweep) -> bool {
+        let Some(slot) = self.registry.get(sweep.slot) else { return false };
+        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Judge, .. } = slot.instance.state else { return false };
+        let Some(group) = rustix::process::Pid::from_raw(pid).filter(|_| inc == sweep.inc) else { return false };
+        if rustix::process::test_kill_process_group(group) != Err(rustix::io::Errno::SRCH) {
+            return false;
+        }
+        self.sweeps.add_late(ProcRef { pid, start_ticks: slot.start_ticks }, inc_mark(&slot.unique_id, inc));
+        true
+    }
+
+    /// SIGKILL for what crashed incarnations left outside their groups.
+    fn sweep_late(&mut self) {
+        self.sweeps.late_ms = None;
+        let crashed = std::mem::take(&mut self.sweeps.late);
+        self.look_at_processes();
+        let Some(table) = &self.sweeps.table else { return };
+        for (leader, mark) in crashed {
+            for member in table.tree(leader, INC_MARK, mark.as_bytes(), self.keeper.pid()) {
+                // It may have ended by itself meanwhile.
+                let _ = member.process().signal(KILL);
+            }
+        }
+        self.sweeps.table = None;
     }
 
     /// Reads the process table, unless that was done in this turn already. Main processes and ourselves are known: nobody needs to

@@ -110,10 +110,9 @@ pub fn pm2_env(view: &View<'_>) -> Map<String, Value> {
 /// one that was merely inherited from the caller (who may be a managed app itself) is not.
 pub fn scalar_env(view: &View<'_>) -> EnvMap {
     let view = View { status: "launching", ..*view };
-    let env = wire_env(&view);
-    let mut attributes = attributes::of(view.spec, view.files, view.user, &env);
+    // `env` itself is no scalar: what is in it does not matter, so a description without its lowest layer will do.
+    let mut attributes = attributes::of(view.spec, view.files, view.user, &EnvMap::new());
     attributes.extend(state(&view));
-    attributes.shift_remove("env");
     let declared = declared(view.spec);
     let mut vars: EnvMap = attributes
         .into_iter()
