@@ -6,14 +6,21 @@ use ostler_testkit::{Home, Item, Subject, fixture_app, shape, skip};
 
 use crate::compare::ostler;
 
-/// Keys that only real PM2 has, and why ostler lacks them.
+/// Keys (with their types) that only real PM2 has, and why.
 const ONLY_PM2: &[(&str, &str)] = &[
     ("PM2_INTERACTOR_PROCESSING: string", "a flag of the vendor's agent that leaks into the first app"),
+    ("PM2_JSON_PROCESSING: string", "a flag of the client that leaks into apps from a file"),
+    ("app: string", "the variable named like the app holds its `pm2 set` values; comes with `set`"),
     ("node_version: string", "told by the wrapper around the app; comes with ostler's preload"),
+    ("stop_exit_codes: number", "PM2 makes a number of a list with one element, as the file did not say"),
 ];
 
-/// Keys that ostler may have in addition.
-const ONLY_OSTLER: &[(&str, &str)] = &[];
+/// Keys (with their types) that only ostler has, and why.
+const ONLY_OSTLER: &[(&str, &str)] = &[
+    ("filter_env: array", "PM2 has it for apps started by options, not for those from a file"),
+    ("watch: bool", "PM2 has it for apps started by options, not for those from a file"),
+    ("stop_exit_codes: array", "the list of the file"),
+];
 
 fn keys(item: &Item) -> (BTreeSet<String>, BTreeSet<String>) {
     (shape(&item.0).into_iter().collect(), shape(&item.0["pm2_env"]).into_iter().collect())

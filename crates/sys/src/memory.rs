@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 /// Gives back what is not needed while nothing happens: free heap pages, and the mappings of code that ran before. The code stays in
-/// the page cache and is mapped again where it is needed (some microseconds per 64 KiB), so this pays before a rest of seconds, not
-/// between two events.
+/// the page cache and is mapped again where it is needed; the event after a rest takes some tenths of a millisecond longer for it.
 pub fn rest() {
     // SAFETY: no requirements; it only returns free pages.
     unsafe { libc::malloc_trim(0) };

@@ -23,8 +23,11 @@ impl Control {
                 self.hear_message(id, inc, classify(value));
             }
         }
-        if heard.ended {
-            self.close_channel(id);
+        if heard.ended
+            && let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut())
+        {
+            // Usually the process is about to end: the keeper's copy is dropped then, so that nothing delays its next start.
+            ipc.end(&self.reactor);
         }
     }
 

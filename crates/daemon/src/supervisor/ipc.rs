@@ -33,6 +33,7 @@ pub(crate) struct Ipc {
     /// A descriptor was sent and the app has not said yet that it took it.
     handle_under_way: bool,
     waits_for_room: bool,
+    ended: bool,
 }
 
 /// What reading gave.
@@ -49,7 +50,7 @@ impl Ipc {
     pub(crate) fn open(fd: OwnedFd, slot: u32, key: u64, reactor: &Reactor) -> Option<Self> {
         rustix::io::ioctl_fionbio(&fd, true).ok()?;
         reactor.add(&fd, Source::Ipc(slot)).ok()?;
-        Some(Self { fd, slot, key, partial: Vec::new(), peeked: 0, out: VecDeque::new(), handle_under_way: false, waits_for_room: false })
+        Some(Self { fd, slot, key, partial: Vec::new(), peeked: 0, out: VecDeque::new(), handle_under_way: false, waits_for_room: false, ended: false })
     }
 
     /// Name under which the keeper holds a copy.
@@ -60,6 +61,13 @@ impl Ipc {
     /// The keeper's key of the process it belongs to.
     pub(crate) fn key(&self) -> u64 {
         self.key
+    }
+
+    /// The app's end is closed: nothing more comes, nothing can be sent.
+    pub(crate) fn end(&mut self, reactor: &Reactor) {
+        reactor.remove(&self.fd);
+        self.ended = true;
+        self.out.clear();
     }
 
     /// Ends watching. The keeper's copy has to be dropped by the caller.
@@ -119,7 +127,7 @@ impl Ipc {
     /// Sends one message, with a descriptor if there is one. False when the app's end is closed or it does not read.
     pub(crate) fn send_message(&mut self, reactor: &Reactor, message: &Value, fd: Option<OwnedFd>) -> bool {
         let line = ostler_proto::node::encode(message);
-        if self.out.iter().map(|queued| queued.line.len()).sum::<usize>() + line.len() > MAX_BACKLOG_BYTES {
+        if self.ended || self.out.iter().map(|queued| queued.line.len()).sum::<usize>() + line.len() > MAX_BACKLOG_BYTES {
             return false;
         }
         self.out.push_back(Queued { line, sent: 0, had_fd: fd.is_some(), fd });

@@ -68,7 +68,6 @@ impl Control {
     /// The main process of an instance ended.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, exit: ExitReport) {
         self.close_channel(id);
-        self.remove_pid_file(id);
         if let Some(slot) = self.registry.get_mut(id) {
             slot.learned.axm_monitor.clear();
             slot.learned.axm_actions.clear();

@@ -48,6 +48,8 @@ impl Control {
             Notice::RestartScheduled { delay_ms } => {
                 if *delay_ms > 0 {
                     log.line(format_args!("App [{name}:{id}] will restart in {delay_ms}ms"));
+                    // Otherwise the next process writes its pid over it at once.
+                    self.remove_pid_file(id);
                 }
                 "restart"
             }
@@ -62,20 +64,26 @@ impl Control {
                 return;
             }
             Notice::Stopped => {
+                self.remove_pid_file(id);
                 self.close_listeners_of(&name);
                 "stop"
             }
             Notice::Overlimit { unstable } => {
                 let script = slot.spec().script.clone();
                 log.error(format_args!("Script {script} had too many unstable restarts ({unstable}). Stopped. \"errored\""));
+                self.remove_pid_file(id);
                 self.close_listeners_of(&name);
                 "restart overlimit"
             }
             Notice::CouldNotStart(record) => {
                 log.error(format_args!("App [{name}:{id}] {}", why(record)));
+                self.remove_pid_file(id);
                 "exit"
             }
-            Notice::Deleted => "delete",
+            Notice::Deleted => {
+                self.remove_pid_file(id);
+                "delete"
+            }
         };
         self.clients.publish(&Happening { event: event.into(), id, name, at_ms: now().wall_ms });
     }

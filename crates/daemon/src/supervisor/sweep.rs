@@ -124,7 +124,7 @@ impl Control {
     /// left the group (a double fork with a session of its own) is found by its mark a moment later.
     fn has_left_nothing_in_its_group(&mut self, sweep: &Sweep) -> bool {
         let Some(slot) = self.registry.get(sweep.slot) else { return false };
-        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Judge, .. } = slot.instance.state else { return false };
+        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else { return false };
         let Some(group) = rustix::process::Pid::from_raw(pid).filter(|_| inc == sweep.inc) else { return false };
         if rustix::process::test_kill_process_group(group) != Err(rustix::io::Errno::SRCH) {
             return false;
