@@ -28,6 +28,7 @@ mod restart;
 mod save;
 mod scale;
 mod setup;
+mod shop;
 mod signal;
 mod start;
 mod stop;

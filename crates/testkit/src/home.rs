@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,13 +33,29 @@ pub struct Home {
     home: PathBuf,
 }
 
+/// Not `temp_dir()`: that may be long.
+const FOLDER: &str = "/tmp";
+
+/// Ends what tests left that were themselves killed (a runner's time limit) and could not clean up: homes of processes that are gone.
+fn sweep() {
+    for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("ot-").and_then(|rest| u32::from_str_radix(rest.split('-').next()?, 16).ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            drop(procs::end_all(&entry.path()));
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
 impl Home {
     /// A fresh home; the manager's folder does not exist yet.
     pub fn new(subject: Subject) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Not `temp_dir()` on purpose where that is long.
-        let root = Path::new("/tmp").join(format!("ot-{:x}-{number:x}", std::process::id()));
+        let root = Path::new(FOLDER).join(format!("ot-{:x}-{number:x}", std::process::id()));
         drop(fs::remove_dir_all(&root));
         for dir in ["work", "user", "bin"] {
             fs::create_dir_all(root.join(dir)).unwrap();

@@ -1,0 +1,66 @@
+//! The multi-service example as a user would run it: six Node services, two of them in cluster mode.
+
+use std::path::Path;
+use std::process::Command;
+
+use ostler_testkit::{Home, Load, fixture_path, free_port, get, needs_program};
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::home;
+
+/// A copy of the example (its logs lie beside it) on six free ports.
+fn shop(home: &Home) -> (String, u16) {
+    let copied = Command::new("cp").args(["-r", &fixture_path("../../examples/shop")]).arg(home.work()).status().unwrap();
+    assert!(copied.success());
+    let base = loop {
+        let base = free_port();
+        if base < 60_000 && (base..base + 6).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            break base;
+        }
+    };
+    (home.work().join("shop/ecosystem.config.js").to_string_lossy().into_owned(), base)
+}
+
+#[test]
+fn six_services_start_answer_restart_and_outlive_the_daemon() {
+    needs_program!("node");
+    let home = home();
+    let (file, base) = shop(&home);
+    home.cmd(format!("start {file} --env production")).env("SHOP_PORT", base.to_string()).run().ok();
+    let list = home.jlist();
+    assert_eq!(list.len(), 10, "4 + 2 + 1 + 1 + 1 + 1 instances");
+    assert!(list.iter().all(|item| item.status() == "online" && item.text("NODE_ENV") == "production"), "{}", home.report());
+    for port in base..base + 6 {
+        assert!(get(port, "/health").is_ok(), "port {port}: {:?}\n{}", get(port, "/health"), home.report());
+    }
+    // The daemon is killed while the gateway's four workers, which share their port through it, are under load.
+    let pids: Vec<i32> = list.iter().map(ostler_testkit::Item::pid).collect();
+    let load = Load::start(base, 4);
+    for _ in 0..4 {
+        let good = load.good();
+        kill_daemon(&home);
+        home.wait_until("requests are answered", || load.good() > good + 20);
+    }
+    let report = load.stop();
+    assert!(report.failures.is_empty(), "{} of {} requests failed, the first: {}", report.failures.len(), report.good, report.failures[0]);
+    assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
+    // One service dies and comes back, the others do not notice.
+    let billing = home.app("billing-service");
+    ostler_testkit::kill(billing.pid(), rustix::process::Signal::KILL);
+    home.wait_app("billing-service", "restarted", |item| item.pid() != billing.pid() && item.status() == "online");
+    home.wait_until("it answers again", || get(base + 4, "/health").is_ok());
+    let logs = home.work().join("shop");
+    assert!(has_dated_line(&logs), "no dated log line below {}", logs.display());
+    // The file is a program: it is evaluated again, with the caller's variables.
+    home.cmd(format!("restart {file} --only user-service --env production")).env("SHOP_PORT", base.to_string()).run().ok();
+    home.wait_until("both answer", || get(base + 1, "/health").is_ok());
+    home.ok(format!("delete {file}"));
+    assert!(home.jlist().is_empty() && home.app_processes().is_empty(), "{}", home.report());
+}
+
+/// Some log file below the folder has a line that begins with a date.
+fn has_dated_line(dir: &Path) -> bool {
+    let output =
+        Command::new("grep").args(["-rlE", "--include=*.log", "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}: "]).arg(dir).output().unwrap();
+    !output.stdout.is_empty()
+}
