@@ -10,9 +10,9 @@ use ostler_core::lifecycle::{Effect, Event, Recovered, State};
 use ostler_keeper::{
     AS_PM2_VAR, Child, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, HOME_VAR, Inventory, LaunchError, Launcher, Link, Revival,
 };
+use ostler_sys::signal::SignalFd;
 use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable};
-use ostler_sys::signal::SignalFd;
 
 use crate::cluster::{HELD_PREFIX, Listeners};
 use crate::control::{Control, Work};

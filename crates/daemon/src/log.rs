@@ -23,8 +23,7 @@ pub(crate) struct DaemonLog {
 
 impl DaemonLog {
     pub(crate) fn new(path: PathBuf, date_format: &str) -> Self {
-        let mut log =
-            Self { path, file: None, date: DateFormat::parse(date_format), zone: TimeZone::system(), said: BTreeSet::new() };
+        let mut log = Self { path, file: None, date: DateFormat::parse(date_format), zone: TimeZone::system(), said: BTreeSet::new() };
         log.reopen();
         log
     }

@@ -186,7 +186,7 @@ impl Client {
     /// The connection ended or carries nonsense.
     pub(crate) fn next_frame(&mut self) -> Result<DaemonFrame, ClientError> {
         loop {
-            if let Some(frame) = self.decoder.next::<DaemonFrame>()? {
+            if let Some(frame) = self.decoder.take::<DaemonFrame>()? {
                 if frame.id != HELLO_ID {
                     return Ok(frame);
                 }
@@ -204,7 +204,7 @@ impl Client {
     pub(crate) fn arrived(&mut self) -> Result<Vec<DaemonFrame>, ClientError> {
         self.fill()?;
         let mut frames = Vec::new();
-        while let Some(frame) = self.decoder.next::<DaemonFrame>()? {
+        while let Some(frame) = self.decoder.take::<DaemonFrame>()? {
             if frame.id == HELLO_ID {
                 self.greeted(frame.response)?;
             } else {
@@ -348,7 +348,7 @@ mod tests {
             let n = stream.read(&mut chunk).unwrap();
             assert!(n > 0, "the client hung up");
             decoder.push(&chunk[..n]);
-            while let Some(frame) = decoder.next::<ClientFrame>().unwrap() {
+            while let Some(frame) = decoder.take::<ClientFrame>().unwrap() {
                 seen.push(frame.request);
             }
         }

@@ -51,7 +51,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Close the connection.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.start..];
         let Some(head) = rest.first_chunk::<4>() else { return Ok(None) };
         let len = u32::from_le_bytes(*head) as usize;
@@ -77,7 +77,7 @@ mod tests {
             let mut seen = Vec::new();
             for chunk in bytes.chunks(step) {
                 decoder.push(chunk);
-                while let Some(text) = decoder.next::<String>().expect("valid") {
+                while let Some(text) = decoder.take::<String>().expect("valid") {
                     seen.push(text);
                 }
             }
@@ -89,6 +89,6 @@ mod tests {
     fn a_huge_length_is_refused_before_anything_is_allocated() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_le_bytes());
-        assert!(matches!(decoder.next::<String>(), Err(FrameError::TooLong(_))));
+        assert!(matches!(decoder.take::<String>(), Err(FrameError::TooLong(_))));
     }
 }

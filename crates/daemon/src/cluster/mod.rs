@@ -86,7 +86,8 @@ impl Control {
         let cwd = slot.spec().cwd.clone();
         let query = Query::parse(message);
         let key = query.key();
-        let reply = |errno: i32| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": message.get("data")});
+        let reply =
+            |errno: i32| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": message.get("data")});
         // The same key twice in one worker is an assertion in Node: the worker would die.
         if slot.listening.contains(&key) {
             return self.send_to(id, &reply(-rustix::io::Errno::ADDRINUSE.raw_os_error()), None);

@@ -92,6 +92,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_a_query_too() {
-        assert_eq!(Query::parse(json!({"port": 1e30, "backlog": false, "fd": -1, "addressType": [], "address": 5}).as_object().unwrap()).port, 0);
+        assert_eq!(
+            Query::parse(json!({"port": 1e30, "backlog": false, "fd": -1, "addressType": [], "address": 5}).as_object().unwrap()).port,
+            0
+        );
     }
 }

@@ -127,7 +127,9 @@ fn up(after: u32, slot: &Slot, notice: Option<&Notice>) -> Progressed {
 pub(crate) fn why(record: &ExitRecord) -> String {
     if let ExitCause::CouldNotStart { step } = &record.cause {
         return match record.ending {
-            Ending::SpawnFailed { errno } if errno != 0 => format!("cannot be started: {step}: {}", std::io::Error::from_raw_os_error(errno)),
+            Ending::SpawnFailed { errno } if errno != 0 => {
+                format!("cannot be started: {step}: {}", std::io::Error::from_raw_os_error(errno))
+            }
             _ => format!("cannot be started: {step}"),
         };
     }

@@ -151,11 +151,8 @@ impl Control {
 
     fn finish(&mut self, job: Job) {
         let total = job.ids.len() as u32;
-        let response = if job.failed > 0 {
-            Response::Failed(Failure::Some { failed: job.failed, total })
-        } else {
-            Response::Done { ids: job.ids }
-        };
+        let response =
+            if job.failed > 0 { Response::Failed(Failure::Some { failed: job.failed, total }) } else { Response::Done { ids: job.ids } };
         self.clients.answer(job.client, job.request, response);
         if job.then == Then::Exit {
             self.ending = Some(Ending::Everything);

@@ -70,7 +70,8 @@ impl Control {
 
     fn timeout(&self) -> Option<Duration> {
         let instances = self.registry.iter().filter_map(|slot| slot.instance.deadline_ms());
-        let others = [self.deaf_until_ms, self.state_file.deadline_ms(), self.sweeps.deadline_ms(), self.lists.iter().map(|list| list.due_ms).min()];
+        let others =
+            [self.deaf_until_ms, self.state_file.deadline_ms(), self.sweeps.deadline_ms(), self.lists.iter().map(|list| list.due_ms).min()];
         let next = instances.chain(others.into_iter().flatten()).min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
     }
@@ -89,8 +90,12 @@ impl Control {
 
     fn tick(&mut self) {
         let now = now();
-        let due: Vec<u32> =
-            self.registry.iter().filter(|slot| slot.instance.deadline_ms().is_some_and(|at| at <= now.mono_ms)).map(|slot| slot.id).collect();
+        let due: Vec<u32> = self
+            .registry
+            .iter()
+            .filter(|slot| slot.instance.deadline_ms().is_some_and(|at| at <= now.mono_ms))
+            .map(|slot| slot.id)
+            .collect();
         for id in due {
             self.feed(id, Event::Tick);
         }
@@ -145,7 +150,9 @@ impl Control {
 
     fn compact(&mut self) {
         let records: Vec<_> = self.registry.records(&self.boot_id).collect();
-        let replaced = ostler_sys::memfd::create("ostler-journal").map_err(io::Error::from).and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
+        let replaced = ostler_sys::memfd::create("ostler-journal")
+            .map_err(io::Error::from)
+            .and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
         match replaced {
             Ok(_) => {
                 self.keeper.hold(ostler_keeper::HELD_JOURNAL, self.journal.fd());

@@ -138,7 +138,7 @@ impl Clients {
         let ended = client.fill().unwrap_or(true);
         let mut requests = Vec::new();
         loop {
-            match client.decoder.next::<ClientFrame>() {
+            match client.decoder.take::<ClientFrame>() {
                 Ok(None) => break,
                 Ok(Some(ClientFrame { id, request: Request::Hello { protocol, .. } })) => {
                     client.greeted = protocol == PROTOCOL;

@@ -40,13 +40,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Resu
         let _ = fs::remove_file(&temporary);
         ReplaceError { step, path: path.to_owned(), source }
     };
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(|source| fail("create", source))?;
+    let mut file: File =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(|source| fail("create", source))?;
     file.write_all(bytes).map_err(|source| fail("write", source))?;
     if durability == Durability::Power {
         file.sync_all().map_err(|source| fail("sync", source))?;

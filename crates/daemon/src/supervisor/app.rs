@@ -35,7 +35,7 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return };
         let learned = &mut slot.learned;
         match message {
-            Message::Ready => return self.feed(id, Event::Ready { inc }),
+            Message::Ready => self.feed(id, Event::Ready { inc }),
             Message::NodeVersion(version) => learned.node_version = Some(version),
             Message::Metrics(metrics) => {
                 for (name, value) in metrics {
@@ -51,7 +51,7 @@ impl Control {
                 }
             }
             Message::Options(options) => learned.axm_options.extend(options.into_iter().take(MAX_ENTRIES)),
-            Message::Internal(message) => return self.hear_worker(id, &message),
+            Message::Internal(message) => self.hear_worker(id, &message),
             // For followers of the bus.
             Message::Typed { .. } | Message::Raw(_) => {}
         }

@@ -50,7 +50,17 @@ impl Ipc {
     pub(crate) fn open(fd: OwnedFd, slot: u32, key: u64, reactor: &Reactor) -> Option<Self> {
         rustix::io::ioctl_fionbio(&fd, true).ok()?;
         reactor.add(&fd, Source::Ipc(slot)).ok()?;
-        Some(Self { fd, slot, key, partial: Vec::new(), peeked: 0, out: VecDeque::new(), handle_under_way: false, waits_for_room: false, ended: false })
+        Some(Self {
+            fd,
+            slot,
+            key,
+            partial: Vec::new(),
+            peeked: 0,
+            out: VecDeque::new(),
+            handle_under_way: false,
+            waits_for_room: false,
+            ended: false,
+        })
     }
 
     /// Name under which the keeper holds a copy.

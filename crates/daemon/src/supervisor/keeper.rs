@@ -97,7 +97,9 @@ impl Control {
     /// The last lines of what it wrote, for `why`.
     fn keep_last_lines(&mut self, id: u32, inc: u32) {
         let Some(slot) = self.registry.get_mut(id) else { return };
-        let Some(record) = slot.instance.exits.last_mut().filter(|record| record.inc == inc && record.last_lines.is_empty()) else { return };
+        let Some(record) = slot.instance.exits.last_mut().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
+            return;
+        };
         // An exit that was asked for explains itself.
         if matches!(record.cause, ostler_core::lifecycle::ExitCause::Asked(_)) {
             return;

@@ -3,10 +3,10 @@
 //! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`sweep`] finds what a process left
 //! behind, [`ipc`] talks with the app.
 
+mod app;
 pub(crate) mod ipc;
 mod keeper;
 mod notices;
-mod app;
 mod outputs;
 pub(crate) mod pipelines;
 mod run;

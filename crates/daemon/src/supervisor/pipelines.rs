@@ -187,7 +187,8 @@ impl Control {
         }
         let Some(slot) = self.registry.get(id) else { return Ok(None) };
         let Some(piped) = &slot.piped else { return Ok(None) };
-        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) });
+        let copy =
+            |fd: &OwnedFd| fd.try_clone().map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) });
         let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
         let sizes = (length(&slot.files.error), length(&slot.files.out));
         Ok(Some(Outputs { out: copy(&piped.ends[2])?, error: copy(&piped.ends[3])?, sizes }))
@@ -282,9 +283,11 @@ impl Control {
     /// For a new keeper.
     pub(crate) fn held_by_writers(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         let notes = self.writers.notes.iter().map(|notes| (NOTES.to_owned(), notes.as_fd()));
-        let ends = self.registry.iter().filter_map(|slot| Some((slot.id, slot.piped.as_ref()?))).flat_map(|(id, piped)| {
-            piped.ends.iter().enumerate().map(move |(end, fd)| (end_name(id, piped.place, end), fd.as_fd()))
-        });
+        let ends = self
+            .registry
+            .iter()
+            .filter_map(|slot| Some((slot.id, slot.piped.as_ref()?)))
+            .flat_map(|(id, piped)| piped.ends.iter().enumerate().map(move |(end, fd)| (end_name(id, piped.place, end), fd.as_fd())));
         notes.chain(ends)
     }
 
@@ -304,7 +307,9 @@ impl Control {
                 Report::Resumed { path } => log.line(format_args!("App [{name}:{id}] \"{}\" is written again", path.display())),
                 Report::Nobody { path } => log.error(format_args!("App [{name}:{id}] nobody reads \"{}\" any more", path.display())),
                 Report::NotReopened { reason } | Report::Trouble { reason } => log.error(format_args!("App [{name}:{id}] {reason}")),
-                Report::Panicked { message } => log.error(format_args!("App [{name}:{id}] bug in its log writer, which goes on: {message}")),
+                Report::Panicked { message } => {
+                    log.error(format_args!("App [{name}:{id}] bug in its log writer, which goes on: {message}"))
+                }
                 Report::Ended(_) => {}
             }
         }

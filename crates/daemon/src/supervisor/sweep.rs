@@ -94,7 +94,8 @@ impl Control {
     /// Looks for what is left of the trees that are due. True when that gave new events.
     pub(crate) fn sweep(&mut self) -> bool {
         let now = now().mono_ms;
-        let (due, later) = std::mem::take(&mut self.sweeps.all).into_iter().partition::<Vec<_>, _>(|sweep| sweep.due_ms.is_some_and(|due| due <= now));
+        let (due, later) =
+            std::mem::take(&mut self.sweeps.all).into_iter().partition::<Vec<_>, _>(|sweep| sweep.due_ms.is_some_and(|due| due <= now));
         self.sweeps.all = later;
         // What was seen before the signals of this turn says nothing about now.
         self.sweeps.table = None;
@@ -124,7 +125,9 @@ impl Control {
     /// left the group (a double fork with a session of its own) is found by its mark a moment later.
     fn has_left_nothing_in_its_group(&mut self, sweep: &Sweep) -> bool {
         let Some(slot) = self.registry.get(sweep.slot) else { return false };
-        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else { return false };
+        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else {
+            return false;
+        };
         let Some(group) = rustix::process::Pid::from_raw(pid).filter(|_| inc == sweep.inc) else { return false };
         if rustix::process::test_kill_process_group(group) != Err(rustix::io::Errno::SRCH) {
             return false;

@@ -5,8 +5,8 @@
 //! already right.
 
 use ostler_core::time::Now;
-use ostler_sys::ProcRef;
 use ostler_proto::control::{Detail, Failure, Response, Summary};
+use ostler_sys::ProcRef;
 
 use crate::control::Control;
 use crate::control::turn::now;
@@ -83,7 +83,9 @@ impl Control {
                 continue;
             }
             if let Some(pid) = slot.instance.pid() {
-                complete &= slot.cpu.take(pid, slot.instance.counters.last_start, now, || sampler.read(ProcRef { pid, start_ticks: slot.start_ticks }));
+                complete &= slot
+                    .cpu
+                    .take(pid, slot.instance.counters.last_start, now, || sampler.read(ProcRef { pid, start_ticks: slot.start_ticks }));
             } else {
                 slot.cpu = crate::sample::CpuHistory::default();
             }
