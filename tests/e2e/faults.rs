@@ -95,7 +95,7 @@ fn malformed_files_in_each_format() {
         ("a.yaml", "apps: [\n"),
         ("a.toml", "[[apps]\nname = 'x'\n"),
         ("a.config.js", "module.exports = {apps: [{name: 'x', "),
-        ("a.config.cjs", "throw new Error('thrown on purpose')"),
+        ("a.config.cjs", "throw new Error('thrown on purpose, before any apps')"),
         ("a.config.mjs", "export default {apps: "),
     ];
     for (name, text) in files {
@@ -159,7 +159,7 @@ fn a_file_that_requires_itself_or_never_ends() {
     home.run("delete all");
     let file = home.write("deep.config.js", "const a = {apps: []}; a.apps.push(a); module.exports = a;");
     home.run(["start", &file]).fails();
-    let file = home.write("stack.config.js", "(function f() { return f() + f(); })();");
+    let file = home.write("stack.config.js", "module.exports = {apps: (function f() { return f() + f(); })()};");
     home.run(["start", &file]).fails();
     let file = home.write("bomb.yml", "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\napps: [*f,*f,*f]\n");
     home.run(["start", &file]).fails();

@@ -133,6 +133,7 @@ fn tell_failure(cx: &mut Cx, failure: &Failure) {
         Failure::NotFound { target } => cx.out.error(format_args!("Process or Namespace {target} not found")),
         Failure::Empty => cx.out.warn_err("No process found"),
         Failure::AlreadyLaunched => cx.out.error("Script already launched, add -f option to force re-execution"),
+        Failure::NothingSaved => cx.out.error("No processes saved; DUMP file doesn't exist"),
         Failure::NothingToDo => cx.out.error("Nothing to do"),
         Failure::NothingToSave | Failure::Some { .. } | Failure::Protocol { .. } | Failure::Other(_) => cx.out.error(failure),
     }

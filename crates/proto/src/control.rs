@@ -279,6 +279,9 @@ pub enum Failure {
     /// An empty list is not saved without force.
     #[error("no process is managed, nothing saved")]
     NothingToSave,
+    /// Resurrect without a saved list.
+    #[error("no processes saved; the dump file doesn't exist")]
+    NothingSaved,
     /// Scale to the same number.
     #[error("nothing to do")]
     NothingToDo,

@@ -85,6 +85,9 @@ fn instances(value: &Value, cpus: u32) -> Result<u32, String> {
                     .map(Some)
                     .ok_or_else(|| format!("expected `{key}` as a number from 1 to {MAX_INSTANCES}, found {}", crate::check::found(value))),
             };
+            if table.is_empty() {
+                return Err("expected `min` and `max` in the table, found an empty table".into());
+            }
             let (min, max) = (bound("min")?.unwrap_or(1), bound("max")?);
             if max.is_some_and(|max| max < min) {
                 return Err("`max` is smaller than `min`".into());

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ostler_core::lifecycle::{Event, Notice, Origin, State};
+use ostler_core::lifecycle::{Event, ExitCause, Notice, Origin, State};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 
 use super::job::Progressed;
@@ -47,7 +47,8 @@ impl Control {
             Progressed::Failed(reason) => {
                 job.failed += 1;
                 // A program that cannot be executed changes nothing: its entry goes again.
-                if matches!(notice, Some(Notice::CouldNotStart(_))) && job.fresh.contains(&id) {
+                let last = self.registry.get(id).and_then(|slot| slot.instance.exits.last());
+                if job.fresh.contains(&id) && last.is_some_and(|exit| matches!(exit.cause, ExitCause::CouldNotStart { .. })) {
                     self.unstartable.push(id);
                 }
                 Progress::InstanceFailed { id, name, reason }
@@ -150,6 +151,8 @@ impl Control {
     }
 
     fn finish(&mut self, job: Job) {
+        // What the caller is told has to be known, too, after both daemon and keeper were killed.
+        self.state_file.hurry();
         let total = job.ids.len() as u32;
         let response =
             if job.failed > 0 { Response::Failed(Failure::Some { failed: job.failed, total }) } else { Response::Done { ids: job.ids } };

@@ -133,6 +133,9 @@ impl Control {
         }
         self.write_journal();
         self.keeper.flush(&self.reactor);
+        if self.state_file.deadline_ms() == Some(0) {
+            self.write_state_file();
+        }
         self.clients.flush(&self.reactor);
     }
 

@@ -47,6 +47,11 @@ impl StateFile {
         self.due_ms.get_or_insert(now_ms + COLLECT_MS);
     }
 
+    /// What was collected is written in this turn of the loop.
+    pub(crate) fn hurry(&mut self) {
+        self.due_ms = self.due_ms.map(|_| 0);
+    }
+
     /// When [`StateFile::flush`] has something to do.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.due_ms

@@ -125,7 +125,7 @@ impl CliError {
         match self {
             Self::Usage(_) => Status::Usage,
             Self::Client(error) if error.is_unreachable() => Status::Unreachable,
-            Self::Daemon(Failure::NotFound { .. }) | Self::NotFound(_) => Status::NotFound,
+            Self::Daemon(Failure::NotFound { .. } | Failure::Empty) | Self::NotFound(_) => Status::NotFound,
             Self::Told(status) => *status,
             Self::Home(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
         }

@@ -71,7 +71,7 @@ fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<
             if running.is_empty() {
                 return Ok(Vec::new());
             }
-            perform(cx, &request(action, call, running, None)?, Wording::Action)
+            perform(cx, &request(action, call, running, None)?, Wording::Names)
         }
     }
 }

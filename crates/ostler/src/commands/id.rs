@@ -9,7 +9,7 @@ use crate::render::{id_list, json};
 /// `[ 0, 1 ]` as Node prints it; `[]` for an unknown name.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let rows = cx.client()?.list()?;
-    let ids: Vec<u32> = rows.iter().filter(|row| call.target().is_some_and(|target| selected(row, target))).map(|row| row.id).collect();
+    let ids: Vec<u32> = selected(&rows, call.target().unwrap_or_default()).iter().map(|row| row.id).collect();
     if call.has("json") {
         json(&mut cx.out, &ids);
     } else {
@@ -19,8 +19,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 }
 
 /// By name, else by id.
-pub(super) fn selected(row: &Summary, target: &str) -> bool {
-    row.name == target || target.parse() == Ok(row.id)
+pub(super) fn selected<'a>(rows: &'a [Summary], target: &str) -> Vec<&'a Summary> {
+    let named: Vec<&Summary> = rows.iter().filter(|row| row.name == target).collect();
+    if named.is_empty() { rows.iter().filter(|row| target.parse() == Ok(row.id)).collect() } else { named }
 }
 
 /// PM2 says 0 when nothing matches, and scripts rely on it.

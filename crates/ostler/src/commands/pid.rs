@@ -10,7 +10,7 @@ use crate::render::json;
 /// One pid per line, 0 for what does not run; an empty line for an unknown name.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let rows = cx.client()?.list()?;
-    let rows: Vec<&Summary> = rows.iter().filter(|row| call.target().is_none_or(|target| selected(row, target))).collect();
+    let rows: Vec<&Summary> = call.target().map_or_else(|| rows.iter().collect(), |target| selected(&rows, target));
     let pids: Vec<i32> = rows.iter().map(|row| row.pid).collect();
     if call.has("json") {
         json(&mut cx.out, &pids);

@@ -1,6 +1,6 @@
 //! `resurrect`: start what was saved.
 
-use ostler_proto::control::Request;
+use ostler_proto::control::{Failure, Request};
 
 use super::list;
 use crate::cli::{Call, CliError, Status};
@@ -13,7 +13,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.client()?;
     cx.out.info("Resurrecting");
     cx.out.info(format_args!("Restoring processes located in {}", dump.display()));
-    super::act::perform(cx, &Request::Resurrect, Wording::Resurrect)?;
+    match super::act::perform(cx, &Request::Resurrect, Wording::Resurrect) {
+        // PM2 says so and goes on as if nothing had happened; scripts at boot rely on it.
+        Err(CliError::Daemon(Failure::NothingSaved)) if cx.program.is_pm2() => {
+            cx.out.error("No processes saved; DUMP file doesn't exist");
+        }
+        result => drop(result?),
+    }
     list::show(cx, call)?;
     Ok(Status::Ok)
 }

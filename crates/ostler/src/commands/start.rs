@@ -79,7 +79,10 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     }
     write::config(cx, call, &apps)?;
     let base_env = share_base(&mut apps);
-    act::perform(cx, &Request::Start { apps, base_env, existing, command: call.word.clone() }, Wording::Action)
+    {
+        let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
+        act::perform(cx, &Request::Start { apps, base_env, existing, command: call.word.clone() }, wording)
+    }
 }
 
 /// The options of the command line over the apps of a file. A name makes sense only for a single app.

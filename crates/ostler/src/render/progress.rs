@@ -17,6 +17,8 @@ pub(crate) struct Teller<'a> {
 pub(crate) enum Wording {
     /// Actions on existing instances, and config files.
     Action,
+    /// Names from a file: which they are needs no line.
+    Names,
     /// `scale`: new instances have their own line.
     Scale,
     /// `reset`.
@@ -63,7 +65,7 @@ impl<'a> Teller<'a> {
                     self.out.info(format_args!("Resetting meta for process id {id}"));
                 }
             }
-            (Progress::InstanceDone { .. }, Wording::Reset | Wording::Signal) => {}
+            (Progress::InstanceDone { .. }, Wording::Reset | Wording::Signal) | (Progress::Selected { .. }, Wording::Names) => {}
             (Progress::Selected { action, target, ids }, _) => {
                 let typed = ids.len() == 1 && ids.first().is_some_and(|id| id.to_string() == target);
                 self.out.info(format_args!("Applying action {action} on app [{target}](ids: {})", id_list(&ids, typed)));

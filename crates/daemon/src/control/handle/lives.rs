@@ -34,10 +34,10 @@ impl Control {
         let path = self.settings.dump_file();
         let Ok(present) = std::fs::read(&path) else { return Ok(()) };
         // An equal list is not a generation: saving twice must not push out the older ones.
-        if present == next.as_bytes() {
+        let backup = self.settings.dump_backup();
+        if present == next.as_bytes() && backup.exists() {
             return Ok(());
         }
-        let backup = self.settings.dump_backup();
         let older = |generation: u32| {
             let mut name = backup.as_os_str().to_owned();
             name.push(format!(".{generation}"));
@@ -65,7 +65,7 @@ impl Control {
             if present.contains(&spec.name) {
                 continue;
             }
-            let name = spec.name.clone();
+            let name = spec.script.clone();
             let (_, added) = self.add(spec, &ostler_core::app::EnvMap::new(), 1);
             for &slot in &added {
                 if let (Some(slot), Some(created)) = (self.registry.get_mut(slot), created_ms) {
@@ -103,8 +103,12 @@ impl Control {
 
     /// The newest list that can be read. A damaged one is never deleted: it may be all that somebody has.
     fn saved_list(&mut self) -> Result<Vec<DumpEntry>, Failure> {
-        let mut problem = None;
+        let (mut problem, mut missing) = (None, 0);
         for path in [self.settings.dump_file(), self.settings.dump_backup()] {
+            if !path.exists() {
+                missing += 1;
+                continue;
+            }
             let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
             match read.and_then(|text| parse_dump(&text).map_err(|error| chain(&error))) {
                 Ok(Dump { entries, rejected }) => {
@@ -120,7 +124,10 @@ impl Control {
                 }
             }
         }
-        Err(Failure::Other(problem.unwrap_or_default()))
+        if missing == 2 {
+            return Err(Failure::NothingSaved);
+        }
+        Err(Failure::Other(problem.unwrap_or_else(|| "the saved list cannot be read".into())))
     }
 
     /// The daemon was told by a signal to end: saves the list, then stops everything.
