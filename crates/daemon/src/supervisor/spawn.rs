@@ -81,6 +81,11 @@ fn environment(slot: &Slot, inc: u32, home: &str, settings: &Settings) -> EnvMap
     let spec = slot.spec();
     let mut env = (*slot.base.vars).clone();
     env.extend(spec.env.merged());
+    // From the value that the user gave, before the daemon's own variables.
+    let incremented = spec.env.increment_var.clone().map(|variable| {
+        let first = env.get(&variable).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);
+        (variable, first.saturating_add(i64::from(slot.index)).to_string())
+    });
     env.insert("PM2_HOME".into(), home.to_owned());
     let user = crate::control::handle::list::user(slot);
     env.extend(scalar_env(&View {
@@ -98,9 +103,8 @@ fn environment(slot: &Slot, inc: u32, home: &str, settings: &Settings) -> EnvMap
     }));
     let variable = settings.instance_var.as_ref().or(spec.env.instance_var.as_ref());
     env.insert(variable.map_or("NODE_APP_INSTANCE", String::as_str).to_owned(), slot.index.to_string());
-    if let Some(variable) = &spec.env.increment_var {
-        let first = env.get(variable).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);
-        env.insert(variable.clone(), first.saturating_add(i64::from(slot.index)).to_string());
+    if let Some((variable, value)) = incremented {
+        env.insert(variable, value);
     }
     env.insert(super::sweep::MARK.into(), slot.unique_id.clone());
     env.insert(super::sweep::INC_MARK.into(), super::sweep::inc_mark(&slot.unique_id, inc));

@@ -14,10 +14,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.out.info("Resurrecting");
     cx.out.info(format_args!("Restoring processes located in {}", dump.display()));
     match super::act::perform(cx, &Request::Resurrect, Wording::Resurrect) {
-        // PM2 says so and goes on as if nothing had happened; scripts at boot rely on it.
-        Err(CliError::Daemon(Failure::NothingSaved)) if cx.program.is_pm2() => {
-            cx.out.error("No processes saved; DUMP file doesn't exist");
-        }
+        // PM2 goes on as if nothing had happened; scripts at boot rely on it.
+        Err(CliError::Daemon(Failure::NothingSaved)) if cx.program.is_pm2() => {}
         result => drop(result?),
     }
     list::show(cx, call)?;

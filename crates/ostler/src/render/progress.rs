@@ -67,7 +67,8 @@ impl<'a> Teller<'a> {
             }
             (Progress::InstanceDone { .. }, Wording::Reset | Wording::Signal) | (Progress::Selected { .. }, Wording::Names) => {}
             (Progress::Selected { action, target, ids }, _) => {
-                let typed = ids.len() == 1 && ids.first().is_some_and(|id| id.to_string() == target);
+                // PM2 shows an id that was typed as the text it was.
+                let typed = self.wording != Wording::Scale && ids.len() == 1 && ids.first().is_some_and(|id| id.to_string() == target);
                 self.out.info(format_args!("Applying action {action} on app [{target}](ids: {})", id_list(&ids, typed)));
             }
             (Progress::InstanceDone { .. }, Wording::Resurrect) => {}
