@@ -67,11 +67,15 @@ impl<'a> Teller<'a> {
             }
             (Progress::InstanceDone { .. }, Wording::Reset | Wording::Signal) | (Progress::Selected { .. }, Wording::Names) => {}
             (Progress::Selected { action, target, ids }, _) => {
-                // PM2 shows an id that was typed as the text it was.
-                let typed = self.wording != Wording::Scale && ids.len() == 1 && ids.first().is_some_and(|id| id.to_string() == target);
+                let typed = ids.len() == 1 && ids.first().is_some_and(|id| id.to_string() == target);
                 self.out.info(format_args!("Applying action {action} on app [{target}](ids: {})", id_list(&ids, typed)));
             }
             (Progress::InstanceDone { .. }, Wording::Resurrect) => {}
+            // What is not launched by a scale is deleted, one after the other as PM2 tells it.
+            (Progress::InstanceDone { id, name }, Wording::Scale) => {
+                self.out.info(format_args!("Applying action deleteProcessId on app [{id}](ids: [ {id} ])"));
+                self.out.info(format_args!("[{name}]({id}) ✓"));
+            }
             (Progress::Launched { name, .. }, Wording::Resurrect) => self.out.info(format_args!("Process {name} restored")),
             (Progress::InstanceDone { id, name }, _) => self.out.info(format_args!("[{name}]({id}) ✓")),
             (Progress::InstanceFailed { id, name, reason }, _) => self.out.error(format_args!("[{name}]({id}) {reason}")),

@@ -110,11 +110,6 @@ impl Control {
             let mut job = self.action_job(client, id, Action::Delete, Vec::new(), origin);
             job.pending = surplus.collect();
             job.ids = job.pending.iter().copied().collect();
-            for &slot in &job.ids {
-                let action = crate::control::jobs::action_word(Action::Delete).to_owned();
-                let progress = Progress::Selected { action, target: slot.to_string(), ids: vec![slot] };
-                self.clients.answer(client, id, Response::Progress(progress));
-            }
             return self.begin(job);
         }
         let Some(model) = ids.first().and_then(|id| self.registry.get(*id)) else { return };
