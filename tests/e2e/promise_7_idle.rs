@@ -18,10 +18,11 @@ fn at_rest_nobody_wakes_up() {
     start_fixture(&home, "app", "", "hold");
     start_fixture(&home, "dated", "-f --time", "hold");
     let pids = [home.keeper_pid(), home.daemon_pid()];
-    // What follows a start (a write to disk, the end of a client) may take a moment: wait until it is over.
+    // What follows a start may take a moment: a write to disk, the end of a client, and once, after a second and a half without any
+    // event, giving memory back. Wait until it is over.
     let mut last = pids.map(switches);
-    home.wait_until("keeper and daemon are at rest for a second", || {
-        thread::sleep(Duration::from_secs(1));
+    home.wait_until("keeper and daemon are at rest for two seconds", || {
+        thread::sleep(Duration::from_secs(2));
         let now = pids.map(switches);
         std::mem::replace(&mut last, now) == now
     });

@@ -106,19 +106,11 @@ mod tests {
 
     #[test]
     fn instances_are_counted_from_the_cpus() {
-        let cases = [
-            (json!("max"), 8),
-            (json!(0), 8),
-            (json!(-1), 7),
-            (json!(-20), 1),
-            (json!(3), 3),
-            (json!({"min": 2, "max": 4}), 2),
-            (json!({}), 1),
-        ];
+        let cases = [(json!("max"), 8), (json!(0), 8), (json!(-1), 7), (json!(-20), 1), (json!(3), 3), (json!({"min": 2, "max": 4}), 2)];
         for (value, count) in cases {
             assert_eq!(instances(&value, 8), Ok(count), "{value}");
         }
-        for value in [json!({"min": 0}), json!({"min": 3, "max": 2}), json!({"max": "x"})] {
+        for value in [json!({}), json!({"min": 0}), json!({"min": 3, "max": 2}), json!({"max": "x"})] {
             assert!(instances(&value, 8).is_err(), "{value}");
         }
     }

@@ -46,6 +46,12 @@ impl Control {
     }
 
     fn handle(&mut self, client: u32, id: u64, request: Request) {
+        // What is started while everything is being stopped would be left behind.
+        let starts = matches!(request, Request::Start { .. } | Request::Act { .. } | Request::Scale { .. } | Request::Resurrect);
+        if starts && (self.ending.is_some() || self.jobs.iter().any(|job| job.then == super::Then::Exit)) {
+            let failure = Failure::Other("the daemon is about to end (somebody asked it to); try again".into());
+            return self.clients.answer(client, id, Response::Failed(failure));
+        }
         let response = match request {
             Request::Hello { .. } => self.hello(),
             Request::Ping => Response::Pong,
