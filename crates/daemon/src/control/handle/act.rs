@@ -110,6 +110,8 @@ impl Control {
             let mut job = self.action_job(client, id, Action::Delete, Vec::new(), origin);
             job.pending = surplus.collect();
             job.ids = job.pending.iter().copied().collect();
+            // One after the other, lowest id first, as PM2: what stays serves meanwhile.
+            job.parallel = 1;
             return self.begin(job);
         }
         let Some(model) = ids.first().and_then(|id| self.registry.get(*id)) else { return };
