@@ -1,13 +1,11 @@
 //! `start`, and what it does with apps that exist already.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Response};
 
 use crate::control::turn::now;
-use crate::control::{Control, Job, Step, Then, jobs};
+use crate::control::{Control, jobs};
 
 /// What becomes of one app of the request.
 enum Plan {
@@ -32,21 +30,8 @@ impl Control {
         if by_file && !missing.is_empty() {
             self.clients.answer(client, id, Response::Progress(Progress::NotRunning { names: missing }));
         }
-        let mut job = Job {
-            client,
-            request: id,
-            step: Step::Act(if *existing == Existing::Reload { Action::Reload } else { Action::Restart }, None),
-            targets: VecDeque::new(),
-            cwd: String::new(),
-            parallel: 0,
-            pending: VecDeque::new(),
-            waiting: BTreeMap::new(),
-            ids: Vec::new(),
-            fresh: Vec::new(),
-            failed: 0,
-            then: Then::Answer,
-            origin: origin.clone(),
-        };
+        let action = if *existing == Existing::Reload { Action::Reload } else { Action::Restart };
+        let mut job = self.action_job(client, id, action, Vec::new(), origin.clone());
         let mut fresh = Vec::new();
         for (spec, plan) in plans {
             if spec.ready.wait_ready {
@@ -69,7 +54,7 @@ impl Control {
                         }
                         self.redescribe(slot, spec.clone());
                     }
-                    let action = jobs::action_word(if *existing == Existing::Reload { Action::Reload } else { Action::Restart }).to_owned();
+                    let action = jobs::action_word(action).to_owned();
                     let selected = Progress::Selected { action, target: spec.name.clone(), ids: ids.clone() };
                     self.clients.answer(client, id, Response::Progress(selected));
                     job.ids.extend(&ids);
