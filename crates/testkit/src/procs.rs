@@ -125,6 +125,20 @@ mod tests {
     #[test]
     fn own_process_is_read() {
         let me = read(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(me.start_ticks > 0 && me.ppid > 0 && me.sid > 0 && !me.cmdline.is_empty());
+        assert!(me.start_ticks > 0 && !me.cmdline.is_empty());
+    }
+
+    #[test]
+    fn a_child_is_read_with_its_parent_and_session() {
+        let mut child = Command::new("setsid").args(["sleep", "600"]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while read(pid).is_none_or(|p| p.sid != pid) && Instant::now() < until {
+            thread::yield_now();
+        }
+        let it = read(pid).unwrap();
+        assert_eq!((it.ppid, it.sid), (i32::try_from(std::process::id()).unwrap(), pid));
+        kill(pid, Signal::KILL);
+        drop(child.wait());
     }
 }
