@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use ostler_keeper::{Child, FromKeeper, Revival, ToKeeper};
 use ostler_sys::{Ending, ProcRef};
 
-use crate::home::{Home, label, labelled, wait_for};
+use crate::home::{Home, ended, label, labelled, wait_for};
 
 #[test]
 fn a_keeper_that_was_killed_is_revived_with_everything() {
@@ -29,7 +29,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof);
     // This one ends while there is no keeper.
     gone.signal(9).unwrap();
-    wait_for("its end", || (!gone.exists()).then_some(()));
+    wait_for("its end", || ended(gone).then_some(()));
 
     let child = |key, process: ProcRef| Child { key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
     let held: Vec<(&str, BorrowedFd<'_>)> = inventory.held.iter().map(String::as_str).zip(fds.iter().map(AsFd::as_fd)).collect();

@@ -171,6 +171,12 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
     }
 }
 
+/// The process runs no more. Its zombie may stay: nobody has to reap what a killed keeper leaves, if PID 1 is no init.
+pub(crate) fn ended(process: ProcRef) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
+    !process.exists() || stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+}
+
 /// A descriptor to hold, told apart by its content.
 pub(crate) fn labelled(text: &str) -> OwnedFd {
     ostler_sys::memfd::with("test", text.as_bytes()).unwrap()
