@@ -36,7 +36,13 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     let revival = Revival { originals: inventory.originals, children: &[child(1, app), child(2, gone)], held: &held };
     let (link, pid) = home.launcher().revive_for(daemon.process, &revival).unwrap();
     daemon.link = link;
-    daemon.ping();
+    daemon.say(&ToKeeper::Ping, &[]);
+    // Where its zombie is still there, the new keeper can even tell how it ended.
+    while let heard = daemon.hear()
+        && heard != FromKeeper::Pong
+    {
+        assert!(matches!(heard, FromKeeper::Exited { key: 2, ending: Ending::Signal { signal: 9, .. }, .. }), "{heard:?}");
+    }
     assert_eq!(std::fs::read_to_string(home.path.join("pm2.pid")).unwrap(), pid.to_string());
     // It takes requests, knows the old app, and starts no second daemon while this one lives.
     daemon.say(&ToKeeper::Kill { key: 1, signal: 0, group: true }, &[]);
