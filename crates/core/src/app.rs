@@ -20,13 +20,17 @@ pub struct AppSpec {
     /// Absolute path of the script or program (`pm_exec_path` on the wire), or the text of a shell command when `shell` is true.
     pub script: String,
     /// The target was a command line (it had a blank): `script` is the shell, `args` is `["-c", text]`, `interpreter` is none.
+    #[serde(skip_serializing_if = "is_default")]
     pub shell: bool,
     /// Program that runs the script, as given or derived from the extension (`node`, `python3`, `/opt/x/node`); looked up in the
     /// *app's* `PATH` at each start. `None` = run the script itself (wire `none`).
+    #[serde(skip_serializing_if = "is_default")]
     pub interpreter: Option<String>,
     /// Arguments before the script (`node_args`).
+    #[serde(skip_serializing_if = "is_default")]
     pub interpreter_args: Vec<String>,
     /// Arguments after the script.
+    #[serde(skip_serializing_if = "is_default")]
     pub args: Vec<String>,
     /// Absolute working directory.
     pub cwd: String,
@@ -35,36 +39,54 @@ pub struct AppSpec {
     /// How many instances were asked for (already resolved: `max`, 0 and negative numbers are gone).
     pub instances: u32,
     /// `instances` was given explicitly (decides the log file suffix as PM2 does).
+    #[serde(skip_serializing_if = "is_default")]
     pub instances_given: bool,
     /// User to run as: name or number as given.
+    #[serde(skip_serializing_if = "is_default")]
     pub uid: Option<String>,
     /// Group to run as: name or number as given.
+    #[serde(skip_serializing_if = "is_default")]
     pub gid: Option<String>,
     /// Environment, in layers.
+    #[serde(skip_serializing_if = "is_default")]
     pub env: EnvSpec,
     /// Where the output goes.
+    #[serde(skip_serializing_if = "is_default")]
     pub logs: LogSpec,
     /// Explicit pid file; without it `<home>/pids/<name>-<id>.pid`. The id suffix is always added.
+    #[serde(skip_serializing_if = "is_default")]
     pub pid_file: Option<String>,
     /// Start at once; false = the entry is created as stopped.
     pub autostart: bool,
     /// When to restart and when to give up.
+    #[serde(skip_serializing_if = "is_default")]
     pub restart: RestartSpec,
     /// How to stop.
+    #[serde(skip_serializing_if = "is_default")]
     pub stop: StopSpec,
     /// When a start counts as done.
+    #[serde(skip_serializing_if = "is_default")]
     pub ready: ReadySpec,
     /// nice, umask, rlimits.
+    #[serde(skip_serializing_if = "is_default")]
     pub limits: LimitSpec,
     /// Source maps for Node apps are on unless this is true.
+    #[serde(skip_serializing_if = "is_default")]
     pub disable_source_map_support: bool,
     /// Absolute path of the ecosystem file this came from, so that `restart <name> --env production` can read it again.
+    #[serde(skip_serializing_if = "is_default")]
     pub config_file: Option<String>,
     /// Version of the nearest `package.json`, or `N/A`.
+    #[serde(skip_serializing_if = "is_default")]
     pub version: Option<String>,
     /// Every attribute as the user gave it, under its main name, for `pm2_env` and for features of later layers
     /// (`cron_restart`, `watch`, `max_memory_restart`, …). Never holds `env` or `env_*`.
     pub given: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What is as it is by default is not written: a description is in every journal and every request.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for AppSpec {
@@ -117,30 +139,42 @@ pub enum ExecMode {
 pub struct EnvSpec {
     /// Environment of the client that started the app, after `filter_env`. On the wire it may travel once per request instead
     /// (then it is empty here).
+    #[serde(skip_serializing_if = "is_default")]
     pub base: EnvMap,
     /// Variables of `env_file`.
+    #[serde(skip_serializing_if = "is_default")]
     pub file: EnvMap,
     /// `env` (and `port` as `PORT`).
+    #[serde(skip_serializing_if = "is_default")]
     pub vars: EnvMap,
     /// Every `env_<name>` block by its name.
+    #[serde(skip_serializing_if = "is_default")]
     pub profiles: IndexMap<String, EnvMap>,
     /// The profile chosen with `--env <name>`.
+    #[serde(skip_serializing_if = "is_default")]
     pub profile: Option<String>,
     /// Variable that holds the instance number; `NODE_APP_INSTANCE` unless given.
+    #[serde(skip_serializing_if = "is_default")]
     pub instance_var: Option<String>,
     /// Variable increased by one per instance, from its value in `env`.
+    #[serde(skip_serializing_if = "is_default")]
     pub increment_var: Option<String>,
 }
 
 impl EnvSpec {
     /// All layers merged: what the app sees before the daemon's own variables.
     pub fn merged(&self) -> EnvMap {
-        let mut all = self.base.clone();
-        let profile = self.profile.as_ref().and_then(|name| self.profiles.get(name));
-        for layer in [Some(&self.file), Some(&self.vars), profile].into_iter().flatten() {
+        let mut all = EnvMap::new();
+        for layer in self.layers() {
             all.extend(layer.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
         all
+    }
+
+    /// All layers that count, the lowest first.
+    pub fn layers(&self) -> impl Iterator<Item = &EnvMap> {
+        let profile = self.profile.as_ref().and_then(|name| self.profiles.get(name));
+        [Some(&self.base), Some(&self.file), Some(&self.vars), profile].into_iter().flatten()
     }
 }
 

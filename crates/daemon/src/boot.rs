@@ -107,7 +107,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     };
     let first = snapshot == Snapshot::default();
     if first {
-        control.journal.push(&crate::store::Record::Boot { boot_id: control.boot_id.clone() });
+        control.journal.push(&crate::store::Record::Boot { boot_id: control.boot_id.as_str().into() });
         control.log.line(format_args!("ostler {} daemon started, home {}", env!("CARGO_PKG_VERSION"), control.settings.home.display()));
         control.find_survivors();
     } else {
@@ -194,9 +194,8 @@ impl Control {
             Err(error) => return self.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
         self.registry.restore(snapshot, &self.settings);
-        let records: Vec<_> = self.registry.records(&self.boot_id).collect();
-        for record in &records {
-            self.journal.push(record);
+        for record in self.registry.records(&self.boot_id) {
+            self.journal.push(&record);
         }
         let mut alive = 0;
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();

@@ -1,10 +1,11 @@
 //! The only owner of the tables of apps and instances.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Instance, Policy};
+use ostler_core::lifecycle::{Instance, Policy, State};
 use ostler_core::time::Now;
 use ostler_proto::control::{Files, Learned};
 
@@ -67,6 +68,8 @@ pub(crate) struct Slot {
     pub cpu: CpuHistory,
     /// The pid file exists.
     pub pid_file_written: bool,
+    /// Its deadline as the registry's order of deadlines knows it.
+    due_ms: Option<u64>,
 }
 
 impl Slot {
@@ -81,18 +84,21 @@ impl Slot {
     }
 
     /// As the journal keeps it.
-    pub(crate) fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> Record<'_> {
+        if self.instance.state == State::Gone {
+            return Record::Gone { id: self.id };
+        }
         Record::Slot(Box::new(SlotRecord {
             id: self.id,
             index: self.index,
-            unique_id: self.unique_id.clone(),
+            unique_id: Cow::Borrowed(&self.unique_id),
             spec: self.app.id,
             env: self.base.id,
-            instance: self.instance.clone(),
+            instance: Cow::Borrowed(&self.instance),
             start_ticks: self.start_ticks,
-            learned: self.learned.clone(),
+            learned: Cow::Borrowed(&self.learned),
             log_start: self.log_start,
-            listening: self.listening.clone(),
+            listening: Cow::Borrowed(&self.listening),
         }))
     }
 
@@ -120,13 +126,17 @@ fn policy(spec: &AppSpec, settings: &Settings) -> Policy {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     slots: BTreeMap<u32, Slot>,
+    /// Slots that are not in the journal as they are now.
+    changed: BTreeSet<u32>,
+    /// When the clock says something to which slot; nobody looks at a thousand slots to find the next.
+    deadlines: BTreeSet<(u64, u32)>,
     next_slot: u32,
     next_number: u64,
 }
 
 impl Registry {
     /// Stores a description once. The caller must journal the record.
-    pub(crate) fn app(&mut self, spec: AppSpec) -> (Rc<App>, Record) {
+    pub(crate) fn app(&mut self, spec: AppSpec) -> (Rc<App>, Record<'static>) {
         self.next_number += 1;
         let app = Rc::new(App { id: self.next_number, spec: Rc::new(spec) });
         let record = Record::Spec { id: app.id, spec: Rc::clone(&app.spec) };
@@ -134,12 +144,12 @@ impl Registry {
     }
 
     /// Stores a caller's environment; an equal one that is in use already is shared. The caller must journal the record, if any.
-    pub(crate) fn base(&mut self, vars: EnvMap) -> (Rc<Base>, Option<Record>) {
-        if let Some(same) = self.slots.values().map(|slot| &slot.base).find(|base| *base.vars == vars) {
+    pub(crate) fn base(&mut self, vars: Cow<'_, EnvMap>) -> (Rc<Base>, Option<Record<'static>>) {
+        if let Some(same) = self.slots.values().map(|slot| &slot.base).find(|base| *base.vars == *vars) {
             return (Rc::clone(same), None);
         }
         self.next_number += 1;
-        let base = Rc::new(Base { id: self.next_number, vars: Rc::new(vars) });
+        let base = Rc::new(Base { id: self.next_number, vars: Rc::new(vars.into_owned()) });
         let record = Record::Env { id: base.id, vars: Rc::clone(&base.vars) };
         (base, Some(record))
     }
@@ -170,8 +180,10 @@ impl Registry {
             piped: None,
             cpu: CpuHistory::default(),
             pid_file_written: false,
+            due_ms: None,
         };
         self.slots.insert(id, slot);
+        self.changed.insert(id);
         id
     }
 
@@ -193,34 +205,37 @@ impl Registry {
             let slot = Slot {
                 id: record.id,
                 index: record.index,
-                unique_id: record.unique_id,
+                unique_id: record.unique_id.into_owned(),
                 policy: policy(&app.spec, settings),
                 files: crate::files::resolve(&app.spec, record.id, settings),
                 app: Rc::clone(app),
                 base: Rc::clone(base),
-                instance: record.instance,
+                instance: record.instance.into_owned(),
                 start_ticks: record.start_ticks,
-                learned: record.learned,
+                learned: record.learned.into_owned(),
                 log_start: record.log_start,
-                listening: record.listening,
+                listening: record.listening.into_owned(),
                 ipc: None,
                 piped: None,
                 cpu: CpuHistory::default(),
                 pid_file_written: true,
+                due_ms: None,
             };
-            self.slots.insert(slot.id, slot);
+            let id = slot.id;
+            self.slots.insert(id, slot);
+            self.schedule(id);
         }
     }
 
     /// Every record that is needed to restore the registry, in the order in which they must be read.
-    pub(crate) fn records<'a>(&'a self, boot_id: &str) -> impl Iterator<Item = Record> + use<'a> {
+    pub(crate) fn records<'a>(&'a self, boot_id: &str) -> impl Iterator<Item = Record<'a>> + use<'a> {
         let mut envs = BTreeMap::new();
         let mut specs = BTreeMap::new();
         for slot in self.slots.values() {
             envs.entry(slot.base.id).or_insert_with(|| Rc::clone(&slot.base.vars));
             specs.entry(slot.app.id).or_insert_with(|| Rc::clone(&slot.app.spec));
         }
-        let boot = Record::Boot { boot_id: boot_id.to_owned() };
+        let boot = Record::Boot { boot_id: Cow::Owned(boot_id.to_owned()) };
         std::iter::once(boot)
             .chain(envs.into_iter().map(|(id, vars)| Record::Env { id, vars }))
             .chain(specs.into_iter().map(|(id, spec)| Record::Spec { id, spec }))
@@ -236,7 +251,49 @@ impl Registry {
     }
 
     pub(crate) fn remove(&mut self, id: u32) -> Option<Slot> {
-        self.slots.remove(&id)
+        let slot = self.slots.remove(&id)?;
+        self.changed.remove(&id);
+        if let Some(at) = slot.due_ms {
+            self.deadlines.remove(&(at, id));
+        }
+        Some(slot)
+    }
+
+    /// Says that a slot is not as the journal has it. However often it changes until then, the journal's next write has it once.
+    pub(crate) fn changed(&mut self, id: u32) {
+        self.changed.insert(id);
+    }
+
+    /// The next slot to journal, which then counts as journaled.
+    pub(crate) fn next_changed(&mut self) -> Option<&Slot> {
+        let id = self.changed.pop_first()?;
+        self.schedule(id);
+        self.slots.get(&id)
+    }
+
+    /// The earliest deadline of all slots, as of the last write of the journal.
+    pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Slots whose deadline has come, by its time.
+    pub(crate) fn due(&self, now_ms: u64) -> Vec<u32> {
+        self.deadlines.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect()
+    }
+
+    fn schedule(&mut self, id: u32) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let next = slot.instance.deadline_ms();
+        if slot.due_ms == next {
+            return;
+        }
+        let former = std::mem::replace(&mut slot.due_ms, next);
+        if let Some(at) = former {
+            self.deadlines.remove(&(at, id));
+        }
+        if let Some(at) = next {
+            self.deadlines.insert((at, id));
+        }
     }
 
     /// By id.

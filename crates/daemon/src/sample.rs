@@ -93,7 +93,7 @@ impl Sampler {
         let table = self.table.get_or_insert_with(ProcTable::scan);
         let mut sum = Reading::default();
         // A process that ended since the look counts no more.
-        for sample in table.live_tree(leader).into_iter().filter_map(|pid| sample::usage(pid).ok()) {
+        for sample in table.live_tree(leader).iter().filter_map(|entry| sample::usage(entry).ok()) {
             sum.cpu_ns += sample.cpu_ns;
             sum.memory_bytes += sample.rss_bytes;
             sum.processes += 1;

@@ -8,7 +8,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use ostler_sys::{Credentials, Ending, Rlimit, SpawnSpec, Usage};
+use ostler_sys::{CStrings, Credentials, Ending, Rlimit, SpawnSpec, Usage};
 
 use crate::message::{Child, Ended, FromKeeper, Inventory, Originals, SpawnRequest, ToKeeper};
 
@@ -122,6 +122,15 @@ impl Wire for CString {
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
         CString::new(take_bytes(input)?).map_err(|_| Malformed("NUL in a text"))
+    }
+}
+
+impl Wire for CStrings {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(self.as_bytes(), out);
+    }
+    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
+        Self::from_bytes(take_bytes(input)?).ok_or(Malformed("a text without an end"))
     }
 }
 
@@ -272,8 +281,8 @@ mod tests {
     fn spec() -> SpawnSpec {
         SpawnSpec {
             program: c"/bin/sh".into(),
-            argv: vec![c"sh".into(), c"".into()],
-            envp: vec![c"A=b c".into()],
+            argv: [c"sh", c""].into(),
+            envp: [c"A=b c"].into(),
             cwd: c"/tmp".into(),
             user: Some(Credentials { uid: 1, gid: 2, groups: vec![3, 4] }),
             rlimits: vec![Rlimit { resource: 7, soft: 10, hard: u64::MAX }],

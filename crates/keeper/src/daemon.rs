@@ -1,12 +1,11 @@
 //! The daemon as the keeper sees it: a process to start, to talk to and to start again.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ostler_sys::exec::OWN_EXE;
 use ostler_sys::process::{Target, signal_fd};
-use ostler_sys::{ProcRef, SpawnSpec, child, clock, fdpass, socket, spawn};
+use ostler_sys::{CStrings, ProcRef, SpawnSpec, child, clock, fdpass, socket, spawn};
 use rustix::event::epoll::EventFlags;
 
 use crate::codec::encode;
@@ -144,7 +143,7 @@ impl Keeper {
         self.watch_link(&link)?;
         let spec = SpawnSpec {
             program: OWN_EXE.into(),
-            argv: vec![daemon_title(&self.home)],
+            argv: [daemon_title(&self.home)].into_iter().collect(),
             envp: self.environment(&[(ROLE_VAR, "daemon")]),
             cwd: c"/".into(),
             ..SpawnSpec::default()
@@ -155,7 +154,7 @@ impl Keeper {
     }
 
     /// Our environment for another role of the binary.
-    pub(crate) fn environment(&self, vars: &[(&str, &str)]) -> Vec<CString> {
+    pub(crate) fn environment(&self, vars: &[(&str, &str)]) -> CStrings {
         for_role(&self.home, self.as_pm2, vars, |_| true)
     }
 

@@ -4,6 +4,8 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use ostler_sys::CStrings;
+
 /// Environment variable that tells the binary its role: `keeper` or `daemon`; not for people to set.
 pub const ROLE_VAR: &str = "OSTLER_ROLE";
 /// Environment variable with the home, for keeper and daemon.
@@ -20,7 +22,7 @@ pub(crate) const CHECK_VAR: &str = "OSTLER_STATE_CHECK";
 const OURS: [&str; 6] = [ROLE_VAR, HOME_VAR, AS_PM2_VAR, READY_FD_VAR, STATE_FD_VAR, CHECK_VAR];
 
 /// The environment for another role: ours, as far as `keep` says so, the home, and these variables.
-pub(crate) fn for_role(home: &Path, as_pm2: bool, vars: &[(&str, &str)], keep: impl Fn(&OsStr) -> bool) -> Vec<CString> {
+pub(crate) fn for_role(home: &Path, as_pm2: bool, vars: &[(&str, &str)], keep: impl Fn(&OsStr) -> bool) -> CStrings {
     let kept = std::env::vars_os().filter(|(name, _)| keep(name) && !OURS.iter().any(|own| name == own));
     let mut all: Vec<(OsString, OsString)> = kept.collect();
     all.push((HOME_VAR.into(), home.into()));
@@ -54,9 +56,9 @@ mod tests {
     #[test]
     fn a_role_gets_no_role_of_its_parent() {
         let env = for_role(Path::new("/h"), true, &[(ROLE_VAR, "daemon")], |_| true);
-        // Settings of the test run itself may be there, too.
-        let of_tests = |v: &[u8]| v.starts_with(b"OSTLER_TEST_") || v.starts_with(b"OSTLER_KILL_") || v.starts_with(b"OSTLER_CACHE");
-        let ours: Vec<_> = env.iter().filter(|v| v.as_bytes().starts_with(b"OSTLER_") && !of_tests(v.as_bytes())).collect();
+        // The run of the tests may have variables of its own that begin like ours.
+        let is_ours = |v: &[u8]| OURS.iter().any(|name| v.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"=")));
+        let ours: Vec<_> = env.iter().filter(|v| is_ours(v.to_bytes())).collect();
         assert_eq!(ours, [c"OSTLER_HOME=/h", c"OSTLER_AS_PM2=1", c"OSTLER_ROLE=daemon"]);
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_sys::exec::OWN_EXE;
 use ostler_sys::spawn::{Parent, spawn_under};
-use ostler_sys::{Ending, ProcRef, SpawnError, SpawnSpec, Usage, child, clock, pipe, socket};
+use ostler_sys::{CStrings, Ending, ProcRef, SpawnError, SpawnSpec, Usage, child, clock, pipe, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -173,8 +173,8 @@ impl Launcher {
         Ok((Link::new(ours), keeper.pid))
     }
 
-    fn spec(&self, envp: Vec<CString>) -> SpawnSpec {
-        let argv = vec![keeper_title(&self.home, self.as_pm2)];
+    fn spec(&self, envp: CStrings) -> SpawnSpec {
+        let argv = [keeper_title(&self.home, self.as_pm2)].into_iter().collect();
         SpawnSpec { program: self.exe.clone(), argv, envp, cwd: c"/".into(), ..SpawnSpec::default() }
     }
 

@@ -61,7 +61,7 @@ impl Keeper {
         let number = CHECK_FD.to_string();
         let spec = SpawnSpec {
             program: path_of(&exe),
-            argv: vec![c"ostler: check".into()],
+            argv: [c"ostler: check"].into(),
             envp: self.environment(&[(ROLE_VAR, "keeper"), (STATE_FD_VAR, &number), (CHECK_VAR, "1")]),
             cwd: c"/".into(),
             ..SpawnSpec::default()
@@ -97,7 +97,7 @@ impl Keeper {
         let survivors: Vec<_> = self.survivors().chain([memory.as_fd()]).collect();
         let number = memory.as_raw_fd().to_string();
         let envp = self.environment(&[(ROLE_VAR, "keeper"), (STATE_FD_VAR, &number)]);
-        let argv = [keeper_title(&self.home, self.as_pm2)];
+        let argv = [keeper_title(&self.home, self.as_pm2)].into_iter().collect();
         let exec = || {
             survivors.iter().try_for_each(|fd| fcntl_setfd(fd, FdFlags::empty()))?;
             Err(replace(&path_of(exe), &argv, &envp))

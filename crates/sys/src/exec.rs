@@ -1,12 +1,14 @@
 //! This binary, becoming another one, and why a file would not run.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+
+use crate::cstrings::CStrings;
 
 /// The running binary, whatever happened to its file: executing this path works also when the file was replaced or removed.
 pub const OWN_EXE: &CStr = c"/proc/self/exe";
@@ -21,9 +23,8 @@ pub fn own_exe() -> std::io::Result<PathBuf> {
 
 /// Replaces this process by a program (`execve`): same pid, same children, blocked and pending signals stay.
 /// Returns only when that failed.
-pub fn replace(program: &CStr, argv: &[CString], envp: &[CString]) -> Errno {
-    let pointers = |strings: &[CString]| -> Vec<_> { strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect() };
-    let (argv, envp) = (pointers(argv), pointers(envp));
+pub fn replace(program: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
+    let (argv, envp) = (argv.pointers(), envp.pointers());
     // SAFETY: null-terminated arrays of live strings.
     unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     crate::process::last_errno()

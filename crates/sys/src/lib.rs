@@ -5,6 +5,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod cstrings;
 pub mod exec;
 pub mod fdpass;
 pub mod lock;
@@ -24,6 +25,7 @@ pub mod user;
 
 pub use child::{Ending, Usage};
 pub use clock::{Clocks, now};
+pub use cstrings::CStrings;
 pub use process::ProcRef;
 pub use rlimit::Rlimit;
 pub use spawn::{SpawnError, SpawnSpec, Spawned, Step, spawn};

@@ -3,7 +3,11 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::process::{ProcPath, STAT_BYTES, Stat, number};
+use crate::process::{ProcPath, number};
+use crate::tree::Entry;
+
+/// Seven numbers.
+const STATM_BYTES: usize = 256;
 
 /// One measurement of one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,25 +15,24 @@ pub struct Sample {
     /// CPU time since it started, in nanoseconds: of all its threads, and of children it has waited for. So the sum over a tree does
     /// not fall when a member ends.
     pub cpu_ns: u64,
-    /// The part of ended children of it (resolution: one clock tick).
-    pub children_cpu_ns: u64,
     /// Resident memory in bytes.
     pub rss_bytes: u64,
 }
 
-/// Measures one process. A zombie has CPU time and no memory.
+/// Measures one process of a table read a moment ago. A zombie has CPU time and no memory.
+///
+/// Memory comes from `statm`, because `stat`, which the table has read already, may be wrong by megabytes on machines with many
+/// processors (Linux counts per processor, and sums up for `statm` only).
 ///
 /// # Errors
 /// `ENOENT`/`ESRCH` when it is gone.
-pub fn usage(pid: i32) -> Result<Sample, Errno> {
-    let mut buf = [0u8; STAT_BYTES];
-    let stat = Stat::parse(read(pid, "/stat", &mut buf)?).ok_or(Errno::IO)?;
+pub fn usage(entry: &Entry) -> Result<Sample, Errno> {
+    let mut buf = [0u8; STATM_BYTES];
+    let resident = number::<u64>(read(entry.pid, "/statm", &mut buf)?.split(|&b| b == b' ').nth(1).unwrap_or_default()).unwrap_or(0);
     let ns_per_tick = 1_000_000_000 / crate::clock::ticks_per_second();
-    let children_cpu_ns = stat.children_ticks.saturating_mul(ns_per_tick);
-    let resident = number::<u64>(read(pid, "/statm", &mut buf)?.split(|&b| b == b' ').nth(1).unwrap_or_default()).unwrap_or(0);
-    let rss_bytes = resident.saturating_mul(page_bytes());
-    let own = cpu_ns(pid).ok_or(Errno::SRCH)?;
-    Ok(Sample { cpu_ns: own.saturating_add(children_cpu_ns), children_cpu_ns, rss_bytes })
+    let children_cpu_ns = entry.children_ticks.saturating_mul(ns_per_tick);
+    let own = cpu_ns(entry.pid).ok_or(Errno::SRCH)?;
+    Ok(Sample { cpu_ns: own.saturating_add(children_cpu_ns), rss_bytes: resident.saturating_mul(page_bytes()) })
 }
 
 /// CPU time of a process by its own clock, exact to the nanosecond where `/proc` counts in ticks of 10 ms.
@@ -61,11 +64,13 @@ fn read<'b>(pid: i32, file: &str, buf: &'b mut [u8]) -> Result<&'b [u8], Errno> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::ProcTable;
 
     #[test]
     fn our_own_work_and_memory_are_seen() {
         let me = std::process::id() as i32;
-        let (before, start) = (usage(me).unwrap(), cpu_ns(me).unwrap());
+        let measure = || usage(ProcTable::scan().get(me).unwrap()).unwrap();
+        let (before, start) = (measure(), cpu_ns(me).unwrap());
         let mut ballast = vec![1u8; 32 << 20];
         let mut sum = 0u64;
         while cpu_ns(me).unwrap() - start < 5_000_000 {
@@ -74,7 +79,7 @@ mod tests {
                 sum += u64::from(*byte);
             }
         }
-        let after = usage(me).unwrap();
+        let after = measure();
         assert!(after.cpu_ns >= before.cpu_ns + 5_000_000, "{sum}");
         assert!(after.rss_bytes >= before.rss_bytes + (24 << 20), "{before:?} {after:?} {}", ballast.len());
     }
@@ -82,7 +87,7 @@ mod tests {
     #[test]
     fn nobody_is_an_error() {
         for pid in [0, -1, i32::MAX] {
-            assert!(usage(pid).is_err(), "{pid}");
+            assert!(usage(&Entry { pid, ..Entry::default() }).is_err(), "{pid}");
             assert_eq!(cpu_ns(pid), None, "{pid}");
         }
     }

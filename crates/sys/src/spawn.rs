@@ -16,6 +16,7 @@ use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
+use crate::cstrings::CStrings;
 use crate::process::{self, ProcRef};
 use crate::rlimit::Rlimit;
 use crate::user::Credentials;
@@ -26,9 +27,9 @@ pub struct SpawnSpec {
     /// Path of the file to execute; no search in `PATH`.
     pub program: CString,
     /// All arguments, `argv[0]` included.
-    pub argv: Vec<CString>,
+    pub argv: CStrings,
     /// The whole environment as `NAME=value`; nothing is inherited.
-    pub envp: Vec<CString>,
+    pub envp: CStrings,
     /// Working directory, entered after the change of user, so that it is the app's permission that counts. Empty = ours.
     pub cwd: CString,
     /// Whom to run as; `None` = as we do.
@@ -169,8 +170,8 @@ pub fn spawn(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)]) -> Result<Spawne
 /// # Errors
 /// As [`spawn`].
 pub fn spawn_under(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], parent: Parent) -> Result<Spawned, SpawnError> {
-    let argv = pointers(&spec.argv);
-    let envp = pointers(&spec.envp);
+    let argv = spec.argv.pointers();
+    let envp = spec.envp.pointers();
     let oom = spec.oom_score_adj.map(|adj| adj.to_string());
     let mut moves: Vec<Move> = fds.iter().map(|&(fd, target)| Move { source: fd.as_raw_fd(), target }).collect();
     // SAFETY: these read our own ids and cannot fail.
@@ -223,10 +224,6 @@ struct Move {
 
 const STACK_BYTES: usize = 64 * 1024;
 const GUARD_BYTES: usize = 64 * 1024;
-
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
-}
 
 fn prctl_get_dumpable() -> i32 {
     // SAFETY: plain prctl without pointers.

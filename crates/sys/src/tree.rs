@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::process::{ProcPath, ProcRef, STAT_BYTES, Stat};
 
 /// One process as it was when the table was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// Process id.
     pub pid: i32,
@@ -28,6 +28,8 @@ pub struct Entry {
     pub start_ticks: u64,
     /// State letter of `proc_pid_stat(5)`.
     pub state: u8,
+    /// CPU time of children that it waited for, in clock ticks.
+    pub children_ticks: u64,
 }
 
 impl Entry {
@@ -144,9 +146,9 @@ impl ProcTable {
         self.running(tree)
     }
 
-    /// Pids of a running incarnation without the search for orphans: leader, session, group and all that descends from them.
-    pub fn live_tree(&self, leader: ProcRef) -> Vec<i32> {
-        self.running(self.leader_and_session(leader, &|_| true)).iter().map(|e| e.pid).collect()
+    /// A running incarnation without the search for orphans: leader, session, group and all that descends from them.
+    pub fn live_tree(&self, leader: ProcRef) -> Vec<Entry> {
+        self.running(self.leader_and_session(leader, &|_| true))
     }
 
     fn leader_and_session(&self, leader: ProcRef, may_be_ours: &dyn Fn(&Entry) -> bool) -> Gathered {
@@ -229,6 +231,7 @@ fn read_entries(root: &str) -> Result<Vec<Entry>, Errno> {
             sid: s.sid,
             start_ticks: s.start_ticks,
             state: s.state,
+            children_ticks: s.children_ticks,
         }));
     }
     Ok(entries)
@@ -258,7 +261,7 @@ mod tests {
     use super::*;
 
     fn entry(pid: i32, ppid: i32, pgid: i32, sid: i32, start_ticks: u64) -> Entry {
-        Entry { pid, ppid, pgid, sid, start_ticks, state: b'S' }
+        Entry { pid, ppid, pgid, sid, start_ticks, state: b'S', children_ticks: 0 }
     }
 
     fn pids(entries: &[Entry]) -> Vec<i32> {
@@ -282,18 +285,18 @@ mod tests {
     fn a_live_tree_is_found_by_chain_session_and_group() {
         let leader = ProcRef { pid: 20, start_ticks: 100 };
         let table = ProcTable::from_entries(sample());
-        assert_eq!(table.live_tree(leader), [20, 21, 23, 22]);
+        assert_eq!(pids(&table.live_tree(leader)), [20, 21, 23, 22]);
         assert_eq!(pids(&table.descendants(10)), [20, 30, 21, 31, 22, 23]);
         // The middle process ended: 22 was reparented and left our session, 23 is still in it.
         let entries = sample().into_iter().filter(|e| e.pid != 21).map(|e| if e.ppid == 21 { Entry { ppid: 10, ..e } } else { e });
-        assert_eq!(ProcTable::from_entries(entries.collect()).live_tree(leader), [20, 23]);
+        assert_eq!(pids(&ProcTable::from_entries(entries.collect()).live_tree(leader)), [20, 23]);
     }
 
     #[test]
     fn a_dead_leader_leaves_its_session() {
         let entries: Vec<_> = sample().into_iter().filter(|e| e.pid != 20).collect();
         let table = ProcTable::from_entries(entries);
-        assert_eq!(table.live_tree(ProcRef { pid: 20, start_ticks: 100 }), [21, 23, 22]);
+        assert_eq!(pids(&table.live_tree(ProcRef { pid: 20, start_ticks: 100 })), [21, 23, 22]);
     }
 
     #[test]
@@ -306,7 +309,8 @@ mod tests {
     #[test]
     fn zombies_are_passed_through_but_not_told() {
         let entries = sample().into_iter().map(|e| if e.pid == 21 { Entry { state: b'Z', ..e } } else { e });
-        assert_eq!(ProcTable::from_entries(entries.collect()).live_tree(ProcRef { pid: 20, start_ticks: 100 }), [20, 23, 22]);
+        let table = ProcTable::from_entries(entries.collect());
+        assert_eq!(pids(&table.live_tree(ProcRef { pid: 20, start_ticks: 100 })), [20, 23, 22]);
     }
 
     #[test]

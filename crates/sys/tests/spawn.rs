@@ -12,8 +12,8 @@ use ostler_sys::{Credentials, Ending, ProcRef, ProcTable, Rlimit, SpawnError, Sp
 fn shell(script: &str) -> SpawnSpec {
     SpawnSpec {
         program: c"/bin/sh".into(),
-        argv: vec![c"sh".into(), c"-c".into(), CString::new(script).unwrap()],
-        envp: vec![c"PATH=/usr/bin:/bin".into()],
+        argv: [c"sh", c"-c", &CString::new(script).unwrap()].into(),
+        envp: [c"PATH=/usr/bin:/bin"].into(),
         cwd: c"/".into(),
         ..SpawnSpec::default()
     }
@@ -114,7 +114,11 @@ fn failures_tell_the_step_and_leave_nothing() {
         (SpawnSpec { rlimits: vec![Rlimit { resource: 7, soft: 2, hard: 1 }], ..shell("") }, Step::Rlimit, libc_errno::INVAL),
         (SpawnSpec { oom_score_adj: Some(5000), ..shell("") }, Step::OomScore, libc_errno::INVAL),
         (SpawnSpec { user: Some(Credentials { uid: 1, gid: 1, groups }), ..shell("") }, Step::Groups, libc_errno::INVAL),
-        (SpawnSpec { envp: vec![CString::new(vec![b'x'; 200_000]).unwrap()], ..shell("") }, Step::Exec, libc_errno::TOOBIG),
+        (
+            SpawnSpec { envp: [CString::new(vec![b'x'; 200_000]).unwrap()].into_iter().collect(), ..shell("") },
+            Step::Exec,
+            libc_errno::TOOBIG,
+        ),
     ];
     for (spec, step, errno) in cases {
         if step == Step::Groups && !is_root() {
@@ -253,7 +257,7 @@ fn cost_beside_posix_spawn() {
         times.sort_unstable();
         (times[5], times[250])
     };
-    let spec = SpawnSpec { program: c"/bin/true".into(), argv: vec![c"true".into()], ..shell("") };
+    let spec = SpawnSpec { program: c"/bin/true".into(), argv: [c"true"].into(), ..shell("") };
     let mut held = Vec::new();
     for open in [0, 0, 3000, 10_000] {
         rlimit::raise_nofile();

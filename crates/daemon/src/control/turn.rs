@@ -69,10 +69,14 @@ impl Control {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let instances = self.registry.iter().filter_map(|slot| slot.instance.deadline_ms());
-        let others =
-            [self.deaf_until_ms, self.state_file.deadline_ms(), self.sweeps.deadline_ms(), self.lists.iter().map(|list| list.due_ms).min()];
-        let next = instances.chain(others.into_iter().flatten()).min()?;
+        let next = [
+            self.registry.next_deadline_ms(),
+            self.deaf_until_ms,
+            self.state_file.deadline_ms(),
+            self.sweeps.deadline_ms(),
+            self.lists.iter().map(|list| list.due_ms).min(),
+        ];
+        let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
     }
 
@@ -90,13 +94,7 @@ impl Control {
 
     fn tick(&mut self) {
         let now = now();
-        let due: Vec<u32> = self
-            .registry
-            .iter()
-            .filter(|slot| slot.instance.deadline_ms().is_some_and(|at| at <= now.mono_ms))
-            .map(|slot| slot.id)
-            .collect();
-        for id in due {
+        for id in self.registry.due(now.mono_ms) {
             self.feed(id, Event::Tick);
         }
         self.answer_lists(now);
@@ -140,6 +138,9 @@ impl Control {
     }
 
     fn write_journal(&mut self) {
+        while let Some(slot) = self.registry.next_changed() {
+            self.journal.push(&slot.record());
+        }
         match self.journal.flush() {
             Ok(bytes) if bytes.is_empty() => {}
             Ok(bytes) => self.state_file.append(&bytes, now().mono_ms),

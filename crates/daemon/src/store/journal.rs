@@ -32,7 +32,7 @@ impl Journal {
     }
 
     /// Adds a record to the next write.
-    pub(crate) fn push(&mut self, record: &Record) {
+    pub(crate) fn push(&mut self, record: &Record<'_>) {
         encode(record, &mut self.pending);
     }
 
@@ -52,7 +52,7 @@ impl Journal {
 
     /// Starts over in a fresh memfd with these records only. The caller must give [`Journal::fd`] to the keeper at once; until
     /// then, the keeper's old journal is as good as the new one.
-    pub(crate) fn replace(&mut self, memfd: OwnedFd, records: impl Iterator<Item = Record>) -> io::Result<Vec<u8>> {
+    pub(crate) fn replace<'b>(&mut self, memfd: OwnedFd, records: impl Iterator<Item = Record<'b>>) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         records.for_each(|record| encode(&record, &mut bytes));
         let file = File::from(memfd);

@@ -3,6 +3,7 @@
 //! One record on the wire is `length: u32 LE, checksum: u32 LE (FNV-1a of the body), body: JSON`. JSON so that a newer daemon can
 //! read an older one's journal: unknown fields are ignored, missing ones have defaults.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -14,11 +15,11 @@ use serde::{Deserialize, Serialize};
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Record {
+pub(crate) enum Record<'a> {
     /// First record: which boot this belongs to.
     Boot {
         /// `/proc/sys/kernel/random/boot_id`.
-        boot_id: String,
+        boot_id: Cow<'a, str>,
     },
     /// A caller's environment, stored once for all apps that came with it.
     Env {
@@ -35,7 +36,7 @@ pub(crate) enum Record {
         spec: Rc<AppSpec>,
     },
     /// An instance as it is now; replaces the former record of that id.
-    Slot(Box<SlotRecord>),
+    Slot(Box<SlotRecord<'a>>),
     /// The instance is gone.
     Gone {
         /// Which.
@@ -45,31 +46,31 @@ pub(crate) enum Record {
 
 /// An instance as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SlotRecord {
+pub(crate) struct SlotRecord<'a> {
     /// `pm_id`.
     pub id: u32,
     /// Number within the app.
     pub index: u32,
     /// UUID.
-    pub unique_id: String,
+    pub unique_id: Cow<'a, str>,
     /// Its description.
     pub spec: u64,
     /// Its caller's environment.
     pub env: u64,
     /// State machine.
-    pub instance: Instance,
+    pub instance: Cow<'a, Instance>,
     /// Start time of the process in clock ticks: with the pid, its identity.
     #[serde(default)]
     pub start_ticks: u64,
     /// What the app told us.
     #[serde(default)]
-    pub learned: Learned,
+    pub learned: Cow<'a, Learned>,
     /// Sizes of the error and output log when the process started: where its last lines begin.
     #[serde(default)]
     pub log_start: (u64, u64),
     /// Keys of the listening sockets that its cluster worker holds.
     #[serde(default)]
-    pub listening: Vec<String>,
+    pub listening: Cow<'a, [String]>,
 }
 
 /// All records added up.
@@ -82,13 +83,13 @@ pub(crate) struct Snapshot {
     /// Descriptions by number.
     pub specs: BTreeMap<u64, Rc<AppSpec>>,
     /// Instances by id.
-    pub slots: BTreeMap<u32, SlotRecord>,
+    pub slots: BTreeMap<u32, SlotRecord<'static>>,
 }
 
 const HEAD: usize = 8;
 
 /// Appends one record to `out`.
-pub(crate) fn encode(record: &Record, out: &mut Vec<u8>) {
+pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
     serde_json::to_writer(&mut *out, record).expect("records have string keys and finite numbers only");
@@ -112,9 +113,9 @@ impl Snapshot {
         (snapshot, at)
     }
 
-    fn apply(&mut self, record: Record) {
+    fn apply(&mut self, record: Record<'static>) {
         match record {
-            Record::Boot { boot_id } => self.boot_id = Some(boot_id),
+            Record::Boot { boot_id } => self.boot_id = Some(boot_id.into_owned()),
             Record::Env { id, vars } => {
                 self.envs.insert(id, vars);
             }
@@ -131,7 +132,7 @@ impl Snapshot {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
+fn decode(bytes: &[u8]) -> Option<(Record<'static>, usize)> {
     let len = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
     let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk::<4>()?);
     let body = bytes.get(HEAD..HEAD.checked_add(len)?)?;
@@ -150,18 +151,18 @@ mod tests {
     use super::*;
     use ostler_core::time::Now;
 
-    fn slot(id: u32) -> Record {
+    fn slot(id: u32) -> Record<'static> {
         Record::Slot(Box::new(SlotRecord {
             id,
             index: 0,
             unique_id: "u".into(),
             spec: 1,
             env: 1,
-            instance: Instance::new(Now::at(5)),
+            instance: Cow::Owned(Instance::new(Now::at(5))),
             start_ticks: 7,
-            learned: Learned::default(),
+            learned: Cow::Owned(Learned::default()),
             log_start: (0, 0),
-            listening: Vec::new(),
+            listening: Cow::Owned(Vec::new()),
         }))
     }
 

@@ -111,8 +111,7 @@ impl Control {
             .filter_map(|(path, start)| Some(crate::logs::last_lines(path?.as_ref(), start, 10, 4096)))
             .find(|lines| !lines.is_empty())
             .unwrap_or_default();
-        let record = slot.record();
-        self.journal.push(&record);
+        self.registry.changed(id);
     }
 
     /// A step of the kernel in words for the user.

@@ -4,7 +4,6 @@ use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 
 use crate::control::turn::now;
 use crate::control::{Control, Work};
-use crate::store::Record;
 
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
@@ -12,8 +11,7 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return };
         let effects = slot.instance.step(&slot.policy, event, now());
         let gone = slot.instance.state == State::Gone;
-        let record = if gone { Record::Gone { id } } else { slot.record() };
-        self.journal.push(&record);
+        self.registry.changed(id);
         self.work.extend(effects.into_iter().map(|effect| Work::Effect(id, effect)));
         if gone {
             self.work.push_back(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));

@@ -3,16 +3,18 @@
 //! Everything that can fail for the app's own reasons (no such interpreter, unknown user, log file not writable) fails here or in the
 //! keeper with the name of the step and its errno, and is told to whoever asked.
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use indexmap::IndexMap;
+use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::{SpawnRequest, ToKeeper};
 use ostler_proto::pm2::{View, scalar_env};
 use ostler_sys::user::Identity;
-use ostler_sys::{Rlimit, SpawnSpec, rlimit, user};
+use ostler_sys::{CStrings, Rlimit, SpawnSpec, rlimit, user};
 use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -47,13 +49,13 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
     let mut env = environment(slot, inc, home, settings);
     if let Some(user) = account.as_ref().and_then(|account| account.user.as_ref()) {
         for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
-            env.insert(variable.into(), value.clone());
+            env.insert(variable.into(), value.into());
         }
     }
-    env.insert("NODE_CHANNEL_FD".into(), IPC_FD.to_string());
+    env.insert("NODE_CHANNEL_FD".into(), IPC_FD.to_string().into());
     env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
     if spec.mode == ExecMode::Cluster && is_node(spec) {
-        env.insert("NODE_UNIQUE_ID".into(), inc.to_string());
+        env.insert("NODE_UNIQUE_ID".into(), inc.to_string().into());
     }
     let (program, argv) = command(spec, &env)?;
     let (ours, theirs) = channel()?;
@@ -62,8 +64,8 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
         key: slot.key(inc),
         spec: SpawnSpec {
             program: c_string(&program, "exec")?,
-            argv: argv.iter().map(|arg| c_string(arg, "arguments")).collect::<Result<_, _>>()?,
-            envp: env.iter().map(|(name, value)| c_string(&format!("{name}={value}"), "environment")).collect::<Result<_, _>>()?,
+            argv: c_strings(argv.iter().map(|arg| [arg.as_bytes()]), "arguments")?,
+            envp: c_strings(env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()]), "environment")?,
             cwd: c_string(&spec.cwd, "chdir")?,
             user: account.map(|account| account.credentials),
             rlimits: rlimits(spec)?,
@@ -76,19 +78,24 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
     Ok(Prepared { request: ToKeeper::Spawn(Box::new(request)), fds: vec![out, error, theirs], ipc: Some(ours), log_start: outputs.sizes })
 }
 
+/// Variables; most are borrowed from the descriptions that they come from.
+type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
+
 /// What the app's process sees: the layers of its description, PM2's variables, then what belongs to this instance.
-fn environment(slot: &Slot, inc: u32, home: &str, settings: &Settings) -> EnvMap {
+fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settings) -> Vars<'a> {
     let spec = slot.spec();
-    let mut env = (*slot.base.vars).clone();
-    env.extend(spec.env.merged());
+    let mut env = Vars::with_capacity(slot.base.vars.len() + 64);
+    for layer in [&*slot.base.vars].into_iter().chain(spec.env.layers()) {
+        env.extend(layer.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
+    }
     // From the value that the user gave, before the daemon's own variables.
     let incremented = spec.env.increment_var.clone().map(|variable| {
-        let first = env.get(&variable).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);
+        let first = env.get(variable.as_str()).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);
         (variable, first.saturating_add(i64::from(slot.index)).to_string())
     });
-    env.insert("PM2_HOME".into(), home.to_owned());
+    env.insert("PM2_HOME".into(), home.into());
     let user = crate::control::handle::list::user(slot);
-    env.extend(scalar_env(&View {
+    let added = scalar_env(&View {
         id: slot.id,
         index: slot.index,
         unique_id: &slot.unique_id,
@@ -100,20 +107,21 @@ fn environment(slot: &Slot, inc: u32, home: &str, settings: &Settings) -> EnvMap
         files: &slot.files,
         user: &user,
         home,
-    }));
+    });
+    env.extend(added.into_iter().map(|(name, value)| (name.into(), value.into())));
     let variable = settings.instance_var.as_ref().or(spec.env.instance_var.as_ref());
-    env.insert(variable.map_or("NODE_APP_INSTANCE", String::as_str).to_owned(), slot.index.to_string());
+    env.insert(variable.map_or("NODE_APP_INSTANCE", String::as_str).into(), slot.index.to_string().into());
     if let Some((variable, value)) = incremented {
-        env.insert(variable, value);
+        env.insert(variable.into(), value.into());
     }
-    env.insert(super::sweep::MARK.into(), slot.unique_id.clone());
-    env.insert(super::sweep::INC_MARK.into(), super::sweep::inc_mark(&slot.unique_id, inc));
+    env.insert(super::sweep::MARK.into(), slot.unique_id.as_str().into());
+    env.insert(super::sweep::INC_MARK.into(), super::sweep::inc_mark(&slot.unique_id, inc).into());
     env
 }
 
 /// The program to execute and its arguments.
-fn command(spec: &AppSpec, env: &EnvMap) -> Result<(String, Vec<String>), SpawnFailure> {
-    let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
+fn command(spec: &AppSpec, env: &Vars<'_>) -> Result<(String, Vec<String>), SpawnFailure> {
+    let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
     let Some(interpreter) = &spec.interpreter else {
         let argv = std::iter::once(&spec.script).chain(&spec.args).cloned().collect();
         return Ok((spec.script.clone(), argv));
@@ -152,6 +160,14 @@ fn rlimits(spec: &AppSpec) -> Result<Vec<Rlimit>, SpawnFailure> {
 
 fn c_string(text: &str, step: &str) -> Result<CString, SpawnFailure> {
     CString::new(text).map_err(|_| failure(&format!("{step}: a NUL byte in it"), 0))
+}
+
+fn c_strings<'a, const N: usize>(texts: impl Iterator<Item = [&'a [u8]; N]>, step: &str) -> Result<CStrings, SpawnFailure> {
+    let mut list = CStrings::default();
+    for parts in texts {
+        list.push(&parts).map_err(|nul| failure(&format!("{step}: {nul}"), 0))?;
+    }
+    Ok(list)
 }
 
 /// A word without a slash is looked for in `PATH`, everything else is a path.

@@ -83,7 +83,7 @@ impl Home {
         let spec = SpawnSpec {
             program: CString::new(program).unwrap(),
             argv: argv.iter().map(|arg| CString::new(*arg).unwrap()).collect(),
-            envp: vec![CString::new(mark).unwrap(), c"PATH=/usr/bin:/bin".into()],
+            envp: [CString::new(mark).unwrap().as_c_str(), c"PATH=/usr/bin:/bin"].into(),
             cwd: c"/".into(),
             ..SpawnSpec::default()
         };

@@ -54,13 +54,13 @@ impl Control {
 
     /// Gives a slot another caller's environment.
     pub(crate) fn rebase(&mut self, id: u32, vars: ostler_core::app::EnvMap) {
-        let (base, record) = self.registry.base(vars);
+        let (base, record) = self.registry.base(std::borrow::Cow::Owned(vars));
         if let Some(record) = record {
             self.journal.push(&record);
         }
         if let Some(slot) = self.registry.get_mut(id) {
             slot.base = base;
-            self.journal.push(&slot.record());
+            self.registry.changed(id);
         }
     }
 
@@ -80,7 +80,7 @@ impl Control {
         });
         if let Some(slot) = self.registry.get_mut(id) {
             slot.describe(app, &self.settings);
-            self.journal.push(&slot.record());
+            self.registry.changed(id);
         }
     }
 

@@ -1,5 +1,7 @@
 //! `start`, and what it does with apps that exist already.
 
+use std::borrow::Cow;
+
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Response};
@@ -104,7 +106,7 @@ impl Control {
     /// Adds instances; nothing is started yet.
     pub(crate) fn add(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32) -> (String, Vec<u32>) {
         let own_base = std::mem::take(&mut spec.env.base);
-        let vars = if own_base.is_empty() { base_env.clone() } else { own_base };
+        let vars = if own_base.is_empty() { Cow::Borrowed(base_env) } else { Cow::Owned(own_base) };
         let (base, record) = self.registry.base(vars);
         if let Some(record) = record {
             self.journal.push(&record);
@@ -113,9 +115,6 @@ impl Control {
         let (app, record) = self.registry.app(spec);
         self.journal.push(&record);
         let ids: Vec<u32> = (0..count).map(|_| self.registry.add(&app, &base, now(), &self.settings)).collect();
-        for slot in ids.iter().filter_map(|id| self.registry.get(*id)) {
-            self.journal.push(&slot.record());
-        }
         (name, ids)
     }
 
