@@ -5,6 +5,7 @@
 
 use ostler_core::time::Now;
 use ostler_proto::control::Monit;
+use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, sample};
 
 /// A shorter time between two readings says little.
@@ -25,6 +26,16 @@ pub(crate) struct Reading {
     pub memory_bytes: u64,
     /// Processes.
     pub processes: u32,
+    /// The main process alone.
+    pub leader: Leader,
+}
+
+/// What is known of a main process. While its own CPU time stays the same it has not run, so it has not waited for a child either, and
+/// its line in the process table need not be read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Leader {
+    own_cpu_ns: u64,
+    children_ticks: u64,
 }
 
 /// The readings that are compared.
@@ -34,18 +45,26 @@ pub(crate) struct CpuHistory {
     base: Option<(u64, Reading)>,
     last: Option<(u64, Reading)>,
     monit: Monit,
+    leader: Leader,
 }
 
 impl CpuHistory {
+    /// What the last reading saw of this main process.
+    pub(crate) fn leader(&self, pid: i32) -> Option<Leader> {
+        (self.pid == pid && self.leader.own_cpu_ns > 0).then_some(self.leader)
+    }
+
     /// Takes a reading. False when there is nothing to compare it with.
-    pub(crate) fn take(&mut self, pid: i32, started: Option<Now>, now: Now, read: impl FnOnce() -> Reading) -> bool {
+    pub(crate) fn take(&mut self, process: ProcRef, started: Option<Now>, now: Now, read: impl FnOnce(ProcRef) -> Reading) -> bool {
+        let pid = process.pid;
         if self.pid != pid {
             *self = Self { pid, ..Self::default() };
         }
         let at = now.mono_ms;
-        let reading = read();
+        let reading = read(process);
         self.monit.memory_bytes = reading.memory_bytes;
         self.monit.processes = reading.processes;
+        self.leader = reading.leader;
         if self.last.is_some_and(|(last, _)| at.saturating_sub(last) >= SETTLED_MS) {
             self.base = self.last;
         }
@@ -82,21 +101,34 @@ impl CpuHistory {
 }
 
 /// Reads many trees with one look at the process table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sampler {
-    table: Option<ProcTable>,
+    table: ProcTable,
 }
 
 impl Sampler {
+    /// Looks at the process table, past the main processes that have slept since they were last read.
+    pub(crate) fn new(leaders: impl Iterator<Item = (ProcRef, Leader)>) -> Self {
+        let asleep = leaders.filter(|(process, leader)| sample::cpu_ns(process.pid) == Some(leader.own_cpu_ns));
+        let known = asleep.map(|(ProcRef { pid, start_ticks }, Leader { children_ticks, .. })| {
+            // It leads the group and session that it was started in; whose child it is does not matter here.
+            (pid, Entry { pid, ppid: 0, pgid: pid, sid: pid, start_ticks, state: b'S', children_ticks })
+        });
+        Self { table: ProcTable::scan_but(&known.collect()) }
+    }
+
     /// Reads the tree of a main process: what descends from it, and what is still in its session.
-    pub(crate) fn read(&mut self, leader: ProcRef) -> Reading {
-        let table = self.table.get_or_insert_with(ProcTable::scan);
+    pub(crate) fn read(&self, process: ProcRef) -> Reading {
         let mut sum = Reading::default();
-        // A process that ended since the look counts no more.
-        for sample in table.live_tree(leader).iter().filter_map(|entry| sample::usage(entry).ok()) {
-            sum.cpu_ns += sample.cpu_ns;
-            sum.memory_bytes += sample.rss_bytes;
+        for entry in self.table.live_tree(process) {
+            // A process that ended since the look counts no more.
+            let (Ok(memory), Some(own_cpu_ns)) = (sample::memory(entry.pid), sample::cpu_ns(entry.pid)) else { continue };
+            sum.cpu_ns += own_cpu_ns.saturating_add(sample::children_cpu_ns(&entry));
+            sum.memory_bytes += memory;
             sum.processes += 1;
+            if entry.pid == process.pid {
+                sum.leader = Leader { own_cpu_ns, children_ticks: entry.children_ticks };
+            }
         }
         sum
     }
@@ -106,8 +138,12 @@ impl Sampler {
 mod tests {
     use super::*;
 
+    fn process(pid: i32) -> ProcRef {
+        ProcRef { pid, start_ticks: 1 }
+    }
+
     fn reading(cpu_ms: u64) -> Reading {
-        Reading { cpu_ns: cpu_ms * 1_000_000, memory_bytes: 1, processes: 1 }
+        Reading { cpu_ns: cpu_ms * 1_000_000, memory_bytes: 1, processes: 1, leader: Leader::default() }
     }
 
     #[test]
@@ -115,7 +151,7 @@ mod tests {
         let mut history = CpuHistory::default();
         let start = Some(Now::at(1_000));
         for at in [1_100, 1_101, 1_300, 2_000, 2_001, 2_002, 9_000, 60_000, 60_030] {
-            if history.take(7, start, Now::at(at), || reading(at - 1_000)) {
+            if history.take(process(7), start, Now::at(at), |_| reading(at - 1_000)) {
                 assert!((history.monit().cpu_pct - 100.0).abs() < 0.11, "at {at}: {}", history.monit().cpu_pct);
             } else {
                 assert_eq!(at, 60_000, "only after a long silence a second reading is needed");
@@ -127,16 +163,16 @@ mod tests {
     fn what_was_used_long_ago_does_not_count() {
         let mut history = CpuHistory::default();
         let start = Some(Now::at(0));
-        assert!(!history.take(7, start, Now::at(100_000), || reading(50_000)), "nothing to compare with");
-        assert!(history.take(7, start, Now::at(100_025), || reading(50_000)));
+        assert!(!history.take(process(7), start, Now::at(100_000), |_| reading(50_000)), "nothing to compare with");
+        assert!(history.take(process(7), start, Now::at(100_025), |_| reading(50_000)));
         assert_eq!(history.monit().cpu_pct, 0.0);
     }
 
     #[test]
     fn another_process_starts_anew() {
         let mut history = CpuHistory::default();
-        history.take(7, Some(Now::at(0)), Now::at(1_000), || reading(1_000));
-        assert!(history.take(8, Some(Now::at(2_000)), Now::at(2_100), || reading(0)));
+        history.take(process(7), Some(Now::at(0)), Now::at(1_000), |_| reading(1_000));
+        assert!(history.take(process(8), Some(Now::at(2_000)), Now::at(2_100), |_| reading(0)));
         assert_eq!(history.monit().cpu_pct, 0.0);
     }
 }

@@ -9,30 +9,25 @@ use crate::tree::Entry;
 /// Seven numbers.
 const STATM_BYTES: usize = 256;
 
-/// One measurement of one process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sample {
-    /// CPU time since it started, in nanoseconds: of all its threads, and of children it has waited for. So the sum over a tree does
-    /// not fall when a member ends.
-    pub cpu_ns: u64,
-    /// Resident memory in bytes.
-    pub rss_bytes: u64,
-}
-
-/// Measures one process of a table read a moment ago. A zombie has CPU time and no memory.
+/// Resident memory of a process in bytes; 0 of a zombie.
 ///
-/// Memory comes from `statm`, because `stat`, which the table has read already, may be wrong by megabytes on machines with many
+/// It comes from `statm`, because `stat`, which a [`crate::ProcTable`] has read already, may be wrong by megabytes on machines with many
 /// processors (Linux counts per processor, and sums up for `statm` only).
 ///
 /// # Errors
 /// `ENOENT`/`ESRCH` when it is gone.
-pub fn usage(entry: &Entry) -> Result<Sample, Errno> {
+pub fn memory(pid: i32) -> Result<u64, Errno> {
     let mut buf = [0u8; STATM_BYTES];
-    let resident = number::<u64>(read(entry.pid, "/statm", &mut buf)?.split(|&b| b == b' ').nth(1).unwrap_or_default()).unwrap_or(0);
-    let ns_per_tick = 1_000_000_000 / crate::clock::ticks_per_second();
-    let children_cpu_ns = entry.children_ticks.saturating_mul(ns_per_tick);
-    let own = cpu_ns(entry.pid).ok_or(Errno::SRCH)?;
-    Ok(Sample { cpu_ns: own.saturating_add(children_cpu_ns), rss_bytes: resident.saturating_mul(page_bytes()) })
+    let fd = rustix::fs::open(ProcPath::new(pid, "/statm").as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let n = rustix::io::read(fd, &mut buf)?;
+    let resident = buf.get(..n).unwrap_or_default().split(|&b| b == b' ').nth(1).and_then(number::<u64>);
+    Ok(resident.unwrap_or(0).saturating_mul(page_bytes()))
+}
+
+/// CPU time of children that it has waited for, in nanoseconds (resolution: one clock tick). With [`cpu_ns`] of all living members, the
+/// sum over a tree does not fall when a member ends.
+pub fn children_cpu_ns(entry: &Entry) -> u64 {
+    entry.children_ticks.saturating_mul(1_000_000_000 / crate::clock::ticks_per_second())
 }
 
 /// CPU time of a process by its own clock, exact to the nanosecond where `/proc` counts in ticks of 10 ms.
@@ -55,22 +50,14 @@ fn page_bytes() -> u64 {
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
-fn read<'b>(pid: i32, file: &str, buf: &'b mut [u8]) -> Result<&'b [u8], Errno> {
-    let fd = rustix::fs::open(ProcPath::new(pid, file).as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let n = rustix::io::read(fd, &mut *buf)?;
-    Ok(buf.get(..n).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::ProcTable;
 
     #[test]
     fn our_own_work_and_memory_are_seen() {
         let me = std::process::id() as i32;
-        let measure = || usage(ProcTable::scan().get(me).unwrap()).unwrap();
-        let (before, start) = (measure(), cpu_ns(me).unwrap());
+        let (before, start) = (memory(me).unwrap(), cpu_ns(me).unwrap());
         let mut ballast = vec![1u8; 32 << 20];
         let mut sum = 0u64;
         while cpu_ns(me).unwrap() - start < 5_000_000 {
@@ -79,15 +66,14 @@ mod tests {
                 sum += u64::from(*byte);
             }
         }
-        let after = measure();
-        assert!(after.cpu_ns >= before.cpu_ns + 5_000_000, "{sum}");
-        assert!(after.rss_bytes >= before.rss_bytes + (24 << 20), "{before:?} {after:?} {}", ballast.len());
+        let after = memory(me).unwrap();
+        assert!(after >= before + (24 << 20), "{before} {after} {} {sum}", ballast.len());
     }
 
     #[test]
     fn nobody_is_an_error() {
         for pid in [0, -1, i32::MAX] {
-            assert!(usage(&Entry { pid, ..Entry::default() }).is_err(), "{pid}");
+            assert!(memory(pid).is_err(), "{pid}");
             assert_eq!(cpu_ns(pid), None, "{pid}");
         }
     }

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use crate::process::{ProcPath, ProcRef, STAT_BYTES, Stat};
+use crate::process::{ProcPath, ProcRef, STAT_BYTES, Stat, number};
 
 /// One process as it was when the table was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,8 +65,13 @@ pub struct ProcTable {
 impl ProcTable {
     /// Reads the table. Processes that end meanwhile are left out; one that starts meanwhile may be. Empty where there is no `/proc`.
     pub fn scan() -> Self {
-        let entries = read_entries("/proc").unwrap_or_default();
-        Self::from_entries(entries)
+        Self::scan_but(&HashMap::new())
+    }
+
+    /// [`ProcTable::scan`] that believes these entries instead of reading them, as long as their processes are still there. Reading is
+    /// what costs: with a thousand apps that sleep, it is most of a `list`.
+    pub fn scan_but(known: &HashMap<i32, Entry>) -> Self {
+        Self::from_entries(read_entries("/proc", known).unwrap_or_default())
     }
 
     /// A table of given entries (tests, and what other roots of `/proc` hold).
@@ -206,7 +211,7 @@ impl Gathered {
 }
 
 /// One pass over a `/proc` or a folder of the same layout.
-fn read_entries(root: &str) -> Result<Vec<Entry>, Errno> {
+fn read_entries(root: &str, known: &HashMap<i32, Entry>) -> Result<Vec<Entry>, Errno> {
     let root = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut names = [MaybeUninit::<u8>::uninit(); 8192];
     let mut dir = RawDir::new(&root, &mut names);
@@ -217,6 +222,10 @@ fn read_entries(root: &str) -> Result<Vec<Entry>, Errno> {
         let name = name?;
         let name = name.file_name().to_bytes();
         if !name.iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        if let Some(entry) = number(name).and_then(|pid: i32| known.get(&pid)) {
+            entries.push(*entry);
             continue;
         }
         path.clear();
@@ -321,6 +330,15 @@ mod tests {
         let parent = table.get(me.pid).unwrap().ppid;
         assert!(table.children_of(parent).any(|e| e.pid == me.pid));
         assert!(table.entries().is_sorted_by_key(|e| e.pid));
+    }
+
+    #[test]
+    fn what_is_known_is_not_read_and_what_is_gone_is_not_believed() {
+        let me = std::process::id() as i32;
+        let known = |pid| (pid, Entry { pid, ppid: 77, ..Entry::default() });
+        let table = ProcTable::scan_but(&HashMap::from([known(me), known(i32::MAX)]));
+        assert_eq!(table.get(me).map(|e| e.ppid), Some(77));
+        assert_eq!(table.get(i32::MAX), None);
     }
 
     #[test]

@@ -76,16 +76,16 @@ impl Control {
 
     /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with.
     fn read_usage(&mut self, ids: Option<&[u32]>, now: Now) -> bool {
-        let mut sampler = Sampler::default();
+        let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.id).is_ok());
+        let process = |slot: &Slot| Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks });
+        let sampler = Sampler::new(self.registry.iter().filter(|slot| wanted(slot)).filter_map(|slot| {
+            let process = process(slot)?;
+            Some((process, slot.cpu.leader(process.pid)?))
+        }));
         let mut complete = true;
-        for slot in self.registry.iter_mut() {
-            if ids.is_some_and(|ids| ids.binary_search(&slot.id).is_err()) {
-                continue;
-            }
-            if let Some(pid) = slot.instance.pid() {
-                complete &= slot
-                    .cpu
-                    .take(pid, slot.instance.counters.last_start, now, || sampler.read(ProcRef { pid, start_ticks: slot.start_ticks }));
+        for slot in self.registry.iter_mut().filter(|slot| wanted(slot)) {
+            if let Some(process) = process(slot) {
+                complete &= slot.cpu.take(process, slot.instance.counters.last_start, now, |process| sampler.read(process));
             } else {
                 slot.cpu = crate::sample::CpuHistory::default();
             }
