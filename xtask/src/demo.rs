@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -40,7 +41,12 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
 }
 
 fn say(text: &str) {
-    println!("\n\x1b[1m{text}\x1b[0m");
+    println!("\n{}", styled("1", text));
+}
+
+/// With a terminal attribute, where there is a terminal.
+fn styled(attribute: &str, text: &str) -> String {
+    if std::io::stdout().is_terminal() { format!("\x1b[{attribute}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 /// A private home and a copy of the shop. Dropping it ends everything and removes the folder, also when a step failed.
@@ -71,7 +77,7 @@ impl Stage {
 
     /// Runs a command as the reader would type it, in sight.
     fn type_in(&self, words: &[&str]) -> Result<()> {
-        println!("\x1b[2m$ ostler {}\x1b[0m", words.join(" "));
+        println!("{}", styled("2", &format!("$ ostler {}", words.join(" "))));
         must_run(&mut self.ostler(words))
     }
 
