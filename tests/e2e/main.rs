@@ -14,6 +14,7 @@ mod faults_hostile;
 mod kill;
 mod list;
 mod logs;
+mod no_daemon;
 mod one_daemon;
 mod programs;
 mod promise_1_daemon_killed;

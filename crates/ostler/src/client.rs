@@ -5,12 +5,14 @@
 //! again, changing ones are not: nobody knows how far they came.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use ostler_proto::control::{ClientFrame, DaemonFrame, Detail, Failure, PROTOCOL, Progress, Request, Response, Summary};
 use ostler_proto::frame::{Decoder, FrameError, encode};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use crate::cli::CliError;
 
@@ -50,6 +52,9 @@ pub(crate) enum ClientError {
     /// Starting one failed.
     #[error("cannot start the daemon: {0}")]
     Launch(String),
+    /// A signal came while we waited.
+    #[error("interrupted")]
+    Interrupted,
     /// The connection ended early.
     #[error("the connection to the daemon was lost before it answered")]
     Lost(#[source] io::Error),
@@ -72,7 +77,7 @@ impl ClientError {
     pub(crate) fn is_unreachable(&self) -> bool {
         match self {
             Self::NotRunning { .. } | Self::Permission { .. } | Self::Connect { .. } | Self::Launch(_) | Self::Version { .. } => true,
-            Self::Lost(_) | Self::Frame(_) | Self::Unexpected => false,
+            Self::Interrupted | Self::Lost(_) | Self::Frame(_) | Self::Unexpected => false,
         }
     }
 }
@@ -95,6 +100,7 @@ pub(crate) struct Client {
     decoder: Decoder,
     last_id: u64,
     peer: Option<Peer>,
+    alarm: Option<OwnedFd>,
 }
 
 /// Id of the hello, and so of nothing else.
@@ -112,7 +118,16 @@ impl Client {
             ErrorKind::PermissionDenied => ClientError::Permission { home: shown() },
             _ => ClientError::Connect { home: shown(), source },
         })?;
-        Ok(Self { home: home.to_owned(), stream, decoder: Decoder::default(), last_id: HELLO_ID, peer: None })
+        Ok(Self { home: home.to_owned(), stream, decoder: Decoder::default(), last_id: HELLO_ID, peer: None, alarm: None })
+    }
+
+    /// Waiting for an answer ends with [`ClientError::Interrupted`] when this descriptor becomes readable.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub(crate) fn heed(&mut self, alarm: BorrowedFd<'_>) -> Result<(), ClientError> {
+        self.alarm = Some(alarm.try_clone_to_owned().map_err(ClientError::Lost)?);
+        Ok(())
     }
 
     /// What the daemon said about itself; known after the first answer.
@@ -131,7 +146,8 @@ impl Client {
             match self.exchange(request.clone(), told) {
                 Err(CliError::Client(ClientError::Lost(_))) if reads && attempt < RETRIES => {
                     attempt += 1;
-                    *self = Self::connect(&self.home)?;
+                    let alarm = self.alarm.take();
+                    *self = Self { alarm, ..Self::connect(&self.home)? };
                 }
                 other => return other,
             }
@@ -248,6 +264,7 @@ impl Client {
     fn fill(&mut self) -> Result<(), ClientError> {
         let mut chunk = [0; 64 << 10];
         loop {
+            self.wait()?;
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ClientError::Lost(ErrorKind::UnexpectedEof.into())),
                 Ok(n) => {
@@ -261,19 +278,39 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Until there is something to read; without an alarm the read itself waits.
+    fn wait(&self) -> Result<(), ClientError> {
+        let Some(alarm) = &self.alarm else { return Ok(()) };
+        let mut fds = [PollFd::new(&self.stream, PollFlags::IN), PollFd::new(alarm, PollFlags::IN)];
+        loop {
+            match poll(&mut fds, None) {
+                Ok(_) if !fds[1].revents().is_empty() => return Err(ClientError::Interrupted),
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(ClientError::Lost(errno.into())),
+            }
+        }
+    }
+}
+
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 }
 
-/// Starts keeper and daemon and connects.
+/// Starts keeper and daemon and connects. With the keeper's pid, unless another call was faster.
 ///
 /// # Errors
 /// [`ClientError::Launch`] with the failing step.
 #[cfg(feature = "roles")]
-pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<Client, ClientError> {
-    ostler_keeper::launch(home, as_pm2).map_err(|error| ClientError::Launch(with_causes(&error)))?;
+pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<(Client, Option<i32>), ClientError> {
+    let launched = ostler_keeper::launch(home, as_pm2).map_err(|error| ClientError::Launch(with_causes(&error)))?;
+    let keeper = match launched {
+        ostler_keeper::Launched::New(pid) => Some(pid),
+        ostler_keeper::Launched::Already => None,
+    };
     // When another call was first, its keeper holds the lock but perhaps not yet the socket.
     let deadline = std::time::Instant::now() + LISTENS_WITHIN;
     loop {
@@ -281,14 +318,14 @@ pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<Client, ClientError> {
             Err(ClientError::NotRunning { .. }) if std::time::Instant::now() < deadline => {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
-            other => return other,
+            other => return other.map(|client| (client, keeper)),
         }
     }
 }
 
 /// Without the roles there is nothing to start.
 #[cfg(not(feature = "roles"))]
-pub(crate) fn launch(_home: &Path, _as_pm2: bool) -> Result<Client, ClientError> {
+pub(crate) fn launch(_home: &Path, _as_pm2: bool) -> Result<(Client, Option<i32>), ClientError> {
     Err(ClientError::Launch("this program was built without the daemon".into()))
 }
 

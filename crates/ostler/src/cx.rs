@@ -1,5 +1,6 @@
 //! What every command gets: who we are called, where the home is, the way to the daemon, the way to the user.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::EnvMap;
@@ -77,14 +78,18 @@ pub(crate) struct Cx {
     pub out: Out,
     /// What the running command needs of the daemon.
     pub needs: Daemon,
+    /// The keeper that this call has started.
+    pub launched: Option<i32>,
     home: Option<PathBuf>,
     client: Option<Client>,
+    /// Interrupts what waits for the daemon.
+    alarm: Option<OwnedFd>,
 }
 
 impl Cx {
     /// Nothing is touched yet: neither the home nor a socket.
     pub(crate) fn new(program: Program, out: Out, needs: Daemon) -> Self {
-        Self { program, out, needs, home: None, client: None }
+        Self { program, out, needs, launched: None, home: None, client: None, alarm: None }
     }
 
     /// The home: absolute and ours. It exists if this command may start a daemon.
@@ -111,10 +116,13 @@ impl Cx {
     pub(crate) fn client(&mut self) -> Result<&mut Client, CliError> {
         if self.client.is_none() {
             let home = self.home()?.to_owned();
-            let client = match Client::connect(&home) {
+            let mut client = match Client::connect(&home) {
                 Err(ClientError::NotRunning { .. }) if self.may_start() => self.start_daemon(&home)?,
                 other => other?,
             };
+            if let Some(alarm) = &self.alarm {
+                client.heed(alarm.as_fd())?;
+            }
             self.client = Some(client);
         }
         self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))
@@ -151,6 +159,20 @@ impl Cx {
         self.client = None;
     }
 
+    /// From now on waiting for the daemon ends with [`ClientError::Interrupted`] when this descriptor becomes readable.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub(crate) fn heed(&mut self, alarm: BorrowedFd<'_>) -> Result<(), CliError> {
+        self.alarm = Some(alarm.try_clone_to_owned().map_err(|error| CliError::Failed(format!("cannot receive signals: {error}")))?);
+        Ok(())
+    }
+
+    /// No longer.
+    pub(crate) fn heed_nothing(&mut self) {
+        self.alarm = None;
+    }
+
     /// The environment of this call, to be passed on to apps: without variables that are not text, and without those that tell
     /// the calling process itself who it is.
     pub(crate) fn env(&self) -> EnvMap {
@@ -171,7 +193,8 @@ impl Cx {
 
     fn start_daemon(&mut self, home: &Path) -> Result<Client, CliError> {
         self.out.spawning(home);
-        let client = crate::client::launch(home, self.program.is_pm2())?;
+        let (client, keeper) = crate::client::launch(home, self.program.is_pm2())?;
+        self.launched = keeper;
         self.out.spawned();
         Ok(client)
     }

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use ostler_proto::control::Failure;
 use ostler_proto::pm2::PM2_VERSION;
 
-use crate::cli::{self, Call, CliError, Parsed, State, Status, UsageError};
+use crate::cli::{self, Call, CliError, Daemon, Parsed, State, Status, UsageError};
 use crate::client::{ClientError, VERSION, with_causes};
+use crate::commands::foreground;
 use crate::cx::Cx;
 use crate::home::{self, Program};
 use crate::render::{Out, json};
@@ -49,6 +50,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> ExitCode {
     }
     let mut cx = Cx::new(program, out, call.command.daemon);
     let result = match call.command.state {
+        State::Works(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => foreground::run(&mut cx, call, code),
         State::Works(code) => code(&mut cx, call),
         State::Missing => Err(CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word))),
     };

@@ -1,18 +1,16 @@
 //! Unix sockets.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, socketpair, sockopt,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, socketpair};
 
 /// Who is at the other end, as the kernel knows it from the time of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Process id.
+    /// Process id; 0 for one in a pid namespace that is hidden from us.
     pub pid: i32,
     /// User id.
     pub uid: u32,
@@ -102,8 +100,16 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, Errno> {
 /// # Errors
 /// Not a connected unix socket.
 pub fn peer(connection: impl AsFd) -> Result<Peer, Errno> {
-    let cred = sockopt::socket_peercred(connection)?;
-    Ok(Peer { pid: cred.pid.as_raw_nonzero().get(), uid: cred.uid.as_raw(), gid: cred.gid.as_raw() })
+    // Not rustix's: it takes the pid 0 of another namespace for a failure.
+    let mut cred = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    let fd = connection.as_fd().as_raw_fd();
+    // SAFETY: the pointers are to a record of that length.
+    let got = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut cred).cast(), &raw mut length) };
+    if got < 0 {
+        return Err(crate::process::last_errno());
+    }
+    Ok(Peer { pid: cred.pid, uid: cred.uid, gid: cred.gid })
 }
 
 #[cfg(test)]

@@ -102,8 +102,8 @@ impl Clients {
             if self.all.len() >= MAX_CLIENTS {
                 return Err(io::Error::other("too many clients"));
             }
-            let peer = rustix::net::sockopt::socket_peercred(&stream)?;
-            let uid = peer.uid.as_raw();
+            let peer = ostler_sys::socket::peer(&stream)?;
+            let uid = peer.uid;
             if uid != own_uid && uid != 0 {
                 continue;
             }
@@ -123,7 +123,7 @@ impl Clients {
                     closing: false,
                     subscribed: None,
                     uid,
-                    pid: peer.pid.as_raw_nonzero().get(),
+                    pid: peer.pid,
                 },
             );
         }

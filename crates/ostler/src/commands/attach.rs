@@ -6,7 +6,8 @@ use crate::cx::Cx;
 
 /// Streams until the reader has enough; nothing without `--attach`.
 pub(super) fn logs(cx: &mut Cx, call: &Call, ids: &[u32]) -> Result<Status, CliError> {
-    if !(call.has("attach") || call.has("no-daemon")) || ids.is_empty() {
+    // With `--no-daemon` everything is shown anyway, as soon as the command is done.
+    if !call.has("attach") || call.has("no-daemon") || ids.is_empty() {
         return Ok(Status::Ok);
     }
     let Some(logs_call) = call.as_command("logs", ids.iter().map(u32::to_string).collect()) else { return Ok(Status::Ok) };

@@ -6,7 +6,6 @@ use ostler_proto::control::Request;
 use ostler_sys::process::ProcRef;
 
 use crate::cli::{Call, CliError, Status};
-use crate::client::Client;
 use crate::cx::Cx;
 use crate::render::{Teller, Wording};
 
@@ -26,18 +25,20 @@ pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-fn stop_daemon(cx: &mut Cx) -> Result<(), CliError> {
+/// Asks the daemon to stop everything, and waits until the keeper is gone.
+pub(super) fn stop_daemon(cx: &mut Cx) -> Result<(), CliError> {
     let (out, client) = cx.parts()?;
     let mut teller = Teller::new(out, Wording::Action);
     client.request(&Request::Kill, &mut |progress| teller.tell(progress))?;
-    wait_for_end(client);
+    if let Some(keeper) = client.peer().map(|peer| peer.keeper_pid) {
+        wait_for_end(keeper);
+    }
     cx.disconnect();
     Ok(())
 }
 
 /// Waits until the keeper is gone, so that the next command finds a clean home.
-fn wait_for_end(client: &Client) {
-    let Some(pid) = client.peer().map(|peer| peer.keeper_pid) else { return };
+pub(super) fn wait_for_end(pid: i32) {
     let Ok(keeper) = ProcRef::of(pid).and_then(|keeper| keeper.open()) else { return };
     let mut fds = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
     let timeout = rustix::time::Timespec::try_from(KEEPER_END).ok();

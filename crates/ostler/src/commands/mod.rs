@@ -11,6 +11,7 @@ pub(crate) mod env;
 pub(crate) mod examples;
 mod files;
 pub(crate) mod flush;
+pub(crate) mod foreground;
 pub(crate) mod help;
 pub(crate) mod id;
 pub(crate) mod jlist;

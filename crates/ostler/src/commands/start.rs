@@ -23,9 +23,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if let Some(option) = NOT_YET.iter().find(|option| call.has(option)) {
         return Err(CliError::Failed(format!("--{option} is not available yet in ostler {VERSION}")));
     }
-    if call.has("no-daemon") {
-        cx.out.warn("--no-daemon: the daemon stays in the background; showing the logs, Ctrl-C leaves everything running");
-    }
     let context = files::context(cx, call)?;
     let mut touched = Vec::new();
     if call.targets.is_empty() {

@@ -81,6 +81,12 @@ impl Out {
         self.closed
     }
 
+    /// Nobody reads stdout any more.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.buffer.clear();
+    }
+
     /// Columns of the terminal on stdout; none if it is not one.
     pub(crate) fn width(&self) -> Option<usize> {
         if !self.is_terminal {

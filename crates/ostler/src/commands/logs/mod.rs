@@ -10,4 +10,4 @@ mod run;
 mod source;
 mod watch;
 
-pub(crate) use run::run;
+pub(crate) use run::{Past, run, stream};

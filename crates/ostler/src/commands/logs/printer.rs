@@ -41,6 +41,8 @@ pub(super) struct Printer {
     highlight: Option<String>,
     /// Longest label so far.
     widest: usize,
+    /// Lines of the daemon are shown without their own date.
+    undates_daemon: bool,
 }
 
 impl Printer {
@@ -54,7 +56,15 @@ impl Printer {
             pairs_stamper: stamper("YYYY-MM-DD-HH:mm:ssZZ"),
             highlight: highlight.filter(|word| !word.is_empty()).map(str::to_owned),
             widest: 0,
+            undates_daemon: false,
         }
+    }
+
+    /// The date before each line is enough for the daemon's lines, too.
+    #[must_use]
+    pub(super) fn dating_the_daemon_itself(mut self) -> Self {
+        self.undates_daemon = true;
+        self
     }
 
     /// `[TAILING] …`
@@ -98,6 +108,7 @@ impl Printer {
                     out.data(text.as_bytes());
                 }
                 let width = self.widest;
+                let line = if self.undates_daemon && source.kind == Kind::Daemon { undated(line) } else { line };
                 self.labelled(out, source, &format!("{label:<width$} | "), line);
             }
             Form::Raw => raw(out, source, line),
@@ -148,6 +159,13 @@ impl Printer {
         out.data(line);
         out.data(b"\n");
     }
+}
+
+/// A line of the daemon's log without `<date>: PM2 log: `.
+fn undated(line: &[u8]) -> &[u8] {
+    const HEAD: &[u8] = b": PM2 log: ";
+    let longest_head = &line[..line.len().min(64)];
+    memchr::memmem::find(longest_head, HEAD).map_or(line, |at| &line[at + HEAD.len()..])
 }
 
 fn label(source: &Source) -> String {
@@ -214,6 +232,18 @@ mod tests {
     fn times_are_iso_with_milliseconds() {
         assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(iso(1_795_235_209_293), "2026-11-21T04:26:49.293Z");
+    }
+
+    #[test]
+    fn the_daemon_is_dated_once() {
+        for (line, expected) in [
+            ("2026-11-21T06:53:54: PM2 log: Stopping app:a id:0", "Stopping app:a id:0"),
+            ("2026-11-21T06:53:54: PM2 error: no", "2026-11-21T06:53:54: PM2 error: no"),
+            ("ostler keeper: x", "ostler keeper: x"),
+            ("", ""),
+        ] {
+            assert_eq!(undated(line.as_bytes()), expected.as_bytes());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,12 +14,15 @@ use super::printer::{Form, Printer};
 use super::source::{Streams, Wish, by_age};
 use super::watch::Watch;
 use crate::cli::{Call, CliError, Status, UsageError};
-use crate::client::Client;
+use crate::client::{Client, ClientError};
+use crate::commands::foreground::Signals;
 use crate::cx::{Cx, cwd};
 
 const DEFAULT_LINES: u64 = 15;
 /// How often to look where nothing can be watched.
 const BLIND: Duration = Duration::from_millis(250);
+/// By how much the times of files lag behind the clock: a tick of the kernel.
+const FILE_TIME: Duration = Duration::from_millis(10);
 /// How often a lost daemon is looked for, and how long after an event the list is asked for once more.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -31,9 +34,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut printer = Printer::new(form, timestamp, call.value("highlight"));
     let targets = if call.targets.is_empty() { vec!["all".to_owned()] } else { call.targets.clone() };
     let home = cx.home()?.to_owned();
-    let daemon_log = std::env::var_os("PM2_LOG_FILE_PATH").map_or_else(|| home.join("pm2.log"), PathBuf::from);
-    let wish =
-        Wish { targets, streams: Streams::new(call.has("out"), call.has("err")), cwd: cwd()?, daemon_log, daemon_name: cx.program.label() };
+    let streams = Streams::new(call.has("out"), call.has("err"));
+    let wish = Wish { targets, streams, cwd: cwd()?, daemon_log: daemon_log(&home), daemon_name: cx.program.label() };
     let list = cx.client()?.list()?;
     let mut sources = wish.sources(&list)?;
     by_age(&mut sources);
@@ -44,9 +46,32 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let past = if only_present && matches!(form, Form::Json | Form::Pairs) { 0 } else { count };
     tail(cx, &mut printer, &mut followers, past, ends, &wish.targets)?;
     if !ends {
-        follow(cx, &mut printer, followers, &wish, home);
+        let past = Past::of(&home);
+        follow(cx, &mut printer, followers, &wish, Scene { home, past, stays: false, signals: None });
     }
     Ok(Status::Ok)
+}
+
+/// Shows what is written to all logs from `past` on, in the form of `--no-daemon`, until the daemon has gone; a signal that says so
+/// makes it stop everything before. Gives the keeper that was there last.
+///
+/// # Errors
+/// The current directory was removed.
+pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> Result<Option<i32>, CliError> {
+    let home = cx.home()?.to_owned();
+    let wish = Wish {
+        targets: vec!["all".into()],
+        streams: Streams::ALL,
+        cwd: cwd()?,
+        daemon_log: daemon_log(&home),
+        daemon_name: cx.program.label(),
+    };
+    let mut printer = Printer::new(Form::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
+    Ok(follow(cx, &mut printer, Vec::new(), &wish, Scene { home, past, stays: true, signals }))
+}
+
+fn daemon_log(home: &Path) -> PathBuf {
+    std::env::var_os("PM2_LOG_FILE_PATH").map_or_else(|| home.join("pm2.log"), PathBuf::from)
 }
 
 fn form(call: &Call) -> Form {
@@ -100,22 +125,48 @@ struct Daemon {
     client: Option<Client>,
     /// When to ask for the list (or for the daemon) next.
     ask_at: Option<Instant>,
+    /// Nobody listens any more, not even a keeper that would start another.
+    gone: bool,
+    /// The keeper that was there last.
+    keeper: Option<i32>,
+    /// It was asked to stop everything.
+    stopping: Option<Client>,
 }
 
 impl Daemon {
     fn subscribe(&mut self) {
-        self.client = Client::connect(&self.home).ok().and_then(|mut client| {
+        let connected = Client::connect(&self.home);
+        self.gone = matches!(connected, Err(ClientError::NotRunning { .. }));
+        self.client = connected.ok().and_then(|mut client| {
             client.send(Request::Subscribe).ok()?;
             Some(client)
         });
+        if self.stopping.is_some() {
+            // The one that was asked may have been killed over it.
+            self.stopping = self.ask_to_stop();
+        }
         // Between the list that was shown and this instant something may have been started.
         self.ask_at = Some(Instant::now() + if self.client.is_some() { Duration::ZERO } else { AGAIN });
+    }
+
+    /// Asks it once to stop everything; what it says while it does so is in its log.
+    fn stop(&mut self) {
+        if self.stopping.is_none() {
+            self.stopping = self.ask_to_stop();
+        }
+    }
+
+    fn ask_to_stop(&self) -> Option<Client> {
+        let mut client = Client::connect(&self.home).ok()?;
+        client.send(Request::Kill).ok()?;
+        Some(client)
     }
 
     /// What it told.
     fn hear(&mut self, mut each: impl FnMut(Happening)) {
         match self.client.as_mut().map(Client::arrived) {
             Some(Ok(frames)) => {
+                self.keeper = self.client.as_ref().and_then(Client::peer).map(|peer| peer.keeper_pid).or(self.keeper);
                 for frame in frames {
                     if let Response::Happened(happening) = frame.response {
                         self.ask_at = Some(Instant::now());
@@ -147,18 +198,27 @@ impl Daemon {
     }
 }
 
-fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish: &Wish, home: PathBuf) {
+/// What a following is about, besides lines.
+struct Scene<'a> {
+    home: PathBuf,
+    past: Past,
+    /// Goes on without a reader, but not without a daemon.
+    stays: bool,
+    signals: Option<&'a mut Signals>,
+}
+
+fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish: &Wish, scene: Scene<'_>) -> Option<i32> {
+    let Scene { home, past, stays, mut signals } = scene;
     let mut watch = Watch::new();
     for follower in &followers {
         follower.watch(&mut watch);
     }
-    let beginning = Beginning::now(&home.join("logs"));
-    let mut daemon = Daemon { home, client: None, ask_at: None };
+    let mut daemon = Daemon { home, client: None, ask_at: None, gone: false, keeper: None, stopping: None };
     daemon.subscribe();
     let mut look_for_new = true;
     loop {
         if let Some(list) = daemon.list() {
-            add_new(&mut followers, &list, wish, &beginning, &mut watch);
+            add_new(&mut followers, &list, wish, &past, &mut watch);
             look_for_new = true;
         }
         for follower in &mut followers {
@@ -171,34 +231,53 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
             follower.flush_due(&mut each);
         }
         cx.out.flush();
-        if cx.out.is_closed() {
-            return;
+        // The last lines were shown above: a daemon says farewell to its log before it goes.
+        if stays && daemon.gone {
+            return daemon.keeper;
         }
         let due = followers.iter().filter_map(Follower::due).chain(daemon.ask_at).min();
         let blind = watch.blind.then_some(BLIND);
         let longest = due.map(|at| at.saturating_duration_since(Instant::now())).into_iter().chain(blind).min();
-        let Wake { news, daemon_speaks, reader_gone } = wait(&watch, daemon.client.as_ref(), longest);
-        if reader_gone {
-            return;
+        let signal_fds = signals.as_ref().map(|signals| signals.fds());
+        let has_reader = !cx.out.is_closed();
+        let wake = wait(has_reader, watch.as_fd(), daemon.client.as_ref(), signal_fds.as_ref().map_or(&[], |fds| &fds[..]), longest);
+        if wake.signalled && signals.as_mut().is_some_and(|signals| signals.hear()) {
+            daemon.stop();
         }
-        look_for_new = news && watch.drain();
-        if daemon_speaks {
+        if !has_reader || wake.reader_gone {
+            if !stays {
+                return None;
+            }
+            cx.out.close();
+        }
+        look_for_new = wake.news && watch.drain();
+        if wake.daemon_speaks {
             daemon.hear(|happening| printer.happened(&mut cx.out, &happening));
         }
     }
 }
 
 /// How long log files were when the following began: an app that is started later may write to one that has lines of the past.
-struct Beginning {
+pub(crate) struct Past {
     at: SystemTime,
+    home: PathBuf,
     lengths: HashMap<PathBuf, u64>,
 }
 
-impl Beginning {
-    fn now(folder: &Path) -> Self {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let lengths = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect();
-        Self { at: SystemTime::now(), lengths }
+impl Past {
+    /// What is there now in the home of this call.
+    ///
+    /// # Errors
+    /// The home cannot be used.
+    pub(crate) fn now(cx: &mut Cx) -> Result<Self, CliError> {
+        Ok(Self::of(cx.home()?))
+    }
+
+    fn of(home: &Path) -> Self {
+        let length = |path: PathBuf| Some((path.clone(), path.metadata().ok()?.len()));
+        let entries = std::fs::read_dir(home.join("logs")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let lengths = entries.chain([daemon_log(home)]).filter_map(length).collect();
+        Self { at: SystemTime::now(), home: home.to_owned(), lengths }
     }
 
     /// Where what is new in this file begins.
@@ -206,18 +285,22 @@ impl Beginning {
         if let Some(length) = self.lengths.get(path) {
             return *length;
         }
+        if path.parent() == Some(&self.home.join("logs")) || path == daemon_log(&self.home) {
+            // All that were there are known.
+            return 0;
+        }
         let Ok(meta) = std::fs::metadata(path) else { return 0 };
         // Elsewhere only the age tells: a file made since then is all new.
-        if meta.created().is_ok_and(|made| made >= self.at) { 0 } else { meta.len() }
+        if meta.created().is_ok_and(|made| made + FILE_TIME >= self.at) { 0 } else { meta.len() }
     }
 }
 
 /// New instances among those that were asked for.
-fn add_new(followers: &mut Vec<Follower>, list: &[Summary], wish: &Wish, beginning: &Beginning, watch: &mut Watch) {
+fn add_new(followers: &mut Vec<Follower>, list: &[Summary], wish: &Wish, past: &Past, watch: &mut Watch) {
     let Ok(sources) = wish.sources(list) else { return };
     for source in sources {
         if !followers.iter().any(|follower| follower.source.path == source.path) {
-            let position = beginning.position(&source.path);
+            let position = past.position(&source.path);
             let mut follower = Follower::new(source);
             follower.skip_to(position);
             follower.watch(watch);
@@ -230,26 +313,39 @@ fn add_new(followers: &mut Vec<Follower>, list: &[Summary], wish: &Wish, beginni
 struct Wake {
     news: bool,
     daemon_speaks: bool,
+    signalled: bool,
     reader_gone: bool,
 }
 
-fn wait(watch: &Watch, client: Option<&Client>, longest: Option<Duration>) -> Wake {
+/// Where it is from now on, if there is one.
+fn add<'a>(fds: &mut Vec<PollFd<'a>>, fd: Option<PollFd<'a>>) -> Option<usize> {
+    fds.push(fd?);
+    Some(fds.len() - 1)
+}
+
+fn wait(
+    has_reader: bool,
+    watch: Option<BorrowedFd<'_>>,
+    client: Option<&Client>,
+    signals: &[BorrowedFd<'_>],
+    longest: Option<Duration>,
+) -> Wake {
     let stdout = io::stdout();
+    let mut fds: Vec<PollFd<'_>> = signals.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
     // Nothing is asked of stdout, so only the loss of its reader is told.
-    let mut fds = vec![PollFd::new(&stdout, PollFlags::empty())];
-    let watch_fd = watch.as_fd();
-    let client_fd = client.map(AsFd::as_fd);
-    fds.extend(watch_fd.iter().chain(&client_fd).map(|fd| PollFd::new(fd, PollFlags::IN)));
+    let reader_at = add(&mut fds, has_reader.then(|| PollFd::new(&stdout, PollFlags::empty())));
+    let watch_at = add(&mut fds, watch.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+    let client_at = add(&mut fds, client.map(|client| PollFd::new(client, PollFlags::IN)));
     let timeout =
         longest.map(|time| Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) });
     if poll(&mut fds, timeout.as_ref()).is_err() {
-        return Wake { news: true, daemon_speaks: false, reader_gone: false };
+        return Wake { news: true, daemon_speaks: false, signalled: true, reader_gone: false };
     }
-    let ready = |at: Option<usize>| at.and_then(|at| fds.get(at)).is_some_and(|fd| !fd.revents().is_empty());
-    let client_at = client_fd.map(|_| 1 + usize::from(watch_fd.is_some()));
+    let told = |at: Option<usize>| at.and_then(|at| fds.get(at)).map_or(PollFlags::empty(), PollFd::revents);
     Wake {
-        news: ready(watch_fd.map(|_| 1)),
-        daemon_speaks: ready(client_at),
-        reader_gone: fds[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL),
+        news: !told(watch_at).is_empty(),
+        daemon_speaks: !told(client_at).is_empty(),
+        signalled: fds.iter().take(signals.len()).any(|fd| !fd.revents().is_empty()),
+        reader_gone: told(reader_at).intersects(PollFlags::ERR | PollFlags::NVAL),
     }
 }

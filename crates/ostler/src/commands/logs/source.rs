@@ -39,6 +39,9 @@ impl Streams {
     pub(super) const fn new(out: bool, error: bool) -> Self {
         Self { out: out || !error, error: error || !out, daemon: !out && !error }
     }
+
+    /// Everything.
+    pub(super) const ALL: Self = Self::new(false, false);
 }
 
 /// What was asked for.

@@ -1,0 +1,141 @@
+//! `--no-daemon`: the command stays in front of what it starts, as a container wants it.
+//!
+//! Keeper and daemon are the same processes as always, but children of this one, and live as long as it does: a polite signal stops the
+//! apps in order, then everything else. It is a subreaper (and as PID 1 the init), so whatever loses its parent is reaped here. When a
+//! daemon was there before, it is only watched: Ctrl-C leaves it running.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use ostler_sys::child::{self, Reaped};
+use ostler_sys::{Ending, signal::SignalFd};
+
+use super::{kill, logs};
+use crate::cli::{Call, CliError, Status};
+use crate::client::ClientError;
+use crate::cx::Cx;
+
+/// HUP, INT, QUIT and TERM, the same numbers on all architectures.
+const STOPPING: [i32; 4] = [1, 2, 3, 15];
+const CHLD: i32 = 17;
+/// How often stopping everything is tried when the daemon dies over it.
+const TRIES: u32 = 3;
+
+/// Signals to this process, by descriptors.
+pub(crate) struct Signals {
+    stop: SignalFd,
+    children: SignalFd,
+    stopping: bool,
+    keeper: Option<i32>,
+    /// How the keeper ended that this process started last.
+    keeper_ended: Option<Ending>,
+}
+
+impl Signals {
+    fn take() -> Result<Self, CliError> {
+        let failed = |errno: rustix::io::Errno| CliError::Failed(format!("cannot receive signals: {}", std::io::Error::from(errno)));
+        let signals = Self {
+            stop: SignalFd::new(&STOPPING).map_err(failed)?,
+            children: SignalFd::new(&[CHLD]).map_err(failed)?,
+            stopping: false,
+            keeper: None,
+            keeper_ended: None,
+        };
+        // A keeper that was killed leaves its children to us, not to a far-away init. Where that is refused, only those are lost sight of.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        Ok(signals)
+    }
+
+    /// What to wait for.
+    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.stop.as_fd(), self.children.as_fd()]
+    }
+
+    /// Takes the signals and reaps. True when it is time to stop.
+    pub(crate) fn hear(&mut self) -> bool {
+        while self.children.next().is_some() {}
+        while let Some(Reaped { pid, ending, .. }) = child::reap_any() {
+            if Some(pid) == self.keeper {
+                self.keeper_ended = Some(ending);
+            }
+        }
+        while self.stop.next().is_some() {
+            self.stopping = true;
+        }
+        self.stopping
+    }
+
+    /// The keeper ended as it does after a `kill`; also when it is not known how.
+    fn ended_in_order(&self) -> bool {
+        matches!(self.keeper_ended, None | Some(Ending::Code(0)))
+    }
+}
+
+/// Runs the command, then stays: until a signal comes, or the daemon has gone.
+pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Result<Status, CliError>) -> Result<Status, CliError> {
+    let name = cx.program.name();
+    cx.out.line(format_args!("{name} launched in no-daemon mode"));
+    let past = logs::Past::now(cx)?;
+    if cx.running_client()?.is_some() {
+        let status = command(cx, call)?;
+        return if status == Status::Ok { watch(cx, past, None) } else { Ok(status) };
+    }
+    let mut signals = Signals::take()?;
+    cx.heed(signals.stop.as_fd())?;
+    let done = command(cx, call);
+    signals.keeper = cx.launched;
+    cx.heed_nothing();
+    if signals.keeper.is_none() {
+        // Nothing was started, or another call was faster and has the daemon.
+        return match done {
+            Ok(Status::Ok) if !signals.hear() && cx.running_client()?.is_some() => watch(cx, past, None),
+            done => done,
+        };
+    }
+    let done = match done {
+        Ok(Status::Ok) => watch(cx, past, Some(&mut signals)),
+        // Told to stop while it was still starting.
+        Err(CliError::Client(ClientError::Interrupted)) => Ok(Status::Ok),
+        other => other,
+    };
+    let stopped = stop(cx);
+    signals.hear();
+    done.and_then(|status| stopped.map(|()| status))
+}
+
+/// Shows the logs as they are written, until the daemon has gone.
+fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Result<Status, CliError> {
+    let label = cx.program.label();
+    let (out, client) = cx.parts()?;
+    // What the daemon says about itself comes with the first answer.
+    client.list()?;
+    let keeper = client.peer().map_or(0, |peer| peer.keeper_pid);
+    out.line("[--no-daemon] Continue to stream logs");
+    out.line(format_args!("[--no-daemon] Exit on target {label} exit pid={keeper}"));
+    out.flush();
+    cx.disconnect();
+    let keeper = logs::stream(cx, past, signals.as_deref_mut())?.unwrap_or(keeper);
+    kill::wait_for_end(keeper);
+    let Some(signals) = signals else { return Ok(Status::Ok) };
+    if signals.hear() || signals.ended_in_order() {
+        return Ok(Status::Ok);
+    }
+    let name = cx.program.name();
+    cx.out.error(format_args!("the daemon and its keeper were killed; apps that still run are found again by `{name} resurrect`"));
+    Ok(Status::Failed)
+}
+
+/// Stops all apps in order, then daemon and keeper, as far as they are there still.
+fn stop(cx: &mut Cx) -> Result<(), CliError> {
+    let mut tries = 0;
+    loop {
+        cx.disconnect();
+        if cx.running_client()?.is_none() {
+            return Ok(());
+        }
+        tries += 1;
+        match kill::stop_daemon(cx) {
+            Err(CliError::Client(ClientError::Lost(_))) if tries < TRIES => {}
+            stopped => return stopped,
+        }
+    }
+}
