@@ -235,52 +235,6 @@ fn a_socket_that_is_a_file() {
 }
 
 #[test]
-fn no_descriptors_left() {
-    let home = home();
-    home.cmd(format!("start {} --name first -- hold", fixture())).after("ulimit -n 128").run().ok();
-    let pid = home.app("first").pid();
-    for i in 0..30 {
-        let output = home.cmd(format!("start {} -f --name more{i} --time -- hold", fixture())).after("ulimit -n 128").run();
-        if output.code != 0 {
-            assert!(output.all().to_lowercase().contains("open files") || output.all().contains("descriptor"), "{output}");
-            break;
-        }
-    }
-    assert_eq!((home.app("first").pid(), home.app("first").restarts()), (pid, 0));
-    home.ok("delete all");
-    start_fixture(&home, "again", "", "hold");
-    assert_eq!(home.app("again").status(), "online");
-}
-
-#[test]
-fn no_pids_left() {
-    needs_root!();
-    // A uid of its own, because the limit counts all processes of a user.
-    const UID: u32 = 54_322;
-    let copy = home();
-    let program = copy.root().join("bin/ostler-copy");
-    std::fs::copy(binary(), &program).unwrap();
-    let mut home = Home::new(ostler_testkit::Subject::Ostler(program));
-    for dir in [home.work(), home.root().join("user")] {
-        std::os::unix::fs::chown(dir, Some(UID), Some(UID)).unwrap();
-    }
-    let dir = home.work().join("home");
-    home.set_dir(dir);
-    let run = |words: &str| home.cmd(words).uid(UID).after("ulimit -u 8").run();
-    run("start sleep --name a0 -- 1000").ok();
-    let failed = (1..12).map(|i| run(&format!("start sleep -f --name a{i} -- 1000"))).find(|output| output.code != 0);
-    let failed = failed.expect("eight processes were the limit");
-    assert!(
-        failed.all().contains("temporarily unavailable") || failed.all().contains("fork") || failed.all().contains("EAGAIN"),
-        "{failed}"
-    );
-    let list = home.cmd("jlist").uid(UID).run().ok();
-    assert!(list.stdout.contains("\"a0\""), "{list}");
-    home.cmd("delete all").uid(UID).run().ok();
-    home.cmd("start sleep --name again -- 1000").uid(UID).run().ok();
-}
-
-#[test]
 fn a_log_file_that_cannot_be_opened() {
     let home = home();
     std::fs::create_dir_all(home.work().join("folder.log")).unwrap();

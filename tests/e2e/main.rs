@@ -11,6 +11,7 @@ mod describe;
 mod env;
 mod faults;
 mod faults_hostile;
+mod faults_limits;
 mod kill;
 mod list;
 mod logs;

@@ -120,6 +120,14 @@ impl Keeper {
         }
     }
 
+    /// The daemon of a new home.
+    pub(crate) fn start_first_daemon(&mut self) -> io::Result<()> {
+        let started = self.spawn_daemon().map_err(|error| io::Error::new(error.kind(), format!("cannot start its daemon: {error}")))?;
+        self.daemon = Daemon::Running(started);
+        self.tell_inventory();
+        Ok(())
+    }
+
     fn start_daemon(&mut self, now_ms: u64) {
         match self.spawn_daemon() {
             Ok(running) => {

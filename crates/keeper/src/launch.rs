@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use ostler_sys::exec::OWN_EXE;
 use ostler_sys::spawn::{Parent, spawn_under};
-use ostler_sys::{CStrings, Ending, ProcRef, SpawnError, SpawnSpec, Usage, child, clock, pipe, socket};
+use ostler_sys::{CStrings, Ending, ProcRef, SpawnError, SpawnSpec, Usage, child, clock, pipe, rlimit, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::environment::{READY_FD_VAR, ROLE_VAR, STATE_FD_VAR, for_role, is_kept};
+use crate::hold::HEADROOM;
 use crate::link::Link;
 use crate::message::{Child, Originals};
 use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN, ended};
@@ -24,6 +25,8 @@ use crate::title::keeper_title;
 const LOG_FILE: &str = "pm2.log";
 /// A keeper listens within milliseconds; a machine that needs longer than this has other troubles.
 const READY_MS: u64 = 10_000;
+/// With fewer open files keeper and daemon would fail sooner or later, at an inconvenient time.
+const NEEDED_FILES: u64 = HEADROOM + 32;
 /// Number of the ready pipe in a new keeper.
 const READY_FD: i32 = 3;
 /// Number of the state in a revived keeper; link, held descriptors and pidfds follow.
@@ -55,6 +58,12 @@ pub enum LaunchError {
     /// Its process could not be started.
     #[error("cannot start the keeper")]
     Spawn(#[source] SpawnError),
+    /// The hard limit of open files is too small, and nobody but root can raise it.
+    #[error("the limit of open files is {hard}, at least {NEEDED_FILES} are needed: raise it (ulimit -Hn, LimitNOFILE=, --ulimit nofile=)")]
+    FewFiles {
+        /// The limit.
+        hard: u64,
+    },
     /// A pipe or socket could not be had.
     #[error("cannot prepare the start of the keeper")]
     Prepare(#[source] io::Error),
@@ -116,11 +125,16 @@ impl Launcher {
     /// As [`launch`].
     pub fn launch(&self) -> Result<Launched, LaunchError> {
         let deadline = clock::boot_ms() + READY_MS;
+        // The soft limit may be too small even for what follows here. The keeper gets the old one, to tell the apps.
+        let limit = rlimit::raise_nofile();
+        if limit.hard < NEEDED_FILES {
+            return Err(LaunchError::FewFiles { hard: limit.hard });
+        }
         let log = self.open_log()?;
         let (read, write) = pipe::pipe().map_err(|errno| LaunchError::Prepare(errno.into()))?;
         let envp = for_role(&self.home, self.as_pm2, &[(ROLE_VAR, "keeper"), (READY_FD_VAR, &READY_FD.to_string())], is_kept);
         let fds = [(log.as_fd(), 1), (log.as_fd(), 2), (write.as_fd(), READY_FD)];
-        let keeper = ostler_sys::spawn(&self.spec(envp), &fds).map_err(LaunchError::Spawn)?;
+        let keeper = ostler_sys::spawn(&SpawnSpec { rlimits: vec![limit], ..self.spec(envp) }, &fds).map_err(LaunchError::Spawn)?;
         drop(write);
         let answer = read_answer(&read, deadline)?;
         match answer.split_first() {

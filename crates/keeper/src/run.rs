@@ -125,10 +125,18 @@ impl Keeper {
         // The other side may have stopped waiting.
         let mut say = |text: &[u8]| ready.take().map(|mut file| file.write_all(text));
         match Self::take_home() {
-            Ok(Some(keeper)) => {
-                say(&[READY_LISTENING]);
-                Ok(Some(keeper))
-            }
+            // A keeper that cannot even start its first daemon would only be in the way.
+            Ok(Some(mut keeper)) => match keeper.start_first_daemon() {
+                Ok(()) => {
+                    say(&[READY_LISTENING]);
+                    Ok(Some(keeper))
+                }
+                Err(error) => {
+                    keeper.remove_files();
+                    say(&[&[READY_FAILED], error.to_string().as_bytes()].concat());
+                    Err(error)
+                }
+            },
             Ok(None) => {
                 say(&[READY_TAKEN]);
                 Ok(None)
@@ -154,10 +162,12 @@ impl Keeper {
             oom_score_adj: oom::own_score_adj().filter(|&own| own > OOM_SCORE_ADJ && oom::set_own_score_adj(OOM_SCORE_ADJ).is_ok()),
         };
         let listener = socket::listen_at(&home.join(SOCKET_FILE)).map_err(at("listen at", SOCKET_FILE))?;
-        let journal = memfd::create("ostler-journal")?;
-        let mut keeper = Self::assemble(State { home: home.clone(), as_pm2, originals, ..State::default() })?;
+        let step = |what: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("cannot {what}: {error}"));
+        let journal = memfd::create("ostler-journal").map_err(|errno| step("create the journal")(errno.into()))?;
+        let mut keeper =
+            Self::assemble(State { home: home.clone(), as_pm2, originals, ..State::default() }).map_err(step("prepare its loop"))?;
         for (name, fd) in [(HELD_LOCK, lock), (HELD_SOCKET, listener), (HELD_JOURNAL, journal)] {
-            keeper.hold(name.to_owned(), fd)?;
+            keeper.hold(name.to_owned(), fd).map_err(|errno| step("hold its descriptors")(errno.into()))?;
         }
         keeper.write_pid_file().map_err(at("write", PID_FILE))?;
         Ok(Some(keeper))

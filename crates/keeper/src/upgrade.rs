@@ -57,6 +57,8 @@ impl Keeper {
     fn start_check(&self, exe: &Path) -> Result<Check, Failure> {
         // By descriptor, so that what was checked is what will be executed.
         let exe = rustix::fs::open(exe, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open"))?;
+        // Not at the number where the check has its state: that would be executed instead.
+        let exe = rustix::io::fcntl_dupfd_cloexec(&exe, CHECK_FD + 1).map_err(failed("open"))?;
         let memory = self.state().to_memfd().map_err(failed("check"))?;
         let number = CHECK_FD.to_string();
         let spec = SpawnSpec {
