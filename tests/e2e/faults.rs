@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use ostler_testkit::{Home, fixture, kill, needs_root};
+use ostler_testkit::{Home, kill, needs_root};
 use rustix::process::Signal;
 
-use crate::setup::{binary, ecosystem, home, start_fixture};
+use crate::setup::{ecosystem, home, start_fixture};
 
 /// The command fails with these words, on few lines, and leaves nothing in the list.
 #[track_caller]

@@ -32,11 +32,12 @@ pub(crate) fn for_role(home: &Path, as_pm2: bool, vars: &[(&str, &str)], keep: i
     all.iter().filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()).collect()
 }
 
-/// Variables of the first caller that keeper and daemon keep: settings and what libraries need. Everything else of that shell, secrets
+/// Variables of the first caller that keeper and daemon keep: settings, and what libraries and the loader need (a library path without
+/// which this binary does not start, nss_wrapper in a container). Everything else of that shell, secrets
 /// included, is not theirs to hold for months.
 pub(crate) fn is_kept(name: &OsStr) -> bool {
     const NAMES: [&str; 9] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "SHELL", "NVM_DIR", "NO_COLOR"];
-    const PREFIXES: [&str; 3] = ["PM2_", "OSTLER_", "LC_"];
+    const PREFIXES: [&str; 4] = ["PM2_", "OSTLER_", "LC_", "LD_"];
     let bytes = name.as_bytes();
     NAMES.iter().any(|kept| bytes == kept.as_bytes()) || PREFIXES.iter().any(|prefix| bytes.starts_with(prefix.as_bytes()))
 }
@@ -47,8 +48,15 @@ mod tests {
 
     #[test]
     fn secrets_of_the_first_shell_are_not_kept() {
-        for (name, kept) in [("PATH", true), ("PM2_HOME", true), ("LC_ALL", true), ("AWS_SECRET", false), ("LANGUAGE", false), ("", false)]
-        {
+        for (name, kept) in [
+            ("PATH", true),
+            ("PM2_HOME", true),
+            ("LC_ALL", true),
+            ("LD_LIBRARY_PATH", true),
+            ("AWS_SECRET", false),
+            ("LANGUAGE", false),
+            ("", false),
+        ] {
             assert_eq!(is_kept(OsStr::new(name)), kept, "{name}");
         }
     }

@@ -1,6 +1,6 @@
 //! The two clocks, and which boot this is.
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::mem::MaybeUninit;
 
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,16 +13,23 @@ pub struct Clocks {
 
 /// Both clocks now.
 pub fn now() -> Clocks {
-    Clocks { boot_ms: millis(clock_gettime(ClockId::Boottime)), wall_ms: millis(clock_gettime(ClockId::Realtime)) }
+    Clocks { boot_ms: read_ms(libc::CLOCK_BOOTTIME), wall_ms: read_ms(libc::CLOCK_REALTIME) }
 }
 
 /// `CLOCK_BOOTTIME` in milliseconds.
 pub fn boot_ms() -> u64 {
-    millis(clock_gettime(ClockId::Boottime))
+    read_ms(libc::CLOCK_BOOTTIME)
 }
 
-fn millis(t: Timespec) -> u64 {
-    u64::try_from(t.tv_sec).unwrap_or(0) * 1000 + u64::try_from(t.tv_nsec).unwrap_or(0) / 1_000_000
+/// By libc, as the standard library does: tests and tools (faketime) then show both the same wall clock.
+fn read_ms(clock: libc::clockid_t) -> u64 {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the pointer is to a timespec, for which zero is a valid value; should the clock be missing it stays that.
+    let time = unsafe {
+        libc::clock_gettime(clock, time.as_mut_ptr());
+        time.assume_init()
+    };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 /// The kernel's random id of this boot, as text: pids and boot times are only comparable while it is the same. `None` where the

@@ -98,7 +98,9 @@ impl Control {
             None => Response::List(self.registry.iter().map(|slot| summary(slot, now)).collect()),
             Some(ids) => {
                 let home = self.settings.home.to_string_lossy();
-                Response::Details(ids.iter().filter_map(|id| self.registry.get(*id)).map(|slot| detail(slot, &home)).collect())
+                Response::Details(
+                    ids.iter().filter_map(|id| self.registry.get(*id)).map(|slot| as_seen(detail(slot, &home), now)).collect(),
+                )
             }
         }
     }
@@ -126,6 +128,17 @@ pub(crate) fn detail(slot: &Slot, home: &str) -> Detail {
         files: slot.files.clone(),
         home: home.to_owned(),
     }
+}
+
+/// With the times as the wall clock shows them now: it may have been set since, and nobody shall see a year of uptime after an hour.
+/// When it was created stays as it was noted: for a saved app that was before this boot.
+fn as_seen(mut detail: Detail, now: Now) -> Detail {
+    let instance = &mut detail.instance;
+    let exits = instance.exits.iter_mut().flat_map(|exit| [&mut exit.started, &mut exit.ended]);
+    for at in exits.chain(&mut instance.counters.last_start) {
+        *at = at.seen_from(now);
+    }
+    detail
 }
 
 fn summary(slot: &Slot, now: Now) -> Summary {
