@@ -1,9 +1,10 @@
-//! Promise 1 at any instant: a fleet in motion, the daemon killed at random. `OSTLER_KILL_ROUNDS=5000` for the long run, `OSTLER_KILL_SEED`
-//! to begin it as before.
+//! Promise 1 at any instant: a fleet in motion, the daemon killed at random. `OSTLER_KILL_ROUNDS=5000` for the long run (`cargo xtask soak`),
+//! `OSTLER_KILL_SEED` for the same commands and instants as before (what the machine does in between is its own affair),
+//! `OSTLER_KILL_FLEETS` for several at the same time, each with a seed of its own.
 
 use std::process::Stdio;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ostler_testkit::{Home, alive, fixture, kill};
 use rustix::process::Signal;
@@ -27,6 +28,32 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// Tells how far it is, and how to do it again when it fails.
+struct Log {
+    seed: u64,
+    rounds: u64,
+    done: u64,
+    begun: Instant,
+}
+
+impl Log {
+    fn round(&mut self) {
+        self.done += 1;
+        if self.done.is_multiple_of(100) || self.done == self.rounds {
+            eprintln!("seed {}: {} of {} rounds, {} s", self.seed, self.done, self.rounds, self.begun.elapsed().as_secs());
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let Self { seed, rounds, done, .. } = self;
+            eprintln!("failed in round {}; again: cargo xtask soak --rounds {rounds} --seed {seed} --fleets 1", *done + 1);
+        }
+    }
+}
+
 fn settled(home: &Home, pid_of_steady: i32) {
     // Every entry of the list is in a state that needs nothing more, one process each, none twice.
     home.wait_until("the fleet is at rest", || {
@@ -48,10 +75,19 @@ fn settled(home: &Home, pid_of_steady: i32) {
 #[test]
 fn a_fleet_in_motion() {
     let rounds = setting("OSTLER_KILL_ROUNDS").unwrap_or(40);
+    let fleets = setting("OSTLER_KILL_FLEETS").unwrap_or(1).max(1);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seed = setting("OSTLER_KILL_SEED").unwrap_or(u64::from(now.subsec_nanos()) | 1);
-    eprintln!("OSTLER_KILL_SEED={seed}");
+    // Zero would give nothing but zeros.
+    let seed = setting("OSTLER_KILL_SEED").unwrap_or(u64::from(now.subsec_nanos())).max(1);
+    thread::scope(|scope| {
+        (0..fleets).for_each(|number| drop(scope.spawn(move || move_a_fleet(seed + number, rounds.div_ceil(fleets)))));
+    });
+}
+
+fn move_a_fleet(seed: u64, rounds: u64) {
     let mut dice = Dice(seed);
+    let mut log = Log { seed, rounds, done: 0, begun: Instant::now() };
+    eprintln!("{rounds} rounds, seed {seed}");
     let home = home();
     home.ok(format!("start {} --name steady -- hold", fixture()));
     let steady = home.app("steady").pid();
@@ -89,5 +125,6 @@ fn a_fleet_in_motion() {
             home.ok("delete /^m/");
             settled(&home, steady);
         }
+        log.round();
     }
 }

@@ -23,7 +23,7 @@ cargo xtask <task>
   generate [--check]                   docs/reference/* from the program (--check: only tell what is out of date)
   bench [--quick] [--list] [<name>…]   ostler beside PM2, OxMgr and the bare system calls
   sim [--seed N] [--steps M]           a long run of the lifecycle simulation
-  soak [--rounds N]                    thousands of SIGKILLs of the daemon under load
+  soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
 
 fn main() -> ExitCode {

@@ -1,7 +1,7 @@
 //! Long runs: the simulation and the kill loop, with the numbers of the caller instead of those of the everyday tests.
 
 use crate::process::{cargo, must_run, on_path, option};
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// Runs the lifecycle simulation: `--seed N` repeats one run, `--steps M` says how long.
 pub(crate) fn sim(words: &[String]) -> Result<()> {
@@ -10,9 +10,12 @@ pub(crate) fn sim(words: &[String]) -> Result<()> {
     must_run(&mut command)
 }
 
-/// Kills the daemon under load, `--rounds N` times (5,000).
+/// Kills the daemon under load, `--rounds N` times (5,000) in all, in `--fleets N` homes at the same time (4, because most of a round is waiting);
+/// `--seed N` repeats a run that failed.
 pub(crate) fn soak(words: &[String]) -> Result<()> {
-    let rounds = option(words, "--rounds")?.unwrap_or("5000");
+    let rounds = number(words, "--rounds")?.unwrap_or(5000);
+    let fleets = number(words, "--fleets")?.unwrap_or(4);
+    let seed = number(words, "--seed")?;
     let test = ["--locked", "--package", "ostler", "--test", "e2e"];
     let mut command =
         if on_path("cargo-nextest") { cargo(&["nextest", "run", "--profile", "soak", "--no-capture"]) } else { cargo(&["test"]) };
@@ -20,5 +23,14 @@ pub(crate) fn soak(words: &[String]) -> Result<()> {
     if !on_path("cargo-nextest") {
         command.args(["--", "--nocapture", "--test-threads=1"]);
     }
-    must_run(command.env("OSTLER_KILL_ROUNDS", rounds))
+    command.env("OSTLER_KILL_ROUNDS", rounds.to_string()).env("OSTLER_KILL_FLEETS", fleets.to_string());
+    if let Some(seed) = seed {
+        command.env("OSTLER_KILL_SEED", seed.to_string());
+    }
+    must_run(&mut command)
+}
+
+/// The test takes what is no number for "not given", so it has to be said here.
+fn number(words: &[String], name: &str) -> Result<Option<u64>> {
+    option(words, name)?.map(|text| text.parse().with_context(|| format!("{name} {text}: not a number"))).transpose()
 }

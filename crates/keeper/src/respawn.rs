@@ -4,7 +4,8 @@
 const FREE: u32 = 3;
 const WINDOW_MS: u64 = 1000;
 const FIRST_DELAY_MS: u64 = 20;
-const MAX_DELAY_MS: u64 = 1000;
+/// Four starts in a second cost about one hundredth of a core, and no crash of an app waits longer than this for its restart.
+const MAX_DELAY_MS: u64 = 250;
 
 /// Counts deaths; pure.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,22 +35,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_once_then_doubling_to_a_second_then_at_once_again() {
+    fn at_once_then_doubling_then_at_once_again() {
         let mut respawn = Respawn::default();
         let mut now = 1_000_000;
         let mut delays = Vec::new();
-        for _ in 0..12 {
+        for _ in 0..10 {
             let delay = respawn.died(now);
             delays.push(delay);
             now += delay + 5;
         }
-        assert_eq!(delays, [0, 0, 0, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
-        assert_eq!(respawn.died(now + 2001), 0);
+        assert_eq!(delays, [0, 0, 0, 20, 40, 80, 160, 250, 250, 250]);
+        assert_eq!(respawn.died(now + 1251), 0);
     }
 
     #[test]
     fn rare_deaths_never_wait() {
         let mut respawn = Respawn::default();
-        assert!((1..100).all(|n| respawn.died(n * 2500) == 0));
+        assert!((1..100).all(|n| respawn.died(n * 1300) == 0));
     }
 }
