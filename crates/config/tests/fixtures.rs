@@ -123,6 +123,46 @@ fn seed_extras_are_kept_for_later() {
     assert_eq!(specs[0].args, ["arg1", "arg2"]);
 }
 
+#[test]
+fn keys_of_features_to_come_are_known_and_kept() {
+    let text = r#"
+        depends_on = ["db"]
+        jobs = [{ name = "clean", cron = "0 3 * * *", command = "npm run clean" }]
+        run_on = "one"
+        secrets = { DB_PASSWORD = { file = "/run/secrets/db" } }
+        pre_start = "npm run migrate"
+        post_start = ["curl", "-fsS", "http://localhost/warm"]
+        pre_stop = "./drain.sh"
+        post_stop = "./gone.sh"
+        on_crash = { command = "./tell.sh", timeout = "5s" }
+        listen = [8080, "127.0.0.1:9000"]
+        http = { path = "/health", expect_status = 200, retries = 3 }
+        error = { error_threshold = 50, restart_on_error = true }
+        max_cpu = 80
+        max_cpu_unit = "machine"
+        cpu_quota = 150
+        autokill = true
+        watch = true
+        max_memory_restart = "1G"
+    "#;
+    let dir = std::env::temp_dir().join(format!("ostler-later-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("app.js"), "").unwrap();
+    let file = dir.join("later.toml");
+    std::fs::write(&file, format!("[[apps]]\nscript = \"app.js\"\n{text}")).unwrap();
+    let loaded = load(&file, "later.toml", &context(&dir)).unwrap_or_else(|problems| panic!("{problems}"));
+    let app = normalize(&loaded.apps[0], &context(&dir), &Overlay::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let keys: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once(" = ")?.0.trim())).collect();
+    assert_eq!(keys.len(), 18);
+    let warnings: Vec<_> = loaded.warnings.iter().chain(&app.warnings).collect();
+    assert!(warnings.iter().all(|warning| warning.kind == Kind::NoEffect), "{warnings:?}");
+    for key in keys {
+        assert!(app.spec.given.contains_key(key), "{key} is lost: {:?}", app.spec.given);
+        assert!(warnings.iter().any(|warning| warning.key == format!("apps[0].{key}")), "no warning for {key}: {warnings:?}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
 // --- formats ---
 
 #[test]

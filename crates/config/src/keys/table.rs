@@ -66,11 +66,16 @@ pub static KEYS: &[Key] = &[
     )
     .option(&["-i", "--instances"]),
     key(Run, "force", &[Flag], "false", "Start although it runs already.").option(&["-f", "--force"]),
+    key(Run, "depends_on", &[Texts, Table, Tables], "none", "Apps that have to be there first; a table names the condition of each.")
+        .later(),
+    key(Run, "jobs", &[Table, Tables], "none", "Commands run at given times, beside the app.").later(),
+    key(Run, "run_on", &[OneOf(&["all", "one"])], "`all`", "`one` lets a single instance do what must not be done twice.").later(),
     key(Env, "env", &[Table], "none", "Environment variables."),
     key(Env, "env_file", &[Texts], "none", "Files with `NAME=value` lines, read before `env`, never run by a shell.")
         .option(&["--env-file"]),
     key(Env, "env_policy", &[OneOf(&["inherit", "clean"])], "`inherit`", "`clean` starts without the caller's variables.")
         .option(&["--env-policy"]),
+    key(Env, "secrets", &[Texts, Table, Tables], "none", "Variables whose values come from files or commands and are never shown.").later(),
     key(Env, "filter_env", &[Flag, Texts], "none", "Drops the caller's variables whose names contain a word of the list.")
         .option(&["--filter-env"]),
     key(Env, "append_env_to_name", &[Flag], "false", "With `--env x`, the name becomes `<name>-x`."),
@@ -104,6 +109,11 @@ pub static KEYS: &[Key] = &[
     key(Restart, "restart_delay", &[Millis], "0", "Wait before each restart.").option(&["--restart-delay"]),
     key(Restart, "exp_backoff_restart_delay", &[Millis], "0", "First delay of a growing wait before restarts.")
         .option(&["--exp-backoff-restart-delay"]),
+    key(Restart, "pre_start", &[Texts, Table], "none", "Command before each start; if it fails, the app is not started.").later(),
+    key(Restart, "post_start", &[Texts, Table], "none", "Command after each start, when the app is ready.").later(),
+    key(Restart, "on_crash", &[Texts, Table], "none", "Command after an exit that nobody asked for.").later(),
+    key(Stop, "pre_stop", &[Texts, Table], "none", "Command before the polite signal.").later(),
+    key(Stop, "post_stop", &[Texts, Table], "none", "Command when everything of the app has ended.").later(),
     key(Stop, "kill_timeout", &[Millis], "1600", "Time from the polite signal to SIGKILL.").option(&["-k", "--kill-timeout"]),
     key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`", "The polite signal, by name or number.").option(&["--kill-signal"]),
     key(Stop, "kill_retry_time", &[Millis], "100", "Poll interval while stopping.")
@@ -111,6 +121,14 @@ pub static KEYS: &[Key] = &[
     key(Stop, "treekill", &[Flag], "true", "Signal the whole tree, not only the main process.").option(&["--no-treekill"]),
     key(Stop, "shutdown_with_message", &[Flag], "false", "Ask by the IPC message `shutdown` instead of a signal.")
         .option(&["--shutdown-with-message"]),
+    key(
+        Ready,
+        "listen",
+        &[Number(0, 65_535), Texts, Table, Tables],
+        "none",
+        "Sockets that ostler opens and every instance gets (port, `host:port`, path).",
+    )
+    .later(),
     key(Ready, "wait_ready", &[Flag], "false", "A start is done when the app says `ready`.").option(&["--wait-ready"]),
     key(Ready, "listen_timeout", &[Millis], "3000", "How long to wait for it.").option(&["--listen-timeout"]),
     key(
@@ -134,6 +152,8 @@ pub static KEYS: &[Key] = &[
         "Resource limits as in ulimit: `{nofile: 65536, core: \"unlimited\", nproc: [100, 200]}` (soft, hard).",
     ),
     key(Limits, "max_cpu", &[PERCENT], "none", "Soft limit of CPU use in percent of one core.").later().option(&["--max-cpu"]),
+    key(Limits, "max_cpu_unit", &[OneOf(&["core", "machine"])], "`core`", "What 100 percent of `max_cpu` are.").later(),
+    key(Limits, "cpu_quota", &[Text, PERCENT], "none", "Hard limit of CPU use in percent of one core.").later(),
     key(Watch, "max_memory_restart", &[Bytes], "none", "Restart when the app uses more memory than this.")
         .later()
         .option(&["--max-memory-restart"]),
