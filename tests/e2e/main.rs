@@ -16,6 +16,7 @@ mod faults_limits;
 mod kill;
 mod list;
 mod logs;
+mod names;
 mod no_daemon;
 mod one_daemon;
 mod programs;

@@ -109,12 +109,12 @@ const fn variable(program: Program) -> &'static str {
     }
 }
 
-/// `OSTLER_HOME`, else `PM2_HOME`, else `~/.pm2` or `~/.ostler`; absolute.
+/// `OSTLER_HOME`, else PM2's `OVER_HOME` and `PM2_HOME`, else `~/.pm2` or `~/.ostler`; absolute.
 ///
 /// # Errors
 /// None of them is known, or the path cannot hold a socket.
 pub(crate) fn locate(program: Program) -> Result<PathBuf, HomeError> {
-    let given = ["OSTLER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
+    let given = ["OSTLER_HOME", "OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
     let path = match given {
         Some(given) => std::path::absolute(&given).map_err(|source| unusable("find", Path::new(&given), source))?,
         None => {

@@ -18,7 +18,7 @@ pub(crate) fn client() -> ExitCode {
     let program = Program::from_argv0(words.next().as_deref());
     let mut out = Out::new(program);
     if let Some(name) = home::later_program(std::env::args_os().next().as_deref()) {
-        out.error(format_args!("{name} is not available yet in ostler {VERSION}"));
+        out.error(format_args!("{name} is not available yet in ostler {VERSION}: use `pm2 start <app or file> --no-daemon` instead"));
         return ExitCode::FAILURE;
     }
     let status = match cli::parse(words.collect()) {

@@ -88,9 +88,12 @@ pub(super) fn request(action: Action, call: &Call, targets: Vec<String>, change:
     })
 }
 
-/// `--parallel`; without it the daemon decides.
+/// `--parallel`, else `PM2_CONCURRENT_ACTIONS`; without a number the daemon decides.
 fn parallel(call: &Call) -> Result<u32, UsageError> {
-    let Some(text) = call.value("parallel") else { return Ok(0) };
+    let Some(text) = call.value("parallel") else {
+        let variable = std::env::var("PM2_CONCURRENT_ACTIONS").ok();
+        return Ok(variable.and_then(|text| text.trim().parse().ok()).unwrap_or(0));
+    };
     text.parse().map_err(|_| UsageError::BadValue { option: "--parallel".into(), reason: format!("expected a number, found {text:?}") })
 }
 
