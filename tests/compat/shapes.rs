@@ -11,7 +11,6 @@ const ONLY_PM2: &[(&str, &str)] = &[
     ("PM2_INTERACTOR_PROCESSING: string", "a flag of the vendor's agent that leaks into the first app"),
     ("PM2_JSON_PROCESSING: string", "a flag of the client that leaks into apps from a file"),
     ("app: string", "the variable named like the app holds its `pm2 set` values; comes with `set`"),
-    ("node_version: string", "told by the wrapper around the app; comes with ostler's preload"),
     ("stop_exit_codes: number", "PM2 makes a number of a list with one element, as the file did not say"),
 ];
 
@@ -38,11 +37,29 @@ fn compare(what: &str, steps: fn(&Home) -> Item) {
     assert!(missing.is_empty() && extra.is_empty(), "{what}: pm2_env of ostler lacks {missing:?} and has more {extra:?}");
 }
 
+/// Both learn the version of Node a moment after the start.
+fn with_node_version(home: &Home) -> Item {
+    home.wait_app("app", "online with the version of Node", |item| item.status() == "online" && !item.text("node_version").is_empty())
+}
+
+#[test]
+fn node_versions_are_equal() {
+    let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
+    let version = |subject: Subject| {
+        let home = Home::new(subject);
+        home.ok(format!("start {} --name app", fixture_app("hold.js")));
+        home.ok("start sleep --name other -- 1000");
+        let version = with_node_version(&home).text("node_version").to_owned();
+        (version, home.app("other").env("node_version").clone())
+    };
+    assert_eq!(version(ostler()), version(pm2));
+}
+
 #[test]
 fn fork_app() {
     compare("fork app", |home| {
         home.ok(format!("start {} --name app --namespace ns -- one --two", fixture_app("hold.js")));
-        home.wait_status("app", "online")
+        with_node_version(home)
     });
 }
 
@@ -79,7 +96,7 @@ fn config_app_with_options() {
             ),
         );
         home.ok(format!("start {file}"));
-        home.wait_status("app", "online")
+        with_node_version(home)
     });
 }
 

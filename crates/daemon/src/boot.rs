@@ -25,6 +25,7 @@ use crate::settings::Settings;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::ipc::Ipc;
+use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
 
@@ -102,6 +103,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
         lists: Vec::new(),
+        node_versions: NodeVersions::default(),
         updater: None,
         ending: None,
     };

@@ -13,6 +13,7 @@ use crate::sample::CpuHistory;
 use crate::settings::Settings;
 use crate::store::{Record, SlotRecord, Snapshot};
 use crate::supervisor::ipc::Ipc;
+use crate::supervisor::node_version::Binary;
 use crate::supervisor::pipelines::Piped;
 
 /// An app's description, shared by its instances. A changed description is a new one with a new number.
@@ -56,6 +57,8 @@ pub(crate) struct Slot {
     pub start_ticks: u64,
     /// What the app told us.
     pub learned: Learned,
+    /// The program that runs it, if that is Node and its version is not learned yet.
+    pub node: Option<Binary>,
     /// Sizes of error and output log when the process started.
     pub log_start: (u64, u64),
     /// Keys of the listening sockets that its cluster worker holds.
@@ -174,6 +177,7 @@ impl Registry {
             files: crate::files::resolve(&app.spec, id, settings),
             start_ticks: 0,
             learned: Learned::default(),
+            node: None,
             log_start: (0, 0),
             listening: Vec::new(),
             ipc: None,
@@ -213,6 +217,7 @@ impl Registry {
                 instance: record.instance.into_owned(),
                 start_ticks: record.start_ticks,
                 learned: record.learned.into_owned(),
+                node: None,
                 log_start: record.log_start,
                 listening: record.listening.into_owned(),
                 ipc: None,

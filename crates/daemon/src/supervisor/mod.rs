@@ -6,6 +6,7 @@
 mod app;
 pub(crate) mod ipc;
 mod keeper;
+pub(crate) mod node_version;
 mod notices;
 mod outputs;
 pub(crate) mod pipelines;

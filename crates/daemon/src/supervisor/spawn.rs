@@ -14,7 +14,7 @@ use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::{SpawnRequest, ToKeeper};
 use ostler_proto::pm2::{View, scalar_env};
 use ostler_sys::user::Identity;
-use ostler_sys::{CStrings, Rlimit, SpawnSpec, rlimit, user};
+use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, rlimit, user};
 use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -34,6 +34,8 @@ pub(super) struct Prepared {
     pub fds: Vec<OwnedFd>,
     /// Our end of the IPC channel.
     pub ipc: Option<OwnedFd>,
+    /// For apps of Node: the program and the user to run it as.
+    pub node: Option<(PathBuf, Option<Credentials>)>,
     /// Sizes of error and output file now.
     pub log_start: (u64, u64),
 }
@@ -58,6 +60,7 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
         env.insert("NODE_UNIQUE_ID".into(), inc.to_string().into());
     }
     let (program, argv) = command(spec, &env)?;
+    let node = is_node(spec).then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
     let (ours, theirs) = channel()?;
     let (out, error) = (outputs.out, outputs.error);
     let request = SpawnRequest {
@@ -75,7 +78,13 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
         },
         targets: vec![1, 2, IPC_FD],
     };
-    Ok(Prepared { request: ToKeeper::Spawn(Box::new(request)), fds: vec![out, error, theirs], ipc: Some(ours), log_start: outputs.sizes })
+    Ok(Prepared {
+        request: ToKeeper::Spawn(Box::new(request)),
+        fds: vec![out, error, theirs],
+        ipc: Some(ours),
+        node,
+        log_start: outputs.sizes,
+    })
 }
 
 /// Variables; most are borrowed from the descriptions that they come from.

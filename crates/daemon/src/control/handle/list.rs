@@ -51,6 +51,9 @@ impl Control {
 
     fn answer_soon(&mut self, client: u32, request: u64, ids: Option<Vec<u32>>) {
         let now = now();
+        if ids.is_some() {
+            self.learn_node_versions();
+        }
         let complete = self.read_usage(ids.as_deref(), now);
         if complete {
             let response = self.listing(ids.as_deref(), now);
@@ -68,9 +71,22 @@ impl Control {
         let (due, later) = std::mem::take(&mut self.lists).into_iter().partition::<Vec<_>, _>(|list| list.due_ms <= now.mono_ms);
         self.lists = later;
         for Waiting { client, request, ids, .. } in due {
+            if ids.is_some() {
+                self.learn_node_versions();
+            }
             self.read_usage(ids.as_deref(), now);
             let response = self.listing(ids.as_deref(), now);
             self.clients.answer(client, request, response);
+        }
+    }
+
+    /// Takes the answers that have come since; only who asks for everything needs them.
+    fn learn_node_versions(&mut self) {
+        for slot in self.registry.iter_mut() {
+            let Some(version) = slot.node.as_ref().and_then(|node| self.node_versions.get(node)) else { continue };
+            slot.node = None;
+            slot.learned.node_version = Some(version);
+            self.journal.push(&slot.record());
         }
     }
 
