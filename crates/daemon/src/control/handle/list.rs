@@ -82,12 +82,14 @@ impl Control {
 
     /// Takes the answers that have come since; only who asks for everything needs them.
     fn learn_node_versions(&mut self) {
+        let mut learned = Vec::new();
         for slot in self.registry.iter_mut() {
             let Some(version) = slot.node.as_ref().and_then(|node| self.node_versions.get(node)) else { continue };
             slot.node = None;
             slot.learned.node_version = Some(version);
-            self.journal.push(&slot.record());
+            learned.push(slot.id);
         }
+        learned.into_iter().for_each(|id| self.registry.changed(id));
     }
 
     /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with.
