@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ostler_sys::exec::OWN_EXE;
-use ostler_sys::spawn::{Parent, spawn_under};
+use ostler_sys::spawn::{Parent, Place, spawn_at};
 use ostler_sys::{CStrings, Ending, ProcRef, SpawnError, SpawnSpec, Usage, child, clock, pipe, rlimit, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -183,7 +183,8 @@ impl Launcher {
         let mut fds = passed.fds;
         fds.extend([(rustix::stdio::stdout(), 1), (rustix::stdio::stderr(), 2), (memory.as_fd(), STATE_FD)]);
         let envp = for_role(&self.home, self.as_pm2, &[(ROLE_VAR, "keeper"), (STATE_FD_VAR, &STATE_FD.to_string())], is_kept);
-        let keeper = spawn_under(&self.spec(envp), &fds, Parent::OurParent).map_err(LaunchError::Spawn)?;
+        let keeper =
+            spawn_at(&self.spec(envp), &fds, Place { parent: Parent::OurParent, ..Place::default() }).map_err(LaunchError::Spawn)?;
         Ok((Link::new(ours), keeper.pid))
     }
 

@@ -1,10 +1,13 @@
 //! Everything the kernel sees. The only crate of the project with `unsafe`; Linux differences end here.
 //!
 //! Nothing in here decides anything: each module is one capability (start a program, look at the process table, pass a descriptor),
-//! with the errno of the failing step kept. No module holds global state, and nothing is cached that could become untrue.
+//! with the errno of the failing step kept. No module holds global state, and nothing is cached that could become untrue (which signals
+//! are ignored is noted in `signal`, which is where that changes).
 
+pub mod cgroup;
 pub mod child;
 pub mod clock;
+mod clone;
 pub mod cstrings;
 pub mod exec;
 pub mod fdpass;

@@ -1,6 +1,8 @@
 //! Signals: names and numbers, and receiving them by a descriptor.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
@@ -140,8 +142,33 @@ impl AsFd for SignalFd {
     }
 }
 
+/// Signals that this process may be ignoring, a bit each: asked once, since then kept by [`ignore`], because nobody else here changes a
+/// disposition. A bit too many costs [`crate::spawn()`] one call; asking each time costs it sixty-four.
+static IGNORED: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new((1..=64).filter(|&s| is_ignored(s)).map(bit).sum()));
+
+fn bit(signal: i32) -> u64 {
+    u32::try_from(signal - 1).ok().and_then(|n| 1u64.checked_shl(n)).unwrap_or(0)
+}
+
+/// Asks the kernel itself: glibc does not tell of the two signals that it keeps for itself.
+fn is_ignored(signal: i32) -> bool {
+    const SIGSET_BYTES: usize = 8;
+    // The handler is the first word of the kernel's `struct sigaction` on the architectures that we know; elsewhere handlers and
+    // ignored signals are reset one by one anyway.
+    let mut action = [0usize; 16];
+    // SAFETY: the buffer is larger than what the kernel writes.
+    let asked = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<usize>(), action.as_mut_ptr(), SIGSET_BYTES) };
+    asked == 0 && action[0] == libc::SIG_IGN
+}
+
+/// Signals that programs started by us have to have reset.
+pub(crate) fn ignored() -> u64 {
+    IGNORED.load(Ordering::Relaxed)
+}
+
 /// Ignores a signal in this process. Programs started by [`crate::spawn()`] have it at its default nevertheless.
 pub fn ignore(signal: i32) {
+    IGNORED.fetch_or(bit(signal), Ordering::Relaxed);
     // SAFETY: setting a disposition without a handler.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }

@@ -16,9 +16,11 @@ use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
+use crate::clone::clone_and_wait;
 use crate::cstrings::CStrings;
 use crate::process::{self, ProcRef};
 use crate::rlimit::Rlimit;
+use crate::signal;
 use crate::user::Credentials;
 
 /// Everything about a program to start, except its descriptors. Nothing is looked up: paths are used as they are.
@@ -155,6 +157,16 @@ pub enum Parent {
     OurParent,
 }
 
+/// Where the new process is put.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// Its parent.
+    pub parent: Parent,
+    /// The folder of a cgroup of version 2 in which it begins. Where that cannot be (it vanished, it is not ours to use, the kernel is too old)
+    /// the process begins in our own.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
 /// Starts a program as our child, leader of a new session and process group, with exactly the given descriptors: `fds` are
 /// (ours, number in the child) in any order, overlapping as they like. Of 0, 1 and 2 whatever is not given is `/dev/null`.
 /// Signals are all unblocked and at their default.
@@ -162,14 +174,14 @@ pub enum Parent {
 /// # Errors
 /// The failing step with its errno; the half-made child has been reaped.
 pub fn spawn(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)]) -> Result<Spawned, SpawnError> {
-    spawn_under(spec, fds, Parent::Us)
+    spawn_at(spec, fds, Place::default())
 }
 
-/// [`spawn`] with a choice of the parent.
+/// [`spawn`] at another place.
 ///
 /// # Errors
 /// As [`spawn`].
-pub fn spawn_under(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], parent: Parent) -> Result<Spawned, SpawnError> {
+pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], place: Place<'_>) -> Result<Spawned, SpawnError> {
     let argv = spec.argv.pointers();
     let envp = spec.envp.pointers();
     let oom = spec.oom_score_adj.map(|adj| adj.to_string());
@@ -183,18 +195,19 @@ pub fn spawn_under(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], parent: Pa
         spare: moves.iter().map(|m| m.target).max().unwrap_or(2).max(2).saturating_add(1),
         moves: &mut moves,
         oom: oom.as_deref().unwrap_or("").as_bytes(),
+        ignored: signal::ignored(),
         already_that_user: spec.user.as_ref().is_some_and(|user| (user.uid, user.gid) == ours),
         failure: None,
     };
     let dumpable = spec.user.is_some() && prctl_get_dumpable() == 1;
-    let cloned = clone_and_wait(&mut plan, parent);
+    let cloned = run_in_child(&mut plan, place);
     if dumpable {
         // SAFETY: plain prctl without pointers.
         unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
     }
     let pid = cloned.map_err(|errno| SpawnError { step: Step::Clone, errno })?;
     if let Some(failure) = plan.failure {
-        if parent == Parent::Us {
+        if place.parent == Parent::Us {
             crate::child::reap_failed(pid);
         }
         return Err(failure);
@@ -213,6 +226,8 @@ struct Plan<'a> {
     /// First number above all targets: sources are moved there before a target overwrites them.
     spare: RawFd,
     oom: &'a [u8],
+    /// Signals that we ignore, a bit each.
+    ignored: u64,
     already_that_user: bool,
     failure: Option<SpawnError>,
 }
@@ -221,9 +236,6 @@ struct Move {
     source: RawFd,
     target: RawFd,
 }
-
-const STACK_BYTES: usize = 64 * 1024;
-const GUARD_BYTES: usize = 64 * 1024;
 
 fn prctl_get_dumpable() -> i32 {
     // SAFETY: plain prctl without pointers.
@@ -235,57 +247,21 @@ fn errno() -> i32 {
     unsafe { *libc::__errno_location() }
 }
 
-/// The child's stack, with a guard below it.
-struct Stack(*mut libc::c_void);
-
-impl Stack {
-    fn new() -> Result<Self, i32> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        // SAFETY: a fresh anonymous mapping; nothing else refers to it.
-        let base = unsafe { libc::mmap(ptr::null_mut(), GUARD_BYTES + STACK_BYTES, libc::PROT_NONE, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(errno());
-        }
-        let stack = Self(base);
-        // SAFETY: the upper part of the mapping above.
-        let opened = unsafe { libc::mprotect(base.byte_add(GUARD_BYTES), STACK_BYTES, libc::PROT_READ | libc::PROT_WRITE) };
-        if opened == 0 { Ok(stack) } else { Err(errno()) }
-    }
-
-    fn top(&self) -> *mut libc::c_void {
-        // SAFETY: one past the end of the mapping, aligned to pages and so to 16 bytes.
-        unsafe { self.0.byte_add(GUARD_BYTES + STACK_BYTES) }
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping; the child that ran on it has ended or become another program.
-        unsafe { libc::munmap(self.0, GUARD_BYTES + STACK_BYTES) };
-    }
-}
-
 /// Runs the plan in a child and returns when that has executed the program or ended.
-fn clone_and_wait(plan: &mut Plan<'_>, parent: Parent) -> Result<libc::pid_t, i32> {
-    let stack = Stack::new()?;
-    let blocked = AllSignalsBlocked::new();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | if parent == Parent::OurParent { libc::CLONE_PARENT } else { 0 };
-    // SAFETY: the stack is ours alone and outlives the call, because CLONE_VFORK suspends us until the child has left our memory;
-    // the plan outlives it for the same reason, and `run` fulfils the conditions in the module documentation.
-    let pid = unsafe { libc::clone(run, stack.top(), flags, ptr::from_mut(plan).cast()) };
-    let result = if pid < 0 { Err(errno()) } else { Ok(pid) };
-    drop(blocked);
-    result
+fn run_in_child(plan: &mut Plan<'_>, place: Place<'_>) -> Result<libc::pid_t, i32> {
+    let _blocked = AllSignalsBlocked::new();
+    // SAFETY: all signals are blocked, and `run` fulfils the conditions in the module documentation.
+    unsafe { clone_and_wait(run, plan, place.parent, place.cgroup) }
 }
 
 /// Bytes of the kernel's signal set (64 signals).
 const SIGSET_BYTES: usize = 8;
 
 /// Blocks *all* signals, glibc's internal ones included, until dropped.
-struct AllSignalsBlocked(u64);
+pub(crate) struct AllSignalsBlocked(u64);
 
 impl AllSignalsBlocked {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (all, mut old) = (u64::MAX, 0u64);
         // SAFETY: both sets have the size the kernel is told.
         unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut old, SIGSET_BYTES) };
@@ -301,18 +277,16 @@ impl Drop for AllSignalsBlocked {
 }
 
 /// The child's first and last function.
-extern "C" fn run(plan: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: `clone_and_wait` passes its exclusive borrow and is suspended while we run.
-    let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
-    // SAFETY: we are the child.
-    let failure = unsafe { become_program(plan) };
-    plan.failure = Some(failure);
-    // SAFETY: ends this process only, without our parent's exit handlers.
-    unsafe { libc::_exit(127) }
+unsafe fn run(plan: &mut Plan<'_>, handlers_reset: bool) -> ! {
+    // SAFETY: we are the child; `_exit` ends this process only, without our parent's exit handlers.
+    unsafe {
+        plan.failure = Some(become_program(plan, handlers_reset));
+        libc::_exit(127)
+    }
 }
 
 /// All steps in order; returns only when one failed.
-unsafe fn become_program(plan: &mut Plan<'_>) -> SpawnError {
+unsafe fn become_program(plan: &mut Plan<'_>, handlers_reset: bool) -> SpawnError {
     // SAFETY: all pointers come from live objects of the suspended parent; no step allocates.
     let step = unsafe {
         'steps: {
@@ -322,7 +296,7 @@ unsafe fn become_program(plan: &mut Plan<'_>) -> SpawnError {
             if !place_descriptors(plan.moves, plan.spare) {
                 break 'steps Step::Descriptors;
             }
-            reset_signals();
+            reset_signals(plan.ignored, handlers_reset);
             if !plan.oom.is_empty() && !write_oom_score(plan.oom) {
                 break 'steps Step::OomScore;
             }
@@ -382,14 +356,14 @@ unsafe fn place_descriptors(moves: &mut [Move], spare: RawFd) -> bool {
     }
 }
 
-/// Every signal to its default, then none blocked.
-unsafe fn reset_signals() {
+/// Every signal to its default, then none blocked. With the handlers reset by the clone only what was ignored is left.
+unsafe fn reset_signals(ignored: u64, handlers_reset: bool) {
     // All zero is SIG_DFL without flags in every architecture's layout of `struct sigaction` of the kernel.
     let default = [0u64; 8];
     let none = 0u64;
     // SAFETY: the buffers are at least as large as the kernel reads. KILL and STOP refuse, which does not matter.
     unsafe {
-        for signal in 1..=64 {
+        for signal in (1..=64).filter(|signal| !handlers_reset || ignored >> (signal - 1) & 1 == 1) {
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), SIGSET_BYTES);
         }
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, ptr::null_mut::<u64>(), SIGSET_BYTES);

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use ostler_sys::child::{reap, reap_any};
+use ostler_sys::spawn::{Place, spawn_at};
 use ostler_sys::{Credentials, Ending, ProcRef, ProcTable, Rlimit, SpawnError, SpawnSpec, Step, memfd, pipe, rlimit, signal, spawn};
 
 fn shell(script: &str) -> SpawnSpec {
@@ -149,7 +150,9 @@ mod libc_errno {
 }
 
 fn temporary(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("ostler-spawn-{name}-{}", std::process::id()));
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("ostler-spawn-{name}-{}-{number}", std::process::id()));
     std::fs::create_dir(&dir).unwrap();
     dir
 }
@@ -184,6 +187,39 @@ fn it_leads_its_own_session_and_has_no_signal_of_ours() {
     assert_eq!(reap(child.pid).unwrap().ending, Ending::Signal { signal: 9, core: false });
     assert!(!child.exists());
     assert_eq!(child.signal(9), Err(rustix::io::Errno::SRCH));
+}
+
+/// A seccomp filter for this thread and what it starts: `clone3` does not exist, as in many containers.
+fn forbid_clone3() {
+    let instruction = |code: u32, jf: u8, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap(), jt: 0, jf, k };
+    let mut filter = [
+        // The number of the system call is the first word.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, u32::try_from(libc::SYS_clone3).unwrap()),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned()),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: a program of four live instructions.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+}
+
+#[test]
+fn the_same_without_clone3() {
+    std::thread::spawn(move || {
+        forbid_clone3();
+        it_leads_its_own_session_and_has_no_signal_of_ours();
+        failures_tell_the_step_and_leave_nothing();
+        let cgroup = std::fs::File::open("/").unwrap();
+        let place = Place { cgroup: Some(cgroup.as_fd()), ..Place::default() };
+        let child = spawn_at(&shell("exit 4"), &[], place).unwrap();
+        assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(4));
+    })
+    .join()
+    .unwrap();
 }
 
 #[test]

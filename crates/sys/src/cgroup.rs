@@ -1,0 +1,242 @@
+//! Control groups of version 2: what was started in one stays in it, whatever it does to its session, its parents and its environment.
+//!
+//! Groups are folders, and they are used for one thing only: to know and to end what is in them. No controller is enabled, so limits and
+//! accounting stay with whoever made the group that we are in. Everything may be missing (version 1, read-only, not ours): callers
+//! do without.
+
+use std::fs;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::process::{ProcRef, number};
+
+/// Groups in groups are followed so far.
+const MAX_DEPTH: usize = 16;
+/// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
+const MAGIC: rustix::fs::FsWord = 0x6367_7270;
+
+/// The folder of the group that this process is in; `None` where there is no version 2, or it is not mounted.
+pub fn own() -> Option<PathBuf> {
+    let group = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let folder = folder_of(path_of(&group)?, &mounts)?;
+    // Something else may be mounted over it.
+    let is_one = rustix::fs::statfs(&folder).is_ok_and(|found| found.f_type == MAGIC);
+    is_one.then_some(folder)
+}
+
+/// The group's path in the one hierarchy of version 2, from `/proc/<pid>/cgroup`.
+fn path_of(cgroup: &str) -> Option<&str> {
+    cgroup.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| !path.ends_with(" (deleted)"))
+}
+
+/// Where a group's path is in the file system, from `/proc/self/mountinfo`. A mount may show only a part of the hierarchy.
+fn folder_of(path: &str, mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        if kind.split(' ').next() != Some("cgroup2") {
+            return None;
+        }
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
+        let below = Path::new(path).strip_prefix(&root).ok()?;
+        Some(if below == Path::new("") { point.into() } else { Path::new(&point).join(below) })
+    })
+}
+
+/// Blanks, tabs, newlines and backslashes are octal in `mountinfo`.
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |text, (code, sign)| if text.contains(code) { text.replace(code, sign) } else { text })
+}
+
+/// Opens a group to start processes in it (see [`crate::spawn::Place`]), and makes it if there is none; the group above it has to exist.
+///
+/// # Errors
+/// `EROFS`, `EACCES` or `EPERM` where groups are not ours to make, `ENOENT` when the group above is gone.
+pub fn open(group: &Path) -> Result<OwnedFd, Errno> {
+    let open = || rustix::fs::open(group, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    match open() {
+        Err(Errno::NOENT) => {
+            make(group)?;
+            open()
+        }
+        opened => opened,
+    }
+}
+
+/// Whether processes can be born in this group, by trying it.
+///
+/// Kernels of 2025 and later (seen with 6.18) kill the child where the group of its *parent* and its own were not killed equally often by
+/// `cgroup.kill`. So a group that was killed takes no more children, and no group does where ours was killed before we were started in it.
+///
+/// # Errors
+/// `EKEYREJECTED` for a child that was killed at birth, `ENOSYS`, `EPERM`, `EINVAL` and others where it cannot be done at all.
+pub fn try_birth(group: BorrowedFd<'_>) -> Result<(), Errno> {
+    crate::clone::try_birth(group).map_err(Errno::from_raw_os_error)
+}
+
+/// Makes a group, unless there is one.
+///
+/// # Errors
+/// As [`open`].
+pub fn make(group: &Path) -> Result<(), Errno> {
+    match rustix::fs::mkdir(group, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
+    }
+}
+
+/// Moves this process into a group.
+///
+/// # Errors
+/// `EACCES`, `EBUSY` and others when it may not go there.
+pub fn enter(group: &Path) -> Result<(), Errno> {
+    write(&group.join("cgroup.procs"), b"0")
+}
+
+/// A living process is in the group or in a group below it. False for one that does not exist.
+pub fn is_populated(group: &Path) -> bool {
+    let mut text = [0u8; 128];
+    let read = rustix::fs::open(group.join("cgroup.events"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|events| rustix::io::read(events, &mut text));
+    let text = read.ok().and_then(|n| text.get(..n)).unwrap_or_default();
+    text.split(|&byte| byte == b'\n').any(|line| line == b"populated 1")
+}
+
+/// Pids of what is in the group and in groups below it, in no order; of processes in foreign pid namespaces nothing is told.
+pub fn members(group: &Path) -> Vec<i32> {
+    let mut pids = Vec::new();
+    walk(group, 0, &mut |folder| {
+        let text = read_procs(folder).unwrap_or_default();
+        pids.extend(text.split(|&byte| byte == b'\n').filter_map(number::<i32>).filter(|&pid| pid > 0));
+    });
+    pids
+}
+
+/// All of it, with no more calls than it takes: this is on the way of each stop.
+fn read_procs(group: &Path) -> Result<Vec<u8>, Errno> {
+    let file = rustix::fs::open(group.join("cgroup.procs"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = Vec::with_capacity(4096);
+    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))? > 0 {
+        text.reserve(4096);
+    }
+    Ok(text)
+}
+
+/// SIGKILL to everything in the group and below it, at once and with no escape by forking where the kernel can do that (5.14);
+/// elsewhere to each that is found. What is killed ends later: look again. No further process can be started in the group (see [`try_birth`]):
+/// remove it and make it anew.
+///
+/// # Errors
+/// `ENOENT` when there is no such group, `EACCES` when it is not ours to kill.
+pub fn kill(group: &Path) -> Result<(), Errno> {
+    match write(&group.join("cgroup.kill"), b"1") {
+        Err(Errno::NOENT) if group.is_dir() => {
+            for process in members(group).into_iter().filter_map(|pid| ProcRef::of(pid).ok()) {
+                // It may have ended by itself meanwhile.
+                let _ = process.signal(libc::SIGKILL);
+            }
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Removes an empty group, and the empty groups below it. That there is none is fine.
+///
+/// # Errors
+/// `EBUSY` when a process is in it.
+pub fn remove(group: &Path) -> Result<(), Errno> {
+    match rustix::fs::rmdir(group) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::BUSY) if has_groups(group) => {
+            let mut groups = Vec::new();
+            walk(group, 0, &mut |folder| groups.push(folder.to_owned()));
+            let mut removed = Ok(());
+            for folder in groups.iter().rev() {
+                removed = rustix::fs::rmdir(folder);
+            }
+            // The last one was the group itself.
+            removed
+        }
+        removed => removed,
+    }
+}
+
+/// Names of the groups in a group.
+pub fn names(group: &Path) -> Vec<String> {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+/// The group and all below it, those above first.
+fn walk(group: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) {
+    visit(group);
+    if depth < MAX_DEPTH && has_groups(group) {
+        for name in names(group) {
+            walk(&group.join(name), depth + 1, visit);
+        }
+    }
+}
+
+/// Told by the number of links, without a look at all the files.
+fn has_groups(group: &Path) -> bool {
+    fs::metadata(group).is_ok_and(|found| found.nlink() != 2)
+}
+
+fn write(path: &Path, text: &[u8]) -> Result<(), Errno> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(file, text).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_that_of_version_2() {
+        assert_eq!(path_of("0::/\n"), Some("/"));
+        assert_eq!(path_of("4:memory:/x\n1:name=systemd:/y\n0::/user.slice/a b.scope\n"), Some("/user.slice/a b.scope"));
+        for none in ["", "4:memory:/x\n", "0::/gone (deleted)\n"] {
+            assert_eq!(path_of(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn the_folder_is_below_the_mount_that_shows_it() {
+        let unified = "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let part = "31 23 0:28 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        let twice = "30 23 0:28 /other /mnt/a rw - cgroup2 none rw\n31 23 0:28 / /mnt/b\\040c\\134 rw - cgroup2 none rw\n";
+        for (path, mounts, folder) in [
+            ("/", unified, Some("/sys/fs/cgroup")),
+            ("/system.slice/o.service", unified, Some("/sys/fs/cgroup/system.slice/o.service")),
+            ("/x", hybrid, Some("/sys/fs/cgroup/unified/x")),
+            ("/docker/abc", part, Some("/sys/fs/cgroup")),
+            ("/docker/abc/sub", part, Some("/sys/fs/cgroup/sub")),
+            ("/docker/abcd", part, None),
+            ("/x", twice, Some("/mnt/b c\\/x")),
+            ("/x", "", None),
+            ("/x", "rubbish - cgroup2\n - cgroup2 x\n", None),
+        ] {
+            assert_eq!(folder_of(path, mounts), folder.map(PathBuf::from), "{path} in {mounts}");
+        }
+    }
+
+    #[test]
+    fn no_group_is_no_trouble() {
+        let none = Path::new("/no/such/group");
+        assert!(!is_populated(none) && members(none).is_empty() && names(none).is_empty());
+        assert_eq!((remove(none), kill(none), open(none).map(drop)), (Ok(()), Err(Errno::NOENT), Err(Errno::NOENT)));
+    }
+}
