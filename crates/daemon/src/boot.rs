@@ -24,6 +24,7 @@ use crate::rpc::Clients;
 use crate::settings::Settings;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
+use crate::supervisor::groups::Groups;
 use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
@@ -80,6 +81,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     reactor.add(&listener, Source::Listener).map_err(system("watch the socket"))?;
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
+    let groups = Groups::find(&settings.home);
     let mut control = Control {
         log: DaemonLog::new(settings.daemon_log(), &settings.log_date_format),
         state_file: StateFile::new(settings.state_file()),
@@ -102,6 +104,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         unstartable: Vec::new(),
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
+        groups,
         lists: Vec::new(),
         node_versions: NodeVersions::default(),
         updater: None,
@@ -112,9 +115,11 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.journal.push(&crate::store::Record::Boot { boot_id: control.boot_id.as_str().into() });
         control.log.line(format_args!("ostler {} daemon started, home {}", env!("CARGO_PKG_VERSION"), control.settings.home.display()));
         control.find_survivors();
+        control.recover_groups();
     } else {
         control.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
         control.registry.restore(snapshot, &control.settings);
+        control.recover_groups();
         control.recover(&inventory, held);
     }
     Ok(control)
@@ -215,6 +220,7 @@ impl Control {
         match process.open() {
             Ok(pidfd) => {
                 self.keeper.adopt(key, process, pidfd);
+                self.groups.keeper_was_lost();
                 Recovered::Alive { inc: split_key(key).1, pid: process.pid }
             }
             Err(_) => Recovered::Nothing,
@@ -255,6 +261,7 @@ impl Control {
         // What was not yet asked for is decided again by the recovery.
         self.work.retain(|work| !matches!(work, Work::Ack(_) | Work::Effect(_, Effect::Spawn { .. })));
         self.keeper = KeeperDoor::new(link, pid);
+        self.groups.keeper_was_lost();
         if let Err(error) = self.reactor.add(&self.keeper, Source::Keeper) {
             self.log.error(format_args!("cannot watch the keeper: {error}"));
         }

@@ -63,6 +63,10 @@ pub(crate) struct Slot {
     pub log_start: (u64, u64),
     /// Keys of the listening sockets that its cluster worker holds.
     pub listening: Vec<String>,
+    /// Folder of its cgroup.
+    pub group: Option<Box<str>>,
+    /// There is no group yet, or it was made by this daemon and not killed since: a process may be started in it.
+    pub group_fresh: bool,
     /// Its IPC channel.
     pub ipc: Option<Ipc>,
     /// Its log writer, in piped mode.
@@ -102,6 +106,7 @@ impl Slot {
             learned: Cow::Borrowed(&self.learned),
             log_start: self.log_start,
             listening: Cow::Borrowed(&self.listening),
+            group: self.group.as_deref().map(Cow::Borrowed),
         }))
     }
 
@@ -180,6 +185,8 @@ impl Registry {
             node: None,
             log_start: (0, 0),
             listening: Vec::new(),
+            group: None,
+            group_fresh: true,
             ipc: None,
             piped: None,
             cpu: CpuHistory::default(),
@@ -220,6 +227,8 @@ impl Registry {
                 node: None,
                 log_start: record.log_start,
                 listening: record.listening.into_owned(),
+                group: record.group.map(|group| group.into_owned().into()),
+                group_fresh: false,
                 ipc: None,
                 piped: None,
                 cpu: CpuHistory::default(),

@@ -3,10 +3,15 @@
 //! A reading is taken only when somebody asks. CPU use is the difference of two readings at least [`SETTLED_MS`] apart, so that two
 //! questions in quick succession give the same answer instead of 0 and 100.
 
+use std::collections::HashSet;
+use std::path::Path;
+
 use ostler_core::time::Now;
 use ostler_proto::control::Monit;
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, sample};
+
+use crate::supervisor::groups::members;
 
 /// A shorter time between two readings says little.
 const SETTLED_MS: u64 = 500;
@@ -104,6 +109,8 @@ impl CpuHistory {
 #[derive(Debug)]
 pub(crate) struct Sampler {
     table: ProcTable,
+    /// Some process may have lost its parents.
+    orphans: bool,
 }
 
 impl Sampler {
@@ -114,13 +121,25 @@ impl Sampler {
             // It leads the group and session that it was started in; whose child it is does not matter here.
             (pid, Entry { pid, ppid: 0, pgid: pid, sid: pid, start_ticks, state: b'S', children_ticks })
         });
-        Self { table: ProcTable::scan_but(&known.collect()) }
+        Self { table: ProcTable::scan_but(&known.collect()), orphans: true }
     }
 
-    /// Reads the tree of a main process: what descends from it, and what is still in its session.
-    pub(crate) fn read(&self, process: ProcRef) -> Reading {
+    /// Where the keeper has no children but the known ones there are no orphans, and no cgroup has to be read.
+    #[must_use]
+    pub(crate) fn knowing_children(mut self, keeper: i32, known: &HashSet<i32>) -> Self {
+        self.orphans = self.table.children_of(keeper).any(|child| !known.contains(&child.pid) && !child.is_zombie());
+        self
+    }
+
+    /// Reads the tree of a main process: what descends from it, and what is still in its session or in its cgroup.
+    pub(crate) fn read(&self, process: ProcRef, group: Option<&Path>) -> Reading {
         let mut sum = Reading::default();
-        for entry in self.table.live_tree(process) {
+        let mut family = self.table.live_tree(process);
+        if let Some(group) = group.filter(|_| self.orphans) {
+            let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
+            family.extend(members(group, &self.table).into_iter().filter(|member| !known.contains(&member.pid)));
+        }
+        for entry in family {
             // A process that ended since the look counts no more.
             let (Ok(memory), Some(own_cpu_ns)) = (sample::memory(entry.pid), sample::cpu_ns(entry.pid)) else { continue };
             sum.cpu_ns += own_cpu_ns.saturating_add(sample::children_cpu_ns(&entry));

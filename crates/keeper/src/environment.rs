@@ -12,6 +12,10 @@ pub const ROLE_VAR: &str = "OSTLER_ROLE";
 pub const HOME_VAR: &str = "OSTLER_HOME";
 /// Environment variable that is `1` for a keeper and daemon started as pm2.
 pub const AS_PM2_VAR: &str = "OSTLER_AS_PM2";
+/// Environment variable that switches cgroups off when it is `off`; a setting.
+pub const CGROUP_VAR: &str = "OSTLER_CGROUP";
+/// Environment variable by which everything that an incarnation of an app started is known; a keeper started by an app is no part of it.
+pub const INCARNATION_VAR: &str = "OSTLER_INCARNATION";
 /// Number of the descriptor to report to that the keeper listens.
 pub(crate) const READY_FD_VAR: &str = "OSTLER_READY_FD";
 /// Number of the descriptor with the state to take over.
@@ -39,6 +43,9 @@ pub(crate) fn is_kept(name: &OsStr) -> bool {
     const NAMES: [&str; 9] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "SHELL", "NVM_DIR", "NO_COLOR"];
     const PREFIXES: [&str; 4] = ["PM2_", "OSTLER_", "LC_", "LD_"];
     let bytes = name.as_bytes();
+    if name == INCARNATION_VAR {
+        return false;
+    }
     NAMES.iter().any(|kept| bytes == kept.as_bytes()) || PREFIXES.iter().any(|prefix| bytes.starts_with(prefix.as_bytes()))
 }
 
@@ -55,6 +62,8 @@ mod tests {
             ("LD_LIBRARY_PATH", true),
             ("AWS_SECRET", false),
             ("LANGUAGE", false),
+            (INCARNATION_VAR, false),
+            ("OSTLER_CGROUP", true),
             ("", false),
         ] {
             assert_eq!(is_kept(OsStr::new(name)), kept, "{name}");

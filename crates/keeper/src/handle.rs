@@ -3,13 +3,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_sys::process::{Target, ending_by_fd};
-use ostler_sys::{Ending, ProcRef, Rlimit, Step, Usage, rlimit, spawn};
+use ostler_sys::spawn::{Place, spawn_at};
+use ostler_sys::{Ending, ProcRef, Rlimit, Step, Usage, rlimit};
 use rustix::io::Errno;
 
 use crate::children::Watch;
 use crate::codec::{Malformed, decode};
 use crate::link::{Packet, invalid};
-use crate::message::{FromKeeper, SpawnRequest, ToKeeper};
+use crate::message::{CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
 use crate::run::{Keeper, ended, exited};
 
 impl Keeper {
@@ -58,8 +59,8 @@ impl Keeper {
         Ok(())
     }
 
-    fn spawn(&mut self, request: SpawnRequest, fds: Vec<OwnedFd>, lost_fds: bool) -> Result<(), Malformed> {
-        let SpawnRequest { key, mut spec, targets } = request;
+    fn spawn(&mut self, request: SpawnRequest, mut fds: Vec<OwnedFd>, lost_fds: bool) -> Result<(), Malformed> {
+        let SpawnRequest { key, mut spec, mut targets } = request;
         if fds.len() != targets.len() && !lost_fds {
             return Err(Malformed("as many descriptors as targets belong to a spawn"));
         }
@@ -76,8 +77,13 @@ impl Keeper {
             spec.oom_score_adj.get_or_insert(adj);
         }
         add_missing(&mut spec.rlimits, self.originals.nofile);
+        let cgroup = targets.iter().position(|&target| target == CGROUP_TARGET).map(|at| {
+            targets.remove(at);
+            fds.remove(at)
+        });
+        let place = Place { cgroup: cgroup.as_ref().map(AsFd::as_fd), ..Place::default() };
         let placed: Vec<_> = fds.iter().map(AsFd::as_fd).zip(targets).collect();
-        match spawn(&spec, &placed) {
+        match spawn_at(&spec, &placed, place) {
             Ok(process) => {
                 self.children.add(key, process, Watch::Reap);
                 self.tell(&FromKeeper::Spawned { key, pid: process.pid, start_ticks: process.start_ticks }, &[]);

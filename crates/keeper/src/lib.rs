@@ -12,6 +12,7 @@
 //! Its dependency tree is the proof that it is small: no serde, no async runtime, nothing of `core`.
 #![forbid(unsafe_code)]
 
+mod cgroup;
 mod children;
 mod codec;
 mod daemon;
@@ -27,10 +28,13 @@ mod state;
 mod title;
 mod upgrade;
 
-pub use environment::{AS_PM2_VAR, HOME_VAR, ROLE_VAR};
+pub use cgroup::{cgroups_wanted, home_group};
+pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR};
 pub use launch::{LaunchError, Launched, Launcher, Revival, launch};
 pub use link::Link;
-pub use message::{Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, SpawnRequest, ToKeeper};
+pub use message::{
+    CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, SpawnRequest, ToKeeper,
+};
 pub use run::{EXIT_CHECKED, EXIT_LOCKED, main};
 pub use state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
 pub use title::daemon_title;

@@ -11,6 +11,9 @@ pub const HELD_SOCKET: &str = "socket";
 /// Name of the held journal: a memfd that belongs to the daemon.
 pub const HELD_JOURNAL: &str = "journal";
 
+/// In place of a number in [`SpawnRequest::targets`]: this descriptor is the folder of the cgroup in which the program begins, if it can.
+pub const CGROUP_TARGET: i32 = -1;
+
 /// From the daemon. In brackets what travels beside it as descriptors.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToKeeper {
@@ -69,7 +72,7 @@ pub struct SpawnRequest {
     pub key: u64,
     /// The program.
     pub spec: SpawnSpec,
-    /// Descriptor numbers in the child; of 0–2 the missing ones are `/dev/null`.
+    /// Descriptor numbers in the child, and at most one [`CGROUP_TARGET`]; of 0–2 the missing ones are `/dev/null`.
     pub targets: Vec<i32>,
 }
 

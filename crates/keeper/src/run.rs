@@ -156,6 +156,7 @@ impl Keeper {
             move |errno: Errno| io::Error::new(errno.kind(), format!("cannot {what} \"{}\": {}", path.display(), io::Error::from(errno)))
         };
         let Some(lock) = lock::try_lock(&home.join(LOCK_FILE)).map_err(at("lock", LOCK_FILE))? else { return Ok(None) };
+        crate::cgroup::leave_group_of_app();
         let originals = Originals {
             umask: rustix::process::umask(Mode::from_raw_mode(0o077)).as_raw_mode(),
             nofile: Some(rlimit::raise_nofile()),

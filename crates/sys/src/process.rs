@@ -161,8 +161,13 @@ pub fn owner(pid: i32) -> Option<u32> {
 /// # Errors
 /// `ENOENT`/`ESRCH` when there is none, `EIO` when the line makes no sense.
 pub fn start_ticks(pid: i32) -> Result<u64, Errno> {
+    stat(pid).map(|stat| stat.start_ticks)
+}
+
+/// As [`start_ticks`], with all that is known.
+pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
     let mut buf = [0u8; STAT_BYTES];
-    Stat::parse(read_stat(pid, &mut buf)?).map(|stat| stat.start_ticks).ok_or(Errno::IO)
+    Stat::parse(read_stat(pid, &mut buf)?).ok_or(Errno::IO)
 }
 
 /// Enough for a `stat` line: 52 numbers and a name of at most 64 bytes.

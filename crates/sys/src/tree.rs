@@ -2,7 +2,8 @@
 //!
 //! One pass over `/proc` with one buffer; no `/proc/<pid>/task/<tid>/children`, which many kernels lack. What an app started is found
 //! by four signs, because each alone has a hole: the parent chain (broken when a middle process ends), the session and the process
-//! group (left by `setsid`), and for orphans a marker variable in their environment (which a program may clear).
+//! group (left by `setsid`), and for orphans a marker variable in their environment (which a program may clear). What escapes all of them
+//! is still in its [`crate::cgroup`].
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -33,6 +34,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The process with this pid right now.
+    pub fn of(pid: i32) -> Option<Self> {
+        crate::process::stat(pid).ok().map(Self::from)
+    }
+
     /// Its name that cannot be mistaken.
     pub fn process(&self) -> ProcRef {
         ProcRef { pid: self.pid, start_ticks: self.start_ticks }
@@ -41,6 +47,12 @@ impl Entry {
     /// It has ended and waits to be reaped.
     pub fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
+    }
+}
+
+impl From<Stat> for Entry {
+    fn from(Stat { pid, ppid, pgid, sid, start_ticks, state, children_ticks, .. }: Stat) -> Self {
+        Self { pid, ppid, pgid, sid, start_ticks, state, children_ticks }
     }
 }
 
@@ -233,15 +245,7 @@ fn read_entries(root: &str, known: &HashMap<i32, Entry>) -> Result<Vec<Entry>, E
         path.extend_from_slice(b"/stat");
         let Ok(fd) = rustix::fs::openat(&root, path.as_slice(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { continue };
         let Ok(n) = rustix::io::read(&fd, &mut line) else { continue };
-        entries.extend(line.get(..n).and_then(Stat::parse).map(|s| Entry {
-            pid: s.pid,
-            ppid: s.ppid,
-            pgid: s.pgid,
-            sid: s.sid,
-            start_ticks: s.start_ticks,
-            state: s.state,
-            children_ticks: s.children_ticks,
-        }));
+        entries.extend(line.get(..n).and_then(Stat::parse).map(Entry::from));
     }
     Ok(entries)
 }

@@ -339,7 +339,7 @@ impl Cmd<'_> {
             }
             None => Command::new(executable),
         };
-        let inherited = ["PATH", "LLVM_PROFILE_FILE", "PYENV_ROOT", "NVM_DIR"];
+        let inherited = ["PATH", "LLVM_PROFILE_FILE", "PYENV_ROOT", "NVM_DIR", "OSTLER_CGROUP"];
         let kept = inherited.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.args(&self.words).current_dir(&self.cwd).env_clear().envs(kept);
         command.env("HOME", home.root.join("user")).env("USER", user_name()).env("LANG", "C.UTF-8").env("TZ", "UTC");

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that meets the unexpected has to stop and tell")]
 
+mod cgroup;
 mod fixtures;
 mod home;
 mod http;
@@ -22,6 +23,7 @@ mod subject;
 mod transcript;
 mod words;
 
+pub use cgroup::writable_cgroup;
 pub use fixtures::{fixture, fixture_app, fixture_path};
 pub use home::{Cmd, DEADLINE, Home};
 pub use http::{Load, LoadReport, free_port, get};
@@ -50,6 +52,18 @@ macro_rules! needs_program {
         if $crate::program($name).is_none() {
             assert!(!$crate::on_ci(), "{} is not installed, and on CI it has to be", $name);
             $crate::skip!("{} is not installed", $name);
+        }
+    };
+}
+
+/// The cgroup of the test, a folder in which others can be made. Ends the test as passed where there is none, and says so: containers
+/// often have none, also those of a CI.
+#[macro_export]
+macro_rules! needs_cgroup {
+    () => {
+        match $crate::writable_cgroup() {
+            Some(folder) => folder,
+            None => $crate::skip!("no writable cgroup2, or switched off"),
         }
     };
 }

@@ -31,6 +31,7 @@ use crate::rpc::Clients;
 use crate::settings::Settings;
 use crate::store::Journal;
 use crate::store::state_file::StateFile;
+use crate::supervisor::groups::Groups;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::sweep::Sweeps;
@@ -69,6 +70,7 @@ pub(crate) struct Control {
     pub unstartable: Vec<u32>,
     pub work: VecDeque<Work>,
     pub sweeps: Sweeps,
+    pub groups: Groups,
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,
     /// Who asked for an update and waits for the answer.

@@ -185,6 +185,7 @@ impl Control {
         self.wait_for_last_words();
         match ending {
             Ending::Everything => {
+                self.groups.remove_all();
                 self.state_file.remove();
                 self.keeper.say(ToKeeper::Exit);
             }

@@ -71,6 +71,9 @@ pub(crate) struct SlotRecord<'a> {
     /// Keys of the listening sockets that its cluster worker holds.
     #[serde(default)]
     pub listening: Cow<'a, [String]>,
+    /// Folder of its cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Cow<'a, str>>,
 }
 
 /// All records added up.
@@ -163,6 +166,7 @@ mod tests {
             learned: Cow::Owned(Learned::default()),
             log_start: (0, 0),
             listening: Cow::Owned(Vec::new()),
+            group: None,
         }))
     }
 

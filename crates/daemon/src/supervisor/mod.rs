@@ -1,9 +1,10 @@
 //! From events to effects and back: what the state machines decide is performed here.
 //!
 //! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`sweep`] finds what a process left
-//! behind, [`ipc`] talks with the app.
+//! behind, [`groups`] gives each instance a cgroup, [`ipc`] talks with the app.
 
 mod app;
+pub(crate) mod groups;
 pub(crate) mod ipc;
 mod keeper;
 pub(crate) mod node_version;

@@ -1,9 +1,11 @@
 //! Feeding events, performing effects.
 
 use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
+use ostler_keeper::ToKeeper;
 
 use crate::control::turn::now;
 use crate::control::{Control, Work};
+use crate::supervisor::sweep::KILL;
 
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
@@ -11,6 +13,7 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return };
         let effects = slot.instance.step(&slot.policy, event, now());
         let gone = slot.instance.state == State::Gone;
+        self.tidy_group(id);
         self.registry.changed(id);
         self.work.extend(effects.into_iter().map(|effect| Work::Effect(id, effect)));
         if gone {
@@ -60,6 +63,9 @@ impl Control {
                     // It may have ended by itself meanwhile.
                     let _ = process.signal(signal);
                 }
+                if signal == KILL {
+                    self.kill_group(id);
+                }
                 self.keeper.kill(key, signal, true);
             }
         }
@@ -69,7 +75,11 @@ impl Control {
         let home = self.settings.home.to_string_lossy().into_owned();
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
-        let prepared = super::spawn::prepare(slot, inc, outputs, &home, &self.settings)?;
+        let mut prepared = super::spawn::prepare(slot, inc, outputs, &home, &self.settings)?;
+        if let Some(group) = self.group_for_spawn(id) {
+            prepared.begin_in(group);
+        }
+        let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         let key = slot.key(inc);
         slot.log_start = prepared.log_start;
         slot.node = prepared.node.and_then(|(program, user)| self.node_versions.ask(&program, user));
@@ -77,7 +87,7 @@ impl Control {
         if let Some(old) = slot.ipc.take() {
             old.close(&self.reactor);
         }
-        self.keeper.say_with(prepared.request, prepared.fds);
+        self.keeper.say_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         if let Some(channel) = prepared.ipc {
             self.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
             slot.ipc = super::ipc::Ipc::open(channel, id, key, &self.reactor);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::lifecycle::SpawnFailure;
-use ostler_keeper::{SpawnRequest, ToKeeper};
+use ostler_keeper::{CGROUP_TARGET, SpawnRequest};
 use ostler_proto::pm2::{View, scalar_env};
 use ostler_sys::user::Identity;
 use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, rlimit, user};
@@ -29,7 +29,7 @@ const IPC_FD: i32 = 3;
 /// A process that can be started.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub request: ToKeeper,
+    pub request: Box<SpawnRequest>,
     /// In the order of its targets.
     pub fds: Vec<OwnedFd>,
     /// Our end of the IPC channel.
@@ -38,6 +38,14 @@ pub(super) struct Prepared {
     pub node: Option<(PathBuf, Option<Credentials>)>,
     /// Sizes of error and output file now.
     pub log_start: (u64, u64),
+}
+
+impl Prepared {
+    /// The process begins in this cgroup.
+    pub(super) fn begin_in(&mut self, group: OwnedFd) {
+        self.request.targets.push(CGROUP_TARGET);
+        self.fds.push(group);
+    }
 }
 
 fn failure(step: &str, errno: i32) -> SpawnFailure {
@@ -78,13 +86,7 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
         },
         targets: vec![1, 2, IPC_FD],
     };
-    Ok(Prepared {
-        request: ToKeeper::Spawn(Box::new(request)),
-        fds: vec![out, error, theirs],
-        ipc: Some(ours),
-        node,
-        log_start: outputs.sizes,
-    })
+    Ok(Prepared { request: Box::new(request), fds: vec![out, error, theirs], ipc: Some(ours), node, log_start: outputs.sizes })
 }
 
 /// Variables; most are borrowed from the descriptions that they come from.

@@ -2,25 +2,29 @@
 //!
 //! A process belongs to an instance when it is in the session or the group of its main process, descends from it, or carries the
 //! instance's mark in its environment and has the keeper (our subreaper) or init as parent: that is where the children of a double
-//! fork end up. One look at the process table serves all instances that wait in the same turn of the loop.
+//! fork end up. Whatever it did, it is still in the instance's cgroup, where there are any. One look at the process table serves all instances that wait in the same turn of the loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use ostler_core::lifecycle::{AfterStop, Event, State};
+use ostler_keeper::INCARNATION_VAR;
 use ostler_sys::tree::Entry;
-use ostler_sys::{ProcRef, ProcTable};
+use ostler_sys::{ProcRef, ProcTable, cgroup};
 
 use crate::control::Control;
 use crate::control::turn::now;
 use crate::reactor::Source;
+use crate::registry::Slot;
+use crate::supervisor::groups;
 
 /// Variable in the environment of everything that an instance starts.
 pub(crate) const MARK: &str = "unique_id";
 /// Variable that tells the incarnations of an instance apart.
-pub(crate) const INC_MARK: &str = "OSTLER_INCARNATION";
+pub(crate) const INC_MARK: &str = INCARNATION_VAR;
 /// SIGKILL.
-const KILL: i32 = 9;
+pub(crate) const KILL: i32 = 9;
 /// Another look after SIGKILL: a process may have forked while it was being killed.
 const LOOK_AGAIN_MS: u64 = 20;
 /// When to look for what crashed incarnations left outside their groups.
@@ -85,8 +89,15 @@ impl Sweeps {
     }
 
     /// Everything of one tree, in the table of this turn.
-    fn family(&self, leader: ProcRef, mark: &str, reaper: i32) -> Vec<Entry> {
-        self.table.as_ref().map(|table| table.tree(leader, MARK, mark.as_bytes(), reaper)).unwrap_or_default()
+    fn family(&self, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
+        let Some(table) = &self.table else { return Vec::new() };
+        let leader = ProcRef { pid, start_ticks: slot.start_ticks };
+        let mut family = table.tree(leader, MARK, slot.unique_id.as_bytes(), reaper);
+        if let Some(group) = &slot.group {
+            let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
+            family.extend(groups::members(Path::new(&**group), table).into_iter().filter(|member| !known.contains(&member.pid)));
+        }
+        family
     }
 }
 
@@ -121,8 +132,9 @@ impl Control {
         events
     }
 
-    /// On the way from a crash to the next process there is no time to read the process table: that the group is empty is enough. What
-    /// left the group (a double fork with a session of its own) is found by its mark a moment later.
+    /// On the way from a crash to the next process there is no time to read the process table: that its process group and its cgroup are
+    /// empty is enough. Where there are no cgroups, what left the process group (a double fork with a session of its own) is found by its
+    /// mark a moment later.
     fn has_left_nothing_in_its_group(&mut self, sweep: &Sweep) -> bool {
         let Some(slot) = self.registry.get(sweep.slot) else { return false };
         let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else {
@@ -131,6 +143,10 @@ impl Control {
         let Some(group) = rustix::process::Pid::from_raw(pid).filter(|_| inc == sweep.inc) else { return false };
         if rustix::process::test_kill_process_group(group) != Err(rustix::io::Errno::SRCH) {
             return false;
+        }
+        match &slot.group {
+            Some(cgroup) if cgroup::is_populated(Path::new(&**cgroup)) => return false,
+            _ => {}
         }
         self.sweeps.add_late(ProcRef { pid, start_ticks: slot.start_ticks }, inc_mark(&slot.unique_id, inc));
         true
@@ -163,7 +179,7 @@ impl Control {
         self.look_at_processes();
         let Some(slot) = self.registry.get(id) else { return Vec::new() };
         let Some(pid) = slot.instance.pid() else { return Vec::new() };
-        let family = self.sweeps.family(ProcRef { pid, start_ticks: slot.start_ticks }, &slot.unique_id, self.keeper.pid());
+        let family = self.sweeps.family(slot, pid, self.keeper.pid());
         family.iter().filter(|member| member.pgid != pid).map(Entry::process).collect()
     }
 
@@ -173,11 +189,13 @@ impl Control {
         if inc != sweep.inc {
             return false;
         }
-        let leader = ProcRef { pid, start_ticks: slot.start_ticks };
-        let left = self.sweeps.family(leader, &slot.unique_id, self.keeper.pid());
+        let left = self.sweeps.family(slot, pid, self.keeper.pid());
         if left.is_empty() {
             self.feed(sweep.slot, Event::TreeGone { inc: sweep.inc });
             return true;
+        }
+        if sweep.signal.is_none() {
+            self.kill_group(sweep.slot);
         }
         for member in left {
             let process = member.process();

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use ostler_keeper::ROLE_VAR;
 use ostler_proto::control::Request;
 use ostler_sys::process::ProcRef;
+use ostler_sys::tree::marker;
 
 use crate::cli::{Call, CliError, Status};
 use crate::cx::Cx;
@@ -40,6 +42,10 @@ pub(super) fn stop_daemon(cx: &mut Cx) -> Result<(), CliError> {
 /// Waits until the keeper is gone, so that the next command finds a clean home.
 pub(super) fn wait_for_end(pid: i32) {
     let Ok(keeper) = ProcRef::of(pid).and_then(|keeper| keeper.open()) else { return };
+    // In another pid namespace (a container whose home we see) that number is not the keeper's here.
+    if marker(pid, ROLE_VAR).is_none_or(|role| role != b"keeper") {
+        return;
+    }
     let mut fds = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
     let timeout = rustix::time::Timespec::try_from(KEEPER_END).ok();
     let _ = rustix::event::poll(&mut fds, timeout.as_ref());

@@ -4,6 +4,8 @@
 //! started is measured from its start; for all others the answer waits a moment for a second reading, so that the first call is
 //! already right.
 
+use std::path::Path;
+
 use ostler_core::time::Now;
 use ostler_proto::control::{Detail, Failure, Response, Summary};
 use ostler_sys::ProcRef;
@@ -100,10 +102,15 @@ impl Control {
             let process = process(slot)?;
             Some((process, slot.cpu.leader(process.pid)?))
         }));
+        let children = || self.registry.iter().filter_map(|slot| slot.instance.pid()).chain([std::process::id().cast_signed()]);
+        // Whose keeper was lost has orphans elsewhere, too.
+        let sampler = if self.groups.has_adopted() { sampler } else { sampler.knowing_children(self.keeper.pid(), &children().collect()) };
         let mut complete = true;
         for slot in self.registry.iter_mut().filter(|slot| wanted(slot)) {
             if let Some(process) = process(slot) {
-                complete &= slot.cpu.take(process, slot.instance.counters.last_start, now, |process| sampler.read(process));
+                complete &= slot.cpu.take(process, slot.instance.counters.last_start, now, |process| {
+                    sampler.read(process, slot.group.as_deref().map(Path::new))
+                });
             } else {
                 slot.cpu = crate::sample::CpuHistory::default();
             }

@@ -1,0 +1,191 @@
+//! The cgroup of each instance: the one sign that a process cannot lay down.
+//!
+//! A process that leaves its session, loses its parents and clears its environment is still in the group it was born in. The group is made
+//! with the first process of an instance, used again over its restarts, and removed when nothing runs and nothing is wanted. Where groups
+//! cannot be had everything works on, with the other signs alone.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use ostler_core::lifecycle::State;
+use ostler_sys::cgroup;
+use ostler_sys::tree::{Entry, ProcTable};
+use rustix::io::Errno;
+
+use crate::control::Control;
+use crate::registry::Slot;
+
+/// All groups of the home.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// The group that we are in.
+    own: Option<PathBuf>,
+    /// The folder with one group per instance; none = no groups here.
+    base: Option<PathBuf>,
+    /// Groups of deleted instances in which something was left on purpose (`treekill: false`).
+    left: Vec<PathBuf>,
+    /// A process was born in one: they are good for something.
+    tried: bool,
+    /// There are apps that are not the keeper's children, and so orphans of them may be anybody's.
+    adopted: bool,
+}
+
+impl Groups {
+    /// Where the groups of this home are. Nothing is made yet.
+    pub(crate) fn find(home: &Path) -> Self {
+        let own = cgroup::own();
+        let base = || {
+            let own = own.as_deref().filter(|_| ostler_keeper::cgroups_wanted())?;
+            let name = ostler_keeper::home_group(home).ok()?;
+            // A daemon that could not leave the group of one of its apps makes no more of them. And the journal has text only.
+            let usable = own.to_str().is_some() && own.iter().all(|part| part != name.as_str());
+            usable.then(|| own.join(name))
+        };
+        Self { base: base(), own, left: Vec::new(), tried: false, adopted: false }
+    }
+
+    /// A keeper was lost and its apps live on.
+    pub(crate) fn keeper_was_lost(&mut self) {
+        self.adopted = true;
+    }
+
+    /// Orphans may be others' children than the keeper's.
+    pub(crate) fn has_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// The group in which the next process of an instance begins.
+    fn next_of(&self, slot: &Slot) -> Option<PathBuf> {
+        Some(self.base.as_ref()?.join(name(slot)))
+    }
+
+    /// Opens a group for a new process; one of unknown past is made anew, because it may have been killed. `Ok(None)` = none this time.
+    ///
+    /// # Errors
+    /// There are no groups here, and from now on none is asked for.
+    fn open(&mut self, group: &Path, fresh: bool) -> Result<Option<OwnedFd>, Errno> {
+        self.left.retain(|left| left != group);
+        let in_use = !fresh && cgroup::remove(group).is_err();
+        let opened = match (cgroup::open(group), &self.base) {
+            (Err(Errno::NOENT), Some(base)) => cgroup::make(base).and_then(|()| cgroup::open(group)),
+            (opened, _) => opened,
+        };
+        let useless = match opened {
+            Ok(folder) if self.tried && !in_use => return Ok(Some(folder)),
+            Ok(folder) => match cgroup::try_birth(folder.as_fd()) {
+                Ok(()) => {
+                    self.tried = true;
+                    return Ok(Some(folder));
+                }
+                Err(_) if in_use => return Ok(None),
+                Err(errno) => errno,
+            },
+            Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM)) => errno,
+            // Too many of them, or somebody removed what is above: the next start tries again.
+            Err(_) => return Ok(None),
+        };
+        self.remove(group.to_owned());
+        self.remove_all();
+        self.base = None;
+        Err(useless)
+    }
+
+    /// Removes a group that is used no more; one that is not empty is tried again with the next.
+    fn remove(&mut self, group: PathBuf) {
+        self.left.push(group);
+        self.left.retain(|group| cgroup::remove(group).is_err());
+    }
+
+    /// Everything is stopped.
+    pub(crate) fn remove_all(&mut self) {
+        self.left.retain(|group| cgroup::remove(group).is_err());
+        if let Some(base) = &self.base {
+            // Not empty: what was left on purpose is still in it.
+            let _ = cgroup::remove(base);
+        }
+    }
+}
+
+/// Unique for ever, and it begins with what people know.
+fn name(slot: &Slot) -> String {
+    format!("{}-{}", slot.id, slot.unique_id.split('-').next().unwrap_or_default())
+}
+
+/// Nothing of the instance runs, and nothing is to be started by itself.
+fn is_at_rest(state: &State) -> bool {
+    matches!(state, State::Stopped | State::Errored | State::Gone)
+}
+
+/// What is in a group and runs.
+pub(crate) fn members(group: &Path, table: &ProcTable) -> Vec<Entry> {
+    // One that began after the look at all processes is looked at alone.
+    cgroup::members(group)
+        .into_iter()
+        .filter_map(|pid| table.get(pid).copied().or_else(|| Entry::of(pid)))
+        .filter(|entry| !entry.is_zombie())
+        .collect()
+}
+
+impl Control {
+    /// The group for the next process of an instance.
+    pub(super) fn group_for_spawn(&mut self, id: u32) -> Option<OwnedFd> {
+        let slot = self.registry.get_mut(id)?;
+        let next = self.groups.next_of(slot);
+        let former = slot.group.take().map(|former| PathBuf::from(&*former)).filter(|former| next.as_ref() != Some(former));
+        // Adopted from another login or service: the new process belongs to where the daemon is now.
+        former.into_iter().for_each(|former| self.groups.remove(former));
+        let next = next?;
+        match self.groups.open(&next, slot.group_fresh) {
+            Ok(folder) => {
+                slot.group = folder.is_some().then(|| next.to_string_lossy().into());
+                slot.group_fresh = folder.is_some();
+                folder
+            }
+            Err(errno) => {
+                let why = std::io::Error::from(errno);
+                self.log.line(format_args!("no cgroups here ({}: {why}): apps are told apart by other signs", next.display()));
+                None
+            }
+        }
+    }
+
+    /// SIGKILL to everything in the group of an instance: no fork is fast enough to escape.
+    pub(super) fn kill_group(&mut self, id: u32) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        if let Some(group) = &slot.group {
+            slot.group_fresh = false;
+            // What could not be killed this way is killed one by one.
+            let _ = cgroup::kill(Path::new(&**group));
+        }
+    }
+
+    /// Removes the group of an instance that is at rest.
+    pub(super) fn tidy_group(&mut self, id: u32) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        if is_at_rest(&slot.instance.state)
+            && let Some(group) = slot.group.take()
+        {
+            slot.group_fresh = false;
+            self.groups.remove(group.into_string().into());
+        }
+    }
+
+    /// After a restart of the daemon: each instance has the group that it had, and empty groups of nobody are removed.
+    pub(crate) fn recover_groups(&mut self) {
+        let mut wanted = Vec::new();
+        for slot in self.registry.iter_mut().filter(|slot| !is_at_rest(&slot.instance.state)) {
+            // The journal may have ended between the making of the group and its record.
+            let group = slot.group.take().or_else(|| Some(self.groups.next_of(slot)?.to_string_lossy().into()));
+            // We may have been started by one of our apps: its group is not to be killed.
+            slot.group = group.filter(|group| self.groups.own.as_ref().is_none_or(|own| !own.starts_with(&**group)));
+            wanted.extend(slot.group.clone());
+        }
+        let Some(base) = &self.groups.base else { return };
+        for group in cgroup::names(base).into_iter().map(|name| base.join(name)) {
+            if !wanted.iter().any(|wanted| Path::new(&**wanted) == group) {
+                // In use: the journal may be what is wrong, so nothing is killed for that.
+                let _ = cgroup::remove(&group);
+            }
+        }
+    }
+}

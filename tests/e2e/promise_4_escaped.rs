@@ -1,0 +1,219 @@
+//! Promise 4 at its hardest: a process that left its session and its parents and cleared its environment. Only the cgroup still tells.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ostler_testkit::{Home, alive, fixture, kill, needs_cgroup, needs_root, writable_cgroup};
+use rustix::process::Signal;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{binary, home};
+
+/// An app that lets a process escape: its pid is in `escaped.pid`, and this folder in its command line, by which the test finds it.
+/// Then the app goes on with the given shell text.
+fn escape(home: &Home, then: &str) -> String {
+    let work = home.work();
+    let work = work.display();
+    let escaped = format!("echo $$ > {work}/pid.new; mv {work}/pid.new {work}/escaped.pid; exec tail -f {work}/app.sh");
+    home.write(
+        "app.sh",
+        format!(
+            "#!/bin/sh\nrm -f {work}/escaped.pid\n(setsid env -i PATH=\"$PATH\" sh -c '{escaped}' </dev/null >/dev/null 2>&1 &)\n\
+             while ! [ -f {work}/escaped.pid ]; do sleep 0.01; done\n{then}\n"
+        ),
+    )
+}
+
+/// Starts such an app and waits until both run.
+#[track_caller]
+fn start_escaping(home: &Home) -> i32 {
+    let script = escape(home, "exec sleep 1000");
+    home.ok(format!("start {script} --name app --kill-timeout 400"));
+    escaped(home)
+}
+
+/// The pid of the escaped process.
+#[track_caller]
+fn escaped(home: &Home) -> i32 {
+    let mut pid = 0;
+    // The file may still be that of the former run.
+    home.wait_until("the escaped one runs", || {
+        pid = home.read("escaped.pid").trim().parse().unwrap_or(0);
+        home.app_processes().iter().any(|p| p.pid == pid && p.cmdline.starts_with("tail"))
+    });
+    pid
+}
+
+/// The folder of the home's groups.
+fn groups(home: &Home, own: &Path) -> PathBuf {
+    let found = home.dir().metadata().unwrap();
+    own.join(format!("ostler-{:x}-{:x}", found.dev(), found.ino()))
+}
+
+#[track_caller]
+fn nothing_left(home: &Home) {
+    let left = home.app_processes();
+    assert!(left.is_empty(), "left behind: {left:?}\n{}", home.report());
+}
+
+#[test]
+fn it_is_gone_after_stop_restart_and_delete_and_so_is_the_group() {
+    let own = needs_cgroup!();
+    let home = home();
+    let first = start_escaping(&home);
+    let groups = groups(&home, &own);
+    assert_eq!(std::fs::read_dir(&groups).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 1);
+    home.ok("restart app");
+    assert!(!alive(first), "{}", home.report());
+    escaped(&home);
+    home.ok("stop app");
+    nothing_left(&home);
+    assert!(!std::fs::read_dir(&groups).unwrap().any(|entry| entry.unwrap().path().is_dir()), "a stopped app has no group");
+    home.ok("start app");
+    escaped(&home);
+    home.ok("delete app");
+    nothing_left(&home);
+    home.ok("kill");
+    assert!(!groups.exists());
+}
+
+#[test]
+fn kill_ends_it() {
+    let own = needs_cgroup!();
+    let home = home();
+    start_escaping(&home);
+    let groups = groups(&home, &own);
+    home.ok("kill");
+    home.wait_until("all is over", || home.processes().is_empty());
+    assert!(!groups.exists());
+}
+
+#[test]
+fn after_a_crash_it_is_gone_before_the_next_process_starts() {
+    needs_cgroup!();
+    let home = home();
+    let work = home.work();
+    let work = work.display();
+    let script = escape(&home, "exit 1");
+    // Runs before the app: whatever is left of the former run must have ended.
+    let looks = format!(
+        "#!/bin/sh\nold=$(cat {work}/escaped.pid 2>/dev/null)\nstate=$(sed -n 's/^State:[[:space:]]*\\(.\\).*/\\1/p' /proc/${{old:-none}}/status 2>/dev/null)\n\
+         case \"$state\" in ''|Z|X) echo alone;; *) echo overlap;; esac >> {work}/starts\nexec {script}\n"
+    );
+    let looks = home.write("looks.sh", looks);
+    home.ok(format!("start {looks} --name app --max-restarts 12"));
+    home.wait_status("app", "errored");
+    let starts = home.read("starts");
+    assert!(starts.lines().count() > 10 && !starts.contains("overlap"), "{starts}");
+    nothing_left(&home);
+}
+
+#[test]
+fn a_killed_daemon_does_not_forget_it() {
+    needs_cgroup!();
+    let home = home();
+    start_escaping(&home);
+    kill_daemon(&home);
+    home.ok("stop app");
+    nothing_left(&home);
+    home.ok("start app");
+    let pid = escaped(&home);
+    // In the middle of the stop: the main process is gone, the escaped one is not yet.
+    let leader = home.app("app").pid();
+    let mut stop = home.cmd("stop app").command().spawn().unwrap();
+    home.wait_until("the main process is gone", || !alive(leader));
+    kill_daemon(&home);
+    drop(stop.wait());
+    home.wait_status("app", "stopped");
+    assert!(!alive(pid));
+    nothing_left(&home);
+}
+
+#[test]
+fn a_killed_keeper_does_not_forget_it() {
+    let own = needs_cgroup!();
+    let home = home();
+    start_escaping(&home);
+    let keeper = home.keeper_pid();
+    kill(keeper, Signal::KILL);
+    home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
+    home.ok("restart app");
+    escaped(&home);
+    home.ok("delete app");
+    nothing_left(&home);
+    home.ok("kill");
+    assert!(!groups(&home, &own).exists());
+}
+
+#[test]
+fn both_killed_and_the_next_home_knows_it() {
+    needs_cgroup!();
+    let home = home();
+    let pid = start_escaping(&home);
+    let pids = [home.keeper_pid(), home.daemon_pid()];
+    // Stopped first: they restart each other.
+    pids.iter().for_each(|pid| kill(*pid, Signal::STOP));
+    pids.iter().for_each(|pid| kill(*pid, Signal::KILL));
+    home.wait_until("both are gone", || !pids.iter().any(|pid| alive(*pid)));
+    assert!(alive(pid));
+    home.ok("delete app");
+    nothing_left(&home);
+}
+
+#[test]
+fn the_list_counts_its_memory() {
+    needs_cgroup!();
+    let home = home();
+    let work = home.work();
+    let work = work.display();
+    let hog = format!("x=$(head -c 30000000 /dev/zero | tr \"\\\\0\" x); echo ready > {work}/ready; read line < {work}/fifo");
+    let script = format!("#!/bin/sh\nmkfifo {work}/fifo\n(setsid env -i PATH=\"$PATH\" sh -c '{hog}' {work} &)\nexec sleep 1000\n");
+    let script = home.write("hog.sh", script);
+    home.ok(format!("start {script} --name app"));
+    home.wait_file("ready", "ready");
+    let memory = home.app("app").0["monit"]["memory"].as_u64().unwrap();
+    assert!(memory > 30_000_000, "{memory}");
+    home.ok("delete app");
+    nothing_left(&home);
+}
+
+#[test]
+fn an_app_of_another_user_is_in_its_group_too() {
+    needs_root!();
+    needs_cgroup!();
+    let home = home();
+    std::fs::set_permissions(home.work(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let script = escape(&home, "exec sleep 1000");
+    home.ok(format!("start {script} --name app --uid 65534 --gid 65534"));
+    escaped(&home);
+    home.ok("delete app");
+    nothing_left(&home);
+}
+
+#[test]
+fn a_manager_started_by_an_app_is_no_part_of_it() {
+    let home = home();
+    let inner = home.root().join("inner");
+    let start = format!("OSTLER_HOME={} {} start {} --name inner -- hold", inner.display(), binary().display(), fixture());
+    let script = home.write("outer.sh", format!("#!/bin/sh\n{start}\nexec sleep 1000\n"));
+    home.ok(format!("start {script} --name outer"));
+    home.wait_log("outer-out.log", "online");
+    home.ok("delete outer");
+    let list = home.cmd("jlist").env("OSTLER_HOME", &inner).run().ok();
+    assert!(list.stdout.contains("\"online\""), "{}", list.stdout);
+    home.ok("kill");
+    home.cmd("kill").env("OSTLER_HOME", &inner).run().ok();
+    home.wait_until("all is over", || home.processes().is_empty());
+}
+
+#[test]
+fn switched_off_nothing_is_made_and_everything_else_works() {
+    let home = home();
+    let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
+    home.cmd(format!("start {script} --name app")).env("OSTLER_CGROUP", "off").run().ok();
+    if let Some(own) = writable_cgroup() {
+        assert!(!groups(&home, &own).exists());
+    }
+    home.ok("delete app");
+    nothing_left(&home);
+}

@@ -1,0 +1,74 @@
+//! Promise 4 as process 1 of a container: nothing is left, and no zombie.
+
+use std::process::{Child, Command, Stdio};
+
+use ostler_testkit::{Home, kill, process_table, skip};
+use rustix::process::Signal;
+
+use crate::setup::{home, start_fixture};
+
+/// A keeper that is process 1 of its own pid namespace.
+struct Init {
+    unshare: Child,
+    /// Its pid, seen from outside.
+    keeper: i32,
+}
+
+impl Init {
+    /// `None` where namespaces are not permitted.
+    fn start(home: &Home) -> Option<Self> {
+        let words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+        let permitted = Command::new(words[0]).args(&words[1..]).arg("true").stderr(Stdio::null()).status().is_ok_and(|it| it.success());
+        if !permitted {
+            return None;
+        }
+        std::fs::create_dir_all(home.dir()).unwrap();
+        let keeper = home.cmd("").env("OSTLER_ROLE", "keeper").command();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(keeper.get_program()).env_clear().stdin(Stdio::null());
+        command.envs(keeper.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let unshare = command.spawn().unwrap();
+        let parent = i32::try_from(unshare.id()).unwrap();
+        let mut keeper = 0;
+        home.wait_until("process 1 listens", || {
+            keeper = process_table().iter().find(|p| p.ppid == parent).map_or(0, |p| p.pid);
+            keeper > 0 && home.dir().join("ostler.sock").exists()
+        });
+        Some(Self { unshare, keeper })
+    }
+
+    /// Its children in a state, the daemon besides.
+    fn children(&self, wanted: impl Fn(char) -> bool) -> usize {
+        process_table().iter().filter(|p| p.ppid == self.keeper && wanted(p.state)).count()
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        kill(self.keeper, Signal::KILL);
+        drop(self.unshare.kill());
+        drop(self.unshare.wait());
+    }
+}
+
+#[test]
+fn no_zombie_no_orphan() {
+    let home = home();
+    let Some(mut init) = Init::start(&home) else { skip!("pid namespaces are not permitted here") };
+    start_fixture(&home, "double", "", "double-fork");
+    home.wait_log("double-out.log", "forked");
+    let script = home.write("orphans.sh", "#!/bin/sh\nfor n in 1 2 3 4 5 6 7 8; do (sleep 0.01 &); done\necho all\nexec sleep 1000\n");
+    home.ok(format!("start {script} --name orphans"));
+    home.wait_log("orphans-out.log", "all");
+    // The daemon, two main processes and the orphan in a session of its own.
+    home.wait_until("every dead orphan is reaped", || init.children(|state| state == 'Z') == 0 && init.children(|_| true) == 4);
+    assert_eq!(std::fs::read_to_string(home.dir().join("pm2.pid")).unwrap(), "1");
+    home.ok("stop double");
+    home.ok("delete orphans");
+    home.wait_until("only the daemon is left", || init.children(|_| true) == 1);
+    home.ok("start double");
+    home.ok("kill");
+    let status = init.unshare.wait().unwrap();
+    assert!(status.success(), "process 1 ends by itself: {status}");
+    assert!(home.processes().is_empty(), "{:?}", home.processes());
+}
