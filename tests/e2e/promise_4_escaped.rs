@@ -1,9 +1,6 @@
 //! Promise 4 at its hardest: a process that left its session and its parents and cleared its environment. Only the cgroup still tells.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-use ostler_testkit::{Home, alive, fixture, kill, needs_cgroup, needs_root, writable_cgroup};
+use ostler_testkit::{Home, alive, cgroup_of_home, fixture, kill, needs_cgroup, needs_root};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
@@ -44,12 +41,6 @@ fn escaped(home: &Home) -> i32 {
     pid
 }
 
-/// The folder of the home's groups.
-fn groups(home: &Home, own: &Path) -> PathBuf {
-    let found = home.dir().metadata().unwrap();
-    own.join(format!("ostler-{:x}-{:x}", found.dev(), found.ino()))
-}
-
 #[track_caller]
 fn nothing_left(home: &Home) {
     let left = home.app_processes();
@@ -58,10 +49,10 @@ fn nothing_left(home: &Home) {
 
 #[test]
 fn it_is_gone_after_stop_restart_and_delete_and_so_is_the_group() {
-    let own = needs_cgroup!();
+    needs_cgroup!();
     let home = home();
     let first = start_escaping(&home);
-    let groups = groups(&home, &own);
+    let groups = cgroup_of_home(home.dir()).unwrap();
     assert_eq!(std::fs::read_dir(&groups).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 1);
     home.ok("restart app");
     assert!(!alive(first), "{}", home.report());
@@ -79,10 +70,10 @@ fn it_is_gone_after_stop_restart_and_delete_and_so_is_the_group() {
 
 #[test]
 fn kill_ends_it() {
-    let own = needs_cgroup!();
+    needs_cgroup!();
     let home = home();
     start_escaping(&home);
-    let groups = groups(&home, &own);
+    let groups = cgroup_of_home(home.dir()).unwrap();
     home.ok("kill");
     home.wait_until("all is over", || home.processes().is_empty());
     assert!(!groups.exists());
@@ -131,7 +122,7 @@ fn a_killed_daemon_does_not_forget_it() {
 
 #[test]
 fn a_killed_keeper_does_not_forget_it() {
-    let own = needs_cgroup!();
+    needs_cgroup!();
     let home = home();
     start_escaping(&home);
     let keeper = home.keeper_pid();
@@ -139,10 +130,11 @@ fn a_killed_keeper_does_not_forget_it() {
     home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
     home.ok("restart app");
     escaped(&home);
+    let groups = cgroup_of_home(home.dir()).unwrap();
     home.ok("delete app");
     nothing_left(&home);
     home.ok("kill");
-    assert!(!groups(&home, &own).exists());
+    assert!(!groups.exists());
 }
 
 #[test]
@@ -211,9 +203,7 @@ fn switched_off_nothing_is_made_and_everything_else_works() {
     let home = home();
     let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
     home.cmd(format!("start {script} --name app")).env("OSTLER_CGROUP", "off").run().ok();
-    if let Some(own) = writable_cgroup() {
-        assert!(!groups(&home, &own).exists());
-    }
+    assert!(!cgroup_of_home(home.dir()).is_some_and(|groups| groups.exists()));
     home.ok("delete app");
     nothing_left(&home);
 }

@@ -1,17 +1,38 @@
 //! Control groups of version 2, as far as this machine has any.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// The folder of the cgroup that the test is in.
+fn own() -> Option<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+    Some(mounts.into_iter().find(|mount| mount.join("cgroup.procs").exists() && mount.join(own).is_dir())?.join(own))
+}
+
+/// The folder of the cgroup in which a home has those of its apps, whether it has any or not.
+pub fn cgroup_of_home(home: &Path) -> Option<PathBuf> {
+    let found = home.metadata().ok()?;
+    Some(own()?.join(format!("ostler-{:x}-{:x}", found.dev(), found.ino())))
+}
+
+/// Removes what a home leaves whose keeper and daemon were both killed.
+pub(crate) fn remove_of_home(home: &Path) {
+    let Some(group) = cgroup_of_home(home).filter(|group| group.is_dir()) else { return };
+    for entry in fs::read_dir(&group).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        drop(fs::remove_dir(entry.path()));
+    }
+    drop(fs::remove_dir(group));
+}
 
 /// The folder of the cgroup that the test is in; `None` where none can be made in it, or where `OSTLER_CGROUP=off` switches them off.
 pub fn writable_cgroup() -> Option<PathBuf> {
     if std::env::var_os("OSTLER_CGROUP").is_some_and(|value| value == "off") {
         return None;
     }
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
-    let folder = mounts.into_iter().find(|mount| mount.join("cgroup.procs").exists() && mount.join(own).is_dir())?.join(own);
+    let folder = own()?;
     let probe = folder.join(format!("ostler-testkit-{}-{:?}", std::process::id(), std::thread::current().id()));
     fs::create_dir(&probe).ok()?;
     fs::remove_dir(&probe).ok()?;

@@ -255,6 +255,7 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         let left = procs::end_all(&self.root);
+        crate::cgroup::remove_of_home(&self.home);
         if std::env::var_os("OSTLER_TEST_KEEP").is_some() {
             eprintln!("kept {}", self.root.display());
         } else {
