@@ -28,6 +28,7 @@ mod promise_4_no_orphan;
 mod promise_5_state;
 mod promise_6_closed;
 mod promise_7_idle;
+mod reload_logs;
 mod restart;
 mod save;
 mod scale;

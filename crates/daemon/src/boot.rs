@@ -25,6 +25,7 @@ use crate::settings::Settings;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::ipc::Ipc;
+use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
@@ -73,7 +74,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let journal = take(HELD_JOURNAL)?;
     let lock = take(HELD_LOCK)?;
     listener.set_nonblocking(true).map_err(system("prepare the socket"))?;
-    let (journal, snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
+    let (journal, mut snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
     let reactor = Reactor::new().map_err(system("wait for events"))?;
     let writers = Writers::new(settings.home.clone(), &reactor).map_err(system("make a wake-up"))?;
     let keeper = KeeperDoor::new(link, inventory.keeper_pid);
@@ -97,6 +98,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         registry: Registry::default(),
         listeners: Listeners::default(),
         writers,
+        handbacks: HandBacks::default(),
         journal,
         jobs: Vec::new(),
         unstartable: Vec::new(),
@@ -114,6 +116,8 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.find_survivors();
     } else {
         control.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
+        // Before anything else: somebody may stand still.
+        control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
         control.registry.restore(snapshot, &control.settings);
         control.recover(&inventory, held);
     }
@@ -158,6 +162,11 @@ impl Control {
                     Recovered::Ended { inc: split_key(key).1, pid, exit: self.exit_report(ended.ending) }
                 }
             };
+            if let Recovered::Alive { pid, .. } = recovered
+                && self.registry.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }))
+            {
+                self.recognise_logs(id, pid);
+            }
             self.feed(id, Event::Recovered(recovered));
             if let Some(Child { key, ended: Some(_), .. }) = child {
                 self.work.push_back(Work::Ack(key));
@@ -190,15 +199,17 @@ impl Control {
     /// adopted as it is.
     fn find_survivors(&mut self) {
         let path = self.settings.state_file();
-        let snapshot = match StateFile::read(&path, &self.boot_id) {
+        let mut snapshot = match StateFile::read(&path, &self.boot_id) {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => return,
             Err(error) => return self.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
+        let hand_backs = std::mem::take(&mut snapshot.hand_backs);
         self.registry.restore(snapshot, &self.settings);
         for record in self.registry.records(&self.boot_id) {
             self.journal.push(&record);
         }
+        self.recover_hand_backs(hand_backs);
         let mut alive = 0;
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
         for &id in &ids {

@@ -6,6 +6,7 @@
 pub mod child;
 pub mod clock;
 pub mod cstrings;
+pub mod descriptors;
 pub mod exec;
 pub mod fdpass;
 pub mod lock;

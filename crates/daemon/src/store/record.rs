@@ -12,6 +12,8 @@ use ostler_core::lifecycle::Instance;
 use ostler_proto::control::Learned;
 use serde::{Deserialize, Serialize};
 
+use crate::logs::handback::{FileKey, HandBack};
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +44,13 @@ pub(crate) enum Record<'a> {
         /// Which.
         id: u32,
     },
+    /// A renamed log file on its way back to its path; replaces the former record of that number.
+    HandBack(Box<HandBack>),
+    /// It is done, or undone.
+    HandedBack {
+        /// Its number.
+        id: u32,
+    },
 }
 
 /// An instance as it is now.
@@ -68,6 +77,9 @@ pub(crate) struct SlotRecord<'a> {
     /// Sizes of the error and output log when the process started: where its last lines begin.
     #[serde(default)]
     pub log_start: (u64, u64),
+    /// The error and output log files themselves, where the process writes to them directly.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub log_files: [Option<FileKey>; 2],
     /// Keys of the listening sockets that its cluster worker holds.
     #[serde(default)]
     pub listening: Cow<'a, [String]>,
@@ -84,6 +96,12 @@ pub(crate) struct Snapshot {
     pub specs: BTreeMap<u64, Rc<AppSpec>>,
     /// Instances by id.
     pub slots: BTreeMap<u32, SlotRecord<'static>>,
+    /// Log files on their way back to their paths.
+    pub hand_backs: BTreeMap<u32, HandBack>,
+}
+
+fn is_none(files: &[Option<FileKey>; 2]) -> bool {
+    *files == [None; 2]
 }
 
 const HEAD: usize = 8;
@@ -128,6 +146,12 @@ impl Snapshot {
             Record::Gone { id } => {
                 self.slots.remove(&id);
             }
+            Record::HandBack(hand_back) => {
+                self.hand_backs.insert(hand_back.id, *hand_back);
+            }
+            Record::HandedBack { id } => {
+                self.hand_backs.remove(&id);
+            }
         }
     }
 }
@@ -162,6 +186,7 @@ mod tests {
             start_ticks: 7,
             learned: Cow::Owned(Learned::default()),
             log_start: (0, 0),
+            log_files: [Some((1, 2)), None],
             listening: Cow::Owned(Vec::new()),
         }))
     }

@@ -136,7 +136,7 @@ impl Control {
                 self.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));
                 self.shut_down();
             }
-            12 => drop(self.reload_logs()),
+            12 => self.reload_logs(None),
             _ => {}
         }
     }

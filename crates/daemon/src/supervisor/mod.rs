@@ -4,6 +4,7 @@
 //! behind, [`ipc`] talks with the app.
 
 mod app;
+pub(crate) mod handback;
 pub(crate) mod ipc;
 mod keeper;
 pub(crate) mod node_version;

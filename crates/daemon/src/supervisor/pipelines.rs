@@ -60,7 +60,7 @@ pub(crate) struct Writers {
     places: BTreeSet<u32>,
     /// Writers of deleted instances that carry over the rest.
     ending: Vec<Handle>,
-    wake: Arc<OwnedFd>,
+    pub(super) wake: Arc<OwnedFd>,
     reports: mpsc::Receiver<(u32, Report)>,
     sender: mpsc::Sender<(u32, Report)>,
     /// Descriptors of writers that a former daemon had, until they are taken over.
@@ -191,7 +191,7 @@ impl Control {
             |fd: &OwnedFd| fd.try_clone().map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) });
         let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
         let sizes = (length(&slot.files.error), length(&slot.files.out));
-        Ok(Some(Outputs { out: copy(&piped.ends[2])?, error: copy(&piped.ends[3])?, sizes }))
+        Ok(Some(Outputs { out: copy(&piped.ends[2])?, error: copy(&piped.ends[3])?, sizes, files: [None; 2] }))
     }
 
     fn begin_writer(&mut self, id: u32, made_for: Destination) -> Result<(), SpawnFailure> {
@@ -296,6 +296,7 @@ impl Control {
         let mut count = [0; 8];
         // Only clears it.
         let _ = rustix::io::read(&*self.writers.wake, &mut count);
+        self.hear_copier();
         while let Ok((id, report)) = self.writers.reports.try_recv() {
             let name = self.registry.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
             let log = &mut self.log;

@@ -72,6 +72,7 @@ impl Control {
         let prepared = super::spawn::prepare(slot, inc, outputs, &home, &self.settings)?;
         let key = slot.key(inc);
         slot.log_start = prepared.log_start;
+        slot.log_files = prepared.log_files;
         slot.node = prepared.node.and_then(|(program, user)| self.node_versions.ask(&program, user));
         slot.cpu = crate::sample::CpuHistory::default();
         if let Some(old) = slot.ipc.take() {

@@ -1,4 +1,4 @@
-//! `flush` and `reloadLogs`.
+//! `flush`.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -41,20 +41,5 @@ impl Control {
             }
         }
         Response::Paths(paths)
-    }
-
-    /// Opens every log file anew: the daemon's own, and those of apps whose lines pass through us. A file that an app writes
-    /// directly is the app's own descriptor; `crate::logs` says what happens to those.
-    pub(crate) fn reload_logs(&mut self) -> Response {
-        self.log.line(format_args!("Reloading all logs..."));
-        self.log.reopen();
-        let mut ids = Vec::new();
-        for slot in self.registry.iter_mut() {
-            if let Some(piped) = &slot.piped {
-                piped.reopen();
-                ids.push(slot.id);
-            }
-        }
-        Response::Done { ids }
     }
 }
