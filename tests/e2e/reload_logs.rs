@@ -133,3 +133,70 @@ fn sigusr2_does_the_same() {
     kill(home.keeper_pid(), Signal::USR2);
     home.wait_until("new lines arrive", || !home.log("app-out.log").is_empty());
 }
+
+/// xorshift64: the same rounds for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+fn dice() -> Dice {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let setting = std::env::var("OSTLER_KILL_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = setting.unwrap_or(u64::from(now.subsec_nanos()) | 1);
+    eprintln!("OSTLER_KILL_SEED={seed}");
+    Dice(seed)
+}
+
+fn rounds() -> u64 {
+    std::env::var("OSTLER_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
+}
+
+/// State letter of a process.
+fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim().chars().next()
+}
+
+#[test]
+fn the_daemon_is_killed_at_any_instant() {
+    let home = home();
+    let mut dice = dice();
+    let rounds = rounds();
+    // One writer whose lines come in pieces, so that they are open at most instants, and has a shell as parent.
+    let script = home.write("app.sh", format!("#!/bin/sh\n{} flood $1 3\nexec sleep 1000\n", fixture()));
+    let n = 40_000 * u32::try_from(rounds).unwrap();
+    home.ok(format!("start {script} --name f -- {n}"));
+    let mut last = 0;
+    for round in 0..rounds {
+        home.wait_until("the file has grown", || {
+            home.log("f-error.log").contains("end") || fs::metadata(log(&home, "f-out.log")).is_ok_and(|meta| meta.len() > 100_000)
+        });
+        last += 1;
+        rename(&home, "f-out.log", &format!("f-out.log.{last}"));
+        let mut caller = home.cmd("reloadLogs").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Not a wait for anything: the random instant itself.
+        std::thread::sleep(std::time::Duration::from_micros(dice.below(30_000)));
+        let both = round % 5 == 4;
+        let keeper = home.keeper_pid();
+        kill(home.daemon_pid(), Signal::KILL);
+        if both {
+            kill(keeper, Signal::KILL);
+        }
+        drop(caller.wait());
+        // The next daemon finishes it, unless the request never arrived: then it is made again.
+        home.wait_until("the logs are reloaded", || home.run("reloadLogs").code == 0);
+        home.wait_until("nobody stands still", || home.app_processes().iter().all(|p| state(p.pid) != Some('T')));
+        assert!(log(&home, "f-out.log").exists(), "round {round}: no new file\n{}", home.report());
+    }
+    wait_for_ends(&home, 1);
+    all_there(&texts(&home, last), 1, n);
+    let files = fs::read_dir(home.dir().join("logs")).unwrap().count();
+    assert_eq!(files, 2 + last as usize, "something was left over");
+}
