@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::SystemTime;
 
-use ostler_testkit::{Home, alive, fixture, kill, needs_root};
+use ostler_testkit::{Home, Tmpfs, fixture, kill, needs_root, skip};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home, start_fixture};
 
 fn log(home: &Home, name: &str) -> PathBuf {
@@ -199,4 +198,198 @@ fn the_daemon_is_killed_at_any_instant() {
     all_there(&texts(&home, last), 1, n);
     let files = fs::read_dir(home.dir().join("logs")).unwrap().count();
     assert_eq!(files, 2 + last as usize, "something was left over");
+}
+
+/// An app that repeats what is written into the FIFO of its name.
+fn parrot(home: &Home, name: &str, options: &str) -> i32 {
+    let script = home.write(
+        "parrot.sh",
+        "#!/bin/sh\nmkfifo \"$1\" 2>/dev/null\nexec 4<>\"$1\"\necho listening\nwhile read -r line <&4; do echo \"$line\"; done\n",
+    );
+    home.ok(format!("start {script} -f --name {name} {options} -- {}", home.work().join(name).display()));
+    home.wait_until("the parrot listens", || home.work().join(name).exists());
+    home.app(name).pid()
+}
+
+fn tell(home: &Home, name: &str, line: &str) {
+    fs::write(home.work().join(name), format!("{line}\n")).unwrap();
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let home = home();
+    type Case = (&'static str, fn(&Home), &'static str);
+    let cases: [Case; 4] = [
+        ("deleted", |home| fs::remove_file(log(home, "deleted-out.log")).unwrap(), "was deleted"),
+        (
+            "content",
+            |home| {
+                rename(home, "content-out.log", "x.1");
+                fs::write(log(home, "content-out.log"), "mine\n").unwrap();
+            },
+            "other content",
+        ),
+        (
+            "folder",
+            |home| {
+                rename(home, "folder-out.log", "x.2");
+                fs::create_dir(log(home, "folder-out.log")).unwrap();
+            },
+            "is no file",
+        ),
+        (
+            "fifo",
+            |home| {
+                rename(home, "fifo-out.log", "x.3");
+                let path = log(home, "fifo-out.log");
+                rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+            },
+            "is no file",
+        ),
+    ];
+    for (name, change, reason) in cases {
+        parrot(&home, name, "");
+        home.wait_log(&format!("{name}-out.log"), "listening");
+        change(&home);
+        let output = home.run("reloadLogs").code(1);
+        assert!(output.all().contains(reason) && output.all().contains(&format!("{name}-out.log")), "{}", output.all());
+        home.ok(format!("delete {name}"));
+    }
+    assert_eq!(home.log("x.1"), "listening\n");
+    assert_eq!(home.log("content-out.log"), "mine\n");
+}
+
+#[test]
+fn what_is_no_file_has_nothing_to_go_back_to() {
+    let home = home();
+    start_fixture(&home, "null", "-o /dev/null -e /dev/null", "hold");
+    start_fixture(&home, "stdout", "-f -o /dev/stdout -e /dev/stderr", "hold");
+    let fifo = home.work().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    start_fixture(&home, "fifo", &format!("-f -o {}", fifo.display()), "hold");
+    fs::rename(&fifo, fifo.with_extension("1")).unwrap();
+    assert!(reload(&home).is_empty());
+}
+
+#[test]
+fn two_instances_in_two_files_are_left_alone() {
+    let home = home();
+    flood(&home, 1000, 2, "");
+    wait_for_ends(&home, 2);
+    rename(&home, "f-out.log", "f-out.log.1");
+    home.ok("restart 0");
+    home.wait_until("the new file is in use", || home.log("f-out.log").lines().count() == 1000);
+    let output = home.run("reloadLogs").code(1);
+    assert!(output.all().contains("another process writes to the new file"), "{}", output.all());
+    home.ok("restart 1");
+    assert!(reload(&home).is_empty());
+}
+
+#[test]
+fn links_in_the_path() {
+    let home = home();
+    let (link, real) = (home.work().join("link.log"), home.work().join("real.log"));
+    std::os::unix::fs::symlink("real.log", &link).unwrap();
+    parrot(&home, "p", &format!("-o {}", link.display()));
+    home.wait_file("real.log", "listening");
+    // The file behind the link.
+    fs::rename(&real, home.work().join("real.log.1")).unwrap();
+    home.ok("reloadLogs");
+    tell(&home, "p", "second");
+    home.wait_file("real.log", "second");
+    assert_eq!((home.read("real.log").as_str(), home.read("real.log.1").as_str()), ("second\n", "listening\n"));
+    // The link itself: its old name has the old lines, the path becomes a file.
+    fs::rename(&link, home.work().join("link.log.1")).unwrap();
+    home.ok("reloadLogs");
+    tell(&home, "p", "third");
+    home.wait_file("link.log", "third");
+    assert_eq!((home.read("link.log").as_str(), home.read("link.log.1").as_str()), ("third\n", "second\n"));
+}
+
+#[test]
+fn a_hard_link_made_instead_of_a_rename() {
+    let home = home();
+    parrot(&home, "p", "");
+    home.wait_log("p-out.log", "listening");
+    fs::hard_link(log(&home, "p-out.log"), log(&home, "p-out.log.1")).unwrap();
+    assert!(reload(&home).is_empty(), "the file is where it should be");
+    fs::remove_file(log(&home, "p-out.log")).unwrap();
+    home.ok("reloadLogs");
+    tell(&home, "p", "second");
+    home.wait_log("p-out.log", "second");
+    assert_eq!((home.log("p-out.log").as_str(), home.log("p-out.log.1").as_str()), ("second\n", "listening\n"));
+}
+
+#[test]
+fn who_was_stopped_by_its_user_stays_stopped() {
+    let home = home();
+    let pid = parrot(&home, "p", "");
+    home.wait_log("p-out.log", "listening");
+    kill(pid, Signal::STOP);
+    home.wait_until("it is stopped", || state(pid) == Some('T'));
+    rename(&home, "p-out.log", "p-out.log.1");
+    home.ok("reloadLogs");
+    assert_eq!(state(pid), Some('T'));
+    kill(pid, Signal::CONT);
+    tell(&home, "p", "awake");
+    home.wait_log("p-out.log", "awake");
+}
+
+#[test]
+fn errors_of_the_disk_change_nothing() {
+    needs_root!();
+    let home = home();
+    // A disk that has room for the log, but not for a copy of it.
+    let Some(disk) = Tmpfs::mount(&home.work().join("disk"), 1024) else { skip!("this machine does not permit mount") };
+    let file = disk.path().join("f.log");
+    let script = home.write("fill.sh", "#!/bin/sh\nhead -c 700000 /dev/zero | tr '\\0' x\necho end\nexec sleep 1000\n");
+    home.ok(format!("start {script} --name f -o {}", file.display()));
+    home.wait_until("the log is large", || fs::metadata(&file).is_ok_and(|meta| meta.len() > 700_000));
+    fs::rename(&file, disk.path().join("f.log.1")).unwrap();
+    let output = home.run("reloadLogs").code(1);
+    assert!(output.all().contains("No space left"), "{}", output.all());
+    let names: Vec<_> = fs::read_dir(disk.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!((names, fs::metadata(disk.path().join("f.log.1")).unwrap().len()), (vec!["f.log.1".into()], 700_004));
+    // Moved to another disk: what is written to has no name any more.
+    fs::copy(disk.path().join("f.log.1"), home.work().join("f.log.1")).unwrap();
+    fs::remove_file(disk.path().join("f.log.1")).unwrap();
+    let output = home.run("reloadLogs").code(1);
+    assert!(output.all().contains("another file system"), "{}", output.all());
+}
+
+#[test]
+fn files_of_an_app_of_another_user_stay_its_own() {
+    needs_root!();
+    let home = home();
+    let script = home.write("app.sh", "#!/bin/sh\necho listening\nexec sleep 1000\n");
+    home.ok(format!("start {script} --name p --uid 65534"));
+    home.wait_log("p-out.log", "listening");
+    std::os::unix::fs::chown(log(&home, "p-out.log"), Some(65534), Some(65534)).unwrap();
+    rename(&home, "p-out.log", "p-out.log.1");
+    home.ok("reloadLogs");
+    for name in ["p-out.log", "p-out.log.1"] {
+        let meta = fs::metadata(log(&home, name)).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (65534, 65534, 0o600), "{name}");
+    }
+}
+
+#[test]
+fn an_app_that_is_deleted_meanwhile() {
+    let home = home();
+    let mut dice = dice();
+    for round in 0..10 {
+        flood(&home, 3_000_000, 2, "");
+        home.wait_until("the file has grown", || fs::metadata(log(&home, "f-out.log")).is_ok_and(|meta| meta.len() > 100_000));
+        rename(&home, "f-out.log", &format!("f-out.log.{round}"));
+        let mut caller = home.cmd("reloadLogs").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Not a wait for anything: the random instant itself.
+        std::thread::sleep(std::time::Duration::from_micros(dice.below(20_000)));
+        home.ok(["delete f", "restart f", "stop f"][round % 3]);
+        caller.wait().unwrap();
+        home.run("delete f");
+        assert!(home.app_processes().is_empty());
+        let left = fs::read_dir(home.dir().join("logs")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with('.')), "a copy was left over");
+        fs::remove_dir_all(home.dir().join("logs")).unwrap();
+    }
 }

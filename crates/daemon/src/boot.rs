@@ -24,8 +24,8 @@ use crate::rpc::Clients;
 use crate::settings::Settings;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
-use crate::supervisor::ipc::Ipc;
 use crate::supervisor::handback::HandBacks;
+use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
@@ -118,6 +118,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
         // Before anything else: somebody may stand still.
         control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
+        control.remember_last_words(std::mem::take(&mut snapshot.last_words));
         control.registry.restore(snapshot, &control.settings);
         control.recover(&inventory, held);
     }

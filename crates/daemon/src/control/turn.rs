@@ -11,6 +11,7 @@ use crate::reactor::{Ready, Source};
 use crate::registry::Registry;
 use crate::store::Record;
 use crate::supervisor::handback::HandBacks;
+use crate::supervisor::pipelines::Writers;
 use ostler_keeper::ToKeeper;
 
 /// After so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
@@ -26,8 +27,13 @@ pub(crate) fn now() -> Now {
 }
 
 /// Everything that a fresh journal must have.
-fn all_records<'a>(registry: &'a Registry, boot_id: &str, handbacks: &'a HandBacks) -> impl Iterator<Item = Record<'a>> {
-    registry.records(boot_id).chain(handbacks.records())
+fn all_records<'a>(
+    registry: &'a Registry,
+    boot_id: &str,
+    writers: &'a Writers,
+    handbacks: &'a HandBacks,
+) -> impl Iterator<Item = Record<'a>> {
+    registry.records(boot_id).chain(writers.records()).chain(handbacks.records())
 }
 
 impl Control {
@@ -165,7 +171,7 @@ impl Control {
     }
 
     fn compact(&mut self) {
-        let records: Vec<_> = all_records(&self.registry, &self.boot_id, &self.handbacks).collect();
+        let records: Vec<_> = all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
             .and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
@@ -182,7 +188,8 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            all_records(&self.registry, &self.boot_id, &self.handbacks).for_each(|record| crate::store::record::encode(&record, &mut bytes));
+            all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks)
+                .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {
             self.state_file.flush().map_err(|error| error.to_string())

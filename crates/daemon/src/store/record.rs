@@ -13,6 +13,7 @@ use ostler_proto::control::Learned;
 use serde::{Deserialize, Serialize};
 
 use crate::logs::handback::{FileKey, HandBack};
+use crate::supervisor::pipelines::Destination;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,22 @@ pub(crate) enum Record<'a> {
     Gone {
         /// Which.
         id: u32,
+    },
+    /// The log writer of a deleted instance still has something to write.
+    LastWords {
+        /// Which instance it was.
+        id: u32,
+        /// Which of its writers.
+        place: u32,
+        /// Where its lines go.
+        destination: Box<Destination>,
+    },
+    /// It is written.
+    Said {
+        /// Which instance it was.
+        id: u32,
+        /// Which of its writers.
+        place: u32,
     },
     /// A renamed log file on its way back to its path; replaces the former record of that number.
     HandBack(Box<HandBack>),
@@ -96,6 +113,8 @@ pub(crate) struct Snapshot {
     pub specs: BTreeMap<u64, Rc<AppSpec>>,
     /// Instances by id.
     pub slots: BTreeMap<u32, SlotRecord<'static>>,
+    /// Log writers of deleted instances, by instance and place.
+    pub last_words: BTreeMap<(u32, u32), Destination>,
     /// Log files on their way back to their paths.
     pub hand_backs: BTreeMap<u32, HandBack>,
 }
@@ -145,6 +164,12 @@ impl Snapshot {
             }
             Record::Gone { id } => {
                 self.slots.remove(&id);
+            }
+            Record::LastWords { id, place, destination } => {
+                self.last_words.insert((id, place), *destination);
+            }
+            Record::Said { id, place } => {
+                self.last_words.remove(&(id, place));
             }
             Record::HandBack(hand_back) => {
                 self.hand_backs.insert(hand_back.id, *hand_back);

@@ -7,6 +7,7 @@ mod app;
 pub(crate) mod handback;
 pub(crate) mod ipc;
 mod keeper;
+pub(crate) mod last_words;
 pub(crate) mod node_version;
 mod notices;
 mod outputs;

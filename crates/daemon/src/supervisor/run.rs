@@ -11,6 +11,9 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return };
         let effects = slot.instance.step(&slot.policy, event, now());
         let gone = slot.instance.state == State::Gone;
+        if gone {
+            self.note_last_words(id);
+        }
         self.registry.changed(id);
         self.work.extend(effects.into_iter().map(|effect| Work::Effect(id, effect)));
         if gone {
