@@ -393,3 +393,27 @@ fn an_app_that_is_deleted_meanwhile() {
         fs::remove_dir_all(home.dir().join("logs")).unwrap();
     }
 }
+
+#[test]
+fn a_follower_sees_each_line_once() {
+    let home = home();
+    let seen = home.work().join("seen");
+    start_fixture(&home, "first", "", "count 10");
+    home.wait_log("first-out.log", "00000010");
+    let mut follower = home.cmd("logs all --raw --out").command().stdout(fs::File::create(&seen).unwrap()).spawn().unwrap();
+    home.wait_file("seen", "00000010");
+    let n = 300_000;
+    home.ok(format!("start {} -f --name f -- flood {n} 3", fixture()));
+    for round in 1..=5 {
+        home.wait_until("the file has grown", || fs::metadata(log(&home, "f-out.log")).is_ok_and(|meta| meta.len() > 500_000));
+        rename(&home, "f-out.log", &format!("f-out.log.{round}"));
+        assert_eq!(reload(&home)[0]["outcome"], "handed_back");
+    }
+    wait_for_ends(&home, 1);
+    home.wait_file("seen", &format!("0 {n} "));
+    drop(follower.kill());
+    drop(follower.wait());
+    let text = home.read("seen");
+    let lines: String = text.lines().filter(|line| line.ends_with("x.")).flat_map(|line| [line, "\n"]).collect();
+    all_there(&[lines], 1, n);
+}
