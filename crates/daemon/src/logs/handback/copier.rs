@@ -143,6 +143,10 @@ fn fill(source: &File, copy: &File, order: &Order) -> Result<(u64, Found), Failu
     copy_on(source, copy, &mut length).map_err(fail("write"))?;
     // From here on the copy is worth as much as the file: the bulk of it is on the disk before the file loses it.
     copy.sync_data().map_err(fail("write"))?;
+    // Shortening a file costs most where its pages are in memory, and it is done while its writers wait: let them go now. Those that are
+    // not on the disk yet would stay. It is only about speed.
+    let _ = source.sync_data();
+    let _ = rustix::fs::fadvise(source, 0, None, rustix::fs::Advice::DontNeed);
     let found = look_for_writers(order);
     for _ in 0..ROUNDS {
         let before = length;
