@@ -74,6 +74,7 @@ impl Writers {
         let (sender, reports) = mpsc::channel();
         Ok(Self {
             files: OpenFiles::default(),
+            // A daemon in the background has no streams of its own: what it opens as `/dev/stdout` is its log.
             runtime: RuntimeStreams { home, stdout: None, stderr: None },
             notes: None,
             places: BTreeSet::new(),

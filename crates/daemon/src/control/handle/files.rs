@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 
+use ostler_core::files::own_stream;
 use ostler_proto::control::{Failure, Response};
 
 use crate::control::Control;
@@ -28,8 +29,8 @@ impl Control {
                 }
             }
         }
-        // Only plain files can be emptied; `/dev/null`, pipes and terminals keep nothing.
-        paths.retain(|path| Path::new(path).is_file());
+        // Only plain files can be emptied; `/dev/null`, pipes and terminals keep nothing, and the runtime's own output is not the app's.
+        paths.retain(|path| own_stream(path).is_none() && Path::new(path).is_file());
         for path in &paths {
             if let Err(error) = OpenOptions::new().write(true).truncate(true).open(path) {
                 return Response::Failed(Failure::Other(format!("cannot empty \"{path}\": {error}")));
