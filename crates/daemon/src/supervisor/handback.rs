@@ -302,6 +302,9 @@ impl Control {
 
     /// The daemon ends for good: copies under way are not needed.
     pub(crate) fn abandon_hand_backs(&mut self) {
+        if let Some((copier, _)) = self.handbacks.copier.take() {
+            copier.shut();
+        }
         for (id, record) in std::mem::take(&mut self.handbacks.all) {
             // Nothing was stopped yet: that is done within one turn of the loop.
             let _ = recover(&record);

@@ -3,8 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::panic::catch_unwind;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use ostler_sys::descriptors::has_open_for_writing;
 use ostler_sys::{ProcRef, ProcTable};
@@ -61,7 +62,11 @@ pub(crate) type Told = (u32, Result<Copied, Failure>);
 #[derive(Debug)]
 pub(crate) struct Copier {
     orders: mpsc::Sender<Order>,
+    gate: Gate,
 }
+
+/// True = shut: no copy is begun any more.
+type Gate = Arc<Mutex<bool>>;
 
 impl Copier {
     /// Starts the thread.
@@ -70,13 +75,16 @@ impl Copier {
     /// No more threads.
     pub(crate) fn start(tell: impl Fn(Told) + Send + 'static) -> io::Result<Self> {
         let (orders, received) = mpsc::channel::<Order>();
+        let own_gate = Gate::default();
+        let gate = Arc::clone(&own_gate);
         std::thread::Builder::new().name("log-copy".into()).stack_size(256 << 10).spawn(move || {
             for order in received {
-                let copied = copy(&order);
+                // Whoever waits for the answer must get one.
+                let copied = catch_unwind(|| copy(&order, &gate)).unwrap_or(Err(Failure::Bug));
                 tell((order.id, copied));
             }
         })?;
-        Ok(Self { orders })
+        Ok(Self { orders, gate: own_gate })
     }
 
     /// Copies a file, after those asked for before.
@@ -84,12 +92,23 @@ impl Copier {
         // The thread lives as long as this sender does.
         let _ = self.orders.send(order);
     }
+
+    /// Afterwards no copy is made that is not there yet.
+    pub(crate) fn shut(&self) {
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
 }
 
 /// Copies all but a little.
-pub(super) fn copy(order: &Order) -> Result<Copied, Failure> {
+pub(super) fn copy(order: &Order, gate: &Gate) -> Result<Copied, Failure> {
     let source = open_source(Path::new(&order.rotated), order.file).map_err(Failure::system("open", &order.rotated))?;
-    let copy = create(Path::new(&order.copy)).map_err(Failure::system("create", &order.copy))?;
+    let copy = {
+        let is_shut = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_shut {
+            return Err(Failure::NotWritten);
+        }
+        create(Path::new(&order.copy)).map_err(Failure::system("create", &order.copy))?
+    };
     match fill(&source, &copy, order) {
         Ok((length, found)) => {
             let Found { looked_at, writers, beside, is_beside_written } = found;

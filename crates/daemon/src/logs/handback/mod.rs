@@ -124,6 +124,9 @@ pub(crate) enum Failure {
     /// Somebody does not stop.
     #[error("process {0} cannot be stopped for a moment; its app goes on with the old file until its restart")]
     NotStopped(i32),
+    /// A panic.
+    #[error("a bug in the copying; its app goes on with the old file until its restart")]
+    Bug,
     /// The journal cannot be written.
     #[error("cannot write the journal: {0}")]
     Journal(std::io::Error),

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use ostler_sys::descriptors::stands_still;
 use ostler_sys::tree::Entry;
@@ -71,7 +72,7 @@ impl Scene {
     }
 
     fn hand_back(&mut self, note: &mut dyn FnMut(&HandBack) -> std::io::Result<()>) -> Result<Done, Failure> {
-        let copied = copy(&self.order())?;
+        let copied = copy(&self.order(), &Default::default())?;
         let none = |_: &ProcTable| Vec::<Entry>::new();
         hand_back(&mut self.record, copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note)
     }
@@ -171,7 +172,7 @@ fn killed_before_any_note_and_after_each() {
 fn killed_between_any_two_steps_of_the_cut() {
     let begin = || {
         let mut scene = Scene::new("steps", "a\nb");
-        let copied = copy(&scene.order()).unwrap();
+        let copied = copy(&scene.order(), &Default::default()).unwrap();
         scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
         (scene, copied)
     };
@@ -197,7 +198,7 @@ fn killed_between_any_two_steps_of_the_cut() {
 #[test]
 fn what_was_written_after_the_cut_without_a_daemon_is_not_lost() {
     let mut scene = Scene::new("woken", "a\nb");
-    copy(&scene.order()).unwrap();
+    copy(&scene.order(), &Default::default()).unwrap();
     scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
     // Somebody sent SIGCONT.
     let mut file = fs::OpenOptions::new().append(true).open(&scene.record.rotated).unwrap();
@@ -292,11 +293,18 @@ fn an_old_name_that_is_taken_meanwhile_costs_nothing() {
 fn a_large_file_is_copied_while_it_grows() {
     let scene = Scene::new("grows", &"0123456789abcde\n".repeat(200_000));
     let order = scene.order();
-    let mut copied = copy(&order).unwrap();
+    let mut copied = copy(&order, &Default::default()).unwrap();
     fs::OpenOptions::new().append(true).open(&order.rotated).unwrap().write_all(b"more\n").unwrap();
     copy_on(&copied.source, &copied.copy, &mut copied.length).unwrap();
     assert_eq!(fs::read(&order.copy).unwrap(), fs::read(&order.rotated).unwrap());
     assert!(open_source(scene.path("out.log.1").as_path(), (0, 0)).is_err(), "another file is not taken for it");
+}
+
+#[test]
+fn no_copy_is_begun_when_the_daemon_ends() {
+    let scene = Scene::new("ends", "a\n");
+    assert!(copy(&scene.order(), &Arc::new(Mutex::new(true))).is_err());
+    assert_eq!(scene.names(), ["out.log.1"]);
 }
 
 #[test]
