@@ -162,7 +162,13 @@ impl Follower {
             if moved.to != self.source.path {
                 continue;
             }
-            let Some(key) = key_of(&moved.to) else { continue };
+            // By now it may have been renamed again: then it is the one that still has a name, because what it replaced has none.
+            let now = key_of(&moved.to);
+            let is_it = |open: &&Open| Some(open.key) == now;
+            let has_name = |open: &&Open| open.file.metadata().is_ok_and(|meta| meta.nlink() > 0);
+            let Some(key) = self.open.iter().find(is_it).or_else(|| self.open.iter().rev().find(has_name)).map(|open| open.key) else {
+                continue;
+            };
             let Some(index) = self.open.iter().position(|open| open.key == key) else { continue };
             // It is the newest one again.
             let open = self.open.remove(index);
@@ -397,6 +403,24 @@ mod tests {
             scene.append("x.log", "end\n");
             assert_eq!(scene.advance(), ["end"]);
         }
+    }
+
+    #[test]
+    fn whoever_is_slow_sees_two_returns_at_once() {
+        let mut scene = Scene::new("slow", "a\n");
+        scene.tail(1);
+        for (number, line) in [(1, "b\n"), (2, "c\n")] {
+            scene.append("x.log", line);
+            let rotated = scene.path(&format!("x.log.{number}"));
+            std::fs::rename(scene.path("x.log"), &rotated).unwrap();
+            std::fs::copy(&rotated, scene.path(".copy")).unwrap();
+            std::fs::rename(&rotated, scene.path("x.log")).unwrap();
+            File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
+            std::fs::rename(scene.path(".copy"), &rotated).unwrap();
+        }
+        scene.append("x.log", "d\n");
+        std::fs::rename(scene.path("x.log"), scene.path("x.log.3")).unwrap();
+        assert_eq!(scene.advance(), ["b", "c", "d"]);
     }
 
     #[test]
