@@ -404,6 +404,8 @@ fn a_follower_sees_each_line_once() {
     home.wait_file("seen", "00000010");
     let n = 300_000;
     home.ok(format!("start {} -f --name f -- flood {n} 3", fixture()));
+    // Who comes later does not see what was rotated before.
+    home.wait_file("seen", "\n0 1 ");
     for round in 1..=5 {
         home.wait_until("the file has grown", || fs::metadata(log(&home, "f-out.log")).is_ok_and(|meta| meta.len() > 500_000));
         rename(&home, "f-out.log", &format!("f-out.log.{round}"));

@@ -307,6 +307,8 @@ fn add_new(followers: &mut Vec<Follower>, list: &[Summary], wish: &Wish, past: &
     for source in sources {
         if !followers.iter().any(|follower| follower.source.path == source.path) {
             let position = past.position(&source.path);
+            // Before it is opened: nothing must be moved to its name unnoticed in between.
+            watch.folder_of(&source.path);
             let mut follower = Follower::new(source);
             follower.skip_to(position);
             follower.watch(watch);
