@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use ostler_testkit::{DEADLINE, Home, fixture};
+use ostler_testkit::{DEADLINE, Home, fixture, needs_program, needs_root, skip};
 use serde_json::Value;
 
 use crate::setup::{ecosystem, home, start_fixture};
@@ -189,6 +189,100 @@ fn no_file_where_none_is_wanted() {
     assert!(!home.dir().join("logs/off-out.log").exists() && !home.dir().join("logs/null-out.log").exists());
     home.ok("flush");
     assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device(), "flush replaced /dev/null");
+}
+
+/// Both lines of the app, each once, in the daemon's own log.
+fn says_once(home: &Home, name: &str) {
+    for stream in ["out", "err"] {
+        let line = format!("{stream} of {name}");
+        let log = || std::fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default();
+        home.wait_until(&format!("{line} is in the log"), || log().contains(&line));
+        assert_eq!(log().matches(&line).count(), 1, "{}", log());
+    }
+}
+
+#[test]
+fn dev_stdout_of_a_daemon_in_the_background_is_its_log() {
+    let home = home();
+    let script = home.write("both.sh", "#!/bin/sh\necho out of $1\necho err of $1 >&2\nexec sleep 1000\n");
+    let paths = [("/dev/stdout", "/dev/stderr"), ("/proc/self/fd/1", "/proc/self/fd/2"), ("/dev/fd/1", "/dev/stdout")];
+    // The caller's own output is a pipe here.
+    for (number, (out, error)) in paths.into_iter().enumerate() {
+        for (kind, option) in [("direct", ""), ("piped", "--time")] {
+            let name = format!("{kind}{number}");
+            home.ok(format!("start {script} -f --name {name} {option} -o {out} -e {error} -- {name}"));
+            says_once(&home, &name);
+        }
+    }
+    // The follower's own output is a file: it must not follow itself.
+    let file = std::fs::File::create(home.work().join("seen")).unwrap();
+    let mut follower = home.cmd("logs --raw").command().stdout(file).spawn().unwrap();
+    home.wait_file("seen", "out of piped2");
+    start_fixture(&home, "more", "-f", "count 5");
+    home.wait_file("seen", "00000005");
+    drop(follower.kill());
+    drop(follower.wait());
+    assert_eq!(home.read("seen").matches("00000005").count(), 1);
+    home.ok("flush direct0");
+    assert!(
+        std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("out of direct0"),
+        "flush of an app emptied the daemon's log"
+    );
+}
+
+#[test]
+fn dev_stdout_when_the_daemon_was_started_from_a_terminal() {
+    needs_program!("script");
+    let home = home();
+    let app = home.write("both.sh", "#!/bin/sh\necho out of $1\necho err of $1 >&2\nexec sleep 1000\n");
+    let command = home.cmd(format!("start {app} --name t -o /dev/stdout -e /dev/stderr -- t")).command();
+    let words: Vec<String> =
+        std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy().into()).collect();
+    let mut terminal = std::process::Command::new("script");
+    terminal.args(["-qec", &words.join(" "), "/dev/null"]).env_clear();
+    terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(home.work());
+    // The terminal goes away with the command.
+    assert!(terminal.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
+    says_once(&home, "t");
+    home.ok("restart t");
+    home.wait_status("t", "online");
+}
+
+#[test]
+fn the_output_of_process_1() {
+    needs_root!();
+    let home = home();
+    let app = home.write("both.sh", "#!/bin/sh\necho out of $1\necho err of $1 >&2\nexec sleep 1000\n");
+    let start = |name: &str, option: &str| {
+        let command = home.cmd(format!("start {app} -f --name {name} {option} -o /proc/1/fd/1 -e /proc/1/fd/2 -- {name}")).command();
+        let words: Vec<String> =
+            std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy().into()).collect();
+        words.join(" ")
+    };
+    // A container whose process 1 is a shell. Some shells redirect their own descriptors for a command: not in a subshell.
+    let script = format!("({} >&3 2>&3)\n({} >&3 2>&3)\nexec sleep 1000\n", start("direct", ""), start("piped", "--time"));
+    let inside = home.write("init.sh", format!("#!/bin/sh\nexec 3>>{}\n{script}", home.work().join("cli").display()));
+    let any = home.cmd("ping").command();
+    let mut container = std::process::Command::new("unshare");
+    container.args(["--pid", "--fork", "--kill-child", "--mount-proc", &inside]).env_clear();
+    container.envs(any.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(home.work());
+    let file = |name: &str| std::fs::File::create(home.work().join(name)).unwrap();
+    let mut container = container.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap();
+    home.wait_until("both apps have said it, or there are no containers", || {
+        (home.read("stdout").contains("out of piped") && home.read("stderr").contains("err of piped"))
+            || container.try_wait().unwrap().is_some()
+    });
+    let no_containers = container.try_wait().unwrap().is_some();
+    let (out, error) = (home.read("stdout"), home.read("stderr"));
+    drop(container.kill());
+    drop(container.wait());
+    if no_containers {
+        skip!("this machine does not permit containers: {error}");
+    }
+    for name in ["direct", "piped"] {
+        assert_eq!(out.matches(&format!("out of {name}")).count(), 1, "{out}");
+        assert_eq!(error.matches(&format!("err of {name}")).count(), 1, "{error}");
+    }
 }
 
 #[test]

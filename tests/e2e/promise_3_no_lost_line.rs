@@ -1,6 +1,6 @@
 //! Promise 3: what an app wrote before it exited is in its log, whole and in order.
 
-use ostler_testkit::{Home, fixture, fixture_app, needs_program};
+use ostler_testkit::{Home, Tmpfs, fixture, fixture_app, needs_program, needs_root, skip};
 use serde_json::Value;
 
 use crate::promise_1_daemon_killed::kill_daemon;
@@ -85,6 +85,27 @@ fn while_the_daemon_is_killed_with_dates() {
         .strip_suffix(log.lines().last().unwrap())
         .map_or_else(|| log[..log.trim_end().rfind('\n').unwrap() + 1].to_owned(), str::to_owned);
     whole(&body, 40_000, |line| line.split_once(": ")?.1.parse().ok());
+}
+
+#[test]
+fn what_a_deleted_app_said_last_outlives_the_daemon() {
+    needs_root!();
+    let home = home();
+    // A full disk keeps the lines in the pipe.
+    let Some(disk) = Tmpfs::mount(&home.work().join("disk"), 64) else { skip!("this machine does not permit mount") };
+    let path = disk.path().join("out.log");
+    start_fixture(&home, "app", &format!("--no-autorestart --time -o {}", path.display()), "lines 4000 1");
+    ended(&home, "app");
+    home.wait_until("the disk is full", || disk.is_full());
+    home.ok("delete app");
+    kill_daemon(&home);
+    // The instance number is used again at once; its lines go elsewhere.
+    start_fixture(&home, "next", "--no-autorestart --time", "lines 10 1");
+    disk.resize(4096);
+    home.wait_until("the last line is there", || std::fs::read_to_string(&path).is_ok_and(|text| text.contains(": 00004000 ")));
+    home.wait_until("the file is whole", || std::fs::read_to_string(&path).unwrap().ends_with('\n'));
+    whole(&std::fs::read_to_string(&path).unwrap(), 4000, |line| first_word(line.split_once(": ")?.1));
+    home.wait_log("next-out.log", ": 00000010 ");
 }
 
 #[test]

@@ -82,6 +82,16 @@ fn with_id(path: &str, extension: &str, id: u32) -> String {
     format!("{base}-{id}{extension}")
 }
 
+/// Descriptor 1 or 2, if a path is the way in which people write "the container's own output". It means another file to each process that
+/// opens it, so only whoever runs the app may do that.
+pub fn own_stream(path: &str) -> Option<u8> {
+    match path {
+        "/dev/stdout" | "/dev/fd/1" | "/proc/1/fd/1" | "/proc/self/fd/1" => Some(1),
+        "/dev/stderr" | "/dev/fd/2" | "/proc/1/fd/2" | "/proc/self/fd/2" => Some(2),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -25,6 +25,7 @@ use crate::settings::Settings;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::groups::Groups;
+use crate::supervisor::handback::HandBacks;
 use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
@@ -74,7 +75,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let journal = take(HELD_JOURNAL)?;
     let lock = take(HELD_LOCK)?;
     listener.set_nonblocking(true).map_err(system("prepare the socket"))?;
-    let (journal, snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
+    let (journal, mut snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
     let reactor = Reactor::new().map_err(system("wait for events"))?;
     let writers = Writers::new(settings.home.clone(), &reactor).map_err(system("make a wake-up"))?;
     let keeper = KeeperDoor::new(link, inventory.keeper_pid);
@@ -99,6 +100,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         registry: Registry::default(),
         listeners: Listeners::default(),
         writers,
+        handbacks: HandBacks::default(),
         journal,
         jobs: Vec::new(),
         unstartable: Vec::new(),
@@ -118,6 +120,9 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.recover_groups();
     } else {
         control.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
+        // Before anything else: somebody may stand still.
+        control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
+        control.remember_last_words(std::mem::take(&mut snapshot.last_words));
         control.registry.restore(snapshot, &control.settings);
         control.recover_groups();
         control.recover(&inventory, held);
@@ -163,6 +168,11 @@ impl Control {
                     Recovered::Ended { inc: split_key(key).1, pid, exit: self.exit_report(ended.ending) }
                 }
             };
+            if let Recovered::Alive { pid, .. } = recovered
+                && self.registry.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }))
+            {
+                self.recognise_logs(id, pid);
+            }
             self.feed(id, Event::Recovered(recovered));
             if let Some(Child { key, ended: Some(_), .. }) = child {
                 self.work.push_back(Work::Ack(key));
@@ -195,15 +205,17 @@ impl Control {
     /// adopted as it is.
     fn find_survivors(&mut self) {
         let path = self.settings.state_file();
-        let snapshot = match StateFile::read(&path, &self.boot_id) {
+        let mut snapshot = match StateFile::read(&path, &self.boot_id) {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => return,
             Err(error) => return self.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
+        let hand_backs = std::mem::take(&mut snapshot.hand_backs);
         self.registry.restore(snapshot, &self.settings);
         for record in self.registry.records(&self.boot_id) {
             self.journal.push(&record);
         }
+        self.recover_hand_backs(hand_backs);
         let mut alive = 0;
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
         for &id in &ids {

@@ -9,6 +9,7 @@ use ostler_core::lifecycle::{Instance, Policy, State};
 use ostler_core::time::Now;
 use ostler_proto::control::{Files, Learned};
 
+use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
 use crate::store::{Record, SlotRecord, Snapshot};
@@ -61,6 +62,8 @@ pub(crate) struct Slot {
     pub node: Option<Binary>,
     /// Sizes of error and output log when the process started.
     pub log_start: (u64, u64),
+    /// The error and output log files themselves, where the process writes to them directly.
+    pub log_files: [Option<FileKey>; 2],
     /// Keys of the listening sockets that its cluster worker holds.
     pub listening: Vec<String>,
     /// Folder of its cgroup.
@@ -105,6 +108,7 @@ impl Slot {
             start_ticks: self.start_ticks,
             learned: Cow::Borrowed(&self.learned),
             log_start: self.log_start,
+            log_files: self.log_files,
             listening: Cow::Borrowed(&self.listening),
             group: self.group.as_deref().map(Cow::Borrowed),
         }))
@@ -184,6 +188,7 @@ impl Registry {
             learned: Learned::default(),
             node: None,
             log_start: (0, 0),
+            log_files: [None; 2],
             listening: Vec::new(),
             group: None,
             group_fresh: true,
@@ -226,6 +231,7 @@ impl Registry {
                 learned: record.learned.into_owned(),
                 node: None,
                 log_start: record.log_start,
+                log_files: record.log_files,
                 listening: record.listening.into_owned(),
                 group: record.group.map(|group| group.into_owned().into()),
                 group_fresh: false,

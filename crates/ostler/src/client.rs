@@ -140,11 +140,13 @@ impl Client {
     /// # Errors
     /// [`CliError::Daemon`] when the daemon refuses, [`CliError::Client`] when the connection fails.
     pub(crate) fn request(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
-        let reads = matches!(request, Request::Ping | Request::List | Request::Inspect { .. } | Request::Subscribe);
+        use Request::{Inspect, List, Ping, ReloadLogs, Subscribe};
+        // Reloading logs that were reloaded already does nothing; all others read only.
+        let can_be_repeated = matches!(request, Ping | List | Inspect { .. } | Subscribe | ReloadLogs);
         let mut attempt = 0;
         loop {
             match self.exchange(request.clone(), told) {
-                Err(CliError::Client(ClientError::Lost(_))) if reads && attempt < RETRIES => {
+                Err(CliError::Client(ClientError::Lost(_))) if can_be_repeated && attempt < RETRIES => {
                     attempt += 1;
                     let alarm = self.alarm.take();
                     *self = Self { alarm, ..Self::connect(&self.home)? };

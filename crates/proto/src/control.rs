@@ -95,7 +95,7 @@ pub enum Request {
         /// Name or id; none = all and the daemon's own log.
         target: Option<String>,
     },
-    /// Opens log files anew. Answer: [`Response::Done`].
+    /// Opens log files anew. Answer: [`Response::LogsReloaded`].
     ReloadLogs,
     /// Writes `dump.pm2`. Answer: [`Response::Paths`] (the file), or [`Failure::NothingToSave`].
     Save {
@@ -204,10 +204,46 @@ pub enum Response {
     },
     /// Files touched.
     Paths(Vec<String>),
+    /// What became of each log with news; one that was never renamed has none.
+    LogsReloaded(Vec<ReloadedLog>),
     /// Failed; nothing more follows.
     Failed(Failure),
     /// Something happened (after [`Request::Subscribe`]).
     Happened(Happening),
+}
+
+/// One log after [`Request::ReloadLogs`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReloadedLog {
+    /// As the app's description has it.
+    pub path: String,
+    /// Instances that write to it.
+    pub ids: Vec<u32>,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: LogOutcome,
+}
+
+/// What became of a log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum LogOutcome {
+    /// Its lines pass through the daemon, which opens it anew with the next line.
+    Reopened,
+    /// It had been renamed; new lines arrive at its path again.
+    HandedBack {
+        /// Where the old lines are.
+        rotated: String,
+        /// So many bytes of them.
+        bytes: u64,
+        /// For so long its writers stood still, in microseconds.
+        stalled_us: u64,
+    },
+    /// It had been renamed, and that is how it stays.
+    Failed {
+        /// Why, one line.
+        reason: String,
+    },
 }
 
 /// One step of a longer request.

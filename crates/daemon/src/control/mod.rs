@@ -32,6 +32,7 @@ use crate::settings::Settings;
 use crate::store::Journal;
 use crate::store::state_file::StateFile;
 use crate::supervisor::groups::Groups;
+use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::sweep::Sweeps;
@@ -63,6 +64,7 @@ pub(crate) struct Control {
     pub registry: Registry,
     pub listeners: Listeners,
     pub writers: Writers,
+    pub handbacks: HandBacks,
     pub journal: Journal,
     pub state_file: StateFile,
     pub jobs: Vec<Job>,

@@ -8,6 +8,10 @@ use ostler_core::time::Now;
 
 use super::{Control, Ending, Work};
 use crate::reactor::{Ready, Source};
+use crate::registry::Registry;
+use crate::store::Record;
+use crate::supervisor::handback::HandBacks;
+use crate::supervisor::pipelines::Writers;
 use ostler_keeper::ToKeeper;
 
 /// After so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
@@ -22,12 +26,23 @@ pub(crate) fn now() -> Now {
     Now { mono_ms: clocks.boot_ms, wall_ms: clocks.wall_ms }
 }
 
+/// Everything that a fresh journal must have.
+fn all_records<'a>(
+    registry: &'a Registry,
+    boot_id: &str,
+    writers: &'a Writers,
+    handbacks: &'a HandBacks,
+) -> impl Iterator<Item = Record<'a>> {
+    registry.records(boot_id).chain(writers.records()).chain(handbacks.records())
+}
+
 impl Control {
     /// Runs until the daemon is to end.
     ///
     /// # Errors
     /// Only when waiting itself fails; the keeper then starts another daemon.
     pub(crate) fn run(mut self) -> io::Result<Ending> {
+        self.hand_back_again();
         self.settle();
         loop {
             if let Some(ending) = self.ending {
@@ -52,6 +67,9 @@ impl Control {
             self.take(ready);
         }
         self.settle();
+        if self.hand_back_ready() {
+            self.settle();
+        }
     }
 
     /// Waits for what comes next. When nothing came for a while, memory is given back, once; then nothing wakes us any more.
@@ -153,7 +171,7 @@ impl Control {
     }
 
     fn compact(&mut self) {
-        let records: Vec<_> = self.registry.records(&self.boot_id).collect();
+        let records: Vec<_> = all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
             .and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
@@ -170,7 +188,8 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            self.registry.records(&self.boot_id).for_each(|record| crate::store::record::encode(&record, &mut bytes));
+            all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks)
+                .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {
             self.state_file.flush().map_err(|error| error.to_string())
@@ -185,6 +204,7 @@ impl Control {
         self.wait_for_last_words();
         match ending {
             Ending::Everything => {
+                self.abandon_hand_backs();
                 self.groups.remove_all();
                 self.state_file.remove();
                 self.keeper.say(ToKeeper::Exit);

@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! *Direct* mode is [`Places::open`] and nothing more: the app's descriptors 1 and 2 are the log files. [`needs_pipe`] tells when that is not
-//! enough because each line must be looked at. (A direct file that somebody renames stays the file of its app until the app's next start:
-//! nobody can exchange another process's descriptor. Rotation by copying and truncating works, for both modes.)
+//! enough because each line must be looked at. A direct file that somebody renames stays the file of its app until the app's next start, or
+//! until [`handback`] gives it back to its path.
 //! Otherwise the app writes into two pipes ([`log_pipe`]) and one [`Pipeline`], a thread per instance,
 //! carries whole lines from there to the files:
 //!
@@ -24,6 +24,7 @@
 
 mod batch;
 mod format;
+pub(crate) mod handback;
 mod open;
 mod pipeline;
 mod pipes;

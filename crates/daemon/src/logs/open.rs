@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt}
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::LogSpec;
+use ostler_core::files::own_stream;
 use rustix::fs::OFlags;
 
 /// Why a log file cannot be opened. The app cannot be started with it.
@@ -40,10 +41,9 @@ pub(crate) enum Stream {
 
 /// Is this the runtime's own output, as people write it in containers?
 pub(crate) fn runtime_stream(path: &Path) -> Option<Stream> {
-    match path.to_str()? {
-        "/dev/stdout" | "/dev/fd/1" | "/proc/1/fd/1" | "/proc/self/fd/1" => Some(Stream::Stdout),
-        "/dev/stderr" | "/dev/fd/2" | "/proc/1/fd/2" | "/proc/self/fd/2" => Some(Stream::Stderr),
-        _ => None,
+    match own_stream(path.to_str()?)? {
+        1 => Some(Stream::Stdout),
+        _ => Some(Stream::Stderr),
     }
 }
 

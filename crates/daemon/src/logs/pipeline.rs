@@ -317,6 +317,11 @@ impl Handle {
         self.control.ask(|requests| requests.finish_by = Some(Instant::now() + within));
     }
 
+    /// The thread has nothing more to do: [`Report::Ended`] was sent, or is just being sent.
+    pub(crate) fn is_over(&self) -> bool {
+        self.control.lock().over
+    }
+
     /// The thread has not ended.
     pub(crate) fn is_alive(&self) -> bool {
         !self.thread.is_finished()

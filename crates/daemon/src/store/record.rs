@@ -12,6 +12,9 @@ use ostler_core::lifecycle::Instance;
 use ostler_proto::control::Learned;
 use serde::{Deserialize, Serialize};
 
+use crate::logs::handback::{FileKey, HandBack};
+use crate::supervisor::pipelines::Destination;
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +45,29 @@ pub(crate) enum Record<'a> {
         /// Which.
         id: u32,
     },
+    /// The log writer of a deleted instance still has something to write.
+    LastWords {
+        /// Which instance it was.
+        id: u32,
+        /// Which of its writers.
+        place: u32,
+        /// Where its lines go.
+        destination: Box<Destination>,
+    },
+    /// It is written.
+    Said {
+        /// Which instance it was.
+        id: u32,
+        /// Which of its writers.
+        place: u32,
+    },
+    /// A renamed log file on its way back to its path; replaces the former record of that number.
+    HandBack(Box<HandBack>),
+    /// It is done, or undone.
+    HandedBack {
+        /// Its number.
+        id: u32,
+    },
 }
 
 /// An instance as it is now.
@@ -68,6 +94,9 @@ pub(crate) struct SlotRecord<'a> {
     /// Sizes of the error and output log when the process started: where its last lines begin.
     #[serde(default)]
     pub log_start: (u64, u64),
+    /// The error and output log files themselves, where the process writes to them directly.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub log_files: [Option<FileKey>; 2],
     /// Keys of the listening sockets that its cluster worker holds.
     #[serde(default)]
     pub listening: Cow<'a, [String]>,
@@ -87,6 +116,14 @@ pub(crate) struct Snapshot {
     pub specs: BTreeMap<u64, Rc<AppSpec>>,
     /// Instances by id.
     pub slots: BTreeMap<u32, SlotRecord<'static>>,
+    /// Log writers of deleted instances, by instance and place.
+    pub last_words: BTreeMap<(u32, u32), Destination>,
+    /// Log files on their way back to their paths.
+    pub hand_backs: BTreeMap<u32, HandBack>,
+}
+
+fn is_none(files: &[Option<FileKey>; 2]) -> bool {
+    *files == [None; 2]
 }
 
 const HEAD: usize = 8;
@@ -131,6 +168,18 @@ impl Snapshot {
             Record::Gone { id } => {
                 self.slots.remove(&id);
             }
+            Record::LastWords { id, place, destination } => {
+                self.last_words.insert((id, place), *destination);
+            }
+            Record::Said { id, place } => {
+                self.last_words.remove(&(id, place));
+            }
+            Record::HandBack(hand_back) => {
+                self.hand_backs.insert(hand_back.id, *hand_back);
+            }
+            Record::HandedBack { id } => {
+                self.hand_backs.remove(&id);
+            }
         }
     }
 }
@@ -165,6 +214,7 @@ mod tests {
             start_ticks: 7,
             learned: Cow::Owned(Learned::default()),
             log_start: (0, 0),
+            log_files: [Some((1, 2)), None],
             listening: Cow::Owned(Vec::new()),
             group: None,
         }))

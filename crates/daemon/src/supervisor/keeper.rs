@@ -1,5 +1,6 @@
 //! What the keeper says.
 
+use ostler_core::files::own_stream;
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::FromKeeper;
 
@@ -108,7 +109,8 @@ impl Control {
         let files = [(slot.files.error.as_deref(), error), (slot.files.out.as_deref(), out)];
         record.last_lines = files
             .into_iter()
-            .filter_map(|(path, start)| Some(crate::logs::last_lines(path?.as_ref(), start, 10, 4096)))
+            .filter_map(|(path, start)| Some((path.filter(|path| own_stream(path).is_none())?, start)))
+            .map(|(path, start)| crate::logs::last_lines(path.as_ref(), start, 10, 4096))
             .find(|lines| !lines.is_empty())
             .unwrap_or_default();
         self.registry.changed(id);
@@ -136,7 +138,7 @@ impl Control {
                 self.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));
                 self.shut_down();
             }
-            12 => drop(self.reload_logs()),
+            12 => self.reload_logs(None),
             _ => {}
         }
     }

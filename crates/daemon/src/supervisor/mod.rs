@@ -5,8 +5,10 @@
 
 mod app;
 pub(crate) mod groups;
+pub(crate) mod handback;
 pub(crate) mod ipc;
 mod keeper;
+pub(crate) mod last_words;
 pub(crate) mod node_version;
 mod notices;
 mod outputs;

@@ -1,12 +1,14 @@
 //! Standard output and error of an app: the log files themselves, or pipes that end in our log writer.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ostler_core::app::LogSpec;
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::Files;
 
+use crate::logs::handback::FileKey;
 use crate::logs::{OpenError, Places};
 
 /// What an app writes to.
@@ -16,6 +18,8 @@ pub(super) struct Outputs {
     pub error: OwnedFd,
     /// Sizes of error and output file now: where the last lines of this run begin.
     pub sizes: (u64, u64),
+    /// Which files error and output are; none where they are no ordinary files of the app's own.
+    pub files: [Option<FileKey>; 2],
 }
 
 fn failure(error: &OpenError) -> SpawnFailure {
@@ -30,6 +34,12 @@ pub(super) fn direct(spec: &LogSpec, files: &Files, home: &Path) -> Result<Outpu
         places.open(Path::new(path)).map_err(|error| failure(&error))
     };
     let (out, error) = (open(&files.out)?, open(&files.error)?);
-    let size = |file: &std::fs::File| file.metadata().map_or(0, |meta| meta.len());
-    Ok(Outputs { sizes: (size(&error), size(&out)), out: out.into(), error: error.into() })
+    let ((error_size, error_file), (out_size, out_file)) = (identify(&error), identify(&out));
+    Ok(Outputs { sizes: (error_size, out_size), files: [error_file, out_file], out: out.into(), error: error.into() })
+}
+
+/// Size, and which file it is.
+fn identify(file: &std::fs::File) -> (u64, Option<FileKey>) {
+    let Ok(meta) = file.metadata() else { return (0, None) };
+    (meta.len(), meta.is_file().then(|| (meta.dev(), meta.ino())))
 }

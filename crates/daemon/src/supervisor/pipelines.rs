@@ -13,7 +13,9 @@ use jiff::tz::TimeZone;
 use ostler_core::date_format::{DateFormat, Stamper};
 use ostler_core::lifecycle::SpawnFailure;
 use rustix::event::{EventfdFlags, eventfd};
+use serde::{Deserialize, Serialize};
 
+use super::last_words::LastWords;
 use super::outputs::Outputs;
 use crate::control::Control;
 use crate::logs::{self, Config, Format, Handle, OpenFiles, Pipeline, PipelineError, Report, RuntimeStreams, Stamp};
@@ -24,8 +26,6 @@ use crate::registry::Slot;
 const NOTES: &str = "log-notes";
 /// Prefix of the names of pipe ends: `log:<instance>:<place>:<end>`.
 const PREFIX: &str = "log:";
-/// How long a writer that is replaced or deleted may take for the rest.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long an exit waits for what the process wrote last: the record of a crash shows it.
 const LINES_END_WITHIN: Duration = Duration::from_millis(20);
 /// Ends of one writer: read ends and write ends of output and error, and the holding pipe.
@@ -44,8 +44,8 @@ pub(crate) struct Piped {
 }
 
 /// Where lines go and in which form.
-#[derive(Clone, Debug, PartialEq)]
-struct Destination {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Destination {
     paths: [Option<String>; 3],
     json: bool,
     date_format: Option<String>,
@@ -59,10 +59,10 @@ pub(crate) struct Writers {
     notes: Option<OwnedFd>,
     places: BTreeSet<u32>,
     /// Writers of deleted instances that carry over the rest.
-    ending: Vec<Handle>,
-    wake: Arc<OwnedFd>,
-    reports: mpsc::Receiver<(u32, Report)>,
-    sender: mpsc::Sender<(u32, Report)>,
+    pub(super) ending: BTreeMap<(u32, u32), LastWords>,
+    pub(super) wake: Arc<OwnedFd>,
+    reports: mpsc::Receiver<((u32, u32), Report)>,
+    sender: mpsc::Sender<((u32, u32), Report)>,
     /// Descriptors of writers that a former daemon had, until they are taken over.
     found: BTreeMap<(u32, u32), BTreeMap<usize, OwnedFd>>,
 }
@@ -74,10 +74,11 @@ impl Writers {
         let (sender, reports) = mpsc::channel();
         Ok(Self {
             files: OpenFiles::default(),
+            // A daemon in the background has no streams of its own: what it opens as `/dev/stdout` is its log.
             runtime: RuntimeStreams { home, stdout: None, stderr: None },
             notes: None,
             places: BTreeSet::new(),
-            ending: Vec::new(),
+            ending: BTreeMap::new(),
             wake,
             reports,
             sender,
@@ -97,18 +98,19 @@ impl Writers {
         true
     }
 
-    fn config(&self, slot: &Slot, destination: &Destination, ends: &[OwnedFd; ENDS], place: u32) -> std::io::Result<Config> {
+    /// For the writer of an instance with these read ends and this holding pipe.
+    pub(super) fn config(&self, id: u32, destination: &Destination, ends: [&OwnedFd; 3], place: u32) -> std::io::Result<Config> {
         let notes = self.notes.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
         let [out, error, combined] = destination.paths.clone().map(|path| path.map(PathBuf::from));
-        let (wake, sender, id) = (Arc::clone(&self.wake), Mutex::new(self.sender.clone()), slot.id);
+        let (wake, sender) = (Arc::clone(&self.wake), Mutex::new(self.sender.clone()));
         Ok(Config {
             name: format!("log-{id}"),
             out,
             error,
             combined,
-            format: format(slot, destination),
+            format: format(id, destination),
             pipes: [ends[0].try_clone()?, ends[1].try_clone()?],
-            holding: ends[4].try_clone()?,
+            holding: ends[2].try_clone()?,
             record: notes.try_clone()?,
             slot: place,
             files: self.files.clone(),
@@ -116,7 +118,7 @@ impl Writers {
             report: Arc::new(move |report| {
                 if let Ok(sender) = sender.lock() {
                     // Nobody listens any more when the daemon ends.
-                    let _ = sender.send((id, report));
+                    let _ = sender.send(((id, place), report));
                     let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
                 }
             }),
@@ -141,10 +143,10 @@ fn destination(slot: &Slot) -> Destination {
     }
 }
 
-fn format(slot: &Slot, destination: &Destination) -> Format {
+fn format(id: u32, destination: &Destination) -> Format {
     let stamp = destination.date_format.as_deref().map(stamp);
     match (destination.json, stamp) {
-        (true, stamp) => Format::Json { stamp, process_id: slot.id, app_name: destination.name.clone() },
+        (true, stamp) => Format::Json { stamp, process_id: id, app_name: destination.name.clone() },
         (false, Some(stamp)) => Format::Dated(stamp),
         (false, None) => Format::Plain,
     }
@@ -158,7 +160,7 @@ fn stamp(format: &str) -> Stamp {
     })
 }
 
-fn end_name(id: u32, place: u32, end: usize) -> String {
+pub(super) fn end_name(id: u32, place: u32, end: usize) -> String {
     format!("{PREFIX}{id}:{place}:{end}")
 }
 
@@ -191,7 +193,7 @@ impl Control {
             |fd: &OwnedFd| fd.try_clone().map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) });
         let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
         let sizes = (length(&slot.files.error), length(&slot.files.out));
-        Ok(Some(Outputs { out: copy(&piped.ends[2])?, error: copy(&piped.ends[3])?, sizes }))
+        Ok(Some(Outputs { out: copy(&piped.ends[2])?, error: copy(&piped.ends[3])?, sizes, files: [None; 2] }))
     }
 
     fn begin_writer(&mut self, id: u32, made_for: Destination) -> Result<(), SpawnFailure> {
@@ -206,8 +208,7 @@ impl Control {
         let holding = logs::holding_pipe().map_err(system("make the pipe"))?;
         let ends = [out, error, out_writer, error_writer, holding];
         let place = self.writers.free_place();
-        let Some(slot) = self.registry.get(id) else { return Ok(()) };
-        let config = self.writers.config(slot, &made_for, &ends, place).map_err(system("copy a descriptor"))?;
+        let config = self.writers.config(id, &made_for, reading(&ends), place).map_err(system("copy a descriptor"))?;
         let handle = Pipeline::spawn(config).map_err(|error| failure(&error))?;
         for (end, fd) in ends.iter().enumerate() {
             self.keeper.hold(&end_name(id, place, end), fd.as_fd());
@@ -218,39 +219,16 @@ impl Control {
         Ok(())
     }
 
-    /// The writer carries over what is left, and ends.
-    pub(super) fn end_writer(&mut self, id: u32) {
-        if let Some(piped) = self.registry.get_mut(id).and_then(|slot| slot.piped.take()) {
-            self.finish_writer(id, piped);
-        }
-    }
-
-    /// See [`Control::end_writer`]; for a slot that is gone already.
-    pub(super) fn finish_writer(&mut self, id: u32, piped: Piped) {
-        // Its place in the notes is not used again by this daemon: it may still be writing to it.
-        for end in 0..ENDS {
-            self.keeper.drop_held(&end_name(id, piped.place, end));
-        }
-        let Piped { handle, ends, .. } = piped;
-        drop(ends);
-        handle.finish(LAST_WORDS);
-        self.writers.ending.retain(Handle::is_alive);
-        self.writers.ending.push(handle);
-    }
-
-    /// Before the daemon ends: what is in the pipes of deleted instances is nowhere else.
-    pub(crate) fn wait_for_last_words(&mut self) {
-        for handle in self.writers.ending.drain(..) {
-            handle.join();
-        }
-    }
-
     /// Goes on where the writers of a former daemon stopped. All of them look at what was on its way before the first one writes.
     pub(crate) fn take_over_writers(&mut self) {
         let found = std::mem::take(&mut self.writers.found);
-        let mut prepared = Vec::new();
-        for ((id, place), ends) in found {
+        let (mut prepared, mut last_words) = (Vec::new(), Vec::new());
+        for ((id, place), mut ends) in found {
             self.writers.places.insert(place);
+            if self.writers.ending.contains_key(&(id, place)) {
+                last_words.extend(self.prepare_last_words(id, place, &mut ends));
+                continue;
+            }
             let names: Vec<String> = ends.keys().map(|end| end_name(id, place, *end)).collect();
             let ends: Option<[OwnedFd; ENDS]> = ends.into_values().collect::<Vec<_>>().try_into().ok();
             let Some((slot, ends)) = self.registry.get(id).zip(ends) else {
@@ -260,7 +238,7 @@ impl Control {
             let made_for = destination(slot);
             let pipeline = self
                 .writers
-                .config(slot, &made_for, &ends, place)
+                .config(id, &made_for, reading(&ends), place)
                 .map_err(|source| PipelineError::System { step: "copy a descriptor", source })
                 .and_then(Pipeline::prepare);
             match pipeline {
@@ -268,6 +246,7 @@ impl Control {
                 Err(error) => self.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
             }
         }
+        self.begin_last_words(last_words);
         for (id, place, ends, made_for, pipeline) in prepared {
             match pipeline.start() {
                 Ok(handle) => {
@@ -288,7 +267,7 @@ impl Control {
             .iter()
             .filter_map(|slot| Some((slot.id, slot.piped.as_ref()?)))
             .flat_map(|(id, piped)| piped.ends.iter().enumerate().map(move |(end, fd)| (end_name(id, piped.place, end), fd.as_fd())));
-        notes.chain(ends)
+        notes.chain(ends).chain(self.held_by_last_words())
     }
 
     /// A writer has something to say.
@@ -296,7 +275,8 @@ impl Control {
         let mut count = [0; 8];
         // Only clears it.
         let _ = rustix::io::read(&*self.writers.wake, &mut count);
-        while let Ok((id, report)) = self.writers.reports.try_recv() {
+        self.hear_copier();
+        while let Ok(((id, place), report)) = self.writers.reports.try_recv() {
             let name = self.registry.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
             let log = &mut self.log;
             match report {
@@ -310,13 +290,34 @@ impl Control {
                 Report::Panicked { message } => {
                     log.error(format_args!("App [{name}:{id}] bug in its log writer, which goes on: {message}"))
                 }
-                Report::Ended(_) => {}
+                Report::Ended(_) => self.last_words_said(id, place),
             }
         }
     }
 }
 
+/// Read ends and holding pipe.
+fn reading(ends: &[OwnedFd; ENDS]) -> [&OwnedFd; 3] {
+    [&ends[0], &ends[1], &ends[4]]
+}
+
 impl Piped {
+    /// Its place in the notes.
+    pub(super) fn place(&self) -> u32 {
+        self.place
+    }
+
+    /// Where its lines go.
+    pub(super) fn destination(&self) -> &Destination {
+        &self.made_for
+    }
+
+    /// Its thread, and without the write ends what it reads from.
+    pub(super) fn into_parts(self) -> (Handle, [OwnedFd; 3], Destination) {
+        let [out, error, _, _, holding] = self.ends;
+        (self.handle, [out, error, holding], self.made_for)
+    }
+
     /// A process has ended; what it left without a newline is a line.
     pub(crate) fn end_lines(&self) {
         // A slow or full disk does not hold up the loop; then the lines come a little later.

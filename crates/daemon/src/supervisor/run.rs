@@ -14,6 +14,9 @@ impl Control {
         let effects = slot.instance.step(&slot.policy, event, now());
         let gone = slot.instance.state == State::Gone;
         self.tidy_group(id);
+        if gone {
+            self.note_last_words(id);
+        }
         self.registry.changed(id);
         self.work.extend(effects.into_iter().map(|effect| Work::Effect(id, effect)));
         if gone {
@@ -82,6 +85,7 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         let key = slot.key(inc);
         slot.log_start = prepared.log_start;
+        slot.log_files = prepared.log_files;
         slot.node = prepared.node.and_then(|(program, user)| self.node_versions.ask(&program, user));
         slot.cpu = crate::sample::CpuHistory::default();
         if let Some(old) = slot.ipc.take() {

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::outputs::Outputs;
+use crate::logs::handback::FileKey;
 use crate::registry::Slot;
 use crate::settings::Settings;
 
@@ -38,6 +39,8 @@ pub(super) struct Prepared {
     pub node: Option<(PathBuf, Option<Credentials>)>,
     /// Sizes of error and output file now.
     pub log_start: (u64, u64),
+    /// See [`Outputs::files`].
+    pub log_files: [Option<FileKey>; 2],
 }
 
 impl Prepared {
@@ -86,7 +89,14 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
         },
         targets: vec![1, 2, IPC_FD],
     };
-    Ok(Prepared { request: Box::new(request), fds: vec![out, error, theirs], ipc: Some(ours), node, log_start: outputs.sizes })
+    Ok(Prepared {
+        request: Box::new(request),
+        fds: vec![out, error, theirs],
+        ipc: Some(ours),
+        node,
+        log_start: outputs.sizes,
+        log_files: outputs.files,
+    })
 }
 
 /// Variables; most are borrowed from the descriptions that they come from.

@@ -1,15 +1,39 @@
 //! `reloadLogs`: open the log files anew.
 
-use ostler_proto::control::Request;
+use ostler_proto::control::{LogOutcome, Request, Response};
 
 use crate::cli::{Call, CliError, Status};
+use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::render::json;
 
-/// After a rotation by others.
-pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
+/// After a rotation by others. Returns when it is done, so that what comes next (compression, say) finds whole files.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.client()?;
-    cx.out.line("Reloading all logs...");
-    cx.client()?.request(&Request::ReloadLogs, &mut |_| {})?;
-    cx.out.line("All logs reloaded");
-    Ok(Status::Ok)
+    let quiet = call.has("json");
+    if !quiet {
+        cx.out.line("Reloading all logs...");
+    }
+    let Response::LogsReloaded(logs) = cx.client()?.request(&Request::ReloadLogs, &mut |_| {})? else {
+        return Err(ClientError::Unexpected.into());
+    };
+    if quiet {
+        json(&mut cx.out, &logs);
+    }
+    let mut failed = Vec::new();
+    for log in &logs {
+        match &log.outcome {
+            LogOutcome::Reopened => {}
+            LogOutcome::HandedBack { .. } if quiet => {}
+            LogOutcome::HandedBack { rotated, .. } => cx.out.info(format_args!("{} begins anew, its old lines are in {rotated}", log.path)),
+            LogOutcome::Failed { reason } => failed.push(format!("{}: {reason}", log.path)),
+        }
+    }
+    if failed.is_empty() {
+        if !quiet {
+            cx.out.line("All logs reloaded");
+        }
+        return Ok(Status::Ok);
+    }
+    Err(CliError::Failed(format!("not every log could be opened anew: {}", failed.join("; "))))
 }

@@ -1,8 +1,9 @@
-//! `flush` and `reloadLogs`.
+//! `flush`.
 
 use std::fs::OpenOptions;
 use std::path::Path;
 
+use ostler_core::files::own_stream;
 use ostler_proto::control::{Failure, Response};
 
 use crate::control::Control;
@@ -28,8 +29,8 @@ impl Control {
                 }
             }
         }
-        // Only plain files can be emptied; `/dev/null`, pipes and terminals keep nothing.
-        paths.retain(|path| Path::new(path).is_file());
+        // Only plain files can be emptied; `/dev/null`, pipes and terminals keep nothing, and the runtime's own output is not the app's.
+        paths.retain(|path| own_stream(path).is_none() && Path::new(path).is_file());
         for path in &paths {
             if let Err(error) = OpenOptions::new().write(true).truncate(true).open(path) {
                 return Response::Failed(Failure::Other(format!("cannot empty \"{path}\": {error}")));
@@ -41,20 +42,5 @@ impl Control {
             }
         }
         Response::Paths(paths)
-    }
-
-    /// Opens every log file anew: the daemon's own, and those of apps whose lines pass through us. A file that an app writes
-    /// directly is the app's own descriptor; `crate::logs` says what happens to those.
-    pub(crate) fn reload_logs(&mut self) -> Response {
-        self.log.line(format_args!("Reloading all logs..."));
-        self.log.reopen();
-        let mut ids = Vec::new();
-        for slot in self.registry.iter_mut() {
-            if let Some(piped) = &slot.piped {
-                piped.reopen();
-                ids.push(slot.id);
-            }
-        }
-        Response::Done { ids }
     }
 }

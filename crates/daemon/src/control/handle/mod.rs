@@ -71,7 +71,7 @@ impl Control {
             }
             Request::Signal { signal, target } => self.send_signal(client, id, signal, &target),
             Request::Flush { target } => self.flush_logs(target.as_deref()),
-            Request::ReloadLogs => self.reload_logs(),
+            Request::ReloadLogs => return self.reload_logs(Some((client, id))),
             Request::Save { force } => self.save(force),
             Request::Resurrect => {
                 let origin = Origin::Resurrect;

@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
@@ -25,22 +26,39 @@ struct Open {
     position: u64,
     lines: Lines,
     partial_since: Option<Instant>,
+    /// The name that it was renamed to, if it was.
+    away: Option<PathBuf>,
+}
+
+/// A log file that went back to its path (`reloadLogs` after a rename): what it had is in another file, under the name it had meanwhile.
+struct Returned {
+    key: (u64, u64),
+    rotated: PathBuf,
+    since: Instant,
 }
 
 impl Open {
     fn new(file: File) -> io::Result<Self> {
         let meta = file.metadata()?;
-        Ok(Self { key: (meta.dev(), meta.ino()), file, position: 0, lines: Lines::default(), partial_since: None })
+        Ok(Self { key: (meta.dev(), meta.ino()), file, position: 0, lines: Lines::default(), partial_since: None, away: None })
     }
 
-    fn read(&mut self, source: &Source, each: Each<'_>) -> io::Result<()> {
+    /// Shows what is new, up to the moment in which something is moved to the name of the log: from then on it may be another beginning.
+    fn read(&mut self, source: &Source, watch: &mut Watch, seen: usize, each: Each<'_>) -> io::Result<()> {
         let length = self.file.metadata()?.len();
+        let mut holds = || {
+            watch.drain();
+            !watch.moves().iter().skip(seen).any(|moved| moved.to == source.path)
+        };
         if length < self.position {
+            if !holds() {
+                return Ok(());
+            }
             self.position = 0;
             self.lines.forget();
         }
         // Only up to what is there now: a flood in one file must not silence the others.
-        let any = self.lines.read(&self.file, &mut self.position, length, &mut |line| each(source, line))?;
+        let any = self.lines.read(&self.file, &mut self.position, length, &mut holds, &mut |line| each(source, line))?;
         if any || !self.lines.has_partial() {
             self.partial_since = self.lines.has_partial().then(Instant::now);
         }
@@ -48,17 +66,34 @@ impl Open {
     }
 }
 
+impl Open {
+    /// Remembers what the file is called while that is not the name of the log.
+    fn look_for_name(&mut self, log: &Path) {
+        let name = std::fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok().filter(|name| name != log && name.exists());
+        self.away = name.or(self.away.take());
+    }
+}
+
+fn key_of(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
 /// One source and where we are in it.
 pub(super) struct Follower {
     pub source: Source,
     /// The newest file of this name last. An older one is kept while its writer may still have it open.
     open: Vec<Open>,
+    /// So many moves of the watch are dealt with.
+    seen: usize,
+    /// Came back, and its old content is not yet where it should be.
+    returned: Option<Returned>,
 }
 
 impl Follower {
     /// Opens the file, if it is there, at its beginning.
     pub(super) fn new(source: Source) -> Self {
-        let mut follower = Self { source, open: Vec::new() };
+        let mut follower = Self { source, open: Vec::new(), seen: 0, returned: None };
         follower.reopen(None);
         follower
     }
@@ -77,7 +112,7 @@ impl Follower {
         open.position = start_of_last(&open.file, length, count)?;
         let source = &self.source;
         let mut each_line = |line: &[u8]| each(source, line);
-        open.lines.read(&open.file, &mut open.position, length, &mut each_line)?;
+        open.lines.read(&open.file, &mut open.position, length, &mut || true, &mut each_line)?;
         if is_last_look {
             open.lines.flush(&mut each_line);
         }
@@ -92,20 +127,79 @@ impl Follower {
 
     /// Gives what is new to `each`: first the rest of the files before a rotation, then the new one.
     pub(super) fn advance(&mut self, look_for_new: bool, watch: &mut Watch, each: Each<'_>) -> io::Result<()> {
-        for open in &mut self.open {
-            open.read(&self.source, each)?;
-        }
-        if look_for_new && self.reopen(Some(watch)) {
-            if let [.., old, new] = self.open.as_mut_slice() {
-                // What came between the read above and the look.
-                old.read(&self.source, each)?;
-                new.read(&self.source, each)?;
-            } else if let Some(new) = self.open.last_mut() {
-                new.read(&self.source, each)?;
+        loop {
+            self.take_moves(watch);
+            self.welcome_back(each)?;
+            self.read_all(watch, each)?;
+            if look_for_new && self.reopen(Some(watch)) {
+                // First what came between the read above and the look.
+                self.read_all(watch, each)?;
+                let excess = self.open.len().saturating_sub(2);
+                self.open.drain(..excess);
             }
-            let excess = self.open.len().saturating_sub(2);
-            self.open.drain(..excess);
+            if look_for_new {
+                self.open.iter_mut().for_each(|open| open.look_for_name(&self.source.path));
+            }
+            // Something came while it was read: its turn is now.
+            if watch.moves().len() == self.seen || self.returned.is_some() {
+                return Ok(());
+            }
         }
+    }
+
+    fn read_all(&mut self, watch: &mut Watch, each: Each<'_>) -> io::Result<()> {
+        let waits = self.returned.as_ref().map(|returned| returned.key);
+        for open in self.open.iter_mut().filter(|open| waits != Some(open.key)) {
+            open.read(&self.source, watch, self.seen, each)?;
+        }
+        Ok(())
+    }
+
+    /// Was a file that we know moved to the name of the log, one move after the other?
+    fn take_moves(&mut self, watch: &Watch) {
+        while let (None, Some(moved)) = (&self.returned, watch.moves().get(self.seen)) {
+            self.seen += 1;
+            if moved.to != self.source.path {
+                continue;
+            }
+            // By now it may have been renamed again: then it is the one that still has a name, because what it replaced has none.
+            let now = key_of(&moved.to);
+            let is_it = |open: &&Open| Some(open.key) == now;
+            let has_name = |open: &&Open| open.file.metadata().is_ok_and(|meta| meta.nlink() > 0);
+            let Some(key) = self.open.iter().find(is_it).or_else(|| self.open.iter().rev().find(has_name)).map(|open| open.key) else {
+                continue;
+            };
+            let Some(index) = self.open.iter().position(|open| open.key == key) else { continue };
+            // It is the newest one again.
+            let open = self.open.remove(index);
+            let rotated = moved.from.clone().or_else(|| open.away.clone());
+            self.open.push(open);
+            self.returned = rotated.map(|rotated| Returned { key, rotated, since: Instant::now() });
+        }
+    }
+
+    /// Reads from the copy what was not read before the file was shortened, and goes on in the file.
+    fn welcome_back(&mut self, each: Each<'_>) -> io::Result<()> {
+        let Some(returned) = &self.returned else { return Ok(()) };
+        let Some(open) = self.open.last_mut().filter(|open| open.key == returned.key) else {
+            self.returned = None;
+            return Ok(());
+        };
+        let copy = open_ordinary(&returned.rotated).ok().and_then(|file| Open::new(file).ok()).filter(|copy| copy.key != open.key);
+        let Some(copy) = copy else {
+            // It gets its name in a moment; if not, somebody has only renamed the file back, or has removed the copy since.
+            if returned.since.elapsed() >= PATIENCE {
+                self.returned = None;
+            }
+            return Ok(());
+        };
+        let length = copy.file.metadata()?.len();
+        let source = &self.source;
+        open.lines.read(&copy.file, &mut open.position, length, &mut || true, &mut |line| each(source, line))?;
+        // What was read beyond the copy was the open line, which is in the file now.
+        open.position = open.position.saturating_sub(length);
+        open.away = None;
+        self.returned = None;
         Ok(())
     }
 
@@ -119,7 +213,8 @@ impl Follower {
 
     /// When a line without its end is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.open.iter().filter_map(|open| open.partial_since).min().map(|since| since + PATIENCE)
+        let returned = self.returned.iter().map(|returned| returned.since);
+        self.open.iter().filter_map(|open| open.partial_since).chain(returned).min().map(|since| since + PATIENCE)
     }
 
     /// Shows lines without their end that have waited long enough.
@@ -157,7 +252,6 @@ fn open_ordinary(path: &Path) -> io::Result<File> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::io::Write;
-    use std::path::PathBuf;
 
     use super::super::source::Kind;
     use super::*;
@@ -203,8 +297,8 @@ mod tests {
             let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
             let longest = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
             assert_eq!(rustix::event::poll(&mut fds, Some(&longest)), Ok(1), "nothing was noticed");
-            let look = self.watch.drain();
-            let seen = &mut self.seen;
+            self.watch.drain();
+            let (look, seen) = (self.watch.news().made, &mut self.seen);
             self.follower.advance(look, &mut self.watch, &mut |_, line| keep(seen, line)).unwrap();
             std::mem::take(&mut self.seen)
         }
@@ -271,6 +365,62 @@ mod tests {
         assert!(scene.tail(9).is_empty());
         scene.append("x.log", "first\n");
         assert_eq!(scene.advance(), ["first"]);
+    }
+
+    #[test]
+    fn a_file_that_comes_back_is_read_where_it_goes_on() {
+        // Whether the steps in between are looked at, or all of them at once.
+        for (name, looks_between) in [("back", true), ("back-late", false)] {
+            let mut scene = Scene::new(name, "a\n");
+            scene.tail(1);
+            scene.append("x.log", "b\nop");
+            if looks_between {
+                assert_eq!(scene.advance(), ["b"]);
+            }
+            std::fs::rename(scene.path("x.log"), scene.path("x.log.1")).unwrap();
+            scene.append("x.log.1", "en\nc\nha");
+            if looks_between {
+                assert_eq!(scene.advance(), ["open", "c"]);
+            }
+            // As the daemon does it.
+            std::fs::copy(scene.path("x.log.1"), scene.path(".copy")).unwrap();
+            std::fs::rename(scene.path("x.log.1"), scene.path("x.log")).unwrap();
+            let file = File::options().write(true).open(scene.path("x.log")).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"ha", 0).unwrap();
+            file.set_len(2).unwrap();
+            let copy = File::options().write(true).open(scene.path(".copy")).unwrap();
+            copy.set_len(copy.metadata().unwrap().len() - 2).unwrap();
+            if looks_between {
+                assert!(scene.advance().is_empty(), "its old lines have no name yet");
+            }
+            std::fs::rename(scene.path(".copy"), scene.path("x.log.1")).unwrap();
+            // At full speed it is longer than before at once.
+            scene.append("x.log", &format!("lf\n{}", "next\n".repeat(10)));
+            let seen = scene.advance();
+            let mut expected = if looks_between { vec!["half"] } else { vec!["b", "open", "c", "half"] };
+            expected.extend(["next"; 10]);
+            assert_eq!(seen, expected, "{name}");
+            scene.append("x.log", "end\n");
+            assert_eq!(scene.advance(), ["end"]);
+        }
+    }
+
+    #[test]
+    fn whoever_is_slow_sees_two_returns_at_once() {
+        let mut scene = Scene::new("slow", "a\n");
+        scene.tail(1);
+        for (number, line) in [(1, "b\n"), (2, "c\n")] {
+            scene.append("x.log", line);
+            let rotated = scene.path(&format!("x.log.{number}"));
+            std::fs::rename(scene.path("x.log"), &rotated).unwrap();
+            std::fs::copy(&rotated, scene.path(".copy")).unwrap();
+            std::fs::rename(&rotated, scene.path("x.log")).unwrap();
+            File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
+            std::fs::rename(scene.path(".copy"), &rotated).unwrap();
+        }
+        scene.append("x.log", "d\n");
+        std::fs::rename(scene.path("x.log"), scene.path("x.log.3")).unwrap();
+        assert_eq!(scene.advance(), ["b", "c", "d"]);
     }
 
     #[test]

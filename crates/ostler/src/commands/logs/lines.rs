@@ -60,14 +60,22 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Reads from `*position` up to `until` (or the end) and gives whole lines, without their newline, to `each`. Stops early when that
-    /// says so. Returns whether anything was read.
-    pub(super) fn read(&mut self, file: &File, position: &mut u64, until: u64, each: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<bool> {
+    /// says so, or `holds` no longer: it is asked after each look at the file whether what was seen is still what was meant. Returns whether
+    /// anything was read.
+    pub(super) fn read(
+        &mut self,
+        file: &File,
+        position: &mut u64,
+        until: u64,
+        holds: &mut dyn FnMut() -> bool,
+        each: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> io::Result<bool> {
         let mut block = vec![0; BLOCK];
         let mut any = false;
         while *position < until {
             let size = usize::try_from(until - *position).unwrap_or(BLOCK).min(BLOCK);
             let filled = read_at(file, &mut block[..size], *position)?;
-            if filled == 0 {
+            if filled == 0 || !holds() {
                 break;
             }
             any = true;
@@ -132,7 +140,7 @@ mod tests {
         };
         let mut lines = Lines::default();
         let mut position = from;
-        lines.read(&file(content), &mut position, until, &mut each).unwrap();
+        lines.read(&file(content), &mut position, until, &mut || true, &mut each).unwrap();
         lines.flush(&mut each);
         seen
     }

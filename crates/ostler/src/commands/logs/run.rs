@@ -237,7 +237,10 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
         }
         let due = followers.iter().filter_map(Follower::due).chain(daemon.ask_at).min();
         let blind = watch.blind.then_some(BLIND);
-        let longest = due.map(|at| at.saturating_duration_since(Instant::now())).into_iter().chain(blind).min();
+        // What one file's follower took from the watch is news for the others, too.
+        let missed = watch.news();
+        let at_once = missed.any.then_some(Duration::ZERO);
+        let longest = due.map(|at| at.saturating_duration_since(Instant::now())).into_iter().chain(blind).chain(at_once).min();
         let signal_fds = signals.as_ref().map(|signals| signals.fds());
         let has_reader = !cx.out.is_closed();
         let wake = wait(has_reader, watch.as_fd(), daemon.client.as_ref(), signal_fds.as_ref().map_or(&[], |fds| &fds[..]), longest);
@@ -250,7 +253,10 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
             }
             cx.out.close();
         }
-        look_for_new = wake.news && watch.drain();
+        if wake.news {
+            watch.drain();
+        }
+        look_for_new = missed.made || watch.news().made;
         if wake.daemon_speaks {
             daemon.hear(|happening| printer.happened(&mut cx.out, &happening));
         }
@@ -301,6 +307,8 @@ fn add_new(followers: &mut Vec<Follower>, list: &[Summary], wish: &Wish, past: &
     for source in sources {
         if !followers.iter().any(|follower| follower.source.path == source.path) {
             let position = past.position(&source.path);
+            // Before it is opened: nothing must be moved to its name unnoticed in between.
+            watch.folder_of(&source.path);
             let mut follower = Follower::new(source);
             follower.skip_to(position);
             follower.watch(watch);

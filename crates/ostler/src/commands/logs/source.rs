@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use ostler_core::files::own_stream;
 use ostler_core::select::{Entry, SelectError, select};
 use ostler_proto::control::{Failure, Summary};
 
@@ -91,7 +92,9 @@ impl Wish {
     }
 
     fn add(&self, row: &Summary, sources: &mut Vec<Source>) {
-        let readable = |path: &Option<String>| path.clone().filter(|path| path != "/dev/null" && path != "NULL" && path.starts_with('/'));
+        // `/dev/stdout` is our own output here: following it would never end.
+        let is_file = |path: &String| path != "/dev/null" && path != "NULL" && path.starts_with('/') && own_stream(path).is_none();
+        let readable = |path: &Option<String>| path.clone().filter(is_file);
         let (out, error) = (readable(&row.out_file), readable(&row.error_file));
         // Someone who keeps only the combined file wants to see that one.
         let only_combined = if out.is_none() && error.is_none() { readable(&row.log_file) } else { None };

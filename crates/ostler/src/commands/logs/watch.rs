@@ -1,17 +1,43 @@
 //! Who tells when a file has changed: inotify, or the clock where that is not to be had.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+/// Something was moved to the name of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Move {
+    /// What it was called before, if that was in the same folder.
+    pub from: Option<PathBuf>,
+    /// The name of the log.
+    pub to: PathBuf,
+}
+
+/// What was taken and not yet looked at by everybody.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct News {
+    /// There was something.
+    pub any: bool,
+    /// Something may have been made, or moved.
+    pub made: bool,
+}
 
 /// Watches files and the folders they are in.
 pub(super) struct Watch {
     fd: Option<OwnedFd>,
-    folders: HashMap<i32, ()>,
+    folders: HashMap<i32, PathBuf>,
+    /// First halves of renames, by cookie.
+    leaving: HashMap<u32, PathBuf>,
+    /// Names that something must not be moved to unnoticed.
+    names: HashSet<PathBuf>,
+    moves: Vec<Move>,
+    news: News,
     /// Something could not be watched: look at everything from time to time.
     pub blind: bool,
 }
@@ -19,7 +45,15 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new() -> Self {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
-        Self { blind: fd.is_none(), fd, folders: HashMap::new() }
+        Self {
+            blind: fd.is_none(),
+            fd,
+            folders: HashMap::new(),
+            leaving: HashMap::new(),
+            names: HashSet::new(),
+            moves: Vec::new(),
+            news: News::default(),
+        }
     }
 
     pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
@@ -29,8 +63,9 @@ impl Watch {
     /// Wakes when something is made in, or moved to, the folder of this file.
     pub(super) fn folder_of(&mut self, path: &Path) {
         let folder = path.parent().unwrap_or(Path::new("/"));
-        match self.add(folder, WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR) {
-            Ok(wd) => drop(self.folders.insert(wd, ())),
+        self.names.insert(path.to_owned());
+        match self.add(folder, WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR) {
+            Ok(wd) => drop(self.folders.insert(wd, folder.to_owned())),
             Err(_) => self.blind = true,
         }
     }
@@ -48,15 +83,36 @@ impl Watch {
         Ok(inotify::add_watch(fd, path, flags)?)
     }
 
-    /// Takes the news. Which file it was is not asked: looking at all of them costs one `fstat` each. True if something may have been made.
-    pub(super) fn drain(&self) -> bool {
-        let Some(fd) = &self.fd else { return true };
+    /// Everything that was moved to the name of a log so far, oldest first.
+    pub(super) fn moves(&self) -> &[Move] {
+        &self.moves
+    }
+
+    /// The news that were taken since the last call: whoever looked before they came has to look again.
+    pub(super) fn news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Takes the news. Which file was changed is not asked: looking at all of them costs one `fstat` each.
+    pub(super) fn drain(&mut self) {
+        let Self { fd, folders, leaving, names, moves, news, .. } = self;
+        let Some(fd) = fd else { return };
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(fd, &mut buffer);
-        let mut made = false;
         while let Ok(event) = reader.next() {
-            made |= event.wd() < 0 || self.folders.contains_key(&event.wd());
+            news.any = true;
+            // An overflow: anything may have happened.
+            news.made |= event.wd() < 0;
+            let Some(folder) = folders.get(&event.wd()) else { continue };
+            news.made = true;
+            let Some(path) = event.file_name().map(|name| folder.join(OsStr::from_bytes(name.to_bytes()))) else { continue };
+            if event.events().contains(ReadFlags::MOVED_FROM) {
+                // The other half comes next, or it was moved to another folder.
+                leaving.clear();
+                leaving.insert(event.cookie(), path);
+            } else if event.events().contains(ReadFlags::MOVED_TO) && names.contains(&path) {
+                moves.push(Move { from: leaving.remove(&event.cookie()), to: path });
+            }
         }
-        made
     }
 }

@@ -1,0 +1,238 @@
+//! The thread that copies, so that the loop of the daemon does not wait for a disk.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use ostler_sys::descriptors::has_open_for_writing;
+use ostler_sys::{ProcRef, ProcTable};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Failure, FileKey};
+
+/// What is left for the moment in which the writers stand still.
+const LITTLE: u64 = 256 << 10;
+/// A writer that is faster than we are is not chased for ever.
+const ROUNDS: usize = 32;
+/// Bytes per call, so that no call takes long.
+const AT_ONCE: usize = 16 << 20;
+
+/// What is to be copied.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    /// Number of the hand-back.
+    pub id: u32,
+    /// What the file is called now.
+    pub rotated: String,
+    /// Where the copy goes.
+    pub copy: String,
+    /// Where the file goes back to.
+    pub target: String,
+    /// The file.
+    pub file: FileKey,
+}
+
+/// A copy that has nearly everything.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    /// The file itself.
+    pub source: File,
+    /// The copy.
+    pub copy: File,
+    /// So much of the file is in it.
+    pub length: u64,
+    /// All processes at the time of a look, and which of them had the file open for writing.
+    pub looked_at: Vec<ProcRef>,
+    /// See above; also of another app, or of nobody's.
+    pub writers: Vec<ProcRef>,
+    /// The other file that was at the path then, and whether one of them had that open for writing.
+    pub beside: Option<FileKey>,
+    /// See above.
+    pub is_beside_written: bool,
+}
+
+/// What the thread says when an order is done.
+pub(crate) type Told = (u32, Result<Copied, Failure>);
+
+/// The thread. It ends when this is dropped and the orders are done.
+#[derive(Debug)]
+pub(crate) struct Copier {
+    orders: mpsc::Sender<Order>,
+    gate: Gate,
+}
+
+/// True = shut: no copy is begun any more.
+type Gate = Arc<Mutex<bool>>;
+
+impl Copier {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No more threads.
+    pub(crate) fn start(tell: impl Fn(Told) + Send + 'static) -> io::Result<Self> {
+        let (orders, received) = mpsc::channel::<Order>();
+        let own_gate = Gate::default();
+        let gate = Arc::clone(&own_gate);
+        std::thread::Builder::new().name("log-copy".into()).stack_size(256 << 10).spawn(move || {
+            for order in received {
+                // Whoever waits for the answer must get one.
+                let copied = catch_unwind(|| copy(&order, &gate)).unwrap_or(Err(Failure::Bug));
+                tell((order.id, copied));
+            }
+        })?;
+        Ok(Self { orders, gate: own_gate })
+    }
+
+    /// Copies a file, after those asked for before.
+    pub(crate) fn order(&self, order: Order) {
+        // The thread lives as long as this sender does.
+        let _ = self.orders.send(order);
+    }
+
+    /// Afterwards no copy is made that is not there yet.
+    pub(crate) fn shut(&self) {
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+/// Copies all but a little.
+pub(super) fn copy(order: &Order, gate: &Gate) -> Result<Copied, Failure> {
+    let source = open_source(Path::new(&order.rotated), order.file).map_err(Failure::system("open", &order.rotated))?;
+    let copy = {
+        let is_shut = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_shut {
+            return Err(Failure::NotWritten);
+        }
+        create(Path::new(&order.copy)).map_err(Failure::system("create", &order.copy))?
+    };
+    match fill(&source, &copy, order) {
+        Ok((length, found)) => {
+            let Found { looked_at, writers, beside, is_beside_written } = found;
+            Ok(Copied { source, copy, length, looked_at, writers, beside, is_beside_written })
+        }
+        Err(failure) => {
+            remove(&order.copy);
+            Err(failure)
+        }
+    }
+}
+
+/// The copy is not needed.
+pub(super) fn remove(copy: &str) {
+    // Ours alone, and hidden; what cannot be removed stays.
+    let _ = std::fs::remove_file(copy);
+}
+
+/// The file, if it is still the one that was meant.
+pub(super) fn open_source(path: &Path, file: FileKey) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let source = OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let meta = source.metadata()?;
+    if (meta.dev(), meta.ino()) == file && meta.is_file() { Ok(source) } else { Err(Errno::STALE.into()) }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    let make = || {
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(flags).open(path)
+    };
+    match make() {
+        // Left by a daemon whose journal is lost. The name is ours.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path)?;
+            make()
+        }
+        other => other,
+    }
+}
+
+fn fill(source: &File, copy: &File, order: &Order) -> Result<(u64, Found), Failure> {
+    let fail = |step| Failure::system(step, &order.copy);
+    let meta = source.metadata().map_err(Failure::system("look at", &order.rotated))?;
+    let own = copy.metadata().map_err(fail("look at"))?;
+    if (meta.uid(), meta.gid()) != (own.uid(), own.gid()) {
+        std::os::unix::fs::fchown(copy, Some(meta.uid()), Some(meta.gid())).map_err(fail("give its owner to"))?;
+    }
+    rustix::fs::fchmod(copy, Mode::from_raw_mode(meta.mode() & 0o777)).map_err(Failure::system("set the mode of", &order.copy))?;
+    let mut length = 0;
+    copy_on(source, copy, &mut length).map_err(fail("write"))?;
+    // From here on the copy is worth as much as the file: the bulk of it is on the disk before the file loses it.
+    copy.sync_data().map_err(fail("write"))?;
+    // Shortening a file costs most where its pages are in memory, and it is done while its writers wait: let them go now. Those that are
+    // not on the disk yet would stay. It is only about speed.
+    let _ = source.sync_data();
+    let _ = rustix::fs::fadvise(source, 0, None, rustix::fs::Advice::DontNeed);
+    let found = look_for_writers(order);
+    for _ in 0..ROUNDS {
+        let before = length;
+        copy_on(source, copy, &mut length).map_err(fail("write"))?;
+        if length - before <= LITTLE {
+            break;
+        }
+    }
+    Ok((length, found))
+}
+
+/// Copies what the file has beyond `length` at this moment.
+pub(super) fn copy_on(source: &File, copy: &File, length: &mut u64) -> io::Result<()> {
+    let end = source.metadata()?.len();
+    while *length < end {
+        let wanted = usize::try_from(end - *length).unwrap_or(AT_ONCE).min(AT_ONCE);
+        let (mut from, mut to) = (*length, *length);
+        match rustix::fs::copy_file_range(source, Some(&mut from), copy, Some(&mut to), wanted) {
+            // Shorter than a moment ago: somebody truncates it.
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => *length += count as u64,
+            Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) => {
+                move_bytes(source, *length, copy, *length, end - *length)?;
+                *length = end;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Copies bytes; within one file only towards its beginning.
+pub(super) fn move_bytes(from: &File, mut at: u64, into: &File, mut to: u64, mut count: u64) -> io::Result<()> {
+    let mut buffer = vec![0; 128 << 10];
+    while count > 0 {
+        let wanted = usize::try_from(count).unwrap_or(usize::MAX).min(buffer.len());
+        let got = match from.read_at(&mut buffer[..wanted], at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(got) => got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        into.write_all_at(&buffer[..got], to)?;
+        at += got as u64;
+        to += got as u64;
+        count -= got as u64;
+    }
+    Ok(())
+}
+
+/// What a look at all processes gave.
+struct Found {
+    looked_at: Vec<ProcRef>,
+    writers: Vec<ProcRef>,
+    beside: Option<FileKey>,
+    is_beside_written: bool,
+}
+
+/// Everybody who has the file open for writing, whoever that is. Those that may not be looked at are other users' processes.
+fn look_for_writers(order: &Order) -> Found {
+    let (_, meta) = super::look(Path::new(&order.target), order.file);
+    let beside = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);
+    let table = ProcTable::scan();
+    let looked_at: Vec<ProcRef> = table.entries().iter().map(ostler_sys::tree::Entry::process).collect();
+    let writes = |process: &&ProcRef, key| has_open_for_writing(process.pid, key).unwrap_or(false);
+    let writers = looked_at.iter().filter(|process| writes(process, order.file)).copied().collect();
+    let is_beside_written = beside.is_some_and(|key| looked_at.iter().any(|process| writes(&process, key)));
+    Found { looked_at, writers, beside, is_beside_written }
+}

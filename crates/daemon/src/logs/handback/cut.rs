@@ -1,0 +1,213 @@
+//! The step in which nobody writes, and what is left of it when the daemon is killed there.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::Instant;
+
+use ostler_sys::ProcRef;
+use ostler_sys::descriptors::has_open_for_writing;
+use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use super::copier::{copy_on, move_bytes, open_source, remove};
+use super::freeze::{Frozen, Scene, Writers, thaw};
+use super::plan::{LONGEST_LINE, Rest, cut, rest};
+use super::{Copied, Done, Failure, HandBack, Seen, Stage, There, Verdict, decide, look};
+
+/// Writes the record to the journal.
+type Note<'a> = &'a mut dyn FnMut(&HandBack) -> io::Result<()>;
+
+/// Does it, after the bulk was copied. On an error everything is as it was, and nobody stands still.
+///
+/// # Errors
+/// Why it cannot be done.
+pub(crate) fn hand_back(record: &mut HandBack, mut copied: Copied, writers: &Writers<'_>, note: Note<'_>) -> Result<Done, Failure> {
+    let start = Instant::now();
+    let mut frozen = Frozen::default();
+    let result = in_the_cold(record, &mut copied, writers, &mut frozen, note);
+    match &result {
+        Ok(_) | Err(Failure::NotNamed { .. }) => record.stage = Stage::Thawing { stopped: pairs(&frozen.stopped) },
+        Err(_) => remove(&record.copy),
+    }
+    // If this cannot be written the record before it is as good: everything can be done twice, and waking does no harm.
+    let _ = note(record);
+    frozen.thaw();
+    result.map(|cut| Done { cut, stalled: start.elapsed() })
+}
+
+fn in_the_cold(
+    record: &mut HandBack,
+    copied: &mut Copied,
+    writers: &Writers<'_>,
+    frozen: &mut Frozen,
+    note: Note<'_>,
+) -> Result<u64, Failure> {
+    {
+        let scene = Scene { writers, file: record.file, copied };
+        frozen.freeze(&scene, &mut |stopped| {
+            record.stage = Stage::Freezing { stopped: pairs(stopped) };
+            note(record).map_err(Failure::Journal)
+        })?;
+    }
+    if frozen.is_nobody() {
+        return Err(Failure::NotWritten);
+    }
+    let like = judge(record, copied)?;
+    copy_on(&copied.source, &copied.copy, &mut copied.length).map_err(Failure::system("write", &record.copy))?;
+    let end = copied.length;
+    let last = last_bytes(&copied.copy, end).map_err(Failure::system("read", &record.copy))?;
+    let cut = cut(end, &last);
+    // Somebody may have woken a writer: what it wrote since would be lost.
+    let length = copied.source.metadata().map_err(Failure::system("look at", &record.rotated))?.len();
+    if length != end {
+        return Err(Failure::NotStopped(frozen.stopped.first().map_or(0, |process| process.pid)));
+    }
+    let undo = record.stage.clone();
+    record.stage = Stage::Cutting { stopped: pairs(&frozen.stopped), cut, end, like };
+    note(record).map_err(Failure::Journal)?;
+    if let Err(error) = std::fs::rename(&record.rotated, &record.target) {
+        record.stage = undo;
+        return Err(Failure::system("rename the file to", &record.target)(error));
+    }
+    if let Err(failure) = finish(record, &copied.source) {
+        // Before the file was shortened there is a way back: what was at the path was empty.
+        if !matches!(failure, Failure::NotNamed { .. }) && std::fs::rename(&record.target, &record.rotated).is_ok() {
+            record.stage = undo;
+        }
+        return Err(failure);
+    }
+    Ok(cut)
+}
+
+/// Is everything as it was when it began? Gives mode, user and group of the empty file that waits at the path.
+fn judge(record: &HandBack, copied: &Copied) -> Result<Option<(u32, u32, u32)>, Failure> {
+    let (there, meta) = look(Path::new(&record.target), record.file);
+    let key = meta.as_ref().map(|meta| (meta.dev(), meta.ino()));
+    let is_there_written = there == There::Empty
+        && key.is_some_and(|key| {
+            let known = copied.beside == Some(key);
+            let table = ostler_sys::ProcTable::scan();
+            let unknown = |entry: &&ostler_sys::tree::Entry| !known || !copied.looked_at.contains(&entry.process());
+            let mut unknown = table.entries().iter().filter(unknown);
+            (known && copied.is_beside_written) || unknown.any(|entry| has_open_for_writing(entry.pid, key).unwrap_or(false))
+        });
+    let names = copied.source.metadata().map_or(0, |meta| meta.nlink());
+    match decide(Seen { has_name: names > 0, is_written: true, there, is_there_written }) {
+        Verdict::HandBack => Ok(meta.map(|meta| (meta.mode() & 0o777, meta.uid(), meta.gid()))),
+        Verdict::Leave => Err(Failure::NotWritten),
+        Verdict::Impossible(why) => Err(why.into()),
+    }
+}
+
+fn last_bytes(copy: &File, end: u64) -> io::Result<Vec<u8>> {
+    let mut wanted = 4096;
+    loop {
+        let count = end.min(wanted);
+        let mut last = vec![0; usize::try_from(count).unwrap_or(0)];
+        copy.read_exact_at(&mut last, end - count)?;
+        // Most lines are short; the whole of what may be a line is looked at only where it is needed.
+        if count == end || wanted >= LONGEST_LINE as u64 || last.contains(&b'\n') {
+            return Ok(last);
+        }
+        wanted = LONGEST_LINE as u64;
+    }
+}
+
+/// Everything behind the first rename. Can be done again at any point, as long as the writers stand still.
+fn finish(record: &HandBack, source: &File) -> Result<(), Failure> {
+    let Stage::Cutting { cut, end, like, .. } = record.stage else { return Ok(()) };
+    let copy = match open_copy(&record.copy) {
+        Ok(copy) => Some(copy),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Failure::system("open", &record.copy)(error)),
+    };
+    let length = copy.as_ref().and_then(|copy| copy.metadata().ok()).map(|meta| meta.len());
+    match (copy, rest(end, length)) {
+        (None, _) | (_, Rest::Nothing) => {}
+        (Some(copy), Rest::Shorten) => {
+            shorten(source, &copy, cut, end).map_err(Failure::system("shorten", &record.target))?;
+            name(record)?;
+        }
+        (Some(_), Rest::Name) => name(record)?,
+    }
+    if let Some((mode, uid, gid)) = like {
+        // As whoever made the new file wanted it; a file with another owner is still better than none.
+        let _ = std::os::unix::fs::fchown(source, Some(uid), Some(gid));
+        let _ = rustix::fs::fchmod(source, Mode::from_raw_mode(mode));
+    }
+    Ok(())
+}
+
+fn open_copy(path: &str) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+}
+
+/// The file keeps its open line, the copy loses it.
+fn shorten(source: &File, copy: &File, cut: u64, end: u64) -> io::Result<()> {
+    let meta = source.metadata()?;
+    // More than was copied is there only if somebody woke a writer while there was no daemon: it stays, behind the open line.
+    let more = meta.len().saturating_sub(end);
+    let moved = move_bytes(copy, cut, source, 0, end - cut).and_then(|()| move_bytes(source, end, source, end - cut, more));
+    // Without room even for that the line is torn, but it is all there: its beginning stays in the copy.
+    let keep = if moved.is_ok() { end - cut + more } else { 0 };
+    if moved.is_err() && more > 0 {
+        return moved;
+    }
+    source.set_len(keep)?;
+    if moved.is_ok() {
+        copy.set_len(cut)?;
+    }
+    if let Ok(modified) = meta.modified() {
+        // The last line was written then; for whoever deletes by age.
+        let _ = copy.set_modified(modified);
+    }
+    Ok(())
+}
+
+/// The copy gets its name; nobody's file is replaced for that.
+fn name(record: &HandBack) -> Result<(), Failure> {
+    let named = match renameat_with(CWD, &record.copy, CWD, &record.rotated, RenameFlags::NOREPLACE) {
+        // Not every file system knows how.
+        Err(Errno::INVAL) => std::fs::rename(&record.copy, &record.rotated),
+        other => other.map_err(io::Error::from),
+    };
+    named.map_err(|source| Failure::NotNamed { copy: record.copy.clone(), rotated: record.rotated.clone(), source })
+}
+
+/// What a killed daemon left: done, or undone, and nobody stands still. True if it was undone and is to be tried again.
+///
+/// # Errors
+/// Something is in the way; nobody stands still nevertheless.
+pub(crate) fn recover(record: &HandBack) -> Result<bool, Failure> {
+    let (stopped, result) = match &record.stage {
+        Stage::Copying => (&[][..], Ok(true)),
+        Stage::Freezing { stopped } => (&stopped[..], Ok(true)),
+        Stage::Thawing { stopped } => (&stopped[..], Ok(false)),
+        Stage::Cutting { stopped, .. } => (&stopped[..], complete(record).map(|()| false)),
+    };
+    if matches!(result, Ok(true)) {
+        remove(&record.copy);
+    }
+    let stopped: Vec<ProcRef> = stopped.iter().map(|&(pid, start_ticks)| ProcRef { pid, start_ticks }).collect();
+    thaw(&stopped);
+    result
+}
+
+fn complete(record: &HandBack) -> Result<(), Failure> {
+    let source = match open_source(Path::new(&record.rotated), record.file) {
+        Ok(source) => {
+            std::fs::rename(&record.rotated, &record.target).map_err(Failure::system("rename the file to", &record.target))?;
+            source
+        }
+        Err(_) => open_source(Path::new(&record.target), record.file).map_err(Failure::system("find", &record.target))?,
+    };
+    finish(record, &source)
+}
+
+fn pairs(processes: &[ProcRef]) -> Vec<(i32, u64)> {
+    processes.iter().map(|process| (process.pid, process.start_ticks)).collect()
+}

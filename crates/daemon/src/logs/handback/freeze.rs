@@ -1,0 +1,123 @@
+//! Stopping everybody who may write to a file, for a few milliseconds.
+//!
+//! SIGSTOP, because it works everywhere and outlives us: what stands still stays so until the next daemon wakes it, and nothing is written
+//! behind our back. Parents are stopped before their children and woken after them, so that a shell that waits for its children never sees
+//! a stopped one.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use ostler_sys::descriptors::{has_open_for_writing, stands_still};
+use ostler_sys::tree::Entry;
+use ostler_sys::{ProcRef, ProcTable};
+use rustix::io::Errno;
+
+use super::{Copied, Failure, FileKey};
+
+const STOP: i32 = 19;
+const CONT: i32 = 18;
+
+/// Whoever does not stand still by then is left alone.
+const WITHIN: Duration = Duration::from_millis(250);
+/// Between two looks; nothing tells when a process that is not our child has stopped.
+const PAUSE: Duration = Duration::from_micros(100);
+
+/// Who may write to a file.
+pub(crate) struct Writers<'a> {
+    /// The trees of all instances whose log it is, parents before their children.
+    pub trees: &'a dyn Fn(&ProcTable) -> Vec<Entry>,
+    /// Never stopped: ourselves and the keeper.
+    pub never: [i32; 2],
+}
+
+/// Who was stopped, in that order.
+#[derive(Debug, Default)]
+pub(super) struct Frozen {
+    pub stopped: Vec<ProcRef>,
+    /// Somebody else had stopped them, or they need no second look.
+    passed: HashSet<ProcRef>,
+}
+
+/// What is still the same all the time.
+pub(super) struct Scene<'a> {
+    pub writers: &'a Writers<'a>,
+    pub file: FileKey,
+    pub copied: &'a Copied,
+}
+
+impl Frozen {
+    /// Stops everybody. `note` is told who will be stopped, before it happens. Whatever the result, [`Frozen::thaw`] must follow.
+    pub(super) fn freeze(&mut self, scene: &Scene<'_>, note: &mut dyn FnMut(&[ProcRef]) -> Result<(), Failure>) -> Result<(), Failure> {
+        let until = Instant::now() + WITHIN;
+        let looked_at: HashSet<ProcRef> = scene.copied.looked_at.iter().copied().collect();
+        let mut table = ProcTable::scan();
+        loop {
+            let more = self.more(&table, scene, &looked_at);
+            if more.is_empty() {
+                return Ok(());
+            }
+            let before = self.stopped.len();
+            self.stopped.extend(more);
+            note(&self.stopped)?;
+            for process in &self.stopped[before..] {
+                match process.signal(STOP) {
+                    Ok(()) | Err(Errno::SRCH) => {}
+                    Err(_) => return Err(Failure::NotStopped(process.pid)),
+                }
+            }
+            self.wait(until)?;
+            // One of them may have made a child before it stopped.
+            table = ProcTable::scan();
+        }
+    }
+
+    /// Who has to be stopped, and is not yet.
+    fn more(&mut self, table: &ProcTable, scene: &Scene<'_>, looked_at: &HashSet<ProcRef>) -> Vec<ProcRef> {
+        let mut more = Vec::new();
+        let trees = (scene.writers.trees)(table);
+        let writers = scene.copied.writers.iter().filter_map(|process| table.get(process.pid).filter(|entry| entry.process() == *process));
+        let strangers = table.entries().iter().filter(|entry| !looked_at.contains(&entry.process()));
+        let strangers = strangers.filter(|entry| has_open_for_writing(entry.pid, scene.file).unwrap_or(false));
+        for entry in trees.iter().chain(writers).chain(strangers) {
+            let process = entry.process();
+            if entry.is_zombie() || scene.writers.never.contains(&entry.pid) || !self.passed.insert(process) {
+                continue;
+            }
+            // Stopped by its user: that is how it stays.
+            if entry.state != b'T' {
+                more.push(process);
+            }
+        }
+        more
+    }
+
+    fn wait(&self, until: Instant) -> Result<(), Failure> {
+        for process in &self.stopped {
+            while !stands_still(process.pid) && process.exists() {
+                if Instant::now() >= until {
+                    return Err(Failure::NotStopped(process.pid));
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody is there who could write.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.passed.is_empty()
+    }
+
+    /// Everybody goes on.
+    pub(super) fn thaw(&self) {
+        thaw(&self.stopped);
+    }
+}
+
+/// Wakes processes, in the order opposite to that in which they were stopped.
+pub(super) fn thaw(stopped: &[ProcRef]) {
+    for process in stopped.iter().rev() {
+        // It may have been killed meanwhile.
+        let _ = process.signal(CONT);
+    }
+}

@@ -1,0 +1,171 @@
+//! Giving a renamed log file back to its path.
+//!
+//! # Theory of operation
+//!
+//! In direct mode an app's descriptor *is* its log file, and nobody can exchange another process's descriptor. When somebody renames the
+//! file (`mv out.log out.log.1`), the app follows it. So it is not the app that goes to a new file, it is the file that goes back to its
+//! path, and its content that goes into a new file under the rotated name:
+//!
+//! 1. *copy* ([`copier`], a thread): the bulk into a hidden file beside the rotated name, then what came meanwhile, until little is left;
+//! 2. *freeze* ([`freeze`]): SIGSTOP to every process that may write to the file, each noted in the journal before;
+//! 3. *cut* ([`cut`]): copy the rest; the file goes to its path, loses everything up to its last whole line, the copy gets the rotated name;
+//! 4. *thaw*.
+//!
+//! Only 2 to 4 stall the app, and what they do does not depend on the size of the file. Each step is in the journal before it is done, and
+//! each can be done twice. A daemon that is killed leaves writers that stand still and a record: the next one finishes or undoes ([`recover`])
+//! before it does anything else, and wakes them. Processes that were stopped by somebody else are left as they are.
+
+mod copier;
+mod cut;
+mod freeze;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use copier::{Copied, Copier, Order, Told};
+pub(crate) use cut::{hand_back, recover};
+pub(crate) use freeze::Writers;
+pub(crate) use plan::{Seen, There, Verdict, decide};
+
+/// Device and inode.
+pub(crate) type FileKey = (u64, u64);
+
+/// One hand-back, as the journal has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HandBack {
+    /// Its number.
+    pub id: u32,
+    /// The log as its app's description names it.
+    pub path: String,
+    /// The same without symbolic links.
+    pub target: String,
+    /// What the file is called now.
+    pub rotated: String,
+    /// The copy, before it gets that name.
+    pub copy: String,
+    /// The file.
+    pub file: FileKey,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a hand-back is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stage {
+    /// The copy is being made.
+    Copying,
+    /// These processes are being stopped; nothing else has changed.
+    Freezing {
+        /// Pid and start time.
+        stopped: Vec<(i32, u64)>,
+    },
+    /// It will be done.
+    Cutting {
+        /// As above.
+        stopped: Vec<(i32, u64)>,
+        /// Where the last whole line ends.
+        cut: u64,
+        /// Length of the file.
+        end: u64,
+        /// Mode, user and group of the file that was at the path.
+        like: Option<(u32, u32, u32)>,
+    },
+    /// Only waking them is left.
+    Thawing {
+        /// As above.
+        stopped: Vec<(i32, u64)>,
+    },
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// So many bytes are under the rotated name.
+    pub cut: u64,
+    /// For so long nobody could write.
+    pub stalled: Duration,
+}
+
+/// Why it was not done; everything is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A call of the system.
+    #[error("cannot {step} \"{path}\": {source}")]
+    System {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        path: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// New lines arrive at the path, but the old ones could not get their name.
+    #[error("the old lines are in \"{copy}\", it cannot be renamed to \"{rotated}\": {source}")]
+    NotNamed {
+        /// Where they are.
+        copy: String,
+        /// Where they should be.
+        rotated: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Something else came in between.
+    #[error("{0}")]
+    Impossible(#[from] plan::Why),
+    /// Nobody writes to it any more.
+    #[error("nobody writes to it any more")]
+    NotWritten,
+    /// Somebody does not stop.
+    #[error("process {0} cannot be stopped for a moment; its app goes on with the old file until its restart")]
+    NotStopped(i32),
+    /// A panic.
+    #[error("a bug in the copying; its app goes on with the old file until its restart")]
+    Bug,
+    /// The journal cannot be written.
+    #[error("cannot write the journal: {0}")]
+    Journal(std::io::Error),
+}
+
+impl Failure {
+    fn system<E: Into<std::io::Error>>(step: &'static str, path: &str) -> impl FnOnce(E) -> Self {
+        let path = path.to_owned();
+        move |error| Self::System { step, path, source: error.into() }
+    }
+}
+
+/// The hidden name beside a rotated file, under which its copy is made.
+pub(crate) fn copy_name(rotated: &Path) -> Option<PathBuf> {
+    let name = rotated.file_name()?.to_str()?;
+    Some(rotated.with_file_name(format!(".{name}.ostler")))
+}
+
+/// What a path means without its symbolic links, also if the last one leads to nothing.
+pub(crate) fn follow_links(path: &Path) -> PathBuf {
+    /// As many as the kernel follows.
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(link) = std::fs::read_link(&path) else { break };
+        path = path.parent().map_or_else(|| link.clone(), |folder| folder.join(&link));
+    }
+    path
+}
+
+/// What is at this path, and which file it is.
+pub(crate) fn look(target: &Path, file: FileKey) -> (There, Option<std::fs::Metadata>) {
+    use std::os::unix::fs::MetadataExt;
+    match std::fs::symlink_metadata(target) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (There::Nothing, None),
+        Err(_) => (There::NoFile, None),
+        Ok(meta) if (meta.dev(), meta.ino()) == file => (There::Itself, Some(meta)),
+        Ok(meta) if !meta.is_file() => (There::NoFile, Some(meta)),
+        Ok(meta) if meta.len() == 0 => (There::Empty, Some(meta)),
+        Ok(meta) => (There::Content, Some(meta)),
+    }
+}

@@ -1,0 +1,319 @@
+//! On real files, with real writers.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use ostler_sys::descriptors::stands_still;
+use ostler_sys::tree::Entry;
+use ostler_sys::{ProcRef, ProcTable};
+
+use super::super::testing::Folder;
+use super::copier::{copy, copy_on, open_source};
+use super::*;
+
+struct Scene {
+    folder: Folder,
+    record: HandBack,
+}
+
+impl Scene {
+    /// A log that was renamed, with this content.
+    fn new(name: &str, content: &str) -> Self {
+        let folder = Folder::new(name);
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (target, rotated) = (path("out.log"), path("out.log.1"));
+        fs::write(&rotated, content).unwrap();
+        fs::set_permissions(&rotated, fs::Permissions::from_mode(0o604)).unwrap();
+        let meta = fs::metadata(&rotated).unwrap();
+        let record = HandBack {
+            id: 1,
+            path: target.clone(),
+            target,
+            copy: copy_name(rotated.as_ref()).unwrap().to_str().unwrap().to_owned(),
+            rotated,
+            file: (meta.dev(), meta.ino()),
+            stage: Stage::Copying,
+        };
+        Self { folder, record }
+    }
+
+    fn order(&self) -> Order {
+        let HandBack { id, rotated, copy, target, file, .. } = self.record.clone();
+        Order { id, rotated, copy, target, file }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// A writer that repeats what it is told, at the end of the file.
+    fn writer(&self) -> Parrot {
+        let file = fs::OpenOptions::new().append(true).open(&self.record.rotated).unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(file).spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        Parrot { child, stdin }
+    }
+
+    fn hand_back(&mut self, note: &mut dyn FnMut(&HandBack) -> std::io::Result<()>) -> Result<Done, Failure> {
+        let copied = copy(&self.order(), &Default::default())?;
+        let none = |_: &ProcTable| Vec::<Entry>::new();
+        hand_back(&mut self.record, copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note)
+    }
+
+    #[track_caller]
+    fn is_done(&self, old: &str, open: &str) {
+        assert_eq!(self.names(), ["out.log", "out.log.1"]);
+        assert_eq!((self.read("out.log.1").as_str(), self.read("out.log").as_str()), (old, open));
+        assert_eq!(fs::metadata(self.path("out.log")).unwrap().ino(), self.record.file.1);
+        assert_eq!(fs::metadata(self.path("out.log.1")).unwrap().mode() & 0o777, 0o604);
+    }
+}
+
+struct Parrot {
+    child: Child,
+    stdin: std::process::ChildStdin,
+}
+
+impl Parrot {
+    fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// Returns when it is written.
+    fn say(&mut self, text: &str, file: &std::path::Path) {
+        let before = fs::metadata(file).unwrap().len();
+        self.stdin.write_all(text.as_bytes()).unwrap();
+        wait(|| fs::metadata(file).unwrap().len() == before + text.len() as u64);
+    }
+}
+
+impl Drop for Parrot {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[track_caller]
+fn wait(mut condition: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(std::time::Instant::now() < until, "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_writer_goes_on_at_the_path_and_an_open_line_stays_whole() {
+    for (content, old, open) in [("a\nb\n", "a\nb\n", ""), ("a\nb", "a\n", "b"), ("b", "", "b"), ("", "", "")] {
+        let mut scene = Scene::new("handback", content);
+        let mut parrot = scene.writer();
+        let done = scene.hand_back(&mut |_| Ok(())).unwrap();
+        assert_eq!(done.cut, old.len() as u64);
+        scene.is_done(old, open);
+        parrot.say("c\n", &scene.path("out.log"));
+        assert_eq!(scene.read("out.log"), format!("{open}c\n"));
+    }
+}
+
+#[test]
+fn killed_before_any_note_and_after_each() {
+    let mut after = 0;
+    loop {
+        let mut scene = Scene::new("killed", "a\nb");
+        let mut parrot = scene.writer();
+        let mut noted = scene.record.clone();
+        let mut count = 0;
+        let killed = catch_unwind(AssertUnwindSafe(|| {
+            scene.hand_back(&mut |record| {
+                if count == after {
+                    panic!("killed");
+                }
+                count += 1;
+                noted = record.clone();
+                Ok(())
+            })
+        }));
+        let undone = recover(&noted).unwrap();
+        wait(|| !stands_still(parrot.pid()));
+        if undone {
+            assert_eq!((scene.names(), scene.read("out.log.1").as_str()), (vec!["out.log.1".to_owned()], "a\nb"));
+            scene.record = noted;
+            scene.hand_back(&mut |_| Ok(())).unwrap();
+        }
+        scene.is_done("a\n", "b");
+        parrot.say("c\n", &scene.path("out.log"));
+        if killed.is_ok() {
+            break;
+        }
+        after += 1;
+    }
+    assert!(after >= 3, "only {after} notes");
+}
+
+#[test]
+fn killed_between_any_two_steps_of_the_cut() {
+    let begin = || {
+        let mut scene = Scene::new("steps", "a\nb");
+        let copied = copy(&scene.order(), &Default::default()).unwrap();
+        scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
+        (scene, copied)
+    };
+    type Step = fn(&Scene, &Copied);
+    let steps: [Step; 5] = [
+        |scene, _| fs::rename(&scene.record.rotated, &scene.record.target).unwrap(),
+        |_, copied| std::os::unix::fs::FileExt::write_all_at(&copied.source, b"b", 0).unwrap(),
+        |_, copied| copied.source.set_len(1).unwrap(),
+        |_, copied| copied.copy.set_len(2).unwrap(),
+        |scene, _| fs::rename(&scene.record.copy, &scene.record.rotated).unwrap(),
+    ];
+    for done in 0..=steps.len() {
+        let (scene, copied) = begin();
+        steps[..done].iter().for_each(|step| step(&scene, &copied));
+        assert!(!recover(&scene.record).unwrap(), "after {done} steps");
+        scene.is_done("a\n", "b");
+        // Once more: a daemon that is killed while it recovers.
+        assert!(!recover(&scene.record).unwrap());
+        scene.is_done("a\n", "b");
+    }
+}
+
+#[test]
+fn what_was_written_after_the_cut_without_a_daemon_is_not_lost() {
+    let mut scene = Scene::new("woken", "a\nb");
+    copy(&scene.order(), &Default::default()).unwrap();
+    scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
+    // Somebody sent SIGCONT.
+    let mut file = fs::OpenOptions::new().append(true).open(&scene.record.rotated).unwrap();
+    file.write_all(b"c\nd\n").unwrap();
+    recover(&scene.record).unwrap();
+    scene.is_done("a\n", "bc\nd\n");
+}
+
+#[test]
+fn who_was_stopped_by_its_user_stays_so() {
+    let mut scene = Scene::new("stopped", "a\n");
+    let parrot = scene.writer();
+    let process = ProcRef::of(parrot.pid()).unwrap();
+    process.signal(19).unwrap();
+    wait(|| stands_still(parrot.pid()));
+    let mut stopped = None;
+    scene
+        .hand_back(&mut |record| {
+            if let Stage::Freezing { stopped: now } = &record.stage {
+                stopped = Some(now.clone());
+            }
+            Ok(())
+        })
+        .unwrap();
+    scene.is_done("a\n", "");
+    assert!(stopped.is_none_or(|stopped| stopped.is_empty()) && stands_still(parrot.pid()));
+}
+
+#[test]
+fn nothing_changes_where_it_cannot_be_done() {
+    type Case = (&'static str, fn(&Scene), &'static str);
+    let cases: [Case; 4] = [
+        ("content", |scene| fs::write(scene.path("out.log"), "x\n").unwrap(), "other content"),
+        ("folder", |scene| fs::create_dir(scene.path("out.log")).unwrap(), "is no file"),
+        ("gone", |scene| fs::remove_file(scene.path("out.log.1")).unwrap(), "cannot open"),
+        ("other", |scene| fs::rename(scene.path("out.log.1"), scene.path("out.log.2")).unwrap(), "cannot open"),
+    ];
+    for (name, change, reason) in cases {
+        let mut scene = Scene::new(name, "a\n");
+        let parrot = scene.writer();
+        change(&scene);
+        let names = scene.names();
+        let failure = scene.hand_back(&mut |_| Ok(())).unwrap_err().to_string();
+        assert!(failure.contains(reason), "{name}: {failure}");
+        assert_eq!(scene.names(), names, "{name}");
+        wait(|| !stands_still(parrot.pid()));
+    }
+}
+
+#[test]
+fn a_file_that_somebody_else_writes_to_is_not_replaced() {
+    let mut scene = Scene::new("rival", "a\n");
+    let parrot = scene.writer();
+    let rival = fs::OpenOptions::new().append(true).create(true).open(scene.path("out.log")).unwrap();
+    let failure = scene.hand_back(&mut |_| Ok(())).unwrap_err();
+    assert!(matches!(failure, Failure::Impossible(plan::Why::TwoWriters)), "{failure}");
+    wait(|| !stands_still(parrot.pid()));
+    drop(rival);
+    scene.hand_back(&mut |_| Ok(())).unwrap();
+    scene.is_done("a\n", "");
+}
+
+#[test]
+fn nobody_writes_any_more() {
+    let mut scene = Scene::new("nobody", "a\n");
+    let failure = scene.hand_back(&mut |_| Ok(())).unwrap_err();
+    assert!(matches!(failure, Failure::NotWritten), "{failure}");
+    assert_eq!(scene.names(), ["out.log.1"]);
+}
+
+#[test]
+fn an_old_name_that_is_taken_meanwhile_costs_nothing() {
+    let mut scene = Scene::new("taken", "a\nb");
+    let _parrot = scene.writer();
+    let taken = scene.path("out.log.1");
+    let failure = scene
+        .hand_back(&mut |record| {
+            // The last moment before the file leaves its name: afterwards only we could take it.
+            if matches!(record.stage, Stage::Cutting { .. }) {
+                fs::rename(&taken, taken.with_extension("2"))?;
+                fs::write(&taken, "other")?;
+            }
+            Ok(())
+        })
+        .err();
+    // Whatever was renamed, nothing of ours is gone.
+    let all: String = scene.names().iter().map(|name| scene.read(name)).collect();
+    assert!(all.contains("a\n") && all.contains('b') && all.contains("other"), "{failure:?} {:?} {all:?}", scene.names());
+}
+
+#[test]
+fn a_large_file_is_copied_while_it_grows() {
+    let scene = Scene::new("grows", &"0123456789abcde\n".repeat(200_000));
+    let order = scene.order();
+    let mut copied = copy(&order, &Default::default()).unwrap();
+    fs::OpenOptions::new().append(true).open(&order.rotated).unwrap().write_all(b"more\n").unwrap();
+    copy_on(&copied.source, &copied.copy, &mut copied.length).unwrap();
+    assert_eq!(fs::read(&order.copy).unwrap(), fs::read(&order.rotated).unwrap());
+    assert!(open_source(scene.path("out.log.1").as_path(), (0, 0)).is_err(), "another file is not taken for it");
+}
+
+#[test]
+fn no_copy_is_begun_when_the_daemon_ends() {
+    let scene = Scene::new("ends", "a\n");
+    assert!(copy(&scene.order(), &Arc::new(Mutex::new(true))).is_err());
+    assert_eq!(scene.names(), ["out.log.1"]);
+}
+
+#[test]
+fn links_are_followed_also_to_what_is_not_there() {
+    let folder = Folder::new("links");
+    let path = |name: &str| folder.path().join(name);
+    std::os::unix::fs::symlink("b", path("a")).unwrap();
+    std::os::unix::fs::symlink(path("c"), path("b")).unwrap();
+    assert_eq!(follow_links(&path("a")), path("c"));
+    std::os::unix::fs::symlink("round", path("round")).unwrap();
+    follow_links(&path("round"));
+}

@@ -1,0 +1,363 @@
+//! `reloadLogs`: log files that were renamed go back to their paths (`crate::logs::handback`), piped ones are opened anew.
+//!
+//! The copying is done by a thread; the step in which the app stands still is done here, in the loop, so that nothing is started or
+//! stopped meanwhile. It waits while a process is being spawned: that one may have the new file in its hands already.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use ostler_core::lifecycle::State;
+use ostler_proto::control::{LogOutcome, ReloadedLog, Response};
+use ostler_sys::descriptors::{Descriptor, descriptor};
+use ostler_sys::tree::Entry;
+use ostler_sys::{ProcRef, ProcTable};
+
+use super::sweep::MARK;
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::logs;
+use crate::logs::handback::{
+    Copied, Copier, Done, Failure, FileKey, HandBack, Order, Seen, Stage, There, Told, Verdict, Writers, copy_name, decide, follow_links,
+    hand_back, look, recover,
+};
+use crate::registry::Slot;
+use crate::store::Record;
+
+/// Everything on its way.
+#[derive(Default)]
+pub(crate) struct HandBacks {
+    next: u32,
+    all: BTreeMap<u32, HandBack>,
+    /// Copied, and waiting for the moment.
+    ready: Vec<(u32, Copied)>,
+    reloads: Vec<Reload>,
+    copier: Option<(Copier, mpsc::Receiver<Told>)>,
+    /// A former daemon was killed while it made copies.
+    pub(crate) again: bool,
+}
+
+/// A request that waits for its hand-backs.
+struct Reload {
+    /// Whom to answer; none = it came by signal.
+    caller: Option<(u32, u64)>,
+    waiting: BTreeSet<u32>,
+    logs: Vec<ReloadedLog>,
+}
+
+impl HandBacks {
+    /// For a journal that is written anew.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.all.values().map(|record| Record::HandBack(Box::new(record.clone())))
+    }
+
+    /// Puts back what the journal knows, after all of it was finished or undone.
+    pub(crate) fn begin_after(&mut self, last: u32) {
+        self.next = self.next.max(last);
+    }
+}
+
+/// One file that apps write to.
+struct Log {
+    file: FileKey,
+    path: String,
+    ids: Vec<u32>,
+    /// What somebody who writes to it calls it.
+    name: Option<String>,
+    is_written: bool,
+}
+
+impl Control {
+    /// Opens every log file anew: the daemon's own, those of apps whose lines pass through us, and those that were renamed.
+    pub(crate) fn reload_logs(&mut self, caller: Option<(u32, u64)>) {
+        self.log.line(format_args!("Reloading all logs..."));
+        self.log.reopen();
+        let mut reload = Reload { caller, waiting: BTreeSet::new(), logs: Vec::new() };
+        for slot in self.registry.iter() {
+            let Some(piped) = &slot.piped else { continue };
+            piped.reopen();
+            let paths = [&slot.files.out, &slot.files.error, &slot.files.combined];
+            for path in paths.into_iter().flatten().filter(|path| !logs::is_nowhere(path.as_ref())) {
+                add(&mut reload.logs, path, &[slot.id], LogOutcome::Reopened);
+            }
+        }
+        for log in self.direct_logs() {
+            match self.begin_hand_back(&log) {
+                Ok(None) => {}
+                Ok(Some(id)) => drop(reload.waiting.insert(id)),
+                Err(reason) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Failed { reason }),
+            }
+        }
+        self.handbacks.reloads.push(reload);
+        self.answer_reloads();
+    }
+
+    /// Every file that running apps write to directly.
+    fn direct_logs(&self) -> Vec<Log> {
+        let mut found: Vec<Log> = Vec::new();
+        let mut table = None;
+        for slot in self.registry.iter() {
+            let Some(leader) = leader(slot) else { continue };
+            let paths = [&slot.files.error, &slot.files.out];
+            for ((file, path), fd) in slot.log_files.iter().zip(paths).zip([2, 1]) {
+                let (Some(file), Some(path)) = (*file, path) else { continue };
+                // Most are where they were: one look at the path tells.
+                if look(&follow_links(path.as_ref()), file).0 == There::Itself {
+                    continue;
+                }
+                let index = found.iter().position(|log| log.file == file && log.path == *path).unwrap_or(found.len());
+                if index == found.len() {
+                    found.push(Log { file, path: path.clone(), ids: Vec::new(), name: None, is_written: false });
+                }
+                let log = &mut found[index];
+                if !log.ids.contains(&slot.id) {
+                    log.ids.push(slot.id);
+                }
+                let writer = writer(slot, leader, file, fd, &mut table, self.keeper.pid());
+                log.is_written |= writer.is_some();
+                log.name = log.name.take().or_else(|| writer.and_then(|writer| name_of(&writer, path)));
+            }
+        }
+        found
+    }
+
+    /// The number of the hand-back, none if none is needed; or why it cannot be.
+    fn begin_hand_back(&mut self, log: &Log) -> Result<Option<u32>, String> {
+        if let Some(same) = self.handbacks.all.values().find(|record| record.file == log.file) {
+            return Ok(Some(same.id));
+        }
+        let target = follow_links(log.path.as_ref());
+        let (there, meta) = look(&target, log.file);
+        let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
+        let writes = |slot: &Slot, file| leader(slot).is_some() && slot.log_files.contains(&Some(file));
+        let is_there_written = beside.is_some_and(|beside| self.registry.iter().any(|slot| writes(slot, beside)));
+        match decide(Seen { has_name: log.name.is_some(), is_written: log.is_written, there, is_there_written }) {
+            Verdict::Leave => return Ok(None),
+            Verdict::Impossible(why) => return Err(why.to_string()),
+            Verdict::HandBack => {}
+        }
+        let no_text = || "the name of a file is no UTF-8 text".to_owned();
+        let (Some(rotated), Some(target)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
+        let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
+        self.handbacks.next = self.handbacks.next.wrapping_add(1);
+        let id = self.handbacks.next;
+        let (path, target) = (log.path.clone(), target.to_owned());
+        let order = Order { id, rotated: rotated.clone(), copy: copy.clone(), target: target.clone(), file: log.file };
+        let record = HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying };
+        self.journal.push(&Record::HandBack(Box::new(record.clone())));
+        self.handbacks.all.insert(id, record);
+        // The copy must never be there without a record of it.
+        let written = self.write_down().map_err(|error| format!("cannot write the journal: {error}"));
+        let ordered = written.and_then(|()| self.copier().map_err(|error| format!("cannot start a thread: {error}")));
+        if let Err(reason) = ordered.map(|copier| copier.order(order)) {
+            self.handbacks.all.remove(&id);
+            self.journal.push(&Record::HandedBack { id });
+            return Err(reason);
+        }
+        Ok(Some(id))
+    }
+
+    fn copier(&mut self) -> std::io::Result<&Copier> {
+        if self.handbacks.copier.is_none() {
+            let (sender, told) = mpsc::channel();
+            let wake = Arc::clone(&self.writers.wake);
+            let copier = Copier::start(move |news| {
+                // Nobody listens any more when the daemon ends.
+                let _ = sender.send(news);
+                let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
+            })?;
+            self.handbacks.copier = Some((copier, told));
+        }
+        match &self.handbacks.copier {
+            Some((copier, _)) => Ok(copier),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// The copying thread may have something to say.
+    pub(crate) fn hear_copier(&mut self) {
+        let Some((_, told)) = &self.handbacks.copier else { return };
+        for (id, news) in told.try_iter().collect::<Vec<_>>() {
+            match news {
+                Ok(copied) => self.handbacks.ready.push((id, copied)),
+                Err(failure) => self.conclude(id, Err(failure)),
+            }
+        }
+    }
+
+    /// Hands back what is ready, unless a process is just being spawned.
+    /// True if it did.
+    pub(crate) fn hand_back_ready(&mut self) -> bool {
+        if self.handbacks.ready.is_empty() || self.registry.iter().any(|slot| matches!(slot.instance.state, State::Spawning { .. })) {
+            return false;
+        }
+        for (id, copied) in std::mem::take(&mut self.handbacks.ready) {
+            let Some(mut record) = self.handbacks.all.get(&id).cloned() else { continue };
+            let result = self.hand_back(&mut record, copied);
+            self.conclude(id, result);
+        }
+        true
+    }
+
+    fn hand_back(&mut self, record: &mut HandBack, copied: Copied) -> Result<Done, Failure> {
+        // Whatever was decided in this turn is in the journal before.
+        self.write_down().map_err(Failure::Journal)?;
+        let leaders: Vec<(ProcRef, String)> = self
+            .registry
+            .iter()
+            .filter(|slot| slot.log_files.contains(&Some(record.file)))
+            .filter_map(|slot| Some((leader(slot)?, slot.unique_id.clone())))
+            .collect();
+        let keeper = self.keeper.pid();
+        let trees = move |table: &ProcTable| -> Vec<Entry> {
+            leaders.iter().flat_map(|(leader, unique_id)| table.tree(*leader, MARK, unique_id.as_bytes(), keeper)).collect()
+        };
+        let writers = Writers { trees: &trees, never: [keeper, std::process::id().cast_signed()] };
+        hand_back(record, copied, &writers, &mut |record| {
+            self.handbacks.all.insert(record.id, record.clone());
+            self.journal.push(&Record::HandBack(Box::new(record.clone())));
+            self.write_down()
+        })
+    }
+
+    /// The journal, and its copy on disk: whoever is stopped by us must be known even when the keeper is killed, too.
+    fn write_down(&mut self) -> std::io::Result<()> {
+        let bytes = self.journal.flush()?;
+        if !bytes.is_empty() {
+            self.state_file.append(&bytes, now().mono_ms);
+            self.write_state_file();
+        }
+        Ok(())
+    }
+
+    /// It is over, in one way or the other.
+    fn conclude(&mut self, id: u32, result: Result<Done, Failure>) {
+        let Some(record) = self.handbacks.all.remove(&id) else { return };
+        self.journal.push(&Record::HandedBack { id });
+        if self.handbacks.all.is_empty() {
+            self.handbacks.copier = None;
+        }
+        let mut ids = Vec::new();
+        for slot in self.registry.iter_mut().filter(|slot| slot.log_files.contains(&Some(record.file))) {
+            ids.push(slot.id);
+            if let Ok(done) = &result {
+                let [error, out] = slot.log_files.map(|file| if file == Some(record.file) { done.cut } else { 0 });
+                slot.log_start = (slot.log_start.0.saturating_sub(error), slot.log_start.1.saturating_sub(out));
+            }
+        }
+        ids.iter().for_each(|id| self.registry.changed(*id));
+        let outcome = match result {
+            Ok(done) => {
+                self.log.line(format_args!("\"{}\" is written again, its old lines are in \"{}\"", record.path, record.rotated));
+                let stalled_us = u64::try_from(done.stalled.as_micros()).unwrap_or(u64::MAX);
+                Some(LogOutcome::HandedBack { rotated: record.rotated, bytes: done.cut, stalled_us })
+            }
+            Err(Failure::NotWritten) => None,
+            Err(failure) => Some(LogOutcome::Failed { reason: failure.to_string() }),
+        };
+        for reload in &mut self.handbacks.reloads {
+            if reload.waiting.remove(&id)
+                && let Some(outcome) = &outcome
+            {
+                add(&mut reload.logs, &record.path, &ids, outcome.clone());
+            }
+        }
+        self.answer_reloads();
+    }
+
+    fn answer_reloads(&mut self) {
+        let (done, waiting) = std::mem::take(&mut self.handbacks.reloads).into_iter().partition(|reload| reload.waiting.is_empty());
+        self.handbacks.reloads = waiting;
+        let done: Vec<Reload> = done;
+        for reload in done {
+            for log in &reload.logs {
+                if let LogOutcome::Failed { reason } = &log.outcome {
+                    self.log.error(format_args!("\"{}\" cannot be opened anew: {reason}", log.path));
+                }
+            }
+            if let Some((client, request)) = reload.caller {
+                self.clients.answer(client, request, Response::LogsReloaded(reload.logs));
+            }
+        }
+    }
+
+    /// Before anything else a daemon does: what its predecessor began is finished or undone, and nobody stands still.
+    pub(crate) fn recover_hand_backs(&mut self, records: BTreeMap<u32, HandBack>) {
+        for (id, record) in records {
+            self.handbacks.begin_after(id);
+            match recover(&record) {
+                Ok(undone) => self.handbacks.again |= undone,
+                Err(failure) => self.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
+            }
+            self.journal.push(&Record::HandedBack { id });
+        }
+    }
+
+    /// What was undone is done after all.
+    pub(crate) fn hand_back_again(&mut self) {
+        if std::mem::take(&mut self.handbacks.again) {
+            self.reload_logs(None);
+        }
+    }
+
+    /// The daemon ends for good: copies under way are not needed.
+    pub(crate) fn abandon_hand_backs(&mut self) {
+        if let Some((copier, _)) = self.handbacks.copier.take() {
+            copier.shut();
+        }
+        for (id, record) in std::mem::take(&mut self.handbacks.all) {
+            // Nothing was stopped yet: that is done within one turn of the loop.
+            let _ = recover(&record);
+            self.journal.push(&Record::HandedBack { id });
+        }
+        self.handbacks.ready.clear();
+    }
+
+    /// A process that was spawned by a daemon which did not live to write down which files it gave to it. Only files that are where they
+    /// should be are believed to be its logs.
+    pub(crate) fn recognise_logs(&mut self, id: u32, pid: i32) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        if logs::needs_pipe(&slot.spec().logs) {
+            return;
+        }
+        let believe = |path: &Option<String>, fd| {
+            let file = descriptor(pid, fd).filter(|found| found.appends).map(|found| found.key)?;
+            (look(&follow_links(path.as_deref()?.as_ref()), file).0 == There::Itself).then_some(file)
+        };
+        slot.log_files = [believe(&slot.files.error, 2), believe(&slot.files.out, 1)];
+    }
+}
+
+/// The running main process.
+fn leader(slot: &Slot) -> Option<ProcRef> {
+    Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks })
+}
+
+/// Somebody in the tree who still has the file as that stream.
+fn writer(slot: &Slot, leader: ProcRef, file: FileKey, fd: u32, table: &mut Option<ProcTable>, keeper: i32) -> Option<Descriptor> {
+    let of = |pid| descriptor(pid, fd).filter(|found| found.key == file && found.writes && found.appends);
+    of(leader.pid).filter(|_| leader.exists()).or_else(|| {
+        let table = table.get_or_insert_with(ProcTable::scan);
+        table.tree(leader, MARK, slot.unique_id.as_bytes(), keeper).iter().find_map(|member| of(member.pid))
+    })
+}
+
+/// What the file is called now: as its writer's descriptor says, or as something in the folder of its log is.
+fn name_of(writer: &Descriptor, path: &str) -> Option<String> {
+    use std::os::unix::fs::{DirEntryExt, MetadataExt};
+    let is_it = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == writer.key);
+    let by_writer = writer.path.as_deref().filter(|path| is_it(path)).map(Path::to_owned);
+    let in_folder = || {
+        let entries = std::fs::read_dir(follow_links(path.as_ref()).parent()?).ok()?;
+        entries.flatten().filter(|entry| entry.ino() == writer.key.1).map(|entry| entry.path()).find(|path| is_it(path))
+    };
+    by_writer.or_else(in_folder)?.into_os_string().into_string().ok()
+}
+
+/// One line per log, however many instances write to it.
+fn add(logs: &mut Vec<ReloadedLog>, path: &str, ids: &[u32], outcome: LogOutcome) {
+    match logs.iter_mut().find(|log| log.path == path && log.outcome == outcome) {
+        Some(log) => ids.iter().filter(|id| !log.ids.contains(id)).copied().collect::<Vec<_>>().into_iter().for_each(|id| log.ids.push(id)),
+        None => logs.push(ReloadedLog { path: path.to_owned(), ids: ids.to_vec(), outcome }),
+    }
+}
