@@ -101,34 +101,44 @@ impl Lab {
         &self,
         rounds: usize,
         mut rows: [Row; N],
-        mut measure: impl FnMut(Subject) -> Result<Turn<N>>,
+        measure: impl FnMut(Subject) -> Result<Turn<N>>,
     ) -> Vec<Row> {
         let subjects = self.kinds().into_iter().map(Subject::Manager).chain([Subject::Floor]);
-        let mut subjects: Vec<(Subject, Duration)> = subjects.map(|subject| (subject, Duration::ZERO)).collect();
-        for _ in 0..rounds {
-            subjects.retain_mut(|(subject, spent)| {
-                let begin = Instant::now();
-                let note = match measure(*subject) {
-                    Ok(Turn::Values(values)) => {
-                        for (row, value) in rows.iter_mut().zip(values) {
-                            row.add(*subject, value);
-                        }
-                        *spent += begin.elapsed();
-                        return *spent < ENOUGH;
-                    }
-                    Ok(Turn::LeftOut(why)) => why,
-                    Err(error) => {
-                        eprintln!("{subject:?}: {error:#}");
-                        "failed"
-                    }
-                };
-                for row in &mut rows {
-                    row.set(*subject, Cell::Note(note.into()));
-                }
-                false
-            });
-        }
+        take_turns(subjects.collect(), rounds, ENOUGH, &mut rows, measure);
         rows.into()
+    }
+}
+
+fn take_turns<const N: usize>(
+    subjects: Vec<Subject>,
+    rounds: usize,
+    enough: Duration,
+    rows: &mut [Row; N],
+    mut measure: impl FnMut(Subject) -> Result<Turn<N>>,
+) {
+    let mut subjects: Vec<(Subject, Duration)> = subjects.into_iter().map(|subject| (subject, Duration::ZERO)).collect();
+    for _ in 0..rounds {
+        subjects.retain_mut(|(subject, spent)| {
+            let begin = Instant::now();
+            let note = match measure(*subject) {
+                Ok(Turn::Values(values)) => {
+                    for (row, value) in rows.iter_mut().zip(values) {
+                        row.add(*subject, value);
+                    }
+                    *spent += begin.elapsed();
+                    return *spent < enough;
+                }
+                Ok(Turn::LeftOut(why)) => why,
+                Err(error) => {
+                    eprintln!("{subject:?}: {error:#}");
+                    "failed"
+                }
+            };
+            for row in rows.iter_mut() {
+                row.set(*subject, Cell::Note(note.into()));
+            }
+            false
+        });
     }
 }
 
@@ -142,4 +152,36 @@ impl Drop for Lab {
 pub(crate) fn stamps(file: &Path) -> Vec<i64> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    const OSTLER: Subject = Subject::Manager(Kind::Ostler);
+
+    fn turns(enough: Duration) -> Vec<Subject> {
+        let mut taken = Vec::new();
+        let subjects = vec![Subject::Manager(Kind::Pm2), Subject::Manager(Kind::Supervisor), Subject::Floor, OSTLER];
+        take_turns(subjects, 3, enough, &mut [Row::new("x", "ms", "")], |subject| {
+            taken.push(subject);
+            match subject {
+                Subject::Manager(Kind::Pm2) => bail!("does not run"),
+                Subject::Manager(Kind::Supervisor) => Ok(Turn::LeftOut("cannot do this")),
+                _ => Ok(Turn::Values([1.0])),
+            }
+        });
+        taken
+    }
+
+    #[test]
+    fn who_fails_or_cannot_do_it_takes_no_further_turn() {
+        assert_eq!(turns(Duration::MAX)[2..], [Subject::Floor, OSTLER].repeat(3));
+    }
+
+    #[test]
+    fn who_has_used_its_time_takes_no_further_turn_but_always_one() {
+        assert_eq!(turns(Duration::ZERO)[2..], [Subject::Floor, OSTLER]);
+    }
 }

@@ -56,3 +56,27 @@ pub(super) fn file(home: &Path, apps: &[App], room: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_has_a_section_per_app_and_descriptors_for_all() {
+        let mut once = App::new("app-0", &["/bin/tiny", "pause"]);
+        once.once = true;
+        let home = Path::new("/home/h");
+        let text = file(home, &[once, App::new("app-1", &["/bin/tiny"])], 1000);
+        for line in [
+            "file=/home/h/s",
+            "serverurl=unix:///home/h/s",
+            "minfds=5100",
+            "[program:app-0]\ncommand=/bin/tiny pause\nautorestart=false",
+            "[program:app-1]\ncommand=/bin/tiny\nautorestart=true",
+            "stdout_logfile=/home/h/app-1-out.log",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
+        }
+        assert!(file(home, &[], 1).contains("\nminfds=1024\n"));
+    }
+}
