@@ -17,6 +17,7 @@ mod report;
 mod scenario;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -24,6 +25,10 @@ use std::time::Instant;
 const RESULTS: &str = "## Results\n";
 
 fn main() -> ExitCode {
+    // A shell starts what it puts into the background with SIGINT ignored, apps inherit that, and then none obeys a stop.
+    for signal in [Signal::INT, Signal::QUIT] {
+        ostler_sys::signal::reset(signal.as_raw());
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
