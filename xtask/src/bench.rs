@@ -1,11 +1,12 @@
 //! `cargo xtask bench`: builds ostler and the harness, fetches the peers into a cache outside of the checkout, and runs.
 
-use crate::process::{build, must_run, on_path};
+use crate::process::{build, must_run};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PM2: &str = "pm2@7.0.4";
+const SUPERVISOR: &str = "4.3.0";
 
 /// Words go to the harness as they are (`--help` lists them).
 pub(crate) fn run(words: &[String]) -> Result<()> {
@@ -20,7 +21,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         let cache = cache()?;
         command.env("OSTLER_BENCH_OSTLER", build("ostler", "ostler", "release")?);
         // A peer that cannot be had is left out, and the table says so.
-        for (variable, peer) in [("OSTLER_BENCH_PM2", pm2(&cache)), ("OSTLER_BENCH_OXMGR", oxmgr(&cache))] {
+        for (variable, peer) in [("OSTLER_BENCH_PM2", pm2(&cache)), ("OSTLER_BENCH_SUPERVISOR", supervisor(&cache))] {
             match peer {
                 Ok(path) => drop(command.env(variable, path)),
                 Err(error) => eprintln!("{error:#}: left out"),
@@ -52,15 +53,18 @@ fn pm2(cache: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn oxmgr(cache: &Path) -> Result<PathBuf> {
-    let path = cache.join("bin/oxmgr");
-    if !path.exists() {
-        eprintln!("building OxMgr into {} (some minutes)", cache.display());
-        let nice = if on_path("nice") { Command::new("nice") } else { Command::new("env") };
-        let mut command = nice;
-        // Its own target folder: nothing of ours is built anew because of it.
-        command.args(["cargo", "install", "oxmgr", "--locked", "--root"]).arg(cache).env("CARGO_TARGET_DIR", cache.join("target"));
-        must_run(command.current_dir(cache)).context("OxMgr cannot be installed")?;
+/// The folder of its two programs, in a virtual environment of its own.
+fn supervisor(cache: &Path) -> Result<PathBuf> {
+    let environment = cache.join(format!("supervisor-{SUPERVISOR}"));
+    let programs = environment.join("bin");
+    if !programs.join("supervisord").exists() {
+        eprintln!("installing supervisor {SUPERVISOR} into {}", environment.display());
+        must_run(Command::new("python3").args(["-m", "venv"]).arg(&environment))
+            .and_then(|()| {
+                let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+                must_run(Command::new(programs.join("python")).args(pip).arg(format!("supervisor=={SUPERVISOR}")))
+            })
+            .context("supervisor cannot be installed")?;
     }
-    Ok(path)
+    Ok(programs)
 }

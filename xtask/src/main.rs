@@ -21,7 +21,7 @@ cargo xtask <task>
   test [-- <filter>…]                  everything that must pass before a change is merged
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
   generate [--check]                   docs/reference/* from the program (--check: only tell what is out of date)
-  bench [--quick] [--list] [<name>…]   ostler beside PM2, OxMgr and the bare system calls
+  bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
   sim [--seed N] [--steps M]           a long run of the lifecycle simulation
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";

@@ -1,5 +1,7 @@
 //! The managers that are compared, and how each is told the same thing.
 
+mod supervisor;
+
 use crate::measure::{self, Cpu};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Pm2,
-    OxMgr,
+    Supervisor,
     Ostler,
 }
 
@@ -20,7 +22,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Pm2 => "PM2",
-            Kind::OxMgr => "OxMgr",
+            Kind::Supervisor => "supervisor",
             Kind::Ostler => "ostler",
         }
     }
@@ -44,13 +46,13 @@ impl App {
     }
 }
 
-/// A manager in a home of its own. Dropping it ends it, its apps, and removes the home.
+/// A manager in a home of its own. Dropping it ends it and its apps.
 pub(crate) struct Contender {
     pub(crate) kind: Kind,
+    /// The client; supervisor's daemon is another program.
     program: PathBuf,
     /// Marks all its processes: `HOME` of each is this folder.
     folder: PathBuf,
-    port: u16,
 }
 
 /// What a call of the client cost.
@@ -61,64 +63,124 @@ pub(crate) struct Call {
 }
 
 impl Contender {
-    pub(crate) fn new(kind: Kind, program: &Path, folder: PathBuf, port: u16) -> Result<Contender> {
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(Contender { kind, program: program.to_path_buf(), folder, port })
+    pub(crate) fn new(kind: Kind, program: &Path, folder: PathBuf) -> Result<Contender> {
+        let program = if kind == Kind::Supervisor { supervisor::client(program)? } else { program.to_path_buf() };
+        let contender = Contender { kind, program, folder };
+        fs::create_dir_all(contender.home()).with_context(|| format!("cannot make {}", contender.home().display()))?;
+        Ok(contender)
     }
 
     fn home(&self) -> PathBuf {
         self.folder.join("h")
     }
 
-    pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(words).current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        for name in ["PM2_HOME", "OSTLER_HOME", "OXMGR_HOME", "NODE_OPTIONS"] {
+    /// The file that describes the apps.
+    fn file(&self) -> PathBuf {
+        self.folder.join(if self.kind == Kind::Supervisor { "supervisord.conf" } else { "apps.json" })
+    }
+
+    fn bare(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        for name in ["PM2_HOME", "OSTLER_HOME", "NODE_OPTIONS", "PYTHONPATH", "PYTHONHOME"] {
             command.env_remove(name);
         }
         command.env("HOME", &self.folder);
         match self.kind {
-            Kind::Pm2 => command.env("PM2_HOME", self.home()).env("PM2_DISABLE_VERSION_CHECK", "1").env("PM2_DISCRETE_MODE", "1"),
-            Kind::Ostler => command.env("OSTLER_HOME", self.home()),
-            Kind::OxMgr => command
-                .env("OXMGR_HOME", self.home())
-                .env("OXMGR_DAEMON_ADDR", format!("127.0.0.1:{}", self.port))
-                .env("OXMGR_API_ADDR", format!("127.0.0.1:{}", self.port + 1))
-                .env("OXMGR_LOG_MAX_SIZE_MB", "100000"),
-        };
+            Kind::Pm2 => {
+                command.env("PM2_HOME", self.home()).env("PM2_DISABLE_VERSION_CHECK", "1").env("PM2_DISCRETE_MODE", "1");
+            }
+            Kind::Ostler => drop(command.env("OSTLER_HOME", self.home())),
+            Kind::Supervisor => drop(command.arg("-c").arg(self.file())),
+        }
+        command
+    }
+
+    /// The client with these words.
+    fn client(&self, words: &[&str]) -> Command {
+        let mut command = self.bare(&self.program);
+        command.args(words);
         command
     }
 
     /// Runs a command to its end.
-    pub(crate) fn call(&self, words: &[&str]) -> Result<Call> {
+    pub(crate) fn call(&self, mut command: Command) -> Result<Call> {
         let begin = Instant::now();
-        let (code, cpu) = measure::run(&mut self.command(words))?;
+        let (code, cpu) = measure::run(&mut command)?;
         let wall = begin.elapsed();
-        ensure!(code == Some(0), "{} {} ended with {code:?}", self.kind.name(), words.join(" "));
+        ensure!(code == Some(0), "{} {command:?} ended with {code:?}", self.kind.name());
         Ok(Call { wall, cpu })
     }
 
-    /// Writes the file that describes the apps, and returns the words that start it.
-    pub(crate) fn file(&self, apps: &[App]) -> Result<Vec<String>> {
-        let (path, text, verb) = match self.kind {
-            Kind::OxMgr => (self.folder.join("oxfile.toml"), oxfile(apps), "apply"),
-            Kind::Pm2 | Kind::Ostler => (self.folder.join("apps.json"), ecosystem(apps), "start"),
+    /// Writes the file that describes the apps, and returns the command that starts them. Supervisor's daemon starts what its file
+    /// names when it comes up; one that runs already is told to look at the file again.
+    pub(crate) fn prepare(&self, apps: &[App]) -> Result<Command> {
+        self.describe(apps, apps.len())?;
+        let file = self.file().display().to_string();
+        Ok(match self.kind {
+            Kind::Supervisor if supervisor::runs(&self.home()) => self.client(&["update"]),
+            Kind::Supervisor => self.bare(&supervisor::daemon(&self.program)),
+            Kind::Pm2 | Kind::Ostler => self.client(&["start", &file]),
+        })
+    }
+
+    fn describe(&self, apps: &[App], room: usize) -> Result<()> {
+        let text = match self.kind {
+            Kind::Supervisor => supervisor::file(&self.home(), apps, room),
+            Kind::Pm2 | Kind::Ostler => ecosystem(apps),
         };
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(vec![verb.to_owned(), path.display().to_string()])
+        fs::write(self.file(), text).with_context(|| format!("cannot write {}", self.file().display()))
     }
 
     /// Starts apps from a file.
     pub(crate) fn start(&self, apps: &[App]) -> Result<Call> {
-        let words = self.file(apps)?;
-        self.call(&words.iter().map(String::as_str).collect::<Vec<_>>())
+        self.call(self.prepare(apps)?)
     }
 
-    /// A daemon that runs, with no app.
-    pub(crate) fn warm(&self) -> Result<()> {
-        self.start(&[App::new("warm", &["/bin/sleep", "1000000"])])?;
-        self.call(&["delete", "all"])?;
+    /// Starts apps that stay up, and waits until all are there: not every manager's command does.
+    pub(crate) fn start_all(&self, apps: &[App]) -> Result<()> {
+        self.start(apps)?;
+        let all = measure::wait(Duration::from_secs(60), || self.apps().is_ok_and(|there| there.len() == apps.len()));
+        ensure!(all, "{} does not run all of {} apps", self.kind.name(), apps.len());
         Ok(())
+    }
+
+    /// A daemon that runs, with no app. So many will come: supervisor has to know it now, for its limit of descriptors.
+    pub(crate) fn warm(&self, apps_to_come: usize) -> Result<()> {
+        if self.kind == Kind::Supervisor {
+            self.describe(&[], apps_to_come)?;
+            self.call(self.bare(&supervisor::daemon(&self.program)))?;
+        } else {
+            self.start(&[App::new("warm", &["/bin/sleep", "1000000"])])?;
+            self.call(self.client(&["delete", "all"]))?;
+        }
+        Ok(())
+    }
+
+    /// Prints the table of the apps.
+    pub(crate) fn list(&self) -> Result<Call> {
+        self.call(self.client(&[if self.kind == Kind::Supervisor { "status" } else { "list" }]))
+    }
+
+    /// Stops all apps.
+    pub(crate) fn stop_all(&self) -> Result<Call> {
+        self.call(self.client(&["stop", "all"]))
+    }
+
+    /// Remembers what runs. Supervisor knows nothing that its file does not say.
+    pub(crate) fn save(&self) -> Result<()> {
+        if self.kind != Kind::Supervisor {
+            self.call(self.client(&["save"]))?;
+        }
+        Ok(())
+    }
+
+    /// Brings back what was saved.
+    pub(crate) fn resurrect(&self) -> Result<Call> {
+        self.call(match self.kind {
+            Kind::Supervisor => self.bare(&supervisor::daemon(&self.program)),
+            Kind::Pm2 | Kind::Ostler => self.client(&["resurrect"]),
+        })
     }
 
     /// The processes of the manager itself.
@@ -168,8 +230,8 @@ impl Contender {
 
 impl Drop for Contender {
     fn drop(&mut self) {
-        let words: &[&str] = if self.kind == Kind::OxMgr { &["daemon", "stop"] } else { &["kill"] };
-        let _ = measure::run(&mut self.command(words));
+        let word = if self.kind == Kind::Supervisor { "shutdown" } else { "kill" };
+        let _ = measure::run(&mut self.client(&[word]));
         // Whatever is left, also what was not told to end.
         measure::end_marked(&self.folder);
         // The folder stays until the end: where many files were removed a moment ago, ext4 makes new ones slowly.
@@ -192,20 +254,4 @@ fn ecosystem(apps: &[App]) -> String {
         })
         .collect();
     json!({ "apps": apps }).to_string()
-}
-
-fn oxfile(apps: &[App]) -> String {
-    let mut text = "version = 1\n".to_owned();
-    for app in apps {
-        let restart = if app.once { "never" } else { "always" };
-        text += &format!(
-            "[[apps]]\nname = \"{}\"\ncommand = \"{}\"\nrestart_policy = \"{restart}\"\nmax_restarts = 1000000\ncrash_restart_limit = 0\nstop_signal = \"SIGINT\"\n",
-            app.name,
-            app.words.join(" ")
-        );
-        if app.date {
-            text += "log_date_format = \"%Y-%m-%d %H:%M:%S\"\n";
-        }
-    }
-    text
 }

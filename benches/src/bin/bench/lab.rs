@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use std::cell::Cell as Counter;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Columns of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,17 @@ pub(crate) enum Subject {
     Manager(Kind),
     Floor,
 }
+
+/// What one turn of a subject gave.
+pub(crate) enum Turn<const N: usize> {
+    /// One value for each row.
+    Values([f64; N]),
+    /// It cannot do this, or has nothing of the kind; the table shows these words.
+    LeftOut(&'static str),
+}
+
+/// A subject that has used so much time for some rows takes no further turn: the whole run is to end before people stop waiting.
+const ENOUGH: Duration = Duration::from_secs(50);
 
 pub(crate) struct Lab {
     pub(crate) quick: bool,
@@ -30,7 +42,7 @@ impl Lab {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut managers = Vec::new();
         for (kind, variable) in
-            [(Kind::Pm2, "OSTLER_BENCH_PM2"), (Kind::OxMgr, "OSTLER_BENCH_OXMGR"), (Kind::Ostler, "OSTLER_BENCH_OSTLER")]
+            [(Kind::Pm2, "OSTLER_BENCH_PM2"), (Kind::Supervisor, "OSTLER_BENCH_SUPERVISOR"), (Kind::Ostler, "OSTLER_BENCH_OSTLER")]
         {
             if let Some(path) = std::env::var_os(variable) {
                 managers.push((kind, PathBuf::from(path)));
@@ -56,7 +68,7 @@ impl Lab {
     pub(crate) fn manager(&self, kind: Kind) -> Result<Contender> {
         let (_, program) = self.managers.iter().find(|(known, _)| *known == kind).context("this manager is left out")?;
         let folder = self.fresh()?;
-        Contender::new(kind, program, folder, 20_000 + self.number.get() * 2)
+        Contender::new(kind, program, folder)
     }
 
     pub(crate) fn floor(&self) -> Result<Floor> {
@@ -83,35 +95,50 @@ impl Lab {
         self.managers.iter().map(|(kind, _)| *kind).collect()
     }
 
-    /// Measures everybody in turn, `rounds` times. `None` leaves one out; a failure becomes a note in the table and ends the turns of
-    /// that one only.
+    /// Measures everybody in turn, `rounds` times. One that needs long takes part in fewer rounds; a failure becomes a note in the
+    /// table and ends the turns of that one only.
     pub(crate) fn rows<const N: usize>(
         &self,
         rounds: usize,
         mut rows: [Row; N],
-        mut measure: impl FnMut(Subject) -> Result<Option<[f64; N]>>,
+        measure: impl FnMut(Subject) -> Result<Turn<N>>,
     ) -> Vec<Row> {
         let subjects = self.kinds().into_iter().map(Subject::Manager).chain([Subject::Floor]);
-        let mut subjects: Vec<Subject> = subjects.collect();
-        for _ in 0..rounds {
-            subjects.retain(|subject| match measure(*subject) {
-                Ok(None) => false,
-                Ok(Some(values)) => {
+        take_turns(subjects.collect(), rounds, ENOUGH, &mut rows, measure);
+        rows.into()
+    }
+}
+
+fn take_turns<const N: usize>(
+    subjects: Vec<Subject>,
+    rounds: usize,
+    enough: Duration,
+    rows: &mut [Row; N],
+    mut measure: impl FnMut(Subject) -> Result<Turn<N>>,
+) {
+    let mut subjects: Vec<(Subject, Duration)> = subjects.into_iter().map(|subject| (subject, Duration::ZERO)).collect();
+    for _ in 0..rounds {
+        subjects.retain_mut(|(subject, spent)| {
+            let begin = Instant::now();
+            let note = match measure(*subject) {
+                Ok(Turn::Values(values)) => {
                     for (row, value) in rows.iter_mut().zip(values) {
                         row.add(*subject, value);
                     }
-                    true
+                    *spent += begin.elapsed();
+                    return *spent < enough;
                 }
+                Ok(Turn::LeftOut(why)) => why,
                 Err(error) => {
                     eprintln!("{subject:?}: {error:#}");
-                    for row in &mut rows {
-                        row.set(*subject, Cell::Note("failed".into()));
-                    }
-                    false
+                    "failed"
                 }
-            });
-        }
-        rows.into()
+            };
+            for row in rows.iter_mut() {
+                row.set(*subject, Cell::Note(note.into()));
+            }
+            false
+        });
     }
 }
 
@@ -125,4 +152,36 @@ impl Drop for Lab {
 pub(crate) fn stamps(file: &Path) -> Vec<i64> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    const OSTLER: Subject = Subject::Manager(Kind::Ostler);
+
+    fn turns(enough: Duration) -> Vec<Subject> {
+        let mut taken = Vec::new();
+        let subjects = vec![Subject::Manager(Kind::Pm2), Subject::Manager(Kind::Supervisor), Subject::Floor, OSTLER];
+        take_turns(subjects, 3, enough, &mut [Row::new("x", "ms", "")], |subject| {
+            taken.push(subject);
+            match subject {
+                Subject::Manager(Kind::Pm2) => bail!("does not run"),
+                Subject::Manager(Kind::Supervisor) => Ok(Turn::LeftOut("cannot do this")),
+                _ => Ok(Turn::Values([1.0])),
+            }
+        });
+        taken
+    }
+
+    #[test]
+    fn who_fails_or_cannot_do_it_takes_no_further_turn() {
+        assert_eq!(turns(Duration::MAX)[2..], [Subject::Floor, OSTLER].repeat(3));
+    }
+
+    #[test]
+    fn who_has_used_its_time_takes_no_further_turn_but_always_one() {
+        assert_eq!(turns(Duration::ZERO)[2..], [Subject::Floor, OSTLER]);
+    }
 }

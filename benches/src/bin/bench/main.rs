@@ -1,10 +1,10 @@
-//! ostler beside PM2, OxMgr and the bare system calls: same machine, same apps, taking turns, medians.
+//! ostler beside PM2, supervisor and the bare system calls: same machine, same apps, taking turns, medians.
 //!
 //! ```text
 //! bench [--quick] [--list] [--out FILE] [NAME…]
 //! ```
-//! The managers come in by `OSTLER_BENCH_OSTLER`, `OSTLER_BENCH_PM2` and `OSTLER_BENCH_OXMGR` (paths of programs; one that is not set
-//! is left out). `cargo xtask bench` sets them.
+//! The managers come in by `OSTLER_BENCH_OSTLER`, `OSTLER_BENCH_PM2` and `OSTLER_BENCH_SUPERVISOR` (paths of programs; of supervisor,
+//! `supervisord` or the folder that holds it and `supervisorctl`). One that is not set is left out. `cargo xtask bench` sets them.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to a terminal")]
@@ -17,12 +17,18 @@ mod report;
 mod scenario;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Heading of the table in a document.
 const RESULTS: &str = "## Results\n";
 
 fn main() -> ExitCode {
+    // A shell starts what it puts into the background with SIGINT ignored, apps inherit that, and then none obeys a stop.
+    for signal in [Signal::INT, Signal::QUIT] {
+        ostler_sys::signal::reset(signal.as_raw());
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -54,14 +60,16 @@ fn run() -> Result<()> {
         bail!("no benchmark is called {name} (--list shows them)");
     }
     let lab = lab::Lab::new(quick)?;
-    let mut rows = Vec::new();
+    let mut benchmarks = Vec::new();
     for (name, about, measure) in scenario::ALL {
         if names.is_empty() || names.iter().any(|wanted| wanted == name) {
             eprintln!("== {name}: {about}");
-            rows.extend(measure(&lab).with_context(|| format!("{name} failed"))?);
+            let begin = Instant::now();
+            benchmarks.push((*name, measure(&lab).with_context(|| format!("{name} failed"))?));
+            eprintln!("   {} s", begin.elapsed().as_secs());
         }
     }
-    let text = report::markdown(&rows, &report::Machine::here(), quick);
+    let text = report::markdown(&benchmarks, &report::Machine::here(), quick);
     println!("{text}");
     if let Some(path) = out {
         // What stands above the results is written by hand.

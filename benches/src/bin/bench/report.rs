@@ -55,10 +55,19 @@ impl Row {
         }
     }
 
+    fn rounds(&self, subject: Subject) -> Option<usize> {
+        self.cells.iter().find(|(known, _)| *known == subject).and_then(|(_, cell)| match cell {
+            Cell::Samples(samples) => Some(samples.len()),
+            Cell::Note(_) => None,
+        })
+    }
+
     /// How many times `better` beats `worse`.
     fn ratio(&self, worse: Subject, better: Subject) -> String {
         match (self.value(worse), self.value(better)) {
-            (Some(worse), Some(better)) if worse > 0.0 && better > 0.0 => {
+            // A count of lines or of failures is right or wrong, not so many times better.
+            _ if matches!(self.unit, "" | "lines") => "–".into(),
+            (Some(worse), Some(better)) if worse > 0.0 && better > 0.0 && worse.is_finite() && better.is_finite() => {
                 let times = if self.more_is_better { better / worse } else { worse / better };
                 format!("{}×", number(times))
             }
@@ -134,29 +143,51 @@ fn date(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// The table.
-pub(crate) fn markdown(rows: &[Row], machine: &Machine, quick: bool) -> String {
-    let ostler = Subject::Manager(Kind::Ostler);
-    let (pm2, oxmgr) = (Subject::Manager(Kind::Pm2), Subject::Manager(Kind::OxMgr));
+/// The managers, and what is compared with them.
+const PM2: Subject = Subject::Manager(Kind::Pm2);
+const SUPERVISOR: Subject = Subject::Manager(Kind::Supervisor);
+const OSTLER: Subject = Subject::Manager(Kind::Ostler);
+
+/// `start 7 (PM2 4)`: how often the rows of one benchmark were measured, and of whom less often.
+fn rounds(name: &str, rows: &[Row]) -> String {
+    let of = |subject| rows.iter().filter_map(|row| row.rounds(subject)).min();
+    let names = [(PM2, "PM2"), (SUPERVISOR, "supervisor"), (Subject::Floor, "floor"), (OSTLER, "ostler")];
+    let counts: Vec<(usize, &str)> = names.into_iter().filter_map(|(subject, name)| Some((of(subject)?, name))).collect();
+    let most = counts.iter().map(|(count, _)| *count).max().unwrap_or(0);
+    let fewer: Vec<String> =
+        counts.iter().filter(|(count, _)| *count < most).map(|(count, subject)| format!("{subject} {count}")).collect();
+    if fewer.is_empty() { format!("{name} {most}") } else { format!("{name} {most} ({})", fewer.join(", ")) }
+}
+
+/// The table. The rows come with the name of their benchmark.
+pub(crate) fn markdown(benchmarks: &[(&str, Vec<Row>)], machine: &Machine, quick: bool) -> String {
     let mut text = String::new();
     let Machine { cpus, model, memory_gb, kernel, date } = machine;
-    let rounds = if quick { "few rounds (`--quick`): a rough picture" } else { "medians of several rounds" };
-    let _ = writeln!(text, "{date}, {cpus} × {model}, {memory_gb} GB, Linux {kernel}; {rounds}, the subjects taking turns.\n");
-    let _ = writeln!(text, "| measure | unit | PM2 7 | OxMgr | floor | ostler | PM2 : ostler | OxMgr : ostler | ostler : floor | goal |");
+    let picture = if quick { " (`--quick`: a rough picture)" } else { "" };
+    let counts: Vec<String> = benchmarks.iter().filter(|(_, rows)| !rows.is_empty()).map(|(name, rows)| rounds(name, rows)).collect();
+    let _ = writeln!(
+        text,
+        "{date}, {cpus} × {model}, {memory_gb} GB, Linux {kernel}; medians, the subjects taking turns. Rounds{picture}: {}.\n",
+        counts.join(", ")
+    );
+    let _ = writeln!(
+        text,
+        "| measure | unit | PM2 7 | supervisor | floor | ostler | PM2 : ostler | supervisor : ostler | ostler : floor | goal |"
+    );
     let _ = writeln!(text, "|---|---|--:|--:|--:|--:|--:|--:|--:|---|");
-    for row in rows {
+    for row in benchmarks.iter().flat_map(|(_, rows)| rows) {
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row.what,
             row.unit,
-            row.shown(pm2),
-            row.shown(oxmgr),
+            row.shown(PM2),
+            row.shown(SUPERVISOR),
             row.shown(Subject::Floor),
-            row.shown(ostler),
-            row.ratio(pm2, ostler),
-            row.ratio(oxmgr, ostler),
-            row.ratio(ostler, Subject::Floor),
+            row.shown(OSTLER),
+            row.ratio(PM2, OSTLER),
+            row.ratio(SUPERVISOR, OSTLER),
+            row.ratio(OSTLER, Subject::Floor),
             row.goal,
         );
     }
@@ -184,9 +215,28 @@ mod tests {
     }
 
     #[test]
+    fn what_never_comes_is_no_number_of_times_slower() {
+        let mut row = Row::new("x", "ms", "");
+        row.add(PM2, f64::INFINITY);
+        row.add(OSTLER, 1.0);
+        assert_eq!((row.shown(PM2).as_str(), row.ratio(PM2, OSTLER).as_str()), ("never", "–"));
+    }
+
+    #[test]
+    fn the_caption_tells_who_was_measured_less_often() {
+        let mut row = Row::new("x", "ms", "");
+        for subject in [PM2, OSTLER, OSTLER] {
+            row.add(subject, 1.0);
+        }
+        row.set(SUPERVISOR, Cell::Note("has none".into()));
+        assert_eq!(rounds("start", &[row]), "start 2 (PM2 1)");
+        assert_eq!(rounds("start", &[Row::new("x", "ms", "")]), "start 0");
+    }
+
+    #[test]
     fn a_speed_is_better_when_it_is_larger() {
-        let (a, b) = (Subject::Manager(Kind::Pm2), Subject::Manager(Kind::Ostler));
-        for (unit, expected) in [("MB/s", "4.00×"), ("ms", "0.25×")] {
+        let (a, b) = (PM2, OSTLER);
+        for (unit, expected) in [("MB/s", "4.00×"), ("ms", "0.25×"), ("lines", "–")] {
             let mut row = Row::new("x", unit, "");
             row.add(a, 100.0);
             row.add(b, 400.0);

@@ -1,6 +1,6 @@
 //! Nothing runs; `start` is called; the app executes its first instruction.
 
-use crate::lab::{Lab, Subject, stamps};
+use crate::lab::{Lab, Subject, Turn, stamps};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -17,9 +17,9 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         match subject {
             Subject::Manager(kind) => {
                 let made = lab.manager(kind)?;
-                let words = made.file(&lab.apps(1, &["stamp", &name]))?;
+                let command = made.prepare(&lab.apps(1, &["stamp", &name]))?;
                 begin = measure::now();
-                made.call(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
+                made.call(command)?;
                 manager = Some(made);
             }
             Subject::Floor => {
@@ -32,6 +32,6 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         measure::wait(Duration::from_secs(20), || !stamps(&file).is_empty());
         let stamp = *stamps(&file).first().context("the app did not start")?;
         drop((manager.take(), floor.take()));
-        Ok(Some([(stamp - begin) as f64 / 1e6]))
+        Ok(Turn::Values([(stamp - begin) as f64 / 1e6]))
     }))
 }

@@ -1,7 +1,7 @@
 //! A hundred apps that do nothing: what their manager does meanwhile.
 
 use super::ms;
-use crate::lab::{Lab, Subject};
+use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -23,7 +23,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         match subject {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
-                manager.start(&lab.apps(100, &["pause"]))?;
+                manager.start_all(&lab.apps(100, &["pause"]))?;
                 pids = manager.own()?;
                 _manager = Some(manager);
             }
@@ -43,7 +43,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             eprintln!("system calls are not counted: {error:#}");
             f64::NAN
         });
-        Ok(Some([cpu, sleeps, calls]))
+        Ok(Turn::Values([cpu, sleeps, calls]))
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use super::ms;
 use crate::contender::Contender;
-use crate::lab::{Lab, Subject};
+use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -20,11 +20,11 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… requests that failed", "", "0"),
         Row::new("… log lines lost", "lines", "0"),
         Row::new("… daemon back by itself and answers", "ms", "≤ 50"),
-        Row::new("… copies of the app after `save`, kill, `resurrect`", "", "1"),
+        Row::new("… copies of the app after `save`, kill, `resurrect` (supervisor: its start)", "", "1"),
     ];
     Ok(lab.rows(lab.rounds(5, 1), rows, |subject| match subject {
-        Subject::Manager(kind) => run(lab, &lab.manager(kind)?).map(Some),
-        Subject::Floor => Ok(None),
+        Subject::Manager(kind) => run(lab, &lab.manager(kind)?).map(Turn::Values),
+        Subject::Floor => Ok(Turn::LeftOut("–")),
     }))
 }
 
@@ -32,8 +32,7 @@ fn run(lab: &Lab, manager: &Contender) -> Result<[f64; 5]> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     manager.start(&lab.apps(1, &["serve", &port.to_string()]))?;
     anyhow::ensure!(measure::wait(Duration::from_secs(10), || ask(port)), "the app does not answer");
-    // Managers without the command keep their state by themselves.
-    let _ = measure::run(&mut manager.command(&["save"]));
+    manager.save()?;
     let pid = *manager.apps()?.first().context("the app does not run")?;
     let daemon = manager.daemon()?;
 
@@ -52,7 +51,7 @@ fn run(lab: &Lab, manager: &Contender) -> Result<[f64; 5]> {
     let mut back = f64::INFINITY;
     while begin.elapsed() < Duration::from_secs(3) {
         // Only a daemon that came by itself counts: the first command would start one.
-        if back.is_infinite() && manager.daemon().is_ok_and(|new| new != daemon) && manager.call(&["list"]).is_ok() {
+        if back.is_infinite() && manager.daemon().is_ok_and(|new| new != daemon) && manager.list().is_ok() {
             back = ms(begin.elapsed());
         }
         thread::sleep(Duration::from_millis(1));
@@ -61,7 +60,9 @@ fn run(lab: &Lab, manager: &Contender) -> Result<[f64; 5]> {
     let _ = load.join();
     let same = measure::alive(pid);
     let lost = lost_lines(manager)?;
-    let _ = measure::run(&mut manager.command(&["resurrect"]));
+    let _ = manager.resurrect();
+    // Not every manager's command waits until the app is there, and a second copy may come behind the first.
+    measure::wait(Duration::from_secs(5), || manager.apps().is_ok_and(|apps| !apps.is_empty()));
     thread::sleep(Duration::from_millis(500));
     let copies = manager.apps()?.len();
     Ok([f64::from(u8::from(same)), failed.load(Ordering::Relaxed) as f64, lost as f64, back, copies as f64])

@@ -1,7 +1,7 @@
 //! The lines that matter most: those before the exit.
 
 use crate::contender::App;
-use crate::lab::{Lab, Subject};
+use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
 use anyhow::Result;
@@ -40,7 +40,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 fs::read_to_string(out)?.lines().count()
             }
         };
-        Ok(Some([lines as f64]))
+        Ok(Turn::Values([lines as f64]))
     }))
 }
 

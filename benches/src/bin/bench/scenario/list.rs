@@ -1,7 +1,7 @@
 //! One call of `list`: the most frequent command there is.
 
 use super::ms;
-use crate::lab::{Lab, Subject};
+use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let mut managers = Vec::new();
     for kind in lab.kinds() {
         let manager = lab.manager(kind)?;
-        manager.start(&lab.apps(100, &["pause"]))?;
+        manager.start_all(&lab.apps(100, &["pause"]))?;
         managers.push(manager);
     }
     let socket = lab.fresh()?.join("s").display().to_string();
@@ -23,7 +23,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let call = match subject {
             Subject::Manager(kind) => {
                 let manager = managers.iter().find(|manager| manager.kind == kind).context("not started")?;
-                let call = manager.call(&["list"])?;
+                let call = manager.list()?;
                 (call.wall, call.cpu)
             }
             Subject::Floor => {
@@ -32,7 +32,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 (begin.elapsed(), cpu)
             }
         };
-        Ok(Some([ms(call.1), ms(call.0)]))
+        Ok(Turn::Values([ms(call.1), ms(call.0)]))
     });
     server.kill()?;
     server.wait()?;

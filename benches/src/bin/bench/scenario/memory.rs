@@ -1,6 +1,6 @@
 //! Memory of all processes of the manager, at rest.
 
-use crate::lab::{Lab, Subject};
+use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
 use anyhow::Result;
@@ -16,10 +16,10 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let (empty, full) = match subject {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
-                manager.warm()?;
+                manager.warm(100)?;
                 settle();
                 let empty = measure::memory(&manager.own()?);
-                manager.start(&lab.apps(100, &["pause"]))?;
+                manager.start_all(&lab.apps(100, &["pause"]))?;
                 settle();
                 (empty, measure::memory(&manager.own()?))
             }
@@ -31,6 +31,6 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 (empty, measure::memory(&[floor.pid()]))
             }
         };
-        Ok(Some([empty.pss as f64 / 1e6, full.private.saturating_sub(empty.private) as f64 / 1024.0 / 100.0]))
+        Ok(Turn::Values([empty.pss as f64 / 1e6, full.private.saturating_sub(empty.private) as f64 / 1024.0 / 100.0]))
     }))
 }

@@ -1,7 +1,7 @@
 //! A hundred apps from one file, with a daemon that runs already.
 
 use super::ms;
-use crate::lab::{Lab, Subject, stamps};
+use crate::lab::{Lab, Subject, Turn, stamps};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -12,7 +12,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("100 apps from one file, until all run", "ms", "≤ 1.5 × floor"),
         Row::new("100 apps from one file: CPU of client, manager and apps", "ms", "≤ 1.5 × floor"),
     ];
-    Ok(lab.rows(lab.rounds(7, 2), rows, |subject| run(lab, subject, 100).map(Some)))
+    Ok(lab.rows(lab.rounds(7, 2), rows, |subject| run(lab, subject, 100).map(Turn::Values)))
 }
 
 /// Wall time until the last app runs and the command is done, and CPU time of everybody, both in ms. The apps count too: to whom the
@@ -25,11 +25,11 @@ pub(super) fn run(lab: &Lab, subject: Subject, count: usize) -> Result<[f64; 2]>
     match subject {
         Subject::Manager(kind) => {
             let manager = lab.manager(kind)?;
-            manager.warm()?;
-            let words = manager.file(&lab.apps(count, &["stamp", &name]))?;
+            manager.warm(count)?;
+            let command = manager.prepare(&lab.apps(count, &["stamp", &name]))?;
             let before = measure::cpu(&manager.own()?);
             let begin = measure::now();
-            let call = manager.call(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
+            let call = manager.call(command)?;
             let end = measure::now();
             ensure!(all_there(), "only {} of {count} apps run", stamps(&file).len());
             let after = measure::cpu(&manager.own()?) + measure::cpu(&manager.apps()?);

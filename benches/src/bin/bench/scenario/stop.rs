@@ -2,7 +2,7 @@
 
 use super::ms;
 use crate::contender::Contender;
-use crate::lab::{Lab, Subject};
+use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -14,12 +14,12 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let time = match subject {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
-                manager.start(&lab.apps(100, &["pause"]))?;
+                manager.start_all(&lab.apps(100, &["pause"]))?;
                 stop(&manager, 100)?
             }
             Subject::Floor => floor(lab, 100)?,
         };
-        Ok(Some([time]))
+        Ok(Turn::Values([time]))
     }))
 }
 
@@ -28,7 +28,7 @@ pub(super) fn stop(manager: &Contender, count: usize) -> Result<f64> {
     let apps = manager.apps()?;
     ensure!(apps.len() == count, "{} of {count} apps run", apps.len());
     let begin = Instant::now();
-    manager.call(&["stop", "all"])?;
+    manager.stop_all()?;
     ensure!(measure::wait(Duration::from_secs(30), || !apps.iter().any(|pid| measure::alive(*pid))), "apps are left");
     Ok(ms(begin.elapsed()))
 }

@@ -1,7 +1,7 @@
 //! A thousand apps.
 
 use super::{ms, stop};
-use crate::lab::{Lab, Subject};
+use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -18,15 +18,15 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     Ok(lab.rows(lab.rounds(1, 1), rows, |subject| match subject {
         Subject::Manager(kind) => {
             let manager = lab.manager(kind)?;
-            manager.warm()?;
+            manager.warm(count)?;
             let begin = Instant::now();
             manager.start(&lab.apps(count, &["pause"]))?;
             let all = measure::wait(Duration::from_secs(60), || manager.apps().is_ok_and(|apps| apps.len() == count));
             let start = begin.elapsed();
             ensure!(all, "not all apps run");
-            let list = manager.call(&["list"])?;
+            let list = manager.list()?;
             let memory = measure::memory(&manager.own()?);
-            Ok(Some([ms(start), ms(list.wall), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))
+            Ok(Turn::Values([ms(start), ms(list.wall), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))
         }
         Subject::Floor => {
             let mut floor = lab.floor()?;
@@ -36,7 +36,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let memory = measure::memory(&[floor.pid()]);
             let begin = Instant::now();
             floor.order("stop")?;
-            Ok(Some([ms(start), f64::NAN, memory.pss as f64 / 1e6, ms(begin.elapsed())]))
+            Ok(Turn::Values([ms(start), f64::NAN, memory.pss as f64 / 1e6, ms(begin.elapsed())]))
         }
     }))
 }
