@@ -56,7 +56,8 @@ fn system_calls(lab: &Lab, pids: &[i32], time: Duration) -> Result<f64> {
         command.args(["-p", &pid.to_string()]);
     }
     let mut strace = command.spawn().context("cannot run strace")?;
-    thread::sleep(Duration::from_millis(500));
+    // Being attached interrupts the wait of each process; what it does because of that is not its rest.
+    thread::sleep(Duration::from_secs(3));
     let at_begin = calls(&file);
     thread::sleep(time);
     let at_end = calls(&file);
