@@ -138,6 +138,8 @@ impl Control {
                                 if spawns % SPAWNS_PER_FLUSH == 0 {
                                     self.keeper.flush(&self.reactor);
                                 }
+                                // A keeper that was woken on our processor would wait until we have prepared them all.
+                                rustix::thread::sched_yield();
                             }
                         }
                     }
