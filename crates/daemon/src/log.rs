@@ -11,11 +11,18 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use ostler_core::date_format::DateFormat;
 
+/// Ordinary lines are collected up to this size within a turn of the loop.
+const COLLECT_BYTES: usize = 16 << 10;
+
 /// Appends lines to `pm2.log`. A line that cannot be written is lost: the log must never be a reason to fail.
+///
+/// Ordinary lines are written when the turn has done its work ([`DaemonLog::flush`]): between the end of an app and its next start nobody waits
+/// for a disk.
 #[derive(Debug)]
 pub(crate) struct DaemonLog {
     path: PathBuf,
     file: Option<File>,
+    pending: Vec<u8>,
     date: DateFormat,
     zone: TimeZone,
     said: BTreeSet<&'static str>,
@@ -23,24 +30,39 @@ pub(crate) struct DaemonLog {
 
 impl DaemonLog {
     pub(crate) fn new(path: PathBuf, date_format: &str) -> Self {
-        let mut log = Self { path, file: None, date: DateFormat::parse(date_format), zone: TimeZone::system(), said: BTreeSet::new() };
+        let (date, zone) = (DateFormat::parse(date_format), TimeZone::system());
+        let mut log = Self { path, file: None, pending: Vec::new(), date, zone, said: BTreeSet::new() };
         log.reopen();
         log
     }
 
     /// Opens the file anew, after somebody moved it away.
     pub(crate) fn reopen(&mut self) {
+        self.flush();
         self.file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path).ok();
     }
 
     /// One line about something ordinary.
     pub(crate) fn line(&mut self, text: Arguments<'_>) {
         self.write("PM2 log", text);
+        if self.pending.len() > COLLECT_BYTES {
+            self.flush();
+        }
     }
 
     /// One line about something that a human should look at.
     pub(crate) fn error(&mut self, text: Arguments<'_>) {
         self.write("PM2 error", text);
+        self.flush();
+    }
+
+    /// Writes what was collected.
+    pub(crate) fn flush(&mut self) {
+        if let Some(file) = self.file.as_mut().filter(|_| !self.pending.is_empty()) {
+            let _ = file.write_all(&self.pending);
+        }
+        self.pending.clear();
+        self.pending.shrink_to(1024);
     }
 
     /// As `error`, but only the first time for this topic: for what would repeat with each turn of the loop.
@@ -51,9 +73,10 @@ impl DaemonLog {
     }
 
     fn write(&mut self, label: &str, text: Arguments<'_>) {
-        let mut line = Vec::with_capacity(96);
-        self.date.write(ostler_sys::now().wall_ms, &self.zone, &mut line);
-        if !line.is_empty() {
+        let line = &mut self.pending;
+        let start = line.len();
+        self.date.write(ostler_sys::now().wall_ms, &self.zone, line);
+        if line.len() > start {
             line.extend_from_slice(b": ");
         }
         // A name with a newline must not be able to forge a line.
@@ -62,9 +85,12 @@ impl DaemonLog {
         line.extend_from_slice(b": ");
         line.extend_from_slice(text.as_bytes());
         line.push(b'\n');
-        if let Some(file) = &mut self.file {
-            let _ = file.write_all(&line);
-        }
+    }
+}
+
+impl Drop for DaemonLog {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

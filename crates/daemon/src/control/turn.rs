@@ -138,8 +138,10 @@ impl Control {
                                 if spawns % SPAWNS_PER_FLUSH == 0 {
                                     self.keeper.flush(&self.reactor);
                                 }
-                                // A keeper that was woken on our processor would wait until we have prepared them all.
-                                rustix::thread::sched_yield();
+                                if spawns > 1 {
+                                    // A keeper that was woken on our processor would wait until we have prepared them all.
+                                    rustix::thread::sched_yield();
+                                }
                             }
                         }
                     }
@@ -151,6 +153,7 @@ impl Control {
         }
         self.write_journal();
         self.keeper.flush(&self.reactor);
+        self.log.flush();
         if self.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
@@ -213,6 +216,7 @@ impl Control {
             }
             Ending::Retire => self.write_state_file(),
         }
+        self.log.flush();
         self.clients.flush_finally();
         self.keeper.flush_finally(&self.reactor);
     }
