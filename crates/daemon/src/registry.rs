@@ -157,7 +157,7 @@ impl Registry {
 
     /// Stores a caller's environment; an equal one that is in use already is shared. The caller must journal the record, if any.
     pub(crate) fn base(&mut self, vars: Cow<'_, EnvMap>) -> (Rc<Base>, Option<Record<'static>>) {
-        if let Some(same) = self.slots.values().map(|slot| &slot.base).find(|base| *base.vars == *vars) {
+        if let Some(same) = self.slots.values().map(|slot| &slot.base).find(|base| base.vars.iter().eq(vars.iter())) {
             return (Rc::clone(same), None);
         }
         self.next_number += 1;

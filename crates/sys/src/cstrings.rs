@@ -55,7 +55,7 @@ impl CStrings {
     /// The array that `execve` takes: a pointer to each text, then null. Valid as long as the list is not changed.
     pub(crate) fn pointers(&self) -> Vec<*const libc::c_char> {
         let mut pointers = Vec::with_capacity(self.count + 1);
-        pointers.extend(self.iter().map(CStr::as_ptr));
+        pointers.extend(self.bytes.split_inclusive(|byte| *byte == 0).map(|text| text.as_ptr().cast()));
         pointers.push(std::ptr::null());
         pointers
     }

@@ -14,7 +14,7 @@ use crate::supervisor::handback::HandBacks;
 use crate::supervisor::pipelines::Writers;
 use ostler_keeper::ToKeeper;
 
-/// After so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
+/// After the first and then after so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
 const SPAWNS_PER_FLUSH: usize = 4;
 
 /// When nothing happened for so long, memory is given back.
@@ -93,6 +93,7 @@ impl Control {
             self.state_file.deadline_ms(),
             self.sweeps.deadline_ms(),
             self.lists.iter().map(|list| list.due_ms).min(),
+            self.clients.deadline_ms(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
@@ -135,7 +136,7 @@ impl Control {
                         Work::Effect(id, effect) => {
                             if self.perform(id, effect) {
                                 spawns += 1;
-                                if spawns % SPAWNS_PER_FLUSH == 0 {
+                                if spawns == 1 || spawns % SPAWNS_PER_FLUSH == 0 {
                                     self.keeper.flush(&self.reactor);
                                 }
                                 if spawns > 1 {
@@ -157,7 +158,7 @@ impl Control {
         if self.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
-        self.clients.flush(&self.reactor);
+        self.clients.flush(&self.reactor, now().mono_ms);
     }
 
     fn write_journal(&mut self) {

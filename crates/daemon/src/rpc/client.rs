@@ -16,6 +16,10 @@ const MAX_BACKLOG_BYTES: usize = 64 << 20;
 /// Clients at the same time; further ones are turned away.
 const MAX_CLIENTS: usize = 1024;
 
+/// News of a request's progress may wait so long for more of them, or for the answer: starting a hundred apps is not a hundred wake-ups of
+/// the client.
+const PROGRESS_MS: u64 = 10;
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -23,6 +27,8 @@ pub(crate) struct Client {
     decoder: Decoder,
     out: Vec<u8>,
     sent: usize,
+    /// What is queued is news only, to be sent by then.
+    unhurried_until_ms: Option<u64>,
     waits_for_room: bool,
     greeted: bool,
     /// No more input is read; the connection closes when everything is sent.
@@ -36,11 +42,19 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn queue(&mut self, frame: &DaemonFrame) {
+    /// Queues a frame. News may wait if nothing else is queued, and nothing waits longer for them.
+    fn queue(&mut self, frame: &DaemonFrame, now_ms: u64) {
+        let is_news = matches!(frame.response, Response::Progress(_));
+        self.unhurried_until_ms = match self.unhurried_until_ms {
+            Some(until) if is_news => Some(until),
+            None if is_news && self.out.is_empty() => Some(now_ms + PROGRESS_MS),
+            _ => None,
+        };
         if self.out.len() - self.sent > MAX_BACKLOG_BYTES {
             self.closing = true;
             self.out.clear();
             self.sent = 0;
+            self.unhurried_until_ms = None;
             return;
         }
         self.out.extend_from_slice(&encode(frame));
@@ -72,6 +86,7 @@ impl Client {
         }
         self.out = Vec::new();
         self.sent = 0;
+        self.unhurried_until_ms = None;
         Ok(())
     }
 }
@@ -118,6 +133,7 @@ impl Clients {
                     decoder: Decoder::default(),
                     out: Vec::new(),
                     sent: 0,
+                    unhurried_until_ms: None,
                     waits_for_room: false,
                     greeted: false,
                     closing: false,
@@ -143,7 +159,7 @@ impl Clients {
                 Ok(Some(ClientFrame { id, request: Request::Hello { protocol, .. } })) => {
                     client.greeted = protocol == PROTOCOL;
                     client.closing = !client.greeted;
-                    client.queue(&DaemonFrame { id, response: hello.clone() });
+                    client.queue(&DaemonFrame { id, response: hello.clone() }, 0);
                 }
                 Ok(Some(frame)) if client.greeted => requests.push((frame.id, frame.request)),
                 Ok(Some(_)) | Err(_) => {
@@ -162,8 +178,13 @@ impl Clients {
     /// Queues an answer. A client that is gone misses it.
     pub(crate) fn answer(&mut self, client: u32, id: u64, response: Response) {
         if let Some(client) = self.all.get_mut(&client) {
-            client.queue(&DaemonFrame { id, response });
+            client.queue(&DaemonFrame { id, response }, ostler_sys::clock::boot_ms());
         }
+    }
+
+    /// When [`Clients::flush`] has news to send.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.all.values().filter_map(|client| client.unhurried_until_ms).min()
     }
 
     /// The client, while it is connected.
@@ -175,14 +196,18 @@ impl Clients {
     pub(crate) fn publish(&mut self, happening: &ostler_proto::control::Happening) {
         for client in self.all.values_mut() {
             if let Some(id) = client.subscribed {
-                client.queue(&DaemonFrame { id, response: Response::Happened(happening.clone()) });
+                client.queue(&DaemonFrame { id, response: Response::Happened(happening.clone()) }, 0);
             }
         }
     }
 
     /// Sends what is queued, as far as the sockets take it.
-    pub(crate) fn flush(&mut self, reactor: &Reactor) {
+    pub(crate) fn flush(&mut self, reactor: &Reactor, now_ms: u64) {
         self.all.retain(|&id, client| {
+            if client.unhurried_until_ms.is_some_and(|until| until > now_ms) {
+                return true;
+            }
+            client.unhurried_until_ms = None;
             if client.out.is_empty() {
                 return !client.closing;
             }

@@ -97,7 +97,7 @@ fn overlay(call: &Call, apps: usize) -> Result<Overlay, CliError> {
 fn share_base(apps: &mut [AppSpec]) -> EnvMap {
     // An empty one is what "travels once" looks like, so if one app has it, it must be the shared one.
     let shared = apps.iter().map(|app| &app.env.base).min_by_key(|base| (!base.is_empty()) as u8).cloned().unwrap_or_default();
-    for app in apps.iter_mut().filter(|app| app.env.base == shared) {
+    for app in apps.iter_mut().filter(|app| app.env.base.iter().eq(shared.iter())) {
         app.env.base.clear();
     }
     shared

@@ -11,11 +11,11 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let count = if lab.quick { 300 } else { 1000 };
     let rows = [
         Row::new(format!("{count} apps: start"), "ms", "≤ 1,000"),
-        Row::new(format!("{count} apps: `list`"), "ms", "≤ 10"),
-        Row::new(format!("{count} apps: memory, PSS"), "MB", "≤ 12"),
+        Row::new(format!("{count} apps: `list`, median of 5"), "ms", "≤ 10"),
+        Row::new(format!("{count} apps: memory at rest, PSS"), "MB", "≤ 12"),
         Row::new(format!("{count} apps: stop"), "ms", "≤ 150"),
     ];
-    Ok(lab.rows(lab.rounds(1, 1), rows, |subject| match subject {
+    Ok(lab.rows(lab.rounds(3, 1), rows, |subject| match subject {
         Subject::Manager(kind) => {
             let manager = lab.manager(kind)?;
             manager.warm(count)?;
@@ -24,9 +24,12 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let all = measure::wait(Duration::from_secs(60), || manager.apps().is_ok_and(|apps| apps.len() == count));
             let start = begin.elapsed();
             ensure!(all, "not all apps run");
-            let list = manager.list()?;
+            // As at rest: see `memory`.
+            std::thread::sleep(Duration::from_secs(2));
             let memory = measure::memory(&manager.own()?);
-            Ok(Turn::Values([ms(start), ms(list.wall), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))
+            let mut lists = (0..5).map(|_| manager.list().map(|call| call.wall)).collect::<Result<Vec<_>>>()?;
+            lists.sort_unstable();
+            Ok(Turn::Values([ms(start), ms(lists[2]), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))
         }
         Subject::Floor => {
             let mut floor = lab.floor()?;
