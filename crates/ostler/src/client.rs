@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use ostler_proto::control::{ClientFrame, DaemonFrame, Detail, Failure, PROTOCOL, Progress, Request, Response, Summary};
+use ostler_proto::control::{ClientFrame, DaemonFrame, Detail, Failure, PROTOCOL, Progress, Request, Response, Summary, TableRow};
 use ostler_proto::frame::{Decoder, FrameError, encode};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -140,9 +140,9 @@ impl Client {
     /// # Errors
     /// [`CliError::Daemon`] when the daemon refuses, [`CliError::Client`] when the connection fails.
     pub(crate) fn request(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
-        use Request::{Inspect, List, Ping, ReloadLogs, Subscribe};
+        use Request::{Inspect, List, Ping, ReloadLogs, Subscribe, Table};
         // Reloading logs that were reloaded already does nothing; all others read only.
-        let can_be_repeated = matches!(request, Ping | List | Inspect { .. } | Subscribe | ReloadLogs);
+        let can_be_repeated = matches!(request, Ping | List | Table | Inspect { .. } | Subscribe | ReloadLogs);
         let mut attempt = 0;
         loop {
             match self.exchange(request.clone(), told) {
@@ -163,6 +163,17 @@ impl Client {
     pub(crate) fn list(&mut self) -> Result<Vec<Summary>, CliError> {
         match self.request(&Request::List, &mut |_| {})? {
             Response::List(list) => Ok(list),
+            _ => Err(ClientError::Unexpected.into()),
+        }
+    }
+
+    /// What a table shows of all instances.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub(crate) fn table(&mut self) -> Result<Vec<TableRow>, CliError> {
+        match self.request(&Request::Table, &mut |_| {})? {
+            Response::Table(rows) => Ok(rows),
             _ => Err(ClientError::Unexpected.into()),
         }
     }

@@ -43,6 +43,8 @@ pub enum Request {
     Ping,
     /// All instances, short. Answer: [`Response::List`].
     List,
+    /// What a table shows of all instances. Answer: [`Response::Table`].
+    Table,
     /// Instances in full (environment included). Answer: [`Response::Details`]; an unknown target is [`Failure::NotFound`].
     Inspect {
         /// What to select; empty = all.
@@ -193,6 +195,8 @@ pub enum Response {
     Pong,
     /// Short list, by id.
     List(Vec<Summary>),
+    /// Rows of a table, by id.
+    Table(Vec<TableRow>),
     /// Full list, by id.
     Details(Vec<Detail>),
     /// A step on the way; more follows.
@@ -338,6 +342,35 @@ pub enum Failure {
     /// Anything else, worded for the user.
     #[error("{0}")]
     Other(String),
+}
+
+/// What a table shows of an instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableRow {
+    /// `pm_id`.
+    pub id: u32,
+    /// App name.
+    pub name: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Version of the app's package, if known.
+    pub version: Option<String>,
+    /// `fork` or `cluster`.
+    pub mode: ostler_core::app::ExecMode,
+    /// 0 when not running.
+    pub pid: i32,
+    /// PM2's status word.
+    pub status: String,
+    /// Milliseconds since the start, while online.
+    pub uptime_ms: Option<u64>,
+    /// `restart_time`.
+    pub restarts: u32,
+    /// CPU and memory of the whole tree.
+    pub monit: Monit,
+    /// Name of the user it runs as.
+    pub user: String,
+    /// Watching for file changes.
+    pub watching: bool,
 }
 
 /// One row of the list.

@@ -19,13 +19,15 @@ pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
         return Ok(());
     }
     let order = order(call)?;
-    let mut rows = cx.client()?.list()?;
     if call.has("json") {
+        let rows = cx.client()?.list()?;
         json(&mut cx.out, &rows);
     } else if call.has("mini-list") {
+        let rows = cx.client()?.list()?;
         cx.out.line(blocks(&rows).trim_end_matches('\n'));
         cx.out.line("");
     } else {
+        let mut rows = cx.client()?.table()?;
         order.sort(&mut rows);
         let table = list_table(&rows, cx.out.width(), cx.out.paint());
         cx.out.line(table.trim_end_matches('\n'));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use anstyle::Style;
 use ostler_core::app::ExecMode;
-use ostler_proto::control::Summary;
+use ostler_proto::control::TableRow;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::age::{age, bytes};
@@ -52,16 +52,16 @@ impl Order {
     }
 
     /// Sorts; equal rows stay by id.
-    pub(crate) fn sort(self, rows: &mut [Summary]) {
+    pub(crate) fn sort(self, rows: &mut [TableRow]) {
         rows.sort_by(|a, b| {
             let order = self.compare(a, b);
             if self.descending { order.reverse() } else { order }
         });
     }
 
-    fn compare(self, a: &Summary, b: &Summary) -> Ordering {
+    fn compare(self, a: &TableRow, b: &TableRow) -> Ordering {
         // By code unit, as JavaScript compares.
-        let text = |a: &str, b: &str| a.encode_utf16().cmp(b.encode_utf16());
+        let text = |a: &str, b: &str| if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) };
         match self.field {
             Field::Name => text(&a.name, &b.name),
             Field::Namespace => text(&a.namespace, &b.namespace),
@@ -80,16 +80,16 @@ impl Order {
 struct Column {
     title: &'static str,
     width: usize,
-    cell: fn(&Summary) -> String,
-    style: fn(&Summary) -> Option<Style>,
+    cell: fn(&TableRow) -> String,
+    style: fn(&TableRow) -> Option<Style>,
 }
 
-const fn plain(title: &'static str, width: usize, cell: fn(&Summary) -> String) -> Column {
+const fn plain(title: &'static str, width: usize, cell: fn(&TableRow) -> String) -> Column {
     Column { title, width, cell, style: |_| None }
 }
 
 /// The whole list, with a final newline. `width` is that of the terminal; none means that there is none: the full form.
-pub(crate) fn list_table(rows: &[Summary], width: Option<usize>, paint: Paint) -> String {
+pub(crate) fn list_table(rows: &[TableRow], width: Option<usize>, paint: Paint) -> String {
     let forms = [full(rows), condensed(rows)];
     let columns = forms.into_iter().find(|columns| width.is_none_or(|width| total(columns) <= width)).unwrap_or_else(|| mini(rows));
     draw(rows, &columns, paint)
@@ -99,7 +99,7 @@ fn total(columns: &[Column]) -> usize {
     columns.iter().map(|column| column.width).sum::<usize>() + columns.len() + 1
 }
 
-fn full(rows: &[Summary]) -> Vec<Column> {
+fn full(rows: &[TableRow]) -> Vec<Column> {
     vec![
         id(rows),
         name(rows, 40),
@@ -120,7 +120,7 @@ fn full(rows: &[Summary]) -> Vec<Column> {
     ]
 }
 
-fn condensed(rows: &[Summary]) -> Vec<Column> {
+fn condensed(rows: &[TableRow]) -> Vec<Column> {
     vec![
         id(rows),
         name(rows, 20),
@@ -132,16 +132,16 @@ fn condensed(rows: &[Summary]) -> Vec<Column> {
     ]
 }
 
-fn mini(rows: &[Summary]) -> Vec<Column> {
+fn mini(rows: &[TableRow]) -> Vec<Column> {
     vec![id(rows), name(rows, 16), status(), plain("cpu", 8, cpu), plain("mem", 10, memory)]
 }
 
-fn id(rows: &[Summary]) -> Column {
+fn id(rows: &[TableRow]) -> Column {
     let digits = rows.iter().map(|row| row.id.checked_ilog10().unwrap_or(0) as usize + 1).max().unwrap_or(0);
     Column { style: |_| Some(styles::HEADER), ..plain("id", (digits + 2).max(4), |row| row.id.to_string()) }
 }
 
-fn name(rows: &[Summary], most: usize) -> Column {
+fn name(rows: &[TableRow], most: usize) -> Column {
     let longest = rows.iter().map(|row| shown(&row.name).width()).max().unwrap_or(6);
     plain("name", (longest + 5).min(most), |row| shown(&row.name))
 }
@@ -166,11 +166,11 @@ pub(super) fn status_style(status: &str) -> Style {
     }
 }
 
-fn cpu(row: &Summary) -> String {
+fn cpu(row: &TableRow) -> String {
     format!("{}%", (row.monit.cpu_pct * 10.0).round() / 10.0)
 }
 
-fn memory(row: &Summary) -> String {
+fn memory(row: &TableRow) -> String {
     bytes(row.monit.memory_bytes)
 }
 
@@ -183,8 +183,9 @@ pub(super) fn shown(text: &str) -> String {
     }
 }
 
-fn draw(rows: &[Summary], columns: &[Column], paint: Paint) -> String {
-    let mut out = String::new();
+fn draw(rows: &[TableRow], columns: &[Column], paint: Paint) -> String {
+    let bytes_of_a_row = 4 * columns.len() + total(columns);
+    let mut out = String::with_capacity((rows.len() + 4) * bytes_of_a_row);
     let line = |out: &mut String, [left, cross, right]: [char; 3]| {
         let bars = columns.iter().map(|column| "─".repeat(column.width)).collect::<Vec<_>>().join(&cross.to_string());
         let _ = writeln!(out, "{}", paint.with(styles::BORDER, format_args!("{left}{bars}{right}")));
@@ -213,11 +214,15 @@ fn draw(rows: &[Summary], columns: &[Column], paint: Paint) -> String {
 
 /// The text in exactly so many columns: padded, or cut with `…`.
 pub(super) fn fit(text: &str, columns: usize) -> String {
-    let width = text.width();
+    // Most cells are plain; a thousand rows have thirteen thousand.
+    let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let width = if is_plain { text.len() } else { text.width() };
+    let mut out = String::with_capacity(text.len().max(columns));
     if width <= columns {
-        return format!("{text}{}", " ".repeat(columns - width));
+        out.push_str(text);
+        out.extend(std::iter::repeat_n(' ', columns - width));
+        return out;
     }
-    let mut out = String::new();
     let mut used = 0;
     for c in text.chars() {
         let wide = c.width().unwrap_or(0);
@@ -236,8 +241,8 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
 mod tests {
     use super::*;
 
-    pub(crate) fn row(id: u32, name: &str) -> Summary {
-        Summary {
+    pub(crate) fn row(id: u32, name: &str) -> TableRow {
+        TableRow {
             id,
             name: name.into(),
             namespace: "nsA".into(),
@@ -247,15 +252,9 @@ mod tests {
             status: "online".into(),
             uptime_ms: Some(28_000),
             restarts: 0,
-            unstable: 0,
             monit: ostler_proto::control::Monit { cpu_pct: 0.0, memory_bytes: 51_904_512, processes: 1 },
             user: "root".into(),
             watching: false,
-            script: "/srv/app.js".into(),
-            out_file: None,
-            error_file: Some("/h/logs/tiny-error.log".into()),
-            log_file: None,
-            pid_file: "/h/pids/tiny-0.pid".into(),
         }
     }
 

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use ostler_core::time::Now;
-use ostler_proto::control::{Detail, Failure, Response, Summary};
+use ostler_proto::control::{Detail, Failure, Response, Summary, TableRow};
 use ostler_sys::ProcRef;
 
 use crate::control::Control;
@@ -23,15 +23,35 @@ const WINDOW_MS: u64 = 25;
 pub(crate) struct Waiting {
     client: u32,
     request: u64,
-    /// Which instances, in full; none = the short list of all.
-    ids: Option<Vec<u32>>,
+    question: Question,
     /// When the second reading is due.
     pub due_ms: u64,
 }
 
+/// What is asked for.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// What a table shows of all instances.
+    Table,
+    /// The short list of all.
+    List,
+    /// These instances in full.
+    Details(Vec<u32>),
+}
+
+impl Question {
+    /// Which instances have to be measured; `None` = all.
+    fn ids(&self) -> Option<&[u32]> {
+        match self {
+            Self::Table | Self::List => None,
+            Self::Details(ids) => Some(ids),
+        }
+    }
+}
+
 impl Control {
-    pub(super) fn list(&mut self, client: u32, request: u64) {
-        self.answer_soon(client, request, None);
+    pub(super) fn list(&mut self, client: u32, request: u64, question: Question) {
+        self.answer_soon(client, request, question);
     }
 
     pub(super) fn inspect(&mut self, client: u32, request: u64, targets: &[String]) {
@@ -48,20 +68,17 @@ impl Control {
         }
         ids.sort_unstable();
         ids.dedup();
-        self.answer_soon(client, request, Some(ids));
+        self.answer_soon(client, request, Question::Details(ids));
     }
 
-    fn answer_soon(&mut self, client: u32, request: u64, ids: Option<Vec<u32>>) {
+    fn answer_soon(&mut self, client: u32, request: u64, question: Question) {
         let now = now();
-        if ids.is_some() {
-            self.learn_node_versions();
-        }
-        let complete = self.read_usage(ids.as_deref(), now);
+        let complete = self.read_usage(question.ids(), now);
         if complete {
-            let response = self.listing(ids.as_deref(), now);
+            let response = self.answer_to(&question, now);
             self.clients.answer(client, request, response);
         } else {
-            self.lists.push(Waiting { client, request, ids, due_ms: now.mono_ms + WINDOW_MS });
+            self.lists.push(Waiting { client, request, question, due_ms: now.mono_ms + WINDOW_MS });
         }
     }
 
@@ -72,12 +89,9 @@ impl Control {
         }
         let (due, later) = std::mem::take(&mut self.lists).into_iter().partition::<Vec<_>, _>(|list| list.due_ms <= now.mono_ms);
         self.lists = later;
-        for Waiting { client, request, ids, .. } in due {
-            if ids.is_some() {
-                self.learn_node_versions();
-            }
-            self.read_usage(ids.as_deref(), now);
-            let response = self.listing(ids.as_deref(), now);
+        for Waiting { client, request, question, .. } in due {
+            self.read_usage(question.ids(), now);
+            let response = self.answer_to(&question, now);
             self.clients.answer(client, request, response);
         }
     }
@@ -118,10 +132,12 @@ impl Control {
         complete
     }
 
-    fn listing(&self, ids: Option<&[u32]>, now: Now) -> Response {
-        match ids {
-            None => Response::List(self.registry.iter().map(|slot| summary(slot, now)).collect()),
-            Some(ids) => {
+    fn answer_to(&mut self, question: &Question, now: Now) -> Response {
+        match question {
+            Question::Table => Response::Table(self.registry.iter().map(|slot| table_row(slot, now)).collect()),
+            Question::List => Response::List(self.registry.iter().map(|slot| summary(slot, now)).collect()),
+            Question::Details(ids) => {
+                self.learn_node_versions();
                 let home = self.settings.home.to_string_lossy();
                 Response::Details(
                     ids.iter().filter_map(|id| self.registry.get(*id)).map(|slot| as_seen(detail(slot, &home), now)).collect(),
@@ -166,11 +182,11 @@ fn as_seen(mut detail: Detail, now: Now) -> Detail {
     detail
 }
 
-fn summary(slot: &Slot, now: Now) -> Summary {
+fn table_row(slot: &Slot, now: Now) -> TableRow {
     let spec = slot.spec();
     let status = slot.instance.status();
     let started = slot.instance.counters.last_start.filter(|_| status == "online");
-    Summary {
+    TableRow {
         id: slot.id,
         name: spec.name.clone(),
         namespace: spec.namespace.clone(),
@@ -180,11 +196,29 @@ fn summary(slot: &Slot, now: Now) -> Summary {
         status: status.to_owned(),
         uptime_ms: started.map(|start| now.mono_ms.saturating_sub(start.mono_ms)),
         restarts: slot.instance.counters.restarts,
-        unstable: slot.instance.counters.unstable,
         monit: slot.cpu.monit(),
         user: user(slot).to_string(),
         watching: false,
-        script: spec.script.clone(),
+    }
+}
+
+fn summary(slot: &Slot, now: Now) -> Summary {
+    let row = table_row(slot, now);
+    Summary {
+        id: row.id,
+        name: row.name,
+        namespace: row.namespace,
+        version: row.version,
+        mode: row.mode,
+        pid: row.pid,
+        status: row.status,
+        uptime_ms: row.uptime_ms,
+        restarts: row.restarts,
+        unstable: slot.instance.counters.unstable,
+        monit: row.monit,
+        user: row.user,
+        watching: row.watching,
+        script: slot.spec().script.clone(),
         out_file: slot.files.out.clone(),
         error_file: slot.files.error.clone(),
         log_file: slot.files.combined.clone(),

@@ -55,7 +55,8 @@ impl Control {
         let response = match request {
             Request::Hello { .. } => self.hello(),
             Request::Ping => Response::Pong,
-            Request::List => return self.list(client, id),
+            Request::List => return self.list(client, id, list::Question::List),
+            Request::Table => return self.list(client, id, list::Question::Table),
             Request::Inspect { targets } => return self.inspect(client, id, &targets),
             Request::Start { apps, base_env, existing, command } => {
                 let origin = self.origin(client, command);
