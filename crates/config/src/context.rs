@@ -1,6 +1,7 @@
 //! The surroundings in which files and options are understood.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ostler_core::app::EnvMap;
 
@@ -22,7 +23,7 @@ pub struct Context {
     /// Absolute working directory of the caller.
     pub cwd: PathBuf,
     /// Environment of the caller.
-    pub env: EnvMap,
+    pub env: Arc<EnvMap>,
     /// Home directory of the user, for `~`.
     pub user_home: PathBuf,
     /// CPUs that this process may use, for `instances: max`.
@@ -48,16 +49,17 @@ impl Context {
             Some(other) => return Err(format!("OSTLER_JS: expected embedded, runtime or auto, found \"{other}\"")),
         };
         let user_home = env.get("HOME").filter(|home| home.starts_with('/')).map_or_else(|| PathBuf::from("/"), PathBuf::from);
-        Ok(Self { cwd, env, user_home, cpus: cpus.max(1), argv: Vec::new(), engine, strict: false })
+        Ok(Self { cwd, env: Arc::new(env), user_home, cpus: cpus.max(1), argv: Vec::new(), engine, strict: false })
     }
 
     /// Applies what a JavaScript file did to `process.env` (`require('dotenv').config()`): PM2 evaluates the file in its own process,
     /// so its apps see these changes, and files rely on it.
     pub fn apply_env_changes(&mut self, changes: &[(String, Option<String>)]) {
+        let env = Arc::make_mut(&mut self.env);
         for (name, value) in changes {
             match value {
-                Some(value) => drop(self.env.insert(name.clone(), value.clone())),
-                None => drop(self.env.shift_remove(name)),
+                Some(value) => drop(env.insert(name.clone(), value.clone())),
+                None => drop(env.shift_remove(name)),
             }
         }
     }

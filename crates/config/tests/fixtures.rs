@@ -224,7 +224,7 @@ fn engines_agree(folder: &str) {
     for (runtime, path) in runtimes() {
         let mut context = context(&dir);
         // `PATH` itself is a variable that fixtures may show: the same for both.
-        context.env.insert("PATH".into(), path.to_string_lossy().into_owned());
+        std::sync::Arc::make_mut(&mut context.env).insert("PATH".into(), path.to_string_lossy().into_owned());
         for name in files(folder).iter().filter(|name| name.contains(".config.") || name.as_str() == "expression.json" || folder == "seeds")
         {
             let run = |engine| outcome(&dir, name, &Context { engine, ..context.clone() });
@@ -258,7 +258,7 @@ fn typescript_is_left_to_the_runtimes_that_know_it() {
     let dir = fixtures().join("js/typed");
     for (runtime, path) in runtimes().into_iter().filter(|(name, _)| *name != "node") {
         let mut context = context(&dir);
-        context.env.insert("PATH".into(), path.to_string_lossy().into_owned());
+        std::sync::Arc::make_mut(&mut context.env).insert("PATH".into(), path.to_string_lossy().into_owned());
         let loaded = load(&dir.join("ecosystem.config.ts"), "ecosystem.config.ts", &context)
             .unwrap_or_else(|problems| panic!("{runtime}: {problems}"));
         assert_eq!(loaded.apps[0].name(), "typed", "{runtime}");
@@ -286,7 +286,7 @@ fn what_the_engine_lacks_is_left_to_the_runtime() {
 fn without_a_runtime_a_caught_refusal_is_no_failure() {
     let dir = fixtures().join("js/runtime");
     let mut context = context(&dir);
-    context.env.insert("PATH".into(), "/nonexistent".into());
+    std::sync::Arc::make_mut(&mut context.env).insert("PATH".into(), "/nonexistent".into());
     assert!(load(&dir.join("caught.config.js"), "caught.config.js", &context).is_ok());
     let problems = load(&dir.join("npm.config.js"), "npm.config.js", &context).unwrap_err();
     assert_eq!(

@@ -279,7 +279,7 @@ fn the_callers_environment_can_be_filtered() {
     let mut place = Place::new("filter");
     place.file("app.js", "");
     for name in ["AWS_KEY", "AWS_SECRET", "KEY", "NODE_CHANNEL_FD", "LC_ALL"] {
-        place.context.env.insert(name.into(), "x".into());
+        std::sync::Arc::make_mut(&mut place.context.env).insert(name.into(), "x".into());
     }
     let names = |app: Value| place.app(app, &Overlay::default()).spec.env.base.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(json!({"script": "app.js"})), ["PATH", "HOME", "CALLER", "AWS_KEY", "AWS_SECRET", "KEY", "LC_ALL"]);

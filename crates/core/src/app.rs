@@ -3,6 +3,8 @@
 //! The client builds it from options or an ecosystem file (`ostler-config`); the daemon only ever sees this. Paths are absolute but
 //! *not* symlink-resolved: a `current` link is followed anew at each start.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -140,7 +142,7 @@ pub struct EnvSpec {
     /// Environment of the client that started the app, after `filter_env`. On the wire it may travel once per request instead
     /// (then it is empty here).
     #[serde(skip_serializing_if = "is_default")]
-    pub base: EnvMap,
+    pub base: Arc<EnvMap>,
     /// Variables of `env_file`.
     #[serde(skip_serializing_if = "is_default")]
     pub file: EnvMap,
@@ -174,7 +176,7 @@ impl EnvSpec {
     /// All layers that count, the lowest first.
     pub fn layers(&self) -> impl Iterator<Item = &EnvMap> {
         let profile = self.profile.as_ref().and_then(|name| self.profiles.get(name));
-        [Some(&self.base), Some(&self.file), Some(&self.vars), profile].into_iter().flatten()
+        [Some(&*self.base), Some(&self.file), Some(&self.vars), profile].into_iter().flatten()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Environment: the layers of an app's variables.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use serde_json::Value;
@@ -110,9 +111,13 @@ pub(super) fn for_interpreter(spec: &mut AppSpec) {
 }
 
 /// The caller's variables, after `env_policy` and `filter_env`.
-fn inherited(raw: &RawApp, caller: &EnvMap) -> EnvMap {
+/// What of the caller's environment reaches the app; mostly all of it, and then it is shared by all apps.
+fn inherited(raw: &RawApp, caller: &Arc<EnvMap>) -> Arc<EnvMap> {
     let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
     let filter = raw.attributes.get("filter_env").map(texts).unwrap_or_default();
+    if !clean && filter.is_empty() && !NEVER_INHERITED.iter().any(|name| caller.contains_key(*name)) {
+        return Arc::clone(caller);
+    }
     // PM2: one text is the whole name of a variable, a list holds parts of names.
     let exact = raw.as_written("filter_env").is_some_and(Value::is_string);
     let drops = |word: &str, name: &str| if exact { name == word } else { !word.is_empty() && name.contains(word) };
@@ -121,7 +126,7 @@ fn inherited(raw: &RawApp, caller: &EnvMap) -> EnvMap {
             && (!clean || ALWAYS_KEPT.contains(&name) || name.starts_with("LC_"))
             && !filter.iter().any(|word| drops(word, name))
     };
-    caller.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    Arc::new(caller.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 /// `env_file`, later files winning.

@@ -34,7 +34,7 @@ pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Resu
 pub(super) fn search_path(spec: &AppSpec) -> Option<String> {
     let env = &spec.env;
     let profile = env.profile.as_ref().and_then(|name| env.profiles.get(name));
-    [profile, Some(&env.vars), Some(&env.file), Some(&env.base)].into_iter().flatten().find_map(|layer| layer.get("PATH")).cloned()
+    [profile, Some(&env.vars), Some(&env.file), Some(&*env.base)].into_iter().flatten().find_map(|layer| layer.get("PATH")).cloned()
 }
 
 /// A file against the app's directory, else against the caller's or the config file's; a bare word also on `PATH`.

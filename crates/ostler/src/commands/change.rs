@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ostler_config::{Context, EnvOption, Overlay, load, merge, normalize};
 use ostler_core::app::{AppSpec, EnvMap};
@@ -83,7 +84,7 @@ fn describe_anew(cx: &mut Cx, details: &[Detail], wanted: &Wanted<'_>, context: 
             spec = merged.spec;
         }
         // The daemon keeps the caller's environment apart; only `--update-env` changes it.
-        spec.env.base.clear();
+        spec.env.base = Arc::default();
         specs.push(spec);
     }
     Ok(specs)

@@ -1,6 +1,7 @@
 //! `start`: scripts, commands, config files, and apps that exist already.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ostler_config::{Overlay, from_options, normalize};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
@@ -78,7 +79,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     let base_env = share_base(&mut apps);
     {
         let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
-        act::perform(cx, &Request::Start { apps, base_env, existing, command: call.word.clone() }, wording)
+        act::perform(cx, &Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command: call.word.clone() }, wording)
     }
 }
 
@@ -94,11 +95,11 @@ fn overlay(call: &Call, apps: usize) -> Result<Overlay, CliError> {
 }
 
 /// The caller's environment travels once; only an app that filters it keeps its own.
-fn share_base(apps: &mut [AppSpec]) -> EnvMap {
+fn share_base(apps: &mut [AppSpec]) -> Arc<EnvMap> {
     // An empty one is what "travels once" looks like, so if one app has it, it must be the shared one.
     let shared = apps.iter().map(|app| &app.env.base).min_by_key(|base| (!base.is_empty()) as u8).cloned().unwrap_or_default();
-    for app in apps.iter_mut().filter(|app| app.env.base.iter().eq(shared.iter())) {
-        app.env.base.clear();
+    for app in apps.iter_mut().filter(|app| Arc::ptr_eq(&app.env.base, &shared) || app.env.base == shared) {
+        app.env.base = Arc::default();
     }
     shared
 }
@@ -128,7 +129,7 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec) -> Result<Vec<u32>, CliError>
     let mut apps = vec![spec];
     let base_env = share_base(&mut apps);
     let existing = Existing::PlainScript { force: call.has("force") };
-    let request = Request::Start { apps, base_env, existing, command: call.word.clone() };
+    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command: call.word.clone() };
     let (out, client) = cx.parts()?;
     out.flush();
     let mut teller = Teller::new(out, Wording::PlainStart);
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_environment_travels_once() {
-        let env = |text: &str| text.split_whitespace().map(|word| (word.to_owned(), "1".to_owned())).collect::<EnvMap>();
+        let env = |text: &str| Arc::new(text.split_whitespace().map(|word| (word.to_owned(), "1".to_owned())).collect::<EnvMap>());
         let app = |base: &str| AppSpec { env: ostler_core::app::EnvSpec { base: env(base), ..Default::default() }, ..AppSpec::default() };
         for (bases, shared, kept) in
             [(vec!["A B", "A B"], "A B", vec!["", ""]), (vec!["A B", "A"], "A B", vec!["", "A"]), (vec!["A B", ""], "", vec!["A B", ""])]

@@ -19,6 +19,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{State, Wanted};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 use super::{View, entry, pm2_env};
 use crate::control::Detail;
@@ -119,7 +120,8 @@ fn saved_status(detail: &Detail) -> &'static str {
 fn slim(spec: &AppSpec, entry: &Map<String, Value>) -> AppSpec {
     let shown = entry.get("env").and_then(Value::as_object);
     let mut spec = spec.clone();
-    spec.env.base.retain(|key, value| shown.and_then(|env| env.get(key)).and_then(Value::as_str) != Some(value.as_str()));
+    Arc::make_mut(&mut spec.env.base)
+        .retain(|key, value| shown.and_then(|env| env.get(key)).and_then(Value::as_str) != Some(value.as_str()));
     spec
 }
 
@@ -167,10 +169,10 @@ fn own_spec(own: Value, map: &Map<String, Value>) -> Option<AppSpec> {
     }
     let shown = map.get("env").and_then(Value::as_object);
     let mut spec = own.spec;
-    let mut covered = std::mem::take(&mut spec.env.base);
+    let mut covered = Arc::unwrap_or_clone(std::mem::take(&mut spec.env.base));
     for key in own.base {
         let value = covered.shift_remove(&key).or_else(|| shown?.get(&key)?.as_str().map(str::to_owned))?;
-        spec.env.base.insert(key, value);
+        Arc::make_mut(&mut spec.env.base).insert(key, value);
     }
     Some(spec)
 }

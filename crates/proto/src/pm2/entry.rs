@@ -2,6 +2,7 @@
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Runtime leftovers and internals: never part of a description.
 const NOT_OPTIONS: [&str; 52] = [
@@ -204,18 +205,19 @@ fn environment(entry: &Entry<'_>, spec: &mut AppSpec) {
     let env = &mut spec.env;
     env.instance_var = entry.text("instance_var").filter(|name| name != "NODE_APP_INSTANCE" && !name.is_empty());
     env.increment_var = entry.text("increment_var").filter(|name| !name.is_empty());
+    let base = Arc::make_mut(&mut env.base);
     for (key, value) in entry.env.into_iter().flatten() {
         // The variable that PM2 names after the app: module settings, empty unless somebody used `pm2 set`.
         let own_name = *key == spec.name && matches!(to_variable(value).as_str(), "{}");
         if !ADDED.contains(&key.as_str()) && !own_name && is_variable_name(key) {
-            env.base.insert(key.clone(), to_variable(value));
+            base.insert(key.clone(), to_variable(value));
         }
     }
     if let Some(key) = &env.increment_var {
         // The file has the value of *this* instance; the description holds that of the first.
-        let shown = env.base.get(key).and_then(|text| text.parse::<i64>().ok());
+        let shown = base.get(key).and_then(|text| text.parse::<i64>().ok());
         if let (Some(shown), Some(index)) = (shown, index(entry.map)) {
-            env.base.insert(key.clone(), shown.saturating_sub(index.into()).to_string());
+            base.insert(key.clone(), shown.saturating_sub(index.into()).to_string());
         }
     }
     for (key, value) in entry.map {
@@ -253,7 +255,7 @@ fn no_nul(spec: &AppSpec) -> Result<(), String> {
     if texts.chain(files).any(|text| has_nul(text)) {
         return Err("a path or argument holds a NUL character".into());
     }
-    let vars = [&spec.env.base].into_iter().chain(spec.env.profiles.values());
+    let vars = [&*spec.env.base].into_iter().chain(spec.env.profiles.values());
     match vars.flatten().find(|(_, value)| has_nul(value)) {
         Some((key, _)) => Err(format!("variable {key} holds a NUL character")),
         None => Ok(()),

@@ -65,7 +65,7 @@ fn start(name: &str, program: &Path, marker: &str, job: &Job<'_>, context: &Cont
         .args([marker, job.kind, &job.file, &argv])
         .current_dir(&context.cwd)
         .env_clear()
-        .envs(&context.env)
+        .envs(&*context.env)
         .stdin(if job.kind == "file" { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

@@ -1,6 +1,7 @@
 //! `stop`, `restart`, `reload`, `delete`, `reset`, `scale`, `sendSignal`.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Event, Origin};
@@ -66,7 +67,7 @@ impl Control {
 
     /// Gives a slot another description, unless it is the same.
     pub(crate) fn redescribe(&mut self, id: u32, mut spec: AppSpec) {
-        spec.env.base.clear();
+        spec.env.base = Arc::default();
         let Some(slot) = self.registry.get(id) else { return };
         if *slot.spec() == spec {
             return;

@@ -5,6 +5,7 @@
 //! already right.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ostler_core::time::Now;
 use ostler_proto::control::{Detail, Failure, Response, Summary, TableRow};
@@ -156,7 +157,7 @@ impl Control {
 /// Everything about one instance.
 pub(crate) fn detail(slot: &Slot, home: &str) -> Detail {
     let mut spec = slot.spec().clone();
-    spec.env.base.clone_from(&slot.base.vars);
+    spec.env.base = Arc::new((*slot.base.vars).clone());
     Detail {
         id: slot.id,
         index: slot.index,

@@ -106,7 +106,7 @@ impl Control {
     /// Adds instances; nothing is started yet.
     pub(crate) fn add(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32) -> (String, Vec<u32>) {
         let own_base = std::mem::take(&mut spec.env.base);
-        let vars = if own_base.is_empty() { Cow::Borrowed(base_env) } else { Cow::Owned(own_base) };
+        let vars = if own_base.is_empty() { Cow::Borrowed(base_env) } else { Cow::Borrowed(&*own_base) };
         let (base, record) = self.registry.base(vars);
         if let Some(record) = record {
             self.journal.push(&record);

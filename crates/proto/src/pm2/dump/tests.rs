@@ -219,7 +219,7 @@ prop_compose! {
         cluster in any::<bool>(),
     ) -> AppSpec {
         let mut spec = AppSpec { name, args, script: "/srv/app.js".into(), cwd: "/srv".into(), interpreter, ..AppSpec::default() };
-        spec.env.base = base;
+        spec.env.base = base.into();
         spec.env.file = file;
         spec.env.vars = vars;
         spec.env.profiles.insert("production".into(), profile);

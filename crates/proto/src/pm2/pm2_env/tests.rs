@@ -76,7 +76,7 @@ fn whole_numbers_have_no_fraction() {
 #[test]
 fn a_variable_named_like_an_attribute_does_not_replace_it() {
     let mut spec = tiny();
-    spec.env.base = env(&[("name", "evil"), ("status", "stopped"), ("args", "x"), ("PORT", "80"), ("km_link", "true")]);
+    spec.env.base = env(&[("name", "evil"), ("status", "stopped"), ("args", "x"), ("PORT", "80"), ("km_link", "true")]).into();
     let item = process_object(&detail(spec));
     let wire = &item["pm2_env"];
     assert_eq!((&wire["name"], &wire["status"], &wire["km_link"]), (&json!("tiny"), &json!("online"), &json!(false)));
@@ -114,7 +114,7 @@ fn options_appear_in_pm2s_units() {
 fn an_app_finds_the_scalars_in_its_environment() {
     let mut spec = tiny();
     spec.env = EnvSpec {
-        base: env(&[("name", "of the shell"), ("pm_id", "77")]),
+        base: env(&[("name", "of the shell"), ("pm_id", "77")]).into(),
         vars: env(&[("version", "mine"), ("PORT", "3000")]),
         increment_var: Some("PORT".into()),
         instance_var: Some("NUMBER".into()),
