@@ -1,6 +1,9 @@
 //! `update`: another binary, the same apps.
 
+use std::io::{Read, Write};
+
 use ostler_testkit::{Home, Load, Subject, free_port, get};
+use serde_json::json;
 
 use crate::setup::{binary, home, start_fixture};
 
@@ -66,4 +69,38 @@ fn a_crash_after_an_update_is_still_noticed() {
     let item = home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
     assert_eq!(item.restarts(), 1);
     home.ok("why app").says("SIGABRT");
+}
+
+/// What a client of a later version may say to this one, whatever else has changed between them.
+#[test]
+fn a_client_of_another_protocol_may_update_and_nothing_else() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
+    let talk = |request: serde_json::Value| {
+        let mut stream = std::os::unix::net::UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        for (id, request) in [(0, json!({"hello": {"protocol": 9999, "version": "99.0.0"}})), (1, request)] {
+            let body = json!({"id": id, "request": request}).to_string();
+            stream.write_all(&u32::try_from(body.len()).unwrap().to_le_bytes()).unwrap();
+            stream.write_all(body.as_bytes()).unwrap();
+        }
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    for request in [json!("list"), json!("kill"), json!({"of_the_future": {"x": 1}})] {
+        let answer = talk(request.clone());
+        assert!(answer.contains("hello") && !answer.contains("\"id\":1"), "{request}: {answer}");
+    }
+    assert!(talk(json!("ping")).contains("pong"));
+    assert_eq!((home.daemon_pid(), home.app("app").pid()), (daemon, pid));
+    let next = copy_of_binary(&home);
+    talk(json!({"update": {"exe": next}}));
+    home.wait_until("the new daemon runs", || home.daemons().first().is_some_and(|pid| *pid != daemon));
+    home.wait_until("it is of the new binary", || {
+        std::fs::read_link(format!("/proc/{}/exe", home.daemon_pid())).is_ok_and(|exe| exe == next)
+    });
+    assert_eq!((home.app("app").pid(), home.app("app").restarts()), (pid, 0));
 }

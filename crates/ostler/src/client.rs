@@ -101,6 +101,8 @@ pub(crate) struct Client {
     last_id: u64,
     peer: Option<Peer>,
     alarm: Option<OwnedFd>,
+    /// The daemon may speak another version of the protocol.
+    any_protocol: bool,
 }
 
 /// Id of the hello, and so of nothing else.
@@ -118,7 +120,15 @@ impl Client {
             ErrorKind::PermissionDenied => ClientError::Permission { home: shown() },
             _ => ClientError::Connect { home: shown(), source },
         })?;
-        Ok(Self { home: home.to_owned(), stream, decoder: Decoder::default(), last_id: HELLO_ID, peer: None, alarm: None })
+        Ok(Self {
+            home: home.to_owned(),
+            stream,
+            decoder: Decoder::default(),
+            last_id: HELLO_ID,
+            peer: None,
+            alarm: None,
+            any_protocol: false,
+        })
     }
 
     /// Waiting for an answer ends with [`ClientError::Interrupted`] when this descriptor becomes readable.
@@ -128,6 +138,12 @@ impl Client {
     pub(crate) fn heed(&mut self, alarm: BorrowedFd<'_>) -> Result<(), ClientError> {
         self.alarm = Some(alarm.try_clone_to_owned().map_err(ClientError::Lost)?);
         Ok(())
+    }
+
+    /// Talks to a daemon of any version: for [`Request::Ping`] and [`Request::Update`], which are the same in all of them.
+    pub(crate) fn of_any_protocol(&mut self) -> &mut Self {
+        self.any_protocol = true;
+        self
     }
 
     /// What the daemon said about itself; known after the first answer.
@@ -149,7 +165,7 @@ impl Client {
                 Err(CliError::Client(ClientError::Lost(_))) if can_be_repeated && attempt < RETRIES => {
                     attempt += 1;
                     let alarm = self.alarm.take();
-                    *self = Self { alarm, ..Self::connect(&self.home)? };
+                    *self = Self { alarm, any_protocol: self.any_protocol, ..Self::connect(&self.home)? };
                 }
                 other => return other,
             }
@@ -263,7 +279,9 @@ impl Client {
 
     fn greeted(&mut self, answer: Response) -> Result<(), ClientError> {
         match answer {
-            Response::Hello { protocol, version, .. } if protocol != PROTOCOL => Err(ClientError::Version { daemon: version }),
+            Response::Hello { protocol, version, .. } if protocol != PROTOCOL && !self.any_protocol => {
+                Err(ClientError::Version { daemon: version })
+            }
             Response::Hello { version, pid, keeper_pid, .. } => {
                 self.peer = Some(Peer { version, pid, keeper_pid });
                 Ok(())
@@ -460,6 +478,17 @@ mod tests {
             assert!(matches!(&result, Err(CliError::Client(ClientError::Version { daemon })) if daemon == "9.9.9"), "{result:?}");
             server.join().unwrap();
         }
+    }
+
+    #[test]
+    fn a_daemon_of_another_version_can_be_replaced() {
+        let (home, listener) = Home::new();
+        let foreign = Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1 };
+        let server = thread::spawn(move || serve(&listener, 2, &[(0, foreign), (1, Response::Pong)]));
+        let mut client = Client::connect(&home.0).unwrap();
+        assert_eq!(client.of_any_protocol().request(&Request::Ping, &mut |_| {}).unwrap(), Response::Pong);
+        assert_eq!(client.peer().unwrap().version, "9.9.9");
+        server.join().unwrap();
     }
 
     #[test]

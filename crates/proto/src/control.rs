@@ -32,7 +32,8 @@ pub struct DaemonFrame {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// First of all. Answer: [`Response::Hello`].
+    /// First of all. Answer: [`Response::Hello`]. In every version of the protocol this, [`Request::Ping`] and [`Request::Update`] are as they
+    /// are here and are served to clients of all versions: else a newer program could not replace an older daemon.
     Hello {
         /// [`PROTOCOL`] of the client.
         protocol: u32,

@@ -20,6 +20,26 @@ const MAX_CLIENTS: usize = 1024;
 /// the client.
 const PROGRESS_MS: u64 = 10;
 
+/// How far a client has introduced itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Greeting {
+    None,
+    /// It speaks as we do.
+    Same,
+    /// It speaks another version: the few requests that are the same in all of them.
+    Other,
+}
+
+impl Greeting {
+    fn allows(self, request: &Request) -> bool {
+        match self {
+            Self::None => false,
+            Self::Same => true,
+            Self::Other => matches!(request, Request::Ping | Request::Update { .. }),
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -30,7 +50,7 @@ pub(crate) struct Client {
     /// What is queued is news only, to be sent by then.
     unhurried_until_ms: Option<u64>,
     waits_for_room: bool,
-    greeted: bool,
+    greeting: Greeting,
     /// No more input is read; the connection closes when everything is sent.
     closing: bool,
     /// Id of its `Subscribe` request.
@@ -135,7 +155,7 @@ impl Clients {
                     sent: 0,
                     unhurried_until_ms: None,
                     waits_for_room: false,
-                    greeted: false,
+                    greeting: Greeting::None,
                     closing: false,
                     subscribed: None,
                     uid,
@@ -157,11 +177,15 @@ impl Clients {
             match client.decoder.take::<ClientFrame>() {
                 Ok(None) => break,
                 Ok(Some(ClientFrame { id, request: Request::Hello { protocol, .. } })) => {
-                    client.greeted = protocol == PROTOCOL;
-                    client.closing = !client.greeted;
+                    client.greeting = if protocol == PROTOCOL { Greeting::Same } else { Greeting::Other };
                     client.queue(&DaemonFrame { id, response: hello.clone() }, 0);
                 }
-                Ok(Some(frame)) if client.greeted => requests.push((frame.id, frame.request)),
+                Ok(Some(frame)) if client.greeting.allows(&frame.request) => requests.push((frame.id, frame.request)),
+                // It is told our version and no more.
+                Ok(Some(_)) | Err(_) if client.greeting == Greeting::Other => {
+                    client.closing = true;
+                    return requests;
+                }
                 Ok(Some(_)) | Err(_) => {
                     self.all.remove(&id);
                     return Vec::new();

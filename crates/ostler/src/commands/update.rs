@@ -19,7 +19,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.out.info("no daemon is running, nothing to update");
         return Ok(Status::Ok);
     };
-    client.request(&Request::Update { exe }, &mut |_| {})?;
+    client.of_any_protocol().request(&Request::Update { exe }, &mut |_| {})?;
     let old = client.peer().map(|peer| peer.pid);
     cx.disconnect();
     let home = cx.home()?.to_owned();
@@ -55,6 +55,6 @@ fn wait_for_successor(home: &std::path::Path, old: Option<i32>) -> Result<String
 }
 
 fn ping(mut client: Client) -> Result<(i32, String), CliError> {
-    let Response::Pong = client.request(&Request::Ping, &mut |_| {})? else { return Err(ClientError::Unexpected.into()) };
+    let Response::Pong = client.of_any_protocol().request(&Request::Ping, &mut |_| {})? else { return Err(ClientError::Unexpected.into()) };
     Ok(client.peer().map_or((0, VERSION.to_owned()), |peer| (peer.pid, peer.version.clone())))
 }
