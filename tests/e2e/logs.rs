@@ -1,52 +1,14 @@
 //! Log files and `logs`.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileTypeExt;
-use std::process::{Child, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::process::Stdio;
 use std::time::Duration;
 
-use ostler_testkit::{DEADLINE, Home, fixture, needs_program, needs_root, skip};
+use ostler_testkit::{Home, fixture, needs_program, needs_root, skip};
 use serde_json::Value;
 
+use crate::foreground::Foreground;
 use crate::setup::{ecosystem, home, start_fixture};
-
-/// `logs` as a user leaves it open.
-struct Follower {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Follower {
-    fn open(home: &Home, words: &str) -> Self {
-        let mut child = home.cmd(words).command().stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (tx, lines) = mpsc::channel();
-        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
-        Self { child, lines }
-    }
-
-    /// Lines until one has the text; they are given back.
-    #[track_caller]
-    fn until(&self, text: &str) -> Vec<String> {
-        let mut seen = Vec::new();
-        loop {
-            let line = self.lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no line with {text:?} but {seen:?}"));
-            seen.push(line);
-            if seen.last().is_some_and(|line| line.contains(text)) {
-                return seen;
-            }
-        }
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 /// An app that repeats what is written into a FIFO, so that the test says when a line comes.
 fn parrot(home: &Home, name: &str, options: &str) {
@@ -68,7 +30,7 @@ fn the_tail_and_then_what_comes() {
     parrot(&home, "p", "");
     (1..=30).for_each(|i| tell(&home, "p", &format!("old {i}")));
     home.wait_log("p-out.log", "old 30");
-    let follower = Follower::open(&home, "logs p --lines 3");
+    let follower = Foreground::open(home.cmd("logs p --lines 3").command());
     let tail = follower.until("old 30");
     assert!(tail.iter().any(|line| line.ends_with("old 28")) && !tail.iter().any(|line| line.ends_with("old 27")), "{tail:?}");
     tell(&home, "p", "new one");
@@ -80,7 +42,7 @@ fn the_tail_and_then_what_comes() {
 fn followers_see_new_apps_truncation_and_rotation() {
     let home = home();
     parrot(&home, "p", "");
-    let follower = Follower::open(&home, "logs --raw --lines 5");
+    let follower = Foreground::open(home.cmd("logs --raw --lines 5").command());
     follower.until("listening");
     tell(&home, "p", "before flush");
     follower.until("before flush");
@@ -108,7 +70,7 @@ fn nostream_ends_and_knows_namespaces() {
 fn json_of_the_stream() {
     let home = home();
     parrot(&home, "p", "");
-    let follower = Follower::open(&home, "logs p --json");
+    let follower = Foreground::open(home.cmd("logs p --json").command());
     let mut found = None;
     // It has no tail, and nothing says when it begins to follow: the line is said until one is seen.
     home.wait_until("the line is followed", || {

@@ -13,6 +13,7 @@ mod env;
 mod faults;
 mod faults_hostile;
 mod faults_limits;
+mod foreground;
 mod kill;
 mod list;
 mod logs;

@@ -1,67 +1,12 @@
 //! `--no-daemon`: the command stays in the foreground, as a container wants it.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::process::{Command, Stdio};
 
-use ostler_testkit::{DEADLINE, Home, alive, fixture, kill, program, skip};
+use ostler_testkit::{Home, alive, fixture, kill, program, skip};
 use rustix::process::Signal;
 
+use crate::foreground::Foreground;
 use crate::setup::{home, start_fixture};
-
-/// A command that stays, with its lines.
-struct Foreground {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Foreground {
-    fn open(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (tx, lines) = mpsc::channel();
-        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
-        Self { child, lines }
-    }
-
-    fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
-    }
-
-    /// Lines until one has the text; they are given back.
-    #[track_caller]
-    fn until(&self, text: &str) -> Vec<String> {
-        let mut seen = Vec::new();
-        loop {
-            let line = self.lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no line with {text:?} but {seen:?}"));
-            seen.push(line);
-            if seen.last().is_some_and(|line| line.contains(text)) {
-                return seen;
-            }
-        }
-    }
-
-    /// Waits for its end; the exit code, 128 + signal.
-    #[track_caller]
-    fn end(&mut self, home: &Home) -> i32 {
-        let mut status = None;
-        home.wait_until("the command ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        use std::os::unix::process::ExitStatusExt;
-        let status = status.unwrap();
-        status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
-    }
-}
-
-impl Drop for Foreground {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 /// An app that has last words.
 fn talker(home: &Home) -> String {

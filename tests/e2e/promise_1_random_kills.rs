@@ -9,19 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ostler_testkit::{Home, alive, fixture, kill};
 use rustix::process::Signal;
 
-use crate::setup::home;
-
-/// xorshift64: the same rounds for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
+use crate::setup::{Dice, home};
 
 /// A number from the environment.
 fn setting(name: &str) -> Option<u64> {

@@ -10,7 +10,7 @@ use ostler_testkit::{Home, Tmpfs, fixture, kill, needs_root, skip};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{ecosystem, home, start_fixture};
+use crate::setup::{Dice, ecosystem, home, start_fixture};
 
 fn log(home: &Home, name: &str) -> PathBuf {
     home.dir().join("logs").join(name)
@@ -131,18 +131,6 @@ fn sigusr2_does_the_same() {
     rename(&home, "app-out.log", "app-out.log.1");
     kill(home.keeper_pid(), Signal::USR2);
     home.wait_until("new lines arrive", || !home.log("app-out.log").is_empty());
-}
-
-/// xorshift64: the same rounds for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
 }
 
 fn dice() -> Dice {

@@ -52,3 +52,15 @@ pub fn read_report(home: &Home, name: &str) -> Value {
 pub fn ecosystem(home: &Home, members: &str) -> String {
     home.write("app.json", format!("{{\"apps\": [{{{members}}}]}}"))
 }
+
+/// xorshift64: the same rounds for the same seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}

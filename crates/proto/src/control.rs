@@ -374,35 +374,14 @@ pub struct TableRow {
     pub watching: bool,
 }
 
-/// One row of the list.
+/// One row of the list: what a table shows, and where its files are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// `pm_id`.
-    pub id: u32,
-    /// App name.
-    pub name: String,
-    /// Namespace.
-    pub namespace: String,
-    /// Version of the app's package, if known.
-    pub version: Option<String>,
-    /// `fork` or `cluster`.
-    pub mode: ostler_core::app::ExecMode,
-    /// 0 when not running.
-    pub pid: i32,
-    /// PM2's status word.
-    pub status: String,
-    /// Milliseconds since the start, while online.
-    pub uptime_ms: Option<u64>,
-    /// `restart_time`.
-    pub restarts: u32,
+    /// What a table shows; its fields stand beside the others.
+    #[serde(flatten)]
+    pub row: TableRow,
     /// Unstable restarts.
     pub unstable: u32,
-    /// CPU and memory of the whole tree.
-    pub monit: Monit,
-    /// Name of the user it runs as.
-    pub user: String,
-    /// Watching for file changes.
-    pub watching: bool,
     /// Script path.
     pub script: String,
     /// Log files in use (out, error, combined).
@@ -413,6 +392,14 @@ pub struct Summary {
     pub log_file: Option<String>,
     /// Pid file.
     pub pid_file: String,
+}
+
+impl std::ops::Deref for Summary {
+    type Target = TableRow;
+
+    fn deref(&self) -> &TableRow {
+        &self.row
+    }
 }
 
 /// One measurement of an instance's tree.

@@ -28,7 +28,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Never starts a daemon and never complains: it runs at each press of a key.
 fn complete(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let names = match cx.running_client() {
-        Ok(Some(client)) => client.list().unwrap_or_default().into_iter().map(|row| row.name).collect(),
+        Ok(Some(client)) => client.table().unwrap_or_default().into_iter().map(|row| row.name).collect(),
         _ => Vec::new(),
     };
     for word in candidates(call.app_args.as_deref().unwrap_or_default(), &names) {

@@ -204,21 +204,9 @@ fn table_row(slot: &Slot, now: Now) -> TableRow {
 }
 
 fn summary(slot: &Slot, now: Now) -> Summary {
-    let row = table_row(slot, now);
     Summary {
-        id: row.id,
-        name: row.name,
-        namespace: row.namespace,
-        version: row.version,
-        mode: row.mode,
-        pid: row.pid,
-        status: row.status,
-        uptime_ms: row.uptime_ms,
-        restarts: row.restarts,
+        row: table_row(slot, now),
         unstable: slot.instance.counters.unstable,
-        monit: row.monit,
-        user: row.user,
-        watching: row.watching,
         script: slot.spec().script.clone(),
         out_file: slot.files.out.clone(),
         error_file: slot.files.error.clone(),
