@@ -8,6 +8,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
+
 /// Environment variables in the order in which they were given.
 pub type EnvMap = IndexMap<String, String>;
 
@@ -69,9 +71,27 @@ pub struct AppSpec {
     /// When a start counts as done.
     #[serde(skip_serializing_if = "is_default")]
     pub ready: ReadySpec,
+    /// Sockets that every instance gets.
+    #[serde(skip_serializing_if = "is_default")]
+    pub listen: Vec<Listen>,
+    /// How connections come to cluster workers.
+    #[serde(skip_serializing_if = "is_default")]
+    pub scheduling: Scheduling,
+    /// What binds a client to a worker.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sticky: Option<Sticky>,
+    /// How a reload replaces instances.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rollout: RolloutSpec,
+    /// The number of instances follows the load.
+    #[serde(skip_serializing_if = "is_default")]
+    pub autoscale: Option<Autoscale>,
     /// nice, umask, rlimits.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: LimitSpec,
+    /// No preload in Node apps (`pmx: false`).
+    #[serde(skip_serializing_if = "is_default")]
+    pub no_preload: bool,
     /// Source maps for Node apps are on unless this is true.
     #[serde(skip_serializing_if = "is_default")]
     pub disable_source_map_support: bool,
@@ -114,7 +134,13 @@ impl Default for AppSpec {
             restart: RestartSpec::default(),
             stop: StopSpec::default(),
             ready: ReadySpec::default(),
+            listen: Vec::new(),
+            scheduling: Scheduling::default(),
+            sticky: None,
+            rollout: RolloutSpec::default(),
+            autoscale: None,
             limits: LimitSpec::default(),
+            no_preload: false,
             disable_source_map_support: false,
             config_file: None,
             version: None,
@@ -252,11 +278,14 @@ pub struct StopSpec {
     pub treekill: bool,
     /// Send the IPC message `shutdown` instead of a signal where there is a channel.
     pub shutdown_with_message: bool,
+    /// Time for the requests under way before the polite request, where an instance is drained; `None` = as `kill_timeout_ms`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_timeout_ms: Option<u64>,
 }
 
 impl Default for StopSpec {
     fn default() -> Self {
-        Self { signal: None, kill_timeout_ms: None, treekill: true, shutdown_with_message: false }
+        Self { signal: None, kill_timeout_ms: None, treekill: true, shutdown_with_message: false, drain_timeout_ms: None }
     }
 }
 
@@ -270,6 +299,12 @@ pub struct ReadySpec {
     pub listen_timeout_ms: Option<u64>,
     /// `ready_timeout_action: accept`: a timeout counts as ready, as in PM2; otherwise it is a failed start.
     pub accept_timeout: bool,
+    /// What proves it; `None` = [`ReadyBy::Message`] with `wait_ready`, else nothing has to be proved at a start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<ReadyBy>,
+    /// Time between two signs of life by sd_notify (`WATCHDOG=1`); `None` = none are expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog_ms: Option<u64>,
 }
 
 /// Scheduling and resource limits.

@@ -13,6 +13,7 @@ pub mod instances;
 pub mod lifecycle;
 pub mod restart;
 pub mod select;
+pub mod serving;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod stop;
