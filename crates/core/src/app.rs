@@ -307,6 +307,13 @@ pub struct ReadySpec {
     pub watchdog_ms: Option<u64>,
 }
 
+impl ReadySpec {
+    /// What a start has to prove; `None` = it is done when the program is executed.
+    pub fn proof(&self) -> Option<ReadyBy> {
+        self.by.clone().or_else(|| self.wait_ready.then_some(ReadyBy::Message))
+    }
+}
+
 /// Scheduling and resource limits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

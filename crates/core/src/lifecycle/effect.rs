@@ -20,6 +20,12 @@ pub enum Effect {
         /// To whom of it.
         scope: Scope,
     },
+    /// No new work for this process, and let it finish what it does. Answer: `Drained`, at once where there is nothing to finish. May be
+    /// asked for twice.
+    Drain {
+        /// Which.
+        inc: u32,
+    },
     /// Send the IPC message `shutdown`; where there is no channel, the polite signal of the policy to the given scope instead.
     ShutdownMessage {
         /// To which incarnation.
@@ -72,6 +78,8 @@ pub enum Notice {
         /// The delay.
         delay_ms: u64,
     },
+    /// It gets no new work and finishes what it does.
+    Draining,
     /// A stop began.
     Stopping,
     /// The grace period is over, SIGKILL was sent.

@@ -14,6 +14,22 @@ pub enum Event {
     Restart(Origin),
     /// Wants it gone: stop, then forget. Final: later commands do not bring it back.
     Delete(Origin),
+    /// Wants it down once it has finished what it does (`stop --wait-ready`).
+    StopGently(Origin),
+    /// Wants it gone once it has finished what it does (`scale` to fewer, the old process of a reload). Final, as `Delete`.
+    Retire(Origin),
+    /// It has finished what it did ([`super::Effect::Drain`]).
+    Drained {
+        /// Which.
+        inc: u32,
+    },
+    /// The app asks for more time to start, to finish or to stop: until then at least (`mono_ms`).
+    Extend {
+        /// Which.
+        inc: u32,
+        /// Until when.
+        until_ms: u64,
+    },
     /// Counters to zero (`reset`).
     Reset,
     /// The spawn worked: the program was executed.

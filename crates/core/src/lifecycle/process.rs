@@ -77,6 +77,7 @@ impl Instance {
             | State::Spawning { .. }
             | State::Starting { .. }
             | State::Running { .. }
+            | State::Draining { .. }
             | State::Stopping { .. }
             | State::Backoff { .. }
             | State::Errored
@@ -121,11 +122,18 @@ impl Instance {
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
                 self.ended_by_itself(&ended, exit, turn);
             }
+            // It had finished, and went by itself.
+            State::Draining { inc: expected, pid, since, cause, .. } if *expected == inc => {
+                let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
+                let cause = cause.clone();
+                self.ended_as_asked(&ended, exit, cause, AfterStop::default(), turn);
+            }
             State::Stopping { inc: expected, leader_gone: false, .. } if *expected == inc => self.ended_in_stop(exit, turn),
             State::Stopped
             | State::Spawning { .. }
             | State::Starting { .. }
             | State::Running { .. }
+            | State::Draining { .. }
             | State::Stopping { .. }
             | State::Backoff { .. }
             | State::Errored

@@ -3,7 +3,7 @@
 use super::process::Ended;
 use super::state::{AfterStop, Ending, Instance, Origin, State, Wanted};
 use super::step::Turn;
-use super::{ExitReport, Recovered};
+use super::{Effect, ExitReport, Recovered};
 use crate::stop;
 
 /// How a process that vanished without a word ended.
@@ -37,6 +37,11 @@ impl Instance {
                 *adopted = true;
             }
             State::Running { pid, .. } => *pid = found_pid,
+            // Whether it was told is not known.
+            State::Draining { pid, .. } => {
+                *pid = found_pid;
+                turn.effect(Effect::Drain { inc });
+            }
             State::Stopping { pid, leader_gone, killed, .. } => {
                 *pid = found_pid;
                 *leader_gone = false;
@@ -62,6 +67,7 @@ impl Instance {
             State::Spawning { inc, .. }
             | State::Starting { inc, .. }
             | State::Running { inc, .. }
+            | State::Draining { inc, .. }
             | State::Stopping { inc, leader_gone: false, .. } => self.on_exited(inc, Some(pid), exit, turn),
             State::Stopping { leader_gone: true, .. } => self.sweep_again(turn),
             // The journal knows of this exit; only the ack was lost.
@@ -79,7 +85,10 @@ impl Instance {
                 let ended = Ended { inc: *inc, pid: 0, since: *since, was_ready: false };
                 self.sweep_then(&ended, true, Origin::Policy("recovery".into()), AfterStop::Settle { automatic }, turn);
             }
-            State::Starting { inc, .. } | State::Running { inc, .. } | State::Stopping { inc, leader_gone: false, .. } => {
+            State::Starting { inc, .. }
+            | State::Running { inc, .. }
+            | State::Draining { inc, .. }
+            | State::Stopping { inc, leader_gone: false, .. } => {
                 let inc = *inc;
                 self.on_exited(inc, None, &LOST, turn);
             }

@@ -87,6 +87,19 @@ pub enum State {
         /// When it was spawned.
         since: Now,
     },
+    /// Runs, gets no new work, and finishes what it has; then it is stopped (wire `stopping`).
+    Draining {
+        /// Its number.
+        inc: u32,
+        /// Its pid.
+        pid: i32,
+        /// When it was spawned.
+        since: Now,
+        /// When it is stopped in any case.
+        deadline_ms: u64,
+        /// Who asked.
+        cause: Origin,
+    },
     /// A stop is on its way, or what is left of an ended process's tree is being removed (wire `stopping`).
     Stopping {
         /// Number of the process that is to end.
@@ -263,7 +276,9 @@ pub struct Policy {
     pub treekill: bool,
     /// IPC message instead of the polite signal.
     pub shutdown_with_message: bool,
-    /// Wait for `ready`.
+    /// Time for the work under way before a gentle stop; `None` = it cannot be told to finish.
+    pub drain_timeout_ms: Option<u64>,
+    /// It has to prove that it is ready.
     pub wait_ready: bool,
     /// How long.
     pub listen_timeout_ms: u64,
@@ -292,7 +307,8 @@ impl Policy {
             kill_timeout_ms: spec.stop.kill_timeout_ms.unwrap_or(default_kill_timeout_ms),
             treekill: spec.stop.treekill,
             shutdown_with_message: spec.stop.shutdown_with_message,
-            wait_ready: spec.ready.wait_ready,
+            drain_timeout_ms: None,
+            wait_ready: spec.ready.proof().is_some(),
             listen_timeout_ms: spec.ready.listen_timeout_ms.unwrap_or(default_listen_timeout_ms),
             accept_ready_timeout: spec.ready.accept_timeout,
         }
@@ -321,7 +337,7 @@ impl Instance {
             State::Spawning { .. } | State::Starting { .. } => "launching",
             State::Running { .. } => "online",
             State::Stopping { next: AfterStop::Restart { .. }, .. } => "waiting restart",
-            State::Stopping { .. } => "stopping",
+            State::Draining { .. } | State::Stopping { .. } => "stopping",
             State::Backoff { .. } => "waiting restart",
             State::Errored => "errored",
         }
@@ -330,7 +346,7 @@ impl Instance {
     /// Pid of the live main process, if there is one.
     pub fn pid(&self) -> Option<i32> {
         match self.state {
-            State::Starting { pid, .. } | State::Running { pid, .. } => Some(pid),
+            State::Starting { pid, .. } | State::Running { pid, .. } | State::Draining { pid, .. } => Some(pid),
             State::Stopping { pid, leader_gone, .. } => (!leader_gone).then_some(pid),
             State::Stopped | State::Spawning { .. } | State::Backoff { .. } | State::Errored | State::Gone => None,
         }
@@ -349,7 +365,7 @@ impl Instance {
     /// Something of its process tree may be alive.
     pub fn may_have_processes(&self) -> bool {
         match self.state {
-            State::Spawning { .. } | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } => true,
+            State::Spawning { .. } | State::Starting { .. } | State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => true,
             State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => false,
         }
     }
@@ -358,7 +374,7 @@ impl Instance {
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.state {
             State::Starting { ready_deadline_ms, .. } => Some(ready_deadline_ms),
-            State::Stopping { deadline_ms, .. } => Some(deadline_ms),
+            State::Draining { deadline_ms, .. } | State::Stopping { deadline_ms, .. } => Some(deadline_ms),
             State::Backoff { until_ms } => Some(until_ms),
             State::Stopped | State::Spawning { .. } | State::Running { .. } | State::Errored | State::Gone => None,
         }

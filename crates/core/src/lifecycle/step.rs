@@ -31,6 +31,10 @@ impl Instance {
             Event::Stop(origin) => self.on_stop(origin, &mut turn),
             Event::Restart(origin) => self.on_restart(origin, &mut turn),
             Event::Delete(origin) => self.on_delete(origin, &mut turn),
+            Event::StopGently(origin) => self.on_stop_gently(origin, &mut turn),
+            Event::Retire(origin) => self.on_retire(origin, &mut turn),
+            Event::Drained { inc } => self.on_drained(inc, &mut turn),
+            Event::Extend { inc, until_ms } => self.on_extend(inc, until_ms),
             Event::Reset => self.on_reset(now),
             Event::Spawned { inc, pid } => self.on_spawned(inc, pid, &mut turn),
             Event::SpawnFailed { inc, failure } => self.on_spawn_failed(inc, failure, &mut turn),
@@ -62,6 +66,11 @@ impl Instance {
                 }
             }
             State::Spawning { .. } if was_wanted != Wanted::Up => self.forgive(turn.now),
+            // It was told to finish: a new one comes after it.
+            State::Draining { .. } => {
+                self.forgive(turn.now);
+                self.begin_stop(origin.clone(), AfterStop::Settle { automatic }, turn);
+            }
             State::Spawning { .. } | State::Starting { .. } | State::Running { .. } => {}
             // A restored slot can be gone only if it is wanted gone.
             State::Gone => self.wanted = Wanted::Gone,
@@ -89,9 +98,65 @@ impl Instance {
             State::Spawning { superseded, .. } => {
                 superseded.get_or_insert(origin);
             }
-            State::Starting { .. } | State::Running { .. } => self.begin_stop(origin, AfterStop::default(), turn),
+            State::Starting { .. } | State::Running { .. } | State::Draining { .. } => {
+                self.begin_stop(origin, AfterStop::default(), turn);
+            }
             State::Stopping { next, .. } => *next = AfterStop::default(),
             State::Gone => {}
+        }
+    }
+
+    fn on_stop_gently(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+        if self.wanted == Wanted::Gone {
+            return;
+        }
+        self.wanted = Wanted::Down;
+        self.finish_what_runs(origin, turn);
+    }
+
+    fn on_retire(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+        self.wanted = Wanted::Gone;
+        self.finish_what_runs(origin, turn);
+    }
+
+    /// The wish is `Down` or `Gone`, but what it does may be finished.
+    fn finish_what_runs(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+        match (&self.state, turn.policy.drain_timeout_ms) {
+            (State::Draining { .. }, _) => {}
+            (&State::Running { inc, pid, since }, Some(drain_ms)) => {
+                let deadline_ms = turn.now.mono_ms.saturating_add(drain_ms);
+                self.state = State::Draining { inc, pid, since, deadline_ms, cause: origin };
+                turn.notify(Notice::Draining);
+                turn.effect(Effect::Drain { inc });
+            }
+            _ => self.end_what_runs(origin, turn),
+        }
+    }
+
+    fn on_drained(&mut self, inc: u32, turn: &mut Turn<'_>) {
+        if matches!(self.state, State::Draining { inc: expected, .. } if expected == inc) {
+            self.end_drain(turn);
+        }
+    }
+
+    /// It has finished, or had its time.
+    fn end_drain(&mut self, turn: &mut Turn<'_>) {
+        if let State::Draining { cause, .. } = &self.state {
+            self.begin_stop(cause.clone(), AfterStop::default(), turn);
+        }
+    }
+
+    /// More time, where there is a limit that the app may know of: never for what is being killed.
+    fn on_extend(&mut self, inc: u32, until_ms: u64) {
+        match &mut self.state {
+            State::Starting { inc: expected, ready_deadline_ms: deadline_ms, .. }
+            | State::Draining { inc: expected, deadline_ms, .. }
+            | State::Stopping { inc: expected, deadline_ms, killed: false, leader_gone: false, .. }
+                if *expected == inc =>
+            {
+                *deadline_ms = until_ms.max(*deadline_ms);
+            }
+            _ => {}
         }
     }
 
@@ -113,7 +178,7 @@ impl Instance {
             State::Spawning { superseded, .. } => {
                 superseded.get_or_insert(origin);
             }
-            State::Starting { .. } => self.begin_stop(origin, AfterStop::Settle { automatic }, turn),
+            State::Starting { .. } | State::Draining { .. } => self.begin_stop(origin, AfterStop::Settle { automatic }, turn),
             State::Running { .. } => {
                 // PM2 counts a restart by hand only where it hits an online process.
                 self.count_restart();
@@ -146,6 +211,7 @@ impl Instance {
         }
         match self.state {
             State::Starting { .. } => self.on_ready_timeout(turn),
+            State::Draining { .. } => self.end_drain(turn),
             State::Stopping { .. } => self.escalate(turn),
             State::Backoff { .. } => {
                 self.count_restart();
@@ -181,7 +247,9 @@ impl Instance {
     /// Asks the live process to end.
     pub(super) fn begin_stop(&mut self, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
         let (inc, pid, since) = match self.state {
-            State::Starting { inc, pid, since, .. } | State::Running { inc, pid, since } => (inc, pid, since),
+            State::Starting { inc, pid, since, .. } | State::Running { inc, pid, since } | State::Draining { inc, pid, since, .. } => {
+                (inc, pid, since)
+            }
             State::Stopped | State::Spawning { .. } | State::Stopping { .. } | State::Backoff { .. } | State::Errored | State::Gone => {
                 return;
             }

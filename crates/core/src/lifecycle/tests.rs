@@ -434,20 +434,25 @@ fn any_event() -> impl Strategy<Value = Event> {
         inc.clone().prop_map(|inc| Event::SpawnFailed { inc, failure: SpawnFailure { step: "exec".into(), errno: 2 } }),
         inc.clone().prop_map(|inc| Event::Ready { inc }),
         (inc.clone(), any_exit()).prop_map(|(inc, exit)| Event::Exited { inc, exit }),
-        inc.prop_map(|inc| Event::TreeGone { inc }),
+        inc.clone().prop_map(|inc| Event::TreeGone { inc }),
+        any_origin().prop_map(Event::StopGently),
+        any_origin().prop_map(Event::Retire),
+        inc.clone().prop_map(|inc| Event::Drained { inc }),
+        (inc, 0..u64::MAX).prop_map(|(inc, until_ms)| Event::Extend { inc, until_ms }),
         Just(Event::Tick),
         found.prop_map(Event::Recovered),
     ]
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
-    (any::<[bool; 6]>(), prop::sample::select(vec![0, 1, 3, 16]), prop::sample::select(vec![0, 1, 1600, u64::MAX])).prop_map(
-        |([autorestart, treekill, wait_ready, accept_ready_timeout, delays, grows], max_restarts, some_ms)| Policy {
+    (any::<[bool; 7]>(), prop::sample::select(vec![0, 1, 3, 16]), prop::sample::select(vec![0, 1, 1600, u64::MAX])).prop_map(
+        |([autorestart, treekill, wait_ready, accept_ready_timeout, delays, grows, drains], max_restarts, some_ms)| Policy {
             autorestart,
             max_restarts,
             restart_delay_ms: if delays { some_ms } else { 0 },
             exp_backoff_ms: if grows { some_ms } else { 0 },
             kill_timeout_ms: some_ms,
+            drain_timeout_ms: drains.then_some(some_ms),
             treekill,
             wait_ready,
             listen_timeout_ms: some_ms,
@@ -456,6 +461,46 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             ..policy()
         },
     )
+}
+
+#[test]
+fn a_gentle_stop_waits_for_what_is_under_way() {
+    let gentle = Policy { drain_timeout_ms: Some(5000), ..policy() };
+    let mut story = Story::running(gentle.clone());
+    assert_eq!(story.at(1000).feed(Event::StopGently(user("stop"))), [Effect::Drain { inc: 1 }]);
+    assert_eq!((story.instance.status(), story.instance.deadline_ms()), ("stopping", Some(6000)));
+    assert_eq!(story.at(1500).feed(Event::StopGently(user("stop"))), []);
+    assert!(matches!(story.feed(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
+    // What never finishes is stopped all the same, unless it asks for more time.
+    let mut story = Story::running(gentle.clone());
+    story.feed(Event::Retire(user("scale")));
+    story.feed(Event::Extend { inc: 1, until_ms: 9000 });
+    assert_eq!(story.at(8999).feed(Event::Tick), []);
+    assert!(matches!(story.at(9000).feed(Event::Tick)[..], [Effect::Signal { signal: 2, .. }]));
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!(story.instance.state, State::Gone);
+    // It may also go by itself, and a user who cannot wait wins.
+    let mut story = Story::running(gentle.clone());
+    story.feed(Event::StopGently(user("stop")));
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!((&story.instance.state, story.instance.counters.restarts), (&State::Stopped, 0));
+    let mut story = Story::running(gentle);
+    story.feed(Event::StopGently(user("stop")));
+    assert!(matches!(story.feed(Event::Stop(user("stop")))[..], [Effect::Signal { .. }]));
+    // Nothing that can be told to finish: an ordinary stop.
+    let mut story = Story::running(policy());
+    assert!(matches!(story.feed(Event::StopGently(user("stop")))[..], [Effect::Signal { .. }]));
+}
+
+#[test]
+fn a_start_during_the_drain_gives_a_new_process() {
+    let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
+    story.feed(Event::StopGently(user("stop")));
+    assert!(matches!(story.feed(Event::Start(user("start")))[..], [Effect::Signal { .. }]));
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
 }
 
 proptest! {
@@ -495,18 +540,24 @@ proptest! {
 
     /// After a command to stop, an obedient world brings any instance to rest, wherever it was.
     #[test]
-    fn down_is_reached(turns in prop::collection::vec((any_event(), 0..2_000_u64), 0..40), policy in any_policy(), gone in any::<bool>()) {
+    fn down_is_reached(turns in prop::collection::vec((any_event(), 0..2_000_u64), 0..40), policy in any_policy(), gone in any::<bool>(), gently in any::<bool>()) {
         let mut instance = Instance::new(Now::at(0));
         let mut now = 0;
         for (event, later) in turns {
             now += later;
             let _ = instance.step(&policy, event, Now::at(now));
         }
-        let last = if gone { Event::Delete(user("x")) } else { Event::Stop(user("x")) };
+        let last = match (gone, gently) {
+            (true, true) => Event::Retire(user("x")),
+            (true, false) => Event::Delete(user("x")),
+            (false, true) => Event::StopGently(user("x")),
+            (false, false) => Event::Stop(user("x")),
+        };
         let mut effects = instance.step(&policy, last, Now::at(now));
         for _ in 0..10 {
             let answer = match instance.state {
                 State::Spawning { inc, .. } => Event::Spawned { inc, pid: 1 },
+                State::Draining { inc, .. } => Event::Drained { inc },
                 State::Stopping { inc, leader_gone: false, .. } => Event::Exited { inc, exit: exit(0) },
                 State::Stopping { inc, leader_gone: true, .. } => Event::TreeGone { inc },
                 State::Stopped | State::Starting { .. } | State::Running { .. } | State::Backoff { .. } | State::Errored | State::Gone => break,

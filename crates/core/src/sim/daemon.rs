@@ -57,6 +57,8 @@ pub(super) struct Daemon {
     findings: VecDeque<(usize, Recovered, Vec<u32>)>,
     /// Sweeps that have not been answered.
     sweeps: Vec<(usize, u32)>,
+    /// Processes that were told to finish what they do, and have not said that they did.
+    drains: Vec<(usize, u32)>,
     /// The keeper is gone; a new one is started when the current work is done.
     keeper_lost: bool,
 }
@@ -72,6 +74,7 @@ impl Daemon {
             effects: Vec::new(),
             findings: VecDeque::new(),
             sweeps: Vec::new(),
+            drains: Vec::new(),
             keeper_lost: false,
         };
         // The keeper reads the old link to its end before it says what it has.
@@ -177,6 +180,10 @@ impl Daemon {
             let (slot, inc) = self.sweeps.swap_remove(at);
             return Some((slot, Event::TreeGone { inc }, None));
         }
+        if !self.drains.is_empty() && rng.percent(30) {
+            let (slot, inc) = self.drains.swap_remove(0);
+            return Some((slot, Event::Drained { inc }, None));
+        }
         // What a tick makes harder must have been done before: it shares no write with what came before it.
         if !self.batch.is_empty() {
             return None;
@@ -220,6 +227,10 @@ impl Daemon {
                     if !self.sweeps.contains(&(slot, inc)) {
                         self.sweeps.push((slot, inc));
                     }
+                    return Outcome::Internal;
+                }
+                Effect::Drain { inc } => {
+                    self.drains.push((slot, inc));
                     return Outcome::Internal;
                 }
                 Effect::Notify(_) => return Outcome::Internal,

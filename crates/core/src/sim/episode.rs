@@ -233,8 +233,10 @@ impl Stage {
             0..30 => Event::Start(if rng.percent(20) { Origin::Resurrect } else { user() }),
             30..55 => Event::Restart(user()),
             55..65 => Event::Restart(Origin::Policy(String::new())),
-            65..85 => Event::Stop(user()),
-            85..95 => Event::Delete(user()),
+            65..77 => Event::Stop(user()),
+            77..85 => Event::StopGently(user()),
+            85..91 => Event::Delete(user()),
+            91..95 => Event::Retire(user()),
             _ => Event::Reset,
         };
         self.note(|| format!("#{slot} command: {event:?}"));
@@ -249,12 +251,14 @@ impl Stage {
         self.tally.steps += 1;
         let exit = crate::lifecycle::ExitReport { ending: crate::lifecycle::Ending::Code(3), oom: false };
         let is_due = instance.deadline_ms().is_some_and(|due| due <= self.world.now);
-        let event = match rng.below(6) {
+        let event = match rng.below(8) {
             0 if !is_due => Event::Tick,
             0 | 1 => Event::Spawned { inc, pid: 1 },
             2 => Event::SpawnFailed { inc, failure: crate::lifecycle::SpawnFailure { step: String::new(), errno: 1 } },
             3 => Event::Ready { inc },
             4 => Event::Exited { inc, exit },
+            5 => Event::Drained { inc },
+            6 => Event::Extend { inc, until_ms: u64::MAX },
             _ => Event::TreeGone { inc },
         };
         let mut after = instance.clone();
@@ -350,6 +354,7 @@ fn random_policy(rng: &mut Rng) -> Policy {
         kill_timeout_ms: rng.pick(&[0, 1600, 1600, 5000]),
         treekill: rng.percent(80),
         shutdown_with_message: rng.percent(20),
+        drain_timeout_ms: rng.pick(&[None, Some(0), Some(1600), Some(5000)]),
         wait_ready: rng.percent(40),
         listen_timeout_ms: rng.pick(&[1, 3000, 3000]),
         accept_ready_timeout: rng.percent(30),

@@ -162,7 +162,11 @@ impl Oracle {
 /// The incarnation in the state is the newest.
 fn numbers_agree(new: &Instance) -> Verdict {
     match new.state {
-        State::Spawning { inc, .. } | State::Starting { inc, .. } | State::Running { inc, .. } | State::Stopping { inc, .. } => {
+        State::Spawning { inc, .. }
+        | State::Starting { inc, .. }
+        | State::Running { inc, .. }
+        | State::Draining { inc, .. }
+        | State::Stopping { inc, .. } => {
             ensure!(inc == new.inc, "state is of inc {inc}, the newest is {}", new.inc);
         }
         State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {}
@@ -193,8 +197,8 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
             let counts = u32::from(matches!(old.state, State::Running { .. }));
             ensure!(new.counters.restarts == old.counters.restarts + counts, "restart by hand counts {counts}");
         }
-        Event::Stop(_) if memo.intent != Intent::Gone => memo.intent = Intent::Down,
-        Event::Delete(_) => memo.intent = Intent::Gone,
+        Event::Stop(_) | Event::StopGently(_) if memo.intent != Intent::Gone => memo.intent = Intent::Down,
+        Event::Delete(_) | Event::Retire(_) => memo.intent = Intent::Gone,
         _ => {}
     }
     // A verdict that was given already stands, also when the counters are reset meanwhile.
@@ -263,7 +267,13 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cau
         let again = match old.state {
             State::Spawning { .. } => true,
             State::Stopping { pid, .. } => pid == 0,
-            State::Stopped | State::Starting { .. } | State::Running { .. } | State::Backoff { .. } | State::Errored | State::Gone => false,
+            State::Stopped
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Draining { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => false,
         };
         ensure!(owed || again, "spawned inc {}, but nobody asked for it", new.inc);
     }
@@ -299,7 +309,7 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
         return Ok(());
     }
     match (&old.state, next) {
-        (State::Spawning { superseded: Some(_), .. }, AfterStop::Settle { .. }) => Ok(()),
+        (State::Spawning { superseded: Some(_), .. } | State::Draining { .. }, AfterStop::Settle { .. }) => Ok(()),
         (State::Starting { ready_deadline_ms, .. }, AfterStop::Judge) => {
             let said = world.child(slot, inc).and_then(|child| child.ready_at);
             ensure!(said.is_none_or(|at| at >= *ready_deadline_ms), "inc {inc} was ready at {said:?}, but stopped as not ready");
