@@ -10,6 +10,7 @@ mod files;
 mod keeper_door;
 mod log;
 mod logs;
+mod policy;
 mod reactor;
 mod registry;
 mod rpc;

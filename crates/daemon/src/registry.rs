@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Instance, Policy, State};
+use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
 use ostler_proto::control::{Files, Learned};
 
 use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
-use crate::store::{Record, SlotRecord, Snapshot};
+use crate::store::{Record, Role, SlotRecord, Snapshot};
 use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::Binary;
 use crate::supervisor::pipelines::Piped;
@@ -38,8 +39,12 @@ pub(crate) struct Base {
 /// One supervised slot.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    /// `pm_id`.
+    /// Our own number of it: in the keeper's keys, in the journal. Never shown.
     pub id: u32,
+    /// What users call it. A reload has two slots of one `pm_id`: the new process and the old one.
+    pub pm_id: u32,
+    /// What it is to its `pm_id`.
+    pub role: Role,
     /// Number within the app.
     pub index: u32,
     /// UUID; also the mark by which stray processes of this slot are recognised.
@@ -52,6 +57,8 @@ pub(crate) struct Slot {
     pub instance: Instance,
     /// What the state machine needs of the description.
     pub policy: Policy,
+    /// What its process has to prove before it counts as ready.
+    pub proof: Option<ReadyBy>,
     /// Paths.
     pub files: Files,
     /// Identity of the running process, with its pid.
@@ -100,6 +107,8 @@ impl Slot {
         }
         Record::Slot(Box::new(SlotRecord {
             id: self.id,
+            pm_id: Some(self.pm_id),
+            role: self.role,
             index: self.index,
             unique_id: Cow::Borrowed(&self.unique_id),
             spec: self.app.id,
@@ -116,10 +125,23 @@ impl Slot {
 
     /// Takes another description; paths and policy follow.
     pub(crate) fn describe(&mut self, app: Rc<App>, settings: &Settings) {
-        self.policy = policy(&app.spec, settings);
-        self.files = crate::files::resolve(&app.spec, self.id, settings);
+        self.files = crate::files::resolve(&app.spec, self.pm_id, settings);
         self.app = app;
+        self.settle_policy(settings);
     }
+
+    /// What follows from description and role.
+    pub(crate) fn settle_policy(&mut self, settings: &Settings) {
+        (self.policy, self.proof) = crate::policy::of(&self.app.spec, self.role, settings);
+    }
+}
+
+/// Where a new slot stands.
+struct Place {
+    id: u32,
+    pm_id: u32,
+    role: Role,
+    index: u32,
 }
 
 /// Splits a keeper's key into slot id and incarnation.
@@ -127,12 +149,8 @@ pub(crate) fn split_key(key: u64) -> (u32, u32) {
     ((key >> 32) as u32, key as u32)
 }
 
-fn policy(spec: &AppSpec, settings: &Settings) -> Policy {
-    let mut policy =
-        Policy::from_spec(spec, settings.kill_signal, settings.kill_timeout_ms, settings.listen_timeout_ms, settings.backoff_reset_ms);
-    policy.shutdown_with_message |= settings.kill_use_message;
-    policy
-}
+/// Our own numbers of slots that begin as candidates: never in the way of a `pm_id`.
+const CANDIDATES_FROM: u32 = 1 << 31;
 
 /// All slots.
 #[derive(Debug, Default)]
@@ -143,6 +161,7 @@ pub(crate) struct Registry {
     /// When the clock says something to which slot; nobody looks at a thousand slots to find the next.
     deadlines: BTreeSet<(u64, u32)>,
     next_slot: u32,
+    next_candidate: u32,
     next_number: u64,
 }
 
@@ -175,15 +194,32 @@ impl Registry {
         let id = self.next_slot;
         self.next_slot += 1;
         let index = self.free_index(&app.spec.name);
+        self.put(Place { id, pm_id: id, role: Role::Serving, index }, app, base, now, settings)
+    }
+
+    /// Adds a candidate for the place of a present instance.
+    pub(crate) fn add_candidate(&mut self, old: u32, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> Option<u32> {
+        let (pm_id, index) = self.slots.get(&old).map(|slot| (slot.pm_id, slot.index))?;
+        let id = CANDIDATES_FROM | self.next_candidate;
+        self.next_candidate = (self.next_candidate + 1) % CANDIDATES_FROM;
+        Some(self.put(Place { id, pm_id, role: Role::Candidate, index }, app, base, now, settings))
+    }
+
+    fn put(&mut self, place: Place, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> u32 {
+        let Place { id, pm_id, role, index } = place;
+        let (policy, proof) = crate::policy::of(&app.spec, role, settings);
         let slot = Slot {
             id,
+            pm_id,
+            role,
             index,
             unique_id: unique_id(),
             app: Rc::clone(app),
             base: Rc::clone(base),
             instance: Instance::new(now),
-            policy: policy(&app.spec, settings),
-            files: crate::files::resolve(&app.spec, id, settings),
+            policy,
+            proof,
+            files: crate::files::resolve(&app.spec, pm_id, settings),
             start_ticks: 0,
             learned: Learned::default(),
             node: None,
@@ -217,13 +253,21 @@ impl Registry {
         for record in slots.into_values() {
             // Records are written in this order: environment, description, slot. A slot without them cannot be.
             let (Some(app), Some(base)) = (apps.get(&record.spec), bases.get(&record.env)) else { continue };
-            self.next_slot = self.next_slot.max(record.id + 1);
+            let pm_id = record.pm_id.unwrap_or(record.id);
+            self.next_slot = self.next_slot.max(pm_id + 1);
+            if record.id >= CANDIDATES_FROM {
+                self.next_candidate = self.next_candidate.max((record.id - CANDIDATES_FROM + 1) % CANDIDATES_FROM);
+            }
+            let (policy, proof) = crate::policy::of(&app.spec, record.role, settings);
             let slot = Slot {
                 id: record.id,
+                pm_id,
+                role: record.role,
                 index: record.index,
                 unique_id: record.unique_id.into_owned(),
-                policy: policy(&app.spec, settings),
-                files: crate::files::resolve(&app.spec, record.id, settings),
+                policy,
+                proof,
+                files: crate::files::resolve(&app.spec, pm_id, settings),
                 app: Rc::clone(app),
                 base: Rc::clone(base),
                 instance: record.instance.into_owned(),
@@ -238,7 +282,7 @@ impl Registry {
                 ipc: None,
                 piped: None,
                 cpu: CpuHistory::default(),
-                pid_file_written: true,
+                pid_file_written: record.role == Role::Serving,
                 due_ms: None,
             };
             let id = slot.id;
@@ -316,23 +360,37 @@ impl Registry {
         }
     }
 
-    /// By id.
+    /// Every slot, also those that users do not see.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.values()
     }
 
-    /// By id.
+    /// What users see, by `pm_id`.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Slot> {
+        let mut serving: Vec<&Slot> = self.slots.values().filter(|slot| slot.role == Role::Serving).collect();
+        // Sorted already, but for those that a reload brought.
+        serving.sort_by_key(|slot| slot.pm_id);
+        serving.into_iter()
+    }
+
+    /// Every slot, also those that users do not see.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.slots.values_mut()
     }
 
-    /// Ids of all instances of that name.
+    /// All instances of that name, by `pm_id`.
     pub(crate) fn named(&self, name: &str) -> Vec<u32> {
-        self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.id).collect()
+        self.serving().filter(|slot| slot.spec().name == name).map(|slot| slot.id).collect()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+    /// Whether there is anything that users see.
+    pub(crate) fn nothing_serves(&self) -> bool {
+        self.slots.values().all(|slot| slot.role != Role::Serving)
+    }
+
+    /// What users call these.
+    pub(crate) fn pm_ids(&self, ids: &[u32]) -> Vec<u32> {
+        ids.iter().filter_map(|id| self.slots.get(id)).map(|slot| slot.pm_id).collect()
     }
 }
 

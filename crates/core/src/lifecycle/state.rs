@@ -365,7 +365,9 @@ impl Instance {
     /// Something of its process tree may be alive.
     pub fn may_have_processes(&self) -> bool {
         match self.state {
-            State::Spawning { .. } | State::Starting { .. } | State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => true,
+            State::Spawning { .. } | State::Starting { .. } | State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => {
+                true
+            }
             State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => false,
         }
     }

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 pub(crate) use query::Query;
 
 use crate::control::Control;
+use crate::supervisor::readiness::Sign;
 
 /// Sockets at the same time; more is not an app's ordinary behaviour.
 const MAX_LISTENERS: usize = 4096;
@@ -66,6 +67,10 @@ impl Control {
     fn hear_cluster(&mut self, id: u32, message: &Map<String, Value>) {
         match message.get("act").and_then(Value::as_str) {
             Some("queryServer") => self.query_server(id, message),
+            Some("listening") => {
+                let inc = self.registry.get(id).map_or(0, |slot| slot.instance.inc);
+                self.told_ready(id, inc, Sign::Listening);
+            }
             Some("close") => {
                 let key = message.get("key").and_then(Value::as_str).unwrap_or_default();
                 if let Some(slot) = self.registry.get_mut(id) {
@@ -135,7 +140,7 @@ impl Control {
         }
     }
 
-    fn send_to(&mut self, id: u32, message: &Value, fd: Option<OwnedFd>) {
+    pub(crate) fn send_to(&mut self, id: u32, message: &Value, fd: Option<OwnedFd>) {
         let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
         // A worker whose channel is closed is on its way out: its exit says the rest.
         ipc.send_message(&self.reactor, message, fd);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Notice, State, Wanted};
 use ostler_proto::control::{Action, Change};
 
-use crate::registry::Slot;
+use crate::registry::{Registry, Slot};
 
 /// What one instance must reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,18 +48,42 @@ pub(crate) struct Job {
     pub parallel: usize,
     /// Instances whose turn has not come.
     pub pending: VecDeque<u32>,
-    /// Instances under way, with their names (a deleted one has none any more).
-    pub waiting: BTreeMap<u32, (String, Goal)>,
+    /// Instances under way.
+    pub waiting: BTreeMap<u32, Waited>,
     /// Instances that this request added.
     pub fresh: Vec<u32>,
     /// All instances touched.
     pub ids: Vec<u32>,
+    /// What users call them.
+    pub shown: Vec<u32>,
     /// How many of them failed.
     pub failed: u32,
     /// What happens when all is done.
     pub then: Then,
     /// Command word and peer, for the record.
     pub origin: ostler_core::lifecycle::Origin,
+}
+
+/// An instance that a request waits for. A deleted one has neither name nor `pm_id` any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Waited {
+    pub pm_id: u32,
+    pub name: String,
+    pub goal: Goal,
+}
+
+impl Waited {
+    pub(crate) fn new(slot: &Slot, goal: Goal) -> Self {
+        Self { pm_id: slot.pm_id, name: slot.spec().name.clone(), goal }
+    }
+}
+
+impl Job {
+    /// These instances are touched by it.
+    pub(crate) fn touch(&mut self, ids: &[u32], registry: &Registry) {
+        self.ids.extend(ids);
+        self.shown.extend(registry.pm_ids(ids));
+    }
 }
 
 /// What is done to each instance.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use ostler_core::lifecycle::{Event, ExitCause, Notice, Origin, State};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 
-use super::job::Progressed;
+use super::job::{Progressed, Waited};
 use super::{Control, Ending, Goal, Job, Step, Then};
 
 impl Control {
@@ -40,10 +40,10 @@ impl Control {
 
     fn look(&mut self, index: usize, id: u32, notice: Option<&Notice>) {
         let job = &mut self.jobs[index];
-        let Some((name, goal)) = job.waiting.get(&id).cloned() else { return };
+        let Some(Waited { pm_id, name, goal }) = job.waiting.get(&id).cloned() else { return };
         let progress = match goal.look(self.registry.get(id), notice) {
             Progressed::Waiting => return,
-            Progressed::Reached => Progress::InstanceDone { id, name },
+            Progressed::Reached => Progress::InstanceDone { id: pm_id, name },
             Progressed::Failed(reason) => {
                 job.failed += 1;
                 // A program that cannot be executed changes nothing: its entry goes again.
@@ -51,7 +51,7 @@ impl Control {
                 if job.fresh.contains(&id) && last.is_some_and(|exit| matches!(exit.cause, ExitCause::CouldNotStart { .. })) {
                     self.unstartable.push(id);
                 }
-                Progress::InstanceFailed { id, name, reason }
+                Progress::InstanceFailed { id: pm_id, name, reason }
             }
         };
         job.waiting.remove(&id);
@@ -84,8 +84,9 @@ impl Control {
     fn resolve(&mut self, index: usize, target: String) -> Result<(), Failure> {
         let ids = self.select(&target, &self.jobs[index].cwd)?;
         let job = &mut self.jobs[index];
-        job.ids.extend(&ids);
+        job.touch(&ids, &self.registry);
         job.pending.extend(&ids);
+        let ids = self.registry.pm_ids(&ids);
         let Step::Act(action, _) = &job.step else { return Ok(()) };
         let action = action_word(*action).to_owned();
         let progress = Progress::Selected { action, target, ids };
@@ -135,9 +136,11 @@ impl Control {
             Action::Restart | Action::Reload => (Goal::Up { after: newest(&slot.instance.state, after) }, Event::Restart(origin)),
             Action::Reset => {
                 self.feed(id, Event::Reset);
-                let name = self.registry.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
-                let job = &self.jobs[index];
-                self.clients.answer(job.client, job.request, Response::Progress(Progress::InstanceDone { id, name }));
+                if let Some(slot) = self.registry.get(id) {
+                    let job = &self.jobs[index];
+                    let progress = Progress::InstanceDone { id: slot.pm_id, name: slot.spec().name.clone() };
+                    self.clients.answer(job.client, job.request, Response::Progress(progress));
+                }
                 return;
             }
         };
@@ -145,7 +148,7 @@ impl Control {
             self.change(id, &change);
         }
         if let Some(slot) = self.registry.get(id) {
-            self.jobs[index].waiting.insert(id, (slot.spec().name.clone(), goal));
+            self.jobs[index].waiting.insert(id, Waited::new(slot, goal));
         }
         self.feed(id, event);
     }
@@ -155,7 +158,7 @@ impl Control {
         self.state_file.hurry();
         let total = job.ids.len() as u32;
         let response =
-            if job.failed > 0 { Response::Failed(Failure::Some { failed: job.failed, total }) } else { Response::Done { ids: job.ids } };
+            if job.failed > 0 { Response::Failed(Failure::Some { failed: job.failed, total }) } else { Response::Done { ids: job.shown } };
         self.clients.answer(job.client, job.request, response);
         if job.then == Then::Exit {
             self.ending = Some(Ending::Everything);
@@ -163,9 +166,9 @@ impl Control {
     }
 
     /// Waits until these fresh instances are online.
-    pub(crate) fn until_up(&self, ids: &[u32]) -> BTreeMap<u32, (String, Goal)> {
-        let name = |id: u32| self.registry.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
-        ids.iter().map(|&id| (id, (name(id), Goal::Up { after: 0 }))).collect()
+    pub(crate) fn until_up(&self, ids: &[u32]) -> BTreeMap<u32, Waited> {
+        let slots = ids.iter().filter_map(|id| self.registry.get(*id));
+        slots.map(|slot| (slot.id, Waited::new(slot, Goal::Up { after: 0 }))).collect()
     }
 
     /// A job of an action on these targets.
@@ -180,6 +183,7 @@ impl Control {
             pending: VecDeque::new(),
             waiting: BTreeMap::new(),
             ids: Vec::new(),
+            shown: Vec::new(),
             fresh: Vec::new(),
             failed: 0,
             then: Then::Answer,

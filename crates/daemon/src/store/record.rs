@@ -70,11 +70,36 @@ pub(crate) enum Record<'a> {
     },
 }
 
+/// What a slot is to its `pm_id`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// What users see and act on.
+    #[default]
+    Serving,
+    /// A new process of a reload, which has to prove itself.
+    Candidate,
+    /// The old process of a reload, on its way out.
+    Retiring,
+}
+
+impl Role {
+    fn is_serving(&self) -> bool {
+        *self == Self::Serving
+    }
+}
+
 /// An instance as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SlotRecord<'a> {
-    /// `pm_id`.
+    /// Our own number.
     pub id: u32,
+    /// What users call it; none = the same.
+    #[serde(default)]
+    pub pm_id: Option<u32>,
+    /// What it is to its `pm_id`.
+    #[serde(default, skip_serializing_if = "Role::is_serving")]
+    pub role: Role,
     /// Number within the app.
     pub index: u32,
     /// UUID.
@@ -206,6 +231,8 @@ mod tests {
     fn slot(id: u32) -> Record<'static> {
         Record::Slot(Box::new(SlotRecord {
             id,
+            pm_id: None,
+            role: Role::Serving,
             index: 0,
             unique_id: "u".into(),
             spec: 1,

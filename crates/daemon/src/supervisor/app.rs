@@ -1,9 +1,9 @@
 //! What apps say over their IPC channel.
 
-use ostler_core::lifecycle::Event;
 use ostler_proto::node::{Message, classify};
 
 use crate::control::Control;
+use crate::supervisor::readiness::Sign;
 
 /// Distinct metrics and actions kept per app; more is not an app's ordinary traffic.
 const MAX_ENTRIES: usize = 1000;
@@ -35,7 +35,7 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return };
         let learned = &mut slot.learned;
         match message {
-            Message::Ready => self.feed(id, Event::Ready { inc }),
+            Message::Ready => self.told_ready(id, inc, Sign::Message),
             Message::NodeVersion(version) => learned.node_version = Some(version),
             Message::Metrics(metrics) => {
                 for (name, value) in metrics {

@@ -108,7 +108,7 @@ impl Groups {
 
 /// Unique for ever, and it begins with what people know.
 fn name(slot: &Slot) -> String {
-    format!("{}-{}", slot.id, slot.unique_id.split('-').next().unwrap_or_default())
+    format!("{}-{}", slot.pm_id, slot.unique_id.split('-').next().unwrap_or_default())
 }
 
 /// Nothing of the instance runs, and nothing is to be started by itself.

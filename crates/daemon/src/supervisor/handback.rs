@@ -78,7 +78,7 @@ impl Control {
             piped.reopen();
             let paths = [&slot.files.out, &slot.files.error, &slot.files.combined];
             for path in paths.into_iter().flatten().filter(|path| !logs::is_nowhere(path.as_ref())) {
-                add(&mut reload.logs, path, &[slot.id], LogOutcome::Reopened);
+                add(&mut reload.logs, path, &[slot.pm_id], LogOutcome::Reopened);
             }
         }
         for log in self.direct_logs() {
@@ -110,8 +110,8 @@ impl Control {
                     found.push(Log { file, path: path.clone(), ids: Vec::new(), name: None, is_written: false });
                 }
                 let log = &mut found[index];
-                if !log.ids.contains(&slot.id) {
-                    log.ids.push(slot.id);
+                if !log.ids.contains(&slot.pm_id) {
+                    log.ids.push(slot.pm_id);
                 }
                 let writer = writer(slot, leader, file, fd, &mut table, self.keeper.pid());
                 log.is_written |= writer.is_some();

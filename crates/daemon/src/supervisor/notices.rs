@@ -8,12 +8,14 @@ use ostler_proto::control::Happening;
 
 use crate::control::turn::now;
 use crate::control::{Control, why};
+use crate::store::Role;
 
 impl Control {
     /// The usual lines of PM2's log, because scripts look for them.
     pub(super) fn tell(&mut self, id: u32, notice: &Notice) {
         let Some(slot) = self.registry.get_mut(id) else { return };
         let name = slot.spec().name.clone();
+        let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
         let log = &mut self.log;
         let event = match notice {
             Notice::Launched => {
@@ -21,40 +23,44 @@ impl Control {
                     ExecMode::Fork => "fork",
                     ExecMode::Cluster => "cluster",
                 };
-                log.line(format_args!("App [{name}:{id}] starting in -{mode} mode-"));
+                log.line(format_args!("App [{name}:{pm_id}] starting in -{mode} mode-"));
                 "start"
             }
             Notice::Online => {
-                log.line(format_args!("App [{name}:{id}] online"));
+                log.line(format_args!("App [{name}:{pm_id}] online"));
                 "online"
             }
             Notice::ReadyTimeout { accepted } => {
                 let waited = slot.policy.listen_timeout_ms;
                 let then = if *accepted { "taken as ready" } else { "stopping it" };
-                log.error(format_args!("App [{name}:{id}] was not ready within {waited} ms, {then}"));
+                log.error(format_args!("App [{name}:{pm_id}] was not ready within {waited} ms, {then}"));
                 return;
             }
             Notice::Exit(record) => {
                 match record.ending {
-                    Ending::Code(code) => log.line(format_args!("App [{name}:{id}] exited with code [{code}]")),
+                    Ending::Code(code) => log.line(format_args!("App [{name}:{pm_id}] exited with code [{code}]")),
                     Ending::Signal { signal, .. } => {
                         let signal = ostler_sys::signal::name(signal);
-                        log.line(format_args!("App [{name}:{id}] exited with code [0] via signal [{signal}]"));
+                        log.line(format_args!("App [{name}:{pm_id}] exited with code [0] via signal [{signal}]"));
                     }
-                    Ending::Unknown | Ending::SpawnFailed { .. } => log.line(format_args!("App [{name}:{id}] {}", why(record))),
+                    Ending::Unknown | Ending::SpawnFailed { .. } => log.line(format_args!("App [{name}:{pm_id}] {}", why(record))),
                 }
                 "exit"
             }
             Notice::RestartScheduled { delay_ms } => {
                 if *delay_ms > 0 {
-                    log.line(format_args!("App [{name}:{id}] will restart in {delay_ms}ms"));
+                    log.line(format_args!("App [{name}:{pm_id}] will restart in {delay_ms}ms"));
                     // Otherwise the next process writes its pid over it at once.
                     self.remove_pid_file(id);
                 }
                 "restart"
             }
+            Notice::Draining => {
+                log.line(format_args!("App [{name}:{pm_id}] finishes its requests"));
+                return;
+            }
             Notice::Stopping => {
-                log.line(format_args!("Stopping app:{name} id:{id}"));
+                log.line(format_args!("Stopping app:{name} id:{pm_id}"));
                 return;
             }
             Notice::KillTimeout => {
@@ -76,7 +82,7 @@ impl Control {
                 "restart overlimit"
             }
             Notice::CouldNotStart(record) => {
-                log.error(format_args!("App [{name}:{id}] {}", why(record)));
+                log.error(format_args!("App [{name}:{pm_id}] {}", why(record)));
                 self.remove_pid_file(id);
                 "exit"
             }
@@ -85,12 +91,15 @@ impl Control {
                 "delete"
             }
         };
-        self.clients.publish(&Happening { event: event.into(), id, name, at_ms: now().wall_ms });
+        // The two processes of a reload are one instance: what happens to the one that does not serve is the rollout's to tell.
+        if is_seen {
+            self.clients.publish(&Happening { event: event.into(), id: pm_id, name, at_ms: now().wall_ms });
+        }
     }
 
     /// As PM2: the number only, no newline. A pid file that cannot be written is no reason not to run.
     pub(crate) fn write_pid_file(&mut self, id: u32, pid: i32) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.registry.get_mut(id).filter(|slot| slot.role == Role::Serving) else { return };
         let path = Path::new(&slot.files.pid);
         let written = write_number(path, pid);
         slot.pid_file_written = written.is_ok();

@@ -50,6 +50,9 @@ pub(crate) struct Destination {
     json: bool,
     date_format: Option<String>,
     name: String,
+    /// `pm_id`.
+    #[serde(default)]
+    process_id: u32,
 }
 
 /// What all writers share.
@@ -108,7 +111,7 @@ impl Writers {
             out,
             error,
             combined,
-            format: format(id, destination),
+            format: format(destination),
             pipes: [ends[0].try_clone()?, ends[1].try_clone()?],
             holding: ends[2].try_clone()?,
             record: notes.try_clone()?,
@@ -140,13 +143,14 @@ fn destination(slot: &Slot) -> Destination {
         json: logs.json,
         date_format: logs.date_format.clone().filter(|format| !format.is_empty()),
         name: slot.spec().name.clone(),
+        process_id: slot.pm_id,
     }
 }
 
-fn format(id: u32, destination: &Destination) -> Format {
+fn format(destination: &Destination) -> Format {
     let stamp = destination.date_format.as_deref().map(stamp);
     match (destination.json, stamp) {
-        (true, stamp) => Format::Json { stamp, process_id: id, app_name: destination.name.clone() },
+        (true, stamp) => Format::Json { stamp, process_id: destination.process_id, app_name: destination.name.clone() },
         (false, Some(stamp)) => Format::Dated(stamp),
         (false, None) => Format::Plain,
     }

@@ -35,6 +35,7 @@ impl Control {
                 return true;
             }
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
+            Effect::Drain { inc } => self.drain(id, inc),
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
                 let Some(slot) = self.registry.get_mut(id) else { return false };
                 let told = slot.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.reactor, &"shutdown".into(), None));

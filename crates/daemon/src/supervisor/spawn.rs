@@ -117,7 +117,7 @@ fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settin
     env.insert("PM2_HOME".into(), home.into());
     let user = crate::control::handle::list::user(slot);
     let added = scalar_env(&View {
-        id: slot.id,
+        id: slot.pm_id,
         index: slot.index,
         unique_id: &slot.unique_id,
         spec,

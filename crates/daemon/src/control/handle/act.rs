@@ -89,7 +89,7 @@ impl Control {
         let path = std::path::Path::new(cwd).join(name);
         let ids: Vec<u32> = self
             .registry
-            .iter()
+            .serving()
             .filter(|slot| slot.spec().name == name || std::path::Path::new(&slot.spec().script) == path)
             .map(|slot| slot.id)
             .collect();
@@ -110,7 +110,8 @@ impl Control {
             let surplus = ids.into_iter().take((current - wanted) as usize);
             let mut job = self.action_job(client, id, Action::Delete, Vec::new(), origin);
             job.pending = surplus.collect();
-            job.ids = job.pending.iter().copied().collect();
+            let ids: Vec<u32> = job.pending.iter().copied().collect();
+            job.touch(&ids, &self.registry);
             // One after the other, lowest id first, as PM2: what stays serves meanwhile.
             job.parallel = 1;
             return self.begin(job);
@@ -123,10 +124,11 @@ impl Control {
         for _ in current..wanted {
             added.push(self.registry.add(&app, &base, now(), &self.settings));
         }
-        job.ids.clone_from(&added);
+        job.touch(&added, &self.registry);
         job.waiting = self.until_up(&added);
+        let job_ids = job.shown.clone();
         self.jobs.push(job);
-        self.clients.answer(client, id, Response::Progress(Progress::Launched { name: app.spec.name.clone(), ids: added.clone() }));
+        self.clients.answer(client, id, Response::Progress(Progress::Launched { name: app.spec.name.clone(), ids: job_ids }));
         for id in added {
             self.feed(id, Event::Start(origin.clone()));
         }
@@ -141,8 +143,8 @@ impl Control {
         for slot in ids.iter().filter_map(|id| self.registry.get(*id)) {
             if slot.instance.pid().is_some() {
                 self.keeper.kill(slot.key(slot.instance.inc), signal, false);
-                sent.push(slot.id);
-                let progress = Progress::InstanceDone { id: slot.id, name: slot.spec().name.clone() };
+                sent.push(slot.pm_id);
+                let progress = Progress::InstanceDone { id: slot.pm_id, name: slot.spec().name.clone() };
                 self.clients.answer(client, id, Response::Progress(progress));
             }
         }

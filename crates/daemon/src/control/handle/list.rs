@@ -65,7 +65,7 @@ impl Control {
             }
         }
         if targets.is_empty() {
-            ids = self.registry.iter().map(|slot| slot.id).collect();
+            ids = self.registry.serving().map(|slot| slot.id).collect();
         }
         ids.sort_unstable();
         ids.dedup();
@@ -135,14 +135,13 @@ impl Control {
 
     fn answer_to(&mut self, question: &Question, now: Now) -> Response {
         match question {
-            Question::Table => Response::Table(self.registry.iter().map(|slot| table_row(slot, now)).collect()),
-            Question::List => Response::List(self.registry.iter().map(|slot| summary(slot, now)).collect()),
+            Question::Table => Response::Table(self.registry.serving().map(|slot| table_row(slot, now)).collect()),
+            Question::List => Response::List(self.registry.serving().map(|slot| summary(slot, now)).collect()),
             Question::Details(ids) => {
                 self.learn_node_versions();
                 let home = self.settings.home.to_string_lossy();
-                Response::Details(
-                    ids.iter().filter_map(|id| self.registry.get(*id)).map(|slot| as_seen(detail(slot, &home), now)).collect(),
-                )
+                let wanted = self.registry.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
+                Response::Details(wanted.map(|slot| as_seen(detail(slot, &home), now)).collect())
             }
         }
     }
@@ -150,7 +149,7 @@ impl Control {
     /// Everything about every instance, for the dump.
     pub(crate) fn details(&self) -> Vec<Detail> {
         let home = self.settings.home.to_string_lossy();
-        self.registry.iter().map(|slot| detail(slot, &home)).collect()
+        self.registry.serving().map(|slot| detail(slot, &home)).collect()
     }
 }
 
@@ -159,7 +158,7 @@ pub(crate) fn detail(slot: &Slot, home: &str) -> Detail {
     let mut spec = slot.spec().clone();
     spec.env.base = Arc::new((*slot.base.vars).clone());
     Detail {
-        id: slot.id,
+        id: slot.pm_id,
         index: slot.index,
         unique_id: slot.unique_id.clone(),
         user: user(slot).to_string(),
@@ -188,7 +187,7 @@ fn table_row(slot: &Slot, now: Now) -> TableRow {
     let status = slot.instance.status();
     let started = slot.instance.counters.last_start.filter(|_| status == "online");
     TableRow {
-        id: slot.id,
+        id: slot.pm_id,
         name: spec.name.clone(),
         namespace: spec.namespace.clone(),
         version: spec.version.clone(),

@@ -15,7 +15,7 @@ const GENERATIONS: u32 = 3;
 
 impl Control {
     pub(crate) fn save(&mut self, force: bool) -> Response {
-        if self.registry.len() == 0 && !force {
+        if self.registry.nothing_serves() && !force {
             return Response::Failed(Failure::NothingToSave);
         }
         let text = to_dump(&self.details());
@@ -58,7 +58,7 @@ impl Control {
             Err(failure) => return self.clients.answer(client, id, Response::Failed(failure)),
         };
         // As PM2: a name that exists is left alone, as a whole.
-        let present: BTreeSet<String> = self.registry.iter().map(|slot| slot.spec().name.clone()).collect();
+        let present: BTreeSet<String> = self.registry.serving().map(|slot| slot.spec().name.clone()).collect();
         let mut fresh = Vec::new();
         let mut ids = Vec::new();
         for DumpEntry { spec, stopped, created_ms, .. } in entries {
@@ -90,6 +90,7 @@ impl Control {
             parallel: 0,
             pending: VecDeque::new(),
             waiting: self.until_up(&fresh),
+            shown: ids.clone(),
             ids,
             fresh: Vec::new(),
             failed: 0,
@@ -138,7 +139,7 @@ impl Control {
         if let Response::Failed(failure @ Failure::Other(_)) = self.save(false) {
             self.log.error(format_args!("{failure}"));
         }
-        let targets = if self.registry.len() == 0 { Vec::new() } else { vec!["all".to_owned()] };
+        let targets = if self.registry.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
         // Nobody waits for the answer: client 0 does not exist.
         let mut job = self.action_job(0, 0, Action::Delete, targets, Origin::Shutdown);
         job.then = Then::Exit;

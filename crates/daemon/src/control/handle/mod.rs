@@ -10,6 +10,7 @@ use ostler_core::lifecycle::Origin;
 use ostler_proto::control::{Action, Failure, Request, Response};
 
 use super::Control;
+use crate::registry::Slot;
 
 /// Pause after a client could not be taken.
 const DEAF_MS: u64 = 100;
@@ -108,15 +109,16 @@ impl Control {
         Origin::User { command, uid, pid }
     }
 
-    /// Resolves one target.
+    /// Resolves one target into our own numbers.
     pub(crate) fn select(&self, target: &str, cwd: &str) -> Result<Vec<u32>, Failure> {
         use ostler_core::select::{Entry, SelectError, select};
-        let entries: Vec<Entry<'_>> = self
-            .registry
+        let slots: Vec<&Slot> = self.registry.serving().collect();
+        let entries: Vec<Entry<'_>> = slots
             .iter()
-            .map(|slot| Entry { id: slot.id, name: &slot.spec().name, namespace: &slot.spec().namespace, script: &slot.spec().script })
+            .map(|slot| Entry { id: slot.pm_id, name: &slot.spec().name, namespace: &slot.spec().namespace, script: &slot.spec().script })
             .collect();
-        select(target, &entries, cwd).map_err(|error| match error {
+        let own = |found: Vec<u32>| found.iter().filter_map(|id| slots.iter().find(|slot| slot.pm_id == *id)).map(|slot| slot.id).collect();
+        select(target, &entries, cwd).map(own).map_err(|error| match error {
             SelectError::NotFound(target) => Failure::NotFound { target },
             SelectError::Empty => Failure::Empty,
             other @ SelectError::BadRegex { .. } => Failure::Other(other.to_string()),
@@ -124,7 +126,7 @@ impl Control {
     }
 
     fn kill(&mut self, client: u32, id: u64, origin: Origin) {
-        let targets = if self.registry.len() == 0 { Vec::new() } else { vec!["all".to_owned()] };
+        let targets = if self.registry.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
         let mut job = self.action_job(client, id, Action::Delete, targets, origin);
         job.then = super::Then::Exit;
         self.begin(job);

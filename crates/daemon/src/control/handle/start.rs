@@ -44,7 +44,8 @@ impl Control {
                     let (name, ids) = self.add(spec, &base_env, count);
                     let up = ids.iter().copied().filter(|id| self.registry.get(*id).is_some_and(|slot| slot.spec().autostart));
                     fresh.extend(up);
-                    job.ids.extend(&ids);
+                    job.touch(&ids, &self.registry);
+                    let ids = self.registry.pm_ids(&ids);
                     self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids }));
                 }
                 Plan::Again(ids) => {
@@ -57,14 +58,15 @@ impl Control {
                         self.redescribe(slot, spec.clone());
                     }
                     let action = jobs::action_word(action).to_owned();
-                    let selected = Progress::Selected { action, target: spec.name.clone(), ids: ids.clone() };
+                    let selected = Progress::Selected { action, target: spec.name.clone(), ids: self.registry.pm_ids(&ids) };
                     self.clients.answer(client, id, Response::Progress(selected));
-                    job.ids.extend(&ids);
+                    job.touch(&ids, &self.registry);
                     job.pending.extend(ids);
                     if more > 0 {
                         let (name, ids) = self.add(spec, &base_env, more);
                         fresh.extend(&ids);
-                        job.ids.extend(&ids);
+                        job.touch(&ids, &self.registry);
+                        let ids = self.registry.pm_ids(&ids);
                         self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids }));
                     }
                 }
@@ -130,7 +132,7 @@ impl Control {
 
 fn is_down(state: &State) -> bool {
     match state {
-        State::Stopped | State::Stopping { .. } | State::Errored | State::Gone => true,
+        State::Stopped | State::Draining { .. } | State::Stopping { .. } | State::Errored | State::Gone => true,
         State::Spawning { .. } | State::Starting { .. } | State::Running { .. } | State::Backoff { .. } => false,
     }
 }

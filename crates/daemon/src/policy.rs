@@ -1,0 +1,43 @@
+//! What the state machine needs of an app's description, with the daemon's settings and the role of the slot.
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::lifecycle::Policy;
+use ostler_core::serving::ReadyBy;
+
+use crate::settings::Settings;
+use crate::store::Role;
+use crate::supervisor::spawn::is_node;
+
+/// The policy, and what a process has to prove.
+pub(crate) fn of(spec: &AppSpec, role: Role, settings: &Settings) -> (Policy, Option<ReadyBy>) {
+    let mut policy =
+        Policy::from_spec(spec, settings.kill_signal, settings.kill_timeout_ms, settings.listen_timeout_ms, settings.backoff_reset_ms);
+    policy.shutdown_with_message |= settings.kill_use_message;
+    if can_drain(spec) {
+        policy.drain_timeout_ms = Some(spec.stop.drain_timeout_ms.unwrap_or(policy.kill_timeout_ms));
+    }
+    let proof = match role {
+        Role::Candidate => {
+            // One try, and it has to prove itself: the old one is still there.
+            policy.autorestart = false;
+            policy.wait_ready = true;
+            Some(proof_of_candidate(spec, &policy))
+        }
+        Role::Serving | Role::Retiring => spec.ready.proof(),
+    };
+    (policy, proof)
+}
+
+/// It can be told to finish what it does: by Node's cluster protocol, or by our preload.
+fn can_drain(spec: &AppSpec) -> bool {
+    spec.mode == ExecMode::Cluster || (is_node(spec) && !spec.no_preload)
+}
+
+/// Without a declaration: a cluster worker listens; everything else has run for `min_uptime`.
+fn proof_of_candidate(spec: &AppSpec, policy: &Policy) -> ReadyBy {
+    spec.ready.proof().unwrap_or(if spec.mode == ExecMode::Cluster {
+        ReadyBy::Listening
+    } else {
+        ReadyBy::Uptime { ms: policy.min_uptime_ms }
+    })
+}
