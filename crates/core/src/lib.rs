@@ -12,6 +12,7 @@ pub mod files;
 pub mod instances;
 pub mod lifecycle;
 pub mod restart;
+pub mod rollout;
 pub mod select;
 pub mod serving;
 #[cfg(any(test, feature = "sim"))]
