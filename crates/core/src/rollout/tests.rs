@@ -137,7 +137,8 @@ impl World {
         match effect {
             Effect::Launch(place) | Effect::LaunchOld(place) => {
                 let is_new = matches!(effect, Effect::Launch(_));
-                prop_assert!(self.beside[place].is_none() && !self.going[place], "two candidates in {place}");
+                let free = self.beside[place].is_none() && !self.going[place];
+                prop_assert!(rollout.places[place].in_place || free, "two candidates in {place}");
                 if rollout.places[place].in_place {
                     self.serving[place] = Serving::Nobody;
                 }
@@ -185,7 +186,7 @@ proptest! {
             for place in 0..count {
                 prop_assert!(in_place[place] || world.serving[place] != Serving::Nobody);
             }
-            let beside = world.beside.iter().flatten().count();
+            let beside = (0..count).filter(|&place| !in_place[place] && world.beside[place].is_some()).count();
             prop_assert!(beside <= batch.max(1) as usize, "{beside} candidates at once");
             if rollout.outcome().is_some() {
                 break;
