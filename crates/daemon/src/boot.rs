@@ -20,6 +20,7 @@ use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::reactor::{Reactor, Source};
 use crate::registry::{Registry, split_key};
+use crate::rollouts::Rollouts;
 use crate::rpc::Clients;
 use crate::settings::Settings;
 use crate::store::state_file::StateFile;
@@ -103,6 +104,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         handbacks: HandBacks::default(),
         journal,
         jobs: Vec::new(),
+        rollouts: Rollouts::default(),
         unstartable: Vec::new(),
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
@@ -123,7 +125,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         // Before anything else: somebody may stand still.
         control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
         control.remember_last_words(std::mem::take(&mut snapshot.last_words));
-        control.registry.restore(snapshot, &control.settings);
+        control.restore(snapshot);
         control.recover_groups();
         control.recover(&inventory, held);
     }
@@ -181,6 +183,14 @@ impl Control {
         for child in newest.into_values().filter(|child| child.ended.is_some()) {
             self.work.push_back(Work::Ack(child.key));
         }
+        self.remove_lost_candidates();
+    }
+
+    /// Puts back what was written.
+    fn restore(&mut self, mut snapshot: Snapshot) {
+        let (rollouts, releases) = (std::mem::take(&mut snapshot.rollouts), std::mem::take(&mut snapshot.releases));
+        let stored = self.registry.restore(snapshot, &self.settings);
+        self.rollouts.restore(rollouts, releases, &stored);
     }
 
     /// Descriptors that the keeper held while there was no daemon.
@@ -211,8 +221,8 @@ impl Control {
             Err(error) => return self.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
         let hand_backs = std::mem::take(&mut snapshot.hand_backs);
-        self.registry.restore(snapshot, &self.settings);
-        for record in self.registry.records(&self.boot_id) {
+        self.restore(snapshot);
+        for record in self.registry.records(&self.boot_id).chain(self.rollouts.records()) {
             self.journal.push(&record);
         }
         self.recover_hand_backs(hand_backs);

@@ -13,6 +13,7 @@ mod logs;
 mod policy;
 mod reactor;
 mod registry;
+mod rollouts;
 mod rpc;
 mod sample;
 mod settings;

@@ -136,6 +136,13 @@ impl Slot {
     }
 }
 
+/// Descriptions and environments of the journal by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    pub apps: BTreeMap<u64, Rc<App>>,
+    pub bases: BTreeMap<u64, Rc<Base>>,
+}
+
 /// Where a new slot stands.
 struct Place {
     id: u32,
@@ -245,7 +252,7 @@ impl Registry {
     }
 
     /// Puts back what the journal knows.
-    pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) {
+    pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) -> Stored {
         let Snapshot { envs, specs, slots, .. } = snapshot;
         self.next_number = envs.keys().chain(specs.keys()).copied().max().unwrap_or(0);
         let bases: BTreeMap<u64, Rc<Base>> = envs.into_iter().map(|(id, vars)| (id, Rc::new(Base { id, vars }))).collect();
@@ -289,6 +296,16 @@ impl Registry {
             self.slots.insert(id, slot);
             self.schedule(id);
         }
+        Stored { apps, bases }
+    }
+
+    /// A present description that says the same, else a new one. The caller must journal the record, if any.
+    pub(crate) fn shared_app(&mut self, spec: AppSpec) -> (Rc<App>, Option<Record<'static>>) {
+        if let Some(same) = self.slots.values().find(|slot| *slot.spec() == spec) {
+            return (Rc::clone(&same.app), None);
+        }
+        let (app, record) = self.app(spec);
+        (app, Some(record))
     }
 
     /// Every record that is needed to restore the registry, in the order in which they must be read.

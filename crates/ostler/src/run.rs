@@ -137,6 +137,13 @@ fn tell_failure(cx: &mut Cx, failure: &Failure) {
         Failure::AlreadyLaunched => cx.out.error("Script already launched, add -f option to force re-execution"),
         Failure::NothingSaved => cx.out.error("No processes saved; DUMP file doesn't exist"),
         Failure::NothingToDo => cx.out.error("Nothing to do"),
+        Failure::Rollout(reports) => {
+            cx.out.error(failure);
+            let paint = cx.out.paint();
+            for line in reports.iter().filter_map(|report| report.fault.as_ref()).flat_map(|fault| &fault.last_lines) {
+                cx.out.err_line(format_args!("    {} {}", paint.with(crate::render::styles::GREY, '│'), crate::render::shown(line)));
+            }
+        }
         Failure::NothingToSave | Failure::Some { .. } | Failure::Protocol { .. } | Failure::Other(_) => cx.out.error(failure),
     }
 }

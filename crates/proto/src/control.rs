@@ -8,7 +8,7 @@ use ostler_core::lifecycle::Instance;
 use serde::{Deserialize, Serialize};
 
 /// Version of this API. A daemon refuses a client with another number and names both versions.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,24 @@ pub enum Request {
         change: Option<Box<Change>>,
         /// How many instances at the same time; 0 = all.
         parallel: u32,
+        /// What runs may finish what it does (stop, delete).
+        gentle: bool,
+        /// Watch the first new instance of a reload for so long; none = as the app says.
+        canary_ms: Option<u64>,
+        /// Command word, for the record.
+        command: String,
+    },
+    /// Replacements of releases: under way, and the last ones. Answer: [`Response::Rollouts`].
+    Rollouts {
+        /// Of this app; none = of all.
+        app: Option<String>,
+    },
+    /// Goes back to an earlier release, in the way of a reload. Answer: progress, then [`Response::Done`].
+    Undo {
+        /// Which app.
+        app: String,
+        /// To this release; none = the one before.
+        to: Option<u32>,
         /// Command word, for the record.
         command: String,
     },
@@ -130,7 +148,12 @@ pub enum Existing {
     /// A config file: every instance of that name gets the new description, then is restarted.
     Restart,
     /// As `Restart`, with a rolling reload.
-    Reload,
+    Reload {
+        /// See `parallel` of [`Request::Act`].
+        parallel: u32,
+        /// See `canary_ms` of [`Request::Act`].
+        canary_ms: Option<u64>,
+    },
 }
 
 /// What to do.
@@ -207,6 +230,8 @@ pub enum Response {
         /// Instances that were touched.
         ids: Vec<u32>,
     },
+    /// Replacements of releases, the oldest first.
+    Rollouts(Vec<RolloutReport>),
     /// Files touched.
     Paths(Vec<String>),
     /// What became of each log with news; one that was never renamed has none.
@@ -297,6 +322,15 @@ pub enum Progress {
         /// Its name.
         name: String,
     },
+    /// An instance of a reload.
+    Rollout {
+        /// Which.
+        id: u32,
+        /// Its name.
+        name: String,
+        /// What happens there, in words that follow a name.
+        step: String,
+    },
     /// A line for the user, already worded.
     Warning(String),
 }
@@ -334,6 +368,9 @@ pub enum Failure {
         /// Of how many.
         total: u32,
     },
+    /// A new release was not taken.
+    #[error("{}", rollout_failure(.0))]
+    Rollout(Vec<RolloutReport>),
     /// The client speaks another version.
     #[error("daemon {daemon_version} does not understand this client")]
     Protocol {
@@ -343,6 +380,96 @@ pub enum Failure {
     /// Anything else, worded for the user.
     #[error("{0}")]
     Other(String),
+}
+
+/// One replacement of an app's release, under way or over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutReport {
+    /// Which app.
+    pub app: String,
+    /// Number of the release among those of the app, from 1.
+    pub release: u32,
+    /// Version of the app's package, if known.
+    pub version: Option<String>,
+    /// What is run.
+    pub script: String,
+    /// The command that asked for it.
+    pub command: String,
+    /// When it began, wall clock, ms.
+    pub started_ms: u64,
+    /// When it was over.
+    pub ended_ms: Option<u64>,
+    /// Where it stands.
+    pub state: RolloutState,
+    /// This is the release that serves.
+    pub current: bool,
+    /// The instances.
+    pub places: Vec<PlaceReport>,
+    /// What failed.
+    pub fault: Option<FaultReport>,
+}
+
+/// Where a replacement stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutState {
+    /// Instances are being replaced.
+    Running,
+    /// The first new instance is being watched.
+    Canary,
+    /// Something failed: going back.
+    Returning,
+    /// The new release serves.
+    Done,
+    /// It failed; the old release serves, where it can.
+    Failed,
+    /// Other commands took over.
+    Overruled,
+}
+
+/// One instance of a replacement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceReport {
+    /// `pm_id`.
+    pub id: u32,
+    /// `waiting`, `starting`, `ready`, `draining`, `new`, `old`, `failed`, `left`, `returning`.
+    pub state: String,
+}
+
+/// What failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// Which instance.
+    pub id: u32,
+    /// Why, in words that follow a name.
+    pub reason: String,
+    /// The last lines that the new process wrote, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+impl RolloutReport {
+    /// Instances that serve with the old release, and with the new one.
+    pub fn serving(&self) -> (usize, usize) {
+        let count = |states: &[&str]| self.places.iter().filter(|place| states.contains(&place.state.as_str())).count();
+        (count(&["waiting", "starting", "ready", "old", "failed"]), count(&["new", "draining"]))
+    }
+}
+
+fn rollout_failure(reports: &[RolloutReport]) -> String {
+    let one = |report: &RolloutReport| {
+        let why = report.fault.as_ref().map(|fault| format!(": instance {} {}", fault.id, fault.reason)).unwrap_or_default();
+        let (old, new) = report.serving();
+        let serves = match (old, new) {
+            (0, 0) => "nothing serves".to_owned(),
+            (_, 0) => "the old release serves as before".to_owned(),
+            _ => format!("{old} with the old release, {new} with the new one"),
+        };
+        match report.state {
+            RolloutState::Overruled => format!("reload of {} was ended by other commands", report.app),
+            _ => format!("reload of {} failed{why}; {serves}", report.app),
+        }
+    };
+    reports.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 /// What a table shows of an instance.

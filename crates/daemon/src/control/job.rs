@@ -5,9 +5,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Notice, State, Wanted};
-use ostler_proto::control::{Action, Change};
+use ostler_proto::control::{Action, Change, RolloutReport};
 
 use crate::registry::{Registry, Slot};
+use crate::rollouts::NewRelease;
+use crate::store::Role;
 
 /// What one instance must reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,16 @@ pub(crate) struct Job {
     pub pending: VecDeque<u32>,
     /// Instances under way.
     pub waiting: BTreeMap<u32, Waited>,
+    /// Reloads under way.
+    pub rollouts: Vec<u32>,
+    /// Reloads that did not end well.
+    pub refused: Vec<RolloutReport>,
+    /// What a config file says about running apps, by name; for a reload.
+    pub releases: BTreeMap<String, NewRelease>,
+    /// What runs may finish what it does.
+    pub gentle: bool,
+    /// See [`ostler_core::rollout`].
+    pub canary_ms: Option<u64>,
     /// Instances that this request added.
     pub fresh: Vec<u32>,
     /// All instances touched.
@@ -70,11 +82,13 @@ pub(crate) struct Waited {
     pub pm_id: u32,
     pub name: String,
     pub goal: Goal,
+    /// Users do not see it: the other process of a reload.
+    pub hidden: bool,
 }
 
 impl Waited {
     pub(crate) fn new(slot: &Slot, goal: Goal) -> Self {
-        Self { pm_id: slot.pm_id, name: slot.spec().name.clone(), goal }
+        Self { pm_id: slot.pm_id, name: slot.spec().name.clone(), goal, hidden: slot.role != Role::Serving }
     }
 }
 

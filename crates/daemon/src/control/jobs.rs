@@ -7,6 +7,8 @@ use ostler_proto::control::{Action, Failure, Progress, Response};
 
 use super::job::{Progressed, Waited};
 use super::{Control, Ending, Goal, Job, Step, Then};
+use crate::registry::Slot;
+use crate::store::Role;
 
 impl Control {
     /// Takes a new job. It moves with the next [`Control::advance_jobs`].
@@ -40,9 +42,13 @@ impl Control {
 
     fn look(&mut self, index: usize, id: u32, notice: Option<&Notice>) {
         let job = &mut self.jobs[index];
-        let Some(Waited { pm_id, name, goal }) = job.waiting.get(&id).cloned() else { return };
+        let Some(Waited { pm_id, name, goal, hidden }) = job.waiting.get(&id).cloned() else { return };
         let progress = match goal.look(self.registry.get(id), notice) {
             Progressed::Waiting => return,
+            _ if hidden => {
+                job.waiting.remove(&id);
+                return;
+            }
             Progressed::Reached => Progress::InstanceDone { id: pm_id, name },
             Progressed::Failed(reason) => {
                 job.failed += 1;
@@ -64,9 +70,13 @@ impl Control {
         loop {
             self.take_turns(index);
             let job = &mut self.jobs[index];
-            if !job.waiting.is_empty() || !job.pending.is_empty() {
+            if !job.waiting.is_empty() || !job.pending.is_empty() || !job.rollouts.is_empty() {
                 return;
             }
+            if job.then == Then::Exit && job.targets.is_empty() && self.end_what_is_left(index) {
+                return;
+            }
+            let job = &mut self.jobs[index];
             let target = if job.failed == 0 { job.targets.pop_front() } else { None };
             let Some(target) = target else {
                 let job = self.jobs.remove(index);
@@ -95,8 +105,28 @@ impl Control {
         Ok(())
     }
 
+    /// Everything is deleted: what users do not see has to go, too. True when there is something to wait for.
+    fn end_what_is_left(&mut self, index: usize) -> bool {
+        let origin = self.jobs[index].origin.clone();
+        let left: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        for id in &left {
+            self.wait_for_end_of_hidden(index, *id, &origin);
+        }
+        !left.is_empty()
+    }
+
+    /// A process of a reload that users do not see ends with what they do see.
+    fn wait_for_end_of_hidden(&mut self, index: usize, id: u32, origin: &Origin) {
+        let Some(slot) = self.registry.get(id) else { return };
+        self.jobs[index].waiting.insert(id, Waited::new(slot, Goal::Gone));
+        self.feed(id, Event::Delete(origin.clone()));
+    }
+
     /// Takes instances from `pending` as long as the rules allow.
     fn take_turns(&mut self, index: usize) {
+        if matches!(self.jobs[index].step, Step::Act(Action::Reload, _)) {
+            return self.begin_reloads(index);
+        }
         let mut later = VecDeque::new();
         while let Some(id) = self.jobs[index].pending.pop_front() {
             if self.may_begin(index, id) {
@@ -108,32 +138,35 @@ impl Control {
         self.jobs[index].pending = later;
     }
 
-    /// How many at the same time: what `--parallel` says; else a reload takes one instance of an app after the other, a restart
-    /// half of an app's instances (so that the other half still serves), everything else all at once.
+    /// How many at the same time: what `--parallel` says; else a restart takes half of an app's instances (so that the other half still serves), everything else all at once.
     fn may_begin(&self, index: usize, id: u32) -> bool {
         let job = &self.jobs[index];
         if job.parallel > 0 {
             return job.waiting.len() < job.parallel;
         }
-        let Step::Act(action @ (Action::Restart | Action::Reload), _) = job.step else { return true };
+        let Step::Act(Action::Restart, _) = job.step else { return true };
         let Some(slot) = self.registry.get(id) else { return true };
         let name = &slot.spec().name;
         let same = |other: &u32| self.registry.get(*other).is_some_and(|other| other.spec().name == *name);
         let under_way = job.waiting.keys().filter(|id| same(id)).count();
-        let limit = if action == Action::Reload { 1 } else { job.ids.iter().filter(|id| same(id)).count().div_ceil(2) };
-        under_way < limit
+        under_way < job.ids.iter().filter(|id| same(id)).count().div_ceil(2)
     }
 
     fn act(&mut self, index: usize, id: u32) {
         let job = &self.jobs[index];
         let Step::Act(action, change) = &job.step else { return };
-        let (action, change, origin) = (*action, change.clone(), job.origin.clone());
+        let (action, change, origin, gentle) = (*action, change.clone(), job.origin.clone(), job.gentle);
+        if action != Action::Reset {
+            self.overrule(id);
+        }
         let Some(slot) = self.registry.get(id) else { return };
         let after = slot.instance.inc;
         let (goal, event) = match action {
-            Action::Stop => (Goal::Down, Event::Stop(origin)),
-            Action::Delete => (Goal::Gone, Event::Delete(origin)),
-            Action::Restart | Action::Reload => (Goal::Up { after: newest(&slot.instance.state, after) }, Event::Restart(origin)),
+            Action::Stop if gentle => (Goal::Down, Event::StopGently(origin.clone())),
+            Action::Stop => (Goal::Down, Event::Stop(origin.clone())),
+            Action::Delete if gentle => (Goal::Gone, Event::Retire(origin.clone())),
+            Action::Delete => (Goal::Gone, Event::Delete(origin.clone())),
+            Action::Restart | Action::Reload => (Goal::Up { after: newest(&slot.instance.state, after) }, Event::Restart(origin.clone())),
             Action::Reset => {
                 self.feed(id, Event::Reset);
                 if let Some(slot) = self.registry.get(id) {
@@ -148,7 +181,13 @@ impl Control {
             self.change(id, &change);
         }
         if let Some(slot) = self.registry.get(id) {
+            let pm_id = slot.pm_id;
             self.jobs[index].waiting.insert(id, Waited::new(slot, goal));
+            if matches!(action, Action::Stop | Action::Delete) && !gentle {
+                let hidden = |other: &&Slot| other.pm_id == pm_id && other.role != Role::Serving;
+                let others: Vec<u32> = self.registry.iter().filter(hidden).map(|slot| slot.id).collect();
+                others.into_iter().for_each(|other| self.wait_for_end_of_hidden(index, other, &origin));
+            }
         }
         self.feed(id, event);
     }
@@ -157,8 +196,11 @@ impl Control {
         // What the caller is told has to be known, too, after both daemon and keeper were killed.
         self.state_file.hurry();
         let total = job.ids.len() as u32;
-        let response =
-            if job.failed > 0 { Response::Failed(Failure::Some { failed: job.failed, total }) } else { Response::Done { ids: job.shown } };
+        let response = match (job.failed, job.refused.is_empty()) {
+            (0, _) => Response::Done { ids: job.shown },
+            (_, false) => Response::Failed(Failure::Rollout(job.refused)),
+            (failed, true) => Response::Failed(Failure::Some { failed, total }),
+        };
         self.clients.answer(job.client, job.request, response);
         if job.then == Then::Exit {
             self.ending = Some(Ending::Everything);
@@ -184,6 +226,11 @@ impl Control {
             waiting: BTreeMap::new(),
             ids: Vec::new(),
             shown: Vec::new(),
+            rollouts: Vec::new(),
+            refused: Vec::new(),
+            releases: BTreeMap::new(),
+            gentle: false,
+            canary_ms: None,
             fresh: Vec::new(),
             failed: 0,
             then: Then::Answer,

@@ -27,6 +27,7 @@ use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::reactor::Reactor;
 use crate::registry::Registry;
+use crate::rollouts::Rollouts;
 use crate::rpc::Clients;
 use crate::settings::Settings;
 use crate::store::Journal;
@@ -68,6 +69,7 @@ pub(crate) struct Control {
     pub journal: Journal,
     pub state_file: StateFile,
     pub jobs: Vec<Job>,
+    pub rollouts: Rollouts,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,
     pub work: VecDeque<Work>,

@@ -9,6 +9,7 @@ use ostler_core::time::Now;
 use super::{Control, Ending, Work};
 use crate::reactor::{Ready, Source};
 use crate::registry::Registry;
+use crate::rollouts::Rollouts;
 use crate::store::Record;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::pipelines::Writers;
@@ -32,8 +33,9 @@ fn all_records<'a>(
     boot_id: &str,
     writers: &'a Writers,
     handbacks: &'a HandBacks,
+    rollouts: &'a Rollouts,
 ) -> impl Iterator<Item = Record<'a>> {
-    registry.records(boot_id).chain(writers.records()).chain(handbacks.records())
+    registry.records(boot_id).chain(writers.records()).chain(handbacks.records()).chain(rollouts.records())
 }
 
 impl Control {
@@ -92,6 +94,7 @@ impl Control {
             self.deaf_until_ms,
             self.state_file.deadline_ms(),
             self.sweeps.deadline_ms(),
+            self.rollouts.deadline_ms(),
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
         ];
@@ -116,6 +119,7 @@ impl Control {
         for id in self.registry.due(now.mono_ms) {
             self.feed(id, Event::Tick);
         }
+        self.tick_rollouts(now.mono_ms);
         self.answer_lists(now);
         self.listen_again(now);
         if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
@@ -148,7 +152,7 @@ impl Control {
                     }
                 }
             }
-            if !self.sweep() && !self.advance_jobs() {
+            if !self.sweep() && !self.advance_rollouts() && !self.advance_jobs() {
                 break;
             }
         }
@@ -177,7 +181,7 @@ impl Control {
     }
 
     fn compact(&mut self) {
-        let records: Vec<_> = all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks).collect();
+        let records: Vec<_> = all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks, &self.rollouts).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
             .and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
@@ -194,7 +198,7 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks)
+            all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks, &self.rollouts)
                 .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {

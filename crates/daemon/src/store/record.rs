@@ -13,6 +13,7 @@ use ostler_proto::control::Learned;
 use serde::{Deserialize, Serialize};
 
 use crate::logs::handback::{FileKey, HandBack};
+use crate::rollouts::{ReleaseRecord, RolloutRecord};
 use crate::supervisor::pipelines::Destination;
 
 /// One change.
@@ -67,6 +68,20 @@ pub(crate) enum Record<'a> {
     HandedBack {
         /// Its number.
         id: u32,
+    },
+    /// A reload under way; replaces the former record of that number.
+    Rollout(Box<RolloutRecord>),
+    /// It is over.
+    RolloutOver {
+        /// Its number.
+        number: u32,
+    },
+    /// The last releases of an app; replaces the former list.
+    Releases {
+        /// Which app.
+        app: String,
+        /// The oldest first; empty = the app is gone.
+        list: Vec<ReleaseRecord>,
     },
 }
 
@@ -145,6 +160,10 @@ pub(crate) struct Snapshot {
     pub last_words: BTreeMap<(u32, u32), Destination>,
     /// Log files on their way back to their paths.
     pub hand_backs: BTreeMap<u32, HandBack>,
+    /// Reloads under way.
+    pub rollouts: BTreeMap<u32, RolloutRecord>,
+    /// Releases by app.
+    pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
 }
 
 fn is_none(files: &[Option<FileKey>; 2]) -> bool {
@@ -204,6 +223,18 @@ impl Snapshot {
             }
             Record::HandedBack { id } => {
                 self.hand_backs.remove(&id);
+            }
+            Record::Rollout(rollout) => {
+                self.rollouts.insert(rollout.number(), *rollout);
+            }
+            Record::RolloutOver { number } => {
+                self.rollouts.remove(&number);
+            }
+            Record::Releases { app, list } if list.is_empty() => {
+                self.releases.remove(&app);
+            }
+            Record::Releases { app, list } => {
+                self.releases.insert(app, list);
             }
         }
     }

@@ -105,14 +105,7 @@ impl Control {
         if matches!(record.cause, ostler_core::lifecycle::ExitCause::Asked(_)) {
             return;
         }
-        let (error, out) = slot.log_start;
-        let files = [(slot.files.error.as_deref(), error), (slot.files.out.as_deref(), out)];
-        record.last_lines = files
-            .into_iter()
-            .filter_map(|(path, start)| Some((path.filter(|path| own_stream(path).is_none())?, start)))
-            .map(|(path, start)| crate::logs::last_lines(path.as_ref(), start, 10, 4096))
-            .find(|lines| !lines.is_empty())
-            .unwrap_or_default();
+        record.last_lines = last_lines(&slot.files, slot.log_start);
         self.registry.changed(id);
     }
 
@@ -149,4 +142,19 @@ impl Control {
             self.told_by_signal(received.signal);
         }
     }
+}
+
+/// The last lines of what the present process of a slot wrote.
+pub(crate) fn last_lines_of(slot: &crate::registry::Slot) -> Vec<String> {
+    last_lines(&slot.files, slot.log_start)
+}
+
+/// From these places of the error and the output log on: of the first that has any.
+fn last_lines(files: &ostler_proto::control::Files, (error, out): (u64, u64)) -> Vec<String> {
+    [(files.error.as_deref(), error), (files.out.as_deref(), out)]
+        .into_iter()
+        .filter_map(|(path, start)| Some((path.filter(|path| own_stream(path).is_none())?, start)))
+        .map(|(path, start)| crate::logs::last_lines(path.as_ref(), start, 10, 4096))
+        .find(|lines| !lines.is_empty())
+        .unwrap_or_default()
 }

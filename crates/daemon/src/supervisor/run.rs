@@ -113,6 +113,7 @@ impl Control {
             self.finish_writer(id, piped);
         }
         self.close_listeners_of(&slot.app.spec.name);
+        self.forget_releases(&slot.app.spec.name);
         self.look_at_jobs(id, None);
     }
 }

@@ -88,6 +88,13 @@ const START: &[Opt] = &[
     call("strict", None, Arg::None, "warnings of the config file are errors"),
 ];
 
+const STOP: &[Opt] = &[call("drain", None, Arg::None, "let it finish its requests first (as --wait-ready)")];
+
+const RELOAD: &[Opt] =
+    &[call("canary", None, Arg::Optional("time"), "watch the first new instance for so long (10s) before the others follow")];
+
+const ROLLOUT: &[Opt] = &[call("to", None, Arg::Required("release"), "undo: to this release instead of the one before")];
+
 const LOGS: &[Opt] = &[
     call("lines", None, Arg::Required("n"), "how many of the last lines first (15)"),
     call("nostream", None, Arg::None, "the last lines only, then end"),
@@ -114,8 +121,9 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..control("start", "[name|namespace|file|ecosystem|id...]", 0, "start apps, or start stopped ones again", run::start::run)
     },
     Command {
+        options: STOP,
         completes: NAMES,
-        examples: &["stop api", "stop all", "stop 0 1"],
+        examples: &["stop api", "stop all", "stop 0 1", "stop api --drain"],
         ..control("stop", "<id|name|namespace|all|file|stdin...>", 1, "stop, but keep in the list", run::act::stop)
     },
     Command {
@@ -124,11 +132,32 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..control("restart", "<id|name|namespace|all|file|stdin...>", 1, "stop and start", run::act::restart)
     },
     Command {
+        aliases: &["gracefulReload"],
+        options: RELOAD,
         completes: NAMES,
-        examples: &["reload api"],
-        ..control("reload", "<id|name|namespace|all|file>", 1, "replace instances one after the other", run::act::reload)
+        examples: &["reload api", "reload ecosystem.config.js", "reload api --canary 30s", "reload api --update-env"],
+        ..control(
+            "reload",
+            "<id|name|namespace|all|file>",
+            1,
+            "replace instances without losing a request; back to the old release if the new one fails",
+            run::act::reload,
+        )
     },
     Command {
+        completes: Completes::Words(&["status", "history", "undo"]),
+        options: ROLLOUT,
+        examples: &["rollout status api", "rollout history api", "rollout undo api", "rollout undo api --to 3"],
+        ..control(
+            "rollout",
+            "<status|history|undo> [name]",
+            1,
+            "releases: what is being replaced, what served before, go back",
+            run::rollout::run,
+        )
+    },
+    Command {
+        options: STOP,
         aliases: &["del"],
         completes: NAMES,
         examples: &["delete api", "delete all"],
@@ -140,6 +169,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         aliases: &["startOrGracefulReload"],
+        options: RELOAD,
         completes: FILES,
         ..control("startOrReload", "<file>", 1, "start the apps of a config file, reload those that run", run::start::or_reload)
     },

@@ -10,6 +10,9 @@ use crate::client::ClientError;
 use crate::cx::{self, Cx};
 use crate::render::{Teller, Wording, styles};
 
+/// How long a canary is watched when no time is given.
+const CANARY_MS: u64 = 10_000;
+
 /// Stop, but keep in the list.
 pub(crate) fn stop(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, Action::Stop)
@@ -63,7 +66,7 @@ fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<V
 fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<Vec<u32>, CliError> {
     match action {
         Action::Restart => start::from_file(cx, call, source, Existing::Restart),
-        Action::Reload => start::from_file(cx, call, source, Existing::Reload),
+        Action::Reload => start::from_file(cx, call, source, reload_of(call)?),
         Action::Stop | Action::Delete | Action::Reset => {
             let names = files::names(cx, call, source)?;
             let rows = cx.client()?.list()?;
@@ -84,8 +87,26 @@ pub(super) fn request(action: Action, call: &Call, targets: Vec<String>, change:
         cwd: cx::cwd()?,
         change: change.map(Box::new),
         parallel: parallel(call)?,
+        // PM2 takes `stop --wait-ready` and does nothing about it; who types it means that requests under way are to be finished.
+        gentle: call.has("drain") || (matches!(action, Action::Stop | Action::Delete) && call.has("wait-ready")),
+        canary_ms: canary(call)?,
         command: call.word.clone(),
     })
+}
+
+/// A reload by a config file.
+pub(super) fn reload_of(call: &Call) -> Result<Existing, UsageError> {
+    Ok(Existing::Reload { parallel: parallel(call)?, canary_ms: canary(call)? })
+}
+
+/// `--canary [time]`.
+fn canary(call: &Call) -> Result<Option<u64>, UsageError> {
+    match call.value("canary") {
+        None => Ok(call.has("canary").then_some(CANARY_MS)),
+        Some(text) => ostler_core::units::millis(text)
+            .map(Some)
+            .map_err(|error| UsageError::BadValue { option: "--canary".into(), reason: error.to_string() }),
+    }
 }
 
 /// `--parallel`, else `PM2_CONCURRENT_ACTIONS`; without a number the daemon decides.

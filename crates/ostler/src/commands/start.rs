@@ -47,7 +47,7 @@ pub(crate) fn or_restart(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 /// `startOrReload <file>`.
 pub(crate) fn or_reload(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    only_files(cx, call, &Existing::Reload)
+    only_files(cx, call, &act::reload_of(call)?)
 }
 
 fn only_files(cx: &mut Cx, call: &Call, existing: &Existing) -> Result<Status, CliError> {

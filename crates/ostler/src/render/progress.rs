@@ -92,6 +92,7 @@ impl<'a> Teller<'a> {
             (Progress::WaitingReady { name }, _) => {
                 self.out.warn(format_args!("App {name} has option 'wait_ready' set, waiting for app to be ready..."));
             }
+            (Progress::Rollout { id, name, step }, _) => self.out.info(format_args!("[{name}]({id}) {step}")),
             (Progress::Warning(text), _) => self.out.warn(text),
         }
     }

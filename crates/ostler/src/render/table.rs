@@ -175,7 +175,7 @@ fn memory(row: &TableRow) -> String {
 }
 
 /// Text of others without what would move the cursor.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     if text.chars().any(char::is_control) {
         text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
     } else {

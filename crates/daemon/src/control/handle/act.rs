@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ostler_core::app::AppSpec;
+use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Change, Failure, Progress, Response, ScaleTo};
 
@@ -11,44 +11,12 @@ use crate::control::turn::now;
 use crate::control::{Control, Step};
 
 impl Control {
-    #[expect(clippy::too_many_arguments, reason = "the fields of one request")]
-    pub(super) fn act_on(
-        &mut self,
-        client: u32,
-        id: u64,
-        action: Action,
-        targets: Vec<String>,
-        cwd: String,
-        change: Option<Box<Change>>,
-        parallel: u32,
-        origin: Origin,
-    ) {
-        let mut job = self.action_job(client, id, action, targets, origin);
-        job.step = Step::Act(action, change);
-        job.cwd = cwd;
-        job.parallel = parallel as usize;
-        self.begin(job);
-    }
-
     /// Applies changes that come with a restart.
     pub(crate) fn change(&mut self, id: u32, change: &Change) {
         let Some(slot) = self.registry.get(id) else { return };
-        if let Some(env) = &change.env {
-            let mut vars = (*slot.base.vars).clone();
-            vars.extend(env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let (spec, vars) = (changed_spec(slot.spec(), change), changed_vars(&slot.base.vars, change));
+        if let Some(vars) = vars {
             self.rebase(id, vars);
-        }
-        let Some(slot) = self.registry.get(id) else { return };
-        let mut spec = change.specs.iter().find(|spec| spec.name == slot.spec().name).unwrap_or_else(|| slot.spec()).clone();
-        if let Some(name) = change.attributes.get("name").and_then(|name| name.as_str()) {
-            spec.name = name.to_owned();
-        }
-        if let Some(profile) = &change.profile {
-            spec.env.profile = Some(profile.clone());
-        }
-        spec.env.vars.extend(change.vars.iter().map(|(name, value)| (name.clone(), value.clone())));
-        if let Some(args) = &change.args {
-            spec.args.clone_from(args);
         }
         self.redescribe(id, spec);
     }
@@ -73,12 +41,8 @@ impl Control {
             return;
         }
         // Instances of one app that get the same change share one description.
-        let shared = self.registry.iter().find(|other| *other.spec() == spec).map(|other| Rc::clone(&other.app));
-        let app = shared.unwrap_or_else(|| {
-            let (app, record) = self.registry.app(spec);
-            self.journal.push(&record);
-            app
-        });
+        let (app, record) = self.registry.shared_app(spec);
+        record.iter().for_each(|record| self.journal.push(record));
         if let Some(slot) = self.registry.get_mut(id) {
             slot.describe(app, &self.settings);
             self.registry.changed(id);
@@ -112,8 +76,8 @@ impl Control {
             job.pending = surplus.collect();
             let ids: Vec<u32> = job.pending.iter().copied().collect();
             job.touch(&ids, &self.registry);
-            // One after the other, lowest id first, as PM2: what stays serves meanwhile.
-            job.parallel = 1;
+            // Those that stay serve meanwhile, and those that go finish what they have.
+            job.gentle = true;
             return self.begin(job);
         }
         let Some(model) = ids.first().and_then(|id| self.registry.get(*id)) else { return };
@@ -153,4 +117,27 @@ impl Control {
         }
         Response::Done { ids: sent }
     }
+}
+
+/// A description with the changes applied.
+pub(crate) fn changed_spec(spec: &AppSpec, change: &Change) -> AppSpec {
+    let mut spec = change.specs.iter().find(|new| new.name == spec.name).unwrap_or(spec).clone();
+    if let Some(name) = change.attributes.get("name").and_then(|name| name.as_str()) {
+        spec.name = name.to_owned();
+    }
+    if let Some(profile) = &change.profile {
+        spec.env.profile = Some(profile.clone());
+    }
+    spec.env.vars.extend(change.vars.iter().map(|(name, value)| (name.clone(), value.clone())));
+    if let Some(args) = &change.args {
+        spec.args.clone_from(args);
+    }
+    spec
+}
+
+/// A caller's environment with another one merged into it; none if nothing changes.
+pub(crate) fn changed_vars(vars: &EnvMap, change: &Change) -> Option<EnvMap> {
+    let mut merged = vars.clone();
+    merged.extend(change.env.as_ref()?.iter().map(|(name, value)| (name.clone(), value.clone())));
+    Some(merged)
 }

@@ -1,6 +1,6 @@
 //! `save` and `resurrect`.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
@@ -81,22 +81,9 @@ impl Control {
             self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids: added.clone() }));
             ids.extend(added);
         }
-        self.begin(Job {
-            client,
-            request: id,
-            step: Step::Start,
-            targets: VecDeque::new(),
-            cwd: String::new(),
-            parallel: 0,
-            pending: VecDeque::new(),
-            waiting: self.until_up(&fresh),
-            shown: ids.clone(),
-            ids,
-            fresh: Vec::new(),
-            failed: 0,
-            then: Then::Answer,
-            origin: origin.clone(),
-        });
+        let waiting = self.until_up(&fresh);
+        let job = self.action_job(client, id, Action::Restart, Vec::new(), origin.clone());
+        self.begin(Job { step: Step::Start, waiting, shown: ids.clone(), ids, ..job });
         for id in fresh {
             self.feed(id, Event::Start(origin.clone()));
         }

@@ -4,12 +4,13 @@ mod act;
 mod files;
 pub(crate) mod list;
 mod lives;
+mod reload;
 mod start;
 
 use ostler_core::lifecycle::Origin;
 use ostler_proto::control::{Action, Failure, Request, Response};
 
-use super::Control;
+use super::{Control, Job, Step};
 use crate::registry::Slot;
 
 /// Pause after a client could not be taken.
@@ -48,7 +49,10 @@ impl Control {
 
     fn handle(&mut self, client: u32, id: u64, request: Request) {
         // What is started while everything is being stopped would be left behind.
-        let starts = matches!(request, Request::Start { .. } | Request::Act { .. } | Request::Scale { .. } | Request::Resurrect);
+        let starts = matches!(
+            request,
+            Request::Start { .. } | Request::Act { .. } | Request::Scale { .. } | Request::Undo { .. } | Request::Resurrect
+        );
         if starts && (self.ending.is_some() || self.jobs.iter().any(|job| job.then == super::Then::Exit)) {
             let failure = Failure::Other("the daemon is about to end (somebody asked it to); try again".into());
             return self.clients.answer(client, id, Response::Failed(failure));
@@ -63,9 +67,16 @@ impl Control {
                 let origin = self.origin(client, command);
                 return self.start(client, id, apps, base_env, &existing, origin);
             }
-            Request::Act { action, targets, cwd, change, parallel, command } => {
+            Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command } => {
                 let origin = self.origin(client, command);
-                return self.act_on(client, id, action, targets, cwd, change, parallel, origin);
+                let (step, parallel) = (Step::Act(action, change), parallel as usize);
+                let job = self.action_job(client, id, action, targets, origin);
+                return self.begin(Job { step, cwd, parallel, gentle, canary_ms, ..job });
+            }
+            Request::Rollouts { app } => Response::Rollouts(self.rollout_reports(app.as_deref())),
+            Request::Undo { app, to, command } => {
+                let origin = self.origin(client, command);
+                return self.undo(client, id, &app, to, origin);
             }
             Request::Scale { name, cwd, to } => {
                 let origin = self.origin(client, "scale".into());

@@ -8,6 +8,7 @@ use ostler_proto::control::{Action, Existing, Failure, Progress, Response};
 
 use crate::control::turn::now;
 use crate::control::{Control, jobs};
+use crate::rollouts::NewRelease;
 
 /// What becomes of one app of the request.
 enum Plan {
@@ -32,8 +33,11 @@ impl Control {
         if by_file && !missing.is_empty() {
             self.clients.answer(client, id, Response::Progress(Progress::NotRunning { names: missing }));
         }
-        let action = if *existing == Existing::Reload { Action::Reload } else { Action::Restart };
+        let action = if matches!(existing, Existing::Reload { .. }) { Action::Reload } else { Action::Restart };
         let mut job = self.action_job(client, id, action, Vec::new(), origin.clone());
+        if let Existing::Reload { parallel, canary_ms } = existing {
+            (job.parallel, job.canary_ms) = (*parallel as usize, *canary_ms);
+        }
         let mut fresh = Vec::new();
         for (spec, plan) in plans {
             if spec.ready.wait_ready {
@@ -50,6 +54,15 @@ impl Control {
                 }
                 Plan::Again(ids) => {
                     let more = self.missing_instances(&spec, &ids);
+                    if action == Action::Reload {
+                        // As PM2: the caller's variables reach a running app only where its file sets none.
+                        let env = spec.env.vars.is_empty().then(|| base_env.clone());
+                        self.tell_selected(client, id, action, &spec.name, &ids);
+                        job.touch(&ids, &self.registry);
+                        job.pending.extend(ids);
+                        job.releases.insert(spec.name.clone(), NewRelease { spec, env, more });
+                        continue;
+                    }
                     for &slot in &ids {
                         // As PM2: the caller's variables reach a running app only where its file sets none.
                         if by_file && spec.env.vars.is_empty() {
@@ -57,9 +70,7 @@ impl Control {
                         }
                         self.redescribe(slot, spec.clone());
                     }
-                    let action = jobs::action_word(action).to_owned();
-                    let selected = Progress::Selected { action, target: spec.name.clone(), ids: self.registry.pm_ids(&ids) };
-                    self.clients.answer(client, id, Response::Progress(selected));
+                    self.tell_selected(client, id, action, &spec.name, &ids);
                     job.touch(&ids, &self.registry);
                     job.pending.extend(ids);
                     if more > 0 {
@@ -80,6 +91,12 @@ impl Control {
         }
     }
 
+    fn tell_selected(&mut self, client: u32, id: u64, action: Action, target: &str, ids: &[u32]) {
+        let action = jobs::action_word(action).to_owned();
+        let selected = Progress::Selected { action, target: target.to_owned(), ids: self.registry.pm_ids(ids) };
+        self.clients.answer(client, id, Response::Progress(selected));
+    }
+
     fn plan(&self, spec: &AppSpec, existing: &Existing) -> Result<Plan, Failure> {
         let named = self.registry.named(&spec.name);
         let plan = match existing {
@@ -92,8 +109,8 @@ impl Control {
                     None => Plan::Add(spec.instances),
                 }
             }
-            Existing::Restart | Existing::Reload if named.is_empty() => Plan::Add(spec.instances),
-            Existing::Restart | Existing::Reload => Plan::Again(named),
+            Existing::Restart | Existing::Reload { .. } if named.is_empty() => Plan::Add(spec.instances),
+            Existing::Restart | Existing::Reload { .. } => Plan::Again(named),
         };
         Ok(plan)
     }

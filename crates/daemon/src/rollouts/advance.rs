@@ -1,0 +1,280 @@
+//! A reload on its way.
+
+use std::rc::Rc;
+
+use ostler_core::lifecycle::{self, ExitCause, Origin, State, Wanted};
+use ostler_core::rollout::{Effect, Event, Outcome, PlaceState};
+use ostler_proto::control::{FaultReport, Happening};
+
+use super::history::{End, Release};
+use super::{Lane, Parts, Running};
+use crate::control::turn::now;
+use crate::control::{Control, why};
+use crate::registry::Slot;
+use crate::store::{Record, Role};
+
+impl Control {
+    /// Looks at every reload. True when something was done.
+    pub(crate) fn advance_rollouts(&mut self) -> bool {
+        let numbers: Vec<u32> = self.rollouts.running.iter().map(|running| running.number).collect();
+        let mut moved = false;
+        for number in numbers {
+            while let Some(event) = self.rollout_news(number) {
+                self.feed_rollout(number, event);
+                moved = true;
+            }
+            moved |= self.end_rollout(number);
+        }
+        moved
+    }
+
+    /// A user's command took over an instance: the reload leaves it alone.
+    pub(crate) fn overrule(&mut self, id: u32) {
+        let find = |running: &Running| {
+            let place = running.lanes.iter().position(|lane| lane.serving == id)?;
+            Some((running.number, place))
+        };
+        if let Some((number, place)) = self.rollouts.running.iter().find_map(find) {
+            self.feed_rollout(number, Event::Overruled(place));
+        }
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick_rollouts(&mut self, now_ms: u64) {
+        let due = |running: &&Running| running.rollout.deadline_ms().is_some_and(|at| at <= now_ms);
+        let numbers: Vec<u32> = self.rollouts.running.iter().filter(due).map(|running| running.number).collect();
+        numbers.into_iter().for_each(|number| self.feed_rollout(number, Event::Tick));
+    }
+
+    fn running(&mut self, number: u32) -> Option<&mut Running> {
+        self.rollouts.running.iter_mut().find(|running| running.number == number)
+    }
+
+    fn feed_rollout(&mut self, number: u32, event: Event) {
+        if let Event::Failed(place, reason) = &event {
+            self.note_fault(number, *place, reason);
+        }
+        let Some(running) = self.running(number) else { return };
+        let effects = running.rollout.step(event, now().mono_ms);
+        self.perform_rollout(number, effects);
+    }
+
+    /// Does what was decided, and journals all of it.
+    pub(super) fn perform_rollout(&mut self, number: u32, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Launch(place) => self.launch(number, place, false),
+                Effect::LaunchOld(place) => self.launch(number, place, true),
+                Effect::Promote(place) => self.promote(number, place),
+                Effect::Discard(place) => self.discard(number, place),
+            }
+        }
+        if let Some(running) = self.rollouts.running.iter().find(|running| running.number == number) {
+            running.lanes.iter().flat_map(|lane| [&lane.old, &lane.new]).flat_map(Parts::records).for_each(|part| self.journal.push(&part));
+            self.journal.push(&Record::Rollout(Box::new(running.record())));
+        }
+    }
+
+    fn launch(&mut self, number: u32, place: usize, old: bool) {
+        let Some(running) = self.rollouts.running.iter_mut().find(|running| running.number == number) else { return };
+        let origin = running.origin.clone();
+        let in_place = running.rollout.places.get(place).is_some_and(|place| place.in_place);
+        let Some(lane) = running.lanes.get_mut(place) else { return };
+        let parts = if old { lane.old.clone() } else { lane.new.clone() };
+        let serving = lane.serving;
+        if in_place {
+            if let Some(slot) = self.registry.get_mut(serving) {
+                // What was asked for but does not run yet began before.
+                lane.after = slot.instance.inc;
+                slot.base = parts.base;
+                slot.describe(parts.app, &self.settings);
+                self.registry.changed(serving);
+            }
+            return self.feed(serving, lifecycle::Event::Restart(origin));
+        }
+        let candidate = self.registry.add_candidate(serving, &parts.app, &parts.base, now(), &self.settings);
+        lane.beside = candidate;
+        if let Some(id) = candidate {
+            self.feed(id, lifecycle::Event::Start(origin));
+        }
+        self.tell_step(number, place, if old { "starts the old release again" } else { "starts the new release beside the old one" });
+    }
+
+    /// The candidate serves, the old process retires: one step, one journal write.
+    fn promote(&mut self, number: u32, place: usize) {
+        let Some(running) = self.running(number) else { return };
+        let origin = running.origin.clone();
+        let Some(lane) = running.lanes.get_mut(place) else { return };
+        let Some(new) = lane.beside.take() else { return };
+        let old = std::mem::replace(&mut lane.serving, new);
+        lane.going = Some(old);
+        let Some(former) = self.registry.get_mut(old) else { return };
+        former.role = Role::Retiring;
+        former.pid_file_written = false;
+        former.settle_policy(&self.settings);
+        let (restarts, exits, created) = (former.instance.counters.restarts, former.instance.exits.clone(), now());
+        let Some(slot) = self.registry.get_mut(new) else { return };
+        slot.role = Role::Serving;
+        slot.settle_policy(&self.settings);
+        slot.instance.counters.restarts = restarts.saturating_add(1);
+        slot.instance.counters.created = Some(created);
+        slot.instance.exits.splice(0..0, exits);
+        let surplus = slot.instance.exits.len().saturating_sub(lifecycle::Instance::EXITS_KEPT);
+        slot.instance.exits.drain(..surplus);
+        let (inc, pid, pm_id, name) = (slot.instance.inc, slot.instance.pid(), slot.pm_id, slot.spec().name.clone());
+        if let Some(lane) = self.running(number).and_then(|running| running.lanes.get_mut(place)) {
+            lane.after = inc;
+        }
+        self.registry.changed(old);
+        self.registry.changed(new);
+        if let Some(pid) = pid {
+            self.write_pid_file(new, pid);
+        }
+        self.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is told to finish"));
+        self.clients.publish(&Happening { event: "reload".into(), id: pm_id, name, at_ms: now().wall_ms });
+        self.feed(old, lifecycle::Event::Retire(origin));
+        self.tell_step(number, place, "is ready; the old process finishes its requests");
+    }
+
+    fn discard(&mut self, number: u32, place: usize) {
+        let Some(running) = self.running(number) else { return };
+        let origin = running.origin.clone();
+        if let Some(id) = running.lanes.get_mut(place).and_then(|lane| lane.beside.take()) {
+            self.feed(id, lifecycle::Event::Delete(origin));
+        }
+    }
+
+    /// What can be seen that the rollout does not know yet.
+    fn rollout_news(&self, number: u32) -> Option<Event> {
+        let running = self.rollouts.running.iter().find(|running| running.number == number)?;
+        running.lanes.iter().zip(&running.rollout.places).enumerate().find_map(|(index, (lane, place))| {
+            let beside = lane.beside.and_then(|id| self.registry.get(id));
+            let serving = self.registry.get(lane.serving);
+            match place.state {
+                PlaceState::Starting | PlaceState::Reverting if place.in_place => restarted(index, lane, serving),
+                PlaceState::Starting | PlaceState::Reverting => candidate(index, beside, false),
+                PlaceState::Ready if !place.in_place => candidate(index, beside, true),
+                PlaceState::Retiring | PlaceState::Returning => {
+                    lane.going.is_none_or(|id| self.registry.get(id).is_none()).then_some(Event::Gone(index))
+                }
+                PlaceState::Done if running.rollout.outcome().is_none() => still_up(index, lane, serving),
+                _ => None,
+            }
+        })
+    }
+
+    /// The reason, and the last lines: the candidate is about to be removed.
+    fn note_fault(&mut self, number: u32, place: usize, reason: &str) {
+        let Some(running) = self.rollouts.running.iter().find(|running| running.number == number) else { return };
+        let Some(lane) = running.lanes.get(place) else { return };
+        let slot = lane.beside.and_then(|id| self.registry.get(id)).or_else(|| self.registry.get(lane.serving));
+        let lines = slot.and_then(|slot| slot.instance.exits.last()).map(|exit| exit.last_lines.clone()).unwrap_or_default();
+        let lines = if lines.is_empty() { slot.map(crate::supervisor::last_lines_of).unwrap_or_default() } else { lines };
+        let (app, pm_id) = (running.app.clone(), lane.pm_id);
+        self.log.error(format_args!("App [{app}:{pm_id}] reload fails: {reason}"));
+        if let Some(running) = self.running(number)
+            && running.fault_lines.is_empty()
+        {
+            running.fault_lines = lines;
+        }
+    }
+
+    /// Takes a reload that is over out of the list.
+    fn end_rollout(&mut self, number: u32) -> bool {
+        let over = |running: &Running| running.number == number && running.rollout.outcome().is_some();
+        let Some(index) = self.rollouts.running.iter().position(over) else { return false };
+        let running = self.rollouts.running.remove(index);
+        let report = self.report(&running);
+        let (end, fault) = match running.rollout.outcome() {
+            Some(Outcome::Failed(fault)) => {
+                let id = running.lanes.get(fault.place).map_or(0, |lane| lane.pm_id);
+                (End::Failed, Some(FaultReport { id, reason: fault.reason.clone(), last_lines: running.fault_lines.clone() }))
+            }
+            Some(Outcome::Overruled) => (End::Overruled, None),
+            Some(Outcome::Done) | None => (End::Done, None),
+        };
+        self.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
+        if let Some(lane) = running.lanes.first() {
+            let command = match &running.origin {
+                Origin::User { command, .. } => command.clone(),
+                other => format!("{other:?}"),
+            };
+            let places = report.places.iter().map(|place| (place.id, place.state.clone())).collect();
+            let (number, parts, started, ended) = (running.release, lane.new.clone(), running.started, now());
+            self.add_release(&running.app, Release { number, parts, command, started, ended, end, fault, places });
+        }
+        self.journal.push(&Record::RolloutOver { number });
+        self.rollout_is_over(number, report);
+        true
+    }
+
+    /// After a restart of the daemon: a candidate of no reload is removed.
+    pub(crate) fn remove_lost_candidates(&mut self) {
+        let known = |id: u32| self.rollouts.running.iter().flat_map(|running| &running.lanes).any(|lane| lane.beside == Some(id));
+        let lost: Vec<u32> =
+            self.registry.iter().filter(|slot| slot.role == Role::Candidate && !known(slot.id)).map(|slot| slot.id).collect();
+        for id in lost {
+            self.feed(id, lifecycle::Event::Delete(Origin::Policy("reload".into())));
+        }
+    }
+}
+
+/// A process beside the one that serves.
+fn candidate(place: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event> {
+    let Some(slot) = slot else { return Some(Event::Failed(place, "was removed".into())) };
+    match slot.instance.state {
+        State::Running { .. } if !is_ready => Some(Event::Ready(place)),
+        State::Spawning { .. } | State::Starting { .. } | State::Running { .. } => None,
+        // It is on its way down, for whatever reason: when it is down its last words are known.
+        State::Draining { .. } | State::Stopping { .. } => None,
+        State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {
+            let late = if is_ready { " while the others of its batch started" } else { "" };
+            Some(Event::Failed(place, format!("{}{late}", why_not(slot))))
+        }
+    }
+}
+
+/// A process that was restarted in place.
+fn restarted(place: usize, lane: &Lane, slot: Option<&Slot>) -> Option<Event> {
+    let Some(slot) = slot else { return Some(Event::Overruled(place)) };
+    match slot.instance.state {
+        State::Running { inc, .. } if inc > lane.after => Some(Event::Ready(place)),
+        _ if slot.instance.exits.last().is_some_and(|exit| exit.inc > lane.after) => Some(Event::Failed(place, why_not(slot))),
+        State::Stopped | State::Errored | State::Gone if slot.instance.wanted != Wanted::Up => Some(Event::Failed(place, why_not(slot))),
+        _ => None,
+    }
+}
+
+/// One that took over has to stay.
+fn still_up(place: usize, lane: &Lane, slot: Option<&Slot>) -> Option<Event> {
+    let Some(slot) = slot else { return Some(Event::Overruled(place)) };
+    let crashed = slot.instance.exits.last().is_some_and(|exit| exit.inc >= lane.after && !matches!(exit.cause, ExitCause::Asked(_)));
+    (crashed && slot.instance.inc >= lane.after).then(|| Event::Failed(place, format!("{} after it was ready", why_not(slot))))
+}
+
+/// Why it is not ready, in words that follow a name.
+fn why_not(slot: &Slot) -> String {
+    match slot.instance.exits.last() {
+        Some(exit) if exit.cause == ExitCause::NotReady => format!("was not ready within {} ms", slot.policy.listen_timeout_ms),
+        Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. }) => why(exit),
+        Some(exit) => format!("{} before it was ready", why(exit)),
+        None => "did not start".into(),
+    }
+}
+
+impl Control {
+    /// What happens in one place, for whoever waits.
+    fn tell_step(&mut self, number: u32, place: usize, step: &str) {
+        let Some(running) = self.rollouts.running.iter().find(|running| running.number == number) else { return };
+        let Some(lane) = running.lanes.get(place) else { return };
+        let (id, name, step) = (lane.pm_id, running.app.clone(), step.to_owned());
+        self.tell_rollout(number, ostler_proto::control::Progress::Rollout { id, name, step });
+    }
+}
+
+/// Shares its parts.
+impl Clone for Lane {
+    fn clone(&self) -> Self {
+        Self { old: Parts { app: Rc::clone(&self.old.app), base: Rc::clone(&self.old.base) }, new: self.new.clone(), ..*self }
+    }
+}

@@ -1,0 +1,125 @@
+//! The beginning of a reload.
+
+use std::path::Path;
+
+use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use ostler_core::lifecycle::{Origin, State};
+use ostler_core::rollout::Rollout;
+
+use super::history::pinned;
+use super::{Lane, Parts, Running};
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::registry::Slot;
+use crate::store::Record;
+use crate::supervisor::spawn::is_node;
+
+/// From so many instances on, two are replaced at the same time, as in PM2.
+const MANY: usize = 3;
+
+/// What a config file says about a running app.
+#[derive(Clone, Debug)]
+pub(crate) struct NewRelease {
+    /// Its description.
+    pub spec: AppSpec,
+    /// Variables of the caller that reach it.
+    pub env: Option<EnvMap>,
+    /// Instances to add when the present ones are replaced.
+    pub more: u32,
+}
+
+/// What is wanted of one reload.
+pub(crate) struct Wish {
+    /// All of one app, in the order in which they are to be replaced.
+    pub ids: Vec<u32>,
+    /// New description and environment of an instance; none = as it is.
+    pub change: Box<dyn Fn(&Slot) -> (AppSpec, Option<EnvMap>)>,
+    /// Instances at the same time; 0 = as the app says.
+    pub parallel: u32,
+    /// See [`ostler_core::rollout`].
+    pub canary_ms: Option<u64>,
+    pub origin: Origin,
+}
+
+impl Control {
+    /// Begins a reload of one app. Gives its number.
+    ///
+    /// # Errors
+    /// There is one already; worded for the user.
+    pub(crate) fn begin_rollout(&mut self, app: &str, wish: &Wish) -> Result<u32, String> {
+        if let Some(other) = self.rollouts.running.iter().find(|running| running.app == app) {
+            let since = now().mono_ms.saturating_sub(other.started.mono_ms) / 1000;
+            return Err(format!("a reload of {app} is under way (since {since} s): see `ostler rollout status {app}`"));
+        }
+        let lanes: Vec<Lane> = wish.ids.iter().filter_map(|id| self.lane(*id, wish)).collect();
+        let Some(first) = lanes.first() else { return Err("is not there any more".into()) };
+        let rules = &first.new.app.spec.rollout;
+        let batch = match (wish.parallel, rules.batch) {
+            (0, Some(batch)) => batch,
+            (0, None) => 1 + u32::from(lanes.len() >= MANY),
+            (parallel, _) => parallel,
+        };
+        let canary_ms = wish.canary_ms.or(rules.canary_ms).unwrap_or(0);
+        let in_place: Vec<bool> = lanes.iter().map(|lane| !self.may_overlap(lane)).collect();
+        let reversible = lanes.iter().any(|lane| lane.old.app.spec != lane.new.app.spec);
+        let mut rollout = Rollout::new(&in_place, batch, canary_ms, reversible);
+        let effects = rollout.begin();
+        self.remember_present_release(app, &lanes);
+        let release = self.next_release(app);
+        self.rollouts.next += 1;
+        let number = self.rollouts.next;
+        let (origin, started) = (wish.origin.clone(), now());
+        let app = app.to_owned();
+        self.log.line(format_args!("App [{app}] reload begins: {} instances, release {release}", lanes.len()));
+        self.rollouts.running.push(Running { number, app, release, rollout, lanes, origin, started, fault_lines: Vec::new() });
+        self.perform_rollout(number, effects);
+        Ok(number)
+    }
+
+    fn lane(&mut self, id: u32, wish: &Wish) -> Option<Lane> {
+        let slot = self.registry.get(id)?;
+        let (pm_id, index_of_process) = (slot.pm_id, slot.instance.inc);
+        let present = Parts { app: std::rc::Rc::clone(&slot.app), base: std::rc::Rc::clone(&slot.base) };
+        let (mut spec, vars) = (wish.change)(slot);
+        spec.env.base = std::sync::Arc::default();
+        // Where a link in its path leads elsewhere by now, the old release is found at its real place.
+        let old_spec = pinned(slot, &spec);
+        let new = Parts {
+            app: self.stored_app(spec),
+            base: match vars {
+                None => std::rc::Rc::clone(&present.base),
+                Some(vars) => {
+                    let (base, record) = self.registry.base(std::borrow::Cow::Owned(vars));
+                    record.iter().for_each(|record| self.journal.push(record));
+                    base
+                }
+            },
+        };
+        let old = Parts { app: old_spec.map_or(present.app, |spec| self.stored_app(spec)), base: present.base };
+        Some(Lane { pm_id, serving: id, beside: None, going: None, after: index_of_process, old, new })
+    }
+
+    fn stored_app(&mut self, spec: AppSpec) -> std::rc::Rc<crate::registry::App> {
+        let (app, record): (_, Option<Record<'static>>) = self.registry.shared_app(spec);
+        record.iter().for_each(|record| self.journal.push(record));
+        app
+    }
+
+    /// Two processes can serve beside each other, and one does.
+    fn may_overlap(&self, lane: &Lane) -> bool {
+        let runs = self.registry.get(lane.serving).is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }));
+        let (old, new) = (&lane.old.app.spec, &lane.new.app.spec);
+        runs && old.mode == new.mode && shares_its_ports(old) && shares_its_ports(new)
+    }
+}
+
+/// Its sockets are ours: a second process can have them, too.
+fn shares_its_ports(spec: &AppSpec) -> bool {
+    !spec.listen.is_empty() || (spec.mode == ExecMode::Cluster && speaks_cluster(spec))
+}
+
+/// Its runtime asks us for its sockets, or shares its ports by itself.
+fn speaks_cluster(spec: &AppSpec) -> bool {
+    let name = spec.interpreter.as_deref().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
+    is_node(spec) || matches!(name, Some("deno" | "bun"))
+}
