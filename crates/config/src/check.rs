@@ -148,7 +148,11 @@ pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, probl
     }
     // Settings of a watch that is off have nothing to lack.
     let watches = app.attributes.get("watch").is_some_and(matters);
-    let idle = |problem: &Problem| problem.kind == Kind::NoEffect && !watches && is_watch_setting(&problem.key);
+    // A health check that tells when the app is ready has an effect.
+    let asks = crate::normalize::uses_http(app.attributes.get("ready"));
+    let idle = |problem: &Problem| {
+        problem.kind == Kind::NoEffect && (!watches && is_watch_setting(&problem.key) || asks && problem.key.ends_with("http"))
+    };
     problems.extend(problems_of_app.into_iter().filter(|problem| !idle(problem)));
     Some(app)
 }
@@ -337,6 +341,9 @@ fn convert(accept: &Accept, value: &Value) -> Option<Value> {
             .map(Value::Array),
         (Accept::Numbers, value) => whole(value).map(|number| Value::Array(vec![number.into()])),
         (Accept::Tables, Value::Array(items)) => items.iter().all(Value::is_object).then(|| value.clone()),
+        (Accept::Mixed, Value::Array(items)) => {
+            items.iter().all(|item| item.is_object() || item.is_string() || item.is_number()).then(|| value.clone())
+        }
         _ => None,
     }
 }

@@ -106,6 +106,13 @@ pub struct AppSpec {
     pub given: serde_json::Map<String, serde_json::Value>,
 }
 
+impl AppSpec {
+    /// Runs under Node itself.
+    pub fn runs_in_node(&self) -> bool {
+        self.interpreter.as_deref().and_then(|path| path.rsplit('/').next()) == Some("node")
+    }
+}
+
 /// What is as it is by default is not written: a description is in every journal and every request.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -270,7 +277,8 @@ impl Default for RestartSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StopSpec {
-    /// Signal number of the polite request; `None` = the daemon's default (SIGINT, or `PM2_KILL_SIGNAL`).
+    /// Signal number of the polite request; `None` = the daemon's default (SIGINT, or `PM2_KILL_SIGNAL`), and SIGTERM instead of SIGINT for
+    /// servers of other languages that get their sockets by `listen`.
     pub signal: Option<i32>,
     /// Time until SIGKILL; `None` = 1600.
     pub kill_timeout_ms: Option<u64>,

@@ -1,5 +1,7 @@
 //! What an app declares about its clients: sockets, spreading of connections, readiness, replacement.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A socket that ostler opens for an app; every instance gets it.
@@ -126,4 +128,118 @@ pub struct Autoscale {
     pub max: u32,
     /// Mean CPU use of an instance that is aimed at, in percent of one core.
     pub cpu: u32,
+}
+
+/// Longest path of a unix socket.
+pub const UNIX_PATH_MAX: usize = 107;
+
+impl fmt::Display for ListenAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { address: None, port } => write!(f, "port {port}"),
+            Self::Tcp { address: Some(address), port } => write!(f, "{}", std::net::SocketAddr::new(*address, *port)),
+            Self::Unix { path } => f.write_str(path),
+        }
+    }
+}
+
+/// `{fd}` or `{fd:name}` in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdWord<'a> {
+    /// Where it stands.
+    pub range: (usize, usize),
+    /// Name of the socket; none = the first.
+    pub name: Option<&'a str>,
+}
+
+/// Every `{fd}` and `{fd:name}` of a text, in order.
+pub fn fd_words(text: &str) -> impl Iterator<Item = FdWord<'_>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = from + text.get(from..)?.find("{fd")?;
+            let rest = text.get(start + 3..)?;
+            let end = rest.find('}').map(|end| (rest.get(..end).unwrap_or_default(), start + 3 + end + 1));
+            from = start + 3;
+            let name = match end {
+                Some(("", _)) => None,
+                Some((inner, _)) if inner.starts_with(':') => inner.get(1..),
+                _ => continue,
+            };
+            let (_, end) = end?;
+            from = end;
+            return Some(FdWord { range: (start, end), name });
+        }
+    })
+}
+
+/// A text with the numbers of sockets in place of `{fd}` and `{fd:name}`; the first socket has the number `first`.
+///
+/// # Errors
+/// The name that no socket has.
+pub fn with_numbers(text: &str, sockets: &[Listen], first: i32) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for word in fd_words(text) {
+        let index = match word.name {
+            None => Some(0),
+            Some(name) => sockets.iter().position(|listen| listen.name == name),
+        };
+        let index = index.ok_or_else(|| word.name.unwrap_or_default().to_owned())?;
+        out.push_str(text.get(done..word.range.0).unwrap_or_default());
+        out.push_str(&first.saturating_add(i32::try_from(index).unwrap_or(0)).to_string());
+        done = word.range.1;
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    Ok(out)
+}
+
+/// Longest regular expression for a log line.
+const PATTERN_MAX: usize = 1000;
+
+/// The regular expression of [`ReadyBy::Log`].
+///
+/// # Errors
+/// What is wrong with it.
+pub fn log_pattern(pattern: &str) -> Result<regex_lite::Regex, String> {
+    if pattern.len() > PATTERN_MAX {
+        return Err(format!("a regular expression may have {PATTERN_MAX} bytes, this has {}", pattern.len()));
+    }
+    regex_lite::RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sockets() -> Vec<Listen> {
+        let listen = |name: &str, port| Listen { at: ListenAt::Tcp { address: None, port }, name: name.into(), backlog: None, mode: None };
+        vec![listen("web", 80), listen("admin", 81)]
+    }
+
+    #[test]
+    fn words_become_numbers() {
+        let cases = [
+            ("--fd={fd}", "--fd=3"),
+            ("fd://{fd:admin},fd://{fd:web}", "fd://4,fd://3"),
+            ("{fd}{fd}", "33"),
+            ("{fdx} {fd", "{fdx} {fd"),
+            ("{fdx{fd}", "{fdx3"),
+            ("é{fd}é", "é3é"),
+            ("", ""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(with_numbers(text, &sockets(), 3).as_deref(), Ok(expected), "{text}");
+        }
+        assert_eq!(with_numbers("{fd:other}", &sockets(), 3), Err("other".into()));
+        assert_eq!(with_numbers("{fd:}", &sockets(), 3), Err(String::new()));
+    }
+
+    #[test]
+    fn patterns_are_bounded() {
+        assert!(log_pattern("listening on .*:\\d+").is_ok());
+        assert!(log_pattern("(").is_err());
+        assert!(log_pattern(&"a".repeat(1001)).is_err());
+        assert!(log_pattern("(a{500}){500}").is_err());
+    }
 }

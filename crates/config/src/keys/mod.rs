@@ -56,6 +56,8 @@ pub enum Accept {
     Table,
     /// A list of tables.
     Tables,
+    /// A list of numbers, texts and tables.
+    Mixed,
 }
 
 /// Family of attributes, as in the reference.
@@ -71,6 +73,8 @@ pub enum Group {
     Restart,
     /// How to stop.
     Stop,
+    /// Sockets, who gets which connection, reload.
+    Serving,
     /// Readiness.
     Ready,
     /// Priority, limits and user.
@@ -148,6 +152,7 @@ impl Group {
             Self::Logs => "Logs and pid file",
             Self::Restart => "Start and restart",
             Self::Stop => "Stop",
+            Self::Serving => "Sockets, connections, reload",
             Self::Ready => "Readiness",
             Self::Limits => "User, priority and limits",
             Self::Watch => "Restart on change, by time, by use",
@@ -176,6 +181,7 @@ impl Accept {
             Self::Numbers => "a number or a list of numbers".into(),
             Self::Table => "a table".into(),
             Self::Tables => "a list of tables".into(),
+            Self::Mixed => "a list of these".into(),
         }
     }
 }

@@ -79,6 +79,7 @@ fn forms(accept: &Accept) -> Vec<Value> {
         }
         Accept::Table => vec![json!({ "type": "object" })],
         Accept::Tables => vec![json!({ "type": "array", "items": { "type": "object" } })],
+        Accept::Mixed => vec![json!({ "type": "array", "items": { "type": ["integer", "string", "object"] } })],
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table itself. Order is the order of the reference page.
 
-use super::Accept::{Bytes, Flag, Millis, Number, Numbers, OneOf, Table, Tables, Text, Texts, Words};
+use super::Accept::{Bytes, Flag, Millis, Mixed, Number, Numbers, OneOf, Table, Tables, Text, Texts, Words};
 use super::{Accept, Group, Key, State};
 
 const COUNT: Accept = Number(0, u32::MAX as i64);
@@ -32,7 +32,7 @@ impl Key {
     }
 }
 
-use Group::{Env, Health, Kept, Limits, Logs, Node, Ready, Restart, Run, Stop, Watch};
+use Group::{Env, Health, Kept, Limits, Logs, Node, Ready, Restart, Run, Serving, Stop, Watch};
 
 /// Every attribute.
 pub static KEYS: &[Key] = &[
@@ -62,7 +62,7 @@ pub static KEYS: &[Key] = &[
         "instances",
         &[Number(-10_000, 10_000), OneOf(&["max"]), Table],
         "1",
-        "How many; `max` or 0 is one per CPU, a negative number that many fewer; a table `{min, max}` starts `min`.",
+        "How many; `max` or 0 is one per CPU, a negative number that many fewer; a table `{min, max, cpu}` starts `min` and follows the load.",
     )
     .option(&["-i", "--instances"]),
     key(Run, "force", &[Flag], "false", "Start although it runs already.").option(&["-f", "--force"]),
@@ -115,20 +115,52 @@ pub static KEYS: &[Key] = &[
     key(Stop, "pre_stop", &[Texts, Table], "none", "Command before the polite signal.").later(),
     key(Stop, "post_stop", &[Texts, Table], "none", "Command when everything of the app has ended.").later(),
     key(Stop, "kill_timeout", &[Millis], "1600", "Time from the polite signal to SIGKILL.").option(&["-k", "--kill-timeout"]),
-    key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`", "The polite signal, by name or number.").option(&["--kill-signal"]),
+    key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`; `SIGTERM` with `listen` and no Node", "The polite signal, by name or number.").option(&["--kill-signal"]),
     key(Stop, "kill_retry_time", &[Millis], "100", "Poll interval while stopping.")
         .needless("ostler waits for the exit itself, it never polls"),
     key(Stop, "treekill", &[Flag], "true", "Signal the whole tree, not only the main process.").option(&["--no-treekill"]),
     key(Stop, "shutdown_with_message", &[Flag], "false", "Ask by the IPC message `shutdown` instead of a signal.")
         .option(&["--shutdown-with-message"]),
+    key(Stop, "drain_timeout", &[Millis], "as `kill_timeout`", "Time for the requests under way before the polite signal, where an instance is drained."),
+    key(
+        Serving,
+        "listen",
+        &[Number(0, 65_535), Text, Table, Mixed],
+        "none",
+        "Sockets that ostler opens and every instance gets: port, `host:port`, `:port`, path, or `{port, host, path, name, backlog, mode}`; \
+         `{fd}` and `{fd:name}` in `args` and `env` are their numbers ([how](../sockets-and-readiness.md)).",
+    ),
+    key(
+        Serving,
+        "scheduling",
+        &[OneOf(&["round_robin", "rr", "reuseport", "shared", "none"])],
+        "`round_robin`, or `NODE_CLUSTER_SCHED_POLICY`",
+        "Who gets the next connection in cluster mode: the next worker, the worker whose kernel queue it falls into, or whoever is first.",
+    ),
+    key(
+        Serving,
+        "sticky",
+        &[Flag, OneOf(&["address", "cookie"]), Table],
+        "false",
+        "A client stays with its worker, by its address (`true`) or by a cookie (`\"cookie\"`, `{cookie: name}`); round robin in cluster mode only.",
+    ),
+    key(Serving, "reload_batch", &[Number(1, 10_000)], "1, 2 from three instances on", "Instances that a reload replaces at the same time."),
+    key(Serving, "canary", &[Millis], "none", "A reload first replaces one instance and watches it for so long beside the old ones."),
     key(
         Ready,
-        "listen",
-        &[Number(0, 65_535), Texts, Table, Tables],
+        "ready",
+        &[OneOf(&["message", "listening", "notify", "http"]), Table],
+        "none, `message` with `wait_ready`",
+        "What proves that an instance is ready: the message `ready`, a listening cluster worker, sd_notify, `{descriptor: 4}` (a newline), \
+         `{tcp: port}`, `{http: {…}}`, `{log: \"regex\"}`, `{uptime: \"2s\"}`.",
+    ),
+    key(
+        Ready,
+        "watchdog",
+        &[Millis],
         "none",
-        "Sockets that ostler opens and every instance gets (port, `host:port`, path).",
-    )
-    .later(),
+        "The app says `WATCHDOG=1` by sd_notify at least this often, else it is restarted.",
+    ),
     key(Ready, "wait_ready", &[Flag], "false", "A start is done when the app says `ready`.").option(&["--wait-ready"]),
     key(Ready, "listen_timeout", &[Millis], "3000", "How long to wait for it.").option(&["--listen-timeout"]),
     key(
@@ -175,8 +207,8 @@ pub static KEYS: &[Key] = &[
     key(Node, "source_map_support", &[Flag], "true", "Source maps are on unless disabled.")
         .needless("it has none in PM2 7 either")
         .option(&["--source-map-support"]),
-    key(Node, "pmx", &[Flag, Text], "true", "Metrics preload for Node apps.").later().option(&["--no-pmx"]),
-    key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").later().option(&["--no-automation"]),
+    key(Node, "pmx", &[Flag, Text], "true", "The preload in Node apps, which drains and measures; false turns it off.").option(&["--no-pmx"]),
+    key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").option(&["--no-automation"]),
     key(Node, "vizion", &[Flag], "true", "Read the version control data of the app.").later().option(&["--no-vizion"]),
     key(Node, "trace", &[Flag], "false", "Tracing.").later().option(&["--trace"]),
     key(Node, "disable_trace", &[Flag], "false", "No tracing.").later().option(&["--disable-trace"]),

@@ -49,7 +49,8 @@ fn account(value: &Value) -> Result<Option<String>, String> {
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-fn mask(value: &Value) -> Result<u32, String> {
+/// The bits of `"027"` or of a number as it is.
+pub(super) fn mask(value: &Value) -> Result<u32, String> {
     let bits = match value {
         Value::String(text) => {
             let digits = text.trim().trim_start_matches("0o");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ostler_core::app::AppSpec;
 use serde_json::{Map, Value};
 
-use super::{Base, Normalized, options, script, set};
+use super::{Base, Normalized, options, script, serving, set};
 use crate::context::Context;
 use crate::problem::{Kind, Problems};
 
@@ -49,6 +49,11 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
         if let Err(problem) = super::interpreter::choose(&mut spec, &raw, &base, path.as_deref(), &file) {
             problems.push(problem);
         }
+    }
+    if serving::TOGETHER.iter().any(|key| raw.attributes.contains_key(*key))
+        && let Err((key, message)) = serving::finish(&mut spec)
+    {
+        problems.push(raw.problem(Kind::Value, key, message));
     }
     problems.iter_mut().for_each(options::name_option);
     let warnings = Problems::check(problems, context.strict)?;

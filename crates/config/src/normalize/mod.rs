@@ -3,11 +3,14 @@
 mod env;
 mod interpreter;
 mod limits;
+mod listen;
 mod logs;
 mod merge;
 mod options;
+mod ready;
 mod run;
 mod script;
+mod serving;
 mod signal;
 mod timing;
 mod version;
@@ -25,6 +28,7 @@ use crate::problem::{Kind, Problem, Problems, Severity};
 pub use env::EnvOption;
 pub use merge::merge;
 pub use options::from_options;
+pub(crate) use ready::uses_http;
 
 /// What the command line lays over an app of a file.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +116,9 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         problems.push(problem);
     }
     run::finish(&mut spec, raw, &base, problems);
+    if let Err((key, message)) = serving::finish(&mut spec) {
+        problems.push(raw.problem(Kind::Value, key, message));
+    }
     env::for_interpreter(&mut spec);
     spec.version = version::nearest(&spec);
     spec
@@ -126,9 +133,12 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
         Some(Group::Stop) => timing::set_stop(spec, key, value),
         Some(Group::Ready) => timing::set_ready(spec, key, value),
         Some(Group::Limits) => limits::set(spec, key, value),
+        Some(Group::Serving) => serving::set(spec, key, value, base),
         Some(Group::Node) => {
-            if key == "disable_source_map_support" {
-                spec.disable_source_map_support = value == &Value::Bool(true);
+            match key {
+                "disable_source_map_support" => spec.disable_source_map_support = value == &Value::Bool(true),
+                "pmx" | "automation" => spec.no_preload |= value == &Value::Bool(false),
+                _ => {}
             }
             Ok(())
         }

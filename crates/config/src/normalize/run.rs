@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::instances::{MAX_INSTANCES, resolve};
+use ostler_core::instances::resolve;
+use ostler_core::serving::Autoscale;
 use serde_json::Value;
 
-use super::{Base, is_cluster};
+use super::{Base, is_cluster, serving};
 use crate::check::RawApp;
 use crate::context::Context;
 use crate::problem::{Kind, Problem};
@@ -53,7 +54,7 @@ pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems
     spec.instances_given = attributes.contains_key("instances");
     match attributes.get("instances").map(|value| instances(value, base.context.cpus)) {
         None => {}
-        Some(Ok(count)) => spec.instances = count,
+        Some(Ok((count, autoscale))) => (spec.instances, spec.autoscale) = (count, autoscale),
         Some(Err(message)) => problems.push(raw.problem(Kind::Value, "instances", message)),
     }
     let fork = attributes.get("execute_command") == Some(&Value::Bool(true));
@@ -74,29 +75,13 @@ fn runs_in_node(spec: &AppSpec) -> bool {
 
 /// `max` and 0 are one per CPU, a negative number that many fewer (at least one), a table starts its `min`.
 /// PM2 differs: any other word is an error, not one instance per CPU.
-fn instances(value: &Value, cpus: u32) -> Result<u32, String> {
-    let wanted = match value {
-        Value::String(_) => 0,
-        Value::Object(table) => {
-            let bound = |key: &str| match table.get(key) {
-                None => Ok(None),
-                Some(value) => crate::check::whole(value)
-                    .filter(|count| (1..=i64::from(MAX_INSTANCES)).contains(count))
-                    .map(Some)
-                    .ok_or_else(|| format!("expected `{key}` as a number from 1 to {MAX_INSTANCES}, found {}", crate::check::found(value))),
-            };
-            if table.is_empty() {
-                return Err("expected `min` and `max` in the table, found an empty table".into());
-            }
-            let (min, max) = (bound("min")?.unwrap_or(1), bound("max")?);
-            if max.is_some_and(|max| max < min) {
-                return Err("`max` is smaller than `min`".into());
-            }
-            min
-        }
-        value => value.as_i64().unwrap_or(1),
-    };
-    resolve(wanted, cpus).map_err(|error| error.to_string())
+fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<Autoscale>), String> {
+    if let Some(scale) = serving::autoscale(value, cpus)? {
+        // Without room in between the number is fixed.
+        return Ok((scale.min, Some(scale).filter(|scale| scale.max > scale.min)));
+    }
+    let wanted = if value.is_string() { 0 } else { value.as_i64().unwrap_or(1) };
+    resolve(wanted, cpus).map(|count| (count, None)).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -108,9 +93,13 @@ mod tests {
     fn instances_are_counted_from_the_cpus() {
         let cases = [(json!("max"), 8), (json!(0), 8), (json!(-1), 7), (json!(-20), 1), (json!(3), 3), (json!({"min": 2, "max": 4}), 2)];
         for (value, count) in cases {
-            assert_eq!(instances(&value, 8), Ok(count), "{value}");
+            assert_eq!(instances(&value, 8).map(|(count, _)| count), Ok(count), "{value}");
         }
-        for value in [json!({}), json!({"min": 0}), json!({"min": 3, "max": 2}), json!({"max": "x"})] {
+        let scale = |value| instances(&value, 8).unwrap().1;
+        assert_eq!(scale(json!({"min": 2, "max": 4})), Some(Autoscale { min: 2, max: 4, cpu: 70 }));
+        assert_eq!(scale(json!({"min": 2, "cpu": 50})), Some(Autoscale { min: 2, max: 8, cpu: 50 }));
+        assert_eq!(scale(json!({"min": 4, "max": 4})), None);
+        for value in [json!({}), json!({"mni": 1}), json!({"min": 1, "cpu": 0}), json!({"min": 0}), json!({"min": 3, "max": 2}), json!({"max": "x"})] {
             assert!(instances(&value, 8).is_err(), "{value}");
         }
     }

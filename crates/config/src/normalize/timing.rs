@@ -31,6 +31,7 @@ pub(super) fn set_stop(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(
         "kill_timeout" => spec.stop.kill_timeout_ms = Some(number(value)?),
         "kill_signal" => spec.stop.signal = Some(signal::number(value)?),
         "treekill" => spec.stop.treekill = value != &Value::Bool(false),
+        "drain_timeout" => spec.stop.drain_timeout_ms = Some(number(value)?),
         "shutdown_with_message" => spec.stop.shutdown_with_message = value == &Value::Bool(true),
         _ => {}
     }
@@ -41,6 +42,7 @@ pub(super) fn set_ready(spec: &mut AppSpec, key: &str, value: &Value) -> Result<
     match key {
         "wait_ready" => spec.ready.wait_ready = value == &Value::Bool(true),
         "listen_timeout" => spec.ready.listen_timeout_ms = Some(number(value)?),
+        "watchdog" => spec.ready.watchdog_ms = Some(number(value)?).filter(|ms| *ms > 0),
         "ready_timeout_action" => spec.ready.accept_timeout = value.as_str() == Some("accept"),
         _ => {}
     }

@@ -303,7 +303,7 @@ impl Policy {
             exp_backoff_ms: spec.restart.exp_backoff_ms,
             backoff_reset_ms,
             stop_exit_codes: spec.restart.stop_exit_codes.clone(),
-            kill_signal: spec.stop.signal.unwrap_or(default_signal),
+            kill_signal: spec.stop.signal.unwrap_or_else(|| polite_signal(spec, default_signal)),
             kill_timeout_ms: spec.stop.kill_timeout_ms.unwrap_or(default_kill_timeout_ms),
             treekill: spec.stop.treekill,
             shutdown_with_message: spec.stop.shutdown_with_message,
@@ -313,6 +313,14 @@ impl Policy {
             accept_ready_timeout: spec.ready.accept_timeout,
         }
     }
+}
+
+/// PM2 differs: it knows no sockets of other languages. There SIGTERM is the signal that finishes the requests under way; SIGINT is Ctrl-C,
+/// which gunicorn and others take for "at once".
+fn polite_signal(spec: &AppSpec, default: i32) -> i32 {
+    const SIGINT: i32 = 2;
+    const SIGTERM: i32 = 15;
+    if default == SIGINT && !spec.listen.is_empty() && !spec.runs_in_node() { SIGTERM } else { default }
 }
 
 impl Instance {

@@ -161,7 +161,7 @@ fn command(spec: &AppSpec, env: &Vars<'_>) -> Result<(String, Vec<String>), Spaw
 
 /// Runs under Node itself.
 pub(crate) fn is_node(spec: &AppSpec) -> bool {
-    spec.interpreter.as_deref().and_then(|path| Path::new(path).file_name()).is_some_and(|name| name == "node")
+    spec.runs_in_node()
 }
 
 fn account(spec: &AppSpec) -> Result<Option<Identity>, SpawnFailure> {

@@ -1,0 +1,240 @@
+//! `ready` and `http`: what proves that an instance is ready.
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::serving::{HttpProbe, ListenAt, ReadyBy, log_pattern};
+use ostler_core::units;
+use serde_json::{Map, Value};
+
+use super::listen::known_keys;
+use super::serving::first_port;
+use crate::check::{found, whole};
+
+/// Between two attempts where none is given: a start is not to be told late.
+const READY_INTERVAL_MS: u64 = 250;
+const TIMEOUT_MS: u64 = 5000;
+const FORMS: &str = "\"message\", \"listening\", \"notify\", \"http\", or a table with one of `descriptor`, `tcp`, `http`, `log`, `uptime`";
+const HTTP_KEYS: &[&str] =
+    &["host", "port", "path", "expect_status", "interval", "timeout", "retries", "grace", "start_period", "action"];
+
+/// Is the app's `http` of use already? Only as a sign of readiness.
+pub(crate) fn uses_http(ready: Option<&Value>) -> bool {
+    match ready {
+        Some(Value::String(word)) => word == "http",
+        Some(Value::Object(table)) => table.get("http") == Some(&Value::Bool(true)),
+        _ => false,
+    }
+}
+
+/// Reads `ready` and `http`, when everything else is known. An error names the key.
+pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
+    let own = spec.given.get("http").map(|value| http(value, spec)).transpose().map_err(|message| ("http", message));
+    // Its port is of no interest where nobody asks for it yet.
+    let own = if uses_http(spec.given.get("ready")) { own? } else { own.ok().flatten() };
+    if let Some(ready) = spec.given.get("ready") {
+        let by = by(ready, spec, own).and_then(|by| fits(&by, spec).map(|()| by)).map_err(|message| ("ready", message))?;
+        spec.ready.by = Some(by);
+    }
+    Ok(())
+}
+
+fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, String> {
+    // How often the health check asks says nothing about a start.
+    let own = own.map(|probe| ReadyBy::Http(HttpProbe { interval_ms: READY_INTERVAL_MS, ..probe })).ok_or("needs the key `http` too");
+    let table = match value {
+        Value::String(word) => {
+            return match word.as_str() {
+                "message" => Ok(ReadyBy::Message),
+                "listening" => Ok(ReadyBy::Listening),
+                "notify" => Ok(ReadyBy::Notify),
+                "http" => Ok(own?),
+                _ => Err(format!("expected {FORMS}, found {}", found(value))),
+            };
+        }
+        Value::Object(table) => table,
+        other => return Err(format!("expected {FORMS}, found {}", found(other))),
+    };
+    known_keys(table, &["descriptor", "fd", "tcp", "http", "log", "uptime"])?;
+    let mut entries = table.iter();
+    let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
+        return Err(format!("expected {FORMS}, found a table with {} keys", table.len()));
+    };
+    match (kind.as_str(), value) {
+        ("tcp", value) => tcp(value),
+        ("http", Value::Bool(true)) => Ok(own?),
+        ("http", value) => http(value, spec).map(ReadyBy::Http),
+        ("log", Value::String(pattern)) => {
+            log_pattern(pattern).map_err(|error| format!("`log`: {error}"))?;
+            Ok(ReadyBy::Log(pattern.clone()))
+        }
+        ("log", other) => Err(format!("expected `log` as a regular expression, found {}", found(other))),
+        ("uptime", value) => Ok(ReadyBy::Uptime { ms: millis(value).ok_or_else(|| no_time("uptime", value))? }),
+        (_, value) => match whole(value).and_then(|fd| i32::try_from(fd).ok()) {
+            Some(fd @ 3..=255) => Ok(ReadyBy::Descriptor(fd)),
+            _ => Err(format!("expected `{kind}` as a number from 3 to 255, found {}", found(value))),
+        },
+    }
+}
+
+/// What could never come, or would prove nothing, is told now.
+fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
+    match by {
+        ReadyBy::Listening if spec.mode != ExecMode::Cluster => {
+            Err("\"listening\" is said by cluster workers only; use {tcp: port} for others".into())
+        }
+        ReadyBy::Descriptor(fd) if usize::try_from(*fd).is_ok_and(|fd| fd < 3 + spec.listen.len()) => {
+            Err(format!("descriptor {fd} is a socket of `listen`; take {} or more", 3 + spec.listen.len()))
+        }
+        ReadyBy::Tcp { port, .. } if listens(spec, *port) => {
+            Err(format!("port {port} is a socket of `listen`: it is open before the app starts and proves nothing; use {{http: …}} or \"notify\""))
+        }
+        ReadyBy::Log(_) if !has_log(spec) => Err("`log` needs a log file, and there is none".into()),
+        ReadyBy::Uptime { ms } if spec.ready.listen_timeout_ms.is_some_and(|timeout| timeout <= *ms) => {
+            Err("`uptime` is not shorter than `listen_timeout`: it would never be reached".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn listens(spec: &AppSpec, wanted: u16) -> bool {
+    spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Tcp { port, .. } if port == wanted))
+}
+
+/// Output that can be read again. What is no regular file cannot, unless a date or another form makes it pass through ostler.
+fn has_log(spec: &AppSpec) -> bool {
+    let logs = &spec.logs;
+    let is_file = |path: &Option<String>| path.as_deref().is_none_or(|path| !path.starts_with("/dev/") && !path.starts_with("/proc/"));
+    !logs.disable_logs && (is_file(&logs.out_file) || is_file(&logs.error_file))
+}
+
+/// A port, or `host:port`.
+fn tcp(value: &Value) -> Result<ReadyBy, String> {
+    let bad = || format!("expected `tcp` as a port or \"host:port\", found {}", found(value));
+    let (host, port) = match value {
+        Value::String(text) => text.rsplit_once(':').unwrap_or(("", text)),
+        _ => ("", ""),
+    };
+    let port = if port.is_empty() { whole(value).and_then(|port| u16::try_from(port).ok()) } else { port.trim().parse().ok() };
+    let port = port.filter(|port| *port > 0).ok_or_else(bad)?;
+    Ok(ReadyBy::Tcp { host: self::host(host).ok_or_else(bad)?, port })
+}
+
+/// A name or an address without brackets; `localhost` where there is none.
+fn host(text: &str) -> Option<String> {
+    let bare = text.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match bare.unwrap_or(text) {
+        "" => Some("localhost".into()),
+        host if host.parse::<std::net::IpAddr>().is_ok() => Some(host.to_owned()),
+        host if host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) => {
+            Some(host.to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The table of `http`.
+fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
+    let Value::Object(table) = value else { return Err(format!("expected `http` as a table, found {}", found(value))) };
+    known_keys(table, HTTP_KEYS)?;
+    let time = |key: &str, default: u64| match table.get(key) {
+        None => Ok(default),
+        Some(value) => millis(value).filter(|ms| *ms > 0).ok_or_else(|| no_time(key, value)),
+    };
+    let interval_ms = time("interval", READY_INTERVAL_MS)?;
+    let timeout_ms = time("timeout", TIMEOUT_MS)?;
+    let host = match table.get("host") {
+        None => "localhost".to_owned(),
+        Some(value) => value.as_str().and_then(self::host).ok_or_else(|| format!("expected `host` as a name or address, found {}", found(value)))?,
+    };
+    let path = match table.get("path") {
+        None => "/".to_owned(),
+        Some(value) => request_path(value)?,
+    };
+    let expect = table.get("expect_status").map_or(Ok(vec![(200, 200)]), statuses)?;
+    Ok(HttpProbe { host, port: http_port(table, spec)?, path, expect, interval_ms, timeout_ms })
+}
+
+/// Its own, else the first of `listen`, else the variable `PORT`.
+fn http_port(table: &Map<String, Value>, spec: &AppSpec) -> Result<u16, String> {
+    if let Some(value) = table.get("port") {
+        let port = whole(value).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        return port.ok_or_else(|| format!("expected `port` as a number from 1 to 65535, found {}", found(value)));
+    }
+    let of_env = || {
+        let layers: Vec<_> = spec.env.layers().collect();
+        layers.iter().rev().find_map(|layer| layer.get("PORT"))?.trim().parse().ok().filter(|port| *port > 0)
+    };
+    first_port(spec).or_else(of_env).ok_or_else(|| "needs a `port`".into())
+}
+
+/// What can stand in the first line of a request.
+fn request_path(value: &Value) -> Result<String, String> {
+    let path = value.as_str().filter(|path| path.len() <= 2048 && path.bytes().all(|byte| byte.is_ascii_graphic()));
+    match path {
+        Some(path) if path.starts_with('/') => Ok(path.to_owned()),
+        Some(path) if !path.is_empty() => Ok(format!("/{path}")),
+        _ => Err(format!("expected `path` such as \"/health\", found {}", found(value))),
+    }
+}
+
+/// A code, `"2xx"`, `"200-299"`, or a list of them.
+fn statuses(value: &Value) -> Result<Vec<(u16, u16)>, String> {
+    let bad = |value: &Value| format!("expected `expect_status` as 200, \"2xx\", \"200-299\" or a list of these, found {}", found(value));
+    let one = |value: &Value| status(value).ok_or_else(|| bad(value));
+    match value {
+        Value::Array(items) if items.is_empty() || items.len() > 64 => Err(bad(value)),
+        Value::Array(items) => items.iter().map(one).collect(),
+        Value::String(text) => text.split(',').map(|part| one(&Value::from(part.trim()))).collect(),
+        single => Ok(vec![one(single)?]),
+    }
+}
+
+fn status(value: &Value) -> Option<(u16, u16)> {
+    let valid = |code: u16| (100..=599).contains(&code).then_some(code);
+    let code = |text: &str| text.trim().parse().ok().and_then(valid);
+    if let Some(number) = whole(value) {
+        let code = valid(u16::try_from(number).ok()?)?;
+        return Some((code, code));
+    }
+    let text = value.as_str()?;
+    if let Some(class) = text.to_ascii_lowercase().strip_suffix("xx") {
+        let first = valid(class.parse::<u16>().ok()?.checked_mul(100)?)?;
+        return Some((first, first + 99));
+    }
+    let (first, last) = text.split_once('-')?;
+    Some((code(first)?, code(last)?)).filter(|(first, last)| first <= last)
+}
+
+fn millis(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) => units::millis(text).ok(),
+        value => whole(value).and_then(|ms| u64::try_from(ms).ok()),
+    }
+    .filter(|ms| *ms <= 9_000_000_000_000_000)
+}
+
+fn no_time(key: &str, value: &Value) -> String {
+    format!("expected `{key}` as a number of milliseconds or a time such as \"3s\", found {}", found(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn status_codes_in_all_forms() {
+        let cases = [
+            (json!(200), vec![(200, 200)]),
+            (json!("2xx"), vec![(200, 299)]),
+            (json!("200-204"), vec![(200, 204)]),
+            (json!([200, "3xx", "401"]), vec![(200, 200), (300, 399), (401, 401)]),
+            (json!("200, 5XX"), vec![(200, 200), (500, 599)]),
+        ];
+        for (value, codes) in cases {
+            assert_eq!(statuses(&value), Ok(codes), "{value}");
+        }
+        for value in [json!(99), json!("9xx"), json!("x"), json!("300-200"), json!([]), json!({}), json!(true), json!("2xx-3xx"), json!(65736)] {
+            assert!(statuses(&value).is_err(), "{value}");
+        }
+    }
+}

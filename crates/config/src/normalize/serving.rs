@@ -1,0 +1,128 @@
+//! How connections come to the instances and how many of these there are; and what must fit together in the end.
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::instances::MAX_INSTANCES;
+use ostler_core::serving::{Autoscale, ListenAt, Scheduling, Sticky, fd_words};
+use serde_json::Value;
+
+use super::listen::known_keys;
+use super::{Base, listen, number, ready};
+use crate::check::{found, whole};
+
+/// Name of the cookie of `sticky: "cookie"`.
+const COOKIE: &str = "ostler";
+/// Mean CPU use of an instance that `instances: {min, max}` aims at.
+const TARGET_CPU: u32 = 70;
+
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
+    match key {
+        "listen" => listen::set(spec, value, base)?,
+        "scheduling" => spec.scheduling = value.as_str().and_then(scheduling).unwrap_or_default(),
+        "sticky" => spec.sticky = sticky(value)?,
+        "reload_batch" => spec.rollout.batch = u32::try_from(number(value)?).ok(),
+        "canary" => spec.rollout.canary_ms = Some(number(value)?).filter(|ms| *ms > 0),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn scheduling(word: &str) -> Option<Scheduling> {
+    match word {
+        "round_robin" | "rr" => Some(Scheduling::RoundRobin),
+        "reuseport" => Some(Scheduling::Reuseport),
+        "shared" | "none" => Some(Scheduling::Shared),
+        _ => None,
+    }
+}
+
+fn sticky(value: &Value) -> Result<Option<Sticky>, String> {
+    match value {
+        Value::Bool(on) => Ok(on.then_some(Sticky::Address)),
+        Value::String(word) if word == "cookie" => Ok(Some(Sticky::Cookie(COOKIE.into()))),
+        Value::String(_) => Ok(Some(Sticky::Address)),
+        Value::Object(table) => {
+            known_keys(table, &["cookie"])?;
+            // A token of RFC 6265.
+            let is_token = |name: &&str| {
+                (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+            };
+            let name = table.get("cookie").and_then(Value::as_str).filter(is_token);
+            name.map(|name| Some(Sticky::Cookie(name.into()))).ok_or_else(|| "expected `cookie` as the name of a cookie".into())
+        }
+        other => Err(format!("expected true, \"address\", \"cookie\" or a table, found {}", found(other))),
+    }
+}
+
+/// `instances: {min, max, cpu}`; without room between `min` and `max` the number is fixed.
+pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<Autoscale>, String> {
+    let Value::Object(table) = value else { return Ok(None) };
+    known_keys(table, &["min", "max", "cpu"])?;
+    if table.is_empty() {
+        return Err("expected `min` and `max` in the table, found an empty table".into());
+    }
+    let bound = |key: &str, most: u32, absent: u32| match table.get(key) {
+        None => Ok(absent),
+        Some(value) => whole(value)
+            .and_then(|count| u32::try_from(count).ok())
+            .filter(|count| (1..=most).contains(count))
+            .ok_or_else(|| format!("expected `{key}` as a number from 1 to {most}, found {}", found(value))),
+    };
+    let min = bound("min", MAX_INSTANCES, 1)?;
+    let max = bound("max", MAX_INSTANCES, cpus.max(min))?;
+    let cpu = bound("cpu", 10_000, TARGET_CPU)?;
+    if max < min {
+        return Err("`max` is smaller than `min`".into());
+    }
+    Ok(Some(Autoscale { min, max, cpu }))
+}
+
+/// Attributes that [`finish`] looks at together.
+pub(super) const TOGETHER: &[&str] = &["listen", "scheduling", "sticky", "ready", "http", "args", "listen_timeout", "port"];
+
+/// What must fit together: a key, and what is wrong with it.
+pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
+    listen::name(spec).map_err(|message| ("listen", message))?;
+    node_policy(spec);
+    if spec.sticky.is_some() && spec.mode != ExecMode::Cluster {
+        return Err(("sticky", "needs exec_mode \"cluster\": only there ostler hands out the connections".into()));
+    }
+    if spec.sticky.is_some() && spec.scheduling != Scheduling::RoundRobin {
+        return Err(("sticky", "needs scheduling \"round_robin\": in the others the kernel hands out the connections".into()));
+    }
+    named_sockets(spec).map_err(|message| ("args", message))?;
+    ready::finish(spec)
+}
+
+/// Node's own variable, where the key is absent.
+fn node_policy(spec: &mut AppSpec) {
+    if !spec.given.contains_key("scheduling") {
+        let layers: Vec<_> = spec.env.layers().collect();
+        let policy = layers.iter().rev().find_map(|layer| layer.get("NODE_CLUSTER_SCHED_POLICY"));
+        spec.scheduling = match policy.map(String::as_str) {
+            Some("none") => Scheduling::Shared,
+            _ => Scheduling::RoundRobin,
+        };
+    }
+}
+
+/// `{fd:name}` in the arguments means a socket that is there.
+fn named_sockets(spec: &AppSpec) -> Result<(), String> {
+    if spec.listen.is_empty() {
+        return Ok(());
+    }
+    let names = spec.args.iter().chain(&spec.interpreter_args).flat_map(|arg| fd_words(arg)).filter_map(|word| word.name);
+    for name in names {
+        if !spec.listen.iter().any(|listen| listen.name == name) {
+            return Err(format!("{{fd:{name}}}: no socket of `listen` has this name"));
+        }
+    }
+    Ok(())
+}
+
+/// The first TCP port that is known beforehand.
+pub(super) fn first_port(spec: &AppSpec) -> Option<u16> {
+    spec.listen.iter().find_map(|listen| match listen.at {
+        ListenAt::Tcp { port, .. } if port > 0 => Some(port),
+        _ => None,
+    })
+}

@@ -1,0 +1,273 @@
+//! Sockets, who gets which connection, readiness: attributes to specs.
+#![allow(clippy::unwrap_used)]
+
+mod place;
+
+use ostler_config::{Overlay, merge};
+use ostler_core::app::AppSpec;
+use ostler_core::serving::{Autoscale, HttpProbe, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
+use place::Place;
+use serde_json::{Value, json};
+
+fn tcp(address: Option<&str>, port: u16) -> ListenAt {
+    ListenAt::Tcp { address: address.map(|text| text.parse().unwrap()), port }
+}
+
+/// An app that is no Node app, with these attributes.
+fn app(place: &Place, attributes: Value) -> AppSpec {
+    let mut all = json!({"script": "server.py", "name": "api"});
+    all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
+    place.app(all, &Overlay::default()).spec
+}
+
+/// The one line about it.
+fn refusal(place: &Place, script: &str, attributes: Value) -> String {
+    let error = place.error(script, attributes);
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
+}
+
+#[test]
+fn sockets_in_every_form() {
+    let place = Place::new("listen");
+    place.file("server.py", "");
+    let unix = |path: &str| ListenAt::Unix { path: format!("{}/{path}", place.dir.display()) };
+    let cases = [
+        (json!(8080), tcp(None, 8080)),
+        (json!("8080"), tcp(None, 8080)),
+        (json!(":8080"), tcp(None, 8080)),
+        (json!("*:8080"), tcp(None, 8080)),
+        (json!(0), tcp(None, 0)),
+        (json!("127.0.0.1:8080"), tcp(Some("127.0.0.1"), 8080)),
+        (json!("localhost:8080"), tcp(Some("127.0.0.1"), 8080)),
+        (json!("0.0.0.0:8080"), tcp(Some("0.0.0.0"), 8080)),
+        (json!("[::1]:8080"), tcp(Some("::1"), 8080)),
+        (json!({"port": "8080", "host": "::1"}), tcp(Some("::1"), 8080)),
+        (json!({"port": 8080, "address": "127.0.0.2"}), tcp(Some("127.0.0.2"), 8080)),
+        (json!("/run/x.sock"), ListenAt::Unix { path: "/run/x.sock".into() }),
+        (json!("unix:///run/x.sock"), ListenAt::Unix { path: "/run/x.sock".into() }),
+        (json!("./x.sock"), unix("x.sock")),
+        (json!("unix:x.sock"), unix("x.sock")),
+        (json!({"path": "run/../x.sock"}), unix("x.sock")),
+    ];
+    for (given, at) in cases {
+        let spec = app(&place, json!({"listen": given}));
+        assert_eq!(spec.listen, [Listen { at, name: "api".into(), backlog: None, mode: None }], "{given}");
+    }
+    let spec = app(&place, json!({"listen": [80, {"path": "/s", "mode": "660", "backlog": 5, "name": "admin"}, "127.0.0.1:81"], "name": "a:b c"}));
+    let expected = [
+        Listen { at: tcp(None, 80), name: "a-b-c".into(), backlog: None, mode: None },
+        Listen { at: ListenAt::Unix { path: "/s".into() }, name: "admin".into(), backlog: Some(5), mode: Some(0o660) },
+        Listen { at: tcp(Some("127.0.0.1"), 81), name: "a-b-c-3".into(), backlog: None, mode: None },
+    ];
+    assert_eq!(spec.listen, expected);
+    assert_eq!(app(&place, json!({"listen": [0, 0]})).listen.len(), 2);
+}
+
+#[test]
+fn wrong_sockets_are_one_line_each() {
+    let place = Place::new("wronglisten");
+    place.file("server.py", "");
+    let long = format!("/{}", "x".repeat(107));
+    let cases = [
+        (json!(65_536), "found 65536"),
+        (json!(-1), "found -1"),
+        (json!("localhost"), "expected a port, \"host:port\", a path, or a table"),
+        (json!("127.0.0.1:99999"), "found \"127.0.0.1:99999\""),
+        (json!("::1:8080"), "an IPv6 address stands in brackets"),
+        (json!("a b:80"), "the host \"a b\" is neither an address nor a name"),
+        (json!("no.such.host.invalid:80"), "the host \"no.such.host.invalid\" has no address"),
+        (json!({}), "a table without them"),
+        (json!({"port": 80, "path": "/x"}), "exclude each other"),
+        (json!({"path": "/x", "host": "::1"}), "exclude each other"),
+        (json!({"prot": 80}), "unknown key `prot`, did you mean `port`?"),
+        (json!({"port": 80, "mode": "660"}), "`mode` is for a path only"),
+        (json!({"port": 80, "backlog": 0}), "expected `backlog`"),
+        (json!({"port": 80, "name": "a:b"}), "without a colon"),
+        (json!({"port": 80, "name": ""}), "expected `name`"),
+        (json!(long), "has 108 bytes, the path of a socket may have 107"),
+        (json!("/run/"), "expected the path of a socket"),
+        (json!([80, "80"]), "port 80 is there twice"),
+        (json!([{"port": 1, "name": "x"}, {"port": 2, "name": "x"}]), "two sockets have the name \"x\""),
+        (json!([80, true]), "expected a number"),
+        (json!(vec![0; 65]), "65 sockets are too many"),
+    ];
+    for (given, expected) in cases {
+        let error = refusal(&place, "server.py", json!({"listen": given}));
+        assert!(error.contains(expected), "{given}: {error}");
+    }
+    let error = refusal(&place, "server.py", json!({"listen": 80, "args": ["--fd={fd:web}"]}));
+    assert!(error.contains("{fd:web}: no socket of `listen` has this name"), "{error}");
+    // Without sockets the words are nobody's.
+    assert_eq!(app(&place, json!({"args": ["{fd:web}"]})).args, ["{fd:web}"]);
+}
+
+#[test]
+fn who_gets_which_connection() {
+    let place = Place::new("spread");
+    place.file("server.py", "");
+    place.file("app.js", "");
+    let spread = |attributes: Value| app(&place, attributes).scheduling;
+    for (word, scheduling) in [
+        ("rr", Scheduling::RoundRobin),
+        ("round_robin", Scheduling::RoundRobin),
+        ("reuseport", Scheduling::Reuseport),
+        ("shared", Scheduling::Shared),
+        ("none", Scheduling::Shared),
+    ] {
+        assert_eq!(spread(json!({"scheduling": word})), scheduling, "{word}");
+    }
+    assert_eq!(spread(json!({})), Scheduling::RoundRobin);
+    assert_eq!(spread(json!({"env": {"NODE_CLUSTER_SCHED_POLICY": "none"}})), Scheduling::Shared);
+    assert_eq!(spread(json!({"env": {"NODE_CLUSTER_SCHED_POLICY": "rr"}})), Scheduling::RoundRobin);
+    assert_eq!(spread(json!({"env": {"NODE_CLUSTER_SCHED_POLICY": "none"}, "scheduling": "reuseport"})), Scheduling::Reuseport);
+    let sticky = |value: Value| place.start("app.js", json!({"instances": 2, "sticky": value})).sticky;
+    assert_eq!(sticky(json!(true)), Some(Sticky::Address));
+    assert_eq!(sticky(json!("address")), Some(Sticky::Address));
+    assert_eq!(sticky(json!("cookie")), Some(Sticky::Cookie("ostler".into())));
+    assert_eq!(sticky(json!({"cookie": "io"})), Some(Sticky::Cookie("io".into())));
+    assert_eq!(sticky(json!(false)), None);
+    for (attributes, expected) in [
+        (json!({"sticky": true}), "sticky: needs exec_mode \"cluster\""),
+        (json!({"sticky": true, "instances": 2, "scheduling": "rr", "exec_mode": "fork"}), "sticky: needs exec_mode \"cluster\""),
+        (json!({"sticky": true, "instances": 2, "scheduling": "shared"}), "sticky: needs scheduling \"round_robin\""),
+        (json!({"sticky": {"cookie": "a b"}, "instances": 2}), "sticky: expected `cookie`"),
+        (json!({"sticky": {"name": "a"}, "instances": 2}), "sticky: unknown key `name`"),
+        (json!({"scheduling": "random"}), "scheduling: expected \"round_robin\""),
+    ] {
+        let error = refusal(&place, "app.js", attributes.clone());
+        assert!(error.starts_with(expected), "{attributes}: {error}");
+    }
+}
+
+#[test]
+fn reload_stop_and_number_of_instances() {
+    let place = Place::new("rollout");
+    place.file("app.js", "");
+    let attributes = json!({
+        "reload_batch": 3, "canary": "1m", "drain_timeout": "10s", "watchdog": "5s", "instances": {"min": 2, "max": 6, "cpu": 60}, "pmx": false
+    });
+    let spec = place.start("app.js", attributes);
+    assert_eq!(spec.rollout, RolloutSpec { batch: Some(3), canary_ms: Some(60_000) });
+    assert_eq!((spec.stop.drain_timeout_ms, spec.ready.watchdog_ms), (Some(10_000), Some(5000)));
+    assert_eq!((spec.instances, spec.autoscale, spec.no_preload), (2, Some(Autoscale { min: 2, max: 6, cpu: 60 }), true));
+    let plain = place.start("app.js", json!({"canary": 0, "watchdog": 0, "automation": true}));
+    assert_eq!((plain.rollout, plain.ready.watchdog_ms, plain.no_preload), (RolloutSpec::default(), None, false));
+    assert!(place.start("app.js", json!({"automation": false})).no_preload);
+}
+
+#[test]
+fn signs_of_readiness() {
+    let place = Place::new("ready");
+    place.file("server.py", "");
+    place.file("app.js", "");
+    let probe = HttpProbe {
+        host: "localhost".into(),
+        port: 3000,
+        path: "/health".into(),
+        expect: vec![(200, 200)],
+        interval_ms: 250,
+        timeout_ms: 5000,
+    };
+    let cases = [
+        (json!("message"), ReadyBy::Message),
+        (json!("notify"), ReadyBy::Notify),
+        (json!({"descriptor": 4}), ReadyBy::Descriptor(4)),
+        (json!({"fd": "5"}), ReadyBy::Descriptor(5)),
+        (json!({"tcp": 80}), ReadyBy::Tcp { host: "localhost".into(), port: 80 }),
+        (json!({"tcp": "[::1]:80"}), ReadyBy::Tcp { host: "::1".into(), port: 80 }),
+        (json!({"tcp": "db.example:80"}), ReadyBy::Tcp { host: "db.example".into(), port: 80 }),
+        (json!({"log": "listening on \\d+"}), ReadyBy::Log("listening on \\d+".into())),
+        (json!({"uptime": "2s"}), ReadyBy::Uptime { ms: 2000 }),
+        (json!({"http": {"port": 3000, "path": "health"}}), ReadyBy::Http(probe.clone())),
+        (
+            json!({"http": {"port": 3000, "host": "127.0.0.1", "expect_status": ["2xx", 404], "interval": "1s", "timeout": 50}}),
+            ReadyBy::Http(HttpProbe {
+                host: "127.0.0.1".into(),
+                path: "/".into(),
+                expect: vec![(200, 299), (404, 404)],
+                interval_ms: 1000,
+                timeout_ms: 50,
+                ..probe.clone()
+            }),
+        ),
+    ];
+    for (given, by) in cases {
+        assert_eq!(app(&place, json!({"ready": given})).ready.by, Some(by), "{given}");
+    }
+    let listening = place.start("app.js", json!({"instances": 1, "ready": "listening"}));
+    assert_eq!(listening.ready.by, Some(ReadyBy::Listening));
+    // The app's own health check, with the rhythm of a start.
+    for ready in [json!("http"), json!({"http": true})] {
+        let own = json!({"ready": ready, "http": {"port": 3000, "path": "/health", "interval": 30_000, "retries": 3}});
+        assert_eq!(app(&place, own.clone()).ready.by, Some(ReadyBy::Http(probe.clone())));
+    }
+    // The port is the first of `listen`, else the variable.
+    let port = |attributes: Value| match app(&place, attributes).ready.by {
+        Some(ReadyBy::Http(probe)) => probe.port,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(port(json!({"ready": {"http": {}}, "listen": ["/x", 0, 90], "port": 80})), 90);
+    assert_eq!(port(json!({"ready": {"http": {}}, "port": 80})), 80);
+    // Without `ready` nothing of `http` is needed yet, and `wait_ready` stays what it is.
+    let waits = app(&place, json!({"wait_ready": true, "http": {"path": "/"}})).ready;
+    assert_eq!((waits.wait_ready, waits.by), (true, None));
+}
+
+#[test]
+fn signs_that_cannot_come_are_refused() {
+    let place = Place::new("unready");
+    place.file("server.py", "");
+    for (attributes, expected) in [
+        (json!({"ready": "listening"}), "ready: \"listening\" is said by cluster workers only"),
+        (json!({"ready": "lisening"}), "ready: expected \"message\" or \"listening\""),
+        (json!({"ready": {}}), "ready: expected \"message\", \"listening\""),
+        (json!({"ready": {"tcp": 1, "log": "x"}}), "found a table with 2 keys"),
+        (json!({"ready": {"tpc": 1}}), "ready: unknown key `tpc`, did you mean `tcp`?"),
+        (json!({"ready": {"tcp": 0}}), "ready: expected `tcp` as a port"),
+        (json!({"ready": {"tcp": "x y:1"}}), "ready: expected `tcp` as a port"),
+        (json!({"ready": {"tcp": 80}, "listen": 80}), "proves nothing"),
+        (json!({"ready": {"descriptor": 2}}), "a number from 3 to 255"),
+        (json!({"ready": {"descriptor": 4}, "listen": [1, 2]}), "descriptor 4 is a socket of `listen`; take 5 or more"),
+        (json!({"ready": {"log": "("}}), "ready: `log`: "),
+        (json!({"ready": {"log": "x"}, "disable_logs": true}), "ready: `log` needs a log file"),
+        (json!({"ready": {"log": "x"}, "out_file": "/dev/null", "error_file": "NULL"}), "ready: `log` needs a log file"),
+        (json!({"ready": {"uptime": "5s"}, "listen_timeout": "5s"}), "ready: `uptime` is not shorter than `listen_timeout`"),
+        (json!({"ready": {"uptime": "soon"}}), "ready: expected `uptime` as a number of milliseconds"),
+        (json!({"ready": "http"}), "ready: needs the key `http` too"),
+        (json!({"ready": "http", "http": {}}), "http: needs a `port`"),
+        (json!({"ready": {"http": {"port": 1, "expect_status": "ok"}}}), "ready: expected `expect_status`"),
+        (json!({"ready": {"http": {"port": 1, "path": "/a b"}}}), "ready: expected `path`"),
+        (json!({"ready": {"http": {"port": 1, "path": "/a\r\nX: y"}}}), "ready: expected `path`"),
+        (json!({"ready": {"http": {"port": 1, "host": "a\r\nb"}}}), "ready: expected `host`"),
+        (json!({"ready": {"http": {"port": 1, "timeout": 0}}}), "ready: expected `timeout`"),
+    ] {
+        let error = refusal(&place, "server.py", attributes.clone());
+        assert!(error.contains(expected), "{attributes}: {error}");
+    }
+}
+
+#[test]
+fn a_health_check_that_tells_readiness_has_an_effect() {
+    let place = Place::new("effect");
+    place.file("server.py", "");
+    let warnings = |attributes: Value| {
+        let mut all = json!({"script": "server.py"});
+        all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
+        let loaded = ostler_config::load_stdin(json!([all]).to_string().as_bytes(), &place.context).unwrap();
+        loaded.warnings.len()
+    };
+    assert_eq!(warnings(json!({"http": {"port": 1}})), 1);
+    assert_eq!(warnings(json!({"http": {"port": 1}, "ready": "http"})), 0);
+}
+
+#[test]
+fn a_merged_app_keeps_its_sockets() {
+    let place = Place::new("mergelisten");
+    place.file("server.py", "");
+    let old = app(&place, json!({"listen": [{"port": 80, "name": "web"}], "ready": {"http": {}}}));
+    let change = |attributes: Value, args: Option<&[String]>| merge(&old, attributes.as_object().unwrap(), args, &place.context);
+    let new = change(json!({"max_restarts": 3}), Some(&["{fd:web}".into()])).unwrap().spec;
+    assert_eq!((new.listen, new.ready), (old.listen.clone(), old.ready.clone()));
+    assert!(change(json!({}), Some(&["{fd:other}".into()])).is_err());
+}
