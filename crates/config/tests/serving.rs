@@ -54,7 +54,8 @@ fn sockets_in_every_form() {
         let spec = app(&place, json!({"listen": given}));
         assert_eq!(spec.listen, [Listen { at, name: "api".into(), backlog: None, mode: None }], "{given}");
     }
-    let spec = app(&place, json!({"listen": [80, {"path": "/s", "mode": "660", "backlog": 5, "name": "admin"}, "127.0.0.1:81"], "name": "a:b c"}));
+    let spec =
+        app(&place, json!({"listen": [80, {"path": "/s", "mode": "660", "backlog": 5, "name": "admin"}, "127.0.0.1:81"], "name": "a:b c"}));
     let expected = [
         Listen { at: tcp(None, 80), name: "a-b-c".into(), backlog: None, mode: None },
         Listen { at: ListenAt::Unix { path: "/s".into() }, name: "admin".into(), backlog: Some(5), mode: Some(0o660) },

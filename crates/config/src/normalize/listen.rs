@@ -18,7 +18,9 @@ const KEYS: &[&str] = &["port", "address", "host", "path", "name", "backlog", "m
 /// The sockets; those without a name get one by [`name`].
 pub(super) fn set(spec: &mut AppSpec, value: &Value, base: &Base<'_>) -> Result<(), String> {
     spec.listen = match value {
-        Value::Array(items) if items.len() > MAX_SOCKETS => return Err(format!("{} sockets are too many (at most {MAX_SOCKETS})", items.len())),
+        Value::Array(items) if items.len() > MAX_SOCKETS => {
+            return Err(format!("{} sockets are too many (at most {MAX_SOCKETS})", items.len()));
+        }
         Value::Array(items) => items.iter().map(|item| one(item, base)).collect::<Result<_, _>>()?,
         single => vec![one(single, base)?],
     };

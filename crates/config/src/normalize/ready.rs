@@ -13,8 +13,7 @@ use crate::check::{found, whole};
 const READY_INTERVAL_MS: u64 = 250;
 const TIMEOUT_MS: u64 = 5000;
 const FORMS: &str = "\"message\", \"listening\", \"notify\", \"http\", or a table with one of `descriptor`, `tcp`, `http`, `log`, `uptime`";
-const HTTP_KEYS: &[&str] =
-    &["host", "port", "path", "expect_status", "interval", "timeout", "retries", "grace", "start_period", "action"];
+const HTTP_KEYS: &[&str] = &["host", "port", "path", "expect_status", "interval", "timeout", "retries", "grace", "start_period", "action"];
 
 /// Is the app's `http` of use already? Only as a sign of readiness.
 pub(crate) fn uses_http(ready: Option<&Value>) -> bool {
@@ -84,9 +83,9 @@ fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
         ReadyBy::Descriptor(fd) if usize::try_from(*fd).is_ok_and(|fd| fd < 3 + spec.listen.len()) => {
             Err(format!("descriptor {fd} is a socket of `listen`; take {} or more", 3 + spec.listen.len()))
         }
-        ReadyBy::Tcp { port, .. } if listens(spec, *port) => {
-            Err(format!("port {port} is a socket of `listen`: it is open before the app starts and proves nothing; use {{http: …}} or \"notify\""))
-        }
+        ReadyBy::Tcp { port, .. } if listens(spec, *port) => Err(format!(
+            "port {port} is a socket of `listen`: it is open before the app starts and proves nothing; use {{http: …}} or \"notify\""
+        )),
         ReadyBy::Log(_) if !has_log(spec) => Err("`log` needs a log file, and there is none".into()),
         ReadyBy::Uptime { ms } if spec.ready.listen_timeout_ms.is_some_and(|timeout| timeout <= *ms) => {
             Err("`uptime` is not shorter than `listen_timeout`: it would never be reached".into())
@@ -143,7 +142,9 @@ fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
     let timeout_ms = time("timeout", TIMEOUT_MS)?;
     let host = match table.get("host") {
         None => "localhost".to_owned(),
-        Some(value) => value.as_str().and_then(self::host).ok_or_else(|| format!("expected `host` as a name or address, found {}", found(value)))?,
+        Some(value) => {
+            value.as_str().and_then(self::host).ok_or_else(|| format!("expected `host` as a name or address, found {}", found(value)))?
+        }
     };
     let path = match table.get("path") {
         None => "/".to_owned(),
@@ -233,7 +234,9 @@ mod tests {
         for (value, codes) in cases {
             assert_eq!(statuses(&value), Ok(codes), "{value}");
         }
-        for value in [json!(99), json!("9xx"), json!("x"), json!("300-200"), json!([]), json!({}), json!(true), json!("2xx-3xx"), json!(65736)] {
+        for value in
+            [json!(99), json!("9xx"), json!("x"), json!("300-200"), json!([]), json!({}), json!(true), json!("2xx-3xx"), json!(65736)]
+        {
             assert!(statuses(&value).is_err(), "{value}");
         }
     }

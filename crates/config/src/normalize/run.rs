@@ -99,7 +99,9 @@ mod tests {
         assert_eq!(scale(json!({"min": 2, "max": 4})), Some(Autoscale { min: 2, max: 4, cpu: 70 }));
         assert_eq!(scale(json!({"min": 2, "cpu": 50})), Some(Autoscale { min: 2, max: 8, cpu: 50 }));
         assert_eq!(scale(json!({"min": 4, "max": 4})), None);
-        for value in [json!({}), json!({"mni": 1}), json!({"min": 1, "cpu": 0}), json!({"min": 0}), json!({"min": 3, "max": 2}), json!({"max": "x"})] {
+        for value in
+            [json!({}), json!({"mni": 1}), json!({"min": 1, "cpu": 0}), json!({"min": 0}), json!({"min": 3, "max": 2}), json!({"max": "x"})]
+        {
             assert!(instances(&value, 8).is_err(), "{value}");
         }
     }
