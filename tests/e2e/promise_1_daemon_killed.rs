@@ -37,7 +37,7 @@ fn under_load_and_a_flood_of_lines() {
     home.ok(format!("start {file}"));
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let before = home.jlist();
-    let load = Load::start(port, 4);
+    let load = Load::mixed(port, 4);
     for _ in 0..10 {
         let good = load.good();
         kill_daemon(&home);
@@ -46,7 +46,7 @@ fn under_load_and_a_flood_of_lines() {
     home.wait_log("direct-out.log", "end\n");
     home.wait_log("piped-out.log", "end\n");
     let report = load.stop();
-    assert!(report.failures.is_empty(), "{} of {} requests failed, the first: {}", report.failures.len(), report.good, report.failures[0]);
+    report.assert_whole();
     let after = home.jlist();
     assert_eq!(after.len(), before.len());
     for (before, after) in before.iter().zip(&after) {

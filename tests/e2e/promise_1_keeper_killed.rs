@@ -21,14 +21,14 @@ fn a_killed_keeper_changes_nothing_for_the_apps() {
     start_fixture(&home, "lines", "-f", "count 20000 10");
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let before = home.jlist();
-    let load = Load::start(port, 2);
+    let load = Load::mixed(port, 2);
     for _ in 0..3 {
         kill_keeper(&home);
         kill_daemon(&home);
     }
     home.wait_log("lines-out.log", "end\n");
     let report = load.stop();
-    assert!(report.failures.is_empty(), "{:?}", report.failures.first());
+    report.assert_whole();
     for (before, after) in before.iter().zip(home.jlist()) {
         assert_eq!((after.pid(), after.restarts(), after.status()), (before.pid(), 0, "online"));
     }

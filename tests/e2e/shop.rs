@@ -35,14 +35,14 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     }
     // The daemon is killed while the gateway's four workers, which share their port through it, are under load.
     let pids: Vec<i32> = list.iter().map(ostler_testkit::Item::pid).collect();
-    let load = Load::start(base, 4);
+    let load = Load::mixed(base, 4);
     for _ in 0..4 {
         let good = load.good();
         kill_daemon(&home);
         home.wait_until("requests are answered", || load.good() > good + 20);
     }
     let report = load.stop();
-    assert!(report.failures.is_empty(), "{} of {} requests failed, the first: {}", report.failures.len(), report.good, report.failures[0]);
+    report.assert_whole();
     assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
     // One service dies and comes back, the others do not notice.
     let billing = home.app("billing-service");

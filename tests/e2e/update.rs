@@ -22,7 +22,7 @@ fn nothing_restarts_and_nothing_is_refused() {
     start_fixture(&home, "lines", "-f", "count 20000 10");
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let (before, keeper, daemon) = (home.jlist(), home.keeper_pid(), home.daemon_pid());
-    let load = Load::start(port, 4);
+    let load = Load::mixed(port, 4);
     let next = copy_of_binary(&home);
     let mut newer = Home::new(Subject::Ostler(next.clone()));
     newer.set_dir(home.dir());
@@ -35,7 +35,7 @@ fn nothing_restarts_and_nothing_is_refused() {
     }
     home.wait_log("lines-out.log", "end\n");
     let report = load.stop();
-    assert!(report.failures.is_empty() && report.good > 0, "{} failures: {:?}", report.failures.len(), report.failures.first());
+    report.assert_whole();
     let after = home.jlist();
     for (before, after) in before.iter().zip(&after) {
         assert_eq!((after.pid(), after.restarts(), after.id()), (before.pid(), 0, before.id()));

@@ -1,0 +1,114 @@
+//! One client and its connection.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::answer::Answer;
+use super::{Address, LoadSpec};
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its next turn.
+    Idle,
+    /// The connection.
+    Connecting,
+    /// The answer; so much of the request is written.
+    Asking(usize),
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) state: State,
+    pub(super) stream: Option<OwnedFd>,
+    pub(super) answer: Answer,
+    pub(super) begun: Instant,
+    /// Grows with each connection, so that an event of the one before is not taken for its own.
+    pub(super) connection: u32,
+    /// Grows with each request, so that a deadline of the one before does not end the next.
+    pub(super) request: u32,
+    /// The connection has served a request before this one.
+    pub(super) kept: bool,
+}
+
+/// A kept connection before the next request is written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Open,
+    Closed,
+    /// Bytes came that nobody asked for.
+    Talks,
+}
+
+impl Client {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { state: State::Idle, stream: None, answer: Answer::new(), begun: now, connection: 0, request: 0, kept: false }
+    }
+
+    /// Is the kept connection still there? An end that the server sent before the request is written is nobody's failure.
+    pub(super) fn look(&self) -> Kept {
+        let Some(stream) = &self.stream else { return Kept::Closed };
+        match net::recv(stream, &mut [0_u8; 1], RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => Kept::Open,
+            Ok((n, _)) if n > 0 => Kept::Talks,
+            Ok(_) | Err(_) => Kept::Closed,
+        }
+    }
+
+    /// Writes what is left of the request. True when all is written.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(super) fn write(&mut self, request: &[u8]) -> Result<bool, Errno> {
+        let State::Asking(mut written) = self.state else { return Ok(true) };
+        let stream = self.stream.as_ref().ok_or(Errno::NOTCONN)?;
+        while let Some(rest) = request.get(written..).filter(|rest| !rest.is_empty()) {
+            match net::send(stream, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(n) => written += n,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+            self.state = State::Asking(written);
+        }
+        Ok(written == request.len())
+    }
+
+    /// For the wording of failures.
+    pub(super) fn situation(&self) -> String {
+        let connection = if self.kept { "on a kept connection" } else { "on a new connection" };
+        match self.state {
+            State::Connecting => "while connecting".to_owned(),
+            State::Asking(0) => format!("{connection}, before the request was written"),
+            State::Idle | State::Asking(_) => format!("{connection}, {}", self.answer.progress()),
+        }
+    }
+}
+
+/// A connection that is made or about to be.
+///
+/// # Errors
+/// Refused, or no socket can be had.
+pub(super) fn connect(spec: &LoadSpec) -> Result<OwnedFd, Errno> {
+    let family = match &spec.addr {
+        Address::Tcp(address) if address.is_ipv4() => AddressFamily::INET,
+        Address::Tcp(_) => AddressFamily::INET6,
+        Address::Unix(_) => AddressFamily::UNIX,
+    };
+    let stream = net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    if let (Some(from), Address::Tcp(_)) = (spec.from, &spec.addr) {
+        net::bind(&stream, &std::net::SocketAddr::from((from, 0)))?;
+    }
+    let made = match &spec.addr {
+        Address::Tcp(address) => net::connect(&stream, address),
+        Address::Unix(path) => net::connect(&stream, &SocketAddrUnix::new(path.as_path())?),
+    };
+    match made {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(stream),
+        Err(error) => Err(error),
+    }
+}
