@@ -9,6 +9,7 @@
 mod answer;
 mod client;
 mod driver;
+mod script;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,6 +24,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 pub(crate) use answer::Answer;
 use driver::Driver;
+pub use script::ScriptLoad;
 
 /// Failures that are kept in words.
 const WORDED: usize = 10;
