@@ -4,7 +4,7 @@ mod supervisor;
 
 use crate::measure::{self, Cpu};
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Map, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,11 +38,24 @@ pub(crate) struct App {
     pub(crate) date: bool,
     /// Stays down when it ends.
     pub(crate) once: bool,
+    /// Several copies of a Node script behind one port.
+    pub(crate) workers: Option<Workers>,
+}
+
+/// The copies of a Node script in a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Workers {
+    pub(crate) count: usize,
+    /// How connections come to them; one of ostler's words.
+    pub(crate) scheduling: &'static str,
+    /// The app says when it is ready.
+    pub(crate) wait_ready: bool,
+    pub(crate) env: Vec<(&'static str, String)>,
 }
 
 impl App {
     pub(crate) fn new(name: impl Into<String>, words: &[&str]) -> App {
-        App { name: name.into(), words: words.iter().map(|word| (*word).to_owned()).collect(), date: false, once: false }
+        App { name: name.into(), words: words.iter().map(|word| (*word).to_owned()).collect(), date: false, once: false, workers: None }
     }
 }
 
@@ -68,6 +81,11 @@ impl Contender {
         let contender = Contender { kind, program, folder };
         fs::create_dir_all(contender.home()).with_context(|| format!("cannot make {}", contender.home().display()))?;
         Ok(contender)
+    }
+
+    /// The folder that marks its processes.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn home(&self) -> PathBuf {
@@ -97,7 +115,7 @@ impl Contender {
     }
 
     /// The client with these words.
-    fn client(&self, words: &[&str]) -> Command {
+    pub(crate) fn client(&self, words: &[&str]) -> Command {
         let mut command = self.bare(&self.program);
         command.args(words);
         command
@@ -127,7 +145,7 @@ impl Contender {
     fn describe(&self, apps: &[App], room: usize) -> Result<()> {
         let text = match self.kind {
             Kind::Supervisor => supervisor::file(&self.home(), apps, room),
-            Kind::Pm2 | Kind::Ostler => ecosystem(apps),
+            Kind::Pm2 | Kind::Ostler => ecosystem(self.kind, apps),
         };
         fs::write(self.file(), text).with_context(|| format!("cannot write {}", self.file().display()))
     }
@@ -204,7 +222,8 @@ impl Contender {
     fn is_app(&self, process: &measure::Marked) -> bool {
         // Everything that an app file of ours names is a program called tiny, sleep or node with a file of ours.
         let first = process.command.split('\0').next().unwrap_or_default();
-        first.ends_with("/tiny") || first.ends_with("sleep") || process.command.contains("/lines.js")
+        let script = |name: &str| process.command.contains(name);
+        first.ends_with("/tiny") || first.ends_with("sleep") || script("/lines.js") || script("/cluster-")
     }
 
     /// The file that holds an app's stdout.
@@ -238,7 +257,7 @@ impl Drop for Contender {
     }
 }
 
-fn ecosystem(apps: &[App]) -> String {
+fn ecosystem(kind: Kind, apps: &[App]) -> String {
     let apps: Vec<_> = apps
         .iter()
         .map(|app| {
@@ -249,6 +268,17 @@ fn ecosystem(apps: &[App]) -> String {
             });
             if app.date {
                 value["log_date_format"] = json!("YYYY-MM-DD HH:mm:ss");
+            }
+            if let Some(workers) = &app.workers {
+                // The interpreter of a script is Node by itself.
+                value.as_object_mut().map(|value| value.remove("interpreter"));
+                value["exec_mode"] = json!("cluster");
+                value["instances"] = json!(workers.count);
+                value["wait_ready"] = json!(workers.wait_ready);
+                value["env"] = workers.env.iter().map(|(name, text)| ((*name).to_owned(), json!(text))).collect::<Map<_, _>>().into();
+                if kind == Kind::Ostler {
+                    value["scheduling"] = json!(workers.scheduling);
+                }
             }
             value
         })

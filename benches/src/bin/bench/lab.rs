@@ -1,5 +1,6 @@
 //! Where the benchmarks take place: the programs, a folder, and fresh homes.
 
+use crate::cluster::Way;
 use crate::contender::{App, Contender, Kind};
 use crate::floor::Floor;
 use crate::report::{Cell, Row};
@@ -9,11 +10,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Columns of the tables.
+/// Who runs the small apps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     Manager(Kind),
     Floor,
+}
+
+/// Columns of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Apps(Subject),
+    /// Who runs several copies behind one port.
+    Cluster(Way),
 }
 
 /// What one turn of a subject gave.
@@ -104,38 +113,53 @@ impl Lab {
         measure: impl FnMut(Subject) -> Result<Turn<N>>,
     ) -> Vec<Row> {
         let subjects = self.kinds().into_iter().map(Subject::Manager).chain([Subject::Floor]);
+        take_turns(subjects.map(|subject| (subject, Column::Apps(subject))).collect(), rounds, ENOUGH, &mut rows, measure);
+        rows.into()
+    }
+
+    /// The same for those who run clusters, as far as their managers are there.
+    pub(crate) fn cluster_rows<const N: usize>(
+        &self,
+        ways: &[Way],
+        rounds: usize,
+        mut rows: [Row; N],
+        measure: impl FnMut(Way) -> Result<Turn<N>>,
+    ) -> Vec<Row> {
+        let known = |way: &Way| way.manager().is_none_or(|kind| self.kinds().contains(&kind));
+        let subjects = ways.iter().copied().filter(known).map(|way| (way, Column::Cluster(way)));
         take_turns(subjects.collect(), rounds, ENOUGH, &mut rows, measure);
         rows.into()
     }
 }
 
-fn take_turns<const N: usize>(
-    subjects: Vec<Subject>,
+fn take_turns<S: Copy, const N: usize>(
+    subjects: Vec<(S, Column)>,
     rounds: usize,
     enough: Duration,
     rows: &mut [Row; N],
-    mut measure: impl FnMut(Subject) -> Result<Turn<N>>,
+    mut measure: impl FnMut(S) -> Result<Turn<N>>,
 ) {
-    let mut subjects: Vec<(Subject, Duration)> = subjects.into_iter().map(|subject| (subject, Duration::ZERO)).collect();
+    let mut subjects: Vec<(S, Column, Duration)> =
+        subjects.into_iter().map(|(subject, column)| (subject, column, Duration::ZERO)).collect();
     for _ in 0..rounds {
-        subjects.retain_mut(|(subject, spent)| {
+        subjects.retain_mut(|(subject, column, spent)| {
             let begin = Instant::now();
             let note = match measure(*subject) {
                 Ok(Turn::Values(values)) => {
                     for (row, value) in rows.iter_mut().zip(values) {
-                        row.add(*subject, value);
+                        row.add(*column, value);
                     }
                     *spent += begin.elapsed();
                     return *spent < enough;
                 }
                 Ok(Turn::LeftOut(why)) => why,
                 Err(error) => {
-                    eprintln!("{subject:?}: {error:#}");
+                    eprintln!("{column:?}: {error:#}");
                     "failed"
                 }
             };
             for row in rows.iter_mut() {
-                row.set(*subject, Cell::Note(note.into()));
+                row.set(*column, Cell::Note(note.into()));
             }
             false
         });
@@ -164,6 +188,7 @@ mod tests {
     fn turns(enough: Duration) -> Vec<Subject> {
         let mut taken = Vec::new();
         let subjects = vec![Subject::Manager(Kind::Pm2), Subject::Manager(Kind::Supervisor), Subject::Floor, OSTLER];
+        let subjects = subjects.into_iter().map(|subject| (subject, Column::Apps(subject))).collect();
         take_turns(subjects, 3, enough, &mut [Row::new("x", "ms", "")], |subject| {
             taken.push(subject);
             match subject {

@@ -5,10 +5,12 @@
 //! ```
 //! The managers come in by `OSTLER_BENCH_OSTLER`, `OSTLER_BENCH_PM2` and `OSTLER_BENCH_SUPERVISOR` (paths of programs; of supervisor,
 //! `supervisord` or the folder that holds it and `supervisorctl`). One that is not set is left out. `cargo xtask bench` sets them.
+//! With `OSTLER_BENCH_ERRORS` the first failed requests are told in words.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to a terminal")]
 
+mod cluster;
 mod contender;
 mod floor;
 mod lab;
@@ -47,7 +49,7 @@ fn run() -> Result<()> {
             "--out" => out = Some(words.next().context("--out needs a file")?),
             "--list" | "--help" => {
                 println!("bench [--quick] [--list] [--out FILE] [NAME…]\n");
-                for (name, about, _) in scenario::ALL {
+                for (name, about, _) in all() {
                     println!("  {name:<10} {about}");
                 }
                 return Ok(());
@@ -56,20 +58,24 @@ fn run() -> Result<()> {
             name => names.push(name.to_owned()),
         }
     }
-    if let Some(name) = names.iter().find(|name| !scenario::ALL.iter().any(|(known, ..)| known == name)) {
+    if let Some(name) = names.iter().find(|name| !all().any(|(known, ..)| known == name)) {
         bail!("no benchmark is called {name} (--list shows them)");
     }
     let lab = lab::Lab::new(quick)?;
-    let mut benchmarks = Vec::new();
-    for (name, about, measure) in scenario::ALL {
-        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
-            eprintln!("== {name}: {about}");
-            let begin = Instant::now();
-            benchmarks.push((*name, measure(&lab).with_context(|| format!("{name} failed"))?));
-            eprintln!("   {} s", begin.elapsed().as_secs());
+    let mut tables = Vec::new();
+    for (table, scenarios) in [(report::APPS, scenario::APPS), (report::CLUSTERS, scenario::cluster::ALL)] {
+        let mut benchmarks = Vec::new();
+        for (name, about, measure) in scenarios {
+            if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+                eprintln!("== {name}: {about}");
+                let begin = Instant::now();
+                benchmarks.push((*name, measure(&lab).with_context(|| format!("{name} failed"))?));
+                eprintln!("   {} s", begin.elapsed().as_secs());
+            }
         }
+        tables.push((table, benchmarks));
     }
-    let text = report::markdown(&benchmarks, &report::Machine::here(), quick);
+    let text = report::markdown(&tables, &report::Machine::here(), quick);
     println!("{text}");
     if let Some(path) = out {
         // What stands above the results is written by hand.
@@ -78,4 +84,9 @@ fn run() -> Result<()> {
         std::fs::write(&path, format!("{head}{RESULTS}\n{text}")).with_context(|| format!("cannot write {path}"))?;
     }
     Ok(())
+}
+
+/// The scenarios of all tables.
+fn all() -> impl Iterator<Item = &'static scenario::Scenario> {
+    scenario::APPS.iter().chain(scenario::cluster::ALL)
 }

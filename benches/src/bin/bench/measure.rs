@@ -105,6 +105,11 @@ pub(crate) fn memory(pids: &[i32]) -> Memory {
     sum
 }
 
+/// Open descriptors of all these processes together.
+pub(crate) fn descriptors(pids: &[i32]) -> usize {
+    pids.iter().map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)).sum()
+}
+
 /// How often these processes gave up the CPU by themselves, all threads together: each wake-up at rest shows here.
 pub(crate) fn sleeps(pids: &[i32]) -> u64 {
     let mut sum = 0;

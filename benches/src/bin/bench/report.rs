@@ -1,7 +1,8 @@
 //! Medians, ratios, and the table.
 
+use crate::cluster::Way;
 use crate::contender::Kind;
-use crate::lab::Subject;
+use crate::lab::{Column, Subject};
 use std::fmt::Write;
 
 /// What was measured of one subject.
@@ -17,7 +18,7 @@ pub(crate) struct Row {
     what: String,
     unit: &'static str,
     goal: &'static str,
-    cells: Vec<(Subject, Cell)>,
+    cells: Vec<(Column, Cell)>,
     /// Speeds are better when larger; all else when smaller.
     more_is_better: bool,
 }
@@ -25,10 +26,10 @@ pub(crate) struct Row {
 impl Row {
     /// A row of times, sizes or counts.
     pub(crate) fn new(what: impl Into<String>, unit: &'static str, goal: &'static str) -> Row {
-        Row { what: what.into(), unit, goal, cells: Vec::new(), more_is_better: unit.ends_with("/s") && unit.starts_with("MB") }
+        Row { what: what.into(), unit, goal, cells: Vec::new(), more_is_better: matches!(unit, "MB/s" | "requests/s") }
     }
 
-    pub(crate) fn add(&mut self, subject: Subject, value: f64) {
+    pub(crate) fn add(&mut self, subject: Column, value: f64) {
         match self.cells.iter_mut().find(|(known, _)| *known == subject) {
             Some((_, Cell::Samples(samples))) => samples.push(value),
             Some((_, Cell::Note(_))) => {}
@@ -36,26 +37,26 @@ impl Row {
         }
     }
 
-    pub(crate) fn set(&mut self, subject: Subject, cell: Cell) {
+    pub(crate) fn set(&mut self, subject: Column, cell: Cell) {
         self.cells.retain(|(known, _)| *known != subject);
         self.cells.push((subject, cell));
     }
 
-    fn value(&self, subject: Subject) -> Option<f64> {
+    fn value(&self, subject: Column) -> Option<f64> {
         match self.cells.iter().find(|(known, _)| *known == subject) {
             Some((_, Cell::Samples(samples))) => median(samples),
             _ => None,
         }
     }
 
-    fn shown(&self, subject: Subject) -> String {
+    fn shown(&self, subject: Column) -> String {
         match self.cells.iter().find(|(known, _)| *known == subject) {
             Some((_, Cell::Note(text))) => text.clone(),
             _ => self.value(subject).map_or_else(|| "–".into(), number),
         }
     }
 
-    fn rounds(&self, subject: Subject) -> Option<usize> {
+    fn rounds(&self, subject: Column) -> Option<usize> {
         self.cells.iter().find(|(known, _)| *known == subject).and_then(|(_, cell)| match cell {
             Cell::Samples(samples) => Some(samples.len()),
             Cell::Note(_) => None,
@@ -63,7 +64,7 @@ impl Row {
     }
 
     /// How many times `better` beats `worse`.
-    fn ratio(&self, worse: Subject, better: Subject) -> String {
+    fn ratio(&self, worse: Column, better: Column) -> String {
         match (self.value(worse), self.value(better)) {
             // A count of lines or of failures is right or wrong, not so many times better.
             _ if matches!(self.unit, "" | "lines") => "–".into(),
@@ -143,60 +144,106 @@ fn date(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// The managers, and what is compared with them.
-const PM2: Subject = Subject::Manager(Kind::Pm2);
-const SUPERVISOR: Subject = Subject::Manager(Kind::Supervisor);
-const OSTLER: Subject = Subject::Manager(Kind::Ostler);
+/// A benchmark and its rows.
+pub(crate) type Measured = (&'static str, Vec<Row>);
 
-/// `start 7 (PM2 4)`: how often the rows of one benchmark were measured, and of whom less often.
-fn rounds(name: &str, rows: &[Row]) -> String {
-    let of = |subject| rows.iter().filter_map(|row| row.rounds(subject)).min();
-    let names = [(PM2, "PM2"), (SUPERVISOR, "supervisor"), (Subject::Floor, "floor"), (OSTLER, "ostler")];
-    let counts: Vec<(usize, &str)> = names.into_iter().filter_map(|(subject, name)| Some((of(subject)?, name))).collect();
-    let most = counts.iter().map(|(count, _)| *count).max().unwrap_or(0);
-    let fewer: Vec<String> =
-        counts.iter().filter(|(count, _)| *count < most).map(|(count, subject)| format!("{subject} {count}")).collect();
-    if fewer.is_empty() { format!("{name} {most}") } else { format!("{name} {most} ({})", fewer.join(", ")) }
+/// What is compared, and in which order.
+pub(crate) struct Table {
+    heading: Option<&'static str>,
+    columns: &'static [(Column, &'static str)],
+    /// Of whom the reader wants to know how many times better the second is.
+    ratios: &'static [(usize, usize)],
 }
 
-/// The table. The rows come with the name of their benchmark.
-pub(crate) fn markdown(benchmarks: &[(&str, Vec<Row>)], machine: &Machine, quick: bool) -> String {
-    let mut text = String::new();
+const fn manager(kind: Kind) -> Column {
+    Column::Apps(Subject::Manager(kind))
+}
+
+/// The managers, with small apps.
+pub(crate) const APPS: Table = Table {
+    heading: None,
+    columns: &[
+        (manager(Kind::Pm2), "PM2 7"),
+        (manager(Kind::Supervisor), "supervisor"),
+        (Column::Apps(Subject::Floor), "floor"),
+        (manager(Kind::Ostler), "ostler"),
+    ],
+    ratios: &[(0, 3), (1, 3), (3, 2)],
+};
+
+/// Those who run clusters.
+pub(crate) const CLUSTERS: Table = Table {
+    heading: Some("Several copies behind one port"),
+    columns: &[
+        (Column::Cluster(Way::Pm2), Way::Pm2.name()),
+        (Column::Cluster(Way::Node), Way::Node.name()),
+        (Column::Cluster(Way::Bare), Way::Bare.name()),
+        (Column::Cluster(Way::RoundRobin), Way::RoundRobin.name()),
+        (Column::Cluster(Way::Reuseport), Way::Reuseport.name()),
+        (Column::Cluster(Way::Shared), Way::Shared.name()),
+    ],
+    ratios: &[],
+};
+
+impl Table {
+    fn name(&self, subject: Column) -> &'static str {
+        self.columns.iter().find(|(known, _)| *known == subject).map_or("", |(_, name)| name)
+    }
+
+    /// `start 7 (PM2 4)`: how often the rows of one benchmark were measured, and of whom less often.
+    fn rounds(&self, name: &str, rows: &[Row]) -> String {
+        let of = |subject| rows.iter().filter_map(|row| row.rounds(subject)).min();
+        let counts: Vec<(usize, &str)> =
+            self.columns.iter().filter_map(|(subject, name)| Some((of(*subject)?, name.trim_end_matches(" 7")))).collect();
+        let most = counts.iter().map(|(count, _)| *count).max().unwrap_or(0);
+        let fewer: Vec<String> =
+            counts.iter().filter(|(count, _)| *count < most).map(|(count, subject)| format!("{subject} {count}")).collect();
+        if fewer.is_empty() { format!("{name} {most}") } else { format!("{name} {most} ({})", fewer.join(", ")) }
+    }
+
+    /// The table; the rows come with the name of their benchmark. Empty when nothing was measured.
+    fn markdown(&self, benchmarks: &[Measured], picture: &str) -> String {
+        let counts: Vec<String> =
+            benchmarks.iter().filter(|(_, rows)| !rows.is_empty()).map(|(name, rows)| self.rounds(name, rows)).collect();
+        if counts.is_empty() {
+            return String::new();
+        }
+        let mut text = self.heading.map_or_else(String::new, |heading| format!("\n### {heading}\n\n"));
+        let _ = writeln!(text, "Rounds{picture}: {}.\n", counts.join(", "));
+        let pair = |(worse, better): &(usize, usize)| Some((self.columns.get(*worse)?.0, self.columns.get(*better)?.0));
+        let pairs: Vec<(Column, Column)> = self.ratios.iter().filter_map(pair).collect();
+        let mut line = |first: &str, cells: Vec<String>, last: &str| {
+            let _ = writeln!(text, "| {first} | {} | {last} |", cells.join(" | "));
+        };
+        let names = self.columns.iter().map(|(_, name)| (*name).to_owned());
+        let short = |subject| self.name(subject).trim_end_matches(" 7");
+        let heads = pairs.iter().map(|(worse, better)| format!("{} : {}", short(*worse), short(*better)));
+        line("measure | unit", names.chain(heads).collect(), "goal");
+        line("---|---", vec!["--:".to_owned(); self.columns.len() + pairs.len()], "---");
+        for row in benchmarks.iter().flat_map(|(_, rows)| rows) {
+            let values = self.columns.iter().map(|(subject, _)| row.shown(*subject));
+            let ratios = pairs.iter().map(|(worse, better)| row.ratio(*worse, *better));
+            line(&format!("{} | {}", row.what, row.unit), values.chain(ratios).collect(), row.goal);
+        }
+        text
+    }
+}
+
+/// All tables, each with its benchmarks.
+pub(crate) fn markdown(tables: &[(Table, Vec<Measured>)], machine: &Machine, quick: bool) -> String {
     let Machine { cpus, model, memory_gb, kernel, date } = machine;
     let picture = if quick { " (`--quick`: a rough picture)" } else { "" };
-    let counts: Vec<String> = benchmarks.iter().filter(|(_, rows)| !rows.is_empty()).map(|(name, rows)| rounds(name, rows)).collect();
-    let _ = writeln!(
-        text,
-        "{date}, {cpus} × {model}, {memory_gb} GB, Linux {kernel}; medians, the subjects taking turns. Rounds{picture}: {}.\n",
-        counts.join(", ")
-    );
-    let _ = writeln!(
-        text,
-        "| measure | unit | PM2 7 | supervisor | floor | ostler | PM2 : ostler | supervisor : ostler | ostler : floor | goal |"
-    );
-    let _ = writeln!(text, "|---|---|--:|--:|--:|--:|--:|--:|--:|---|");
-    for row in benchmarks.iter().flat_map(|(_, rows)| rows) {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            row.what,
-            row.unit,
-            row.shown(PM2),
-            row.shown(SUPERVISOR),
-            row.shown(Subject::Floor),
-            row.shown(OSTLER),
-            row.ratio(PM2, OSTLER),
-            row.ratio(SUPERVISOR, OSTLER),
-            row.ratio(OSTLER, Subject::Floor),
-            row.goal,
-        );
-    }
-    text
+    let head = format!("{date}, {cpus} × {model}, {memory_gb} GB, Linux {kernel}; medians, the subjects taking turns.\n\n");
+    tables.iter().fold(head, |text, (table, benchmarks)| text + &table.markdown(benchmarks, picture))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PM2: Column = manager(Kind::Pm2);
+    const SUPERVISOR: Column = manager(Kind::Supervisor);
+    const OSTLER: Column = manager(Kind::Ostler);
 
     #[test]
     fn percentiles() {
@@ -229,8 +276,19 @@ mod tests {
             row.add(subject, 1.0);
         }
         row.set(SUPERVISOR, Cell::Note("has none".into()));
-        assert_eq!(rounds("start", &[row]), "start 2 (PM2 1)");
-        assert_eq!(rounds("start", &[Row::new("x", "ms", "")]), "start 0");
+        assert_eq!(APPS.rounds("start", &[row]), "start 2 (PM2 1)");
+        assert_eq!(APPS.rounds("start", &[Row::new("x", "ms", "")]), "start 0");
+    }
+
+    #[test]
+    fn a_table_has_a_column_for_each_subject_and_each_ratio() {
+        let mut row = Row::new("x", "ms", "≤ 1");
+        row.add(PM2, 3.0);
+        row.add(OSTLER, 1.0);
+        let text = APPS.markdown(&[("some", vec![row.clone()])], "");
+        assert!(text.contains("| measure | unit | PM2 7 | supervisor | floor | ostler | PM2 : ostler |"), "{text}");
+        assert!(text.contains("| x | ms | 3.00 | – | – | 1.00 | 3.00× | – | – | ≤ 1 |\n"), "{text}");
+        assert_eq!(APPS.markdown(&[("none", Vec::new())], ""), "");
     }
 
     #[test]

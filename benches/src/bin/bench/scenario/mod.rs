@@ -1,5 +1,6 @@
 //! One file per thing that is measured.
 
+pub(crate) mod cluster;
 mod cold;
 mod crash;
 mod idle;
@@ -17,9 +18,10 @@ use crate::report::Row;
 use anyhow::Result;
 
 /// Name, what it measures, and how.
-type Scenario = (&'static str, &'static str, fn(&Lab) -> Result<Vec<Row>>);
+pub(crate) type Scenario = (&'static str, &'static str, fn(&Lab) -> Result<Vec<Row>>);
 
-pub(crate) const ALL: &[Scenario] = &[
+/// One manager beside the other, with small apps that do nothing much.
+pub(crate) const APPS: &[Scenario] = &[
     ("list", "one `list` of 100 apps", list::measure),
     ("cold", "no daemon -> first instruction of the app", cold::measure),
     ("start", "100 apps from one file", start::measure),
@@ -34,6 +36,6 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// Milliseconds.
-fn ms(time: std::time::Duration) -> f64 {
+pub(crate) fn ms(time: std::time::Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }

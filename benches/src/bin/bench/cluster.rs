@@ -1,0 +1,265 @@
+//! Several copies of a server behind one port, run by each of those who can.
+
+use crate::contender::{App, Contender, Kind, Workers};
+use crate::lab::Lab;
+use crate::measure;
+use anyhow::{Context, Result, bail, ensure};
+use ostler_testkit::{Load, LoadSpec, free_port, get};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Who runs the copies, and how connections come to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Pm2,
+    /// Node's own cluster, with a small primary of ours.
+    Node,
+    RoundRobin,
+    Reuseport,
+    Shared,
+    /// One Node process without any cluster.
+    Bare,
+}
+
+impl Way {
+    pub(crate) const ALL: [Way; 6] = [Way::Node, Way::Pm2, Way::RoundRobin, Way::Reuseport, Way::Shared, Way::Bare];
+    /// Those that run several copies and can replace them.
+    pub(crate) const CLUSTERS: [Way; 5] = [Way::Node, Way::Pm2, Way::RoundRobin, Way::Reuseport, Way::Shared];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Way::Pm2 => "PM2 7",
+            Way::Node => "Node's cluster",
+            Way::RoundRobin => "ostler",
+            Way::Reuseport => "ostler reuseport",
+            Way::Shared => "ostler shared",
+            Way::Bare => "one bare Node",
+        }
+    }
+
+    /// ostler's word for the spreading; the others have one only.
+    fn scheduling(self) -> &'static str {
+        match self {
+            Way::Reuseport => "reuseport",
+            Way::Shared => "shared",
+            Way::Pm2 | Way::Node | Way::RoundRobin | Way::Bare => "round_robin",
+        }
+    }
+
+    /// The manager it needs.
+    pub(crate) fn manager(self) -> Option<Kind> {
+        match self {
+            Way::Pm2 => Some(Kind::Pm2),
+            Way::RoundRobin | Way::Reuseport | Way::Shared => Some(Kind::Ostler),
+            Way::Node | Way::Bare => None,
+        }
+    }
+}
+
+/// The servers of the benchmarks: those of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// No code of its own for signals or messages.
+    Naive,
+    /// Says `ready`; SIGINT closes its server.
+    Graceful,
+    /// What a file says: good, or bad in some way.
+    Release,
+}
+
+impl Script {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Script::Naive => "naive",
+            Script::Graceful => "graceful",
+            Script::Release => "release",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Script::Naive => include_str!("../../../../tests/fixtures/apps/cluster-naive.js"),
+            Script::Graceful => include_str!("../../../../tests/fixtures/apps/cluster-graceful.js"),
+            Script::Release => include_str!("../../../../tests/fixtures/apps/cluster-release.js"),
+        }
+    }
+}
+
+const PRIMARY: &str = include_str!("../../../node/primary.js");
+
+/// The name of the app.
+const NAME: &str = "app-0";
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A reload that says nothing for so long never will.
+const UNANSWERED: Duration = Duration::from_secs(8);
+
+/// What runs the workers.
+enum Runner {
+    Manager(Contender),
+    /// Node's own, with our primary.
+    Primary(Child),
+    /// The only process.
+    Bare(Child),
+}
+
+/// A cluster that serves. Dropping it ends it.
+pub(crate) struct Cluster {
+    runner: Runner,
+    folder: PathBuf,
+    pub(crate) port: u16,
+}
+
+/// How a reload ended.
+pub(crate) struct Reload {
+    /// Exit code of the command; Node's cluster has none.
+    pub(crate) code: Option<i32>,
+    pub(crate) wall: Duration,
+}
+
+impl Cluster {
+    /// Starts so many workers and waits until all are there and one answers.
+    pub(crate) fn start(lab: &Lab, way: Way, script: Script, count: usize, env: &[(&'static str, String)]) -> Result<Cluster> {
+        let folder = lab.fresh()?;
+        let file = folder.join(format!("cluster-{}.js", script.name()));
+        fs::write(&file, script.text()).context("cannot write the app")?;
+        let port = free_port();
+        let mut env = env.to_vec();
+        env.push(("PORT", port.to_string()));
+        let (runner, folder) = match way.manager() {
+            Some(kind) => {
+                let manager = lab.manager(kind)?;
+                let mut app = App::new(NAME, &[&file.display().to_string()]);
+                app.workers = Some(Workers { count, scheduling: way.scheduling(), wait_ready: script == Script::Graceful, env });
+                manager.start(&[app])?;
+                let folder = manager.folder().to_path_buf();
+                (Runner::Manager(manager), folder)
+            }
+            None if way == Way::Bare => (Runner::Bare(node(None, &folder, &file, &env)?), folder),
+            None => (Runner::Primary(node(Some(count), &folder, &file, &env)?), folder),
+        };
+        let cluster = Cluster { runner, folder, port };
+        let wanted = if way == Way::Bare { 1 } else { count };
+        let serves = measure::wait(LIMIT, || get(port, "/").is_ok() && cluster.workers().is_ok_and(|pids| pids.len() == wanted));
+        ensure!(serves, "{} of {wanted} workers run, and / gives {:?}", cluster.workers()?.len(), get(port, "/"));
+        Ok(cluster)
+    }
+
+    /// Half a second of requests: code is compiled, caches are filled.
+    pub(crate) fn warm(&self) {
+        let load = Load::start(LoadSpec { pause_us: 0, ..LoadSpec::to(self.port) });
+        std::thread::sleep(Duration::from_millis(500));
+        drop(load.stop());
+    }
+
+    /// Replaces all workers, and waits until that is over.
+    pub(crate) fn reload(&mut self) -> Result<Reload> {
+        let begin = Instant::now();
+        let code = match &mut self.runner {
+            Runner::Manager(manager) => measure::run(&mut manager.client(&["reload", NAME]))?.0,
+            Runner::Primary(primary) => {
+                let before = said_reloaded(&self.folder);
+                kill(i32::try_from(primary.id())?, Signal::HUP)?;
+                // A primary that waits for a worker that never comes has not failed: it never ends.
+                measure::wait(UNANSWERED, || said_reloaded(&self.folder) > before);
+                None
+            }
+            Runner::Bare(_) => bail!("a single process is not reloaded"),
+        };
+        Ok(Reload { code, wall: begin.elapsed() })
+    }
+
+    /// The workers.
+    pub(crate) fn workers(&self) -> Result<Vec<i32>> {
+        match &self.runner {
+            Runner::Manager(manager) => manager.apps(),
+            Runner::Primary(child) => {
+                let own = i32::try_from(child.id())?;
+                Ok(measure::marked(&self.folder)?.into_iter().map(|process| process.pid).filter(|pid| *pid != own).collect())
+            }
+            Runner::Bare(child) => Ok(vec![i32::try_from(child.id())?]),
+        }
+    }
+
+    /// What manages them; nothing, where there is one process only.
+    pub(crate) fn own(&self) -> Result<Vec<i32>> {
+        match &self.runner {
+            Runner::Manager(manager) => manager.own(),
+            Runner::Primary(child) => Ok(vec![i32::try_from(child.id())?]),
+            Runner::Bare(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The process that takes the decisions: the one to kill.
+    pub(crate) fn daemon(&self) -> Result<i32> {
+        match &self.runner {
+            Runner::Manager(manager) => manager.daemon(),
+            Runner::Primary(child) | Runner::Bare(child) => Ok(i32::try_from(child.id())?),
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Runner::Primary(child) | Runner::Bare(child) = &mut self.runner {
+            let _ = child.kill();
+            measure::end_marked(&self.folder);
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Node with our primary and so many workers, or with the script alone.
+fn node(workers: Option<usize>, folder: &Path, script: &Path, env: &[(&'static str, String)]) -> Result<Child> {
+    let mut command = Command::new("node");
+    if let Some(count) = workers {
+        let primary = folder.join("primary.js");
+        fs::write(&primary, PRIMARY).context("cannot write the primary")?;
+        command.arg(primary).arg(count.to_string());
+    }
+    let out = File::create(folder.join("out")).context("cannot write the output of Node")?;
+    command.arg(script).env_remove("NODE_OPTIONS").env("HOME", folder).envs(env.iter().map(|(name, value)| (*name, value)));
+    command.stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).spawn().context("cannot run node")
+}
+
+/// How often the primary has told that a reload is over.
+fn said_reloaded(folder: &Path) -> usize {
+    fs::read_to_string(folder.join("out")).unwrap_or_default().lines().filter(|line| *line == "reloaded").count()
+}
+
+/// Sends a signal.
+pub(crate) fn kill(pid: i32, signal: Signal) -> Result<()> {
+    kill_process(Pid::from_raw(pid).context("no pid")?, signal).with_context(|| format!("cannot signal {pid}"))
+}
+
+/// Clients that ask without pause, half of them with a connection for each request, half with one that they keep.
+pub(crate) struct Clients {
+    close: Load,
+    keep: Load,
+}
+
+impl Clients {
+    pub(crate) fn start(port: u16) -> Clients {
+        let spec = LoadSpec { connections: 4, pause_us: 0, ..LoadSpec::to(port) };
+        Clients { close: Load::start(spec.clone()), keep: Load::start(LoadSpec { keep_alive: true, ..spec }) }
+    }
+
+    /// Requests that were answered so far.
+    pub(crate) fn good(&self) -> u64 {
+        self.close.good() + self.keep.good()
+    }
+
+    /// Failed requests over new connections and over kept ones, and the longest time in ms in which one of the two got no answer.
+    pub(crate) fn stop(self) -> [f64; 3] {
+        let (close, keep) = (self.close.stop(), self.keep.stop());
+        for report in [&close, &keep].into_iter().filter(|_| std::env::var_os("OSTLER_BENCH_ERRORS").is_some()) {
+            eprintln!("{} of {} failed: {:#?}", report.failed, report.requests, report.errors);
+        }
+        [close.failed as f64, keep.failed as f64, close.longest_gap_ms.max(keep.longest_gap_ms)]
+    }
+}

@@ -1,0 +1,36 @@
+//! How evenly idle keep-alive connections are spread.
+
+use crate::cluster::{Cluster, Script, Way};
+use crate::lab::{Lab, Turn};
+use crate::measure;
+use crate::report::Row;
+use anyhow::{Result, ensure};
+use ostler_testkit::{Load, LoadSpec};
+use std::time::Duration;
+
+const WORKERS: usize = 4;
+
+pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
+    let words = |n: usize| format!("{n} connections over {WORKERS} workers: most minus fewest");
+    let rows = [4, 16, 64].map(|count| Row::new(words(count), "", "≤ 1"));
+    let mut clusters: Vec<(Way, Cluster)> = Vec::new();
+    Ok(lab.cluster_rows(&Way::CLUSTERS, lab.rounds(7, 2), rows, |way| {
+        if !clusters.iter().any(|(known, _)| *known == way) {
+            let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+            cluster.warm();
+            clusters.push((way, cluster));
+        }
+        let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == way) else { return Ok(Turn::LeftOut("–")) };
+        Ok(Turn::Values([spread(cluster, 4)?, spread(cluster, 16)?, spread(cluster, 64)?]))
+    }))
+}
+
+/// Opens all at once; each asks once and stays.
+fn spread(cluster: &Cluster, connections: usize) -> Result<f64> {
+    let load = Load::start(LoadSpec { connections, keep_alive: true, pause_us: 60_000_000, ..LoadSpec::to(cluster.port) });
+    let all = measure::wait(Duration::from_secs(20), || load.good() + load.failed() >= connections as u64);
+    let report = load.stop();
+    ensure!(all && report.failed == 0, "{} of {connections} answered: {:?}", report.good(), report.errors);
+    let counts = || cluster.workers().map(|pids| pids.into_iter().map(|pid| report.by_body.get(&pid.to_string()).copied().unwrap_or(0)));
+    Ok((counts()?.max().unwrap_or(0) - counts()?.min().unwrap_or(0)) as f64)
+}

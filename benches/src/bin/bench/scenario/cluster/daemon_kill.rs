@@ -1,0 +1,32 @@
+//! SIGKILL of what manages the workers, under load.
+
+use crate::cluster::{Clients, Cluster, Script, Way, kill};
+use crate::lab::{Lab, Turn};
+use crate::report::Row;
+use anyhow::Result;
+use rustix::process::Signal;
+use std::thread;
+use std::time::Duration;
+
+const WORKERS: usize = 2;
+
+pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
+    let rows = [
+        Row::new("SIGKILL of the manager of a cluster: failed requests within 2 s, `Connection: close`", "", "0 (1 in round robin)"),
+        Row::new("… failed requests, keep-alive", "", "0"),
+        Row::new("… longest time without an answer", "ms", "< 150"),
+        Row::new(format!("… workers with the same pid, of {WORKERS}"), "", "2"),
+    ];
+    Ok(lab.cluster_rows(&Way::CLUSTERS, lab.rounds(3, 1), rows, |way| {
+        let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+        cluster.warm();
+        let old = cluster.workers()?;
+        let clients = Clients::start(cluster.port);
+        thread::sleep(Duration::from_millis(300));
+        kill(cluster.daemon()?, Signal::KILL)?;
+        thread::sleep(Duration::from_secs(2));
+        let [close, keep, gap] = clients.stop();
+        let same = cluster.workers()?.into_iter().filter(|pid| old.contains(pid)).count();
+        Ok(Turn::Values([close, keep, gap, same as f64]))
+    }))
+}
