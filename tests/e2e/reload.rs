@@ -1,0 +1,264 @@
+//! `reload`: the new process beside the old one, and back when it is no good.
+
+use ostler_testkit::{Home, Load, LoadSpec, alive, fixture_app, free_port};
+use serde_json::Value;
+
+use crate::setup::home;
+
+/// A cluster of two with the release of the file `release`; gives the port.
+fn cluster(home: &Home, options: &str) -> u16 {
+    let port = free_port();
+    home.write("release", "good");
+    let release = home.work().join("release");
+    home.cmd(format!("start {} --name app -i 2 {options}", fixture_app("cluster-release.js")))
+        .env("PORT", port.to_string())
+        .env("RELEASE_FILE", release)
+        .run()
+        .ok();
+    home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok());
+    port
+}
+
+fn pids(home: &Home) -> Vec<i32> {
+    home.jlist().iter().map(|app| app.pid()).collect()
+}
+
+fn report(home: &Home) -> Value {
+    serde_json::from_str(&home.cmd("rollout status app --json").run().stdout).unwrap()
+}
+
+#[test]
+fn every_process_is_new_and_every_instance_the_same() {
+    let home = home();
+    cluster(&home, "");
+    let before = home.jlist();
+    home.ok("reload app");
+    let after = home.jlist();
+    assert_eq!(after.len(), 2);
+    for (old, new) in before.iter().zip(&after) {
+        assert_eq!((old.id(), old.number("NODE_APP_INSTANCE")), (new.id(), new.number("NODE_APP_INSTANCE")));
+        assert!(old.pid() != new.pid() && !alive(old.pid()) && alive(new.pid()), "{} {}", old.pid(), new.pid());
+        assert_eq!((new.status(), new.restarts()), ("online", old.restarts() + 1));
+        let file = home.dir().join(format!("pids/app-{}.pid", new.id()));
+        assert_eq!(std::fs::read_to_string(file).unwrap(), new.pid().to_string());
+    }
+    assert_eq!(home.app_processes().len(), 2, "{}", home.report());
+    assert_eq!(report(&home)[0]["state"], "done");
+}
+
+#[test]
+fn a_bad_release_leaves_the_good_one_alone() {
+    for release in ["throws", "exits", "silent"] {
+        let home = home();
+        let port = cluster(&home, "--listen-timeout 4000");
+        let before = pids(&home);
+        home.write("release", release);
+        let load = Load::start(LoadSpec::to(port));
+        let failed = home.cmd("reload app").run();
+        let seen = load.stop();
+        seen.assert_whole();
+        assert_eq!(failed.code, 1, "{release}: {failed:?}");
+        assert!(failed.stderr.contains("the old release serves as before"), "{release}: {}", failed.stderr);
+        if release == "throws" {
+            assert!(failed.stderr.contains("bad release: it throws at start"), "{}", failed.stderr);
+        }
+        assert_eq!(pids(&home), before, "{release}");
+        home.wait_until("nothing of the new release is left", || home.app_processes().len() == 2);
+        let status = report(&home);
+        assert_eq!((&status[0]["state"], &status[0]["fault"]["id"]), (&"failed".into(), &0.into()), "{status}");
+        assert_eq!(home.cmd("rollout status app").run().code, 1);
+        // The next one is taken.
+        home.write("release", "good");
+        home.ok("reload app");
+        assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
+    }
+}
+
+#[test]
+fn not_ready_in_time_is_a_failure_unless_leniency_is_asked_for() {
+    let home = home();
+    cluster(&home, "--wait-ready --listen-timeout 700");
+    let before = pids(&home);
+    home.write("release", "unready");
+    let failed = home.cmd("reload app").run();
+    assert!(failed.code == 1 && failed.stderr.contains("was not ready within 700 ms"), "{failed:?}");
+    assert_eq!(pids(&home), before);
+}
+
+#[test]
+fn a_new_release_that_crashes_after_it_was_ready_does_not_take_the_others_with_it() {
+    let home = home();
+    cluster(&home, "--no-autorestart");
+    let before = pids(&home);
+    home.write("release", "crashes");
+    let failed = home.cmd("reload app").run();
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert!(pids(&home).contains(&before[1]), "{}", home.report());
+}
+
+#[test]
+fn a_canary_is_watched_beside_the_old_ones() {
+    let home = home();
+    let port = cluster(&home, "");
+    let before = pids(&home);
+    home.write("release", "crashes");
+    let load = Load::start(LoadSpec::to(port));
+    let failed = home.cmd("reload app --canary 20s").run();
+    assert!(failed.code == 1 && failed.stderr.contains("the old release serves as before"), "{failed:?}");
+    assert_eq!(pids(&home), before);
+    drop(load.stop());
+    home.write("release", "good");
+    home.ok("reload app --canary 100");
+    assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
+}
+
+#[test]
+fn users_win_over_a_reload_under_way() {
+    let home = home();
+    cluster(&home, "--listen-timeout 60000");
+    home.write("release", "silent");
+    let mut reload =
+        home.cmd("reload app").command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    home.wait_until("the candidate runs", || home.app_processes().len() == 3);
+    let busy = home.cmd("reload app").run();
+    assert!(busy.code == 1 && busy.stderr.contains("under way"), "{busy:?}");
+    home.ok("stop app");
+    assert_eq!(reload.wait().unwrap().code(), Some(1));
+    assert!(home.app_processes().is_empty(), "{}", home.report());
+    assert!(home.jlist().iter().all(|app| app.status() == "stopped"));
+}
+
+#[test]
+fn a_reload_goes_on_when_the_daemon_is_killed() {
+    let home = home();
+    let port = cluster(&home, "");
+    let before = pids(&home);
+    let load = Load::start(LoadSpec::to(port));
+    let mut reload = home
+        .cmd("reload app --canary 400")
+        .command()
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    home.wait_until("the candidate runs", || home.app_processes().len() == 3);
+    crate::promise_1_daemon_killed::kill_daemon(&home);
+    drop(reload.wait());
+    home.wait_until("all are replaced", || pids(&home).iter().all(|pid| !before.contains(pid)) && home.app_processes().len() == 2);
+    load.stop().assert_whole();
+    assert_eq!(report(&home)[0]["state"], "done");
+}
+
+#[test]
+fn a_changed_file_is_taken_as_a_whole_or_not_at_all() {
+    let home = home();
+    let port = free_port();
+    let app = |release: &str, more: &str| {
+        let script = fixture_app("cluster-release.js");
+        let text = format!(
+            r#"{{"apps": [{{"name": "app", "script": "{script}", "instances": 2, "listen_timeout": 700, "env": {{"PORT": "{port}", "RELEASE": "{release}"}}{more}}}]}}"#
+        );
+        home.write("app.json", text)
+    };
+    home.ok(format!("start {}", app("good", "")));
+    let before = pids(&home);
+    let failed = home.cmd(format!("reload {}", app("throws", r#", "max_restarts": 5"#))).run();
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert_eq!(pids(&home), before);
+    assert_eq!(*home.jlist()[0].env("RELEASE"), "good");
+    home.ok(format!("reload {}", app("good", r#", "max_restarts": 5"#)));
+    assert_eq!(home.jlist()[0].number("max_restarts"), 5);
+    // And back.
+    home.ok("rollout undo app");
+    assert_ne!(home.jlist()[0].env("max_restarts"), &Value::from(5));
+    let history = home.ok("rollout history app --json");
+    let history: Value = serde_json::from_str(&history.stdout).unwrap();
+    let states: Vec<&str> = history.as_array().unwrap().iter().map(|entry| entry["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["done", "failed", "done", "done"], "{history}");
+}
+
+#[test]
+fn undo_finds_the_release_behind_a_moved_link() {
+    let home = home();
+    let port = free_port();
+    for version in ["1", "2"] {
+        let code = format!("require('http').createServer((q, r) => r.end('v{version}')).listen(process.env.PORT)");
+        home.write(&format!("releases/{version}/app.js"), code);
+    }
+    let link = home.work().join("current");
+    std::os::unix::fs::symlink(home.work().join("releases/1"), &link).unwrap();
+    home.cmd(format!("start {}/app.js --name app -i 2 --cwd {}", link.display(), link.display())).env("PORT", port.to_string()).run().ok();
+    let body = || ostler_testkit::get(port, "/").unwrap_or_default();
+    home.wait_until("release 1 serves", || body().contains("v1"));
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(home.work().join("releases/2"), &link).unwrap();
+    home.ok("reload app");
+    assert!(body().contains("v2"));
+    home.ok("rollout undo app");
+    assert!(body().contains("v1"));
+    home.ok("reload app");
+    assert!(body().contains("v1"), "a reload by name starts what serves");
+}
+
+#[test]
+fn without_shared_sockets_it_is_a_restart_one_after_the_other() {
+    let home = home();
+    home.ok(format!("start {} --name app -- hold", ostler_testkit::fixture()));
+    let before = home.app("app");
+    home.ok("reload app");
+    let after = home.app("app");
+    assert!(before.pid() != after.pid() && !alive(before.pid()));
+    assert_eq!(after.restarts(), 1);
+}
+
+#[test]
+fn a_stop_that_waits_finishes_the_requests() {
+    let home = home();
+    let port = free_port();
+    home.cmd(format!("start {} --name app -i 2 --kill-timeout 5000", fixture_app("cluster-naive.js")))
+        .env("PORT", port.to_string())
+        .env("DELAY_MS", "400")
+        .run()
+        .ok();
+    home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok());
+    for command in ["stop app --wait-ready", "delete app --drain"] {
+        home.ok("restart app");
+        home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok());
+        let request = std::thread::spawn(move || ostler_testkit::get(port, "/"));
+        home.wait_until("the request is under way", || established(port) > 0);
+        home.ok(command);
+        let answer = request.join().unwrap();
+        assert!(answer.is_ok(), "{command}: {answer:?}");
+    }
+    assert!(home.app_processes().is_empty());
+}
+
+/// Connections to a local port that are open now.
+fn established(port: u16) -> usize {
+    let local = format!(":{port:04X} ");
+    let table = |file| std::fs::read_to_string(file).unwrap_or_default();
+    let lines = [table("/proc/net/tcp"), table("/proc/net/tcp6")].concat();
+    lines
+        .lines()
+        .filter(|line| line.split_whitespace().nth(1).is_some_and(|at| format!("{at} ").ends_with(&local)))
+        .filter(|line| line.split_whitespace().nth(3) == Some("01"))
+        .count()
+}
+
+#[test]
+fn fewer_instances_without_a_lost_request() {
+    let home = home();
+    let port = free_port();
+    home.cmd(format!("start {} --name app -i 4", fixture_app("cluster-naive.js")))
+        .env("PORT", port.to_string())
+        .env("DELAY_MS", "20")
+        .run()
+        .ok();
+    home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok());
+    let load = Load::start(LoadSpec::to(port));
+    for to in ["2", "+2", "-3", "3"] {
+        home.ok(format!("scale app {to}"));
+    }
+    load.stop().assert_whole();
+    assert_eq!(home.jlist().len(), 3);
+}
