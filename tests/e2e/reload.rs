@@ -7,6 +7,8 @@ use crate::setup::home;
 
 /// A cluster of two with the release of the file `release`; gives the port.
 fn cluster(home: &Home, options: &str) -> u16 {
+    // Both have read which release they are before the next one is written.
+    let started = |home: &Home| (0..2).all(|id| home.log(&format!("app-out-{id}.log")).contains("release good"));
     let port = free_port();
     home.write("release", "good");
     let release = home.work().join("release");
@@ -15,7 +17,7 @@ fn cluster(home: &Home, options: &str) -> u16 {
         .env("RELEASE_FILE", release)
         .run()
         .ok();
-    home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok());
+    home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok() && started(home));
     port
 }
 

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod args;
+pub mod autoscale;
 pub mod backoff;
 pub mod date_format;
 pub mod files;

@@ -15,7 +15,7 @@ use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable};
 
 use crate::cluster::{HELD_PREFIX, Listeners};
-use crate::control::{Control, Work};
+use crate::control::{Control, Scalers, Work};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::reactor::{Reactor, Source};
@@ -105,6 +105,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         journal,
         jobs: Vec::new(),
         rollouts: Rollouts::default(),
+        scalers: Scalers::default(),
         unstartable: Vec::new(),
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
@@ -184,6 +185,9 @@ impl Control {
             self.work.push_back(Work::Ack(child.key));
         }
         self.remove_lost_candidates();
+        let now_ms = crate::control::turn::now().mono_ms;
+        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        ids.into_iter().for_each(|id| self.note_autoscale(id, now_ms));
     }
 
     /// Puts back what was written.

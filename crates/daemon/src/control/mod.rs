@@ -7,6 +7,7 @@
 //! daemon may be killed at any instant and the next one goes on from there (`ostler_core::lifecycle` has the protocol). Nothing
 //! here blocks: a client that does not read, an app that does not answer and a slow disk under a log delay only themselves.
 
+mod autoscale;
 pub(crate) mod handle;
 mod job;
 pub(crate) mod jobs;
@@ -20,6 +21,7 @@ use ostler_core::lifecycle::Effect;
 use ostler_keeper::Originals;
 use ostler_sys::signal::SignalFd;
 
+pub(crate) use autoscale::Scalers;
 pub(crate) use job::{Goal, Job, Step, Then, why};
 
 use crate::cluster::Listeners;
@@ -70,6 +72,7 @@ pub(crate) struct Control {
     pub state_file: StateFile,
     pub jobs: Vec<Job>,
     pub rollouts: Rollouts,
+    pub scalers: autoscale::Scalers,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,
     pub work: VecDeque<Work>,

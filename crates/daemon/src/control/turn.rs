@@ -95,6 +95,7 @@ impl Control {
             self.state_file.deadline_ms(),
             self.sweeps.deadline_ms(),
             self.rollouts.deadline_ms(),
+            self.scalers.deadline_ms(),
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
         ];
@@ -120,6 +121,7 @@ impl Control {
             self.feed(id, Event::Tick);
         }
         self.tick_rollouts(now.mono_ms);
+        self.autoscale(now);
         self.answer_lists(now);
         self.listen_again(now);
         if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {

@@ -191,6 +191,11 @@ impl Rollouts {
         parts.flat_map(|parts| -> [Record<'a>; 2] { parts.records() }).chain(running).chain(releases)
     }
 
+    /// Is this app being replaced?
+    pub(crate) fn concerns(&self, app: &str) -> bool {
+        self.running.iter().any(|running| running.app == app)
+    }
+
     /// When one of them has to be looked at.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.running.iter().filter_map(|running| running.rollout.deadline_ms()).min()

@@ -45,6 +45,9 @@ impl Control {
             }
             Effect::Sweep { inc, kill, signal } => self.sweeps.add(id, inc, (!kill).then_some(signal)),
             Effect::Notify(notice) => {
+                if matches!(notice, ostler_core::lifecycle::Notice::Launched) {
+                    self.note_autoscale(id, now().mono_ms);
+                }
                 self.tell(id, &notice);
                 self.look_at_jobs(id, Some(&notice));
                 if matches!(notice, ostler_core::lifecycle::Notice::Deleted) {

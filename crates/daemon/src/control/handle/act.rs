@@ -70,10 +70,15 @@ impl Control {
         if let Some(failure) = failure {
             return self.clients.answer(client, id, Response::Failed(failure));
         }
+        self.scale_to(client, id, &ids, u32::try_from(wanted).unwrap_or(u32::MAX), origin);
+    }
+
+    /// From these instances of one app to so many.
+    pub(crate) fn scale_to(&mut self, client: u32, id: u64, ids: &[u32], wanted: u32, origin: Origin) {
+        let current = ids.len() as u32;
         if wanted < current {
-            let surplus = ids.into_iter().take((current - wanted) as usize);
             let mut job = self.action_job(client, id, Action::Delete, Vec::new(), origin);
-            job.pending = surplus.collect();
+            job.pending = ids.iter().copied().take((current - wanted) as usize).collect();
             let ids: Vec<u32> = job.pending.iter().copied().collect();
             job.touch(&ids, &self.registry);
             // Those that stay serve meanwhile, and those that go finish what they have.

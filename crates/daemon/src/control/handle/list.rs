@@ -110,7 +110,7 @@ impl Control {
     }
 
     /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with.
-    fn read_usage(&mut self, ids: Option<&[u32]>, now: Now) -> bool {
+    pub(crate) fn read_usage(&mut self, ids: Option<&[u32]>, now: Now) -> bool {
         let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.id).is_ok());
         let process = |slot: &Slot| Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks });
         let sampler = Sampler::new(self.registry.iter().filter(|slot| wanted(slot)).filter_map(|slot| {

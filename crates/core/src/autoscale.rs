@@ -1,0 +1,143 @@
+//! How many instances an app should have by its load, inside its bounds.
+//!
+//! Each reading is the CPU use of all its instances together. More instances come quickly: when the mean use of an instance has been over
+//! the aim for a short while, as many as bring it back under it, at most twice as many as there are. Fewer come slowly: when the load of a
+//! long while would have fit into fewer with some room, one less at a time. After each change the load has to settle first. So the number
+//! never swings: between "too many" and "too few" there is a gap of [`ROOM_PCT`].
+
+use std::collections::VecDeque;
+
+use crate::serving::Autoscale;
+
+/// Between two readings.
+pub const INTERVAL_MS: u64 = 2_000;
+/// The load has to be over the aim for so long before instances are added.
+const UP_AFTER_MS: u64 = 6_000;
+/// The load has to fit into fewer for so long before one is removed.
+const DOWN_AFTER_MS: u64 = 60_000;
+/// Nothing is judged by what was before the last change, nor by this time after it: new instances start up.
+const SETTLE_MS: u64 = 6_000;
+/// What may be filled of the aim by the load of one instance less.
+const ROOM_PCT: u64 = 80;
+
+/// The load of one app over time.
+#[derive(Clone, Debug, Default)]
+pub struct Scaler {
+    /// When, and CPU use of all instances in percent of one core.
+    readings: VecDeque<(u64, u64)>,
+    /// Nothing before this counts.
+    from_ms: u64,
+}
+
+impl Scaler {
+    /// Takes a reading of `instances` running instances, and gives the number there should be.
+    pub fn decide(&mut self, rules: &Autoscale, instances: u32, cpu_pct: f64, now_ms: u64) -> u32 {
+        let (min, max) = (rules.min.max(1), rules.max.max(rules.min).max(1));
+        if instances < min || instances > max {
+            self.changed(now_ms);
+            return instances.clamp(min, max);
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float becomes an integer within its range")]
+        let load = cpu_pct.clamp(0.0, 1e9) as u64;
+        if now_ms >= self.from_ms {
+            self.readings.push_back((now_ms, load));
+        }
+        while self.readings.front().is_some_and(|(at, _)| now_ms.saturating_sub(*at) > DOWN_AFTER_MS) {
+            self.readings.pop_front();
+        }
+        let aim = u64::from(rules.cpu.max(1));
+        // Over the aim all the time, or under it all the time: one reading that says otherwise is enough to stay.
+        let wanted = if let Some(least) = self.least(UP_AFTER_MS, now_ms).filter(|least| *least > aim * u64::from(instances)) {
+            let needed = u32::try_from(least.div_ceil(aim)).unwrap_or(u32::MAX);
+            needed.min(instances.saturating_mul(2)).min(max)
+        } else if let Some(most) = self.most(DOWN_AFTER_MS - INTERVAL_MS, now_ms)
+            && instances > min
+            && most * 100 <= aim * u64::from(instances - 1) * ROOM_PCT
+        {
+            instances - 1
+        } else {
+            instances
+        };
+        if wanted != instances {
+            self.changed(now_ms);
+        }
+        wanted
+    }
+
+    fn changed(&mut self, now_ms: u64) {
+        self.readings.clear();
+        self.from_ms = now_ms + SETTLE_MS;
+    }
+
+    /// The smallest reading of this span, if there are readings of all of it.
+    fn least(&self, span_ms: u64, now_ms: u64) -> Option<u64> {
+        self.span(span_ms, now_ms)?.min()
+    }
+
+    fn most(&self, span_ms: u64, now_ms: u64) -> Option<u64> {
+        self.span(span_ms, now_ms)?.max()
+    }
+
+    fn span(&self, span_ms: u64, now_ms: u64) -> Option<impl Iterator<Item = u64>> {
+        let oldest = self.readings.front()?.0;
+        let covered = now_ms.saturating_sub(oldest) >= span_ms;
+        covered.then(|| self.readings.iter().filter(move |(at, _)| now_ms.saturating_sub(*at) <= span_ms).map(|(_, load)| *load))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RULES: Autoscale = Autoscale { min: 1, max: 8, cpu: 70 };
+
+    /// The load of each reading; gives the number of instances after each.
+    fn follow(rules: &Autoscale, start: u32, loads: impl IntoIterator<Item = f64>) -> Vec<u32> {
+        let mut scaler = Scaler::default();
+        let mut instances = start;
+        let mut now = 0;
+        let mut numbers = Vec::new();
+        for load in loads {
+            now += INTERVAL_MS;
+            // No instance uses more than one core.
+            instances = scaler.decide(rules, instances, load.min(f64::from(instances) * 100.0), now);
+            numbers.push(instances);
+        }
+        numbers
+    }
+
+    #[test]
+    fn more_come_quickly_and_go_slowly() {
+        let numbers = follow(&RULES, 1, std::iter::repeat_n(350.0, 30).chain(std::iter::repeat_n(20.0, 300)));
+        let peak = *numbers.iter().max().unwrap();
+        assert_eq!(peak, 5, "{numbers:?}");
+        assert_eq!(numbers[3], 2, "{numbers:?}");
+        assert!(numbers.iter().position(|number| *number == peak).unwrap() < 25, "{numbers:?}");
+        assert_eq!(numbers.last(), Some(&1));
+        assert!(numbers.windows(2).all(|pair| pair[1] + 1 >= pair[0]), "one less at a time: {numbers:?}");
+    }
+
+    #[test]
+    fn a_peak_is_no_load() {
+        let numbers = follow(&RULES, 2, (0..100).map(|turn| if turn % 3 == 0 { 200.0 } else { 75.0 }));
+        assert!(numbers.iter().all(|number| *number == 2), "{numbers:?}");
+    }
+
+    #[test]
+    fn the_bounds_hold_at_once() {
+        assert_eq!(follow(&Autoscale { min: 3, ..RULES }, 1, [0.0]), [3]);
+        assert_eq!(follow(&Autoscale { max: 2, ..RULES }, 4, [400.0]), [2]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_steady_load_comes_to_rest(load in 0.0..1000.0_f64, start in 1..9_u32, cpu in 10..100_u32) {
+            let numbers = follow(&Autoscale { cpu, ..RULES }, start, std::iter::repeat_n(load, 600));
+            let end = *numbers.last().unwrap();
+            prop_assert!(numbers.iter().rev().take(100).all(|number| *number == end), "it swings: {numbers:?}");
+            prop_assert!((1..=8).contains(&end));
+        }
+    }
+}
