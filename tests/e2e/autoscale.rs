@@ -6,7 +6,10 @@ use crate::setup::{ecosystem, home};
 fn a_busy_app_gets_more_instances_inside_its_bounds() {
     let home = home();
     let script = home.write("busy.js", "setInterval(() => { const end = Date.now() + 90; while (Date.now() < end); }, 100);");
-    let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "exec_mode": "fork", "instances": {{"min": 1, "max": 2, "cpu": 20}}"#));
+    let file = ecosystem(
+        &home,
+        &format!(r#""name": "app", "script": "{script}", "exec_mode": "fork", "instances": {{"min": 1, "max": 2, "cpu": 20}}"#),
+    );
     home.ok(format!("start {file}"));
     assert_eq!(home.jlist().len(), 1);
     home.wait_until("there are two", || home.jlist().len() == 2);

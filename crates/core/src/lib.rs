@@ -8,6 +8,7 @@ pub mod app;
 pub mod args;
 pub mod autoscale;
 pub mod backoff;
+pub mod balance;
 pub mod date_format;
 pub mod files;
 pub mod instances;

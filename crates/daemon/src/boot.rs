@@ -14,7 +14,7 @@ use ostler_sys::signal::SignalFd;
 use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable};
 
-use crate::cluster::{HELD_PREFIX, Listeners};
+use crate::cluster::{DATA_PREFIX, HELD_PREFIX, Listeners};
 use crate::control::{Control, Scalers, Work};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
@@ -100,6 +100,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         deaf_until_ms: None,
         registry: Registry::default(),
         listeners: Listeners::default(),
+        ipc_buffer: Vec::new(),
         writers,
         handbacks: HandBacks::default(),
         journal,
@@ -199,6 +200,7 @@ impl Control {
 
     /// Descriptors that the keeper held while there was no daemon.
     fn take_back(&mut self, held: BTreeMap<String, OwnedFd>) {
+        let mut data = Vec::new();
         for (name, fd) in held {
             if let Some(key) = name.strip_prefix("ipc:").and_then(|key| key.parse().ok()) {
                 let (id, inc) = split_key(key);
@@ -207,11 +209,17 @@ impl Control {
                     None => self.keeper.drop_held(&name),
                 }
             } else if name.starts_with(HELD_PREFIX) {
-                self.listeners.restore(name, fd);
+                self.listeners.restore(&name, fd);
+            } else if name.starts_with(DATA_PREFIX) {
+                data.push((name, fd));
             } else {
                 self.writers.take_back(&name, fd);
             }
         }
+        for (name, fd) in data {
+            self.listeners.restore_data(&name, fd);
+        }
+        self.rejoin_workers();
         self.take_over_writers();
     }
 
@@ -304,7 +312,7 @@ impl Control {
         let child = |(key, process): &(u64, ProcRef)| Child { key: *key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
         let children: Vec<Child> = survivors.values().map(child).collect();
         let channels = self.registry.iter().filter_map(|slot| slot.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
-        let listeners = self.listeners.iter().map(|(name, fd)| (name.clone(), fd.as_fd()));
+        let listeners = self.listeners.held();
         let held: Vec<(String, BorrowedFd<'_>)> = [
             (HELD_LOCK.to_owned(), self.lock.as_fd()),
             (HELD_SOCKET.to_owned(), self.listener.as_fd()),

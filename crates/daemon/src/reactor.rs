@@ -24,6 +24,10 @@ pub(crate) enum Source {
     Ipc(u32),
     /// A straggler of an instance's tree that we wait for.
     Straggler(u32),
+    /// A listening socket of an app.
+    Served(u32),
+    /// An accepted connection that is looked at before it is handed over.
+    Peeked(u32),
 }
 
 impl Source {
@@ -36,6 +40,8 @@ impl Source {
             Self::Client(id) => (4, id),
             Self::Ipc(id) => (5, id),
             Self::Straggler(id) => (6, id),
+            Self::Served(id) => (7, id),
+            Self::Peeked(id) => (8, id),
         };
         kind << 32 | u64::from(id)
     }
@@ -50,6 +56,8 @@ impl Source {
             4 => Self::Client(id),
             5 => Self::Ipc(id),
             6 => Self::Straggler(id),
+            7 => Self::Served(id),
+            8 => Self::Peeked(id),
             _ => return None,
         })
     }

@@ -10,6 +10,7 @@ use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
 use ostler_proto::control::{Files, Learned};
 
+use crate::cluster::Worker;
 use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
@@ -71,8 +72,8 @@ pub(crate) struct Slot {
     pub log_start: (u64, u64),
     /// The error and output log files themselves, where the process writes to them directly.
     pub log_files: [Option<FileKey>; 2],
-    /// Keys of the listening sockets that its cluster worker holds.
-    pub listening: Vec<String>,
+    /// What its process is as a cluster worker.
+    pub worker: Worker,
     /// Folder of its cgroup.
     pub group: Option<Box<str>>,
     /// There is no group yet, or it was made by this daemon and not killed since: a process may be started in it.
@@ -118,7 +119,9 @@ impl Slot {
             learned: Cow::Borrowed(&self.learned),
             log_start: self.log_start,
             log_files: self.log_files,
-            listening: Cow::Borrowed(&self.listening),
+            worker_id: self.worker.id,
+            listening: Cow::Borrowed(&self.worker.listening),
+            served: Cow::Borrowed(&self.worker.served),
             group: self.group.as_deref().map(Cow::Borrowed),
         }))
     }
@@ -170,6 +173,7 @@ pub(crate) struct Registry {
     next_slot: u32,
     next_candidate: u32,
     next_number: u64,
+    last_worker: u32,
 }
 
 impl Registry {
@@ -232,7 +236,7 @@ impl Registry {
             node: None,
             log_start: (0, 0),
             log_files: [None; 2],
-            listening: Vec::new(),
+            worker: Worker::default(),
             group: None,
             group_fresh: true,
             ipc: None,
@@ -265,6 +269,7 @@ impl Registry {
             if record.id >= CANDIDATES_FROM {
                 self.next_candidate = self.next_candidate.max((record.id - CANDIDATES_FROM + 1) % CANDIDATES_FROM);
             }
+            self.last_worker = self.last_worker.max(record.worker_id);
             let (policy, proof) = crate::policy::of(&app.spec, record.role, settings);
             let slot = Slot {
                 id: record.id,
@@ -283,7 +288,7 @@ impl Registry {
                 node: None,
                 log_start: record.log_start,
                 log_files: record.log_files,
-                listening: record.listening.into_owned(),
+                worker: Worker::restored(record.worker_id, record.listening.into_owned(), record.served.into_owned()),
                 group: record.group.map(|group| group.into_owned().into()),
                 group_fresh: false,
                 ipc: None,
@@ -321,6 +326,13 @@ impl Registry {
             .chain(envs.into_iter().map(|(id, vars)| Record::Env { id, vars }))
             .chain(specs.into_iter().map(|(id, spec)| Record::Spec { id, spec }))
             .chain(self.slots.values().map(Slot::record))
+    }
+
+    /// A number that no worker of this daemon and of those before it has: what Node calls `cluster.worker.id`.
+    pub(crate) fn next_worker_id(&mut self) -> u32 {
+        // Node takes it for a signed number of 32 bits, and for no worker at all when it is 0.
+        self.last_worker = if self.last_worker >= i32::MAX as u32 { 1 } else { self.last_worker + 1 };
+        self.last_worker
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Slot> {

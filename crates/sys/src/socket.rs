@@ -60,7 +60,8 @@ pub fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
 /// Clients that wait while a daemon is being replaced; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-fn is_stale(path: &Path, address: &SocketAddrUnix) -> bool {
+/// Whether this path, by this address, is a socket that nobody listens at.
+pub fn is_stale(path: &Path, address: &SocketAddrUnix) -> bool {
     let is_socket = rustix::fs::lstat(path).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket());
     is_socket && matches!(connect_to(address), Err(Errno::CONNREFUSED))
 }
@@ -112,6 +113,20 @@ pub fn peer(connection: impl AsFd) -> Result<Peer, Errno> {
     Ok(Peer { pid: cred.pid, uid: cred.uid, gid: cred.gid })
 }
 
+/// Bytes that the other end of a connected unix socket has not read yet, with what the kernel itself needs for them: never too few.
+///
+/// # Errors
+/// Not a socket.
+pub fn unread(socket: impl AsFd) -> Result<usize, Errno> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the pointer is to the one int that this request writes.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 {
+        return Err(crate::process::last_errno());
+    }
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +150,16 @@ mod tests {
         assert_eq!(listen_at(&path).unwrap_err(), Errno::ADDRINUSE);
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_read_does_not_count() {
+        let (a, b) = stream_pair().unwrap();
+        assert_eq!(unread(&a), Ok(0));
+        rustix::io::write(&a, &[7; 3000]).unwrap();
+        assert!(unread(&a).unwrap() >= 3000);
+        rustix::io::read(&b, &mut [0; 4096]).unwrap();
+        assert_eq!(unread(&a), Ok(0));
     }
 
     #[test]

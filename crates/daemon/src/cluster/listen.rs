@@ -1,11 +1,13 @@
 //! Making the sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use serde_json::{Value, json};
 
 use super::query::{Kind, Query};
 
@@ -13,13 +15,9 @@ const IPV6_ONLY: u64 = 1;
 
 impl Query {
     /// Makes the socket that was asked for: bound, listening, not blocking.
-    pub(crate) fn open(&self, cwd: &str) -> Result<OwnedFd, Errno> {
-        if self.fd.is_some() {
-            // A number in the primary: there is no such thing here.
-            return Err(Errno::BADF);
-        }
+    pub(crate) fn open(&self, umask: u32) -> Result<OwnedFd, Errno> {
         match (self.kind, &self.address) {
-            (Kind::Unix, Some(path)) => self.open_unix(&Path::new(cwd).join(path)),
+            (Kind::Unix, Some(path)) => self.open_unix(path, umask),
             (Kind::Unix, None) => Err(Errno::INVAL),
             // As Node: all addresses of both families, or of IPv4 where there is no IPv6.
             (Kind::Tcp4, None) => self.open_ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)).or_else(|error| match error {
@@ -34,7 +32,7 @@ impl Query {
 
     fn open_ip(&self, address: IpAddr) -> Result<OwnedFd, Errno> {
         let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-        let udp = matches!(self.kind, Kind::Udp4 | Kind::Udp6);
+        let udp = self.is_udp();
         let fd = socket(family, if udp { SocketType::DGRAM } else { SocketType::STREAM })?;
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&fd, self.flags & IPV6_ONLY != 0)?;
@@ -49,13 +47,54 @@ impl Query {
         Ok(fd)
     }
 
-    fn open_unix(&self, path: &Path) -> Result<OwnedFd, Errno> {
+    fn open_unix(&self, path: &str, umask: u32) -> Result<OwnedFd, Errno> {
         let fd = socket(AddressFamily::UNIX, SocketType::STREAM)?;
-        let address = SocketAddrUnix::new(path)?;
-        bind(&fd, &address)?;
+        if let Some(name) = path.strip_prefix('\0') {
+            bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+        } else {
+            let (_folder, address) = short_address(Path::new(path))?;
+            match bind(&fd, &address) {
+                Err(Errno::ADDRINUSE) if ostler_sys::socket::is_stale(Path::new(path), &address) => {
+                    rustix::fs::unlink(path)?;
+                    bind(&fd, &address)?;
+                }
+                bound => bound?,
+            }
+            // Not by the daemon's umask: who may connect is for the app to say.
+            rustix::fs::chmod(path, Mode::from_raw_mode(0o777 & !umask))?;
+        }
         listen(&fd, self.backlog)?;
         Ok(fd)
     }
+}
+
+/// An address of 108 bytes at most that means this path, and the folder that it needs.
+fn short_address(path: &Path) -> Result<(Option<OwnedFd>, SocketAddrUnix), Errno> {
+    if let Ok(address) = SocketAddrUnix::new(path) {
+        return Ok((None, address));
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
+    let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let through = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    Ok((Some(folder), SocketAddrUnix::new(through)?))
+}
+
+/// Removes the file of a unix socket that is closed, if it is still this socket's.
+pub(super) fn remove_file(key: &str, fd: &OwnedFd) {
+    let Some(path) = super::query::path_of(key).filter(|path| path.starts_with('/')).map(Path::new) else { return };
+    // From here on it refuses. If somebody answers at that path it is another socket, which replaced this one.
+    let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+    if short_address(path).is_ok_and(|(_folder, address)| ostler_sys::socket::is_stale(path, &address)) {
+        // Somebody else may have removed it already.
+        let _ = rustix::fs::unlink(path);
+    }
+}
+
+/// What Node tells the app about its server's address; nothing for unix sockets.
+pub(super) fn name_of(fd: &OwnedFd) -> Option<Value> {
+    let address = SocketAddr::try_from(rustix::net::getsockname(fd).ok()?).ok()?;
+    let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
+    Some(json!({"address": address.ip().to_string(), "family": family, "port": address.port()}))
 }
 
 fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {

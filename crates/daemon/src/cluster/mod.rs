@@ -1,64 +1,41 @@
-//! Node's cluster *primary*, without Node: workers ask on their IPC channel for a listening socket and get the app's.
+//! Node's cluster *primary*, without Node: workers ask on their IPC channel for a listening socket.
 //!
 //! # Theory of operation
 //!
 //! A worker's `listen` becomes a `queryServer` message. The listening socket is made here, once per app and address, and belongs to
 //! the app: it outlives every worker, and through the keeper's copy it outlives the daemon, so a connection waits but is never
-//! refused. Each worker gets a copy of the socket itself and accepts from it directly; nothing of a request passes the daemon.
+//! refused. How the worker gets connections is the app's `scheduling`: handed over one by one ([`round_robin`]), or from the socket
+//! itself, of which it then gets a copy.
 
 mod listen;
+mod listeners;
 mod query;
+mod round_robin;
+mod worker;
 
-use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
+use ostler_core::serving::Scheduling;
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
+pub(crate) use listeners::{DATA_PREFIX, HELD_PREFIX, Listener, Listeners};
 pub(crate) use query::Query;
+pub(crate) use worker::Worker;
 
 use crate::control::Control;
+use crate::registry::Slot;
 use crate::supervisor::readiness::Sign;
-
-/// Sockets at the same time; more is not an app's ordinary behaviour.
-const MAX_LISTENERS: usize = 4096;
-
-/// The listening sockets of all apps by the name under which the keeper holds them.
-#[derive(Debug, Default)]
-pub(crate) struct Listeners {
-    all: BTreeMap<String, OwnedFd>,
-}
-
-impl Listeners {
-    /// Takes back what the keeper held while there was no daemon.
-    pub(crate) fn restore(&mut self, name: String, fd: OwnedFd) {
-        self.all.insert(name, fd);
-    }
-
-    /// For a new keeper.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &OwnedFd)> {
-        self.all.iter()
-    }
-}
-
-/// Prefix of the names under which the keeper holds listening sockets.
-pub(crate) const HELD_PREFIX: &str = "listen:";
-
-fn prefix(app: &str) -> String {
-    // The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
-    format!("{HELD_PREFIX}{}:{app}:", app.len())
-}
+use crate::supervisor::spawn::is_deno;
 
 impl Control {
     /// A message of Node's own cluster protocol.
     pub(crate) fn hear_worker(&mut self, id: u32, message: &Map<String, Value>) {
         match message.get("cmd").and_then(Value::as_str) {
             Some("NODE_CLUSTER") => self.hear_cluster(id, message),
-            Some("NODE_HANDLE_ACK" | "NODE_HANDLE_NACK") => {
-                if let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
-                    ipc.handle_taken(&self.reactor);
-                }
-            }
-            // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle.
+            // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle, and the
+            // kernel closes it when it is read without a place for it.
             Some("NODE_HANDLE") => self.send_to(id, &json!({"cmd": "NODE_HANDLE_ACK"}), None),
             _ => {}
         }
@@ -71,12 +48,7 @@ impl Control {
                 let inc = self.registry.get(id).map_or(0, |slot| slot.instance.inc);
                 self.told_ready(id, inc, Sign::Listening);
             }
-            Some("close") => {
-                let key = message.get("key").and_then(Value::as_str).unwrap_or_default();
-                if let Some(slot) = self.registry.get_mut(id) {
-                    slot.listening.retain(|open| open != key);
-                }
-            }
+            Some("close") => self.server_closed(id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
             Some("exitedAfterDisconnect") => {
                 let reply = json!({"cmd": "NODE_CLUSTER", "ack": message.get("seq")});
                 self.send_to(id, &reply, None);
@@ -87,62 +59,125 @@ impl Control {
 
     fn query_server(&mut self, id: u32, message: &Map<String, Value>) {
         let Some(slot) = self.registry.get(id) else { return };
-        let app = slot.spec().name.clone();
-        let cwd = slot.spec().cwd.clone();
+        let app = slot.app.clone();
         let query = Query::parse(message);
         let key = query.key();
+        let opened = if !query.is_sane() {
+            Err(Errno::NAMETOOLONG)
+        } else if slot.worker.has(&key) {
+            Err(Errno::ADDRINUSE)
+        } else {
+            self.listener(&app.spec.name, &key, &query, self.umask_of(&app.spec))
+        };
         let reply =
-            |errno: i32| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": message.get("data")});
-        // The same key twice in one worker is an assertion in Node: the worker would die.
-        if slot.listening.contains(&key) {
-            return self.send_to(id, &reply(-rustix::io::Errno::ADDRINUSE.raw_os_error()), None);
-        }
-        match self.listener(&app, &key, &query, &cwd) {
-            Ok(fd) => {
-                let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0)});
-                if let Some(slot) = self.registry.get_mut(id) {
-                    slot.listening.push(key);
-                }
-                self.send_to(id, &wrapped, Some(fd));
+            |errno: i32, data: Value| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": data});
+        let listener = match opened {
+            Ok(listener) => listener,
+            Err(errno) => return self.send_to(id, &reply(-errno.raw_os_error(), Value::Null), None),
+        };
+        let data = self.listeners.data(listener, message.get("data"), &mut self.keeper);
+        let Some(socket) = self.listeners.get(listener).map(|listener| Rc::clone(&listener.fd)) else { return };
+        if is_handed_over(&app.spec, &query) {
+            let mut reply = reply(0, data);
+            reply["errno"] = Value::Null;
+            if let Some(name) = listen::name_of(&socket) {
+                reply["sockname"] = name;
             }
-            Err(errno) => self.send_to(id, &reply(-errno.raw_os_error()), None),
+            self.send_to(id, &reply, None);
+            self.serve(id, listener, key);
+        } else {
+            let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0, data)});
+            self.send_to(id, &wrapped, Some(socket));
+            if let Some(slot) = self.registry.get_mut(id) {
+                slot.worker.listening.push(key);
+            }
+            self.registry.changed(id);
+        }
+    }
+
+    /// From now on this worker is handed connections of that listener.
+    fn serve(&mut self, id: u32, listener: u32, key: String) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        slot.worker.served.push(key);
+        slot.worker.served_by.push(listener);
+        self.registry.changed(id);
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.turns.join(id);
+        }
+        self.listeners.stir(listener);
+    }
+
+    /// The app closed a server.
+    fn server_closed(&mut self, id: u32, key: &str) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        slot.worker.listening.retain(|open| open != key);
+        slot.worker.served.retain(|open| open != key);
+        let routed = Self::routes_to(slot);
+        let app = slot.app.clone();
+        self.registry.changed(id);
+        let Some(listener) = self.listeners.find(&app.spec.name, key) else { return };
+        if let Some(slot) = self.registry.get_mut(id) {
+            slot.worker.served_by.retain(|served| *served != listener);
+        }
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.turns.leave(id);
+        }
+        // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
+        let held = self.registry.iter().any(|slot| slot.spec().name == app.spec.name && slot.worker.has(key));
+        if routed && !held {
+            self.listeners.close(listener, &self.reactor, &mut self.keeper);
+        } else {
+            self.listeners.stir(listener);
         }
     }
 
     /// The app's socket for that query: the present one, or a new one.
-    fn listener(&mut self, app: &str, key: &str, query: &Query, cwd: &str) -> Result<OwnedFd, rustix::io::Errno> {
-        let name = format!("{}{key}", prefix(app));
-        if let Some(fd) = self.listeners.all.get(&name) {
-            return rustix::io::fcntl_dupfd_cloexec(fd, 0);
+    fn listener(&mut self, app: &str, key: &str, query: &Query, umask: u32) -> Result<u32, Errno> {
+        if let Some(id) = self.listeners.find(app, key) {
+            return Ok(id);
         }
-        if self.listeners.all.len() >= MAX_LISTENERS {
-            return Err(rustix::io::Errno::MFILE);
+        if !self.listeners.has_room(app) {
+            return Err(Errno::MFILE);
         }
-        let fd = query.open(cwd)?;
-        let copy = rustix::io::fcntl_dupfd_cloexec(&fd, 0)?;
-        self.keeper.hold(&name, fd.as_fd());
-        self.listeners.all.insert(name, fd);
-        Ok(copy)
+        let socket = match query.fd {
+            // A number in the primary.
+            Some(number) => self.app_socket(app, number).ok_or(Errno::BADF)?,
+            None => Rc::new(query.open(umask)?),
+        };
+        Ok(self.listeners.add(app, key, socket, &mut self.keeper))
+    }
+
+    /// The socket that an app knows under a number of its own (`listen({fd: 3})`).
+    fn app_socket(&self, _app: &str, _number: i64) -> Option<Rc<OwnedFd>> {
+        None
+    }
+
+    fn umask_of(&self, spec: &ostler_core::app::AppSpec) -> u32 {
+        spec.limits.umask.unwrap_or(self.originals.umask)
     }
 
     /// Nothing of this app is wanted up any more: its sockets are closed.
     pub(crate) fn close_listeners_of(&mut self, app: &str) {
         use ostler_core::lifecycle::{State, Wanted};
         let idle = |state: &State| matches!(state, State::Stopped | State::Errored | State::Gone);
-        if self.registry.iter().any(|slot| slot.spec().name == app && (slot.instance.wanted == Wanted::Up || !idle(&slot.instance.state))) {
+        let lives = |slot: &Slot| slot.instance.wanted == Wanted::Up || !idle(&slot.instance.state);
+        if self.registry.iter().any(|slot| slot.spec().name == app && lives(slot)) {
             return;
         }
-        let prefix = prefix(app);
-        let names: Vec<String> = self.listeners.all.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
-        for name in names {
-            self.listeners.all.remove(&name);
-            self.keeper.drop_held(&name);
+        for id in self.listeners.of_app(app) {
+            self.listeners.close(id, &self.reactor, &mut self.keeper);
         }
     }
 
-    pub(crate) fn send_to(&mut self, id: u32, message: &Value, fd: Option<OwnedFd>) {
+    pub(crate) fn send_to(&mut self, id: u32, message: &Value, fd: Option<Rc<OwnedFd>>) {
         let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
         // A worker whose channel is closed is on its way out: its exit says the rest.
         ipc.send_message(&self.reactor, message, fd);
     }
+}
+
+/// Whether the worker gets connections one by one, and not the socket.
+fn is_handed_over(spec: &ostler_core::app::AppSpec, query: &Query) -> bool {
+    // Deno takes a socket and never accepts from it.
+    !query.is_udp() && (spec.scheduling != Scheduling::Shared || is_deno(spec))
 }

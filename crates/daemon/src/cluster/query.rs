@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
     pub kind: Kind,
-    /// Host address; none = all.
+    /// Host address, or path of a unix socket; none = all.
     pub address: Option<String>,
     pub port: u16,
     pub backlog: i32,
@@ -39,15 +39,26 @@ impl Query {
             Some(Value::Number(kind)) if kind.as_i64() == Some(-1) => Kind::Unix,
             _ => Kind::Tcp4,
         };
+        let address = message.get("address").and_then(Value::as_str).filter(|text| !text.is_empty());
         Self {
             kind,
-            address: message.get("address").and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned),
+            address: address.map(|text| if kind == Kind::Unix { without_folder(text) } else { text }.to_owned()),
             port: number("port").and_then(|port| u16::try_from(port).ok()).unwrap_or(0),
             backlog: number("backlog").and_then(|backlog| i32::try_from(backlog).ok()).filter(|backlog| *backlog > 0).unwrap_or(511),
             flags: number("flags").and_then(|flags| u64::try_from(flags).ok()).unwrap_or(0),
             index: number("index").and_then(|index| u64::try_from(index).ok()).unwrap_or(0),
             fd: number("fd").filter(|fd| *fd >= 0),
         }
+    }
+
+    /// Whether it can be answered at all.
+    pub(crate) fn is_sane(&self) -> bool {
+        self.address.as_ref().is_none_or(|address| address.len() <= MAX_ADDRESS_BYTES)
+    }
+
+    /// Datagrams have no connections: they cannot be handed over one by one.
+    pub(crate) fn is_udp(&self) -> bool {
+        matches!(self.kind, Kind::Udp4 | Kind::Udp6)
     }
 
     /// Names the listener among those of the app.
@@ -64,6 +75,19 @@ impl Query {
             Kind::Udp4 | Kind::Udp6 => "dgram.Native",
         }
     }
+}
+
+/// Longest path that can be a name of a socket's file, with room for the folder.
+const MAX_ADDRESS_BYTES: usize = 4096;
+
+/// Node puts its folder before an abstract name too (`/app/\0name`), which would make it another name in each folder.
+fn without_folder(path: &str) -> &str {
+    path.find('\0').map_or(path, |at| &path[at..])
+}
+
+/// The path of a unix socket's key.
+pub(super) fn path_of(key: &str) -> Option<&str> {
+    key.strip_suffix(":0:Unix:-1")
 }
 
 #[cfg(test)]
@@ -88,6 +112,14 @@ mod tests {
         let first = key(json!({"port": 0, "addressType": 4, "index": 0}));
         assert_eq!(first, key(json!({"port": 0, "addressType": 4, "index": 0})));
         assert_ne!(first, key(json!({"port": 0, "addressType": 4, "index": 1})));
+    }
+
+    #[test]
+    fn the_key_of_a_unix_socket_has_its_path() {
+        for (path, known) in [("/run/a.sock", "/run/a.sock"), ("/app/\0name", "\0name"), ("/x:0:Unix:-1", "/x:0:Unix:-1")] {
+            assert_eq!(path_of(&key(json!({"port": -1, "addressType": -1, "address": path}))), Some(known));
+        }
+        assert_eq!(path_of(&key(json!({"port": 80, "addressType": 4}))), None);
     }
 
     #[test]

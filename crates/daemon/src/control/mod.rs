@@ -66,6 +66,8 @@ pub(crate) struct Control {
     pub deaf_until_ms: Option<u64>,
     pub registry: Registry,
     pub listeners: Listeners,
+    /// What is read of IPC channels goes through this.
+    pub ipc_buffer: Vec<u8>,
     pub writers: Writers,
     pub handbacks: HandBacks,
     pub journal: Journal,

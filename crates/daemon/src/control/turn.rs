@@ -98,6 +98,7 @@ impl Control {
             self.scalers.deadline_ms(),
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
+            self.listeners.deadline_ms(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
@@ -112,6 +113,8 @@ impl Control {
             Source::Client(id) => self.hear_client(id),
             Source::Ipc(id) => self.hear_app(id, ready.writable),
             Source::Straggler(pid) => self.straggler_ended(pid),
+            Source::Served(id) => self.hear_listener(id),
+            Source::Peeked(_) => {}
         }
     }
 
@@ -122,6 +125,7 @@ impl Control {
         }
         self.tick_rollouts(now.mono_ms);
         self.autoscale(now);
+        self.listeners.tick(now.mono_ms);
         self.answer_lists(now);
         self.listen_again(now);
         if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
@@ -158,6 +162,7 @@ impl Control {
                 break;
             }
         }
+        self.serve_listeners();
         self.write_journal();
         self.keeper.flush(&self.reactor);
         self.log.flush();

@@ -1,7 +1,5 @@
 //! The beginning of a reload.
 
-use std::path::Path;
-
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::lifecycle::{Origin, State};
 use ostler_core::rollout::Rollout;
@@ -12,7 +10,7 @@ use crate::control::Control;
 use crate::control::turn::now;
 use crate::registry::Slot;
 use crate::store::Record;
-use crate::supervisor::spawn::is_node;
+use crate::supervisor::spawn::speaks_cluster;
 
 /// From so many instances on, two are replaced at the same time, as in PM2.
 const MANY: usize = 3;
@@ -113,13 +111,7 @@ impl Control {
     }
 }
 
-/// Its sockets are ours: a second process can have them, too.
+/// Its sockets are ours, or it shares its ports by itself: a second process can have them, too.
 fn shares_its_ports(spec: &AppSpec) -> bool {
     !spec.listen.is_empty() || (spec.mode == ExecMode::Cluster && speaks_cluster(spec))
-}
-
-/// Its runtime asks us for its sockets, or shares its ports by itself.
-fn speaks_cluster(spec: &AppSpec) -> bool {
-    let name = spec.interpreter.as_deref().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
-    is_node(spec) || matches!(name, Some("deno" | "bun"))
 }

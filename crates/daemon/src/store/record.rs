@@ -137,9 +137,15 @@ pub(crate) struct SlotRecord<'a> {
     /// The error and output log files themselves, where the process writes to them directly.
     #[serde(default, skip_serializing_if = "is_none")]
     pub log_files: [Option<FileKey>; 2],
-    /// Keys of the listening sockets that its cluster worker holds.
-    #[serde(default)]
+    /// Its number among cluster workers; 0 = none yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub worker_id: u32,
+    /// Keys of the listening sockets that its cluster worker holds itself.
+    #[serde(default, skip_serializing_if = "no_keys")]
     pub listening: Cow<'a, [String]>,
+    /// Keys of the listening sockets whose connections it is handed.
+    #[serde(default, skip_serializing_if = "no_keys")]
+    pub served: Cow<'a, [String]>,
     /// Folder of its cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Cow<'a, str>>,
@@ -164,6 +170,14 @@ pub(crate) struct Snapshot {
     pub rollouts: BTreeMap<u32, RolloutRecord>,
     /// Releases by app.
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
+}
+
+fn no_keys(keys: &Cow<'_, [String]>) -> bool {
+    keys.is_empty()
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn is_none(files: &[Option<FileKey>; 2]) -> bool {
@@ -273,7 +287,9 @@ mod tests {
             learned: Cow::Owned(Learned::default()),
             log_start: (0, 0),
             log_files: [Some((1, 2)), None],
+            worker_id: 0,
             listening: Cow::Owned(Vec::new()),
+            served: Cow::Owned(Vec::new()),
             group: None,
         }))
     }

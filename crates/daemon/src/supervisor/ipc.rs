@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
@@ -16,6 +17,11 @@ use crate::reactor::{Reactor, Source};
 
 /// A message longer than this is not an app's ordinary traffic; the channel is closed.
 const MAX_LINE_BYTES: usize = 16 << 20;
+/// Bytes of one read that Node gets at most. A message with a descriptor must not be cut by the end of a read, or the descriptor goes to
+/// another message and a client talks to the wrong server. So it is sent only if all that is unread then, and it, fit in one read.
+const UNREAD_BYTES: usize = 64 << 10;
+/// The kernel doubles it.
+const SEND_BUFFER_BYTES: usize = 104 << 10;
 /// Unsent messages for an app that does not read; beyond it new ones are refused.
 const MAX_BACKLOG_BYTES: usize = 1 << 20;
 
@@ -30,8 +36,6 @@ pub(crate) struct Ipc {
     /// Bytes that were handled but not yet taken out of the socket.
     peeked: usize,
     out: VecDeque<Queued>,
-    /// A descriptor was sent and the app has not said yet that it took it.
-    handle_under_way: bool,
     waits_for_room: bool,
     ended: bool,
 }
@@ -39,28 +43,35 @@ pub(crate) struct Ipc {
 /// What reading gave.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// Whole lines, without their newline.
-    pub lines: Vec<Vec<u8>>,
+    /// How many bytes of the buffer are whole lines, the last newline not counted; none when there is no whole line.
+    pub lines: Option<usize>,
+    /// The first line goes behind this.
+    pub beginning: Vec<u8>,
     /// The app closed its end, or sent what no app sends.
     pub ended: bool,
+    /// More may be there.
+    pub more: bool,
+}
+
+/// How sending a descriptor went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is on its way.
+    Yes,
+    /// The app does not read: it has to wait, [`crate::reactor`] says when there is room.
+    NoRoom,
+    /// The app's end is closed.
+    Ended,
 }
 
 impl Ipc {
     /// Watches a channel. None when it cannot be watched.
     pub(crate) fn open(fd: OwnedFd, slot: u32, key: u64, reactor: &Reactor) -> Option<Self> {
         rustix::io::ioctl_fionbio(&fd, true).ok()?;
+        // The kernel reports room for more when a quarter is used at most: with this size that is below UNREAD_BYTES.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER_BYTES);
         reactor.add(&fd, Source::Ipc(slot)).ok()?;
-        Some(Self {
-            fd,
-            slot,
-            key,
-            partial: Vec::new(),
-            peeked: 0,
-            out: VecDeque::new(),
-            handle_under_way: false,
-            waits_for_room: false,
-            ended: false,
-        })
+        Some(Self { fd, slot, key, partial: Vec::new(), peeked: 0, out: VecDeque::new(), waits_for_room: false, ended: false })
     }
 
     /// Name under which the keeper holds a copy.
@@ -86,29 +97,29 @@ impl Ipc {
     }
 
     /// Looks at what is there. What was given out stays in the socket until [`Ipc::consume`].
-    pub(crate) fn read(&mut self) -> Heard {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Heard {
         let mut heard = Heard::default();
-        let mut buffer = [0_u8; 16 << 10];
+        if self.ended {
+            return heard;
+        }
         self.consume();
-        let seen = match recv(&self.fd, &mut buffer, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+        let seen = match recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
             Ok((_, 0)) => {
                 heard.ended = true;
-                &[][..]
+                return heard;
             }
             Ok((_, len)) => &buffer[..len],
             // More comes with the next turn of the loop.
-            Err(Errno::INTR | Errno::AGAIN) => &[],
+            Err(Errno::INTR | Errno::AGAIN) => return heard,
             Err(_) => {
                 heard.ended = true;
-                &[]
+                return heard;
             }
         };
+        heard.more = true;
         if let Some(end) = memchr::memrchr(b'\n', seen) {
-            let mut first = std::mem::take(&mut self.partial);
-            for line in seen[..end].split(|byte| *byte == b'\n') {
-                first.extend_from_slice(line);
-                heard.lines.push(std::mem::take(&mut first));
-            }
+            heard.lines = Some(end);
+            heard.beginning = std::mem::take(&mut self.partial);
             self.peeked = end + 1;
         } else {
             // A line longer than the buffer has to be collected here.
@@ -116,7 +127,7 @@ impl Ipc {
             self.peeked = seen.len();
             self.consume();
         }
-        heard.ended |= self.partial.len() > MAX_LINE_BYTES;
+        heard.ended = self.partial.len() > MAX_LINE_BYTES;
         heard
     }
 
@@ -134,49 +145,85 @@ impl Ipc {
         }
     }
 
+    /// Hands over a descriptor with its line at once, or not at all. Its copies stay the caller's.
+    pub(crate) fn hand_over(&mut self, reactor: &Reactor, line: &[u8], fd: BorrowedFd<'_>) -> Sent {
+        if self.ended {
+            return Sent::Ended;
+        }
+        if !self.out.is_empty() || !self.has_room_for(line.len()) {
+            return self.no_room(reactor);
+        }
+        match send(self.fd.as_fd(), line, Some(fd)) {
+            Ok(sent) if sent == line.len() => Sent::Yes,
+            Ok(sent) => {
+                // The descriptor went with the first byte.
+                self.out.push_back(Queued { line: line.to_vec(), sent, fd: None });
+                self.no_room(reactor);
+                Sent::Yes
+            }
+            Err(Errno::AGAIN | Errno::INTR) => self.no_room(reactor),
+            // Nothing that this socket would tell about: the caller tries again.
+            Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => Sent::NoRoom,
+            Err(_) => Sent::Ended,
+        }
+    }
+
+    fn has_room_for(&self, bytes: usize) -> bool {
+        ostler_sys::socket::unread(&self.fd).is_ok_and(|unread| unread + bytes <= UNREAD_BYTES)
+    }
+
+    fn no_room(&mut self, reactor: &Reactor) -> Sent {
+        self.wait_for_room(reactor, true);
+        Sent::NoRoom
+    }
+
+    fn wait_for_room(&mut self, reactor: &Reactor, waits: bool) -> bool {
+        if waits == self.waits_for_room {
+            return true;
+        }
+        self.waits_for_room = waits;
+        reactor.want_write(self.fd.as_fd(), Source::Ipc(self.slot), waits).is_ok()
+    }
+
     /// Sends one message, with a descriptor if there is one. False when the app's end is closed or it does not read.
-    pub(crate) fn send_message(&mut self, reactor: &Reactor, message: &Value, fd: Option<OwnedFd>) -> bool {
+    pub(crate) fn send_message(&mut self, reactor: &Reactor, message: &Value, fd: Option<Rc<OwnedFd>>) -> bool {
         let line = ostler_proto::node::encode(message);
         if self.ended || self.out.iter().map(|queued| queued.line.len()).sum::<usize>() + line.len() > MAX_BACKLOG_BYTES {
             return false;
         }
-        self.out.push_back(Queued { line, sent: 0, had_fd: fd.is_some(), fd });
+        self.out.push_back(Queued { line, sent: 0, fd });
         self.drain(reactor)
-    }
-
-    /// The app took the descriptor that was sent last: what waits behind it may go.
-    pub(crate) fn handle_taken(&mut self, reactor: &Reactor) {
-        self.handle_under_way = false;
-        self.drain(reactor);
     }
 
     /// Sends what is queued, as far as the socket takes it. False when the app's end is closed.
     pub(crate) fn drain(&mut self, reactor: &Reactor) -> bool {
         let mut waits = false;
-        while !self.handle_under_way
-            && let Some(queued) = self.out.front_mut()
-        {
-            match queued.send(self.fd.as_fd()) {
-                Ok(()) if queued.sent < queued.line.len() => {}
-                Ok(()) => {
-                    // Node keeps the last descriptor it received for the next message that wants one: never let two of them be on
-                    // the way, or a client talks to the wrong server.
-                    self.handle_under_way = queued.had_fd;
-                    self.out.pop_front();
+        while let Some(queued) = self.out.front() {
+            if queued.fd.is_some() && !self.has_room_for(queued.line.len()) {
+                waits = true;
+                break;
+            }
+            let Some(queued) = self.out.front_mut() else { break };
+            match send(self.fd.as_fd(), &queued.line[queued.sent..], queued.fd.as_ref().map(|fd| fd.as_fd())) {
+                Ok(sent) => {
+                    queued.sent += sent;
+                    // It has gone with the first byte.
+                    queued.fd = None;
+                    if queued.sent == queued.line.len() {
+                        self.out.pop_front();
+                    }
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     waits = true;
                     break;
                 }
+                // Nothing that this socket would tell about: tried again with the next event.
+                Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => break,
                 Err(_) => return false,
             }
         }
-        if waits != self.waits_for_room {
-            self.waits_for_room = waits;
-            return reactor.want_write(self.fd.as_fd(), Source::Ipc(self.slot), waits).is_ok();
-        }
-        true
+        self.wait_for_room(reactor, waits)
     }
 }
 
@@ -191,23 +238,16 @@ impl AsFd for Ipc {
 struct Queued {
     line: Vec<u8>,
     sent: usize,
-    fd: Option<OwnedFd>,
-    had_fd: bool,
+    fd: Option<Rc<OwnedFd>>,
 }
 
-impl Queued {
-    fn send(&mut self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
-        let rest = [IoSlice::new(&self.line[self.sent..])];
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = self.fd.as_ref().map(|fd| [fd.as_fd()]);
-        if let Some(fds) = &fds {
-            control.push(SendAncillaryMessage::ScmRights(fds));
-        }
-        self.sent += sendmsg(socket, &rest, &mut control, flags)?;
-        // It has gone with the first byte.
-        self.fd = None;
-        Ok(())
+/// One call: a descriptor goes with the first byte.
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = fd.map(|fd| [fd]);
+    if let Some(fds) = &fds {
+        control.push(SendAncillaryMessage::ScmRights(fds));
     }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
 }

@@ -68,11 +68,11 @@ impl Control {
 
     /// The main process of an instance ended.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, exit: ExitReport) {
+        self.hear_last_of(id);
         self.close_channel(id);
         if let Some(slot) = self.registry.get_mut(id) {
             slot.learned.axm_monitor.clear();
             slot.learned.axm_actions.clear();
-            slot.listening.clear();
             if let Some(piped) = &slot.piped {
                 piped.end_lines();
             }

@@ -13,11 +13,15 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return };
         let effects = slot.instance.step(&slot.policy, event, now());
         let gone = slot.instance.state == State::Gone;
+        let serves = !slot.worker.served_by.is_empty();
         self.tidy_group(id);
         if gone {
             self.note_last_words(id);
         }
         self.registry.changed(id);
+        if serves {
+            self.stir_listeners_of(id);
+        }
         self.work.extend(effects.into_iter().map(|effect| Work::Effect(id, effect)));
         if gone {
             self.work.push_back(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
@@ -80,8 +84,11 @@ impl Control {
 
     fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {
         let home = self.settings.home.to_string_lossy().into_owned();
+        self.worker_left(id);
+        let worker_id = self.registry.next_worker_id();
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
+        slot.worker.id = worker_id;
         let mut prepared = super::spawn::prepare(slot, inc, outputs, &home, &self.settings)?;
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
@@ -105,6 +112,7 @@ impl Control {
 
     /// A deleted instance leaves the tables.
     fn forget(&mut self, id: u32) {
+        self.worker_left(id);
         let Some(slot) = self.registry.remove(id) else { return };
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.sweeps.forget(id);

@@ -67,8 +67,8 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
     }
     env.insert("NODE_CHANNEL_FD".into(), IPC_FD.to_string().into());
     env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
-    if spec.mode == ExecMode::Cluster && is_node(spec) {
-        env.insert("NODE_UNIQUE_ID".into(), inc.to_string().into());
+    if spec.mode == ExecMode::Cluster && speaks_cluster(spec) {
+        env.insert("NODE_UNIQUE_ID".into(), slot.worker.id.to_string().into());
     }
     let (program, argv) = command(spec, &env)?;
     let node = is_node(spec).then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
@@ -162,6 +162,20 @@ fn command(spec: &AppSpec, env: &Vars<'_>) -> Result<(String, Vec<String>), Spaw
 /// Runs under Node itself.
 pub(crate) fn is_node(spec: &AppSpec) -> bool {
     spec.runs_in_node()
+}
+
+fn runs_under(spec: &AppSpec, program: &str) -> bool {
+    spec.interpreter.as_deref().and_then(|path| Path::new(path).file_name()).is_some_and(|name| name == program)
+}
+
+/// Knows Node's cluster protocol, or some of it. Without a script Node would neither use the variable nor remove it.
+pub(crate) fn speaks_cluster(spec: &AppSpec) -> bool {
+    !spec.script.is_empty() && (is_node(spec) || is_deno(spec) || runs_under(spec, "bun"))
+}
+
+/// Runs under Deno.
+pub(crate) fn is_deno(spec: &AppSpec) -> bool {
+    runs_under(spec, "deno")
 }
 
 fn account(spec: &AppSpec) -> Result<Option<Identity>, SpawnFailure> {

@@ -1,5 +1,6 @@
 //! Node's shapes on the IPC channel of a child process.
 
+pub mod cluster;
 mod ipc;
 
 pub use ipc::{Decoder, IpcError, MAX_LINE_BYTES, Message, classify, encode};

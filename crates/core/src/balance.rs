@@ -1,0 +1,253 @@
+//! Round robin: which worker of a cluster gets the next connection.
+//!
+//! Strictly the one that was given the fewest, so that any number of connections is spread within one of even, in a burst too. What a
+//! worker has not answered yet is bounded by a window; one that does not answer at all gets nothing more, and is waited for so short
+//! a time only that nobody notices.
+
+use std::collections::BTreeMap;
+
+/// Connections that one worker may have been given and not answered yet.
+pub const WINDOW: usize = 16;
+
+/// A worker that has not answered for so long is blocked or stopped: until it answers it gets nothing more, and its turn passes.
+pub const PATIENCE_MS: u64 = 10;
+
+/// What a worker has not answered yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many connections.
+    pub unanswered: usize,
+    /// When it got the oldest of them (any clock in milliseconds); has no meaning without one.
+    pub since_ms: u64,
+}
+
+impl Load {
+    fn is_stuck(self, now_ms: u64) -> bool {
+        self.unanswered > 0 && now_ms.saturating_sub(self.since_ms) >= PATIENCE_MS
+    }
+}
+
+/// Who gets the next connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// This one.
+    Worker(u32),
+    /// The one whose turn it is has no room. Wait for its answer, but not beyond this time.
+    NotBefore(u64),
+    /// Nobody, until one answers or another comes.
+    Nobody,
+}
+
+/// The workers of one listening socket, and how much each was given.
+#[derive(Clone, Debug, Default)]
+pub struct Turns {
+    given: BTreeMap<u32, u64>,
+}
+
+impl Turns {
+    /// A worker listens. What the others got before is not made up for.
+    pub fn join(&mut self, worker: u32) {
+        let most = self.given.values().copied().max().unwrap_or(0);
+        self.given.entry(worker).or_insert(most);
+    }
+
+    /// A worker listens no longer.
+    pub fn leave(&mut self, worker: u32) {
+        self.given.remove(&worker);
+    }
+
+    /// Who listens.
+    pub fn workers(&self) -> impl Iterator<Item = u32> {
+        self.given.keys().copied()
+    }
+
+    /// Whether this one listens.
+    pub fn has(&self, worker: u32) -> bool {
+        self.given.contains_key(&worker)
+    }
+
+    /// Whether nobody listens.
+    pub fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
+    /// Who gets the next connection. `load` has nothing for a worker that must not get it.
+    pub fn next(&self, now_ms: u64, load: impl Fn(u32) -> Option<Load>) -> Choice {
+        let able = self.given.iter().filter_map(|(worker, given)| Some((*given, *worker, load(*worker)?)));
+        match able.filter(|(.., load)| !load.is_stuck(now_ms)).min_by_key(|(given, worker, _)| (*given, *worker)) {
+            Some((_, worker, load)) if load.unanswered < WINDOW => Choice::Worker(worker),
+            Some((.., load)) => Choice::NotBefore(load.since_ms + PATIENCE_MS),
+            None => Choice::Nobody,
+        }
+    }
+
+    /// That worker was given one. Those that could not be asked owe nothing; those that are stuck owe a window at most.
+    pub fn gave(&mut self, worker: u32, load: impl Fn(u32) -> Option<Load>) {
+        let Some(given) = self.given.get_mut(&worker) else { return };
+        *given += 1;
+        let now = *given;
+        for (other, given) in &mut self.given {
+            let debt = if load(*other).is_some() { WINDOW as u64 } else { 1 };
+            *given = (*given).max(now.saturating_sub(debt));
+        }
+    }
+}
+
+/// The worker that a client belongs to: as long as this one listens the client stays with it, whoever else comes or goes (rendezvous
+/// hashing).
+pub fn home_of(client: &[u8], workers: impl Iterator<Item = u32>) -> Option<u32> {
+    workers.max_by_key(|worker| (weight(client, *worker), *worker))
+}
+
+/// FNV-1a, stirred so that every bit of the input changes every bit of the weight.
+fn weight(client: &[u8], worker: u32) -> u64 {
+    let bytes = client.iter().chain(&[0xff]).copied().chain(worker.to_le_bytes());
+    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    for multiplier in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ hash >> 33).wrapping_mul(multiplier);
+    }
+    hash ^ hash >> 33
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Workers of a little world in which connections are given and answered.
+    struct World {
+        turns: Turns,
+        now_ms: u64,
+        unanswered: BTreeMap<u32, Vec<u64>>,
+        got: BTreeMap<u32, u64>,
+    }
+
+    impl World {
+        fn new(workers: u32) -> Self {
+            let mut turns = Turns::default();
+            (0..workers).for_each(|worker| turns.join(worker));
+            let none = |worker| (worker, Vec::new());
+            Self { turns, now_ms: 0, unanswered: (0..workers).map(none).collect(), got: (0..workers).map(|worker| (worker, 0)).collect() }
+        }
+
+        fn load(unanswered: &BTreeMap<u32, Vec<u64>>, worker: u32) -> Option<Load> {
+            let times = unanswered.get(&worker)?;
+            Some(Load { unanswered: times.len(), since_ms: times.first().copied().unwrap_or(0) })
+        }
+
+        fn offer(&mut self) -> Choice {
+            let unanswered = &self.unanswered;
+            let choice = self.turns.next(self.now_ms, |worker| Self::load(unanswered, worker));
+            if let Choice::Worker(worker) = choice {
+                self.turns.gave(worker, |other| Self::load(unanswered, other));
+                self.unanswered.get_mut(&worker).unwrap().push(self.now_ms);
+                *self.got.get_mut(&worker).unwrap() += 1;
+            }
+            choice
+        }
+
+        fn answer(&mut self, worker: u32, count: usize) {
+            let times = self.unanswered.get_mut(&worker).unwrap();
+            times.drain(..count.min(times.len()));
+        }
+
+        fn spread(&self) -> u64 {
+            self.got.values().max().unwrap() - self.got.values().min().unwrap()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn workers_that_answer_get_the_same(workers in 1_u32..6, steps in prop::collection::vec((0_u32..6, 1_usize..40, 0_usize..40), 1..60)) {
+            let mut world = World::new(workers);
+            for (who, burst, answers) in steps {
+                for _ in 0..burst {
+                    world.offer();
+                }
+                prop_assert!(world.spread() <= 1, "{:?}", world.got);
+                prop_assert!(world.unanswered.values().all(|times| times.len() <= WINDOW));
+                world.answer(who % workers, answers);
+                world.now_ms += 1;
+                // Nobody is stuck: everybody answers the oldest in time.
+                (0..workers).for_each(|worker| if world.unanswered[&worker].first().is_some_and(|at| world.now_ms - at >= PATIENCE_MS - 1) {
+                    world.answer(worker, WINDOW);
+                });
+            }
+        }
+
+        #[test]
+        fn a_stuck_worker_costs_nobody_and_gets_no_flood_later(connections in 20_u64..2000) {
+            let mut world = World::new(3);
+            let mut waited = 0;
+            while world.got[&1] + world.got[&2] < connections {
+                match world.offer() {
+                    Choice::Worker(_) => {}
+                    Choice::NotBefore(at) => {
+                        prop_assert!(at > world.now_ms && at - world.now_ms <= PATIENCE_MS);
+                        waited += at - world.now_ms;
+                        world.now_ms = at;
+                    }
+                    Choice::Nobody => prop_assert!(false, "two workers answer at once"),
+                }
+                world.answer(1, WINDOW);
+                world.answer(2, WINDOW);
+            }
+            prop_assert!(world.got[&0] <= WINDOW as u64 && waited <= PATIENCE_MS, "{:?} {waited}", world.got);
+            world.answer(0, WINDOW);
+            let before = world.got.clone();
+            for _ in 0..300 {
+                world.offer();
+                (0..3).for_each(|worker| world.answer(worker, WINDOW));
+            }
+            let more: Vec<u64> = world.got.iter().map(|(worker, got)| got - before[worker]).collect();
+            prop_assert!(more[0] <= 100 + WINDOW as u64, "{more:?}");
+        }
+
+        #[test]
+        fn clients_of_the_others_stay_when_one_leaves(client in any::<[u8; 4]>(), workers in prop::collection::btree_set(0_u32..1000, 2..10)) {
+            let home = home_of(&client, workers.iter().copied()).unwrap();
+            for gone in workers.iter().filter(|worker| **worker != home) {
+                prop_assert_eq!(home_of(&client, workers.iter().copied().filter(|worker| worker != gone)), Some(home));
+            }
+        }
+    }
+
+    #[test]
+    fn a_newcomer_is_not_flooded() {
+        let mut world = World::new(2);
+        for _ in 0..100 {
+            world.offer();
+            (0..2).for_each(|worker| world.answer(worker, WINDOW));
+        }
+        world.turns.join(2);
+        world.unanswered.insert(2, Vec::new());
+        world.got = (0..3).map(|worker| (worker, 0)).collect();
+        for _ in 0..9 {
+            world.offer();
+        }
+        assert!(world.spread() <= 1, "{:?}", world.got);
+    }
+
+    #[test]
+    fn clients_are_spread_over_their_homes() {
+        let mut homes = [0_u32; 4];
+        for client in 0..4000_u32 {
+            homes[home_of(&client.to_be_bytes(), 0..4).unwrap() as usize] += 1;
+        }
+        assert!(homes.iter().all(|count| (900..1100).contains(count)), "{homes:?}");
+        assert_eq!(home_of(b"x", std::iter::empty()), None);
+    }
+
+    #[test]
+    fn who_must_not_get_it_does_not() {
+        let mut turns = Turns::default();
+        assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::Nobody);
+        turns.join(3);
+        assert_eq!(turns.next(0, |_| None), Choice::Nobody);
+        assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::Worker(3));
+        assert_eq!(turns.next(5, |_| Some(Load { unanswered: WINDOW, since_ms: 0 })), Choice::NotBefore(PATIENCE_MS));
+        assert_eq!(turns.next(PATIENCE_MS, |_| Some(Load { unanswered: 1, since_ms: 0 })), Choice::Nobody);
+        turns.leave(3);
+        assert!(turns.is_empty() && !turns.has(3));
+    }
+}

@@ -1,0 +1,294 @@
+//! The listening sockets of all apps.
+//!
+//! The keeper holds a copy of each under a name that says whose it is, so a fresh daemon finds them all, and with it the session ticket
+//! keys of TLS servers (in memory only: who has these keys can read what was recorded).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use ostler_core::balance::Turns;
+use serde_json::Value;
+
+use super::worker::Connection;
+use crate::keeper_door::KeeperDoor;
+use crate::reactor::{Reactor, Source};
+
+/// Sockets of one app; more is not an app's ordinary behaviour.
+const MAX_PER_APP: usize = 256;
+/// Longest data of a worker (its ticket keys) that is kept for the others.
+const MAX_DATA_BYTES: usize = 1024;
+
+/// Prefix of the names under which the keeper holds listening sockets.
+pub(crate) const HELD_PREFIX: &str = "listen:";
+/// Prefix of the names under which the keeper holds what belongs to them.
+pub(crate) const DATA_PREFIX: &str = "listen-data:";
+
+/// One listening socket. It belongs to the app and outlives workers and daemons: a connection waits, it is never refused.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// Name under which the keeper holds it.
+    pub name: String,
+    /// The socket.
+    pub fd: Rc<OwnedFd>,
+    /// Workers that are handed its connections.
+    pub turns: Turns,
+    /// Connections that were accepted and that nobody has now. Never more than were on their way to workers.
+    pub waiting: VecDeque<Connection>,
+    /// Every worker had refused the first of them.
+    pub refused: bool,
+    /// Beginning of the message that hands over a connection.
+    pub message: Vec<u8>,
+    /// What the first worker said of itself, for all others: session ticket keys.
+    data: Option<(Value, OwnedFd)>,
+    watched: bool,
+    wake_ms: Option<u64>,
+}
+
+/// What a listener does until something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Wait for a connection.
+    Watch,
+    /// Nobody takes one before this time; they wait in the kernel's queue.
+    Until(u64),
+    /// Nobody takes one until a worker says something.
+    Deaf,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    all: BTreeMap<u32, Listener>,
+    by_name: BTreeMap<String, u32>,
+    next: u32,
+    last_seq: u64,
+    /// Have to be looked at in this turn.
+    stirred: BTreeSet<u32>,
+    wakes: BTreeSet<(u64, u32)>,
+}
+
+/// The name of an app's listener. The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
+pub(super) fn held_name(app: &str, key: &str) -> String {
+    format!("{HELD_PREFIX}{}:{app}:{key}", app.len())
+}
+
+/// App and key of such a name.
+fn split_name(name: &str) -> Option<(&str, &str)> {
+    let (len, rest) = name.strip_prefix(HELD_PREFIX)?.split_once(':')?;
+    let (app, rest) = rest.split_at_checked(len.parse().ok()?)?;
+    Some((app, rest.strip_prefix(':')?))
+}
+
+fn data_name(name: &str) -> String {
+    format!("{DATA_PREFIX}{}", name.strip_prefix(HELD_PREFIX).unwrap_or(name))
+}
+
+impl Listeners {
+    /// Takes back what the keeper held while there was no daemon.
+    pub(crate) fn restore(&mut self, name: &str, fd: OwnedFd) {
+        if let Some((_, key)) = split_name(name) {
+            let message = ostler_proto::node::cluster::begin_connection(key);
+            self.insert(name.to_owned(), Rc::new(fd), message);
+        }
+    }
+
+    /// Takes back what belongs to one of them. The sockets must be back already.
+    pub(crate) fn restore_data(&mut self, name: &str, fd: OwnedFd) {
+        let listener = format!("{HELD_PREFIX}{}", name.strip_prefix(DATA_PREFIX).unwrap_or_default());
+        let Some(listener) = self.by_name.get(&listener).and_then(|id| self.all.get_mut(id)) else { return };
+        let value = ostler_sys::memfd::read(&fd, MAX_DATA_BYTES).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        listener.data = value.map(|value| (value, fd));
+    }
+
+    /// For a new keeper.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        self.all.values().flat_map(|listener| {
+            let data = listener.data.as_ref().map(|(_, fd)| (data_name(&listener.name), fd.as_fd()));
+            std::iter::once((listener.name.clone(), listener.fd.as_fd())).chain(data)
+        })
+    }
+
+    fn insert(&mut self, name: String, fd: Rc<OwnedFd>, message: Vec<u8>) -> u32 {
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.by_name.insert(name.clone(), id);
+        let listener = Listener {
+            name,
+            fd,
+            turns: Turns::default(),
+            waiting: VecDeque::new(),
+            refused: false,
+            message,
+            data: None,
+            watched: false,
+            wake_ms: None,
+        };
+        self.all.insert(id, listener);
+        id
+    }
+
+    /// A new socket of an app.
+    pub(super) fn add(&mut self, app: &str, key: &str, fd: Rc<OwnedFd>, keeper: &mut KeeperDoor) -> u32 {
+        let name = held_name(app, key);
+        keeper.hold(&name, fd.as_fd());
+        self.insert(name, fd, ostler_proto::node::cluster::begin_connection(key))
+    }
+
+    /// Whether this app may have another one.
+    pub(super) fn has_room(&self, app: &str) -> bool {
+        self.of_app(app).len() < MAX_PER_APP
+    }
+
+    pub(super) fn find(&self, app: &str, key: &str) -> Option<u32> {
+        self.by_name.get(&held_name(app, key)).copied()
+    }
+
+    pub(super) fn of_app(&self, app: &str) -> Vec<u32> {
+        let prefix = held_name(app, "");
+        self.by_name.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix)).map(|(_, id)| *id).collect()
+    }
+
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Listener> {
+        self.all.get_mut(&id)
+    }
+
+    pub(super) fn get(&self, id: u32) -> Option<&Listener> {
+        self.all.get(&id)
+    }
+
+    /// Numbers of messages. They go on from the clock: an answer to a daemon that is no more must not look like one to us.
+    pub(super) fn next_seq(&mut self, now_ms: u64) -> u64 {
+        // Below 2^53 for 200 years without a reboot, and nobody hands over a million connections in a second.
+        self.last_seq = (self.last_seq + 1).max(now_ms << 10);
+        self.last_seq
+    }
+
+    /// Keeps the first worker's data, and gives what all workers are told.
+    pub(super) fn data(&mut self, id: u32, said: Option<&Value>, keeper: &mut KeeperDoor) -> Value {
+        let Some(listener) = self.all.get_mut(&id) else { return Value::Null };
+        if listener.data.is_none()
+            && let Some(value) = said.filter(|value| !value.is_null())
+            && let Some(fd) = in_memory(value)
+        {
+            keeper.hold(&data_name(&listener.name), fd.as_fd());
+            listener.data = Some((value.clone(), fd));
+        }
+        listener.data.as_ref().map_or(Value::Null, |(value, _)| value.clone())
+    }
+
+    /// Closes one.
+    pub(super) fn close(&mut self, id: u32, reactor: &Reactor, keeper: &mut KeeperDoor) {
+        let Some(listener) = self.all.remove(&id) else { return };
+        self.by_name.remove(&listener.name);
+        self.stirred.remove(&id);
+        if let Some(at) = listener.wake_ms {
+            self.wakes.remove(&(at, id));
+        }
+        if listener.watched {
+            reactor.remove(&listener.fd);
+        }
+        keeper.drop_held(&listener.name);
+        if listener.data.is_some() {
+            keeper.drop_held(&data_name(&listener.name));
+        }
+        if let Some((_, key)) = split_name(&listener.name) {
+            super::listen::remove_file(key, &listener.fd);
+        }
+    }
+
+    /// Has it looked at in this turn.
+    pub(super) fn stir(&mut self, id: u32) {
+        self.stirred.insert(id);
+    }
+
+    /// The next one to look at.
+    pub(super) fn next_stirred(&mut self) -> Option<u32> {
+        self.stirred.pop_first()
+    }
+
+    /// Until something happens to it.
+    pub(super) fn rest(&mut self, id: u32, rest: Rest, reactor: &Reactor) {
+        let Some(listener) = self.all.get_mut(&id) else { return };
+        let watch = rest == Rest::Watch;
+        if watch != listener.watched {
+            if watch {
+                listener.watched = reactor.add(&listener.fd, Source::Served(id)).is_ok();
+            } else {
+                reactor.remove(&listener.fd);
+                listener.watched = false;
+            }
+        }
+        let wake = if let Rest::Until(at) = rest { Some(at) } else { None };
+        if wake != listener.wake_ms {
+            if let Some(at) = std::mem::replace(&mut listener.wake_ms, wake) {
+                self.wakes.remove(&(at, id));
+            }
+            self.wakes.extend(wake.map(|at| (at, id)));
+        }
+    }
+
+    /// When one has to be looked at in any case.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// Has those looked at whose time has come.
+    pub(crate) fn tick(&mut self, now_ms: u64) {
+        while let Some((at, id)) = self.wakes.first().copied().filter(|(at, _)| *at <= now_ms) {
+            self.wakes.remove(&(at, id));
+            if let Some(listener) = self.all.get_mut(&id) {
+                listener.wake_ms = None;
+                if std::mem::take(&mut listener.refused) {
+                    // One is offered again; if it finds a place the next ones follow.
+                    listener.ask_again();
+                }
+            }
+            self.stirred.insert(id);
+        }
+    }
+}
+
+impl Listener {
+    /// Whether a change of its workers makes a difference.
+    pub(super) fn waits_for_workers(&self) -> bool {
+        !self.watched || !self.waiting.is_empty()
+    }
+
+    /// The first connection that waits may be offered to everybody again.
+    pub(super) fn ask_again(&mut self) {
+        if let Some(first) = self.waiting.front_mut() {
+            first.refused_by.clear();
+        }
+    }
+}
+
+/// As a file in memory that the keeper can hold.
+fn in_memory(value: &Value) -> Option<OwnedFd> {
+    let bytes = serde_json::to_vec(value).ok().filter(|bytes| bytes.len() <= MAX_DATA_BYTES)?;
+    ostler_sys::memfd::with("ostler-listener", &bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_whose_socket_it_is() {
+        for (app, key) in [("a", "b:c"), ("a:b", "c"), ("", ""), ("ä", "/run/ü:0")] {
+            assert_eq!(split_name(&held_name(app, key)), Some((app, key)));
+        }
+        for nonsense in ["listen:", "listen:x:a:b", "listen:9:a:b", "listen:1:ä:b", "other"] {
+            assert_eq!(split_name(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn numbers_never_begin_again() {
+        let mut first = Listeners::default();
+        let used: Vec<u64> = (0..2000).map(|_| first.next_seq(5)).collect();
+        assert!(used.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(Listeners::default().next_seq(7) > used[1999]);
+        assert!(Listeners::default().next_seq(200 * 365 * 86_400_000) < 1 << 53);
+    }
+}

@@ -1,0 +1,193 @@
+//! Round robin: connections are accepted here and handed to the worker whose turn it is.
+//!
+//! # Theory of operation
+//!
+//! A connection is accepted only when a worker can take it at once (`docs/adr/0009-accept-when-taken.md`). Until then it waits in the
+//! kernel's queue, which the keeper's copy of the socket keeps alive whatever becomes of this process. What was handed over is kept
+//! until the worker says that it has it: not one byte of it was read before. If the worker refuses it, or dies, another one gets it.
+//! If all refuse (`maxConnections`) it is offered again after a short time, and nothing more is accepted meanwhile.
+
+use std::os::fd::AsFd;
+
+use ostler_core::balance::{Choice, Load};
+use ostler_core::lifecycle::State;
+use ostler_proto::node::cluster::{Answer, finish_connection};
+
+use super::listeners::Rest;
+use super::worker::{Connection, Handed};
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::registry::{Registry, Slot};
+use crate::store::Role;
+use crate::supervisor::ipc::Sent;
+
+/// Connections accepted from one listener before others have their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// When a connection that all workers refused is offered again.
+const RETRY_MS: u64 = 25;
+/// When connections are accepted again after descriptors were used up.
+const EXHAUSTED_MS: u64 = 100;
+
+impl Control {
+    /// Whether new connections go to this worker. Those that were handed to it before are its own in any case.
+    pub(crate) fn routes_to(slot: &Slot) -> bool {
+        let ready = matches!(slot.instance.state, State::Running { .. });
+        match slot.role {
+            Role::Serving => is_up(slot),
+            // It has not proven yet that it can serve.
+            Role::Candidate => ready,
+            Role::Retiring => false,
+        }
+    }
+
+    /// An answer to a handed over connection.
+    pub(crate) fn hear_answer(&mut self, id: u32, answer: Answer) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        let (handed, accepted) = match answer {
+            Answer::Received => return,
+            // In order, and what came before it was answered before.
+            Answer::NotReceived => (slot.worker.handed.pop_front(), false),
+            Answer::Connection { seq, accepted } => (slot.worker.answered(seq), accepted),
+        };
+        // To a daemon before this one.
+        let Some(Handed { listener, mut connection, .. }) = handed else { return };
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            if accepted {
+                // There may be room for the others that were refused.
+                listener.ask_again();
+            } else {
+                connection.refused_by.push(id);
+                listener.waiting.push_front(connection);
+            }
+        }
+        self.stir_listeners_of(id);
+    }
+
+    /// Something changed that makes a difference for the listeners of a worker.
+    pub(crate) fn stir_listeners_of(&mut self, id: u32) {
+        let Some(slot) = self.registry.get(id) else { return };
+        for &listener in &slot.worker.served_by {
+            if self.listeners.get(listener).is_some_and(super::Listener::waits_for_workers) {
+                self.listeners.stir(listener);
+            }
+        }
+    }
+
+    /// A listener has connections.
+    pub(crate) fn hear_listener(&mut self, id: u32) {
+        self.listeners.stir(id);
+    }
+
+    /// Hands over what waits at those listeners where something changed.
+    pub(crate) fn serve_listeners(&mut self) {
+        while let Some(id) = self.listeners.next_stirred() {
+            let rest = self.serve_listener(id);
+            self.listeners.rest(id, rest, &self.reactor);
+        }
+    }
+
+    fn serve_listener(&mut self, id: u32) -> Rest {
+        let now_ms = now().mono_ms;
+        let mut accepted = 0;
+        // Those who do not read what they are sent.
+        let mut deaf = Vec::new();
+        loop {
+            let seq = self.listeners.next_seq(now_ms);
+            let Some(listener) = self.listeners.get_mut(id) else { return Rest::Deaf };
+            let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
+            let refused = listener.waiting.front().map_or(&[][..], |connection| &connection.refused_by);
+            let load = |worker: u32| {
+                let excluded = refused.contains(&worker) || deaf.contains(&worker);
+                if excluded { None } else { load_of(&self.registry, worker, routed) }
+            };
+            let worker = match listener.turns.next(now_ms, load) {
+                Choice::Worker(worker) => worker,
+                Choice::NotBefore(at) => return Rest::Until(at),
+                Choice::Nobody => {
+                    listener.refused = !refused.is_empty();
+                    return if listener.refused || !deaf.is_empty() { Rest::Until(now_ms + RETRY_MS) } else { Rest::Deaf };
+                }
+            };
+            let connection = match listener.waiting.pop_front() {
+                Some(connection) => connection,
+                None if accepted == ACCEPTS_PER_TURN => return Rest::Watch,
+                None => match ostler_sys::socket::accept(&*listener.fd) {
+                    Ok(Some(fd)) => {
+                        accepted += 1;
+                        Connection { fd, refused_by: Vec::new() }
+                    }
+                    Ok(None) => return Rest::Watch,
+                    Err(errno) => {
+                        let name = &listener.name;
+                        self.log.error_once("accept", format_args!("cannot accept at {name}: {errno}; connections wait"));
+                        return Rest::Until(now_ms + EXHAUSTED_MS);
+                    }
+                },
+            };
+            let Some(slot) = self.registry.get_mut(worker) else { return Rest::Deaf };
+            let mut line = listener.message.clone();
+            finish_connection(&mut line, seq);
+            match slot.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&self.reactor, &line, connection.fd.as_fd())) {
+                Sent::Yes => {
+                    slot.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
+                    listener.turns.gave(worker, |worker| load_of(&self.registry, worker, routed));
+                }
+                Sent::NoRoom | Sent::Ended => {
+                    deaf.push(worker);
+                    listener.waiting.push_front(connection);
+                }
+            }
+        }
+    }
+
+    /// A worker is no more, or cannot be talked with any more: what it has not answered goes to others.
+    pub(crate) fn worker_left(&mut self, id: u32) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        slot.worker.listening.clear();
+        slot.worker.served.clear();
+        for Handed { listener, connection, .. } in std::mem::take(&mut slot.worker.handed).into_iter().rev() {
+            if let Some(listener) = self.listeners.get_mut(listener) {
+                listener.waiting.push_front(connection);
+            }
+        }
+        for listener in std::mem::take(&mut slot.worker.served_by) {
+            if let Some(listener) = self.listeners.get_mut(listener) {
+                listener.turns.leave(id);
+                // Its next process is somebody else.
+                listener.waiting.iter_mut().for_each(|connection| connection.refused_by.retain(|refused| *refused != id));
+            }
+            self.listeners.stir(listener);
+        }
+    }
+
+    /// After a restart of the daemon: who serves what, as the journal has it.
+    pub(crate) fn rejoin_workers(&mut self) {
+        let ids: Vec<u32> = self.registry.iter().filter(|slot| slot.ipc.is_some()).map(|slot| slot.id).collect();
+        for id in ids {
+            let Some(slot) = self.registry.get_mut(id) else { continue };
+            let app = slot.app.spec.name.as_str();
+            let listeners: Vec<u32> = slot.worker.served.iter().filter_map(|key| self.listeners.find(app, key)).collect();
+            for listener in &listeners {
+                if let Some(listener) = self.listeners.get_mut(*listener) {
+                    listener.turns.join(id);
+                }
+                self.listeners.stir(*listener);
+            }
+            slot.worker.served_by = listeners;
+        }
+    }
+}
+
+/// It runs, and nobody wants it to end.
+fn is_up(slot: &Slot) -> bool {
+    // A worker may be heard before the keeper's word that it was started.
+    matches!(slot.instance.state, State::Spawning { .. } | State::Starting { .. } | State::Running { .. })
+}
+
+/// What a worker has to answer, if it gets connections at all. When there is no other (`!routed`), also one that is to be replaced
+/// gets them as long as it runs.
+fn load_of(registry: &Registry, worker: u32, routed: bool) -> Option<Load> {
+    let slot = registry.get(worker)?;
+    let able = if routed { Control::routes_to(slot) } else { is_up(slot) };
+    able.then(|| slot.worker.load())
+}

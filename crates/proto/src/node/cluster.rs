@@ -1,0 +1,106 @@
+//! Node's cluster protocol: what is said for every connection, without a JSON tree.
+//!
+//! ```text
+//! → {"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"null:3000:4","seq":7}}\n  + descriptor
+//! ← {"cmd":"NODE_HANDLE_ACK"}\n
+//! ← {"cmd":"NODE_CLUSTER","ack":7,"accepted":true,"seq":3}\n
+//! ```
+
+use serde::Deserialize;
+
+/// Longer than any of these lines.
+const MAX_BYTES: usize = 256;
+
+/// What a worker says about a handed over connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The descriptor has arrived; what becomes of it comes next.
+    Received,
+    /// The message came without its descriptor.
+    NotReceived,
+    /// The worker serves it, or does not want it.
+    Connection {
+        /// Number of the message that brought it.
+        seq: u64,
+        /// It serves it.
+        accepted: bool,
+    },
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    cmd: &'a str,
+    ack: Option<u64>,
+    accepted: Option<bool>,
+}
+
+/// Whether a line is an answer to a connection, and which. Nothing for every other line, however malformed.
+pub fn answer(line: &[u8]) -> Option<Answer> {
+    match line {
+        br#"{"cmd":"NODE_HANDLE_ACK"}"# => return Some(Answer::Received),
+        br#"{"cmd":"NODE_HANDLE_NACK"}"# => return Some(Answer::NotReceived),
+        // Everything else goes the ordinary way.
+        _ if line.len() > MAX_BYTES || line.first() != Some(&b'{') => return None,
+        _ => {}
+    }
+    match serde_json::from_slice(line).ok()? {
+        Line { cmd: "NODE_CLUSTER", ack: Some(seq), accepted: Some(accepted) } => Some(Answer::Connection { seq, accepted }),
+        Line { cmd: "NODE_HANDLE_ACK", .. } => Some(Answer::Received),
+        Line { cmd: "NODE_HANDLE_NACK", .. } => Some(Answer::NotReceived),
+        _ => None,
+    }
+}
+
+/// The message that hands over a connection to the listener `key`, without the number and what follows it: see [`finish_connection`].
+pub fn begin_connection(key: &str) -> Vec<u8> {
+    let key = serde_json::to_string(key).expect("text is always JSON");
+    format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{{"cmd":"NODE_CLUSTER","act":"newconn","key":{key},"seq":"#).into_bytes()
+}
+
+/// Number and end of that message.
+pub fn finish_connection(line: &mut Vec<u8>, seq: u64) {
+    use std::io::Write;
+    write!(line, "{seq}}}}}\n").expect("memory takes what is written");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        for (line, seen) in [
+            (r#"{"cmd":"NODE_HANDLE_ACK"}"#, Some(Answer::Received)),
+            (r#"{"cmd":"NODE_HANDLE_NACK"}"#, Some(Answer::NotReceived)),
+            (r#"{ "x": 1, "cmd": "NODE_HANDLE_NACK" }"#, Some(Answer::NotReceived)),
+            (r#"{"cmd":"NODE_CLUSTER","ack":7,"accepted":true,"seq":3}"#, Some(Answer::Connection { seq: 7, accepted: true })),
+            (
+                r#"{"seq":3,"accepted":false,"ack":9007199254740991,"cmd":"NODE_CLUSTER"}"#,
+                Some(Answer::Connection { seq: 9007199254740991, accepted: false }),
+            ),
+            (r#"{"cmd":"NODE_CLUSTER","act":"close","key":"x","seq":3}"#, None),
+            (r#"{"cmd":"NODE_CLUSTER","ack":-7,"accepted":true}"#, None),
+            (r#"{"cmd":"NODE_CLUSTER","ack":"7","accepted":1}"#, None),
+            (r#"{"type":"x","data":{"cmd":"NODE_HANDLE_ACK"}}"#, None),
+            (r#"{"cmd":["NODE_HANDLE_ACK"]}"#, None),
+            (r#"{"cmd":"NODE_CLUSTER","ack":7,"accepted":true"#, None),
+            (r#""ready""#, None),
+            ("", None),
+            ("\u{2}{}", None),
+        ] {
+            assert_eq!(answer(line.as_bytes()), seen, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_one_json_line() {
+        let mut line = begin_connection("a\"b:\u{e9}\n");
+        finish_connection(&mut line, 12);
+        assert_eq!(line.pop(), Some(b'\n'));
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({"cmd": "NODE_HANDLE", "type": "net.Native", "msg": {"cmd": "NODE_CLUSTER", "act": "newconn", "key": "a\"b:\u{e9}\n", "seq": 12}})
+        );
+    }
+}
