@@ -245,7 +245,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn start(port: u16) -> Clients {
-        let spec = LoadSpec { connections: 4, pause_us: 0, ..LoadSpec::to(port) };
+        let spec = LoadSpec { connections: 4, pause_us: 0, timeout_ms: 3000, ..LoadSpec::to(port) };
         Clients { close: Load::start(spec.clone()), keep: Load::start(LoadSpec { keep_alive: true, ..spec }) }
     }
 

@@ -219,7 +219,7 @@ impl Table {
         let short = |subject| self.name(subject).trim_end_matches(" 7");
         let heads = pairs.iter().map(|(worse, better)| format!("{} : {}", short(*worse), short(*better)));
         line("measure | unit", names.chain(heads).collect(), "goal");
-        line("---|---", vec!["--:".to_owned(); self.columns.len() + pairs.len()], "---");
+        line("--- | ---", vec!["--:".to_owned(); self.columns.len() + pairs.len()], "---");
         for row in benchmarks.iter().flat_map(|(_, rows)| rows) {
             let values = self.columns.iter().map(|(subject, _)| row.shown(*subject));
             let ratios = pairs.iter().map(|(worse, better)| row.ratio(*worse, *better));
