@@ -30,6 +30,7 @@ use crate::supervisor::handback::HandBacks;
 use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
+use crate::supervisor::preload::Preload;
 use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
@@ -113,6 +114,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         groups,
         lists: Vec::new(),
         node_versions: NodeVersions::default(),
+        preload: Preload::default(),
         updater: None,
         ending: None,
     };

@@ -68,6 +68,8 @@ pub(crate) struct Slot {
     pub learned: Learned,
     /// The program that runs it, if that is Node and its version is not learned yet.
     pub node: Option<Binary>,
+    /// Its process runs with our preload.
+    pub preloaded: bool,
     /// Sizes of error and output log when the process started.
     pub log_start: (u64, u64),
     /// The error and output log files themselves, where the process writes to them directly.
@@ -117,6 +119,7 @@ impl Slot {
             instance: Cow::Borrowed(&self.instance),
             start_ticks: self.start_ticks,
             learned: Cow::Borrowed(&self.learned),
+            preloaded: self.preloaded,
             log_start: self.log_start,
             log_files: self.log_files,
             worker_id: self.worker.id,
@@ -234,6 +237,7 @@ impl Registry {
             start_ticks: 0,
             learned: Learned::default(),
             node: None,
+            preloaded: false,
             log_start: (0, 0),
             log_files: [None; 2],
             worker: Worker::default(),
@@ -286,6 +290,7 @@ impl Registry {
                 start_ticks: record.start_ticks,
                 learned: record.learned.into_owned(),
                 node: None,
+                preloaded: record.preloaded,
                 log_start: record.log_start,
                 log_files: record.log_files,
                 worker: Worker::restored(record.worker_id, record.listening.into_owned(), record.served.into_owned()),

@@ -26,6 +26,7 @@ pub(crate) use worker::Worker;
 
 use crate::control::Control;
 use crate::registry::Slot;
+use crate::supervisor::drain::PRELOAD_COMMAND;
 use crate::supervisor::readiness::Sign;
 use crate::supervisor::spawn::is_deno;
 
@@ -34,6 +35,7 @@ impl Control {
     pub(crate) fn hear_worker(&mut self, id: u32, message: &Map<String, Value>) {
         match message.get("cmd").and_then(Value::as_str) {
             Some("NODE_CLUSTER") => self.hear_cluster(id, message),
+            Some(PRELOAD_COMMAND) => self.hear_preload(id, message),
             // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle, and the
             // kernel closes it when it is read without a place for it.
             Some("NODE_HANDLE") => self.send_to(id, &json!({"cmd": "NODE_HANDLE_ACK"}), None),

@@ -38,6 +38,7 @@ use crate::supervisor::groups::Groups;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
+use crate::supervisor::preload::Preload;
 use crate::supervisor::sweep::Sweeps;
 
 /// Something that is to be done after the journal is written.
@@ -82,6 +83,7 @@ pub(crate) struct Control {
     pub groups: Groups,
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,
+    pub preload: Preload,
     /// Who asked for an update and waits for the answer.
     pub updater: Option<(u32, u64)>,
     pub boot_id: String,

@@ -131,6 +131,9 @@ pub(crate) struct SlotRecord<'a> {
     /// What the app told us.
     #[serde(default)]
     pub learned: Cow<'a, Learned>,
+    /// Its process runs with our preload.
+    #[serde(default)]
+    pub preloaded: bool,
     /// Sizes of the error and output log when the process started: where its last lines begin.
     #[serde(default)]
     pub log_start: (u64, u64),
@@ -285,6 +288,7 @@ mod tests {
             instance: Cow::Owned(Instance::new(Now::at(5))),
             start_ticks: 7,
             learned: Cow::Owned(Learned::default()),
+            preloaded: false,
             log_start: (0, 0),
             log_files: [Some((1, 2)), None],
             worker_id: 0,

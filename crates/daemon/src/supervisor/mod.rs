@@ -4,7 +4,7 @@
 //! behind, [`groups`] gives each instance a cgroup, [`ipc`] talks with the app.
 
 mod app;
-mod drain;
+pub(crate) mod drain;
 pub(crate) mod groups;
 pub(crate) mod handback;
 pub(crate) mod ipc;
@@ -15,6 +15,7 @@ pub(crate) mod node_version;
 mod notices;
 mod outputs;
 pub(crate) mod pipelines;
+pub(crate) mod preload;
 pub(crate) mod readiness;
 mod run;
 pub(crate) mod spawn;

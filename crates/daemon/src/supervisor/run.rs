@@ -89,7 +89,7 @@ impl Control {
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         slot.worker.id = worker_id;
-        let mut prepared = super::spawn::prepare(slot, inc, outputs, &home, &self.settings)?;
+        let mut prepared = super::spawn::prepare(slot, inc, outputs, &home, &self.settings, &mut self.preload)?;
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
         }
@@ -97,6 +97,7 @@ impl Control {
         let key = slot.key(inc);
         slot.log_start = prepared.log_start;
         slot.log_files = prepared.log_files;
+        slot.preloaded = prepared.preloaded;
         slot.node = prepared.node.and_then(|(program, user)| self.node_versions.ask(&program, user));
         slot.cpu = crate::sample::CpuHistory::default();
         if let Some(old) = slot.ipc.take() {

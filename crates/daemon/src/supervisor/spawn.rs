@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::outputs::Outputs;
+use super::preload::{self, Preload};
 use crate::logs::handback::FileKey;
 use crate::registry::Slot;
 use crate::settings::Settings;
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     pub fds: Vec<OwnedFd>,
     /// Our end of the IPC channel.
     pub ipc: Option<OwnedFd>,
+    /// It runs with our preload.
+    pub preloaded: bool,
     /// For apps of Node: the program and the user to run it as.
     pub node: Option<(PathBuf, Option<Credentials>)>,
     /// Sizes of error and output file now.
@@ -56,9 +59,17 @@ fn failure(step: &str, errno: i32) -> SpawnFailure {
 }
 
 /// Prepares incarnation `inc` of a slot.
-pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, settings: &Settings) -> Result<Prepared, SpawnFailure> {
+pub(super) fn prepare(
+    slot: &Slot,
+    inc: u32,
+    outputs: Outputs,
+    home: &str,
+    settings: &Settings,
+    preload: &mut Preload,
+) -> Result<Prepared, SpawnFailure> {
     let spec = slot.spec();
     let account = account(spec)?;
+    let preload = preload.path_for(slot, account.is_some(), settings);
     let mut env = environment(slot, inc, home, settings);
     if let Some(user) = account.as_ref().and_then(|account| account.user.as_ref()) {
         for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
@@ -70,7 +81,10 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
     if spec.mode == ExecMode::Cluster && speaks_cluster(spec) {
         env.insert("NODE_UNIQUE_ID".into(), slot.worker.id.to_string().into());
     }
-    let (program, argv) = command(spec, &env)?;
+    if preload.is_some() {
+        env.insert(preload::SETTINGS_VAR.into(), preload::settings(slot, slot.piped.is_some()).into());
+    }
+    let (program, argv) = command(spec, &env, preload.as_deref())?;
     let node = is_node(spec).then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
     let (ours, theirs) = channel()?;
     let (out, error) = (outputs.out, outputs.error);
@@ -93,6 +107,7 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, home: &str, setti
         request: Box::new(request),
         fds: vec![out, error, theirs],
         ipc: Some(ours),
+        preloaded: preload.is_some(),
         node,
         log_start: outputs.sizes,
         log_files: outputs.files,
@@ -141,7 +156,7 @@ fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settin
 }
 
 /// The program to execute and its arguments.
-fn command(spec: &AppSpec, env: &Vars<'_>) -> Result<(String, Vec<String>), SpawnFailure> {
+fn command(spec: &AppSpec, env: &Vars<'_>, preload: Option<&Path>) -> Result<(String, Vec<String>), SpawnFailure> {
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
     let Some(interpreter) = &spec.interpreter else {
         let argv = std::iter::once(&spec.script).chain(&spec.args).cloned().collect();
@@ -152,6 +167,9 @@ fn command(spec: &AppSpec, env: &Vars<'_>) -> Result<(String, Vec<String>), Spaw
     let mut argv = vec![interpreter.clone()];
     if is_node(spec) && !spec.disable_source_map_support {
         argv.push("--enable-source-maps".into());
+    }
+    if let Some(path) = preload.and_then(Path::to_str) {
+        argv.extend(["--require".into(), path.into()]);
     }
     argv.extend(spec.interpreter_args.iter().cloned());
     argv.push(spec.script.clone());

@@ -1,0 +1,395 @@
+// What ostler adds to a Node app that it starts: `node --require <this file> app.js`. See docs/node-preload.md.
+//
+// Rules of this file: it costs next to nothing while the app runs; it keeps no process alive; it prints nothing and throws nothing into the
+// app, so whatever it finds missing in some version of Node it goes without; it patches nothing until the drain begins, and then only
+// responses and listening servers, one by one. It runs in Node 18 and later, for CommonJS and ES modules, and depends on Node alone.
+//
+// It is told by the environment, and on the IPC channel in messages that Node itself keeps from the app because their `cmd` begins with NODE_:
+//
+//   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":3},"debug":true}      at least {}
+//   ostler → app   {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500}
+//   app → ostler   {"cmd":"NODE_OSTLER","act":"drained"}      once for each `drain`, when no client is connected any more
+'use strict';
+
+const COMMAND = 'NODE_OSTLER';
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** Channels that we listen to. Node 18 collects a channel that nobody refers to, with its subscribers. */
+const channels = [];
+
+function start({ sync, cookie }) {
+  if (sync) ['stdout', 'stderr'].forEach(quietly(writeBlocking));
+  if (isCookie(cookie)) quietly(stickBy)(cookie);
+  if (typeof process.send === 'function') drainOnCommand();
+}
+
+function drainOnCommand() {
+  const drain = new Drain(process.send);
+  subscribe('net.server.socket', ({ socket }) => drain.connected(socket));
+  // Unlike 'message', this event does not make the channel keep the process alive.
+  process.on('internalMessage', quietly((message) => obey(message, drain)));
+}
+
+function obey(message, drain) {
+  if (message.cmd === COMMAND && message.act === 'drain') drain.begin(message);
+  // After this Node expects the worker to end by itself as soon as nothing is left to do.
+  if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') drain.release();
+}
+
+// ---- Start -----------------------------------------------------------------------------------------------------------------------------
+
+/** Removes the option that loaded this file, so that neither the app nor the children it forks see it. */
+function hideFrom(options) {
+  const at = options.findIndex((word, index) => /^(-r|--require)$/.test(word) && isThisFile(options[index + 1]));
+  if (at >= 0) options.splice(at, 2);
+}
+
+function isThisFile(path) {
+  try {
+    return path === __filename || require.resolve(path) === __filename;
+  } catch {
+    return false;
+  }
+}
+
+/** Reads the settings and removes them from the environment, which threads and children inherit. */
+function takeSettings() {
+  const text = process.env.OSTLER_PRELOAD;
+  if (text === undefined) return undefined;
+  delete process.env.OSTLER_PRELOAD;
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
+  }
+}
+
+/** Makes a function that throws nothing. */
+function quietly(action) {
+  return (...words) => {
+    try {
+      return action(...words);
+    } catch (error) {
+      // The app goes on as if we were not there.
+      if (settings.debug) process._rawDebug(error);
+    }
+  };
+}
+
+function subscribe(name, listener) {
+  const channel = require('diagnostics_channel').channel(name);
+  channel.subscribe(quietly(listener));
+  channels.push(channel);
+}
+
+// ---- Output ----------------------------------------------------------------------------------------------------------------------------
+
+/**
+ * Lets writes to a pipe wait until the pipe has room. Node's own writes to it are asynchronous: what waits for room at `process.exit` is lost.
+ * Nothing is opened before the app uses the stream.
+ */
+function writeBlocking(name) {
+  const original = Object.getOwnPropertyDescriptor(process, name);
+  if (!original?.configurable || !original.get) return;
+  const get = () => {
+    Object.defineProperty(process, name, original);
+    const stream = process[name];
+    stream?._handle?.setBlocking?.(true);
+    return stream;
+  };
+  Object.defineProperty(process, name, { ...original, get });
+}
+
+// ---- Sticky sessions -------------------------------------------------------------------------------------------------------------------
+
+/** Both parts go into a header as they are. */
+function isCookie(cookie) {
+  return [cookie?.name, cookie?.worker].every((part) => /^[\w.-]+$/.test(part ?? ''));
+}
+
+/** Tells each client that does not know it yet which worker it talks to. */
+function stickBy({ name, worker }) {
+  const pair = `${name}=${worker}`;
+  subscribe('http.server.request.start', ({ request, response }) => {
+    if (!carries(request.headers.cookie, pair)) {
+      editHead(response, (head) => withLine(head, `Set-Cookie: ${pair}; Path=/; HttpOnly; SameSite=Lax`));
+    }
+  });
+}
+
+function carries(cookies, pair) {
+  return cookies !== undefined && cookies.split(';').some((cookie) => cookie.trim() === pair);
+}
+
+/**
+ * Edits the head of a response in the moment it is complete and not yet sent: whatever way the app took to its headers, they are all there.
+ * `writeHead` is what Node calls too when the app does not.
+ */
+function editHead(response, edit) {
+  const { writeHead } = response;
+  response.writeHead = function (...words) {
+    const result = Reflect.apply(writeHead, this, words);
+    if (typeof this._header === 'string' && this.statusCode >= 200) this._header = edit(this._header);
+    return result;
+  };
+}
+
+/** A head ends with an empty line. */
+function withLine(head, line) {
+  return `${head.slice(0, -2)}${line}\r\n\r\n`;
+}
+
+function withoutLines(head, names) {
+  return head.replace(new RegExp(`\\r\\n(?:${names}):[^\\r\\n]*`, 'gi'), '');
+}
+
+// ---- Drain -----------------------------------------------------------------------------------------------------------------------------
+
+/** From the command to drain on no client gets a reason to stay, and none is cut off. */
+class Drain {
+  #send;
+  #begun = false;
+  #told = true;
+  #stopListening = false;
+  #idleMs = 500;
+  /** Servers that are found, kept while the drain lasts. */
+  #servers = new Set();
+  /** Sockets and responses that are taken care of already. */
+  #seen = new WeakSet();
+  /** Since when a connection rests. */
+  #rest = new WeakMap();
+  #standIns = new Set();
+  #http2 = new Http2Sessions();
+
+  constructor(send) {
+    this.#send = send;
+  }
+
+  begin({ stop_listening: stopListening, idle_ms: idleMs }) {
+    this.#stopListening ||= stopListening === true;
+    if (idleMs >= 0 && idleMs <= LONGEST_TIMER) this.#idleMs = idleMs;
+    this.#told = false;
+    if (!this.#begun) {
+      this.#begun = true;
+      subscribe('http.server.request.start', ({ response, server }) => {
+        this.#meet(server);
+        this.#sayClose(response);
+      });
+      this.#watch();
+    }
+    this.#lookSoon();
+  }
+
+  /** A client has connected. The only thing here that also runs before the drain. */
+  connected(socket) {
+    this.#http2.learn(socket.server);
+    if (!this.#begun) return;
+    this.#meet(socket.server);
+    this.#follow(socket);
+  }
+
+  /** From now on the process may end when nothing but us is left. */
+  release() {
+    for (const standIn of this.#standIns) standIn.unref();
+  }
+
+  /** What ends tells so by itself; this timer finds what rests, and is the net below. */
+  #watch() {
+    const every = Math.min(Math.max(this.#idleMs / 4, 20), 250);
+    setInterval(() => this.#lookSoon(), every).unref();
+  }
+
+  /** Looks when the event loop has read all that has arrived: a connection whose next request is here does not rest. */
+  #lookSoon() {
+    setImmediate(() => this.#look());
+  }
+
+  #look() {
+    quietly(() => this.#find())();
+    for (const server of this.#servers) quietly(() => this.#care(server))();
+    quietly(() => this.#http2.goAway(this.#idleMs))();
+    this.#report();
+  }
+
+  /** Finds servers, and clients who are connected since before the drain. */
+  #find() {
+    const { Server } = require('net');
+    for (const handle of process._getActiveHandles()) {
+      if (handle instanceof Server) {
+        this.#meet(handle);
+      } else if (handle.server instanceof Server) {
+        this.#meet(handle.server);
+        // Another one when the app passes connections from server to server.
+        if (handle._server) this.#meet(handle._server);
+        this.#follow(handle);
+        // Not a byte yet, not even of a TLS handshake.
+        if (speaksHttp(handle.server) && handle.bytesRead === 0) this.#closeIdle(handle);
+      }
+    }
+  }
+
+  #meet(server) {
+    this.#servers.add(server);
+    if (this.#stopListening) this.#stop(server);
+  }
+
+  #follow(socket) {
+    if (this.#seen.has(socket)) return;
+    this.#seen.add(socket);
+    // One listener more must not be the one at which Node warns of a leak.
+    if (socket.listenerCount('close') + 1 < socket.getMaxListeners()) socket.once('close', () => this.#report());
+  }
+
+  /** HTTP/1 connections of a server: those at work end with their response, those at rest end after a while. */
+  #care(server) {
+    const connections = connectionsOf(server);
+    if (!connections) return;
+    const quiet = new Set(connections.idle());
+    for (const parser of connections.all()) {
+      const { socket } = parser;
+      const response = socket?._httpMessage;
+      if (response) {
+        this.#sayClose(response);
+      } else if (quiet.has(parser) || socket?.bytesRead === 0) {
+        this.#closeIdle(socket);
+      }
+    }
+  }
+
+  #closeIdle(socket) {
+    const { bytesRead } = socket;
+    const now = milliseconds();
+    const rest = this.#rest.get(socket);
+    if (rest?.bytesRead !== bytesRead) {
+      this.#rest.set(socket, { bytesRead, since: now });
+    } else if (now - rest.since >= this.#idleMs) {
+      socket.destroySoon();
+    }
+  }
+
+  #sayClose(response) {
+    if (this.#seen.has(response) || response.headersSent) return;
+    this.#seen.add(response);
+    response.shouldKeepAlive = false;
+    // That alone would give way to a `Connection: keep-alive` of the app's own.
+    editHead(response, (head) => {
+      response._last = true;
+      return withLine(withoutLines(head, 'connection|keep-alive'), 'Connection: close');
+    });
+  }
+
+  #stop(server) {
+    const handle = server._handle;
+    if (!handle || handle instanceof StandIn || ownsPath(server)) return;
+    const standIn = new StandIn(handle, this.#standIns);
+    server._handle = standIn;
+    handle.close();
+  }
+
+  #report() {
+    if (this.#told || [...this.#servers].some((server) => server._connections > 0)) return;
+    this.#told = true;
+    // With a callback, a channel that is closed is no error of the process.
+    Reflect.apply(this.#send, process, [{ cmd: COMMAND, act: 'drained' }, undefined, undefined, () => {}]);
+  }
+}
+
+/** Of a clock that nobody sets. */
+function milliseconds() {
+  return process.uptime() * 1000;
+}
+
+/** Node's own list of the HTTP/1 connections of a server. */
+function connectionsOf(server) {
+  const name = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'http.server.connections');
+  return server[name];
+}
+
+function speaksHttp(server) {
+  return connectionsOf(server) !== undefined || speaksHttp2(server);
+}
+
+function speaksHttp2(server) {
+  return typeof server.updateSettings === 'function';
+}
+
+/** Closing such a server removes its socket file, and by now that may be the file of our successor. In a cluster it is not the worker's. */
+function ownsPath(server) {
+  return typeof server._pipeName === 'string' && !require('cluster').isWorker;
+}
+
+/**
+ * What a server that has stopped to listen holds instead of its handle. To the app it listens as before: `server.close(callback)` works, gives
+ * no error, and until then the process stays. A worker of Node's own cluster holds much the same.
+ */
+class StandIn {
+  #hold = setInterval(() => {}, LONGEST_TIMER);
+  #all;
+
+  constructor(handle, all) {
+    this.#all = all.add(this);
+    if (handle.hasRef?.() === false) this.unref();
+    if (typeof handle.getsockname !== 'function') return;
+    const address = {};
+    const result = handle.getsockname(address);
+    this.getsockname = (out) => (Object.assign(out, address), result);
+  }
+
+  close(done) {
+    clearInterval(this.#hold);
+    this.#all.delete(this);
+    if (typeof done === 'function') process.nextTick(done);
+  }
+
+  ref() {
+    this.#hold.ref();
+  }
+
+  unref() {
+    this.#hold.unref();
+  }
+
+  hasRef() {
+    return this.#hold.hasRef();
+  }
+}
+
+/** The HTTP/2 sessions of all servers. Node has no list of them, and over TLS none can be found later by its socket. */
+class Http2Sessions {
+  #servers = new WeakSet();
+  /** With the moment in which each was told to go away. */
+  #sessions = new Map();
+
+  /** Called for each connection, so the first question has to be a cheap one. */
+  learn(server) {
+    if (!speaksHttp2(server) || this.#servers.has(server)) return;
+    this.#servers.add(server);
+    server.on('session', (session) => this.#add(session));
+    // Without TLS the first session is older than our listener.
+    server.on('stream', (stream) => this.#add(stream.session));
+  }
+
+  #add(session) {
+    if (!session || this.#sessions.has(session)) return;
+    this.#sessions.set(session, undefined);
+    session.once('close', () => this.#sessions.delete(session));
+  }
+
+  /** First asks to open no more streams, yet takes those that are on their way; some time later says which was the last one. */
+  goAway(graceMs) {
+    const now = milliseconds();
+    for (const [session, since] of this.#sessions) {
+      if (since === undefined) {
+        this.#sessions.set(session, now);
+        session.goaway(0, 2 ** 31 - 1);
+      } else if (now - since >= graceMs && !session.closed) {
+        session.close();
+      }
+    }
+  }
+}
+
+hideFrom(process.execArgv);
+const settings = takeSettings();
+// Without settings this is not the process that ostler started, but a thread or a child of it: nothing to do here.
+if (settings) quietly(start)(settings);

@@ -1,0 +1,80 @@
+//! The Node preload: where its file is, and what it is told.
+//!
+//! It is part of this binary and is written where the app's user can read it: into the home, or for apps of other users (only root starts
+//! those) into a folder of root's below `/run`. Without a place the app runs without it, and is stopped by signal alone.
+
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use ostler_core::serving::Sticky;
+use serde_json::{Map, json};
+
+use super::spawn::is_node;
+use crate::registry::Slot;
+use crate::settings::Settings;
+use crate::store::atomic::{Durability, replace};
+
+const CODE: &str = include_str!("../../preload/preload.cjs");
+
+/// For apps of other users than the daemon's.
+const SHARED_FOLDER: &str = "/run/ostler";
+
+/// What the preload is told.
+pub(super) const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
+
+/// Files that were written by this daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Preload {
+    home: Option<PathBuf>,
+    shared: Option<PathBuf>,
+}
+
+impl Preload {
+    /// The file for a process of this slot; none = it runs without.
+    pub(super) fn path_for(&mut self, slot: &Slot, other_user: bool, settings: &Settings) -> Option<PathBuf> {
+        let spec = slot.spec();
+        if spec.no_preload || !is_node(spec) {
+            return None;
+        }
+        let place = if other_user { &mut self.shared } else { &mut self.home };
+        if place.as_ref().is_none_or(|path| !path.exists()) {
+            *place = if other_user { write_shared() } else { write(&settings.home) };
+        }
+        place.clone()
+    }
+}
+
+/// Two versions of the daemon do not write to the same file.
+fn name() -> String {
+    format!("node-preload-{}.cjs", env!("CARGO_PKG_VERSION"))
+}
+
+fn write(folder: &Path) -> Option<PathBuf> {
+    let path = folder.join(name());
+    let is_there = std::fs::read(&path).is_ok_and(|code| code == CODE.as_bytes());
+    (is_there || replace(&path, CODE.as_bytes(), Durability::Process).is_ok()).then_some(path)
+}
+
+/// Nobody else may be able to change what other users' apps run.
+fn write_shared() -> Option<PathBuf> {
+    let folder = Path::new(SHARED_FOLDER);
+    // It may be there already.
+    let _ = std::fs::DirBuilder::new().mode(0o755).create(folder);
+    let meta = std::fs::symlink_metadata(folder).ok()?;
+    let is_ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0;
+    let path = is_ours.then(|| write(folder)).flatten()?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).ok()?;
+    Some(path)
+}
+
+/// The settings of one process.
+pub(super) fn settings(slot: &Slot, piped: bool) -> String {
+    let mut settings = Map::new();
+    if piped {
+        settings.insert("sync".into(), true.into());
+    }
+    if let Some(Sticky::Cookie(name)) = &slot.spec().sticky {
+        settings.insert("cookie".into(), json!({"name": name, "worker": slot.index}));
+    }
+    serde_json::Value::Object(settings).to_string()
+}

@@ -1,0 +1,85 @@
+//! Promise 2: a reload under load fails no request, kept connections and new ones, whether the app has its own shutdown code or not.
+
+use ostler_testkit::{Home, Load, LoadSpec, fixture_app, free_port, nodes};
+
+use crate::setup::home;
+
+/// What one series of reloads is made of.
+struct Series<'a> {
+    app: &'a str,
+    options: &'a str,
+    node: &'a str,
+    workers: usize,
+    delay_ms: u32,
+    reloads: usize,
+}
+
+impl Series<'_> {
+    fn run(&self) {
+        let Self { app, options, node, workers, delay_ms, reloads } = *self;
+        let home = home();
+        let port = free_port();
+        home.cmd(format!("start {} --name app -i {workers} --interpreter {node} {options}", fixture_app(app)))
+            .env("PORT", port.to_string())
+            .env("DELAY_MS", delay_ms.to_string())
+            .run()
+            .ok();
+        home.wait_until("all serve", || all_serve(&home, workers));
+        for keep_alive in [false, true] {
+            let before = pids(&home);
+            let load = Load::start(LoadSpec { keep_alive, connections: 16, ..LoadSpec::to(port) });
+            for _ in 0..reloads {
+                home.ok("reload app");
+            }
+            let report = load.stop();
+            assert!(report.failed == 0, "{app} on {node}, {workers} workers, keep-alive {keep_alive}: {report:#?}");
+            report.assert_whole();
+            assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
+            assert!(report.by_body.len() >= workers * (reloads + 1) / 2, "the load met too few processes: {:?}", report.by_body);
+        }
+        assert_eq!(home.app_processes().len(), workers, "{}", home.report());
+    }
+}
+
+fn all_serve(home: &Home, workers: usize) -> bool {
+    (0..workers).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening"))
+}
+
+fn pids(home: &Home) -> Vec<i32> {
+    home.jlist().iter().map(ostler_testkit::Item::pid).collect()
+}
+
+const NAIVE: Series<'_> =
+    Series { app: "cluster-naive.js", options: "--kill-timeout 10000", node: "node", workers: 2, delay_ms: 0, reloads: 3 };
+const GRACEFUL: Series<'_> = Series { app: "cluster-graceful.js", options: "--wait-ready --kill-timeout 10000", ..NAIVE };
+
+#[test]
+fn an_app_that_knows_nothing_of_it() {
+    NAIVE.run();
+}
+
+#[test]
+fn an_app_with_its_own_shutdown() {
+    GRACEFUL.run();
+}
+
+#[test]
+fn four_workers() {
+    Series { workers: 4, reloads: 2, ..NAIVE }.run();
+    Series { workers: 4, reloads: 1, ..GRACEFUL }.run();
+}
+
+#[test]
+fn slow_answers() {
+    Series { delay_ms: 30, ..NAIVE }.run();
+    Series { delay_ms: 30, reloads: 1, ..GRACEFUL }.run();
+}
+
+#[test]
+fn on_each_version_of_node() {
+    for node in nodes() {
+        let path = node.path.to_string_lossy();
+        Series { node: &path, reloads: 1, ..NAIVE }.run();
+        Series { node: &path, reloads: 1, delay_ms: 30, ..GRACEFUL }.run();
+    }
+}
