@@ -38,6 +38,7 @@ mod reload_logs;
 mod restart;
 mod save;
 mod scale;
+mod seeds_cluster;
 mod setup;
 mod shop;
 mod signal;

@@ -264,3 +264,49 @@ fn fewer_instances_without_a_lost_request() {
     load.stop().assert_whole();
     assert_eq!(home.jlist().len(), 3);
 }
+
+#[test]
+fn a_client_that_never_goes_holds_the_old_process_no_longer_than_its_bounds() {
+    use std::io::Write;
+    let home = home();
+    let port = free_port();
+    home.cmd(format!("start {} --name app -i 2 --kill-timeout 300", fixture_app("cluster-naive.js")))
+        .env("PORT", port.to_string())
+        .env("DELAY_MS", "600000")
+        .run()
+        .ok();
+    home.wait_until("it listens", || (0..2).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening")));
+    let before = pids(&home);
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    home.wait_until("the requests are there", || established(port) >= 4);
+    home.ok("reload app");
+    assert!(before.iter().all(|pid| !alive(*pid)), "{}", home.report());
+    drop(clients);
+}
+
+#[test]
+fn a_process_that_stands_still_is_replaced_all_the_same() {
+    let home = home();
+    let port = cluster(&home, "--kill-timeout 300");
+    let before = pids(&home);
+    ostler_testkit::kill(before[0], rustix::process::Signal::STOP);
+    home.ok("reload app");
+    assert!(before.iter().all(|pid| !alive(*pid)));
+    assert!(ostler_testkit::get(port, "/").is_ok());
+}
+
+#[test]
+fn a_worker_that_never_listens_has_proved_itself_by_running() {
+    let home = home();
+    let script = home.write("queue.js", "setInterval(() => {}, 1 << 30);");
+    home.ok(format!("start {script} --name app -i 2 --listen-timeout 20000 --min-uptime 100"));
+    let before = pids(&home);
+    home.ok("reload app");
+    assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
+}

@@ -8,8 +8,11 @@ use crate::settings::Settings;
 use crate::store::Role;
 use crate::supervisor::spawn::is_node;
 
-/// The policy, and what a process has to prove.
-pub(crate) fn of(spec: &AppSpec, role: Role, settings: &Settings) -> (Policy, Option<ReadyBy>) {
+/// An app without any declaration of readiness has to run for so long more than its proof asks for.
+const MARGIN_MS: u64 = 1000;
+
+/// The policy, and what a process has to prove. A candidate's predecessor may have shown that it never listens.
+pub(crate) fn of(spec: &AppSpec, role: Role, never_listens: bool, settings: &Settings) -> (Policy, Option<ReadyBy>) {
     let mut policy =
         Policy::from_spec(spec, settings.kill_signal, settings.kill_timeout_ms, settings.listen_timeout_ms, settings.backoff_reset_ms);
     policy.shutdown_with_message |= settings.kill_use_message;
@@ -21,10 +24,13 @@ pub(crate) fn of(spec: &AppSpec, role: Role, settings: &Settings) -> (Policy, Op
             // One try, and it has to prove itself: the old one is still there.
             policy.autorestart = false;
             policy.wait_ready = true;
-            Some(proof_of_candidate(spec, &policy))
+            Some(proof_of_candidate(spec, never_listens, &policy))
         }
         Role::Serving | Role::Retiring => spec.ready.proof(),
     };
+    if let Some(ReadyBy::Uptime { ms }) = proof {
+        policy.listen_timeout_ms = policy.listen_timeout_ms.max(ms.saturating_add(MARGIN_MS));
+    }
     (policy, proof)
 }
 
@@ -34,8 +40,8 @@ fn can_drain(spec: &AppSpec) -> bool {
 }
 
 /// Without a declaration: a cluster worker listens; everything else has run for `min_uptime`.
-fn proof_of_candidate(spec: &AppSpec, policy: &Policy) -> ReadyBy {
-    spec.ready.proof().unwrap_or(if spec.mode == ExecMode::Cluster {
+fn proof_of_candidate(spec: &AppSpec, never_listens: bool, policy: &Policy) -> ReadyBy {
+    spec.ready.proof().unwrap_or(if spec.mode == ExecMode::Cluster && !never_listens {
         ReadyBy::Listening
     } else {
         ReadyBy::Uptime { ms: policy.min_uptime_ms }

@@ -46,6 +46,8 @@ pub(crate) struct Slot {
     pub pm_id: u32,
     /// What it is to its `pm_id`.
     pub role: Role,
+    /// Its predecessor, a cluster worker, never listened.
+    pub never_listens: bool,
     /// Number within the app.
     pub index: u32,
     /// UUID; also the mark by which stray processes of this slot are recognised.
@@ -112,6 +114,7 @@ impl Slot {
             id: self.id,
             pm_id: Some(self.pm_id),
             role: self.role,
+            never_listens: self.never_listens,
             index: self.index,
             unique_id: Cow::Borrowed(&self.unique_id),
             spec: self.app.id,
@@ -138,7 +141,7 @@ impl Slot {
 
     /// What follows from description and role.
     pub(crate) fn settle_policy(&mut self, settings: &Settings) {
-        (self.policy, self.proof) = crate::policy::of(&self.app.spec, self.role, settings);
+        (self.policy, self.proof) = crate::policy::of(&self.app.spec, self.role, self.never_listens, settings);
     }
 }
 
@@ -154,6 +157,7 @@ struct Place {
     id: u32,
     pm_id: u32,
     role: Role,
+    never_listens: bool,
     index: u32,
 }
 
@@ -208,24 +212,26 @@ impl Registry {
         let id = self.next_slot;
         self.next_slot += 1;
         let index = self.free_index(&app.spec.name);
-        self.put(Place { id, pm_id: id, role: Role::Serving, index }, app, base, now, settings)
+        self.put(Place { id, pm_id: id, role: Role::Serving, never_listens: false, index }, app, base, now, settings)
     }
 
     /// Adds a candidate for the place of a present instance.
     pub(crate) fn add_candidate(&mut self, old: u32, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> Option<u32> {
-        let (pm_id, index) = self.slots.get(&old).map(|slot| (slot.pm_id, slot.index))?;
+        let old = self.slots.get(&old)?;
+        let (pm_id, index, never_listens) = (old.pm_id, old.index, old.worker.never_listened());
         let id = CANDIDATES_FROM | self.next_candidate;
         self.next_candidate = (self.next_candidate + 1) % CANDIDATES_FROM;
-        Some(self.put(Place { id, pm_id, role: Role::Candidate, index }, app, base, now, settings))
+        Some(self.put(Place { id, pm_id, role: Role::Candidate, never_listens, index }, app, base, now, settings))
     }
 
     fn put(&mut self, place: Place, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> u32 {
-        let Place { id, pm_id, role, index } = place;
-        let (policy, proof) = crate::policy::of(&app.spec, role, settings);
+        let Place { id, pm_id, role, never_listens, index } = place;
+        let (policy, proof) = crate::policy::of(&app.spec, role, never_listens, settings);
         let slot = Slot {
             id,
             pm_id,
             role,
+            never_listens,
             index,
             unique_id: unique_id(),
             app: Rc::clone(app),
@@ -274,11 +280,12 @@ impl Registry {
                 self.next_candidate = self.next_candidate.max((record.id - CANDIDATES_FROM + 1) % CANDIDATES_FROM);
             }
             self.last_worker = self.last_worker.max(record.worker_id);
-            let (policy, proof) = crate::policy::of(&app.spec, record.role, settings);
+            let (policy, proof) = crate::policy::of(&app.spec, record.role, record.never_listens, settings);
             let slot = Slot {
                 id: record.id,
                 pm_id,
                 role: record.role,
+                never_listens: record.never_listens,
                 index: record.index,
                 unique_id: record.unique_id.into_owned(),
                 policy,

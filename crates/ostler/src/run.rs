@@ -139,7 +139,7 @@ fn tell_failure(cx: &mut Cx, failure: &Failure) {
         Failure::NothingToDo => cx.out.error("Nothing to do"),
         Failure::Rollout(reports) => {
             cx.out.error(failure);
-            let paint = cx.out.paint();
+            let paint = cx.out.paint_err();
             for line in reports.iter().filter_map(|report| report.fault.as_ref()).flat_map(|fault| &fault.last_lines) {
                 cx.out.err_line(format_args!("    {} {}", paint.with(crate::render::styles::GREY, '│'), crate::render::shown(line)));
             }

@@ -49,6 +49,11 @@ impl Worker {
         Self { id, listening, served, ..Self::default() }
     }
 
+    /// It holds no listening socket in either way.
+    pub(crate) fn never_listened(&self) -> bool {
+        self.listening.is_empty() && self.served.is_empty()
+    }
+
     /// What it has not answered yet.
     pub(crate) fn load(&self) -> Load {
         Load { unanswered: self.handed.len(), since_ms: self.handed.front().map_or(0, |handed| handed.at_ms) }

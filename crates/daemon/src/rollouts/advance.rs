@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use ostler_core::lifecycle::{self, ExitCause, Origin, State, Wanted};
 use ostler_core::rollout::{Effect, Event, Outcome, PlaceState};
-use ostler_proto::control::{FaultReport, Happening};
+use ostler_proto::control::{FaultReport, Happening, Progress};
 
 use super::history::{End, Release};
 use super::{Lane, Parts, Running};
@@ -55,7 +55,16 @@ impl Control {
             self.note_fault(number, *place, reason);
         }
         let Some(running) = self.running(number) else { return };
+        let before: Vec<PlaceState> = running.rollout.places.iter().map(|place| place.state).collect();
         let effects = running.rollout.step(event, now().mono_ms);
+        let after = running.rollout.places.iter().map(|place| place.state);
+        let is_new = |(before, after): &(PlaceState, PlaceState)| before != after && *after == PlaceState::Done;
+        let done = before.into_iter().zip(after).enumerate().filter(|(_, states)| is_new(states));
+        let done: Vec<u32> = done.filter_map(|(place, _)| running.lanes.get(place)).map(|lane| lane.pm_id).collect();
+        let app = running.app.clone();
+        for id in done {
+            self.tell_rollout(number, Progress::InstanceDone { id, name: app.clone() });
+        }
         self.perform_rollout(number, effects);
     }
 
@@ -268,7 +277,7 @@ impl Control {
         let Some(running) = self.rollouts.running.iter().find(|running| running.number == number) else { return };
         let Some(lane) = running.lanes.get(place) else { return };
         let (id, name, step) = (lane.pm_id, running.app.clone(), step.to_owned());
-        self.tell_rollout(number, ostler_proto::control::Progress::Rollout { id, name, step });
+        self.tell_rollout(number, Progress::Rollout { id, name, step });
     }
 }
 

@@ -40,11 +40,11 @@ pub(crate) struct Wish {
 }
 
 impl Control {
-    /// Begins a reload of one app. Gives its number.
+    /// Begins a reload of one app, under this number.
     ///
     /// # Errors
     /// There is one already; worded for the user.
-    pub(crate) fn begin_rollout(&mut self, app: &str, wish: &Wish) -> Result<u32, String> {
+    pub(crate) fn begin_rollout(&mut self, app: &str, number: u32, wish: &Wish) -> Result<(), String> {
         if let Some(other) = self.rollouts.running.iter().find(|running| running.app == app) {
             let since = now().mono_ms.saturating_sub(other.started.mono_ms) / 1000;
             return Err(format!("a reload of {app} is under way (since {since} s): see `ostler rollout status {app}`"));
@@ -64,14 +64,12 @@ impl Control {
         let effects = rollout.begin();
         self.remember_present_release(app, &lanes);
         let release = self.next_release(app);
-        self.rollouts.next += 1;
-        let number = self.rollouts.next;
         let (origin, started) = (wish.origin.clone(), now());
         let app = app.to_owned();
         self.log.line(format_args!("App [{app}] reload begins: {} instances, release {release}", lanes.len()));
         self.rollouts.running.push(Running { number, app, release, rollout, lanes, origin, started, fault_lines: Vec::new() });
         self.perform_rollout(number, effects);
-        Ok(number)
+        Ok(())
     }
 
     fn lane(&mut self, id: u32, wish: &Wish) -> Option<Lane> {

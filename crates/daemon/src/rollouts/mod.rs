@@ -191,6 +191,12 @@ impl Rollouts {
         parts.flat_map(|parts| -> [Record<'a>; 2] { parts.records() }).chain(running).chain(releases)
     }
 
+    /// For the next one.
+    pub(crate) fn next_number(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
     /// Is this app being replaced?
     pub(crate) fn concerns(&self, app: &str) -> bool {
         self.running.iter().any(|running| running.app == app)

@@ -115,6 +115,9 @@ pub(crate) struct SlotRecord<'a> {
     /// What it is to its `pm_id`.
     #[serde(default, skip_serializing_if = "Role::is_serving")]
     pub role: Role,
+    /// Its predecessor, a cluster worker, never listened.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub never_listens: bool,
     /// Number within the app.
     pub index: u32,
     /// UUID.
@@ -181,6 +184,11 @@ fn no_keys(keys: &Cow<'_, [String]>) -> bool {
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_none(files: &[Option<FileKey>; 2]) -> bool {
@@ -281,6 +289,7 @@ mod tests {
             id,
             pm_id: None,
             role: Role::Serving,
+            never_listens: false,
             index: 0,
             unique_id: "u".into(),
             spec: 1,

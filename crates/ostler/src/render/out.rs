@@ -12,7 +12,7 @@ use crate::home::Program;
 
 /// The two streams.
 pub(crate) struct Out {
-    label: &'static str,
+    program: Program,
     buffer: Vec<u8>,
     paint: Paint,
     paint_err: Paint,
@@ -33,7 +33,7 @@ impl Out {
         let is_terminal = io::stdout().is_terminal();
         let colors = |terminal: bool| !set("NO_COLOR") && (terminal || set("FORCE_COLOR"));
         Self {
-            label: program.label(),
+            program,
             buffer: Vec::new(),
             paint: Paint(colors(is_terminal)),
             paint_err: Paint(colors(io::stderr().is_terminal())),
@@ -49,6 +49,16 @@ impl Out {
     #[cfg(test)]
     pub(super) fn taken(&mut self) -> String {
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
+    }
+
+    /// Called as PM2.
+    pub(super) fn is_pm2(&self) -> bool {
+        self.program.is_pm2()
+    }
+
+    /// Text for standard error: colours if that is a terminal.
+    pub(crate) fn paint_err(&self) -> Paint {
+        self.paint_err
     }
 
     /// `--color` and `--no-color`.
@@ -125,7 +135,7 @@ impl Out {
 
     fn head(&self, style: anstyle::Style, kind: &str) -> String {
         let paint = if self.data_only { self.paint_err } else { self.paint };
-        paint.with(style, format_args!("[{}]{kind}", self.label)).to_string()
+        paint.with(style, format_args!("[{}]{kind}", self.program.label())).to_string()
     }
 
     /// `[PM2] text`.
@@ -142,13 +152,13 @@ impl Out {
 
     /// `[PM2][WARN] text` on stderr: PM2 says so when there is nothing to act on.
     pub(crate) fn warn_err(&mut self, text: impl Display) {
-        let head = self.paint_err.with(styles::YELLOW, format!("[{}][WARN]", self.label));
+        let head = self.paint_err.with(styles::YELLOW, format!("[{}][WARN]", self.program.label()));
         self.err_line(format_args!("{head} {text}"));
     }
 
     /// `[PM2][ERROR] text` on stderr.
     pub(crate) fn error(&mut self, text: impl Display) {
-        let head = self.paint_err.with(styles::RED, format!("[{}][ERROR]", self.label));
+        let head = self.paint_err.with(styles::RED, format!("[{}][ERROR]", self.program.label()));
         self.err_line(format_args!("{head} {text}"));
     }
 
@@ -162,7 +172,7 @@ impl Out {
     /// PM2's notice before a daemon is started.
     pub(crate) fn spawning(&mut self, home: &Path) {
         if !discrete() {
-            let label = self.label;
+            let label = self.program.label();
             self.info(format_args!("Spawning {label} daemon with {}_home={}", label.to_lowercase(), home.display()));
         }
     }
@@ -170,7 +180,7 @@ impl Out {
     /// And after.
     pub(crate) fn spawned(&mut self) {
         if !discrete() {
-            let label = self.label;
+            let label = self.program.label();
             self.info(format_args!("{label} Successfully daemonized"));
         }
     }

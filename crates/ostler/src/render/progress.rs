@@ -92,6 +92,8 @@ impl<'a> Teller<'a> {
             (Progress::WaitingReady { name }, _) => {
                 self.out.warn(format_args!("App {name} has option 'wait_ready' set, waiting for app to be ready..."));
             }
+            // PM2 has no such line.
+            (Progress::Rollout { .. }, _) if self.out.is_pm2() => {}
             (Progress::Rollout { id, name, step }, _) => self.out.info(format_args!("[{name}]({id}) {step}")),
             (Progress::Warning(text), _) => self.out.warn(text),
         }

@@ -47,10 +47,14 @@ impl Control {
             canary_ms: job.canary_ms,
             origin: job.origin.clone(),
         };
-        match self.begin_rollout(name, &wish) {
-            Ok(number) => self.jobs[index].rollouts.push(number),
+        // It has something to tell from its first moment on.
+        let number = self.rollouts.next_number();
+        self.jobs[index].rollouts.push(number);
+        match self.begin_rollout(name, number, &wish) {
+            Ok(()) => {}
             Err(reason) => {
                 let job = &mut self.jobs[index];
+                job.rollouts.clear();
                 job.failed += ids.len() as u32;
                 let (client, request) = (job.client, job.request);
                 for id in self.registry.pm_ids(&ids) {
@@ -79,7 +83,6 @@ impl Control {
             let fault = report.fault.as_ref().filter(|fault| fault.id == id);
             let progress = match (place.state.as_str(), fault) {
                 (_, Some(fault)) => Progress::InstanceFailed { id, name, reason: fault.reason.clone() },
-                ("new", None) => Progress::InstanceDone { id, name },
                 ("left", None) => Progress::InstanceFailed { id, name, reason: "was taken over by another command".into() },
                 _ => continue,
             };
