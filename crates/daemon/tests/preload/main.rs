@@ -1,0 +1,68 @@
+//! The Node preload: each scenario of `scenarios.cjs` on each version of Node.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has to stop and tell")]
+
+use ostler_testkit::{Node, nodes, skip};
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn node(node: &Node, scenario: Option<&str>) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/preload/scenarios.cjs");
+    Command::new(&node.path).arg(script).args(scenario).env_remove("NODE_OPTIONS").output().unwrap()
+}
+
+#[track_caller]
+fn holds(scenario: &str) {
+    let nodes = nodes();
+    if nodes.is_empty() {
+        skip!("node is not installed");
+    }
+    for version in &nodes {
+        let output = node(version, Some(scenario));
+        assert!(output.status.success(), "{scenario} on {version}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+        $(#[test] fn $name() { holds(stringify!($name)); })*
+    };
+}
+
+scenarios! {
+    a_start_leaves_no_trace
+    a_process_without_settings_is_left_alone
+    output_before_exit_is_whole
+    a_client_gets_the_cookie_of_its_worker
+    a_client_with_the_cookie_gets_none
+    a_drain_and_the_cookie_go_together
+    round_robin_under_load
+    round_robin_under_load_of_30_ms
+    round_robin_under_load_that_streams
+    round_robin_under_load_with_own_keep_alive
+    round_robin_under_load_es_module
+    round_robin_under_load_https
+    shared_socket_under_load
+    http2
+    http2_without_tls
+    nobody_connected_is_drained_at_once
+    each_response_says_close
+    requests_under_way_are_finished
+    idle_connections_are_closed_after_their_time
+    a_request_that_has_begun_to_arrive_is_answered
+    a_client_that_asks_in_time_is_not_cut_off
+    upgraded_and_raw_connections_are_left_alone
+    a_server_that_stops_to_listen_looks_as_before
+    a_process_that_stops_to_listen_stays_until_told
+    a_socket_file_is_not_removed
+    a_closed_channel_harms_nobody
+    odd_commands_are_survived
+}
+
+#[test]
+fn every_scenario_is_a_test() {
+    let Some(version) = nodes().pop() else { skip!("node is not installed") };
+    let output = node(&version, None);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), NAMES);
+}
