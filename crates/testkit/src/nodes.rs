@@ -50,7 +50,7 @@ pub fn nodes() -> Vec<Node> {
 }
 
 /// The folder of `.ci/run`.
-fn cache_dir() -> Option<PathBuf> {
+pub fn cache_dir() -> Option<PathBuf> {
     let user = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let base = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(user);
     std::env::var_os("OSTLER_CACHE").map(PathBuf::from).or_else(|| Some(base()?.join("ostler-dev")))

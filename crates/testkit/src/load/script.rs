@@ -1,7 +1,10 @@
 //! Clients in another language, for what the load itself does not speak.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use serde_json::Value;
 
@@ -9,29 +12,40 @@ use super::LoadReport;
 use crate::words::Words;
 
 /// A program that asks until its stdin ends and then tells as JSON what it saw (`requests`, `failed`, `errors`, `by_body`,
-/// `longest_gap_ms`). Its first line on stderr says that the first request is over.
+/// `longest_gap_ms`). It writes a dot to stderr for each request that is over.
 #[derive(Debug)]
 #[must_use]
 pub struct ScriptLoad {
     child: Child,
+    made: Arc<AtomicU64>,
 }
 
 impl ScriptLoad {
-    /// Starts it and waits until its first request is over.
+    /// Starts it.
     #[track_caller]
     pub fn start(words: impl Words) -> Self {
         let words = words.words();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-        stderr.read_line(&mut line).unwrap();
-        if line != "begun\n" {
-            stderr.read_to_string(&mut line).unwrap();
-            panic!("the clients do not begin: {line}");
-        }
-        Self { child }
+        let made = Arc::new(AtomicU64::new(0));
+        let (dots, seen) = (BufReader::new(child.stderr.take().expect("it is piped")), Arc::clone(&made));
+        thread::spawn(move || {
+            for byte in dots.bytes().map_while(Result::ok) {
+                if byte == b'.' {
+                    seen.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    // Words are for the reader of a failed test.
+                    eprint!("{}", char::from(byte));
+                }
+            }
+        });
+        Self { child, made }
+    }
+
+    /// Requests that are over so far.
+    pub fn requests(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
     }
 
     /// Ends it and gives its report.
@@ -67,16 +81,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_report_is_read() {
+    fn its_requests_are_counted_and_its_report_is_read() {
         let json = r#"{"requests":7,"failed":1,"errors":["ECONNRESET"],"by_body":{"12":6},"longest_gap_ms":3.5}"#;
-        let report = ScriptLoad::start(["sh", "-c", &format!("echo begun >&2; cat >/dev/null; echo '{json}'")]).stop();
+        let load = ScriptLoad::start(["sh", "-c", &format!("printf ... >&2; cat >/dev/null; echo '{json}'")]);
+        while load.requests() < 3 {
+            thread::yield_now();
+        }
+        let report = load.stop();
         assert_eq!((report.requests, report.failed, report.good(), report.by_body["12"]), (7, 1, 6, 6));
         assert_eq!((report.errors, report.longest_gap_ms), (vec!["ECONNRESET".to_owned()], 3.5));
     }
 
     #[test]
-    #[should_panic(expected = "the clients do not begin: no such thing")]
-    fn one_that_does_not_begin_is_told() {
-        let _never = ScriptLoad::start(["sh", "-c", "echo no such thing >&2"]);
+    #[should_panic(expected = "the clients ended with exit status: 3 and told \"\"")]
+    fn one_that_has_no_report_is_told() {
+        let _never = ScriptLoad::start(["sh", "-c", "exit 3"]).stop();
     }
 }

@@ -1,0 +1,9 @@
+//! Real servers from npm and PyPI, unmodified: started as two instances, loaded, reloaded twice, no request lost.
+//!
+//! The packages lie in `real-apps` of the cache; `tests/fixtures/real/install.sh` brings them. The apps are a few lines each, in
+//! `tests/fixtures/real`; a test copies them into its home beside a link to the packages.
+#![forbid(unsafe_code)]
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "a test")]
+
+mod apps;
+mod node;

@@ -1,0 +1,65 @@
+//! Servers for Node, as workers of a cluster.
+
+use ostler_testkit::{fixture_app, get, nodes};
+use serde_json::{Value, json};
+
+use crate::apps::RealApp;
+use crate::needs_packages;
+
+fn cluster(script: &str) -> Value {
+    json!({ "script": script, "exec_mode": "cluster" })
+}
+
+/// Both kinds of clients at once.
+#[track_caller]
+fn reloads(app: &RealApp) {
+    let report = app.reloads_under([app.load(false), app.load(true)]);
+    app.all_answered(&report);
+}
+
+#[test]
+fn express() {
+    let packages = needs_packages!();
+    for node in nodes() {
+        let mut members = cluster("express.js");
+        members["interpreter"] = json!(node.path);
+        reloads(&RealApp::start(&packages, members).at("/"));
+    }
+}
+
+#[test]
+fn fastify() {
+    let packages = needs_packages!();
+    reloads(&RealApp::start(&packages, cluster("fastify.mjs")).at("/"));
+}
+
+#[test]
+fn nest() {
+    let packages = needs_packages!();
+    reloads(&RealApp::start(&packages, cluster("nest.js")).at("/"));
+}
+
+#[test]
+fn next_standalone() {
+    let packages = needs_packages!();
+    let app = RealApp::start(&packages, cluster("next/.next/standalone/next/server.js")).at("/api/pid");
+    let page = get(app.port(), "/").unwrap();
+    assert!(page.contains("served by"), "{page}");
+    reloads(&app);
+}
+
+#[test]
+fn http2() {
+    let packages = needs_packages!();
+    let app = RealApp::start(&packages, cluster("http2.js"));
+    let report = app.reloads_under_clients(["node", &fixture_app("cluster-client.js"), "http2", &app.port().to_string()]);
+    app.all_answered(&report);
+}
+
+#[test]
+fn ws() {
+    let packages = needs_packages!();
+    let app = RealApp::start(&packages, cluster("ws.js")).at("/");
+    let report = app.reloads_under_clients(["node", &app.file("ws-client.js"), &app.port().to_string(), "8"]);
+    app.all_answered(&report);
+}
