@@ -7,3 +7,4 @@
 
 mod apps;
 mod node;
+mod python;

@@ -63,3 +63,21 @@ fn ws() {
     let report = app.reloads_under_clients(["node", &app.file("ws-client.js"), &app.port().to_string(), "8"]);
     app.all_answered(&report);
 }
+
+#[test]
+fn socket_io_bound_by_address() {
+    let packages = needs_packages!();
+    let mut members = cluster("socket.io.js");
+    members["sticky"] = json!("address");
+    let app = RealApp::start(&packages, members).at("/");
+    app.reloads_under_clients(["env", "ADDRESSES=1", "node", &app.file("socket.io-client.js"), &app.port().to_string(), "8"]);
+}
+
+#[test]
+fn socket_io_bound_by_cookie() {
+    let packages = needs_packages!();
+    let mut members = cluster("socket.io.js");
+    members["sticky"] = json!("cookie");
+    let app = RealApp::start(&packages, members).at("/");
+    app.reloads_under_clients(["node", &app.file("socket.io-client.js"), &app.port().to_string(), "8"]);
+}
