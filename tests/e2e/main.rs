@@ -5,6 +5,7 @@
 
 mod autoscale;
 mod clock_jumps;
+mod cluster;
 mod completion;
 mod config;
 mod crash;

@@ -9,8 +9,12 @@ use std::collections::BTreeMap;
 /// Connections that one worker may have been given and not answered yet.
 pub const WINDOW: usize = 16;
 
-/// A worker that has not answered for so long is blocked or stopped: until it answers it gets nothing more, and its turn passes.
-pub const PATIENCE_MS: u64 = 10;
+/// A worker that has not answered for so long is busy: until it answers it gets nothing more, and its turn passes.
+pub const BUSY_MS: u64 = 10;
+
+/// In a burst all windows are full. The turn of a worker whose window is full is waited for so long: longer than a busy moment, but
+/// nobody notices it when the worker is stopped.
+pub const PATIENCE_MS: u64 = 50;
 
 /// What a worker has not answered yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +27,8 @@ pub struct Load {
 
 impl Load {
     fn is_stuck(self, now_ms: u64) -> bool {
-        self.unanswered > 0 && now_ms.saturating_sub(self.since_ms) >= PATIENCE_MS
+        let allowed_ms = if self.unanswered < WINDOW { BUSY_MS } else { PATIENCE_MS };
+        self.unanswered > 0 && now_ms.saturating_sub(self.since_ms) >= allowed_ms
     }
 }
 
@@ -169,7 +174,7 @@ mod tests {
                 world.answer(who % workers, answers);
                 world.now_ms += 1;
                 // Nobody is stuck: everybody answers the oldest in time.
-                (0..workers).for_each(|worker| if world.unanswered[&worker].first().is_some_and(|at| world.now_ms - at >= PATIENCE_MS - 1) {
+                (0..workers).for_each(|worker| if world.unanswered[&worker].first().is_some_and(|at| world.now_ms - at >= BUSY_MS - 1) {
                     world.answer(worker, WINDOW);
                 });
             }

@@ -1,0 +1,264 @@
+//! Cluster mode: unmodified Node apps share their ports, and a connection is served whatever becomes of workers and daemon.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use ostler_testkit::{Home, Load, fixture_app, free_port, get, kill, needs_program};
+use rustix::process::Signal;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::home;
+
+/// Starts `cluster.js` with these variables and waits until each of its workers has said so many times that it listens.
+#[track_caller]
+fn start_cluster(home: &Home, workers: usize, env: &[(&str, &str)]) {
+    let mut start = home.cmd(format!("start {} --name c -i {workers}", fixture_app("cluster.js")));
+    for (name, value) in env {
+        start = start.env(name, value);
+    }
+    start.run().ok();
+    let servers = env.iter().filter(|(name, _)| ["PORT", "TCP", "UNIX", "UDP"].contains(name)).count();
+    home.wait_until("all workers listen", || said(home, " on ") >= workers * servers);
+}
+
+/// Lines of the workers with this text.
+fn said(home: &Home, text: &str) -> usize {
+    (0..20).map(|id| home.log(&format!("c-out-{id}.log")).lines().filter(|line| line.contains(text)).count()).sum()
+}
+
+fn pids(home: &Home) -> Vec<String> {
+    home.jlist().iter().map(|item| item.pid().to_string()).collect()
+}
+
+/// Connects and reads the pid of the worker that answers; the connection stays open.
+#[track_caller]
+fn connect(port: u16) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let pid = line(&mut stream);
+    (stream, pid)
+}
+
+fn line(stream: &mut impl Read) -> String {
+    let mut text = String::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).is_ok_and(|len| len == 1) && byte[0] != b'\n' {
+        text.push(char::from(byte[0]));
+    }
+    text
+}
+
+#[track_caller]
+fn spread(pids: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    pids.into_iter().for_each(|pid| *counts.entry(pid).or_default() += 1);
+    counts
+}
+
+#[track_caller]
+fn is_even(counts: &BTreeMap<String, usize>, workers: usize) {
+    let (least, most) = (counts.values().min().unwrap_or(&0), counts.values().max().unwrap_or(&0));
+    assert!(counts.len() == workers && most - least <= 1, "{counts:?}");
+}
+
+#[track_caller]
+fn none_failed(load: Load) -> u64 {
+    let report = load.stop();
+    assert!(report.failures.is_empty(), "{} of {} requests failed, the first: {}", report.failures.len(), report.good, report.failures[0]);
+    report.good
+}
+
+#[test]
+fn every_kind_of_server_is_shared() {
+    needs_program!("node");
+    let home = home();
+    let (http, tcp, udp) = (free_port(), free_port(), free_port());
+    let unix = home.work().join("u.sock");
+    start_cluster(
+        &home,
+        2,
+        &[("PORT", &http.to_string()), ("TCP", &tcp.to_string()), ("UDP", &udp.to_string()), ("UNIX", unix.to_str().unwrap())],
+    );
+    is_even(&spread((0..9).map(|_| get(http, "/").unwrap())), 2);
+    is_even(&spread((0..9).map(|_| connect(tcp).1)), 2);
+    is_even(&spread((0..9).map(|_| line(&mut UnixStream::connect(&unix).unwrap()))), 2);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut buffer = [0; 64];
+    socket.send_to(b"hello", ("127.0.0.1", udp)).unwrap();
+    let len = socket.recv(&mut buffer).unwrap();
+    assert!(pids(&home).contains(&String::from_utf8_lossy(&buffer[..len]).trim().to_owned()));
+    // All addresses of both families.
+    assert!(TcpStream::connect(("::1", http)).is_ok() && TcpStream::connect(("127.0.0.1", http)).is_ok());
+    home.ok("stop c");
+    assert!(!unix.exists() && TcpStream::connect(("127.0.0.1", tcp)).is_err());
+}
+
+#[test]
+fn a_burst_beyond_the_window_is_spread_evenly() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_cluster(&home, 3, &[("TCP", &port.to_string())]);
+    // All at once, all stay open. A worker that the machine does not let run for a while is not waited for: that is another burst.
+    let even = (0..5).any(|_| {
+        let mut streams: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+        let counts = spread(streams.iter_mut().map(line));
+        eprintln!("{counts:?}");
+        counts.values().max().unwrap() - counts.values().min().unwrap() <= 1
+    });
+    assert!(even);
+}
+
+#[test]
+fn a_killed_daemon_costs_no_request() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_cluster(&home, 2, &[("PORT", &port.to_string())]);
+    let before = pids(&home);
+    let load = Load::start(port, 4);
+    for _ in 0..10 {
+        let good = load.good();
+        kill_daemon(&home);
+        home.wait_until("requests are answered", || load.good() > good + 50);
+    }
+    none_failed(load);
+    assert_eq!(pids(&home), before);
+    is_even(&spread((0..8).map(|_| get(port, "/").unwrap())), 2);
+}
+
+#[test]
+fn connections_of_a_killed_worker_go_to_another() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_cluster(&home, 2, &[("TCP", &port.to_string())]);
+    let victim = home.jlist()[0].pid();
+    // It takes nothing from its channel any more: what it is handed is on its way when it dies.
+    kill(victim, Signal::STOP);
+    let streams: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let other = home.jlist()[1].pid().to_string();
+    // Nobody but those that are on their way to it waits for it.
+    let is_served = |stream: &mut TcpStream, limit_ms| {
+        stream.set_read_timeout(Some(Duration::from_millis(limit_ms))).unwrap();
+        line(stream) == other
+    };
+    let mut left: Vec<TcpStream> = streams.into_iter().filter_map(|mut stream| (!is_served(&mut stream, 300)).then_some(stream)).collect();
+    assert!(!left.is_empty() && left.len() <= 16, "{} of 40 wait", left.len());
+    kill(victim, Signal::KILL);
+    for stream in &mut left {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(!line(stream).is_empty());
+    }
+}
+
+#[test]
+fn no_connection_is_refused_while_all_workers_crash() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_cluster(&home, 2, &[("PORT", &port.to_string())]);
+    for _ in 0..5 {
+        let before = pids(&home);
+        before.iter().for_each(|pid| kill(pid.parse().unwrap(), Signal::KILL));
+        let answer = get(port, "/").unwrap();
+        assert!(!before.contains(&answer), "{answer} is dead");
+        home.wait_until("both are back", || {
+            home.jlist().iter().all(|item| item.status() == "online" && !before.contains(&item.pid().to_string()))
+        });
+    }
+}
+
+#[test]
+fn when_all_workers_are_full_connections_wait_for_a_place() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_cluster(&home, 2, &[("TCP", &port.to_string()), ("MAX", "2")]);
+    let served: Vec<TcpStream> = (0..4).map(|_| connect(port).0).collect();
+    let mut waiting: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    waiting[0].set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(line(&mut waiting[0]).is_empty());
+    drop(served);
+    for stream in &mut waiting {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(!line(stream).is_empty());
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_to_the_app() {
+    needs_program!("node");
+    let home = home();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js"))).env("TCP", &port).run().ok();
+    home.wait_until("both are told", || said(&home, "tcp error EADDRINUSE") >= 2);
+}
+
+#[test]
+fn a_stale_file_is_replaced_and_a_long_path_works() {
+    needs_program!("node");
+    let home = home();
+    let folder = home.work().join("x".repeat(120));
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("s");
+    start_cluster(&home, 2, &[("UNIX", path.to_str().unwrap())]);
+    let connect = || {
+        let folder = rustix::fs::open(&folder, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        let short = format!("/proc/self/fd/{}/s", std::os::fd::AsRawFd::as_raw_fd(&folder));
+        UnixStream::connect(short).map(|mut stream| line(&mut stream))
+    };
+    assert!(pids(&home).contains(&connect().unwrap()));
+    home.write("other.sh", "#!/bin/sh\nexec sleep 1000\n");
+    // Everything dies without a word: the file stays.
+    home.processes().iter().for_each(|process| kill(process.pid, Signal::KILL));
+    home.wait_until("all are dead", || home.processes().is_empty());
+    assert!(path.exists());
+    // The next daemon starts what ran.
+    home.ok("start other.sh");
+    home.wait_until("it serves again", || connect().is_ok_and(|pid| pids(&home).contains(&pid)));
+}
+
+#[test]
+fn a_closed_server_closes_the_port_and_a_dead_one_does_not() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    home.write("closes.js", format!("const s = require('net').createServer(c => c.end()).listen({port}, '127.0.0.1', () => console.log('c on'));\nprocess.on('SIGUSR2', () => s.close(() => console.log('closed')));\nsetInterval(() => {{}}, 1000);"));
+    home.ok("start closes.js --name c -i 2");
+    home.wait_until("both listen", || said(&home, "c on") == 2);
+    for pid in pids(&home) {
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+        kill(pid.parse().unwrap(), Signal::USR2);
+        home.wait_until("it closed", || said(&home, "closed") > 0);
+    }
+    home.wait_until("the port is closed", || TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn a_worker_looks_like_one_of_node() {
+    needs_program!("node");
+    let home = home();
+    home.write(
+        "report.js",
+        "const c = require('cluster');\nrequire('http').createServer(() => {}).listen(0, '127.0.0.1', function () { console.log('c on', JSON.stringify({\
+         argv: process.argv.slice(2), main: require.main === module, title: process.title, worker: c.isWorker, id: c.worker.id, \
+         port: this.address().port, env: Object.keys(process.env).filter(n => /NODE_(UNIQUE|CHANNEL)/.test(n))})); });",
+    );
+    home.ok("start report.js --name c -i 2 -- --flag value");
+    home.wait_until("both listen", || said(&home, "c on") == 2);
+    let reports: Vec<serde_json::Value> =
+        (0..2).map(|id| serde_json::from_str(home.log(&format!("c-out-{id}.log")).trim().trim_start_matches("c on")).unwrap()).collect();
+    for report in &reports {
+        assert_eq!(report["argv"], serde_json::json!(["--flag", "value"]));
+        assert_eq!((&report["main"], &report["worker"], &report["env"]), (&true.into(), &true.into(), &serde_json::json!([])));
+        assert!(report["title"].as_str().unwrap().ends_with("node"));
+    }
+    assert_eq!(reports[0]["port"], reports[1]["port"]);
+    assert_ne!(reports[0]["id"], reports[1]["id"]);
+}
