@@ -60,7 +60,7 @@ pub fn begin_connection(key: &str) -> Vec<u8> {
 /// Number and end of that message.
 pub fn finish_connection(line: &mut Vec<u8>, seq: u64) {
     use std::io::Write;
-    write!(line, "{seq}}}}}\n").expect("memory takes what is written");
+    writeln!(line, "{seq}}}}}").expect("memory takes what is written");
 }
 
 #[cfg(test)]
