@@ -178,7 +178,7 @@ pub(crate) struct Snapshot {
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
 }
 
-fn no_keys(keys: &Cow<'_, [String]>) -> bool {
+fn no_keys(keys: &[String]) -> bool {
     keys.is_empty()
 }
 
