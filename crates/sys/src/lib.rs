@@ -18,6 +18,7 @@ pub mod memory;
 pub mod oom;
 pub mod pipe;
 pub mod process;
+pub mod reuseport;
 pub mod rlimit;
 pub mod sample;
 pub mod signal;
