@@ -10,7 +10,7 @@ use ostler_testkit::{Home, Load, fixture_app, free_port, get, kill, needs_progra
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::home;
+use crate::setup::{ecosystem, home};
 
 /// Starts `cluster.js` with these variables and waits until each of its workers has said so many times that it listens.
 #[track_caller]
@@ -64,13 +64,6 @@ fn is_even(counts: &BTreeMap<String, usize>, workers: usize) {
     assert!(counts.len() == workers && most - least <= 1, "{counts:?}");
 }
 
-#[track_caller]
-fn none_failed(load: Load) -> u64 {
-    let report = load.stop();
-    assert!(report.failures.is_empty(), "{} of {} requests failed, the first: {}", report.failures.len(), report.good, report.failures[0]);
-    report.good
-}
-
 #[test]
 fn every_kind_of_server_is_shared() {
     needs_program!("node");
@@ -120,13 +113,13 @@ fn a_killed_daemon_costs_no_request() {
     let port = free_port();
     start_cluster(&home, 2, &[("PORT", &port.to_string())]);
     let before = pids(&home);
-    let load = Load::start(port, 4);
+    let load = Load::mixed(port, 4);
     for _ in 0..10 {
         let good = load.good();
         kill_daemon(&home);
         home.wait_until("requests are answered", || load.good() > good + 50);
     }
-    none_failed(load);
+    load.stop().assert_whole();
     assert_eq!(pids(&home), before);
     is_even(&spread((0..8).map(|_| get(port, "/").unwrap())), 2);
 }
@@ -261,4 +254,91 @@ fn a_worker_looks_like_one_of_node() {
     }
     assert_eq!(reports[0]["port"], reports[1]["port"]);
     assert_ne!(reports[0]["id"], reports[1]["id"]);
+}
+
+/// Starts `cluster.js` from a file with these members beside.
+#[track_caller]
+fn start_with(home: &Home, workers: usize, members: &str, env: &str, servers: usize) {
+    let file = ecosystem(
+        home,
+        &format!(r#""name": "c", "script": "{}", "instances": {workers}, "exec_mode": "cluster", "env": {{{env}}}, {members}"#, fixture_app("cluster.js")),
+    );
+    home.ok(format!("start {file}"));
+    home.wait_until("all workers listen", || said(home, " on ") >= workers * servers);
+}
+
+/// Load for a while, in which something happens.
+#[track_caller]
+fn under_load(home: &Home, port: u16, mut what: impl FnMut()) {
+    let load = Load::mixed(port, 4);
+    home.wait_until("requests are answered", || load.good() > 100);
+    what();
+    let good = load.good();
+    home.wait_until("requests are answered", || load.good() > good + 100);
+    load.stop().assert_whole();
+}
+
+#[test]
+fn each_way_of_sharing_survives_the_daemon_and_a_dead_worker() {
+    needs_program!("node");
+    for scheduling in ["round_robin", "reuseport", "shared"] {
+        let home = home();
+        let port = free_port();
+        start_with(&home, 3, &format!(r#""scheduling": "{scheduling}""#), &format!(r#""PORT": {port}"#), 1);
+        let before = pids(&home);
+        under_load(&home, port, || (0..5).for_each(|_| kill_daemon(&home)));
+        assert_eq!(pids(&home), before, "{scheduling}");
+        let mut seen = std::collections::BTreeSet::new();
+        home.wait_until("each worker answers", || {
+            seen.insert(get(port, "/").unwrap());
+            seen.len() == 3
+        });
+        // What waits in the queue of a dead worker, and what comes, is for the others. Its own requests are lost: none is under way.
+        kill(home.jlist()[1].pid(), Signal::KILL);
+        for _ in 0..50 {
+            get(port, "/").unwrap_or_else(|error| panic!("{scheduling}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn a_queue_that_nobody_empties_gets_nothing_and_loses_nothing() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_with(&home, 3, r#""scheduling": "reuseport""#, &format!(r#""TCP": {port}"#), 1);
+    let victim = home.jlist()[1].pid();
+    kill(victim, Signal::STOP);
+    // About a third of them waits in its queue.
+    let mut streams: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    kill(victim, Signal::KILL);
+    for stream in &mut streams {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(!line(stream).is_empty());
+    }
+    home.wait_until("it is back", || said(&home, " on ") >= 4);
+    home.ok("scale c 2");
+    let counts = spread((0..60).map(|_| connect(port).1));
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    home.ok("scale c 4");
+    home.wait_until("they listen", || said(&home, " on ") >= 6);
+    let counts = spread((0..100).map(|_| connect(port).1));
+    assert_eq!(counts.len(), 4, "{counts:?}");
+}
+
+#[test]
+fn a_port_of_somebody_else_is_not_joined() {
+    needs_program!("node");
+    let home = home();
+    let taken = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::sockopt::set_socket_reuseport(&taken, true).unwrap();
+    rustix::net::bind(&taken, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    rustix::net::listen(&taken, 1).unwrap();
+    let port = std::net::SocketAddr::try_from(rustix::net::getsockname(&taken).unwrap()).unwrap().port();
+    let file = ecosystem(
+        &home,
+        &format!(r#""name": "c", "script": "{}", "instances": 2, "exec_mode": "cluster", "env": {{"TCP": {port}}}, "scheduling": "reuseport""#, fixture_app("cluster.js")),
+    );
+    home.ok(format!("start {file}"));
+    home.wait_until("both are told", || said(&home, "tcp error EADDRINUSE") >= 2);
 }

@@ -14,7 +14,7 @@ use ostler_sys::signal::SignalFd;
 use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable};
 
-use crate::cluster::{DATA_PREFIX, HELD_PREFIX, Listeners};
+use crate::cluster::{Listeners, PREFIX};
 use crate::control::{Control, Scalers, Work};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
@@ -202,7 +202,7 @@ impl Control {
 
     /// Descriptors that the keeper held while there was no daemon.
     fn take_back(&mut self, held: BTreeMap<String, OwnedFd>) {
-        let mut data = Vec::new();
+        let mut listeners = Vec::new();
         for (name, fd) in held {
             if let Some(key) = name.strip_prefix("ipc:").and_then(|key| key.parse().ok()) {
                 let (id, inc) = split_key(key);
@@ -210,17 +210,13 @@ impl Control {
                     Some(slot) => slot.ipc = Ipc::open(fd, id, key, &self.reactor),
                     None => self.keeper.drop_held(&name),
                 }
-            } else if name.starts_with(HELD_PREFIX) {
-                self.listeners.restore(&name, fd);
-            } else if name.starts_with(DATA_PREFIX) {
-                data.push((name, fd));
+            } else if name.starts_with(PREFIX) {
+                listeners.push((name, fd));
             } else {
                 self.writers.take_back(&name, fd);
             }
         }
-        for (name, fd) in data {
-            self.listeners.restore_data(&name, fd);
-        }
+        self.listeners.restore(listeners);
         self.rejoin_workers();
         self.take_over_writers();
     }

@@ -30,7 +30,25 @@ impl Query {
         }
     }
 
+    /// One of several sockets of a port. The first one finds out where; without this check another program that shares its ports
+    /// could be one of them.
+    pub(crate) fn open_first_lane(&self) -> Result<OwnedFd, Errno> {
+        let probe = self.open(0)?;
+        let address = bound_to(&probe)?;
+        drop(probe);
+        self.open_lane(address)
+    }
+
+    /// One of several sockets of a port.
+    pub(crate) fn open_lane(&self, address: SocketAddr) -> Result<OwnedFd, Errno> {
+        self.open_at(address, true)
+    }
+
     fn open_ip(&self, address: IpAddr) -> Result<OwnedFd, Errno> {
+        self.open_at(SocketAddr::new(address, self.port), false)
+    }
+
+    fn open_at(&self, address: SocketAddr, lane: bool) -> Result<OwnedFd, Errno> {
         let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
         let udp = self.is_udp();
         let fd = socket(family, if udp { SocketType::DGRAM } else { SocketType::STREAM })?;
@@ -40,7 +58,10 @@ impl Query {
         if !udp || self.flags & 4 != 0 {
             sockopt::set_socket_reuseaddr(&fd, true)?;
         }
-        bind(&fd, &SocketAddr::new(address, self.port))?;
+        if lane {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
+        bind(&fd, &address)?;
         if !udp {
             listen(&fd, self.backlog)?;
         }
@@ -92,9 +113,14 @@ pub(super) fn remove_file(key: &str, fd: &OwnedFd) {
 
 /// What Node tells the app about its server's address; nothing for unix sockets.
 pub(super) fn name_of(fd: &OwnedFd) -> Option<Value> {
-    let address = SocketAddr::try_from(rustix::net::getsockname(fd).ok()?).ok()?;
+    let address = bound_to(fd).ok()?;
     let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
     Some(json!({"address": address.ip().to_string(), "family": family, "port": address.port()}))
+}
+
+/// Where an internet socket is bound.
+pub(super) fn bound_to(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
+    SocketAddr::try_from(rustix::net::getsockname(fd)?)
 }
 
 fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {

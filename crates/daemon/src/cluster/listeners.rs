@@ -20,9 +20,13 @@ const MAX_PER_APP: usize = 256;
 const MAX_DATA_BYTES: usize = 1024;
 
 /// Prefix of the names under which the keeper holds listening sockets.
-pub(crate) const HELD_PREFIX: &str = "listen:";
+const HELD_PREFIX: &str = "listen:";
+/// Prefix of all of the names here.
+pub(crate) const PREFIX: &str = "listen";
+/// Prefix of the names under which the keeper holds the several sockets of a port.
+const LANE_PREFIX: &str = "listen-lane:";
 /// Prefix of the names under which the keeper holds what belongs to them.
-pub(crate) const DATA_PREFIX: &str = "listen-data:";
+const DATA_PREFIX: &str = "listen-data:";
 
 /// One listening socket. It belongs to the app and outlives workers and daemons: a connection waits, it is never refused.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Listener {
     pub name: String,
     /// The socket.
     pub fd: Rc<OwnedFd>,
+    /// The sockets of one port, each with a queue of its own; the first is `fd`. None where there is but one.
+    pub lanes: Vec<Lane>,
     /// Workers that are handed its connections.
     pub turns: Turns,
     /// Connections that were accepted and that nobody has now. Never more than were on their way to workers.
@@ -41,8 +47,21 @@ pub(crate) struct Listener {
     pub message: Vec<u8>,
     /// What the first worker said of itself, for all others: session ticket keys.
     data: Option<(Value, OwnedFd)>,
-    watched: bool,
+    /// Sockets that are looked at for connections.
+    watched: Vec<Rc<OwnedFd>>,
     wake_ms: Option<u64>,
+}
+
+/// One of several sockets of a port. It is never closed before the others: what waits in its queue would be reset, and the kernel would
+/// count the others anew.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// The instances that accept from it have this number: a worker and its replacement.
+    pub index: u32,
+    /// The socket.
+    pub fd: Rc<OwnedFd>,
+    /// Somebody accepts from it, as the kernel was told.
+    pub active: bool,
 }
 
 /// What a listener does until something happens.
@@ -80,32 +99,62 @@ fn split_name(name: &str) -> Option<(&str, &str)> {
     Some((app, rest.strip_prefix(':')?))
 }
 
+/// The name of a lane: which of the sockets it is, whose, and that of its listener.
+fn lane_name(position: usize, index: u32, name: &str) -> String {
+    format!("{LANE_PREFIX}{position}:{index}:{}", name.strip_prefix(HELD_PREFIX).unwrap_or(name))
+}
+
+/// Position, index and listener of such a name.
+fn split_lane_name(name: &str) -> Option<(usize, u32, String)> {
+    let (position, rest) = name.strip_prefix(LANE_PREFIX)?.split_once(':')?;
+    let (index, rest) = rest.split_once(':')?;
+    Some((position.parse().ok()?, index.parse().ok()?, format!("{HELD_PREFIX}{rest}")))
+}
+
 fn data_name(name: &str) -> String {
     format!("{DATA_PREFIX}{}", name.strip_prefix(HELD_PREFIX).unwrap_or(name))
 }
 
 impl Listeners {
     /// Takes back what the keeper held while there was no daemon.
-    pub(crate) fn restore(&mut self, name: &str, fd: OwnedFd) {
-        if let Some((_, key)) = split_name(name) {
-            let message = ostler_proto::node::cluster::begin_connection(key);
-            self.insert(name.to_owned(), Rc::new(fd), message);
+    pub(crate) fn restore(&mut self, held: Vec<(String, OwnedFd)>) {
+        let mut lanes = Vec::new();
+        let mut data = Vec::new();
+        for (name, fd) in held {
+            if let Some((_, key)) = split_name(&name) {
+                let message = ostler_proto::node::cluster::begin_connection(key);
+                self.insert(name, Rc::new(fd), message);
+            } else if let Some((position, index, listener)) = split_lane_name(&name) {
+                lanes.push((listener, position, index, fd));
+            } else if let Some(listener) = name.strip_prefix(DATA_PREFIX) {
+                data.push((format!("{HELD_PREFIX}{listener}"), fd));
+            }
+        }
+        // By position: the kernel counts in the order in which they began to listen.
+        lanes.sort_by_key(|(_, position, ..)| *position);
+        for (listener, position, index, fd) in lanes {
+            if let Some(listener) = self.named_mut(&listener).filter(|listener| listener.lanes.len() == position) {
+                listener.lanes.push(Lane { index, fd: Rc::new(fd), active: true });
+            }
+        }
+        for (listener, fd) in data {
+            let value = ostler_sys::memfd::read(&fd, MAX_DATA_BYTES).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            if let Some(listener) = self.named_mut(&listener) {
+                listener.data = value.map(|value| (value, fd));
+            }
         }
     }
 
-    /// Takes back what belongs to one of them. The sockets must be back already.
-    pub(crate) fn restore_data(&mut self, name: &str, fd: OwnedFd) {
-        let listener = format!("{HELD_PREFIX}{}", name.strip_prefix(DATA_PREFIX).unwrap_or_default());
-        let Some(listener) = self.by_name.get(&listener).and_then(|id| self.all.get_mut(id)) else { return };
-        let value = ostler_sys::memfd::read(&fd, MAX_DATA_BYTES).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        listener.data = value.map(|value| (value, fd));
+    fn named_mut(&mut self, name: &str) -> Option<&mut Listener> {
+        self.by_name.get(name).and_then(|id| self.all.get_mut(id))
     }
 
     /// For a new keeper.
     pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.values().flat_map(|listener| {
             let data = listener.data.as_ref().map(|(_, fd)| (data_name(&listener.name), fd.as_fd()));
-            std::iter::once((listener.name.clone(), listener.fd.as_fd())).chain(data)
+            let lanes = listener.lane_names().zip(&listener.lanes).map(|(name, lane)| (name, lane.fd.as_fd()));
+            std::iter::once((listener.name.clone(), listener.fd.as_fd())).chain(lanes).chain(data)
         })
     }
 
@@ -116,12 +165,13 @@ impl Listeners {
         let listener = Listener {
             name,
             fd,
+            lanes: Vec::new(),
             turns: Turns::default(),
             waiting: VecDeque::new(),
             refused: false,
             message,
             data: None,
-            watched: false,
+            watched: Vec::new(),
             wake_ms: None,
         };
         self.all.insert(id, listener);
@@ -133,6 +183,13 @@ impl Listeners {
         let name = held_name(app, key);
         keeper.hold(&name, fd.as_fd());
         self.insert(name, fd, ostler_proto::node::cluster::begin_connection(key))
+    }
+
+    /// Another socket of the same port, for the instances of this number.
+    pub(super) fn add_lane(&mut self, id: u32, index: u32, fd: Rc<OwnedFd>, keeper: &mut KeeperDoor) {
+        let Some(listener) = self.all.get_mut(&id) else { return };
+        keeper.hold(&lane_name(listener.lanes.len(), index, &listener.name), fd.as_fd());
+        listener.lanes.push(Lane { index, fd, active: false });
     }
 
     /// Whether this app may have another one.
@@ -185,10 +242,9 @@ impl Listeners {
         if let Some(at) = listener.wake_ms {
             self.wakes.remove(&(at, id));
         }
-        if listener.watched {
-            reactor.remove(&listener.fd);
-        }
+        listener.watched.iter().for_each(|fd| reactor.remove(fd));
         keeper.drop_held(&listener.name);
+        listener.lane_names().for_each(|name| keeper.drop_held(&name));
         if listener.data.is_some() {
             keeper.drop_held(&data_name(&listener.name));
         }
@@ -210,14 +266,11 @@ impl Listeners {
     /// Until something happens to it.
     pub(super) fn rest(&mut self, id: u32, rest: Rest, reactor: &Reactor) {
         let Some(listener) = self.all.get_mut(&id) else { return };
-        let watch = rest == Rest::Watch;
-        if watch != listener.watched {
-            if watch {
-                listener.watched = reactor.add(&listener.fd, Source::Served(id)).is_ok();
-            } else {
-                reactor.remove(&listener.fd);
-                listener.watched = false;
-            }
+        let watch: Vec<Rc<OwnedFd>> = if rest == Rest::Watch { listener.sources().cloned().collect() } else { Vec::new() };
+        let same = watch.len() == listener.watched.len() && watch.iter().zip(&listener.watched).all(|(new, old)| Rc::ptr_eq(new, old));
+        if !same {
+            listener.watched.iter().for_each(|fd| reactor.remove(fd));
+            listener.watched = watch.into_iter().filter(|fd| reactor.add(fd, Source::Served(id)).is_ok()).collect();
         }
         let wake = if let Rest::Until(at) = rest { Some(at) } else { None };
         if wake != listener.wake_ms {
@@ -252,7 +305,27 @@ impl Listeners {
 impl Listener {
     /// Whether a change of its workers makes a difference.
     pub(super) fn waits_for_workers(&self) -> bool {
-        !self.watched || !self.waiting.is_empty()
+        self.watched.is_empty() || !self.waiting.is_empty() || !self.lanes.is_empty()
+    }
+
+    /// The next connection of these.
+    pub(super) fn accept(&self) -> Result<Option<OwnedFd>, rustix::io::Errno> {
+        for socket in self.sources() {
+            if let Some(connection) = ostler_sys::socket::accept(&**socket)? {
+                return Ok(Some(connection));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sockets whose connections nobody but us accepts.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Rc<OwnedFd>> {
+        let only = self.lanes.is_empty().then_some(&self.fd);
+        only.into_iter().chain(self.lanes.iter().filter(|lane| !lane.active).map(|lane| &lane.fd))
+    }
+
+    fn lane_names(&self) -> impl Iterator<Item = String> {
+        self.lanes.iter().enumerate().map(|(position, lane)| lane_name(position, lane.index, &self.name))
     }
 
     /// The first connection that waits may be offered to everybody again.
@@ -278,6 +351,9 @@ mod tests {
         for (app, key) in [("a", "b:c"), ("a:b", "c"), ("", ""), ("ä", "/run/ü:0")] {
             assert_eq!(split_name(&held_name(app, key)), Some((app, key)));
         }
+        let lane = lane_name(3, 7, &held_name("a:b", "c"));
+        assert_eq!(split_lane_name(&lane), Some((3, 7, held_name("a:b", "c"))));
+        assert!(split_name(&lane).is_none() && lane.starts_with(PREFIX));
         for nonsense in ["listen:", "listen:x:a:b", "listen:9:a:b", "listen:1:ä:b", "other"] {
             assert_eq!(split_name(nonsense), None, "{nonsense}");
         }

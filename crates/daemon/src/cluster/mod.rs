@@ -4,23 +4,26 @@
 //!
 //! A worker's `listen` becomes a `queryServer` message. The listening socket is made here, once per app and address, and belongs to
 //! the app: it outlives every worker, and through the keeper's copy it outlives the daemon, so a connection waits but is never
-//! refused. How the worker gets connections is the app's `scheduling`: handed over one by one ([`round_robin`]), or from the socket
-//! itself, of which it then gets a copy.
+//! refused. How the worker gets connections is the app's `scheduling`: handed over one by one ([`round_robin`]), from a socket of its
+//! own for the same port ([`reuseport`]), or from the one socket of all, of which each gets a copy. A listener stays what it is as
+//! long as it is open.
 
 mod listen;
 mod listeners;
 mod query;
+mod reuseport;
 mod round_robin;
 mod worker;
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use ostler_core::app::AppSpec;
 use ostler_core::serving::Scheduling;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
-pub(crate) use listeners::{DATA_PREFIX, HELD_PREFIX, Listener, Listeners};
+pub(crate) use listeners::{Listener, Listeners, PREFIX};
 pub(crate) use query::Query;
 pub(crate) use worker::Worker;
 
@@ -61,7 +64,7 @@ impl Control {
 
     fn query_server(&mut self, id: u32, message: &Map<String, Value>) {
         let Some(slot) = self.registry.get(id) else { return };
-        let app = slot.app.clone();
+        let app = Rc::clone(&slot.app);
         let query = Query::parse(message);
         let key = query.key();
         let opened = if !query.is_sane() {
@@ -69,7 +72,7 @@ impl Control {
         } else if slot.worker.has(&key) {
             Err(Errno::ADDRINUSE)
         } else {
-            self.listener(&app.spec.name, &key, &query, self.umask_of(&app.spec))
+            self.listener(&app.spec, &key, &query)
         };
         let reply =
             |errno: i32, data: Value| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": data});
@@ -78,33 +81,56 @@ impl Control {
             Err(errno) => return self.send_to(id, &reply(-errno.raw_os_error(), Value::Null), None),
         };
         let data = self.listeners.data(listener, message.get("data"), &mut self.keeper);
-        let Some(socket) = self.listeners.get(listener).map(|listener| Rc::clone(&listener.fd)) else { return };
-        if is_handed_over(&app.spec, &query) {
-            let mut reply = reply(0, data);
-            reply["errno"] = Value::Null;
-            if let Some(name) = listen::name_of(&socket) {
-                reply["sockname"] = name;
+        match self.way(id, listener, &query) {
+            Some(Way::InTurn) => {
+                let mut reply = reply(0, data);
+                reply["errno"] = Value::Null;
+                if let Some(name) = self.listeners.get(listener).and_then(|listener| listen::name_of(&listener.fd)) {
+                    reply["sockname"] = name;
+                }
+                self.send_to(id, &reply, None);
+                self.serve(id, listener, key, Way::InTurn);
             }
-            self.send_to(id, &reply, None);
-            self.serve(id, listener, key);
-        } else {
-            let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0, data)});
-            self.send_to(id, &wrapped, Some(socket));
-            if let Some(slot) = self.registry.get_mut(id) {
-                slot.worker.listening.push(key);
+            Some(Way::Socket(socket)) => {
+                let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0, data)});
+                self.send_to(id, &wrapped, Some(Rc::clone(&socket)));
+                self.serve(id, listener, key, Way::Socket(socket));
             }
-            self.registry.changed(id);
+            None => {}
         }
     }
 
-    /// From now on this worker is handed connections of that listener.
-    fn serve(&mut self, id: u32, listener: u32, key: String) {
+    /// How a worker gets the connections of a listener.
+    fn way(&mut self, id: u32, listener: u32, query: &Query) -> Option<Way> {
+        let slot = self.registry.get(id)?;
+        let (spec, index) = (slot.app.spec.clone(), slot.index);
+        let known = self.listeners.get(listener)?;
+        if !known.lanes.is_empty() {
+            return Some(Way::Socket(self.lane_of(listener, index, query)));
+        }
+        // Deno takes a socket and never accepts from it.
+        let in_turn = !query.is_udp() && (spec.scheduling != Scheduling::Shared || is_deno(&spec));
+        Some(if in_turn { Way::InTurn } else { Way::Socket(Rc::clone(&known.fd)) })
+    }
+
+    /// From now on this worker is a part of that listener.
+    fn serve(&mut self, id: u32, listener: u32, key: String, way: Way) {
         let Some(slot) = self.registry.get_mut(id) else { return };
-        slot.worker.served.push(key);
+        match way {
+            Way::InTurn => slot.worker.served.push(key),
+            Way::Socket(_) => slot.worker.listening.push(key),
+        }
         slot.worker.served_by.push(listener);
         self.registry.changed(id);
-        if let Some(listener) = self.listeners.get_mut(listener) {
-            listener.turns.join(id);
+        self.join(id, listener);
+    }
+
+    /// Connections may be handed to this worker, if the listener has any to hand over.
+    fn join(&mut self, id: u32, listener: u32) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let Some(known) = self.listeners.get_mut(listener) else { return };
+        if !known.lanes.is_empty() || slot.worker.served.iter().any(|key| *known.name == listeners::held_name(&slot.spec().name, key)) {
+            known.turns.join(id);
         }
         self.listeners.stir(listener);
     }
@@ -134,17 +160,21 @@ impl Control {
     }
 
     /// The app's socket for that query: the present one, or a new one.
-    fn listener(&mut self, app: &str, key: &str, query: &Query, umask: u32) -> Result<u32, Errno> {
+    fn listener(&mut self, spec: &AppSpec, key: &str, query: &Query) -> Result<u32, Errno> {
+        let app = spec.name.as_str();
         if let Some(id) = self.listeners.find(app, key) {
             return Ok(id);
         }
         if !self.listeners.has_room(app) {
             return Err(Errno::MFILE);
         }
+        if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && query.fd.is_none() && !is_deno(spec) {
+            return self.open_lanes(app, key, query);
+        }
         let socket = match query.fd {
             // A number in the primary.
             Some(number) => self.app_socket(app, number).ok_or(Errno::BADF)?,
-            None => Rc::new(query.open(umask)?),
+            None => Rc::new(query.open(spec.limits.umask.unwrap_or(self.originals.umask))?),
         };
         Ok(self.listeners.add(app, key, socket, &mut self.keeper))
     }
@@ -152,10 +182,6 @@ impl Control {
     /// The socket that an app knows under a number of its own (`listen({fd: 3})`).
     fn app_socket(&self, _app: &str, _number: i64) -> Option<Rc<OwnedFd>> {
         None
-    }
-
-    fn umask_of(&self, spec: &ostler_core::app::AppSpec) -> u32 {
-        spec.limits.umask.unwrap_or(self.originals.umask)
     }
 
     /// Nothing of this app is wanted up any more: its sockets are closed.
@@ -178,8 +204,11 @@ impl Control {
     }
 }
 
-/// Whether the worker gets connections one by one, and not the socket.
-fn is_handed_over(spec: &ostler_core::app::AppSpec, query: &Query) -> bool {
-    // Deno takes a socket and never accepts from it.
-    !query.is_udp() && (spec.scheduling != Scheduling::Shared || is_deno(spec))
+/// How a worker gets connections.
+#[derive(Debug)]
+enum Way {
+    /// One by one.
+    InTurn,
+    /// It accepts them itself.
+    Socket(Rc<OwnedFd>),
 }

@@ -61,6 +61,11 @@ impl Query {
         matches!(self.kind, Kind::Udp4 | Kind::Udp6)
     }
 
+    /// Only these can have several sockets for one port.
+    pub(crate) fn is_tcp(&self) -> bool {
+        matches!(self.kind, Kind::Tcp4 | Kind::Tcp6)
+    }
+
     /// Names the listener among those of the app.
     pub(crate) fn key(&self) -> String {
         let address = self.address.as_deref().unwrap_or("null");

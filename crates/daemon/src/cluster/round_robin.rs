@@ -88,6 +88,7 @@ impl Control {
 
     fn serve_listener(&mut self, id: u32) -> Rest {
         let now_ms = now().mono_ms;
+        self.steer(id);
         let mut accepted = 0;
         // Those who do not read what they are sent.
         let mut deaf = Vec::new();
@@ -111,7 +112,7 @@ impl Control {
             let connection = match listener.waiting.pop_front() {
                 Some(connection) => connection,
                 None if accepted == ACCEPTS_PER_TURN => return Rest::Watch,
-                None => match ostler_sys::socket::accept(&*listener.fd) {
+                None => match listener.accept() {
                     Ok(Some(fd)) => {
                         accepted += 1;
                         Connection { fd, refused_by: Vec::new() }
@@ -165,21 +166,18 @@ impl Control {
         let ids: Vec<u32> = self.registry.iter().filter(|slot| slot.ipc.is_some()).map(|slot| slot.id).collect();
         for id in ids {
             let Some(slot) = self.registry.get_mut(id) else { continue };
-            let app = slot.app.spec.name.as_str();
-            let listeners: Vec<u32> = slot.worker.served.iter().filter_map(|key| self.listeners.find(app, key)).collect();
-            for listener in &listeners {
-                if let Some(listener) = self.listeners.get_mut(*listener) {
-                    listener.turns.join(id);
-                }
-                self.listeners.stir(*listener);
+            let (app, worker) = (slot.app.spec.name.as_str(), &mut slot.worker);
+            let keys = worker.listening.iter().chain(&worker.served);
+            worker.served_by = keys.filter_map(|key| self.listeners.find(app, key)).collect();
+            for listener in worker.served_by.clone() {
+                self.join(id, listener);
             }
-            slot.worker.served_by = listeners;
         }
     }
 }
 
 /// It runs, and nobody wants it to end.
-fn is_up(slot: &Slot) -> bool {
+pub(super) fn is_up(slot: &Slot) -> bool {
     // A worker may be heard before the keeper's word that it was started.
     matches!(slot.instance.state, State::Spawning { .. } | State::Starting { .. } | State::Running { .. })
 }
