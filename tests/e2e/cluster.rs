@@ -261,7 +261,10 @@ fn a_worker_looks_like_one_of_node() {
 fn start_with(home: &Home, workers: usize, members: &str, env: &str, servers: usize) {
     let file = ecosystem(
         home,
-        &format!(r#""name": "c", "script": "{}", "instances": {workers}, "exec_mode": "cluster", "env": {{{env}}}, {members}"#, fixture_app("cluster.js")),
+        &format!(
+            r#""name": "c", "script": "{}", "instances": {workers}, "exec_mode": "cluster", "env": {{{env}}}, {members}"#,
+            fixture_app("cluster.js")
+        ),
     );
     home.ok(format!("start {file}"));
     home.wait_until("all workers listen", || said(home, " on ") >= workers * servers);
@@ -337,7 +340,10 @@ fn a_port_of_somebody_else_is_not_joined() {
     let port = std::net::SocketAddr::try_from(rustix::net::getsockname(&taken).unwrap()).unwrap().port();
     let file = ecosystem(
         &home,
-        &format!(r#""name": "c", "script": "{}", "instances": 2, "exec_mode": "cluster", "env": {{"TCP": {port}}}, "scheduling": "reuseport""#, fixture_app("cluster.js")),
+        &format!(
+            r#""name": "c", "script": "{}", "instances": 2, "exec_mode": "cluster", "env": {{"TCP": {port}}}, "scheduling": "reuseport""#,
+            fixture_app("cluster.js")
+        ),
     );
     home.ok(format!("start {file}"));
     home.wait_until("both are told", || said(&home, "tcp error EADDRINUSE") >= 2);

@@ -305,7 +305,9 @@ fn a_process_that_stands_still_is_replaced_all_the_same() {
 fn a_worker_that_never_listens_has_proved_itself_by_running() {
     let home = home();
     let script = home.write("queue.js", "setInterval(() => {}, 1 << 30);");
-    home.ok(format!("start {script} --name app -i 2 --listen-timeout 20000 --min-uptime 100"));
+    home.ok(format!("start {script} --name app -i 2 --listen-timeout 300 --min-uptime 100"));
+    let started = std::time::Instant::now();
+    home.wait_until("it had its time to listen", || started.elapsed().as_millis() > 400);
     let before = pids(&home);
     home.ok("reload app");
     assert!(pids(&home).iter().all(|pid| !before.contains(pid)));

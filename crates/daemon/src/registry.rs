@@ -218,7 +218,10 @@ impl Registry {
     /// Adds a candidate for the place of a present instance.
     pub(crate) fn add_candidate(&mut self, old: u32, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> Option<u32> {
         let old = self.slots.get(&old)?;
-        let (pm_id, index, never_listens) = (old.pm_id, old.index, old.worker.never_listened());
+        // One that has just started may still be on its way there.
+        let age_ms = old.instance.counters.last_start.map_or(0, |start| now.mono_ms.saturating_sub(start.mono_ms));
+        let never_listens = old.worker.never_listened() && age_ms >= old.policy.listen_timeout_ms;
+        let (pm_id, index) = (old.pm_id, old.index);
         let id = CANDIDATES_FROM | self.next_candidate;
         self.next_candidate = (self.next_candidate + 1) % CANDIDATES_FROM;
         Some(self.put(Place { id, pm_id, role: Role::Candidate, never_listens, index }, app, base, now, settings))

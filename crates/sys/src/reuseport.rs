@@ -17,10 +17,7 @@ pub fn steer(socket: impl AsFd, active: &[u32]) -> Result<(), Errno> {
         return Err(Errno::INVAL);
     }
     let mut program = program(active);
-    let description = libc::sock_fprog {
-        len: u16::try_from(program.len()).map_err(|_| Errno::INVAL)?,
-        filter: program.as_mut_ptr(),
-    };
+    let description = libc::sock_fprog { len: u16::try_from(program.len()).map_err(|_| Errno::INVAL)?, filter: program.as_mut_ptr() };
     // SAFETY: the description and the program that it points to outlive the call, which copies them.
     let result = unsafe {
         libc::setsockopt(
@@ -63,7 +60,8 @@ mod tests {
         let mut address: SocketAddr = ([127, 0, 0, 1], 0).into();
         let sockets = (0..size)
             .map(|_| {
-                let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).unwrap();
+                let socket =
+                    socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).unwrap();
                 sockopt::set_socket_reuseport(&socket, true).unwrap();
                 bind(&socket, &address).unwrap();
                 listen(&socket, 512).unwrap();

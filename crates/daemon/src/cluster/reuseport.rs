@@ -73,7 +73,8 @@ impl Control {
         if !active.is_empty()
             && let Err(errno) = ostler_sys::reuseport::steer(&*listener.fd, &active)
         {
-            self.log.error_once("steer", format_args!("the kernel does not let connections be steered ({errno}): it spreads them by itself"));
+            self.log
+                .error_once("steer", format_args!("the kernel does not let connections be steered ({errno}): it spreads them by itself"));
         }
     }
 }
