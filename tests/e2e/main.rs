@@ -43,6 +43,7 @@ mod seeds_cluster;
 mod setup;
 mod shop;
 mod signal;
+mod sockets;
 mod start;
 mod stop;
 mod update;

@@ -7,7 +7,7 @@ use crate::promise_1_daemon_killed::{kill_daemon, numbers_are_whole};
 use crate::setup::{home, start_fixture};
 
 #[track_caller]
-fn kill_keeper(home: &Home) {
+pub fn kill_keeper(home: &Home) {
     let keeper = home.keeper_pid();
     kill(keeper, Signal::KILL);
     home.wait_until("another keeper runs", || home.dir().join("pm2.pid").exists() && home.keeper_pid() != keeper);

@@ -23,6 +23,7 @@ use crate::registry::{Registry, split_key};
 use crate::rollouts::Rollouts;
 use crate::rpc::Clients;
 use crate::settings::Settings;
+use crate::sockets::Sockets;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::groups::Groups;
@@ -102,6 +103,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         registry: Registry::default(),
         listeners: Listeners::default(),
         ipc_buffer: Vec::new(),
+        sockets: Sockets::default(),
         writers,
         handbacks: HandBacks::default(),
         journal,
@@ -212,6 +214,10 @@ impl Control {
                 }
             } else if name.starts_with(PREFIX) {
                 listeners.push((name, fd));
+            } else if name.starts_with(crate::sockets::HELD_PREFIX) {
+                if !self.sockets.restore(&name, fd) {
+                    self.keeper.drop_held(&name);
+                }
             } else {
                 self.writers.take_back(&name, fd);
             }
@@ -319,6 +325,7 @@ impl Control {
         .into_iter()
         .chain(channels)
         .chain(listeners)
+        .chain(self.sockets.held())
         .chain(self.held_by_writers())
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();

@@ -17,6 +17,7 @@ mod rollouts;
 mod rpc;
 mod sample;
 mod settings;
+mod sockets;
 mod store;
 mod supervisor;
 mod users;

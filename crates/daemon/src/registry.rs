@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Instance, Policy, State};
+use ostler_core::lifecycle::{Instance, Policy, State, Wanted};
 use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
 use ostler_proto::control::{Files, Learned};
@@ -103,6 +103,11 @@ impl Slot {
     /// The description.
     pub(crate) fn spec(&self) -> &AppSpec {
         &self.app.spec
+    }
+
+    /// Something of it runs, or is to run.
+    pub(crate) fn is_or_will_be_up(&self) -> bool {
+        self.instance.wanted == Wanted::Up || !matches!(self.instance.state, State::Stopped | State::Errored | State::Gone)
     }
 
     /// As the journal keeps it.

@@ -577,6 +577,21 @@ pub struct Learned {
     pub axm_monitor: serde_json::Map<String, serde_json::Value>,
     /// Probe configuration.
     pub axm_options: serde_json::Map<String, serde_json::Value>,
+    /// The sockets that it got (`listen`), as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<OpenSocket>,
+    /// What it said about itself by sd_notify (`STATUS=`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// A socket that an app got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenSocket {
+    /// Its name in `LISTEN_FDNAMES`.
+    pub name: String,
+    /// Where it listens: `127.0.0.1:8080`, `port 8080`, `/run/x.sock`.
+    pub address: String,
 }
 
 /// Files of an instance, id suffix included.

@@ -11,6 +11,34 @@ pub struct CStrings {
     count: usize,
 }
 
+/// In place of the value of a variable: the program finds its own pid there, in decimal. Nobody else's value looks like this.
+pub const OWN_PID: &str = "\u{1}own pid\u{1}....";
+
+/// Texts of an environment that hold [`OWN_PID`], in memory that the child may write to before it becomes the program.
+#[derive(Debug, Default)]
+pub(crate) struct PidTexts {
+    /// Each with its NUL, and where the number goes.
+    texts: Vec<(Vec<u8>, usize)>,
+}
+
+impl PidTexts {
+    /// Puts the number in. Neither allocates nor panics: this runs in the child.
+    pub(crate) fn fill(&mut self, pid: u32) {
+        for (text, at) in &mut self.texts {
+            let digits = pid.checked_ilog10().unwrap_or(0) as usize + 1;
+            let mut rest = pid;
+            // The place is longer than any number: the end is there.
+            let place = text.iter_mut().skip(*at).take(digits + 1);
+            let mut backwards = place.rev();
+            backwards.by_ref().take(1).for_each(|end| *end = 0);
+            for digit in backwards {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+    }
+}
+
 /// A text had a NUL in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a NUL byte in it")]
@@ -58,6 +86,23 @@ impl CStrings {
         pointers.extend(self.bytes.split_inclusive(|byte| *byte == 0).map(|text| text.as_ptr().cast()));
         pointers.push(std::ptr::null());
         pointers
+    }
+
+    /// [`CStrings::pointers`] for an environment, with texts of their own for what holds [`OWN_PID`].
+    pub(crate) fn environment(&self) -> (Vec<*const libc::c_char>, PidTexts) {
+        let mut pointers = self.pointers();
+        let mut own = PidTexts::default();
+        for (pointer, text) in pointers.iter_mut().zip(self.bytes.split_inclusive(|byte| *byte == 0)) {
+            let value = text.strip_suffix(&[0]).and_then(|text| text.strip_suffix(OWN_PID.as_bytes()));
+            if let Some(name) = value.filter(|name| name.ends_with(b"=")) {
+                own.texts.push((text.to_vec(), name.len()));
+                // What a Vec holds stays where it is when the Vec is moved.
+                if let Some((text, _)) = own.texts.last() {
+                    *pointer = text.as_ptr().cast();
+                }
+            }
+        }
+        (pointers, own)
     }
 
     /// The texts.
@@ -109,6 +154,22 @@ mod tests {
         assert_eq!(list.iter().collect::<Vec<_>>(), [c"A=b c", c"", c"z"]);
         assert_eq!((list.len(), list.is_empty()), (3, false));
         assert_eq!(CStrings::from_bytes(list.as_bytes()), Some(list));
+    }
+
+    #[test]
+    fn a_pid_is_put_where_it_belongs() {
+        let mut list = CStrings::default();
+        list.push(&[b"A=", OWN_PID.as_bytes()]).unwrap();
+        list.push(&[b"B=x", OWN_PID.as_bytes()]).unwrap();
+        list.push(&[OWN_PID.as_bytes()]).unwrap();
+        list.push(&[b"LISTEN_PID=", OWN_PID.as_bytes()]).unwrap();
+        for (pid, text) in [(1, "1"), (10, "10"), (4_194_304, "4194304"), (u32::MAX, "4294967295"), (0, "0")] {
+            let (pointers, mut own) = list.environment();
+            own.fill(pid);
+            assert_eq!((pointers.len(), own.texts.len()), (5, 2));
+            let read: Vec<_> = own.texts.iter().map(|(bytes, _)| CStr::from_bytes_until_nul(bytes).unwrap().to_str().unwrap()).collect();
+            assert_eq!(read, [format!("A={text}"), format!("LISTEN_PID={text}")]);
+        }
     }
 
     #[test]

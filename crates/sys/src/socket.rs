@@ -42,6 +42,14 @@ pub fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 /// # Errors
 /// `EADDRINUSE` when somebody listens there or the file is no socket, `ENAMETOOLONG` beyond 107 bytes, and what `bind` says.
 pub fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
+    listen_with(path, BACKLOG)
+}
+
+/// [`listen_at`] with a queue of this length.
+///
+/// # Errors
+/// As [`listen_at`].
+pub fn listen_with(path: &Path, backlog: i32) -> Result<OwnedFd, Errno> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, CLOEXEC_NONBLOCK, None)?;
     // The mode is set on the unbound socket and becomes that of the file: there is no moment with a wider one.
@@ -53,7 +61,7 @@ pub fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
         }
         bound => bound?,
     }
-    listen(&socket, BACKLOG)?;
+    listen(&socket, backlog)?;
     Ok(socket)
 }
 

@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use crate::clone::clone_and_wait;
-use crate::cstrings::CStrings;
+use crate::cstrings::{CStrings, PidTexts};
 use crate::process::{self, ProcRef};
 use crate::rlimit::Rlimit;
 use crate::signal;
@@ -30,7 +30,7 @@ pub struct SpawnSpec {
     pub program: CString,
     /// All arguments, `argv[0]` included.
     pub argv: CStrings,
-    /// The whole environment as `NAME=value`; nothing is inherited.
+    /// The whole environment as `NAME=value`; nothing is inherited. Where the value is [`crate::cstrings::OWN_PID`], the program finds its pid.
     pub envp: CStrings,
     /// Working directory, entered after the change of user, so that it is the app's permission that counts. Empty = ours.
     pub cwd: CString,
@@ -183,7 +183,7 @@ pub fn spawn(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)]) -> Result<Spawne
 /// As [`spawn`].
 pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], place: Place<'_>) -> Result<Spawned, SpawnError> {
     let argv = spec.argv.pointers();
-    let envp = spec.envp.pointers();
+    let (envp, pid_texts) = spec.envp.environment();
     let oom = spec.oom_score_adj.map(|adj| adj.to_string());
     let mut moves: Vec<Move> = fds.iter().map(|&(fd, target)| Move { source: fd.as_raw_fd(), target }).collect();
     // SAFETY: these read our own ids and cannot fail.
@@ -192,6 +192,7 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], place: Place<
         spec,
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
+        pid_texts,
         spare: moves.iter().map(|m| m.target).max().unwrap_or(2).max(2).saturating_add(1),
         moves: &mut moves,
         oom: oom.as_deref().unwrap_or("").as_bytes(),
@@ -222,6 +223,7 @@ struct Plan<'a> {
     spec: &'a SpawnSpec,
     argv: *const *const libc::c_char,
     envp: *const *const libc::c_char,
+    pid_texts: PidTexts,
     moves: &'a mut [Move],
     /// First number above all targets: sources are moved there before a target overwrites them.
     spare: RawFd,
@@ -317,6 +319,7 @@ unsafe fn become_program(plan: &mut Plan<'_>, handlers_reset: bool) -> SpawnErro
             if !plan.spec.cwd.is_empty() && libc::chdir(plan.spec.cwd.as_ptr()) < 0 {
                 break 'steps Step::Chdir;
             }
+            plan.pid_texts.fill(libc::getpid().unsigned_abs());
             libc::execve(plan.spec.program.as_ptr(), plan.argv, plan.envp);
             Step::Exec
         }

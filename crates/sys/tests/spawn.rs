@@ -50,6 +50,20 @@ fn is_root() -> bool {
 }
 
 #[test]
+fn a_program_finds_its_own_pid_where_a_place_is_kept_for_it() {
+    let mut spec = shell("echo $LISTEN_PID $WATCHDOG_PID $$ $OTHER");
+    for name in ["LISTEN_PID", "WATCHDOG_PID"] {
+        spec.envp.push(&[name.as_bytes(), b"=", ostler_sys::cstrings::OWN_PID.as_bytes()]).unwrap();
+    }
+    spec.envp.push(&[b"OTHER=x"]).unwrap();
+    for _ in 0..2 {
+        let text = output(&spec);
+        let [listen, watchdog, own, other] = words(&text)[..] else { panic!("{text}") };
+        assert_eq!((listen, watchdog, other), (own, own, "x"));
+    }
+}
+
+#[test]
 fn descriptors_arrive_however_they_overlap() {
     let files: Vec<OwnedFd> = (0..6).map(|n| memfd::with("test", format!("f{n} ").as_bytes()).unwrap()).collect();
     let numbers: Vec<i32> = files.iter().map(AsRawFd::as_raw_fd).collect();

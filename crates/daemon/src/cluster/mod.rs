@@ -172,16 +172,15 @@ impl Control {
             return self.open_lanes(app, key, query);
         }
         let socket = match query.fd {
-            // A number in the primary.
-            Some(number) => self.app_socket(app, number).ok_or(Errno::BADF)?,
-            None => Rc::new(query.open(spec.limits.umask.unwrap_or(self.originals.umask))?),
+            // A number of the worker's: one of the app's own sockets.
+            Some(number) => Rc::new(self.app_socket(spec, number).ok_or(Errno::BADF)?),
+            None => Rc::new(query.open(self.umask_of(spec))?),
         };
         Ok(self.listeners.add(app, key, socket, &mut self.keeper))
     }
 
-    /// The socket that an app knows under a number of its own (`listen({fd: 3})`).
-    fn app_socket(&self, _app: &str, _number: i64) -> Option<Rc<OwnedFd>> {
-        None
+    fn umask_of(&self, spec: &AppSpec) -> u32 {
+        spec.limits.umask.unwrap_or(self.originals.umask)
     }
 
     /// Nothing of this app is wanted up any more: its sockets are closed.

@@ -32,6 +32,7 @@ use crate::registry::Registry;
 use crate::rollouts::Rollouts;
 use crate::rpc::Clients;
 use crate::settings::Settings;
+use crate::sockets::Sockets;
 use crate::store::Journal;
 use crate::store::state_file::StateFile;
 use crate::supervisor::groups::Groups;
@@ -69,6 +70,7 @@ pub(crate) struct Control {
     pub listeners: Listeners,
     /// What is read of IPC channels goes through this.
     pub ipc_buffer: Vec<u8>,
+    pub sockets: Sockets,
     pub writers: Writers,
     pub handbacks: HandBacks,
     pub journal: Journal,

@@ -3,6 +3,7 @@
 //! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`sweep`] finds what a process left
 //! behind, [`groups`] gives each instance a cgroup, [`ipc`] talks with the app.
 
+mod activation;
 mod app;
 pub(crate) mod drain;
 pub(crate) mod groups;

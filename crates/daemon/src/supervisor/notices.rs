@@ -72,6 +72,7 @@ impl Control {
             Notice::Stopped => {
                 self.remove_pid_file(id);
                 self.close_listeners_of(&name);
+                self.close_sockets_of(&name);
                 "stop"
             }
             Notice::Overlimit { unstable } => {
@@ -79,6 +80,7 @@ impl Control {
                 log.error(format_args!("Script {script} had too many unstable restarts ({unstable}). Stopped. \"errored\""));
                 self.remove_pid_file(id);
                 self.close_listeners_of(&name);
+                self.close_sockets_of(&name);
                 "restart overlimit"
             }
             Notice::CouldNotStart(record) => {

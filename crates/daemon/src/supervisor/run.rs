@@ -1,10 +1,13 @@
 //! Feeding events, performing effects.
 
+use std::rc::Rc;
+
 use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
 
 use crate::control::turn::now;
 use crate::control::{Control, Work};
+use crate::supervisor::activation::Beside;
 use crate::supervisor::sweep::KILL;
 
 impl Control {
@@ -87,9 +90,14 @@ impl Control {
         self.worker_left(id);
         let worker_id = self.registry.next_worker_id();
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
+        let Some(slot) = self.registry.get(id) else { return Ok(()) };
+        let spec = Rc::clone(&slot.app.spec);
+        let sockets = self.open_sockets(&spec)?;
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         slot.worker.id = worker_id;
-        let mut prepared = super::spawn::prepare(slot, inc, outputs, &home, &self.settings, &mut self.preload)?;
+        slot.learned.sockets.clone_from(&sockets.shown);
+        let beside = Beside::sockets(sockets.fds);
+        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &home, &self.settings, &mut self.preload)?;
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
         }
@@ -126,6 +134,7 @@ impl Control {
         }
         self.close_listeners_of(&slot.app.spec.name);
         self.forget_releases(&slot.app.spec.name);
+        self.close_sockets_of(&slot.app.spec.name);
         self.look_at_jobs(id, None);
     }
 }

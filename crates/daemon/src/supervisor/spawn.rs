@@ -19,14 +19,12 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use super::activation::{self, Beside, numbered};
 use super::outputs::Outputs;
 use super::preload::{self, Preload};
 use crate::logs::handback::FileKey;
 use crate::registry::Slot;
 use crate::settings::Settings;
-
-/// Number of the IPC channel in the app; any would do, scripts know this one.
-const IPC_FD: i32 = 3;
 
 /// A process that can be started.
 #[derive(Debug)]
@@ -54,7 +52,8 @@ impl Prepared {
     }
 }
 
-fn failure(step: &str, errno: i32) -> SpawnFailure {
+/// A step that did not work, and its errno.
+pub(super) fn failure(step: &str, errno: i32) -> SpawnFailure {
     SpawnFailure { step: step.to_owned(), errno }
 }
 
@@ -63,6 +62,7 @@ pub(super) fn prepare(
     slot: &Slot,
     inc: u32,
     outputs: Outputs,
+    beside: Beside,
     home: &str,
     settings: &Settings,
     preload: &mut Preload,
@@ -70,13 +70,16 @@ pub(super) fn prepare(
     let spec = slot.spec();
     let account = account(spec)?;
     let preload = preload.path_for(slot, account.is_some(), settings);
-    let mut env = environment(slot, inc, home, settings);
+    let mut env = environment(slot, inc, home, settings)?;
     if let Some(user) = account.as_ref().and_then(|account| account.user.as_ref()) {
         for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
             env.insert(variable.into(), value.into());
         }
     }
-    env.insert("NODE_CHANNEL_FD".into(), IPC_FD.to_string().into());
+    activation::announce(spec, &mut env);
+    env.extend(beside.vars.into_iter().map(|(name, value)| (name.into(), value.into())));
+    let channel_number = activation::ipc_number(spec, slot.proof.as_ref());
+    env.insert("NODE_CHANNEL_FD".into(), channel_number.to_string().into());
     env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
     if spec.mode == ExecMode::Cluster && speaks_cluster(spec) {
         env.insert("NODE_UNIQUE_ID".into(), slot.worker.id.to_string().into());
@@ -87,7 +90,12 @@ pub(super) fn prepare(
     let (program, argv) = command(spec, &env, preload.as_deref())?;
     let node = is_node(spec).then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
     let (ours, theirs) = channel()?;
-    let (out, error) = (outputs.out, outputs.error);
+    let mut fds = vec![outputs.out, outputs.error, theirs];
+    let mut targets = vec![1, 2, channel_number];
+    for (fd, number) in beside.fds {
+        fds.push(fd);
+        targets.push(number);
+    }
     let request = SpawnRequest {
         key: slot.key(inc),
         spec: SpawnSpec {
@@ -101,11 +109,11 @@ pub(super) fn prepare(
             umask: spec.limits.umask,
             oom_score_adj: None,
         },
-        targets: vec![1, 2, IPC_FD],
+        targets,
     };
     Ok(Prepared {
         request: Box::new(request),
-        fds: vec![out, error, theirs],
+        fds,
         ipc: Some(ours),
         preloaded: preload.is_some(),
         node,
@@ -115,14 +123,15 @@ pub(super) fn prepare(
 }
 
 /// Variables; most are borrowed from the descriptions that they come from.
-type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
+pub(super) type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
 
 /// What the app's process sees: the layers of its description, PM2's variables, then what belongs to this instance.
-fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settings) -> Vars<'a> {
+fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settings) -> Result<Vars<'a>, SpawnFailure> {
     let spec = slot.spec();
     let mut env = Vars::with_capacity(slot.base.vars.len() + 64);
-    for layer in [&*slot.base.vars].into_iter().chain(spec.env.layers()) {
-        env.extend(layer.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
+    env.extend(slot.base.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
+    for (name, value) in spec.env.layers().flatten() {
+        env.insert(name.into(), numbered(spec, value)?);
     }
     // From the value that the user gave, before the daemon's own variables.
     let incremented = spec.env.increment_var.clone().map(|variable| {
@@ -152,14 +161,15 @@ fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settin
     }
     env.insert(super::sweep::MARK.into(), slot.unique_id.as_str().into());
     env.insert(super::sweep::INC_MARK.into(), super::sweep::inc_mark(&slot.unique_id, inc).into());
-    env
+    Ok(env)
 }
 
 /// The program to execute and its arguments.
 fn command(spec: &AppSpec, env: &Vars<'_>, preload: Option<&Path>) -> Result<(String, Vec<String>), SpawnFailure> {
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
     let Some(interpreter) = &spec.interpreter else {
-        let argv = std::iter::once(&spec.script).chain(&spec.args).cloned().collect();
+        let mut argv = vec![spec.script.clone()];
+        append(spec, &spec.args, &mut argv)?;
         return Ok((spec.script.clone(), argv));
     };
     let program = find_in_path(interpreter, path, Path::new(&spec.cwd))
@@ -171,10 +181,17 @@ fn command(spec: &AppSpec, env: &Vars<'_>, preload: Option<&Path>) -> Result<(St
     if let Some(path) = preload.and_then(Path::to_str) {
         argv.extend(["--require".into(), path.into()]);
     }
-    argv.extend(spec.interpreter_args.iter().cloned());
+    append(spec, &spec.interpreter_args, &mut argv)?;
     argv.push(spec.script.clone());
-    argv.extend(spec.args.iter().cloned());
+    append(spec, &spec.args, &mut argv)?;
     Ok((program.to_string_lossy().into_owned(), argv))
+}
+
+fn append(spec: &AppSpec, args: &[String], argv: &mut Vec<String>) -> Result<(), SpawnFailure> {
+    for arg in args {
+        argv.push(numbered(spec, arg)?.into_owned());
+    }
+    Ok(())
 }
 
 /// Runs under Node itself.
@@ -196,7 +213,8 @@ pub(crate) fn is_deno(spec: &AppSpec) -> bool {
     runs_under(spec, "deno")
 }
 
-fn account(spec: &AppSpec) -> Result<Option<Identity>, SpawnFailure> {
+/// Whom it runs as, where that is said.
+pub(crate) fn account(spec: &AppSpec) -> Result<Option<Identity>, SpawnFailure> {
     user::identity(spec.uid.as_deref(), spec.gid.as_deref()).map_err(|error| failure(&crate::log::chain(&error), 0))
 }
 

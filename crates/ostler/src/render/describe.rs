@@ -73,6 +73,8 @@ fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
     });
     let env = spec.env.merged();
     let mode = if spec.mode == ExecMode::Fork { "fork_mode" } else { "cluster_mode" };
+    let sockets = &detail.learned.sockets;
+    let listens = || sockets.iter().map(|socket| format!("{} ({})", shown(&socket.address), shown(&socket.name))).collect::<Vec<_>>();
     let all = [
         ("status", Some(detail.instance.status().to_owned())),
         ("name", Some(shown(&spec.name))),
@@ -88,6 +90,8 @@ fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
         ("error log path", Some(or_none(detail.files.error.clone()))),
         ("out log path", Some(or_none(detail.files.out.clone()))),
         ("pid path", Some(detail.files.pid.clone())),
+        ("listens at", (!sockets.is_empty()).then(|| listens().join(", "))),
+        ("says", detail.learned.status.as_deref().map(shown)),
         ("interpreter", Some(spec.interpreter.clone().unwrap_or_else(|| "none".into()))),
         ("interpreter args", Some(or_none(Some(spec.interpreter_args.join(" "))))),
         ("script id", Some(detail.id.to_string())),
