@@ -13,6 +13,7 @@ pub mod date_format;
 pub mod files;
 pub mod instances;
 pub mod lifecycle;
+pub mod probe;
 pub mod restart;
 pub mod rollout;
 pub mod select;

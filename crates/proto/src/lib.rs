@@ -5,3 +5,4 @@ pub mod control;
 pub mod frame;
 pub mod node;
 pub mod pm2;
+pub mod sd_notify;

@@ -9,6 +9,7 @@ pub mod child;
 pub mod clock;
 mod clone;
 pub mod cstrings;
+pub mod datagram;
 pub mod descriptors;
 pub mod exec;
 pub mod fdpass;

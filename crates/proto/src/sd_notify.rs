@@ -1,0 +1,121 @@
+//! What a program says about itself by the sd_notify protocol: datagrams of `NAME=value` lines.
+//!
+//! ```text
+//! READY=1
+//! STATUS=Serving on port 8080
+//! ```
+//!
+//! Source: `sd_notify(3)`.
+
+/// A longer datagram is none; systemd's own limit.
+pub const DATAGRAM_MAX: usize = 4096;
+/// Longest status that is kept, in characters.
+const STATUS_MAX: usize = 300;
+
+/// One datagram. What it does not say is false or none; names that are not known are passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notification {
+    /// `READY=1`: started, or reloaded.
+    pub ready: bool,
+    /// `RELOADING=1`: reads its configuration anew; `READY=1` follows.
+    pub reloading: bool,
+    /// `STOPPING=1`: on its way out.
+    pub stopping: bool,
+    /// `STATUS=`: for people, in one line.
+    pub status: Option<String>,
+    /// `WATCHDOG=1`: alive.
+    pub alive: bool,
+    /// `WATCHDOG=trigger`: as if the watchdog had seen nothing for too long.
+    pub trigger: bool,
+    /// `WATCHDOG_USEC=`: another time between two signs of life, in milliseconds.
+    pub watchdog_ms: Option<u64>,
+    /// `EXTEND_TIMEOUT_USEC=`: start or stop take so much longer from now on, in milliseconds.
+    pub extend_ms: Option<u64>,
+    /// `MAINPID=`: that is the main process now.
+    pub main_pid: Option<i32>,
+}
+
+/// Reads a datagram. Whatever it holds, there is an answer: what is malformed says nothing.
+pub fn parse(datagram: &[u8]) -> Notification {
+    let mut said = Notification::default();
+    if datagram.len() > DATAGRAM_MAX {
+        return said;
+    }
+    for line in datagram.split(|byte| *byte == b'\n') {
+        let Some(at) = line.iter().position(|byte| *byte == b'=') else { continue };
+        let (name, value) = (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default());
+        let number = || std::str::from_utf8(value).ok().and_then(number);
+        match (name, value) {
+            (b"READY", b"1") => said.ready = true,
+            (b"RELOADING", b"1") => said.reloading = true,
+            (b"STOPPING", b"1") => said.stopping = true,
+            (b"WATCHDOG", b"1") => said.alive = true,
+            (b"WATCHDOG", b"trigger") => said.trigger = true,
+            (b"STATUS", text) => said.status = Some(status(text)),
+            (b"WATCHDOG_USEC", _) => said.watchdog_ms = number().map(|usec| usec.div_ceil(1000)).or(said.watchdog_ms),
+            (b"EXTEND_TIMEOUT_USEC", _) => said.extend_ms = number().map(|usec| usec.div_ceil(1000)).or(said.extend_ms),
+            (b"MAINPID", _) => said.main_pid = number().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1).or(said.main_pid),
+            _ => {}
+        }
+    }
+    said
+}
+
+/// Digits and nothing else: a sign or a blank is not of the protocol.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn status(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(STATUS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn everything_that_is_understood() {
+        let text = "READY=1\nSTATUS=Up = fine\nMAINPID=42\nWATCHDOG=1\nWATCHDOG_USEC=1500001\nEXTEND_TIMEOUT_USEC=2000000\nX_OWN=1\n";
+        let expected = Notification {
+            ready: true,
+            status: Some("Up = fine".into()),
+            main_pid: Some(42),
+            alive: true,
+            watchdog_ms: Some(1501),
+            extend_ms: Some(2000),
+            ..Notification::default()
+        };
+        assert_eq!(parse(text.as_bytes()), expected);
+        assert!(parse(b"RELOADING=1").reloading && parse(b"STOPPING=1").stopping && parse(b"WATCHDOG=trigger").trigger);
+    }
+
+    #[test]
+    fn what_is_malformed_says_nothing() {
+        for text in
+            ["", "\n\n", "READY", "READY=", "READY=0", "READY=11", "ready=1", " READY=1", "MAINPID=1", "MAINPID=-5", "MAINPID=99999999999",
+             "WATCHDOG_USEC=+5", "WATCHDOG_USEC=5 ", "EXTEND_TIMEOUT_USEC=x", "=1", "\0READY=1"]
+        {
+            assert_eq!(parse(text.as_bytes()), Notification::default(), "{text:?}");
+        }
+        let long = format!("READY=1\n{}", "x".repeat(DATAGRAM_MAX));
+        assert_eq!(parse(long.as_bytes()), Notification::default());
+    }
+
+    #[test]
+    fn a_status_is_one_short_line() {
+        let said = parse(format!("STATUS=a\x1b[31m\tb\u{e9}{}", "y".repeat(1000)).as_bytes());
+        let status = said.status.unwrap();
+        assert!(status.starts_with("a[31mb\u{e9}y") && status.chars().count() == STATUS_MAX);
+        assert_eq!(parse(b"STATUS=\xff").status.as_deref(), Some("\u{fffd}"));
+        assert_eq!(parse(b"STATUS=").status.as_deref(), Some(""));
+    }
+
+    proptest! {
+        #[test]
+        fn any_datagram_is_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&bytes);
+        }
+    }
+}
