@@ -32,6 +32,7 @@ use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
+use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
@@ -104,6 +105,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         listeners: Listeners::default(),
         ipc_buffer: Vec::new(),
         sockets: Sockets::default(),
+        signs: Signs::default(),
         writers,
         handbacks: HandBacks::default(),
         journal,
@@ -218,7 +220,7 @@ impl Control {
                 if !self.sockets.restore(&name, fd) {
                     self.keeper.drop_held(&name);
                 }
-            } else {
+            } else if let Some(fd) = self.take_back_sign(&name, fd) {
                 self.writers.take_back(&name, fd);
             }
         }
@@ -326,6 +328,7 @@ impl Control {
         .chain(channels)
         .chain(listeners)
         .chain(self.sockets.held())
+        .chain(self.signs.held())
         .chain(self.held_by_writers())
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();

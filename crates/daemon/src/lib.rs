@@ -11,6 +11,7 @@ mod keeper_door;
 mod log;
 mod logs;
 mod policy;
+mod probe;
 mod reactor;
 mod registry;
 mod rollouts;

@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::store::Role;
 use crate::supervisor::spawn::is_node;
 
-/// An app without any declaration of readiness has to run for so long more than its proof asks for.
+/// So much later than the proof by running is due, it has failed.
 const MARGIN_MS: u64 = 1000;
 
 /// The policy, and what a process has to prove. A candidate's predecessor may have shown that it never listens.
@@ -29,6 +29,7 @@ pub(crate) fn of(spec: &AppSpec, role: Role, never_listens: bool, settings: &Set
         Role::Serving | Role::Retiring => spec.ready.proof(),
     };
     if let Some(ReadyBy::Uptime { ms }) = proof {
+        // A time to wait that ends before it could be seen would be a failed start, always.
         policy.listen_timeout_ms = policy.listen_timeout_ms.max(ms.saturating_add(MARGIN_MS));
     }
     (policy, proof)

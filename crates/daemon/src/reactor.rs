@@ -28,6 +28,14 @@ pub(crate) enum Source {
     Served(u32),
     /// An accepted connection that is looked at before it is handed over.
     Peeked(u32),
+    /// The sd_notify socket of an instance.
+    Notify(u32),
+    /// The pipe on which an instance writes a newline.
+    Newline(u32),
+    /// The connection of a probe of an instance.
+    Probe(u32),
+    /// Log files in which a line is awaited.
+    LogLines,
 }
 
 impl Source {
@@ -42,6 +50,10 @@ impl Source {
             Self::Straggler(id) => (6, id),
             Self::Served(id) => (7, id),
             Self::Peeked(id) => (8, id),
+            Self::Notify(id) => (16, id),
+            Self::Newline(id) => (17, id),
+            Self::Probe(id) => (18, id),
+            Self::LogLines => (19, 0),
         };
         kind << 32 | u64::from(id)
     }
@@ -58,6 +70,10 @@ impl Source {
             6 => Self::Straggler(id),
             7 => Self::Served(id),
             8 => Self::Peeked(id),
+            16 => Self::Notify(id),
+            17 => Self::Newline(id),
+            18 => Self::Probe(id),
+            19 => Self::LogLines,
             _ => return None,
         })
     }
@@ -91,6 +107,12 @@ impl Reactor {
     /// Watches for input; closing the descriptor ends it.
     pub(crate) fn add(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token()), epoll::EventFlags::IN)?)
+    }
+
+    /// Watches for input and for room to write.
+    pub(crate) fn add_for_write(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token()), flags)?)
     }
 
     /// Also (or no longer) watches for room to write.

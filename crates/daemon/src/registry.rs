@@ -62,6 +62,8 @@ pub(crate) struct Slot {
     pub policy: Policy,
     /// What its process has to prove before it counts as ready.
     pub proof: Option<ReadyBy>,
+    /// Why it is not ready yet, as far as a look at it told.
+    pub trouble: Option<Box<str>>,
     /// Paths.
     pub files: Files,
     /// Identity of the running process, with its pid.
@@ -108,6 +110,12 @@ impl Slot {
     /// Something of it runs, or is to run.
     pub(crate) fn is_or_will_be_up(&self) -> bool {
         self.instance.wanted == Wanted::Up || !matches!(self.instance.state, State::Stopped | State::Errored | State::Gone)
+    }
+
+    /// That it was not ready in time, in words that follow its name.
+    pub(crate) fn not_ready(&self) -> String {
+        let trouble = self.trouble.as_deref().map_or_else(String::new, |trouble| format!(" ({trouble})"));
+        format!("was not ready within {} ms{trouble}", self.policy.listen_timeout_ms)
     }
 
     /// As the journal keeps it.
@@ -247,6 +255,7 @@ impl Registry {
             instance: Instance::new(now),
             policy,
             proof,
+            trouble: None,
             files: crate::files::resolve(&app.spec, pm_id, settings),
             start_ticks: 0,
             learned: Learned::default(),
@@ -298,6 +307,7 @@ impl Registry {
                 unique_id: record.unique_id.into_owned(),
                 policy,
                 proof,
+                trouble: None,
                 files: crate::files::resolve(&app.spec, pm_id, settings),
                 app: Rc::clone(app),
                 base: Rc::clone(base),

@@ -1,7 +1,8 @@
 //! `ready` and `http`: what proves that an instance is ready.
 
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::serving::{HttpProbe, ListenAt, ReadyBy, log_pattern};
+use ostler_core::probe::addresses;
+use ostler_core::serving::{HttpProbe, ListenAt, LogPattern, ReadyBy};
 use ostler_core::units;
 use serde_json::{Map, Value};
 
@@ -62,7 +63,7 @@ fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, 
         ("http", Value::Bool(true)) => Ok(own?),
         ("http", value) => http(value, spec).map(ReadyBy::Http),
         ("log", Value::String(pattern)) => {
-            log_pattern(pattern).map_err(|error| format!("`log`: {error}"))?;
+            LogPattern::new(pattern).map_err(|error| format!("`log`: {error}"))?;
             Ok(ReadyBy::Log(pattern.clone()))
         }
         ("log", other) => Err(format!("expected `log` as a regular expression, found {}", found(other))),
@@ -83,10 +84,16 @@ fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
         ReadyBy::Descriptor(fd) if usize::try_from(*fd).is_ok_and(|fd| fd < 3 + spec.listen.len()) => {
             Err(format!("descriptor {fd} is a socket of `listen`; take {} or more", 3 + spec.listen.len()))
         }
+        ReadyBy::Tcp { host, .. } | ReadyBy::Http(HttpProbe { host, .. }) if addresses(host).is_none() => {
+            Err(format!("\"{host}\" would have to be looked up; an address or \"localhost\" is asked"))
+        }
         ReadyBy::Tcp { port, .. } if listens(spec, *port) => Err(format!(
             "port {port} is a socket of `listen`: it is open before the app starts and proves nothing; use {{http: …}} or \"notify\""
         )),
         ReadyBy::Log(_) if !has_log(spec) => Err("`log` needs a log file, and there is none".into()),
+        ReadyBy::Log(_) if spec.logs.merge_logs && spec.instances > 1 => {
+            Err("`log` cannot tell whose line it is when instances share a file; remove `merge_logs`".into())
+        }
         ReadyBy::Uptime { ms } if spec.ready.listen_timeout_ms.is_some_and(|timeout| timeout <= *ms) => {
             Err("`uptime` is not shorter than `listen_timeout`: it would never be reached".into())
         }

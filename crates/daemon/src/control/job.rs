@@ -143,7 +143,7 @@ fn up(after: u32, slot: &Slot, notice: Option<&Notice>) -> Progressed {
     match notice {
         Some(Notice::CouldNotStart(record)) if record.inc > after => return Progressed::Failed(why(record)),
         Some(Notice::ReadyTimeout { accepted: false }) => {
-            return Progressed::Failed(format!("was not ready within {} ms", slot.policy.listen_timeout_ms));
+            return Progressed::Failed(slot.not_ready());
         }
         Some(Notice::Exit(record)) if record.inc > after && record.cause != ExitCause::NotReady => {
             return Progressed::Failed(format!("{} before it was ready", why(record)));

@@ -40,6 +40,7 @@ use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
+use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::Sweeps;
 
 /// Something that is to be done after the journal is written.
@@ -71,6 +72,7 @@ pub(crate) struct Control {
     /// What is read of IPC channels goes through this.
     pub ipc_buffer: Vec<u8>,
     pub sockets: Sockets,
+    pub signs: Signs,
     pub writers: Writers,
     pub handbacks: HandBacks,
     pub journal: Journal,

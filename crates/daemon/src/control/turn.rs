@@ -99,6 +99,7 @@ impl Control {
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
             self.listeners.deadline_ms(),
+            self.signs.deadline_ms(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
@@ -115,6 +116,10 @@ impl Control {
             Source::Straggler(pid) => self.straggler_ended(pid),
             Source::Served(id) => self.hear_listener(id),
             Source::Peeked(_) => {}
+            Source::Notify(id) => self.hear_notify(id),
+            Source::Newline(id) => self.hear_newline(id),
+            Source::Probe(id) => self.hear_probe(id),
+            Source::LogLines => self.hear_logs(),
         }
     }
 
@@ -126,6 +131,7 @@ impl Control {
         self.tick_rollouts(now.mono_ms);
         self.autoscale(now);
         self.listeners.tick(now.mono_ms);
+        self.tick_signs();
         self.answer_lists(now);
         self.listen_again(now);
         if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {

@@ -264,7 +264,7 @@ fn still_up(place: usize, lane: &Lane, slot: Option<&Slot>) -> Option<Event> {
 /// Why it is not ready, in words that follow a name.
 fn why_not(slot: &Slot) -> String {
     match slot.instance.exits.last() {
-        Some(exit) if exit.cause == ExitCause::NotReady => format!("was not ready within {} ms", slot.policy.listen_timeout_ms),
+        Some(exit) if exit.cause == ExitCause::NotReady => slot.not_ready(),
         Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. }) => why(exit),
         Some(exit) => format!("{} before it was ready", why(exit)),
         None => "did not start".into(),

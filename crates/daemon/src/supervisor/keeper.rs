@@ -32,6 +32,7 @@ impl Control {
                 let (id, inc) = split_key(key);
                 let step = self.explain(id, &step, errno);
                 self.close_channel(id);
+                self.drop_signs(id);
                 self.feed(id, Event::SpawnFailed { inc, failure: SpawnFailure { step, errno } });
             }
             FromKeeper::Exited { key, ending, .. } => {
@@ -70,6 +71,7 @@ impl Control {
     pub(crate) fn exited(&mut self, id: u32, inc: u32, exit: ExitReport) {
         self.hear_last_of(id);
         self.close_channel(id);
+        self.drop_signs(id);
         if let Some(slot) = self.registry.get_mut(id) {
             slot.learned.axm_monitor.clear();
             slot.learned.axm_actions.clear();

@@ -19,5 +19,6 @@ pub(crate) mod pipelines;
 pub(crate) mod preload;
 pub(crate) mod readiness;
 mod run;
+pub(crate) mod signs;
 pub(crate) mod spawn;
 pub(crate) mod sweep;

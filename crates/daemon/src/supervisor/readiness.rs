@@ -12,12 +12,30 @@ pub(crate) enum Sign {
     Message,
     /// A cluster worker listens.
     Listening,
+    /// `READY=1` by sd_notify.
+    Notify,
+    /// A newline on its descriptor.
+    Newline,
+    /// A probe was answered.
+    Answer,
+    /// The line is in its log.
+    Log,
+    /// It ran long enough.
+    Uptime,
 }
 
 impl Sign {
     /// Does it prove what is asked for?
     fn proves(self, proof: &ReadyBy) -> bool {
-        matches!((self, proof), (Self::Message, ReadyBy::Message) | (Self::Listening, ReadyBy::Listening))
+        match proof {
+            ReadyBy::Message => matches!(self, Self::Message | Self::Notify),
+            ReadyBy::Listening => self == Self::Listening,
+            ReadyBy::Notify => self == Self::Notify,
+            ReadyBy::Descriptor(_) => self == Self::Newline,
+            ReadyBy::Tcp { .. } | ReadyBy::Http(_) => self == Self::Answer,
+            ReadyBy::Log(_) => self == Self::Log,
+            ReadyBy::Uptime { .. } => self == Self::Uptime,
+        }
     }
 }
 

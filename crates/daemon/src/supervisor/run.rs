@@ -30,6 +30,7 @@ impl Control {
             self.work.push_back(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
         }
         self.look_at_jobs(id, None);
+        self.follow_signs(id);
     }
 
     /// Does one thing. True for a spawn.
@@ -93,10 +94,11 @@ impl Control {
         let Some(slot) = self.registry.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
         let sockets = self.open_sockets(&spec)?;
+        let mut beside = Beside::sockets(sockets.fds);
+        self.prepare_signs(id, inc, &mut beside)?;
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         slot.worker.id = worker_id;
         slot.learned.sockets.clone_from(&sockets.shown);
-        let beside = Beside::sockets(sockets.fds);
         let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &home, &self.settings, &mut self.preload)?;
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
@@ -122,6 +124,7 @@ impl Control {
     /// A deleted instance leaves the tables.
     fn forget(&mut self, id: u32) {
         self.worker_left(id);
+        self.drop_signs(id);
         let Some(slot) = self.registry.remove(id) else { return };
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.sweeps.forget(id);

@@ -1,0 +1,132 @@
+//! Probes: questions to servers over TCP, many at the same time, none of them waited for.
+//!
+//! # Theory of operation
+//!
+//! `ostler_core::probe` decides when an attempt begins and when it has taken too long, and reads the answer; here are the sockets. Each
+//! probe belongs to an instance and has at most one connection, watched by the daemon's one epoll. An attempt is some ten system calls.
+
+mod attempt;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ostler_core::probe::{Question, Schedule, Turn, addresses};
+
+use crate::reactor::{Reactor, Source};
+use attempt::{Attempt, Progress};
+
+/// All probes, by instance.
+#[derive(Debug, Default)]
+pub(crate) struct Probes {
+    all: BTreeMap<u32, Probe>,
+    /// When the clock says something to which probe.
+    due: BTreeSet<(u64, u32)>,
+}
+
+#[derive(Debug)]
+struct Probe {
+    question: Question,
+    addresses: Vec<IpAddr>,
+    schedule: Schedule,
+    attempt: Option<Attempt>,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// As expected.
+    Good,
+    /// Not so: what was asked and what came.
+    Bad(String),
+}
+
+impl Probes {
+    /// Begins to ask, until [`Probes::end`]. The first attempt is made with the next [`Probes::tick`]. A host that would have to be looked
+    /// up is refused.
+    pub(crate) fn begin(&mut self, id: u32, question: Question, now_ms: u64) -> Result<(), String> {
+        let Some(addresses) = addresses(&question.host) else {
+            return Err(format!("{} is neither an address nor localhost", question.host));
+        };
+        self.end(id);
+        let schedule = Schedule::new(now_ms);
+        self.due.insert((schedule.due_ms(), id));
+        self.all.insert(id, Probe { question, addresses, schedule, attempt: None });
+        Ok(())
+    }
+
+    /// Asks no more.
+    pub(crate) fn end(&mut self, id: u32) {
+        if let Some(probe) = self.all.remove(&id) {
+            self.due.remove(&(probe.schedule.due_ms(), id));
+        }
+    }
+
+    /// When [`Probes::tick`] has something to do.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Begins attempts whose time has come, ends those that took too long. Gives what came of attempts.
+    pub(crate) fn tick(&mut self, reactor: &Reactor, now_ms: u64) -> Vec<(u32, Answer)> {
+        let due: Vec<u32> = self.due.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect();
+        due.into_iter().filter_map(|id| Some((id, self.turn(id, reactor, now_ms)?))).collect()
+    }
+
+    fn turn(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
+        self.with(id, |probe| match probe.schedule.tick(&probe.question, now_ms) {
+            Turn::Nothing => None,
+            Turn::Abort => {
+                probe.attempt = None;
+                Some(probe.bad(&format!("nothing within {} ms", probe.question.timeout_ms)))
+            }
+            Turn::Begin => match Attempt::begin(&probe.question, probe.addresses.clone(), reactor, Source::Probe(id)) {
+                Ok(attempt) => {
+                    probe.attempt = Some(attempt);
+                    None
+                }
+                Err(trouble) => {
+                    probe.schedule.failed(&probe.question, now_ms);
+                    Some(probe.bad(&trouble))
+                }
+            },
+        })
+    }
+
+    /// The socket of a probe is ready.
+    pub(crate) fn hear(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
+        self.with(id, |probe| {
+            let progress = probe.attempt.as_mut()?.advance(&probe.question, reactor, Source::Probe(id));
+            let answer = match progress {
+                Progress::Waiting => return None,
+                Progress::Good => Answer::Good,
+                Progress::Bad(trouble) => probe.bad(&trouble),
+            };
+            probe.attempt = None;
+            // Good or bad, the next one comes after the same time.
+            probe.schedule.failed(&probe.question, now_ms);
+            Some(answer)
+        })
+    }
+
+    /// Does something with a probe and keeps the order of deadlines.
+    fn with(&mut self, id: u32, act: impl FnOnce(&mut Probe) -> Option<Answer>) -> Option<Answer> {
+        let probe = self.all.get_mut(&id)?;
+        let before = probe.schedule.due_ms();
+        let answer = act(probe);
+        let after = probe.schedule.due_ms();
+        if before != after {
+            self.due.remove(&(before, id));
+            self.due.insert((after, id));
+        }
+        answer
+    }
+}
+
+impl Probe {
+    /// `GET http://localhost:80/ answered 503`.
+    fn bad(&self, trouble: &str) -> Answer {
+        let Question { host, port, .. } = &self.question;
+        let asked = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
+        Answer::Bad(format!("{asked} {host}:{port}: {trouble}"))
+    }
+}

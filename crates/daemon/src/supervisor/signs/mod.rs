@@ -1,0 +1,404 @@
+//! Signs of readiness that are not said on the IPC channel, and signs of life.
+//!
+//! # Theory of operation
+//!
+//! What an app needs to speak (a socket for sd_notify, a pipe for a newline) is made before its process and held by the keeper, so that what
+//! it says reaches the next daemon too. What has to be looked for (a port, an answer, a line, the time) is looked for only while the process
+//! is starting and has to prove that: [`Control::follow_signs`] compares after every step what is to be watched with what is. Nothing of it
+//! is there for apps that declare nothing, and nothing wakes the daemon when nothing happens.
+
+mod log_line;
+mod newline;
+mod notify;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use ostler_core::app::AppSpec;
+use ostler_core::files::own_stream;
+use ostler_core::lifecycle::{Event, Origin, SpawnFailure, State};
+use ostler_core::probe::Question;
+use ostler_core::serving::ReadyBy;
+use ostler_proto::sd_notify::Notification;
+use ostler_sys::cstrings::OWN_PID;
+use rustix::io::Errno;
+
+use super::activation::Beside;
+use super::readiness::Sign;
+use super::spawn::failure;
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::probe::{Answer, Probes};
+use crate::registry::{Slot, split_key};
+use log_line::{LogLines, Look};
+use newline::{Newline, Read};
+use notify::{Notify, Watchdog};
+
+/// Time until a log that was not looked at as a whole, or that cannot be watched, is looked at again.
+const LOOK_AGAIN_MS: u64 = 50;
+/// A watchdog that is noticed so late tells of our own absence (the machine slept, we stood still), not of the app's.
+const NOTICED_LATE_MS: u64 = 1000;
+
+/// Everything that is watched.
+#[derive(Debug, Default)]
+pub(crate) struct Signs {
+    notify: BTreeMap<u32, Notify>,
+    newlines: BTreeMap<u32, Newline>,
+    /// Which incarnations are being looked at.
+    looked_at: BTreeMap<u32, u32>,
+    pub(crate) probes: Probes,
+    logs: LogLines,
+    timers: BTreeSet<(u64, u32, Timer)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Uptime,
+    Log,
+    Watchdog,
+}
+
+impl Signs {
+    /// When the clock has something to say.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        [self.timers.first().map(|(at, ..)| *at), self.probes.deadline_ms()].into_iter().flatten().min()
+    }
+
+    /// For a new keeper.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        let notify = self.notify.values().map(|notify| (Notify::held_name(notify.key), notify.as_fd()));
+        notify.chain(self.newlines.values().map(|newline| (Newline::held_name(newline.key), newline.as_fd())))
+    }
+
+    /// Sets or ends a timer.
+    fn set_timer(&mut self, id: u32, timer: Timer, due_ms: Option<u64>) {
+        self.timers.retain(|(_, whose, kind)| (*whose, *kind) != (id, timer));
+        self.timers.extend(due_ms.map(|at| (at, id, timer)));
+    }
+}
+
+/// Does the app speak sd_notify? Only then it gets a socket: Node apps say `ready` on their channel.
+fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
+    spec.ready.watchdog_ms.is_some()
+        || proof == Some(&ReadyBy::Notify)
+        || spec.ready.by == Some(ReadyBy::Notify)
+        || (proof == Some(&ReadyBy::Message) && !spec.runs_in_node())
+}
+
+/// User of the app's processes: they may speak.
+fn user_of(spec: &AppSpec) -> u32 {
+    let own = || rustix::process::geteuid().as_raw();
+    super::spawn::account(spec).ok().flatten().map_or_else(own, |account| account.credentials.uid)
+}
+
+fn watchdog_of(spec: &AppSpec) -> Option<Watchdog> {
+    spec.ready.watchdog_ms.map(Watchdog::new)
+}
+
+/// Files in which a line can be found, with their sizes when the process started.
+fn log_files(slot: &Slot) -> Vec<(PathBuf, u64)> {
+    let (error, out) = slot.log_start;
+    let files = [(&slot.files.out, out), (&slot.files.error, error)];
+    let mut found: Vec<(PathBuf, u64)> = Vec::new();
+    for (path, size) in files {
+        if let Some(path) = path.as_deref().filter(|path| own_stream(path).is_none() && !crate::logs::is_nowhere(path.as_ref()))
+            && found.iter().all(|(known, _)| known.as_os_str() != path)
+        {
+            found.push((path.into(), size));
+        }
+    }
+    found
+}
+
+impl Control {
+    /// What a new process needs to speak with us.
+    pub(super) fn prepare_signs(&mut self, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        self.drop_signs(id);
+        let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
+        slot.trouble = None;
+        slot.learned.status = None;
+        let (key, proof) = (slot.key(inc), slot.proof.clone());
+        let spec = std::rc::Rc::clone(&slot.app.spec);
+        let failed = |errno: Errno| failure("prepare for signs of readiness", errno.raw_os_error());
+        if speaks(&spec, proof.as_ref()) {
+            let watchdog = watchdog_of(&spec);
+            let (made, name) = Notify::make(id, key, &slot.unique_id, user_of(&spec), watchdog, &self.reactor).map_err(failed)?;
+            self.keeper.hold(&Notify::held_name(key), made.as_fd());
+            self.signs.notify.insert(id, made);
+            beside.vars.push(("NOTIFY_SOCKET", name));
+            if let Some(watchdog) = watchdog {
+                beside.vars.push(("WATCHDOG_USEC", watchdog.period_ms.saturating_mul(1000).to_string()));
+                beside.vars.push(("WATCHDOG_PID", OWN_PID.to_owned()));
+            }
+        }
+        if let Some(ReadyBy::Descriptor(number)) = proof {
+            let (made, theirs) = Newline::make(id, key, &self.reactor).map_err(failed)?;
+            self.keeper.hold(&Newline::held_name(key), made.as_fd());
+            self.signs.newlines.insert(id, made);
+            beside.fds.push((theirs, number));
+        }
+        Ok(())
+    }
+
+    /// A descriptor that the keeper held while there was no daemon. False: it is none of these.
+    pub(crate) fn take_back_sign(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        let Some((kind, key)) = name.split_once(':').and_then(|(kind, key)| Some((kind, key.parse::<u64>().ok()?))) else {
+            return Some(fd);
+        };
+        let (id, inc) = split_key(key);
+        let slot = self.registry.get(id).filter(|slot| slot.instance.inc == inc);
+        match (kind, slot) {
+            ("notify", Some(slot)) => {
+                let spec = slot.spec();
+                let watched = Notify::watch(fd, id, key, user_of(spec), watchdog_of(spec), &self.reactor);
+                self.signs.notify.extend(watched.map(|notify| (id, notify)));
+            }
+            ("newline", Some(_)) => {
+                let watched = Newline::watch(fd, id, key, &self.reactor);
+                self.signs.newlines.extend(watched.map(|newline| (id, newline)));
+            }
+            ("notify" | "newline", None) => self.keeper.drop_held(name),
+            _ => return Some(fd),
+        }
+        None
+    }
+
+    /// Nothing more is expected of the process of this slot: it has ended, or there never was one.
+    pub(crate) fn drop_signs(&mut self, id: u32) {
+        self.look_no_more(id);
+        self.signs.set_timer(id, Timer::Watchdog, None);
+        if let Some(notify) = self.signs.notify.remove(&id) {
+            self.keeper.drop_held(&Notify::held_name(notify.key));
+            notify.close(&self.reactor);
+        }
+        self.drop_newline(id);
+    }
+
+    fn drop_newline(&mut self, id: u32) {
+        if let Some(newline) = self.signs.newlines.remove(&id) {
+            self.keeper.drop_held(&Newline::held_name(newline.key));
+            newline.close(&self.reactor);
+        }
+    }
+
+    /// An instance made a step: what is watched follows.
+    pub(super) fn follow_signs(&mut self, id: u32) {
+        let Some(slot) = self.registry.get(id) else { return };
+        if slot.proof.is_none() && self.signs.notify.is_empty() && self.signs.looked_at.is_empty() {
+            return;
+        }
+        let (starting, running) = match slot.instance.state {
+            State::Starting { inc, since, .. } => (Some((inc, since.mono_ms)), None),
+            State::Running { inc, .. } => (None, Some(inc)),
+            _ => (None, None),
+        };
+        if let Some((inc, since_ms)) = starting {
+            if self.signs.looked_at.get(&id) != Some(&inc) {
+                self.look_no_more(id);
+                self.signs.looked_at.insert(id, inc);
+                self.begin_to_look(id, since_ms);
+            }
+        } else {
+            self.look_no_more(id);
+        }
+        self.follow_watchdog(id, running);
+    }
+
+    fn follow_watchdog(&mut self, id: u32, running: Option<u32>) {
+        let Some(notify) = self.signs.notify.get_mut(&id) else { return };
+        let armed = running.is_some_and(|inc| split_key(notify.key).1 == inc);
+        let Some(watchdog) = notify.watchdog.as_mut().filter(|watchdog| watchdog.due_ms.is_some() != armed) else { return };
+        watchdog.due_ms = armed.then(|| now().mono_ms.saturating_add(watchdog.period_ms));
+        let due = watchdog.due_ms;
+        self.signs.set_timer(id, Timer::Watchdog, due);
+    }
+
+    fn begin_to_look(&mut self, id: u32, since_ms: u64) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let begun = match &slot.proof {
+            Some(ReadyBy::Uptime { ms }) => {
+                self.signs.set_timer(id, Timer::Uptime, Some(since_ms.saturating_add(*ms)));
+                Ok(())
+            }
+            Some(ReadyBy::Log(pattern)) => {
+                let begun = self.signs.logs.begin(id, pattern, log_files(slot), &self.reactor);
+                // It may be there already.
+                self.signs.set_timer(id, Timer::Log, Some(0));
+                begun
+            }
+            Some(by) => match Question::of(by, port_shift(slot, by)) {
+                Some(question) => self.signs.probes.begin(id, question, now().mono_ms),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        };
+        if let Err(trouble) = begun {
+            self.note_trouble(id, trouble);
+        }
+    }
+
+    fn look_no_more(&mut self, id: u32) {
+        if self.signs.looked_at.remove(&id).is_none() {
+            return;
+        }
+        self.signs.probes.end(id);
+        self.signs.logs.end(id);
+        self.signs.set_timer(id, Timer::Uptime, None);
+        self.signs.set_timer(id, Timer::Log, None);
+        self.drop_newline(id);
+    }
+
+    fn note_trouble(&mut self, id: u32, trouble: String) {
+        if let Some(slot) = self.registry.get_mut(id) {
+            slot.trouble = Some(trouble.into());
+        }
+    }
+
+    /// What only the clock says.
+    pub(crate) fn tick_signs(&mut self) {
+        let now_ms = now().mono_ms;
+        for (id, answer) in self.signs.probes.tick(&self.reactor, now_ms) {
+            self.take_answer(id, answer);
+        }
+        while let Some(&(at, id, timer)) = self.signs.timers.first().filter(|(at, ..)| *at <= now_ms) {
+            self.signs.timers.pop_first();
+            match timer {
+                Timer::Uptime => self.seen_ready(id, Sign::Uptime),
+                Timer::Log => self.look_at_log(id),
+                Timer::Watchdog => self.watchdog_due(id, at, now_ms),
+            }
+        }
+    }
+
+    /// The socket of a probe is ready.
+    pub(crate) fn hear_probe(&mut self, id: u32) {
+        if let Some(answer) = self.signs.probes.hear(id, &self.reactor, now().mono_ms) {
+            self.take_answer(id, answer);
+        }
+    }
+
+    fn take_answer(&mut self, id: u32, answer: Answer) {
+        match answer {
+            Answer::Good => self.seen_ready(id, Sign::Answer),
+            Answer::Bad(trouble) => self.note_trouble(id, trouble),
+        }
+    }
+
+    /// A sign that was looked for.
+    fn seen_ready(&mut self, id: u32, sign: Sign) {
+        if let Some(&inc) = self.signs.looked_at.get(&id) {
+            self.told_ready(id, inc, sign);
+        }
+    }
+
+    /// A log file changed.
+    pub(crate) fn hear_logs(&mut self) {
+        for id in self.signs.logs.changed() {
+            self.look_at_log(id);
+        }
+    }
+
+    fn look_at_log(&mut self, id: u32) {
+        match self.signs.logs.look(id) {
+            Look::Found => self.seen_ready(id, Sign::Log),
+            Look::Later => {}
+            Look::Soon => self.signs.set_timer(id, Timer::Log, Some(now().mono_ms + LOOK_AGAIN_MS)),
+        }
+    }
+
+    /// The pipe of a process is readable.
+    pub(crate) fn hear_newline(&mut self, id: u32) {
+        let Some(newline) = self.signs.newlines.get(&id) else { return };
+        let inc = split_key(newline.key).1;
+        match newline.read() {
+            Read::Nothing => {}
+            Read::Newline => {
+                self.drop_newline(id);
+                self.told_ready(id, inc, Sign::Newline);
+            }
+            Read::End => {
+                self.drop_newline(id);
+                self.note_trouble(id, "the descriptor was closed without a newline".into());
+            }
+        }
+    }
+
+    /// A process says how it is.
+    pub(crate) fn hear_notify(&mut self, id: u32) {
+        let Some(notify) = self.signs.notify.get(&id) else { return };
+        let inc = split_key(notify.key).1;
+        for said in notify.read() {
+            self.take_notification(id, inc, said);
+        }
+    }
+
+    fn take_notification(&mut self, id: u32, inc: u32, said: Notification) {
+        let now_ms = now().mono_ms;
+        if let Some(ms) = said.extend_ms {
+            self.feed(id, Event::Extend { inc, until_ms: now_ms.saturating_add(ms) });
+        }
+        let plain = |text: &str| Some(text.to_owned());
+        let status = said.status.or_else(|| match (said.stopping, said.reloading) {
+            (true, _) => plain("stopping"),
+            (false, true) => plain("reloading"),
+            (false, false) => None,
+        });
+        if let (Some(status), Some(slot)) = (status, self.registry.get_mut(id)) {
+            slot.learned.status = Some(status).filter(|status| !status.is_empty());
+            self.registry.changed(id);
+        }
+        if said.ready {
+            self.told_ready(id, inc, Sign::Notify);
+        }
+        let Some(watchdog) = self.signs.notify.get_mut(&id).and_then(|notify| notify.watchdog.as_mut()) else { return };
+        if let Some(ms) = said.watchdog_ms {
+            *watchdog = Watchdog { due_ms: watchdog.due_ms, ..Watchdog::new(ms) };
+        }
+        if watchdog.due_ms.is_none() {
+            return;
+        }
+        if said.trigger {
+            return self.bark(id, "it asked for it");
+        }
+        // On its way out it need not say so any more: the time for stopping counts then.
+        if said.alive || said.ready || said.watchdog_ms.is_some() || said.stopping {
+            watchdog.due_ms = Some(if said.stopping { u64::MAX } else { now_ms.saturating_add(watchdog.period_ms) });
+            let due = watchdog.due_ms;
+            self.signs.set_timer(id, Timer::Watchdog, due);
+        }
+    }
+
+    fn watchdog_due(&mut self, id: u32, at: u64, now_ms: u64) {
+        let Some(watchdog) = self.signs.notify.get_mut(&id).and_then(|notify| notify.watchdog.as_mut()) else { return };
+        if now_ms.saturating_sub(at) > NOTICED_LATE_MS {
+            watchdog.due_ms = Some(now_ms.saturating_add(watchdog.period_ms));
+            let due = watchdog.due_ms;
+            return self.signs.set_timer(id, Timer::Watchdog, due);
+        }
+        let period = watchdog.period_ms;
+        self.bark(id, &format!("no sign of life for {period} ms"));
+    }
+
+    /// The process is restarted; `why` names the watchdog.
+    fn bark(&mut self, id: u32, why: &str) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let (name, pm_id) = (slot.spec().name.clone(), slot.pm_id);
+        self.log.error(format_args!("App [{name}:{pm_id}] watchdog: {why}, restarting it"));
+        self.feed(id, Event::Restart(Origin::Policy("watchdog".into())));
+    }
+}
+
+/// Where the variable that grows from instance to instance is the port that is asked, the port grows with it.
+fn port_shift(slot: &Slot, by: &ReadyBy) -> u16 {
+    let port = match by {
+        ReadyBy::Tcp { port, .. } => *port,
+        ReadyBy::Http(probe) => probe.port,
+        _ => return 0,
+    };
+    let env = &slot.spec().env;
+    let Some(variable) = env.increment_var.as_deref() else { return 0 };
+    let own = env.layers().filter_map(|layer| layer.get(variable)).last();
+    let first = own.or_else(|| slot.base.vars.get(variable)).and_then(|value| value.trim().parse::<u16>().ok());
+    if first == Some(port) { u16::try_from(slot.index).unwrap_or(0) } else { 0 }
+}

@@ -1,0 +1,93 @@
+//! Where an app says by sd_notify how it is.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ostler_proto::sd_notify::{DATAGRAM_MAX, Notification, parse};
+use ostler_sys::datagram;
+use rustix::io::Errno;
+
+use crate::reactor::{Reactor, Source};
+
+/// Datagrams taken per turn of the loop; the rest waits, and its senders with it.
+const PER_TURN: usize = 32;
+
+/// The socket of one process.
+#[derive(Debug)]
+pub(super) struct Notify {
+    fd: OwnedFd,
+    pub key: u64,
+    /// Who may speak, besides us and root.
+    user: u32,
+    pub watchdog: Option<Watchdog>,
+}
+
+/// How long an app may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watchdog {
+    pub period_ms: u64,
+    /// When it has been silent for too long; none = it is not running yet, or on its way out.
+    pub due_ms: Option<u64>,
+}
+
+/// Shorter ones would restart an app that is merely busy.
+const SHORTEST_MS: u64 = 100;
+
+impl Watchdog {
+    pub(super) fn new(period_ms: u64) -> Self {
+        Self { period_ms: period_ms.max(SHORTEST_MS), due_ms: None }
+    }
+}
+
+impl Notify {
+    /// A new socket, and its name for `NOTIFY_SOCKET`. The name has the unique id in it, which nobody can know before it is there.
+    pub(super) fn make(
+        id: u32,
+        key: u64,
+        unique_id: &str,
+        user: u32,
+        watchdog: Option<Watchdog>,
+        reactor: &Reactor,
+    ) -> Result<(Self, String), Errno> {
+        let name = format!("ostler/{unique_id}/{}", key as u32);
+        let fd = datagram::bind_abstract(name.as_bytes())?;
+        let made = Self::watch(fd, id, key, user, watchdog, reactor).ok_or(Errno::MFILE)?;
+        Ok((made, format!("@{name}")))
+    }
+
+    /// One that the keeper held.
+    pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, user: u32, watchdog: Option<Watchdog>, reactor: &Reactor) -> Option<Self> {
+        reactor.add(&fd, Source::Notify(id)).ok()?;
+        Some(Self { fd, key, user, watchdog })
+    }
+
+    pub(super) fn held_name(key: u64) -> String {
+        format!("notify:{key}")
+    }
+
+    /// What was said meanwhile, in order. Datagrams of others, cut and senderless ones say nothing.
+    pub(super) fn read(&self) -> Vec<Notification> {
+        // One more than is accepted: a longer one is known by being cut.
+        let mut buffer = [0; DATAGRAM_MAX + 1];
+        let us = rustix::process::geteuid().as_raw();
+        let mut said = Vec::new();
+        for _ in 0..PER_TURN {
+            let Ok(Some(datagram)) = datagram::recv(&self.fd, &mut buffer) else { break };
+            let may_speak = datagram.sender.is_some_and(|sender| [0, us, self.user].contains(&sender.uid));
+            if may_speak && !datagram.cut {
+                said.push(parse(buffer.get(..datagram.len).unwrap_or_default()));
+            }
+        }
+        said
+    }
+
+    /// Ends watching: the keeper's copy would keep it in the epoll.
+    pub(super) fn close(self, reactor: &Reactor) {
+        reactor.remove(&self.fd);
+    }
+}
+
+impl AsFd for Notify {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
