@@ -34,6 +34,7 @@ mod promise_4_pid_1;
 mod promise_5_state;
 mod promise_6_closed;
 mod promise_7_idle;
+mod readiness;
 mod reload;
 mod reload_logs;
 mod restart;

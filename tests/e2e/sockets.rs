@@ -127,7 +127,7 @@ fn no_connection_is_refused_while_instances_die_and_restart() {
     let port = free_port();
     start(&home, "api", &port.to_string(), r#", "instances": 2"#);
     home.wait_until("it answers", || who(port).is_ok());
-    let load = Load::start(port, 4);
+    let load = Load::mixed(port, 4);
     let good = load.good();
     home.wait_until("requests are answered", || load.good() > good + 20);
     // A connection to the one that dies is lost with it, but nobody is turned away.
@@ -143,8 +143,8 @@ fn no_connection_is_refused_while_instances_die_and_restart() {
     let good = load.good();
     home.wait_until("requests are answered", || load.good() > good + 20);
     let report = load.stop();
-    let refused: Vec<_> = report.failures.iter().filter(|failure| failure.starts_with("connect: ")).collect();
-    assert!(refused.is_empty(), "{} of {}: {refused:?}", refused.len(), report.good);
+    let refused: Vec<_> = report.errors.iter().filter(|error| error.contains("while connecting")).collect();
+    assert!(refused.is_empty(), "{} of {}: {refused:?}", refused.len(), report.requests);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn sockets_outlive_daemon_and_keeper() {
     let listen = format!(r#"[{port}, {{"path": "{}", "name": "local"}}]"#, path.display());
     start(&home, "api", &listen, "");
     home.wait_until("it answers", || who(port).is_ok());
-    let load = Load::start(port, 2);
+    let load = Load::mixed(port, 2);
     let ask = |count: u64| {
         let good = load.good();
         home.wait_until("requests are answered", || load.good() > good + count);
@@ -174,8 +174,8 @@ fn sockets_outlive_daemon_and_keeper() {
     home.ok("restart api");
     ask(10);
     let report = load.stop();
-    let refused: Vec<_> = report.failures.iter().filter(|failure| failure.starts_with("connect: ")).collect();
-    assert!(refused.is_empty(), "{} of {}: {refused:?}", refused.len(), report.good);
+    let refused: Vec<_> = report.errors.iter().filter(|error| error.contains("while connecting")).collect();
+    assert!(refused.is_empty(), "{} of {}: {refused:?}", refused.len(), report.requests);
     home.ok("stop api");
     assert!(!path.exists() && TcpStream::connect(("127.0.0.1", port)).is_err());
 }

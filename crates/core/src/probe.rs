@@ -53,12 +53,9 @@ impl Question {
                 timeout_ms: CONNECT_TIMEOUT_MS,
             }),
             ReadyBy::Http(probe) => Some(Self::http(probe, shift)),
-            ReadyBy::Message
-            | ReadyBy::Listening
-            | ReadyBy::Notify
-            | ReadyBy::Descriptor(_)
-            | ReadyBy::Log(_)
-            | ReadyBy::Uptime { .. } => None,
+            ReadyBy::Message | ReadyBy::Listening | ReadyBy::Notify | ReadyBy::Descriptor(_) | ReadyBy::Log(_) | ReadyBy::Uptime { .. } => {
+                None
+            }
         }
     }
 
@@ -224,8 +221,7 @@ mod tests {
     #[test]
     fn the_request_is_one_request() {
         let text = |probe: &HttpProbe| String::from_utf8(Question::http(probe, 0).http.unwrap().request).unwrap();
-        let expected =
-            "GET /health?x=1 HTTP/1.1\r\nHost: localhost:3000\r\nUser-Agent: ostler\r\nAccept: */*\r\nConnection: close\r\n\r\n";
+        let expected = "GET /health?x=1 HTTP/1.1\r\nHost: localhost:3000\r\nUser-Agent: ostler\r\nAccept: */*\r\nConnection: close\r\n\r\n";
         assert_eq!(text(&probe()), expected);
         let hostile = HttpProbe { path: "/\r\nX: y\r\n\r\nGET /".into(), host: "a\r\nb".into(), ..probe() };
         assert_eq!(text(&hostile).matches("\r\n").count(), 6);

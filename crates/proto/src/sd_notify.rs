@@ -93,10 +93,24 @@ mod tests {
 
     #[test]
     fn what_is_malformed_says_nothing() {
-        for text in
-            ["", "\n\n", "READY", "READY=", "READY=0", "READY=11", "ready=1", " READY=1", "MAINPID=1", "MAINPID=-5", "MAINPID=99999999999",
-             "WATCHDOG_USEC=+5", "WATCHDOG_USEC=5 ", "EXTEND_TIMEOUT_USEC=x", "=1", "\0READY=1"]
-        {
+        for text in [
+            "",
+            "\n\n",
+            "READY",
+            "READY=",
+            "READY=0",
+            "READY=11",
+            "ready=1",
+            " READY=1",
+            "MAINPID=1",
+            "MAINPID=-5",
+            "MAINPID=99999999999",
+            "WATCHDOG_USEC=+5",
+            "WATCHDOG_USEC=5 ",
+            "EXTEND_TIMEOUT_USEC=x",
+            "=1",
+            "\0READY=1",
+        ] {
             assert_eq!(parse(text.as_bytes()), Notification::default(), "{text:?}");
         }
         let long = format!("READY=1\n{}", "x".repeat(DATAGRAM_MAX));

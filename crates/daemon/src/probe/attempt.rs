@@ -97,13 +97,7 @@ impl Attempt {
         if question.http.is_none() { Err(Progress::Good) } else { Ok(Some(Phase::Sending { sent: 0 })) }
     }
 
-    fn sent(
-        socket: &OwnedFd,
-        sent: &mut usize,
-        question: &Question,
-        reactor: &Reactor,
-        source: Source,
-    ) -> Result<Option<Phase>, Progress> {
+    fn sent(socket: &OwnedFd, sent: &mut usize, question: &Question, reactor: &Reactor, source: Source) -> Result<Option<Phase>, Progress> {
         let request = question.http.as_ref().map(|http| http.request.as_slice()).unwrap_or_default();
         while let Some(rest) = request.get(*sent..).filter(|rest| !rest.is_empty()) {
             match send(socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {

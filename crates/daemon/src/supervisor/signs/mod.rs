@@ -198,6 +198,10 @@ impl Control {
                 self.look_no_more(id);
                 self.signs.looked_at.insert(id, inc);
                 self.begin_to_look(id, since_ms);
+                let extended = self.signs.notify.get_mut(&id).and_then(|notify| notify.extended_ms.take());
+                if let Some(until_ms) = extended {
+                    self.feed(id, Event::Extend { inc, until_ms });
+                }
             }
         } else {
             self.look_no_more(id);
@@ -336,7 +340,13 @@ impl Control {
     fn take_notification(&mut self, id: u32, inc: u32, said: Notification) {
         let now_ms = now().mono_ms;
         if let Some(ms) = said.extend_ms {
-            self.feed(id, Event::Extend { inc, until_ms: now_ms.saturating_add(ms) });
+            let until_ms = now_ms.saturating_add(ms);
+            let spawning = self.registry.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }));
+            match self.signs.notify.get_mut(&id) {
+                // The process was faster than the keeper's word that it runs.
+                Some(notify) if spawning => notify.extended_ms = Some(until_ms),
+                _ => self.feed(id, Event::Extend { inc, until_ms }),
+            }
         }
         let plain = |text: &str| Some(text.to_owned());
         let status = said.status.or_else(|| match (said.stopping, said.reloading) {

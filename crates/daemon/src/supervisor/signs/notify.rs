@@ -19,6 +19,8 @@ pub(super) struct Notify {
     /// Who may speak, besides us and root.
     user: u32,
     pub watchdog: Option<Watchdog>,
+    /// More time that was asked for before we knew that the process runs.
+    pub extended_ms: Option<u64>,
 }
 
 /// How long an app may be silent.
@@ -57,7 +59,7 @@ impl Notify {
     /// One that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, user: u32, watchdog: Option<Watchdog>, reactor: &Reactor) -> Option<Self> {
         reactor.add(&fd, Source::Notify(id)).ok()?;
-        Some(Self { fd, key, user, watchdog })
+        Some(Self { fd, key, user, watchdog, extended_ms: None })
     }
 
     pub(super) fn held_name(key: u64) -> String {

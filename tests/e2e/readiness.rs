@@ -1,0 +1,295 @@
+//! `ready`, `wait_ready`, `watchdog`: what proves that an instance is ready, and that it lives.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::thread;
+
+use ostler_testkit::{Home, fixture, free_port, is_root, kill, needs_root};
+use rustix::process::Signal;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{ecosystem, home};
+
+/// Waits for the file `go` before it becomes another program.
+const GATE: &str = "#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.01; done\nexec \"$@\"\n";
+
+/// An app `x` that runs this script with this sign of readiness (JSON).
+fn app(home: &Home, script: &str, args: &str, ready: &str, more: &str) -> String {
+    ecosystem(home, &format!(r#""name": "x", "script": "{script}", "args": "{args}", "ready": {ready}{more}"#))
+}
+
+/// The app is not ready before the gate is open, and the start waits for that.
+#[track_caller]
+fn waits_for_the_gate(home: &Home, file: &str) {
+    thread::scope(|scope| {
+        let start = scope.spawn(|| home.run(format!("start {file}")));
+        home.daemon_pid();
+        home.wait_status("x", "launching");
+        assert!(!start.is_finished());
+        home.write("go", "");
+        assert_eq!(start.join().unwrap().code, 0);
+    });
+    assert_eq!(home.app("x").status(), "online");
+    assert_eq!(home.app("x").restarts(), 0);
+}
+
+/// The start fails with a line that says this, and the app is not online.
+#[track_caller]
+fn is_never_ready(home: &Home, file: &str, says: &str) {
+    let output = home.run(format!("start {file}"));
+    assert_ne!(output.code, 0, "{output:?}");
+    output.says(says);
+    assert_ne!(home.app("x").status(), "online");
+}
+
+const PATIENT: &str = r#", "listen_timeout": "100s""#;
+const HASTY: &str = r#", "listen_timeout": 400, "autorestart": false"#;
+
+#[test]
+fn a_newline_on_a_descriptor() {
+    let home = home();
+    let script =
+        home.write("s6.sh", format!("{}", GATE.replace("exec \"$@\"", "printf 'almost' >&4; echo >&4; exec 4>&-; exec sleep 1000")));
+    waits_for_the_gate(&home, &app(&home, &script, "", r#"{"descriptor": 4}"#, PATIENT));
+}
+
+#[test]
+fn a_descriptor_that_is_closed_without_a_newline() {
+    let home = home();
+    let script = home.write("s6.sh", "#!/bin/sh\nexec 3>&-\nexec sleep 1000\n");
+    let file = app(&home, &script, "", r#"{"fd": 3}"#, HASTY);
+    is_never_ready(&home, &file, "was not ready within 400 ms (the descriptor was closed without a newline)");
+}
+
+#[test]
+fn a_port_that_accepts() {
+    let home = home();
+    let (gate, port) = (home.write("gate.sh", GATE), free_port());
+    waits_for_the_gate(&home, &app(&home, &gate, &format!("{} http {port}", fixture()), &format!(r#"{{"tcp": {port}}}"#), PATIENT));
+    home.ok("delete x");
+    let script = home.write("nobody.sh", "#!/bin/sh\nexec sleep 1000\n");
+    let file = app(&home, &script, "", &format!(r#"{{"tcp": "127.0.0.1:{port}"}}"#), HASTY);
+    is_never_ready(&home, &file, &format!("was not ready within 400 ms (connection to 127.0.0.1:{port}: Connection refused)"));
+}
+
+#[test]
+fn a_request_that_is_answered_as_expected() {
+    let home = home();
+    let port = free_port();
+    let http = format!(r#"{{"http": {{"port": {port}, "path": "/if/go", "interval": 20}}}}"#);
+    waits_for_the_gate(&home, &app(&home, &fixture(), &format!("http {port}"), &http, PATIENT));
+    home.ok("delete x");
+    std::fs::remove_file(home.work().join("go")).unwrap();
+    let file = app(&home, &fixture(), &format!("http {port}"), &http, HASTY);
+    is_never_ready(&home, &file, &format!("was not ready within 400 ms (HTTP request to localhost:{port}: 503)"));
+    // The same table as the health check, and 503 is as good as another.
+    home.ok("delete x");
+    let own = format!(r#""http", "http": {{"port": {port}, "path": "/if/go", "expect_status": ["2xx", 503]}}"#);
+    home.ok(format!("start {}", app(&home, &fixture(), &format!("http {port}"), &own, PATIENT)));
+}
+
+#[test]
+fn each_instance_is_asked_at_its_own_port() {
+    let home = home();
+    let port = free_port();
+    let script = home.write("own.sh", format!("#!/bin/sh\nexec {} http $PORT\n", fixture()));
+    let more = format!(r#", "instances": 2, "increment_var": "PORT", "env": {{"PORT": {port}}}{PATIENT}"#);
+    home.ok(format!("start {}", app(&home, &script, "", r#"{"http": {"interval": 20}}"#, &more)));
+    assert!(home.jlist().iter().all(|item| item.status() == "online"));
+}
+
+#[test]
+fn a_line_of_its_log() {
+    for more in [r#""#, r#", "time": true"#] {
+        let home = home();
+        let script = home.write("talks.sh", GATE.replace("exec \"$@\"", "echo listening on 80; exec sleep 1000"));
+        let file = app(&home, &script, "", r#"{"log": "listening on \\d+$"}"#, &format!("{more}{PATIENT}"));
+        waits_for_the_gate(&home, &file);
+        // What is in the file already is of another start.
+        home.ok("delete x");
+        std::fs::remove_file(home.work().join("go")).unwrap();
+        waits_for_the_gate(&home, &file);
+    }
+}
+
+#[test]
+fn some_time() {
+    let home = home();
+    let script = home.write("stays.sh", "#!/bin/sh\nexec sleep 1000\n");
+    // Longer than the default of `listen_timeout` would not be too long either.
+    home.ok(format!("start {}", app(&home, &script, "", r#"{"uptime": 300}"#, "")));
+    assert_eq!(home.app("x").status(), "online");
+    home.ok("delete x");
+    let dies = home.write("dies.sh", "#!/bin/sh\nexit 3\n");
+    let file = app(&home, &dies, "", r#"{"uptime": "20s"}"#, r#", "autorestart": false"#);
+    is_never_ready(&home, &file, "exited with code 3");
+}
+
+#[test]
+fn a_timeout_is_accepted_where_that_is_wanted() {
+    let home = home();
+    let script = home.write("silent.sh", "#!/bin/sh\nexec sleep 1000\n");
+    let file = app(&home, &script, "", r#""notify""#, r#", "listen_timeout": 200, "ready_timeout_action": "accept""#);
+    home.ok(format!("start {file}"));
+    assert_eq!(home.app("x").status(), "online");
+}
+
+#[test]
+fn sd_notify_in_the_forms_of_ready() {
+    for ready in [r#""notify""#, r#""message""#, r#"null, "wait_ready": true"#] {
+        let home = home();
+        waits_for_the_gate(&home, &app(&home, &fixture(), "notify wait:go 'STATUS=warm|READY=1'", ready, PATIENT));
+        home.wait_until("its status is shown", || home.ok("describe x").stdout.contains("warm"));
+    }
+}
+
+#[test]
+fn nobody_gets_a_socket_who_did_not_ask_for_one() {
+    let home = home();
+    let report = crate::setup::report_with(&home, "");
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        assert!(report["env"].get(name).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn hostile_datagrams_say_nothing() {
+    let home = home();
+    let words = "huge READY READY=0 =READY=1 MAINPID=-1 flood:3000 WATCHDOG_USEC=1 EXTEND_TIMEOUT_USEC=99999999999999999999 barrier";
+    let args = format!("notify {words} wait:go flood:500 READY=1");
+    waits_for_the_gate(&home, &app(&home, &fixture(), &args, r#""notify""#, PATIENT));
+    home.wait_log("x-out.log", "barrier passed");
+}
+
+#[test]
+fn others_cannot_speak_for_it() {
+    needs_root!();
+    assert!(is_root());
+    let home = home();
+    let file = app(&home, &fixture(), "notify barrier wait:go READY=1", r#""notify""#, PATIENT);
+    thread::scope(|scope| {
+        let start = scope.spawn(|| home.run(format!("start {file}")));
+        home.wait_log("x-out.log", "barrier passed");
+        let pid = home.app("x").pid();
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let environ = String::from_utf8_lossy(&environ).into_owned();
+        let name = environ.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=@")).unwrap().to_owned();
+        // The same words from us, as nobody: the thread alone changes its user.
+        let forged = thread::spawn(move || {
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
+            let socket = UnixDatagram::unbound().unwrap();
+            socket.connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+            for _ in 0..5 {
+                socket.send(b"READY=1\nSTATUS=forged").unwrap();
+            }
+        });
+        forged.join().unwrap();
+        // By the time the daemon answers twice, it has read them.
+        for _ in 0..2 {
+            assert_eq!(home.app("x").status(), "launching");
+        }
+        assert!(!home.ok("describe x").stdout.contains("forged"));
+        home.write("go", "");
+        assert_eq!(start.join().unwrap().code, 0);
+    });
+}
+
+#[test]
+fn what_is_said_while_there_is_no_daemon_is_heard() {
+    for (script, ready) in [("fixture", r#""notify""#), ("s6", r#"{"descriptor": 3}"#)] {
+        let home = home();
+        let s6 = home.write("s6.sh", GATE.replace("exec \"$@\"", "echo >&3; echo said; exec sleep 1000"));
+        let (script, args) = if script == "s6" { (s6, "") } else { (fixture(), "notify wait:go READY=1") };
+        let file = app(&home, &script, args, ready, PATIENT);
+        thread::scope(|scope| {
+            // The client that waits loses its daemon: what it says is of no interest.
+            scope.spawn(|| home.run(format!("start {file}")));
+            home.daemon_pid();
+            home.wait_status("x", "launching");
+            let before = home.app("x").pid();
+            let daemon = home.daemon_pid();
+            // The keeper cannot start another one before we say so.
+            let keeper = home.keeper_pid();
+            kill(keeper, Signal::STOP);
+            kill(daemon, Signal::KILL);
+            home.write("go", "");
+            home.wait_until("the app has passed the gate", || {
+                let children = std::fs::read_to_string(format!("/proc/{before}/task/{before}/children")).unwrap_or_default();
+                children.trim().is_empty() && std::fs::read_to_string(format!("/proc/{before}/wchan")).is_ok()
+            });
+            kill(keeper, Signal::CONT);
+            let after = home.wait_status("x", "online");
+            assert_eq!((after.pid(), after.restarts()), (before, 0));
+        });
+    }
+}
+
+#[test]
+fn a_start_can_be_extended() {
+    let home = home();
+    let args = "notify EXTEND_TIMEOUT_USEC=100000000 wait:go READY=1";
+    let file = app(&home, &fixture(), args, r#""notify""#, r#", "listen_timeout": 300, "autorestart": false"#);
+    thread::scope(|scope| {
+        let start = scope.spawn(|| home.run(format!("start {file}")));
+        home.daemon_pid();
+        home.wait_app("x", "older than its listen_timeout", |item| item.status() == "launching" && age_ms(item) > 500);
+        home.write("go", "");
+        assert_eq!(start.join().unwrap().code, 0);
+    });
+}
+
+fn age_ms(item: &ostler_testkit::Item) -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap().saturating_sub(item.env("pm_uptime").as_u64().unwrap())
+}
+
+#[test]
+fn what_went_silent_is_restarted() {
+    let home = home();
+    home.write("alive", "");
+    let args = "notify READY=1 while:alive:WATCHDOG=1";
+    let file = app(&home, &fixture(), args, r#""notify""#, r#", "watchdog": 400, "listen_timeout": "100s""#);
+    home.ok(format!("start {file}"));
+    let first = home.wait_app("x", "older than its watchdog", |item| item.status() == "online" && age_ms(item) > 900);
+    assert_eq!(first.restarts(), 0);
+    let environ = std::fs::read(format!("/proc/{}/environ", first.pid())).unwrap();
+    let environ = String::from_utf8_lossy(&environ).into_owned();
+    let has = |variable: String| environ.split('\0').any(|found| found == variable);
+    assert!(has("WATCHDOG_USEC=400000".into()) && has(format!("WATCHDOG_PID={}", first.pid())), "{environ}");
+    // The daemon's death is no silence of the app.
+    kill_daemon(&home);
+    home.wait_app("x", "itself", |item| item.pid() == first.pid());
+    std::fs::remove_file(home.work().join("alive")).unwrap();
+    home.wait_app("x", "another process", |item| item.restarts() > 0 && item.pid() != first.pid());
+    home.ok("why x").says("watchdog");
+    assert!(std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("no sign of life for 400 ms"));
+}
+
+#[test]
+fn a_watchdog_can_be_triggered() {
+    let home = home();
+    let file = app(&home, &fixture(), "notify READY=1 wait:go WATCHDOG=trigger", r#""notify""#, r#", "watchdog": "100s""#);
+    home.ok(format!("start {file}"));
+    let first = home.app("x").pid();
+    home.write("go", "");
+    home.wait_app("x", "another process", |item| item.pid() != first && item.restarts() > 0);
+    home.ok("why x").says("watchdog");
+}
+
+#[test]
+fn a_stopped_app_is_not_brought_back_by_its_watchdog() {
+    let home = home();
+    let file = app(&home, &fixture(), "notify READY=1", r#""notify""#, r#", "watchdog": 300"#);
+    home.ok(format!("start {file}"));
+    home.ok("stop x");
+    home.wait_status("x", "stopped");
+    let restarts = home.app("x").restarts();
+    // Another app's watchdog that is due later has barked meanwhile.
+    let other = ecosystem(
+        &home,
+        &format!(r#""name": "y", "script": "{}", "args": "notify READY=1", "ready": "notify", "watchdog": 400"#, fixture()),
+    );
+    home.ok(format!("start {other}"));
+    home.wait_app("y", "restarted", |item| item.restarts() > 0);
+    assert_eq!((home.app("x").status(), home.app("x").restarts()), ("stopped", restarts));
+}
