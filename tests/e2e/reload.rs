@@ -217,9 +217,9 @@ fn without_shared_sockets_it_is_a_restart_one_after_the_other() {
 fn a_stop_that_waits_finishes_the_requests() {
     let home = home();
     let port = free_port();
-    home.cmd(format!("start {} --name app -i 2 --kill-timeout 5000", fixture_app("cluster-naive.js")))
+    home.cmd(format!("start {} --name app -i 2 --kill-timeout 20000", fixture_app("cluster-naive.js")))
         .env("PORT", port.to_string())
-        .env("DELAY_MS", "400")
+        .env("DELAY_MS", "2000")
         .run()
         .ok();
     home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok());

@@ -1,0 +1,69 @@
+//! Promises 1 and 2 together: the daemon is killed at any instant of a reload under load.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use ostler_testkit::{Home, Load, LoadSpec, fixture_app, free_port};
+use serde_json::Value;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{Dice, home};
+
+/// Reloads in which the daemon is killed once or twice.
+const ROUNDS: u64 = 12;
+
+#[test]
+fn the_next_daemon_goes_on_with_the_reload() {
+    let seed = std::env::var("OSTLER_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x2b5a_11d7);
+    let mut dice = Dice(seed);
+    let home = home();
+    let port = free_port();
+    home.cmd(format!("start {} --name app -i 2 --kill-timeout 10000", fixture_app("cluster-naive.js")))
+        .env("PORT", port.to_string())
+        .run()
+        .ok();
+    home.wait_until("all serve", || (0..2).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening")));
+    let load = Load::start_all([LoadSpec::to(port), LoadSpec { keep_alive: true, ..LoadSpec::to(port) }]);
+    for round in 0..ROUNDS {
+        let before = pids(&home);
+        let mut reload = home.cmd("reload app").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        for _ in 0..=dice.below(2) {
+            wait(Duration::from_micros(dice.below(400_000)));
+            kill_daemon(&home);
+        }
+        drop(reload.wait());
+        // It may have been killed before it heard of the reload.
+        if newest(&home)["state"] != "done" || pids(&home) == before {
+            home.wait_until(&format!("round {round} of seed {seed} is over"), || {
+                newest(&home)["ended_ms"].is_u64() || newest(&home).is_null()
+            });
+        }
+        if pids(&home) == before {
+            home.ok("reload app");
+        }
+        home.wait_until("nothing else is left", || home.app_processes().len() == 2);
+        assert!(pids(&home).iter().all(|pid| !before.contains(pid)), "round {round} of seed {seed}: {}", home.report());
+    }
+    let report = load.stop();
+    // A daemon that dies takes along at most the one connection that it was handing over.
+    assert!(report.failed <= ROUNDS * 2, "seed {seed}: {report:#?}");
+    assert!(report.good() > 100, "{report:#?}");
+}
+
+fn pids(home: &Home) -> Vec<i32> {
+    home.jlist().iter().map(ostler_testkit::Item::pid).collect()
+}
+
+/// The newest reload of the app, null when there was none.
+fn newest(home: &Home) -> Value {
+    let told = home.run("rollout status app --json");
+    serde_json::from_str::<Value>(&told.stdout).ok().and_then(|list| list.get(0).cloned()).unwrap_or_default()
+}
+
+/// A random instant of a reload: nothing announces it.
+fn wait(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
