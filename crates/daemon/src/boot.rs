@@ -182,6 +182,9 @@ impl Control {
                 && self.registry.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }))
             {
                 self.recognise_logs(id, pid);
+                if let Some(slot) = self.registry.get_mut(id) {
+                    slot.preloaded = crate::supervisor::preload::runs_with(pid);
+                }
             }
             self.feed(id, Event::Recovered(recovered));
             if let Some(Child { key, ended: Some(_), .. }) = child {

@@ -149,7 +149,8 @@ impl Control {
         let Some(running) = self.running(number) else { return };
         let origin = running.origin.clone();
         if let Some(id) = running.lanes.get_mut(place).and_then(|lane| lane.beside.take()) {
-            self.feed(id, lifecycle::Event::Delete(origin));
+            // It may have clients already.
+            self.feed(id, lifecycle::Event::Retire(origin));
         }
     }
 
@@ -223,7 +224,7 @@ impl Control {
         let lost: Vec<u32> =
             self.registry.iter().filter(|slot| slot.role == Role::Candidate && !known(slot.id)).map(|slot| slot.id).collect();
         for id in lost {
-            self.feed(id, lifecycle::Event::Delete(Origin::Policy("reload".into())));
+            self.feed(id, lifecycle::Event::Retire(Origin::Policy("reload".into())));
         }
     }
 }

@@ -26,12 +26,15 @@ pub(crate) struct NewRelease {
     pub more: u32,
 }
 
+/// New description and environment of an instance; none = the environment stays.
+pub(crate) type Describe = Box<dyn Fn(&Slot) -> (AppSpec, Option<EnvMap>)>;
+
 /// What is wanted of one reload.
 pub(crate) struct Wish {
     /// All of one app, in the order in which they are to be replaced.
     pub ids: Vec<u32>,
-    /// New description and environment of an instance; none = as it is.
-    pub change: Box<dyn Fn(&Slot) -> (AppSpec, Option<EnvMap>)>,
+    /// What becomes of each.
+    pub describe: Describe,
     /// Instances at the same time; 0 = as the app says.
     pub parallel: u32,
     /// See [`ostler_core::rollout`].
@@ -76,7 +79,7 @@ impl Control {
         let slot = self.registry.get(id)?;
         let (pm_id, index_of_process) = (slot.pm_id, slot.instance.inc);
         let present = Parts { app: std::rc::Rc::clone(&slot.app), base: std::rc::Rc::clone(&slot.base) };
-        let (mut spec, vars) = (wish.change)(slot);
+        let (mut spec, vars) = (wish.describe)(slot);
         spec.env.base = std::sync::Arc::default();
         // Where a link in its path leads elsewhere by now, the old release is found at its real place.
         let old_spec = pinned(slot, &spec);

@@ -19,6 +19,8 @@ const CODE: &str = include_str!("../../preload/preload.cjs");
 /// For apps of other users than the daemon's.
 const SHARED_FOLDER: &str = "/run/ostler";
 
+const FILE_PREFIX: &str = "node-preload-";
+
 /// What the preload is told.
 pub(super) const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
 
@@ -33,7 +35,9 @@ impl Preload {
     /// The file for a process of this slot; none = it runs without.
     pub(super) fn path_for(&mut self, slot: &Slot, other_user: bool, settings: &Settings) -> Option<PathBuf> {
         let spec = slot.spec();
-        if spec.no_preload || !is_node(spec) {
+        // Under its first permission model (version 20) Node refuses to read the file, and the app would not start.
+        let is_locked = spec.interpreter_args.iter().any(|arg| arg == "--experimental-permission");
+        if spec.no_preload || !is_node(spec) || is_locked {
             return None;
         }
         let place = if other_user { &mut self.shared } else { &mut self.home };
@@ -44,9 +48,16 @@ impl Preload {
     }
 }
 
+/// Whether a process was started with a preload of ours: its daemon may have died before it could note that.
+pub(crate) fn runs_with(pid: i32) -> bool {
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = command.split(|byte| *byte == 0);
+    words.any(|word| word == b"--require") && words.next().is_some_and(|path| memchr::memmem::find(path, FILE_PREFIX.as_bytes()).is_some())
+}
+
 /// Two versions of the daemon do not write to the same file.
 fn name() -> String {
-    format!("node-preload-{}.cjs", env!("CARGO_PKG_VERSION"))
+    format!("{FILE_PREFIX}{}.cjs", env!("CARGO_PKG_VERSION"))
 }
 
 fn write(folder: &Path) -> Option<PathBuf> {

@@ -31,7 +31,7 @@ impl Control {
         let (change, release) = (change.clone(), job.releases.get(name).cloned());
         let wish = Wish {
             ids: ids.clone(),
-            change: Box::new(move |slot: &Slot| match (&release, &change) {
+            describe: Box::new(move |slot: &Slot| match (&release, &change) {
                 (Some(NewRelease { spec, env, .. }), _) => {
                     let merged = env.as_ref().map(|env| {
                         let mut merged = (*slot.base.vars).clone();
