@@ -2,7 +2,8 @@
 //
 // Rules of this file: it costs next to nothing while the app runs; it keeps no process alive; it prints nothing and throws nothing into the
 // app, so whatever it finds missing in some version of Node it goes without; it patches nothing until the drain begins, and then only
-// responses and listening servers, one by one. It runs in Node 18 and later, for CommonJS and ES modules, and depends on Node alone.
+// responses and listening servers, one by one. It works in Node 18 and later, for CommonJS and ES modules, and depends on Node alone.
+// Its syntax is that of Node 12: it does little in an older Node, yet the app must start there.
 //
 // It is told by the environment, and on the IPC channel in messages that Node itself keeps from the app because their `cmd` begins with NODE_:
 //
@@ -90,11 +91,11 @@ function subscribe(name, listener) {
  */
 function writeBlocking(name) {
   const original = Object.getOwnPropertyDescriptor(process, name);
-  if (!original?.configurable || !original.get) return;
+  if (!original || !original.configurable || !original.get) return;
   const get = () => {
     Object.defineProperty(process, name, original);
     const stream = process[name];
-    stream?._handle?.setBlocking?.(true);
+    if (stream && stream._handle && stream._handle.setBlocking) stream._handle.setBlocking(true);
     return stream;
   };
   Object.defineProperty(process, name, { ...original, get });
@@ -104,7 +105,8 @@ function writeBlocking(name) {
 
 /** Both parts go into a header as they are. */
 function isCookie(cookie) {
-  return [cookie?.name, cookie?.worker].every((part) => /^[\w.-]+$/.test(part ?? ''));
+  const isPart = (part) => ['string', 'number'].includes(typeof part) && /^[\w.-]+$/.test(part);
+  return Boolean(cookie) && isPart(cookie.name) && isPart(cookie.worker);
 }
 
 /** Tells each client that does not know it yet which worker it talks to. */
@@ -147,129 +149,129 @@ function withoutLines(head, names) {
 
 /** From the command to drain on no client gets a reason to stay, and none is cut off. */
 class Drain {
-  #send;
-  #begun = false;
-  #told = true;
-  #stopListening = false;
-  #idleMs = 500;
+  send;
+  begun = false;
+  told = true;
+  stopListening = false;
+  idleMs = 500;
   /** Servers that are found, kept while the drain lasts. */
-  #servers = new Set();
+  servers = new Set();
   /** Sockets and responses that are taken care of already. */
-  #seen = new WeakSet();
+  seen = new WeakSet();
   /** Since when a connection rests. */
-  #rest = new WeakMap();
-  #standIns = new Set();
-  #http2 = new Http2Sessions();
+  rest = new WeakMap();
+  standIns = new Set();
+  http2 = new Http2Sessions();
 
   constructor(send) {
-    this.#send = send;
+    this.send = send;
   }
 
   begin({ stop_listening: stopListening, idle_ms: idleMs }) {
-    this.#stopListening ||= stopListening === true;
-    if (idleMs >= 0 && idleMs <= LONGEST_TIMER) this.#idleMs = idleMs;
-    this.#told = false;
-    if (!this.#begun) {
-      this.#begun = true;
+    if (stopListening === true) this.stopListening = true;
+    if (idleMs >= 0 && idleMs <= LONGEST_TIMER) this.idleMs = idleMs;
+    this.told = false;
+    if (!this.begun) {
+      this.begun = true;
       subscribe('http.server.request.start', ({ response, server }) => {
-        this.#meet(server);
-        this.#sayClose(response);
+        this.meet(server);
+        this.sayClose(response);
       });
-      this.#watch();
+      this.watch();
     }
-    this.#lookSoon();
+    this.lookSoon();
   }
 
   /** A client has connected. The only thing here that also runs before the drain. */
   connected(socket) {
-    this.#http2.learn(socket.server);
-    if (!this.#begun) return;
-    this.#meet(socket.server);
-    this.#follow(socket);
+    this.http2.learn(socket.server);
+    if (!this.begun) return;
+    this.meet(socket.server);
+    this.follow(socket);
   }
 
   /** From now on the process may end when nothing but us is left. */
   release() {
-    for (const standIn of this.#standIns) standIn.unref();
+    for (const standIn of this.standIns) standIn.unref();
   }
 
   /** What ends tells so by itself; this timer finds what rests, and is the net below. */
-  #watch() {
-    const every = Math.min(Math.max(this.#idleMs / 4, 20), 250);
-    setInterval(() => this.#lookSoon(), every).unref();
+  watch() {
+    const every = Math.min(Math.max(this.idleMs / 4, 20), 250);
+    setInterval(() => this.lookSoon(), every).unref();
   }
 
   /** Looks when the event loop has read all that has arrived: a connection whose next request is here does not rest. */
-  #lookSoon() {
-    setImmediate(() => this.#look());
+  lookSoon() {
+    setImmediate(() => this.look());
   }
 
-  #look() {
-    quietly(() => this.#find())();
-    for (const server of this.#servers) quietly(() => this.#care(server))();
-    quietly(() => this.#http2.goAway(this.#idleMs))();
-    this.#report();
+  look() {
+    quietly(() => this.find())();
+    for (const server of this.servers) quietly(() => this.care(server))();
+    quietly(() => this.http2.goAway(this.idleMs))();
+    this.report();
   }
 
   /** Finds servers, and clients who are connected since before the drain. */
-  #find() {
+  find() {
     const { Server } = require('net');
     for (const handle of process._getActiveHandles()) {
       if (handle instanceof Server) {
-        this.#meet(handle);
+        this.meet(handle);
       } else if (handle.server instanceof Server) {
-        this.#meet(handle.server);
+        this.meet(handle.server);
         // Another one when the app passes connections from server to server.
-        if (handle._server) this.#meet(handle._server);
-        this.#follow(handle);
+        if (handle._server) this.meet(handle._server);
+        this.follow(handle);
         // Not a byte yet, not even of a TLS handshake.
-        if (speaksHttp(handle.server) && handle.bytesRead === 0) this.#closeIdle(handle);
+        if (handle.bytesRead === 0 && speaksHttp(handle.server)) this.closeIdle(handle);
       }
     }
   }
 
-  #meet(server) {
-    this.#servers.add(server);
-    if (this.#stopListening) this.#stop(server);
+  meet(server) {
+    this.servers.add(server);
+    if (this.stopListening) this.stop(server);
   }
 
-  #follow(socket) {
-    if (this.#seen.has(socket)) return;
-    this.#seen.add(socket);
+  follow(socket) {
+    if (this.seen.has(socket)) return;
+    this.seen.add(socket);
     // One listener more must not be the one at which Node warns of a leak.
-    if (socket.listenerCount('close') + 1 < socket.getMaxListeners()) socket.once('close', () => this.#report());
+    if (socket.listenerCount('close') + 1 < socket.getMaxListeners()) socket.once('close', () => this.report());
   }
 
   /** HTTP/1 connections of a server: those at work end with their response, those at rest end after a while. */
-  #care(server) {
+  care(server) {
     const connections = connectionsOf(server);
     if (!connections) return;
     const quiet = new Set(connections.idle());
     for (const parser of connections.all()) {
       const { socket } = parser;
-      const response = socket?._httpMessage;
-      if (response) {
-        this.#sayClose(response);
-      } else if (quiet.has(parser) || socket?.bytesRead === 0) {
-        this.#closeIdle(socket);
+      if (!socket) continue;
+      if (socket._httpMessage) {
+        this.sayClose(socket._httpMessage);
+      } else if (quiet.has(parser) || socket.bytesRead === 0) {
+        this.closeIdle(socket);
       }
     }
   }
 
-  #closeIdle(socket) {
+  closeIdle(socket) {
     const { bytesRead } = socket;
     const now = milliseconds();
-    const rest = this.#rest.get(socket);
-    if (rest?.bytesRead !== bytesRead) {
-      this.#rest.set(socket, { bytesRead, since: now });
-    } else if (now - rest.since >= this.#idleMs) {
+    const rest = this.rest.get(socket);
+    if (!rest || rest.bytesRead !== bytesRead) {
+      this.rest.set(socket, { bytesRead, since: now });
+    } else if (now - rest.since >= this.idleMs) {
       socket.destroySoon();
     }
   }
 
-  #sayClose(response) {
-    if (this.#seen.has(response) || response.headersSent) return;
-    this.#seen.add(response);
+  sayClose(response) {
+    if (this.seen.has(response) || response.headersSent) return;
+    this.seen.add(response);
     response.shouldKeepAlive = false;
     // That alone would give way to a `Connection: keep-alive` of the app's own.
     editHead(response, (head) => {
@@ -278,19 +280,19 @@ class Drain {
     });
   }
 
-  #stop(server) {
+  stop(server) {
     const handle = server._handle;
     if (!handle || handle instanceof StandIn || ownsPath(server)) return;
-    const standIn = new StandIn(handle, this.#standIns);
+    const standIn = new StandIn(handle, this.standIns);
     server._handle = standIn;
     handle.close();
   }
 
-  #report() {
-    if (this.#told || [...this.#servers].some((server) => server._connections > 0)) return;
-    this.#told = true;
+  report() {
+    if (this.told || [...this.servers].some((server) => server._connections > 0)) return;
+    this.told = true;
     // With a callback, a channel that is closed is no error of the process.
-    Reflect.apply(this.#send, process, [{ cmd: COMMAND, act: 'drained' }, undefined, undefined, () => {}]);
+    Reflect.apply(this.send, process, [{ cmd: COMMAND, act: 'drained' }, undefined, undefined, () => {}]);
   }
 }
 
@@ -323,12 +325,12 @@ function ownsPath(server) {
  * no error, and until then the process stays. A worker of Node's own cluster holds much the same.
  */
 class StandIn {
-  #hold = setInterval(() => {}, LONGEST_TIMER);
-  #all;
+  hold = setInterval(() => {}, LONGEST_TIMER);
+  all;
 
   constructor(handle, all) {
-    this.#all = all.add(this);
-    if (handle.hasRef?.() === false) this.unref();
+    this.all = all.add(this);
+    if (typeof handle.hasRef === 'function' && !handle.hasRef()) this.unref();
     if (typeof handle.getsockname !== 'function') return;
     const address = {};
     const result = handle.getsockname(address);
@@ -336,51 +338,51 @@ class StandIn {
   }
 
   close(done) {
-    clearInterval(this.#hold);
-    this.#all.delete(this);
+    clearInterval(this.hold);
+    this.all.delete(this);
     if (typeof done === 'function') process.nextTick(done);
   }
 
   ref() {
-    this.#hold.ref();
+    this.hold.ref();
   }
 
   unref() {
-    this.#hold.unref();
+    this.hold.unref();
   }
 
   hasRef() {
-    return this.#hold.hasRef();
+    return this.hold.hasRef();
   }
 }
 
 /** The HTTP/2 sessions of all servers. Node has no list of them, and over TLS none can be found later by its socket. */
 class Http2Sessions {
-  #servers = new WeakSet();
+  servers = new WeakSet();
   /** With the moment in which each was told to go away. */
-  #sessions = new Map();
+  sessions = new Map();
 
   /** Called for each connection, so the first question has to be a cheap one. */
   learn(server) {
-    if (!speaksHttp2(server) || this.#servers.has(server)) return;
-    this.#servers.add(server);
-    server.on('session', (session) => this.#add(session));
+    if (!speaksHttp2(server) || this.servers.has(server)) return;
+    this.servers.add(server);
+    server.on('session', (session) => this.add(session));
     // Without TLS the first session is older than our listener.
-    server.on('stream', (stream) => this.#add(stream.session));
+    server.on('stream', (stream) => this.add(stream.session));
   }
 
-  #add(session) {
-    if (!session || this.#sessions.has(session)) return;
-    this.#sessions.set(session, undefined);
-    session.once('close', () => this.#sessions.delete(session));
+  add(session) {
+    if (!session || this.sessions.has(session)) return;
+    this.sessions.set(session, undefined);
+    session.once('close', () => this.sessions.delete(session));
   }
 
   /** First asks to open no more streams, yet takes those that are on their way; some time later says which was the last one. */
   goAway(graceMs) {
     const now = milliseconds();
-    for (const [session, since] of this.#sessions) {
+    for (const [session, since] of this.sessions) {
       if (since === undefined) {
-        this.#sessions.set(session, now);
+        this.sessions.set(session, now);
         session.goaway(0, 2 ** 31 - 1);
       } else if (now - since >= graceMs && !session.closed) {
         session.close();

@@ -33,7 +33,9 @@ class App {
       this.drained += 1;
       child.emit('drained');
     });
-    this.ended = once(child, 'close').then(([code, signal]) => {
+    // Not 'close', which never comes when we have disconnected.
+    const streams = [child.stdout, child.stderr].map((stream) => stream && once(stream, 'close'));
+    this.ended = Promise.all([once(child, 'exit'), ...streams]).then(([[code, signal]]) => {
       running.delete(this);
       return signal ?? code;
     });

@@ -46,6 +46,8 @@ scenarios! {
     shared_socket_under_load
     http2
     http2_without_tls
+    http2_stubborn
+    http2_stubborn_without_tls
     nobody_connected_is_drained_at_once
     each_response_says_close
     requests_under_way_are_finished
@@ -58,6 +60,15 @@ scenarios! {
     a_socket_file_is_not_removed
     a_closed_channel_harms_nobody
     odd_commands_are_survived
+}
+
+/// What runs older versions under PM2 has to start under ostler too, and a preload that does not parse ends the app.
+#[test]
+fn the_syntax_is_that_of_node_12() {
+    let code = include_str!("../../preload/preload.cjs");
+    for newer in ["?.", "??", "||=", "&&=", "this.#", "static {", "await "] {
+        assert!(!code.contains(newer), "{newer:?} is newer than Node 12");
+    }
 }
 
 #[test]

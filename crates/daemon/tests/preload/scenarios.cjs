@@ -6,6 +6,7 @@ const fs = require('node:fs');
 const http2 = require('node:http2');
 const net = require('node:net');
 const os = require('node:os');
+const tls = require('node:tls');
 const { CA, Load, Raw, get, http, https, run, serve, serveCluster, until } = require('./harness.cjs');
 
 const REQUEST = (path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
@@ -49,15 +50,15 @@ async function drainHttp2(kind) {
   const app = await serve(['app.cjs', kind]);
   const [idle, busy] = [h2Connect(kind, app.port), h2Connect(kind, app.port)];
   assert.equal(await h2Get(idle, '/'), 'ok');
-  assert.equal(await h2Get(busy, '/'), 'ok');
   const slow = h2Get(busy, '/slow?ms=500');
   const stream = h2Get(busy, '/stream?ms=500');
-  await h2Get(busy, '/');
+  assert.equal(await h2Get(busy, '/'), 'ok');
   const gone = [idle, busy].map((session) => once(session, 'close'));
   const goaway = once(busy, 'goaway');
-  app.drain();
-  const [code] = await goaway;
-  assert.equal(code, 0);
+  app.drain({ idle_ms: 300 });
+  // What is on its way is still taken.
+  const [code, last] = await goaway;
+  assert.deepEqual([code, last], [0, 2 ** 31 - 1]);
   const late = h2Connect(kind, app.port);
   const lateIsGone = once(late, 'close');
   assert.equal(await h2Get(late, '/'), 'ok');
@@ -65,6 +66,21 @@ async function drainHttp2(kind) {
   assert.equal(await slow, 'slow');
   assert.equal(await stream, 'begin end');
   await Promise.all([...gone, lateIsGone]);
+  await app.untilDrained();
+  await app.stop();
+}
+
+/** A client that stays when it is told to go, and has never asked for anything. */
+async function drainStubbornHttp2(kind) {
+  const app = await serve(['app.cjs', kind]);
+  const first = h2Connect(kind, app.port);
+  assert.equal(await h2Get(first, '/'), 'ok');
+  const stubborn = kind === 'h2' ? tls.connect({ port: app.port, ca: CA, servername: 'localhost', ALPNProtocols: ['h2'] }) : net.connect(app.port);
+  stubborn.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0', 'latin1');
+  await once(stubborn, 'data');
+  app.drain();
+  stubborn.resume();
+  await once(stubborn, 'end');
   await app.untilDrained();
   await app.stop();
 }
@@ -161,6 +177,8 @@ const scenarios = {
   shared_socket_under_load: () => drainUnderLoad('SCHED_NONE', ['app.cjs', 'http'], '/slow?ms=30'),
   http2: () => drainHttp2('h2'),
   http2_without_tls: () => drainHttp2('h2c'),
+  http2_stubborn: () => drainStubbornHttp2('h2'),
+  http2_stubborn_without_tls: () => drainStubbornHttp2('h2c'),
 
   async nobody_connected_is_drained_at_once() {
     const app = await serve(['app.cjs', 'http']);
@@ -177,7 +195,7 @@ const scenarios = {
     const app = await serve(['app.cjs', 'http']);
     const held = new Raw(app.port, REQUEST('/slow?ms=60000'));
     await held.open;
-    app.drain();
+    app.drain({ idle_ms: 60_000 });
     const agent = new http.Agent({ keepAlive: true });
     const closes = async () => (await get(app.port, '/', { agent })).headers.connection === 'close';
     await until(closes);
@@ -217,6 +235,8 @@ const scenarios = {
       assert.equal((await get(app.port, '/', { agent, protocol })).headers.connection, 'keep-alive');
       const silent = new Raw(app.port);
       await silent.open;
+      const shaken = kind === 'http' ? undefined : tls.connect({ port: app.port, ca: CA, servername: 'localhost', ALPNProtocols: ['http/1.1'] });
+      if (shaken) await once(shaken, 'secureConnect');
       const from = process.uptime();
       app.drain({ idle_ms: 300 });
       await app.untilDrained();
@@ -347,6 +367,8 @@ const scenarios = {
 };
 
 const [name] = process.argv.slice(2);
+// Also when nothing is left to wait for, as after the death of an app.
+process.exitCode = name ? 1 : 0;
 setTimeout(() => assert.fail('the scenario has not ended in time'), 30_000).unref();
 process.on('unhandledRejection', (error) => {
   console.error(error);
