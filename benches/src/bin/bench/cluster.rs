@@ -216,7 +216,9 @@ impl Drop for Cluster {
 
 /// Node with our primary and so many workers, or with the script alone.
 fn node(workers: Option<usize>, folder: &Path, script: &Path, env: &[(&'static str, String)]) -> Result<Child> {
-    let mut command = Command::new("node");
+    // A session of its own, as the managers' daemons have: the kernel shares the CPU by session.
+    let mut command = Command::new("setsid");
+    command.arg("node");
     if let Some(count) = workers {
         let primary = folder.join("primary.js");
         fs::write(&primary, PRIMARY).context("cannot write the primary")?;

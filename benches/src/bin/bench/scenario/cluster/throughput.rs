@@ -39,7 +39,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Row::new("… CPU of the clients per request", "µs", ""),
         ];
         let (mut node, mut pm2) = (f64::NAN, f64::NAN);
-        all.extend(lab.cluster_rows(&Way::ALL, lab.rounds(7, 2), rows, |way| {
+        all.extend(lab.cluster_rows(&Way::ALL, lab.rounds(5, 2), rows, |way| {
             if !clusters.iter().any(|(known, _)| *known == way) {
                 let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
                 cluster.warm();
