@@ -348,3 +348,66 @@ fn a_port_of_somebody_else_is_not_joined() {
     home.ok(format!("start {file}"));
     home.wait_until("both are told", || said(&home, "tcp error EADDRINUSE") >= 2);
 }
+
+/// Asks from this address with this cookie: the pid that answered.
+#[track_caller]
+fn ask(from: [u8; 4], port: u16, cookie: &str) -> String {
+    use std::io::Write;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &std::net::SocketAddr::from((from, 0))).unwrap();
+    rustix::net::connect(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let cookie = if cookie.is_empty() { String::new() } else { format!("Cookie: a=b; {cookie}\r\n") };
+    // In two parts: the first one says nothing yet.
+    write!(stream, "GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
+    write!(stream, "{cookie}Connection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.rsplit("\r\n\r\n").next().unwrap_or_default().lines().find(|line| line.len() > 2).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_client_stays_with_the_worker_of_its_address() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_with(&home, 3, r#""sticky": true"#, &format!(r#""PORT": {port}"#), 1);
+    let homes: Vec<String> = (1..30).map(|host| ask([127, 0, 0, host], port, "")).collect();
+    assert_eq!(spread(homes.clone()).len(), 3, "{homes:?}");
+    assert_eq!(homes, (1..30).map(|host| ask([127, 0, 0, host], port, "")).collect::<Vec<_>>());
+    // Who is with another worker than the dead one stays there; the others come back to the same number.
+    let (dead, number) = (home.jlist()[1].pid().to_string(), 1);
+    home.ok(format!("stop {number}"));
+    for (host, before) in (1..30).zip(&homes) {
+        let now = ask([127, 0, 0, host], port, "");
+        assert!(if *before == dead { now != dead } else { now == *before }, "{host}: {before} became {now}");
+    }
+    home.ok(format!("restart {number}"));
+    home.wait_until("it listens", || said(&home, " on ") >= 4);
+    let reborn = home.jlist()[1].pid().to_string();
+    for (host, before) in (1..30).zip(&homes) {
+        assert_eq!(ask([127, 0, 0, host], port, ""), if *before == dead { reborn.clone() } else { before.clone() });
+    }
+}
+
+#[test]
+fn a_client_stays_with_the_worker_of_its_cookie() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_with(&home, 3, r#""sticky": {"cookie": "who"}"#, &format!(r#""PORT": {port}"#), 1);
+    let pids = pids(&home);
+    // Nothing is said on these: they cost nobody anything.
+    let silent: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    for round in 0..3 {
+        for (number, pid) in pids.iter().enumerate() {
+            assert_eq!(ask([127, 0, 0, round + 1], port, &format!("who={number}")), *pid);
+        }
+    }
+    // A worker that is not, or none: by address.
+    let home_worker = ask([127, 0, 0, 9], port, "");
+    assert_eq!(ask([127, 0, 0, 9], port, "who=77"), home_worker);
+    drop(silent);
+    under_load(&home, port, || {});
+}

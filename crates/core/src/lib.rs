@@ -20,6 +20,7 @@ pub mod select;
 pub mod serving;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+pub mod sticky;
 pub mod stop;
 pub mod time;
 pub mod units;

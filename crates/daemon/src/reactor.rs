@@ -115,6 +115,12 @@ impl Reactor {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token()), flags)?)
     }
 
+    /// Watches for more input: what is not read does not count again.
+    pub(crate) fn add_for_more(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token()), flags)?)
+    }
+
     /// Also (or no longer) watches for room to write.
     pub(crate) fn want_write(&self, fd: impl AsFd, source: Source, write: bool) -> io::Result<()> {
         let flags = if write { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };

@@ -8,8 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::balance::Turns;
+use ostler_proto::node::cluster::{begin_connection, finish_connection};
 use serde_json::Value;
 
+use super::sticky::Peeks;
 use super::worker::Connection;
 use crate::keeper_door::KeeperDoor;
 use crate::reactor::{Reactor, Source};
@@ -43,8 +45,10 @@ pub(crate) struct Listener {
     pub waiting: VecDeque<Connection>,
     /// Every worker had refused the first of them.
     pub refused: bool,
-    /// Beginning of the message that hands over a connection.
-    pub message: Vec<u8>,
+    /// Beginning of the message that hands over a connection, and the last one's end.
+    message: Vec<u8>,
+    /// How long the beginning is.
+    message_start: usize,
     /// What the first worker said of itself, for all others: session ticket keys.
     data: Option<(Value, OwnedFd)>,
     /// Sockets that are looked at for connections.
@@ -69,6 +73,8 @@ pub(crate) struct Lane {
 pub(crate) enum Rest {
     /// Wait for a connection.
     Watch,
+    /// Wait for a connection, and look again at this time.
+    WatchUntil(u64),
     /// Nobody takes one before this time; they wait in the kernel's queue.
     Until(u64),
     /// Nobody takes one until a worker says something.
@@ -82,6 +88,8 @@ pub(crate) struct Listeners {
     by_name: BTreeMap<String, u32>,
     next: u32,
     last_seq: u64,
+    /// Connections whose first request is awaited.
+    pub(super) peeks: Peeks,
     /// Have to be looked at in this turn.
     stirred: BTreeSet<u32>,
     wakes: BTreeSet<(u64, u32)>,
@@ -122,7 +130,7 @@ impl Listeners {
         let mut data = Vec::new();
         for (name, fd) in held {
             if let Some((_, key)) = split_name(&name) {
-                let message = ostler_proto::node::cluster::begin_connection(key);
+                let message = begin_connection(key);
                 self.insert(name, Rc::new(fd), message);
             } else if let Some((position, index, listener)) = split_lane_name(&name) {
                 lanes.push((listener, position, index, fd));
@@ -169,6 +177,7 @@ impl Listeners {
             turns: Turns::default(),
             waiting: VecDeque::new(),
             refused: false,
+            message_start: message.len(),
             message,
             data: None,
             watched: Vec::new(),
@@ -182,7 +191,7 @@ impl Listeners {
     pub(super) fn add(&mut self, app: &str, key: &str, fd: Rc<OwnedFd>, keeper: &mut KeeperDoor) -> u32 {
         let name = held_name(app, key);
         keeper.hold(&name, fd.as_fd());
-        self.insert(name, fd, ostler_proto::node::cluster::begin_connection(key))
+        self.insert(name, fd, begin_connection(key))
     }
 
     /// Another socket of the same port, for the instances of this number.
@@ -266,13 +275,14 @@ impl Listeners {
     /// Until something happens to it.
     pub(super) fn rest(&mut self, id: u32, rest: Rest, reactor: &Reactor) {
         let Some(listener) = self.all.get_mut(&id) else { return };
-        let watch: Vec<Rc<OwnedFd>> = if rest == Rest::Watch { listener.sources().cloned().collect() } else { Vec::new() };
+        let watch: Vec<Rc<OwnedFd>> =
+            if matches!(rest, Rest::Watch | Rest::WatchUntil(_)) { listener.sources().cloned().collect() } else { Vec::new() };
         let same = watch.len() == listener.watched.len() && watch.iter().zip(&listener.watched).all(|(new, old)| Rc::ptr_eq(new, old));
         if !same {
             listener.watched.iter().for_each(|fd| reactor.remove(fd));
             listener.watched = watch.into_iter().filter(|fd| reactor.add(fd, Source::Served(id)).is_ok()).collect();
         }
-        let wake = if let Rest::Until(at) = rest { Some(at) } else { None };
+        let wake = if let Rest::Until(at) | Rest::WatchUntil(at) = rest { Some(at) } else { None };
         if wake != listener.wake_ms {
             if let Some(at) = std::mem::replace(&mut listener.wake_ms, wake) {
                 self.wakes.remove(&(at, id));
@@ -283,7 +293,8 @@ impl Listeners {
 
     /// When one has to be looked at in any case.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.wakes.first().map(|(at, _)| *at)
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        wake.into_iter().chain(self.peeks.deadline_ms()).min()
     }
 
     /// Has those looked at whose time has come.
@@ -306,6 +317,13 @@ impl Listener {
     /// Whether a change of its workers makes a difference.
     pub(super) fn waits_for_workers(&self) -> bool {
         self.watched.is_empty() || !self.waiting.is_empty() || !self.lanes.is_empty()
+    }
+
+    /// The message that hands over a connection.
+    pub(super) fn line(&mut self, seq: u64) -> &[u8] {
+        self.message.truncate(self.message_start);
+        finish_connection(&mut self.message, seq);
+        &self.message
     }
 
     /// The next connection of these.

@@ -13,6 +13,7 @@ mod listeners;
 mod query;
 mod reuseport;
 mod round_robin;
+mod sticky;
 mod worker;
 
 use std::os::fd::OwnedFd;

@@ -11,7 +11,8 @@ use std::os::fd::AsFd;
 
 use ostler_core::balance::{Choice, Load};
 use ostler_core::lifecycle::State;
-use ostler_proto::node::cluster::{Answer, finish_connection};
+use ostler_proto::node::cluster::Answer;
+use rustix::io::Errno;
 
 use super::listeners::Rest;
 use super::worker::{Connection, Handed};
@@ -22,9 +23,9 @@ use crate::store::Role;
 use crate::supervisor::ipc::Sent;
 
 /// Connections accepted from one listener before others have their turn.
-const ACCEPTS_PER_TURN: usize = 64;
+pub(super) const ACCEPTS_PER_TURN: usize = 64;
 /// When a connection that all workers refused is offered again.
-const RETRY_MS: u64 = 25;
+pub(super) const RETRY_MS: u64 = 25;
 /// When connections are accepted again after descriptors were used up.
 const EXHAUSTED_MS: u64 = 100;
 
@@ -81,7 +82,10 @@ impl Control {
     /// Hands over what waits at those listeners where something changed.
     pub(crate) fn serve_listeners(&mut self) {
         while let Some(id) = self.listeners.next_stirred() {
-            let rest = self.serve_listener(id);
+            let rest = match self.stickiness(id) {
+                Some(sticky) => self.serve_sticky(id, &sticky),
+                None => self.serve_listener(id),
+            };
             self.listeners.rest(id, rest, &self.reactor);
         }
     }
@@ -93,7 +97,6 @@ impl Control {
         // Those who do not read what they are sent.
         let mut deaf = Vec::new();
         loop {
-            let seq = self.listeners.next_seq(now_ms);
             let Some(listener) = self.listeners.get_mut(id) else { return Rest::Deaf };
             let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
             let refused = listener.waiting.front().map_or(&[][..], |connection| &connection.refused_by);
@@ -115,29 +118,41 @@ impl Control {
                 None => match listener.accept() {
                     Ok(Some(fd)) => {
                         accepted += 1;
-                        Connection { fd, refused_by: Vec::new() }
+                        Connection::from(fd)
                     }
                     Ok(None) => return Rest::Watch,
-                    Err(errno) => {
-                        let name = &listener.name;
-                        self.log.error_once("accept", format_args!("cannot accept at {name}: {errno}; connections wait"));
-                        return Rest::Until(now_ms + EXHAUSTED_MS);
-                    }
+                    Err(errno) => return self.exhausted(errno, now_ms),
                 },
             };
-            let Some(slot) = self.registry.get_mut(worker) else { return Rest::Deaf };
-            let mut line = listener.message.clone();
-            finish_connection(&mut line, seq);
-            match slot.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&self.reactor, &line, connection.fd.as_fd())) {
-                Sent::Yes => {
-                    slot.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
-                    listener.turns.gave(worker, |worker| load_of(&self.registry, worker, routed));
-                }
-                Sent::NoRoom | Sent::Ended => {
-                    deaf.push(worker);
+            if let Err(connection) = self.hand_over(id, worker, connection, now_ms) {
+                deaf.push(worker);
+                if let Some(listener) = self.listeners.get_mut(id) {
                     listener.waiting.push_front(connection);
                 }
             }
+        }
+    }
+
+    /// No descriptor, no memory: connections wait where they are.
+    pub(super) fn exhausted(&mut self, errno: Errno, now_ms: u64) -> Rest {
+        self.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
+        Rest::Until(now_ms + EXHAUSTED_MS)
+    }
+
+    /// Hands one connection to one worker, or gives it back.
+    pub(super) fn hand_over(&mut self, id: u32, worker: u32, connection: Connection, now_ms: u64) -> Result<(), Connection> {
+        let seq = self.listeners.next_seq(now_ms);
+        let Some(listener) = self.listeners.get_mut(id) else { return Err(connection) };
+        let Some(slot) = self.registry.get_mut(worker) else { return Err(connection) };
+        let line = listener.line(seq);
+        match slot.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&self.reactor, line, connection.fd.as_fd())) {
+            Sent::Yes => {
+                slot.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
+                let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
+                listener.turns.gave(worker, |worker| load_of(&self.registry, worker, routed));
+                Ok(())
+            }
+            Sent::NoRoom | Sent::Ended => Err(connection),
         }
     }
 
@@ -184,7 +199,7 @@ pub(super) fn is_up(slot: &Slot) -> bool {
 
 /// What a worker has to answer, if it gets connections at all. When there is no other (`!routed`), also one that is to be replaced
 /// gets them as long as it runs.
-fn load_of(registry: &Registry, worker: u32, routed: bool) -> Option<Load> {
+pub(super) fn load_of(registry: &Registry, worker: u32, routed: bool) -> Option<Load> {
     let slot = registry.get(worker)?;
     let able = if routed { Control::routes_to(slot) } else { is_up(slot) };
     able.then(|| slot.worker.load())

@@ -1,6 +1,7 @@
 //! What a process is as a cluster worker.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use ostler_core::balance::Load;
@@ -41,6 +42,25 @@ pub(crate) struct Connection {
     pub fd: OwnedFd,
     /// Workers that did not want it.
     pub refused_by: Vec<u32>,
+    /// It is not offered again before this time.
+    pub not_before_ms: u64,
+    /// To whom it belongs, where clients belong to somebody.
+    pub client: Option<Client>,
+}
+
+/// What binds a connection to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// It named this instance; else its address counts.
+    Instance(u32, IpAddr),
+    /// Where it comes from.
+    Address(IpAddr),
+}
+
+impl From<OwnedFd> for Connection {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, refused_by: Vec::new(), not_before_ms: 0, client: None }
+    }
 }
 
 impl Worker {

@@ -115,11 +115,11 @@ impl Control {
             Source::Ipc(id) => self.hear_app(id, ready.writable),
             Source::Straggler(pid) => self.straggler_ended(pid),
             Source::Served(id) => self.hear_listener(id),
-            Source::Peeked(_) => {}
             Source::Notify(id) => self.hear_notify(id),
             Source::Newline(id) => self.hear_newline(id),
             Source::Probe(id) => self.hear_probe(id),
             Source::LogLines => self.hear_logs(),
+            Source::Peeked(id) => self.hear_client_of_app(id),
         }
     }
 
@@ -132,6 +132,7 @@ impl Control {
         self.autoscale(now);
         self.listeners.tick(now.mono_ms);
         self.tick_signs();
+        self.tick_peeks(now.mono_ms);
         self.answer_lists(now);
         self.listen_again(now);
         if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {

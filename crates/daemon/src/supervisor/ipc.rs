@@ -37,6 +37,8 @@ pub(crate) struct Ipc {
     peeked: usize,
     out: VecDeque<Queued>,
     waits_for_room: bool,
+    /// No more than this was sent and is unread.
+    unread_bytes: usize,
     ended: bool,
 }
 
@@ -71,7 +73,17 @@ impl Ipc {
         // The kernel reports room for more when a quarter is used at most: with this size that is below UNREAD_BYTES.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER_BYTES);
         reactor.add(&fd, Source::Ipc(slot)).ok()?;
-        Some(Self { fd, slot, key, partial: Vec::new(), peeked: 0, out: VecDeque::new(), waits_for_room: false, ended: false })
+        Some(Self {
+            fd,
+            slot,
+            key,
+            partial: Vec::new(),
+            peeked: 0,
+            out: VecDeque::new(),
+            waits_for_room: false,
+            unread_bytes: usize::MAX,
+            ended: false,
+        })
     }
 
     /// Name under which the keeper holds a copy.
@@ -153,7 +165,7 @@ impl Ipc {
         if !self.out.is_empty() || !self.has_room_for(line.len()) {
             return self.no_room(reactor);
         }
-        match send(self.fd.as_fd(), line, Some(fd)) {
+        match self.send(line, Some(fd)) {
             Ok(sent) if sent == line.len() => Sent::Yes,
             Ok(sent) => {
                 // The descriptor went with the first byte.
@@ -168,8 +180,18 @@ impl Ipc {
         }
     }
 
-    fn has_room_for(&self, bytes: usize) -> bool {
-        ostler_sys::socket::unread(&self.fd).is_ok_and(|unread| unread + bytes <= UNREAD_BYTES)
+    fn has_room_for(&mut self, bytes: usize) -> bool {
+        if self.unread_bytes.saturating_add(bytes) > UNREAD_BYTES {
+            // Most of it will have been read meanwhile.
+            self.unread_bytes = ostler_sys::socket::unread(&self.fd).unwrap_or(usize::MAX);
+        }
+        self.unread_bytes.saturating_add(bytes) <= UNREAD_BYTES
+    }
+
+    fn send(&mut self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
+        let sent = send(self.fd.as_fd(), bytes, fd)?;
+        self.unread_bytes = self.unread_bytes.saturating_add(sent);
+        Ok(sent)
     }
 
     fn no_room(&mut self, reactor: &Reactor) -> Sent {
@@ -198,21 +220,23 @@ impl Ipc {
     /// Sends what is queued, as far as the socket takes it. False when the app's end is closed.
     pub(crate) fn drain(&mut self, reactor: &Reactor) -> bool {
         let mut waits = false;
-        while let Some(queued) = self.out.front() {
+        while let Some(mut queued) = self.out.pop_front() {
             if queued.fd.is_some() && !self.has_room_for(queued.line.len()) {
+                self.out.push_front(queued);
                 waits = true;
                 break;
             }
-            let Some(queued) = self.out.front_mut() else { break };
-            match send(self.fd.as_fd(), &queued.line[queued.sent..], queued.fd.as_ref().map(|fd| fd.as_fd())) {
-                Ok(sent) => {
-                    queued.sent += sent;
-                    // It has gone with the first byte.
-                    queued.fd = None;
-                    if queued.sent == queued.line.len() {
-                        self.out.pop_front();
-                    }
-                }
+            let sent = self.send(&queued.line[queued.sent..], queued.fd.as_ref().map(|fd| fd.as_fd()));
+            if let Ok(sent) = sent {
+                queued.sent += sent;
+                // It has gone with the first byte.
+                queued.fd = None;
+            }
+            if queued.sent < queued.line.len() {
+                self.out.push_front(queued);
+            }
+            match sent {
+                Ok(_) => {}
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     waits = true;

@@ -1,0 +1,218 @@
+//! Clients that stay with one worker: by their address, or by a cookie in their first request.
+//!
+//! Here a connection has to be accepted before anybody knows whose it is, so some are in our hands: those whose first bytes are awaited
+//! (a fifth of a second at most) and those whose worker has no room. Both are bounded; beyond that they wait in the kernel's queue.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ostler_core::balance::{WINDOW, home_of};
+use ostler_core::serving::Sticky;
+use ostler_core::sticky::{Found, MAX_HEAD_BYTES, find};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, getpeername, recv};
+
+use super::listeners::Rest;
+use super::round_robin::{ACCEPTS_PER_TURN, RETRY_MS, load_of};
+use super::worker::{Client, Connection};
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::reactor::Source;
+
+/// Connections of one listener that wait for their worker.
+const MAX_WAITING: usize = 256;
+/// Connections of all listeners whose first request is awaited; further ones go by their address.
+const MAX_PEEKED: usize = 1024;
+/// How long a first request is awaited.
+const PEEK_MS: u64 = 200;
+/// A worker that does not answer for so long loses its clients to others.
+const LOST_MS: u64 = 1000;
+
+/// Connections whose first request is awaited.
+#[derive(Debug, Default)]
+pub(crate) struct Peeks {
+    all: BTreeMap<u32, Peek>,
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Peek {
+    listener: u32,
+    until_ms: u64,
+    cookie: String,
+    address: IpAddr,
+    connection: Connection,
+}
+
+impl Peeks {
+    /// When the first of them is not awaited any longer.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        // In the order in which they came.
+        self.all.values().next().map(|peek| peek.until_ms)
+    }
+}
+
+impl Control {
+    /// What binds the clients of a listener, if something does.
+    pub(super) fn stickiness(&self, id: u32) -> Option<Sticky> {
+        let listener = self.listeners.get(id).filter(|listener| listener.lanes.is_empty())?;
+        let worker = listener.turns.workers().next()?;
+        self.registry.get(worker)?.spec().sticky.clone()
+    }
+
+    /// As the ordinary way, but each connection has its own worker.
+    pub(super) fn serve_sticky(&mut self, id: u32, sticky: &Sticky) -> Rest {
+        let now_ms = now().mono_ms;
+        self.hand_over_waiting(id, now_ms);
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = self.listeners.get_mut(id) else { return Rest::Deaf };
+            let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
+            let anybody = listener.turns.workers().any(|worker| load_of(&self.registry, worker, routed).is_some());
+            if !anybody || listener.waiting.len() >= MAX_WAITING {
+                return if listener.waiting.is_empty() { Rest::Deaf } else { Rest::Until(now_ms + RETRY_MS) };
+            }
+            match listener.accept() {
+                Ok(Some(fd)) => self.receive(id, fd.into(), sticky, now_ms),
+                Ok(None) => break,
+                Err(errno) => return self.exhausted(errno, now_ms),
+            }
+        }
+        match self.listeners.get(id) {
+            Some(listener) if !listener.waiting.is_empty() => Rest::WatchUntil(now_ms + RETRY_MS),
+            _ => Rest::Watch,
+        }
+    }
+
+    fn receive(&mut self, id: u32, mut connection: Connection, sticky: &Sticky, now_ms: u64) {
+        let peer = getpeername(&connection.fd).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok());
+        // A unix socket has no addresses: all its clients come from the same place.
+        let address = peer.map_or(IpAddr::from([0; 4]), |peer| peer.ip().to_canonical());
+        connection.client = Some(Client::Address(address));
+        match sticky {
+            Sticky::Cookie(cookie) if self.listeners.peeks.all.len() < MAX_PEEKED => {
+                let peek = Peek { listener: id, until_ms: now_ms + PEEK_MS, cookie: cookie.clone(), address, connection };
+                self.peek(peek);
+            }
+            Sticky::Address if peer.is_none() => {
+                connection.client = None;
+                self.give(id, connection, now_ms);
+            }
+            Sticky::Cookie(_) | Sticky::Address => self.give(id, connection, now_ms),
+        }
+    }
+
+    /// Looks at what the client has said already; if that is not enough, awaits more.
+    fn peek(&mut self, peek: Peek) {
+        let found = self.look_for_cookie(&peek);
+        let number = self.listeners.peeks.next;
+        if found == Found::More && self.reactor.add_for_more(&peek.connection.fd, Source::Peeked(number)).is_ok() {
+            self.listeners.peeks.next = number.wrapping_add(1);
+            self.listeners.peeks.all.insert(number, peek);
+        } else {
+            self.put(peek, found);
+        }
+    }
+
+    fn look_for_cookie(&mut self, peek: &Peek) -> Found {
+        self.ipc_buffer.resize(MAX_HEAD_BYTES, 0);
+        let head = &mut self.ipc_buffer[..];
+        match recv(&peek.connection.fd, &mut *head, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            // Nothing comes any more; the app may want to know.
+            Ok((_, 0)) => Found::Nothing,
+            Ok((_, len)) => find(&head[..len], &peek.cookie),
+            Err(Errno::AGAIN | Errno::INTR) => Found::More,
+            Err(_) => Found::Nothing,
+        }
+    }
+
+    /// Puts a connection to those that wait for their worker.
+    fn put(&mut self, peek: Peek, found: Found) {
+        let Peek { listener, address, mut connection, .. } = peek;
+        if let Found::Instance(instance) = found {
+            connection.client = Some(Client::Instance(instance, address));
+        }
+        if let Some(known) = self.listeners.get_mut(listener) {
+            known.waiting.push_back(connection);
+            self.listeners.stir(listener);
+        }
+    }
+
+    /// A client whose first request is awaited has said more.
+    pub(crate) fn hear_client_of_app(&mut self, number: u32) {
+        let Some(peek) = self.listeners.peeks.all.remove(&number) else { return };
+        match self.look_for_cookie(&peek) {
+            Found::More => {
+                self.listeners.peeks.all.insert(number, peek);
+            }
+            found => {
+                // It would be watched as long as the worker has it.
+                self.reactor.remove(&peek.connection.fd);
+                self.put(peek, found);
+            }
+        }
+    }
+
+    /// Those that said too little for too long go by their address.
+    pub(crate) fn tick_peeks(&mut self, now_ms: u64) {
+        while let Some(entry) = self.listeners.peeks.all.first_entry().filter(|entry| entry.get().until_ms <= now_ms) {
+            let peek = entry.remove();
+            self.reactor.remove(&peek.connection.fd);
+            self.put(peek, Found::Nothing);
+        }
+    }
+
+    fn hand_over_waiting(&mut self, id: u32, now_ms: u64) {
+        let Some(listener) = self.listeners.get_mut(id) else { return };
+        for connection in std::mem::take(&mut listener.waiting) {
+            self.give(id, connection, now_ms);
+        }
+    }
+
+    /// Hands a connection to its worker, or keeps it until that one has room.
+    fn give(&mut self, id: u32, mut connection: Connection, now_ms: u64) {
+        let given = match self.home_of(id, &connection, now_ms) {
+            _ if now_ms < connection.not_before_ms => Err(connection),
+            Some(worker) if self.registry.get(worker).is_some_and(|slot| slot.worker.load().unanswered < WINDOW) => {
+                self.hand_over(id, worker, connection, now_ms)
+            }
+            Some(_) => Err(connection),
+            None => {
+                // All have refused: from the beginning, after a while.
+                connection.refused_by.clear();
+                connection.not_before_ms = now_ms + RETRY_MS;
+                Err(connection)
+            }
+        };
+        if let (Err(connection), Some(listener)) = (given, self.listeners.get_mut(id)) {
+            listener.waiting.push_back(connection);
+        }
+    }
+
+    fn home_of(&self, id: u32, connection: &Connection, now_ms: u64) -> Option<u32> {
+        let listener = self.listeners.get(id)?;
+        let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
+        let able = |worker: &u32| {
+            let lost = |load: ostler_core::balance::Load| load.unanswered > 0 && now_ms.saturating_sub(load.since_ms) >= LOST_MS;
+            !connection.refused_by.contains(worker) && load_of(&self.registry, *worker, routed).is_some_and(|load| !lost(load))
+        };
+        let able: Vec<(u32, u32)> =
+            listener.turns.workers().filter(able).filter_map(|worker| Some((self.registry.get(worker)?.index, worker))).collect();
+        // By the number of the instance, which stays the same when its process is replaced.
+        let by_address = |address: IpAddr| {
+            let bytes = match address {
+                IpAddr::V4(address) => address.octets().to_vec(),
+                IpAddr::V6(address) => address.octets().to_vec(),
+            };
+            home_of(&bytes, able.iter().map(|(index, _)| *index))
+        };
+        let index = match connection.client {
+            Some(Client::Instance(instance, _)) if able.iter().any(|(index, _)| *index == instance) => Some(instance),
+            Some(Client::Instance(_, address) | Client::Address(address)) => by_address(address),
+            None => able
+                .iter()
+                .min_by_key(|(_, worker)| self.registry.get(*worker).map(|slot| slot.worker.load().unanswered))
+                .map(|(index, _)| *index),
+        }?;
+        able.iter().find(|(able, _)| *able == index).map(|(_, worker)| *worker)
+    }
+}
