@@ -6,6 +6,7 @@
 mod autoscale;
 mod clock_jumps;
 mod cluster;
+mod cluster_faults;
 mod cluster_nodes;
 mod completion;
 mod config;

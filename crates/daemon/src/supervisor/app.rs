@@ -56,6 +56,12 @@ impl Control {
             // Nothing that the next daemon would have to know.
             ipc.consume();
         }
+        if heard.endless
+            && let Some(slot) = self.registry.get(id)
+        {
+            let (name, pm_id) = (&slot.spec().name, slot.pm_id);
+            self.log.error(format_args!("App [{name}:{pm_id}] sent an endless line on its IPC channel, which is closed now"));
+        }
         if heard.ended {
             self.end_channel(id);
         }

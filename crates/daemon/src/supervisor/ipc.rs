@@ -49,8 +49,10 @@ pub(crate) struct Heard {
     pub lines: Option<usize>,
     /// The first line goes behind this.
     pub beginning: Vec<u8>,
-    /// The app closed its end, or sent what no app sends.
+    /// The app closed its end, or is not listened to any more.
     pub ended: bool,
+    /// It sent what no app sends: a line without an end.
+    pub endless: bool,
     /// More may be there.
     pub more: bool,
 }
@@ -101,6 +103,7 @@ impl Ipc {
         reactor.remove(&self.fd);
         self.ended = true;
         self.out.clear();
+        self.partial = Vec::new();
     }
 
     /// Ends watching. The keeper's copy has to be dropped by the caller.
@@ -139,7 +142,8 @@ impl Ipc {
             self.peeked = seen.len();
             self.consume();
         }
-        heard.ended = self.partial.len() > MAX_LINE_BYTES;
+        heard.endless = self.partial.len() > MAX_LINE_BYTES;
+        heard.ended = heard.endless;
         heard
     }
 
