@@ -44,6 +44,7 @@ mod restart;
 mod save;
 mod scale;
 mod seeds_cluster;
+mod servers;
 mod setup;
 mod shop;
 mod signal;

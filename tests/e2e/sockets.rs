@@ -184,8 +184,8 @@ fn sockets_outlive_daemon_and_keeper() {
 fn a_unix_socket_has_its_mode_and_leaves_no_file() {
     let home = home();
     let (open, closed) = (home.work().join("open.sock"), home.work().join("closed.sock"));
-    let listen = format!(r#"["./open.sock", {{"path": "closed.sock", "mode": "600"}}]"#);
-    start(&home, "api", &listen, r#", "umask": "002""#);
+    let listen = r#"["./open.sock", {"path": "closed.sock", "mode": "600"}]"#;
+    start(&home, "api", listen, r#", "umask": "002""#);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&open), mode(&closed)), (0o775, 0o600));
     let mut text = String::new();

@@ -31,7 +31,7 @@ pub use home::{Cmd, DEADLINE, Home};
 pub use http::{free_port, get};
 pub use listing::Item;
 pub use load::{Address, Body, Load, LoadReport, LoadSpec, ScriptLoad};
-pub use nodes::{Node, cache_dir, nodes};
+pub use nodes::{Node, cache_dir, nodes, python_program};
 pub use output::Output;
 pub use procs::{MARKER, Proc, alive, kill, process_table};
 pub use programs::{on_ci, program};

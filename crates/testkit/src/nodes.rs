@@ -49,6 +49,14 @@ pub fn nodes() -> Vec<Node> {
     found
 }
 
+/// A program of the Python environment that `.ci/run` makes: `gunicorn`, `uvicorn`, `hypercorn`. On CI it has to be there.
+#[track_caller]
+pub fn python_program(name: &str) -> Option<String> {
+    let path = cache_dir().unwrap_or_default().join("python/bin").join(name);
+    assert!(path.exists() || !on_ci(), "{} is not there, and on CI it has to be", path.display());
+    path.exists().then(|| path.to_string_lossy().into_owned())
+}
+
 /// The folder of `.ci/run`.
 pub fn cache_dir() -> Option<PathBuf> {
     let user = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));

@@ -1,0 +1,163 @@
+//! Real servers of other languages on sockets that ostler opened: spread, restart, crash and reload under load.
+
+use std::collections::BTreeSet;
+
+use ostler_testkit::{Home, Load, LoadSpec, fixture, free_port, get, kill, needs_program, nodes, python_program};
+use rustix::process::Signal;
+
+use crate::setup::home;
+
+const PYTHON: &str = r#"
+import os
+
+def wsgi(environ, start_response):
+    body = str(os.getpid()).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    body = str(os.getpid()).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
+"#;
+
+const NODE: &str = "require('http').createServer((req, res) => res.end(String(process.pid))).listen({ fd: 3 });";
+
+/// Two instances of this program (JSON members besides) behind one port: everybody answers, and nothing is lost when they are replaced.
+#[track_caller]
+fn serves(home: &Home, port: u16, members: &str) {
+    let text = format!(
+        r#"{{"apps": [{{"name": "web", "instances": 2, "listen": "127.0.0.1:{port}", "listen_timeout": "30s", "kill_timeout": "10s", {members}}}]}}"#
+    );
+    home.ok(format!("start {}", home.write("web.json", text)));
+    home.wait_until("it answers", || get(port, "/").is_ok());
+    everybody_answers(home, port);
+    // Without keep-alive: what a server does with idle connections when it ends is its own affair.
+    let load = Load::start(LoadSpec { keep_alive: false, connections: 4, ..LoadSpec::to(port) });
+    let served = |count: u64| {
+        let good = load.good();
+        home.wait_until("requests are answered", || load.good() > good + count);
+    };
+    served(20);
+    let before = pids(home);
+    home.ok("reload web");
+    served(20);
+    let after = pids(home);
+    assert!(before.is_disjoint(&after) && after.len() == 2, "{before:?} {after:?}");
+    let report = load.stop();
+    if members.contains("hypercorn") {
+        // It closes connections that it has accepted but not read when it is told to stop. Nobody is turned away all the same.
+        assert!(report.failed <= 20 && report.errors.iter().all(|error| error.contains("before the answer")), "{report:?}");
+    } else {
+        report.assert_whole();
+    }
+    // One that dies takes what it had; nobody is turned away.
+    let victim = *after.first().unwrap();
+    kill(victim, Signal::KILL);
+    home.wait_until("another one is there", || pids(home).len() == 2 && !pids(home).contains(&victim));
+    everybody_answers(home, port);
+    home.ok("delete web");
+    assert!(home.app_processes().is_empty());
+}
+
+fn pids(home: &Home) -> BTreeSet<i32> {
+    home.jlist().iter().filter(|item| item.status() == "online").map(ostler_testkit::Item::pid).collect()
+}
+
+#[track_caller]
+fn everybody_answers(home: &Home, port: u16) {
+    // A server that forks (gunicorn) answers with the pid of a child.
+    let trees = |pid: i32| {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|child| child.parse().ok()).chain([pid]).collect::<Vec<i32>>()
+    };
+    let mut seen = BTreeSet::new();
+    home.wait_until("every instance answers", || {
+        if let Ok(body) = get(port, "/") {
+            seen.insert(body.parse::<i32>().unwrap());
+        }
+        pids(home).into_iter().all(|pid| trees(pid).iter().any(|pid| seen.contains(pid)))
+    });
+}
+
+#[track_caller]
+fn python(program: &str, args: &str, ready: &str) {
+    let Some(script) = python_program(program) else { ostler_testkit::skip!("{program} is not installed") };
+    let home = home();
+    home.write("app.py", PYTHON);
+    serves(&home, free_port(), &format!(r#""script": "{script}", "args": "{args}", "ready": {ready}"#));
+}
+
+// Told the number as well (`--bind fd://3`), gunicorn takes the socket twice and fails.
+#[test]
+fn gunicorn_finds_its_sockets_by_itself() {
+    python("gunicorn", "--workers 1 app:wsgi", r#""notify""#);
+}
+
+#[test]
+fn uvicorn() {
+    python("uvicorn", "--fd {fd} app:asgi", r#"{"log": "startup complete"}"#);
+}
+
+#[test]
+fn hypercorn() {
+    python("hypercorn", "--bind fd://{fd:web} app:asgi", r#"{"log": "Running on"}"#);
+}
+
+#[test]
+fn a_server_in_the_way_of_go_and_of_rust() {
+    for how in ["blocking", "nonblocking"] {
+        let home = home();
+        let port = free_port();
+        let text = format!(
+            r#"{{"apps": [{{"name": "web", "script": "{}", "args": "activated {how}", "instances": 2, "listen": {port}}}]}}"#,
+            fixture()
+        );
+        home.ok(format!("start {}", home.write("web.json", text)));
+        home.wait_until("it answers", || get(port, "/").is_ok());
+        let before = pids(&home);
+        home.ok("reload web");
+        assert!(before.is_disjoint(&pids(&home)));
+        assert!(get(port, "/").is_ok());
+    }
+}
+
+#[test]
+fn node_without_cluster() {
+    needs_program!("node");
+    let home = home();
+    let script = home.write("app.js", NODE);
+    for node in nodes() {
+        let interpreter = node.path.display();
+        serves(&home, free_port(), &format!(r#""script": "{script}", "exec_mode": "fork", "interpreter": "{interpreter}""#));
+    }
+}
+
+#[test]
+fn a_cluster_worker_listens_on_a_socket_of_the_app() {
+    needs_program!("node");
+    for scheduling in ["round_robin", "shared", "reuseport"] {
+        let home = home();
+        let script = home.write("app.js", NODE);
+        serves(&home, free_port(), &format!(r#""script": "{script}", "exec_mode": "cluster", "scheduling": "{scheduling}""#));
+    }
+}
+
+#[test]
+fn a_cluster_worker_that_asks_for_a_socket_that_is_not_there_is_told() {
+    needs_program!("node");
+    let home = home();
+    let script = home.write(
+        "app.js",
+        "require('http').createServer().on('error', (error) => { console.log(error.code); setInterval(() => {}, 1000); }).listen({ fd: 4 });",
+    );
+    let text = format!(r#"{{"apps": [{{"name": "web", "script": "{script}", "exec_mode": "cluster", "listen": 0}}]}}"#);
+    home.run(format!("start {}", home.write("web.json", text)));
+    home.wait_until("it is told", || home.log("web-out-0.log").contains("EBADF"));
+}
