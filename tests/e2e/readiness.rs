@@ -48,8 +48,7 @@ const HASTY: &str = r#", "listen_timeout": 400, "autorestart": false"#;
 #[test]
 fn a_newline_on_a_descriptor() {
     let home = home();
-    let script =
-        home.write("s6.sh", GATE.replace("exec \"$@\"", "printf 'almost' >&4; echo >&4; exec 4>&-; exec sleep 1000"));
+    let script = home.write("s6.sh", GATE.replace("exec \"$@\"", "printf 'almost' >&4; echo >&4; exec 4>&-; exec sleep 1000"));
     waits_for_the_gate(&home, &app(&home, &script, "", r#"{"descriptor": 4}"#, PATIENT));
 }
 

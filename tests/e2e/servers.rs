@@ -129,6 +129,26 @@ fn a_server_in_the_way_of_go_and_of_rust() {
 }
 
 #[test]
+fn a_release_that_does_not_get_ready_changes_nothing() {
+    let home = home();
+    let port = free_port();
+    let script = home.write("release.sh", format!("#!/bin/sh\n[ -e bad ] && exec sleep 1000\nexec {} activated blocking\n", fixture()));
+    let text = format!(
+        r#"{{"apps": [{{"name": "web", "script": "{script}", "instances": 2, "listen": {port}, "ready": {{"log": "is 3"}}, "listen_timeout": 500}}]}}"#
+    );
+    home.ok(format!("start {}", home.write("web.json", text)));
+    let before = pids(&home);
+    let load = Load::start(LoadSpec { keep_alive: false, ..LoadSpec::to(port) });
+    home.write("bad", "");
+    assert_eq!(home.run("reload web").code, 1);
+    assert_eq!(pids(&home), before);
+    std::fs::remove_file(home.work().join("bad")).unwrap();
+    load.stop().assert_whole();
+    home.ok("reload web");
+    assert!(before.is_disjoint(&pids(&home)));
+}
+
+#[test]
 fn node_without_cluster() {
     needs_program!("node");
     let home = home();

@@ -181,6 +181,54 @@ fn sockets_outlive_daemon_and_keeper() {
 }
 
 #[test]
+fn sockets_outlive_daemon_and_keeper_together() {
+    let home = home();
+    let port = free_port();
+    let path = home.work().join("s.sock");
+    start(&home, "api", &format!(r#"[{port}, "{}", 0]"#, path.display()), r#", "instances": 2"#);
+    home.wait_until("it answers", || who(port).is_ok());
+    let before = pids(&home);
+    // Neither can help the other.
+    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    kill(keeper, Signal::STOP);
+    kill(daemon, Signal::KILL);
+    kill(keeper, Signal::KILL);
+    home.wait_until("both are gone", || !ostler_testkit::alive(keeper) && !ostler_testkit::alive(daemon));
+    home.ok("start sleep --name other -- 1000");
+    home.ok("delete other");
+    assert_eq!(pids(&home), before);
+    // One ends, the other has the address: a new process beside it needs the same socket.
+    kill(*before.first().unwrap(), Signal::KILL);
+    home.wait_until("another process is there", || pids(&home) != before && home.jlist().iter().all(|item| item.status() == "online"));
+    all_answer(&home, port, &pids(&home));
+    assert!(path.exists());
+    home.ok("stop api");
+    assert!(!path.exists());
+}
+
+#[test]
+fn nothing_is_left_open_by_restarts() {
+    let home = home();
+    let path = home.work().join("s.sock");
+    let more = r#", "ready": {"log": "is 3"}, "watchdog": "100s", "wait_ready": true"#;
+    start(&home, "api", &format!(r#"[0, "{}"]"#, path.display()), more);
+    let newline = home.write("s6.sh", "#!/bin/sh\necho >&4\nexec sleep 1000\n");
+    home.ok(format!(
+        "start {}",
+        ecosystem(&home, &format!(r#""name": "s6", "script": "{newline}", "ready": {{"descriptor": 4}}, "watchdog": "100s""#))
+    ));
+    let open = |pid: i32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    home.ok("restart all");
+    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    let before = (open(keeper), open(daemon));
+    for _ in 0..6 {
+        home.ok("restart all");
+    }
+    // One or two of their own may have come; a leak would be of one per restart.
+    home.wait_until("no more descriptors than before", || open(keeper) <= before.0 + 3 && open(daemon) <= before.1 + 3);
+}
+
+#[test]
 fn a_unix_socket_has_its_mode_and_leaves_no_file() {
     let home = home();
     let (open, closed) = (home.work().join("open.sock"), home.work().join("closed.sock"));

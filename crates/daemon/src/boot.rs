@@ -264,6 +264,7 @@ impl Control {
             Ok(pidfd) => {
                 self.keeper.adopt(key, process, pidfd);
                 self.groups.keeper_was_lost();
+                self.rescue_sockets(id, process);
                 Recovered::Alive { inc: split_key(key).1, pid: process.pid }
             }
             Err(_) => Recovered::Nothing,

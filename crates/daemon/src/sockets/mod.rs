@@ -8,6 +8,7 @@
 //! instance's description names them any more. A file of a unix socket is removed then, if it is still the one that was made.
 
 mod open;
+mod rescue;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,0 +1,59 @@
+//! After both daemon and keeper were killed: the app's processes have the sockets still.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use ostler_core::serving::ListenAt;
+use ostler_sys::ProcRef;
+use rustix::net::{SocketAddrAny, SocketAddrUnix, getsockname, sockopt};
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
+
+use super::{FIRST_FD, Owner, identity, keys};
+use crate::control::Control;
+
+impl Control {
+    /// Takes copies of the sockets of an adopted process, so that others can be started beside it. Where the kernel does not allow that
+    /// (Yama's `ptrace_scope`) the next start of an instance finds the address in use as long as another one runs.
+    pub(crate) fn rescue_sockets(&mut self, id: u32, process: ProcRef) {
+        let Some(slot) = self.registry.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
+        let spec = std::rc::Rc::clone(&slot.app.spec);
+        let Ok(pidfd) = process.open() else { return };
+        for ((listen, key), number) in keys(&spec.listen).zip(FIRST_FD..) {
+            if self.sockets.find(&spec.name, &key).is_some() {
+                continue;
+            }
+            let found = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok();
+            // The program may have put something else there long ago.
+            let Some(fd) = found.filter(|fd| listens_at(fd, &listen.at)) else { continue };
+            let file = match &listen.at {
+                ListenAt::Unix { path } => identity(Path::new(path)),
+                ListenAt::Tcp { .. } => None,
+            };
+            let owner = Owner { app: spec.name.clone(), key, file };
+            if let Some(name) = owner.held_name() {
+                self.keeper.hold(&name, fd.as_fd());
+            }
+            self.sockets.by_app.insert(owner, fd);
+        }
+    }
+}
+
+/// A listening socket at that address.
+fn listens_at(fd: &OwnedFd, wanted: &ListenAt) -> bool {
+    if sockopt::socket_acceptconn(fd) != Ok(true) {
+        return false;
+    }
+    let Ok(address) = getsockname(fd) else { return false };
+    match wanted {
+        ListenAt::Tcp { address: ip, port } => same_tcp(address, *ip, *port),
+        ListenAt::Unix { path } => {
+            SocketAddrUnix::try_from(address).is_ok_and(|own| own.path().is_some_and(|own| own.to_bytes() == path.as_bytes()))
+        }
+    }
+}
+
+fn same_tcp(address: SocketAddrAny, ip: Option<std::net::IpAddr>, port: u16) -> bool {
+    SocketAddr::try_from(address)
+        .is_ok_and(|own| (port == 0 || own.port() == port) && ip.map_or(own.ip().is_unspecified(), |ip| own.ip() == ip))
+}
