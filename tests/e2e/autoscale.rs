@@ -8,7 +8,7 @@ fn a_busy_app_gets_more_instances_inside_its_bounds() {
     let script = home.write("busy.js", "setInterval(() => { const end = Date.now() + 90; while (Date.now() < end); }, 100);");
     let file = ecosystem(
         &home,
-        &format!(r#""name": "app", "script": "{script}", "exec_mode": "fork", "instances": {{"min": 1, "max": 2, "cpu": 20}}"#),
+        &format!(r#""name": "app", "script": "{script}", "exec_mode": "fork", "instances": {{"min": 1, "max": 2, "cpu": 5}}"#),
     );
     home.ok(format!("start {file}"));
     assert_eq!(home.jlist().len(), 1);

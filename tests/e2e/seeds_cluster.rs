@@ -53,11 +53,12 @@ fn services_side_by_side() {
     let home = home_as_pm2();
     home.write("server.js", SERVER);
     block(&home, "five-services.config.js", "block.config.js");
-    let port = free_port();
+    let ports = [(); 5].map(|()| free_port());
+    let port = ports[0];
     // The block names no scripts; everything else is as it stands there.
     let text = format!(
         "const config = require('./block.config.js');\n\
-         config.apps.forEach((app, index) => {{ app.script = 'server.js'; app.env = {{ PORT: {port} + index }}; }});\nmodule.exports = config;"
+         config.apps.forEach((app, index) => {{ app.script = 'server.js'; app.env = {{ PORT: {ports:?}[index] }}; }});\nmodule.exports = config;"
     );
     let file = home.write("ecosystem.config.js", text);
     home.ok(format!("start {file}"));

@@ -228,7 +228,10 @@ impl Home {
     /// Pids of all daemons of this home; more than one is a fault.
     pub fn daemons(&self) -> Vec<i32> {
         let is_daemon = |p: &Proc| procs::variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "daemon");
-        self.processes().into_iter().filter(is_daemon).map(|p| p.pid).collect()
+        let daemons: Vec<Proc> = self.processes().into_iter().filter(is_daemon).collect();
+        // A program that a daemon is just starting looks like it until it is executed.
+        let is_child = |p: &Proc| daemons.iter().any(|daemon| daemon.pid == p.ppid);
+        daemons.iter().filter(|p| !is_child(p)).map(|p| p.pid).collect()
     }
 
     /// What the manager knows and logged, for the reader of a failed test.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Notice, State, Wanted};
-use ostler_proto::control::{Action, Change, RolloutReport};
+use ostler_proto::control::{Action, Change, Progress, RolloutReport};
 
 use crate::registry::{Registry, Slot};
 use crate::rollouts::NewRelease;
@@ -60,6 +60,8 @@ pub(crate) struct Job {
     pub releases: BTreeMap<String, NewRelease>,
     /// What runs may finish what it does.
     pub gentle: bool,
+    /// Instances that are done are told in the order in which they were named, as PM2 does; these wait for earlier ones.
+    pub told_in_order: Option<BTreeMap<u32, Progress>>,
     /// See [`ostler_core::rollout`].
     pub canary_ms: Option<u64>,
     /// Instances that this request added.
@@ -68,6 +70,8 @@ pub(crate) struct Job {
     pub ids: Vec<u32>,
     /// What users call them.
     pub shown: Vec<u32>,
+    /// How many of them were told, where that has an order.
+    pub told: usize,
     /// How many of them failed.
     pub failed: u32,
     /// What happens when all is done.
@@ -93,6 +97,18 @@ impl Waited {
 }
 
 impl Job {
+    /// What may be told now that this is known of an instance.
+    pub(crate) fn tellable(&mut self, pm_id: u32, progress: Progress) -> Vec<Progress> {
+        let Some(known) = &mut self.told_in_order else { return vec![progress] };
+        known.insert(pm_id, progress);
+        let mut tellable = Vec::new();
+        while let Some(progress) = self.shown.get(self.told).and_then(|next| known.remove(next)) {
+            tellable.push(progress);
+            self.told += 1;
+        }
+        tellable
+    }
+
     /// These instances are touched by it.
     pub(crate) fn touch(&mut self, ids: &[u32], registry: &Registry) {
         self.ids.extend(ids);

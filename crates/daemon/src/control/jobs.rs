@@ -62,7 +62,9 @@ impl Control {
         };
         job.waiting.remove(&id);
         let (client, request) = (job.client, job.request);
-        self.clients.answer(client, request, Response::Progress(progress));
+        for progress in job.tellable(pm_id, progress) {
+            self.clients.answer(client, request, Response::Progress(progress));
+        }
     }
 
     /// Starts what may be started, resolves the next target when one is done, ends the job when all are.
@@ -230,8 +232,10 @@ impl Control {
             refused: Vec::new(),
             releases: BTreeMap::new(),
             gentle: false,
+            told_in_order: None,
             canary_ms: None,
             fresh: Vec::new(),
+            told: 0,
             failed: 0,
             then: Then::Answer,
             origin,

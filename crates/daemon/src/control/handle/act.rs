@@ -1,5 +1,6 @@
 //! `stop`, `restart`, `reload`, `delete`, `reset`, `scale`, `sendSignal`.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -83,6 +84,7 @@ impl Control {
             job.touch(&ids, &self.registry);
             // Those that stay serve meanwhile, and those that go finish what they have.
             job.gentle = true;
+            job.told_in_order = Some(BTreeMap::new());
             return self.begin(job);
         }
         let Some(model) = ids.first().and_then(|id| self.registry.get(*id)) else { return };
