@@ -234,6 +234,19 @@ fn a_closed_server_closes_the_port_and_a_dead_one_does_not() {
 }
 
 #[test]
+fn a_port_that_a_new_release_does_not_use_is_closed() {
+    needs_program!("node");
+    let home = home();
+    let (old, new) = (free_port(), free_port());
+    start_cluster(&home, 2, &[("PORT", &old.to_string())]);
+    home.cmd("restart c --update-env").env("PORT", new.to_string()).run().ok();
+    home.wait_until("they listen elsewhere", || get(new, "/").is_ok() && said(&home, " on ") == 4);
+    kill_daemon(&home);
+    home.wait_until("the old port is closed", || TcpStream::connect(("127.0.0.1", old)).is_err());
+    assert!(get(new, "/").is_ok());
+}
+
+#[test]
 fn a_worker_looks_like_one_of_node() {
     needs_program!("node");
     let home = home();
@@ -301,6 +314,27 @@ fn each_way_of_sharing_survives_the_daemon_and_a_dead_worker() {
         for _ in 0..50 {
             get(port, "/").unwrap_or_else(|error| panic!("{scheduling}: {error}"));
         }
+    }
+}
+
+#[test]
+fn each_way_of_sharing_survives_an_update_and_the_keeper() {
+    needs_program!("node");
+    for scheduling in ["round_robin", "reuseport", "shared"] {
+        let home = home();
+        let port = free_port();
+        start_with(&home, 2, &format!(r#""scheduling": "{scheduling}""#), &format!(r#""PORT": {port}"#), 1);
+        let before = pids(&home);
+        under_load(&home, port, || {
+            home.ok("update");
+        });
+        under_load(&home, port, || {
+            let keeper = home.keeper_pid();
+            kill(keeper, Signal::KILL);
+            home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
+            kill_daemon(&home);
+        });
+        assert_eq!(pids(&home), before, "{scheduling}");
     }
 }
 

@@ -93,6 +93,8 @@ pub(crate) struct Listeners {
     /// Have to be looked at in this turn.
     stirred: BTreeSet<u32>,
     wakes: BTreeSet<(u64, u32)>,
+    /// When it is looked whether an app has listeners that it does not use.
+    checks: BTreeMap<String, u64>,
 }
 
 /// The name of an app's listener. The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
@@ -257,7 +259,7 @@ impl Listeners {
         if listener.data.is_some() {
             keeper.drop_held(&data_name(&listener.name));
         }
-        if let Some((_, key)) = split_name(&listener.name) {
+        if let Some(key) = listener.key() {
             super::listen::remove_file(key, &listener.fd);
         }
     }
@@ -294,7 +296,24 @@ impl Listeners {
     /// When one has to be looked at in any case.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let wake = self.wakes.first().map(|(at, _)| *at);
-        wake.into_iter().chain(self.peeks.deadline_ms()).min()
+        wake.into_iter().chain(self.peeks.deadline_ms()).chain(self.checks.values().copied()).min()
+    }
+
+    /// Has an app looked at, at this time.
+    pub(super) fn check_later(&mut self, app: &str, at_ms: u64) {
+        self.checks.insert(app.to_owned(), at_ms);
+    }
+
+    /// An app whose time has come.
+    pub(super) fn next_check(&mut self, now_ms: u64) -> Option<String> {
+        let app = self.checks.iter().find(|(_, at)| **at <= now_ms).map(|(app, _)| app.clone())?;
+        self.checks.remove(&app);
+        Some(app)
+    }
+
+    /// Apps that have listeners.
+    pub(super) fn apps(&self) -> BTreeSet<String> {
+        self.by_name.keys().filter_map(|name| Some(split_name(name)?.0.to_owned())).collect()
     }
 
     /// Has those looked at whose time has come.
@@ -314,6 +333,11 @@ impl Listeners {
 }
 
 impl Listener {
+    /// What the workers call it.
+    pub(super) fn key(&self) -> Option<&str> {
+        split_name(&self.name).map(|(_, key)| key)
+    }
+
     /// Whether a change of its workers makes a difference.
     pub(super) fn waits_for_workers(&self) -> bool {
         self.watched.is_empty() || !self.waiting.is_empty() || !self.lanes.is_empty()

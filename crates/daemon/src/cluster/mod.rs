@@ -8,6 +8,7 @@
 //! own for the same port ([`reuseport`]), or from the one socket of all, of which each gets a copy. A listener stays what it is as
 //! long as it is open.
 
+mod abandoned;
 mod listen;
 mod listeners;
 mod query;
@@ -51,8 +52,10 @@ impl Control {
         match message.get("act").and_then(Value::as_str) {
             Some("queryServer") => self.query_server(id, message),
             Some("listening") => {
-                let inc = self.registry.get(id).map_or(0, |slot| slot.instance.inc);
+                let Some(slot) = self.registry.get(id) else { return };
+                let (app, inc) = (Rc::clone(&slot.app), slot.instance.inc);
                 self.told_ready(id, inc, Sign::Listening);
+                self.look_for_abandoned(&app.spec.name);
             }
             Some("close") => self.server_closed(id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
             Some("exitedAfterDisconnect") => {

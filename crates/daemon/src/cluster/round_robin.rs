@@ -188,6 +188,9 @@ impl Control {
                 self.join(id, listener);
             }
         }
+        for app in self.listeners.apps() {
+            self.look_for_abandoned(&app);
+        }
     }
 }
 

@@ -133,6 +133,7 @@ impl Control {
         self.listeners.tick(now.mono_ms);
         self.tick_signs();
         self.tick_peeks(now.mono_ms);
+        self.close_abandoned(now.mono_ms);
         self.answer_lists(now);
         self.listen_again(now);
         if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {

@@ -1,0 +1,46 @@
+//! Listeners that the app has no use for any more: a new release listens elsewhere.
+//!
+//! A listener without a worker is usually one whose workers are about to come back, so it stays open. It is closed only if nobody wants
+//! it for a while in which all processes of the app run and listen to something else: clients are then refused, instead of waiting for
+//! ever.
+
+use ostler_core::lifecycle::{State, Wanted};
+
+use crate::control::Control;
+use crate::control::turn::now;
+
+/// For so long it stays open in any case: an app's servers may begin one after the other.
+const GRACE_MS: u64 = 10_000;
+
+impl Control {
+    /// A worker of this app listens: has anything become useless?
+    pub(super) fn look_for_abandoned(&mut self, app: &str) {
+        if self.listeners.of_app(app).into_iter().any(|id| !self.is_held(id, app)) {
+            self.listeners.check_later(app, now().mono_ms + GRACE_MS);
+        }
+    }
+
+    /// Closes what is still useless.
+    pub(crate) fn close_abandoned(&mut self, now_ms: u64) {
+        while let Some(app) = self.listeners.next_check(now_ms) {
+            let mut processes = self.registry.iter().filter(|slot| slot.spec().name == app && slot.instance.wanted == Wanted::Up);
+            let settled = processes.all(|slot| {
+                matches!(slot.instance.state, State::Running { .. }) && !(slot.worker.listening.is_empty() && slot.worker.served.is_empty())
+            });
+            if !settled {
+                // The next one that listens asks again.
+                continue;
+            }
+            for id in self.listeners.of_app(&app) {
+                if !self.is_held(id, &app) {
+                    self.listeners.close(id, &self.reactor, &mut self.keeper);
+                }
+            }
+        }
+    }
+
+    fn is_held(&self, id: u32, app: &str) -> bool {
+        let Some(key) = self.listeners.get(id).and_then(super::Listener::key) else { return false };
+        self.registry.iter().any(|slot| slot.spec().name == app && slot.worker.has(key))
+    }
+}
