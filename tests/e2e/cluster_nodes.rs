@@ -235,7 +235,7 @@ fn deno_takes_turns() {
     for scheduling in ["round_robin", "shared", "reuseport"] {
         let home = home();
         let port = free_port();
-        let script = home.write("d.mjs", &format!("import http from 'node:http'; import process from 'node:process'; http.createServer((q, r) => r.end(String(process.pid))).listen({port}, '127.0.0.1', () => console.log('listening'));"));
+        let script = home.write("d.mjs", format!("import http from 'node:http'; import process from 'node:process'; http.createServer((q, r) => r.end(String(process.pid))).listen({port}, '127.0.0.1', () => console.log('listening'));"));
         let file = ecosystem(
             &home,
             &format!(
