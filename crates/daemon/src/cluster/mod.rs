@@ -122,7 +122,10 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return };
         match way {
             Way::InTurn => slot.worker.served.push(key),
-            Way::Socket(_) => slot.worker.listening.push(key),
+            Way::Socket(_) => {
+                slot.worker.sent(worker::Sending::Listener);
+                slot.worker.listening.push(key);
+            }
         }
         slot.worker.served_by.push(listener);
         self.registry.changed(id);

@@ -15,7 +15,7 @@ use ostler_proto::node::cluster::Answer;
 use rustix::io::Errno;
 
 use super::listeners::Rest;
-use super::worker::{Connection, Handed};
+use super::worker::{Connection, Handed, Sending};
 use crate::control::Control;
 use crate::control::turn::now;
 use crate::registry::{Registry, Slot};
@@ -45,12 +45,11 @@ impl Control {
     pub(crate) fn hear_answer(&mut self, id: u32, answer: Answer) {
         let Some(slot) = self.registry.get_mut(id) else { return };
         let (handed, accepted) = match answer {
-            Answer::Received => return,
-            // In order, and what came before it was answered before.
-            Answer::NotReceived => (slot.worker.handed.pop_front(), false),
+            Answer::Received => (slot.worker.acknowledged(true), false),
+            Answer::NotReceived => (slot.worker.acknowledged(false), false),
             Answer::Connection { seq, accepted } => (slot.worker.answered(seq), accepted),
         };
-        // To a daemon before this one.
+        // None: about something else, or to a daemon before this one.
         let Some(Handed { listener, mut connection, .. }) = handed else { return };
         if let Some(listener) = self.listeners.get_mut(listener) {
             if accepted {
@@ -147,6 +146,7 @@ impl Control {
         let line = listener.line(seq);
         match slot.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&self.reactor, line, connection.fd.as_fd())) {
             Sent::Yes => {
+                slot.worker.sent(Sending::Connection);
                 slot.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
                 let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
                 listener.turns.gave(worker, |worker| load_of(&self.registry, worker, routed));
@@ -161,6 +161,7 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return };
         slot.worker.listening.clear();
         slot.worker.served.clear();
+        slot.worker.on_their_way.clear();
         for Handed { listener, connection, .. } in std::mem::take(&mut slot.worker.handed).into_iter().rev() {
             if let Some(listener) = self.listeners.get_mut(listener) {
                 listener.waiting.push_front(connection);

@@ -6,6 +6,12 @@ use std::os::fd::OwnedFd;
 
 use ostler_core::balance::Load;
 
+/// How much later another one is answered when one was lost.
+const LOST_MS: u64 = 5000;
+
+/// Descriptors without an answer that are remembered.
+const MAX_ON_THEIR_WAY: usize = 1024;
+
 /// A worker's part in the listening sockets of its app.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
@@ -19,6 +25,17 @@ pub(crate) struct Worker {
     pub served_by: Vec<u32>,
     /// What it was handed and has not answered, in this order.
     pub handed: VecDeque<Handed>,
+    /// Descriptors that it has not acknowledged, in this order.
+    pub on_their_way: VecDeque<Sending>,
+}
+
+/// A descriptor that was sent to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// A connection.
+    Connection,
+    /// A listening socket.
+    Listener,
 }
 
 /// A connection that is on its way to a worker. It is closed here when the worker said that it has it, and goes to another one when it
@@ -87,6 +104,77 @@ impl Worker {
     /// Takes what was answered by its number.
     pub(crate) fn answered(&mut self, seq: u64) -> Option<Handed> {
         let at = self.handed.iter().position(|handed| handed.seq == seq)?;
-        self.handed.remove(at)
+        let answered = self.handed.remove(at)?;
+        // Answers come in order. What is so much older was lost on the way, which is known only to a daemon that is no more; if it was
+        // not lost, our copy of it is of no use.
+        while self.handed.front().is_some_and(|first| first.seq < seq && first.at_ms + LOST_MS < answered.at_ms) {
+            self.handed.pop_front();
+        }
+        Some(answered)
+    }
+
+    /// A descriptor was sent to it.
+    pub(crate) fn sent(&mut self, what: Sending) {
+        // Only a worker that answers nothing, and asks again and again, gets so far.
+        if self.on_their_way.len() < MAX_ON_THEIR_WAY {
+            self.on_their_way.push_back(what);
+        }
+    }
+
+    /// The next descriptor has arrived, or its message came without it. The connection, if it did not arrive.
+    pub(crate) fn acknowledged(&mut self, received: bool) -> Option<Handed> {
+        match self.on_their_way.pop_front() {
+            // Everything before it was answered before.
+            Some(Sending::Connection) if !received => self.handed.pop_front(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(handed: &[(u64, u64)]) -> Worker {
+        let mut worker = Worker::default();
+        for &(seq, at_ms) in handed {
+            let fd = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+            worker.handed.push_back(Handed { seq, listener: 0, at_ms, connection: fd.into() });
+            worker.on_their_way.push_back(Sending::Connection);
+        }
+        worker
+    }
+
+    fn left(worker: &Worker) -> Vec<u64> {
+        worker.handed.iter().map(|handed| handed.seq).collect()
+    }
+
+    #[test]
+    fn answers_are_found_by_their_number() {
+        let mut worker = worker(&[(1, 0), (2, 0), (3, 0)]);
+        assert_eq!(worker.load(), Load { unanswered: 3, since_ms: 0 });
+        assert_eq!(worker.answered(2).map(|handed| handed.seq), Some(2));
+        assert!(worker.answered(2).is_none() && worker.answered(77).is_none());
+        assert_eq!(left(&worker), [1, 3]);
+    }
+
+    #[test]
+    fn what_was_lost_does_not_fill_the_window_for_ever() {
+        let mut worker = worker(&[(1, 0), (2, 10), (3, LOST_MS + 5), (4, LOST_MS + 5)]);
+        worker.answered(3);
+        assert_eq!(left(&worker), [2, 4]);
+    }
+
+    #[test]
+    fn a_message_without_its_descriptor_gives_the_right_connection_back() {
+        let mut worker = worker(&[(1, 0), (2, 0)]);
+        worker.on_their_way.push_front(Sending::Listener);
+        // The listening socket did not arrive: that is no connection.
+        assert!(worker.acknowledged(false).is_none());
+        assert!(worker.acknowledged(true).is_none());
+        worker.answered(1);
+        assert_eq!(worker.acknowledged(false).map(|handed| handed.seq), Some(2));
+        // From before our time.
+        assert!(worker.acknowledged(false).is_none());
     }
 }

@@ -24,7 +24,12 @@ impl Control {
 
     /// Its process has ended: what it said before counts.
     pub(super) fn hear_last_of(&mut self, id: u32) {
-        while self.read_channel(id) {}
+        // Far more than fits into the channel: a child that inherited it may go on writing.
+        for _ in 0..64 {
+            if !self.read_channel(id) {
+                return;
+            }
+        }
     }
 
     /// Reads once. Whether there may be more.
