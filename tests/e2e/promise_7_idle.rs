@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::setup::{home, start_fixture};
+use ostler_testkit::fixture;
+
+use crate::setup::{ecosystem, home, start_fixture};
 
 /// Times a process gave up or lost the CPU since it began.
 fn switches(pid: i32) -> u64 {
@@ -17,6 +19,15 @@ fn at_rest_nobody_wakes_up() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     start_fixture(&home, "dated", "-f --time", "hold");
+    // What was looked for at a start, and what may be said at any time, wakes nobody either.
+    for (name, ready) in [("notify", r#""notify", "watchdog": "1h""#), ("log", r#"{"log": "up"}"#), ("uptime", r#"{"uptime": 10}"#)] {
+        let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho up\nexec {} notify READY=1\n", fixture()));
+        let script = if name == "notify" { script } else { home.write(&format!("{name}.sh"), "#!/bin/sh\necho up\nexec sleep 1000\n") };
+        home.ok(format!(
+            "start {}",
+            ecosystem(&home, &format!(r#""name": "{name}", "script": "{script}", "listen": 0, "ready": {ready}"#))
+        ));
+    }
     let pids = [home.keeper_pid(), home.daemon_pid()];
     // What follows a start may take a moment: a write to disk, the end of a client, and once, after a second and a half without any
     // event, giving memory back. Wait until it is over.

@@ -90,7 +90,8 @@ fn a_request_that_is_answered_as_expected() {
 #[test]
 fn each_instance_is_asked_at_its_own_port() {
     let home = home();
-    let port = free_port();
+    let next_is_free = |port: &u16| *port < u16::MAX && std::net::TcpListener::bind(("127.0.0.1", *port + 1)).is_ok();
+    let port = std::iter::repeat_with(free_port).find(next_is_free).unwrap();
     let script = home.write("own.sh", format!("#!/bin/sh\nexec {} http $PORT\n", fixture()));
     let more = format!(r#", "instances": 2, "increment_var": "PORT", "env": {{"PORT": {port}}}{PATIENT}"#);
     home.ok(format!("start {}", app(&home, &script, "", r#"{"http": {"interval": 20}}"#, &more)));
@@ -198,24 +199,20 @@ fn what_is_said_while_there_is_no_daemon_is_heard() {
     for (script, ready) in [("fixture", r#""notify""#), ("s6", r#"{"descriptor": 3}"#)] {
         let home = home();
         let s6 = home.write("s6.sh", GATE.replace("exec \"$@\"", "echo >&3; echo said; exec sleep 1000"));
-        let (script, args) = if script == "s6" { (s6, "") } else { (fixture(), "notify wait:go READY=1") };
+        let (script, args) = if script == "s6" { (s6, "") } else { (fixture(), "notify wait:go READY=1 print:said") };
         let file = app(&home, &script, args, ready, PATIENT);
         thread::scope(|scope| {
             // The client that waits loses its daemon: what it says is of no interest.
             scope.spawn(|| home.run(format!("start {file}")));
             home.daemon_pid();
-            home.wait_status("x", "launching");
-            let before = home.app("x").pid();
+            let before = home.wait_app("x", "launching", |item| item.status() == "launching" && item.pid() != 0).pid();
             let daemon = home.daemon_pid();
             // The keeper cannot start another one before we say so.
             let keeper = home.keeper_pid();
             kill(keeper, Signal::STOP);
             kill(daemon, Signal::KILL);
             home.write("go", "");
-            home.wait_until("the app has passed the gate", || {
-                let children = std::fs::read_to_string(format!("/proc/{before}/task/{before}/children")).unwrap_or_default();
-                children.trim().is_empty() && std::fs::read_to_string(format!("/proc/{before}/wchan")).is_ok()
-            });
+            home.wait_log("x-out.log", "said");
             kill(keeper, Signal::CONT);
             let after = home.wait_status("x", "online");
             assert_eq!((after.pid(), after.restarts()), (before, 0));

@@ -49,7 +49,9 @@ pub(crate) struct Signs {
     looked_at: BTreeMap<u32, u32>,
     pub(crate) probes: Probes,
     logs: LogLines,
+    /// By time; and when each is due, to find it here.
     timers: BTreeSet<(u64, u32, Timer)>,
+    due: BTreeMap<(u32, Timer), u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +75,13 @@ impl Signs {
 
     /// Sets or ends a timer.
     fn set_timer(&mut self, id: u32, timer: Timer, due_ms: Option<u64>) {
-        self.timers.retain(|(_, whose, kind)| (*whose, *kind) != (id, timer));
+        let former = match due_ms {
+            Some(at) => self.due.insert((id, timer), at),
+            None => self.due.remove(&(id, timer)),
+        };
+        if let Some(at) = former {
+            self.timers.remove(&(at, id, timer));
+        }
         self.timers.extend(due_ms.map(|at| (at, id, timer)));
     }
 }
@@ -266,7 +274,7 @@ impl Control {
             self.take_answer(id, answer);
         }
         while let Some(&(at, id, timer)) = self.signs.timers.first().filter(|(at, ..)| *at <= now_ms) {
-            self.signs.timers.pop_first();
+            self.signs.set_timer(id, timer, None);
             match timer {
                 Timer::Uptime => self.seen_ready(id, Sign::Uptime),
                 Timer::Log => self.look_at_log(id),
@@ -355,8 +363,8 @@ impl Control {
             (false, false) => None,
         });
         if let (Some(status), Some(slot)) = (status, self.registry.get_mut(id)) {
+            // Not worth a record of its own: an app may say so a thousand times a second.
             slot.learned.status = Some(status).filter(|status| !status.is_empty());
-            self.registry.changed(id);
         }
         if said.ready {
             self.told_ready(id, inc, Sign::Notify);
