@@ -356,15 +356,10 @@ impl Control {
                 _ => self.feed(id, Event::Extend { inc, until_ms }),
             }
         }
-        let plain = |text: &str| Some(text.to_owned());
-        let status = said.status.or_else(|| match (said.stopping, said.reloading) {
-            (true, _) => plain("stopping"),
-            (false, true) => plain("reloading"),
-            (false, false) => None,
-        });
-        if let (Some(status), Some(slot)) = (status, self.registry.get_mut(id)) {
+        if let Some(slot) = self.registry.get_mut(id) {
             // Not worth a record of its own: an app may say so a thousand times a second.
-            slot.learned.status = Some(status).filter(|status| !status.is_empty());
+            let status = status_after(slot.learned.status.take(), &said);
+            slot.learned.status = status.filter(|status| !status.is_empty());
         }
         if said.ready {
             self.told_ready(id, inc, Sign::Notify);
@@ -407,6 +402,18 @@ impl Control {
     }
 }
 
+/// What is shown of it: its own words, else what it is doing.
+fn status_after(before: Option<String>, said: &Notification) -> Option<String> {
+    const RELOADING: &str = "reloading";
+    match said {
+        Notification { status: Some(status), .. } => Some(status.clone()),
+        Notification { stopping: true, .. } => Some("stopping".into()),
+        Notification { reloading: true, .. } => Some(RELOADING.into()),
+        Notification { ready: true, .. } => before.filter(|status| status != RELOADING),
+        _ => before,
+    }
+}
+
 /// Where the variable that grows from instance to instance is the port that is asked, the port grows with it.
 fn port_shift(slot: &Slot, by: &ReadyBy) -> u16 {
     let port = match by {
@@ -419,4 +426,29 @@ fn port_shift(slot: &Slot, by: &ReadyBy) -> u16 {
     let own = env.layers().filter_map(|layer| layer.get(variable)).last();
     let first = own.or_else(|| slot.base.vars.get(variable)).and_then(|value| value.trim().parse::<u16>().ok());
     if first == Some(port) { u16::try_from(slot.index).unwrap_or(0) } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_proto::sd_notify::parse;
+
+    #[test]
+    fn its_own_words_are_shown_else_what_it_does() {
+        let mut shown = None;
+        for (said, expected) in [
+            ("READY=1", None),
+            ("STATUS=warm", Some("warm")),
+            ("WATCHDOG=1", Some("warm")),
+            ("READY=1", Some("warm")),
+            ("RELOADING=1", Some("reloading")),
+            ("WATCHDOG=1", Some("reloading")),
+            ("READY=1", None),
+            ("STOPPING=1\nSTATUS=bye", Some("bye")),
+            ("STOPPING=1", Some("stopping")),
+        ] {
+            shown = status_after(shown, &parse(said.as_bytes()));
+            assert_eq!(shown.as_deref(), expected, "{said}");
+        }
+    }
 }
