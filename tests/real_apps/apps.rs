@@ -120,6 +120,19 @@ impl RealApp {
         report
     }
 
+    /// The same for a server that, told to end, cuts connections which it has accepted, before it reads the request or within the answer.
+    /// Who shares a queue with others cannot be kept from accepting before it is told; what it does then is its own. Never may a
+    /// connection be refused or wait in vain, and not more may be lost than each instance could have in hand.
+    #[track_caller]
+    pub fn reloads_but_for_cuts(&self, spec: LoadSpec) {
+        let most = spec.connections as u64 * 2 * 2;
+        let load = Load::start(spec);
+        self.reload_twice(|| load.good() + load.failed());
+        let report = load.stop();
+        let cut = |error: &String| error.contains("on a new connection") && !error.contains("no answer");
+        assert!(report.failed <= most && report.errors.iter().all(cut), "{report:#?}\n{}", self.home.report());
+    }
+
     #[track_caller]
     fn nothing_failed(&self, report: &LoadReport) {
         assert!(

@@ -13,26 +13,25 @@ fn server(name: &str, args: &str, ready: Value) -> Value {
     })
 }
 
-/// A connection for each request. Kept ones are closed by these servers when they are told to end, whether the next request is on its
-/// way or not; no one outside of them can change that.
-#[track_caller]
-fn reloads(members: Value) {
+/// A connection for each request, here and below. Kept ones are closed by these servers when they are told to end, whether the next
+/// request is on its way or not.
+#[test]
+fn gunicorn() {
     let packages = needs_packages!();
-    let app = RealApp::start(&packages, members).at("/");
+    let app = RealApp::start(&packages, server("gunicorn", "wsgi:app", json!("notify"))).at("/");
     app.reloads_under([app.load(false)]);
 }
 
 #[test]
-fn gunicorn() {
-    reloads(server("gunicorn", "wsgi:app", json!("notify")));
-}
-
-#[test]
 fn uvicorn() {
-    reloads(server("uvicorn", "--fd {fd} asgi:app", json!({ "log": "Uvicorn running on" })));
+    let packages = needs_packages!();
+    let app = RealApp::start(&packages, server("uvicorn", "--fd {fd} asgi:app", json!({ "log": "Uvicorn running on" }))).at("/");
+    app.reloads_but_for_cuts(app.load(false));
 }
 
 #[test]
 fn hypercorn() {
-    reloads(server("hypercorn", "--bind fd://{fd} asgi:app", json!({ "log": "Running on" })));
+    let packages = needs_packages!();
+    let app = RealApp::start(&packages, server("hypercorn", "--bind fd://{fd} asgi:app", json!({ "log": "Running on" }))).at("/");
+    app.reloads_but_for_cuts(app.load(false));
 }
