@@ -126,7 +126,6 @@ impl LoadSpec {
 
 /// What the clients saw.
 #[derive(Clone, Debug, Default)]
-#[must_use]
 pub struct LoadReport {
     /// Requests that were made: the good and the failed.
     pub requests: u64,
@@ -247,6 +246,7 @@ impl Load {
     }
 
     /// Lets each client wait for the answer it has asked for, and tells what they saw.
+    #[must_use]
     pub fn stop(mut self) -> LoadReport {
         self.tell();
         let mut sum = LoadReport::default();

@@ -49,6 +49,7 @@ impl ScriptLoad {
     }
 
     /// Ends it and gives its report.
+    #[must_use]
     #[track_caller]
     pub fn stop(mut self) -> LoadReport {
         drop(self.child.stdin.take());
