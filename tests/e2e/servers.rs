@@ -51,9 +51,11 @@ fn serves(home: &Home, port: u16, members: &str) {
     let after = pids(home);
     assert!(before.is_disjoint(&after) && after.len() == 2, "{before:?} {after:?}");
     let report = load.stop();
-    if members.contains("hypercorn") {
-        // It closes connections that it has accepted but not read when it is told to stop. Nobody is turned away all the same.
-        assert!(report.failed <= 20 && report.errors.iter().all(|error| error.contains("before the answer")), "{report:?}");
+    if members.contains("hypercorn") || members.contains("uvicorn") {
+        // Told to stop they cut connections that they have accepted, unread ones and (hypercorn) within the answer. Who shares a queue with
+        // others cannot be kept from accepting until then. Nobody is turned away or waits in vain all the same.
+        let cut = |error: &String| error.contains("on a new connection") && !error.contains("no answer");
+        assert!(report.failed <= 8 && report.errors.iter().all(cut), "{report:?}");
     } else {
         report.assert_whole();
     }

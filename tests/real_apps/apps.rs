@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 /// Requests between two events: enough to meet every state a worker can be in.
 const REQUESTS: u64 = 200;
 
-/// Folder with `node_modules`, `python` and `next`; `None` when this machine cannot have it.
+/// Folder with `node_modules` and `next`; `None` when this machine cannot have it.
 pub fn packages() -> Option<PathBuf> {
     let dir = cache_dir().expect("HOME or a cache folder is set").join("real-apps");
-    let can = ["node", "npm", "python3", "flock"].into_iter().all(|name| program(name).is_some());
+    let can = ["node", "npm", "flock"].into_iter().all(|name| program(name).is_some());
     let status = can.then(|| Command::new(fixture_path("real/install.sh")).arg(&dir).status());
     let installed = status.is_some_and(|status| status.is_ok_and(|status| status.success()));
     assert!(installed || !on_ci(), "the packages of the real apps cannot be installed, and on CI they have to");
@@ -29,7 +29,7 @@ macro_rules! needs_packages {
     () => {
         match $crate::apps::packages() {
             Some(dir) => dir,
-            None => ostler_testkit::skip!("node, npm, python3 or the network is missing"),
+            None => ostler_testkit::skip!("node, npm, flock or the network is missing"),
         }
     };
 }
@@ -54,7 +54,7 @@ impl RealApp {
         for entry in fs::read_dir(fixture_path("real")).unwrap().flatten().filter(|entry| entry.path().is_file()) {
             fs::copy(entry.path(), home.work().join(entry.file_name())).unwrap();
         }
-        for name in ["node_modules", "python", "next"] {
+        for name in ["node_modules", "next"] {
             std::os::unix::fs::symlink(packages.join(name), home.work().join(name)).unwrap();
         }
         let port = free_port();
@@ -118,19 +118,6 @@ impl RealApp {
         let report = load.stop();
         self.nothing_failed(&report);
         report
-    }
-
-    /// The same for a server that, told to end, cuts connections which it has accepted, before it reads the request or within the answer.
-    /// Who shares a queue with others cannot be kept from accepting before it is told; what it does then is its own. Never may a
-    /// connection be refused or wait in vain, and not more may be lost than each instance could have in hand.
-    #[track_caller]
-    pub fn reloads_but_for_cuts(&self, spec: LoadSpec) {
-        let most = spec.connections as u64 * 2 * 2;
-        let load = Load::start(spec);
-        self.reload_twice(|| load.good() + load.failed());
-        let report = load.stop();
-        let cut = |error: &String| error.contains("on a new connection") && !error.contains("no answer");
-        assert!(report.failed <= most && report.errors.iter().all(cut), "{report:#?}\n{}", self.home.report());
     }
 
     #[track_caller]

@@ -1,4 +1,4 @@
-//! Real servers from npm and PyPI, unmodified: started as two instances, loaded, reloaded twice, no request lost.
+//! Real servers from npm, unmodified: started as two instances, loaded, reloaded twice, no request lost.
 //!
 //! The packages lie in `real-apps` of the cache; `tests/fixtures/real/install.sh` brings them. The apps are a few lines each, in
 //! `tests/fixtures/real`; a test copies them into its home beside a link to the packages.
@@ -7,4 +7,3 @@
 
 mod apps;
 mod node;
-mod python;
