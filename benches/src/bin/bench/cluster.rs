@@ -4,7 +4,7 @@ use crate::contender::{App, Contender, Kind, Workers};
 use crate::lab::Lab;
 use crate::measure;
 use anyhow::{Context, Result, bail, ensure};
-use ostler_testkit::{Load, LoadSpec, free_port, get};
+use ostler_testkit::{Load, LoadReport, LoadSpec, free_port, get};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -259,9 +259,15 @@ impl Clients {
     /// Failed requests over new connections and over kept ones, and the longest time in ms in which one of the two got no answer.
     pub(crate) fn stop(self) -> [f64; 3] {
         let (close, keep) = (self.close.stop(), self.keep.stop());
-        for report in [&close, &keep].into_iter().filter(|_| std::env::var_os("OSTLER_BENCH_ERRORS").is_some()) {
-            eprintln!("{} of {} failed: {:#?}", report.failed, report.requests, report.errors);
-        }
+        told(&close);
+        told(&keep);
         [close.failed as f64, keep.failed as f64, close.longest_gap_ms.max(keep.longest_gap_ms)]
+    }
+}
+
+/// Tells the first failures in words, when somebody wants to know.
+pub(crate) fn told(report: &LoadReport) {
+    if report.failed > 0 && std::env::var_os("OSTLER_BENCH_ERRORS").is_some() {
+        eprintln!("{} of {} failed: {:#?}", report.failed, report.requests, report.errors);
     }
 }

@@ -1,6 +1,6 @@
 //! Many connections over one reload: what is left in the manager.
 
-use crate::cluster::{Cluster, Script, Way};
+use crate::cluster::{Cluster, Script, Way, told};
 use crate::lab::{Lab, Turn};
 use crate::measure;
 use crate::report::Row;
@@ -45,15 +45,17 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         until(&cluster, short / 5)?;
         cluster.reload()?;
         until(&cluster, short)?;
-        let failed = load.stop().failed;
+        let short_ones = load.stop();
+        told(&short_ones);
         // Each of the idle ones has asked again.
         let twice = measure::wait(Duration::from_secs(60), || kept.good() + kept.failed() >= 2 * idle as u64);
         let kept = kept.stop();
+        told(&kept);
         ensure!(twice, "the idle connections asked only {} times", kept.requests);
         thread::sleep(Duration::from_secs(1));
         let after = state(&cluster)?;
         let left = after.1.saturating_sub(before.1);
-        Ok(Turn::Values([failed as f64, kept.failed as f64, before.0, most, after.0, left as f64]))
+        Ok(Turn::Values([short_ones.failed as f64, kept.failed as f64, before.0, most, after.0, left as f64]))
     }))
 }
 
