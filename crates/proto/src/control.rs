@@ -7,6 +7,8 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::Instance;
 use serde::{Deserialize, Serialize};
 
+pub use crate::rollout::{FaultReport, PlaceReport, RolloutReport, RolloutState};
+
 /// Version of this API. A daemon refuses a client with another number and names both versions.
 pub const PROTOCOL: u32 = 2;
 
@@ -369,7 +371,7 @@ pub enum Failure {
         total: u32,
     },
     /// A new release was not taken.
-    #[error("{}", rollout_failure(.0))]
+    #[error("{}", crate::rollout::failure(.0))]
     Rollout(Vec<RolloutReport>),
     /// The client speaks another version.
     #[error("daemon {daemon_version} does not understand this client")]
@@ -380,96 +382,6 @@ pub enum Failure {
     /// Anything else, worded for the user.
     #[error("{0}")]
     Other(String),
-}
-
-/// One replacement of an app's release, under way or over.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RolloutReport {
-    /// Which app.
-    pub app: String,
-    /// Number of the release among those of the app, from 1.
-    pub release: u32,
-    /// Version of the app's package, if known.
-    pub version: Option<String>,
-    /// What is run.
-    pub script: String,
-    /// The command that asked for it.
-    pub command: String,
-    /// When it began, wall clock, ms.
-    pub started_ms: u64,
-    /// When it was over.
-    pub ended_ms: Option<u64>,
-    /// Where it stands.
-    pub state: RolloutState,
-    /// This is the release that serves.
-    pub current: bool,
-    /// The instances.
-    pub places: Vec<PlaceReport>,
-    /// What failed.
-    pub fault: Option<FaultReport>,
-}
-
-/// Where a replacement stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RolloutState {
-    /// Instances are being replaced.
-    Running,
-    /// The first new instance is being watched.
-    Canary,
-    /// Something failed: going back.
-    Returning,
-    /// The new release serves.
-    Done,
-    /// It failed; the old release serves, where it can.
-    Failed,
-    /// Other commands took over.
-    Overruled,
-}
-
-/// One instance of a replacement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlaceReport {
-    /// `pm_id`.
-    pub id: u32,
-    /// `waiting`, `starting`, `ready`, `draining`, `new`, `old`, `failed`, `left`, `returning`.
-    pub state: String,
-}
-
-/// What failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FaultReport {
-    /// Which instance.
-    pub id: u32,
-    /// Why, in words that follow a name.
-    pub reason: String,
-    /// The last lines that the new process wrote, oldest first.
-    pub last_lines: Vec<String>,
-}
-
-impl RolloutReport {
-    /// Instances that serve with the old release, and with the new one.
-    pub fn serving(&self) -> (usize, usize) {
-        let count = |states: &[&str]| self.places.iter().filter(|place| states.contains(&place.state.as_str())).count();
-        (count(&["waiting", "starting", "ready", "old", "failed"]), count(&["new", "draining"]))
-    }
-}
-
-fn rollout_failure(reports: &[RolloutReport]) -> String {
-    let one = |report: &RolloutReport| {
-        let why = report.fault.as_ref().map(|fault| format!(": instance {} {}", fault.id, fault.reason)).unwrap_or_default();
-        let (old, new) = report.serving();
-        let serves = match (old, new) {
-            (0, 0) => "nothing serves".to_owned(),
-            (_, 0) => "the old release serves as before".to_owned(),
-            _ => format!("{old} with the old release, {new} with the new one"),
-        };
-        match report.state {
-            RolloutState::Overruled => format!("reload of {} was ended by other commands", report.app),
-            _ => format!("reload of {} failed{why}; {serves}", report.app),
-        }
-    };
-    reports.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 /// What a table shows of an instance.

@@ -5,4 +5,5 @@ pub mod control;
 pub mod frame;
 pub mod node;
 pub mod pm2;
+pub mod rollout;
 pub mod sd_notify;

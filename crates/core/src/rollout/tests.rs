@@ -183,8 +183,8 @@ proptest! {
                     prop_assert!(!left[place], "launched in spite of a user");
                 }
             }
-            for place in 0..count {
-                prop_assert!(in_place[place] || world.serving[place] != Serving::Nobody);
+            for (serving, in_place) in world.serving.iter().zip(&in_place) {
+                prop_assert!(*in_place || *serving != Serving::Nobody);
             }
             let beside = (0..count).filter(|&place| !in_place[place] && world.beside[place].is_some()).count();
             prop_assert!(beside <= batch.max(1) as usize, "{beside} candidates at once");
