@@ -14,6 +14,8 @@
 
 const COMMAND = 'NODE_OSTLER';
 const LONGEST_TIMER = 2 ** 31 - 1;
+/** Connections that are ended in one turn of the event loop. */
+const FEW = 4;
 
 /** Channels that we listen to. Node 18 collects a channel that nobody refers to, with its subscribers. */
 const channels = [];
@@ -160,6 +162,8 @@ class Drain {
   seen = new WeakSet();
   /** Since when a connection rests. */
   rest = new WeakMap();
+  /** Those that have rested long enough. */
+  ending = [];
   standIns = new Set();
   http2 = new Http2Sessions();
 
@@ -264,9 +268,23 @@ class Drain {
     const rest = this.rest.get(socket);
     if (!rest || rest.bytesRead !== bytesRead) {
       this.rest.set(socket, { bytesRead, since: now });
-    } else if (now - rest.since >= this.idleMs) {
-      socket.destroySoon();
+    } else if (now - rest.since >= this.idleMs && !rest.ends) {
+      rest.ends = true;
+      if (this.ending.push(socket) === 1) setImmediate(() => this.endSome());
     }
+  }
+
+  /**
+   * Ends a few of those that rested long enough. With thousands at once, a request that arrives while the first are closed would find the
+   * last closed; so the event loop reads what has arrived before each few.
+   */
+  endSome() {
+    for (const socket of this.ending.splice(0, FEW)) {
+      const rest = this.rest.get(socket);
+      rest.ends = false;
+      if (rest.bytesRead === socket.bytesRead && !socket._httpMessage) quietly(() => socket.destroySoon())();
+    }
+    if (this.ending.length > 0) setImmediate(() => this.endSome());
   }
 
   sayClose(response) {
