@@ -312,3 +312,17 @@ fn a_worker_that_never_listens_has_proved_itself_by_running() {
     home.ok("reload app");
     assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
 }
+
+#[test]
+fn what_happened_before_is_no_fault_of_the_new_release() {
+    let home = home();
+    cluster(&home, "");
+    // Both have crashed some time ago.
+    for pid in pids(&home) {
+        ostler_testkit::kill(pid, rustix::process::Signal::KILL);
+    }
+    home.wait_until("both are back", || home.jlist().iter().all(|app| app.status() == "online" && app.restarts() == 1));
+    home.ok("reload app");
+    assert!(home.jlist().iter().all(|app| app.restarts() == 2));
+    assert!(home.ok("why app").stdout.contains("SIGKILL"), "the history goes on");
+}

@@ -234,10 +234,15 @@ impl Registry {
         // One that has just started may still be on its way there.
         let age_ms = old.instance.counters.last_start.map_or(0, |start| now.mono_ms.saturating_sub(start.mono_ms));
         let never_listens = old.worker.never_listened() && age_ms >= old.policy.listen_timeout_ms;
-        let (pm_id, index) = (old.pm_id, old.index);
+        let (pm_id, index, inc) = (old.pm_id, old.index, old.instance.inc);
         let id = CANDIDATES_FROM | self.next_candidate;
         self.next_candidate = (self.next_candidate + 1) % CANDIDATES_FROM;
-        Some(self.put(Place { id, pm_id, role: Role::Candidate, never_listens, index }, app, base, now, settings))
+        self.put(Place { id, pm_id, role: Role::Candidate, never_listens, index }, app, base, now, settings);
+        if let Some(candidate) = self.slots.get_mut(&id) {
+            // The history of the instance goes on, in its order.
+            candidate.instance.inc = inc;
+        }
+        Some(id)
     }
 
     fn put(&mut self, place: Place, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> u32 {

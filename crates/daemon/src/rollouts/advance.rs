@@ -1,7 +1,5 @@
 //! A reload on its way.
 
-use std::rc::Rc;
-
 use ostler_core::lifecycle::{self, ExitCause, Origin, State, Wanted};
 use ostler_core::rollout::{Effect, Event, Outcome, PlaceState};
 use ostler_proto::control::{FaultReport, Happening, Progress};
@@ -258,8 +256,9 @@ fn restarted(place: usize, lane: &Lane, slot: Option<&Slot>) -> Option<Event> {
 /// One that took over has to stay.
 fn still_up(place: usize, lane: &Lane, slot: Option<&Slot>) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Overruled(place)) };
-    let crashed = slot.instance.exits.last().is_some_and(|exit| exit.inc >= lane.after && !matches!(exit.cause, ExitCause::Asked(_)));
-    (crashed && slot.instance.inc >= lane.after).then(|| Event::Failed(place, format!("{} after it was ready", why_not(slot))))
+    // Whoever else ends it takes the place over first.
+    let is_up = matches!(slot.instance.state, State::Running { inc, .. } if inc == lane.after);
+    (!is_up).then(|| Event::Failed(place, format!("{} after it was ready", ended(slot))))
 }
 
 /// Why it is not ready, in words that follow a name.
@@ -267,9 +266,14 @@ fn why_not(slot: &Slot) -> String {
     match slot.instance.exits.last() {
         Some(exit) if exit.cause == ExitCause::NotReady => slot.not_ready(),
         Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. }) => why(exit),
-        Some(exit) => format!("{} before it was ready", why(exit)),
+        Some(_) => format!("{} before it was ready", ended(slot)),
         None => "did not start".into(),
     }
+}
+
+/// How it ended, in words that follow a name.
+fn ended(slot: &Slot) -> String {
+    slot.instance.exits.last().map_or_else(|| "ended".into(), why)
 }
 
 impl Control {
@@ -279,12 +283,5 @@ impl Control {
         let Some(lane) = running.lanes.get(place) else { return };
         let (id, name, step) = (lane.pm_id, running.app.clone(), step.to_owned());
         self.tell_rollout(number, Progress::Rollout { id, name, step });
-    }
-}
-
-/// Shares its parts.
-impl Clone for Lane {
-    fn clone(&self) -> Self {
-        Self { old: Parts { app: Rc::clone(&self.old.app), base: Rc::clone(&self.old.base) }, new: self.new.clone(), ..*self }
     }
 }
