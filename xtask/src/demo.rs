@@ -105,7 +105,9 @@ impl Stage {
         say("3. What it wrote.");
         self.type_in(&["logs", "device-service", "--lines", "4", "--nostream"])?;
 
-        say("4. Now ostler's own processes are killed with SIGKILL, while requests go on.");
+        self.show_reload()?;
+
+        say("5. Now ostler's own processes are killed with SIGKILL, while requests go on.");
         let before = self.pids()?;
         let load = Load::begin(self.port);
         for role in ["daemon", "keeper"] {
@@ -132,6 +134,31 @@ impl Stage {
         println!("  cargo xtask demo --keep                the same, and leave it running for you");
         println!("  ostler start app.js -i 2 --name api    your own app; also app.py, ./binary or \"npm start\"");
         println!("  ostler --help                          all commands; those you know from PM2 do the same here");
+        Ok(())
+    }
+
+    /// A bad release, then a good one, while requests go on.
+    fn show_reload(&self) -> Result<()> {
+        say("4. A new release of api-gateway that throws at its start, while requests go on; then a good one.");
+        let before = self.pids()?;
+        let load = Load::begin(self.port);
+        let script = self.folder.join("shop/backend/api-gateway/dist/main.js");
+        let good = fs::read_to_string(&script).with_context(|| format!("cannot read {}", script.display()))?;
+        let write = |code: &str| fs::write(&script, code).with_context(|| format!("cannot write {}", script.display()));
+        write(&format!("throw new Error('this release is no good');\n{good}"))?;
+        let words = ["reload", "api-gateway"];
+        println!("{}", styled("2", &format!("$ ostler {}", words.join(" "))));
+        let status = self.ostler(&words).status().context("cannot run ostler")?;
+        ensure!(status.code() == Some(1), "the bad release was taken: {status}");
+        ensure!(self.pids()? == before, "the bad release changed something");
+        println!("exit code 1, and the old processes go on");
+        write(&good)?;
+        self.type_in(&["reload", "api-gateway", "user-service"])?;
+        let after = self.pids()?;
+        let replaced = before.iter().filter(|(name, pid)| after.get(*name) != Some(pid)).count();
+        let (answered, failed) = load.end();
+        println!("processes replaced: {replaced}; requests meanwhile: {answered} answered, {failed} failed");
+        ensure!(failed == 0 && answered > 0, "requests failed");
         Ok(())
     }
 
