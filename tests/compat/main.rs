@@ -15,6 +15,7 @@ mod sessions {
     mod config;
     mod crash;
     mod inspect;
+    mod reload;
     mod saved;
     mod scale;
     mod start;
