@@ -197,6 +197,38 @@ fn a_port_that_is_taken_is_told_to_the_app() {
 }
 
 #[test]
+fn an_address_of_another_machine_is_told_to_the_app() {
+    needs_program!("node");
+    let home = home();
+    // Reserved for documentation: nobody has it.
+    let env = [("PORT", free_port().to_string()), ("HOST", "192.0.2.1".to_owned())];
+    let start = home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js")));
+    env.iter().fold(start, |start, (name, value)| start.env(name, value)).run().ok();
+    home.wait_until("both are told", || said(&home, "http error EADDRNOTAVAIL") >= 2);
+}
+
+#[test]
+fn a_privileged_port_is_told_to_the_app() {
+    use std::os::unix::fs::PermissionsExt;
+    needs_program!("node");
+    ostler_testkit::needs_root!();
+    let limit = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    if limit.trim().parse::<u16>().is_ok_and(|first| first <= 82) {
+        ostler_testkit::skip!("every port is free to everybody here");
+    }
+    let home = home();
+    for folder in [home.root().to_owned(), home.work()] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let script = home.write(
+        "low.js",
+        "require('net').createServer().on('error', (error) => console.log('told', error.code)).listen(82); setInterval(() => {}, 1 << 30);",
+    );
+    home.cmd(format!("start {script} --name c -i 2")).uid(65_534).run().ok();
+    home.wait_until("both are told", || said(&home, "told EACCES") >= 2);
+}
+
+#[test]
 fn a_stale_file_is_replaced_and_a_long_path_works() {
     needs_program!("node");
     let home = home();
