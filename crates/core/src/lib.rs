@@ -12,6 +12,7 @@ pub mod balance;
 pub mod date_format;
 pub mod files;
 pub mod instances;
+pub mod lanes;
 pub mod lifecycle;
 pub mod probe;
 pub mod restart;

@@ -219,7 +219,7 @@ impl Control {
                 }
             } else if name.starts_with(PREFIX) {
                 listeners.push((name, fd));
-            } else if name.starts_with(crate::sockets::HELD_PREFIX) {
+            } else if crate::sockets::is_held_name(&name) {
                 if !self.sockets.restore(&name, fd) {
                     self.keeper.drop_held(&name);
                 }
@@ -275,9 +275,10 @@ impl Control {
     fn survivor(&mut self, id: u32) -> Option<(u64, ProcRef)> {
         let slot = self.registry.get_mut(id)?;
         let (inc, process) = match slot.instance.state {
-            State::Starting { inc, pid, .. } | State::Running { inc, pid, .. } | State::Stopping { inc, pid, leader_gone: false, .. } => {
-                (inc, ProcRef { pid, start_ticks: slot.start_ticks })
-            }
+            State::Starting { inc, pid, .. }
+            | State::Running { inc, pid, .. }
+            | State::Draining { inc, pid, .. }
+            | State::Stopping { inc, pid, leader_gone: false, .. } => (inc, ProcRef { pid, start_ticks: slot.start_ticks }),
             // Killed between the spawn and the answer: a second copy must not be started.
             State::Spawning { inc, .. } => (inc, find_leader(&slot.unique_id, inc)?),
             _ => return None,

@@ -35,9 +35,9 @@ pub(crate) fn of(spec: &AppSpec, role: Role, never_listens: bool, settings: &Set
     (policy, proof)
 }
 
-/// It can be told to finish what it does: by Node's cluster protocol, or by our preload.
+/// It can be told to finish what it does (by Node's cluster protocol, or by our preload), or its connections go elsewhere.
 fn can_drain(spec: &AppSpec) -> bool {
-    spec.mode == ExecMode::Cluster || (is_node(spec) && !spec.no_preload)
+    spec.mode == ExecMode::Cluster || (is_node(spec) && !spec.no_preload) || crate::sockets::has_lanes(spec)
 }
 
 /// Without a declaration: a cluster worker listens; everything else has run for `min_uptime`.

@@ -50,6 +50,8 @@ pub(crate) struct Slot {
     pub never_listens: bool,
     /// Number within the app.
     pub index: u32,
+    /// Which of the sockets of a port is its own: the two processes of a reload have different ones.
+    pub lane: u32,
     /// UUID; also the mark by which stray processes of this slot are recognised.
     pub unique_id: String,
     /// Description.
@@ -129,6 +131,7 @@ impl Slot {
             role: self.role,
             never_listens: self.never_listens,
             index: self.index,
+            lane: self.lane,
             unique_id: Cow::Borrowed(&self.unique_id),
             spec: self.app.id,
             env: self.base.id,
@@ -254,6 +257,7 @@ impl Registry {
             role,
             never_listens,
             index,
+            lane: self.free_lane(&app.spec.name),
             unique_id: unique_id(),
             app: Rc::clone(app),
             base: Rc::clone(base),
@@ -287,6 +291,11 @@ impl Registry {
         ostler_core::instances::lowest_free(&used)
     }
 
+    fn free_lane(&self, name: &str) -> u32 {
+        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.lane).collect();
+        ostler_core::instances::lowest_free(&used)
+    }
+
     /// Puts back what the journal knows.
     pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) -> Stored {
         let Snapshot { envs, specs, slots, .. } = snapshot;
@@ -309,6 +318,7 @@ impl Registry {
                 role: record.role,
                 never_listens: record.never_listens,
                 index: record.index,
+                lane: record.lane,
                 unique_id: record.unique_id.into_owned(),
                 policy,
                 proof,

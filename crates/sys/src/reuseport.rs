@@ -31,6 +31,21 @@ pub fn steer(socket: impl AsFd, active: &[u32]) -> Result<(), Errno> {
     if result < 0 { Err(crate::process::last_errno()) } else { Ok(()) }
 }
 
+/// Connections that nobody has accepted yet from a listening TCP socket.
+///
+/// # Errors
+/// No TCP socket.
+pub fn waiting(socket: impl AsFd) -> Result<u32, Errno> {
+    /// `tcpi_unacked` of `linux/tcp.h`, in words: of a listening socket it is the length of its queue.
+    const UNACKED: usize = 6;
+    let mut info = [0_u32; UNACKED + 1];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the pointers are to a record of that length; the kernel writes no more of it.
+    let got = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length) };
+    if got < 0 { Err(crate::process::last_errno()) } else { Ok(info[UNACKED]) }
+}
+
 /// `active[random() % active.len()]` in the instructions of `linux/filter.h`.
 fn program(active: &[u32]) -> Vec<libc::sock_filter> {
     /// Offset that means a random number (`SKF_AD_OFF + SKF_AD_RANDOM`).
@@ -91,6 +106,18 @@ mod tests {
                 assert!(if wanted { *count > even / 2 } else { *count == 0 }, "{counts:?} of {active:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_waits_is_counted() {
+        let (sockets, address) = group(2);
+        steer(&sockets[0], &[1]).unwrap();
+        let clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+        assert_eq!((waiting(&sockets[0]), waiting(&sockets[1])), (Ok(0), Ok(3)));
+        drop(crate::socket::accept(&sockets[1]).unwrap().unwrap());
+        assert_eq!(waiting(&sockets[1]), Ok(2));
+        drop(clients);
+        assert!(waiting(std::fs::File::open("/dev/null").unwrap()).is_err());
     }
 
     #[test]

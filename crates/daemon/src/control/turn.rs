@@ -100,6 +100,7 @@ impl Control {
             self.clients.deadline_ms(),
             self.listeners.deadline_ms(),
             self.signs.deadline_ms(),
+            self.sockets.deadline_ms(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
@@ -132,6 +133,7 @@ impl Control {
         self.autoscale(now);
         self.listeners.tick(now.mono_ms);
         self.tick_signs();
+        self.tick_lanes(now.mono_ms);
         self.tick_peeks(now.mono_ms);
         self.close_abandoned(now.mono_ms);
         self.answer_lists(now);
@@ -171,6 +173,8 @@ impl Control {
             }
         }
         self.serve_listeners();
+        // Before the signals of this turn leave: who is to end must not be given anything new.
+        self.steer_lanes();
         self.write_journal();
         self.keeper.flush(&self.reactor);
         self.log.flush();

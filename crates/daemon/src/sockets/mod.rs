@@ -4,15 +4,19 @@
 //!
 //! Before an instance is started, every socket of its app is open; the process gets copies as descriptors 3, 4, … and the variables of
 //! systemd's socket activation. The sockets belong to the app: no end of an instance closes them, the keeper's copies outlive the daemon,
-//! and a connection that nobody accepts yet waits in their queue. They are closed when nothing of the app is wanted up, or when no
+//! and a connection that nobody accepts yet waits in their queue. A port has a socket for each process ([`lanes`]), everything else one for all. They are closed when nothing of the app is wanted up, or when no
 //! instance's description names them any more. A file of a unix socket is removed then, if it is still the one that was made.
 
+mod group;
+mod lanes;
 mod open;
+mod owner;
 mod rescue;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
@@ -22,62 +26,21 @@ use rustix::io::Errno;
 use rustix::net::SocketAddrAny;
 
 use crate::control::Control;
-use open::FileRights;
+use group::{Group, Socket, lane_number};
+use lanes::Lanes;
+pub(crate) use lanes::has_lanes;
+use open::{FileRights, Sharing};
+pub(crate) use owner::is_held_name;
+use owner::{Owner, Place, identity};
 
-/// Prefix of the names under which the keeper holds these sockets.
-pub(crate) const HELD_PREFIX: &str = "socket:";
 /// Number of the first socket in the app's processes, by the protocol.
 pub(crate) const FIRST_FD: i32 = 3;
 
 /// All open sockets of all apps.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    by_app: BTreeMap<Owner, OwnedFd>,
-}
-
-/// Whose, and which: the order is that of the apps.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Owner {
-    app: String,
-    key: String,
-    /// The file that was made for it, by its identity: another one at the same path is not ours to remove.
-    file: Option<(u64, u64)>,
-}
-
-impl Owner {
-    /// Name under which the keeper holds it; what is too long for the keeper has none, and is lost with the daemon.
-    fn held_name(&self) -> Option<String> {
-        let (device, inode) = self.file.unwrap_or_default();
-        let name = format!("{HELD_PREFIX}{device:x}.{inode:x}:{}:{}:{}", self.app.len(), self.app, self.key);
-        (name.len() <= 255).then_some(name)
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        let (file, rest) = name.strip_prefix(HELD_PREFIX)?.split_once(':')?;
-        let (device, inode) = file.split_once('.')?;
-        let file = (u64::from_str_radix(device, 16).ok()?, u64::from_str_radix(inode, 16).ok()?);
-        // The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
-        let (length, rest) = rest.split_once(':')?;
-        let (app, key) = rest.split_at_checked(length.parse().ok()?)?;
-        Some(Self { app: app.to_owned(), key: key.strip_prefix(':')?.to_owned(), file: (file != (0, 0)).then_some(file) })
-    }
-
-    /// Removes the file, unless another has taken its place.
-    fn remove_file(&self) {
-        let Some(path) = self.path() else { return };
-        if self.file.is_some() && identity(&path) == self.file {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-
-    fn path(&self) -> Option<PathBuf> {
-        self.key.starts_with('/').then(|| PathBuf::from(&self.key))
-    }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+    by_app: BTreeMap<Owner, Group>,
+    lanes: Lanes,
 }
 
 /// Names a socket among those of its app: by its address, so that a new name or place in the list does not close it. Those on a port that
@@ -99,26 +62,48 @@ fn keys(sockets: &[Listen]) -> impl Iterator<Item = (&Listen, String)> {
 impl Sockets {
     /// Takes back what the keeper held while there was no daemon. False: it is none of ours.
     pub(crate) fn restore(&mut self, name: &str, fd: OwnedFd) -> bool {
-        let Some(owner) = Owner::parse(name) else { return false };
-        self.by_app.insert(owner, fd);
+        let Some((owner, place)) = Owner::parse(name) else { return false };
+        self.add(owner, Socket { fd, place });
         true
+    }
+
+    fn add(&mut self, owner: Owner, socket: Socket) {
+        match self.by_app.entry(owner) {
+            Entry::Occupied(present) => present.into_mut().add(socket),
+            Entry::Vacant(absent) => _ = absent.insert(Group::new(socket)),
+        }
     }
 
     /// For a new keeper.
     pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
-        self.by_app.iter().filter_map(|(owner, fd)| Some((owner.held_name()?, fd.as_fd())))
+        self.by_app.iter().flat_map(|(owner, group)| held(owner, group))
     }
 
-    fn find(&self, app: &str, key: &str) -> Option<(&Owner, &OwnedFd)> {
+    /// When the clock has something to say.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.lanes.deadline_ms()
+    }
+
+    fn find(&self, app: &str, key: &str) -> Option<(&Owner, &Group)> {
         self.by_app.iter().find(|(owner, _)| owner.app == app && owner.key == key)
+    }
+
+    /// The ports of an app whose connections are steered.
+    fn lanes_of(&self, app: &str) -> impl Iterator<Item = &Group> {
+        self.by_app.iter().filter(move |(owner, group)| owner.app == app && group.has_lanes()).map(|(_, group)| group)
     }
 
     /// The socket that has this number in the processes of an app: for `listen({fd})` of a cluster worker.
     pub(crate) fn by_number(&self, spec: &AppSpec, number: i64) -> Option<BorrowedFd<'_>> {
         let index = usize::try_from(number.checked_sub(FIRST_FD.into())?).ok()?;
         let (_, key) = keys(&spec.listen).nth(index)?;
-        self.find(&spec.name, &key).map(|(_, fd)| fd.as_fd())
+        self.find(&spec.name, &key).map(|(_, group)| group.first().as_fd())
     }
+}
+
+/// Names and sockets for the keeper.
+fn held<'a>(owner: &'a Owner, group: &'a Group) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
+    group.sockets().filter_map(|socket| Some((owner.held_name(socket.place)?, socket.as_fd())))
 }
 
 /// What a process gets.
@@ -131,21 +116,24 @@ pub(crate) struct Given {
 }
 
 impl Control {
-    /// The sockets of an app for a new process of it: the present ones, and new ones for what is not open yet. All or none.
-    pub(crate) fn open_sockets(&mut self, spec: &AppSpec) -> Result<Given, SpawnFailure> {
+    /// The sockets of an app for a new process of it, that of this lane: the present ones, and new ones for what is not open yet. All or
+    /// none.
+    pub(crate) fn open_sockets(&mut self, spec: &AppSpec, lane: u32) -> Result<Given, SpawnFailure> {
         if spec.listen.is_empty() {
             self.close_sockets_of(&spec.name);
             return Ok(Given::default());
         }
         let rights = FileRights { umask: spec.limits.umask.unwrap_or(self.originals.umask), owner: owner_of(spec)? };
-        let mut fresh: Vec<(Owner, OwnedFd)> = Vec::new();
+        let lane = has_lanes(spec).then_some(lane);
+        let mut fresh: Vec<(Owner, Group)> = Vec::new();
         let mut given = Given::default();
         for (listen, key) in keys(&spec.listen) {
+            self.add_lane(&spec.name, listen, &key, lane);
             let copied = match self.sockets.find(&spec.name, &key) {
-                Some((_, fd)) => copy(fd),
-                None => self.open_one(spec, listen, &key, rights).and_then(|(owner, fd)| {
-                    let copied = copy(&fd);
-                    fresh.push((owner, fd));
+                Some((_, group)) => copy(group.socket_for(lane)),
+                None => self.open_one(spec, listen, &key, lane, rights).and_then(|(owner, group)| {
+                    let copied = copy(group.socket_for(lane));
+                    fresh.push((owner, group));
                     copied
                 }),
             };
@@ -160,11 +148,9 @@ impl Control {
                 }
             }
         }
-        for (owner, fd) in fresh {
-            if let Some(name) = owner.held_name() {
-                self.keeper.hold(&name, fd.as_fd());
-            }
-            self.sockets.by_app.insert(owner, fd);
+        for (owner, group) in fresh {
+            held(&owner, &group).for_each(|(name, fd)| self.keeper.hold(&name, fd));
+            self.sockets.by_app.insert(owner, group);
         }
         // An edited file: what nobody names any more is closed as soon as the first instance has what it names now.
         if self.sockets.by_app.keys().filter(|owner| owner.app == spec.name).count() > spec.listen.len() {
@@ -173,21 +159,69 @@ impl Control {
         Ok(given)
     }
 
+    /// Opens the lane of a process at a port that is open already. It gets nothing until it is steered to.
+    fn add_lane(&mut self, app: &str, listen: &Listen, key: &str, lane: Option<u32>) {
+        let Some(number) = lane.map(lane_number) else { return };
+        let present = self.sockets.by_app.iter_mut().find(|(owner, group)| owner.app == app && owner.key == key && group.has_lanes());
+        let Some((owner, group)) = present.filter(|(_, group)| group.lane(number).is_none()) else { return };
+        match open::open_beside(group.first(), listen) {
+            Ok(fd) => {
+                let place = Place::Lane { number, position: Some(group.next_position()) };
+                if let Some(name) = owner.held_name(place) {
+                    self.keeper.hold(&name, fd.as_fd());
+                }
+                group.add(Socket { fd, place });
+            }
+            // Two processes then accept from the first one.
+            Err(errno) => {
+                self.log.error_once("lane", format_args!("cannot open another socket at {key} for {app}: {errno}"));
+            }
+        }
+    }
+
     /// Opens what is not open, or takes it from an app that is no more: the same one under its former name.
-    fn open_one(&mut self, spec: &AppSpec, listen: &Listen, key: &str, rights: FileRights) -> Result<(Owner, OwnedFd), Errno> {
+    fn open_one(
+        &mut self,
+        spec: &AppSpec,
+        listen: &Listen,
+        key: &str,
+        lane: Option<u32>,
+        rights: FileRights,
+    ) -> Result<(Owner, Group), Errno> {
         let orphan = |owner: &&Owner| owner.key == key && !self.registry.iter().any(|slot| slot.spec().name == owner.app);
         if let Some(former) = self.sockets.by_app.keys().find(orphan).cloned()
-            && let Some(fd) = self.sockets.by_app.remove(&former)
+            && let Some(group) = self.sockets.by_app.remove(&former)
         {
-            former.held_name().iter().for_each(|name| self.keeper.drop_held(name));
-            return Ok((Owner { app: spec.name.clone(), ..former }, fd));
+            held(&former, &group).for_each(|(name, _)| self.keeper.drop_held(&name));
+            return Ok((Owner { app: spec.name.clone(), ..former }, group));
         }
-        let fd = open::open(listen, rights)?;
-        let file = match &listen.at {
+        let file = |at: &ListenAt| match at {
             ListenAt::Unix { path } => identity(Path::new(path)),
             ListenAt::Tcp { .. } => None,
         };
-        Ok((Owner { app: spec.name.clone(), key: key.to_owned(), file }, fd))
+        let socket = match lane.filter(|_| matches!(listen.at, ListenAt::Tcp { .. })) {
+            Some(lane) => self.open_first_lane(listen, lane, rights)?,
+            None => Socket { fd: open::open(listen, rights, Sharing::Alone)?, place: Place::Alone },
+        };
+        Ok((Owner { app: spec.name.clone(), key: key.to_owned(), file: file(&listen.at) }, Group::new(socket)))
+    }
+
+    /// The first of several sockets of a port; the only one where the kernel does not let connections be steered.
+    fn open_first_lane(&mut self, listen: &Listen, lane: u32, rights: FileRights) -> Result<Socket, Errno> {
+        let fd = open::open(listen, rights, Sharing::First)?;
+        // At once: the next ones must not get anything before they are to.
+        match ostler_sys::reuseport::steer(&fd, &[0]) {
+            Ok(()) => Ok(Socket { fd, place: Place::Lane { number: lane_number(lane), position: Some(0) } }),
+            Err(errno) => {
+                let at = &listen.at;
+                self.log.error_once(
+                    "steer",
+                    format_args!("the kernel does not let the connections at {at} be steered ({errno}): a reload may cut some"),
+                );
+                drop(fd);
+                Ok(Socket { fd: open::open(listen, rights, Sharing::Alone)?, place: Place::Alone })
+            }
+        }
     }
 
     /// What was tried, with the reason where errno's text does not say it.
@@ -224,8 +258,9 @@ impl Control {
         let idle: Vec<Owner> = self.sockets.by_app.keys().filter(idle).cloned().collect();
         for owner in idle {
             owner.remove_file();
-            self.sockets.by_app.remove(&owner);
-            owner.held_name().iter().for_each(|name| self.keeper.drop_held(name));
+            if let Some(group) = self.sockets.by_app.remove(&owner) {
+                held(&owner, &group).for_each(|(name, _)| self.keeper.drop_held(&name));
+            }
         }
     }
 }
@@ -257,21 +292,6 @@ fn address_of(fd: &OwnedFd, wanted: &ListenAt) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_come_back() {
-        for owner in [
-            Owner { app: "a:b".into(), key: "port 80".into(), file: None },
-            Owner { app: "é".into(), key: "/run/x:y.sock".into(), file: Some((0xfe00, 17)) },
-            Owner { app: String::new(), key: "[::1]:0#2".into(), file: None },
-        ] {
-            assert_eq!(Owner::parse(&owner.held_name().unwrap()), Some(owner));
-        }
-        for name in ["socket:", "socket:0.0:9:a:b", "socket:x.y:1:a:b", "listen:1:a:b", "socket:0.0:1:ab", "socket:0.0:1:é:b"] {
-            assert_eq!(Owner::parse(name), None, "{name}");
-        }
-        assert_eq!(Owner { app: "x".repeat(250), key: "port 80".into(), file: None }.held_name(), None);
-    }
 
     #[test]
     fn sockets_are_told_apart_by_address() {

@@ -9,7 +9,10 @@ use ostler_sys::ProcRef;
 use rustix::net::{SocketAddrAny, SocketAddrUnix, getsockname, sockopt};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
-use super::{FIRST_FD, Owner, identity, keys};
+use super::group::{Socket, lane_number};
+use super::lanes::lane_of;
+use super::owner::{Owner, Place, identity};
+use super::{FIRST_FD, keys};
 use crate::control::Control;
 
 impl Control {
@@ -19,8 +22,11 @@ impl Control {
         let Some(slot) = self.registry.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
         let spec = std::rc::Rc::clone(&slot.app.spec);
         let Ok(pidfd) = process.open() else { return };
+        let lane = lane_of(slot).map(lane_number);
         for ((listen, key), number) in keys(&spec.listen).zip(FIRST_FD..) {
-            if self.sockets.find(&spec.name, &key).is_some() {
+            if let Some((_, group)) = self.sockets.find(&spec.name, &key)
+                && (!group.has_lanes() || lane.is_none_or(|lane| group.lane(lane).is_some()))
+            {
                 continue;
             }
             let found = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok();
@@ -30,11 +36,15 @@ impl Control {
                 ListenAt::Unix { path } => identity(Path::new(path)),
                 ListenAt::Tcp { .. } => None,
             };
+            let place = match lane.filter(|_| sockopt::socket_reuseport(&fd) == Ok(true)) {
+                Some(number) => Place::Lane { number, position: None },
+                None => Place::Alone,
+            };
             let owner = Owner { app: spec.name.clone(), key, file };
-            if let Some(name) = owner.held_name() {
+            if let Some(name) = owner.held_name(place) {
                 self.keeper.hold(&name, fd.as_fd());
             }
-            self.sockets.by_app.insert(owner, fd);
+            self.sockets.add(owner, Socket { fd, place });
         }
     }
 }

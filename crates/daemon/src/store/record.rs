@@ -120,6 +120,9 @@ pub(crate) struct SlotRecord<'a> {
     pub never_listens: bool,
     /// Number within the app.
     pub index: u32,
+    /// Which of the sockets of a port is its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lane: u32,
     /// UUID.
     pub unique_id: Cow<'a, str>,
     /// Its description.
@@ -291,6 +294,7 @@ mod tests {
             role: Role::Serving,
             never_listens: false,
             index: 0,
+            lane: 0,
             unique_id: "u".into(),
             spec: 1,
             env: 1,

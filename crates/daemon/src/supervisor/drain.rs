@@ -2,6 +2,7 @@
 //!
 //! A Node process with our preload says `Connection: close` to its clients, closes what rests, and tells us when nobody is connected any
 //! more. Without the preload a cluster worker is told to disconnect in Node's own way: it closes its servers, finishes, and ends.
+//! A process with a lane of its own (`crate::sockets`) first has to empty it.
 
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Event, State};
@@ -21,6 +22,13 @@ const IDLE_MS: u64 = 500;
 impl Control {
     /// No new work for this process, and let it finish.
     pub(super) fn drain(&mut self, id: u32, inc: u32) {
+        if !self.drain_lane(id, inc) {
+            self.finish_requests(id, inc);
+        }
+    }
+
+    /// It gets nothing new any more: it is to finish what it has.
+    pub(crate) fn finish_requests(&mut self, id: u32, inc: u32) {
         let Some(slot) = self.registry.get(id) else { return };
         let spec = slot.spec();
         let cluster = spec.mode == ExecMode::Cluster;

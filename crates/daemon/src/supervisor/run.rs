@@ -25,6 +25,7 @@ impl Control {
         if serves {
             self.stir_listeners_of(id);
         }
+        self.stir_lanes_of(id);
         self.work.extend(effects.into_iter().map(|effect| Work::Effect(id, effect)));
         if gone {
             self.work.push_back(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
@@ -93,7 +94,8 @@ impl Control {
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
         let Some(slot) = self.registry.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
-        let sockets = self.open_sockets(&spec)?;
+        let lane = slot.lane;
+        let sockets = self.open_sockets(&spec, lane)?;
         let mut beside = Beside::sockets(sockets.fds);
         self.prepare_signs(id, inc, &mut beside)?;
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };

@@ -1,0 +1,212 @@
+//! Several sockets of one port, one for each process (*lanes*): who gets new connections, and when a process has all that is its own.
+
+use crate::lifecycle::{Instance, State, Wanted};
+
+/// A process that has nothing to prove counts as serving after so long, or after `min_uptime` if that is less: it opens its ears at some time.
+const WARM_MS: u64 = 1000;
+/// Nothing has to wait in a lane for so long before its process is told to end. What was on its way there (a handshake takes a round trip)
+/// has come by then, and what was accepted has been read.
+const QUIET_MS: u64 = 250;
+/// Time between two looks at that.
+const LOOK_MS: u64 = 50;
+
+/// What a process is to new connections, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It is ready.
+    Serves,
+    /// It runs; whether it accepts already nobody knows.
+    Young,
+    /// It starts.
+    Coming,
+    /// Another process will come in its place.
+    Later,
+    /// It gets nothing: not ready beside one that serves, or on its way out.
+    Away,
+}
+
+/// What it takes to know that, besides the instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Started by a reload beside the process that serves.
+    pub candidate: bool,
+    /// Replaced by a reload.
+    pub retiring: bool,
+    /// It had to prove that it is ready.
+    pub proves: bool,
+    /// A shorter run is unstable.
+    pub min_uptime_ms: u64,
+}
+
+impl Standing {
+    /// Of the process of an instance, and until when it is `Young`.
+    pub fn of(instance: &Instance, part: Part, now_ms: u64) -> (Self, Option<u64>) {
+        if part.retiring {
+            return (Self::Away, None);
+        }
+        let standing = match &instance.state {
+            State::Running { since, .. } => {
+                let warm_ms = since.mono_ms.saturating_add(part.min_uptime_ms.min(WARM_MS));
+                if !part.candidate && !part.proves && now_ms < warm_ms {
+                    return (Self::Young, Some(warm_ms));
+                }
+                Self::Serves
+            }
+            _ if part.candidate || instance.wanted != Wanted::Up => Self::Away,
+            State::Spawning { superseded: None, .. } | State::Starting { .. } => Self::Coming,
+            State::Spawning { .. } | State::Stopping { .. } | State::Backoff { .. } => Self::Later,
+            State::Stopped | State::Draining { .. } | State::Errored | State::Gone => Self::Away,
+        };
+        (standing, None)
+    }
+}
+
+/// The lanes that get new connections, sorted: those of the best processes there are. Empty: there is nobody.
+pub fn attended<L: Ord>(lanes: impl Iterator<Item = (Standing, L)>) -> Vec<L> {
+    let mut best = Standing::Away;
+    let mut attended = Vec::new();
+    for (standing, lane) in lanes {
+        if standing < best {
+            best = standing;
+            attended.clear();
+        }
+        if standing == best && standing != Standing::Away {
+            attended.push(lane);
+        }
+    }
+    attended.sort_unstable();
+    attended.dedup();
+    attended
+}
+
+/// A lane that gets no new connections any more, and has to become empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emptying {
+    quiet_since_ms: u64,
+    look_ms: u64,
+}
+
+impl Emptying {
+    /// From now on.
+    pub fn since(now_ms: u64) -> Self {
+        Self { quiet_since_ms: now_ms, look_ms: now_ms.saturating_add(LOOK_MS) }
+    }
+
+    /// When to look at it next.
+    pub fn look_ms(&self) -> u64 {
+        self.look_ms
+    }
+
+    /// What was seen. True: its process has all that it will get, and has read it.
+    pub fn seen(&mut self, waits: bool, now_ms: u64) -> bool {
+        self.look_ms = now_ms.saturating_add(LOOK_MS);
+        if waits {
+            self.quiet_since_ms = now_ms;
+        }
+        now_ms.saturating_sub(self.quiet_since_ms) >= QUIET_MS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::{AfterStop, Origin};
+    use crate::time::Now;
+
+    fn instance(state: State) -> Instance {
+        Instance { wanted: Wanted::Up, state, ..Instance::new(Now::at(0)) }
+    }
+
+    fn part() -> Part {
+        Part { candidate: false, retiring: false, proves: true, min_uptime_ms: 1000 }
+    }
+
+    fn running() -> State {
+        State::Running { inc: 1, pid: 9, since: Now::at(100) }
+    }
+
+    fn spawning(superseded: Option<Origin>) -> State {
+        State::Spawning { inc: 1, since: Now::at(100), automatic: false, ready: false, superseded }
+    }
+
+    fn stopping() -> State {
+        State::Stopping {
+            inc: 1,
+            pid: 9,
+            since: Now::at(100),
+            deadline_ms: 900,
+            killed: false,
+            leader_gone: false,
+            cause: Origin::Shutdown,
+            next: AfterStop::default(),
+        }
+    }
+
+    fn draining() -> State {
+        State::Draining { inc: 1, pid: 9, since: Now::at(100), deadline_ms: 900, cause: Origin::Shutdown }
+    }
+
+    #[test]
+    fn who_serves_gets_connections() {
+        let starting = State::Starting { inc: 1, pid: 9, since: Now::at(100), ready_deadline_ms: 900, adopted: false };
+        for (state, standing, candidate) in [
+            (running(), Standing::Serves, Standing::Serves),
+            (spawning(None), Standing::Coming, Standing::Away),
+            (spawning(Some(Origin::Shutdown)), Standing::Later, Standing::Away),
+            (starting, Standing::Coming, Standing::Away),
+            (stopping(), Standing::Later, Standing::Away),
+            (State::Backoff { until_ms: 5 }, Standing::Later, Standing::Away),
+            (draining(), Standing::Away, Standing::Away),
+            (State::Stopped, Standing::Away, Standing::Away),
+            (State::Errored, Standing::Away, Standing::Away),
+        ] {
+            let mut instance = instance(state);
+            assert_eq!(Standing::of(&instance, part(), 200), (standing, None), "{instance:?}");
+            assert_eq!(Standing::of(&instance, Part { candidate: true, ..part() }, 200), (candidate, None), "{instance:?}");
+            assert_eq!(Standing::of(&instance, Part { retiring: true, ..part() }, 200), (Standing::Away, None), "{instance:?}");
+            instance.wanted = Wanted::Down;
+            let is_up = matches!(instance.state, State::Running { .. });
+            assert_eq!(Standing::of(&instance, part(), 200).0 == Standing::Away, !is_up, "{instance:?}");
+        }
+    }
+
+    #[test]
+    fn who_proves_nothing_is_young_for_a_while() {
+        for (min_uptime_ms, until) in [(0, 100), (300, 400), (3_600_000, 1100)] {
+            let part = Part { proves: false, min_uptime_ms, ..part() };
+            for (now, young) in [(until - 1, true), (until, false)] {
+                let expected = if young && min_uptime_ms > 0 { (Standing::Young, Some(until)) } else { (Standing::Serves, None) };
+                assert_eq!(Standing::of(&instance(running()), part, now.max(100)), expected, "{min_uptime_ms} at {now}");
+            }
+            // It has proved it, by running so long.
+            let candidate = Part { candidate: true, ..part };
+            assert_eq!(Standing::of(&instance(running()), candidate, 100), (Standing::Serves, None));
+        }
+    }
+
+    #[test]
+    fn the_best_there_are_get_all() {
+        use Standing::{Away, Coming, Later, Serves, Young};
+        for (processes, expected) in [
+            (&[(Serves, 3), (Young, 1), (Serves, 0), (Serves, 3)][..], &[0, 3][..]),
+            (&[(Later, 0), (Coming, 1), (Away, 2)], &[1]),
+            (&[(Later, 0), (Later, 1)], &[0, 1]),
+            (&[(Coming, 0), (Young, 5)], &[5]),
+            (&[(Away, 0)], &[]),
+            (&[], &[]),
+        ] {
+            assert_eq!(attended(processes.iter().copied()), expected, "{processes:?}");
+        }
+    }
+
+    #[test]
+    fn a_lane_is_empty_when_it_was_so_for_a_while() {
+        let mut lane = Emptying::since(1000);
+        assert_eq!(lane.look_ms(), 1000 + LOOK_MS);
+        assert!(!lane.seen(false, 1050));
+        assert!(!lane.seen(true, 1240));
+        assert_eq!(lane.look_ms(), 1240 + LOOK_MS);
+        assert!(!lane.seen(false, 1240 + QUIET_MS - 1));
+        assert!(lane.seen(false, 1240 + QUIET_MS));
+    }
+}

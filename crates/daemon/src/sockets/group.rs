@@ -1,0 +1,188 @@
+//! The sockets of one address: one, or a lane for each process.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use super::owner::Place;
+
+/// Lanes of one address; processes beyond that share them.
+const MAX_LANES: u32 = 512;
+
+/// All sockets of one address, at least one.
+#[derive(Debug)]
+pub(super) struct Group {
+    first: Socket,
+    /// In the kernel's order, as far as that is known.
+    more: Vec<Socket>,
+    /// Positions of those that get new connections, as we told the kernel.
+    told: Option<Vec<u32>>,
+}
+
+/// One of them. It is never closed before the others: what waits in its queue would be reset, and the kernel would count the others anew.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub fd: OwnedFd,
+    pub place: Place,
+}
+
+impl Socket {
+    fn number(&self) -> Option<u32> {
+        match self.place {
+            Place::Alone => None,
+            Place::Lane { number, .. } => Some(number),
+        }
+    }
+
+    fn position(&self) -> Option<u32> {
+        match self.place {
+            Place::Alone => None,
+            Place::Lane { position, .. } => position,
+        }
+    }
+}
+
+/// The number of a lane for a slot that has this one.
+pub(super) fn lane_number(lane: u32) -> u32 {
+    lane % MAX_LANES
+}
+
+impl Group {
+    pub(super) fn new(first: Socket) -> Self {
+        Self { first, more: Vec::new(), told: None }
+    }
+
+    /// All sockets.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    /// Takes another socket of the same address in: a new one, or a present one that was found again.
+    pub(super) fn add(&mut self, socket: Socket) {
+        self.told = None;
+        self.more.push(socket);
+        // What the kernel's order is was lost for those that have no position: they come before what was opened since.
+        self.more.sort_by_key(Socket::position);
+    }
+
+    /// It has lanes.
+    pub(super) fn has_lanes(&self) -> bool {
+        self.first.place != Place::Alone
+    }
+
+    /// The lane of this number.
+    pub(super) fn lane(&self, number: u32) -> Option<&Socket> {
+        self.sockets().find(|socket| socket.number() == Some(number))
+    }
+
+    /// The socket of a process: its lane, or else the first one.
+    pub(super) fn socket_for(&self, lane: Option<u32>) -> &Socket {
+        lane.and_then(|lane| self.lane(lane_number(lane))).unwrap_or(&self.first)
+    }
+
+    /// Any socket that stands for the address.
+    pub(super) fn first(&self) -> &OwnedFd {
+        &self.first.fd
+    }
+
+    /// Where the kernel puts one that is opened now.
+    pub(super) fn next_position(&self) -> u32 {
+        let last = self.sockets().filter_map(Socket::position).max();
+        let count = u32::try_from(self.sockets().count()).unwrap_or(u32::MAX);
+        last.map_or(0, |last| last.saturating_add(1)).max(count)
+    }
+
+    /// So many sockets have the first places in the kernel's order, nobody knows which.
+    fn unordered(&self) -> u32 {
+        u32::try_from(self.sockets().filter(|socket| socket.position().is_none()).count()).unwrap_or(0)
+    }
+
+    /// What to tell the kernel so that the processes with these lanes get the new connections.
+    fn positions(&self, lanes: &[Option<u32>]) -> Vec<u32> {
+        let mut known: Vec<u32> = lanes.iter().filter_map(|lane| self.socket_for(*lane).position()).collect();
+        if known.is_empty() && !lanes.is_empty() {
+            known = (0..self.unordered()).collect();
+        }
+        known.sort_unstable();
+        known.dedup();
+        known
+    }
+
+    /// From now on the processes with these lanes get the new connections.
+    pub(super) fn steer(&mut self, lanes: &[Option<u32>]) -> Result<(), Errno> {
+        let positions = self.positions(lanes);
+        // Nobody: they wait where they waited.
+        if positions.is_empty() || self.told.as_ref() == Some(&positions) {
+            return Ok(());
+        }
+        let steered = ostler_sys::reuseport::steer(&self.first.fd, &positions);
+        self.told = Some(positions);
+        steered
+    }
+
+    /// The process of this lane gets no new connections.
+    pub(super) fn is_left_out(&self, lane: u32) -> bool {
+        let Some(told) = &self.told else { return false };
+        match self.socket_for(Some(lane)).position() {
+            Some(position) => !told.contains(&position),
+            None => told.iter().all(|position| *position >= self.unordered()),
+        }
+    }
+
+    /// Connections wait for the process of this lane. What cannot be asked has none.
+    pub(super) fn waits(&self, lane: u32) -> bool {
+        ostler_sys::reuseport::waiting(&self.socket_for(Some(lane)).fd).is_ok_and(|waiting| waiting > 0)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(number: u32, position: Option<u32>) -> Socket {
+        Socket { fd: std::fs::File::open("/dev/null").unwrap().into(), place: Place::Lane { number, position } }
+    }
+
+    fn group(places: &[(u32, Option<u32>)]) -> Group {
+        let mut sockets = places.iter().map(|(number, position)| lane(*number, *position));
+        let mut group = Group::new(sockets.next().unwrap());
+        sockets.for_each(|socket| group.add(socket));
+        group
+    }
+
+    #[test]
+    fn numbers_become_positions() {
+        let group = group(&[(4, Some(0)), (0, Some(2)), (1, Some(1))]);
+        assert_eq!(group.positions(&[Some(0), Some(4)]), [0, 2]);
+        // One that has none, and processes that do not want one, accept from the first.
+        assert_eq!(group.positions(&[Some(7)]), [0]);
+        assert_eq!(group.positions(&[None, Some(1)]), [0, 1]);
+        assert!(group.positions(&[]).is_empty());
+        assert_eq!(group.next_position(), 3);
+    }
+
+    #[test]
+    fn of_an_unknown_order_all_or_none_get_connections() {
+        let mut group = group(&[(0, None), (2, None)]);
+        assert_eq!(group.positions(&[Some(2)]), [0, 1]);
+        assert_eq!(group.next_position(), 2);
+        group.add(lane(1, Some(2)));
+        assert_eq!(group.positions(&[Some(0), Some(1)]), [2]);
+        assert_eq!(group.positions(&[Some(0)]), [0, 1]);
+        group.told = Some(vec![2]);
+        assert!(group.is_left_out(0) && group.is_left_out(2) && !group.is_left_out(1));
+        group.told = Some(vec![0, 1]);
+        assert!(!group.is_left_out(0) && group.is_left_out(1));
+    }
+
+    #[test]
+    fn a_lane_that_could_not_be_held_keeps_its_position() {
+        assert_eq!(group(&[(0, Some(0)), (2, Some(2))]).next_position(), 3);
+    }
+}

@@ -1,0 +1,126 @@
+//! Whose a socket is, and the name under which the keeper holds it.
+
+use std::path::{Path, PathBuf};
+
+/// Prefix of the names of sockets that are the only ones of their address.
+const ALONE: &str = "socket:";
+/// Prefix of the names of lanes.
+const LANE: &str = "lane:";
+/// Longest name that the keeper takes.
+const NAME_MAX: usize = 255;
+
+/// Whose, and which: the order is that of the apps.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Owner {
+    pub app: String,
+    pub key: String,
+    /// The file that was made for it, by its identity: another one at the same path is not ours to remove.
+    pub file: Option<(u64, u64)>,
+}
+
+/// Which of the sockets of an address one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The only one.
+    Alone,
+    /// One of several.
+    Lane {
+        /// The slots with this number have it.
+        number: u32,
+        /// Its place in the kernel's order, if that is known.
+        position: Option<u32>,
+    },
+}
+
+/// Whether the keeper holds one of these sockets under that name.
+pub(crate) fn is_held_name(name: &str) -> bool {
+    name.starts_with(ALONE) || name.starts_with(LANE)
+}
+
+impl Owner {
+    /// Name under which the keeper holds it; what is too long for the keeper has none, and is lost with the daemon.
+    pub(super) fn held_name(&self, place: Place) -> Option<String> {
+        let head = match place {
+            Place::Alone => {
+                let (device, inode) = self.file.unwrap_or_default();
+                format!("{ALONE}{device:x}.{inode:x}")
+            }
+            Place::Lane { number, position: Some(position) } => format!("{LANE}{number}.{position}"),
+            Place::Lane { number, position: None } => format!("{LANE}{number}.?"),
+        };
+        // The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
+        let name = format!("{head}:{}:{}:{}", self.app.len(), self.app, self.key);
+        (name.len() <= NAME_MAX).then_some(name)
+    }
+
+    /// Owner and place of such a name.
+    pub(super) fn parse(name: &str) -> Option<(Self, Place)> {
+        let (file, place, rest) = if let Some(rest) = name.strip_prefix(ALONE) {
+            let (file, rest) = rest.split_once(':')?;
+            let (device, inode) = file.split_once('.')?;
+            let file = (u64::from_str_radix(device, 16).ok()?, u64::from_str_radix(inode, 16).ok()?);
+            ((file != (0, 0)).then_some(file), Place::Alone, rest)
+        } else {
+            let (lane, rest) = name.strip_prefix(LANE)?.split_once(':')?;
+            let (number, position) = lane.split_once('.')?;
+            let position = if position == "?" { None } else { Some(position.parse().ok()?) };
+            (None, Place::Lane { number: number.parse().ok()?, position }, rest)
+        };
+        let (length, rest) = rest.split_once(':')?;
+        let (app, key) = rest.split_at_checked(length.parse().ok()?)?;
+        Some((Self { app: app.to_owned(), key: key.strip_prefix(':')?.to_owned(), file }, place))
+    }
+
+    /// Removes the file, unless another has taken its place.
+    pub(super) fn remove_file(&self) {
+        let Some(path) = self.path() else { return };
+        if self.file.is_some() && identity(&path) == self.file {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.key.starts_with('/').then(|| PathBuf::from(&self.key))
+    }
+}
+
+/// The file at a path.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back() {
+        let lane = |number, position| Place::Lane { number, position };
+        for (owner, place) in [
+            (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, Place::Alone),
+            (Owner { app: "é".into(), key: "/run/x:y.sock".into(), file: Some((0xfe00, 17)) }, Place::Alone),
+            (Owner { app: String::new(), key: "[::1]:0#2".into(), file: None }, lane(3, Some(0))),
+            (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, lane(0, None)),
+        ] {
+            let name = owner.held_name(place).unwrap();
+            assert!(is_held_name(&name));
+            assert_eq!(Owner::parse(&name), Some((owner, place)));
+        }
+        for name in [
+            "socket:",
+            "socket:0.0:9:a:b",
+            "socket:x.y:1:a:b",
+            "listen:1:a:b",
+            "socket:0.0:1:ab",
+            "socket:0.0:1:é:b",
+            "lane:1:1:a:b",
+            "lane:1.x:1:a:b",
+            "lane:?.1:1:a:b",
+            "lane:1.-1:1:a:b",
+        ] {
+            assert_eq!(Owner::parse(name), None, "{name}");
+        }
+        assert_eq!(Owner { app: "x".repeat(250), key: "port 80".into(), file: None }.held_name(Place::Alone), None);
+    }
+}
