@@ -19,6 +19,7 @@ mod faults_hostile;
 mod faults_limits;
 mod foreground;
 mod kill;
+mod lanes;
 mod list;
 mod logs;
 mod names;

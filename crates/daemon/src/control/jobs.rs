@@ -161,6 +161,7 @@ impl Control {
         if action != Action::Reset {
             self.overrule(id);
         }
+        let gentle = gentle || self.others_serve(id, &self.jobs[index].ids);
         let Some(slot) = self.registry.get(id) else { return };
         let after = slot.instance.inc;
         let (goal, event) = match action {

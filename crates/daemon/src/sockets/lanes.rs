@@ -120,6 +120,14 @@ impl Control {
         true
     }
 
+    /// Others than these serve at the ports of this slot: what waits in its lane would wait in vain if it were stopped at once.
+    pub(crate) fn others_serve(&self, id: u32, these: &[u32]) -> bool {
+        let Some(slot) = self.registry.get(id).filter(|slot| lane_of(slot).is_some()) else { return false };
+        let now_ms = now().mono_ms;
+        let mut others = self.registry.iter().filter(|other| other.spec().name == slot.spec().name && !these.contains(&other.id));
+        others.any(|other| standing(other, now_ms).0 == Standing::Serves)
+    }
+
     /// Nothing new comes to any of its lanes.
     fn is_left_out(&self, id: u32) -> bool {
         let Some((slot, lane)) = self.registry.get(id).and_then(|slot| Some((slot, lane_of(slot)?))) else { return false };

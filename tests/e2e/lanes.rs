@@ -1,0 +1,177 @@
+//! `listen`: a process gets no new connections some time before it is told to end.
+//!
+//! The server here has no shutdown code at all: its polite signal ends it in the middle of whatever it does.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use ostler_testkit::{Home, Load, LoadSpec, alive, fixture, free_port, get, kill};
+use rustix::process::Signal;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::promise_1_keeper_killed::kill_keeper;
+use crate::setup::home;
+
+/// One may lose nothing by chance.
+const ROUNDS: usize = 5;
+
+/// Two instances of the server, or what the further members (JSON) say, that answer.
+#[track_caller]
+fn start(home: &Home, how: &str, listen: &str, more: &str) {
+    let text = format!(
+        r#"{{"apps": [{{"name": "api", "script": "{}", "args": "activated {how}", "instances": 2, "ready": {{"log": "is 3"}}, "listen": {listen}{more}}}]}}"#,
+        fixture()
+    );
+    home.ok(format!("start {}", home.write("api.json", text)));
+}
+
+/// Clients with a connection for each request: what becomes of kept ones is the server's affair.
+fn load(port: u16) -> Load {
+    Load::start(LoadSpec::to(port))
+}
+
+#[track_caller]
+fn served(home: &Home, load: &Load) {
+    let good = load.good();
+    home.wait_until("requests are answered", || load.good() > good + 100);
+}
+
+fn pids(home: &Home) -> BTreeSet<i32> {
+    home.jlist().iter().map(ostler_testkit::Item::pid).collect()
+}
+
+fn who(port: u16) -> i32 {
+    let body = get(port, "/").unwrap();
+    body.split_once(' ').unwrap().0.parse().unwrap()
+}
+
+#[test]
+fn a_reload_loses_nothing_of_a_server_without_shutdown_code() {
+    for how in ["blocking", "nonblocking"] {
+        let home = home();
+        let (port, second) = (free_port(), free_port());
+        start(&home, how, &format!("[{port}, {second}]"), "");
+        let clients = [load(port), load(second)];
+        for _ in 0..ROUNDS {
+            let before = pids(&home);
+            home.ok("reload api");
+            clients.iter().for_each(|load| served(&home, load));
+            assert!(before.is_disjoint(&pids(&home)));
+        }
+        clients.into_iter().for_each(|load| load.stop().assert_whole());
+    }
+}
+
+#[test]
+fn fewer_and_more_instances_lose_nothing() {
+    let home = home();
+    let port = free_port();
+    start(&home, "blocking", &port.to_string(), "");
+    let load = load(port);
+    for _ in 0..ROUNDS {
+        home.ok("scale api 3");
+        served(&home, &load);
+        home.ok("scale api 1");
+        served(&home, &load);
+    }
+    load.stop().assert_whole();
+}
+
+#[test]
+fn one_that_is_stopped_beside_others_loses_nothing() {
+    let home = home();
+    let port = free_port();
+    start(&home, "blocking", &port.to_string(), "");
+    let load = load(port);
+    for _ in 0..ROUNDS {
+        home.ok("stop 0");
+        served(&home, &load);
+        home.ok("start 0");
+        served(&home, &load);
+    }
+    load.stop().assert_whole();
+}
+
+#[test]
+fn one_that_waits_for_its_restart_gets_no_connections() {
+    let home = home();
+    let port = free_port();
+    start(&home, "blocking", &port.to_string(), r#", "restart_delay": 1000000"#);
+    let load = load(port);
+    served(&home, &load);
+    let victim = home.jlist()[0].pid();
+    kill(victim, Signal::KILL);
+    home.wait_until("it waits for its restart", || home.jlist()[0].status() == "waiting restart");
+    let other = home.jlist()[1].pid();
+    assert!((0..50).all(|_| who(port) == other));
+    // When there is nobody they wait.
+    kill(other, Signal::KILL);
+    home.wait_until("both wait", || home.jlist().iter().all(|item| item.status() == "waiting restart"));
+    let waiting = std::thread::spawn(move || who(port));
+    home.ok("restart api");
+    assert!(pids(&home).contains(&waiting.join().unwrap()));
+    let report = load.stop();
+    assert!(report.errors.iter().all(|error| !error.contains("while connecting")), "{report:?}");
+}
+
+#[test]
+fn the_next_daemon_goes_on_with_it() {
+    let home = home();
+    let port = free_port();
+    start(&home, "blocking", &port.to_string(), r#", "kill_timeout": "10s""#);
+    let load = load(port);
+    for _ in 0..ROUNDS {
+        let before = pids(&home);
+        let finishes = || std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().matches("finishes its requests").count();
+        let told = finishes();
+        let mut reload = home.cmd("reload api").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        home.wait_until("an old process finishes", || finishes() > told);
+        kill_daemon(&home);
+        drop(reload.wait());
+        home.wait_until("all are new, and nothing else is left", || pids(&home).is_disjoint(&before) && home.app_processes().len() == 2);
+        served(&home, &load);
+    }
+    kill_keeper(&home);
+    home.ok("reload api");
+    served(&home, &load);
+    load.stop().assert_whole();
+}
+
+#[test]
+fn a_reload_after_both_were_killed_loses_nothing() {
+    let home = home();
+    let port = free_port();
+    start(&home, "blocking", &port.to_string(), "");
+    // So that one lane is nobody's, and the kernel's order changes when it is lost.
+    home.ok("reload api");
+    let before = pids(&home);
+    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    kill(keeper, Signal::STOP);
+    kill(daemon, Signal::KILL);
+    kill(keeper, Signal::KILL);
+    home.wait_until("both are gone", || !alive(keeper) && !alive(daemon));
+    home.ok("start sleep --name other -- 1000");
+    home.ok("delete other");
+    assert_eq!(pids(&home), before);
+    let load = load(port);
+    for _ in 0..ROUNDS {
+        home.ok("reload api");
+        served(&home, &load);
+    }
+    load.stop().assert_whole();
+}
+
+#[test]
+fn lanes_are_used_again() {
+    let home = home();
+    let port = free_port();
+    start(&home, "blocking", &port.to_string(), "");
+    let open = |pid: i32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    home.ok("reload api");
+    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    let before = (open(keeper), open(daemon));
+    for _ in 0..ROUNDS {
+        home.ok("reload api");
+    }
+    home.wait_until("no more descriptors than before", || open(keeper) <= before.0 + 2 && open(daemon) <= before.1 + 2);
+}
