@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::lanes::{Emptying, Part, Standing, attended};
 use ostler_core::lifecycle::State;
-use ostler_core::serving::ListenAt;
+use ostler_core::serving::{ListenAt, Scheduling};
 
 use super::keys;
 use crate::control::Control;
@@ -44,11 +44,11 @@ impl Lanes {
     }
 }
 
-/// Each process of the app has a socket of its own for a port. Not where a cluster protocol spreads connections, and not for unix
-/// sockets, which the kernel cannot group.
+/// Each process of the app has a socket of its own for a port. Not where a cluster protocol spreads connections or the app wants one
+/// socket for all, and not for unix sockets, which the kernel cannot group.
 pub(crate) fn has_lanes(spec: &AppSpec) -> bool {
-    let spread = spec.mode == ExecMode::Cluster && speaks_cluster(spec);
-    !spread && spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Tcp { .. }))
+    let by_protocol = spec.mode == ExecMode::Cluster && speaks_cluster(spec);
+    !by_protocol && spec.scheduling != Scheduling::Shared && spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Tcp { .. }))
 }
 
 /// The lane of a slot, if it has one.
@@ -162,6 +162,33 @@ impl Control {
         if emptying.seen(waits, now_ms) {
             self.sockets.lanes.emptying.remove(&id);
             self.finish_requests(id, inc);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::serving::Listen;
+
+    #[test]
+    fn who_has_lanes() {
+        let listen = |at| vec![Listen { at, name: "a".into(), backlog: None, mode: None }];
+        let port = || listen(ListenAt::Tcp { address: None, port: 80 });
+        let spec = |spec: AppSpec| AppSpec { script: "/a".into(), ..spec };
+        let node = || Some("node".to_owned());
+        for (spec, expected) in [
+            (AppSpec { listen: port(), ..AppSpec::default() }, true),
+            (AppSpec { listen: port(), interpreter: node(), ..AppSpec::default() }, true),
+            (AppSpec { listen: port(), mode: ExecMode::Cluster, ..AppSpec::default() }, true),
+            (AppSpec { listen: port(), interpreter: node(), mode: ExecMode::Cluster, ..AppSpec::default() }, false),
+            (AppSpec { listen: port(), scheduling: Scheduling::Shared, ..AppSpec::default() }, false),
+            (AppSpec { listen: listen(ListenAt::Unix { path: "/s".into() }), ..AppSpec::default() }, false),
+            (AppSpec::default(), false),
+        ]
+        .map(|(app, expected)| (spec(app), expected))
+        {
+            assert_eq!(has_lanes(&spec), expected, "{spec:?}");
         }
     }
 }
