@@ -3,6 +3,8 @@
 //! The server here has no shutdown code at all: its polite signal ends it in the middle of whatever it does.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
 
 use ostler_testkit::{Home, Load, LoadSpec, alive, fixture, free_port, get, kill};
@@ -43,6 +45,11 @@ fn pids(home: &Home) -> BTreeSet<i32> {
 fn who(port: u16) -> i32 {
     let body = get(port, "/").unwrap();
     body.split_once(' ').unwrap().0.parse().unwrap()
+}
+
+/// So many processes were told to finish.
+fn finishing(home: &Home) -> usize {
+    std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().matches("finishes its requests").count()
 }
 
 #[test]
@@ -115,26 +122,46 @@ fn one_that_waits_for_its_restart_gets_no_connections() {
 }
 
 #[test]
-fn the_next_daemon_goes_on_with_it() {
+fn it_goes_on_whoever_is_killed() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "kill_timeout": "10s""#);
     let load = load(port);
-    for _ in 0..ROUNDS {
+    for victim in [kill_daemon, kill_keeper, kill_daemon, kill_keeper] {
         let before = pids(&home);
-        let finishes = || std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().matches("finishes its requests").count();
-        let told = finishes();
+        let told = finishing(&home);
         let mut reload = home.cmd("reload api").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        home.wait_until("an old process finishes", || finishes() > told);
-        kill_daemon(&home);
+        home.wait_until("an old process finishes", || finishing(&home) > told);
+        victim(&home);
         drop(reload.wait());
         home.wait_until("all are new, and nothing else is left", || pids(&home).is_disjoint(&before) && home.app_processes().len() == 2);
         served(&home, &load);
     }
-    kill_keeper(&home);
-    home.ok("reload api");
-    served(&home, &load);
     load.stop().assert_whole();
+}
+
+#[test]
+fn what_waits_for_a_process_is_answered_by_it_whoever_is_killed() {
+    let home = home();
+    let port = free_port();
+    start(&home, "blocking", &port.to_string(), r#", "drain_timeout": "100s""#);
+    home.ok("scale api 1");
+    let old = home.jlist()[0].pid();
+    kill(old, Signal::STOP);
+    let mut waiting = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut reload = home.cmd("reload api").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    home.wait_until("the old process is to finish", || finishing(&home) == 2);
+    kill_daemon(&home);
+    kill_keeper(&home);
+    // Others are answered by the new one.
+    assert_ne!(who(port), old);
+    kill(old, Signal::CONT);
+    waiting.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(&format!("{old} api")), "{answer}");
+    home.wait_until("it is gone", || !alive(old));
+    drop(reload.wait());
 }
 
 #[test]
@@ -159,6 +186,22 @@ fn a_reload_after_both_were_killed_loses_nothing() {
         served(&home, &load);
     }
     load.stop().assert_whole();
+}
+
+#[test]
+fn one_socket_for_all_where_that_is_wanted() {
+    for (more, sockets) in [("", 2), (r#", "scheduling": "shared""#, 1)] {
+        let home = home();
+        let port = free_port();
+        start(&home, "blocking", &port.to_string(), more);
+        let own = |pid: i32| std::fs::read_link(format!("/proc/{pid}/fd/3")).unwrap();
+        let before = pids(&home);
+        assert_eq!(before.iter().map(|pid| own(*pid)).collect::<BTreeSet<_>>().len(), sockets);
+        home.ok("reload api");
+        assert!(before.is_disjoint(&pids(&home)) && pids(&home).contains(&who(port)));
+        home.ok("delete api");
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    }
 }
 
 #[test]
