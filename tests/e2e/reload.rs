@@ -326,3 +326,34 @@ fn what_happened_before_is_no_fault_of_the_new_release() {
     assert!(home.jlist().iter().all(|app| app.restarts() == 2));
     assert!(home.ok("why app").stdout.contains("SIGKILL"), "the history goes on");
 }
+
+#[test]
+fn a_crash_of_the_new_release_while_old_processes_finish_ends_the_reload() {
+    use std::io::Write;
+    let home = home();
+    let port = free_port();
+    home.cmd(format!("start {} --name app -i 3 --kill-timeout 20000", fixture_app("cluster-naive.js")))
+        .env("PORT", port.to_string())
+        .env("DELAY_MS", "2500")
+        .run()
+        .ok();
+    home.wait_until("all listen", || (0..3).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening")));
+    let mut reload =
+        home.cmd("reload app").command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let states = || report(&home)[0]["places"].as_array().cloned().unwrap_or_default();
+    let state = |place: usize| states().get(place).map(|place| place["state"].as_str().unwrap_or_default().to_owned()).unwrap_or_default();
+    home.wait_until("the first is replaced", || state(0) == "new");
+    let requests: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    home.wait_until("the others finish their requests", || state(1) == "draining" && state(2) == "draining");
+    ostler_testkit::kill(pids(&home)[0], rustix::process::Signal::KILL);
+    home.wait_until("it is back", || home.jlist()[0].restarts() == 2 && home.jlist()[0].status() == "online");
+    assert_eq!(reload.wait().unwrap().code(), Some(1));
+    home.wait_until("nothing else is left", || home.app_processes().len() == 3);
+    drop(requests);
+}

@@ -1,7 +1,7 @@
 //! A reload on its way.
 
 use ostler_core::lifecycle::{self, ExitCause, Origin, State, Wanted};
-use ostler_core::rollout::{Effect, Event, Outcome, PlaceState};
+use ostler_core::rollout::{Effect, Event, Outcome, Phase, PlaceState, Rollout};
 use ostler_proto::control::{FaultReport, Happening, Progress};
 
 use super::history::{End, Release};
@@ -18,8 +18,13 @@ impl Control {
         let mut moved = false;
         for number in numbers {
             while let Some(event) = self.rollout_news(number) {
+                let before = self.rollout_of(number).cloned();
                 self.feed_rollout(number, event);
                 moved = true;
+                // News that changes nothing would be seen again for ever.
+                if self.rollout_of(number) == before.as_ref() {
+                    break;
+                }
             }
             moved |= self.end_rollout(number);
         }
@@ -42,6 +47,10 @@ impl Control {
         let due = |running: &&Running| running.rollout.deadline_ms().is_some_and(|at| at <= now_ms);
         let numbers: Vec<u32> = self.rollouts.running.iter().filter(due).map(|running| running.number).collect();
         numbers.into_iter().for_each(|number| self.feed_rollout(number, Event::Tick));
+    }
+
+    fn rollout_of(&self, number: u32) -> Option<&Rollout> {
+        self.rollouts.running.iter().find(|running| running.number == number).map(|running| &running.rollout)
     }
 
     fn running(&mut self, number: u32) -> Option<&mut Running> {
@@ -155,6 +164,7 @@ impl Control {
     /// What can be seen that the rollout does not know yet.
     fn rollout_news(&self, number: u32) -> Option<Event> {
         let running = self.rollouts.running.iter().find(|running| running.number == number)?;
+        let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
         running.lanes.iter().zip(&running.rollout.places).enumerate().find_map(|(index, (lane, place))| {
             let beside = lane.beside.and_then(|id| self.registry.get(id));
             let serving = self.registry.get(lane.serving);
@@ -165,7 +175,8 @@ impl Control {
                 PlaceState::Retiring | PlaceState::Returning => {
                     lane.going.is_none_or(|id| self.registry.get(id).is_none()).then_some(Event::Gone(index))
                 }
-                PlaceState::Done if running.rollout.outcome().is_none() => still_up(index, lane, serving),
+                // One fault is enough: on the way back nobody is asked whether it stayed.
+                PlaceState::Done if is_advancing => still_up(index, lane, serving),
                 _ => None,
             }
         })
