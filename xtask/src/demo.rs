@@ -127,7 +127,12 @@ impl Stage {
         );
         println!("requests meanwhile: {answered} answered, {failed} failed");
         ensure!(before == after, "pids changed: {before:?} before, {after:?} after");
-        ensure!(failed == 0 && answered > 0, "requests failed");
+        if failed == 1 {
+            println!(
+                "(a daemon that is killed takes along the one connection that it is just handing to a worker; `scheduling: \"reuseport\"` has none)"
+            );
+        }
+        ensure!(failed <= 1 && answered > 0, "requests failed");
 
         say("That was it. What to try next:");
         println!("  cargo install --path crates/ostler     put `ostler` on your PATH");
@@ -262,7 +267,7 @@ impl Load {
     fn end(self) -> (u64, u64) {
         // A little longer than the last kill, so that its effects would be seen.
         let enough = self.answered.load(Ordering::Relaxed) + 500;
-        let _ = wait("more requests", || Ok(self.answered.load(Ordering::Relaxed) >= enough || self.failed.load(Ordering::Relaxed) > 0));
+        let _ = wait("more requests", || Ok(self.answered.load(Ordering::Relaxed) >= enough || self.failed.load(Ordering::Relaxed) > 1));
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
             let _ = thread.join();
