@@ -357,3 +357,39 @@ fn a_crash_of_the_new_release_while_old_processes_finish_ends_the_reload() {
     home.wait_until("nothing else is left", || home.app_processes().len() == 3);
     drop(requests);
 }
+
+#[test]
+fn undo_brings_back_the_environment_too() {
+    let home = home();
+    let script = home.write("app.js", "require('http').createServer((q, r) => r.end()).listen(0);");
+    home.cmd(format!("start {script} --name app -i 2")).env("COLOUR", "red").run().ok();
+    home.cmd("reload app --update-env").env("COLOUR", "blue").run().ok();
+    assert!(home.jlist().iter().all(|app| app.text("COLOUR") == "blue"));
+    home.ok("rollout undo app");
+    assert!(home.jlist().iter().all(|app| app.text("COLOUR") == "red"));
+}
+
+#[test]
+fn the_file_says_how_many_at_once_and_how_long_the_canary_is_watched() {
+    let home = home();
+    let port = free_port();
+    let start = |release: &str, more: &str| {
+        let script = fixture_app("cluster-release.js");
+        home.write(
+            "app.json",
+            format!(
+                r#"{{"apps": [{{"name": "app", "script": "{script}", "instances": 4, "env": {{"PORT": "{port}", "RELEASE": "{release}"}}{more}}}]}}"#
+            ),
+        )
+    };
+    home.ok(format!("start {}", start("good", "")));
+    home.wait_until("all listen", || (0..4).all(|id| home.log(&format!("app-out-{id}.log")).contains("release good")));
+    let told = home.ok(format!("reload {}", start("good", r#", "reload_batch": 3"#))).stdout;
+    let steps: Vec<&str> = told.lines().filter(|line| line.contains("starts the new release") || line.contains("is ready")).collect();
+    let begun = steps.iter().map(|line| line.contains("starts the new release")).collect::<Vec<_>>();
+    assert_eq!(begun, [true, false, true, true, true, false, false, false], "{told}");
+    let before = pids(&home);
+    let failed = home.cmd(format!("reload {}", start("crashes", r#", "canary": "60s""#))).run();
+    assert!(failed.code == 1 && failed.stderr.contains("the old release serves as before"), "{failed:?}");
+    assert_eq!(pids(&home), before);
+}

@@ -207,7 +207,7 @@ pub static KEYS: &[Key] = &[
     key(Node, "source_map_support", &[Flag], "true", "Source maps are on unless disabled.")
         .needless("it has none in PM2 7 either")
         .option(&["--source-map-support"]),
-    key(Node, "pmx", &[Flag, Text], "true", "The preload in Node apps, which drains and measures; false turns it off.").option(&["--no-pmx"]),
+    key(Node, "pmx", &[Flag, Text], "true", "The preload in Node apps, which drains them; false turns it off.").option(&["--no-pmx"]),
     key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").option(&["--no-automation"]),
     key(Node, "vizion", &[Flag], "true", "Read the version control data of the app.").later().option(&["--no-vizion"]),
     key(Node, "trace", &[Flag], "false", "Tracing.").later().option(&["--trace"]),

@@ -214,10 +214,7 @@ impl Control {
         };
         self.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
         if let Some(lane) = running.lanes.first() {
-            let command = match &running.origin {
-                Origin::User { command, .. } => command.clone(),
-                other => format!("{other:?}"),
-            };
+            let command = report.command.clone();
             let places = report.places.iter().map(|place| (place.id, place.state.clone())).collect();
             let (number, parts, started, ended) = (running.release, lane.new.clone(), running.started, now());
             self.add_release(&running.app, Release { number, parts, command, started, ended, end, fault, places });

@@ -7,6 +7,7 @@ use ostler_core::rollout::Rollout;
 use super::history::pinned;
 use super::{Lane, Parts, Running};
 use crate::control::Control;
+use crate::control::handle::act::laid_over;
 use crate::control::turn::now;
 use crate::registry::Slot;
 use crate::store::Record;
@@ -15,13 +16,36 @@ use crate::supervisor::spawn::speaks_cluster;
 /// From so many instances on, two are replaced at the same time, as in PM2.
 const MANY: usize = 3;
 
-/// What a config file says about a running app.
+/// What becomes of the caller's environment of an instance.
+#[derive(Clone, Debug)]
+pub(crate) enum NewEnv {
+    /// It stays.
+    Same,
+    /// These variables are laid over it.
+    Over(EnvMap),
+    /// It is this one: that of an earlier release.
+    Exactly(EnvMap),
+}
+
+impl NewEnv {
+    /// In place of the present one; none if it stays.
+    pub(crate) fn instead_of(&self, present: &EnvMap) -> Option<EnvMap> {
+        match self {
+            Self::Same => None,
+            Self::Over(vars) => Some(laid_over(present, vars)),
+            Self::Exactly(vars) => Some(vars.clone()),
+        }
+        .filter(|vars| vars != present)
+    }
+}
+
+/// What a config file, or an earlier release, says about a running app.
 #[derive(Clone, Debug)]
 pub(crate) struct NewRelease {
     /// Its description.
     pub spec: AppSpec,
-    /// Variables of the caller that reach it.
-    pub env: Option<EnvMap>,
+    /// Its caller's environment.
+    pub env: NewEnv,
     /// Instances to add when the present ones are replaced.
     pub more: u32,
 }
@@ -62,7 +86,8 @@ impl Control {
         };
         let canary_ms = wish.canary_ms.or(rules.canary_ms).unwrap_or(0);
         let in_place: Vec<bool> = lanes.iter().map(|lane| !self.may_overlap(lane)).collect();
-        let reversible = lanes.iter().any(|lane| lane.old.app.spec != lane.new.app.spec);
+        let differs = |lane: &Lane| lane.old.app.spec != lane.new.app.spec || lane.old.base.id != lane.new.base.id;
+        let reversible = lanes.iter().any(differs);
         let mut rollout = Rollout::new(&in_place, batch, canary_ms, reversible);
         let effects = rollout.begin();
         self.remember_present_release(app, &lanes);

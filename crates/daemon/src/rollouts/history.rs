@@ -8,7 +8,7 @@ use ostler_core::time::Now;
 use ostler_proto::control::FaultReport;
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, NewRelease, Parts};
+use super::{Lane, NewEnv, NewRelease, Parts};
 use crate::control::Control;
 use crate::registry::{Slot, Stored};
 use crate::store::Record;
@@ -129,7 +129,7 @@ impl Control {
     /// There is none; worded for the user.
     pub(crate) fn release_to_undo(&self, app: &str, to: Option<u32>) -> Result<NewRelease, String> {
         let parts = self.earlier_release(app, to)?;
-        Ok(NewRelease { spec: (*parts.app.spec).clone(), env: None, more: 0 })
+        Ok(NewRelease { spec: (*parts.app.spec).clone(), env: NewEnv::Exactly((*parts.base.vars).clone()), more: 0 })
     }
 
     fn earlier_release(&self, app: &str, to: Option<u32>) -> Result<Parts, String> {

@@ -22,7 +22,7 @@ use ostler_core::rollout::Rollout;
 use ostler_core::time::Now;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use begin::{NewRelease, Wish};
+pub(crate) use begin::{NewEnv, NewRelease, Wish};
 use history::Release;
 pub(crate) use history::ReleaseRecord;
 

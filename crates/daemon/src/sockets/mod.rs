@@ -4,8 +4,9 @@
 //!
 //! Before an instance is started, every socket of its app is open; the process gets copies as descriptors 3, 4, … and the variables of
 //! systemd's socket activation. The sockets belong to the app: no end of an instance closes them, the keeper's copies outlive the daemon,
-//! and a connection that nobody accepts yet waits in their queue. A port has a socket for each process ([`lanes`]), everything else one for all. They are closed when nothing of the app is wanted up, or when no
-//! instance's description names them any more. A file of a unix socket is removed then, if it is still the one that was made.
+//! and a connection that nobody accepts yet waits in their queue. A port has a socket for each process ([`lanes`]), everything else one
+//! for all. They are closed when nothing of the app is wanted up, or when no instance's description names them any more. A file of a unix
+//! socket is removed then, if it is still the one that was made.
 
 mod group;
 mod lanes;

@@ -144,7 +144,12 @@ pub(crate) fn changed_spec(spec: &AppSpec, change: &Change) -> AppSpec {
 
 /// A caller's environment with another one merged into it; none if nothing changes.
 pub(crate) fn changed_vars(vars: &EnvMap, change: &Change) -> Option<EnvMap> {
-    let mut merged = vars.clone();
-    merged.extend(change.env.as_ref()?.iter().map(|(name, value)| (name.clone(), value.clone())));
-    Some(merged)
+    Some(laid_over(vars, change.env.as_ref()?))
+}
+
+/// Variables with others on top.
+pub(crate) fn laid_over(vars: &EnvMap, more: &EnvMap) -> EnvMap {
+    let mut all = vars.clone();
+    all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all
 }

@@ -1,6 +1,6 @@
 //! One file per request.
 
-mod act;
+pub(crate) mod act;
 mod files;
 pub(crate) mod list;
 mod lives;

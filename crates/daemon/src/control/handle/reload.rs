@@ -32,14 +32,7 @@ impl Control {
         let wish = Wish {
             ids: ids.clone(),
             describe: Box::new(move |slot: &Slot| match (&release, &change) {
-                (Some(NewRelease { spec, env, .. }), _) => {
-                    let merged = env.as_ref().map(|env| {
-                        let mut merged = (*slot.base.vars).clone();
-                        merged.extend(env.iter().map(|(name, value)| (name.clone(), value.clone())));
-                        merged
-                    });
-                    (spec.clone(), merged.filter(|merged| *merged != *slot.base.vars))
-                }
+                (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base.vars)),
                 (None, Some(change)) => (changed_spec(slot.spec(), change), changed_vars(&slot.base.vars, change)),
                 (None, None) => (slot.spec().clone(), None),
             }),

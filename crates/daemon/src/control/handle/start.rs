@@ -6,9 +6,10 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Response};
 
+use super::act::laid_over;
 use crate::control::turn::now;
 use crate::control::{Control, jobs};
-use crate::rollouts::NewRelease;
+use crate::rollouts::{NewEnv, NewRelease};
 
 /// What becomes of one app of the request.
 enum Plan {
@@ -56,7 +57,7 @@ impl Control {
                     let more = self.missing_instances(&spec, &ids);
                     if action == Action::Reload {
                         // As PM2: the caller's variables reach a running app only where its file sets none.
-                        let env = spec.env.vars.is_empty().then(|| base_env.clone());
+                        let env = if spec.env.vars.is_empty() { NewEnv::Over(base_env.clone()) } else { NewEnv::Same };
                         self.tell_selected(client, id, action, &spec.name, &ids);
                         job.touch(&ids, &self.registry);
                         job.pending.extend(ids);
@@ -139,8 +140,7 @@ impl Control {
 
     fn rebase_merged(&mut self, id: u32, env: &EnvMap) {
         let Some(slot) = self.registry.get(id) else { return };
-        let mut vars = (*slot.base.vars).clone();
-        vars.extend(env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let vars = laid_over(&slot.base.vars, env);
         if vars != *slot.base.vars {
             self.rebase(id, vars);
         }
