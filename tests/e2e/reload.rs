@@ -393,3 +393,26 @@ fn the_file_says_how_many_at_once_and_how_long_the_canary_is_watched() {
     assert!(failed.code == 1 && failed.stderr.contains("the old release serves as before"), "{failed:?}");
     assert_eq!(pids(&home), before);
 }
+
+#[test]
+fn several_that_cannot_run_twice_are_restarted_one_after_the_other() {
+    let home = home();
+    home.ok(format!("start {} --name app -i 3 -x -- hold", ostler_testkit::fixture()));
+    let before = pids(&home);
+    home.ok("reload app");
+    assert!(pids(&home).iter().all(|pid| !before.contains(pid)) && home.app_processes().len() == 3, "{}", home.report());
+    assert!(home.jlist().iter().all(|app| app.restarts() == 1));
+}
+
+#[test]
+fn a_stopped_instance_is_started_beside_the_replaced_ones() {
+    let home = home();
+    cluster(&home, "");
+    home.ok("stop 0");
+    let before = pids(&home);
+    home.ok("reload app");
+    assert!(home.jlist().iter().all(|app| app.status() == "online"), "{}", home.report());
+    assert!(!pids(&home).contains(&before[1]));
+    let history = home.ok("rollout history app").stdout;
+    assert_eq!((history.matches("serves").count(), history.matches("served").count()), (1, 1), "{history}");
+}

@@ -61,6 +61,9 @@ impl Control {
         if let Event::Failed(place, reason) = &event {
             self.note_fault(number, *place, reason);
         }
+        if let Event::Ready(place) = &event {
+            self.note_ready(number, *place);
+        }
         let Some(running) = self.running(number) else { return };
         let before: Vec<PlaceState> = running.rollout.places.iter().map(|place| place.state).collect();
         let effects = running.rollout.step(event, now().mono_ms);
@@ -180,6 +183,16 @@ impl Control {
                 _ => None,
             }
         })
+    }
+
+    /// From now on this process has to stay, where it was restarted in place. (A candidate is noted when it is promoted.)
+    fn note_ready(&mut self, number: u32, place: usize) {
+        let Some(running) = self.rollouts.running.iter_mut().find(|running| running.number == number) else { return };
+        let in_place = running.rollout.places.get(place).is_some_and(|place| place.in_place);
+        let lane = running.lanes.get_mut(place).filter(|_| in_place);
+        if let Some((lane, slot)) = lane.and_then(|lane| self.registry.get(lane.serving).map(|slot| (lane, slot))) {
+            lane.after = slot.instance.inc;
+        }
     }
 
     /// The reason, and the last lines: the candidate is about to be removed.

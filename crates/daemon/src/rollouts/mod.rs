@@ -63,7 +63,7 @@ struct Lane {
     beside: Option<u32>,
     /// The slot that is on its way out.
     going: Option<u32>,
-    /// In place: a process newer than this one is of the release that was launched last. Else the process that was promoted.
+    /// The process that has to stay: the one that was promoted, or restarted. While one is being restarted, the one before it.
     after: u32,
     old: Parts,
     new: Parts,

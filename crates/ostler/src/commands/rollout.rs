@@ -36,7 +36,7 @@ fn status(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliEr
     let failed = newest.iter().any(|report| matches!(report.state, RolloutState::Failed | RolloutState::Returning));
     if call.has("json") {
         json(&mut cx.out, &newest);
-    } else {
+    } else if !newest.is_empty() {
         let texts: Vec<String> = newest.iter().map(|report| rollout(report, wall_ms(), cx.out.paint())).collect();
         cx.out.line(texts.join("\n").trim_end_matches('\n'));
     }
@@ -47,7 +47,7 @@ fn past(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliErro
     let reports = ask(cx, app)?;
     if call.has("json") {
         json(&mut cx.out, &reports);
-    } else {
+    } else if !reports.is_empty() {
         cx.out.line(history(&reports, wall_ms(), cx.out.paint()).trim_end_matches('\n'));
     }
     Ok(Status::Ok)

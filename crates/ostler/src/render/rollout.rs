@@ -35,7 +35,10 @@ pub(crate) fn rollout(report: &RolloutReport, now_ms: u64, paint: Paint) -> Stri
 pub(crate) fn history(reports: &[RolloutReport], now_ms: u64, paint: Paint) -> String {
     let mut out = String::new();
     for report in reports.iter().rev() {
-        let (word, style) = state(report.state);
+        let (word, style) = match report.state {
+            RolloutState::Done if !report.current => ("served", Style::new()),
+            other => state(other),
+        };
         let mark = if report.current { "▶" } else { " " };
         let version =
             report.version.as_deref().filter(|version| *version != "N/A").map(|version| format!(" v{version}")).unwrap_or_default();
