@@ -244,8 +244,7 @@ fn a_stale_file_is_replaced_and_a_long_path_works() {
     assert!(pids(&home).contains(&connect().unwrap()));
     home.write("other.sh", "#!/bin/sh\nexec sleep 1000\n");
     // Everything dies without a word: the file stays.
-    home.processes().iter().for_each(|process| kill(process.pid, Signal::KILL));
-    home.wait_until("all are dead", || home.processes().is_empty());
+    home.kill_everything();
     assert!(path.exists());
     // The next daemon starts what ran.
     home.ok("start other.sh");

@@ -172,11 +172,7 @@ fn a_reload_after_both_were_killed_loses_nothing() {
     // So that one lane is nobody's, and the kernel's order changes when it is lost.
     home.ok("reload api");
     let before = pids(&home);
-    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
-    kill(keeper, Signal::STOP);
-    kill(daemon, Signal::KILL);
-    kill(keeper, Signal::KILL);
-    home.wait_until("both are gone", || !alive(keeper) && !alive(daemon));
+    home.kill_both();
     home.ok("start sleep --name other -- 1000");
     home.ok("delete other");
     assert_eq!(pids(&home), before);

@@ -61,13 +61,7 @@ fn both_killed_and_the_next_start_adopts_what_runs() {
     start_fixture(&home, "gone", "-f", "hold");
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let (web, gone) = (home.app("web").pid(), home.app("gone").pid());
-    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
-    // Stopped first, so that neither can restart the other.
-    for signal in [Signal::STOP, Signal::KILL] {
-        kill(keeper, signal);
-        kill(daemon, signal);
-    }
-    home.wait_until("both are gone", || !alive(keeper) && !alive(daemon));
+    home.kill_both();
     kill(gone, Signal::KILL);
     assert!(alive(web) && get(port, "/").is_ok(), "an app died with the manager");
     home.ok("start sleep --name third -- 1000");
@@ -88,12 +82,7 @@ fn both_killed_and_resurrect_starts_no_second_copy() {
     start_fixture(&home, "app", "", "hold");
     home.ok("save");
     let pid = home.app("app").pid();
-    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
-    for signal in [Signal::STOP, Signal::KILL] {
-        kill(keeper, signal);
-        kill(daemon, signal);
-    }
-    home.wait_until("both are gone", || !alive(keeper) && !alive(daemon));
+    home.kill_both();
     home.ok("resurrect");
     let item = home.wait_status("app", "online");
     assert_eq!(item.pid(), pid);

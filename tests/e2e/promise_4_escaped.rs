@@ -142,11 +142,7 @@ fn both_killed_and_the_next_home_knows_it() {
     needs_cgroup!();
     let home = home();
     let pid = start_escaping(&home);
-    let pids = [home.keeper_pid(), home.daemon_pid()];
-    // Stopped first: they restart each other.
-    pids.iter().for_each(|pid| kill(*pid, Signal::STOP));
-    pids.iter().for_each(|pid| kill(*pid, Signal::KILL));
-    home.wait_until("both are gone", || !pids.iter().any(|pid| alive(*pid)));
+    home.kill_both();
     assert!(alive(pid));
     home.ok("delete app");
     nothing_left(&home);

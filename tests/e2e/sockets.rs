@@ -188,12 +188,7 @@ fn sockets_outlive_daemon_and_keeper_together() {
     start(&home, "api", &format!(r#"[{port}, "{}", 0]"#, path.display()), r#", "instances": 2"#);
     home.wait_until("it answers", || who(port).is_ok());
     let before = pids(&home);
-    // Neither can help the other.
-    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
-    kill(keeper, Signal::STOP);
-    kill(daemon, Signal::KILL);
-    kill(keeper, Signal::KILL);
-    home.wait_until("both are gone", || !ostler_testkit::alive(keeper) && !ostler_testkit::alive(daemon));
+    home.kill_both();
     home.ok("start sleep --name other -- 1000");
     home.ok("delete other");
     assert_eq!(pids(&home), before);

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::listing::Item;
 use crate::output::{self, Output};
 use crate::procs::{self, MARKER, Proc};
@@ -223,6 +225,29 @@ impl Home {
             daemons.len() == 1
         });
         pid
+    }
+
+    /// SIGKILL to keeper and daemon, and waits until they are gone. Stopped first: they restart each other.
+    #[track_caller]
+    pub fn kill_both(&self) {
+        self.kill_together(&[self.keeper_pid(), self.daemon_pid()]);
+    }
+
+    /// SIGKILL to everything of this home, as if the machine had died.
+    #[track_caller]
+    pub fn kill_everything(&self) {
+        self.kill_both();
+        let pids: Vec<i32> = self.processes().iter().map(|process| process.pid).collect();
+        self.kill_together(&pids);
+        self.wait_until("everything is dead", || self.processes().is_empty());
+    }
+
+    #[track_caller]
+    fn kill_together(&self, pids: &[i32]) {
+        for signal in [Signal::STOP, Signal::KILL] {
+            pids.iter().for_each(|pid| procs::kill(*pid, signal));
+        }
+        self.wait_until("they are dead", || !pids.iter().any(|pid| procs::alive(*pid)));
     }
 
     /// Pids of all daemons of this home; more than one is a fault.
