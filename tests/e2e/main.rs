@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
 mod autoscale;
+mod bun;
 mod clock_jumps;
 mod cluster;
 mod cluster_faults;
@@ -52,6 +53,7 @@ mod signal;
 mod sockets;
 mod start;
 mod stop;
+mod unsteered;
 mod update;
 mod validate;
 mod why;

@@ -6,7 +6,7 @@ use ostler_core::serving::ReadyBy;
 
 use crate::settings::Settings;
 use crate::store::Role;
-use crate::supervisor::spawn::is_node;
+use crate::supervisor::spawn::{is_deno, is_node};
 
 /// So much later than the proof by running is due, it has failed.
 const MARGIN_MS: u64 = 1000;
@@ -40,11 +40,9 @@ fn can_drain(spec: &AppSpec) -> bool {
     spec.mode == ExecMode::Cluster || (is_node(spec) && !spec.no_preload) || crate::sockets::has_lanes(spec)
 }
 
-/// Without a declaration: a cluster worker listens; everything else has run for `min_uptime`.
+/// Without a declaration: a cluster worker says that it listens (Bun's bind by themselves, and say nothing); everything else has run for
+/// `min_uptime`.
 fn proof_of_candidate(spec: &AppSpec, never_listens: bool, policy: &Policy) -> ReadyBy {
-    spec.ready.proof().unwrap_or(if spec.mode == ExecMode::Cluster && !never_listens {
-        ReadyBy::Listening
-    } else {
-        ReadyBy::Uptime { ms: policy.min_uptime_ms }
-    })
+    let tells = spec.mode == ExecMode::Cluster && (is_node(spec) || is_deno(spec));
+    spec.ready.proof().unwrap_or(if tells && !never_listens { ReadyBy::Listening } else { ReadyBy::Uptime { ms: policy.min_uptime_ms } })
 }

@@ -1,0 +1,68 @@
+//! Bun in cluster mode: its servers share a port by themselves, and say nothing about it.
+
+use std::collections::BTreeSet;
+
+use ostler_testkit::{Home, Item, free_port, get, kill, needs_program};
+use rustix::process::Signal;
+
+use crate::setup::home;
+
+const SERVERS: [(&str, &str); 2] = [
+    ("node:http", "require('http').createServer((q, r) => r.end(`${process.pid}`)).listen(+process.argv[2], '127.0.0.1');"),
+    (
+        "Bun.serve",
+        "Bun.serve({port: +process.argv[2], hostname: '127.0.0.1', reusePort: true, fetch: () => new Response(`${process.pid}`)});",
+    ),
+];
+
+fn pids(home: &Home) -> BTreeSet<i32> {
+    home.jlist().iter().map(Item::pid).collect()
+}
+
+/// All of these answer, and nobody else.
+fn answer(home: &Home, what: &str, port: u16, pids: &BTreeSet<i32>) {
+    let mut heard = BTreeSet::new();
+    home.wait_until(&format!("{what}: all of {pids:?} answer"), || {
+        heard.extend(get(port, "/").ok().and_then(|body| body.parse::<i32>().ok()).filter(|pid| pids.contains(pid)));
+        heard == *pids
+    });
+}
+
+#[test]
+fn bun_shares_a_port_and_is_reloaded() {
+    needs_program!("bun");
+    for (what, text) in SERVERS {
+        let home = home();
+        let port = free_port();
+        let script = home.write("server.js", text);
+        home.ok(format!("start {script} --name b --interpreter bun -i 2 -- {port}"));
+        let before = pids(&home);
+        assert!(home.jlist().iter().all(|item| item.text("exec_mode") == "cluster_mode"));
+        answer(&home, what, port, &before);
+        home.ok("reload b");
+        let after = pids(&home);
+        assert!(after.is_disjoint(&before), "{what}: {before:?} {after:?}");
+        answer(&home, what, port, &after);
+        // A crash, and fewer: what is left serves.
+        kill(*after.first().unwrap(), Signal::KILL);
+        home.wait_until("another one is there", || pids(&home).len() == 2 && pids(&home) != after && !pids(&home).contains(&0));
+        answer(&home, what, port, &pids(&home));
+        home.ok("scale b 1");
+        answer(&home, what, port, &pids(&home));
+    }
+}
+
+#[test]
+fn a_bad_release_of_bun_leaves_the_good_one() {
+    needs_program!("bun");
+    let home = home();
+    let port = free_port();
+    let script = home.write("server.js", SERVERS[0].1);
+    home.ok(format!("start {script} --name b --interpreter bun -i 2 -- {port}"));
+    let before = pids(&home);
+    answer(&home, "good", port, &before);
+    home.write("server.js", "throw new Error('no good');");
+    home.run("reload b").fails().says("no good");
+    assert_eq!(pids(&home), before);
+    answer(&home, "still good", port, &before);
+}

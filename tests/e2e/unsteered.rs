@@ -1,0 +1,78 @@
+//! A kernel (or sandbox) that does not let connections be steered: ports are shared in the simpler ways.
+
+use std::collections::BTreeSet;
+
+use ostler_testkit::{Home, Item, Load, LoadSpec, fixture, fixture_app, fixture_path, free_port, get, needs_program};
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::home;
+
+const REFUSED: &str = "be steered (Operation not permitted";
+
+/// Starts the apps of this file, and with them a daemon that may not steer.
+#[track_caller]
+fn start(home: &Home, members: &str) {
+    let file = home.write("api.json", format!(r#"{{"apps": [{{"name": "api", "instances": 2, {members}}}]}}"#));
+    let wrapper = format!("exec python3 '{}' \"$0\" \"$@\"", fixture_path("unsteered.py"));
+    home.cmd(format!("start {file}")).after(&wrapper).run().ok();
+}
+
+fn pids(home: &Home) -> BTreeSet<i32> {
+    home.jlist().iter().map(Item::pid).collect()
+}
+
+/// Each process answers; the answers begin with its pid.
+#[track_caller]
+fn all_answer(home: &Home, port: u16) {
+    let pids = pids(home);
+    assert_eq!(pids.len(), 2);
+    let mut seen = BTreeSet::new();
+    home.wait_until("each process answers", || {
+        let body = get(port, "/").unwrap_or_default();
+        seen.extend(body.split(' ').next().and_then(|pid| pid.parse::<i32>().ok()).filter(|pid| pids.contains(pid)));
+        seen == pids
+    });
+}
+
+fn told(home: &Home) -> usize {
+    std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().matches(REFUSED).count()
+}
+
+#[test]
+fn sockets_of_an_app_are_one_socket_then() {
+    needs_program!("python3");
+    let home = home();
+    let port = free_port();
+    start(&home, &format!(r#""script": "{}", "args": "activated blocking", "ready": {{"log": "is 3"}}, "listen": {port}"#, fixture()));
+    all_answer(&home, port);
+    assert_eq!(told(&home), 1);
+    let load = Load::start(LoadSpec::to(port));
+    let before = pids(&home);
+    home.ok("reload api");
+    assert!(before.is_disjoint(&pids(&home)));
+    all_answer(&home, port);
+    kill_daemon(&home);
+    all_answer(&home, port);
+    // This server has no shutdown code and shares one queue: what it was just answering is cut. Nobody is refused.
+    let report = load.stop();
+    assert!(report.errors.iter().all(|error| !error.contains("while connecting")), "{report:?}");
+}
+
+#[test]
+fn the_kernel_spreads_by_itself_over_cluster_workers_then() {
+    needs_program!("python3");
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start(
+        &home,
+        &format!(
+            r#""script": "{}", "exec_mode": "cluster", "scheduling": "reuseport", "env": {{"PORT": {port}}}"#,
+            fixture_app("cluster.js")
+        ),
+    );
+    all_answer(&home, port);
+    assert_eq!(told(&home), 1);
+    home.ok("reload api");
+    all_answer(&home, port);
+}
