@@ -14,6 +14,7 @@ mod config;
 mod crash;
 mod delete;
 mod describe;
+mod diff;
 mod env;
 mod faults;
 mod faults_hostile;

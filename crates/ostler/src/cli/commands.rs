@@ -239,6 +239,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("validate", "[file]", 0, Daemon::Unused, "check a config file without starting anything", run::validate::run)
     },
     Command {
+        options: &[
+            call("show-values", None, Arg::None, "show values of variables, unless their names look secret"),
+            call("exit-code", None, Arg::None, "exit code 1 if something differs"),
+            call("strict", None, Arg::None, "warnings are errors"),
+        ],
+        completes: FILES,
+        examples: &["diff", "diff ecosystem.config.js --env production", "diff --exit-code --json"],
+        ..keeps("diff", "[file]", 0, Daemon::Unused, "what starting a config file would change", run::diff::run)
+    },
+    Command {
         aliases: &["init"],
         completes: Completes::Words(&["simple"]),
         ..keeps("ecosystem", "[simple]", 0, Daemon::Unused, "write a sample config file", run::ecosystem::run)

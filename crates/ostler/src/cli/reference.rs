@@ -65,6 +65,7 @@ One JSON value in one line on stdout and nothing else there; messages go to stde
 | `ping` | `{msg, daemon: {version, pid, keeper_pid}}` |
 | `flush`, `save` | list of paths |
 | `validate` | `{valid, apps: [name], problems: [{severity, file, line, column, key, message}]}` |
+| `diff` | `{apps: [{name, standing, instances: {is, declared}, changes: [{key, was, is}]}]}`; `standing` is new, changed, same or gone |
 | any failure | `{error, exit_code}` |
 ";
 

@@ -6,6 +6,7 @@ mod change;
 pub(crate) mod cleardump;
 pub(crate) mod completion;
 pub(crate) mod describe;
+pub(crate) mod diff;
 pub(crate) mod ecosystem;
 pub(crate) mod env;
 pub(crate) mod examples;

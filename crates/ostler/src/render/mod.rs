@@ -3,6 +3,7 @@
 mod age;
 mod blocks;
 mod describe;
+mod diff;
 mod inspect;
 mod json;
 mod out;
@@ -14,6 +15,7 @@ mod why;
 
 pub(crate) use blocks::blocks;
 pub(crate) use describe::{Surroundings, describe};
+pub(crate) use diff::{AppDiff, Standing, Values, diff, diff_json};
 pub(crate) use inspect::{id_list, inspect};
 pub(crate) use json::json;
 pub(crate) use out::Out;

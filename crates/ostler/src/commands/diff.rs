@@ -1,0 +1,79 @@
+//! `diff`: what starting a config file would change of what runs.
+
+use std::collections::BTreeMap;
+
+use ostler_config::{Overlay, normalize};
+use ostler_core::app::AppSpec;
+use ostler_core::diff::{Difference, differences};
+use ostler_proto::control::Detail;
+
+use super::change::EnvChoice;
+use super::files::{self, Source};
+use crate::cli::{Call, CliError, Status};
+use crate::cx::Cx;
+use crate::render::{self, AppDiff, Standing, Values};
+
+/// Nothing is changed and no daemon is started: without one, every app is new.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let mut context = files::context(cx, call)?;
+    let source = match call.target() {
+        Some(target) => Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.into())),
+        None => Source::default(&context).ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
+    };
+    let loaded = files::read(cx, call, &source, &mut context)?;
+    let choice = EnvChoice::of(call)?;
+    let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
+    let mut wanted = Vec::new();
+    for app in &loaded.apps {
+        let app = normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(&source), &problems))?;
+        files::warn(cx, &app.warnings);
+        wanted.push(app.spec);
+    }
+    let running = match cx.running_client()? {
+        Some(client) => client.inspect(&[])?,
+        None => Vec::new(),
+    };
+    let everything = call.value("only").is_none();
+    let diffs = compare(&wanted, &running, everything);
+    let values = if call.has("show-values") { Values::Shown } else { Values::Hidden };
+    if call.has("json") {
+        render::json(&mut cx.out, &render::diff_json(&diffs, values));
+    } else {
+        let text = render::diff(&diffs, values, cx.out.paint());
+        cx.out.data(text.as_bytes());
+    }
+    let differs = diffs.iter().any(|diff| !matches!(diff.standing, Standing::Same));
+    Ok(if differs && call.has("exit-code") { Status::Failed } else { Status::Ok })
+}
+
+/// Each app of the file, then those that came from it and are in it no more.
+fn compare(wanted: &[AppSpec], running: &[Detail], everything: bool) -> Vec<AppDiff> {
+    let mut instances: BTreeMap<&str, Vec<&Detail>> = BTreeMap::new();
+    for detail in running {
+        instances.entry(&detail.spec.name).or_default().push(detail);
+    }
+    let mut diffs: Vec<AppDiff> =
+        wanted.iter().map(|spec| of(spec, instances.get(spec.name.as_str()).map_or(&[], Vec::as_slice))).collect();
+    let file = wanted.first().and_then(|spec| spec.config_file.as_ref());
+    for (name, details) in instances {
+        let from_here = file.is_some() && details.iter().any(|detail| detail.spec.config_file.as_ref() == file);
+        if everything && from_here && wanted.iter().all(|spec| spec.name != name) {
+            diffs.push(AppDiff { name: name.to_owned(), standing: Standing::Gone, instances: (details.len(), 0), changes: Vec::new() });
+        }
+    }
+    diffs
+}
+
+fn of(spec: &AppSpec, details: &[&Detail]) -> AppDiff {
+    let declared = usize::try_from(spec.instances).unwrap_or(usize::MAX);
+    // All instances have one description, but for the time of a reload; then the oldest is what still has to change.
+    let changes: Vec<Difference> = details.first().map(|detail| differences(&detail.spec, spec)).unwrap_or_default();
+    let standing = if details.is_empty() {
+        Standing::New
+    } else if changes.is_empty() {
+        Standing::Same
+    } else {
+        Standing::Changed
+    };
+    AppDiff { name: spec.name.clone(), standing, instances: (details.len(), declared), changes }
+}

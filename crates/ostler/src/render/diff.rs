@@ -1,0 +1,174 @@
+//! `diff` in words.
+
+use std::fmt::Write;
+
+use ostler_core::diff::{Difference, Key, looks_secret};
+use serde_json::{Value, json};
+
+use super::style::{Paint, styles};
+use super::table::shown;
+
+/// What stands for a value that is not shown.
+const MASK: &str = "•••";
+/// A value is shown up to here.
+const WIDTH: usize = 60;
+
+/// One app of the file, or one that was.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AppDiff {
+    /// Its name.
+    pub name: String,
+    /// How it compares.
+    pub standing: Standing,
+    /// Instances that are there, and that the file asks for.
+    pub instances: (usize, usize),
+    /// What differs.
+    pub changes: Vec<Difference>,
+}
+
+/// How an app of a file compares to what runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It does not exist yet.
+    New,
+    /// It exists, with other values.
+    Changed,
+    /// Nothing differs.
+    Same,
+    /// It came from this file, which has it no more.
+    Gone,
+}
+
+/// Whether values of variables are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// All but those that look secret.
+    Shown,
+    /// None.
+    Hidden,
+}
+
+impl Values {
+    fn show(self, key: &Key, value: &Value) -> Option<Value> {
+        match key {
+            Key::Attribute(_) => Some(value.clone()),
+            Key::Variable(name) => (self == Self::Shown && !looks_secret(name)).then(|| value.clone()),
+        }
+    }
+}
+
+/// Each app with its changes.
+pub(crate) fn diff(diffs: &[AppDiff], values: Values, paint: Paint) -> String {
+    let mut out = String::new();
+    for app in diffs {
+        let (mark, style, what) = match app.standing {
+            Standing::New => ("+", styles::GREEN, "is new: `start` starts it".to_owned()),
+            Standing::Changed => ("~", styles::YELLOW, "changes: `reload` or `restart` with this file".to_owned()),
+            Standing::Same => ("=", styles::GREY, "is as the file says".to_owned()),
+            Standing::Gone => ("-", styles::RED, format!("runs, but is not in the file any more: `delete {}` ends it", shown(&app.name))),
+        };
+        let _ = writeln!(out, "{} {} {}", paint.with(style, mark), paint.with(styles::BOLD, shown(&app.name)), what);
+        let (there, declared) = app.instances;
+        if matches!(app.standing, Standing::Changed | Standing::Same) && there != declared {
+            let _ = writeln!(out, "    {there} instances, {declared} in the file: `scale {} {declared}`", shown(&app.name));
+        }
+        for change in &app.changes {
+            let (mark, style) = match (&change.was, &change.is) {
+                (None, _) => ("+", styles::GREEN),
+                (_, None) => ("-", styles::RED),
+                _ => ("~", styles::YELLOW),
+            };
+            let side = |value: &Option<Value>| match value {
+                None => String::new(),
+                Some(value) => values.show(&change.key, value).map_or_else(|| MASK.to_owned(), |value| short(&value)),
+            };
+            let arrow = if change.was.is_some() && change.is.is_some() { " → " } else { "" };
+            let _ =
+                writeln!(out, "    {} {}  {}{arrow}{}", paint.with(style, mark), name_of(&change.key), side(&change.was), side(&change.is));
+        }
+    }
+    out
+}
+
+/// The same as data; what is not shown is left out and named so.
+pub(crate) fn diff_json(diffs: &[AppDiff], values: Values) -> Value {
+    let apps: Vec<Value> = diffs
+        .iter()
+        .map(|app| {
+            let changes: Vec<Value> = app
+                .changes
+                .iter()
+                .map(|change| {
+                    let side =
+                        |value: &Option<Value>| value.as_ref().map(|value| values.show(&change.key, value).unwrap_or_else(|| MASK.into()));
+                    json!({ "key": name_of(&change.key), "was": side(&change.was), "is": side(&change.is) })
+                })
+                .collect();
+            json!({
+                "name": app.name,
+                "standing": match app.standing {
+                    Standing::New => "new",
+                    Standing::Changed => "changed",
+                    Standing::Same => "same",
+                    Standing::Gone => "gone",
+                },
+                "instances": { "is": app.instances.0, "declared": app.instances.1 },
+                "changes": changes,
+            })
+        })
+        .collect();
+    json!({ "apps": apps })
+}
+
+fn name_of(key: &Key) -> String {
+    match key {
+        Key::Attribute(name) => shown(name),
+        Key::Variable(name) => format!("env.{}", shown(name)),
+    }
+}
+
+fn short(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), |text| if text.is_empty() { "\"\"".into() } else { text.to_owned() });
+    let text = shown(&text);
+    if text.chars().count() <= WIDTH {
+        return text;
+    }
+    text.chars().take(WIDTH - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(standing: Standing, changes: Vec<Difference>) -> AppDiff {
+        AppDiff { name: "api".into(), standing, instances: (2, 3), changes }
+    }
+
+    fn change(key: Key, was: Option<&str>, is: Option<&str>) -> Difference {
+        Difference { key, was: was.map(Value::from), is: is.map(Value::from) }
+    }
+
+    #[test]
+    fn changes_are_told_and_values_of_variables_are_not() {
+        let changes = vec![
+            change(Key::Attribute("script".into()), Some("/a.js"), Some("/b.js")),
+            change(Key::Variable("MODE".into()), None, Some("prod")),
+            change(Key::Variable("API_TOKEN".into()), Some("x"), None),
+        ];
+        let app = [app(Standing::Changed, changes)];
+        let head = "~ api changes: `reload` or `restart` with this file\n    2 instances, 3 in the file: `scale api 3`\n";
+        let hidden = diff(&app, Values::Hidden, Paint(false));
+        assert_eq!(hidden, format!("{head}    ~ script  /a.js → /b.js\n    + env.MODE  •••\n    - env.API_TOKEN  •••\n"));
+        let told = diff(&app, Values::Shown, Paint(false));
+        assert_eq!(told, format!("{head}    ~ script  /a.js → /b.js\n    + env.MODE  prod\n    - env.API_TOKEN  •••\n"));
+        assert_eq!(diff_json(&app, Values::Hidden)["apps"][0]["changes"][1], json!({"key": "env.MODE", "was": null, "is": "•••"}));
+    }
+
+    #[test]
+    fn long_values_and_control_characters() {
+        assert_eq!(short(&json!("")), "\"\"");
+        assert_eq!(short(&json!(["a", 1])), r#"["a",1]"#);
+        assert_eq!(short(&json!("x".repeat(100))).chars().count(), WIDTH);
+        assert!(!short(&json!("\u{1b}[31m")).contains('\u{1b}'));
+    }
+}

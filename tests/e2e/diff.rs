@@ -1,0 +1,120 @@
+//! `diff`: what a file would change, and that it does when it is started.
+
+use ostler_testkit::Home;
+use serde_json::Value;
+
+use crate::setup::home;
+
+fn file(home: &Home, apps: &str) -> String {
+    home.write("ecosystem.json", format!(r#"{{"apps": [{apps}]}}"#))
+}
+
+fn diff(home: &Home, words: &str) -> Value {
+    serde_json::from_str(&home.ok(format!("diff {words} --json")).stdout).unwrap()
+}
+
+/// `[name, standing, key: was -> is, …]` of the first app.
+fn first(home: &Home, words: &str) -> Vec<String> {
+    let app = &diff(home, words)["apps"][0];
+    let changes = app["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| format!("{}: {} -> {}", change["key"].as_str().unwrap(), change["was"], change["is"]));
+    [app["name"].as_str().unwrap().to_owned(), app["standing"].as_str().unwrap().to_owned()].into_iter().chain(changes).collect()
+}
+
+/// What the process has.
+fn variable(home: &Home, name: &str) -> Option<String> {
+    let environ = std::fs::read(format!("/proc/{}/environ", home.app("api").pid())).unwrap();
+    let start = format!("{name}=");
+    environ
+        .split(|byte| *byte == 0)
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .find_map(|line| line.strip_prefix(&start))
+        .map(str::to_owned)
+}
+
+const BEFORE: &str = r#"{"name": "api", "script": "sleep", "args": "1000", "max_restarts": 3, "watch": false,
+    "env": {"MODE": "one", "OLD": "x", "API_TOKEN": "t0p"}, "env_production": {"MODE": "prod"}}"#;
+const AFTER: &str = r#"{"name": "api", "script": "sleep", "args": "1000", "max_restarts": 4, "kill_timeout": 2000,
+    "env": {"MODE": "two", "NEW": "y", "API_TOKEN": "t1p"}, "env_production": {"MODE": "prod"}}"#;
+
+#[test]
+fn a_file_before_during_and_after() {
+    let home = home();
+    let path = file(&home, BEFORE);
+    assert_eq!(first(&home, &path)[..2], ["api", "new"]);
+    assert!(home.processes().is_empty(), "looking started a daemon");
+    home.ok(format!("start {path}"));
+    assert_eq!(first(&home, &path), ["api", "same"]);
+    home.ok(format!("diff {path} --exit-code"));
+    file(&home, AFTER);
+    let hidden = [
+        "api",
+        "changed",
+        "kill_timeout: null -> 2000",
+        "max_restarts: 3 -> 4",
+        "watch: false -> null",
+        r#"env.API_TOKEN: "•••" -> "•••""#,
+        r#"env.MODE: "•••" -> "•••""#,
+        r#"env.NEW: null -> "•••""#,
+        r#"env.OLD: "•••" -> null"#,
+    ];
+    assert_eq!(first(&home, &path), hidden);
+    let shown = first(&home, &format!("{path} --show-values"));
+    assert!(shown.contains(&r#"env.MODE: "one" -> "two""#.to_owned()) && shown.contains(&hidden[5].to_owned()), "{shown:?}");
+    home.run(format!("diff {path} --exit-code")).code(1).says("max_restarts  3 → 4");
+    // Nothing was done by looking; starting the file does all of it, and what is not in the file any more is gone.
+    assert_eq!(variable(&home, "OLD").as_deref(), Some("x"));
+    home.ok(format!("start {path}"));
+    assert_eq!(first(&home, &path), ["api", "same"]);
+    assert_eq!(variable(&home, "OLD"), None);
+    assert_eq!((variable(&home, "MODE").as_deref(), variable(&home, "NEW").as_deref()), (Some("two"), Some("y")));
+}
+
+#[test]
+fn keys_that_left_the_file_are_gone_after_a_reload_too() {
+    let home = home();
+    let path = file(&home, BEFORE);
+    home.ok(format!("start {path}"));
+    file(&home, AFTER);
+    home.ok(format!("reload {path}"));
+    assert_eq!(first(&home, &path), ["api", "same"]);
+    assert_eq!(variable(&home, "OLD"), None);
+}
+
+#[test]
+fn a_profile_is_a_difference() {
+    let home = home();
+    let path = file(&home, BEFORE);
+    home.ok(format!("start {path}"));
+    let expected = ["api", "changed", r#"--env: null -> "production""#, r#"env.MODE: "one" -> "prod""#];
+    assert_eq!(first(&home, &format!("{path} --env production --show-values")), expected);
+    home.ok("restart api --env production");
+    assert_eq!(first(&home, &format!("{path} --env production")), ["api", "same"]);
+}
+
+#[test]
+fn apps_that_left_the_file_and_other_numbers_of_instances() {
+    let home = home();
+    let path = file(&home, &format!(r#"{BEFORE}, {{"name": "old", "script": "sleep", "args": "1000", "instances": 2}}"#));
+    home.ok(format!("start {path}"));
+    home.ok("start sleep --name foreign -- 1000");
+    home.ok("scale api 2");
+    file(&home, BEFORE);
+    let apps = diff(&home, &path);
+    let standings: Vec<&Value> = apps["apps"].as_array().unwrap().iter().map(|app| &app["standing"]).collect();
+    assert_eq!(standings, ["same", "gone"], "{apps}");
+    home.ok(format!("diff {path}")).says("2 instances, 1 in the file: `scale api 1`").says("`delete old` ends it").never_says("foreign");
+    // Part of a file says nothing about the rest.
+    assert_eq!(diff(&home, &format!("{path} --only api"))["apps"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_bad_file_is_told_as_by_start() {
+    let home = home();
+    let path = file(&home, r#"{"name": "api", "script": "sleep", "max_restarts": "many"}"#);
+    home.run(format!("diff {path}")).fails().says("max_restarts");
+    home.run("diff no-such.json").code(4).says("not found");
+}
