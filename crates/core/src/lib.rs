@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod balance;
 pub mod date_format;
 pub mod diff;
+pub mod errand;
 pub mod files;
 pub mod instances;
 pub mod lanes;

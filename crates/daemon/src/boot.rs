@@ -16,6 +16,7 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use crate::cluster::{Listeners, PREFIX};
 use crate::control::{Control, Scalers, Work};
+use crate::errands::{self, Errands};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::reactor::{Reactor, Source};
@@ -115,6 +116,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         unstartable: Vec::new(),
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
+        errands: Errands::default(),
         groups,
         lists: Vec::new(),
         node_versions: NodeVersions::default(),
@@ -151,7 +153,7 @@ impl Control {
     /// The journal says what was, the keeper what is.
     pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) {
         let mut newest: BTreeMap<u32, Child> = BTreeMap::new();
-        for child in &inventory.children {
+        for child in inventory.children.iter().filter(|child| errands::number_of(child.key).is_none()) {
             let (id, inc) = split_key(child.key);
             if self.registry.get(id).is_none() && child.ended.is_none() {
                 // The journal may be what is wrong: what runs is never killed for that.
@@ -194,6 +196,7 @@ impl Control {
         for child in newest.into_values().filter(|child| child.ended.is_some()) {
             self.work.push_back(Work::Ack(child.key));
         }
+        self.recover_errands(inventory);
         self.remove_lost_candidates();
         let now_ms = crate::control::turn::now().mono_ms;
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
@@ -202,6 +205,7 @@ impl Control {
 
     /// Puts back what was written.
     fn restore(&mut self, mut snapshot: Snapshot) {
+        self.remember_errands(std::mem::take(&mut snapshot.errands));
         let (rollouts, releases) = (std::mem::take(&mut snapshot.rollouts), std::mem::take(&mut snapshot.releases));
         let stored = self.registry.restore(snapshot, &self.settings);
         self.rollouts.restore(rollouts, releases, &stored);
@@ -243,7 +247,7 @@ impl Control {
         };
         let hand_backs = std::mem::take(&mut snapshot.hand_backs);
         self.restore(snapshot);
-        for record in self.registry.records(&self.boot_id).chain(self.rollouts.records()) {
+        for record in self.registry.records(&self.boot_id).chain(self.rollouts.records()).chain(self.errands.records()) {
             self.journal.push(&record);
         }
         self.recover_hand_backs(hand_backs);
@@ -254,6 +258,7 @@ impl Control {
             alive += usize::from(matches!(adopted, Recovered::Alive { .. }));
             self.feed(id, Event::Recovered(adopted));
         }
+        self.adopt_errands();
         self.log.line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
     }
 
@@ -280,7 +285,7 @@ impl Control {
             | State::Draining { inc, pid, .. }
             | State::Stopping { inc, pid, leader_gone: false, .. } => (inc, ProcRef { pid, start_ticks: slot.start_ticks }),
             // Killed between the spawn and the answer: a second copy must not be started.
-            State::Spawning { inc, .. } => (inc, find_leader(&slot.unique_id, inc)?),
+            State::Spawning { inc, .. } => (inc, find_leader(&inc_mark(&slot.unique_id, inc))?),
             _ => return None,
         };
         slot.start_ticks = process.start_ticks;
@@ -292,7 +297,8 @@ impl Control {
         self.log.error(format_args!("the keeper is gone ({error}), starting another one"));
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id)?))).collect();
-        let (link, pid) = match self.revive(&survivors) {
+        let errands = self.surviving_errands();
+        let (link, pid) = match self.revive(&survivors, &errands) {
             Ok(revived) => revived,
             Err(error) => {
                 // Without a keeper nothing can be started. The next daemon may have more luck; the file on disk has what it needs.
@@ -304,7 +310,7 @@ impl Control {
         };
         self.reactor.remove(&self.keeper);
         // What was not yet asked for is decided again by the recovery.
-        self.work.retain(|work| !matches!(work, Work::Ack(_) | Work::Effect(_, Effect::Spawn { .. })));
+        self.work.retain(|work| !matches!(work, Work::Ack(_) | Work::Errand(_) | Work::Effect(_, Effect::Spawn { .. })));
         self.keeper = KeeperDoor::new(link, pid);
         self.groups.keeper_was_lost();
         if let Err(error) = self.reactor.add(&self.keeper, Source::Keeper) {
@@ -317,11 +323,13 @@ impl Control {
             };
             self.feed(id, Event::Recovered(recovered));
         }
+        self.errands_behind_new_keeper(&errands);
     }
 
-    fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>) -> Result<(Link, i32), LaunchError> {
+    fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, errands: &[(u32, ProcRef)]) -> Result<(Link, i32), LaunchError> {
         let child = |(key, process): &(u64, ProcRef)| Child { key: *key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
-        let children: Vec<Child> = survivors.values().map(child).collect();
+        let errands: Vec<(u64, ProcRef)> = errands.iter().map(|(number, process)| (errands::key(*number), *process)).collect();
+        let children: Vec<Child> = survivors.values().chain(&errands).map(child).collect();
         let channels = self.registry.iter().filter_map(|slot| slot.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
         let listeners = self.listeners.held();
         let held: Vec<(String, BorrowedFd<'_>)> = [
@@ -342,10 +350,9 @@ impl Control {
     }
 }
 
-/// The main process of an incarnation, by the marks in its environment.
-fn find_leader(unique_id: &str, inc: u32) -> Option<ProcRef> {
+/// The main process of an incarnation or an errand, by its mark in the environment.
+pub(crate) fn find_leader(mark: &str) -> Option<ProcRef> {
     let table = ProcTable::scan();
-    let mark = inc_mark(unique_id, inc);
     let is_ours = |pid: i32| marker(pid, INC_MARK).is_some_and(|found| found == mark.as_bytes());
     let leads = |entry: &&Entry| entry.pid == entry.sid && !entry.is_zombie();
     let found = table.entries().iter().filter(leads).find(|entry| is_ours(entry.pid));

@@ -6,6 +6,7 @@
 mod boot;
 mod cluster;
 mod control;
+mod errands;
 mod files;
 mod keeper_door;
 mod log;

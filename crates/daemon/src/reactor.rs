@@ -36,6 +36,8 @@ pub(crate) enum Source {
     Probe(u32),
     /// Log files in which a line is awaited.
     LogLines,
+    /// The captured output of an errand.
+    Errand(u32),
 }
 
 impl Source {
@@ -54,6 +56,7 @@ impl Source {
             Self::Newline(id) => (17, id),
             Self::Probe(id) => (18, id),
             Self::LogLines => (19, 0),
+            Self::Errand(id) => (20, id),
         };
         kind << 32 | u64::from(id)
     }
@@ -74,6 +77,7 @@ impl Source {
             17 => Self::Newline(id),
             18 => Self::Probe(id),
             19 => Self::LogLines,
+            20 => Self::Errand(id),
             _ => return None,
         })
     }

@@ -469,7 +469,7 @@ impl Registry {
 }
 
 /// A random UUID (version 4).
-fn unique_id() -> String {
+pub(crate) fn unique_id() -> String {
     let mut bytes = [0_u8; 16];
     // Without random bytes the time still makes it unique on this machine, which is all that is needed.
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {

@@ -25,6 +25,7 @@ pub(crate) use autoscale::Scalers;
 pub(crate) use job::{Goal, Job, Step, Then, why};
 
 use crate::cluster::Listeners;
+use crate::errands::Errands;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::reactor::Reactor;
@@ -50,6 +51,8 @@ pub(crate) enum Work {
     Effect(u32, Effect),
     /// The keeper may forget this exit.
     Ack(u64),
+    /// An errand to begin.
+    Errand(u32),
 }
 
 /// Everything the loop owns.
@@ -84,6 +87,7 @@ pub(crate) struct Control {
     pub unstartable: Vec<u32>,
     pub work: VecDeque<Work>,
     pub sweeps: Sweeps,
+    pub errands: Errands,
     pub groups: Groups,
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,

@@ -7,6 +7,7 @@ use ostler_core::lifecycle::Event;
 use ostler_core::time::Now;
 
 use super::{Control, Ending, Work};
+use crate::errands::Errands;
 use crate::reactor::{Ready, Source};
 use crate::registry::Registry;
 use crate::rollouts::Rollouts;
@@ -34,8 +35,9 @@ fn all_records<'a>(
     writers: &'a Writers,
     handbacks: &'a HandBacks,
     rollouts: &'a Rollouts,
+    errands: &'a Errands,
 ) -> impl Iterator<Item = Record<'a>> {
-    registry.records(boot_id).chain(writers.records()).chain(handbacks.records()).chain(rollouts.records())
+    registry.records(boot_id).chain(writers.records()).chain(handbacks.records()).chain(rollouts.records()).chain(errands.records())
 }
 
 impl Control {
@@ -101,6 +103,7 @@ impl Control {
             self.listeners.deadline_ms(),
             self.signs.deadline_ms(),
             self.sockets.deadline_ms(),
+            self.errands.deadline_ms(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
@@ -120,6 +123,7 @@ impl Control {
             Source::Newline(id) => self.hear_newline(id),
             Source::Probe(id) => self.hear_probe(id),
             Source::LogLines => self.hear_logs(),
+            Source::Errand(number) => self.hear_errand(number),
             Source::Peeked(id) => self.hear_client_of_app(id),
         }
     }
@@ -129,6 +133,7 @@ impl Control {
         for id in self.registry.due(now.mono_ms) {
             self.feed(id, Event::Tick);
         }
+        self.tick_errands(now);
         self.tick_rollouts(now.mono_ms);
         self.autoscale(now);
         self.listeners.tick(now.mono_ms);
@@ -153,6 +158,7 @@ impl Control {
                 for work in batch {
                     match work {
                         Work::Ack(key) => self.keeper.say(ToKeeper::Ack { key }),
+                        Work::Errand(number) => self.send_errand(number),
                         Work::Effect(id, effect) => {
                             if self.perform(id, effect) {
                                 spawns += 1;
@@ -200,7 +206,8 @@ impl Control {
     }
 
     fn compact(&mut self) {
-        let records: Vec<_> = all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks, &self.rollouts).collect();
+        let records: Vec<_> =
+            all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks, &self.rollouts, &self.errands).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
             .and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
@@ -217,7 +224,7 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks, &self.rollouts)
+            all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks, &self.rollouts, &self.errands)
                 .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {

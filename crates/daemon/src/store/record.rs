@@ -12,6 +12,7 @@ use ostler_core::lifecycle::Instance;
 use ostler_proto::control::Learned;
 use serde::{Deserialize, Serialize};
 
+use crate::errands::ErrandRecord;
 use crate::logs::handback::{FileKey, HandBack};
 use crate::rollouts::{ReleaseRecord, RolloutRecord};
 use crate::supervisor::pipelines::Destination;
@@ -73,6 +74,13 @@ pub(crate) enum Record<'a> {
     Rollout(Box<RolloutRecord>),
     /// It is over.
     RolloutOver {
+        /// Its number.
+        number: u32,
+    },
+    /// An errand under way; replaces the former record of that number.
+    Errand(Box<ErrandRecord>),
+    /// It is over, and its owner knows.
+    ErrandOver {
         /// Its number.
         number: u32,
     },
@@ -177,6 +185,8 @@ pub(crate) struct Snapshot {
     pub hand_backs: BTreeMap<u32, HandBack>,
     /// Reloads under way.
     pub rollouts: BTreeMap<u32, RolloutRecord>,
+    /// Errands under way.
+    pub errands: BTreeMap<u32, ErrandRecord>,
     /// Releases by app.
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
 }
@@ -254,6 +264,12 @@ impl Snapshot {
             }
             Record::Rollout(rollout) => {
                 self.rollouts.insert(rollout.number(), *rollout);
+            }
+            Record::Errand(errand) => {
+                self.errands.insert(errand.number, *errand);
+            }
+            Record::ErrandOver { number } => {
+                self.errands.remove(&number);
             }
             Record::RolloutOver { number } => {
                 self.rollouts.remove(&number);

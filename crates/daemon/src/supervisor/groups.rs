@@ -90,8 +90,17 @@ impl Groups {
         Err(useless)
     }
 
+    /// A group of its own for an errand, where there are groups.
+    pub(crate) fn open_for_errand(&mut self, number: u32, mark: &str) -> Option<(Box<str>, OwnedFd)> {
+        let unique = mark.split([':', '-']).nth(1).unwrap_or_default();
+        let path = self.base.as_ref()?.join(format!("errand-{number}-{unique}"));
+        // That there are none is said by the first start of an app.
+        let folder = self.open(&path, true).ok().flatten()?;
+        Some((path.to_string_lossy().into(), folder))
+    }
+
     /// Removes a group that is used no more; one that is not empty is tried again with the next.
-    fn remove(&mut self, group: PathBuf) {
+    pub(crate) fn remove(&mut self, group: PathBuf) {
         self.left.push(group);
         self.left.retain(|group| cgroup::remove(group).is_err());
     }

@@ -5,6 +5,7 @@ use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::FromKeeper;
 
 use crate::control::{Control, Work};
+use crate::errands;
 use crate::registry::split_key;
 
 /// SIGKILL: what the kernel's out-of-memory killer sends.
@@ -27,8 +28,14 @@ impl Control {
 
     fn take_message(&mut self, message: FromKeeper) {
         match message {
-            FromKeeper::Spawned { key, pid, start_ticks } => self.spawned(key, pid, start_ticks),
+            FromKeeper::Spawned { key, pid, start_ticks } => match errands::number_of(key) {
+                Some(number) => self.errand_spawned(number, pid, start_ticks),
+                None => self.spawned(key, pid, start_ticks),
+            },
             FromKeeper::SpawnFailed { key, step, errno } => {
+                if let Some(number) = errands::number_of(key) {
+                    return self.errand_not_spawned(number, &step, errno);
+                }
                 let (id, inc) = split_key(key);
                 let step = self.explain(id, &step, errno);
                 self.close_channel(id);
@@ -36,6 +43,9 @@ impl Control {
                 self.feed(id, Event::SpawnFailed { inc, failure: SpawnFailure { step, errno } });
             }
             FromKeeper::Exited { key, ending, .. } => {
+                if let Some(number) = errands::number_of(key) {
+                    return self.errand_exited(number, ending);
+                }
                 let (id, inc) = split_key(key);
                 let exit = self.exit_report(ending);
                 self.exited(id, inc, exit);
@@ -152,7 +162,7 @@ pub(crate) fn last_lines_of(slot: &crate::registry::Slot) -> Vec<String> {
 }
 
 /// From these places of the error and the output log on: of the first that has any.
-fn last_lines(files: &ostler_proto::control::Files, (error, out): (u64, u64)) -> Vec<String> {
+pub(crate) fn last_lines(files: &ostler_proto::control::Files, (error, out): (u64, u64)) -> Vec<String> {
     [(files.error.as_deref(), error), (files.out.as_deref(), out)]
         .into_iter()
         .filter_map(|(path, start)| Some((path.filter(|path| own_stream(path).is_none())?, start)))

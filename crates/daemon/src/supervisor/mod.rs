@@ -10,7 +10,7 @@ pub(crate) mod groups;
 pub(crate) mod handback;
 pub(crate) mod ipc;
 mod keeper;
-pub(crate) use keeper::last_lines_of;
+pub(crate) use keeper::{last_lines, last_lines_of};
 pub(crate) mod last_words;
 pub(crate) mod node_version;
 mod notices;

@@ -13,7 +13,7 @@ use crate::logs::{OpenError, Places};
 
 /// What an app writes to.
 #[derive(Debug)]
-pub(super) struct Outputs {
+pub(crate) struct Outputs {
     pub out: OwnedFd,
     pub error: OwnedFd,
     /// Sizes of error and output file now: where the last lines of this run begin.

@@ -200,6 +200,22 @@ impl Control {
         Ok(Some(Outputs { out: copy(&piped.ends[2])?, error: copy(&piped.ends[3])?, sizes, files: [None; 2] }))
     }
 
+    /// Standard output and error for something that runs beside a slot's process, which may still write as it began.
+    pub(crate) fn outputs_beside(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
+        let Some(slot) = self.registry.get(id) else { return Ok(None) };
+        let copy = |fd: &OwnedFd| fd.try_clone().ok();
+        let ends = slot.piped.as_ref().filter(|piped| piped.handle.is_alive()).map(|piped| (copy(&piped.ends[2]), copy(&piped.ends[3])));
+        match ends {
+            Some((Some(out), Some(error))) => {
+                let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
+                let sizes = (length(&slot.files.error), length(&slot.files.out));
+                Ok(Some(Outputs { out, error, sizes, files: [None; 2] }))
+            }
+            _ if logs::needs_pipe(&slot.spec().logs) => self.outputs(id),
+            _ => super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home).map(Some),
+        }
+    }
+
     fn begin_writer(&mut self, id: u32, made_for: Destination) -> Result<(), SpawnFailure> {
         let system = |step: &'static str| move |source: std::io::Error| failure(&PipelineError::System { step, source });
         if self.writers.notes.is_none() {

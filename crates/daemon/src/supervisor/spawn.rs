@@ -22,6 +22,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::activation::{self, Beside, numbered};
 use super::outputs::Outputs;
 use super::preload::{self, Preload};
+use crate::errands::ErrandSpec;
 use crate::logs::handback::FileKey;
 use crate::registry::Slot;
 use crate::settings::Settings;
@@ -53,7 +54,7 @@ impl Prepared {
 }
 
 /// A step that did not work, and its errno.
-pub(super) fn failure(step: &str, errno: i32) -> SpawnFailure {
+pub(crate) fn failure(step: &str, errno: i32) -> SpawnFailure {
     SpawnFailure { step: step.to_owned(), errno }
 }
 
@@ -119,6 +120,44 @@ pub(super) fn prepare(
         node,
         log_start: outputs.sizes,
         log_files: outputs.files,
+    })
+}
+
+/// The program of an errand: as the app's own user, in its directory, with its environment, and with a mark of its own.
+pub(crate) fn errand_program(
+    slot: &Slot,
+    errand: &ErrandSpec,
+    mark: &str,
+    home: &str,
+    settings: &Settings,
+) -> Result<SpawnSpec, SpawnFailure> {
+    let spec = slot.spec();
+    let account = account(spec)?;
+    let mut env = environment(slot, slot.instance.inc, home, settings)?;
+    if let Some(user) = account.as_ref().and_then(|account| account.user.as_ref()) {
+        for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
+            env.insert(variable.into(), value.into());
+        }
+    }
+    env.extend(errand.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
+    // The sweep of the app's tree is not to find it.
+    env.shift_remove(super::sweep::MARK);
+    env.insert(super::sweep::INC_MARK.into(), mark.into());
+    let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
+    let argv = &errand.command.argv;
+    let word = argv.first().map(String::as_str).unwrap_or_default();
+    let program = find_in_path(word, path, Path::new(&spec.cwd))
+        .ok_or_else(|| failure(&format!("find {word} in PATH"), Errno::NOENT.raw_os_error()))?;
+    Ok(SpawnSpec {
+        program: c_string(&program.to_string_lossy(), "exec")?,
+        argv: c_strings(argv.iter().map(|arg| [arg.as_bytes()]), "arguments")?,
+        envp: c_strings(env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()]), "environment")?,
+        cwd: c_string(&spec.cwd, "chdir")?,
+        user: account.map(|account| account.credentials),
+        rlimits: rlimits(spec)?,
+        nice: spec.limits.nice,
+        umask: spec.limits.umask,
+        oom_score_adj: None,
     })
 }
 

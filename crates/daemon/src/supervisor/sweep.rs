@@ -65,7 +65,7 @@ pub(crate) struct Sweeps {
 
 impl Sweeps {
     /// Looks later for what an ended incarnation left outside its process group.
-    fn add_late(&mut self, leader: ProcRef, mark: String) {
+    pub(crate) fn add_late(&mut self, leader: ProcRef, mark: String) {
         self.late.push((leader, mark));
         self.late_ms.get_or_insert(now().mono_ms + LATE_MS);
     }
@@ -172,6 +172,19 @@ impl Control {
     fn look_at_processes(&mut self) {
         let known = self.registry.iter().filter_map(|slot| slot.instance.pid()).chain([std::process::id().cast_signed()]);
         self.sweeps.table.get_or_insert_with(|| ProcTable::scan().knowing(known));
+    }
+
+    /// What an errand started and that still runs: by its mark, and by its cgroup.
+    pub(crate) fn family_of_errand(&mut self, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<ProcRef> {
+        // What was seen before it was killed says nothing about now.
+        self.sweeps.table = None;
+        self.look_at_processes();
+        let Some(table) = self.sweeps.table.take() else { return Vec::new() };
+        let mut family: Vec<ProcRef> =
+            table.tree(leader, INC_MARK, mark.as_bytes(), self.keeper.pid()).iter().map(Entry::process).collect();
+        let members = group.map(|group| groups::members(group, &table)).unwrap_or_default();
+        family.extend(members.iter().map(Entry::process).filter(|member| !family.contains(member)).collect::<Vec<_>>());
+        family
     }
 
     /// Processes of a live tree that are not in the main process's group.

@@ -1,0 +1,94 @@
+//! Errands: bounded commands that are run for an app (hooks, probes, secrets, jobs). What they are and how they end; the daemon runs them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Program and arguments. Never made of input that is split by a shell: either the words that the user gave, or the user's own text as one
+/// argument of a shell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Command {
+    /// The program first: a path (a relative one is looked for in the app's directory), or a word that is looked for in the app's `PATH`.
+    pub argv: Vec<String>,
+}
+
+impl Command {
+    /// A text that a shell reads.
+    pub fn shell(text: impl Into<String>) -> Self {
+        Self { argv: vec!["sh".into(), "-c".into(), text.into()] }
+    }
+}
+
+impl fmt::Display for Command {
+    /// As the user wrote it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.argv.as_slice() {
+            [shell, option, text] if shell == "sh" && option == "-c" => f.write_str(text),
+            words => f.write_str(&words.join(" ")),
+        }
+    }
+}
+
+/// How an errand ended. Nothing of what it started is left by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It returned this code.
+    Code(i32),
+    /// A signal ended it that was not ours.
+    Signal(i32),
+    /// It was killed after this many milliseconds.
+    TimedOut(u64),
+    /// It never ran; why, in words.
+    CouldNotStart(String),
+    /// It was not wanted any more.
+    Cancelled,
+    /// How it ended is not known: who watched it was killed.
+    Lost,
+}
+
+impl Outcome {
+    /// It did what it was there for.
+    pub fn is_success(&self) -> bool {
+        *self == Self::Code(0)
+    }
+}
+
+impl fmt::Display for Outcome {
+    /// In words that follow its name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+            Self::TimedOut(ms) => write!(f, "was killed after its {ms} ms"),
+            Self::CouldNotStart(why) => write!(f, "cannot be started: {why}"),
+            Self::Cancelled => f.write_str("was called off"),
+            Self::Lost => f.write_str("ended while nobody looked"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_it_was_written() {
+        assert_eq!(Command::shell("a && b").to_string(), "a && b");
+        assert_eq!(Command { argv: vec!["curl".into(), "-f".into()] }.to_string(), "curl -f");
+    }
+
+    #[test]
+    fn only_code_0_is_a_success() {
+        let failures = [
+            Outcome::Code(1),
+            Outcome::Signal(9),
+            Outcome::TimedOut(1),
+            Outcome::CouldNotStart(String::new()),
+            Outcome::Cancelled,
+            Outcome::Lost,
+        ];
+        assert!(Outcome::Code(0).is_success() && failures.iter().all(|outcome| !outcome.is_success()));
+    }
+}

@@ -1,0 +1,66 @@
+//! What an errand writes, for an owner that wants to read it: the beginning is kept, the rest is read and dropped.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+use crate::control::Control;
+use crate::reactor::{Reactor, Source};
+
+/// So much of the output is kept.
+pub(crate) const MOST_BYTES: usize = 64 << 10;
+/// Reads in one go; the next turn of the loop goes on.
+const READS: usize = 16;
+
+/// The read end of its output, and what came so far.
+#[derive(Debug)]
+pub(super) struct Capture {
+    pipe: OwnedFd,
+    kept: Vec<u8>,
+}
+
+impl Capture {
+    /// Gives it and the end to write to.
+    pub(super) fn open(number: u32, reactor: &Reactor) -> Result<(Self, OwnedFd), Errno> {
+        let (pipe, writer) = ostler_sys::pipe::pipe()?;
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        reactor.add(&pipe, Source::Errand(number)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))?;
+        Ok((Self { pipe, kept: Vec::new() }, writer))
+    }
+
+    /// Takes what is there. False = nothing more will come.
+    fn read(&mut self) -> bool {
+        let mut buffer = [0; 16 << 10];
+        for _ in 0..READS {
+            match rustix::io::read(&self.pipe, &mut buffer) {
+                Ok(0) => return false,
+                Ok(count) => {
+                    let room = MOST_BYTES.saturating_sub(self.kept.len()).min(count);
+                    self.kept.extend_from_slice(&buffer[..room]);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Everything that was written before it ended.
+    pub(super) fn finish(mut self, reactor: &Reactor) -> Vec<u8> {
+        // A pipe holds little more than what is kept.
+        self.read();
+        reactor.remove(&self.pipe);
+        self.kept
+    }
+}
+
+impl Control {
+    /// An errand wrote something.
+    pub(crate) fn hear_errand(&mut self, number: u32) {
+        let Some(capture) = self.errands.all.get_mut(&number).and_then(|errand| errand.capture.as_mut()) else { return };
+        if !capture.read() {
+            self.reactor.remove(&capture.pipe);
+        }
+    }
+}
