@@ -234,6 +234,44 @@ fn the_callers_environment_can_be_filtered() {
 }
 
 #[test]
+fn references_are_resolved_where_that_is_wanted() {
+    let mut place = Place::new("references");
+    place.file("app.js", "");
+    let dotenv = place.file("x.env", "BASE=/srv\nURL=tcp://${DB_HOST}\n");
+    std::sync::Arc::make_mut(&mut place.context.env).insert("DB_HOST".into(), "db".into());
+    let app = |more: Value| {
+        let mut app = json!({
+            "name": "a", "script": "app.js", "env_file": dotenv, "args": ["--db=${DB_HOST}", "$X"],
+            "env": {"LOG": "${BASE}/log", "PRICE": "5$$"}, "env_other": {"LOG": "${NOWHERE}"},
+        });
+        app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        place.app(app, &Overlay::default())
+    };
+    // As PM2: nothing happens to values, but it is told once.
+    let plain = app(json!({}));
+    assert_eq!(plain.spec.env.vars["LOG"], "${BASE}/log");
+    assert_eq!(plain.warnings.len(), 1);
+    assert!(plain.warnings[0].message.contains("env_expand"), "{:?}", plain.warnings);
+    assert_eq!(app(json!({"env_expand": false})).warnings, []);
+    // Also with a clean environment: a variable can be let through by name.
+    let resolved = app(json!({"env_expand": true, "env_policy": "clean"}));
+    assert_eq!(resolved.warnings, []);
+    let env = &resolved.spec.env;
+    assert_eq!((env.file["URL"].as_str(), env.vars["LOG"].as_str(), env.vars["PRICE"].as_str()), ("tcp://db", "/srv/log", "5$"));
+    assert_eq!(resolved.spec.args, ["--db=db", "$X"]);
+    assert!(!env.base.contains_key("DB_HOST"));
+    let problems = |app: Value| {
+        let loaded = load_stdin(json!({"apps": [app]}).to_string().as_bytes(), &place.context).unwrap();
+        normalize(&loaded.apps[0], &place.context, &Overlay { profile: Some("p".into()), ..Overlay::default() }).unwrap_err().to_string()
+    };
+    let told = problems(json!({"name": "a", "script": "app.js", "env_expand": true, "env": {"A": "${B}", "B": "${A}"}, "env_p": {}}));
+    assert!(told.contains("refers to itself: A → B → A"), "{told}");
+    let told =
+        problems(json!({"name": "a", "script": "app.js", "env_expand": true, "env_p": {"A": "${NO:?set NO}"}, "args": "${NEITHER}"}));
+    assert!(told.contains("set NO") && told.contains("NEITHER is not set"), "{told}");
+}
+
+#[test]
 fn directories_are_the_callers_else_the_files() {
     let place = Place::new("directories");
     let script = place.file("project/app.js", "");

@@ -75,6 +75,7 @@ pub static KEYS: &[Key] = &[
         .option(&["--env-file"]),
     key(Env, "env_policy", &[OneOf(&["inherit", "clean"])], "`inherit`", "`clean` starts without the caller's variables.")
         .option(&["--env-policy"]),
+    key(Env, "env_expand", &[Flag], "false", "Resolves `${NAME}`, `${NAME:-default}` and `${NAME:?message}` in variables, arguments and paths; `$$` is a `$`."),
     key(Env, "secrets", &[Texts, Table, Tables], "none", "Variables whose values come from files or commands and are never shown.").later(),
     key(Env, "filter_env", &[Flag, Texts], "none", "Drops the caller's variables whose names contain a word of the list.")
         .option(&["--filter-env"]),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ostler_core::app::{AppSpec, EnvMap};
 use serde_json::Value;
 
+use super::expand::Variables;
 use super::run::texts;
 use super::{Base, Overlay};
 use crate::check::RawApp;
@@ -42,7 +43,7 @@ impl EnvOption {
     }
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let mut chars = text.chars();
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
@@ -89,7 +90,72 @@ pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: 
             problems.push(Problem { severity: Severity::Warning, ..problem });
         }
     }
+    expand(spec, raw, &base.context.env, problems);
     set_on_top(spec, &overlay.vars);
+}
+
+/// `env_expand`: references in the values of files. A profile that is not chosen stays as it is when it cannot be resolved.
+fn expand(spec: &mut AppSpec, raw: &RawApp, caller: &EnvMap, problems: &mut Vec<Problem>) {
+    let env = &mut spec.env;
+    match raw.attributes.get("env_expand") {
+        Some(Value::Bool(true)) => {}
+        Some(_) => return,
+        None => {
+            let chosen = env.profile.as_ref().and_then(|name| env.profiles.get(name));
+            let text = |(name, value): (&String, &String)| super::expand::has_reference(value).then(|| name.clone());
+            if let Some(name) = [&env.file, &env.vars].into_iter().chain(chosen).flat_map(|layer| layer.iter()).find_map(text) {
+                let message = format!("the reference in {name} stays as it is; `env_expand: true` resolves it, `false` silences this");
+                problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "env", message) });
+            }
+            return;
+        }
+    }
+    let resolved = {
+        let mut variables = Variables::new(vec![caller, &env.file, &env.vars]);
+        variables.layer(1).and_then(|file| Ok((file, variables.layer(2)?)))
+    };
+    let mut told = |name: &str, message: String| {
+        problems.push(raw.problem(Kind::Value, "env", format!("{name}: {message}")));
+    };
+    match resolved {
+        Ok((file, vars)) => (env.file, env.vars) = (file, vars),
+        Err((name, message)) => return told(&name, message),
+    }
+    for (name, vars) in &mut env.profiles {
+        match Variables::new(vec![caller, &env.file, &env.vars, vars]).layer(3) {
+            Ok(resolved) => *vars = resolved,
+            Err((variable, message)) if env.profile.as_ref() == Some(name) => told(&variable, message),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Attributes in which references are resolved, too. Not `script`: a command line there is for the shell.
+const EXPANDED: &[&str] = &["args", "node_args", "cwd", "env_file", "out_file", "error_file", "log_file", "pid_file"];
+
+/// `env_expand`: references in attributes, to `env`, the chosen profile and the caller's variables.
+pub(super) fn expand_attributes(raw: &mut RawApp, caller: &EnvMap, overlay: &Overlay, problems: &mut Vec<Problem>) {
+    if raw.attributes.get("env_expand") != Some(&Value::Bool(true)) {
+        return;
+    }
+    let (env, none) = (raw.env.clone(), EnvMap::new());
+    let profile = overlay.profile.as_ref().and_then(|name| raw.profiles.get(name)).unwrap_or(&none).clone();
+    let mut variables = Variables::new(vec![caller, &env, &profile]);
+    for key in EXPANDED {
+        let Some(mut value) = raw.attributes.get(*key).cloned() else { continue };
+        let texts = match &mut value {
+            Value::Array(list) => list.iter_mut().collect(),
+            other => vec![other],
+        };
+        for text in texts {
+            let Value::String(text) = text else { continue };
+            match variables.text(text) {
+                Ok(resolved) => *text = resolved,
+                Err(message) => problems.push(raw.problem(Kind::Value, key, message)),
+            }
+        }
+        raw.attributes.insert((*key).to_owned(), value);
+    }
 }
 
 /// Variables of the command line win over every layer.
@@ -150,7 +216,7 @@ fn read(file: &Path) -> Result<EnvMap, String> {
 }
 
 /// Variables of a dotenv text: `NAME=value`, `export NAME=value`, comments, quotes. `"…"` knows `\n \r \t \\ \" \$` and may span
-/// lines, as may `'…'`, which knows nothing. Nothing is expanded: a `$` is a `$`.
+/// lines, as may `'…'`, which knows nothing. A `$` is a `$` here.
 pub(super) fn dotenv(text: &str) -> Result<EnvMap, (usize, String)> {
     let mut out = EnvMap::new();
     let mut rest = text;

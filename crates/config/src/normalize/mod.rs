@@ -1,6 +1,7 @@
 //! From a checked app to an [`AppSpec`]: one file per family of attributes.
 
 mod env;
+mod expand;
 mod interpreter;
 mod limits;
 mod listen;
@@ -65,6 +66,7 @@ pub fn normalize(raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<N
     {
         raw.attributes.insert("namespace".into(), namespace.as_str().into());
     }
+    env::expand_attributes(&mut raw, &context.env, overlay, &mut problems);
     let spec = build(&raw, context, overlay, &mut problems);
     let warnings = Problems::check(problems, context.strict)?;
     Ok(Normalized { spec, warnings })
