@@ -57,6 +57,25 @@ impl Children {
         self.by_key.insert(key, Record { process, state: State::Alive(watch) });
     }
 
+    /// The process of this key, alive or ended.
+    pub(crate) fn process(&self, key: u64) -> Option<ProcRef> {
+        self.by_key.get(&key).map(|record| record.process)
+    }
+
+    /// Forgets the process of this key, alive or not. Its pidfd, if it had one.
+    pub(crate) fn remove(&mut self, key: u64) -> Option<OwnedFd> {
+        let Record { process, state } = self.by_key.remove(&key)?;
+        let State::Alive(watch) = state else { return None };
+        self.by_pid.remove(&process.pid);
+        match watch {
+            Watch::Reap => None,
+            Watch::Pidfd(pidfd) => {
+                self.pidfds -= 1;
+                Some(pidfd)
+            }
+        }
+    }
+
     pub(crate) fn add_ended(&mut self, key: u64, process: ProcRef, ended: Ended) {
         self.by_key.insert(key, Record { process, state: State::Ended(ended) });
     }

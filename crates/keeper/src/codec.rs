@@ -257,6 +257,7 @@ messages!(ToKeeper {
     7 => Upgrade { exe },
     8 => Exit,
     9 => Ping,
+    10 => Follow { key, pid, start_ticks },
 });
 
 messages!(FromKeeper {
@@ -304,6 +305,7 @@ mod tests {
             ToKeeper::Upgrade { exe: OsString::from_vec(b"/bin/\xff".to_vec()).into() },
             ToKeeper::Exit,
             ToKeeper::Ping,
+            ToKeeper::Follow { key: 3, pid: 4, start_ticks: 5 },
         ];
         for message in messages {
             assert_eq!(decode::<ToKeeper>(&encode(&message)), Ok(message));

@@ -11,7 +11,7 @@ use crate::children::Watch;
 use crate::codec::{Malformed, decode};
 use crate::link::{Packet, invalid};
 use crate::message::{CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
-use crate::run::{Keeper, ended, exited};
+use crate::run::{Keeper, complain, ended, exited};
 
 impl Keeper {
     /// Does what the packet asks for. What makes no sense ends the daemon, which is started anew.
@@ -48,6 +48,7 @@ impl Keeper {
             }
             ToKeeper::Drop { name } => self.held.drop_name(&name),
             ToKeeper::Adopt { key, pid, start_ticks } => self.adopt_or_tell(key, ProcRef { pid, start_ticks }, fds.pop()),
+            ToKeeper::Follow { key, pid, start_ticks } => self.follow(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Upgrade { exe } => self.begin_upgrade(&exe),
             ToKeeper::Exit => {
                 self.exiting = true;
@@ -110,15 +111,40 @@ impl Keeper {
         }
         let ProcRef { pid, start_ticks } = process;
         self.tell(&FromKeeper::Spawned { key, pid, start_ticks }, &[]);
+        self.watch_or_tell_end(key, process, pidfd);
+    }
+
+    fn follow(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
+        if self.children.process(key) == Some(process) {
+            return;
+        }
+        if let Some(pidfd) = self.children.remove(key) {
+            self.unwatch(pidfd.as_fd());
+        }
+        // What cannot be watched counts as ended: nobody would ever learn of its end.
+        let can_be_watched = self.has_room() && self.children.alive(process.pid).is_none();
+        if can_be_watched {
+            self.watch_or_tell_end(key, process, pidfd);
+        } else {
+            complain(&format!("cannot watch process {}", process.pid));
+            self.add_ended(key, process, Ending::Unknown);
+        }
+    }
+
+    fn watch_or_tell_end(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
         match pidfd.or_else(|| process.open().ok()) {
             Some(pidfd) if process.exists() => self.adopt(key, process, pidfd),
             gone => {
                 let ending = gone.map_or(Ending::Unknown, |pidfd| ending_by_fd(pidfd.as_fd(), process));
-                let ended = ended(ending, Usage::default());
-                self.children.add_ended(key, process, ended);
-                self.tell(&exited(key, pid, ended), &[]);
+                self.add_ended(key, process, ending);
             }
         }
+    }
+
+    fn add_ended(&mut self, key: u64, process: ProcRef, ending: Ending) {
+        let ended = ended(ending, Usage::default());
+        self.children.add_ended(key, process, ended);
+        self.tell(&exited(key, process.pid, ended), &[]);
     }
 }
 

@@ -54,6 +54,16 @@ pub enum ToKeeper {
         /// Its start time.
         start_ticks: u64,
     },
+    /// The process of this key is another one from now on [its pidfd, or none: then it is looked up]: the app handed over. The former one
+    /// is forgotten, also where its end was told and not acknowledged. No answer, but `Exited` at once if this one has ended already.
+    Follow {
+        /// Which.
+        key: u64,
+        /// Pid of the new one.
+        pid: i32,
+        /// Its start time.
+        start_ticks: u64,
+    },
     /// Become this binary. Answer: `UpgradeFailed`, or `Retire` from the new keeper.
     Upgrade {
         /// Path of the new binary.

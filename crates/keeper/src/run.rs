@@ -358,6 +358,8 @@ impl Keeper {
 
     /// A process that is not our child has ended.
     fn adopted_ended(&mut self, token: u64) {
+        // One that an app handed over to may have come to us as an orphan: then the kernel tells us how it ended.
+        self.reap();
         let pid = token.checked_sub(TOKEN_ADOPTED).and_then(|pid| i32::try_from(pid).ok());
         let Some((_, process, Some(pidfd))) = pid.and_then(|pid| self.children.alive(pid)) else { return };
         let ending = ending_by_fd(pidfd, process);

@@ -11,6 +11,13 @@ pub enum Effect {
         /// The new incarnation.
         inc: u32,
     },
+    /// The main process is another one from now on: its end is the end of the incarnation. May be asked for twice.
+    Follow {
+        /// Which.
+        inc: u32,
+        /// Pid of the new main process.
+        pid: i32,
+    },
     /// Send a signal.
     Signal {
         /// To which incarnation.

@@ -51,7 +51,14 @@ pub enum Event {
         /// Which.
         inc: u32,
     },
-    /// The main process ended.
+    /// The app handed over: another process of its tree is the main one now. The daemon has made sure that it is one, and that it lives.
+    Followed {
+        /// Which.
+        inc: u32,
+        /// Pid of the new main process.
+        pid: i32,
+    },
+    /// The main process ended. Not for one that was it once ([`super::Instance::is_former`]).
     Exited {
         /// Which.
         inc: u32,

@@ -10,6 +10,10 @@
 //! nobody asked for also passes through `Stopping` (with `leader_gone`) while its leftovers are swept, and only then the next
 //! process is spawned: at most one tree per instance, always. Where nothing is left over the daemon answers `TreeGone` at once.
 //!
+//! The main process may hand over: a server that executes itself anew, or a parent that forks and ends, says which process is the main one
+//! from now on ([`Event::Followed`]). The incarnation stays the same, because its tree does; only the pid changes. The keeper is told by
+//! [`Effect::Follow`], and speaks of the new one from then on.
+//!
 //! # Protocol of the daemon
 //!
 //! The daemon may die between any two of these lines. The simulation (`crate::sim`) runs exactly this protocol and kills it there.
@@ -25,6 +29,10 @@
 //! 4. **Effects**, in order. `Spawn` goes to the keeper with a key made of instance id and incarnation. A `Notify` that is lost
 //!    with the daemon is not told again.
 //!
+//! An exit of a process that is the main one no more ([`Instance::is_former`]) is neither fed nor acked: the keeper forgets it with the
+//! `Follow` that is on its way. Before any exit is taken, what the app said until then is read: it may have handed over before it ended.
+//! That it handed over is taken from the app's channel only when it is in the journal.
+//!
 //! What an effect triggers is queued and handled as the next event, never inside the effect.
 //!
 //! Arm one timer at [`Instance::deadline_ms`]; when it is due feed `Tick`. Early, late and repeated ticks do no harm. Two rules: what
@@ -38,14 +46,15 @@
 //! 2. Takes the keeper's inventory. The keeper reads what the dead daemon sent to the end *before* it makes the inventory, so
 //!    nothing is in flight: each `Spawn` that was sent is now a child in it, alive or ended, or has failed.
 //! 3. Per instance: the child with the highest incarnation becomes one [`Event::Recovered`] (`Alive`, `Ended` or `Nothing`), with
-//!    its own journal write and ack as above. Every other ended child of the instance was journaled by the old daemon: just ack it.
+//!    its own journal write and ack as above (where the journal knows another main process than the keeper, it is told again). Every other ended child of the instance was journaled by the old daemon: just ack it.
 //!    A newer inventory replaces what is left of an older one.
 //! 4. An ended child of no known instance is acked: its instance was deleted. A live child of no known instance is
 //!    never killed (the journal may be what is broken): it is reported and left alone.
 //! 5. From here on as above. Commands are accepted only after this.
 //!
 //! What the keeper promises: it keeps an ended child until it is acked; an exit is either in the inventory or told after it, never
-//! both; a `Spawn` with a key that it still holds does nothing; a signal goes only to a child that has not been reaped.
+//! both; a `Spawn` with a key that it still holds does nothing; a signal goes only to a child that has not been reaped; after a `Follow`
+//! it tells the end of that process, at once where it has ended already, and never again that of a former one.
 //!
 //! What may happen twice because of a death: the polite signal or the shutdown message, SIGKILL, a sweep, and the attempt of a
 //! spawn that had failed (under a new number). What never happens twice: a process, a restart in the counters, an exit in the

@@ -2,7 +2,7 @@
 
 use super::state::{AfterStop, Ending, ExitCause, ExitRecord, Instance, Origin, State, Wanted};
 use super::step::Turn;
-use super::{ExitReport, Notice, SpawnFailure};
+use super::{Effect, ExitReport, Notice, SpawnFailure};
 use crate::restart::{self, History, Run, Verdict};
 use crate::stop;
 use crate::time::Now;
@@ -94,6 +94,56 @@ impl Instance {
             turn.notify(Notice::Online);
         } else {
             self.begin_stop(Origin::Policy("wait_ready".into()), AfterStop::Judge, turn);
+        }
+    }
+
+    /// The main process is another one now. What was asked of the former one is asked of it too: it may not have heard.
+    pub(super) fn on_followed(&mut self, inc: u32, successor: i32, turn: &mut Turn<'_>) {
+        if self.inc != inc {
+            return;
+        }
+        match &mut self.state {
+            // The app was faster than the keeper's word that it runs.
+            State::Spawning { .. } => {
+                turn.effect(Effect::Follow { inc, pid: successor });
+                self.launched(successor, turn.now, false, turn);
+            }
+            State::Starting { pid, .. }
+            | State::Running { pid, .. }
+            | State::Draining { pid, .. }
+            | State::Stopping { pid, leader_gone: false, .. }
+                if *pid != successor =>
+            {
+                *pid = successor;
+                turn.effect(Effect::Follow { inc, pid: successor });
+                self.ask_again(turn);
+            }
+            State::Stopped
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Draining { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => {}
+        }
+    }
+
+    /// Whether the main process was told what is wanted of it is not known; unsent, it would be killed without having been asked.
+    pub(super) fn ask_again(&self, turn: &mut Turn<'_>) {
+        match self.state {
+            State::Draining { inc, .. } => turn.effect(Effect::Drain { inc }),
+            State::Stopping { inc, killed, leader_gone: false, .. } => {
+                turn.effect(if killed { stop::kill(turn.policy, inc) } else { stop::ask(turn.policy, inc) });
+            }
+            State::Stopped
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => {}
         }
     }
 

@@ -26,31 +26,34 @@ impl Instance {
     }
 
     fn found_alive(&mut self, found_pid: i32, turn: &mut Turn<'_>) {
-        let inc = self.inc;
+        if self.follow_again(found_pid, turn) {
+            return self.ask_again(turn);
+        }
         match &mut self.state {
             State::Spawning { since, .. } => {
                 let since = *since;
                 self.launched(found_pid, since, true, turn);
             }
-            State::Starting { pid, adopted, .. } => {
-                *pid = found_pid;
-                *adopted = true;
-            }
-            State::Running { pid, .. } => *pid = found_pid,
-            // Whether it was told is not known.
-            State::Draining { pid, .. } => {
-                *pid = found_pid;
-                turn.effect(Effect::Drain { inc });
-            }
-            State::Stopping { pid, leader_gone, killed, .. } => {
+            State::Starting { adopted, .. } => *adopted = true,
+            State::Running { .. } => {}
+            State::Draining { .. } => self.ask_again(turn),
+            State::Stopping { pid, leader_gone, .. } => {
                 *pid = found_pid;
                 *leader_gone = false;
-                // Whether the request was sent is not known; unsent, the app would be killed without having been asked.
-                let effect = if *killed { stop::kill(turn.policy, inc) } else { stop::ask(turn.policy, inc) };
-                turn.effect(effect);
+                self.ask_again(turn);
             }
-            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => self.adopt_unexpected(inc, found_pid, turn),
+            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => self.adopt_unexpected(self.inc, found_pid, turn),
         }
+    }
+
+    /// The app had handed over, and the keeper was not told: it still speaks of the former main process.
+    fn follow_again(&mut self, found_pid: i32, turn: &mut Turn<'_>) -> bool {
+        let Some(pid) = self.pid().filter(|_| self.is_former(self.inc, found_pid)) else { return false };
+        if let State::Starting { adopted, .. } = &mut self.state {
+            *adopted = true;
+        }
+        turn.effect(Effect::Follow { inc: self.inc, pid });
+        true
     }
 
     /// A process of ours that the journal does not know to be running.
@@ -63,6 +66,9 @@ impl Instance {
     }
 
     fn found_ended(&mut self, pid: i32, exit: &ExitReport, turn: &mut Turn<'_>) {
+        if self.follow_again(pid, turn) {
+            return self.ask_again(turn);
+        }
         match self.state {
             State::Spawning { inc, .. }
             | State::Starting { inc, .. }

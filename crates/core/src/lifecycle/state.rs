@@ -360,6 +360,11 @@ impl Instance {
         }
     }
 
+    /// This process of incarnation `inc` is not its main process any more, another one is: the end of this one means nothing.
+    pub fn is_former(&self, inc: u32, pid: i32) -> bool {
+        self.inc == inc && self.pid().is_some_and(|main| main != pid)
+    }
+
     /// The state is what is wanted: nothing more will happen by itself as long as the process lives. An instance that gave up is
     /// settled too (`wanted` is then `Down`).
     pub fn settled(&self) -> bool {

@@ -39,6 +39,7 @@ impl Instance {
             Event::Spawned { inc, pid } => self.on_spawned(inc, pid, &mut turn),
             Event::SpawnFailed { inc, failure } => self.on_spawn_failed(inc, failure, &mut turn),
             Event::Ready { inc } => self.on_ready(inc, &mut turn),
+            Event::Followed { inc, pid } => self.on_followed(inc, pid, &mut turn),
             Event::Exited { inc, exit } => self.on_exited(inc, None, &exit, &mut turn),
             Event::TreeGone { inc } => self.on_tree_gone(inc, &mut turn),
             Event::Tick => self.on_tick(&mut turn),

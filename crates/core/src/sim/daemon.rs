@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::rng::Rng;
-use super::world::{Forgotten, Order, Report, World};
+use super::world::{Child, Forgotten, Order, Report, World};
 use crate::lifecycle::{Effect, Event, ExitReport, Instance, Policy, Recovered, SpawnFailure, State};
 use crate::time::Now;
 
@@ -30,6 +30,8 @@ pub(super) struct Step {
 enum Op {
     Journal(Vec<Step>),
     Ack(usize, u32),
+    /// What the app said is taken from its channel.
+    Heard(usize, u32),
     Perform(usize, Effect),
 }
 
@@ -59,6 +61,10 @@ pub(super) struct Daemon {
     sweeps: Vec<(usize, u32)>,
     /// Processes that were told to finish what they do, and have not said that they did.
     drains: Vec<(usize, u32)>,
+    /// Whose word that it handed over was read, and is still in its channel: it is not in the journal yet.
+    hearing: Vec<(usize, u32)>,
+    /// The keeper died with the daemon before it: until everything is recovered, nobody can say anything.
+    channels_lost: bool,
     /// The keeper is gone; a new one is started when the current work is done.
     keeper_lost: bool,
 }
@@ -75,11 +81,17 @@ impl Daemon {
             findings: VecDeque::new(),
             sweeps: Vec::new(),
             drains: Vec::new(),
+            hearing: Vec::new(),
+            channels_lost: false,
             keeper_lost: false,
         };
         // The keeper reads the old link to its end before it says what it has.
         while !world.keeper_is_idle() {
             forgotten.extend(world.keeper_turn(rng));
+        }
+        if world.keeper_is_new {
+            world.channels_are_lost();
+            daemon.channels_lost = true;
         }
         daemon.take_inventory(world);
         daemon
@@ -89,16 +101,25 @@ impl Daemon {
         self.findings.clear();
         // What the inventory says is not said again.
         world.reports.clear();
+        if std::mem::take(&mut world.keeper_is_new) {
+            for (slot, instance) in self.instances.iter().enumerate() {
+                let Some(instance) = instance.as_ref() else { continue };
+                if instance.pid().is_some() || matches!(instance.state, State::Spawning { .. }) {
+                    world.adopt(slot, instance.inc, instance.pid());
+                }
+            }
+        }
         for (slot, children) in world.children.iter().enumerate() {
             let held: Vec<_> = children.iter().filter(|child| child.held).collect();
             let newest = held.iter().max_by_key(|child| child.inc);
-            let found = match newest.map(|child| (child.inc, child.pid, child.ending)) {
+            let found = match newest.map(|child| (child.inc, child.watched, child.watched_ending())) {
                 Some((inc, pid, None)) => Recovered::Alive { inc, pid },
                 Some((inc, pid, Some((ending, oom)))) => Recovered::Ended { inc, pid, exit: ExitReport { ending, oom } },
                 None => Recovered::Nothing,
             };
             let newest = newest.map(|child| child.inc);
-            let older = held.iter().filter(|child| Some(child.inc) != newest && !child.leader_alive()).map(|child| child.inc).collect();
+            let is_older = |child: &&&Child| Some(child.inc) != newest && !child.is_alive(child.watched);
+            let older = held.iter().filter(is_older).map(|child| child.inc).collect();
             self.findings.push_back((slot, found, older));
         }
     }
@@ -117,21 +138,22 @@ impl Daemon {
         if let Some(op) = self.ops.pop_front() {
             return self.perform(op, world);
         }
-        if !self.batch.is_empty() && (self.keeper_lost || rng.percent(70)) {
+        if !self.batch.is_empty() && (self.keeper_lost || !self.hearing.is_empty() || rng.percent(70)) {
             self.close_batch();
+            return Outcome::Internal;
+        }
+        if (self.keeper_lost || (!self.findings.is_empty() && !self.channels_lost))
+            && let Some((slot, event)) = self.next_handover(world)
+        {
+            self.feed(slot, policies, event, Cause::Event, None, world.now);
             return Outcome::Internal;
         }
         if std::mem::take(&mut self.keeper_lost) {
             self.take_inventory(world);
+            while self.take_finding(policies, world.now) {}
             return Outcome::Internal;
         }
-        if let Some((slot, found, older)) = self.findings.pop_front() {
-            self.acks.extend(older.into_iter().map(|inc| (slot, inc)));
-            let ended = match found {
-                Recovered::Ended { inc, .. } => Some(inc),
-                Recovered::Alive { .. } | Recovered::Nothing => None,
-            };
-            self.feed(slot, policies, Event::Recovered(found), Cause::Event, ended, world.now);
+        if self.take_finding(policies, world.now) {
             return Outcome::Internal;
         }
         if let Some((slot, event, ended)) = self.next_event(world, rng) {
@@ -145,32 +167,54 @@ impl Daemon {
         Outcome::Internal
     }
 
+    fn take_finding(&mut self, policies: &[Policy], now: u64) -> bool {
+        let Some((slot, found, older)) = self.findings.pop_front() else { return false };
+        self.acks.extend(older.into_iter().map(|inc| (slot, inc)));
+        let ended = match found {
+            Recovered::Ended { inc, pid, .. } => (!self.is_former(slot, inc, pid)).then_some(inc),
+            Recovered::Alive { .. } | Recovered::Nothing => None,
+        };
+        self.feed(slot, policies, Event::Recovered(found), Cause::Event, ended, now);
+        true
+    }
+
     /// One journal write for all, then the acks, then the effects.
     fn close_batch(&mut self) {
         if !self.batch.is_empty() {
             self.ops.push_back(Op::Journal(std::mem::take(&mut self.batch)));
         }
+        self.ops.extend(self.hearing.iter().map(|&(slot, inc)| Op::Heard(slot, inc)));
         self.ops.extend(self.acks.drain(..).map(|(slot, inc)| Op::Ack(slot, inc)));
         self.ops.extend(self.effects.drain(..).map(|(slot, effect)| Op::Perform(slot, effect)));
     }
 
     /// What can be read comes before what the clock says.
     fn next_event(&mut self, world: &mut World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
-        // Links and channels are different descriptors: either may be read first.
+        // Links and channels are different descriptors: either may be read first. But no end before what was said until then.
+        let is_end = matches!(world.reports.front(), Some(Report::Exited { .. }));
+        if (is_end || rng.percent(50))
+            && let Some((slot, event)) = self.next_handover(world)
+        {
+            return Some((slot, event, None));
+        }
         if rng.percent(50)
             && let Some(found) = next_ready(world)
         {
             return Some(found);
         }
-        if let Some(report) = world.reports.pop_front() {
+        while let Some(report) = world.reports.pop_front() {
             return Some(match report {
                 Report::Spawned { slot, inc, pid } => (slot, Event::Spawned { inc, pid }, None),
                 Report::SpawnFailed { slot, inc } => {
                     let failure = SpawnFailure { step: String::new(), errno: 2 };
                     (slot, Event::SpawnFailed { inc, failure }, None)
                 }
-                Report::Exited { slot, inc, ending, oom } => (slot, Event::Exited { inc, exit: ExitReport { ending, oom } }, Some(inc)),
+                Report::Exited { slot, inc, pid, .. } if self.is_former(slot, inc, pid) => continue,
+                Report::Exited { slot, inc, ending, oom, .. } => (slot, Event::Exited { inc, exit: ExitReport { ending, oom } }, Some(inc)),
             });
+        }
+        if let Some((slot, event)) = self.next_handover(world) {
+            return Some((slot, event, None));
         }
         if let Some(found) = next_ready(world) {
             return Some(found);
@@ -190,6 +234,30 @@ impl Daemon {
         }
         let due = |instance: &Option<Instance>| instance.as_ref().and_then(Instance::deadline_ms).is_some_and(|due| due <= world.now);
         self.instances.iter().position(due).map(|slot| (slot, Event::Tick, None))
+    }
+
+    fn is_former(&self, slot: usize, inc: u32, pid: i32) -> bool {
+        self.instances[slot].as_ref().is_some_and(|instance| instance.is_former(inc, pid))
+    }
+
+    /// An app that says which process is its main one. Where that changes something it stays in the channel until it is journaled.
+    fn next_handover(&mut self, world: &mut World) -> Option<(usize, Event)> {
+        for (slot, children) in world.children.iter_mut().enumerate() {
+            let Some(child) = children.last_mut() else { continue };
+            while let Some(pid) = child.unheard() {
+                if self.hearing.contains(&(slot, child.inc)) {
+                    break;
+                }
+                let runs = |instance: &&Instance| instance.inc == child.inc && child.is_alive(pid) && instance.pid() != Some(pid);
+                let may = |instance: &&Instance| instance.pid().is_some() || matches!(instance.state, State::Spawning { .. });
+                if self.instances[slot].as_ref().filter(runs).is_some_and(|instance| may(&instance)) {
+                    self.hearing.push((slot, child.inc));
+                    return Some((slot, Event::Followed { inc: child.inc, pid }));
+                }
+                child.heard += 1;
+            }
+        }
+        None
     }
 
     /// A command of a user or a policy.
@@ -218,8 +286,14 @@ impl Daemon {
         let order = match op {
             Op::Journal(steps) => return Outcome::Write(steps),
             Op::Ack(slot, inc) => Order::Ack { slot, inc },
+            Op::Heard(slot, inc) => {
+                self.hearing.retain(|heard| *heard != (slot, inc));
+                world.child(slot, inc).into_iter().for_each(|child| child.heard += 1);
+                return Outcome::Internal;
+            }
             Op::Perform(slot, effect) => match effect {
                 Effect::Spawn { inc } => Order::Spawn { slot, inc },
+                Effect::Follow { inc, pid } => Order::Follow { slot, inc, pid },
                 Effect::Signal { inc, signal, scope } => Order::Signal { slot, inc, signal, scope },
                 Effect::ShutdownMessage { inc, fallback_signal, scope } => Order::Signal { slot, inc, signal: fallback_signal, scope },
                 Effect::Sweep { inc, kill, signal } => {

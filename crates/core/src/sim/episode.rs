@@ -34,6 +34,8 @@ pub struct Tally {
     pub keeper_deaths: u64,
     /// Processes started.
     pub spawns: u64,
+    /// Main processes that were followed to another.
+    pub handovers: u64,
 }
 
 impl Tally {
@@ -45,6 +47,7 @@ impl Tally {
         self.deaths += other.deaths;
         self.keeper_deaths += other.keeper_deaths;
         self.spawns += other.spawns;
+        self.handovers += other.handovers;
     }
 }
 
@@ -166,6 +169,8 @@ impl Stage {
             let earlier = steps[..index].iter().rev().find(|step| step.slot == slot);
             let old = earlier.map_or(self.journal[slot].as_ref(), |step| step.after.as_ref());
             let Some(new) = after.as_ref().or(self.daemon.instances[slot].as_ref()) else { continue };
+            let handed_over = old.is_some_and(|old| new.pid().is_some_and(|pid| old.is_former(new.inc, pid)));
+            self.tally.handovers += u64::from(handed_over);
             let verdict = self.oracle.on_write(slot, old, new, cause, &self.policies[slot], &mut self.world);
             if self.trace.is_some() {
                 let line = format!("#{slot} journal: {}", in_short(new));
@@ -251,14 +256,15 @@ impl Stage {
         self.tally.steps += 1;
         let exit = crate::lifecycle::ExitReport { ending: crate::lifecycle::Ending::Code(3), oom: false };
         let is_due = instance.deadline_ms().is_some_and(|due| due <= self.world.now);
-        let event = match rng.below(8) {
+        let event = match rng.below(9) {
             0 if !is_due => Event::Tick,
             0 | 1 => Event::Spawned { inc, pid: 1 },
             2 => Event::SpawnFailed { inc, failure: crate::lifecycle::SpawnFailure { step: String::new(), errno: 1 } },
             3 => Event::Ready { inc },
             4 => Event::Exited { inc, exit },
             5 => Event::Drained { inc },
-            6 => Event::Extend { inc, until_ms: u64::MAX },
+            6 => Event::Followed { inc, pid: 1 },
+            7 => Event::Extend { inc, until_ms: u64::MAX },
             _ => Event::TreeGone { inc },
         };
         let mut after = instance.clone();

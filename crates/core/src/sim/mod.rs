@@ -1,7 +1,7 @@
 //! The deterministic simulation of everything around the state machine.
 //!
-//! A seed makes an *episode*: a few instances with random policies, programs with random tempers (they crash, ignore signals, fork,
-//! hang, never become ready, cannot be executed), a user who commands at random, a keeper, a journal, and a daemon that follows the
+//! A seed makes an *episode*: a few instances with random policies, programs with random tempers (they crash, ignore signals, fork, hand
+//! over to another process, hang, never become ready, cannot be executed), a user who commands at random, a keeper, a journal, and a daemon that follows the
 //! protocol of [`crate::lifecycle`] one operation at a time and dies between any two of them. The keeper may die as well. Then all
 //! falls silent, and everything must come to rest as it was wanted.
 //!
@@ -10,6 +10,7 @@
 //! - at most one live process tree per instance;
 //! - a stop always has a deadline, and a reason; nothing gets SIGKILL that was not asked before;
 //! - no exit is lost, none counts twice, none is invented: an exit that the keeper may forget is in the journal;
+//! - a process that handed over is no crash, whenever it ends, and the keeper watches the one it named;
 //! - restarts never exceed the policy; giving up has a reason;
 //! - online only what said so, not-ready only what did not; late events change nothing;
 //! - in the end the latest intent holds: down means nothing runs, up means a process younger than the last restart request runs (or
@@ -65,7 +66,7 @@ mod tests {
     fn nothing_breaks_in_three_million_steps() {
         for seed in 1..=3 {
             let tally = run(seed, 1_000_000).unwrap_or_else(|failure| panic!("seed {seed}\n{failure}"));
-            assert!(tally.deaths > 10_000 && tally.keeper_deaths > 1_000 && tally.spawns > 10_000, "too tame: {tally:?}");
+            assert!(tally.deaths > 10_000 && tally.keeper_deaths > 1_000 && tally.spawns > 10_000 && tally.handovers > 1_000, "too tame: {tally:?}");
         }
     }
 

@@ -72,6 +72,7 @@ impl Oracle {
         let memo = &mut self.slots[slot];
         ensure!(new.inc == old.inc || new.inc == old.inc + 1, "inc went from {} to {}", old.inc, new.inc);
         numbers_agree(new)?;
+        follows_whom_it_named(slot, new, world)?;
         if let Cause::Command(command) = cause {
             take_command(memo, old, new, command, world)?;
         }
@@ -144,7 +145,9 @@ impl Oracle {
             Intent::Up => match (&instance.state, leader) {
                 (State::Running { inc, pid, .. }, Some(child)) => {
                     ensure!(calm || policy.min_uptime_ms == 0, "running for ever, but it only crashes");
-                    ensure!(child.inc == *inc && child.pid == *pid, "says inc {inc} pid {pid}, but {} {} runs", child.inc, child.pid);
+                    ensure!(child.inc == *inc && child.main == *pid, "says inc {inc} pid {pid}, but {} {} runs", child.inc, child.main);
+                    ensure!(!child.had_handed_over(*pid), "pid {pid} had handed over, and nobody listened");
+                    ensure!(child.held && child.watched == *pid, "pid {pid} is not watched by the keeper");
                     ensure!(child.seq > memo.fresh_after, "inc {inc} began before the last restart was asked for");
                     Ok(())
                 }
@@ -170,6 +173,15 @@ fn numbers_agree(new: &Instance) -> Verdict {
             ensure!(inc == new.inc, "state is of inc {inc}, the newest is {}", new.inc);
         }
         State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {}
+    }
+    Ok(())
+}
+
+/// The main process is one that the app named.
+fn follows_whom_it_named(slot: usize, new: &Instance, world: &mut World) -> Verdict {
+    if let (Some(pid), Some(child)) = (new.pid(), world.child(slot, new.inc)) {
+        ensure!(child.named(pid), "pid {pid} is the main process of inc {}, but nobody said so", new.inc);
+        child.main = pid;
     }
     Ok(())
 }
@@ -219,17 +231,19 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
 /// An exit enters the history: is it true, and what does it count for?
 fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, policy: &Policy, world: &mut World) -> Verdict {
     let never_ran = matches!(record.ending, Ending::SpawnFailed { .. });
-    let truth = world.child(slot, record.inc).map(|child| (child.ending, child.held));
-    if let Some(child) = world.child(slot, record.inc) {
+    let truth = world.child(slot, record.inc).map(|child| {
         child.recorded = true;
-    }
+        let pid = if record.pid == 0 { child.spawned() } else { record.pid };
+        (child.ending(pid), child.held, child.had_handed_over(pid))
+    });
     match (record.ending, truth) {
         (Ending::SpawnFailed { .. }, _) => {}
         (_, None) => return Err(format!("exit of inc {}, which never ran", record.inc)),
-        (_, Some((None, _))) => return Err(format!("exit of inc {}, which is alive", record.inc)),
+        (_, Some((_, _, true))) => return Err(format!("inc {} had handed over, and what it named lives", record.inc)),
+        (_, Some((None, ..))) => return Err(format!("exit of inc {}, which is alive", record.inc)),
         // Lost with a keeper.
-        (Ending::Unknown, Some((Some(_), held))) => ensure!(!held, "ending of inc {} is known to the keeper", record.inc),
-        (ending, Some((Some((real, _)), _))) => ensure!(ending == real, "inc {} ended by {real:?}, not {ending:?}", record.inc),
+        (Ending::Unknown, Some((Some(_), held, _))) => ensure!(!held, "ending of inc {} is known to the keeper", record.inc),
+        (ending, Some((Some((real, _)), ..))) => ensure!(ending == real, "inc {} ended by {real:?}, not {ending:?}", record.inc),
     }
     let unstable = match &record.cause {
         ExitCause::Asked(_) => return Ok(()),

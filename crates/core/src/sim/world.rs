@@ -13,6 +13,8 @@ pub(super) struct Tendency {
     pub(super) obeys: u8,
     pub(super) says_ready: u8,
     pub(super) forks: u8,
+    /// Puts another process in its place.
+    pub(super) hands_over: u8,
     /// Takes long to die even of SIGKILL.
     pub(super) hangs: u8,
 }
@@ -25,17 +27,19 @@ impl Tendency {
             obeys: rng.pick(&[0, 50, 100, 100]),
             says_ready: rng.pick(&[0, 50, 100, 100]),
             forks: rng.pick(&[0, 0, 30, 80]),
+            hands_over: rng.pick(&[0, 0, 10, 40]),
             hangs: rng.pick(&[0, 0, 50]),
         }
     }
 
     /// Does what one hopes for.
-    pub(super) const GOOD: Self = Self { spawn_fails: 0, crashes: 0, obeys: 100, says_ready: 100, forks: 0, hangs: 0 };
+    pub(super) const GOOD: Self = Self { spawn_fails: 0, crashes: 0, obeys: 100, says_ready: 100, forks: 0, hands_over: 0, hangs: 0 };
 }
 
 /// Any one process of a tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
+    pid: i32,
     asked: bool,
     killed: bool,
     obeys: bool,
@@ -43,8 +47,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    fn new(tendency: Tendency, rng: &mut Rng) -> Self {
-        Self { asked: false, killed: false, obeys: rng.percent(tendency.obeys), hangs: rng.percent(tendency.hangs) }
+    fn new(pid: i32, tendency: Tendency, rng: &mut Rng) -> Self {
+        Self { pid, asked: false, killed: false, obeys: rng.percent(tendency.obeys), hangs: rng.percent(tendency.hangs) }
     }
 
     fn signal(&mut self, signal: i32) {
@@ -58,19 +62,38 @@ impl Process {
     }
 }
 
-/// One incarnation: its main process and what that started.
+/// The end of a process.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    pid: i32,
+    ending: Ending,
+    /// For want of memory.
+    oom: bool,
+    /// How many main processes had been named by then.
+    said: usize,
+}
+
+/// One incarnation: all its processes.
 #[derive(Clone, Debug)]
 pub(super) struct Child {
     pub(super) inc: u32,
-    pub(super) pid: i32,
     /// Position in the order of all spawns.
     pub(super) seq: u64,
-    leader: Option<Process>,
-    stragglers: Vec<Process>,
-    /// How the main process ended.
-    pub(super) ending: Option<(Ending, bool)>,
+    /// The living.
+    processes: Vec<Process>,
+    ended: Vec<Ended>,
+    /// Its main process by its own words, one after the other; the first is the one that was spawned.
+    said: Vec<i32>,
+    /// How many of them the daemon has taken from the channel.
+    pub(super) heard: usize,
+    /// Its main process as the journal knows it; before that, the one that was spawned.
+    pub(super) main: i32,
+    /// Its main process as the keeper knows it.
+    pub(super) watched: i32,
     /// The keeper holds it: alive, or ended and not acked.
     pub(super) held: bool,
+    /// One of its main processes was asked to end.
+    asked: bool,
     /// It got SIGKILL without having been asked before.
     pub(super) killed_unasked: bool,
     /// A keeper died in its time, perhaps with the polite request unread.
@@ -85,13 +108,55 @@ pub(super) struct Child {
 }
 
 impl Child {
+    pub(super) fn is_alive(&self, pid: i32) -> bool {
+        self.processes.iter().any(|process| process.pid == pid)
+    }
+
     pub(super) fn leader_alive(&self) -> bool {
-        self.leader.is_some()
+        self.is_alive(self.main)
     }
 
     pub(super) fn tree_alive(&self) -> bool {
-        self.leader.is_some() || !self.stragglers.is_empty()
+        !self.processes.is_empty()
     }
+
+    /// The process that was spawned.
+    pub(super) fn spawned(&self) -> i32 {
+        self.said[0]
+    }
+
+    /// How one of its processes ended.
+    pub(super) fn ending(&self, pid: i32) -> Option<(Ending, bool)> {
+        self.ended.iter().find(|ended| ended.pid == pid).map(|ended| (ended.ending, ended.oom))
+    }
+
+    /// How the process ended that the keeper speaks of; a keeper that never saw it alive cannot know.
+    pub(super) fn watched_ending(&self) -> Option<(Ending, bool)> {
+        self.ending(self.watched)
+    }
+
+    /// What it says that the daemon has not taken yet.
+    pub(super) fn unheard(&self) -> Option<i32> {
+        self.said.get(self.heard).copied()
+    }
+
+    /// It had named a process that lives when this one ended.
+    pub(super) fn had_handed_over(&self, pid: i32) -> bool {
+        let later = self.said.iter().rposition(|&said| said == pid).map_or(0, |at| at + 1);
+        let by_then = self.ended.iter().find(|ended| ended.pid == pid).map_or(self.said.len(), |ended| ended.said);
+        self.said[later..by_then.min(self.said.len()).max(later)].iter().any(|&pid| self.is_alive(pid))
+    }
+
+    /// It named this one as its main process.
+    pub(super) fn named(&self, pid: i32) -> bool {
+        self.said.contains(&pid)
+    }
+
+    /// Who acts as its main process: the newest that lives.
+    fn boss(&self) -> Option<usize> {
+        self.said.iter().rev().find_map(|&said| self.processes.iter().position(|process| process.pid == said))
+    }
+
 }
 
 /// Daemon to keeper.
@@ -100,6 +165,7 @@ pub(super) enum Order {
     Spawn { slot: usize, inc: u32 },
     Signal { slot: usize, inc: u32, signal: i32, scope: Scope },
     Ack { slot: usize, inc: u32 },
+    Follow { slot: usize, inc: u32, pid: i32 },
 }
 
 /// Keeper to daemon.
@@ -107,7 +173,7 @@ pub(super) enum Order {
 pub(super) enum Report {
     Spawned { slot: usize, inc: u32, pid: i32 },
     SpawnFailed { slot: usize, inc: u32 },
-    Exited { slot: usize, inc: u32, ending: Ending, oom: bool },
+    Exited { slot: usize, inc: u32, pid: i32, ending: Ending, oom: bool },
 }
 
 /// An exit that the keeper has forgotten.
@@ -129,6 +195,8 @@ pub(super) struct World {
     pub(super) children: Vec<Vec<Child>>,
     pub(super) tendency: Vec<Tendency>,
     orders: VecDeque<Order>,
+    /// A keeper was killed, and what lives is not given to the next one yet.
+    pub(super) keeper_is_new: bool,
     pub(super) reports: VecDeque<Report>,
 }
 
@@ -140,6 +208,7 @@ impl World {
             children: vec![Vec::new(); slots],
             tendency: (0..slots).map(|_| Tendency::random(rng)).collect(),
             orders: VecDeque::new(),
+            keeper_is_new: false,
             reports: VecDeque::new(),
         }
     }
@@ -161,20 +230,31 @@ impl World {
         match self.orders.pop_front()? {
             Order::Spawn { slot, inc } => self.spawn(slot, inc, rng),
             Order::Signal { slot, inc, signal, scope } => {
-                if let Some(child) = self.child(slot, inc).filter(|child| child.held && child.leader_alive()) {
-                    if let Some(leader) = &mut child.leader {
-                        child.killed_unasked |= signal == 9 && !leader.asked && !child.lost_a_keeper;
-                        leader.signal(signal);
+                if let Some(child) = self.child(slot, inc).filter(|child| child.held) {
+                    let is_alive = child.is_alive(child.watched);
+                    child.killed_unasked |= is_alive && signal == 9 && !child.asked && !child.lost_a_keeper;
+                    // Also where it has just ended: what it handed over to has had the same time.
+                    child.asked = true;
+                    if !is_alive {
+                        return None;
                     }
-                    if scope == Scope::Tree {
-                        child.stragglers.iter_mut().for_each(|process| process.signal(signal));
-                    }
+                    let watched = child.watched;
+                    let reached = child.processes.iter_mut().filter(|process| scope == Scope::Tree || process.pid == watched);
+                    reached.for_each(|process| process.signal(signal));
                 }
             }
             Order::Ack { slot, inc } => {
-                if let Some(child) = self.child(slot, inc).filter(|child| child.held && !child.leader_alive()) {
+                if let Some(child) = self.child(slot, inc).filter(|child| child.held && !child.is_alive(child.watched)) {
                     child.held = false;
                     return Some(Forgotten { slot, inc, recorded: child.recorded });
+                }
+            }
+            Order::Follow { slot, inc, pid } => {
+                if let Some(child) = self.child(slot, inc).filter(|child| child.watched != pid) {
+                    (child.watched, child.held) = (pid, true);
+                    if let Some((ending, oom)) = child.watched_ending() {
+                        self.reports.push_back(Report::Exited { slot, inc, pid, ending, oom });
+                    }
                 }
             }
         }
@@ -190,16 +270,18 @@ impl World {
             self.reports.push_back(Report::SpawnFailed { slot, inc });
             return;
         }
-        self.seq += 1;
-        let pid = i32::try_from(self.seq).unwrap_or(i32::MAX);
+        let pid = self.new_pid();
         self.children[slot].push(Child {
             inc,
-            pid,
             seq: self.seq,
-            leader: Some(Process::new(tendency, rng)),
-            stragglers: Vec::new(),
-            ending: None,
+            processes: vec![Process::new(pid, tendency, rng)],
+            ended: Vec::new(),
+            said: vec![pid],
+            heard: 1,
+            main: pid,
+            watched: pid,
             held: true,
+            asked: false,
             killed_unasked: false,
             lost_a_keeper: false,
             recorded: false,
@@ -210,67 +292,122 @@ impl World {
         self.reports.push_back(Report::Spawned { slot, inc, pid });
     }
 
+    fn new_pid(&mut self) -> i32 {
+        self.seq += 1;
+        i32::try_from(self.seq).unwrap_or(i32::MAX)
+    }
+
     /// The keeper is killed: what was under way and the exits it kept are lost, the processes are not.
     pub(super) fn keeper_dies(&mut self) {
         self.orders.clear();
         self.reports.clear();
+        self.keeper_is_new = true;
         for child in self.children.iter_mut().flatten() {
-            child.held &= child.leader_alive();
+            child.held = false;
             child.lost_a_keeper = true;
+        }
+    }
+
+    /// Both are dead, and with them the channels: what was not heard is lost.
+    pub(super) fn channels_are_lost(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            let main = child.said.iter().rposition(|&said| said == child.main).unwrap_or(0);
+            child.heard = child.heard.max(main + 1);
+            child.said.truncate(child.heard);
+        }
+    }
+
+    /// A new keeper is given a process to watch, if that lives.
+    pub(super) fn adopt(&mut self, slot: usize, inc: u32, pid: Option<i32>) {
+        if let Some(child) = self.child(slot, inc) {
+            let pid = pid.unwrap_or(child.spawned());
+            child.held = child.is_alive(pid);
+            child.watched = pid;
         }
     }
 
     /// What the processes of one instance do next. Says whether anything happened.
     pub(super) fn app_turn(&mut self, slot: usize, rng: &mut Rng) -> bool {
-        let tendency = self.tendency[slot];
         let Some(index) = self.children[slot].iter().rposition(Child::tree_alive) else { return false };
-        let child = &mut self.children[slot][index];
-        match child.leader {
-            Some(leader) if child.stragglers.is_empty() || rng.percent(50) => self.leader_turn(slot, index, leader, rng),
-            _ => straggler_turn(child, tendency, rng),
+        let child = &self.children[slot][index];
+        match child.boss() {
+            Some(boss) if child.processes.len() == 1 || rng.percent(50) => self.boss_turn(slot, index, boss, rng),
+            _ => self.straggler_turn(slot, index, rng),
         }
     }
 
-    fn leader_turn(&mut self, slot: usize, index: usize, leader: Process, rng: &mut Rng) -> bool {
+    fn boss_turn(&mut self, slot: usize, index: usize, at: usize, rng: &mut Rng) -> bool {
         let (tendency, now) = (self.tendency[slot], self.now);
         let child = &mut self.children[slot][index];
-        if leader.killed {
-            let ends = !(leader.hangs && rng.percent(95));
+        let boss = child.processes[at];
+        let few = child.processes.len() < 5;
+        if boss.killed {
+            let ends = !(boss.hangs && rng.percent(95));
             if ends {
-                self.end(slot, index, Ending::Signal { signal: 9, core: false }, false);
+                self.end(slot, index, boss.pid, Ending::Signal { signal: 9, core: false }, false);
             }
             return ends;
         }
-        if leader.is_ending() {
+        if boss.is_ending() {
             let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Signal { signal: 2, core: false }]);
-            self.end(slot, index, ending, false);
+            self.end(slot, index, boss.pid, ending, false);
         } else if child.will_be_ready && child.ready_at.is_none() && rng.percent(50) {
             child.ready_at = Some(now);
-        } else if rng.percent(tendency.forks) && child.stragglers.len() < 4 {
-            child.stragglers.push(Process::new(tendency, rng));
+        } else if rng.percent(tendency.forks) && few {
+            self.fork(slot, index, rng);
+        } else if rng.percent(tendency.hands_over) && few {
+            let pid = self.fork(slot, index, rng);
+            self.children[slot][index].said.push(pid);
+            if rng.percent(50) {
+                self.end(slot, index, boss.pid, Ending::Code(0), false);
+            }
         } else if rng.percent(tendency.crashes) {
             let crash = Ending::Signal { signal: 11, core: true };
             let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Code(7), crash, Ending::Signal { signal: 9, core: false }]);
             let oom = matches!(ending, Ending::Signal { signal: 9, .. }) && rng.percent(50);
-            self.end(slot, index, ending, oom);
+            self.end(slot, index, boss.pid, ending, oom);
         } else {
             return false;
         }
         true
     }
 
-    fn end(&mut self, slot: usize, index: usize, ending: Ending, oom: bool) {
+    fn fork(&mut self, slot: usize, index: usize, rng: &mut Rng) -> i32 {
+        let pid = self.new_pid();
+        let process = Process::new(pid, self.tendency[slot], rng);
+        self.children[slot][index].processes.push(process);
+        pid
+    }
+
+    fn straggler_turn(&mut self, slot: usize, index: usize, rng: &mut Rng) -> bool {
+        let child = &self.children[slot][index];
+        let process = child.processes[rng.below(child.processes.len())];
+        if process.is_ending() && !(process.hangs && rng.percent(95)) {
+            let signal = if process.killed { 9 } else { 2 };
+            self.end(slot, index, process.pid, Ending::Signal { signal, core: false }, false);
+            return true;
+        }
+        let forks = !process.killed && child.processes.len() < 5 && rng.percent(self.tendency[slot].forks / 4);
+        if forks {
+            self.fork(slot, index, rng);
+        }
+        forks
+    }
+
+    fn end(&mut self, slot: usize, index: usize, pid: i32, ending: Ending, oom: bool) {
         let child = &mut self.children[slot][index];
-        child.leader = None;
-        child.ending = Some((ending, oom));
+        child.processes.retain(|process| process.pid != pid);
+        child.ended.push(Ended { pid, ending, oom, said: child.said.len() });
         let inc = child.inc;
-        self.reports.push_back(Report::Exited { slot, inc, ending, oom });
+        if child.watched == pid && child.held {
+            self.reports.push_back(Report::Exited { slot, inc, pid, ending, oom });
+        }
     }
 
     /// What the daemon does by itself, without the keeper: signal the rest of a tree.
     pub(super) fn sweep(&mut self, slot: usize, inc: u32, signal: i32) {
         if let Some(child) = self.child(slot, inc) {
-            child.stragglers.iter_mut().for_each(|process| process.signal(signal));
+            child.processes.iter_mut().for_each(|process| process.signal(signal));
         }
     }
 
@@ -278,22 +415,8 @@ impl World {
     pub(super) fn forget(&mut self, slot: usize) {
         self.children[slot].retain(|child| child.held);
         for child in &mut self.children[slot] {
-            child.stragglers.clear();
-            child.ready_read = true;
+            child.processes.clear();
+            (child.ready_read, child.heard) = (true, child.said.len());
         }
     }
-}
-
-fn straggler_turn(child: &mut Child, tendency: Tendency, rng: &mut Rng) -> bool {
-    let at = rng.below(child.stragglers.len());
-    let process = child.stragglers[at];
-    if process.is_ending() && !(process.hangs && rng.percent(95)) {
-        child.stragglers.swap_remove(at);
-        return true;
-    }
-    let forks = !process.killed && child.stragglers.len() < 4 && rng.percent(tendency.forks / 4);
-    if forks {
-        child.stragglers.push(Process::new(tendency, rng));
-    }
-    forks
 }

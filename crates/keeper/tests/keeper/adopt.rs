@@ -112,3 +112,42 @@ fn any_process_can_be_adopted() {
     ended.sort_unstable();
     assert_eq!(ended, [1, 2]);
 }
+
+#[test]
+fn an_app_hands_over_to_another_of_its_processes() {
+    let home = Home::new();
+    let (_, mut daemon) = home.start();
+    // Two that end as they are told to, and come to the keeper when their parent is gone; the app itself goes with code 5.
+    let child = "sh -c 'read code < $0; exit $code'";
+    let script = format!("cd {}; mkfifo a b end; {child} a & echo $! > pid_a; {child} b & echo $! > pid_b; echo > made; read x < end; exit 5", home.path.display());
+    let app = daemon.spawn(home.shell(1, &script));
+    let file = |name: &str| home.path.join(name);
+    wait_for("the children", || file("made").exists().then_some(()));
+    let process = |name| ProcRef::of(std::fs::read_to_string(file(name)).unwrap().trim().parse().unwrap()).unwrap();
+    let (a, b) = (process("pid_a"), process("pid_b"));
+    let follow = |ProcRef { pid, start_ticks }| ToKeeper::Follow { key: 1, pid, start_ticks };
+
+    // The former one's end was told, and is forgotten without an ack; following twice is following once.
+    std::fs::write(file("end"), "x\n").unwrap();
+    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(5), .. } if pid == app.pid));
+    daemon.say(&follow(a), &[]);
+    daemon.say(&follow(a), &[a.open().unwrap().as_fd()]);
+    daemon.say(&ToKeeper::Ack { key: 1 }, &[]);
+    daemon.ping();
+    daemon.kill();
+    let (mut daemon, (inventory, _)) = home.next_daemon();
+    let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.pid, c.start_ticks, c.ended)).collect();
+    assert_eq!(known, [(1, a.pid, a.start_ticks, None)]);
+    // On to the other; the end of the first says nothing any more, that of the second is told with its code.
+    daemon.say(&follow(b), &[b.open().unwrap().as_fd()]);
+    daemon.ping();
+    std::fs::write(file("a"), "1\n").unwrap();
+    assert_eq!(daemon.next().0, FromKeeper::OrphanExited { pid: a.pid });
+    std::fs::write(file("b"), "7\n").unwrap();
+    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(7), .. } if pid == b.pid));
+    // One that has ended already.
+    daemon.say(&follow(a), &[]);
+    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, pid, ending: Ending::Unknown, .. } if pid == a.pid));
+    daemon.say(&ToKeeper::Ack { key: 1 }, &[]);
+    daemon.ping();
+}
