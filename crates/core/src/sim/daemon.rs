@@ -63,8 +63,6 @@ pub(super) struct Daemon {
     drains: Vec<(usize, u32)>,
     /// Whose word that it handed over was read, and is still in its channel: it is not in the journal yet.
     hearing: Vec<(usize, u32)>,
-    /// The keeper died with the daemon before it: until everything is recovered, nobody can say anything.
-    channels_lost: bool,
     /// The keeper is gone; a new one is started when the current work is done.
     keeper_lost: bool,
 }
@@ -82,7 +80,6 @@ impl Daemon {
             sweeps: Vec::new(),
             drains: Vec::new(),
             hearing: Vec::new(),
-            channels_lost: false,
             keeper_lost: false,
         };
         // The keeper reads the old link to its end before it says what it has.
@@ -91,7 +88,6 @@ impl Daemon {
         }
         if world.keeper_is_new {
             world.channels_are_lost();
-            daemon.channels_lost = true;
         }
         daemon.take_inventory(world);
         daemon
@@ -142,8 +138,12 @@ impl Daemon {
             self.close_batch();
             return Outcome::Internal;
         }
-        if (self.keeper_lost || (!self.findings.is_empty() && !self.channels_lost))
-            && let Some((slot, event)) = self.next_handover(world)
+        let ended = match self.findings.front() {
+            Some((slot, Recovered::Ended { .. }, _)) if !self.keeper_lost => Some(*slot),
+            _ => None,
+        };
+        if (self.keeper_lost || ended.is_some())
+            && let Some((slot, event)) = self.next_handover(world, ended)
         {
             self.feed(slot, policies, event, Cause::Event, None, world.now);
             return Outcome::Internal;
@@ -193,7 +193,7 @@ impl Daemon {
         // Links and channels are different descriptors: either may be read first. But no end before what was said until then.
         let is_end = matches!(world.reports.front(), Some(Report::Exited { .. }));
         if (is_end || rng.percent(50))
-            && let Some((slot, event)) = self.next_handover(world)
+            && let Some((slot, event)) = self.next_handover(world, None)
         {
             return Some((slot, event, None));
         }
@@ -213,7 +213,7 @@ impl Daemon {
                 Report::Exited { slot, inc, ending, oom, .. } => (slot, Event::Exited { inc, exit: ExitReport { ending, oom } }, Some(inc)),
             });
         }
-        if let Some((slot, event)) = self.next_handover(world) {
+        if let Some((slot, event)) = self.next_handover(world, None) {
             return Some((slot, event, None));
         }
         if let Some(found) = next_ready(world) {
@@ -241,8 +241,8 @@ impl Daemon {
     }
 
     /// An app that says which process is its main one. Where that changes something it stays in the channel until it is journaled.
-    fn next_handover(&mut self, world: &mut World) -> Option<(usize, Event)> {
-        for (slot, children) in world.children.iter_mut().enumerate() {
+    fn next_handover(&mut self, world: &mut World, only: Option<usize>) -> Option<(usize, Event)> {
+        for (slot, children) in world.children.iter_mut().enumerate().filter(|(slot, _)| only.is_none_or(|only| *slot == only)) {
             let Some(child) = children.last_mut() else { continue };
             while let Some(pid) = child.unheard() {
                 if self.hearing.contains(&(slot, child.inc)) {

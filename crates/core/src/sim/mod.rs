@@ -66,7 +66,10 @@ mod tests {
     fn nothing_breaks_in_three_million_steps() {
         for seed in 1..=3 {
             let tally = run(seed, 1_000_000).unwrap_or_else(|failure| panic!("seed {seed}\n{failure}"));
-            assert!(tally.deaths > 10_000 && tally.keeper_deaths > 1_000 && tally.spawns > 10_000 && tally.handovers > 1_000, "too tame: {tally:?}");
+            assert!(
+                tally.deaths > 10_000 && tally.keeper_deaths > 1_000 && tally.spawns > 10_000 && tally.handovers > 1_000,
+                "too tame: {tally:?}"
+            );
         }
     }
 

@@ -144,7 +144,7 @@ impl Child {
     pub(super) fn had_handed_over(&self, pid: i32) -> bool {
         let later = self.said.iter().rposition(|&said| said == pid).map_or(0, |at| at + 1);
         let by_then = self.ended.iter().find(|ended| ended.pid == pid).map_or(self.said.len(), |ended| ended.said);
-        self.said[later..by_then.min(self.said.len()).max(later)].iter().any(|&pid| self.is_alive(pid))
+        self.said[later..by_then.max(later)].iter().any(|&pid| self.is_alive(pid))
     }
 
     /// It named this one as its main process.
@@ -156,7 +156,6 @@ impl Child {
     fn boss(&self) -> Option<usize> {
         self.said.iter().rev().find_map(|&said| self.processes.iter().position(|process| process.pid == said))
     }
-
 }
 
 /// Daemon to keeper.
@@ -314,6 +313,7 @@ impl World {
             let main = child.said.iter().rposition(|&said| said == child.main).unwrap_or(0);
             child.heard = child.heard.max(main + 1);
             child.said.truncate(child.heard);
+            child.ended.iter_mut().for_each(|ended| ended.said = ended.said.min(child.heard));
         }
     }
 

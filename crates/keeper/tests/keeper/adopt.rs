@@ -119,7 +119,10 @@ fn an_app_hands_over_to_another_of_its_processes() {
     let (_, mut daemon) = home.start();
     // Two that end as they are told to, and come to the keeper when their parent is gone; the app itself goes with code 5.
     let child = "sh -c 'read code < $0; exit $code'";
-    let script = format!("cd {}; mkfifo a b end; {child} a & echo $! > pid_a; {child} b & echo $! > pid_b; echo > made; read x < end; exit 5", home.path.display());
+    let script = format!(
+        "cd {}; mkfifo a b end; {child} a & echo $! > pid_a; {child} b & echo $! > pid_b; echo > made; read x < end; exit 5",
+        home.path.display()
+    );
     let app = daemon.spawn(home.shell(1, &script));
     let file = |name: &str| home.path.join(name);
     wait_for("the children", || file("made").exists().then_some(()));
