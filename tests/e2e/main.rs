@@ -24,6 +24,7 @@ mod kill;
 mod lanes;
 mod list;
 mod logs;
+mod main_pid;
 mod names;
 mod no_daemon;
 mod one_daemon;

@@ -170,9 +170,7 @@ impl Control {
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
         for id in ids {
             let child = newest.remove(&id);
-            if let (Some(child), Some(slot)) = (child, self.registry.get_mut(id)) {
-                slot.start_ticks = child.start_ticks;
-            }
+            let is_former = child.is_some_and(|child| self.meet(id, &child));
             let recovered = match child {
                 None => Recovered::Nothing,
                 Some(Child { key, pid, ended: None, .. }) => Recovered::Alive { inc: split_key(key).1, pid },
@@ -189,7 +187,9 @@ impl Control {
                 }
             }
             self.feed(id, Event::Recovered(recovered));
-            if let Some(Child { key, ended: Some(_), .. }) = child {
+            if let Some(Child { key, ended: Some(_), .. }) = child
+                && !is_former
+            {
                 self.work.push_back(Work::Ack(key));
             }
         }
@@ -201,6 +201,23 @@ impl Control {
         let now_ms = crate::control::turn::now().mono_ms;
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
         ids.into_iter().for_each(|id| self.note_autoscale(id, now_ms));
+    }
+
+    /// The process of an instance as the keeper knows it. True when the app has handed over to another one, and the keeper does not know yet.
+    fn meet(&mut self, id: u32, child: &Child) -> bool {
+        if child.ended.is_some() {
+            // Perhaps that was the last thing it said.
+            self.hear_notify_to_the_end(id);
+        }
+        let Some(slot) = self.registry.get_mut(id) else { return false };
+        let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
+        let is_former = slot.instance.is_former(split_key(child.key).1, child.pid);
+        if is_former {
+            self.note_kin(id, process);
+        } else {
+            slot.start_ticks = process.start_ticks;
+        }
+        is_former
     }
 
     /// Puts back what was written.
@@ -296,6 +313,8 @@ impl Control {
     pub(crate) fn lost_keeper(&mut self, error: &io::Error) {
         self.log.error(format_args!("the keeper is gone ({error}), starting another one"));
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        // What they said before they may have ended: nobody will tell of that.
+        ids.iter().for_each(|&id| self.hear_notify_to_the_end(id));
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id)?))).collect();
         let errands = self.surviving_errands();
         let (link, pid) = match self.revive(&survivors, &errands) {

@@ -68,6 +68,13 @@ impl KeeperDoor {
         self.say_with(ToKeeper::Adopt { key, pid, start_ticks }, vec![pidfd]);
     }
 
+    /// The process behind a key is another one from now on.
+    pub(crate) fn follow(&mut self, key: u64, process: ProcRef) {
+        let ProcRef { pid, start_ticks } = process;
+        // One that has just ended has none: the keeper says so.
+        self.say_with(ToKeeper::Follow { key, pid, start_ticks }, process.open().into_iter().collect());
+    }
+
     /// Sends what waits, as far as the link takes it.
     pub(crate) fn flush(&mut self, reactor: &Reactor) {
         while let Some((message, fds)) = self.queue.pop_front() {

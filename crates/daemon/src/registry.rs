@@ -70,6 +70,8 @@ pub(crate) struct Slot {
     pub files: Files,
     /// Identity of the running process, with its pid.
     pub start_ticks: u64,
+    /// Processes that led what is still its tree, before its main process was another one: pid and start time.
+    pub kin: Vec<(i32, u64)>,
     /// What the app told us.
     pub learned: Learned,
     /// The program that runs it, if that is Node and its version is not learned yet.
@@ -137,6 +139,7 @@ impl Slot {
             env: self.base.id,
             instance: Cow::Borrowed(&self.instance),
             start_ticks: self.start_ticks,
+            kin: Cow::Borrowed(&self.kin),
             learned: Cow::Borrowed(&self.learned),
             preloaded: self.preloaded,
             log_start: self.log_start,
@@ -267,6 +270,7 @@ impl Registry {
             trouble: None,
             files: crate::files::resolve(&app.spec, pm_id, settings),
             start_ticks: 0,
+            kin: Vec::new(),
             learned: Learned::default(),
             node: None,
             preloaded: false,
@@ -328,6 +332,7 @@ impl Registry {
                 base: Rc::clone(base),
                 instance: record.instance.into_owned(),
                 start_ticks: record.start_ticks,
+                kin: record.kin.into_owned(),
                 learned: record.learned.into_owned(),
                 node: None,
                 preloaded: record.preloaded,

@@ -40,6 +40,18 @@ const CONTROL_WORDS: usize = 64;
 /// # Errors
 /// Not a socket.
 pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> Result<Option<Datagram>, Errno> {
+    receive(socket, buffer, 0)
+}
+
+/// As [`recv`], but it stays where it is: the next look finds it again.
+///
+/// # Errors
+/// As [`recv`].
+pub fn peek(socket: impl AsFd, buffer: &mut [u8]) -> Result<Option<Datagram>, Errno> {
+    receive(socket, buffer, libc::MSG_PEEK)
+}
+
+fn receive(socket: impl AsFd, buffer: &mut [u8], more: libc::c_int) -> Result<Option<Datagram>, Errno> {
     // A type that is aligned as headers of control messages have to be.
     let mut control = [0u64; CONTROL_WORDS];
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -49,7 +61,7 @@ pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> Result<Option<Datagram>, Er
     header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of::<[u64; CONTROL_WORDS]>();
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | more;
     let len = loop {
         // SAFETY: the header points to live buffers of the lengths it says.
         let got = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, flags) };
@@ -125,6 +137,7 @@ mod tests {
             uid: rustix::process::getuid().as_raw(),
             gid: rustix::process::getgid().as_raw(),
         };
+        assert_eq!(peek(&receiver, &mut buffer), Ok(Some(Datagram { len: 7, cut: false, sender: Some(me) })));
         assert_eq!(recv(&receiver, &mut buffer), Ok(Some(Datagram { len: 7, cut: false, sender: Some(me) })));
         assert_eq!(&buffer[..7], b"READY=1");
         assert_eq!(recv(&receiver, &mut buffer), Ok(Some(Datagram { len: 16, cut: true, sender: Some(me) })));
@@ -141,6 +154,7 @@ mod tests {
             crate::fdpass::send(&sender, &[IoSlice::new(b"BARRIER=1")], &fds).unwrap();
             drop(write);
             let mut buffer = [0; 64];
+            peek(&receiver, &mut buffer).unwrap().unwrap();
             let datagram = recv(&receiver, &mut buffer).unwrap().unwrap();
             assert!(datagram.sender.is_some() && datagram.len == 9);
             // All ends of the pipe are closed: this is what the sender waits for.

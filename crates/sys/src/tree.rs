@@ -98,6 +98,21 @@ impl ProcTable {
         Self { entries, by_parent, by_session, by_group, known: HashSet::new(), markers: RefCell::default() }
     }
 
+    /// A small table, read now: one process with all its ancestors, and some more. Enough to ask whether that process is in a tree: all
+    /// signs of that are on the way up.
+    pub fn with_ancestors(pid: i32, others: impl IntoIterator<Item = i32>) -> Self {
+        let mut found: HashMap<i32, Entry> = others.into_iter().filter_map(Entry::of).map(|entry| (entry.pid, entry)).collect();
+        let mut seen = HashSet::new();
+        let mut next = pid;
+        // Numbers may be given anew between two looks, so a circle is possible in theory.
+        while next > 1 && seen.insert(next) {
+            let Some(entry) = Entry::of(next) else { break };
+            found.insert(next, entry);
+            next = entry.ppid;
+        }
+        Self::from_entries(found.into_values().collect())
+    }
+
     /// Tells which processes are known to be no orphans of anybody (the main processes of all instances, the daemon): [`ProcTable::tree`]
     /// then need not read their environments, which would cost most of its time where there are many apps.
     #[must_use]
@@ -334,6 +349,29 @@ mod tests {
         let parent = table.get(me.pid).unwrap().ppid;
         assert!(table.children_of(parent).any(|e| e.pid == me.pid));
         assert!(table.entries().is_sorted_by_key(|e| e.pid));
+    }
+
+    #[test]
+    fn a_process_is_in_the_trees_of_its_ancestors_alone() {
+        let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut inner = std::process::Command::new("sh")
+            .args(["-c", "sleep 1000 & echo $!; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(inner.stdout.take().unwrap()), &mut line).unwrap();
+        let (me, outer, pid) = (ProcRef::me(), ProcRef::of(inner.id() as i32).unwrap(), line.trim().parse().unwrap());
+        let other_ref = ProcRef::of(other.id() as i32).unwrap();
+        let table = ProcTable::with_ancestors(pid, [other_ref.pid, -1, i32::MAX]);
+        let is_in = |leader: ProcRef| table.descendants(leader.pid).iter().any(|entry| entry.pid == pid);
+        assert!(is_in(me) && is_in(outer) && !is_in(other_ref));
+        assert!(table.get(other_ref.pid).is_some());
+        let _ = Entry::of(pid).unwrap().process().signal(9);
+        for child in [&mut other, &mut inner] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Control {
         self.clients.flush(&self.reactor, now().mono_ms);
     }
 
-    fn write_journal(&mut self) {
+    pub(crate) fn write_journal(&mut self) {
         while let Some(slot) = self.registry.next_changed() {
             self.journal.push(&slot.record());
         }

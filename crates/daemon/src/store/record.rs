@@ -142,6 +142,9 @@ pub(crate) struct SlotRecord<'a> {
     /// Start time of the process in clock ticks: with the pid, its identity.
     #[serde(default)]
     pub start_ticks: u64,
+    /// Processes that led what is still its tree, before its main process was another one: pid and start time.
+    #[serde(default, skip_serializing_if = "no_kin")]
+    pub kin: Cow<'a, [(i32, u64)]>,
     /// What the app told us.
     #[serde(default)]
     pub learned: Cow<'a, Learned>,
@@ -189,6 +192,10 @@ pub(crate) struct Snapshot {
     pub errands: BTreeMap<u32, ErrandRecord>,
     /// Releases by app.
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
+}
+
+fn no_kin(kin: &[(i32, u64)]) -> bool {
+    kin.is_empty()
 }
 
 fn no_keys(keys: &[String]) -> bool {
@@ -316,6 +323,7 @@ mod tests {
             env: 1,
             instance: Cow::Owned(Instance::new(Now::at(5))),
             start_ticks: 7,
+            kin: Cow::Owned(Vec::new()),
             learned: Cow::Owned(Learned::default()),
             preloaded: false,
             log_start: (0, 0),

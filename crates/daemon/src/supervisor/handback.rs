@@ -13,7 +13,7 @@ use ostler_sys::descriptors::{Descriptor, descriptor};
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
-use super::sweep::MARK;
+use super::sweep::led_by;
 use crate::control::Control;
 use crate::control::turn::now;
 use crate::logs;
@@ -202,15 +202,15 @@ impl Control {
     fn hand_back(&mut self, record: &mut HandBack, copied: Copied) -> Result<Done, Failure> {
         // Whatever was decided in this turn is in the journal before.
         self.write_down().map_err(Failure::Journal)?;
-        let leaders: Vec<(ProcRef, String)> = self
+        let leaders: Vec<(ProcRef, Vec<(i32, u64)>, String)> = self
             .registry
             .iter()
             .filter(|slot| slot.log_files.contains(&Some(record.file)))
-            .filter_map(|slot| Some((leader(slot)?, slot.unique_id.clone())))
+            .filter_map(|slot| Some((leader(slot)?, slot.kin.clone(), slot.unique_id.clone())))
             .collect();
         let keeper = self.keeper.pid();
         let trees = move |table: &ProcTable| -> Vec<Entry> {
-            leaders.iter().flat_map(|(leader, unique_id)| table.tree(*leader, MARK, unique_id.as_bytes(), keeper)).collect()
+            leaders.iter().flat_map(|(leader, kin, unique_id)| led_by(*leader, kin, table, unique_id, keeper)).collect()
         };
         let writers = Writers { trees: &trees, never: [keeper, std::process::id().cast_signed()] };
         hand_back(record, copied, &writers, &mut |record| {
@@ -338,7 +338,7 @@ fn writer(slot: &Slot, leader: ProcRef, file: FileKey, fd: u32, table: &mut Opti
     let of = |pid| descriptor(pid, fd).filter(|found| found.key == file && found.writes && found.appends);
     of(leader.pid).filter(|_| leader.exists()).or_else(|| {
         let table = table.get_or_insert_with(ProcTable::scan);
-        table.tree(leader, MARK, slot.unique_id.as_bytes(), keeper).iter().find_map(|member| of(member.pid))
+        led_by(leader, &slot.kin, table, &slot.unique_id, keeper).iter().find_map(|member| of(member.pid))
     })
 }
 

@@ -3,6 +3,7 @@
 use ostler_core::files::own_stream;
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::FromKeeper;
+use ostler_sys::ProcRef;
 
 use crate::control::{Control, Work};
 use crate::errands;
@@ -42,11 +43,16 @@ impl Control {
                 self.drop_signs(id);
                 self.feed(id, Event::SpawnFailed { inc, failure: SpawnFailure { step, errno } });
             }
-            FromKeeper::Exited { key, ending, .. } => {
+            FromKeeper::Exited { key, pid, ending, .. } => {
                 if let Some(number) = errands::number_of(key) {
                     return self.errand_exited(number, ending);
                 }
                 let (id, inc) = split_key(key);
+                // It may have handed over before it ended.
+                self.hear_notify_to_the_end(id);
+                if self.registry.get(id).is_some_and(|slot| slot.instance.is_former(inc, pid)) {
+                    return;
+                }
                 let exit = self.exit_report(ending);
                 self.exited(id, inc, exit);
                 self.work.push_back(Work::Ack(key));
@@ -72,6 +78,10 @@ impl Control {
     fn spawned(&mut self, key: u64, pid: i32, start_ticks: u64) {
         let (id, inc) = split_key(key);
         let Some(slot) = self.registry.get_mut(id) else { return };
+        if slot.instance.is_former(inc, pid) {
+            // It was faster than this message, and has handed over already.
+            return self.note_kin(id, ProcRef { pid, start_ticks });
+        }
         slot.start_ticks = start_ticks;
         self.write_pid_file(id, pid);
         self.feed(id, Event::Spawned { inc, pid });

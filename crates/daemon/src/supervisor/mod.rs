@@ -1,13 +1,14 @@
 //! From events to effects and back: what the state machines decide is performed here.
 //!
 //! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`sweep`] finds what a process left
-//! behind, [`groups`] gives each instance a cgroup, [`ipc`] talks with the app.
+//! behind, [`handover`] follows an app to another main process, [`groups`] gives each instance a cgroup, [`ipc`] talks with the app.
 
 mod activation;
 mod app;
 pub(crate) mod drain;
 pub(crate) mod groups;
 pub(crate) mod handback;
+mod handover;
 pub(crate) mod ipc;
 mod keeper;
 pub(crate) use keeper::{last_lines, last_lines_of};

@@ -43,6 +43,7 @@ impl Control {
                 }
                 return true;
             }
+            Effect::Follow { inc, pid } => self.watch_successor(id, inc, pid),
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
             Effect::Drain { inc } => self.drain(id, inc),
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
@@ -75,14 +76,15 @@ impl Control {
         match scope {
             Scope::Leader => self.keeper.kill(key, signal, false),
             Scope::Tree => {
-                for process in self.outside_group(id) {
+                let (outside, leads_group) = self.outside_group(id);
+                for process in outside {
                     // It may have ended by itself meanwhile.
                     let _ = process.signal(signal);
                 }
                 if signal == KILL {
                     self.kill_group(id);
                 }
-                self.keeper.kill(key, signal, true);
+                self.keeper.kill(key, signal, leads_group);
             }
         }
     }
@@ -107,6 +109,7 @@ impl Control {
         }
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         let key = slot.key(inc);
+        slot.kin.clear();
         slot.log_start = prepared.log_start;
         slot.log_files = prepared.log_files;
         slot.preloaded = prepared.preloaded;

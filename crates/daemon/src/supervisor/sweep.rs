@@ -90,15 +90,31 @@ impl Sweeps {
 
     /// Everything of one tree, in the table of this turn.
     fn family(&self, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
-        let Some(table) = &self.table else { return Vec::new() };
-        let leader = ProcRef { pid, start_ticks: slot.start_ticks };
-        let mut family = table.tree(leader, MARK, slot.unique_id.as_bytes(), reaper);
-        if let Some(group) = &slot.group {
-            let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
-            family.extend(groups::members(Path::new(&**group), table).into_iter().filter(|member| !known.contains(&member.pid)));
-        }
-        family
+        self.table.as_ref().map_or_else(Vec::new, |table| family_in(table, slot, pid, reaper))
     }
+}
+
+/// Everything of the tree of a slot with this main process that is in the table.
+pub(super) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
+    let leader = ProcRef { pid, start_ticks: slot.start_ticks };
+    let mut family = led_by(leader, &slot.kin, table, &slot.unique_id, reaper);
+    if let Some(group) = &slot.group {
+        let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
+        family.extend(groups::members(Path::new(&**group), table).into_iter().filter(|member| !known.contains(&member.pid)));
+    }
+    family
+}
+
+/// The tree of a main process, and of those that led it before.
+pub(super) fn led_by(leader: ProcRef, kin: &[(i32, u64)], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<Entry> {
+    let tree = |leader| table.tree(leader, MARK, unique_id.as_bytes(), reaper);
+    let mut family = tree(leader);
+    if !kin.is_empty() {
+        let mut known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
+        let former = kin.iter().flat_map(|&(pid, start_ticks)| tree(ProcRef { pid, start_ticks }));
+        family.extend(former.filter(|member| known.insert(member.pid)));
+    }
+    family
 }
 
 impl Control {
@@ -136,7 +152,8 @@ impl Control {
     /// empty is enough. Where there are no cgroups, what left the process group (a double fork with a session of its own) is found by its
     /// mark a moment later.
     fn has_left_nothing_in_its_group(&mut self, sweep: &Sweep) -> bool {
-        let Some(slot) = self.registry.get(sweep.slot) else { return false };
+        // One that handed over to another process leaves more than the group of that.
+        let Some(slot) = self.registry.get(sweep.slot).filter(|slot| slot.kin.is_empty()) else { return false };
         let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else {
             return false;
         };
@@ -187,13 +204,15 @@ impl Control {
         family
     }
 
-    /// Processes of a live tree that are not in the main process's group.
-    pub(super) fn outside_group(&mut self, id: u32) -> Vec<ProcRef> {
+    /// Processes of a live tree that are not in a group led by its main process, and whether that leads one: the process that was started
+    /// does, one that it handed over to may be in the group of the former.
+    pub(super) fn outside_group(&mut self, id: u32) -> (Vec<ProcRef>, bool) {
         self.look_at_processes();
-        let Some(slot) = self.registry.get(id) else { return Vec::new() };
-        let Some(pid) = slot.instance.pid() else { return Vec::new() };
+        let Some(slot) = self.registry.get(id) else { return (Vec::new(), true) };
+        let Some(pid) = slot.instance.pid() else { return (Vec::new(), true) };
         let family = self.sweeps.family(slot, pid, self.keeper.pid());
-        family.iter().filter(|member| member.pgid != pid).map(Entry::process).collect()
+        let leads_group = family.iter().find(|member| member.pid == pid).is_none_or(|main| main.pgid == pid);
+        (family.iter().filter(|member| member.pid != pid && member.pgid != pid).map(Entry::process).collect(), leads_group)
     }
 
     fn sweep_one(&mut self, mut sweep: Sweep, now: u64) -> bool {

@@ -113,7 +113,8 @@ impl Control {
     pub(crate) fn read_usage(&mut self, ids: Option<&[u32]>, now: Now) -> bool {
         let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.id).is_ok());
         let process = |slot: &Slot| Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks });
-        let sampler = Sampler::new(self.registry.iter().filter(|slot| wanted(slot)).filter_map(|slot| {
+        let sampler = Sampler::new(self.registry.iter().filter(|slot| wanted(slot) && slot.kin.is_empty()).filter_map(|slot| {
+            // One that was started as a main process leads its group and its session.
             let process = process(slot)?;
             Some((process, slot.cpu.leader(process.pid)?))
         }));

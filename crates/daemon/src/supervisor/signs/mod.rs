@@ -33,7 +33,7 @@ use crate::probe::{Answer, Probes};
 use crate::registry::{Slot, split_key};
 use log_line::{LogLines, Look};
 use newline::{Newline, Read};
-use notify::{Notify, Watchdog};
+use notify::{Notify, PER_TURN, TO_THE_END, Watchdog};
 
 /// Time until a log that was not looked at as a whole, or that cannot be watched, is looked at again.
 const LOOK_AGAIN_MS: u64 = 50;
@@ -338,11 +338,36 @@ impl Control {
 
     /// A process says how it is.
     pub(crate) fn hear_notify(&mut self, id: u32) {
-        let Some(notify) = self.signs.notify.get(&id) else { return };
-        let inc = split_key(notify.key).1;
-        for said in notify.read() {
+        self.hear_notifications(id, PER_TURN);
+    }
+
+    /// What a process said until now counts before its end does.
+    pub(crate) fn hear_notify_to_the_end(&mut self, id: u32) {
+        self.hear_notifications(id, TO_THE_END);
+    }
+
+    fn hear_notifications(&mut self, id: u32, at_most: usize) {
+        for _ in 0..at_most {
+            let Some(notify) = self.signs.notify.get(&id) else { return };
+            let inc = split_key(notify.key).1;
+            let Some(said) = notify.next() else { return };
+            if let Some(pid) = said.main_pid {
+                self.told_main_pid(id, inc, pid);
+            }
             self.take_notification(id, inc, said);
+            if let Some(notify) = self.signs.notify.get(&id) {
+                notify.take();
+            }
         }
+    }
+
+    /// A line about a change of the main process. False when there were too many of them lately.
+    pub(super) fn say_of_handover(&mut self, id: u32, line: std::fmt::Arguments<'_>) -> bool {
+        let may_be_told = self.signs.notify.get_mut(&id).is_some_and(|notify| notify.may_be_told(now().mono_ms));
+        if may_be_told {
+            self.log.line(line);
+        }
+        may_be_told
     }
 
     fn take_notification(&mut self, id: u32, inc: u32, said: Notification) {

@@ -9,7 +9,11 @@ use rustix::io::Errno;
 use crate::reactor::{Reactor, Source};
 
 /// Datagrams taken per turn of the loop; the rest waits, and its senders with it.
-const PER_TURN: usize = 32;
+pub(super) const PER_TURN: usize = 32;
+/// Far more than fits into the socket: somebody may go on writing.
+pub(super) const TO_THE_END: usize = 2048;
+/// Between two lines in our log that an app can cause.
+const QUIET_MS: u64 = 1000;
 
 /// The socket of one process.
 #[derive(Debug)]
@@ -21,6 +25,7 @@ pub(super) struct Notify {
     pub watchdog: Option<Watchdog>,
     /// More time that was asked for before we knew that the process runs.
     pub extended_ms: Option<u64>,
+    quiet_until_ms: u64,
 }
 
 /// How long an app may be silent.
@@ -59,27 +64,38 @@ impl Notify {
     /// One that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, user: u32, watchdog: Option<Watchdog>, reactor: &Reactor) -> Option<Self> {
         reactor.add(&fd, Source::Notify(id)).ok()?;
-        Some(Self { fd, key, user, watchdog, extended_ms: None })
+        Some(Self { fd, key, user, watchdog, extended_ms: None, quiet_until_ms: 0 })
     }
 
     pub(super) fn held_name(key: u64) -> String {
         format!("notify:{key}")
     }
 
-    /// What was said meanwhile, in order. Datagrams of others, cut and senderless ones say nothing.
-    pub(super) fn read(&self) -> Vec<Notification> {
+    /// What was said next, `None` when there is nothing. It stays where it is until [`Notify::take`], so that a daemon that dies over it
+    /// leaves it to the next one. Datagrams of others, cut and senderless ones say nothing.
+    pub(super) fn next(&self) -> Option<Notification> {
         // One more than is accepted: a longer one is known by being cut.
         let mut buffer = [0; DATAGRAM_MAX + 1];
         let us = rustix::process::geteuid().as_raw();
-        let mut said = Vec::new();
-        for _ in 0..PER_TURN {
-            let Ok(Some(datagram)) = datagram::recv(&self.fd, &mut buffer) else { break };
-            let may_speak = datagram.sender.is_some_and(|sender| [0, us, self.user].contains(&sender.uid));
-            if may_speak && !datagram.cut {
-                said.push(parse(buffer.get(..datagram.len).unwrap_or_default()));
-            }
+        let datagram = datagram::peek(&self.fd, &mut buffer).ok()??;
+        let may_speak = datagram.sender.is_some_and(|sender| [0, us, self.user].contains(&sender.uid));
+        let said = if may_speak && !datagram.cut { buffer.get(..datagram.len).unwrap_or_default() } else { &[] };
+        Some(parse(said))
+    }
+
+    /// Removes what [`Notify::next`] told.
+    pub(super) fn take(&self) {
+        // Nobody else reads here: what was seen is there.
+        let _ = datagram::recv(&self.fd, &mut [0]);
+    }
+
+    /// A line about a change of the main process may go into our log: one in a while, however often the app changes its mind.
+    pub(super) fn may_be_told(&mut self, now_ms: u64) -> bool {
+        let may = now_ms >= self.quiet_until_ms;
+        if may {
+            self.quiet_until_ms = now_ms.saturating_add(QUIET_MS);
         }
-        said
+        may
     }
 
     /// Ends watching: the keeper's copy would keep it in the epoll.

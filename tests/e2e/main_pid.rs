@@ -1,0 +1,350 @@
+//! `MAINPID=` of sd_notify: an app hands over to another of its processes, and that is its main process from then on.
+
+use std::thread;
+
+use ostler_testkit::{Home, Item, alive, kill, needs_program};
+use rustix::process::Signal;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{ecosystem, home};
+
+/// `daemon`: forks twice, says which process is the main one, and ends. `server`: on SIGUSR2 a new copy of itself takes over, says so, and
+/// the old one ends with code 3 when the file `go` is there. `says …`: says each word. Each main process has a child
+/// without an environment, noted in `children`, and then writes its own pid into `main`.
+const APP: &str = r#"
+import os, signal, socket, subprocess, sys, time
+
+def say(text):
+    address = os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1)
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(text.encode(), address)
+
+def wait(name):
+    while not os.path.exists(name):
+        time.sleep(0.005)
+
+def serve():
+    child = subprocess.Popen(["sleep", "300"], env={})
+    with open("children", "a") as file:
+        file.write("%d\n" % child.pid)
+    with open("main.new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename("main.new", "main")
+
+def hold():
+    while True:
+        time.sleep(0.02)
+
+def end(number, frame):
+    print("told to end", os.getpid(), flush=True)
+    os._exit(0)
+
+def replace(number, frame):
+    if os.fork() == 0:
+        os.execv(sys.executable, [sys.executable, sys.argv[0], "successor"])
+    while open("main").read() == str(os.getpid()):
+        time.sleep(0.005)
+    wait("go")
+    os._exit(3)
+
+signal.signal(signal.SIGINT, end)
+mode = sys.argv[1]
+if mode == "daemon":
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            serve()
+            os.write(write, b"%d" % os.getpid())
+            hold()
+        os._exit(0)
+    main = os.read(read, 20).decode()
+    os.wait()
+    if len(sys.argv) > 2:
+        wait(sys.argv[2])
+    say("MAINPID=%s\nREADY=1" % main)
+    print("handed over", flush=True)
+    os._exit(0)
+if mode in ("server", "successor"):
+    signal.signal(signal.SIGUSR2, replace)
+    say("READY=1\nMAINPID=%d" % os.getpid())
+    serve()
+    hold()
+serve()
+children = [subprocess.Popen(["sleep", "1000"]).pid for _ in range(2)]
+dead = subprocess.Popen(["true"])
+dead.wait()
+say("READY=1")
+wait("go")
+for word in sys.argv[2:]:
+    if word == "dead":
+        say("MAINPID=%d" % dead.pid)
+    elif word == "flip":
+        for n in range(3000):
+            say("MAINPID=%d" % (children + [os.getpid()])[n % 3])
+        say("MAINPID=%d" % os.getpid())
+    else:
+        say("MAINPID=" + word)
+say("STATUS=said all")
+hold()
+"#;
+
+/// Starts the app `x` with these words, ready by sd_notify.
+fn start(home: &Home, args: &str, more: &str) {
+    let file = app(home, args, more);
+    home.ok(format!("start {file}"));
+    home.wait_until("it says who it is", || said(home) != 0);
+}
+
+fn app(home: &Home, args: &str, more: &str) -> String {
+    let script = home.write("app.py", APP);
+    let members = r#""interpreter": "python3", "ready": "notify", "listen_timeout": "100s", "kill_timeout": "100s""#;
+    ecosystem(home, &format!(r#""name": "x", "script": "{script}", "args": "{args}", {members}{more}"#))
+}
+
+/// Pid of the main process by its own word.
+fn said(home: &Home) -> i32 {
+    std::fs::read_to_string(home.work().join("main")).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Has the server replaced by another process of its own. Pids of both.
+#[track_caller]
+fn replace(home: &Home) -> (i32, i32) {
+    let before = said(home);
+    kill(before, Signal::USR2);
+    home.wait_until("another process took over", || said(home) != before);
+    (before, said(home))
+}
+
+/// The list shows what the app says, and no restart.
+#[track_caller]
+fn is_followed(home: &Home, restarts: u64) -> Item {
+    let item = home.wait_app("x", "followed", |item| item.pid() == said(home) && item.status() == "online");
+    assert_eq!(item.restarts(), restarts);
+    item
+}
+
+fn log_of_daemon(home: &Home) -> String {
+    std::fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default()
+}
+
+#[track_caller]
+fn ends(home: &Home, pid: i32) {
+    home.wait_until("it has ended", || !alive(pid));
+}
+
+/// Nothing is left, and the main process was asked.
+#[track_caller]
+fn stops(home: &Home) {
+    let main = said(home);
+    home.ok("stop x");
+    assert_eq!(home.app("x").status(), "stopped");
+    nothing_is_left(home);
+    home.wait_log("x-out.log", &format!("told to end {main}"));
+}
+
+/// Nothing of it is left, its children neither.
+#[track_caller]
+fn nothing_is_left(home: &Home) {
+    assert!(home.app_processes().is_empty(), "{:?}", home.app_processes());
+    let text = home.read("children");
+    let children: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).filter(|pid| alive(*pid)).collect();
+    assert!(children.is_empty(), "{children:?} of {text:?}");
+}
+
+/// Its end is noticed, and what comes next is one process with all that it had.
+#[track_caller]
+fn a_crash_is_a_restart(home: &Home, restarts: u64) {
+    let (main, before) = (said(home), home.app_processes().len());
+    kill(main, Signal::KILL);
+    home.wait_app("x", "restarted", |item| item.restarts() == restarts && item.pid() != main && item.status() == "online");
+    assert!(home.app_processes().len() <= before, "{:?}", home.app_processes());
+}
+
+#[test]
+fn a_parent_that_forks_twice_and_ends() {
+    needs_program!("python3");
+    let home = home();
+    start(&home, "daemon", "");
+    let pid = is_followed(&home, 0).pid();
+    assert_eq!(std::fs::read_to_string(home.dir().join("pids/x-0.pid")).unwrap(), pid.to_string());
+    a_crash_is_a_restart(&home, 1);
+    is_followed(&home, 1);
+    stops(&home);
+    home.ok("start x");
+    is_followed(&home, 1);
+    home.ok("delete x");
+    nothing_is_left(&home);
+}
+
+#[test]
+fn a_server_that_executes_itself_anew() {
+    needs_program!("python3");
+    let home = home();
+    start(&home, "server", "");
+    let (old, new) = replace(&home);
+    is_followed(&home, 0);
+    // The old one ends as it likes: that is no crash.
+    assert!(alive(old));
+    home.write("go", "");
+    ends(&home, old);
+    for _ in 0..3 {
+        let (old, _) = replace(&home);
+        ends(&home, old);
+        is_followed(&home, 0);
+    }
+    ends(&home, new);
+    home.ok("ping");
+    assert!(!home.ok("why x").stdout.contains("code 3"));
+    a_crash_is_a_restart(&home, 1);
+    stops(&home);
+}
+
+#[test]
+fn old_and_new_are_stopped_restarted_and_reloaded_together() {
+    needs_program!("python3");
+    let home = home();
+    start(&home, "server", "");
+    for command in ["restart x", "reload x"] {
+        let (old, new) = replace(&home);
+        is_followed(&home, home.app("x").restarts());
+        home.ok(command);
+        assert!(!alive(old) && !alive(new), "{command}");
+        let after = home.app("x");
+        assert!(after.status() == "online" && after.pid() != new, "{command}");
+        home.wait_until("it serves", || said(&home) == after.pid());
+    }
+    let (old, new) = replace(&home);
+    is_followed(&home, home.app("x").restarts());
+    stops(&home);
+    assert!(!alive(old) && !alive(new));
+}
+
+#[test]
+fn its_crash_takes_the_old_one_along() {
+    needs_program!("python3");
+    let home = home();
+    start(&home, "server", "");
+    let (old, _) = replace(&home);
+    is_followed(&home, 0);
+    a_crash_is_a_restart(&home, 1);
+    assert!(!alive(old));
+    stops(&home);
+}
+
+#[test]
+fn the_daemon_is_killed_while_it_hands_over() {
+    needs_program!("python3");
+    let home = home();
+    start(&home, "server", "");
+    home.write("go", "");
+    for round in 0..10 {
+        let (old, _) = thread::scope(|scope| {
+            let replaced = scope.spawn(|| replace(&home));
+            if round % 2 == 0 {
+                kill_daemon(&home);
+            }
+            let replaced = replaced.join().unwrap();
+            if round % 2 == 1 {
+                kill_daemon(&home);
+            }
+            replaced
+        });
+        ends(&home, old);
+        is_followed(&home, 0);
+    }
+    kill_daemon(&home);
+    is_followed(&home, 0);
+    a_crash_is_a_restart(&home, 1);
+    kill_daemon(&home);
+    stops(&home);
+}
+
+#[test]
+fn it_hands_over_and_ends_while_there_is_no_daemon() {
+    needs_program!("python3");
+    let home = home();
+    let file = app(&home, "daemon go", "");
+    thread::scope(|scope| {
+        // The client that waits loses its daemon: what it says is of no interest.
+        scope.spawn(|| home.run(format!("start {file}")));
+        home.daemon_pid();
+        let former = home.wait_app("x", "launching", |item| item.status() == "launching" && item.pid() != 0).pid();
+        let daemon = home.daemon_pid();
+        // The keeper cannot start another one before we say so.
+        let keeper = home.keeper_pid();
+        kill(keeper, Signal::STOP);
+        kill(daemon, Signal::KILL);
+        home.write("go", "");
+        home.wait_log("x-out.log", "handed over");
+        home.wait_until("the former one has ended", || ostler_testkit::process_table().iter().all(|p| p.pid != former || p.state == 'Z'));
+        kill(keeper, Signal::CONT);
+        is_followed(&home, 0);
+    });
+    stops(&home);
+}
+
+#[test]
+fn keeper_killed_both_killed_updated() {
+    needs_program!("python3");
+    let home = home();
+    start(&home, "server", "");
+    home.write("go", "");
+    let steps: [(&str, &dyn Fn()); 3] = [
+        ("keeper", &|| {
+            let keeper = home.keeper_pid();
+            kill(keeper, Signal::KILL);
+            home.wait_until("another keeper", || home.keeper_pid() != keeper);
+        }),
+        ("update", &|| drop(home.ok("update"))),
+        ("both", &|| {
+            home.kill_both();
+            home.ok("start sleep --name other -- 1000");
+            home.ok("delete other");
+        }),
+    ];
+    for (what, step) in steps {
+        let (old, new) = replace(&home);
+        ends(&home, old);
+        is_followed(&home, 0);
+        step();
+        assert_eq!(home.app("x").pid(), new, "{what}");
+        is_followed(&home, 0);
+    }
+    a_crash_is_a_restart(&home, 1);
+    stops(&home);
+}
+
+#[test]
+fn what_is_none_of_its_own_is_not_followed() {
+    needs_program!("python3");
+    let home = home();
+    crate::setup::start_fixture(&home, "other", "", "hold");
+    let (other, daemon, keeper) = (home.app("other").pid(), home.daemon_pid(), home.keeper_pid());
+    let me = std::process::id();
+    let words = format!("1 0 -1 2 99999999 2147483647 4294967296 99999999999999999999 x {other} {daemon} {keeper} {me} dead");
+    start(&home, &format!("says {words}"), "");
+    let before = home.app("x").pid();
+    home.write("go", "");
+    home.wait_until("all is said", || home.ok("describe x").stdout.contains("said all"));
+    assert_eq!((home.app("x").pid(), home.app("x").restarts(), home.app("x").status()), (before, 0, "online"));
+    assert_eq!((home.app("other").pid(), home.app("other").status()), (other, "online"));
+    assert_eq!((home.daemon_pid(), home.keeper_pid()), (daemon, keeper));
+    home.wait_until("it is told", || log_of_daemon(&home).contains("which is none of its own"));
+    home.ok("delete other");
+    stops(&home);
+}
+
+#[test]
+fn it_changes_its_mind_thousands_of_times() {
+    needs_program!("python3");
+    let home = home();
+    start(&home, "says flip", "");
+    let before = home.app("x").pid();
+    home.write("go", "");
+    home.wait_until("all is said", || home.ok("describe x").stdout.contains("said all"));
+    assert_eq!((home.app("x").pid(), home.app("x").restarts(), home.app("x").status()), (before, 0, "online"));
+    let told = log_of_daemon(&home).matches("main process is").count();
+    assert!(told < 100, "{told} lines");
+    a_crash_is_a_restart(&home, 1);
+    stops(&home);
+}
