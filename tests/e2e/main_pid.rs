@@ -109,16 +109,22 @@ fn said(home: &Home) -> i32 {
 /// Has the server replaced by another process of its own. Pids of both.
 #[track_caller]
 fn replace(home: &Home) -> (i32, i32) {
-    let before = said(home);
+    let before = followed(home).pid();
     kill(before, Signal::USR2);
     home.wait_until("another process took over", || said(home) != before);
     (before, said(home))
 }
 
-/// The list shows what the app says, and no restart.
+/// The list shows what the app says.
+#[track_caller]
+fn followed(home: &Home) -> Item {
+    home.wait_app("x", "followed", |item| item.pid() == said(home) && item.status() == "online")
+}
+
+/// The list shows what the app says, and so many restarts.
 #[track_caller]
 fn is_followed(home: &Home, restarts: u64) -> Item {
-    let item = home.wait_app("x", "followed", |item| item.pid() == said(home) && item.status() == "online");
+    let item = followed(home);
     assert_eq!(item.restarts(), restarts);
     item
 }
@@ -135,7 +141,7 @@ fn ends(home: &Home, pid: i32) {
 /// Nothing is left, and the main process was asked.
 #[track_caller]
 fn stops(home: &Home) {
-    let main = said(home);
+    let main = followed(home).pid();
     home.ok("stop x");
     assert_eq!(home.app("x").status(), "stopped");
     nothing_is_left(home);
@@ -154,7 +160,7 @@ fn nothing_is_left(home: &Home) {
 /// Its end is noticed, and what comes next is one process with all that it had.
 #[track_caller]
 fn a_crash_is_a_restart(home: &Home, restarts: u64) {
-    let (main, before) = (said(home), home.app_processes().len());
+    let (main, before) = (followed(home).pid(), home.app_processes().len());
     kill(main, Signal::KILL);
     home.wait_app("x", "restarted", |item| item.restarts() == restarts && item.pid() != main && item.status() == "online");
     assert!(home.app_processes().len() <= before, "{:?}", home.app_processes());
@@ -206,7 +212,7 @@ fn old_and_new_are_stopped_restarted_and_reloaded_together() {
     start(&home, "server", "");
     for command in ["restart x", "reload x"] {
         let (old, new) = replace(&home);
-        is_followed(&home, home.app("x").restarts());
+        followed(&home);
         home.ok(command);
         assert!(!alive(old) && !alive(new), "{command}");
         let after = home.app("x");
@@ -214,7 +220,7 @@ fn old_and_new_are_stopped_restarted_and_reloaded_together() {
         home.wait_until("it serves", || said(&home) == after.pid());
     }
     let (old, new) = replace(&home);
-    is_followed(&home, home.app("x").restarts());
+    followed(&home);
     stops(&home);
     assert!(!alive(old) && !alive(new));
 }
