@@ -435,6 +435,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         inc.clone().prop_map(|inc| Event::Ready { inc }),
         (inc.clone(), any_exit()).prop_map(|(inc, exit)| Event::Exited { inc, exit }),
         inc.clone().prop_map(|inc| Event::TreeGone { inc }),
+        (inc.clone(), 1..9).prop_map(|(inc, pid)| Event::Followed { inc, pid }),
         any_origin().prop_map(Event::StopGently),
         any_origin().prop_map(Event::Retire),
         inc.clone().prop_map(|inc| Event::Drained { inc }),
@@ -492,6 +493,58 @@ fn a_gentle_stop_waits_for_what_is_under_way() {
     // Nothing that can be told to finish: an ordinary stop.
     let mut story = Story::running(policy());
     assert!(matches!(story.feed(Event::StopGently(user("stop")))[..], [Effect::Signal { .. }]));
+}
+
+#[test]
+fn an_app_hands_over_to_another_process() {
+    let followed = |inc, pid| Event::Followed { inc, pid };
+    const FOLLOW: Effect = Effect::Follow { inc: 1, pid: 150 };
+    let mut story = Story::running(policy());
+    let before = story.instance.clone();
+    for nothing in [followed(1, 101), followed(0, 150), followed(2, 150)] {
+        assert_eq!(story.feed(nothing), []);
+        assert_eq!(story.instance, before);
+    }
+    assert_eq!(story.feed(followed(1, 150)), [FOLLOW]);
+    assert_eq!((story.instance.pid(), story.instance.inc, story.status(), story.instance.counters.restarts), (Some(150), 1, "online", 0));
+    assert!(story.instance.is_former(1, 101) && !story.instance.is_former(1, 150) && !story.instance.is_former(2, 101));
+    // It is asked to end, and its end is the end.
+    assert_eq!(story.feed(Event::Restart(user("restart"))), [ASK]);
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.instance.exits.last().map(|exit| exit.pid), Some(150));
+    assert!(!story.instance.is_former(1, 101));
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+
+    // While it is stopped: asked too, however far that is.
+    let mut story = Story::running(policy());
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.feed(followed(1, 150)), [FOLLOW, ASK]);
+    story.at(1600).feed(Event::Tick);
+    assert_eq!(story.feed(followed(1, 151)), [Effect::Follow { inc: 1, pid: 151 }, KILL]);
+    story.feed(Event::Exited { inc: 1, exit: killed() });
+    assert_eq!(story.feed(followed(1, 152)), []);
+    let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
+    story.feed(Event::StopGently(user("stop")));
+    assert_eq!(story.feed(followed(1, 150)), [FOLLOW, Effect::Drain { inc: 1 }]);
+
+    // Before we knew that it runs at all; it may still have to be ready.
+    let mut story = Story::new(Policy { wait_ready: true, ..policy() });
+    story.feed(Event::Start(user("start")));
+    assert_eq!(story.feed(followed(1, 150)), [FOLLOW]);
+    assert_eq!(story.status(), "launching");
+    assert_eq!(story.feed(Event::Spawned { inc: 1, pid: 101 }), []);
+    assert_eq!(story.told(Event::Ready { inc: 1 }), [Notice::Online]);
+    assert_eq!(story.instance.pid(), Some(150));
+
+    // The daemon died before it could tell the keeper, who speaks of the former one: alive or not, it is told again.
+    for found in [Recovered::Alive { inc: 1, pid: 101 }, Recovered::Ended { inc: 1, pid: 101, exit: exit(3) }] {
+        let mut story = Story::running(policy());
+        story.feed(followed(1, 150));
+        assert_eq!(story.feed(Event::Recovered(found.clone())), [FOLLOW]);
+        assert_eq!((story.instance.pid(), story.status(), story.instance.exits.len()), (Some(150), "online", 0));
+        story.feed(Event::Stop(user("stop")));
+        assert_eq!(story.feed(Event::Recovered(found)), [FOLLOW, ASK]);
+    }
 }
 
 #[test]
