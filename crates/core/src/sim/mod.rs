@@ -74,7 +74,8 @@ mod tests {
     }
 
     /// Episodes that once broke a promise, in the machine or in the protocol: a number used twice for processes of which the first
-    /// had run unseen; its leftovers; a channel that outlived its instance; an exit told twice; SIGKILL journaled before the request.
+    /// had run unseen; its leftovers; a channel that outlived its instance; an exit told twice; SIGKILL journaled before the request;
+    /// a hand-over that the keeper never heard of, that was lost with the daemon that had read it, or came before its spawn was known.
     #[test]
     fn what_broke_once_stays_mended() {
         for seed in [
@@ -83,6 +84,10 @@ mod tests {
             18_184_795_996_549_383_688,
             6_704_358_802_805_477_912,
             7_261_785_066_238_069_391,
+            1_501_835_286_251_455_644,
+            9_772_298_966_463_872_780,
+            10_377_910_704_722_763_195,
+            13_802_505_617_680_978_881,
         ] {
             run_episode(seed).unwrap_or_else(|failure| panic!("{failure}"));
         }
