@@ -14,7 +14,7 @@ use crate::cluster::Worker;
 use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
-use crate::store::{Record, Role, SlotRecord, Snapshot};
+use crate::store::{Kin, Record, Role, SlotRecord, Snapshot};
 use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::Binary;
 use crate::supervisor::pipelines::Piped;
@@ -70,8 +70,8 @@ pub(crate) struct Slot {
     pub files: Files,
     /// Identity of the running process, with its pid.
     pub start_ticks: u64,
-    /// Processes that led what is still its tree, before its main process was another one: pid and start time.
-    pub kin: Vec<(i32, u64)>,
+    /// Processes that led what is still its tree, before its main process was another one.
+    pub kin: Vec<Kin>,
     /// What the app told us.
     pub learned: Learned,
     /// The program that runs it, if that is Node and its version is not learned yet.

@@ -11,4 +11,4 @@ pub(crate) mod record;
 pub(crate) mod state_file;
 
 pub(crate) use journal::Journal;
-pub(crate) use record::{Record, Role, SlotRecord, Snapshot};
+pub(crate) use record::{Kin, Record, Role, SlotRecord, Snapshot};

@@ -112,6 +112,9 @@ impl Role {
     }
 }
 
+/// A process that led a tree: pid and start time.
+pub(crate) type Kin = (i32, u64);
+
 /// An instance as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SlotRecord<'a> {
@@ -142,9 +145,9 @@ pub(crate) struct SlotRecord<'a> {
     /// Start time of the process in clock ticks: with the pid, its identity.
     #[serde(default)]
     pub start_ticks: u64,
-    /// Processes that led what is still its tree, before its main process was another one: pid and start time.
+    /// Processes that led what is still its tree, before its main process was another one.
     #[serde(default, skip_serializing_if = "no_kin")]
-    pub kin: Cow<'a, [(i32, u64)]>,
+    pub kin: Cow<'a, [Kin]>,
     /// What the app told us.
     #[serde(default)]
     pub learned: Cow<'a, Learned>,
@@ -194,7 +197,7 @@ pub(crate) struct Snapshot {
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
 }
 
-fn no_kin(kin: &[(i32, u64)]) -> bool {
+fn no_kin(kin: &[Kin]) -> bool {
     kin.is_empty()
 }
 

@@ -22,7 +22,7 @@ use crate::logs::handback::{
     hand_back, look, recover,
 };
 use crate::registry::Slot;
-use crate::store::Record;
+use crate::store::{Kin, Record};
 
 /// Everything on its way.
 #[derive(Default)]
@@ -202,7 +202,7 @@ impl Control {
     fn hand_back(&mut self, record: &mut HandBack, copied: Copied) -> Result<Done, Failure> {
         // Whatever was decided in this turn is in the journal before.
         self.write_down().map_err(Failure::Journal)?;
-        let leaders: Vec<(ProcRef, Vec<(i32, u64)>, String)> = self
+        let leaders: Vec<(ProcRef, Vec<Kin>, String)> = self
             .registry
             .iter()
             .filter(|slot| slot.log_files.contains(&Some(record.file)))

@@ -17,6 +17,7 @@ use crate::control::Control;
 use crate::control::turn::now;
 use crate::reactor::Source;
 use crate::registry::Slot;
+use crate::store::Kin;
 use crate::supervisor::groups;
 
 /// Variable in the environment of everything that an instance starts.
@@ -106,7 +107,7 @@ pub(super) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -
 }
 
 /// The tree of a main process, and of those that led it before.
-pub(super) fn led_by(leader: ProcRef, kin: &[(i32, u64)], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<Entry> {
+pub(super) fn led_by(leader: ProcRef, kin: &[Kin], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<Entry> {
     let tree = |leader| table.tree(leader, MARK, unique_id.as_bytes(), reaper);
     let mut family = tree(leader);
     if !kin.is_empty() {
