@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod probe;
 pub mod restart;
 pub mod rollout;
+pub mod runtime;
 pub mod select;
 pub mod serving;
 #[cfg(any(test, feature = "sim"))]

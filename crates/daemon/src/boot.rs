@@ -7,8 +7,10 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use ostler_core::lifecycle::{Effect, Event, Recovered, State};
+use ostler_core::runtime::Form;
 use ostler_keeper::{
     AS_PM2_VAR, Child, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, HOME_VAR, Inventory, LaunchError, Launcher, Link, Revival,
+    STARTER_KEY,
 };
 use ostler_sys::signal::SignalFd;
 use ostler_sys::tree::{Entry, marker};
@@ -23,6 +25,7 @@ use crate::reactor::{Reactor, Source};
 use crate::registry::{Registry, split_key};
 use crate::rollouts::Rollouts;
 use crate::rpc::Clients;
+use crate::runtime::{OwnLines, Runtime};
 use crate::settings::Settings;
 use crate::sockets::Sockets;
 use crate::store::state_file::StateFile;
@@ -88,8 +91,18 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
     let groups = Groups::find(&settings.home);
+    let runtime =
+        Runtime::from_env(&inventory).map_err(|error| system("understand the settings of the runtime")(io::Error::from(error)))?;
+    let mut log = DaemonLog::new(settings.daemon_log(), &settings.log_date_format);
+    let writers = match &runtime {
+        Some(runtime) => {
+            log.show(OwnLines::new(runtime.spec.form == Form::Json).map_err(system("use standard error"))?);
+            writers.in_front(&runtime.spec).map_err(system("use standard output"))?
+        }
+        None => writers,
+    };
     let mut control = Control {
-        log: DaemonLog::new(settings.daemon_log(), &settings.log_date_format),
+        log,
         state_file: StateFile::new(settings.state_file()),
         boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
         oom_kills: ostler_sys::oom::kills().unwrap_or(0),
@@ -122,14 +135,19 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         node_versions: NodeVersions::default(),
         preload: Preload::default(),
         updater: None,
+        runtime,
         ending: None,
     };
     let first = snapshot == Snapshot::default();
     if first {
         control.journal.push(&crate::store::Record::Boot { boot_id: control.boot_id.as_str().into() });
         control.log.line(format_args!("ostler {} daemon started, home {}", env!("CARGO_PKG_VERSION"), control.settings.home.display()));
-        control.find_survivors();
+        // As process 1 we are the first of our kind: the file was left by another container with this home.
+        if inventory.keeper_pid != 1 {
+            control.find_survivors();
+        }
         control.recover_groups();
+        control.hear_of_starter(&inventory);
     } else {
         control.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
         // Before anything else: somebody may stand still.
@@ -138,6 +156,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.restore(snapshot);
         control.recover_groups();
         control.recover(&inventory, held);
+        control.hear_of_starter(&inventory);
     }
     Ok(control)
 }
@@ -150,10 +169,19 @@ fn first_message(link: &mut Link) -> Result<(Inventory, Vec<OwnedFd>), BootError
 }
 
 impl Control {
+    /// It may have ended while there was no daemon.
+    fn hear_of_starter(&mut self, inventory: &Inventory) {
+        let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
+        if let Some(ended) = starter.and_then(|child| child.ended) {
+            self.starter_ended(ended.ending);
+        }
+    }
+
     /// The journal says what was, the keeper what is.
     pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) {
         let mut newest: BTreeMap<u32, Child> = BTreeMap::new();
-        for child in inventory.children.iter().filter(|child| errands::number_of(child.key).is_none()) {
+        let of_instance = |child: &&Child| child.key != STARTER_KEY && errands::number_of(child.key).is_none();
+        for child in inventory.children.iter().filter(of_instance) {
             let (id, inc) = split_key(child.key);
             if self.registry.get(id).is_none() && child.ended.is_none() {
                 // The journal may be what is wrong: what runs is never killed for that.

@@ -17,6 +17,7 @@ mod reactor;
 mod registry;
 mod rollouts;
 mod rpc;
+mod runtime;
 mod sample;
 mod settings;
 mod sockets;

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use ostler_core::date_format::DateFormat;
 
+use crate::runtime::OwnLines;
+
 /// Ordinary lines are collected up to this size within a turn of the loop.
 const COLLECT_BYTES: usize = 16 << 10;
 
@@ -26,14 +28,28 @@ pub(crate) struct DaemonLog {
     date: DateFormat,
     zone: TimeZone,
     said: BTreeSet<&'static str>,
+    /// In front of a container: said there, too.
+    own_lines: Option<OwnLines>,
 }
 
 impl DaemonLog {
     pub(crate) fn new(path: PathBuf, date_format: &str) -> Self {
         let (date, zone) = (DateFormat::parse(date_format), TimeZone::system());
-        let mut log = Self { path, file: None, pending: Vec::new(), date, zone, said: BTreeSet::new() };
+        let mut log = Self { path, file: None, pending: Vec::new(), date, zone, said: BTreeSet::new(), own_lines: None };
         log.reopen();
         log
+    }
+
+    /// From now on the lines are shown in front of the container, too.
+    pub(crate) fn show(&mut self, own_lines: OwnLines) {
+        self.own_lines = Some(own_lines);
+    }
+
+    /// What happened to an app, for whoever reads in front of the container.
+    pub(crate) fn event(&mut self, event: &str, app: &str) {
+        if let Some(own) = &mut self.own_lines {
+            own.event(event, app, ostler_sys::now().wall_ms);
+        }
     }
 
     /// Opens the file anew, after somebody moved it away.
@@ -63,6 +79,9 @@ impl DaemonLog {
         }
         self.pending.clear();
         self.pending.shrink_to(1024);
+        if let Some(own) = &mut self.own_lines {
+            own.flush();
+        }
     }
 
     /// As `error`, but only the first time for this topic: for what would repeat with each turn of the loop.
@@ -75,7 +94,8 @@ impl DaemonLog {
     fn write(&mut self, label: &str, text: Arguments<'_>) {
         let line = &mut self.pending;
         let start = line.len();
-        self.date.write(ostler_sys::now().wall_ms, &self.zone, line);
+        let wall_ms = ostler_sys::now().wall_ms;
+        self.date.write(wall_ms, &self.zone, line);
         if line.len() > start {
             line.extend_from_slice(b": ");
         }
@@ -85,6 +105,9 @@ impl DaemonLog {
         line.extend_from_slice(b": ");
         line.extend_from_slice(text.as_bytes());
         line.push(b'\n');
+        if let Some(own) = &mut self.own_lines {
+            own.push(&line[start..], label, &text, wall_ms);
+        }
     }
 }
 

@@ -258,6 +258,7 @@ messages!(ToKeeper {
     8 => Exit,
     9 => Ping,
     10 => Follow { key, pid, start_ticks },
+    11 => ExitWith { code },
 });
 
 messages!(FromKeeper {
@@ -304,6 +305,7 @@ mod tests {
             ToKeeper::Adopt { key: 3, pid: 4, start_ticks: 5 },
             ToKeeper::Upgrade { exe: OsString::from_vec(b"/bin/\xff".to_vec()).into() },
             ToKeeper::Exit,
+            ToKeeper::ExitWith { code: 137 },
             ToKeeper::Ping,
             ToKeeper::Follow { key: 3, pid: 4, start_ticks: 5 },
         ];

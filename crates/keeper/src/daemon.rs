@@ -9,7 +9,7 @@ use ostler_sys::{CStrings, ProcRef, SpawnSpec, child, clock, fdpass, socket, spa
 use rustix::event::epoll::EventFlags;
 
 use crate::codec::encode;
-use crate::environment::{ROLE_VAR, for_role};
+use crate::environment::{ROLE_VAR, RUNTIME_VAR, for_role, runtime};
 use crate::link::{Channel, LINK_FD, Packet};
 use crate::message::{FromKeeper, Inventory};
 use crate::run::{Keeper, complain};
@@ -111,7 +111,7 @@ impl Keeper {
     /// What is due: a start, or a SIGKILL.
     pub(crate) fn daemon_time(&mut self, now_ms: u64) {
         match &mut self.daemon {
-            Daemon::Absent { start_at_ms } if *start_at_ms <= now_ms && !self.exiting => self.start_daemon(now_ms),
+            Daemon::Absent { start_at_ms } if *start_at_ms <= now_ms && self.exiting.is_none() => self.start_daemon(now_ms),
             Daemon::Running(running) if running.kill_at_ms.is_some_and(|at| at <= now_ms) => {
                 running.kill_at_ms = None;
                 self.kill_daemon();
@@ -163,7 +163,9 @@ impl Keeper {
 
     /// Our environment for another role of the binary.
     pub(crate) fn environment(&self, vars: &[(&str, &str)]) -> CStrings {
-        for_role(&self.home, self.as_pm2, vars, |_| true)
+        let runtime = runtime();
+        let runtime = runtime.iter().map(|how| (RUNTIME_VAR, how.as_str()));
+        for_role(&self.home, self.as_pm2, &vars.iter().copied().chain(runtime).collect::<Vec<_>>(), |_| true)
     }
 
     fn tell_inventory(&mut self) {

@@ -16,6 +16,10 @@ pub const AS_PM2_VAR: &str = "OSTLER_AS_PM2";
 pub const CGROUP_VAR: &str = "OSTLER_CGROUP";
 /// Environment variable by which everything that an incarnation of an app started is known; a keeper started by an app is no part of it.
 pub const INCARNATION_VAR: &str = "OSTLER_INCARNATION";
+/// Environment variable of a keeper and daemon in front of a container or terminal: how they behave there, as the daemon understands it.
+pub const RUNTIME_VAR: &str = "OSTLER_RUNTIME";
+/// Process of the keeper that starts what a runtime is to run, as `pid:start time`.
+pub(crate) const STARTER_VAR: &str = "OSTLER_STARTER";
 /// Number of the descriptor to report to that the keeper listens.
 pub(crate) const READY_FD_VAR: &str = "OSTLER_READY_FD";
 /// Number of the descriptor with the state to take over.
@@ -23,7 +27,12 @@ pub(crate) const STATE_FD_VAR: &str = "OSTLER_STATE_FD";
 /// Set for a new binary that shall only say whether it understands the state.
 pub(crate) const CHECK_VAR: &str = "OSTLER_STATE_CHECK";
 
-const OURS: [&str; 6] = [ROLE_VAR, HOME_VAR, AS_PM2_VAR, READY_FD_VAR, STATE_FD_VAR, CHECK_VAR];
+const OURS: [&str; 8] = [ROLE_VAR, HOME_VAR, AS_PM2_VAR, READY_FD_VAR, STATE_FD_VAR, CHECK_VAR, RUNTIME_VAR, STARTER_VAR];
+
+/// How the runtime is to behave, if this keeper or daemon belongs to one. Only we put it there: see [`for_role`].
+pub(crate) fn runtime() -> Option<String> {
+    std::env::var(RUNTIME_VAR).ok()
+}
 
 /// The environment for another role: ours, as far as `keep` says so, the home, and these variables.
 pub(crate) fn for_role(home: &Path, as_pm2: bool, vars: &[(&str, &str)], keep: impl Fn(&OsStr) -> bool) -> CStrings {

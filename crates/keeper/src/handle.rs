@@ -50,14 +50,17 @@ impl Keeper {
             ToKeeper::Adopt { key, pid, start_ticks } => self.adopt_or_tell(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Follow { key, pid, start_ticks } => self.follow(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Upgrade { exe } => self.begin_upgrade(&exe),
-            ToKeeper::Exit => {
-                self.exiting = true;
-                self.remove_files();
-                self.let_daemon_leave();
-            }
+            ToKeeper::Exit => self.end_with(0),
+            ToKeeper::ExitWith { code } => self.end_with(code),
             ToKeeper::Ping => self.tell(&FromKeeper::Pong, &[]),
         }
         Ok(())
+    }
+
+    fn end_with(&mut self, code: u8) {
+        self.exiting = Some(code);
+        self.remove_files();
+        self.let_daemon_leave();
     }
 
     fn spawn(&mut self, request: SpawnRequest, mut fds: Vec<OwnedFd>, lost_fds: bool) -> Result<(), Malformed> {

@@ -3,17 +3,17 @@
 use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ostler_sys::exec::OWN_EXE;
+use ostler_sys::exec::{OWN_EXE, replace};
 use ostler_sys::spawn::{Parent, Place, spawn_at};
 use ostler_sys::{CStrings, Ending, ProcRef, SpawnError, SpawnSpec, Usage, child, clock, pipe, rlimit, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::environment::{READY_FD_VAR, ROLE_VAR, STATE_FD_VAR, for_role, is_kept};
+use crate::environment::{READY_FD_VAR, ROLE_VAR, RUNTIME_VAR, STARTER_VAR, STATE_FD_VAR, for_role, is_kept, runtime};
 use crate::hold::HEADROOM;
 use crate::link::Link;
 use crate::message::{Child, Originals};
@@ -151,6 +151,25 @@ impl Launcher {
         }
     }
 
+    /// Becomes the keeper: same pid, same standard output and error, `runtime` as [`crate::RUNTIME_VAR`]. `starter` is the child that
+    /// starts what is to run; its end is told to the daemon under [`crate::STARTER_KEY`], and `ready` (which it reads by [`wait_ready`])
+    /// tells it when to begin. Returns only when that failed.
+    pub fn become_keeper(&self, runtime: &str, starter: ProcRef, ready: &OwnedFd) -> LaunchError {
+        let prepare = |errno: Errno| LaunchError::Prepare(errno.into());
+        // Whoever runs with too few open files, fails here and not at an inconvenient time.
+        let hard = rlimit::nofile().hard;
+        if hard < NEEDED_FILES {
+            return LaunchError::FewFiles { hard };
+        }
+        if let Err(errno) = rustix::io::fcntl_setfd(ready, rustix::io::FdFlags::empty()) {
+            return prepare(errno);
+        }
+        let (starter, ready) = (format!("{}:{}", starter.pid, starter.start_ticks), ready.as_raw_fd().to_string());
+        let vars = [(ROLE_VAR, "keeper"), (READY_FD_VAR, ready.as_str()), (RUNTIME_VAR, runtime), (STARTER_VAR, starter.as_str())];
+        let SpawnSpec { program, argv, envp, .. } = self.spec(for_role(&self.home, self.as_pm2, &vars, is_kept));
+        prepare(replace(&program, &argv, &envp))
+    }
+
     /// Starts a keeper in place of one that was killed, for the calling daemon: it takes over everything in `revival` and watches the
     /// daemon without starting another. It becomes the daemon's sibling, so the daemon has nothing to reap. Returns the new link and
     /// the keeper's pid. No inventory is sent.
@@ -182,7 +201,10 @@ impl Launcher {
         let memory = state.to_memfd().map_err(prepare)?;
         let mut fds = passed.fds;
         fds.extend([(rustix::stdio::stdout(), 1), (rustix::stdio::stderr(), 2), (memory.as_fd(), STATE_FD)]);
-        let envp = for_role(&self.home, self.as_pm2, &[(ROLE_VAR, "keeper"), (STATE_FD_VAR, &STATE_FD.to_string())], is_kept);
+        let (number, runtime) = (STATE_FD.to_string(), runtime());
+        let vars = [(ROLE_VAR, "keeper"), (STATE_FD_VAR, number.as_str())];
+        let vars: Vec<_> = vars.into_iter().chain(runtime.iter().map(|how| (RUNTIME_VAR, how.as_str()))).collect();
+        let envp = for_role(&self.home, self.as_pm2, &vars, is_kept);
         let keeper =
             spawn_at(&self.spec(envp), &fds, Place { parent: Parent::OurParent, ..Place::default() }).map_err(LaunchError::Spawn)?;
         Ok((Link::new(ours), keeper.pid))
@@ -262,6 +284,17 @@ fn make_home(home: &Path) -> io::Result<()> {
         // Another client was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && home.is_dir() => Ok(()),
         made => made,
+    }
+}
+
+/// Waits until the keeper at the other end of this pipe listens.
+///
+/// # Errors
+/// It does not, and said why on its standard error.
+pub fn wait_ready(pipe: &OwnedFd) -> Result<(), LaunchError> {
+    match read_answer(pipe, clock::boot_ms() + READY_MS)?.first() {
+        Some(&READY_LISTENING) => Ok(()),
+        _ => Err(LaunchError::Ended(Ending::Unknown)),
     }
 }
 

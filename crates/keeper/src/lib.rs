@@ -29,12 +29,13 @@ mod title;
 mod upgrade;
 
 pub use cgroup::{cgroups_wanted, home_group};
-pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR};
-pub use launch::{LaunchError, Launched, Launcher, Revival, launch};
+pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
+pub use launch::{LaunchError, Launched, Launcher, Revival, launch, wait_ready};
 pub use link::Link;
 pub use message::{
-    CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, SpawnRequest, ToKeeper,
+    CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, STARTER_KEY, SpawnRequest,
+    ToKeeper,
 };
-pub use run::{EXIT_CHECKED, EXIT_LOCKED, main};
+pub use run::{EXIT_CHECKED, EXIT_LOCKED, main, runtime_signals};
 pub use state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
 pub use title::daemon_title;

@@ -14,6 +14,9 @@ pub const HELD_JOURNAL: &str = "journal";
 /// In place of a number in [`SpawnRequest::targets`]: this descriptor is the folder of the cgroup in which the program begins, if it can.
 pub const CGROUP_TARGET: i32 = -1;
 
+/// Key of the process that starts what a runtime is to run: no instance has it.
+pub const STARTER_KEY: u64 = u64::MAX;
+
 /// From the daemon. In brackets what travels beside it as descriptors.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToKeeper {
@@ -71,6 +74,11 @@ pub enum ToKeeper {
     },
     /// Remove socket and pid file, wait for the daemon's end, and end. Children are left alone.
     Exit,
+    /// The same, with an exit code: what a container is to end with.
+    ExitWith {
+        /// 0–255.
+        code: u8,
+    },
     /// Answer: `Pong`.
     Ping,
 }

@@ -15,10 +15,10 @@ use rustix::io::Errno;
 
 use crate::children::{Children, Watch};
 use crate::daemon::Daemon;
-use crate::environment::{AS_PM2_VAR, CHECK_VAR, HOME_VAR, READY_FD_VAR, STATE_FD_VAR};
+use crate::environment::{AS_PM2_VAR, CHECK_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
 use crate::hold::{HEADROOM, Held};
 use crate::link::Channel;
-use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals};
+use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
 use crate::respawn::Respawn;
 use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, State};
 use crate::upgrade::Check;
@@ -44,6 +44,21 @@ const TOKEN_ADOPTED: u64 = 16;
 /// Signals left to the daemon.
 const TOLD: [i32; 5] = [signo::TERM, signo::INT, signo::QUIT, signo::USR2, signo::HUP];
 
+/// Signals that the first process of a container leaves to the daemon, which passes them on to apps or stops them: all that people send,
+/// the real-time ones among them, and none that the kernel sends for a fault.
+pub fn runtime_signals() -> impl Iterator<Item = i32> {
+    const STANDARD: [i32; 11] =
+        [signo::HUP, signo::INT, signo::QUIT, 10, signo::USR2, 14, signo::TERM, signo::CONT, signo::WINCH, signo::IO, signo::PWR];
+    STANDARD.into_iter().chain(34..64)
+}
+
+/// The process that this one started before it became the keeper.
+fn starter() -> Option<ProcRef> {
+    let text = std::env::var(STARTER_VAR).ok()?;
+    let (pid, start_ticks) = text.split_once(':')?;
+    Some(ProcRef { pid: pid.parse().ok()?, start_ticks: start_ticks.parse().ok()? })
+}
+
 /// Requests handled before the ended children have their turn.
 const REQUESTS_PER_TURN: usize = 64;
 /// Answers that may wait for a daemon that does not read; beyond that no further request is read, and hints are dropped.
@@ -63,6 +78,10 @@ mod signo {
     pub(super) const USR2: i32 = 12;
     pub(super) const TERM: i32 = 15;
     pub(super) const CHLD: i32 = 17;
+    pub(super) const CONT: i32 = 18;
+    pub(super) const WINCH: i32 = 28;
+    pub(super) const IO: i32 = 29;
+    pub(super) const PWR: i32 = 30;
 }
 
 /// When nothing happened for so long, memory is given back.
@@ -111,8 +130,8 @@ pub(crate) struct Keeper {
     pub(crate) untold: u64,
     /// A new binary that is being judged.
     pub(crate) check: Option<Check>,
-    /// Asked to end as soon as the daemon has.
-    pub(crate) exiting: bool,
+    /// Asked to end as soon as the daemon has, with this code.
+    pub(crate) exiting: Option<u8>,
     nofile: u64,
     signals: SignalFd,
     epoll: OwnedFd,
@@ -139,6 +158,9 @@ impl Keeper {
             },
             Ok(None) => {
                 say(&[READY_TAKEN]);
+                if runtime().is_some() {
+                    return Err(io::Error::other("another daemon runs in this home"));
+                }
                 Ok(None)
             }
             Err(error) => {
@@ -171,6 +193,9 @@ impl Keeper {
             keeper.hold(name.to_owned(), fd).map_err(|errno| step("hold its descriptors")(errno.into()))?;
         }
         keeper.write_pid_file().map_err(at("write", PID_FILE))?;
+        if let Some(starter) = starter() {
+            keeper.children.add(STARTER_KEY, starter, Watch::Reap);
+        }
         Ok(Some(keeper))
     }
 
@@ -211,7 +236,7 @@ impl Keeper {
         let limit = rlimit::raise_nofile();
         // A parent that ignores SIGCHLD would make the kernel reap our children.
         signal::reset(signo::CHLD);
-        let mut signals = TOLD.to_vec();
+        let mut signals = if runtime().is_some() { runtime_signals().collect() } else { TOLD.to_vec() };
         signals.push(signo::CHLD);
         let signals = SignalFd::new(&signals)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -231,7 +256,7 @@ impl Keeper {
             respawn: Respawn::default(),
             untold: state.signals,
             check: None,
-            exiting: false,
+            exiting: None,
             nofile: limit.hard,
             signals,
             epoll,
@@ -248,8 +273,8 @@ impl Keeper {
         let mut resting = false;
         loop {
             self.handle_time();
-            if self.exiting && matches!(self.daemon, Daemon::Absent { .. }) {
-                return self.finish();
+            if let Some(code) = self.exiting.filter(|_| matches!(self.daemon, Daemon::Absent { .. })) {
+                return self.finish(code);
             }
             self.update_interest();
             let due_ms = self.deadline_ms().map(|at| at.saturating_sub(clock::boot_ms()));
@@ -281,12 +306,12 @@ impl Keeper {
         }
     }
 
-    fn finish(&self) -> ExitCode {
+    fn finish(&self, code: u8) -> ExitCode {
         if let Some(lock) = self.held.get(HELD_LOCK) {
             // Explicitly, because the lock lives as long as any duplicate of it.
             let _ = lock::release(lock);
         }
-        ExitCode::SUCCESS
+        ExitCode::from(code)
     }
 
     /// Leaves nothing behind that says "here is a daemon".

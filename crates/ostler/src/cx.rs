@@ -13,6 +13,7 @@ use crate::render::Out;
 /// Variables that speak of descriptors and roles of the process that has them.
 const OWN_TO_PROCESS: &[&str] = &[
     "OSTLER_ROLE",
+    "OSTLER_STARTER",
     "NODE_CHANNEL_FD",
     "NODE_CHANNEL_SERIALIZATION_MODE",
     "NODE_UNIQUE_ID",
@@ -84,12 +85,14 @@ pub(crate) struct Cx {
     client: Option<Client>,
     /// Interrupts what waits for the daemon.
     alarm: Option<OwnedFd>,
+    /// On this a keeper says that it listens.
+    coming: Option<OwnedFd>,
 }
 
 impl Cx {
     /// Nothing is touched yet: neither the home nor a socket.
     pub(crate) fn new(program: Program, out: Out, needs: Daemon) -> Self {
-        Self { program, out, needs, launched: None, home: None, client: None, alarm: None }
+        Self { program, out, needs, launched: None, home: None, client: None, alarm: None, coming: None }
     }
 
     /// The home: absolute and ours. It exists if this command may start a daemon.
@@ -109,6 +112,17 @@ impl Cx {
         Ok(self.home.as_deref().unwrap_or(Path::new("/")))
     }
 
+    /// It is there, wherever others would look for it.
+    pub(crate) fn set_home(&mut self, home: PathBuf) {
+        self.home = Some(home);
+    }
+
+    /// Somebody else is just starting the keeper, and no other is to be started.
+    pub(crate) fn wait_for_keeper(&mut self, ready: OwnedFd) {
+        self.needs = Daemon::Unused;
+        self.coming = Some(ready);
+    }
+
     /// The connection, made at the first use. Starts a daemon when the command may.
     ///
     /// # Errors
@@ -116,6 +130,10 @@ impl Cx {
     pub(crate) fn client(&mut self) -> Result<&mut Client, CliError> {
         if self.client.is_none() {
             let home = self.home()?.to_owned();
+            if let Some(ready) = self.coming.take() {
+                // It has said itself why it does not.
+                ostler_keeper::wait_ready(&ready).map_err(|_| CliError::Told(crate::cli::Status::Failed))?;
+            }
             let mut client = match Client::connect(&home) {
                 Err(ClientError::NotRunning { .. }) if self.may_start() => self.start_daemon(&home)?,
                 other => other?,
@@ -186,7 +204,7 @@ impl Cx {
     fn may_start(&self) -> bool {
         match self.needs {
             Daemon::Starts => true,
-            Daemon::Reads => self.program.is_pm2(),
+            Daemon::Reads => self.program.is_pm2() && self.coming.is_none(),
             Daemon::Unused => false,
         }
     }

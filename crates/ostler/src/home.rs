@@ -6,6 +6,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ostler_keeper::{HOME_VAR, ROLE_VAR};
+use ostler_sys::tree::marker;
+
 /// By which name we were called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
@@ -18,8 +21,10 @@ pub(crate) enum Program {
 impl Program {
     /// Decides by the last part of `argv[0]`.
     pub(crate) fn from_argv0(argv0: Option<&OsStr>) -> Self {
-        let name = argv0.map(Path::new).and_then(Path::file_name);
-        if name == Some(OsStr::new("pm2")) { Self::Pm2 } else { Self::Ostler }
+        match last_part(argv0) {
+            Some("pm2" | "pm2-runtime" | "pm2-docker") => Self::Pm2,
+            _ => Self::Ostler,
+        }
     }
 
     /// The name to type.
@@ -44,10 +49,18 @@ impl Program {
     }
 }
 
-/// The other names of PM2's programs, which are still to come: as one of them, a command line would mean something else.
+/// PM2's program for containers, which is one command of ours.
+pub(crate) fn is_runtime(argv0: Option<&OsStr>) -> bool {
+    matches!(last_part(argv0), Some("pm2-runtime" | "pm2-docker"))
+}
+
+/// The other name of PM2's programs, which is still to come: under it, a command line would mean something else.
 pub(crate) fn later_program(argv0: Option<&OsStr>) -> Option<&'static str> {
-    let name = argv0.map(Path::new).and_then(Path::file_name)?.to_str()?;
-    ["pm2-runtime", "pm2-docker", "pm2-dev"].into_iter().find(|later| *later == name)
+    (last_part(argv0)? == "pm2-dev").then_some("pm2-dev")
+}
+
+fn last_part(argv0: Option<&OsStr>) -> Option<&str> {
+    argv0.map(Path::new).and_then(Path::file_name)?.to_str()
 }
 
 /// Why the home cannot be used.
@@ -97,6 +110,16 @@ pub(crate) enum HomeError {
         /// Why not.
         source: io::Error,
     },
+    /// Neither where it belongs nor where everybody may write.
+    #[error("{first}; {second}; mount something writable there, or set {variable} to a folder of your own")]
+    Nowhere {
+        /// Why not where it belongs.
+        first: Box<Self>,
+        /// Why not in the folder for temporary files.
+        second: Box<Self>,
+        /// Which variable would help.
+        variable: &'static str,
+    },
 }
 
 /// Longest home: `sun_path` has 108 bytes with the final zero, and `/ostler.sock` follows.
@@ -109,24 +132,78 @@ const fn variable(program: Program) -> &'static str {
     }
 }
 
-/// `OSTLER_HOME`, else PM2's `OVER_HOME` and `PM2_HOME`, else `~/.pm2` or `~/.ostler`; absolute.
+/// `OSTLER_HOME`, else PM2's `OVER_HOME` and `PM2_HOME`, else that of a keeper that is process 1 of this container, else `~/.pm2` or
+/// `~/.ostler`; absolute.
 ///
 /// # Errors
 /// None of them is known, or the path cannot hold a socket.
 pub(crate) fn locate(program: Program) -> Result<PathBuf, HomeError> {
-    let given = ["OSTLER_HOME", "OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
-    let path = match given {
-        Some(given) => std::path::absolute(&given).map_err(|source| unusable("find", Path::new(&given), source))?,
-        None => {
-            let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: variable(program) })?;
-            user.join(if program.is_pm2() { ".pm2" } else { ".ostler" })
-        }
+    if let Some(given) = given() {
+        return given;
+    }
+    match of_process_1() {
+        Some(home) => fitting(home),
+        None => of_user(program),
+    }
+}
+
+/// The home of a runtime, made ready for use. Where nothing else is said and the usual place cannot be used (a file system that cannot be
+/// written to, a user without a home), it is in the folder for temporary files; then with the reason.
+///
+/// # Errors
+/// There is no place for it.
+pub(crate) fn for_runtime(program: Program) -> Result<(PathBuf, Option<HomeError>), HomeError> {
+    let ready = |home: PathBuf| prepare(&home, program).map(|()| home);
+    if let Some(given) = given() {
+        return given.and_then(ready).map(|home| (home, None));
+    }
+    let first = match of_user(program).and_then(ready) {
+        Ok(home) => return Ok((home, None)),
+        Err(error) => error,
     };
+    let name = if program.is_pm2() { ".pm2" } else { ".ostler" };
+    let temporary = std::env::temp_dir().join(format!("{name}-{}", rustix::process::geteuid().as_raw()));
+    match fitting(temporary).and_then(|home| not_a_link(&home, program).map(|()| home)).and_then(ready) {
+        Ok(home) => Ok((home, Some(first))),
+        Err(second) => Err(HomeError::Nowhere { first: Box::new(first), second: Box::new(second), variable: variable(program) }),
+    }
+}
+
+fn given() -> Option<Result<PathBuf, HomeError>> {
+    let given = ["OSTLER_HOME", "OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty())?;
+    let path = std::path::absolute(&given).map_err(|source| unusable("find", Path::new(&given), source));
+    Some(path.and_then(fitting))
+}
+
+fn of_user(program: Program) -> Result<PathBuf, HomeError> {
+    let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: variable(program) })?;
+    fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" }))
+}
+
+/// In a container, whatever it is called by and whatever its user's home is: the one that runs there.
+fn of_process_1() -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    if marker(1, ROLE_VAR)? != b"keeper" {
+        return None;
+    }
+    Some(PathBuf::from(std::ffi::OsString::from_vec(marker(1, HOME_VAR)?)))
+}
+
+fn fitting(path: PathBuf) -> Result<PathBuf, HomeError> {
     let Some(text) = path.to_str() else { return Err(HomeError::NotText(path)) };
     if text.len() > LONGEST_HOME {
         return Err(HomeError::TooLong { path: text.into(), length: text.len(), most: LONGEST_HOME });
     }
     Ok(path)
+}
+
+/// Everybody may put things into the folder for temporary files, links to somewhere else included.
+fn not_a_link(path: &Path, program: Program) -> Result<(), HomeError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(unusable("read", path, source)),
+        Ok(meta) => check_owner(path, &meta, program),
+    }
 }
 
 /// Makes sure that the home exists, is ours, is writable and closed to others.
@@ -201,6 +278,8 @@ mod tests {
         for (argv0, program) in [
             ("pm2", Program::Pm2),
             ("/usr/bin/pm2", Program::Pm2),
+            ("pm2-runtime", Program::Pm2),
+            ("/usr/local/bin/pm2-docker", Program::Pm2),
             ("ostler", Program::Ostler),
             ("./pm2x", Program::Ostler),
             ("", Program::Ostler),

@@ -21,7 +21,12 @@ pub(crate) fn client() -> ExitCode {
         out.error(format_args!("{name} is not available yet in ostler {VERSION}: use `pm2 start <app or file> --no-daemon` instead"));
         return ExitCode::FAILURE;
     }
-    let status = match cli::parse(words.collect()) {
+    let parsed = if home::is_runtime(std::env::args_os().next().as_deref()) {
+        cli::parse_runtime(words.collect())
+    } else {
+        cli::parse(words.collect())
+    };
+    let status = match parsed {
         Ok(Parsed::Version) => {
             let version = if program.is_pm2() { PM2_VERSION } else { VERSION };
             out.data(format!("{version}\n").as_bytes());
@@ -47,6 +52,9 @@ fn run(program: Program, mut out: Out, call: &Call) -> ExitCode {
     }
     if call.has("json") {
         out.data_only();
+    }
+    if let Some(option) = &call.passed_over {
+        out.warn_err(format_args!("unknown option {option}: passed over"));
     }
     let mut cx = Cx::new(program, out, call.command.daemon);
     let result = match call.command.state {

@@ -30,6 +30,8 @@ pub enum Event {
         /// Until when.
         until_ms: u64,
     },
+    /// No more patience with what is to end: SIGKILL now.
+    Hurry,
     /// Counters to zero (`reset`).
     Reset,
     /// The spawn worked: the program was executed.

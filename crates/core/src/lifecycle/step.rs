@@ -35,6 +35,7 @@ impl Instance {
             Event::Retire(origin) => self.on_retire(origin, &mut turn),
             Event::Drained { inc } => self.on_drained(inc, &mut turn),
             Event::Extend { inc, until_ms } => self.on_extend(inc, until_ms),
+            Event::Hurry => self.on_hurry(&mut turn),
             Event::Reset => self.on_reset(now),
             Event::Spawned { inc, pid } => self.on_spawned(inc, pid, &mut turn),
             Event::SpawnFailed { inc, failure } => self.on_spawn_failed(inc, failure, &mut turn),
@@ -158,6 +159,14 @@ impl Instance {
                 *deadline_ms = until_ms.max(*deadline_ms);
             }
             _ => {}
+        }
+    }
+
+    /// What is to end has had its time, whatever its deadline says.
+    fn on_hurry(&mut self, turn: &mut Turn<'_>) {
+        self.end_drain(turn);
+        if matches!(self.state, State::Stopping { killed: false, .. }) {
+            self.escalate(turn);
         }
     }
 

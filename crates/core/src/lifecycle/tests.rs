@@ -440,6 +440,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         any_origin().prop_map(Event::Retire),
         inc.clone().prop_map(|inc| Event::Drained { inc }),
         (inc, 0..u64::MAX).prop_map(|(inc, until_ms)| Event::Extend { inc, until_ms }),
+        Just(Event::Hurry),
         Just(Event::Tick),
         found.prop_map(Event::Recovered),
     ]
@@ -462,6 +463,19 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             ..policy()
         },
     )
+}
+
+#[test]
+fn in_a_hurry_the_grace_period_is_over() {
+    let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
+    assert_eq!(story.feed(Event::Hurry), [], "what is wanted up goes on");
+    story.feed(Event::StopGently(user("stop")));
+    let effects = story.feed(Event::Hurry);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Signal { signal: 9, .. })), "{effects:?}");
+    assert_eq!(story.feed(Event::Hurry), [], "once is enough");
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!(story.instance.state, State::Stopped);
 }
 
 #[test]

@@ -26,6 +26,9 @@ impl Control {
     /// Begins what may be begun, ends what is done. True when that made work.
     pub(crate) fn advance_jobs(&mut self) -> bool {
         for id in std::mem::take(&mut self.unstartable) {
+            if let Some(runtime) = &mut self.runtime {
+                runtime.unstartable = true;
+            }
             self.feed(id, Event::Delete(Origin::Policy("start".into())));
         }
         let mut index = 0;

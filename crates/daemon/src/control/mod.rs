@@ -32,6 +32,7 @@ use crate::reactor::Reactor;
 use crate::registry::Registry;
 use crate::rollouts::Rollouts;
 use crate::rpc::Clients;
+use crate::runtime::Runtime;
 use crate::settings::Settings;
 use crate::sockets::Sockets;
 use crate::store::Journal;
@@ -96,6 +97,8 @@ pub(crate) struct Control {
     pub updater: Option<(u32, u64)>,
     pub boot_id: String,
     pub oom_kills: u64,
+    /// In front of a container.
+    pub runtime: Option<Runtime>,
     /// The daemon ends after this turn.
     pub ending: Option<Ending>,
 }

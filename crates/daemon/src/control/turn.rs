@@ -11,6 +11,7 @@ use crate::errands::Errands;
 use crate::reactor::{Ready, Source};
 use crate::registry::Registry;
 use crate::rollouts::Rollouts;
+use crate::runtime::Runtime;
 use crate::store::Record;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::pipelines::Writers;
@@ -104,6 +105,7 @@ impl Control {
             self.signs.deadline_ms(),
             self.sockets.deadline_ms(),
             self.errands.deadline_ms(),
+            self.runtime.as_ref().and_then(Runtime::deadline_ms),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
@@ -174,7 +176,7 @@ impl Control {
                     }
                 }
             }
-            if !self.sweep() && !self.advance_rollouts() && !self.advance_jobs() {
+            if !self.sweep() && !self.advance_rollouts() && !self.advance_jobs() && !self.look_at_runtime() {
                 break;
             }
         }
@@ -243,7 +245,10 @@ impl Control {
                 self.abandon_hand_backs();
                 self.groups.remove_all();
                 self.state_file.remove();
-                self.keeper.say(ToKeeper::Exit);
+                self.keeper.say(match &self.runtime {
+                    Some(runtime) => ToKeeper::ExitWith { code: runtime.code() },
+                    None => ToKeeper::Exit,
+                });
             }
             Ending::Retire => self.write_state_file(),
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::MutexGuard;
 
-use super::format::Formatted;
+use super::format::Batch;
 use super::pipeline::{Control, RETRY, Report};
 use super::record::{Lead, Note, TARGETS, TargetNote};
 use super::sink::{FileState, Sink};
@@ -11,25 +11,24 @@ use super::sink::{FileState, Sink};
 /// A stream's files with their locks.
 pub(super) type Guarded<'a> = [Option<(&'a Sink, MutexGuard<'a, FileState>)>; TARGETS];
 
-/// Takes the locks of a stream's files, always in the same order: two instances may share both files.
+/// Takes the locks of a stream's files, always in the same order: two instances may share them.
 pub(super) fn lock<'a>(sinks: &'a [Sink], route: &[Option<usize>; TARGETS]) -> Guarded<'a> {
+    let mut order: [usize; TARGETS] = std::array::from_fn(|at| at);
     let sink = |at: usize| route[at].and_then(|index| sinks.get(index));
-    let guard = |sink: &'a Sink| (sink, sink.lock());
-    match (sink(0), sink(1)) {
-        (Some(own), Some(combined)) if combined.key < own.key => {
-            let second = guard(combined);
-            [Some(guard(own)), Some(second)]
-        }
-        (own, combined) => [own.map(guard), combined.map(guard)],
+    order.sort_by_key(|&at| sink(at).map(|sink| sink.key));
+    let mut guards: Guarded<'a> = Default::default();
+    for at in order {
+        guards[at] = sink(at).map(|sink| (sink, sink.lock()));
     }
+    guards
 }
 
 /// Where and how a batch goes into one file.
-pub(super) fn aim(formatted: &Formatted, sink: &Sink, state: &FileState, note: &Note, at: usize) -> io::Result<TargetNote> {
+pub(super) fn aim(formatted: &Batch, sink: &Sink, state: &FileState, note: &Note, at: usize) -> io::Result<TargetNote> {
     let offset = sink.length(state)?;
     let open_end = note.open[note.stream].then(|| note.open_ends[note.stream][at]);
     let lead = sink.lead(state, offset, open_end);
-    let length = to_u32(formatted.for_lead(lead).len());
+    let length = to_u32(formatted.for_target(at, lead).len());
     // Nothing but the end of an open line, and the line is not open here any more.
     let length = if note.count == 0 && lead != Lead::Continue { 0 } else { length };
     Ok(TargetNote { key: sink.key, offset, length, lead })
@@ -39,7 +38,7 @@ pub(super) fn aim(formatted: &Formatted, sink: &Sink, state: &FileState, note: &
 pub(super) fn write_all(
     guards: &mut Guarded<'_>,
     note: &Note,
-    formatted: &Formatted,
+    formatted: &Batch,
     todo: [bool; TARGETS],
     control: &Control,
     report: &(dyn Fn(Report) + Send + Sync),
@@ -49,16 +48,29 @@ pub(super) fn write_all(
         if !todo[at] || note.targets[at].length == 0 {
             continue;
         }
-        let mut rest = formatted.for_lead(note.targets[at].lead);
+        let mut rest = formatted.for_target(at, note.targets[at].lead);
         let mut pause = RETRY.0;
         let mut stuck = false;
         while !rest.is_empty() {
             match sink.write_some(state, rest) {
-                Ok(count) => rest = &rest[count..],
+                Ok(count) => {
+                    state.nobody = false;
+                    rest = &rest[count..];
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    report(Report::Nobody { path: sink.path.clone() });
+                    // Once is enough until somebody reads again.
+                    if !std::mem::replace(&mut state.nobody, true) {
+                        report(Report::Nobody { path: sink.path.clone() });
+                    }
                     break;
+                }
+                // A reader that is slow: the app waits with us.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if control.is_time_up() {
+                        return false;
+                    }
+                    control.pause_until_writable(sink);
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut stuck, true) {

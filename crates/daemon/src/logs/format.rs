@@ -2,10 +2,13 @@
 
 use memchr::{memchr, memchr_iter};
 
-use super::record::Lead;
+use super::record::{Lead, SHOWN};
 
 /// Writes the date of a wall-clock time (ms since the epoch).
 pub(crate) type Stamp = Box<dyn Fn(u64, &mut Vec<u8>) + Send + Sync>;
+
+/// Writes what stands before a line of output (0) or error output (1) at a wall-clock time.
+pub(crate) type Label = Box<dyn Fn(usize, u64, &mut Vec<u8>) + Send + Sync>;
 
 /// What becomes of a line.
 pub(crate) enum Format {
@@ -13,6 +16,8 @@ pub(crate) enum Format {
     Plain,
     /// `<date>: <line>`.
     Dated(Stamp),
+    /// `<label><line>`.
+    Labelled(Label),
     /// `{"message":"<line>","timestamp":"<date>","type":"out","process_id":0,"app_name":"api"}`.
     Json {
         /// Without it the timestamp is ISO 8601, UTC, milliseconds.
@@ -29,6 +34,7 @@ impl std::fmt::Debug for Format {
         f.write_str(match self {
             Self::Plain => "Plain",
             Self::Dated(_) => "Dated",
+            Self::Labelled(_) => "Labelled",
             Self::Json { .. } => "Json",
         })
     }
@@ -51,11 +57,59 @@ impl Formatted {
         };
         &self.bytes[skip..]
     }
+}
+
+/// What becomes of a line in files, and in a runtime's output if that is something else.
+#[derive(Debug)]
+pub(crate) struct Formats {
+    /// In files.
+    pub files: Format,
+    /// In a runtime's output.
+    pub shown: Option<Format>,
+}
+
+impl From<Format> for Formats {
+    fn from(files: Format) -> Self {
+        Self { files, shown: None }
+    }
+}
+
+impl Formats {
+    /// Somewhere each line becomes an object of its own.
+    pub(super) fn is_json(&self) -> bool {
+        self.files.is_json() || self.shown.as_ref().is_some_and(Format::is_json)
+    }
+
+    /// Everywhere: then no line is ever left open.
+    pub(super) fn is_all_json(&self) -> bool {
+        self.files.is_json() && self.shown.as_ref().is_none_or(Format::is_json)
+    }
+
+    /// See [`Format::format`].
+    pub(super) fn format(&self, input: &[u8], stream: usize, close: bool, wall_ms: u64, batch: &mut Batch) {
+        self.files.format(input, stream, close, wall_ms, &mut batch.files);
+        if let Some(shown) = &self.shown {
+            shown.format(input, stream, close, wall_ms, batch.shown.get_or_insert_default());
+        }
+    }
+}
+
+/// A batch in each of the formats.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    files: Formatted,
+    shown: Option<Formatted>,
+}
+
+impl Batch {
+    /// What this target gets if its first line begins so.
+    pub(super) fn for_target(&self, target: usize, lead: Lead) -> &[u8] {
+        self.shown.as_ref().filter(|_| target == SHOWN).unwrap_or(&self.files).for_lead(lead)
+    }
 
     /// Gives the memory back.
     pub(super) fn release(&mut self) {
-        self.bytes = Vec::new();
-        self.prefix = 0;
+        *self = Self::default();
     }
 }
 
@@ -79,7 +133,12 @@ impl Format {
                 stamp(wall_ms, bytes);
                 bytes.extend_from_slice(b": ");
                 output.prefix = bytes.len() - 1;
-                dated(input, bytes);
+                prefixed(input, bytes);
+            }
+            Self::Labelled(label) => {
+                label(stream, wall_ms, bytes);
+                output.prefix = bytes.len() - 1;
+                prefixed(input, bytes);
             }
             Self::Json { stamp, process_id, app_name } => {
                 output.prefix = 0;
@@ -95,7 +154,7 @@ impl Format {
 }
 
 /// Puts the prefix (`output[1..]`) before each line but the first.
-fn dated(input: &[u8], output: &mut Vec<u8>) {
+fn prefixed(input: &[u8], output: &mut Vec<u8>) {
     let prefix = 1..output.len();
     // A guess of 64 bytes per line saves most of the growing.
     output.reserve(input.len() + input.len() / 64 * prefix.len());

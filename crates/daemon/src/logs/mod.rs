@@ -37,7 +37,7 @@ mod testing;
 mod tests;
 mod worker;
 
-pub(crate) use format::{Format, Stamp};
+pub(crate) use format::{Format, Formats, Label, Stamp};
 pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};
 pub(crate) use pipeline::{Config, Handle, Pipeline, PipelineError, Report, RuntimeStreams};
 pub(crate) use pipes::{holding_pipe, log_pipe};

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::format::Format;
+use super::format::Formats;
 use super::open::{OpenError, Places};
-use super::sink::OpenFiles;
+use super::sink::{OpenFiles, Sink};
 use super::worker::Worker;
 
 /// First and longest pause after a failure.
@@ -28,8 +28,10 @@ pub(crate) struct Config {
     pub error: Option<PathBuf>,
     /// Where both go, too.
     pub combined: Option<PathBuf>,
+    /// Where a runtime shows output and error output, as a path that means its own stream.
+    pub shown: [Option<PathBuf>; 2],
     /// What becomes of a line.
-    pub format: Format,
+    pub format: Formats,
     /// Read ends of standard output and error.
     pub pipes: [OwnedFd; 2],
     /// See [`super::holding_pipe`]. One per pipeline, the same one for a successor.
@@ -191,6 +193,16 @@ impl Control {
         let longest = finish_by.map_or(longest, |by| longest.min(by.saturating_duration_since(Instant::now())));
         let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
         if poll(&mut fds, Some(&timespec(longest))).is_ok_and(|ready| ready > 0) {
+            self.hush();
+        }
+    }
+
+    /// Waits until something can be written to this, or the time to finish has come.
+    pub(super) fn pause_until_writable(&self, sink: &Sink) {
+        let finish_by = self.lock().finish_by;
+        let longest = finish_by.map(|by| timespec(by.saturating_duration_since(Instant::now())));
+        let mut fds = [PollFd::new(&self.wake, PollFlags::IN), PollFd::new(sink.file(), PollFlags::OUT)];
+        if poll(&mut fds, longest.as_ref()).is_ok() && !fds[0].revents().is_empty() {
             self.hush();
         }
     }

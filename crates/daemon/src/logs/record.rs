@@ -9,8 +9,10 @@ use std::os::unix::fs::FileExt;
 /// Size of one slot.
 pub(crate) const SLOT_BYTES: u64 = 256;
 
-/// Most files that one line goes to: its own and the combined one.
-pub(super) const TARGETS: usize = 2;
+/// Most files that one line goes to: its own, the combined one, and the output of a runtime.
+pub(super) const TARGETS: usize = 3;
+/// The target that is a runtime's output.
+pub(super) const SHOWN: usize = 2;
 
 /// How far a batch got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,15 +123,18 @@ fn encode(note: &Note) -> [u8; SLOT_BYTES as usize] {
     writer.put(&[note.phase as u8, stream, note.close.into(), open_out.into(), open_error.into(), note.leaves_open.into(), 0, 0]);
     writer.put(&note.count.to_le_bytes());
     writer.put(&note.wall_ms.to_le_bytes());
-    for target in &note.targets {
-        writer.put(&target.key.0.to_le_bytes());
-        writer.put(&target.key.1.to_le_bytes());
-        writer.put(&target.offset.to_le_bytes());
-        writer.put(&target.length.to_le_bytes());
-        writer.put(&[target.lead as u8]);
-    }
-    for end in note.open_ends.iter().flatten() {
-        writer.put(&end.to_le_bytes());
+    // The third target came later: it stands behind everything that there was before.
+    for places in [0..SHOWN, SHOWN..TARGETS] {
+        for target in &note.targets[places.clone()] {
+            writer.put(&target.key.0.to_le_bytes());
+            writer.put(&target.key.1.to_le_bytes());
+            writer.put(&target.offset.to_le_bytes());
+            writer.put(&target.length.to_le_bytes());
+            writer.put(&[target.lead as u8]);
+        }
+        for end in note.open_ends.iter().flat_map(|ends| &ends[places.clone()]) {
+            writer.put(&end.to_le_bytes());
+        }
     }
     let sum = checksum(&writer.bytes[8..]);
     writer.bytes[..8].copy_from_slice(&sum.to_le_bytes());
@@ -178,19 +183,21 @@ fn decode(bytes: &[u8]) -> Option<Note> {
         wall_ms: reader.u64()?,
         ..Note::default()
     };
-    for target in &mut note.targets {
-        target.key = (reader.u64()?, reader.u64()?);
-        target.offset = reader.u64()?;
-        target.length = reader.u32()?;
-        target.lead = match reader.take::<1>()? {
-            [0] => Lead::Fresh,
-            [1] => Lead::Continue,
-            [2] => Lead::Break,
-            _ => return None,
-        };
-    }
-    for end in note.open_ends.iter_mut().flatten() {
-        *end = reader.u64()?;
+    for places in [0..SHOWN, SHOWN..TARGETS] {
+        for target in &mut note.targets[places.clone()] {
+            target.key = (reader.u64()?, reader.u64()?);
+            target.offset = reader.u64()?;
+            target.length = reader.u32()?;
+            target.lead = match reader.take::<1>()? {
+                [0] => Lead::Fresh,
+                [1] => Lead::Continue,
+                [2] => Lead::Break,
+                _ => return None,
+            };
+        }
+        for end in note.open_ends.iter_mut().flat_map(|ends| &mut ends[places.clone()]) {
+            *end = reader.u64()?;
+        }
     }
     Some(note)
 }
@@ -217,9 +224,10 @@ mod tests {
             targets: [
                 TargetNote { key: (1, 2), offset: 3, length: 4, lead: Lead::Break },
                 TargetNote { key: (5, 6), offset: 7, length: 8, lead: Lead::Continue },
+                TargetNote { key: (13, 14), offset: 15, length: 16, lead: Lead::Fresh },
             ],
             open: [true, false],
-            open_ends: [[9, 10], [11, 12]],
+            open_ends: [[9, 10, 17], [11, 12, 18]],
         };
         let mut bytes = encode(&note);
         assert_eq!(decode(&bytes), Some(note));

@@ -1,13 +1,18 @@
 //! The files that lines go to, shared by all instances of this daemon.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use super::open::{OpenError, Places, identity};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+
+use super::open::{OpenError, Places, identity, runtime_stream};
+use super::pipeline::timespec;
 use super::record::Lead;
 
 /// Every file that is being written to, by device and inode. Instances that share a file take turns by its lock, so that lines stay whole
@@ -26,6 +31,22 @@ pub(super) struct FileState {
     pub written: u64,
     /// It ends within a line.
     pub ends_open: bool,
+    /// It was said that nobody reads it.
+    pub nobody: bool,
+}
+
+/// Most that a pipe takes at once when it says that it takes something.
+const PIPE_PIECE: usize = 4096;
+
+/// What happens when there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    /// The system waits.
+    Waits,
+    /// The write fails.
+    Fails,
+    /// The system would wait, so it is asked before.
+    IsAsked,
 }
 
 /// One open log file.
@@ -35,6 +56,7 @@ pub(super) struct Sink {
     pub key: (u64, u64),
     pub regular: bool,
     file: File,
+    full: Full,
     /// For looking at what is there already.
     reader: Option<File>,
     state: Arc<Mutex<FileState>>,
@@ -42,7 +64,7 @@ pub(super) struct Sink {
 
 impl OpenFiles {
     pub(super) fn open(&self, path: &Path, places: &Places<'_>) -> Result<Sink, OpenError> {
-        let file = places.open(path)?;
+        let (file, full) = if runtime_stream(path).is_some() { unwaiting(places.open(path)?) } else { (places.open(path)?, Full::Waits) };
         let fail = |source| OpenError { path: path.to_owned(), step: "look at", source };
         let (key, regular) = identity(&file).map_err(fail)?;
         // By the descriptor, not by the path: that may be another file by now.
@@ -51,12 +73,26 @@ impl OpenFiles {
         states.retain(|_, state| state.strong_count() > 0);
         let state = states.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
             let ends_open = reader.as_ref().is_some_and(ends_open);
-            let state = Arc::new(Mutex::new(FileState { written: 0, ends_open }));
+            let state = Arc::new(Mutex::new(FileState { ends_open, ..FileState::default() }));
             states.insert(key, Arc::downgrade(&state));
             state
         });
-        Ok(Sink { path: path.to_owned(), key, regular, file, reader, state })
+        Ok(Sink { path: path.to_owned(), key, regular, file, full, reader, state })
     }
+}
+
+/// The output of a container is read by somebody who may be slow, or stop reading: whoever writes to it must be able to do something else
+/// meanwhile. The descriptor is shared with apps, who expect one that waits; so a pipe or terminal is opened anew. Where that is not allowed
+/// (it belongs to another user) or impossible (a socket) we ask before we write.
+fn unwaiting(file: File) -> (File, Full) {
+    if file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return (file, Full::Waits);
+    }
+    let again = OpenOptions::new()
+        .write(true)
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
+        .open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)));
+    again.map_or((file, Full::IsAsked), |again| (again, Full::Fails))
 }
 
 fn ends_open(reader: &File) -> bool {
@@ -87,6 +123,11 @@ impl Sink {
 
     /// One write, however much of it succeeds.
     pub(super) fn write_some(&self, state: &mut FileState, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = match self.full {
+            Full::Waits | Full::Fails => bytes,
+            Full::IsAsked if self.has_room(Duration::ZERO) => &bytes[..bytes.len().min(PIPE_PIECE)],
+            Full::IsAsked => return Err(io::ErrorKind::WouldBlock.into()),
+        };
         let count = (&self.file).write(bytes)?;
         if count == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::WriteZero.into());
@@ -96,6 +137,15 @@ impl Sink {
             state.ends_open = *last != b'\n';
         }
         Ok(count)
+    }
+
+    fn has_room(&self, within: Duration) -> bool {
+        poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&timespec(within))).is_ok_and(|ready| ready > 0)
+    }
+
+    /// What is written to.
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Does the file have these bytes at this offset?

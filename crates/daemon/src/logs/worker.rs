@@ -11,7 +11,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use super::batch::{aim, is_there, lock, to_u32, write_all};
-use super::format::{Format, Formatted, cut};
+use super::format::{Batch, Formats, cut};
 use super::open::OpenError;
 use super::pipeline::{Config, Control, Ending, PipelineError, RETRY, Report, RuntimeStreams, timespec};
 use super::pipes::{self, Peek, Scratch};
@@ -44,18 +44,18 @@ pub(super) struct Worker {
     note: Note,
     /// Targets of `note` that are still to be written, if a batch was left unfinished.
     pending: Option<[bool; TARGETS]>,
-    format: Format,
+    format: Formats,
     sinks: Vec<Sink>,
-    /// Per stream: its own file, the combined one; indices into `sinks`.
+    /// Per stream: its own file, the combined one, a runtime's output; indices into `sinks`.
     routes: [[Option<usize>; TARGETS]; 2],
-    paths: [Option<std::path::PathBuf>; 3],
+    paths: Paths,
     files: OpenFiles,
     runtime: RuntimeStreams,
     report: Arc<dyn Fn(Report) + Send + Sync>,
     control: Arc<Control>,
     scratch: Option<Scratch>,
     buffer: Vec<u8>,
-    formatted: Formatted,
+    formatted: Batch,
     look: usize,
     partial: [Option<Partial>; 2],
     /// Was not looked at because it is too early for its partial line.
@@ -71,7 +71,9 @@ impl Worker {
         for pipe in &config.pipes {
             pipes::widen(pipe, pipes::WANTED_BYTES);
         }
-        let paths = [config.out, config.error, config.combined].map(|path| path.filter(|path| !super::is_nowhere(path)));
+        let [shown_out, shown_error] = config.shown;
+        let paths = [config.out, config.error, config.combined, shown_out, shown_error];
+        let paths = paths.map(|path| path.filter(|path| !super::is_nowhere(path)));
         let (sinks, routes) = open_all(&paths, &config.files, &config.runtime)?;
         Ok(Self {
             pipes: config.pipes,
@@ -89,7 +91,7 @@ impl Worker {
             control,
             scratch: None,
             buffer: Vec::new(),
-            formatted: Formatted::default(),
+            formatted: Batch::default(),
             look: SMALL_LOOK,
             partial: [None; 2],
             skipped: [false; 2],
@@ -207,7 +209,7 @@ impl Worker {
         Ok(())
     }
 
-    const fn patience(&self) -> Duration {
+    fn patience(&self) -> Duration {
         if self.format.is_json() { JSON_PATIENCE } else { PATIENCE }
     }
 
@@ -327,7 +329,7 @@ impl Worker {
         self.buffer.truncate(count);
         self.format.format(&self.buffer, stream, close, wall_ms, &mut self.formatted);
         let mut guards = lock(&self.sinks, &self.routes[stream]);
-        let leaves_open = !self.format.is_json() && !close && self.buffer.last() != Some(&b'\n');
+        let leaves_open = !self.format.is_all_json() && !close && self.buffer.last() != Some(&b'\n');
         let targets = Default::default();
         let mut note = Note { phase: Phase::Moving, stream, close, leaves_open, count: to_u32(count), wall_ms, targets, ..self.note };
         for (at, guard) in guards.iter().enumerate() {
@@ -397,7 +399,7 @@ impl Worker {
         let mut todo = [false; TARGETS];
         for (at, guard) in guards.iter_mut().enumerate() {
             if let Some((sink, state)) = guard {
-                todo[at] = !is_there(sink, state, &note.targets[at], self.formatted.for_lead(note.targets[at].lead));
+                todo[at] = !is_there(sink, state, &note.targets[at], self.formatted.for_target(at, note.targets[at].lead));
             }
         }
         drop(guards);
@@ -468,12 +470,15 @@ enum Turn {
     Unwritten,
 }
 
+/// Output file, error file, combined file, and where a runtime shows output and error output.
+type Paths = [Option<std::path::PathBuf>; 5];
+
 type Opened = (Vec<Sink>, [[Option<usize>; TARGETS]; 2]);
 
 /// Opens every file once, even if several paths name it.
-fn open_all(paths: &[Option<std::path::PathBuf>; 3], files: &OpenFiles, runtime: &RuntimeStreams) -> Result<Opened, OpenError> {
+fn open_all(paths: &Paths, files: &OpenFiles, runtime: &RuntimeStreams) -> Result<Opened, OpenError> {
     let mut sinks: Vec<Sink> = Vec::new();
-    let mut indices = [None; 3];
+    let mut indices = [None; 5];
     for (index, path) in indices.iter_mut().zip(paths) {
         let Some(path) = path else { continue };
         let sink = files.open(path, &runtime.places())?;
@@ -483,10 +488,13 @@ fn open_all(paths: &[Option<std::path::PathBuf>; 3], files: &OpenFiles, runtime:
             sinks.push(sink);
         }
     }
-    let [out, error, combined] = indices;
+    let [out, error, combined, shown_out, shown_error] = indices;
     // A line goes to the same file once only.
-    let also = |own: Option<usize>| combined.filter(|index| own != Some(*index));
-    Ok((sinks, [[out, also(out)], [error, also(error)]]))
+    let route = |own: Option<usize>, shown: Option<usize>| {
+        let also = combined.filter(|index| own != Some(*index));
+        [own, also, shown.filter(|index| ![own, also].contains(&Some(*index)))]
+    };
+    Ok((sinks, [route(out, shown_out), route(error, shown_error)]))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -2,7 +2,7 @@
 
 use ostler_core::files::own_stream;
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
-use ostler_keeper::FromKeeper;
+use ostler_keeper::{FromKeeper, STARTER_KEY};
 use ostler_sys::ProcRef;
 
 use crate::control::{Control, Work};
@@ -43,6 +43,7 @@ impl Control {
                 self.drop_signs(id);
                 self.feed(id, Event::SpawnFailed { inc, failure: SpawnFailure { step, errno } });
             }
+            FromKeeper::Exited { key: STARTER_KEY, ending, .. } => self.starter_ended(ending),
             FromKeeper::Exited { key, pid, ending, .. } => {
                 if let Some(number) = errands::number_of(key) {
                     return self.errand_exited(number, ending);
@@ -148,6 +149,9 @@ impl Control {
 
     /// SIGTERM and friends, sent to the keeper or to the daemon itself.
     pub(crate) fn told_by_signal(&mut self, signal: i32) {
+        if self.runtime_signal(signal) {
+            return;
+        }
         match signal {
             2 | 3 | 15 => {
                 self.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::pipelines::{Destination, Piped, Writers, end_name};
 use crate::control::Control;
 use crate::logs::{Handle, Pipeline, PipelineError};
+use crate::runtime::Runtime;
 use crate::store::Record;
 
 /// How long a writer may take for the rest.
@@ -83,6 +84,9 @@ impl Control {
     pub(crate) fn wait_for_last_words(&mut self) {
         for ((id, place), words) in std::mem::take(&mut self.writers.ending) {
             if let Some((handle, _)) = words.running {
+                if self.runtime.as_ref().is_some_and(Runtime::is_hasty) {
+                    handle.finish(Duration::ZERO);
+                }
                 handle.join();
             }
             KEPT.iter().for_each(|end| self.keeper.drop_held(&end_name(id, place, *end)));

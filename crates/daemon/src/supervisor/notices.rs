@@ -95,6 +95,7 @@ impl Control {
         };
         // The two processes of a reload are one instance: what happens to the one that does not serve is the rollout's to tell.
         if is_seen {
+            self.log.event(event, &name);
             self.clients.publish(&Happening { event: event.into(), id: pm_id, name, at_ms: now().wall_ms });
         }
     }

@@ -9,7 +9,8 @@ use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::Files;
 
 use crate::logs::handback::FileKey;
-use crate::logs::{OpenError, Places};
+use crate::logs::{OpenError, Places, RuntimeStreams};
+use crate::runtime::ShownAs;
 
 /// What an app writes to.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ pub(super) fn direct(spec: &LogSpec, files: &Files, home: &Path) -> Result<Outpu
     let (out, error) = (open(&files.out)?, open(&files.error)?);
     let ((error_size, error_file), (out_size, out_file)) = (identify(&error), identify(&out));
     Ok(Outputs { sizes: (error_size, out_size), files: [error_file, out_file], out: out.into(), error: error.into() })
+}
+
+/// The container's own output for the app itself.
+pub(super) fn shown(shown: ShownAs, streams: &RuntimeStreams) -> Result<Outputs, SpawnFailure> {
+    let [out, error] = shown.paths().map(|path| streams.places().open(Path::new(path)).map_err(|error| failure(&error)));
+    Ok(Outputs { sizes: (0, 0), files: [None; 2], out: out?.into(), error: error?.into() })
 }
 
 /// Size, and which file it is.

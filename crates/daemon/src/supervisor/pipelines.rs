@@ -11,16 +11,19 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use ostler_core::date_format::{DateFormat, Stamper};
+use ostler_core::files::own_stream;
 use ostler_core::lifecycle::SpawnFailure;
+use ostler_core::runtime::RuntimeSpec;
 use rustix::event::{EventfdFlags, eventfd};
 use serde::{Deserialize, Serialize};
 
 use super::last_words::LastWords;
 use super::outputs::Outputs;
 use crate::control::Control;
-use crate::logs::{self, Config, Format, Handle, OpenFiles, Pipeline, PipelineError, Report, RuntimeStreams, Stamp};
+use crate::logs::{self, Config, Format, Formats, Handle, OpenFiles, Pipeline, PipelineError, Report, RuntimeStreams, Stamp};
 use crate::reactor::{Reactor, Source};
 use crate::registry::Slot;
+use crate::runtime::ShownAs;
 
 /// Name under which the keeper holds the writers' notes.
 const NOTES: &str = "log-notes";
@@ -53,12 +56,17 @@ pub(crate) struct Destination {
     /// `pm_id`.
     #[serde(default)]
     process_id: u32,
+    /// In front of a container: what it shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shown: Option<ShownAs>,
 }
 
 /// What all writers share.
 pub(crate) struct Writers {
     files: OpenFiles,
-    runtime: RuntimeStreams,
+    pub(super) runtime: RuntimeStreams,
+    /// In front of a container: how it shows lines.
+    pub(super) front: Option<RuntimeSpec>,
     notes: Option<OwnedFd>,
     places: BTreeSet<u32>,
     /// Writers of deleted instances that carry over the rest.
@@ -79,6 +87,7 @@ impl Writers {
             files: OpenFiles::default(),
             // A daemon in the background has no streams of its own: what it opens as `/dev/stdout` is its log.
             runtime: RuntimeStreams { home, stdout: None, stderr: None },
+            front: None,
             notes: None,
             places: BTreeSet::new(),
             ending: BTreeMap::new(),
@@ -87,6 +96,18 @@ impl Writers {
             sender,
             found: BTreeMap::new(),
         })
+    }
+
+    /// In front of a container: our own standard output and error are its.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub(crate) fn in_front(mut self, spec: &RuntimeSpec) -> std::io::Result<Self> {
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(|fd| Some(Arc::new(fd)));
+        self.runtime.stdout = copy(rustix::stdio::stdout())?;
+        self.runtime.stderr = copy(rustix::stdio::stderr())?;
+        self.front = Some(spec.clone());
+        Ok(self)
     }
 
     /// Takes a descriptor that the keeper held. False = it is none of ours.
@@ -111,6 +132,7 @@ impl Writers {
             out,
             error,
             combined,
+            shown: destination.shown.map_or([None, None], |shown| shown.paths().map(|path| Some(PathBuf::from(path)))),
             format: format(destination),
             pipes: [ends[0].try_clone()?, ends[1].try_clone()?],
             holding: ends[2].try_clone()?,
@@ -135,19 +157,28 @@ impl Writers {
     }
 }
 
-fn destination(slot: &Slot) -> Destination {
+fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destination {
     let logs = &slot.spec().logs;
-    let wanted = |path: &Option<String>| path.clone().filter(|path| !logs::is_nowhere(path.as_ref()));
+    let shown = front.map(|front| ShownAs::new(front, &slot.files));
+    // What is a stream of the container is shown there anyway, once.
+    let is_shown = |path: &String| shown.is_some() && own_stream(path).is_some();
+    let wanted = |path: &Option<String>| path.clone().filter(|path| !logs::is_nowhere(path.as_ref()) && !is_shown(path));
     Destination {
         paths: [wanted(&slot.files.out), wanted(&slot.files.error), wanted(&slot.files.combined)],
         json: logs.json,
         date_format: logs.date_format.clone().filter(|format| !format.is_empty()),
         name: slot.spec().name.clone(),
         process_id: slot.pm_id,
+        shown,
     }
 }
 
-fn format(destination: &Destination) -> Format {
+fn format(destination: &Destination) -> Formats {
+    let shown = destination.shown.and_then(|shown| shown.format(destination.process_id, &destination.name));
+    Formats { files: format_of_files(destination), shown }
+}
+
+fn format_of_files(destination: &Destination) -> Format {
     let stamp = destination.date_format.as_deref().map(stamp);
     match (destination.json, stamp) {
         (true, stamp) => Format::Json { stamp, process_id: destination.process_id, app_name: destination.name.clone() },
@@ -180,12 +211,19 @@ impl Control {
     /// Standard output and error for the next process of a slot.
     pub(super) fn outputs(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let Some(slot) = self.registry.get(id) else { return Ok(None) };
-        if !logs::needs_pipe(&slot.spec().logs) {
-            let outputs = super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home)?;
+        let front = self.writers.front.as_ref();
+        let wanted = destination(slot, front);
+        let direct = match wanted.shown {
+            Some(shown) if self.is_alone(slot, &wanted) => Some(super::outputs::shown(shown, &self.writers.runtime)?),
+            None if !logs::needs_pipe(&slot.spec().logs) => {
+                Some(super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home)?)
+            }
+            _ => None,
+        };
+        if let Some(outputs) = direct {
             self.end_writer(id);
             return Ok(Some(outputs));
         }
-        let wanted = destination(slot);
         let alive = slot.piped.as_ref().is_some_and(|piped| piped.handle.is_alive() && piped.made_for == wanted);
         if !alive {
             self.end_writer(id);
@@ -211,9 +249,16 @@ impl Control {
                 let sizes = (length(&slot.files.error), length(&slot.files.out));
                 Ok(Some(Outputs { out, error, sizes, files: [None; 2] }))
             }
-            _ if logs::needs_pipe(&slot.spec().logs) => self.outputs(id),
+            // In front of a container they know where its lines are shown.
+            _ if self.writers.front.is_some() || logs::needs_pipe(&slot.spec().logs) => self.outputs(id),
             _ => super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home).map(Some),
         }
+    }
+
+    /// Nobody has to look at its lines: they go to the container's output as they are, nowhere else, and nobody else's go there.
+    fn is_alone(&self, slot: &Slot, wanted: &Destination) -> bool {
+        let as_they_are = wanted.shown.is_some_and(|shown| shown.is_raw()) && !wanted.json && wanted.date_format.is_none();
+        as_they_are && wanted.paths.iter().all(Option::is_none) && self.registry.serving().all(|other| other.pm_id == slot.pm_id)
     }
 
     fn begin_writer(&mut self, id: u32, made_for: Destination) -> Result<(), SpawnFailure> {
@@ -255,7 +300,7 @@ impl Control {
                 names.iter().for_each(|name| self.keeper.drop_held(name));
                 continue;
             };
-            let made_for = destination(slot);
+            let made_for = destination(slot, self.writers.front.as_ref());
             let pipeline = self
                 .writers
                 .config(id, &made_for, reading(&ends), place)

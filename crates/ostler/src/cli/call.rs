@@ -15,6 +15,8 @@ pub(crate) struct Call {
     pub targets: Vec<String>,
     /// Words after `--`, if there was one.
     pub app_args: Option<Vec<String>>,
+    /// An option that nobody knows, where that is no reason to stop.
+    pub passed_over: Option<String>,
     /// Options in the order in which they were given.
     pub(super) given: Vec<(&'static Opt, Option<String>)>,
 }
@@ -43,7 +45,7 @@ impl Call {
     /// The same options with another command and other targets.
     pub(crate) fn as_command(&self, name: &str, targets: Vec<String>) -> Option<Self> {
         let command = super::find(name)?;
-        Some(Self { command, word: name.into(), targets, app_args: None, given: self.given.clone() })
+        Some(Self { command, word: name.into(), targets, app_args: None, passed_over: None, given: self.given.clone() })
     }
 
     /// App attributes set by options, by main name, as a config file would have them.

@@ -88,6 +88,22 @@ const START: &[Opt] = &[
     call("strict", None, Arg::None, "warnings of the config file are errors"),
 ];
 
+const RUNTIME: &[Opt] = &[
+    call("raw", None, Arg::None, "lines as the app writes them, error output on stderr (default)"),
+    call("formatted", None, Arg::None, "`id|name  | ` before each line"),
+    call("format", None, Arg::None, "key=value lines"),
+    call("no-auto-exit", None, Arg::None, "stay although nothing runs any more"),
+    call("auto-exit", None, Arg::None, "end with the app's exit code when nothing runs any more (default)"),
+    call("delay", None, Arg::Required("s"), "wait before the start; seconds, or with unit"),
+    call("forward-signals", None, Arg::Required("list"), "signals that go on to all apps (HUP,USR1,USR2,WINCH), or `none`"),
+    call("stop-timeout", None, Arg::Required("time"), "after so long of stopping what still runs is killed"),
+    call("web", None, Arg::OptionalNumber("port"), "accepted"),
+    call("secret", None, Arg::Required("key"), "accepted"),
+    call("public", None, Arg::Required("key"), "accepted"),
+    call("machine-name", None, Arg::Required("name"), "accepted"),
+    call("strict", None, Arg::None, "warnings of the config file are errors"),
+];
+
 const STOP: &[Opt] = &[call("drain", None, Arg::None, "let it finish its requests first (as --wait-ready)")];
 
 const RELOAD: &[Opt] =
@@ -172,6 +188,18 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: RELOAD,
         completes: FILES,
         ..control("startOrReload", "<file>", 1, "start the apps of a config file, reload those that run", run::start::or_reload)
+    },
+    Command {
+        options: RUNTIME,
+        completes: FILES,
+        examples: &["runtime ecosystem.config.js", "runtime app.js -i max --json", "runtime \"npm start\" --stop-timeout 8s"],
+        ..control(
+            "runtime",
+            "[start] <file|script|command>",
+            0,
+            "first process of a container: run apps, show their output, end with their exit code",
+            run::runtime::run,
+        )
     },
     Command {
         completes: NAMES,

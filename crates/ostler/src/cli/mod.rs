@@ -19,6 +19,6 @@ pub(crate) use commands::find;
 pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
 pub(crate) use error::{CliError, Status, UsageError};
 pub(crate) use help::{command_help, examples, full_help, short_help};
-pub(crate) use parse::{Parsed, parse};
+pub(crate) use parse::{Parsed, parse, parse_runtime};
 pub(crate) use reference::reference;
 pub(crate) use table::{Daemon, State};

@@ -32,6 +32,18 @@ pub(crate) enum Parsed {
 /// # Errors
 /// See [`UsageError`]; nothing was done.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, UsageError> {
+    understand(words, false)
+}
+
+/// The same for PM2's program for containers: all of it is one command, with or without `start`, and unknown options are passed over.
+///
+/// # Errors
+/// See [`UsageError`]; nothing was done.
+pub(crate) fn parse_runtime(words: Vec<OsString>) -> Result<Parsed, UsageError> {
+    understand(std::iter::once("runtime".into()).chain(words).collect(), true)
+}
+
+fn understand(words: Vec<OsString>, passes_over: bool) -> Result<Parsed, UsageError> {
     let mut words = words
         .into_iter()
         .map(|word| word.into_string().map_err(|bad| UsageError::NotText { shown: bad.to_string_lossy().into_owned() }))
@@ -62,12 +74,18 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, UsageError> {
         return Ok(Parsed::Help(Some(command)));
     }
     let mut scan = Scan::run(&words, Some(command))?;
-    if let Some(error) = scan.unknown {
-        return Err(error);
-    }
+    let passed_over = match scan.unknown.take() {
+        Some(UsageError::UnknownOption { word, .. }) if passes_over => Some(word),
+        Some(error) => return Err(error),
+        None => None,
+    };
     scan.give_back_target(command);
     let word = scan.positional.remove(0);
-    let call = Call { command, word, targets: scan.positional, app_args: app_args.filter(|args| !args.is_empty()), given: scan.given };
+    if command.name == "runtime" && scan.positional.len() > 1 && scan.positional.first().is_some_and(|word| word == "start") {
+        scan.positional.remove(0);
+    }
+    let app_args = app_args.filter(|args| !args.is_empty());
+    let call = Call { command, word, targets: scan.positional, app_args, passed_over, given: scan.given };
     check_count(&call)?;
     Ok(Parsed::Run(call))
 }
@@ -193,7 +211,7 @@ impl Scan {
 
     /// `start --watch app.js`: no target is left, and the value is a file: it was meant as the target.
     fn give_back_target(&mut self, command: &Command) {
-        let wants_target = command.min_args > 0 || command.name == "start";
+        let wants_target = command.min_args > 0 || matches!(command.name, "start" | "runtime");
         if self.positional.len() > 1 || !wants_target {
             return;
         }

@@ -26,6 +26,7 @@ pub(crate) mod reload_logs;
 pub(crate) mod reset;
 pub(crate) mod resurrect;
 pub(crate) mod rollout;
+pub(crate) mod runtime;
 pub(crate) mod save;
 pub(crate) mod scale;
 pub(crate) mod send_signal;

@@ -40,6 +40,27 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     attach::logs(cx, call, &touched)
 }
 
+/// For `runtime`: what it names, without a name of something that exists. False: nothing is named.
+pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
+    let context = files::context(cx, call)?;
+    let (target, source) = match call.target() {
+        None => ("", Source::default(&context)),
+        Some(target) => (target, Source::of(target, &context)),
+    };
+    match source {
+        Some(source) => {
+            if from_file(cx, call, &source, Existing::Restart)?.is_empty() {
+                return Err(CliError::Failed(format!("nothing to start: no app of {} is chosen", source.shown())));
+            }
+        }
+        None if target.is_empty() => return Ok(false),
+        None => {
+            plain_spec(cx, call, target).and_then(|spec| launch(cx, call, spec, Existing::Restart))?;
+        }
+    }
+    Ok(true)
+}
+
 /// `startOrRestart <file>`.
 pub(crate) fn or_restart(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     only_files(cx, call, &Existing::Restart)
@@ -112,23 +133,35 @@ fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     if is_number(target) && !Path::new(target).exists() {
         return Err(Failure::NotFound { target: target.to_owned() }.into());
     }
+    let spec = plain_spec(cx, call, target)?;
+    launch(cx, call, spec, Existing::PlainScript { force: call.has("force") })
+}
+
+/// What the options say about a script or command line.
+fn plain_spec(cx: &mut Cx, call: &Call, target: &str) -> Result<AppSpec, CliError> {
     let context = files::context(cx, call)?;
     let choice = EnvChoice::of(call)?;
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
     let args = call.app_args.as_deref().unwrap_or_default();
-    let app = from_options(target, &call.attributes(), args, &context, &overlay).map_err(|problems| files::told(cx, None, &problems))?;
+    let mut attributes = call.attributes();
+    if call.command.name == "runtime" {
+        // As PM2: the output of a container is its log.
+        for key in ["out_file", "error_file"] {
+            attributes.entry(key).or_insert_with(|| "/dev/null".into());
+        }
+    }
+    let app = from_options(target, &attributes, args, &context, &overlay).map_err(|problems| files::told(cx, None, &problems))?;
     files::warn(cx, &app.warnings);
     write::config(cx, call, std::slice::from_ref(&app.spec))?;
-    launch(cx, call, app.spec)
+    Ok(app.spec)
 }
 
 /// Starts a new app, or one of the same script and name that is stopped.
-fn launch(cx: &mut Cx, call: &Call, spec: AppSpec) -> Result<Vec<u32>, CliError> {
+fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result<Vec<u32>, CliError> {
     let mode = if spec.mode == ExecMode::Fork { "fork_mode" } else { "cluster_mode" };
     let script = spec.script.clone();
     let mut apps = vec![spec];
     let base_env = share_base(&mut apps);
-    let existing = Existing::PlainScript { force: call.has("force") };
     let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command: call.word.clone() };
     let (out, client) = cx.parts()?;
     out.flush();

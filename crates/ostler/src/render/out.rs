@@ -18,6 +18,7 @@ pub(crate) struct Out {
     paint_err: Paint,
     silent: bool,
     data_only: bool,
+    only_trouble: bool,
     closed: bool,
     failed: Option<io::Error>,
     is_terminal: bool,
@@ -39,6 +40,7 @@ impl Out {
             paint_err: Paint(colors(io::stderr().is_terminal())),
             silent: set("PM2_SILENT"),
             data_only: false,
+            only_trouble: false,
             closed: false,
             failed: None,
             is_terminal,
@@ -74,6 +76,16 @@ impl Out {
     /// From now on messages go to stderr: stdout is for data.
     pub(crate) fn data_only(&mut self) {
         self.data_only = true;
+    }
+
+    /// From now on only warnings and errors are said, on stderr.
+    pub(crate) fn only_trouble(&mut self) {
+        self.only_trouble = true;
+    }
+
+    /// See [`Out::only_trouble`].
+    pub(super) fn is_only_trouble(&self) -> bool {
+        self.only_trouble
     }
 
     /// Colours of stdout.
@@ -125,7 +137,7 @@ impl Out {
 
     /// A line without prefix.
     pub(crate) fn line(&mut self, text: impl Display) {
-        if self.silent {
+        if self.silent || self.only_trouble {
         } else if self.data_only {
             self.data_err(format!("{text}\n").as_bytes());
         } else {
@@ -146,6 +158,9 @@ impl Out {
 
     /// `[PM2][WARN] text`.
     pub(crate) fn warn(&mut self, text: impl Display) {
+        if self.only_trouble {
+            return self.warn_err(text);
+        }
         let head = self.head(styles::YELLOW, "[WARN]");
         self.line(format_args!("{head} {text}"));
     }

@@ -79,6 +79,8 @@ impl<'a> Teller<'a> {
             (Progress::Launched { name, .. }, Wording::Resurrect) => self.out.info(format_args!("Process {name} restored")),
             (Progress::InstanceDone { id, name }, _) => self.out.info(format_args!("[{name}]({id}) ✓")),
             (Progress::InstanceFailed { id, name, reason }, _) => self.out.error(format_args!("[{name}]({id}) {reason}")),
+            // For whoever starts everything that is no trouble.
+            (Progress::NotRunning { .. }, _) if self.out.is_only_trouble() => {}
             (Progress::NotRunning { names }, _) => {
                 self.out.warn(format_args!("Applications {} not running, starting...", names.join(", ")));
             }

@@ -1,0 +1,201 @@
+//! In front of a container: what it shows, which signals mean what, when it is over, and with which exit code.
+
+use serde::{Deserialize, Serialize};
+
+use crate::lifecycle::{Ending, ExitCause, Instance, State, Wanted};
+
+/// How the lines of apps look on the container's output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// As the app's own log files have them.
+    #[default]
+    Raw,
+    /// `0|api  | line`, everything on standard output.
+    Labelled,
+    /// `timestamp=… app=api id=0 type=out message=line`, everything on standard output.
+    Pairs,
+    /// One JSON object per line, everything on standard output.
+    Json,
+}
+
+/// How a runtime behaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RuntimeSpec {
+    /// Form of the lines.
+    pub form: Form,
+    /// Colours in labels.
+    pub color: bool,
+    /// Stay although nothing runs any more.
+    pub stays: bool,
+    /// Signals that go on to the main processes of all apps.
+    pub forward: Vec<i32>,
+    /// Signals that stop everything; the second one at once.
+    pub stop: Vec<i32>,
+    /// After so long what still runs is killed.
+    pub stop_timeout_ms: Option<u64>,
+}
+
+/// What a signal to the first process means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Stop everything.
+    Stop,
+    /// Send it to every app.
+    Forward,
+    /// Open the logs anew, as ever.
+    ReloadLogs,
+    /// Nothing.
+    Nothing,
+}
+
+/// SIGUSR2, on every platform of ours.
+const USR2: i32 = 12;
+
+impl RuntimeSpec {
+    /// What this signal means. A signal that stops is never forwarded.
+    pub fn meaning(&self, signal: i32) -> Meaning {
+        match signal {
+            _ if self.stop.contains(&signal) => Meaning::Stop,
+            _ if self.forward.contains(&signal) => Meaning::Forward,
+            USR2 => Meaning::ReloadLogs,
+            _ => Meaning::Nothing,
+        }
+    }
+}
+
+/// How far an instance is, for the question whether anything is left to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs, or will.
+    Up,
+    /// It ended for good by itself: its exit code, 128 + n for a signal.
+    Ended(u8),
+    /// Somebody stopped it, or it was never started.
+    Down,
+}
+
+/// Of an instance. `returns`: something besides its restart policy will start it again (a schedule).
+pub fn life(instance: &Instance, returns: bool) -> Life {
+    let rests = matches!(instance.state, State::Stopped | State::Errored | State::Gone);
+    if instance.wanted == Wanted::Up && instance.state != State::Errored || !rests {
+        return Life::Up;
+    }
+    match instance.exits.last() {
+        Some(exit) if !matches!(exit.cause, ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_)) => {
+            if returns && instance.state == State::Stopped { Life::Up } else { Life::Ended(exit_code(exit.ending)) }
+        }
+        _ => Life::Down,
+    }
+}
+
+/// What a shell makes of an end.
+pub fn exit_code(ending: Ending) -> u8 {
+    match ending {
+        Ending::Code(code) => u8::try_from(code & 0xff).unwrap_or(1),
+        Ending::Signal { signal, .. } => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
+        Ending::SpawnFailed { .. } => 127,
+        Ending::Unknown => 1,
+    }
+}
+
+/// Nothing runs any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// What to end with.
+    pub code: u8,
+    /// Somebody stopped or deleted the last one: perhaps to start another in a moment.
+    pub by_hand: bool,
+}
+
+/// Whether everything has ended. One app's code is the code; where they differ it is 1.
+pub fn over(lives: impl IntoIterator<Item = Life>) -> Option<Over> {
+    let (mut code, mut by_hand, mut any) = (None, false, false);
+    for life in lives {
+        any = true;
+        match life {
+            Life::Up => return None,
+            Life::Down => by_hand = true,
+            Life::Ended(one) => code = Some(if code.is_none_or(|other| other == one) { one } else { 1 }),
+        }
+    }
+    Some(Over { code: code.unwrap_or(0), by_hand: by_hand || !any })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::{ExitRecord, Origin};
+    use crate::time::Now;
+
+    #[test]
+    fn one_code_or_1() {
+        use Life::{Down, Ended, Up};
+        let cases: [(&[Life], Option<(u8, bool)>); 10] = [
+            (&[], Some((0, true))),
+            (&[Up], None),
+            (&[Ended(3)], Some((3, false))),
+            (&[Ended(3), Ended(3)], Some((3, false))),
+            (&[Ended(0), Ended(0)], Some((0, false))),
+            (&[Ended(0), Ended(3)], Some((1, false))),
+            (&[Ended(3), Ended(4)], Some((1, false))),
+            (&[Ended(3), Up], None),
+            (&[Down], Some((0, true))),
+            (&[Ended(3), Down], Some((3, true))),
+        ];
+        for (lives, expected) in cases {
+            assert_eq!(over(lives.iter().copied()).map(|over| (over.code, over.by_hand)), expected, "{lives:?}");
+        }
+    }
+
+    #[test]
+    fn codes() {
+        for (ending, code) in [
+            (Ending::Code(0), 0),
+            (Ending::Code(255), 255),
+            (Ending::Code(256 + 7), 7),
+            (Ending::Signal { signal: 9, core: false }, 137),
+            (Ending::Signal { signal: 64, core: true }, 192),
+            (Ending::SpawnFailed { errno: 2 }, 127),
+            (Ending::Unknown, 1),
+        ] {
+            assert_eq!(exit_code(ending), code, "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn who_lives() {
+        let now = Now { mono_ms: 1, wall_ms: 1 };
+        let user = || Origin::User { command: "stop".into(), uid: 0, pid: 1 };
+        let instance = |wanted, state, cause: Option<ExitCause>| {
+            let exit = |cause| ExitRecord { inc: 1, pid: 1, started: now, ended: now, ending: Ending::Code(5), cause, last_lines: vec![] };
+            Instance { wanted, state, inc: 1, exits: cause.into_iter().map(exit).collect(), ..Instance::new(now) }
+        };
+        let running = State::Running { inc: 1, pid: 1, since: now };
+        let by_itself = || Some(ExitCause::Itself);
+        for (instance, returns, expected) in [
+            (instance(Wanted::Up, running.clone(), None), false, Life::Up),
+            (instance(Wanted::Up, State::Backoff { until_ms: 9 }, by_itself()), false, Life::Up),
+            (instance(Wanted::Up, State::Stopped, by_itself()), false, Life::Up),
+            (instance(Wanted::Down, State::Errored, by_itself()), false, Life::Ended(5)),
+            (instance(Wanted::Down, State::Errored, by_itself()), true, Life::Ended(5)),
+            (instance(Wanted::Down, State::Stopped, by_itself()), false, Life::Ended(5)),
+            (instance(Wanted::Down, State::Stopped, by_itself()), true, Life::Up),
+            (instance(Wanted::Down, State::Stopped, Some(ExitCause::Asked(user()))), true, Life::Down),
+            (instance(Wanted::Down, State::Stopped, None), false, Life::Down),
+            (instance(Wanted::Down, running, None), false, Life::Up),
+        ] {
+            assert_eq!(life(&instance, returns), expected, "{instance:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_signal_means() {
+        let spec = RuntimeSpec { forward: vec![1, 15, 12], stop: vec![15, 2], ..RuntimeSpec::default() };
+        for (signal, meaning) in [(15, Meaning::Stop), (1, Meaning::Forward), (12, Meaning::Forward), (10, Meaning::Nothing)] {
+            assert_eq!(spec.meaning(signal), meaning);
+        }
+        assert_eq!(RuntimeSpec::default().meaning(12), Meaning::ReloadLogs);
+    }
+}

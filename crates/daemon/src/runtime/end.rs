@@ -1,0 +1,143 @@
+//! Signals to the container, and its end.
+
+use ostler_core::lifecycle::{Ending, Event, Origin};
+use ostler_core::runtime::{Life, Meaning, exit_code, life, over};
+use ostler_keeper::STARTER_KEY;
+use ostler_proto::control::Action;
+
+use super::{Starter, Stopping};
+use crate::control::turn::now;
+use crate::control::{Control, Then};
+use crate::registry::Slot;
+
+/// PM2's patience with a container in which nothing runs: whoever stops an app by hand may want to start it again.
+const BY_HAND_MS: u64 = 6000;
+/// Ends the container when everything was killed: as the kernel would have done it.
+const KILLED: u8 = 137;
+const SIGTERM: i32 = 15;
+
+impl Control {
+    /// A signal to the first process. False: not a runtime's business.
+    pub(crate) fn runtime_signal(&mut self, signal: i32) -> bool {
+        let Some(runtime) = &mut self.runtime else { return false };
+        let name = ostler_sys::signal::name(signal);
+        match runtime.spec.meaning(signal) {
+            Meaning::Stop if runtime.stopping.is_some() => {
+                self.log.line(format_args!("received {name} again, killing what still runs"));
+                self.kill_all_now();
+            }
+            Meaning::Stop => {
+                let kill_at_ms = runtime.spec.stop_timeout_ms.map(|time| now().mono_ms.saturating_add(time));
+                runtime.stopping = Some(Stopping { kill_at_ms, killed: false });
+                self.log.line(format_args!("received {name}, stopping everything"));
+                self.stop_all();
+            }
+            Meaning::Forward => {
+                self.log.line(format_args!("received {name}, passing it on"));
+                let running = self.registry.iter().filter(|slot| slot.instance.pid().is_some());
+                let keys: Vec<u64> = running.map(|slot| slot.key(slot.instance.inc)).collect();
+                keys.into_iter().for_each(|key| self.keeper.kill(key, signal, false));
+            }
+            Meaning::ReloadLogs => self.reload_logs(None),
+            Meaning::Nothing => {}
+        }
+        true
+    }
+
+    fn stop_all(&mut self) {
+        // Whoever still reads a config file, or waits before the start, would start something after the end.
+        self.keeper.kill(STARTER_KEY, SIGTERM, false);
+        if self.jobs.iter().any(|job| job.then == Then::Exit) {
+            return;
+        }
+        let targets = if self.registry.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
+        // Nobody waits for the answer: client 0 does not exist.
+        let mut job = self.action_job(0, 0, Action::Delete, targets, Origin::Shutdown);
+        job.then = Then::Exit;
+        self.begin(job);
+    }
+
+    /// Grace is over for everything.
+    fn kill_all_now(&mut self) {
+        let Some(stopping) = self.runtime.as_mut().and_then(|runtime| runtime.stopping.as_mut()) else { return };
+        if std::mem::replace(&mut stopping.killed, true) {
+            return;
+        }
+        self.end_with(KILLED);
+        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        for &id in &ids {
+            self.feed(id, Event::Delete(Origin::Shutdown));
+        }
+        for id in ids {
+            self.feed(id, Event::Hurry);
+        }
+    }
+
+    fn end_with(&mut self, code: u8) {
+        if let Some(runtime) = &mut self.runtime {
+            runtime.code = code;
+        }
+    }
+
+    /// The starter has ended. Not acknowledged when it failed: should this daemon be killed now, the next one has to know.
+    pub(crate) fn starter_ended(&mut self, ending: ostler_sys::Ending) {
+        let ending = self.exit_report(ending).ending;
+        let nothing_runs = self.registry.serving().all(|slot| life_of(slot) != Life::Up);
+        let Some(runtime) = &mut self.runtime else { return };
+        // Apps that only were not ready in time are in the hands of their restart policy.
+        if ending != Ending::Code(0) && (nothing_runs || runtime.unstartable) && runtime.stopping.is_none() {
+            runtime.code = match exit_code(ending) {
+                0 => 1,
+                code => code,
+            };
+            runtime.stopping = Some(Stopping { kill_at_ms: None, killed: false });
+            return self.stop_all();
+        }
+        runtime.starter = Starter::Done;
+        self.work.push_back(crate::control::Work::Ack(STARTER_KEY));
+    }
+
+    /// Ends the container when nothing is left to run, and kills what has had its time. True when that made work.
+    pub(crate) fn look_at_runtime(&mut self) -> bool {
+        let Some(runtime) = &self.runtime else { return false };
+        let now_ms = now().mono_ms;
+        if runtime.stopping.is_some() {
+            if runtime.deadline_ms().is_some_and(|at| at <= now_ms) {
+                self.log.error(format_args!("the time to stop is over, killing what still runs"));
+                self.kill_all_now();
+            }
+            return !self.work.is_empty();
+        }
+        let is_busy = runtime.spec.stays || runtime.starter == Starter::Runs || !self.jobs.is_empty() || self.ending.is_some();
+        let end = if is_busy { None } else { over(self.registry.serving().map(life_of)) };
+        let over_at = runtime.over_at_ms;
+        let Some(end) = end else {
+            self.set_over_at(None);
+            return false;
+        };
+        if end.by_hand && over_at.is_none_or(|at| at > now_ms) {
+            self.set_over_at(Some(over_at.unwrap_or(now_ms + BY_HAND_MS)));
+            return false;
+        }
+        self.log.line(format_args!("nothing runs any more, ending with code [{}]", end.code));
+        self.set_over_at(None);
+        self.end_with(end.code);
+        if let Some(runtime) = &mut self.runtime {
+            runtime.stopping = Some(Stopping { kill_at_ms: None, killed: false });
+        }
+        self.stop_all();
+        true
+    }
+
+    fn set_over_at(&mut self, at_ms: Option<u64>) {
+        if let Some(runtime) = &mut self.runtime {
+            runtime.over_at_ms = at_ms;
+        }
+    }
+}
+
+fn life_of(slot: &Slot) -> Life {
+    let scheduled =
+        slot.spec().given.get("cron_restart").is_some_and(|pattern| !matches!(pattern.as_str(), Some("0" | "")) && !pattern.is_number());
+    life(&slot.instance, scheduled)
+}

@@ -1,0 +1,76 @@
+//! The process that was called: it becomes the keeper.
+
+use std::ffi::CString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use ostler_keeper::{Launcher, runtime_signals};
+use ostler_sys::signal::SignalFd;
+use ostler_sys::{CStrings, ProcRef, SpawnSpec, child, exec, pipe, process};
+use rustix::io::Errno;
+
+use super::{settings, starter};
+use crate::cli::{Call, CliError, Status};
+use crate::client::with_causes;
+use crate::cx::Cx;
+use crate::home;
+
+const SIGKILL: i32 = 9;
+
+/// Returns only when it cannot become the keeper.
+pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let spec = settings::spec(cx, call)?;
+    let spec = serde_json::to_string(&spec).map_err(|error| CliError::Failed(error.to_string()))?;
+    let home = find_home(cx)?;
+    if cx.running_client()?.is_some() {
+        let name = cx.program.name();
+        let home = home.display();
+        return Err(CliError::Failed(format!("a daemon is running in {home} already: `{name} start` starts apps there")));
+    }
+    let failed = |what: &str, errno: Errno| CliError::Failed(format!("cannot {what}: {}", std::io::Error::from(errno)));
+    // From now on they wait for the keeper; process 1 would lose them otherwise.
+    let _blocked = SignalFd::new(&runtime_signals().collect::<Vec<_>>()).map_err(|errno| failed("receive signals", errno))?;
+    let (ready, tells) = pipe::pipe().map_err(|errno| failed("make a pipe", errno))?;
+    let starter = ostler_sys::spawn(
+        &SpawnSpec { program: exec::OWN_EXE.into(), argv: words(), envp: environment(&home), ..SpawnSpec::default() },
+        &[
+            (rustix::stdio::stdin(), 0),
+            (rustix::stdio::stdout(), 1),
+            (rustix::stdio::stderr(), 2),
+            (std::os::fd::AsFd::as_fd(&ready), starter::READY_FD),
+        ],
+    )
+    .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    cx.out.flush();
+    let error = Launcher::new(&home, cx.program.is_pm2()).become_keeper(&spec, starter, &tells);
+    give_up(starter);
+    Err(CliError::Failed(format!("cannot become the keeper: {}", with_causes(&error))))
+}
+
+/// Where the home can be; said when it is not where it is usually.
+fn find_home(cx: &mut Cx) -> Result<std::path::PathBuf, CliError> {
+    let (home, instead_of) = home::for_runtime(cx.program)?;
+    if let Some(error) = instead_of {
+        cx.out.warn_err(format_args!("{error}; using {} instead", home.display()));
+    }
+    cx.set_home(home.clone());
+    Ok(home)
+}
+
+fn give_up(starter: ProcRef) {
+    // Our own child, not reaped yet: the number is its.
+    let _ = child::signal(starter.pid, SIGKILL, process::Target::Process);
+    child::reap(starter.pid);
+}
+
+fn words() -> CStrings {
+    std::env::args_os().filter_map(|word| CString::new(word.into_vec()).ok()).collect()
+}
+
+/// Everything that we have, and who it is.
+fn environment(home: &Path) -> CStrings {
+    let ours = starter::variables(home);
+    let inherited = std::env::vars_os().filter(|(name, _)| !ours.iter().any(|(own, _)| name == own));
+    let all = inherited.chain(ours.iter().map(|(name, value)| ((*name).into(), value.clone())));
+    all.filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()).collect()
+}

@@ -1,0 +1,55 @@
+//! The process that starts what is to run.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ostler_keeper::ROLE_VAR;
+
+use super::settings;
+use crate::cli::{self, Call, CliError, Status};
+use crate::commands::start;
+use crate::cx::Cx;
+
+/// The role in our environment.
+const ROLE: &str = "starter";
+/// Variable with the home that the first process has chosen.
+const HOME_VAR: &str = "OSTLER_STARTER";
+/// Number of the pipe on which the keeper says that it listens.
+pub(super) const READY_FD: i32 = 3;
+
+/// What makes a process the starter for this home.
+pub(super) fn variables(home: &Path) -> [(&'static str, OsString); 2] {
+    [(ROLE_VAR, ROLE.into()), (HOME_VAR, home.into())]
+}
+
+/// Where it is to start things.
+pub(super) struct Place {
+    home: PathBuf,
+    ready: OwnedFd,
+}
+
+impl Place {
+    /// `None` in a process that is not the starter.
+    pub(super) fn take() -> Option<Self> {
+        let home = std::env::var_os(HOME_VAR).filter(|_| std::env::var_os(ROLE_VAR).is_some_and(|role| role == ROLE))?;
+        Some(Self { home: home.into(), ready: ostler_sys::fdpass::inherited(READY_FD).ok()? })
+    }
+}
+
+/// Starts everything, and ends.
+pub(super) fn run(cx: &mut Cx, call: &Call, place: Place) -> Result<Status, CliError> {
+    // Standard output is for the lines of apps.
+    cx.out.only_trouble();
+    cx.set_home(place.home);
+    cx.wait_for_keeper(place.ready);
+    std::thread::sleep(Duration::from_millis(settings::delay_ms(call)?));
+    if start::in_front(cx, call)? {
+        return Ok(Status::Ok);
+    }
+    if cx.program.is_pm2() {
+        cx.out.err_line(cli::command_help(cx.program.name(), call.command).trim_end());
+    }
+    Err(CliError::Failed("nothing to start: name a script, a command or a config file".into()))
+}
