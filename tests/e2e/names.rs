@@ -7,7 +7,7 @@ use crate::setup::{binary, home};
 #[test]
 fn programs_of_pm2_that_are_still_to_come_say_what_to_use() {
     let place = home();
-    for name in ["pm2-runtime", "pm2-docker", "pm2-dev"] {
+    for name in ["pm2-dev"] {
         let link = place.root().join("bin").join(name);
         std::os::unix::fs::symlink(binary(), &link).unwrap();
         let home = Home::new(Subject::Ostler(link));

@@ -84,7 +84,12 @@ pub fn life(instance: &Instance, returns: bool) -> Life {
     }
     match instance.exits.last() {
         Some(exit) if !matches!(exit.cause, ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_)) => {
-            if returns && instance.state == State::Stopped { Life::Up } else { Life::Ended(exit_code(exit.ending)) }
+            match (exit_code(exit.ending), &instance.state) {
+                (_, State::Stopped) if returns => Life::Up,
+                // It ended again and again, which nobody wanted, whatever its code says.
+                (0, State::Errored) => Life::Ended(1),
+                (code, _) => Life::Ended(code),
+            }
         }
         _ => Life::Down,
     }
@@ -174,6 +179,9 @@ mod tests {
         };
         let running = State::Running { inc: 1, pid: 1, since: now };
         let by_itself = || Some(ExitCause::Itself);
+        let mut gave_up = instance(Wanted::Down, State::Errored, by_itself());
+        gave_up.exits[0].ending = Ending::Code(0);
+        assert_eq!(life(&gave_up, false), Life::Ended(1));
         for (instance, returns, expected) in [
             (instance(Wanted::Up, running.clone(), None), false, Life::Up),
             (instance(Wanted::Up, State::Backoff { until_ms: 9 }, by_itself()), false, Life::Up),

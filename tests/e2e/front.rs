@@ -1,0 +1,96 @@
+//! A container's first process under test: `ostler runtime`, with both of its streams.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use ostler_testkit::{DEADLINE, Home, kill};
+use rustix::process::Signal;
+
+/// It runs until its end, or until this is dropped.
+pub struct Front {
+    pub child: Child,
+    out: Receiver<String>,
+    err: Receiver<String>,
+}
+
+/// What it said until its end, and its exit code (128 + n for a signal).
+pub struct Ended {
+    pub code: i32,
+    pub out: Vec<String>,
+    pub err: Vec<String>,
+}
+
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (tx, rx) = mpsc::channel();
+    thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
+    rx
+}
+
+impl Front {
+    pub fn open(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+        Self { child, out, err }
+    }
+
+    /// Which runs this, without `runtime`.
+    pub fn run(home: &Home, words: &str) -> Self {
+        Self::open(home.cmd(format!("runtime {words}")).command())
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal);
+    }
+
+    /// Lines of standard output until one has the text.
+    #[track_caller]
+    pub fn out_until(&self, text: &str) -> Vec<String> {
+        until(&self.out, text)
+    }
+
+    /// The same of standard error.
+    #[track_caller]
+    pub fn err_until(&self, text: &str) -> Vec<String> {
+        until(&self.err, text)
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn end(mut self, home: &Home) -> Ended {
+        let mut status = None;
+        home.wait_until("it ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        use std::os::unix::process::ExitStatusExt;
+        let status = status.unwrap();
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap());
+        let rest = |from: &Receiver<String>| std::iter::from_fn(|| from.recv_timeout(DEADLINE).ok()).collect();
+        Ended { code, out: rest(&self.out), err: rest(&self.err) }
+    }
+}
+
+#[track_caller]
+fn until(lines: &Receiver<String>, text: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    loop {
+        let line = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no line with {text:?} but {seen:?}"));
+        seen.push(line);
+        if seen.last().is_some_and(|line| line.contains(text)) {
+            return seen;
+        }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,300 @@
+//! `runtime`: the first process of a container. Its output is in `runtime_lines.rs`, process 1 itself in `container.rs`.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use ostler_testkit::{Home, Subject, alive, fixture, kill};
+use rustix::process::{Signal, geteuid};
+
+use crate::front::Front;
+use crate::setup::{binary, home};
+
+/// An app that tells which signals it got.
+fn listener(home: &Home, name: &str) -> String {
+    home.write(
+        name,
+        "#!/bin/bash\nfor s in HUP USR1 USR2 WINCH QUIT; do trap \"echo $0 got $s\" $s; done\ntrap 'echo bye; exit 0' INT\n\
+         echo \"$0 is up\"\nwhile :; do sleep 0.02; done\n",
+    )
+}
+
+/// An app that does not end when it is asked to.
+fn stubborn(home: &Home) -> String {
+    home.write("stubborn.sh", "#!/bin/bash\ntrap '' INT TERM\necho up\nwhile :; do sleep 0.02; done\n")
+}
+
+#[test]
+fn t16_it_ends_with_the_apps_code() {
+    let home = home();
+    let apps = |members: &[&str]| {
+        let apps: Vec<_> = members.iter().map(|members| format!("{{\"script\": \"{}\", {members}}}", fixture())).collect();
+        home.write("apps.json", format!("{{\"apps\": [{}]}}", apps.join(", ")))
+    };
+    let once = |name: &str, args: &str| format!("\"name\": \"{name}\", \"args\": \"{args}\", \"autorestart\": false");
+    let cases: [(&[&str], i32); 8] = [
+        (&[&once("a", "exit 3")], 3),
+        (&[&once("a", "exit 0")], 0),
+        (&[&once("a", "signal KILL")], 137),
+        (&[&once("a", "exit 3"), &once("b", "exit 4")], 1),
+        (&[&once("a", "exit 0"), &once("b", "exit 0")], 0),
+        (&[&once("a", "exit 0"), &once("b", "exit 9 300")], 1),
+        // A crash loop that is given up, and a code that means "stay stopped".
+        (&["\"name\": \"a\", \"args\": \"exit 5\", \"max_restarts\": 2, \"restart_delay\": 1"], 5),
+        (&["\"name\": \"a\", \"args\": \"exit 6\", \"stop_exit_codes\": [6]"], 6),
+    ];
+    for (members, code) in cases {
+        home.run(format!("runtime {}", apps(members))).code(code);
+        assert_eq!(home.processes(), [], "{members:?}");
+    }
+    home.run(format!("runtime {} --name x --no-autorestart -- exit 7", fixture())).code(7);
+}
+
+#[test]
+fn t16_term_and_int_stop_in_order() {
+    let home = home();
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
+        let front = Front::run(&home, &listener(&home, "app.sh"));
+        front.out_until("is up");
+        front.signal(signal);
+        let ended = front.end(&home);
+        assert_eq!((ended.code, ended.out.last().map(String::as_str)), (0, Some("bye")), "{signal:?}");
+        assert_eq!(home.processes(), []);
+        assert!(!home.dir().join("ostler.sock").exists() && !home.dir().join("pm2.pid").exists());
+    }
+}
+
+#[test]
+fn t16_other_signals_go_on_to_all_apps() {
+    let home = home();
+    let file = home.write(
+        "two.json",
+        format!("{{\"apps\": [{{\"script\": \"{}\"}}, {{\"script\": \"{}\"}}]}}", listener(&home, "one.sh"), listener(&home, "two.sh")),
+    );
+    let front = Front::run(&home, &file);
+    let mut seen = front.out_until("is up");
+    seen.extend(front.out_until("is up"));
+    for (signal, name) in [(Signal::HUP, "HUP"), (Signal::USR1, "USR1"), (Signal::USR2, "USR2"), (Signal::WINCH, "WINCH")] {
+        front.signal(signal);
+        let mut told = front.out_until(&format!("got {name}"));
+        told.extend(front.out_until(&format!("got {name}")));
+        for app in ["one.sh", "two.sh"] {
+            assert!(told.iter().any(|line| line.contains(app) && line.ends_with(&format!("got {name}"))), "{told:?}");
+        }
+    }
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+}
+
+#[test]
+fn t16_which_signals_go_on_is_an_option() {
+    let home = home();
+    let app = listener(&home, "app.sh");
+    let front = Front::run(&home, &format!("{app} --forward-signals QUIT,USR1 -o app.log"));
+    front.out_until("is up");
+    // Not forwarded, so it means what it always means: the log file is made anew under its name.
+    std::fs::rename(home.work().join("app.log"), home.work().join("old.log")).unwrap();
+    front.signal(Signal::USR2);
+    home.wait_until("the log is open again", || home.work().join("app.log").exists());
+    front.signal(Signal::HUP);
+    front.signal(Signal::QUIT);
+    let told = front.out_until("got QUIT");
+    assert!(!told.iter().any(|line| line.contains("USR2") || line.contains("HUP")), "{told:?}");
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+    for bad in ["TERM", "KILL", "NOSUCH", "HUP,,USR1"] {
+        let output = home.run(format!("runtime {app} --forward-signals {bad}")).fails();
+        assert_eq!(output.all().trim().lines().count(), 1, "{output}");
+    }
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn a_second_signal_and_a_deadline_end_what_does_not_end() {
+    let home = home();
+    let words = format!("{} --kill-timeout 600000", stubborn(&home));
+    let front = Front::run(&home, &words);
+    front.out_until("up");
+    front.signal(Signal::TERM);
+    front.err_until("Stopping app:");
+    assert!(alive(home.app("stubborn").pid()));
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 137);
+    assert_eq!(home.processes(), []);
+
+    let front = Front::run(&home, &format!("{words} --stop-timeout 300ms"));
+    front.out_until("up");
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 137);
+    assert_eq!(home.processes(), []);
+    home.run(format!("runtime {words} --stop-timeout soon")).fails().says("--stop-timeout");
+}
+
+#[test]
+fn a_start_that_fails_says_why_and_ends() {
+    let home = home();
+    let good = format!("\"script\": \"{}\", \"args\": \"hold\"", fixture());
+    let file = home.write("good.json", format!("{{\"apps\": [{{{good}}}]}}"));
+    let half = home.write("half.json", format!("{{\"apps\": [{{{good}}}, {{\"name\": \"bad\", \"script\": \"gone.sh\"}}]}}"));
+    let broken = home.write("broken.json", "{\"apps\": [");
+    let no_program = home.write("no-program", "#!/no/such/interpreter\n");
+    for (words, text) in [
+        ("gone.js".to_owned(), "gone.js"),
+        ("gone.config.js".to_owned(), "gone.config.js"),
+        (half, "gone.sh"),
+        (broken, "broken.json"),
+        (format!("{file} --only nosuch"), "nothing to start"),
+        (no_program, "/no/such/interpreter"),
+        (String::new(), "nothing to start"),
+        (format!("{file} --delay soon"), "--delay"),
+        (format!("{file} --nosuch"), "--nosuch"),
+    ] {
+        let output = home.run(format!("runtime {words}")).fails().says(text);
+        assert!(output.stdout.is_empty(), "{output}");
+        let said: Vec<_> = output.stderr.lines().filter(|line| !line.is_empty() && !line.contains(": PM2 log: ")).collect();
+        assert!(!said.is_empty() && said.len() <= 2, "{output}");
+        assert_eq!(home.processes(), [], "{words}");
+    }
+}
+
+#[test]
+fn other_commands_work_while_it_runs() {
+    let home = home();
+    let front = Front::run(&home, &format!("{} --name one -- hold", fixture()));
+    home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
+    home.wait_status("one", "online");
+    assert_eq!(home.keeper_pid(), front.pid(), "the process that was called is the keeper");
+    home.ok(format!("start {} --name two -- count 1", fixture()));
+    // What is started later is shown, too.
+    front.out_until("end");
+    home.ok("restart one");
+    home.ok("delete two");
+    // A stop by hand is no end: somebody may want to start it again.
+    home.ok("stop one");
+    home.ok("start one");
+    home.wait_status("one", "online");
+    let output = home.run(format!("runtime {} -- hold", fixture())).fails().says("already");
+    assert_eq!(output.all().trim().lines().count(), 1, "{output}");
+    home.ok("kill");
+    assert_eq!(front.end(&home).code, 0);
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn it_ends_after_a_while_when_the_last_app_was_stopped_by_hand() {
+    let home = home();
+    let front = Front::run(&home, &format!("{} --name one -- hold", fixture()));
+    home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
+    home.wait_status("one", "online");
+    home.ok("delete one");
+    assert_eq!(front.end(&home).code, 0);
+}
+
+#[test]
+fn it_stays_when_told_to() {
+    let home = home();
+    let front = Front::run(&home, &format!("{} --name one --no-autorestart --no-auto-exit -- exit 3", fixture()));
+    front.err_until("exited with code [3]");
+    home.ok(format!("start {} --name two -- count 1", fixture()));
+    front.out_until("end");
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+}
+
+#[test]
+fn deaths_of_the_daemon_are_survived() {
+    let home = home();
+    let front = Front::run(&home, &format!("{} --delay 1", listener(&home, "app.sh")));
+    // One in the middle of the start …
+    kill(home.daemon_pid(), Signal::KILL);
+    front.out_until("is up");
+    let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
+    // … and one later.
+    kill(daemon, Signal::KILL);
+    home.wait_until("another daemon is there", || home.daemon_pid() != daemon);
+    assert_eq!(home.app("app").pid(), pid);
+    front.signal(Signal::USR1);
+    front.out_until("got USR1");
+    kill(pid, Signal::KILL);
+    front.out_until("is up");
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn an_exit_that_nobody_saw_is_the_code_all_the_same() {
+    let home = home();
+    let go = home.work().join("go");
+    let script = home.write("app.sh", format!("#!/bin/sh\necho up\nwhile ! [ -e {} ]; do sleep 0.01; done\nexit 9\n", go.display()));
+    let front = Front::run(&home, &format!("{script} --no-autorestart"));
+    front.out_until("up");
+    let daemon = home.daemon_pid();
+    kill(daemon, Signal::STOP);
+    std::fs::write(go, "").unwrap();
+    kill(daemon, Signal::KILL);
+    assert_eq!(front.end(&home).code, 9);
+}
+
+#[test]
+fn an_update_changes_nothing() {
+    let home = home();
+    let front = Front::run(&home, &listener(&home, "app.sh"));
+    front.out_until("is up");
+    let pid = home.app("app").pid();
+    home.ok("update");
+    assert_eq!((home.app("app").pid(), home.keeper_pid()), (pid, front.pid()));
+    front.signal(Signal::USR1);
+    front.out_until("got USR1");
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+}
+
+#[test]
+fn as_pm2_runtime_and_pm2_docker() {
+    let place = home();
+    for name in ["pm2-runtime", "pm2-docker"] {
+        let link = place.root().join("bin").join(name);
+        symlink(binary(), &link).unwrap();
+        let home = Home::new(Subject::Ostler(link));
+        for words in ["start APP --no-autorestart -- exit 3", "APP --no-autorestart -- exit 3", "--no-autorestart APP -n x -- exit 3"] {
+            home.run(words.replace("APP", &fixture())).code(3);
+        }
+        home.run(format!("{} --some-new-option --no-autorestart -- exit 4", fixture())).code(4).says("--some-new-option");
+        home.run(format!("{} --no-autorestart --web 9615 --secret a --public b --machine-name c -- exit 4", fixture())).code(4);
+        home.run("--version").ok().says("7.0.4");
+        home.run("").code(1).says("Usage: pm2");
+        home.run("gone.js").code(1).says("gone.js");
+        assert_eq!(home.processes(), []);
+    }
+}
+
+/// A user without a home, and a file system that cannot be written to but for the folder for temporary files.
+#[test]
+fn without_a_home_it_uses_the_folder_for_temporary_files() {
+    if !geteuid().is_root() {
+        ostler_testkit::skip!("only root can be somebody else");
+    }
+    const NOBODY: u32 = 54_321;
+    let home = home();
+    for folder in [home.root().to_owned(), home.work()] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let temporary = home.root().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o1777)).unwrap();
+    let words = format!("runtime {} --no-autorestart -- exit 3", fixture());
+    let run = |dir: &std::path::Path| {
+        let cmd = home.cmd(&words).without("OSTLER_HOME").without("PM2_HOME").env("HOME", "/").env("TMPDIR", dir);
+        cmd.uid(NOBODY).run()
+    };
+    run(&temporary).code(3).says("instead");
+    let place = temporary.join(format!(".ostler-{NOBODY}"));
+    assert_eq!(std::fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o700);
+    // Nowhere at all: one line, and what to do.
+    let output = run(std::path::Path::new("/nonexistent")).fails().says("OSTLER_HOME");
+    assert_eq!(output.all().trim().lines().count(), 1, "{output}");
+    // Somebody else's link in that folder is not followed.
+    std::fs::remove_dir_all(&place).unwrap();
+    symlink(home.work(), &place).unwrap();
+    run(&temporary).fails();
+    assert!(!home.work().join("ostler.lock").exists());
+}

@@ -1,0 +1,213 @@
+//! What `runtime` shows of its apps.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use ostler_testkit::{Home, fixture, kill, process_table};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::front::Front;
+use crate::setup::home;
+
+/// Speaks on both streams, and ends.
+fn speaker(home: &Home) -> String {
+    home.write("speaker.sh", "#!/bin/sh\necho to out\necho to err >&2\n")
+}
+
+fn apps(home: &Home, apps: &str) -> String {
+    home.write("apps.json", format!("{{\"apps\": [{apps}]}}"))
+}
+
+/// Without what the daemon itself says.
+fn of_apps(lines: &[String]) -> Vec<&str> {
+    lines.iter().map(String::as_str).filter(|line| !line.contains(": PM2 log: ")).collect()
+}
+
+#[test]
+fn forms_of_lines_as_pm2_has_them() {
+    let home = home();
+    let words = format!("{} --no-autorestart", speaker(&home));
+    for form in ["", " --raw"] {
+        let ended = Front::run(&home, &format!("{words}{form}")).end(&home);
+        assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["to out"], vec!["to err"]), "{form}");
+    }
+    let mut ended = Front::run(&home, &format!("{words} --formatted")).end(&home);
+    ended.out.sort();
+    assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["0|speaker  | to err", "0|speaker  | to out"], vec![]));
+
+    let ended = Front::run(&home, &format!("{words} --format")).end(&home);
+    let pair = |kind: &str, text: &str| {
+        let line = ended.out.iter().find(|line| line.contains(&format!(" type={kind} "))).unwrap();
+        let (date, rest) = line.strip_prefix("timestamp=").unwrap().split_once(' ').unwrap();
+        assert_eq!((date.len(), rest), (24, format!("app=speaker id=0 type={kind} message={text}").as_str()));
+    };
+    pair("out", "to out");
+    pair("error", "to err");
+
+    let ended = Front::run(&home, &format!("{words} --json")).end(&home);
+    let objects = |lines: &[String]| lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
+    let lines = objects(&ended.out);
+    assert_eq!(lines.len(), 2);
+    for (kind, text) in [("out", "to out"), ("err", "to err")] {
+        let line = lines.iter().find(|line| line["type"] == kind).unwrap();
+        assert_eq!((&line["message"], &line["process_id"], &line["app_name"]), (&text.into(), &0.into(), &"speaker".into()));
+    }
+    let events: Vec<_> = objects(&ended.err).into_iter().filter(|object| object["type"] == "process_event").collect();
+    assert!(["online", "exit"].iter().all(|status| events.iter().any(|event| event["status"] == *status)), "{events:?}");
+}
+
+/// Raw lines are those of the log files: with their date, or as JSON, where the app wants that.
+#[test]
+fn raw_lines_are_those_of_the_files() {
+    let home = home();
+    let script = speaker(&home);
+    let file = apps(
+        &home,
+        &format!(
+            "{{\"name\": \"a\", \"script\": \"{script}\", \"autorestart\": false, \"log_date_format\": \"[D]\"}}, \
+             {{\"name\": \"b\", \"script\": \"{script}\", \"autorestart\": false, \"log_type\": \"json\"}}, \
+             {{\"name\": \"c\", \"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/null\"}}"
+        ),
+    );
+    let ended = Front::run(&home, &file).end(&home);
+    let mut out = of_apps(&ended.out);
+    out.sort_unstable();
+    assert_eq!((out[0], out[1]), ("D: to out", "to out"), "{out:?}");
+    assert!(out[2].starts_with("{\"message\":\"to out\"") && out.len() == 3, "{out:?}");
+    assert_eq!(home.log("a-out.log"), "D: to out\n");
+    assert!(home.log("b-error.log").starts_with("{\"message\":\"to err\""));
+    assert!(!home.dir().join("logs/c-out.log").exists());
+}
+
+#[test]
+fn t17_a_log_file_that_is_the_containers_output_is_written_once() {
+    let home = home();
+    for (out, error) in [("/proc/1/fd/1", "/proc/1/fd/2"), ("/dev/stdout", "/dev/stderr"), ("/proc/self/fd/1", "/proc/self/fd/2")] {
+        for more in ["", ", \"instances\": 2", ", \"log_date_format\": \"[D]\"", ", \"log_file\": \"/dev/stdout\""] {
+            let file = apps(
+                &home,
+                &format!(
+                    "{{\"name\": \"a\", \"script\": \"{}\", \"args\": \"lines 300 0 6000\", \"autorestart\": false, \
+                     \"out_file\": \"{out}\", \"error_file\": \"{error}\"{more}}}",
+                    fixture()
+                ),
+            );
+            let ended = Front::run(&home, &file).end(&home);
+            let (lines, errors) = (of_apps(&ended.out), of_apps(&ended.err));
+            let count = if more.contains("instances") { 2 } else { 1 };
+            assert_eq!((ended.code, lines.len(), errors.len()), (0, 300 * count, count), "{out} {more}: {errors:?}");
+            assert!(lines.iter().all(|line| line.ends_with('x') && line.trim_start_matches("D: ").len() >= 5990), "{out} {more}");
+            assert!(errors.iter().all(|line| line.ends_with("last words")), "{errors:?}");
+        }
+    }
+    assert!(std::fs::read_dir(home.dir().join("logs")).map_or(0, Iterator::count) == 0, "no log file beside it");
+}
+
+/// The other way round, and together with other forms.
+#[test]
+fn t17_each_stream_where_it_is_wanted() {
+    let home = home();
+    let script = speaker(&home);
+    let members = format!(
+        "{{\"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/stderr\", \"error_file\": \"/proc/1/fd/1\"}}"
+    );
+    let ended = Front::run(&home, &apps(&home, &members)).end(&home);
+    assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["to err"], vec!["to out"]));
+    let ended = Front::run(&home, &format!("{script} --no-autorestart --formatted -o /dev/stdout -e /dev/stderr")).end(&home);
+    assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["0|speaker  | to out"], vec!["0|speaker  | to err"]));
+}
+
+#[test]
+fn no_line_is_lost_at_the_end() {
+    let home = home();
+    let app = format!("\"script\": \"{}\", \"args\": \"lines 20000 1\", \"autorestart\": false", fixture());
+    let file = apps(&home, &format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}"));
+    for form in ["", "--json", "--formatted"] {
+        let ended = Front::run(&home, &format!("{file} {form}")).end(&home);
+        assert_eq!((ended.code, of_apps(&ended.out).iter().filter(|line| line.contains("xxxx")).count()), (1, 40_000), "{form}");
+    }
+    // Alone it writes to the container's output itself.
+    let ended = Front::run(&home, &format!("{} --no-autorestart -- lines 20000 1", fixture())).end(&home);
+    assert_eq!((ended.code, ended.out.len(), of_apps(&ended.err)), (1, 20_000, vec!["last words"]));
+}
+
+/// A reader that does not read makes the app wait, nothing else; and when everything is to stop it is not waited for.
+#[test]
+fn a_slow_reader_pushes_back() {
+    let home = home();
+    let app = format!("\"script\": \"{}\", \"autorestart\": false", fixture());
+    let file = apps(&home, &format!("{{\"name\": \"a\", {app}, \"args\": \"flood 300000\"}}, {{\"name\": \"b\", {app}, \"args\": \"hold\"}}"));
+    let mut command = home.cmd(format!("runtime {file} --formatted")).command();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
+    home.wait_status("b", "online");
+    let (flood, log) = (home.app("a").pid(), home.dir().join("logs/a-out.log"));
+    let written = || std::fs::metadata(&log).map_or(0, |meta| meta.len());
+    let waits = || std::fs::read_to_string(format!("/proc/{flood}/wchan")).is_ok_and(|at| at.contains("pipe"));
+    home.wait_until("the app waits", || waits() && written() > 0 && { let before = written(); home.ok("ping"); before == written() });
+    // The daemon does not: it does what it is asked to.
+    home.ok("restart b");
+    let (mut stdout, home_dir) = (child.stdout.take().unwrap(), home.dir().to_owned());
+    let mut seen = 0;
+    let mut piece = vec![0; 1 << 16];
+    while seen < 300_000 {
+        let count = stdout.read(&mut piece).unwrap();
+        assert!(count > 0, "{seen} lines; {}", home_dir.display());
+        seen += piece[..count].iter().filter(|byte| **byte == b'\n').count();
+    }
+    kill(i32::try_from(child.id()).unwrap(), Signal::TERM);
+    drop(stdout);
+    home.wait_until("it ends", || child.try_wait().unwrap().is_some());
+}
+
+#[test]
+fn a_reader_that_never_reads_does_not_hold_up_the_end() {
+    let home = home();
+    let app = format!("\"script\": \"{}\", \"args\": \"flood 3000000\"", fixture());
+    let file = apps(&home, &format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}"));
+    let mut command = home.cmd(format!("runtime {file}")).command();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
+    home.wait_status("a", "online");
+    kill(i32::try_from(child.id()).unwrap(), Signal::TERM);
+    home.wait_until("it ends", || child.try_wait().unwrap().is_some());
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn a_closed_output_does_not_end_the_apps() {
+    let home = home();
+    let script = home.write("chatty.sh", "#!/bin/sh\nwhile :; do echo line; echo line >&2; sleep 0.01; done\n");
+    let file = apps(&home, &format!("{{\"name\": \"a\", \"script\": \"{script}\"}}, {{\"name\": \"b\", \"script\": \"{script}\"}}"));
+    let mut command = home.cmd(format!("runtime {file}")).command();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    home.wait_log("a-out.log", "line");
+    drop((child.stdout.take(), child.stderr.take()));
+    let lines = || home.log("a-out.log").lines().count();
+    let before = lines();
+    home.wait_until("it goes on", || lines() > before + 20);
+    assert_eq!((home.app("a").restarts(), home.app("b").restarts()), (0, 0));
+    let complaints = home.read("../home/pm2.log").matches("nobody reads").count();
+    assert!(complaints <= 4, "told once per stream, not {complaints} times");
+    kill(i32::try_from(child.id()).unwrap(), Signal::TERM);
+    home.wait_until("it ends", || child.try_wait().unwrap().is_some());
+    assert_eq!(home.processes(), []);
+}
+
+/// `/proc/1/fd/1` and the like are opened by anybody in a container: they have to be its output for process 1 itself.
+#[test]
+fn the_first_process_keeps_the_output_as_it_came() {
+    let home = home();
+    let front = Front::run(&home, &format!("{} --name a -- hold", fixture()));
+    home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
+    home.wait_status("a", "online");
+    for (fd, text) in [(1, "a line for stdout"), (2, "a line for stderr")] {
+        std::fs::write(format!("/proc/{}/fd/{fd}", front.pid()), format!("{text}\n")).unwrap();
+        if fd == 1 { front.out_until(text) } else { front.err_until(text) };
+    }
+    let threads = process_table().into_iter().filter(|p| p.ppid == front.pid()).count();
+    assert_eq!(threads, 2, "the daemon and the app: the starter is gone");
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+}
