@@ -156,9 +156,9 @@ impl Client {
     /// # Errors
     /// [`CliError::Daemon`] when the daemon refuses, [`CliError::Client`] when the connection fails.
     pub(crate) fn request(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
-        use Request::{Inspect, List, Ping, ReloadLogs, Subscribe, Table};
+        use Request::{Health, Inspect, List, Ping, ReloadLogs, Subscribe, Table};
         // Reloading logs that were reloaded already does nothing; all others read only.
-        let can_be_repeated = matches!(request, Ping | List | Table | Inspect { .. } | Subscribe | ReloadLogs);
+        let can_be_repeated = matches!(request, Ping | List | Table | Health { .. } | Inspect { .. } | Subscribe | ReloadLogs);
         let mut attempt = 0;
         loop {
             match self.exchange(request.clone(), told) {

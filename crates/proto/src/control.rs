@@ -48,6 +48,11 @@ pub enum Request {
     List,
     /// What a table shows of all instances. Answer: [`Response::Table`].
     Table,
+    /// How instances are, and nothing that would have to be measured. Answer: [`Response::Health`]; an unknown target is [`Failure::NotFound`].
+    Health {
+        /// What to select; empty = all.
+        targets: Vec<String>,
+    },
     /// Instances in full (environment included). Answer: [`Response::Details`]; an unknown target is [`Failure::NotFound`].
     Inspect {
         /// What to select; empty = all.
@@ -223,6 +228,8 @@ pub enum Response {
     List(Vec<Summary>),
     /// Rows of a table, by id.
     Table(Vec<TableRow>),
+    /// How instances are, by id.
+    Health(Vec<HealthRow>),
     /// Full list, by id.
     Details(Vec<Detail>),
     /// A step on the way; more follows.
@@ -242,6 +249,20 @@ pub enum Response {
     Failed(Failure),
     /// Something happened (after [`Request::Subscribe`]).
     Happened(Happening),
+}
+
+/// How one instance is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthRow {
+    /// `pm_id`.
+    pub id: u32,
+    /// App name.
+    pub name: String,
+    /// PM2's status word.
+    pub status: String,
+    /// What is wrong with it although it may be online, as far as anybody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// One log after [`Request::ReloadLogs`].

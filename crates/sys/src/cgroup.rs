@@ -49,7 +49,7 @@ fn folder_of(path: &str, mountinfo: &str) -> Option<PathBuf> {
 }
 
 /// Blanks, tabs, newlines and backslashes are octal in `mountinfo`.
-fn unescape(field: &str) -> String {
+pub(crate) fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(field.to_owned(), |text, (code, sign)| if text.contains(code) { text.replace(code, sign) } else { text })

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod child;
 pub mod clock;
 mod clone;
+pub mod cpus;
 pub mod cstrings;
 pub mod datagram;
 pub mod descriptors;

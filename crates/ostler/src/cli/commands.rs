@@ -241,6 +241,20 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { completes: NAMES, ..reads("env", "<id>", 1, "environment of an app", run::env::run) },
     Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids", run::pid::run) },
     Command { completes: NAMES, ..reads("id", "<name>", 1, "ids of an app", run::id::run) },
+    Command {
+        completes: NAMES,
+        options: &[call("min", None, Arg::Required("n"), "so many healthy instances are enough")],
+        examples: &["health", "health api", "health api --min 2"],
+        ..works(
+            "health",
+            "[id|name|namespace|all...]",
+            0,
+            Daemon::Unused,
+            Section::Inspect,
+            "exit code 0 if all instances are online and well, else 1: for HEALTHCHECK",
+            run::health::run,
+        )
+    },
     Command { ..reads("ping", "", 0, "is the daemon there?", run::ping::run) },
     Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, Daemon::Starts, "empty the log files", run::flush::run) },
     Command { ..keeps("reloadLogs", "", 0, Daemon::Starts, "open the log files anew", run::reload_logs::run) },
@@ -295,6 +309,19 @@ pub(crate) const COMMANDS: &[Command] = &[
             Daemon::Unused,
             "completion script of the shell",
             run::completion::run,
+        )
+    },
+    Command {
+        completes: Completes::Words(&["install", "uninstall", "status"]),
+        options: &[call("dir", None, Arg::Required("folder"), "where the links are made: beside this program, if nothing is said")],
+        examples: &["compat install", "compat install --dir /usr/local/bin", "compat status", "compat uninstall"],
+        ..keeps(
+            "compat",
+            "<install|uninstall|status>",
+            1,
+            Daemon::Unused,
+            "the names pm2, pm2-runtime, pm2-docker and pm2-dev for this program",
+            run::compat::run,
         )
     },
     Command {

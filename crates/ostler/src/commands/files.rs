@@ -49,7 +49,7 @@ impl Source {
 
 /// The surroundings of this call.
 pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
-    let cpus = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+    let cpus = ostler_sys::cpus::available();
     let mut context = Context::new(PathBuf::from(cx::cwd()?), cx.env(), cpus).map_err(CliError::Failed)?;
     context.argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     context.strict = call.has("strict");

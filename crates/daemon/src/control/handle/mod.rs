@@ -2,6 +2,7 @@
 
 pub(crate) mod act;
 mod files;
+mod health;
 pub(crate) mod list;
 mod lives;
 mod reload;
@@ -62,6 +63,7 @@ impl Control {
             Request::Ping => Response::Pong,
             Request::List => return self.list(client, id, list::Question::List),
             Request::Table => return self.list(client, id, list::Question::Table),
+            Request::Health { targets } => self.health(&targets),
             Request::Inspect { targets } => return self.inspect(client, id, &targets),
             Request::Start { apps, base_env, existing, command } => {
                 let origin = self.origin(client, command);

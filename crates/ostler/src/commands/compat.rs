@@ -1,0 +1,154 @@
+//! `compat`: PM2's names for this program, as symbolic links.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cx::Cx;
+
+/// The names that PM2 installs.
+const NAMES: [&str; 4] = ["pm2", "pm2-runtime", "pm2-docker", "pm2-dev"];
+
+/// What is at the place of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// A link to this program.
+    Ours,
+    /// Something else, and what it is in the end.
+    Foreign(PathBuf),
+}
+
+/// `install`, `uninstall`, `status`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let program = own_path()?;
+    let folder = match call.value("dir") {
+        Some(dir) => std::path::absolute(dir).map_err(|source| failed("find", Path::new(dir), source))?,
+        None => program.parent().unwrap_or(Path::new("/")).to_owned(),
+    };
+    match call.target() {
+        Some("install") => install(cx, &program, &folder, call.has("force")),
+        Some("uninstall") => uninstall(cx, &program, &folder),
+        Some("status") => status(cx, &program, &folder),
+        word => Err(UsageError::UnknownArgument { word: word.unwrap_or_default().into() }.into()),
+    }
+}
+
+/// By the name under which it was found, so that a link to a link (`/usr/bin/ostler` of a package) survives an upgrade of what is behind it.
+fn own_path() -> Result<PathBuf, CliError> {
+    let real = std::env::current_exe().map_err(|source| failed("find", Path::new("this program"), source))?;
+    let named = on_path("ostler").into_iter().find(|path| same_file(path, &real));
+    Ok(named.unwrap_or(real))
+}
+
+/// All or nothing: a foreign file is found before the first link is made.
+fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<Status, CliError> {
+    let found = NAMES.map(|name| look(&folder.join(name), program));
+    for (name, found) in NAMES.iter().zip(&found) {
+        match found {
+            Found::Foreign(what) if !force => {
+                let (link, what) = (folder.join(name), what.display());
+                return Err(CliError::Failed(format!("{} is something else ({what}); add --force to replace it", link.display())));
+            }
+            _ => {}
+        }
+    }
+    fs::create_dir_all(folder).map_err(|source| failed("create", folder, source))?;
+    for (name, found) in NAMES.iter().zip(found) {
+        let link = folder.join(name);
+        if found != Found::Ours {
+            replace(&link, program).map_err(|source| failed("make the link", &link, source))?;
+        }
+        cx.out.info(format_args!("{} -> {}", link.display(), program.display()));
+    }
+    shadows(cx, folder);
+    Ok(Status::Ok)
+}
+
+/// Under another name first: there is no moment without the old or the new one. A folder in its place is never removed.
+fn replace(link: &Path, program: &Path) -> io::Result<()> {
+    let mut new = link.as_os_str().to_owned();
+    new.push(format!(".{}", std::process::id()));
+    let new = PathBuf::from(new);
+    symlink(program, &new)?;
+    fs::rename(&new, link).inspect_err(|_| drop(fs::remove_file(&new)))
+}
+
+/// Only what is ours.
+fn uninstall(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError> {
+    for name in NAMES {
+        let link = folder.join(name);
+        match look(&link, program) {
+            Found::Ours => {
+                fs::remove_file(&link).map_err(|source| failed("remove", &link, source))?;
+                cx.out.info(format_args!("{} removed", link.display()));
+            }
+            Found::Foreign(what) => cx.out.warn(format_args!("{} is something else ({}), left as it is", link.display(), what.display())),
+            Found::Nothing => {}
+        }
+    }
+    Ok(Status::Ok)
+}
+
+/// Exit code 1 unless all four names mean this program.
+fn status(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError> {
+    let mut all = true;
+    for name in NAMES {
+        let link = folder.join(name);
+        let what = match look(&link, program) {
+            Found::Ours => format!("this program ({})", program.display()),
+            Found::Nothing => "not there".into(),
+            Found::Foreign(what) => format!("something else ({})", what.display()),
+        };
+        all &= look(&link, program) == Found::Ours;
+        cx.out.line(format_args!("{}: {what}", link.display()));
+    }
+    shadows(cx, folder);
+    Ok(if all { Status::Ok } else { Status::Failed })
+}
+
+/// What a shell would find instead.
+fn shadows(cx: &mut Cx, folder: &Path) {
+    for name in NAMES {
+        let link = folder.join(name);
+        match on_path(name).first() {
+            Some(first) if !same_file(first, &link) => {
+                cx.out.warn(format_args!("`{name}` on PATH is {} and comes before {}", first.display(), link.display()));
+            }
+            Some(_) => {}
+            None if link.exists() => {
+                cx.out.warn(format_args!("{} is not on PATH: `{name}` is not found", folder.display()));
+                return;
+            }
+            None => {}
+        }
+    }
+}
+
+fn look(link: &Path, program: &Path) -> Found {
+    if fs::symlink_metadata(link).is_err() {
+        return Found::Nothing;
+    }
+    if link.is_symlink() && same_file(link, program) {
+        return Found::Ours;
+    }
+    Found::Foreign(fs::canonicalize(link).or_else(|_| fs::read_link(link)).unwrap_or_else(|_| link.to_owned()))
+}
+
+/// In the order of `PATH`; what may be executed.
+fn on_path(name: &str) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let files = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
+    files.filter(|file| fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)).collect()
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    id(a).is_some() && id(a) == id(b)
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> CliError {
+    CliError::File { what, path: path.display().to_string(), source }
+}

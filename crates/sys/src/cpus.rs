@@ -1,0 +1,156 @@
+//! How many CPUs this process may use: those it may run on (affinity, cpuset), and no more than its control groups pay for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cgroup::unescape;
+
+/// At least one. A quota of one and a half is one: whoever runs two busy processes on it is stopped for a quarter of the time.
+pub fn available() -> u32 {
+    // A machine of more CPUs than fit into the set is told about by the standard library.
+    let of_library = || std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+    let allowed = rustix::thread::sched_getaffinity(None).map_or_else(|_| of_library(), |set| set.count());
+    allowed.min(quota(Path::new("/")).unwrap_or(u32::MAX)).max(1)
+}
+
+/// Whole CPUs that the smallest quota of our group and of those above it allows. `root` is where `/proc` and the mounts are.
+fn quota(root: &Path) -> Option<u32> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
+    let quotas = groups.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let of_group = match controllers {
+            "" => of_version_2 as fn(&Path) -> Option<f64>,
+            list if list.split(',').any(|one| one == "cpu") => of_version_1,
+            _ => return None,
+        };
+        let place = mount(&mounts, controllers, path)?;
+        let top = below(root, &place.point);
+        let folder = below(root, &place.group);
+        folder.ancestors().take_while(|folder| folder.starts_with(&top)).filter_map(of_group).min_by(f64::total_cmp)
+    });
+    let smallest = quotas.min_by(f64::total_cmp)?;
+    // Not below one, and far from any overflow.
+    Some((smallest.clamp(1.0, 1e6)) as u32)
+}
+
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Where a hierarchy is mounted, and where our group is in it.
+struct Place {
+    point: PathBuf,
+    group: PathBuf,
+}
+
+/// `controllers` is empty for version 2. A mount may show only a part of the hierarchy, and the path may be seen from outside of it: then
+/// what is mounted is as near as we get.
+fn mount(mountinfo: &str, controllers: &str, path: &str) -> Option<Place> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut kind = kind.split(' ');
+        let is_it = match kind.next()? {
+            "cgroup2" => controllers.is_empty(),
+            "cgroup" => !controllers.is_empty() && kind.nth(1)?.split(',').any(|option| option == "cpu"),
+            _ => false,
+        };
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (unescape(fields.next()?), PathBuf::from(unescape(fields.next()?)));
+        let inside = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
+        is_it.then(|| Place { group: point.join(inside), point })
+    })
+}
+
+/// `cpu.max`: `<quota or max> <period>`.
+fn of_version_2(group: &Path) -> Option<f64> {
+    let text = fs::read_to_string(group.join("cpu.max")).ok()?;
+    let (quota, period) = text.trim().split_once(' ')?;
+    share(quota, period)
+}
+
+/// Two files; -1 is no limit.
+fn of_version_1(group: &Path) -> Option<f64> {
+    let read = |name: &str| fs::read_to_string(group.join(name)).ok();
+    share(read("cpu.cfs_quota_us")?.trim(), read("cpu.cfs_period_us")?.trim())
+}
+
+fn share(quota: &str, period: &str) -> Option<f64> {
+    let (quota, period) = (quota.parse::<u64>().ok()?, period.parse::<u64>().ok()?);
+    (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine as `/proc` and the mounts show it.
+    struct Machine(PathBuf);
+
+    impl Machine {
+        fn new(name: &str, files: &[(&str, &str)]) -> Self {
+            let root = std::env::temp_dir().join(format!("ostler-cpus-{}-{name}", std::process::id()));
+            for (file, text) in files {
+                let file = root.join(file);
+                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                fs::write(file, text).unwrap();
+            }
+            Self(root)
+        }
+    }
+
+    impl Drop for Machine {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    const V2: &str = "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+    const V1: &str = "29 20 0:28 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
+                      31 29 0:29 /docker/abc /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n\
+                      32 29 0:30 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+
+    #[test]
+    fn quotas_of_both_versions() {
+        let v1 = "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/\n";
+        let (amount, period) = ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us");
+        type Files<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(&str, &str, &str, Files<'_>, Option<u32>); 11] = [
+            ("half", V2, "0::/\n", &[("sys/fs/cgroup/cpu.max", "50000 100000\n")], Some(1)),
+            ("three", V2, "0::/\n", &[("sys/fs/cgroup/cpu.max", "300000 100000\n")], Some(3)),
+            ("two-and-a-half", V2, "0::/\n", &[("sys/fs/cgroup/cpu.max", "250000 100000\n")], Some(2)),
+            ("none", V2, "0::/\n", &[("sys/fs/cgroup/cpu.max", "max 100000\n")], None),
+            // The group above is the narrower one.
+            (
+                "above",
+                V2,
+                "0::/pod/app\n",
+                &[("sys/fs/cgroup/pod/app/cpu.max", "max 100000\n"), ("sys/fs/cgroup/pod/cpu.max", "200000 100000\n")],
+                Some(2),
+            ),
+            // Seen from outside of the part that is mounted.
+            (
+                "outside",
+                "30 20 0:26 /pod /sys/fs/cgroup rw - cgroup2 cgroup rw\n",
+                "0::/elsewhere\n",
+                &[("sys/fs/cgroup/cpu.max", "400000 100000\n")],
+                Some(4),
+            ),
+            ("v1", V1, v1, &[(amount, "150000\n"), (period, "50000\n")], Some(3)),
+            ("v1-none", V1, v1, &[(amount, "-1\n"), (period, "100000\n")], None),
+            ("rubbish", V2, "0::/\n", &[("sys/fs/cgroup/cpu.max", "many\n")], None),
+            ("zero", V2, "0::/\n", &[("sys/fs/cgroup/cpu.max", "0 0\n")], None),
+            ("nothing", "", "", &[], None),
+        ];
+        for (name, mounts, groups, files, expected) in cases {
+            let machine = Machine::new(name, &[&[("proc/self/cgroup", groups), ("proc/self/mountinfo", mounts)], files].concat());
+            assert_eq!(quota(&machine.0), expected, "{name}");
+        }
+        assert_eq!(quota(Path::new("/nonexistent")), None);
+    }
+
+    #[test]
+    fn this_machine_has_one_at_least() {
+        assert!((1..=4096).contains(&available()));
+    }
+}

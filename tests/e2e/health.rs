@@ -1,0 +1,61 @@
+//! `health`: for HEALTHCHECK.
+
+use std::time::Duration;
+
+use ostler_testkit::{fixture, kill};
+use rustix::process::Signal;
+
+use crate::setup::{home, home_as_pm2, start_fixture};
+
+#[test]
+fn one_line_and_0_or_1() {
+    for home in [home(), home_as_pm2()] {
+        let says = |words: &str, code: i32, text: &str| {
+            let output = home.run(words).code(code);
+            assert_eq!((output.stdout.trim_end(), output.stderr.as_str()), (text, ""), "{words}");
+        };
+        // No daemon is started for it.
+        home.run("health").code(1).says("unhealthy: no daemon is running");
+        assert!(home.processes().is_empty());
+        start_fixture(&home, "api", "-i 2", "hold");
+        start_fixture(&home, "job", "--no-autorestart", "exit 0");
+        home.wait_status("job", "stopped");
+        says("health", 0, "healthy: 2 of 2 online");
+        says("health all", 0, "healthy: 2 of 2 online");
+        says("health api", 0, "healthy: 2 of 2 online");
+        says("health 1", 0, "healthy: 1 of 1 online");
+        // Who is asked for by name has to be there.
+        says("health job", 1, "unhealthy: 0 of 1 online; job:2 stopped");
+        home.run("health nosuch").code(1).says("unhealthy: ").says("nosuch");
+        home.run("health --min many").code(1).says("--min");
+        home.ok("stop 0");
+        says("health api", 1, "unhealthy: 1 of 2 online; api:0 stopped");
+        says("health api --min 1", 0, "healthy: 1 of 2 online; api:0 stopped");
+        start_fixture(&home, "loop", "--max-restarts 1 --restart-delay 1", "exit 1");
+        home.wait_status("loop", "errored");
+        says("health", 1, "unhealthy: 1 of 2 online; loop:3 errored");
+        home.ok("delete all");
+        says("health", 1, "unhealthy: nothing runs");
+    }
+}
+
+#[test]
+fn not_ready_is_not_healthy() {
+    let home = home();
+    home.ok(format!("start {} --name slow --no-autostart --wait-ready --listen-timeout 600000 -- hold", fixture()));
+    let mut start = home.cmd("restart slow").command();
+    let mut start = start.stdout(std::process::Stdio::null()).spawn().unwrap();
+    home.wait_status("slow", "launching");
+    home.run("health").code(1).says("slow:0 launching");
+    drop(start.kill());
+    drop(start.wait());
+}
+
+#[test]
+fn a_daemon_that_is_just_replaced_is_waited_for() {
+    let home = home();
+    start_fixture(&home, "api", "", "hold");
+    kill(home.daemon_pid(), Signal::KILL);
+    let output = home.ok("health").says("healthy: 1 of 1 online");
+    assert!(output.took < Duration::from_secs(30));
+}
