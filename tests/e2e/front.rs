@@ -51,13 +51,18 @@ impl Front {
     /// Lines of standard output until one has the text.
     #[track_caller]
     pub fn out_until(&self, text: &str) -> Vec<String> {
-        until(&self.out, text)
+        until(&self.out, text).unwrap_or_else(|seen| panic!("no line with {text:?} but {seen:?}; on stderr {:?}", self.said()))
     }
 
     /// The same of standard error.
     #[track_caller]
     pub fn err_until(&self, text: &str) -> Vec<String> {
-        until(&self.err, text)
+        until(&self.err, text).unwrap_or_else(|seen| panic!("no line with {text:?} but {seen:?}"))
+    }
+
+    /// What is there of standard error and was not read yet.
+    fn said(&self) -> Vec<String> {
+        self.err.try_iter().collect()
     }
 
     /// Waits for its end.
@@ -76,16 +81,16 @@ impl Front {
     }
 }
 
-#[track_caller]
-fn until(lines: &Receiver<String>, text: &str) -> Vec<String> {
+/// The lines up to the one that has the text, or all that came if none did.
+fn until(lines: &Receiver<String>, text: &str) -> Result<Vec<String>, Vec<String>> {
     let mut seen = Vec::new();
-    loop {
-        let line = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no line with {text:?} but {seen:?}"));
+    while let Ok(line) = lines.recv_timeout(DEADLINE) {
         seen.push(line);
         if seen.last().is_some_and(|line| line.contains(text)) {
-            return seen;
+            return Ok(seen);
         }
     }
+    Err(seen)
 }
 
 impl Drop for Front {

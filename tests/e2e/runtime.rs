@@ -220,6 +220,48 @@ fn deaths_of_the_daemon_are_survived() {
     assert_eq!(home.processes(), []);
 }
 
+/// Whoever called it thinks that everything has ended, and may call it again.
+#[test]
+fn nothing_outlives_the_process_that_was_called() {
+    let home = home();
+    for _ in 0..2 {
+        let front = Front::run(&home, &listener(&home, "app.sh"));
+        front.out_until("is up");
+        front.signal(Signal::KILL);
+        front.out_until("bye");
+        home.wait_until("everything has ended", || home.processes().is_empty());
+    }
+}
+
+#[test]
+fn a_signal_before_the_start_is_done_stops_it() {
+    let home = home();
+    let front = Front::run(&home, &format!("{} --delay 600", listener(&home, "app.sh")));
+    home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
+    front.signal(Signal::TERM);
+    let ended = front.end(&home);
+    assert_eq!((ended.code, ended.out), (0, vec![]));
+    home.wait_until("the starter has ended", || home.processes().is_empty());
+
+    let script = home.write("slow.sh", "#!/bin/sh\necho began\nexec sleep 600\n");
+    let front = Front::run(&home, &format!("{script} --wait-ready --listen-timeout 600000"));
+    front.out_until("began");
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+    home.wait_until("everything has ended", || home.processes().is_empty());
+}
+
+/// What is not ready in time is a matter of its restart policy, not of the start.
+#[test]
+fn an_app_that_is_not_ready_in_time_is_tried_again() {
+    let home = home();
+    let script = home.write("late.sh", "#!/bin/sh\nif [ -e once ]; then echo up; exec sleep 600; fi\ntouch once\nexit 1\n");
+    let front = Front::run(&home, &format!("{script} --wait-ready --listen-timeout 600000"));
+    front.out_until("up");
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+}
+
 #[test]
 fn an_exit_that_nobody_saw_is_the_code_all_the_same() {
     let home = home();

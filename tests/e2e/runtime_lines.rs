@@ -109,9 +109,8 @@ fn t17_a_log_file_that_is_the_containers_output_is_written_once() {
 fn t17_each_stream_where_it_is_wanted() {
     let home = home();
     let script = speaker(&home);
-    let members = format!(
-        "{{\"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/stderr\", \"error_file\": \"/proc/1/fd/1\"}}"
-    );
+    let members =
+        format!("{{\"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/stderr\", \"error_file\": \"/proc/1/fd/1\"}}");
     let ended = Front::run(&home, &apps(&home, &members)).end(&home);
     assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["to err"], vec!["to out"]));
     let ended = Front::run(&home, &format!("{script} --no-autorestart --formatted -o /dev/stdout -e /dev/stderr")).end(&home);
@@ -137,7 +136,8 @@ fn no_line_is_lost_at_the_end() {
 fn a_slow_reader_pushes_back() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"autorestart\": false", fixture());
-    let file = apps(&home, &format!("{{\"name\": \"a\", {app}, \"args\": \"flood 300000\"}}, {{\"name\": \"b\", {app}, \"args\": \"hold\"}}"));
+    let file =
+        apps(&home, &format!("{{\"name\": \"a\", {app}, \"args\": \"flood 300000\"}}, {{\"name\": \"b\", {app}, \"args\": \"hold\"}}"));
     let mut command = home.cmd(format!("runtime {file} --formatted")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
@@ -145,7 +145,13 @@ fn a_slow_reader_pushes_back() {
     let (flood, log) = (home.app("a").pid(), home.dir().join("logs/a-out.log"));
     let written = || std::fs::metadata(&log).map_or(0, |meta| meta.len());
     let waits = || std::fs::read_to_string(format!("/proc/{flood}/wchan")).is_ok_and(|at| at.contains("pipe"));
-    home.wait_until("the app waits", || waits() && written() > 0 && { let before = written(); home.ok("ping"); before == written() });
+    home.wait_until("the app waits", || {
+        waits() && written() > 0 && {
+            let before = written();
+            home.ok("ping");
+            before == written()
+        }
+    });
     // The daemon does not: it does what it is asked to.
     home.ok("restart b");
     let (mut stdout, home_dir) = (child.stdout.take().unwrap(), home.dir().to_owned());
@@ -204,7 +210,11 @@ fn the_first_process_keeps_the_output_as_it_came() {
     home.wait_status("a", "online");
     for (fd, text) in [(1, "a line for stdout"), (2, "a line for stderr")] {
         std::fs::write(format!("/proc/{}/fd/{fd}", front.pid()), format!("{text}\n")).unwrap();
-        if fd == 1 { front.out_until(text) } else { front.err_until(text) };
+        if fd == 1 {
+            front.out_until(text)
+        } else {
+            front.err_until(text)
+        };
     }
     let threads = process_table().into_iter().filter(|p| p.ppid == front.pid()).count();
     assert_eq!(threads, 2, "the daemon and the app: the starter is gone");

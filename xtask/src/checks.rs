@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must pass. The test runner comes last, so that its closing line is the last line.
 
 use crate::process::{cargo, must_run, on_path};
+use crate::static_build::{self, Variable};
 use crate::{generate, layers};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
@@ -23,7 +24,15 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     if !failed.is_empty() {
         eprintln!("\nfailed so far: {} (see above); the tests run all the same\n", failed.join(", "));
     }
-    let tests = if on_path("cargo-nextest") { nextest(&filter) } else { cargo_test(&filter) };
+    let mut with = Vec::new();
+    // A minute of building: what a container holds is looked at where everything is.
+    if filter.is_empty() && std::env::var_os("CI").is_some() {
+        check(&mut failed, "static program", || {
+            with = static_build::for_tests("dev")?;
+            Ok(())
+        });
+    }
+    let tests = if on_path("cargo-nextest") { nextest(&filter, &with) } else { cargo_test(&filter, &with) };
     if tests.is_err() {
         failed.push("tests");
     }
@@ -41,17 +50,17 @@ fn check(failed: &mut Vec<&'static str>, name: &'static str, action: impl FnOnce
     }
 }
 
-fn nextest(filter: &[&str]) -> Result<()> {
+fn nextest(filter: &[&str], with: &[Variable]) -> Result<()> {
     eprintln!("== tests (nextest)");
-    must_run(cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]).args(filter))
+    must_run(cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]).args(filter).envs(with.iter().cloned()))
 }
 
 /// Without nextest, each test binary closes with its own line: they are added up into one.
-fn cargo_test(filter: &[&str]) -> Result<()> {
+fn cargo_test(filter: &[&str], with: &[Variable]) -> Result<()> {
     eprintln!("== tests (cargo test)");
     let begin = Instant::now();
     let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests", "--examples", "--"]);
-    let mut child = command.args(filter).stdout(Stdio::piped()).spawn().context("cannot run cargo test")?;
+    let mut child = command.args(filter).envs(with.iter().cloned()).stdout(Stdio::piped()).spawn().context("cannot run cargo test")?;
     let mut total = Total::default();
     for line in BufReader::new(child.stdout.take().context("no stdout")?).split(b'\n') {
         let line = line?;

@@ -11,6 +11,7 @@ mod http;
 mod layers;
 mod process;
 mod rounds;
+mod static_build;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ cargo xtask <task>
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
   generate [--check]                   docs/reference/* from the program (--check: only tell what is out of date)
   bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
+  static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
   sim [--seed N] [--steps M]           a long run of the lifecycle simulation
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "layers" => layers::run(),
         "generate" => generate::run(&words),
         "bench" => bench::run(&words),
+        "static" => static_build::run(&words),
         "sim" => rounds::sim(&words),
         "soak" => rounds::soak(&words),
         "" | "help" | "-h" | "--help" => {

@@ -371,6 +371,7 @@ impl Control {
             self.feed(id, Event::Recovered(recovered));
         }
         self.errands_behind_new_keeper(&errands);
+        self.front_is_gone();
     }
 
     fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, errands: &[(u32, ProcRef)]) -> Result<(Link, i32), LaunchError> {

@@ -142,6 +142,20 @@ impl Contender {
         })
     }
 
+    /// The command that runs these apps as the first process of a container; none if the manager has no such thing.
+    pub(crate) fn front(&self, apps: &[App]) -> Result<Option<Command>> {
+        self.describe(apps, apps.len())?;
+        Ok(match self.kind {
+            Kind::Ostler => Some(self.client(&["runtime", &self.file().display().to_string()])),
+            Kind::Pm2 => {
+                let mut command = self.bare(&self.program.with_file_name("pm2-runtime"));
+                command.arg(self.file());
+                Some(command)
+            }
+            Kind::Supervisor => None,
+        })
+    }
+
     fn describe(&self, apps: &[App], room: usize) -> Result<()> {
         let text = match self.kind {
             Kind::Supervisor => supervisor::file(&self.home(), apps, room),

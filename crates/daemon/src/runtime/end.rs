@@ -44,6 +44,16 @@ impl Control {
         true
     }
 
+    /// The process that was called was killed, so whoever called it thinks that everything has ended: it has to. (In a container that process
+    /// is number 1, and nothing outlives it.)
+    pub(crate) fn front_is_gone(&mut self) {
+        let Some(runtime) = &mut self.runtime else { return };
+        if runtime.stopping.is_none() {
+            runtime.stopping = Some(Stopping { kill_at_ms: None, killed: false });
+            self.stop_all();
+        }
+    }
+
     fn stop_all(&mut self) {
         // Whoever still reads a config file, or waits before the start, would start something after the end.
         self.keeper.kill(STARTER_KEY, SIGTERM, false);

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use ostler_config::find::{self, Target, classify};
 use ostler_config::{Context, Kind, Loaded, Problem, Problems, load, load_stdin, select};
@@ -49,7 +50,8 @@ impl Source {
 
 /// The surroundings of this call.
 pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
-    let cpus = ostler_sys::cpus::available();
+    static CPUS: OnceLock<u32> = OnceLock::new();
+    let cpus = *CPUS.get_or_init(ostler_sys::cpus::available);
     let mut context = Context::new(PathBuf::from(cx::cwd()?), cx.env(), cpus).map_err(CliError::Failed)?;
     context.argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     context.strict = call.has("strict");

@@ -12,17 +12,20 @@ use super::change::{EnvChoice, change};
 use super::files::{self, Source};
 use super::{act, attach, list, write};
 use crate::cli::{Call, CliError, Status};
-use crate::client::{ClientError, VERSION};
+use crate::client::ClientError;
 use crate::cx::{self, Cx};
 use crate::render::{Teller, Wording};
 
-/// Options that need what this version does not have.
-const NOT_YET: &[&str] = &["container", "dist", "dockerdaemon"];
+/// PM2's options that build and run images.
+const IMAGES: &[&str] = &["container", "dist", "dockerdaemon"];
 
 /// Each target in turn; without one, the config file of this folder.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    if let Some(option) = NOT_YET.iter().find(|option| call.has(option)) {
-        return Err(CliError::Failed(format!("--{option} is not available yet in ostler {VERSION}")));
+    if let Some(option) = IMAGES.iter().find(|option| call.has(option)) {
+        let name = cx.program.name();
+        return Err(CliError::Failed(format!(
+            "--{option}: {name} builds no images; `ostler runtime <app or file>` is the command of a container, see `ostler help runtime`"
+        )));
     }
     let context = files::context(cx, call)?;
     let mut touched = Vec::new();

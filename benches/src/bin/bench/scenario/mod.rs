@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 mod cold;
+mod container;
 mod crash;
 mod idle;
 mod kill;
@@ -24,6 +25,7 @@ pub(crate) type Scenario = (&'static str, &'static str, fn(&Lab) -> Result<Vec<R
 pub(crate) const APPS: &[Scenario] = &[
     ("list", "one `list` of 100 apps", list::measure),
     ("cold", "no daemon -> first instruction of the app", cold::measure),
+    ("container", "first process of a container: start, and memory", container::measure),
     ("start", "100 apps from one file", start::measure),
     ("stop", "100 apps that obey", stop::measure),
     ("crash", "from the end of a process to the first instruction of the next", crash::measure),

@@ -1,0 +1,58 @@
+//! The first process of a container: from its call to the first instruction of the app, and what it costs at rest.
+
+use crate::lab::{Lab, Subject, Turn, stamps};
+use crate::measure;
+use crate::report::Row;
+use anyhow::{Context, Result};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Ends what was called, also after a failure.
+struct Front(Child);
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
+    let rows = [
+        Row::new("container: call → first instruction of the app (floor: the bare app)", "ms", "≤ 15"),
+        Row::new("container: memory beside one app, PSS", "MB", "≤ 5"),
+    ];
+    Ok(lab.rows(lab.rounds(9, 2), rows, |subject| {
+        let file = lab.fresh()?.join("stamp");
+        let name = file.display().to_string();
+        let (command, manager) = match subject {
+            Subject::Manager(kind) => {
+                let manager = lab.manager(kind)?;
+                let Some(command) = manager.front(&lab.apps(1, &["stamp", &name]))? else {
+                    return Ok(Turn::LeftOut("has none"));
+                };
+                (command, Some(manager))
+            }
+            Subject::Floor => {
+                let mut bare = Command::new(lab.tiny());
+                bare.args(["stamp", &name]).stdin(Stdio::null());
+                (bare, None)
+            }
+        };
+        let mut command = command;
+        let begin = measure::now();
+        let front = Front(command.spawn().context("cannot run it")?);
+        measure::wait(Duration::from_secs(20), || !stamps(&file).is_empty());
+        let stamp = *stamps(&file).first().context("the app did not start")?;
+        // Long enough for what a start leaves behind to be cleaned up.
+        thread::sleep(Duration::from_secs(2));
+        let memory = match &manager {
+            Some(manager) => measure::memory(&manager.own()?).pss,
+            None => 0,
+        };
+        drop(manager);
+        drop(front);
+        Ok(Turn::Values([(stamp - begin) as f64 / 1e6, memory as f64 / 1e6]))
+    }))
+}

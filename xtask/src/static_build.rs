@@ -1,0 +1,57 @@
+//! `cargo xtask static`: ostler without any library beside it, for images `FROM scratch`, and the container tests with that program.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::{cargo, must_run, on_path, option, output, target};
+
+/// An environment variable.
+pub(crate) type Variable = (&'static str, PathBuf);
+
+/// `--profile P` (release), `--test` runs the container tests with it, in the profile `dev` if no other is named.
+pub(crate) fn run(words: &[String]) -> Result<()> {
+    let tests = words.iter().any(|word| word == "--test");
+    let profile = option(words, "--profile")?.unwrap_or(if tests { "dev" } else { "release" });
+    if !tests {
+        println!("{}", ostler(profile)?.display());
+        return Ok(());
+    }
+    let with = for_tests(profile)?;
+    let runner: &[&str] = if on_path("cargo-nextest") { &["nextest", "run"] } else { &["test"] };
+    must_run(cargo(&[runner, &["--locked", "--package", "ostler", "--test", "e2e", "container::"]].concat()).envs(with))
+}
+
+/// Builds what the container tests run, and the variables that tell them so.
+pub(crate) fn for_tests(profile: &str) -> Result<Vec<Variable>> {
+    Ok(vec![("OSTLER_STATIC", ostler(profile)?), ("OSTLER_STATIC_FIXTURE", build("ostler-testkit", "ostler-fixture", profile)?)])
+}
+
+fn ostler(profile: &str) -> Result<PathBuf> {
+    let ostler = build("ostler", "ostler", profile)?;
+    let text = output(Command::new("file").arg("-L").arg(&ostler)).unwrap_or_default();
+    ensure!(!text.contains("dynamically linked"), "{} is linked dynamically: {text}", ostler.display());
+    Ok(ostler)
+}
+
+/// For musl where its target is installed, else with glibc's static library. In a folder of its own: the flags are others than those of every
+/// other build, and must not throw away what that one has built.
+fn build(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
+    let host = host()?;
+    let musl = host.replace("-gnu", "-musl");
+    let installed = output(Command::new("rustup").args(["target", "list", "--installed"])).unwrap_or_default();
+    let triple = if installed.lines().any(|line| line.trim() == musl) { musl } else { host };
+    let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
+    let folder = target().join("static");
+    let mut command = cargo(&["build", "--locked", "--package", package, "--bin", binary, "--profile", profile, "--target", &triple]);
+    // For the target alone: programs that run while building are linked as ever.
+    must_run(command.arg("--target-dir").arg(&folder).env(flags, "-C target-feature=+crt-static"))?;
+    Ok(folder.join(triple).join(if profile == "dev" { "debug" } else { profile }).join(binary))
+}
+
+fn host() -> Result<String> {
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let line = version.lines().find_map(|line| line.strip_prefix("host: "));
+    line.map(str::to_owned).context("rustc does not tell for which machine it builds")
+}
