@@ -83,3 +83,21 @@ fn a_server_that_crashes_is_started_again() {
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);
 }
+
+/// What `examples/container/node` puts into its image works as it stands there.
+#[test]
+fn the_example_of_a_node_image() {
+    let (home, _place) = runtime_home();
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/container/node");
+    for file in ["app.js", "ecosystem.config.js", "package.json"] {
+        home.write(file, std::fs::read_to_string(example.join(file)).unwrap());
+    }
+    let port = free_port();
+    let config = home.read("ecosystem.config.js").replace("3000", &port.to_string());
+    home.write("ecosystem.config.js", config);
+    let front = Front::open(home.cmd("ecosystem.config.js").env("NODE_ENV", "production").command());
+    front.out_until(&format!("listening on {port}"));
+    home.wait_until("it is well", || get(port, "/health").is_ok());
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+}
