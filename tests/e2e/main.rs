@@ -65,4 +65,5 @@ mod stop;
 mod unsteered;
 mod update;
 mod validate;
+mod watch;
 mod why;

@@ -146,13 +146,9 @@ pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, probl
         }
         attribute(&mut app, given, value, &mut problems_of_app);
     }
-    // Settings of a watch that is off have nothing to lack.
-    let watches = app.attributes.get("watch").is_some_and(matters);
     // A health check that tells when the app is ready has an effect.
     let asks = crate::normalize::uses_http(app.attributes.get("ready"));
-    let idle = |problem: &Problem| {
-        problem.kind == Kind::NoEffect && (!watches && is_watch_setting(&problem.key) || asks && problem.key.ends_with("http"))
-    };
+    let idle = |problem: &Problem| problem.kind == Kind::NoEffect && asks && problem.key.ends_with("http");
     problems.extend(problems_of_app.into_iter().filter(|problem| !idle(problem)));
     Some(app)
 }
@@ -203,11 +199,6 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
         }
         Err(message) => problems.push(app.at.problem(Kind::Value, &[step], message)),
     }
-}
-
-fn is_watch_setting(path: &str) -> bool {
-    let name = path.rsplit('.').next().unwrap_or_default();
-    keys::find(name).is_some_and(|key| matches!(key.name, "ignore_watch" | "watch_delay" | "watch_options"))
 }
 
 /// `watch: false` has no effect later either: nothing to warn about.

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
+use crate::watch::WatchSpec;
 
 /// Environment variables in the order in which they were given.
 pub type EnvMap = IndexMap<String, String>;
@@ -89,6 +90,9 @@ pub struct AppSpec {
     /// nice, umask, rlimits.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: LimitSpec,
+    /// Restarts when files change.
+    #[serde(skip_serializing_if = "is_default")]
+    pub watch: WatchSpec,
     /// No preload in Node apps (`pmx: false`).
     #[serde(skip_serializing_if = "is_default")]
     pub no_preload: bool,
@@ -147,6 +151,7 @@ impl Default for AppSpec {
             rollout: RolloutSpec::default(),
             autoscale: None,
             limits: LimitSpec::default(),
+            watch: WatchSpec::default(),
             no_preload: false,
             disable_source_map_support: false,
             config_file: None,

@@ -28,3 +28,4 @@ pub mod sticky;
 pub mod stop;
 pub mod time;
 pub mod units;
+pub mod watch;

@@ -38,6 +38,7 @@ use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
+use crate::watch::Watches;
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
@@ -134,6 +135,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         lists: Vec::new(),
         node_versions: NodeVersions::default(),
         preload: Preload::default(),
+        watches: Watches::default(),
         updater: None,
         runtime,
         ending: None,
@@ -158,6 +160,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.recover(&inventory, held);
         control.hear_of_starter(&inventory);
     }
+    control.begin_to_watch();
     Ok(control)
 }
 
@@ -272,7 +275,7 @@ impl Control {
                 if !self.sockets.restore(&name, fd) {
                     self.keeper.drop_held(&name);
                 }
-            } else if let Some(fd) = self.take_back_sign(&name, fd) {
+            } else if let Some(fd) = self.take_back_sign(&name, fd).and_then(|fd| self.watches.take_back(&name, fd)) {
                 self.writers.take_back(&name, fd);
             }
         }
@@ -390,6 +393,7 @@ impl Control {
         .chain(listeners)
         .chain(self.sockets.held())
         .chain(self.signs.held())
+        .chain(self.watches.held())
         .chain(self.held_by_writers())
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();

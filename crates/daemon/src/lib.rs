@@ -24,6 +24,7 @@ mod sockets;
 mod store;
 mod supervisor;
 mod users;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -38,6 +38,8 @@ pub(crate) enum Source {
     LogLines,
     /// The captured output of an errand.
     Errand(u32),
+    /// The thread that follows files has something to say.
+    Watch,
 }
 
 impl Source {
@@ -57,6 +59,7 @@ impl Source {
             Self::Probe(id) => (18, id),
             Self::LogLines => (19, 0),
             Self::Errand(id) => (20, id),
+            Self::Watch => (24, 0),
         };
         kind << 32 | u64::from(id)
     }
@@ -78,6 +81,7 @@ impl Source {
             18 => Self::Probe(id),
             19 => Self::LogLines,
             20 => Self::Errand(id),
+            24 => Self::Watch,
             _ => return None,
         })
     }

@@ -18,6 +18,7 @@ use crate::store::{Kin, Record, Role, SlotRecord, Snapshot};
 use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::Binary;
 use crate::supervisor::pipelines::Piped;
+use crate::watch::Mark;
 
 /// An app's description, shared by its instances. A changed description is a new one with a new number.
 #[derive(Debug)]
@@ -94,6 +95,8 @@ pub(crate) struct Slot {
     pub piped: Option<Piped>,
     /// CPU readings.
     pub cpu: CpuHistory,
+    /// What is remembered of changed files.
+    pub watch: Mark,
     /// The pid file exists.
     pub pid_file_written: bool,
     /// Its deadline as the registry's order of deadlines knows it.
@@ -148,6 +151,7 @@ impl Slot {
             listening: Cow::Borrowed(&self.worker.listening),
             served: Cow::Borrowed(&self.worker.served),
             group: self.group.as_deref().map(Cow::Borrowed),
+            watch: self.watch,
         }))
     }
 
@@ -282,6 +286,7 @@ impl Registry {
             ipc: None,
             piped: None,
             cpu: CpuHistory::default(),
+            watch: Mark::default(),
             pid_file_written: false,
             due_ms: None,
         };
@@ -344,6 +349,7 @@ impl Registry {
                 ipc: None,
                 piped: None,
                 cpu: CpuHistory::default(),
+                watch: record.watch,
                 pid_file_written: record.role == Role::Serving,
                 due_ms: None,
             };

@@ -194,12 +194,25 @@ pub static KEYS: &[Key] = &[
         .alias(&["cron"])
         .later()
         .option(&["-c", "--cron", "--cron-restart"]),
-    key(Watch, "watch", &[Flag, Texts], "false", "Restart when files change: all of `cwd`, or these paths.").later().option(&["--watch"]),
-    key(Watch, "ignore_watch", &[Words], "dot files and node_modules", "Paths whose changes do not count.")
-        .later()
-        .option(&["--ignore-watch"]),
-    key(Watch, "watch_delay", &[Millis], "0", "Wait between a change and the restart.").later().option(&["--watch-delay"]),
-    key(Watch, "watch_options", &[Table], "none", "Options of chokidar that have a meaning here.").later(),
+    key(Watch, "watch", &[Flag, Texts], "false", "Restart when files change: all of `cwd`, or these paths and patterns.").option(&["--watch"]),
+    key(
+        Watch,
+        "ignore_watch",
+        &[Words],
+        "dot files, `logs`, `*.log`",
+        "Folders, patterns and regular expressions whose changes do not count. (`node_modules` and `.git` never do.)",
+    )
+    .option(&["--ignore-watch"]),
+    key(Watch, "watch_delay", &[Millis], "0", "From the first change to the restart at least.").option(&["--watch-delay"]),
+    key(
+        Watch,
+        "watch_options",
+        &[Table],
+        "none",
+        "As in chokidar: `followSymlinks`, `usePolling`, `interval`, `ignored`, `awaitWriteFinish`, `depth`, `cwd`, `disableGlobbing`; and \
+         `gitignore: false`.",
+    ),
+    key(Watch, "ext", &[Text], "all", "Only files with these endings count: `js,json`.").option(&["--ext"]),
     key(Health, "http", &[Table], "none", "HTTP check: `{host, port, path, expect_status, interval, timeout}`.").later(),
     key(Health, "error", &[Text, Table], "none", "Error check: `{error_threshold, restart_on_error}`; a text is `error_file`.").later(),
     key(Health, "autokill", &[Flag], "false", "Kill an unhealthy process that does not stop.").later(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ostler_core::app::AppSpec;
 use serde_json::{Map, Value};
 
-use super::{Base, Normalized, options, script, serving, set};
+use super::{Base, Normalized, options, script, serving, set, watch};
 use crate::context::Context;
 use crate::problem::{Kind, Problems};
 
@@ -52,6 +52,11 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     }
     if serving::TOGETHER.iter().any(|key| raw.attributes.contains_key(*key))
         && let Err((key, message)) = serving::finish(&mut spec)
+    {
+        problems.push(raw.problem(Kind::Value, key, message));
+    }
+    if watch::TOGETHER.iter().any(|key| raw.attributes.contains_key(*key))
+        && let Err((key, message)) = watch::finish(&mut spec)
     {
         problems.push(raw.problem(Kind::Value, key, message));
     }

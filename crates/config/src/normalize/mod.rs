@@ -15,6 +15,7 @@ mod serving;
 mod signal;
 mod timing;
 mod version;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -109,6 +110,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         }
     }
     tell_oddities(raw, problems);
+    watch::tell_oddities(raw, problems);
     env::build(&mut spec, raw, &base, overlay, problems);
     // A profile whose name goes into the app's name.
     if let (Some(profile), Some(Value::Bool(true))) = (&overlay.profile, raw.attributes.get("append_env_to_name")) {
@@ -119,6 +121,9 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     }
     run::finish(&mut spec, raw, &base, problems);
     if let Err((key, message)) = serving::finish(&mut spec) {
+        problems.push(raw.problem(Kind::Value, key, message));
+    }
+    if let Err((key, message)) = watch::finish(&mut spec) {
         problems.push(raw.problem(Kind::Value, key, message));
     }
     env::for_interpreter(&mut spec);

@@ -9,6 +9,7 @@ use super::job::{Progressed, Waited};
 use super::{Control, Ending, Goal, Job, Step, Then};
 use crate::registry::Slot;
 use crate::store::Role;
+use crate::watch::Mark;
 
 impl Control {
     /// Takes a new job. It moves with the next [`Control::advance_jobs`].
@@ -185,6 +186,10 @@ impl Control {
         };
         if let Some(change) = change {
             self.change(id, &change);
+        }
+        if action == Action::Stop && let Some(slot) = self.registry.get_mut(id) {
+            // No changed file starts what a user stopped.
+            slot.watch = Mark { stopped: true, changed: false };
         }
         if let Some(slot) = self.registry.get(id) {
             let pm_id = slot.pm_id;

@@ -44,6 +44,7 @@ use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::Sweeps;
+use crate::watch::Watches;
 
 /// Something that is to be done after the journal is written.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ pub(crate) struct Control {
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,
     pub preload: Preload,
+    pub watches: Watches,
     /// Who asked for an update and waits for the answer.
     pub updater: Option<(u32, u64)>,
     pub boot_id: String,

@@ -106,6 +106,7 @@ impl Control {
             self.sockets.deadline_ms(),
             self.errands.deadline_ms(),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
+            self.watches.deadline_ms(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
@@ -126,6 +127,7 @@ impl Control {
             Source::Probe(id) => self.hear_probe(id),
             Source::LogLines => self.hear_logs(),
             Source::Errand(number) => self.hear_errand(number),
+            Source::Watch => self.hear_watch(),
             Source::Peeked(id) => self.hear_client_of_app(id),
         }
     }
@@ -140,6 +142,7 @@ impl Control {
         self.autoscale(now);
         self.listeners.tick(now.mono_ms);
         self.tick_signs();
+        self.tick_watches(now.mono_ms);
         self.tick_lanes(now.mono_ms);
         self.tick_peeks(now.mono_ms);
         self.close_abandoned(now.mono_ms);

@@ -138,6 +138,6 @@ impl Control {
 }
 
 /// Its sockets are ours, or it shares its ports by itself: a second process can have them, too.
-fn shares_its_ports(spec: &AppSpec) -> bool {
+pub(crate) fn shares_its_ports(spec: &AppSpec) -> bool {
     !spec.listen.is_empty() || (spec.mode == ExecMode::Cluster && speaks_cluster(spec))
 }

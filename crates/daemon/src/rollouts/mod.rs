@@ -22,7 +22,7 @@ use ostler_core::rollout::Rollout;
 use ostler_core::time::Now;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use begin::{NewEnv, NewRelease, Wish};
+pub(crate) use begin::{NewEnv, NewRelease, Wish, shares_its_ports};
 use history::Release;
 pub(crate) use history::ReleaseRecord;
 

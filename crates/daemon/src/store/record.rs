@@ -16,6 +16,7 @@ use crate::errands::ErrandRecord;
 use crate::logs::handback::{FileKey, HandBack};
 use crate::rollouts::{ReleaseRecord, RolloutRecord};
 use crate::supervisor::pipelines::Destination;
+use crate::watch::Mark;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,6 +173,9 @@ pub(crate) struct SlotRecord<'a> {
     /// Folder of its cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Cow<'a, str>>,
+    /// What is remembered of changed files.
+    #[serde(default, skip_serializing_if = "Mark::is_plain")]
+    pub watch: Mark,
 }
 
 /// All records added up.
@@ -335,6 +339,7 @@ mod tests {
             listening: Cow::Owned(Vec::new()),
             served: Cow::Owned(Vec::new()),
             group: None,
+            watch: Mark::default(),
         }))
     }
 

@@ -32,6 +32,7 @@ impl Control {
         }
         self.look_at_jobs(id, None);
         self.follow_signs(id);
+        self.follow_watch(id);
     }
 
     /// Does one thing. True for a spawn.
@@ -115,6 +116,8 @@ impl Control {
         slot.preloaded = prepared.preloaded;
         slot.node = prepared.node.and_then(|(program, user)| self.node_versions.ask(&program, user));
         slot.cpu = crate::sample::CpuHistory::default();
+        // Whatever changed before is known to this process.
+        slot.watch = crate::watch::Mark::default();
         if let Some(old) = slot.ipc.take() {
             old.close(&self.reactor);
         }
@@ -131,6 +134,7 @@ impl Control {
         self.worker_left(id);
         self.drop_signs(id);
         let Some(slot) = self.registry.remove(id) else { return };
+        self.follow_watch(id);
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.sweeps.forget(id);
         if let Some(ipc) = slot.ipc {

@@ -92,7 +92,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     opt("watch", None, Arg::Optional("path"), Sets::List("watch"), Watch, "restart when files change"),
     opt("ignore-watch", None, Arg::Required("paths"), Sets::Text("ignore_watch"), Watch, "do not watch these"),
     opt("watch-delay", None, Arg::Required("s"), Sets::Seconds("watch_delay"), Watch, "wait after a change; seconds, or with unit"),
-    call("ext", None, Arg::Required("list"), "watch only files with these extensions"),
+    text("ext", None, "list", "ext", Watch, "watch only files with these endings, e.g. `js,json`"),
     call("only", None, Arg::Required("names"), "config file: only these apps (a,b)"),
     call("force", Some('f'), Arg::None, "start although it runs; save although empty; overwrite"),
     call("parallel", None, Arg::Required("n"), "how many instances at the same time"),

@@ -2,7 +2,7 @@
 
 use ostler_proto::control::{Action, Change, Existing, Request, Response};
 
-use super::change::change;
+use super::change::{change, without_watch};
 use super::files::{self, Source};
 use super::{attach, list, start};
 use crate::cli::{Call, CliError, Status, UsageError};
@@ -58,7 +58,11 @@ fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<V
         cx.out.line(cx.out.paint().with(styles::BOLD_BLUE, hint));
     }
     let targets = vec![target.to_owned()];
-    let change = if starts_again { change(cx, call, &targets)? } else { None };
+    let change = match action {
+        Action::Restart | Action::Reload => change(cx, call, &targets)?,
+        Action::Stop if call.has("watch") => Some(without_watch(cx, call, &targets)?),
+        Action::Stop | Action::Delete | Action::Reset => None,
+    };
     perform(cx, &request(action, call, targets, change)?, Wording::Action)
 }
 
@@ -74,7 +78,8 @@ fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<
             if running.is_empty() {
                 return Ok(Vec::new());
             }
-            perform(cx, &request(action, call, running, None)?, Wording::Names)
+            let change = if action == Action::Stop && call.has("watch") { Some(without_watch(cx, call, &running)?) } else { None };
+            perform(cx, &request(action, call, running, change)?, Wording::Names)
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ostler_config::{Context, EnvOption, Overlay, load, merge, normalize};
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::watch::WatchSpec;
 use ostler_proto::control::{Change, Detail};
 use serde_json::{Map, Value};
 
@@ -52,7 +53,9 @@ pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Opt
     if choice.profile.is_some() || !attributes.is_empty() || call.app_args.is_some() {
         let details = cx.client()?.inspect(targets)?;
         let context = files::context(cx, call)?;
-        let wanted = Wanted { profile: choice.profile.as_deref(), attributes: &attributes, args: call.app_args.as_deref() };
+        // `restart --watch` is a switch, as in PM2; `start --watch` is not.
+        let toggles_watch = call.command.name != "start" && attributes.get("watch") == Some(&Value::Bool(true));
+        let wanted = Wanted { profile: choice.profile.as_deref(), attributes: &attributes, args: call.app_args.as_deref(), toggles_watch };
         change.specs = describe_anew(cx, &details, &wanted, &context)?;
         change.profile = choice.profile;
     }
@@ -64,6 +67,16 @@ struct Wanted<'a> {
     profile: Option<&'a str>,
     attributes: &'a Map<String, Value>,
     args: Option<&'a [String]>,
+    toggles_watch: bool,
+}
+
+/// `stop --watch`: they are not watched any more, from the next start on either.
+pub(super) fn without_watch(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Change, CliError> {
+    let details = cx.client()?.inspect(targets)?;
+    let context = files::context(cx, call)?;
+    let attributes = Map::from_iter([("watch".to_owned(), Value::Bool(false))]);
+    let wanted = Wanted { profile: None, attributes: &attributes, args: None, toggles_watch: false };
+    Ok(Change { specs: describe_anew(cx, &details, &wanted, &context)?, ..Change::default() })
 }
 
 /// New descriptions of the apps: from their config file when a profile is chosen, with the options on top.
@@ -79,7 +92,12 @@ fn describe_anew(cx: &mut Cx, details: &[Detail], wanted: &Wanted<'_>, context: 
             None => detail.spec.clone(),
         };
         if !wanted.attributes.is_empty() || wanted.args.is_some() {
-            let merged = merge(&spec, wanted.attributes, wanted.args, context).map_err(|problems| files::told(cx, None, &problems))?;
+            let mut attributes = wanted.attributes.clone();
+            if wanted.toggles_watch {
+                let toggled = WatchSpec { on: !spec.watch.on, ..spec.watch.clone() };
+                attributes.insert("watch".into(), toggled.attribute());
+            }
+            let merged = merge(&spec, &attributes, wanted.args, context).map_err(|problems| files::told(cx, None, &problems))?;
             files::warn(cx, &merged.warnings);
             spec = merged.spec;
         }

@@ -146,6 +146,8 @@ pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
     environment(&entry, &mut spec);
     logs(&entry, &mut spec);
     lifecycle(&entry, &mut spec)?;
+    // What makes no sense is not watched: a saved list has to come back whatever PM2 let pass.
+    spec.watch = ostler_core::watch::WatchSpec::read(&spec.given, &spec.cwd).unwrap_or_default();
     no_nul(&spec)?;
     Ok(spec)
 }

@@ -37,6 +37,8 @@
         default: return v;
       }
       if (v === null) return null;
+      // JSON has none; whoever takes one (ignore_watch) knows this form.
+      if (Object.prototype.toString.call(v) === '[object RegExp]') return `regex:${v.ignoreCase ? '(?i)' : ''}${v.source}`;
       if (v instanceof String || v instanceof Number || v instanceof Boolean) return v.valueOf();
       if (open.has(v)) throw new TypeError(`${path || 'the export'} refers to itself (cyclic object)`);
       if (depth > MAX_DEPTH) throw new RangeError(`${path} is nested deeper than ${MAX_DEPTH} levels`);

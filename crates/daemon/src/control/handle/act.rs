@@ -48,6 +48,7 @@ impl Control {
             slot.describe(app, &self.settings);
             self.registry.changed(id);
         }
+        self.follow_watch(id);
     }
 
     pub(super) fn scale(&mut self, client: u32, id: u64, name: &str, cwd: &str, to: ScaleTo, origin: Origin) {

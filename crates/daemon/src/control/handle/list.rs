@@ -199,7 +199,7 @@ fn table_row(slot: &Slot, now: Now) -> TableRow {
         restarts: slot.instance.counters.restarts,
         monit: slot.cpu.monit(),
         user: user(slot).to_string(),
-        watching: false,
+        watching: slot.spec().watch.on && !slot.watch.stopped,
     }
 }
 

@@ -1,0 +1,35 @@
+//! Restarts when files change.
+
+use ostler_core::app::AppSpec;
+use ostler_core::watch::{WatchSpec, option_without_effect};
+
+use crate::check::RawApp;
+use crate::problem::{Kind, Problem, Severity};
+
+/// Attributes that [`finish`] looks at together.
+pub(super) const TOGETHER: &[&str] = &["watch", "ignore_watch", "watch_delay", "watch_options", "ext", "cwd"];
+
+/// From all attributes of the app; its working directory is known.
+pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
+    let mut watch = WatchSpec::read(&spec.given, &spec.cwd).map_err(|bad| (bad.key, bad.message))?;
+    if !watch.on {
+        // Switched on again, it watches what it did.
+        watch.paths = std::mem::take(&mut spec.watch.paths);
+    }
+    spec.watch = watch;
+    Ok(())
+}
+
+/// Options of chokidar that mean nothing here.
+pub(super) fn tell_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
+    let options = raw.attributes().get("watch_options").and_then(|options| options.as_object());
+    let without: Vec<String> = options
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| option_without_effect(name, value).map(|why| format!("{name} ({why})")))
+        .collect();
+    if !without.is_empty() {
+        let problem = raw.problem(Kind::Value, "watch_options", format!("without effect here: {}", without.join(", ")));
+        problems.push(Problem { severity: Severity::Warning, ..problem });
+    }
+}

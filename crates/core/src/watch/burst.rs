@@ -1,0 +1,72 @@
+//! When a burst of changes is over.
+
+/// So long nothing may change before a restart, where nothing else is said: editors and compilers write several files.
+const QUIET_MS: u64 = 100;
+/// A burst that never ends is acted on after so long.
+const LONGEST_MS: u64 = 5_000;
+
+/// How patient an app is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Without a change, before the restart.
+    pub quiet_ms: u64,
+    /// From the first change at least.
+    pub delay_ms: u64,
+}
+
+impl Pace {
+    /// As an app says.
+    pub fn of(spec: &super::WatchSpec) -> Self {
+        Self { quiet_ms: spec.settle_ms.unwrap_or(QUIET_MS), delay_ms: spec.delay_ms }
+    }
+}
+
+/// Changes that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Burst {
+    /// When the first one was seen.
+    pub first_ms: u64,
+    /// And the last one.
+    pub last_ms: u64,
+    /// What changed first.
+    pub path: String,
+    /// How old the app's newest process was then.
+    pub age_ms: Option<u64>,
+}
+
+impl Burst {
+    /// Begins one.
+    pub fn begin(path: String, age_ms: Option<u64>, now_ms: u64) -> Self {
+        Self { first_ms: now_ms, last_ms: now_ms, path, age_ms }
+    }
+
+    /// When it is acted on.
+    pub fn due_ms(&self, pace: Pace) -> u64 {
+        let longest = LONGEST_MS.max(pace.quiet_ms.saturating_mul(2)).max(pace.delay_ms);
+        let calm = self.last_ms.saturating_add(pace.quiet_ms).min(self.first_ms.saturating_add(longest));
+        calm.max(self.first_ms.saturating_add(pace.delay_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_over_when_it_is_quiet_but_never_too_late() {
+        let pace = |quiet_ms, delay_ms| Pace { quiet_ms, delay_ms };
+        for (pace, last, expected) in [
+            (pace(100, 0), 1000, 1100),
+            (pace(100, 0), 1500, 1600),
+            (pace(100, 0), 9000, 6000),
+            (pace(100, 3000), 1500, 4000),
+            (pace(100, 60_000), 30_000, 61_000),
+            (pace(20_000, 0), 9000, 29_000),
+            (pace(20_000, 0), 90_000, 41_000),
+            (pace(u64::MAX, u64::MAX), 9000, u64::MAX),
+        ] {
+            let burst = Burst { last_ms: last, ..Burst::begin("a".into(), None, 1000) };
+            assert_eq!(burst.due_ms(pace), expected, "{pace:?} {last}");
+        }
+    }
+}

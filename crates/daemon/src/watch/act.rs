@@ -1,0 +1,190 @@
+//! What follows from a change.
+
+use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::watch::{Burst, Habit, Judgement};
+use ostler_proto::control::Action;
+
+use super::engine::{Change, News, Report};
+use crate::control::turn::now;
+use crate::control::{Control, Job, Step};
+use crate::registry::Slot;
+use crate::rollouts::shares_its_ports;
+use crate::store::Role;
+
+/// The kernel stamps files with the time of its last tick: so much later a process may still have read the old one.
+const TICK_MS: u64 = 5;
+/// How long to wait for a reload that is under way.
+const AGAIN_MS: u64 = 150;
+
+impl Control {
+    /// The thread has something to say.
+    pub(crate) fn hear_watch(&mut self) {
+        let Some(engine) = &self.watches.engine else { return };
+        // Only clears it.
+        let _ = rustix::io::read(&*engine.woken, &mut [0; 8]);
+        let reports: Vec<Report> = engine.reports.try_iter().collect();
+        for Report { group, news } in reports {
+            let Some(name) = self.watches.groups.get(&group).map(|group| group.name.clone()) else { continue };
+            match news {
+                News::Watching { folders: 1 } => self.log.line(format_args!("Watching 1 folder for app {name}")),
+                News::Watching { folders } => self.log.line(format_args!("Watching {folders} folders for app {name}")),
+                News::Trouble(text) => self.log.error(format_args!("App [{name}] {text}")),
+                News::Changed { changes, more } => self.files_changed(group, &changes, more),
+            }
+        }
+    }
+
+    fn files_changed(&mut self, group: u32, changes: &[Change], more: bool) {
+        let mut counted = None;
+        for change in changes {
+            if self.file_changed(group, change) {
+                counted = Some(change);
+            }
+        }
+        // What is not named is like the last one that is.
+        if let Some(last) = counted.filter(|_| more) {
+            self.file_changed(group, &Change { path: last.path.clone(), wall_ms: None });
+        }
+    }
+
+    /// True: it counts.
+    fn file_changed(&mut self, id: u32, change: &Change) -> bool {
+        let now = now();
+        // The clock of the files is the one that is shown to people; it can be set.
+        let ago = change.wall_ms.map_or(0, |at| now.wall_ms.saturating_sub(at));
+        let at_ms = now.mono_ms.saturating_sub(ago);
+        let Some(group) = self.watches.groups.get_mut(&id) else { return false };
+        let started = |slot: &u32| self.registry.get(*slot).filter(|slot| slot.role != Role::Retiring).map(started_ms);
+        let newest = group.members.iter().filter_map(started).max();
+        let running = newest.flatten();
+        let age_ms = running.map(|started| at_ms.saturating_sub(started));
+        if group.guard.judge(&change.path, age_ms) == Judgement::Own {
+            return false;
+        }
+        let members: Vec<u32> = group.members.iter().copied().filter(|slot| started(slot).is_some()).collect();
+        let mut counts = false;
+        for id in members {
+            let Some(slot) = self.registry.get_mut(id) else { continue };
+            if started_ms(slot).is_some_and(|started| started > at_ms + TICK_MS) {
+                continue;
+            }
+            counts = true;
+            if !slot.watch.changed {
+                slot.watch.changed = true;
+                self.registry.changed(id);
+            }
+        }
+        if counts {
+            let Some(group) = self.watches.groups.get_mut(&id) else { return false };
+            match &mut group.burst {
+                Some(burst) => burst.last_ms = now.mono_ms,
+                None => group.burst = Some(Burst::begin(change.path.clone(), age_ms, now.mono_ms)),
+            }
+        }
+        counts
+    }
+
+    /// What the former daemon knew and had not acted on yet.
+    pub(super) fn recall_changes(&mut self) {
+        let now_ms = now().mono_ms;
+        for group in self.watches.groups.values_mut() {
+            let is_marked = |slot: &u32| self.registry.get(*slot).is_some_and(|slot| slot.watch.changed);
+            if group.burst.is_none() && group.members.iter().any(is_marked) {
+                group.burst = Some(Burst::begin(group.key.cwd.clone(), None, now_ms));
+            }
+        }
+    }
+
+    /// Bursts that are over.
+    pub(crate) fn tick_watches(&mut self, now_ms: u64) {
+        let due: Vec<u32> =
+            self.watches.groups.iter().filter(|(_, group)| group.due_ms().is_some_and(|at| at <= now_ms)).map(|(id, _)| *id).collect();
+        for id in due {
+            let Some(group) = self.watches.groups.get_mut(&id) else { continue };
+            if self.rollouts.concerns(&group.name) {
+                group.not_before_ms = now_ms + AGAIN_MS;
+                continue;
+            }
+            if let Some(burst) = group.burst.take() {
+                self.burst_is_over(id, &burst);
+            }
+        }
+    }
+
+    fn burst_is_over(&mut self, id: u32, burst: &Burst) {
+        let Some(group) = self.watches.groups.get_mut(&id) else { return };
+        let is_meant = |slot: &&Slot| slot.watch.changed && slot.role == Role::Serving;
+        let marked: Vec<u32> =
+            group.members.iter().filter_map(|slot| self.registry.get(*slot)).filter(is_meant).map(|slot| slot.id).collect();
+        if marked.is_empty() {
+            return;
+        }
+        let name = group.name.clone();
+        let path = shown(&burst.path, &group.key.cwd).escape_debug().to_string();
+        let habit = group.guard.restarts(&burst.path, burst.age_ms);
+        if let Some(habit) = habit {
+            self.tell_habit(&name, &habit);
+            return self.unmark(&marked);
+        }
+        self.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
+        self.restart_changed(&name, &marked, Origin::Policy(format!("watch: {path}")));
+    }
+
+    fn tell_habit(&mut self, name: &str, habit: &Habit) {
+        let Habit { path, is_folder, window_ms } = habit;
+        let what = if *is_folder { "files in" } else { "" };
+        let blank = if *is_folder { " " } else { "" };
+        let seconds = *window_ms as f64 / 1000.0;
+        self.log.error(format_args!(
+            "App {name} writes {what}{blank}\"{}\" itself each time it is started: in its first {seconds:.1} s that restarts it no longer; \
+             name it in ignore_watch",
+            path.escape_debug()
+        ));
+    }
+
+    fn unmark(&mut self, slots: &[u32]) {
+        for id in slots {
+            if let Some(slot) = self.registry.get_mut(*id) {
+                slot.watch.changed = false;
+                self.registry.changed(*id);
+            }
+        }
+    }
+
+    /// A reload where all instances run and can serve beside their successors; else a restart, also of what has ended by itself.
+    fn restart_changed(&mut self, name: &str, marked: &[u32], origin: Origin) {
+        let all = self.registry.named(name);
+        let can_reload = |id: &u32| {
+            let slot = self.registry.get(*id);
+            slot.is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }) && shares_its_ports(slot.spec()))
+        };
+        let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
+        let is_down = |id: &u32| {
+            self.registry.get(*id).is_some_and(|slot| matches!(slot.instance.state, State::Stopped | State::Errored))
+        };
+        let (down, up): (Vec<u32>, Vec<u32>) = marked.iter().copied().partition(is_down);
+        if !up.is_empty() {
+            let mut job = self.action_job(0, 0, action, Vec::new(), origin.clone());
+            job.touch(&up, &self.registry);
+            job.pending.extend(up);
+            self.begin(Job { step: Step::Act(action, None), ..job });
+        }
+        for id in down {
+            self.feed(id, Event::Start(origin.clone()));
+        }
+    }
+}
+
+/// When its process was started; none = it has none, or none yet.
+fn started_ms(slot: &Slot) -> Option<u64> {
+    if let State::Spawning { since, .. } = slot.instance.state {
+        return Some(since.mono_ms);
+    }
+    slot.instance.pid()?;
+    slot.instance.counters.last_start.map(|start| start.mono_ms)
+}
+
+/// Relative to the working directory, as PM2 has it.
+fn shown<'a>(path: &'a str, cwd: &str) -> &'a str {
+    path.strip_prefix(cwd).and_then(|rest| rest.strip_prefix('/')).filter(|rest| !rest.is_empty()).unwrap_or(path)
+}

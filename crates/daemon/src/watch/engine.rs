@@ -1,0 +1,187 @@
+//! The thread that looks after files.
+//!
+//! # Theory of operation
+//!
+//! One thread for everything that is watched, which is there only as long as something is; it sleeps in `poll`. What can take long or hang
+//! (walking a tree, a disk that does not answer) therefore never delays the daemon, and ten thousand events a second cost it twenty wake-ups:
+//! the thread reads them in batches, judges them by the app's rules, and reports to the daemon at most every [`PAUSE`].
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify::ReadFlags;
+use rustix::time::Timespec;
+
+use super::kernel::{Batch, Interest, Kernel};
+use super::watched::{Plan, Watched};
+
+/// After events the thread sleeps so long: what comes meanwhile is one batch.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Batches per turn; orders come in between.
+const BATCHES: usize = 64;
+
+/// What the daemon wants.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Watch this.
+    Watch(u32, Arc<Plan>),
+    /// No longer.
+    Forget(u32),
+}
+
+/// What the daemon hears.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// Whose.
+    pub group: u32,
+    pub news: News,
+}
+
+/// What there is to tell.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Everything is watched now: so many folders.
+    Watching { folders: usize },
+    /// Something changed; `more` = so did others that are not named.
+    Changed { changes: Vec<Change>, more: bool },
+    /// A line for people.
+    Trouble(String),
+}
+
+/// One changed path.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub path: String,
+    /// When, in milliseconds since the epoch, if the file tells.
+    pub wall_ms: Option<u64>,
+}
+
+/// Tells the daemon.
+pub(super) type Tell = Box<dyn Fn(Report) + Send>;
+
+/// Runs until nobody can give orders any more.
+pub(super) fn run(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, wake: &OwnedFd, tell: &Tell) {
+    let mut engine = Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() };
+    loop {
+        if !engine.take_orders(orders) {
+            return;
+        }
+        let busy = engine.take_events();
+        engine.look();
+        engine.report(tell);
+        if busy {
+            // Not even an order is so urgent.
+            std::thread::sleep(PAUSE);
+        } else {
+            engine.rest(wake);
+        }
+    }
+}
+
+struct Engine {
+    kernel: Kernel,
+    groups: BTreeMap<u32, Watched>,
+    batch: Batch,
+}
+
+impl Engine {
+    /// False: there will be none any more.
+    fn take_orders(&mut self, orders: &mpsc::Receiver<Order>) -> bool {
+        loop {
+            match orders.try_recv() {
+                Ok(Order::Watch(id, plan)) => {
+                    let mut watched = Watched::new(id, plan);
+                    watched.begin(&mut self.kernel);
+                    self.groups.insert(id, watched);
+                }
+                Ok(Order::Forget(id)) => {
+                    if let Some(mut watched) = self.groups.remove(&id) {
+                        watched.end(&mut self.kernel);
+                    }
+                }
+                Err(mpsc::TryRecvError::Empty) => return true,
+                Err(mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// True: there were any.
+    fn take_events(&mut self) -> bool {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut any = false;
+        for _ in 0..BATCHES {
+            if !self.kernel.read(&mut batch) {
+                break;
+            }
+            any = true;
+            for at in 0..batch.len() {
+                if let Some((wd, flags, name)) = batch.get(at) {
+                    self.take_event(wd, flags, name);
+                }
+            }
+        }
+        self.batch = batch;
+        for watched in self.groups.values_mut() {
+            watched.catch_up(&mut self.kernel);
+        }
+        any
+    }
+
+    fn take_event(&mut self, wd: i32, flags: ReadFlags, name: &[u8]) {
+        if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+            self.groups.values_mut().for_each(Watched::lost_count);
+            return;
+        }
+        if flags.contains(ReadFlags::IGNORED) {
+            for interest in self.kernel.ended(wd) {
+                let (Interest::Tree { group, .. } | Interest::Way { group, .. }) = interest;
+                if let Some(watched) = self.groups.get_mut(&group) {
+                    watched.watch_ended(interest, &mut self.kernel);
+                }
+            }
+            return;
+        }
+        if self.kernel.is_stray(wd) {
+            return self.kernel.forget(wd);
+        }
+        let mut at = 0;
+        while let Some(interest) = self.kernel.interest(wd, at) {
+            let (Interest::Tree { group, .. } | Interest::Way { group, .. }) = interest;
+            if let Some(watched) = self.groups.get_mut(&group) {
+                watched.take(interest, flags, name, &mut self.kernel);
+            }
+            // Whoever lost interest is not in the list any more.
+            at += usize::from(self.kernel.interest(wd, at) == Some(interest));
+        }
+    }
+
+    /// Where the kernel does not tell.
+    fn look(&mut self) {
+        let now = Instant::now();
+        for watched in self.groups.values_mut().filter(|watched| watched.look_due().is_some_and(|due| due <= now)) {
+            watched.look(&mut self.kernel);
+        }
+    }
+
+    fn report(&mut self, tell: &Tell) {
+        for (&group, watched) in &mut self.groups {
+            watched.news().into_iter().for_each(|news| tell(Report { group, news }));
+        }
+    }
+
+    fn rest(&self, wake: &OwnedFd) {
+        let due = self.groups.values().filter_map(Watched::look_due).min();
+        let timeout = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(Instant::now())).ok());
+        let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
+        let kernel = self.kernel.fd();
+        fds.extend(kernel.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            std::thread::sleep(PAUSE);
+        }
+        // Only clears it.
+        let _ = rustix::io::read(wake, &mut [0; 8]);
+    }
+}

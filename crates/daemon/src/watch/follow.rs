@@ -1,0 +1,98 @@
+//! Who is watched.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ostler_core::lifecycle::{State, Wanted};
+use ostler_core::watch::{Guard, Pace, Surroundings};
+
+use super::engine::Order;
+use super::{Group, Key, Watches};
+use crate::control::Control;
+use crate::registry::Slot;
+
+impl Control {
+    /// An instance made a step, or is described anew: whether it is watched follows.
+    pub(crate) fn follow_watch(&mut self, id: u32) {
+        let slot = self.registry.get(id).filter(|slot| is_watched(slot));
+        let app = slot.map(|slot| Rc::clone(&slot.app));
+        let known = self.watches.members.get(&id).copied();
+        if known.map(|(app, _)| app) == app.as_ref().map(|app| app.id) {
+            return;
+        }
+        let joined = app.map(|app| {
+            let around = Surroundings::of(&app.spec, "");
+            let own = around.own.iter().map(|path| (*path).to_owned()).collect();
+            let key = Key { watch: app.spec.watch.clone(), cwd: app.spec.cwd.clone(), script: app.spec.script.clone(), own };
+            let home = self.settings.home.to_string_lossy();
+            let group = self.watches.group(&app.spec.name, key, &home);
+            self.watches.join(id, group);
+            self.watches.members.insert(id, (app.id, group));
+            group
+        });
+        if let Some((_, group)) = known.filter(|(_, group)| Some(*group) != joined) {
+            self.watches.leave(id, group);
+        }
+        if joined.is_none() {
+            self.watches.members.remove(&id);
+        }
+        self.settle_watches();
+    }
+
+    /// From now on there is a thread if there is something to watch. All that was watched before is ordered already.
+    pub(crate) fn begin_to_watch(&mut self) {
+        self.watches.booted = true;
+        self.settle_watches();
+        self.recall_changes();
+    }
+
+    fn settle_watches(&mut self) {
+        if let Err(trouble) = self.watches.settle(&self.reactor, &mut self.keeper) {
+            self.log.error(format_args!("{trouble}"));
+        }
+    }
+}
+
+/// It asks for it, was started once, and nobody wants it down.
+fn is_watched(slot: &Slot) -> bool {
+    let instance = &slot.instance;
+    slot.spec().watch.on
+        && instance.inc > 0
+        && !slot.watch.stopped
+        && instance.wanted != Wanted::Gone
+        && instance.state != State::Gone
+}
+
+impl Watches {
+    /// The group that is watched so, perhaps a new one.
+    fn group(&mut self, name: &str, key: Key, home: &str) -> u32 {
+        if let Some((id, _)) = self.groups.iter().find(|(_, group)| group.name == name && group.key == key) {
+            return *id;
+        }
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        // Patterns were checked before anything was started; a journal that lies watches nothing.
+        if let Some(plan) = Self::plan(&key, home) {
+            self.order(Order::Watch(id, Arc::new(plan)));
+        }
+        let pace = Pace::of(&key.watch);
+        let (name, members) = (name.to_owned(), std::collections::BTreeSet::new());
+        self.groups.insert(id, Group { name, key, members, pace, guard: Guard::default(), burst: None, not_before_ms: 0 });
+        id
+    }
+
+    fn join(&mut self, slot: u32, group: u32) {
+        if let Some(group) = self.groups.get_mut(&group) {
+            group.members.insert(slot);
+        }
+    }
+
+    fn leave(&mut self, slot: u32, id: u32) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.members.remove(&slot);
+        if group.members.is_empty() {
+            self.groups.remove(&id);
+            self.order(Order::Forget(id));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Restarts when files change: which apps are watched, and what follows from a change.
+//!
+//! # Theory of operation
+//!
+//! Apps that say the same and have the same name are one [`Group`]. A thread ([`engine`]) follows the files of all groups and reports what
+//! counts by the app's rules ([`ostler_core::watch`]); here it is decided what follows. A change that a process was started after is known
+//! to it already, so nothing follows. Else each instance that has to be restarted is marked in the journal; when the burst is over, and no
+//! reload of the app is under way, the marked ones are reloaded where that loses nothing, else restarted. A start takes the mark away.
+//!
+//! The kernel's queue of changes is held by the keeper: what changes while there is no daemon is read by the next one.
+
+mod act;
+mod engine;
+mod follow;
+mod kernel;
+mod tree;
+mod watched;
+mod way;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+
+use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
+use rustix::event::{EventfdFlags, eventfd};
+use serde::{Deserialize, Serialize};
+
+use crate::keeper_door::KeeperDoor;
+use crate::reactor::{Reactor, Source};
+use engine::{Order, Report};
+use watched::Plan;
+
+/// Name of the queue at the keeper.
+const HELD: &str = "watch";
+
+/// What the journal keeps of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Mark {
+    /// A user stopped it: no change starts it.
+    pub stopped: bool,
+    /// Something changed since its process was started.
+    pub changed: bool,
+}
+
+impl Mark {
+    /// Nothing to remember.
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Everything that is watched.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    groups: BTreeMap<u32, Group>,
+    /// The group of each slot, and the number of the description by which it is there.
+    members: BTreeMap<u32, (u64, u32)>,
+    next: u32,
+    queue: Option<OwnedFd>,
+    engine: Option<Engine>,
+    /// Orders before there is an engine: at the start of a daemon all of them come before the first event.
+    waiting: Vec<Order>,
+    booted: bool,
+}
+
+/// The thread, seen from here.
+#[derive(Debug)]
+struct Engine {
+    orders: mpsc::Sender<Order>,
+    /// Wakes the thread.
+    wake: Arc<OwnedFd>,
+    reports: mpsc::Receiver<Report>,
+    /// Wakes the daemon.
+    woken: Arc<OwnedFd>,
+}
+
+impl Engine {
+    fn order(&self, order: Order) {
+        // The thread lives as long as this sender does.
+        let _ = self.orders.send(order);
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // It ends when it finds that nobody can order any more.
+        self.orders = mpsc::channel().0;
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Instances that are watched in the same way.
+#[derive(Debug)]
+struct Group {
+    name: String,
+    key: Key,
+    members: BTreeSet<u32>,
+    pace: Pace,
+    guard: Guard,
+    burst: Option<Burst>,
+    /// Something is under way that has to end before.
+    not_before_ms: u64,
+}
+
+/// What makes a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
+    watch: WatchSpec,
+    cwd: String,
+    script: String,
+    own: Vec<String>,
+}
+
+impl Group {
+    fn due_ms(&self) -> Option<u64> {
+        self.burst.as_ref().map(|burst| burst.due_ms(self.pace).max(self.not_before_ms))
+    }
+}
+
+impl Watches {
+    /// When a burst is over.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.groups.values().filter_map(Group::due_ms).min()
+    }
+
+    /// For a new keeper.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        self.queue.iter().map(|fd| (HELD.to_owned(), fd.as_fd()))
+    }
+
+    /// The queue of the former daemon. Gives back what it is not.
+    pub(crate) fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        if name != HELD {
+            return Some(fd);
+        }
+        self.queue = Some(fd);
+        None
+    }
+
+    fn order(&mut self, order: Order) {
+        match &self.engine {
+            Some(engine) => engine.order(order),
+            None => self.waiting.push(order),
+        }
+    }
+
+    /// Starts the thread if there is something for it to do, ends it if there is not.
+    ///
+    /// # Errors
+    /// It cannot be started; worded for people.
+    fn settle(&mut self, reactor: &Reactor, keeper: &mut KeeperDoor) -> Result<(), String> {
+        if !self.booted {
+            return Ok(());
+        }
+        if self.groups.is_empty() {
+            self.waiting.clear();
+            if let Some(engine) = self.engine.take() {
+                reactor.remove(&*engine.woken);
+            }
+            if self.queue.take().is_some() {
+                keeper.drop_held(HELD);
+            }
+            return Ok(());
+        }
+        if self.engine.is_none() {
+            let refused = self.open_queue(keeper).err();
+            self.start(reactor).map_err(|error| format!("cannot watch files: {error}"))?;
+            return refused.map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// The kernel gives no queue; then everything is looked at.
+    fn open_queue(&mut self, keeper: &mut KeeperDoor) -> Result<(), String> {
+        if self.queue.is_some() {
+            return Ok(());
+        }
+        match kernel::open() {
+            Ok(queue) => {
+                keeper.hold(HELD, queue.as_fd());
+                self.queue = Some(queue);
+                Ok(())
+            }
+            Err(errno) => Err(format!(
+                "the kernel gives no inotify instance ({}; raise `sysctl fs.inotify.max_user_instances`): files are looked at every second or \
+                 less often",
+                std::io::Error::from(errno)
+            )),
+        }
+    }
+
+    fn start(&mut self, reactor: &Reactor) -> std::io::Result<()> {
+        const STACK_BYTES: usize = 256 << 10;
+        let bell = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(Arc::new);
+        let (wake, woken) = (bell()?, bell()?);
+        let queue = self.queue.as_ref().map(OwnedFd::try_clone).transpose()?;
+        let (orders, received) = mpsc::channel();
+        let (sender, reports) = mpsc::channel();
+        for order in std::mem::take(&mut self.waiting) {
+            let _ = orders.send(order);
+        }
+        reactor.add(&woken, Source::Watch)?;
+        let (own_wake, own_woken) = (Arc::clone(&wake), Arc::clone(&woken));
+        let tell: engine::Tell = Box::new(move |report| {
+            // Nobody listens any more when the daemon ends.
+            let _ = sender.send(report);
+            let _ = rustix::io::write(&own_woken, &1_u64.to_ne_bytes());
+        });
+        let thread = std::thread::Builder::new().name("watch".into()).stack_size(STACK_BYTES);
+        thread.spawn(move || engine::run(queue, &received, &own_wake, &tell))?;
+        self.engine = Some(Engine { orders, wake, reports, woken });
+        Ok(())
+    }
+
+    fn plan(key: &Key, home: &str) -> Option<Plan> {
+        let own = key.own.iter().map(String::as_str).collect();
+        let rules = ostler_core::watch::Rules::new(&key.watch, &ostler_core::watch::Surroundings { cwd: &key.cwd, home, own }).ok()?;
+        let watch = &key.watch;
+        Some(Plan {
+            rules,
+            script: key.script.clone().into(),
+            gitignore: !watch.no_gitignore,
+            follow: !watch.no_follow,
+            polling: watch.polling,
+            interval_ms: watch.interval_ms,
+        })
+    }
+}
