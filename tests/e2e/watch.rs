@@ -50,9 +50,9 @@ fn restarts(home: &Home, name: &str, count: u64) {
 /// A change that counts, after others that should not: it alone restarts the app.
 #[track_caller]
 fn only_the_last_counts(home: &Home, name: &str, last: &str) {
-    let before = restarted_by(home, name).len();
+    let (before, app) = (restarted_by(home, name).len(), home.app(name));
     home.write(&format!("{name}/{last}"), format!("{before}"));
-    home.wait_until("it is restarted", || restarted_by(home, name).len() > before);
+    home.wait_app(name, "restarted", |item| item.pid() != app.pid() && item.status() == "online");
     assert_eq!(restarted_by(home, name)[before..], [last]);
 }
 
@@ -72,10 +72,11 @@ fn a_change_restarts_the_changed_app_only() {
     watched(&home, "b", r#""watch": true"#);
     home.write("a/src/deep/x.js", "1");
     restarts(&home, "a", 1);
-    assert_eq!(restarted_by(&home, "a"), ["src"]);
     home.write("a/src/deep/x.js", "2");
     restarts(&home, "a", 2);
-    assert_eq!(restarted_by(&home, "a"), ["src", "src/deep/x.js"]);
+    // Which of what is new is seen first depends on who is faster.
+    let by = restarted_by(&home, "a");
+    assert!(by[0].starts_with("src") && by[1] == "src/deep/x.js", "{by:?}");
     fs::remove_file(home.work().join("a/src/deep/x.js")).unwrap();
     restarts(&home, "a", 3);
     only_the_last_counts(&home, "b", "y.js");
@@ -91,9 +92,20 @@ fn what_is_ignored_by_default_restarts_nothing() {
         fs::create_dir_all(home.work().join("app").join(folder)).unwrap();
     }
     watched(&home, "app", r#""watch": true, "out_file": "own/out.txt", "error_file": "own/err.txt", "pid_file": "own/app.pid""#);
-    for path in ["node_modules/m/a.js", "node_modules/new/a.js", ".git/HEAD", ".env", ".cache/x", "logs/a.txt", "sub/debug.log",
-        "sub/node_modules/a.js", "own/out-0.txt.1", "x.js~", ".x.js.swp", "4913"]
-    {
+    for path in [
+        "node_modules/m/a.js",
+        "node_modules/new/a.js",
+        ".git/HEAD",
+        ".env",
+        ".cache/x",
+        "logs/a.txt",
+        "sub/debug.log",
+        "sub/node_modules/a.js",
+        "own/out-0.txt.1",
+        "x.js~",
+        ".x.js.swp",
+        "4913",
+    ] {
         home.write(&format!("app/{path}"), "x");
     }
     only_the_last_counts(&home, "app", "src.js");
@@ -105,17 +117,26 @@ fn an_app_never_restarts_by_its_own_logs() {
     let script = home.write("app/app.sh", "#!/bin/sh\nwhile :; do echo line; echo line >&2; sleep 0.01; done\n");
     let cwd = home.work().join("app");
     // Where the default is replaced, too.
-    let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true, "ignore_watch": ["tmp"],
-        "out_file": "out.txt", "error_file": "err.txt", "log_file": "all.txt", "pid_file": "run.pid", "instances": 2"#, cwd.display()));
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true, "ignore_watch": ["tmp"],
+        "out_file": "out.txt", "error_file": "err.txt", "log_file": "all.txt", "pid_file": "run.pid", "instances": 2"#,
+            cwd.display()
+        ),
+    );
     home.ok(format!("start {file}"));
     armed(&home, "app", 1);
-    let size = || fs::metadata(cwd.join("all-0.txt")).map_or(0, |meta| meta.len());
+    let all = home.jlist()[0].text("pm_log_path").to_owned();
+    let size = || fs::metadata(&all).map_or(0, |meta| meta.len());
     let before = size();
     home.wait_until("it logs", || size() > before + 2000);
     home.ok("flush app");
     home.ok("reloadLogs");
     home.ok("restart app");
-    only_the_last_counts(&home, "app", "src.js");
+    home.write("app/src.js", "x");
+    home.wait_until("something restarts it", || !restarted_by(&home, "app").is_empty());
+    assert_eq!(restarted_by(&home, "app"), ["src.js"]);
 }
 
 #[test]
@@ -124,7 +145,11 @@ fn ignore_watch_takes_folders_patterns_and_regular_expressions() {
     for folder in ["tmp", "client/img", "src/gen"] {
         fs::create_dir_all(home.work().join("app").join(folder)).unwrap();
     }
-    watched(&home, "app", r#""watch": true, "ignore_watch": ["tmp", "./client/img/", "*.bak", "src/**/gen", "regex:\\.(css|map)$", "^pub"]"#);
+    watched(
+        &home,
+        "app",
+        r#""watch": true, "ignore_watch": ["tmp", "./client/img/", "*.bak", "src/**/gen", "regex:\\.(css|map)$", "^pub"]"#,
+    );
     for path in ["tmp/a.js", "client/img/a.png", "src/x.bak", "src/gen/a.js", "src/a.css", "src/a.js.map", "public.js"] {
         home.write(&format!("app/{path}"), "x");
     }
@@ -137,7 +162,10 @@ fn ignore_watch_takes_folders_patterns_and_regular_expressions() {
 fn a_config_file_of_javascript_may_have_a_real_regular_expression() {
     let home = home();
     home.write("app.sh", WAITS);
-    let file = home.write("ecosystem.config.js", "module.exports = { name: 'app', script: './app.sh', watch: true, ignore_watch: [/[\\/\\\\]\\./, /\\.CSS$/i] };");
+    let file = home.write(
+        "ecosystem.config.js",
+        "module.exports = { name: 'app', script: './app.sh', watch: true, ignore_watch: [/[\\/\\\\]\\./, /\\.CSS$/i] };",
+    );
     home.ok(format!("start {file}"));
     armed(&home, "app", 1);
     for path in [".env", "a.css"] {
@@ -174,7 +202,10 @@ fn gitignore_is_heeded_but_not_for_what_runs() {
     home.write("built/.gitignore", "dist\nother\n");
     fs::create_dir_all(home.work().join("built/other")).unwrap();
     let cwd = home.work().join("built");
-    home.ok(format!("start {}", ecosystem(&home, &format!(r#""name": "built", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()))));
+    home.ok(format!(
+        "start {}",
+        ecosystem(&home, &format!(r#""name": "built", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()))
+    ));
     armed(&home, "built", 1);
     home.write("built/other/x", "x");
     only_the_last_counts(&home, "built", "dist/client.js");
@@ -317,7 +348,9 @@ fn links_are_followed_unless_told_otherwise_and_never_in_circles() {
         let folder = home.work().join(name);
         fs::create_dir_all(folder.join("a")).unwrap();
         fs::create_dir_all(folder.join("b")).unwrap();
-        for (target, link) in [("../outside", "out"), ("..", "up"), ("/", "root"), ("/proc", "proc"), ("../b", "a/b"), ("../a", "b/a"), ("nowhere", "no")] {
+        for (target, link) in
+            [("../outside", "out"), ("..", "up"), ("/", "root"), ("/proc", "proc"), ("../b", "a/b"), ("../a", "b/a"), ("nowhere", "no")]
+        {
             symlink(target, folder.join(link)).unwrap();
         }
     }
@@ -406,29 +439,28 @@ fn bad_patterns_are_refused_before_anything_starts() {
         (r#""watch": ["src/[a"]"#, "watch", "\"[\" without its \"]\""),
         (r#""watch": true, "ignore_watch": ["regex:(a"]"#, "ignore_watch", "regex:(a"),
         (r#""watch": true, "ignore_watch": ["{a,b"]"#, "ignore_watch", "\"{\" without its \"}\""),
-        (r#""watch": true, "ignore_watch": ["!(a)/*.js"]"#, "ignore_watch", ""),
+        (r#""watch": true, "ignore_watch": ["a/!(b).js"]"#, "ignore_watch", "\"!(\" is not supported"),
         (r#""watch": true, "watch_delay": "soon""#, "watch_delay", "expected"),
         (r#""watch": true, "watch_options": {"depth": "deep"}"#, "watch_options", "depth: expected"),
     ] {
         let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", {members}"#));
         let output = home.run(format!("start {file}"));
-        if key == "ignore_watch" && message.is_empty() {
-            // An exception, not a pattern of its own.
-            continue;
-        }
         let text = format!("{}{}", output.stdout, output.stderr);
-        assert!(!output.status.success() && text.contains("app.json") && text.contains(key) && text.contains(message), "{members}\n{text}");
-        assert!(home.jlist().is_empty());
+        assert!(output.code != 0 && text.contains("app.json") && text.contains(key) && text.contains(message), "{members}\n{text}");
+        assert!(!home.dir().join("ostler.sock").exists(), "a daemon was started");
     }
     let output = home.run(format!("start {script} --watch --ignore-watch regex:["));
-    assert!(!output.status.success() && format!("{}{}", output.stdout, output.stderr).contains("--ignore-watch"), "{output}");
+    assert!(output.code != 0 && format!("{}{}", output.stdout, output.stderr).contains("--ignore-watch"), "{output}");
 }
 
 #[test]
 fn options_of_chokidar_without_a_meaning_are_told_once() {
     let home = home();
     let script = home.write("app.sh", WAITS);
-    let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "watch": true, "watch_options": {{"persistent": true, "usePolling": false}}"#));
+    let file = ecosystem(
+        &home,
+        &format!(r#""name": "app", "script": "{script}", "watch": true, "watch_options": {{"persistent": true, "usePolling": false}}"#),
+    );
     let output = home.ok(format!("start {file}"));
     let text = format!("{}{}", output.stdout, output.stderr);
     assert_eq!(text.matches("without effect here: persistent").count(), 1, "{text}");
@@ -455,7 +487,10 @@ fn a_process_that_writes_at_its_start_is_found_out() {
     let home = home();
     let script = home.write("app/app.sh", "#!/bin/sh\necho $$ > db.json\nexec sleep 1000\n");
     let cwd = home.work().join("app");
-    home.ok(format!("start {}", ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()))));
+    home.ok(format!(
+        "start {}",
+        ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()))
+    ));
     home.wait_until("it is told", || {
         // Whether the first start is seen depends on who is faster.
         if restarted_by(&home, "app").is_empty() {
@@ -487,7 +522,7 @@ fn what_changes_while_there_is_no_daemon_is_not_lost() {
     kill(home.daemon_pid(), Signal::KILL);
     armed(&home, "app", 3);
     kill(home.keeper_pid(), Signal::KILL);
-    home.wait_until("there is another keeper", || home.run("jlist").status.success());
+    home.wait_until("there is another keeper", || home.run("jlist").code == 0);
     only_the_last_counts(&home, "app", "src/y.js");
     assert_ne!(home.app("app").pid(), pid);
     restarts(&home, "app", 2);
@@ -496,7 +531,7 @@ fn what_changes_while_there_is_no_daemon_is_not_lost() {
 #[test]
 fn an_unreadable_folder_is_told_and_left_out() {
     if is_root() {
-        return skip("root can read everything");
+        return skip!("root can read everything");
     }
     let home = home();
     home.write("app/secret/x", "1");
@@ -528,12 +563,11 @@ fn instances_of_one_app_share_their_watches() {
     home.write("app/src/x.js", "1");
     watched(&home, "app", r#""watch": true, "instances": 4, "exec_mode": "fork""#);
     let one = kernel_watches(&home);
-    let script = home.work().join("app/app.sh");
     home.write("app/src/x.js", "2");
     home.wait_until("all are restarted", || home.jlist().iter().all(|item| item.restarts() == 1 && item.status() == "online"));
-    home.ok(format!("scale app +2 {}", ""));
+    home.ok("scale app +2");
     assert_eq!(kernel_watches(&home), one);
-    assert_eq!(restarted_by(&home, "app"), ["src/x.js"], "{}", script.display());
+    assert_eq!(restarted_by(&home, "app"), ["src/x.js"]);
 }
 
 #[test]
@@ -542,15 +576,21 @@ fn ten_thousand_events_a_second_are_one_restart() {
     let script = home.write("app/app.sh", WAITS);
     let cwd = home.work().join("app");
     fs::create_dir_all(cwd.join("src")).unwrap();
-    let members = format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true, "watch_delay": 1000, "kill_timeout": 10"#, cwd.display());
+    let members = format!(
+        r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true, "watch_delay": 1000, "kill_timeout": 10"#,
+        cwd.display()
+    );
     home.ok(format!("start {}", ecosystem(&home, &members)));
     armed(&home, "app", 1);
     for round in 0..20_000 {
         fs::write(cwd.join(format!("src/{}.js", round % 100)), "x").unwrap();
     }
-    home.wait_until("it is restarted", || !restarted_by(&home, "app").is_empty());
     // The daemon listens all the time; and in the end it is quiet.
     home.ok("ping");
-    only_the_last_counts(&home, "app", "end.js");
+    home.wait_until("it is restarted", || !restarted_by(&home, "app").is_empty());
+    home.wait_until("the last one restarts it", || {
+        home.write("app/end.js", "x");
+        restarted_by(&home, "app").last().is_some_and(|path| path == "end.js")
+    });
     assert!(restarted_by(&home, "app").len() < 10, "{:?}", restarted_by(&home, "app"));
 }

@@ -32,12 +32,14 @@ pub struct Burst {
     pub path: String,
     /// How old the app's newest process was then.
     pub age_ms: Option<u64>,
+    /// It is over, but has to wait.
+    pub is_held: bool,
 }
 
 impl Burst {
     /// Begins one.
     pub fn begin(path: String, age_ms: Option<u64>, now_ms: u64) -> Self {
-        Self { first_ms: now_ms, last_ms: now_ms, path, age_ms }
+        Self { first_ms: now_ms, last_ms: now_ms, path, age_ms, is_held: false }
     }
 
     /// When it is acted on.

@@ -1,9 +1,17 @@
 //! Who wrote? An app that writes a watched file whenever it starts would be restarted for ever.
+//!
+//! A change that comes soon after a start may be the app's own. Several restarts in a row by such changes come later and later, so that
+//! nothing turns in a circle and nobody's change is lost. If they go on all the same, and by the same path each time, that is a habit of the
+//! app: from then on such a change restarts nothing.
 
 /// A change that comes so soon after a start may be of the app itself.
 const YOUNG_MS: u64 = 3_000;
-/// So many restarts in a row by changes of young processes are no coincidence.
-const STRIKES: usize = 3;
+/// So many restarts in a row by changes of young processes come at once.
+const FREE: usize = 3;
+/// Then the first one waits so long, the next one twice as long.
+const FIRST_DELAY_MS: u64 = 500;
+/// So many in a row, with all those waits between them, are nobody who saves a file.
+const HABIT: usize = 8;
 /// Writes of a start are expected for twice the longest time seen, but at least for so long.
 const SHORTEST_WINDOW_MS: u64 = 1_000;
 
@@ -35,6 +43,22 @@ pub enum Judgement {
     Own,
 }
 
+/// What follows from a burst that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A restart.
+    Restart,
+    /// A restart after so long.
+    Later {
+        /// So long.
+        delay_ms: u64,
+        /// It is the first one that has to wait.
+        is_first: bool,
+    },
+    /// None: the app did it, as each time.
+    Nothing(Habit),
+}
+
 impl Guard {
     /// A change of this path while the newest process of the app was so old (none = there is none).
     pub fn judge(&self, path: &str, age_ms: Option<u64>) -> Judgement {
@@ -45,29 +69,52 @@ impl Guard {
         if self.habit.as_ref().is_some_and(is_own) { Judgement::Own } else { Judgement::Counts }
     }
 
-    /// A burst that began so is acted on: by it, the app is restarted. Gives a habit when it is found out: the restart is then left out.
-    pub fn restarts(&mut self, path: &str, age_ms: Option<u64>) -> Option<Habit> {
+    /// A burst is over that began with this path, at this age of the newest process.
+    pub fn outcome(&mut self, path: &str, age_ms: Option<u64>) -> Outcome {
         let Some(age_ms) = age_ms.filter(|age| *age < YOUNG_MS) else {
             self.strikes.clear();
-            return None;
+            return Outcome::Restart;
         };
-        self.strikes.push((path.to_owned(), age_ms));
-        if self.strikes.len() <= STRIKES {
-            return None;
+        // Somebody who works on several files saves here and there.
+        if self.strikes.last().is_some_and(|(last, _)| !is_near(last, path)) {
+            self.strikes.clear();
         }
-        let strikes = std::mem::take(&mut self.strikes);
-        let oldest = strikes.iter().map(|(_, age)| *age).max().unwrap_or(0);
-        let window_ms = (2 * oldest).max(SHORTEST_WINDOW_MS);
-        let habit = if strikes.iter().all(|(other, _)| other == path) {
-            Habit { path: path.to_owned(), is_folder: false, window_ms }
-        } else if strikes.iter().all(|(other, _)| folder_of(other) == folder_of(path)) {
-            Habit { path: folder_of(path).to_owned(), is_folder: true, window_ms }
-        } else {
-            return None;
-        };
-        self.habit = Some(habit.clone());
-        Some(habit)
+        self.strikes.push((path.to_owned(), age_ms));
+        let count = self.strikes.len();
+        if count <= FREE {
+            return Outcome::Restart;
+        }
+        if count >= HABIT {
+            if let Some(habit) = self.habit_of(path) {
+                self.strikes.clear();
+                self.habit = Some(habit.clone());
+                return Outcome::Nothing(habit);
+            }
+            // By other paths each time: nothing is known, but it waits.
+            self.strikes.remove(0);
+        }
+        let doublings = u32::try_from(count - FREE - 1).unwrap_or(u32::MAX).min(6);
+        Outcome::Later { delay_ms: FIRST_DELAY_MS << doublings, is_first: count == FREE + 1 }
     }
+
+    fn habit_of(&self, path: &str) -> Option<Habit> {
+        let oldest = self.strikes.iter().map(|(_, age)| *age).max().unwrap_or(0);
+        let window_ms = (2 * oldest).max(SHORTEST_WINDOW_MS);
+        if self.strikes.iter().all(|(other, _)| other == path) {
+            return Some(Habit { path: path.to_owned(), is_folder: false, window_ms });
+        }
+        let folder = folder_of(path);
+        self.strikes.iter().all(|(other, _)| folder_of(other) == folder).then(|| Habit {
+            path: folder.to_owned(),
+            is_folder: true,
+            window_ms,
+        })
+    }
+}
+
+/// In the same folder, or in folders side by side.
+fn is_near(a: &str, b: &str) -> bool {
+    folder_of(a) == folder_of(b) || folder_of(folder_of(a)) == folder_of(folder_of(b))
 }
 
 fn folder_of(path: &str) -> &str {
@@ -78,33 +125,49 @@ fn folder_of(path: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// Restarts by an app that writes this after each start; gives how many there were before it was found out.
-    fn loops(path: impl Fn(usize) -> String, age: u64) -> Option<(usize, Habit, Guard)> {
+    /// Restarts by an app that writes this after each start; gives the waits before it was found out.
+    fn loops(path: impl Fn(usize) -> String, age: u64) -> (Vec<u64>, Option<Habit>, Guard) {
         let mut guard = Guard::default();
-        (0..20).find_map(|turn| guard.restarts(&path(turn), Some(age)).map(|habit| (turn, habit, guard.clone())))
+        let mut waits = Vec::new();
+        for turn in 0..12 {
+            match guard.outcome(&path(turn), Some(age)) {
+                Outcome::Restart => waits.push(0),
+                Outcome::Later { delay_ms, is_first } => {
+                    assert_eq!(is_first, waits.len() == FREE);
+                    waits.push(delay_ms);
+                }
+                Outcome::Nothing(habit) => return (waits, Some(habit), guard),
+            }
+        }
+        (waits, None, guard)
     }
 
     #[test]
     fn an_app_that_writes_at_its_start_is_found_out() {
-        let (turns, habit, guard) = loops(|_| "/w/db.json".into(), 400).unwrap();
-        assert_eq!((turns, &habit), (3, &Habit { path: "/w/db.json".into(), is_folder: false, window_ms: 1000 }));
+        let (waits, habit, guard) = loops(|_| "/w/db.json".into(), 400);
+        assert_eq!(waits, [0, 0, 0, 500, 1000, 2000, 4000]);
+        assert_eq!(habit, Some(Habit { path: "/w/db.json".into(), is_folder: false, window_ms: 1000 }));
         assert_eq!(guard.judge("/w/db.json", Some(900)), Judgement::Own);
         assert_eq!(guard.judge("/w/db.json", Some(1001)), Judgement::Counts);
         assert_eq!(guard.judge("/w/db.json", None), Judgement::Counts);
         assert_eq!(guard.judge("/w/app.js", Some(400)), Judgement::Counts);
-        let (_, habit, guard) = loops(|turn| format!("/w/tmp/{turn}"), 2000).unwrap();
-        assert_eq!(habit, Habit { path: "/w/tmp".into(), is_folder: true, window_ms: 4000 });
+        let (_, habit, guard) = loops(|turn| format!("/w/tmp/{turn}"), 2000);
+        assert_eq!(habit, Some(Habit { path: "/w/tmp".into(), is_folder: true, window_ms: 4000 }));
         assert_eq!(guard.judge("/w/tmp/other", Some(3999)), Judgement::Own);
+        // Nothing in common: it waits as long as it goes on.
+        let (waits, habit, _) = loops(|turn| format!("/w/{turn}/x"), 10);
+        assert_eq!((waits.last(), habit), (Some(&8000), None));
     }
 
     #[test]
     fn who_saves_now_and_then_is_not_taken_for_the_app() {
-        assert!(loops(|_| "/w/app.js".into(), 3000).is_none());
+        assert!(loops(|turn| ["/w/app.js", "/w/a/b/c.js"][turn % 2].into(), 10).0.iter().all(|wait| *wait == 0));
+        assert!(loops(|_| "/w/app.js".into(), 3000).0.iter().all(|wait| *wait == 0));
         let mut guard = Guard::default();
         for turn in 0..30 {
             let age = if turn % 3 == 2 { 10_000 } else { 500 };
-            assert_eq!(guard.restarts("/w/app.js", Some(age)), None);
+            assert_eq!(guard.outcome("/w/app.js", Some(age)), Outcome::Restart);
         }
-        assert_eq!(guard.restarts("/w/app.js", None), None);
+        assert_eq!(guard.outcome("/w/app.js", None), Outcome::Restart);
     }
 }

@@ -14,6 +14,6 @@ mod spec;
 pub use burst::{Burst, Pace};
 pub use gitignore::GitIgnore;
 pub use glob::{Glob, is_glob, split_base};
-pub use guard::{Guard, Habit, Judgement};
+pub use guard::{Guard, Habit, Judgement, Outcome};
 pub use rules::{Place, Root, Rules, Surroundings, Verdict};
 pub use spec::{BadWatch, KNOWN_OPTIONS, WatchSpec, option_without_effect};

@@ -362,7 +362,10 @@ mod tests {
     fn what_is_watched() {
         for (attributes, expected) in [
             (json!({"watch": true}), vec!["/w/app"]),
-            (json!({"watch": ["src", "./lib/", "../shared", "/etc/app.conf"]}), vec!["/w/app/src", "/w/app/lib", "/w/shared", "/etc/app.conf"]),
+            (
+                json!({"watch": ["src", "./lib/", "../shared", "/etc/app.conf"]}),
+                vec!["/w/app/src", "/w/app/lib", "/w/shared", "/etc/app.conf"],
+            ),
             (json!({"watch": ["src/**/*.js", "*.json"]}), vec!["/w/app/src", "/w/app"]),
             (json!({"watch": ["a[b]/c"], "watch_options": {"disableGlobbing": true}}), vec!["/w/app/a[b]/c"]),
             (json!({"watch": ["src"], "watch_options": {"cwd": "sub"}}), vec!["/w/app/sub/src"]),

@@ -260,10 +260,7 @@ mod tests {
                 json!({"watch": true, "watch_options": {"followSymlinks": false, "cwd": "sub", "gitignore": false, "persistent": true}}),
                 WatchSpec { no_follow: true, cwd: Some("sub".into()), no_gitignore: true, ..on.clone() },
             ),
-            (
-                json!({"watch": true, "watch_options": {"ignored": "x"}}),
-                WatchSpec { ignore: Some(vec!["**/.*".into(), "x".into()]), ..on },
-            ),
+            (json!({"watch": true, "watch_options": {"ignored": "x"}}), WatchSpec { ignore: Some(vec!["**/.*".into(), "x".into()]), ..on }),
         ] {
             assert_eq!(read(attributes.clone()), Ok(expected), "{attributes}");
         }

@@ -187,7 +187,9 @@ impl Control {
         if let Some(change) = change {
             self.change(id, &change);
         }
-        if action == Action::Stop && let Some(slot) = self.registry.get_mut(id) {
+        if action == Action::Stop
+            && let Some(slot) = self.registry.get_mut(id)
+        {
             // No changed file starts what a user stopped.
             slot.watch = Mark { stopped: true, changed: false };
         }

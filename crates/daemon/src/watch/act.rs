@@ -1,7 +1,7 @@
 //! What follows from a change.
 
 use ostler_core::lifecycle::{Event, Origin, State};
-use ostler_core::watch::{Burst, Habit, Judgement};
+use ostler_core::watch::{Burst, Habit, Judgement, Outcome};
 use ostler_proto::control::Action;
 
 use super::engine::{Change, News, Report};
@@ -106,12 +106,12 @@ impl Control {
                 continue;
             }
             if let Some(burst) = group.burst.take() {
-                self.burst_is_over(id, &burst);
+                self.burst_is_over(id, burst);
             }
         }
     }
 
-    fn burst_is_over(&mut self, id: u32, burst: &Burst) {
+    fn burst_is_over(&mut self, id: u32, burst: Burst) {
         let Some(group) = self.watches.groups.get_mut(&id) else { return };
         let is_meant = |slot: &&Slot| slot.watch.changed && slot.role == Role::Serving;
         let marked: Vec<u32> =
@@ -121,10 +121,24 @@ impl Control {
         }
         let name = group.name.clone();
         let path = shown(&burst.path, &group.key.cwd).escape_debug().to_string();
-        let habit = group.guard.restarts(&burst.path, burst.age_ms);
-        if let Some(habit) = habit {
-            self.tell_habit(&name, &habit);
-            return self.unmark(&marked);
+        let outcome = if burst.is_held { Outcome::Restart } else { group.guard.outcome(&burst.path, burst.age_ms) };
+        match outcome {
+            Outcome::Restart => {}
+            Outcome::Later { delay_ms, is_first } => {
+                group.not_before_ms = now().mono_ms + delay_ms;
+                group.burst = Some(Burst { is_held: true, ..burst });
+                if is_first {
+                    self.log.error(format_args!(
+                        "App {name} is restarted again and again by \"{path}\", which perhaps it writes itself: this comes later and later \
+                         now; name it in ignore_watch"
+                    ));
+                }
+                return;
+            }
+            Outcome::Nothing(habit) => {
+                self.tell_habit(&name, &habit);
+                return self.unmark(&marked);
+            }
         }
         self.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
         self.restart_changed(&name, &marked, Origin::Policy(format!("watch: {path}")));
@@ -159,9 +173,7 @@ impl Control {
             slot.is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }) && shares_its_ports(slot.spec()))
         };
         let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
-        let is_down = |id: &u32| {
-            self.registry.get(*id).is_some_and(|slot| matches!(slot.instance.state, State::Stopped | State::Errored))
-        };
+        let is_down = |id: &u32| self.registry.get(*id).is_some_and(|slot| matches!(slot.instance.state, State::Stopped | State::Errored));
         let (down, up): (Vec<u32>, Vec<u32>) = marked.iter().copied().partition(is_down);
         if !up.is_empty() {
             let mut job = self.action_job(0, 0, action, Vec::new(), origin.clone());

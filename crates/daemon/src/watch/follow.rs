@@ -56,11 +56,7 @@ impl Control {
 /// It asks for it, was started once, and nobody wants it down.
 fn is_watched(slot: &Slot) -> bool {
     let instance = &slot.instance;
-    slot.spec().watch.on
-        && instance.inc > 0
-        && !slot.watch.stopped
-        && instance.wanted != Wanted::Gone
-        && instance.state != State::Gone
+    slot.spec().watch.on && instance.inc > 0 && !slot.watch.stopped && instance.wanted != Wanted::Gone && instance.state != State::Gone
 }
 
 impl Watches {

@@ -55,6 +55,8 @@ enum What {
     Made,
     Written,
     Gone,
+    /// Noticed just now.
+    Found,
 }
 
 /// All of one app.
@@ -280,8 +282,7 @@ impl Watched {
 
     fn judge(&self, folder: u32, path: &Path, name: &OsStr, is_folder: bool) -> Verdict {
         let Some(node) = self.tree.get(folder) else { return Verdict::Ignored };
-        let place =
-            Place { root: node.root, folder: path.as_os_str().as_bytes(), name: name.as_bytes(), depth: node.depth, is_folder };
+        let place = Place { root: node.root, folder: path.as_os_str().as_bytes(), name: name.as_bytes(), depth: node.depth, is_folder };
         let verdict = self.plan.rules.judge(&place);
         let is_ignored = || self.is_ignored_by_git(folder, name, is_folder) && !self.plan.script.starts_with(path.join(name));
         if verdict != Verdict::Ignored && is_ignored() { Verdict::Ignored } else { verdict }
@@ -414,10 +415,15 @@ impl Watched {
             return;
         }
         let time = |seconds: i64, nanos: i64| u64::try_from(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000)).ok();
+        let of_file = || path.symlink_metadata().ok().and_then(|meta| time(meta.ctime(), meta.ctime_nsec()));
+        // The folder remembers when it last got or lost a name.
+        let in_folder = || path.parent().and_then(|folder| folder.metadata().ok()).and_then(|meta| time(meta.mtime(), meta.mtime_nsec()));
         let wall_ms = match what {
-            // The folder remembers when it lost a name.
-            What::Gone => path.parent().and_then(|folder| folder.metadata().ok()).and_then(|meta| time(meta.mtime(), meta.mtime_nsec())),
-            What::Made | What::Written => path.metadata().ok().and_then(|meta| time(meta.ctime(), meta.ctime_nsec())),
+            What::Gone => in_folder(),
+            What::Written => of_file(),
+            // A file that was moved here may be old.
+            What::Made => of_file().max(in_folder()),
+            What::Found => None,
         };
         let path = String::from_utf8_lossy(&tree::bytes(path)).into_owned();
         match self.changes.last_mut() {
@@ -452,7 +458,7 @@ impl Watched {
     pub(super) fn lost_count(&mut self) {
         self.stale = true;
         let path = self.path_of_root(0);
-        self.note(path, What::Gone);
+        self.note(path, What::Found);
         self.more = true;
     }
 
@@ -478,7 +484,7 @@ impl Watched {
         let after = self.roots.get(root).map(|known| known.way.end.clone());
         let path = self.path_of_root(root);
         if before != after && after != Some(End::Missing) && self.root_counts(&path) {
-            self.note(path, What::Made);
+            self.note(path, What::Found);
         }
         self.plan_look(Duration::ZERO);
     }

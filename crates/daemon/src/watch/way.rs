@@ -96,18 +96,8 @@ fn names(path: &Path) -> Vec<OsString> {
 /// Where the kernel does not hear of what others do: there one has to look.
 pub(super) fn is_remote(path: &Path) -> bool {
     /// NFS, SMB, SMB2, CIFS, AFS, Coda, NCP, 9P, CephFS, VirtualBox' shared folders.
-    const REMOTE: [u64; 10] = [
-        0x6969,
-        0x517b,
-        0xfe53_4d42,
-        0xff53_4d42,
-        0x5346_414f,
-        0x7375_7245,
-        0x564c,
-        0x0102_1997,
-        0x00c3_6400,
-        0x786f_4256,
-    ];
+    const REMOTE: [u64; 10] =
+        [0x6969, 0x517b, 0xfe53_4d42, 0xff53_4d42, 0x5346_414f, 0x7375_7245, 0x564c, 0x0102_1997, 0x00c3_6400, 0x786f_4256];
     rustix::fs::statfs(path).is_ok_and(|found| REMOTE.contains(&kind(found.f_type)))
 }
 
