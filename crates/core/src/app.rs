@@ -8,6 +8,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::hooks::Hooks;
+use crate::order::Order;
 use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 
@@ -66,6 +68,12 @@ pub struct AppSpec {
     /// When to restart and when to give up.
     #[serde(skip_serializing_if = "is_default")]
     pub restart: RestartSpec,
+    /// Commands at the turns of its life.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hooks: Hooks,
+    /// What has to be there first.
+    #[serde(skip_serializing_if = "is_default")]
+    pub order: Order,
     /// How to stop.
     #[serde(skip_serializing_if = "is_default")]
     pub stop: StopSpec,
@@ -118,7 +126,7 @@ impl AppSpec {
 }
 
 /// What is as it is by default is not written: a description is in every journal and every request.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -143,6 +151,8 @@ impl Default for AppSpec {
             pid_file: None,
             autostart: true,
             restart: RestartSpec::default(),
+            hooks: Hooks::default(),
+            order: Order::default(),
             stop: StopSpec::default(),
             ready: ReadySpec::default(),
             listen: Vec::new(),

@@ -53,8 +53,16 @@ impl Standing {
                 Self::Serves
             }
             _ if part.candidate || instance.wanted != Wanted::Up => Self::Away,
-            State::Spawning { superseded: None, .. } | State::Starting { .. } => Self::Coming,
-            State::Spawning { .. } | State::Stopping { .. } | State::Backoff { .. } => Self::Later,
+            State::Spawning { superseded: None, .. } | State::Starting { .. } | State::Completing { .. } => Self::Coming,
+            // It still answers, until it is asked to end.
+            State::Leaving { ended: false, .. } => Self::Coming,
+            State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Spawning { .. }
+            | State::Leaving { .. }
+            | State::Stopping { .. }
+            | State::Clearing { .. }
+            | State::Backoff { .. } => Self::Later,
             State::Stopped | State::Draining { .. } | State::Errored | State::Gone => Self::Away,
         };
         (standing, None)

@@ -1,6 +1,8 @@
 //! What the owner of an instance must do.
 
 use super::state::ExitRecord;
+use crate::errand::Outcome;
+use crate::hooks::Hook;
 
 /// One thing to do. Effects are performed in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +55,21 @@ pub enum Effect {
         /// The polite signal.
         signal: i32,
     },
+    /// Run this hook. It is noted in the same journal write as the step that asks for it. Answer, within the hook's own time: `HookDone`
+    /// (none is wanted for [`Hook::OnCrash`]).
+    Hook {
+        /// For which process.
+        inc: u32,
+        /// Which.
+        hook: Hook,
+    },
+    /// End this hook. Its answer comes all the same.
+    CancelHook {
+        /// For which process.
+        inc: u32,
+        /// Which.
+        hook: Hook,
+    },
     /// Tell whoever follows.
     Notify(Notice),
 }
@@ -100,6 +117,15 @@ pub enum Notice {
     },
     /// The program could not be executed.
     CouldNotStart(ExitRecord),
+    /// Waits for the apps that it depends on.
+    Waiting,
+    /// A hook did not do what it was there for.
+    HookFailed {
+        /// Which.
+        hook: Hook,
+        /// How it ended.
+        outcome: Outcome,
+    },
     /// Deleted.
     Deleted,
 }

@@ -1,6 +1,8 @@
 //! What can happen to an instance.
 
 use super::state::{Ending, Origin};
+use crate::errand::Outcome;
+use crate::hooks::Hook;
 
 /// Something that happened. Results of effects carry the incarnation they belong to.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,19 @@ pub enum Event {
     },
     /// No more patience with what is to end: SIGKILL now.
     Hurry,
+    /// What it depends on is there (answer to [`super::Notice::Waiting`]).
+    Released,
+    /// What it depends on will not be there, or not in time: why, in words.
+    Unmet(String),
+    /// A hook has ended, and nothing of it is left.
+    HookDone {
+        /// For which process.
+        inc: u32,
+        /// Which.
+        hook: Hook,
+        /// How.
+        outcome: Outcome,
+    },
     /// Counters to zero (`reset`).
     Reset,
     /// The spawn worked: the program was executed.

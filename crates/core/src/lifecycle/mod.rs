@@ -67,6 +67,9 @@
 
 mod effect;
 mod event;
+#[cfg(test)]
+mod hook_tests;
+mod hooks;
 mod process;
 mod recover;
 mod state;

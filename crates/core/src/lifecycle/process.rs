@@ -3,9 +3,13 @@
 use super::state::{AfterStop, Ending, ExitCause, ExitRecord, Instance, Origin, State, Wanted};
 use super::step::Turn;
 use super::{Effect, ExitReport, Notice, SpawnFailure};
+use crate::hooks::Hook;
 use crate::restart::{self, History, Run, Verdict};
 use crate::stop;
 use crate::time::Now;
+
+/// The policy that ends what is not ready in time.
+const WAIT_READY: &str = "wait_ready";
 
 /// What ended, and in which circumstances.
 pub(super) struct Ended {
@@ -31,7 +35,7 @@ impl Instance {
         if let Some(origin) = superseded {
             let automatic = !origin.is_user();
             self.state = State::Running { inc, pid, since };
-            self.begin_stop(origin, AfterStop::Settle { automatic }, turn);
+            self.ask_to_end(origin, AfterStop::Settle { automatic }, turn);
             return;
         }
         turn.notify(Notice::Launched);
@@ -39,8 +43,7 @@ impl Instance {
             let ready_deadline_ms = since.mono_ms.saturating_add(turn.policy.listen_timeout_ms);
             self.state = State::Starting { inc, pid, since, ready_deadline_ms, adopted };
         } else {
-            self.state = State::Running { inc, pid, since };
-            turn.notify(Notice::Online);
+            self.became_ready(inc, pid, since, turn);
         }
     }
 
@@ -70,15 +73,20 @@ impl Instance {
         match &mut self.state {
             State::Spawning { inc: expected, ready, .. } if *expected == inc => *ready = true,
             State::Starting { inc: expected, pid, since, .. } if *expected == inc => {
-                self.state = State::Running { inc, pid: *pid, since: *since };
-                turn.notify(Notice::Online);
+                let (pid, since) = (*pid, *since);
+                self.became_ready(inc, pid, since, turn);
             }
             State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
             | State::Spawning { .. }
             | State::Starting { .. }
+            | State::Completing { .. }
             | State::Running { .. }
+            | State::Leaving { .. }
             | State::Draining { .. }
             | State::Stopping { .. }
+            | State::Clearing { .. }
             | State::Backoff { .. }
             | State::Errored
             | State::Gone => {}
@@ -90,10 +98,9 @@ impl Instance {
         let accepted = adopted || turn.policy.accept_ready_timeout;
         turn.notify(Notice::ReadyTimeout { accepted });
         if accepted {
-            self.state = State::Running { inc, pid, since };
-            turn.notify(Notice::Online);
+            self.became_ready(inc, pid, since, turn);
         } else {
-            self.begin_stop(Origin::Policy("wait_ready".into()), AfterStop::Judge, turn);
+            self.ask_to_end(Origin::Policy(WAIT_READY.into()), AfterStop::Judge, turn);
         }
     }
 
@@ -109,7 +116,9 @@ impl Instance {
                 self.launched(successor, turn.now, false, turn);
             }
             State::Starting { pid, .. }
+            | State::Completing { pid, .. }
             | State::Running { pid, .. }
+            | State::Leaving { pid, ended: false, .. }
             | State::Draining { pid, .. }
             | State::Stopping { pid, leader_gone: false, .. }
                 if *pid != successor =>
@@ -119,10 +128,15 @@ impl Instance {
                 self.ask_again(turn);
             }
             State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
             | State::Starting { .. }
+            | State::Completing { .. }
             | State::Running { .. }
+            | State::Leaving { .. }
             | State::Draining { .. }
             | State::Stopping { .. }
+            | State::Clearing { .. }
             | State::Backoff { .. }
             | State::Errored
             | State::Gone => {}
@@ -137,10 +151,15 @@ impl Instance {
                 turn.effect(if killed { stop::kill(turn.policy, inc) } else { stop::ask(turn.policy, inc) });
             }
             State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
             | State::Spawning { .. }
             | State::Starting { .. }
+            | State::Completing { .. }
             | State::Running { .. }
+            | State::Leaving { .. }
             | State::Stopping { .. }
+            | State::Clearing { .. }
             | State::Backoff { .. }
             | State::Errored
             | State::Gone => {}
@@ -168,6 +187,11 @@ impl Instance {
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: false };
                 self.ended_by_itself(&ended, exit, turn);
             }
+            State::Completing { inc: expected, pid, since } if *expected == inc => {
+                let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
+                turn.effect(Effect::CancelHook { inc, hook: Hook::PostStart });
+                self.ended_by_itself(&ended, exit, turn);
+            }
             State::Running { inc: expected, pid, since } if *expected == inc => {
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
                 self.ended_by_itself(&ended, exit, turn);
@@ -178,13 +202,26 @@ impl Instance {
                 let cause = cause.clone();
                 self.ended_as_asked(&ended, exit, cause, AfterStop::default(), turn);
             }
+            // The hook may go on: it is about more than the process.
+            State::Leaving { inc: expected, pid, since, cause, ended: ended @ false, .. } if *expected == inc => {
+                *ended = true;
+                let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Asked(cause.clone()) };
+                let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
+                let record = self.record(&ended, exit.ending, cause, turn.now);
+                turn.notify(Notice::Exit(record));
+            }
             State::Stopping { inc: expected, leader_gone: false, .. } if *expected == inc => self.ended_in_stop(exit, turn),
             State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
             | State::Spawning { .. }
             | State::Starting { .. }
+            | State::Completing { .. }
             | State::Running { .. }
+            | State::Leaving { .. }
             | State::Draining { .. }
             | State::Stopping { .. }
+            | State::Clearing { .. }
             | State::Backoff { .. }
             | State::Errored
             | State::Gone => {}
@@ -197,6 +234,7 @@ impl Instance {
         let record = self.record(ended, exit.ending, cause, turn.now);
         turn.notify(Notice::Exit(record));
         let next = self.judge(ended, exit.ending, turn);
+        Self::tell_crash(ended.inc, exit.ending, turn);
         self.sweep_then(ended, true, Origin::Policy("exit".into()), next, turn);
     }
 
@@ -212,7 +250,10 @@ impl Instance {
         let State::Stopping { inc, pid, since, killed, ref mut leader_gone, ref cause, next, .. } = self.state else { return };
         *leader_gone = true;
         let cause = match (next, exit.ending) {
-            (AfterStop::Judge, _) => ExitCause::NotReady,
+            (AfterStop::Judge, _) => match cause {
+                Origin::Policy(why) if why != WAIT_READY => ExitCause::NotStarted { why: why.clone() },
+                _ => ExitCause::NotReady,
+            },
             _ if exit.oom && !killed => ExitCause::OutOfMemory,
             (_, Ending::Signal { signal: stop::SIGKILL, .. } | Ending::Unknown) if killed => ExitCause::KilledAfterTimeout(cause.clone()),
             (AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. }, _) => ExitCause::Asked(cause.clone()),
@@ -231,15 +272,14 @@ impl Instance {
         if turn.policy.treekill {
             turn.effect(stop::sweep(turn.policy, inc, killed));
         } else {
-            self.after_tree(after, turn);
+            self.tree_gone(inc, after, turn);
         }
     }
 
     /// Waits for the rest of the tree, where it is ours to remove.
     pub(super) fn sweep_then(&mut self, ended: &Ended, kill: bool, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
         if !turn.policy.treekill {
-            self.after_tree(next, turn);
-            return;
+            return if ended.pid == 0 { self.after_tree(next, turn) } else { self.tree_gone(ended.inc, next, turn) };
         }
         let now_ms = turn.now.mono_ms;
         let deadline_ms = if kill { stop::rekill_deadline(turn.policy, now_ms) } else { stop::grace_deadline(turn.policy, now_ms) };
@@ -249,15 +289,16 @@ impl Instance {
     }
 
     pub(super) fn on_tree_gone(&mut self, inc: u32, turn: &mut Turn<'_>) {
-        if let State::Stopping { inc: expected, leader_gone: true, next, .. } = self.state
+        if let State::Stopping { inc: expected, pid, leader_gone: true, next, .. } = self.state
             && expected == inc
         {
-            self.after_tree(next, turn);
+            // What never ran needs no clearing up.
+            if pid == 0 { self.after_tree(next, turn) } else { self.tree_gone(inc, next, turn) }
         }
     }
 
     /// Nothing of the process is left.
-    fn after_tree(&mut self, next: AfterStop, turn: &mut Turn<'_>) {
+    pub(super) fn after_tree(&mut self, next: AfterStop, turn: &mut Turn<'_>) {
         match next {
             AfterStop::Settle { automatic } => self.settle(automatic, turn),
             // Only in a damaged journal: judged already when the main process ended.
@@ -284,7 +325,7 @@ impl Instance {
     }
 
     /// Asks the restart policy and remembers what it says.
-    fn judge(&mut self, ended: &Ended, ending: Ending, turn: &Turn<'_>) -> AfterStop {
+    pub(super) fn judge(&mut self, ended: &Ended, ending: Ending, turn: &Turn<'_>) -> AfterStop {
         let run = Run { uptime_ms: turn.now.mono_ms.saturating_sub(ended.since.mono_ms), was_ready: ended.was_ready, ending };
         let before = History { unstable: self.counters.unstable, last_delay_ms: self.counters.last_delay_ms };
         let (verdict, history) = restart::decide(turn.policy, before, run);
@@ -301,7 +342,7 @@ impl Instance {
     }
 
     /// Adds to the history of exits.
-    fn record(&mut self, ended: &Ended, ending: Ending, cause: ExitCause, now: Now) -> ExitRecord {
+    pub(super) fn record(&mut self, ended: &Ended, ending: Ending, cause: ExitCause, now: Now) -> ExitRecord {
         let Ended { inc, pid, since, .. } = *ended;
         let record = ExitRecord { inc, pid, started: since, ended: now, ending, cause, last_lines: Vec::new() };
         let surplus = (self.exits.len() + 1).saturating_sub(Self::EXITS_KEPT);

@@ -35,14 +35,21 @@ impl Instance {
                 self.launched(found_pid, since, true, turn);
             }
             State::Starting { adopted, .. } => *adopted = true,
-            State::Running { .. } => {}
+            State::Completing { .. } | State::Running { .. } | State::Leaving { ended: false, .. } => {}
             State::Draining { .. } => self.ask_again(turn),
             State::Stopping { pid, leader_gone, .. } => {
                 *pid = found_pid;
                 *leader_gone = false;
                 self.ask_again(turn);
             }
-            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => self.adopt_unexpected(self.inc, found_pid, turn),
+            State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Leaving { ended: true, .. }
+            | State::Clearing { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => self.adopt_unexpected(self.inc, found_pid, turn),
         }
     }
 
@@ -61,7 +68,7 @@ impl Instance {
         let since = self.counters.last_start.unwrap_or(turn.now);
         self.state = State::Running { inc, pid, since };
         if self.wanted != Wanted::Up || inc != self.inc {
-            self.begin_stop(Origin::Policy("recovery".into()), AfterStop::Settle { automatic: true }, turn);
+            self.ask_to_end(Origin::Policy("recovery".into()), AfterStop::Settle { automatic: true }, turn);
         }
     }
 
@@ -72,12 +79,21 @@ impl Instance {
         match self.state {
             State::Spawning { inc, .. }
             | State::Starting { inc, .. }
+            | State::Completing { inc, .. }
             | State::Running { inc, .. }
+            | State::Leaving { inc, ended: false, .. }
             | State::Draining { inc, .. }
             | State::Stopping { inc, leader_gone: false, .. } => self.on_exited(inc, Some(pid), exit, turn),
             State::Stopping { leader_gone: true, .. } => self.sweep_again(turn),
-            // The journal knows of this exit; only the ack was lost.
-            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {}
+            // The journal knows of this exit; only the ack was lost. Hooks are recovered by whoever runs them.
+            State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Leaving { ended: true, .. }
+            | State::Clearing { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => {}
         }
     }
 
@@ -92,14 +108,23 @@ impl Instance {
                 self.sweep_then(&ended, true, Origin::Policy("recovery".into()), AfterStop::Settle { automatic }, turn);
             }
             State::Starting { inc, .. }
+            | State::Completing { inc, .. }
             | State::Running { inc, .. }
+            | State::Leaving { inc, ended: false, .. }
             | State::Draining { inc, .. }
             | State::Stopping { inc, leader_gone: false, .. } => {
                 let inc = *inc;
                 self.on_exited(inc, None, &LOST, turn);
             }
             State::Stopping { leader_gone: true, .. } => self.sweep_again(turn),
-            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {}
+            State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Leaving { ended: true, .. }
+            | State::Clearing { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::app::AppSpec;
+use crate::hooks::{Hook, HookPolicy};
 use crate::time::Now;
 
 /// What the user wants. Only user intent changes it (and the policy, when it gives up: then it is `Down` too).
@@ -48,6 +49,29 @@ impl Origin {
 pub enum State {
     /// Nothing runs (wire `stopped`).
     Stopped,
+    /// Wanted up, as soon as what it depends on is there (wire `launching`).
+    Waiting {
+        /// Since when.
+        since: Now,
+        /// When waiting ends.
+        deadline_ms: u64,
+        /// See `automatic` of [`State::Spawning`].
+        #[serde(default)]
+        automatic: bool,
+    },
+    /// `pre_start` runs (wire `launching`).
+    Preparing {
+        /// Number of the process to be.
+        inc: u32,
+        /// Since when.
+        since: Now,
+        /// See `automatic` of [`State::Spawning`].
+        #[serde(default)]
+        automatic: bool,
+        /// A later stop, restart or delete by this origin: the hook was called off, and nothing is started for it.
+        #[serde(default)]
+        superseded: Option<Origin>,
+    },
     /// A spawn was asked for; the keeper has not answered yet (wire `launching`).
     Spawning {
         /// Number of the process to be.
@@ -78,6 +102,15 @@ pub enum State {
         #[serde(default)]
         adopted: bool,
     },
+    /// It is ready, and `post_start` runs (wire `launching`).
+    Completing {
+        /// Its number.
+        inc: u32,
+        /// Its pid.
+        pid: i32,
+        /// When it was spawned.
+        since: Now,
+    },
     /// Runs (wire `online`).
     Running {
         /// Its number.
@@ -86,6 +119,26 @@ pub enum State {
         pid: i32,
         /// When it was spawned.
         since: Now,
+    },
+    /// It is to end, and `pre_stop` runs before it is asked to (wire `stopping`).
+    Leaving {
+        /// Its number.
+        inc: u32,
+        /// Its pid.
+        pid: i32,
+        /// When it was spawned.
+        since: Now,
+        /// Who asked.
+        cause: Origin,
+        /// What comes when all of it is gone.
+        #[serde(default)]
+        next: AfterStop,
+        /// It may finish what it does, after the hook.
+        #[serde(default)]
+        gently: bool,
+        /// It has ended by itself meanwhile.
+        #[serde(default)]
+        ended: bool,
     },
     /// Runs, gets no new work, and finishes what it has; then it is stopped (wire `stopping`).
     Draining {
@@ -118,6 +171,13 @@ pub enum State {
         cause: Origin,
         /// What comes when all of it is gone.
         #[serde(default)]
+        next: AfterStop,
+    },
+    /// Nothing of the process is left, and `post_stop` runs (wire `stopping`).
+    Clearing {
+        /// Number of the process.
+        inc: u32,
+        /// What comes after it.
         next: AfterStop,
     },
     /// Waiting for the restart delay (wire `waiting restart`).
@@ -209,6 +269,11 @@ pub enum ExitCause {
     OutOfMemory,
     /// It did not become ready in time.
     NotReady,
+    /// It was kept from starting: by a hook that failed, or by what it depends on; why, in words.
+    NotStarted {
+        /// In words that follow "its start failed".
+        why: String,
+    },
     /// It could not be executed; the failing step, e.g. `exec` or `chdir`.
     CouldNotStart {
         /// The failing step.
@@ -284,6 +349,10 @@ pub struct Policy {
     pub listen_timeout_ms: u64,
     /// A ready timeout counts as ready (PM2) instead of as a failed start.
     pub accept_ready_timeout: bool,
+    /// Its hooks.
+    pub hooks: HookPolicy,
+    /// A start by a user waits for other apps, at most so long; `None` = it depends on none.
+    pub depends_timeout_ms: Option<u64>,
 }
 
 impl Policy {
@@ -311,6 +380,8 @@ impl Policy {
             wait_ready: spec.ready.proof().is_some(),
             listen_timeout_ms: spec.ready.listen_timeout_ms.unwrap_or(default_listen_timeout_ms),
             accept_ready_timeout: spec.ready.accept_timeout,
+            hooks: spec.hooks.policy(),
+            depends_timeout_ms: (!spec.order.depends_on.is_empty()).then(|| spec.order.timeout_ms()),
         }
     }
 }
@@ -342,10 +413,16 @@ impl Instance {
     pub fn status(&self) -> &'static str {
         match self.state {
             State::Stopped | State::Gone => "stopped",
-            State::Spawning { .. } | State::Starting { .. } => "launching",
+            State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Completing { .. } => "launching",
             State::Running { .. } => "online",
-            State::Stopping { next: AfterStop::Restart { .. }, .. } => "waiting restart",
-            State::Draining { .. } | State::Stopping { .. } => "stopping",
+            State::Stopping { next: AfterStop::Restart { .. }, .. } | State::Clearing { next: AfterStop::Restart { .. }, .. } => {
+                "waiting restart"
+            }
+            State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => "stopping",
             State::Backoff { .. } => "waiting restart",
             State::Errored => "errored",
         }
@@ -354,9 +431,19 @@ impl Instance {
     /// Pid of the live main process, if there is one.
     pub fn pid(&self) -> Option<i32> {
         match self.state {
-            State::Starting { pid, .. } | State::Running { pid, .. } | State::Draining { pid, .. } => Some(pid),
+            State::Starting { pid, .. } | State::Completing { pid, .. } | State::Running { pid, .. } | State::Draining { pid, .. } => {
+                Some(pid)
+            }
+            State::Leaving { pid, ended, .. } => (!ended).then_some(pid),
             State::Stopping { pid, leader_gone, .. } => (!leader_gone).then_some(pid),
-            State::Stopped | State::Spawning { .. } | State::Backoff { .. } | State::Errored | State::Gone => None,
+            State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Spawning { .. }
+            | State::Clearing { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => None,
         }
     }
 
@@ -378,10 +465,20 @@ impl Instance {
     /// Something of its process tree may be alive.
     pub fn may_have_processes(&self) -> bool {
         match self.state {
-            State::Spawning { .. } | State::Starting { .. } | State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => {
-                true
-            }
-            State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => false,
+            State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Completing { .. }
+            | State::Running { .. }
+            | State::Leaving { .. }
+            | State::Draining { .. }
+            | State::Stopping { .. } => true,
+            State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Clearing { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => false,
         }
     }
 
@@ -389,9 +486,24 @@ impl Instance {
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.state {
             State::Starting { ready_deadline_ms, .. } => Some(ready_deadline_ms),
-            State::Draining { deadline_ms, .. } | State::Stopping { deadline_ms, .. } => Some(deadline_ms),
+            State::Waiting { deadline_ms, .. } | State::Draining { deadline_ms, .. } | State::Stopping { deadline_ms, .. } => {
+                Some(deadline_ms)
+            }
             State::Backoff { until_ms } => Some(until_ms),
+            // A hook has a time of its own, and is answered for in any case.
+            State::Preparing { .. } | State::Completing { .. } | State::Leaving { .. } | State::Clearing { .. } => None,
             State::Stopped | State::Spawning { .. } | State::Running { .. } | State::Errored | State::Gone => None,
+        }
+    }
+
+    /// The hook whose end it waits for, and for which process.
+    pub fn hook(&self) -> Option<(u32, Hook)> {
+        match self.state {
+            State::Preparing { inc, .. } => Some((inc, Hook::PreStart)),
+            State::Completing { inc, .. } => Some((inc, Hook::PostStart)),
+            State::Leaving { inc, .. } => Some((inc, Hook::PreStop)),
+            State::Clearing { inc, .. } => Some((inc, Hook::PostStop)),
+            _ => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::state::{AfterStop, Instance, Origin, Policy, State, Wanted};
 use super::{Effect, Event, Notice};
+use crate::hooks::Hook;
 use crate::stop;
 use crate::time::Now;
 
@@ -36,6 +37,9 @@ impl Instance {
             Event::Drained { inc } => self.on_drained(inc, &mut turn),
             Event::Extend { inc, until_ms } => self.on_extend(inc, until_ms),
             Event::Hurry => self.on_hurry(&mut turn),
+            Event::Released => self.on_released(&mut turn),
+            Event::Unmet(why) => self.on_unmet(why, &mut turn),
+            Event::HookDone { inc, hook, outcome } => self.on_hook_done(inc, hook, outcome, &mut turn),
             Event::Reset => self.on_reset(now),
             Event::Spawned { inc, pid } => self.on_spawned(inc, pid, &mut turn),
             Event::SpawnFailed { inc, failure } => self.on_spawn_failed(inc, failure, &mut turn),
@@ -56,24 +60,34 @@ impl Instance {
         let was_wanted = std::mem::replace(&mut self.wanted, Wanted::Up);
         let automatic = !origin.is_user();
         match &mut self.state {
-            State::Stopped | State::Errored | State::Backoff { .. } => {
+            State::Stopped | State::Errored => {
+                self.forgive(turn.now);
+                self.go_up(origin, turn);
+            }
+            State::Backoff { .. } => {
                 self.forgive(turn.now);
                 self.spawn(automatic, turn);
             }
-            State::Stopping { next, .. } => {
+            State::Leaving { .. } | State::Stopping { .. } | State::Clearing { .. } => {
+                let Some(next) = self.state.next_mut() else { return };
                 let restarts_anyway = was_wanted == Wanted::Up && matches!(next, AfterStop::Settle { .. });
                 *next = AfterStop::Settle { automatic };
                 if !restarts_anyway {
                     self.forgive(turn.now);
                 }
             }
-            State::Spawning { .. } if was_wanted != Wanted::Up => self.forgive(turn.now),
+            State::Preparing { .. } | State::Spawning { .. } if was_wanted != Wanted::Up => self.forgive(turn.now),
             // It was told to finish: a new one comes after it.
             State::Draining { .. } => {
                 self.forgive(turn.now);
-                self.begin_stop(origin.clone(), AfterStop::Settle { automatic }, turn);
+                self.ask_to_end(origin.clone(), AfterStop::Settle { automatic }, turn);
             }
-            State::Spawning { .. } | State::Starting { .. } | State::Running { .. } => {}
+            State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Completing { .. }
+            | State::Running { .. } => {}
             // A restored slot can be gone only if it is wanted gone.
             State::Gone => self.wanted = Wanted::Gone,
         }
@@ -83,27 +97,31 @@ impl Instance {
         if self.wanted == Wanted::Gone {
             return;
         }
-        self.wanted = Wanted::Down;
-        self.end_what_runs(origin, turn);
+        let was_wanted = std::mem::replace(&mut self.wanted, Wanted::Down);
+        self.end_what_runs(was_wanted, origin, turn);
     }
 
     fn on_delete(&mut self, origin: Origin, turn: &mut Turn<'_>) {
-        self.wanted = Wanted::Gone;
-        self.end_what_runs(origin, turn);
+        let was_wanted = std::mem::replace(&mut self.wanted, Wanted::Gone);
+        self.end_what_runs(was_wanted, origin, turn);
     }
 
     /// The wish is `Down` or `Gone`.
-    fn end_what_runs(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+    fn end_what_runs(&mut self, was_wanted: Wanted, origin: Origin, turn: &mut Turn<'_>) {
         match &mut self.state {
             State::Stopped if self.wanted == Wanted::Down => {}
-            State::Stopped | State::Errored | State::Backoff { .. } => self.settle(false, turn),
+            State::Stopped | State::Waiting { .. } | State::Errored | State::Backoff { .. } => self.settle(false, turn),
+            State::Preparing { .. } => self.call_off_start(origin, turn),
             State::Spawning { superseded, .. } => {
                 superseded.get_or_insert(origin);
             }
-            State::Starting { .. } | State::Running { .. } | State::Draining { .. } => {
-                self.begin_stop(origin, AfterStop::default(), turn);
+            State::Starting { .. } | State::Completing { .. } | State::Running { .. } | State::Draining { .. } => {
+                self.begin_stop(origin, AfterStop::default(), false, turn);
             }
-            State::Stopping { next, .. } => *next = AfterStop::default(),
+            State::Leaving { .. } | State::Stopping { .. } | State::Clearing { .. } => {
+                self.state.next_mut().into_iter().for_each(|next| *next = AfterStop::default());
+                self.insist(was_wanted, &origin, turn);
+            }
             State::Gone => {}
         }
     }
@@ -112,26 +130,22 @@ impl Instance {
         if self.wanted == Wanted::Gone {
             return;
         }
-        self.wanted = Wanted::Down;
-        self.finish_what_runs(origin, turn);
+        let was_wanted = std::mem::replace(&mut self.wanted, Wanted::Down);
+        self.finish_what_runs(was_wanted, origin, turn);
     }
 
     fn on_retire(&mut self, origin: Origin, turn: &mut Turn<'_>) {
-        self.wanted = Wanted::Gone;
-        self.finish_what_runs(origin, turn);
+        let was_wanted = std::mem::replace(&mut self.wanted, Wanted::Gone);
+        self.finish_what_runs(was_wanted, origin, turn);
     }
 
     /// The wish is `Down` or `Gone`, but what it does may be finished.
-    fn finish_what_runs(&mut self, origin: Origin, turn: &mut Turn<'_>) {
-        match (&self.state, turn.policy.drain_timeout_ms) {
-            (State::Draining { .. }, _) => {}
-            (&State::Running { inc, pid, since }, Some(drain_ms)) => {
-                let deadline_ms = turn.now.mono_ms.saturating_add(drain_ms);
-                self.state = State::Draining { inc, pid, since, deadline_ms, cause: origin };
-                turn.notify(Notice::Draining);
-                turn.effect(Effect::Drain { inc });
-            }
-            _ => self.end_what_runs(origin, turn),
+    fn finish_what_runs(&mut self, was_wanted: Wanted, origin: Origin, turn: &mut Turn<'_>) {
+        match &mut self.state {
+            State::Draining { .. } => {}
+            State::Leaving { next, .. } => *next = AfterStop::default(),
+            State::Completing { .. } | State::Running { .. } => self.begin_stop(origin, AfterStop::default(), true, turn),
+            _ => self.end_what_runs(was_wanted, origin, turn),
         }
     }
 
@@ -144,7 +158,7 @@ impl Instance {
     /// It has finished, or had its time.
     fn end_drain(&mut self, turn: &mut Turn<'_>) {
         if let State::Draining { cause, .. } = &self.state {
-            self.begin_stop(cause.clone(), AfterStop::default(), turn);
+            self.ask_to_end(cause.clone(), AfterStop::default(), turn);
         }
     }
 
@@ -184,17 +198,25 @@ impl Instance {
         self.wanted = Wanted::Up;
         self.forgive(turn.now);
         match &mut self.state {
-            State::Stopped | State::Errored | State::Backoff { .. } => self.spawn(automatic, turn),
+            State::Stopped | State::Errored => self.go_up(&origin, turn),
+            State::Backoff { .. } => self.spawn(automatic, turn),
+            // It has not even begun.
+            State::Waiting { .. } => {}
+            State::Preparing { .. } => self.call_off_start(origin, turn),
             State::Spawning { superseded, .. } => {
                 superseded.get_or_insert(origin);
             }
-            State::Starting { .. } | State::Draining { .. } => self.begin_stop(origin, AfterStop::Settle { automatic }, turn),
+            State::Starting { .. } | State::Completing { .. } | State::Draining { .. } => {
+                self.begin_stop(origin, AfterStop::Settle { automatic }, false, turn);
+            }
             State::Running { .. } => {
                 // PM2 counts a restart by hand only where it hits an online process.
                 self.count_restart();
-                self.begin_stop(origin, AfterStop::Settle { automatic }, turn);
+                self.begin_stop(origin, AfterStop::Settle { automatic }, false, turn);
             }
-            State::Stopping { next, .. } => *next = AfterStop::Settle { automatic },
+            State::Leaving { .. } | State::Stopping { .. } | State::Clearing { .. } => {
+                self.state.next_mut().into_iter().for_each(|next| *next = AfterStop::Settle { automatic });
+            }
             State::Gone => self.wanted = Wanted::Gone,
         }
     }
@@ -220,6 +242,7 @@ impl Instance {
             return;
         }
         match self.state {
+            State::Waiting { .. } => self.on_unmet("what it depends on was not there in time".into(), turn),
             State::Starting { .. } => self.on_ready_timeout(turn),
             State::Draining { .. } => self.end_drain(turn),
             State::Stopping { .. } => self.escalate(turn),
@@ -227,7 +250,15 @@ impl Instance {
                 self.count_restart();
                 self.spawn(true, turn);
             }
-            State::Stopped | State::Spawning { .. } | State::Running { .. } | State::Errored | State::Gone => {}
+            State::Stopped
+            | State::Preparing { .. }
+            | State::Spawning { .. }
+            | State::Completing { .. }
+            | State::Running { .. }
+            | State::Leaving { .. }
+            | State::Clearing { .. }
+            | State::Errored
+            | State::Gone => {}
         }
     }
 
@@ -235,8 +266,19 @@ impl Instance {
     pub(super) fn spawn(&mut self, automatic: bool, turn: &mut Turn<'_>) {
         // Saturating: a damaged journal must not bring the daemon down.
         self.inc = self.inc.saturating_add(1);
-        self.state = State::Spawning { inc: self.inc, since: turn.now, automatic, ready: false, superseded: None };
-        turn.effect(Effect::Spawn { inc: self.inc });
+        let inc = self.inc;
+        if turn.policy.hooks.pre_start.is_some() {
+            self.state = State::Preparing { inc, since: turn.now, automatic, superseded: None };
+            turn.effect(Effect::Hook { inc, hook: Hook::PreStart });
+        } else {
+            self.spawn_now(inc, automatic, turn);
+        }
+    }
+
+    /// Everything is prepared.
+    pub(super) fn spawn_now(&mut self, inc: u32, automatic: bool, turn: &mut Turn<'_>) {
+        self.state = State::Spawning { inc, since: turn.now, automatic, ready: false, superseded: None };
+        turn.effect(Effect::Spawn { inc });
     }
 
     /// Nothing of the old process is left: what is wanted.
@@ -252,22 +294,6 @@ impl Instance {
                 turn.notify(Notice::Deleted);
             }
         }
-    }
-
-    /// Asks the live process to end.
-    pub(super) fn begin_stop(&mut self, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
-        let (inc, pid, since) = match self.state {
-            State::Starting { inc, pid, since, .. } | State::Running { inc, pid, since } | State::Draining { inc, pid, since, .. } => {
-                (inc, pid, since)
-            }
-            State::Stopped | State::Spawning { .. } | State::Stopping { .. } | State::Backoff { .. } | State::Errored | State::Gone => {
-                return;
-            }
-        };
-        let deadline_ms = stop::grace_deadline(turn.policy, turn.now.mono_ms);
-        self.state = State::Stopping { inc, pid, since, deadline_ms, killed: false, leader_gone: false, cause, next };
-        turn.notify(Notice::Stopping);
-        turn.effect(stop::ask(turn.policy, inc));
     }
 
     /// The deadline of a stop has passed: SIGKILL, and again at the next one. It never gives up.

@@ -4,17 +4,19 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::app::AppSpec;
+use crate::errand::Outcome;
+use crate::hooks::{Hook, HookPolicy, OnFailure};
 use crate::time::Now;
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy::from_spec(&AppSpec::default(), 2, 1600, 3000, 30_000)
 }
 
-fn user(command: &str) -> Origin {
+pub(super) fn user(command: &str) -> Origin {
     Origin::User { command: command.into(), uid: 1, pid: 2 }
 }
 
-fn exit(code: i32) -> ExitReport {
+pub(super) fn exit(code: i32) -> ExitReport {
     ExitReport { ending: Ending::Code(code), oom: false }
 }
 
@@ -23,19 +25,19 @@ fn killed() -> ExitReport {
 }
 
 /// One instance and its clock.
-struct Story {
-    instance: Instance,
+pub(super) struct Story {
+    pub(super) instance: Instance,
     policy: Policy,
-    now: u64,
+    pub(super) now: u64,
 }
 
 impl Story {
-    fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy) -> Self {
         Self { instance: Instance::new(Now::at(0)), policy, now: 0 }
     }
 
     /// Started by a user and spawned.
-    fn running(policy: Policy) -> Self {
+    pub(super) fn running(policy: Policy) -> Self {
         let mut story = Self::new(policy);
         story.feed(Event::Start(user("start")));
         story.feed(Event::Spawned { inc: 1, pid: 101 });
@@ -43,17 +45,17 @@ impl Story {
     }
 
     /// What has to be done, without what has to be told.
-    fn feed(&mut self, event: Event) -> Vec<Effect> {
+    pub(super) fn feed(&mut self, event: Event) -> Vec<Effect> {
         let all = self.instance.step(&self.policy, event, Now::at(self.now));
         all.into_iter().filter(|effect| !matches!(effect, Effect::Notify(_))).collect()
     }
 
-    fn told(&mut self, event: Event) -> Vec<Notice> {
+    pub(super) fn told(&mut self, event: Event) -> Vec<Notice> {
         let all = self.instance.step(&self.policy, event, Now::at(self.now));
         all.into_iter().filter_map(|effect| if let Effect::Notify(notice) = effect { Some(notice) } else { None }).collect()
     }
 
-    fn at(&mut self, ms: u64) -> &mut Self {
+    pub(super) fn at(&mut self, ms: u64) -> &mut Self {
         self.now = ms;
         self
     }
@@ -66,7 +68,7 @@ impl Story {
         effects
     }
 
-    fn status(&self) -> &'static str {
+    pub(super) fn status(&self) -> &'static str {
         self.instance.status()
     }
 }
@@ -439,30 +441,48 @@ fn any_event() -> impl Strategy<Value = Event> {
         any_origin().prop_map(Event::StopGently),
         any_origin().prop_map(Event::Retire),
         inc.clone().prop_map(|inc| Event::Drained { inc }),
-        (inc, 0..u64::MAX).prop_map(|(inc, until_ms)| Event::Extend { inc, until_ms }),
         Just(Event::Hurry),
+        (inc.clone(), 0..u64::MAX).prop_map(|(inc, until_ms)| Event::Extend { inc, until_ms }),
+        Just(Event::Released),
+        Just(Event::Unmet("db is stopped".into())),
+        (inc, prop::sample::select(Hook::ALL.to_vec()), prop::sample::select(vec![Outcome::Code(0), Outcome::Code(1), Outcome::Cancelled]))
+            .prop_map(|(inc, hook, outcome)| Event::HookDone { inc, hook, outcome }),
         Just(Event::Tick),
         found.prop_map(Event::Recovered),
     ]
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
-    (any::<[bool; 7]>(), prop::sample::select(vec![0, 1, 3, 16]), prop::sample::select(vec![0, 1, 1600, u64::MAX])).prop_map(
-        |([autorestart, treekill, wait_ready, accept_ready_timeout, delays, grows, drains], max_restarts, some_ms)| Policy {
-            autorestart,
-            max_restarts,
-            restart_delay_ms: if delays { some_ms } else { 0 },
-            exp_backoff_ms: if grows { some_ms } else { 0 },
-            kill_timeout_ms: some_ms,
-            drain_timeout_ms: drains.then_some(some_ms),
-            treekill,
-            wait_ready,
-            listen_timeout_ms: some_ms,
-            accept_ready_timeout,
-            stop_exit_codes: vec![0],
-            ..policy()
-        },
-    )
+    (any::<[bool; 7]>(), any::<[bool; 6]>(), prop::sample::select(vec![0, 1, 3, 16]), prop::sample::select(vec![0, 1, 1600, u64::MAX]))
+        .prop_map(
+            |(
+                [autorestart, treekill, wait_ready, accept_ready_timeout, delays, grows, drains],
+                [pre_start, post_start, pre_stop, post_stop, on_crash, depends],
+                max_restarts,
+                some_ms,
+            )| Policy {
+                hooks: HookPolicy {
+                    pre_start: pre_start.then_some(OnFailure::Abort),
+                    post_start: post_start.then_some(if grows { OnFailure::Abort } else { OnFailure::Continue }),
+                    pre_stop,
+                    post_stop,
+                    on_crash,
+                },
+                depends_timeout_ms: depends.then_some(some_ms),
+                autorestart,
+                max_restarts,
+                restart_delay_ms: if delays { some_ms } else { 0 },
+                exp_backoff_ms: if grows { some_ms } else { 0 },
+                kill_timeout_ms: some_ms,
+                drain_timeout_ms: drains.then_some(some_ms),
+                treekill,
+                wait_ready,
+                listen_timeout_ms: some_ms,
+                accept_ready_timeout,
+                stop_exit_codes: vec![0],
+                ..policy()
+            },
+        )
 }
 
 #[test]
@@ -623,11 +643,21 @@ proptest! {
         let mut effects = instance.step(&policy, last, Now::at(now));
         for _ in 0..10 {
             let answer = match instance.state {
+                State::Preparing { .. } | State::Completing { .. } | State::Leaving { .. } | State::Clearing { .. } => {
+                    let (inc, hook) = instance.hook().unwrap();
+                    Event::HookDone { inc, hook, outcome: Outcome::Cancelled }
+                }
                 State::Spawning { inc, .. } => Event::Spawned { inc, pid: 1 },
                 State::Draining { inc, .. } => Event::Drained { inc },
                 State::Stopping { inc, leader_gone: false, .. } => Event::Exited { inc, exit: exit(0) },
                 State::Stopping { inc, leader_gone: true, .. } => Event::TreeGone { inc },
-                State::Stopped | State::Starting { .. } | State::Running { .. } | State::Backoff { .. } | State::Errored | State::Gone => break,
+                State::Stopped
+                | State::Waiting { .. }
+                | State::Starting { .. }
+                | State::Running { .. }
+                | State::Backoff { .. }
+                | State::Errored
+                | State::Gone => break,
             };
             effects.extend(instance.step(&policy, answer, Now::at(now)));
         }

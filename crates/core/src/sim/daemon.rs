@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::rng::Rng;
-use super::world::{Child, Forgotten, Order, Report, World};
+use super::world::{Child, Errand, Forgotten, Order, Report, World};
+use crate::hooks::Hook;
 use crate::lifecycle::{Effect, Event, ExitReport, Instance, Policy, Recovered, SpawnFailure, State};
 use crate::time::Now;
 
@@ -23,6 +24,11 @@ pub(super) struct Step {
     pub(super) cause: Cause,
     /// The instance after it, where another step of it follows in the same write.
     pub(super) after: Option<Instance>,
+    /// Hooks that are noted with it, and that are called off with it.
+    pub(super) hooks: Vec<(u32, Hook)>,
+    pub(super) cancels: Vec<(u32, Hook)>,
+    /// The hook whose end made it.
+    pub(super) told: Option<(u32, Hook)>,
 }
 
 /// One indivisible thing the daemon does.
@@ -63,6 +69,8 @@ pub(super) struct Daemon {
     drains: Vec<(usize, u32)>,
     /// Whose word that it handed over was read, and is still in its channel: it is not in the journal yet.
     hearing: Vec<(usize, u32)>,
+    /// Hooks whose end was seen, and is not in the journal yet.
+    told: Vec<(usize, u32, Hook)>,
     /// The keeper is gone; a new one is started when the current work is done.
     keeper_lost: bool,
 }
@@ -80,6 +88,7 @@ impl Daemon {
             sweeps: Vec::new(),
             drains: Vec::new(),
             hearing: Vec::new(),
+            told: Vec::new(),
             keeper_lost: false,
         };
         // The keeper reads the old link to its end before it says what it has.
@@ -224,6 +233,12 @@ impl Daemon {
             let (slot, inc) = self.sweeps.swap_remove(at);
             return Some((slot, Event::TreeGone { inc }, None));
         }
+        if let Some(found) = self.next_hook(world, rng) {
+            return Some(found);
+        }
+        if let Some(found) = self.next_release(world, rng) {
+            return Some(found);
+        }
         if !self.drains.is_empty() && rng.percent(30) {
             let (slot, inc) = self.drains.swap_remove(0);
             return Some((slot, Event::Drained { inc }, None));
@@ -260,6 +275,23 @@ impl Daemon {
         None
     }
 
+    /// A hook that has ended.
+    fn next_hook(&mut self, world: &World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
+        let is_told = |told: &[(usize, u32, Hook)], errand: &Errand| told.contains(&(errand.slot, errand.inc, errand.hook));
+        let errand = world.errands.iter().find(|errand| !is_told(&self.told, errand) && rng.percent(50))?;
+        let outcome = world.hook_ends(errand, rng)?;
+        self.told.push((errand.slot, errand.inc, errand.hook));
+        Some((errand.slot, Event::HookDone { inc: errand.inc, hook: errand.hook, outcome }, None))
+    }
+
+    /// What an instance waits for is there, or will not come.
+    fn next_release(&self, world: &World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
+        let waits = |instance: &Option<Instance>| matches!(instance, Some(Instance { state: State::Waiting { .. }, .. }));
+        let slot = self.instances.iter().position(waits).filter(|_| rng.percent(10))?;
+        let met = rng.percent(world.tendency[slot].is_met);
+        (met || rng.percent(5)).then(|| (slot, if met { Event::Released } else { Event::Unmet(String::new()) }, None))
+    }
+
     /// A command of a user or a policy.
     pub(super) fn command(&mut self, slot: usize, policies: &[Policy], event: Event, now: u64) {
         if self.instances[slot].is_none() {
@@ -277,9 +309,20 @@ impl Daemon {
         if let Some(earlier) = self.batch.iter_mut().rev().find(|step| step.slot == slot) {
             earlier.after = Some(instance.clone());
         }
+        let told = match &event {
+            Event::HookDone { inc, hook, .. } => Some((*inc, *hook)),
+            _ => None,
+        };
         let effects = instance.step(&policies[slot], event, Now::at(now));
-        self.batch.push(Step { slot, cause, after: None });
-        self.effects.extend(effects.into_iter().map(|effect| (slot, effect)));
+        let (mut hooks, mut cancels) = (Vec::new(), Vec::new());
+        for effect in effects {
+            match effect {
+                Effect::Hook { inc, hook } => hooks.push((inc, hook)),
+                Effect::CancelHook { inc, hook } => cancels.push((inc, hook)),
+                effect => self.effects.push((slot, effect)),
+            }
+        }
+        self.batch.push(Step { slot, cause, after: None, hooks, cancels, told });
     }
 
     fn perform(&mut self, op: Op, world: &mut World) -> Outcome {
@@ -307,7 +350,7 @@ impl Daemon {
                     self.drains.push((slot, inc));
                     return Outcome::Internal;
                 }
-                Effect::Notify(_) => return Outcome::Internal,
+                Effect::Hook { .. } | Effect::CancelHook { .. } | Effect::Notify(_) => return Outcome::Internal,
             },
         };
         // What is sent to a dead keeper is lost.
@@ -318,12 +361,18 @@ impl Daemon {
     }
 
     /// An instance that waits for the end of a tree which nobody looks at.
-    pub(super) fn waits_in_vain(&self) -> Option<usize> {
+    pub(super) fn waits_in_vain(&self, world: &World) -> Option<usize> {
+        let nobody_runs = |slot, inc, hook| !world.errands.iter().any(|errand| errand.is(slot, inc, hook));
         let in_vain = |(slot, instance): (usize, &Option<Instance>)| match instance.as_ref()?.state {
             State::Stopping { inc, leader_gone: true, .. } if !self.sweeps.contains(&(slot, inc)) => Some(slot),
-            _ => None,
+            _ => instance.as_ref()?.hook().is_some_and(|(inc, hook)| nobody_runs(slot, inc, hook)).then_some(slot),
         };
         self.instances.iter().enumerate().find_map(in_vain)
+    }
+
+    /// What was told of a hook is in the journal.
+    pub(super) fn hook_is_recorded(&mut self, slot: usize, inc: u32, hook: Hook) {
+        self.told.retain(|told| *told != (slot, inc, hook));
     }
 
     /// Forgets an instance whose end was journaled.

@@ -3,7 +3,8 @@
 use super::daemon::{Daemon, Outcome, Step};
 use super::oracle::Oracle;
 use super::rng::Rng;
-use super::world::{Child, Tendency, World};
+use super::world::{Child, Errand, Tendency, World};
+use crate::hooks::{Hook, HookPolicy, OnFailure};
 use crate::lifecycle::{Event, Instance, Origin, Policy};
 
 /// Instances in one episode.
@@ -11,6 +12,9 @@ const SLOTS: usize = 3;
 
 /// So many turns of everything must be enough to come to rest.
 const PATIENCE: usize = 20_000;
+
+/// Makes of an episode's seed the one of its hooks. One for which episodes that once broke a promise are as they were.
+const HOOKS: u64 = 1768;
 
 /// A broken promise, and after how many steps.
 #[derive(Clone, Debug)]
@@ -71,6 +75,7 @@ struct Stage {
 pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> (Result<Tally, Broken>, Vec<String>) {
     let mut rng = Rng::new(seed);
     let mut stage = Stage::new(&mut rng);
+    stage.add_hooks(&mut Rng::new(seed ^ HOOKS));
     if traced {
         stage.trace = Some(stage.policies.iter().enumerate().map(|(slot, policy)| format!("#{slot} {policy:?}")).collect());
     }
@@ -102,6 +107,20 @@ impl Stage {
             command_permille: rng.pick(&[10, 40, 90, 200]),
             trace: None,
             broken: None,
+        }
+    }
+
+    /// Half of the episodes are with hooks and dependencies. What has none is as it would be without them.
+    fn add_hooks(&mut self, rng: &mut Rng) {
+        if rng.percent(50) {
+            return;
+        }
+        for policy in &mut self.policies {
+            policy.hooks = random_hooks(rng);
+            policy.depends_timeout_ms = rng.percent(20).then(|| rng.pick(&[1, 500, 60_000]));
+        }
+        for tendency in &mut self.world.tendency {
+            *tendency = tendency.with_hooks(rng);
         }
     }
 
@@ -144,8 +163,8 @@ impl Stage {
         self.tally.steps += u64::from(!matches!(outcome, Outcome::Idle));
         match outcome {
             Outcome::Idle => {
-                if let Some(slot) = self.daemon.waits_in_vain() {
-                    self.fail(slot, Err("waits for the end of a tree that nobody sweeps".into()));
+                if let Some(slot) = self.daemon.waits_in_vain(&self.world) {
+                    self.fail(slot, Err("waits for the end of a tree that nobody sweeps, or of a hook that nobody runs".into()));
                 }
                 return false;
             }
@@ -154,6 +173,7 @@ impl Stage {
                 self.tally.writes += 1;
                 self.check_write(&steps);
                 for step in steps {
+                    self.note_hooks(&step);
                     self.write(step.slot);
                 }
             }
@@ -163,7 +183,7 @@ impl Stage {
 
     /// Judges each step of a write, then they all take effect at once.
     fn check_write(&mut self, steps: &[Step]) {
-        for (index, Step { slot, cause, after }) in steps.iter().enumerate() {
+        for (index, Step { slot, cause, after, .. }) in steps.iter().enumerate() {
             let slot = *slot;
             self.tally.state_steps += 1;
             let earlier = steps[..index].iter().rev().find(|step| step.slot == slot);
@@ -177,6 +197,23 @@ impl Stage {
                 self.note(|| line);
             }
             self.fail(slot, verdict);
+        }
+    }
+
+    /// Hooks are in the journal with the step that asks for them, and out of it with the step that their end makes.
+    fn note_hooks(&mut self, Step { slot, hooks, cancels, told, .. }: &Step) {
+        let slot = *slot;
+        if let Some((inc, hook)) = *told {
+            self.world.errands.retain(|errand| !errand.is(slot, inc, hook));
+            self.daemon.hook_is_recorded(slot, inc, hook);
+        }
+        for &(inc, hook) in hooks {
+            let verdict = self.oracle.on_hook(slot, inc, hook, &self.world);
+            self.fail(slot, verdict);
+            self.world.errands.push(Errand { slot, inc, hook, cancelled: false });
+        }
+        for &(inc, hook) in cancels {
+            self.world.errands.iter_mut().filter(|errand| errand.is(slot, inc, hook)).for_each(|errand| errand.cancelled = true);
         }
     }
 
@@ -263,6 +300,10 @@ impl Stage {
             3 => Event::Ready { inc },
             4 => Event::Exited { inc, exit },
             5 => Event::Drained { inc },
+            7 if self.policies[slot].hooks != HookPolicy::default() => {
+                let hook = Hook::ALL[rng.below(Hook::ALL.len())];
+                Event::HookDone { inc, hook, outcome: crate::errand::Outcome::Code(1) }
+            }
             6 => Event::Followed { inc, pid: 1 },
             7 => Event::Extend { inc, until_ms: u64::MAX },
             _ => Event::TreeGone { inc },
@@ -298,7 +339,8 @@ impl Stage {
     fn come_to_rest(&mut self, calm: bool, rng: &mut Rng) -> Result<(), String> {
         self.note(|| format!("silence; programs behave: {calm}"));
         for tendency in &mut self.world.tendency {
-            *tendency = if calm { Tendency::GOOD } else { Tendency { crashes: 100, obeys: 100, says_ready: 50, ..Tendency::GOOD } };
+            *tendency =
+                if calm { Tendency::GOOD } else { Tendency { crashes: 100, obeys: 100, says_ready: 50, hooks_fail: 50, ..Tendency::GOOD } };
         }
         // A program that can crash for ever without being called unstable never comes to rest; neither does a run without crashes
         // that began before the silence and will never say that it is ready, but that one is the policy's business.
@@ -326,7 +368,7 @@ impl Stage {
                 Some(due) if due > self.world.now && rng.percent(50) => self.world.now = due,
                 _ => self.world.now += 1,
             }
-            if rng.percent(10) && (0..SLOTS).all(|slot| self.verdict(slot, calm).is_ok()) {
+            if self.world.errands.is_empty() && rng.percent(10) && (0..SLOTS).all(|slot| self.verdict(slot, calm).is_ok()) {
                 return Ok(());
             }
         }
@@ -347,6 +389,20 @@ fn in_short(instance: &Instance) -> String {
     format!("wanted {wanted:?}, {state}, restarts {restarts}, unstable {unstable}, delay {delay}, last exit: {}", last.unwrap_or_default())
 }
 
+fn random_hooks(rng: &mut Rng) -> HookPolicy {
+    if rng.percent(40) {
+        return HookPolicy::default();
+    }
+    let meaning = |rng: &mut Rng| rng.pick(&[None, Some(OnFailure::Abort), Some(OnFailure::Continue)]);
+    HookPolicy {
+        pre_start: meaning(rng),
+        post_start: meaning(rng),
+        pre_stop: rng.percent(50),
+        post_stop: rng.percent(50),
+        on_crash: rng.percent(50),
+    }
+}
+
 fn random_policy(rng: &mut Rng) -> Policy {
     Policy {
         autorestart: rng.percent(85),
@@ -364,5 +420,7 @@ fn random_policy(rng: &mut Rng) -> Policy {
         wait_ready: rng.percent(40),
         listen_timeout_ms: rng.pick(&[1, 3000, 3000]),
         accept_ready_timeout: rng.percent(30),
+        hooks: HookPolicy::default(),
+        depends_timeout_ms: None,
     }
 }

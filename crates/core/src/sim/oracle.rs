@@ -2,6 +2,7 @@
 
 use super::daemon::Cause;
 use super::world::{Forgotten, World};
+use crate::hooks::{Hook, OnFailure};
 use crate::lifecycle::{AfterStop, Ending, Event, ExitCause, ExitRecord, Instance, Origin, Policy, State, Wanted};
 
 /// A broken promise.
@@ -112,6 +113,20 @@ impl Oracle {
         Ok(())
     }
 
+    /// A hook is noted: one at a time, and for what it is there for.
+    pub(super) fn on_hook(&self, slot: usize, inc: u32, hook: Hook, world: &World) -> Verdict {
+        ensure!(!world.errands.iter().any(|errand| errand.is(slot, inc, hook)), "{hook} of inc {inc} runs twice");
+        let child = world.children[slot].iter().rev().find(|child| child.inc == inc);
+        let fits = match hook {
+            Hook::PreStart => child.is_none_or(|child| !child.leader_alive()),
+            Hook::PostStart | Hook::PreStop => child.is_some(),
+            Hook::PostStop => child.is_some_and(|child| !child.leader_alive()),
+            Hook::OnCrash => child.is_some_and(|child| !child.leader_alive()),
+        };
+        ensure!(fits, "{hook} of inc {inc} at the wrong time");
+        Ok(())
+    }
+
     /// Any moment: never two trees of one instance.
     pub(super) fn one_tree(slot: usize, policy: &Policy, world: &World) -> Verdict {
         let alive = |child: &&super::world::Child| if policy.treekill { child.tree_alive() } else { child.leader_alive() };
@@ -165,14 +180,18 @@ impl Oracle {
 /// The incarnation in the state is the newest.
 fn numbers_agree(new: &Instance) -> Verdict {
     match new.state {
-        State::Spawning { inc, .. }
+        State::Preparing { inc, .. }
+        | State::Spawning { inc, .. }
         | State::Starting { inc, .. }
+        | State::Completing { inc, .. }
         | State::Running { inc, .. }
+        | State::Leaving { inc, .. }
         | State::Draining { inc, .. }
-        | State::Stopping { inc, .. } => {
+        | State::Stopping { inc, .. }
+        | State::Clearing { inc, .. } => {
             ensure!(inc == new.inc, "state is of inc {inc}, the newest is {}", new.inc);
         }
-        State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {}
+        State::Stopped | State::Waiting { .. } | State::Backoff { .. } | State::Errored | State::Gone => {}
     }
     Ok(())
 }
@@ -187,7 +206,10 @@ fn follows_whom_it_named(slot: usize, new: &Instance, world: &mut World) -> Verd
 }
 
 fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event, world: &mut World) -> Verdict {
-    let runs = matches!(old.state, State::Spawning { .. } | State::Starting { .. } | State::Running { .. });
+    let runs = matches!(
+        old.state,
+        State::Preparing { .. } | State::Spawning { .. } | State::Starting { .. } | State::Completing { .. } | State::Running { .. }
+    );
     match command {
         Event::Start(_) if memo.intent != Intent::Gone => {
             memo.owed |= !runs || memo.intent == Intent::Down;
@@ -214,7 +236,10 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
         _ => {}
     }
     // A verdict that was given already stands, also when the counters are reset meanwhile.
-    let judged = matches!(new.state, State::Stopping { next: AfterStop::GiveUp { .. }, .. });
+    let judged = matches!(
+        new.state,
+        State::Stopping { next: AfterStop::GiveUp { .. }, .. } | State::Clearing { next: AfterStop::GiveUp { .. }, .. }
+    );
     if new.counters.unstable == 0 && !judged {
         memo.streak = 0;
     }
@@ -256,12 +281,14 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
         }
         // Another process is wanted anyway: it counts for nothing.
         ExitCause::CouldNotStart { .. } if matches!(old.state, State::Spawning { superseded: Some(_), .. }) => return Ok(()),
-        ExitCause::OutOfMemory if matches!(old.state, State::Stopping { .. }) => return Ok(()),
+        ExitCause::OutOfMemory if matches!(old.state, State::Leaving { .. } | State::Stopping { .. }) => return Ok(()),
+        // Nobody is to blame for what another app does.
+        ExitCause::NotStarted { .. } if matches!(old.state, State::Waiting { .. }) => return Ok(()),
         ExitCause::Itself | ExitCause::OutOfMemory => {
-            let ready = matches!(old.state, State::Running { .. }) || !policy.wait_ready;
+            let ready = matches!(old.state, State::Completing { .. } | State::Running { .. }) || !policy.wait_ready;
             !ready || record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms
         }
-        ExitCause::NotReady | ExitCause::CouldNotStart { .. } => true,
+        ExitCause::NotReady | ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. } => true,
     };
     ensure!(never_ran == (record.pid == 0) || matches!(old.state, State::Spawning { .. }), "pid {} of {:?}", record.pid, record.ending);
     memo.streak = if unstable { memo.streak + 1 } else { 0 };
@@ -270,6 +297,10 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
 
 /// A new process: somebody must want it.
 fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cause, policy: &Policy) -> Verdict {
+    // A number without a process: it waited in vain.
+    if matches!((&old.state, &new.state), (State::Waiting { .. }, State::Errored)) {
+        return Ok(());
+    }
     ensure!(memo.intent == Intent::Up, "spawned, but wanted {:?}", memo.intent);
     let owed = std::mem::take(&mut memo.owed);
     let by_policy = matches!(cause, Cause::Event) && new.counters.restarts == old.counters.restarts + 1;
@@ -282,9 +313,14 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cau
             State::Spawning { .. } => true,
             State::Stopping { pid, .. } => pid == 0,
             State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
             | State::Starting { .. }
+            | State::Completing { .. }
             | State::Running { .. }
+            | State::Leaving { .. }
             | State::Draining { .. }
+            | State::Clearing { .. }
             | State::Backoff { .. }
             | State::Errored
             | State::Gone => false,
@@ -308,7 +344,8 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
     let failed_for_caller =
         matches!((&old.state, &last.cause), (State::Spawning { automatic: false, .. }, ExitCause::CouldNotStart { .. }));
     let over = memo.streak >= policy.max_restarts.max(1);
-    ensure!(done || failed_for_caller || over || !policy.autorestart, "gave up after {} unstable runs and {last:?}", memo.streak);
+    let unmet = matches!((&old.state, &last.cause), (State::Waiting { .. }, ExitCause::NotStarted { .. }));
+    ensure!(done || failed_for_caller || unmet || over || !policy.autorestart, "gave up after {} unstable runs and {last:?}", memo.streak);
     memo.may_rest = true;
     memo.streak = 0;
     Ok(())
@@ -316,6 +353,9 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
 
 /// A stop begins: by a command, because of one, or because the app was not ready in time. And it has a deadline.
 fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
+    if matches!(new.state, State::Leaving { .. }) && !matches!(old.state, State::Leaving { .. }) {
+        ensure!(matches!(cause, Cause::Command(_)), "leaves {:?}, but nobody asked for it", old.state);
+    }
     let State::Stopping { inc, deadline_ms, leader_gone, next, .. } = new.state else { return Ok(()) };
     let latest = world.now + policy.kill_timeout_ms.max(1000);
     ensure!(deadline_ms <= latest, "the deadline {deadline_ms} is later than {latest}");
@@ -323,7 +363,8 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
         return Ok(());
     }
     match (&old.state, next) {
-        (State::Spawning { superseded: Some(_), .. } | State::Draining { .. }, AfterStop::Settle { .. }) => Ok(()),
+        (State::Spawning { superseded: Some(_), .. } | State::Leaving { .. } | State::Draining { .. }, AfterStop::Settle { .. }) => Ok(()),
+        (State::Completing { .. }, AfterStop::Judge) if policy.hooks.post_start == Some(OnFailure::Abort) => Ok(()),
         (State::Starting { ready_deadline_ms, .. }, AfterStop::Judge) => {
             let said = world.child(slot, inc).and_then(|child| child.ready_at);
             ensure!(said.is_none_or(|at| at >= *ready_deadline_ms), "inc {inc} was ready at {said:?}, but stopped as not ready");
@@ -335,8 +376,13 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
 
 /// Online means online.
 fn online_is_true(old: &Instance, new: &Instance, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
-    let State::Running { inc, .. } = new.state else { return Ok(()) };
-    if matches!(old.state, State::Running { .. }) || !policy.wait_ready {
+    let (State::Completing { inc, .. } | State::Running { inc, .. }) = new.state else { return Ok(()) };
+    ensure!(
+        !(matches!(new.state, State::Running { .. }) && matches!(old.state, State::Spawning { .. } | State::Starting { .. }))
+            || policy.hooks.post_start.is_none(),
+        "online without its post_start"
+    );
+    if matches!(old.state, State::Completing { .. } | State::Running { .. }) || !policy.wait_ready {
         return Ok(());
     }
     let said = world.child(slot, inc).is_some_and(|child| child.ready_at.is_some());

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use super::rng::Rng;
+use crate::errand::Outcome;
+use crate::hooks::Hook;
 use crate::lifecycle::{Ending, Scope};
 
 /// How the programs of one instance tend to behave, in percent.
@@ -17,6 +19,12 @@ pub(super) struct Tendency {
     pub(super) hands_over: u8,
     /// Takes long to die even of SIGKILL.
     pub(super) hangs: u8,
+    /// Hooks that fail.
+    pub(super) hooks_fail: u8,
+    /// Hooks that take all the time they get.
+    pub(super) hooks_hang: u8,
+    /// What it depends on is there.
+    pub(super) is_met: u8,
 }
 
 impl Tendency {
@@ -29,11 +37,33 @@ impl Tendency {
             forks: rng.pick(&[0, 0, 30, 80]),
             hands_over: rng.pick(&[0, 0, 10, 40]),
             hangs: rng.pick(&[0, 0, 50]),
+            ..Self::GOOD
+        }
+    }
+
+    /// The same with hooks and dependencies at random, too.
+    pub(super) fn with_hooks(self, rng: &mut Rng) -> Self {
+        Self {
+            hooks_fail: rng.pick(&[0, 10, 50, 100]),
+            hooks_hang: rng.pick(&[0, 0, 50, 100]),
+            is_met: rng.pick(&[0, 50, 100, 100]),
+            ..self
         }
     }
 
     /// Does what one hopes for.
-    pub(super) const GOOD: Self = Self { spawn_fails: 0, crashes: 0, obeys: 100, says_ready: 100, forks: 0, hands_over: 0, hangs: 0 };
+    pub(super) const GOOD: Self = Self {
+        spawn_fails: 0,
+        crashes: 0,
+        obeys: 100,
+        says_ready: 100,
+        forks: 0,
+        hands_over: 0,
+        hangs: 0,
+        hooks_fail: 0,
+        hooks_hang: 0,
+        is_met: 100,
+    };
 }
 
 /// Any one process of a tree.
@@ -158,6 +188,21 @@ impl Child {
     }
 }
 
+/// A hook that was noted in the journal and has not been answered for. Whoever runs it sees to it that it ends.
+#[derive(Clone, Debug)]
+pub(super) struct Errand {
+    pub(super) slot: usize,
+    pub(super) inc: u32,
+    pub(super) hook: Hook,
+    pub(super) cancelled: bool,
+}
+
+impl Errand {
+    pub(super) fn is(&self, slot: usize, inc: u32, hook: Hook) -> bool {
+        (self.slot, self.inc, self.hook) == (slot, inc, hook)
+    }
+}
+
 /// Daemon to keeper.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
@@ -197,6 +242,8 @@ pub(super) struct World {
     /// A keeper was killed, and what lives is not given to the next one yet.
     pub(super) keeper_is_new: bool,
     pub(super) reports: VecDeque<Report>,
+    /// Hooks that were noted in the journal: they outlive daemon and keeper.
+    pub(super) errands: Vec<Errand>,
 }
 
 impl World {
@@ -209,6 +256,7 @@ impl World {
             orders: VecDeque::new(),
             keeper_is_new: false,
             reports: VecDeque::new(),
+            errands: Vec::new(),
         }
     }
 
@@ -326,6 +374,20 @@ impl World {
         }
     }
 
+    /// How a hook ends, if it does now.
+    pub(super) fn hook_ends(&self, errand: &Errand, rng: &mut Rng) -> Option<Outcome> {
+        let tendency = self.tendency[errand.slot];
+        if errand.cancelled {
+            return rng.percent(50).then_some(Outcome::Cancelled);
+        }
+        if rng.percent(tendency.hooks_hang) {
+            // Until its time is over.
+            return rng.percent(2).then_some(Outcome::TimedOut(1));
+        }
+        let failure = [Outcome::Code(3), Outcome::Signal(9), Outcome::CouldNotStart(String::new()), Outcome::Lost];
+        Some(if rng.percent(tendency.hooks_fail) { failure[rng.below(failure.len())].clone() } else { Outcome::Code(0) })
+    }
+
     /// What the processes of one instance do next. Says whether anything happened.
     pub(super) fn app_turn(&mut self, slot: usize, rng: &mut Rng) -> bool {
         let Some(index) = self.children[slot].iter().rposition(Child::tree_alive) else { return false };
@@ -413,6 +475,7 @@ impl World {
 
     /// The instance is deleted: its channels are closed, and what an app without `treekill` left is nobody's business.
     pub(super) fn forget(&mut self, slot: usize) {
+        self.errands.retain(|errand| errand.slot != slot);
         self.children[slot].retain(|child| child.held);
         for child in &mut self.children[slot] {
             child.processes.clear();

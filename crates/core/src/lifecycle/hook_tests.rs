@@ -1,0 +1,243 @@
+//! Stories of hooks and of waiting for others.
+
+use super::tests::{Story, exit, policy, user};
+use super::*;
+use crate::errand::Outcome;
+use crate::hooks::{Hook, HookPolicy, OnFailure};
+
+const ALL: HookPolicy = HookPolicy {
+    pre_start: Some(OnFailure::Abort),
+    post_start: Some(OnFailure::Continue),
+    pre_stop: true,
+    post_stop: true,
+    on_crash: true,
+};
+
+fn hooked(hooks: HookPolicy) -> Policy {
+    Policy { hooks, ..policy() }
+}
+
+fn done(inc: u32, hook: Hook) -> Event {
+    Event::HookDone { inc, hook, outcome: Outcome::Code(0) }
+}
+
+fn failed(inc: u32, hook: Hook) -> Event {
+    Event::HookDone { inc, hook, outcome: Outcome::Code(3) }
+}
+
+fn run(inc: u32, hook: Hook) -> Effect {
+    Effect::Hook { inc, hook }
+}
+
+fn cancel(inc: u32, hook: Hook) -> Effect {
+    Effect::CancelHook { inc, hook }
+}
+
+/// Online, with all hooks of the start done.
+fn online(policy: Policy) -> Story {
+    let mut story = Story::new(policy);
+    story.feed(Event::Start(user("start")));
+    story.feed(done(1, Hook::PreStart));
+    story.feed(Event::Spawned { inc: 1, pid: 101 });
+    story.feed(done(1, Hook::PostStart));
+    assert_eq!(story.status(), "online");
+    story
+}
+
+#[test]
+fn a_whole_life() {
+    let mut story = Story::new(hooked(ALL));
+    assert_eq!(story.feed(Event::Start(user("start"))), [run(1, Hook::PreStart)]);
+    assert_eq!(story.status(), "launching");
+    assert_eq!(story.feed(done(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
+    assert_eq!(story.feed(Event::Spawned { inc: 1, pid: 101 }), [run(1, Hook::PostStart)]);
+    assert_eq!((story.status(), story.instance.pid()), ("launching", Some(101)));
+    assert_eq!(story.told(done(1, Hook::PostStart)), [Notice::Online]);
+    assert_eq!(story.feed(Event::Stop(user("stop"))), [run(1, Hook::PreStop)]);
+    assert_eq!((story.status(), story.instance.pid()), ("stopping", Some(101)));
+    assert!(matches!(story.feed(done(1, Hook::PreStop))[..], [Effect::Signal { signal: 2, .. }]));
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
+    assert_eq!(story.status(), "stopping");
+    assert_eq!(story.told(done(1, Hook::PostStop)), [Notice::Stopped]);
+    assert_eq!(story.status(), "stopped");
+}
+
+#[test]
+fn without_hooks_nothing_is_different() {
+    let mut story = Story::new(policy());
+    assert_eq!(story.feed(Event::Start(user("start"))), [Effect::Spawn { inc: 1 }]);
+    assert_eq!(story.told(Event::Spawned { inc: 1, pid: 101 }), [Notice::Launched, Notice::Online]);
+}
+
+#[test]
+fn a_failed_pre_start_is_a_failed_start() {
+    let mut story = Story::new(hooked(ALL));
+    story.feed(Event::Start(user("start")));
+    let told = story.told(failed(1, Hook::PreStart));
+    assert!(matches!(
+        &told[..],
+        [Notice::HookFailed { hook: Hook::PreStart, .. }, Notice::CouldNotStart(_), Notice::RestartScheduled { .. }]
+    ));
+    assert_eq!((story.status(), story.instance.counters.unstable), ("waiting restart", 1));
+    let record = story.instance.exits.last().unwrap();
+    assert_eq!(record.cause, ExitCause::NotStarted { why: "pre_start exited with code 3".into() });
+    // The policy tries again, with the hook, and gives up at last.
+    for _ in 0..100 {
+        story.now = story.instance.deadline_ms().unwrap_or(story.now);
+        story.feed(Event::Tick);
+        let inc = story.instance.inc;
+        story.feed(failed(inc, Hook::PreStart));
+    }
+    assert_eq!((story.status(), story.instance.inc), ("errored", 16));
+    // Where its failure does not matter the process is started.
+    let mut story = Story::new(hooked(HookPolicy { pre_start: Some(OnFailure::Continue), ..HookPolicy::default() }));
+    story.feed(Event::Start(user("start")));
+    assert_eq!(story.feed(failed(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
+}
+
+#[test]
+fn a_stop_calls_off_what_holds_up_a_start() {
+    let mut story = Story::new(hooked(ALL));
+    story.feed(Event::Start(user("start")));
+    assert_eq!(story.feed(Event::Stop(user("stop"))), [cancel(1, Hook::PreStart)]);
+    assert_eq!(story.feed(Event::Stop(user("stop"))), []);
+    // Also if it was done at that moment.
+    assert_eq!(story.feed(done(1, Hook::PreStart)), []);
+    assert_eq!(story.status(), "stopped");
+
+    let mut story = Story::new(hooked(ALL));
+    story.feed(Event::Start(user("start")));
+    story.feed(done(1, Hook::PreStart));
+    story.feed(Event::Spawned { inc: 1, pid: 101 });
+    assert_eq!(story.feed(Event::Delete(user("delete"))), [cancel(1, Hook::PostStart), run(1, Hook::PreStop)]);
+    // What it has to say comes too late.
+    assert_eq!(story.feed(failed(1, Hook::PostStart)), []);
+}
+
+#[test]
+fn a_restart_during_pre_start_begins_anew() {
+    let mut story = Story::new(hooked(ALL));
+    story.feed(Event::Start(user("start")));
+    assert_eq!(story.feed(Event::Restart(user("restart"))), [cancel(1, Hook::PreStart)]);
+    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStart, outcome: Outcome::Cancelled };
+    assert_eq!(story.feed(cancelled), [run(2, Hook::PreStart)]);
+}
+
+#[test]
+fn a_stop_waits_for_pre_stop_unless_the_user_insists() {
+    let mut story = online(hooked(ALL));
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.feed(Event::Stop(Origin::Shutdown)), []);
+    assert_eq!(story.feed(Event::Delete(user("delete"))), [cancel(1, Hook::PreStop)]);
+    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStop, outcome: Outcome::Cancelled };
+    assert!(matches!(story.feed(cancelled)[..], [Effect::Signal { signal: 2, .. }]));
+    // A stop during a restart is no insisting: the hook is part of both.
+    let mut story = online(hooked(ALL));
+    story.feed(Event::Restart(user("restart")));
+    assert_eq!(story.feed(Event::Stop(user("stop"))), []);
+    story.feed(done(1, Hook::PreStop));
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 1 });
+    story.feed(done(1, Hook::PostStop));
+    assert_eq!(story.status(), "stopped");
+}
+
+#[test]
+fn a_process_that_goes_during_pre_stop_is_recorded_at_once() {
+    let mut story = online(hooked(ALL));
+    story.feed(Event::Restart(user("restart")));
+    assert_eq!(story.feed(Event::Exited { inc: 1, exit: exit(5) }), []);
+    assert_eq!((story.instance.pid(), story.instance.exits.len()), (None, 1));
+    assert!(matches!(story.instance.exits[0].cause, ExitCause::Asked(_)));
+    assert!(matches!(story.feed(done(1, Hook::PreStop))[..], [Effect::Sweep { inc: 1, kill: false, .. }]));
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
+    assert_eq!(story.feed(done(1, Hook::PostStop)), [run(2, Hook::PreStart)]);
+}
+
+#[test]
+fn a_crash_is_told_beside_the_restart() {
+    let only = HookPolicy { on_crash: true, ..HookPolicy::default() };
+    for (ending, code_0_is_done, told) in [
+        (Ending::Code(1), false, true),
+        (Ending::Code(0), false, true),
+        (Ending::Code(0), true, false),
+        (Ending::Code(9), false, false),
+        (Ending::Signal { signal: 11, core: false }, true, true),
+    ] {
+        let policy = Policy { autorestart: !code_0_is_done, stop_exit_codes: vec![9], ..hooked(only) };
+        let mut story = Story::running(policy);
+        let effects = story.feed(Event::Exited { inc: 1, exit: ExitReport { ending, oom: false } });
+        assert_eq!(effects.contains(&run(1, Hook::OnCrash)), told, "{ending:?} {code_0_is_done}");
+    }
+    let mut story = Story::running(hooked(only));
+    story.feed(Event::Stop(user("stop")));
+    assert!(!story.feed(Event::Exited { inc: 1, exit: exit(1) }).contains(&run(1, Hook::OnCrash)), "it was asked to");
+}
+
+#[test]
+fn a_post_start_that_must_succeed() {
+    let must = HookPolicy { post_start: Some(OnFailure::Abort), ..ALL };
+    let mut story = Story::new(hooked(must));
+    story.feed(Event::Start(user("start")));
+    story.feed(done(1, Hook::PreStart));
+    story.feed(Event::Spawned { inc: 1, pid: 101 });
+    assert!(matches!(story.feed(failed(1, Hook::PostStart))[..], [Effect::Signal { signal: 2, .. }]));
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    let cause = &story.instance.exits.last().unwrap().cause;
+    assert_eq!(*cause, ExitCause::NotStarted { why: "post_start exited with code 3".into() });
+    assert_eq!(story.instance.counters.unstable, 1);
+}
+
+#[test]
+fn a_gentle_stop_drains_after_pre_stop() {
+    let mut story = online(Policy { drain_timeout_ms: Some(5000), ..hooked(ALL) });
+    assert_eq!(story.feed(Event::StopGently(user("stop"))), [run(1, Hook::PreStop)]);
+    assert_eq!(story.feed(done(1, Hook::PreStop)), [Effect::Drain { inc: 1 }]);
+    assert!(matches!(story.feed(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
+}
+
+#[test]
+fn a_start_waits_for_others() {
+    let waits = Policy { depends_timeout_ms: Some(500), ..policy() };
+    let mut story = Story::new(waits.clone());
+    assert_eq!(story.told(Event::Start(user("start"))), [Notice::Waiting]);
+    assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", Some(500)));
+    assert_eq!(story.feed(Event::Released), [Effect::Spawn { inc: 1 }]);
+    // A crash, and what ostler does by itself, need not wait.
+    story.feed(Event::Spawned { inc: 1, pid: 101 });
+    story.at(2000).feed(Event::Exited { inc: 1, exit: exit(1) });
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    // In vain.
+    let mut story = Story::new(waits.clone());
+    story.feed(Event::Start(Origin::Resurrect));
+    let told = story.told(Event::Unmet("db is stopped".into()));
+    assert!(matches!(&told[..], [Notice::CouldNotStart(record)] if record.inc == 1));
+    assert_eq!((story.status(), story.instance.wanted), ("errored", Wanted::Down));
+    // And a new chance: no number is used twice.
+    story.feed(Event::Start(user("start")));
+    assert_eq!(story.feed(Event::Released), [Effect::Spawn { inc: 2 }]);
+    // A stop wins, and the time is bounded.
+    let mut story = Story::new(waits.clone());
+    story.feed(Event::Start(user("start")));
+    assert_eq!(story.told(Event::Stop(user("stop"))), [Notice::Stopped]);
+    let mut story = Story::new(waits);
+    story.feed(Event::Start(user("start")));
+    story.at(500).feed(Event::Tick);
+    assert_eq!(story.status(), "errored");
+}
+
+#[test]
+fn a_new_daemon_leaves_hooks_alone() {
+    let mut story = Story::new(hooked(ALL));
+    story.feed(Event::Start(user("start")));
+    assert_eq!(story.feed(Event::Recovered(Recovered::Nothing)), []);
+    assert_eq!(story.feed(done(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
+    let mut story = online(hooked(ALL));
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.feed(Event::Recovered(Recovered::Alive { inc: 1, pid: 101 })), []);
+    assert_eq!(story.status(), "stopping");
+    // Its process died while nobody looked.
+    assert_eq!(story.feed(Event::Recovered(Recovered::Nothing)), []);
+    assert_eq!(story.instance.exits.len(), 1);
+}

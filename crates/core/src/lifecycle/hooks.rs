@@ -1,0 +1,243 @@
+//! What runs beside the process of an instance at the turns of its life, and what it waits for before the first of them.
+//!
+//! A hook that holds up a start is called off by a stop; one that holds up a stop is called off by a second stop of a user, who insists.
+//! Its answer comes in any case: whoever runs it bounds its time.
+
+use super::process::Ended;
+use super::state::{AfterStop, Ending, ExitCause, Instance, Origin, State, Wanted};
+use super::step::Turn;
+use super::{Effect, Notice};
+use crate::errand::Outcome;
+use crate::hooks::{Hook, OnFailure};
+use crate::stop;
+use crate::time::Now;
+
+impl State {
+    /// What comes after a stop that is under way, to be changed; time to finish its work is then not given any more.
+    pub(super) fn next_mut(&mut self) -> Option<&mut AfterStop> {
+        match self {
+            Self::Leaving { next, gently, .. } => {
+                *gently = false;
+                Some(next)
+            }
+            Self::Stopping { next, .. } | Self::Clearing { next, .. } => Some(next),
+            _ => None,
+        }
+    }
+}
+
+impl Instance {
+    /// From rest to up, by this origin: at once, or when what it depends on is there.
+    pub(super) fn go_up(&mut self, origin: &Origin, turn: &mut Turn<'_>) {
+        let automatic = !origin.is_user();
+        match turn.policy.depends_timeout_ms {
+            // What ostler does by itself was in order before.
+            Some(timeout_ms) if !matches!(origin, Origin::Policy(_)) => {
+                let deadline_ms = turn.now.mono_ms.saturating_add(timeout_ms);
+                self.state = State::Waiting { since: turn.now, deadline_ms, automatic };
+                turn.notify(Notice::Waiting);
+            }
+            _ => self.spawn(automatic, turn),
+        }
+    }
+
+    pub(super) fn on_released(&mut self, turn: &mut Turn<'_>) {
+        if let State::Waiting { automatic, .. } = self.state {
+            self.spawn(automatic, turn);
+        }
+    }
+
+    pub(super) fn on_unmet(&mut self, why: String, turn: &mut Turn<'_>) {
+        let State::Waiting { since, .. } = self.state else { return };
+        // Who waits for this start knows it by its number.
+        self.inc = self.inc.saturating_add(1);
+        self.not_started(since, why, turn);
+        self.wanted = Wanted::Down;
+        self.state = State::Errored;
+    }
+
+    /// The start that has the newest number did not come to a process.
+    fn not_started(&mut self, since: Now, why: String, turn: &mut Turn<'_>) -> Ended {
+        let ended = Ended { inc: self.inc, pid: 0, since, was_ready: false };
+        let record = self.record(&ended, Ending::SpawnFailed { errno: 0 }, ExitCause::NotStarted { why }, turn.now);
+        turn.notify(Notice::CouldNotStart(record));
+        ended
+    }
+
+    /// `pre_start` is not wanted any more: something else is.
+    pub(super) fn call_off_start(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+        if let State::Preparing { inc, superseded: superseded @ None, .. } = &mut self.state {
+            *superseded = Some(origin);
+            turn.effect(Effect::CancelHook { inc: *inc, hook: Hook::PreStart });
+        }
+    }
+
+    /// It is ready, since it was spawned then.
+    pub(super) fn became_ready(&mut self, inc: u32, pid: i32, since: Now, turn: &mut Turn<'_>) {
+        if turn.policy.hooks.post_start.is_some() {
+            self.state = State::Completing { inc, pid, since };
+            turn.effect(Effect::Hook { inc, hook: Hook::PostStart });
+        } else {
+            self.online(inc, pid, since, turn);
+        }
+    }
+
+    fn online(&mut self, inc: u32, pid: i32, since: Now, turn: &mut Turn<'_>) {
+        self.state = State::Running { inc, pid, since };
+        turn.notify(Notice::Online);
+    }
+
+    /// A live process is to end: `pre_stop` first, where it was ready.
+    pub(super) fn begin_stop(&mut self, cause: Origin, next: AfterStop, gently: bool, turn: &mut Turn<'_>) {
+        let (inc, pid, since) = match self.state {
+            State::Completing { inc, pid, since } => {
+                turn.effect(Effect::CancelHook { inc, hook: Hook::PostStart });
+                (inc, pid, since)
+            }
+            State::Running { inc, pid, since } => (inc, pid, since),
+            _ => return self.ask_to_end(cause, next, turn),
+        };
+        if turn.policy.hooks.pre_stop {
+            self.state = State::Leaving { inc, pid, since, cause, next, gently, ended: false };
+            turn.notify(Notice::Stopping);
+            turn.effect(Effect::Hook { inc, hook: Hook::PreStop });
+        } else if gently {
+            self.finish_or_end(cause, turn);
+        } else {
+            self.ask_to_end(cause, next, turn);
+        }
+    }
+
+    /// A user wants it down, whatever it is doing about that: what holds it up is called off.
+    pub(super) fn insist(&self, was_wanted: Wanted, origin: &Origin, turn: &mut Turn<'_>) {
+        if was_wanted != Wanted::Up
+            && origin.is_user()
+            && let Some((inc, hook)) = self.hook()
+        {
+            turn.effect(Effect::CancelHook { inc, hook });
+        }
+    }
+
+    pub(super) fn on_hook_done(&mut self, inc: u32, hook: Hook, outcome: Outcome, turn: &mut Turn<'_>) {
+        if self.hook() != Some((inc, hook)) {
+            return;
+        }
+        let failed = !outcome.is_success() && outcome != Outcome::Cancelled;
+        if failed {
+            turn.notify(Notice::HookFailed { hook, outcome: outcome.clone() });
+        }
+        match hook {
+            Hook::PreStart => self.prepared(&outcome, turn),
+            Hook::PostStart => self.completed(&outcome, turn),
+            Hook::PreStop => self.may_leave(turn),
+            Hook::PostStop => {
+                if let State::Clearing { next, .. } = self.state {
+                    self.after_tree(next, turn);
+                }
+            }
+            Hook::OnCrash => {}
+        }
+    }
+
+    fn prepared(&mut self, outcome: &Outcome, turn: &mut Turn<'_>) {
+        let State::Preparing { inc, since, automatic, ref mut superseded } = self.state else { return };
+        if let Some(origin) = superseded.take() {
+            return self.settle(!origin.is_user(), turn);
+        }
+        if outcome.is_success() || turn.policy.hooks.pre_start == Some(OnFailure::Continue) {
+            return self.spawn_now(inc, automatic, turn);
+        }
+        let ended = self.not_started(since, format!("{} {outcome}", Hook::PreStart), turn);
+        let next = self.judge(&ended, Ending::SpawnFailed { errno: 0 }, turn);
+        self.after_tree(next, turn);
+    }
+
+    fn completed(&mut self, outcome: &Outcome, turn: &mut Turn<'_>) {
+        let State::Completing { inc, pid, since } = self.state else { return };
+        if outcome.is_success() || turn.policy.hooks.post_start != Some(OnFailure::Abort) {
+            self.online(inc, pid, since, turn);
+        } else {
+            self.ask_to_end(Origin::Policy(format!("{} {outcome}", Hook::PostStart)), AfterStop::Judge, turn);
+        }
+    }
+
+    /// `pre_stop` is over, or was called off.
+    fn may_leave(&mut self, turn: &mut Turn<'_>) {
+        let State::Leaving { inc, pid, since, ref cause, next, gently, ended } = self.state else { return };
+        let cause = cause.clone();
+        if ended {
+            let ended = Ended { inc, pid, since, was_ready: true };
+            self.sweep_then(&ended, false, cause, next, turn);
+        } else if gently {
+            self.finish_or_end(cause, turn);
+        } else {
+            self.ask_to_end(cause, next, turn);
+        }
+    }
+
+    /// No new work and time for what it does, where it can be told so.
+    fn finish_or_end(&mut self, cause: Origin, turn: &mut Turn<'_>) {
+        let (State::Running { inc, pid, since } | State::Completing { inc, pid, since } | State::Leaving { inc, pid, since, .. }) =
+            self.state
+        else {
+            return;
+        };
+        match turn.policy.drain_timeout_ms {
+            Some(drain_ms) => {
+                let deadline_ms = turn.now.mono_ms.saturating_add(drain_ms);
+                self.state = State::Draining { inc, pid, since, deadline_ms, cause };
+                turn.notify(Notice::Draining);
+                turn.effect(Effect::Drain { inc });
+            }
+            None => self.ask_to_end(cause, AfterStop::default(), turn),
+        }
+    }
+
+    /// The polite request.
+    pub(super) fn ask_to_end(&mut self, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
+        let is_told = matches!(self.state, State::Leaving { .. });
+        let (inc, pid, since) = match self.state {
+            State::Starting { inc, pid, since, .. }
+            | State::Completing { inc, pid, since }
+            | State::Running { inc, pid, since }
+            | State::Leaving { inc, pid, since, .. }
+            | State::Draining { inc, pid, since, .. } => (inc, pid, since),
+            State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Spawning { .. }
+            | State::Stopping { .. }
+            | State::Clearing { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => return,
+        };
+        let deadline_ms = stop::grace_deadline(turn.policy, turn.now.mono_ms);
+        self.state = State::Stopping { inc, pid, since, deadline_ms, killed: false, leader_gone: false, cause, next };
+        if !is_told {
+            turn.notify(Notice::Stopping);
+        }
+        turn.effect(stop::ask(turn.policy, inc));
+    }
+
+    /// Nothing of a process that ran is left: `post_stop`, then what comes next.
+    pub(super) fn tree_gone(&mut self, inc: u32, next: AfterStop, turn: &mut Turn<'_>) {
+        if turn.policy.hooks.post_stop {
+            self.state = State::Clearing { inc, next };
+            turn.effect(Effect::Hook { inc, hook: Hook::PostStop });
+        } else {
+            self.after_tree(next, turn);
+        }
+    }
+
+    /// A process ended although nobody asked it to, and not in the way that it was declared to.
+    pub(super) fn tell_crash(inc: u32, ending: Ending, turn: &mut Turn<'_>) {
+        let as_declared = match ending {
+            Ending::Code(code) => turn.policy.stop_exit_codes.contains(&code) || code == 0 && !turn.policy.autorestart,
+            Ending::Signal { .. } | Ending::Unknown | Ending::SpawnFailed { .. } => false,
+        };
+        if turn.policy.hooks.on_crash && !as_declared {
+            turn.effect(Effect::Hook { inc, hook: Hook::OnCrash });
+        }
+    }
+}

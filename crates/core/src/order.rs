@@ -1,0 +1,291 @@
+//! Order: which apps have to be there before which, and in what condition.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::app::is_default;
+use crate::lifecycle::{Ending, ExitCause, Instance, State, Wanted};
+
+/// How long a start waits for what it depends on, unless the app says so itself.
+pub const TIMEOUT_MS: u64 = 60_000;
+
+/// What an app depends on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Order {
+    /// Names of other apps, and in which condition they have to be.
+    #[serde(skip_serializing_if = "is_default")]
+    pub depends_on: IndexMap<String, Condition>,
+    /// How long a start waits for them; `None` = [`TIMEOUT_MS`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub timeout_ms: Option<u64>,
+}
+
+impl Order {
+    /// How long a start waits.
+    pub fn timeout_ms(&self) -> u64 {
+        self.timeout_ms.unwrap_or(TIMEOUT_MS)
+    }
+}
+
+/// In which condition an app has to be before another one is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Its processes run.
+    Started,
+    /// They are online: ready, where they have to prove it.
+    Ready,
+    /// They are online and healthy.
+    Healthy,
+    /// It has done its work: ended with code 0.
+    Completed,
+}
+
+impl Condition {
+    /// By our word or compose's.
+    pub fn by_name(word: &str) -> Option<Self> {
+        match word {
+            "started" | "service_started" => Some(Self::Started),
+            "ready" => Some(Self::Ready),
+            "healthy" | "service_healthy" => Some(Self::Healthy),
+            "completed" | "service_completed_successfully" => Some(Self::Completed),
+            _ => None,
+        }
+    }
+
+    /// In words that follow "is not".
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Ready => "ready",
+            Self::Healthy => "healthy",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+/// How far a dependency is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It is as it has to be.
+    Met,
+    /// It may still come.
+    Pending,
+    /// It will not come by itself; why, in words that follow its name.
+    Hopeless(&'static str),
+}
+
+/// One instance of a dependency. `healthy` is what its health checks say of a process that is online (true where there are none).
+pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Standing {
+    let state = &instance.state;
+    let met = match condition {
+        Condition::Started => {
+            matches!(state, State::Starting { .. } | State::Completing { .. } | State::Running { .. })
+        }
+        Condition::Ready => matches!(state, State::Running { .. }),
+        Condition::Healthy => matches!(state, State::Running { .. }) && healthy,
+        Condition::Completed => has_completed(instance),
+    };
+    if met {
+        return Standing::Met;
+    }
+    match (instance.wanted, state) {
+        (Wanted::Up, _) => Standing::Pending,
+        // Its end is recorded while it is on its way there.
+        (_, State::Stopping { .. } | State::Clearing { .. }) if condition == Condition::Completed => Standing::Pending,
+        (_, State::Errored) => Standing::Hopeless("is errored"),
+        (Wanted::Down, _) if condition == Condition::Completed && has_failed(instance) => Standing::Hopeless("has failed"),
+        (Wanted::Down, _) => Standing::Hopeless("is stopped"),
+        (Wanted::Gone, _) => Standing::Hopeless("is being deleted"),
+    }
+}
+
+/// It is at rest after a run that ended well, by itself.
+fn has_completed(instance: &Instance) -> bool {
+    let last = instance.exits.last().filter(|exit| exit.inc == instance.inc);
+    let well = last.is_some_and(|exit| exit.ending == Ending::Code(0) && exit.cause == ExitCause::Itself);
+    well && instance.state == State::Stopped
+}
+
+/// It is at rest after a run that did not end well, by itself.
+fn has_failed(instance: &Instance) -> bool {
+    instance.exits.last().is_some_and(|exit| exit.inc == instance.inc && !matches!(exit.cause, ExitCause::Asked(_)))
+}
+
+/// Which app depends on which. Names that are not in it count for nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Graph<'a> {
+    edges: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Graph<'a> {
+    /// Of these apps and the names that they depend on.
+    pub fn new(apps: impl IntoIterator<Item = (&'a str, &'a Order)>) -> Self {
+        let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, order) in apps {
+            edges.entry(name).or_default().extend(order.depends_on.keys().map(String::as_str));
+        }
+        Self { edges }
+    }
+
+    /// The first circle: `a`, `b`, `c`, `a`.
+    pub fn cycle(&self) -> Option<Vec<&'a str>> {
+        let mut done: Vec<&str> = Vec::new();
+        for &start in self.edges.keys() {
+            // The names from the start to here, and how many of their dependencies were looked at. No recursion: the input is a stranger's.
+            let mut path = vec![(start, 0)];
+            while let Some((name, next)) = path.last_mut() {
+                let Some(&dependency) = self.edges.get(name).and_then(|all| all.get(*next)) else {
+                    done.push(name);
+                    path.pop();
+                    continue;
+                };
+                *next += 1;
+                if let Some(at) = path.iter().position(|(name, _)| *name == dependency) {
+                    return Some(path[at..].iter().map(|(name, _)| *name).chain([dependency]).collect());
+                }
+                if !done.contains(&dependency) && self.edges.contains_key(dependency) {
+                    path.push((dependency, 0));
+                }
+            }
+        }
+        None
+    }
+
+    /// For each app the wave in which it is started: everything that it depends on is in an earlier one. What is in a circle, or behind
+    /// one, is in the last.
+    pub fn waves(&self) -> BTreeMap<&'a str, usize> {
+        let mut waves: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut wave = 0;
+        while waves.len() < self.edges.len() {
+            let is_free = |all: &Vec<&str>| all.iter().all(|name| waves.contains_key(name) || !self.edges.contains_key(name));
+            let left = || self.edges.iter().filter(|(name, _)| !waves.contains_key(*name));
+            let mut next: Vec<&str> = left().filter(|(_, all)| is_free(all)).map(|(name, _)| *name).collect();
+            if next.is_empty() {
+                next = left().map(|(name, _)| *name).collect();
+            }
+            waves.extend(next.into_iter().map(|name| (name, wave)));
+            wave += 1;
+        }
+        waves
+    }
+}
+
+/// A circle as people read it.
+pub fn shown(cycle: &[&str]) -> String {
+    cycle.join(" → ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::lifecycle::ExitRecord;
+    use crate::time::Now;
+
+    fn orders(text: &str) -> Vec<(String, Order)> {
+        let one = |app: &str| {
+            let (name, all) = app.split_once(':').unwrap_or((app, ""));
+            let depends_on = all.split_whitespace().map(|name| (name.to_owned(), Condition::Ready)).collect();
+            (name.trim().to_owned(), Order { depends_on, timeout_ms: None })
+        };
+        text.split(',').map(one).collect()
+    }
+
+    fn graph(orders: &[(String, Order)]) -> Graph<'_> {
+        Graph::new(orders.iter().map(|(name, order)| (name.as_str(), order)))
+    }
+
+    #[test]
+    fn circles_are_told_with_their_path() {
+        for (text, circle) in [
+            ("a:b, b:c, c:a", Some("a → b → c → a")),
+            ("a:a", Some("a → a")),
+            ("x:a, a:b, b:c, c:b", Some("b → c → b")),
+            ("a:b c, b:d, c:d, d", None),
+            ("a:elsewhere", None),
+            ("", None),
+        ] {
+            let orders = orders(text);
+            assert_eq!(graph(&orders).cycle().map(|cycle| shown(&cycle)).as_deref(), circle, "{text}");
+        }
+    }
+
+    #[test]
+    fn waves_are_as_wide_as_they_can_be() {
+        let orders = orders("web:api worker, worker:db, api:db cache, db, cache, alone:elsewhere");
+        let waves = graph(&orders).waves();
+        let of = |wave| waves.iter().filter(|(_, own)| **own == wave).map(|(name, _)| *name).collect::<Vec<_>>();
+        assert_eq!((of(0), of(1), of(2)), (vec!["alone", "cache", "db"], vec!["api", "worker"], vec!["web"]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_app_has_a_wave_after_what_it_depends_on(edges in prop::collection::vec((0_u8..12, 0_u8..12), 0..40)) {
+            let names: Vec<String> = (0..12).map(|n| format!("n{n}")).collect();
+            let mut all: Vec<(String, Order)> = names.iter().map(|name| (name.clone(), Order::default())).collect();
+            for (from, to) in edges {
+                all[usize::from(from)].1.depends_on.insert(names[usize::from(to)].clone(), Condition::Ready);
+            }
+            let graph = graph(&all);
+            let (waves, cycle) = (graph.waves(), graph.cycle());
+            prop_assert_eq!(waves.len(), names.len());
+            let later = |name: &str, order: &Order| order.depends_on.keys().all(|other| waves[other.as_str()] < waves[name]);
+            let in_order = all.iter().all(|(name, order)| later(name, order));
+            prop_assert_eq!(cycle.is_none(), in_order);
+            for pair in cycle.iter().flat_map(|cycle| cycle.windows(2)) {
+                let order = &all.iter().find(|(name, _)| name == pair[0]).unwrap().1;
+                prop_assert!(order.depends_on.contains_key(pair[1]));
+            }
+        }
+    }
+
+    #[test]
+    fn conditions() {
+        let now = Now::at(5);
+        let (inc, pid, since) = (1, 7, now);
+        let exit = |ending, cause| vec![ExitRecord { inc, pid, started: now, ended: now, ending, cause, last_lines: vec![] }];
+        let up = |state| Instance { wanted: Wanted::Up, state, inc, ..Instance::new(now) };
+        let down = |state, exits| Instance { wanted: Wanted::Down, state, inc, exits, ..Instance::new(now) };
+        let starting = up(State::Starting { inc, pid, since, ready_deadline_ms: 9, adopted: false });
+        let running = up(State::Running { inc, pid, since });
+        let done = down(State::Stopped, exit(Ending::Code(0), ExitCause::Itself));
+        let failed = down(State::Stopped, exit(Ending::Code(3), ExitCause::Itself));
+        let stopped = down(State::Stopped, exit(Ending::Code(0), ExitCause::Asked(crate::lifecycle::Origin::Resurrect)));
+        let errored = down(State::Errored, vec![]);
+        use Condition::{Completed, Healthy, Ready, Started};
+        use Standing::{Hopeless, Met, Pending};
+        for (condition, instance, healthy, expected) in [
+            (Started, &starting, true, Met),
+            (Ready, &starting, true, Pending),
+            (Ready, &running, false, Met),
+            (Healthy, &running, false, Pending),
+            (Healthy, &running, true, Met),
+            (Completed, &running, true, Pending),
+            (Completed, &done, true, Met),
+            (Completed, &failed, true, Hopeless("has failed")),
+            (Completed, &stopped, true, Hopeless("is stopped")),
+            (Ready, &done, true, Hopeless("is stopped")),
+            (Ready, &errored, true, Hopeless("is errored")),
+        ] {
+            assert_eq!(standing(condition, instance, healthy), expected, "{condition:?} {instance:?}");
+        }
+    }
+
+    #[test]
+    fn words_of_compose_are_understood() {
+        for (word, condition) in [
+            ("service_started", Some(Condition::Started)),
+            ("service_healthy", Some(Condition::Healthy)),
+            ("service_completed_successfully", Some(Condition::Completed)),
+            ("ready", Some(Condition::Ready)),
+            ("Ready", None),
+        ] {
+            assert_eq!(Condition::by_name(word), condition);
+        }
+    }
+}
