@@ -131,6 +131,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
         errands: Errands::default(),
+        waiting: std::collections::BTreeSet::new(),
         groups,
         lists: Vec::new(),
         node_versions: NodeVersions::default(),
@@ -228,6 +229,7 @@ impl Control {
             self.work.push_back(Work::Ack(child.key));
         }
         self.recover_errands(inventory);
+        self.answer_for_lost_hooks();
         self.remove_lost_candidates();
         let now_ms = crate::control::turn::now().mono_ms;
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
@@ -307,6 +309,7 @@ impl Control {
             self.feed(id, Event::Recovered(adopted));
         }
         self.adopt_errands();
+        self.answer_for_lost_hooks();
         self.log.line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
     }
 
@@ -329,7 +332,9 @@ impl Control {
         let slot = self.registry.get_mut(id)?;
         let (inc, process) = match slot.instance.state {
             State::Starting { inc, pid, .. }
+            | State::Completing { inc, pid, .. }
             | State::Running { inc, pid, .. }
+            | State::Leaving { inc, pid, ended: false, .. }
             | State::Draining { inc, pid, .. }
             | State::Stopping { inc, pid, leader_gone: false, .. } => (inc, ProcRef { pid, start_ticks: slot.start_ticks }),
             // Killed between the spawn and the answer: a second copy must not be started.

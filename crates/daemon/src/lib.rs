@@ -11,6 +11,7 @@ mod files;
 mod keeper_door;
 mod log;
 mod logs;
+mod order;
 mod policy;
 mod probe;
 mod reactor;

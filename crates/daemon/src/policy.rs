@@ -24,6 +24,8 @@ pub(crate) fn of(spec: &AppSpec, role: Role, never_listens: bool, settings: &Set
             // One try, and it has to prove itself: the old one is still there.
             policy.autorestart = false;
             policy.wait_ready = true;
+            // It takes the place of one that is there.
+            policy.depends_timeout_ms = None;
             Some(proof_of_candidate(spec, never_listens, &policy))
         }
         Role::Serving | Role::Retiring => spec.ready.proof(),

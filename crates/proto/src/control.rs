@@ -496,6 +496,9 @@ pub struct Detail {
     pub user: String,
     /// PM2 home of the daemon.
     pub home: String,
+    /// What it waits for before it is started, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
 }
 
 /// What an app told over its IPC channel.

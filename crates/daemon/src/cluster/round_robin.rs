@@ -198,7 +198,7 @@ impl Control {
 /// It runs, and nobody wants it to end.
 pub(super) fn is_up(slot: &Slot) -> bool {
     // A worker may be heard before the keeper's word that it was started.
-    matches!(slot.instance.state, State::Spawning { .. } | State::Starting { .. } | State::Running { .. })
+    matches!(slot.instance.state, State::Spawning { .. } | State::Starting { .. } | State::Completing { .. } | State::Running { .. })
 }
 
 /// What a worker has to answer, if it gets connections at all. When there is no other (`!routed`), also one that is to be replaced

@@ -40,7 +40,13 @@ impl Control {
         for slot in self.registry.serving() {
             let Some(rules) = &slot.spec().autoscale else { continue };
             // One on its way down is none of them any more.
-            let counts = !matches!(slot.instance.state, State::Draining { .. } | State::Stopping { .. } | State::Gone);
+            let leaves = |state: &State| {
+                matches!(
+                    state,
+                    State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } | State::Gone
+                )
+            };
+            let counts = !leaves(&slot.instance.state);
             let entry = apps.entry(slot.spec().name.clone()).or_insert_with(|| (rules.clone(), Vec::new()));
             entry.1.extend(counts.then_some(slot.id));
         }

@@ -161,6 +161,9 @@ fn up(after: u32, slot: &Slot, notice: Option<&Notice>) -> Progressed {
         Some(Notice::ReadyTimeout { accepted: false }) => {
             return Progressed::Failed(slot.not_ready());
         }
+        Some(Notice::Exit(record)) if record.inc > after && matches!(record.cause, ExitCause::NotStarted { .. }) => {
+            return Progressed::Failed(why(record));
+        }
         Some(Notice::Exit(record)) if record.inc > after && record.cause != ExitCause::NotReady => {
             return Progressed::Failed(format!("{} before it was ready", why(record)));
         }
@@ -186,6 +189,9 @@ pub(crate) fn why(record: &ExitRecord) -> String {
             }
             _ => format!("cannot be started: {step}"),
         };
+    }
+    if let ExitCause::NotStarted { why } = &record.cause {
+        return format!("was not started: {why}");
     }
     match record.ending {
         Ending::Code(code) => format!("exited with code {code}"),

@@ -47,6 +47,10 @@ impl Control {
     fn look(&mut self, index: usize, id: u32, notice: Option<&Notice>) {
         let job = &mut self.jobs[index];
         let Some(Waited { pm_id, name, goal, hidden }) = job.waiting.get(&id).cloned() else { return };
+        // Down and gone is it when its hooks are, too.
+        if !matches!(goal, Goal::Up { .. }) && self.errands.any_hook_of(id) {
+            return;
+        }
         let progress = match goal.look(self.registry.get(id), notice) {
             Progressed::Waiting => return,
             _ if hidden => {
@@ -66,8 +70,22 @@ impl Control {
         };
         job.waiting.remove(&id);
         let (client, request) = (job.client, job.request);
+        let failed = if let Progress::InstanceFailed { name, .. } = &progress { Some(name.clone()) } else { None };
         for progress in job.tellable(pm_id, progress) {
             self.clients.answer(client, request, Response::Progress(progress));
+        }
+        failed.into_iter().for_each(|name| self.leave_dependants(index, &name));
+    }
+
+    /// An app of a request failed: those that depend on it are left as they are.
+    pub(crate) fn leave_dependants(&mut self, index: usize, failed: &str) {
+        for id in self.give_up_dependants(index, failed) {
+            let Some(slot) = self.registry.get(id) else { continue };
+            let reason = format!("was left as it is, because it depends on {failed}");
+            let progress = Progress::InstanceFailed { id: slot.pm_id, name: slot.spec().name.clone(), reason };
+            let job = &mut self.jobs[index];
+            job.failed += 1;
+            self.clients.answer(job.client, job.request, Response::Progress(progress));
         }
     }
 
@@ -102,6 +120,10 @@ impl Control {
         let job = &mut self.jobs[index];
         job.touch(&ids, &self.registry);
         job.pending.extend(&ids);
+        let mut pending = std::mem::take(&mut job.pending);
+        self.put_in_order(&self.jobs[index].step, &mut pending);
+        self.jobs[index].pending = pending;
+        let job = &self.jobs[index];
         let ids = self.registry.pm_ids(&ids);
         let Step::Act(action, _) = &job.step else { return Ok(()) };
         let action = action_word(*action).to_owned();
@@ -118,7 +140,8 @@ impl Control {
         for id in &left {
             self.wait_for_end_of_hidden(index, *id, &origin);
         }
-        !left.is_empty()
+        self.cancel_all_errands();
+        !left.is_empty() || !self.errands.is_empty()
     }
 
     /// A process of a reload that users do not see ends with what they do see.
@@ -133,15 +156,15 @@ impl Control {
         if matches!(self.jobs[index].step, Step::Act(Action::Reload, _)) {
             return self.begin_reloads(index);
         }
-        let mut later = VecDeque::new();
+        let mut later = Vec::new();
         while let Some(id) = self.jobs[index].pending.pop_front() {
-            if self.may_begin(index, id) {
+            if self.may_begin(index, id) && !self.has_to_wait(index, id, &later) {
                 self.act(index, id);
             } else {
-                later.push_back(id);
+                later.push(id);
             }
         }
-        self.jobs[index].pending = later;
+        self.jobs[index].pending = later.into();
     }
 
     /// How many at the same time: what `--parallel` says; else a restart takes half of an app's instances (so that the other half still serves), everything else all at once.

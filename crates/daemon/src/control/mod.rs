@@ -13,7 +13,7 @@ mod job;
 pub(crate) mod jobs;
 pub(crate) mod turn;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
@@ -90,6 +90,8 @@ pub(crate) struct Control {
     pub work: VecDeque<Work>,
     pub sweeps: Sweeps,
     pub errands: Errands,
+    /// Instances that wait for others.
+    pub waiting: BTreeSet<u32>,
     pub groups: Groups,
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,

@@ -135,7 +135,9 @@ impl Control {
     fn tick(&mut self) {
         let now = now();
         for id in self.registry.due(now.mono_ms) {
-            self.feed(id, Event::Tick);
+            if !self.waited_in_vain(id, now.mono_ms) {
+                self.feed(id, Event::Tick);
+            }
         }
         self.tick_errands(now);
         self.tick_rollouts(now.mono_ms);
@@ -179,7 +181,8 @@ impl Control {
                     }
                 }
             }
-            if !self.sweep() && !self.advance_rollouts() && !self.advance_jobs() && !self.look_at_runtime() {
+            let moved = self.sweep() || self.advance_rollouts() || self.advance_jobs() || self.release() || self.look_at_runtime();
+            if !moved {
                 break;
             }
         }

@@ -21,6 +21,13 @@ impl Control {
         self.decide_errand(number, Outcome::Cancelled);
     }
 
+    /// Everything is to end.
+    pub(crate) fn cancel_all_errands(&mut self) {
+        for number in self.errands.of(|_| true) {
+            self.cancel_errand(number);
+        }
+    }
+
     /// When the clock says so.
     pub(crate) fn tick_errands(&mut self, now: Now) {
         let due = |errand: &Errand| errand.due_ms().is_some_and(|due| due <= now.mono_ms);

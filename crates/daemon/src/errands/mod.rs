@@ -167,9 +167,9 @@ impl Errands {
         self.all.values().filter_map(Errand::due_ms).min()
     }
 
-    /// Something of an errand for this slot may be alive.
-    pub(crate) fn any_of(&self, slot: u32) -> bool {
-        self.all.values().any(|errand| errand.spec.slot == slot)
+    /// A hook of this slot runs.
+    pub(crate) fn any_hook_of(&self, id: u32) -> bool {
+        self.all.values().any(|errand| matches!(errand.owner, Owner::Hook { slot, .. } if slot == id))
     }
 
     /// Nothing is under way.

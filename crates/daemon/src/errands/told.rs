@@ -1,5 +1,6 @@
 //! Who wanted an errand, and what it is told.
 
+use ostler_core::hooks::Hook;
 use serde::{Deserialize, Serialize};
 
 use super::Report;
@@ -11,13 +12,30 @@ use crate::control::Control;
 pub(crate) enum Owner {
     /// Nobody wants to know any more.
     Nobody,
+    /// A process of an instance is at a turn of its life.
+    Hook {
+        /// Which slot.
+        slot: u32,
+        /// Which process of it.
+        inc: u32,
+        /// Which turn.
+        hook: Hook,
+    },
+}
+
+impl Owner {
+    /// It is this hook of a slot, for whichever process.
+    pub(crate) fn is_hook_of(&self, id: u32, which: Hook) -> bool {
+        matches!(self, Self::Hook { slot, hook, .. } if *slot == id && *hook == which)
+    }
 }
 
 impl Control {
     /// An errand is over, and nothing of it is left.
-    pub(super) fn told_errand(&mut self, _number: u32, owner: &Owner, _report: Report) {
-        match owner {
+    pub(super) fn told_errand(&mut self, _number: u32, owner: &Owner, report: Report) {
+        match *owner {
             Owner::Nobody => {}
+            Owner::Hook { slot, inc, hook } => self.told_hook(slot, inc, hook, report),
         }
     }
 }

@@ -253,9 +253,14 @@ fn candidate(place: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event>
     let Some(slot) = slot else { return Some(Event::Failed(place, "was removed".into())) };
     match slot.instance.state {
         State::Running { .. } if !is_ready => Some(Event::Ready(place)),
-        State::Spawning { .. } | State::Starting { .. } | State::Running { .. } => None,
+        State::Waiting { .. }
+        | State::Preparing { .. }
+        | State::Spawning { .. }
+        | State::Starting { .. }
+        | State::Completing { .. }
+        | State::Running { .. } => None,
         // It is on its way down, for whatever reason: when it is down its last words are known.
-        State::Draining { .. } | State::Stopping { .. } => None,
+        State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => None,
         State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {
             let late = if is_ready { " while the others of its batch started" } else { "" };
             Some(Event::Failed(place, format!("{}{late}", why_not(slot))))
@@ -286,7 +291,7 @@ fn still_up(place: usize, lane: &Lane, slot: Option<&Slot>) -> Option<Event> {
 fn why_not(slot: &Slot) -> String {
     match slot.instance.exits.last() {
         Some(exit) if exit.cause == ExitCause::NotReady => slot.not_ready(),
-        Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. }) => why(exit),
+        Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. }) => why(exit),
         Some(_) => format!("{} before it was ready", ended(slot)),
         None => "did not start".into(),
     }

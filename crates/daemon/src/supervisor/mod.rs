@@ -9,6 +9,7 @@ pub(crate) mod drain;
 pub(crate) mod groups;
 pub(crate) mod handback;
 mod handover;
+mod hooks;
 pub(crate) mod ipc;
 mod keeper;
 pub(crate) use keeper::{last_lines, last_lines_of};

@@ -55,6 +55,12 @@ impl Control {
                 }
                 "restart"
             }
+            Notice::Waiting => {
+                let names: Vec<&str> = slot.spec().order.depends_on.keys().map(String::as_str).collect();
+                log.line(format_args!("App [{name}:{pm_id}] waits for {}", names.join(", ")));
+                return;
+            }
+            Notice::HookFailed { hook, outcome } => return self.log_hook(id, *hook, outcome),
             Notice::Draining => {
                 log.line(format_args!("App [{name}:{pm_id}] finishes its requests"));
                 return;

@@ -14,6 +14,7 @@ impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
     pub(crate) fn feed(&mut self, id: u32, event: Event) {
         let Some(slot) = self.registry.get_mut(id) else { return };
+        let ends = matches!(event, Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_));
         let effects = slot.instance.step(&slot.policy, event, now());
         let gone = slot.instance.state == State::Gone;
         let serves = !slot.worker.served_by.is_empty();
@@ -26,13 +27,30 @@ impl Control {
             self.stir_listeners_of(id);
         }
         self.stir_lanes_of(id);
-        self.work.extend(effects.into_iter().map(|effect| Work::Effect(id, effect)));
+        self.note_waiting(id);
+        if ends {
+            self.call_off_on_crash(id);
+        }
+        let mut hooks = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Hook { .. } | Effect::CancelHook { .. } => hooks.push(effect),
+                effect => self.work.push_back(Work::Effect(id, effect)),
+            }
+        }
         if gone {
             self.work.push_back(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
         }
         self.look_at_jobs(id, None);
         self.follow_signs(id);
         self.follow_watch(id);
+        for effect in hooks {
+            match effect {
+                Effect::Hook { inc, hook } => self.begin_hook(id, inc, hook),
+                Effect::CancelHook { inc, hook } => self.call_off_hook(id, inc, hook),
+                _ => {}
+            }
+        }
     }
 
     /// Does one thing. True for a spawn.
@@ -54,6 +72,8 @@ impl Control {
                     self.signal(id, inc, fallback_signal, scope);
                 }
             }
+            // Noted and asked for with the step itself.
+            Effect::Hook { .. } | Effect::CancelHook { .. } => {}
             Effect::Sweep { inc, kill, signal } => self.sweeps.add(id, inc, (!kill).then_some(signal)),
             Effect::Notify(notice) => {
                 if matches!(notice, ostler_core::lifecycle::Notice::Launched) {
@@ -136,6 +156,8 @@ impl Control {
         let Some(slot) = self.registry.remove(id) else { return };
         self.follow_watch(id);
         // Ids are used again when the list is empty: nothing of this one may be left.
+        self.errands.disown(id);
+        self.waiting.remove(&id);
         self.sweeps.forget(id);
         if let Some(ipc) = slot.ipc {
             self.keeper.drop_held(&ipc.held_name());

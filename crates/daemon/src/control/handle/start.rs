@@ -21,6 +21,9 @@ enum Plan {
 
 impl Control {
     pub(super) fn start(&mut self, client: u32, id: u64, apps: Vec<AppSpec>, base_env: EnvMap, existing: &Existing, origin: Origin) {
+        if let Err(failure) = self.check_order(&apps) {
+            return self.clients.answer(client, id, Response::Failed(failure));
+        }
         let mut plans = Vec::new();
         for spec in apps {
             match self.plan(&spec, existing) {
@@ -84,6 +87,7 @@ impl Control {
                 }
             }
         }
+        self.put_in_order(&job.step, &mut job.pending);
         job.waiting = self.until_up(&fresh);
         job.fresh.clone_from(&fresh);
         self.begin(job);
@@ -149,7 +153,19 @@ impl Control {
 
 fn is_down(state: &State) -> bool {
     match state {
-        State::Stopped | State::Draining { .. } | State::Stopping { .. } | State::Errored | State::Gone => true,
-        State::Spawning { .. } | State::Starting { .. } | State::Running { .. } | State::Backoff { .. } => false,
+        State::Stopped
+        | State::Leaving { .. }
+        | State::Draining { .. }
+        | State::Stopping { .. }
+        | State::Clearing { .. }
+        | State::Errored
+        | State::Gone => true,
+        State::Waiting { .. }
+        | State::Preparing { .. }
+        | State::Spawning { .. }
+        | State::Starting { .. }
+        | State::Completing { .. }
+        | State::Running { .. }
+        | State::Backoff { .. } => false,
     }
 }
