@@ -310,7 +310,9 @@ fn flag_in_quotes(key: &Key, value: &Value) -> Option<Canonical> {
 
 fn convert(accept: &Accept, value: &Value) -> Option<Value> {
     match (accept, value) {
-        (Accept::Flag, Value::Bool(_)) | (Accept::Text, Value::String(_)) | (Accept::Table, Value::Object(_)) => Some(value.clone()),
+        (Accept::Flag, Value::Bool(_)) | (Accept::Text | Accept::Command, Value::String(_)) | (Accept::Table, Value::Object(_)) => {
+            Some(value.clone())
+        }
         (Accept::OneOf(words), Value::String(text)) => words.contains(&text.as_str()).then(|| value.clone()),
         (Accept::Number(min, max), value) => whole(value).filter(|number| (*min..=*max).contains(number)).map(Value::from),
         (Accept::Millis, value) => amount(value, units::millis),
@@ -318,7 +320,9 @@ fn convert(accept: &Accept, value: &Value) -> Option<Value> {
         (Accept::Bytes, value) => amount(value, units::bytes),
         (Accept::Words, Value::String(text)) => Some(args::split(text).into()),
         (Accept::Texts, Value::String(_)) => Some(Value::Array(vec![value.clone()])),
-        (Accept::Words | Accept::Texts, Value::Array(items)) => items.iter().map(word).collect::<Option<Vec<_>>>().map(Value::Array),
+        (Accept::Command | Accept::Words | Accept::Texts, Value::Array(items)) => {
+            items.iter().map(word).collect::<Option<Vec<_>>>().map(Value::Array)
+        }
         (Accept::Words, Value::Number(_)) => word(value).map(|word| Value::Array(vec![word])),
         (Accept::Numbers, Value::Array(items)) => {
             items.iter().map(whole).map(|item| item.map(Value::from)).collect::<Option<Vec<_>>>().map(Value::Array)

@@ -126,15 +126,9 @@ fn seed_extras_are_kept_for_later() {
 #[test]
 fn keys_of_features_to_come_are_known_and_kept() {
     let text = r#"
-        depends_on = ["db"]
         jobs = [{ name = "clean", cron = "0 3 * * *", command = "npm run clean" }]
         run_on = "one"
         secrets = { DB_PASSWORD = { file = "/run/secrets/db" } }
-        pre_start = "npm run migrate"
-        post_start = ["curl", "-fsS", "http://localhost/warm"]
-        pre_stop = "./drain.sh"
-        post_stop = "./gone.sh"
-        on_crash = { command = "./tell.sh", timeout = "5s" }
         http = { path = "/health", expect_status = 200, retries = 3 }
         error = { error_threshold = 50, restart_on_error = true }
         max_cpu = 80
@@ -152,7 +146,7 @@ fn keys_of_features_to_come_are_known_and_kept() {
     let loaded = load(&file, "later.toml", &context(&dir)).unwrap_or_else(|problems| panic!("{problems}"));
     let app = normalize(&loaded.apps[0], &context(&dir), &Overlay::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let keys: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once(" = ")?.0.trim())).collect();
-    assert_eq!(keys.len(), 17);
+    assert_eq!(keys.len(), 11);
     let warnings: Vec<_> = loaded.warnings.iter().chain(&app.warnings).collect();
     assert!(warnings.iter().all(|warning| warning.kind == Kind::NoEffect), "{warnings:?}");
     for key in keys {

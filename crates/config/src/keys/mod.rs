@@ -50,6 +50,8 @@ pub enum Accept {
     Words,
     /// A list of texts, or one text taken whole.
     Texts,
+    /// A command: a list of words, or a text that is a file, a program, or what a shell reads.
+    Command,
     /// A list of whole numbers, or one.
     Numbers,
     /// A table (object) of anything.
@@ -178,6 +180,7 @@ impl Accept {
             Self::Millis => "a number of milliseconds or a time such as \"3s\"".into(),
             Self::Bytes => "a number of bytes or a size such as \"200M\"".into(),
             Self::Words | Self::Texts => "a text or a list of texts".into(),
+            Self::Command => "a command (a text, or a list of words)".into(),
             Self::Numbers => "a number or a list of numbers".into(),
             Self::Table => "a table".into(),
             Self::Tables => "a list of tables".into(),

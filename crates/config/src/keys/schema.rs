@@ -73,7 +73,7 @@ fn forms(accept: &Accept) -> Vec<Value> {
             json!({ "type": "number", "minimum": 0 }),
             json!({ "type": "string", "pattern": "^\\s*\\d+(\\.\\d+)?\\s*([kKmMgGtT]?([iI]?[bB])?|%)\\s*$" }),
         ],
-        Accept::Words | Accept::Texts => vec![json!({ "type": "string" }), text_list],
+        Accept::Command | Accept::Words | Accept::Texts => vec![json!({ "type": "string" }), text_list],
         Accept::Numbers => {
             vec![json!({ "type": ["integer", "string"] }), json!({ "type": "array", "items": { "type": ["integer", "string"] } })]
         }

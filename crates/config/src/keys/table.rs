@@ -1,6 +1,6 @@
 //! The table itself. Order is the order of the reference page.
 
-use super::Accept::{Bytes, Flag, Millis, Mixed, Number, Numbers, OneOf, Table, Tables, Text, Texts, Words};
+use super::Accept::{Bytes, Command, Flag, Millis, Mixed, Number, Numbers, OneOf, Table, Tables, Text, Texts, Words};
 use super::{Accept, Group, Key, State};
 
 const COUNT: Accept = Number(0, u32::MAX as i64);
@@ -66,8 +66,15 @@ pub static KEYS: &[Key] = &[
     )
     .option(&["-i", "--instances"]),
     key(Run, "force", &[Flag], "false", "Start although it runs already.").option(&["-f", "--force"]),
-    key(Run, "depends_on", &[Texts, Table, Tables], "none", "Apps that have to be there first; a table names the condition of each.")
-        .later(),
+    key(
+        Run,
+        "depends_on",
+        &[Texts, Table],
+        "none",
+        "Apps that have to be there first: names, or a table of names and conditions (`started`, `ready`, `healthy`, `completed`) \
+         ([how](../order-and-hooks.md)).",
+    ),
+    key(Run, "depends_timeout", &[Millis], "60000", "How long a start waits for them."),
     key(Run, "jobs", &[Table, Tables], "none", "Commands run at given times, beside the app.").later(),
     key(Run, "run_on", &[OneOf(&["all", "one"])], "`all`", "`one` lets a single instance do what must not be done twice.").later(),
     key(Env, "env", &[Table], "none", "Environment variables."),
@@ -110,11 +117,11 @@ pub static KEYS: &[Key] = &[
     key(Restart, "restart_delay", &[Millis], "0", "Wait before each restart.").option(&["--restart-delay"]),
     key(Restart, "exp_backoff_restart_delay", &[Millis], "0", "First delay of a growing wait before restarts.")
         .option(&["--exp-backoff-restart-delay"]),
-    key(Restart, "pre_start", &[Texts, Table], "none", "Command before each start; if it fails, the app is not started.").later(),
-    key(Restart, "post_start", &[Texts, Table], "none", "Command after each start, when the app is ready.").later(),
-    key(Restart, "on_crash", &[Texts, Table], "none", "Command after an exit that nobody asked for.").later(),
-    key(Stop, "pre_stop", &[Texts, Table], "none", "Command before the polite signal.").later(),
-    key(Stop, "post_stop", &[Texts, Table], "none", "Command when everything of the app has ended.").later(),
+    key(Restart, "pre_start", &[Command, Table], "none", "Command before each start of an instance; if it fails, the start has failed ([how](../order-and-hooks.md))."),
+    key(Restart, "post_start", &[Command, Table], "none", "Command when an instance is ready; it is online after it."),
+    key(Restart, "on_crash", &[Command, Table], "none", "Command after an exit that nobody asked for."),
+    key(Stop, "pre_stop", &[Command, Table], "none", "Command before the polite signal."),
+    key(Stop, "post_stop", &[Command, Table], "none", "Command when everything of a process has ended, however it ended."),
     key(Stop, "kill_timeout", &[Millis], "1600", "Time from the polite signal to SIGKILL.").option(&["-k", "--kill-timeout"]),
     key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`; `SIGTERM` with `listen` and no Node", "The polite signal, by name or number.").option(&["--kill-signal"]),
     key(Stop, "kill_retry_time", &[Millis], "100", "Poll interval while stopping.")

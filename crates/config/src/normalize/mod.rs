@@ -1,13 +1,16 @@
 //! From a checked app to an [`AppSpec`]: one file per family of attributes.
 
+mod command;
 mod env;
 mod expand;
+mod hooks;
 mod interpreter;
 mod limits;
 mod listen;
 mod logs;
 mod merge;
 mod options;
+mod order;
 mod ready;
 mod run;
 mod script;
@@ -30,6 +33,7 @@ use crate::problem::{Kind, Problem, Problems, Severity};
 pub use env::EnvOption;
 pub use merge::merge;
 pub use options::from_options;
+pub use order::check_order;
 pub(crate) use ready::uses_http;
 
 /// What the command line lays over an app of a file.
@@ -134,10 +138,10 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
 /// Applies one attribute that needs nothing but itself. The others (script, interpreter, mode, environment) are done by their files.
 pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
     match keys::find(key).map(|key| key.group) {
-        Some(Group::Run) => run::set(spec, key, value),
+        Some(Group::Run) => run::set(spec, key, value).and_then(|()| order::set(spec, key, value)),
         Some(Group::Logs) => logs::set(spec, key, value, base),
-        Some(Group::Restart) => timing::set_restart(spec, key, value),
-        Some(Group::Stop) => timing::set_stop(spec, key, value),
+        Some(Group::Restart) => timing::set_restart(spec, key, value).and_then(|()| hooks::set(spec, key, value, base)),
+        Some(Group::Stop) => timing::set_stop(spec, key, value).and_then(|()| hooks::set(spec, key, value, base)),
         Some(Group::Ready) => timing::set_ready(spec, key, value),
         Some(Group::Limits) => limits::set(spec, key, value),
         Some(Group::Serving) => serving::set(spec, key, value, base),

@@ -212,7 +212,7 @@ fn status(value: &Value) -> Option<(u16, u16)> {
     Some((code(first)?, code(last)?)).filter(|(first, last)| first <= last)
 }
 
-fn millis(value: &Value) -> Option<u64> {
+pub(super) fn millis(value: &Value) -> Option<u64> {
     match value {
         Value::String(text) => units::millis(text).ok(),
         value => whole(value).and_then(|ms| u64::try_from(ms).ok()),

@@ -48,8 +48,10 @@ impl Control {
                 continue;
             };
             let dependencies = slot.spec().order.depends_on.iter();
-            let (standing, why) =
-                dependencies.map(|(name, condition)| look(&self.registry, name, *condition)).max().unwrap_or((Standing::Met, String::new()));
+            let (standing, why) = dependencies
+                .map(|(name, condition)| look(&self.registry, name, *condition))
+                .max()
+                .unwrap_or((Standing::Met, String::new()));
             let event = match standing {
                 Standing::Met => Event::Released,
                 Standing::Pending => continue,

@@ -68,9 +68,7 @@ impl Control {
         let mut under_way = job.waiting.keys().filter_map(|id| self.registry.get(*id));
         let mut earlier = earlier.iter().filter_map(|id| self.registry.get(*id));
         match action {
-            Action::Stop | Action::Delete => {
-                under_way.any(|other| depends_on(other, slot)) || earlier.any(|other| depends_on(other, slot))
-            }
+            Action::Stop | Action::Delete => under_way.any(|other| depends_on(other, slot)) || earlier.any(|other| depends_on(other, slot)),
             Action::Restart => {
                 // One that is down waits by itself, which the journal knows.
                 let is_down = matches!(slot.instance.state, State::Stopped | State::Errored);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ostler_config::{Overlay, from_options, normalize};
+use ostler_config::{Overlay, Problems, check_order, from_options, normalize};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::select::{Entry, select};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Request, Response};
@@ -95,6 +95,11 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
         let app = normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(source), &problems))?;
         files::warn(cx, &app.warnings);
         apps.push(app.spec);
+    }
+    let together: Vec<_> = loaded.apps.iter().zip(&apps).collect();
+    let problems = Problems(check_order(&together));
+    if !problems.0.is_empty() {
+        return Err(files::told(cx, Some(source), &problems));
     }
     if apps.is_empty() {
         return Ok(Vec::new());

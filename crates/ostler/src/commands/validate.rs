@@ -1,6 +1,6 @@
 //! `validate`: check a config file without starting anything.
 
-use ostler_config::{Normalized, Overlay, Problem, Problems, Severity, keys, load, load_stdin, normalize};
+use ostler_config::{Normalized, Overlay, Problem, Problems, Severity, check_order, keys, load, load_stdin, normalize};
 use serde_json::{Value, json};
 
 use super::change::EnvChoice;
@@ -71,10 +71,12 @@ fn check(call: &Call, source: &Source, mut context: ostler_config::Context) -> R
     context.apply_env_changes(&loaded.env_changes);
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
     let mut report = Report { names: Vec::new(), problems: loaded.warnings, result: Ok(()) };
+    let mut specs = Vec::new();
     for app in &loaded.apps {
         match normalize(app, &context, &overlay) {
             Ok(Normalized { spec, warnings }) => {
-                report.names.push(spec.name);
+                report.names.push(spec.name.clone());
+                specs.push((app, spec));
                 report.problems.extend(warnings);
             }
             Err(problems) => {
@@ -83,6 +85,12 @@ fn check(call: &Call, source: &Source, mut context: ostler_config::Context) -> R
                 report.problems.extend(list);
             }
         }
+    }
+    let together: Vec<_> = specs.iter().map(|(app, spec)| (*app, spec)).collect();
+    let problems = check_order(&together);
+    if !problems.is_empty() {
+        report.result = report.result.and(Err(Status::Failed));
+        report.problems.extend(problems);
     }
     Ok(report)
 }

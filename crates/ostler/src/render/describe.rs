@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use ostler_core::app::{CombinedLog, ExecMode};
+use ostler_core::hooks::{Hook, Hooks};
 use ostler_core::lifecycle::{ExitRecord, State};
+use ostler_core::order::Order;
 use ostler_proto::control::Detail;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
@@ -92,6 +94,9 @@ fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
         ("pid path", Some(detail.files.pid.clone())),
         ("listens at", (!sockets.is_empty()).then(|| listens().join(", "))),
         ("says", detail.learned.status.as_deref().map(shown)),
+        ("depends on", (!spec.order.depends_on.is_empty()).then(|| dependencies(&spec.order))),
+        ("waits for", (!detail.waits_for.is_empty()).then(|| shown(&detail.waits_for.join(", ")))),
+        ("hooks", hooks(&spec.hooks)),
         ("interpreter", Some(spec.interpreter.clone().unwrap_or_else(|| "none".into()))),
         ("interpreter args", Some(or_none(Some(spec.interpreter_args.join(" "))))),
         ("script id", Some(detail.id.to_string())),
@@ -104,6 +109,18 @@ fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
         ("created at", Some(counters.created.map_or_else(|| "N/A".into(), |now| iso(now.wall_ms)))),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+/// `db (healthy), cache (ready)`.
+fn dependencies(order: &Order) -> String {
+    let shown = order.depends_on.iter().map(|(name, condition)| format!("{} ({})", shown(name), condition.word()));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// `pre_start, on_crash`.
+fn hooks(hooks: &Hooks) -> Option<String> {
+    let names: Vec<&str> = Hook::ALL.into_iter().filter(|hook| hooks.get(*hook).is_some()).map(Hook::name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn watches(value: Option<&Value>) -> bool {
@@ -225,6 +242,7 @@ mod tests {
             },
             user: "root".into(),
             home: "/h".into(),
+            waits_for: Vec::new(),
         }
     }
 

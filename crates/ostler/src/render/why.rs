@@ -15,6 +15,12 @@ pub(crate) fn why(detail: &Detail, now_ms: u64, paint: Paint) -> String {
     let status = detail.instance.status();
     let name = paint.with(styles::BOLD, format!("{} ({})", shown(&detail.spec.name), detail.id)).to_string();
     let _ = writeln!(out, "{name} is {}{}", paint.with(status_style(status), status), circumstances(detail, now_ms));
+    for dependency in &detail.waits_for {
+        let _ = writeln!(out, "  it waits: {}", shown(dependency));
+    }
+    if let Some((_, hook)) = detail.instance.hook() {
+        let _ = writeln!(out, "  its {hook} runs");
+    }
     let mut exits = detail.instance.exits.iter().rev();
     let Some(newest) = exits.next() else {
         let _ = writeln!(out, "  it has not ended since it was added");
@@ -61,6 +67,9 @@ pub(super) fn headline(exit: &ExitRecord, now_ms: u64) -> String {
     let when = local(exit.ended.wall_ms);
     let how = match exit.ending {
         Ending::SpawnFailed { errno } => {
+            if let ExitCause::NotStarted { why } = &exit.cause {
+                return format!("{ago} ago ({when}) it was not started: {}", shown(why));
+            }
             let step = match &exit.cause {
                 ExitCause::CouldNotStart { step } => step.as_str(),
                 _ => "exec",
@@ -88,6 +97,7 @@ fn cause(cause: &ExitCause) -> String {
         }
         ExitCause::OutOfMemory => "killed by the kernel: out of memory".into(),
         ExitCause::NotReady => "stopped because it was not ready in time".into(),
+        ExitCause::NotStarted { why } => format!("stopped because its start failed ({})", shown(why)),
         ExitCause::CouldNotStart { step } => format!("it could not be started ({step})"),
     }
 }

@@ -142,7 +142,9 @@ impl Control {
                 self.learn_node_versions();
                 let home = self.settings.home.to_string_lossy();
                 let wanted = self.registry.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
-                Response::Details(wanted.map(|slot| as_seen(Detail { waits_for: self.waits_for(slot), ..detail(slot, &home) }, now)).collect())
+                Response::Details(
+                    wanted.map(|slot| as_seen(Detail { waits_for: self.waits_for(slot), ..detail(slot, &home) }, now)).collect(),
+                )
             }
         }
     }

@@ -26,6 +26,7 @@ fn detail(spec: AppSpec) -> Detail {
         files,
         user: "u".into(),
         home: "/h".into(),
+        waits_for: Vec::new(),
     }
 }
 

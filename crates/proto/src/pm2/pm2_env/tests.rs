@@ -26,6 +26,7 @@ pub(crate) fn detail(spec: AppSpec) -> Detail {
         monit: Monit { cpu_pct: 15.9, memory_bytes: 53_936_128, processes: 1 },
         user: "root".into(),
         home: "/home/u/.pm2".into(),
+        waits_for: Vec::new(),
     }
 }
 

@@ -1,0 +1,40 @@
+//! Commands that are run for an app: hooks, probes, jobs.
+
+use ostler_core::errand::Command;
+use serde_json::Value;
+
+use super::Base;
+use crate::check::found;
+
+/// A list is taken word by word. A text is a file if there is one of that path (as for `script`, blanks or not), a program if it has no
+/// blank, and else what a shell reads.
+pub(super) fn command(value: &Value, base: &Base<'_>) -> Result<Command, String> {
+    match value {
+        Value::String(text) => from_text(text, base),
+        Value::Array(words) => {
+            let argv: Option<Vec<String>> = words.iter().map(|word| word.as_str().map(str::to_owned)).collect();
+            match argv {
+                Some(argv) if argv.first().is_some_and(|program| !program.trim().is_empty()) => Ok(Command { argv }),
+                Some(_) => Err("the command is empty".into()),
+                None => Err("expected a list of texts as the command".into()),
+            }
+        }
+        other => Err(format!("expected a text or a list of texts as the command, found {}", found(other))),
+    }
+}
+
+fn from_text(text: &str, base: &Base<'_>) -> Result<Command, String> {
+    if text.trim().is_empty() {
+        return Err("the command is empty".into());
+    }
+    let path = base.path(text);
+    if (text.contains('/') || text.contains(char::is_whitespace)) && std::path::Path::new(&path).is_file() {
+        return Ok(Command { argv: vec![path] });
+    }
+    if text.contains(char::is_whitespace) {
+        return Ok(Command::shell(text));
+    }
+    // `./later.sh` may be made by a deployment; where it is missing then, the start says so.
+    let argv = if text.contains('/') { vec![path] } else { vec![text.to_owned()] };
+    Ok(Command { argv })
+}

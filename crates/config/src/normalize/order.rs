@@ -1,0 +1,96 @@
+//! `depends_on` and `depends_timeout`; and what the apps of a file say about each other.
+
+use indexmap::IndexMap;
+use ostler_core::app::AppSpec;
+use ostler_core::order::{Condition, Graph, shown};
+use serde_json::Value;
+
+use super::listen::known_keys;
+use super::number;
+use crate::check::{RawApp, found};
+use crate::problem::{Kind, Problem};
+
+const WORDS: &str = "\"started\", \"ready\", \"healthy\" or \"completed\"";
+
+/// Sets the part that belongs to this key, if it does.
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
+    match key {
+        "depends_on" => spec.order.depends_on = dependencies(value)?,
+        "depends_timeout" => spec.order.timeout_ms = Some(number(value)?),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn dependencies(value: &Value) -> Result<IndexMap<String, Condition>, String> {
+    let mut all = IndexMap::new();
+    match value {
+        Value::Array(names) => {
+            for name in names {
+                let name = name.as_str().ok_or_else(|| format!("expected names of apps, found {}", found(name)))?;
+                add(&mut all, name, Condition::Ready)?;
+            }
+        }
+        Value::Object(table) => {
+            for (name, value) in table {
+                add(&mut all, name, condition(value).map_err(|message| format!("{name}: {message}"))?)?;
+            }
+        }
+        Value::String(name) => add(&mut all, name, Condition::Ready)?,
+        other => return Err(format!("expected names of apps or a table of names and conditions, found {}", found(other))),
+    }
+    Ok(all)
+}
+
+fn add(all: &mut IndexMap<String, Condition>, name: &str, condition: Condition) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err("the name of an app cannot be empty".into());
+    }
+    all.insert(name.to_owned(), condition);
+    Ok(())
+}
+
+/// A word, or compose's table `{condition: service_healthy}`.
+fn condition(value: &Value) -> Result<Condition, String> {
+    let word = match value {
+        Value::String(word) => word,
+        Value::Object(table) => {
+            // What compose has beside it is always so here (`required`), or never (`restart`).
+            known_keys(table, &["condition", "required", "restart"])?;
+            match table.get("condition") {
+                Some(Value::String(word)) => word,
+                _ => return Err(format!("expected `condition` as {WORDS}")),
+            }
+        }
+        other => return Err(format!("expected {WORDS}, found {}", found(other))),
+    };
+    Condition::by_name(word).ok_or_else(|| format!("expected {WORDS}, found \"{word}\""))
+}
+
+/// What the apps of one file cannot mean together: a circle, and waiting for the end of what is started again after each end. Names of others
+/// may belong to apps that run already.
+pub fn check_order(apps: &[(&RawApp, &AppSpec)]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let specs = || apps.iter().map(|(_, spec)| *spec);
+    if let Some(cycle) = Graph::new(specs().map(|spec| (spec.name.as_str(), &spec.order))).cycle() {
+        let first = apps.iter().find(|(_, spec)| cycle.first() == Some(&spec.name.as_str()));
+        let message = match cycle.as_slice() {
+            [name, _] => format!("{name} depends on itself"),
+            path => format!("apps depend on each other in a circle: {}", shown(path)),
+        };
+        problems.extend(first.map(|(raw, _)| raw.problem(Kind::Value, "depends_on", message)));
+    }
+    for (raw, spec) in apps {
+        for (name, _) in spec.order.depends_on.iter().filter(|(_, condition)| **condition == Condition::Completed) {
+            let never_ends =
+                |other: &&AppSpec| other.name == *name && other.restart.autorestart && !other.restart.stop_exit_codes.contains(&0);
+            if specs().find(never_ends).is_some() {
+                let message = format!(
+                    "{name} is never \"completed\", because it is started again after each end: give it `autorestart: false` or `stop_exit_codes: [0]`"
+                );
+                problems.push(raw.problem(Kind::Value, "depends_on", message));
+            }
+        }
+    }
+    problems
+}
