@@ -53,6 +53,15 @@ pub fn ecosystem(home: &Home, members: &str) -> String {
     home.write("app.json", format!("{{\"apps\": [{{{members}}}]}}"))
 }
 
+/// A command beside the test; there is a daemon when this returns.
+#[track_caller]
+pub fn aside(home: &Home, words: &str) -> std::process::Child {
+    let null = std::process::Stdio::null;
+    let child = home.cmd(words).command().stdout(null()).stderr(null()).spawn().unwrap();
+    home.wait_until("a daemon answers", || home.run("ping").all().contains("pong"));
+    child
+}
+
 /// xorshift64: the same rounds for the same seed.
 pub struct Dice(pub u64);
 

@@ -1,0 +1,338 @@
+//! Hooks: when they run, what they know, and what becomes of an app when they fail or hang.
+
+use ostler_testkit::{Home, fixture, fixture_app, kill, needs_root};
+use rustix::process::Signal;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{aside, ecosystem, home};
+
+/// One app `app` that holds, with these members besides.
+#[track_caller]
+fn app(home: &Home, members: &str) -> String {
+    ecosystem(home, &format!(r#""name": "app", "script": "{}", "args": "hold", {members}"#, fixture()))
+}
+
+/// A script in the work folder.
+#[track_caller]
+fn script(home: &Home, name: &str, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = home.write(name, format!("#!/bin/sh\n{text}\n"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// A file of the manager's home, as text.
+fn of_home(home: &Home, name: &str) -> String {
+    String::from_utf8_lossy(&std::fs::read(home.dir().join(name)).unwrap_or_default()).into_owned()
+}
+
+/// Words of the lines of `log` in the work folder.
+fn told(home: &Home) -> Vec<String> {
+    if home.work().join("log").exists() { home.read("log").lines().map(str::to_owned).collect() } else { Vec::new() }
+}
+
+#[test]
+fn each_runs_at_its_turn_and_knows_where_it_is() {
+    let home = home();
+    let tell = script(
+        &home,
+        "tell.sh",
+        r#"echo "$OSTLER_HOOK $OSTLER_APP $OSTLER_INSTANCE ${OSTLER_PID:+pid} code=$OSTLER_EXIT_CODE signal=$OSTLER_EXIT_SIGNAL $OSTLER_NEXT $MINE" >> log"#,
+    );
+    let hooks: Vec<String> =
+        ["pre_start", "post_start", "pre_stop", "post_stop", "on_crash"].map(|hook| format!(r#""{hook}": "{tell}""#)).to_vec();
+    let file = app(&home, &format!(r#"{}, "env": {{"MINE": "own"}}, "restart_delay": 50"#, hooks.join(", ")));
+    home.ok(format!("start {file}"));
+    assert_eq!(told(&home), ["pre_start app 0  code= signal=  own", "post_start app 0 pid code= signal=  own"]);
+    let pid = home.app("app").pid();
+    kill(pid, Signal::KILL);
+    home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
+    home.wait_until("the crash is told", || told(&home).len() == 6);
+    let mut crash = told(&home)[2..].to_vec();
+    crash.sort();
+    assert_eq!(
+        crash,
+        [
+            "on_crash app 0  code= signal=SIGKILL restart own",
+            "post_start app 0 pid code= signal=  own",
+            "post_stop app 0  code= signal=SIGKILL restart own",
+            "pre_start app 0  code= signal=  own",
+        ]
+    );
+    home.ok("stop app");
+    let stopped = told(&home)[6..].to_vec();
+    assert_eq!(stopped[0], "pre_stop app 0 pid code= signal=  own");
+    assert!(stopped[1].starts_with("post_stop app 0  code=") && stopped[1].ends_with(" stopped own"), "{stopped:?}");
+    home.ok("delete app");
+    assert_eq!(told(&home).len(), 8, "an app that does not run has no turns\n{:?}", told(&home));
+}
+
+#[test]
+fn a_failed_pre_start_is_a_failed_start_that_is_tried_again() {
+    let home = home();
+    let check = script(&home, "check.sh", "[ -e database ] || { echo 'no database' >&2; exit 3; }");
+    let file = app(&home, &format!(r#""pre_start": "{check}", "max_restarts": 1000"#));
+    home.run(format!("start {file}")).code(1).says("pre_start exited with code 3");
+    home.run("why app").says("pre_start exited with code 3").says("no database");
+    assert!(home.app_processes().iter().all(|process| !process.cmdline.contains("hold")), "{}", home.report());
+    home.write("database", "");
+    home.wait_status("app", "online");
+}
+
+#[test]
+fn a_pre_start_that_never_succeeds_ends_as_errored() {
+    let home = home();
+    let file = app(&home, r#""pre_start": ["false"], "max_restarts": 3"#);
+    home.run(format!("start {file}")).code(1);
+    home.wait_status("app", "errored");
+    home.ok("describe app").says("pre_start exited with code 1");
+    home.ok("delete app");
+}
+
+#[test]
+fn a_failure_that_does_not_matter() {
+    let home = home();
+    let hooks = r#""pre_start": {"command": "exit 7", "on_failure": "continue"}, "post_start": "exit 8", "pre_stop": "exit 9", "post_stop": ["/no/such/program"]"#;
+    home.ok(format!("start {}", app(&home, hooks)));
+    assert_eq!(home.app("app").status(), "online");
+    home.ok("stop app");
+    assert_eq!(home.app("app").status(), "stopped");
+    let log = of_home(&home, "pm2.log");
+    for line in
+        ["pre_start exited with code 7", "post_start exited with code 8", "pre_stop exited with code 9", "post_stop cannot be started"]
+    {
+        assert!(log.contains(line), "{line} is missing in\n{log}");
+    }
+}
+
+#[test]
+fn a_post_start_that_has_to_succeed() {
+    let home = home();
+    let file = app(&home, r#""post_start": {"command": "exit 4", "on_failure": "abort"}, "max_restarts": 2"#);
+    home.run(format!("start {file}")).code(1).says("post_start exited with code 4");
+    home.wait_status("app", "errored");
+    home.ok("why app").says("post_start exited with code 4");
+}
+
+#[test]
+fn hooks_that_hang_are_killed_with_all_they_started() {
+    let home = home();
+    let hang = script(&home, "hang.sh", "sleep 1000 & setsid sleep 1001 & (setsid sleep 1002 &) ; sleep 1003");
+    let hook = format!(r#"{{"command": "{hang}", "timeout": "300ms"}}"#);
+    let file = app(&home, &format!(r#""pre_start": {hook}, "max_restarts": 1"#));
+    home.run(format!("start {file}")).code(1).says("pre_start was killed after its 300 ms");
+    home.wait_until("nothing is left", || home.app_processes().is_empty());
+    home.ok("delete all");
+    let file = app(&home, &format!(r#""post_start": {hook}, "pre_stop": {hook}, "post_stop": {hook}"#));
+    home.ok(format!("start {file}"));
+    home.ok("stop app");
+    assert_eq!(home.app("app").status(), "stopped");
+    home.wait_until("nothing is left", || home.app_processes().is_empty());
+}
+
+#[test]
+fn a_hook_that_daemonises_leaves_nothing() {
+    let home = home();
+    let daemonises = script(&home, "daemonises.sh", "(setsid sleep 1000 >/dev/null 2>&1 &)\nexit 0");
+    home.ok(format!("start {}", app(&home, &format!(r#""pre_start": "{daemonises}""#))));
+    home.wait_until("only the app runs", || home.app_processes().iter().all(|process| process.cmdline.contains("hold")));
+    assert_eq!(home.app("app").status(), "online");
+}
+
+#[test]
+fn a_stop_wins_over_a_hook_that_holds_up_the_start() {
+    let home = home();
+    let file = app(&home, r#""pre_start": "exec sleep 1000""#);
+    let mut start = aside(&home, &format!("start {file}"));
+    home.wait_status("app", "launching");
+    home.wait_until("the hook runs", || home.app_processes().iter().any(|process| process.cmdline.contains("sleep 1000")));
+    home.run("why app").says("its pre_start runs");
+    home.ok("stop app");
+    assert!(!start.wait().unwrap().success());
+    assert_eq!(home.app("app").status(), "stopped");
+    home.wait_until("nothing is left", || home.app_processes().is_empty());
+}
+
+#[test]
+fn a_second_stop_does_not_wait_for_pre_stop() {
+    let home = home();
+    home.ok(format!("start {}", app(&home, r#""pre_stop": "exec sleep 1000""#)));
+    let mut stop = aside(&home, "stop app");
+    home.wait_status("app", "stopping");
+    home.ok("delete app");
+    stop.wait().unwrap();
+    assert!(home.jlist().is_empty() && home.app_processes().is_empty(), "{}", home.report());
+}
+
+#[test]
+fn a_stop_ends_what_on_crash_still_does() {
+    let home = home();
+    home.ok(format!("start {}", app(&home, r#""on_crash": "exec sleep 1000""#)));
+    kill(home.app("app").pid(), Signal::KILL);
+    let is_hook = |home: &Home| home.app_processes().iter().any(|process| process.cmdline.contains("sleep 1000"));
+    home.wait_until("it runs beside the next process", || is_hook(&home) && home.app("app").status() == "online");
+    home.ok("delete app");
+    assert!(home.app_processes().is_empty(), "{}", home.report());
+}
+
+#[test]
+fn a_path_with_blanks_is_a_file_and_a_list_is_taken_word_by_word() {
+    let home = home();
+    let path = script(&home, "my hook.sh", r#"echo "ran $#" >> log"#);
+    home.ok(format!("start {}", app(&home, &format!(r#""pre_start": "{path}""#))));
+    home.ok(format!("start {}", app(&home, &format!(r#""pre_start": ["./my hook.sh", "a b", "$HOME; exit 9"]"#))));
+    assert_eq!(told(&home), ["ran 0", "ran 2"]);
+}
+
+#[test]
+fn output_goes_to_the_logs_of_the_app() {
+    let home = home();
+    home.ok(format!("start {}", app(&home, r#""pre_start": "echo out; echo err >&2""#)));
+    home.wait_log("app-out.log", "out");
+    home.wait_log("app-error.log", "err");
+    home.ok("delete all");
+    let file = app(&home, r#""pre_start": "echo dated", "time": true, "out_file": "piped.log""#);
+    home.ok(format!("start {file}"));
+    home.wait_file("piped.log", "dated");
+    assert!(home.read("piped.log").trim_end().ends_with(": dated"), "{}", home.read("piped.log"));
+}
+
+#[test]
+fn each_instance_and_each_restart_has_its_own_turn() {
+    let home = home();
+    let file = app(&home, r#""pre_start": "echo $OSTLER_INSTANCE >> log", "instances": 2"#);
+    home.ok(format!("start {file}"));
+    let sorted = |home: &Home| {
+        let mut lines = told(home);
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&home), ["0", "1"]);
+    home.ok("restart app");
+    assert_eq!(sorted(&home), ["0", "0", "1", "1"]);
+}
+
+#[test]
+fn a_bad_release_does_not_pass_its_pre_start() {
+    let home = home();
+    let port = ostler_testkit::free_port();
+    let release = |pre_start: &str| {
+        let members = r#""name": "app", "script": "FIXTURE", "args": "activated nonblocking", "listen": PORT, "pre_start": "HOOK""#;
+        ecosystem(&home, &members.replace("FIXTURE", &fixture()).replace("PORT", &port.to_string()).replace("HOOK", pre_start))
+    };
+    home.ok(format!("start {}", release("true")));
+    let pid = home.app("app").pid();
+    home.run(format!("reload {}", release("exit 6"))).code(1).says("pre_start exited with code 6");
+    let after = home.app("app");
+    assert_eq!((after.pid(), after.status()), (pid, "online"), "{}", home.report());
+}
+
+#[test]
+fn hooks_outlive_the_daemon_and_are_told_once() {
+    let home = home();
+    let slow = script(&home, "slow.sh", "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done; echo end >> log");
+    let file = app(&home, &format!(r#""pre_start": "{slow}", "pre_stop": "{slow}""#));
+    let mut start = aside(&home, &format!("start {file}"));
+    home.wait_until("the hook runs", || told(&home) == ["begin"]);
+    for _ in 0..3 {
+        kill_daemon(&home);
+    }
+    assert_eq!((home.app("app").status(), told(&home).len()), ("launching", 1));
+    home.write("go", "");
+    start.wait().unwrap();
+    home.wait_status("app", "online");
+    assert_eq!(told(&home), ["begin", "end"]);
+    std::fs::remove_file(home.work().join("go")).unwrap();
+    let mut stop = aside(&home, "stop app");
+    home.wait_until("the hook runs", || told(&home).len() == 3);
+    // It ends while there is no daemon.
+    let daemon = home.daemon_pid();
+    kill(daemon, Signal::STOP);
+    home.write("go", "");
+    home.wait_until("it has ended", || told(&home).len() == 4);
+    kill(daemon, Signal::KILL);
+    stop.wait().unwrap();
+    home.wait_status("app", "stopped");
+    assert_eq!(told(&home), ["begin", "end", "begin", "end"]);
+}
+
+#[test]
+fn hooks_outlive_the_keeper() {
+    let home = home();
+    let file = app(&home, r#""pre_start": "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done""#);
+    let mut start = aside(&home, &format!("start {file}"));
+    home.wait_until("the hook runs", || told(&home) == ["begin"]);
+    let keeper = home.keeper_pid();
+    kill(keeper, Signal::KILL);
+    home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
+    home.write("go", "");
+    // Where the kernel cannot tell a stranger how it ended, it is as if it had failed, and it runs again.
+    home.wait_status("app", "online");
+    start.wait().unwrap();
+    assert!((1..=2).contains(&told(&home).len()), "{:?}", told(&home));
+}
+
+#[test]
+fn both_killed_during_a_hook() {
+    let home = home();
+    let file = app(&home, r#""pre_start": "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done""#);
+    let mut start = aside(&home, &format!("start {file}"));
+    home.wait_until("the hook runs", || told(&home) == ["begin"]);
+    home.wait_until("the state is on disk", || of_home(&home, "ostler.state").contains("pre_start"));
+    home.kill_both();
+    start.wait().unwrap();
+    home.write("go", "");
+    home.run("resurrect");
+    home.wait_status("app", "online");
+    assert!((1..=2).contains(&told(&home).len()), "{:?}", told(&home));
+    home.ok("delete all");
+    assert!(home.app_processes().is_empty(), "{}", home.report());
+}
+
+#[test]
+fn as_the_user_of_the_app() {
+    needs_root!();
+    let home = home();
+    std::fs::set_permissions(home.work(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let file = app(&home, r#""uid": "nobody", "pre_start": "id -un > who; pwd >> who""#);
+    home.ok(format!("start {file}"));
+    let who = home.read("who");
+    assert_eq!(who.lines().collect::<Vec<_>>(), ["nobody", home.work().to_str().unwrap()]);
+}
+
+#[test]
+fn bad_hooks_are_refused_before_anything_starts() {
+    let home = home();
+    for (hook, message) in [
+        (r#""pre_start": 5"#, "expected a command"),
+        (r#""pre_start": """#, "the command is empty"),
+        (r#""pre_start": []"#, "the command is empty"),
+        (r#""pre_start": {"comand": "x"}"#, "did you mean `command`?"),
+        (r#""pre_start": {"timeout": 5}"#, "expected `command`"),
+        (r#""pre_start": {"command": "x", "timeout": "soon"}"#, "expected `timeout`"),
+        (r#""pre_start": {"command": "x", "timeout": 0}"#, "expected `timeout`"),
+        (r#""pre_start": {"command": "x", "on_failure": "explode"}"#, "\"abort\" or \"continue\""),
+        (r#""pre_stop": {"command": "x", "on_failure": "abort"}"#, "has no meaning for pre_stop"),
+    ] {
+        home.run(format!("start {}", app(&home, hook))).code(1).says(message);
+    }
+    assert!(!home.dir().join("pm2.pid").exists(), "not even a daemon was started");
+}
+
+#[test]
+fn a_stubborn_app_still_has_its_grace_period_after_a_slow_hook() {
+    let home = home();
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "app", "script": "{}", "kill_timeout": 300, "pre_stop": "sleep 0.5; echo hook >> log""#,
+            fixture_app("stubborn.sh")
+        ),
+    );
+    home.ok(format!("start {file}"));
+    home.wait_log("app-out.log", "stubborn");
+    home.ok("stop app");
+    assert_eq!(told(&home), ["hook"]);
+    // It was asked, and only then killed.
+    home.ok("why app").says("SIGKILL").says("did not obey in time");
+}

@@ -1,0 +1,264 @@
+//! Order: what depends on what is started after it and stopped before it.
+
+use ostler_testkit::{Home, fixture_app, kill, needs_program};
+use rustix::process::Signal;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{aside, home};
+
+/// A script that tells `log` when it begins, which makes it ready, and when it is asked to end.
+fn app(home: &Home, name: &str, members: &str) -> String {
+    let script = home.write(
+        &format!("{name}.sh"),
+        format!(
+            "#!/bin/sh\ntrap \"echo '-{name}' >> log; exit 0\" INT TERM\necho '+{name}' >> log\necho up\nwhile :; do sleep 0.01; done\n"
+        ),
+    );
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!(
+        r#"{{"name": "{name}", "script": "{script}", "pre_start": "[ ! -e no-{name} ]", "ready": {{"log": "up"}}, "listen_timeout": 20000, "kill_timeout": 20000 {members}}}"#
+    )
+}
+
+#[track_caller]
+fn file(home: &Home, apps: &[String]) -> String {
+    home.write("apps.json", format!("{{\"apps\": [{}]}}", apps.join(", ")))
+}
+
+/// `web` on `api` on `db`, in the wrong order in the file.
+fn shop(home: &Home) -> String {
+    file(
+        home,
+        &[
+            app(home, "web", r#", "depends_on": ["api"]"#),
+            app(home, "api", r#", "depends_on": {"db": "ready"}"#),
+            app(home, "alone", ""),
+            app(home, "db", ""),
+        ],
+    )
+}
+
+fn told(home: &Home) -> Vec<String> {
+    if home.work().join("log").exists() { home.read("log").lines().map(str::to_owned).collect() } else { Vec::new() }
+}
+
+/// Lines of the three apps that depend on each other.
+fn chain(home: &Home) -> Vec<String> {
+    told(home).into_iter().filter(|line| !line.ends_with("alone")).collect()
+}
+
+#[track_caller]
+fn begins_anew(home: &Home) {
+    home.write("log", "");
+}
+
+#[track_caller]
+fn told_are(home: &Home, lines: &[&str]) {
+    home.wait_until(&format!("the apps told {lines:?}"), || chain(home).len() >= lines.len());
+    assert_eq!(chain(home), lines, "{}", home.report());
+}
+
+#[test]
+fn started_in_order_and_stopped_in_the_other() {
+    let home = home();
+    home.ok(format!("start {}", shop(&home)));
+    assert_eq!(home.jlist().iter().map(|item| item.status().to_owned()).collect::<Vec<_>>(), ["online"; 4]);
+    home.wait_until("all told", || told(&home).len() == 4);
+    begins_anew(&home);
+    home.ok("restart all");
+    let restarted = chain(&home);
+    let stops: Vec<&String> = restarted.iter().filter(|line| line.starts_with('-')).collect();
+    assert_eq!(stops, ["-db", "-api", "-web"], "what others depend on is restarted first");
+    home.wait_until("all told", || told(&home).iter().filter(|line| line.starts_with('+')).count() == 4);
+    begins_anew(&home);
+    home.ok("stop all");
+    told_are(&home, &["-web", "-api", "-db"]);
+    begins_anew(&home);
+    home.ok("restart all");
+    home.wait_until("all told", || told(&home).len() == 4);
+    begins_anew(&home);
+    home.ok("delete all");
+    told_are(&home, &["-web", "-api", "-db"]);
+}
+
+#[test]
+fn the_end_of_everything_is_in_order() {
+    for by_signal in [false, true] {
+        let home = home();
+        home.ok(format!("start {}", shop(&home)));
+        home.wait_until("all told", || told(&home).len() == 4);
+        begins_anew(&home);
+        if by_signal {
+            let keeper = home.keeper_pid();
+            kill(keeper, Signal::TERM);
+            home.wait_until("the keeper is gone", || !ostler_testkit::alive(keeper));
+        } else {
+            home.ok("kill");
+        }
+        told_are(&home, &["-web", "-api", "-db"]);
+    }
+}
+
+#[test]
+fn restoring_the_saved_list_is_in_order() {
+    let home = home();
+    home.ok(format!("start {}", shop(&home)));
+    home.ok("save");
+    home.wait_until("all told", || told(&home).len() == 4);
+    home.ok("kill");
+    begins_anew(&home);
+    home.write("no-db", "");
+    let mut resurrect = aside(&home, "resurrect");
+    home.wait_app("web", "waiting", |item| item.status() == "launching");
+    home.run("why web").says("it waits: api is not ready");
+    home.run("describe web").says("depends on").says("api (ready)").says("waits for");
+    assert_eq!(chain(&home), [""; 0]);
+    std::fs::remove_file(home.work().join("no-db")).unwrap();
+    resurrect.wait().unwrap();
+    home.wait_status("web", "online");
+    told_are(&home, &["+db", "+api", "+web"]);
+}
+
+#[test]
+fn a_dependency_that_is_never_ready() {
+    needs_program!("node");
+    let home = home();
+    let slow = format!(r#"{{"name": "slow", "script": "{}", "wait_ready": true, "listen_timeout": 600000}}"#, fixture_app("hold.js"));
+    let apps = [app(&home, "web", r#", "depends_on": ["slow"], "depends_timeout": "400ms""#), slow];
+    let path = file(&home, &apps);
+    let mut start_of_slow = aside(&home, &format!("start {path} --only slow"));
+    home.wait_status("slow", "launching");
+    home.run(format!("start {path} --only web")).code(1).says("it depends on slow is not ready, after 400 ms");
+    assert_eq!((home.app("web").status(), told(&home).len()), ("errored", 0));
+    home.run("why web").says("it was not started: it depends on slow is not ready, after 400 ms");
+    home.ok("delete all");
+    start_of_slow.wait().unwrap();
+}
+
+#[test]
+fn a_dependency_that_gave_up_ends_the_waiting_at_once() {
+    let home = home();
+    home.write("no-db", "");
+    let apps = [
+        app(&home, "web", r#", "depends_on": ["api"]"#),
+        app(&home, "api", r#", "depends_on": ["db"]"#),
+        app(&home, "db", r#", "max_restarts": 2"#),
+    ];
+    home.run(format!("start {}", file(&home, &apps))).code(1).says("db is errored").says("api is errored");
+    assert_eq!(told(&home), [""; 0]);
+    // The cause is gone: all of it comes up by the same command.
+    std::fs::remove_file(home.work().join("no-db")).unwrap();
+    home.ok("start apps.json");
+    told_are(&home, &["+db", "+api", "+web"]);
+}
+
+#[test]
+fn a_job_that_has_to_be_done_first() {
+    let home = home();
+    let migrate = |code: u32| {
+        let members = r#""script": "while [ ! -e go ]; do sleep 0.01; done; echo migrated >> log; exit CODE", "autorestart": false"#;
+        format!(r#"{{"name": "migrate", {}}}"#, members.replace("CODE", &code.to_string()))
+    };
+    let web = app(&home, "web", r#", "depends_on": {"migrate": {"condition": "service_completed_successfully"}}"#);
+    let path = file(&home, &[web.clone(), migrate(0)]);
+    let mut start = aside(&home, &format!("start {path}"));
+    home.wait_status("migrate", "online");
+    assert_eq!(home.app("web").status(), "launching");
+    home.write("go", "");
+    assert!(start.wait().unwrap().success(), "{}", home.report());
+    told_are(&home, &["migrated", "+web"]);
+    home.ok("delete all");
+    begins_anew(&home);
+    home.run(format!("start {}", file(&home, &[web, migrate(3)]))).code(1).says("migrate has failed");
+    assert_eq!(chain(&home), ["migrated"]);
+}
+
+#[test]
+fn a_daemon_that_dies_in_the_middle_leaves_the_rest_to_the_next() {
+    let home = home();
+    home.write("no-db", "");
+    let apps = [
+        app(&home, "web", r#", "depends_on": ["api"]"#),
+        app(&home, "api", r#", "depends_on": ["db"]"#),
+        app(&home, "db", r#", "max_restarts": 100000"#),
+    ];
+    let mut start = aside(&home, &format!("start {}", file(&home, &apps)));
+    home.wait_app("web", "waiting", |item| item.status() == "launching");
+    for _ in 0..3 {
+        kill_daemon(&home);
+    }
+    assert_eq!((home.app("web").status(), home.app("api").status()), ("launching", "launching"));
+    std::fs::remove_file(home.work().join("no-db")).unwrap();
+    home.wait_status("web", "online");
+    start.wait().unwrap();
+    told_are(&home, &["+db", "+api", "+web"]);
+}
+
+#[test]
+fn a_stop_ends_the_waiting() {
+    let home = home();
+    home.write("no-db", "");
+    let apps = [app(&home, "web", r#", "depends_on": ["db"]"#), app(&home, "db", r#", "max_restarts": 100000"#)];
+    let mut start = aside(&home, &format!("start {}", file(&home, &apps)));
+    home.wait_app("web", "waiting", |item| item.status() == "launching");
+    home.ok("stop web");
+    assert_eq!(home.app("web").status(), "stopped");
+    std::fs::remove_file(home.work().join("no-db")).unwrap();
+    home.wait_status("db", "online");
+    assert!(!start.wait().unwrap().success());
+    assert_eq!(home.app("web").status(), "stopped");
+}
+
+#[test]
+fn a_restart_of_what_others_depend_on_leaves_them_alone() {
+    let home = home();
+    home.ok(format!("start {}", shop(&home)));
+    let web = home.app("web").pid();
+    home.ok("restart db");
+    kill(home.app("db").pid(), Signal::KILL);
+    home.wait_app("db", "restarted", |item| item.restarts() == 2 && item.status() == "online");
+    assert_eq!((home.app("web").pid(), home.app("web").restarts()), (web, 0));
+    // And what it depends on is not asked when an app is restarted that runs.
+    home.ok("stop db");
+    home.ok("restart web");
+    assert_eq!(home.app("web").status(), "online");
+    // What is started from rest needs it, at once.
+    home.ok("stop web api");
+    home.run("start api").code(1).says("it depends on db is stopped");
+}
+
+#[test]
+fn circles_strangers_and_oneself_are_refused() {
+    let home = home();
+    let one = |name: &str, on: &str| app(&home, name, &format!(r#", "depends_on": ["{on}"]"#));
+    let circle = file(&home, &[one("a", "b"), one("b", "c"), one("c", "a")]);
+    home.run(format!("start {circle}")).code(1).says("a → b → c → a");
+    home.run(format!("validate {circle}")).code(1).says("a → b → c → a").says("depends_on");
+    home.run(format!("start {}", file(&home, &[one("a", "a")]))).code(1).says("a depends on itself");
+    home.run(format!("start {}", file(&home, &[one("a", "nobody")]))).code(1).says("a depends on nobody").says("nothing was started");
+    home.run(format!("start {}", file(&home, &[app(&home, "a", r#", "depends_on": {"b": "happy"}"#)])))
+        .code(1)
+        .says("\"completed\", found \"happy\"");
+    let never = app(&home, "a", r#", "depends_on": {"b": "completed"}"#);
+    home.run(format!("start {}", file(&home, &[never, app(&home, "b", "")]))).code(1).says("started again after each end");
+    assert!(home.jlist().is_empty());
+    // One that is there already may be depended on; a circle over two files is one, too.
+    home.ok(format!("start {}", file(&home, &[app(&home, "b", "")])));
+    home.ok(format!("start {}", file(&home, &[one("a", "b")])));
+    home.run(format!("start {}", file(&home, &[one("b", "a")]))).code(1).says("in a circle");
+    assert_eq!((home.app("a").restarts(), home.app("b").restarts()), (0, 0));
+}
+
+#[test]
+fn instances_of_one_wave_start_together() {
+    let home = home();
+    let both = [
+        app(&home, "one", r#", "pre_start": "touch one; while [ ! -e two ]; do sleep 0.01; done""#),
+        app(&home, "two", r#", "pre_start": "touch two; while [ ! -e one ]; do sleep 0.01; done""#),
+    ];
+    let web = app(&home, "web", r#", "depends_on": ["one", "two"], "instances": 2"#);
+    home.ok(format!("start {}", file(&home, &[web, both[0].clone(), both[1].clone()])));
+    home.wait_until("all told", || told(&home).len() == 4);
+    assert!(told(&home)[2..].iter().all(|line| line == "+web"), "{:?}", told(&home));
+}
