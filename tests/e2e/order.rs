@@ -129,9 +129,9 @@ fn a_dependency_that_is_never_ready() {
     let path = file(&home, &apps);
     let mut start_of_slow = aside(&home, &format!("start {path} --only slow"));
     home.wait_status("slow", "launching");
-    home.run(format!("start {path} --only web")).code(1).says("it depends on slow is not ready, after 400 ms");
+    home.run(format!("start {path} --only web")).code(1).says("it depends on slow, which is not ready, after 400 ms");
     assert_eq!((home.app("web").status(), told(&home).len()), ("errored", 0));
-    home.run("why web").says("it was not started: it depends on slow is not ready, after 400 ms");
+    home.run("why web").says("it was not started: it depends on slow, which is not ready, after 400 ms");
     home.ok("delete all");
     start_of_slow.wait().unwrap();
 }
@@ -145,7 +145,7 @@ fn a_dependency_that_gave_up_ends_the_waiting_at_once() {
         app(&home, "api", r#", "depends_on": ["db"]"#),
         app(&home, "db", r#", "max_restarts": 2"#),
     ];
-    home.run(format!("start {}", file(&home, &apps))).code(1).says("db is errored").says("api is errored");
+    home.run(format!("start {}", file(&home, &apps))).code(1).says("db, which is errored").says("api, which is errored");
     assert_eq!(told(&home), [""; 0]);
     // The cause is gone: all of it comes up by the same command.
     std::fs::remove_file(home.work().join("no-db")).unwrap();
@@ -170,7 +170,7 @@ fn a_job_that_has_to_be_done_first() {
     told_are(&home, &["migrated", "+web"]);
     home.ok("delete all");
     begins_anew(&home);
-    home.run(format!("start {}", file(&home, &[web, migrate(3)]))).code(1).says("migrate has failed");
+    home.run(format!("start {}", file(&home, &[web, migrate(3)]))).code(1).says("migrate, which has failed");
     assert_eq!(chain(&home), ["migrated"]);
 }
 
@@ -225,7 +225,7 @@ fn a_restart_of_what_others_depend_on_leaves_them_alone() {
     assert_eq!(home.app("web").status(), "online");
     // What is started from rest needs it, at once.
     home.ok("stop web api");
-    home.run("start api").code(1).says("it depends on db is stopped");
+    home.run("start api").code(1).says("it depends on db, which is stopped");
 }
 
 #[test]

@@ -20,5 +20,5 @@ mod problem;
 pub use check::RawApp;
 pub use context::{Context, Engine};
 pub use file::{Loaded, load, load_stdin, select};
-pub use normalize::{EnvOption, Normalized, Overlay, check_order, from_options, merge, normalize};
+pub use normalize::{EnvOption, Normalized, Overlay, finish_order, from_options, merge, normalize};
 pub use problem::{Kind, Place, Problem, Problems, Severity};

@@ -33,7 +33,7 @@ use crate::problem::{Kind, Problem, Problems, Severity};
 pub use env::EnvOption;
 pub use merge::merge;
 pub use options::from_options;
-pub use order::check_order;
+pub use order::finish_order;
 pub(crate) use ready::uses_http;
 
 /// What the command line lays over an app of a file.

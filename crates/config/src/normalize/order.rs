@@ -67,11 +67,12 @@ fn condition(value: &Value) -> Result<Condition, String> {
     Condition::by_name(word).ok_or_else(|| format!("expected {WORDS}, found \"{word}\""))
 }
 
-/// What the apps of one file cannot mean together: a circle, and waiting for the end of what is started again after each end. Names of others
-/// may belong to apps that run already.
-pub fn check_order(apps: &[(&RawApp, &AppSpec)]) -> Vec<Problem> {
+/// Finishes what the apps of one file say about each other, and tells what they cannot mean together: a circle, and waiting for the end of what
+/// is started again after each end. Names of others may belong to apps that run already.
+pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
+    follow_names(apps);
     let mut problems = Vec::new();
-    let specs = || apps.iter().map(|(_, spec)| *spec);
+    let specs = || apps.iter().map(|(_, spec)| &**spec);
     if let Some(cycle) = Graph::new(specs().map(|spec| (spec.name.as_str(), &spec.order))).cycle() {
         let first = apps.iter().find(|(_, spec)| cycle.first() == Some(&spec.name.as_str()));
         let message = match cycle.as_slice() {
@@ -80,7 +81,7 @@ pub fn check_order(apps: &[(&RawApp, &AppSpec)]) -> Vec<Problem> {
         };
         problems.extend(first.map(|(raw, _)| raw.problem(Kind::Value, "depends_on", message)));
     }
-    for (raw, spec) in apps {
+    for (raw, spec) in apps.iter() {
         for (name, _) in spec.order.depends_on.iter().filter(|(_, condition)| **condition == Condition::Completed) {
             let never_ends =
                 |other: &&AppSpec| other.name == *name && other.restart.autorestart && !other.restart.stop_exit_codes.contains(&0);
@@ -93,4 +94,18 @@ pub fn check_order(apps: &[(&RawApp, &AppSpec)]) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// The file knows its apps by the names in it; with `append_env_to_name` they run under others.
+fn follow_names(apps: &mut [(&RawApp, &mut AppSpec)]) {
+    let renamed: Vec<(String, String)> =
+        apps.iter().map(|(raw, spec)| (raw.name(), spec.name.clone())).filter(|(before, after)| before != after).collect();
+    if renamed.is_empty() {
+        return;
+    }
+    for (_, spec) in apps {
+        let depends_on = std::mem::take(&mut spec.order.depends_on);
+        let name = |name: String| renamed.iter().find(|(before, _)| *before == name).map_or(name, |(_, after)| after.clone());
+        spec.order.depends_on = depends_on.into_iter().map(|(before, condition)| (name(before), condition)).collect();
+    }
 }

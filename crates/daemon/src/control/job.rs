@@ -64,6 +64,8 @@ pub(crate) struct Job {
     pub told_in_order: Option<BTreeMap<u32, Progress>>,
     /// See [`ostler_core::rollout`].
     pub canary_ms: Option<u64>,
+    /// Some of its instances depend on others.
+    pub ordered: bool,
     /// Instances that this request added.
     pub fresh: Vec<u32>,
     /// All instances touched.

@@ -121,8 +121,9 @@ impl Control {
         job.touch(&ids, &self.registry);
         job.pending.extend(&ids);
         let mut pending = std::mem::take(&mut job.pending);
-        self.put_in_order(&self.jobs[index].step, &mut pending);
+        let ordered = self.put_in_order(&self.jobs[index].step, &mut pending);
         self.jobs[index].pending = pending;
+        self.jobs[index].ordered = ordered;
         let job = &self.jobs[index];
         let ids = self.registry.pm_ids(&ids);
         let Step::Act(action, _) = &job.step else { return Ok(()) };
@@ -156,15 +157,19 @@ impl Control {
         if matches!(self.jobs[index].step, Step::Act(Action::Reload, _)) {
             return self.begin_reloads(index);
         }
-        let mut later = Vec::new();
+        let mut turns = self.turns_of(index);
+        let mut later = VecDeque::new();
         while let Some(id) = self.jobs[index].pending.pop_front() {
-            if self.may_begin(index, id) && !self.has_to_wait(index, id, &later) {
+            let slot = self.registry.get(id);
+            if self.may_begin(index, id) && !slot.is_some_and(|slot| turns.holds(slot)) {
+                slot.into_iter().for_each(|slot| turns.begins(slot));
                 self.act(index, id);
             } else {
-                later.push(id);
+                slot.into_iter().for_each(|slot| turns.held(slot));
+                later.push_back(id);
             }
         }
-        self.jobs[index].pending = later.into();
+        self.jobs[index].pending = later;
     }
 
     /// How many at the same time: what `--parallel` says; else a restart takes half of an app's instances (so that the other half still serves), everything else all at once.
@@ -269,6 +274,7 @@ impl Control {
             told_in_order: None,
             canary_ms: None,
             fresh: Vec::new(),
+            ordered: false,
             told: 0,
             failed: 0,
             then: Then::Answer,

@@ -64,3 +64,32 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_is_kept_and_the_writer_never_waits() {
+        let reactor = Reactor::new().unwrap();
+        let (mut capture, writer) = Capture::open(1, &reactor).unwrap();
+        let writing = std::thread::spawn(move || {
+            (0..40).try_for_each(|n| rustix::io::write(&writer, &[n; 8 << 10]).map(drop)).unwrap();
+        });
+        while capture.read() {
+            std::thread::yield_now();
+        }
+        writing.join().unwrap();
+        let kept = capture.finish(&reactor);
+        assert_eq!((kept.len(), kept[0], kept[MOST_BYTES - 1]), (MOST_BYTES, 0, 7));
+    }
+
+    #[test]
+    fn what_was_written_before_the_end_is_there() {
+        let reactor = Reactor::new().unwrap();
+        let (capture, writer) = Capture::open(1, &reactor).unwrap();
+        rustix::io::write(&writer, b"secret").unwrap();
+        // Something that it started may hold the other end.
+        assert_eq!(capture.finish(&reactor), b"secret");
+    }
+}

@@ -6,7 +6,7 @@ use ostler_core::errand::Outcome;
 use ostler_core::time::Now;
 use ostler_sys::cgroup;
 
-use super::{Errand, Report, Stage, key};
+use super::{Errand, Owner, Report, Stage, key};
 use crate::control::turn::now;
 use crate::control::{Control, Work};
 use crate::store::Record;
@@ -19,6 +19,16 @@ impl Control {
     /// Not wanted any more: it is killed, and its owner is told [`Outcome::Cancelled`] when nothing of it is left.
     pub(crate) fn cancel_errand(&mut self, number: u32) {
         self.decide_errand(number, Outcome::Cancelled);
+    }
+
+    /// The slot is gone, and its number may be used again: what is left of its errands ends, and nobody is told.
+    pub(crate) fn end_errands_of(&mut self, slot: u32) {
+        for number in self.errands.all.keys().copied().collect::<Vec<_>>() {
+            if let Some(errand) = self.errands.all.get_mut(&number).filter(|errand| errand.spec.slot == slot) {
+                errand.owner = Owner::Nobody;
+                self.cancel_errand(number);
+            }
+        }
     }
 
     /// Everything is to end.

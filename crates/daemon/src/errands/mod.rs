@@ -181,13 +181,6 @@ impl Errands {
     pub(crate) fn of(&self, is_one: impl Fn(&Owner) -> bool) -> Vec<u32> {
         self.all.iter().filter(|(_, errand)| is_one(&errand.owner)).map(|(number, _)| *number).collect()
     }
-
-    /// The slot is gone, and its number may be used again: nobody is told any more.
-    pub(crate) fn disown(&mut self, slot: u32) {
-        for errand in self.all.values_mut().filter(|errand| errand.spec.slot == slot) {
-            errand.owner = Owner::Nobody;
-        }
-    }
 }
 
 impl Errand {

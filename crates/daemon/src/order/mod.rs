@@ -6,27 +6,54 @@
 
 mod turns;
 
+use std::collections::BTreeMap;
+
 use ostler_core::lifecycle::{Event, State};
 use ostler_core::order::{self, Condition, Standing};
 
 use crate::control::Control;
 use crate::registry::{Registry, Slot};
+use crate::store::Role;
 
 /// What the health checks of an app say of a process that is online. Without checks: all is well.
 fn is_healthy(_slot: &Slot) -> bool {
     true
 }
 
-/// How far an app is as somebody else's dependency; one that is not as it has to be in words.
-fn look(registry: &Registry, name: &str, condition: Condition) -> (Standing, String) {
-    let instances: Vec<&Slot> = registry.serving().filter(|slot| slot.spec().name == name).collect();
-    let worst = instances.iter().map(|slot| order::standing(condition, &slot.instance, is_healthy(slot))).max();
-    match worst {
-        None => (Standing::Hopeless("is not there"), format!("{name} is not there")),
-        Some(Standing::Met) => (Standing::Met, String::new()),
-        Some(Standing::Pending) => (Standing::Pending, format!("{name} is not {}", condition.word())),
-        Some(hopeless @ Standing::Hopeless(why)) => (hopeless, format!("{name} {why}")),
+/// What users see, by app.
+struct Apps<'a>(BTreeMap<&'a str, Vec<&'a Slot>>);
+
+impl<'a> Apps<'a> {
+    fn of(registry: &'a Registry) -> Self {
+        let mut apps: BTreeMap<&str, Vec<&Slot>> = BTreeMap::new();
+        for slot in registry.iter().filter(|slot| slot.role == Role::Serving) {
+            apps.entry(&slot.spec().name).or_default().push(slot);
+        }
+        Self(apps)
     }
+
+    /// How far an app is as somebody else's dependency: as far as that of its instances which is the farthest from it.
+    fn standing(&self, name: &str, condition: Condition) -> Standing {
+        let instances = self.0.get(name).into_iter().flatten();
+        let standings = instances.map(|slot| order::standing(condition, &slot.instance, is_healthy(slot)));
+        standings.max().unwrap_or(Standing::Hopeless("is not there"))
+    }
+
+    /// The dependencies of an instance that are not as they have to be, and what each is instead, in words that follow its name.
+    fn missing(&self, slot: &'a Slot) -> Vec<(Standing, &'a str, String)> {
+        let look = |(name, condition): (&'a String, &Condition)| match self.standing(name, *condition) {
+            Standing::Met => None,
+            Standing::Pending => Some((Standing::Pending, name.as_str(), format!("is not {}", condition.word()))),
+            hopeless @ Standing::Hopeless(why) => Some((hopeless, name.as_str(), why.to_owned())),
+        };
+        slot.spec().order.depends_on.iter().filter_map(look).collect()
+    }
+}
+
+/// `it depends on db, which is stopped, and on cache, which is not ready`.
+fn in_words(missing: &[(Standing, &str, String)]) -> String {
+    let each: Vec<String> = missing.iter().map(|(_, name, why)| format!("on {name}, which {why}")).collect();
+    format!("it depends {}", each.join(", and "))
 }
 
 impl Control {
@@ -41,25 +68,24 @@ impl Control {
 
     /// Starts what need not wait any more, and ends the waiting of what waits in vain. True when that made work.
     pub(crate) fn release(&mut self) -> bool {
-        let mut moved = false;
-        for id in self.waiting.iter().copied().collect::<Vec<_>>() {
-            let Some(slot) = self.registry.get(id) else {
-                self.waiting.remove(&id);
-                continue;
-            };
-            let dependencies = slot.spec().order.depends_on.iter();
-            let (standing, why) = dependencies
-                .map(|(name, condition)| look(&self.registry, name, *condition))
-                .max()
-                .unwrap_or((Standing::Met, String::new()));
-            let event = match standing {
-                Standing::Met => Event::Released,
-                Standing::Pending => continue,
-                Standing::Hopeless(_) => Event::Unmet(format!("it depends on {why}")),
-            };
-            self.feed(id, event);
-            moved = true;
+        if self.waiting.is_empty() {
+            return false;
         }
+        let apps = Apps::of(&self.registry);
+        let mut events = Vec::new();
+        for slot in self.waiting.iter().filter_map(|id| self.registry.get(*id)) {
+            let mut missing = apps.missing(slot);
+            if missing.is_empty() {
+                events.push((slot.id, Event::Released));
+                continue;
+            }
+            missing.retain(|(standing, ..)| *standing != Standing::Pending);
+            if !missing.is_empty() {
+                events.push((slot.id, Event::Unmet(in_words(&missing))));
+            }
+        }
+        let moved = !events.is_empty();
+        events.into_iter().for_each(|(id, event)| self.feed(id, event));
         moved
     }
 
@@ -68,24 +94,20 @@ impl Control {
         if !matches!(slot.instance.state, State::Waiting { .. }) {
             return Vec::new();
         }
-        let dependencies = slot.spec().order.depends_on.iter();
-        dependencies
-            .map(|(name, condition)| look(&self.registry, name, *condition))
-            .filter(|(standing, _)| *standing != Standing::Met)
-            .map(|(_, why)| why)
-            .collect()
+        let apps = Apps::of(&self.registry);
+        apps.missing(slot).into_iter().map(|(_, name, why)| format!("{name} {why}")).collect()
     }
 
-    /// The time of an instance is over, if it waits.
+    /// Ends the waiting of an instance whose time is over. False if that is not what its deadline is about.
     pub(crate) fn waited_in_vain(&mut self, id: u32, now_ms: u64) -> bool {
         let Some(slot) = self.registry.get(id) else { return false };
         let State::Waiting { deadline_ms, .. } = slot.instance.state else { return false };
         if now_ms < deadline_ms {
             return false;
         }
-        let waited = slot.spec().order.timeout_ms();
-        let why = format!("it depends on {}, after {waited} ms", self.waits_for(slot).join(", "));
-        self.feed(id, Event::Unmet(why));
+        let why = in_words(&Apps::of(&self.registry).missing(slot));
+        let waited_ms = slot.spec().order.timeout_ms();
+        self.feed(id, Event::Unmet(format!("{why}, after {waited_ms} ms")));
         true
     }
 }

@@ -1,7 +1,7 @@
 //! In which order a request touches instances: starts and restarts what others depend on first, stops it last.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::State;
@@ -11,9 +11,49 @@ use ostler_proto::control::{Action, Failure};
 use crate::control::{Control, Step};
 use crate::registry::Slot;
 
-/// Which of two apps has to be touched first.
-fn depends_on(slot: &Slot, other: &Slot) -> bool {
-    slot.spec().order.depends_on.contains_key(&other.spec().name)
+/// What of a request is under way, and what waits for its turn: which apps have to wait for that.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// None: there is no order.
+    action: Option<Action>,
+    /// Names of the apps under way, and of those that these depend on.
+    under_way: BTreeSet<String>,
+    needed: BTreeSet<String>,
+    /// Names of the apps that wait for their turn.
+    held: BTreeSet<String>,
+}
+
+impl Turns {
+    /// It has to let others go first.
+    pub(crate) fn holds(&self, slot: &Slot) -> bool {
+        let needs = |names: &BTreeSet<String>| slot.spec().order.depends_on.keys().any(|name| names.contains(name));
+        match self.action {
+            Some(Action::Stop | Action::Delete) => self.needed.contains(&slot.spec().name),
+            // One that is down waits by itself, which the journal knows.
+            Some(Action::Restart) => needs(&self.held) || !is_down(slot) && needs(&self.under_way),
+            Some(Action::Reload | Action::Reset) | None => false,
+        }
+    }
+
+    /// It is touched now.
+    pub(crate) fn begins(&mut self, slot: &Slot) {
+        if self.action.is_some() {
+            self.under_way.insert(slot.spec().name.clone());
+            self.needed.extend(slot.spec().order.depends_on.keys().cloned());
+        }
+    }
+
+    /// It has to wait.
+    pub(crate) fn held(&mut self, slot: &Slot) {
+        if self.action.is_some() {
+            self.held.insert(slot.spec().name.clone());
+            self.needed.extend(slot.spec().order.depends_on.keys().cloned());
+        }
+    }
+}
+
+fn is_down(slot: &Slot) -> bool {
+    matches!(slot.instance.state, State::Stopped | State::Errored)
 }
 
 impl Control {
@@ -42,11 +82,11 @@ impl Control {
         }
     }
 
-    /// Puts the instances of a request into the order in which they are touched; otherwise they stay as they are.
-    pub(crate) fn put_in_order(&self, step: &Step, pending: &mut VecDeque<u32>) {
+    /// Puts the instances of a request into the order in which they are touched. False if it has none; then they stay as they are.
+    pub(crate) fn put_in_order(&self, step: &Step, pending: &mut VecDeque<u32>) -> bool {
         let slots = || pending.iter().filter_map(|id| self.registry.get(*id));
         if slots().all(|slot| slot.spec().order.depends_on.is_empty()) {
-            return;
+            return false;
         }
         let waves: BTreeMap<String, usize> = {
             let graph = Graph::new(slots().map(|slot| (slot.spec().name.as_str(), &slot.spec().order)));
@@ -58,24 +98,18 @@ impl Control {
             Step::Act(Action::Stop | Action::Delete, _) => pending.sort_by_key(|id| Reverse(wave(id))),
             Step::Act(..) | Step::Start => pending.sort_by_key(wave),
         }
+        true
     }
 
-    /// An instance has to let others of its request go first.
-    pub(crate) fn has_to_wait(&self, index: usize, id: u32, earlier: &[u32]) -> bool {
+    /// What a request has under way.
+    pub(crate) fn turns_of(&self, index: usize) -> Turns {
         let job = &self.jobs[index];
-        let Step::Act(action, _) = &job.step else { return false };
-        let Some(slot) = self.registry.get(id) else { return false };
-        let mut under_way = job.waiting.keys().filter_map(|id| self.registry.get(*id));
-        let mut earlier = earlier.iter().filter_map(|id| self.registry.get(*id));
-        match action {
-            Action::Stop | Action::Delete => under_way.any(|other| depends_on(other, slot)) || earlier.any(|other| depends_on(other, slot)),
-            Action::Restart => {
-                // One that is down waits by itself, which the journal knows.
-                let is_down = matches!(slot.instance.state, State::Stopped | State::Errored);
-                (!is_down && under_way.any(|other| depends_on(slot, other))) || earlier.any(|other| depends_on(slot, other))
-            }
-            Action::Reload | Action::Reset => false,
+        let mut turns = Turns::default();
+        if let (true, Step::Act(action @ (Action::Stop | Action::Delete | Action::Restart), _)) = (job.ordered, &job.step) {
+            turns.action = Some(*action);
+            job.waiting.keys().filter_map(|id| self.registry.get(*id)).for_each(|slot| turns.begins(slot));
         }
+        turns
     }
 
     /// An app of a request did not come up: what depends on it and has not had its turn is left as it is. Gives their instances.

@@ -156,7 +156,7 @@ impl Control {
         let Some(slot) = self.registry.remove(id) else { return };
         self.follow_watch(id);
         // Ids are used again when the list is empty: nothing of this one may be left.
-        self.errands.disown(id);
+        self.end_errands_of(id);
         self.waiting.remove(&id);
         self.sweeps.forget(id);
         if let Some(ipc) = slot.ipc {

@@ -120,7 +120,9 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
             if found.spec.name == old.name || app.name() == old.name {
                 files::warn(cx, &found.warnings);
                 // The name stays, also where the profile is usually appended to it.
-                return Ok(AppSpec { name: old.name.clone(), ..found.spec });
+                // So do those of the apps that it depends on.
+                let order = if old.name == app.name() { found.spec.order } else { old.order.clone() };
+                return Ok(AppSpec { name: old.name.clone(), order, ..found.spec });
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ostler_config::{Overlay, Problems, check_order, from_options, normalize};
+use ostler_config::{Overlay, Problems, finish_order, from_options, normalize};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::select::{Entry, select};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Request, Response};
@@ -96,8 +96,8 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
         files::warn(cx, &app.warnings);
         apps.push(app.spec);
     }
-    let together: Vec<_> = loaded.apps.iter().zip(&apps).collect();
-    let problems = Problems(check_order(&together));
+    let mut together: Vec<_> = loaded.apps.iter().zip(&mut apps).collect();
+    let problems = Problems(finish_order(&mut together));
     if !problems.0.is_empty() {
         return Err(files::told(cx, Some(source), &problems));
     }

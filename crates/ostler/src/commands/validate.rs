@@ -1,6 +1,6 @@
 //! `validate`: check a config file without starting anything.
 
-use ostler_config::{Normalized, Overlay, Problem, Problems, Severity, check_order, keys, load, load_stdin, normalize};
+use ostler_config::{Normalized, Overlay, Problem, Problems, Severity, finish_order, keys, load, load_stdin, normalize};
 use serde_json::{Value, json};
 
 use super::change::EnvChoice;
@@ -86,8 +86,8 @@ fn check(call: &Call, source: &Source, mut context: ostler_config::Context) -> R
             }
         }
     }
-    let together: Vec<_> = specs.iter().map(|(app, spec)| (*app, spec)).collect();
-    let problems = check_order(&together);
+    let mut together: Vec<_> = specs.iter_mut().map(|(app, spec)| (*app, spec)).collect();
+    let problems = finish_order(&mut together);
     if !problems.is_empty() {
         report.result = report.result.and(Err(Status::Failed));
         report.problems.extend(problems);

@@ -88,6 +88,7 @@ impl Control {
                 self.add_to_reloaded(index, &report.app, spec, more);
             }
         } else {
+            self.leave_dependants(index, &report.app);
             self.jobs[index].failed = self.jobs[index].failed.max(1);
             self.jobs[index].refused.push(report);
         }

@@ -87,7 +87,7 @@ impl Control {
                 }
             }
         }
-        self.put_in_order(&job.step, &mut job.pending);
+        job.ordered = self.put_in_order(&job.step, &mut job.pending);
         job.waiting = self.until_up(&fresh);
         job.fresh.clone_from(&fresh);
         self.begin(job);
