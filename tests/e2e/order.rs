@@ -262,3 +262,48 @@ fn instances_of_one_wave_start_together() {
     home.wait_until("all told", || told(&home).len() == 4);
     assert!(told(&home)[2..].iter().all(|line| line == "+web"), "{:?}", told(&home));
 }
+
+/// Names of the services of a compose file, and what each depends on.
+fn services(text: &str) -> Vec<(String, Vec<String>)> {
+    let mut services: Vec<(String, Vec<String>)> = Vec::new();
+    let (mut inside, mut key) = (false, "");
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let depth = line.len() - line.trim_start().len();
+        let word = line.trim();
+        match depth {
+            0 => inside = word == "services:",
+            2 if inside => services.push((word.trim_end_matches(':').to_owned(), Vec::new())),
+            4 if inside => key = word,
+            6 if inside && key == "depends_on:" => services.last_mut().unwrap().1.push(word.trim_start_matches("- ").to_owned()),
+            _ => {}
+        }
+    }
+    services
+}
+
+/// Document 004: `depends_on` of its compose file, with its three replicas of `app`, by the same names and in the same words.
+#[test]
+fn compose_depends_on_natively() {
+    let home = home();
+    let text = std::fs::read_to_string(ostler_testkit::fixture_path("config/bad/docker-compose.yml")).unwrap();
+    let services = services(&text);
+    let depends_on = |name: &str| services.iter().find(|(own, _)| own == name).unwrap().1.clone();
+    assert_eq!((depends_on("app"), depends_on("nginx")), (vec!["db".to_owned(), "redis".to_owned()], vec!["app".to_owned()]));
+    let apps: Vec<String> = services
+        .iter()
+        .map(|(name, on)| {
+            let on = serde_json::to_string(on).unwrap();
+            let replicas = if name == "app" { r#", "instances": 3"# } else { "" };
+            app(&home, name, &format!(r#", "depends_on": {on}{replicas}"#))
+        })
+        .collect();
+    home.ok(format!("start {}", file(&home, &apps)));
+    let mut started = told(&home);
+    started[..2].sort();
+    assert_eq!(started, ["+db", "+redis", "+app", "+app", "+app", "+nginx"]);
+    begins_anew(&home);
+    home.ok("stop all");
+    let mut stopped = told(&home);
+    stopped[4..].sort();
+    assert_eq!(stopped, ["-nginx", "-app", "-app", "-app", "-db", "-redis"]);
+}

@@ -172,6 +172,21 @@ impl Errands {
         self.all.values().any(|errand| matches!(errand.owner, Owner::Hook { slot, .. } if slot == id))
     }
 
+    /// One is just being started.
+    pub(crate) fn is_spawning(&self) -> bool {
+        self.all.values().any(|errand| errand.stage == Stage::Sent)
+    }
+
+    /// Who may write to the logs of this slot for an errand: main processes and their marks.
+    pub(crate) fn writers_of(&self, slot: u32) -> Vec<(ProcRef, String)> {
+        let writes = |errand: &&Errand| errand.spec.slot == slot && errand.spec.output != Output::Nowhere;
+        let leader = |errand: &Errand| match errand.stage {
+            Stage::Runs(leader) => Some((leader.process(), errand.mark.clone())),
+            Stage::Asked | Stage::Sent | Stage::Ending { .. } => None,
+        };
+        self.all.values().filter(writes).filter_map(leader).collect()
+    }
+
     /// Nothing is under way.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()

@@ -13,7 +13,7 @@ use ostler_sys::descriptors::{Descriptor, descriptor};
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
-use super::sweep::led_by;
+use super::sweep::{INC_MARK, led_by};
 use crate::control::Control;
 use crate::control::turn::now;
 use crate::logs;
@@ -188,7 +188,8 @@ impl Control {
     /// Hands back what is ready, unless a process is just being spawned.
     /// True if it did.
     pub(crate) fn hand_back_ready(&mut self) -> bool {
-        if self.handbacks.ready.is_empty() || self.registry.iter().any(|slot| matches!(slot.instance.state, State::Spawning { .. })) {
+        let is_spawning = |slot: &crate::registry::Slot| matches!(slot.instance.state, State::Spawning { .. });
+        if self.handbacks.ready.is_empty() || self.registry.iter().any(is_spawning) || self.errands.is_spawning() {
             return false;
         }
         for (id, copied) in std::mem::take(&mut self.handbacks.ready) {
@@ -202,15 +203,15 @@ impl Control {
     fn hand_back(&mut self, record: &mut HandBack, copied: Copied) -> Result<Done, Failure> {
         // Whatever was decided in this turn is in the journal before.
         self.write_down().map_err(Failure::Journal)?;
-        let leaders: Vec<(ProcRef, Vec<Kin>, String)> = self
-            .registry
-            .iter()
-            .filter(|slot| slot.log_files.contains(&Some(record.file)))
-            .filter_map(|slot| Some((leader(slot)?, slot.kin.clone(), slot.unique_id.clone())))
-            .collect();
+        let writing = || self.registry.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
+        let leaders: Vec<(ProcRef, Vec<Kin>, String)> =
+            writing().filter_map(|slot| Some((leader(slot)?, slot.kin.clone(), slot.unique_id.clone()))).collect();
+        let errands: Vec<(ProcRef, String)> = writing().flat_map(|slot| self.errands.writers_of(slot.id)).collect();
         let keeper = self.keeper.pid();
         let trees = move |table: &ProcTable| -> Vec<Entry> {
-            leaders.iter().flat_map(|(leader, kin, unique_id)| led_by(*leader, kin, table, unique_id, keeper)).collect()
+            let apps = leaders.iter().flat_map(|(leader, kin, unique_id)| led_by(*leader, kin, table, unique_id, keeper));
+            let errands = errands.iter().flat_map(|(leader, mark)| table.tree(*leader, INC_MARK, mark.as_bytes(), keeper));
+            apps.chain(errands).collect()
         };
         let writers = Writers { trees: &trees, never: [keeper, std::process::id().cast_signed()] };
         hand_back(record, copied, &writers, &mut |record| {
