@@ -4,7 +4,7 @@ use ostler_testkit::{Home, fixture, fixture_app, kill, needs_root};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{aside, ecosystem, home};
+use crate::setup::{Dice, aside, ecosystem, home};
 
 /// One app `app` that holds, with these members besides.
 #[track_caller]
@@ -335,4 +335,49 @@ fn a_stubborn_app_still_has_its_grace_period_after_a_slow_hook() {
     assert_eq!(told(&home), ["hook"]);
     // It was asked, and only then killed.
     home.ok("why app").says("SIGKILL").says("did not obey in time");
+}
+
+#[test]
+fn no_hook_runs_twice_however_often_the_daemon_dies() {
+    let home = home();
+    let each = r#""echo $OSTLER_HOOK:$OSTLER_INCARNATION >> log""#;
+    let hooks: Vec<String> =
+        ["pre_start", "post_start", "pre_stop", "post_stop", "on_crash"].map(|hook| format!(r#""{hook}": {each}"#)).to_vec();
+    let file = app(&home, &format!(r#"{}, "max_restarts": 1000, "restart_delay": 20"#, hooks.join(", ")));
+    home.ok(format!("start {file}"));
+    let mut dice = Dice(20_261_121);
+    for _ in 0..30 {
+        let mut under_way = match dice.below(3) {
+            0 => Some(aside(&home, "restart app")),
+            1 => Some(aside(&home, "stop app")),
+            _ => {
+                let pid = home.app("app").pid();
+                if pid > 0 {
+                    kill(pid, Signal::KILL);
+                }
+                None
+            }
+        };
+        // Somewhere in what follows.
+        let lines = told(&home).len() as u64 + dice.below(4);
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(dice.below(60));
+        while (told(&home).len() as u64) < lines && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        kill_daemon(&home);
+        if let Some(child) = &mut under_way {
+            child.wait().unwrap();
+        }
+    }
+    home.run("restart app");
+    home.wait_status("app", "online");
+    home.ok("delete app");
+    let mut lines = told(&home);
+    let count = lines.len();
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), count, "a hook ran twice");
+    let of = |hook: &str| lines.iter().filter(|line| line.starts_with(hook)).count();
+    assert!(of("pre_start") >= of("post_start") && of("post_start") > 10 && of("post_stop") > 10, "{lines:?}");
+    assert!(home.app_processes().is_empty(), "{}", home.report());
 }

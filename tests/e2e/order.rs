@@ -263,6 +263,18 @@ fn instances_of_one_wave_start_together() {
     assert!(told(&home)[2..].iter().all(|line| line == "+web"), "{:?}", told(&home));
 }
 
+#[test]
+fn what_has_yet_to_be_started_by_the_same_command_is_waited_for() {
+    let home = home();
+    let db = app(&home, "db", r#", "instances": 4"#);
+    let path = file(&home, std::slice::from_ref(&db));
+    home.ok(format!("start {path}"));
+    home.ok("stop all");
+    // Two of the four are started first, then the others; the new app needs all.
+    home.ok(format!("start {}", file(&home, &[app(&home, "web", r#", "depends_on": "db""#), db])));
+    assert!(home.jlist().iter().all(|item| item.status() == "online"), "{}", home.report());
+}
+
 /// Names of the services of a compose file, and what each depends on.
 fn services(text: &str) -> Vec<(String, Vec<String>)> {
     let mut services: Vec<(String, Vec<String>)> = Vec::new();

@@ -249,6 +249,7 @@ impl Control {
         match ending {
             Ending::Everything => {
                 self.abandon_hand_backs();
+                self.finish_sweeps();
                 self.groups.remove_all();
                 self.state_file.remove();
                 self.keeper.say(match &self.runtime {

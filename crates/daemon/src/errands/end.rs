@@ -6,7 +6,7 @@ use ostler_core::errand::Outcome;
 use ostler_core::time::Now;
 use ostler_sys::cgroup;
 
-use super::{Errand, Owner, Report, Stage, key};
+use super::{Errand, Output, Owner, Report, Stage, key};
 use crate::control::turn::now;
 use crate::control::{Control, Work};
 use crate::store::Record;
@@ -94,13 +94,14 @@ impl Control {
     fn sweep_errand(&mut self, number: u32) {
         let Some(errand) = self.errands.all.get(&number) else { return };
         let Stage::Ending { leader, exited, .. } = errand.stage else { return };
-        let (group, mark) = (errand.group.clone(), errand.mark.clone());
+        let (group, mark, is_rare) = (errand.group.clone(), errand.mark.clone(), errand.spec.output == Output::Logs);
         let group = group.as_deref().map(Path::new);
         if exited && has_left_nothing_in_its_group(leader.pid) {
             match group {
                 Some(group) if cgroup::is_populated(group) => {}
                 Some(_) => return self.errand_swept(number),
-                // Without cgroups the process table has to be read. Not on the way of every probe: a moment later, for all together.
+                // Without cgroups the process table has to be read. Not for each of the many probes: a moment later, for all together.
+                None if is_rare => {}
                 None => {
                     self.sweeps.add_late(leader.process(), mark);
                     return self.errand_swept(number);
@@ -139,7 +140,7 @@ impl Control {
         }
         self.journal.push(&Record::ErrandOver { number });
         let output = errand.capture.take().map_or_else(Vec::new, |capture| capture.finish(&self.reactor));
-        let last_lines = if outcome.is_success() || outcome == Outcome::Cancelled || errand.spec.output == super::Output::Nowhere {
+        let last_lines = if outcome.is_success() || outcome == Outcome::Cancelled || errand.spec.output == Output::Nowhere {
             Vec::new()
         } else {
             self.lines_since(errand.spec.slot, errand.log_start)

@@ -170,6 +170,13 @@ impl Control {
         true
     }
 
+    /// The daemon ends and everything with it: what was to be looked for later is looked for now.
+    pub(crate) fn finish_sweeps(&mut self) {
+        if !self.sweeps.late.is_empty() {
+            self.sweep_late();
+        }
+    }
+
     /// SIGKILL for what crashed incarnations left outside their groups.
     fn sweep_late(&mut self) {
         self.sweeps.late_ms = None;
