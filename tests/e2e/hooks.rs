@@ -180,7 +180,7 @@ fn a_path_with_blanks_is_a_file_and_a_list_is_taken_word_by_word() {
     let home = home();
     let path = script(&home, "my hook.sh", r#"echo "ran $#" >> log"#);
     home.ok(format!("start {}", app(&home, &format!(r#""pre_start": "{path}""#))));
-    home.ok(format!("start {}", app(&home, &format!(r#""pre_start": ["./my hook.sh", "a b", "$HOME; exit 9"]"#))));
+    home.ok(format!("start {}", app(&home, r#""pre_start": ["./my hook.sh", "a b", "$HOME; exit 9"]"#)));
     assert_eq!(told(&home), ["ran 0", "ran 2"]);
 }
 
