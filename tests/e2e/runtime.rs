@@ -302,6 +302,10 @@ fn as_pm2_runtime_and_pm2_docker() {
         }
         home.run(format!("{} --some-new-option --no-autorestart -- exit 4", fixture())).code(4).says("--some-new-option");
         home.run(format!("{} --no-autorestart --web 9615 --secret a --public b --machine-name c -- exit 4", fixture())).code(4);
+        home.run(format!("{} --no-daemon --no-autorestart -- exit 4", fixture())).code(4);
+        home.write("ecosystem.config.js", format!("module.exports = [{{ script: '{}', args: 'exit 5', autorestart: false }}];", fixture()));
+        home.run("start").code(5);
+        std::fs::remove_file(home.work().join("ecosystem.config.js")).unwrap();
         home.run("--version").ok().says("7.0.4");
         home.run("").code(1).says("Usage: pm2");
         home.run("gone.js").code(1).says("gone.js");

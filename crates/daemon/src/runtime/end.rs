@@ -15,6 +15,7 @@ const BY_HAND_MS: u64 = 6000;
 /// Ends the container when everything was killed: as the kernel would have done it.
 const KILLED: u8 = 137;
 const SIGTERM: i32 = 15;
+const WINCH: i32 = 28;
 
 impl Control {
     /// A signal to the first process. False: not a runtime's business.
@@ -33,7 +34,10 @@ impl Control {
                 self.stop_all();
             }
             Meaning::Forward => {
-                self.log.line(format_args!("received {name}, passing it on"));
+                // A terminal says with each change of its size that it has one.
+                if signal != WINCH {
+                    self.log.line(format_args!("received {name}, passing it on"));
+                }
                 let running = self.registry.iter().filter(|slot| slot.instance.pid().is_some());
                 let keys: Vec<u64> = running.map(|slot| slot.key(slot.instance.inc)).collect();
                 keys.into_iter().for_each(|key| self.keeper.kill(key, signal, false));

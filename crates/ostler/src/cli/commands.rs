@@ -193,10 +193,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: RUNTIME,
         completes: FILES,
         examples: &["runtime ecosystem.config.js", "runtime app.js -i max --json", "runtime \"npm start\" --stop-timeout 8s"],
-        ..control(
+        ..works(
             "runtime",
             "[start] <file|script|command>",
             0,
+            Daemon::Unused,
+            Section::Control,
             "first process of a container: run apps, show their output, end with their exit code",
             run::runtime::run,
         )

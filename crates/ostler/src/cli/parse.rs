@@ -81,7 +81,9 @@ fn understand(words: Vec<OsString>, passes_over: bool) -> Result<Parsed, UsageEr
     };
     scan.give_back_target(command);
     let word = scan.positional.remove(0);
-    if command.name == "runtime" && scan.positional.len() > 1 && scan.positional.first().is_some_and(|word| word == "start") {
+    // `runtime start app.js`, as PM2's program for containers has it; a file of that name alone is meant itself.
+    let starts = command.name == "runtime" && scan.positional.first().is_some_and(|word| word == "start");
+    if starts && (scan.positional.len() > 1 || !Path::new("start").exists()) {
         scan.positional.remove(0);
     }
     let app_args = app_args.filter(|args| !args.is_empty());
