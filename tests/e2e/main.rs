@@ -25,6 +25,7 @@ mod foreground;
 mod front;
 mod health;
 mod hooks;
+mod health_command;
 mod kill;
 mod lanes;
 mod list;

@@ -177,3 +177,48 @@ fn room_on_the_disk_is_noticed() {
     handle.join();
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "D: a line\n");
 }
+
+/// What a container shows: the same lines in another form, to a pipe.
+fn shown_to(rig: &Rig, write: OwnedFd) -> Config {
+    let label: Label = Box::new(|stream, _, line| line.extend_from_slice(if stream == 0 { b"0|a | " } else { b"0!a | " }));
+    let runtime = RuntimeStreams { stdout: Some(Arc::new(write)), ..RuntimeStreams::default() };
+    let format = Formats { files: dated("D"), shown: Some(Format::Labelled(label)) };
+    Config { shown: [Some("/dev/stdout".into()), Some("/dev/stdout".into())], runtime, format, ..rig.config(Format::Plain) }
+}
+
+#[test]
+fn a_runtimes_output_has_a_form_of_its_own() {
+    let mut rig = Rig::new("shown");
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let handle = Pipeline::spawn(shown_to(&rig, write)).unwrap();
+    rig.out.as_ref().unwrap().write_all(b"one\ntwo\nthr").unwrap();
+    rig.error.as_ref().unwrap().write_all(b"oops\n").unwrap();
+    drop((rig.out.take(), rig.error.take()));
+    assert_eq!(handle.join(), Ending::Drained);
+    let mut seen = String::new();
+    std::io::Read::read_to_string(&mut File::from(read), &mut seen).unwrap();
+    let mut lines: Vec<&str> = seen.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["0!a | oops", "0|a | one", "0|a | thr", "0|a | two"]);
+    assert_eq!((rig.text("out.log"), rig.text("error.log")), ("D: one\nD: two\nD: thr\n".into(), "D: oops\n".into()));
+}
+
+#[test]
+fn a_reader_that_does_not_read_is_waited_for_but_not_for_ever() {
+    let rig = Rig::new("unread");
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let handle = Pipeline::spawn(shown_to(&rig, write)).unwrap();
+    let text = "x".repeat(99) + "\n";
+    let line_count = 4000;
+    rig.out.as_ref().unwrap().write_all(text.repeat(line_count).as_bytes()).unwrap();
+    until(|| rig.text("out.log").len() >= 1000, || "nothing in the file".into());
+    assert!(!handle.end_lines(Duration::from_millis(50)), "it waits for the reader");
+    handle.finish(Duration::from_millis(50));
+    assert_eq!(handle.join(), Ending::Unwritten);
+    // Nothing was lost: who goes on writes the rest.
+    let (_, write_again) = (drop(read), rustix::pipe::pipe().unwrap().1);
+    let successor = Pipeline::prepare(shown_to(&rig, write_again)).unwrap().start().unwrap();
+    successor.finish(Duration::from_secs(20));
+    assert_eq!(successor.join(), Ending::TimeUp);
+    assert_eq!(rig.text("out.log").lines().filter(|line| line.len() == 99 + 3).count(), line_count);
+}
