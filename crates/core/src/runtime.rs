@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn one_code_or_1() {
         use Life::{Down, Ended, Up};
-        let cases: [(&[Life], Option<(u8, bool)>); 10] = [
+        type Case<'a> = (&'a [Life], Option<(u8, bool)>);
+        let cases: [Case<'_>; 10] = [
             (&[], Some((0, true))),
             (&[Up], None),
             (&[Ended(3)], Some((3, false))),

@@ -66,7 +66,8 @@ mod tests {
         };
         let (up, down, gone) = (row("a", "online", None), row("b", "stopped", None), row("c", "errored", None));
         let (ill, new) = (row("d", "online", Some("503")), row("e", "launching", None));
-        let cases: [(&[&HealthRow], bool, Option<usize>, bool, &str); 12] = [
+        type Case<'a> = (&'a [&'a HealthRow], bool, Option<usize>, bool, &'a str);
+        let cases: [Case<'_>; 12] = [
             (&[], false, None, false, "nothing runs"),
             (&[], false, Some(0), true, "nothing runs"),
             (&[&up], false, None, true, "1 of 1 online"),
