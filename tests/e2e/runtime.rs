@@ -156,6 +156,33 @@ fn a_start_that_fails_says_why_and_ends() {
 }
 
 #[test]
+fn what_it_runs_may_come_from_standard_input_or_be_a_command_line() {
+    let home = home();
+    let config = format!("{{\"apps\": [{{\"script\": \"{}\", \"args\": \"exit 8\", \"autorestart\": false}}]}}", fixture());
+    home.cmd("runtime -").stdin(config).run().code(8);
+    let words = ["runtime", "echo one two; exit 9", "--no-autorestart"].map(str::to_owned).to_vec();
+    home.run(words).code(9).says("one two");
+    // Options of the first start are those of `start`.
+    home.cmd("runtime app.js --env A=b --no-autorestart").run().fails();
+    home.write("app.js", "console.log(process.env.A, process.argv[2], process.cwd()); process.exit(6)\n");
+    let output = home.run("runtime app.js --env A=b --no-autorestart -- word").code(6);
+    assert_eq!(output.stdout, format!("b word {}\n", home.work().display()));
+}
+
+/// In development: a change restarts the app, and the container stays.
+#[test]
+fn watched_files_restart_the_app() {
+    let home = home();
+    home.write("app.js", "console.log('first'); setInterval(() => {}, 1000);\n");
+    let front = Front::run(&home, "app.js --watch");
+    front.out_until("first");
+    home.write("app.js", "console.log('second'); setInterval(() => {}, 1000);\n");
+    front.out_until("second");
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 0);
+}
+
+#[test]
 fn other_commands_work_while_it_runs() {
     let home = home();
     let front = Front::run(&home, &format!("{} --name one -- hold", fixture()));

@@ -19,6 +19,9 @@ const SIGKILL: i32 = 9;
 
 /// Returns only when it cannot become the keeper.
 pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let failed = |what: &str, errno: Errno| CliError::Failed(format!("cannot {what}: {}", std::io::Error::from(errno)));
+    // From now on they wait for the keeper; process 1 would lose them otherwise.
+    let _blocked = SignalFd::new(&runtime_signals().collect::<Vec<_>>()).map_err(|errno| failed("receive signals", errno))?;
     let spec = settings::spec(cx, call)?;
     let spec = serde_json::to_string(&spec).map_err(|error| CliError::Failed(error.to_string()))?;
     let home = find_home(cx)?;
@@ -27,9 +30,6 @@ pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let home = home.display();
         return Err(CliError::Failed(format!("a daemon is running in {home} already: `{name} start` starts apps there")));
     }
-    let failed = |what: &str, errno: Errno| CliError::Failed(format!("cannot {what}: {}", std::io::Error::from(errno)));
-    // From now on they wait for the keeper; process 1 would lose them otherwise.
-    let _blocked = SignalFd::new(&runtime_signals().collect::<Vec<_>>()).map_err(|errno| failed("receive signals", errno))?;
     let (ready, tells) = pipe::pipe().map_err(|errno| failed("make a pipe", errno))?;
     let starter = ostler_sys::spawn(
         &SpawnSpec { program: exec::OWN_EXE.into(), argv: words(), envp: environment(&home), ..SpawnSpec::default() },
