@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hooks::Hooks;
 use crate::order::Order;
+use crate::rotate::RotateSpec;
 use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 
@@ -60,6 +61,9 @@ pub struct AppSpec {
     /// Where the output goes.
     #[serde(skip_serializing_if = "is_default")]
     pub logs: LogSpec,
+    /// How logs are rotated (`log_rotate`), as far as the app says something.
+    #[serde(skip_serializing_if = "is_default")]
+    pub log_rotate: RotateSpec,
     /// Explicit pid file; without it `<home>/pids/<name>-<id>.pid`. The id suffix is always added.
     #[serde(skip_serializing_if = "is_default")]
     pub pid_file: Option<String>,
@@ -148,6 +152,7 @@ impl Default for AppSpec {
             gid: None,
             env: EnvSpec::default(),
             logs: LogSpec::default(),
+            log_rotate: RotateSpec::default(),
             pid_file: None,
             autostart: true,
             restart: RestartSpec::default(),

@@ -32,7 +32,7 @@ pub fn stem(name: &str) -> String {
 }
 
 /// FNV-1a; it must be the same in every version.
-fn checksum(text: &str) -> u32 {
+pub(crate) fn checksum(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 

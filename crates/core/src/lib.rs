@@ -22,6 +22,7 @@ pub mod probe;
 pub mod restart;
 pub mod rollout;
 pub mod runtime;
+pub mod rotate;
 pub mod select;
 pub mod serving;
 #[cfg(any(test, feature = "sim"))]
