@@ -25,6 +25,7 @@ use crate::reactor::{Reactor, Source};
 use crate::registry::{Registry, split_key};
 use crate::rollouts::Rollouts;
 use crate::rpc::Clients;
+use crate::rotation::Rotation;
 use crate::runtime::{OwnLines, Runtime};
 use crate::settings::Settings;
 use crate::sockets::Sockets;
@@ -123,6 +124,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         signs: Signs::default(),
         writers,
         handbacks: HandBacks::default(),
+        rotation: Rotation::default(),
         journal,
         jobs: Vec::new(),
         rollouts: Rollouts::default(),
@@ -155,6 +157,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
         // Before anything else: somebody may stand still.
         control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
+        control.rotation.restore(snapshot.rotated_until);
         control.remember_last_words(std::mem::take(&mut snapshot.last_words));
         control.restore(snapshot);
         control.recover_groups();
@@ -162,6 +165,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.hear_of_starter(&inventory);
     }
     control.begin_to_watch();
+    control.begin_rotation_of_all();
     Ok(control)
 }
 
@@ -296,6 +300,7 @@ impl Control {
             Err(error) => return self.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
         let hand_backs = std::mem::take(&mut snapshot.hand_backs);
+        self.rotation.restore(snapshot.rotated_until);
         self.restore(snapshot);
         for record in self.registry.records(&self.boot_id).chain(self.rollouts.records()).chain(self.errands.records()) {
             self.journal.push(&record);

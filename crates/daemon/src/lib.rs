@@ -5,6 +5,7 @@
 
 mod boot;
 mod cluster;
+mod conf;
 mod control;
 mod errands;
 mod files;
@@ -17,6 +18,7 @@ mod probe;
 mod reactor;
 mod registry;
 mod rollouts;
+mod rotation;
 mod rpc;
 mod runtime;
 mod sample;

@@ -25,6 +25,8 @@ pub(crate) struct DaemonLog {
     path: PathBuf,
     file: Option<File>,
     pending: Vec<u8>,
+    /// Of the file, as far as we have written it.
+    bytes: u64,
     date: DateFormat,
     zone: TimeZone,
     said: BTreeSet<&'static str>,
@@ -35,7 +37,7 @@ pub(crate) struct DaemonLog {
 impl DaemonLog {
     pub(crate) fn new(path: PathBuf, date_format: &str) -> Self {
         let (date, zone) = (DateFormat::parse(date_format), TimeZone::system());
-        let mut log = Self { path, file: None, pending: Vec::new(), date, zone, said: BTreeSet::new(), own_lines: None };
+        let mut log = Self { path, file: None, pending: Vec::new(), bytes: 0, date, zone, said: BTreeSet::new(), own_lines: None };
         log.reopen();
         log
     }
@@ -56,6 +58,17 @@ impl DaemonLog {
     pub(crate) fn reopen(&mut self) {
         self.flush();
         self.file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path).ok();
+        self.bytes = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Is the file larger than this, by what was written to it?
+    pub(crate) fn is_larger_than(&self, bytes: u64) -> bool {
+        self.bytes >= bytes
     }
 
     /// One line about something ordinary.
@@ -76,6 +89,7 @@ impl DaemonLog {
     pub(crate) fn flush(&mut self) {
         if let Some(file) = self.file.as_mut().filter(|_| !self.pending.is_empty()) {
             let _ = file.write_all(&self.pending);
+            self.bytes += self.pending.len() as u64;
         }
         self.pending.clear();
         self.pending.shrink_to(1024);

@@ -40,6 +40,8 @@ pub(crate) enum Source {
     Errand(u32),
     /// The thread that follows files has something to say.
     Watch,
+    /// Folders of logs.
+    LogFolders,
 }
 
 impl Source {
@@ -60,6 +62,7 @@ impl Source {
             Self::LogLines => (19, 0),
             Self::Errand(id) => (20, id),
             Self::Watch => (24, 0),
+            Self::LogFolders => (25, 0),
         };
         kind << 32 | u64::from(id)
     }
@@ -82,6 +85,7 @@ impl Source {
             19 => Self::LogLines,
             20 => Self::Errand(id),
             24 => Self::Watch,
+            25 => Self::LogFolders,
             _ => return None,
         })
     }

@@ -3,6 +3,8 @@
 use std::env;
 use std::path::PathBuf;
 
+use crate::conf::Conf;
+
 /// Everything the daemon's environment decides.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -22,6 +24,8 @@ pub(crate) struct Settings {
     pub instance_var: Option<String>,
     /// Prefix of the lines of `pm2.log`; empty = none.
     pub log_date_format: String,
+    /// What `ostler set` keeps.
+    pub conf: Conf,
 }
 
 /// PM2's signal.
@@ -36,7 +40,9 @@ impl Settings {
     pub(crate) fn from_env(home: PathBuf) -> Self {
         let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let positive = |name: &str, default: u64| text(name).and_then(|value| value.parse().ok()).filter(|n| *n > 0).unwrap_or(default);
+        let conf = text("PM2_MODULE_CONF_FILE").map_or_else(|| home.join("module_conf.json"), PathBuf::from);
         Self {
+            conf: Conf::new(conf),
             home,
             kill_signal: text("PM2_KILL_SIGNAL").and_then(|name| ostler_sys::signal::by_name(&name)).unwrap_or(SIGINT),
             // PM2 takes this one as given, zero included.

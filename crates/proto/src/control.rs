@@ -123,6 +123,8 @@ pub enum Request {
         /// Name or id; none = all and the daemon's own log.
         target: Option<String>,
     },
+    /// The settings of the home (`module_conf.json`) were changed. Answer: [`Response::Done`].
+    SettingsChanged,
     /// Opens log files anew. Answer: [`Response::LogsReloaded`].
     ReloadLogs,
     /// Writes `dump.pm2`. Answer: [`Response::Paths`] (the file), or [`Failure::NothingToSave`].

@@ -106,6 +106,14 @@ pub static KEYS: &[Key] = &[
     key(Logs, "log_type", &[Text], "none", "`json` writes one JSON object per line.").option(&["--log-type"]),
     key(Logs, "log_date_format", &[Text], "none", "Date before each line, in day.js tokens.").option(&["--log-date-format"]),
     key(Logs, "time", &[Flag], "false", "Date before each line as `YYYY-MM-DDTHH:mm:ss`.").option(&["--time"]),
+    key(
+        Logs,
+        "log_rotate",
+        &[Flag, Table],
+        "on: at 100M, 10 old files, 1G per app",
+        "Log rotation: `{max_size, interval, cron, retain, compress, date_format, tz, total_size}`; false turns it off ([how](../logs.md)).",
+    ),
+    key(Logs, "max_log_size", &[Bytes], "100M", "Rotate a log at this size; the same as `log_rotate: {max_size}`.").option(&["--max-log-size"]),
     key(Logs, "pid_file", &[Text], "`<home>/pids/<name>-<id>.pid`", "File that holds the process id.")
         .alias(&["pid"])
         .option(&["-p", "--pid"]),

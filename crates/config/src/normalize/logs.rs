@@ -1,9 +1,12 @@
 //! Log and pid files.
 
 use ostler_core::app::{AppSpec, CombinedLog};
+use ostler_core::rotate::{KEYS, NO_BOUND, RotateSpec};
 use serde_json::Value;
 
 use super::Base;
+use super::listen::known_keys;
+use crate::check::found;
 
 /// Date format of `time: true`.
 const TIME_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
@@ -24,10 +27,42 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
         "log_date_format" if logs.date_format.as_deref() == Some(TIME_FORMAT) && spec.given.get("time") == Some(&Value::Bool(true)) => {}
         "log_date_format" => logs.date_format = Some(text.to_owned()).filter(|format| !format.is_empty()),
         "time" if flag => logs.date_format = Some(TIME_FORMAT.to_owned()),
+        "log_rotate" => {
+            let size = spec.given.get("max_log_size").and(spec.log_rotate.max_size);
+            spec.log_rotate = rotation(value)?;
+            spec.log_rotate.max_size = size.or(spec.log_rotate.max_size);
+        }
+        "max_log_size" => spec.log_rotate.max_size = Some(super::number(value)?).map(|bytes| if bytes == 0 { NO_BOUND } else { bytes }),
         "pid_file" => spec.pid_file = path(),
         _ => {}
     }
     Ok(())
+}
+
+fn rotation(value: &Value) -> Result<RotateSpec, String> {
+    let mut rotate = RotateSpec::default();
+    let Value::Object(table) = value else {
+        rotate.enabled = Some(value == &Value::Bool(true));
+        return Ok(rotate);
+    };
+    known_keys(table, KEYS)?;
+    for (key, value) in table {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Null => continue,
+            other => return Err(format!("{key}: expected a text or a number, found {}", found(other))),
+        };
+        rotate.set(key, &text).map_err(|problem| format!("{key}: {}", problem.unwrap_or_else(|| "no such setting".into())))?;
+    }
+    if table.contains_key("interval") && table.contains_key("cron") {
+        return Err("`interval` and `cron` are two ways to say the same: only one can be given".into());
+    }
+    if let Some(tz) = &rotate.tz {
+        jiff::tz::TimeZone::get(tz).map_err(|_| format!("tz: expected a time zone such as \"Europe/Berlin\", found {tz:?}"))?;
+    }
+    Ok(rotate)
 }
 
 /// `NULL` is PM2's word for no file.

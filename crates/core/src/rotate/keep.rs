@@ -86,7 +86,7 @@ mod tests {
     fn so_many_bytes_of_the_app_the_oldest_go_first() {
         let files = [old(0, 1, 5), old(0, 3, 5), old(1, 2, 50), old(0, 2, 5)];
         assert_eq!(surplus(&files, &rule(9, 100), 36), [0]);
-        assert_eq!(surplus(&files, &rule(9, 59), 0), [0, 3, 2]);
+        assert_eq!(surplus(&files, &rule(9, 59), 0), [0, 3]);
         assert_eq!(surplus(&files, &rule(9, 4), 0), [0, 3, 2, 1]);
         assert_eq!(surplus(&files, &rule(9, 10), 100), [0, 3, 2, 1], "the live files alone are too much");
     }

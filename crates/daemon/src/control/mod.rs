@@ -32,6 +32,7 @@ use crate::reactor::Reactor;
 use crate::registry::Registry;
 use crate::rollouts::Rollouts;
 use crate::rpc::Clients;
+use crate::rotation::Rotation;
 use crate::runtime::Runtime;
 use crate::settings::Settings;
 use crate::sockets::Sockets;
@@ -80,6 +81,7 @@ pub(crate) struct Control {
     pub signs: Signs,
     pub writers: Writers,
     pub handbacks: HandBacks,
+    pub rotation: Rotation,
     pub journal: Journal,
     pub state_file: StateFile,
     pub jobs: Vec<Job>,

@@ -11,6 +11,7 @@ use crate::errands::Errands;
 use crate::reactor::{Ready, Source};
 use crate::registry::Registry;
 use crate::rollouts::Rollouts;
+use crate::rotation::Rotation;
 use crate::runtime::Runtime;
 use crate::store::Record;
 use crate::supervisor::handback::HandBacks;
@@ -27,18 +28,6 @@ const REST_AFTER: Duration = Duration::from_millis(1500);
 pub(crate) fn now() -> Now {
     let clocks = ostler_sys::now();
     Now { mono_ms: clocks.boot_ms, wall_ms: clocks.wall_ms }
-}
-
-/// Everything that a fresh journal must have.
-fn all_records<'a>(
-    registry: &'a Registry,
-    boot_id: &str,
-    writers: &'a Writers,
-    handbacks: &'a HandBacks,
-    rollouts: &'a Rollouts,
-    errands: &'a Errands,
-) -> impl Iterator<Item = Record<'a>> {
-    registry.records(boot_id).chain(writers.records()).chain(handbacks.records()).chain(rollouts.records()).chain(errands.records())
 }
 
 impl Control {
@@ -107,6 +96,7 @@ impl Control {
             self.errands.deadline_ms(),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
             self.watches.deadline_ms(),
+            self.rotation.deadline_ms(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
@@ -128,6 +118,7 @@ impl Control {
             Source::LogLines => self.hear_logs(),
             Source::Errand(number) => self.hear_errand(number),
             Source::Watch => self.hear_watch(),
+            Source::LogFolders => self.hear_log_folders(),
             Source::Peeked(id) => self.hear_client_of_app(id),
         }
     }
@@ -148,6 +139,7 @@ impl Control {
         self.tick_lanes(now.mono_ms);
         self.tick_peeks(now.mono_ms);
         self.close_abandoned(now.mono_ms);
+        self.tick_rotation(now.mono_ms);
         self.answer_lists(now);
         self.listen_again(now);
         if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
@@ -192,6 +184,7 @@ impl Control {
         self.write_journal();
         self.keeper.flush(&self.reactor);
         self.log.flush();
+        self.rotate_own_log();
         if self.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
@@ -213,9 +206,14 @@ impl Control {
         }
     }
 
+    /// Everything that a fresh journal must have.
+    fn all_records(&self) -> impl Iterator<Item = Record<'_>> {
+        let logs = self.writers.records().chain(self.handbacks.records()).chain(self.rotation.records());
+        self.registry.records(&self.boot_id).chain(logs).chain(self.rollouts.records()).chain(self.errands.records())
+    }
+
     fn compact(&mut self) {
-        let records: Vec<_> =
-            all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks, &self.rollouts, &self.errands).collect();
+        let records: Vec<_> = self.all_records().collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
             .and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
@@ -232,8 +230,7 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            all_records(&self.registry, &self.boot_id, &self.writers, &self.handbacks, &self.rollouts, &self.errands)
-                .for_each(|record| crate::store::record::encode(&record, &mut bytes));
+            self.all_records().for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {
             self.state_file.flush().map_err(|error| error.to_string())

@@ -23,6 +23,11 @@ pub(super) fn lock<'a>(sinks: &'a [Sink], route: &[Option<usize>; TARGETS]) -> G
     guards
 }
 
+/// One of them was rotated.
+pub(super) fn is_moved(guards: &Guarded<'_>) -> bool {
+    guards.iter().flatten().any(|(_, state)| state.moved)
+}
+
 /// Where and how a batch goes into one file.
 pub(super) fn aim(formatted: &Batch, sink: &Sink, state: &FileState, note: &Note, at: usize) -> io::Result<TargetNote> {
     let offset = sink.length(state)?;

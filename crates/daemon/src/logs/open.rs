@@ -95,6 +95,14 @@ impl Places<'_> {
         }
     }
 
+    /// Makes a folder that somebody removed.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub(crate) fn make(&self, folder: &Path) -> io::Result<()> {
+        make_folder(&folder.join("x"), folder.starts_with(self.home))
+    }
+
     fn kept(&self, path: &Path) -> Option<BorrowedFd<'_>> {
         match runtime_stream(path)? {
             Stream::Stdout => self.stdout,

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,6 +22,9 @@ pub(crate) struct OpenFiles {
     states: Arc<Mutex<States>>,
 }
 
+/// A file that is rotated again and again while it is being opened is not worth more.
+const TRIES: usize = 3;
+
 type States = HashMap<(u64, u64), Weak<Mutex<FileState>>>;
 
 /// What is known of one file.
@@ -33,6 +36,8 @@ pub(super) struct FileState {
     pub ends_open: bool,
     /// It was said that nobody reads it.
     pub nobody: bool,
+    /// It was rotated: nothing is written to it any more, what comes next goes to a new file at its path.
+    pub moved: bool,
 }
 
 /// Most that a pipe takes at once when it says that it takes something.
@@ -64,6 +69,18 @@ pub(super) struct Sink {
 
 impl OpenFiles {
     pub(super) fn open(&self, path: &Path, places: &Places<'_>) -> Result<Sink, OpenError> {
+        for _ in 0..TRIES {
+            let sink = self.open_once(path, places)?;
+            // Rotated between opening and being known as open: this is not the file that is at the path.
+            let is_elsewhere = !sink.regular || runtime_stream(path).is_some();
+            if is_elsewhere || std::fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == sink.key) {
+                return Ok(sink);
+            }
+        }
+        self.open_once(path, places)
+    }
+
+    fn open_once(&self, path: &Path, places: &Places<'_>) -> Result<Sink, OpenError> {
         let (file, full) = if runtime_stream(path).is_some() { unwaiting(places.open(path)?) } else { (places.open(path)?, Full::Waits) };
         let fail = |source| OpenError { path: path.to_owned(), step: "look at", source };
         let (key, regular) = identity(&file).map_err(fail)?;
@@ -93,6 +110,43 @@ fn unwaiting(file: File) -> (File, Full) {
         .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
         .open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)));
     again.map_or((file, Full::IsAsked), |again| (again, Full::Fails))
+}
+
+impl OpenFiles {
+    /// Renames a file while nobody writes to it; whoever does afterwards begins a new one. None: somebody is just writing, or it ends within
+    /// a line (which does not matter if `torn`).
+    ///
+    /// # Errors
+    /// Of `rename`; nothing has changed.
+    pub(crate) fn move_away<T>(&self, key: (u64, u64), torn: bool, rename: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
+        // As long as this is held nobody opens anything.
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(state) = states.get(&key).and_then(Weak::upgrade) else { return rename().map(Some) };
+        let Some(mut file) = try_lock(&state) else { return Ok(None) };
+        if file.ends_open && !torn {
+            return Ok(None);
+        }
+        let done = rename()?;
+        file.moved = true;
+        states.remove(&key);
+        Ok(Some(done))
+    }
+
+    /// Does something while none of our threads writes to a file. None: one is just writing.
+    pub(crate) fn while_quiet<T>(&self, key: (u64, u64), work: impl FnOnce() -> T) -> Option<T> {
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(state) = states.get(&key).and_then(Weak::upgrade) else { return Some(work()) };
+        let _file = try_lock(&state)?;
+        Some(work())
+    }
+}
+
+fn try_lock(state: &Mutex<FileState>) -> Option<MutexGuard<'_, FileState>> {
+    match state.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 fn ends_open(reader: &File) -> bool {

@@ -10,7 +10,7 @@ use memchr::memrchr;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
-use super::batch::{aim, is_there, lock, to_u32, write_all};
+use super::batch::{aim, is_moved, is_there, lock, to_u32, write_all};
 use super::format::{Batch, Formats, cut};
 use super::open::OpenError;
 use super::pipeline::{Config, Control, Ending, PipelineError, RETRY, Report, RuntimeStreams, timespec};
@@ -328,7 +328,20 @@ impl Worker {
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
         self.buffer.truncate(count);
         self.format.format(&self.buffer, stream, close, wall_ms, &mut self.formatted);
+        loop {
+            match self.deliver_formatted(stream, count, close, wall_ms)? {
+                Some(turn) => return Ok(turn),
+                None => self.follow()?,
+            }
+        }
+    }
+
+    /// None: a file was rotated.
+    fn deliver_formatted(&mut self, stream: usize, count: usize, close: bool, wall_ms: u64) -> io::Result<Option<Turn>> {
         let mut guards = lock(&self.sinks, &self.routes[stream]);
+        if is_moved(&guards) {
+            return Ok(None);
+        }
         let leaves_open = !self.format.is_all_json() && !close && self.buffer.last() != Some(&b'\n');
         let targets = Default::default();
         let mut note = Note { phase: Phase::Moving, stream, close, leaves_open, count: to_u32(count), wall_ms, targets, ..self.note };
@@ -343,20 +356,24 @@ impl Worker {
             // What was seen is gone: somebody else reads from this pipe.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let written = write_all(&mut guards, &note, &self.formatted, [true; TARGETS], &self.control, &*self.report);
-        drop(guards);
-        if !written {
-            return Ok(Turn::Unwritten);
+        if !write_all(&mut guards, &note, &self.formatted, [true; TARGETS], &self.control, &*self.report) {
+            return Ok(Some(Turn::Unwritten));
         }
+        // While the files are still locked: a batch that is noted as on its way is never in a file that was rotated.
+        self.note.phase = Phase::Written;
+        self.slot.store(&self.note)?;
+        drop(guards);
         self.complete()?;
-        Ok(Turn::Worked)
+        Ok(Some(Turn::Worked))
     }
 
     /// All files have the batch of `self.note`.
     fn complete(&mut self) -> io::Result<()> {
         let mut note = self.note;
-        note.phase = Phase::Written;
-        self.slot.store(&note)?;
+        if note.phase != Phase::Written {
+            note.phase = Phase::Written;
+            self.slot.store(&note)?;
+        }
         if self.buffer.is_empty() {
             self.buffer.resize(4096, 0);
         }
@@ -431,7 +448,14 @@ impl Worker {
         self.read_held()?;
         let mut note = self.note;
         self.format.format(&self.buffer, note.stream, note.close, note.wall_ms, &mut self.formatted);
+        while is_moved(&lock(&self.sinks, &self.routes[note.stream])) {
+            self.follow()?;
+        }
         let mut guards = lock(&self.sinks, &self.routes[note.stream]);
+        if is_moved(&guards) {
+            // Once more, from the record.
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         for (at, guard) in guards.iter().enumerate() {
             if let (Some((sink, state)), true) = (guard, todo[at]) {
                 note.targets[at] = aim(&self.formatted, sink, state, &note, at)?;
@@ -446,6 +470,13 @@ impl Worker {
             self.complete()?;
         }
         Ok(written)
+    }
+
+    /// A file was rotated: what comes next goes to the new one. Lines wait as long as that cannot be opened.
+    fn follow(&mut self) -> io::Result<()> {
+        let opened = open_all(&self.paths, &self.files, &self.runtime);
+        (self.sinks, self.routes) = opened.map_err(|error| io::Error::other(chain(&error)))?;
+        Ok(())
     }
 
     /// Opens the files anew; what cannot be opened stays as it was.

@@ -71,6 +71,11 @@ pub(crate) enum Record<'a> {
         /// Its number.
         id: u32,
     },
+    /// Schedules of log rotation were looked at until this time.
+    RotatedUntil {
+        /// Wall clock, ms.
+        wall_ms: u64,
+    },
     /// A reload under way; replaces the former record of that number.
     Rollout(Box<RolloutRecord>),
     /// It is over.
@@ -199,6 +204,8 @@ pub(crate) struct Snapshot {
     pub errands: BTreeMap<u32, ErrandRecord>,
     /// Releases by app.
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
+    /// Until when schedules of log rotation were looked at.
+    pub rotated_until: Option<u64>,
 }
 
 fn no_kin(kin: &[Kin]) -> bool {
@@ -276,6 +283,7 @@ impl Snapshot {
             Record::HandedBack { id } => {
                 self.hand_backs.remove(&id);
             }
+            Record::RotatedUntil { wall_ms } => self.rotated_until = Some(wall_ms),
             Record::Rollout(rollout) => {
                 self.rollouts.insert(rollout.number(), *rollout);
             }

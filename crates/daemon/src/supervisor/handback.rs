@@ -4,7 +4,7 @@
 //! stopped meanwhile. It waits while a process is being spawned: that one may have the new file in its hands already.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use ostler_core::lifecycle::State;
@@ -18,8 +18,8 @@ use crate::control::Control;
 use crate::control::turn::now;
 use crate::logs;
 use crate::logs::handback::{
-    Copied, Copier, Done, Failure, FileKey, HandBack, Order, Seen, Stage, There, Told, Verdict, Writers, copy_name, decide, follow_links,
-    hand_back, look, recover,
+    Copied, Copier, Done, Failure, FileKey, Folder, HandBack, Order, Seen, Stage, There, Told, Verdict, Writers, copy_name, decide,
+    follow_links, hand_back, look, recover, remove_copy,
 };
 use crate::registry::Slot;
 use crate::store::{Kin, Record};
@@ -33,6 +33,8 @@ pub(crate) struct HandBacks {
     ready: Vec<(u32, Copied)>,
     reloads: Vec<Reload>,
     copier: Option<(Copier, mpsc::Receiver<Told>)>,
+    /// The folders of the logs that are rotated.
+    folders: BTreeMap<u32, Arc<Folder>>,
     /// A former daemon was killed while it made copies.
     pub(crate) again: bool,
 }
@@ -55,6 +57,19 @@ impl HandBacks {
     pub(crate) fn begin_after(&mut self, last: u32) {
         self.next = self.next.max(last);
     }
+}
+
+/// A log to be rotated.
+#[derive(Clone, Debug)]
+pub(crate) struct Rotating {
+    /// As its app's description has it.
+    pub path: String,
+    /// The same without symbolic links.
+    pub target: PathBuf,
+    /// The file.
+    pub file: FileKey,
+    /// The name that its content gets.
+    pub rotated: String,
 }
 
 /// One file that apps write to.
@@ -142,8 +157,32 @@ impl Control {
         self.handbacks.next = self.handbacks.next.wrapping_add(1);
         let id = self.handbacks.next;
         let (path, target) = (log.path.clone(), target.to_owned());
-        let order = Order { id, rotated: rotated.clone(), copy: copy.clone(), target: target.clone(), file: log.file };
-        let record = HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying };
+        let record = HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false };
+        self.order_copy(record, None).map(Some)
+    }
+
+    /// Takes the content of a log that is at its path to this other name in its folder. It is told when it is done ([`Control::rotated`]).
+    ///
+    /// # Errors
+    /// It was not begun.
+    pub(crate) fn begin_rotation(&mut self, log: &Rotating, folder: Folder) -> Result<(), String> {
+        let no_text = || "the name of a file is no UTF-8 text".to_owned();
+        let target = log.target.to_str().ok_or_else(no_text)?.to_owned();
+        let rotated = log.target.with_file_name(&log.rotated);
+        let copy = copy_name(&rotated).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
+        let rotated = rotated.to_str().ok_or_else(no_text)?.to_owned();
+        self.handbacks.next = self.handbacks.next.wrapping_add(1);
+        let id = self.handbacks.next;
+        let record = HandBack { id, path: log.path.clone(), target, rotated, copy, file: log.file, stage: Stage::Copying, stays: true };
+        self.order_copy(record, Some(Arc::new(folder))).map(drop)
+    }
+
+    fn order_copy(&mut self, record: HandBack, folder: Option<Arc<Folder>>) -> Result<u32, String> {
+        let id = record.id;
+        let within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
+        let source = within.source().to_owned();
+        let HandBack { copy, target, file, .. } = within;
+        let order = Order { id, source, copy, target, file, folder: folder.clone() };
         self.journal.push(&Record::HandBack(Box::new(record.clone())));
         self.handbacks.all.insert(id, record);
         // The copy must never be there without a record of it.
@@ -154,7 +193,13 @@ impl Control {
             self.journal.push(&Record::HandedBack { id });
             return Err(reason);
         }
-        Ok(Some(id))
+        self.handbacks.folders.extend(folder.map(|folder| (id, folder)));
+        Ok(id)
+    }
+
+    /// Is this file on its way already?
+    pub(crate) fn is_handed_back(&self, file: FileKey) -> bool {
+        self.handbacks.all.values().any(|record| record.file == file)
     }
 
     fn copier(&mut self) -> std::io::Result<&Copier> {
@@ -214,11 +259,24 @@ impl Control {
             apps.chain(errands).collect()
         };
         let writers = Writers { trees: &trees, never: [keeper, std::process::id().cast_signed()] };
-        hand_back(record, copied, &writers, &mut |record| {
-            self.handbacks.all.insert(record.id, record.clone());
-            self.journal.push(&Record::HandBack(Box::new(record.clone())));
-            self.write_down()
-        })
+        let folder = self.handbacks.folders.get(&record.id).cloned();
+        let mut within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
+        let files = self.writers.files.clone();
+        let quiet = files.while_quiet(record.file, || {
+            hand_back(&mut within, copied, &writers, &mut |within| {
+                record.stage = within.stage.clone();
+                self.handbacks.all.insert(record.id, record.clone());
+                self.journal.push(&Record::HandBack(Box::new(record.clone())));
+                self.write_down()
+            })
+        });
+        match quiet {
+            Some(result) => result,
+            None => {
+                remove_copy(&within);
+                Err(Failure::Busy)
+            }
+        }
     }
 
     /// The journal, and its copy on disk: whoever is stopped by us must be known even when the keeper is killed, too.
@@ -234,6 +292,7 @@ impl Control {
     /// It is over, in one way or the other.
     fn conclude(&mut self, id: u32, result: Result<Done, Failure>) {
         let Some(record) = self.handbacks.all.remove(&id) else { return };
+        let folder = self.handbacks.folders.remove(&id);
         self.journal.push(&Record::HandedBack { id });
         if self.handbacks.all.is_empty() {
             self.handbacks.copier = None;
@@ -247,6 +306,11 @@ impl Control {
             }
         }
         ids.iter().for_each(|id| self.registry.changed(*id));
+        if record.stays {
+            let plain = |text: String| folder.as_ref().map_or_else(|| text.clone(), |folder| folder.plain(&text));
+            let result = result.map(|done| done.renamed.map(plain)).map_err(|failure| plain(failure.to_string()));
+            return self.rotated(&record, result);
+        }
         let outcome = match result {
             Ok(done) => {
                 self.log.line(format_args!("\"{}\" is written again, its old lines are in \"{}\"", record.path, record.rotated));
@@ -286,8 +350,10 @@ impl Control {
     pub(crate) fn recover_hand_backs(&mut self, records: BTreeMap<u32, HandBack>) {
         for (id, record) in records {
             self.handbacks.begin_after(id);
-            match recover(&record) {
+            match recover_within(&record) {
+                Ok(undone) if record.stays => self.rotation.begin_again(undone),
                 Ok(undone) => self.handbacks.again |= undone,
+                Err(failure) if record.stays => self.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),
                 Err(failure) => self.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
             }
             self.journal.push(&Record::HandedBack { id });
@@ -308,7 +374,7 @@ impl Control {
         }
         for (id, record) in std::mem::take(&mut self.handbacks.all) {
             // Nothing was stopped yet: that is done within one turn of the loop.
-            let _ = recover(&record);
+            let _ = recover_within(&record);
             self.journal.push(&Record::HandedBack { id });
         }
         self.handbacks.ready.clear();
@@ -326,6 +392,17 @@ impl Control {
             (look(&follow_links(path.as_deref()?.as_ref()), file).0 == There::Itself).then_some(file)
         };
         slot.log_files = [believe(&slot.files.error, 2), believe(&slot.files.out, 1)];
+    }
+}
+
+/// Finishes or undoes; a rotation without leaving the folder of its log. Whatever is wrong with that, nobody stands still.
+fn recover_within(record: &HandBack) -> Result<bool, Failure> {
+    let folder = if record.stays { Folder::with(record.target.as_ref(), record.file).ok() } else { None };
+    match folder.as_ref().and_then(|folder| record.within(folder)) {
+        Some(within) => recover(&within),
+        // Somebody has moved the file, or the folder. Everything is in one of the two files.
+        None if record.stays => recover(&HandBack { stage: record.stage.as_undone(), copy: String::new(), ..record.clone() }),
+        None => recover(record),
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) struct Destination {
 
 /// What all writers share.
 pub(crate) struct Writers {
-    files: OpenFiles,
+    pub(crate) files: OpenFiles,
     pub(super) runtime: RuntimeStreams,
     /// In front of a container: how it shows lines.
     pub(super) front: Option<RuntimeSpec>,
@@ -71,7 +71,7 @@ pub(crate) struct Writers {
     places: BTreeSet<u32>,
     /// Writers of deleted instances that carry over the rest.
     pub(super) ending: BTreeMap<(u32, u32), LastWords>,
-    pub(super) wake: Arc<OwnedFd>,
+    pub(crate) wake: Arc<OwnedFd>,
     reports: mpsc::Receiver<((u32, u32), Report)>,
     sender: mpsc::Sender<((u32, u32), Report)>,
     /// Descriptors of writers that a former daemon had, until they are taken over.
@@ -341,6 +341,7 @@ impl Control {
         // Only clears it.
         let _ = rustix::io::read(&*self.writers.wake, &mut count);
         self.hear_copier();
+        self.hear_care();
         while let Ok(((id, place), report)) = self.writers.reports.try_recv() {
             let name = self.registry.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
             let log = &mut self.log;

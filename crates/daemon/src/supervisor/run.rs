@@ -146,6 +146,7 @@ impl Control {
             self.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
             slot.ipc = super::ipc::Ipc::open(channel, id, key, &self.reactor);
         }
+        self.watch_logs(id);
         Ok(())
     }
 

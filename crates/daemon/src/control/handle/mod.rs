@@ -86,6 +86,10 @@ impl Control {
             }
             Request::Signal { signal, target } => self.send_signal(client, id, signal, &target),
             Request::Flush { target } => self.flush_logs(target.as_deref()),
+            Request::SettingsChanged => {
+                self.refresh_settings();
+                Response::Done { ids: Vec::new() }
+            }
             Request::ReloadLogs => return self.reload_logs(Some((client, id))),
             Request::Save { force } => self.save(force),
             Request::Resurrect => {

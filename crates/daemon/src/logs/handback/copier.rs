@@ -26,14 +26,17 @@ const AT_ONCE: usize = 16 << 20;
 pub(crate) struct Order {
     /// Number of the hand-back.
     pub id: u32,
-    /// What the file is called now.
-    pub rotated: String,
+    /// Where the file is now.
+    pub source: String,
     /// Where the copy goes.
     pub copy: String,
     /// Where the file goes back to.
     pub target: String,
     /// The file.
     pub file: FileKey,
+    /// What the paths lead through, if they may not leave it.
+    #[expect(dead_code, reason = "held open while the paths are used")]
+    pub folder: Option<Arc<super::Folder>>,
 }
 
 /// A copy that has nearly everything.
@@ -101,7 +104,7 @@ impl Copier {
 
 /// Copies all but a little.
 pub(super) fn copy(order: &Order, gate: &Gate) -> Result<Copied, Failure> {
-    let source = open_source(Path::new(&order.rotated), order.file).map_err(Failure::system("open", &order.rotated))?;
+    let source = open_source(Path::new(&order.source), order.file).map_err(Failure::system("open", &order.source))?;
     let copy = {
         let is_shut = gate.lock().unwrap_or_else(PoisonError::into_inner);
         if *is_shut {
@@ -152,7 +155,7 @@ fn create(path: &Path) -> io::Result<File> {
 
 fn fill(source: &File, copy: &File, order: &Order) -> Result<(u64, Found), Failure> {
     let fail = |step| Failure::system(step, &order.copy);
-    let meta = source.metadata().map_err(Failure::system("look at", &order.rotated))?;
+    let meta = source.metadata().map_err(Failure::system("look at", &order.source))?;
     let own = copy.metadata().map_err(fail("look at"))?;
     if (meta.uid(), meta.gid()) != (own.uid(), own.gid()) {
         std::os::unix::fs::fchown(copy, Some(meta.uid()), Some(meta.gid())).map_err(fail("give its owner to"))?;

@@ -34,7 +34,7 @@ pub(crate) fn hand_back(record: &mut HandBack, mut copied: Copied, writers: &Wri
     // If this cannot be written the record before it is as good: everything can be done twice, and waking does no harm.
     let _ = note(record);
     frozen.thaw();
-    result.map(|cut| Done { cut, stalled: start.elapsed() })
+    result.map(|(cut, renamed)| Done { cut, renamed, stalled: start.elapsed() })
 }
 
 fn in_the_cold(
@@ -43,7 +43,7 @@ fn in_the_cold(
     writers: &Writers<'_>,
     frozen: &mut Frozen,
     note: Note<'_>,
-) -> Result<u64, Failure> {
+) -> Result<(u64, Option<String>), Failure> {
     {
         let scene = Scene { writers, file: record.file, copied };
         frozen.freeze(&scene, &mut |stopped| {
@@ -51,7 +51,7 @@ fn in_the_cold(
             note(record).map_err(Failure::Journal)
         })?;
     }
-    if frozen.is_nobody() {
+    if frozen.is_nobody() && !record.stays {
         return Err(Failure::NotWritten);
     }
     let like = judge(record, copied)?;
@@ -60,30 +60,38 @@ fn in_the_cold(
     let last = last_bytes(&copied.copy, end).map_err(Failure::system("read", &record.copy))?;
     let cut = cut(end, &last);
     // Somebody may have woken a writer: what it wrote since would be lost.
-    let length = copied.source.metadata().map_err(Failure::system("look at", &record.rotated))?.len();
+    let length = copied.source.metadata().map_err(Failure::system("look at", record.source()))?.len();
     if length != end {
         return Err(Failure::NotStopped(frozen.stopped.first().map_or(0, |process| process.pid)));
     }
     let undo = record.stage.clone();
     record.stage = Stage::Cutting { stopped: pairs(&frozen.stopped), cut, end, like };
     note(record).map_err(Failure::Journal)?;
-    if let Err(error) = std::fs::rename(&record.rotated, &record.target) {
+    if !record.stays
+        && let Err(error) = std::fs::rename(&record.rotated, &record.target)
+    {
         record.stage = undo;
         return Err(Failure::system("rename the file to", &record.target)(error));
     }
-    if let Err(failure) = finish(record, &copied.source) {
-        // Before the file was shortened there is a way back: what was at the path was empty.
-        if !matches!(failure, Failure::NotNamed { .. }) && std::fs::rename(&record.target, &record.rotated).is_ok() {
-            record.stage = undo;
+    match finish(record, &copied.source) {
+        Ok(renamed) => Ok((cut, renamed)),
+        Err(failure) => {
+            // Before the file was shortened there is a way back: what was at the path was empty.
+            let is_back = || record.stays || std::fs::rename(&record.target, &record.rotated).is_ok();
+            if !matches!(failure, Failure::NotNamed { .. }) && is_back() {
+                record.stage = undo;
+            }
+            Err(failure)
         }
-        return Err(failure);
     }
-    Ok(cut)
 }
 
 /// Is everything as it was when it began? Gives mode, user and group of the empty file that waits at the path.
 fn judge(record: &HandBack, copied: &Copied) -> Result<Option<(u32, u32, u32)>, Failure> {
     let (there, meta) = look(Path::new(&record.target), record.file);
+    if record.stays {
+        return if there == There::Itself { Ok(None) } else { Err(Failure::Moved) };
+    }
     let key = meta.as_ref().map(|meta| (meta.dev(), meta.ino()));
     let is_there_written = there == There::Empty
         && key.is_some_and(|key| {
@@ -116,8 +124,9 @@ fn last_bytes(copy: &File, end: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Everything behind the first rename. Can be done again at any point, as long as the writers stand still.
-fn finish(record: &HandBack, source: &File) -> Result<(), Failure> {
-    let Stage::Cutting { cut, end, like, .. } = record.stage else { return Ok(()) };
+fn finish(record: &HandBack, source: &File) -> Result<Option<String>, Failure> {
+    let Stage::Cutting { cut, end, like, .. } = record.stage else { return Ok(None) };
+    let mut renamed = None;
     let copy = match open_copy(&record.copy) {
         Ok(copy) => Some(copy),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -128,22 +137,25 @@ fn finish(record: &HandBack, source: &File) -> Result<(), Failure> {
         (None, _) | (_, Rest::Nothing) => {}
         (Some(copy), Rest::Shorten) => {
             shorten(source, &copy, cut, end).map_err(Failure::system("shorten", &record.target))?;
-            name(record)?;
+            renamed = name(record)?;
         }
-        (Some(_), Rest::Name) => name(record)?,
+        (Some(_), Rest::Name) => renamed = name(record)?,
     }
     if let Some((mode, uid, gid)) = like {
         // As whoever made the new file wanted it; a file with another owner is still better than none.
         let _ = std::os::unix::fs::fchown(source, Some(uid), Some(gid));
         let _ = rustix::fs::fchmod(source, Mode::from_raw_mode(mode));
     }
-    Ok(())
+    Ok(renamed)
 }
 
 fn open_copy(path: &str) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+    let copy = std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
+    let meta = copy.metadata()?;
+    // It was ours alone; if it has another name now, it may be somebody's file.
+    if meta.is_file() && meta.nlink() == 1 { Ok(copy) } else { Err(Errno::STALE.into()) }
 }
 
 /// The file keeps its open line, the copy loses it.
@@ -168,14 +180,48 @@ fn shorten(source: &File, copy: &File, cut: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The copy gets its name; nobody's file is replaced for that.
-fn name(record: &HandBack) -> Result<(), Failure> {
-    let named = match renameat_with(CWD, &record.copy, CWD, &record.rotated, RenameFlags::NOREPLACE) {
+/// The copy gets its name; nobody's file is replaced for that. A rotated one gets another name instead, which is told.
+fn name(record: &HandBack) -> Result<Option<String>, Failure> {
+    let fail = |source| Failure::NotNamed { copy: record.copy.clone(), rotated: record.rotated.clone(), source };
+    match rename_to_free(&record.copy, &record.rotated) {
+        Ok(()) => return Ok(None),
+        Err(error) if record.stays && error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(fail(error)),
+    }
+    for number in 1..MOST_NAMES {
+        let other = beside(&record.rotated, number);
+        match rename_to_free(&record.copy, &other) {
+            Ok(()) => return Ok(Some(other)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(fail(error)),
+        }
+    }
+    Err(fail(io::ErrorKind::AlreadyExists.into()))
+}
+
+/// So many names are tried.
+const MOST_NAMES: u32 = 100;
+
+/// `x__date.log` → `x__date-1.log`.
+fn beside(rotated: &str, number: u32) -> String {
+    let name = rotated.rfind('/').map_or(0, |slash| slash + 1);
+    match rotated[name..].rfind('.').filter(|dot| *dot > 0) {
+        Some(dot) => format!("{}-{number}{}", &rotated[..name + dot], &rotated[name + dot..]),
+        None => format!("{rotated}-{number}"),
+    }
+}
+
+/// Renames, if nothing has that name.
+///
+/// # Errors
+/// `AlreadyExists`, or the system's answer.
+pub(crate) fn rename_to_free(from: &str, to: &str) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Not every file system knows how.
-        Err(Errno::INVAL) => std::fs::rename(&record.copy, &record.rotated),
+        Err(Errno::INVAL) if std::fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(Errno::INVAL) => std::fs::rename(from, to),
         other => other.map_err(io::Error::from),
-    };
-    named.map_err(|source| Failure::NotNamed { copy: record.copy.clone(), rotated: record.rotated.clone(), source })
+    }
 }
 
 /// What a killed daemon left: done, or undone, and nobody stands still. True if it was undone and is to be tried again.
@@ -199,13 +245,13 @@ pub(crate) fn recover(record: &HandBack) -> Result<bool, Failure> {
 
 fn complete(record: &HandBack) -> Result<(), Failure> {
     let source = match open_source(Path::new(&record.rotated), record.file) {
-        Ok(source) => {
+        Ok(source) if !record.stays => {
             std::fs::rename(&record.rotated, &record.target).map_err(Failure::system("rename the file to", &record.target))?;
             source
         }
-        Err(_) => open_source(Path::new(&record.target), record.file).map_err(Failure::system("find", &record.target))?,
+        _ => open_source(Path::new(&record.target), record.file).map_err(Failure::system("find", &record.target))?,
     };
-    finish(record, &source)
+    finish(record, &source).map(drop)
 }
 
 fn pairs(processes: &[ProcRef]) -> Vec<(i32, u64)> {

@@ -14,9 +14,13 @@
 //! Only 2 to 4 stall the app, and what they do does not depend on the size of the file. Each step is in the journal before it is done, and
 //! each can be done twice. A daemon that is killed leaves writers that stand still and a record: the next one finishes or undoes ([`recover`])
 //! before it does anything else, and wakes them. Processes that were stopped by somebody else are left as they are.
+//!
+//! *Rotation* is the same without the renaming: the file stays at its path, its content gets the rotated name ([`HandBack::stays`]). It also
+//! works when nobody writes, and it does not leave the folder of the log ([`Folder`]), whoever may change that meanwhile.
 
 mod copier;
 mod cut;
+mod folder;
 mod freeze;
 mod plan;
 #[cfg(test)]
@@ -28,7 +32,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use copier::{Copied, Copier, Order, Told};
-pub(crate) use cut::{hand_back, recover};
+pub(crate) use cut::{hand_back, recover, rename_to_free};
+pub(crate) use folder::Folder;
 pub(crate) use freeze::Writers;
 pub(crate) use plan::{Seen, There, Verdict, decide};
 
@@ -52,6 +57,22 @@ pub(crate) struct HandBack {
     pub file: FileKey,
     /// How far it is.
     pub stage: Stage,
+    /// It is at its path and stays there: rotation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
+}
+
+impl HandBack {
+    /// Where the file is before anything is done.
+    pub(crate) fn source(&self) -> &str {
+        if self.stays { &self.target } else { &self.rotated }
+    }
+
+    /// The same with paths that do not leave this folder.
+    pub(crate) fn within(&self, folder: &Folder) -> Option<Self> {
+        let inside = |path: &str| Some(folder.inside(Path::new(path).file_name()?.to_str()?));
+        Some(Self { target: inside(&self.target)?, rotated: inside(&self.rotated)?, copy: inside(&self.copy)?, ..self.clone() })
+    }
 }
 
 /// How far a hand-back is.
@@ -83,11 +104,23 @@ pub(crate) enum Stage {
     },
 }
 
+impl Stage {
+    /// As if it had not been decided yet: only those who stand still count.
+    pub(crate) fn as_undone(&self) -> Self {
+        match self {
+            Self::Copying => Self::Copying,
+            Self::Freezing { stopped } | Self::Cutting { stopped, .. } | Self::Thawing { stopped } => Self::Freezing { stopped: stopped.clone() },
+        }
+    }
+}
+
 /// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Done {
     /// So many bytes are under the rotated name.
     pub cut: u64,
+    /// Which that is, if another one was taken meanwhile.
+    pub renamed: Option<String>,
     /// For so long nobody could write.
     pub stalled: Duration,
 }
@@ -121,6 +154,12 @@ pub(crate) enum Failure {
     /// Nobody writes to it any more.
     #[error("nobody writes to it any more")]
     NotWritten,
+    /// Somebody else moved it while it was to be rotated.
+    #[error("somebody moved it meanwhile")]
+    Moved,
+    /// A thread of ours waits for the disk with its lock.
+    #[error("its lines wait for the disk")]
+    Busy,
     /// Somebody does not stop.
     #[error("process {0} cannot be stopped for a moment; its app goes on with the old file until its restart")]
     NotStopped(i32),
@@ -137,6 +176,11 @@ impl Failure {
         let path = path.to_owned();
         move |error| Self::System { step, path, source: error.into() }
     }
+}
+
+/// The copy of a hand-back that was not begun.
+pub(crate) fn remove_copy(record: &HandBack) {
+    copier::remove(&record.copy);
 }
 
 /// The hidden name beside a rotated file, under which its copy is made.

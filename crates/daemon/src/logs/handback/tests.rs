@@ -39,13 +39,14 @@ impl Scene {
             rotated,
             file: (meta.dev(), meta.ino()),
             stage: Stage::Copying,
+            stays: false,
         };
         Self { folder, record }
     }
 
     fn order(&self) -> Order {
-        let HandBack { id, rotated, copy, target, file, .. } = self.record.clone();
-        Order { id, rotated, copy, target, file }
+        let HandBack { id, copy, target, file, .. } = self.record.clone();
+        Order { id, source: self.record.source().to_owned(), copy, target, file, folder: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -166,6 +167,130 @@ fn killed_before_any_note_and_after_each() {
         after += 1;
     }
     assert!(after >= 3, "only {after} notes");
+}
+
+/// A log that is where it should be.
+fn at_its_path(name: &str, content: &str) -> Scene {
+    let mut scene = Scene::new(name, content);
+    fs::rename(&scene.record.rotated, &scene.record.target).unwrap();
+    scene.record.stays = true;
+    scene
+}
+
+fn writer_at_its_path(scene: &Scene) -> Parrot {
+    fs::rename(&scene.record.target, &scene.record.rotated).unwrap();
+    let parrot = scene.writer();
+    fs::rename(&scene.record.rotated, &scene.record.target).unwrap();
+    parrot
+}
+
+#[test]
+fn rotation_takes_the_whole_lines_and_the_writer_goes_on() {
+    for (content, old, open) in [("a\nb\n", "a\nb\n", ""), ("a\nb", "a\n", "b"), ("b", "", "b")] {
+        let mut scene = at_its_path("rotate", content);
+        let mut parrot = writer_at_its_path(&scene);
+        let done = scene.hand_back(&mut |_| Ok(())).unwrap();
+        assert_eq!((done.cut, done.renamed), (old.len() as u64, None));
+        scene.is_done(old, open);
+        parrot.say("c\n", &scene.path("out.log"));
+        assert_eq!(scene.read("out.log"), format!("{open}c\n"));
+    }
+    // Also when nobody writes.
+    let mut scene = at_its_path("rotate", "a\n");
+    scene.hand_back(&mut |_| Ok(())).unwrap();
+    scene.is_done("a\n", "");
+}
+
+#[test]
+fn rotation_killed_before_any_note_and_after_each() {
+    for after in 0..4 {
+        let mut scene = at_its_path("rotate-killed", "a\nb");
+        let mut parrot = writer_at_its_path(&scene);
+        let mut noted = scene.record.clone();
+        let mut count = 0;
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            scene.hand_back(&mut |record| {
+                assert!(count < after, "killed");
+                count += 1;
+                noted = record.clone();
+                Ok(())
+            })
+        }));
+        let undone = recover(&noted).unwrap();
+        wait(|| !stands_still(parrot.pid()));
+        if undone {
+            assert_eq!((scene.names(), scene.read("out.log").as_str()), (vec!["out.log".to_owned()], "a\nb"));
+            scene.record.stage = Stage::Copying;
+            scene.hand_back(&mut |_| Ok(())).unwrap();
+        }
+        scene.is_done("a\n", "b");
+        parrot.say("c\n", &scene.path("out.log"));
+    }
+}
+
+#[test]
+fn rotation_killed_between_any_two_steps_of_the_cut() {
+    type Step = fn(&Scene, &Copied);
+    let steps: [Step; 4] = [
+        |_, copied| std::os::unix::fs::FileExt::write_all_at(&copied.source, b"b", 0).unwrap(),
+        |_, copied| copied.source.set_len(1).unwrap(),
+        |_, copied| copied.copy.set_len(2).unwrap(),
+        |scene, _| fs::rename(&scene.record.copy, &scene.record.rotated).unwrap(),
+    ];
+    for done in 0..=steps.len() {
+        let mut scene = at_its_path("rotate-steps", "a\nb");
+        let copied = copy(&scene.order(), &Default::default()).unwrap();
+        scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
+        steps[..done].iter().for_each(|step| step(&scene, &copied));
+        for _ in 0..2 {
+            assert!(!recover(&scene.record).unwrap(), "after {done} steps");
+            scene.is_done("a\n", "b");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_meanwhile_becomes_another_one() {
+    let mut scene = at_its_path("rotate-taken", "a\n");
+    let copied = copy(&scene.order(), &Default::default()).unwrap();
+    fs::write(scene.path("out.log.1"), "other").unwrap();
+    let none = |_: &ProcTable| Vec::<Entry>::new();
+    let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
+    let done = hand_back(&mut scene.record, copied, &writers, &mut |_| Ok(())).unwrap();
+    assert_eq!(done.renamed.as_deref().map(std::path::Path::new), Some(scene.path("out.log-1.1").as_path()));
+    assert_eq!((scene.read("out.log-1.1"), scene.read("out.log.1"), scene.read("out.log")), ("a\n".into(), "other".into(), String::new()));
+}
+
+#[test]
+fn a_log_that_somebody_moves_meanwhile_stays_as_it_is() {
+    let mut scene = at_its_path("rotate-moved", "a\n");
+    let copied = copy(&scene.order(), &Default::default()).unwrap();
+    fs::rename(scene.path("out.log"), scene.path("elsewhere")).unwrap();
+    let none = |_: &ProcTable| Vec::<Entry>::new();
+    let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
+    let failure = hand_back(&mut scene.record, copied, &writers, &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(failure, Failure::Moved), "{failure}");
+    assert_eq!((scene.names(), scene.read("elsewhere").as_str()), (vec!["elsewhere".to_owned()], "a\n"));
+}
+
+#[test]
+fn a_folder_that_becomes_a_link_is_not_followed() {
+    let folder = Folder::new("rotate-folder");
+    let (logs, other) = (folder.path().join("logs"), folder.path().join("other"));
+    fs::create_dir(&logs).unwrap();
+    fs::create_dir(&other).unwrap();
+    let log = logs.join("out.log");
+    fs::write(&log, "a\n").unwrap();
+    let meta = fs::metadata(&log).unwrap();
+    let key = (meta.dev(), meta.ino());
+    let held = super::Folder::with(&log, key).unwrap();
+    // The user of the app exchanges it: what is done goes on where the log is.
+    fs::rename(&logs, folder.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink(&other, &logs).unwrap();
+    fs::write(held.inside("new"), "x").unwrap();
+    assert!(folder.path().join("moved/new").exists() && fs::read_dir(&other).unwrap().next().is_none());
+    assert_eq!(held.plain(&format!("in {}", held.inside("new"))), format!("in {}", logs.join("new").display()));
+    assert!(super::Folder::with(&log, key).is_err(), "not even opened");
 }
 
 #[test]
@@ -294,9 +419,9 @@ fn a_large_file_is_copied_while_it_grows() {
     let scene = Scene::new("grows", &"0123456789abcde\n".repeat(200_000));
     let order = scene.order();
     let mut copied = copy(&order, &Default::default()).unwrap();
-    fs::OpenOptions::new().append(true).open(&order.rotated).unwrap().write_all(b"more\n").unwrap();
+    fs::OpenOptions::new().append(true).open(&order.source).unwrap().write_all(b"more\n").unwrap();
     copy_on(&copied.source, &copied.copy, &mut copied.length).unwrap();
-    assert_eq!(fs::read(&order.copy).unwrap(), fs::read(&order.rotated).unwrap());
+    assert_eq!(fs::read(&order.copy).unwrap(), fs::read(&order.source).unwrap());
     assert!(open_source(scene.path("out.log.1").as_path(), (0, 0)).is_err(), "another file is not taken for it");
 }
 

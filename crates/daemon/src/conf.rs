@@ -1,0 +1,71 @@
+//! `module_conf.json`: what `ostler set` keeps. Clients write it (whole, by renaming), the daemon only reads.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+/// Nobody has more settings than this.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Tells one state of the file from another: inode, size, time of change.
+type Stamp = Option<(u64, u64, i64, i64)>;
+
+/// The settings as they were read last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conf {
+    path: PathBuf,
+    all: Map<String, Value>,
+    stamp: Stamp,
+}
+
+impl Conf {
+    /// Nothing is read yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, ..Self::default() }
+    }
+
+    /// Everything.
+    pub(crate) fn all(&self) -> &Map<String, Value> {
+        &self.all
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The section of this name.
+    pub(crate) fn section(&self, name: &str) -> Option<&Map<String, Value>> {
+        self.all.get(name)?.as_object()
+    }
+
+    /// Reads it if it is not what was read last. True if it was read.
+    ///
+    /// # Errors
+    /// It cannot be read or makes no sense: what was read before still holds.
+    pub(crate) fn refresh(&mut self) -> Result<bool, String> {
+        let stamp = std::fs::metadata(&self.path).ok().map(|meta| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));
+        if stamp == self.stamp {
+            return Ok(false);
+        }
+        self.stamp = stamp;
+        self.all = read(&self.path).map_err(|error| format!("cannot use \"{}\": {error}", self.path.display()))?;
+        Ok(true)
+    }
+}
+
+fn read(path: &Path) -> io::Result<Map<String, Value>> {
+    let mut text = String::new();
+    match File::open(path) {
+        Ok(file) => file.take(MAX_BYTES).read_to_string(&mut text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
+        Err(error) => return Err(error),
+    };
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    Ok(serde_json::from_str(&text)?)
+}

@@ -1,0 +1,155 @@
+//! One rotation: may it be, under which name, and what follows.
+
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use ostler_core::date_format::DateFormat;
+use ostler_core::rotate::{DATE_FORMAT, Rule, name};
+use rustix::fs::OFlags;
+
+use super::Rotation;
+use super::care::{Job, Kept};
+use super::check::Live;
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::logs::handback::{FileKey, Folder, HandBack, rename_to_free};
+use crate::supervisor::handback::Rotating;
+
+/// So many names are tried.
+const MOST_NAMES: u32 = 1000;
+
+impl Rotation {
+    /// The date in the name of a file that is rotated now.
+    pub(super) fn date(&mut self, rule: &Rule, wall_ms: u64) -> String {
+        let mut date = Vec::new();
+        DateFormat::parse(&rule.date_format).write(wall_ms, &self.zone(rule.tz.as_deref()), &mut date);
+        String::from_utf8(date).unwrap_or_default()
+    }
+
+    /// How dates look in names: as now, and as usual.
+    pub(super) fn dates(&mut self, rule: &Rule, wall_ms: u64) -> Vec<String> {
+        let usual = Rule { date_format: DATE_FORMAT.into(), ..rule.clone() };
+        vec![self.date(rule, wall_ms), self.date(&usual, wall_ms)]
+    }
+}
+
+/// The first name that nothing has, also not compressed.
+pub(super) fn free_name(file: &str, date: &str, is_there: impl Fn(&str) -> bool) -> Option<String> {
+    let is_free = |name: &String| !is_there(name) && !is_there(&format!("{name}.gz"));
+    (0..MOST_NAMES).map(|again| name::rotated(file, date, again)).find(is_free)
+}
+
+impl Control {
+    /// Rotates a log, unless that is under way. `at_once`: its size or its time is no reason to wait for the end of a line.
+    pub(super) fn rotate(&mut self, live: &Live) {
+        if self.is_handed_back(live.file) {
+            return;
+        }
+        if let Err(reason) = self.try_rotate(live) {
+            self.not_rotated(&live.path, &reason);
+        }
+    }
+
+    fn try_rotate(&mut self, live: &Live) -> Result<(), String> {
+        let folder = Folder::with(&live.target, live.file).map_err(|error| error.to_string())?;
+        may_rotate(live, &folder)?;
+        let file = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is no UTF-8 text")?;
+        let date = self.rotation.date(&live.rule, now().wall_ms);
+        let is_there = |name: &str| std::fs::symlink_metadata(folder.inside(name)).is_ok();
+        let rotated = free_name(file, &date, is_there).ok_or("too many files of that name")?;
+        if live.direct {
+            let rotating = Rotating { path: live.path.clone(), target: live.target.clone(), file: live.file, rotated };
+            return self.begin_rotation(&rotating, folder);
+        }
+        // A file without line ends grows for ever; then a torn line is better.
+        let torn = live.size >= live.rule.max_size.saturating_mul(2);
+        let (from, to) = (folder.inside(file), folder.inside(&rotated));
+        let moved = self.writers.files.move_away(live.file, torn, || {
+            rename_to_free(&from, &to)?;
+            // Whoever follows the path finds the next file at once, and it is for the same people. If it cannot be made now it is by the
+            // next line.
+            Ok(successor(&from, &to).ok())
+        });
+        match moved.map_err(|error| folder.plain(&format!("cannot rename it to \"{to}\": {error}")))? {
+            // The next look comes soon enough.
+            None => Ok(()),
+            Some(new) => {
+                let rotated = folder.path().join(&rotated);
+                self.is_rotated(live, new.unwrap_or(live.file), &rotated.to_string_lossy());
+                Ok(())
+            }
+        }
+    }
+
+    /// A hand-back that was a rotation is over. The name under which the old lines are, if it is another one.
+    pub(crate) fn rotated(&mut self, record: &HandBack, result: Result<Option<String>, String>) {
+        match result {
+            Ok(renamed) => {
+                let live = self.live_logs(None).into_iter().find(|live| live.file == record.file);
+                let rotated = renamed.unwrap_or_else(|| record.rotated.clone());
+                match live {
+                    Some(live) => self.is_rotated(&live, record.file, &rotated),
+                    None => self.log.line(format_args!("\"{rotated}\" has been created")),
+                }
+            }
+            Err(reason) => {
+                self.not_rotated(&record.path, &reason);
+                self.make_room(Path::new(&record.target));
+            }
+        }
+    }
+
+    fn is_rotated(&mut self, live: &Live, file: FileKey, rotated: &str) {
+        self.rotation.told.remove(&live.path);
+        // In the words of pm2-logrotate.
+        self.log.line(format_args!("\"{rotated}\" has been created"));
+        let of_app = |other: &Live| other.app == live.app;
+        let mut logs: Vec<Kept> = self.live_logs(None).into_iter().filter(of_app).map(|live| Kept { target: live.target, file: live.file }).collect();
+        // By its path the new file is found, or the old one if nobody wrote yet.
+        logs.retain(|kept| kept.target != live.target);
+        logs.push(Kept { target: live.target.clone(), file });
+        self.order_care(logs, Job::Keep(live.rule.clone()));
+    }
+
+    fn not_rotated(&mut self, path: &str, reason: &str) {
+        if self.rotation.is_news(path, reason) {
+            self.log.error(format_args!("\"{path}\" cannot be rotated: {reason}"));
+        }
+    }
+}
+
+/// Files that are not the app's own are left alone, also where the daemon might change them.
+fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
+    let fail = |error: std::io::Error| error.to_string();
+    let own = rustix::process::geteuid().as_raw();
+    let user = live.user.as_deref().and_then(|user| ostler_sys::user::identity(Some(user), None).ok().flatten());
+    let is_ours = |uid: u32| uid == own || user.as_ref().is_some_and(|user| user.credentials.uid == uid);
+    let name = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is no UTF-8 text")?;
+    let meta = std::fs::symlink_metadata(folder.inside(name)).map_err(fail)?;
+    if !is_ours(meta.uid()) {
+        return Err(format!("it belongs to another user ({})", meta.uid()));
+    }
+    let of_folder = std::fs::metadata(folder.inside(".")).map_err(fail)?;
+    if meta.nlink() > 1 && of_folder.uid() != own {
+        return Err("it has a second name".into());
+    }
+    // A link that somebody else made leads wherever that one likes.
+    let link = std::fs::symlink_metadata(&live.path).map_err(fail)?;
+    if link.is_symlink() && link.uid() != own && link.uid() != 0 {
+        return Err("its path is a link of another user".into());
+    }
+    Ok(())
+}
+
+/// An empty file as the one before it was.
+fn successor(path: &str, old: &str) -> std::io::Result<FileKey> {
+    let meta = std::fs::symlink_metadata(old)?;
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).custom_flags(flags).open(path)?;
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (meta.uid(), meta.gid()) {
+        let _ = std::os::unix::fs::fchown(&file, Some(meta.uid()), Some(meta.gid()));
+    }
+    let _ = rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(meta.mode() & 0o777));
+    Ok((own.dev(), own.ino()))
+}

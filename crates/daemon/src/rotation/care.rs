@@ -1,0 +1,289 @@
+//! The thread that compresses rotated files and removes what is too much. It lives only while there is something to do.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ostler_core::rotate::Rule;
+use ostler_core::rotate::keep::{Old, for_room, surplus};
+use ostler_core::rotate::name::is_rotated;
+use rustix::fs::{Mode, OFlags};
+
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::logs::handback::{FileKey, Folder, rename_to_free};
+
+/// Behind everybody else.
+const NICENESS: i32 = 19;
+
+/// A log whose rotated files are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) target: PathBuf,
+    /// Its folder is the one in which this file is.
+    pub(super) file: FileKey,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub(super) enum Job {
+    /// Compress, and keep to the bounds of the app.
+    Keep(Rule),
+    /// Remove until so many bytes are free.
+    Room(u64),
+}
+
+#[derive(Debug)]
+struct Task {
+    logs: Vec<Kept>,
+    job: Job,
+    /// Logs of all apps: never taken for an old file.
+    live: BTreeSet<PathBuf>,
+    /// How dates look in names.
+    dates: Vec<String>,
+}
+
+/// What the thread says.
+#[derive(Debug)]
+enum News {
+    /// A line for the log.
+    Removed(String),
+    /// About which file, and what is wrong.
+    Failed(String, String),
+    /// A task is done.
+    Done,
+}
+
+/// The way to the thread.
+pub(super) struct Care {
+    tasks: mpsc::Sender<Task>,
+    news: mpsc::Receiver<News>,
+    waiting: usize,
+}
+
+impl Control {
+    /// Has the rotated files of these logs looked at.
+    pub(super) fn order_care(&mut self, logs: Vec<Kept>, job: Job) {
+        let live = self.live_logs(None).into_iter().map(|live| live.target).collect();
+        let rule = match &job {
+            Job::Keep(rule) => Some(rule.clone()),
+            Job::Room(_) => self.rotation.wanted.rotate.rule(),
+        };
+        let Some(rule) = rule else { return };
+        let dates = self.rotation.dates(&rule, now().wall_ms);
+        let task = Task { logs, job, live, dates };
+        if self.rotation.care.is_none() {
+            match Care::start(Arc::clone(&self.writers.wake)) {
+                Ok(care) => self.rotation.care = Some(care),
+                Err(error) => return self.log.error_once("care", format_args!("rotated logs are not looked after: no thread: {error}")),
+            }
+        }
+        if let Some(care) = &mut self.rotation.care
+            && care.tasks.send(task).is_ok()
+        {
+            care.waiting += 1;
+        }
+    }
+
+    /// The thread may have something to say.
+    pub(crate) fn hear_care(&mut self) {
+        let Some(care) = &mut self.rotation.care else { return };
+        let news: Vec<News> = care.news.try_iter().collect();
+        care.waiting = care.waiting.saturating_sub(news.iter().filter(|news| matches!(news, News::Done)).count());
+        if care.waiting == 0 {
+            self.rotation.care = None;
+        }
+        for news in news {
+            match news {
+                News::Removed(line) => self.log.line(format_args!("{line}")),
+                News::Failed(about, problem) => {
+                    if self.rotation.is_news(&about, &problem) {
+                        self.log.error(format_args!("\"{about}\": {problem}"));
+                    }
+                }
+                News::Done => {}
+            }
+        }
+    }
+}
+
+impl Care {
+    fn start(wake: Arc<std::os::fd::OwnedFd>) -> io::Result<Self> {
+        let (tasks, received) = mpsc::channel::<Task>();
+        let (sender, news) = mpsc::channel();
+        std::thread::Builder::new().name("log-care".into()).stack_size(256 << 10).spawn(move || {
+            // Only this thread: on Linux each has its own.
+            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
+            for task in received {
+                let mut tell = |news| drop(sender.send(news));
+                let done = catch_unwind(AssertUnwindSafe(|| perform(&task, &mut tell)));
+                if done.is_err() {
+                    tell(News::Failed("rotated logs".into(), "a bug in what looks after them".into()));
+                }
+                tell(News::Done);
+                let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
+            }
+        })?;
+        Ok(Self { tasks, news, waiting: 0 })
+    }
+}
+
+/// A rotated file where it is.
+struct Found {
+    folder: usize,
+    name: String,
+    old: Old,
+}
+
+type Tell<'a> = &'a mut dyn FnMut(News);
+
+fn perform(task: &Task, tell: Tell<'_>) {
+    let mut folders: Vec<Folder> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
+    let mut live_bytes = 0;
+    for (log, kept) in task.logs.iter().enumerate() {
+        let Some(name) = kept.target.file_name().and_then(|name| name.to_str()) else { continue };
+        let at = match folders.iter().position(|folder| Some(folder.path()) == kept.target.parent()) {
+            Some(at) => at,
+            // Moved or removed meanwhile: then that is not the folder in which there is something to do.
+            None => match Folder::with(&kept.target, kept.file) {
+                Ok(folder) => {
+                    folders.push(folder);
+                    folders.len() - 1
+                }
+                Err(_) => continue,
+            },
+        };
+        let Some(meta) = std::fs::symlink_metadata(folders[at].inside(name)).ok().filter(std::fs::Metadata::is_file) else { continue };
+        live_bytes += meta.len();
+        let mut files = rotated_of(task, &folders[at], at, log, name, meta.uid());
+        if let Job::Keep(rule) = &task.job
+            && rule.compress
+        {
+            for file in &mut files {
+                compress(&folders[at], file, tell);
+            }
+        }
+        found.append(&mut files);
+    }
+    let olds: Vec<Old> = found.iter().map(|found| found.old.clone()).collect();
+    let gone = match &task.job {
+        Job::Keep(rule) => surplus(&olds, rule, live_bytes),
+        Job::Room(wanted) => {
+            let free = folders.first().and_then(|folder| folder.room().ok()).map_or(u64::MAX, |(free, _)| free);
+            for_room(&olds, wanted.saturating_sub(free))
+        }
+    };
+    for index in gone {
+        let Found { folder, name, .. } = &found[index];
+        let folder = &folders[*folder];
+        let shown = folder.path().join(name);
+        match std::fs::remove_file(folder.inside(name)) {
+            // In the words of pm2-logrotate.
+            Ok(()) => tell(News::Removed(format!("\"{}\" has been deleted", shown.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tell(News::Failed(shown.display().to_string(), format!("cannot be deleted: {error}"))),
+        }
+    }
+}
+
+/// The rotated files of one log. What is no file, or belongs to somebody else, is none of them.
+fn rotated_of(task: &Task, folder: &Folder, at: usize, log: usize, file: &str, uid: u32) -> Vec<Found> {
+    let own = rustix::process::geteuid().as_raw();
+    let mut found = Vec::new();
+    for name in folder.names().unwrap_or_default() {
+        if let Some(of) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".gz.ostler")) {
+            // Left by a daemon that was killed while it compressed. Nobody else compresses now.
+            if is_rotated(file, of, &task.dates) {
+                let _ = std::fs::remove_file(folder.inside(&name));
+            }
+            continue;
+        }
+        if !is_rotated(file, &name, &task.dates) || task.live.contains(&folder.path().join(&name)) {
+            continue;
+        }
+        let Ok(meta) = std::fs::symlink_metadata(folder.inside(&name)) else { continue };
+        if !meta.is_file() || (meta.uid() != uid && meta.uid() != own) {
+            continue;
+        }
+        let modified_ms = u64::try_from(meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000).unwrap_or(0);
+        found.push(Found { folder: at, old: Old { log, name: name.clone(), bytes: meta.len(), modified_ms }, name });
+    }
+    found
+}
+
+/// Replaces a file by its compressed form. It is there in one form or the other at every moment.
+fn compress(folder: &Folder, file: &mut Found, tell: Tell<'_>) {
+    if file.name.ends_with(".gz") {
+        return;
+    }
+    let hidden = format!(".{}.gz.ostler", file.name);
+    let name = format!("{}.gz", file.name);
+    let result = write_compressed(folder, &file.name, &hidden).and_then(|bytes| {
+        match rename_to_free(&folder.inside(&hidden), &folder.inside(&name)) {
+            Ok(()) => folder.sync(),
+            // Complete already, by a daemon that was killed before it removed the other one.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => std::fs::remove_file(folder.inside(&hidden))?,
+            Err(error) => return Err(error),
+        }
+        std::fs::remove_file(folder.inside(&file.name))?;
+        Ok(bytes)
+    });
+    match result {
+        Ok(bytes) => {
+            file.old.bytes = bytes;
+            file.old.name.clone_from(&name);
+            file.name = name;
+        }
+        Err(error) => {
+            let _ = std::fs::remove_file(folder.inside(&hidden));
+            let shown = folder.path().join(&file.name).display().to_string();
+            tell(News::Failed(shown, format!("cannot be compressed: {error}")));
+        }
+    }
+}
+
+fn write_compressed(folder: &Folder, name: &str, hidden: &str) -> io::Result<u64> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut source = OpenOptions::new().read(true).custom_flags(flags).open(folder.inside(name))?;
+    let meta = source.metadata()?;
+    if !meta.is_file() || meta.nlink() != 1 {
+        return Err(io::Error::other("it is no file of its own"));
+    }
+    let target = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(folder.inside(hidden))?;
+    let mut encoder = GzEncoder::new(target, Compression::default());
+    copy_gently(&mut source, &mut encoder)?;
+    let target = encoder.finish()?;
+    let own = target.metadata()?;
+    if (own.uid(), own.gid()) != (meta.uid(), meta.gid()) {
+        std::os::unix::fs::fchown(&target, Some(meta.uid()), Some(meta.gid()))?;
+    }
+    rustix::fs::fchmod(&target, Mode::from_raw_mode(meta.mode() & 0o777))?;
+    if let Ok(modified) = meta.modified() {
+        let _ = target.set_modified(modified);
+    }
+    target.sync_all()?;
+    Ok(target.metadata()?.len())
+}
+
+/// Large files do not push what others read out of memory.
+fn copy_gently(source: &mut File, into: &mut impl Write) -> io::Result<()> {
+    use std::io::Read;
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => into.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let _ = rustix::fs::fadvise(&*source, 0, None, rustix::fs::Advice::DontNeed);
+    Ok(())
+}

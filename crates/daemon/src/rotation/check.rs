@@ -1,0 +1,300 @@
+//! Looking at sizes and clocks.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ostler_core::files::own_stream;
+use ostler_core::rotate::{Rule, pace};
+
+use super::care::{Job, Kept};
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::logs::handback::{FileKey, There, follow_links, look};
+use crate::logs::{self, Places};
+use crate::registry::Slot;
+use crate::store::Record;
+
+/// Free space below which rotated files go, unless a setting says otherwise: the smaller of a size and a share of the disk.
+const MIN_FREE: (u64, u64) = (256 << 20, 50);
+
+/// A folder with logs.
+#[derive(Debug, Default)]
+pub(super) struct Folder {
+    /// Boot clock of the next look; none = it is watched.
+    pub(super) due_ms: Option<u64>,
+    last_ms: u64,
+    pace_ms: u64,
+    sizes: BTreeMap<FileKey, u64>,
+    /// Its folder was looked at by the thread that takes care, after this daemon had begun.
+    cared_for: bool,
+}
+
+impl Folder {
+    /// Sizes are looked at soon, whatever was said.
+    pub(super) fn hurry(&mut self) {
+        self.pace_ms = 0;
+        self.due_ms = self.due_ms.map(|_| 0);
+    }
+}
+
+/// A log that can be rotated.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) path: String,
+    pub(super) target: PathBuf,
+    pub(super) file: FileKey,
+    pub(super) size: u64,
+    /// An app writes it itself.
+    pub(super) direct: bool,
+    pub(super) app: String,
+    /// The user that the app runs as, if that is not ours, as it was given.
+    pub(super) user: Option<String>,
+    pub(super) rule: Rule,
+}
+
+impl Control {
+    /// A process was started that writes to its logs.
+    pub(crate) fn watch_logs(&mut self, id: u32) {
+        let Some(slot) = self.registry.get(id) else { return };
+        self.rotation.schedule_changed |= slot.spec().log_rotate.schedule.is_some() || self.rotation.wanted.rotate.schedule.is_some();
+        let folders: Vec<PathBuf> = paths(slot).filter_map(|(path, _)| Some(Path::new(path).parent()?.to_owned())).collect();
+        for folder in folders {
+            if !self.rotation.folders.contains_key(&folder) {
+                self.rotation.folders.insert(folder.clone(), Folder::default());
+                self.arm(&folder);
+            }
+        }
+    }
+
+    /// A daemon begins: what apps of a former one write is looked at, and what was under way is done after all.
+    pub(crate) fn begin_rotation_of_all(&mut self) {
+        self.refresh_settings();
+        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        ids.into_iter().for_each(|id| self.watch_logs(id));
+        let now_ms = now().mono_ms;
+        let again = std::mem::take(&mut self.rotation.again);
+        for folder in self.rotation.folders.values_mut() {
+            folder.due_ms = Some(if again { now_ms } else { now_ms + self.rotation.wanted.check_ms });
+        }
+        self.rotation.schedule_changed = true;
+    }
+
+    fn arm(&mut self, folder: &Path) {
+        let armed = self.rotation.watch.arm(folder, &self.reactor);
+        let check_ms = self.rotation.wanted.check_ms;
+        let Some(known) = self.rotation.folders.get_mut(folder) else { return };
+        match armed {
+            Ok(()) => known.due_ms = None,
+            // Without the kernel's help the clock has to do.
+            Err(error) => {
+                known.due_ms = Some(now().mono_ms + check_ms);
+                if error.kind() != std::io::ErrorKind::NotFound {
+                    self.log.error_once("log folders", format_args!("cannot watch \"{}\": {error}; its files are looked at every {} s", folder.display(), check_ms / 1000));
+                }
+            }
+        }
+    }
+
+    /// Something was written.
+    pub(crate) fn hear_log_folders(&mut self) {
+        let now_ms = now().mono_ms;
+        for path in self.rotation.watch.fired() {
+            if let Some(folder) = self.rotation.folders.get_mut(&path) {
+                folder.due_ms = Some(now_ms.max(folder.last_ms + folder.pace_ms));
+            }
+        }
+    }
+
+    /// The clock says that something is due.
+    pub(crate) fn tick_rotation(&mut self, now_ms: u64) {
+        let due = |folder: &Folder| folder.due_ms.is_some_and(|at| at <= now_ms);
+        let folders: Vec<PathBuf> = self.rotation.folders.iter().filter(|(_, folder)| due(folder)).map(|(path, _)| path.clone()).collect();
+        if !folders.is_empty() {
+            self.refresh_settings();
+        }
+        for folder in folders {
+            self.check_folder(&folder, now_ms);
+        }
+        if self.rotation.schedule_changed || self.rotation.schedule_due_ms.is_some_and(|at| at <= now_ms) {
+            self.check_schedules();
+        }
+    }
+
+    fn check_folder(&mut self, path: &Path, now_ms: u64) {
+        let logs = self.live_logs(Some(path));
+        if !self.registry.iter().any(|slot| paths(slot).any(|(log, _)| Path::new(log).parent() == Some(path))) {
+            self.rotation.folders.remove(path);
+            return;
+        }
+        if !path.is_dir() {
+            self.folder_is_gone(path);
+        }
+        let check_ms = self.rotation.wanted.check_ms;
+        let Some(folder) = self.rotation.folders.get_mut(path) else { return };
+        let within_ms = now_ms.saturating_sub(folder.last_ms);
+        let mut pace_ms = check_ms;
+        let mut large = Vec::new();
+        let before = std::mem::take(&mut folder.sizes);
+        for live in &logs {
+            let grown = before.get(&live.file).map(|size| (live.size.saturating_sub(*size), within_ms));
+            pace_ms = pace_ms.min(pace::next_look_ms(live.size, live.rule.max_size, grown, check_ms));
+            folder.sizes.insert(live.file, live.size);
+            if live.size >= live.rule.max_size {
+                large.push(live.clone());
+                folder.sizes.insert(live.file, 0);
+            }
+        }
+        (folder.last_ms, folder.pace_ms) = (now_ms, pace_ms);
+        let first = !std::mem::replace(&mut folder.cared_for, true);
+        for live in &large {
+            self.rotate(live);
+        }
+        if first {
+            self.care_for_leftovers(&logs);
+        }
+        if let Some(live) = logs.first() {
+            self.make_room(&live.target);
+        }
+        self.arm(path);
+    }
+
+    /// Every log of every app, or those in one folder, each file once.
+    pub(super) fn live_logs(&self, folder: Option<&Path>) -> Vec<Live> {
+        let mut found: Vec<Live> = Vec::new();
+        for slot in self.registry.iter() {
+            let Some(rule) = slot.spec().log_rotate.over(&self.rotation.wanted.rotate).rule() else { continue };
+            for (path, file) in paths(slot).filter(|(path, _)| folder.is_none_or(|folder| Path::new(path).parent() == Some(folder))) {
+                let target = follow_links(path.as_ref());
+                let Some((file, size)) = present(&target, file) else { continue };
+                match found.iter_mut().find(|live| live.file == file) {
+                    // If only one of them writes it itself, that is what counts.
+                    Some(same) => same.direct |= is_direct(slot),
+                    None => found.push(Live {
+                        path: path.clone(),
+                        target,
+                        file,
+                        size,
+                        direct: is_direct(slot),
+                        app: slot.spec().name.clone(),
+                        user: slot.spec().uid.clone(),
+                        rule: rule.clone(),
+                    }),
+                }
+            }
+        }
+        found
+    }
+
+    /// Rotates what is due by the clock, and finds the next time.
+    fn check_schedules(&mut self) {
+        self.rotation.schedule_changed = false;
+        self.rotation.schedule_due_ms = None;
+        let now = now();
+        let until_ms = self.rotation.until_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
+        let (mut due, mut next) = (Vec::new(), None::<u64>);
+        for live in self.live_logs(None) {
+            let Some(schedule) = &live.rule.schedule else { continue };
+            let zone = self.rotation.zone(live.rule.tz.as_deref());
+            let from_now = schedule.next_after_ms(now.wall_ms, &zone);
+            next = [next, from_now].into_iter().flatten().min();
+            if schedule.next_after_ms(until_ms, &zone).is_some_and(|at| at <= now.wall_ms) && live.size > 0 {
+                due.push(live);
+            }
+        }
+        for live in &due {
+            self.rotate(live);
+        }
+        let Some(next) = next else { return };
+        // A suspended machine and a clock that jumps: looked at once more then.
+        self.rotation.schedule_due_ms = Some(now.mono_ms + (next - now.wall_ms));
+        if self.rotation.until_ms.is_none() || !due.is_empty() || now.wall_ms.saturating_sub(until_ms) > 0 {
+            self.rotation.until_ms = Some(now.wall_ms);
+            self.journal.push(&Record::RotatedUntil { wall_ms: now.wall_ms });
+        }
+    }
+
+    /// What a killed daemon left half done.
+    fn care_for_leftovers(&mut self, logs: &[Live]) {
+        let mut apps: BTreeMap<&str, (Vec<Kept>, &Rule)> = BTreeMap::new();
+        for live in logs {
+            let kept = Kept { target: live.target.clone(), file: live.file };
+            apps.entry(&live.app).or_insert((Vec::new(), &live.rule)).0.push(kept);
+        }
+        let apps: Vec<(Vec<Kept>, Rule)> = apps.into_values().map(|(logs, rule)| (logs, rule.clone())).collect();
+        for (logs, rule) in apps {
+            self.order_care(logs, Job::Keep(rule));
+        }
+    }
+
+    /// On a disk that is nearly full, the oldest rotated files go.
+    pub(super) fn make_room(&mut self, target: &Path) {
+        let Some(folder) = target.parent() else { return };
+        let Ok(stat) = rustix::fs::statvfs(folder) else { return };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let all = stat.f_blocks.saturating_mul(stat.f_frsize);
+        let wanted = self.rotation.wanted.min_free.unwrap_or_else(|| MIN_FREE.0.min(all / MIN_FREE.1));
+        if free >= wanted {
+            self.rotation.full.remove(folder);
+            return;
+        }
+        if self.rotation.full.insert(folder.to_owned()) {
+            self.log.error(format_args!(
+                "the disk of \"{}\" has {} MB left: rotated logs go, the oldest first, until {} MB are free",
+                folder.display(),
+                free >> 20,
+                wanted >> 20
+            ));
+        }
+        let logs = self.live_logs(None).into_iter().filter(|live| live.target.parent() == Some(folder));
+        let logs = logs.map(|live| Kept { target: live.target, file: live.file }).collect();
+        self.order_care(logs, Job::Room(wanted));
+    }
+
+    fn folder_is_gone(&mut self, path: &Path) {
+        let places = Places { home: &self.settings.home, stdout: None, stderr: None };
+        let made = places.make(path);
+        let mut unwritten = Vec::new();
+        for slot in self.registry.iter().filter(|slot| paths(slot).any(|(log, _)| Path::new(log).parent() == Some(path))) {
+            match &slot.piped {
+                Some(piped) => piped.reopen(),
+                None if slot.instance.pid().is_some() => unwritten.push(format!("{}:{}", slot.spec().name, slot.pm_id)),
+                None => {}
+            }
+        }
+        let text = match (made, unwritten.is_empty()) {
+            (Err(error), _) => format!("was removed and cannot be made again: {error}"),
+            (Ok(()), true) => "was removed, and is there again".to_owned(),
+            (Ok(()), false) => {
+                format!("was removed, and is there again; {} write to their removed files until their restart", unwritten.join(", "))
+            }
+        };
+        self.log.error(format_args!("the log folder \"{}\" {text}", path.display()));
+    }
+}
+
+/// Its log files, each with what the process itself has open.
+fn paths(slot: &Slot) -> impl Iterator<Item = (&String, Option<FileKey>)> {
+    let direct = is_direct(slot);
+    let [error, out] = slot.log_files;
+    let files = [(&slot.files.error, error, direct), (&slot.files.out, out, direct), (&slot.files.combined, None, false)];
+    files.into_iter().filter_map(move |(path, file, direct_file)| {
+        let path = path.as_ref().filter(|path| own_stream(path).is_none() && !logs::is_nowhere(Path::new(path)))?;
+        // What an app writes itself is known by its descriptor only.
+        (!direct_file || file.is_some()).then_some((path, file.filter(|_| direct)))
+    })
+}
+
+fn is_direct(slot: &Slot) -> bool {
+    !logs::needs_pipe(&slot.spec().logs)
+}
+
+/// The file at this path, if it is one, and the one that is meant.
+fn present(target: &Path, wanted: Option<FileKey>) -> Option<(FileKey, u64)> {
+    if let Some(file) = wanted {
+        let (there, meta) = look(target, file);
+        return meta.filter(|_| there == There::Itself).map(|meta| (file, meta.len()));
+    }
+    let meta = std::fs::symlink_metadata(target).ok().filter(std::fs::Metadata::is_file)?;
+    Some(((meta.dev(), meta.ino()), meta.len()))
+}

@@ -1,0 +1,34 @@
+//! The daemon's own log.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::care::{Job, Kept};
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::logs::handback::rename_to_free;
+
+impl Control {
+    /// Rotates `pm2.log` when it is large. Costs nothing as long as it is not.
+    pub(crate) fn rotate_own_log(&mut self) {
+        let Some(rule) = self.rotation.wanted.rotate.rule() else { return };
+        if !self.log.is_larger_than(rule.max_size) {
+            return;
+        }
+        let path = self.log.path().to_owned();
+        let Some((name, folder)) = path.file_name().and_then(|name| name.to_str()).zip(path.parent()) else { return };
+        let date = self.rotation.date(&rule, now().wall_ms);
+        let free = super::begin::free_name(name, &date, |name| folder.join(name).symlink_metadata().is_ok());
+        let Some(rotated) = free.and_then(|rotated| Some(folder.join(rotated).to_str()?.to_owned())) else { return };
+        let renamed = rename_to_free(&path.to_string_lossy(), &rotated);
+        // Also if it could not be renamed: it is looked at anew when it has grown by as much again.
+        self.log.reopen();
+        match renamed {
+            Ok(()) => self.log.line(format_args!("\"{rotated}\" has been created")),
+            Err(error) => return self.log.error_once("own log", format_args!("\"{}\" cannot be rotated: {error}", path.display())),
+        }
+        if let Ok(meta) = std::fs::symlink_metadata(&path) {
+            let kept = Kept { target: path, file: (meta.dev(), meta.ino()) };
+            self.order_care(vec![kept], Job::Keep(rule));
+        }
+    }
+}
