@@ -54,6 +54,7 @@ mod reload_logs;
 mod restart;
 mod runtime;
 mod runtime_lines;
+mod rotation;
 mod save;
 mod scale;
 mod seeds_cluster;

@@ -184,7 +184,7 @@ impl Control {
         self.write_journal();
         self.keeper.flush(&self.reactor);
         self.log.flush();
-        self.rotate_own_log();
+        self.follow_rotations();
         if self.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }

@@ -8,11 +8,10 @@ use ostler_core::rotate::{DATE_FORMAT, Rule, name};
 use rustix::fs::OFlags;
 
 use super::Rotation;
-use super::care::{Job, Kept};
 use super::check::Live;
 use crate::control::Control;
 use crate::control::turn::now;
-use crate::logs::handback::{FileKey, Folder, HandBack, rename_to_free};
+use crate::logs::handback::{Folder, HandBack, rename_to_free};
 use crate::supervisor::handback::Rotating;
 
 /// So many names are tried.
@@ -40,7 +39,7 @@ pub(super) fn free_name(file: &str, date: &str, is_there: impl Fn(&str) -> bool)
 }
 
 impl Control {
-    /// Rotates a log, unless that is under way. `at_once`: its size or its time is no reason to wait for the end of a line.
+    /// Rotates a log, unless that is under way.
     pub(super) fn rotate(&mut self, live: &Live) {
         if self.is_handed_back(live.file) {
             return;
@@ -68,14 +67,14 @@ impl Control {
             rename_to_free(&from, &to)?;
             // Whoever follows the path finds the next file at once, and it is for the same people. If it cannot be made now it is by the
             // next line.
-            Ok(successor(&from, &to).ok())
+            let _ = successor(&from, &to);
+            Ok(())
         });
         match moved.map_err(|error| folder.plain(&format!("cannot rename it to \"{to}\": {error}")))? {
             // The next look comes soon enough.
             None => Ok(()),
-            Some(new) => {
-                let rotated = folder.path().join(&rotated);
-                self.is_rotated(live, new.unwrap_or(live.file), &rotated.to_string_lossy());
+            Some(()) => {
+                self.is_rotated(&live.path, [live.app.clone()], &folder.path().join(&rotated).to_string_lossy());
                 Ok(())
             }
         }
@@ -85,12 +84,9 @@ impl Control {
     pub(crate) fn rotated(&mut self, record: &HandBack, result: Result<Option<String>, String>) {
         match result {
             Ok(renamed) => {
-                let live = self.live_logs(None).into_iter().find(|live| live.file == record.file);
-                let rotated = renamed.unwrap_or_else(|| record.rotated.clone());
-                match live {
-                    Some(live) => self.is_rotated(&live, record.file, &rotated),
-                    None => self.log.line(format_args!("\"{rotated}\" has been created")),
-                }
+                let writers = self.registry.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
+                let apps: Vec<String> = writers.map(|slot| slot.spec().name.clone()).collect();
+                self.is_rotated(&record.path, apps, &renamed.unwrap_or_else(|| record.rotated.clone()));
             }
             Err(reason) => {
                 self.not_rotated(&record.path, &reason);
@@ -99,16 +95,11 @@ impl Control {
         }
     }
 
-    fn is_rotated(&mut self, live: &Live, file: FileKey, rotated: &str) {
-        self.rotation.told.remove(&live.path);
+    fn is_rotated(&mut self, path: &str, apps: impl IntoIterator<Item = String>, rotated: &str) {
+        self.rotation.told.remove(path);
         // In the words of pm2-logrotate.
         self.log.line(format_args!("\"{rotated}\" has been created"));
-        let of_app = |other: &Live| other.app == live.app;
-        let mut logs: Vec<Kept> = self.live_logs(None).into_iter().filter(of_app).map(|live| Kept { target: live.target, file: live.file }).collect();
-        // By its path the new file is found, or the old one if nobody wrote yet.
-        logs.retain(|kept| kept.target != live.target);
-        logs.push(Kept { target: live.target.clone(), file });
-        self.order_care(logs, Job::Keep(live.rule.clone()));
+        self.rotation.rotated.extend(apps);
     }
 
     fn not_rotated(&mut self, path: &str, reason: &str) {
@@ -142,7 +133,7 @@ fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
 }
 
 /// An empty file as the one before it was.
-fn successor(path: &str, old: &str) -> std::io::Result<FileKey> {
+fn successor(path: &str, old: &str) -> std::io::Result<()> {
     let meta = std::fs::symlink_metadata(old)?;
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     let file = std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).custom_flags(flags).open(path)?;
@@ -150,6 +141,6 @@ fn successor(path: &str, old: &str) -> std::io::Result<FileKey> {
     if (own.uid(), own.gid()) != (meta.uid(), meta.gid()) {
         let _ = std::os::unix::fs::fchown(&file, Some(meta.uid()), Some(meta.gid()));
     }
-    let _ = rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(meta.mode() & 0o777));
-    Ok((own.dev(), own.ino()))
+    rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(meta.mode() & 0o777))?;
+    Ok(())
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ostler_core::rotate::Rule;
+use ostler_core::rotate::{RotateSpec, Rule};
 use ostler_core::rotate::keep::{Old, for_room, surplus};
 use ostler_core::rotate::name::is_rotated;
 use rustix::fs::{Mode, OFlags};
@@ -41,10 +41,16 @@ pub(super) enum Job {
 
 #[derive(Debug)]
 struct Task {
-    logs: Vec<Kept>,
-    job: Job,
+    groups: Vec<Group>,
     /// Logs of all apps: never taken for an old file.
     live: BTreeSet<PathBuf>,
+}
+
+/// The logs of one app, or those in one folder.
+#[derive(Debug)]
+struct Group {
+    logs: Vec<Kept>,
+    job: Job,
     /// How dates look in names.
     dates: Vec<String>,
 }
@@ -69,15 +75,21 @@ pub(super) struct Care {
 
 impl Control {
     /// Has the rotated files of these logs looked at.
-    pub(super) fn order_care(&mut self, logs: Vec<Kept>, job: Job) {
+    pub(super) fn order_care(&mut self, groups: impl IntoIterator<Item = (Vec<Kept>, Job)>) {
         let live = self.live_logs(None).into_iter().map(|live| live.target).collect();
-        let rule = match &job {
-            Job::Keep(rule) => Some(rule.clone()),
-            Job::Room(_) => self.rotation.wanted.rotate.rule(),
+        let usual = RotateSpec::default().rule();
+        let mut group = |(logs, job): (Vec<Kept>, Job)| {
+            let rule = match &job {
+                Job::Keep(rule) => Some(rule),
+                Job::Room(_) => usual.as_ref(),
+            };
+            let dates = rule.map_or_else(Vec::new, |rule| self.rotation.dates(rule, now().wall_ms));
+            Group { logs, job, dates }
         };
-        let Some(rule) = rule else { return };
-        let dates = self.rotation.dates(&rule, now().wall_ms);
-        let task = Task { logs, job, live, dates };
+        let task = Task { groups: groups.into_iter().map(&mut group).collect(), live };
+        if task.groups.is_empty() {
+            return;
+        }
         if self.rotation.care.is_none() {
             match Care::start(Arc::clone(&self.writers.wake)) {
                 Ok(care) => self.rotation.care = Some(care),
@@ -122,7 +134,7 @@ impl Care {
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
             for task in received {
                 let mut tell = |news| drop(sender.send(news));
-                let done = catch_unwind(AssertUnwindSafe(|| perform(&task, &mut tell)));
+                let done = catch_unwind(AssertUnwindSafe(|| task.groups.iter().for_each(|group| perform(group, &task.live, &mut tell))));
                 if done.is_err() {
                     tell(News::Failed("rotated logs".into(), "a bug in what looks after them".into()));
                 }
@@ -141,10 +153,18 @@ struct Found {
     old: Old,
 }
 
+/// A log, its name, and whose it is.
+struct Of<'a> {
+    log: usize,
+    name: &'a str,
+    uid: u32,
+}
+
 type Tell<'a> = &'a mut dyn FnMut(News);
 
-fn perform(task: &Task, tell: Tell<'_>) {
+fn perform(task: &Group, live: &BTreeSet<PathBuf>, tell: Tell<'_>) {
     let mut folders: Vec<Folder> = Vec::new();
+    let mut names: Vec<Vec<String>> = Vec::new();
     let mut found: Vec<Found> = Vec::new();
     let mut live_bytes = 0;
     for (log, kept) in task.logs.iter().enumerate() {
@@ -154,6 +174,7 @@ fn perform(task: &Task, tell: Tell<'_>) {
             // Moved or removed meanwhile: then that is not the folder in which there is something to do.
             None => match Folder::with(&kept.target, kept.file) {
                 Ok(folder) => {
+                    names.push(folder.names().unwrap_or_default().into_iter().filter(|name| name.contains("__")).collect());
                     folders.push(folder);
                     folders.len() - 1
                 }
@@ -162,7 +183,8 @@ fn perform(task: &Task, tell: Tell<'_>) {
         };
         let Some(meta) = std::fs::symlink_metadata(folders[at].inside(name)).ok().filter(std::fs::Metadata::is_file) else { continue };
         live_bytes += meta.len();
-        let mut files = rotated_of(task, &folders[at], at, log, name, meta.uid());
+        let of = Of { log, name, uid: meta.uid() };
+        let mut files = rotated_of(&of, &task.dates, live, (at, &folders[at]), &names[at]);
         if let Job::Keep(rule) = &task.job
             && rule.compress
         {
@@ -194,26 +216,27 @@ fn perform(task: &Task, tell: Tell<'_>) {
 }
 
 /// The rotated files of one log. What is no file, or belongs to somebody else, is none of them.
-fn rotated_of(task: &Task, folder: &Folder, at: usize, log: usize, file: &str, uid: u32) -> Vec<Found> {
+fn rotated_of(of: &Of<'_>, dates: &[String], live: &BTreeSet<PathBuf>, (at, folder): (usize, &Folder), names: &[String]) -> Vec<Found> {
+    let Of { log, name: file, uid } = *of;
     let own = rustix::process::geteuid().as_raw();
     let mut found = Vec::new();
-    for name in folder.names().unwrap_or_default() {
+    for name in names {
         if let Some(of) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".gz.ostler")) {
             // Left by a daemon that was killed while it compressed. Nobody else compresses now.
-            if is_rotated(file, of, &task.dates) {
-                let _ = std::fs::remove_file(folder.inside(&name));
+            if is_rotated(file, of, dates) {
+                let _ = std::fs::remove_file(folder.inside(name));
             }
             continue;
         }
-        if !is_rotated(file, &name, &task.dates) || task.live.contains(&folder.path().join(&name)) {
+        if !is_rotated(file, name, dates) || live.contains(&folder.path().join(name)) {
             continue;
         }
-        let Ok(meta) = std::fs::symlink_metadata(folder.inside(&name)) else { continue };
+        let Ok(meta) = std::fs::symlink_metadata(folder.inside(name)) else { continue };
         if !meta.is_file() || (meta.uid() != uid && meta.uid() != own) {
             continue;
         }
         let modified_ms = u64::try_from(meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000).unwrap_or(0);
-        found.push(Found { folder: at, old: Old { log, name: name.clone(), bytes: meta.len(), modified_ms }, name });
+        found.push(Found { folder: at, old: Old { log, name: name.clone(), bytes: meta.len(), modified_ms }, name: name.clone() });
     }
     found
 }

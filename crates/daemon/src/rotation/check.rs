@@ -24,13 +24,29 @@ pub(super) struct Folder {
     /// Boot clock of the next look; none = it is watched.
     pub(super) due_ms: Option<u64>,
     last_ms: u64,
+    /// Earliest after `last_ms`.
     pace_ms: u64,
+    /// What that may become: short when writing begins, so that what ends soon is at rest soon, and longer the longer it goes on.
+    step_ms: u64,
     sizes: BTreeMap<FileKey, u64>,
-    /// Its folder was looked at by the thread that takes care, after this daemon had begun.
-    cared_for: bool,
 }
 
+/// First step.
+const SHORTEST_MS: u64 = 1000;
+
 impl Folder {
+    fn new(now_ms: u64) -> Self {
+        Self { last_ms: now_ms, pace_ms: SHORTEST_MS, step_ms: SHORTEST_MS, ..Self::default() }
+    }
+
+    /// Something was written in it.
+    fn written(&mut self, now_ms: u64) {
+        if now_ms > self.last_ms + self.pace_ms {
+            self.step_ms = SHORTEST_MS;
+        }
+        self.due_ms = Some(now_ms.max(self.last_ms + self.pace_ms));
+    }
+
     /// Sizes are looked at soon, whatever was said.
     pub(super) fn hurry(&mut self) {
         self.pace_ms = 0;
@@ -61,7 +77,7 @@ impl Control {
         let folders: Vec<PathBuf> = paths(slot).filter_map(|(path, _)| Some(Path::new(path).parent()?.to_owned())).collect();
         for folder in folders {
             if !self.rotation.folders.contains_key(&folder) {
-                self.rotation.folders.insert(folder.clone(), Folder::default());
+                self.rotation.folders.insert(folder.clone(), Folder::new(now().mono_ms));
                 self.arm(&folder);
             }
         }
@@ -75,9 +91,10 @@ impl Control {
         let now_ms = now().mono_ms;
         let again = std::mem::take(&mut self.rotation.again);
         for folder in self.rotation.folders.values_mut() {
-            folder.due_ms = Some(if again { now_ms } else { now_ms + self.rotation.wanted.check_ms });
+            folder.due_ms = Some(if again { now_ms } else { now_ms + SHORTEST_MS });
         }
         self.rotation.schedule_changed = true;
+        self.rotation.leftovers = self.registry.iter().next().is_some();
     }
 
     fn arm(&mut self, folder: &Path) {
@@ -101,7 +118,7 @@ impl Control {
         let now_ms = now().mono_ms;
         for path in self.rotation.watch.fired() {
             if let Some(folder) = self.rotation.folders.get_mut(&path) {
-                folder.due_ms = Some(now_ms.max(folder.last_ms + folder.pace_ms));
+                folder.written(now_ms);
             }
         }
     }
@@ -133,7 +150,8 @@ impl Control {
         let check_ms = self.rotation.wanted.check_ms;
         let Some(folder) = self.rotation.folders.get_mut(path) else { return };
         let within_ms = now_ms.saturating_sub(folder.last_ms);
-        let mut pace_ms = check_ms;
+        let mut pace_ms = folder.step_ms.min(check_ms);
+        folder.step_ms = folder.step_ms.saturating_mul(2).min(check_ms.max(SHORTEST_MS));
         let mut large = Vec::new();
         let before = std::mem::take(&mut folder.sizes);
         for live in &logs {
@@ -146,12 +164,8 @@ impl Control {
             }
         }
         (folder.last_ms, folder.pace_ms) = (now_ms, pace_ms);
-        let first = !std::mem::replace(&mut folder.cared_for, true);
         for live in &large {
             self.rotate(live);
-        }
-        if first {
-            self.care_for_leftovers(&logs);
         }
         if let Some(live) = logs.first() {
             self.make_room(&live.target);
@@ -214,19 +228,6 @@ impl Control {
         }
     }
 
-    /// What a killed daemon left half done.
-    fn care_for_leftovers(&mut self, logs: &[Live]) {
-        let mut apps: BTreeMap<&str, (Vec<Kept>, &Rule)> = BTreeMap::new();
-        for live in logs {
-            let kept = Kept { target: live.target.clone(), file: live.file };
-            apps.entry(&live.app).or_insert((Vec::new(), &live.rule)).0.push(kept);
-        }
-        let apps: Vec<(Vec<Kept>, Rule)> = apps.into_values().map(|(logs, rule)| (logs, rule.clone())).collect();
-        for (logs, rule) in apps {
-            self.order_care(logs, Job::Keep(rule));
-        }
-    }
-
     /// On a disk that is nearly full, the oldest rotated files go.
     pub(super) fn make_room(&mut self, target: &Path) {
         let Some(folder) = target.parent() else { return };
@@ -248,7 +249,7 @@ impl Control {
         }
         let logs = self.live_logs(None).into_iter().filter(|live| live.target.parent() == Some(folder));
         let logs = logs.map(|live| Kept { target: live.target, file: live.file }).collect();
-        self.order_care(logs, Job::Room(wanted));
+        self.order_care([(logs, Job::Room(wanted))]);
     }
 
     fn folder_is_gone(&mut self, path: &Path) {

@@ -42,6 +42,10 @@ pub(crate) struct Rotation {
     /// Somebody's schedule may have changed.
     schedule_changed: bool,
     care: Option<care::Care>,
+    /// Apps of which a log was rotated in this turn: their old files are looked at.
+    rotated: BTreeSet<String>,
+    /// A former daemon may have left something half done.
+    leftovers: bool,
     /// What was told of a file or folder and need not be told again.
     told: BTreeMap<String, String>,
     /// A former daemon was killed while it rotated.

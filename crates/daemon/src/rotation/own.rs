@@ -1,5 +1,6 @@
-//! The daemon's own log.
+//! The daemon's own log, and what follows every rotation.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 use super::care::{Job, Kept};
@@ -8,8 +9,24 @@ use crate::control::turn::now;
 use crate::logs::handback::rename_to_free;
 
 impl Control {
+    /// What follows a rotation, once for all of this turn.
+    pub(crate) fn follow_rotations(&mut self) {
+        self.rotate_own_log();
+        let leftovers = std::mem::take(&mut self.rotation.leftovers);
+        if self.rotation.rotated.is_empty() && !leftovers {
+            return;
+        }
+        let apps = std::mem::take(&mut self.rotation.rotated);
+        let mut groups: BTreeMap<String, (Vec<Kept>, Job)> = BTreeMap::new();
+        for live in self.live_logs(None).into_iter().filter(|live| leftovers || apps.contains(&live.app)) {
+            let kept = Kept { target: live.target, file: live.file };
+            groups.entry(live.app).or_insert_with(|| (Vec::new(), Job::Keep(live.rule))).0.push(kept);
+        }
+        self.order_care(groups.into_values());
+    }
+
     /// Rotates `pm2.log` when it is large. Costs nothing as long as it is not.
-    pub(crate) fn rotate_own_log(&mut self) {
+    fn rotate_own_log(&mut self) {
         let Some(rule) = self.rotation.wanted.rotate.rule() else { return };
         if !self.log.is_larger_than(rule.max_size) {
             return;
@@ -28,7 +45,7 @@ impl Control {
         }
         if let Ok(meta) = std::fs::symlink_metadata(&path) {
             let kept = Kept { target: path, file: (meta.dev(), meta.ino()) };
-            self.order_care(vec![kept], Job::Keep(rule));
+            self.order_care([(vec![kept], Job::Keep(rule))]);
         }
     }
 }

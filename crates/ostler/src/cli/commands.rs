@@ -104,6 +104,14 @@ const RUNTIME: &[Opt] = &[
     call("strict", None, Arg::None, "warnings of the config file are errors"),
 ];
 
+const INSTALL: &[Opt] = &[
+    call("tarball", None, Arg::None, "from a tar file"),
+    call("install", None, Arg::None, "with yarn"),
+    call("docker", None, Arg::None, "in a container"),
+    call("v1", None, Arg::None, "first format"),
+    call("safe", None, Arg::OptionalNumber("ms"), "undo if it crashes"),
+];
+
 const STOP: &[Opt] = &[call("drain", None, Arg::None, "let it finish its requests first (as --wait-ready)")];
 
 const RELOAD: &[Opt] =
@@ -298,6 +306,29 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("ecosystem", "[simple]", 0, Daemon::Unused, "write a sample config file", run::ecosystem::run)
     },
     Command {
+        examples: &["set log_rotate:max_size 50M", "set pm2-logrotate:compress true", "set api:LEVEL debug"],
+        ..keeps("set", "[key] [value]", 0, Daemon::Unused, "keep a setting: of log rotation, of a module, of an app", run::settings::set)
+    },
+    Command { ..keeps("get", "[key]", 0, Daemon::Unused, "show a setting", run::settings::get) },
+    Command {
+        examples: &["multiset \"pm2-logrotate:max_size 10M pm2-logrotate:retain 30\""],
+        ..keeps("multiset", "<pairs>", 1, Daemon::Unused, "keep several settings", run::settings::multiset)
+    },
+    Command { examples: &["unset api:LEVEL"], ..keeps("unset", "<key>", 1, Daemon::Unused, "forget a setting", run::settings::unset) },
+    Command { ..keeps("config", "<key> [value]", 1, Daemon::Unused, "keep or show a setting", run::settings::config) },
+    Command { ..keeps("conf", "[key] [value]", 0, Daemon::Unused, "show all settings", run::settings::conf) },
+    Command {
+        aliases: &["module:install"],
+        options: INSTALL,
+        examples: &["install pm2-logrotate"],
+        ..keeps("install", "<module>", 1, Daemon::Unused, "install a module (pm2-logrotate, pm2-server-monit)", run::modules::install)
+    },
+    Command {
+        aliases: &["module:uninstall"],
+        ..keeps("uninstall", "<module>", 1, Daemon::Unused, "remove a module", run::modules::uninstall)
+    },
+    Command { ..keeps("module:list", "", 0, Daemon::Unused, "installed modules", run::modules::list) },
+    Command {
         completes: Completes::Words(&["install", "uninstall", "bash", "zsh", "fish"]),
         options: &[
             call("complete", None, Arg::None, "used by the shell scripts"),
@@ -340,27 +371,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing_with("unstartup", "[platform]", "undo startup", &[]),
     missing_with("logrotate", "", "configure the system's logrotate", &[]),
     Command { aliases: &["expose"], ..missing_with("serve", "[path] [port]", "serve a folder over HTTP", SERVE) },
-    missing("set", &[], "[key] [value]", "set a value of the configuration"),
-    missing("get", &[], "[key]", "show a value of the configuration"),
-    missing("config", &[], "<key> [value]", "set or show a value"),
-    missing("conf", &[], "[key] [value]", "show the configuration"),
-    missing("multiset", &[], "<pairs>", "set several values"),
-    missing("unset", &[], "<key>", "remove a value"),
-    missing_with(
-        "install",
-        "<module>",
-        "install a module",
-        &[
-            call("tarball", None, Arg::None, "from a tar file"),
-            call("install", None, Arg::None, "with yarn"),
-            call("docker", None, Arg::None, "in a container"),
-            call("v1", None, Arg::None, "first format"),
-            call("safe", None, Arg::OptionalNumber("ms"), "undo if it crashes"),
-        ],
-    ),
-    missing("module:install", &[], "<module>", "install a module"),
     missing("module:update", &[], "<module>", "update a module"),
-    missing("uninstall", &["module:uninstall"], "<module>", "remove a module"),
     missing("module:generate", &[], "[name]", "sample of a module"),
     missing("package", &[], "[folder]", "pack a module"),
     missing_with("publish", "[folder]", "publish a module", &[call("npm", None, Arg::None, "to npm")]),

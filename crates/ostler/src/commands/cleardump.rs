@@ -21,7 +21,7 @@ pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
 }
 
 /// The old file or the new one, whatever happens: written aside, synced, renamed.
-pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let aside = path.with_extension(format!("new-{}", std::process::id()));
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;

@@ -1,0 +1,180 @@
+//! `set`, `get`, `unset`, `multiset`, `config`, `conf`: settings of the home, of modules and of apps.
+
+use ostler_core::args;
+use ostler_proto::control::{Action, Request};
+use serde_json::{Map, Value};
+
+use super::act::{perform, request};
+use crate::cli::{Call, CliError, Status, UsageError};
+use crate::client::ClientError;
+use crate::cx::Cx;
+use crate::module_conf::{self, parts, shown};
+use crate::render::{Wording, json};
+
+/// `set [key] [value]`.
+pub(crate) fn set(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    match call.targets.as_slice() {
+        [] => edit(cx, call),
+        [key] => Err(missing_value(key)),
+        [key, value, ..] => store(cx, call, &[(key.clone(), value.clone())]),
+    }
+}
+
+/// `config <key> [value]`.
+pub(crate) fn config(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    if call.targets.len() > 1 { set(cx, call) } else { get(cx, call) }
+}
+
+/// `multiset "key value key value"`.
+pub(crate) fn multiset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let words = args::split(&call.targets.join(" "));
+    let (pairs, rest) = words.as_chunks::<2>();
+    if let [key] = rest {
+        return Err(missing_value(key));
+    }
+    let pairs: Vec<(String, String)> = pairs.iter().map(|[key, value]| (key.clone(), value.clone())).collect();
+    store(cx, call, &pairs)
+}
+
+/// `get [key]`.
+pub(crate) fn get(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let all = all(cx)?;
+    let Some(key) = call.target().filter(|key| *key != "all") else { return list(cx, call, &all) };
+    let parts = parts(key)?;
+    let Some(value) = module_conf::get(&all, &parts) else {
+        // As PM2, for scripts: nothing on stdout.
+        cx.out.err_line(format_args!("no setting {key}"));
+        return Ok(Status::Failed);
+    };
+    if call.has("json") {
+        json(&mut cx.out, value);
+    } else if let [module, rest @ ..] = parts.as_slice()
+        && !rest.is_empty()
+    {
+        cx.out.line(format_args!("Value for module {module} key {}: {}", rest.join("."), shown(value)));
+    } else if let Value::Object(section) = value {
+        show_section(cx, key, section);
+        let name = cx.program.name();
+        cx.out.line(format_args!("Modify these values with: $ {name} set {key}:<name> <value>"));
+    } else {
+        cx.out.line(format_args!("Value for module {key}: {}", shown(value)));
+    }
+    Ok(Status::Ok)
+}
+
+/// `conf`.
+pub(crate) fn conf(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let all = all(cx)?;
+    list(cx, call, &all)
+}
+
+/// `unset <key>`.
+pub(crate) fn unset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let key = call.target().unwrap_or_default().to_owned();
+    let wanted = if key == "all" { None } else { Some(parts(&key)?) };
+    let path = module_conf::writable(cx)?;
+    let was_there = module_conf::change(&path, |all| {
+        Ok(match &wanted {
+            None => {
+                all.clear();
+                true
+            }
+            Some(parts) => module_conf::unset(all, parts),
+        })
+    })?;
+    if !was_there {
+        return Err(CliError::NotFound(format!("no setting {key}; `{} conf` lists them", cx.program.name())));
+    }
+    tell_daemon(cx)?;
+    cx.out.info("Setting changed");
+    conf(cx, call)
+}
+
+fn missing_value(key: &str) -> CliError {
+    UsageError::MissingArgument { name: format!("value of {key}") }.into()
+}
+
+fn all(cx: &mut Cx) -> Result<Map<String, Value>, CliError> {
+    let path = module_conf::path(cx.home()?);
+    module_conf::read(&path)
+}
+
+/// All pairs or none of them.
+fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status, CliError> {
+    let pairs: Vec<(Vec<String>, &String)> = pairs.iter().map(|(key, value)| Ok((parts(key)?, value))).collect::<Result<_, CliError>>()?;
+    let path = module_conf::writable(cx)?;
+    module_conf::change(&path, |all| pairs.iter().try_for_each(|(parts, value)| module_conf::set(all, parts, value)))?;
+    tell_daemon(cx)?;
+    let mut sections: Vec<&String> = pairs.iter().filter(|(parts, _)| parts.len() > 1).filter_map(|(parts, _)| parts.first()).collect();
+    sections.dedup();
+    for section in sections {
+        restart(cx, call, section)?;
+    }
+    if !call.has("json") {
+        cx.out.info("Setting changed");
+    }
+    conf(cx, call)
+}
+
+/// An app of that name gets its settings as variables: it is restarted.
+fn restart(cx: &mut Cx, call: &Call, name: &str) -> Result<(), CliError> {
+    let Some(client) = cx.running_client()? else { return Ok(()) };
+    if !client.list()?.iter().any(|row| row.name == name) {
+        return Ok(());
+    }
+    perform(cx, &request(Action::Restart, call, vec![name.to_owned()], None)?, Wording::Names)?;
+    if !call.has("json") {
+        cx.out.info(format_args!("Module {name} restarted"));
+    }
+    Ok(())
+}
+
+/// A daemon that runs knows at once.
+pub(super) fn tell_daemon(cx: &mut Cx) -> Result<(), CliError> {
+    match cx.running_client() {
+        Ok(Some(client)) => client.request(&Request::SettingsChanged, &mut |_| {}).map(drop),
+        // It reads them when it is started, or when its logs are written next.
+        Ok(None) | Err(CliError::Client(ClientError::Version { .. })) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn list(cx: &mut Cx, call: &Call, all: &Map<String, Value>) -> Result<Status, CliError> {
+    if call.has("json") {
+        json(&mut cx.out, all);
+        return Ok(Status::Ok);
+    }
+    for (name, section) in module_conf::sections(all) {
+        show_section(cx, name, section);
+    }
+    Ok(Status::Ok)
+}
+
+fn show_section(cx: &mut Cx, name: &str, section: &Map<String, Value>) {
+    let program = cx.program.name();
+    cx.out.line(format_args!("Module: {name}"));
+    for (key, value) in section {
+        cx.out.line(format_args!("$ {program} set {name}:{key} {}", shown(value)));
+    }
+}
+
+/// The file in an editor; what comes out of it must make sense.
+fn edit(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let path = module_conf::writable(cx)?;
+    let editor = ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()));
+    let words = args::split(editor.as_deref().unwrap_or("vi"));
+    let Some((program, arguments)) = words.split_first() else { return Err(CliError::Failed("$EDITOR is empty".into())) };
+    module_conf::change(&path, |_| Ok(()))?;
+    cx.out.flush();
+    let status = std::process::Command::new(program)
+        .args(arguments)
+        .arg(&path)
+        .status()
+        .map_err(|error| CliError::Failed(format!("cannot start the editor {program:?} ($VISUAL, $EDITOR): {error}")))?;
+    if !status.success() {
+        return Err(CliError::Failed(format!("the editor {program:?} failed ({status})")));
+    }
+    module_conf::read(&path)?;
+    tell_daemon(cx)?;
+    conf(cx, call)
+}

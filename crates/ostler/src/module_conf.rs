@@ -1,0 +1,281 @@
+//! `module_conf.json`: the settings of a home, and of modules. PM2's file in PM2's shape; written whole, by renaming, one writer at a time.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ostler_core::rotate::settings::{MODULE, Rotation, SECTION, keys};
+use serde_json::{Map, Value};
+
+use crate::cli::CliError;
+use crate::cx::Cx;
+use crate::commands::cleardump::replace;
+
+/// Nobody has more settings than this.
+const MAX_BYTES: u64 = 4 << 20;
+/// How long another writer is waited for. None needs more than a moment.
+const LOCK_WITHIN: Duration = Duration::from_secs(5);
+/// What JavaScript would take for something else.
+const TRAPS: &[&str] = &["__proto__", "constructor", "prototype"];
+/// Sections that are no settings of anybody.
+const INTERNAL: &[&str] = &["module-db", "module-db-v2", "tar-modules"];
+
+/// Where the settings of this home are.
+pub(crate) fn path(home: &Path) -> PathBuf {
+    std::env::var_os("PM2_MODULE_CONF_FILE").filter(|path| !path.is_empty()).map_or_else(|| home.join("module_conf.json"), PathBuf::from)
+}
+
+/// The same, in a home that is there.
+///
+/// # Errors
+/// It cannot be made or used.
+pub(crate) fn writable(cx: &mut Cx) -> Result<PathBuf, CliError> {
+    let program = cx.program;
+    let home = cx.home()?.to_owned();
+    crate::home::prepare(&home, program)?;
+    Ok(path(&home))
+}
+
+/// Everything that is there.
+///
+/// # Errors
+/// It cannot be read, or is no JSON object.
+pub(crate) fn read(path: &Path) -> Result<Map<String, Value>, CliError> {
+    let mut text = String::new();
+    let got = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+    match got {
+        Ok(_) if text.trim().is_empty() => Ok(Map::new()),
+        Ok(_) => serde_json::from_str(&text).map_err(|error| {
+            CliError::Failed(format!("the settings in \"{}\" are broken ({error}); mend the file, or remove it", path.display()))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
+        Err(source) => Err(CliError::File { what: "read", path: path.display().to_string(), source }),
+    }
+}
+
+/// Changes the file: nothing of it, or all. Two at the same time do not lose each other's change.
+///
+/// # Errors
+/// Of `change`, or it cannot be read or written; then it is as it was.
+pub(crate) fn change<T>(path: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<T, CliError>) -> Result<T, CliError> {
+    let _lock = lock(path)?;
+    let mut all = read(path)?;
+    let before = all.clone();
+    let done = change(&mut all)?;
+    // A link leads to the file that is meant.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if all != before || !path.exists() {
+        let text = pretty(&Value::Object(all));
+        replace(&path, text.as_bytes()).map_err(|source| CliError::File { what: "write", path: path.display().to_string(), source })?;
+    }
+    Ok(done)
+}
+
+fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    let file = path.with_file_name(name);
+    let until = Instant::now() + LOCK_WITHIN;
+    loop {
+        match ostler_sys::lock::try_lock(&file) {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+            Ok(None) => return Err(CliError::Failed(format!("another command holds \"{}\"", file.display()))),
+            Err(errno) => return Err(CliError::File { what: "lock", path: file.display().to_string(), source: errno.into() }),
+        }
+    }
+}
+
+/// Four blanks, as PM2 writes it.
+fn pretty(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    match serde::Serialize::serialize(value, &mut serializer) {
+        Ok(()) => String::from_utf8(bytes).unwrap_or_default(),
+        Err(_) => value.to_string(),
+    }
+}
+
+/// The parts of a key: `module:key` or `module.key`; quotes protect what is within.
+///
+/// # Errors
+/// An empty part, or one that JavaScript would take for something else.
+pub(crate) fn parts(key: &str) -> Result<Vec<String>, CliError> {
+    let separator = if outside_quotes(key).any(|(_, c)| c == ':') { ':' } else { '.' };
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (at, _) in outside_quotes(key).filter(|(_, c)| *c == separator) {
+        parts.push(&key[from..at]);
+        from = at + 1;
+    }
+    parts.push(&key[from..]);
+    let parts: Vec<String> = parts.into_iter().map(|part| part.chars().filter(|c| !matches!(c, '"' | '\'')).collect()).collect();
+    match parts.iter().find(|part| part.is_empty() || TRAPS.contains(&part.as_str()) || part.contains('\0')) {
+        Some(part) => Err(CliError::Failed(format!("\"{}\" is no name of a setting: {part:?} is not allowed", key.escape_debug()))),
+        None => Ok(parts),
+    }
+}
+
+fn outside_quotes(text: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut quote = None;
+    text.char_indices().filter(move |(_, c)| {
+        match quote {
+            Some(open) if open == *c => quote = None,
+            None if matches!(c, '"' | '\'') => quote = Some(*c),
+            _ => {}
+        }
+        quote.is_none()
+    })
+}
+
+/// Sets one value, as a text.
+///
+/// # Errors
+/// It is one of ours and makes no sense, or something else is in the way.
+pub(crate) fn set(all: &mut Map<String, Value>, parts: &[String], text: &str) -> Result<(), CliError> {
+    check(parts, text)?;
+    let Some((last, way)) = parts.split_last() else { return Ok(()) };
+    let mut table = all;
+    for part in way {
+        let inner = table.entry(part.clone()).or_insert_with(|| Value::Object(Map::new()));
+        if !inner.is_object() {
+            // As PM2: a section takes the place of a value.
+            *inner = Value::Object(Map::new());
+        }
+        let Value::Object(inner) = inner else { return Ok(()) };
+        table = inner;
+    }
+    table.insert(last.clone(), text.into());
+    Ok(())
+}
+
+/// A value of ours must make sense before it is kept.
+fn check(parts: &[String], text: &str) -> Result<(), CliError> {
+    let [section, key] = parts else { return Ok(()) };
+    if ![MODULE, SECTION].contains(&section.as_str()) {
+        return Ok(());
+    }
+    match Rotation::default().set(section, key, text) {
+        Ok(()) if matches!(key.as_str(), "tz" | "TZ") && !text.is_empty() && jiff::tz::TimeZone::get(text).is_err() => {
+            Err(CliError::Failed(format!("{section}:{key}: expected a time zone such as \"Europe/Berlin\", found {text:?}")))
+        }
+        Ok(()) => Ok(()),
+        Err(Some(problem)) => Err(CliError::Failed(format!("{section}:{key}: {problem}"))),
+        Err(None) => {
+            let known = keys(section);
+            let near = ostler_config::keys::closest(key, known.iter().copied());
+            let hint = near.map_or_else(|| format!("; there are {}", known.join(", ")), |near| format!(", did you mean {near}?"));
+            Err(CliError::Failed(format!("{section} has no setting {key:?}{hint}")))
+        }
+    }
+}
+
+/// Removes a value or a section. False: it was not there.
+pub(crate) fn unset(all: &mut Map<String, Value>, parts: &[String]) -> bool {
+    let Some((last, way)) = parts.split_last() else { return false };
+    let mut table = all;
+    for part in way {
+        let Some(Value::Object(inner)) = table.get_mut(part) else { return false };
+        table = inner;
+    }
+    table.shift_remove(last).is_some()
+}
+
+/// The value there.
+pub(crate) fn get<'a>(all: &'a Map<String, Value>, parts: &[String]) -> Option<&'a Value> {
+    let (first, rest) = parts.split_first()?;
+    rest.iter().try_fold(all.get(first)?, |value, part| value.get(part))
+}
+
+/// Sections that people set.
+pub(crate) fn sections(all: &Map<String, Value>) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
+    all.iter().filter(|(name, _)| !INTERNAL.contains(&name.as_str())).filter_map(|(name, value)| Some((name, value.as_object()?)))
+}
+
+/// A value as it is typed.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn list(key: &str) -> Vec<String> {
+        parts(key).unwrap()
+    }
+
+    #[test]
+    fn keys_in_parts() {
+        for (key, expected) in [
+            ("a", &["a"][..]),
+            ("pm2-logrotate:max_size", &["pm2-logrotate", "max_size"]),
+            ("a.b.c", &["a", "b", "c"]),
+            ("my.app:key", &["my.app", "key"]),
+            ("\"my:app\":key", &["my:app", "key"]),
+            ("'a.b'.c", &["a.b", "c"]),
+        ] {
+            assert_eq!(list(key), expected, "{key}");
+        }
+        for key in ["", ":", "a:", ":b", "__proto__:x", "a:constructor", "a.prototype.b", "\"\""] {
+            assert!(parts(key).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn values_come_and_go() {
+        let mut all = Map::new();
+        set(&mut all, &list("app:key"), "1").unwrap();
+        set(&mut all, &list("app:other"), "x y").unwrap();
+        set(&mut all, &list("flat"), "2").unwrap();
+        assert_eq!(Value::Object(all.clone()), serde_json::json!({ "app": { "key": "1", "other": "x y" }, "flat": "2" }));
+        assert_eq!(get(&all, &list("app:other")).map(shown).as_deref(), Some("x y"));
+        assert!(unset(&mut all, &list("app:key")) && !unset(&mut all, &list("app:key")) && !unset(&mut all, &list("flat:deep")));
+        set(&mut all, &list("flat:deep"), "3").unwrap();
+        assert_eq!(Value::Object(all), serde_json::json!({ "app": { "other": "x y" }, "flat": { "deep": "3" } }));
+    }
+
+    #[test]
+    fn what_we_know_must_make_sense() {
+        let mut all = Map::new();
+        for (key, text, problem) in [
+            ("pm2-logrotate:max_size", "big", "expected a size"),
+            ("pm2-logrotate:max_sise", "1M", "did you mean max_size?"),
+            ("log_rotate:cron", "* *", "expected a cron pattern"),
+            ("pm2-logrotate:TZ", "Atlantis", "expected a time zone"),
+        ] {
+            let error = set(&mut all, &list(key), text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+        assert!(all.is_empty());
+        set(&mut all, &list("pm2-logrotate:retain"), "all").unwrap();
+        set(&mut all, &list("someone:max_size"), "big").unwrap();
+    }
+
+    #[test]
+    fn two_writers_lose_nothing() {
+        let folder = std::env::temp_dir().join(format!("ostler-conf-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("module_conf.json");
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let file = &file;
+                scope.spawn(move || {
+                    for n in 0..10 {
+                        change(file, |all| set(all, &list(&format!("w{writer}:n{n}")), "1")).unwrap();
+                    }
+                });
+            }
+        });
+        let all = read(&file).unwrap();
+        assert!(all.len() == 4 && all.values().all(|section| section.as_object().unwrap().len() == 10));
+        assert!(fs::read_to_string(&file).unwrap().contains("\n    \"w"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

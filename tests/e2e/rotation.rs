@@ -1,0 +1,227 @@
+//! Log rotation: nothing is lost, doubled or cut, whoever writes and whoever is killed.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+
+use ostler_testkit::{Home, fixture};
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{Dice, ecosystem, home, start_fixture};
+
+/// Names of the rotated files of a log, the oldest first.
+fn rotated(home: &Home, stem: &str) -> Vec<String> {
+    let mut names: Vec<(std::time::SystemTime, String)> = fs::read_dir(home.dir().join("logs"))
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.file_name().into_string().ok()?)))
+        .filter(|(_, name)| name.starts_with(&format!("{stem}__")))
+        .collect();
+    names.sort();
+    names.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Its text, compressed or not.
+fn text_of(home: &Home, name: &str) -> String {
+    let path = home.dir().join("logs").join(name);
+    if !name.ends_with(".gz") {
+        return fs::read_to_string(path).unwrap();
+    }
+    let output = std::process::Command::new("gzip").arg("-dc").arg(path).output().unwrap();
+    assert!(output.status.success(), "{name} is broken");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// All that was ever written to a log of the fixture's `count`: each number once, in order, no matter in which file.
+#[track_caller]
+fn whole(home: &Home, log: &str, upto: u32) {
+    let stem = log.strip_suffix(".log").unwrap();
+    let mut texts: Vec<String> = rotated(home, stem).iter().map(|name| text_of(home, name)).collect();
+    texts.push(home.log(log));
+    let number = |line: &str| line.rsplit(' ').next().and_then(|word| word.parse::<u32>().ok());
+    let mut parts: Vec<Vec<u32>> = Vec::new();
+    for text in texts {
+        assert!(text.is_empty() || text.ends_with('\n'), "a file ends within a line");
+        let lines = text.lines().filter(|line| *line != "end");
+        parts.push(lines.map(|line| number(line).unwrap_or_else(|| panic!("a cut line: {line:?}"))).collect());
+    }
+    // Two files of one moment have no order of their own.
+    parts.retain(|part| !part.is_empty());
+    parts.sort_by_key(|part| part[0]);
+    let all: Vec<u32> = parts.concat();
+    let wrong = all.iter().zip(1..).find(|(seen, wanted)| **seen != *wanted);
+    assert!(wrong.is_none() && all.len() == upto as usize, "{} lines of {upto}, first wrong {wrong:?}", all.len());
+}
+
+/// An app that counts, with this rotation.
+fn count(home: &Home, n: u32, rotate: &str, more: &str) {
+    let file = ecosystem(
+        home,
+        &format!(r#""name": "c", "script": "{}", "args": "count {n} 200", "autorestart": false, "log_rotate": {rotate}{more}"#, fixture()),
+    );
+    home.ok(format!("start {file}"));
+}
+
+#[track_caller]
+fn ended(home: &Home) {
+    home.wait_until("it has said everything", || {
+        home.app("c").status() == "stopped" && (home.log("c-out.log").ends_with("end\n") || all_text(home).contains("end\n"))
+    });
+}
+
+fn all_text(home: &Home) -> String {
+    rotated(home, "c-out").iter().map(|name| text_of(home, name)).collect::<String>() + &home.log("c-out.log")
+}
+
+#[test]
+fn a_file_that_the_app_writes_itself() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    count(&home, 600_000, r#"{"max_size": "200K", "retain": "all"}"#, "");
+    home.wait_until("it was rotated twice", || rotated(&home, "c-out").len() >= 2);
+    let pid = home.app("c").pid();
+    let name = &rotated(&home, "c-out")[0];
+    let mode = |name: &str| fs::metadata(home.dir().join("logs").join(name)).unwrap().permissions().mode();
+    assert_eq!(mode(name), mode("c-out.log"));
+    // `c-out__2026-11-21_00-00-00.log`, as pm2-logrotate has it.
+    let date = name.strip_prefix("c-out__").unwrap().strip_suffix(".log").unwrap();
+    assert!(date.len() >= 19 && date.as_bytes()[10] == b'_', "{name}");
+    assert_eq!(home.app("c").pid(), pid);
+    ended(&home);
+    whole(&home, "c-out.log", 600_000);
+}
+
+#[test]
+fn a_file_that_we_write() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    count(&home, 200_000, r#"{"max_size": "200K", "retain": "all"}"#, r#", "log_date_format": "YYYY""#);
+    home.wait_until("it was rotated twice", || rotated(&home, "c-out").len() >= 2);
+    ended(&home);
+    whole(&home, "c-out.log", 200_000);
+}
+
+#[test]
+fn instances_that_share_one_file() {
+    for more in ["", r#", "log_type": "json""#] {
+        let home = home();
+        home.ok("set log_rotate:check_interval 1");
+        let file = ecosystem(
+            &home,
+            &format!(
+                r#""name": "c", "script": "{}", "args": "flood 60000", "instances": 3, "exec_mode": "fork", "merge_logs": true, "autorestart": false,
+                   "log_rotate": {{"max_size": "500K", "retain": "all"}}{more}"#,
+                fixture()
+            ),
+        );
+        home.ok(format!("start {file}"));
+        home.wait_until("every writer has come to its end", || home.jlist().iter().all(|app| app.status() == "stopped"));
+        let lines = || all_text(&home).matches("x.").count();
+        home.wait_until("every line is there", || lines() >= 180_000);
+        assert_eq!(lines(), 180_000);
+        for line in all_text(&home).lines() {
+            assert!(line.contains(".") && line.len() >= 40, "a cut line {line:?}");
+        }
+    }
+}
+
+#[test]
+fn daemon_and_keeper_are_killed_while_it_rotates() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    let mut dice = Dice(0x5eed);
+    count(&home, 1_500_000, r#"{"max_size": "100K", "retain": "all"}"#, "");
+    let mut kills = 0;
+    while home.app("c").status() != "stopped" {
+        // Rotations follow each other within a second: some of these hit one.
+        std::thread::sleep(std::time::Duration::from_millis(dice.below(400)));
+        if dice.below(4) == 0 {
+            home.kill_both();
+        } else {
+            kill_daemon(&home);
+        }
+        kills += 1;
+    }
+    assert!(kills > 3, "only {kills}");
+    home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
+    ended(&home);
+    home.wait_until("nothing is half done", || {
+        fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+    });
+    whole(&home, "c-out.log", 1_500_000);
+}
+
+#[test]
+fn old_files_are_compressed_and_go_in_the_end() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    count(&home, 900_000, r#"{"max_size": "100K", "retain": 2, "compress": true}"#, "");
+    home.wait_until("more than that was rotated", || pm2_log(&home).matches("has been deleted").count() >= 2);
+    ended(&home);
+    home.wait_until("two are left, and compressed", || {
+        let names = rotated(&home, "c-out");
+        names.len() == 2 && names.iter().all(|name| name.ends_with(".log.gz"))
+    });
+    for name in rotated(&home, "c-out") {
+        let mut head = [0; 2];
+        fs::File::open(home.dir().join("logs").join(&name)).unwrap().read_exact(&mut head).unwrap();
+        assert_eq!(head, [0x1f, 0x8b], "{name}");
+        let lines: Vec<u32> = text_of(&home, &name).lines().filter_map(|line| line.parse().ok()).collect();
+        assert!(lines.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{name}");
+    }
+}
+
+#[test]
+fn all_logs_of_an_app_together_have_a_bound() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    count(&home, 700_000, r#"{"max_size": "300K", "retain": "all", "total_size": "1M"}"#, "");
+    ended(&home);
+    home.wait_until("the oldest are gone", || pm2_log(&home).contains("has been deleted"));
+    let sizes = rotated(&home, "c-out").iter().map(|name| fs::metadata(home.dir().join("logs").join(name)).unwrap().len()).sum::<u64>();
+    assert!(sizes <= 1 << 20, "{sizes}");
+}
+
+#[test]
+fn at_given_times() {
+    let home = home();
+    count(&home, 100, r#"{"cron": "* * * * * *", "retain": "all"}"#, r#", "kill_timeout": 100"#);
+    home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
+    ended(&home);
+    home.wait_until("what is left too", || home.log("c-out.log").is_empty());
+    whole(&home, "c-out.log", 100);
+    // Nothing is made of an empty file.
+    let count = rotated(&home, "c-out").len();
+    start_fixture(&home, "other", "", "count 100000 1");
+    home.wait_log("other-out.log", "00001000");
+    assert_eq!(rotated(&home, "c-out").len(), count);
+}
+
+#[test]
+fn who_does_not_want_it() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    home.ok("set log_rotate:max_size 50K");
+    count(&home, 300_000, "false", "");
+    start_fixture(&home, "other", "--no-autorestart", "count 300000 200");
+    home.wait_until("the other one was rotated", || !rotated(&home, "other-out").is_empty());
+    home.wait_until("both have ended", || home.jlist().iter().all(|app| app.status() == "stopped"));
+    assert_eq!(rotated(&home, "c-out"), [""; 0]);
+    assert_eq!(home.log("c-out.log").lines().count(), 300_001);
+}
+
+#[test]
+fn by_an_option() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    start_fixture(&home, "c", "--no-autorestart --max-log-size 100K", "count 200000 200");
+    home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
+    ended(&home);
+    whole(&home, "c-out.log", 200_000);
+    let bad = home.run(format!("start {} --name d --max-log-size plenty", fixture()));
+    assert!(bad.code != 0 && bad.stderr.contains("--max-log-size"), "{}", bad.stderr);
+}
+
+fn pm2_log(home: &Home) -> String {
+    fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default()
+}
