@@ -56,6 +56,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     text("log-type", None, "type", "log_type", Logs, "`json`: one JSON object per line"),
     text("log-date-format", None, "format", "log_date_format", Logs, "date before each line, e.g. `YYYY-MM-DD HH:mm:ss`"),
     switch("time", None, "time", true, Logs, "date before each line in the standard form"),
+    text("max-log-size", None, "size", "max_log_size", Logs, "rotate a log at this size (100M)"),
     switch("disable-logs", None, "disable_logs", true, Logs, "write no logs at all"),
     opt("max-restarts", None, Arg::OptionalNumber("n"), Sets::Text("max_restarts"), Lifecycle, "unstable restarts before giving up (16)"),
     text("min-uptime", None, "time", "min_uptime", Lifecycle, "a shorter run is unstable (1s)"),
