@@ -19,6 +19,8 @@ use crate::control::Control;
 use crate::control::turn::now;
 use crate::logs::handback::{FileKey, Folder, rename_to_free};
 
+/// The tables of the compressor are made on the stack. What is not touched costs nothing, and it ends with the thread.
+const STACK: usize = 4 << 20;
 /// Behind everybody else.
 const NICENESS: i32 = 19;
 
@@ -129,7 +131,7 @@ impl Care {
     fn start(wake: Arc<std::os::fd::OwnedFd>) -> io::Result<Self> {
         let (tasks, received) = mpsc::channel::<Task>();
         let (sender, news) = mpsc::channel();
-        std::thread::Builder::new().name("log-care".into()).stack_size(256 << 10).spawn(move || {
+        std::thread::Builder::new().name("log-care".into()).stack_size(STACK).spawn(move || {
             // Only this thread: on Linux each has its own.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
             for task in received {
