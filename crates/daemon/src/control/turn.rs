@@ -30,6 +30,18 @@ pub(crate) fn now() -> Now {
     Now { mono_ms: clocks.boot_ms, wall_ms: clocks.wall_ms }
 }
 
+/// Everything that a fresh journal must have.
+fn all_records<'a>(
+    registry: &'a Registry,
+    boot_id: &str,
+    (writers, handbacks, rotation): (&'a Writers, &'a HandBacks, &'a Rotation),
+    rollouts: &'a Rollouts,
+    errands: &'a Errands,
+) -> impl Iterator<Item = Record<'a>> {
+    let logs = writers.records().chain(handbacks.records()).chain(rotation.records());
+    registry.records(boot_id).chain(logs).chain(rollouts.records()).chain(errands.records())
+}
+
 impl Control {
     /// Runs until the daemon is to end.
     ///
@@ -206,14 +218,9 @@ impl Control {
         }
     }
 
-    /// Everything that a fresh journal must have.
-    fn all_records(&self) -> impl Iterator<Item = Record<'_>> {
-        let logs = self.writers.records().chain(self.handbacks.records()).chain(self.rotation.records());
-        self.registry.records(&self.boot_id).chain(logs).chain(self.rollouts.records()).chain(self.errands.records())
-    }
-
     fn compact(&mut self) {
-        let records: Vec<_> = self.all_records().collect();
+        let logs = (&self.writers, &self.handbacks, &self.rotation);
+        let records: Vec<_> = all_records(&self.registry, &self.boot_id, logs, &self.rollouts, &self.errands).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
             .and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
@@ -230,7 +237,9 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            self.all_records().for_each(|record| crate::store::record::encode(&record, &mut bytes));
+            let logs = (&self.writers, &self.handbacks, &self.rotation);
+            all_records(&self.registry, &self.boot_id, logs, &self.rollouts, &self.errands)
+                .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {
             self.state_file.flush().map_err(|error| error.to_string())
