@@ -60,6 +60,7 @@ mod scale;
 mod seeds_cluster;
 mod seeds_container;
 mod servers;
+mod settings;
 mod setup;
 mod shop;
 mod signal;

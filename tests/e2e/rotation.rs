@@ -4,10 +4,10 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
-use ostler_testkit::{Home, fixture};
+use ostler_testkit::{Home, Tmpfs, fixture, needs_root, skip};
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{Dice, ecosystem, home, start_fixture};
+use crate::setup::{Dice, ecosystem, home, home_as_pm2, start_fixture};
 
 /// Names of the rotated files of a log, the oldest first.
 fn rotated(home: &Home, stem: &str) -> Vec<String> {
@@ -159,7 +159,8 @@ fn old_files_are_compressed_and_go_in_the_end() {
     ended(&home);
     home.wait_until("two are left, and compressed", || {
         let names = rotated(&home, "c-out");
-        names.len() == 2 && names.iter().all(|name| name.ends_with(".log.gz"))
+        let rest = fs::metadata(home.dir().join("logs/c-out.log")).unwrap().len();
+        names.len() == 2 && names.iter().all(|name| name.ends_with(".log.gz")) && rest < 100 << 10
     });
     for name in rotated(&home, "c-out") {
         let mut head = [0; 2];
@@ -219,6 +220,184 @@ fn by_an_option() {
     whole(&home, "c-out.log", 200_000);
     let bad = home.run(format!("start {} --name d --max-log-size plenty", fixture()));
     assert!(bad.code != 0 && bad.stderr.contains("--max-log-size"), "{}", bad.stderr);
+}
+
+#[test]
+fn lines_of_the_past_are_shown_from_rotated_files() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    count(&home, 30_000, r#"{"max_size": "100K", "compress": true}"#, "");
+    home.wait_until("it was rotated and compressed", || rotated(&home, "c-out").iter().any(|name| name.ends_with(".gz")));
+    ended(&home);
+    let said = home.ok("logs c --out --lines 20000 --nostream --raw").stdout;
+    let numbers: Vec<u32> = said.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(numbers.len(), 19_999, "and `end`");
+    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]) && numbers.last() == Some(&30_000));
+}
+
+#[test]
+fn who_follows_sees_every_line_once() {
+    for more in ["", r#", "time": true"#] {
+        let home = home();
+        home.ok("set log_rotate:check_interval 1");
+        count(&home, 400_000, r#"{"max_size": "100K"}"#, &format!(r#", "autostart": false{more}"#));
+        let mut watcher = home.cmd("logs c --out --raw --lines 0").command();
+        let mut watcher = watcher.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(watcher.stdout.take().unwrap()));
+        home.ok("start c");
+        let (mut next, mut ended) = (1, false);
+        for line in lines.map_while(Result::ok) {
+            let Some(word) = line.rsplit(' ').next().filter(|word| *word != "end") else {
+                ended = true;
+                break;
+            };
+            if let Ok(number) = word.parse::<u32>() {
+                assert!(number == next || next == 1, "{number} instead of {next}");
+                next = number + 1;
+            }
+        }
+        drop(watcher.kill());
+        drop(watcher.wait());
+        assert!(ended && next == 400_001, "{next}");
+        assert!(!rotated(&home, "c-out").is_empty());
+    }
+}
+
+#[test]
+fn a_full_disk_costs_old_logs_and_nothing_else() {
+    needs_root!();
+    let home = home();
+    let disk = Tmpfs::new(home.work().join("disk"), "8m");
+    home.ok(["multiset", "log_rotate:check_interval 1 log_rotate:min_free 3M"].as_slice());
+    let log = disk.path().join("c.log");
+    let rotate = r#"{"max_size": "1M", "retain": "all"}"#;
+    count(&home, 1_200_000, rotate, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
+    home.wait_until("old logs go", || pm2_log(&home).contains("rotated logs go") && pm2_log(&home).contains("has been deleted"));
+    home.wait_until("it has said everything", || fs::read_to_string(&log).unwrap().ends_with("end\n") || {
+        fs::read_dir(disk.path()).unwrap().flatten().any(|entry| fs::read_to_string(entry.path()).unwrap_or_default().ends_with("end\n"))
+    });
+    assert_eq!((home.app("c").status(), home.app("c").restarts()), ("online".into(), 0));
+    // What is left has no hole and no cut line.
+    let mut parts: Vec<Vec<u32>> = fs::read_dir(disk.path())
+        .unwrap()
+        .flatten()
+        .map(|entry| fs::read_to_string(entry.path()).unwrap().lines().filter_map(|line| line.parse().ok()).collect())
+        .collect();
+    parts.retain(|part: &Vec<u32>| !part.is_empty());
+    parts.sort_by_key(|part| part[0]);
+    let all: Vec<u32> = parts.concat();
+    assert!(all.windows(2).all(|pair| pair[0] + 1 == pair[1]) && all.last() == Some(&1_200_000));
+}
+
+#[test]
+fn without_room_for_a_copy_everything_stays_as_it_is() {
+    needs_root!();
+    let home = home();
+    let disk = Tmpfs::new(home.work().join("disk"), "4m");
+    home.ok(["multiset", "log_rotate:check_interval 1 log_rotate:min_free 0"].as_slice());
+    let log = disk.path().join("c.log");
+    count(&home, 300_000, r#"{"max_size": "2500K", "retain": "all"}"#, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
+    home.wait_until("it is told", || pm2_log(&home).contains("c.log\" cannot be rotated"));
+    home.wait_until("it has said everything", || fs::read_to_string(&log).unwrap().ends_with("end\n"));
+    let numbers: Vec<u32> = fs::read_to_string(&log).unwrap().lines().filter_map(|line| line.parse().ok()).collect();
+    assert!(numbers.iter().zip(1..).all(|(seen, wanted)| *seen == wanted) && numbers.len() == 300_000);
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1, "nothing is left over");
+    assert_eq!(pm2_log(&home).matches("cannot be rotated").count(), 1, "it is told once");
+}
+
+#[test]
+fn a_log_folder_that_is_removed_is_made_again() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    start_fixture(&home, "direct", "", "count 100000000 1");
+    start_fixture(&home, "dated", "-f --time", "count 100000000 1");
+    home.wait_log("dated-out.log", "00000100");
+    fs::remove_dir_all(home.dir().join("logs")).unwrap();
+    home.wait_log("dated-out.log", ": 0");
+    let said = || pm2_log(&home);
+    home.wait_until("it is told", || said().contains("was removed, and is there again; direct:0 write to their removed files until their restart"));
+    home.ok("restart direct");
+    home.wait_log("direct-out.log", "00000100");
+}
+
+#[test]
+fn what_is_no_file_of_the_app_is_left_alone() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    home.ok("set log_rotate:cron \"* * * * * *\"");
+    let fifo = home.work().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let _reader = fs::File::options().read(true).write(true).open(&fifo).unwrap();
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "c", "script": "{}", "args": "count 3000 1", "out_file": "{}", "error_file": "/dev/null", "autorestart": false"#,
+            fixture(),
+            fifo.display()
+        ),
+    );
+    home.ok(format!("start {file}"));
+    start_fixture(&home, "other", "", "count 3000 1");
+    home.wait_until("others are rotated", || rotated(&home, "other-out").len() >= 2);
+    assert!(!pm2_log(&home).contains("cannot be rotated") && !pm2_log(&home).contains("fifo"), "{}", pm2_log(&home));
+    assert!(std::os::unix::fs::FileTypeExt::is_char_device(&fs::symlink_metadata("/dev/null").unwrap().file_type()));
+}
+
+#[test]
+fn a_link_of_another_user_is_not_followed() {
+    needs_root!();
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    let folder = home.work().join("of the app");
+    fs::create_dir(&folder).unwrap();
+    let (victim, log) = (home.work().join("victim"), folder.join("c.log"));
+    fs::write(&victim, "precious\n".repeat(20_000)).unwrap();
+    std::os::unix::fs::symlink(&victim, &log).unwrap();
+    std::os::unix::fs::lchown(&log, Some(12_345), Some(12_345)).unwrap();
+    std::os::unix::fs::chown(&folder, Some(12_345), Some(12_345)).unwrap();
+    count(&home, 100, r#"{"max_size": "10K"}"#, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
+    home.wait_until("it is told", || pm2_log(&home).contains("its path is a link of another user"));
+    assert!(fs::read_to_string(&victim).unwrap().starts_with("precious"));
+}
+
+#[test]
+fn the_daemons_own_log_too() {
+    let home = home();
+    home.ok("set log_rotate:max_size 4K");
+    home.ok("set log_rotate:retain 1");
+    let own = || fs::read_dir(home.dir()).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("pm2__")).count();
+    for round in 0..60 {
+        start_fixture(&home, &format!("a{round}"), "--no-autorestart", "exit 0");
+    }
+    home.wait_until("it was rotated, and one is kept", || own() == 1 && pm2_log(&home).contains("has been deleted"));
+    assert!(fs::metadata(home.dir().join("pm2.log")).unwrap().len() < 8 << 10);
+}
+
+/// Document 002: the commands as they stand there, and what they promise.
+#[test]
+fn pm2_logrotate_as_in_document_002() {
+    let home = home_as_pm2();
+    start_fixture(&home, "c", "--no-autorestart", "count 100 1");
+    for command in [
+        "install pm2-logrotate",
+        "set pm2-logrotate:max_size 10M",
+        "set pm2-logrotate:retain 30",
+        "set pm2-logrotate:compress true",
+        "install pm2-server-monit",
+        "install pm2-logrotate",
+        "set pm2-logrotate:max_size 100M",
+        "set pm2-logrotate:retain 30",
+    ] {
+        home.ok(command);
+    }
+    // Its other settings, so that it does not take a night.
+    home.ok("set pm2-logrotate:dateFormat YYYY-MM-DD");
+    home.ok("set pm2-logrotate:workerInterval 1");
+    home.ok("set pm2-logrotate:rotateModule true");
+    home.ok("set pm2-logrotate:TZ Asia/Tokyo");
+    home.ok(["set", "pm2-logrotate:rotateInterval", "*/1 * * * * *"].as_slice());
+    let is_one = |name: &String| name.starts_with("c-out__20") && name.ends_with(".log.gz") && name.len() == "c-out__2026-11-21.log.gz".len();
+    home.wait_until("it was rotated and compressed", || rotated(&home, "c-out").iter().any(is_one));
 }
 
 fn pm2_log(home: &Home) -> String {

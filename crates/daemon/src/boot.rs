@@ -19,6 +19,7 @@ use ostler_sys::{ProcRef, ProcTable};
 use crate::cluster::{Listeners, PREFIX};
 use crate::control::{Control, Scalers, Work};
 use crate::errands::{self, Errands};
+use crate::host::Host;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::reactor::{Reactor, Source};
@@ -125,6 +126,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         writers,
         handbacks: HandBacks::default(),
         rotation: Rotation::default(),
+        host: Host::default(),
         journal,
         jobs: Vec::new(),
         rollouts: Rollouts::default(),

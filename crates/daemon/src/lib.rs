@@ -9,6 +9,7 @@ mod conf;
 mod control;
 mod errands;
 mod files;
+mod host;
 mod keeper_door;
 mod log;
 mod logs;

@@ -7,6 +7,7 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::Instance;
 use serde::{Deserialize, Serialize};
 
+pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::rollout::{FaultReport, PlaceReport, RolloutReport, RolloutState};
 
 /// Version of this API. A daemon refuses a client with another number and names both versions.
@@ -123,6 +124,8 @@ pub enum Request {
         /// Name or id; none = all and the daemon's own log.
         target: Option<String>,
     },
+    /// Figures of the machine. Answer: [`Response::Host`].
+    Host,
     /// The settings of the home (`module_conf.json`) were changed. Answer: [`Response::Done`].
     SettingsChanged,
     /// Opens log files anew. Answer: [`Response::LogsReloaded`].
@@ -245,6 +248,8 @@ pub enum Response {
     Rollouts(Vec<RolloutReport>),
     /// Files touched.
     Paths(Vec<String>),
+    /// Figures of the machine; none = they are turned off (`pm2:sysmonit`).
+    Host(Option<Box<HostReport>>),
     /// What became of each log with news; one that was never renamed has none.
     LogsReloaded(Vec<ReloadedLog>),
     /// Failed; nothing more follows.

@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod frame;
+pub mod host;
 pub mod node;
 pub mod pm2;
 pub mod rollout;

@@ -14,6 +14,7 @@ pub mod datagram;
 pub mod descriptors;
 pub mod exec;
 pub mod fdpass;
+pub mod host;
 pub mod lock;
 pub mod memfd;
 pub mod memory;

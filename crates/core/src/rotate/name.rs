@@ -59,6 +59,13 @@ pub fn is_rotated(file: &str, candidate: &str, dates: &[String]) -> bool {
     dates.iter().map(|date| self::form(&clean(date))).any(|known| form == known || form.strip_suffix("-0") == Some(known.as_str()))
 }
 
+/// May this be a rotated file of that log, whatever the form of its date? For showing it, not for removing it.
+pub fn may_be_rotated(file: &str, candidate: &str) -> bool {
+    let candidate = candidate.strip_suffix(".gz").unwrap_or(candidate);
+    let middle = candidate.strip_prefix(&front(file)).and_then(|rest| rest.strip_suffix(split(file).1));
+    middle.is_some_and(|middle| middle.bytes().filter(u8::is_ascii_digit).count() >= 4)
+}
+
 /// Digits and letters count as such only.
 fn form(text: &str) -> String {
     let mut form = String::with_capacity(text.len());

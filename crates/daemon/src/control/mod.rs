@@ -26,6 +26,7 @@ pub(crate) use job::{Goal, Job, Step, Then, why};
 
 use crate::cluster::Listeners;
 use crate::errands::Errands;
+use crate::host::Host;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::reactor::Reactor;
@@ -82,6 +83,7 @@ pub(crate) struct Control {
     pub writers: Writers,
     pub handbacks: HandBacks,
     pub rotation: Rotation,
+    pub host: Host,
     pub journal: Journal,
     pub state_file: StateFile,
     pub jobs: Vec<Job>,

@@ -397,7 +397,9 @@ impl Control {
 
 /// Finishes or undoes; a rotation without leaving the folder of its log. Whatever is wrong with that, nobody stands still.
 fn recover_within(record: &HandBack) -> Result<bool, Failure> {
-    let folder = if record.stays { Folder::with(record.target.as_ref(), record.file).ok() } else { None };
+    // In the midst of it the file may have its other name.
+    let with = |path: &String| Folder::with(path.as_ref(), record.file).ok();
+    let folder = if record.stays { with(&record.target).or_else(|| with(&record.rotated)) } else { None };
     match folder.as_ref().and_then(|folder| record.within(folder)) {
         Some(within) => recover(&within),
         // Somebody has moved the file, or the folder. Everything is in one of the two files.

@@ -265,6 +265,11 @@ pub(crate) const COMMANDS: &[Command] = &[
             run::health::run,
         )
     },
+    Command {
+        aliases: &["sysinfos"],
+        options: &[call("tree", Some('t'), Arg::None, "as a tree")],
+        ..reads("slist", "", 0, "figures of the machine: CPU, memory, network, disks", run::slist::run)
+    },
     Command { ..reads("ping", "", 0, "is the daemon there?", run::ping::run) },
     Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, Daemon::Starts, "empty the log files", run::flush::run) },
     Command { ..keeps("reloadLogs", "", 0, Daemon::Starts, "open the log files anew", run::reload_logs::run) },
@@ -376,8 +381,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("package", &[], "[folder]", "pack a module"),
     missing_with("publish", "[folder]", "publish a module", &[call("npm", None, Arg::None, "to npm")]),
     missing("module:publish", &[], "[folder]", "publish a module"),
-    missing_with("slist", "", "figures of the host", &[call("tree", Some('t'), Arg::None, "as a tree")]),
-    missing("sysinfos", &[], "", "figures of the host"),
     missing("report", &[], "", "report for an issue"),
     missing("profile:cpu", &[], "[ms]", "profile the daemon"),
     missing("profile:mem", &[], "[ms]", "profile the memory of the daemon"),

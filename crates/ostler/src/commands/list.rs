@@ -2,7 +2,7 @@
 
 use crate::cli::{Call, CliError, Status, UsageError};
 use crate::cx::Cx;
-use crate::render::{Order, blocks, json, list_table};
+use crate::render::{Order, blocks, host_line, json, list_table};
 
 /// All instances.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -31,6 +31,10 @@ pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
         order.sort(&mut rows);
         let table = list_table(&rows, cx.out.width(), cx.out.paint());
         cx.out.line(table.trim_end_matches('\n'));
+        // The list is what was asked for; without figures it is as good.
+        if let Ok(Some(report)) = super::slist::host(cx) {
+            cx.out.line(host_line(&report, cx.out.paint()));
+        }
     }
     Ok(())
 }

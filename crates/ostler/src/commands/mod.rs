@@ -34,6 +34,7 @@ pub(crate) mod save;
 pub(crate) mod scale;
 pub(crate) mod send_signal;
 pub(crate) mod settings;
+pub(crate) mod slist;
 pub(crate) mod start;
 pub(crate) mod update;
 pub(crate) mod validate;

@@ -71,7 +71,7 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             (_, None) => Vec::new(),
         };
         let gone: Vec<&str> = module_conf::change(&path, |all| {
-            let installed = table(all, INSTALLED);
+            let Some(Value::Object(installed)) = all.get_mut(INSTALLED) else { return Ok(Vec::new()) };
             Ok(names.iter().filter(|name| installed.shift_remove(**name).is_some()).copied().collect())
         })?;
         if gone.is_empty() && word != "all" {

@@ -54,8 +54,7 @@ pub(crate) fn get(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.out.line(format_args!("Value for module {module} key {}: {}", rest.join("."), shown(value)));
     } else if let Value::Object(section) = value {
         show_section(cx, key, section);
-        let name = cx.program.name();
-        cx.out.line(format_args!("Modify these values with: $ {name} set {key}:<name> <value>"));
+        cx.out.line("Modules configuration. Copy/Paste line to edit values.");
     } else {
         cx.out.line(format_args!("Value for module {key}: {}", shown(value)));
     }
@@ -82,7 +81,8 @@ pub(crate) fn unset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             Some(parts) => module_conf::unset(all, parts),
         })
     })?;
-    if !was_there {
+    // As PM2, for scripts that call us so: what is not there is not there.
+    if !was_there && !cx.program.is_pm2() {
         return Err(CliError::NotFound(format!("no setting {key}; `{} conf` lists them", cx.program.name())));
     }
     tell_daemon(cx)?;

@@ -86,6 +86,7 @@ impl Control {
             }
             Request::Signal { signal, target } => self.send_signal(client, id, signal, &target),
             Request::Flush { target } => self.flush_logs(target.as_deref()),
+            Request::Host => self.host_report(),
             Request::SettingsChanged => {
                 self.refresh_settings();
                 Response::Done { ids: Vec::new() }

@@ -73,6 +73,12 @@ fn in_the_cold(
         record.stage = undo;
         return Err(Failure::system("rename the file to", &record.target)(error));
     }
+    if record.stays
+        && let Err(failure) = announce(record)
+    {
+        record.stage = undo;
+        return Err(failure);
+    }
     match finish(record, &copied.source) {
         Ok(renamed) => Ok((cut, renamed)),
         Err(failure) => {
@@ -83,6 +89,17 @@ fn in_the_cold(
             }
             Err(failure)
         }
+    }
+}
+
+/// Whoever follows the log sees, before anything is taken from it, under which name its lines will be: for a moment it has that name
+/// itself, and then comes back, as in a hand-back. Nobody writes meanwhile, and a daemon that is killed in between finds it there.
+fn announce(record: &HandBack) -> Result<(), Failure> {
+    match rename_to_free(&record.target, &record.rotated) {
+        Ok(()) => std::fs::rename(&record.rotated, &record.target).map_err(Failure::system("rename the file back to", &record.target)),
+        // Taken meanwhile: it gets another name, and followers have to find out by themselves.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Failure::system("rename the file to", &record.rotated)(error)),
     }
 }
 
@@ -245,11 +262,11 @@ pub(crate) fn recover(record: &HandBack) -> Result<bool, Failure> {
 
 fn complete(record: &HandBack) -> Result<(), Failure> {
     let source = match open_source(Path::new(&record.rotated), record.file) {
-        Ok(source) if !record.stays => {
+        Ok(source) => {
             std::fs::rename(&record.rotated, &record.target).map_err(Failure::system("rename the file to", &record.target))?;
             source
         }
-        _ => open_source(Path::new(&record.target), record.file).map_err(Failure::system("find", &record.target))?,
+        Err(_) => open_source(Path::new(&record.target), record.file).map_err(Failure::system("find", &record.target))?,
     };
     finish(record, &source).map(drop)
 }

@@ -231,7 +231,9 @@ fn rotation_killed_before_any_note_and_after_each() {
 #[test]
 fn rotation_killed_between_any_two_steps_of_the_cut() {
     type Step = fn(&Scene, &Copied);
-    let steps: [Step; 4] = [
+    let steps: [Step; 6] = [
+        |scene, _| fs::rename(&scene.record.target, &scene.record.rotated).unwrap(),
+        |scene, _| fs::rename(&scene.record.rotated, &scene.record.target).unwrap(),
         |_, copied| std::os::unix::fs::FileExt::write_all_at(&copied.source, b"b", 0).unwrap(),
         |_, copied| copied.source.set_len(1).unwrap(),
         |_, copied| copied.copy.set_len(2).unwrap(),

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::lines::{Lines, start_of_last};
+use super::lines::{Lines, count_lines, start_of_last};
+use super::past;
 use super::source::Source;
 use super::watch::Watch;
 
@@ -107,11 +108,21 @@ impl Follower {
 
     /// Gives the last `count` lines to `each`; what comes later is for [`Self::advance`].
     pub(super) fn tail(&mut self, count: u64, is_last_look: bool, each: Each<'_>) -> io::Result<()> {
-        let Some(open) = self.open.last_mut() else { return Ok(()) };
-        let length = open.file.metadata()?.len();
-        open.position = start_of_last(&open.file, length, count)?;
         let source = &self.source;
         let mut each_line = |line: &[u8]| each(source, line);
+        let mut before = |count: u64| past::lines_before(&source.path, count).iter().all(|line| each_line(line));
+        let Some(open) = self.open.last_mut() else {
+            before(count);
+            return Ok(());
+        };
+        let length = open.file.metadata()?.len();
+        open.position = start_of_last(&open.file, length, count)?;
+        if open.position == 0 && count > 0 {
+            let missing = count - count_lines(&open.file, length)?.min(count);
+            if missing > 0 && !before(missing) {
+                return Ok(());
+            }
+        }
         open.lines.read(&open.file, &mut open.position, length, &mut || true, &mut each_line)?;
         if is_last_look {
             open.lines.flush(&mut each_line);
@@ -122,7 +133,7 @@ impl Follower {
 
     /// Something to show as [`Self::tail`]?
     pub(super) fn has_content(&self) -> bool {
-        self.open.last().is_some_and(|open| open.file.metadata().is_ok_and(|meta| meta.len() > 0))
+        self.open.last().is_some_and(|open| open.file.metadata().is_ok_and(|meta| meta.len() > 0)) || past::has_past(&self.source.path)
     }
 
     /// Gives what is new to `each`: first the rest of the files before a rotation, then the new one.

@@ -38,6 +38,21 @@ pub(super) fn start_of_last(file: &File, length: u64, count: u64) -> io::Result<
     Ok(0)
 }
 
+/// Lines in the first `length` bytes; a last one without its end counts.
+pub(super) fn count_lines(file: &File, length: u64) -> io::Result<u64> {
+    let mut block = vec![0; BLOCK];
+    let (mut at, mut count, mut last) = (0, 0, b'\n');
+    while at < length {
+        let size = usize::try_from(length - at).unwrap_or(BLOCK).min(BLOCK);
+        let filled = read_at(file, &mut block[..size], at)?;
+        let Some(end) = block[..filled].last() else { break };
+        last = *end;
+        count += memchr::memchr_iter(b'\n', &block[..filled]).count() as u64;
+        at += filled as u64;
+    }
+    Ok(count + u64::from(last != b'\n'))
+}
+
 /// As much as there is, until the buffer is full.
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;

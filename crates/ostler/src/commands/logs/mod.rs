@@ -5,6 +5,7 @@
 
 mod follow;
 mod lines;
+mod past;
 mod printer;
 mod run;
 mod source;

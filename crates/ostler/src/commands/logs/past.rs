@@ -1,0 +1,124 @@
+//! Lines of the past that are in rotated files.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use flate2::read::MultiGzDecoder;
+use ostler_core::rotate::name::may_be_rotated;
+use rustix::fs::OFlags;
+
+/// Of a line in a compressed file no more is shown than this.
+const LONGEST: u64 = 1 << 20;
+
+/// The last `count` lines before those of this log, the oldest first.
+pub(super) fn lines_before(log: &Path, count: u64) -> Vec<Vec<u8>> {
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    for path in rotated(log) {
+        let missing = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(found.len());
+        if missing == 0 {
+            break;
+        }
+        // Removed or compressed in this moment, or not for us: what can be shown is shown.
+        let Ok(mut lines) = last_lines(&path, missing) else { continue };
+        lines.append(&mut found);
+        found = lines;
+    }
+    found
+}
+
+/// Is there anything before this log?
+pub(super) fn has_past(log: &Path) -> bool {
+    !rotated(log).is_empty()
+}
+
+/// Rotated files of a log, the newest first.
+fn rotated(log: &Path) -> Vec<PathBuf> {
+    let Some((folder, name)) = log.parent().zip(log.file_name().and_then(|name| name.to_str())) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found: Vec<(SystemTime, PathBuf)> = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(|candidate| may_be_rotated(name, candidate)))
+        .filter_map(|entry| Some((entry.metadata().ok().filter(std::fs::Metadata::is_file)?.modified().ok()?, entry.path())))
+        .collect();
+    found.sort();
+    found.reverse();
+    let mut paths: Vec<PathBuf> = found.into_iter().map(|(_, path)| path).collect();
+    // While a file is being compressed it may be there twice.
+    let compressed: Vec<PathBuf> = paths.iter().filter(|path| path.extension().is_some_and(|end| end == "gz")).cloned().collect();
+    paths.retain(|path| !compressed.iter().any(|other| other.with_extension("") == *path));
+    paths
+}
+
+fn last_lines(path: &Path, count: usize) -> io::Result<Vec<Vec<u8>>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if path.extension().is_some_and(|end| end == "gz") {
+        return keep_last(MultiGzDecoder::new(file), count);
+    }
+    let length = file.metadata()?.len();
+    let start = super::lines::start_of_last(&file, length, count as u64)?;
+    keep_last(from(file, start)?, count)
+}
+
+fn from(mut file: File, start: u64) -> io::Result<File> {
+    io::Seek::seek(&mut file, io::SeekFrom::Start(start))?;
+    Ok(file)
+}
+
+fn keep_last(content: impl Read, count: usize) -> io::Result<Vec<Vec<u8>>> {
+    let mut content = BufReader::with_capacity(64 << 10, content);
+    let mut kept: VecDeque<Vec<u8>> = VecDeque::new();
+    loop {
+        let mut line = Vec::new();
+        if content.by_ref().take(LONGEST).read_until(b'\n', &mut line)? == 0 {
+            return Ok(kept.into());
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        if kept.len() == count {
+            kept.pop_front();
+        }
+        kept.push_back(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_several_files_in_their_order() {
+        let folder = std::env::temp_dir().join(format!("ostler-past-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: &str, age: u64| {
+            let file = File::create(folder.join(name)).unwrap();
+            let mut sink: Box<dyn Write> =
+                if name.ends_with(".gz") { Box::new(GzEncoder::new(&file, Compression::fast())) } else { Box::new(&file) };
+            sink.write_all(text.as_bytes()).unwrap();
+            drop(sink);
+            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+        };
+        write("a-out__2026-01-01_00-00-00.log.gz", "1\n2\n", 300);
+        write("a-out__2026-01-02_00-00-00.log", "3\n4\n", 200);
+        write("a-out__2026-01-03_00-00-00.log", "5\n6\n", 100);
+        write("a-out__2026-01-03_00-00-00.log.gz", "5\n6\n", 100);
+        write("aa-out__2026-01-03_00-00-00.log", "x\n", 50);
+        write("a-out.log", "7\n", 0);
+        let log = folder.join("a-out.log");
+        let lines = |count| lines_before(&log, count).into_iter().map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>().join(" ");
+        assert_eq!((lines(0), lines(1), lines(3), lines(5), lines(99)), ("".into(), "6".into(), "4 5 6".into(), "2 3 4 5 6".into(), "1 2 3 4 5 6".into()));
+        assert!(has_past(&log) && !has_past(&folder.join("b-out.log")));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,47 @@
+//! `slist`, `sysinfos`: figures of the machine.
+
+use ostler_proto::control::{HostReport, Request, Response};
+use serde_json::{Map, Value};
+
+use crate::cli::{Call, CliError, Status};
+use crate::client::ClientError;
+use crate::cx::Cx;
+use crate::render::{inspect, json};
+
+/// PM2's map of figures.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let metrics = host(cx)?.map_or_else(Map::new, |report| report.metrics());
+    if call.has("json") {
+        json(&mut cx.out, &metrics);
+    } else if call.has("tree") {
+        cx.out.line(tree(&metrics).trim_end_matches('\n'));
+    } else {
+        // As PM2, without an end of line.
+        cx.out.data(inspect(&Value::Object(metrics)).as_bytes());
+    }
+    Ok(Status::Ok)
+}
+
+/// The report, unless it is turned off.
+pub(super) fn host(cx: &mut Cx) -> Result<Option<Box<HostReport>>, CliError> {
+    match cx.client()?.request(&Request::Host, &mut |_| {})? {
+        Response::Host(report) => Ok(report),
+        _ => Err(ClientError::Unexpected.into()),
+    }
+}
+
+/// Each figure with its parts below it.
+fn tree(metrics: &Map<String, Value>) -> String {
+    let mut out = String::new();
+    for (index, (name, parts)) in metrics.iter().enumerate() {
+        let last = index + 1 == metrics.len();
+        out.push_str(&format!("{} {name}\n", if last { "└─" } else { "├─" }));
+        let parts: Vec<(&String, &Value)> = parts.as_object().into_iter().flatten().collect();
+        for (at, (key, value)) in parts.iter().enumerate() {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let branch = if at + 1 == parts.len() { "└─" } else { "├─" };
+            out.push_str(&format!("{}  {branch} {key}: {text}\n", if last { " " } else { "│" }));
+        }
+    }
+    out
+}

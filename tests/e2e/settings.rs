@@ -1,0 +1,139 @@
+//! `set`, `get`, `unset`, `multiset`, `conf`, `config`; `install` of what is built in; `slist`.
+
+use std::os::unix::fs::PermissionsExt;
+
+use ostler_testkit::{Home, kill};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::setup::{home, home_as_pm2, read_report, start_fixture};
+
+fn file(home: &Home) -> Value {
+    serde_json::from_slice(&std::fs::read(home.dir().join("module_conf.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn settings_come_and_go() {
+    let home = home_as_pm2();
+    let said = home.ok("set foo:bar 1");
+    assert!(said.stdout.contains("Setting changed") && said.stdout.ends_with("Module: foo\n$ pm2 set foo:bar 1\n"), "{}", said.stdout);
+    assert_eq!(file(&home), json!({ "foo": { "bar": "1" } }));
+    let path = home.dir().join("module_conf.json");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // PM2 writes it with four blanks.
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\n    \"foo\": {\n        \"bar\": \"1\"\n    }\n}");
+    assert_eq!(home.ok("get foo:bar").stdout, "Value for module foo key bar: 1\n");
+    assert!(home.ok("get foo").stdout.starts_with("Module: foo\n$ pm2 set foo:bar 1\n"));
+    let unknown = home.run("get nope");
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (1, ""));
+    home.ok(["multiset", "a:b 1 a.c \"two words\""].as_slice());
+    home.ok("config flat 3");
+    assert_eq!(file(&home), json!({ "foo": { "bar": "1" }, "a": { "b": "1", "c": "two words" }, "flat": "3" }));
+    assert_eq!(home.ok("conf").stdout, "Module: foo\n$ pm2 set foo:bar 1\nModule: a\n$ pm2 set a:b 1\n$ pm2 set a:c two words\n");
+    home.ok("unset foo:bar");
+    home.ok("unset flat");
+    assert_eq!(file(&home), json!({ "foo": {}, "a": { "b": "1", "c": "two words" } }));
+    home.ok("unset all");
+    assert_eq!(file(&home), json!({}));
+}
+
+#[test]
+fn nonsense_changes_nothing() {
+    let home = home();
+    home.ok("set log_rotate:max_size 10M");
+    let before = file(&home);
+    for (words, problem) in [
+        ("set log_rotate:max_size plenty", "expected a size"),
+        ("set log_rotate:max_sice 1M", "did you mean max_size"),
+        ("set pm2-logrotate:rotateInterval often", "expected a cron pattern"),
+        ("set pm2-logrotate:TZ Mars/Olympus", "expected a time zone"),
+        ("set __proto__:x 1", "not allowed"),
+        ("set lone", "missing required argument"),
+        ("multiset a:b", "missing required argument"),
+        ("unset nope", "no setting nope"),
+        ("install no-such-module", "modules are not available yet"),
+        ("uninstall pm2-logrotate", "not installed"),
+    ] {
+        let said = home.run(words);
+        assert!(said.code != 0 && said.stderr.contains(problem), "{words}: {} {}", said.code, said.stderr);
+        assert_eq!(file(&home), before, "{words}");
+    }
+    // A broken file is told, and not written over.
+    let path = home.dir().join("module_conf.json");
+    std::fs::write(&path, "{ broken").unwrap();
+    let said = home.run("set a:b 1");
+    assert!(said.code != 0 && said.stderr.contains("module_conf.json"), "{}", said.stderr);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{ broken");
+}
+
+#[test]
+fn an_app_gets_its_settings_as_variables() {
+    let home = home();
+    home.ok("set report:LEVEL debug");
+    start_fixture(&home, "report", "", &format!("report {}", home.work().join("report.json").display()));
+    let env = |home: &Home| read_report(home, "report.json")["env"].clone();
+    assert_eq!((&env(&home)["LEVEL"], &env(&home)["report"]), (&json!("debug"), &json!("{\"LEVEL\":\"debug\"}")));
+    let pid = home.app("report").pid();
+    // Whoever has settings of his own is restarted with the new ones; nobody else is.
+    start_fixture(&home, "other", "", "hold");
+    let other = home.app("other").pid();
+    std::fs::remove_file(home.work().join("report.json")).unwrap();
+    let said = home.ok("set report:LEVEL info");
+    assert!(said.stdout.contains("Module report restarted"), "{}", said.stdout);
+    assert_eq!(env(&home)["LEVEL"], "info");
+    assert!(home.app("report").pid() != pid && home.app("other").pid() == other);
+}
+
+#[test]
+fn a_running_daemon_knows_at_once_and_the_next_one_too() {
+    let home = home();
+    start_fixture(&home, "c", "--no-autorestart", "count 3000000 50");
+    home.wait_log("c-out.log", "00010000");
+    home.ok(["multiset", "log_rotate:check_interval 1 log_rotate:max_size 50K"].as_slice());
+    let rotated = |home: &Home| {
+        std::fs::read_dir(home.dir().join("logs")).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().contains("__")).count()
+    };
+    home.wait_until("it was rotated", || rotated(&home) > 0);
+    let before = rotated(&home);
+    kill(home.daemon_pid(), Signal::KILL);
+    home.wait_until("the next daemon rotates it, too", || rotated(&home) > before);
+}
+
+#[test]
+fn two_modules_of_pm2_are_built_in() {
+    let home = home_as_pm2();
+    start_fixture(&home, "app", "", "hold");
+    let said = home.ok("install pm2-logrotate");
+    assert!(said.stdout.contains("built in") && said.stdout.contains("$ pm2 set pm2-logrotate:max_size 10M"), "{}", said.stdout);
+    home.ok("set pm2-logrotate:max_size 1G");
+    home.ok("install pm2-logrotate@2.7.0");
+    let conf = file(&home);
+    assert_eq!(conf["pm2-logrotate"]["max_size"], "1G", "what was set stays");
+    assert_eq!(conf["pm2-logrotate"]["rotateInterval"], "0 0 * * *");
+    home.ok("module:install pm2-server-monit");
+    assert_eq!(home.ok("module:list").stdout.lines().count(), 2);
+    // No process of its own.
+    assert_eq!(home.jlist().len(), 1);
+    home.ok("uninstall pm2-logrotate");
+    assert_eq!(home.ok("module:list").stdout, "pm2-server-monit  built in\n");
+    assert_eq!(file(&home)["pm2-logrotate"]["max_size"], "1G", "as in PM2");
+}
+
+#[test]
+fn figures_of_the_machine() {
+    let home = home_as_pm2();
+    start_fixture(&home, "app", "", "hold");
+    for word in ["slist", "sysinfos"] {
+        let said = home.ok(word);
+        assert!(said.stdout.starts_with("{\n  'CPU Usage': { value: ") && said.stdout.ends_with('}'), "{}", said.stdout);
+        assert!(said.stdout.contains("'RAM Total': { value: "));
+    }
+    assert!(home.ok("slist --tree").stdout.starts_with("├─ CPU Usage\n│  ├─ value: "));
+    let metrics: Value = serde_json::from_str(&home.ok("slist --json").stdout).unwrap();
+    let total = metrics["RAM Total"]["value"].as_u64().unwrap();
+    assert!(total > metrics["RAM Available"]["value"].as_u64().unwrap() && total > 1 << 20);
+    let line = |home: &Home| home.ok("list").stdout.lines().last().unwrap().to_owned();
+    assert!(line(&home).starts_with("host metrics | cpu: "), "{}", line(&home));
+    home.ok("set pm2:sysmonit false");
+    assert!(!line(&home).contains("host metrics") && home.ok("slist").stdout == "{}");
+}
