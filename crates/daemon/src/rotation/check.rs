@@ -74,7 +74,7 @@ impl Control {
     pub(crate) fn watch_logs(&mut self, id: u32) {
         let Some(slot) = self.registry.get(id) else { return };
         self.rotation.schedule_changed |= slot.spec().log_rotate.schedule.is_some() || self.rotation.wanted.rotate.schedule.is_some();
-        let folders: Vec<PathBuf> = paths(slot).filter_map(|(path, _)| Some(Path::new(path).parent()?.to_owned())).collect();
+        let folders: Vec<PathBuf> = folders(slot).collect();
         for folder in folders {
             if !self.rotation.folders.contains_key(&folder) {
                 self.rotation.folders.insert(folder.clone(), Folder::new(now().mono_ms));
@@ -140,7 +140,7 @@ impl Control {
 
     fn check_folder(&mut self, path: &Path, now_ms: u64) {
         let logs = self.live_logs(Some(path));
-        if !self.registry.iter().any(|slot| paths(slot).any(|(log, _)| Path::new(log).parent() == Some(path))) {
+        if !self.registry.iter().any(|slot| folders(slot).any(|folder| folder == path)) {
             self.rotation.folders.remove(path);
             return;
         }
@@ -178,8 +178,11 @@ impl Control {
         let mut found: Vec<Live> = Vec::new();
         for slot in self.registry.iter() {
             let Some(rule) = slot.spec().log_rotate.over(&self.rotation.wanted.rotate).rule() else { continue };
-            for (path, file) in paths(slot).filter(|(path, _)| folder.is_none_or(|folder| Path::new(path).parent() == Some(folder))) {
+            for (path, file) in paths(slot) {
                 let target = follow_links(path.as_ref());
+                if folder.is_some_and(|folder| target.parent() != Some(folder)) {
+                    continue;
+                }
                 let Some((file, size)) = present(&target, file) else { continue };
                 match found.iter_mut().find(|live| live.file == file) {
                     // If only one of them writes it itself, that is what counts.
@@ -256,7 +259,7 @@ impl Control {
         let places = Places { home: &self.settings.home, stdout: None, stderr: None };
         let made = places.make(path);
         let mut unwritten = Vec::new();
-        for slot in self.registry.iter().filter(|slot| paths(slot).any(|(log, _)| Path::new(log).parent() == Some(path))) {
+        for slot in self.registry.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
             match &slot.piped {
                 Some(piped) => piped.reopen(),
                 None if slot.instance.pid().is_some() => unwritten.push(format!("{}:{}", slot.spec().name, slot.pm_id)),
@@ -284,6 +287,11 @@ fn paths(slot: &Slot) -> impl Iterator<Item = (&String, Option<FileKey>)> {
         // What an app writes itself is known by its descriptor only.
         (!direct_file || file.is_some()).then_some((path, file.filter(|_| direct)))
     })
+}
+
+/// The folders in which they are: a link may lead elsewhere.
+fn folders(slot: &Slot) -> impl Iterator<Item = PathBuf> {
+    paths(slot).filter_map(|(path, _)| Some(follow_links(path.as_ref()).parent()?.to_owned()))
 }
 
 fn is_direct(slot: &Slot) -> bool {
