@@ -156,6 +156,21 @@ fn daemon_and_keeper_are_killed_while_it_rotates() {
 }
 
 #[test]
+fn the_daemon_is_killed_while_it_rotates_what_it_writes() {
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    let mut dice = Dice(0xd1ce);
+    count(&home, 900_000, r#"{"max_size": "100K", "retain": "all"}"#, r#", "log_date_format": "YYYY""#);
+    for _ in 0..12 {
+        std::thread::sleep(std::time::Duration::from_millis(dice.below(500)));
+        kill_daemon(&home);
+    }
+    ended(&home);
+    assert!(!rotated(&home, "c-out").is_empty());
+    whole(&home, "c-out.log", 900_000);
+}
+
+#[test]
 fn old_files_are_compressed_and_go_in_the_end() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
