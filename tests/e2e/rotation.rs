@@ -293,8 +293,13 @@ fn a_full_disk_costs_old_logs_and_nothing_else() {
     let rotate = r#"{"max_size": "1M", "retain": "all"}"#;
     count(&home, 1_200_000, rotate, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
     home.wait_until("old logs go", || pm2_log(&home).contains("rotated logs go") && pm2_log(&home).contains("has been deleted"));
-    home.wait_until("it has said everything", || fs::read_to_string(&log).unwrap().ends_with("end\n") || {
-        fs::read_dir(disk.path()).unwrap().flatten().any(|entry| fs::read_to_string(entry.path()).unwrap_or_default().ends_with("end\n"))
+    home.wait_until("it has said everything", || {
+        fs::read_to_string(&log).unwrap().ends_with("end\n") || {
+            fs::read_dir(disk.path())
+                .unwrap()
+                .flatten()
+                .any(|entry| fs::read_to_string(entry.path()).unwrap_or_default().ends_with("end\n"))
+        }
     });
     assert_eq!((home.app("c").status(), home.app("c").restarts()), ("online".into(), 0));
     // What is left has no hole and no cut line.
@@ -316,7 +321,12 @@ fn without_room_for_a_copy_everything_stays_as_it_is() {
     let Some(disk) = Tmpfs::mount(&home.work().join("disk"), 4 << 10) else { skip!("no file system can be mounted") };
     home.ok(["multiset", "log_rotate:check_interval 1 log_rotate:min_free 0"].as_slice());
     let log = disk.path().join("c.log");
-    count(&home, 300_000, r#"{"max_size": "2500K", "retain": "all"}"#, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
+    count(
+        &home,
+        300_000,
+        r#"{"max_size": "2500K", "retain": "all"}"#,
+        &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()),
+    );
     home.wait_until("it is told", || pm2_log(&home).contains("c.log\" cannot be rotated"));
     home.wait_until("it has said everything", || fs::read_to_string(&log).unwrap().ends_with("end\n"));
     let numbers: Vec<u32> = fs::read_to_string(&log).unwrap().lines().filter_map(|line| line.parse().ok()).collect();
@@ -335,7 +345,9 @@ fn a_log_folder_that_is_removed_is_made_again() {
     fs::remove_dir_all(home.dir().join("logs")).unwrap();
     home.wait_log("dated-out.log", ": 0");
     let said = || pm2_log(&home);
-    home.wait_until("it is told", || said().contains("was removed, and is there again; direct:0 write to their removed files until their restart"));
+    home.wait_until("it is told", || {
+        said().contains("was removed, and is there again; direct:0 write to their removed files until their restart")
+    });
     home.ok("restart direct");
     home.wait_log("direct-out.log", "00000100");
 }
@@ -385,7 +397,8 @@ fn the_daemons_own_log_too() {
     let home = home();
     home.ok("set log_rotate:max_size 4K");
     home.ok("set log_rotate:retain 1");
-    let own = || fs::read_dir(home.dir()).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("pm2__")).count();
+    let own =
+        || fs::read_dir(home.dir()).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("pm2__")).count();
     for round in 0..60 {
         start_fixture(&home, &format!("a{round}"), "--no-autorestart", "exit 0");
     }
@@ -416,7 +429,8 @@ fn pm2_logrotate_as_in_document_002() {
     home.ok("set pm2-logrotate:rotateModule true");
     home.ok("set pm2-logrotate:TZ Asia/Tokyo");
     home.ok(["set", "pm2-logrotate:rotateInterval", "*/1 * * * * *"].as_slice());
-    let is_one = |name: &String| name.starts_with("c-out__20") && name.ends_with(".log.gz") && name.len() == "c-out__2026-11-21.log.gz".len();
+    let is_one =
+        |name: &String| name.starts_with("c-out__20") && name.ends_with(".log.gz") && name.len() == "c-out__2026-11-21.log.gz".len();
     home.wait_until("it was rotated and compressed", || rotated(&home, "c-out").iter().any(is_one));
 }
 

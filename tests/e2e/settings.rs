@@ -91,7 +91,11 @@ fn a_running_daemon_knows_at_once_and_the_next_one_too() {
     home.wait_log("c-out.log", "00010000");
     home.ok(["multiset", "log_rotate:check_interval 1 log_rotate:max_size 50K"].as_slice());
     let rotated = |home: &Home| {
-        std::fs::read_dir(home.dir().join("logs")).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().contains("__")).count()
+        std::fs::read_dir(home.dir().join("logs"))
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().contains("__"))
+            .count()
     };
     home.wait_until("it was rotated", || rotated(&home) > 0);
     let before = rotated(&home);

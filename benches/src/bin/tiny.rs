@@ -5,13 +5,14 @@
 //! tiny stamp FILE                appends the time of its first instruction to FILE, then waits
 //! tiny crash FILE MS             appends `S time`, waits, appends `E time`, exits with 1
 //! tiny flood BYTES FILE          writes lines of 100 bytes, appends the times before and after to FILE, then waits
+//! tiny pour BYTES MB FILE        the same, so many MB a second; appends the longest time that a write took, too
 //! tiny serve PORT                answers HTTP and writes numbered lines without end, 1,000 a second
 //! ```
 //! Times are CLOCK_MONOTONIC in nanoseconds.
 
 #![forbid(unsafe_code)]
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
         ["flood", bytes, file] => append(file, &format!("{begin}\n"))
             .and_then(|()| flood(bytes.parse().unwrap_or(0)))
             .and_then(|()| append(file, &format!("{}\n", now()))),
+        ["pour", bytes, speed, file] => append(file, &format!("{begin}\n"))
+            .and_then(|()| pour(bytes.parse().unwrap_or(0), speed.parse().unwrap_or(1)))
+            .and_then(|longest| append(file, &format!("{longest}\n{}\n", now()))),
         ["serve", port] => serve(port.parse().unwrap_or(0)),
         _ => return ExitCode::from(2),
     };
@@ -59,6 +63,31 @@ fn crash(file: &str, ms: u64, begin: i64) -> ExitCode {
 /// Numbered lines of 100 bytes, 640 in one write.
 fn flood(bytes: u64) -> std::io::Result<()> {
     let mut out = std::io::stdout();
+    blocks(bytes, |block| out.write_all(block))?;
+    out.flush()
+}
+
+/// So many megabytes of them a second. The longest time that a write took, in nanoseconds.
+fn pour(bytes: u64, speed: u64) -> std::io::Result<i64> {
+    let mut out = File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?);
+    let (begin, mut written, mut longest) = (now(), 0_i64, 0);
+    blocks(bytes, |block| {
+        // 1 MB/s is a byte in 1000 ns.
+        let due = begin + written * 1000 / i64::try_from(speed.max(1)).unwrap_or(1);
+        let early = u64::try_from(due - now()).unwrap_or(0);
+        if early > 500_000 {
+            std::thread::sleep(Duration::from_nanos(early));
+        }
+        let before = now();
+        out.write_all(block)?;
+        longest = longest.max(now() - before);
+        written += i64::try_from(block.len()).unwrap_or(0);
+        Ok(())
+    })?;
+    Ok(longest)
+}
+
+fn blocks(bytes: u64, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
     let lines = bytes / 100;
     let mut block = Vec::with_capacity(64_000);
     for number in 0..lines {
@@ -67,11 +96,11 @@ fn flood(bytes: u64) -> std::io::Result<()> {
         block.resize(head + 99, b'x');
         block.push(b'\n');
         if block.len() == 64_000 || number + 1 == lines {
-            out.write_all(&block)?;
+            each(&block)?;
             block.clear();
         }
     }
-    out.flush()
+    Ok(())
 }
 
 fn serve(port: u16) -> std::io::Result<()> {

@@ -21,8 +21,8 @@ pub mod order;
 pub mod probe;
 pub mod restart;
 pub mod rollout;
-pub mod runtime;
 pub mod rotate;
+pub mod runtime;
 pub mod select;
 pub mod serving;
 #[cfg(any(test, feature = "sim"))]

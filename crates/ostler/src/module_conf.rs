@@ -9,8 +9,8 @@ use ostler_core::rotate::settings::{MODULE, Rotation, SECTION, keys};
 use serde_json::{Map, Value};
 
 use crate::cli::CliError;
-use crate::cx::Cx;
 use crate::commands::cleardump::replace;
+use crate::cx::Cx;
 
 /// Nobody has more settings than this.
 const MAX_BYTES: u64 = 4 << 20;

@@ -180,7 +180,8 @@ mod tests {
         assert_eq!((found[1].name.as_str(), found[1].bytes), ("eth0", (7, 8)));
         let stats = " 8 0 sda 1 0 10 0 2 0 20 0\n 8 1 sda1 1 0 10 0 2 0 20 0\n 7 0 loop0 1 0 99 0 2 0 99 0\n bad\n";
         assert_eq!(disks(stats, |name| name != "sda1"), (5120, 10_240));
-        let table = "/dev/sda1 / ext4 rw 0 0\nproc /proc proc rw 0 0\n/dev/sda1 /again ext4 rw 0 0\n/dev/sdb /my\\040disk xfs rw 0 0\nbad\n";
+        let table =
+            "/dev/sda1 / ext4 rw 0 0\nproc /proc proc rw 0 0\n/dev/sda1 /again ext4 rw 0 0\n/dev/sdb /my\\040disk xfs rw 0 0\nbad\n";
         assert_eq!(mounts(table), ["/", "/my disk"]);
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct App {
     pub(crate) date: bool,
     /// Stays down when it ends.
     pub(crate) once: bool,
+    /// Its logs are rotated at this size. Peers need a module for that: there it is off.
+    pub(crate) rotate: Option<&'static str>,
     /// Several copies of a Node script behind one port.
     pub(crate) workers: Option<Workers>,
 }
@@ -55,7 +57,14 @@ pub(crate) struct Workers {
 
 impl App {
     pub(crate) fn new(name: impl Into<String>, words: &[&str]) -> App {
-        App { name: name.into(), words: words.iter().map(|word| (*word).to_owned()).collect(), date: false, once: false, workers: None }
+        App {
+            name: name.into(),
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            date: false,
+            once: false,
+            rotate: None,
+            workers: None,
+        }
     }
 }
 
@@ -280,6 +289,10 @@ fn ecosystem(kind: Kind, apps: &[App]) -> String {
                 "name": app.name, "script": script, "args": args, "interpreter": "none", "exec_mode": "fork",
                 "max_restarts": 1_000_000, "autorestart": !app.once,
             });
+            if kind == Kind::Ostler {
+                value["log_rotate"] =
+                    app.rotate.map_or(json!(false), |size| json!({ "max_size": size, "retain": "all", "total_size": "none" }));
+            }
             if app.date {
                 value["log_date_format"] = json!("YYYY-MM-DD HH:mm:ss");
             }

@@ -184,7 +184,10 @@ mod tests {
     #[test]
     fn it_is_on_with_a_bound_unless_somebody_says_no() {
         let rule = RotateSpec::default().rule().unwrap();
-        assert_eq!((rule.max_size, rule.retain, rule.total_size, rule.compress, rule.schedule), (MAX_SIZE, RETAIN, TOTAL_SIZE, false, None));
+        assert_eq!(
+            (rule.max_size, rule.retain, rule.total_size, rule.compress, rule.schedule),
+            (MAX_SIZE, RETAIN, TOTAL_SIZE, false, None)
+        );
         assert_eq!(spec(&[("enabled", "false")]).rule(), None);
     }
 

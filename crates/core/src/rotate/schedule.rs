@@ -168,8 +168,10 @@ pub fn interval(text: &str) -> Result<Times, String> {
         _ => match units::millis(text) {
             Ok(DAY) => "0 0 * * *".to_owned(),
             Ok(ms) if ms == 7 * DAY => "0 0 * * 0".to_owned(),
-            Ok(ms) if ms >= HOUR && ms < DAY && DAY % ms == 0 && ms % HOUR == 0 => format!("0 */{} * * *", ms / HOUR),
-            Ok(ms) if ms >= MINUTE && ms < HOUR && HOUR % ms == 0 && ms % MINUTE == 0 => format!("*/{} * * * *", ms / MINUTE),
+            Ok(ms) if (HOUR..DAY).contains(&ms) && DAY.is_multiple_of(ms) && ms.is_multiple_of(HOUR) => format!("0 */{} * * *", ms / HOUR),
+            Ok(ms) if (MINUTE..HOUR).contains(&ms) && HOUR.is_multiple_of(ms) && ms.is_multiple_of(MINUTE) => {
+                format!("*/{} * * * *", ms / MINUTE)
+            }
             _ => {
                 return Err(format!(
                     "expected hourly, daily, weekly, monthly, never, or minutes that divide an hour, hours that divide a day (\"15m\", \"6h\"), found {text:?}"
@@ -229,7 +231,18 @@ mod tests {
         for text in ["7m", "5h", "2d", "30s", "sometimes"] {
             assert!(interval(text).is_err(), "{text}");
         }
-        for text in ["", "* * * *", "* * * * * * *", "60 * * * *", "* 24 * * *", "5-1 * * * *", "*/0 * * * *", "a * * * *", "-1 * * * *", "1,,2 * * * *"] {
+        for text in [
+            "",
+            "* * * *",
+            "* * * * * * *",
+            "60 * * * *",
+            "* 24 * * *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "a * * * *",
+            "-1 * * * *",
+            "1,,2 * * * *",
+        ] {
             assert!(Schedule::parse(text).is_err(), "{text}");
         }
     }

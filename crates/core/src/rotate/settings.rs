@@ -152,7 +152,10 @@ mod tests {
         });
         let (rotation, problems) = read(set);
         let rule = rotation.rotate.rule().unwrap();
-        assert_eq!((rule.max_size, rule.retain, rule.compress, rule.tz.as_deref()), (100 << 20, super::super::ALL, true, Some("Asia/Tokyo")));
+        assert_eq!(
+            (rule.max_size, rule.retain, rule.compress, rule.tz.as_deref()),
+            (100 << 20, super::super::ALL, true, Some("Asia/Tokyo"))
+        );
         assert_eq!((rotation.check_ms, problems.len()), (5000, 0));
     }
 

@@ -10,9 +10,9 @@ use std::sync::{Arc, mpsc};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ostler_core::rotate::{RotateSpec, Rule};
 use ostler_core::rotate::keep::{Old, for_room, surplus};
 use ostler_core::rotate::name::is_rotated;
+use ostler_core::rotate::{RotateSpec, Rule};
 use rustix::fs::{Mode, OFlags};
 
 use crate::control::Control;

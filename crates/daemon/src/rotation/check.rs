@@ -107,7 +107,10 @@ impl Control {
             Err(error) => {
                 known.due_ms = Some(now().mono_ms + check_ms);
                 if error.kind() != std::io::ErrorKind::NotFound {
-                    self.log.error_once("log folders", format_args!("cannot watch \"{}\": {error}; its files are looked at every {} s", folder.display(), check_ms / 1000));
+                    self.log.error_once(
+                        "log folders",
+                        format_args!("cannot watch \"{}\": {error}; its files are looked at every {} s", folder.display(), check_ms / 1000),
+                    );
                 }
             }
         }

@@ -103,7 +103,10 @@ pub(crate) fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn later(word: &str) -> CliError {
     let names: Vec<&str> = BUILT_IN.iter().map(|module| module.name).collect();
-    CliError::Failed(format!("cannot install {word:?}: modules are not available yet, except for those that are built in: {}", names.join(", ")))
+    CliError::Failed(format!(
+        "cannot install {word:?}: modules are not available yet, except for those that are built in: {}",
+        names.join(", ")
+    ))
 }
 
 /// The table of this name; whatever else was there makes no sense and gives way.

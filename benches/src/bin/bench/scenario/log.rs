@@ -114,9 +114,14 @@ fn complete(file: &Path, expected: u64) -> i64 {
 
 /// Lines that are not there, and lines that are not where they should be or not what was written.
 fn check(file: &Path, lines: u64) -> Result<(u64, u64)> {
+    check_lines(BufReader::with_capacity(1 << 20, File::open(file)?), lines)
+}
+
+/// The same of several files, one after the other.
+pub(super) fn check_lines(text: impl BufRead, lines: u64) -> Result<(u64, u64)> {
     let mut seen = vec![false; usize::try_from(lines)?];
     let (mut mangled, mut next) = (0, 0);
-    for line in BufReader::with_capacity(1 << 20, File::open(file)?).split(b'\n') {
+    for line in text.split(b'\n') {
         let line = line?;
         let body = line.get(line.len().saturating_sub(99)..).unwrap_or_default();
         let (head, tail) = body.split_at(body.len().min(13));

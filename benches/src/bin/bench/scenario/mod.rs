@@ -10,6 +10,7 @@ mod last_lines;
 mod list;
 mod log;
 mod memory;
+mod rotate;
 mod start;
 mod stop;
 mod thousand;
@@ -32,6 +33,7 @@ pub(crate) const APPS: &[Scenario] = &[
     ("memory", "memory at rest, and per app", memory::measure),
     ("idle", "what 100 quiet apps cost", idle::measure),
     ("log", "a flood of lines of 100 bytes, as it is and with a date on each", log::measure),
+    ("rotate", "a log that is rotated while 200 MB a second are written to it", rotate::measure),
     ("thousand", "1,000 apps", thousand::measure),
     ("kill", "SIGKILL of the daemon under requests and log lines", kill::measure),
     ("last", "20,000 lines, then exit(1) (Node)", last_lines::measure),

@@ -109,7 +109,9 @@ impl Stage {
     pub(crate) fn as_undone(&self) -> Self {
         match self {
             Self::Copying => Self::Copying,
-            Self::Freezing { stopped } | Self::Cutting { stopped, .. } | Self::Thawing { stopped } => Self::Freezing { stopped: stopped.clone() },
+            Self::Freezing { stopped } | Self::Cutting { stopped, .. } | Self::Thawing { stopped } => {
+                Self::Freezing { stopped: stopped.clone() }
+            }
         }
     }
 }

@@ -116,8 +116,12 @@ mod tests {
         write("aa-out__2026-01-03_00-00-00.log", "x\n", 50);
         write("a-out.log", "7\n", 0);
         let log = folder.join("a-out.log");
-        let lines = |count| lines_before(&log, count).into_iter().map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>().join(" ");
-        assert_eq!((lines(0), lines(1), lines(3), lines(5), lines(99)), ("".into(), "6".into(), "4 5 6".into(), "2 3 4 5 6".into(), "1 2 3 4 5 6".into()));
+        let lines =
+            |count| lines_before(&log, count).into_iter().map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            (lines(0), lines(1), lines(3), lines(5), lines(99)),
+            ("".into(), "6".into(), "4 5 6".into(), "2 3 4 5 6".into(), "1 2 3 4 5 6".into())
+        );
         assert!(has_past(&log) && !has_past(&folder.join("b-out.log")));
         std::fs::remove_dir_all(&folder).unwrap();
     }
