@@ -301,7 +301,7 @@ fn a_full_disk_costs_old_logs_and_nothing_else() {
                 .any(|entry| fs::read_to_string(entry.path()).unwrap_or_default().ends_with("end\n"))
         }
     });
-    assert_eq!((home.app("c").status(), home.app("c").restarts()), ("online".into(), 0));
+    assert_eq!((home.app("c").status(), home.app("c").restarts()), ("online", 0));
     // What is left has no hole and no cut line.
     let mut parts: Vec<Vec<u32>> = fs::read_dir(disk.path())
         .unwrap()
