@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::hooks::Hooks;
 use crate::order::Order;
 use crate::rotate::RotateSpec;
+use crate::care::{Care, RestartBudget};
 use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 
@@ -105,6 +106,9 @@ pub struct AppSpec {
     /// Restarts when files change.
     #[serde(skip_serializing_if = "is_default")]
     pub watch: WatchSpec,
+    /// Health checks, and what it may use; none = nobody looks.
+    #[serde(skip_serializing_if = "is_default")]
+    pub care: Option<Box<Care>>,
     /// No preload in Node apps (`pmx: false`).
     #[serde(skip_serializing_if = "is_default")]
     pub no_preload: bool,
@@ -167,6 +171,7 @@ impl Default for AppSpec {
             autoscale: None,
             limits: LimitSpec::default(),
             watch: WatchSpec::default(),
+            care: None,
             no_preload: false,
             disable_source_map_support: false,
             config_file: None,
@@ -278,6 +283,9 @@ pub struct RestartSpec {
     pub exp_backoff_ms: u64,
     /// Exit codes after which the app stays stopped.
     pub stop_exit_codes: Vec<i32>,
+    /// At most so many restarts within a time, whatever their reason.
+    #[serde(skip_serializing_if = "is_default")]
+    pub budget: Option<RestartBudget>,
 }
 
 impl Default for RestartSpec {
@@ -289,6 +297,7 @@ impl Default for RestartSpec {
             restart_delay_ms: 0,
             exp_backoff_ms: 0,
             stop_exit_codes: Vec::new(),
+            budget: None,
         }
     }
 }

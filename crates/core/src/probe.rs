@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 
+use crate::care::{Ask, Check};
 use crate::serving::{HttpProbe, ReadyBy};
 
 /// Longest first line of an answer; a server that says more before it ends the line does not speak HTTP.
@@ -59,13 +60,25 @@ impl Question {
         }
     }
 
+    /// What a health check asks; none for a command. `shift` is added to the port.
+    pub fn of_check(check: &Check, shift: u16) -> Option<Self> {
+        let (interval_ms, timeout_ms) = (check.interval_ms.max(10), check.timeout_ms.max(1));
+        match &check.ask {
+            Ask::Http(probe) => Some(Self { interval_ms, timeout_ms, ..Self::http(probe, shift) }),
+            Ask::Tcp { host, port } => {
+                Some(Self { host: host.clone(), port: port.saturating_add(shift), http: None, interval_ms, timeout_ms })
+            }
+            Ask::Command(_) => None,
+        }
+    }
+
     /// One HTTP request; `shift` is added to its port.
     pub fn http(probe: &HttpProbe, shift: u16) -> Self {
         let port = probe.port.saturating_add(shift);
         Self {
             host: probe.host.clone(),
             port,
-            http: Some(HttpQuestion { request: request(&probe.host, port, &probe.path), expect: probe.expect.clone() }),
+            http: Some(HttpQuestion { request: request(probe, port), expect: probe.expect.clone() }),
             // Not without pause, whatever a description says.
             interval_ms: probe.interval_ms.max(10),
             timeout_ms: probe.timeout_ms.max(1),
@@ -74,16 +87,24 @@ impl Question {
 }
 
 /// HTTP/1.1 with `Connection: close`: servers that refuse 1.0 are as common as those that keep connections open.
-fn request(host: &str, port: u16, path: &str) -> Vec<u8> {
-    let host = if host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) { format!("[{host}]") } else { host.to_owned() };
+fn request(probe: &HttpProbe, port: u16) -> Vec<u8> {
+    let HttpProbe { host, path, method, headers, .. } = probe;
+    let host = if host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) { format!("[{host}]") } else { host.clone() };
     // Nothing that comes from a description ends a line.
     let clean = |text: &str| text.chars().filter(|c| !c.is_control() && *c != ' ').collect::<String>();
-    format!(
-        "GET {} HTTP/1.1\r\nHost: {}:{port}\r\nUser-Agent: ostler\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-        clean(path),
-        clean(&host)
-    )
-    .into_bytes()
+    let given = |name: &str| headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+    let mut request = format!("{} {} HTTP/1.1\r\n", clean(method.as_deref().unwrap_or("GET")), clean(path));
+    for (name, value) in [("Host", format!("{}:{port}", clean(&host))), ("User-Agent", "ostler".into()), ("Accept", "*/*".into())] {
+        if !given(name) {
+            request += &format!("{name}: {value}\r\n");
+        }
+    }
+    for (name, value) in headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("connection")) {
+        let value: String = value.chars().filter(|c| !c.is_control()).collect();
+        request += &format!("{}: {value}\r\n", clean(name));
+    }
+    request += "Connection: close\r\n\r\n";
+    request.into_bytes()
 }
 
 /// Addresses of a host that needs no looking up.
@@ -168,9 +189,9 @@ pub enum Turn {
 }
 
 impl Schedule {
-    /// The first attempt is made at once.
-    pub fn new(now_ms: u64) -> Self {
-        Self::Waiting { until_ms: now_ms }
+    /// The first attempt is made at this time.
+    pub fn new(first_ms: u64) -> Self {
+        Self::Waiting { until_ms: first_ms }
     }
 
     /// When [`Schedule::tick`] has something to say.
@@ -215,6 +236,8 @@ mod tests {
             expect: vec![(200, 299), (404, 404)],
             interval_ms: 100,
             timeout_ms: 50,
+            method: None,
+            headers: Vec::new(),
         }
     }
 
@@ -226,6 +249,11 @@ mod tests {
         let hostile = HttpProbe { path: "/\r\nX: y\r\n\r\nGET /".into(), host: "a\r\nb".into(), ..probe() };
         assert_eq!(text(&hostile).matches("\r\n").count(), 6);
         assert!(text(&HttpProbe { host: "::1".into(), ..probe() }).contains("Host: [::1]:3000\r\n"));
+        let more = vec![("host".into(), "a.example".into()), ("X-A".into(), "b\r\nEvil: 1".into()), ("Connection".into(), "keep".into())];
+        let own = text(&HttpProbe { method: Some("HEAD".into()), headers: more, path: "/".into(), ..probe() });
+        let expected =
+            "HEAD / HTTP/1.1\r\nUser-Agent: ostler\r\nAccept: */*\r\nhost: a.example\r\nX-A: bEvil: 1\r\nConnection: close\r\n\r\n";
+        assert_eq!(own, expected);
         assert_eq!(Question::http(&HttpProbe { port: 65535, ..probe() }, 3).port, 65535);
     }
 

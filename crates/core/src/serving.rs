@@ -105,6 +105,12 @@ pub struct HttpProbe {
     pub interval_ms: u64,
     /// For one attempt.
     pub timeout_ms: u64,
+    /// `GET` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// More lines of the request, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
 }
 
 /// How the instances of an app are replaced by a reload.

@@ -47,6 +47,9 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
+    /// It is not well and counts as crashed: it is asked to end, gets SIGKILL when it does not, and the restart policy decides what comes
+    /// then. Only what runs can fail.
+    Fail(Origin),
     /// Counters to zero (`reset`).
     Reset,
     /// The spawn worked: the program was executed.

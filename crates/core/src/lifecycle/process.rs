@@ -256,14 +256,16 @@ impl Instance {
             },
             _ if exit.oom && !killed => ExitCause::OutOfMemory,
             (_, Ending::Signal { signal: stop::SIGKILL, .. } | Ending::Unknown) if killed => ExitCause::KilledAfterTimeout(cause.clone()),
-            (AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. }, _) => ExitCause::Asked(cause.clone()),
+            (AfterStop::Settle { .. } | AfterStop::Failed | AfterStop::Restart { .. } | AfterStop::GiveUp { .. }, _) => {
+                ExitCause::Asked(cause.clone())
+            }
         };
         let ended = Ended { inc, pid, since, was_ready: !matches!(next, AfterStop::Judge) };
         let record = self.record(&ended, exit.ending, cause, turn.now);
         turn.notify(Notice::Exit(record));
         let after = match next {
             // The code answers our signal: it says nothing about what the app wants.
-            AfterStop::Judge => self.judge(&ended, Ending::Unknown, turn),
+            AfterStop::Judge | AfterStop::Failed => self.judge(&ended, Ending::Unknown, turn),
             AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. } => next,
         };
         if let State::Stopping { next, .. } = &mut self.state {
@@ -302,7 +304,7 @@ impl Instance {
         match next {
             AfterStop::Settle { automatic } => self.settle(automatic, turn),
             // Only in a damaged journal: judged already when the main process ended.
-            AfterStop::Judge => self.settle(true, turn),
+            AfterStop::Judge | AfterStop::Failed => self.settle(true, turn),
             AfterStop::Restart { at_ms } => {
                 let delay_ms = at_ms.saturating_sub(turn.now.mono_ms);
                 turn.notify(Notice::RestartScheduled { delay_ms });
@@ -332,7 +334,11 @@ impl Instance {
         self.counters.unstable = history.unstable;
         self.counters.last_delay_ms = history.last_delay_ms;
         match verdict {
-            Verdict::Restart { delay_ms } => AfterStop::Restart { at_ms: turn.now.mono_ms.saturating_add(delay_ms) },
+            Verdict::Restart { .. } if !self.may_restart(turn.policy, turn.now) => AfterStop::GiveUp { unstable: history.unstable },
+            Verdict::Restart { delay_ms } => {
+                self.spend_restart(turn.policy, turn.now);
+                AfterStop::Restart { at_ms: turn.now.mono_ms.saturating_add(delay_ms) }
+            }
             Verdict::Stay => {
                 self.wanted = Wanted::Down;
                 AfterStop::Settle { automatic: true }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::AppSpec;
 use crate::hooks::{Hook, HookPolicy};
+use crate::care::RestartBudget;
 use crate::time::Now;
 
 /// What the user wants. Only user intent changes it (and the policy, when it gives up: then it is `Down` too).
@@ -201,6 +202,8 @@ pub enum AfterStop {
     },
     /// It did not become ready in time: the restart policy decides when it has ended.
     Judge,
+    /// It runs but failed: the restart policy decides when it has ended.
+    Failed,
     /// The policy has decided: a new process at this time (`mono_ms`).
     Restart {
         /// When.
@@ -233,6 +236,9 @@ pub struct Counters {
     pub created: Option<Now>,
     /// Start of the last process (wire `pm_uptime`).
     pub last_start: Option<Now>,
+    /// When the last restarts by policy were decided (`mono_ms`), the oldest first; kept where there is a budget for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<u64>,
 }
 
 /// How a process ended.
@@ -353,6 +359,8 @@ pub struct Policy {
     pub hooks: HookPolicy,
     /// A start by a user waits for other apps, at most so long; `None` = it depends on none.
     pub depends_timeout_ms: Option<u64>,
+    /// At most so many restarts within a time.
+    pub budget: Option<RestartBudget>,
 }
 
 impl Policy {
@@ -382,6 +390,7 @@ impl Policy {
             accept_ready_timeout: spec.ready.accept_timeout,
             hooks: spec.hooks.policy(),
             depends_timeout_ms: (!spec.order.depends_on.is_empty()).then(|| spec.order.timeout_ms()),
+            budget: spec.restart.budget,
         }
     }
 }
@@ -460,6 +469,23 @@ impl Instance {
             Wanted::Down => matches!(self.state, State::Stopped | State::Errored),
             Wanted::Gone => matches!(self.state, State::Gone),
         }
+    }
+
+    /// There is a restart left in its budget.
+    pub fn may_restart(&self, policy: &Policy, now: Now) -> bool {
+        let Some(budget) = policy.budget else { return true };
+        let within = |at: &&u64| now.mono_ms.saturating_sub(**at) < budget.window_ms;
+        self.counters.recent.iter().filter(within).count() < budget.n as usize
+    }
+
+    /// Counts a restart by policy against its budget.
+    pub fn spend_restart(&mut self, policy: &Policy, now: Now) {
+        let Some(budget) = policy.budget else { return self.counters.recent.clear() };
+        let recent = &mut self.counters.recent;
+        recent.retain(|at| now.mono_ms.saturating_sub(*at) < budget.window_ms);
+        recent.push(now.mono_ms);
+        let surplus = recent.len().saturating_sub(budget.n as usize);
+        recent.drain(..surplus);
     }
 
     /// Something of its process tree may be alive.

@@ -40,6 +40,7 @@ impl Instance {
             Event::Released => self.on_released(&mut turn),
             Event::Unmet(why) => self.on_unmet(why, &mut turn),
             Event::HookDone { inc, hook, outcome } => self.on_hook_done(inc, hook, outcome, &mut turn),
+            Event::Fail(origin) => self.on_fail(origin, &mut turn),
             Event::Reset => self.on_reset(now),
             Event::Spawned { inc, pid } => self.on_spawned(inc, pid, &mut turn),
             Event::SpawnFailed { inc, failure } => self.on_spawn_failed(inc, failure, &mut turn),
@@ -59,6 +60,9 @@ impl Instance {
         }
         let was_wanted = std::mem::replace(&mut self.wanted, Wanted::Up);
         let automatic = !origin.is_user();
+        if !automatic {
+            self.counters.recent.clear();
+        }
         match &mut self.state {
             State::Stopped | State::Errored => {
                 self.forgive(turn.now);
@@ -197,6 +201,11 @@ impl Instance {
         }
         self.wanted = Wanted::Up;
         self.forgive(turn.now);
+        if automatic {
+            self.spend_restart(turn.policy, turn.now);
+        } else {
+            self.counters.recent.clear();
+        }
         match &mut self.state {
             State::Stopped | State::Errored => self.go_up(&origin, turn),
             State::Backoff { .. } => self.spawn(automatic, turn),
@@ -221,7 +230,14 @@ impl Instance {
         }
     }
 
+    fn on_fail(&mut self, origin: Origin, turn: &mut Turn<'_>) {
+        if self.wanted == Wanted::Up && matches!(self.state, State::Starting { .. } | State::Running { .. }) {
+            self.begin_stop(origin, AfterStop::Failed, turn);
+        }
+    }
+
     fn on_reset(&mut self, now: Now) {
+        self.counters.recent.clear();
         self.counters.restarts = 0;
         self.forgive(now);
     }

@@ -274,7 +274,8 @@ impl Stage {
         let event = match rng.below(100) {
             0..30 => Event::Start(if rng.percent(20) { Origin::Resurrect } else { user() }),
             30..55 => Event::Restart(user()),
-            55..65 => Event::Restart(Origin::Policy(String::new())),
+            55..60 => Event::Restart(Origin::Policy(String::new())),
+            60..65 => Event::Fail(Origin::Policy(String::new())),
             65..77 => Event::Stop(user()),
             77..85 => Event::StopGently(user()),
             85..91 => Event::Delete(user()),
@@ -422,5 +423,6 @@ fn random_policy(rng: &mut Rng) -> Policy {
         accept_ready_timeout: rng.percent(30),
         hooks: HookPolicy::default(),
         depends_timeout_ms: None,
+        budget: rng.percent(20).then(|| crate::care::RestartBudget { n: rng.pick(&[0, 1, 3]), window_ms: rng.pick(&[1, 5000, 100_000]) }),
     }
 }

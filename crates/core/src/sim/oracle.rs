@@ -270,14 +270,19 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
         (Ending::Unknown, Some((Some(_), held, _))) => ensure!(!held, "ending of inc {} is known to the keeper", record.inc),
         (ending, Some((Some((real, _)), ..))) => ensure!(ending == real, "inc {} ended by {real:?}, not {ending:?}", record.inc),
     }
+    let failed = matches!(old.state, State::Stopping { next: AfterStop::Failed, .. });
     let unstable = match &record.cause {
+        ExitCause::Asked(_) | ExitCause::OutOfMemory if failed => record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms,
         ExitCause::Asked(_) => return Ok(()),
         ExitCause::KilledAfterTimeout(_) => {
             let by_kill = matches!(record.ending, Ending::Signal { signal: 9, .. } | Ending::Unknown);
             let unasked = world.child(slot, record.inc).is_some_and(|child| child.killed_unasked);
             ensure!(!unasked, "inc {} was killed without having been asked", record.inc);
             ensure!(by_kill, "inc {} was not killed, it ended by {:?}", record.inc, record.ending);
-            return Ok(());
+            if !failed {
+                return Ok(());
+            }
+            record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms
         }
         // Another process is wanted anyway: it counts for nothing.
         ExitCause::CouldNotStart { .. } if matches!(old.state, State::Spawning { superseded: Some(_), .. }) => return Ok(()),
@@ -345,7 +350,9 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
         matches!((&old.state, &last.cause), (State::Spawning { automatic: false, .. }, ExitCause::CouldNotStart { .. }));
     let over = memo.streak >= policy.max_restarts.max(1);
     let unmet = matches!((&old.state, &last.cause), (State::Waiting { .. }, ExitCause::NotStarted { .. }));
-    ensure!(done || failed_for_caller || unmet || over || !policy.autorestart, "gave up after {} unstable runs and {last:?}", memo.streak);
+    let spent = policy.budget.is_some_and(|budget| old.counters.recent.len() >= budget.n as usize);
+    let may = done || failed_for_caller || unmet || over || spent || !policy.autorestart;
+    ensure!(may, "gave up after {} unstable runs and {last:?}", memo.streak);
     memo.may_rest = true;
     memo.streak = 0;
     Ok(())

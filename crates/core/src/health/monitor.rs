@@ -1,0 +1,270 @@
+//! The health of one process.
+//!
+//! ```text
+//! Starting ──first good answers──► Healthy ◄──► Unready      (readiness)
+//!     │ grace is over,                │
+//!     └─ too many bad answers ──► Unhealthy                  (startup, liveness)
+//! ```
+//!
+//! Bad answers within the grace period count for nothing, and while it lasts a process that has not answered well yet is asked more often:
+//! so a fast app is known to be healthy soon, and a slow one is not restarted for being slow.
+
+use serde::{Deserialize, Serialize};
+
+use crate::care::{Check, Health, Phase};
+
+/// A process that has not answered well yet is asked so often during its grace period.
+const EAGER_MS: u64 = 1000;
+
+/// How it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Not known yet.
+    #[default]
+    Starting,
+    /// All is well.
+    Healthy,
+    /// It lives, but is to get no new connections.
+    Unready,
+    /// It has to be restarted.
+    Unhealthy,
+}
+
+impl State {
+    /// For people and scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unready => "unready",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// Answers of one phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Answers {
+    /// Good ones in a row.
+    good: u32,
+    /// Bad ones in a row.
+    bad: u32,
+    /// What they add up to so far.
+    passed: Option<bool>,
+}
+
+impl Answers {
+    fn take(&mut self, check: &Check, good: bool) {
+        if good {
+            (self.good, self.bad) = (self.good.saturating_add(1), 0);
+            if self.good >= check.successes {
+                self.passed = Some(true);
+            }
+        } else {
+            (self.good, self.bad) = (0, self.bad.saturating_add(1));
+            if self.bad >= check.failures {
+                self.passed = Some(false);
+            }
+        }
+    }
+}
+
+/// Judges one process from its start to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    grace_until_ms: u64,
+    answers: [Answers; 3],
+    heart_stopped: bool,
+}
+
+impl Monitor {
+    /// A process that began at `started_ms`.
+    pub fn new(health: &Health, started_ms: u64) -> Self {
+        let usual = || if health.startup.is_some() { 0 } else { health.liveness.as_ref().map_or(0, |check| check.interval_ms) };
+        let grace_ms = health.grace_ms.unwrap_or_else(usual);
+        Self { grace_until_ms: started_ms.saturating_add(grace_ms), answers: [Answers::default(); 3], heart_stopped: false }
+    }
+
+    /// Is this question to be asked now?
+    pub fn asks(&self, health: &Health, phase: Phase) -> bool {
+        let started = health.startup.is_none() || self.of(Phase::Startup).passed == Some(true);
+        health.check(phase).is_some() && started != (phase == Phase::Startup)
+    }
+
+    /// Until the next question of this phase.
+    pub fn pause_ms(&self, health: &Health, phase: Phase, now_ms: u64) -> u64 {
+        let interval_ms = health.check(phase).map_or(EAGER_MS, |check| check.interval_ms).max(1);
+        let eager = self.of(phase).passed.is_none() && now_ms < self.grace_until_ms;
+        if eager { interval_ms.min(EAGER_MS) } else { interval_ms }
+    }
+
+    /// Takes an answer, unless nobody asked. Gives the new state where it is another one.
+    pub fn answered(&mut self, health: &Health, phase: Phase, good: bool, now_ms: u64) -> Option<State> {
+        let check = health.check(phase).filter(|_| self.asks(health, phase))?;
+        let before = self.state(health);
+        let forgiven = !good && now_ms < self.grace_until_ms && self.of(phase).passed.is_none();
+        if forgiven {
+            self.answers[phase as usize].good = 0;
+        } else {
+            self.answers[phase as usize].take(check, good);
+        }
+        self.news(health, before)
+    }
+
+    /// Its event loop stands still (or turns again). Gives the new state where it is another one.
+    pub fn heartbeat(&mut self, health: &Health, beats: bool) -> Option<State> {
+        let before = self.state(health);
+        self.heart_stopped = !beats;
+        self.news(health, before)
+    }
+
+    fn news(&self, health: &Health, before: State) -> Option<State> {
+        let after = self.state(health);
+        (after != before).then_some(after)
+    }
+
+    /// How it is.
+    pub fn state(&self, health: &Health) -> State {
+        let failed = |phase| self.of(phase).passed == Some(false);
+        if self.heart_stopped || failed(Phase::Startup) || failed(Phase::Liveness) {
+            return State::Unhealthy;
+        }
+        if failed(Phase::Readiness) {
+            return State::Unready;
+        }
+        let known = |phase: Phase| health.check(phase).is_none() || self.of(phase).passed == Some(true);
+        if Phase::ALL.into_iter().all(known) { State::Healthy } else { State::Starting }
+    }
+
+    /// Bad answers in a row, of the phase with most of them.
+    pub fn failures(&self) -> u32 {
+        self.answers.iter().map(|answers| answers.bad).max().unwrap_or(0)
+    }
+
+    fn of(&self, phase: Phase) -> &Answers {
+        &self.answers[phase as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::care::Ask;
+    use proptest::prelude::*;
+
+    fn check(interval_ms: u64, failures: u32, successes: u32) -> Check {
+        let ask = Ask::Tcp { host: "localhost".into(), port: 1 };
+        Check { ask, interval_ms, timeout_ms: 100, failures, successes, delay_ms: 0 }
+    }
+
+    /// `http: {interval: 30000}`: readiness after one bad answer, liveness after three.
+    fn http() -> Health {
+        Health { readiness: Some(check(30_000, 1, 1)), liveness: Some(check(30_000, 3, 1)), ..Health::default() }
+    }
+
+    /// Answers at these times, to every question that is asked then.
+    fn play(health: &Health, answers: &[(u64, bool)]) -> Vec<State> {
+        let mut monitor = Monitor::new(health, 0);
+        let mut states = Vec::new();
+        for &(at, good) in answers {
+            for phase in Phase::ALL {
+                monitor.answered(health, phase, good, at);
+            }
+            states.push(monitor.state(health));
+        }
+        states
+    }
+
+    #[test]
+    fn an_app_that_answers_is_healthy_at_once() {
+        assert_eq!(play(&http(), &[(100, true), (30_100, true)]), [State::Healthy; 2]);
+    }
+
+    #[test]
+    fn nothing_counts_within_the_grace_period() {
+        use State::{Healthy, Starting, Unhealthy, Unready};
+        assert_eq!(play(&http(), &[(0, false), (1000, false), (29_999, false), (29_999, true)]), [Starting, Starting, Starting, Healthy]);
+        assert_eq!(
+            play(&http(), &[(29_999, false), (30_000, false), (60_000, false), (90_000, false)]),
+            [Starting, Unready, Unready, Unhealthy]
+        );
+        let none = Health { grace_ms: Some(0), ..http() };
+        assert_eq!(play(&none, &[(0, false), (1, false), (2, false)]), [Unready, Unready, Unhealthy]);
+    }
+
+    #[test]
+    fn one_good_answer_begins_the_count_anew() {
+        use State::{Healthy, Unhealthy, Unready};
+        let answers = [(1, true), (2, false), (3, false), (4, true), (5, false), (6, false), (7, false), (8, true)];
+        let states = play(&http(), &answers);
+        // Once it has answered, the grace period is over.
+        assert_eq!(states, [Healthy, Unready, Unready, Healthy, Unready, Unready, Unhealthy, Healthy]);
+    }
+
+    #[test]
+    fn until_the_startup_check_is_good_nothing_else_is_asked() {
+        let health = Health { startup: Some(check(1000, 3, 2)), ..http() };
+        let mut monitor = Monitor::new(&health, 0);
+        let asked = |monitor: &Monitor| Phase::ALL.map(|phase| monitor.asks(&health, phase));
+        assert_eq!(asked(&monitor), [true, false, false]);
+        assert_eq!(monitor.answered(&health, Phase::Liveness, false, 1), None);
+        assert_eq!(monitor.answered(&health, Phase::Startup, true, 1), None);
+        assert_eq!(asked(&monitor), [true, false, false]);
+        monitor.answered(&health, Phase::Startup, true, 2);
+        assert_eq!(asked(&monitor), [false, true, true]);
+        let mut never = Monitor::new(&health, 0);
+        let states: Vec<_> = (0..3).map(|at| never.answered(&health, Phase::Startup, false, at)).collect();
+        assert_eq!(states, [None, None, Some(State::Unhealthy)]);
+    }
+
+    #[test]
+    fn a_young_process_is_asked_more_often() {
+        let health = http();
+        let mut monitor = Monitor::new(&health, 0);
+        assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 10), 1000);
+        assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 30_000), 30_000);
+        monitor.answered(&health, Phase::Liveness, true, 20);
+        assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 30), 30_000);
+        let quick = Health { liveness: Some(check(50, 3, 1)), ..Health::default() };
+        assert_eq!(Monitor::new(&quick, 0).pause_ms(&quick, Phase::Liveness, 10), 50);
+    }
+
+    #[test]
+    fn a_heart_that_stands_still_is_enough() {
+        let health = Health { heartbeat_ms: Some(1000), ..Health::default() };
+        let mut monitor = Monitor::new(&health, 0);
+        assert_eq!(monitor.state(&health), State::Healthy);
+        assert_eq!(monitor.heartbeat(&health, false), Some(State::Unhealthy));
+        assert_eq!(monitor.heartbeat(&health, false), None);
+        assert_eq!(monitor.heartbeat(&health, true), Some(State::Healthy));
+    }
+
+    proptest! {
+        /// Unhealthy needs so many bad answers in a row, the last of them after the grace period; one good answer always ends it.
+        #[test]
+        fn verdicts_have_reasons(
+            failures in 1..5_u32, successes in 1..4_u32, grace in 0..50_u64,
+            answers in prop::collection::vec(any::<bool>(), 1..80),
+        ) {
+            let health = Health { liveness: Some(check(1, failures, successes)), grace_ms: Some(grace), ..Health::default() };
+            let mut monitor = Monitor::new(&health, 0);
+            let (mut bad, mut good) = (0, 0);
+            for (at, answer) in answers.into_iter().enumerate() {
+                let before = monitor.state(&health);
+                let told = monitor.answered(&health, Phase::Liveness, answer, at as u64);
+                (bad, good) = if answer { (0, good + 1) } else { (bad + 1, 0) };
+                let after = monitor.state(&health);
+                prop_assert_eq!(told, (after != before).then_some(after));
+                if after == State::Unhealthy && before != State::Unhealthy {
+                    prop_assert!(bad >= failures);
+                    prop_assert!(at as u64 >= grace || before == State::Healthy);
+                }
+                if after == State::Healthy && before != State::Healthy {
+                    prop_assert!(good >= successes);
+                }
+                prop_assert!(bad < failures || (at as u64) < grace + u64::from(failures) || after == State::Unhealthy);
+            }
+        }
+    }
+}

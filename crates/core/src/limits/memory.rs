@@ -1,0 +1,63 @@
+//! `max_memory_restart`.
+//!
+//! A process that is just being forked shares its parent's pages and counts twice for a moment. So one measurement above the limit is looked at
+//! again very soon, and only the second one counts.
+
+/// Between a measurement above the limit and the one that confirms it.
+pub const CONFIRM_MS: u64 = 250;
+
+/// What a measurement says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryVerdict {
+    /// Below the limit.
+    Within,
+    /// Above it: measure again at this time.
+    Confirm {
+        /// When (`mono_ms`).
+        at_ms: u64,
+    },
+    /// Above it, twice.
+    Over,
+}
+
+/// The memory of one process tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryWatch {
+    over_since_ms: Option<u64>,
+}
+
+impl MemoryWatch {
+    /// Takes a measurement.
+    pub fn take(&mut self, limit_bytes: u64, bytes: u64, now_ms: u64) -> MemoryVerdict {
+        if bytes <= limit_bytes {
+            self.over_since_ms = None;
+            return MemoryVerdict::Within;
+        }
+        let since = *self.over_since_ms.get_or_insert(now_ms);
+        let at_ms = since.saturating_add(CONFIRM_MS);
+        if now_ms >= at_ms { MemoryVerdict::Over } else { MemoryVerdict::Confirm { at_ms } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_second_look_counts() {
+        use MemoryVerdict::{Confirm, Over, Within};
+        let mut watch = MemoryWatch::default();
+        for (at, bytes, expected) in [
+            (0, 100, Within),
+            (1000, 101, Confirm { at_ms: 1250 }),
+            (1100, 101, Confirm { at_ms: 1250 }),
+            (1250, 100, Within),
+            (2000, 500, Confirm { at_ms: 2250 }),
+            (2250, 101, Over),
+            (3250, 101, Over),
+            (4250, 1, Within),
+        ] {
+            assert_eq!(watch.take(100, bytes, at), expected, "at {at}");
+        }
+    }
+}
