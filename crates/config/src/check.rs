@@ -146,10 +146,7 @@ pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, probl
         }
         attribute(&mut app, given, value, &mut problems_of_app);
     }
-    // A health check that tells when the app is ready has an effect.
-    let asks = crate::normalize::uses_http(app.attributes.get("ready"));
-    let idle = |problem: &Problem| problem.kind == Kind::NoEffect && asks && problem.key.ends_with("http");
-    problems.extend(problems_of_app.into_iter().filter(|problem| !idle(problem)));
+    problems.extend(problems_of_app);
     Some(app)
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ostler_config::{Context, Engine, Kind, Loaded, Overlay, Problems, load, normalize};
+use ostler_config::{Context, Engine, Kind, Loaded, Overlay, Problems, load, load_stdin, normalize};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use serde_json::json;
 
@@ -129,14 +129,7 @@ fn keys_of_features_to_come_are_known_and_kept() {
         jobs = [{ name = "clean", cron = "0 3 * * *", command = "npm run clean" }]
         run_on = "one"
         secrets = { DB_PASSWORD = { file = "/run/secrets/db" } }
-        http = { path = "/health", expect_status = 200, retries = 3 }
-        error = { error_threshold = 50, restart_on_error = true }
-        max_cpu = 80
-        max_cpu_unit = "machine"
-        cpu_quota = 150
-        autokill = true
         watch = true
-        max_memory_restart = "1G"
     "#;
     let dir = std::env::temp_dir().join(format!("ostler-later-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -417,8 +410,7 @@ fn hostile_texts_are_refused() {
 
 #[test]
 fn strict_makes_errors_of_warnings() {
-    let dir = fixtures().join("seeds");
-    let strict = Context { strict: true, ..context(&dir) };
-    let problems = load(&dir.join("limits.json"), "limits.json", &strict).unwrap_err();
+    let strict = Context { strict: true, ..context(&fixtures()) };
+    let problems = load_stdin(br#"[{"script": "app.js", "max_restart": 3}]"#, &strict).unwrap_err();
     assert!(problems.0.iter().all(|problem| problem.is_error()));
 }

@@ -169,6 +169,8 @@ fn signs_of_readiness() {
         expect: vec![(200, 200)],
         interval_ms: 250,
         timeout_ms: 5000,
+        method: None,
+        headers: Vec::new(),
     };
     let cases = [
         (json!("message"), ReadyBy::Message),
@@ -209,8 +211,8 @@ fn signs_of_readiness() {
     };
     assert_eq!(port(json!({"ready": {"http": {}}, "listen": ["/x", 0, 90], "port": 80})), 90);
     assert_eq!(port(json!({"ready": {"http": {}}, "port": 80})), 80);
-    // Without `ready` nothing of `http` is needed yet, and `wait_ready` stays what it is.
-    let waits = app(&place, json!({"wait_ready": true, "http": {"path": "/"}})).ready;
+    // Without `ready` the health check says nothing about a start, and `wait_ready` stays what it is.
+    let waits = app(&place, json!({"wait_ready": true, "http": {"path": "/", "port": 1}})).ready;
     assert_eq!((waits.wait_ready, waits.by), (true, None));
 }
 
@@ -247,20 +249,6 @@ fn signs_that_cannot_come_are_refused() {
         let error = refusal(&place, "server.py", attributes.clone());
         assert!(error.contains(expected), "{attributes}: {error}");
     }
-}
-
-#[test]
-fn a_health_check_that_tells_readiness_has_an_effect() {
-    let place = Place::new("effect");
-    place.file("server.py", "");
-    let warnings = |attributes: Value| {
-        let mut all = json!({"script": "server.py"});
-        all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
-        let loaded = ostler_config::load_stdin(json!([all]).to_string().as_bytes(), &place.context).unwrap();
-        loaded.warnings.len()
-    };
-    assert_eq!(warnings(json!({"http": {"port": 1}})), 1);
-    assert_eq!(warnings(json!({"http": {"port": 1}, "ready": "http"})), 0);
 }
 
 #[test]

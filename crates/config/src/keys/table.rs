@@ -130,6 +130,13 @@ pub static KEYS: &[Key] = &[
     key(Restart, "on_crash", &[Command, Table], "none", "Command after an exit that nobody asked for."),
     key(Stop, "pre_stop", &[Command, Table], "none", "Command before the polite signal."),
     key(Stop, "post_stop", &[Command, Table], "none", "Command when everything of a process has ended, however it ended."),
+    key(
+        Restart,
+        "restart_budget",
+        &[Table],
+        "none",
+        "At most `n` restarts within a `window`, whatever their reason, then `errored`: `{n: 5, window: \"10m\"}`.",
+    ),
     key(Stop, "kill_timeout", &[Millis], "1600", "Time from the polite signal to SIGKILL.").option(&["-k", "--kill-timeout"]),
     key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`; `SIGTERM` with `listen` and no Node", "The polite signal, by name or number.").option(&["--kill-signal"]),
     key(Stop, "kill_retry_time", &[Millis], "100", "Poll interval while stopping.")
@@ -199,12 +206,28 @@ pub static KEYS: &[Key] = &[
         "of the daemon",
         "Resource limits as in ulimit: `{nofile: 65536, core: \"unlimited\", nproc: [100, 200]}` (soft, hard).",
     ),
-    key(Limits, "max_cpu", &[PERCENT], "none", "Soft limit of CPU use in percent of one core.").later().option(&["--max-cpu"]),
-    key(Limits, "max_cpu_unit", &[OneOf(&["core", "machine"])], "`core`", "What 100 percent of `max_cpu` are.").later(),
-    key(Limits, "cpu_quota", &[Text, PERCENT], "none", "Hard limit of CPU use in percent of one core.").later(),
-    key(Watch, "max_memory_restart", &[Bytes], "none", "Restart when the app uses more memory than this.")
-        .later()
-        .option(&["--max-memory-restart"]),
+    key(
+        Limits,
+        "max_cpu",
+        &[PERCENT],
+        "none",
+        "Soft limit of CPU use in percent of one core: above it for half of `max_cpu_window` it is told, for all of it the instance is replaced.",
+    )
+    .option(&["--max-cpu"]),
+    key(Limits, "max_cpu_unit", &[OneOf(&["core", "machine"])], "`core`", "What 100 percent of `max_cpu` are."),
+    key(Limits, "max_cpu_window", &[Millis], "60 s", "Time over which `max_cpu` is looked at."),
+    key(Limits, "cpu_quota", &[Text, PERCENT], "none", "Hard limit of CPU use in percent of one core, by cgroup."),
+    key(Limits, "memory_max", &[Bytes], "none", "Hard limit of memory, by cgroup; a part (`\"25%\"`) is of what the machine or our cgroup has."),
+    key(Limits, "pids_max", &[Number(1, 4_194_304)], "none", "Hard limit of processes and threads, by cgroup."),
+    key(Limits, "io_weight", &[Number(1, 10_000)], "none", "Weight of its input and output beside others (100 is usual), by cgroup."),
+    key(
+        Watch,
+        "max_memory_restart",
+        &[Bytes],
+        "none",
+        "Replace an instance that uses more memory than this with all it started; a part (`\"25%\"`) is of what the machine or our cgroup has.",
+    )
+    .option(&["--max-memory-restart"]),
     key(Watch, "cron_restart", &[Text, Number(0, 0)], "none", "Restart at these times; 5 or 6 fields, 0 is off.")
         .alias(&["cron"])
         .later()
@@ -228,9 +251,35 @@ pub static KEYS: &[Key] = &[
          `gitignore: false`.",
     ),
     key(Watch, "ext", &[Text], "all", "Only files with these endings count: `js,json`.").option(&["--ext"]),
-    key(Health, "http", &[Table], "none", "HTTP check: `{host, port, path, expect_status, interval, timeout}`.").later(),
-    key(Health, "error", &[Text, Table], "none", "Error check: `{error_threshold, restart_on_error}`; a text is `error_file`.").later(),
-    key(Health, "autokill", &[Flag], "false", "Kill an unhealthy process that does not stop.").later(),
+    key(
+        Health,
+        "http",
+        &[Table],
+        "none",
+        "Health check by HTTP, for readiness and liveness: `{host, port, path, method, headers, expect_status, interval, timeout, retries, grace, \
+         action}` ([how](../health.md)).",
+    ),
+    key(
+        Health,
+        "health",
+        &[Table],
+        "none",
+        "Health checks by phase: `{startup, readiness, liveness}`, each with `http`, `tcp` or `command`; and `heartbeat`, `grace`, `action`.",
+    ),
+    key(
+        Health,
+        "error",
+        &[Text, Table],
+        "none",
+        "Too many errors: `{error_threshold, restart_on_error, window}`; a text is `error_file`.",
+    ),
+    key(
+        Health,
+        "autokill",
+        &[Flag],
+        "false",
+        "An instance that is not well or uses too much is ended as if it had crashed: SIGKILL after `kill_timeout`, then the restart policy.",
+    ),
     key(Node, "disable_source_map_support", &[Flag], "false", "No source maps in stack traces of Node apps.")
         .option(&["--disable-source-map-support"]),
     key(Node, "source_map_support", &[Flag], "true", "Source maps are on unless disabled.")

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ostler_core::app::AppSpec;
 use serde_json::{Map, Value};
 
-use super::{Base, Normalized, options, script, serving, set, watch};
+use super::{Base, Normalized, care, options, script, serving, set, watch};
 use crate::context::Context;
 use crate::problem::{Kind, Problems};
 
@@ -50,9 +50,10 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
             problems.push(problem);
         }
     }
-    if serving::TOGETHER.iter().any(|key| raw.attributes.contains_key(*key))
-        && let Err((key, message)) = serving::finish(&mut spec)
-    {
+    let touches = |keys: &[&str]| keys.iter().any(|key| raw.attributes.contains_key(*key));
+    let finished = if touches(serving::TOGETHER) { serving::finish(&mut spec) } else { Ok(()) };
+    let cared_for = finished.and_then(|()| if touches(care::KEYS) { care::finish(&mut spec) } else { Ok(()) });
+    if let Err((key, message)) = cared_for {
         problems.push(raw.problem(Kind::Value, key, message));
     }
     if watch::TOGETHER.iter().any(|key| raw.attributes.contains_key(*key))

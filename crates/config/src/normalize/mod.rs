@@ -1,6 +1,7 @@
 //! From a checked app to an [`AppSpec`]: one file per family of attributes.
 
 mod command;
+mod care;
 mod env;
 mod expand;
 mod hooks;
@@ -34,7 +35,6 @@ pub use env::EnvOption;
 pub use merge::merge;
 pub use options::from_options;
 pub use order::finish_order;
-pub(crate) use ready::uses_http;
 
 /// What the command line lays over an app of a file.
 #[derive(Clone, Debug, Default)]
@@ -124,7 +124,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         problems.push(problem);
     }
     run::finish(&mut spec, raw, &base, problems);
-    if let Err((key, message)) = serving::finish(&mut spec) {
+    if let Err((key, message)) = serving::finish(&mut spec).and_then(|()| care::finish(&mut spec)) {
         problems.push(raw.problem(Kind::Value, key, message));
     }
     if let Err((key, message)) = watch::finish(&mut spec) {

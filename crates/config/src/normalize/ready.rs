@@ -14,22 +14,27 @@ use crate::check::{found, whole};
 const READY_INTERVAL_MS: u64 = 250;
 const TIMEOUT_MS: u64 = 5000;
 const FORMS: &str = "\"message\", \"listening\", \"notify\", \"http\", or a table with one of `descriptor`, `tcp`, `http`, `log`, `uptime`";
-const HTTP_KEYS: &[&str] = &["host", "port", "path", "expect_status", "interval", "timeout", "retries", "grace", "start_period", "action"];
-
-/// Is the app's `http` of use already? Only as a sign of readiness.
-pub(crate) fn uses_http(ready: Option<&Value>) -> bool {
-    match ready {
-        Some(Value::String(word)) => word == "http",
-        Some(Value::Object(table)) => table.get("http") == Some(&Value::Bool(true)),
-        _ => false,
-    }
-}
+const HTTP_KEYS: &[&str] = &[
+    "host",
+    "port",
+    "path",
+    "method",
+    "headers",
+    "expect_status",
+    "interval",
+    "timeout",
+    "retries",
+    "failures",
+    "successes",
+    "delay",
+    "grace",
+    "start_period",
+    "action",
+];
 
 /// Reads `ready` and `http`, when everything else is known. An error names the key.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
-    let own = spec.given.get("http").map(|value| http(value, spec)).transpose().map_err(|message| ("http", message));
-    // Its port is of no interest where nobody asks for it yet.
-    let own = if uses_http(spec.given.get("ready")) { own? } else { own.ok().flatten() };
+    let own = spec.given.get("http").map(|value| http(value, spec)).transpose().map_err(|message| ("http", message))?;
     if let Some(ready) = spec.given.get("ready") {
         let by = by(ready, spec, own).and_then(|by| fits(&by, spec).map(|()| by)).map_err(|message| ("ready", message))?;
         spec.ready.by = Some(by);
@@ -113,7 +118,7 @@ fn has_log(spec: &AppSpec) -> bool {
 }
 
 /// A port, or `host:port`.
-fn tcp(value: &Value) -> Result<ReadyBy, String> {
+pub(super) fn tcp(value: &Value) -> Result<ReadyBy, String> {
     let bad = || format!("expected `tcp` as a port or \"host:port\", found {}", found(value));
     let (host, port) = match value {
         Value::String(text) => text.rsplit_once(':').unwrap_or(("", text)),
@@ -138,7 +143,7 @@ fn host(text: &str) -> Option<String> {
 }
 
 /// The table of `http`.
-fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
+pub(super) fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
     let Value::Object(table) = value else { return Err(format!("expected `http` as a table, found {}", found(value))) };
     known_keys(table, HTTP_KEYS)?;
     let time = |key: &str, default: u64| match table.get(key) {
@@ -158,7 +163,32 @@ fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
         Some(value) => request_path(value)?,
     };
     let expect = table.get("expect_status").map_or(Ok(vec![(200, 200)]), statuses)?;
-    Ok(HttpProbe { host, port: http_port(table, spec)?, path, expect, interval_ms, timeout_ms })
+    let method = table.get("method").map(method).transpose()?;
+    let headers = table.get("headers").map(headers).transpose()?.unwrap_or_default();
+    Ok(HttpProbe { host, port: http_port(table, spec)?, path, expect, interval_ms, timeout_ms, method, headers })
+}
+
+/// A word such as `HEAD`.
+fn method(value: &Value) -> Result<String, String> {
+    let word = value.as_str().filter(|word| (1..=32).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    word.map(str::to_ascii_uppercase).ok_or_else(|| format!("expected `method` such as \"HEAD\", found {}", found(value)))
+}
+
+/// `{name: value}`, with nothing in it that would end a line.
+fn headers(value: &Value) -> Result<Vec<(String, String)>, String> {
+    let Value::Object(table) = value else { return Err(format!("expected `headers` as a table, found {}", found(value))) };
+    if table.len() > 64 {
+        return Err(format!("expected at most 64 `headers`, found {}", table.len()));
+    }
+    let is_token =
+        |name: &str| (1..=256).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    let is_text = |text: &str| text.len() <= 4096 && !text.chars().any(char::is_control);
+    let header = |(name, value): (&String, &Value)| {
+        let text = crate::check::text_of(value);
+        let good = is_token(name) && is_text(&text) && !value.is_object() && !value.is_array();
+        good.then(|| (name.clone(), text)).ok_or_else(|| format!("`headers`: \"{}\" cannot be sent", name.escape_debug()))
+    };
+    table.iter().map(header).collect()
 }
 
 /// Its own, else the first of `listen`, else the variable `PORT`.
@@ -220,7 +250,7 @@ pub(super) fn millis(value: &Value) -> Option<u64> {
     .filter(|ms| *ms <= 9_000_000_000_000_000)
 }
 
-fn no_time(key: &str, value: &Value) -> String {
+pub(super) fn no_time(key: &str, value: &Value) -> String {
     format!("expected `{key}` as a number of milliseconds or a time such as \"3s\", found {}", found(value))
 }
 

@@ -14,6 +14,7 @@ pub(super) fn set_restart(spec: &mut AppSpec, key: &str, value: &Value) -> Resul
         "min_uptime" => restart.min_uptime_ms = Some(number(value)?),
         "restart_delay" => restart.restart_delay_ms = number(value)?,
         "exp_backoff_restart_delay" => restart.exp_backoff_ms = number(value)?,
+        "restart_budget" => restart.budget = super::care::budget(value)?,
         "stop_exit_codes" => {
             let codes = value.as_array().into_iter().flatten();
             restart.stop_exit_codes = codes

@@ -4,7 +4,7 @@
 //! again very soon, and only the second one counts.
 
 /// Between a measurement above the limit and the one that confirms it.
-pub const CONFIRM_MS: u64 = 250;
+const CONFIRM_MS: u64 = 250;
 
 /// What a measurement says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -167,7 +167,16 @@ mod tests {
 
     fn http(port: u16) -> Question {
         let expect = vec![(200, 299)];
-        let probe = HttpProbe { host: "localhost".into(), port, path: "/".into(), expect, interval_ms: 10, timeout_ms: 1000 };
+        let probe = HttpProbe {
+            host: "localhost".into(),
+            port,
+            path: "/".into(),
+            expect,
+            interval_ms: 10,
+            timeout_ms: 1000,
+            method: None,
+            headers: Vec::new(),
+        };
         Question::http(&probe, 0)
     }
 

@@ -1,0 +1,296 @@
+//! `http`, `health`, `error`, `autokill`, and the limits of memory and CPU: what ostler looks after while an app runs.
+
+use ostler_core::app::AppSpec;
+use ostler_core::care::{Action, Amount, Ask, Care, Check, CpuLimit, ErrorLimit, HardLimits, Health, RestartBudget};
+use ostler_core::probe::addresses;
+use ostler_core::serving::{HttpProbe, ReadyBy};
+use ostler_core::units;
+use serde_json::{Map, Value};
+
+use super::listen::known_keys;
+use super::ready::{self, millis, no_time};
+use crate::check::{found, whole};
+
+/// Of a check where none is given.
+const INTERVAL_MS: u64 = 30_000;
+const TIMEOUT_MS: u64 = 5000;
+const RETRIES: u32 = 3;
+/// Between two signs of life of an event loop, at most.
+const HEARTBEAT_MS: u64 = 30_000;
+const HEARTBEAT_MIN_MS: u64 = 1000;
+/// `max_cpu` and `error` look at so much time.
+const WINDOW_MS: u64 = 60_000;
+const ERRORS: u32 = 50;
+
+/// Keys that are read here.
+pub(super) const KEYS: &[&str] = &[
+    "http",
+    "health",
+    "error",
+    "autokill",
+    "max_memory_restart",
+    "max_cpu",
+    "max_cpu_unit",
+    "max_cpu_window",
+    "cpu_quota",
+    "memory_max",
+    "pids_max",
+    "io_weight",
+    // What the port of a check, and the heartbeat, follow from.
+    "pmx",
+    "port",
+];
+
+type Fault = (&'static str, String);
+
+/// Reads all of it, when everything else is known. An error names the key.
+pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
+    let value = |key: &str| spec.given.get(key).filter(|value| !value.is_null());
+    let mut care = Care { autokill: value("autokill") == Some(&Value::Bool(true)), ..Care::default() };
+    let at = |key: &'static str| move |message: String| (key, message);
+    if let Some(value) = value("http") {
+        care.health = http(value, spec).map_err(at("http"))?;
+    }
+    if let Some(value) = value("health") {
+        health(value, spec, &mut care.health).map_err(at("health"))?;
+    }
+    if care.autokill && care.health.heartbeat_ms.is_none() && has_heart(spec) && !heart_is_off(value("health")) {
+        care.health.heartbeat_ms = Some(HEARTBEAT_MS);
+    }
+    care.memory = value("max_memory_restart").map(amount).transpose().map_err(at("max_memory_restart"))?.flatten();
+    care.cpu = cpu(&spec.given).map_err(at("max_cpu"))?;
+    // A text is the path of the error log, and never gets here.
+    care.errors = value("error").and_then(Value::as_object).map(errors).transpose().map_err(at("error"))?;
+    care.hard = HardLimits {
+        cpu_percent: value("cpu_quota").map(quota).transpose().map_err(at("cpu_quota"))?.flatten(),
+        memory: value("memory_max").map(amount).transpose().map_err(at("memory_max"))?.flatten(),
+        pids: value("pids_max").and_then(whole).and_then(|pids| u32::try_from(pids).ok()).filter(|pids| *pids > 0),
+        io_weight: value("io_weight").and_then(whole).and_then(|weight| u16::try_from(weight).ok()).filter(|weight| *weight > 0),
+    };
+    spec.care = (!care.is_none()).then(|| Box::new(care));
+    Ok(())
+}
+
+/// Our preload beats in it.
+fn has_heart(spec: &AppSpec) -> bool {
+    spec.runs_in_node() && !spec.no_preload
+}
+
+fn heart_is_off(health: Option<&Value>) -> bool {
+    health.and_then(|health| health.get("heartbeat")) == Some(&Value::Bool(false))
+}
+
+/// `http: {…}` is readiness and liveness by the same question: one bad answer and it gets no new connections, `retries` of them and it is
+/// restarted.
+fn http(value: &Value, spec: &AppSpec) -> Result<Health, String> {
+    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
+    let probe = asked(ready::http(value, spec)?)?;
+    let liveness = check(Ask::Http(probe), table)?;
+    let readiness = Check { failures: 1, ..liveness.clone() };
+    Ok(Health {
+        readiness: Some(readiness),
+        liveness: Some(liveness),
+        grace_ms: grace(table)?,
+        action: action(table)?,
+        ..Health::default()
+    })
+}
+
+/// `health: {startup: {…}, readiness: {…}, liveness: {…}, heartbeat, grace, action}`.
+fn health(value: &Value, spec: &AppSpec, health: &mut Health) -> Result<(), String> {
+    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
+    known_keys(table, &["startup", "readiness", "liveness", "heartbeat", "grace", "start_period", "action"])?;
+    for (phase, place) in [("startup", &mut health.startup), ("readiness", &mut health.readiness), ("liveness", &mut health.liveness)] {
+        match table.get(phase) {
+            None | Some(Value::Null) => {}
+            Some(Value::Bool(false)) => *place = None,
+            Some(value) => *place = Some(phase_check(value, spec).map_err(|message| format!("`{phase}`: {message}"))?),
+        }
+    }
+    match table.get("heartbeat") {
+        None | Some(Value::Null | Value::Bool(false)) => {}
+        Some(_) if !has_heart(spec) => {
+            return Err("`heartbeat` is for Node apps with the preload; others say `WATCHDOG=1` by sd_notify (key `watchdog`)".into());
+        }
+        Some(Value::Bool(true)) => health.heartbeat_ms = Some(HEARTBEAT_MS),
+        Some(value) => {
+            let ms = millis(value).ok_or_else(|| no_time("heartbeat", value))?;
+            if ms < HEARTBEAT_MIN_MS {
+                return Err(format!("expected `heartbeat` as {HEARTBEAT_MIN_MS} ms or more, found {}", found(value)));
+            }
+            health.heartbeat_ms = Some(ms);
+        }
+    }
+    health.grace_ms = grace(table)?.or(health.grace_ms);
+    if table.contains_key("action") {
+        health.action = action(table)?;
+    }
+    Ok(())
+}
+
+/// `{http: {…} | tcp: … | command: …, interval, timeout, failures, successes, delay}`.
+fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
+    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
+    known_keys(table, &[&["http", "tcp", "command", "exec"], CHECK_KEYS].concat())?;
+    let kinds: Vec<&str> = ["http", "tcp", "command", "exec"].into_iter().filter(|kind| table.contains_key(*kind)).collect();
+    let [kind] = kinds[..] else { return Err("expected one of `http`, `tcp`, `command`".into()) };
+    let asked_for = &table[kind];
+    let (ask, inner) = match kind {
+        "http" => {
+            let Value::Object(inner) = asked_for else { return Err(format!("expected `http` as a table, found {}", found(asked_for))) };
+            (Ask::Http(asked(ready::http(asked_for, spec)?)?), Some(inner))
+        }
+        "tcp" => match ready::tcp(asked_for)? {
+            ReadyBy::Tcp { host, port } => {
+                known_address(&host)?;
+                (Ask::Tcp { host, port }, None)
+            }
+            _ => return Err(format!("expected `tcp` as a port or \"host:port\", found {}", found(asked_for))),
+        },
+        _ => (Ask::Command(command(asked_for)?), None),
+    };
+    // Interval and the like may stand beside the question or in it.
+    let mut merged = inner.cloned().unwrap_or_default();
+    merged.extend(table.iter().map(|(key, value)| (key.clone(), value.clone())));
+    check(ask, &merged)
+}
+
+/// Keys of a check beside its question.
+const CHECK_KEYS: &[&str] =
+    &["interval", "timeout", "retries", "failures", "failure_threshold", "successes", "success_threshold", "delay", "initial_delay"];
+
+fn check(ask: Ask, table: &Map<String, Value>) -> Result<Check, String> {
+    let time = |key: &str, default: u64| match table.get(key) {
+        None | Some(Value::Null) => Ok(default),
+        Some(value) => millis(value).filter(|ms| *ms > 0).ok_or_else(|| no_time(key, value)),
+    };
+    let count = |keys: &[&str], default: u32| match keys.iter().find_map(|key| Some((*key, table.get(*key)?))) {
+        None => Ok(default),
+        Some((key, value)) => whole(value)
+            .and_then(|count| u32::try_from(count).ok())
+            .filter(|count| (1..=1000).contains(count))
+            .ok_or_else(|| format!("expected `{key}` as a number from 1 to 1000, found {}", found(value))),
+    };
+    let delay = ["delay", "initial_delay"].into_iter().find_map(|key| Some((key, table.get(key)?)));
+    Ok(Check {
+        ask,
+        interval_ms: time("interval", INTERVAL_MS)?,
+        timeout_ms: time("timeout", TIMEOUT_MS)?,
+        failures: count(&["retries", "failures", "failure_threshold"], RETRIES)?,
+        successes: count(&["successes", "success_threshold"], 1)?,
+        delay_ms: delay.map(|(key, value)| millis(value).ok_or_else(|| no_time(key, value))).transpose()?.unwrap_or(0),
+    })
+}
+
+/// A probe in which nothing but the question counts.
+fn asked(probe: HttpProbe) -> Result<HttpProbe, String> {
+    known_address(&probe.host)?;
+    Ok(HttpProbe { interval_ms: 0, timeout_ms: 0, ..probe })
+}
+
+fn known_address(host: &str) -> Result<(), String> {
+    let known = addresses(host).is_some();
+    known.then_some(()).ok_or_else(|| format!("\"{host}\" would have to be looked up; an address or \"localhost\" is asked"))
+}
+
+/// A list is the arguments; a text with a blank is for the shell, as it is for `script`.
+fn command(value: &Value) -> Result<Vec<String>, String> {
+    let bad = || format!("expected `command` as a text or a list of texts, found {}", found(value));
+    let words: Vec<String> = match value {
+        Value::String(text) if text.trim().contains(char::is_whitespace) => vec!["/bin/sh".into(), "-c".into(), text.clone()],
+        Value::String(text) => vec![text.trim().to_owned()],
+        Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<_>>().ok_or_else(bad)?,
+        _ => return Err(bad()),
+    };
+    if words.first().is_none_or(String::is_empty) { Err(bad()) } else { Ok(words) }
+}
+
+fn grace(table: &Map<String, Value>) -> Result<Option<u64>, String> {
+    let given = ["grace", "start_period"].into_iter().find_map(|key| Some((key, table.get(key)?)));
+    given.map(|(key, value)| millis(value).ok_or_else(|| no_time(key, value))).transpose()
+}
+
+fn action(table: &Map<String, Value>) -> Result<Action, String> {
+    match table.get("action").map(|value| (value, value.as_str())) {
+        None | Some((_, Some("restart"))) => Ok(Action::Restart),
+        Some((_, Some("reload"))) => Ok(Action::Reload),
+        Some((_, Some("none"))) => Ok(Action::None),
+        Some((value, _)) => Err(format!("expected `action` as \"restart\", \"reload\" or \"none\", found {}", found(value))),
+    }
+}
+
+/// Bytes, or a part of what there is; 0 is no limit.
+fn amount(value: &Value) -> Result<Option<Amount>, String> {
+    let bad = || format!("expected a size such as \"200M\" or \"50%\", found {}", found(value));
+    if let Some(percent) = value.as_str().and_then(|text| text.trim().strip_suffix('%')) {
+        return share(percent).map(|share| Some(Amount::Share(share))).ok_or_else(bad);
+    }
+    let bytes = match value {
+        Value::String(text) => units::bytes(text).ok(),
+        value => whole(value).and_then(|bytes| u64::try_from(bytes).ok()),
+    };
+    Ok(Some(bytes.ok_or_else(bad)?).filter(|bytes| *bytes > 0).map(Amount::Bytes))
+}
+
+/// `12.5` as hundredths of a percent.
+fn share(percent: &str) -> Option<u32> {
+    let percent: f64 = percent.trim().parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+    (percent > 0.0 && percent <= 100.0).then(|| ((percent * 100.0).round() as u32).max(1))
+}
+
+fn cpu(given: &Map<String, Value>) -> Result<Option<CpuLimit>, String> {
+    let percent = given.get("max_cpu").and_then(whole).and_then(|percent| u32::try_from(percent).ok()).filter(|percent| *percent > 0);
+    let window = given.get("max_cpu_window");
+    let window_ms = window.and_then(Value::as_u64).unwrap_or(WINDOW_MS);
+    if window_ms < 1000 {
+        return Err("`max_cpu_window` is at least 1000 ms: less says nothing about the use of a processor".into());
+    }
+    let of_machine = given.get("max_cpu_unit").and_then(Value::as_str) == Some("machine");
+    Ok(percent.map(|percent| CpuLimit { percent, of_machine, window_ms }))
+}
+
+/// `150` and `"150%"` are one and a half cores.
+fn quota(value: &Value) -> Result<Option<u32>, String> {
+    let number = match value {
+        Value::String(text) => text.trim().strip_suffix('%').unwrap_or(text).trim().parse().ok(),
+        value => whole(value),
+    };
+    let percent = number.and_then(|percent| u32::try_from(percent).ok()).filter(|percent| *percent <= 1_000_000);
+    percent
+        .map(|percent| (percent > 0).then_some(percent))
+        .ok_or_else(|| format!("expected percent such as 150 or \"150%\", found {}", found(value)))
+}
+
+/// `error: {error_threshold, restart_on_error, window}`.
+fn errors(table: &Map<String, Value>) -> Result<ErrorLimit, String> {
+    known_keys(table, &["error_threshold", "restart_on_error", "window"])?;
+    let threshold = match table.get("error_threshold") {
+        None => ERRORS,
+        Some(value) => whole(value)
+            .and_then(|count| u32::try_from(count).ok())
+            .filter(|count| *count > 0)
+            .ok_or_else(|| format!("expected `error_threshold` as a number from 1, found {}", found(value)))?,
+    };
+    let window_ms = match table.get("window") {
+        None => WINDOW_MS,
+        Some(value) => millis(value).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", value))?,
+    };
+    let restart = match table.get("restart_on_error") {
+        None => false,
+        Some(Value::Bool(restart)) => *restart,
+        Some(value) => return Err(format!("expected `restart_on_error` as true or false, found {}", found(value))),
+    };
+    Ok(ErrorLimit { threshold, window_ms, restart })
+}
+
+/// `restart_budget: {n, window}`.
+pub(super) fn budget(value: &Value) -> Result<Option<RestartBudget>, String> {
+    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
+    known_keys(table, &["n", "window"])?;
+    let n = table.get("n").and_then(whole).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 10_000);
+    let n = n.ok_or("expected `n` as a number from 0 to 10000")?;
+    let window = table.get("window").ok_or("expected a `window` such as \"10m\"")?;
+    let window_ms = millis(window).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", window))?;
+    Ok(Some(RestartBudget { n, window_ms }))
+}
