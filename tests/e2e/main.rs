@@ -26,6 +26,7 @@ mod front;
 mod health;
 mod hooks;
 mod health_command;
+mod health_checks;
 mod kill;
 mod lanes;
 mod list;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::serving::HttpProbe;
+use crate::time::Now;
 
 /// Everything that is looked after. [`crate::app::AppSpec`] has none of it for an app that asks for nothing: such an app costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,6 +233,20 @@ pub struct RestartBudget {
     pub n: u32,
     /// Within so long.
     pub window_ms: u64,
+}
+
+/// Something worth telling that was found out while an instance was looked after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// When.
+    pub at: Now,
+    /// In words that follow a name: `is unhealthy: …`.
+    pub text: String,
+}
+
+impl Note {
+    /// How many are remembered per instance.
+    pub const KEPT: usize = 8;
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

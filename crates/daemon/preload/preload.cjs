@@ -7,9 +7,10 @@
 //
 // It is told by the environment, and on the IPC channel in messages that Node itself keeps from the app because their `cmd` begins with NODE_:
 //
-//   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":3},"debug":true}      at least {}
+//   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":3},"beat_ms":10000,"debug":true}      at least {}
 //   ostler → app   {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500}
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"drained"}      once for each `drain`, when no client is connected any more
+//   app → ostler   {"cmd":"NODE_OSTLER","act":"turns"}        each `beat_ms`, for a health check that wants to know whether the event loop turns
 'use strict';
 
 const COMMAND = 'NODE_OSTLER';
@@ -20,10 +21,19 @@ const FEW = 4;
 /** Channels that we listen to. Node 18 collects a channel that nobody refers to, with its subscribers. */
 const channels = [];
 
-function start({ sync, cookie }) {
+function start({ sync, cookie, beat_ms }) {
   if (sync) ['stdout', 'stderr'].forEach(quietly(writeBlocking));
   if (isCookie(cookie)) quietly(stickBy)(cookie);
   if (typeof process.send === 'function') drainOnCommand();
+  if (typeof process.send === 'function' && beat_ms > 0) beat(process.send, Math.min(beat_ms, LONGEST_TIMER));
+}
+
+/** Says from time to time that the event loop turns, from its first turn on. */
+function beat(send, ms) {
+  // A channel that is closed, by the app or by us, is none of its concern.
+  const say = quietly(() => process.connected && send.call(process, { cmd: COMMAND, act: 'turns' }, () => {}));
+  setTimeout(say, 0).unref();
+  setInterval(say, ms).unref();
 }
 
 function drainOnCommand() {

@@ -123,6 +123,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         ipc_buffer: Vec::new(),
         sockets: Sockets::default(),
         signs: Signs::default(),
+        care: crate::care::Care::default(),
         writers,
         handbacks: HandBacks::default(),
         rotation: Rotation::default(),

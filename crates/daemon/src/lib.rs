@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod care;
 mod cluster;
 mod conf;
 mod control;

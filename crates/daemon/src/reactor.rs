@@ -34,6 +34,8 @@ pub(crate) enum Source {
     Newline(u32),
     /// The connection of a probe of an instance.
     Probe(u32),
+    /// The connection of a health check.
+    Health(u32),
     /// Log files in which a line is awaited.
     LogLines,
     /// The captured output of an errand.
@@ -63,6 +65,7 @@ impl Source {
             Self::Errand(id) => (20, id),
             Self::Watch => (24, 0),
             Self::LogFolders => (25, 0),
+            Self::Health(id) => (28, id),
         };
         kind << 32 | u64::from(id)
     }
@@ -86,6 +89,7 @@ impl Source {
             20 => Self::Errand(id),
             24 => Self::Watch,
             25 => Self::LogFolders,
+            28 => Self::Health(id),
             _ => return None,
         })
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::care::Note;
 use ostler_core::lifecycle::{Instance, Policy, State, Wanted};
 use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
@@ -93,6 +94,10 @@ pub(crate) struct Slot {
     pub ipc: Option<Ipc>,
     /// Its log writer, in piped mode.
     pub piped: Option<Piped>,
+    /// It is to get no new connections while others can have them: its check of readiness fails.
+    pub unready: bool,
+    /// What was found out about it while it was looked after, the oldest first.
+    pub notes: Vec<Note>,
     /// CPU readings.
     pub cpu: CpuHistory,
     /// What is remembered of changed files.
@@ -152,6 +157,7 @@ impl Slot {
             served: Cow::Borrowed(&self.worker.served),
             group: self.group.as_deref().map(Cow::Borrowed),
             watch: self.watch,
+            notes: Cow::Borrowed(&self.notes),
         }))
     }
 
@@ -285,6 +291,8 @@ impl Registry {
             group_fresh: true,
             ipc: None,
             piped: None,
+            unready: false,
+            notes: Vec::new(),
             cpu: CpuHistory::default(),
             watch: Mark::default(),
             pid_file_written: false,
@@ -348,6 +356,8 @@ impl Registry {
                 group_fresh: false,
                 ipc: None,
                 piped: None,
+                unready: false,
+                notes: record.notes.into_owned(),
                 cpu: CpuHistory::default(),
                 watch: record.watch,
                 pid_file_written: record.role == Role::Serving,

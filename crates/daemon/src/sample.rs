@@ -22,6 +22,9 @@ const STALE_MS: u64 = 20_000;
 /// A process younger than this is measured from its start.
 const YOUNG_MS: u64 = 3_000;
 
+/// Of a tree with more processes only so many are read; the others are taken for their like.
+pub(crate) const MOST_READ: usize = 2000;
+
 /// One reading of a tree.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reading {
@@ -49,6 +52,8 @@ pub(crate) struct CpuHistory {
     pid: i32,
     base: Option<(u64, Reading)>,
     last: Option<(u64, Reading)>,
+    /// CPU time of the newest reading.
+    used_ns: u64,
     monit: Monit,
     leader: Leader,
 }
@@ -70,6 +75,7 @@ impl CpuHistory {
         self.monit.memory_bytes = reading.memory_bytes;
         self.monit.processes = reading.processes;
         self.leader = reading.leader;
+        self.used_ns = reading.cpu_ns;
         if self.last.is_some_and(|(last, _)| at.saturating_sub(last) >= SETTLED_MS) {
             self.base = self.last;
         }
@@ -97,6 +103,11 @@ impl CpuHistory {
                 false
             }
         }
+    }
+
+    /// CPU time that was used until the last reading.
+    pub(crate) fn used_ns(&self) -> u64 {
+        self.used_ns
     }
 
     /// What the last reading gave.
@@ -139,6 +150,8 @@ impl Sampler {
             let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
             family.extend(members(group, &self.table).into_iter().filter(|member| !known.contains(&member.pid)));
         }
+        let many = family.len();
+        family.truncate(MOST_READ);
         for entry in family {
             // A process that ended since the look counts no more.
             let (Ok(memory), Some(own_cpu_ns)) = (sample::memory(entry.pid), sample::cpu_ns(entry.pid)) else { continue };
@@ -148,6 +161,11 @@ impl Sampler {
             if entry.pid == process.pid {
                 sum.leader = Leader { own_cpu_ns, children_ticks: entry.children_ticks };
             }
+        }
+        if let Some(more) = many.checked_sub(MOST_READ).filter(|more| *more > 0) {
+            let all = |read: u64| (u128::from(read) * many as u128 / MOST_READ as u128) as u64;
+            (sum.memory_bytes, sum.cpu_ns) = (all(sum.memory_bytes), all(sum.cpu_ns));
+            sum.processes = sum.processes.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
         }
         sum
     }

@@ -4,10 +4,12 @@
 //! [`Response::Progress`] frames and exactly one final response, all carrying the request's id.
 
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::care::Note;
 use ostler_core::lifecycle::Instance;
 use serde::{Deserialize, Serialize};
 
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
+pub use crate::health::HealthReport;
 pub use crate::rollout::{FaultReport, PlaceReport, RolloutReport, RolloutState};
 
 /// Version of this API. A daemon refuses a client with another number and names both versions.
@@ -439,6 +441,9 @@ pub struct TableRow {
     pub user: String,
     /// Watching for file changes.
     pub watching: bool,
+    /// How it is; none where nobody asks for it, or it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<ostler_core::health::State>,
 }
 
 /// One row of the list: what a table shows, and where its files are.
@@ -506,6 +511,12 @@ pub struct Detail {
     /// What it waits for before it is started, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
+    /// How it is; none where nobody asks for it, or it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthReport>,
+    /// What was found out while it was looked after, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 /// What an app told over its IPC channel.

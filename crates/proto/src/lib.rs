@@ -4,6 +4,7 @@
 pub mod control;
 pub mod frame;
 pub mod host;
+pub mod health;
 pub mod node;
 pub mod pm2;
 pub mod rollout;

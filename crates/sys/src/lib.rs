@@ -16,6 +16,7 @@ pub mod exec;
 pub mod fdpass;
 pub mod host;
 pub mod lock;
+pub mod machine;
 pub mod memfd;
 pub mod memory;
 pub mod oom;

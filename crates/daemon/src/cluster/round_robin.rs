@@ -7,12 +7,14 @@
 //! until the worker says that it has it: not one byte of it was read before. If the worker refuses it, or dies, another one gets it.
 //! If all refuse (`maxConnections`) it is offered again after a short time, and nothing more is accepted meanwhile.
 
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use ostler_core::balance::{Choice, Load};
 use ostler_core::lifecycle::State;
 use ostler_proto::node::cluster::Answer;
 use rustix::io::Errno;
+use rustix::net::getpeername;
 
 use super::listeners::Rest;
 use super::worker::{Connection, Handed, Sending};
@@ -34,7 +36,7 @@ impl Control {
     pub(crate) fn routes_to(slot: &Slot) -> bool {
         let ready = matches!(slot.instance.state, State::Running { .. });
         match slot.role {
-            Role::Serving => is_up(slot),
+            Role::Serving => is_up(slot) && !slot.unready,
             // It has not proven yet that it can serve.
             Role::Candidate => ready,
             Role::Retiring => false,
@@ -117,7 +119,15 @@ impl Control {
                 None => match listener.accept() {
                     Ok(Some(fd)) => {
                         accepted += 1;
-                        Connection::from(fd)
+                        let connection = Connection::from(fd);
+                        match self.asked_worker(id, &connection) {
+                            // A health check is for one worker, whose turn it need not be. One that has no room for it has failed it.
+                            Some(asked) => {
+                                drop(self.hand_over(id, asked, connection, now_ms));
+                                continue;
+                            }
+                            None => connection,
+                        }
                     }
                     Ok(None) => return Rest::Watch,
                     Err(errno) => return self.exhausted(errno, now_ms),
@@ -130,6 +140,17 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Whom a health check of ours asks that comes by this connection.
+    pub(super) fn asked_worker(&self, id: u32, connection: &Connection) -> Option<u32> {
+        if !self.care.is_asking() {
+            return None;
+        }
+        let peer = SocketAddr::try_from(getpeername(&connection.fd).ok()??).ok()?;
+        let worker = self.care.asked_by(SocketAddr::new(peer.ip().to_canonical(), peer.port()))?;
+        let serves = self.listeners.get(id)?.turns.workers().any(|known| known == worker);
+        (serves && self.registry.get(worker).is_some_and(is_up)).then_some(worker)
     }
 
     /// No descriptor, no memory: connections wait where they are.

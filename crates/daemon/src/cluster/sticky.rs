@@ -72,7 +72,13 @@ impl Control {
                 return if listener.waiting.is_empty() { Rest::Deaf } else { Rest::Until(now_ms + RETRY_MS) };
             }
             match listener.accept() {
-                Ok(Some(fd)) => self.receive(id, fd.into(), sticky, now_ms),
+                Ok(Some(fd)) => {
+                    let connection = Connection::from(fd);
+                    match self.asked_worker(id, &connection) {
+                        Some(asked) => drop(self.hand_over(id, asked, connection, now_ms)),
+                        None => self.receive(id, connection, sticky, now_ms),
+                    }
+                }
                 Ok(None) => break,
                 Err(errno) => return self.exhausted(errno, now_ms),
             }

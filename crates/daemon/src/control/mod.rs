@@ -24,6 +24,7 @@ use ostler_sys::signal::SignalFd;
 pub(crate) use autoscale::Scalers;
 pub(crate) use job::{Goal, Job, Step, Then, why};
 
+use crate::care::Care;
 use crate::cluster::Listeners;
 use crate::errands::Errands;
 use crate::host::Host;
@@ -80,6 +81,7 @@ pub(crate) struct Control {
     pub ipc_buffer: Vec<u8>,
     pub sockets: Sockets,
     pub signs: Signs,
+    pub care: Care,
     pub writers: Writers,
     pub handbacks: HandBacks,
     pub rotation: Rotation,

@@ -104,6 +104,7 @@ impl Control {
             self.clients.deadline_ms(),
             self.listeners.deadline_ms(),
             self.signs.deadline_ms(),
+            self.care.deadline_ms(),
             self.sockets.deadline_ms(),
             self.errands.deadline_ms(),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
@@ -127,6 +128,7 @@ impl Control {
             Source::Notify(id) => self.hear_notify(id),
             Source::Newline(id) => self.hear_newline(id),
             Source::Probe(id) => self.hear_probe(id),
+            Source::Health(key) => self.hear_check(key),
             Source::LogLines => self.hear_logs(),
             Source::Errand(number) => self.hear_errand(number),
             Source::Watch => self.hear_watch(),
@@ -148,6 +150,7 @@ impl Control {
         self.listeners.tick(now.mono_ms);
         self.tick_signs();
         self.tick_watches(now.mono_ms);
+        self.tick_care(now);
         self.tick_lanes(now.mono_ms);
         self.tick_peeks(now.mono_ms);
         self.close_abandoned(now.mono_ms);
@@ -185,7 +188,7 @@ impl Control {
                     }
                 }
             }
-            let moved = self.sweep() || self.advance_rollouts() || self.advance_jobs() || self.release() || self.look_at_runtime();
+            let moved = self.sweep() || self.advance_rollouts() || self.mend() || self.advance_jobs() || self.release() || self.look_at_runtime();
             if !moved {
                 break;
             }

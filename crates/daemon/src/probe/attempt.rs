@@ -18,6 +18,10 @@ pub(super) struct Attempt {
     phase: Phase,
     /// Addresses that were not tried yet.
     left: Vec<IpAddr>,
+    /// What it waits for: none = it is not watched yet; else whether room to write is of interest, too.
+    watched: Option<bool>,
+    /// Our own end, once there is a connection.
+    local: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -39,17 +43,22 @@ pub(super) enum Progress {
 }
 
 impl Attempt {
-    /// Begins with the first address that can be had.
-    pub(super) fn begin(question: &Question, mut left: Vec<IpAddr>, reactor: &Reactor, source: Source) -> Result<Self, String> {
+    /// Begins with the first address that can be had. [`Attempt::advance`] is next: on this machine a connection is there at once.
+    pub(super) fn begin(question: &Question, mut left: Vec<IpAddr>) -> Result<Self, String> {
         let mut trouble = Errno::ADDRNOTAVAIL;
         left.reverse();
         while let Some(address) = left.pop() {
-            match open(address, question.port, reactor, source) {
-                Ok(socket) => return Ok(Self { socket, phase: Phase::Connecting, left }),
+            match open(address, question.port) {
+                Ok(socket) => return Ok(Self { socket, phase: Phase::Connecting, left, watched: None, local: None }),
                 Err(errno) => trouble = errno,
             }
         }
         Err(words(trouble))
+    }
+
+    /// Our own end of the connection, if there is one.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.local
     }
 
     /// Goes as far as it can without waiting.
@@ -57,18 +66,21 @@ impl Attempt {
         loop {
             let step = match &mut self.phase {
                 Phase::Connecting => self.connected(question),
-                Phase::Sending { sent } => Self::sent(&self.socket, sent, question, reactor, source),
-                Phase::Reading(line) => return read(&self.socket, line, question),
+                Phase::Sending { sent } => Self::sent(&self.socket, sent, question),
+                Phase::Reading(line) => match read(&self.socket, line, question) {
+                    Progress::Waiting => Ok(None),
+                    done => Err(done),
+                },
             };
             match step {
                 Ok(Some(phase)) => self.phase = phase,
-                Ok(None) => return Progress::Waiting,
+                Ok(None) => return self.wait(reactor, source),
                 Err(progress) => match progress {
                     // The next address of a name with several.
                     Progress::Bad(trouble) if matches!(self.phase, Phase::Connecting) && !self.left.is_empty() => {
                         let mut left = std::mem::take(&mut self.left);
                         left.reverse();
-                        match Self::begin(question, left, reactor, source) {
+                        match Self::begin(question, left) {
                             Ok(next) => *self = next,
                             Err(_) => return Progress::Bad(trouble),
                         }
@@ -79,7 +91,26 @@ impl Attempt {
         }
     }
 
-    fn connected(&self, question: &Question) -> Result<Option<Phase>, Progress> {
+    /// Has the socket watched for what is missing.
+    fn wait(&mut self, reactor: &Reactor, source: Source) -> Progress {
+        // Once everything is sent only what it says is of interest.
+        let write = !matches!(self.phase, Phase::Reading(_));
+        let watched = match self.watched {
+            Some(same) if same == write => Ok(()),
+            Some(_) => reactor.want_write(&self.socket, source, write),
+            None if write => reactor.add_for_write(&self.socket, source),
+            None => reactor.add(&self.socket, source),
+        };
+        match watched {
+            Ok(()) => {
+                self.watched = Some(write);
+                Progress::Waiting
+            }
+            Err(error) => Progress::Bad(error.to_string()),
+        }
+    }
+
+    fn connected(&mut self, question: &Question) -> Result<Option<Phase>, Progress> {
         let bad = |errno| Err(Progress::Bad(words(errno)));
         match sockopt::socket_error(&self.socket) {
             Ok(Ok(())) => {}
@@ -91,13 +122,15 @@ impl Attempt {
             Err(errno) => return bad(errno),
         };
         // With nobody there and a port that the kernel may also choose for our own end, TCP connects us to ourselves.
-        if getsockname(&self.socket) == Ok(peer) {
+        let local = getsockname(&self.socket);
+        if local.as_ref() == Ok(&peer) {
             return bad(Errno::CONNREFUSED);
         }
+        self.local = local.ok().and_then(|local| SocketAddr::try_from(local).ok());
         if question.http.is_none() { Err(Progress::Good) } else { Ok(Some(Phase::Sending { sent: 0 })) }
     }
 
-    fn sent(socket: &OwnedFd, sent: &mut usize, question: &Question, reactor: &Reactor, source: Source) -> Result<Option<Phase>, Progress> {
+    fn sent(socket: &OwnedFd, sent: &mut usize, question: &Question) -> Result<Option<Phase>, Progress> {
         let request = question.http.as_ref().map(|http| http.request.as_slice()).unwrap_or_default();
         while let Some(rest) = request.get(*sent..).filter(|rest| !rest.is_empty()) {
             match send(socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
@@ -107,23 +140,17 @@ impl Attempt {
                 Err(errno) => return Err(Progress::Bad(words(errno))),
             }
         }
-        // From now on only what it says is of interest.
-        if let Err(error) = reactor.want_write(socket, source, false) {
-            return Err(Progress::Bad(error.to_string()));
-        }
         Ok(Some(Phase::Reading(StatusLine::default())))
     }
 }
 
-fn open(address: IpAddr, port: u16, reactor: &Reactor, source: Source) -> Result<OwnedFd, Errno> {
+fn open(address: IpAddr, port: u16) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     match connect(&socket, &SocketAddr::new(address, port)) {
-        Ok(()) | Err(Errno::INPROGRESS) => {}
-        Err(errno) => return Err(errno),
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(errno) => Err(errno),
     }
-    reactor.add_for_write(&socket, source).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    Ok(socket)
 }
 
 fn read(socket: &OwnedFd, line: &mut StatusLine, question: &Question) -> Progress {
@@ -187,7 +214,7 @@ mod tests {
     fn ask(question: &Question) -> Progress {
         let mut reactor = Reactor::new().unwrap();
         let until = Instant::now() + Duration::from_secs(10);
-        let mut attempt = match Attempt::begin(question, addresses(&question.host).unwrap(), &reactor, SOURCE) {
+        let mut attempt = match Attempt::begin(question, addresses(&question.host).unwrap()) {
             Ok(attempt) => attempt,
             Err(trouble) => return Progress::Bad(trouble),
         };

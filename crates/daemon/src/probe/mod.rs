@@ -8,19 +8,22 @@
 mod attempt;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ostler_core::probe::{Question, Schedule, Turn, addresses};
 
 use crate::reactor::{Reactor, Source};
 use attempt::{Attempt, Progress};
 
-/// All probes, by instance.
-#[derive(Debug, Default)]
+/// Probes, by a number that whoever asks gives them.
+#[derive(Debug)]
 pub(crate) struct Probes {
     all: BTreeMap<u32, Probe>,
     /// When the clock says something to which probe.
     due: BTreeSet<(u64, u32)>,
+    /// Our ends of the connections that there are.
+    locals: BTreeMap<SocketAddr, u32>,
+    source: fn(u32) -> Source,
 }
 
 #[derive(Debug)]
@@ -41,14 +44,19 @@ pub(crate) enum Answer {
 }
 
 impl Probes {
-    /// Begins to ask, until [`Probes::end`]. The first attempt is made with the next [`Probes::tick`]. A host that would have to be looked
-    /// up is refused.
-    pub(crate) fn begin(&mut self, id: u32, question: Question, now_ms: u64) -> Result<(), String> {
+    /// None yet; what the sockets of each are in the loop.
+    pub(crate) fn new(source: fn(u32) -> Source) -> Self {
+        Self { all: BTreeMap::new(), due: BTreeSet::new(), locals: BTreeMap::new(), source }
+    }
+
+    /// Begins to ask at this time, until [`Probes::end`]; the first attempt is made with the next [`Probes::tick`] after it. A host that would
+    /// have to be looked up is refused.
+    pub(crate) fn begin(&mut self, id: u32, question: Question, first_ms: u64) -> Result<(), String> {
         let Some(addresses) = addresses(&question.host) else {
             return Err(format!("{} is neither an address nor localhost", question.host));
         };
         self.end(id);
-        let schedule = Schedule::new(now_ms);
+        let schedule = Schedule::new(first_ms);
         self.due.insert((schedule.due_ms(), id));
         self.all.insert(id, Probe { question, addresses, schedule, attempt: None });
         Ok(())
@@ -58,7 +66,28 @@ impl Probes {
     pub(crate) fn end(&mut self, id: u32) {
         if let Some(probe) = self.all.remove(&id) {
             self.due.remove(&(probe.schedule.due_ms(), id));
+            self.locals.retain(|_, asker| *asker != id);
         }
+    }
+
+    /// The next attempt is made at this time, unless one is under way.
+    pub(crate) fn not_before(&mut self, id: u32, at_ms: u64) {
+        self.with(id, |probe| {
+            if probe.attempt.is_none() {
+                probe.schedule = Schedule::new(at_ms);
+            }
+            None
+        });
+    }
+
+    /// Whose connection comes from this address.
+    pub(crate) fn asker_at(&self, address: SocketAddr) -> Option<u32> {
+        self.locals.get(&address).copied()
+    }
+
+    /// There is a connection of a probe.
+    pub(crate) fn is_asking(&self) -> bool {
+        !self.locals.is_empty()
     }
 
     /// When [`Probes::tick`] has something to do.
@@ -73,16 +102,17 @@ impl Probes {
     }
 
     fn turn(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
+        let source = (self.source)(id);
         self.with(id, |probe| match probe.schedule.tick(&probe.question, now_ms) {
             Turn::Nothing => None,
             Turn::Abort => {
                 probe.attempt = None;
                 Some(probe.bad(&format!("nothing within {} ms", probe.question.timeout_ms)))
             }
-            Turn::Begin => match Attempt::begin(&probe.question, probe.addresses.clone(), reactor, Source::Probe(id)) {
+            Turn::Begin => match Attempt::begin(&probe.question, probe.addresses.clone()) {
                 Ok(attempt) => {
                     probe.attempt = Some(attempt);
-                    None
+                    probe.advance(reactor, source, now_ms)
                 }
                 Err(trouble) => {
                     probe.schedule.failed(&probe.question, now_ms);
@@ -94,25 +124,21 @@ impl Probes {
 
     /// The socket of a probe is ready.
     pub(crate) fn hear(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
-        self.with(id, |probe| {
-            let progress = probe.attempt.as_mut()?.advance(&probe.question, reactor, Source::Probe(id));
-            let answer = match progress {
-                Progress::Waiting => return None,
-                Progress::Good => Answer::Good,
-                Progress::Bad(trouble) => probe.bad(&trouble),
-            };
-            probe.attempt = None;
-            // Good or bad, the next one comes after the same time.
-            probe.schedule.failed(&probe.question, now_ms);
-            Some(answer)
-        })
+        let source = (self.source)(id);
+        self.with(id, |probe| probe.advance(reactor, source, now_ms))
     }
 
     /// Does something with a probe and keeps the order of deadlines.
     fn with(&mut self, id: u32, act: impl FnOnce(&mut Probe) -> Option<Answer>) -> Option<Answer> {
         let probe = self.all.get_mut(&id)?;
         let before = probe.schedule.due_ms();
+        let had = probe.attempt.as_ref().and_then(Attempt::local);
         let answer = act(probe);
+        let has = probe.attempt.as_ref().and_then(Attempt::local);
+        if had != has {
+            had.map(|local| self.locals.remove(&local));
+            self.locals.extend(has.map(|local| (local, id)));
+        }
         let after = probe.schedule.due_ms();
         if before != after {
             self.due.remove(&(before, id));
@@ -123,6 +149,19 @@ impl Probes {
 }
 
 impl Probe {
+    fn advance(&mut self, reactor: &Reactor, source: Source, now_ms: u64) -> Option<Answer> {
+        let progress = self.attempt.as_mut()?.advance(&self.question, reactor, source);
+        let answer = match progress {
+            Progress::Waiting => return None,
+            Progress::Good => Answer::Good,
+            Progress::Bad(trouble) => self.bad(&trouble),
+        };
+        self.attempt = None;
+        // Good or bad, the next one comes after the same time.
+        self.schedule.failed(&self.question, now_ms);
+        Some(answer)
+    }
+
     /// `GET http://localhost:80/ answered 503`.
     fn bad(&self, trouble: &str) -> Answer {
         let Question { host, port, .. } = &self.question;

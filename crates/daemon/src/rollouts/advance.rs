@@ -132,11 +132,17 @@ impl Control {
         former.pid_file_written = false;
         former.settle_policy(&self.settings);
         let (restarts, exits, created) = (former.instance.counters.restarts, former.instance.exits.clone(), now());
+        let (recent, notes) = (former.instance.counters.recent.clone(), former.notes.clone());
         let Some(slot) = self.registry.get_mut(new) else { return };
         slot.role = Role::Serving;
         slot.settle_policy(&self.settings);
         slot.instance.counters.restarts = restarts.saturating_add(1);
         slot.instance.counters.created = Some(created);
+        slot.instance.counters.recent = recent;
+        if !origin.is_user() {
+            slot.instance.spend_restart(&slot.policy, created);
+        }
+        slot.notes = notes;
         slot.instance.exits.splice(0..0, exits);
         let surplus = slot.instance.exits.len().saturating_sub(lifecycle::Instance::EXITS_KEPT);
         slot.instance.exits.drain(..surplus);
@@ -146,6 +152,7 @@ impl Control {
         }
         self.registry.changed(old);
         self.registry.changed(new);
+        self.follow_care(new);
         if let Some(pid) = pid {
             self.write_pid_file(new, pid);
         }
@@ -226,7 +233,7 @@ impl Control {
             Some(Outcome::Done) | None => (End::Done, None),
         };
         self.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
-        if let Some(lane) = running.lanes.first() {
+        if let Some(lane) = running.lanes.first().filter(|_| !running.mends) {
             let command = report.command.clone();
             let places = report.places.iter().map(|place| (place.id, place.state.clone())).collect();
             let (number, parts, started, ended) = (running.release, lane.new.clone(), running.started, now());

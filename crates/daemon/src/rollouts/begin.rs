@@ -64,6 +64,8 @@ pub(crate) struct Wish {
     /// See [`ostler_core::rollout`].
     pub canary_ms: Option<u64>,
     pub origin: Origin,
+    /// It replaces what is not well by the same release.
+    pub mends: bool,
 }
 
 impl Control {
@@ -90,12 +92,24 @@ impl Control {
         let reversible = lanes.iter().any(differs);
         let mut rollout = Rollout::new(&in_place, batch, canary_ms, reversible);
         let effects = rollout.begin();
-        self.remember_present_release(app, &lanes);
-        let release = self.next_release(app);
+        if !wish.mends {
+            self.remember_present_release(app, &lanes);
+        }
+        let release = self.next_release(app).saturating_sub(u32::from(wish.mends)).max(1);
         let (origin, started) = (wish.origin.clone(), now());
         let app = app.to_owned();
         self.log.line(format_args!("App [{app}] reload begins: {} instances, release {release}", lanes.len()));
-        self.rollouts.running.push(Running { number, app, release, rollout, lanes, origin, started, fault_lines: Vec::new() });
+        self.rollouts.running.push(Running {
+            number,
+            app,
+            release,
+            rollout,
+            lanes,
+            origin,
+            started,
+            fault_lines: Vec::new(),
+            mends: wish.mends,
+        });
         self.perform_rollout(number, effects);
         Ok(())
     }
@@ -127,6 +141,12 @@ impl Control {
         let (app, record): (_, Option<Record<'static>>) = self.registry.shared_app(spec);
         record.iter().for_each(|record| self.journal.push(record));
         app
+    }
+
+    /// Another process of the same description could serve beside that of this slot.
+    pub(crate) fn may_overlap_itself(&self, slot: &Slot) -> bool {
+        let spec = slot.spec();
+        matches!(slot.instance.state, State::Running { .. }) && shares_its_ports(spec)
     }
 
     /// Two processes can serve beside each other, and one does.

@@ -51,6 +51,8 @@ struct Running {
     started: Now,
     /// Last lines of the candidate that failed.
     fault_lines: Vec<String>,
+    /// It replaces a process that is not well by the same release.
+    mends: bool,
 }
 
 /// One instance of a rollout.
@@ -88,6 +90,8 @@ pub(crate) struct RolloutRecord {
     started: Now,
     #[serde(default)]
     fault_lines: Vec<String>,
+    #[serde(default)]
+    mends: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +133,7 @@ impl Running {
             origin: self.origin.clone(),
             started: self.started,
             fault_lines: self.fault_lines.clone(),
+            mends: self.mends,
         }
     }
 
@@ -155,6 +160,7 @@ impl Running {
             origin: record.origin,
             started: record.started,
             fault_lines: record.fault_lines,
+            mends: record.mends,
         })
     }
 }

@@ -63,7 +63,10 @@ fn standing(slot: &Slot, now_ms: u64) -> (Standing, Option<u64>) {
         proves: slot.proof.is_some(),
         min_uptime_ms: slot.policy.min_uptime_ms,
     };
-    Standing::of(&slot.instance, part, now_ms)
+    match Standing::of(&slot.instance, part, now_ms) {
+        (Standing::Serves | Standing::Young, until) if slot.unready => (Standing::Coming, until),
+        standing => standing,
+    }
 }
 
 impl Control {

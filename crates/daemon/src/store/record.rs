@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::care::Note;
 use ostler_core::lifecycle::Instance;
 use ostler_proto::control::Learned;
 use serde::{Deserialize, Serialize};
@@ -181,6 +182,9 @@ pub(crate) struct SlotRecord<'a> {
     /// What is remembered of changed files.
     #[serde(default, skip_serializing_if = "Mark::is_plain")]
     pub watch: Mark,
+    /// What was found out about it while it was looked after.
+    #[serde(default, skip_serializing_if = "no_notes")]
+    pub notes: Cow<'a, [Note]>,
 }
 
 /// All records added up.
@@ -210,6 +214,10 @@ pub(crate) struct Snapshot {
 
 fn no_kin(kin: &[Kin]) -> bool {
     kin.is_empty()
+}
+
+fn no_notes(notes: &[Note]) -> bool {
+    notes.is_empty()
 }
 
 fn no_keys(keys: &[String]) -> bool {
@@ -348,6 +356,7 @@ mod tests {
             served: Cow::Owned(Vec::new()),
             group: None,
             watch: Mark::default(),
+            notes: Cow::Owned(Vec::new()),
         }))
     }
 

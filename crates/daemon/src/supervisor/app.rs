@@ -89,6 +89,7 @@ impl Control {
     }
 
     fn end_channel(&mut self, id: u32) {
+        self.heart_is_lost(id);
         if let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
             // Usually the process is about to end: the keeper's copy is dropped then, so that nothing delays its next start.
             ipc.end(&self.reactor);
@@ -117,6 +118,7 @@ impl Control {
             }
             Message::Options(options) => learned.axm_options.extend(options.into_iter().take(MAX_ENTRIES)),
             Message::Internal(message) => self.hear_worker(id, &message),
+            Message::Typed { topic, .. } if topic == "process:exception" => self.hear_exception(id),
             // For followers of the bus.
             Message::Typed { .. } | Message::Raw(_) => {}
         }

@@ -49,6 +49,9 @@ impl Control {
     /// What the preload says.
     pub(crate) fn hear_preload(&mut self, id: u32, message: &Map<String, Value>) {
         let Some(slot) = self.registry.get(id) else { return };
+        if message.get("act").and_then(Value::as_str) == Some("turns") {
+            return self.hear_heart(id);
+        }
         if message.get("act").and_then(Value::as_str) == Some("drained")
             && let State::Draining { inc, .. } = slot.instance.state
         {

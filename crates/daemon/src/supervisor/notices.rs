@@ -83,7 +83,13 @@ impl Control {
             }
             Notice::Overlimit { unstable } => {
                 let script = slot.spec().script.clone();
-                log.error(format_args!("Script {script} had too many unstable restarts ({unstable}). Stopped. \"errored\""));
+                match slot.policy.budget.filter(|_| *unstable < slot.policy.max_restarts) {
+                    Some(budget) => log.error(format_args!(
+                        "Script {script} had too many restarts ({} within {} ms). Stopped. \"errored\"",
+                        budget.n, budget.window_ms
+                    )),
+                    None => log.error(format_args!("Script {script} had too many unstable restarts ({unstable}). Stopped. \"errored\"")),
+                }
                 self.remove_pid_file(id);
                 self.close_listeners_of(&name);
                 self.close_sockets_of(&name);

@@ -51,6 +51,7 @@ impl Control {
                 _ => {}
             }
         }
+        self.follow_care(id);
     }
 
     /// Does one thing. True for a spawn.
@@ -154,6 +155,7 @@ impl Control {
     fn forget(&mut self, id: u32) {
         self.worker_left(id);
         self.drop_signs(id);
+        self.forget_care(id);
         let Some(slot) = self.registry.remove(id) else { return };
         self.follow_watch(id);
         // Ids are used again when the list is empty: nothing of this one may be left.

@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 use super::age::age;
 use super::style::{Paint, styles};
 use super::table::{fit, shown, status_style};
-use super::why::headline;
+use super::why::{headline, health_line};
 
 /// What describing needs besides the instance itself.
 pub(crate) struct Surroundings<'a> {
@@ -83,6 +83,7 @@ fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
         ("namespace", Some(shown(&spec.namespace))),
         ("version", Some(or_none(spec.version.clone()))),
         ("restarts", Some(counters.restarts.to_string())),
+        ("health", detail.health.as_ref().map(|health| health_line(health, now_ms))),
         ("max memory restart", given("max_memory_restart")),
         ("cron restart", given("cron_restart")),
         ("uptime", Some(uptime)),
@@ -243,6 +244,8 @@ mod tests {
             user: "root".into(),
             home: "/h".into(),
             waits_for: Vec::new(),
+            health: None,
+            notes: Vec::new(),
         }
     }
 

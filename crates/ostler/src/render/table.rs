@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use anstyle::Style;
 use ostler_core::app::ExecMode;
+use ostler_core::health::State as Health;
 use ostler_proto::control::TableRow;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -91,7 +92,11 @@ const fn plain(title: &'static str, width: usize, cell: fn(&TableRow) -> String)
 /// The whole list, with a final newline. `width` is that of the terminal; none means that there is none: the full form.
 pub(crate) fn list_table(rows: &[TableRow], width: Option<usize>, paint: Paint) -> String {
     let forms = [full(rows), condensed(rows)];
-    let columns = forms.into_iter().find(|columns| width.is_none_or(|width| total(columns) <= width)).unwrap_or_else(|| mini(rows));
+    let forms = forms.map(|columns| with_health(columns, rows));
+    let columns = forms
+        .into_iter()
+        .find(|columns| width.is_none_or(|width| total(columns) <= width))
+        .unwrap_or_else(|| with_health(mini(rows), rows));
     draw(rows, &columns, paint)
 }
 
@@ -134,6 +139,26 @@ fn condensed(rows: &[TableRow]) -> Vec<Column> {
 
 fn mini(rows: &[TableRow]) -> Vec<Column> {
     vec![id(rows), name(rows, 16), status(), plain("cpu", 8, cpu), plain("mem", 10, memory)]
+}
+
+/// Beside the status, where an app has a health check: PM2 has no such column.
+fn with_health(mut columns: Vec<Column>, rows: &[TableRow]) -> Vec<Column> {
+    if rows.iter().any(|row| row.health.is_some())
+        && let Some(status) = columns.iter().position(|column| column.title == "status")
+    {
+        let cell = |row: &TableRow| row.health.map_or_else(String::new, |health| health.word().to_owned());
+        columns.insert(status + 1, Column { style: |row| row.health.map(health_style), ..plain("health", 11, cell) });
+    }
+    columns
+}
+
+/// The colour of a state of health.
+pub(super) fn health_style(health: Health) -> Style {
+    match health {
+        Health::Healthy => styles::BOLD_GREEN,
+        Health::Starting => styles::BOLD_BLUE,
+        Health::Unready | Health::Unhealthy => styles::BOLD_RED,
+    }
 }
 
 fn id(rows: &[TableRow]) -> Column {
@@ -255,6 +280,7 @@ mod tests {
             monit: ostler_proto::control::Monit { cpu_pct: 0.0, memory_bytes: 51_904_512, processes: 1 },
             user: "root".into(),
             watching: false,
+            health: None,
         }
     }
 
@@ -270,6 +296,17 @@ mod tests {
 └────┴─────────┴─────────────┴─────────┴─────────┴──────────┴────────┴──────┴───────────┴──────────┴──────────┴──────────┴──────────┘
 "
         );
+    }
+
+    #[test]
+    fn health_has_a_column_where_an_app_has_a_check() {
+        let rows = [row(0, "tiny"), TableRow { health: Some(Health::Unhealthy), ..row(1, "web") }];
+        for width in [None, Some(110), Some(70)] {
+            let text = list_table(&rows, width, Paint(false));
+            let lines: Vec<&str> = text.lines().collect();
+            assert!(lines[1].contains(" status    │ health    │"), "{text}");
+            assert!(lines[3].contains(" online    │           │") && lines[4].contains(" online    │ unhealthy │"), "{text}");
+        }
     }
 
     #[test]

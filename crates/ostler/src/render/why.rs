@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, State};
-use ostler_proto::control::Detail;
+use ostler_proto::control::{Detail, HealthReport};
 
 use super::age::span;
 use super::style::{Paint, styles};
@@ -20,6 +20,13 @@ pub(crate) fn why(detail: &Detail, now_ms: u64, paint: Paint) -> String {
     }
     if let Some((_, hook)) = detail.instance.hook() {
         let _ = writeln!(out, "  its {hook} runs");
+    }
+    if let Some(health) = &detail.health {
+        let _ = writeln!(out, "  {}", health_line(health, now_ms));
+    }
+    for note in detail.notes.iter().rev() {
+        let _ =
+            writeln!(out, "  {} ago ({}) it {}", span(now_ms.saturating_sub(note.at.wall_ms)), local(note.at.wall_ms), shown(&note.text));
     }
     let mut exits = detail.instance.exits.iter().rev();
     let Some(newest) = exits.next() else {
@@ -38,6 +45,20 @@ pub(crate) fn why(detail: &Detail, now_ms: u64, paint: Paint) -> String {
         let _ = writeln!(out, "    {}", headline(exit, now_ms));
     }
     out
+}
+
+/// `it has been unhealthy for 3 min (5 bad answers in a row); the last answer, 2 s ago: HTTP request to localhost:80: 503`.
+pub(super) fn health_line(health: &HealthReport, now_ms: u64) -> String {
+    let mut line = format!("it has been {} for {}", health.state.word(), span(now_ms.saturating_sub(health.since.wall_ms)));
+    if health.failures > 0 {
+        let answers = if health.failures == 1 { "answer" } else { "answers in a row" };
+        let _ = write!(line, " ({} bad {answers})", health.failures);
+    }
+    if let Some(last) = &health.last {
+        let words = if last.good { "as expected".into() } else { shown(&last.words) };
+        let _ = write!(line, "; the last answer, {} ago: {words}", span(now_ms.saturating_sub(last.at.wall_ms)));
+    }
+    line
 }
 
 /// `: pid 12, for 3 min, 4 restarts (2 of them unstable)`.
@@ -107,7 +128,11 @@ fn origin_text(origin: &Origin) -> String {
         Origin::User { command, uid, pid } => format!("`{}` of uid {uid} (pid {pid})", shown(command)),
         Origin::Resurrect => "`resurrect`".into(),
         Origin::Shutdown => "the shutdown of the daemon".into(),
-        Origin::Policy(name) => format!("the policy `{}`", shown(name)),
+        // Its name, and what made it act.
+        Origin::Policy(name) => match name.split_once(": ") {
+            Some((name, why)) => format!("the policy `{}` ({})", shown(name), shown(why)),
+            None => format!("the policy `{}`", shown(name)),
+        },
     }
 }
 

@@ -1,11 +1,13 @@
 //! One entry of a dump that PM2 wrote (or that somebody edited): attributes → description.
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
+use ostler_core::care::{Amount, Care};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Runtime leftovers and internals: never part of a description.
-const NOT_OPTIONS: [&str; 52] = [
+const NOT_OPTIONS: [&str; 53] = [
+    "health_status",
     "name",
     "namespace",
     "args",
@@ -169,6 +171,8 @@ fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), String> {
     spec.stop.kill_timeout_ms = entry.number("kill_timeout");
     spec.stop.treekill = entry.flag("treekill").unwrap_or(true);
     spec.stop.shutdown_with_message = entry.flag("shutdown_with_message").unwrap_or(false);
+    let memory = entry.number("max_memory_restart").filter(|bytes| *bytes > 0).map(Amount::Bytes);
+    spec.care = memory.map(|memory| Box::new(Care { memory: Some(memory), ..Care::default() }));
     spec.ready.wait_ready = entry.flag("wait_ready").unwrap_or(false);
     spec.ready.listen_timeout_ms = entry.number("listen_timeout");
     spec.limits.nice = entry.get("nice").and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok()).filter(|n| (-20..=19).contains(n));

@@ -9,7 +9,7 @@ use ostler_core::lifecycle::{Counters, Ending, Instance};
 use serde_json::{Map, Value, json};
 
 use super::attributes;
-use crate::control::{Detail, Files, Learned};
+use crate::control::{Detail, Files, HealthReport, Learned};
 
 /// The PM2 release whose shapes these are.
 pub const PM2_VERSION: &str = "7.0.4";
@@ -76,10 +76,14 @@ impl<'a> From<&'a Detail> for View<'a> {
 /// Every environment variable is in it, secrets included, twice: scripts written for PM2 read them there.
 pub fn process_object(detail: &Detail) -> Value {
     let view = View::from(detail);
+    let mut env = pm2_env(&view);
+    if let Some(health) = &detail.health {
+        env.insert("health_status".into(), health_status(health));
+    }
     json!({
         "pid": detail.instance.pid().unwrap_or(0),
         "name": detail.spec.name,
-        "pm2_env": pm2_env(&view),
+        "pm2_env": env,
         "pm_id": detail.id,
         "monit": { "memory": detail.monit.memory_bytes, "cpu": number(detail.monit.cpu_pct) },
     })
@@ -191,6 +195,12 @@ fn state(view: &View<'_>) -> Map<String, Value> {
         put("exit_code", code.into());
     }
     map
+}
+
+/// How an instance with health checks is; PM2 has none.
+fn health_status(health: &HealthReport) -> Value {
+    let last = health.last.as_ref().map(|last| json!({"at": last.at.wall_ms, "good": last.good, "text": last.words}));
+    json!({"status": health.state.word(), "since": health.since.wall_ms, "failures": health.failures, "last_answer": last})
 }
 
 /// JavaScript prints 0, not 0.0.

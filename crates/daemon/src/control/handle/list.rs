@@ -11,6 +11,7 @@ use ostler_core::time::Now;
 use ostler_proto::control::{Detail, Failure, Response, Summary, TableRow};
 use ostler_sys::ProcRef;
 
+use crate::care::Care;
 use crate::control::Control;
 use crate::control::turn::now;
 use crate::registry::Slot;
@@ -136,14 +137,14 @@ impl Control {
 
     fn answer_to(&mut self, question: &Question, now: Now) -> Response {
         match question {
-            Question::Table => Response::Table(self.registry.serving().map(|slot| table_row(slot, now)).collect()),
-            Question::List => Response::List(self.registry.serving().map(|slot| summary(slot, now)).collect()),
+            Question::Table => Response::Table(self.registry.serving().map(|slot| table_row(slot, now, &self.care)).collect()),
+            Question::List => Response::List(self.registry.serving().map(|slot| summary(slot, now, &self.care)).collect()),
             Question::Details(ids) => {
                 self.learn_node_versions();
                 let home = self.settings.home.to_string_lossy();
                 let wanted = self.registry.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
                 Response::Details(
-                    wanted.map(|slot| as_seen(Detail { waits_for: self.waits_for(slot), ..detail(slot, &home) }, now)).collect(),
+                    wanted.map(|slot| as_seen(Detail { waits_for: self.waits_for(slot), ..detail(slot, &home, &self.care) }, now)).collect(),
                 )
             }
         }
@@ -152,12 +153,12 @@ impl Control {
     /// Everything about every instance, for the dump.
     pub(crate) fn details(&self) -> Vec<Detail> {
         let home = self.settings.home.to_string_lossy();
-        self.registry.serving().map(|slot| detail(slot, &home)).collect()
+        self.registry.serving().map(|slot| detail(slot, &home, &self.care)).collect()
     }
 }
 
 /// Everything about one instance.
-pub(crate) fn detail(slot: &Slot, home: &str) -> Detail {
+pub(crate) fn detail(slot: &Slot, home: &str, care: &Care) -> Detail {
     let mut spec = slot.spec().clone();
     spec.env.base = Arc::new((*slot.base.vars).clone());
     Detail {
@@ -172,6 +173,8 @@ pub(crate) fn detail(slot: &Slot, home: &str) -> Detail {
         files: slot.files.clone(),
         home: home.to_owned(),
         waits_for: Vec::new(),
+        health: care.report(slot),
+        notes: slot.notes.clone(),
     }
 }
 
@@ -180,13 +183,15 @@ pub(crate) fn detail(slot: &Slot, home: &str) -> Detail {
 fn as_seen(mut detail: Detail, now: Now) -> Detail {
     let instance = &mut detail.instance;
     let exits = instance.exits.iter_mut().flat_map(|exit| [&mut exit.started, &mut exit.ended]);
-    for at in exits.chain(&mut instance.counters.last_start) {
+    let told = detail.notes.iter_mut().map(|note| &mut note.at);
+    let health = detail.health.iter_mut().flat_map(|health| health.last.iter_mut().map(|last| &mut last.at).chain([&mut health.since]));
+    for at in exits.chain(&mut instance.counters.last_start).chain(told).chain(health) {
         *at = at.seen_from(now);
     }
     detail
 }
 
-fn table_row(slot: &Slot, now: Now) -> TableRow {
+fn table_row(slot: &Slot, now: Now, care: &Care) -> TableRow {
     let spec = slot.spec();
     let status = slot.instance.status();
     let started = slot.instance.counters.last_start.filter(|_| status == "online");
@@ -203,12 +208,13 @@ fn table_row(slot: &Slot, now: Now) -> TableRow {
         monit: slot.cpu.monit(),
         user: user(slot).to_string(),
         watching: slot.spec().watch.on && !slot.watch.stopped,
+        health: care.report(slot).map(|report| report.state),
     }
 }
 
-fn summary(slot: &Slot, now: Now) -> Summary {
+fn summary(slot: &Slot, now: Now, care: &Care) -> Summary {
     Summary {
-        row: table_row(slot, now),
+        row: table_row(slot, now, care),
         unstable: slot.instance.counters.unstable,
         script: slot.spec().script.clone(),
         out_file: slot.files.out.clone(),

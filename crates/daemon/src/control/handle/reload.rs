@@ -39,6 +39,7 @@ impl Control {
             parallel: u32::try_from(job.parallel).unwrap_or(u32::MAX),
             canary_ms: job.canary_ms,
             origin: job.origin.clone(),
+            mends: false,
         };
         // It has something to tell from its first moment on.
         let number = self.rollouts.next_number();

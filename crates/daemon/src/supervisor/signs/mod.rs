@@ -19,7 +19,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::files::own_stream;
 use ostler_core::lifecycle::{Event, Origin, SpawnFailure, State};
 use ostler_core::probe::Question;
-use ostler_core::serving::ReadyBy;
+use ostler_core::serving::{HttpProbe, ReadyBy};
 use ostler_proto::sd_notify::Notification;
 use ostler_sys::cstrings::OWN_PID;
 use rustix::io::Errno;
@@ -30,6 +30,7 @@ use super::spawn::failure;
 use crate::control::Control;
 use crate::control::turn::now;
 use crate::probe::{Answer, Probes};
+use crate::reactor::Source;
 use crate::registry::{Slot, split_key};
 use log_line::{LogLines, Look};
 use newline::{Newline, Read};
@@ -41,7 +42,7 @@ const LOOK_AGAIN_MS: u64 = 50;
 const NOTICED_LATE_MS: u64 = 1000;
 
 /// Everything that is watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Signs {
     notify: BTreeMap<u32, Notify>,
     newlines: BTreeMap<u32, Newline>,
@@ -59,6 +60,20 @@ enum Timer {
     Uptime,
     Log,
     Watchdog,
+}
+
+impl Default for Signs {
+    fn default() -> Self {
+        Self {
+            notify: BTreeMap::new(),
+            newlines: BTreeMap::new(),
+            looked_at: BTreeMap::new(),
+            probes: Probes::new(Source::Probe),
+            logs: LogLines::default(),
+            timers: BTreeSet::new(),
+            due: BTreeMap::new(),
+        }
+    }
 }
 
 impl Signs {
@@ -441,11 +456,14 @@ fn status_after(before: Option<String>, said: &Notification) -> Option<String> {
 
 /// Where the variable that grows from instance to instance is the port that is asked, the port grows with it.
 fn port_shift(slot: &Slot, by: &ReadyBy) -> u16 {
-    let port = match by {
-        ReadyBy::Tcp { port, .. } => *port,
-        ReadyBy::Http(probe) => probe.port,
-        _ => return 0,
-    };
+    match by {
+        ReadyBy::Tcp { port, .. } | ReadyBy::Http(HttpProbe { port, .. }) => shift_of(slot, *port),
+        _ => 0,
+    }
+}
+
+/// What this instance has to add to that port.
+pub(crate) fn shift_of(slot: &Slot, port: u16) -> u16 {
     let env = &slot.spec().env;
     let Some(variable) = env.increment_var.as_deref() else { return 0 };
     let own = env.layers().filter_map(|layer| layer.get(variable)).last();

@@ -153,6 +153,7 @@ mod tests {
                 monit: Monit::default(),
                 user: "u".into(),
                 watching: false,
+                health: None,
             },
             unstable: 0,
             script: format!("/srv/{name}.js"),

@@ -27,6 +27,8 @@ fn detail(spec: AppSpec) -> Detail {
         user: "u".into(),
         home: "/h".into(),
         waits_for: Vec::new(),
+        health: None,
+        notes: Vec::new(),
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) fn detail(spec: AppSpec) -> Detail {
         user: "root".into(),
         home: "/home/u/.pm2".into(),
         waits_for: Vec::new(),
+        health: None,
+        notes: Vec::new(),
     }
 }
 

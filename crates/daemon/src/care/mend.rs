@@ -1,0 +1,216 @@
+//! Replacing what is not well, or uses too much: one instance of an app after the other, never all at once.
+//!
+//! The next one has its turn when the one before is healthy again (or has failed). Where a new process can serve beside the old one it is a
+//! reload of that instance; elsewhere a restart. With `autokill` it counts as a crash and the restart policy decides.
+
+use std::collections::BTreeMap;
+
+use ostler_core::care::Action;
+use ostler_core::health::{Pace, State as Health};
+use ostler_core::lifecycle::{Event, Origin, State};
+
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::registry::Slot;
+use crate::rollouts::Wish;
+use crate::store::Role;
+
+/// Why something has to be replaced; also the name of the policy that does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Health,
+    Memory,
+    Cpu,
+    Errors,
+}
+
+impl Cause {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Memory => "memory",
+            Self::Cpu => "cpu",
+            Self::Errors => "errors",
+        }
+    }
+}
+
+/// What is to be replaced, and what is being replaced.
+#[derive(Debug, Default)]
+pub(super) struct Mending {
+    /// By slot.
+    wants: BTreeMap<u32, Want>,
+    /// By app: the instance whose replacement has to be well before the next one has its turn.
+    under_way: BTreeMap<String, UnderWay>,
+    /// By `pm_id`.
+    paces: BTreeMap<u32, Pace>,
+    next_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Want {
+    inc: u32,
+    cause: Cause,
+    why: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    pm_id: u32,
+    /// What was replaced.
+    id: u32,
+    inc: u32,
+}
+
+impl Mending {
+    /// When somebody's turn may have come.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        self.next_ms
+    }
+
+    /// Its health is no reason any more.
+    pub(super) fn is_well(&mut self, id: u32) {
+        self.is_within(id, Cause::Health);
+    }
+
+    /// This is no reason any more.
+    pub(super) fn is_within(&mut self, id: u32, cause: Cause) {
+        if self.wants.get(&id).is_some_and(|want| want.cause == cause) {
+            self.wants.remove(&id);
+        }
+    }
+
+    /// It is not looked after any more.
+    pub(super) fn wants_no_more(&mut self, id: u32) {
+        self.wants.remove(&id);
+    }
+
+    /// A slot is forgotten.
+    pub(super) fn forget(&mut self, slot: &Slot) {
+        if slot.role == Role::Serving {
+            self.paces.remove(&slot.pm_id);
+        }
+    }
+}
+
+impl Control {
+    /// Asks for a replacement. True when that is news.
+    pub(super) fn want_mending(&mut self, id: u32, cause: Cause, why: String) -> bool {
+        let Some(slot) = self.registry.get(id) else { return false };
+        let Some(watched) = self.care.watched.get(&id) else { return false };
+        let action = slot.spec().care.as_ref().map_or(Action::Restart, |care| care.health.action);
+        if cause == Cause::Health && action == Action::None {
+            return false;
+        }
+        let under_way = self.care.mending.under_way.get(&slot.spec().name).is_some_and(|under_way| under_way.id == id);
+        if under_way || self.care.mending.wants.contains_key(&id) {
+            return false;
+        }
+        self.care.mending.wants.insert(id, Want { inc: watched.inc, cause, why });
+        true
+    }
+
+    /// Replaces those whose turn it is. True when that made work.
+    pub(crate) fn mend(&mut self) -> bool {
+        let mending = &mut self.care.mending;
+        if mending.wants.is_empty() && mending.under_way.is_empty() {
+            mending.next_ms = None;
+            return false;
+        }
+        self.look_at_mended();
+        let now_ms = now().mono_ms;
+        self.care.mending.next_ms = None;
+        let mut mended = false;
+        for (id, want) in self.care.mending.wants.clone() {
+            let Some(slot) = self.registry.get(id) else {
+                self.care.mending.wants.remove(&id);
+                continue;
+            };
+            let (name, pm_id) = (slot.spec().name.clone(), slot.pm_id);
+            if !matches!(slot.instance.state, State::Running { inc, .. } if inc == want.inc) {
+                self.care.mending.wants.remove(&id);
+                continue;
+            }
+            // A reload replaces it anyhow; and one at a time.
+            if self.rollouts.concerns(&name) || self.care.mending.under_way.contains_key(&name) {
+                continue;
+            }
+            let not_before = self.care.mending.paces.get(&pm_id).map_or(0, Pace::not_before_ms);
+            if not_before > now_ms {
+                let next = &mut self.care.mending.next_ms;
+                *next = Some(next.map_or(not_before, |next| next.min(not_before)));
+                continue;
+            }
+            self.care.mending.wants.remove(&id);
+            self.care.mending.paces.entry(pm_id).or_default().replaced(now_ms);
+            self.care.mending.under_way.insert(name, UnderWay { pm_id, id, inc: want.inc });
+            self.replace(id, &want);
+            mended = true;
+        }
+        mended
+    }
+
+    fn replace(&mut self, id: u32, want: &Want) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let Some(care) = slot.spec().care.clone() else { return };
+        let origin = Origin::Policy(format!("{}: {}", want.cause.word(), want.why));
+        let beside_failed = self.care.watched.get(&id).is_some_and(|watched| watched.beside_failed);
+        let keeps_old = want.cause == Cause::Health && care.health.action == Action::Reload;
+        if care.autokill || !slot.instance.may_restart(&slot.policy, now()) {
+            return self.feed(id, Event::Fail(origin));
+        }
+        if keeps_old || (self.may_overlap_itself(slot) && !beside_failed) {
+            let name = slot.spec().name.clone();
+            let wish = Wish {
+                ids: vec![id],
+                describe: Box::new(|slot: &Slot| (slot.spec().clone(), None)),
+                parallel: 1,
+                canary_ms: Some(0),
+                origin: origin.clone(),
+                mends: true,
+            };
+            let number = self.rollouts.next_number();
+            if self.begin_rollout(&name, number, &wish).is_ok() {
+                return;
+            }
+        }
+        self.feed(id, Event::Restart(origin));
+    }
+
+    /// Ends what is under way where it is over.
+    fn look_at_mended(&mut self) {
+        let all: Vec<(String, UnderWay)> = self.care.mending.under_way.iter().map(|(name, under_way)| (name.clone(), *under_way)).collect();
+        for (name, UnderWay { pm_id, id, inc }) in all {
+            if self.rollouts.concerns(&name) {
+                continue;
+            }
+            let slot = self.registry.serving().find(|slot| slot.pm_id == pm_id && slot.spec().name == name);
+            let same = slot.is_some_and(|slot| slot.id == id && slot.instance.inc == inc);
+            let over = slot.is_none_or(|slot| match slot.instance.state {
+                State::Stopped | State::Errored | State::Gone => true,
+                // It runs on: nobody came up beside it.
+                State::Running { .. } if same => true,
+                State::Running { .. } => self.care.report(slot).is_none_or(|report| report.state != Health::Starting),
+                _ => false,
+            });
+            if !over {
+                continue;
+            }
+            self.care.mending.under_way.remove(&name);
+            if let Some(watched) = self.care.watched.get_mut(&id).filter(|_| same) {
+                watched.beside_failed = true;
+                self.want_again(id);
+            }
+        }
+    }
+
+    /// A replacement did not come up: what is still unhealthy is to be replaced in another way.
+    fn want_again(&mut self, id: u32) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let unhealthy = self.care.report(slot).filter(|report| report.state == Health::Unhealthy);
+        if let Some(report) = unhealthy {
+            let why = report.last.map_or_else(|| "no answer".into(), |last| last.words);
+            self.want_mending(id, Cause::Health, why);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Looking after apps while they run: are they well ([`checks`], [`heart`]), do they use too much ([`measure`], [`errors`]), and what is done
+//! about it ([`mend`]).
+//!
+//! # Theory of operation
+//!
+//! `ostler_core::health` and `ostler_core::limits` judge; here are the sockets, the measurements and the replacements. What is watched is
+//! compared with what runs after every step of an instance ([`Control::follow_care`]), and begins anew with each process, and with each
+//! daemon: nothing of it is in the journal but what is told to people ([`ostler_core::care::Note`]). An app that asks for nothing costs
+//! nothing, and an app that asks for a check wakes the daemon for its checks only.
+
+mod checks;
+mod errors;
+mod heart;
+mod measure;
+mod mend;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use ostler_core::care::{Note, Phase};
+use ostler_core::health::{Monitor, State as Health};
+use ostler_core::lifecycle::State;
+use ostler_core::limits::{CpuWatch, ErrorWatch, MemoryWatch};
+use ostler_core::time::Now;
+use ostler_proto::control::Happening;
+use ostler_proto::health::{HealthReport, LastAnswer};
+
+use crate::control::Control;
+use crate::control::turn::now;
+use crate::probe::Probes;
+use crate::reactor::Source;
+use crate::registry::Slot;
+use crate::store::Role;
+use errors::ErrorLogs;
+use mend::Mending;
+
+/// Everything that is looked after.
+#[derive(Debug)]
+pub(crate) struct Care {
+    /// By slot.
+    watched: BTreeMap<u32, Watched>,
+    probes: Probes,
+    /// Whose question has this number, and for which phases it is asked.
+    questions: BTreeMap<u32, Question>,
+    next_question: u32,
+    /// When an event loop has to have said that it turns.
+    hearts: BTreeSet<(u64, u32)>,
+    /// When the next measurement is due.
+    measure_ms: Option<u64>,
+    error_logs: ErrorLogs,
+    machine: measure::Machine,
+    mending: Mending,
+}
+
+/// A question that is asked again and again.
+#[derive(Debug)]
+struct Question {
+    id: u32,
+    phases: Vec<Phase>,
+}
+
+/// What is known of one process.
+#[derive(Debug)]
+struct Watched {
+    inc: u32,
+    monitor: Monitor,
+    since: Now,
+    questions: Vec<u32>,
+    last: Option<LastAnswer>,
+    beat_due_ms: Option<u64>,
+    memory: MemoryWatch,
+    cpu: CpuWatch,
+    errors: ErrorWatch,
+    /// Memory of its tree as last measured.
+    memory_bytes: u64,
+    /// A new process beside it did not come up: the next attempt is a restart.
+    beside_failed: bool,
+}
+
+impl Default for Care {
+    fn default() -> Self {
+        Self {
+            watched: BTreeMap::new(),
+            probes: Probes::new(Source::Health),
+            questions: BTreeMap::new(),
+            next_question: 0,
+            hearts: BTreeSet::new(),
+            measure_ms: None,
+            error_logs: ErrorLogs::default(),
+            machine: measure::Machine::default(),
+            mending: Mending::default(),
+        }
+    }
+}
+
+impl Care {
+    /// When the clock has something to say.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        if self.watched.is_empty() {
+            return self.mending.deadline_ms();
+        }
+        let hearts = self.hearts.first().map(|(at, _)| *at);
+        [self.probes.deadline_ms(), hearts, self.measure_ms, self.mending.deadline_ms()].into_iter().flatten().min()
+    }
+
+    /// A health check has a connection.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.probes.is_asking()
+    }
+
+    /// Whom the health check asks that comes from this address.
+    pub(crate) fn asked_by(&self, address: SocketAddr) -> Option<u32> {
+        self.questions.get(&self.probes.asker_at(address)?).map(|question| question.id)
+    }
+
+    /// The health of what runs in a slot; none where nobody asks for it.
+    pub(crate) fn report(&self, slot: &Slot) -> Option<HealthReport> {
+        let health = slot.spec().care.as_ref().map(|care| &care.health).filter(|health| health.is_watched())?;
+        let watched = self.watched.get(&slot.id)?;
+        let (state, failures) = (watched.monitor.state(health), watched.monitor.failures());
+        Some(HealthReport { state, since: watched.since, failures, last: watched.last.clone() })
+    }
+}
+
+/// Which incarnation of a slot is to be looked after.
+fn wanted(slot: &Slot) -> Option<u32> {
+    slot.spec().care.as_ref()?;
+    match slot.instance.state {
+        State::Running { inc, .. } if slot.role == Role::Serving => Some(inc),
+        _ => None,
+    }
+}
+
+impl Control {
+    /// An instance made a step: who is looked after follows.
+    pub(crate) fn follow_care(&mut self, id: u32) {
+        let wanted = self.registry.get(id).and_then(wanted);
+        let present = self.care.watched.get(&id).map(|watched| watched.inc);
+        if wanted == present {
+            return;
+        }
+        self.care_no_more(id);
+        if let Some(inc) = wanted {
+            self.begin_care(id, inc);
+        }
+    }
+
+    fn begin_care(&mut self, id: u32, inc: u32) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let Some(care) = slot.spec().care.clone() else { return };
+        let at = now();
+        let monitor = Monitor::new(&care.health, at.mono_ms);
+        let watched = Watched {
+            inc,
+            monitor,
+            since: at,
+            questions: Vec::new(),
+            last: None,
+            beat_due_ms: None,
+            memory: MemoryWatch::default(),
+            cpu: CpuWatch::default(),
+            errors: ErrorWatch::default(),
+            memory_bytes: 0,
+            beside_failed: false,
+        };
+        self.care.watched.insert(id, watched);
+        self.follow_questions(id, at.mono_ms);
+        if care.measures() {
+            self.measure_soon(at.mono_ms);
+        }
+        if care.errors.is_some() {
+            let slot = self.registry.get(id);
+            let error = slot.and_then(|slot| Some((slot.files.error.clone()?, slot.log_start.0)));
+            self.care.error_logs.begin(id, inc, error);
+        }
+    }
+
+    fn care_no_more(&mut self, id: u32) {
+        let Some(watched) = self.care.watched.remove(&id) else { return };
+        for key in watched.questions {
+            self.care.probes.end(key);
+            self.care.questions.remove(&key);
+        }
+        if let Some(at) = watched.beat_due_ms {
+            self.care.hearts.remove(&(at, id));
+        }
+        self.care.error_logs.end(id);
+        self.care.mending.wants_no_more(id);
+        self.set_unready(id, false);
+    }
+
+    /// A slot is forgotten.
+    pub(crate) fn forget_care(&mut self, id: u32) {
+        self.care_no_more(id);
+        if let Some(slot) = self.registry.get(id) {
+            self.care.mending.forget(slot);
+        }
+    }
+
+    /// What only the clock says.
+    pub(crate) fn tick_care(&mut self, now: Now) {
+        if self.care.watched.is_empty() {
+            return;
+        }
+        self.tick_checks(now.mono_ms);
+        self.tick_hearts(now.mono_ms);
+        self.measure(now);
+    }
+
+    /// The health of a process is another one.
+    fn take_health(&mut self, id: u32, before: Health, state: Health) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let Some(watched) = self.care.watched.get_mut(&id) else { return };
+        watched.since = now();
+        let why = watched.last.as_ref().filter(|last| !last.good).map(|last| last.words.clone());
+        let (failures, pm_id, name) = (watched.monitor.failures(), slot.pm_id, slot.spec().name.clone());
+        self.set_unready(id, matches!(state, Health::Unready | Health::Unhealthy));
+        let why = why.unwrap_or_else(|| "no answer".into());
+        match state {
+            Health::Starting => {}
+            Health::Healthy => {
+                self.care.mending.is_well(id);
+                // Usual, and no news.
+                if before != Health::Starting {
+                    self.log.line(format_args!("App [{name}:{pm_id}] is healthy"));
+                }
+                self.publish(id, "healthy");
+            }
+            Health::Unready => {
+                self.note(id, format!("gets no new connections while others can have them: {why}"));
+                self.publish(id, "unready");
+            }
+            Health::Unhealthy => {
+                let times = if failures > 1 { format!(" ({failures} times in a row)") } else { String::new() };
+                self.note(id, format!("is unhealthy: {why}{times}"));
+                self.publish(id, "unhealthy");
+                self.want_mending(id, mend::Cause::Health, why);
+            }
+        }
+    }
+
+    /// New connections go to others, or to this one again.
+    fn set_unready(&mut self, id: u32, unready: bool) {
+        let Some(slot) = self.registry.get_mut(id).filter(|slot| slot.unready != unready) else { return };
+        slot.unready = unready;
+        self.stir_listeners_of(id);
+        self.stir_lanes_of(id);
+    }
+
+    /// Something for people: in the daemon's log, and in what `why` and `describe` show.
+    fn note(&mut self, id: u32, text: String) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        self.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.pm_id));
+        slot.notes.push(Note { at: now(), text });
+        let surplus = slot.notes.len().saturating_sub(Note::KEPT);
+        slot.notes.drain(..surplus);
+        self.registry.changed(id);
+    }
+
+    /// An event of PM2's kind.
+    fn publish(&mut self, id: u32, event: &str) {
+        if let Some(slot) = self.registry.get(id) {
+            let happening = Happening { event: event.into(), id: slot.pm_id, name: slot.spec().name.clone(), at_ms: now().wall_ms };
+            self.clients.publish(&happening);
+        }
+    }
+}

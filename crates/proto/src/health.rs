@@ -1,0 +1,29 @@
+//! How an instance is, for whoever asks.
+
+use ostler_core::health::State;
+use ostler_core::time::Now;
+use serde::{Deserialize, Serialize};
+
+/// The health of a process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// How it is.
+    pub state: State,
+    /// Since when.
+    pub since: Now,
+    /// Bad answers in a row.
+    pub failures: u32,
+    /// The newest answer.
+    pub last: Option<LastAnswer>,
+}
+
+/// An answer to a health check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastAnswer {
+    /// When.
+    pub at: Now,
+    /// As expected.
+    pub good: bool,
+    /// What was asked and what came; empty for a good one.
+    pub words: String,
+}

@@ -1,0 +1,238 @@
+//! Health checks: who is asked, what is done about bad answers, where it is seen.
+
+use std::collections::BTreeSet;
+
+use ostler_testkit::{Home, fixture, free_port, get, needs_program};
+use serde_json::{Value, json};
+
+use crate::setup::home;
+
+/// A server that answers 200 while the file `well` is in its folder, else 503; `/` is always 200.
+const SERVER: &str = "
+const fs = require('fs');
+const well = () => fs.existsSync('well') && !fs.existsSync('ill-' + process.env.NODE_APP_INSTANCE) && !fs.existsSync('ill-' + process.pid);
+require('http').createServer((request, response) => {
+  if (request.url === '/hang') { for (;;); }
+  response.statusCode = request.url === '/' || well() ? 200 : 503;
+  response.end(String(process.pid));
+}).listen(process.env.PORT);
+";
+
+fn config(home: &Home, value: &Value) -> String {
+    home.write("ecosystem.json", value.to_string())
+}
+
+fn status(home: &Home, name: &str) -> String {
+    home.app(name).env("health_status")["status"].as_str().unwrap_or("none").to_owned()
+}
+
+fn wait_health(home: &Home, name: &str, expected: &str) {
+    home.wait_until(&format!("{name} is {expected}"), || status(home, name) == expected);
+}
+
+/// Starts the server with this check.
+fn serve(home: &Home, port: u16, more: &Value) {
+    home.write("server.js", SERVER);
+    home.write("well", "");
+    let mut app = json!({"name": "web", "script": "server.js", "env": {"PORT": port}});
+    app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    home.ok(format!("start {}", config(home, &json!({"apps": [app]}))));
+}
+
+/// Quick enough for a test; three bad answers are too many.
+fn quick(port: u16) -> Value {
+    json!({"http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000, "grace": 0}})
+}
+
+#[test]
+fn t1_a_bad_answer_restarts_the_app_and_everybody_can_see_why() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    serve(&home, port, &json!({"http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000}}));
+    wait_health(&home, "web", "healthy");
+    let before = home.app("web");
+    assert!(home.ok("list").stdout.contains("healthy"));
+    std::fs::remove_file(home.work().join("well")).unwrap();
+    let after = home.wait_app("web", "restarted", |app| app.pid() > 0 && app.pid() != before.pid());
+    assert_eq!(after.env("restart_time"), &json!(1));
+    home.write("well", "");
+    wait_health(&home, "web", "healthy");
+    let why = home.ok("why web").stdout;
+    let answer = format!("HTTP request to localhost:{port}: 503");
+    assert!(why.contains(&format!("it is unhealthy: {answer} (3 times in a row)")), "{why}");
+    assert!(why.contains("asked for by the policy `health`"), "{why}");
+    assert!(home.ok("describe web").stdout.contains("it has been healthy for"));
+    assert!(home.read("../home/pm2.log").contains(&format!("App [web:0] is unhealthy: {answer}")));
+}
+
+#[test]
+fn t1_action_none_only_tells() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    let mut check = quick(port);
+    check["http"]["action"] = json!("none");
+    serve(&home, port, &check);
+    wait_health(&home, "web", "healthy");
+    let pid = home.app("web").pid();
+    std::fs::remove_file(home.work().join("well")).unwrap();
+    wait_health(&home, "web", "unhealthy");
+    home.write("well", "");
+    wait_health(&home, "web", "healthy");
+    assert_eq!(home.app("web").pid(), pid);
+}
+
+/// Each cluster worker is asked by itself, although all share one port; the others go on, and no request fails.
+#[test]
+fn t1_only_the_ill_worker_of_a_cluster_is_replaced() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    let mut check = quick(port);
+    check["instances"] = json!(3);
+    serve(&home, port, &check);
+    let all = |state: &str| home.jlist().iter().all(|app| app.env("health_status")["status"] == state);
+    home.wait_until("all are healthy", || all("healthy"));
+    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    home.write(&format!("ill-{}", pids[1]), "");
+    home.wait_until("the ill one is replaced", || {
+        let apps = home.jlist();
+        apps[1].pid() != pids[1] && apps[1].pid() > 0 && apps[1].env("health_status")["status"] == "healthy"
+    });
+    let apps = home.jlist();
+    assert_eq!((apps[0].pid(), apps[2].pid()), (pids[0], pids[2]));
+    assert_eq!(apps.iter().map(|app| app.env("restart_time").clone()).collect::<Vec<_>>(), [json!(0), json!(1), json!(0)]);
+}
+
+/// A worker that is not ready gets no new connections while others can have them.
+#[test]
+fn a_worker_that_is_not_ready_gets_no_connections() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    let check = json!({"instances": 2, "health": {"readiness": {"http": {"port": port, "path": "/health"}, "interval": 100, "failures": 1}, "grace": 0}});
+    serve(&home, port, &check);
+    let states = || home.jlist().iter().map(|app| app.env("health_status")["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    home.wait_until("both are healthy", || states() == ["healthy", "healthy"]);
+    let pids: Vec<String> = home.jlist().iter().map(|app| app.pid().to_string()).collect();
+    let served = |times: usize| (0..times).map(|_| get(port, "/").unwrap()).collect::<BTreeSet<String>>();
+    assert_eq!(served(20).len(), 2);
+    home.write("ill-0", "");
+    home.wait_until("one is not ready", || states() == ["unready", "healthy"]);
+    assert_eq!(served(20), BTreeSet::from([pids[1].clone()]));
+    // Nobody is ready: better one that is not than none.
+    home.write("ill-1", "");
+    home.wait_until("none is ready", || states() == ["unready", "unready"]);
+    assert_eq!(served(20).len(), 2);
+    std::fs::remove_file(home.work().join("ill-0")).unwrap();
+    home.wait_until("one is ready again", || states() == ["healthy", "unready"]);
+    assert_eq!(served(20), BTreeSet::from([pids[0].clone()]));
+    assert!(home.jlist().iter().all(|app| app.env("restart_time") == &json!(0)));
+}
+
+/// All are ill at once: they are replaced one after the other, so that there is always somebody.
+#[test]
+fn t1_restarts_are_staggered_over_instances() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    home.write("server.js", SERVER);
+    home.write("well", "");
+    let app = json!({"name": "web", "script": "server.js", "instances": 3, "exec_mode": "fork", "increment_var": "PORT", "env": {"PORT": port},
+        "listen_timeout": 20000, "ready": "http",
+        "http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000, "grace": 0}});
+    home.ok(format!("start {}", config(&home, &json!({"apps": [app]}))));
+    home.wait_until("all are healthy", || home.jlist().iter().all(|app| app.env("health_status")["status"] == "healthy"));
+    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    for index in 0..3 {
+        home.write(&format!("ill-{}", before[index]), "");
+    }
+    let mut least = 3;
+    home.wait_until("all are replaced", || {
+        let apps = home.jlist();
+        least = least.min(apps.iter().filter(|app| app.status() == "online").count());
+        apps.iter().all(|app| !before.contains(&app.pid()) && app.env("health_status")["status"] == "healthy")
+    });
+    assert!(least >= 2, "only {least} of 3 were online at one time");
+    let log = home.read("../home/pm2.log");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("Stopping app:web") || line.contains("] online")).collect();
+    let story: String = lines[3..].iter().map(|line| if line.contains("Stopping") { 's' } else { 'o' }).collect();
+    assert_eq!(story, "sososo", "{log}");
+}
+
+/// A server that never answers, one that sends without end, one that redirects for ever: none of them holds anything up.
+#[test]
+fn probes_of_hostile_servers_end() {
+    needs_program!("node");
+    let home = home();
+    let server = |answer: &str| {
+        format!(
+            "require('net').createServer((s) => {{ s.on('error', () => {{}}); s.on('data', () => {{}}); {answer} }}).listen(process.env.PORT);"
+        )
+    };
+    let apps: Vec<Value> = [
+        ("hangs", server(""), "nothing within 300 ms"),
+        ("gigabyte", server("const go = () => { while (s.write(Buffer.alloc(65536, 120))); }; s.on('drain', go); s.write('HTTP/1.1 200 OK\\r\\nContent-Length: 1073741824\\r\\n\\r\\n'); go();"), ""),
+        ("headers", server("const go = () => { while (s.write('X-Y: z\\r\\n')); }; s.on('drain', go); s.write('HTTP/1.1 500 No\\r\\n'); go();"), ": 500"),
+        ("endless", server("const go = () => { while (s.write('x'.repeat(65536))); }; s.on('drain', go); go();"), "what is no HTTP"),
+        ("redirects", server("s.end('HTTP/1.1 302 Found\\r\\nLocation: /\\r\\nContent-Length: 0\\r\\n\\r\\n');"), ": 302"),
+        ("closes", server("s.destroy();"), ""),
+    ]
+    .into_iter()
+    .map(|(name, code, expected)| {
+        home.write(&format!("{name}.js"), code);
+        let port = free_port();
+        json!({"name": name, "script": format!("{name}.js"), "env": {"PORT": port, "EXPECTED": expected},
+            "http": {"port": port, "interval": 100, "timeout": 300, "grace": 0, "action": "none"}})
+    })
+    .collect();
+    home.ok(format!("start {}", config(&home, &json!({"apps": apps}))));
+    for app in &apps {
+        let (name, expected) = (app["name"].as_str().unwrap(), app["env"]["EXPECTED"].as_str().unwrap());
+        wait_health(&home, name, if name == "gigabyte" { "healthy" } else { "unhealthy" });
+        let last = home.app(name).env("health_status")["last_answer"]["text"].as_str().unwrap().to_owned();
+        assert!(last.ends_with(expected), "{name}: {last}");
+    }
+}
+
+#[test]
+fn a_port_that_accepts_is_enough_for_tcp() {
+    let (home, port) = (home(), free_port());
+    let file = config(
+        &home,
+        &json!({"apps": [{"name": "web", "script": fixture(), "args": ["http", port.to_string()],
+        "health": {"liveness": {"tcp": port, "interval": 100, "failures": 2}, "grace": 0}}]}),
+    );
+    home.ok(format!("start {file}"));
+    wait_health(&home, "web", "healthy");
+    assert_eq!(home.app("web").env("restart_time"), &json!(0));
+}
+
+/// The event loop stands still: nobody else would notice, because the kernel goes on accepting.
+#[test]
+fn t4_autokill_ends_a_process_whose_event_loop_hangs() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    serve(&home, port, &json!({"autokill": true, "kill_timeout": 300, "health": {"heartbeat": "1s"}}));
+    let before = home.app("web");
+    home.wait_until("it serves", || get(port, "/").is_ok());
+    std::thread::spawn(move || drop(get(port, "/hang")));
+    let after = home.wait_app("web", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
+    assert_eq!(after.env("restart_time"), &json!(1));
+    let why = home.ok("why web").stdout;
+    assert!(why.contains("its event loop has not turned for 1000 ms"), "{why}");
+    assert!(why.contains("was ended by SIGKILL, killed because it did not obey in time, asked for by the policy `health`"), "{why}");
+}
+
+/// What was found out survives the daemon, and the next one goes on asking.
+#[test]
+fn the_next_daemon_goes_on_asking() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    serve(&home, port, &quick(port));
+    wait_health(&home, "web", "healthy");
+    let pid = home.app("web").pid();
+    ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
+    wait_health(&home, "web", "healthy");
+    assert_eq!(home.app("web").pid(), pid);
+    std::fs::remove_file(home.work().join("well")).unwrap();
+    home.wait_app("web", "restarted", |app| app.pid() > 0 && app.pid() != pid);
+    ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
+    home.wait_until("there is a daemon", || home.run("why web").stdout.contains("it is unhealthy"));
+}
