@@ -16,6 +16,7 @@ require('http').createServer((request, response) => {
   response.statusCode = request.url === '/' || well() ? 200 : 503;
   response.end(String(process.pid));
 }).listen(process.env.PORT);
+process.on('SIGINT', () => process.exit(0));
 ";
 
 fn config(home: &Home, value: &Value) -> String {

@@ -29,6 +29,7 @@ mod health_command;
 mod health_checks;
 mod kill;
 mod lanes;
+mod limits;
 mod list;
 mod logs;
 mod main_pid;

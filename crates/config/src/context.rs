@@ -34,6 +34,8 @@ pub struct Context {
     pub engine: Engine,
     /// Warnings are errors.
     pub strict: bool,
+    /// The lowest `nice` that the caller may set.
+    pub lowest_nice: i32,
 }
 
 impl Context {
@@ -49,7 +51,16 @@ impl Context {
             Some(other) => return Err(format!("OSTLER_JS: expected embedded, runtime or auto, found \"{other}\"")),
         };
         let user_home = env.get("HOME").filter(|home| home.starts_with('/')).map_or_else(|| PathBuf::from("/"), PathBuf::from);
-        Ok(Self { cwd, env: Arc::new(env), user_home, cpus: cpus.max(1), argv: Vec::new(), engine, strict: false })
+        Ok(Self {
+            cwd,
+            env: Arc::new(env),
+            user_home,
+            cpus: cpus.max(1),
+            argv: Vec::new(),
+            engine,
+            strict: false,
+            lowest_nice: lowest_nice(),
+        })
     }
 
     /// Applies what a JavaScript file did to `process.env` (`require('dotenv').config()`): PM2 evaluates the file in its own process,
@@ -107,4 +118,20 @@ pub(crate) fn find_program(name: &str, path: Option<&str>) -> Option<PathBuf> {
 /// A regular file that this process may execute.
 pub(crate) fn is_executable(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// -20 with the right to lower it, else what `RLIMIT_NICE` allows, and never more than 0: that is how everything begins.
+fn lowest_nice() -> i32 {
+    const CAP_SYS_NICE: u64 = 23;
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
+    let status = read("status");
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    // Where nothing is told nothing is forbidden: the start itself says what is wrong.
+    if capabilities.is_none_or(|capabilities| capabilities & (1 << CAP_SYS_NICE) != 0) {
+        return -20;
+    }
+    let limits = read("limits");
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max nice priority")?.split_whitespace().next()?.parse::<i32>().ok());
+    soft.map_or(0, |soft| (20 - soft).clamp(-20, 0))
 }

@@ -4,7 +4,9 @@ use ostler_core::app::AppSpec;
 use ostler_core::units;
 use serde_json::Value;
 
-use crate::check::{found, text_of, whole};
+use crate::check::{RawApp, found, text_of, whole};
+use crate::context::Context;
+use crate::problem::{Kind, Problem, Severity};
 
 /// Names of resources, as ulimit and systemd call them without `Limit`.
 const RESOURCES: &[&str] = &[
@@ -39,6 +41,16 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
         _ => {}
     }
     Ok(())
+}
+
+/// A priority that the caller may not give is told, and the app runs with the usual one: a file that is right on a server can be tried by
+/// an ordinary user.
+pub(super) fn forget_forbidden_nice(spec: &mut AppSpec, raw: &RawApp, context: &Context, problems: &mut Vec<Problem>) {
+    if let Some(nice) = spec.limits.nice.filter(|nice| *nice < context.lowest_nice) {
+        spec.limits.nice = None;
+        let message = format!("{nice} needs root or CAP_SYS_NICE; it runs with the usual priority");
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "nice", message) });
+    }
 }
 
 fn account(value: &Value) -> Result<Option<String>, String> {

@@ -115,6 +115,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     }
     tell_oddities(raw, problems);
     watch::tell_oddities(raw, problems);
+    limits::forget_forbidden_nice(&mut spec, raw, context, problems);
     env::build(&mut spec, raw, &base, overlay, problems);
     // A profile whose name goes into the app's name.
     if let (Some(profile), Some(Value::Bool(true))) = (&overlay.profile, raw.attributes.get("append_env_to_name")) {

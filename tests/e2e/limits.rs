@@ -1,0 +1,203 @@
+//! Limits: memory, CPU, errors, restarts, priority.
+
+use ostler_testkit::{Home, fixture, free_port, needs_program, needs_root};
+use serde_json::{Value, json};
+
+use crate::setup::home;
+
+fn start(home: &Home, app: &Value) {
+    let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
+    home.ok(format!("start {file}"));
+}
+
+fn pm2_log(home: &Home) -> String {
+    home.read("../home/pm2.log")
+}
+
+/// Takes so many MiB once the file `eat` is there; it and nothing else. The child of a shell counts as well.
+const EATER: &str = "
+const fs = require('fs');
+let food = [];
+const eat = () => { if (fs.existsSync('eat-' + (process.env.NODE_APP_INSTANCE || 0)) && !food.length) food = [Buffer.alloc(300 << 20, 1)]; };
+setInterval(eat, 20);
+if (process.env.PORT) require('http').createServer((q, r) => r.end(String(process.pid))).listen(process.env.PORT);
+";
+
+#[test]
+fn t13_a_memory_limit_is_acted_on_and_told_in_pm2s_words() {
+    needs_program!("node");
+    let home = home();
+    home.write("eater.js", EATER);
+    start(&home, &json!({"name": "eater", "script": "eater.js", "max_memory_restart": "200M"}));
+    let before = home.wait_status("eater", "online");
+    home.write("eat-0", "");
+    let after = home.wait_app("eater", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
+    std::fs::remove_file(home.work().join("eat-0")).unwrap();
+    assert_eq!(after.env("restart_time"), &json!(1));
+    let log = pm2_log(&home);
+    assert!(log.contains("[PM2][WORKER] Process 0 restarted because it exceeds --max-memory-restart value (current_memory="), "{log}");
+    assert!(log.contains("max_memory_limit=209715200 [octets])"), "{log}");
+    let why = home.ok("why eater").stdout;
+    assert!(why.contains("(max_memory_restart: 209715200)") && why.contains("asked for by the policy `memory`"), "{why}");
+}
+
+/// What it started counts: the shell itself needs next to nothing.
+#[test]
+fn t13_the_whole_tree_is_measured() {
+    needs_program!("node");
+    let home = home();
+    home.write("eater.js", EATER);
+    start(&home, &json!({"name": "tree", "script": "node eater.js & wait", "max_memory_restart": "200M"}));
+    let before = home.wait_status("tree", "online");
+    home.write("eat-0", "");
+    home.wait_app("tree", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
+}
+
+#[test]
+fn t13_a_share_of_the_machine_is_a_limit() {
+    let home = home();
+    home.ok(format!("start {} --name small --max-memory-restart 99% -- hold", fixture()));
+    home.ok(format!("start {} --name large --max-memory-restart 0.01% -- hold", fixture()));
+    home.wait_app("small", "online", |app| app.status() == "online" && app.env("restart_time") == &json!(0));
+    let of_machine: u64 = std::fs::read_to_string("/proc/meminfo").unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    if of_machine < 16 << 20 {
+        // A tenth of a thousandth of it is less than any process needs.
+        home.wait_app("large", "restarted", |app| app.env("restart_time").as_u64() >= Some(1));
+    }
+}
+
+/// A cluster is never without a worker: the one over its limit is replaced, and no request fails.
+#[test]
+fn t13_a_worker_over_its_limit_is_reloaded() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    home.write("eater.js", EATER);
+    start(&home, &json!({"name": "web", "script": "eater.js", "instances": 2, "max_memory_restart": "200M", "env": {"PORT": port}}));
+    home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok());
+    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let load = ostler_testkit::Load::start(ostler_testkit::LoadSpec { pause_us: 2000, ..ostler_testkit::LoadSpec::to(port) });
+    home.write("eat-1", "");
+    home.wait_until("the worker is replaced", || {
+        let apps = home.jlist();
+        apps[1].pid() > 0 && apps[1].pid() != before[1] && apps[1].env("restart_time") == &json!(1)
+    });
+    std::fs::remove_file(home.work().join("eat-1")).unwrap();
+    load.stop().assert_whole();
+    assert_eq!(home.jlist()[0].pid(), before[0]);
+    assert!(!pm2_log(&home).contains("Stopping app:web id:0"));
+}
+
+/// A limit below what the app always needs: replaced, but not without pause.
+#[test]
+fn a_limit_that_cannot_be_kept_is_no_storm_of_restarts() {
+    let home = home();
+    start(&home, &json!({"name": "large", "script": fixture(), "args": "hold", "max_memory_restart": "1K"}));
+    home.wait_app("large", "restarted twice", |app| app.env("restart_time").as_u64() >= Some(2));
+    let log = pm2_log(&home);
+    assert!(log.matches("exceeds --max-memory-restart").count() <= 4, "{log}");
+}
+
+/// A tree that forks all the time: its memory is known, and measuring it costs little.
+#[test]
+fn a_limit_on_a_tree_that_forks_constantly() {
+    let home = home();
+    start(&home, &json!({"name": "storm", "script": fixture(), "args": "fork-storm", "max_memory_restart": "1K", "kill_timeout": 200}));
+    let before = home.wait_status("storm", "online");
+    home.wait_app("storm", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
+    home.ok("delete storm");
+    home.wait_until("nothing of it is left", || home.app_processes().is_empty());
+}
+
+#[test]
+fn t2_a_busy_app_is_told_and_then_replaced() {
+    let home = home();
+    start(&home, &json!({"name": "busy", "script": fixture(), "args": "busy", "max_cpu": 20, "max_cpu_window": 2000}));
+    start(&home, &json!({"name": "calm", "script": fixture(), "args": "hold", "max_cpu": 20, "max_cpu_window": 2000}));
+    let before = home.wait_status("busy", "online");
+    home.wait_app("busy", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
+    let log = pm2_log(&home);
+    let told = log.find("App [busy:0] has used").unwrap();
+    assert!(told < log.find("App [busy:0] used").unwrap(), "{log}");
+    assert!(home.ok("why busy").stdout.contains("asked for by the policy `cpu`"));
+    assert_eq!(home.app("calm").env("restart_time"), &json!(0));
+}
+
+#[test]
+fn t5_lines_on_standard_error_are_counted() {
+    let home = home();
+    home.write("err.sh", "#!/bin/sh\necho started\nwhile :; do [ -e \"$1\" ] && { for i in 1 2 3 4 5 6 7 8 9 10; do echo \"error $i\" >&2; done; rm \"$1\"; }; sleep 0.05; done\n");
+    let error = |restart: bool| json!({"error_threshold": 10, "restart_on_error": restart});
+    let app = |name: &str, restart: bool| json!({"name": name, "script": "./err.sh", "args": [name], "error": error(restart)});
+    let file = home.write("ecosystem.json", json!({"apps": [app("again", true), app("told", false)]}).to_string());
+    home.ok(format!("start {file}"));
+    let before = home.wait_status("again", "online");
+    home.write("again", "");
+    home.write("told", "");
+    home.wait_app("again", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
+    home.wait_until("both are told", || pm2_log(&home).matches("reported 10 errors within 60 s (error_threshold: 10)").count() >= 2);
+    assert!(home.ok("why again").stdout.contains("asked for by the policy `errors`"));
+    assert_eq!(home.app("told").env("restart_time"), &json!(0));
+    // Nine are not ten: the old ones count no more.
+    assert_eq!(home.app("again").env("restart_time"), &json!(1));
+}
+
+#[test]
+fn t5_reported_exceptions_are_counted() {
+    needs_program!("node");
+    let home = home();
+    let code = "require('fs').writeFileSync('runs', 'x', {flag: 'a'});\n\
+                if (require('fs').readFileSync('runs').length === 1) for (let i = 0; i < 3; i++) process.send({type: 'process:exception', data: {message: 'boom'}});\n\
+                setInterval(() => {}, 1000);\n";
+    home.write("app.js", code);
+    let error = json!({"error_threshold": 3, "restart_on_error": true});
+    start(&home, &json!({"name": "app", "script": "app.js", "disable_logs": true, "error": error}));
+    home.wait_app("app", "restarted", |app| app.env("restart_time") == &json!(1));
+    home.wait_file("runs", "xx");
+}
+
+#[test]
+fn t12_a_budget_of_restarts_ends_a_crash_loop_of_any_speed() {
+    let home = home();
+    let budget = json!({"n": 3, "window": "10m"});
+    start(&home, &json!({"name": "slow", "script": fixture(), "args": "exit 1 150", "min_uptime": 100, "restart_budget": budget}));
+    let gave_up = home.wait_status("slow", "errored");
+    assert_eq!(gave_up.env("restart_time"), &json!(3));
+    assert!(pm2_log(&home).contains("had too many restarts (3 within 600000 ms). Stopped. \"errored\""));
+    // A command of a user gives it a new chance.
+    home.ok("restart slow");
+    home.wait_app("slow", "restarted again", |app| app.env("restart_time").as_u64() >= Some(4));
+}
+
+#[test]
+fn t3_nice_20_is_19_and_negative_is_possible_with_the_right() {
+    needs_root!();
+    let home = home();
+    let nice = |app: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", home.app(app).pid())).unwrap();
+        stat.rsplit(") ").next().unwrap().split(' ').nth(16).unwrap().parse::<i32>().unwrap()
+    };
+    let high = home.ok(format!("start {} --name high --nice=-5 -- hold", fixture()));
+    assert!(!high.stdout.contains("nice:"), "{high}");
+    let low = home.ok(format!("start {} --name low --nice 20 -- hold", fixture()));
+    assert!(low.stdout.contains("19") || low.stderr.contains("19"), "{low}");
+    assert_eq!((nice("high"), nice("low")), (-5, 19));
+}
+
+/// Who may not raise the priority is told so; the app runs without. Under `--strict` nothing is started.
+#[test]
+fn t3_negative_nice_without_the_right() {
+    needs_root!();
+    let home = home();
+    std::os::unix::fs::chown(home.root(), Some(4242), Some(4242)).unwrap();
+    for folder in ["work", "user", "bin"] {
+        std::os::unix::fs::chown(home.root().join(folder), Some(4242), Some(4242)).unwrap();
+    }
+    let program = home.write("hold.sh", "#!/bin/sh\nexec sleep 1000\n");
+    let strict = home.cmd(format!("start {program} --nice=-5 --strict")).uid(4242).run();
+    assert!(strict.code != 0 && strict.stderr.contains("-5 needs root or CAP_SYS_NICE"), "{strict}");
+    let told = home.cmd(format!("start {program} --nice=-5")).uid(4242).run().ok();
+    assert!(told.stdout.contains("-5 needs root or CAP_SYS_NICE"), "{told}");
+    let list = home.cmd("jlist").uid(4242).run().ok();
+    let apps = ostler_testkit::Item::parse_list(&list.stdout);
+    assert!(apps.len() == 1 && apps[0].status() == "online", "{list}");
+}
