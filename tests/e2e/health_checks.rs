@@ -205,6 +205,30 @@ fn a_port_that_accepts_is_enough_for_tcp() {
     assert_eq!(home.app("web").env("restart_time"), &json!(0));
 }
 
+/// The command runs as the app: its folder, its environment; one that hangs is ended with all that it started.
+#[test]
+fn commands_are_checks() {
+    let home = home();
+    home.write("well", "");
+    let apps = json!([
+        {"name": "web", "script": fixture(), "args": "hold", "env": {"FILE": "well"},
+            "health": {"liveness": {"command": "test -e \"$FILE\"", "interval": 100}, "grace": 0}},
+        {"name": "slow", "script": fixture(), "args": "hold",
+            "health": {"liveness": {"command": ["sh", "-c", "sleep 9876 & sleep 9876"], "interval": 100, "timeout": 200}, "grace": 0, "action": "none"}},
+    ]);
+    home.ok(format!("start {}", config(&home, &json!({"apps": apps}))));
+    wait_health(&home, "web", "healthy");
+    wait_health(&home, "slow", "unhealthy");
+    let before = home.app("web").pid();
+    std::fs::remove_file(home.work().join("well")).unwrap();
+    home.wait_app("web", "another process", |app| app.pid() > 0 && app.pid() != before);
+    let why = home.ok("why web").stdout;
+    assert!(why.contains("it is unhealthy: command `test -e \"$FILE\"` exited with code 1 (3 times in a row)"), "{why}");
+    assert!(home.ok("why slow").stdout.contains("was killed after its 200 ms"));
+    home.ok("delete all");
+    home.wait_until("nothing is left of the commands", || home.app_processes().is_empty());
+}
+
 /// The event loop stands still: nobody else would notice, because the kernel goes on accepting.
 #[test]
 fn t4_autokill_ends_a_process_whose_event_loop_hangs() {

@@ -82,7 +82,7 @@ fn phases_in_the_general_form() {
     let startup = Check { interval_ms: 100, failures: 30, ..check(Ask::Tcp { host: "localhost".into(), port: 5432 }) };
     assert_eq!(health.startup, Some(startup));
     assert_eq!(health.readiness, Some(Check { interval_ms: 2000, successes: 2, ..check(Ask::Http(probe(80, "/ready"))) }));
-    let command = Ask::Command(["/bin/sh", "-c", "pg_isready -q"].map(String::from).to_vec());
+    let command = Ask::Command(["sh", "-c", "pg_isready -q"].map(String::from).to_vec());
     assert_eq!(health.liveness, Some(Check { timeout_ms: 1000, delay_ms: 10_000, ..check(command) }));
     assert_eq!((health.grace_ms, health.action), (Some(0), Action::None));
     // A phase stands beside what `http` says.

@@ -197,7 +197,7 @@ fn known_address(host: &str) -> Result<(), String> {
 fn command(value: &Value) -> Result<Vec<String>, String> {
     let bad = || format!("expected `command` as a text or a list of texts, found {}", found(value));
     let words: Vec<String> = match value {
-        Value::String(text) if text.trim().contains(char::is_whitespace) => vec!["/bin/sh".into(), "-c".into(), text.clone()],
+        Value::String(text) if text.trim().contains(char::is_whitespace) => vec!["sh".into(), "-c".into(), text.clone()],
         Value::String(text) => vec![text.trim().to_owned()],
         Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<_>>().ok_or_else(bad)?,
         _ => return Err(bad()),

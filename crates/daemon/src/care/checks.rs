@@ -5,6 +5,7 @@ use ostler_core::probe;
 use ostler_proto::health::LastAnswer;
 
 use super::Question;
+use super::commands::CommandCheck;
 use crate::control::Control;
 use crate::control::turn::now;
 use crate::probe::Answer;
@@ -47,11 +48,14 @@ impl Control {
         }
     }
 
-    fn drop_questions(&mut self, id: u32) {
+    pub(super) fn drop_questions(&mut self, id: u32) {
         let Some(watched) = self.care.watched.get_mut(&id) else { return };
         for key in std::mem::take(&mut watched.questions) {
             self.care.probes.end(key);
             self.care.questions.remove(&key);
+            if let Some(errand) = self.care.commands.remove(&key).and_then(|check| check.errand) {
+                self.cancel_errand(errand);
+            }
         }
     }
 
@@ -63,14 +67,20 @@ impl Control {
             Ask::Tcp { port, .. } => *port,
             Ask::Command(_) => 0,
         };
-        let Some(question) = probe::Question::of_check(check, shift_of(slot, port)) else { return };
         let Some(watched) = self.care.watched.get_mut(&id) else { return };
         let health = slot.spec().care.as_ref().map(|care| &care.health);
         let pauses = phases.iter().filter_map(|phase| Some(watched.monitor.pause_ms(health?, *phase, now_ms)));
         let first_ms = now_ms.saturating_add(check.delay_ms).saturating_add(spread(id, pauses.min().unwrap_or(0)));
         let key = self.care.next_question;
         self.care.next_question = key.wrapping_add(1);
-        match self.care.probes.begin(key, question, first_ms) {
+        let begun = match (probe::Question::of_check(check, shift_of(slot, port)), CommandCheck::of(check, first_ms)) {
+            (Some(question), _) => self.care.probes.begin(key, question, first_ms),
+            (None, command) => {
+                self.care.commands.extend(command.map(|command| (key, command)));
+                Ok(())
+            }
+        };
+        match begun {
             Ok(()) => {
                 watched.questions.push(key);
                 self.care.questions.insert(key, Question { id, phases });
@@ -97,7 +107,7 @@ impl Control {
         }
     }
 
-    fn take_check(&mut self, key: u32, answer: Answer, now_ms: u64) {
+    pub(super) fn take_check(&mut self, key: u32, answer: Answer, now_ms: u64) {
         let Some(Question { id, phases }) = self.care.questions.get(&key) else { return };
         let (id, phases) = (*id, phases.clone());
         let Some(slot) = self.registry.get(id) else { return };
@@ -115,6 +125,9 @@ impl Control {
         // Those that were started together are not asked together for ever.
         let next_ms = if pause_after > pause_before { 1 + spread(id, pause_after) } else { pause_after };
         self.care.probes.not_before(key, now_ms.saturating_add(next_ms));
+        if let Some(check) = self.care.commands.get_mut(&key) {
+            check.due_ms = Some(now_ms.saturating_add(next_ms));
+        }
         watched.last = Some(LastAnswer { at: now(), good, words: if let Answer::Bad(words) = answer { words } else { String::new() } });
         if after != before {
             self.take_health(id, before, after);

@@ -9,6 +9,7 @@
 //! nothing, and an app that asks for a check wakes the daemon for its checks only.
 
 mod checks;
+mod commands;
 mod errors;
 mod heart;
 mod measure;
@@ -31,6 +32,7 @@ use crate::probe::Probes;
 use crate::reactor::Source;
 use crate::registry::Slot;
 use crate::store::Role;
+use commands::CommandCheck;
 use errors::ErrorLogs;
 use mend::Mending;
 
@@ -42,6 +44,8 @@ pub(crate) struct Care {
     probes: Probes,
     /// Whose question has this number, and for which phases it is asked.
     questions: BTreeMap<u32, Question>,
+    /// Those that are commands.
+    commands: BTreeMap<u32, CommandCheck>,
     next_question: u32,
     /// When an event loop has to have said that it turns.
     hearts: BTreeSet<(u64, u32)>,
@@ -83,7 +87,9 @@ impl Default for Care {
             watched: BTreeMap::new(),
             probes: Probes::new(Source::Health),
             questions: BTreeMap::new(),
-            next_question: 0,
+            commands: BTreeMap::new(),
+            // An answer to a daemon that is no more must not look like one to us.
+            next_question: now().mono_ms as u32,
             hearts: BTreeSet::new(),
             measure_ms: None,
             error_logs: ErrorLogs::default(),
@@ -100,7 +106,8 @@ impl Care {
             return self.mending.deadline_ms();
         }
         let hearts = self.hearts.first().map(|(at, _)| *at);
-        [self.probes.deadline_ms(), hearts, self.measure_ms, self.mending.deadline_ms()].into_iter().flatten().min()
+        let commands = self.commands.values().filter_map(|check| check.due_ms).min();
+        [self.probes.deadline_ms(), commands, hearts, self.measure_ms, self.mending.deadline_ms()].into_iter().flatten().min()
     }
 
     /// A health check has a connection.
@@ -176,11 +183,8 @@ impl Control {
     }
 
     fn care_no_more(&mut self, id: u32) {
+        self.drop_questions(id);
         let Some(watched) = self.care.watched.remove(&id) else { return };
-        for key in watched.questions {
-            self.care.probes.end(key);
-            self.care.questions.remove(&key);
-        }
         if let Some(at) = watched.beat_due_ms {
             self.care.hearts.remove(&(at, id));
         }
@@ -203,6 +207,7 @@ impl Control {
             return;
         }
         self.tick_checks(now.mono_ms);
+        self.tick_commands(now.mono_ms);
         self.tick_hearts(now.mono_ms);
         self.measure(now);
     }

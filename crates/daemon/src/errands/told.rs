@@ -21,6 +21,15 @@ pub(crate) enum Owner {
         /// Which turn.
         hook: Hook,
     },
+    /// A health check.
+    Check {
+        /// Of this slot.
+        slot: u32,
+        /// Of its process with this number.
+        inc: u32,
+        /// Which of its questions.
+        key: u32,
+    },
 }
 
 impl Owner {
@@ -36,6 +45,7 @@ impl Control {
         match *owner {
             Owner::Nobody => {}
             Owner::Hook { slot, inc, hook } => self.told_hook(slot, inc, hook, report),
+            Owner::Check { slot, inc, key } => self.told_check(slot, inc, key, &report.outcome),
         }
     }
 }
