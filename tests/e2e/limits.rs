@@ -201,3 +201,28 @@ fn t3_negative_nice_without_the_right() {
     let apps = ostler_testkit::Item::parse_list(&list.stdout);
     assert!(apps.len() == 1 && apps[0].status() == "online", "{list}");
 }
+
+/// Limits of the kernel where this machine has their controllers; where it has not, a line for each, and the app runs.
+#[test]
+fn limits_of_the_kernel_are_kept_or_told() {
+    let home = home();
+    let limits = json!({"cpu_quota": 50, "memory_max": "1G", "pids_max": 100, "io_weight": 50});
+    let mut app = json!({"name": "web", "script": fixture(), "args": "hold"});
+    app.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+    let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
+    let started = home.ok(format!("start {file}"));
+    assert_eq!(home.app("web").status(), "online");
+    let group = std::fs::read_to_string(format!("/proc/{}/cgroup", home.app("web").pid())).unwrap_or_default();
+    let group = group.lines().find_map(|line| line.strip_prefix("0::")).map(|path| format!("/sys/fs/cgroup{path}"));
+    let value = |file: &str| group.as_ref().and_then(|group| std::fs::read_to_string(format!("{group}/{file}")).ok());
+    for (key, file, expected) in [
+        ("cpu_quota", "cpu.max", "50000 100000"),
+        ("memory_max", "memory.max", "1073741824"),
+        ("pids_max", "pids.max", "100"),
+        ("io_weight", "io.weight", "default 50"),
+    ] {
+        let kept = value(file).is_some_and(|value| value.trim() == expected);
+        let told = started.stdout.lines().filter(|line| line.contains(&format!("web: {key} has no effect: "))).count();
+        assert!(kept && told == 0 || !kept && told == 1, "{key}: {started}");
+    }
+}

@@ -61,6 +61,7 @@ mod save;
 mod scale;
 mod seeds_cluster;
 mod seeds_container;
+mod seeds_health;
 mod servers;
 mod settings;
 mod setup;

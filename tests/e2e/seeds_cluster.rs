@@ -2,7 +2,7 @@
 
 use ostler_testkit::{Home, Load, LoadSpec, fixture_path, free_port, get};
 
-use crate::setup::home_as_pm2;
+use crate::setup::{DocumentPorts, home_as_pm2};
 
 /// A server as these documents have it: `ready` when it listens, SIGINT closes it.
 const SERVER: &str = "
@@ -31,6 +31,7 @@ fn reload_under_load(home: &Home, port: u16, command: &str) {
 /// Document 002: the complete configuration.
 #[test]
 fn the_complete_configuration() {
+    let _ports = DocumentPorts::take(&[30_000, 30_001]);
     let home = home_as_pm2();
     for service in ["api-gateway", "user-service"] {
         home.write(&format!("backend/{service}/dist/main.js"), SERVER);
@@ -107,6 +108,7 @@ fn a_number_of_instances_that_depends_on_the_environment() {
 /// Document 004: the ecosystem file of its comparison, started and reloaded.
 #[test]
 fn the_file_of_the_comparison() {
+    let _ports = DocumentPorts::take(&[3000, 8080]);
     let home = home_as_pm2();
     home.write("app.js", SERVER);
     home.write("dist/main.js", SERVER);

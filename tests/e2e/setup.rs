@@ -73,3 +73,25 @@ impl Dice {
         self.0 % n
     }
 }
+
+/// Ports that a document names are one per machine: whoever has this goes on, the others wait.
+pub struct DocumentPorts {
+    _lock: std::fs::File,
+}
+
+impl DocumentPorts {
+    /// Waits for its turn, and until nobody listens at these ports.
+    pub fn take(ports: &[u16]) -> Self {
+        let path = std::env::temp_dir().join("ostler-test-document-ports");
+        let lock = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        lock.lock().unwrap();
+        for port in ports {
+            let until = std::time::Instant::now() + ostler_testkit::DEADLINE;
+            while std::net::TcpListener::bind(("::", *port)).is_err() {
+                assert!(std::time::Instant::now() < until, "port {port} is in use");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+        Self { _lock: lock }
+    }
+}

@@ -6,6 +6,7 @@
 //! tiny crash FILE MS             appends `S time`, waits, appends `E time`, exits with 1
 //! tiny flood BYTES FILE          writes lines of 100 bytes, appends the times before and after to FILE, then waits
 //! tiny pour BYTES MB FILE        the same, so many MB a second; appends the longest time that a write took, too
+//! tiny answer PORT               answers HTTP
 //! tiny serve PORT                answers HTTP and writes numbered lines without end, 1,000 a second
 //! ```
 //! Times are CLOCK_MONOTONIC in nanoseconds.
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         ["pour", bytes, speed, file] => append(file, &format!("{begin}\n"))
             .and_then(|()| pour(bytes.parse().unwrap_or(0), speed.parse().unwrap_or(1)))
             .and_then(|longest| append(file, &format!("{longest}\n{}\n", now()))),
+        ["answer", port] => answer(port.parse().unwrap_or(0)),
         ["serve", port] => serve(port.parse().unwrap_or(0)),
         _ => return ExitCode::from(2),
     };
@@ -113,6 +115,10 @@ fn serve(port: u16) -> std::io::Result<()> {
             std::thread::sleep(Duration::from_millis(1));
         }
     });
+    answer(port)
+}
+
+fn answer(port: u16) -> std::io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     for stream in listener.incoming() {
         let mut stream = stream?;

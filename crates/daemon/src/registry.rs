@@ -90,6 +90,8 @@ pub(crate) struct Slot {
     pub group: Option<Box<str>>,
     /// There is no group yet, or it was made by this daemon and not killed since: a process may be started in it.
     pub group_fresh: bool,
+    /// Processes of the group that the kernel had killed for its memory when its process started.
+    pub group_ooms: u64,
     /// Its IPC channel.
     pub ipc: Option<Ipc>,
     /// Its log writer, in piped mode.
@@ -164,6 +166,11 @@ impl Slot {
     /// Takes another description; paths and policy follow.
     pub(crate) fn describe(&mut self, app: Rc<App>, settings: &Settings) {
         self.files = crate::files::resolve(&app.spec, self.pm_id, settings);
+        let hard = |spec: &AppSpec| spec.care.as_ref().map(|care| care.hard.clone()).unwrap_or_default();
+        if self.group_fresh && hard(&self.app.spec) != hard(&app.spec) {
+            // A limit that is no more must not stay in its group: that is made anew.
+            self.group_fresh = false;
+        }
         self.app = app;
         self.settle_policy(settings);
     }
@@ -289,6 +296,7 @@ impl Registry {
             worker: Worker::default(),
             group: None,
             group_fresh: true,
+            group_ooms: 0,
             ipc: None,
             piped: None,
             unready: false,
@@ -354,6 +362,7 @@ impl Registry {
                 worker: Worker::restored(record.worker_id, record.listening.into_owned(), record.served.into_owned()),
                 group: record.group.map(|group| group.into_owned().into()),
                 group_fresh: false,
+                group_ooms: 0,
                 ipc: None,
                 piped: None,
                 unready: false,

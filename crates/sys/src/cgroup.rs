@@ -1,7 +1,7 @@
 //! Control groups of version 2: what was started in one stays in it, whatever it does to its session, its parents and its environment.
 //!
-//! Groups are folders, and they are used for one thing only: to know and to end what is in them. No controller is enabled, so limits and
-//! accounting stay with whoever made the group that we are in. Everything may be missing (version 1, read-only, not ours): callers
+//! Groups are folders, and they are used to know and to end what is in them. No controller is enabled unless an app asks for a limit, so limits
+//! and accounting stay with whoever made the group that we are in. Everything may be missing (version 1, read-only, not ours): callers
 //! do without.
 
 use std::fs;
@@ -109,6 +109,50 @@ pub fn is_populated(group: &Path) -> bool {
         .and_then(|events| rustix::io::read(events, &mut text));
     let text = read.ok().and_then(|n| text.get(..n)).unwrap_or_default();
     text.split(|&byte| byte == b'\n').any(|line| line == b"populated 1")
+}
+
+/// Lets the groups in this group be limited by a controller (`cpu`, `memory`, `pids`, `io`). That it is so already is fine.
+///
+/// # Errors
+/// `ENODEV` when the system has no such controller here, `EBUSY` when there are processes in the group itself, `EACCES` and others when it is
+/// not ours.
+pub fn enable(group: &Path, controller: &str) -> Result<(), Errno> {
+    let has = |file: &str| fs::read_to_string(group.join(file)).is_ok_and(|names| names.split_whitespace().any(|name| name == controller));
+    if !has("cgroup.controllers") {
+        return Err(Errno::NODEV);
+    }
+    if has("cgroup.subtree_control") {
+        return Ok(());
+    }
+    write(&group.join("cgroup.subtree_control"), format!("+{controller}").as_bytes())
+}
+
+/// Writes one of the limits of a group: `cpu.max`, `memory.max`, `pids.max`, `io.weight`.
+///
+/// # Errors
+/// `ENOENT` when its controller is not enabled, `EINVAL` and `ERANGE` for a value that the kernel does not take.
+pub fn limit(group: &Path, file: &str, value: &str) -> Result<(), Errno> {
+    write(&group.join(file), value.as_bytes())
+}
+
+/// Pids of what is in the group itself.
+pub fn own_members(group: &Path) -> Vec<i32> {
+    let text = read_procs(group).unwrap_or_default();
+    text.split(|&byte| byte == b'\n').filter_map(number::<i32>).collect()
+}
+
+/// Moves another process into a group.
+///
+/// # Errors
+/// As [`enter`].
+pub fn adopt(group: &Path, pid: i32) -> Result<(), Errno> {
+    write(&group.join("cgroup.procs"), pid.to_string().as_bytes())
+}
+
+/// How many processes of the group the kernel killed because it used too much memory; none where that is not counted.
+pub fn oom_kills(group: &Path) -> Option<u64> {
+    let events = fs::read_to_string(group.join("memory.events")).ok()?;
+    events.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 /// CPU time used by all that is and was in the group and below it, in nanoseconds. It is counted without any controller.
@@ -244,6 +288,27 @@ mod tests {
         ] {
             assert_eq!(folder_of(path, mounts), folder.map(PathBuf::from), "{path} in {mounts}");
         }
+    }
+
+    #[test]
+    fn limits_are_texts_in_files() {
+        let group = std::env::temp_dir().join(format!("ostler-limits-{}", std::process::id()));
+        fs::create_dir_all(&group).unwrap();
+        let file = |name: &str, text: &str| fs::write(group.join(name), text).unwrap();
+        assert_eq!(enable(&group, "cpu"), Err(Errno::NODEV));
+        file("cgroup.controllers", "cpuset cpu io\n");
+        file("cgroup.subtree_control", "");
+        assert_eq!((enable(&group, "memory"), enable(&group, "cpu")), (Err(Errno::NODEV), Ok(())));
+        assert_eq!(fs::read_to_string(group.join("cgroup.subtree_control")).unwrap(), "+cpu");
+        file("cgroup.subtree_control", "cpu\n");
+        assert_eq!(enable(&group, "cpu"), Ok(()));
+        assert_eq!(limit(&group, "cpu.max", "50000 100000"), Err(Errno::NOENT));
+        file("cpu.max", "");
+        assert_eq!(limit(&group, "cpu.max", "50000 100000"), Ok(()));
+        file("memory.events", "low 0\nhigh 0\nmax 3\noom 2\noom_kill 1\n");
+        file("cpu.stat", "usage_usec 1500\nuser_usec 1000\n");
+        assert_eq!((oom_kills(&group), cpu_ns(&group)), (Some(1), Some(1_500_000)));
+        fs::remove_dir_all(&group).unwrap();
     }
 
     #[test]

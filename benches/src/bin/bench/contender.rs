@@ -40,6 +40,8 @@ pub(crate) struct App {
     pub(crate) once: bool,
     /// Its logs are rotated at this size. Peers need a module for that: there it is off.
     pub(crate) rotate: Option<&'static str>,
+    /// Asked there by HTTP every 5 s.
+    pub(crate) health_port: Option<u16>,
     /// Several copies of a Node script behind one port.
     pub(crate) workers: Option<Workers>,
 }
@@ -57,14 +59,7 @@ pub(crate) struct Workers {
 
 impl App {
     pub(crate) fn new(name: impl Into<String>, words: &[&str]) -> App {
-        App {
-            name: name.into(),
-            words: words.iter().map(|word| (*word).to_owned()).collect(),
-            date: false,
-            once: false,
-            rotate: None,
-            workers: None,
-        }
+        App { name: name.into(), words: words.iter().map(|word| (*word).to_owned()).collect(), ..App::default() }
     }
 }
 
@@ -295,6 +290,9 @@ fn ecosystem(kind: Kind, apps: &[App]) -> String {
             }
             if app.date {
                 value["log_date_format"] = json!("YYYY-MM-DD HH:mm:ss");
+            }
+            if let Some(port) = app.health_port {
+                value["http"] = json!({ "port": port, "interval": 5000 });
             }
             if let Some(workers) = &app.workers {
                 // The interpreter of a script is Node by itself.

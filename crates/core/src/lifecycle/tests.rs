@@ -430,6 +430,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         any_origin().prop_map(Event::Start),
         any_origin().prop_map(Event::Stop),
         any_origin().prop_map(Event::Restart),
+        any_origin().prop_map(Event::Fail),
         any_origin().prop_map(Event::Delete),
         Just(Event::Reset),
         (inc.clone(), 1..9).prop_map(|(inc, pid)| Event::Spawned { inc, pid }),
@@ -588,6 +589,63 @@ fn a_start_during_the_drain_gives_a_new_process() {
     assert!(matches!(story.feed(Event::Start(user("start")))[..], [Effect::Signal { .. }]));
     story.feed(Event::Exited { inc: 1, exit: exit(0) });
     assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+}
+
+#[test]
+fn what_failed_is_ended_and_goes_to_the_restart_policy() {
+    let fail = || Event::Fail(Origin::Policy("health".into()));
+    let mut story = Story::running(policy());
+    assert_eq!(story.at(5000).feed(fail()), [crate::stop::ask(&story.policy, 1)]);
+    // It does not obey.
+    assert_eq!(story.at(6600).feed(Event::Tick), [crate::stop::kill(&story.policy, 1)]);
+    story.feed(Event::Exited { inc: 1, exit: killed() });
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    let last = story.instance.exits.last().unwrap();
+    assert_eq!(last.cause, ExitCause::KilledAfterTimeout(Origin::Policy("health".into())));
+    assert_eq!((story.instance.counters.restarts, story.instance.counters.unstable), (1, 0));
+    // One that fails young is unstable, and at last it is given up.
+    let mut story = Story::running(Policy { max_restarts: 2, ..policy() });
+    for inc in 1..=2 {
+        story.feed(fail());
+        story.feed(Event::Exited { inc, exit: exit(0) });
+        story.feed(Event::TreeGone { inc });
+        story.feed(Event::Spawned { inc: inc + 1, pid: 1 });
+    }
+    assert_eq!(story.instance.state, State::Errored);
+    // Without automatic restarts it stays down; what does not run cannot fail.
+    let mut story = Story::running(Policy { autorestart: false, ..policy() });
+    story.feed(fail());
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!((&story.instance.state, story.instance.wanted), (&State::Stopped, Wanted::Down));
+    assert_eq!(story.feed(fail()), []);
+}
+
+#[test]
+fn t12_a_budget_of_restarts_is_kept_whatever_their_reason() {
+    let budget = crate::care::RestartBudget { n: 2, window_ms: 10_000 };
+    let mut story = Story::running(Policy { budget: Some(budget), ..policy() });
+    let crash = |story: &mut Story, inc: u32| {
+        story.feed(Event::Exited { inc, exit: exit(1) });
+        story.feed(Event::TreeGone { inc });
+        story.feed(Event::Spawned { inc: inc + 1, pid: 1 });
+    };
+    crash(story.at(5000), 1);
+    // A restart by a policy counts, too.
+    story.at(6000).feed(Event::Restart(Origin::Policy("memory".into())));
+    story.feed(Event::Exited { inc: 2, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 2 });
+    story.feed(Event::Spawned { inc: 3, pid: 1 });
+    assert!(!story.instance.may_restart(&story.policy, Now::at(14_999)) && story.instance.may_restart(&story.policy, Now::at(15_000)));
+    crash(story.at(15_000), 3);
+    assert!(matches!(story.instance.state, State::Running { inc: 4, .. }));
+    crash(story.at(15_500), 4);
+    assert_eq!(story.instance.state, State::Errored);
+    // A command of a user gives it a new chance.
+    story.at(15_600).feed(Event::Start(user("start")));
+    story.feed(Event::Spawned { inc: 5, pid: 1 });
+    crash(story.at(15_700), 5);
+    assert!(matches!(story.instance.state, State::Running { inc: 6, .. }), "{:?}", story.instance.state);
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! Questions of health checks: which are asked now, when, and what comes of the answers.
 
 use ostler_core::care::{Check, Phase};
+use ostler_core::health::Monitor;
 use ostler_core::probe;
 use ostler_proto::health::LastAnswer;
 
@@ -109,16 +110,17 @@ impl Control {
 
     pub(super) fn take_check(&mut self, key: u32, answer: Answer, now_ms: u64) {
         let Some(Question { id, phases }) = self.care.questions.get(&key) else { return };
-        let (id, phases) = (*id, phases.clone());
+        let id = *id;
         let Some(slot) = self.registry.get(id) else { return };
-        let app = std::rc::Rc::clone(&slot.app);
-        let Some(health) = app.spec.care.as_ref().map(|care| &care.health) else { return };
+        let Some(health) = slot.spec().care.as_ref().map(|care| &care.health) else { return };
         let Some(watched) = self.care.watched.get_mut(&id) else { return };
+        let asked = |monitor: &Monitor| Phase::ALL.map(|phase| monitor.asks(health, phase));
+        let asked_before = asked(&watched.monitor);
         let good = answer == Answer::Good;
         let pause =
             |watched: &super::Watched| phases.iter().map(|phase| watched.monitor.pause_ms(health, *phase, now_ms)).min().unwrap_or(1);
         let (before, pause_before) = (watched.monitor.state(health), pause(watched));
-        for phase in &phases {
+        for phase in phases {
             watched.monitor.answered(health, *phase, good, now_ms);
         }
         let (after, pause_after) = (watched.monitor.state(health), pause(watched));
@@ -129,10 +131,13 @@ impl Control {
             check.due_ms = Some(now_ms.saturating_add(next_ms));
         }
         watched.last = Some(LastAnswer { at: now(), good, words: if let Answer::Bad(words) = answer { words } else { String::new() } });
+        let asks_others = asked(&watched.monitor) != asked_before;
         if after != before {
             self.take_health(id, before, after);
         }
-        self.follow_questions(id, now_ms);
+        if asks_others {
+            self.follow_questions(id, now_ms);
+        }
     }
 }
 

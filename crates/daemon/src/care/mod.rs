@@ -11,6 +11,7 @@
 mod checks;
 mod commands;
 mod errors;
+pub(crate) mod hard;
 mod heart;
 mod measure;
 mod mend;

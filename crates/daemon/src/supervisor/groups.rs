@@ -33,7 +33,7 @@ pub(crate) struct Groups {
 impl Groups {
     /// Where the groups of this home are. Nothing is made yet.
     pub(crate) fn find(home: &Path) -> Self {
-        let own = cgroup::own();
+        let own = cgroup::own().map(without_leaf);
         let base = || {
             let own = own.as_deref().filter(|_| ostler_keeper::cgroups_wanted())?;
             let name = ostler_keeper::home_group(home).ok()?;
@@ -42,6 +42,26 @@ impl Groups {
             usable.then(|| own.join(name))
         };
         Self { base: base(), own, left: Vec::new(), tried: false, adopted: false }
+    }
+
+    /// Has a controller work on the groups of instances.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub(crate) fn enable(&self, controller: &str, keeper: i32) -> Result<(), String> {
+        let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err("there are no cgroups of version 2 here".into()) };
+        let enabled = match cgroup::enable(own, controller) {
+            // Processes and limited groups exclude each other in a group.
+            Err(Errno::BUSY) => step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
+            enabled => enabled,
+        };
+        let place = own.display();
+        match enabled.and_then(|()| cgroup::make(base)).and_then(|()| cgroup::enable(base, controller)) {
+            Ok(()) => Ok(()),
+            Err(Errno::NODEV) => Err(format!("the cgroup controller \"{controller}\" is not available in {place}")),
+            Err(Errno::BUSY) => Err(format!("there are other processes in {place} itself; run ostler as a service with Delegate=yes")),
+            Err(errno) => Err(format!("{place}: {errno}")),
+        }
     }
 
     /// A keeper was lost and its apps live on.
@@ -113,6 +133,25 @@ impl Groups {
             let _ = cgroup::remove(base);
         }
     }
+}
+
+/// Where keeper and daemon are while groups beside them are limited.
+const LEAF: &str = "ostler-supervisor";
+
+/// The group that was ours before we stepped aside.
+fn without_leaf(own: PathBuf) -> PathBuf {
+    if own.ends_with(LEAF) { own.parent().map_or_else(PathBuf::new, Path::to_owned) } else { own }
+}
+
+/// Keeper and daemon leave the group that they were started in, if nobody else is in it: a service of our own.
+fn step_aside(own: &Path, keeper: i32) -> Result<(), Errno> {
+    let ours = [keeper, std::process::id().cast_signed()];
+    if cgroup::own_members(own).iter().any(|pid| !ours.contains(pid)) {
+        return Err(Errno::BUSY);
+    }
+    let leaf = own.join(LEAF);
+    cgroup::make(&leaf)?;
+    ours.iter().try_for_each(|pid| cgroup::adopt(&leaf, *pid))
 }
 
 /// Unique for ever, and it begins with what people know.

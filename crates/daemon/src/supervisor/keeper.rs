@@ -89,7 +89,9 @@ impl Control {
     }
 
     /// The main process of an instance ended.
-    pub(crate) fn exited(&mut self, id: u32, inc: u32, exit: ExitReport) {
+    pub(crate) fn exited(&mut self, id: u32, inc: u32, mut exit: ExitReport) {
+        let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
+        exit.oom |= killed && self.registry.get(id).is_some_and(crate::care::hard::was_short_of_memory);
         self.hear_last_of(id);
         self.close_channel(id);
         self.drop_signs(id);

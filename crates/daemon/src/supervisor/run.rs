@@ -129,6 +129,7 @@ impl Control {
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
         }
+        self.limit_group(id);
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         let key = slot.key(inc);
         slot.kin.clear();

@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 mod cold;
 mod container;
 mod crash;
+mod health;
 mod idle;
 mod kill;
 mod last_lines;
@@ -32,6 +33,7 @@ pub(crate) const APPS: &[Scenario] = &[
     ("crash", "from the end of a process to the first instruction of the next", crash::measure),
     ("memory", "memory at rest, and per app", memory::measure),
     ("idle", "what 100 quiet apps cost", idle::measure),
+    ("health", "what 100 apps cost that are asked whether they are well", health::measure),
     ("log", "a flood of lines of 100 bytes, as it is and with a date on each", log::measure),
     ("rotate", "a log that is rotated while 200 MB a second are written to it", rotate::measure),
     ("thousand", "1,000 apps", thousand::measure),

@@ -44,6 +44,9 @@ impl Control {
         }
         let mut fresh = Vec::new();
         for (spec, plan) in plans {
+            for line in self.limits_in_vain(&spec) {
+                self.clients.answer(client, id, Response::Progress(Progress::Warning(line)));
+            }
             if spec.ready.wait_ready {
                 self.clients.answer(client, id, Response::Progress(Progress::WaitingReady { name: spec.name.clone() }));
             }

@@ -1,0 +1,133 @@
+//! The health, limit and error blocks of the documents this project comes from, as they stand there, and what they promise. Real PM2 knows none
+//! of these keys; one of them even keeps it from starting the app.
+
+use ostler_testkit::{Home, fixture_path, needs_program};
+use serde_json::json;
+
+use crate::setup::{DocumentPorts, home_as_pm2};
+
+/// Copies a block into the work folder.
+fn block(home: &Home, name: &str) -> String {
+    home.write(name, std::fs::read_to_string(fixture_path(&format!("config/seeds/{name}"))).unwrap())
+}
+
+/// An ecosystem file around a block, which is one app, with what a test needs beside it.
+fn around(home: &Home, name: &str, more: &str) -> String {
+    block(home, name);
+    let text = format!(
+        "const fs = require('fs');\n\
+         const app = eval('(' + fs.readFileSync(__dirname + '/{name}', 'utf8') + ')');\n\
+         module.exports = {{ apps: [Object.assign({{ name: 'app', script: 'dist/main.js' }}, app, {more})] }};"
+    );
+    home.write("ecosystem.config.js", text)
+}
+
+const SERVER: &str = "
+const fs = require('fs');
+require('http').createServer((request, response) => {
+  response.statusCode = request.url !== '/health' || fs.existsSync('well') ? 200 : 503;
+  response.end(String(process.pid));
+}).listen(process.env.PORT || 30001);
+";
+
+/// Document 002, health check: as it stands there (each 30 s), and the same with an interval that a test can wait for.
+#[test]
+fn t1_the_health_check() {
+    needs_program!("node");
+    let _ports = DocumentPorts::take(&[30_001]);
+    let home = home_as_pm2();
+    home.write("dist/main.js", SERVER);
+    home.write("well", "");
+    let file = block(&home, "http-check.json");
+    home.ok(format!("start {file}"));
+    home.wait_app("user-service", "healthy", |app| app.env("health_status")["status"] == "healthy");
+    home.ok("delete all");
+    let quick = "{ http: Object.assign({}, app.http, { interval: 100, grace: 0 }) }";
+    let file = around(&home, "http-check.json", quick);
+    home.ok(format!("start {file}"));
+    let before = home.wait_app("user-service", "healthy", |app| app.env("health_status")["status"] == "healthy");
+    std::fs::remove_file(home.work().join("well")).unwrap();
+    home.wait_app("user-service", "restarted", |app| app.pid() > 0 && app.pid() != before.pid() && app.env("restart_time") == &json!(1));
+}
+
+/// Document 002, "immediately": the fragment, laid over an app.
+#[test]
+fn t1_the_fragment() {
+    needs_program!("node");
+    let _ports = DocumentPorts::take(&[30_001]);
+    let home = home_as_pm2();
+    home.write("dist/main.js", SERVER);
+    home.write("well", "");
+    let text = std::fs::read_to_string(fixture_path("config/seeds/fragment-http.json")).unwrap();
+    let fragment = text.trim().trim_start_matches('{').trim_end_matches('}').trim();
+    let app = format!("module.exports = {{ apps: [{{ name: 'app', script: 'dist/main.js', {fragment} }}] }};");
+    let file = home.write("ecosystem.config.js", app);
+    home.ok(format!("start {file}"));
+    home.wait_app("app", "healthy", |app| app.env("health_status")["status"] == "healthy");
+}
+
+/// Document 002, limits: every key of the block has its effect.
+#[test]
+fn t2_t3_t4_t13_the_limits() {
+    needs_program!("node");
+    let home = home_as_pm2();
+    home.write("dist/main.js", "const food = process.env.EAT ? Buffer.alloc(300 << 20, 1) : 0; setInterval(() => food, 1000);");
+    let file = block(&home, "limits.json");
+    let started = home.ok(format!("start {file}"));
+    let app = home.app("api-gateway");
+    assert_eq!((app.status(), app.env("max_memory_restart")), ("online", &json!(1_073_741_824)));
+    assert_eq!((app.env("max_cpu"), app.env("autokill"), app.env("max_restarts")), (&json!(80), &json!(true), &json!(10)));
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", app.pid())).unwrap();
+    let nice = stat.rsplit(") ").next().unwrap().split(' ').nth(16).unwrap().to_owned();
+    // Without the right to it that is told, and the app runs.
+    assert!(nice == "-5" || started.stdout.contains("-5 needs root or CAP_SYS_NICE"), "{started}");
+    // Its event loop is listened to.
+    assert_eq!(app.env("health_status")["status"], "healthy");
+    home.ok("delete all");
+    let file = around(&home, "limits.json", "{ max_memory_restart: '200M', restart_delay: 100, env: { EAT: 1 } }");
+    home.ok(format!("start {file}"));
+    // `autokill`: as a crash, so its `restart_delay` counts.
+    home.wait_app("api-gateway", "restarted", |app| app.env("restart_time").as_u64() >= Some(1));
+    let log = home.read("../home/pm2.log");
+    assert!(log.contains("exceeds --max-memory-restart value") && log.contains("will restart in 100ms"), "{log}");
+}
+
+/// Document 002, metrics: the block that keeps PM2 from starting the app.
+#[test]
+fn t5_the_error_threshold() {
+    needs_program!("node");
+    let home = home_as_pm2();
+    home.write(
+        "dist/main.js",
+        "const n = Number(process.env.ERRORS || 0); for (let i = 0; i < n; i++) console.error('error ' + i); setInterval(() => {}, 1000);",
+    );
+    let file = around(&home, "error-threshold.json", "{ env: { ERRORS: 49 } }");
+    home.ok(format!("start {file}"));
+    let app = home.wait_status("api-gateway", "online");
+    assert_eq!((app.env("INSTANCE_ID"), app.env("pmx")), (&json!(0), &json!(true)));
+    home.ok("delete all");
+    let file = around(&home, "error-threshold.json", "{ env: { ERRORS: 50 } }");
+    home.ok(format!("start {file}"));
+    home.wait_app("api-gateway", "restarted", |app| app.env("restart_time").as_u64() >= Some(1));
+    assert!(home.ok("why api-gateway").stdout.contains("(error_threshold: 50)"));
+}
+
+/// Document 002, the template for production: health checks of a cluster and of a single process, side by side.
+#[test]
+fn t1_the_template_for_production() {
+    needs_program!("node");
+    let _ports = DocumentPorts::take(&[30_000, 30_001]);
+    let home = home_as_pm2();
+    let ready = format!("{SERVER}\nif (process.send) process.send('ready');");
+    for service in ["api-gateway", "user-service"] {
+        home.write(&format!("backend/{service}/dist/main.js"), &ready);
+        home.write(&format!("backend/{service}/well"), "");
+        home.write("dist/main.js", &ready);
+        std::fs::create_dir_all(home.work().join(format!("backend/{service}/logs"))).unwrap();
+    }
+    std::fs::create_dir_all(home.work().join("logs")).unwrap();
+    home.write("well", "");
+    let file = block(&home, "production.config.js");
+    home.ok(format!("start {file} --env production"));
+    home.wait_until("all are healthy", || home.jlist().iter().all(|app| app.env("health_status")["status"] == "healthy"));
+}
