@@ -261,3 +261,29 @@ fn the_next_daemon_goes_on_asking() {
     ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
     home.wait_until("there is a daemon", || home.run("why web").stdout.contains("it is unhealthy"));
 }
+
+/// A replacement that does not come up leaves the old process, and a reload that a user asks for does not wait for it.
+#[test]
+fn a_reload_comes_before_a_replacement() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    let say = "if (!require('fs').existsSync('mute')) process.send('ready');";
+    home.write("server.js", format!("{SERVER}\n{say}"));
+    home.write("well", "");
+    let mut app = quick(port);
+    let more =
+        json!({"name": "web", "script": "server.js", "instances": 1, "wait_ready": true, "listen_timeout": 600_000, "env": {"PORT": port}});
+    app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    home.ok(format!("start {}", config(&home, &json!({"apps": [app]}))));
+    wait_health(&home, "web", "healthy");
+    let pid = home.app("web").pid();
+    home.write("mute", "");
+    home.write(&format!("ill-{pid}"), "");
+    home.wait_until("a process is started beside it", || home.app_processes().len() >= 2);
+    assert_eq!(get(port, "/").unwrap(), pid.to_string());
+    std::fs::remove_file(home.work().join("mute")).unwrap();
+    home.ok("reload web");
+    wait_health(&home, "web", "healthy");
+    home.wait_until("one process is left", || home.app_processes().len() == 1);
+    assert!(home.app("web").pid() != pid && !home.ok("rollout history web").stdout.contains("health"));
+}

@@ -57,7 +57,7 @@ impl Control {
         self.rollouts.running.iter_mut().find(|running| running.number == number)
     }
 
-    fn feed_rollout(&mut self, number: u32, event: Event) {
+    pub(super) fn feed_rollout(&mut self, number: u32, event: Event) {
         if let Event::Failed(place, reason) = &event {
             self.note_fault(number, *place, reason);
         }
@@ -219,7 +219,7 @@ impl Control {
     }
 
     /// Takes a reload that is over out of the list.
-    fn end_rollout(&mut self, number: u32) -> bool {
+    pub(super) fn end_rollout(&mut self, number: u32) -> bool {
         let over = |running: &Running| running.number == number && running.rollout.outcome().is_some();
         let Some(index) = self.rollouts.running.iter().position(over) else { return false };
         let running = self.rollouts.running.remove(index);

@@ -2,7 +2,7 @@
 
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::lifecycle::{Origin, State};
-use ostler_core::rollout::Rollout;
+use ostler_core::rollout::{Event, Rollout};
 
 use super::history::pinned;
 use super::{Lane, Parts, Running};
@@ -74,6 +74,9 @@ impl Control {
     /// # Errors
     /// There is one already; worded for the user.
     pub(crate) fn begin_rollout(&mut self, app: &str, number: u32, wish: &Wish) -> Result<(), String> {
+        if !wish.mends {
+            self.mending_gives_way(app);
+        }
         if let Some(other) = self.rollouts.running.iter().find(|running| running.app == app) {
             let since = now().mono_ms.saturating_sub(other.started.mono_ms) / 1000;
             return Err(format!("a reload of {app} is under way (since {since} s): see `ostler rollout status {app}`"));
@@ -112,6 +115,17 @@ impl Control {
         });
         self.perform_rollout(number, effects);
         Ok(())
+    }
+
+    /// What a user wants comes before a replacement that nobody asked for.
+    fn mending_gives_way(&mut self, app: &str) {
+        let Some(number) = self.rollouts.running.iter().find(|running| running.app == app && running.mends).map(|running| running.number)
+        else {
+            return;
+        };
+        // It has one place.
+        self.feed_rollout(number, Event::Overruled(0));
+        self.end_rollout(number);
     }
 
     fn lane(&mut self, id: u32, wish: &Wish) -> Option<Lane> {
