@@ -77,8 +77,12 @@ fn t1_action_none_only_tells() {
     let pid = home.app("web").pid();
     std::fs::remove_file(home.work().join("well")).unwrap();
     wait_health(&home, "web", "unhealthy");
+    home.run("health web")
+        .code(1)
+        .says(&format!("unhealthy: 0 of 1 online; web:0 online (unhealthy: HTTP request to localhost:{port}: 503)"));
     home.write("well", "");
     wait_health(&home, "web", "healthy");
+    home.ok("health web");
     assert_eq!(home.app("web").pid(), pid);
 }
 

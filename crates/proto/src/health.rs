@@ -17,6 +17,17 @@ pub struct HealthReport {
     pub last: Option<LastAnswer>,
 }
 
+impl HealthReport {
+    /// What is wrong with it, in words that follow "online"; none if it is healthy.
+    pub fn trouble(&self) -> Option<String> {
+        if self.state == State::Healthy {
+            return None;
+        }
+        let last = self.last.as_ref().filter(|last| !last.good).map(|last| format!(": {}", last.words));
+        Some(format!("{}{}", self.state.word(), last.unwrap_or_default()))
+    }
+}
+
 /// An answer to a health check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastAnswer {

@@ -2,6 +2,7 @@
 
 use ostler_proto::control::{Failure, HealthRow, Response};
 
+use crate::care::Care;
 use crate::control::Control;
 use crate::registry::Slot;
 
@@ -16,11 +17,13 @@ impl Control {
             }
         }
         let wanted = |slot: &&Slot| targets.is_empty() || ids.contains(&slot.id);
-        Response::Health(self.registry.serving().filter(wanted).map(row).collect())
+        Response::Health(self.registry.serving().filter(wanted).map(|slot| row(slot, &self.care)).collect())
     }
 }
 
-fn row(slot: &Slot) -> HealthRow {
+fn row(slot: &Slot, care: &Care) -> HealthRow {
     let status = slot.instance.status().to_owned();
-    HealthRow { id: slot.pm_id, name: slot.spec().name.clone(), status, trouble: slot.trouble.as_deref().map(str::to_owned) }
+    let check = care.report(slot).and_then(|report| report.trouble());
+    let trouble = slot.trouble.as_deref().map(str::to_owned).or(check);
+    HealthRow { id: slot.pm_id, name: slot.spec().name.clone(), status, trouble }
 }
