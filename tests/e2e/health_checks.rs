@@ -145,8 +145,8 @@ fn t1_restarts_are_staggered_over_instances() {
     home.ok(format!("start {}", config(&home, &json!({"apps": [app]}))));
     home.wait_until("all are healthy", || home.jlist().iter().all(|app| app.env("health_status")["status"] == "healthy"));
     let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
-    for index in 0..3 {
-        home.write(&format!("ill-{}", before[index]), "");
+    for pid in &before {
+        home.write(&format!("ill-{pid}"), "");
     }
     let mut least = 3;
     home.wait_until("all are replaced", || {
