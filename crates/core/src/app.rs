@@ -8,10 +8,10 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::care::{Care, RestartBudget};
 use crate::hooks::Hooks;
 use crate::order::Order;
 use crate::rotate::RotateSpec;
-use crate::care::{Care, RestartBudget};
 use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 

@@ -8,8 +8,8 @@ use ostler_core::care::Note;
 use ostler_core::lifecycle::Instance;
 use serde::{Deserialize, Serialize};
 
-pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::health::HealthReport;
+pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::rollout::{FaultReport, PlaceReport, RolloutReport, RolloutState};
 
 /// Version of this API. A daemon refuses a client with another number and names both versions.

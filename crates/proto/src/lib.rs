@@ -3,8 +3,8 @@
 
 pub mod control;
 pub mod frame;
-pub mod host;
 pub mod health;
+pub mod host;
 pub mod node;
 pub mod pm2;
 pub mod rollout;

@@ -1,7 +1,7 @@
 //! From a checked app to an [`AppSpec`]: one file per family of attributes.
 
-mod command;
 mod care;
+mod command;
 mod env;
 mod expand;
 mod hooks;

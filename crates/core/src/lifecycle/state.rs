@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::app::AppSpec;
-use crate::hooks::{Hook, HookPolicy};
 use crate::care::RestartBudget;
+use crate::hooks::{Hook, HookPolicy};
 use crate::time::Now;
 
 /// What the user wants. Only user intent changes it (and the policy, when it gives up: then it is `Down` too).

@@ -231,8 +231,8 @@ impl Instance {
     }
 
     fn on_fail(&mut self, origin: Origin, turn: &mut Turn<'_>) {
-        if self.wanted == Wanted::Up && matches!(self.state, State::Starting { .. } | State::Running { .. }) {
-            self.begin_stop(origin, AfterStop::Failed, turn);
+        if self.wanted == Wanted::Up && matches!(self.state, State::Starting { .. } | State::Completing { .. } | State::Running { .. }) {
+            self.begin_stop(origin, AfterStop::Failed, false, turn);
         }
     }
 

@@ -188,7 +188,8 @@ impl Control {
                     }
                 }
             }
-            let moved = self.sweep() || self.advance_rollouts() || self.mend() || self.advance_jobs() || self.release() || self.look_at_runtime();
+            let moved =
+                self.sweep() || self.advance_rollouts() || self.mend() || self.advance_jobs() || self.release() || self.look_at_runtime();
             if !moved {
                 break;
             }

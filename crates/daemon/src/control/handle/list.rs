@@ -144,7 +144,9 @@ impl Control {
                 let home = self.settings.home.to_string_lossy();
                 let wanted = self.registry.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
                 Response::Details(
-                    wanted.map(|slot| as_seen(Detail { waits_for: self.waits_for(slot), ..detail(slot, &home, &self.care) }, now)).collect(),
+                    wanted
+                        .map(|slot| as_seen(Detail { waits_for: self.waits_for(slot), ..detail(slot, &home, &self.care) }, now))
+                        .collect(),
                 )
             }
         }
