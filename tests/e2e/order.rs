@@ -229,6 +229,28 @@ fn a_restart_of_what_others_depend_on_leaves_them_alone() {
 }
 
 #[test]
+fn a_reload_is_in_order_and_ends_with_the_first_bad_release() {
+    let home = home();
+    home.ok(format!("start {}", shop(&home)));
+    home.wait_until("all told", || told(&home).len() == 4);
+    begins_anew(&home);
+    home.ok("reload all");
+    let reloaded = chain(&home);
+    let stops: Vec<&String> = reloaded.iter().filter(|line| line.starts_with('-')).collect();
+    assert_eq!(stops, ["-db", "-api", "-web"]);
+    let pids = |home: &Home| ["api", "web"].map(|name| home.app(name).pid());
+    for command in ["reload all", "restart all"] {
+        home.wait_until("all are online", || home.jlist().iter().all(|item| item.status() == "online"));
+        let before = pids(&home);
+        home.write("no-db", "");
+        home.run(command).code(1).says("was left as it is, because it depends on db");
+        assert_eq!(pids(&home), before, "{command}");
+        std::fs::remove_file(home.work().join("no-db")).unwrap();
+        home.ok("restart db");
+    }
+}
+
+#[test]
 fn circles_strangers_and_oneself_are_refused() {
     let home = home();
     let one = |name: &str, on: &str| app(&home, name, &format!(r#", "depends_on": ["{on}"]"#));
