@@ -123,7 +123,9 @@ impl Instance {
             return;
         }
         let failed = !outcome.is_success() && outcome != Outcome::Cancelled;
-        if failed {
+        // That a start failed is told by itself.
+        let ends_start = hook == Hook::PreStart && turn.policy.hooks.pre_start != Some(OnFailure::Continue);
+        if failed && !ends_start {
             turn.notify(Notice::HookFailed { hook, outcome: outcome.clone() });
         }
         match hook {

@@ -6,13 +6,19 @@
 //! [`Instance::step`] reconciles the two. The daemon performs the returned [`Effect`]s *in order* and feeds results back as
 //! [`Event`]s. Each OS process of an instance has an incarnation number; an event of an older incarnation is ignored by type.
 //!
-//! Something of an instance's process tree can be alive only in `Spawning`, `Starting`, `Running` and `Stopping`. So an exit that
+//! Something of an instance's process tree can be alive only in `Spawning`, `Starting`, `Completing`, `Running`, `Leaving`, `Draining` and
+//! `Stopping`. So an exit that
 //! nobody asked for also passes through `Stopping` (with `leader_gone`) while its leftovers are swept, and only then the next
 //! process is spawned: at most one tree per instance, always. Where nothing is left over the daemon answers `TreeGone` at once.
 //!
 //! The main process may hand over: a server that executes itself anew, or a parent that forks and ends, says which process is the main one
 //! from now on ([`Event::Followed`]). The incarnation stays the same, because its tree does; only the pid changes. The keeper is told by
 //! [`Effect::Follow`], and speaks of the new one from then on.
+//!
+//! Hooks are states, too: `Preparing` (`pre_start`) before `Spawning`, `Completing` (`post_start`) between ready and `Running`, `Leaving`
+//! (`pre_stop`) before `Draining` or `Stopping`, `Clearing` (`post_stop`) after it. Each waits for [`Event::HookDone`], which comes in any case:
+//! whoever runs a hook bounds its time. `Waiting` comes before all of them: what the app depends on is not there yet; it ends by
+//! [`Event::Released`], [`Event::Unmet`] or at its deadline.
 //!
 //! # Protocol of the daemon
 //!
@@ -23,7 +29,8 @@
 //! 1. **Step**: `effects = instance.step(policy, event, now)`. Where it recorded an exit, fill in `last_lines` of the last record.
 //! 2. **Journal**: write the changed instances to the journal. It is held by the keeper, so it outlives the daemon; a write is
 //!    all or nothing. An instance that became `Gone` is removed by the same write, and its channels, sweeps and timer are dropped (its
-//!    id may be used again, with incarnations from 1). A new one is added before its first `Spawn`.
+//!    id may be used again, with incarnations from 1). A new one is added before its first `Spawn`. A hook that is asked for or called off
+//!    is noted by the write of the step that does, and forgotten by that of the step that its end makes; so each ends once.
 //! 3. **Ack**: if the event was `Exited` (or `Recovered::Ended`), let the keeper forget that exit. Not earlier: what is not in
 //!    the journal must still be in the keeper.
 //! 4. **Effects**, in order. `Spawn` goes to the keeper with a key made of instance id and incarnation. A `Notify` that is lost
