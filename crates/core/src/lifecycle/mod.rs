@@ -7,8 +7,7 @@
 //! [`Event`]s. Each OS process of an instance has an incarnation number; an event of an older incarnation is ignored by type.
 //!
 //! Something of an instance's process tree can be alive only in `Spawning`, `Starting`, `Completing`, `Running`, `Leaving`, `Draining` and
-//! `Stopping`. So an exit that
-//! nobody asked for also passes through `Stopping` (with `leader_gone`) while its leftovers are swept, and only then the next
+//! `Stopping`. So an exit that nobody asked for also passes through `Stopping` (with `leader_gone`) while its leftovers are swept, and only then the next
 //! process is spawned: at most one tree per instance, always. Where nothing is left over the daemon answers `TreeGone` at once.
 //!
 //! The main process may hand over: a server that executes itself anew, or a parent that forks and ends, says which process is the main one
