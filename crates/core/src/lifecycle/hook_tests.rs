@@ -238,3 +238,24 @@ fn a_new_daemon_leaves_hooks_alone() {
     assert_eq!(story.feed(Event::Recovered(Recovered::Nothing)), []);
     assert_eq!(story.instance.exits.len(), 1);
 }
+
+#[test]
+fn one_that_failed_and_ends_during_its_hook_is_judged_once() {
+    let mut story = online(hooked(HookPolicy { pre_stop: true, ..HookPolicy::default() }));
+    assert_eq!(story.feed(Event::Fail(Origin::Policy("unhealthy".into()))), [run(1, Hook::PreStop)]);
+    story.feed(Event::Exited { inc: 1, exit: exit(1) });
+    assert!(matches!(story.feed(done(1, Hook::PreStop))[..], [Effect::Sweep { .. }]), "what it left is swept");
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.instance.counters.restarts, 1);
+}
+
+#[test]
+fn in_a_hurry_no_hook_is_waited_for() {
+    let mut story = online(hooked(ALL));
+    story.feed(Event::Stop(user("stop")));
+    let effects = story.feed(Event::Hurry);
+    assert!(matches!(&effects[..], [first, Effect::Signal { signal: 2, .. }, ..] if *first == cancel(1, Hook::PreStop)), "{effects:?}");
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
+    assert_eq!(story.feed(Event::Hurry), [cancel(1, Hook::PostStop)]);
+}

@@ -177,6 +177,16 @@ impl Instance {
         }
     }
 
+    /// What holds up an end has had its time.
+    pub(super) fn cut_hook_short(&mut self, turn: &mut Turn<'_>) {
+        if let (Some((inc, hook)), State::Leaving { .. } | State::Clearing { .. }) = (self.hook(), &self.state) {
+            turn.effect(Effect::CancelHook { inc, hook });
+        }
+        if let State::Leaving { cause, next, ended: false, .. } = &self.state {
+            self.ask_to_end(cause.clone(), *next, turn);
+        }
+    }
+
     /// No new work and time for what it does, where it can be told so.
     fn finish_or_end(&mut self, cause: Origin, turn: &mut Turn<'_>) {
         let (State::Running { inc, pid, since } | State::Completing { inc, pid, since } | State::Leaving { inc, pid, since, .. }) =

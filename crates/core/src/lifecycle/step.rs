@@ -183,6 +183,7 @@ impl Instance {
     /// What is to end has had its time, whatever its deadline says.
     fn on_hurry(&mut self, turn: &mut Turn<'_>) {
         self.end_drain(turn);
+        self.cut_hook_short(turn);
         if matches!(self.state, State::Stopping { killed: false, .. }) {
             self.escalate(turn);
         }
