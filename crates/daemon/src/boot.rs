@@ -144,6 +144,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         watches: Watches::default(),
         updater: None,
         runtime,
+        pulses: Vec::new(),
         ending: None,
     };
     let first = snapshot == Snapshot::default();

@@ -169,6 +169,11 @@ pub(crate) fn for_runtime(program: Program) -> Result<(PathBuf, Option<HomeError
     }
 }
 
+/// A variable names the home.
+pub(crate) fn is_given() -> bool {
+    given().is_some()
+}
+
 fn given() -> Option<Result<PathBuf, HomeError>> {
     let given = ["OSTLER_HOME", "OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty())?;
     let path = std::path::absolute(&given).map_err(|source| unusable("find", Path::new(&given), source));
@@ -189,7 +194,11 @@ fn of_process_1() -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(marker(1, HOME_VAR)?)))
 }
 
-fn fitting(path: PathBuf) -> Result<PathBuf, HomeError> {
+/// A socket in this home has an address that is short enough.
+///
+/// # Errors
+/// It has not, or the path is no text.
+pub(crate) fn fitting(path: PathBuf) -> Result<PathBuf, HomeError> {
     let Some(text) = path.to_str() else { return Err(HomeError::NotText(path)) };
     if text.len() > LONGEST_HOME {
         return Err(HomeError::TooLong { path: text.into(), length: text.len(), most: LONGEST_HOME });

@@ -9,6 +9,8 @@ mod home;
 mod module_conf;
 mod render;
 mod run;
+mod service;
+mod startup;
 
 use std::process::ExitCode;
 

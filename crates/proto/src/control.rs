@@ -146,6 +146,8 @@ pub enum Request {
         /// Absolute path of the new binary.
         exe: String,
     },
+    /// Are daemon and keeper alive? Answer: [`Response::Pong`], when the keeper has answered the daemon.
+    Pulse,
     /// From now on, every [`Happening`] is sent as [`Response::Happened`] with this request's id, until the connection ends.
     Subscribe,
 }

@@ -16,6 +16,7 @@ mod home;
 mod http;
 mod listing;
 mod load;
+mod machine;
 mod nodes;
 mod output;
 mod procs;
@@ -31,6 +32,7 @@ pub use home::{Cmd, DEADLINE, Home};
 pub use http::{free_port, get};
 pub use listing::Item;
 pub use load::{Address, Body, Load, LoadReport, LoadSpec, ScriptLoad};
+pub use machine::{Machine, no_machine};
 pub use nodes::{Node, cache_dir, nodes, python_program};
 pub use output::Output;
 pub use procs::{MARKER, Proc, alive, kill, process_table};
@@ -66,6 +68,17 @@ macro_rules! needs_cgroup {
     () => {
         if $crate::writable_cgroup().is_none() {
             $crate::skip!("no writable cgroup2, or switched off");
+        }
+    };
+}
+
+/// Ends the test as passed where no machine with a systemd of its own can be booted, and says why; on CI that is a failure.
+#[macro_export]
+macro_rules! needs_machine {
+    () => {
+        if let Some(why) = $crate::no_machine() {
+            assert!(!$crate::on_ci(), "no machine can be booted, and on CI it has to be: {why}");
+            $crate::skip!("{why}");
         }
     };
 }

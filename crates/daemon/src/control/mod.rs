@@ -105,6 +105,8 @@ pub(crate) struct Control {
     pub watches: Watches,
     /// Who asked for an update and waits for the answer.
     pub updater: Option<(u32, u64)>,
+    /// Who asked whether the keeper is alive, too.
+    pub pulses: Vec<(u32, u64)>,
     pub boot_id: String,
     pub oom_kills: u64,
     /// In front of a container.

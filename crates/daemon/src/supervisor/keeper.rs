@@ -72,7 +72,8 @@ impl Control {
                 let why = std::io::Error::from_raw_os_error(errno);
                 self.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
             }
-            FromKeeper::OrphanExited { .. } | FromKeeper::Pong | FromKeeper::Inventory { .. } | FromKeeper::InventoryPart(_) => {}
+            FromKeeper::Pong => self.pulse_came_back(),
+            FromKeeper::OrphanExited { .. } | FromKeeper::Inventory { .. } | FromKeeper::InventoryPart(_) => {}
         }
     }
 

@@ -117,6 +117,14 @@ const STOP: &[Opt] = &[call("drain", None, Arg::None, "let it finish its request
 const RELOAD: &[Opt] =
     &[call("canary", None, Arg::Optional("time"), "watch the first new instance for so long (10s) before the others follow")];
 
+const USER_UNIT: Opt = call("user-unit", None, Arg::None, "in the user's own systemd; needs no root");
+const STARTUP: &[Opt] = &[
+    USER_UNIT,
+    call("check", None, Arg::None, "would a boot bring everything back? changes nothing"),
+];
+
+const PLATFORMS: Completes = Completes::Words(&["systemd", "upstart", "systemv", "openrc", "launchd", "rcd", "rcd-openbsd", "smf"]);
+
 const ROLLOUT: &[Opt] = &[call("to", None, Arg::Required("release"), "undo: to this release instead of the one before")];
 
 const LOGS: &[Opt] = &[
@@ -286,6 +294,28 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("update", "", 0, Daemon::Unused, "replace the running daemon by this program; apps go on", run::update::run)
     },
     Command {
+        options: STARTUP,
+        completes: PLATFORMS,
+        examples: &[
+            "startup",
+            "startup systemd -u deploy --hp /home/deploy",
+            "startup --wait-ip --service-name shop",
+            "startup --user-unit",
+            "startup --check",
+        ],
+        ..keeps("startup", "[platform]", 0, Daemon::Unused, "have the saved apps started at boot", run::startup::run)
+    },
+    Command {
+        options: &[USER_UNIT],
+        completes: PLATFORMS,
+        ..keeps("unstartup", "[platform]", 0, Daemon::Unused, "undo startup; apps that run go on", run::unstartup::run)
+    },
+    Command {
+        options: &[USER_UNIT],
+        completes: Completes::Words(&["run", "reload"]),
+        ..keeps("service", "<run|reload> [unit]", 1, Daemon::Starts, "what the service manager calls; not for people", run::service::run)
+    },
+    Command {
         options: &[
             call("strict", None, Arg::None, "warnings are errors"),
             call("schema", None, Arg::None, "print the JSON schema of config files"),
@@ -372,8 +402,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("send", &[], "<id> <line>", "write a line to the app"),
     Command { options: &[], ..missing("attach", &[], "<id> [separator]", "connect to input and output of an app") },
     missing("deploy", &[], "<file|environment> [env] [command]", "deploy over SSH"),
-    missing_with("startup", "[platform]", "start at boot", &[]),
-    missing_with("unstartup", "[platform]", "undo startup", &[]),
     missing_with("logrotate", "", "configure the system's logrotate", &[]),
     Command { aliases: &["expose"], ..missing_with("serve", "[path] [port]", "serve a folder over HTTP", SERVE) },
     missing("module:update", &[], "<module>", "update a module"),

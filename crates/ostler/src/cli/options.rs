@@ -119,7 +119,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     switch("v8", None, "v8", true, Accepted, "probe flag"),
     switch("event-loop-inspector", None, "event_loop_inspector", true, Accepted, "probe flag"),
     switch("deep-monitoring", None, "deep_monitoring", true, Accepted, "probe flag"),
-    opt("hp", None, Arg::Required("path"), Sets::Nothing, Accepted, "startup: home"),
-    opt("service-name", None, Arg::Required("name"), Sets::Nothing, Accepted, "startup: name of the unit"),
-    opt("wait-ip", None, Arg::None, Sets::Nothing, Accepted, "startup: wait for the network"),
+    call("hp", None, Arg::Required("path"), "startup: folder of the user, in which the home is"),
+    call("service-name", None, Arg::Required("name"), "startup: name of the service"),
+    call("wait-ip", None, Arg::None, "startup: begin when the network is up"),
 ];

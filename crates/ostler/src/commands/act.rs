@@ -124,7 +124,7 @@ fn parallel(call: &Call) -> Result<u32, UsageError> {
 }
 
 /// Sends a request that changes something, tells its progress, and gives the ids that were touched.
-pub(super) fn perform(cx: &mut Cx, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
+pub(crate) fn perform(cx: &mut Cx, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
     let (out, client) = cx.parts()?;
     out.flush();
     let mut teller = Teller::new(out, wording);

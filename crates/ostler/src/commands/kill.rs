@@ -40,7 +40,7 @@ pub(super) fn stop_daemon(cx: &mut Cx) -> Result<(), CliError> {
 }
 
 /// Waits until the keeper is gone, so that the next command finds a clean home.
-pub(super) fn wait_for_end(pid: i32) {
+pub(crate) fn wait_for_end(pid: i32) {
     let Ok(keeper) = ProcRef::of(pid).and_then(|keeper| keeper.open()) else { return };
     // In another pid namespace (a container whose home we see) that number is not the keeper's here.
     if marker(pid, ROLE_VAR).is_none_or(|role| role != b"keeper") {

@@ -14,20 +14,25 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Tells the daemon which binary to become, then waits until that one answers.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let exe = own_path()?;
-    let Some(client) = cx.running_client()? else {
+    let Some(version) = replace(cx)? else {
         cx.out.info("no daemon is running, nothing to update");
         return Ok(Status::Ok);
     };
-    client.of_any_protocol().request(&Request::Update { exe }, &mut |_| {})?;
-    let old = client.peer().map(|peer| peer.pid);
-    cx.disconnect();
-    let home = cx.home()?.to_owned();
-    let version = wait_for_successor(&home, old)?;
     cx.out.line(format_args!(">>>>>>>>>> {} updated", cx.program.label()));
     cx.out.info(format_args!("daemon version {version}, all apps kept"));
     list::show(cx, call)?;
     Ok(Status::Ok)
+}
+
+/// Replaces keeper and daemon by this program; the version of the new ones, none where there are no old ones.
+pub(crate) fn replace(cx: &mut Cx) -> Result<Option<String>, CliError> {
+    let exe = own_path()?;
+    let Some(client) = cx.running_client()? else { return Ok(None) };
+    client.of_any_protocol().request(&Request::Update { exe }, &mut |_| {})?;
+    let old = client.peer().map(|peer| peer.pid);
+    cx.disconnect();
+    let home = cx.home()?.to_owned();
+    wait_for_successor(&home, old).map(Some)
 }
 
 fn own_path() -> Result<String, CliError> {

@@ -102,6 +102,10 @@ impl Control {
                 return self.kill(client, id, origin);
             }
             Request::Update { exe } => return self.update(client, id, &exe),
+            Request::Pulse => {
+                self.pulses.push((client, id));
+                return self.keeper.say(ostler_keeper::ToKeeper::Ping);
+            }
             Request::Subscribe => {
                 if let Some(client) = self.clients.get_mut(client) {
                     client.subscribed = Some(id);
@@ -148,6 +152,13 @@ impl Control {
         let mut job = self.action_job(client, id, Action::Delete, targets, origin);
         job.then = super::Then::Exit;
         self.begin(job);
+    }
+
+    /// The keeper is alive: whoever asked is told. (A keeper that was lost meanwhile answers nobody; they ask again.)
+    pub(crate) fn pulse_came_back(&mut self) {
+        for (client, id) in std::mem::take(&mut self.pulses) {
+            self.clients.answer(client, id, Response::Pong);
+        }
     }
 
     /// The answer comes when the new keeper says that this daemon may end, or the old one that nothing came of it.

@@ -1,0 +1,38 @@
+//! `service`: what a service manager calls; not for people.
+
+use ostler_sys::process::ProcRef;
+
+use super::update;
+use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cx::Cx;
+use crate::service::{self, Taking};
+
+const HUP: i32 = 1;
+
+/// `service run [unit]` is the main process of a service, `service reload` replaces keeper, daemon and that process by this program.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let words: Vec<&str> = call.targets.iter().map(String::as_str).collect();
+    let of_user = call.has("user-unit");
+    match words[..] {
+        ["run"] => service::run(cx, None, of_user, Taking::Anew),
+        ["run", service::AGAIN] => service::run(cx, None, of_user, Taking::Again),
+        ["run", unit] => service::run(cx, Some(unit), of_user, Taking::Anew),
+        ["run", unit, service::AGAIN] => service::run(cx, Some(unit), of_user, Taking::Again),
+        ["reload"] => reload(cx),
+        _ => Err(UsageError::UnknownArgument { word: words.join(" ") }.into()),
+    }
+}
+
+/// Returns when the new daemon answers. The service manager says which process attends to it.
+fn reload(cx: &mut Cx) -> Result<Status, CliError> {
+    match update::replace(cx)? {
+        Some(version) => cx.out.info(format_args!("daemon version {version}, all apps kept")),
+        None => cx.out.info("no daemon is running"),
+    }
+    let main = std::env::var("MAINPID").ok().and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 1);
+    if let Some(main) = main {
+        let told = ProcRef::of(main).and_then(|main| main.signal(HUP));
+        told.map_err(|errno| CliError::Failed(format!("cannot tell process {main} to follow: {}", std::io::Error::from(errno))))?;
+    }
+    Ok(Status::Ok)
+}

@@ -1,0 +1,15 @@
+//! `unstartup`: what `startup` did, taken away.
+
+use super::startup::{begin, perform};
+use crate::cli::{Call, CliError, Status};
+use crate::cx::Cx;
+use crate::startup;
+
+/// Apps that run go on. PM2 differs: it stops them.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let Some((platform, scope)) = begin(cx, call, "unstartup")? else { return Ok(Status::Failed) };
+    let facts = startup::gather(cx, call, platform, scope)?;
+    perform(cx, &startup::unplan(&facts))?;
+    cx.out.info("Init file disabled.");
+    Ok(Status::Ok)
+}

@@ -1,0 +1,97 @@
+//! The begin of a service: keeper and daemon are there, and so is what was saved.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ostler_proto::control::{Failure, Request};
+
+use super::watch::{self, Health};
+use crate::cli::CliError;
+use crate::client::{ClientError, with_causes};
+use crate::commands::{act, update};
+use crate::cx::Cx;
+use crate::render::Wording;
+
+/// What becomes of a daemon that runs already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taking {
+    /// It is replaced by this program: the service was started or restarted.
+    Anew,
+    /// It stays: only the attendant is another one.
+    Again,
+}
+
+/// A daemon answers within this time, or it stands still.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How often one that stands still is replaced.
+const TRIES: u32 = 3;
+
+/// Makes sure that a daemon runs with the apps that belong to it; a line about them for people.
+///
+/// # Errors
+/// There is no daemon, or the saved list is there and cannot be read.
+pub(super) fn begin(cx: &mut Cx, taking: Taking) -> Result<String, CliError> {
+    let home = cx.home()?.to_owned();
+    cx.disconnect();
+    wake(cx, &home)?;
+    if taking == Taking::Anew && cx.running_client()?.is_some() {
+        // A daemon of another login or version; what it runs goes on.
+        match update::replace(cx) {
+            Ok(Some(version)) => cx.out.info(format_args!("took over the running apps, daemon version {version}")),
+            Ok(None) => {}
+            // The old one is still there, and that is what counts.
+            Err(error) => cx.out.warn(format_args!("the running daemon was not replaced: {}", with_causes(&error))),
+        }
+    }
+    cx.disconnect();
+    if cx.client()?.list()?.is_empty() {
+        resurrect(cx)?;
+    }
+    let rows = cx.client()?.list()?;
+    let online = rows.iter().filter(|row| row.status == "online").count();
+    cx.out.flush();
+    Ok(match rows.len() {
+        0 => "no apps: nothing was saved".into(),
+        all => format!("{online} of {all} instances online when it became ready"),
+    })
+}
+
+fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
+    match act::perform(cx, &Request::Resurrect, Wording::Resurrect) {
+        Ok(_) => Ok(()),
+        Err(CliError::Daemon(Failure::NothingSaved)) => {
+            let name = cx.program.name();
+            cx.out.warn(format_args!("nothing was saved, so nothing is started: `{name} save` saves what runs"));
+            Ok(())
+        }
+        // The others run, and those are tried again by their own rules.
+        Err(CliError::Daemon(failure @ Failure::Some { .. })) => {
+            cx.out.error(failure);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Who stands still is killed; the other one starts it anew.
+fn wake(cx: &mut Cx, home: &Path) -> Result<(), CliError> {
+    for _ in 0..TRIES {
+        if !replace_hung(cx, home, watch::ask(home, ANSWERS_WITHIN)?) {
+            return Ok(());
+        }
+    }
+    Err(ClientError::Interrupted.into())
+}
+
+/// True when somebody was killed.
+pub(super) fn replace_hung(cx: &mut Cx, home: &Path, health: Health) -> bool {
+    let (who, killed) = match health {
+        Health::Alive | Health::Gone => return false,
+        Health::DaemonHangs => ("daemon", watch::kill_daemon(home)),
+        Health::KeeperHangs => ("keeper", watch::kill_keeper(home)),
+    };
+    let outcome = if killed { "it was killed and is started anew; apps go on" } else { "and it cannot be found" };
+    cx.out.error(format_args!("the {who} does not answer: {outcome}"));
+    cx.out.flush();
+    true
+}

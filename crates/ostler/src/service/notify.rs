@@ -1,0 +1,91 @@
+//! What a service manager is told: the sending end of `sd_notify(3)`.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
+
+/// The way to the service manager; nobody listens outside of one.
+#[derive(Debug)]
+pub(super) struct Notify {
+    door: Option<(OwnedFd, SocketAddrUnix)>,
+    /// How often it wants a sign of life, if it does.
+    pub(super) watchdog: Option<Duration>,
+}
+
+impl Notify {
+    /// As the environment says. An address that makes no sense is as none.
+    pub(super) fn from_env() -> Self {
+        let door = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
+            let address = address(&name)?;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).ok()?;
+            Some((socket, address))
+        });
+        let text = |name: &str| std::env::var(name).ok();
+        let watchdog = watchdog(text("WATCHDOG_USEC").as_deref(), text("WATCHDOG_PID").as_deref(), std::process::id());
+        Self { watchdog: watchdog.filter(|_| door.is_some()), door }
+    }
+
+    /// Tells it; a service manager that does not listen is no reason to fail.
+    pub(super) fn say(&self, state: &str) {
+        if let Some((socket, address)) = &self.door {
+            let _ = sendto(socket, state.as_bytes(), SendFlags::NOSIGNAL, address);
+        }
+    }
+
+    /// A line for people, as `systemctl status` shows it.
+    pub(super) fn status(&self, text: &str) {
+        self.say(&format!("STATUS={}", one_line(text)));
+    }
+}
+
+/// No line break ends the assignment early.
+pub(super) fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
+fn address(name: &OsString) -> Option<SocketAddrUnix> {
+    match name.as_bytes() {
+        [b'@', rest @ ..] => SocketAddrUnix::new_abstract_name(rest).ok(),
+        [b'/', ..] => SocketAddrUnix::new(name.as_os_str()).ok(),
+        _ => None,
+    }
+}
+
+/// The period, if it is meant for this process.
+fn watchdog(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration> {
+    let meant = pid.is_none_or(|pid| pid.parse() == Ok(own));
+    let usec: u64 = usec?.parse().ok().filter(|usec| *usec > 0)?;
+    meant.then_some(Duration::from_micros(usec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watchdog_is_for_whom_it_names() {
+        let second = Some(Duration::from_secs(1));
+        for (usec, pid, expected) in [
+            (Some("1000000"), None, second),
+            (Some("1000000"), Some("7"), second),
+            (Some("1000000"), Some("8"), None),
+            (Some("0"), None, None),
+            (Some("-1"), None, None),
+            (Some("x"), None, None),
+            (None, Some("7"), None),
+        ] {
+            assert_eq!(watchdog(usec, pid, 7), expected, "{usec:?} {pid:?}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for (name, usable) in [("/run/notify", true), ("@abc", true), ("vsock:2:1234", false), ("", false), ("relative", false)] {
+            assert_eq!(address(&name.into()).is_some(), usable, "{name}");
+        }
+        assert_eq!(one_line("a\nb\tc"), "a b c");
+    }
+}

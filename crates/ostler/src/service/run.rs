@@ -1,0 +1,172 @@
+//! The attendant's loop.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ostler_keeper::SOCKET_FILE;
+use ostler_sys::exec::replace;
+use ostler_sys::process::ProcRef;
+use ostler_sys::signal::SignalFd;
+use ostler_sys::{CStrings, child, memory};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::begin::{Taking, begin, replace_hung};
+use super::job::{self, Unit};
+use super::notify::Notify;
+use super::watch::{self, Health};
+use super::{node_versions, stop};
+use crate::cli::{CliError, Status};
+use crate::client::with_causes;
+use crate::cx::Cx;
+
+const HUP: i32 = 1;
+const INT: i32 = 2;
+const USR1: i32 = 10;
+const TERM: i32 = 15;
+const CHLD: i32 = 17;
+
+/// Signs of life within the period that the service manager allows.
+const BEATS: u32 = 3;
+/// How long the pid of a new keeper is looked for.
+const KEEPER_WITHIN: Duration = Duration::from_secs(10);
+/// The word that says: the attendant alone was replaced.
+pub(crate) const AGAIN: &str = "again";
+
+/// What comes next.
+enum Next {
+    /// Keeper and daemon stay, and so does everything else.
+    Leave,
+    /// Everything is stopped.
+    Stop,
+    /// The installed program takes this one's place.
+    Again,
+    /// The keeper has ended.
+    KeeperEnded,
+    /// It is time for a sign of life.
+    Beat,
+}
+
+/// Until the service ends; `unit` as the service manager calls it, if that is systemd.
+///
+/// # Errors
+/// Nothing could be started or stopped; apps that run go on.
+pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking) -> Result<Status, CliError> {
+    let failed = |errno: rustix::io::Errno| CliError::Failed(format!("cannot receive signals: {}", std::io::Error::from(errno)));
+    node_versions::enter_present();
+    let unit = unit.map(|name| Unit { name: name.to_owned(), of_user });
+    let notify = Notify::from_env();
+    let signals = SignalFd::new(&[HUP, INT, USR1, TERM, CHLD]).map_err(failed)?;
+    // Only for people.
+    let _ = ostler_sys::title::set_comm("ostler-service");
+    let home = cx.home()?.to_owned();
+    let mut attendant = Attendant { home: &home, beat: notify.watchdog.map(|period| period / BEATS), notify, signals };
+    let status = begin(cx, taking)?;
+    attendant.notify.say(&format!("READY=1\nSTATUS={}", super::notify::one_line(&status)));
+    loop {
+        cx.disconnect();
+        memory::rest();
+        match attendant.wait(attendant.keeper(cx)?)? {
+            Next::Leave => return Ok(Status::Ok),
+            Next::Stop if unit.as_ref().is_some_and(job::is_restart) => {
+                cx.out.info("the service is restarted: apps go on");
+                return Ok(Status::Ok);
+            }
+            Next::Stop => return stop::stop(&home, &attendant.notify).map(|()| Status::Ok),
+            Next::Again => attendant.again(cx),
+            Next::KeeperEnded if !home.join(SOCKET_FILE).exists() => {
+                cx.out.info("everything was stopped, the service ends");
+                return Ok(Status::Ok);
+            }
+            Next::KeeperEnded => attendant.notify.status(&begin(cx, Taking::Again)?),
+            Next::Beat => attendant.beat(cx)?,
+        }
+        cx.out.flush();
+    }
+}
+
+struct Attendant<'a> {
+    home: &'a Path,
+    notify: Notify,
+    beat: Option<Duration>,
+    signals: SignalFd,
+}
+
+impl Attendant<'_> {
+    /// The keeper that is there now. One that was killed a moment ago has a successor soon.
+    fn keeper(&self, cx: &mut Cx) -> Result<Option<OwnedFd>, CliError> {
+        let until = Instant::now() + KEEPER_WITHIN;
+        loop {
+            let pidfd = match cx.running_client()? {
+                None => return Ok(None),
+                Some(client) => {
+                    // Who hangs is found by the next beat.
+                    client.heed(watch::alarm(KEEPER_WITHIN)?.as_fd())?;
+                    client.of_any_protocol().request(&ostler_proto::control::Request::Ping, &mut |_| {})?;
+                    client.peer().and_then(|peer| ProcRef::of(peer.keeper_pid).and_then(|keeper| keeper.open()).ok())
+                }
+            };
+            cx.disconnect();
+            if pidfd.is_some() || Instant::now() > until {
+                return Ok(pidfd);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn wait(&mut self, keeper: Option<OwnedFd>) -> Result<Next, CliError> {
+        let Some(keeper) = keeper else { return Ok(Next::KeeperEnded) };
+        let due = self.beat.map(|beat| Instant::now() + beat);
+        loop {
+            while let Some(received) = self.signals.next() {
+                match received.signal {
+                    CHLD => while child::reap_any().is_some() {},
+                    HUP => return Ok(Next::Again),
+                    USR1 => return Ok(Next::Leave),
+                    _ => return Ok(Next::Stop),
+                }
+            }
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(Next::Beat);
+            }
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut fds = [PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&keeper, PollFlags::IN)];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(_) if !fds[0].revents().is_empty() => {}
+                Ok(_) if !fds[1].revents().is_empty() => return Ok(Next::KeeperEnded),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(CliError::Failed(format!("cannot wait: {}", std::io::Error::from(errno)))),
+            }
+        }
+    }
+
+    /// The service manager hears that all is well only when it is, or was made so.
+    fn beat(&self, cx: &mut Cx) -> Result<(), CliError> {
+        let within = self.beat.unwrap_or(KEEPER_WITHIN) / 2;
+        for _ in 0..BEATS {
+            match watch::ask(self.home, within)? {
+                // Its end is heard of in another way.
+                Health::Alive | Health::Gone => {
+                    self.notify.say("WATCHDOG=1");
+                    return Ok(());
+                }
+                health => replace_hung(cx, self.home, health),
+            };
+        }
+        Ok(())
+    }
+
+    /// Becomes the program that is installed now; when that fails, nothing has changed.
+    fn again(&self, cx: &mut Cx) {
+        let mut words: Vec<_> = std::env::args_os().filter(|word| word != AGAIN).collect();
+        words.push(AGAIN.into());
+        let exe = words.first().map(std::path::PathBuf::from).filter(|path| path.is_absolute() && path.is_file());
+        let Some(exe) = exe.or_else(|| std::env::current_exe().ok()) else { return };
+        let argv = words.iter().filter_map(|word| node_versions::c_string(word.as_encoded_bytes())).collect::<CStrings>();
+        let Some(program) = node_versions::c_string(exe.as_os_str().as_encoded_bytes()) else { return };
+        cx.out.flush();
+        let errno = replace(&program, &argv, &node_versions::environment(None));
+        cx.out.error(format_args!("cannot become {}: {}", exe.display(), with_causes(&std::io::Error::from(errno))));
+    }
+}

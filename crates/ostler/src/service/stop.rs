@@ -1,0 +1,87 @@
+//! The stop of a service: every app in order, then daemon and keeper.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use ostler_proto::control::{Detail, Progress, Request};
+
+use super::notify::Notify;
+use super::watch::{self, alarm};
+use crate::cli::CliError;
+use crate::client::{Client, ClientError};
+use crate::commands::kill::wait_for_end;
+
+/// Beyond the time that an app may take.
+const MARGIN: Duration = Duration::from_secs(10);
+/// How often a daemon that does not answer is replaced.
+const TRIES: u32 = 3;
+/// When the app names no time, and the daemon's environment might: more than anybody's default.
+const DEFAULT_GRACE_MS: u64 = 5_000;
+
+/// Stops everything.
+///
+/// # Errors
+/// The daemon did not do it, also not after it was started anew.
+pub(super) fn stop(home: &Path, notify: &Notify) -> Result<(), CliError> {
+    notify.say("STOPPING=1\nSTATUS=stopping all apps");
+    let mut tries = 0;
+    loop {
+        match kill(home, notify) {
+            Err(CliError::Client(ClientError::NotRunning { .. })) => return Ok(()),
+            Err(CliError::Client(ClientError::Interrupted)) if tries < TRIES => {
+                tries += 1;
+                watch::kill_daemon(home);
+            }
+            Err(CliError::Client(ClientError::Lost(_))) if tries < TRIES => tries += 1,
+            stopped => return stopped,
+        }
+    }
+}
+
+fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
+    let mut client = Client::connect(home)?;
+    client.heed(alarm(MARGIN)?.as_fd())?;
+    let apps = match client.of_any_protocol().inspect(&[]) {
+        Err(error @ CliError::Client(ClientError::Interrupted | ClientError::Lost(_))) => return Err(error),
+        // A daemon of another version that does not understand the question: the time that an app usually gets.
+        apps => apps.unwrap_or_default(),
+    };
+    let patience = patience(&apps);
+    extend(notify, patience);
+    let id = client.send(Request::Kill)?;
+    loop {
+        client.heed(alarm(patience)?.as_fd())?;
+        let frame = client.next_frame()?;
+        if frame.id != id {
+            continue;
+        }
+        match frame.response {
+            // One is done: the next one has its time, too.
+            ostler_proto::control::Response::Progress(Progress::InstanceDone { .. }) => extend(notify, patience),
+            ostler_proto::control::Response::Progress(_) => {}
+            ostler_proto::control::Response::Failed(failure) => return Err(failure.into()),
+            _ => break,
+        }
+    }
+    if let Some(keeper) = client.peer().map(|peer| peer.keeper_pid) {
+        wait_for_end(keeper);
+    }
+    Ok(())
+}
+
+fn extend(notify: &Notify, by: Duration) {
+    notify.say(&format!("EXTEND_TIMEOUT_USEC={}", (by + MARGIN).as_micros()));
+}
+
+/// The longest that any app may take to end.
+fn patience(apps: &[Detail]) -> Duration {
+    let longest = apps.iter().map(|app| longest_ms(&app.spec)).max().unwrap_or(0);
+    Duration::from_millis(longest).saturating_add(MARGIN)
+}
+
+/// Time that an app has to end: to finish its requests, then after the signal.
+pub(super) fn longest_ms(spec: &ostler_core::app::AppSpec) -> u64 {
+    let grace = spec.stop.kill_timeout_ms.unwrap_or(DEFAULT_GRACE_MS);
+    grace.saturating_add(spec.stop.drain_timeout_ms.unwrap_or(0)).min(24 * 60 * 60 * 1000)
+}

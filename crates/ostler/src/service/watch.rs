@@ -1,0 +1,90 @@
+//! Signs of life of daemon and keeper, and what is done when there is none.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use ostler_keeper::{PID_FILE, ROLE_VAR};
+use ostler_proto::control::Request;
+use ostler_sys::process::ProcRef;
+use ostler_sys::tree::{ProcTable, marker};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+
+use crate::client::{Client, ClientError};
+use crate::cli::CliError;
+
+const SIGKILL: i32 = 9;
+
+/// Who stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// Both answer.
+    Alive,
+    /// The daemon answers, the keeper does not.
+    KeeperHangs,
+    /// The daemon does not answer.
+    DaemonHangs,
+    /// Nobody listens: they are about to be started, or gone.
+    Gone,
+}
+
+/// A descriptor that becomes readable after this time.
+pub(super) fn alarm(after: Duration) -> Result<OwnedFd, CliError> {
+    let set = || {
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let value = Timespec::try_from(after.max(Duration::from_millis(1))).unwrap_or(never);
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: value })?;
+        Ok(timer)
+    };
+    set().map_err(|errno: rustix::io::Errno| CliError::Failed(format!("cannot set a timer: {}", std::io::Error::from(errno))))
+}
+
+/// Asks once; takes at most twice this time.
+pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
+    let ask = |request: Request| -> Result<Option<Health>, CliError> {
+        let mut client = match Client::connect(home) {
+            Ok(client) => client,
+            Err(ClientError::NotRunning { .. }) => return Ok(Some(Health::Gone)),
+            Err(error) => return Err(error.into()),
+        };
+        client.heed(alarm(within)?.as_fd())?;
+        match client.of_any_protocol().request(&request, &mut |_| {}) {
+            Err(CliError::Client(ClientError::Interrupted)) => Ok(None),
+            // Replaced just now, or of another version: it does something.
+            _ => Ok(Some(Health::Alive)),
+        }
+    };
+    if let Some(health) = ask(Request::Pulse)? {
+        return Ok(health);
+    }
+    Ok(match ask(Request::Ping)? {
+        Some(Health::Alive) => Health::KeeperHangs,
+        Some(health) => health,
+        None => Health::DaemonHangs,
+    })
+}
+
+/// The keeper of a home: the process of `pm2.pid`, if it is one.
+pub(super) fn keeper_of(home: &Path) -> Option<ProcRef> {
+    let pid: i32 = std::fs::read_to_string(home.join(PID_FILE)).ok()?.trim().parse().ok()?;
+    let process = ProcRef::of(pid).ok()?;
+    marker(pid, ROLE_VAR).is_some_and(|role| role == b"keeper").then_some(process)
+}
+
+/// SIGKILL to the daemon of a home; its keeper starts another one, which knows everything that this one knew.
+pub(super) fn kill_daemon(home: &Path) -> bool {
+    let Some(keeper) = keeper_of(home) else { return false };
+    let table = ProcTable::scan();
+    let is_daemon = |pid: i32| marker(pid, ROLE_VAR).is_some_and(|role| role == b"daemon");
+    // A daemon that outlived its keeper is not the child of the present one.
+    let own = table.children_of(keeper.pid).find(|entry| is_daemon(entry.pid)).copied();
+    let of_home = |pid: i32| marker(pid, ostler_keeper::HOME_VAR).is_some_and(|value| value == home.as_os_str().as_encoded_bytes());
+    let found = own.or_else(|| table.entries().iter().find(|entry| is_daemon(entry.pid) && of_home(entry.pid)).copied());
+    found.is_some_and(|entry| entry.process().signal(SIGKILL).is_ok())
+}
+
+/// SIGKILL to the keeper; the daemon starts another one and gives it everything.
+pub(super) fn kill_keeper(home: &Path) -> bool {
+    keeper_of(home).is_some_and(|keeper| keeper.signal(SIGKILL).is_ok())
+}

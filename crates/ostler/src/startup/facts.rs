@@ -1,0 +1,170 @@
+//! Who shall have which apps started, from where, under which name.
+
+use std::path::{Path, PathBuf};
+
+use ostler_sys::user::{User, user_by_id, user_by_name};
+
+use super::platform::Platform;
+use super::quote;
+use super::search_path::{SearchPath, lasting};
+use crate::cli::{Call, CliError, UsageError};
+use crate::cx::Cx;
+use crate::home::{self, Program};
+
+/// Whose service manager it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The machine's.
+    System,
+    /// The user's own: no root needed.
+    User,
+}
+
+/// Everything that a script depends on.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub platform: Platform,
+    pub scope: Scope,
+    pub program: Program,
+    /// The program to run: a path that will still be right after an update of the package.
+    pub exe: String,
+    pub user: User,
+    /// The manager's home.
+    pub home: String,
+    pub path: SearchPath,
+    /// Base of the name, as the init system has it.
+    pub name: String,
+    /// Wait until the network is up.
+    pub wait_ip: bool,
+    /// How long a stop may take.
+    pub stop_seconds: u64,
+}
+
+/// Longest name of a unit without `.service`.
+const LONGEST_NAME: usize = 247;
+
+/// From the command line and the machine; nothing is changed.
+///
+/// # Errors
+/// There is no such user, or something cannot be written into a script.
+pub(crate) fn gather(cx: &Cx, call: &Call, platform: Platform, scope: Scope) -> Result<Facts, CliError> {
+    let user = user(call, scope)?;
+    if let Some(bad) = user.name.chars().chain(user.home.chars()).find(|c| c.is_control()) {
+        return Err(CliError::Failed(format!("the user {:?} has the character {bad:?} in its name or home, which no script can hold", user.name)));
+    }
+    let home = manager_home(cx, call, &user)?;
+    let shell = std::env::var("PATH").unwrap_or_default();
+    Ok(Facts {
+        platform,
+        scope,
+        program: cx.program,
+        exe: own_program(cx.program)?,
+        path: lasting(&shell, Path::new(&user.home), Path::is_dir),
+        name: name(call, cx.program, platform, &user)?,
+        wait_ip: call.has("wait-ip"),
+        stop_seconds: 90,
+        home,
+        user,
+    })
+}
+
+/// `-u`, else `USER` and `LOGNAME`, as PM2; else who we are.
+fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
+    let failed = |error: ostler_sys::user::UserError| CliError::Failed(crate::client::with_causes(&error));
+    let own = || user_by_id(rustix::process::geteuid().as_raw()).map_err(failed);
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let given = call.value("user");
+    let found = match (given, scope) {
+        (None, Scope::User) => own()?,
+        (None, Scope::System) => match variable("USER").or_else(|| variable("LOGNAME")) {
+            Some(name) => user_by_name(&name).map_err(failed)?,
+            None => own()?,
+        },
+        (Some(name), _) => {
+            let by_number = || name.parse().ok().map_or(Ok(None), user_by_id);
+            let found = user_by_name(name).and_then(|found| found.map_or_else(by_number, |found| Ok(Some(found)))).map_err(failed)?;
+            let stranger = scope == Scope::User && found.as_ref().is_some_and(|user| user.uid != rustix::process::geteuid().as_raw());
+            if stranger {
+                return Err(CliError::Failed(format!("a unit of the user {name} can be made by {name} only: leave out --user-unit")));
+            }
+            found
+        }
+    };
+    let shown = given.map(str::to_owned).or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or_default();
+    found.ok_or_else(|| CliError::NotFound(format!("there is no user {shown:?}: nothing was changed")))
+}
+
+/// `--hp` is the user's folder, as in PM2; else a home that was chosen by a variable; else the one below the user's folder.
+fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
+    let below = |folder: &Path| folder.join(if cx.program.is_pm2() { ".pm2" } else { ".ostler" });
+    let home = match call.value("hp") {
+        Some(folder) => {
+            let folder = Path::new(folder);
+            if !folder.is_absolute() || !folder.is_dir() {
+                let reason = format!("{} is not the absolute path of a folder", folder.display());
+                return Err(UsageError::BadValue { option: "--hp".into(), reason }.into());
+            }
+            below(folder)
+        }
+        None if home::is_given() => home::locate(cx.program)?,
+        None if user.home.starts_with('/') => below(Path::new(&user.home)),
+        None => return Err(CliError::Failed(format!("the user {:?} has no home folder, name one with --hp", user.name))),
+    };
+    let text = home::fitting(home)?.into_os_string().into_string().map_err(|home| CliError::Failed(format!("the home {home:?} is not valid UTF-8")))?;
+    if text.chars().any(char::is_control) {
+        return Err(CliError::Failed(format!("the home {text:?} has a control character in it, which no script can hold")));
+    }
+    Ok(text)
+}
+
+fn name(call: &Call, program: Program, platform: Platform, user: &User) -> Result<String, CliError> {
+    let word = program.name();
+    let name = match call.value("service-name") {
+        Some(given) => {
+            let name = given.strip_suffix(".service").unwrap_or(given);
+            let variable = matches!(platform, Platform::Rcd | Platform::RcdOpenbsd);
+            let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || (!variable && "-.".contains(c));
+            if name.is_empty() || !name.chars().all(fits) || name.starts_with(['-', '.']) {
+                let reason = format!("{given:?} cannot be the name of a service: letters, digits, `_`, `-` and `.` can");
+                return Err(UsageError::BadValue { option: "--service-name".into(), reason }.into());
+            }
+            name.to_owned()
+        }
+        None => match platform {
+            Platform::Systemd | Platform::Upstart | Platform::Systemv => format!("{word}-{}", quote::name_part(&user.name)),
+            Platform::Launchd => format!("{word}.{}", quote::name_part(&user.name)),
+            Platform::Openrc => word.to_owned(),
+            Platform::Rcd | Platform::RcdOpenbsd | Platform::Smf => format!("{word}_{}", quote::variable_part(&user.name)),
+        },
+    };
+    if name.len() > LONGEST_NAME {
+        return Err(CliError::Failed(format!("the service name {name} is too long, choose one with --service-name")));
+    }
+    Ok(name)
+}
+
+/// The path by which this program was called, links kept: `/usr/bin/ostler` is still right when the package behind it was updated.
+///
+/// # Errors
+/// The path is no text or cannot stand in a script.
+pub(crate) fn own_program(program: Program) -> Result<String, CliError> {
+    let own = std::env::current_exe().map_err(|source| CliError::File { what: "find", path: "this program".into(), source })?;
+    let same = |path: &PathBuf| path.is_absolute() && same_file(path, &own);
+    let word = std::env::args_os().next().unwrap_or_default();
+    let called = Path::new(&word);
+    let by_word = if called.components().count() > 1 { std::path::absolute(called).ok() } else { None };
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = || std::env::split_paths(&folders).map(|folder| folder.join(program.name())).find(|path| same(path));
+    let path = by_word.filter(|path| same(path)).or_else(on_path).unwrap_or(own);
+    let text = path.into_os_string().into_string().map_err(|path| CliError::Failed(format!("the path of this program {path:?} is not valid UTF-8")))?;
+    if text.chars().any(char::is_control) {
+        return Err(CliError::Failed(format!("the path of this program {text:?} has a control character in it")));
+    }
+    Ok(text)
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    id(one).is_some() && id(one) == id(other)
+}

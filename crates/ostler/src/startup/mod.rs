@@ -1,0 +1,19 @@
+//! Starting at boot: what is put where for each init system, and how it is taken away again.
+//!
+//! Deciding and doing are apart. [`Facts`] say who, where and by which names; [`plan`] turns them into files and commands without
+//! touching anything; [`steps`] performs them in order and takes back what was done when one fails.
+
+pub(crate) mod check;
+mod facts;
+mod plan;
+mod platform;
+mod quote;
+mod render;
+mod search_path;
+pub(crate) mod steps;
+mod unit_file;
+
+pub(crate) use facts::{Facts, Scope, gather, own_program};
+pub(crate) use plan::{Plan, plan, unplan};
+pub(crate) use platform::Platform;
+pub(crate) use quote::sh;

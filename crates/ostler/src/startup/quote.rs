@@ -1,0 +1,159 @@
+//! Text in the languages of init systems: nothing in a name or path may end its quotes or be expanded.
+
+/// One word of a shell.
+pub(crate) fn sh(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with(['-', '=']) || text.starts_with("--") && text[2..].chars().all(plain) {
+        return text.to_owned();
+    }
+    always_sh(text)
+}
+
+/// In single quotes, whatever it is.
+pub(super) fn always_sh(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A value in a unit file of systemd, in double quotes (`systemd.syntax(7)`): `%` is a specifier, a backslash an escape.
+pub(super) fn systemd(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '%' => quoted.push_str("%%"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_control() => quoted.push_str(&c.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect::<String>()),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Back from [`systemd`]; also words without quotes. None if it is neither.
+pub(super) fn unsystemd(text: &str) -> Option<String> {
+    let inner = match text.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"')?,
+        None => text,
+    };
+    let mut bytes = Vec::new();
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '%' => match chars.next()? {
+                '%' => bytes.push(b'%'),
+                _ => return None,
+            },
+            '\\' => match chars.next()? {
+                'n' => bytes.push(b'\n'),
+                't' => bytes.push(b'\t'),
+                'x' => {
+                    let digits: String = chars.by_ref().take(2).collect();
+                    bytes.push(u8::from_str_radix(&digits, 16).ok()?);
+                }
+                other => bytes.extend(other.to_string().bytes()),
+            },
+            '"' => return None,
+            c => bytes.extend(c.to_string().bytes()),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Text between tags or in an attribute. Characters that XML cannot have at all are left out.
+pub(super) fn xml(text: &str) -> String {
+    let allowed = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    let escape = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\'' => "&apos;".to_owned(),
+        c => c.to_string(),
+    };
+    text.chars().filter(allowed).map(escape).collect()
+}
+
+/// On one line: for comments and descriptions.
+pub(super) fn comment(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A part of a name of a unit or script: letters, digits, `_`, `.`, `-` stay, everything else is escaped as `systemd-escape(1)` does.
+pub(super) fn name_part(text: &str) -> String {
+    let keep = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let mut name = String::new();
+    for (at, byte) in text.bytes().enumerate() {
+        if keep(&byte) && !(at == 0 && byte == b'.') {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    name
+}
+
+/// The same where a name is a variable of a shell, too: everything but letters and digits is `_`.
+pub(super) fn variable_part(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn words_of_the_shell() {
+        for (text, word) in [
+            ("/usr/bin/pm2", "/usr/bin/pm2"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$(x)", "'$(x)'"),
+            ("--hp", "--hp"),
+            ("-u", "'-u'"),
+            ("ä", "'ä'"),
+        ] {
+            assert_eq!(sh(text), word);
+        }
+    }
+
+    #[test]
+    fn names_of_units() {
+        for (text, name) in [
+            ("deploy", "deploy"),
+            ("web-1.x_y", "web-1.x_y"),
+            ("a b", "a\\x20b"),
+            ("user@domain", "user\\x40domain"),
+            ("ä", "\\xc3\\xa4"),
+            ("../x", "\\x2e.\\x2fx"),
+            ("50%", "50\\x25"),
+        ] {
+            assert_eq!(name_part(text), name);
+        }
+    }
+
+    proptest! {
+        /// What the shell makes of a word is the text.
+        #[test]
+        fn the_shell_reads_back_what_was_quoted(text in "[^\0]{0,30}") {
+            let output = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", sh(&text))]).output().unwrap();
+            prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
+        }
+
+        #[test]
+        fn systemd_quotes_come_back(text in "[^\0]{0,60}") {
+            let quoted = systemd(&text);
+            prop_assert!(!quoted.contains('\n'));
+            prop_assert_eq!(unsystemd(&quoted), Some(text));
+        }
+
+        #[test]
+        fn rubbish_is_no_panic(text in ".{0,40}") {
+            let _ = unsystemd(&text);
+            let _ = xml(&text);
+        }
+    }
+}

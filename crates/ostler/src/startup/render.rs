@@ -1,0 +1,139 @@
+//! The text of each script: a template, and values that are quoted for its language.
+
+use std::path::Path;
+
+use super::facts::{Facts, Scope};
+use super::platform::Platform;
+use super::quote::{self, always_sh, systemd, xml};
+
+/// The text for the platform, to be put at `target`.
+pub(super) fn render(facts: &Facts, target: &Path) -> String {
+    let values = match facts.platform {
+        Platform::Systemd => of_systemd(facts),
+        Platform::Launchd | Platform::Smf => of_xml(facts),
+        _ => of_shell(facts, target),
+    };
+    let template = match (facts.platform, facts.scope) {
+        (Platform::Systemd, Scope::System) => include_str!("templates/systemd.service"),
+        (Platform::Systemd, Scope::User) => include_str!("templates/systemd-user.service"),
+        (Platform::Upstart | Platform::Systemv, _) => include_str!("templates/systemv.sh"),
+        (Platform::Openrc, _) => include_str!("templates/openrc.sh"),
+        (Platform::Launchd, _) => include_str!("templates/launchd.plist"),
+        (Platform::Rcd, _) => include_str!("templates/rcd.sh"),
+        (Platform::RcdOpenbsd, _) => include_str!("templates/rcd-openbsd.sh"),
+        (Platform::Smf, _) => include_str!("templates/smf.xml"),
+    };
+    fill(template, &values)
+}
+
+type Values = Vec<(&'static str, String)>;
+
+/// Puts the values into the places `{{name}}`; what is in a value is never looked at.
+fn fill(template: &str, values: &Values) -> String {
+    let mut text = String::with_capacity(template.len() * 2);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        text.push_str(before);
+        let (place, left) = after.split_once("}}").expect("templates are part of the program, and each has a test");
+        // `${{{name}}…` of a shell: the brace before the place is text.
+        let (brace, name) = place.strip_prefix('{').map_or(("", place), |name| ("{", name));
+        let value = values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        text.push_str(brace);
+        text.push_str(value.expect("templates are part of the program, and each has a test"));
+        rest = left;
+    }
+    text + rest
+}
+
+fn variable(facts: &Facts) -> &'static str {
+    if facts.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" }
+}
+
+fn description(facts: &Facts) -> String {
+    quote::comment(&format!("{} process manager of {}", facts.program.label(), facts.user.name))
+}
+
+fn of_systemd(facts: &Facts) -> Values {
+    // The dollar of a path would be taken for a variable; only newer versions of systemd know the sign that forbids it.
+    let plain = if facts.exe.contains('$') { ":" } else { "" };
+    // Names that systemd does not take, or would take for something else, are numbers that it does take.
+    let by_name = facts.user.name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && facts.user.name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+        && facts.user.name.len() <= 31;
+    let user = if by_name { facts.user.name.clone() } else { facts.user.uid.to_string() };
+    let network = if facts.wait_ip { "Wants=network-online.target\n" } else { "" };
+    vec![
+        ("program", facts.program.name().into()),
+        ("description", description(facts).replace('%', "%%")),
+        ("network", network.into()),
+        ("home_path", systemd(&facts.home)),
+        ("user", format!("User={user}\n")),
+        ("home", systemd(&format!("{}={}", variable(facts), facts.home))),
+        ("path", systemd(&format!("PATH={}", facts.path.path))),
+        ("nvm", nvm(facts).map(|folder| format!("Environment={}\n", systemd(&format!("NVM_DIR={folder}")))).unwrap_or_default()),
+        ("command", format!("{plain}{}", systemd(&facts.exe))),
+        ("stop_seconds", facts.stop_seconds.to_string()),
+    ]
+}
+
+/// Where nvm is, if the shell used it.
+fn nvm(facts: &Facts) -> Option<String> {
+    facts.path.nvm.as_ref().and_then(|folder| folder.to_str()).map(str::to_owned)
+}
+
+fn of_xml(facts: &Facts) -> Values {
+    let method = quote::sh(&facts.exe).replace('%', "%%");
+    vec![
+        ("program", xml(facts.program.name())),
+        ("label", xml(&facts.name)),
+        ("name", xml(&facts.name)),
+        ("exe", xml(&facts.exe)),
+        ("method", xml(&method)),
+        ("home_variable", variable(facts).into()),
+        ("manager_home", xml(&facts.home)),
+        ("path", xml(&facts.path.path)),
+        ("user", xml(&facts.user.name)),
+        ("description", xml(&description(facts))),
+        ("stop_seconds", facts.stop_seconds.to_string()),
+    ]
+}
+
+fn of_shell(facts: &Facts, target: &Path) -> Values {
+    let su = match facts.platform {
+        Platform::Rcd => r#"su -m "$user" -c "$self as-user $1""#,
+        Platform::RcdOpenbsd => r#"su -s /bin/sh "$user" -c "$self as-user $1""#,
+        // Only root may have a script of openrc run; this shell is always the same one, so the words can be quoted for it.
+        Platform::Openrc => r#"su -s /bin/sh -c "$command $1" -- "$user""#,
+        _ => r#"su -s /bin/sh -c "$self as-user $1" -- "$user""#,
+    };
+    let home = always_sh(&format!("{}={}", variable(facts), facts.home));
+    let path = always_sh(&format!("PATH={}", facts.path.path));
+    let exe = always_sh(&facts.exe);
+    let command = if facts.platform == Platform::Openrc {
+        format!("command={}\n", always_sh(&format!("exec env {home} {path} {exe}")))
+    } else {
+        String::new()
+    };
+    let as_user = fill(
+        include_str!("templates/as-user.sh"),
+        &vec![
+            ("user", always_sh(&facts.user.name)),
+            ("self", always_sh(&target.display().to_string())),
+            ("pid_file", always_sh(&format!("{}/pm2.pid", facts.home))),
+            ("command", command),
+            ("home", home),
+            ("path", path),
+            ("exe", exe.clone()),
+            ("su", su.into()),
+        ],
+    );
+    vec![
+        ("program", facts.program.name().into()),
+        ("name", facts.name.clone()),
+        ("description", description(facts)),
+        ("as_user", as_user),
+        ("exe", exe),
+        ("network", if facts.wait_ip { "need" } else { "use" }.into()),
+        ("stop_seconds", facts.stop_seconds.to_string()),
+    ]
+}

@@ -1,0 +1,243 @@
+//! Steps, done in order; when one fails, what was done is undone.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::quote::sh;
+use crate::commands::cleardump::replace;
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A file in place of what is there.
+    Write { path: PathBuf, text: String, mode: u32 },
+    /// A file that may be gone already.
+    Remove { path: PathBuf },
+    /// A program. One that is not needed may fail.
+    Run { command: Vec<String>, undo: Option<Vec<String>>, needed: bool },
+}
+
+impl Step {
+    /// As one would type it.
+    pub(crate) fn command(&self) -> Option<String> {
+        match self {
+            Self::Run { command, .. } => Some(typed(command)),
+            Self::Write { .. } | Self::Remove { .. } => None,
+        }
+    }
+}
+
+/// What happens, for people.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Told<'a> {
+    Writing(&'a Path),
+    Removing(&'a Path),
+    Executing(&'a str),
+    Executed,
+    /// It failed, and that is no matter.
+    Passed(&'a str),
+    Undoing,
+}
+
+/// Why it was not done; nothing is left of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    /// A file.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    File {
+        what: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// A command.
+    #[error("{command} failed: {reason}")]
+    Command { command: String, reason: String },
+}
+
+/// Undoes one step.
+enum Undo {
+    Restore { path: PathBuf, old: Option<(Vec<u8>, u32)> },
+    RemoveFolder(PathBuf),
+    Run(Vec<String>),
+}
+
+/// Performs all of them, or none.
+///
+/// # Errors
+/// The first step that failed; those before it were undone.
+pub(crate) fn perform(steps: &[Step], tell: &mut dyn FnMut(Told<'_>)) -> Result<(), StepError> {
+    let mut undo = Vec::new();
+    for step in steps {
+        if let Err(error) = one(step, &mut undo, tell) {
+            tell(Told::Undoing);
+            undo.into_iter().rev().for_each(take_back);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn one(step: &Step, undo: &mut Vec<Undo>, tell: &mut dyn FnMut(Told<'_>)) -> Result<(), StepError> {
+    match step {
+        Step::Write { path, text, mode } => {
+            tell(Told::Writing(path));
+            write(path, text, *mode, undo)
+        }
+        Step::Remove { path } => {
+            tell(Told::Removing(path));
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(StepError::File { what: "remove", path: path.clone(), source: error }),
+                _ => Ok(()),
+            }
+        }
+        Step::Run { command, undo: back, needed } => {
+            let shown = typed(command);
+            tell(Told::Executing(&shown));
+            // Half of it may be done when it fails.
+            undo.extend(back.clone().map(Undo::Run));
+            match run(command) {
+                Ok(()) => tell(Told::Executed),
+                Err(reason) if *needed => return Err(StepError::Command { command: shown, reason }),
+                Err(reason) => tell(Told::Passed(&reason)),
+            }
+            Ok(())
+        }
+    }
+}
+
+fn write(path: &Path, text: &str, mode: u32, undo: &mut Vec<Undo>) -> Result<(), StepError> {
+    let failed = |what| move |source| StepError::File { what, path: path.to_owned(), source };
+    let old = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(failed("read")(error)),
+        // `systemctl mask` is a link to nothing: somebody does not want this service.
+        Ok(meta) if meta.is_symlink() => {
+            return Err(failed("replace")(std::io::Error::other("it is a link, perhaps because the service is masked; remove it first")));
+        }
+        Ok(meta) => Some((fs::read(path).map_err(failed("read"))?, meta.permissions().mode() & 0o7777)),
+    };
+    for folder in missing_folders(path) {
+        fs::create_dir(&folder).map_err(|source| StepError::File { what: "create", path: folder.clone(), source })?;
+        undo.push(Undo::RemoveFolder(folder));
+    }
+    undo.push(Undo::Restore { path: path.to_owned(), old });
+    replace(path, text.as_bytes()).map_err(failed("write"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the rights of"))
+}
+
+/// From the top.
+fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    let mut missing: Vec<_> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
+    missing.reverse();
+    missing
+}
+
+/// As well as it can be done; what stood in the way first is what is told.
+fn take_back(undo: Undo) {
+    match undo {
+        Undo::Restore { path, old: None } => drop(fs::remove_file(path)),
+        Undo::Restore { path, old: Some((bytes, mode)) } => {
+            if replace(&path, &bytes).is_ok() {
+                drop(fs::set_permissions(&path, fs::Permissions::from_mode(mode)));
+            }
+        }
+        Undo::RemoveFolder(folder) => drop(fs::remove_dir(folder)),
+        Undo::Run(command) => drop(run(&command)),
+    }
+}
+
+fn run(command: &[String]) -> Result<(), String> {
+    let Some((program, words)) = command.split_first() else { return Ok(()) };
+    let mut process = Command::new(program);
+    process.args(words).stdin(Stdio::null()).env("LC_ALL", "C");
+    find_own_systemd(&mut process);
+    let output = process.output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said.lines().map(str::trim).filter(|line| !line.is_empty()).last().map_or_else(|| output.status.to_string(), str::to_owned))
+}
+
+/// After `su` or in a job of cron nothing says where the user's systemd listens.
+pub(super) fn find_own_systemd(process: &mut Command) {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        let folder = format!("/run/user/{}", rustix::process::geteuid().as_raw());
+        if Path::new(&folder).is_dir() {
+            process.env("XDG_RUNTIME_DIR", folder);
+        }
+    }
+}
+
+fn typed(command: &[String]) -> String {
+    command.iter().map(|word| sh(word)).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("ostler-steps-{}-{name}", std::process::id()));
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn what_was_done_is_undone_when_a_step_fails() {
+        let place = folder("undo");
+        let (old, new, mark) = (place.join("old"), place.join("a/b/new"), place.join("mark"));
+        fs::write(&old, "before").unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
+        let touch = |path: &Path| words(&["touch", path.to_str().unwrap()]);
+        let steps = [
+            Step::Write { path: old.clone(), text: "after".into(), mode: 0o755 },
+            Step::Write { path: new.clone(), text: "x".into(), mode: 0o644 },
+            Step::Run { command: words(&["true"]), undo: Some(touch(&mark)), needed: true },
+            Step::Run { command: words(&["sh", "-c", "echo no such service >&2; exit 3"]), undo: None, needed: true },
+            Step::Run { command: touch(&place.join("never")), undo: None, needed: true },
+        ];
+        let error = perform(&steps, &mut |_| {}).unwrap_err();
+        assert_eq!(error.to_string(), "sh -c 'echo no such service >&2; exit 3' failed: no such service");
+        assert_eq!(fs::read_to_string(&old).unwrap(), "before");
+        assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(!place.join("a").exists() && !place.join("never").exists() && mark.exists());
+        fs::remove_dir_all(place).unwrap();
+    }
+
+    #[test]
+    fn twice_is_as_once() {
+        let place = folder("twice");
+        let file = place.join("unit");
+        let write = [Step::Write { path: file.clone(), text: "x".into(), mode: 0o644 }];
+        let remove = [Step::Run { command: words(&["false"]), undo: None, needed: false }, Step::Remove { path: file.clone() }];
+        for _ in 0..2 {
+            perform(&write, &mut |_| {}).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), "x");
+        }
+        for _ in 0..2 {
+            perform(&remove, &mut |_| {}).unwrap();
+            assert!(!file.exists());
+        }
+        fs::remove_dir_all(place).unwrap();
+    }
+
+    #[test]
+    fn a_masked_service_is_left_alone() {
+        let place = folder("masked");
+        let file = place.join("unit");
+        std::os::unix::fs::symlink("/dev/null", &file).unwrap();
+        let error = perform(&[Step::Write { path: file.clone(), text: "x".into(), mode: 0o644 }], &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("masked"), "{error}");
+        assert!(file.is_symlink());
+        fs::remove_dir_all(place).unwrap();
+    }
+}

@@ -1,0 +1,72 @@
+//! A unit file that is installed, read back.
+
+use super::quote;
+
+/// What `startup --check` wants to know of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Installed {
+    /// The program that is run.
+    pub program: Option<String>,
+    /// As whom; none = the user whose systemd it is, or root.
+    pub user: Option<String>,
+    /// The manager's home.
+    pub home: Option<String>,
+    /// The `PATH`.
+    pub path: Option<String>,
+    /// `Type=notify`: made by ostler, not by PM2.
+    pub notifies: bool,
+}
+
+impl Installed {
+    /// Everything that is understood; the rest stays open.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut found = Self::default();
+        for line in text.lines() {
+            let Some((key, value)) = line.trim().split_once('=') else { continue };
+            match key {
+                "Type" => found.notifies = value == "notify",
+                "User" => found.user = quote::unsystemd(value),
+                "ExecStart" => found.program = program(value),
+                "Environment" => match quote::unsystemd(value).as_deref().and_then(|pair| pair.split_once('=')) {
+                    Some(("PATH", path)) => found.path = Some(path.into()),
+                    Some(("OSTLER_HOME" | "PM2_HOME", home)) => found.home = Some(home.into()),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// The first word, without the signs that may stand before it.
+fn program(line: &str) -> Option<String> {
+    let line = line.trim_start_matches(['-', '@', ':', '+', '!']);
+    if !line.starts_with('"') {
+        return quote::unsystemd(line.split(' ').next()?);
+    }
+    let mut escaped = false;
+    let end = line.char_indices().skip(1).find(|&(_, c)| {
+        let ends = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    });
+    quote::unsystemd(line.get(..=end?.0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs() {
+        for (line, expected) in [
+            ("/usr/bin/pm2 resurrect", Some("/usr/bin/pm2")),
+            (r#""/opt/a b/pm2" service run %n"#, Some("/opt/a b/pm2")),
+            (r#":"/opt/$x/\"q\"/100%%" service"#, Some(r#"/opt/$x/"q"/100%"#)),
+            (r#""/opt/unended service"#, None),
+        ] {
+            assert_eq!(program(line).as_deref(), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What `systemctl` and crashes do to a service, and what they do not do to its apps.
+
+use ostler_testkit::{Machine, alive, kill, needs_machine};
+use rustix::process::Signal;
+
+use crate::setup::{UNIT, binary, pids, with_unit};
+
+fn main_pid(machine: &Machine) -> i32 {
+    machine.property(UNIT, "MainPID").parse().unwrap()
+}
+
+/// The keeper, and the daemon, as the machine counts.
+fn supervisors(machine: &Machine) -> (i32, i32) {
+    let keeper: i32 = machine.read("/root/.ostler/pm2.pid").parse().unwrap();
+    let children = machine.ok(format!("pgrep -P {keeper} ostler-daemon")).stdout;
+    (keeper, children.lines().next().unwrap().parse().unwrap())
+}
+
+fn signal(machine: &Machine, pid: i32, signal: Signal) {
+    let outside = machine.outside(pid).unwrap();
+    kill(outside, signal);
+    if signal == Signal::KILL {
+        machine.wait_until("it is dead", || !alive(outside));
+    }
+}
+
+/// Waits until the service answers again, and gives the pids of its apps.
+#[track_caller]
+fn settled(machine: &Machine) -> Vec<(String, i32)> {
+    machine.wait_unit(UNIT, "active");
+    machine.wait_until("the daemon answers", || machine.run("ostler ping").code == 0);
+    pids(machine)
+}
+
+#[test]
+fn a_restart_of_the_unit_keeps_every_process() {
+    needs_machine!();
+    let machine = with_unit(&["a", "b"]);
+    let (before, attendant, (keeper, daemon)) = (pids(&machine), main_pid(&machine), supervisors(&machine));
+    machine.ok(["systemctl", "restart", UNIT]);
+    assert_eq!(settled(&machine), before);
+    let (keeper_now, daemon_now) = supervisors(&machine);
+    // The keeper became the installed program in place, the daemon is a new one.
+    assert!(main_pid(&machine) != attendant && keeper_now == keeper && daemon_now != daemon, "{}", machine.said());
+    assert_eq!(machine.read("/srv/order"), "", "an app was told to end");
+}
+
+#[test]
+fn a_stop_ends_the_apps_and_everything_else() {
+    needs_machine!();
+    let machine = with_unit(&["a", "b"]);
+    let before = pids(&machine);
+    machine.ok(["systemctl", "stop", UNIT]);
+    assert_eq!(machine.property(UNIT, "Result"), "success");
+    let mut told: Vec<_> = machine.read("/srv/order").split_whitespace().map(str::to_owned).collect();
+    told.sort();
+    assert_eq!(told, ["a", "b"], "{}", machine.said());
+    for (_, pid) in before {
+        assert!(machine.outside(pid).is_none());
+    }
+    machine.run("pgrep ostler").fails();
+    machine.ok(["systemctl", "start", UNIT]);
+    assert_eq!(settled(&machine).len(), 2);
+}
+
+#[test]
+fn a_shutdown_ends_the_apps_politely_and_they_are_back_after_the_boot() {
+    needs_machine!();
+    let mut machine = with_unit(&["a", "b"]);
+    machine.shut_down_and_boot();
+    assert_eq!(settled(&machine).len(), 2);
+    let mut told: Vec<_> = machine.read("/srv/order").split_whitespace().map(str::to_owned).collect();
+    told.sort();
+    assert_eq!(told, ["a", "b"], "{}", machine.said());
+}
+
+#[test]
+fn a_reload_brings_the_installed_program_and_keeps_every_process() {
+    needs_machine!();
+    let machine = with_unit(&["a", "b"]);
+    let (before, attendant, (keeper, daemon)) = (pids(&machine), main_pid(&machine), supervisors(&machine));
+    // The package is updated: another file at the same place.
+    machine.install(&binary());
+    machine.ok(["systemctl", "reload", UNIT]);
+    assert_eq!(settled(&machine), before);
+    let (keeper_now, daemon_now) = supervisors(&machine);
+    assert!(main_pid(&machine) == attendant && keeper_now == keeper && daemon_now != daemon, "{}", machine.said());
+    for pid in [attendant, keeper_now, daemon_now] {
+        let exe = format!("/proc/{pid}/exe");
+        machine.wait_until("the new program runs", || !machine.ok(["readlink", &exe]).stdout.contains("deleted"));
+    }
+    // And it is still one that can be stopped.
+    machine.ok(["systemctl", "stop", UNIT]);
+    machine.run("pgrep ostler").fails();
+}
+
+#[test]
+fn whoever_is_killed_the_apps_go_on() {
+    needs_machine!();
+    let machine = with_unit(&["a", "b"]);
+    let before = pids(&machine);
+    let attendant = main_pid(&machine);
+    let (keeper, daemon) = supervisors(&machine);
+    signal(&machine, daemon, Signal::KILL);
+    assert_eq!(settled(&machine), before, "after the daemon");
+    signal(&machine, keeper, Signal::KILL);
+    assert_eq!(settled(&machine), before, "after the keeper");
+    // Both at once: stopped first, because they start each other again.
+    let (keeper, daemon) = supervisors(&machine);
+    for sign in [Signal::STOP, Signal::KILL] {
+        for pid in [keeper, daemon].map(|pid| machine.outside(pid).unwrap_or(0)) {
+            kill(pid, sign);
+        }
+    }
+    machine.wait_until("somebody else supervises", || machine.read("/root/.ostler/pm2.pid").parse().is_ok_and(|pid: i32| pid != keeper));
+    assert_eq!(settled(&machine), before, "after both");
+    assert_eq!(main_pid(&machine), attendant);
+    signal(&machine, attendant, Signal::KILL);
+    machine.wait_until("there is another attendant", || ![0, attendant].contains(&main_pid(&machine)));
+    assert_eq!(settled(&machine), before, "after the attendant");
+    machine.ok(["systemctl", "stop", UNIT]);
+    machine.run("pgrep ostler").fails();
+}
+
+#[test]
+fn kill_by_hand_ends_the_service() {
+    needs_machine!();
+    let machine = with_unit(&["a"]);
+    machine.ok("ostler kill");
+    machine.wait_unit(UNIT, "inactive");
+    assert_eq!(machine.property(UNIT, "Result"), "success");
+}
+
+/// The watchdog of a service: who stands still is replaced, and apps notice nothing.
+#[test]
+fn who_stands_still_is_replaced() {
+    needs_machine!();
+    let machine = with_unit(&["a", "b"]);
+    machine.write(&format!("/etc/systemd/system/{UNIT}.d/test.conf"), "[Service]\nWatchdogSec=2\n");
+    machine.ok("systemctl daemon-reload");
+    machine.ok(["systemctl", "restart", UNIT]);
+    let before = settled(&machine);
+    let (keeper, daemon) = supervisors(&machine);
+    signal(&machine, daemon, Signal::STOP);
+    machine.wait_until("the daemon is another one", || machine.outside(daemon).is_none());
+    assert_eq!(settled(&machine), before, "after the daemon");
+    signal(&machine, keeper, Signal::STOP);
+    machine.wait_until("the keeper is another one", || machine.read("/root/.ostler/pm2.pid").parse().is_ok_and(|pid: i32| pid != keeper));
+    assert_eq!(settled(&machine), before, "after the keeper");
+    let attendant = main_pid(&machine);
+    signal(&machine, attendant, Signal::STOP);
+    machine.wait_until("the attendant is another one", || ![0, attendant].contains(&main_pid(&machine)));
+    assert_eq!(settled(&machine), before, "after the attendant");
+}
