@@ -12,8 +12,13 @@ fn main_pid(machine: &Machine) -> i32 {
 /// The keeper, and the daemon, as the machine counts.
 fn supervisors(machine: &Machine) -> (i32, i32) {
     let keeper: i32 = machine.read("/root/.ostler/pm2.pid").parse().unwrap();
-    let children = machine.ok(format!("pgrep -P {keeper} ostler-daemon")).stdout;
-    (keeper, children.lines().next().unwrap().parse().unwrap())
+    let mut daemon = None;
+    machine.wait_until("there is one daemon", || {
+        let found = machine.run("pgrep -x ostler-daemon").stdout;
+        daemon = found.trim().parse().ok();
+        daemon.is_some()
+    });
+    (keeper, daemon.unwrap())
 }
 
 fn signal(machine: &Machine, pid: i32, signal: Signal) {

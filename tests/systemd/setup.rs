@@ -15,8 +15,9 @@ pub fn machine() -> Machine {
     let machine = Machine::boot(&binary());
     machine.write(
         "/srv/app.js",
-        "console.log('up', process.pid); setInterval(() => {}, 1e6);\n\
-         process.on('SIGINT', () => { require('fs').appendFileSync('/srv/order', `${process.env.name} `); process.exit(0); });\n",
+        "const { appendFileSync } = require('fs');\n\
+         process.on('SIGINT', () => { appendFileSync('/srv/order', `${process.env.name} `); process.exit(0); });\n\
+         appendFileSync('/srv/up', `${process.pid}\\n`); setInterval(() => {}, 1e6);\n",
     );
     machine
 }
@@ -33,7 +34,18 @@ pub fn with_unit(apps: &[&str]) -> Machine {
     machine.ok("ostler kill");
     drop(std::fs::remove_file(machine.path("/srv/order")));
     machine.ok(["systemctl", "start", UNIT]);
+    wait_for_apps(&machine);
     machine
+}
+
+/// Until every app has come so far that it handles signals.
+#[track_caller]
+pub fn wait_for_apps(machine: &Machine) {
+    let pids = pids(machine);
+    machine.wait_until("every app is up", || {
+        let up = machine.read("/srv/up");
+        pids.iter().all(|(_, pid)| up.lines().any(|line| line.parse() == Ok(*pid)))
+    });
 }
 
 pub const UNIT: &str = "ostler-root.service";
