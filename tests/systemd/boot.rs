@@ -18,5 +18,52 @@ fn restarts_after_reboot() {
     let list = machine.jlist("pm2 jlist");
     let state: Vec<_> = list.iter().map(|app| format!("{} {}", app.name(), app.status())).collect();
     assert_eq!(state, ["api online", "api online", "worker stopped"], "{}", machine.said());
-    let _ = pids;
+}
+
+/// A version manager has taken the Node away with which the apps were saved, and put another one in its place.
+#[test]
+fn survives_a_new_node() {
+    needs_machine!();
+    let mut machine = machine();
+    let node = |version: &str| format!("/root/.nvm/versions/node/v{version}/bin");
+    let install = |machine: &ostler_testkit::Machine, version: &str| {
+        machine.ok(["mkdir", "-p", &node(version)]);
+        machine.ok(["mv", "/usr/bin/node", &format!("{}/node", node(version))]);
+    };
+    install(&machine, "20.1.0");
+    machine.write("/root/.nvm/alias/default", "lts/iron\n");
+    machine.write("/root/.nvm/alias/lts/iron", "v20.1.0\n");
+    let path = format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", node("20.1.0"));
+    for words in ["ostler start /srv/app.js --name api", "ostler save", "ostler startup"] {
+        machine.ok(["env", &path].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
+    }
+    let unit = machine.read("/etc/systemd/system/ostler-root.service");
+    assert!(!unit.contains("20.1.0") && unit.contains("\"NVM_DIR=/root/.nvm\""), "{unit}");
+    machine.ok(["mv", &format!("{}/node", node("20.1.0")), "/usr/bin/node"]);
+    machine.ok("rm -r /root/.nvm/versions");
+    install(&machine, "22.3.0");
+    machine.write("/root/.nvm/alias/lts/iron", "v22\n");
+    machine.reboot();
+    machine.wait_unit("ostler-root.service", "active");
+    let pids = pids(&machine);
+    let exe = machine.ok(["readlink", &format!("/proc/{}/exe", pids[0].1)]).stdout;
+    assert_eq!(exe.trim(), format!("{}/node", node("22.3.0")));
+}
+
+/// The figure of the design is printed; what is asserted is only that they are all there.
+#[test]
+fn twenty_apps_are_back() {
+    needs_machine!();
+    let mut machine = machine();
+    machine.ok("ostler start /srv/app.js --name app -i 20 -x");
+    machine.ok("ostler save");
+    machine.ok("ostler startup");
+    machine.reboot();
+    let unit = "ostler-root.service";
+    machine.wait_unit(unit, "active");
+    assert_eq!(pids(&machine).len(), 20);
+    let usec = |name: &str| machine.property(unit, name).parse::<u64>().unwrap();
+    let took = usec("ActiveEnterTimestampMonotonic") - usec("InactiveExitTimestampMonotonic");
+    eprintln!("20 apps of Node online {} ms after the start of the unit", took / 1000);
+    assert!(took < 30_000_000, "{took} us");
 }

@@ -4,3 +4,4 @@
 mod boot;
 mod lifecycle;
 mod setup;
+mod users;

@@ -209,7 +209,8 @@ impl Machine {
     /// The words that run a command as this user, as a login would.
     pub fn as_user(user: &str, words: impl Words) -> Vec<std::ffi::OsString> {
         let login = "export XDG_RUNTIME_DIR=/run/user/$(id -u); export HOME=\"$(getent passwd \"$(id -u)\" | cut -d: -f6)\"; \
-                     export USER=\"$(id -un)\"; cd \"$HOME\"; exec \"$@\"";
+                     export USER=\"$(id -un)\" \
+                     PATH=/usr/local/bin:/usr/bin:/bin; cd \"$HOME\"; exec \"$@\"";
         let before = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--reset-env", "sh", "-c", login, "sh"];
         before.iter().map(|word| OsStr::new(word).to_owned()).chain(words.words()).collect()
     }

@@ -89,6 +89,7 @@ pub(super) fn prepare(
         env.insert(preload::SETTINGS_VAR.into(), preload::settings(slot, slot.piped.is_some()).into());
     }
     let (program, argv) = command(spec, &env, preload.as_deref())?;
+    add_folder_of(&program, spec, &mut env);
     let node = is_node(spec).then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
     let (ours, theirs) = channel()?;
     let mut fds = vec![outputs.out, outputs.error, theirs];
@@ -231,6 +232,7 @@ fn command(spec: &AppSpec, env: &Vars<'_>, preload: Option<&Path>) -> Result<(St
         return Ok((spec.script.clone(), argv));
     };
     let program = find_in_path(interpreter, path, Path::new(&spec.cwd))
+        .or_else(|| find_in_own_path(interpreter))
         .ok_or_else(|| failure(&format!("find interpreter {interpreter} in PATH"), Errno::NOENT.raw_os_error()))?;
     let mut argv = vec![interpreter.clone()];
     if is_node(spec) && !spec.disable_source_map_support {
@@ -243,6 +245,17 @@ fn command(spec: &AppSpec, env: &Vars<'_>, preload: Option<&Path>) -> Result<(St
     argv.push(spec.script.clone());
     append(spec, &spec.args, &mut argv)?;
     Ok((program.to_string_lossy().into_owned(), argv))
+}
+
+/// What the app starts finds the same interpreter, also when it was not in the app's own `PATH`.
+fn add_folder_of(program: &str, spec: &AppSpec, env: &mut Vars<'_>) {
+    let by_name = spec.interpreter.as_ref().is_some_and(|word| !word.contains('/'));
+    let Some(folder) = Path::new(program).parent().and_then(Path::to_str).filter(|_| by_name) else { return };
+    let path = env.get("PATH").map_or("", AsRef::as_ref);
+    if !path.is_empty() && !path.split(':').any(|entry| Path::new(&spec.cwd).join(entry) == Path::new(folder)) {
+        let path = format!("{path}:{folder}");
+        env.insert("PATH".into(), path.into());
+    }
 }
 
 fn append(spec: &AppSpec, args: &[String], argv: &mut Vec<String>) -> Result<(), SpawnFailure> {
@@ -306,6 +319,12 @@ fn find_in_path(word: &str, path: &str, cwd: &Path) -> Option<PathBuf> {
         return Some(cwd.join(word));
     }
     path.split(':').filter(|folder| !folder.is_empty()).map(|folder| cwd.join(folder).join(word)).find(executable)
+}
+
+/// The app's `PATH` may name the folder of a Node that was replaced since it was saved: the service that starts us knows the present one.
+fn find_in_own_path(word: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").ok()?;
+    find_in_path(word, &path, Path::new("/"))
 }
 
 /// Both ends of an IPC channel: the daemon's, the app's.

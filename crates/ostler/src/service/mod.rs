@@ -24,3 +24,4 @@ mod watch;
 
 pub(crate) use begin::Taking;
 pub(crate) use run::{AGAIN, run};
+pub(crate) use stop::longest_ms;

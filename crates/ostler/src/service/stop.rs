@@ -81,7 +81,7 @@ fn patience(apps: &[Detail]) -> Duration {
 }
 
 /// Time that an app has to end: to finish its requests, then after the signal.
-pub(super) fn longest_ms(spec: &ostler_core::app::AppSpec) -> u64 {
+pub(crate) fn longest_ms(spec: &ostler_core::app::AppSpec) -> u64 {
     let grace = spec.stop.kill_timeout_ms.unwrap_or(DEFAULT_GRACE_MS);
     grace.saturating_add(spec.stop.drain_timeout_ms.unwrap_or(0)).min(24 * 60 * 60 * 1000)
 }

@@ -10,6 +10,7 @@ use super::search_path::{SearchPath, lasting};
 use crate::cli::{Call, CliError, UsageError};
 use crate::cx::Cx;
 use crate::home::{self, Program};
+use crate::service::longest_ms;
 
 /// Whose service manager it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,22 @@ pub(crate) struct Facts {
     pub stop_seconds: u64,
 }
 
+impl Facts {
+    /// The variable that names the home.
+    pub(crate) const fn variable(&self) -> &'static str {
+        if self.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" }
+    }
+
+    /// The home is where `--hp` puts it.
+    pub(super) fn has_usual_home(&self) -> bool {
+        Path::new(&self.home).file_name().is_some_and(|name| name == folder_name(self.program))
+    }
+}
+
+const fn folder_name(program: Program) -> &'static str {
+    if program.is_pm2() { ".pm2" } else { ".ostler" }
+}
+
 /// Longest name of a unit without `.service`.
 const LONGEST_NAME: usize = 247;
 
@@ -62,10 +79,20 @@ pub(crate) fn gather(cx: &Cx, call: &Call, platform: Platform, scope: Scope) -> 
         path: lasting(&shell, Path::new(&user.home), Path::is_dir),
         name: name(call, cx.program, platform, &user)?,
         wait_ip: call.has("wait-ip"),
-        stop_seconds: 90,
+        stop_seconds: stop_seconds(Path::new(&home)),
         home,
         user,
     })
+}
+
+/// How long a stop may take: what systemd allows anyhow, or longer where a saved app needs it. (While it stops, the service asks for more
+/// when it needs more.)
+fn stop_seconds(home: &Path) -> u64 {
+    const USUAL: u64 = 90;
+    let text = std::fs::read_to_string(home.join("dump.pm2")).unwrap_or_default();
+    let entries = ostler_proto::pm2::parse_dump(&text).map(|dump| dump.entries).unwrap_or_default();
+    let longest = entries.iter().map(|entry| longest_ms(&entry.spec)).max().unwrap_or(0);
+    USUAL.max(longest.div_ceil(1000) + 30)
 }
 
 /// `-u`, else `USER` and `LOGNAME`, as PM2; else who we are.
@@ -96,7 +123,7 @@ fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
 
 /// `--hp` is the user's folder, as in PM2; else a home that was chosen by a variable; else the one below the user's folder.
 fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
-    let below = |folder: &Path| folder.join(if cx.program.is_pm2() { ".pm2" } else { ".ostler" });
+    let below = |folder: &Path| folder.join(folder_name(cx.program));
     let home = match call.value("hp") {
         Some(folder) => {
             let folder = Path::new(folder);

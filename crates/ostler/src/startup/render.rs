@@ -45,10 +45,6 @@ fn fill(template: &str, values: &Values) -> String {
     text + rest
 }
 
-fn variable(facts: &Facts) -> &'static str {
-    if facts.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" }
-}
-
 fn description(facts: &Facts) -> String {
     quote::comment(&format!("{} process manager of {}", facts.program.label(), facts.user.name))
 }
@@ -68,7 +64,7 @@ fn of_systemd(facts: &Facts) -> Values {
         ("network", network.into()),
         ("home_path", systemd(&facts.home)),
         ("user", format!("User={user}\n")),
-        ("home", systemd(&format!("{}={}", variable(facts), facts.home))),
+        ("home", systemd(&format!("{}={}", facts.variable(), facts.home))),
         ("path", systemd(&format!("PATH={}", facts.path.path))),
         ("nvm", nvm(facts).map(|folder| format!("Environment={}\n", systemd(&format!("NVM_DIR={folder}")))).unwrap_or_default()),
         ("command", format!("{plain}{}", systemd(&facts.exe))),
@@ -89,7 +85,7 @@ fn of_xml(facts: &Facts) -> Values {
         ("name", xml(&facts.name)),
         ("exe", xml(&facts.exe)),
         ("method", xml(&method)),
-        ("home_variable", variable(facts).into()),
+        ("home_variable", facts.variable().into()),
         ("manager_home", xml(&facts.home)),
         ("path", xml(&facts.path.path)),
         ("user", xml(&facts.user.name)),
@@ -106,7 +102,7 @@ fn of_shell(facts: &Facts, target: &Path) -> Values {
         Platform::Openrc => r#"su -s /bin/sh -c "$command $1" -- "$user""#,
         _ => r#"su -s /bin/sh -c "$self as-user $1" -- "$user""#,
     };
-    let home = always_sh(&format!("{}={}", variable(facts), facts.home));
+    let home = always_sh(&format!("{}={}", facts.variable(), facts.home));
     let path = always_sh(&format!("PATH={}", facts.path.path));
     let exe = always_sh(&facts.exe);
     let command = if facts.platform == Platform::Openrc {

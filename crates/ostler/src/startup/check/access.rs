@@ -1,0 +1,91 @@
+//! What a user may do with a file, by the modes of all folders above it. (Root may everything; access lists are not looked at.)
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ostler_sys::Credentials;
+
+/// To read a file or list a folder.
+pub(super) const READ: u32 = 4;
+/// To write.
+pub(super) const WRITE: u32 = 2;
+/// To execute a file or go through a folder.
+pub(super) const EXECUTE: u32 = 1;
+
+/// Why not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Barred {
+    /// It is not there.
+    Missing,
+    /// This file or folder is closed to the user.
+    Closed(PathBuf),
+}
+
+/// May the user do this with the file? Links are followed.
+pub(super) fn may(path: &Path, who: &Credentials, want: u32) -> Result<(), Barred> {
+    let real = path.canonicalize().map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Barred::Closed(path.to_owned()),
+        _ => Barred::Missing,
+    })?;
+    let folders: Vec<&Path> = real.ancestors().skip(1).collect();
+    for folder in folders.into_iter().rev() {
+        check(folder, who, EXECUTE)?;
+    }
+    check(&real, who, want)
+}
+
+fn check(path: &Path, who: &Credentials, want: u32) -> Result<(), Barred> {
+    let meta = std::fs::metadata(path).map_err(|_| Barred::Closed(path.to_owned()))?;
+    if allows(&meta, who, want) { Ok(()) } else { Err(Barred::Closed(path.to_owned())) }
+}
+
+fn allows(meta: &Metadata, who: &Credentials, want: u32) -> bool {
+    let mode = meta.mode();
+    if who.uid == 0 {
+        return want & EXECUTE == 0 || meta.is_dir() || mode & 0o111 != 0;
+    }
+    let bits = if meta.uid() == who.uid {
+        mode >> 6
+    } else if meta.gid() == who.gid || who.groups.contains(&meta.gid()) {
+        mode >> 3
+    } else {
+        mode
+    };
+    bits & want == want
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn by_owner_group_and_others() {
+        let place = std::env::temp_dir().join(format!("ostler-access-{}", std::process::id()));
+        let file = place.join("in/file");
+        fs::create_dir_all(place.join("in")).unwrap();
+        fs::write(&file, "").unwrap();
+        let meta = fs::metadata(&file).unwrap();
+        let owner = Credentials { uid: meta.uid(), gid: meta.gid(), groups: Vec::new() };
+        let other = Credentials { uid: 64_321, gid: 64_321, groups: Vec::new() };
+        let member = Credentials { groups: vec![meta.gid()], ..other.clone() };
+        for (folder, mode, who, want, allowed) in [
+            (0o755, 0o644, &other, READ, true),
+            (0o755, 0o640, &other, READ, false),
+            (0o755, 0o640, &member, READ, true),
+            (0o700, 0o644, &other, READ, false),
+            (0o755, 0o644, &owner, EXECUTE, false),
+            (0o755, 0o755, &owner, EXECUTE | READ, true),
+            (0o755, 0o644, &other, WRITE, false),
+        ] {
+            fs::set_permissions(place.join("in"), Permissions::from_mode(folder)).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(may(&file, who, want).is_ok(), allowed, "{folder:o} {mode:o} {who:?} {want}");
+        }
+        assert_eq!(may(&place.join("none"), &owner, READ), Err(Barred::Missing));
+        fs::remove_dir_all(place).unwrap();
+    }
+}

@@ -1,0 +1,112 @@
+//! What each saved app needs, with the user and the `PATH` of the service.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::AppSpec;
+use ostler_core::serving::ListenAt;
+use ostler_proto::pm2::DumpEntry;
+use ostler_sys::Credentials;
+use ostler_sys::user::identity;
+
+use super::access::{Barred, EXECUTE, READ, may};
+use super::unit::credentials;
+use super::{Finding, fine, wrong};
+use crate::startup::facts::Facts;
+
+/// Looks at every app once, however many instances it has.
+pub(super) fn look(facts: &Facts, entries: &[DumpEntry], path: &str, findings: &mut Vec<Finding>) {
+    let own = credentials(facts);
+    let mut seen = BTreeSet::new();
+    for DumpEntry { spec, .. } in entries {
+        if seen.insert(&spec.name) {
+            findings.push(one(facts, spec, &own, path));
+        }
+    }
+}
+
+fn one(facts: &Facts, spec: &AppSpec, own: &Credentials, path: &str) -> Finding {
+    let name = &spec.name;
+    let again = format!("{} delete {name}, start it as it is now, {} save", facts.program.name(), facts.program.name());
+    let who = match who(spec, own) {
+        Ok(who) => who,
+        Err(why) => return wrong("app", format!("{name}: {why}"), again),
+    };
+    let env = spec.env.merged();
+    let problem = cwd(spec, &who)
+        .or_else(|| program(spec, &who, env.get("PATH").map(String::as_str), path))
+        .map(|problem| (problem, again))
+        .or_else(|| port(spec, &who, env.get("PORT").map(String::as_str)));
+    match problem {
+        None => fine("app", format!("{name}: script, interpreter and folder are there")),
+        Some((problem, mend)) => wrong("app", format!("{name}: {problem}"), mend),
+    }
+}
+
+/// Whom it runs as.
+fn who(spec: &AppSpec, own: &Credentials) -> Result<Credentials, String> {
+    match identity(spec.uid.as_deref(), spec.gid.as_deref()) {
+        Ok(None) => Ok(own.clone()),
+        Ok(Some(identity)) if own.uid == 0 || identity.credentials.uid == own.uid => Ok(identity.credentials),
+        Ok(Some(identity)) => Err(format!("only a service of root can start it as uid {}", identity.credentials.uid)),
+        Err(error) => Err(crate::client::with_causes(&error)),
+    }
+}
+
+fn told(what: &str, path: &Path, barred: &Barred) -> String {
+    match barred {
+        Barred::Missing => format!("{what} {} is not there", path.display()),
+        Barred::Closed(place) => format!("{what} {} cannot be used: {} is closed to its user", path.display(), place.display()),
+    }
+}
+
+fn cwd(spec: &AppSpec, who: &Credentials) -> Option<String> {
+    let folder = Path::new(&spec.cwd);
+    may(folder, who, EXECUTE).err().map(|barred| told("the folder", folder, &barred))
+}
+
+/// The interpreter, by the `PATH` of the app, then by that of the service; and the script.
+fn program(spec: &AppSpec, who: &Credentials, own: Option<&str>, service: &str) -> Option<String> {
+    let script = Path::new(&spec.script);
+    let Some(interpreter) = &spec.interpreter else {
+        return may(script, who, EXECUTE).err().map(|barred| told("the program", script, &barred));
+    };
+    if interpreter.contains('/') {
+        let path = Path::new(&spec.cwd).join(interpreter);
+        if let Err(barred) = may(&path, who, EXECUTE) {
+            return Some(told("the interpreter", &path, &barred));
+        }
+    } else if !found(interpreter, own.unwrap_or_default(), &spec.cwd, who) && !found(interpreter, service, "/", who) {
+        return Some(format!("{interpreter} is neither in its own PATH nor in that of the service ({service})"));
+    }
+    // A text for a shell, or code in the arguments.
+    if spec.shell || spec.script.is_empty() || !script.is_absolute() {
+        return None;
+    }
+    may(script, who, READ).err().map(|barred| told("the script", script, &barred))
+}
+
+fn found(word: &str, path: &str, cwd: &str, who: &Credentials) -> bool {
+    let folders = path.split(':').filter(|folder| !folder.is_empty());
+    let mut files = folders.map(|folder| PathBuf::from(cwd).join(folder).join(word));
+    files.any(|file| file.is_file() && may(&file, who, EXECUTE).is_ok())
+}
+
+/// Below this, ports are root's.
+fn first_free_port() -> u16 {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
+}
+
+fn port(spec: &AppSpec, who: &Credentials, variable: Option<&str>) -> Option<(String, String)> {
+    if who.uid == 0 {
+        return None;
+    }
+    let listens = spec.listen.iter().filter_map(|listen| match listen.at {
+        ListenAt::Tcp { port, .. } => Some(port),
+        ListenAt::Unix { .. } => None,
+    });
+    let first = first_free_port();
+    let port = listens.chain(variable.and_then(|port| port.parse().ok())).find(|port| (1..first).contains(port))?;
+    Some((format!("port {port} is below {first} and its user is not root"), format!("sudo sysctl net.ipv4.ip_unprivileged_port_start={port}")))
+}

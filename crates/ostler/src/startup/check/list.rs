@@ -1,0 +1,119 @@
+//! The saved list: there, readable, and what runs now.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use ostler_proto::pm2::{DumpEntry, parse_dump, to_dump};
+
+use super::{Finding, fine, wrong};
+use crate::client::{Client, with_causes};
+use crate::startup::facts::Facts;
+
+/// Looks at the list; gives what a boot would start.
+pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry> {
+    let path = Path::new(&facts.home).join("dump.pm2");
+    let shown = path.display();
+    let save = format!("{} save", facts.program.name());
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            let found = if error.kind() == ErrorKind::NotFound { format!("there is no {shown}") } else { format!("{shown}: {error}") };
+            findings.push(wrong("saved list", found, save));
+            return Vec::new();
+        }
+    };
+    let dump = match parse_dump(&text) {
+        Ok(dump) => dump,
+        Err(error) => {
+            findings.push(wrong("saved list", format!("{shown}: {}", with_causes(&error)), save));
+            return Vec::new();
+        }
+    };
+    findings.push(match (dump.rejected.first(), dump.entries.len()) {
+        (Some(rejected), _) => wrong("saved list", rejected.to_string(), &save),
+        (None, 0) => wrong("saved list", format!("{shown} has no apps"), &save),
+        (None, 1) => fine("saved list", format!("{shown}, 1 instance")),
+        (None, n) => fine("saved list", format!("{shown}, {n} instances")),
+    });
+    // Of another user's daemon nothing is asked; and one that does not run can be saved no more.
+    if let Some(present) = present(facts) {
+        let drift = drift(&dump.entries, &present);
+        findings.push(match drift.is_empty() {
+            true => fine("saved is what runs", "no difference"),
+            false => wrong("saved is what runs", drift.join("; "), save),
+        });
+    }
+    dump.entries
+}
+
+/// What `save` would write now.
+fn present(facts: &Facts) -> Option<Vec<DumpEntry>> {
+    if rustix::process::geteuid().as_raw() != facts.user.uid {
+        return None;
+    }
+    let details = Client::connect(Path::new(&facts.home)).ok()?.inspect(&[]).ok()?;
+    parse_dump(&to_dump(&details)).ok().map(|dump| dump.entries)
+}
+
+/// Differences in words, by name.
+fn drift(saved: &[DumpEntry], present: &[DumpEntry]) -> Vec<String> {
+    let by_name = |entries: &[DumpEntry]| {
+        let mut names: BTreeMap<String, Vec<DumpEntry>> = BTreeMap::new();
+        for entry in entries {
+            names.entry(entry.spec.name.clone()).or_default().push(DumpEntry { created_ms: None, ..entry.clone() });
+        }
+        names
+    };
+    let (saved, present) = (by_name(saved), by_name(present));
+    let mut words = Vec::new();
+    let list = |names: Vec<&str>| names.join(", ");
+    let new: Vec<&str> = present.keys().filter(|name| !saved.contains_key(*name)).map(String::as_str).collect();
+    let gone: Vec<&str> = saved.keys().filter(|name| !present.contains_key(*name)).map(String::as_str).collect();
+    if !new.is_empty() {
+        words.push(format!("not saved: {}", list(new)));
+    }
+    if !gone.is_empty() {
+        words.push(format!("saved but not there: {}", list(gone)));
+    }
+    for (name, was) in &saved {
+        let Some(is) = present.get(name).filter(|is| *is != was) else { continue };
+        let stopped = |entries: &[DumpEntry]| entries.iter().filter(|entry| entry.stopped).count();
+        words.push(if was.len() != is.len() {
+            format!("{name}: {} instances saved, {} there", was.len(), is.len())
+        } else if stopped(was) != stopped(is) {
+            format!("{name}: {} instances saved as stopped, {} are", stopped(was), stopped(is))
+        } else {
+            format!("{name}: changed since it was saved")
+        });
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::app::AppSpec;
+
+    use super::*;
+
+    fn entry(name: &str, script: &str, stopped: bool) -> DumpEntry {
+        let spec = AppSpec { name: name.into(), script: script.into(), ..AppSpec::default() };
+        DumpEntry { spec, index: None, stopped, created_ms: Some(7) }
+    }
+
+    #[test]
+    fn each_difference_has_its_name() {
+        let a = || entry("a", "/a", false);
+        for (saved, present, words) in [
+            (vec![a()], vec![a()], ""),
+            (vec![a()], vec![DumpEntry { created_ms: Some(8), ..a() }], ""),
+            (vec![], vec![a(), entry("b", "/b", false)], "not saved: a, b"),
+            (vec![a()], vec![], "saved but not there: a"),
+            (vec![a()], vec![a(), a()], "a: 1 instances saved, 2 there"),
+            (vec![a()], vec![entry("a", "/a", true)], "a: 0 instances saved as stopped, 1 are"),
+            (vec![a()], vec![entry("a", "/other", false)], "a: changed since it was saved"),
+        ] {
+            assert_eq!(drift(&saved, &present).join("; "), words);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `startup --check`: would a boot bring everything back? Looks only; nothing is changed.
+//!
+//! Each check is one line that says what was found, and for what is wrong the command that mends it. [`unit`] looks at the service,
+//! [`list`] at what was saved, [`apps`] at what each app needs, seen as the service will see it: with its user and its `PATH`.
+
+mod access;
+mod apps;
+mod list;
+mod unit;
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::facts::{Facts, Scope, gather};
+use super::platform::Platform;
+use super::quote::sh;
+use crate::cli::{Call, CliError, Status};
+use crate::cx::Cx;
+use crate::render::{self, styles};
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    /// What was looked at.
+    pub what: &'static str,
+    /// As it has to be.
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    pub mend: Option<String>,
+}
+
+/// As it has to be.
+fn fine(what: &'static str, found: impl Into<String>) -> Finding {
+    Finding { what, ok: true, found: found.into(), mend: None }
+}
+
+/// Not so, and what to do about it.
+fn wrong(what: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Finding {
+    Finding { what, ok: false, found: found.into(), mend: Some(mend.into()) }
+}
+
+/// Everything at once; exit code 0 only when a boot would bring everything back.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let here = Platform::here();
+    let platform = call.target().and_then(Platform::parse).or(here);
+    let Some(platform) = platform else { return Err(CliError::Failed("Init system not found: nothing starts at boot here".into())) };
+    let facts = facts(cx, call, platform)?;
+    let mut findings = vec![];
+    let path = unit::look(&facts, &mut findings);
+    let entries = list::look(&facts, &mut findings);
+    apps::look(&facts, &entries, &path, &mut findings);
+    let ok = findings.iter().all(|finding| finding.ok);
+    if call.has("json") {
+        let list: Vec<_> = findings
+            .iter()
+            .map(|finding| json!({ "check": finding.what, "ok": finding.ok, "found": finding.found, "mend": finding.mend }))
+            .collect();
+        render::json(&mut cx.out, &json!({ "ok": ok, "platform": platform.name(), "service": facts.name, "checks": list }));
+    } else {
+        print(cx, &findings);
+    }
+    Ok(if ok { Status::Ok } else { Status::Failed })
+}
+
+/// The user's own unit is meant when it is asked for, or when it is the only one there is.
+fn facts(cx: &Cx, call: &Call, platform: Platform) -> Result<Facts, CliError> {
+    let user_unit = call.has("user-unit");
+    let system = gather(cx, call, platform, if user_unit { Scope::User } else { Scope::System })?;
+    if user_unit || platform != Platform::Systemd || super::plan(&system).target.exists() {
+        return Ok(system);
+    }
+    match gather(cx, call, platform, Scope::User) {
+        Ok(user) if super::plan(&user).target.exists() => Ok(user),
+        _ => Ok(system),
+    }
+}
+
+fn print(cx: &mut Cx, findings: &[Finding]) {
+    let paint = cx.out.paint();
+    for Finding { what, ok, found, mend } in findings {
+        let sign = if *ok { paint.with(styles::GREEN, '✓') } else { paint.with(styles::RED, '✗') };
+        cx.out.data(format!("{sign} {what}: {}\n", render::shown(found)).as_bytes());
+        if let Some(mend) = mend {
+            cx.out.data(format!("    → {}\n", render::shown(mend)).as_bytes());
+        }
+    }
+    let wrong = findings.iter().filter(|finding| !finding.ok).count();
+    let verdict = match wrong {
+        0 => "a boot brings everything back".to_owned(),
+        1 => "1 thing stands in the way".to_owned(),
+        n => format!("{n} things stand in the way"),
+    };
+    cx.out.data(format!("{verdict}\n").as_bytes());
+}
+
+/// The command that would write the unit as it has to be.
+fn startup_again(facts: &Facts) -> String {
+    let mut words = vec![facts.program.name().to_owned(), "startup".into(), facts.platform.name().into()];
+    match facts.scope {
+        Scope::User => words.push("--user-unit".into()),
+        Scope::System => {
+            words.insert(0, "sudo".into());
+            words.extend(["-u".into(), sh(&facts.user.name)]);
+            match Path::new(&facts.home).parent().and_then(Path::to_str).filter(|_| facts.has_usual_home()) {
+                Some(base) => words.extend(["--hp".into(), sh(base)]),
+                None => words.insert(1, format!("env {}={}", facts.variable(), sh(&facts.home))),
+            }
+        }
+    }
+    let usual = format!("{}-{}", facts.program.name(), super::quote::name_part(&facts.user.name));
+    if facts.platform == Platform::Systemd && facts.name != usual {
+        words.extend(["--service-name".into(), sh(&facts.name)]);
+    }
+    if facts.wait_ip {
+        words.push("--wait-ip".into());
+    }
+    words.join(" ")
+}
+
+/// The user's systemd runs without a login.
+pub(crate) fn lingers(user: &str) -> bool {
+    Path::new("/var/lib/systemd/linger").join(user).exists()
+}

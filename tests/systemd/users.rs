@@ -1,0 +1,121 @@
+//! Services of users that are not root: of the machine's systemd, and of their own.
+
+use ostler_testkit::{Machine, needs_machine};
+
+use crate::setup::{binary, machine};
+
+fn add_user(machine: &Machine, name: &str, uid: u32, home: &str) {
+    let shadow = format!("{name}:*:19000:0:99999:7:::\n");
+    for (file, line) in [("/etc/shadow", shadow), ("/etc/passwd", format!("{name}:x:{uid}:{uid}::{home}:/bin/sh\n")), ("/etc/group", format!("g{uid}:x:{uid}:\n"))] {
+        let text = machine.read(file) + &line;
+        std::fs::write(machine.path(file), text).unwrap();
+    }
+    machine.ok(["mkdir", "-p", home]);
+    machine.write(&format!("{home}/app.js"), "setInterval(() => {}, 1e6);\n");
+    machine.ok(["chown", "-R", &format!("{uid}:{uid}"), home]);
+}
+
+fn as_user(uid: u32, words: &[&str]) -> Vec<std::ffi::OsString> {
+    Machine::as_user(&uid.to_string(), words)
+}
+
+/// The pids of a user's apps; none while one of them is not online yet, or no daemon answers.
+fn online(machine: &Machine, uid: u32) -> Vec<i32> {
+    let list = machine.run(as_user(uid, &["ostler", "jlist"]));
+    if list.code != 0 {
+        return Vec::new();
+    }
+    let list = ostler_testkit::Item::parse_list(&list.stdout);
+    if list.iter().any(|app| app.status() != "online") {
+        return Vec::new();
+    }
+    list.iter().map(ostler_testkit::Item::pid).collect()
+}
+
+#[test]
+fn the_unit_of_another_user() {
+    needs_machine!();
+    let mut machine = machine();
+    add_user(&machine, "deploy", 1500, "/home/deploy");
+    // What a user without root is told to do, done.
+    let told = machine.run(as_user(1500, &["ostler", "startup"])).code(1);
+    let line = told.stdout.lines().last().unwrap();
+    assert_eq!(line, "sudo env PATH=$PATH:/usr/bin /usr/bin/ostler startup systemd -u deploy --hp /home/deploy", "{told}");
+    machine.ok(["sh", "-c", line.strip_prefix("sudo ").unwrap()]);
+    machine.ok(as_user(1500, &["ostler", "start", "app.js", "-i", "2"]));
+    machine.ok(as_user(1500, &["ostler", "save"]));
+    machine.reboot();
+    let unit = "ostler-deploy.service";
+    machine.wait_unit(unit, "active");
+    let pids = online(&machine, 1500);
+    assert_eq!(pids.len(), 2, "{}", machine.said());
+    let main = machine.property(unit, "MainPID");
+    assert_eq!(machine.ok(["stat", "-c", "%u", &format!("/proc/{main}")]).stdout.trim(), "1500");
+    machine.ok(["systemctl", "restart", unit]);
+    machine.install(&binary());
+    machine.ok(["systemctl", "reload", unit]);
+    assert_eq!(online(&machine, 1500), pids, "{}", machine.said());
+    // Going back: nothing of it is left, and nothing has ended.
+    machine.ok("ostler unstartup systemd -u deploy --hp /home/deploy");
+    machine.run("ls /etc/systemd/system/ostler-deploy.service").fails();
+    machine.wait_until("systemd has forgotten it", || machine.property(unit, "LoadState") == "not-found");
+    assert_eq!(online(&machine, 1500), pids, "{}", machine.said());
+    machine.ok("ostler unstartup systemd -u deploy --hp /home/deploy");
+}
+
+#[test]
+fn a_user_with_an_odd_name() {
+    needs_machine!();
+    let mut machine = machine();
+    let (name, home) = (r#"o'dd u$er%n "q"\ü"#, r#"/home/o'dd $HOME%n "q"\ü"#);
+    add_user(&machine, name, 1501, home);
+    machine.ok(["ostler", "startup", "systemd", "-u", name]);
+    let unit = r"ostler-o\x27dd\x20u\x24er\x25n\x20\x22q\x22\x5c\xc3\xbc.service";
+    machine.ok(["systemd-analyze", "verify", &format!("/etc/systemd/system/{unit}")]);
+    machine.ok(as_user(1501, &["ostler", "start", "app.js"]));
+    machine.ok(as_user(1501, &["ostler", "save"]));
+    machine.reboot();
+    machine.wait_unit(unit, "active");
+    assert_eq!(online(&machine, 1501).len(), 1, "{}", machine.said());
+    assert!(machine.path(home).join(".ostler/pm2.pid").exists());
+}
+
+#[test]
+fn a_user_that_does_not_exist_changes_nothing() {
+    needs_machine!();
+    let machine = machine();
+    let before = machine.ok("ls -R /etc/systemd").stdout;
+    machine.run(["ostler", "startup", "-u", "nobody here"]).code(4).says("there is no user \"nobody here\"");
+    machine.run("ostler startup -u root --hp /no/such/folder").code(2).says("/no/such/folder");
+    machine.run("ostler startup --service-name ../../x").code(2).says("cannot be the name of a service");
+    machine.run("ostler startup windows").code(1).says("Unknown platform");
+    assert_eq!(machine.ok("ls -R /etc/systemd").stdout, before);
+}
+
+#[test]
+fn a_unit_of_the_users_own_systemd() {
+    needs_machine!();
+    let mut machine = machine();
+    add_user(&machine, "alice", 1502, "/home/alice");
+    machine.ok("loginctl enable-linger alice");
+    machine.wait_unit("user@1502.service", "active");
+    machine.ok(as_user(1502, &["ostler", "startup", "--user-unit"])).never_says("enable-linger");
+    machine.ok(as_user(1502, &["ostler", "start", "app.js", "-i", "2"]));
+    machine.ok(as_user(1502, &["ostler", "save"]));
+    machine.reboot();
+    machine.wait_until("her apps are back", || online(&machine, 1502).len() == 2);
+    let pids = online(&machine, 1502);
+    machine.ok(as_user(1502, &["systemctl", "--user", "restart", "ostler-alice"]));
+    assert_eq!(online(&machine, 1502), pids);
+    machine.ok(as_user(1502, &["systemctl", "--user", "reload", "ostler-alice"]));
+    assert_eq!(online(&machine, 1502), pids);
+    machine.ok(as_user(1502, &["systemctl", "--user", "stop", "ostler-alice"]));
+    machine.run(["pgrep", "-u", "alice", "ostler"]).fails();
+    machine.ok(as_user(1502, &["ostler", "unstartup", "--user-unit"]));
+    machine.run("ls /home/alice/.config/systemd/user/ostler-alice.service").fails();
+    // Without lingering it says what is missing.
+    machine.ok("loginctl disable-linger alice");
+    machine.wait_unit("user@1502.service", "inactive");
+    machine.ok("systemctl start user@1502.service");
+    machine.ok(as_user(1502, &["ostler", "startup", "--user-unit"])).says("sudo loginctl enable-linger alice");
+}
