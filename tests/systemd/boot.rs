@@ -67,3 +67,42 @@ fn twenty_apps_are_back() {
     eprintln!("20 apps of Node online {} ms after the start of the unit", took / 1000);
     assert!(took < 30_000_000, "{took} us");
 }
+
+/// Each thing that would stand in the way of a boot is found, named, and mended by the command that is printed.
+#[test]
+fn a_check_finds_what_stands_in_the_way() {
+    needs_machine!();
+    let machine = machine();
+    let check = |wrong: &[&str]| {
+        let output = machine.run("ostler startup --check").code(i32::from(!wrong.is_empty()));
+        let found: Vec<&str> = output.stdout.lines().filter_map(|line| line.strip_prefix("✗ ")).filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(found, wrong, "{output}");
+        output.stdout
+    };
+    check(&["service", "home", "saved list"]);
+    machine.ok("ostler start /srv/app.js --name api");
+    let text = check(&["service", "saved list"]);
+    for mend in ["sudo ostler startup systemd -u root --hp /root", "ostler save"] {
+        assert!(text.contains(&format!("    → {mend}\n")), "{text}");
+        machine.ok(["sh", "-c", mend.trim_start_matches("sudo ")]);
+    }
+    assert!(check(&[]).ends_with("a boot brings everything back\n"));
+    machine.ok("ostler start /srv/app.js --name other");
+    assert!(check(&["saved is what runs"]).contains("not saved: other"));
+    machine.ok("ostler save");
+    machine.ok("systemctl disable ostler-root");
+    assert!(check(&["switched on"]).contains("→ systemctl enable ostler-root.service"));
+    machine.ok("systemctl enable ostler-root.service");
+    machine.ok("mv /srv/app.js /srv/gone.js");
+    let text = check(&["app", "app"]);
+    assert!(text.contains("api: the script /srv/app.js is not there"), "{text}");
+    machine.ok("mv /srv/gone.js /srv/app.js");
+    machine.ok("mv /usr/bin/node /usr/bin/node-away");
+    assert!(check(&["app", "app"]).contains("node is neither in its own PATH nor in that of the service"));
+    machine.ok("mv /usr/bin/node-away /usr/bin/node");
+    machine.write("/root/.ostler/dump.pm2", "[{\"name\": \"half");
+    check(&["saved list"]);
+    let json = machine.run("ostler startup --check --json").code(1).stdout;
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&value["ok"], &value["service"], &value["checks"][0]["ok"]), (&false.into(), &"ostler-root".into(), &true.into()), "{json}");
+}

@@ -3,10 +3,8 @@
 /// One word of a shell.
 pub(crate) fn sh(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) && !text.starts_with(['-', '=']) || text.starts_with("--") && text[2..].chars().all(plain) {
-        return text.to_owned();
-    }
-    always_sh(text)
+    // A shell of another kind expands `=word`.
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('=') { text.to_owned() } else { always_sh(text) }
 }
 
 /// In single quotes, whatever it is.
@@ -113,7 +111,7 @@ mod tests {
             ("it's", r"'it'\''s'"),
             ("$(x)", "'$(x)'"),
             ("--hp", "--hp"),
-            ("-u", "'-u'"),
+            ("-u", "-u"),
             ("ä", "'ä'"),
         ] {
             assert_eq!(sh(text), word);

@@ -60,7 +60,8 @@ fn of_systemd(facts: &Facts) -> Values {
     let network = if facts.wait_ip { "Wants=network-online.target\n" } else { "" };
     vec![
         ("program", facts.program.name().into()),
-        ("description", description(facts).replace('%', "%%")),
+        // A backslash at the end would take the next line with it.
+        ("description", description(facts).replace('%', "%%").replace('\\', "/")),
         ("network", network.into()),
         ("home_path", systemd(&facts.home)),
         ("user", format!("User={user}\n")),
