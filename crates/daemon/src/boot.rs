@@ -17,7 +17,7 @@ use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable};
 
 use crate::cluster::{Listeners, PREFIX};
-use crate::control::{Control, Scalers, Work};
+use crate::control::{Autosave, Control, Scalers, Work};
 use crate::errands::{self, Errands};
 use crate::host::Host;
 use crate::keeper_door::KeeperDoor;
@@ -104,6 +104,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         }
         None => writers,
     };
+    let autosave = Autosave::new(&settings.home, crate::control::turn::now().mono_ms);
     let mut control = Control {
         log,
         state_file: StateFile::new(settings.state_file()),
@@ -131,6 +132,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         journal,
         jobs: Vec::new(),
         rollouts: Rollouts::default(),
+        autosave,
         scalers: Scalers::default(),
         unstartable: Vec::new(),
         work: std::collections::VecDeque::new(),

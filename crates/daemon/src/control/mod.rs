@@ -7,6 +7,7 @@
 //! daemon may be killed at any instant and the next one goes on from there (`ostler_core::lifecycle` has the protocol). Nothing
 //! here blocks: a client that does not read, an app that does not answer and a slow disk under a log delay only themselves.
 
+mod autosave;
 mod autoscale;
 pub(crate) mod handle;
 mod job;
@@ -21,6 +22,7 @@ use ostler_core::lifecycle::Effect;
 use ostler_keeper::Originals;
 use ostler_sys::signal::SignalFd;
 
+pub(crate) use autosave::Autosave;
 pub(crate) use autoscale::Scalers;
 pub(crate) use job::{Goal, Job, Step, Then, why};
 
@@ -90,6 +92,7 @@ pub(crate) struct Control {
     pub state_file: StateFile,
     pub jobs: Vec<Job>,
     pub rollouts: Rollouts,
+    pub autosave: Autosave,
     pub scalers: autoscale::Scalers,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,

@@ -100,6 +100,7 @@ impl Control {
             self.sweeps.deadline_ms(),
             self.rollouts.deadline_ms(),
             self.scalers.deadline_ms(),
+            self.autosave.deadline_ms(),
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
             self.listeners.deadline_ms(),
@@ -147,6 +148,7 @@ impl Control {
         self.tick_errands(now);
         self.tick_rollouts(now.mono_ms);
         self.autoscale(now);
+        self.tick_autosave(now.mono_ms);
         self.listeners.tick(now.mono_ms);
         self.tick_signs();
         self.tick_watches(now.mono_ms);
@@ -213,7 +215,11 @@ impl Control {
         }
         match self.journal.flush() {
             Ok(bytes) if bytes.is_empty() => {}
-            Ok(bytes) => self.state_file.append(&bytes, now().mono_ms),
+            Ok(bytes) => {
+                let now_ms = now().mono_ms;
+                self.state_file.append(&bytes, now_ms);
+                self.autosave.changed(now_ms);
+            }
             // Memory for a few bytes is gone: nothing better can be done than to say so and go on.
             Err(error) => self.log.error(format_args!("cannot write the journal: {error}")),
         }

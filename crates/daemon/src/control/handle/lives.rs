@@ -15,12 +15,17 @@ const GENERATIONS: u32 = 3;
 
 impl Control {
     pub(crate) fn save(&mut self, force: bool) -> Response {
+        self.save_list(force, true)
+    }
+
+    /// With or without the list before as the backup.
+    pub(crate) fn save_list(&mut self, force: bool, keep_older: bool) -> Response {
         if self.registry.nothing_serves() && !force {
             return Response::Failed(Failure::NothingToSave);
         }
         let text = to_dump(&self.details());
         let path = self.settings.dump_file();
-        if let Err(error) = self.keep_generations(&text) {
+        if let Err(error) = if keep_older { self.keep_generations(&text) } else { Ok(()) } {
             return Response::Failed(Failure::Other(error));
         }
         match replace(&path, text.as_bytes(), Durability::Power) {
@@ -123,6 +128,7 @@ impl Control {
         if self.jobs.iter().any(|job| job.then == Then::Exit) {
             return;
         }
+        self.autosave_now();
         if let Response::Failed(failure @ Failure::Other(_)) = self.save(false) {
             self.log.error(format_args!("{failure}"));
         }

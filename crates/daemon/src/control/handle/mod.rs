@@ -148,6 +148,7 @@ impl Control {
     }
 
     fn kill(&mut self, client: u32, id: u64, origin: Origin) {
+        self.autosave_now();
         let targets = if self.registry.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
         let mut job = self.action_job(client, id, Action::Delete, targets, origin);
         job.then = super::Then::Exit;

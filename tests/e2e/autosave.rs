@@ -1,0 +1,91 @@
+//! The saved list that follows by itself: a forgotten `save` costs nothing.
+
+use ostler_testkit::Home;
+
+use crate::setup::{home, start_fixture};
+
+fn dump(home: &Home) -> String {
+    std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap_or_default()
+}
+
+fn names(home: &Home) -> Vec<String> {
+    let list: serde_json::Value = serde_json::from_str(&dump(home)).unwrap_or_default();
+    list.as_array().into_iter().flatten().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// With the setting in the home, as `set autosave true` writes it.
+fn home_with_autosave() -> Home {
+    let home = home();
+    std::fs::create_dir_all(home.dir()).unwrap();
+    std::fs::write(home.dir().join("module_conf.json"), r#"{"autosave": "true"}"#).unwrap();
+    home
+}
+
+#[test]
+fn each_change_is_saved() {
+    let home = home_with_autosave();
+    start_fixture(&home, "one", "", "hold");
+    home.wait_until("one is saved", || names(&home) == ["one"]);
+    start_fixture(&home, "two", "-f", "hold");
+    home.wait_until("two is saved", || names(&home) == ["one", "two"]);
+    home.ok("stop two");
+    home.wait_until("the stop is saved", || dump(&home).contains("\"status\": \"stopped\""));
+    home.ok("scale one 3");
+    home.wait_until("the scale is saved", || names(&home).len() == 4);
+    home.ok("delete one");
+    home.wait_until("the delete is saved", || names(&home) == ["two"]);
+    home.ok("delete all");
+    home.wait_until("the empty list is saved", || dump(&home).trim() == "[]");
+}
+
+#[test]
+fn what_changed_just_before_a_kill_is_saved_and_the_kill_is_not() {
+    let home = home_with_autosave();
+    start_fixture(&home, "one", "", "hold");
+    home.ok("kill");
+    assert_eq!(names(&home), ["one"]);
+    // A daemon that has nothing yet does not wipe out the list of the one before, also when it ends.
+    home.ok("reloadLogs");
+    home.ok("kill");
+    assert_eq!(names(&home), ["one"]);
+    home.ok("resurrect");
+    home.wait_status("one", "online");
+    home.wait_until("it is saved still", || names(&home) == ["one"]);
+}
+
+#[test]
+fn everything_killed_at_once_is_back() {
+    let home = home_with_autosave();
+    start_fixture(&home, "one", "", "hold");
+    start_fixture(&home, "two", "-f", "hold");
+    home.wait_until("both are saved", || names(&home) == ["one", "two"]);
+    home.kill_everything();
+    // As after a boot: what this boot's state file says is of no use.
+    std::fs::remove_file(home.dir().join("ostler.state")).unwrap();
+    home.ok("resurrect");
+    home.wait_status("one", "online");
+    home.wait_status("two", "online");
+}
+
+#[test]
+fn the_first_list_of_a_daemon_leaves_the_one_before_as_backup() {
+    let home = home_with_autosave();
+    start_fixture(&home, "old", "", "hold");
+    home.ok("kill");
+    start_fixture(&home, "new", "", "hold");
+    home.wait_until("the new list is saved", || names(&home) == ["new"]);
+    assert!(std::fs::read_to_string(home.dir().join("dump.pm2.bak")).unwrap().contains("\"old\""));
+}
+
+/// `OSTLER_AUTOSAVE` wins over the home; without either nothing is saved.
+#[test]
+fn the_variable_decides_first() {
+    let home = home();
+    home.cmd(format!("start {} --name app -- hold", ostler_testkit::fixture())).env("OSTLER_AUTOSAVE", "on").run().ok();
+    home.wait_until("it is saved", || names(&home) == ["app"]);
+
+    let home = home_with_autosave();
+    home.cmd(format!("start {} --name app -- hold", ostler_testkit::fixture())).env("OSTLER_AUTOSAVE", "off").run().ok();
+    home.ok("kill");
+    assert_eq!(dump(&home), "");
+}
