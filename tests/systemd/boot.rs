@@ -106,3 +106,58 @@ fn a_check_finds_what_stands_in_the_way() {
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&value["ok"], &value["service"], &value["checks"][0]["ok"]), (&false.into(), &"ostler-root".into(), &true.into()), "{json}");
 }
+
+/// Nothing saved is not a failure; a list that cannot be read is one, and is left as it is.
+#[test]
+fn a_unit_without_a_list_runs_and_with_a_broken_one_fails() {
+    needs_machine!();
+    let machine = machine();
+    let unit = "ostler-root.service";
+    machine.ok("ostler startup");
+    machine.ok(["systemctl", "start", unit]);
+    assert_eq!(machine.property(unit, "StatusText"), "no apps: nothing was saved");
+    machine.ok(["systemctl", "stop", unit]);
+    machine.write("/root/.ostler/dump.pm2", "[{\"name\": \"half");
+    machine.run(["systemctl", "start", unit]).fails();
+    assert!(machine.ok(["journalctl", "-u", unit, "--no-pager"]).stdout.contains("cannot read \"/root/.ostler/dump.pm2\""), "{}", machine.said());
+    machine.wait_unit(unit, "failed");
+    machine.run("pgrep -x ostler-keeper").fails();
+    assert_eq!(machine.read("/root/.ostler/dump.pm2"), "[{\"name\": \"half");
+}
+
+/// A step that fails leaves nothing behind.
+#[test]
+fn a_startup_that_fails_is_undone() {
+    needs_machine!();
+    let machine = machine();
+    let before = machine.ok("find /etc /root").stdout;
+    machine.write("/fake/systemctl", "#!/bin/sh\necho 'no, said systemd' >&2\nexit 1\n");
+    machine.run("env PATH=/fake:/usr/bin:/bin ostler startup").code(1).says("systemctl enable ostler-root failed: no, said systemd");
+    assert_eq!(machine.ok("find /etc /root").stdout, before);
+}
+
+/// The scripts of SysV, on a Debian that still has its tools: what they do, and that the links are made and taken away.
+#[test]
+fn the_script_of_another_init_system() {
+    needs_machine!();
+    let machine = machine();
+    machine.ok("ostler start /srv/app.js --name api");
+    machine.ok("ostler save");
+    machine.ok("ostler startup upstart").says("update-rc.d ostler-root defaults");
+    machine.run("ls /etc/rc2.d").says("ostler-root");
+    machine.ok("ostler kill");
+    let script = |word: &str| machine.run(["/etc/init.d/ostler-root", word]);
+    script("status").code(3);
+    script("start").ok();
+    let before = pids(&machine);
+    assert_eq!(before.len(), 1);
+    for word in ["status", "start", "reload", "restart"] {
+        script(word).ok();
+        assert_eq!(pids(&machine), before, "after {word}");
+    }
+    script("stop").ok();
+    script("status").code(3);
+    machine.run("pgrep ostler").fails();
+    machine.ok("ostler unstartup upstart");
+    machine.run("ls /etc/rc2.d /etc/init.d").never_says("ostler-root");
+}

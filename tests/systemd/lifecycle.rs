@@ -157,3 +157,29 @@ fn who_stands_still_is_replaced() {
     machine.wait_until("the attendant is another one", || ![0, attendant].contains(&main_pid(&machine)));
     assert_eq!(settled(&machine), before, "after the attendant");
 }
+
+/// A daemon that stands still does not keep its apps from being stopped.
+#[test]
+fn a_stop_gets_past_a_daemon_that_hangs() {
+    needs_machine!();
+    let machine = with_unit(&["a"]);
+    signal(&machine, supervisors(&machine).1, Signal::STOP);
+    machine.ok(["systemctl", "stop", UNIT]);
+    assert_eq!(machine.property(UNIT, "Result"), "success");
+    assert_eq!(machine.read("/srv/order").trim(), "a");
+    machine.run("pgrep ostler").fails();
+}
+
+/// The time that systemd allows is extended to what the apps need.
+#[test]
+fn an_app_has_its_time_to_end() {
+    needs_machine!();
+    let machine = with_unit(&["quick"]);
+    machine.write(&format!("/etc/systemd/system/{UNIT}.d/test.conf"), "[Service]\nTimeoutStopSec=1\n");
+    machine.ok("systemctl daemon-reload");
+    machine.write("/srv/slow.js", "process.on('SIGINT', () => setTimeout(() => { require('fs').writeFileSync('/srv/order', 'slow'); process.exit(); }, 3000));\nrequire('fs').writeFileSync('/srv/slow-up', ''); setInterval(() => {}, 1e6);\n");
+    machine.ok("ostler start /srv/slow.js --kill-timeout 20s");
+    machine.wait_until("it is up", || machine.path("/srv/slow-up").exists());
+    machine.ok(["systemctl", "stop", UNIT]);
+    assert_eq!((machine.property(UNIT, "Result").as_str(), machine.read("/srv/order").as_str()), ("success", "slow"), "{}", machine.said());
+}

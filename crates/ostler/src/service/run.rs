@@ -61,7 +61,14 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
     let _ = ostler_sys::title::set_comm("ostler-service");
     let home = cx.home()?.to_owned();
     let mut attendant = Attendant { home: &home, beat: notify.watchdog.map(|period| period / BEATS), notify, signals };
-    let status = begin(cx, taking)?;
+    let status = match begin(cx, taking) {
+        // What was started for nothing does not stay.
+        Err(error) if cx.launched.is_some() => {
+            drop(stop::stop(cx, &home, &attendant.notify));
+            return Err(error);
+        }
+        begun => begun?,
+    };
     attendant.notify.say(&format!("READY=1\nSTATUS={}", super::notify::one_line(&status)));
     loop {
         cx.disconnect();
@@ -72,7 +79,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
                 cx.out.info("the service is restarted: apps go on");
                 return Ok(Status::Ok);
             }
-            Next::Stop => return stop::stop(&home, &attendant.notify).map(|()| Status::Ok),
+            Next::Stop => return stop::stop(cx, &home, &attendant.notify).map(|()| Status::Ok),
             Next::Again => attendant.again(cx),
             Next::KeeperEnded if !home.join(SOCKET_FILE).exists() => {
                 cx.out.info("everything was stopped, the service ends");

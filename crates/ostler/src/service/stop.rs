@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use ostler_proto::control::{Detail, Progress, Request};
 
+use super::begin::replace_hung;
 use super::notify::Notify;
 use super::watch::{self, alarm};
 use crate::cli::CliError;
 use crate::client::{Client, ClientError};
 use crate::commands::kill::wait_for_end;
+use crate::cx::Cx;
 
+/// A daemon that is to stop everything answers within this time, or it stands still.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// Beyond the time that an app may take.
 const MARGIN: Duration = Duration::from_secs(10);
 /// How often a daemon that does not answer is replaced.
@@ -23,8 +27,11 @@ const DEFAULT_GRACE_MS: u64 = 5_000;
 ///
 /// # Errors
 /// The daemon did not do it, also not after it was started anew.
-pub(super) fn stop(home: &Path, notify: &Notify) -> Result<(), CliError> {
+pub(super) fn stop(cx: &mut Cx, home: &Path, notify: &Notify) -> Result<(), CliError> {
     notify.say("STOPPING=1\nSTATUS=stopping all apps");
+    extend(notify, ANSWERS_WITHIN * 4);
+    // Who stands still would use up the time that the apps need.
+    replace_hung(cx, home, watch::ask(home, ANSWERS_WITHIN)?);
     let mut tries = 0;
     loop {
         match kill(home, notify) {
