@@ -64,6 +64,7 @@ mod seeds_container;
 mod seeds_health;
 mod servers;
 mod settings;
+mod service;
 mod setup;
 mod shop;
 mod signal;

@@ -183,3 +183,25 @@ fn an_app_has_its_time_to_end() {
     machine.ok(["systemctl", "stop", UNIT]);
     assert_eq!((machine.property(UNIT, "Result").as_str(), machine.read("/srv/order").as_str()), ("success", "slow"), "{}", machine.said());
 }
+
+/// Apps that were started from a shell before the service was: they go on, and belong to the service from then on.
+#[test]
+fn what_runs_already_is_taken_over() {
+    needs_machine!();
+    let machine = crate::setup::machine();
+    // As from a login: in a group that is not the service's.
+    machine.ok("systemd-run --quiet --scope --unit=login ostler start /srv/app.js --name a");
+    machine.ok("ostler startup");
+    let before = pids(&machine);
+    machine.ok(["systemctl", "start", UNIT]);
+    assert_eq!(settled(&machine), before);
+    for pid in [before[0].1, supervisors(&machine).0, supervisors(&machine).1] {
+        let groups = machine.ok(["cat", &format!("/proc/{pid}/cgroup")]).stdout;
+        assert!(groups.lines().any(|line| line.contains(&format!("/system.slice/{UNIT}"))), "{groups}\n{}", machine.said());
+    }
+    // Nothing is left in it, so the login ends without anything else.
+    machine.wait_until("the login has ended", || machine.property("login.scope", "LoadState") == "not-found");
+    assert_eq!(settled(&machine), before);
+    machine.ok(["systemctl", "stop", UNIT]);
+    machine.run("pgrep -x node").fails();
+}

@@ -382,6 +382,7 @@ impl Control {
         if let Err(error) = self.reactor.add(&self.keeper, Source::Keeper) {
             self.log.error(format_args!("cannot watch the keeper: {error}"));
         }
+        self.ask_keeper_again();
         for id in ids {
             let recovered = match survivors.get(&id) {
                 Some((key, process)) => Recovered::Alive { inc: split_key(*key).1, pid: process.pid },

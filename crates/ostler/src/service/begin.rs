@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ostler_proto::control::{Failure, Request};
 
+use super::job::Unit;
+use super::takeover;
 use super::watch::{self, Health};
 use crate::cli::CliError;
 use crate::client::{ClientError, with_causes};
@@ -30,12 +32,16 @@ const TRIES: u32 = 3;
 ///
 /// # Errors
 /// There is no daemon, or the saved list is there and cannot be read.
-pub(super) fn begin(cx: &mut Cx, taking: Taking) -> Result<String, CliError> {
+pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<String, CliError> {
     let home = cx.home()?.to_owned();
     cx.disconnect();
     wake(cx, &home)?;
     if taking == Taking::Anew && cx.running_client()?.is_some() {
-        // A daemon of another login or version; what it runs goes on.
+        // Of another login or version, perhaps; what it runs goes on. It is moved before it is replaced, so that the new daemon is where it
+        // belongs.
+        if unit.is_some_and(|unit| !takeover::take_into(unit, &home)) {
+            cx.out.warn("the running daemon stays part of the login that started it");
+        }
         match update::replace(cx) {
             Ok(Some(version)) => cx.out.info(format_args!("took over the running apps, daemon version {version}")),
             Ok(None) => {}

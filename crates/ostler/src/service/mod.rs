@@ -20,6 +20,7 @@ mod notify;
 mod run;
 mod node_versions;
 mod stop;
+mod takeover;
 mod watch;
 
 pub(crate) use begin::Taking;

@@ -61,7 +61,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
     let _ = ostler_sys::title::set_comm("ostler-service");
     let home = cx.home()?.to_owned();
     let mut attendant = Attendant { home: &home, beat: notify.watchdog.map(|period| period / BEATS), notify, signals };
-    let status = match begin(cx, taking) {
+    let status = match begin(cx, taking, unit.as_ref()) {
         // What was started for nothing does not stay.
         Err(error) if cx.launched.is_some() => {
             drop(stop::stop(cx, &home, &attendant.notify));
@@ -85,7 +85,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
                 cx.out.info("everything was stopped, the service ends");
                 return Ok(Status::Ok);
             }
-            Next::KeeperEnded => attendant.notify.status(&begin(cx, Taking::Again)?),
+            Next::KeeperEnded => attendant.notify.status(&begin(cx, Taking::Again, None)?),
             Next::Beat => attendant.beat(cx)?,
         }
         cx.out.flush();

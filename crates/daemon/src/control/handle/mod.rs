@@ -155,7 +155,14 @@ impl Control {
         self.begin(job);
     }
 
-    /// The keeper is alive: whoever asked is told. (A keeper that was lost meanwhile answers nobody; they ask again.)
+    /// The keeper that was asked is gone; there is another.
+    pub(crate) fn ask_keeper_again(&mut self) {
+        if !self.pulses.is_empty() {
+            self.keeper.say(ostler_keeper::ToKeeper::Ping);
+        }
+    }
+
+    /// The keeper is alive: whoever asked is told.
     pub(crate) fn pulse_came_back(&mut self) {
         for (client, id) in std::mem::take(&mut self.pulses) {
             self.clients.answer(client, id, Response::Pong);

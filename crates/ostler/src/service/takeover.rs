@@ -1,0 +1,66 @@
+//! A daemon that was started from a login, and everything under it, becomes part of the service: else it would end with that login, and
+//! systemd would end it at a shutdown before the service can.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use ostler_sys::ProcTable;
+
+use super::job::Unit;
+use super::watch::keeper_of;
+
+/// Moves what runs in this home into our unit, if it is not there. False when it had to be and could not.
+pub(super) fn take_into(unit: &Unit, home: &Path) -> bool {
+    let Some(keeper) = keeper_of(home) else { return true };
+    let group = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    match (group("self"), group(&keeper.pid.to_string())) {
+        (Some(own), Some(theirs)) if !is_within(&own, &theirs) => {}
+        _ => return true,
+    }
+    let table = ProcTable::scan();
+    let mut pids = vec![keeper.pid.to_string()];
+    pids.extend(table.descendants(keeper.pid).iter().map(|entry| entry.pid.to_string()));
+    let mut command = Command::new("busctl");
+    command.arg(if unit.of_user { "--user" } else { "--system" });
+    command.args(["call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]);
+    command.args(["AttachProcessesToUnit", "ssau", &unit.name, "", &pids.len().to_string()]).args(&pids);
+    // It answers with an error for all when one has ended meanwhile; the next look has the others.
+    let done = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    done.is_ok_and(|status| status.success())
+}
+
+/// The group of systemd is ours, or one below it. Lines of `/proc/<pid>/cgroup`.
+fn is_within(own: &str, theirs: &str) -> bool {
+    match (group_of(own), group_of(theirs)) {
+        (Some(own), Some(theirs)) => Path::new(theirs).starts_with(own),
+        // Nothing is known, so nothing is done.
+        _ => true,
+    }
+}
+
+/// Beside version 1, systemd has a hierarchy of its own.
+fn group_of(text: &str) -> Option<&str> {
+    let named = text.lines().find_map(|line| line.split_once(":name=systemd:"));
+    named.map(|(_, path)| path).or_else(|| text.lines().find_map(|line| line.strip_prefix("0::")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_or_below() {
+        for (own, theirs, within) in [
+            ("0::/system.slice/a.service", "0::/system.slice/a.service", true),
+            ("0::/system.slice/a.service", "0::/system.slice/a.service/ostler-1-2/0-x", true),
+            ("0::/system.slice/a.service", "0::/user.slice/user-0.slice/session-1.scope", false),
+            ("0::/system.slice/a.service", "0::/system.slice/a.service.d", false),
+            ("9:name=systemd:/system.slice/a.service\n0::/x", "9:name=systemd:/session-1.scope\n0::/x", false),
+            ("9:name=systemd:/system.slice/a.service\n0::/x", "9:name=systemd:/system.slice/a.service\n0::/y", true),
+            ("", "", true),
+        ] {
+            assert_eq!(is_within(own, theirs), within, "{own} {theirs}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The main process of a service, as any service manager has it: in the foreground, told by signals, telling by `sd_notify`.
+//! (With a real systemd: tests/systemd.)
+
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use ostler_testkit::{Home, alive, kill};
+use rustix::process::Signal;
+
+use crate::setup::{home, start_fixture};
+
+struct Service {
+    child: Child,
+    socket: UnixDatagram,
+}
+
+impl Service {
+    fn start(home: &Home, words: &str, watchdog: Option<Duration>) -> Self {
+        let path = home.work().join("notify");
+        drop(std::fs::remove_file(&path));
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut command: Command = home.cmd(words).env("NOTIFY_SOCKET", &path).command();
+        if let Some(period) = watchdog {
+            command.env("WATCHDOG_USEC", period.as_micros().to_string());
+        }
+        Self { child: command.spawn().unwrap(), socket }
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// The next message that has this in it.
+    #[track_caller]
+    fn hear(&self, text: &str) -> String {
+        let mut buffer = [0; 4096];
+        loop {
+            let len = self.socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no {text:?}: {error}"));
+            let message = String::from_utf8_lossy(&buffer[..len]).into_owned();
+            if message.contains(text) {
+                return message;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn ends(&mut self, home: &Home) -> i32 {
+        let mut status = None;
+        home.wait_until("the service ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn saved(home: &Home) {
+    start_fixture(home, "one", "", "hold");
+    start_fixture(home, "two", "-f", "hold");
+    home.ok("save");
+    home.ok("kill");
+}
+
+#[test]
+fn it_is_ready_when_the_apps_are_and_stops_them_when_told() {
+    let home = home();
+    saved(&home);
+    let mut service = Service::start(&home, "service run", None);
+    assert_eq!(service.hear("READY=1"), "READY=1\nSTATUS=2 of 2 instances online when it became ready");
+    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    kill(service.pid(), Signal::TERM);
+    service.hear("STOPPING=1");
+    let extended = service.hear("EXTEND_TIMEOUT_USEC=");
+    assert!(extended.trim_start_matches("EXTEND_TIMEOUT_USEC=").parse::<u64>().unwrap() > 5_000_000, "{extended}");
+    assert_eq!(service.ends(&home), 0);
+    assert!(!pids.iter().any(|pid| alive(*pid)));
+    assert!(home.processes().is_empty());
+}
+
+#[test]
+fn whoever_it_attends_to_may_die_and_it_may_itself() {
+    let home = home();
+    saved(&home);
+    let mut service = Service::start(&home, "service run", None);
+    service.hear("READY=1");
+    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let before = pids();
+    kill(home.daemon_pid(), Signal::KILL);
+    home.wait_until("a daemon answers", || home.run("ping").code == 0);
+    assert_eq!(pids(), before);
+    home.kill_both();
+    service.hear("STATUS=2 of 2");
+    assert_eq!(pids(), before, "after both were killed");
+    kill(service.pid(), Signal::KILL);
+    service.ends(&home);
+    let mut service = Service::start(&home, "service run", None);
+    service.hear("READY=1");
+    assert_eq!(pids(), before, "with another attendant");
+    // It leaves, and what it attended to stays.
+    kill(service.pid(), Signal::USR1);
+    assert_eq!(service.ends(&home), 0);
+    assert_eq!(pids(), before);
+    let mut service = Service::start(&home, "service run", None);
+    service.hear("READY=1");
+    home.ok("kill");
+    assert_eq!(service.ends(&home), 0);
+}
+
+#[test]
+fn it_follows_an_update_under_its_pid() {
+    let home = home();
+    saved(&home);
+    let mut service = Service::start(&home, "service run", None);
+    service.hear("READY=1");
+    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let (before, daemon, pid) = (pids(), home.daemon_pid(), service.pid());
+    home.cmd("service reload").env("MAINPID", pid.to_string()).run().ok();
+    service.hear("READY=1");
+    assert!(pids() == before && home.daemon_pid() != daemon && alive(pid));
+    let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(words.ends_with("service\0run\0again\0"), "{words:?}");
+    kill(pid, Signal::TERM);
+    assert_eq!(service.ends(&home), 0);
+    assert!(home.processes().is_empty());
+}
+
+/// Signs of life come while daemon and keeper live, and both are replaced when they stand still.
+#[test]
+fn the_watchdog_hears_of_daemon_and_keeper() {
+    let home = home();
+    saved(&home);
+    let service = Service::start(&home, "service run", Some(Duration::from_secs(6)));
+    service.hear("READY=1");
+    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let before = pids();
+    service.hear("WATCHDOG=1");
+    for stopped in [home.daemon_pid(), home.keeper_pid()] {
+        kill(stopped, Signal::STOP);
+        home.wait_until("who stands still is replaced", || !alive(stopped));
+        service.hear("WATCHDOG=1");
+        home.wait_until("a daemon answers", || home.run("ping").code == 0);
+        assert_eq!(pids(), before);
+    }
+    // Each was replaced once, not again and again.
+    assert_eq!(std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().matches("starting another one").count(), 1);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let home = home();
+    home.run("service").code(2);
+    home.run("service stop").code(2).says("stop");
+    home.cmd("service reload").env("MAINPID", "1").run().ok().says("no daemon is running");
+}
