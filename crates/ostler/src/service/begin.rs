@@ -50,7 +50,8 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
         }
     }
     cx.disconnect();
-    if cx.client()?.list()?.is_empty() {
+    // Later an empty list is what the user wants.
+    if taking == Taking::Anew && cx.client()?.list()?.is_empty() {
         resurrect(cx)?;
     }
     let rows = cx.client()?.list()?;

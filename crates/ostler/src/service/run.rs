@@ -43,8 +43,6 @@ enum Next {
     Again,
     /// The keeper has ended.
     KeeperEnded,
-    /// It is time for a sign of life.
-    Beat,
 }
 
 /// Until the service ends; `unit` as the service manager calls it, if that is systemd.
@@ -73,7 +71,8 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
     loop {
         cx.disconnect();
         memory::rest();
-        match attendant.wait(attendant.keeper(cx)?)? {
+        let keeper = attendant.keeper(cx)?;
+        match attendant.wait_beating(cx, keeper.as_ref())? {
             Next::Leave => return Ok(Status::Ok),
             Next::Stop if unit.as_ref().is_some_and(job::is_restart) => {
                 cx.out.info("the service is restarted: apps go on");
@@ -86,7 +85,6 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
                 return Ok(Status::Ok);
             }
             Next::KeeperEnded => attendant.notify.status(&begin(cx, Taking::Again, None)?),
-            Next::Beat => attendant.beat(cx)?,
         }
         cx.out.flush();
     }
@@ -121,27 +119,38 @@ impl Attendant<'_> {
         }
     }
 
-    fn wait(&mut self, keeper: Option<OwnedFd>) -> Result<Next, CliError> {
+    fn wait_beating(&mut self, cx: &mut Cx, keeper: Option<&OwnedFd>) -> Result<Next, CliError> {
         let Some(keeper) = keeper else { return Ok(Next::KeeperEnded) };
+        loop {
+            match self.wait(keeper)? {
+                Some(next) => return Ok(next),
+                // A keeper that was replaced over it is heard of next.
+                None => self.beat(cx)?,
+            }
+        }
+    }
+
+    /// None = it is time for a sign of life.
+    fn wait(&mut self, keeper: &OwnedFd) -> Result<Option<Next>, CliError> {
         let due = self.beat.map(|beat| Instant::now() + beat);
         loop {
             while let Some(received) = self.signals.next() {
                 match received.signal {
                     CHLD => while child::reap_any().is_some() {},
-                    HUP => return Ok(Next::Again),
-                    USR1 => return Ok(Next::Leave),
-                    _ => return Ok(Next::Stop),
+                    HUP => return Ok(Some(Next::Again)),
+                    USR1 => return Ok(Some(Next::Leave)),
+                    _ => return Ok(Some(Next::Stop)),
                 }
             }
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                return Ok(Next::Beat);
+                return Ok(None);
             }
             let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-            let mut fds = [PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&keeper, PollFlags::IN)];
+            let mut fds = [PollFd::new(&self.signals, PollFlags::IN), PollFd::new(keeper, PollFlags::IN)];
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(_) if !fds[0].revents().is_empty() => {}
-                Ok(_) if !fds[1].revents().is_empty() => return Ok(Next::KeeperEnded),
+                Ok(_) if !fds[1].revents().is_empty() => return Ok(Some(Next::KeeperEnded)),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(CliError::Failed(format!("cannot wait: {}", std::io::Error::from(errno)))),
             }
