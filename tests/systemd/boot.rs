@@ -75,7 +75,8 @@ fn a_check_finds_what_stands_in_the_way() {
     let machine = machine();
     let check = |wrong: &[&str]| {
         let output = machine.run("ostler startup --check").code(i32::from(!wrong.is_empty()));
-        let found: Vec<&str> = output.stdout.lines().filter_map(|line| line.strip_prefix("✗ ")).filter_map(|line| line.split(':').next()).collect();
+        let found: Vec<&str> =
+            output.stdout.lines().filter_map(|line| line.strip_prefix("✗ ")).filter_map(|line| line.split(':').next()).collect();
         assert_eq!(found, wrong, "{output}");
         output.stdout
     };
@@ -104,7 +105,11 @@ fn a_check_finds_what_stands_in_the_way() {
     check(&["saved list"]);
     let json = machine.run("ostler startup --check --json").code(1).stdout;
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&value["ok"], &value["service"], &value["checks"][0]["ok"]), (&false.into(), &"ostler-root".into(), &true.into()), "{json}");
+    assert_eq!(
+        (&value["ok"], &value["service"], &value["checks"][0]["ok"]),
+        (&false.into(), &"ostler-root".into(), &true.into()),
+        "{json}"
+    );
 }
 
 /// Nothing saved is not a failure; a list that cannot be read is one, and is left as it is.
@@ -119,7 +124,11 @@ fn a_unit_without_a_list_runs_and_with_a_broken_one_fails() {
     machine.ok(["systemctl", "stop", unit]);
     machine.write("/root/.ostler/dump.pm2", "[{\"name\": \"half");
     machine.run(["systemctl", "start", unit]).fails();
-    assert!(machine.ok(["journalctl", "-u", unit, "--no-pager"]).stdout.contains("cannot read \"/root/.ostler/dump.pm2\""), "{}", machine.said());
+    assert!(
+        machine.ok(["journalctl", "-u", unit, "--no-pager"]).stdout.contains("cannot read \"/root/.ostler/dump.pm2\""),
+        "{}",
+        machine.said()
+    );
     machine.wait_unit(unit, "failed");
     machine.run("pgrep -x ostler-keeper").fails();
     assert_eq!(machine.read("/root/.ostler/dump.pm2"), "[{\"name\": \"half");

@@ -3,5 +3,6 @@
 
 mod boot;
 mod lifecycle;
+mod seeds_boot;
 mod setup;
 mod users;

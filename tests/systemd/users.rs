@@ -6,7 +6,11 @@ use crate::setup::{binary, machine};
 
 fn add_user(machine: &Machine, name: &str, uid: u32, home: &str) {
     let shadow = format!("{name}:*:19000:0:99999:7:::\n");
-    for (file, line) in [("/etc/shadow", shadow), ("/etc/passwd", format!("{name}:x:{uid}:{uid}::{home}:/bin/sh\n")), ("/etc/group", format!("g{uid}:x:{uid}:\n"))] {
+    for (file, line) in [
+        ("/etc/shadow", shadow),
+        ("/etc/passwd", format!("{name}:x:{uid}:{uid}::{home}:/bin/sh\n")),
+        ("/etc/group", format!("g{uid}:x:{uid}:\n")),
+    ] {
         let text = machine.read(file) + &line;
         std::fs::write(machine.path(file), text).unwrap();
     }

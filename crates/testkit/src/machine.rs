@@ -103,7 +103,8 @@ impl Machine {
             fs::create_dir_all(hierarchy.join(&self.name)).unwrap();
         }
         let console = fs::File::options().create(true).append(true).open(&self.console).unwrap();
-        let groups: String = hierarchies().iter().map(|folder| format!("echo 0 >'{}'\n", folder.join(&self.name).join("cgroup.procs").display())).collect();
+        let groups: String =
+            hierarchies().iter().map(|folder| format!("echo 0 >'{}'\n", folder.join(&self.name).join("cgroup.procs").display())).collect();
         let script = format!("set -e\n{groups}exec unshare --pid --mount --uts --ipc --net --cgroup --fork --kill-child \"$@\"");
         let mut command = Command::new("setpriv");
         // `unshare` dies with us, systemd with `unshare`, and with the first of its namespace all others.
@@ -249,7 +250,8 @@ impl Machine {
         let space = fs::read_link(format!("/proc/{init}/ns/pid")).ok()?;
         procs::process_table().into_iter().map(|p| p.pid).find(|pid| {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let own = status.lines().find_map(|line| line.strip_prefix("NSpid:")).and_then(|line| line.split_whitespace().last()?.parse().ok());
+            let own =
+                status.lines().find_map(|line| line.strip_prefix("NSpid:")).and_then(|line| line.split_whitespace().last()?.parse().ok());
             own == Some(inside) && fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|found| found == space)
         })
     }
@@ -296,7 +298,8 @@ fn remove_groups(group: &Path) {
 
 /// Where a machine gets a cgroup to itself: in the one hierarchy of version 2, or in both that systemd uses beside version 1.
 fn hierarchies() -> Vec<PathBuf> {
-    let found: Vec<PathBuf> = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"].map(PathBuf::from).into_iter().filter(|path| path.is_dir()).collect();
+    let found: Vec<PathBuf> =
+        ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"].map(PathBuf::from).into_iter().filter(|path| path.is_dir()).collect();
     if found.is_empty() { vec!["/sys/fs/cgroup".into()] } else { found }
 }
 

@@ -118,10 +118,7 @@ const RELOAD: &[Opt] =
     &[call("canary", None, Arg::Optional("time"), "watch the first new instance for so long (10s) before the others follow")];
 
 const USER_UNIT: Opt = call("user-unit", None, Arg::None, "in the user's own systemd; needs no root");
-const STARTUP: &[Opt] = &[
-    USER_UNIT,
-    call("check", None, Arg::None, "would a boot bring everything back? changes nothing"),
-];
+const STARTUP: &[Opt] = &[USER_UNIT, call("check", None, Arg::None, "would a boot bring everything back? changes nothing")];
 
 const PLATFORMS: Completes = Completes::Words(&["systemd", "upstart", "systemv", "openrc", "launchd", "rcd", "rcd-openbsd", "smf"]);
 

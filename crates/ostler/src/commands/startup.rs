@@ -130,6 +130,8 @@ fn close(cx: &mut Cx, facts: &Facts) {
     cx.out.line(format_args!("$ {name} startup --check{flag}"));
     if facts.scope == Scope::User && !check::lingers(&facts.user.name) {
         let user = sh(&facts.user.name);
-        cx.out.warn(format_args!("your systemd starts with your first login and ends with the last; to have it start at boot: sudo loginctl enable-linger {user}"));
+        cx.out.warn(format_args!(
+            "your systemd starts with your first login and ends with the last; to have it start at boot: sudo loginctl enable-linger {user}"
+        ));
     }
 }

@@ -16,9 +16,9 @@
 
 mod begin;
 mod job;
+mod node_versions;
 mod notify;
 mod run;
-mod node_versions;
 mod stop;
 mod takeover;
 mod watch;

@@ -10,8 +10,8 @@ use ostler_sys::process::ProcRef;
 use ostler_sys::tree::{ProcTable, marker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
 
-use crate::client::{Client, ClientError};
 use crate::cli::CliError;
+use crate::client::{Client, ClientError};
 
 const SIGKILL: i32 = 9;
 

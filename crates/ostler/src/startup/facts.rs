@@ -67,7 +67,10 @@ const LONGEST_NAME: usize = 247;
 pub(crate) fn gather(cx: &Cx, call: &Call, platform: Platform, scope: Scope) -> Result<Facts, CliError> {
     let user = user(call, scope)?;
     if let Some(bad) = user.name.chars().chain(user.home.chars()).find(|c| c.is_control()) {
-        return Err(CliError::Failed(format!("the user {:?} has the character {bad:?} in its name or home, which no script can hold", user.name)));
+        return Err(CliError::Failed(format!(
+            "the user {:?} has the character {bad:?} in its name or home, which no script can hold",
+            user.name
+        )));
     }
     let home = manager_home(cx, call, &user)?;
     let shell = std::env::var("PATH").unwrap_or_default();
@@ -183,7 +186,10 @@ pub(crate) fn own_program(program: Program) -> Result<String, CliError> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let on_path = || std::env::split_paths(&folders).map(|folder| folder.join(program.name())).find(|path| same(path));
     let path = by_word.filter(|path| same(path)).or_else(on_path).unwrap_or(own);
-    let text = path.into_os_string().into_string().map_err(|path| CliError::Failed(format!("the path of this program {path:?} is not valid UTF-8")))?;
+    let text = path
+        .into_os_string()
+        .into_string()
+        .map_err(|path| CliError::Failed(format!("the path of this program {path:?} is not valid UTF-8")))?;
     if text.chars().any(char::is_control) {
         return Err(CliError::Failed(format!("the path of this program {text:?} has a control character in it")));
     }

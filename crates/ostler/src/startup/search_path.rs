@@ -118,7 +118,9 @@ mod tests {
             ("relative:.:/opt/../etc:/missing:/opt/a\nb", REST.into(), None),
             ("/home/u/nvm-notes/bin", format!("/home/u/nvm-notes/bin:{REST}"), None),
         ] {
-            let exists = |path: &Path| path != Path::new("/missing") && (!path.to_str().unwrap().starts_with("/home/u/.") || path.ends_with(".local/bin"));
+            let exists = |path: &Path| {
+                path != Path::new("/missing") && (!path.to_str().unwrap().starts_with("/home/u/.") || path.ends_with(".local/bin"))
+            };
             let found = lasting(shell, Path::new("/home/u"), exists);
             assert_eq!(found, SearchPath { path: expected, nvm: nvm.map(PathBuf::from) }, "{shell}");
         }

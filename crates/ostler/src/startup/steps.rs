@@ -47,11 +47,7 @@ pub(crate) enum Told<'a> {
 pub(crate) enum StepError {
     /// A file.
     #[error("cannot {what} {}: {source}", .path.display())]
-    File {
-        what: &'static str,
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    File { what: &'static str, path: PathBuf, source: std::io::Error },
     /// A command.
     #[error("{command} failed: {reason}")]
     Command { command: String, reason: String },
@@ -89,7 +85,9 @@ fn one(step: &Step, undo: &mut Vec<Undo>, tell: &mut dyn FnMut(Told<'_>)) -> Res
         Step::Remove { path } => {
             tell(Told::Removing(path));
             match fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => Err(StepError::File { what: "remove", path: path.clone(), source: error }),
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    Err(StepError::File { what: "remove", path: path.clone(), source: error })
+                }
                 _ => Ok(()),
             }
         }

@@ -108,5 +108,8 @@ fn port(spec: &AppSpec, who: &Credentials, variable: Option<&str>) -> Option<(St
     });
     let first = first_free_port();
     let port = listens.chain(variable.and_then(|port| port.parse().ok())).find(|port| (1..first).contains(port))?;
-    Some((format!("port {port} is below {first} and its user is not root"), format!("sudo sysctl net.ipv4.ip_unprivileged_port_start={port}")))
+    Some((
+        format!("port {port} is below {first} and its user is not root"),
+        format!("sudo sysctl net.ipv4.ip_unprivileged_port_start={port}"),
+    ))
 }

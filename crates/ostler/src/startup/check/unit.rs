@@ -23,7 +23,8 @@ pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> String {
     let text = match std::fs::read_to_string(&target) {
         Ok(text) => text,
         Err(error) => {
-            let found = if error.kind() == std::io::ErrorKind::NotFound { format!("there is no {shown}") } else { format!("{shown}: {error}") };
+            let found =
+                if error.kind() == std::io::ErrorKind::NotFound { format!("there is no {shown}") } else { format!("{shown}: {error}") };
             findings.push(wrong("service", found, startup_again(facts)));
             home(facts, findings);
             return facts.path.path.clone();
@@ -34,7 +35,11 @@ pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> String {
         _ => {
             // What was written is what would be written now, or it is somebody else's.
             let same = text == crate::startup::plan(facts).text;
-            findings.push(if same { fine("service", shown) } else { wrong("service", format!("{shown} is not as it would be written now"), startup_again(facts)) });
+            findings.push(if same {
+                fine("service", shown)
+            } else {
+                wrong("service", format!("{shown} is not as it would be written now"), startup_again(facts))
+            });
             program(facts, &facts.exe, findings);
             facts.path.path.clone()
         }
@@ -75,7 +80,11 @@ fn systemd(facts: &Facts, shown: &str, text: &str, findings: &mut Vec<Finding>) 
         findings.push(if lingers(user) {
             fine("starts without a login", format!("{user} lingers"))
         } else {
-            wrong("starts without a login", format!("the systemd of {user} begins with the first login"), format!("sudo loginctl enable-linger {}", sh(user)))
+            wrong(
+                "starts without a login",
+                format!("the systemd of {user} begins with the first login"),
+                format!("sudo loginctl enable-linger {}", sh(user)),
+            )
         });
     }
     match installed.program {
@@ -119,12 +128,16 @@ fn home(facts: &Facts, findings: &mut Vec<Finding>) {
     findings.push(match (std::fs::metadata(path), may(path, &credentials(facts), READ | WRITE | EXECUTE)) {
         (Err(error), _) => wrong("home", format!("{}: {error}", facts.home), format!("{} save", facts.program.name())),
         (Ok(meta), _) if !meta.is_dir() => wrong("home", format!("{} is not a folder", facts.home), format!("rm {}", sh(&facts.home))),
-        (Ok(meta), _) if meta.uid() != facts.user.uid => {
-            wrong("home", format!("{} belongs to uid {}, not to {user}", facts.home, meta.uid()), format!("sudo chown -R {} {}", sh(user), sh(&facts.home)))
-        }
-        (Ok(_), Err(Barred::Closed(place))) => {
-            wrong("home", format!("{user} cannot use {}: {} is closed", facts.home, place.display()), format!("sudo chmod u+rwx {}", sh(&place.display().to_string())))
-        }
+        (Ok(meta), _) if meta.uid() != facts.user.uid => wrong(
+            "home",
+            format!("{} belongs to uid {}, not to {user}", facts.home, meta.uid()),
+            format!("sudo chown -R {} {}", sh(user), sh(&facts.home)),
+        ),
+        (Ok(_), Err(Barred::Closed(place))) => wrong(
+            "home",
+            format!("{user} cannot use {}: {} is closed", facts.home, place.display()),
+            format!("sudo chmod u+rwx {}", sh(&place.display().to_string())),
+        ),
         (Ok(_), Err(Barred::Missing)) => wrong("home", format!("{} cannot be reached", facts.home), startup_again(facts)),
         (Ok(_), Ok(())) => fine("home", &facts.home),
     });

@@ -90,7 +90,8 @@ fn a_parser_takes_each_xml_file() {
     for facts in every(ODD).into_iter().filter(|facts| matches!(facts.platform, Platform::Launchd | Platform::Smf)) {
         let file = std::env::temp_dir().join(format!("ostler-xml-{}-{}", std::process::id(), label(&facts)));
         // The document type names a file of another system.
-        let text: String = plan(&facts).text.lines().filter(|line| !line.starts_with("<!DOCTYPE")).map(|line| format!("{line}\n")).collect();
+        let text: String =
+            plan(&facts).text.lines().filter(|line| !line.starts_with("<!DOCTYPE")).map(|line| format!("{line}\n")).collect();
         std::fs::write(&file, text).unwrap();
         let output = Command::new("python3").args(["-c", read]).stdin(std::fs::File::open(&file).unwrap()).output().unwrap();
         std::fs::remove_file(&file).unwrap();
@@ -166,7 +167,11 @@ fn a_unit_is_read_back() {
         assert_eq!(installed, expected);
     }
     // What PM2 writes.
-    let pm2 = "[Service]\nType=forking\nUser=deploy\nEnvironment=PATH=/bin\nEnvironment=PM2_HOME=/h/.pm2\nExecStart=/usr/bin/pm2 resurrect\n";
+    let pm2 =
+        "[Service]\nType=forking\nUser=deploy\nEnvironment=PATH=/bin\nEnvironment=PM2_HOME=/h/.pm2\nExecStart=/usr/bin/pm2 resurrect\n";
     let installed = Installed::parse(pm2);
-    assert_eq!((installed.notifies, installed.home.as_deref(), installed.program.as_deref()), (false, Some("/h/.pm2"), Some("/usr/bin/pm2")));
+    assert_eq!(
+        (installed.notifies, installed.home.as_deref(), installed.program.as_deref()),
+        (false, Some("/h/.pm2"), Some("/usr/bin/pm2"))
+    );
 }
