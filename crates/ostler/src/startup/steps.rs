@@ -157,7 +157,7 @@ fn run(command: &[String]) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(said.lines().map(str::trim).filter(|line| !line.is_empty()).last().map_or_else(|| output.status.to_string(), str::to_owned))
+    Err(said.lines().map(str::trim).rfind(|line| !line.is_empty()).map_or_else(|| output.status.to_string(), str::to_owned))
 }
 
 /// After `su` or in a job of cron nothing says where the user's systemd listens.
