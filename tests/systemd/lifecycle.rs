@@ -175,9 +175,9 @@ fn a_stop_gets_past_a_daemon_that_hangs() {
 fn an_app_has_its_time_to_end() {
     needs_machine!();
     let machine = with_unit(&["quick"]);
-    machine.write(&format!("/etc/systemd/system/{UNIT}.d/test.conf"), "[Service]\nTimeoutStopSec=1\n");
+    machine.write(&format!("/etc/systemd/system/{UNIT}.d/test.conf"), "[Service]\nTimeoutStopSec=3\n");
     machine.ok("systemctl daemon-reload");
-    machine.write("/srv/slow.js", "process.on('SIGINT', () => setTimeout(() => { require('fs').writeFileSync('/srv/order', 'slow'); process.exit(); }, 3000));\nrequire('fs').writeFileSync('/srv/slow-up', ''); setInterval(() => {}, 1e6);\n");
+    machine.write("/srv/slow.js", "process.on('SIGINT', () => setTimeout(() => { require('fs').writeFileSync('/srv/order', 'slow'); process.exit(); }, 5000));\nrequire('fs').writeFileSync('/srv/slow-up', ''); setInterval(() => {}, 1e6);\n");
     machine.ok("ostler start /srv/slow.js --kill-timeout 20s");
     machine.wait_until("it is up", || machine.path("/srv/slow-up").exists());
     machine.ok(["systemctl", "stop", UNIT]);

@@ -92,6 +92,10 @@ fn a_user_that_does_not_exist_changes_nothing() {
     machine.run(["ostler", "startup", "-u", "nobody here"]).code(4).says("there is no user \"nobody here\"");
     machine.run("ostler startup -u root --hp /no/such/folder").code(2).says("/no/such/folder");
     machine.run("ostler startup --service-name ../../x").code(2).says("cannot be the name of a service");
+    // A list of the user's that never ends is not waited for.
+    machine.ok("mkdir -p /root/.ostler");
+    machine.ok("mkfifo /root/.ostler/dump.pm2");
+    machine.run("ostler startup --check").code(1).says("it is not a file");
     machine.run("ostler startup windows").code(1).says("Unknown platform");
     assert_eq!(machine.ok("ls -R /etc/systemd").stdout, before);
 }

@@ -49,7 +49,10 @@ fn platform(cx: &mut Cx, call: &Call) -> Result<Platform, CliError> {
     let given = Platform::parse(word)
         .ok_or_else(|| CliError::Failed(format!("Unknown platform / init system name: {word}; it is one of {}", names())))?;
     if let Some(here) = here.filter(|here| *here != given) {
-        cx.out.warn(format_args!("this machine has {}, and you asked for {}: going on with {}", here.name(), given.name(), given.name()));
+        let (label, name, line) = (cx.program.label(), cx.program.name(), "-".repeat(59));
+        cx.out.line(format_args!("{line}\n {label} detected {} but you precised {}", here.name(), given.name()));
+        cx.out.line(" Please verify that your choice is indeed your init system");
+        cx.out.line(format_args!(" If you arent sure, just run : {name} startup\n{line}"));
     }
     Ok(given)
 }

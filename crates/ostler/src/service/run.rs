@@ -74,7 +74,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
         let keeper = attendant.keeper(cx)?;
         match attendant.wait_beating(cx, keeper.as_ref())? {
             Next::Leave => return Ok(Status::Ok),
-            Next::Stop if unit.as_ref().is_some_and(job::is_restart) => {
+            Next::Stop if attendant.is_restart(unit.as_ref()) => {
                 cx.out.info("the service is restarted: apps go on");
                 return Ok(Status::Ok);
             }
@@ -117,6 +117,12 @@ impl Attendant<'_> {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Asking may take a while; that is not the apps' time.
+    fn is_restart(&self, unit: Option<&Unit>) -> bool {
+        stop::extend(&self.notify, KEEPER_WITHIN * 2);
+        unit.is_some_and(job::is_restart)
     }
 
     fn wait_beating(&mut self, cx: &mut Cx, keeper: Option<&OwnedFd>) -> Result<Next, CliError> {

@@ -77,7 +77,8 @@ fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
     Ok(())
 }
 
-fn extend(notify: &Notify, by: Duration) {
+/// It may take so long, and some more.
+pub(super) fn extend(notify: &Notify, by: Duration) {
     notify.say(&format!("EXTEND_TIMEOUT_USEC={}", (by + MARGIN).as_micros()));
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use ostler_sys::user::{User, user_by_id, user_by_name};
 
 use super::platform::Platform;
-use super::quote;
 use super::search_path::{SearchPath, lasting};
+use super::{quote, saved};
 use crate::cli::{Call, CliError, UsageError};
 use crate::cx::Cx;
 use crate::home::{self, Program};
@@ -92,7 +92,7 @@ pub(crate) fn gather(cx: &Cx, call: &Call, platform: Platform, scope: Scope) -> 
 /// when it needs more.)
 fn stop_seconds(home: &Path) -> u64 {
     const USUAL: u64 = 90;
-    let text = std::fs::read_to_string(home.join("dump.pm2")).unwrap_or_default();
+    let text = saved::read(home).unwrap_or_default();
     let entries = ostler_proto::pm2::parse_dump(&text).map(|dump| dump.entries).unwrap_or_default();
     let longest = entries.iter().map(|entry| longest_ms(&entry.spec)).max().unwrap_or(0);
     USUAL.max(longest.div_ceil(1000) + 30)

@@ -9,6 +9,7 @@ mod plan;
 mod platform;
 mod quote;
 mod render;
+mod saved;
 mod search_path;
 pub(crate) mod steps;
 mod unit_file;

@@ -9,13 +9,14 @@ use ostler_proto::pm2::{DumpEntry, parse_dump, to_dump};
 use super::{Finding, fine, wrong};
 use crate::client::{Client, with_causes};
 use crate::startup::facts::Facts;
+use crate::startup::saved;
 
 /// Looks at the list; gives what a boot would start.
 pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry> {
-    let path = Path::new(&facts.home).join("dump.pm2");
+    let path = saved::path(Path::new(&facts.home));
     let shown = path.display();
     let save = format!("{} save", facts.program.name());
-    let text = match std::fs::read_to_string(&path) {
+    let text = match saved::read(Path::new(&facts.home)) {
         Ok(text) => text,
         Err(error) => {
             let found = if error.kind() == ErrorKind::NotFound { format!("there is no {shown}") } else { format!("{shown}: {error}") };
