@@ -127,3 +127,20 @@ fn a_unit_of_the_users_own_systemd() {
     machine.ok("systemctl start user@1502.service");
     machine.ok(as_user(1502, &["ostler", "startup", "--user-unit"])).says("sudo loginctl enable-linger alice");
 }
+
+/// What a user started from a login belongs to the service of that user once it is started: systemd lets users move their own.
+#[test]
+fn apps_of_a_login_are_taken_over() {
+    needs_machine!();
+    let machine = machine();
+    add_user(&machine, "deploy", 1500, "/home/deploy");
+    machine.ok("ostler startup systemd -u deploy --hp /home/deploy");
+    let mut login: Vec<std::ffi::OsString> = ["systemd-run", "--quiet", "--scope", "--unit=login"].map(Into::into).to_vec();
+    login.extend(as_user(1500, &["ostler", "start", "app.js"]));
+    machine.ok(login);
+    let before = online(&machine, 1500);
+    machine.ok("systemctl start ostler-deploy.service");
+    assert_eq!(online(&machine, 1500), before);
+    let groups = machine.ok(["cat", &format!("/proc/{}/cgroup", before[0])]).stdout;
+    assert!(groups.contains("/system.slice/ostler-deploy.service"), "{groups}\n{}", machine.said());
+}
