@@ -140,7 +140,10 @@ fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
         None if user.home.starts_with('/') => below(Path::new(&user.home)),
         None => return Err(CliError::Failed(format!("the user {:?} has no home folder, name one with --hp", user.name))),
     };
-    let text = home::fitting(home)?.into_os_string().into_string().map_err(|home| CliError::Failed(format!("the home {home:?} is not valid UTF-8")))?;
+    let text = home::fitting(home)?
+        .into_os_string()
+        .into_string()
+        .map_err(|home| CliError::Failed(format!("the home {home:?} is not valid UTF-8")))?;
     if text.chars().any(char::is_control) {
         return Err(CliError::Failed(format!("the home {text:?} has a control character in it, which no script can hold")));
     }
