@@ -205,3 +205,22 @@ fn what_runs_already_is_taken_over() {
     machine.ok(["systemctl", "stop", UNIT]);
     machine.run("pgrep -x node").fails();
 }
+
+/// A stop of the service is one in order: who depends on another ends first.
+#[test]
+fn a_stop_is_in_order() {
+    needs_machine!();
+    let machine = crate::setup::machine();
+    machine.write(
+        "/srv/order.json",
+        r#"{"apps": [{"name": "db", "script": "/srv/app.js"}, {"name": "api", "script": "/srv/app.js", "depends_on": ["db"]},
+                     {"name": "web", "script": "/srv/app.js", "depends_on": ["api"]}]}"#,
+    );
+    machine.ok("ostler start /srv/order.json");
+    machine.ok("ostler save");
+    machine.ok("ostler startup");
+    machine.ok(["systemctl", "start", UNIT]);
+    crate::setup::wait_for_apps(&machine);
+    machine.ok(["systemctl", "stop", UNIT]);
+    assert_eq!(machine.read("/srv/order").trim(), "web api db", "{}", machine.said());
+}
