@@ -32,7 +32,7 @@ pub enum Event {
         /// Until when.
         until_ms: u64,
     },
-    /// No more patience with what is to end: SIGKILL now.
+    /// No more patience with what is to end: its time is over.
     Hurry,
     /// What it depends on is there (answer to [`super::Notice::Waiting`]).
     Released,

@@ -180,12 +180,12 @@ impl Instance {
         }
     }
 
-    /// What is to end has had its time, whatever its deadline says.
+    /// What is to end has had its time: its deadline is now. The tick that follows does the rest, as at any deadline.
     fn on_hurry(&mut self, turn: &mut Turn<'_>) {
         self.end_drain(turn);
         self.cut_hook_short(turn);
-        if matches!(self.state, State::Stopping { killed: false, .. }) {
-            self.escalate(turn);
+        if let State::Stopping { deadline_ms, killed: false, .. } = &mut self.state {
+            *deadline_ms = turn.now.mono_ms.min(*deadline_ms);
         }
     }
 

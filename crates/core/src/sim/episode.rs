@@ -279,7 +279,8 @@ impl Stage {
             65..77 => Event::Stop(user()),
             77..85 => Event::StopGently(user()),
             85..91 => Event::Delete(user()),
-            91..95 => Event::Retire(user()),
+            91..94 => Event::Retire(user()),
+            94 => Event::Hurry,
             _ => Event::Reset,
         };
         self.note(|| format!("#{slot} command: {event:?}"));
