@@ -128,6 +128,27 @@ fn a_second_signal_and_a_deadline_end_what_does_not_end() {
     home.run(format!("runtime {words} --stop-timeout soon")).fails().says("--stop-timeout");
 }
 
+/// A hook that takes its time is no reason to take it, too.
+#[test]
+fn a_second_signal_calls_off_hooks() {
+    let home = home();
+    let file = home.write(
+        "apps.json",
+        format!(
+            "{{\"apps\": [{{\"script\": \"{}\", \"kill_timeout\": 600000, \"pre_stop\": {{\"run\": \"touch began; sleep 600\", \"timeout\": \"10m\"}}}}]}}",
+            stubborn(&home)
+        ),
+    );
+    let front = Front::run(&home, &file);
+    front.out_until("up");
+    home.wait_status("stubborn", "online");
+    front.signal(Signal::TERM);
+    home.wait_until("the hook runs", || home.work().join("began").exists());
+    front.signal(Signal::TERM);
+    assert_eq!(front.end(&home).code, 137);
+    home.wait_until("nothing is left", || home.processes().is_empty());
+}
+
 #[test]
 fn a_start_that_fails_says_why_and_ends() {
     let home = home();

@@ -1,11 +1,11 @@
 //! Signals to the container, and its end.
 
-use ostler_core::lifecycle::{Ending, Event, Origin};
+use ostler_core::lifecycle::{Ending, Event, Origin, State};
 use ostler_core::runtime::{Life, Meaning, exit_code, life, over};
 use ostler_keeper::STARTER_KEY;
 use ostler_proto::control::Action;
 
-use super::{Starter, Stopping};
+use super::{Runtime, Starter, Stopping};
 use crate::control::turn::now;
 use crate::control::{Control, Then};
 use crate::registry::Slot;
@@ -87,6 +87,13 @@ impl Control {
         }
     }
 
+    /// What a hook has held up until now has no time of its own.
+    fn hurry_those_with_time(&mut self, now_ms: u64) {
+        let has_time = |state: &State| matches!(state, State::Stopping { killed: false, deadline_ms, .. } if *deadline_ms > now_ms);
+        let ids: Vec<u32> = self.registry.iter().filter(|slot| has_time(&slot.instance.state)).map(|slot| slot.id).collect();
+        ids.into_iter().for_each(|id| self.feed(id, Event::Hurry));
+    }
+
     fn end_with(&mut self, code: u8) {
         if let Some(runtime) = &mut self.runtime {
             runtime.code = code;
@@ -119,6 +126,9 @@ impl Control {
             if runtime.deadline_ms().is_some_and(|at| at <= now_ms) {
                 self.log.error(format_args!("the time to stop is over, killing what still runs"));
                 self.kill_all_now();
+            }
+            if self.runtime.as_ref().is_some_and(Runtime::is_hasty) {
+                self.hurry_those_with_time(now_ms);
             }
             return !self.work.is_empty();
         }
