@@ -135,7 +135,7 @@ fn a_second_signal_calls_off_hooks() {
     let file = home.write(
         "apps.json",
         format!(
-            "{{\"apps\": [{{\"script\": \"{}\", \"kill_timeout\": 600000, \"pre_stop\": {{\"run\": \"touch began; sleep 600\", \"timeout\": \"10m\"}}}}]}}",
+            "{{\"apps\": [{{\"script\": \"{}\", \"kill_timeout\": 600000, \"pre_stop\": {{\"command\": \"touch began; sleep 600\", \"timeout\": \"10m\"}}}}]}}",
             stubborn(&home)
         ),
     );
