@@ -183,11 +183,6 @@ impl Instance {
     /// What is to end has had its time: its deadline is now, and the hook before it is called off. The tick that follows does the rest, as at
     /// any deadline.
     fn on_hurry(&mut self, turn: &mut Turn<'_>) {
-        if self.wanted != Wanted::Up
-            && let Some((inc, hook)) = self.hook()
-        {
-            turn.effect(Effect::CancelHook { inc, hook });
-        }
         self.end_drain(turn);
         self.cut_hook_short(turn);
         if let State::Stopping { deadline_ms, killed: false, .. } = &mut self.state {
