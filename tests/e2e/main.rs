@@ -63,6 +63,7 @@ mod scale;
 mod seeds_cluster;
 mod seeds_container;
 mod seeds_health;
+mod seeds_rotation;
 mod servers;
 mod settings;
 mod service;

@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use ostler_testkit::{Home, Tmpfs, fixture, needs_root, skip};
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{Dice, ecosystem, home, home_as_pm2, start_fixture};
+use crate::setup::{Dice, ecosystem, home, start_fixture};
 
 /// Names of the rotated files of a log, the oldest first.
-fn rotated(home: &Home, stem: &str) -> Vec<String> {
+pub fn rotated(home: &Home, stem: &str) -> Vec<String> {
     let mut names: Vec<(std::time::SystemTime, String)> = fs::read_dir(home.dir().join("logs"))
         .unwrap()
         .flatten()
@@ -253,6 +253,10 @@ fn lines_of_the_past_are_shown_from_rotated_files() {
     let numbers: Vec<u32> = said.lines().filter_map(|line| line.parse().ok()).collect();
     assert_eq!(numbers.len(), 19_999, "and `end`");
     assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]) && numbers.last() == Some(&30_000));
+    // As in PM2, `flush` is about the logs themselves.
+    let before = rotated(&home, "c-out");
+    home.ok("flush c");
+    assert_eq!((home.log("c-out.log").as_str(), rotated(&home, "c-out")), ("", before));
 }
 
 #[test]
@@ -404,34 +408,6 @@ fn the_daemons_own_log_too() {
     }
     home.wait_until("it was rotated, and one is kept", || own() == 1 && pm2_log(&home).contains("has been deleted"));
     assert!(fs::metadata(home.dir().join("pm2.log")).unwrap().len() < 8 << 10);
-}
-
-/// Document 002: the commands as they stand there, and what they promise.
-#[test]
-fn pm2_logrotate_as_in_document_002() {
-    let home = home_as_pm2();
-    start_fixture(&home, "c", "--no-autorestart", "count 100 1");
-    for command in [
-        "install pm2-logrotate",
-        "set pm2-logrotate:max_size 10M",
-        "set pm2-logrotate:retain 30",
-        "set pm2-logrotate:compress true",
-        "install pm2-server-monit",
-        "install pm2-logrotate",
-        "set pm2-logrotate:max_size 100M",
-        "set pm2-logrotate:retain 30",
-    ] {
-        home.ok(command);
-    }
-    // Its other settings, so that it does not take a night.
-    home.ok("set pm2-logrotate:dateFormat YYYY-MM-DD");
-    home.ok("set pm2-logrotate:workerInterval 1");
-    home.ok("set pm2-logrotate:rotateModule true");
-    home.ok("set pm2-logrotate:TZ Asia/Tokyo");
-    home.ok(["set", "pm2-logrotate:rotateInterval", "*/1 * * * * *"].as_slice());
-    let is_one =
-        |name: &String| name.starts_with("c-out__20") && name.ends_with(".log.gz") && name.len() == "c-out__2026-11-21.log.gz".len();
-    home.wait_until("it was rotated and compressed", || rotated(&home, "c-out").iter().any(is_one));
 }
 
 fn pm2_log(home: &Home) -> String {

@@ -24,6 +24,8 @@ impl OwnFile {
         if folder != self.folder {
             return false;
         }
+        // The copy that a rotation is making: `.out__2026-11-21_00-00-00.log.ostler`.
+        let name = name.strip_prefix(b".").and_then(|name| name.strip_suffix(b".ostler")).unwrap_or(name);
         let Some(rest) = name.strip_prefix(self.stem.as_slice()) else { return false };
         let rest = rest.strip_suffix(b".gz").unwrap_or(rest);
         // `out-3.log`, `out-3.log.1`, `out-3__2026-11-21_00-00-00.log`
@@ -59,6 +61,9 @@ mod tests {
             ("api-out.log.2.gz", true),
             ("api-out__2026-11-21_00-00-00.log", true),
             ("api-out-3__2026-11-21_00-00-00.log.gz", true),
+            (".api-out__2026-11-21_00-00-00.log.ostler", true),
+            (".api-out__2026-11-21_00-00-00.log.gz.ostler", true),
+            (".api-out.js.ostler", false),
             ("api-out.js", false),
             ("api-output.log", false),
             ("api.log", false),

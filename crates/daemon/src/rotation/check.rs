@@ -147,7 +147,9 @@ impl Control {
             self.rotation.folders.remove(path);
             return;
         }
-        if !path.is_dir() {
+        if path.is_dir() {
+            self.rotation.told.remove(path.to_string_lossy().as_ref());
+        } else {
             self.folder_is_gone(path);
         }
         let check_ms = self.rotation.wanted.check_ms;
@@ -276,7 +278,9 @@ impl Control {
                 format!("was removed, and is there again; {} write to their removed files until their restart", unwritten.join(", "))
             }
         };
-        self.log.error(format_args!("the log folder \"{}\" {text}", path.display()));
+        if self.rotation.is_news(&path.to_string_lossy(), &text) {
+            self.log.error(format_args!("the log folder \"{}\" {text}", path.display()));
+        }
     }
 }
 

@@ -32,6 +32,10 @@ impl Control {
             return;
         }
         let path = self.log.path().to_owned();
+        // A terminal, a pipe, a link: whoever made it that knows why.
+        if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+            return;
+        }
         let Some((name, folder)) = path.file_name().and_then(|name| name.to_str()).zip(path.parent()) else { return };
         let date = self.rotation.date(&rule, now().wall_ms);
         let free = super::begin::free_name(name, &date, |name| folder.join(name).symlink_metadata().is_ok());
