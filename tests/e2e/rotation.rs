@@ -140,7 +140,8 @@ fn daemon_and_keeper_are_killed_while_it_rotates() {
         std::thread::sleep(std::time::Duration::from_millis(dice.below(400)));
         if dice.below(4) == 0 {
             home.kill_both();
-            home.run("resurrect");
+            let said = home.run("resurrect");
+            assert!(!home.daemons().is_empty(), "{said:?} {}", pm2_log(&home));
         } else {
             kill_daemon(&home);
         }
