@@ -17,6 +17,7 @@ mod container;
 mod crash;
 mod delete;
 mod describe;
+mod dev;
 mod diff;
 mod env;
 mod faults;

@@ -104,6 +104,8 @@ pub(crate) struct Slot {
     pub cpu: CpuHistory,
     /// What is remembered of changed files.
     pub watch: Mark,
+    /// When this daemon asked for its process.
+    pub spawned_ms: Option<u64>,
     /// The pid file exists.
     pub pid_file_written: bool,
     /// Its deadline as the registry's order of deadlines knows it.
@@ -303,6 +305,7 @@ impl Registry {
             notes: Vec::new(),
             cpu: CpuHistory::default(),
             watch: Mark::default(),
+            spawned_ms: None,
             pid_file_written: false,
             due_ms: None,
         };
@@ -369,6 +372,7 @@ impl Registry {
                 notes: record.notes.into_owned(),
                 cpu: CpuHistory::default(),
                 watch: record.watch,
+                spawned_ms: None,
                 pid_file_written: record.role == Role::Serving,
                 due_ms: None,
             };

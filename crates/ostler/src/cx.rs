@@ -123,6 +123,17 @@ impl Cx {
         self.coming = Some(ready);
     }
 
+    /// Uses this home, whatever the environment says.
+    ///
+    /// # Errors
+    /// It cannot be made or used.
+    pub(crate) fn use_home(&mut self, path: PathBuf) -> Result<(), CliError> {
+        home::prepare(&path, self.program)?;
+        self.home = Some(path);
+        self.client = None;
+        Ok(())
+    }
+
     /// The connection, made at the first use. Starts a daemon when the command may.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ pub(crate) enum Program {
     Ostler,
     /// `pm2`: PM2's words, home and exit codes.
     Pm2,
+    /// `pm2-dev`: the command `dev`, in PM2's words.
+    Pm2Dev,
 }
 
 impl Program {
@@ -23,6 +25,7 @@ impl Program {
     pub(crate) fn from_argv0(argv0: Option<&OsStr>) -> Self {
         match last_part(argv0) {
             Some("pm2" | "pm2-runtime" | "pm2-docker") => Self::Pm2,
+            Some("pm2-dev") => Self::Pm2Dev,
             _ => Self::Ostler,
         }
     }
@@ -32,6 +35,7 @@ impl Program {
         match self {
             Self::Ostler => "ostler",
             Self::Pm2 => "pm2",
+            Self::Pm2Dev => "pm2-dev",
         }
     }
 
@@ -39,24 +43,19 @@ impl Program {
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Ostler => "ostler",
-            Self::Pm2 => "PM2",
+            Self::Pm2 | Self::Pm2Dev => "PM2",
         }
     }
 
     /// Behave as PM2 does.
     pub(crate) const fn is_pm2(self) -> bool {
-        matches!(self, Self::Pm2)
+        matches!(self, Self::Pm2 | Self::Pm2Dev)
     }
 }
 
 /// PM2's program for containers, which is one command of ours.
 pub(crate) fn is_runtime(argv0: Option<&OsStr>) -> bool {
     matches!(last_part(argv0), Some("pm2-runtime" | "pm2-docker"))
-}
-
-/// The other name of PM2's programs, which is still to come: under it, a command line would mean something else.
-pub(crate) fn later_program(argv0: Option<&OsStr>) -> Option<&'static str> {
-    (last_part(argv0)? == "pm2-dev").then_some("pm2-dev")
 }
 
 fn last_part(argv0: Option<&OsStr>) -> Option<&str> {
@@ -128,7 +127,7 @@ const LONGEST_HOME: usize = 107 - "/ostler.sock".len();
 const fn variable(program: Program) -> &'static str {
     match program {
         Program::Ostler => "OSTLER_HOME",
-        Program::Pm2 => "PM2_HOME",
+        Program::Pm2 | Program::Pm2Dev => "PM2_HOME",
     }
 }
 
@@ -192,6 +191,17 @@ fn of_process_1() -> Option<PathBuf> {
         return None;
     }
     Some(PathBuf::from(std::ffi::OsString::from_vec(marker(1, HOME_VAR)?)))
+}
+
+/// Homes of development sessions, one after the other: `~/.pm2-dev` or `~/.ostler-dev`, then `…-2`, `…-3` for those at the same time. As in
+/// PM2 no variable changes them: a session ends with everything that is in its home.
+///
+/// # Errors
+/// As [`locate`].
+pub(crate) fn of_session(program: Program, number: u32) -> Result<PathBuf, HomeError> {
+    let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: "HOME" })?;
+    let name = if program.is_pm2() { ".pm2-dev" } else { ".ostler-dev" };
+    fitting(user.join(if number <= 1 { name.to_owned() } else { format!("{name}-{number}") }))
 }
 
 /// A socket in this home has an address that is short enough.
@@ -289,6 +299,7 @@ mod tests {
             ("/usr/bin/pm2", Program::Pm2),
             ("pm2-runtime", Program::Pm2),
             ("/usr/local/bin/pm2-docker", Program::Pm2),
+            ("pm2-dev", Program::Pm2Dev),
             ("ostler", Program::Ostler),
             ("./pm2x", Program::Ostler),
             ("", Program::Ostler),

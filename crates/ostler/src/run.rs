@@ -17,14 +17,12 @@ pub(crate) fn client() -> ExitCode {
     let mut words = std::env::args_os();
     let program = Program::from_argv0(words.next().as_deref());
     let mut out = Out::new(program);
-    if let Some(name) = home::later_program(std::env::args_os().next().as_deref()) {
-        out.error(format_args!("{name} is not available yet in ostler {VERSION}: use `pm2 start <app or file> --no-daemon` instead"));
-        return ExitCode::FAILURE;
-    }
     let parsed = if home::is_runtime(std::env::args_os().next().as_deref()) {
         cli::parse_runtime(words.collect())
     } else {
-        cli::parse(words.collect())
+        // `pm2-dev` is this one command.
+        let command = (program == Program::Pm2Dev).then(|| "dev".into());
+        cli::parse(command.into_iter().chain(words).collect())
     };
     let status = match parsed {
         Ok(Parsed::Version) => {

@@ -98,17 +98,15 @@ impl Guard {
     }
 
     fn habit_of(&self, path: &str) -> Option<Habit> {
-        let oldest = self.strikes.iter().map(|(_, age)| *age).max().unwrap_or(0);
+        // The first ones may have been somebody who saved a file.
+        let last = self.strikes.get(FREE..).unwrap_or_default();
+        let oldest = last.iter().map(|(_, age)| *age).max().unwrap_or(0);
         let window_ms = (2 * oldest).max(SHORTEST_WINDOW_MS);
-        if self.strikes.iter().all(|(other, _)| other == path) {
+        if last.iter().all(|(other, _)| other == path) {
             return Some(Habit { path: path.to_owned(), is_folder: false, window_ms });
         }
         let folder = folder_of(path);
-        self.strikes.iter().all(|(other, _)| folder_of(other) == folder).then(|| Habit {
-            path: folder.to_owned(),
-            is_folder: true,
-            window_ms,
-        })
+        last.iter().all(|(other, _)| folder_of(other) == folder).then(|| Habit { path: folder.to_owned(), is_folder: true, window_ms })
     }
 }
 
@@ -151,6 +149,7 @@ mod tests {
         assert_eq!(guard.judge("/w/db.json", Some(1001)), Judgement::Counts);
         assert_eq!(guard.judge("/w/db.json", None), Judgement::Counts);
         assert_eq!(guard.judge("/w/app.js", Some(400)), Judgement::Counts);
+        assert_eq!(loops(|turn| ["/w/app.js", "/w/db.json"][turn.min(1)].into(), 400).1, habit);
         let (_, habit, guard) = loops(|turn| format!("/w/tmp/{turn}"), 2000);
         assert_eq!(habit, Some(Habit { path: "/w/tmp".into(), is_folder: true, window_ms: 4000 }));
         assert_eq!(guard.judge("/w/tmp/other", Some(3999)), Judgement::Own);

@@ -140,6 +140,7 @@ impl Control {
         slot.cpu = crate::sample::CpuHistory::default();
         // Whatever changed before is known to this process.
         slot.watch = crate::watch::Mark::default();
+        slot.spawned_ms = Some(now().mono_ms);
         if let Some(old) = slot.ipc.take() {
             old.close(&self.reactor);
         }

@@ -11,8 +11,8 @@ use crate::registry::Slot;
 use crate::rollouts::shares_its_ports;
 use crate::store::Role;
 
-/// The kernel stamps files with the time of its last tick: so much later a process may still have read the old one.
-const TICK_MS: u64 = 5;
+/// `USER_HZ` is 100 on every architecture that we run on.
+const MS_PER_TICK: u64 = 10;
 /// How long to wait for a reload that is under way.
 const AGAIN_MS: u64 = 150;
 
@@ -65,7 +65,7 @@ impl Control {
         let mut counts = false;
         for id in members {
             let Some(slot) = self.registry.get_mut(id) else { continue };
-            if started_ms(slot).is_some_and(|started| started > at_ms + TICK_MS) {
+            if started_ms(slot).is_some_and(|started| started > at_ms) {
                 continue;
             }
             counts = true;
@@ -187,13 +187,13 @@ impl Control {
     }
 }
 
-/// When its process was started; none = it has none, or none yet.
+/// When its process was asked for: it cannot have read anything before. None = it has none.
 fn started_ms(slot: &Slot) -> Option<u64> {
-    if let State::Spawning { since, .. } = slot.instance.state {
-        return Some(since.mono_ms);
+    if !matches!(slot.instance.state, State::Spawning { .. }) {
+        slot.instance.pid()?;
     }
-    slot.instance.pid()?;
-    slot.instance.counters.last_start.map(|start| start.mono_ms)
+    // One that a former daemon started is known by the kernel's ticks only.
+    slot.spawned_ms.or((slot.start_ticks > 0).then_some(slot.start_ticks.saturating_mul(MS_PER_TICK)))
 }
 
 /// Relative to the working directory, as PM2 has it.

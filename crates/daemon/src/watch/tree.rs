@@ -203,7 +203,9 @@ pub(super) fn read_gitignore(folder: &Path) -> Option<GitIgnore> {
 pub(super) struct Listing {
     /// Folders, and links to folders where those are followed.
     pub folders: Vec<OsString>,
-    /// Everything else, if asked for.
+    /// Links to files, where links are followed.
+    pub links: Vec<OsString>,
+    /// Everything but folders, if asked for.
     pub files: Vec<OsString>,
     pub has_gitignore: bool,
 }
@@ -218,7 +220,12 @@ pub(super) fn list(path: &Path, follow: bool, files: bool) -> io::Result<Listing
         listing.has_gitignore |= name == ".gitignore";
         if kind.is_dir() || kind.is_symlink() && follow && leads_down(path, &name) {
             listing.folders.push(name);
-        } else if files {
+            continue;
+        }
+        if kind.is_symlink() && follow {
+            listing.links.push(name.clone());
+        }
+        if files {
             listing.files.push(name);
         }
     }

@@ -19,6 +19,8 @@ use super::way::{self, End, Way};
 
 /// More are not named in one report.
 const NAMED: usize = 64;
+/// More links to files are not followed.
+const MAX_LINKS: usize = 1000;
 /// How often to look, where nothing else is said.
 const INTERVAL_MS: u64 = 1000;
 /// Looking may take this part of the time.
@@ -40,6 +42,7 @@ pub(super) struct Plan {
 /// One watched path.
 #[derive(Debug)]
 struct Root {
+    path: PathBuf,
     way: Way,
     /// Watches on the way, by step.
     watches: Vec<Option<i32>>,
@@ -47,6 +50,13 @@ struct Root {
     /// By looking only.
     looks: bool,
     outer: Vec<Outer>,
+}
+
+impl Root {
+    fn new(path: PathBuf) -> Self {
+        let way = Way { steps: Vec::new(), end: End::Missing };
+        Self { path, way, watches: Vec::new(), node: None, looks: false, outer: Vec::new() }
+    }
 }
 
 /// What happened to a name.
@@ -103,9 +113,9 @@ impl Watched {
     }
 
     fn walk_all(&mut self, kernel: &mut Kernel) {
-        for root in 0..self.plan.rules.roots().len() {
-            let way = Way { steps: Vec::new(), end: End::Missing };
-            self.roots.push(Root { way, watches: Vec::new(), node: None, looks: false, outer: Vec::new() });
+        // As the rules number them; links that are found on the way come after them.
+        self.roots = self.plan.rules.roots().iter().map(|root| Root::new(PathBuf::from(&root.path))).collect();
+        for root in 0..self.roots.len() {
             self.find(root, kernel);
         }
         self.plan_look(Duration::ZERO);
@@ -117,6 +127,14 @@ impl Watched {
             self.leave(root, kernel);
         }
         self.roots.clear();
+    }
+
+    /// A link to a file: it counts when the file does.
+    fn follow_link(&mut self, path: PathBuf, kernel: &mut Kernel) {
+        if self.roots.len() < MAX_LINKS && !self.roots.iter().any(|root| root.path == path) {
+            self.roots.push(Root::new(path));
+            self.find(self.roots.len() - 1, kernel);
+        }
     }
 
     /// When to look next.
@@ -135,7 +153,7 @@ impl Watched {
     }
 
     fn path_of_root(&self, root: usize) -> PathBuf {
-        self.plan.rules.roots().get(root).map(|root| PathBuf::from(&root.path)).unwrap_or_default()
+        self.roots.get(root).map(|root| root.path.clone()).unwrap_or_default()
     }
 
     /// Finds a root, and walks it if it is not what it was.
@@ -152,7 +170,8 @@ impl Watched {
             way = again;
         }
         let Some(known) = self.roots.get_mut(root) else { return };
-        let is_same = known.way.end == way.end && (known.node.is_some() || !matches!(way.end, End::Folder(..)));
+        let is_walked = known.node.is_some() || !matches!(way.end, End::Folder(..)) || root >= self.plan.rules.roots().len();
+        let is_same = known.way.end == way.end && is_walked;
         known.way = way;
         if is_same {
             return;
@@ -162,7 +181,9 @@ impl Watched {
             self.drop_node(node, kernel);
         }
         let Some(known) = self.roots.get_mut(root) else { return };
-        if let End::Folder(real, _) = &known.way.end {
+        if let End::Folder(real, _) = &known.way.end
+            && root < self.plan.rules.roots().len()
+        {
             known.looks = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
             if known.looks && self.plan.polling.is_none() {
                 let interval = self.plan.interval_ms.unwrap_or(INTERVAL_MS);
@@ -237,6 +258,11 @@ impl Watched {
                 }
             }
             self.free_script(node, &path);
+            for name in &listing.links {
+                if self.judge(node, &path, name, false) == Verdict::Counts {
+                    self.follow_link(path.join(name), kernel);
+                }
+            }
             for name in &listing.files {
                 if self.judge(node, &path, name, false) == Verdict::Counts {
                     self.note(path.join(name), What::Made);
@@ -386,10 +412,13 @@ impl Watched {
         }
         let path = self.tree.path(node);
         let whole = path.join(name);
-        let mut is_folder = is_folder;
+        let (mut is_folder, mut is_link) = (is_folder, false);
         if is_begun {
             match whole.symlink_metadata() {
-                Ok(meta) if meta.is_symlink() => is_folder = self.plan.follow && tree::leads_down(&path, name),
+                Ok(meta) if meta.is_symlink() => {
+                    is_folder = self.plan.follow && tree::leads_down(&path, name);
+                    is_link = self.plan.follow && !is_folder;
+                }
                 // A second name of a file is there at once.
                 Ok(meta) if meta.is_file() && meta.nlink() > 1 => {}
                 _ => return,
@@ -404,6 +433,9 @@ impl Watched {
             self.walk(child, true, kernel);
         }
         if verdict == Verdict::Counts {
+            if is_link {
+                self.follow_link(whole.clone(), kernel);
+            }
             self.note(whole, what);
         }
     }
@@ -415,7 +447,9 @@ impl Watched {
             return;
         }
         let time = |seconds: i64, nanos: i64| u64::try_from(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000)).ok();
-        let of_file = || path.symlink_metadata().ok().and_then(|meta| time(meta.ctime(), meta.ctime_nsec()));
+        let changed = |meta: std::io::Result<std::fs::Metadata>| meta.ok().and_then(|meta| time(meta.ctime(), meta.ctime_nsec()));
+        // A link and what it leads to.
+        let of_file = || changed(path.symlink_metadata()).max(changed(path.metadata()));
         // The folder remembers when it last got or lost a name.
         let in_folder = || path.parent().and_then(|folder| folder.metadata().ok()).and_then(|meta| time(meta.mtime(), meta.mtime_nsec()));
         let wall_ms = match what {

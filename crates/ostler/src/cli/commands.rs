@@ -112,6 +112,16 @@ const INSTALL: &[Opt] = &[
     call("safe", None, Arg::OptionalNumber("ms"), "undo if it crashes"),
 ];
 
+const DEV: &[Opt] = &[
+    call("raw", None, Arg::None, "the lines as they are"),
+    call("timestamp", None, Arg::Optional("format"), "time before each line (YYYY-MM-DD-HH:mm:ss)"),
+    call("ignore", None, Arg::Required("files"), "do not watch these (a,b)"),
+    call("post-exec", None, Arg::Required("command"), "run this after each restart"),
+    call("silent-exec", None, Arg::None, "without its output"),
+    call("auto-exit", None, Arg::None, "end when nothing runs any more"),
+    call("test-mode", None, Arg::None, "start, and leave it running"),
+];
+
 const STOP: &[Opt] = &[call("drain", None, Arg::None, "let it finish its requests first (as --wait-ready)")];
 
 const RELOAD: &[Opt] =
@@ -148,6 +158,12 @@ pub(crate) const COMMANDS: &[Command] = &[
             "start api",
         ],
         ..control("start", "[name|namespace|file|ecosystem|id...]", 0, "start apps, or start stopped ones again", run::start::run)
+    },
+    Command {
+        options: DEV,
+        completes: FILES,
+        examples: &["dev app.js", "dev ecosystem.config.js --timestamp", "dev app.js --post-exec \"make docs\""],
+        ..control("dev", "[file]", 0, "for development: watch, restart, show the logs; Ctrl-C ends it all", run::dev::run)
     },
     Command {
         options: STOP,

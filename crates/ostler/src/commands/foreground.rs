@@ -79,20 +79,30 @@ pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Resul
         let status = command(cx, call)?;
         return if status == Status::Ok { watch(cx, past, None) } else { Ok(status) };
     }
+    own(cx, &mut |cx| command(cx, call), &mut |cx, signals| watch(cx, past.clone(), signals))
+}
+
+/// Starts something, then shows it as long as this process and the daemon live, and stops everything. A daemon that somebody else has
+/// started meanwhile is left alone: then there are no signals to hear.
+pub(super) fn own(
+    cx: &mut Cx,
+    start: &mut dyn FnMut(&mut Cx) -> Result<Status, CliError>,
+    show: &mut dyn FnMut(&mut Cx, Option<&mut Signals>) -> Result<Status, CliError>,
+) -> Result<Status, CliError> {
     let mut signals = Signals::take()?;
     cx.heed(signals.stop.as_fd())?;
-    let done = command(cx, call);
+    let done = start(cx);
     signals.keeper = cx.launched;
     cx.heed_nothing();
     if signals.keeper.is_none() {
         // Nothing was started, or another call was faster and has the daemon.
         return match done {
-            Ok(Status::Ok) if !signals.hear() && cx.running_client()?.is_some() => watch(cx, past, None),
+            Ok(Status::Ok) if !signals.hear() && cx.running_client()?.is_some() => show(cx, None),
             done => done,
         };
     }
     let done = match done {
-        Ok(Status::Ok) => watch(cx, past, Some(&mut signals)),
+        Ok(Status::Ok) => show(cx, Some(&mut signals)),
         // Told to stop while it was still starting.
         Err(CliError::Client(ClientError::Interrupted)) => Ok(Status::Ok),
         other => other,

@@ -18,3 +18,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.out.data(text.as_bytes());
     Ok(Status::Ok)
 }
+
+/// Of the command that was called without what it needs.
+pub(super) fn of_command(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    cx.out.data(cli::command_help(cx.program.name(), call.command).as_bytes());
+    Ok(Status::Ok)
+}

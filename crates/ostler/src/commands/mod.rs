@@ -7,6 +7,7 @@ pub(crate) mod cleardump;
 pub(crate) mod compat;
 pub(crate) mod completion;
 pub(crate) mod describe;
+pub(crate) mod dev;
 pub(crate) mod diff;
 pub(crate) mod ecosystem;
 pub(crate) mod env;

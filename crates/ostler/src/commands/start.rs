@@ -124,7 +124,7 @@ fn overlay(call: &Call, apps: usize) -> Result<Overlay, CliError> {
 }
 
 /// The caller's environment travels once; only an app that filters it keeps its own.
-fn share_base(apps: &mut [AppSpec]) -> Arc<EnvMap> {
+pub(super) fn share_base(apps: &mut [AppSpec]) -> Arc<EnvMap> {
     // An empty one is what "travels once" looks like, so if one app has it, it must be the shared one.
     let shared = apps.iter().map(|app| &app.env.base).min_by_key(|base| (!base.is_empty()) as u8).cloned().unwrap_or_default();
     for app in apps.iter_mut().filter(|app| Arc::ptr_eq(&app.env.base, &shared) || app.env.base == shared) {

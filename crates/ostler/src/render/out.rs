@@ -17,6 +17,7 @@ pub(crate) struct Out {
     paint: Paint,
     paint_err: Paint,
     silent: bool,
+    hushed: bool,
     data_only: bool,
     only_trouble: bool,
     closed: bool,
@@ -39,6 +40,7 @@ impl Out {
             paint: Paint(colors(is_terminal)),
             paint_err: Paint(colors(io::stderr().is_terminal())),
             silent: set("PM2_SILENT"),
+            hushed: false,
             data_only: false,
             only_trouble: false,
             closed: false,
@@ -71,6 +73,16 @@ impl Out {
     /// `--silent`.
     pub(crate) fn set_silent(&mut self) {
         self.silent = true;
+    }
+
+    /// Drops lines for a while.
+    pub(crate) fn hush(&mut self, on: bool) {
+        self.hushed = on;
+    }
+
+    /// Our name in messages.
+    pub(crate) const fn label(&self) -> &'static str {
+        self.program.label()
     }
 
     /// From now on messages go to stderr: stdout is for data.
@@ -137,7 +149,7 @@ impl Out {
 
     /// A line without prefix.
     pub(crate) fn line(&mut self, text: impl Display) {
-        if self.silent || self.only_trouble {
+        if self.silent || self.hushed || self.only_trouble {
         } else if self.data_only {
             self.data_err(format!("{text}\n").as_bytes());
         } else {

@@ -11,4 +11,5 @@ mod run;
 mod source;
 mod watch;
 
-pub(crate) use run::{Past, run, stream};
+pub(crate) use printer::Form;
+pub(crate) use run::{Attendant, Past, Show, run, stream, stream_as};

@@ -22,9 +22,11 @@ const TIMESTAMP: &str = "YYYY-MM-DD-HH:mm:ss";
 
 /// The form of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// `0|api | line`.
     Labelled,
+    /// `api-0  | line`.
+    Session,
     /// The line alone, those of stderr on stderr.
     Raw,
     /// One JSON object per line.
@@ -85,7 +87,7 @@ impl Printer {
     /// A line of the past: when it was written is not known.
     pub(super) fn past(&mut self, out: &mut Out, source: &Source, line: &[u8]) {
         match self.form {
-            Form::Labelled | Form::Pairs => {
+            Form::Labelled | Form::Session | Form::Pairs => {
                 let label = label(source);
                 let cut: String = label.chars().take(TAIL_LABEL).collect();
                 self.labelled(out, source, &format!("{cut:<TAIL_LABEL$} | "), line);
@@ -102,18 +104,26 @@ impl Printer {
             Form::Labelled => {
                 let label = label(source);
                 self.widest = self.widest.max(label.chars().count());
-                if let Some(stamper) = &mut self.stamper {
-                    let date = String::from_utf8_lossy(stamper.stamp(now)).into_owned();
-                    let text = out.paint().with(GREY.dimmed(), format!("{date} ")).to_string();
-                    out.data(text.as_bytes());
-                }
+                self.date(out, now);
                 let width = self.widest;
                 let line = if self.undates_daemon && source.kind == Kind::Daemon { undated(line) } else { line };
                 self.labelled(out, source, &format!("{label:<width$} | "), line);
             }
+            Form::Session => {
+                self.date(out, now);
+                self.labelled(out, source, &format!("{}-{}  | ", source.name, source.id), line);
+            }
             Form::Raw => raw(out, source, line),
             Form::Json => json_line(out, source, line, Some(now)),
             Form::Pairs => self.pairs(out, source, line, now),
+        }
+    }
+
+    fn date(&mut self, out: &mut Out, now: u64) {
+        if let Some(stamper) = &mut self.stamper {
+            let date = String::from_utf8_lossy(stamper.stamp(now)).into_owned();
+            let text = out.paint().with(GREY.dimmed(), format!("{date} ")).to_string();
+            out.data(text.as_bytes());
         }
     }
 

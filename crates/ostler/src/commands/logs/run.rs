@@ -17,6 +17,7 @@ use crate::cli::{Call, CliError, Status, UsageError};
 use crate::client::{Client, ClientError};
 use crate::commands::foreground::Signals;
 use crate::cx::{Cx, cwd};
+use crate::render::Out;
 
 const DEFAULT_LINES: u64 = 15;
 /// How often to look where nothing can be watched.
@@ -47,7 +48,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     tail(cx, &mut printer, &mut followers, past, ends, &wish.targets)?;
     if !ends {
         let past = Past::of(&home);
-        follow(cx, &mut printer, followers, &wish, Scene { home, past, stays: false, signals: None });
+        follow(cx, &mut printer, followers, &wish, Scene { home, past, stays: false, signals: None, attendant: None });
     }
     Ok(Status::Ok)
 }
@@ -67,7 +68,50 @@ pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> 
         daemon_name: cx.program.label(),
     };
     let mut printer = Printer::new(Form::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
-    Ok(follow(cx, &mut printer, Vec::new(), &wish, Scene { home, past, stays: true, signals }))
+    Ok(follow(cx, &mut printer, Vec::new(), &wish, Scene { home, past, stays: true, signals, attendant: None }))
+}
+
+/// Somebody who has a say while logs are shown.
+pub(crate) trait Attendant {
+    /// Something happened to an app.
+    fn happened(&mut self, out: &mut Out, happening: &Happening);
+    /// Everything is stopped now.
+    fn stopping(&mut self, out: &mut Out);
+    /// When to look at the apps; none = never.
+    fn due(&self) -> Option<Instant>;
+    /// Looks at them. True: it is time to stop everything.
+    fn look(&mut self, list: &[Summary]) -> bool;
+}
+
+/// How [`stream_as`] shows lines.
+pub(crate) struct Show<'a> {
+    /// Their form.
+    pub form: Form,
+    /// The date before each, if any; empty is the usual form.
+    pub timestamp: Option<&'a str>,
+}
+
+/// As [`stream`], in another form, without the daemon's own lines.
+///
+/// # Errors
+/// The current directory was removed.
+pub(crate) fn stream_as(
+    cx: &mut Cx,
+    past: Past,
+    show: &Show<'_>,
+    signals: Option<&mut Signals>,
+    attendant: &mut dyn Attendant,
+) -> Result<Option<i32>, CliError> {
+    let home = cx.home()?.to_owned();
+    let wish = Wish {
+        targets: vec!["all".into()],
+        streams: Streams::APPS,
+        cwd: cwd()?,
+        daemon_log: daemon_log(&home),
+        daemon_name: cx.program.label(),
+    };
+    let mut printer = Printer::new(show.form, show.timestamp, None);
+    Ok(follow(cx, &mut printer, Vec::new(), &wish, Scene { home, past, stays: true, signals, attendant: Some(attendant) }))
 }
 
 fn daemon_log(home: &Path) -> PathBuf {
@@ -182,6 +226,12 @@ impl Daemon {
         }
     }
 
+    /// Somebody wants to see the list. True: it is time to stop.
+    fn look(&self, attendant: Option<&mut (dyn Attendant + '_)>) -> bool {
+        let list = Client::connect(&self.home).ok().and_then(|mut client| client.list().ok());
+        attendant.is_some_and(|attendant| attendant.look(&list.unwrap_or_default()))
+    }
+
     /// The list, if it is time to ask for it.
     fn list(&mut self) -> Option<Vec<Summary>> {
         if self.ask_at.is_none_or(|at| Instant::now() < at) {
@@ -205,10 +255,11 @@ struct Scene<'a> {
     /// Goes on without a reader, but not without a daemon.
     stays: bool,
     signals: Option<&'a mut Signals>,
+    attendant: Option<&'a mut dyn Attendant>,
 }
 
 fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish: &Wish, scene: Scene<'_>) -> Option<i32> {
-    let Scene { home, past, stays, mut signals } = scene;
+    let Scene { home, past, stays, mut signals, mut attendant } = scene;
     let mut watch = Watch::new();
     for follower in &followers {
         follower.watch(&mut watch);
@@ -235,7 +286,8 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
         if stays && daemon.gone {
             return daemon.keeper;
         }
-        let due = followers.iter().filter_map(Follower::due).chain(daemon.ask_at).min();
+        let look_at = attendant.as_ref().and_then(|attendant| attendant.due());
+        let due = followers.iter().filter_map(Follower::due).chain(daemon.ask_at).chain(look_at).min();
         let blind = watch.blind.then_some(BLIND);
         // What one file's follower took from the watch is news for the others, too.
         let missed = watch.news();
@@ -244,7 +296,11 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
         let signal_fds = signals.as_ref().map(|signals| signals.fds());
         let has_reader = !cx.out.is_closed();
         let wake = wait(has_reader, watch.as_fd(), daemon.client.as_ref(), signal_fds.as_ref().map_or(&[], |fds| &fds[..]), longest);
-        if wake.signalled && signals.as_mut().is_some_and(|signals| signals.hear()) {
+        let is_over = look_at.is_some_and(|at| at <= Instant::now()) && daemon.look(attendant.as_deref_mut());
+        if is_over || wake.signalled && signals.as_mut().is_some_and(|signals| signals.hear()) {
+            if let Some(attendant) = attendant.as_mut().filter(|_| daemon.stopping.is_none()) {
+                attendant.stopping(&mut cx.out);
+            }
             daemon.stop();
         }
         if !has_reader || wake.reader_gone {
@@ -258,12 +314,18 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
         }
         look_for_new = missed.made || watch.news().made;
         if wake.daemon_speaks {
-            daemon.hear(|happening| printer.happened(&mut cx.out, &happening));
+            daemon.hear(|happening| {
+                printer.happened(&mut cx.out, &happening);
+                if let Some(attendant) = &mut attendant {
+                    attendant.happened(&mut cx.out, &happening);
+                }
+            });
         }
     }
 }
 
 /// How long log files were when the following began: an app that is started later may write to one that has lines of the past.
+#[derive(Clone)]
 pub(crate) struct Past {
     at: SystemTime,
     home: PathBuf,

@@ -41,6 +41,9 @@ impl Streams {
         Self { out: out || !error, error: error || !out, daemon: !out && !error }
     }
 
+    /// Those of the apps.
+    pub(super) const APPS: Self = Self { out: true, error: true, daemon: false };
+
     /// Everything.
     pub(super) const ALL: Self = Self::new(false, false);
 }

@@ -1,0 +1,235 @@
+//! `dev`, and what `pm2-dev` is: apps in the foreground, watched, in a home of their own that lives as long as this command.
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ostler_config::{Context, Overlay, from_options, merge, normalize};
+use ostler_core::app::AppSpec;
+use ostler_proto::control::{Existing, Failure, Happening, Request, Response, Summary};
+use serde_json::{Map, Value, json};
+
+use super::change::EnvChoice;
+use super::files::{self, Source};
+use super::foreground::{self, Signals};
+use super::logs::{self, Attendant, Form, Past, Show};
+use super::{help, kill, start};
+use crate::cli::{Call, CliError, Status};
+use crate::client::{Client, ClientError};
+use crate::cx::Cx;
+use crate::home::{self, Program};
+use crate::render::Out;
+
+/// More sessions at a time are a mistake.
+const MAX_SESSIONS: u32 = 32;
+/// After a crash, as PM2.
+const RESTART_DELAY_MS: u64 = 1000;
+/// Between two looks of `--auto-exit`; two in a row must find nothing.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// Starts what is asked for, shows its logs, restarts it when files change; ends it all at a signal.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    // `pm2-dev start app.js` is `pm2-dev app.js`.
+    let mut targets = call.targets.as_slice();
+    if let [word, rest @ ..] = targets
+        && cx.program == Program::Pm2Dev
+        && word == "start"
+    {
+        targets = rest;
+    }
+    if targets.is_empty() && cx.program == Program::Pm2Dev {
+        return help::of_command(cx, call);
+    }
+    choose_home(cx)?;
+    let context = files::context(cx, call)?;
+    let apps = describe(cx, call, targets, context)?;
+    let past = Past::now(cx)?;
+    if call.has("test-mode") {
+        return begin(cx, call, &apps);
+    }
+    let mut session = Session::new(cx, call);
+    let show = Show { form: if call.has("raw") { Form::Raw } else { Form::Session }, timestamp: timestamp(call) };
+    let status =
+        foreground::own(cx, &mut |cx| begin(cx, call, &apps), &mut |cx, signals| follow(cx, past.clone(), &show, signals, &mut session))?;
+    Ok(if session.gave_up { Status::Failed } else { status })
+}
+
+fn timestamp(call: &Call) -> Option<&str> {
+    call.has("timestamp").then(|| call.value("timestamp").unwrap_or_default())
+}
+
+/// The first home that nobody uses.
+fn choose_home(cx: &mut Cx) -> Result<(), CliError> {
+    for number in 1..=MAX_SESSIONS {
+        let path = home::of_session(cx.program, number)?;
+        if matches!(Client::connect(&path), Err(ClientError::NotRunning { .. })) {
+            return cx.use_home(path);
+        }
+    }
+    Err(CliError::Failed(format!("{MAX_SESSIONS} development sessions are running already")))
+}
+
+/// The apps, as they are to run in a session.
+fn describe(cx: &mut Cx, call: &Call, targets: &[String], mut context: Context) -> Result<Vec<AppSpec>, CliError> {
+    let mut sources: Vec<(Option<Source>, &str)> = targets.iter().map(|target| (Source::of(target, &context), target.as_str())).collect();
+    if sources.is_empty() {
+        let source = Source::default(&context).ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?;
+        sources.push((Some(source), ""));
+    }
+    let choice = EnvChoice::of(call)?;
+    let overlay = Overlay { profile: choice.profile, vars: choice.vars, attributes: call.attributes(), ..Overlay::default() };
+    let mut apps = Vec::new();
+    for (source, target) in sources {
+        let Some(source) = source else {
+            let args = call.app_args.as_deref().unwrap_or_default();
+            let overlay = Overlay { attributes: Map::new(), ..overlay.clone() };
+            let found = from_options(target, &call.attributes(), args, &context, &overlay);
+            let app = found.map_err(|problems| files::told(cx, None, &problems))?;
+            files::warn(cx, &app.warnings);
+            apps.push(app.spec);
+            continue;
+        };
+        for app in &files::read(cx, call, &source, &mut context)?.apps {
+            let app = normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(&source), &problems))?;
+            files::warn(cx, &app.warnings);
+            apps.push(app.spec);
+        }
+    }
+    apps.into_iter().map(|app| for_development(cx, call, &app, &context)).collect()
+}
+
+/// Watched, and patient after a crash, where the app does not say otherwise.
+fn for_development(cx: &mut Cx, call: &Call, app: &AppSpec, context: &Context) -> Result<AppSpec, CliError> {
+    let mut attributes = Map::from_iter([("autorestart".to_owned(), Value::Bool(true))]);
+    if !app.watch.on {
+        attributes.insert("watch".into(), Value::Bool(true));
+    }
+    let mut ignored = app.watch.ignore.clone().unwrap_or_else(|| vec!["node_modules".into()]);
+    ignored.extend(named(call));
+    attributes.insert("ignore_watch".into(), json!(ignored));
+    if app.restart.restart_delay_ms == 0 && app.restart.exp_backoff_ms == 0 {
+        attributes.insert("restart_delay".into(), RESTART_DELAY_MS.into());
+    }
+    merge(app, &attributes, None, context).map(|merged| merged.spec).map_err(|problems| files::told(cx, None, &problems))
+}
+
+/// What `--ignore` names.
+fn named(call: &Call) -> Vec<String> {
+    let names = call.values("ignore").flat_map(|list| list.split(','));
+    names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Starts them, and says so.
+fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError> {
+    let mut apps = apps.to_vec();
+    let base_env = start::share_base(&mut apps);
+    let request =
+        Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing: Existing::Restart, command: call.command.name.into() };
+    cx.out.hush(true);
+    let connected = cx.client().map(|_| ());
+    cx.out.hush(false);
+    connected?;
+    let (out, client) = cx.parts()?;
+    match client.request(&request, &mut drop) {
+        // An app that ends at once is what one develops: it is shown, and started again when it is mended.
+        Ok(Response::Done { .. }) | Err(CliError::Daemon(Failure::Some { .. })) => {}
+        Ok(_) => return Err(ClientError::Unexpected.into()),
+        Err(error) => return Err(error),
+    }
+    let list = client.list()?;
+    head(out, call, &list);
+    out.flush();
+    Ok(Status::Ok)
+}
+
+/// In PM2's words.
+fn head(out: &mut Out, call: &Call, list: &[Summary]) {
+    let names: Vec<&str> = list.iter().map(|row| row.name.as_str()).collect();
+    let title = format!("--- {} development mode ", out.label());
+    out.line(format!("{title:-<79}"));
+    out.line(format_args!("Apps started         : {}", names.join(",")));
+    out.line(format_args!("Processes started    : {}", list.len()));
+    out.line("Watch and Restart    : Enabled");
+    let ignored: Vec<String> = named(call).into_iter().chain(["node_modules".to_owned()]).collect();
+    out.line(format_args!("Ignored folder       : {}", ignored.join(",")));
+    if let Some(command) = call.value("post-exec") {
+        out.line(format_args!("Post restart cmd     : {command}"));
+    }
+    out.line("=".repeat(79));
+}
+
+/// Shows the logs until the daemon has gone.
+fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals>, session: &mut Session) -> Result<Status, CliError> {
+    cx.disconnect();
+    if let Some(keeper) = logs::stream_as(cx, past, show, signals, session)? {
+        kill::wait_for_end(keeper);
+    }
+    Ok(Status::Ok)
+}
+
+/// What happens in a session besides lines of logs.
+struct Session {
+    label: &'static str,
+    post: Option<Post>,
+    /// `--auto-exit`: when to look next, and whether the last look found nothing.
+    look: Option<(Instant, bool)>,
+    gave_up: bool,
+}
+
+impl Session {
+    fn new(cx: &Cx, call: &Call) -> Self {
+        let post =
+            call.value("post-exec").map(|text| Post { text: text.into(), silent: call.has("silent-exec"), running: BTreeMap::new() });
+        let look = call.has("auto-exit").then(|| (Instant::now() + LOOK, false));
+        Self { label: cx.program.label(), post, look, gave_up: false }
+    }
+}
+
+impl Attendant for Session {
+    fn happened(&mut self, out: &mut Out, happening: &Happening) {
+        if happening.event == "online" {
+            out.line(format_args!("[rundev] App {} restarted", happening.name));
+            out.flush();
+            if let Some(Err(error)) = self.post.as_mut().map(Post::run) {
+                out.error(format_args!("cannot run the command of --post-exec: {error}"));
+            }
+        }
+    }
+
+    fn stopping(&mut self, out: &mut Out) {
+        out.line(format_args!(">>>>> [{} DEV] Stopping current development session", self.label.to_uppercase()));
+        out.flush();
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.look.map(|(at, _)| at)
+    }
+
+    fn look(&mut self, list: &[Summary]) -> bool {
+        let Some((_, found_nothing)) = self.look else { return false };
+        let nothing = !list.iter().any(|row| matches!(row.status.as_str(), "online" | "launching"));
+        self.gave_up = nothing && found_nothing;
+        self.look = (!self.gave_up).then(|| (Instant::now() + LOOK, nothing));
+        self.gave_up
+    }
+}
+
+/// The command of `--post-exec`.
+struct Post {
+    text: String,
+    silent: bool,
+    running: BTreeMap<u32, Child>,
+}
+
+impl Post {
+    /// Runs it; one that still runs is not waited for.
+    fn run(&mut self) -> std::io::Result<()> {
+        // Whoever has ended was perhaps reaped by the session already.
+        self.running.retain(|_, child| matches!(child.try_wait(), Ok(None)));
+        let stream = || if self.silent { Stdio::null() } else { Stdio::inherit() };
+        let child = Command::new("sh").arg("-c").arg(&self.text).stdin(Stdio::null()).stdout(stream()).stderr(stream()).spawn()?;
+        self.running.insert(child.id(), child);
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! `dev` and `pm2-dev`: apps in the foreground, watched, in a home of their own.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+use ostler_testkit::{Home, alive, kill};
+use rustix::process::Signal;
+
+use crate::foreground::Foreground;
+use crate::setup::{binary, home};
+
+/// Says its first line and an error, then waits.
+fn app(home: &Home, name: &str) -> String {
+    home.write(
+        &format!("{name}.sh"),
+        format!("#!/bin/sh\ntrap 'echo {name} ends; exit 0' INT\necho {name} runs\necho {name} errs >&2\nwhile :; do sleep 0.01; done\n"),
+    )
+}
+
+/// `pm2-dev` with these words.
+fn pm2_dev(home: &Home, words: &str) -> Command {
+    let link = home.root().join("bin/pm2-dev");
+    if !link.exists() {
+        symlink(binary(), &link).unwrap();
+    }
+    let model = home.cmd("list").command();
+    let mut command = Command::new(link);
+    command.args(words.split_whitespace()).current_dir(home.work()).env_clear();
+    command.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+fn session_home(home: &Home, name: &str) -> PathBuf {
+    home.root().join("user").join(name)
+}
+
+/// Waits until the session in this folder has armed its watches.
+#[track_caller]
+fn armed(home: &Home, folder: &str) {
+    let log = session_home(home, folder).join("pm2.log");
+    home.wait_until("the session watches", || fs::read_to_string(&log).unwrap_or_default().contains("Watching "));
+}
+
+#[test]
+fn a_session_as_pm2_shows_it() {
+    let home = home();
+    app(&home, "api");
+    let mut front = Foreground::open(pm2_dev(&home, "start api.sh"));
+    let head = front.until("=====");
+    assert_eq!(
+        head,
+        [
+            "--- PM2 development mode ------------------------------------------------------",
+            "Apps started         : api",
+            "Processes started    : 1",
+            "Watch and Restart    : Enabled",
+            "Ignored folder       : node_modules",
+            "===============================================================================",
+        ]
+    );
+    let lines = [front.until("runs"), front.until("errs")].concat();
+    assert!(lines.contains(&"api-0  | api runs".to_owned()) && lines.contains(&"api-0  | api errs".to_owned()), "{lines:?}");
+    armed(&home, ".pm2-dev");
+    home.write("src/x.js", "1");
+    front.until("[rundev] App api restarted");
+    assert!(!home.dir().exists(), "the usual home was touched");
+    kill(front.pid(), Signal::INT);
+    front.until(">>>>> [PM2 DEV] Stopping current development session");
+    front.until("api-0  | api ends");
+    assert_eq!(front.end(&home), 0);
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn sessions_do_not_know_each_other() {
+    let home = home();
+    app(&home, "one");
+    app(&home, "two");
+    let mut first = Foreground::open(home.cmd("dev one.sh --timestamp").command());
+    let line = first.until("one runs").pop().unwrap();
+    // 2026-11-21-13:26:47 one-0  | one runs
+    assert!(line.len() == "YYYY-MM-DD-HH:mm:ss one-0  | one runs".len() && line.ends_with(" one-0  | one runs"), "{line:?}");
+    let mut second = Foreground::open(home.cmd("dev two.sh --raw").command());
+    assert_eq!(second.until("two runs").pop().unwrap(), "two runs");
+    let daemons = home.daemons();
+    assert_eq!(daemons.len(), 2);
+    kill(second.pid(), Signal::TERM);
+    assert_eq!(second.end(&home), 0);
+    home.wait_until("the first goes on alone", || home.daemons().len() == 1);
+    kill(first.pid(), Signal::INT);
+    first.until("one ends");
+    assert_eq!(first.end(&home), 0);
+    assert_eq!(home.processes(), []);
+    assert!(!daemons.into_iter().any(alive));
+}
+
+#[test]
+fn a_command_runs_after_each_restart() {
+    let home = home();
+    app(&home, "api");
+    let mut command = home.cmd("dev api.sh --ignore tmp,post --post-exec").command();
+    command.arg("echo mended > post; echo seen");
+    let mut front = Foreground::open(command);
+    let head = front.until("=====");
+    assert!(head.contains(&"Ignored folder       : tmp,post,node_modules".to_owned()), "{head:?}");
+    front.until("api runs");
+    armed(&home, ".ostler-dev");
+    home.write("tmp/x", "1");
+    home.write("x.js", "1");
+    front.until("[rundev] App api restarted");
+    front.until("seen");
+    home.wait_file("post", "mended");
+    kill(front.pid(), Signal::INT);
+    front.until("Stopping current development session");
+    assert_eq!(front.end(&home), 0);
+}
+
+#[test]
+fn what_crashes_is_started_again_when_it_is_mended() {
+    let home = home();
+    home.write("api.sh", "#!/bin/sh\necho broken\nexit 3\n");
+    let mut front = Foreground::open(home.cmd("dev api.sh").command());
+    front.until("broken");
+    armed(&home, ".ostler-dev");
+    app(&home, "api");
+    front.until("api runs");
+    kill(front.pid(), Signal::INT);
+    assert_eq!(front.end(&home), 0);
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn with_auto_exit_it_ends_when_nothing_runs() {
+    let home = home();
+    home.write("api.sh", "#!/bin/sh\nexit 0\n");
+    let file = home.write("app.json", r#"{"apps": [{"name": "api", "script": "./api.sh", "stop_exit_codes": [0]}]}"#);
+    let mut front = Foreground::open(home.cmd(format!("dev {file} --auto-exit")).command());
+    front.until("Stopping current development session");
+    assert_eq!(front.end(&home), 1);
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn a_file_says_what_is_watched() {
+    let home = home();
+    app(&home, "one");
+    app(&home, "two");
+    fs::create_dir_all(home.work().join("lib")).unwrap();
+    let file = home.write(
+        "eco.json",
+        r#"{"apps": [{"name": "one", "script": "one.sh", "watch": ["lib"], "ignore_watch": ["lib/gen"]}, {"name": "two", "script": "two.sh", "instances": 2, "exec_mode": "fork"}]}"#,
+    );
+    let mut front = Foreground::open(home.cmd(format!("dev {file}")).command());
+    let head = front.until("=====");
+    assert!(head.contains(&"Processes started    : 3".to_owned()), "{head:?}");
+    let log = session_home(&home, ".ostler-dev").join("pm2.log");
+    let armed = |name: &str| fs::read_to_string(&log).unwrap_or_default().contains(&format!("for app {name}"));
+    home.wait_until("both are watched", || armed("one") && armed("two"));
+    home.write("other.js", "1");
+    let seen = [front.until("App two restarted"), front.until("App two restarted")].concat();
+    assert!(!seen.iter().any(|line| line.contains("App one restarted")), "{seen:?}");
+    home.write("lib/x.js", "1");
+    front.until("App one restarted");
+    kill(front.pid(), Signal::TERM);
+    assert_eq!(front.end(&home), 0);
+}
+
+#[test]
+fn a_mistake_starts_nothing() {
+    let home = home();
+    for words in ["dev nosuch.js", "dev nosuch.config.js", "dev"] {
+        home.cmd(words).run().fails();
+        assert_eq!(home.processes(), [], "{words}");
+    }
+    home.write("api.sh", "#!/bin/sh\n");
+    home.cmd("dev api.sh --ignore regex:[").run().fails().says("--ignore-watch");
+    assert_eq!(home.processes(), []);
+    // PM2 shows its help.
+    let output = pm2_dev(&home, "").output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("--post-exec"));
+}
