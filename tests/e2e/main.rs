@@ -65,6 +65,7 @@ mod seeds_cluster;
 mod seeds_container;
 mod seeds_health;
 mod seeds_rotation;
+mod seeds_watch;
 mod servers;
 mod settings;
 mod service;

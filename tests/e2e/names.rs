@@ -5,26 +5,6 @@ use ostler_testkit::{Home, Subject, fixture};
 use crate::setup::{binary, home};
 
 #[test]
-fn programs_of_pm2_that_are_still_to_come_say_what_to_use() {
-    let place = home();
-    for name in ["pm2-dev"] {
-        let link = place.root().join("bin").join(name);
-        std::os::unix::fs::symlink(binary(), &link).unwrap();
-        let home = Home::new(Subject::Ostler(link));
-        for words in [format!("start {} -- hold", fixture()), format!("{} -- hold", fixture()), String::new(), "--version".into()] {
-            let output = home.run(&words).code(1);
-            assert_eq!(output.all().lines().count(), 1, "that is not one clear line\n{output}");
-            assert!(
-                output.stderr.contains(name) && output.stderr.contains("pm2 start") && output.stderr.contains("--no-daemon"),
-                "{output}"
-            );
-            assert_eq!(home.processes(), []);
-            assert!(!home.dir().exists(), "{} was made", home.dir().display());
-        }
-    }
-}
-
-#[test]
 fn over_home_wins_over_pm2_home() {
     let home = Home::new(Subject::OstlerAsPm2(binary()));
     let other = home.root().join("over");

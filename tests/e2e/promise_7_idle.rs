@@ -7,11 +7,14 @@ use ostler_testkit::fixture;
 
 use crate::setup::{ecosystem, home, start_fixture};
 
-/// Times a process gave up or lost the CPU since it began.
+/// Times the threads of a process gave up or lost the CPU since they began.
 fn switches(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let count = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap();
-    count("voluntary_ctxt_switches:") + count("nonvoluntary_ctxt_switches:")
+    let of_thread = |status: &str| {
+        let count = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
+        count("voluntary_ctxt_switches:") + count("nonvoluntary_ctxt_switches:")
+    };
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok()).map(|status| of_thread(&status)).sum()
 }
 
 #[test]
@@ -28,7 +31,20 @@ fn at_rest_nobody_wakes_up() {
             ecosystem(&home, &format!(r#""name": "{name}", "script": "{script}", "listen": 0, "ready": {ready}"#))
         ));
     }
+    // Nor does what is watched for changes: a thread of the daemon sleeps as it does.
+    let watched = home.write("watched/app.sh", "#!/bin/sh\nexec sleep 1000\n");
+    let cwd = home.work().join("watched");
+    home.ok(format!(
+        "start {}",
+        ecosystem(&home, &format!(r#""name": "watched", "script": "{watched}", "cwd": "{}", "watch": true"#, cwd.display()))
+    ));
     let pids = [home.keeper_pid(), home.daemon_pid()];
+    let threads = format!("/proc/{}/task", pids[1]);
+    home.wait_until("somebody watches", || {
+        let names =
+            std::fs::read_dir(&threads).unwrap().flatten().filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
+        names.map(|name| name.trim_end().to_owned()).any(|name| name == "watch")
+    });
     // What follows a start may take a moment: a write to disk, the end of a client, and once, after a second and a half without any
     // event, giving memory back. Wait until it is over.
     let mut last = pids.map(switches);

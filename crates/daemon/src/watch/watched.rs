@@ -545,7 +545,7 @@ impl Watched {
         let Noticed::ByLooking(snapshot) = &mut known.noticed else { return };
         let before = std::mem::replace(snapshot, now.clone());
         for (name, stamp) in &before {
-            if !now.get(name).is_some_and(|after| after.is_folder == stamp.is_folder) {
+            if now.get(name).is_none_or(|after| after.is_folder != stamp.is_folder) {
                 self.happened(node, name, stamp.is_folder, What::Gone, false, kernel);
             }
         }

@@ -1,0 +1,92 @@
+//! What the documents this project comes from say about watching, as it stands there.
+
+use std::fs;
+
+use ostler_testkit::{Home, fixture_path};
+
+use crate::setup::home_as_pm2;
+
+const APP: &str = "console.log('runs'); setInterval(() => {}, 1000);\n";
+
+fn daemon_log(home: &Home) -> String {
+    fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default()
+}
+
+#[track_caller]
+fn armed(home: &Home, name: &str) {
+    home.wait_until("it is watched", || daemon_log(home).contains(&format!("for app {name}")));
+}
+
+/// Documents 000, 001 and 004.
+#[test]
+fn start_app_js_with_watch() {
+    let home = home_as_pm2();
+    home.write("app.js", APP);
+    home.write("node_modules/m/index.js", "");
+    home.ok("start app.js --watch");
+    armed(&home, "app");
+    assert_eq!(home.app("app").env("watch"), &serde_json::json!(true));
+    home.write("node_modules/m/index.js", "changed");
+    home.write("app.log", "a log");
+    home.write("app.js", format!("{APP}// changed\n"));
+    home.wait_app("app", "restarted", |item| item.restarts() == 1 && item.status() == "online");
+    assert_eq!(daemon_log(&home).matches("Change detected on path app.js for app app - restarting").count(), 1);
+    assert_eq!(daemon_log(&home).matches("Change detected").count(), 1);
+}
+
+/// Document 003, in a project of Nest: what runs is what git ignores.
+#[test]
+fn start_xxx_with_watch_where_the_build_is_ignored() {
+    let home = home_as_pm2();
+    home.write("dist/main.js", APP);
+    home.write(".gitignore", "# compiled output\n/dist\n/node_modules\n\n# Logs\nlogs\n*.log\n/coverage\n");
+    fs::create_dir_all(home.work().join("coverage")).unwrap();
+    home.ok("start ./dist/main.js --watch");
+    armed(&home, "main");
+    home.write("coverage/index.html", "");
+    home.write("dist/main.js", format!("{APP}// built anew\n"));
+    home.wait_app("main", "restarted", |item| item.restarts() == 1 && item.status() == "online");
+    assert_eq!(daemon_log(&home).matches("Change detected on path dist/main.js").count(), 1);
+    assert_eq!(daemon_log(&home).matches("Change detected").count(), 1);
+}
+
+/// Documents 001 and 004: `watch: false`, `ignore_watch: ['node_modules', 'logs']`.
+#[test]
+fn watch_false_and_ignore_watch_of_the_full_block() {
+    let home = home_as_pm2();
+    let block = fs::read_to_string(fixture_path("config/seeds/full.config.js")).unwrap();
+    let file = home.write("ecosystem.config.js", &block);
+    for folder in ["dist", "logs", "node_modules"] {
+        fs::create_dir_all(home.work().join(folder)).unwrap();
+    }
+    let script = block.split("script: '").nth(1).and_then(|rest| rest.split('\'').next()).unwrap();
+    home.write(script, APP);
+    let output = home.ok(format!("start {file}"));
+    assert!(!output.all().contains("ignore_watch"), "{output}");
+    let name = home.jlist()[0].name().to_owned();
+    assert!(!daemon_log(&home).contains("Watching"), "{}", daemon_log(&home));
+    // Switched on, the list says what does not count; its own logs are among it.
+    home.write("ecosystem.config.js", block.replace("watch: false", "watch: true"));
+    home.ok(format!("restart {file}"));
+    armed(&home, &name);
+    home.write("logs/other.txt", "x");
+    home.write("node_modules/x.js", "x");
+    home.write("src.js", "x");
+    home.wait_until("it is restarted", || daemon_log(&home).contains("Change detected"));
+    assert_eq!(daemon_log(&home).matches("Change detected on path src.js").count(), 1);
+    assert_eq!(daemon_log(&home).matches("Change detected").count(), 1);
+}
+
+/// Document 001: two apps, `watch: false`.
+#[test]
+fn watch_false_of_the_two_apps() {
+    let home = home_as_pm2();
+    let block = fs::read_to_string(fixture_path("config/seeds/two-apps.config.js")).unwrap();
+    let file = home.write("ecosystem.config.js", block);
+    home.write("app.js", APP);
+    home.write("app2.js", APP);
+    home.ok(format!("start {file}"));
+    home.ok(format!("start {file} --env production"));
+    assert!(home.jlist().iter().all(|item| item.env("watch") == &serde_json::json!(false)));
+    assert!(!daemon_log(&home).contains("Watching"));
+}
