@@ -82,12 +82,15 @@ pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Resul
     own(cx, &mut |cx| command(cx, call), &mut |cx, signals| watch(cx, past.clone(), signals))
 }
 
+/// Shows what runs until it is over.
+pub(super) type Watching<'a> = dyn FnMut(&mut Cx, Option<&mut Signals>) -> Result<Status, CliError> + 'a;
+
 /// Starts something, then shows it as long as this process and the daemon live, and stops everything. A daemon that somebody else has
 /// started meanwhile is left alone: then there are no signals to hear.
 pub(super) fn own(
     cx: &mut Cx,
     start: &mut dyn FnMut(&mut Cx) -> Result<Status, CliError>,
-    show: &mut dyn FnMut(&mut Cx, Option<&mut Signals>) -> Result<Status, CliError>,
+    show: &mut Watching<'_>,
 ) -> Result<Status, CliError> {
     let mut signals = Signals::take()?;
     cx.heed(signals.stop.as_fd())?;

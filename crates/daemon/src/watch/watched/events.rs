@@ -1,0 +1,187 @@
+//! What the kernel tells, and what is found anew because of it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ostler_core::watch::Verdict;
+use rustix::fs::inotify::ReadFlags;
+
+use super::super::engine::Change;
+use super::super::kernel::{Interest, Kernel};
+use super::super::tree::{self, Noticed};
+use super::super::way::End;
+use super::{NAMED, Watched, What};
+
+impl Watched {
+    /// One event of the kernel.
+    pub(in crate::watch) fn take(&mut self, interest: Interest, flags: ReadFlags, name: &[u8], kernel: &mut Kernel) {
+        let name = OsStr::from_bytes(name);
+        match interest {
+            Interest::Tree { node, .. } => self.take_in_tree(node, flags, name, kernel),
+            Interest::Way { root, step, .. } => self.take_on_way(root, step, flags, name),
+        }
+    }
+
+    pub(super) fn take_on_way(&mut self, root: usize, step: usize, flags: ReadFlags, name: &OsStr) {
+        let Some(known) = self.roots.get(root) else { return };
+        let goes = flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
+        let is_named = known.way.steps.get(step).and_then(|step| step.name.as_deref()).is_some_and(|own| own == name);
+        if goes || is_named {
+            self.lost.push(root);
+        }
+        if is_named && step + 1 == known.way.steps.len() && matches!(known.way.end, End::File(..)) {
+            let path = self.path_of_root(root);
+            // Made and not yet written, or gone: what it is then is seen when it is found anew.
+            let is_written = flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO);
+            if is_written && self.root_counts(&path) {
+                self.note(path, What::Written);
+            }
+        }
+    }
+
+    pub(super) fn root_counts(&self, path: &Path) -> bool {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return true };
+        self.plan.rules.root_counts(folder.as_os_str().as_bytes(), name.as_bytes())
+    }
+
+    pub(super) fn take_in_tree(&mut self, node: u32, flags: ReadFlags, name: &OsStr, kernel: &mut Kernel) {
+        if name.is_empty() {
+            return;
+        }
+        let what = if flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+            What::Made
+        } else if flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
+            What::Gone
+        } else {
+            What::Written
+        };
+        let is_folder = flags.contains(ReadFlags::ISDIR);
+        // What was just made is not written yet; its end comes as an event of its own.
+        let is_begun = flags.contains(ReadFlags::CREATE) && !is_folder;
+        self.happened(node, name, is_folder, what, is_begun, kernel);
+    }
+
+    pub(super) fn happened(&mut self, node: u32, name: &OsStr, is_folder: bool, what: What, is_begun: bool, kernel: &mut Kernel) {
+        if name == ".gitignore" && self.plan.gitignore {
+            self.stale = true;
+        }
+        if !is_folder && self.changes.len() >= NAMED && what != What::Gone {
+            self.more = true;
+            return;
+        }
+        let path = self.tree.path(node);
+        let whole = path.join(name);
+        let (mut is_folder, mut is_link) = (is_folder, false);
+        if is_begun {
+            match whole.symlink_metadata() {
+                Ok(meta) if meta.is_symlink() => {
+                    is_folder = self.plan.follow && tree::leads_down(&path, name);
+                    is_link = self.plan.follow && !is_folder;
+                }
+                // A second name of a file is there at once.
+                Ok(meta) if meta.is_file() && meta.nlink() > 1 => {}
+                _ => return,
+            }
+        }
+        let verdict = self.judge(node, &path, name, is_folder);
+        if what == What::Gone {
+            if let Some(child) = self.tree.child(node, name) {
+                self.drop_node(child, kernel);
+            }
+        } else if is_folder && let Some(child) = self.enter(node, &path, name) {
+            self.walk(child, true, kernel);
+        }
+        if verdict == Verdict::Counts {
+            if is_link {
+                self.follow_link(whole.clone(), kernel);
+            }
+            self.note(whole, what);
+        }
+    }
+
+    /// Something that counts.
+    pub(super) fn note(&mut self, path: PathBuf, what: What) {
+        if self.changes.len() >= NAMED {
+            self.more = true;
+            return;
+        }
+        let time = |seconds: i64, nanos: i64| u64::try_from(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000)).ok();
+        let changed = |meta: std::io::Result<std::fs::Metadata>| meta.ok().and_then(|meta| time(meta.ctime(), meta.ctime_nsec()));
+        // A link and what it leads to.
+        let of_file = || changed(path.symlink_metadata()).max(changed(path.metadata()));
+        // The folder remembers when it last got or lost a name.
+        let in_folder = || path.parent().and_then(|folder| folder.metadata().ok()).and_then(|meta| time(meta.mtime(), meta.mtime_nsec()));
+        let wall_ms = match what {
+            What::Gone => in_folder(),
+            What::Written => of_file(),
+            // A file that was moved here may be old.
+            What::Made => of_file().max(in_folder()),
+            What::Found => None,
+        };
+        let path = String::from_utf8_lossy(&tree::bytes(path)).into_owned();
+        match self.changes.last_mut() {
+            Some(last) if last.path == path => last.wall_ms = wall_ms,
+            _ => self.changes.push(Change { path, wall_ms }),
+        }
+    }
+
+    /// The kernel has ended a watch: the folder is gone, or its file system.
+    pub(in crate::watch) fn watch_ended(&mut self, interest: Interest, kernel: &mut Kernel) {
+        match interest {
+            Interest::Way { root, step, .. } => {
+                if let Some(wd) = self.roots.get_mut(root).and_then(|known| known.watches.get_mut(step)) {
+                    *wd = None;
+                }
+                self.lost.push(root);
+            }
+            Interest::Tree { node, .. } => {
+                let Some(known) = self.tree.get_mut(node) else { return };
+                known.noticed = Noticed::Not;
+                let (is_root, root) = (known.parent.is_none(), known.root);
+                self.drop_node(node, kernel);
+                if is_root && let Some(known) = self.roots.get_mut(root) {
+                    known.node = None;
+                    self.lost.push(root);
+                }
+            }
+        }
+    }
+
+    /// Events were lost: whatever changed, something did.
+    pub(in crate::watch) fn lost_count(&mut self) {
+        self.stale = true;
+        let path = self.path_of_root(0);
+        self.note(path, What::Found);
+        self.more = true;
+    }
+
+    /// After a batch of events: what has to be found anew.
+    pub(in crate::watch) fn catch_up(&mut self, kernel: &mut Kernel) {
+        if std::mem::take(&mut self.stale) {
+            self.lost.clear();
+            self.end(kernel);
+            self.walk_all(kernel);
+        }
+        let mut lost = std::mem::take(&mut self.lost);
+        lost.sort_unstable();
+        lost.dedup();
+        for root in lost {
+            self.find_again(root, kernel);
+        }
+    }
+
+    /// A root that is there again, or another than before, is a change.
+    pub(super) fn find_again(&mut self, root: usize, kernel: &mut Kernel) {
+        let before = self.roots.get(root).map(|known| known.way.end.clone());
+        self.find(root, kernel);
+        let after = self.roots.get(root).map(|known| known.way.end.clone());
+        let path = self.path_of_root(root);
+        if before != after && after != Some(End::Missing) && self.root_counts(&path) {
+            self.note(path, What::Found);
+        }
+        self.plan_look(Duration::ZERO);
+    }
+}

@@ -1,0 +1,240 @@
+//! One app's watched paths: found, walked, followed, and judged.
+
+mod events;
+mod look;
+mod walk;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ostler_core::watch::Rules;
+
+use super::engine::{Change, News};
+use super::kernel::{Interest, Kernel, Wanted};
+use super::tree::{Noticed, Outer, Tree};
+use super::way::{self, End, Way};
+
+/// More are not named in one report.
+const NAMED: usize = 64;
+/// More links to files are not followed.
+const MAX_LINKS: usize = 1000;
+/// How often to look, where nothing else is said.
+const INTERVAL_MS: u64 = 1000;
+/// Looking may take this part of the time.
+const SHARE: u32 = 20;
+
+/// What is to be watched.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub rules: Rules,
+    /// What runs; it counts also where git ignores it.
+    pub script: PathBuf,
+    pub gitignore: bool,
+    pub follow: bool,
+    /// None: where the kernel cannot tell.
+    pub polling: Option<bool>,
+    pub interval_ms: Option<u64>,
+}
+
+/// One watched path.
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    way: Way,
+    /// Watches on the way, by step.
+    watches: Vec<Option<i32>>,
+    node: Option<u32>,
+    /// By looking only.
+    looks: bool,
+    outer: Vec<Outer>,
+}
+
+impl Root {
+    fn new(path: PathBuf) -> Self {
+        let way = Way { steps: Vec::new(), end: End::Missing };
+        Self { path, way, watches: Vec::new(), node: None, looks: false, outer: Vec::new() }
+    }
+}
+
+/// What happened to a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Made,
+    Written,
+    Gone,
+    /// Noticed just now.
+    Found,
+}
+
+/// All of one app.
+#[derive(Debug)]
+pub(super) struct Watched {
+    id: u32,
+    plan: Arc<Plan>,
+    roots: Vec<Root>,
+    tree: Tree,
+    changes: Vec<Change>,
+    more: bool,
+    news: Vec<News>,
+    /// Roots that have to be found anew.
+    lost: Vec<usize>,
+    /// The rules of git changed, or events were lost: everything has to be walked anew.
+    stale: bool,
+    look_due: Option<Instant>,
+    told_full: bool,
+    told_unreadable: bool,
+}
+
+impl Watched {
+    pub(super) fn new(id: u32, plan: Arc<Plan>) -> Self {
+        Self {
+            id,
+            plan,
+            roots: Vec::new(),
+            tree: Tree::default(),
+            changes: Vec::new(),
+            more: false,
+            news: Vec::new(),
+            lost: Vec::new(),
+            stale: false,
+            look_due: None,
+            told_full: false,
+            told_unreadable: false,
+        }
+    }
+
+    /// Finds and walks everything.
+    pub(super) fn begin(&mut self, kernel: &mut Kernel) {
+        self.walk_all(kernel);
+        self.news.push(News::Watching { folders: self.tree.len() });
+    }
+
+    fn walk_all(&mut self, kernel: &mut Kernel) {
+        // As the rules number them; links that are found on the way come after them.
+        self.roots = self.plan.rules.roots().iter().map(|root| Root::new(PathBuf::from(&root.path))).collect();
+        for root in 0..self.roots.len() {
+            self.find(root, kernel);
+        }
+        self.plan_look(Duration::ZERO);
+    }
+
+    /// Gives up every watch.
+    pub(super) fn end(&mut self, kernel: &mut Kernel) {
+        for root in 0..self.roots.len() {
+            self.leave(root, kernel);
+        }
+        self.roots.clear();
+    }
+
+    /// A link to a file: it counts when the file does.
+    fn follow_link(&mut self, path: PathBuf, kernel: &mut Kernel) {
+        if self.roots.len() < MAX_LINKS && !self.roots.iter().any(|root| root.path == path) {
+            self.roots.push(Root::new(path));
+            self.find(self.roots.len() - 1, kernel);
+        }
+    }
+
+    /// When to look next.
+    pub(super) fn look_due(&self) -> Option<Instant> {
+        self.look_due
+    }
+
+    /// What there is to tell.
+    pub(super) fn news(&mut self) -> Vec<News> {
+        let mut news = std::mem::take(&mut self.news);
+        if !self.changes.is_empty() {
+            let (changes, more) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.more));
+            news.push(News::Changed { changes, more });
+        }
+        news
+    }
+
+    fn path_of_root(&self, root: usize) -> PathBuf {
+        self.roots.get(root).map(|root| root.path.clone()).unwrap_or_default()
+    }
+
+    /// Finds a root, and walks it if it is not what it was.
+    fn find(&mut self, root: usize, kernel: &mut Kernel) {
+        let path = self.path_of_root(root);
+        let mut way = way::find(&path);
+        for _ in 0..3 {
+            self.watch_way(root, &way, kernel);
+            // It may have changed before it was watched.
+            let again = way::find(&path);
+            if again == way {
+                break;
+            }
+            way = again;
+        }
+        let Some(known) = self.roots.get_mut(root) else { return };
+        let is_walked = known.node.is_some() || !matches!(way.end, End::Folder(..)) || root >= self.plan.rules.roots().len();
+        let is_same = known.way.end == way.end && is_walked;
+        known.way = way;
+        if is_same {
+            return;
+        }
+        let former = known.node.take();
+        if let Some(node) = former {
+            self.drop_node(node, kernel);
+        }
+        let Some(known) = self.roots.get_mut(root) else { return };
+        if let End::Folder(real, _) = &known.way.end
+            && root < self.plan.rules.roots().len()
+        {
+            known.looks = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
+            if known.looks && self.plan.polling.is_none() {
+                let interval = self.plan.interval_ms.unwrap_or(INTERVAL_MS);
+                let text = format!("\"{}\" is on a network file system: looked at every {interval} ms", path.display());
+                self.news.push(News::Trouble(text));
+            }
+            known.outer = if self.plan.gitignore { Outer::above(&path) } else { Vec::new() };
+            let node = self.tree.add_root(root, &path);
+            known.node = Some(node);
+            self.walk(node, false, kernel);
+        }
+    }
+
+    fn watch_way(&mut self, root: usize, way: &Way, kernel: &mut Kernel) {
+        self.unwatch_way(root, kernel);
+        let is_file = matches!(way.end, End::File(..));
+        let last = way.steps.len().saturating_sub(1);
+        let watches = way.steps.iter().enumerate().map(|(step, way)| {
+            let wanted = match &way.name {
+                None => Wanted::Itself,
+                Some(_) if is_file && step == last => Wanted::File,
+                Some(_) => Wanted::Name,
+            };
+            kernel.add(&way.folder, wanted, Interest::Way { group: self.id, root, step }).ok()
+        });
+        let watches: Vec<Option<i32>> = watches.collect();
+        if let Some(known) = self.roots.get_mut(root) {
+            known.watches = watches;
+            known.way.steps.clone_from(&way.steps);
+        }
+    }
+
+    fn unwatch_way(&mut self, root: usize, kernel: &mut Kernel) {
+        let Some(known) = self.roots.get_mut(root) else { return };
+        for (step, wd) in std::mem::take(&mut known.watches).into_iter().enumerate() {
+            if let Some(wd) = wd {
+                kernel.release(wd, Interest::Way { group: self.id, root, step });
+            }
+        }
+    }
+
+    fn leave(&mut self, root: usize, kernel: &mut Kernel) {
+        self.unwatch_way(root, kernel);
+        if let Some(node) = self.roots.get_mut(root).and_then(|known| known.node.take()) {
+            self.drop_node(node, kernel);
+        }
+    }
+
+    fn drop_node(&mut self, node: u32, kernel: &mut Kernel) {
+        for (node, noticed) in self.tree.remove(node) {
+            if let Noticed::ByKernel(wd) = noticed {
+                kernel.release(wd, Interest::Tree { group: self.id, node });
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Entering folders: each is watched, and judged before.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use ostler_core::watch::{Place, Verdict};
+use rustix::io::Errno;
+
+use super::super::engine::News;
+use super::super::kernel::{Interest, Kernel, NotAdded, Wanted};
+use super::super::tree::{self, MAX_DEPTH, Noticed};
+use super::super::way;
+use super::{Watched, What};
+
+impl Watched {
+    /// Enters a folder and everything below it that may count. `fresh`: what is found is new.
+    pub(super) fn walk(&mut self, start: u32, fresh: bool, kernel: &mut Kernel) {
+        let mut open = vec![start];
+        while let Some(node) = open.pop() {
+            let path = self.tree.path(node);
+            // Watched before it is read: what comes in between is seen twice, not never.
+            let listing = self.watch_folder(node, &path, kernel).and_then(|()| tree::list(&path, self.plan.follow, fresh).ok());
+            let Some(listing) = listing else {
+                self.drop_node(node, kernel);
+                continue;
+            };
+            if listing.has_gitignore && self.plan.gitignore {
+                let git = tree::read_gitignore(&path).map(Rc::new);
+                if let Some(node) = self.tree.get_mut(node) {
+                    node.git = git;
+                }
+            }
+            self.free_script(node, &path);
+            for name in &listing.links {
+                if self.judge(node, &path, name, false) == Verdict::Counts {
+                    self.follow_link(path.join(name), kernel);
+                }
+            }
+            for name in &listing.files {
+                if self.judge(node, &path, name, false) == Verdict::Counts {
+                    self.note(path.join(name), What::Made);
+                }
+            }
+            for name in &listing.folders {
+                open.extend(self.enter(node, &path, name));
+            }
+        }
+    }
+
+    /// Adds a folder that may count.
+    pub(super) fn enter(&mut self, parent: u32, path: &Path, name: &OsStr) -> Option<u32> {
+        let depth = self.tree.get(parent)?.depth;
+        if depth >= MAX_DEPTH || self.judge(parent, path, name, true) == Verdict::Ignored {
+            return None;
+        }
+        let is_ignored = self.is_ignored_by_git(parent, name, true);
+        let child = self.tree.add(parent, name)?;
+        if is_ignored && let Some(child) = self.tree.get_mut(child) {
+            child.free = true;
+        }
+        Some(child)
+    }
+
+    /// A script that git ignores, and what is beside it, is what people build and want to see running.
+    pub(super) fn free_script(&mut self, node: u32, path: &Path) {
+        let script = self.plan.script.clone();
+        if script.parent() == Some(path)
+            && let Some(name) = script.file_name()
+            && self.is_ignored_by_git(node, name, false)
+            && let Some(node) = self.tree.get_mut(node)
+        {
+            node.free = true;
+        }
+    }
+
+    pub(super) fn is_ignored_by_git(&self, folder: u32, name: &OsStr, is_folder: bool) -> bool {
+        let Some(node) = self.tree.get(folder).filter(|node| self.plan.gitignore && !node.free) else { return false };
+        let outer = self.roots.get(node.root).map_or(&[][..], |root| &root.outer);
+        self.tree.is_ignored(folder, name, is_folder, outer)
+    }
+
+    pub(super) fn judge(&self, folder: u32, path: &Path, name: &OsStr, is_folder: bool) -> Verdict {
+        let Some(node) = self.tree.get(folder) else { return Verdict::Ignored };
+        let place = Place { root: node.root, folder: path.as_os_str().as_bytes(), name: name.as_bytes(), depth: node.depth, is_folder };
+        let verdict = self.plan.rules.judge(&place);
+        let is_ignored = || self.is_ignored_by_git(folder, name, is_folder) && !self.plan.script.starts_with(path.join(name));
+        if verdict != Verdict::Ignored && is_ignored() { Verdict::Ignored } else { verdict }
+    }
+
+    pub(super) fn watch_folder(&mut self, node: u32, path: &Path, kernel: &mut Kernel) -> Option<()> {
+        let looks = self.tree.get(node).and_then(|node| self.roots.get(node.root)).is_some_and(|root| root.looks);
+        let interest = Interest::Tree { group: self.id, node };
+        let mut added = if looks { Err(NotAdded::Errno(Errno::NOSYS)) } else { kernel.add(path, Wanted::Tree, interest) };
+        if let Err(NotAdded::Alias(other)) = added {
+            let identity = |path: &Path| path.metadata().ok().map(|meta| way::identity(&meta));
+            if identity(&self.tree.path(other)) == identity(path) {
+                return None;
+            }
+            // It was moved here; that it left there is an event still to come.
+            self.drop_node(other, kernel);
+            added = kernel.add(path, Wanted::Tree, interest);
+        }
+        let noticed = match added {
+            Ok(wd) => Noticed::ByKernel(wd),
+            Err(NotAdded::Alias(_)) => return None,
+            Err(NotAdded::Errno(Errno::NOSYS)) => Noticed::ByLooking(tree::look(path, self.plan.follow).ok()?),
+            Err(NotAdded::Errno(Errno::NOSPC | Errno::NOMEM)) => {
+                self.tell_full();
+                Noticed::ByLooking(tree::look(path, self.plan.follow).ok()?)
+            }
+            Err(NotAdded::Errno(errno)) => {
+                if errno == Errno::ACCESS && !std::mem::replace(&mut self.told_unreadable, true) {
+                    self.news.push(News::Trouble(format!("cannot watch \"{}\": permission denied; nor others perhaps", path.display())));
+                }
+                return None;
+            }
+        };
+        self.tree.get_mut(node)?.noticed = noticed;
+        Some(())
+    }
+
+    pub(super) fn tell_full(&mut self) {
+        if !std::mem::replace(&mut self.told_full, true) {
+            let text = "the kernel gives no more watches (raise them: `sysctl fs.inotify.max_user_watches=524288`); \
+                        the folders that are left are looked at every second or less often";
+            self.news.push(News::Trouble(text.into()));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `watch`: restarts when files change, of the changed app only, once per burst, and never in a circle.
+
+mod trees;
+mod what_counts;
+mod what_follows;
+
+use std::fs;
+use std::path::Path;
+
+use ostler_testkit::Home;
+
+use crate::setup::ecosystem;
+
+pub const WAITS: &str = "#!/bin/sh\nexec sleep 1000\n";
+
+/// An app in a folder of its own, watched with these members of its entry. Waits until it is.
+#[track_caller]
+pub fn watched(home: &Home, name: &str, members: &str) {
+    let script = home.write(&format!("{name}/app.sh"), WAITS);
+    let cwd = home.work().join(name);
+    let file = ecosystem(home, &format!(r#""name": "{name}", "script": "{script}", "cwd": "{}", {members}"#, cwd.display()));
+    home.ok(format!("start {file}"));
+    armed(home, name, 1);
+}
+
+/// Waits until the app was begun to be watched so often.
+#[track_caller]
+pub fn armed(home: &Home, name: &str, times: usize) {
+    home.wait_until(&format!("{name} is watched"), || {
+        let log = daemon_log(home);
+        log.lines().filter(|line| line.contains("Watching ") && line.ends_with(&format!(" for app {name}"))).count() >= times
+    });
+}
+
+pub fn daemon_log(home: &Home) -> String {
+    fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default()
+}
+
+/// Paths that restarted an app, in order.
+pub fn restarted_by(home: &Home, name: &str) -> Vec<String> {
+    let tail = format!(" for app {name} - restarting");
+    let of_line = |line: &str| Some(line.split_once("Change detected on path ")?.1.strip_suffix(&tail)?.to_owned());
+    daemon_log(home).lines().filter_map(of_line).collect()
+}
+
+/// Waits until it was restarted so often in all, and runs.
+#[track_caller]
+pub fn restarts(home: &Home, name: &str, count: u64) {
+    home.wait_app(name, &format!("restarted {count} times"), |item| item.restarts() == count && item.status() == "online");
+}
+
+/// A change that counts, after others that should not: it alone restarts the app.
+#[track_caller]
+pub fn only_the_last_counts(home: &Home, name: &str, last: &str) {
+    let (before, app) = (restarted_by(home, name).len(), home.app(name));
+    home.write(&format!("{name}/{last}"), format!("{before}"));
+    home.wait_app(name, "restarted", |item| item.pid() != app.pid() && item.status() == "online");
+    assert_eq!(restarted_by(home, name)[before..], [last]);
+}
+
+/// Watches of the daemon in the kernel, by inode.
+pub fn kernel_watches(home: &Home) -> usize {
+    let folder = format!("/proc/{}/fdinfo", home.daemon_pid());
+    let files = fs::read_dir(folder).unwrap().flatten();
+    let lines = |path: &Path| fs::read_to_string(path).unwrap_or_default().lines().filter(|line| line.starts_with("inotify wd:")).count();
+    // The descriptor is there twice: the thread has a copy.
+    files.map(|entry| lines(&entry.path())).max().unwrap_or(0)
+}

@@ -1,0 +1,284 @@
+//! Folders and links that come, move and go; limits of the kernel.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
+
+use ostler_testkit::{kill, skip};
+use rustix::process::Signal;
+
+use super::{WAITS, armed, daemon_log, kernel_watches, only_the_last_counts, restarted_by, restarts, watched};
+use crate::setup::{ecosystem, home};
+
+#[test]
+fn folders_come_move_and_go() {
+    let home = home();
+    watched(&home, "app", r#""watch": true"#);
+    let at = |path: &str| home.work().join("app").join(path);
+    let mut count = 0;
+    let mut next = || {
+        count += 1;
+        restarts(&home, "app", count);
+        restarted_by(&home, "app").pop().unwrap()
+    };
+    home.write("app/a/b/c/x.js", "1");
+    next();
+    fs::rename(at("a"), at("z")).unwrap();
+    next();
+    home.write("app/z/b/c/x.js", "2");
+    assert_eq!(next(), "z/b/c/x.js");
+    fs::rename(at("z/b"), at("b")).unwrap();
+    next();
+    home.write("app/b/c/x.js", "3");
+    assert_eq!(next(), "b/c/x.js");
+    fs::remove_dir_all(at("b")).unwrap();
+    next();
+    home.write("app/b/c/x.js", "4");
+    next();
+    home.write("app/b/c/x.js", "5");
+    assert_eq!(next(), "b/c/x.js");
+    // Moved out, it is not ours any more; what takes its place is.
+    fs::rename(at("b"), home.work().join("elsewhere")).unwrap();
+    next();
+    home.write("elsewhere/c/x.js", "6");
+    only_the_last_counts(&home, "app", "last.js");
+}
+
+#[test]
+fn the_watched_folder_itself_may_be_replaced() {
+    let home = home();
+    home.write("app/src/x.js", "1");
+    watched(&home, "app", r#""watch": ["src"]"#);
+    let work = home.work();
+    fs::rename(work.join("app/src"), work.join("app/old")).unwrap();
+    home.write("app/new/x.js", "2");
+    fs::rename(work.join("app/new"), work.join("app/src")).unwrap();
+    restarts(&home, "app", 1);
+    home.write("app/old/x.js", "3");
+    home.write("app/src/x.js", "4");
+    restarts(&home, "app", 2);
+    assert_eq!(restarted_by(&home, "app"), ["src", "src/x.js"]);
+    // Its parent, too.
+    fs::rename(work.join("app"), work.join("moved")).unwrap();
+    home.write("app/src/x.js", "5");
+    home.wait_until("the new one is found", || restarted_by(&home, "app").len() == 3);
+    home.write("app/app.sh", WAITS);
+    fs::set_permissions(work.join("app/app.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let before = restarted_by(&home, "app").len();
+    home.wait_until("and followed", || {
+        home.write("app/src/x.js", "6");
+        restarted_by(&home, "app").len() > before
+    });
+}
+
+#[test]
+fn a_link_to_a_release_is_followed_when_it_is_set_anew() {
+    let home = home();
+    for release in 1..3 {
+        home.write(&format!("releases/{release}/app.sh"), WAITS);
+        home.write(&format!("releases/{release}/src/x.js"), "x");
+    }
+    let current = home.work().join("current");
+    symlink("releases/1", &current).unwrap();
+    let file = ecosystem(&home, &format!(r#""name": "app", "script": "./app.sh", "cwd": "{}", "watch": true"#, current.display()));
+    home.ok(format!("start {file}"));
+    armed(&home, "app", 1);
+    home.write("releases/1/src/x.js", "y");
+    restarts(&home, "app", 1);
+    symlink("releases/2", home.work().join("next")).unwrap();
+    fs::rename(home.work().join("next"), &current).unwrap();
+    restarts(&home, "app", 2);
+    home.write("releases/1/src/x.js", "z");
+    home.write("releases/2/src/x.js", "z");
+    restarts(&home, "app", 3);
+    assert_eq!(restarted_by(&home, "app").last().unwrap(), "src/x.js");
+}
+
+#[test]
+fn links_to_files_count_when_the_file_does() {
+    let home = home();
+    home.write("outside/a.json", "1");
+    fs::create_dir_all(home.work().join("app/etc")).unwrap();
+    // As Kubernetes mounts a ConfigMap: `config.json -> ..data/config.json`, `..data -> ..1`.
+    home.write("app/etc/..1/config.json", "1");
+    home.write("app/etc/..2/config.json", "2");
+    for (target, link) in [("../../outside/a.json", "etc/a.json"), ("..1", "etc/..data"), ("..data/config.json", "etc/config.json")] {
+        symlink(target, home.work().join("app").join(link)).unwrap();
+    }
+    watched(&home, "app", r#""watch": ["etc"]"#);
+    home.write("outside/a.json", "2");
+    restarts(&home, "app", 1);
+    symlink("..2", home.work().join("app/etc/..new")).unwrap();
+    fs::rename(home.work().join("app/etc/..new"), home.work().join("app/etc/..data")).unwrap();
+    restarts(&home, "app", 2);
+    symlink("../../outside/late.json", home.work().join("app/etc/late.json")).unwrap();
+    restarts(&home, "app", 3);
+    home.write("outside/late.json", "1");
+    restarts(&home, "app", 4);
+    assert_eq!(restarted_by(&home, "app"), ["etc/a.json", "etc/config.json", "etc/late.json", "etc/late.json"]);
+}
+
+#[test]
+fn links_are_followed_unless_told_otherwise_and_never_in_circles() {
+    let home = home();
+    home.write("outside/x.js", "1");
+    for name in ["app", "shy"] {
+        let folder = home.work().join(name);
+        fs::create_dir_all(folder.join("a")).unwrap();
+        fs::create_dir_all(folder.join("b")).unwrap();
+        for (target, link) in
+            [("../outside", "out"), ("..", "up"), ("/", "root"), ("/proc", "proc"), ("../b", "a/b"), ("../a", "b/a"), ("nowhere", "no")]
+        {
+            symlink(target, folder.join(link)).unwrap();
+        }
+    }
+    watched(&home, "app", r#""watch": true"#);
+    watched(&home, "shy", r#""watch": true, "watch_options": {"followSymlinks": false}"#);
+    assert!(kernel_watches(&home) < 20, "{} watches", kernel_watches(&home));
+    home.write("outside/x.js", "2");
+    restarts(&home, "app", 1);
+    assert_eq!(restarted_by(&home, "app"), ["out/x.js"]);
+    only_the_last_counts(&home, "shy", "a/x.js");
+}
+
+#[test]
+fn where_the_kernel_does_not_tell_one_looks() {
+    let home = home();
+    home.write("app/src/deep/x.js", "1");
+    watched(&home, "app", r#""watch": true, "watch_options": {"usePolling": true, "interval": 20}"#);
+    home.write("app/node_modules/m/a.js", "1");
+    home.write("app/src/deep/x.js", "22");
+    restarts(&home, "app", 1);
+    assert_eq!(restarted_by(&home, "app"), ["src/deep/x.js"]);
+    home.write("app/src/other/y.js", "1");
+    restarts(&home, "app", 2);
+    fs::remove_dir_all(home.work().join("app/src/deep")).unwrap();
+    restarts(&home, "app", 3);
+}
+
+#[test]
+fn an_unreadable_folder_is_told_and_left_out() {
+    // Root can read everything, and nobody else can become another user.
+    ostler_testkit::needs_root!();
+    const UID: u32 = 65_534;
+    let home = home();
+    for folder in [home.root().to_owned(), home.work()] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    home.write("app/secret/x", "1");
+    fs::set_permissions(home.work().join("app/secret"), fs::Permissions::from_mode(0o700)).unwrap();
+    let script = home.write("app/app.sh", WAITS);
+    let cwd = home.work().join("app");
+    let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()));
+    home.cmd(format!("start {file}")).uid(UID).run().ok();
+    armed(&home, "app", 1);
+    let told = format!("cannot watch \"{}\": permission denied", cwd.join("secret").display());
+    home.wait_until("it is told", || daemon_log(&home).contains(&told));
+    home.write("app/x.js", "1");
+    home.wait_until("it is restarted", || restarted_by(&home, "app") == ["x.js"]);
+}
+
+#[test]
+fn no_watch_is_spent_on_what_is_ignored() {
+    let home = home();
+    for package in 0..500 {
+        let folder = home.work().join(format!("app/node_modules/p{package}/lib"));
+        fs::create_dir_all(&folder).unwrap();
+        (0..100).for_each(|file| fs::write(folder.join(format!("{file}.js")), "").unwrap());
+    }
+    home.write("app/src/a/x.js", "1");
+    watched(&home, "app", r#""watch": true"#);
+    // The app's folder, src, src/a; and the folders on the way.
+    let way = home.work().join("app").components().count();
+    assert!(kernel_watches(&home) <= 3 + way, "{} watches", kernel_watches(&home));
+    only_the_last_counts(&home, "app", "src/a/x.js");
+}
+
+#[test]
+fn a_lost_count_is_one_restart_and_everything_is_found_again() {
+    let home = home();
+    home.write("app/src/a", "1");
+    watched(&home, "app", r#""watch": true"#);
+    let (daemon, at) = (home.daemon_pid(), |path: &str| home.work().join("app").join(path));
+    kill(daemon, Signal::STOP);
+    // More than the kernel's queue holds; the new folder is among what it forgets.
+    for _ in 0..20_000 {
+        fs::rename(at("src/a"), at("src/b")).unwrap();
+        fs::rename(at("src/b"), at("src/a")).unwrap();
+    }
+    home.write("app/src/new/x.js", "1");
+    kill(daemon, Signal::CONT);
+    home.wait_app("app", "restarted", |item| item.restarts() > 0 && item.status() == "online");
+    assert!(restarted_by(&home, "app").len() <= 3, "{:?}", restarted_by(&home, "app"));
+    let before = restarted_by(&home, "app").len();
+    home.wait_until("the new folder is followed", || {
+        home.write("app/src/new/x.js", "2");
+        restarted_by(&home, "app")[before..].iter().any(|path| path == "src/new/x.js")
+    });
+}
+
+/// The limits of a user namespace of its own.
+#[test]
+fn without_watches_one_looks_and_says_so() {
+    for (limit, told) in
+        [("max_inotify_watches", "fs.inotify.max_user_watches"), ("max_inotify_instances", "fs.inotify.max_user_instances")]
+    {
+        let home = home();
+        if !std::process::Command::new("unshare").args(["-Ur", "true"]).status().is_ok_and(|status| status.success()) {
+            skip!("no user namespaces");
+        }
+        for folder in 0..30 {
+            home.write(&format!("app/src/{folder}/x.js"), "1");
+        }
+        let script = home.write("app/app.sh", WAITS);
+        let cwd = home.work().join("app");
+        let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()));
+        let number = if limit == "max_inotify_watches" { 20 } else { 0 };
+        let inside = format!(
+            "[ \"$IN\" ] || IN=1 exec unshare -Ur \"$BASH\" -c '{}' \"$0\" \"$@\"",
+            format_args!("echo {number} > /proc/sys/user/{limit} && exec \"$0\" \"$@\"")
+        );
+        home.cmd(format!("start {file}")).after(&inside).run().ok();
+        armed(&home, "app", 1);
+        home.wait_until("it is told", || daemon_log(&home).contains(told));
+        assert_eq!(daemon_log(&home).matches(told).count(), 1);
+        for (count, folder) in [(1, 0), (2, 15), (3, 29)] {
+            home.write(&format!("app/src/{folder}/x.js"), "22");
+            restarts(&home, "app", count);
+        }
+        home.write("app/src/new/x.js", "1");
+        restarts(&home, "app", 4);
+    }
+}
+
+#[test]
+fn ten_thousand_events_a_second_are_one_restart() {
+    let home = home();
+    let script = home.write("app/app.sh", WAITS);
+    let cwd = home.work().join("app");
+    fs::create_dir_all(cwd.join("src")).unwrap();
+    let members = format!(
+        r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true, "watch_delay": 1000, "kill_timeout": 10"#,
+        cwd.display()
+    );
+    home.ok(format!("start {}", ecosystem(&home, &members)));
+    armed(&home, "app", 1);
+    // Two events each, in much less than a second; writing would wait for the disk.
+    let files: Vec<_> = (0..100).map(|file| [format!("{file}.js"), format!("{file}.ts")].map(|name| cwd.join("src").join(name))).collect();
+    files.iter().for_each(|[name, _]| fs::write(name, "x").unwrap());
+    for _ in 0..200 {
+        for [one, other] in &files {
+            fs::rename(one, other).unwrap();
+            fs::rename(other, one).unwrap();
+        }
+    }
+    // The daemon listens all the time; and in the end it is quiet.
+    home.ok("ping");
+    home.wait_until("it is restarted", || !restarted_by(&home, "app").is_empty());
+    while restarted_by(&home, "app").last().is_none_or(|path| path != "end.js") {
+        let pid = home.app("app").pid();
+        home.write("app/end.js", "x");
+        home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
+    }
+    assert!(restarted_by(&home, "app").len() < 10, "{:?}", restarted_by(&home, "app"));
+}
