@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ostler_testkit::{Home, fixture_path};
+use ostler_testkit::{Home, fixture_path, needs_program};
 
 use crate::setup::home_as_pm2;
 
@@ -20,6 +20,7 @@ fn armed(home: &Home, name: &str) {
 /// Documents 000, 001 and 004.
 #[test]
 fn start_app_js_with_watch() {
+    needs_program!("node");
     let home = home_as_pm2();
     home.write("app.js", APP);
     home.write("node_modules/m/index.js", "");
@@ -37,6 +38,7 @@ fn start_app_js_with_watch() {
 /// Document 003, in a project of Nest: what runs is what git ignores.
 #[test]
 fn start_xxx_with_watch_where_the_build_is_ignored() {
+    needs_program!("node");
     let home = home_as_pm2();
     home.write("dist/main.js", APP);
     home.write(".gitignore", "# compiled output\n/dist\n/node_modules\n\n# Logs\nlogs\n*.log\n/coverage\n");
@@ -53,6 +55,7 @@ fn start_xxx_with_watch_where_the_build_is_ignored() {
 /// Documents 001 and 004: `watch: false`, `ignore_watch: ['node_modules', 'logs']`.
 #[test]
 fn watch_false_and_ignore_watch_of_the_full_block() {
+    needs_program!("node");
     let home = home_as_pm2();
     let block = fs::read_to_string(fixture_path("config/seeds/full.config.js")).unwrap();
     let file = home.write("ecosystem.config.js", &block);
@@ -80,6 +83,7 @@ fn watch_false_and_ignore_watch_of_the_full_block() {
 /// Document 001: two apps, `watch: false`.
 #[test]
 fn watch_false_of_the_two_apps() {
+    needs_program!("node");
     let home = home_as_pm2();
     let block = fs::read_to_string(fixture_path("config/seeds/two-apps.config.js")).unwrap();
     let file = home.write("ecosystem.config.js", block);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ostler_testkit::{Home, Load, LoadSpec, free_port, get, kill};
+use ostler_testkit::{Home, Load, LoadSpec, free_port, get, kill, needs_program};
 use rustix::process::Signal;
 
 use super::{WAITS, armed, daemon_log, kernel_watches, only_the_last_counts, restarted_by, restarts, watched};
@@ -66,6 +66,7 @@ fn stop_means_stop_and_what_ended_by_itself_is_started_again() {
 
 #[test]
 fn a_clustered_app_is_reloaded_and_a_bad_change_takes_nothing_down() {
+    needs_program!("node");
     let home = home();
     let port = free_port();
     let server = "require('http').createServer((q, r) => r.end(String(process.pid))).listen(process.env.PORT);\n";
@@ -186,6 +187,26 @@ fn what_changes_while_there_is_no_daemon_is_not_lost() {
     only_the_last_counts(&home, "app", "src/y.js");
     assert_ne!(home.app("app").pid(), pid);
     restarts(&home, "app", 2);
+}
+
+#[test]
+fn what_waits_for_its_delay_survives_the_daemon() {
+    let home = home();
+    watched(&home, "app", r#""watch": true, "watch_delay": 3000"#);
+    watched(&home, "down", r#""watch": true"#);
+    home.ok("stop down");
+    let journaled = || fs::read(home.dir().join("ostler.state")).unwrap_or_default();
+    home.write("app/x.js", "1");
+    home.wait_until("it is noted", || String::from_utf8_lossy(&journaled()).contains(r#""changed":true"#));
+    kill(home.daemon_pid(), Signal::KILL);
+    armed(&home, "app", 2);
+    home.write("down/x.js", "1");
+    restarts(&home, "app", 1);
+    assert_eq!(restarted_by(&home, "app").len(), 1);
+    home.ok("update");
+    home.write("app/x.js", "2");
+    restarts(&home, "app", 2);
+    assert_eq!(home.app("down").status(), "stopped");
 }
 
 #[test]

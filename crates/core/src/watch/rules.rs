@@ -8,6 +8,8 @@ use crate::serving::LogPattern;
 
 /// Folders that nobody edits in: they are never entered.
 const NEVER: [&[u8]; 4] = [b"node_modules", b".git", b".hg", b".svn"];
+/// Nor are these at the top of the file system, for an app whose working directory is that.
+const NEVER_AT_TOP: [&[u8]; 4] = [b"proc", b"sys", b"dev", b"run"];
 /// Begins a regular expression.
 const REGEX: &str = "regex:";
 
@@ -144,7 +146,7 @@ impl Rules {
     /// Judges a path whose folder was entered. (`.gitignore` files are not asked here.)
     pub fn judge(&self, place: &Place<'_>) -> Verdict {
         let Place { folder, name, is_folder, .. } = *place;
-        if NEVER.contains(&name) || is_scratch(name) || self.is_ours(folder, name) {
+        if NEVER.contains(&name) || folder == b"/" && NEVER_AT_TOP.contains(&name) || is_scratch(name) || self.is_ours(folder, name) {
             return Verdict::Ignored;
         }
         if self.defaults && self.is_ignored_by_default(place) || self.is_named(folder, name, is_folder) {
@@ -355,6 +357,17 @@ mod tests {
         ] {
             let rules = rules(attributes.clone());
             assert_eq!(counts(&rules, &format!("/w/app/{path}")), expected, "{attributes} {path}");
+        }
+    }
+
+    #[test]
+    fn the_top_of_the_file_system_may_be_watched() {
+        let spec = WatchSpec { on: true, ..WatchSpec::default() };
+        let rules = Rules::new(&spec, &Surroundings { cwd: "/", ..Surroundings::default() }).unwrap();
+        assert_eq!(rules.roots()[0].path, "/");
+        for (name, expected) in [("app", Verdict::Counts), ("proc", Verdict::Ignored), ("dev", Verdict::Ignored)] {
+            let place = Place { root: 0, folder: b"/", name: name.as_bytes(), depth: 0, is_folder: true };
+            assert_eq!(rules.judge(&place), expected, "{name}");
         }
     }
 

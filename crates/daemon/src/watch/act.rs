@@ -13,6 +13,8 @@ use crate::store::Role;
 
 /// `USER_HZ` is 100 on every architecture that we run on.
 const MS_PER_TICK: u64 = 10;
+/// More are hardly meant.
+const MANY_FOLDERS: usize = 10_000;
 /// How long to wait for a reload that is under way.
 const AGAIN_MS: u64 = 150;
 
@@ -27,7 +29,14 @@ impl Control {
             let Some(name) = self.watches.groups.get(&group).map(|group| group.name.clone()) else { continue };
             match news {
                 News::Watching { folders: 1 } => self.log.line(format_args!("Watching 1 folder for app {name}")),
-                News::Watching { folders } => self.log.line(format_args!("Watching {folders} folders for app {name}")),
+                News::Watching { folders } => {
+                    self.log.line(format_args!("Watching {folders} folders for app {name}"));
+                    if folders >= MANY_FOLDERS {
+                        self.log.error(format_args!(
+                            "App [{name}] watches {folders} folders: name those that matter in watch, or others in ignore_watch"
+                        ));
+                    }
+                }
                 News::Trouble(text) => self.log.error(format_args!("App [{name}] {text}")),
                 News::Changed { changes, more } => self.files_changed(group, &changes, more),
             }
