@@ -291,3 +291,24 @@ fn a_reload_comes_before_a_replacement() {
     home.wait_until("one process is left", || home.app_processes().len() == 1);
     assert!(home.app("web").pid() != pid && !home.ok("rollout history web").stdout.contains("health"));
 }
+
+/// `depends_on: {db: "healthy"}` waits for the checks, not only for the process.
+#[test]
+fn what_depends_on_a_healthy_app_waits_for_its_checks() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    home.write("server.js", SERVER);
+    let mut db = quick(port);
+    db["http"]["action"] = json!("none");
+    let more = json!({"name": "db", "script": "server.js", "env": {"PORT": port}});
+    db.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let web = json!({"name": "web", "script": fixture(), "args": "hold", "depends_on": {"db": "healthy"}, "depends_timeout": 600_000});
+    let file = config(&home, &json!({"apps": [db, web]}));
+    let mut start = home.cmd(format!("start {file}")).command();
+    let mut start = start.stdout(std::process::Stdio::null()).spawn().unwrap();
+    wait_health(&home, "db", "unhealthy");
+    assert_eq!((home.app("db").status(), home.app("web").status()), ("online", "launching"));
+    home.write("well", "");
+    assert!(start.wait().unwrap().success());
+    assert_eq!((home.app("web").status(), status(&home, "db").as_str()), ("online", "healthy"));
+}

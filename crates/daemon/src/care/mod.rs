@@ -121,6 +121,12 @@ impl Care {
         self.questions.get(&self.probes.asker_at(address)?).map(|question| question.id)
     }
 
+    /// What its checks say of a process that is online; without checks all is well.
+    pub(crate) fn is_healthy(&self, slot: &Slot) -> bool {
+        let watched = slot.spec().care.as_ref().is_some_and(|care| care.health.is_watched());
+        !watched || self.report(slot).is_some_and(|report| report.state == Health::Healthy)
+    }
+
     /// The health of what runs in a slot; none where nobody asks for it.
     pub(crate) fn report(&self, slot: &Slot) -> Option<HealthReport> {
         let health = slot.spec().care.as_ref().map(|care| &care.health).filter(|health| health.is_watched())?;
