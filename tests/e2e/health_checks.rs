@@ -306,6 +306,7 @@ fn what_depends_on_a_healthy_app_waits_for_its_checks() {
     let file = config(&home, &json!({"apps": [db, web]}));
     let mut start = home.cmd(format!("start {file}")).command();
     let mut start = start.stdout(std::process::Stdio::null()).spawn().unwrap();
+    home.wait_until("db runs", || home.run("jlist").stdout.contains("health_status"));
     wait_health(&home, "db", "unhealthy");
     assert_eq!((home.app("db").status(), home.app("web").status()), ("online", "launching"));
     home.write("well", "");
