@@ -125,11 +125,6 @@ pub static KEYS: &[Key] = &[
     key(Restart, "restart_delay", &[Millis], "0", "Wait before each restart.").option(&["--restart-delay"]),
     key(Restart, "exp_backoff_restart_delay", &[Millis], "0", "First delay of a growing wait before restarts.")
         .option(&["--exp-backoff-restart-delay"]),
-    key(Restart, "pre_start", &[Command, Table], "none", "Command before each start of an instance; if it fails, the start has failed ([how](../order-and-hooks.md))."),
-    key(Restart, "post_start", &[Command, Table], "none", "Command when an instance is ready; it is online after it."),
-    key(Restart, "on_crash", &[Command, Table], "none", "Command after an exit that nobody asked for."),
-    key(Stop, "pre_stop", &[Command, Table], "none", "Command before the polite signal."),
-    key(Stop, "post_stop", &[Command, Table], "none", "Command when everything of a process has ended, however it ended."),
     key(
         Restart,
         "restart_budget",
@@ -137,6 +132,11 @@ pub static KEYS: &[Key] = &[
         "none",
         "At most `n` restarts within a `window`, whatever their reason, then `errored`: `{n: 5, window: \"10m\"}`.",
     ),
+    key(Restart, "pre_start", &[Command, Table], "none", "Command before each start of an instance; if it fails, the start has failed ([how](../order-and-hooks.md))."),
+    key(Restart, "post_start", &[Command, Table], "none", "Command when an instance is ready; it is online after it."),
+    key(Restart, "on_crash", &[Command, Table], "none", "Command after an exit that nobody asked for."),
+    key(Stop, "pre_stop", &[Command, Table], "none", "Command before the polite signal."),
+    key(Stop, "post_stop", &[Command, Table], "none", "Command when everything of a process has ended, however it ended."),
     key(Stop, "kill_timeout", &[Millis], "1600", "Time from the polite signal to SIGKILL.").option(&["-k", "--kill-timeout"]),
     key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`; `SIGTERM` with `listen` and no Node", "The polite signal, by name or number.").option(&["--kill-signal"]),
     key(Stop, "kill_retry_time", &[Millis], "100", "Poll interval while stopping.")
