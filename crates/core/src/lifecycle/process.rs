@@ -273,9 +273,6 @@ impl Instance {
             AfterStop::Judge | AfterStop::Failed => self.judge(&ended, Ending::Unknown, turn),
             AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. } => next,
         };
-        if next == AfterStop::Failed {
-            Self::tell_crash(inc, Ending::Unknown, turn);
-        }
         if let State::Stopping { next, .. } = &mut self.state {
             *next = after;
         }
