@@ -26,7 +26,6 @@ mod faults_limits;
 mod foreground;
 mod front;
 mod health_checks;
-mod hooks;
 mod health_command;
 mod hooks;
 mod kill;
