@@ -203,17 +203,12 @@ impl Instance {
                 self.ended_as_asked(&ended, exit, cause, AfterStop::default(), turn);
             }
             // The hook may go on: it is about more than the process.
-            State::Leaving { inc: expected, pid, since, cause, next, ended: ended @ false, .. } if *expected == inc => {
+            State::Leaving { inc: expected, pid, since, cause, ended: ended @ false, .. } if *expected == inc => {
                 *ended = true;
-                let (failed, next) = (matches!(next, AfterStop::Judge | AfterStop::Failed), *next);
                 let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Asked(cause.clone()) };
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
                 let record = self.record(&ended, exit.ending, cause, turn.now);
                 turn.notify(Notice::Exit(record));
-                let verdict = if failed { self.judge(&ended, Ending::Unknown, turn) } else { next };
-                if let State::Leaving { next, .. } = &mut self.state {
-                    *next = verdict;
-                }
             }
             State::Stopping { inc: expected, leader_gone: false, .. } if *expected == inc => self.ended_in_stop(exit, turn),
             State::Stopped
@@ -273,6 +268,9 @@ impl Instance {
             AfterStop::Judge | AfterStop::Failed => self.judge(&ended, Ending::Unknown, turn),
             AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. } => next,
         };
+        if next == AfterStop::Failed {
+            Self::tell_crash(inc, Ending::Unknown, turn);
+        }
         if let State::Stopping { next, .. } = &mut self.state {
             *next = after;
         }

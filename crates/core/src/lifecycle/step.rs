@@ -232,9 +232,18 @@ impl Instance {
         }
     }
 
+    /// As a crash, it waits for no `pre_stop`.
     fn on_fail(&mut self, origin: Origin, turn: &mut Turn<'_>) {
-        if self.wanted == Wanted::Up && matches!(self.state, State::Starting { .. } | State::Completing { .. } | State::Running { .. }) {
-            self.begin_stop(origin, AfterStop::Failed, false, turn);
+        if self.wanted != Wanted::Up {
+            return;
+        }
+        match self.state {
+            State::Completing { inc, .. } => {
+                turn.effect(Effect::CancelHook { inc, hook: Hook::PostStart });
+                self.ask_to_end(origin, AfterStop::Failed, turn);
+            }
+            State::Starting { .. } | State::Running { .. } => self.ask_to_end(origin, AfterStop::Failed, turn),
+            _ => {}
         }
     }
 

@@ -270,7 +270,7 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
         (Ending::Unknown, Some((Some(_), held, _))) => ensure!(!held, "ending of inc {} is known to the keeper", record.inc),
         (ending, Some((Some((real, _)), ..))) => ensure!(ending == real, "inc {} ended by {real:?}, not {ending:?}", record.inc),
     }
-    let failed = matches!(old.state, State::Stopping { next: AfterStop::Failed, .. } | State::Leaving { next: AfterStop::Failed, .. });
+    let failed = matches!(old.state, State::Stopping { next: AfterStop::Failed, .. });
     let unstable = match &record.cause {
         ExitCause::Asked(_) | ExitCause::OutOfMemory if failed => record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms,
         ExitCause::Asked(_) => return Ok(()),
@@ -371,7 +371,6 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
     }
     match (&old.state, next) {
         (State::Spawning { superseded: Some(_), .. } | State::Leaving { .. } | State::Draining { .. }, AfterStop::Settle { .. }) => Ok(()),
-        (State::Leaving { next: AfterStop::Failed, .. }, AfterStop::Failed) => Ok(()),
         (State::Completing { .. }, AfterStop::Judge) if policy.hooks.post_start == Some(OnFailure::Abort) => Ok(()),
         (State::Starting { ready_deadline_ms, .. }, AfterStop::Judge) => {
             let said = world.child(slot, inc).and_then(|child| child.ready_at);
