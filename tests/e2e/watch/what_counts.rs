@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use ostler_testkit::needs_program;
+
 use super::{WAITS, armed, only_the_last_counts, restarted_by, restarts, watched};
 use crate::setup::{ecosystem, home};
 
@@ -80,20 +82,25 @@ fn ignore_watch_takes_folders_patterns_and_regular_expressions() {
 
 #[test]
 fn a_config_file_of_javascript_may_have_a_real_regular_expression() {
-    let home = home();
-    home.write("app.sh", WAITS);
-    let file = home.write(
-        "ecosystem.config.js",
-        "module.exports = { name: 'app', script: './app.sh', watch: true, ignore_watch: [/[\\/\\\\]\\./, /\\.CSS$/i] };",
-    );
-    home.ok(format!("start {file}"));
-    armed(&home, "app", 1);
-    for path in [".env", "a.css"] {
-        home.write(path, "x");
+    for engine in ["embedded", "runtime"] {
+        let home = home();
+        if engine == "runtime" {
+            needs_program!("node");
+        }
+        home.write("app.sh", WAITS);
+        let file = home.write(
+            "ecosystem.config.js",
+            "module.exports = { name: 'app', script: './app.sh', watch: true, ignore_watch: [/[\\/\\\\]\\./, /\\.CSS$/i] };",
+        );
+        home.cmd(format!("start {file}")).env("OSTLER_JS", engine).run().ok();
+        armed(&home, "app", 1);
+        for path in [".env", "a.css"] {
+            home.write(path, "x");
+        }
+        home.write("a.js", "x");
+        restarts(&home, "app", 1);
+        assert_eq!(restarted_by(&home, "app"), ["a.js"]);
     }
-    home.write("a.js", "x");
-    restarts(&home, "app", 1);
-    assert_eq!(restarted_by(&home, "app"), ["a.js"]);
 }
 
 #[test]

@@ -26,6 +26,12 @@ impl Control {
         let _ = rustix::io::read(&*engine.woken, &mut [0; 8]);
         let reports: Vec<Report> = engine.reports.try_iter().collect();
         for Report { group, news } in reports {
+            if let News::Died(text) = &news {
+                self.log.error(format_args!("bug in the thread that watches files, which begins anew: {text}"));
+                let home = self.settings.home.to_string_lossy().into_owned();
+                self.watches.begin_again(&self.reactor, &home);
+                return self.settle_watches();
+            }
             let Some(name) = self.watches.groups.get(&group).map(|group| group.name.clone()) else { continue };
             match news {
                 News::Watching { folders: 1 } => self.log.line(format_args!("Watching 1 folder for app {name}")),
@@ -39,6 +45,7 @@ impl Control {
                 }
                 News::Trouble(text) => self.log.error(format_args!("App [{name}] {text}")),
                 News::Changed { changes, more } => self.files_changed(group, &changes, more),
+                News::Died(_) => {}
             }
         }
     }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,8 @@ pub(super) enum News {
     Changed { changes: Vec<Change>, more: bool },
     /// A line for people.
     Trouble(String),
+    /// The thread has ended by a bug.
+    Died(String),
 }
 
 /// One changed path.
@@ -64,6 +67,14 @@ pub(super) type Tell = Box<dyn Fn(Report) + Send>;
 
 /// Runs until nobody can give orders any more.
 pub(super) fn run(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, wake: &OwnedFd, tell: &Tell) {
+    let running = AssertUnwindSafe(|| follow(inotify, orders, wake, tell));
+    if let Err(panic) = catch_unwind(running) {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        tell(Report { group: 0, news: News::Died(text.unwrap_or("no words").to_owned()) });
+    }
+}
+
+fn follow(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, wake: &OwnedFd, tell: &Tell) {
     let mut engine = Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() };
     loop {
         if !engine.take_orders(orders) {
@@ -161,8 +172,8 @@ impl Engine {
     /// Where the kernel does not tell.
     fn look(&mut self) {
         let now = Instant::now();
-        for watched in self.groups.values_mut().filter(|watched| watched.look_due().is_some_and(|due| due <= now)) {
-            watched.look(&mut self.kernel);
+        for watched in self.groups.values_mut().filter(|watched| watched.due().is_some_and(|due| due <= now)) {
+            watched.work(&mut self.kernel);
         }
     }
 
@@ -173,7 +184,7 @@ impl Engine {
     }
 
     fn rest(&self, wake: &OwnedFd) {
-        let due = self.groups.values().filter_map(Watched::look_due).min();
+        let due = self.groups.values().filter_map(Watched::due).min();
         let timeout = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(Instant::now())).ok());
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
         let kernel = self.kernel.fd();

@@ -46,7 +46,7 @@ impl Control {
         self.recall_changes();
     }
 
-    fn settle_watches(&mut self) {
+    pub(super) fn settle_watches(&mut self) {
         if let Err(trouble) = self.watches.settle(&self.reactor, &mut self.keeper) {
             self.log.error(format_args!("{trouble}"));
         }

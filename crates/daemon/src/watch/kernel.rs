@@ -136,7 +136,9 @@ impl Kernel {
         if let Some(node) = interests.iter().find_map(same_tree) {
             return Err(NotAdded::Alias(node));
         }
-        interests.push(interest);
+        if !interests.contains(&interest) {
+            interests.push(interest);
+        }
         Ok(wd)
     }
 

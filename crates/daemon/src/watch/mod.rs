@@ -33,6 +33,9 @@ use watched::Plan;
 /// Name of the queue at the keeper.
 const HELD: &str = "watch";
 
+/// A thread that dies so often by a bug is not begun again.
+const MOST_DEATHS: u32 = 3;
+
 /// What the journal keeps of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -62,6 +65,8 @@ pub(crate) struct Watches {
     /// Orders before there is an engine: at the start of a daemon all of them come before the first event.
     waiting: Vec<Order>,
     booted: bool,
+    /// How often the thread has died.
+    deaths: u32,
 }
 
 /// The thread, seen from here.
@@ -142,8 +147,20 @@ impl Watches {
     fn order(&mut self, order: Order) {
         match &self.engine {
             Some(engine) => engine.order(order),
-            None => self.waiting.push(order),
+            None if self.deaths < MOST_DEATHS => self.waiting.push(order),
+            None => {}
         }
+    }
+
+    /// The thread has died: another one begins anew, unless that is the rule.
+    fn begin_again(&mut self, reactor: &Reactor, home: &str) {
+        if let Some(engine) = self.engine.take() {
+            reactor.remove(&*engine.woken);
+        }
+        self.deaths += 1;
+        let plans = self.groups.iter().filter_map(|(id, group)| Some(Order::Watch(*id, Arc::new(Self::plan(&group.key, home)?))));
+        self.waiting = plans.collect();
+        self.booted = self.deaths < MOST_DEATHS;
     }
 
     /// Starts the thread if there is something for it to do, ends it if there is not.

@@ -47,8 +47,8 @@ pub(super) struct Node {
     /// Levels below the root.
     pub depth: u32,
     /// Its name; of a root the whole path.
-    name: OsString,
-    children: Vec<u32>,
+    name: Rc<OsStr>,
+    children: BTreeMap<Rc<OsStr>, u32>,
     pub noticed: Noticed,
     pub git: Option<Rc<GitIgnore>>,
     /// What runs is here though git ignores it: nothing is left out because of git.
@@ -74,12 +74,13 @@ impl Tree {
         }
         let (root, depth, free) = self.get(parent).map(|node| (node.root, node.depth + 1, node.free))?;
         let id = self.put(Some(parent), root, depth, name, free);
-        self.get_mut(parent)?.children.push(id);
+        let name = Rc::clone(&self.get(id)?.name);
+        self.get_mut(parent)?.children.insert(name, id);
         Some(id)
     }
 
     fn put(&mut self, parent: Option<u32>, root: usize, depth: u32, name: &OsStr, free: bool) -> u32 {
-        let (name, children) = (name.to_owned(), Vec::new());
+        let (name, children) = (Rc::from(name), BTreeMap::new());
         let node = Some(Node { parent, root, depth, name, children, noticed: Noticed::Not, git: None, free });
         if let Some(id) = self.unused.pop()
             && let Some(place) = self.nodes.get_mut(id as usize)
@@ -100,20 +101,20 @@ impl Tree {
     }
 
     pub(super) fn child(&self, parent: u32, name: &OsStr) -> Option<u32> {
-        self.get(parent)?.children.iter().copied().find(|child| self.get(*child).is_some_and(|node| node.name == name))
+        self.get(parent)?.children.get(name).copied()
     }
 
     /// Takes out a folder and everything below it. Gives what they were noticed by.
     pub(super) fn remove(&mut self, id: u32) -> Vec<(u32, Noticed)> {
-        if let Some(parent) = self.get(id).and_then(|node| node.parent)
+        if let Some((parent, name)) = self.get(id).and_then(|node| Some((node.parent?, Rc::clone(&node.name))))
             && let Some(parent) = self.get_mut(parent)
         {
-            parent.children.retain(|child| *child != id);
+            parent.children.remove(&name);
         }
         let (mut gone, mut open) = (Vec::new(), vec![id]);
         while let Some(id) = open.pop() {
             if let Some(node) = self.nodes.get_mut(id as usize).and_then(Option::take) {
-                open.extend(&node.children);
+                open.extend(node.children.values());
                 gone.push((id, node.noticed));
                 self.unused.push(id);
             }
@@ -155,7 +156,7 @@ impl Tree {
             at = node.parent.and_then(|parent| self.get(parent));
             match at {
                 Some(_) => relative = [node.name.as_bytes(), b"/", &relative].concat(),
-                None => top = PathBuf::from(&node.name),
+                None => top = PathBuf::from(&*node.name),
             }
         }
         let whole = top.join(OsStr::from_bytes(&relative));

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ostler_core::watch::Verdict;
 use rustix::fs::inotify::ReadFlags;
@@ -160,6 +160,10 @@ impl Watched {
 
     /// After a batch of events: what has to be found anew.
     pub(in crate::watch) fn catch_up(&mut self, kernel: &mut Kernel) {
+        if !self.stale && self.lost.is_empty() || Instant::now() < self.not_before {
+            return;
+        }
+        let begin = Instant::now();
         if std::mem::take(&mut self.stale) {
             self.lost.clear();
             self.end(kernel);
@@ -171,6 +175,7 @@ impl Watched {
         for root in lost {
             self.find_again(root, kernel);
         }
+        self.rest_after(begin.elapsed());
     }
 
     /// A root that is there again, or another than before, is a change.

@@ -4,11 +4,19 @@ use std::time::{Duration, Instant};
 
 use super::super::kernel::Kernel;
 use super::super::tree::{self, Noticed};
-use super::{INTERVAL_MS, SHARE, Watched, What};
+use super::{INTERVAL_MS, Watched, What};
 
 impl Watched {
+    /// Something is due.
+    pub(in crate::watch) fn work(&mut self, kernel: &mut Kernel) {
+        if self.look_due.is_some_and(|due| due <= Instant::now()) {
+            self.look(kernel);
+        }
+        self.catch_up(kernel);
+    }
+
     /// Looks at what the kernel does not tell about.
-    pub(in crate::watch) fn look(&mut self, kernel: &mut Kernel) {
+    fn look(&mut self, kernel: &mut Kernel) {
         let begin = Instant::now();
         for root in 0..self.roots.len() {
             if self.roots.get(root).is_some_and(|known| known.looks || kernel.fd().is_none()) {
@@ -48,6 +56,7 @@ impl Watched {
     pub(super) fn plan_look(&mut self, took: Duration) {
         let must = self.plan.polling == Some(true) || self.roots.iter().any(|root| root.looks) || !self.tree.looked_at().is_empty();
         let interval = Duration::from_millis(self.plan.interval_ms.unwrap_or(INTERVAL_MS).max(10));
-        self.look_due = must.then(|| Instant::now() + interval.max(took * SHARE));
+        let pause = self.rest_after(took);
+        self.look_due = must.then(|| Instant::now() + interval.max(pause));
     }
 }

@@ -57,6 +57,11 @@ impl Root {
     }
 }
 
+/// For a line of the log: a name may hold anything.
+fn shown(path: &std::path::Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
+}
+
 /// What happened to a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
@@ -82,7 +87,10 @@ pub(super) struct Watched {
     /// The rules of git changed, or events were lost: everything has to be walked anew.
     stale: bool,
     look_due: Option<Instant>,
+    /// Nothing is walked anew before: whoever replaces folders in a loop costs no more than a part of the time.
+    not_before: Instant,
     told_full: bool,
+    told_remote: bool,
     told_unreadable: bool,
 }
 
@@ -99,7 +107,9 @@ impl Watched {
             lost: Vec::new(),
             stale: false,
             look_due: None,
+            not_before: Instant::now(),
             told_full: false,
+            told_remote: false,
             told_unreadable: false,
         }
     }
@@ -135,9 +145,18 @@ impl Watched {
         }
     }
 
-    /// When to look next.
-    pub(super) fn look_due(&self) -> Option<Instant> {
-        self.look_due
+    /// When there is something to do that nobody tells.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let catch_up = (self.stale || !self.lost.is_empty()).then_some(self.not_before);
+        self.look_due.into_iter().chain(catch_up).min()
+    }
+
+    /// After work that took so long there is a pause.
+    fn rest_after(&mut self, took: Duration) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(5);
+        let pause = (took * SHARE).min(LONGEST);
+        self.not_before = Instant::now() + pause;
+        pause
     }
 
     /// What there is to tell.
@@ -183,9 +202,9 @@ impl Watched {
             && root < self.plan.rules.roots().len()
         {
             known.looks = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
-            if known.looks && self.plan.polling.is_none() {
+            if known.looks && self.plan.polling.is_none() && !std::mem::replace(&mut self.told_remote, true) {
                 let interval = self.plan.interval_ms.unwrap_or(INTERVAL_MS);
-                let text = format!("\"{}\" is on a network file system: looked at every {interval} ms", path.display());
+                let text = format!("\"{}\" is on a network file system: looked at every {interval} ms", shown(&path));
                 self.news.push(News::Trouble(text));
             }
             known.outer = if self.plan.gitignore { Outer::above(&path) } else { Vec::new() };
@@ -196,7 +215,6 @@ impl Watched {
     }
 
     fn watch_way(&mut self, root: usize, way: &Way, kernel: &mut Kernel) {
-        self.unwatch_way(root, kernel);
         let is_file = matches!(way.end, End::File(..));
         let last = way.steps.len().saturating_sub(1);
         let watches = way.steps.iter().enumerate().map(|(step, way)| {
@@ -209,22 +227,26 @@ impl Watched {
         });
         let watches: Vec<Option<i32>> = watches.collect();
         if let Some(known) = self.roots.get_mut(root) {
-            known.watches = watches;
             known.way.steps.clone_from(&way.steps);
         }
+        self.set_watches(root, watches, kernel);
     }
 
-    fn unwatch_way(&mut self, root: usize, kernel: &mut Kernel) {
+    /// Those that stay are never let go: nothing is missed meanwhile.
+    fn set_watches(&mut self, root: usize, watches: Vec<Option<i32>>, kernel: &mut Kernel) {
         let Some(known) = self.roots.get_mut(root) else { return };
-        for (step, wd) in std::mem::take(&mut known.watches).into_iter().enumerate() {
-            if let Some(wd) = wd {
+        let former = std::mem::replace(&mut known.watches, watches);
+        for (step, wd) in former.into_iter().enumerate() {
+            if let Some(wd) = wd
+                && known.watches.get(step) != Some(&Some(wd))
+            {
                 kernel.release(wd, Interest::Way { group: self.id, root, step });
             }
         }
     }
 
     fn leave(&mut self, root: usize, kernel: &mut Kernel) {
-        self.unwatch_way(root, kernel);
+        self.set_watches(root, Vec::new(), kernel);
         if let Some(node) = self.roots.get_mut(root).and_then(|known| known.node.take()) {
             self.drop_node(node, kernel);
         }

@@ -12,7 +12,7 @@ use super::super::engine::News;
 use super::super::kernel::{Interest, Kernel, NotAdded, Wanted};
 use super::super::tree::{self, MAX_DEPTH, Noticed};
 use super::super::way;
-use super::{Watched, What};
+use super::{Watched, What, shown};
 
 impl Watched {
     /// Enters a folder and everything below it that may count. `fresh`: what is found is new.
@@ -112,7 +112,7 @@ impl Watched {
             }
             Err(NotAdded::Errno(errno)) => {
                 if errno == Errno::ACCESS && !std::mem::replace(&mut self.told_unreadable, true) {
-                    self.news.push(News::Trouble(format!("cannot watch \"{}\": permission denied; nor others perhaps", path.display())));
+                    self.news.push(News::Trouble(format!("cannot watch \"{}\": permission denied; nor others perhaps", shown(path))));
                 }
                 return None;
             }
