@@ -42,6 +42,15 @@ fn folders_come_move_and_go() {
     next();
     home.write("elsewhere/c/x.js", "6");
     only_the_last_counts(&home, "app", "last.js");
+    // Moved in, it counts, however old it is. An empty folder does not.
+    home.wait_app("app", "settled", |item| item.status() == "online");
+    let before = home.app("app").restarts();
+    fs::rename(home.work().join("elsewhere"), at("back")).unwrap();
+    restarts(&home, "app", before + 1);
+    assert_eq!(restarted_by(&home, "app").pop().unwrap(), "back/c/x.js");
+    fs::create_dir(at("empty")).unwrap();
+    fs::remove_dir(at("empty")).unwrap();
+    only_the_last_counts(&home, "app", "back/c/x.js");
 }
 
 #[test]
@@ -138,6 +147,15 @@ fn links_are_followed_unless_told_otherwise_and_never_in_circles() {
     home.write("outside/x.js", "2");
     restarts(&home, "app", 1);
     assert_eq!(restarted_by(&home, "app"), ["out/x.js"]);
+    // Set anew, in the way that leaves no gap.
+    home.write("another/y.js", "1");
+    symlink("../another", home.work().join("app/.next")).unwrap();
+    fs::rename(home.work().join("app/.next"), home.work().join("app/out")).unwrap();
+    restarts(&home, "app", 2);
+    home.write("outside/x.js", "3");
+    home.write("another/y.js", "2");
+    restarts(&home, "app", 3);
+    assert_eq!(restarted_by(&home, "app").pop().unwrap(), "out/y.js");
     only_the_last_counts(&home, "shy", "a/x.js");
 }
 

@@ -73,7 +73,7 @@ impl Control {
         let started = |slot: &u32| self.registry.get(*slot).filter(|slot| slot.role != Role::Retiring).map(started_ms);
         let newest = group.members.iter().filter_map(started).max();
         let running = newest.flatten();
-        let age_ms = running.map(|started| at_ms.saturating_sub(started));
+        let age_ms = running.filter(|started| *started < u64::MAX).map(|started| at_ms.saturating_sub(started));
         if group.guard.judge(&change.path, age_ms) == Judgement::Own {
             return false;
         }
@@ -205,8 +205,11 @@ impl Control {
 
 /// When its process was asked for: it cannot have read anything before. None = it has none.
 fn started_ms(slot: &Slot) -> Option<u64> {
-    if !matches!(slot.instance.state, State::Spawning { .. }) {
-        slot.instance.pid()?;
+    match slot.instance.state {
+        // It is still to come, and will know.
+        State::Waiting { .. } | State::Preparing { .. } => return Some(u64::MAX),
+        State::Spawning { .. } => {}
+        _ => drop(slot.instance.pid()?),
     }
     // One that a former daemon started is known by the kernel's ticks only.
     slot.spawned_ms.or((slot.start_ticks > 0).then_some(slot.start_ticks.saturating_mul(MS_PER_TICK)))

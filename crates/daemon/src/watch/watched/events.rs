@@ -15,6 +15,17 @@ use super::super::tree::{self, Noticed};
 use super::super::way::End;
 use super::{NAMED, Watched, What};
 
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A folder, or a link to one that is followed.
+    Folder,
+    /// A link to a file, which is followed.
+    Link,
+    /// Anything else.
+    File,
+}
+
 impl Watched {
     /// One event of the kernel.
     pub(in crate::watch) fn take(&mut self, interest: Interest, flags: ReadFlags, name: &[u8], kernel: &mut Kernel) {
@@ -51,54 +62,71 @@ impl Watched {
         if name.is_empty() {
             return;
         }
-        let what = if flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+        let what = if flags.contains(ReadFlags::CREATE) {
             What::Made
-        } else if flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
-            What::Gone
+        } else if flags.contains(ReadFlags::MOVED_TO) {
+            What::MovedIn
+        } else if flags.contains(ReadFlags::DELETE) {
+            What::Removed
+        } else if flags.contains(ReadFlags::MOVED_FROM) {
+            What::MovedOut
         } else {
             What::Written
         };
-        let is_folder = flags.contains(ReadFlags::ISDIR);
-        // What was just made is not written yet; its end comes as an event of its own.
-        let is_begun = flags.contains(ReadFlags::CREATE) && !is_folder;
-        self.happened(node, name, is_folder, what, is_begun, kernel);
+        self.happened(node, name, flags.contains(ReadFlags::ISDIR), what, kernel);
     }
 
-    pub(super) fn happened(&mut self, node: u32, name: &OsStr, is_folder: bool, what: What, is_begun: bool, kernel: &mut Kernel) {
+    /// Something happened to a name in a folder.
+    pub(super) fn happened(&mut self, node: u32, name: &OsStr, is_folder: bool, what: What, kernel: &mut Kernel) {
         if name == ".gitignore" && self.plan.gitignore {
             self.stale = true;
         }
-        if !is_folder && self.changes.len() >= NAMED && what != What::Gone {
+        if what == What::Written && self.changes.len() >= NAMED {
             self.more = true;
             return;
         }
         let path = self.tree.path(node);
+        let Some(kind) = self.kind(&path, name, is_folder, what) else { return };
+        let verdict = self.judge(node, &path, name, kind == Kind::Folder);
+        if what != What::Written
+            && let Some(child) = self.tree.child(node, name)
+        {
+            self.drop_node(child, kernel);
+        }
+        let is_there = matches!(what, What::Made | What::MovedIn);
+        if kind == Kind::Folder && is_there {
+            // Of what comes with a folder, the files count. Those that were moved may be old, but not here.
+            if let Some(child) = self.enter(node, &path, name) {
+                self.walk(child, Some(if what == What::Made { What::Made } else { What::Found }), kernel);
+            }
+            return;
+        }
+        // A folder that is removed was emptied before.
+        if verdict != Verdict::Counts || kind == Kind::Folder && what != What::MovedOut {
+            return;
+        }
         let whole = path.join(name);
-        let (mut is_folder, mut is_link) = (is_folder, false);
-        if is_begun {
-            match whole.symlink_metadata() {
-                Ok(meta) if meta.is_symlink() => {
-                    is_folder = self.plan.follow && tree::leads_down(&path, name);
-                    is_link = self.plan.follow && !is_folder;
-                }
-                // A second name of a file is there at once.
-                Ok(meta) if meta.is_file() && meta.nlink() > 1 => {}
-                _ => return,
-            }
+        if kind == Kind::Link && is_there {
+            self.follow_link(whole.clone(), kernel);
         }
-        let verdict = self.judge(node, &path, name, is_folder);
-        if what == What::Gone {
-            if let Some(child) = self.tree.child(node, name) {
-                self.drop_node(child, kernel);
-            }
-        } else if is_folder && let Some(child) = self.enter(node, &path, name) {
-            self.walk(child, true, kernel);
+        self.note(whole, what);
+    }
+
+    /// None: it is a file that is just being written, which has an end of its own.
+    fn kind(&self, folder: &Path, name: &OsStr, is_folder: bool, what: What) -> Option<Kind> {
+        if is_folder {
+            return Some(Kind::Folder);
         }
-        if verdict == Verdict::Counts {
-            if is_link {
-                self.follow_link(whole.clone(), kernel);
+        if !matches!(what, What::Made | What::MovedIn) {
+            return Some(Kind::File);
+        }
+        match folder.join(name).symlink_metadata() {
+            Ok(meta) if meta.is_symlink() && self.plan.follow => {
+                Some(if tree::leads_down(folder, name) { Kind::Folder } else { Kind::Link })
             }
-            self.note(whole, what);
+            // A second name of a file is there at once, as is a link that is not followed.
+            Ok(meta) if what == What::MovedIn || meta.is_symlink() || meta.is_file() && meta.nlink() > 1 => Some(Kind::File),
+            _ => None,
         }
     }
 
@@ -115,10 +143,10 @@ impl Watched {
         // The folder remembers when it last got or lost a name.
         let in_folder = || path.parent().and_then(|folder| folder.metadata().ok()).and_then(|meta| time(meta.mtime(), meta.mtime_nsec()));
         let wall_ms = match what {
-            What::Gone => in_folder(),
+            What::Removed | What::MovedOut => in_folder(),
             What::Written => of_file(),
             // A file that was moved here may be old.
-            What::Made => of_file().max(in_folder()),
+            What::Made | What::MovedIn => of_file().max(in_folder()),
             What::Found => None,
         };
         let path = String::from_utf8_lossy(&tree::bytes(path)).into_owned();

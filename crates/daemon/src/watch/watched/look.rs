@@ -38,16 +38,17 @@ impl Watched {
         let before = std::mem::replace(snapshot, now.clone());
         for (name, stamp) in &before {
             if now.get(name).is_none_or(|after| after.is_folder != stamp.is_folder) {
-                self.happened(node, name, stamp.is_folder, What::Gone, false, kernel);
+                let what = if stamp.is_folder { What::MovedOut } else { What::Removed };
+                self.happened(node, name, stamp.is_folder, what, kernel);
             }
         }
         for (name, stamp) in &now {
             match before.get(name) {
                 Some(former) if former == stamp => {}
                 Some(former) if former.is_folder == stamp.is_folder && !stamp.is_folder => {
-                    self.happened(node, name, false, What::Written, false, kernel);
+                    self.happened(node, name, false, What::Written, kernel);
                 }
-                _ => self.happened(node, name, stamp.is_folder, What::Made, false, kernel),
+                _ => self.happened(node, name, stamp.is_folder, What::MovedIn, kernel),
             }
         }
     }

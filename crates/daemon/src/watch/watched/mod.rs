@@ -65,9 +65,12 @@ fn shown(path: &std::path::Path) -> String {
 /// What happened to a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
+    /// Made; a file is not written yet.
     Made,
     Written,
-    Gone,
+    Removed,
+    MovedIn,
+    MovedOut,
     /// Noticed just now.
     Found,
 }
@@ -210,7 +213,7 @@ impl Watched {
             known.outer = if self.plan.gitignore { Outer::above(&path) } else { Vec::new() };
             let node = self.tree.add_root(root, &path);
             known.node = Some(node);
-            self.walk(node, false, kernel);
+            self.walk(node, None, kernel);
         }
     }
 

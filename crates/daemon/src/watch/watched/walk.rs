@@ -15,13 +15,13 @@ use super::super::way;
 use super::{Watched, What, shown};
 
 impl Watched {
-    /// Enters a folder and everything below it that may count. `fresh`: what is found is new.
-    pub(super) fn walk(&mut self, start: u32, fresh: bool, kernel: &mut Kernel) {
+    /// Enters a folder and everything below it that may count. `fresh`: the files in it are new, in this way.
+    pub(super) fn walk(&mut self, start: u32, fresh: Option<What>, kernel: &mut Kernel) {
         let mut open = vec![start];
         while let Some(node) = open.pop() {
             let path = self.tree.path(node);
             // Watched before it is read: what comes in between is seen twice, not never.
-            let listing = self.watch_folder(node, &path, kernel).and_then(|()| tree::list(&path, self.plan.follow, fresh).ok());
+            let listing = self.watch_folder(node, &path, kernel).and_then(|()| tree::list(&path, self.plan.follow, fresh.is_some()).ok());
             let Some(listing) = listing else {
                 self.drop_node(node, kernel);
                 continue;
@@ -40,7 +40,7 @@ impl Watched {
             }
             for name in &listing.files {
                 if self.judge(node, &path, name, false) == Verdict::Counts {
-                    self.note(path.join(name), What::Made);
+                    self.note(path.join(name), fresh.unwrap_or(What::Found));
                 }
             }
             for name in &listing.folders {
