@@ -213,6 +213,18 @@ fn what_waits_for_its_delay_survives_the_daemon() {
 }
 
 #[test]
+fn what_a_hook_builds_before_the_start_is_known_to_it() {
+    let home = home();
+    let build = home.write("build.sh", "#!/bin/sh\necho 1 > built.js\nsleep 0.4\necho 2 > built.js\nsleep 0.4\n");
+    watched(&home, "app", &format!(r#""watch": true, "pre_start": "{build}""#));
+    home.wait_status("app", "online");
+    home.write("app/x.js", "1");
+    restarts(&home, "app", 1);
+    only_the_last_counts(&home, "app", "y.js");
+    assert_eq!(restarted_by(&home, "app"), ["x.js", "y.js"]);
+}
+
+#[test]
 fn instances_of_one_app_share_their_watches() {
     let home = home();
     home.write("app/src/x.js", "1");
