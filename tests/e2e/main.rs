@@ -60,6 +60,7 @@ mod runtime;
 mod runtime_lines;
 mod save;
 mod scale;
+mod secrets;
 mod seeds_cluster;
 mod seeds_container;
 mod seeds_health;

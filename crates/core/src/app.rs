@@ -12,6 +12,7 @@ use crate::care::{Care, RestartBudget};
 use crate::hooks::Hooks;
 use crate::order::Order;
 use crate::rotate::RotateSpec;
+use crate::secrets::Secrets;
 use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 
@@ -59,6 +60,9 @@ pub struct AppSpec {
     /// Environment, in layers.
     #[serde(skip_serializing_if = "is_default")]
     pub env: EnvSpec,
+    /// Variables whose values are fetched at each start.
+    #[serde(skip_serializing_if = "is_default")]
+    pub secrets: Secrets,
     /// Where the output goes.
     #[serde(skip_serializing_if = "is_default")]
     pub logs: LogSpec,
@@ -155,6 +159,7 @@ impl Default for AppSpec {
             uid: None,
             gid: None,
             env: EnvSpec::default(),
+            secrets: Secrets::new(),
             logs: LogSpec::default(),
             log_rotate: RotateSpec::default(),
             pid_file: None,

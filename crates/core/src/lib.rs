@@ -26,6 +26,7 @@ pub mod restart;
 pub mod rollout;
 pub mod rotate;
 pub mod runtime;
+pub mod secrets;
 pub mod select;
 pub mod serving;
 #[cfg(any(test, feature = "sim"))]

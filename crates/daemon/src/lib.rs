@@ -24,6 +24,7 @@ mod rotation;
 mod rpc;
 mod runtime;
 mod sample;
+mod secrets;
 mod settings;
 mod sockets;
 mod store;

@@ -49,7 +49,8 @@ pub(crate) fn for_role(home: &Path, as_pm2: bool, vars: &[(&str, &str)], keep: i
 /// which this binary does not start, nss_wrapper in a container). Everything else of that shell, secrets
 /// included, is not theirs to hold for months.
 pub(crate) fn is_kept(name: &OsStr) -> bool {
-    const NAMES: [&str; 9] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "SHELL", "NVM_DIR", "NO_COLOR"];
+    // Where systemd's credentials are; not what they are.
+    const NAMES: [&str; 10] = ["HOME", "USER", "LOGNAME", "PATH", "LANG", "TZ", "SHELL", "NVM_DIR", "NO_COLOR", "CREDENTIALS_DIRECTORY"];
     const PREFIXES: [&str; 4] = ["PM2_", "OSTLER_", "LC_", "LD_"];
     let bytes = name.as_bytes();
     if name == INCARNATION_VAR {

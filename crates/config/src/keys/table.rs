@@ -83,7 +83,7 @@ pub static KEYS: &[Key] = &[
     key(Env, "env_policy", &[OneOf(&["inherit", "clean"])], "`inherit`", "`clean` starts without the caller's variables.")
         .option(&["--env-policy"]),
     key(Env, "env_expand", &[Flag], "false", "Resolves `${NAME}`, `${NAME:-default}` and `${NAME:?message}` in variables, arguments and paths; `$$` is a `$`."),
-    key(Env, "secrets", &[Texts, Table, Tables], "none", "Variables whose values come from files or commands and are never shown.").later(),
+    key(Env, "secrets", &[Table], "none", "Variables whose values come from files, commands or credentials of systemd at each start, and are never shown."),
     key(Env, "filter_env", &[Flag, Texts], "none", "Drops the caller's variables whose names contain a word of the list.")
         .option(&["--filter-env"]),
     key(Env, "append_env_to_name", &[Flag], "false", "With `--env x`, the name becomes `<name>-x`."),

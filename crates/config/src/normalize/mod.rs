@@ -15,6 +15,7 @@ mod order;
 mod ready;
 mod run;
 mod script;
+mod secrets;
 mod serving;
 mod signal;
 mod timing;
@@ -132,6 +133,10 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         problems.push(raw.problem(Kind::Value, key, message));
     }
     env::for_interpreter(&mut spec);
+    for (name, path) in secrets::open_to_all(&spec.secrets) {
+        let message = format!("{name}: every user of this machine can read {path}; `chmod o-r` closes it");
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "secrets", message) });
+    }
     spec.version = version::nearest(&spec);
     spec
 }
@@ -152,6 +157,10 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
                 "pmx" | "automation" => spec.no_preload |= value == &Value::Bool(false),
                 _ => {}
             }
+            Ok(())
+        }
+        Some(Group::Env) if key == "secrets" => {
+            spec.secrets = secrets::parse(value, base)?;
             Ok(())
         }
         Some(Group::Env | Group::Watch | Group::Health | Group::Kept) | None => Ok(()),

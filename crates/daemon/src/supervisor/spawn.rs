@@ -163,7 +163,7 @@ pub(crate) fn errand_program(
 }
 
 /// Variables; most are borrowed from the descriptions that they come from.
-pub(super) type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
+pub(crate) type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
 
 /// What the app's process sees: the layers of its description, PM2's variables, then what belongs to this instance.
 fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settings) -> Result<Vars<'a>, SpawnFailure> {
@@ -174,6 +174,7 @@ fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settin
         env.insert(name.into(), numbered(spec, value)?);
     }
     env.extend(kept_settings(spec, settings));
+    crate::secrets::add(&spec.secrets, &mut env)?;
     // From the value that the user gave, before the daemon's own variables.
     let incremented = spec.env.increment_var.clone().map(|variable| {
         let first = env.get(variable.as_str()).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);

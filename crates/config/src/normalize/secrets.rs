@@ -1,0 +1,75 @@
+//! `secrets`: variables whose values are fetched at each start.
+
+use std::os::unix::fs::PermissionsExt;
+
+use ostler_core::secrets::{SecretSource, Secrets, TIMEOUT_MS, is_credential_name};
+use serde_json::{Map, Value};
+
+use super::Base;
+use super::command::command;
+use super::env::is_name;
+use super::listen::known_keys;
+use super::ready::millis;
+use crate::check::found;
+
+const FORMS: &str = "a path, or a table with `file`, `command` or `credential`";
+
+/// All of an app.
+pub(super) fn parse(value: &Value, base: &Base<'_>) -> Result<Secrets, String> {
+    let Value::Object(table) = value else { return Err(format!("expected a table NAME: source, found {}", found(value))) };
+    let mut secrets = Secrets::new();
+    for (name, source) in table {
+        if !is_name(name) {
+            return Err(format!("{:?} is no name of a variable", name));
+        }
+        let source = one(source, base).map_err(|message| format!("{name}: {message}"))?;
+        secrets.insert(name.clone(), source);
+    }
+    Ok(secrets)
+}
+
+fn one(value: &Value, base: &Base<'_>) -> Result<SecretSource, String> {
+    match value {
+        Value::String(path) => file(path, base),
+        Value::Object(table) => described(table, base),
+        other => Err(format!("expected {FORMS}, found {}", found(other))),
+    }
+}
+
+fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<SecretSource, String> {
+    known_keys(table, &["file", "command", "credential", "timeout"])?;
+    if table.contains_key("timeout") && !table.contains_key("command") {
+        return Err("`timeout` belongs to `command`".into());
+    }
+    match (table.get("file"), table.get("command"), table.get("credential")) {
+        (Some(Value::String(path)), None, None) => file(path, base),
+        (None, None, Some(Value::String(name))) if is_credential_name(name) => Ok(SecretSource::Credential(name.clone())),
+        (None, None, Some(name)) => Err(format!("expected the name of a credential, found {}", found(name))),
+        (Some(other), None, None) => Err(format!("expected `file` as a path, found {}", found(other))),
+        (None, Some(given), None) => {
+            let time = |value: &Value| {
+                let ms = millis(value).filter(|ms| *ms > 0);
+                ms.ok_or_else(|| format!("expected `timeout` as a number of milliseconds or a time such as \"3s\", found {}", found(value)))
+            };
+            let timeout_ms = table.get("timeout").map(time).transpose()?.unwrap_or(TIMEOUT_MS);
+            Ok(SecretSource::Command { command: command(given, base)?, timeout_ms })
+        }
+        _ => Err(format!("expected {FORMS}, one of them")),
+    }
+}
+
+fn file(path: &str, base: &Base<'_>) -> Result<SecretSource, String> {
+    if path.is_empty() {
+        return Err("expected a path, found an empty text".into());
+    }
+    Ok(SecretSource::File(base.path(path)))
+}
+
+/// Files that every user of the machine can read, with their variables.
+pub(super) fn open_to_all(secrets: &Secrets) -> impl Iterator<Item = (&str, &str)> {
+    secrets.iter().filter_map(|(name, source)| {
+        let SecretSource::File(path) = source else { return None };
+        let mode = std::fs::metadata(path).ok()?.permissions().mode();
+        (mode & 0o004 != 0).then_some((name.as_str(), path.as_str()))
+    })
+}

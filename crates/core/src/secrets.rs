@@ -1,0 +1,104 @@
+//! Variables whose values are fetched at each start of a process, and are kept nowhere. What they are; the daemon fetches them.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::errand::Command;
+
+/// How long a command may take to give its secret, unless it is said.
+pub const TIMEOUT_MS: u64 = 10_000;
+/// A longer value is a mistake, and more than a variable can hold beside others.
+pub const MAX_BYTES: usize = 64 << 10;
+
+/// Secrets of an app by the names of their variables.
+pub type Secrets = IndexMap<String, SecretSource>;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// The content of this file, absolute.
+    File(String),
+    /// The credential of this name that the service manager gave the daemon.
+    Credential(String),
+    /// What a command writes.
+    Command {
+        /// Run as the app's user, in its directory and environment.
+        command: Command,
+        /// After this it is killed, and the start has failed.
+        timeout_ms: u64,
+    },
+}
+
+/// Why bytes are no value of a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSecret {
+    /// Too long.
+    #[error("longer than 64 KiB")]
+    TooLong,
+    /// A byte that ends texts.
+    #[error("holds a NUL byte")]
+    Nul,
+    /// No text.
+    #[error("is not UTF-8")]
+    NotText,
+    /// Nothing but an end of line.
+    #[error("is empty")]
+    Empty,
+}
+
+/// The value in what a file or command gave: one end of line at its end is not part of it.
+pub fn value(mut bytes: Vec<u8>) -> Result<String, BadSecret> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    if bytes.len() > MAX_BYTES {
+        return Err(BadSecret::TooLong);
+    }
+    if bytes.is_empty() {
+        return Err(BadSecret::Empty);
+    }
+    if bytes.contains(&0) {
+        return Err(BadSecret::Nul);
+    }
+    String::from_utf8(bytes).map_err(|_| BadSecret::NotText)
+}
+
+/// A name of a credential: a file name, nothing that leads elsewhere.
+pub fn is_credential_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\0']) && name != "." && name != ".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_end_of_line_is_no_part_of_the_value() {
+        for (bytes, expected) in [
+            (&b"abc"[..], Ok("abc")),
+            (b"abc\n", Ok("abc")),
+            (b"abc\r\n", Ok("abc")),
+            (b"abc\n\n", Ok("abc\n")),
+            (b" a b ", Ok(" a b ")),
+            (b"\n", Err(BadSecret::Empty)),
+            (b"", Err(BadSecret::Empty)),
+            (b"a\0b", Err(BadSecret::Nul)),
+            (b"\xff", Err(BadSecret::NotText)),
+        ] {
+            assert_eq!(value(bytes.to_vec()).as_deref().map_err(|error| *error), expected, "{bytes:?}");
+        }
+        assert_eq!(value(vec![b'x'; MAX_BYTES + 1]), Err(BadSecret::TooLong));
+        assert!(value(vec![b'x'; MAX_BYTES]).is_ok());
+    }
+
+    #[test]
+    fn credentials_are_file_names() {
+        for (name, good) in [("db.password", true), ("", false), ("..", false), ("a/b", false), ("/etc/shadow", false)] {
+            assert_eq!(is_credential_name(name), good, "{name}");
+        }
+    }
+}

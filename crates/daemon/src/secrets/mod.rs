@@ -1,0 +1,40 @@
+//! Secrets: variables whose values exist in the app's process and, while it is being started, here.
+//!
+//! # Theory of operation
+//!
+//! A description names sources only, so that is all that lists, journal and dump can hold. Files and credentials are read when the
+//! environment of a process is put together ([`add`]), and forgotten with it.
+
+mod read;
+
+use std::path::Path;
+
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_core::secrets::{SecretSource, Secrets, is_credential_name};
+
+use crate::supervisor::spawn::{Vars, failure};
+
+/// Puts the values into an environment.
+///
+/// # Errors
+/// Names the variable and what is wrong with its source; never the value.
+pub(crate) fn add(secrets: &Secrets, env: &mut Vars<'_>) -> Result<(), SpawnFailure> {
+    for (name, source) in secrets {
+        let value = match source {
+            SecretSource::File(path) => read::file(name, Path::new(path))?,
+            SecretSource::Credential(credential) => from_service_manager(name, credential)?,
+            SecretSource::Command { .. } => continue,
+        };
+        env.insert(name.clone().into(), value.into());
+    }
+    Ok(())
+}
+
+fn from_service_manager(name: &str, credential: &str) -> Result<String, SpawnFailure> {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
+        .ok_or_else(|| failure(&format!("read secret {name}: no credentials: the daemon was not started by systemd with any"), 0))?;
+    if !is_credential_name(credential) {
+        return Err(failure(&format!("read secret {name}: {credential:?} is no name of a credential"), 0));
+    }
+    read::file(name, &Path::new(&folder).join(credential))
+}
