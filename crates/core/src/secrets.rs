@@ -30,11 +30,18 @@ pub enum SecretSource {
     },
 }
 
+impl SecretSource {
+    /// A command gives it: that takes its time, before a start.
+    pub fn is_command(&self) -> bool {
+        matches!(self, Self::Command { .. })
+    }
+}
+
 /// Why bytes are no value of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
     /// Too long.
-    #[error("longer than 64 KiB")]
+    #[error("is longer than 64 KiB")]
     TooLong,
     /// A byte that ends texts.
     #[error("holds a NUL byte")]

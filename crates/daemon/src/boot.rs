@@ -138,6 +138,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
         errands: Errands::default(),
+        secrets: crate::secrets::Fetches::default(),
         waiting: std::collections::BTreeSet::new(),
         groups,
         lists: Vec::new(),

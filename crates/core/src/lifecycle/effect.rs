@@ -56,7 +56,7 @@ pub enum Effect {
         signal: i32,
     },
     /// Run this hook. It is noted in the same journal write as the step that asks for it. Answer, within the hook's own time: `HookDone`
-    /// (none is wanted for [`Hook::OnCrash`]).
+    /// (none is wanted for [`Hook::OnCrash`]), or `Unprepared` where a start lacks something else.
     Hook {
         /// For which process.
         inc: u32,

@@ -47,6 +47,13 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
+    /// What a process needs before its start could not be had: why, in words. The start has failed, whatever `on_failure` of its hook says.
+    Unprepared {
+        /// Which.
+        inc: u32,
+        /// Why.
+        why: String,
+    },
     /// It is not well and counts as crashed: it is asked to end, gets SIGKILL when it does not, and the restart policy decides what comes
     /// then. Only what runs can fail.
     Fail(Origin),

@@ -94,6 +94,43 @@ fn a_failed_pre_start_is_a_failed_start() {
 }
 
 #[test]
+fn what_a_start_lacks_is_a_failed_start_whatever_the_hook_says() {
+    for meaning in [OnFailure::Abort, OnFailure::Continue] {
+        let policy = || hooked(HookPolicy { pre_start: Some(meaning), ..HookPolicy::default() });
+        let lacks = |inc| Event::Unprepared { inc, why: "secret TOKEN: what its command wrote is empty".into() };
+        let mut story = Story::new(policy());
+        story.feed(Event::Start(user("start")));
+        assert_eq!(story.feed(lacks(7)), [], "of another process");
+        let told = story.told(lacks(1));
+        assert!(matches!(&told[..], [Notice::CouldNotStart(_), Notice::RestartScheduled { .. }]), "{told:?}");
+        let cause = &story.instance.exits.last().unwrap().cause;
+        assert_eq!(*cause, ExitCause::NotStarted { why: "secret TOKEN: what its command wrote is empty".into() });
+        assert_eq!(story.feed(lacks(1)), [], "told once");
+        // A stop was faster.
+        let mut story = Story::new(policy());
+        story.feed(Event::Start(user("start")));
+        story.feed(Event::Stop(user("stop")));
+        assert!(story.instance.is_called_off());
+        assert_eq!(story.told(lacks(1)), [Notice::Stopped]);
+    }
+}
+
+#[test]
+fn a_secret_by_command_is_waited_for() {
+    use crate::secrets::SecretSource;
+    let mut spec = crate::app::AppSpec::default();
+    let policy = |spec: &crate::app::AppSpec| Policy::from_spec(spec, 2, 1600, 3000, 30_000).hooks.pre_start;
+    spec.secrets.insert("A".into(), SecretSource::File("/a".into()));
+    assert_eq!(policy(&spec), None);
+    let command = crate::errand::Command::shell("pass show b");
+    spec.secrets.insert("B".into(), SecretSource::Command { command: command.clone(), timeout_ms: 1 });
+    assert_eq!(policy(&spec), Some(OnFailure::Abort));
+    let hook = crate::hooks::HookSpec { command, timeout_ms: None, on_failure: Some(OnFailure::Continue) };
+    spec.hooks.pre_start = Some(hook);
+    assert_eq!(policy(&spec), Some(OnFailure::Continue));
+}
+
+#[test]
 fn a_stop_calls_off_what_holds_up_a_start() {
     let mut story = Story::new(hooked(ALL));
     story.feed(Event::Start(user("start")));

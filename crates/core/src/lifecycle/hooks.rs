@@ -129,7 +129,10 @@ impl Instance {
             turn.notify(Notice::HookFailed { hook, outcome: outcome.clone() });
         }
         match hook {
-            Hook::PreStart => self.prepared(&outcome, turn),
+            Hook::PreStart => {
+                let goes_on = outcome.is_success() || turn.policy.hooks.pre_start == Some(OnFailure::Continue);
+                self.prepared(if goes_on { Ok(()) } else { Err(format!("{hook} {outcome}")) }, turn);
+            }
             Hook::PostStart => self.completed(&outcome, turn),
             Hook::PreStop => self.may_leave(turn),
             Hook::PostStop => {
@@ -141,17 +144,22 @@ impl Instance {
         }
     }
 
-    fn prepared(&mut self, outcome: &Outcome, turn: &mut Turn<'_>) {
+    /// `Err`: why there is no start.
+    fn prepared(&mut self, result: Result<(), String>, turn: &mut Turn<'_>) {
         let State::Preparing { inc, since, automatic, ref mut superseded } = self.state else { return };
         if let Some(origin) = superseded.take() {
             return self.settle(!origin.is_user(), turn);
         }
-        if outcome.is_success() || turn.policy.hooks.pre_start == Some(OnFailure::Continue) {
-            return self.spawn_now(inc, automatic, turn);
-        }
-        let ended = self.not_started(since, format!("{} {outcome}", Hook::PreStart), turn);
+        let Err(why) = result else { return self.spawn_now(inc, automatic, turn) };
+        let ended = self.not_started(since, why, turn);
         let next = self.judge(&ended, Ending::SpawnFailed { errno: 0 }, turn);
         self.after_tree(next, turn);
+    }
+
+    pub(super) fn on_unprepared(&mut self, inc: u32, why: String, turn: &mut Turn<'_>) {
+        if self.hook() == Some((inc, Hook::PreStart)) {
+            self.prepared(Err(why), turn);
+        }
     }
 
     fn completed(&mut self, outcome: &Outcome, turn: &mut Turn<'_>) {

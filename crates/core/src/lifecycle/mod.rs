@@ -14,7 +14,7 @@
 //! from now on ([`Event::Followed`]). The incarnation stays the same, because its tree does; only the pid changes. The keeper is told by
 //! [`Effect::Follow`], and speaks of the new one from then on.
 //!
-//! Hooks are states, too: `Preparing` (`pre_start`) before `Spawning`, `Completing` (`post_start`) between ready and `Running`, `Leaving`
+//! Hooks are states, too: `Preparing` (`pre_start`, and secrets that commands give) before `Spawning`, `Completing` (`post_start`) between ready and `Running`, `Leaving`
 //! (`pre_stop`) before `Draining` or `Stopping`, `Clearing` (`post_stop`) after it. Each waits for [`Event::HookDone`], which comes in any case:
 //! whoever runs a hook bounds its time. `Waiting` comes before all of them: what the app depends on is not there yet; it ends by
 //! [`Event::Released`], [`Event::Unmet`] or at its deadline.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::AppSpec;
 use crate::care::RestartBudget;
-use crate::hooks::{Hook, HookPolicy};
+use crate::hooks::{Hook, HookPolicy, OnFailure};
+use crate::secrets::SecretSource;
 use crate::time::Now;
 
 /// What the user wants. Only user intent changes it (and the policy, when it gives up: then it is `Down` too).
@@ -60,7 +61,7 @@ pub enum State {
         #[serde(default)]
         automatic: bool,
     },
-    /// `pre_start` runs (wire `launching`).
+    /// `pre_start` runs, or what a start needs is fetched (wire `launching`).
     Preparing {
         /// Number of the process to be.
         inc: u32,
@@ -388,11 +389,20 @@ impl Policy {
             wait_ready: spec.ready.proof().is_some(),
             listen_timeout_ms: spec.ready.listen_timeout_ms.unwrap_or(default_listen_timeout_ms),
             accept_ready_timeout: spec.ready.accept_timeout,
-            hooks: spec.hooks.policy(),
+            hooks: hooks(spec),
             depends_timeout_ms: (!spec.order.depends_on.is_empty()).then(|| spec.order.timeout_ms()),
             budget: spec.restart.budget,
         }
     }
+}
+
+/// What commands have to give before a start is part of `pre_start`.
+fn hooks(spec: &AppSpec) -> HookPolicy {
+    let mut hooks = spec.hooks.policy();
+    if spec.secrets.values().any(SecretSource::is_command) {
+        hooks.pre_start.get_or_insert(OnFailure::Abort);
+    }
+    hooks
 }
 
 /// PM2 differs: it knows no sockets of other languages. There SIGTERM is the signal that finishes the requests under way; SIGINT is Ctrl-C,
@@ -520,6 +530,11 @@ impl Instance {
             State::Preparing { .. } | State::Completing { .. } | State::Leaving { .. } | State::Clearing { .. } => None,
             State::Stopped | State::Spawning { .. } | State::Running { .. } | State::Errored | State::Gone => None,
         }
+    }
+
+    /// A start is being prepared, and is not wanted any more.
+    pub fn is_called_off(&self) -> bool {
+        matches!(self.state, State::Preparing { superseded: Some(_), .. })
     }
 
     /// The hook whose end it waits for, and for which process.

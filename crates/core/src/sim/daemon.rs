@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::rng::Rng;
 use super::world::{Child, Errand, Forgotten, Order, Report, World};
+use crate::errand::Outcome as HookOutcome;
 use crate::hooks::Hook;
 use crate::lifecycle::{Effect, Event, ExitReport, Instance, Policy, Recovered, SpawnFailure, State};
 use crate::time::Now;
@@ -281,7 +282,13 @@ impl Daemon {
         let errand = world.errands.iter().find(|errand| !is_told(&self.told, errand) && rng.percent(50))?;
         let outcome = world.hook_ends(errand, rng)?;
         self.told.push((errand.slot, errand.inc, errand.hook));
-        Some((errand.slot, Event::HookDone { inc: errand.inc, hook: errand.hook, outcome }, None))
+        let inc = errand.inc;
+        let event = match outcome {
+            // The hook went well, and something else that the start needs could not be had.
+            HookOutcome::CouldNotStart(why) if errand.hook == Hook::PreStart => Event::Unprepared { inc, why },
+            outcome => Event::HookDone { inc, hook: errand.hook, outcome },
+        };
+        Some((errand.slot, event, None))
     }
 
     /// What an instance waits for is there, or will not come.
@@ -311,6 +318,7 @@ impl Daemon {
         }
         let told = match &event {
             Event::HookDone { inc, hook, .. } => Some((*inc, *hook)),
+            Event::Unprepared { inc, .. } => Some((*inc, Hook::PreStart)),
             _ => None,
         };
         let effects = instance.step(&policies[slot], event, Now::at(now));

@@ -29,6 +29,7 @@ pub(crate) use job::{Goal, Job, Step, Then, why};
 use crate::care::Care;
 use crate::cluster::Listeners;
 use crate::errands::Errands;
+use crate::secrets::Fetches;
 use crate::host::Host;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
@@ -99,6 +100,7 @@ pub(crate) struct Control {
     pub work: VecDeque<Work>,
     pub sweeps: Sweeps,
     pub errands: Errands,
+    pub secrets: Fetches,
     /// Instances that wait for others.
     pub waiting: BTreeSet<u32>,
     pub groups: Groups,

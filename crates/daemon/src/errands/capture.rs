@@ -1,4 +1,4 @@
-//! What an errand writes, for an owner that wants to read it: the beginning is kept, the rest is read and dropped.
+//! What an errand writes, for an owner that wants to read it, up to a bound. One that writes more is ended: nobody would read it.
 
 use std::os::fd::OwnedFd;
 
@@ -7,16 +7,22 @@ use rustix::io::Errno;
 use crate::control::Control;
 use crate::reactor::{Reactor, Source};
 
-/// So much of the output is kept.
-pub(crate) const MOST_BYTES: usize = 64 << 10;
+/// So much of the output is kept: what a secret may be, an end of line, and one more by which it is seen that it is too much.
+pub(crate) const MOST_BYTES: usize = ostler_core::secrets::MAX_BYTES + 3;
 /// Reads in one go; the next turn of the loop goes on.
 const READS: usize = 16;
 
 /// The read end of its output, and what came so far.
-#[derive(Debug)]
 pub(super) struct Capture {
     pipe: OwnedFd,
     kept: Vec<u8>,
+}
+
+impl std::fmt::Debug for Capture {
+    /// What came may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Capture").field("pipe", &self.pipe).field("kept_bytes", &self.kept.len()).finish()
+    }
 }
 
 impl Capture {
@@ -46,6 +52,11 @@ impl Capture {
         true
     }
 
+    /// It wrote more than anybody wants.
+    fn is_full(&self) -> bool {
+        self.kept.len() >= MOST_BYTES
+    }
+
     /// Everything that was written before it ended.
     pub(super) fn finish(mut self, reactor: &Reactor) -> Vec<u8> {
         // A pipe holds little more than what is kept.
@@ -61,6 +72,9 @@ impl Control {
         let Some(capture) = self.errands.all.get_mut(&number).and_then(|errand| errand.capture.as_mut()) else { return };
         if !capture.read() {
             self.reactor.remove(&capture.pipe);
+        }
+        if capture.is_full() {
+            self.cancel_errand(number);
         }
     }
 }
@@ -81,7 +95,7 @@ mod tests {
         }
         writing.join().unwrap();
         let kept = capture.finish(&reactor);
-        assert_eq!((kept.len(), kept[0], kept[MOST_BYTES - 1]), (MOST_BYTES, 0, 7));
+        assert_eq!((kept.len(), kept[0], kept[MOST_BYTES - 1]), (MOST_BYTES, 0, 8));
     }
 
     #[test]

@@ -53,14 +53,13 @@ pub(crate) struct ErrandSpec {
 pub(crate) enum Output {
     /// To the app's log files.
     Logs,
-    /// Standard output to its owner, at most [`capture::MOST_BYTES`]; standard error to the app's error log.
+    /// Standard output to its owner; one that writes [`capture::MOST_BYTES`] is ended. Standard error to the app's error log.
     Captured,
     /// Nowhere.
     Nowhere,
 }
 
-/// How it ended, for its owner.
-#[derive(Clone, Debug, PartialEq)]
+/// How it ended, for its owner. No `Debug`: the output may be a secret.
 pub(crate) struct Report {
     /// How.
     pub outcome: Outcome,
@@ -170,6 +169,11 @@ impl Errands {
     /// A hook of this slot runs.
     pub(crate) fn any_hook_of(&self, id: u32) -> bool {
         self.all.values().any(|errand| matches!(errand.owner, Owner::Hook { slot, .. } if slot == id))
+    }
+
+    /// Commands that are asked for secrets of this process, and the variables that wait.
+    pub(crate) fn secrets_of(&self, slot: u32, inc: u32) -> Vec<(u32, String)> {
+        self.all.iter().filter_map(|(number, errand)| Some((*number, errand.owner.secret_of(slot, inc)?.to_owned()))).collect()
     }
 
     /// One is just being started.

@@ -21,6 +21,15 @@ pub(crate) enum Owner {
         /// Which turn.
         hook: Hook,
     },
+    /// A variable of a process that is about to be started waits for its value.
+    Secret {
+        /// Of this slot.
+        slot: u32,
+        /// Of its process with this number.
+        inc: u32,
+        /// The variable.
+        name: String,
+    },
     /// A health check.
     Check {
         /// Of this slot.
@@ -39,12 +48,23 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// The variable that waits for it, if it is one of this process.
+    pub(crate) fn secret_of(&self, id: u32, number: u32) -> Option<&str> {
+        match self {
+            Self::Secret { slot, inc, name } if (*slot, *inc) == (id, number) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl Control {
     /// An errand is over, and nothing of it is left.
     pub(super) fn told_errand(&mut self, _number: u32, owner: &Owner, report: Report) {
         match *owner {
             Owner::Nobody => {}
             Owner::Hook { slot, inc, hook } => self.told_hook(slot, inc, hook, report),
+            Owner::Secret { slot, inc, ref name } => self.told_secret(slot, inc, name, report),
             Owner::Check { slot, inc, key } => self.told_check(slot, inc, key, &report.outcome),
         }
     }

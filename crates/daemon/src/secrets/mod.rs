@@ -4,7 +4,12 @@
 //!
 //! A description names sources only, so that is all that lists, journal and dump can hold. Files and credentials are read when the
 //! environment of a process is put together ([`add`]), and forgotten with it.
+//!
+//! Commands run before that, as errands in the state `Preparing`, after the `pre_start` hook ([`Control::fetch_secrets`]). What they
+//! give is in the memory of this daemon until the process is started or the start is called off, and dies with the daemon: the next one asks
+//! again. The journal knows which commands run, so it also knows that the hook before them is done.
 
+mod fetch;
 mod read;
 
 use std::path::Path;
@@ -13,17 +18,22 @@ use ostler_core::lifecycle::SpawnFailure;
 use ostler_core::secrets::{SecretSource, Secrets, is_credential_name};
 
 use crate::supervisor::spawn::{Vars, failure};
+pub(crate) use fetch::{Fetches, Values};
 
-/// Puts the values into an environment.
+/// Puts the values into an environment: also those that commands gave (`None`: without these).
 ///
 /// # Errors
 /// Names the variable and what is wrong with its source; never the value.
-pub(crate) fn add(secrets: &Secrets, env: &mut Vars<'_>) -> Result<(), SpawnFailure> {
+pub(crate) fn add(secrets: &Secrets, given: Option<Values>, env: &mut Vars<'_>) -> Result<(), SpawnFailure> {
+    let by_command = given.is_some();
+    let mut given = given.unwrap_or_default();
     for (name, source) in secrets {
         let value = match source {
             SecretSource::File(path) => read::file(name, Path::new(path))?,
             SecretSource::Credential(credential) => from_service_manager(name, credential)?,
-            SecretSource::Command { .. } => continue,
+            SecretSource::Command { .. } if !by_command => continue,
+            // Another description came in between, or the daemon died: the next try asks for it.
+            SecretSource::Command { .. } => given.remove(name).ok_or_else(|| failure(&format!("read secret {name}: it was not fetched yet"), 0))?,
         };
         env.insert(name.clone().into(), value.into());
     }

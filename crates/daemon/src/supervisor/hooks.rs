@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use ostler_core::errand::Outcome;
-use ostler_core::hooks::Hook;
+use ostler_core::hooks::{Hook, OnFailure};
 use ostler_core::lifecycle::{AfterStop, Ending, Event, ExitCause, State, Wanted};
 
 use crate::control::Control;
@@ -15,8 +15,8 @@ impl Control {
         let Some(slot) = self.registry.get(id) else { return };
         let name = &slot.spec().name;
         let Some(spec) = slot.spec().hooks.get(hook) else {
-            // Another description came in between.
-            return self.feed(id, Event::HookDone { inc, hook, outcome: Outcome::Code(0) });
+            // Its turn is for something else only, or another description came in between.
+            return self.hook_done(id, inc, hook, Outcome::Code(0));
         };
         let errand = ErrandSpec {
             slot: id,
@@ -34,7 +34,8 @@ impl Control {
 
     /// The state machine has no more use for a hook. Its end is told all the same.
     pub(super) fn call_off_hook(&mut self, id: u32, inc: u32, hook: Hook) {
-        let running = self.errands.of(|owner| *owner == Owner::Hook { slot: id, inc, hook });
+        let is_part = |owner: &Owner| hook == Hook::PreStart && owner.secret_of(id, inc).is_some();
+        let running = self.errands.of(|owner| *owner == Owner::Hook { slot: id, inc, hook } || is_part(owner));
         if running.is_empty() {
             self.feed(id, Event::HookDone { inc, hook, outcome: Outcome::Cancelled });
         }
@@ -54,7 +55,24 @@ impl Control {
         if hook == Hook::OnCrash {
             return self.log_hook(id, hook, &outcome);
         }
-        self.feed(id, Event::HookDone { inc, hook, outcome });
+        self.hook_done(id, inc, hook, outcome);
+        self.add_last_lines(id, inc, last_lines);
+    }
+
+    /// The state machine is told, unless what belongs to the same turn comes first.
+    fn hook_done(&mut self, id: u32, inc: u32, hook: Hook, outcome: Outcome) {
+        let policy = self.registry.get(id).and_then(|slot| slot.policy.hooks.pre_start);
+        let goes_on = outcome.is_success() || outcome != Outcome::Cancelled && policy == Some(OnFailure::Continue);
+        if hook == Hook::PreStart && goes_on && self.needs_commands(id) {
+            self.log_hook(id, hook, &outcome);
+            self.fetch_secrets(id, inc);
+        } else {
+            self.feed(id, Event::HookDone { inc, hook, outcome });
+        }
+    }
+
+    /// To the record of a start that failed: what was written meanwhile.
+    pub(crate) fn add_last_lines(&mut self, id: u32, inc: u32, last_lines: Vec<String>) {
         let Some(slot) = self.registry.get_mut(id) else { return };
         let is_its = |cause: &ExitCause| matches!(cause, ExitCause::NotStarted { .. });
         if let Some(record) = slot.instance.exits.last_mut().filter(|record| record.inc == inc && is_its(&record.cause)) {
@@ -78,7 +96,12 @@ impl Control {
         let waiting: Vec<(u32, u32, Hook)> =
             self.registry.iter().filter_map(|slot| slot.instance.hook().map(|(inc, hook)| (slot.id, inc, hook))).collect();
         for (id, inc, hook) in waiting {
-            if self.errands.of(|owner| *owner == Owner::Hook { slot: id, inc, hook }).is_empty() {
+            if !self.errands.of(|owner| *owner == Owner::Hook { slot: id, inc, hook }).is_empty() {
+                continue;
+            }
+            if hook == Hook::PreStart && self.was_at_secrets(id, inc) {
+                self.fetch_secrets(id, inc);
+            } else {
                 self.feed(id, Event::HookDone { inc, hook, outcome: Outcome::Lost });
             }
         }

@@ -112,6 +112,7 @@ impl Control {
     }
 
     fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {
+        let secrets = self.secrets.take(id, inc);
         let home = self.settings.home.to_string_lossy().into_owned();
         self.worker_left(id);
         let worker_id = self.registry.next_worker_id();
@@ -125,7 +126,7 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         slot.worker.id = worker_id;
         slot.learned.sockets.clone_from(&sockets.shown);
-        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &home, &self.settings, &mut self.preload)?;
+        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, secrets, &home, &self.settings, &mut self.preload)?;
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
         }
@@ -162,6 +163,7 @@ impl Control {
         self.follow_watch(id);
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.end_errands_of(id);
+        self.secrets.forget(id);
         self.waiting.remove(&id);
         self.sweeps.forget(id);
         if let Some(ipc) = slot.ipc {

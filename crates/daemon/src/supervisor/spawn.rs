@@ -25,6 +25,7 @@ use super::preload::{self, Preload};
 use crate::errands::ErrandSpec;
 use crate::logs::handback::FileKey;
 use crate::registry::Slot;
+use crate::secrets::Values;
 use crate::settings::Settings;
 
 /// A process that can be started.
@@ -64,6 +65,7 @@ pub(super) fn prepare(
     inc: u32,
     outputs: Outputs,
     beside: Beside,
+    secrets: Values,
     home: &str,
     settings: &Settings,
     preload: &mut Preload,
@@ -71,7 +73,7 @@ pub(super) fn prepare(
     let spec = slot.spec();
     let account = account(spec)?;
     let preload = preload.path_for(slot, account.is_some(), settings);
-    let mut env = environment(slot, inc, home, settings)?;
+    let mut env = environment(slot, inc, Some(secrets), home, settings)?;
     if let Some(user) = account.as_ref().and_then(|account| account.user.as_ref()) {
         for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
             env.insert(variable.into(), value.into());
@@ -134,7 +136,7 @@ pub(crate) fn errand_program(
 ) -> Result<SpawnSpec, SpawnFailure> {
     let spec = slot.spec();
     let account = account(spec)?;
-    let mut env = environment(slot, slot.instance.inc, home, settings)?;
+    let mut env = environment(slot, slot.instance.inc, None, home, settings)?;
     if let Some(user) = account.as_ref().and_then(|account| account.user.as_ref()) {
         for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
             env.insert(variable.into(), value.into());
@@ -165,8 +167,15 @@ pub(crate) fn errand_program(
 /// Variables; most are borrowed from the descriptions that they come from.
 pub(crate) type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
 
-/// What the app's process sees: the layers of its description, PM2's variables, then what belongs to this instance.
-fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settings) -> Result<Vars<'a>, SpawnFailure> {
+/// What the app's process sees: the layers of its description, PM2's variables, then what belongs to this instance. `secrets`: those that
+/// commands gave; `None` for the commands of the app themselves, which do without.
+fn environment<'a>(
+    slot: &'a Slot,
+    inc: u32,
+    secrets: Option<Values>,
+    home: &'a str,
+    settings: &'a Settings,
+) -> Result<Vars<'a>, SpawnFailure> {
     let spec = slot.spec();
     let mut env = Vars::with_capacity(slot.base.vars.len() + 64);
     env.extend(slot.base.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
@@ -174,7 +183,7 @@ fn environment<'a>(slot: &'a Slot, inc: u32, home: &'a str, settings: &'a Settin
         env.insert(name.into(), numbered(spec, value)?);
     }
     env.extend(kept_settings(spec, settings));
-    crate::secrets::add(&spec.secrets, &mut env)?;
+    crate::secrets::add(&spec.secrets, secrets, &mut env)?;
     // From the value that the user gave, before the daemon's own variables.
     let incremented = spec.env.increment_var.clone().map(|variable| {
         let first = env.get(variable.as_str()).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);
