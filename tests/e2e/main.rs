@@ -63,6 +63,7 @@ mod scale;
 mod secrets;
 mod seeds_cluster;
 mod seeds_container;
+mod seeds_env;
 mod seeds_health;
 mod seeds_rotation;
 mod seeds_watch;

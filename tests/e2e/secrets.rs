@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ostler_testkit::{Home, alive, kill};
+use ostler_testkit::{Home, alive, fixture, free_port, kill, needs_root};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::home;
+use crate::setup::{self, Dice, aside, home};
 
 const VALUE: &str = "v4lue-of-the-s3cret";
 
@@ -192,4 +192,319 @@ fn bad_sources_are_told_before_anything_starts() {
     fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
     let file = ecosystem(&home, &format!(r#""TOKEN": "{open}""#));
     home.ok(format!("validate {file}")).says("every user of this machine can read");
+}
+
+/// A text as JSON.
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A command that says in `log` that it was asked, waits for the file `go`, and gives the secret.
+fn slow_command(home: &Home) -> String {
+    secret_file(home, "kept", &format!("{VALUE}\n"));
+    json("echo asked >> log; while [ ! -e go ]; do sleep 0.01; done; cat kept")
+}
+
+/// How often a line is in `log`.
+fn count(home: &Home, line: &str) -> usize {
+    fs::read_to_string(home.work().join("log")).unwrap_or_default().lines().filter(|found| *found == line).count()
+}
+
+/// Waits until it is online; it has the value.
+#[track_caller]
+fn has_its_token(home: &Home) -> i32 {
+    let pid = home.wait_status("api", "online").pid();
+    assert_eq!(variable(pid, "TOKEN").as_deref(), Some(VALUE), "{}", home.report());
+    pid
+}
+
+fn runs(home: &Home, words: &str) -> bool {
+    home.app_processes().iter().any(|process| process.cmdline.contains(words))
+}
+
+/// Of document 004: secrets are references in what is saved and shown, whatever gives them.
+#[test]
+fn secrets_kept_out_of_files() {
+    let home = home();
+    let path = secret_file(&home, "db password", &format!("{VALUE}\n"));
+    let shell = json("echo 'opened the safe' >&2; cat 'db password'");
+    start(&home, &format!(r#""TOKEN": {{"command": ["cat", "{path}"]}}, "SAME": {{"command": {shell}, "timeout": "1m"}}, "FILE": "{path}""#));
+    let has_all = |home: &Home| {
+        let pid = has_its_token(home);
+        assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
+        assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
+        nobody_knows(home);
+        pid
+    };
+    let pid = has_all(&home);
+    home.wait_log("api-error.log", "opened the safe");
+    kill_daemon(&home);
+    assert_eq!(has_all(&home), pid);
+    kill(pid, Signal::KILL);
+    home.wait_until("it is started again", || !alive(pid) && home.app("api").status() == "online");
+    let pid = has_all(&home);
+    home.ok("reload api");
+    assert_ne!(has_all(&home), pid);
+    home.ok("save");
+    home.ok("kill");
+    home.ok("resurrect");
+    has_all(&home);
+    // The newest value, at each start.
+    fs::write(&path, "another").unwrap();
+    home.ok("restart api");
+    assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some("another"));
+}
+
+#[test]
+fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
+    let home = home();
+    secret_file(&home, "kept", VALUE);
+    let cases = [
+        ("cat kept; echo 'vault is sealed' >&2; exit 3", "10s", "secret TOKEN: its command exited with code 3"),
+        ("cat kept; sleep 1000", "300ms", "secret TOKEN: its command was killed after its 300 ms"),
+        ("kill -9 $$; :", "10s", "secret TOKEN: its command was ended by signal 9"),
+        // The first 64 KiB of it are enough: nobody waits for the rest.
+        ("while cat kept; do :; done", "10m", "secret TOKEN: what its command wrote is longer than 64 KiB"),
+        ("head -c 1000000000 /dev/zero", "10m", "secret TOKEN: what its command wrote is longer than 64 KiB"),
+        ("true ;", "10s", "secret TOKEN: what its command wrote is empty"),
+        ("printf 'v4lue\\0'", "10s", "secret TOKEN: what its command wrote holds a NUL byte"),
+        ("/no/such/program", "10s", "secret TOKEN: its command cannot be started: exec /no/such/program"),
+    ];
+    for (command, timeout, words) in cases {
+        let file = ecosystem(&home, &format!(r#""OK": {{"command": "echo fine"}}, "TOKEN": {{"command": {}, "timeout": "{timeout}"}}"#, json(command)));
+        home.run(format!("start {file}")).code(1).says(words);
+        home.run("why api").says(words);
+        assert!(home.log("api-out.log").is_empty(), "what it wrote is in the log");
+        let told = String::from_utf8_lossy(&fs::read(home.dir().join("pm2.log")).unwrap()).into_owned();
+        assert!(told.lines().any(|line| line.contains(words)), "{told}");
+        // The restart policy goes on until it gives up; no process was ever started without its secret.
+        home.wait_status("api", "errored");
+        nobody_knows(&home);
+        assert!(home.app_processes().is_empty(), "{}", home.report());
+        home.ok("delete api");
+    }
+    let sealed = home.log("api-error.log");
+    assert!(sealed.contains("vault is sealed") && !sealed.contains(VALUE), "{sealed}");
+}
+
+#[test]
+fn a_command_that_fails_for_a_while_is_asked_again() {
+    let home = home();
+    let text = r#"{"apps": [{"name": "api", "script": "sleep", "args": "1000", "restart_delay": 50, "max_restarts": 1000,
+        "secrets": {"TOKEN": {"command": "[ -e kept ] || echo 'not yet' >&2; cat kept"}}}]}"#;
+    home.run(format!("start {}", home.write("ecosystem.json", text))).code(1).says("secret TOKEN: its command exited with code 1");
+    home.run("why api").says("not yet");
+    secret_file(&home, "kept", VALUE);
+    has_its_token(&home);
+}
+
+#[test]
+fn the_daemon_dies_while_a_command_runs() {
+    let home = home();
+    let slow = slow_command(&home);
+    // The first is there, the second is waited for; the hook before them is done.
+    let secrets = format!(r#""FIRST": {{"command": "echo first >> log; cat kept"}}, "TOKEN": {{"command": {slow}, "timeout": "5m"}}"#);
+    let text = format!(
+        r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "pre_start": "echo hook >> log", "secrets": {{{secrets}}}}}]}}"#
+    );
+    let mut start = aside(&home, &format!("start {}", home.write("ecosystem.json", text)));
+    for round in 1..4 {
+        home.wait_until("the commands are asked", || count(&home, "asked") >= round && count(&home, "first") >= round);
+        home.wait_until("the first has answered", || !runs(&home, "echo first"));
+        assert_eq!(home.app("api").status(), "launching");
+        nobody_knows(&home);
+        kill_daemon(&home);
+    }
+    home.write("go", "");
+    start.wait().unwrap();
+    let pid = has_its_token(&home);
+    assert_eq!(variable(pid, "FIRST").as_deref(), Some(VALUE));
+    assert_eq!((count(&home, "hook"), home.app("api").restarts()), (1, 0), "{}", home.report());
+    nobody_knows(&home);
+    home.wait_until("nothing of the commands is left", || home.app_processes().len() == 1);
+}
+
+#[test]
+fn the_keeper_dies_while_a_command_runs() {
+    let home = home();
+    let slow = slow_command(&home);
+    let file = ecosystem(&home, &format!(r#""TOKEN": {{"command": {slow}, "timeout": "5m"}}"#));
+    let mut start = aside(&home, &format!("start {file}"));
+    home.wait_until("the command is asked", || count(&home, "asked") == 1);
+    let keeper = home.keeper_pid();
+    kill(keeper, Signal::KILL);
+    home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
+    home.write("go", "");
+    has_its_token(&home);
+    start.wait().unwrap();
+    nobody_knows(&home);
+    // Both of them.
+    fs::remove_file(home.work().join("go")).unwrap();
+    let asked = count(&home, "asked");
+    let mut restart = aside(&home, "restart api");
+    home.wait_until("the command is asked", || count(&home, "asked") > asked);
+    let state = || String::from_utf8_lossy(&fs::read(home.dir().join("ostler.state")).unwrap_or_default()).into_owned();
+    home.wait_until("the state is on disk", || state().contains("captured"));
+    home.kill_both();
+    restart.wait().unwrap();
+    home.write("go", "");
+    home.run("resurrect");
+    has_its_token(&home);
+    nobody_knows(&home);
+}
+
+#[test]
+fn never_a_process_without_its_secret_however_often_the_daemon_dies() {
+    let home = home();
+    secret_file(&home, "kept", VALUE);
+    let app = json(r#"[ -n "$TOKEN" ] || echo missing >> log; exec sleep 1000"#);
+    let text = format!(
+        r#"{{"apps": [{{"name": "api", "script": "sh", "interpreter": "none", "args": ["-c", {app}], "instances": 2, "max_restarts": 1000,
+        "secrets": {{"TOKEN": {{"command": "cat kept"}}, "MORE": {{"command": "sleep 0.05; cat kept"}}}}}}]}}"#
+    );
+    home.ok(format!("start {}", home.write("ecosystem.json", text)));
+    let mut dice = Dice(811);
+    for _ in 0..12 {
+        let mut restart = aside(&home, "restart api");
+        for _ in 0..dice.below(2000) {
+            std::thread::yield_now();
+        }
+        kill_daemon(&home);
+        restart.wait().unwrap();
+    }
+    home.wait_until("all run", || home.jlist().iter().all(|item| item.status() == "online"));
+    for item in home.jlist() {
+        assert_eq!(variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
+        assert_eq!(variable(item.pid(), "MORE").as_deref(), Some(VALUE));
+    }
+    assert_eq!(count(&home, "missing"), 0);
+    nobody_knows(&home);
+}
+
+#[test]
+fn a_stop_wins_over_a_command_that_holds_up_the_start() {
+    let home = home();
+    let slow = slow_command(&home);
+    let file = ecosystem(&home, &format!(r#""TOKEN": {{"command": {slow}, "timeout": "5m"}}, "OTHER": {{"command": {slow}, "timeout": "5m"}}"#));
+    let mut start = aside(&home, &format!("start {file}"));
+    home.wait_until("the commands are asked", || count(&home, "asked") == 2);
+    home.ok("stop api");
+    start.wait().unwrap();
+    assert_eq!(home.app("api").status(), "stopped");
+    assert!(home.app_processes().is_empty(), "{}", home.report());
+    // And a restart begins anew.
+    let mut start = aside(&home, "start api");
+    home.wait_until("the commands are asked", || count(&home, "asked") == 4);
+    let mut restart = aside(&home, "restart api");
+    home.wait_until("the commands are asked", || count(&home, "asked") == 6);
+    home.write("go", "");
+    start.wait().unwrap();
+    restart.wait().unwrap();
+    has_its_token(&home);
+    // Also across the death of the daemon.
+    fs::remove_file(home.work().join("go")).unwrap();
+    let mut restart = aside(&home, "restart api");
+    home.wait_until("the commands are asked", || count(&home, "asked") == 8);
+    let mut delete = aside(&home, "delete api");
+    kill_daemon(&home);
+    restart.wait().unwrap();
+    delete.wait().unwrap();
+    home.run("delete api");
+    assert!(home.app_processes().is_empty(), "{}", home.report());
+}
+
+#[test]
+fn a_command_that_daemonises_leaves_nothing() {
+    let home = home();
+    secret_file(&home, "kept", VALUE);
+    let command = json("setsid sh -c 'sleep 7654' & setsid sleep 7654 & cat kept");
+    start(&home, &format!(r#""TOKEN": {{"command": {command}}}"#));
+    has_its_token(&home);
+    assert!(!runs(&home, "7654"), "{}", home.report());
+}
+
+#[test]
+fn commands_run_side_by_side_with_the_other_secrets_of_the_app() {
+    let home = home();
+    let path = secret_file(&home, "kept", VALUE);
+    let waits_for = |mine: &str, other: &str| {
+        json(&format!("touch {mine}; while [ ! -e {other} ]; do sleep 0.01; done; echo \"$FILE ${{LEFT:-none}} $OSTLER_SECRET $OSTLER_APP $OSTLER_INSTANCE $MINE\""))
+    };
+    let mut secrets = format!(
+        r#""FILE": "{path}", "LEFT": {{"command": {}}}, "RIGHT": {{"command": {}}}"#,
+        waits_for("left", "right"),
+        waits_for("right", "left")
+    );
+    for number in 0..20 {
+        secrets += &format!(r#", "S{number}": {{"command": "echo {number}; :"}}"#);
+    }
+    let text = format!(
+        r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "env": {{"MINE": "own"}}, "secrets": {{{secrets}}}}}]}}"#
+    );
+    home.ok(format!("start {}", home.write("ecosystem.json", text)));
+    let pid = home.app("api").pid();
+    assert_eq!(variable(pid, "RIGHT"), Some(format!("{VALUE} none RIGHT api 0 own")));
+    for number in 0..20 {
+        assert_eq!(variable(pid, &format!("S{number}")), Some(number.to_string()));
+    }
+    nobody_knows(&home);
+}
+
+#[test]
+fn a_release_whose_command_fails_changes_nothing() {
+    let home = home();
+    secret_file(&home, "kept", VALUE);
+    let port = free_port();
+    let release = |command: &str| {
+        let members = format!(
+            r#""name": "api", "script": "{}", "args": "activated nonblocking", "listen": {port}, "secrets": {{"TOKEN": {{"command": "{command}"}}}}"#,
+            fixture()
+        );
+        setup::ecosystem(&home, &members)
+    };
+    home.ok(format!("start {}", release("cat kept")));
+    let pid = has_its_token(&home);
+    home.run(format!("reload {}", release("exit 4"))).code(1).says("secret TOKEN: its command exited with code 4");
+    assert_eq!(has_its_token(&home), pid);
+    home.ok(format!("reload {}", release("cat ./kept")));
+    assert_ne!(has_its_token(&home), pid);
+    nobody_knows(&home);
+}
+
+#[test]
+fn a_hook_that_may_fail_is_no_excuse_for_a_secret() {
+    let home = home();
+    secret_file(&home, "kept", VALUE);
+    let app = |secret: &str| {
+        let text = format!(
+            r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "max_restarts": 1,
+            "pre_start": {{"command": "exit 7", "on_failure": "continue"}}, "secrets": {{"TOKEN": {{"command": "{secret}"}}}}}}]}}"#
+        );
+        home.write("ecosystem.json", text)
+    };
+    home.ok(format!("start {}", app("cat kept")));
+    has_its_token(&home);
+    let told = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert!(told.contains("pre_start exited with code 7"), "{told}");
+    home.ok("delete api");
+    home.run(format!("start {}", app("exit 5"))).code(1).says("secret TOKEN: its command exited with code 5");
+}
+
+#[test]
+fn a_command_runs_as_the_user_of_the_app() {
+    needs_root!();
+    let home = home();
+    fs::set_permissions(home.work(), fs::Permissions::from_mode(0o777)).unwrap();
+    let root_only = secret_file(&home, "kept", VALUE);
+    let text = format!(
+        r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "uid": "nobody", "secrets": {{"WHO": {{"command": "id -un; :"}},
+        "FILE": "{root_only}", "MAY": {{"command": "cat kept 2>/dev/null || echo no"}}}}}}]}}"#
+    );
+    home.ok(format!("start {}", home.write("ecosystem.json", text)));
+    let pid = home.app("api").pid();
+    assert_eq!(variable(pid, "WHO").as_deref(), Some("nobody"));
+    assert_eq!(variable(pid, "MAY").as_deref(), Some("no"));
+    // As with LoadCredential=: a file that only the manager can read.
+    assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
+    nobody_knows(&home);
 }

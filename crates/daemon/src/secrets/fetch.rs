@@ -1,6 +1,7 @@
 //! Secrets that commands give, for a process that is about to be started.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use indexmap::IndexMap;
 use ostler_core::errand::{Command, Outcome};
@@ -16,22 +17,38 @@ use crate::registry::Slot;
 const AT_ONCE: usize = 8;
 
 /// Values by the names of their variables.
-pub(crate) type Values = BTreeMap<String, String>;
-
-/// What is being fetched, by slot and number of the process to be. No `Debug`: these are the values.
 #[derive(Default)]
+pub(crate) struct Values(BTreeMap<String, String>);
+
+impl Values {
+    /// The value of this one, once.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+}
+
+impl fmt::Debug for Values {
+    /// Never what they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What is being fetched, by slot and number of the process to be.
+#[derive(Debug, Default)]
 pub(crate) struct Fetches {
     all: BTreeMap<(u32, u32), Fetch>,
 }
 
 /// For one process.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Fetch {
     values: Values,
     failure: Option<Failure>,
 }
 
 /// Why there is no start, and what the command wrote to the app's error log.
+#[derive(Debug)]
 struct Failure {
     why: String,
     last_lines: Vec<String>,
@@ -85,7 +102,7 @@ impl Control {
             }
             return;
         }
-        let is_missing = |name: &String| !fetch.values.contains_key(name) && !under_way.iter().any(|(_, asked)| asked == name);
+        let is_missing = |name: &String| !fetch.values.0.contains_key(name) && !under_way.iter().any(|(_, asked)| asked == name);
         let missing = commands(slot).filter(|(name, ..)| is_missing(name));
         let room = AT_ONCE.saturating_sub(under_way.len());
         let asked: Vec<(Owner, ErrandSpec)> = missing.take(room).map(|(name, command, ms)| errand(slot, inc, name, command, ms)).collect();
@@ -115,7 +132,7 @@ impl Control {
         match given(&report.outcome, report.output) {
             // Its answer died with the daemon that listened: it is asked again.
             None => {}
-            Some(Ok(value)) => drop(self.secrets.all.entry((id, inc)).or_default().values.insert(name.to_owned(), value)),
+            Some(Ok(value)) => drop(self.secrets.all.entry((id, inc)).or_default().values.0.insert(name.to_owned(), value)),
             Some(Err(why)) => {
                 let failure = Failure { why: format!("secret {name}: {why}"), last_lines };
                 self.secrets.all.entry((id, inc)).or_default().failure.get_or_insert(failure);
@@ -155,6 +172,12 @@ fn errand(slot: &Slot, inc: u32, name: &str, command: &Command, timeout_ms: u64)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_not_shown() {
+        let values = Values(BTreeMap::from([("TOKEN".to_owned(), "v4lue".to_owned())]));
+        assert_eq!(format!("{values:?}"), r#"{"TOKEN"}"#);
+    }
 
     #[test]
     fn only_a_command_that_did_well_gives_a_value() {

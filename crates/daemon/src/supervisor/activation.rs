@@ -9,6 +9,7 @@ use ostler_core::serving::{ReadyBy, with_numbers};
 use ostler_sys::cstrings::OWN_PID;
 
 use super::spawn::{Vars, failure};
+use crate::secrets::Values;
 use crate::sockets::FIRST_FD;
 
 /// What a process gets besides its output and its channel.
@@ -18,12 +19,14 @@ pub(super) struct Beside {
     pub fds: Vec<(OwnedFd, i32)>,
     /// Variables.
     pub vars: Vec<(&'static str, String)>,
+    /// Secrets that commands gave.
+    pub secrets: Values,
 }
 
 impl Beside {
     /// The app's sockets, from the first number on.
     pub(super) fn sockets(fds: Vec<OwnedFd>) -> Self {
-        Self { fds: fds.into_iter().zip(FIRST_FD..).collect(), vars: Vec::new() }
+        Self { fds: fds.into_iter().zip(FIRST_FD..).collect(), ..Self::default() }
     }
 }
 

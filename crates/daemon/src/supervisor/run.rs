@@ -122,11 +122,12 @@ impl Control {
         let lane = slot.lane;
         let sockets = self.open_sockets(&spec, lane)?;
         let mut beside = Beside::sockets(sockets.fds);
+        beside.secrets = secrets;
         self.prepare_signs(id, inc, &mut beside)?;
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         slot.worker.id = worker_id;
         slot.learned.sockets.clone_from(&sockets.shown);
-        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, secrets, &home, &self.settings, &mut self.preload)?;
+        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &home, &self.settings, &mut self.preload)?;
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
         }

@@ -65,7 +65,6 @@ pub(super) fn prepare(
     inc: u32,
     outputs: Outputs,
     beside: Beside,
-    secrets: Values,
     home: &str,
     settings: &Settings,
     preload: &mut Preload,
@@ -73,7 +72,7 @@ pub(super) fn prepare(
     let spec = slot.spec();
     let account = account(spec)?;
     let preload = preload.path_for(slot, account.is_some(), settings);
-    let mut env = environment(slot, inc, Some(secrets), home, settings)?;
+    let mut env = environment(slot, inc, Some(beside.secrets), home, settings)?;
     if let Some(user) = account.as_ref().and_then(|account| account.user.as_ref()) {
         for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
             env.insert(variable.into(), value.into());
