@@ -271,7 +271,9 @@ fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
         ("/no/such/program", "10s", "secret TOKEN: its command cannot be started: exec /no/such/program"),
     ];
     for (command, timeout, words) in cases {
-        let file = ecosystem(&home, &format!(r#""OK": {{"command": "echo fine"}}, "TOKEN": {{"command": {}, "timeout": "{timeout}"}}"#, json(command)));
+        let secret = format!(r#""OK": {{"command": "echo fine"}}, "TOKEN": {{"command": {}, "timeout": "{timeout}"}}"#, json(command));
+        let text = format!(r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "max_restarts": 1, "secrets": {{{secret}}}}}]}}"#);
+        let file = home.write("ecosystem.json", text);
         home.run(format!("start {file}")).code(1).says(words);
         home.run("why api").says(words);
         assert!(home.log("api-out.log").is_empty(), "what it wrote is in the log");
