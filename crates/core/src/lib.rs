@@ -10,6 +10,7 @@ pub mod autoscale;
 pub mod backoff;
 pub mod balance;
 pub mod care;
+pub mod cron;
 pub mod date_format;
 pub mod diff;
 pub mod errand;

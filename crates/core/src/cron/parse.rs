@@ -1,0 +1,153 @@
+//! Text to [`Schedule`].
+
+use super::{Days, Field, Schedule, Weekdays};
+
+/// Why a text is no pattern. One line for people, lowercase.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CronError {
+    /// Neither 5 nor 6.
+    #[error("expected 5 fields (minute hour day month weekday) or 6 (second first), found {0}")]
+    Fields(usize),
+    /// A field that cannot be read.
+    #[error("{field} {part:?}: {reason}")]
+    Field {
+        /// Which one.
+        field: Field,
+        /// The piece of it that is wrong.
+        part: String,
+        /// What was expected.
+        reason: String,
+    },
+    /// `@something`.
+    #[error("unknown word {0:?}; known are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually")]
+    Word(String),
+    /// `@reboot`.
+    #[error("@reboot is no time; apps that were saved start at a boot by themselves")]
+    Reboot,
+    /// Such a date does not exist.
+    #[error("there is no such date, it would never run")]
+    Never,
+}
+
+const WORDS: &[(&str, &str)] = &[
+    ("@hourly", "0 * * * *"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@monthly", "0 0 1 * *"),
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+];
+
+impl Schedule {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What is wrong with which field; also for dates that never come (`0 0 31 2 *`).
+    pub fn parse(pattern: &str) -> Result<Self, CronError> {
+        let pattern = pattern.trim();
+        if pattern.starts_with('@') {
+            return parse_word(pattern);
+        }
+        let fields: Vec<&str> = pattern.split_ascii_whitespace().collect();
+        let (second, rest) = match fields.as_slice() {
+            [second, rest @ ..] if rest.len() == 5 => (*second, rest),
+            rest if rest.len() == 5 => ("0", rest),
+            _ => return Err(CronError::Fields(fields.len())),
+        };
+        let schedule = Self {
+            second: set(Field::Second, second)?,
+            minute: set(Field::Minute, rest[0])?,
+            hour: set(Field::Hour, rest[1])?,
+            day: days(rest[2])?,
+            month: set(Field::Month, rest[3])?,
+            weekday: weekdays(rest[4])?,
+        };
+        if schedule.comes() { Ok(schedule) } else { Err(CronError::Never) }
+    }
+
+    /// Both day fields say something: in classic cron either would do, here (as in PM2) both have to match.
+    pub fn restricts_both_days(&self) -> bool {
+        let any_day = Days { on: full(1, 31), ..Days::default() };
+        let any_weekday = Weekdays { on: full(0, 6), ..Weekdays::default() };
+        self.day != any_day && self.weekday != any_weekday
+    }
+}
+
+fn parse_word(word: &str) -> Result<Schedule, CronError> {
+    if word.eq_ignore_ascii_case("@reboot") {
+        return Err(CronError::Reboot);
+    }
+    let known = WORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+    known.map_or_else(|| Err(CronError::Word(word.to_owned())), |(_, pattern)| Schedule::parse(pattern))
+}
+
+/// Bits from one value to another.
+pub(super) fn full(from: u32, to: u32) -> u64 {
+    (from..=to).fold(0, |bits, value| bits | 1 << value)
+}
+
+/// The pieces of a list. Empty ones are passed over, as in PM2 (`1,2,`).
+fn parts(field: Field, text: &str) -> Result<impl Iterator<Item = &str>, CronError> {
+    let mut parts = text.split(',').filter(|part| !part.is_empty()).peekable();
+    if parts.peek().is_none() {
+        return Err(wrong(field, text, "expected a value".into()));
+    }
+    Ok(parts)
+}
+
+fn wrong(field: Field, part: &str, reason: String) -> CronError {
+    CronError::Field { field, part: part.to_owned(), reason }
+}
+
+fn bits(field: Field, part: &str) -> Result<u64, CronError> {
+    field.bits(part).map_err(|reason| wrong(field, part, reason))
+}
+
+fn set(field: Field, text: &str) -> Result<u64, CronError> {
+    parts(field, text)?.try_fold(0, |all, part| Ok(all | bits(field, part)?))
+}
+
+fn days(text: &str) -> Result<Days, CronError> {
+    let field = Field::Day;
+    let mut days = Days::default();
+    for part in parts(field, text)? {
+        if part.eq_ignore_ascii_case("L") {
+            days.last = true;
+        } else if part.eq_ignore_ascii_case("LW") {
+            days.last_weekday = true;
+        } else if let Some(day) = part.strip_suffix(['W', 'w']) {
+            days.weekday_near |= 1 << field.value(day).map_err(|reason| wrong(field, part, format!("{reason} before the W")))?;
+        } else {
+            days.on |= bits(field, part)?;
+        }
+    }
+    Ok(days)
+}
+
+fn weekdays(text: &str) -> Result<Weekdays, CronError> {
+    let field = Field::Weekday;
+    let mut weekdays = Weekdays::default();
+    for part in parts(field, text)? {
+        if let Some((day, nth)) = part.split_once('#') {
+            let day = one_weekday(day, part)?;
+            match nth.parse::<usize>() {
+                Ok(nth @ 1..=5) => weekdays.nth[nth - 1] |= day,
+                _ if nth.eq_ignore_ascii_case("L") => weekdays.last |= day,
+                _ => return Err(wrong(field, part, "expected 1 to 5 or L after the #".into())),
+            }
+        } else if let Some(day) = part.strip_suffix(['L', 'l']) {
+            weekdays.last |= one_weekday(day, part)?;
+        } else {
+            weekdays.on |= bits(field, part)?;
+        }
+    }
+    Ok(weekdays)
+}
+
+/// The bit of a single day.
+fn one_weekday(day: &str, part: &str) -> Result<u8, CronError> {
+    let field = Field::Weekday;
+    let value = field.value(day).map_err(|reason| wrong(field, part, format!("{reason} in front")))?;
+    Ok(1 << (value % 7))
+}
