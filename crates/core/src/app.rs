@@ -12,6 +12,7 @@ use crate::care::{Care, RestartBudget};
 use crate::hooks::Hooks;
 use crate::order::Order;
 use crate::rotate::RotateSpec;
+use crate::cron::CronSpec;
 use crate::secrets::Secrets;
 use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
@@ -104,6 +105,9 @@ pub struct AppSpec {
     /// The number of instances follows the load.
     #[serde(skip_serializing_if = "is_default")]
     pub autoscale: Option<Autoscale>,
+    /// Restarts or runs at given times.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cron: Option<CronSpec>,
     /// nice, umask, rlimits.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: LimitSpec,
@@ -131,6 +135,11 @@ pub struct AppSpec {
 }
 
 impl AppSpec {
+    /// It runs at its times only, and ends by itself.
+    pub fn is_job(&self) -> bool {
+        self.cron.as_ref().is_some_and(|cron| cron.job.is_some())
+    }
+
     /// Runs under Node itself.
     pub fn runs_in_node(&self) -> bool {
         self.interpreter.as_deref().and_then(|path| path.rsplit('/').next()) == Some("node")
@@ -174,6 +183,7 @@ impl Default for AppSpec {
             sticky: None,
             rollout: RolloutSpec::default(),
             autoscale: None,
+            cron: None,
             limits: LimitSpec::default(),
             watch: WatchSpec::default(),
             care: None,

@@ -13,11 +13,16 @@ pub const CAP_MS: u64 = 15_000;
 /// assert_eq!(next(14_000, 100), 15_000);
 /// ```
 pub fn next(previous: u64, first: u64) -> u64 {
+    next_up_to(previous, first, CAP_MS)
+}
+
+/// As [`next()`], with another longest delay.
+pub fn next_up_to(previous: u64, first: u64, cap: u64) -> u64 {
     if previous == 0 {
         return first;
     }
     // A change of the setting takes effect at once: never below the new first delay.
-    (previous.saturating_add(previous / 2)).clamp(first, CAP_MS.max(first))
+    (previous.saturating_add(previous / 2)).clamp(first, cap.max(first))
 }
 
 #[cfg(test)]

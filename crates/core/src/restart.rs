@@ -65,7 +65,7 @@ pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History)
     let reset = !is_unstable && run.uptime_ms >= policy.backoff_reset_ms;
     let previous = if reset { 0 } else { history.last_delay_ms };
     let (delay_ms, last_delay_ms) = if policy.exp_backoff_ms > 0 {
-        let delay = backoff::next(previous, policy.exp_backoff_ms);
+        let delay = backoff::next_up_to(previous, policy.exp_backoff_ms, policy.backoff_cap_ms);
         (delay, delay)
     } else if never_ran {
         // A binary that is just being replaced, or a machine out of processes: give it time.

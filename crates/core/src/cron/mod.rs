@@ -18,11 +18,17 @@
 mod field;
 mod next;
 mod parse;
+mod spec;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 pub use field::Field;
 pub use parse::CronError;
+pub use spec::{
+    CronSpec, DEFAULT_HISTORY, DEFAULT_RETRIES, DEFAULT_RETRY_DELAY_MS, JobSpec, MOST_HISTORY, Overlap, RETRY_DELAY_CAP_MS, RunOn,
+};
+pub use ticks::{LATE_MS, OnTick, Tick, Ticks};
 
 /// A parsed pattern that comes true some day.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -59,7 +59,7 @@ impl Instance {
     /// The start that has the newest number did not come to a process.
     fn not_started(&mut self, since: Now, why: String, turn: &mut Turn<'_>) -> Ended {
         let ended = Ended { inc: self.inc, pid: 0, since, was_ready: false };
-        let record = self.record(&ended, Ending::SpawnFailed { errno: 0 }, ExitCause::NotStarted { why }, turn.now);
+        let record = self.record(&ended, Ending::SpawnFailed { errno: 0 }, ExitCause::NotStarted { why }, turn);
         turn.notify(Notice::CouldNotStart(record));
         ended
     }

@@ -55,7 +55,7 @@ impl Instance {
         let superseded = superseded.take();
         let ending = Ending::SpawnFailed { errno: failure.errno };
         let ended = Ended { inc, pid: 0, since, was_ready: false };
-        let record = self.record(&ended, ending, ExitCause::CouldNotStart { step: failure.step }, turn.now);
+        let record = self.record(&ended, ending, ExitCause::CouldNotStart { step: failure.step }, turn);
         turn.notify(Notice::CouldNotStart(record));
         if let Some(origin) = superseded {
             self.settle(!origin.is_user(), turn);
@@ -207,7 +207,7 @@ impl Instance {
                 *ended = true;
                 let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Asked(cause.clone()) };
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
-                let record = self.record(&ended, exit.ending, cause, turn.now);
+                let record = self.record(&ended, exit.ending, cause, turn);
                 turn.notify(Notice::Exit(record));
             }
             State::Stopping { inc: expected, leader_gone: false, .. } if *expected == inc => self.ended_in_stop(exit, turn),
@@ -231,7 +231,7 @@ impl Instance {
     /// Nobody asked for it: leftovers of its tree must not meet the next process, so they are killed, then the policy's verdict holds.
     fn ended_by_itself(&mut self, ended: &Ended, exit: &ExitReport, turn: &mut Turn<'_>) {
         let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Itself };
-        let record = self.record(ended, exit.ending, cause, turn.now);
+        let record = self.record(ended, exit.ending, cause, turn);
         turn.notify(Notice::Exit(record));
         let next = self.judge(ended, exit.ending, turn);
         Self::tell_crash(ended.inc, exit.ending, turn);
@@ -240,7 +240,7 @@ impl Instance {
 
     /// A stop had been asked for before the process was even known to run.
     fn ended_as_asked(&mut self, ended: &Ended, exit: &ExitReport, origin: Origin, next: AfterStop, turn: &mut Turn<'_>) {
-        let record = self.record(ended, exit.ending, ExitCause::Asked(origin.clone()), turn.now);
+        let record = self.record(ended, exit.ending, ExitCause::Asked(origin.clone()), turn);
         turn.notify(Notice::Exit(record));
         self.sweep_then(ended, false, origin, next, turn);
     }
@@ -251,6 +251,7 @@ impl Instance {
         *leader_gone = true;
         let cause = match (next, exit.ending) {
             (AfterStop::Judge, _) => match cause {
+                cause if *cause == Origin::timeout() => ExitCause::Overrun,
                 Origin::Policy(why) if why != WAIT_READY => ExitCause::NotStarted { why: why.clone() },
                 _ => ExitCause::NotReady,
             },
@@ -261,7 +262,7 @@ impl Instance {
             }
         };
         let ended = Ended { inc, pid, since, was_ready: !matches!(next, AfterStop::Judge) };
-        let record = self.record(&ended, exit.ending, cause, turn.now);
+        let record = self.record(&ended, exit.ending, cause, turn);
         turn.notify(Notice::Exit(record));
         let after = match next {
             // The code answers our signal: it says nothing about what the app wants.
@@ -351,10 +352,10 @@ impl Instance {
     }
 
     /// Adds to the history of exits.
-    pub(super) fn record(&mut self, ended: &Ended, ending: Ending, cause: ExitCause, now: Now) -> ExitRecord {
+    pub(super) fn record(&mut self, ended: &Ended, ending: Ending, cause: ExitCause, turn: &Turn<'_>) -> ExitRecord {
         let Ended { inc, pid, since, .. } = *ended;
-        let record = ExitRecord { inc, pid, started: since, ended: now, ending, cause, last_lines: Vec::new() };
-        let surplus = (self.exits.len() + 1).saturating_sub(Self::EXITS_KEPT);
+        let record = ExitRecord { inc, pid, started: since, ended: turn.now, ending, cause, last_lines: Vec::new() };
+        let surplus = (self.exits.len() + 1).saturating_sub(turn.policy.exits_kept);
         self.exits.drain(..surplus);
         self.exits.push(record.clone());
         record

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::AppSpec;
 use crate::care::RestartBudget;
+use crate::cron::{JobSpec, MOST_HISTORY, RETRY_DELAY_CAP_MS};
 use crate::hooks::{Hook, HookPolicy, OnFailure};
 use crate::secrets::SecretSource;
 use crate::time::Now;
@@ -40,6 +41,11 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// The time of a job is over.
+    pub(super) fn timeout() -> Self {
+        Self::Policy("timeout".into())
+    }
+
     /// A client waits for the outcome.
     pub fn is_user(&self) -> bool {
         matches!(self, Self::User { .. })
@@ -281,6 +287,8 @@ pub enum ExitCause {
         /// In words that follow "its start failed".
         why: String,
     },
+    /// It took longer than it may.
+    Overrun,
     /// It could not be executed; the failing step, e.g. `exec` or `chdir`.
     CouldNotStart {
         /// The failing step.
@@ -319,7 +327,7 @@ pub struct Instance {
     pub inc: u32,
     /// Counters.
     pub counters: Counters,
-    /// The newest exits, oldest first, at most [`Instance::EXITS_KEPT`].
+    /// The newest exits, oldest first, at most [`Policy::exits_kept`].
     pub exits: Vec<ExitRecord>,
 }
 
@@ -336,6 +344,8 @@ pub struct Policy {
     pub restart_delay_ms: u64,
     /// First growing delay; 0 = off.
     pub exp_backoff_ms: u64,
+    /// Longest growing delay.
+    pub backoff_cap_ms: u64,
     /// Uptime after which the growing delay starts anew (PM2: 30 s).
     pub backoff_reset_ms: u64,
     /// Codes that mean "stay stopped".
@@ -362,6 +372,8 @@ pub struct Policy {
     pub depends_timeout_ms: Option<u64>,
     /// At most so many restarts within a time.
     pub budget: Option<RestartBudget>,
+    /// How many exits are remembered.
+    pub exits_kept: usize,
 }
 
 impl Policy {
@@ -373,12 +385,13 @@ impl Policy {
         default_listen_timeout_ms: u64,
         backoff_reset_ms: u64,
     ) -> Self {
-        Self {
+        let mut policy = Self {
             autorestart: spec.restart.autorestart,
             max_restarts: spec.restart.max_restarts.unwrap_or(16),
             min_uptime_ms: spec.restart.min_uptime_ms.unwrap_or(1000),
             restart_delay_ms: spec.restart.restart_delay_ms,
             exp_backoff_ms: spec.restart.exp_backoff_ms,
+            backoff_cap_ms: crate::backoff::CAP_MS,
             backoff_reset_ms,
             stop_exit_codes: spec.restart.stop_exit_codes.clone(),
             kill_signal: spec.stop.signal.unwrap_or_else(|| polite_signal(spec, default_signal)),
@@ -392,7 +405,24 @@ impl Policy {
             hooks: hooks(spec),
             depends_timeout_ms: (!spec.order.depends_on.is_empty()).then(|| spec.order.timeout_ms()),
             budget: spec.restart.budget,
+            exits_kept: Instance::EXITS_KEPT,
+        };
+        if let Some(job) = spec.cron.as_ref().and_then(|cron| cron.job.as_ref()) {
+            policy.run_as_job(job);
         }
+        policy
+    }
+
+    /// It ends when it has succeeded, and when its retries are used up; every run that fails counts, however long it was.
+    fn run_as_job(&mut self, job: &JobSpec) {
+        self.autorestart = true;
+        self.stop_exit_codes.push(0);
+        self.max_restarts = job.retries.saturating_add(1);
+        self.min_uptime_ms = u64::MAX;
+        self.restart_delay_ms = 0;
+        self.exp_backoff_ms = job.retry_delay_ms.max(1);
+        self.backoff_cap_ms = RETRY_DELAY_CAP_MS;
+        self.exits_kept = job.history.clamp(1, MOST_HISTORY) as usize;
     }
 }
 
@@ -414,7 +444,7 @@ fn polite_signal(spec: &AppSpec, default: i32) -> i32 {
 }
 
 impl Instance {
-    /// How many exits are remembered.
+    /// How many exits are remembered, where the policy does not say otherwise.
     pub const EXITS_KEPT: usize = 8;
 
     /// A new slot: stopped, never run.

@@ -281,6 +281,7 @@ impl Stage {
             85..91 => Event::Delete(user()),
             91..94 => Event::Retire(user()),
             94 => Event::Hurry,
+            95..98 => Event::Overrun { inc: self.daemon.instances[slot].as_ref().map_or(0, |instance| instance.inc) },
             _ => Event::Reset,
         };
         self.note(|| format!("#{slot} command: {event:?}"));
@@ -308,6 +309,7 @@ impl Stage {
             }
             6 => Event::Followed { inc, pid: 1 },
             7 => Event::Extend { inc, until_ms: u64::MAX },
+            8 => Event::Overrun { inc },
             _ => Event::TreeGone { inc },
         };
         let mut after = instance.clone();
@@ -412,6 +414,7 @@ fn random_policy(rng: &mut Rng) -> Policy {
         min_uptime_ms: rng.pick(&[100, 1000, 1000]),
         restart_delay_ms: rng.pick(&[0, 0, 0, 700]),
         exp_backoff_ms: rng.pick(&[0, 0, 0, 100]),
+        backoff_cap_ms: crate::backoff::CAP_MS,
         backoff_reset_ms: 30_000,
         stop_exit_codes: if rng.percent(20) { vec![0, 7] } else { Vec::new() },
         kill_signal: 2,
@@ -425,5 +428,6 @@ fn random_policy(rng: &mut Rng) -> Policy {
         hooks: HookPolicy::default(),
         depends_timeout_ms: None,
         budget: rng.percent(20).then(|| crate::care::RestartBudget { n: rng.pick(&[0, 1, 3]), window_ms: rng.pick(&[1, 5000, 100_000]) }),
+        exits_kept: rng.pick(&[1, 8, 20]),
     }
 }

@@ -144,7 +144,7 @@ impl Control {
         }
         slot.notes = notes;
         slot.instance.exits.splice(0..0, exits);
-        let surplus = slot.instance.exits.len().saturating_sub(lifecycle::Instance::EXITS_KEPT);
+        let surplus = slot.instance.exits.len().saturating_sub(slot.policy.exits_kept);
         slot.instance.exits.drain(..surplus);
         let (inc, pid, pm_id, name) = (slot.instance.inc, slot.instance.pid(), slot.pm_id, slot.spec().name.clone());
         if let Some(lane) = self.running(number).and_then(|running| running.lanes.get_mut(place)) {

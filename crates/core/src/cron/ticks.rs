@@ -1,0 +1,223 @@
+//! Which tick of a schedule is next, and what to do when it is there (or past).
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::{CronSpec, Overlap, Schedule};
+use crate::lifecycle::{Instance, State, Wanted};
+
+/// A tick that comes so late is still run: a busy machine, a daemon that was replaced, a small correction of the clock.
+pub const LATE_MS: u64 = 60_000;
+
+/// The ticks of one instance; part of its record in the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ticks {
+    /// Ticks count. A user's stop ends that, a start begins it.
+    pub armed: bool,
+    /// When the next one is due, by the wall clock; `None` = not known yet, or none will come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_ms: Option<u64>,
+    /// The last one that was due.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub last_ms: u64,
+    /// A run waits for the end of the present one.
+    #[serde(skip_serializing_if = "is_false")]
+    pub queued: bool,
+}
+
+/// A tick that was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// When it was due.
+    pub due_ms: u64,
+    /// Too long ago: it is left out.
+    pub missed: bool,
+}
+
+/// What to do at a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTick {
+    /// Nothing runs: begin.
+    Start,
+    /// End what runs, then begin.
+    Restart,
+    /// Begin when what runs has ended.
+    Queue,
+    /// Leave it out: something runs.
+    Skip,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Ticks {
+    /// Looks at the wall clock: at start, when a tick is due, and whenever the clock was set. Says which tick was due, at most one
+    /// however many have passed, and settles the next one.
+    pub fn look(&mut self, schedule: &Schedule, zone: &TimeZone, now_ms: u64, catch_up: bool) -> Option<Tick> {
+        if !self.armed {
+            return None;
+        }
+        let due = self.next_ms.filter(|next| *next <= now_ms);
+        if let Some(due_ms) = due {
+            self.last_ms = due_ms;
+        }
+        // A clock that was set back a little shows the same second twice.
+        let just_had = self.last_ms > now_ms && self.last_ms - now_ms <= LATE_MS;
+        let after = if just_had { self.last_ms } else { now_ms };
+        self.next_ms = schedule.next_after(after, zone);
+        due.map(|due_ms| Tick { due_ms, missed: !catch_up && now_ms - due_ms > LATE_MS })
+    }
+
+    /// Ticks count from now on. False if they did already.
+    pub fn arm(&mut self) -> bool {
+        !std::mem::replace(&mut self.armed, true)
+    }
+
+    /// They do not. False if they did not before.
+    pub fn disarm(&mut self) -> bool {
+        let was_armed = self.armed;
+        *self = Self { last_ms: self.last_ms, ..Self::default() };
+        was_armed
+    }
+
+    /// What is worth keeping over a reboot: the time of the next tick only where a missed one is made up for.
+    #[must_use]
+    pub fn saved(self, catch_up: bool) -> Self {
+        Self { armed: self.armed, next_ms: self.next_ms.filter(|_| catch_up), last_ms: 0, queued: false }
+    }
+}
+
+impl CronSpec {
+    /// Decides what a tick does to an instance.
+    pub fn on_tick(&self, instance: &Instance) -> OnTick {
+        let waits = matches!(instance.state, State::Backoff { .. });
+        let rests = match instance.state {
+            State::Stopped | State::Errored | State::Gone => true,
+            // On its way down, and nothing else is planned.
+            State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => instance.wanted != Wanted::Up,
+            State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Completing { .. }
+            | State::Running { .. }
+            | State::Backoff { .. } => false,
+        };
+        match self.overlap {
+            _ if rests => OnTick::Start,
+            // An app that is kept running waits for its next start: this is it. The retry of a job is part of its run.
+            _ if waits && self.job.is_none() => OnTick::Restart,
+            Overlap::Kill => OnTick::Restart,
+            Overlap::Queue => OnTick::Queue,
+            Overlap::Skip => OnTick::Skip,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cron::RunOn;
+    use crate::lifecycle::AfterStop;
+    use crate::time::Now;
+
+    const MINUTE: u64 = 60_000;
+    const HOUR: u64 = 60 * MINUTE;
+
+    fn hourly() -> Schedule {
+        Schedule::parse("0 * * * *").unwrap()
+    }
+
+    fn look(ticks: &mut Ticks, now_ms: u64) -> Option<Tick> {
+        ticks.look(&hourly(), &TimeZone::UTC, now_ms, false)
+    }
+
+    fn armed_at(now_ms: u64) -> Ticks {
+        let mut ticks = Ticks::default();
+        assert!(ticks.arm() && !ticks.arm());
+        assert_eq!(look(&mut ticks, now_ms), None);
+        ticks
+    }
+
+    #[test]
+    fn one_after_the_other() {
+        let mut ticks = armed_at(1);
+        for hour in 1..5 {
+            assert_eq!(ticks.next_ms, Some(hour * HOUR));
+            assert_eq!(look(&mut ticks, hour * HOUR - 1), None);
+            assert_eq!(look(&mut ticks, hour * HOUR + 5), Some(Tick { due_ms: hour * HOUR, missed: false }));
+            assert_eq!(look(&mut ticks, hour * HOUR + 5), None);
+        }
+    }
+
+    #[test]
+    fn late_is_run_very_late_is_missed_and_many_are_one() {
+        for (now_ms, missed) in [(HOUR + LATE_MS, false), (HOUR + LATE_MS + 1, true), (1000 * HOUR + 5, true)] {
+            let mut ticks = armed_at(1);
+            let mut patient = ticks;
+            assert_eq!(look(&mut ticks, now_ms), Some(Tick { due_ms: HOUR, missed }));
+            assert_eq!(ticks.next_ms, Some((now_ms / HOUR + 1) * HOUR));
+            assert_eq!(patient.look(&hourly(), &TimeZone::UTC, now_ms, true), Some(Tick { due_ms: HOUR, missed: false }));
+            assert_eq!(patient, ticks);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back() {
+        let mut ticks = armed_at(9 * HOUR + 1);
+        assert!(look(&mut ticks, 10 * HOUR + 7).is_some());
+        // A little: the same tick does not come again.
+        let mut little = ticks;
+        assert_eq!(look(&mut little, 10 * HOUR - LATE_MS), None);
+        assert_eq!(little.next_ms, Some(11 * HOUR));
+        // A lot: it goes on from there.
+        assert_eq!(look(&mut ticks, 2 * HOUR + 1), None);
+        assert_eq!(ticks.next_ms, Some(3 * HOUR));
+    }
+
+    #[test]
+    fn a_stop_ends_it() {
+        let mut ticks = armed_at(1);
+        ticks.queued = true;
+        assert!(ticks.disarm() && !ticks.disarm());
+        assert_eq!(look(&mut ticks, 5 * HOUR), None);
+        assert_eq!((ticks.next_ms, ticks.queued), (None, false));
+        // What was due while it was stopped is not made up for.
+        ticks.arm();
+        assert_eq!(look(&mut ticks, 5 * HOUR), None);
+        assert_eq!(ticks.next_ms, Some(6 * HOUR));
+    }
+
+    #[test]
+    fn what_a_tick_does() {
+        let now = Now::at(1);
+        let spec = |overlap, job| CronSpec { pattern: "* * * * *".into(), zone: None, overlap, catch_up: false, run_on: RunOn::All, job };
+        let in_state = |state, wanted| Instance { state, wanted, ..Instance::new(now) };
+        let running = in_state(State::Running { inc: 1, pid: 1, since: now }, Wanted::Up);
+        let stopping = |wanted| {
+            let next = AfterStop::default();
+            let (cause, inc, pid) = (crate::lifecycle::Origin::Shutdown, 1, 1);
+            in_state(State::Stopping { inc, pid, since: now, deadline_ms: 5, killed: false, leader_gone: false, cause, next }, wanted)
+        };
+        let retrying = in_state(State::Backoff { until_ms: 5 }, Wanted::Up);
+        for (overlap, busy) in [(Overlap::Kill, OnTick::Restart), (Overlap::Queue, OnTick::Queue), (Overlap::Skip, OnTick::Skip)] {
+            for job in [None, Some(super::super::JobSpec::default())] {
+                let spec = spec(overlap, job.clone());
+                assert_eq!(spec.on_tick(&running), busy);
+                assert_eq!(spec.on_tick(&stopping(Wanted::Up)), busy);
+                for rests in [in_state(State::Stopped, Wanted::Down), in_state(State::Errored, Wanted::Down), stopping(Wanted::Down)] {
+                    assert_eq!(spec.on_tick(&rests), OnTick::Start);
+                }
+                assert_eq!(spec.on_tick(&retrying), if job.is_some() { busy } else { OnTick::Restart });
+            }
+        }
+    }
+}
