@@ -71,6 +71,7 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
     }
     let places = Rc::new(places);
     let mut apps = Vec::with_capacity(tables.len());
+    let tables = crate::jobs::of_apps(tables).map_err(|problem| problem.in_file(Some(shown), None))?;
     for (path, value) in tables {
         let at = Where { shown: shown.to_owned(), path, value: Rc::new(value), places: Rc::clone(&places) };
         apps.extend(check::app(at, file.clone(), &deploy, &mut problems));
@@ -93,6 +94,8 @@ fn parts(value: Value) -> Result<Parts, Problem> {
         Value::Object(mut top) => {
             let deploy = top.shift_remove("deploy").filter(Value::is_object);
             let statics = top.shift_remove("static").filter(|value| !value.is_null());
+            let jobs = if is_one_app(&top) { None } else { top.shift_remove("jobs").filter(|value| !value.is_null()) };
+            let jobs = jobs.map(|jobs| crate::jobs::of_value("jobs", jobs, None)).transpose()?;
             let name = ["apps", "pm2"].into_iter().find(|name| top.get(*name).is_some_and(|value| !value.is_null()));
             let tables = match name {
                 Some(name) => match top.shift_remove(name) {
@@ -104,9 +107,10 @@ fn parts(value: Value) -> Result<Parts, Problem> {
                     }
                 },
                 None if is_app(&top) => vec![(String::new(), Value::Object(top))],
-                None if deploy.is_some() || statics.is_some() => Vec::new(),
+                None if deploy.is_some() || statics.is_some() || jobs.is_some() => Vec::new(),
                 None => return Err(no_apps(&top)),
             };
+            let tables = tables.into_iter().chain(jobs.into_iter().flatten()).collect();
             Ok(Parts { tables, deploy, statics })
         }
         other => Err(Problem::error(
@@ -133,8 +137,12 @@ fn tables(path: &str, items: Vec<Value>) -> Result<Vec<(String, Value)>, Problem
 /// A bare app has a script, or is made of known keys only (a fragment). A package.json or compose file has neither.
 fn is_app(top: &Map<String, Value>) -> bool {
     let known = |key: &String| keys::find(key).is_some() || key.starts_with("env_");
-    let has_script = ["script", "exec", "cmd", "command"].iter().any(|name| top.get(*name).is_some_and(Value::is_string));
-    has_script || !top.is_empty() && top.keys().filter(|key| !known(key)).count() * 2 < top.len() && !top.contains_key("version")
+    is_one_app(top) || !top.is_empty() && top.keys().filter(|key| !known(key)).count() * 2 < top.len() && !top.contains_key("version")
+}
+
+/// It names what to run.
+fn is_one_app(top: &Map<String, Value>) -> bool {
+    ["script", "exec", "cmd", "command"].iter().any(|name| top.get(*name).is_some_and(Value::is_string))
 }
 
 fn no_apps(top: &Map<String, Value>) -> Problem {

@@ -12,6 +12,7 @@ mod check;
 mod context;
 mod file;
 pub mod find;
+mod jobs;
 pub mod keys;
 mod load;
 mod normalize;

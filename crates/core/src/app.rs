@@ -9,10 +9,10 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::care::{Care, RestartBudget};
+use crate::cron::CronSpec;
 use crate::hooks::Hooks;
 use crate::order::Order;
 use crate::rotate::RotateSpec;
-use crate::cron::CronSpec;
 use crate::secrets::Secrets;
 use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;

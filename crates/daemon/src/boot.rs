@@ -18,6 +18,7 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use crate::cluster::{Listeners, PREFIX};
 use crate::control::{Autosave, Control, Scalers, Work};
+use crate::cron::Crons;
 use crate::errands::{self, Errands};
 use crate::host::Host;
 use crate::keeper_door::KeeperDoor;
@@ -134,6 +135,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         rollouts: Rollouts::default(),
         autosave,
         scalers: Scalers::default(),
+        crons: Crons::default(),
         unstartable: Vec::new(),
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),

@@ -8,6 +8,7 @@ mod care;
 mod cluster;
 mod conf;
 mod control;
+mod cron;
 mod errands;
 mod files;
 mod host;

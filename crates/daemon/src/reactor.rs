@@ -38,6 +38,8 @@ pub(crate) enum Source {
     Health(u32),
     /// Log files in which a line is awaited.
     LogLines,
+    /// The timer of all schedules.
+    WallClock,
     /// The captured output of an errand.
     Errand(u32),
     /// The thread that follows files has something to say.
@@ -62,6 +64,7 @@ impl Source {
             Self::Newline(id) => (17, id),
             Self::Probe(id) => (18, id),
             Self::LogLines => (19, 0),
+            Self::WallClock => (30, 0),
             Self::Errand(id) => (20, id),
             Self::Watch => (24, 0),
             Self::LogFolders => (25, 0),
@@ -86,6 +89,7 @@ impl Source {
             17 => Self::Newline(id),
             18 => Self::Probe(id),
             19 => Self::LogLines,
+            30 => Self::WallClock,
             20 => Self::Errand(id),
             24 => Self::Watch,
             25 => Self::LogFolders,

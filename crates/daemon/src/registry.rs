@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::care::Note;
+use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::{Instance, Policy, State, Wanted};
 use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
@@ -66,6 +67,8 @@ pub(crate) struct Slot {
     pub policy: Policy,
     /// What its process has to prove before it counts as ready.
     pub proof: Option<ReadyBy>,
+    /// What its schedule has come to.
+    pub ticks: Ticks,
     /// Why it is not ready yet, as far as a look at it told.
     pub trouble: Option<Box<str>>,
     /// Paths.
@@ -150,6 +153,7 @@ impl Slot {
             spec: self.app.id,
             env: self.base.id,
             instance: Cow::Borrowed(&self.instance),
+            ticks: self.ticks,
             start_ticks: self.start_ticks,
             kin: Cow::Borrowed(&self.kin),
             learned: Cow::Borrowed(&self.learned),
@@ -172,6 +176,11 @@ impl Slot {
         if self.group_fresh && hard(&self.app.spec) != hard(&app.spec) {
             // A limit that is no more must not stay in its group: that is made anew.
             self.group_fresh = false;
+        }
+        if self.app.spec.cron != app.spec.cron {
+            // By another pattern the next tick is another one.
+            let armed = self.ticks.armed && app.spec.cron.is_some();
+            self.ticks = Ticks { armed, ..Ticks::default() };
         }
         self.app = app;
         self.settle_policy(settings);
@@ -286,6 +295,7 @@ impl Registry {
             instance: Instance::new(now),
             policy,
             proof,
+            ticks: Ticks::default(),
             trouble: None,
             files: crate::files::resolve(&app.spec, pm_id, settings),
             start_ticks: 0,
@@ -350,6 +360,7 @@ impl Registry {
                 unique_id: record.unique_id.into_owned(),
                 policy,
                 proof,
+                ticks: record.ticks,
                 trouble: None,
                 files: crate::files::resolve(&app.spec, pm_id, settings),
                 app: Rc::clone(app),

@@ -5,6 +5,7 @@
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::care::Note;
+use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,13 @@ pub enum Request {
         app: String,
         /// To this release; none = the one before.
         to: Option<u32>,
+        /// Command word, for the record.
+        command: String,
+    },
+    /// Runs a job now. Answer: progress, then [`Response::Done`] when it has begun (or waits for the end of the present run).
+    RunJob {
+        /// Name, id or namespace; everything it selects has to be a job.
+        target: String,
         /// Command word, for the record.
         command: String,
     },
@@ -500,6 +508,9 @@ pub struct Detail {
     pub spec: AppSpec,
     /// State, counters, exits.
     pub instance: Instance,
+    /// What its schedule has come to.
+    #[serde(default, skip_serializing_if = "no_ticks")]
+    pub ticks: Ticks,
     /// What the daemon learned from the running process.
     pub learned: Learned,
     /// CPU and memory.
@@ -519,6 +530,11 @@ pub struct Detail {
     /// What was found out while it was looked after, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn no_ticks(ticks: &Ticks) -> bool {
+    *ticks == Ticks::default()
 }
 
 /// What an app told over its IPC channel.

@@ -31,6 +31,7 @@ pub mod spawn;
 pub mod title;
 pub mod tree;
 pub mod user;
+pub mod wall_timer;
 
 pub use child::{Ending, Usage};
 pub use clock::{Clocks, now};

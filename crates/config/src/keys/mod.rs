@@ -81,7 +81,9 @@ pub enum Group {
     Ready,
     /// Priority, limits and user.
     Limits,
-    /// Restarts on change, by time or by use.
+    /// Restarts and jobs at given times.
+    Cron,
+    /// Restarts on change or by use.
     Watch,
     /// Health checks.
     Health,
@@ -157,7 +159,8 @@ impl Group {
             Self::Serving => "Sockets, connections, reload",
             Self::Ready => "Readiness",
             Self::Limits => "User, priority and limits",
-            Self::Watch => "Restart on change, by time, by use",
+            Self::Cron => "At given times",
+            Self::Watch => "Restart on change, by use",
             Self::Health => "Health",
             Self::Node => "Node integration",
             Self::Kept => "Kept for other programs",

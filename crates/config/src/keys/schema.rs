@@ -20,7 +20,7 @@ pub fn schema() -> Value {
         "anyOf": [
             { "$ref": "#/$defs/app" },
             { "$ref": "#/$defs/apps" },
-            { "type": "object", "properties": file_properties(), "anyOf": [{ "required": ["apps"] }, { "required": ["pm2"] }] },
+            { "type": "object", "properties": file_properties(), "anyOf": [{ "required": ["apps"] }, { "required": ["pm2"] }, { "required": ["jobs"] }] },
         ],
         "$defs": {
             "apps": { "type": "array", "items": { "$ref": "#/$defs/app" } },
@@ -37,7 +37,13 @@ pub fn schema() -> Value {
 
 fn file_properties() -> Value {
     let apps = json!({ "anyOf": [{ "$ref": "#/$defs/apps" }, { "$ref": "#/$defs/app" }] });
-    json!({ "apps": apps, "pm2": apps, "deploy": { "type": "object" }, "static": { "type": "array", "items": { "type": "object" } } })
+    json!({
+        "apps": apps,
+        "pm2": apps,
+        "jobs": { "type": ["array", "object"], "items": { "type": "object" } },
+        "deploy": { "type": "object" },
+        "static": { "type": "array", "items": { "type": "object" } },
+    })
 }
 
 fn rule(key: &Key) -> Value {

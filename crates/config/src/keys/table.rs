@@ -32,7 +32,7 @@ impl Key {
     }
 }
 
-use Group::{Env, Health, Kept, Limits, Logs, Node, Ready, Restart, Run, Serving, Stop, Watch};
+use Group::{Cron, Env, Health, Kept, Limits, Logs, Node, Ready, Restart, Run, Serving, Stop, Watch};
 
 /// Every attribute.
 pub static KEYS: &[Key] = &[
@@ -75,8 +75,6 @@ pub static KEYS: &[Key] = &[
          ([how](../order-and-hooks.md)).",
     ),
     key(Run, "depends_timeout", &[Millis], "60000", "How long a start waits for them."),
-    key(Run, "jobs", &[Table, Tables], "none", "Commands run at given times, beside the app.").later(),
-    key(Run, "run_on", &[OneOf(&["all", "one"])], "`all`", "`one` lets a single instance do what must not be done twice.").later(),
     key(Env, "env", &[Table], "none", "Environment variables."),
     key(Env, "env_file", &[Texts], "none", "Files with `NAME=value` lines, read before `env`, never run by a shell.")
         .option(&["--env-file"]),
@@ -221,6 +219,44 @@ pub static KEYS: &[Key] = &[
     key(Limits, "pids_max", &[Number(1, 4_194_304)], "none", "Hard limit of processes and threads, by cgroup."),
     key(Limits, "io_weight", &[Number(1, 10_000)], "none", "Weight of its input and output beside others (100 is usual), by cgroup."),
     key(
+        Cron,
+        "cron_restart",
+        &[Text, Number(0, 0)],
+        "none",
+        "Restart at these times (a reload where two processes can share the ports); 5 or 6 fields, 0 is off.",
+    )
+    .alias(&["cron"])
+    .option(&["-c", "--cron", "--cron-restart"]),
+    key(
+        Cron,
+        "job",
+        &[Text, Table],
+        "none",
+        "Run it at these times, and not between them: a schedule, or `{schedule, retries, retry_delay, timeout, history}`.",
+    )
+    .option(&["--job"]),
+    key(
+        Cron,
+        "jobs",
+        &[Table, Tables],
+        "none",
+        "Jobs with the directory, user and variables of the app: `{name, cron, command}` and all that a `job` has. Also beside `apps`.",
+    ),
+    key(Cron, "timezone", &[Text], "of the machine", "Time zone of the schedule, such as `Europe/Berlin`.")
+        .alias(&["cron_timezone"])
+        .option(&["--timezone"]),
+    key(
+        Cron,
+        "overlap",
+        &[OneOf(&["skip", "kill", "queue"])],
+        "`kill`, `skip` for a job",
+        "At the time of a run while the last one is not over: leave it out, stop the last one, or wait for its end.",
+    )
+    .alias(&["cron_overlap"]),
+    key(Cron, "catch_up", &[Flag], "false", "Make up, once, for runs that were missed while the machine slept or was off.")
+        .alias(&["cron_catch_up"]),
+    key(Cron, "run_on", &[OneOf(&["all", "one"])], "`all`, `one` for a job", "Which instances: each, or the first only."),
+    key(
         Watch,
         "max_memory_restart",
         &[Bytes],
@@ -228,10 +264,6 @@ pub static KEYS: &[Key] = &[
         "Replace an instance that uses more memory than this with all it started; a part (`\"25%\"`) is of what the machine or our cgroup has.",
     )
     .option(&["--max-memory-restart"]),
-    key(Watch, "cron_restart", &[Text, Number(0, 0)], "none", "Restart at these times; 5 or 6 fields, 0 is off.")
-        .alias(&["cron"])
-        .later()
-        .option(&["-c", "--cron", "--cron-restart"]),
     key(Watch, "watch", &[Flag, Texts], "false", "Restart when files change: all of `cwd`, or these paths and patterns.").option(&["--watch"]),
     key(
         Watch,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ostler_core::app::AppSpec;
 use serde_json::{Map, Value};
 
-use super::{Base, Normalized, care, options, script, serving, set, watch};
+use super::{Base, Normalized, care, cron, options, script, serving, set, watch};
 use crate::context::Context;
 use crate::problem::{Kind, Problems};
 
@@ -60,6 +60,9 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
         && let Err((key, message)) = watch::finish(&mut spec)
     {
         problems.push(raw.problem(Kind::Value, key, message));
+    }
+    if cron::TOGETHER.iter().any(|key| raw.attributes.contains_key(*key)) {
+        super::lay_out_times(&mut spec, &raw, &mut problems);
     }
     problems.iter_mut().for_each(options::name_option);
     let warnings = Problems::check(problems, context.strict)?;

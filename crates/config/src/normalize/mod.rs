@@ -2,6 +2,7 @@
 
 mod care;
 mod command;
+mod cron;
 mod env;
 mod expand;
 mod hooks;
@@ -132,6 +133,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     if let Err((key, message)) = watch::finish(&mut spec) {
         problems.push(raw.problem(Kind::Value, key, message));
     }
+    lay_out_times(&mut spec, raw, problems);
     env::for_interpreter(&mut spec);
     for (name, path) in secrets::open_to_all(&spec.secrets) {
         let message = format!("{name}: every user of this machine can read {path}; `chmod o-r` closes it");
@@ -139,6 +141,17 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     }
     spec.version = version::nearest(&spec);
     spec
+}
+
+/// Restarts and jobs at given times.
+fn lay_out_times(spec: &mut AppSpec, raw: &RawApp, problems: &mut Vec<Problem>) {
+    match cron::finish(spec) {
+        Ok(None) => {}
+        Ok(Some((key, message))) => {
+            problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, key, message) });
+        }
+        Err((key, message)) => problems.push(raw.problem(Kind::Value, key, message)),
+    }
 }
 
 /// Applies one attribute that needs nothing but itself. The others (script, interpreter, mode, environment) are done by their files.
@@ -163,7 +176,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
             spec.secrets = secrets::parse(value, base)?;
             Ok(())
         }
-        Some(Group::Env | Group::Watch | Group::Health | Group::Kept) | None => Ok(()),
+        Some(Group::Env | Group::Cron | Group::Watch | Group::Health | Group::Kept) | None => Ok(()),
     }
 }
 

@@ -148,8 +148,7 @@ fn what_is_no_pattern() {
 
 #[test]
 fn who_names_both_days_is_told() {
-    for (pattern, both) in [("0 0 13 * 5", true), ("0 0 L * 5L", true), ("0 0 1-31 * 5", false), ("0 0 1 * ?", false), ("@daily", false)]
-    {
+    for (pattern, both) in [("0 0 13 * 5", true), ("0 0 L * 5L", true), ("0 0 1-31 * 5", false), ("0 0 1 * ?", false), ("@daily", false)] {
         let schedule = Schedule::parse(pattern);
         assert_eq!(schedule.is_ok_and(|schedule| schedule.restricts_both_days()), both, "{pattern}");
     }

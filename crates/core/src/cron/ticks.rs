@@ -102,7 +102,9 @@ impl CronSpec {
         let rests = match instance.state {
             State::Stopped | State::Errored | State::Gone => true,
             // On its way down, and nothing else is planned.
-            State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => instance.wanted != Wanted::Up,
+            State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => {
+                instance.wanted != Wanted::Up
+            }
             State::Waiting { .. }
             | State::Preparing { .. }
             | State::Spawning { .. }

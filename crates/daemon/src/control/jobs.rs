@@ -193,6 +193,9 @@ impl Control {
         if action != Action::Reset {
             self.overrule(id);
         }
+        if matches!(action, Action::Restart | Action::Reload) && self.put_on_schedule(index, id, change.as_deref()) {
+            return;
+        }
         let gentle = gentle || self.others_serve(id, &self.jobs[index].ids);
         let Some(slot) = self.registry.get(id) else { return };
         let after = slot.instance.inc;
@@ -284,7 +287,7 @@ impl Control {
 }
 
 /// A process that was asked for but does not run yet began before the request: the one after it counts.
-fn newest(state: &State, inc: u32) -> u32 {
+pub(crate) fn newest(state: &State, inc: u32) -> u32 {
     match state {
         State::Spawning { inc: coming, .. } => inc.max(*coming),
         _ => inc,

@@ -28,6 +28,7 @@ pub(crate) use job::{Goal, Job, Step, Then, why};
 
 use crate::care::Care;
 use crate::cluster::Listeners;
+use crate::cron::Crons;
 use crate::errands::Errands;
 use crate::secrets::Fetches;
 use crate::host::Host;
@@ -95,6 +96,7 @@ pub(crate) struct Control {
     pub rollouts: Rollouts,
     pub autosave: Autosave,
     pub scalers: autoscale::Scalers,
+    pub crons: Crons,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,
     pub work: VecDeque<Work>,

@@ -49,6 +49,8 @@ impl Control {
     /// Only when waiting itself fails; the keeper then starts another daemon.
     pub(crate) fn run(mut self) -> io::Result<Ending> {
         self.hand_back_again();
+        // A tick may have been due while there was no daemon.
+        self.look_at_schedules();
         self.settle();
         loop {
             if let Some(ending) = self.ending {
@@ -72,6 +74,7 @@ impl Control {
         for ready in ready {
             self.take(ready);
         }
+        self.follow_wall_clock();
         self.settle();
         if self.hand_back_ready() {
             self.settle();
@@ -101,6 +104,7 @@ impl Control {
             self.rollouts.deadline_ms(),
             self.scalers.deadline_ms(),
             self.autosave.deadline_ms(),
+            self.crons.deadline_ms(),
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
             self.listeners.deadline_ms(),
@@ -131,6 +135,7 @@ impl Control {
             Source::Probe(id) => self.hear_probe(id),
             Source::Health(key) => self.hear_check(key),
             Source::LogLines => self.hear_logs(),
+            Source::WallClock => self.hear_wall_clock(),
             Source::Errand(number) => self.hear_errand(number),
             Source::Watch => self.hear_watch(),
             Source::LogFolders => self.hear_log_folders(),
@@ -149,6 +154,7 @@ impl Control {
         self.tick_rollouts(now.mono_ms);
         self.autoscale(now);
         self.tick_autosave(now.mono_ms);
+        self.tick_limits(now.mono_ms);
         self.listeners.tick(now.mono_ms);
         self.tick_signs();
         self.tick_watches(now.mono_ms);
@@ -199,6 +205,7 @@ impl Control {
         self.serve_listeners();
         // Before the signals of this turn leave: who is to end must not be given anything new.
         self.steer_lanes();
+        self.set_wall_timer();
         self.write_journal();
         self.keeper.flush(&self.reactor);
         self.log.flush();

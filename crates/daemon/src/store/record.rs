@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::care::Note;
+use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use ostler_proto::control::Learned;
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,9 @@ pub(crate) struct SlotRecord<'a> {
     pub env: u64,
     /// State machine.
     pub instance: Cow<'a, Instance>,
+    /// What its schedule has come to.
+    #[serde(default, skip_serializing_if = "no_ticks")]
+    pub ticks: Ticks,
     /// Start time of the process in clock ticks: with the pid, its identity.
     #[serde(default)]
     pub start_ticks: u64,
@@ -218,6 +222,11 @@ fn no_kin(kin: &[Kin]) -> bool {
 
 fn no_notes(notes: &[Note]) -> bool {
     notes.is_empty()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn no_ticks(ticks: &Ticks) -> bool {
+    *ticks == Ticks::default()
 }
 
 fn no_keys(keys: &[String]) -> bool {

@@ -88,6 +88,7 @@ impl Control {
                         "Script {script} had too many restarts ({} within {} ms). Stopped. \"errored\"",
                         budget.n, budget.window_ms
                     )),
+                    None if slot.app.spec.is_job() => log.error(format_args!("App [{name}:{pm_id}] job failed, {unstable} attempts")),
                     None => log.error(format_args!("Script {script} had too many unstable restarts ({unstable}). Stopped. \"errored\"")),
                 }
                 self.remove_pid_file(id);

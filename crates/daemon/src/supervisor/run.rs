@@ -7,14 +7,17 @@ use ostler_keeper::ToKeeper;
 
 use crate::control::turn::now;
 use crate::control::{Control, Work};
+use crate::cron::Wish;
 use crate::supervisor::activation::Beside;
 use crate::supervisor::sweep::KILL;
 
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
     pub(crate) fn feed(&mut self, id: u32, event: Event) {
+        let wish = Wish::of(&event);
         let Some(slot) = self.registry.get_mut(id) else { return };
         let ends = matches!(event, Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_));
+        let scheduled = slot.app.spec.cron.is_some() || slot.ticks.armed;
         let effects = slot.instance.step(&slot.policy, event, now());
         let gone = slot.instance.state == State::Gone;
         let serves = !slot.worker.served_by.is_empty();
@@ -52,6 +55,9 @@ impl Control {
             }
         }
         self.follow_care(id);
+        if scheduled {
+            self.follow_schedule(id, wish);
+        }
     }
 
     /// Does one thing. True for a spawn.
@@ -167,6 +173,7 @@ impl Control {
         self.secrets.forget(id);
         self.waiting.remove(&id);
         self.sweeps.forget(id);
+        self.forget_schedule(id);
         if let Some(ipc) = slot.ipc {
             self.keeper.drop_held(&ipc.held_name());
             ipc.close(&self.reactor);

@@ -16,6 +16,7 @@
 //! its seal fits the attributes beside it: who edits the file, or lets PM2 write it anew, edits the attributes, and those then win.
 
 use ostler_core::app::AppSpec;
+use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::{State, Wanted};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -49,6 +50,8 @@ pub struct DumpEntry {
     pub stopped: bool,
     /// Wire `created_at`, ms since the epoch.
     pub created_ms: Option<u64>,
+    /// What its schedule had come to.
+    pub ticks: Option<Ticks>,
 }
 
 /// Why a dump cannot be read at all. Leave the file where it is and try the backup.
@@ -86,6 +89,8 @@ struct Own {
     /// `spec.env.base`. (The environment is large and would be there a third time.)
     base: Vec<String>,
     spec: AppSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ticks: Option<Ticks>,
 }
 
 /// The text of `dump.pm2`. Instances on their way out are left out.
@@ -99,8 +104,14 @@ fn to_entry(detail: &Detail) -> Value {
     for key in ["pm_id", "instances", "prev_restart_delay"] {
         map.shift_remove(key);
     }
-    let own =
-        Own { version: VERSION, seal: seal(&map), base: detail.spec.env.base.keys().cloned().collect(), spec: slim(&detail.spec, &map) };
+    let catch_up = detail.spec.cron.as_ref().map(|cron| cron.catch_up);
+    let own = Own {
+        version: VERSION,
+        seal: seal(&map),
+        base: detail.spec.env.base.keys().cloned().collect(),
+        spec: slim(&detail.spec, &map),
+        ticks: catch_up.map(|catch_up| detail.ticks.saved(catch_up)),
+    };
     map.insert(OWN_KEY.into(), serde_json::to_value(own).expect("keys are text and numbers are finite"));
     Value::Object(map)
 }
@@ -149,20 +160,21 @@ fn from_entry(value: Value) -> Result<DumpEntry, (Option<String>, String)> {
     let Value::Object(mut map) = value else { return Err((None, format!("expected an object, found {}", kind(&value)))) };
     let own = map.shift_remove(OWN_KEY);
     let name = map.get("name").and_then(Value::as_str).map(str::to_owned);
-    let spec = match own.and_then(|own| own_spec(own, &map)) {
-        Some(spec) => spec,
-        None => entry::to_spec(&map).map_err(|reason| (name, reason))?,
+    let (spec, ticks) = match own.and_then(|own| own_spec(own, &map)) {
+        Some(own) => own,
+        None => (entry::to_spec(&map).map_err(|reason| (name, reason))?, None),
     };
     Ok(DumpEntry {
         index: entry::index(&map),
         stopped: map.get("status").and_then(Value::as_str) == Some("stopped"),
         created_ms: map.get("created_at").and_then(Value::as_u64),
         spec,
+        ticks,
     })
 }
 
 /// Our own description, if it still belongs to the attributes beside it.
-fn own_spec(own: Value, map: &Map<String, Value>) -> Option<AppSpec> {
+fn own_spec(own: Value, map: &Map<String, Value>) -> Option<(AppSpec, Option<Ticks>)> {
     let own: Own = serde_json::from_value(own).ok()?;
     if own.version != VERSION || own.seal != seal(map) {
         return None;
@@ -174,7 +186,7 @@ fn own_spec(own: Value, map: &Map<String, Value>) -> Option<AppSpec> {
         let value = covered.shift_remove(&key).or_else(|| shown?.get(&key)?.as_str().map(str::to_owned))?;
         Arc::make_mut(&mut spec.env.base).insert(key, value);
     }
-    Some(spec)
+    Some((spec, own.ticks))
 }
 
 /// FNV-1a of the attributes' JSON: finds edits, not forgeries (who can write the file can do anything anyhow).

@@ -41,12 +41,18 @@ impl Control {
         if *slot.spec() == spec {
             return;
         }
+        // It is not kept running any more; a run at its times begins anew.
+        let ends = spec.is_job() && !slot.spec().is_job();
         // Instances of one app that get the same change share one description.
         let (app, record) = self.registry.shared_app(spec);
         record.iter().for_each(|record| self.journal.push(record));
         if let Some(slot) = self.registry.get_mut(id) {
             slot.describe(app, &self.settings);
             self.registry.changed(id);
+            self.crons.stir();
+            if ends {
+                self.feed(id, Event::Stop(Origin::Policy("cron".into())));
+            }
         }
         self.follow_watch(id);
     }
@@ -97,11 +103,14 @@ impl Control {
             added.push(self.registry.add(&app, &base, now(), &self.settings));
         }
         job.touch(&added, &self.registry);
-        job.waiting = self.until_up(&added);
+        // A job is put on its schedule, not started.
+        let (jobs, up): (Vec<u32>, Vec<u32>) = if app.spec.is_job() { (added, Vec::new()) } else { (Vec::new(), added) };
+        jobs.into_iter().for_each(|id| self.arm_schedule(id));
+        job.waiting = self.until_up(&up);
         let job_ids = job.shown.clone();
         self.jobs.push(job);
         self.clients.answer(client, id, Response::Progress(Progress::Launched { name: app.spec.name.clone(), ids: job_ids }));
-        for id in added {
+        for id in up {
             self.feed(id, Event::Start(origin.clone()));
         }
     }

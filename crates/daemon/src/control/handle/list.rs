@@ -170,6 +170,7 @@ pub(crate) fn detail(slot: &Slot, home: &str, care: &Care) -> Detail {
         user: user(slot).to_string(),
         spec,
         instance: slot.instance.clone(),
+        ticks: slot.ticks,
         learned: slot.learned.clone(),
         monit: slot.cpu.monit(),
         files: slot.files.clone(),

@@ -66,11 +66,12 @@ impl Control {
         let present: BTreeSet<String> = self.registry.serving().map(|slot| slot.spec().name.clone()).collect();
         let mut fresh = Vec::new();
         let mut ids = Vec::new();
-        for DumpEntry { spec, stopped, created_ms, .. } in entries {
+        for DumpEntry { spec, stopped, created_ms, ticks, .. } in entries {
             if present.contains(&spec.name) {
                 continue;
             }
             let name = spec.script.clone();
+            let stopped = stopped || spec.is_job();
             let (_, added) = self.add(spec, &ostler_core::app::EnvMap::new(), 1);
             for &slot in &added {
                 if let (Some(slot), Some(created)) = (self.registry.get_mut(slot), created_ms) {
@@ -80,6 +81,7 @@ impl Control {
                     }
                 }
             }
+            added.iter().for_each(|slot| self.resume_schedule(*slot, ticks));
             if !stopped {
                 fresh.extend(&added);
             }

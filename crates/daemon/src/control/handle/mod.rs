@@ -6,6 +6,7 @@ mod health;
 pub(crate) mod list;
 mod lives;
 mod reload;
+mod scheduled;
 mod start;
 
 use ostler_core::lifecycle::Origin;
@@ -52,7 +53,12 @@ impl Control {
         // What is started while everything is being stopped would be left behind.
         let starts = matches!(
             request,
-            Request::Start { .. } | Request::Act { .. } | Request::Scale { .. } | Request::Undo { .. } | Request::Resurrect
+            Request::Start { .. }
+                | Request::Act { .. }
+                | Request::RunJob { .. }
+                | Request::Scale { .. }
+                | Request::Undo { .. }
+                | Request::Resurrect
         );
         if starts && (self.ending.is_some() || self.jobs.iter().any(|job| job.then == super::Then::Exit)) {
             let failure = Failure::Other("the daemon is about to end (somebody asked it to); try again".into());
@@ -79,6 +85,10 @@ impl Control {
             Request::Undo { app, to, command } => {
                 let origin = self.origin(client, command);
                 return self.undo(client, id, &app, to, origin);
+            }
+            Request::RunJob { target, command } => {
+                let origin = self.origin(client, command);
+                return self.run_job(client, id, &target, &origin);
             }
             Request::Scale { name, cwd, to } => {
                 let origin = self.origin(client, "scale".into());

@@ -18,6 +18,12 @@ impl Control {
                 self.jobs[index].pending.pop_front();
                 continue;
             };
+            let Step::Act(_, change) = &self.jobs[index].step else { return };
+            let change = change.clone();
+            if self.put_on_schedule(index, first, change.as_deref()) {
+                self.jobs[index].pending.pop_front();
+                continue;
+            }
             let same = |id: &u32| self.registry.get(*id).is_some_and(|slot| slot.spec().name == name);
             let (ids, later): (Vec<u32>, Vec<u32>) = self.jobs[index].pending.iter().copied().partition(same);
             self.jobs[index].pending = later.into();

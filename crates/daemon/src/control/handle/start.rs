@@ -81,8 +81,9 @@ impl Control {
                     job.touch(&ids, &self.registry);
                     job.pending.extend(ids);
                     if more > 0 {
+                        let is_job = spec.is_job();
                         let (name, ids) = self.add(spec, &base_env, more);
-                        fresh.extend(&ids);
+                        fresh.extend(ids.iter().filter(|_| !is_job));
                         job.touch(&ids, &self.registry);
                         let ids = self.registry.pm_ids(&ids);
                         self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids }));
@@ -142,6 +143,10 @@ impl Control {
         let (app, record) = self.registry.app(spec);
         self.journal.push(&record);
         let ids: Vec<u32> = (0..count).map(|_| self.registry.add(&app, &base, now(), &self.settings)).collect();
+        if !app.spec.autostart {
+            // Its first start is a tick.
+            ids.iter().for_each(|id| self.arm_schedule(*id));
+        }
         (name, ids)
     }
 

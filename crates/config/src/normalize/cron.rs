@@ -1,0 +1,148 @@
+//! Restarts and jobs at given times.
+//!
+//! ```text
+//! cron_restart: '0 3 * * *'                     restarts the app; 0 is off
+//! job: '0 3 * * *'                              runs it at these times and not between them
+//! job: {schedule: '0 3 * * *', retries: 2, retry_delay: '30s', timeout: '10m', history: 50}
+//! timezone, overlap, catch_up, run_on           for both
+//! ```
+
+use jiff::tz::TimeZone;
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::cron::{CronSpec, JobSpec, MOST_HISTORY, Overlap, RunOn, Schedule};
+use ostler_core::units;
+use serde_json::{Map, Value};
+
+use super::listen::known_keys;
+use crate::check::{found, whole};
+use crate::keys::closest;
+
+/// Attributes that [`finish`] looks at together.
+pub(super) const TOGETHER: &[&str] = &["cron_restart", "job", "timezone", "overlap", "catch_up", "run_on"];
+
+/// More attempts of one run are a mistake.
+const MOST_RETRIES: u32 = 1000;
+
+type Wrong = (&'static str, String);
+
+/// Reads them, when everything else is known. Gives what is worth a warning.
+pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
+    spec.cron = None;
+    let zone = spec.given.get("timezone").map(zone).transpose().map_err(|message| ("timezone", message))?;
+    let restart = spec.given.get("cron_restart").and_then(pattern_of).map(str::to_owned);
+    let job = spec.given.get("job").filter(|job| **job != Value::Bool(false)).cloned();
+    let (key, pattern, job) = match (restart, job) {
+        (Some(_), Some(_)) => {
+            return Err(("job", "excludes `cron_restart`: a job is run at its times, and is not running between them".into()));
+        }
+        (Some(pattern), None) => ("cron_restart", pattern, None),
+        (None, Some(value)) => {
+            let (pattern, job) = job_of(&value).map_err(|message| ("job", message))?;
+            fits(spec).map_err(|message| ("job", message))?;
+            ("job", pattern, Some(job))
+        }
+        (None, None) => return Ok(idle(spec)),
+    };
+    let schedule = Schedule::parse(&pattern).map_err(|error| (key, format!("{pattern:?} is no schedule: {error}")))?;
+    if job.is_some() {
+        // Its first start is its first time.
+        spec.autostart = false;
+        spec.mode = ExecMode::Fork;
+    }
+    let word = |key: &str| spec.given.get(key).and_then(Value::as_str);
+    let overlap = match word("overlap") {
+        Some("skip") => Overlap::Skip,
+        Some("queue") => Overlap::Queue,
+        Some("kill") => Overlap::Kill,
+        _ if job.is_some() => Overlap::Skip,
+        _ => Overlap::Kill,
+    };
+    let run_on = match word("run_on") {
+        Some("one") => RunOn::One,
+        Some("all") => RunOn::All,
+        _ if job.is_some() => RunOn::One,
+        _ => RunOn::All,
+    };
+    let catch_up = spec.given.get("catch_up") == Some(&Value::Bool(true));
+    spec.cron = Some(CronSpec { pattern, zone, overlap, catch_up, run_on, job });
+    let both = "names both a day of the month and a weekday: as in PM2 both have to match (cron itself takes either)";
+    Ok(schedule.restricts_both_days().then(|| (key, both.to_owned())))
+}
+
+/// The pattern; none where it is off.
+fn pattern_of(value: &Value) -> Option<&str> {
+    value.as_str().map(str::trim).filter(|pattern| !pattern.is_empty() && *pattern != "0")
+}
+
+/// Settings of a schedule that is not there.
+fn idle(spec: &AppSpec) -> Option<Wrong> {
+    // `cron_restart: 0` switches it off for now; nobody removes the rest for that.
+    let off = spec.given.contains_key("cron_restart") || spec.given.contains_key("job");
+    let key = ["overlap", "catch_up", "run_on"].into_iter().find(|key| !off && spec.given.contains_key(*key))?;
+    Some((key, "has no effect without `cron_restart` or `job`".into()))
+}
+
+/// A name of the time zone database.
+fn zone(value: &Value) -> Result<String, String> {
+    let name = value.as_str().unwrap_or_default();
+    if TimeZone::get(name).is_ok() {
+        return Ok(name.to_owned());
+    }
+    let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+    if known.is_empty() {
+        return Err(format!(
+            "unknown time zone {name:?}: this machine has no time zone database (/usr/share/zoneinfo); UTC is always there"
+        ));
+    }
+    let near = closest(name, known.iter().map(String::as_str)).map(|near| format!(", did you mean \"{near}\"?"));
+    Err(format!("unknown time zone {name:?}{}", near.unwrap_or_else(|| "; expected a name such as \"Europe/Berlin\" or \"UTC\"".into())))
+}
+
+fn job_of(value: &Value) -> Result<(String, JobSpec), String> {
+    let table = match value {
+        Value::String(pattern) => return Ok((pattern.clone(), JobSpec::default())),
+        Value::Object(table) => table,
+        other => return Err(format!("expected a schedule or a table with `schedule`, found {}", found(other))),
+    };
+    known_keys(table, &["schedule", "retries", "retry_delay", "timeout", "history"])?;
+    let pattern = match table.get("schedule") {
+        Some(Value::String(pattern)) => pattern.clone(),
+        Some(other) => return Err(format!("expected `schedule` as a text such as \"0 3 * * *\", found {}", found(other))),
+        None => return Err("expected `schedule`: the times at which it runs, such as \"0 3 * * *\"".into()),
+    };
+    let default = JobSpec::default();
+    let job = JobSpec {
+        retries: count(table, "retries", 0, MOST_RETRIES)?.unwrap_or(default.retries),
+        retry_delay_ms: millis(table, "retry_delay")?.unwrap_or(default.retry_delay_ms),
+        timeout_ms: millis(table, "timeout")?.filter(|ms| *ms > 0),
+        history: count(table, "history", 1, MOST_HISTORY)?.unwrap_or(default.history),
+    };
+    Ok((pattern, job))
+}
+
+fn count(table: &Map<String, Value>, key: &str, least: u32, most: u32) -> Result<Option<u32>, String> {
+    let Some(value) = table.get(key) else { return Ok(None) };
+    let number = whole(value).and_then(|number| u32::try_from(number).ok()).filter(|number| (least..=most).contains(number));
+    number.map(Some).ok_or_else(|| format!("expected `{key}` as a number from {least} to {most}, found {}", found(value)))
+}
+
+fn millis(table: &Map<String, Value>, key: &str) -> Result<Option<u64>, String> {
+    let Some(value) = table.get(key) else { return Ok(None) };
+    let ms = match value {
+        Value::String(text) => units::millis(text).ok(),
+        other => whole(other).and_then(|ms| u64::try_from(ms).ok()),
+    };
+    ms.map(Some).ok_or_else(|| format!("expected `{key}` as milliseconds or a text such as \"10m\", found {}", found(value)))
+}
+
+/// What cannot go together with a job.
+fn fits(spec: &AppSpec) -> Result<(), String> {
+    let cluster = spec.given.get("exec_mode").and_then(Value::as_str).is_some_and(|mode| mode.starts_with("cluster"));
+    if cluster {
+        return Err("cannot be in cluster mode: remove `exec_mode`".into());
+    }
+    if spec.autoscale.is_some() {
+        return Err("cannot follow the load: give a number of `instances`".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! When ticks count: a start arms them, a user's stop disarms them.
+
+use ostler_core::cron::Ticks;
+use ostler_core::lifecycle::{Event, Wanted};
+
+use crate::control::Control;
+use crate::store::Role;
+
+/// What an event means for the schedule of its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// It is on, if the event was heeded.
+    On,
+    /// It is off.
+    Off,
+    /// It stays.
+    Same,
+}
+
+impl Wish {
+    pub(crate) fn of(event: &Event) -> Self {
+        match event {
+            Event::Start(_) | Event::Restart(_) => Self::On,
+            Event::Stop(origin) | Event::StopGently(origin) if origin.is_user() => Self::Off,
+            Event::Delete(_) | Event::Retire(_) => Self::Off,
+            _ => Self::Same,
+        }
+    }
+}
+
+impl Control {
+    /// After each step of an instance that has a schedule, or had one.
+    pub(crate) fn follow_schedule(&mut self, id: u32, wish: Wish) {
+        let Some(slot) = self.registry.get(id) else { return };
+        match wish {
+            Wish::On if slot.instance.wanted == Wanted::Up => self.arm_schedule(id),
+            Wish::Off => self.disarm_schedule(id),
+            Wish::On | Wish::Same => {}
+        }
+        self.begin_queued(id);
+        self.follow_limit(id);
+    }
+
+    /// The ticks of this slot count from now on, if it has any.
+    pub(crate) fn arm_schedule(&mut self, id: u32) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        if slot.spec().cron.is_none() || (!slot.ticks.arm() && slot.ticks.next_ms.is_some()) {
+            return;
+        }
+        let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
+        self.crons.stir();
+        self.registry.changed(id);
+        if is_seen {
+            self.log.line(format_args!("[PM2][WORKER] Registering a cron job on: {pm_id}"));
+        }
+    }
+
+    /// A saved slot is back: its schedule is as it was. Where nothing was noted (PM2's list) a start switches it on.
+    pub(crate) fn resume_schedule(&mut self, id: u32, saved: Option<Ticks>) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        if slot.spec().cron.is_some() {
+            slot.ticks = saved.unwrap_or_default();
+            self.crons.stir();
+            self.registry.changed(id);
+        }
+    }
+
+    /// They do not.
+    pub(crate) fn disarm_schedule(&mut self, id: u32) {
+        let Some(slot) = self.registry.get_mut(id) else { return };
+        if !slot.ticks.disarm() {
+            return;
+        }
+        let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
+        self.crons.stir();
+        self.registry.changed(id);
+        if is_seen {
+            self.log.line(format_args!("[PM2] Deregistering a cron job on: {pm_id}"));
+        }
+    }
+}
