@@ -12,12 +12,12 @@ use crate::setup::home;
 const YEAR_S: i64 = 365 * 24 * 3600;
 
 /// A home whose manager has a wall clock of its own; apps, and this test, see the true one.
-struct Shifted {
-    home: Home,
+pub struct Shifted {
+    pub home: Home,
 }
 
 impl Shifted {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let home = home();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/clock/shift.c");
         let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(home.work().join("shift.so")).arg(source).status();
@@ -28,19 +28,19 @@ impl Shifted {
     }
 
     /// So many seconds from the truth, in place: the file is mapped.
-    fn jump_to(&self, seconds: i64) {
+    pub fn jump_to(&self, seconds: i64) {
         use std::os::unix::fs::FileExt;
         let file = fs::File::options().write(true).create(true).truncate(false).open(self.home.work().join("shift")).unwrap();
         file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
     }
 
-    fn cmd(&self, words: impl ostler_testkit::Words) -> Cmd<'_> {
+    pub fn cmd(&self, words: impl ostler_testkit::Words) -> Cmd<'_> {
         let work = self.home.work();
         self.home.cmd(words).env("LD_PRELOAD", work.join("shift.so")).env("OSTLER_TEST_CLOCK", work.join("shift"))
     }
 
     #[track_caller]
-    fn ok(&self, words: impl ostler_testkit::Words) -> String {
+    pub fn ok(&self, words: impl ostler_testkit::Words) -> String {
         self.cmd(words).run().ok().stdout
     }
 

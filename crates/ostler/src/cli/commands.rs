@@ -259,6 +259,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         completes: NAMES,
+        examples: &["jobs", "jobs backup", "jobs run backup"],
+        ..reads("jobs", "[run] [id|name...]", 0, "jobs: when they run, how the last runs went; run one now", run::jobs::run)
+    },
+    Command {
+        completes: NAMES,
         examples: &["why api"],
         ..reads("why", "<id|name>", 1, "why it ended: who, when, signal or code, last lines", run::why::run)
     },

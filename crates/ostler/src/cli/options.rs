@@ -91,6 +91,8 @@ pub(super) const GLOBAL: &[Opt] = &[
     text("max-memory-restart", None, "size", "max_memory_restart", Lifecycle, "restart above this memory, e.g. 300M or 25%"),
     text("max-cpu", None, "percent", "max_cpu", Lifecycle, "restart above this use of one core over a minute, e.g. 80"),
     alias(text("cron-restart", Some('c'), "pattern", "cron_restart", Lifecycle, "restart by this pattern; 0 switches it off"), &["cron"]),
+    text("job", None, "schedule", "job", Lifecycle, "run it at these times, and not between them"),
+    text("timezone", None, "zone", "timezone", Lifecycle, "time zone of the schedule, e.g. `Europe/Berlin`"),
     opt("watch", None, Arg::Optional("path"), Sets::List("watch"), Watch, "restart when files change"),
     opt("ignore-watch", None, Arg::Required("paths"), Sets::Text("ignore_watch"), Watch, "do not watch these"),
     opt("watch-delay", None, Arg::Required("s"), Sets::Seconds("watch_delay"), Watch, "wait after a change; seconds, or with unit"),

@@ -19,6 +19,7 @@ pub(crate) mod health;
 pub(crate) mod help;
 pub(crate) mod id;
 pub(crate) mod jlist;
+pub(crate) mod jobs;
 pub(crate) mod kill;
 pub(crate) mod list;
 pub(crate) mod logs;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use super::age::age;
+use super::jobs::next_run;
 use super::style::{Paint, styles};
 use super::table::{fit, shown, status_style};
 use super::why::{headline, health_line};
@@ -85,7 +86,9 @@ fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
         ("restarts", Some(counters.restarts.to_string())),
         ("health", detail.health.as_ref().map(|health| health_line(health, now_ms))),
         ("max memory restart", given("max_memory_restart")),
-        ("cron restart", given("cron_restart")),
+        ("cron restart", given("cron_restart").filter(|_| !spec.is_job())),
+        ("job", spec.cron.as_ref().filter(|cron| cron.job.is_some()).map(|cron| shown(&cron.pattern))),
+        ("next run", spec.cron.is_some().then(|| next_run(detail, now_ms).unwrap_or_else(|| "none, it was stopped".into()))),
         ("uptime", Some(uptime)),
         ("entire log path", combined),
         ("script path", Some(shown(&spec.script))),
@@ -228,6 +231,7 @@ mod tests {
         spec.args = vec!["one".into(), "two words".into()];
         spec.env.vars = [("PORT".to_owned(), "80".to_owned()), ("HOME".to_owned(), "/root".to_owned())].into_iter().collect();
         Detail {
+            ticks: ostler_core::cron::Ticks::default(),
             id: 0,
             index: 0,
             unique_id: "u".into(),

@@ -138,7 +138,7 @@ fn origin_text(origin: &Origin) -> String {
 }
 
 /// Local time for people.
-fn local(ms: u64) -> String {
+pub(super) fn local(ms: u64) -> String {
     let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
     stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -1,0 +1,45 @@
+//! `jobs`: what runs at its times, and running it now.
+
+use ostler_proto::control::{Detail, Failure, Request};
+
+use super::act;
+use super::describe::{find, wall_ms};
+use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cx::Cx;
+use crate::render::{Wording, job, job_json, jobs, json};
+
+/// `jobs`, `jobs <name>`, `jobs run <name>`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    match call.targets.as_slice() {
+        [word] if word == "run" => Err(UsageError::MissingArgument { name: "name".into() }.into()),
+        [word, targets @ ..] if word == "run" => run_now(cx, targets),
+        targets => show(cx, call, targets),
+    }
+}
+
+fn show(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Status, CliError> {
+    let all = if targets.is_empty() { cx.client()?.inspect(&[])? } else { find(cx, targets)? };
+    let found: Vec<Detail> = all.into_iter().filter(|detail| detail.spec.is_job()).collect();
+    if call.has("json") {
+        json(&mut cx.out, &found.iter().map(job_json).collect::<Vec<_>>());
+        return Ok(Status::Ok);
+    }
+    match (found.is_empty(), targets.first()) {
+        (true, Some(name)) => return Err(Failure::Other(format!("{name} is not a job: it has no `job` in its description")).into()),
+        (true, None) => cx.out.info("no jobs; `job: '0 3 * * *'` in an app of the config file makes it one"),
+        (false, None) => cx.out.line(jobs(&found, wall_ms(), cx.out.paint()).trim_end_matches('\n')),
+        (false, Some(_)) => {
+            let texts: Vec<String> = found.iter().map(|detail| job(detail, wall_ms(), cx.out.paint())).collect();
+            cx.out.line(texts.join("\n").trim_end_matches('\n'));
+        }
+    }
+    Ok(Status::Ok)
+}
+
+/// Begins it; how it ends is in its history.
+fn run_now(cx: &mut Cx, targets: &[String]) -> Result<Status, CliError> {
+    for target in targets {
+        act::perform(cx, &Request::RunJob { target: target.clone(), command: "jobs run".into() }, Wording::Action)?;
+    }
+    Ok(Status::Ok)
+}

@@ -1,0 +1,173 @@
+//! `jobs`: what runs when, and how the last runs went.
+
+use std::fmt::Write;
+
+use anstyle::Style;
+use ostler_core::cron::{CronSpec, Overlap, RunOn};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, State};
+use ostler_proto::control::Detail;
+use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::age::span;
+use super::style::{Paint, styles};
+use super::table::shown;
+use super::why::local;
+
+/// One line for each job, below a head.
+pub(crate) fn jobs(details: &[Detail], now_ms: u64, paint: Paint) -> String {
+    const HEAD: [&str; 6] = ["id", "job", "schedule", "next run", "state", "last run"];
+    let rows: Vec<[String; 6]> = details.iter().filter_map(|detail| row(detail, now_ms)).collect();
+    let widths: Vec<usize> = (0..HEAD.len())
+        .map(|column| rows.iter().map(|row| row[column].width()).chain([HEAD[column].len()]).max().unwrap_or_default())
+        .collect();
+    let line = |cells: &[String], styles: &[Style]| {
+        let mut out = String::new();
+        for ((cell, width), style) in cells.iter().zip(&widths).zip(styles) {
+            let pad = width.saturating_sub(cell.width());
+            let _ = write!(out, "{}{:pad$}  ", paint.with(*style, cell), "");
+        }
+        out.trim_end().to_owned() + "\n"
+    };
+    let mut out = line(&HEAD.map(str::to_owned), &[styles::HEADER; 6]);
+    for (row, detail) in rows.iter().zip(details) {
+        let plain = Style::new();
+        out += &line(row, &[plain, styles::BOLD, plain, plain, state(detail).1, plain]);
+    }
+    out
+}
+
+fn row(detail: &Detail, now_ms: u64) -> Option<[String; 6]> {
+    let cron = detail.spec.cron.as_ref()?;
+    let last = detail.instance.exits.last().map_or_else(
+        || "never".into(),
+        |run| format!("{}, {} ago, took {}", outcome(run), span(now_ms.saturating_sub(run.ended.wall_ms)), span(duration_ms(run))),
+    );
+    let next = next_run(detail, now_ms).unwrap_or_else(|| "none".into());
+    Some([detail.id.to_string(), shown(&detail.spec.name), schedule(cron), next, state(detail).0.into(), last])
+}
+
+/// Everything about one job: its rules and its last runs, the newest first.
+pub(crate) fn job(detail: &Detail, now_ms: u64, paint: Paint) -> String {
+    let mut out = String::new();
+    let Some(cron) = &detail.spec.cron else { return out };
+    let (word, style) = state(detail);
+    let name = paint.with(styles::BOLD, format!("{} ({})", shown(&detail.spec.name), detail.id)).to_string();
+    let _ = writeln!(out, "{name} {}, by {}{}", paint.with(style, word), schedule(cron), rules(cron));
+    if let Some(next) = next_run(detail, now_ms) {
+        let _ = writeln!(out, "  next run {next}");
+    }
+    if detail.instance.exits.is_empty() {
+        let _ = writeln!(out, "  it has not run yet");
+    }
+    for run in detail.instance.exits.iter().rev() {
+        let style = if succeeded(run) { styles::GREEN } else { styles::RED };
+        let what = paint.with(style, format!("{:<12}", outcome(run))).to_string();
+        let _ = writeln!(out, "  {}  {what} took {} (pid {})", local(run.started.wall_ms), span(duration_ms(run)), run.pid);
+    }
+    let newest = detail.instance.exits.last().map(|run| run.last_lines.as_slice()).unwrap_or_default();
+    for line in newest {
+        let _ = writeln!(out, "    {} {}", paint.with(styles::GREY, '│'), shown(line));
+    }
+    out
+}
+
+/// The same for programs.
+pub(crate) fn job_json(detail: &Detail) -> Value {
+    let cron = detail.spec.cron.as_ref();
+    let job = cron.and_then(|cron| cron.job.as_ref());
+    let run = |run: &ExitRecord| {
+        json!({
+            "started": run.started.wall_ms,
+            "duration_ms": duration_ms(run),
+            "ok": succeeded(run),
+            "outcome": outcome(run),
+            "exit_code": match run.ending { Ending::Code(code) => Some(code), _ => None },
+            "signal": match run.ending { Ending::Signal { signal, .. } => Some(ostler_sys::signal::name(signal)), _ => None },
+            "pid": run.pid,
+            "last_lines": run.last_lines,
+        })
+    };
+    json!({
+        "id": detail.id,
+        "name": detail.spec.name,
+        "state": state(detail).0,
+        "pid": detail.instance.pid(),
+        "schedule": cron.map(|cron| &cron.pattern),
+        "timezone": cron.and_then(|cron| cron.zone.as_ref()),
+        "overlap": cron.map(|cron| cron.overlap),
+        "run_on": cron.map(|cron| cron.run_on),
+        "catch_up": cron.map(|cron| cron.catch_up),
+        "retries": job.map(|job| job.retries),
+        "timeout_ms": job.and_then(|job| job.timeout_ms),
+        "next_run": detail.ticks.next_ms,
+        "runs": detail.instance.exits.iter().map(run).collect::<Vec<_>>(),
+    })
+}
+
+fn schedule(cron: &CronSpec) -> String {
+    cron.zone.as_ref().map_or_else(|| shown(&cron.pattern), |zone| format!("{} {}", shown(&cron.pattern), shown(zone)))
+}
+
+/// What differs from the usual.
+fn rules(cron: &CronSpec) -> String {
+    let mut rules = Vec::new();
+    match cron.overlap {
+        Overlap::Skip => {}
+        Overlap::Kill => rules.push("a new run ends the last one".to_owned()),
+        Overlap::Queue => rules.push("a new run waits for the last one".to_owned()),
+    }
+    if cron.run_on == RunOn::All {
+        rules.push("on every instance".to_owned());
+    }
+    if cron.catch_up {
+        rules.push("missed runs are made up for".to_owned());
+    }
+    let job = cron.job.as_ref();
+    if let Some(retries) = job.map(|job| job.retries).filter(|retries| *retries > 0) {
+        rules.push(format!("{retries} retries"));
+    }
+    if let Some(timeout_ms) = job.and_then(|job| job.timeout_ms) {
+        rules.push(format!("at most {}", span(timeout_ms)));
+    }
+    rules.iter().map(|rule| format!(", {rule}")).collect()
+}
+
+/// `2026-11-22 03:00:00 (in 14 h 3 min)`.
+pub(super) fn next_run(detail: &Detail, now_ms: u64) -> Option<String> {
+    let next_ms = detail.ticks.next_ms.filter(|_| detail.ticks.armed)?;
+    Some(format!("{} (in {})", local(next_ms), span(next_ms.saturating_sub(now_ms))))
+}
+
+fn state(detail: &Detail) -> (&'static str, Style) {
+    match detail.instance.state {
+        State::Spawning { .. } | State::Starting { .. } | State::Running { .. } => ("running", styles::GREEN),
+        State::Stopping { .. } | State::Draining { .. } => ("ending", styles::YELLOW),
+        State::Backoff { .. } => ("retrying", styles::YELLOW),
+        _ if !detail.ticks.armed => ("stopped", styles::RED),
+        State::Errored => ("failed", styles::RED),
+        State::Stopped | State::Gone => ("waiting", Style::new()),
+    }
+}
+
+fn succeeded(run: &ExitRecord) -> bool {
+    run.ending == Ending::Code(0) && run.cause == ExitCause::Itself
+}
+
+fn outcome(run: &ExitRecord) -> String {
+    match (&run.cause, run.ending) {
+        (ExitCause::Overrun, _) => "timeout".into(),
+        (ExitCause::CouldNotStart { step }, _) => format!("no start: {}", shown(step)),
+        (ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_), _) => "stopped".into(),
+        (ExitCause::OutOfMemory, _) => "out of memory".into(),
+        (ExitCause::NotReady, _) => "not ready".into(),
+        (ExitCause::Itself, Ending::Code(0)) => "ok".into(),
+        (ExitCause::Itself, Ending::Code(code)) => format!("exit code {code}"),
+        (ExitCause::Itself, Ending::Signal { signal, .. }) => ostler_sys::signal::name(signal).to_string(),
+        (ExitCause::Itself, Ending::Unknown | Ending::SpawnFailed { .. }) => "unknown".into(),
+    }
+}
+
+fn duration_ms(run: &ExitRecord) -> u64 {
+    run.ended.mono_ms.saturating_sub(run.started.mono_ms)
+}

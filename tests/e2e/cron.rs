@@ -1,0 +1,340 @@
+//! `cron_restart`: restarts at given times, and what keeps them from happening.
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ostler_testkit::{Home, Load, LoadSpec, fixture, free_port, get, kill, needs_program};
+use rustix::process::Signal;
+
+use crate::clock_jumps::Shifted;
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{ecosystem, home, start_fixture};
+
+const EACH_SECOND: &str = "* * * * * *";
+const DAY_S: i64 = 24 * 3600;
+
+/// An app that is restarted each second tells when so many ticks have passed.
+struct Clock<'a>(&'a Home);
+
+impl<'a> Clock<'a> {
+    fn new(home: &'a Home) -> Self {
+        home.cmd(["start", &fixture(), "-f", "--name", "clock", "--cron-restart", EACH_SECOND, "--", "hold"]).run().ok();
+        Self(home)
+    }
+
+    #[track_caller]
+    fn wait_ticks(&self, count: u64) {
+        let before = self.0.app("clock").restarts();
+        self.0.wait_app("clock", "ticking", |app| app.restarts() >= before + count);
+    }
+}
+
+fn lines(home: &Home, file: &str) -> usize {
+    home.read(file).lines().count()
+}
+
+/// Each run adds a line.
+fn runner(home: &Home, name: &str, rest: &str) -> String {
+    home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho run >>{name}.runs\n{rest}\n"))
+}
+
+#[test]
+fn restarts_each_second_and_says_so_in_pm2s_words() {
+    let home = home();
+    Clock::new(&home).wait_ticks(3);
+    let app = home.app("clock");
+    assert_eq!((app.text("cron_restart"), app.number("unstable_restarts")), (EACH_SECOND, 0));
+    let log = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert!(log.contains("[PM2][WORKER] Registering a cron job on: 0"), "{log}");
+    let shown = home.ok("describe clock").stdout;
+    assert!(shown.contains("cron restart") && shown.contains(EACH_SECOND) && shown.contains("next run"), "{shown}");
+    assert!(home.ok("why clock").stdout.contains("asked for by the policy `cron`"));
+    home.ok("stop clock");
+    let log = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert!(log.contains("[PM2] Deregistering a cron job on: 0"), "{log}");
+    assert!(home.ok("describe clock").stdout.contains("none, it was stopped"));
+}
+
+/// T11: PM2's next tick brings a stopped app back.
+#[test]
+fn t11_stop_means_stop_until_start() {
+    let home = home();
+    let clock = Clock::new(&home);
+    home.cmd(["start", &fixture(), "-f", "--name", "app", "--cron-restart", EACH_SECOND, "--", "hold"]).run().ok();
+    home.wait_app("app", "restarted", |app| app.restarts() >= 1);
+    home.ok("stop app");
+    let stopped = home.app("app");
+    clock.wait_ticks(3);
+    assert_eq!((home.app("app").status(), home.app("app").restarts()), ("stopped", stopped.restarts()));
+    // Nor does a new daemon, or a list that was saved.
+    kill_daemon(&home);
+    clock.wait_ticks(2);
+    assert_eq!(home.app("app").status(), "stopped");
+    home.ok("save");
+    home.ok("kill");
+    home.ok("resurrect");
+    clock.wait_ticks(2);
+    assert_eq!(home.app("app").status(), "stopped");
+    home.ok("start app");
+    let restarts = home.app("app").restarts();
+    home.wait_app("app", "restarted again", |app| app.restarts() > restarts);
+}
+
+/// T11: "do not start it right away".
+#[test]
+fn t11_without_autostart_the_first_run_is_at_the_tick() {
+    let home = home();
+    let clock = Clock::new(&home);
+    let far = ecosystem(
+        &home,
+        &format!(r#""name": "far", "script": "{}", "args": "hold", "autostart": false, "cron_restart": "@yearly""#, fixture()),
+    );
+    home.ok(format!("start {far}"));
+    let near = ecosystem(
+        &home,
+        &format!(r#""name": "near", "script": "{}", "args": "hold", "autostart": false, "cron_restart": "{EACH_SECOND}""#, fixture()),
+    );
+    home.ok(format!("start {near}"));
+    home.wait_status("near", "online");
+    clock.wait_ticks(1);
+    assert_eq!(home.app("far").status(), "stopped");
+    // A tick's restart counts from the second run on.
+    home.wait_app("near", "restarted", |app| app.restarts() >= 1);
+}
+
+/// T11: `autorestart: false`: one run at the start, then one at each tick.
+#[test]
+fn t11_without_autorestart_it_runs_at_its_ticks() {
+    let home = home();
+    let clock = Clock::new(&home);
+    let script = runner(&home, "once", "");
+    home.cmd(["start", &script, "--no-autorestart", "--cron-restart", EACH_SECOND]).run().ok();
+    home.wait_until("it ran at ticks", || lines(&home, "once.runs") >= 4);
+    home.ok("stop once");
+    let runs = lines(&home, "once.runs");
+    clock.wait_ticks(3);
+    assert_eq!(lines(&home, "once.runs"), runs);
+}
+
+#[test]
+fn zero_switches_it_off_and_another_pattern_replaces_it() {
+    let home = home();
+    let clock = Clock::new(&home);
+    home.cmd(["start", &fixture(), "-f", "--name", "app", "-c", EACH_SECOND, "--", "hold"]).run().ok();
+    home.wait_app("app", "restarted", |app| app.restarts() >= 1);
+    home.ok("restart app --cron-restart 0");
+    let restarts = home.app("app").restarts();
+    clock.wait_ticks(3);
+    assert_eq!(home.app("app").restarts(), restarts);
+    home.cmd(["restart", "app", "--cron", "*/1 * * * * *"]).run().ok();
+    home.wait_app("app", "restarted", |app| app.restarts() >= restarts + 3);
+    home.cmd(["restart", "app", "--cron-restart", "@yearly", "--timezone", "UTC"]).run().ok();
+    let restarts = home.app("app").restarts();
+    clock.wait_ticks(3);
+    assert_eq!(home.app("app").restarts(), restarts);
+    assert!(home.ok("describe app").stdout.contains("-01-01 "));
+}
+
+#[test]
+fn what_is_wrong_starts_nothing() {
+    let home = home();
+    for (words, message) in [
+        (vec!["--cron-restart", "bad"], "expected 5 fields"),
+        (vec!["--cron", "60 * * * *"], "minute \"60\": expected 0 to 59"),
+        (vec!["-c", "0 0 31 2 *"], "it would never run"),
+        (vec!["-c", "@daily", "--timezone", "Europe/Berlni"], "did you mean \"Europe/Berlin\"?"),
+    ] {
+        let output =
+            home.cmd(["start", &fixture()].into_iter().chain(words.iter().copied()).chain(["--", "hold"]).collect::<Vec<_>>()).run();
+        assert_eq!(output.code, 1, "{words:?}");
+        assert!(output.stderr.contains(message), "{words:?}: {}", output.stderr);
+    }
+    let good = format!(r#"{{"name": "good", "script": "{}", "args": "hold"}}"#, fixture());
+    let bad = format!(r#"{{"name": "bad", "script": "{}", "args": "hold", "cron": "* * * * MOM"}}"#, fixture());
+    let file = home.write("two.json", format!(r#"{{"apps": [{good}, {bad}]}}"#));
+    let output = home.run(format!("start {file}"));
+    assert_eq!(output.code, 1);
+    assert!(
+        output.stderr.contains("two.json") && output.stderr.contains("apps[1].cron") && output.stderr.contains("\"MOM\""),
+        "{}",
+        output.stderr
+    );
+    assert!(home.jlist().is_empty());
+}
+
+/// Everything survives the death of the daemon: the pattern, the pids, and no tick is doubled.
+#[test]
+fn it_goes_on_behind_another_daemon() {
+    let home = home();
+    let clock = Clock::new(&home);
+    for _ in 0..5 {
+        kill_daemon(&home);
+        clock.wait_ticks(1);
+    }
+    home.kill_both();
+    home.ok("ping");
+    home.wait_status("clock", "online");
+    clock.wait_ticks(2);
+    let seconds: Vec<String> = fs::read_to_string(home.dir().join("pm2.log"))
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains("cron restart ("))
+        .map(|line| line.chars().take(19).collect())
+        .collect();
+    assert!(seconds.windows(2).all(|pair| pair[0] != pair[1]), "two restarts in one second: {seconds:?}");
+}
+
+#[test]
+fn a_cluster_is_reloaded_one_after_the_other() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    home.write("server.js", format!("require('http').createServer((q, r) => r.end(String(process.pid))).listen({port});"));
+    let file = ecosystem(
+        &home,
+        r#""name": "web", "script": "server.js", "instances": 2, "exec_mode": "cluster", "cron_restart": "*/5 * * * * *""#,
+    );
+    home.ok(format!("start {file}"));
+    home.wait_until("it serves", || get(port, "/").is_ok());
+    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let before = pids();
+    let load = Load::start_all([LoadSpec::to(port), LoadSpec { keep_alive: true, ..LoadSpec::to(port) }]);
+    home.wait_until("every process is another one", || {
+        let now = pids();
+        now.len() == 2 && now.iter().all(|pid| *pid > 0 && !before.contains(pid))
+    });
+    load.stop().assert_whole();
+    home.ok("stop web");
+    assert!(fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("App [web] reload begins"));
+}
+
+#[test]
+fn only_one_instance_where_one_is_wanted() {
+    let home = home();
+    let clock = Clock::new(&home);
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "app", "script": "{}", "args": "hold", "instances": 3, "cron_restart": "{EACH_SECOND}", "run_on": "one""#,
+            fixture()
+        ),
+    );
+    home.ok(format!("start {file}"));
+    clock.wait_ticks(3);
+    let restarts: Vec<u64> = home.jlist().iter().filter(|app| app.name() == "app").map(ostler_testkit::Item::restarts).collect();
+    assert!(restarts.len() == 3 && restarts[0] > 0 && restarts[1..] == [0, 0], "{restarts:?}");
+}
+
+#[test]
+fn overlap_skip_lets_it_run() {
+    let home = home();
+    let clock = Clock::new(&home);
+    let file = ecosystem(
+        &home,
+        &format!(r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "{EACH_SECOND}", "overlap": "skip""#, fixture()),
+    );
+    home.ok(format!("start {file}"));
+    let pid = home.app("app").pid();
+    clock.wait_ticks(3);
+    assert_eq!(home.app("app").pid(), pid);
+    // Nothing runs: the tick starts it, though nothing else would.
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "{EACH_SECOND}", "overlap": "skip", "autorestart": false"#,
+            fixture()
+        ),
+    );
+    home.ok(format!("restart {file}"));
+    let pid = home.app("app").pid();
+    kill(pid, Signal::KILL);
+    home.wait_app("app", "started by a tick", |app| app.status() == "online" && app.pid() != pid);
+}
+
+/// Seconds until the clock shows this time of the day (UTC).
+fn seconds_until(second_of_day: i64) -> i64 {
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    (second_of_day - now).rem_euclid(DAY_S)
+}
+
+/// Where the clock jumps to, the pattern goes on; what was jumped over is left out.
+#[test]
+fn ticks_follow_a_clock_that_is_set() {
+    needs_program!("cc");
+    let it = Shifted::new();
+    let file = ecosystem(
+        &it.home,
+        &format!(r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "*/2 * * * * *", "timezone": "UTC""#, fixture()),
+    );
+    it.ok(format!("start {file}"));
+    for shift in [365 * DAY_S, -365 * DAY_S, 40, 0] {
+        it.jump_to(shift);
+        // The kernel would say so; a clock that is only shifted for us is noticed at the next occasion.
+        it.ok("ping");
+        let restarts = it.home.app("app").restarts();
+        it.home.wait_app("app", "restarted twice", |app| app.restarts() >= restarts + 2);
+    }
+    let log = fs::read_to_string(it.home.dir().join("pm2.log")).unwrap();
+    assert!(log.contains("was missed") && log.contains("is left out"), "{log}");
+}
+
+/// The tick of the night comes when the clock says so, not so many hours later.
+#[test]
+fn at_three_in_the_night() {
+    needs_program!("cc");
+    let it = Shifted::new();
+    let file = ecosystem(
+        &it.home,
+        &format!(r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "0 3 * * *", "timezone": "UTC""#, fixture()),
+    );
+    it.ok(format!("start {file}"));
+    it.jump_to(seconds_until(3 * 3600 - 2));
+    it.ok("ping");
+    it.home.wait_app("app", "restarted", |app| app.restarts() == 1);
+    // A little back, and it is three again: once is enough.
+    it.jump_to(seconds_until(3 * 3600 - 1));
+    it.ok("ping");
+    it.home.wait_until("three has passed again", || seconds_until(3 * 3600 - 1) < DAY_S / 2);
+    assert!(it.ok("describe app").contains("03:00:00") || it.ok("describe app").contains("next run"));
+    assert_eq!(it.home.app("app").restarts(), 1);
+}
+
+/// The machine was off, or asleep, at the time.
+#[test]
+fn a_missed_run_is_made_up_for_where_that_is_wanted() {
+    needs_program!("cc");
+    let it = Shifted::new();
+    let app = |name: &str, more: &str| {
+        format!(r#"{{"name": "{name}", "script": "{}", "args": "hold", "cron_restart": "0 3 * * *", "timezone": "UTC"{more}}}"#, fixture())
+    };
+    let file = it.home.write("two.json", format!(r#"{{"apps": [{}, {}]}}"#, app("lazy", ""), app("eager", r#", "catch_up": true"#)));
+    it.jump_to(seconds_until(3600));
+    it.ok(format!("start {file}"));
+    // Four days without a daemon. (The keeper would start another: both go.)
+    it.home.kill_both();
+    it.jump_to(seconds_until(3600) + 4 * DAY_S);
+    it.ok("ping");
+    it.ok("list");
+    it.home.wait_app("eager", "made up for, once", |app| app.restarts() == 1);
+    assert_eq!(it.home.app("lazy").restarts(), 0);
+}
+
+/// No wake-ups but for the ticks.
+#[test]
+fn between_ticks_nobody_wakes_up() {
+    let home = home();
+    home.cmd(["start", &fixture(), "--name", "app", "--cron-restart", "@yearly", "--", "hold"]).run().ok();
+    let daemon = home.daemon_pid();
+    let switches = || {
+        let status = fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
+        let count = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap();
+        count("voluntary_ctxt_switches:") + count("nonvoluntary_ctxt_switches:")
+    };
+    let mut last = switches();
+    home.wait_until("the daemon is at rest for two seconds", || {
+        std::thread::sleep(Duration::from_secs(2));
+        let now = switches();
+        std::mem::replace(&mut last, now) == now
+    });
+    start_fixture(&home, "other", "-f", "hold");
+}

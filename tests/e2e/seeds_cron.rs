@@ -1,0 +1,55 @@
+//! The blocks and lines about times of the documents this project comes from, as they stand there.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ostler_testkit::{fixture_path, needs_program};
+
+use crate::clock_jumps::Shifted;
+use crate::setup::home_as_pm2;
+
+/// Document 003: from second 2 on each 3 s.
+#[test]
+fn from_second_two_each_three_seconds() {
+    let home = home_as_pm2();
+    home.write("xxx", "#!/bin/sh\necho $(date +%s) >>starts\nexec sleep 1000\n");
+    home.cmd(["start", "xxx", "--cron-restart", "2/3 * * * * *"]).run().ok();
+    home.wait_app("xxx", "restarted three times", |app| app.restarts() >= 3);
+    let starts: Vec<i64> = home.read("starts").lines().map(|line| line.parse().unwrap()).collect();
+    // The first one is the start; a loaded machine may be late, never early.
+    let late: Vec<i64> = starts[1..].iter().map(|at| (at % 60 - 2).rem_euclid(3)).collect();
+    assert!(late.contains(&0) && starts[1..].windows(2).all(|pair| pair[1] - pair[0] >= 1), "{starts:?}");
+}
+
+/// Document 002: restart at 3 in the night; `autorestart: false` is meant as "not right away at 3".
+#[test]
+fn billing_service_at_three_in_the_night() {
+    needs_program!("cc");
+    needs_program!("node");
+    let it = Shifted::new();
+    it.home.write("dist/main.js", "require('fs').appendFileSync('runs', 'run\\n');");
+    let block = std::fs::read_to_string(fixture_path("config/seeds/cron.json")).unwrap();
+    let file = it.home.write("ecosystem.config.js", format!("module.exports = {{ apps: [{block}] }}"));
+    it.cmd(format!("start {file}")).env("TZ", "UTC").run().ok();
+    let runs = || it.home.read("runs").lines().count();
+    it.home.wait_until("it ran at its start", || runs() == 1);
+    it.home.wait_status("billing-service", "stopped");
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    for day in 0..2 {
+        it.jump_to((3 * 3600 - 1 - now).rem_euclid(24 * 3600) + day * 24 * 3600);
+        it.ok("ping");
+        it.home.wait_until("it ran at three", || runs() == 2 + usize::try_from(day).unwrap());
+        it.home.wait_status("billing-service", "stopped");
+    }
+}
+
+/// Document 002: usual expressions.
+#[test]
+fn usual_expressions() {
+    let home = home_as_pm2();
+    for (name, pattern) in [("daily", "0 3 * * *"), ("six-hours", "0 */6 * * *"), ("sunday", "0 0 * * 0")] {
+        let script = home.write(&format!("{name}.sh"), "#!/bin/sh\nexec sleep 1000\n");
+        home.cmd(["start", script.as_str(), "--cron-restart", pattern]).run().ok();
+        assert_eq!(home.app(name).text("cron_restart"), pattern);
+        assert!(home.ok(format!("describe {name}")).stdout.contains(":00:00 (in "));
+    }
+}
