@@ -6,7 +6,7 @@ use ostler_testkit::{Home, fixture};
 use serde_json::Value;
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::home;
+use crate::setup::{ecosystem, home};
 
 const EACH_SECOND: &str = "* * * * * *";
 
@@ -225,7 +225,7 @@ fn it_survives_the_daemon() {
     kill_daemon(&home);
     assert_eq!((home.app("long").pid(), runs(&home, "long")), (pid, 1));
     home.kill_both();
-    home.ok("ping");
+    home.ok("reloadLogs");
     assert_eq!((home.app("long").pid(), runs(&home, "long")), (pid, 1));
     kill_daemon(&home);
     home.write("go", "");
@@ -237,16 +237,10 @@ fn it_survives_the_daemon() {
 #[test]
 fn one_of_several_instances() {
     let home = home();
-    let script = home.write("many.sh", "#!/bin/sh\necho $NODE_APP_INSTANCE >>many.runs\n");
-    for (name, run_on) in [("one", "one"), ("all", "all")] {
-        let script = script.replace("many.sh", &format!("{name}.sh"));
-        fs::write(&script, format!("#!/bin/sh\necho $NODE_APP_INSTANCE >>{name}.runs\n")).unwrap();
-        std::process::Command::new("chmod").args(["+x", &script]).status().unwrap();
-        let file = home.write(
-            &format!("{name}.json"),
-            format!(r#"{{"apps": [{{"name": "{name}", "script": "{script}", "instances": 3, "job": "@yearly", "run_on": "{run_on}"}}]}}"#),
-        );
-        home.ok(format!("start {file}"));
+    for (name, run_on) in [("single", "one"), ("every", "all")] {
+        let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho $NODE_APP_INSTANCE >>{name}.runs\n"));
+        let members = format!(r#""name": "{name}", "script": "{script}", "instances": 3, "job": "@yearly", "run_on": "{run_on}""#);
+        home.ok(format!("start {}", ecosystem(&home, &members)));
         home.ok(format!("jobs run {name}"));
     }
     let seen = |name: &str| {
@@ -254,10 +248,10 @@ fn one_of_several_instances() {
         lines.sort();
         lines
     };
-    home.wait_until("all ran", || seen("all") == ["0", "1", "2"]);
-    home.wait_until("one ran", || seen("one") == ["0"]);
+    home.wait_until("each ran", || seen("every") == ["0", "1", "2"]);
+    home.wait_until("one ran", || seen("single") == ["0"]);
     home.wait_until("nothing runs", || home.jlist().iter().all(|app| app.status() == "stopped"));
-    assert_eq!(seen("one"), ["0"]);
+    assert_eq!(seen("single"), ["0"]);
 }
 
 #[test]

@@ -69,10 +69,14 @@ impl Ticks {
         if let Some(due_ms) = due {
             self.last_ms = due_ms;
         }
-        // A clock that was set back a little shows the same second twice.
-        let just_had = self.last_ms > now_ms && self.last_ms - now_ms <= LATE_MS;
-        let after = if just_had { self.last_ms } else { now_ms };
-        self.next_ms = schedule.next_after(after, zone);
+        self.next_ms = schedule.next_after(now_ms, zone);
+        // A clock that was set back a little shows the same second twice. (Who runs all the time goes on.)
+        if (now_ms..=now_ms.saturating_add(LATE_MS)).contains(&self.last_ms) {
+            let after_last = schedule.next_after(self.last_ms, zone);
+            if after_last.is_none_or(|next| next - self.last_ms > LATE_MS) {
+                self.next_ms = after_last;
+            }
+        }
         due.map(|due_ms| Tick { due_ms, missed: !catch_up && now_ms - due_ms > LATE_MS })
     }
 
@@ -183,6 +187,13 @@ mod tests {
         // A lot: it goes on from there.
         assert_eq!(look(&mut ticks, 2 * HOUR + 1), None);
         assert_eq!(ticks.next_ms, Some(3 * HOUR));
+        // Each ten seconds: it goes on at once.
+        let often = Schedule::parse("*/10 * * * * *").unwrap();
+        let mut ticks = Ticks { armed: true, ..Ticks::default() };
+        ticks.look(&often, &TimeZone::UTC, HOUR - 1, false);
+        assert!(ticks.look(&often, &TimeZone::UTC, HOUR, false).is_some());
+        ticks.look(&often, &TimeZone::UTC, HOUR - 40_000, false);
+        assert_eq!(ticks.next_ms, Some(HOUR - 30_000));
     }
 
     #[test]
