@@ -2,19 +2,48 @@
 
 use std::fs;
 
-use ostler_testkit::{Home, fixture};
+use ostler_testkit::{Cmd, Home, fixture, needs_program};
 use serde_json::Value;
 
+use crate::clock_jumps::Shifted;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home};
 
 const EACH_SECOND: &str = "* * * * * *";
 
+/// A place for jobs, with the true clock or another one.
+trait Place {
+    fn home(&self) -> &Home;
+    fn cmd(&self, words: String) -> Cmd<'_>;
+}
+
+impl Place for Home {
+    fn home(&self) -> &Home {
+        self
+    }
+
+    fn cmd(&self, words: String) -> Cmd<'_> {
+        Home::cmd(self, words)
+    }
+}
+
+impl Place for Shifted {
+    fn home(&self) -> &Home {
+        &self.home
+    }
+
+    fn cmd(&self, words: String) -> Cmd<'_> {
+        Shifted::cmd(self, words)
+    }
+}
+
 /// Starts a job of this script (each run adds a line to `<name>.runs`) and these JSON members.
-fn start_job(home: &Home, name: &str, script: &str, members: &str) {
+#[track_caller]
+fn start_job(place: &impl Place, name: &str, script: &str, members: &str) {
+    let home = place.home();
     let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho $$ >>{name}.runs\n{script}\n"));
     let file = home.write(&format!("{name}.json"), format!(r#"{{"jobs": [{{"name": "{name}", "script": "{script}", {members}}}]}}"#));
-    home.ok(format!("start {file}"));
+    place.cmd(format!("start {file}")).run().ok();
 }
 
 fn runs(home: &Home, name: &str) -> usize {
@@ -283,4 +312,23 @@ fn a_service_becomes_a_job_and_back() {
     home.ok(format!("restart {file}"));
     home.wait_status("app", "online");
     assert!(home.ok("jobs").stdout.contains("no jobs"));
+}
+
+/// The machine was off at the time; the list was saved before.
+#[test]
+fn a_run_missed_over_a_reboot_is_made_up_for_where_that_is_wanted() {
+    needs_program!("cc");
+    const DAY_S: i64 = 24 * 3600;
+    let it = Shifted::new();
+    for (name, members) in [("lazy", ""), ("eager", r#", "catch_up": true"#)] {
+        start_job(&it, name, "", &format!(r#""cron": "0 3 * * *", "timezone": "UTC"{members}"#));
+    }
+    it.ok("save");
+    it.ok("kill");
+    it.jump_to(4 * DAY_S);
+    it.ok("resurrect");
+    wait_runs(&it.home, "eager", 1);
+    it.home.wait_until("its run is known", || job(&it.home, "eager")["runs"].as_array().unwrap().len() == 1);
+    assert_eq!((runs(&it.home, "lazy"), runs(&it.home, "eager")), (0, 1));
+    assert!(["lazy", "eager"].iter().all(|name| job(&it.home, name)["next_run"].is_u64()));
 }

@@ -34,8 +34,6 @@ const SET_MS: i64 = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Crons {
     timer: Option<WallTimer>,
-    /// What the timer is set for.
-    set_for_ms: Option<u64>,
     /// A next tick may be another one now.
     stale: bool,
     /// How far the wall clock was ahead of the other one at the last look.
@@ -54,6 +52,11 @@ impl Crons {
     /// When the next attempt of a job has used up its time.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.limits.values().map(|limit| limit.until_ms).min()
+    }
+
+    /// Somebody set the wall clock since the last look.
+    fn was_set(&self, now: Now) -> bool {
+        (ahead_ms(now) - self.ahead_ms).abs() > SET_MS
     }
 
     /// A schedule was changed, or went.
@@ -84,23 +87,31 @@ impl Control {
         if let Some(timer) = &self.crons.timer {
             timer.take();
         }
-        self.look_at_schedules();
+        if self.crons.was_set(now()) {
+            self.look_at_schedules();
+        } else {
+            self.look_at(|ticks, wall_ms| ticks.next_ms.is_some_and(|next| next <= wall_ms));
+        }
     }
 
     /// Where the kernel did not tell that the clock was set.
     pub(crate) fn follow_wall_clock(&mut self) {
-        if self.crons.timer.is_some() && (ahead_ms(now()) - self.crons.ahead_ms).abs() > SET_MS {
+        if self.crons.timer.is_some() && self.crons.was_set(now()) {
             self.look_at_schedules();
         }
     }
 
     /// Settles the next tick of every schedule, and runs what is due.
     pub(crate) fn look_at_schedules(&mut self) {
+        self.look_at(|_, _| true);
+    }
+
+    fn look_at(&mut self, which: impl Fn(&Ticks, u64) -> bool) {
         let now = now();
         self.crons.ahead_ms = ahead_ms(now);
         let mut due = Vec::new();
         let mut changed = Vec::new();
-        for slot in self.registry.iter_mut().filter(|slot| slot.ticks.armed) {
+        for slot in self.registry.iter_mut().filter(|slot| slot.ticks.armed && which(&slot.ticks, now.wall_ms)) {
             let before = slot.ticks;
             let Some(cron) = &slot.app.spec.cron else { continue };
             due.extend(look(&mut slot.ticks, cron, now.wall_ms).map(|tick| (slot.id, tick)));
@@ -134,7 +145,7 @@ impl Control {
             crons.ahead_ms = ahead_ms(now);
         }
         let Some(earliest) = earliest else {
-            (crons.timer, crons.set_for_ms) = (None, None);
+            crons.timer = None;
             return;
         };
         let set = match &crons.timer {
@@ -146,13 +157,10 @@ impl Control {
                 Ok(())
             }),
         };
-        match set {
-            Ok(()) => crons.set_for_ms = Some(earliest),
-            Err(error) => {
-                // Out of descriptors, most likely: tried again with the next change.
-                crons.stale = true;
-                self.log.error_once("cron", format_args!("cannot set a timer for schedules: {error}"));
-            }
+        if let Err(error) = set {
+            // Out of descriptors, most likely: tried again with the next event.
+            crons.stale = true;
+            self.log.error_once("cron", format_args!("cannot set a timer for schedules: {error}"));
         }
     }
 

@@ -113,7 +113,7 @@ impl Control {
         let limit = self.registry.get(id).and_then(|slot| {
             let timeout_ms = slot.spec().cron.as_ref()?.job.as_ref()?.timeout_ms?;
             match slot.instance.state {
-                State::Starting { inc, since, .. } | State::Running { inc, since, .. } => {
+                State::Starting { inc, since, .. } | State::Completing { inc, since, .. } | State::Running { inc, since, .. } => {
                     Some(Limit { inc, until_ms: since.mono_ms.saturating_add(timeout_ms) })
                 }
                 _ => None,

@@ -55,11 +55,13 @@ impl Control {
         }
     }
 
-    /// A saved slot is back: its schedule is as it was. Where nothing was noted (PM2's list) a start switches it on.
+    /// A saved slot is back: its schedule is as it was. Where nothing was noted (PM2's list) a start switches it on. A service was just
+    /// started: only a job has missed something.
     pub(crate) fn resume_schedule(&mut self, id: u32, saved: Option<Ticks>) {
         let Some(slot) = self.registry.get_mut(id) else { return };
         if slot.spec().cron.is_some() {
-            slot.ticks = saved.unwrap_or_default();
+            let saved = saved.unwrap_or_default();
+            slot.ticks = if slot.spec().is_job() { saved } else { Ticks { next_ms: None, ..saved } };
             self.crons.stir();
             self.registry.changed(id);
         }

@@ -141,8 +141,13 @@ pub(super) fn next_run(detail: &Detail, now_ms: u64) -> Option<String> {
 
 fn state(detail: &Detail) -> (&'static str, Style) {
     match detail.instance.state {
-        State::Spawning { .. } | State::Starting { .. } | State::Running { .. } => ("running", styles::GREEN),
-        State::Stopping { .. } | State::Draining { .. } => ("ending", styles::YELLOW),
+        State::Waiting { .. }
+        | State::Preparing { .. }
+        | State::Spawning { .. }
+        | State::Starting { .. }
+        | State::Completing { .. }
+        | State::Running { .. } => ("running", styles::GREEN),
+        State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => ("ending", styles::YELLOW),
         State::Backoff { .. } => ("retrying", styles::YELLOW),
         _ if !detail.ticks.armed => ("stopped", styles::RED),
         State::Errored => ("failed", styles::RED),
@@ -157,6 +162,7 @@ fn succeeded(run: &ExitRecord) -> bool {
 fn outcome(run: &ExitRecord) -> String {
     match (&run.cause, run.ending) {
         (ExitCause::Overrun, _) => "timeout".into(),
+        (ExitCause::NotStarted { why }, _) => format!("no start: {}", shown(why)),
         (ExitCause::CouldNotStart { step }, _) => format!("no start: {}", shown(step)),
         (ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_), _) => "stopped".into(),
         (ExitCause::OutOfMemory, _) => "out of memory".into(),
