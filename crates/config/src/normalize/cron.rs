@@ -49,22 +49,25 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
         spec.autostart = false;
         spec.mode = ExecMode::Fork;
     }
+    let mut cron = match job {
+        Some(job) => CronSpec::job(pattern, job),
+        None => CronSpec::restarts(pattern),
+    };
     let word = |key: &str| spec.given.get(key).and_then(Value::as_str);
-    let overlap = match word("overlap") {
+    cron.overlap = match word("overlap") {
         Some("skip") => Overlap::Skip,
         Some("queue") => Overlap::Queue,
         Some("kill") => Overlap::Kill,
-        _ if job.is_some() => Overlap::Skip,
-        _ => Overlap::Kill,
+        _ => cron.overlap,
     };
-    let run_on = match word("run_on") {
+    cron.run_on = match word("run_on") {
         Some("one") => RunOn::One,
         Some("all") => RunOn::All,
-        _ if job.is_some() => RunOn::One,
-        _ => RunOn::All,
+        _ => cron.run_on,
     };
-    let catch_up = spec.given.get("catch_up") == Some(&Value::Bool(true));
-    spec.cron = Some(CronSpec { pattern, zone, overlap, catch_up, run_on, job });
+    cron.zone = zone;
+    cron.catch_up = spec.given.get("catch_up") == Some(&Value::Bool(true));
+    spec.cron = Some(cron);
     let both = "names both a day of the month and a weekday: as in PM2 both have to match (cron itself takes either)";
     Ok(schedule.restricts_both_days().then(|| (key, both.to_owned())))
 }

@@ -33,6 +33,18 @@ pub struct CronSpec {
     pub job: Option<JobSpec>,
 }
 
+impl CronSpec {
+    /// Restarts by this pattern, as PM2 knows them.
+    pub fn restarts(pattern: String) -> Self {
+        Self { pattern, zone: None, overlap: Overlap::Kill, catch_up: false, run_on: RunOn::All, job: None }
+    }
+
+    /// A job by this pattern.
+    pub fn job(pattern: String, job: JobSpec) -> Self {
+        Self { overlap: Overlap::Skip, run_on: RunOn::One, job: Some(job), ..Self::restarts(pattern) }
+    }
+}
+
 /// What happens at the time of a run when the one before is not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,6 +2,7 @@
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
 use ostler_core::care::{Amount, Care};
+use ostler_core::cron::{CronSpec, JobSpec, Schedule};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -150,8 +151,27 @@ pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
     lifecycle(&entry, &mut spec)?;
     // What makes no sense is not watched: a saved list has to come back whatever PM2 let pass.
     spec.watch = ostler_core::watch::WatchSpec::read(&spec.given, &spec.cwd).unwrap_or_default();
+    spec.cron = cron(&spec.given);
     no_nul(&spec)?;
     Ok(spec)
+}
+
+/// Its schedule; one that PM2 took and nobody can read is left out.
+fn cron(given: &Map<String, Value>) -> Option<CronSpec> {
+    fn word<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Option<T> {
+        value.and_then(|value| T::deserialize(value).ok())
+    }
+    let pattern = |value: &Value| value.as_str().map(|text| text.trim().to_owned()).filter(|text| Schedule::parse(text).is_ok());
+    let mut cron = match (given.get("cron_restart").and_then(pattern), given.get("job")) {
+        (Some(pattern), _) => CronSpec::restarts(pattern),
+        (None, Some(job)) => CronSpec::job(pattern(job.get("schedule").unwrap_or(job))?, JobSpec::default()),
+        (None, None) => return None,
+    };
+    cron.zone = given.get("timezone").and_then(to_text);
+    cron.overlap = word(given.get("overlap")).unwrap_or(cron.overlap);
+    cron.run_on = word(given.get("run_on")).unwrap_or(cron.run_on);
+    cron.catch_up = given.get("catch_up") == Some(&Value::Bool(true));
+    Some(cron)
 }
 
 /// Number of the instance within its app.

@@ -16,6 +16,7 @@ fn detail(spec: AppSpec) -> Detail {
     let files =
         Files { out: spec.logs.out_file.clone(), error: spec.logs.error_file.clone(), combined: None, pid: "/h/pids/a-3.pid".into() };
     Detail {
+        ticks: ostler_core::cron::Ticks::default(),
         id: 3,
         index: 1,
         unique_id: "u".into(),
@@ -77,6 +78,7 @@ fn a_list_written_by_pm2_is_understood() {
         assert_eq!((api.restart.max_restarts, api.restart.min_uptime_ms, api.restart.restart_delay_ms), (Some(7), Some(5000), 100));
         assert_eq!((api.stop.kill_timeout_ms, api.restart.stop_exit_codes.as_slice()), (Some(5000), [0, 3].as_slice()));
         assert_eq!((api.logs.date_format.as_deref(), api.logs.merge_logs), (Some("YYYY-MM-DD"), true));
+        assert_eq!(api.cron, Some(ostler_core::cron::CronSpec::restarts("0 3 * * *".into())));
         for key in ["max_memory_restart", "cron_restart", "watch", "ignore_watch", "filter_env"] {
             assert!(api.given.contains_key(key), "{key}");
         }
@@ -240,6 +242,10 @@ prop_compose! {
         spec.instances = 4;
         spec.mode = if cluster { ExecMode::Cluster } else { ExecMode::Fork };
         spec.given = json!({"max_memory_restart": "1G", "http": {"port": 1}}).as_object().expect("object").clone();
+        if cluster {
+            spec.given.insert("cron_restart".into(), "@daily".into());
+            spec.cron = Some(ostler_core::cron::CronSpec::restarts("@daily".into()));
+        }
         spec
     }
 }
@@ -248,7 +254,8 @@ proptest! {
     #[test]
     fn nothing_is_lost(spec in any_spec()) {
         let entry = only(&to_dump(&[detail(spec.clone())]));
-        prop_assert_eq!(entry, DumpEntry { spec, index: Some(1), stopped: false, created_ms: Some(1000) });
+        let ticks = spec.cron.as_ref().map(|_| ostler_core::cron::Ticks::default());
+        prop_assert_eq!(entry, DumpEntry { ticks, spec, index: Some(1), stopped: false, created_ms: Some(1000) });
     }
 
     /// Without our own key (PM2 wrote the list anew) what the process would see is the same.

@@ -11,6 +11,7 @@ pub(crate) fn detail(spec: AppSpec) -> Detail {
     instance.state = State::Running { inc: 1, pid: 28414, since: Now::at(1_795_227_870_252) };
     instance.counters.last_start = Some(Now::at(1_795_227_870_252));
     Detail {
+        ticks: ostler_core::cron::Ticks::default(),
         id: 0,
         index: 0,
         unique_id: "c049797b-b9cf-4fa3-8385-790f65faabb2".into(),
