@@ -263,6 +263,22 @@ fn it_survives_the_daemon() {
     assert_eq!((runs(&home, "long"), job(&home, "long")["runs"].as_array().unwrap().len()), (1, 1));
 }
 
+/// Killed right after each run has begun: none is repeated, none is lost.
+#[test]
+fn each_run_is_once_whenever_the_daemon_dies() {
+    let home = home();
+    start_job(&home, "job", "", &format!(r#""cron": "{EACH_SECOND}", "history": 100"#));
+    for _ in 0..8 {
+        wait_runs(&home, "job", runs(&home, "job") + 1);
+        kill_daemon(&home);
+    }
+    home.ok("stop job");
+    home.wait_until("every run is known", || job(&home, "job")["runs"].as_array().unwrap().len() == runs(&home, "job"));
+    let log = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let seconds: Vec<&str> = log.lines().filter(|line| line.contains("] job (")).filter_map(|line| line.get(..19)).collect();
+    assert!(seconds.windows(2).all(|pair| pair[0] != pair[1]), "two runs in one second: {seconds:?}");
+}
+
 #[test]
 fn one_of_several_instances() {
     let home = home();

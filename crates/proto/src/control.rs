@@ -509,7 +509,7 @@ pub struct Detail {
     /// State, counters, exits.
     pub instance: Instance,
     /// What its schedule has come to.
-    #[serde(default, skip_serializing_if = "no_ticks")]
+    #[serde(default, skip_serializing_if = "Ticks::are_none")]
     pub ticks: Ticks,
     /// What the daemon learned from the running process.
     pub learned: Learned,
@@ -530,11 +530,6 @@ pub struct Detail {
     /// What was found out while it was looked after, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn no_ticks(ticks: &Ticks) -> bool {
-    *ticks == Ticks::default()
 }
 
 /// What an app told over its IPC channel.

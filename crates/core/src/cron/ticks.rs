@@ -80,6 +80,11 @@ impl Ticks {
         due.map(|due_ms| Tick { due_ms, missed: !catch_up && now_ms - due_ms > LATE_MS })
     }
 
+    /// Nothing worth noting: there is no schedule, or it never began.
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Ticks count from now on. False if they did already.
     pub fn arm(&mut self) -> bool {
         !std::mem::replace(&mut self.armed, true)

@@ -233,6 +233,13 @@ impl Control {
         if self.journal.wants_compaction() {
             self.compact();
         }
+        if self.crons.take_ran() {
+            // Also after the death of daemon and keeper a run is not repeated: it is on disk before it begins.
+            self.state_file.hurry();
+            if self.state_file.deadline_ms() == Some(0) {
+                self.write_state_file();
+            }
+        }
     }
 
     fn compact(&mut self) {

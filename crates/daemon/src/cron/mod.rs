@@ -36,6 +36,8 @@ pub(crate) struct Crons {
     timer: Option<WallTimer>,
     /// A next tick may be another one now.
     stale: bool,
+    /// A tick did something that is not yet on disk.
+    ran: bool,
     /// How far the wall clock was ahead of the other one at the last look.
     ahead_ms: i64,
     /// When an attempt of a job has to be over, and which.
@@ -52,6 +54,11 @@ impl Crons {
     /// When the next attempt of a job has used up its time.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.limits.values().map(|limit| limit.until_ms).min()
+    }
+
+    /// Whether a tick did something since the last question.
+    pub(crate) fn take_ran(&mut self) -> bool {
+        std::mem::take(&mut self.ran)
     }
 
     /// Somebody set the wall clock since the last look.

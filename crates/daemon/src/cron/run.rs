@@ -21,6 +21,7 @@ impl Control {
     /// These ticks are due.
     pub(super) fn run_ticks(&mut self, due: Vec<(u32, Tick)>, now: Now) {
         let mut restarts: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        self.crons.ran |= !due.is_empty();
         for (id, tick) in due {
             let Some(slot) = self.registry.get(id).filter(|slot| slot.role == Role::Serving) else { continue };
             let Some(cron) = slot.spec().cron.clone() else { continue };

@@ -151,7 +151,7 @@ pub(crate) struct SlotRecord<'a> {
     /// State machine.
     pub instance: Cow<'a, Instance>,
     /// What its schedule has come to.
-    #[serde(default, skip_serializing_if = "no_ticks")]
+    #[serde(default, skip_serializing_if = "Ticks::are_none")]
     pub ticks: Ticks,
     /// Start time of the process in clock ticks: with the pid, its identity.
     #[serde(default)]
@@ -222,11 +222,6 @@ fn no_kin(kin: &[Kin]) -> bool {
 
 fn no_notes(notes: &[Note]) -> bool {
     notes.is_empty()
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn no_ticks(ticks: &Ticks) -> bool {
-    *ticks == Ticks::default()
 }
 
 fn no_keys(keys: &[String]) -> bool {
@@ -356,6 +351,7 @@ mod tests {
             instance: Cow::Owned(Instance::new(Now::at(5))),
             start_ticks: 7,
             kin: Cow::Owned(Vec::new()),
+            ticks: Ticks::default(),
             learned: Cow::Owned(Learned::default()),
             preloaded: false,
             log_start: (0, 0),
