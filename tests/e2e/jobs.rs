@@ -198,7 +198,7 @@ fn too_long_is_a_failure() {
     let outcomes: Vec<Value> = job(&home, "slow")["runs"].as_array().unwrap().iter().map(|run| run["outcome"].clone()).collect();
     assert_eq!(outcomes, ["timeout", "timeout"]);
     home.wait_until("nothing of it is left", || home.app_processes().is_empty());
-    assert!(home.ok("why slow").stdout.contains("it took longer than its timeout"));
+    assert!(home.ok("why slow").stdout.contains("asked for by the policy `timeout`"));
 }
 
 /// The limit holds behind another daemon, too.

@@ -228,7 +228,10 @@ fn secrets_kept_out_of_files() {
     let home = home();
     let path = secret_file(&home, "db password", &format!("{VALUE}\n"));
     let shell = json("echo 'opened the safe' >&2; cat 'db password'");
-    start(&home, &format!(r#""TOKEN": {{"command": ["cat", "{path}"]}}, "SAME": {{"command": {shell}, "timeout": "1m"}}, "FILE": "{path}""#));
+    start(
+        &home,
+        &format!(r#""TOKEN": {{"command": ["cat", "{path}"]}}, "SAME": {{"command": {shell}, "timeout": "1m"}}, "FILE": "{path}""#),
+    );
     let has_all = |home: &Home| {
         let pid = has_its_token(home);
         assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
@@ -272,7 +275,8 @@ fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
     ];
     for (command, timeout, words) in cases {
         let secret = format!(r#""OK": {{"command": "echo fine"}}, "TOKEN": {{"command": {}, "timeout": "{timeout}"}}"#, json(command));
-        let text = format!(r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "max_restarts": 1, "secrets": {{{secret}}}}}]}}"#);
+        let text =
+            format!(r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "max_restarts": 1, "secrets": {{{secret}}}}}]}}"#);
         let file = home.write("ecosystem.json", text);
         home.run(format!("start {file}")).code(1).says(words);
         home.run("why api").says(words);
@@ -387,7 +391,8 @@ fn never_a_process_without_its_secret_however_often_the_daemon_dies() {
 fn a_stop_wins_over_a_command_that_holds_up_the_start() {
     let home = home();
     let slow = slow_command(&home);
-    let file = ecosystem(&home, &format!(r#""TOKEN": {{"command": {slow}, "timeout": "5m"}}, "OTHER": {{"command": {slow}, "timeout": "5m"}}"#));
+    let file =
+        ecosystem(&home, &format!(r#""TOKEN": {{"command": {slow}, "timeout": "5m"}}, "OTHER": {{"command": {slow}, "timeout": "5m"}}"#));
     let mut start = aside(&home, &format!("start {file}"));
     home.wait_until("the commands are asked", || count(&home, "asked") == 2);
     home.ok("stop api");
@@ -430,7 +435,9 @@ fn commands_run_side_by_side_with_the_other_secrets_of_the_app() {
     let home = home();
     let path = secret_file(&home, "kept", VALUE);
     let waits_for = |mine: &str, other: &str| {
-        json(&format!("touch {mine}; while [ ! -e {other} ]; do sleep 0.01; done; echo \"$FILE ${{LEFT:-none}} $OSTLER_SECRET $OSTLER_APP $OSTLER_INSTANCE $MINE\""))
+        json(&format!(
+            "touch {mine}; while [ ! -e {other} ]; do sleep 0.01; done; echo \"$FILE ${{LEFT:-none}} $OSTLER_SECRET $OSTLER_APP $OSTLER_INSTANCE $MINE\""
+        ))
     };
     let mut secrets = format!(
         r#""FILE": "{path}", "LEFT": {{"command": {}}}, "RIGHT": {{"command": {}}}"#,

@@ -57,11 +57,6 @@ pub enum Event {
     /// It is not well and counts as crashed: it is asked to end, gets SIGKILL when it does not, and the restart policy decides what comes
     /// then. Only what runs can fail.
     Fail(Origin),
-    /// It runs longer than it may: it is stopped, and that was a failed run.
-    Overrun {
-        /// Which.
-        inc: u32,
-    },
     /// Counters to zero (`reset`).
     Reset,
     /// The spawn worked: the program was executed.

@@ -251,7 +251,6 @@ impl Instance {
         *leader_gone = true;
         let cause = match (next, exit.ending) {
             (AfterStop::Judge, _) => match cause {
-                cause if *cause == Origin::timeout() => ExitCause::Overrun,
                 Origin::Policy(why) if why != WAIT_READY => ExitCause::NotStarted { why: why.clone() },
                 _ => ExitCause::NotReady,
             },

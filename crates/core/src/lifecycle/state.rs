@@ -41,11 +41,6 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The time of a job is over.
-    pub(super) fn timeout() -> Self {
-        Self::Policy("timeout".into())
-    }
-
     /// A client waits for the outcome.
     pub fn is_user(&self) -> bool {
         matches!(self, Self::User { .. })
@@ -287,8 +282,6 @@ pub enum ExitCause {
         /// In words that follow "its start failed".
         why: String,
     },
-    /// It took longer than it may.
-    Overrun,
     /// It could not be executed; the failing step, e.g. `exec` or `chdir`.
     CouldNotStart {
         /// The failing step.

@@ -42,7 +42,6 @@ impl Instance {
             Event::HookDone { inc, hook, outcome } => self.on_hook_done(inc, hook, outcome, &mut turn),
             Event::Unprepared { inc, why } => self.on_unprepared(inc, why, &mut turn),
             Event::Fail(origin) => self.on_fail(origin, &mut turn),
-            Event::Overrun { inc } => self.on_overrun(inc, &mut turn),
             Event::Reset => self.on_reset(now),
             Event::Spawned { inc, pid } => self.on_spawned(inc, pid, &mut turn),
             Event::SpawnFailed { inc, failure } => self.on_spawn_failed(inc, failure, &mut turn),
@@ -190,18 +189,6 @@ impl Instance {
         if let State::Stopping { deadline_ms, killed: false, .. } = &mut self.state {
             *deadline_ms = turn.now.mono_ms.min(*deadline_ms);
         }
-    }
-
-    /// An attempt of a job has used up its time, also that of `pre_stop`.
-    fn on_overrun(&mut self, inc: u32, turn: &mut Turn<'_>) {
-        match self.state {
-            State::Starting { inc: expected, .. } | State::Running { inc: expected, .. } if expected == inc => {}
-            State::Completing { inc: expected, .. } if expected == inc => {
-                turn.effect(Effect::CancelHook { inc, hook: Hook::PostStart });
-            }
-            _ => return,
-        }
-        self.ask_to_end(Origin::timeout(), AfterStop::Judge, turn);
     }
 
     fn on_restart(&mut self, origin: Origin, turn: &mut Turn<'_>) {

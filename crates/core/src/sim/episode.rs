@@ -281,7 +281,6 @@ impl Stage {
             85..91 => Event::Delete(user()),
             91..94 => Event::Retire(user()),
             94 => Event::Hurry,
-            95..98 => Event::Overrun { inc: self.daemon.instances[slot].as_ref().map_or(0, |instance| instance.inc) },
             _ => Event::Reset,
         };
         self.note(|| format!("#{slot} command: {event:?}"));
@@ -309,7 +308,6 @@ impl Stage {
             }
             6 => Event::Followed { inc, pid: 1 },
             7 => Event::Extend { inc, until_ms: u64::MAX },
-            8 => Event::Overrun { inc },
             _ => Event::TreeGone { inc },
         };
         let mut after = instance.clone();

@@ -293,7 +293,7 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
             let ready = matches!(old.state, State::Completing { .. } | State::Running { .. }) || !policy.wait_ready;
             !ready || record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms
         }
-        ExitCause::NotReady | ExitCause::Overrun | ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. } => true,
+        ExitCause::NotReady | ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. } => true,
     };
     ensure!(never_ran == (record.pid == 0) || matches!(old.state, State::Spawning { .. }), "pid {} of {:?}", record.pid, record.ending);
     memo.streak = if unstable { memo.streak + 1 } else { 0 };

@@ -40,20 +40,14 @@ pub(crate) struct Crons {
     ran: bool,
     /// How far the wall clock was ahead of the other one at the last look.
     ahead_ms: i64,
-    /// When an attempt of a job has to be over, and which.
-    limits: BTreeMap<u32, Limit>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Limit {
-    inc: u32,
-    until_ms: u64,
+    /// When the present attempt of a job has to be over, by slot.
+    limits: BTreeMap<u32, u64>,
 }
 
 impl Crons {
     /// When the next attempt of a job has used up its time.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.limits.values().map(|limit| limit.until_ms).min()
+        self.limits.values().copied().min()
     }
 
     /// Whether a tick did something since the last question.
@@ -178,10 +172,7 @@ impl Control {
 
     /// Attempts of jobs that take too long.
     pub(crate) fn tick_limits(&mut self, now_ms: u64) {
-        let over: Vec<(u32, u32)> =
-            self.crons.limits.iter().filter(|(_, limit)| limit.until_ms <= now_ms).map(|(id, limit)| (*id, limit.inc)).collect();
-        for (id, inc) in over {
-            self.overrun(id, inc);
-        }
+        let over: Vec<u32> = self.crons.limits.iter().filter(|(_, until_ms)| **until_ms <= now_ms).map(|(id, _)| *id).collect();
+        over.into_iter().for_each(|id| self.overrun(id));
     }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ostler_core::cron::{OnTick, RunOn, Tick};
+use ostler_core::cron::{JOB_TIMEOUT, OnTick, RunOn, Tick};
 use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_core::time::Now;
 
-use super::Limit;
 use crate::control::Control;
 use crate::registry::Slot;
 use crate::rollouts::Wish;
@@ -114,8 +113,8 @@ impl Control {
         let limit = self.registry.get(id).and_then(|slot| {
             let timeout_ms = slot.spec().cron.as_ref()?.job.as_ref()?.timeout_ms?;
             match slot.instance.state {
-                State::Starting { inc, since, .. } | State::Completing { inc, since, .. } | State::Running { inc, since, .. } => {
-                    Some(Limit { inc, until_ms: since.mono_ms.saturating_add(timeout_ms) })
+                State::Starting { since, .. } | State::Completing { since, .. } | State::Running { since, .. } => {
+                    Some(since.mono_ms.saturating_add(timeout_ms))
                 }
                 _ => None,
             }
@@ -127,12 +126,12 @@ impl Control {
     }
 
     /// It has used up its time.
-    pub(super) fn overrun(&mut self, id: u32, inc: u32) {
+    pub(super) fn overrun(&mut self, id: u32) {
         if let Some(slot) = self.registry.get(id) {
             let (name, pm_id) = (slot.spec().name.clone(), slot.pm_id);
             self.log.error(format_args!("App [{name}:{pm_id}] job takes longer than its timeout, stopping it"));
         }
         self.crons.limits.remove(&id);
-        self.feed(id, Event::Overrun { inc });
+        self.feed(id, Event::Fail(Origin::Policy(JOB_TIMEOUT.into())));
     }
 }

@@ -33,7 +33,9 @@ pub(crate) fn add(secrets: &Secrets, given: Option<Values>, env: &mut Vars<'_>) 
             SecretSource::Credential(credential) => from_service_manager(name, credential)?,
             SecretSource::Command { .. } if !by_command => continue,
             // Another description came in between, or the daemon died: the next try asks for it.
-            SecretSource::Command { .. } => given.take(name).ok_or_else(|| failure(&format!("read secret {name}: it was not fetched yet"), 0))?,
+            SecretSource::Command { .. } => {
+                given.take(name).ok_or_else(|| failure(&format!("read secret {name}: it was not fetched yet"), 0))?
+            }
         };
         env.insert(name.clone().into(), value.into());
     }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use anstyle::Style;
-use ostler_core::cron::{CronSpec, Overlap, RunOn};
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, State};
+use ostler_core::cron::{CronSpec, JOB_TIMEOUT, Overlap, RunOn};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, State};
 use ostler_proto::control::Detail;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
@@ -161,7 +161,9 @@ fn succeeded(run: &ExitRecord) -> bool {
 
 fn outcome(run: &ExitRecord) -> String {
     match (&run.cause, run.ending) {
-        (ExitCause::Overrun, _) => "timeout".into(),
+        (ExitCause::Asked(Origin::Policy(policy)) | ExitCause::KilledAfterTimeout(Origin::Policy(policy)), _) if policy == JOB_TIMEOUT => {
+            "timeout".into()
+        }
         (ExitCause::NotStarted { why }, _) => format!("no start: {}", shown(why)),
         (ExitCause::CouldNotStart { step }, _) => format!("no start: {}", shown(step)),
         (ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_), _) => "stopped".into(),

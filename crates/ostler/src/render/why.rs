@@ -119,7 +119,6 @@ fn cause(cause: &ExitCause) -> String {
         ExitCause::OutOfMemory => "killed by the kernel: out of memory".into(),
         ExitCause::NotReady => "stopped because it was not ready in time".into(),
         ExitCause::NotStarted { why } => format!("stopped because its start failed ({})", shown(why)),
-        ExitCause::Overrun => "stopped because it took longer than its timeout".into(),
         ExitCause::CouldNotStart { step } => format!("it could not be started ({step})"),
     }
 }

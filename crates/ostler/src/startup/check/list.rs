@@ -99,7 +99,7 @@ mod tests {
 
     fn entry(name: &str, script: &str, stopped: bool) -> DumpEntry {
         let spec = AppSpec { name: name.into(), script: script.into(), ..AppSpec::default() };
-        DumpEntry { spec, index: None, stopped, created_ms: Some(7) }
+        DumpEntry { spec, index: None, stopped, created_ms: Some(7), ticks: None }
     }
 
     #[test]
