@@ -351,6 +351,12 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
     let over = memo.streak >= policy.max_restarts.max(1);
     let unmet = matches!((&old.state, &last.cause), (State::Waiting { .. }, ExitCause::NotStarted { .. }));
     let spent = policy.budget.is_some_and(|budget| old.counters.recent.len() >= budget.n as usize);
+    // The verdict stands, also when the counters are reset before it is carried out.
+    let judged = matches!(
+        old.state,
+        State::Stopping { next: AfterStop::GiveUp { .. }, .. } | State::Clearing { next: AfterStop::GiveUp { .. }, .. }
+    );
+    let spent = spent || (policy.budget.is_some() && judged);
     let may = done || failed_for_caller || unmet || over || spent || !policy.autorestart;
     ensure!(may, "gave up after {} unstable runs and {last:?}", memo.streak);
     memo.may_rest = true;
