@@ -446,7 +446,11 @@ fn any_event() -> impl Strategy<Value = Event> {
         (inc.clone(), 0..u64::MAX).prop_map(|(inc, until_ms)| Event::Extend { inc, until_ms }),
         Just(Event::Released),
         Just(Event::Unmet("db is stopped".into())),
-        (inc.clone(), prop::sample::select(Hook::ALL.to_vec()), prop::sample::select(vec![Outcome::Code(0), Outcome::Code(1), Outcome::Cancelled]))
+        (
+            inc.clone(),
+            prop::sample::select(Hook::ALL.to_vec()),
+            prop::sample::select(vec![Outcome::Code(0), Outcome::Code(1), Outcome::Cancelled])
+        )
             .prop_map(|(inc, hook, outcome)| Event::HookDone { inc, hook, outcome }),
         inc.prop_map(|inc| Event::Unprepared { inc, why: "secret TOKEN: its command exited with code 1".into() }),
         Just(Event::Tick),
