@@ -68,7 +68,6 @@ mod seeds_container;
 mod seeds_cron;
 mod seeds_env;
 mod seeds_health;
-mod seeds_health;
 mod seeds_rotation;
 mod seeds_watch;
 mod servers;
