@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ostler_testkit::{Home, fixture, free_port, get, needs_program};
+use ostler_testkit::{Home, fixture, free_port, free_ports, get, needs_program};
 use serde_json::{Value, json};
 
 use crate::setup::home;
@@ -136,7 +136,7 @@ fn a_worker_that_is_not_ready_gets_no_connections() {
 #[test]
 fn t1_restarts_are_staggered_over_instances() {
     needs_program!("node");
-    let (home, port) = (home(), free_port());
+    let (home, port) = (home(), free_ports(3));
     home.write("server.js", SERVER);
     home.write("well", "");
     let app = json!({"name": "web", "script": "server.js", "instances": 3, "exec_mode": "fork", "increment_var": "PORT", "env": {"PORT": port},

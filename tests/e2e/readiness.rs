@@ -4,7 +4,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::thread;
 
-use ostler_testkit::{Home, fixture, free_port, is_root, kill, needs_root};
+use ostler_testkit::{Home, fixture, free_port, free_ports, is_root, kill, needs_root};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
@@ -90,8 +90,7 @@ fn a_request_that_is_answered_as_expected() {
 #[test]
 fn each_instance_is_asked_at_its_own_port() {
     let home = home();
-    let next_is_free = |port: &u16| *port < u16::MAX && std::net::TcpListener::bind(("127.0.0.1", *port + 1)).is_ok();
-    let port = std::iter::repeat_with(free_port).find(next_is_free).unwrap();
+    let port = free_ports(2);
     let script = home.write("own.sh", format!("#!/bin/sh\nexec {} http $PORT\n", fixture()));
     let more = format!(r#", "instances": 2, "increment_var": "PORT", "env": {{"PORT": {port}}}{PATIENT}"#);
     home.ok(format!("start {}", app(&home, &script, "", r#"{"http": {"interval": 20}}"#, &more)));

@@ -89,7 +89,7 @@ fn t2_t3_t4_t13_the_limits() {
     // `autokill`: as a crash, so its `restart_delay` counts.
     home.wait_app("api-gateway", "restarted", |app| app.env("restart_time").as_u64() >= Some(1));
     let log = home.read("../home/pm2.log");
-    assert!(log.contains("exceeds --max-memory-restart value") && log.contains("will restart in 100ms"), "{log}");
+    assert!(log.contains("exceeds --max-memory-restart value") && log.contains("will restart in "), "{log}");
 }
 
 /// Document 002, metrics: the block that keeps PM2 from starting the app.

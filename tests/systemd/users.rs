@@ -63,7 +63,8 @@ fn the_unit_of_another_user() {
     machine.ok("ostler unstartup systemd -u deploy --hp /home/deploy");
     machine.run("ls /etc/systemd/system/ostler-deploy.service").fails();
     machine.wait_until("systemd has forgotten it", || machine.property(unit, "LoadState") == "not-found");
-    assert_eq!(online(&machine, 1500), pids, "{}", machine.said());
+    // The daemon may be changing places with its next one.
+    machine.wait_until("the same processes go on", || online(&machine, 1500) == pids);
     machine.ok("ostler unstartup systemd -u deploy --hp /home/deploy");
 }
 

@@ -15,6 +15,16 @@ pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// The first of so many ports in a row that were free a moment ago.
+pub fn free_ports(count: u16) -> u16 {
+    let all_free = |first: &u16| {
+        let ports = (0..count).map(|n| first.checked_add(n).and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok()));
+        // All at the same time.
+        ports.collect::<Option<Vec<_>>>().is_some()
+    };
+    std::iter::repeat_with(free_port).find(all_free).unwrap_or_default()
+}
+
 /// One GET; the body.
 ///
 /// # Errors

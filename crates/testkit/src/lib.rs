@@ -29,7 +29,7 @@ mod words;
 pub use cgroup::{cgroup_of_home, writable_cgroup};
 pub use fixtures::{fixture, fixture_app, fixture_path};
 pub use home::{Cmd, DEADLINE, Home};
-pub use http::{free_port, get};
+pub use http::{free_port, free_ports, get};
 pub use listing::Item;
 pub use load::{Address, Body, Load, LoadReport, LoadSpec, ScriptLoad};
 pub use machine::{Machine, no_machine};
