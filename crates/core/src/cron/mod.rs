@@ -13,6 +13,12 @@
 //! that is left out. Any other pattern names times of day, and each of them is one run: the first of two equal ones, and where the clock
 //! jumps over it, the instant of the jump.
 //!
+//! # Why not the crate `croner`
+//!
+//! It is by the author of PM2's library, but of another version: it refuses `2/3` and `*,5` or takes them in a sloppy mode with more, loses
+//! the run of `0 2,14 * * *` where two o'clock is left out, runs it twice where it comes twice, says "Number out of bounds." without a
+//! field, looks to the year 5000 for a date that never comes, and brings a dozen crates of macros for what are a few hundred lines here.
+//!
 //! Nothing here reads a clock or a zone file: the caller passes both.
 
 mod field;

@@ -10,7 +10,7 @@ use crate::lifecycle::{Instance, State, Wanted};
 pub const LATE_MS: u64 = 60_000;
 
 /// The ticks of one instance; part of its record in the journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ticks {
     /// Ticks count. A user's stop ends that, a start begins it.

@@ -102,7 +102,10 @@ impl Control {
     fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for slot in self.registry.serving() {
-            (slot.pm_id, slot.app.id, slot.base.id, slot.instance.wanted == Wanted::Up).hash(&mut hasher);
+            // A job comes and goes by itself; what the user wants of it is whether its times count.
+            let is_up = slot.instance.wanted == Wanted::Up && !slot.spec().is_job();
+            let ticks = slot.spec().cron.as_ref().map(|cron| slot.ticks.saved(cron.catch_up));
+            (slot.pm_id, slot.app.id, slot.base.id, is_up, ticks).hash(&mut hasher);
         }
         hasher.finish()
     }
