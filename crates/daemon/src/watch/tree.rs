@@ -202,8 +202,10 @@ pub(super) fn read_gitignore(folder: &Path) -> Option<GitIgnore> {
 /// What a folder holds.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Folders, and links to folders where those are followed.
+    /// Folders.
     pub folders: Vec<OsString>,
+    /// Links to folders, where links are followed.
+    pub linked: Vec<OsString>,
     /// Links to files, where links are followed.
     pub links: Vec<OsString>,
     /// Everything but folders, if asked for.
@@ -219,11 +221,15 @@ pub(super) fn list(path: &Path, follow: bool, files: bool) -> io::Result<Listing
         let Ok(kind) = entry.file_type() else { continue };
         let name = entry.file_name();
         listing.has_gitignore |= name == ".gitignore";
-        if kind.is_dir() || kind.is_symlink() && follow && leads_down(path, &name) {
+        if kind.is_dir() {
             listing.folders.push(name);
             continue;
         }
         if kind.is_symlink() && follow {
+            if leads_down(path, &name) {
+                listing.linked.push(name);
+                continue;
+            }
             listing.links.push(name.clone());
         }
         if files {

@@ -4,6 +4,7 @@ mod events;
 mod look;
 mod walk;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,6 +91,8 @@ pub(super) struct Watched {
     /// The rules of git changed, or events were lost: everything has to be walked anew.
     stale: bool,
     look_due: Option<Instant>,
+    /// Which folder each device and inode was, among those that are looked at.
+    looked_at: HashMap<(u64, u64), u32>,
     /// Nothing is walked anew before: whoever replaces folders in a loop costs no more than a part of the time.
     not_before: Instant,
     told_full: bool,
@@ -110,6 +113,7 @@ impl Watched {
             lost: Vec::new(),
             stale: false,
             look_due: None,
+            looked_at: HashMap::new(),
             not_before: Instant::now(),
             told_full: false,
             told_remote: false,
@@ -124,6 +128,7 @@ impl Watched {
     }
 
     fn walk_all(&mut self, kernel: &mut Kernel) {
+        self.looked_at.clear();
         // As the rules number them; links that are found on the way come after them.
         self.roots = self.plan.rules.roots().iter().map(|root| Root::new(PathBuf::from(&root.path))).collect();
         for root in 0..self.roots.len() {

@@ -17,8 +17,9 @@ use super::{Watched, What, shown};
 impl Watched {
     /// Enters a folder and everything below it that may count. `fresh`: the files in it are new, in this way.
     pub(super) fn walk(&mut self, start: u32, fresh: Option<What>, kernel: &mut Kernel) {
-        let mut open = vec![start];
-        while let Some(node) = open.pop() {
+        // A folder is what it is, and not what a link to it says, as long as it is in the tree by itself, too.
+        let (mut open, mut linked) = (vec![start], Vec::new());
+        while let Some(node) = open.pop().or_else(|| linked.pop()) {
             let path = self.tree.path(node);
             // Watched before it is read: what comes in between is seen twice, not never.
             let listing = self.watch_folder(node, &path, kernel).and_then(|()| tree::list(&path, self.plan.follow, fresh.is_some()).ok());
@@ -45,6 +46,9 @@ impl Watched {
             }
             for name in &listing.folders {
                 open.extend(self.enter(node, &path, name));
+            }
+            for name in &listing.linked {
+                linked.extend(self.enter(node, &path, name));
             }
         }
     }
@@ -105,10 +109,10 @@ impl Watched {
         let noticed = match added {
             Ok(wd) => Noticed::ByKernel(wd),
             Err(NotAdded::Alias(_)) => return None,
-            Err(NotAdded::Errno(Errno::NOSYS)) => Noticed::ByLooking(tree::look(path, self.plan.follow).ok()?),
+            Err(NotAdded::Errno(Errno::NOSYS)) => self.look_first(node, path)?,
             Err(NotAdded::Errno(Errno::NOSPC | Errno::NOMEM)) => {
                 self.tell_full();
-                Noticed::ByLooking(tree::look(path, self.plan.follow).ok()?)
+                self.look_first(node, path)?
             }
             Err(NotAdded::Errno(errno)) => {
                 if errno == Errno::ACCESS && !std::mem::replace(&mut self.told_unreadable, true) {
@@ -119,6 +123,21 @@ impl Watched {
         };
         self.tree.get_mut(node)?.noticed = noticed;
         Some(())
+    }
+
+    /// None: a link has led here before.
+    fn look_first(&mut self, node: u32, path: &Path) -> Option<Noticed> {
+        let identity = |path: &Path| path.metadata().ok().map(|meta| way::identity(&meta));
+        let own = identity(path)?;
+        let is_alive = |other: &u32| self.tree.get(*other).is_some_and(|other| matches!(other.noticed, Noticed::ByLooking(_)));
+        if let Some(other) = self.looked_at.get(&own).copied().filter(is_alive)
+            && other != node
+            && identity(&self.tree.path(other)) == Some(own)
+        {
+            return None;
+        }
+        self.looked_at.insert(own, node);
+        tree::look(path, self.plan.follow).ok().map(Noticed::ByLooking)
     }
 
     pub(super) fn tell_full(&mut self) {
