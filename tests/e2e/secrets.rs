@@ -241,6 +241,7 @@ fn secrets_kept_out_of_files() {
     };
     let pid = has_all(&home);
     home.wait_log("api-error.log", "opened the safe");
+    home.ok("describe api").says("TOKEN (command), SAME (command), FILE (file)");
     kill_daemon(&home);
     assert_eq!(has_all(&home), pid);
     kill(pid, Signal::KILL);

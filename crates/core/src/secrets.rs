@@ -31,6 +31,15 @@ pub enum SecretSource {
 }
 
 impl SecretSource {
+    /// Its key in a configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Credential(_) => "credential",
+            Self::Command { .. } => "command",
+        }
+    }
+
     /// A command gives it: that takes its time, before a start.
     pub fn is_command(&self) -> bool {
         matches!(self, Self::Command { .. })

@@ -6,6 +6,7 @@ use ostler_core::app::{CombinedLog, ExecMode};
 use ostler_core::hooks::{Hook, Hooks};
 use ostler_core::lifecycle::{ExitRecord, State};
 use ostler_core::order::Order;
+use ostler_core::secrets::Secrets;
 use ostler_proto::control::Detail;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
@@ -101,6 +102,7 @@ fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
         ("depends on", (!spec.order.depends_on.is_empty()).then(|| dependencies(&spec.order))),
         ("waits for", (!detail.waits_for.is_empty()).then(|| shown(&detail.waits_for.join(", ")))),
         ("hooks", hooks(&spec.hooks)),
+        ("secrets", (!spec.secrets.is_empty()).then(|| secrets(&spec.secrets))),
         ("interpreter", Some(spec.interpreter.clone().unwrap_or_else(|| "none".into()))),
         ("interpreter args", Some(or_none(Some(spec.interpreter_args.join(" "))))),
         ("script id", Some(detail.id.to_string())),
@@ -125,6 +127,12 @@ fn dependencies(order: &Order) -> String {
 fn hooks(hooks: &Hooks) -> Option<String> {
     let names: Vec<&str> = Hook::ALL.into_iter().filter(|hook| hooks.get(*hook).is_some()).map(Hook::name).collect();
     (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// `DB_PASSWORD (file), TOKEN (command)`.
+fn secrets(secrets: &Secrets) -> String {
+    let shown = secrets.iter().map(|(name, source)| format!("{} ({})", shown(name), source.kind()));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn watches(value: Option<&Value>) -> bool {
