@@ -77,6 +77,8 @@ mod event;
 mod hook_tests;
 mod hooks;
 mod process;
+#[cfg(test)]
+mod property_tests;
 mod recover;
 mod state;
 mod step;

@@ -1,11 +1,7 @@
-//! Stories, one per rule; and any sequence of events.
-
-use proptest::prelude::*;
+//! Stories, one per rule.
 
 use super::*;
 use crate::app::AppSpec;
-use crate::errand::Outcome;
-use crate::hooks::{Hook, HookPolicy, OnFailure};
 use crate::time::Now;
 
 pub(super) fn policy() -> Policy {
@@ -406,91 +402,6 @@ fn the_journal_of_an_older_version_can_be_read() {
     }
 }
 
-fn any_origin() -> impl Strategy<Value = Origin> {
-    prop_oneof![Just(user("x")), Just(Origin::Resurrect), Just(Origin::Policy("cron".into()))]
-}
-
-fn any_exit() -> impl Strategy<Value = ExitReport> {
-    let ending = prop_oneof![
-        (0..3).prop_map(Ending::Code),
-        (1..16, any::<bool>()).prop_map(|(signal, core)| Ending::Signal { signal, core }),
-        Just(Ending::Unknown),
-    ];
-    (ending, any::<bool>()).prop_map(|(ending, oom)| ExitReport { ending, oom })
-}
-
-fn any_event() -> impl Strategy<Value = Event> {
-    let inc = 0..6_u32;
-    let found = prop_oneof![
-        (inc.clone(), 1..9).prop_map(|(inc, pid)| Recovered::Alive { inc, pid }),
-        (inc.clone(), 1..9, any_exit()).prop_map(|(inc, pid, exit)| Recovered::Ended { inc, pid, exit }),
-        Just(Recovered::Nothing),
-    ];
-    prop_oneof![
-        any_origin().prop_map(Event::Start),
-        any_origin().prop_map(Event::Stop),
-        any_origin().prop_map(Event::Restart),
-        any_origin().prop_map(Event::Fail),
-        any_origin().prop_map(Event::Delete),
-        Just(Event::Reset),
-        (inc.clone(), 1..9).prop_map(|(inc, pid)| Event::Spawned { inc, pid }),
-        inc.clone().prop_map(|inc| Event::SpawnFailed { inc, failure: SpawnFailure { step: "exec".into(), errno: 2 } }),
-        inc.clone().prop_map(|inc| Event::Ready { inc }),
-        (inc.clone(), any_exit()).prop_map(|(inc, exit)| Event::Exited { inc, exit }),
-        inc.clone().prop_map(|inc| Event::TreeGone { inc }),
-        (inc.clone(), 1..9).prop_map(|(inc, pid)| Event::Followed { inc, pid }),
-        any_origin().prop_map(Event::StopGently),
-        any_origin().prop_map(Event::Retire),
-        inc.clone().prop_map(|inc| Event::Drained { inc }),
-        Just(Event::Hurry),
-        (inc.clone(), 0..u64::MAX).prop_map(|(inc, until_ms)| Event::Extend { inc, until_ms }),
-        Just(Event::Released),
-        Just(Event::Unmet("db is stopped".into())),
-        (
-            inc.clone(),
-            prop::sample::select(Hook::ALL.to_vec()),
-            prop::sample::select(vec![Outcome::Code(0), Outcome::Code(1), Outcome::Cancelled])
-        )
-            .prop_map(|(inc, hook, outcome)| Event::HookDone { inc, hook, outcome }),
-        inc.prop_map(|inc| Event::Unprepared { inc, why: "secret TOKEN: its command exited with code 1".into() }),
-        Just(Event::Tick),
-        found.prop_map(Event::Recovered),
-    ]
-}
-
-fn any_policy() -> impl Strategy<Value = Policy> {
-    (any::<[bool; 7]>(), any::<[bool; 6]>(), prop::sample::select(vec![0, 1, 3, 16]), prop::sample::select(vec![0, 1, 1600, u64::MAX]))
-        .prop_map(
-            |(
-                [autorestart, treekill, wait_ready, accept_ready_timeout, delays, grows, drains],
-                [pre_start, post_start, pre_stop, post_stop, on_crash, depends],
-                max_restarts,
-                some_ms,
-            )| Policy {
-                hooks: HookPolicy {
-                    pre_start: pre_start.then_some(OnFailure::Abort),
-                    post_start: post_start.then_some(if grows { OnFailure::Abort } else { OnFailure::Continue }),
-                    pre_stop,
-                    post_stop,
-                    on_crash,
-                },
-                depends_timeout_ms: depends.then_some(some_ms),
-                autorestart,
-                max_restarts,
-                restart_delay_ms: if delays { some_ms } else { 0 },
-                exp_backoff_ms: if grows { some_ms } else { 0 },
-                kill_timeout_ms: some_ms,
-                drain_timeout_ms: drains.then_some(some_ms),
-                treekill,
-                wait_ready,
-                listen_timeout_ms: some_ms,
-                accept_ready_timeout,
-                stop_exit_codes: vec![0],
-                ..policy()
-            },
-        )
-}
-
 #[test]
 fn in_a_hurry_the_grace_period_is_over() {
     let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
@@ -651,84 +562,4 @@ fn t12_a_budget_of_restarts_is_kept_whatever_their_reason() {
     story.feed(Event::Spawned { inc: 5, pid: 1 });
     crash(story.at(15_700), 5);
     assert!(matches!(story.instance.state, State::Running { inc: 6, .. }), "{:?}", story.instance.state);
-}
-
-proptest! {
-    /// Events in any order, also impossible ones, with a policy that changes: no panic, no spawn beside a process that may live, a
-    /// stop has a deadline, what was deleted stays deleted, and the journal gives back what was put in.
-    #[test]
-    fn any_sequence_of_events(turns in prop::collection::vec((any_event(), any_policy(), 0..2_000_u64), 1..60)) {
-        let mut instance = Instance::new(Now::at(0));
-        let mut now = 0;
-        for (event, policy, later) in turns {
-            now += later;
-            let before = instance.clone();
-            let effects = instance.step(&policy, event.clone(), Now::at(now));
-            let spawns = effects.iter().filter(|effect| matches!(effect, Effect::Spawn { .. })).count();
-            prop_assert!(spawns <= 1);
-            if spawns == 1 {
-                let is_spawning = matches!(instance.state, State::Spawning { inc, .. } if inc == instance.inc);
-                // A start that is prepared has its number already.
-                let was_prepared = matches!(before.state, State::Preparing { inc, .. } if inc == instance.inc);
-                let has_own_number = was_prepared || instance.inc == before.inc + 1;
-                prop_assert!(is_spawning && has_own_number, "{event:?}: {:?}", instance.state);
-                // The old one is over: rested, or its end is what has just been told.
-                let over = !before.may_have_processes()
-                    || matches!(event, Event::TreeGone { .. } | Event::SpawnFailed { .. })
-                    || (!policy.treekill && matches!(event, Event::Exited { .. } | Event::Recovered(_)));
-                prop_assert!(over, "{event:?} in {:?}", before.state);
-            }
-            if matches!(instance.state, State::Stopping { .. }) {
-                prop_assert!(instance.deadline_ms().is_some());
-            }
-            if before.wanted == Wanted::Gone {
-                prop_assert_eq!(instance.wanted, Wanted::Gone);
-                prop_assert_eq!(spawns, 0);
-            }
-            prop_assert!(instance.exits.len() <= Instance::EXITS_KEPT);
-            let text = serde_json::to_string(&instance).unwrap();
-            prop_assert_eq!(&serde_json::from_str::<Instance>(&text).unwrap(), &instance);
-        }
-    }
-
-    /// After a command to stop, an obedient world brings any instance to rest, wherever it was.
-    #[test]
-    fn down_is_reached(turns in prop::collection::vec((any_event(), 0..2_000_u64), 0..40), policy in any_policy(), gone in any::<bool>(), gently in any::<bool>()) {
-        let mut instance = Instance::new(Now::at(0));
-        let mut now = 0;
-        for (event, later) in turns {
-            now += later;
-            let _ = instance.step(&policy, event, Now::at(now));
-        }
-        let last = match (gone, gently) {
-            (true, true) => Event::Retire(user("x")),
-            (true, false) => Event::Delete(user("x")),
-            (false, true) => Event::StopGently(user("x")),
-            (false, false) => Event::Stop(user("x")),
-        };
-        let mut effects = instance.step(&policy, last, Now::at(now));
-        for _ in 0..10 {
-            let answer = match instance.state {
-                State::Preparing { .. } | State::Completing { .. } | State::Leaving { .. } | State::Clearing { .. } => {
-                    let (inc, hook) = instance.hook().unwrap();
-                    Event::HookDone { inc, hook, outcome: Outcome::Cancelled }
-                }
-                State::Spawning { inc, .. } => Event::Spawned { inc, pid: 1 },
-                State::Draining { inc, .. } => Event::Drained { inc },
-                State::Stopping { inc, leader_gone: false, .. } => Event::Exited { inc, exit: exit(0) },
-                State::Stopping { inc, leader_gone: true, .. } => Event::TreeGone { inc },
-                State::Stopped
-                | State::Waiting { .. }
-                | State::Starting { .. }
-                | State::Running { .. }
-                | State::Backoff { .. }
-                | State::Errored
-                | State::Gone => break,
-            };
-            effects.extend(instance.step(&policy, answer, Now::at(now)));
-        }
-        prop_assert!(instance.settled(), "{:?}", instance.state);
-        let spawned = effects.iter().any(|effect| matches!(effect, Effect::Spawn { .. }));
-        prop_assert!(!spawned);
-    }
 }
