@@ -89,3 +89,16 @@ fn the_variable_decides_first() {
     home.ok("kill");
     assert_eq!(dump(&home), "");
 }
+
+/// A daemon that runs learns of the setting at once.
+#[test]
+fn it_is_switched_by_set_and_unset() {
+    let home = home();
+    start_fixture(&home, "one", "", "hold");
+    home.ok("set autosave true");
+    home.wait_until("what was there is saved", || names(&home) == ["one"]);
+    home.ok("unset autosave");
+    start_fixture(&home, "two", "-f", "hold");
+    home.ok("kill");
+    assert_eq!(names(&home), ["one"]);
+}

@@ -81,7 +81,7 @@ fn a_file_that_the_app_writes_itself() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     count(&home, 600_000, r#"{"max_size": "200K", "retain": "all"}"#, "");
-    home.wait_until("it was rotated twice", || rotated(&home, "c-out").len() >= 2);
+    home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
     let pid = home.app("c").pid();
     let name = &rotated(&home, "c-out")[0];
     let mode = |name: &str| fs::metadata(home.dir().join("logs").join(name)).unwrap().permissions().mode();
@@ -99,7 +99,8 @@ fn a_file_that_we_write() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     count(&home, 200_000, r#"{"max_size": "200K", "retain": "all"}"#, r#", "log_date_format": "YYYY""#);
-    home.wait_until("it was rotated twice", || rotated(&home, "c-out").len() >= 2);
+    // A second time only if the writer is slower than the checks.
+    home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
     ended(&home);
     whole(&home, "c-out.log", 200_000);
 }
@@ -167,7 +168,7 @@ fn the_daemon_is_killed_while_it_rotates_what_it_writes() {
         kill_daemon(&home);
     }
     ended(&home);
-    assert!(!rotated(&home, "c-out").is_empty());
+    home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
     whole(&home, "c-out.log", 900_000);
 }
 

@@ -37,6 +37,12 @@ impl Autosave {
         autosave
     }
 
+    /// The settings of the home may say something else now.
+    pub(crate) fn wish_anew(&mut self, home: &Path, now_ms: u64) {
+        self.on = is_wished(home);
+        self.changed(now_ms);
+    }
+
     /// Something about some instance is different.
     pub(crate) fn changed(&mut self, now_ms: u64) {
         if self.on {

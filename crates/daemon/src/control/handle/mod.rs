@@ -99,6 +99,7 @@ impl Control {
             Request::Host => self.host_report(),
             Request::SettingsChanged => {
                 self.refresh_settings();
+                self.autosave.wish_anew(&self.settings.home, super::turn::now().mono_ms);
                 Response::Done { ids: Vec::new() }
             }
             Request::ReloadLogs => return self.reload_logs(Some((client, id))),
