@@ -21,7 +21,7 @@ impl Schedule {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let times = cron::Schedule::parse(&text).map_err(|error| format!("{text:?} is no cron pattern: {error}"))?;
+        let times = cron::Schedule::parse(&text).map_err(|error| format!("expected a cron pattern, found {text:?}: {error}"))?;
         Ok(Self { text, times })
     }
 
