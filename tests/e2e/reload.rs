@@ -114,6 +114,11 @@ fn a_canary_is_watched_beside_the_old_ones() {
     assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
 }
 
+/// Living processes of the app; the command that reloads it is a process of this home, too.
+fn workers(home: &Home) -> usize {
+    home.app_processes().iter().filter(|process| process.cmdline.starts_with("node ")).count()
+}
+
 #[test]
 fn users_win_over_a_reload_under_way() {
     let home = home();
@@ -121,7 +126,7 @@ fn users_win_over_a_reload_under_way() {
     home.write("release", "silent");
     let mut reload =
         home.cmd("reload app").command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    home.wait_until("the candidate runs", || home.app_processes().len() == 3);
+    home.wait_until("the candidate runs", || workers(&home) == 3);
     let busy = home.cmd("reload app").run();
     assert!(busy.code == 1 && busy.stderr.contains("under way"), "{busy:?}");
     home.ok("stop app");
@@ -143,7 +148,7 @@ fn a_reload_goes_on_when_the_daemon_is_killed() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    home.wait_until("the candidate runs", || home.app_processes().len() == 3);
+    home.wait_until("the candidate runs", || workers(&home) == 3);
     crate::promise_1_daemon_killed::kill_daemon(&home);
     drop(reload.wait());
     home.wait_until("all are replaced", || pids(&home).iter().all(|pid| !before.contains(pid)) && home.app_processes().len() == 2);
