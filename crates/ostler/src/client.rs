@@ -1,8 +1,9 @@
 //! The connection to the daemon: blocking, one request at a time.
 //!
-//! Hello and the first request travel in one write. The keeper holds the listening socket, so a connection made while the daemon is
-//! being replaced waits in the queue; only one that the old daemon had accepted already is lost. Reading requests are then sent
-//! again, changing ones are not: nobody knows how far they came.
+//! Hello and a first request that only reads travel in one write. The keeper holds the listening socket, so a connection made while the
+//! daemon is being replaced waits in the queue; only one that the old daemon had accepted already is lost. Reading requests are then
+//! sent again, changing ones are not: nobody knows how far they came. So they are sent only when the daemon has answered hello: where
+//! keeper and daemon were killed, their socket takes connections until the kernel has cleaned up behind them, and nobody reads those.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,8 +17,8 @@ use rustix::io::Errno;
 
 use crate::cli::CliError;
 
-/// How often a reading request is sent again.
-const RETRIES: u32 = 3;
+/// How often another connection is tried when one was lost before anything was changed.
+pub(crate) const RETRIES: u32 = 3;
 
 /// How long a keeper that was started a moment ago by another call has to listen.
 #[cfg(feature = "roles")]
@@ -108,6 +109,10 @@ pub(crate) struct Client {
 /// Id of the hello, and so of nothing else.
 const HELLO_ID: u64 = 0;
 
+fn hello() -> ClientFrame {
+    ClientFrame { id: HELLO_ID, request: Request::Hello { protocol: PROTOCOL, version: VERSION.into() } }
+}
+
 impl Client {
     /// Connects; sends nothing yet.
     ///
@@ -159,10 +164,18 @@ impl Client {
         use Request::{Health, Inspect, List, Ping, ReloadLogs, Subscribe, Table};
         // Reloading logs that were reloaded already does nothing; all others read only.
         let can_be_repeated = matches!(request, Ping | List | Table | Health { .. } | Inspect { .. } | Subscribe | ReloadLogs);
+        if !can_be_repeated {
+            self.again_when_lost(Self::greet)?;
+        }
+        if can_be_repeated { self.again_when_lost(|client| client.exchange(request, told)) } else { self.exchange(request, told) }
+    }
+
+    /// Does it on another connection when this one ends before it is done.
+    fn again_when_lost<T>(&mut self, mut what: impl FnMut(&mut Self) -> Result<T, CliError>) -> Result<T, CliError> {
         let mut attempt = 0;
         loop {
-            match self.exchange(request.clone(), told) {
-                Err(CliError::Client(ClientError::Lost(_))) if can_be_repeated && attempt < RETRIES => {
+            match what(self) {
+                Err(CliError::Client(ClientError::Lost(_))) if attempt < RETRIES => {
                     attempt += 1;
                     let alarm = self.alarm.take();
                     *self = Self { alarm, any_protocol: self.any_protocol, ..Self::connect(&self.home)? };
@@ -170,6 +183,25 @@ impl Client {
                 other => return other,
             }
         }
+    }
+
+    /// Waits until the daemon has answered hello, and so has this connection.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`] when nobody was behind the socket, [`ClientError::Version`].
+    pub(crate) fn greet(&mut self) -> Result<(), CliError> {
+        if self.last_id == HELLO_ID {
+            // Of a request that is never sent: hello is not said twice.
+            self.last_id += 1;
+            self.write(&encode(&hello()))?;
+        }
+        while self.peer.is_none() {
+            match self.decoder.take::<DaemonFrame>().map_err(ClientError::from)? {
+                Some(frame) => self.greeted(frame.response)?,
+                None => self.fill()?,
+            }
+        }
+        Ok(())
     }
 
     /// All instances, short.
@@ -212,16 +244,19 @@ impl Client {
     pub(crate) fn send(&mut self, request: Request) -> Result<u64, ClientError> {
         let mut bytes = Vec::new();
         if self.last_id == HELLO_ID {
-            let hello = Request::Hello { protocol: PROTOCOL, version: VERSION.into() };
-            bytes = encode(&ClientFrame { id: HELLO_ID, request: hello });
+            bytes = encode(&hello());
         }
         self.last_id += 1;
         bytes.extend(encode(&ClientFrame { id: self.last_id, request }));
-        // A daemon that refuses may close while we still write: what it said is more useful than the broken pipe.
-        match self.stream.write_all(&bytes) {
-            Ok(()) => Ok(self.last_id),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(self.last_id),
-            Err(error) => Err(ClientError::Lost(error)),
+        self.write(&bytes)?;
+        Ok(self.last_id)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        match self.stream.write_all(bytes) {
+            // A daemon that refuses may close while we still write: what it said is more useful than the broken pipe.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(ClientError::Lost(error)),
+            _ => Ok(()),
         }
     }
 
@@ -259,8 +294,8 @@ impl Client {
         Ok(frames)
     }
 
-    fn exchange(&mut self, request: Request, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
-        let id = self.send(request)?;
+    fn exchange(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
+        let id = self.send(request.clone())?;
         loop {
             let frame = self.next_frame()?;
             if frame.id != id {
@@ -402,28 +437,41 @@ mod tests {
         }
     }
 
-    fn hello() -> Response {
+    fn welcome() -> Response {
         Response::Hello { protocol: PROTOCOL, version: "9.9.9".into(), pid: 7, keeper_pid: 6 }
     }
 
-    /// Reads `count` requests of one client, then sends the answers and hangs up.
-    fn serve(listener: &UnixListener, count: usize, answers: &[(u64, Response)]) -> Vec<Request> {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut decoder = Decoder::default();
-        let mut seen = Vec::new();
-        while seen.len() < count {
-            let mut chunk = [0; 4096];
-            let n = stream.read(&mut chunk).unwrap();
-            assert!(n > 0, "the client hung up");
-            decoder.push(&chunk[..n]);
-            while let Some(frame) = decoder.take::<ClientFrame>().unwrap() {
-                seen.push(frame.request);
+    /// The daemon's side of a connection.
+    struct Conn(UnixStream, Decoder);
+
+    impl Conn {
+        fn accept(listener: &UnixListener) -> Self {
+            Self(listener.accept().unwrap().0, Decoder::default())
+        }
+
+        /// Reads `count` requests, then sends the answers.
+        fn serve(&mut self, count: usize, answers: &[(u64, Response)]) -> Vec<Request> {
+            let Self(stream, decoder) = self;
+            let mut seen = Vec::new();
+            while seen.len() < count {
+                let mut chunk = [0; 4096];
+                let n = stream.read(&mut chunk).unwrap();
+                assert!(n > 0, "the client hung up");
+                decoder.push(&chunk[..n]);
+                while let Some(frame) = decoder.take::<ClientFrame>().unwrap() {
+                    seen.push(frame.request);
+                }
             }
+            for (id, response) in answers {
+                stream.write_all(&encode(&DaemonFrame { id: *id, response: response.clone() })).unwrap();
+            }
+            seen
         }
-        for (id, response) in answers {
-            stream.write_all(&encode(&DaemonFrame { id: *id, response: response.clone() })).unwrap();
-        }
-        seen
+    }
+
+    /// Serves one client and hangs up.
+    fn serve(listener: &UnixListener, count: usize, answers: &[(u64, Response)]) -> Vec<Request> {
+        Conn::accept(listener).serve(count, answers)
     }
 
     #[test]
@@ -439,7 +487,10 @@ mod tests {
         let (home, listener) = Home::new();
         let server = thread::spawn(move || {
             let step = |id| Response::Progress(Progress::InstanceDone { id, name: "a".into() });
-            serve(&listener, 2, &[(0, hello()), (1, step(4)), (1, step(5)), (1, Response::Done { ids: vec![4, 5] })])
+            let mut conn = Conn::accept(&listener);
+            let mut seen = conn.serve(1, &[(0, welcome())]);
+            seen.extend(conn.serve(1, &[(2, step(4)), (2, step(5)), (2, Response::Done { ids: vec![4, 5] })]));
+            seen
         });
         let mut client = Client::connect(&home.0).unwrap();
         let mut told = Vec::new();
@@ -456,8 +507,12 @@ mod tests {
         let (home, listener) = Home::new();
         let server = thread::spawn(move || {
             serve(&listener, 2, &[]);
-            serve(&listener, 2, &[(0, hello()), (1, Response::List(Vec::new()))]);
-            serve(&listener, 2, &[(0, hello())]);
+            serve(&listener, 2, &[(0, welcome()), (1, Response::List(Vec::new()))]);
+            // Nothing but hello came here: the order can still be given to another one.
+            assert!(matches!(serve(&listener, 1, &[])[..], [Request::Hello { .. }]));
+            let mut conn = Conn::accept(&listener);
+            conn.serve(1, &[(0, welcome())]);
+            conn.serve(1, &[]);
         });
         assert_eq!(Client::connect(&home.0).unwrap().list().unwrap(), []);
         let lost = Client::connect(&home.0).unwrap().request(&Request::Resurrect, &mut |_| {});

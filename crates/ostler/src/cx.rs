@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ostler_core::app::EnvMap;
 
 use crate::cli::{CliError, Daemon};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, RETRIES};
 use crate::home::{self, Program};
 use crate::render::Out;
 
@@ -145,14 +145,11 @@ impl Cx {
                 // It has said itself why it does not.
                 ostler_keeper::wait_ready(&ready).map_err(|_| CliError::Told(crate::cli::Status::Failed))?;
             }
-            let mut client = match Client::connect(&home) {
-                Err(ClientError::NotRunning { .. }) if self.may_start() => self.start_daemon(&home)?,
-                other => other?,
+            self.client = match self.reach(&home)? {
+                Some(client) => Some(client),
+                None if self.may_start() => Some(self.start_daemon(&home)?),
+                None => return Err(ClientError::NotRunning { home: home.display().to_string() }.into()),
             };
-            if let Some(alarm) = &self.alarm {
-                client.heed(alarm.as_fd())?;
-            }
-            self.client = Some(client);
         }
         self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))
     }
@@ -164,13 +161,40 @@ impl Cx {
     pub(crate) fn running_client(&mut self) -> Result<Option<&mut Client>, CliError> {
         if self.client.is_none() {
             let home = self.home()?.to_owned();
-            match Client::connect(&home) {
-                Ok(client) => self.client = Some(client),
-                Err(ClientError::NotRunning { .. }) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
+            self.client = self.reach(&home)?;
         }
         Ok(self.client.as_mut())
+    }
+
+    /// A connection to who is there; none when nobody is.
+    fn reach(&self, home: &Path) -> Result<Option<Client>, CliError> {
+        let connect = || match Client::connect(home) {
+            Ok(client) => self.with_alarm(client).map(Some),
+            Err(ClientError::NotRunning { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        let mut attempt = 0;
+        loop {
+            let Some(mut client) = connect()? else { return Ok(None) };
+            if !self.may_start() {
+                return Ok(Some(client));
+            }
+            // What took the connection may be all that is left of a daemon that was killed: then another is to be started.
+            attempt += 1;
+            match client.greet() {
+                Err(CliError::Client(ClientError::Lost(_))) if attempt <= RETRIES => {}
+                // Somebody is there, and the request will tell who.
+                Err(CliError::Client(ClientError::Version { .. })) => return connect(),
+                greeted => return greeted.map(|()| Some(client)),
+            }
+        }
+    }
+
+    fn with_alarm(&self, mut client: Client) -> Result<Client, CliError> {
+        if let Some(alarm) = &self.alarm {
+            client.heed(alarm.as_fd())?;
+        }
+        Ok(client)
     }
 
     /// Output and connection at the same time.
@@ -225,7 +249,7 @@ impl Cx {
         let (client, keeper) = crate::client::launch(home, self.program.is_pm2())?;
         self.launched = keeper;
         self.out.spawned();
-        Ok(client)
+        self.with_alarm(client)
     }
 }
 
