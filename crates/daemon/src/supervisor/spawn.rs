@@ -73,11 +73,7 @@ pub(super) fn prepare(
     let account = account(spec)?;
     let preload = preload.path_for(slot, account.is_some(), settings);
     let mut env = environment(slot, inc, Some(beside.secrets), home, settings)?;
-    if let Some(user) = account.as_ref().and_then(|account| account.user.as_ref()) {
-        for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
-            env.insert(variable.into(), value.into());
-        }
-    }
+    introduce(account.as_ref(), &mut env);
     activation::announce(spec, &mut env);
     env.extend(beside.vars.into_iter().map(|(name, value)| (name.into(), value.into())));
     let channel_number = activation::ipc_number(spec, slot.proof.as_ref());
@@ -99,21 +95,7 @@ pub(super) fn prepare(
         fds.push(fd);
         targets.push(number);
     }
-    let request = SpawnRequest {
-        key: slot.key(inc),
-        spec: SpawnSpec {
-            program: c_string(&program, "exec")?,
-            argv: c_strings(argv.iter().map(|arg| [arg.as_bytes()]), "arguments")?,
-            envp: c_strings(env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()]), "environment")?,
-            cwd: c_string(&spec.cwd, "chdir")?,
-            user: account.map(|account| account.credentials),
-            rlimits: rlimits(spec)?,
-            nice: spec.limits.nice,
-            umask: spec.limits.umask,
-            oom_score_adj: None,
-        },
-        targets,
-    };
+    let request = SpawnRequest { key: slot.key(inc), spec: as_described(spec, &program, &argv, &env, account.as_ref())?, targets };
     Ok(Prepared {
         request: Box::new(request),
         fds,
@@ -136,11 +118,7 @@ pub(crate) fn errand_program(
     let spec = slot.spec();
     let account = account(spec)?;
     let mut env = environment(slot, slot.instance.inc, None, home, settings)?;
-    if let Some(user) = account.as_ref().and_then(|account| account.user.as_ref()) {
-        for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
-            env.insert(variable.into(), value.into());
-        }
-    }
+    introduce(account.as_ref(), &mut env);
     env.extend(errand.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
     // The sweep of the app's tree is not to find it.
     env.shift_remove(super::sweep::MARK);
@@ -150,12 +128,31 @@ pub(crate) fn errand_program(
     let word = argv.first().map(String::as_str).unwrap_or_default();
     let program = find_in_path(word, path, Path::new(&spec.cwd))
         .ok_or_else(|| failure(&format!("find {word} in PATH"), Errno::NOENT.raw_os_error()))?;
+    as_described(spec, &program.to_string_lossy(), argv, &env, account.as_ref())
+}
+
+/// A user's programs know who that is.
+fn introduce<'a>(account: Option<&'a Identity>, env: &mut Vars<'a>) {
+    let Some(user) = account.and_then(|account| account.user.as_ref()) else { return };
+    for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
+        env.insert(variable.into(), value.into());
+    }
+}
+
+/// A program that is run in the app's directory, as its user, with its limits.
+fn as_described(
+    spec: &AppSpec,
+    program: &str,
+    argv: &[String],
+    env: &Vars<'_>,
+    account: Option<&Identity>,
+) -> Result<SpawnSpec, SpawnFailure> {
     Ok(SpawnSpec {
-        program: c_string(&program.to_string_lossy(), "exec")?,
+        program: c_string(program, "exec")?,
         argv: c_strings(argv.iter().map(|arg| [arg.as_bytes()]), "arguments")?,
         envp: c_strings(env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()]), "environment")?,
         cwd: c_string(&spec.cwd, "chdir")?,
-        user: account.map(|account| account.credentials),
+        user: account.map(|account| account.credentials.clone()),
         rlimits: rlimits(spec)?,
         nice: spec.limits.nice,
         umask: spec.limits.umask,
