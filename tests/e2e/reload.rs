@@ -46,6 +46,10 @@ fn every_process_is_new_and_every_instance_the_same() {
     }
     assert_eq!(home.app_processes().len(), 2, "{}", home.report());
     assert_eq!(report(&home)[0]["state"], "done");
+    // The end of what was replaced is in the history of the instance, with who wanted it.
+    for old in &before {
+        home.ok(format!("why {}", old.id())).says(&format!("(pid {})", old.pid())).says("`reload`");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use ostler_sys::ProcRef;
 use crate::control::{Control, Work};
 use crate::errands;
 use crate::registry::split_key;
+use crate::store::Role;
 
 /// SIGKILL: what the kernel's out-of-memory killer sends.
 const KILL: i32 = 9;
@@ -105,6 +106,23 @@ impl Control {
         }
         self.feed(id, Event::Exited { inc, exit });
         self.keep_last_lines(id, inc);
+        self.hand_down_exit(id, inc);
+    }
+
+    /// The end of a process that was replaced belongs to the history of the instance, which its successor goes on with.
+    fn hand_down_exit(&mut self, id: u32, inc: u32) {
+        let Some(slot) = self.registry.get(id).filter(|slot| slot.role == Role::Retiring) else { return };
+        let pm_id = slot.pm_id;
+        let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc).cloned() else { return };
+        let Some(successor) = self.registry.serving().find(|slot| slot.pm_id == pm_id).map(|slot| slot.id) else { return };
+        let Some(slot) = self.registry.get_mut(successor) else { return };
+        let exits = &mut slot.instance.exits;
+        // The successor may have ended first.
+        let place = exits.iter().position(|later| later.inc > inc).unwrap_or(exits.len());
+        exits.insert(place, record);
+        let surplus = exits.len().saturating_sub(slot.policy.exits_kept);
+        exits.drain(..surplus);
+        self.registry.changed(successor);
     }
 
     /// In the core's words, with what the kernel's counters say about its out-of-memory killer.
