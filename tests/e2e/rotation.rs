@@ -39,8 +39,15 @@ fn try_text(home: &Home, name: &str) -> Option<String> {
 #[track_caller]
 fn whole(home: &Home, log: &str, upto: u32) {
     let stem = log.strip_suffix(".log").unwrap();
-    let mut texts: Vec<String> = rotated(home, stem).iter().map(|name| text_of(home, name)).collect();
-    texts.push(home.log(log));
+    // It may be rotated once more while we read.
+    let texts = loop {
+        let names = rotated(home, stem);
+        let mut texts: Vec<String> = names.iter().map(|name| text_of(home, name)).collect();
+        texts.push(home.log(log));
+        if rotated(home, stem) == names {
+            break texts;
+        }
+    };
     let number = |line: &str| line.rsplit(' ').next().and_then(|word| word.parse::<u32>().ok());
     let mut parts: Vec<Vec<u32>> = Vec::new();
     for text in texts {

@@ -53,11 +53,11 @@ fn restarts_at_given_times() {
         (json!({}), None),
     ] {
         let app = place.start("app.js", given.clone());
-        assert_eq!(app.cron, spec, "{given}");
+        assert_eq!(app.cron.as_deref(), spec.as_ref(), "{given}");
         assert!(app.autostart, "{given}");
     }
     let app = place.app(json!({"script": "app.js", "cron": "0 3 * * *", "cron_timezone": "UTC"}), &Overlay::default());
-    assert_eq!(app.spec.cron, Some(CronSpec { zone: Some("UTC".into()), ..restart("0 3 * * *") }));
+    assert_eq!(app.spec.cron.as_deref(), Some(&CronSpec { zone: Some("UTC".into()), ..restart("0 3 * * *") }));
     assert_eq!(app.spec.given["cron_restart"], "0 3 * * *");
 }
 
@@ -76,7 +76,7 @@ fn jobs_in_every_form() {
         ),
     ] {
         let app = place.start("app.js", given.clone());
-        assert_eq!(app.cron, Some(spec), "{given}");
+        assert_eq!(app.cron.as_deref(), Some(&spec), "{given}");
         assert!(!app.autostart && app.is_job() && app.mode == ExecMode::Fork, "{given}");
     }
 }
@@ -103,11 +103,14 @@ fn jobs_beside_apps_and_in_them() {
     assert_eq!(apps[0].cron, None);
     assert_eq!(apps[0].given.get("jobs"), None);
     let [clean, mail, report] = [&apps[1], &apps[2], &apps[3]];
-    assert_eq!(clean.cron, Some(CronSpec { job: Some(JobSpec { retries: 1, ..JobSpec::default() }), ..job("0 3 * * *") }));
+    assert_eq!(clean.cron.as_deref(), Some(&CronSpec { job: Some(JobSpec { retries: 1, ..JobSpec::default() }), ..job("0 3 * * *") }));
     assert!(clean.cwd.ends_with("/sub") && clean.namespace == "web" && clean.shell);
     assert_eq!((clean.env.vars["DB"].as_str(), clean.env.vars["LEVEL"].as_str()), ("main", "debug"));
-    assert_eq!(mail.cron, Some(CronSpec { job: Some(JobSpec { retry_delay_ms: 5000, ..JobSpec::default() }), ..job("@hourly") }));
-    assert_eq!(report.cron, Some(CronSpec { zone: Some("UTC".into()), ..job("@weekly") }));
+    assert_eq!(
+        mail.cron.as_deref(),
+        Some(&CronSpec { job: Some(JobSpec { retry_delay_ms: 5000, ..JobSpec::default() }), ..job("@hourly") })
+    );
+    assert_eq!(report.cron.as_deref(), Some(&CronSpec { zone: Some("UTC".into()), ..job("@weekly") }));
     assert!(!report.cwd.ends_with("/sub"));
     // Nothing but jobs; a single one; one app with jobs.
     assert_eq!(file(&place, r#"{"jobs": [{"name": "a", "cron": "@daily", "script": "app.js"}]}"#).unwrap().len(), 1);
@@ -177,7 +180,7 @@ fn options_over_an_app_that_exists() {
     let merged = |given: Value| merge(&app, given.as_object().unwrap(), None, &place.context).unwrap().spec.cron;
     assert_eq!(merged(json!({"max_restarts": 3})), app.cron);
     assert_eq!(merged(json!({"cron_restart": "0"})), None);
-    assert_eq!(merged(json!({"cron_restart": "@hourly"})), Some(CronSpec { zone: Some("UTC".into()), ..restart("@hourly") }));
+    assert_eq!(merged(json!({"cron_restart": "@hourly"})).as_deref(), Some(&CronSpec { zone: Some("UTC".into()), ..restart("@hourly") }));
     let job = place.start("app.js", json!({"job": "@daily"}));
     let other = merge(&job, json!({"job": "@hourly"}).as_object().unwrap(), None, &place.context).unwrap().spec;
     assert_eq!(other.cron.unwrap().pattern, "@hourly");

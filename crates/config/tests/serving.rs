@@ -195,17 +195,17 @@ fn signs_of_readiness() {
         ),
     ];
     for (given, by) in cases {
-        assert_eq!(app(&place, json!({"ready": given})).ready.by, Some(by), "{given}");
+        assert_eq!(app(&place, json!({"ready": given})).ready.by.as_deref(), Some(&by), "{given}");
     }
     let listening = place.start("app.js", json!({"instances": 1, "ready": "listening"}));
-    assert_eq!(listening.ready.by, Some(ReadyBy::Listening));
+    assert_eq!(listening.ready.by.as_deref(), Some(&ReadyBy::Listening));
     // The app's own health check, with the rhythm of a start.
     for ready in [json!("http"), json!({"http": true})] {
         let own = json!({"ready": ready, "http": {"port": 3000, "path": "/health", "interval": 30_000, "retries": 3}});
-        assert_eq!(app(&place, own.clone()).ready.by, Some(ReadyBy::Http(probe.clone())));
+        assert_eq!(app(&place, own.clone()).ready.by.as_deref(), Some(&ReadyBy::Http(probe.clone())));
     }
     // The port is the first of `listen`, else the variable.
-    let port = |attributes: Value| match app(&place, attributes).ready.by {
+    let port = |attributes: Value| match app(&place, attributes).ready.by.as_deref() {
         Some(ReadyBy::Http(probe)) => probe.port,
         other => panic!("{other:?}"),
     };

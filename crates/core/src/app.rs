@@ -12,6 +12,7 @@ use crate::care::{Care, RestartBudget};
 use crate::cron::CronSpec;
 use crate::hooks::Hooks;
 use crate::order::Order;
+use crate::rare::Rare;
 use crate::rotate::RotateSpec;
 use crate::secrets::Secrets;
 use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
@@ -69,7 +70,7 @@ pub struct AppSpec {
     pub logs: LogSpec,
     /// How logs are rotated (`log_rotate`), as far as the app says something.
     #[serde(skip_serializing_if = "is_default")]
-    pub log_rotate: RotateSpec,
+    pub log_rotate: Rare<RotateSpec>,
     /// Explicit pid file; without it `<home>/pids/<name>-<id>.pid`. The id suffix is always added.
     #[serde(skip_serializing_if = "is_default")]
     pub pid_file: Option<String>,
@@ -80,10 +81,10 @@ pub struct AppSpec {
     pub restart: RestartSpec,
     /// Commands at the turns of its life.
     #[serde(skip_serializing_if = "is_default")]
-    pub hooks: Hooks,
+    pub hooks: Rare<Hooks>,
     /// What has to be there first.
     #[serde(skip_serializing_if = "is_default")]
-    pub order: Order,
+    pub order: Rare<Order>,
     /// How to stop.
     #[serde(skip_serializing_if = "is_default")]
     pub stop: StopSpec,
@@ -107,13 +108,13 @@ pub struct AppSpec {
     pub autoscale: Option<Autoscale>,
     /// Restarts or runs at given times.
     #[serde(skip_serializing_if = "is_default")]
-    pub cron: Option<CronSpec>,
+    pub cron: Option<Box<CronSpec>>,
     /// nice, umask, rlimits.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: LimitSpec,
     /// Restarts when files change.
     #[serde(skip_serializing_if = "is_default")]
-    pub watch: WatchSpec,
+    pub watch: Rare<WatchSpec>,
     /// Health checks, and what it may use; none = nobody looks.
     #[serde(skip_serializing_if = "is_default")]
     pub care: Option<Box<Care>>,
@@ -170,12 +171,12 @@ impl Default for AppSpec {
             env: EnvSpec::default(),
             secrets: Secrets::new(),
             logs: LogSpec::default(),
-            log_rotate: RotateSpec::default(),
+            log_rotate: Rare::default(),
             pid_file: None,
             autostart: true,
             restart: RestartSpec::default(),
-            hooks: Hooks::default(),
-            order: Order::default(),
+            hooks: Rare::default(),
+            order: Rare::default(),
             stop: StopSpec::default(),
             ready: ReadySpec::default(),
             listen: Vec::new(),
@@ -185,7 +186,7 @@ impl Default for AppSpec {
             autoscale: None,
             cron: None,
             limits: LimitSpec::default(),
-            watch: WatchSpec::default(),
+            watch: Rare::default(),
             care: None,
             no_preload: false,
             disable_source_map_support: false,
@@ -353,7 +354,7 @@ pub struct ReadySpec {
     pub accept_timeout: bool,
     /// What proves it; `None` = [`ReadyBy::Message`] with `wait_ready`, else nothing has to be proved at a start.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<ReadyBy>,
+    pub by: Option<Box<ReadyBy>>,
     /// Time between two signs of life by sd_notify (`WATCHDOG=1`); `None` = none are expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watchdog_ms: Option<u64>,
@@ -362,7 +363,7 @@ pub struct ReadySpec {
 impl ReadySpec {
     /// What a start has to prove; `None` = it is done when the program is executed.
     pub fn proof(&self) -> Option<ReadyBy> {
-        self.by.clone().or_else(|| self.wait_ready.then_some(ReadyBy::Message))
+        self.by.as_deref().cloned().or_else(|| self.wait_ready.then_some(ReadyBy::Message))
     }
 }
 

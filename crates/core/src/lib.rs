@@ -23,6 +23,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod order;
 pub mod probe;
+pub mod rare;
 pub mod restart;
 pub mod rollout;
 pub mod rotate;

@@ -281,7 +281,7 @@ impl Control {
             if let Some(key) = name.strip_prefix("ipc:").and_then(|key| key.parse().ok()) {
                 let (id, inc) = split_key(key);
                 match self.registry.get_mut(id).filter(|slot| slot.instance.inc == inc) {
-                    Some(slot) => slot.ipc = Ipc::open(fd, id, key, &self.reactor),
+                    Some(slot) => slot.ipc = Ipc::open(fd, id, key, &self.reactor).map(Box::new),
                     None => self.keeper.drop_held(&name),
                 }
             } else if name.starts_with(PREFIX) {

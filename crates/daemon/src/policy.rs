@@ -12,7 +12,7 @@ use crate::supervisor::spawn::{is_deno, is_node};
 const MARGIN_MS: u64 = 1000;
 
 /// The policy, and what a process has to prove. A candidate's predecessor may have shown that it never listens.
-pub(crate) fn of(spec: &AppSpec, role: Role, never_listens: bool, settings: &Settings) -> (Policy, Option<ReadyBy>) {
+pub(crate) fn of(spec: &AppSpec, role: Role, never_listens: bool, settings: &Settings) -> (Policy, Option<Box<ReadyBy>>) {
     let mut policy =
         Policy::from_spec(spec, settings.kill_signal, settings.kill_timeout_ms, settings.listen_timeout_ms, settings.backoff_reset_ms);
     policy.shutdown_with_message |= settings.kill_use_message;
@@ -34,7 +34,7 @@ pub(crate) fn of(spec: &AppSpec, role: Role, never_listens: bool, settings: &Set
         // A time to wait that ends before it could be seen would be a failed start, always.
         policy.listen_timeout_ms = policy.listen_timeout_ms.max(ms.saturating_add(MARGIN_MS));
     }
-    (policy, proof)
+    (policy, proof.map(Box::new))
 }
 
 /// It can be told to finish what it does (by Node's cluster protocol, or by our preload), or its connections go elsewhere.

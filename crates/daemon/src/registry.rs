@@ -8,6 +8,7 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::care::Note;
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::{Instance, Policy, State, Wanted};
+use ostler_core::rare::Rare;
 use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
 use ostler_proto::control::{Files, Learned};
@@ -66,7 +67,7 @@ pub(crate) struct Slot {
     /// What the state machine needs of the description.
     pub policy: Policy,
     /// What its process has to prove before it counts as ready.
-    pub proof: Option<ReadyBy>,
+    pub proof: Option<Box<ReadyBy>>,
     /// What its schedule has come to.
     pub ticks: Ticks,
     /// Why it is not ready yet, as far as a look at it told.
@@ -78,7 +79,7 @@ pub(crate) struct Slot {
     /// Processes that led what is still its tree, before its main process was another one.
     pub kin: Vec<Kin>,
     /// What the app told us.
-    pub learned: Learned,
+    pub learned: Rare<Learned>,
     /// The program that runs it, if that is Node and its version is not learned yet.
     pub node: Option<Binary>,
     /// Its process runs with our preload.
@@ -88,7 +89,7 @@ pub(crate) struct Slot {
     /// The error and output log files themselves, where the process writes to them directly.
     pub log_files: [Option<FileKey>; 2],
     /// What its process is as a cluster worker.
-    pub worker: Worker,
+    pub worker: Rare<Worker>,
     /// Folder of its cgroup.
     pub group: Option<Box<str>>,
     /// There is no group yet, or it was made by this daemon and not killed since: a process may be started in it.
@@ -96,9 +97,9 @@ pub(crate) struct Slot {
     /// Processes of the group that the kernel had killed for its memory when its process started.
     pub group_ooms: u64,
     /// Its IPC channel.
-    pub ipc: Option<Ipc>,
+    pub ipc: Option<Box<Ipc>>,
     /// Its log writer, in piped mode.
-    pub piped: Option<Piped>,
+    pub piped: Option<Box<Piped>>,
     /// It is to get no new connections while others can have them: its check of readiness fails.
     pub unready: bool,
     /// What was found out about it while it was looked after, the oldest first.
@@ -219,7 +220,8 @@ const CANDIDATES_FROM: u32 = 1 << 31;
 /// All slots.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    slots: BTreeMap<u32, Slot>,
+    /// Each in a place of its own: the map keeps room for more than it has.
+    slots: BTreeMap<u32, Box<Slot>>,
     /// Slots that are not in the journal as they are now.
     changed: BTreeSet<u32>,
     /// When the clock says something to which slot; nobody looks at a thousand slots to find the next.
@@ -300,12 +302,12 @@ impl Registry {
             files: crate::files::resolve(&app.spec, pm_id, settings),
             start_ticks: 0,
             kin: Vec::new(),
-            learned: Learned::default(),
+            learned: Rare::default(),
             node: None,
             preloaded: false,
             log_start: (0, 0),
             log_files: [None; 2],
-            worker: Worker::default(),
+            worker: Rare::default(),
             group: None,
             group_fresh: true,
             group_ooms: 0,
@@ -319,7 +321,7 @@ impl Registry {
             pid_file_written: false,
             due_ms: None,
         };
-        self.slots.insert(id, slot);
+        self.slots.insert(id, Box::new(slot));
         self.changed.insert(id);
         id
     }
@@ -368,7 +370,7 @@ impl Registry {
                 instance: record.instance.into_owned(),
                 start_ticks: record.start_ticks,
                 kin: record.kin.into_owned(),
-                learned: record.learned.into_owned(),
+                learned: record.learned.into_owned().into(),
                 node: None,
                 preloaded: record.preloaded,
                 log_start: record.log_start,
@@ -388,7 +390,7 @@ impl Registry {
                 due_ms: None,
             };
             let id = slot.id;
-            self.slots.insert(id, slot);
+            self.slots.insert(id, Box::new(slot));
             self.schedule(id);
         }
         Stored { apps, bases }
@@ -415,7 +417,7 @@ impl Registry {
         std::iter::once(boot)
             .chain(envs.into_iter().map(|(id, vars)| Record::Env { id, vars }))
             .chain(specs.into_iter().map(|(id, spec)| Record::Spec { id, spec }))
-            .chain(self.slots.values().map(Slot::record))
+            .chain(self.iter().map(Slot::record))
     }
 
     /// A number that no worker of this daemon and of those before it has: what Node calls `cluster.worker.id`.
@@ -426,14 +428,14 @@ impl Registry {
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Slot> {
-        self.slots.get(&id)
+        self.slots.get(&id).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(&id)
+        self.slots.get_mut(&id).map(Box::as_mut)
     }
 
-    pub(crate) fn remove(&mut self, id: u32) -> Option<Slot> {
+    pub(crate) fn remove(&mut self, id: u32) -> Option<Box<Slot>> {
         let slot = self.slots.remove(&id)?;
         self.changed.remove(&id);
         if let Some(at) = slot.due_ms {
@@ -451,7 +453,7 @@ impl Registry {
     pub(crate) fn next_changed(&mut self) -> Option<&Slot> {
         let id = self.changed.pop_first()?;
         self.schedule(id);
-        self.slots.get(&id)
+        self.get(id)
     }
 
     /// The earliest deadline of all slots, as of the last write of the journal.
@@ -481,12 +483,12 @@ impl Registry {
 
     /// Every slot, also those that users do not see.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.values()
+        self.slots.values().map(Box::as_ref)
     }
 
     /// What users see, by `pm_id`.
     pub(crate) fn serving(&self) -> impl Iterator<Item = &Slot> {
-        let mut serving: Vec<&Slot> = self.slots.values().filter(|slot| slot.role == Role::Serving).collect();
+        let mut serving: Vec<&Slot> = self.iter().filter(|slot| slot.role == Role::Serving).collect();
         // Sorted already, but for those that a reload brought.
         serving.sort_by_key(|slot| slot.pm_id);
         serving.into_iter()
@@ -494,7 +496,7 @@ impl Registry {
 
     /// Every slot, also those that users do not see.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.slots.values_mut()
+        self.slots.values_mut().map(Box::as_mut)
     }
 
     /// All instances of that name, by `pm_id`.

@@ -552,6 +552,8 @@ pub struct Learned {
     pub status: Option<String>,
 }
 
+ostler_core::rarely!(Learned);
+
 /// A socket that an app got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenSocket {

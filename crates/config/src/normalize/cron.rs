@@ -67,7 +67,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
     };
     cron.zone = zone;
     cron.catch_up = spec.given.get("catch_up") == Some(&Value::Bool(true));
-    spec.cron = Some(cron);
+    spec.cron = Some(Box::new(cron));
     let both = "names both a day of the month and a weekday: as in PM2 both have to match (cron itself takes either)";
     Ok(schedule.restricts_both_days().then(|| (key, both.to_owned())))
 }

@@ -29,7 +29,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
         "time" if flag => logs.date_format = Some(TIME_FORMAT.to_owned()),
         "log_rotate" => {
             let size = spec.given.get("max_log_size").and(spec.log_rotate.max_size);
-            spec.log_rotate = rotation(value)?;
+            spec.log_rotate = rotation(value)?.into();
             spec.log_rotate.max_size = size.or(spec.log_rotate.max_size);
         }
         "max_log_size" => spec.log_rotate.max_size = Some(super::number(value)?).map(|bytes| if bytes == 0 { NO_BOUND } else { bytes }),

@@ -73,7 +73,7 @@ pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
     follow_names(apps);
     let mut problems = Vec::new();
     let specs = || apps.iter().map(|(_, spec)| &**spec);
-    if let Some(cycle) = Graph::new(specs().map(|spec| (spec.name.as_str(), &spec.order))).cycle() {
+    if let Some(cycle) = Graph::new(specs().map(|spec| (spec.name.as_str(), &*spec.order))).cycle() {
         let first = apps.iter().find(|(_, spec)| cycle.first() == Some(&spec.name.as_str()));
         let message = match cycle.as_slice() {
             [name, _] => format!("{name} depends on itself"),

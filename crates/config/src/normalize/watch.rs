@@ -16,7 +16,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
         // Switched on again, it watches what it did.
         watch.paths = std::mem::take(&mut spec.watch.paths);
     }
-    spec.watch = watch;
+    spec.watch = watch.into();
     Ok(())
 }
 

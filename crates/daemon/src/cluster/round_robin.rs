@@ -180,15 +180,16 @@ impl Control {
     /// A worker is no more, or cannot be talked with any more: what it has not answered goes to others.
     pub(crate) fn worker_left(&mut self, id: u32) {
         let Some(slot) = self.registry.get_mut(id) else { return };
-        slot.worker.listening.clear();
-        slot.worker.served.clear();
-        slot.worker.on_their_way.clear();
-        for Handed { listener, connection, .. } in std::mem::take(&mut slot.worker.handed).into_iter().rev() {
+        let Some(worker) = slot.worker.own_mut() else { return };
+        worker.listening.clear();
+        worker.served.clear();
+        worker.on_their_way.clear();
+        for Handed { listener, connection, .. } in std::mem::take(&mut worker.handed).into_iter().rev() {
             if let Some(listener) = self.listeners.get_mut(listener) {
                 listener.waiting.push_front(connection);
             }
         }
-        for listener in std::mem::take(&mut slot.worker.served_by) {
+        for listener in std::mem::take(&mut worker.served_by) {
             if let Some(listener) = self.listeners.get_mut(listener) {
                 listener.turns.leave(id);
                 // Its next process is somebody else.
@@ -203,7 +204,7 @@ impl Control {
         let ids: Vec<u32> = self.registry.iter().filter(|slot| slot.ipc.is_some()).map(|slot| slot.id).collect();
         for id in ids {
             let Some(slot) = self.registry.get_mut(id) else { continue };
-            let (app, worker) = (slot.app.spec.name.as_str(), &mut slot.worker);
+            let (app, worker) = (slot.app.spec.name.as_str(), &mut *slot.worker);
             let keys = worker.listening.iter().chain(&worker.served);
             worker.served_by = keys.filter_map(|key| self.listeners.find(app, key)).collect();
             for listener in worker.served_by.clone() {

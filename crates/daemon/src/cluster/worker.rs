@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use ostler_core::balance::Load;
+use ostler_core::rare::Rare;
 
 /// How much later another one is answered when one was lost.
 const LOST_MS: u64 = 5000;
@@ -28,6 +29,8 @@ pub(crate) struct Worker {
     /// Descriptors that it has not acknowledged, in this order.
     pub on_their_way: VecDeque<Sending>,
 }
+
+ostler_core::rarely!(Worker);
 
 /// A descriptor that was sent to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +85,8 @@ impl From<OwnedFd> for Connection {
 
 impl Worker {
     /// As the journal knows it.
-    pub(crate) fn restored(id: u32, listening: Vec<String>, served: Vec<String>) -> Self {
-        Self { id, listening, served, ..Self::default() }
+    pub(crate) fn restored(id: u32, listening: Vec<String>, served: Vec<String>) -> Rare<Self> {
+        if id == 0 { Rare::default() } else { Rare::own(Self { id, listening, served, ..Self::default() }) }
     }
 
     /// It holds no listening socket in either way.

@@ -75,7 +75,7 @@ impl Control {
             }
         }
         let others = present.values().filter(|spec| !comes(&spec.name)).copied();
-        let graph = Graph::new(apps.iter().chain(others).map(|spec| (spec.name.as_str(), &spec.order)));
+        let graph = Graph::new(apps.iter().chain(others).map(|spec| (spec.name.as_str(), &*spec.order)));
         match graph.cycle() {
             Some(cycle) => Err(Failure::Other(format!("apps depend on each other in a circle: {}; nothing was started", shown(&cycle)))),
             None => Ok(()),
@@ -89,7 +89,7 @@ impl Control {
             return false;
         }
         let waves: BTreeMap<String, usize> = {
-            let graph = Graph::new(slots().map(|slot| (slot.spec().name.as_str(), &slot.spec().order)));
+            let graph = Graph::new(slots().map(|slot| (slot.spec().name.as_str(), &*slot.spec().order)));
             graph.waves().into_iter().map(|(name, wave)| (name.to_owned(), wave)).collect()
         };
         let wave = |id: &u32| self.registry.get(*id).and_then(|slot| waves.get(&slot.spec().name)).copied().unwrap_or(0);

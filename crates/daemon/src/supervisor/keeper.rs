@@ -98,8 +98,10 @@ impl Control {
         self.close_channel(id);
         self.drop_signs(id);
         if let Some(slot) = self.registry.get_mut(id) {
-            slot.learned.axm_monitor.clear();
-            slot.learned.axm_actions.clear();
+            if let Some(learned) = slot.learned.own_mut() {
+                learned.axm_monitor.clear();
+                learned.axm_actions.clear();
+            }
             if let Some(piped) = &slot.piped {
                 piped.end_lines();
             }

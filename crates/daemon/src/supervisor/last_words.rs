@@ -51,7 +51,7 @@ impl Control {
     pub(super) fn end_writer(&mut self, id: u32) {
         self.note_last_words(id);
         if let Some(piped) = self.registry.get_mut(id).and_then(|slot| slot.piped.take()) {
-            self.finish_writer(id, piped);
+            self.finish_writer(id, *piped);
         }
     }
 

@@ -279,7 +279,7 @@ impl Control {
             self.keeper.hold(&end_name(id, place, end), fd.as_fd());
         }
         if let Some(slot) = self.registry.get_mut(id) {
-            slot.piped = Some(Piped { handle, ends, place, made_for });
+            slot.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
         }
         Ok(())
     }
@@ -316,7 +316,7 @@ impl Control {
             match pipeline.start() {
                 Ok(handle) => {
                     if let Some(slot) = self.registry.get_mut(id) {
-                        slot.piped = Some(Piped { handle, ends, place, made_for });
+                        slot.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
                     }
                 }
                 Err(error) => self.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
 
@@ -121,7 +122,6 @@ impl Control {
         let secrets = self.secrets.take(id, inc);
         let home = self.settings.home.to_string_lossy().into_owned();
         self.worker_left(id);
-        let worker_id = self.registry.next_worker_id();
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
         let Some(slot) = self.registry.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
@@ -130,9 +130,14 @@ impl Control {
         let mut beside = Beside::sockets(sockets.fds);
         beside.secrets = secrets;
         self.prepare_signs(id, inc, &mut beside)?;
+        let worker_id = (spec.mode == ExecMode::Cluster).then(|| self.registry.next_worker_id());
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
-        slot.worker.id = worker_id;
-        slot.learned.sockets.clone_from(&sockets.shown);
+        if let Some(worker_id) = worker_id {
+            slot.worker.id = worker_id;
+        }
+        if slot.learned.sockets != sockets.shown {
+            slot.learned.sockets = sockets.shown;
+        }
         let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &home, &self.settings, &mut self.preload)?;
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
@@ -155,7 +160,7 @@ impl Control {
         self.keeper.say_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         if let Some(channel) = prepared.ipc {
             self.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
-            slot.ipc = super::ipc::Ipc::open(channel, id, key, &self.reactor);
+            slot.ipc = super::ipc::Ipc::open(channel, id, key, &self.reactor).map(Box::new);
         }
         self.watch_logs(id);
         Ok(())
@@ -179,7 +184,7 @@ impl Control {
             ipc.close(&self.reactor);
         }
         if let Some(piped) = slot.piped {
-            self.finish_writer(id, piped);
+            self.finish_writer(id, *piped);
         }
         self.close_listeners_of(&slot.app.spec.name);
         self.forget_releases(&slot.app.spec.name);

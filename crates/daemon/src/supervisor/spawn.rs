@@ -76,7 +76,7 @@ pub(super) fn prepare(
     introduce(account.as_ref(), &mut env);
     activation::announce(spec, &mut env);
     env.extend(beside.vars.into_iter().map(|(name, value)| (name.into(), value.into())));
-    let channel_number = activation::ipc_number(spec, slot.proof.as_ref());
+    let channel_number = activation::ipc_number(spec, slot.proof.as_deref());
     env.insert("NODE_CHANNEL_FD".into(), channel_number.to_string().into());
     env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
     if spec.mode == ExecMode::Cluster && speaks_cluster(spec) {

@@ -23,7 +23,7 @@ impl Control {
         let joined = app.map(|app| {
             let around = Surroundings::of(&app.spec, "");
             let own = around.own.iter().map(|path| (*path).to_owned()).collect();
-            let key = Key { watch: app.spec.watch.clone(), cwd: app.spec.cwd.clone(), script: app.spec.script.clone(), own };
+            let key = Key { watch: (*app.spec.watch).clone(), cwd: app.spec.cwd.clone(), script: app.spec.script.clone(), own };
             let home = self.settings.home.to_string_lossy();
             let group = self.watches.group(&app.spec.name, key, &home);
             self.watches.join(id, group);

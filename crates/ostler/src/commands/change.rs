@@ -94,7 +94,7 @@ fn describe_anew(cx: &mut Cx, details: &[Detail], wanted: &Wanted<'_>, context: 
         if !wanted.attributes.is_empty() || wanted.args.is_some() {
             let mut attributes = wanted.attributes.clone();
             if wanted.toggles_watch {
-                let toggled = WatchSpec { on: !spec.watch.on, ..spec.watch.clone() };
+                let toggled = WatchSpec { on: !spec.watch.on, ..(*spec.watch).clone() };
                 attributes.insert("watch".into(), toggled.attribute());
             }
             let merged = merge(&spec, &attributes, wanted.args, context).map_err(|problems| files::told(cx, None, &problems))?;

@@ -171,7 +171,7 @@ pub(crate) fn detail(slot: &Slot, home: &str, care: &Care) -> Detail {
         spec,
         instance: slot.instance.clone(),
         ticks: slot.ticks,
-        learned: slot.learned.clone(),
+        learned: (*slot.learned).clone(),
         monit: slot.cpu.monit(),
         files: slot.files.clone(),
         home: home.to_owned(),

@@ -105,7 +105,7 @@ impl Signs {
 fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
     spec.ready.watchdog_ms.is_some()
         || proof == Some(&ReadyBy::Notify)
-        || spec.ready.by == Some(ReadyBy::Notify)
+        || spec.ready.by.as_deref() == Some(&ReadyBy::Notify)
         || (proof == Some(&ReadyBy::Message) && !spec.runs_in_node())
 }
 
@@ -140,11 +140,13 @@ impl Control {
         self.drop_signs(id);
         let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
         slot.trouble = None;
-        slot.learned.status = None;
+        if let Some(learned) = slot.learned.own_mut() {
+            learned.status = None;
+        }
         let (key, proof) = (slot.key(inc), slot.proof.clone());
         let spec = std::rc::Rc::clone(&slot.app.spec);
         let failed = |errno: Errno| failure("prepare for signs of readiness", errno.raw_os_error());
-        if speaks(&spec, proof.as_ref()) {
+        if speaks(&spec, proof.as_deref()) {
             let watchdog = watchdog_of(&spec);
             let (made, name) = Notify::make(id, key, &slot.unique_id, user_of(&spec), watchdog, &self.reactor).map_err(failed)?;
             self.keeper.hold(&Notify::held_name(key), made.as_fd());
@@ -155,7 +157,7 @@ impl Control {
                 beside.vars.push(("WATCHDOG_PID", OWN_PID.to_owned()));
             }
         }
-        if let Some(ReadyBy::Descriptor(number)) = proof {
+        if let Some(&ReadyBy::Descriptor(number)) = proof.as_deref() {
             let (made, theirs) = Newline::make(id, key, &self.reactor).map_err(failed)?;
             self.keeper.hold(&Newline::held_name(key), made.as_fd());
             self.signs.newlines.insert(id, made);
@@ -243,7 +245,7 @@ impl Control {
 
     fn begin_to_look(&mut self, id: u32, since_ms: u64) {
         let Some(slot) = self.registry.get(id) else { return };
-        let begun = match &slot.proof {
+        let begun = match slot.proof.as_deref() {
             Some(ReadyBy::Uptime { ms }) => {
                 self.signs.set_timer(id, Timer::Uptime, Some(since_ms.saturating_add(*ms)));
                 Ok(())

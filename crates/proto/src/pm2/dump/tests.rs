@@ -78,7 +78,7 @@ fn a_list_written_by_pm2_is_understood() {
         assert_eq!((api.restart.max_restarts, api.restart.min_uptime_ms, api.restart.restart_delay_ms), (Some(7), Some(5000), 100));
         assert_eq!((api.stop.kill_timeout_ms, api.restart.stop_exit_codes.as_slice()), (Some(5000), [0, 3].as_slice()));
         assert_eq!((api.logs.date_format.as_deref(), api.logs.merge_logs), (Some("YYYY-MM-DD"), true));
-        assert_eq!(api.cron, Some(ostler_core::cron::CronSpec::restarts("0 3 * * *".into())));
+        assert_eq!(api.cron.as_deref(), Some(&ostler_core::cron::CronSpec::restarts("0 3 * * *".into())));
         for key in ["max_memory_restart", "cron_restart", "watch", "ignore_watch", "filter_env"] {
             assert!(api.given.contains_key(key), "{key}");
         }
@@ -244,7 +244,7 @@ prop_compose! {
         spec.given = json!({"max_memory_restart": "1G", "http": {"port": 1}}).as_object().expect("object").clone();
         if cluster {
             spec.given.insert("cron_restart".into(), "@daily".into());
-            spec.cron = Some(ostler_core::cron::CronSpec::restarts("@daily".into()));
+            spec.cron = Some(Box::new(ostler_core::cron::CronSpec::restarts("@daily".into())));
         }
         spec
     }
