@@ -124,7 +124,6 @@ impl Keeper {
     pub(crate) fn start_first_daemon(&mut self) -> io::Result<()> {
         let started = self.spawn_daemon().map_err(|error| io::Error::new(error.kind(), format!("cannot start its daemon: {error}")))?;
         self.daemon = Daemon::Running(started);
-        self.tell_inventory();
         Ok(())
     }
 
@@ -132,7 +131,6 @@ impl Keeper {
         match self.spawn_daemon() {
             Ok(running) => {
                 self.daemon = Daemon::Running(running);
-                self.tell_inventory();
                 let untold = std::mem::take(&mut self.untold);
                 for signal in (1..64).filter(|signal| untold & (1 << signal) != 0) {
                     self.tell(&FromKeeper::Signal { signal }, &[]);
@@ -145,9 +143,11 @@ impl Keeper {
         }
     }
 
+    /// What it needs to know waits for it in its link before it runs: if we are killed in the next moment, it has what makes another keeper.
     fn spawn_daemon(&mut self) -> io::Result<Running> {
         let (ours, theirs) = socket::packet_pair()?;
-        let link = Channel::new(ours);
+        let mut link = Channel::new(ours);
+        self.tell_inventory(&mut link).map_err(|error| io::Error::new(error.kind(), format!("hand over the inventory: {error}")))?;
         self.watch_link(&link)?;
         let spec = SpawnSpec {
             program: OWN_EXE.into(),
@@ -168,7 +168,7 @@ impl Keeper {
         for_role(&self.home, self.as_pm2, &vars.iter().copied().chain(runtime).collect::<Vec<_>>(), |_| true)
     }
 
-    fn tell_inventory(&mut self) {
+    fn tell_inventory(&self, link: &mut Channel) -> io::Result<()> {
         let inventory = Inventory {
             keeper_pid: ProcRef::me().pid,
             originals: self.originals,
@@ -186,20 +186,11 @@ impl Keeper {
             }
         }
         let last = parts.len() - 1;
-        let mut failed = None;
         for (n, (part, fds)) in parts.into_iter().enumerate() {
             let message = if n == last { FromKeeper::Inventory(part) } else { FromKeeper::InventoryPart(part) };
-            // The borrow of what is held forbids `tell`.
-            let Daemon::Running(Running { link: Some((channel, _)), .. }) = &mut self.daemon else { return };
-            if let Err(error) = channel.send(&encode(&message), &fds) {
-                failed = Some(error);
-                break;
-            }
+            link.send(&encode(&message), &fds)?;
         }
-        if let Some(error) = failed {
-            complain(&format!("cannot hand over the inventory: {error}"));
-            self.kill_daemon();
-        }
+        Ok(())
     }
 
     /// Goes on with a daemon that another keeper started.
