@@ -378,6 +378,6 @@ fn no_hook_runs_twice_however_often_the_daemon_dies() {
     lines.dedup();
     assert_eq!(lines.len(), count, "a hook ran twice");
     let of = |hook: &str| lines.iter().filter(|line| line.starts_with(hook)).count();
-    assert!(of("pre_start") >= of("post_start") && of("post_start") > 10 && of("post_stop") > 10, "{lines:?}");
+    assert!(of("pre_start") >= of("post_start") && of("post_start") > 4 && of("post_stop") > 4, "{lines:?}");
     assert!(home.app_processes().is_empty(), "{}", home.report());
 }
