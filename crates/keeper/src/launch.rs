@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_sys::exec::{OWN_EXE, replace};
 use ostler_sys::spawn::{Parent, Place, spawn_at};
-use ostler_sys::{CStrings, Ending, ProcRef, SpawnError, SpawnSpec, Usage, child, clock, pipe, rlimit, socket};
+use ostler_sys::{CStrings, Ending, ProcRef, Rlimit, SpawnError, SpawnSpec, Usage, child, clock, pipe, rlimit, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -25,6 +25,8 @@ use crate::title::keeper_title;
 const LOG_FILE: &str = "pm2.log";
 /// A keeper listens within milliseconds; a machine that needs longer than this has other troubles.
 const READY_MS: u64 = 10_000;
+/// Who has the lock listens some microseconds later, unless it was killed and the kernel has not given the lock free yet.
+const TAKEN_MS: u64 = 100;
 /// With fewer open files keeper and daemon would fail sooner or later, at an inconvenient time.
 const NEEDED_FILES: u64 = HEADROOM + 32;
 /// Number of the ready pipe in a new keeper.
@@ -130,6 +132,21 @@ impl Launcher {
         if limit.hard < NEEDED_FILES {
             return Err(LaunchError::FewFiles { hard: limit.hard });
         }
+        loop {
+            if let Some(launched) = self.try_once(limit, deadline)? {
+                return Ok(launched);
+            }
+            if self.wait_for_the_other(deadline.min(clock::boot_ms() + TAKEN_MS))? {
+                return Ok(Launched::Already);
+            }
+            if clock::boot_ms() >= deadline {
+                return Err(LaunchError::Timeout);
+            }
+        }
+    }
+
+    /// `None` = another one has the home.
+    fn try_once(&self, limit: Rlimit, deadline: u64) -> Result<Option<Launched>, LaunchError> {
         let log = self.open_log()?;
         let (read, write) = pipe::pipe().map_err(|errno| LaunchError::Prepare(errno.into()))?;
         let envp = for_role(&self.home, self.as_pm2, &[(ROLE_VAR, "keeper"), (READY_FD_VAR, &READY_FD.to_string())], is_kept);
@@ -138,10 +155,10 @@ impl Launcher {
         drop(write);
         let answer = read_answer(&read, deadline)?;
         match answer.split_first() {
-            Some((&READY_LISTENING, _)) => Ok(Launched::New(keeper.pid)),
+            Some((&READY_LISTENING, _)) => Ok(Some(Launched::New(keeper.pid))),
             Some((&READY_TAKEN, _)) => {
                 child::reap(keeper.pid);
-                self.wait_for_the_other(deadline)
+                Ok(None)
             }
             Some((&READY_FAILED, text)) => {
                 child::reap(keeper.pid);
@@ -233,17 +250,17 @@ impl Launcher {
         .map_err(failed("open", &path))
     }
 
-    /// The lock is taken before the socket listens: wait for that, some microseconds usually.
-    fn wait_for_the_other(&self, deadline: u64) -> Result<Launched, LaunchError> {
+    /// The lock is taken before the socket listens: wait for that. Whether it does.
+    fn wait_for_the_other(&self, deadline: u64) -> Result<bool, LaunchError> {
         let path = self.home.join(SOCKET_FILE);
         loop {
             match socket::connect_at(&path) {
                 // A full queue means that it listens.
-                Ok(_) | Err(Errno::WOULDBLOCK) => return Ok(Launched::Already),
+                Ok(_) | Err(Errno::WOULDBLOCK) => return Ok(true),
                 Err(Errno::NOENT | Errno::CONNREFUSED) if clock::boot_ms() < deadline => {
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 }
-                Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(LaunchError::Timeout),
+                Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(false),
                 Err(errno) => return Err(LaunchError::Home { what: "connect to", path, source: errno.into() }),
             }
         }

@@ -33,6 +33,22 @@ fn as_pm2_it_has_the_title_that_scripts_look_for() {
 }
 
 #[test]
+fn a_lock_that_a_killed_keeper_leaves_for_a_moment_is_waited_for() {
+    let home = Home::new();
+    std::fs::create_dir_all(&home.path).unwrap();
+    let lock = ostler_sys::lock::try_lock(&home.path.join("ostler.lock")).unwrap().unwrap();
+    let launcher = home.launcher();
+    let launch = std::thread::spawn(move || launcher.launch());
+    // Each try opens the log, so the second one makes it again.
+    let log = home.path.join("pm2.log");
+    wait_for("a try", || std::fs::remove_file(&log).ok());
+    wait_for("another one", || log.exists().then_some(()));
+    drop(lock);
+    assert!(matches!(launch.join().unwrap(), Ok(Launched::New(_))));
+    home.next_daemon();
+}
+
+#[test]
 fn of_twenty_launches_at_once_one_wins_and_all_succeed() {
     let home = Home::new();
     let clients: Vec<_> = (0..20).map(|_| Command::new(fixture()).arg("launch").arg(&home.path).spawn().unwrap()).collect();
