@@ -34,6 +34,7 @@ mod kill;
 mod lanes;
 mod limits;
 mod list;
+mod logrotate;
 mod logs;
 mod main_pid;
 mod names;

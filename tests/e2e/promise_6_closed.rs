@@ -11,14 +11,14 @@ use crate::setup::{binary, home, start_fixture};
 /// A uid that owns nothing here.
 const STRANGER: u32 = 54_321;
 
-/// The binary where a stranger can execute it.
-fn for_stranger(home: &Home) -> Home {
+/// A home for a user that owns nothing else, with the binary where it can execute it.
+pub fn for_stranger(home: &Home, uid: u32) -> Home {
     let copy = home.root().join("bin/ostler-copy");
     std::fs::copy(binary(), &copy).unwrap();
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut other = Home::new(ostler_testkit::Subject::Ostler(copy));
-    std::os::unix::fs::chown(other.work(), Some(STRANGER), Some(STRANGER)).unwrap();
-    std::os::unix::fs::chown(other.root().join("user"), Some(STRANGER), Some(STRANGER)).unwrap();
+    std::os::unix::fs::chown(other.work(), Some(uid), Some(uid)).unwrap();
+    std::os::unix::fs::chown(other.root().join("user"), Some(uid), Some(uid)).unwrap();
     other.set_dir(home.dir());
     other
 }
@@ -45,7 +45,7 @@ fn a_stranger_can_neither_look_nor_act() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let pid = home.app("app").pid();
-    let other = for_stranger(&home);
+    let other = for_stranger(&home, STRANGER);
     for command in ["list", "jlist", "stop app", "kill", "start sleep --name evil -- 1", "save", "update", "logs --nostream"] {
         let output = other.cmd(command).uid(STRANGER).run().fails();
         assert!(!output.all().contains("online"), "{output}");
@@ -65,7 +65,7 @@ fn a_home_of_somebody_else_is_refused() {
     needs_root!();
     let home = home();
     std::fs::create_dir_all(home.dir()).unwrap();
-    let other = for_stranger(&home);
+    let other = for_stranger(&home, STRANGER);
     other.cmd("start sleep --name x -- 1").uid(STRANGER).run().fails().says(home.dir().to_str().unwrap());
     assert!(home.processes().is_empty() && other.processes().is_empty());
     assert!(std::fs::read_dir(home.dir()).unwrap().next().is_none(), "something was left in the other's home");
@@ -76,7 +76,7 @@ fn a_stranger_has_his_own() {
     needs_root!();
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut other = for_stranger(&home);
+    let mut other = for_stranger(&home, STRANGER);
     let own = other.work().join("home");
     other.set_dir(own);
     other.cmd("start sleep --name mine -- 1000").uid(STRANGER).run().ok();

@@ -28,7 +28,7 @@ fn reload(home: &Home) -> Vec<Value> {
 
 /// Every line of several writers, who count from 1, exactly once, whole, and in the order of each writer. Lines look like `<writer> <number> x…x`.
 #[track_caller]
-fn all_there(texts: &[String], writers: u32, n: u32) {
+pub fn all_there(texts: &[String], writers: u32, n: u32) {
     let mut next = vec![1; writers as usize];
     for (file, text) in texts.iter().enumerate() {
         assert!(text.is_empty() || text.ends_with('\n'), "file {file} ends within a line");

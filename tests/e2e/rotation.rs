@@ -22,11 +22,11 @@ pub fn rotated(home: &Home, stem: &str) -> Vec<String> {
 }
 
 /// Its text, compressed or not.
-fn text_of(home: &Home, name: &str) -> String {
+pub fn text_of(home: &Home, name: &str) -> String {
     try_text(home, name).unwrap_or_else(|| panic!("{name} is broken"))
 }
 
-fn try_text(home: &Home, name: &str) -> Option<String> {
+pub fn try_text(home: &Home, name: &str) -> Option<String> {
     let path = home.dir().join("logs").join(name);
     if !name.ends_with(".gz") {
         return fs::read_to_string(path).ok();

@@ -139,11 +139,22 @@ pub fn group(text: &str) -> Result<u32, UserError> {
     by_name.or_else(|| numeric_id(text)).ok_or_else(|| UserError::NoGroup(text.to_owned()))
 }
 
+/// A group's name, if its number has one.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn group_by_id(gid: u32) -> Result<Option<String>, UserError> {
+    // SAFETY: as above.
+    entry(|grp: *mut libc::group, buf, len, found| unsafe { libc::getgrgid_r(gid, grp, buf, len, found) }, |grp| text(grp.gr_name))
+        .map_err(|source| UserError::Lookup { name: gid.to_string(), source })
+}
+
+fn text(p: *const libc::c_char) -> String {
+    // SAFETY: null or a string in the buffer of the caller, who looks at an entry that was just filled.
+    if p.is_null() { String::new() } else { unsafe { CStr::from_ptr(p) }.to_string_lossy().into_owned() }
+}
+
 fn to_user(pwd: &libc::passwd) -> User {
-    let text = |p: *const libc::c_char| {
-        // SAFETY: null or a string in the caller's buffer.
-        if p.is_null() { String::new() } else { unsafe { CStr::from_ptr(p) }.to_string_lossy().into_owned() }
-    };
     User { uid: pwd.pw_uid, gid: pwd.pw_gid, name: text(pwd.pw_name), home: text(pwd.pw_dir), shell: text(pwd.pw_shell) }
 }
 
@@ -202,6 +213,11 @@ mod tests {
             assert!(identity.credentials.groups.contains(&0));
             assert_eq!(identity.user.unwrap().name, "root");
         }
+    }
+
+    #[test]
+    fn names_of_groups() {
+        assert_eq!((group_by_id(0).unwrap().as_deref(), group_by_id(3_999_999_999).unwrap()), (Some("root"), None));
     }
 
     #[test]

@@ -300,6 +300,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, Daemon::Starts, "empty the log files", run::flush::run) },
     Command { ..keeps("reloadLogs", "", 0, Daemon::Starts, "open the log files anew", run::reload_logs::run) },
     Command {
+        max_args: Some(0),
+        examples: &["logrotate", "logrotate -u deploy --hp /home/deploy"],
+        ..keeps("logrotate", "", 0, Daemon::Unused, "have the system's logrotate rotate the logs; as root", run::logrotate::run)
+    },
+    Command {
         aliases: &["dump"],
         max_args: Some(0),
         ..keeps("save", "", 0, Daemon::Starts, "save the list for `resurrect`", run::save::run)
@@ -420,7 +425,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("send", &[], "<id> <line>", "write a line to the app"),
     Command { options: &[], ..missing("attach", &[], "<id> [separator]", "connect to input and output of an app") },
     missing("deploy", &[], "<file|environment> [env] [command]", "deploy over SSH"),
-    missing_with("logrotate", "", "configure the system's logrotate", &[]),
     Command { aliases: &["expose"], ..missing_with("serve", "[path] [port]", "serve a folder over HTTP", SERVE) },
     missing("module:update", &[], "<module>", "update a module"),
     missing("module:generate", &[], "[name]", "sample of a module"),

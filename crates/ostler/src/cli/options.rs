@@ -41,7 +41,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     text("cwd", None, "path", "cwd", App, "working directory of the app"),
     text("uid", None, "user", "uid", App, "run as this user (root only)"),
     text("gid", None, "group", "gid", App, "run as this group (root only)"),
-    text("user", Some('u'), "user", "uid", App, "as --uid; for startup: the user whose apps are started"),
+    text("user", Some('u'), "user", "uid", App, "as --uid; for startup and logrotate: the user whose apps or logs are meant"),
     text("nice", None, "n", "nice", App, "scheduling priority, -20 to 19"),
     text("umask", None, "mask", "umask", App, "file mode creation mask, octal"),
     call("env", None, Arg::Required("name|K=V,.."), "use `env_<name>` of the config file, or set variables"),
@@ -122,7 +122,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     switch("v8", None, "v8", true, Accepted, "probe flag"),
     switch("event-loop-inspector", None, "event_loop_inspector", true, Accepted, "probe flag"),
     switch("deep-monitoring", None, "deep_monitoring", true, Accepted, "probe flag"),
-    call("hp", None, Arg::Required("path"), "startup: folder of the user, in which the home is"),
+    call("hp", None, Arg::Required("path"), "startup, logrotate: folder of the user, in which the home is"),
     call("service-name", None, Arg::Required("name"), "startup: name of the service"),
     call("wait-ip", None, Arg::None, "startup: begin when the network is up"),
 ];

@@ -22,6 +22,7 @@ pub(crate) mod jlist;
 pub(crate) mod jobs;
 pub(crate) mod kill;
 pub(crate) mod list;
+pub(crate) mod logrotate;
 pub(crate) mod logs;
 pub(crate) mod modules;
 pub(crate) mod pid;

@@ -34,7 +34,11 @@ pub(super) fn begin(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<(P
     if rustix::process::geteuid().is_root() {
         return Ok(Some((platform, Scope::System)));
     }
-    tell_root(cx, call, platform, command)?;
+    if platform == Platform::Systemd {
+        let name = cx.program.name();
+        cx.out.err_line(format_args!("without root, in your own systemd: {name} {command} --user-unit"));
+    }
+    tell_root(cx, call, &[command, platform.name()])?;
     Ok(None)
 }
 
@@ -61,8 +65,8 @@ fn names() -> String {
     Platform::ALL.map(Platform::name).join(", ")
 }
 
-/// The line to copy is the last one on stdout: scripts take it from there.
-fn tell_root(cx: &mut Cx, call: &Call, platform: Platform, command: &str) -> Result<(), CliError> {
+/// What root has to type. The line to copy is the last one on stdout: scripts take it from there.
+pub(super) fn tell_root(cx: &mut Cx, call: &Call, command: &[&str]) -> Result<(), CliError> {
     let exe = startup::own_program(cx.program)?;
     let me = rustix::process::geteuid().as_raw();
     let own = ostler_sys::user::user_by_id(me).ok().flatten();
@@ -76,7 +80,9 @@ fn tell_root(cx: &mut Cx, call: &Call, platform: Platform, command: &str) -> Res
     } else if base.is_none() {
         base = std::env::var("HOME").ok().filter(|home| !home.is_empty()).or_else(|| own.map(|own| own.home));
     }
-    words.extend([sh(&exe), command.to_owned(), platform.name().into(), "-u".into(), sh(&user)]);
+    words.push(sh(&exe));
+    words.extend(command.iter().map(|&word| word.to_owned()));
+    words.extend(["-u".into(), sh(&user)]);
     if let Some(base) = base {
         words.extend(["--hp".into(), sh(&base)]);
     }
@@ -86,12 +92,11 @@ fn tell_root(cx: &mut Cx, call: &Call, platform: Platform, command: &str) -> Res
     if call.has("wait-ip") {
         words.push("--wait-ip".into());
     }
-    if platform == Platform::Systemd {
-        let name = cx.program.name();
-        cx.out.err_line(format_args!("without root, in your own systemd: {name} {command} --user-unit"));
-    }
-    let verb = if command == "startup" { "setup" } else { "unsetup" };
-    cx.out.info(format_args!("To {verb} the Startup Script, copy/paste the following command:"));
+    cx.out.info(match command.first() {
+        Some(&"startup") => "To setup the Startup Script, copy/paste the following command:",
+        Some(&"unstartup") => "To unsetup the Startup Script, copy/paste the following command:",
+        _ => "You have to run this command as root. Execute the following command:",
+    });
     cx.out.data(format!("{}\n", words.join(" ")).as_bytes());
     Ok(())
 }

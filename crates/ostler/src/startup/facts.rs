@@ -65,14 +65,7 @@ const LONGEST_NAME: usize = 247;
 /// # Errors
 /// There is no such user, or something cannot be written into a script.
 pub(crate) fn gather(cx: &Cx, call: &Call, platform: Platform, scope: Scope) -> Result<Facts, CliError> {
-    let user = user(call, scope)?;
-    if let Some(bad) = user.name.chars().chain(user.home.chars()).find(|c| c.is_control()) {
-        return Err(CliError::Failed(format!(
-            "the user {:?} has the character {bad:?} in its name or home, which no script can hold",
-            user.name
-        )));
-    }
-    let home = manager_home(cx, call, &user)?;
+    let (user, home) = found(cx, call, scope)?;
     let shell = std::env::var("PATH").unwrap_or_default();
     Ok(Facts {
         platform,
@@ -86,6 +79,26 @@ pub(crate) fn gather(cx: &Cx, call: &Call, platform: Platform, scope: Scope) -> 
         home,
         user,
     })
+}
+
+/// The user that is meant (`-u`), and the manager's home (`--hp`).
+///
+/// # Errors
+/// As [`gather`].
+pub(crate) fn whose(cx: &Cx, call: &Call) -> Result<(User, String), CliError> {
+    found(cx, call, Scope::System)
+}
+
+fn found(cx: &Cx, call: &Call, scope: Scope) -> Result<(User, String), CliError> {
+    let user = user(call, scope)?;
+    if let Some(bad) = user.name.chars().chain(user.home.chars()).find(|c| c.is_control()) {
+        return Err(CliError::Failed(format!(
+            "the user {:?} has the character {bad:?} in its name or home, which no script can hold",
+            user.name
+        )));
+    }
+    let home = manager_home(cx, call, &user)?;
+    Ok((user, home))
 }
 
 /// How long a stop may take: what systemd allows anyhow, or longer where a saved app needs it. (While it stops, the service asks for more

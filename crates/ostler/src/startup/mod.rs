@@ -14,7 +14,7 @@ mod search_path;
 pub(crate) mod steps;
 mod unit_file;
 
-pub(crate) use facts::{Facts, Scope, gather, own_program};
+pub(crate) use facts::{Facts, Scope, gather, own_program, whose};
 pub(crate) use plan::{Plan, plan, unplan};
 pub(crate) use platform::Platform;
-pub(crate) use quote::sh;
+pub(crate) use quote::{name_part, sh};

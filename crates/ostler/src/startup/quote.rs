@@ -79,7 +79,7 @@ pub(super) fn comment(text: &str) -> String {
 }
 
 /// A part of a name of a unit or script: letters, digits, `_`, `.`, `-` stay, everything else is escaped as `systemd-escape(1)` does.
-pub(super) fn name_part(text: &str) -> String {
+pub(crate) fn name_part(text: &str) -> String {
     let keep = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let mut name = String::new();
     for (at, byte) in text.bytes().enumerate() {

@@ -1,0 +1,201 @@
+//! `logrotate`: hand the logs to the system's logrotate.
+//!
+//! PM2 has logrotate copy and truncate, and what is written in between is lost. Here it renames, and `reloadLogs` gives each writer its path
+//! back; nothing is lost, and the file is compressed when nobody writes to it any more.
+
+use std::path::PathBuf;
+
+use ostler_sys::user::{User, group_by_id};
+
+use super::startup::tell_root;
+use crate::cli::{Call, CliError, Status};
+use crate::cx::Cx;
+use crate::home::Program;
+use crate::startup::steps::{self, Step};
+use crate::startup::{self, sh};
+
+/// Writes the file for logrotate; nothing is rotated now. Without root: says which command line to run.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    if !rustix::process::geteuid().is_root() {
+        tell_root(cx, call, &["logrotate"])?;
+        return Ok(Status::Failed);
+    }
+    let (user, home) = startup::whose(cx, call)?;
+    let exe = startup::own_program(cx.program)?;
+    let path = PathBuf::from("/etc/logrotate.d").join(format!("{}-{}", cx.program.name(), startup::name_part(&user.name)));
+    let group = group_by_id(user.gid).map_err(|error| CliError::Failed(crate::client::with_causes(&error)))?;
+    let text = rules(&Rules { program: cx.program, exe: &exe, user: &user, group: group.as_deref(), home: &home });
+    let installed = path.parent().is_some_and(std::path::Path::is_dir);
+    let write = Step::Write { path: path.clone(), text, mode: 0o644 };
+    steps::perform(&[write], &mut |_| {}).map_err(|error| CliError::Failed(format!("{error}; nothing was changed")))?;
+    cx.out.info(format_args!("Logs in {home} are rotated by logrotate: {}", path.display()));
+    if !installed {
+        cx.out.warn("logrotate does not seem to be installed on this machine: nothing will happen until it is");
+    }
+    let name = cx.program.name();
+    cx.out.info(format_args!(
+        "{name} rotates logs by itself already (docs/logs.md); one of both is enough: `{name} set log_rotate:enabled false`, or `log_rotate: false` \
+         of an app, leaves it to logrotate"
+    ));
+    Ok(Status::Ok)
+}
+
+/// What the text depends on.
+struct Rules<'a> {
+    program: Program,
+    exe: &'a str,
+    user: &'a User,
+    /// Name of its group, if it has one.
+    group: Option<&'a str>,
+    home: &'a str,
+}
+
+/// The file. Weekly and twelve of them are PM2's.
+fn rules(of: &Rules<'_>) -> String {
+    let own_user = if of.user.uid == 0 { String::new() } else { format!("    su {}\n", owner(of.user, of.group)) };
+    format!(
+        "# Written by `{name} logrotate` for {home}\n{patterns}{{\n{own_user}    weekly\n    rotate 12\n    missingok\n    notifempty\n    \
+         compress\n    delaycompress\n    create\n    sharedscripts\n    postrotate\n        {script}\n    endscript\n}}\n",
+        name = of.program.name(),
+        home = of.home,
+        patterns = patterns(of.home).iter().map(|pattern| format!("{pattern}\n")).collect::<String>(),
+        script = script(of),
+    )
+}
+
+/// Longest number of an instance that is looked for.
+const DIGITS: usize = 5;
+
+/// The logs, but not what the rotation that is built in has made of them: its names end with the digits of a date.
+fn patterns(home: &str) -> Vec<String> {
+    let numbered = |kind: &'static str| (1..=DIGITS).map(move |digits| format!("logs/*-{kind}-{}.log", "[0-9]".repeat(digits)));
+    let names = ["pm2.log".to_owned(), "logs/*[!0-9].log".to_owned()].into_iter().chain(numbered("out")).chain(numbered("error"));
+    names.map(|name| in_quotes(&format!("{}/{name}", without_wildcards(home)))).collect()
+}
+
+/// Part of a glob that means itself. Where a brace stands does not matter to logrotate: any character will do for it.
+fn without_wildcards(path: &str) -> String {
+    let mut glob = String::new();
+    for c in path.chars() {
+        match c {
+            '*' | '?' | '[' | ']' | '\\' => glob.extend(['\\', c]),
+            '{' | '}' => glob.push('?'),
+            c => glob.push(c),
+        }
+    }
+    glob
+}
+
+/// One name in a list of logrotate: in double quotes a backslash is one, unless the quote follows.
+fn in_quotes(glob: &str) -> String {
+    format!("\"{}\"", glob.replace('"', "\\\""))
+}
+
+/// For `su`, which takes no quotes: names that are one word, else numbers, which older versions do not take.
+fn owner(user: &User, group: Option<&str>) -> String {
+    let plain = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+    };
+    let name = if plain(&user.name) { user.name.clone() } else { user.uid.to_string() };
+    let group = group.filter(|name| plain(name)).map_or_else(|| user.gid.to_string(), str::to_owned);
+    format!("{name} {group}")
+}
+
+/// Runs as root, whoever's logs they are. A manager that does not run has nothing to open anew, and is not started by this.
+fn script(of: &Rules<'_>) -> String {
+    let variable = if of.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" };
+    let (home, exe) = (sh(&format!("{variable}={}", of.home)), sh(of.exe));
+    let pid_file = sh(&format!("{}/pm2.pid", of.home));
+    let words = format!("{{ kill -0 \"$(cat {pid_file})\"; }} 2>/dev/null || exit 0; exec env {home} {exe} reloadLogs >/dev/null");
+    if of.user.uid == 0 { words } else { format!("su -s /bin/sh -c {} -- {}", sh(&words), sh(&of.user.name)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn user(name: &str, uid: u32) -> User {
+        User { uid, gid: uid, name: name.into(), home: format!("/home/{name}"), shell: "/bin/sh".into() }
+    }
+
+    fn text(user: &User, home: &str) -> String {
+        rules(&Rules { program: Program::Pm2, exe: "/usr/bin/pm2", user, group: Some("staff"), home })
+    }
+
+    #[test]
+    fn the_file_of_a_user() {
+        let text = text(&user("deploy", 1500), "/home/deploy/.pm2");
+        let (names, rest) = text.split_once('{').unwrap();
+        assert!(names.contains("\"/home/deploy/.pm2/pm2.log\"\n\"/home/deploy/.pm2/logs/*[!0-9].log\"\n"), "{names}");
+        assert!(names.contains("\"/home/deploy/.pm2/logs/*-out-[0-9][0-9].log\"\n"), "{names}");
+        assert_eq!(
+            rest,
+            "\n    su deploy staff\n    weekly\n    rotate 12\n    missingok\n    notifempty\n    compress\n    delaycompress\n    create\n    \
+             sharedscripts\n    postrotate\n        su -s /bin/sh -c '{ kill -0 \"$(cat /home/deploy/.pm2/pm2.pid)\"; } 2>/dev/null || exit 0; exec \
+             env PM2_HOME=/home/deploy/.pm2 /usr/bin/pm2 reloadLogs >/dev/null' -- deploy\n    endscript\n}\n"
+        );
+    }
+
+    #[test]
+    fn root_needs_no_other_user() {
+        assert!(!text(&user("root", 0), "/root/.pm2").contains("su "));
+    }
+
+    #[test]
+    fn names_that_are_no_word_are_numbers() {
+        for (name, owner) in
+            [("deploy", "deploy"), ("web-1", "web-1"), ("j.doe", "j.doe"), ("a b", "7"), ("12", "7"), ("-x", "7"), ("", "7")]
+        {
+            assert_eq!(super::owner(&user(name, 7), Some(name)), format!("{owner} {owner}"));
+            assert_eq!(super::owner(&user(name, 7), None), format!("{owner} 7"));
+        }
+    }
+
+    /// The logs that a glob of this home finds, as a shell without logrotate's own quotes has it.
+    #[test]
+    fn old_files_are_no_logs() {
+        let home = std::env::temp_dir().join(format!("ostler-logrotate-{}", std::process::id()));
+        std::fs::create_dir_all(home.join("logs")).unwrap();
+        let logs = ["api-out.log", "api-error.log", "api-out-0.log", "api-error-17.log", "v2-out.log", "own.log"];
+        let old = [
+            "api-out__2026-11-21_00-00-00.log",
+            "api-out-0__2026-11-21_00-00-00.log",
+            "api-out__2026-11-21_00-00-00-2.log",
+            "api-out.log.1",
+        ];
+        for name in logs.iter().chain(&old) {
+            std::fs::write(home.join("logs").join(name), "x").unwrap();
+        }
+        let globs: Vec<String> = patterns(home.to_str().unwrap()).iter().map(|glob| glob.trim_matches('"').to_owned()).collect();
+        let found = Command::new("sh").args(["-c", &format!("ls -d {}", globs.join(" "))]).output().unwrap().stdout;
+        let mut found: Vec<String> =
+            String::from_utf8(found).unwrap().lines().map(|path| path.rsplit('/').next().unwrap().to_owned()).collect();
+        found.sort();
+        let mut wanted = logs.to_vec();
+        wanted.sort_unstable();
+        std::fs::remove_dir_all(&home).unwrap();
+        assert_eq!(found, wanted);
+    }
+
+    proptest! {
+        /// A shell reads the script back as words; nothing of a name ends a line of the file.
+        #[test]
+        fn no_name_breaks_out(name in "[^\0-\u{1f}\u{7f}]{1,20}") {
+            let (home, user) = (format!("/home/{name}"), user(&name, 1500));
+            let text = text(&user, &home);
+            prop_assert_eq!(text.lines().filter(|line| line.trim() == "endscript").count(), 1);
+            let list = text.split_once('\n').unwrap().1.split_once('{').unwrap().0;
+            prop_assert!(list.ends_with("[0-9].log\"\n"));
+            let has_brace = list.contains('}');
+            prop_assert!(!has_brace);
+            let script = text.lines().find_map(|line| line.trim_start().strip_prefix("su -s ")).unwrap();
+            let read = Command::new("sh").args(["-c", &format!("set -- {script}\nprintf %s \"$5\"")]).output().unwrap();
+            prop_assert_eq!(String::from_utf8(read.stdout).unwrap(), name);
+        }
+    }
+}
