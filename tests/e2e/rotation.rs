@@ -240,6 +240,23 @@ fn who_does_not_want_it() {
 }
 
 #[test]
+fn logs_of_modules_are_spared_where_that_is_set() {
+    let home = home();
+    for setting in ["log_rotate:check_interval 1", "log_rotate:max_size 50K", "pm2-logrotate:rotateModule false"] {
+        home.ok(format!("set {setting}"));
+    }
+    home.ok("conf").says("pm2-logrotate:rotateModule false");
+    count(&home, 300_000, "{}", r#", "pmx_module": true"#);
+    start_fixture(&home, "other", "--no-autorestart", "count 300000 200");
+    home.wait_until("the other one was rotated", || !rotated(&home, "other-out").is_empty());
+    ended(&home);
+    assert_eq!(rotated(&home, "c-out"), [""; 0]);
+    // From now on they are as all others.
+    home.ok("set pm2-logrotate:rotateModule true");
+    home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
+}
+
+#[test]
 fn by_an_option() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");

@@ -336,5 +336,5 @@ pub static KEYS: &[Key] = &[
     key(Kept, "install_url", &[Text], "none", "Where a module came from.").later(),
     key(Kept, "name_prefix", &[Text], "none", "Prefix of module names.").later(),
     key(Kept, "started_as_module", &[Flag], "false", "Internal to modules.").later(),
-    key(Kept, "pmx_module", &[Flag], "false", "Internal to modules.").later(),
+    key(Kept, "pmx_module", &[Flag], "false", "Marks a module of PM2: `pm2-logrotate:rotateModule false` spares its logs."),
 ];

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{RotateSpec, Times, bound, flag, schedule};
+use super::{RotateSpec, Rule, Times, bound, flag, schedule};
+use crate::app::AppSpec;
 
 /// Our own section.
 pub const SECTION: &str = "log_rotate";
@@ -30,11 +31,13 @@ pub struct Rotation {
     pub check_ms: u64,
     /// Rotated files go when the disk has less free than this; none = the usual bound, 0 = never.
     pub min_free: Option<u64>,
+    /// Logs of modules are rotated, too (`rotateModule`).
+    pub modules: bool,
 }
 
 impl Default for Rotation {
     fn default() -> Self {
-        Self { rotate: RotateSpec::default(), check_ms: CHECK_MS, min_free: None }
+        Self { rotate: RotateSpec::default(), check_ms: CHECK_MS, min_free: None, modules: true }
     }
 }
 
@@ -61,6 +64,13 @@ impl Rotation {
         (rotation, problems)
     }
 
+    /// What holds for the logs of this app; none = they are not rotated.
+    pub fn rule_of(&self, spec: &AppSpec) -> Option<Rule> {
+        let rule = spec.log_rotate.over(&self.rotate);
+        let is_spared = !self.modules && is_module(spec) && spec.log_rotate.enabled != Some(true);
+        rule.rule().filter(|_| !is_spared)
+    }
+
     /// Sets one value of one of the sections.
     ///
     /// # Errors
@@ -81,12 +91,16 @@ impl Rotation {
             (MODULE, "TZ") => rotate.set("tz", text)?,
             (MODULE, "workerInterval") => self.check_ms = seconds(text)?,
             (MODULE, "rotateInterval") => rotate.schedule = Some(schedule::cron(text)?),
-            // There are no modules yet whose logs could be spared.
-            (MODULE, "rotateModule") => drop(flag(text)?),
+            (MODULE, "rotateModule") => self.modules = flag(text)?,
             _ => return Err(None),
         }
         Ok(())
     }
+}
+
+/// What PM2 runs as a module is an app with this mark.
+fn is_module(spec: &AppSpec) -> bool {
+    spec.given.get("pmx_module").is_some_and(|mark| *mark == Value::Bool(true))
 }
 
 /// Is this module said to be installed?
@@ -136,6 +150,18 @@ mod tests {
 
     fn read(value: Value) -> (Rotation, Vec<String>) {
         Rotation::read(value.as_object().unwrap())
+    }
+
+    #[test]
+    fn modules_can_be_spared() {
+        let app = |given: Value| AppSpec { given: given.as_object().unwrap().clone(), ..AppSpec::default() };
+        let (plain, module) = (app(json!({})), app(json!({ "pmx_module": true })));
+        let own = AppSpec { log_rotate: RotateSpec { enabled: Some(true), ..RotateSpec::default() }.into(), ..module.clone() };
+        for (setting, spared) in [("true", false), ("false", true)] {
+            let rotation = read(json!({ "pm2-logrotate": { "rotateModule": setting } })).0;
+            let rotated = [&plain, &module, &own].map(|spec| rotation.rule_of(spec).is_some());
+            assert_eq!(rotated, [true, !spared, true], "{setting}");
+        }
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl Control {
     pub(super) fn live_logs(&self, folder: Option<&Path>) -> Vec<Live> {
         let mut found: Vec<Live> = Vec::new();
         for slot in self.registry.iter() {
-            let Some(rule) = slot.spec().log_rotate.over(&self.rotation.wanted.rotate).rule() else { continue };
+            let Some(rule) = self.rotation.wanted.rule_of(slot.spec()) else { continue };
             for (path, file) in paths(slot) {
                 let target = follow_links(path.as_ref());
                 if folder.is_some_and(|folder| target.parent() != Some(folder)) {
