@@ -74,6 +74,21 @@ fn a_file_before_during_and_after() {
 }
 
 #[test]
+fn sizes_and_times_as_they_stand_in_files() {
+    let home = home();
+    let path = file(&home, r#"{"name": "api", "script": "sleep", "args": "1000", "max_memory_restart": "200M", "kill_timeout": 2000}"#);
+    home.ok(format!("start {path}"));
+    file(
+        &home,
+        r#"{"name": "api", "script": "sleep", "args": "1000", "max_memory_restart": "300M", "kill_timeout": "3s", "listen_timeout": 8000}"#,
+    );
+    home.ok(format!("diff {path}")).says("max_memory_restart  200M → 300M").says("kill_timeout  2s → 3s").says("+ listen_timeout  8s");
+    let data =
+        ["api", "changed", "kill_timeout: 2000 -> 3000", "listen_timeout: null -> 8000", "max_memory_restart: 209715200 -> 314572800"];
+    assert_eq!(first(&home, &path), data);
+}
+
+#[test]
 fn keys_that_left_the_file_are_gone_after_a_reload_too() {
     let home = home();
     let path = file(&home, BEFORE);

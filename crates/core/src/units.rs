@@ -78,6 +78,43 @@ pub fn millis(text: &str) -> Result<u64, UnitError> {
     }
 }
 
+/// Bytes as one would write them, never rounded.
+///
+/// ```
+/// use ostler_core::units::bytes_text;
+/// assert_eq!(bytes_text(300 << 20), "300M");
+/// assert_eq!(bytes_text(1000), "1000");
+/// ```
+pub fn bytes_text(count: u64) -> String {
+    let units = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
+    match units.into_iter().find(|(_, shift)| count > 0 && count.is_multiple_of(1 << shift)) {
+        Some((unit, shift)) => format!("{}{unit}", count >> shift),
+        None => count.to_string(),
+    }
+}
+
+/// Milliseconds as one would write them, never rounded.
+///
+/// ```
+/// use ostler_core::units::millis_text;
+/// assert_eq!(millis_text(5_400_000), "1h30m");
+/// assert_eq!(millis_text(1_500), "1500ms");
+/// ```
+pub fn millis_text(count: u64) -> String {
+    if count == 0 || !count.is_multiple_of(1_000) {
+        return format!("{count}ms");
+    }
+    let mut rest = count;
+    let mut text = String::new();
+    for (unit, factor) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+        if rest >= factor {
+            text += &format!("{}{unit}", rest / factor);
+            rest %= factor;
+        }
+    }
+    text
+}
+
 fn error(text: &str, expected: &'static str) -> UnitError {
     UnitError { found: text.chars().take(40).collect(), expected }
 }
@@ -159,6 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn texts() {
+        for (count, text) in [(0, "0"), (1, "1"), (1024, "1K"), (1536, "1536"), (200 << 20, "200M"), (3 << 29, "1536M"), (1 << 40, "1T")] {
+            assert_eq!(bytes_text(count), text);
+        }
+        for (count, text) in [(0, "0ms"), (250, "250ms"), (3_000, "3s"), (90_000, "1m30s"), (86_405_000, "1d5s"), (65_500, "65500ms")] {
+            assert_eq!(millis_text(count), text);
+        }
+    }
+
+    #[test]
     fn messages_name_the_accepted_forms() {
         assert_eq!(
             millis("ten").unwrap_err().to_string(),
@@ -171,6 +218,14 @@ mod tests {
         #[test]
         fn never_panic(text in any::<String>()) {
             let _ = (bytes(&text), millis(&text));
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(n in any::<u64>(), shift in 0_u32..64) {
+            for n in [n >> shift, (n >> shift) << (shift / 2), (n >> 32) * 1000] {
+                prop_assert_eq!(bytes(&bytes_text(n)), Ok(n));
+                prop_assert_eq!(millis(&millis_text(n)), Ok(n));
+            }
         }
 
         #[test]

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
+use ostler_config::keys::Accept;
 use ostler_core::diff::{Difference, Key, looks_secret};
+use ostler_core::units;
 use serde_json::{Value, json};
 
 use super::style::{Paint, styles};
@@ -80,7 +82,9 @@ pub(crate) fn diff(diffs: &[AppDiff], values: Values, paint: Paint) -> String {
             };
             let side = |value: &Option<Value>| match value {
                 None => String::new(),
-                Some(value) => values.show(&change.key, value).map_or_else(|| MASK.to_owned(), |value| short(&value)),
+                Some(value) => {
+                    values.show(&change.key, value).map_or_else(|| MASK.to_owned(), |value| short(&as_written(&change.key, value)))
+                }
             };
             let arrow = if change.was.is_some() && change.is.is_some() { " → " } else { "" };
             let _ =
@@ -127,6 +131,16 @@ fn name_of(key: &Key) -> String {
     }
 }
 
+/// Sizes and times as they stand in files. (As data they are numbers.)
+fn as_written(key: &Key, value: Value) -> Value {
+    let (Key::Attribute(name), Some(count)) = (key, value.as_u64()) else { return value };
+    let accepts = ostler_config::keys::find(name).map_or(&[][..], |key| key.accepts);
+    if accepts.contains(&Accept::Bytes) {
+        return units::bytes_text(count).into();
+    }
+    if accepts.contains(&Accept::Millis) { units::millis_text(count).into() } else { value }
+}
+
 fn short(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), |text| if text.is_empty() { "\"\"".into() } else { text.to_owned() });
     let text = shown(&text);
@@ -162,6 +176,32 @@ mod tests {
         let told = diff(&app, Values::Shown, Paint(false));
         assert_eq!(told, format!("{head}    ~ script  /a.js → /b.js\n    + env.MODE  prod\n    - env.API_TOKEN  •••\n"));
         assert_eq!(diff_json(&app, Values::Hidden)["apps"][0]["changes"][1], json!({"key": "env.MODE", "was": null, "is": "•••"}));
+    }
+
+    #[test]
+    fn sizes_and_times_as_people_write_them() {
+        let of = |key: &str, was: Value, is: Value| Difference { key: Key::Attribute(key.into()), was: Some(was), is: Some(is) };
+        let changes = vec![
+            of("max_memory_restart", json!(209_715_200), json!(314_572_800)),
+            of("max_memory_restart", json!("25%"), json!(1)),
+            of("kill_timeout", json!(1600), json!(3000)),
+            of("max_restarts", json!(16), json!(1024)),
+            Difference { key: Key::Variable("kill_timeout".into()), was: Some(json!(1024)), is: Some(json!(1024)) },
+        ];
+        let told = diff(&[app(Standing::Changed, changes.clone())], Values::Shown, Paint(false));
+        let lines: Vec<&str> = told.lines().skip(2).map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "~ max_memory_restart  200M → 300M",
+                "~ max_memory_restart  25% → 1",
+                "~ kill_timeout  1600ms → 3s",
+                "~ max_restarts  16 → 1024",
+                "~ env.kill_timeout  1024 → 1024",
+            ]
+        );
+        let data = diff_json(&[app(Standing::Changed, changes)], Values::Shown);
+        assert_eq!(data["apps"][0]["changes"][0]["was"], 209_715_200);
     }
 
     #[test]
