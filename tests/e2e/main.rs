@@ -64,6 +64,7 @@ mod runtime_lines;
 mod save;
 mod scale;
 mod secrets;
+mod secrets_memory;
 mod seeds_cluster;
 mod seeds_container;
 mod seeds_cron;

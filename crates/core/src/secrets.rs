@@ -64,13 +64,12 @@ pub enum BadSecret {
 }
 
 /// The value in what a file or command gave: one end of line at its end is not part of it.
-pub fn value(mut bytes: Vec<u8>) -> Result<String, BadSecret> {
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
+///
+/// # Errors
+/// It cannot be the value of a variable; nothing of it is in the error.
+pub fn value(bytes: &[u8]) -> Result<&str, BadSecret> {
+    let line = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let bytes = line.unwrap_or(bytes);
     if bytes.len() > MAX_BYTES {
         return Err(BadSecret::TooLong);
     }
@@ -80,7 +79,7 @@ pub fn value(mut bytes: Vec<u8>) -> Result<String, BadSecret> {
     if bytes.contains(&0) {
         return Err(BadSecret::Nul);
     }
-    String::from_utf8(bytes).map_err(|_| BadSecret::NotText)
+    std::str::from_utf8(bytes).map_err(|_| BadSecret::NotText)
 }
 
 /// A name of a credential: a file name, nothing that leads elsewhere.
@@ -105,10 +104,10 @@ mod tests {
             (b"a\0b", Err(BadSecret::Nul)),
             (b"\xff", Err(BadSecret::NotText)),
         ] {
-            assert_eq!(value(bytes.to_vec()).as_deref().map_err(|error| *error), expected, "{bytes:?}");
+            assert_eq!(value(bytes), expected, "{bytes:?}");
         }
-        assert_eq!(value(vec![b'x'; MAX_BYTES + 1]), Err(BadSecret::TooLong));
-        assert!(value(vec![b'x'; MAX_BYTES]).is_ok());
+        assert_eq!(value(&[b'x'; MAX_BYTES + 1]), Err(BadSecret::TooLong));
+        assert!(value(&[b'x'; MAX_BYTES]).is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use ostler_sys::{CStrings, Credentials, Ending, Rlimit, SpawnSpec, Usage};
+use ostler_sys::{CStrings, Credentials, Ending, Rlimit, SpawnSpec, Usage, Wiped};
 
 use crate::message::{Child, Ended, FromKeeper, Inventory, Originals, SpawnRequest, ToKeeper};
 
@@ -19,13 +19,14 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// Something that travels.
 pub(crate) trait Wire: Sized {
-    fn put(&self, out: &mut Vec<u8>);
+    fn put(&self, out: &mut Wiped);
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed>;
 }
 
 /// The bytes of a value.
-pub(crate) fn encode(value: &impl Wire) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
+/// They may have secrets in them: an environment is part of a message.
+pub(crate) fn encode(value: &impl Wire) -> Wiped {
+    let mut out = Wiped::with_capacity(64);
     value.put(&mut out);
     out
 }
@@ -55,7 +56,7 @@ impl<'a> Input<'a> {
 macro_rules! number {
     ($($t:ty),*) => {$(
         impl Wire for $t {
-            fn put(&self, out: &mut Vec<u8>) {
+            fn put(&self, out: &mut Wiped) {
                 out.extend_from_slice(&self.to_le_bytes());
             }
             fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -70,7 +71,7 @@ number!(u8, u32, i32, u64);
 macro_rules! record {
     ($t:ident { $($field:ident),* $(,)? }) => {
         impl Wire for $t {
-            fn put(&self, out: &mut Vec<u8>) {
+            fn put(&self, out: &mut ostler_sys::Wiped) {
                 let $t { $($field),* } = self;
                 $($field.put(out);)*
             }
@@ -84,7 +85,7 @@ macro_rules! record {
 pub(crate) use record;
 
 impl Wire for bool {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         out.push(u8::from(*self));
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -96,7 +97,7 @@ impl Wire for bool {
     }
 }
 
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+fn put_bytes(bytes: &[u8], out: &mut Wiped) {
     // Packets are limited far below 4 GiB, see `link`.
     u32::try_from(bytes.len()).unwrap_or(u32::MAX).put(out);
     out.extend_from_slice(bytes);
@@ -108,7 +109,7 @@ fn take_bytes<'a>(input: &mut Input<'a>) -> Result<&'a [u8], Malformed> {
 }
 
 impl Wire for String {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         put_bytes(self.as_bytes(), out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -117,7 +118,7 @@ impl Wire for String {
 }
 
 impl Wire for CString {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         put_bytes(self.as_bytes(), out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -126,7 +127,7 @@ impl Wire for CString {
 }
 
 impl Wire for CStrings {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         put_bytes(self.as_bytes(), out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -135,7 +136,7 @@ impl Wire for CStrings {
 }
 
 impl<T: Wire> Wire for Vec<T> {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         u32::try_from(self.len()).unwrap_or(u32::MAX).put(out);
         self.iter().for_each(|item| item.put(out));
     }
@@ -150,7 +151,7 @@ impl<T: Wire> Wire for Vec<T> {
 }
 
 impl<T: Wire> Wire for Option<T> {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         self.is_some().put(out);
         if let Some(value) = self {
             value.put(out);
@@ -162,7 +163,7 @@ impl<T: Wire> Wire for Option<T> {
 }
 
 impl Wire for PathBuf {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         put_bytes(self.as_os_str().as_bytes(), out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -171,7 +172,7 @@ impl Wire for PathBuf {
 }
 
 impl<T: Wire> Wire for Box<T> {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         T::put(self, out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -180,7 +181,7 @@ impl<T: Wire> Wire for Box<T> {
 }
 
 impl Wire for Ending {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         match self {
             Self::Code(code) => (0u8, *code).put(out),
             Self::Signal { signal, core } => {
@@ -201,7 +202,7 @@ impl Wire for Ending {
 }
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Wiped) {
         self.0.put(out);
         self.1.put(out);
     }
@@ -224,7 +225,7 @@ record!(Inventory { keeper_pid, originals, children, held });
 macro_rules! messages {
     ($t:ident { $($code:literal => $variant:ident $({ $($field:ident),* })? $(($inner:ident))?),* $(,)? }) => {
         impl Wire for $t {
-            fn put(&self, out: &mut Vec<u8>) {
+            fn put(&self, out: &mut Wiped) {
                 match self {
                     $($t::$variant $({ $($field),* })? $(($inner))? => {
                         out.push($code);
@@ -372,7 +373,7 @@ mod tests {
                 *first = kind;
             }
             if let Ok(message) = decode::<ToKeeper>(&bytes) {
-                prop_assert_eq!(encode(&message), bytes.clone());
+                prop_assert_eq!(&*encode(&message), &*bytes);
             }
             let _total = decode::<FromKeeper>(&bytes);
         }

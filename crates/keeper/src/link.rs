@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use ostler_sys::wiped::{Wiped, wipe};
 use ostler_sys::{fdpass, memfd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -141,7 +142,7 @@ pub(crate) fn invalid(error: Malformed) -> io::Error {
 /// One packet as it came.
 #[derive(Debug)]
 pub(crate) struct Packet {
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Wiped,
     pub(crate) fds: Vec<OwnedFd>,
     /// Some descriptors did not arrive: we have no room.
     pub(crate) lost_fds: bool,
@@ -159,7 +160,7 @@ pub(crate) struct Channel {
 #[derive(Debug)]
 struct Waiting {
     form: u8,
-    payload: Vec<u8>,
+    payload: Wiped,
     fds: Vec<OwnedFd>,
 }
 
@@ -199,7 +200,7 @@ impl Channel {
             }
         }
         let fds = fds.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3)).collect::<Result<_, _>>()?;
-        self.queue.push_back(Waiting { form, payload: payload.to_vec(), fds });
+        self.queue.push_back(Waiting { form, payload: payload.into(), fds });
         Ok(())
     }
 
@@ -232,11 +233,15 @@ impl Channel {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let lost_fds = received.lost_fds;
-        let payload = match self.buffer.get(..received.len) {
-            Some([VERSION, INLINE, payload @ ..]) if !received.cut => payload.to_vec(),
-            Some([VERSION, IN_MEMORY]) if !fds.is_empty() => memfd::read(fds.remove(0), PAYLOAD_MAX)?,
-            _ => return Err(invalid(Malformed("no packet of this version"))),
+        let packet = self.buffer.get_mut(..received.len).unwrap_or_default();
+        let payload = match packet {
+            [VERSION, INLINE, payload @ ..] if !received.cut => Ok(Wiped::from(&*payload)),
+            [VERSION, IN_MEMORY] if !fds.is_empty() => memfd::read(fds.remove(0), PAYLOAD_MAX).map(Wiped::from).map_err(io::Error::from),
+            _ => Err(invalid(Malformed("no packet of this version"))),
         };
+        // What comes next may be shorter, and much later.
+        wipe(packet);
+        let payload = payload?;
         Ok(Some(Packet { payload, fds, lost_fds }))
     }
 
@@ -281,7 +286,7 @@ mod tests {
             let payload: Vec<u8> = (0..len).map(|n| n as u8).collect();
             a.send(&payload, &[null.as_fd(), null.as_fd()]).unwrap();
             let packet = b.recv().unwrap().expect("a packet");
-            assert!(packet.payload == payload, "{len}");
+            assert!(*packet.payload == *payload, "{len}");
             assert_eq!((packet.fds.len(), packet.lost_fds), (2, false), "{len}");
         }
     }
@@ -314,7 +319,7 @@ mod tests {
         let (mut a, mut b) = pair();
         a.send(b"last words", &[]).unwrap();
         drop(a);
-        assert_eq!(b.recv().unwrap().unwrap().payload, b"last words");
+        assert_eq!(b.recv().unwrap().unwrap().payload, *b"last words");
         assert_eq!(b.recv().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
@@ -324,7 +329,7 @@ mod tests {
         b.send(b"unread", &[]).unwrap();
         a.send(b"last words", &[]).unwrap();
         drop(a);
-        assert_eq!(b.recv().unwrap().unwrap().payload, b"last words");
+        assert_eq!(b.recv().unwrap().unwrap().payload, *b"last words");
         assert_eq!(b.recv().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 

@@ -125,14 +125,14 @@ mod tests {
     /// The bytes of version 1, as an older binary writes them: they must stay readable.
     #[test]
     fn golden_bytes_of_version_1() {
-        let mut bytes = encode(&1u32);
-        bytes.extend(encode(&PathBuf::from("/h")));
+        let mut bytes = encode(&1u32).to_vec();
+        bytes.extend_from_slice(&encode(&PathBuf::from("/h")));
         bytes.push(0); // as_pm2
-        bytes.extend(encode(&0o22u32)); // umask
+        bytes.extend_from_slice(&encode(&0o22u32)); // umask
         bytes.extend([0, 0]); // nofile, oom_score_adj
         bytes.extend([0; 8]); // no children, nothing held
         bytes.push(0); // no daemon
-        bytes.extend(encode(&0u64)); // signals
+        bytes.extend_from_slice(&encode(&0u64)); // signals
         let state = State::from_memfd(memfd::with("test", &bytes).unwrap().as_fd()).unwrap();
         assert_eq!((state.home, state.originals.umask), (PathBuf::from("/h"), 0o22));
     }

@@ -3,11 +3,13 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
+use crate::wiped::Wiped;
+
 /// A list of C strings in one allocation: an environment of a hundred variables is built, sent and executed without a hundred copies.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CStrings {
-    /// Each text with its NUL.
-    bytes: Vec<u8>,
+    /// Each text with its NUL. An environment may have secrets in it.
+    bytes: Wiped,
     count: usize,
 }
 
@@ -62,7 +64,7 @@ impl CStrings {
     /// From the bytes of [`CStrings::as_bytes`]; `None` when the last text has no end.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let whole = bytes.last().is_none_or(|last| *last == 0);
-        whole.then(|| Self { bytes: bytes.to_vec(), count: bytes.iter().filter(|byte| **byte == 0).count() })
+        whole.then(|| Self { bytes: bytes.into(), count: bytes.iter().filter(|byte| **byte == 0).count() })
     }
 
     /// All texts, each with its NUL.

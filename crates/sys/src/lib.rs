@@ -32,6 +32,7 @@ pub mod title;
 pub mod tree;
 pub mod user;
 pub mod wall_timer;
+pub mod wiped;
 
 pub use child::{Ending, Usage};
 pub use clock::{Clocks, now};
@@ -41,3 +42,4 @@ pub use rlimit::Rlimit;
 pub use spawn::{SpawnError, SpawnSpec, Spawned, Step, spawn};
 pub use tree::ProcTable;
 pub use user::Credentials;
+pub use wiped::Wiped;

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use ostler_sys::Wiped;
 use rustix::io::Errno;
 
 use crate::control::Control;
@@ -10,12 +11,14 @@ use crate::reactor::{Reactor, Source};
 /// So much of the output is kept: what a secret may be, an end of line, and one more by which it is seen that it is too much.
 pub(crate) const MOST_BYTES: usize = ostler_core::secrets::MAX_BYTES + 3;
 /// Reads in one go; the next turn of the loop goes on.
-const READS: usize = 16;
+const READS: usize = 64;
+/// What is too much, in one go.
+const SCRAP_BYTES: usize = 4 << 10;
 
 /// The read end of its output, and what came so far.
 pub(super) struct Capture {
     pipe: OwnedFd,
-    kept: Vec<u8>,
+    kept: Wiped,
 }
 
 impl std::fmt::Debug for Capture {
@@ -31,20 +34,18 @@ impl Capture {
         let (pipe, writer) = ostler_sys::pipe::pipe()?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
         reactor.add(&pipe, Source::Errand(number)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))?;
-        Ok((Self { pipe, kept: Vec::new() }, writer))
+        Ok((Self { pipe, kept: Wiped::default() }, writer))
     }
 
     /// Takes what is there. False = nothing more will come.
     fn read(&mut self) -> bool {
-        let mut buffer = [0; 16 << 10];
         for _ in 0..READS {
-            match rustix::io::read(&self.pipe, &mut buffer) {
+            // What is too much is read as well, so that its writer never waits.
+            let mut rest = Wiped::default();
+            let got = if self.is_full() { rest.read_from(&self.pipe, SCRAP_BYTES) } else { self.kept.read_from(&self.pipe, MOST_BYTES) };
+            match got {
                 Ok(0) => return false,
-                Ok(count) => {
-                    let room = MOST_BYTES.saturating_sub(self.kept.len()).min(count);
-                    self.kept.extend_from_slice(&buffer[..room]);
-                }
-                Err(Errno::INTR) => {}
+                Ok(_) => {}
                 Err(Errno::AGAIN) => return true,
                 Err(_) => return false,
             }
@@ -58,7 +59,7 @@ impl Capture {
     }
 
     /// Everything that was written before it ended.
-    pub(super) fn finish(mut self, reactor: &Reactor) -> Vec<u8> {
+    pub(super) fn finish(mut self, reactor: &Reactor) -> Wiped {
         // A pipe holds little more than what is kept.
         self.read();
         reactor.remove(&self.pipe);
@@ -104,6 +105,6 @@ mod tests {
         let (capture, writer) = Capture::open(1, &reactor).unwrap();
         rustix::io::write(&writer, b"secret").unwrap();
         // Something that it started may hold the other end.
-        assert_eq!(capture.finish(&reactor), b"secret");
+        assert_eq!(capture.finish(&reactor), *b"secret");
     }
 }

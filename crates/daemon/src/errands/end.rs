@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ostler_core::errand::Outcome;
 use ostler_core::time::Now;
-use ostler_sys::cgroup;
+use ostler_sys::{Wiped, cgroup};
 
 use super::{Errand, Output, Owner, Report, Stage, key};
 use crate::control::turn::now;
@@ -139,7 +139,7 @@ impl Control {
             self.groups.remove(group.into_string().into());
         }
         self.journal.push(&Record::ErrandOver { number });
-        let output = errand.capture.take().map_or_else(Vec::new, |capture| capture.finish(&self.reactor));
+        let output = errand.capture.take().map_or_else(Wiped::default, |capture| capture.finish(&self.reactor));
         let last_lines = if outcome.is_success() || outcome == Outcome::Cancelled || errand.spec.output == Output::Nowhere {
             Vec::new()
         } else {

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use ostler_core::errand::{Command, Outcome};
-use ostler_sys::ProcRef;
+use ostler_sys::{ProcRef, Wiped};
 use serde::{Deserialize, Serialize};
 
 use crate::store::Record;
@@ -64,7 +64,7 @@ pub(crate) struct Report {
     /// How.
     pub outcome: Outcome,
     /// What it wrote, where that was captured.
-    pub output: Vec<u8>,
+    pub output: Wiped,
     /// The last lines that it wrote to the app's logs, of one that failed.
     pub last_lines: Vec<String>,
 }

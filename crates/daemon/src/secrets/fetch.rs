@@ -1,7 +1,6 @@
 //! Secrets that commands give, for a process that is about to be started.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use indexmap::IndexMap;
 use ostler_core::errand::{Command, Outcome};
@@ -9,30 +8,13 @@ use ostler_core::hooks::Hook;
 use ostler_core::lifecycle::Event;
 use ostler_core::secrets::{BadSecret, MAX_BYTES, SecretSource, value};
 
+use super::{Value, Values};
 use crate::control::Control;
 use crate::errands::{ErrandSpec, Output, Owner, Report};
 use crate::registry::Slot;
 
 /// So many commands of a process run at the same time.
 const AT_ONCE: usize = 8;
-
-/// Values by the names of their variables.
-#[derive(Default)]
-pub(crate) struct Values(BTreeMap<String, String>);
-
-impl Values {
-    /// The value of this one, once.
-    pub(super) fn take(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name)
-    }
-}
-
-impl fmt::Debug for Values {
-    /// Never what they are.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
 
 /// What is being fetched, by slot and number of the process to be.
 #[derive(Debug, Default)]
@@ -102,7 +84,7 @@ impl Control {
             }
             return;
         }
-        let is_missing = |name: &String| !fetch.values.0.contains_key(name) && !under_way.iter().any(|(_, asked)| asked == name);
+        let is_missing = |name: &String| !fetch.values.has(name) && !under_way.iter().any(|(_, asked)| asked == name);
         let missing = commands(slot).filter(|(name, ..)| is_missing(name));
         let room = AT_ONCE.saturating_sub(under_way.len());
         let asked: Vec<(Owner, ErrandSpec)> = missing.take(room).map(|(name, command, ms)| errand(slot, inc, name, command, ms)).collect();
@@ -129,10 +111,10 @@ impl Control {
     /// A command has ended.
     pub(crate) fn told_secret(&mut self, id: u32, inc: u32, name: &str, report: Report) {
         let last_lines = report.last_lines;
-        match given(&report.outcome, report.output) {
+        match given(&report.outcome, &report.output) {
             // Its answer died with the daemon that listened: it is asked again.
             None => {}
-            Some(Ok(value)) => drop(self.secrets.all.entry((id, inc)).or_default().values.0.insert(name.to_owned(), value)),
+            Some(Ok(value)) => self.secrets.all.entry((id, inc)).or_default().values.insert(name, value),
             Some(Err(why)) => {
                 let failure = Failure { why: format!("secret {name}: {why}"), last_lines };
                 self.secrets.all.entry((id, inc)).or_default().failure.get_or_insert(failure);
@@ -146,13 +128,13 @@ impl Control {
 }
 
 /// The value, or why there is none; never the value in it. `None` = nobody knows.
-fn given(outcome: &Outcome, output: Vec<u8>) -> Option<Result<String, String>> {
+fn given(outcome: &Outcome, output: &[u8]) -> Option<Result<Value, String>> {
     let bad = |bad: BadSecret| format!("what its command wrote {bad}");
     match outcome {
         Outcome::Lost => None,
         // It was ended for that.
         _ if output.len() > MAX_BYTES + 2 => Some(Err(bad(BadSecret::TooLong))),
-        Outcome::Code(0) => Some(value(output).map_err(bad)),
+        Outcome::Code(0) => Some(value(output).map(Value::from).map_err(bad)),
         failed => Some(Err(format!("its command {failed}"))),
     }
 }
@@ -174,14 +156,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_not_shown() {
-        let values = Values(BTreeMap::from([("TOKEN".to_owned(), "v4lue".to_owned())]));
-        assert_eq!(format!("{values:?}"), r#"{"TOKEN"}"#);
-    }
-
-    #[test]
     fn only_a_command_that_did_well_gives_a_value() {
-        let words = |outcome: Outcome, output: &[u8]| given(&outcome, output.to_vec());
+        let words = |outcome: Outcome, output: &[u8]| given(&outcome, output).map(|given| given.map(|value| value.to_string()));
         assert_eq!(words(Outcome::Code(0), b"v4lue\n"), Some(Ok("v4lue".into())));
         assert_eq!(words(Outcome::Lost, b"v4lue\n"), None);
         for (outcome, output, why) in [

@@ -8,25 +8,31 @@
 //! Commands run before that, as errands in the state `Preparing`, after the `pre_start` hook ([`Control::fetch_secrets`]). What they
 //! give is in the memory of this daemon until the process is started or the start is called off, and dies with the daemon: the next one asks
 //! again. The journal knows which commands run, so it also knows that the hook before them is done.
+//!
+//! Every memory that holds a value on its way ([`Value`], the environment, the messages to the keeper) is overwritten before it is given back:
+//! see `ostler_sys::wiped`.
 
 mod fetch;
 mod read;
+mod value;
 
 use std::path::Path;
 
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_core::secrets::{SecretSource, Secrets, is_credential_name};
 
-use crate::supervisor::spawn::{Vars, failure};
-pub(crate) use fetch::{Fetches, Values};
+use crate::supervisor::spawn::failure;
+pub(crate) use fetch::Fetches;
+pub(crate) use value::{Value, Values};
 
-/// Puts the values into an environment: also those that commands gave (`None`: without these).
+/// All values: also those that commands gave (`None`: without these).
 ///
 /// # Errors
 /// Names the variable and what is wrong with its source; never the value.
-pub(crate) fn add(secrets: &Secrets, given: Option<Values>, env: &mut Vars<'_>) -> Result<(), SpawnFailure> {
+pub(crate) fn read(secrets: &Secrets, given: Option<Values>) -> Result<Values, SpawnFailure> {
     let by_command = given.is_some();
     let mut given = given.unwrap_or_default();
+    let mut values = Values::default();
     for (name, source) in secrets {
         let value = match source {
             SecretSource::File(path) => read::file(name, Path::new(path))?,
@@ -37,12 +43,12 @@ pub(crate) fn add(secrets: &Secrets, given: Option<Values>, env: &mut Vars<'_>) 
                 given.take(name).ok_or_else(|| failure(&format!("read secret {name}: it was not fetched yet"), 0))?
             }
         };
-        env.insert(name.clone().into(), value.into());
+        values.insert(name, value);
     }
-    Ok(())
+    Ok(values)
 }
 
-fn from_service_manager(name: &str, credential: &str) -> Result<String, SpawnFailure> {
+fn from_service_manager(name: &str, credential: &str) -> Result<Value, SpawnFailure> {
     let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
         .ok_or_else(|| failure(&format!("read secret {name}: no credentials: the daemon was not started by systemd with any"), 0))?;
     if !is_credential_name(credential) {

@@ -1,17 +1,18 @@
 //! A secret from a file.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_core::secrets::{MAX_BYTES, value};
+use ostler_sys::Wiped;
 
+use super::Value;
 use crate::supervisor::spawn::failure;
 
 /// The value in this file. A pipe or device would hold up everything: only files are read.
-pub(super) fn file(name: &str, path: &Path) -> Result<String, SpawnFailure> {
+pub(super) fn file(name: &str, path: &Path) -> Result<Value, SpawnFailure> {
     let told = |what: &str, errno: i32| failure(&format!("read secret {name} from {}{what}", path.display()), errno);
     let io = |error: std::io::Error| told("", error.raw_os_error().unwrap_or(0));
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
@@ -19,10 +20,10 @@ pub(super) fn file(name: &str, path: &Path) -> Result<String, SpawnFailure> {
     if !file.metadata().map_err(io)?.is_file() {
         return Err(told(": it is no file", 0));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Wiped::default();
     // One more than fits, and an end of line.
-    file.take(MAX_BYTES as u64 + 3).read_to_end(&mut bytes).map_err(io)?;
-    value(bytes).map_err(|bad| told(&format!(": it {bad}"), 0))
+    while bytes.read_from(&file, MAX_BYTES + 3).map_err(|errno| io(errno.into()))? > 0 {}
+    value(&bytes).map(Value::from).map_err(|bad| told(&format!(": it {bad}"), 0))
 }
 
 #[cfg(test)]
@@ -35,10 +36,10 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("s");
         std::fs::write(&path, "v4lue\n").unwrap();
-        assert_eq!(file("S", &path).unwrap(), "v4lue");
+        assert_eq!(&*file("S", &path).unwrap(), "v4lue");
         let linked = dir.join("link");
         std::os::unix::fs::symlink(&path, &linked).unwrap();
-        assert_eq!(file("S", &linked).unwrap(), "v4lue", "Kubernetes' secrets are links");
+        assert_eq!(&*file("S", &linked).unwrap(), "v4lue", "Kubernetes' secrets are links");
         std::fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
         for (path, words) in
             [(path.as_path(), "64 KiB"), (&dir, "no file"), (Path::new("/dev/zero"), "no file"), (&dir.join("none"), "none")]

@@ -72,7 +72,8 @@ pub(super) fn prepare(
     let spec = slot.spec();
     let account = account(spec)?;
     let preload = preload.path_for(slot, account.is_some(), settings);
-    let mut env = environment(slot, inc, Some(beside.secrets), home, settings)?;
+    let secrets = crate::secrets::read(&spec.secrets, Some(beside.secrets))?;
+    let mut env = environment(slot, inc, &secrets, home, settings)?;
     introduce(account.as_ref(), &mut env);
     activation::announce(spec, &mut env);
     env.extend(beside.vars.into_iter().map(|(name, value)| (name.into(), value.into())));
@@ -117,7 +118,8 @@ pub(crate) fn errand_program(
 ) -> Result<SpawnSpec, SpawnFailure> {
     let spec = slot.spec();
     let account = account(spec)?;
-    let mut env = environment(slot, slot.instance.inc, None, home, settings)?;
+    let secrets = crate::secrets::read(&spec.secrets, None)?;
+    let mut env = environment(slot, slot.instance.inc, &secrets, home, settings)?;
     introduce(account.as_ref(), &mut env);
     env.extend(errand.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
     // The sweep of the app's tree is not to find it.
@@ -163,15 +165,8 @@ fn as_described(
 /// Variables; most are borrowed from the descriptions that they come from.
 pub(crate) type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
 
-/// What the app's process sees: the layers of its description, PM2's variables, then what belongs to this instance. `secrets`: those that
-/// commands gave; `None` for the commands of the app themselves, which do without.
-fn environment<'a>(
-    slot: &'a Slot,
-    inc: u32,
-    secrets: Option<Values>,
-    home: &'a str,
-    settings: &'a Settings,
-) -> Result<Vars<'a>, SpawnFailure> {
+/// What the app's process sees: the layers of its description, its secrets, PM2's variables, then what belongs to this instance.
+fn environment<'a>(slot: &'a Slot, inc: u32, secrets: &'a Values, home: &'a str, settings: &'a Settings) -> Result<Vars<'a>, SpawnFailure> {
     let spec = slot.spec();
     let mut env = Vars::with_capacity(slot.base.vars.len() + 64);
     env.extend(slot.base.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
@@ -179,7 +174,7 @@ fn environment<'a>(
         env.insert(name.into(), numbered(spec, value)?);
     }
     env.extend(kept_settings(spec, settings));
-    crate::secrets::add(&spec.secrets, secrets, &mut env)?;
+    env.extend(secrets.iter().map(|(name, value)| (name.into(), value.into())));
     // From the value that the user gave, before the daemon's own variables.
     let incremented = spec.env.increment_var.clone().map(|variable| {
         let first = env.get(variable.as_str()).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);

@@ -1,0 +1,77 @@
+//! A value, and several by the names of their variables.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+
+use ostler_sys::Wiped;
+
+/// A text that nobody but its app is to see: not shown, and overwritten when it is not needed any more.
+pub(crate) struct Value(Wiped);
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().into())
+    }
+}
+
+impl Deref for Value {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("it was made from a text")
+    }
+}
+
+impl fmt::Debug for Value {
+    /// Never what it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a secret")
+    }
+}
+
+/// Values by the names of their variables.
+#[derive(Default)]
+pub(crate) struct Values(BTreeMap<String, Value>);
+
+impl Values {
+    /// There is one of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Puts one in.
+    pub(super) fn insert(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
+    }
+
+    /// The value of this one, once.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
+    /// As variables.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), &**value))
+    }
+}
+
+impl fmt::Debug for Values {
+    /// Never what they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_not_shown() {
+        let mut values = Values::default();
+        values.insert("TOKEN", "v4lue".into());
+        assert_eq!(format!("{values:?}"), r#"{"TOKEN"}"#);
+        assert_eq!(format!("{:?}", values.take("TOKEN")), "Some(a secret)");
+    }
+}
