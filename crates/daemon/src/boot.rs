@@ -105,6 +105,9 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         }
         None => writers,
     };
+    if snapshot.foreign > 0 {
+        log.error(format_args!("{} records of the journal are of a newer version, and what they say is lost", snapshot.foreign));
+    }
     let autosave = Autosave::new(&settings.home, crate::control::turn::now().mono_ms);
     let mut control = Control {
         log,

@@ -210,6 +210,8 @@ pub(crate) struct Snapshot {
     pub rollouts: BTreeMap<u32, RolloutRecord>,
     /// Errands under way.
     pub errands: BTreeMap<u32, ErrandRecord>,
+    /// How many records were not understood.
+    pub foreign: u32,
     /// Releases by app.
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
     /// Until when schedules of log rotation were looked at.
@@ -257,12 +259,15 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
 
 impl Snapshot {
     /// Reads records until the end or the first one that is cut or damaged (its writer was killed in the middle). Returns how many
-    /// bytes were good.
+    /// bytes were good. A whole record that makes no sense is of a newer version, to which this one is the way back: only what it says is lost.
     pub(crate) fn read(bytes: &[u8]) -> (Self, usize) {
         let mut snapshot = Self::default();
         let mut at = 0;
         while let Some((record, len)) = decode(&bytes[at..]) {
-            snapshot.apply(record);
+            match record {
+                Some(record) => snapshot.apply(record),
+                None => snapshot.foreign += 1,
+            }
             at += len;
         }
         (snapshot, at)
@@ -318,14 +323,15 @@ impl Snapshot {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<(Record<'static>, usize)> {
+/// A record, none if it is not understood, and its length.
+fn decode(bytes: &[u8]) -> Option<(Option<Record<'static>>, usize)> {
     let len = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
     let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk::<4>()?);
     let body = bytes.get(HEAD..HEAD.checked_add(len)?)?;
     if len == 0 || fnv(body) != sum {
         return None;
     }
-    Some((serde_json::from_slice(body).ok()?, HEAD + len))
+    Some((serde_json::from_slice(body).ok(), HEAD + len))
 }
 
 fn fnv(bytes: &[u8]) -> u32 {
@@ -376,6 +382,22 @@ mod tests {
             assert_eq!((snapshot.slots.len(), good), (1, first), "cut at {cut}");
         }
         assert_eq!(Snapshot::read(&bytes).0.slots.len(), 2);
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_passed_over() {
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        let from = bytes.len();
+        encode(&Record::Gone { id: 1 }, &mut bytes);
+        // The same length, a word that nobody knows.
+        let at = from + bytes[from..].windows(4).position(|word| word == b"gone").unwrap();
+        bytes[at..at + 4].copy_from_slice(b"lost");
+        let sum = fnv(&bytes[from + HEAD..]);
+        bytes[from + 4..from + HEAD].copy_from_slice(&sum.to_le_bytes());
+        encode(&slot(2), &mut bytes);
+        let (snapshot, good) = Snapshot::read(&bytes);
+        assert_eq!((snapshot.slots.keys().copied().collect::<Vec<_>>(), snapshot.foreign, good), (vec![1, 2], 1, bytes.len()));
     }
 
     #[test]

@@ -1,0 +1,152 @@
+//! The native API as bytes, and that a change of it raises [`PROTOCOL`]: else a client of one version and a daemon of the next would find out
+//! in the middle of a conversation, where now each is told in the first answer what to do.
+//!
+//! `wire/protocol-<n>.jsonl` has a line for every variant of everything that travels: its type, and what it looks like. Each line must be
+//! understood and written again as it stands, and no variant may be without a line. A new optional field changes no line, and nobody has to know it.
+//!
+//! When this fails: raise `PROTOCOL`, copy the file to its new name, put the new shapes into it, append the row to [`PROTOCOLS`].
+//! (`UPDATE_GOLDEN=1` writes the lines in the spelling of the program.) As long as no release has the present protocol, its file and row may change.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
+use ostler_core::lifecycle::{AfterStop, Ending, ExitCause, Instance, Origin, State, Wanted};
+use ostler_core::secrets::SecretSource;
+use ostler_core::serving::{ListenAt, ReadyBy, Scheduling, Sticky};
+use ostler_core::{care, cron, health, hooks, order, rotate};
+use ostler_proto::control::{
+    Action, ClientFrame, DaemonFrame, Existing, Failure, LogOutcome, PROTOCOL, Progress, ReloadedLog, Request, Response, RolloutState,
+    ScaleTo,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Every protocol since this is watched, and the checksum of its file. Rows are appended; those that were released never change.
+const PROTOCOLS: &[(u32, u32)] = &[(3, 1_303_092_667)];
+/// What has no variants.
+const RECORDS: &[&str] = &["ClientFrame", "DaemonFrame", "ReloadedLog", "Instance", "AppSpec"];
+
+/// What the type of a line can do.
+struct Kind {
+    name: &'static str,
+    /// Reads and writes again.
+    round: fn(&str) -> Result<String, serde_json::Error>,
+    /// Its variants; none for a record.
+    variants: fn() -> Vec<String>,
+}
+
+fn round<T: DeserializeOwned + Serialize>(text: &str) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&serde_json::from_str::<T>(text)?)
+}
+
+/// Serde knows all of them, and tells when one is unknown.
+fn variants<T: DeserializeOwned>() -> Vec<String> {
+    let told = |text: &str| serde_json::from_str::<T>(text).err().map(|error| error.to_string());
+    // The second is for an enum that has its tag among its fields.
+    let texts = [told("\"no such variant\""), told(r#"{"outcome": "no such variant"}"#)];
+    let list =
+        texts.iter().flatten().find_map(|text| text.split_once("unknown variant `no such variant`, expected ")).map(|(_, list)| list);
+    let words = list.into_iter().flat_map(|list| list.split('`').skip(1).step_by(2));
+    words.map(str::to_owned).collect()
+}
+
+macro_rules! kinds {
+    ($($name:literal => $t:ty),* $(,)?) => {
+        const KINDS: &[Kind] = &[$(Kind { name: $name, round: round::<$t>, variants: variants::<$t> }),*];
+    };
+}
+
+kinds! {
+    "ClientFrame" => ClientFrame,
+    "DaemonFrame" => DaemonFrame,
+    "Request" => Request,
+    "Existing" => Existing,
+    "Action" => Action,
+    "ScaleTo" => ScaleTo,
+    "Response" => Response,
+    "ReloadedLog" => ReloadedLog,
+    "LogOutcome" => LogOutcome,
+    "Progress" => Progress,
+    "Failure" => Failure,
+    "RolloutState" => RolloutState,
+    "Instance" => Instance,
+    "Wanted" => Wanted,
+    "State" => State,
+    "AfterStop" => AfterStop,
+    "Origin" => Origin,
+    "Ending" => Ending,
+    "ExitCause" => ExitCause,
+    "health::State" => health::State,
+    "AppSpec" => AppSpec,
+    "ExecMode" => ExecMode,
+    "CombinedLog" => CombinedLog,
+    "SecretSource" => SecretSource,
+    "ListenAt" => ListenAt,
+    "Scheduling" => Scheduling,
+    "Sticky" => Sticky,
+    "ReadyBy" => ReadyBy,
+    "OnFailure" => hooks::OnFailure,
+    "Condition" => order::Condition,
+    "Overlap" => cron::Overlap,
+    "RunOn" => cron::RunOn,
+    "Times" => rotate::Times,
+    "Ask" => care::Ask,
+    "care::Action" => care::Action,
+    "Amount" => care::Amount,
+}
+
+fn file() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/wire/protocol-{PROTOCOL}.jsonl"))
+}
+
+fn kind(name: &str) -> &'static Kind {
+    KINDS.iter().find(|kind| kind.name == name).unwrap_or_else(|| panic!("no type is called {name}"))
+}
+
+/// Which variant a text is of.
+fn variant(text: &str) -> Option<String> {
+    match serde_json::from_str(text).unwrap() {
+        Value::String(word) => Some(word),
+        Value::Object(table) => match table.get("outcome") {
+            Some(Value::String(word)) => Some(word.clone()),
+            _ => table.keys().next().cloned(),
+        },
+        _ => None,
+    }
+}
+
+#[test]
+fn a_change_of_the_wire_raises_the_protocol() {
+    let mut text = std::fs::read_to_string(file()).unwrap_or_else(|error| panic!("{}: {error}", file().display()));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let lines = text.lines().map(|line| line.split_once(' ').unwrap());
+        text = lines
+            .map(|(name, shape)| format!("{name} {}\n", (kind(name).round)(shape).unwrap_or_else(|e| panic!("{name} {shape}: {e}"))))
+            .collect();
+        std::fs::write(file(), &text).unwrap();
+    }
+    let mut seen = BTreeSet::new();
+    for line in text.lines() {
+        let (name, shape) = line.split_once(' ').unwrap();
+        let again = (kind(name).round)(shape).unwrap_or_else(|error| panic!("{name} is not understood any more: {error}\n{shape}"));
+        assert_eq!(again, shape, "{name} is written in another way");
+        seen.insert((name, variant(shape)));
+    }
+    for kind in KINDS {
+        let variants = (kind.variants)();
+        for variant in &variants {
+            assert!(seen.contains(&(kind.name, Some(variant.clone()))), "{}::{variant} is new: no line shows it", kind.name);
+        }
+        let has_line = seen.iter().any(|(name, _)| *name == kind.name);
+        assert!(
+            has_line && (!variants.is_empty() || RECORDS.contains(&kind.name)),
+            "{} has no line, or its variants are not known",
+            kind.name
+        );
+    }
+    let sum = text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    assert_eq!(PROTOCOLS.last(), Some(&(PROTOCOL, sum)), "the lines of a protocol do not change: another number, another file");
+}
