@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::clock_jumps::Shifted;
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{ecosystem, home, start_fixture};
+use crate::setup::{ecosystem, home, home_as_pm2, start_fixture};
 
 const EACH_SECOND: &str = "* * * * * *";
 const DAY_S: i64 = 24 * 3600;
@@ -335,4 +335,35 @@ fn between_ticks_nobody_wakes_up() {
         std::mem::replace(&mut last, now) == now
     });
     start_fixture(&home, "other", "-f", "hold");
+}
+
+/// PM2's lines, where scripts look for them; read off the real one.
+#[test]
+fn a_schedule_is_told_when_it_is_set() {
+    let home = home_as_pm2();
+    let told = |words: &str| -> Vec<String> {
+        let said = home.ok(words).stdout;
+        said.lines().filter(|line| line.contains("cron")).map(str::to_owned).collect()
+    };
+    let line = |pattern: &str| vec![format!("[PM2] cron restart at {pattern}")];
+    assert_eq!(
+        home.ok(["start", "sleep", "--name", "x", "--cron-restart", "0 4 * * *", "--", "1000"].as_slice()).stdout.lines().next(),
+        Some("[PM2] cron restart at 0 4 * * *")
+    );
+    assert_eq!(told("restart x"), [""; 0]);
+    let said = home.ok(["restart", "x", "--cron-restart", "0 5 * * *"].as_slice()).stdout;
+    assert!(said.contains("[PM2] cron restart at 0 5 * * *\n[PM2] Applying action restartProcessId"), "{said}");
+    assert_eq!(told("restart x --cron-restart 0"), ["[PM2] disabling cron restart"]);
+    let file = ecosystem(
+        &home,
+        r#""name": "one", "script": "sleep", "args": "1000", "cron_restart": "0 3 * * *"}, {"name": "two", "script": "sleep", "args": "9""#,
+    );
+    for command in ["start", "restart", "reload"] {
+        assert_eq!(told(&format!("{command} {file}")), line("0 3 * * *"), "{command}");
+    }
+    // Stop means stop: PM2's "CRON RESTART is still UP" would not be true.
+    assert_eq!(told("stop one"), [""; 0]);
+    let said = home.run(["start", "sleep", "--name", "y", "--cron-restart", "bad"].as_slice()).fails();
+    assert!(!said.all().contains("cron restart at"), "{said}");
+    home.ok(["start", "sleep", "--name", "j", "--job", "0 3 * * *"].as_slice()).never_says("cron restart at");
 }

@@ -5,6 +5,22 @@ use ostler_testkit::{Transcript, fixture_app};
 use crate::compare::{Difference, session};
 
 session!(
+    /// What is said about a schedule.
+    start_cron, [], |t: &mut Transcript<'_>| {
+        let script = fixture_app("hold.js");
+        t.run("ping");
+        t.run(["start", &script, "--name", "x", "--cron-restart", "0 4 * * *"].as_slice());
+        t.run(["restart", "x", "--cron-restart", "0 5 * * *"].as_slice());
+        t.run(["restart", "x", "--cron-restart", "0"].as_slice());
+        let file = t.home().write("eco.config.js", format!("module.exports = {{ apps: [{{ name: 'one', script: '{script}', cron_restart: '0 3 * * *' }}] }};"));
+        t.run(format!("start {file}"));
+        t.run(format!("restart {file}"));
+        t.run(format!("reload {file}"));
+        t.run("restart one");
+    }
+);
+
+session!(
     /// A script, the same again, again by force.
     start_script, [], |t: &mut Transcript<'_>| {
         let hold = fixture_app("hold.js");
