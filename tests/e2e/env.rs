@@ -3,7 +3,7 @@
 use ostler_testkit::{Home, fixture};
 use serde_json::Value;
 
-use crate::setup::{ecosystem, home, read_report};
+use crate::setup::{ecosystem, home, home_as_pm2, read_report};
 
 /// Environment of an app from an ecosystem file with these members, started with these options and variables of the caller.
 fn env_of(home: &Home, members: &str, options: &str, caller: &[(&str, &str)]) -> Value {
@@ -147,4 +147,46 @@ fn nothing_of_the_daemon_leaks_into_apps() {
     home.cmd("start sleep --name first -- 1000").env("LEAK_OF_FIRST_CALLER", "x").run().ok();
     let env = env_of(&home, r#""namespace": "ns""#, "", &[]);
     assert!(env.get("LEAK_OF_FIRST_CALLER").is_none() && env.get("OSTLER_ROLE").is_none(), "{env}");
+}
+
+#[test]
+fn a_profile_that_nobody_has_is_told_with_those_that_there_are() {
+    let home = home();
+    let file = |more: &str| {
+        ecosystem(
+            &home,
+            &format!(
+                r#""name": "e", "script": "sleep", "args": "1000", "env_production": {{"A": "1"}}, "env_staging": {{"A": "2"}}{more}"#
+            ),
+        )
+    };
+    let path = file("");
+    home.ok(format!("start {path}"));
+    let pid = home.app("e").pid();
+    for command in
+        ["restart e", "reload e", "start e", &format!("start {path}"), &format!("restart {path}"), &format!("startOrReload {path}")]
+    {
+        let said = home.run(format!("{command} --env prodution")).code(2).says("there is production, staging; did you mean production?");
+        assert!(!said.all().contains("Applying"), "{said}");
+    }
+    assert_eq!((home.app("e").pid(), home.app("e").restarts()), (pid, 0), "nothing was restarted");
+    // Without the file it is what was remembered that counts.
+    std::fs::remove_file(&path).unwrap();
+    home.run("restart e --env prodution").code(2).says("did you mean production?");
+    home.ok("restart e --env staging");
+    // An app that has none beside one that has it is no slip.
+    file(r#"}, {"name": "other", "script": "sleep", "args": "1000""#);
+    home.ok(format!("start {path} --env production")).says("[production] is not defined");
+    home.ok("restart all --env staging").says("[staging] is not defined");
+    assert_eq!((home.app("e").text("A"), home.app("other").restarts()), ("2", 1));
+}
+
+#[test]
+fn as_pm2_it_is_a_warning() {
+    let home = home_as_pm2();
+    let path = ecosystem(&home, r#""name": "e", "script": "sleep", "args": "1000", "env_production": {"A": "1"}"#);
+    home.ok(format!("start {path} --env prodution")).says("[PM2][WARN] Environment [prodution] is not defined in process file");
+    home.ok(format!("restart {path} --env prodution"));
+    home.ok("restart e --env prodution").says("[PM2][WARN] Environment [prodution] is not defined in process file");
+    assert_eq!(home.app("e").restarts(), 2);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ostler_config::{Context, EnvOption, Overlay, load, merge, normalize};
+use ostler_config::{Context, EnvOption, Kind, Normalized, Overlay, Problem, load, merge, normalize};
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::watch::WatchSpec;
 use ostler_proto::control::{Change, Detail};
@@ -82,34 +82,36 @@ pub(super) fn without_watch(cx: &mut Cx, call: &Call, targets: &[String]) -> Res
 /// New descriptions of the apps: from their config file when a profile is chosen, with the options on top.
 fn describe_anew(cx: &mut Cx, details: &[Detail], wanted: &Wanted<'_>, context: &Context) -> Result<Vec<AppSpec>, CliError> {
     let mut seen = BTreeSet::new();
-    let mut specs = Vec::new();
-    for detail in details {
-        if !seen.insert(detail.spec.name.clone()) {
-            continue;
-        }
-        let mut spec = match wanted.profile {
-            Some(profile) => with_profile(cx, &detail.spec, profile, context)?,
-            None => detail.spec.clone(),
-        };
+    let mut specs: Vec<AppSpec> =
+        details.iter().map(|detail| &detail.spec).filter(|spec| seen.insert(spec.name.clone())).cloned().collect();
+    if let Some(profile) = wanted.profile {
+        let apps = specs.iter().map(|spec| with_profile(cx, spec, profile, context)).collect::<Result<Vec<_>, _>>()?;
+        files::check_profile(cx, wanted.profile, &apps, true)?;
+        apps.iter().for_each(|app| files::warn(cx, &app.warnings));
+        specs = apps.into_iter().map(|app| app.spec).collect();
+    }
+    for spec in &mut specs {
         if !wanted.attributes.is_empty() || wanted.args.is_some() {
             let mut attributes = wanted.attributes.clone();
             if wanted.toggles_watch {
                 let toggled = WatchSpec { on: !spec.watch.on, ..(*spec.watch).clone() };
                 attributes.insert("watch".into(), toggled.attribute());
             }
-            let merged = merge(&spec, &attributes, wanted.args, context).map_err(|problems| files::told(cx, None, &problems))?;
+            let merged = merge(spec, &attributes, wanted.args, context).map_err(|problems| files::told(cx, None, &problems))?;
             files::warn(cx, &merged.warnings);
-            spec = merged.spec;
+            *spec = merged.spec;
         }
         // The daemon keeps the caller's environment apart; only `--update-env` changes it.
         spec.env.base = Arc::default();
-        specs.push(spec);
+    }
+    if let Some(spec) = specs.first().filter(|_| wanted.attributes.contains_key("cron_restart")) {
+        files::tell_cron(cx, spec);
     }
     Ok(specs)
 }
 
 /// The app as its config file describes it now, under this profile. Without the file, the profile as remembered.
-fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) -> Result<AppSpec, CliError> {
+fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) -> Result<Normalized, CliError> {
     if let Some(file) = old.config_file.as_ref().filter(|file| PathBuf::from(file).is_file()) {
         let mut context = context.clone();
         let loaded = load(&PathBuf::from(file), file, &context).map_err(|problems| files::told(cx, None, &problems))?;
@@ -118,21 +120,25 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
         for app in &loaded.apps {
             let found = normalize(app, &context, &overlay).map_err(|problems| files::told(cx, None, &problems))?;
             if found.spec.name == old.name || app.name() == old.name {
-                files::warn(cx, &found.warnings);
                 // The name stays, also where the profile is usually appended to it.
                 // So do those of the apps that it depends on.
                 let order = if old.name == app.name() { found.spec.order } else { old.order.clone() };
-                return Ok(AppSpec { name: old.name.clone(), order, ..found.spec });
+                let spec = AppSpec { name: old.name.clone(), order, ..found.spec };
+                return Ok(Normalized { spec, ..found });
             }
         }
     }
+    let mut spec = old.clone();
     if !old.env.profiles.contains_key(profile) {
+        if !cx.program.is_pm2() {
+            let message = format!("Environment [{profile}] is not known of {}", old.name);
+            return Ok(Normalized { spec, warnings: vec![Problem::warning(Kind::UnknownProfile, message)] });
+        }
         return Err(CliError::Failed(format!(
             "Using --env {profile} without passing the ecosystem.config.js does not work: {} knows no such profile",
             old.name
         )));
     }
-    let mut spec = old.clone();
     spec.env.profile = Some(profile.to_owned());
-    Ok(spec)
+    Ok(Normalized { spec, warnings: Vec::new() })
 }

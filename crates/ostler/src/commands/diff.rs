@@ -25,10 +25,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
     let mut wanted = Vec::new();
     for app in &loaded.apps {
-        let app = normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(&source), &problems))?;
-        files::warn(cx, &app.warnings);
-        wanted.push(app.spec);
+        wanted.push(normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(&source), &problems))?);
     }
+    files::check_profile(cx, overlay.profile.as_deref(), &wanted, false)?;
+    wanted.iter().for_each(|app| files::warn(cx, &app.warnings));
+    let wanted: Vec<AppSpec> = wanted.into_iter().map(|app| app.spec).collect();
     let running = match cx.running_client()? {
         Some(client) => client.inspect(&[])?,
         None => Vec::new(),

@@ -1,14 +1,18 @@
 //! Config files among the targets.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use ostler_config::find::{self, Target, classify};
-use ostler_config::{Context, Kind, Loaded, Problem, Problems, load, load_stdin, select};
+use ostler_config::keys::closest;
+use ostler_config::{Context, Kind, Loaded, Normalized, Problem, Problems, load, load_stdin, select};
+use ostler_core::app::AppSpec;
 
-use crate::cli::{Call, CliError, Status};
+use crate::cli::{Call, CliError, Status, UsageError};
 use crate::cx::{self, Cx};
+use crate::render::shown;
 
 /// More than this on standard input is no config file.
 const MAX_STDIN_BYTES: u64 = 64 << 20;
@@ -107,6 +111,33 @@ pub(super) fn status_of(problems: &Problems) -> Status {
     match problems.kind() {
         Some(Kind::NotFound | Kind::ScriptNotFound) => Status::NotFound,
         _ => Status::Failed,
+    }
+}
+
+/// `--env NAME` of a profile that none of the apps has is a slip, as long as there are others to choose from (`must_have`: in any case).
+///
+/// # Errors
+/// Names the profiles that there are. As `pm2` it is the warning that it is there.
+pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized], must_have: bool) -> Result<(), CliError> {
+    let lacks = |app: &Normalized| app.warnings.iter().any(|warning| warning.kind == Kind::UnknownProfile);
+    let Some(profile) = profile.filter(|_| !cx.program.is_pm2() && !apps.is_empty() && apps.iter().all(lacks)) else { return Ok(()) };
+    let known: BTreeSet<&str> = apps.iter().flat_map(|app| app.spec.env.profiles.keys()).map(String::as_str).collect();
+    if known.is_empty() && !must_have {
+        return Ok(());
+    }
+    let names: Vec<&str> = known.iter().copied().collect();
+    let list = if names.is_empty() { "there is none".to_owned() } else { format!("there is {}", names.join(", ")) };
+    let meant = closest(profile, known).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    let reason = format!("no app of this call has a profile {profile:?}, {list}{meant}");
+    Err(UsageError::BadValue { option: "--env".into(), reason }.into())
+}
+
+/// PM2's line about a schedule; it says "bad" ones, too, which are an error here before anything is said.
+pub(super) fn tell_cron(cx: &mut Cx, spec: &AppSpec) {
+    match &spec.cron {
+        Some(cron) if cron.job.is_none() => cx.out.info(format_args!("cron restart at {}", shown(&cron.pattern))),
+        None if spec.given.contains_key("cron_restart") => cx.out.info("disabling cron restart"),
+        _ => {}
     }
 }
 

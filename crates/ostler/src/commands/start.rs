@@ -92,10 +92,12 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     let mut apps = Vec::new();
     for app in &loaded.apps {
         // Everything was checked before anything is done: one bad app, and none is started.
-        let app = normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(source), &problems))?;
-        files::warn(cx, &app.warnings);
-        apps.push(app.spec);
+        apps.push(normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(source), &problems))?);
     }
+    files::check_profile(cx, overlay.profile.as_deref(), &apps, false)?;
+    apps.iter().for_each(|app| files::tell_cron(cx, &app.spec));
+    apps.iter().for_each(|app| files::warn(cx, &app.warnings));
+    let mut apps: Vec<AppSpec> = apps.into_iter().map(|app| app.spec).collect();
     let mut together: Vec<_> = loaded.apps.iter().zip(&mut apps).collect();
     let problems = Problems(finish_order(&mut together));
     if !problems.0.is_empty() {
@@ -159,6 +161,7 @@ fn plain_spec(cx: &mut Cx, call: &Call, target: &str) -> Result<AppSpec, CliErro
         }
     }
     let app = from_options(target, &attributes, args, &context, &overlay).map_err(|problems| files::told(cx, None, &problems))?;
+    files::tell_cron(cx, &app.spec);
     files::warn(cx, &app.warnings);
     write::config(cx, call, std::slice::from_ref(&app.spec))?;
     Ok(app.spec)
