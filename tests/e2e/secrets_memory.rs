@@ -40,6 +40,13 @@ fn places(pid: i32, wanted: &[u8]) -> Vec<String> {
     found
 }
 
+/// The keeper does one thing after the other, and an end is told when it has done everything before; a short message, which leaves memory alone.
+fn let_the_keeper_finish(home: &Home) {
+    let others = home.jlist();
+    let other = others.iter().find(|item| item.name().starts_with("other") && item.status() == "online").expect("one that still runs");
+    home.ok(format!("stop {}", other.name()));
+}
+
 /// An app with three secrets, of which a command gives one, and so much of an environment.
 fn start(home: &Home, more: &str) {
     let folder = home.work().join("credentials");
@@ -53,11 +60,15 @@ fn start(home: &Home, more: &str) {
                "secrets": {{"S0": {{"file": "{file}"}}, "S1": {{"command": ["cat", "{of_command}"]}}, "S2": {{"credential": "token"}}}}"#
         ),
     );
-    home.cmd(format!("start {path}")).env("CREDENTIALS_DIRECTORY", &folder).run().ok();
+    for other in ["other-1", "other-2"] {
+        home.cmd(format!("start sleep -f --name {other} -- 1000")).env("CREDENTIALS_DIRECTORY", &folder).run().ok();
+    }
+    home.ok(format!("start {path}"));
 }
 
 #[track_caller]
 fn only_the_app_has_them(home: &Home, what: &str) {
+    let_the_keeper_finish(home);
     let environ = fs::read(format!("/proc/{}/environ", home.app("api").pid())).unwrap();
     for n in 0..3 {
         let variable = format!("S{n}={}", value(n));

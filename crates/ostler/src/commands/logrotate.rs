@@ -34,7 +34,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let name = cx.program.name();
     cx.out.info(format_args!(
-        "{name} rotates logs by itself already (docs/logs.md); one of both is enough: `{name} set log_rotate:enabled false`, or `log_rotate: false` \
+        "{name} rotates logs by itself already; one of both is enough: `{name} set log_rotate:enabled false`, or `log_rotate: false` \
          of an app, leaves it to logrotate"
     ));
     Ok(Status::Ok)
