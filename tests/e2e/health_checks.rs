@@ -59,7 +59,7 @@ fn t1_a_bad_answer_restarts_the_app_and_everybody_can_see_why() {
     home.write("well", "");
     wait_health(&home, "web", "healthy");
     let why = home.ok("why web").stdout;
-    let answer = format!("HTTP request to localhost:{port}: 503");
+    let answer = format!("HTTP request to localhost:{port}: 503 `{}`", before.pid());
     assert!(why.contains(&format!("it is unhealthy: {answer} (3 times in a row)")), "{why}");
     assert!(why.contains("asked for by the policy `health`"), "{why}");
     assert!(home.ok("describe web").stdout.contains("it has been healthy for"));
@@ -79,7 +79,7 @@ fn t1_action_none_only_tells() {
     wait_health(&home, "web", "unhealthy");
     home.run("health web")
         .code(1)
-        .says(&format!("unhealthy: 0 of 1 online; web:0 online (unhealthy: HTTP request to localhost:{port}: 503)"));
+        .says(&format!("unhealthy: 0 of 1 online; web:0 online (unhealthy: HTTP request to localhost:{port}: 503 `{pid}`)"));
     home.write("well", "");
     wait_health(&home, "web", "healthy");
     home.ok("health web");
@@ -178,6 +178,8 @@ fn probes_of_hostile_servers_end() {
         ("endless", server("const go = () => { while (s.write('x'.repeat(65536))); }; s.on('drain', go); go();"), "what is no HTTP"),
         ("redirects", server("s.end('HTTP/1.1 302 Found\\r\\nLocation: /\\r\\nContent-Length: 0\\r\\n\\r\\n');"), ": 302"),
         ("closes", server("s.destroy();"), ""),
+        ("stalls", server("s.write('HTTP/1.1 503 No\\r\\n\\r\\nno data');"), ": 503 `no data`"),
+        ("paints", server("s.end('HTTP/1.1 500 No\\r\\n\\r\\n\\n\\x1b[2J\\x07' + 'x'.repeat(1e6));"), "x…`"),
     ]
     .into_iter()
     .map(|(name, code, expected)| {
@@ -193,6 +195,62 @@ fn probes_of_hostile_servers_end() {
         wait_health(&home, name, if name == "gigabyte" { "healthy" } else { "unhealthy" });
         let last = home.app(name).env("health_status")["last_answer"]["text"].as_str().unwrap().to_owned();
         assert!(last.ends_with(expected), "{name}: {last}");
+    }
+}
+
+/// What is wrong is often said in the body of a bad answer.
+#[test]
+fn a_bad_answer_is_told_in_its_own_words() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    home.write(
+        "chunks.js",
+        "require('http').createServer((request, response) => {
+           response.writeHead(503);
+           response.write('{\"db\": ');
+           setTimeout(() => response.end('\"\\u001b[31mgone\"}\\nat db.js:1'), 20);
+         }).listen(process.env.PORT);",
+    );
+    let app = json!({"name": "web", "script": "chunks.js", "env": {"PORT": port},
+        "http": {"port": port, "interval": 1000, "timeout": 5000, "grace": 0, "action": "none", "retries": 1}});
+    home.ok(format!("start {}", config(&home, &json!({"apps": [app]}))));
+    wait_health(&home, "web", "unhealthy");
+    let answer = format!("HTTP request to localhost:{port}: 503 `{{\"db\": \"\\u{{1b}}[31mgone\"}}`");
+    for command in ["why web", "describe web", "health web"] {
+        assert!(home.run(command).stdout.contains(&answer), "{command}: {:?}", home.run(command));
+    }
+    assert!(home.read("../home/pm2.log").contains(&answer));
+}
+
+/// Their answers are looked for together; one that comes late is heard of all the same.
+#[test]
+fn many_are_asked_together_and_each_has_its_own_answer() {
+    needs_program!("node");
+    let home = home();
+    home.write(
+        "slow.js",
+        "require('http').createServer((request, response) => {
+           response.statusCode = Number(process.env.STATUS);
+           setTimeout(() => response.end('it is ' + process.env.PORT), Number(process.env.AFTER));
+         }).listen(process.env.PORT);",
+    );
+    let apps: Vec<Value> = free_ports(6)
+        .into_iter()
+        .enumerate()
+        .map(|(number, port)| {
+            json!({"name": format!("app-{number}"), "script": "slow.js",
+                "env": {"PORT": port, "AFTER": number % 3 * 100, "STATUS": if number < 3 { 200 } else { 500 }},
+                "http": {"port": port, "interval": 1000, "timeout": 20_000, "grace": 0, "action": "none", "retries": 1}})
+        })
+        .collect();
+    home.ok(format!("start {}", config(&home, &json!({"apps": apps}))));
+    for (number, app) in apps.iter().enumerate() {
+        let name = app["name"].as_str().unwrap();
+        wait_health(&home, name, if number < 3 { "healthy" } else { "unhealthy" });
+        let last = home.app(name).env("health_status")["last_answer"]["text"].clone();
+        let port = &app["env"]["PORT"];
+        let bad = format!("HTTP request to localhost:{port}: 500 `it is {port}`");
+        assert_eq!(last, if number < 3 { "" } else { bad.as_str() }, "{name}");
     }
 }
 

@@ -80,7 +80,7 @@ fn a_request_that_is_answered_as_expected() {
     home.ok("delete x");
     std::fs::remove_file(home.work().join("go")).unwrap();
     let file = app(&home, &fixture(), &format!("http {port}"), &http, HASTY);
-    is_never_ready(&home, &file, &format!("was not ready within 400 ms (HTTP request to localhost:{port}: 503)"));
+    is_never_ready(&home, &file, &format!("was not ready within 400 ms (HTTP request to localhost:{port}: 503 `"));
     // The same table as the health check, and 503 is as good as another.
     home.ok("delete x");
     let own = format!(r#""http", "http": {{"port": {port}, "path": "/if/go", "expect_status": ["2xx", 503]}}"#);

@@ -71,7 +71,9 @@ impl Control {
         let Some(watched) = self.care.watched.get_mut(&id) else { return };
         let health = slot.spec().care.as_ref().map(|care| &care.health);
         let pauses = phases.iter().filter_map(|phase| Some(watched.monitor.pause_ms(health?, *phase, now_ms)));
-        let first_ms = now_ms.saturating_add(check.delay_ms).saturating_add(spread(id, pauses.min().unwrap_or(0)));
+        let pause_ms = pauses.min().unwrap_or(0);
+        let first_ms = now_ms.saturating_add(check.delay_ms);
+        let first_ms = probe::together(first_ms.saturating_add(spread(id, pause_ms)), pause_ms).max(first_ms);
         let key = self.care.next_question;
         self.care.next_question = key.wrapping_add(1);
         let begun = match (probe::Question::of_check(check, shift_of(slot, port)), CommandCheck::of(check, first_ms)) {
@@ -126,9 +128,10 @@ impl Control {
         let (after, pause_after) = (watched.monitor.state(health), pause(watched));
         // Those that were started together are not asked together for ever.
         let next_ms = if pause_after > pause_before { 1 + spread(id, pause_after) } else { pause_after };
-        self.care.probes.not_before(key, now_ms.saturating_add(next_ms));
+        let due_ms = probe::together(now_ms.saturating_add(next_ms), pause_after).max(now_ms.saturating_add(1));
+        self.care.probes.not_before(key, due_ms);
         if let Some(check) = self.care.commands.get_mut(&key) {
-            check.due_ms = Some(now_ms.saturating_add(next_ms));
+            check.due_ms = Some(due_ms);
         }
         watched.last = Some(LastAnswer { at: now(), good, words: if let Answer::Bad(words) = answer { words } else { String::new() } });
         let asks_others = asked(&watched.monitor) != asked_before;

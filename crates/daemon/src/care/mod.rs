@@ -117,7 +117,7 @@ impl Care {
     }
 
     /// Whom the health check asks that comes from this address.
-    pub(crate) fn asked_by(&self, address: SocketAddr) -> Option<u32> {
+    pub(crate) fn asked_by(&mut self, address: SocketAddr) -> Option<u32> {
         self.questions.get(&self.probes.asker_at(address)?).map(|question| question.id)
     }
 

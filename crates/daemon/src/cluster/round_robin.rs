@@ -143,7 +143,7 @@ impl Control {
     }
 
     /// Whom a health check of ours asks that comes by this connection.
-    pub(super) fn asked_worker(&self, id: u32, connection: &Connection) -> Option<u32> {
+    pub(super) fn asked_worker(&mut self, id: u32, connection: &Connection) -> Option<u32> {
         if !self.care.is_asking() {
             return None;
         }

@@ -3,24 +3,28 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use ostler_core::probe::{Question, Status, StatusLine};
+use ostler_core::probe::{Answer, HttpQuestion, Question, Status};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, getpeername, getsockname, recv, send, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, getpeername, getsockname, recv, send, socket_with,
 };
 
 use crate::reactor::{Reactor, Source};
+
+/// Where to ask to be told that there is something; none = whoever asks looks again by itself.
+pub(super) type Teller<'a> = Option<(&'a Reactor, Source)>;
 
 /// A connection and how far it got.
 #[derive(Debug)]
 pub(super) struct Attempt {
     socket: OwnedFd,
+    peer: SocketAddr,
     phase: Phase,
-    /// Addresses that were not tried yet.
-    left: Vec<IpAddr>,
+    /// How many of the addresses were tried.
+    tried: usize,
     /// What it waits for: none = it is not watched yet; else whether room to write is of interest, too.
     watched: Option<bool>,
-    /// Our own end, once there is a connection.
+    /// Our own end, once somebody wanted to know it.
     local: Option<SocketAddr>,
 }
 
@@ -28,7 +32,7 @@ pub(super) struct Attempt {
 enum Phase {
     Connecting,
     Sending { sent: usize },
-    Reading(StatusLine),
+    Reading(Answer),
 }
 
 /// How an attempt stands.
@@ -44,55 +48,78 @@ pub(super) enum Progress {
 
 impl Attempt {
     /// Begins with the first address that can be had. [`Attempt::advance`] is next: on this machine a connection is there at once.
-    pub(super) fn begin(question: &Question, mut left: Vec<IpAddr>) -> Result<Self, String> {
+    pub(super) fn begin(question: &Question, addresses: &[IpAddr]) -> Result<Self, String> {
+        Self::begin_at(question, addresses, 0)
+    }
+
+    fn begin_at(question: &Question, addresses: &[IpAddr], mut tried: usize) -> Result<Self, String> {
         let mut trouble = Errno::ADDRNOTAVAIL;
-        left.reverse();
-        while let Some(address) = left.pop() {
-            match open(address, question.port) {
-                Ok(socket) => return Ok(Self { socket, phase: Phase::Connecting, left, watched: None, local: None }),
+        while let Some(address) = addresses.get(tried) {
+            tried += 1;
+            let peer = SocketAddr::new(*address, question.port);
+            match open(peer) {
+                Ok(socket) => return Ok(Self { socket, peer, phase: Phase::Connecting, tried, watched: None, local: None }),
                 Err(errno) => trouble = errno,
             }
         }
         Err(words(trouble))
     }
 
-    /// Our own end of the connection, if there is one.
+    /// Our own end of the connection, if somebody wanted to know it.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.local
     }
 
+    /// Finds out what our own end is.
+    pub(super) fn find_local(&mut self) -> Option<SocketAddr> {
+        self.local = getsockname(&self.socket).ok().and_then(|local| SocketAddr::try_from(local).ok());
+        self.local
+    }
+
     /// Goes as far as it can without waiting.
-    pub(super) fn advance(&mut self, question: &Question, reactor: &Reactor, source: Source) -> Progress {
+    pub(super) fn advance(&mut self, question: &Question, addresses: &[IpAddr], teller: Teller<'_>) -> Progress {
         loop {
-            let step = match &mut self.phase {
-                Phase::Connecting => self.connected(question),
-                Phase::Sending { sent } => Self::sent(&self.socket, sent, question),
-                Phase::Reading(line) => match read(&self.socket, line, question) {
-                    Progress::Waiting => Ok(None),
-                    done => Err(done),
-                },
+            let step = match (&mut self.phase, &question.http) {
+                (Phase::Connecting, None) => self.connected(),
+                // That there is no connection yet, or will be none, shows when something is sent.
+                (Phase::Connecting, Some(http)) => send_from(&self.socket, 0, http),
+                (Phase::Sending { sent }, Some(http)) => send_from(&self.socket, *sent, http),
+                (Phase::Reading(answer), Some(http)) => read(&self.socket, answer, http),
+                (Phase::Sending { .. } | Phase::Reading(_), None) => Step::Done(Progress::Good),
             };
             match step {
-                Ok(Some(phase)) => self.phase = phase,
-                Ok(None) => return self.wait(reactor, source),
-                Err(progress) => match progress {
-                    // The next address of a name with several.
-                    Progress::Bad(trouble) if matches!(self.phase, Phase::Connecting) && !self.left.is_empty() => {
-                        let mut left = std::mem::take(&mut self.left);
-                        left.reverse();
-                        match Self::begin(question, left) {
-                            Ok(next) => *self = next,
-                            Err(_) => return Progress::Bad(trouble),
-                        }
+                Step::Go(phase) => self.phase = phase,
+                Step::Wait => return self.wait(teller),
+                Step::Done(Progress::Bad(trouble)) => {
+                    let is_alone = self.is_with_itself();
+                    let trouble = if is_alone { words(Errno::CONNREFUSED) } else { trouble };
+                    if !is_alone && !matches!(self.phase, Phase::Connecting) {
+                        return Progress::Bad(trouble);
                     }
-                    other => return other,
-                },
+                    // The next address of a name with several.
+                    match Self::begin_at(question, addresses, self.tried) {
+                        Ok(next) => *self = next,
+                        Err(_) => return Progress::Bad(trouble),
+                    }
+                }
+                Step::Done(progress) => return progress,
             }
         }
     }
 
+    /// What is to be told of an attempt that took too long.
+    pub(super) fn too_late(&self, question: &Question) -> String {
+        if let Phase::Reading(answer) = &self.phase
+            && let Status::Code(code) = answer.status()
+        {
+            return told(code, answer);
+        }
+        format!("nothing within {} ms", question.timeout_ms)
+    }
+
     /// Has the socket watched for what is missing.
-    fn wait(&mut self, reactor: &Reactor, source: Source) -> Progress {
+    fn wait(&mut self, teller: Teller<'_>) -> Progress {
+        let Some((reactor, source)) = teller else { return Progress::Waiting };
         // Once everything is sent only what it says is of interest.
         let write = !matches!(self.phase, Phase::Reading(_));
         let watched = match self.watched {
@@ -110,67 +137,85 @@ impl Attempt {
         }
     }
 
-    fn connected(&mut self, question: &Question) -> Result<Option<Phase>, Progress> {
-        let bad = |errno| Err(Progress::Bad(words(errno)));
-        match sockopt::socket_error(&self.socket) {
-            Ok(Ok(())) => {}
-            Ok(Err(errno)) | Err(errno) => return bad(errno),
+    /// Where being connected is the answer. To connect once more tells how the first one went.
+    fn connected(&self) -> Step {
+        match connect(&self.socket, &self.peer) {
+            Ok(()) | Err(Errno::ISCONN) if self.is_with_itself() => Step::Done(Progress::Bad(words(Errno::CONNREFUSED))),
+            Ok(()) | Err(Errno::ISCONN) => Step::Done(Progress::Good),
+            Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => Step::Wait,
+            Err(errno) => bad(words(errno)),
         }
-        let peer = match getpeername(&self.socket) {
-            Ok(Some(peer)) => peer,
-            Ok(None) | Err(Errno::NOTCONN) => return Ok(None),
-            Err(errno) => return bad(errno),
-        };
-        // With nobody there and a port that the kernel may also choose for our own end, TCP connects us to ourselves.
-        let local = getsockname(&self.socket);
-        if local.as_ref() == Ok(&peer) {
-            return bad(Errno::CONNREFUSED);
-        }
-        self.local = local.ok().and_then(|local| SocketAddr::try_from(local).ok());
-        if question.http.is_none() { Err(Progress::Good) } else { Ok(Some(Phase::Sending { sent: 0 })) }
     }
 
-    fn sent(socket: &OwnedFd, sent: &mut usize, question: &Question) -> Result<Option<Phase>, Progress> {
-        let request = question.http.as_ref().map(|http| http.request.as_slice()).unwrap_or_default();
-        while let Some(rest) = request.get(*sent..).filter(|rest| !rest.is_empty()) {
-            match send(socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Ok(count) => *sent += count,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(errno) => return Err(Progress::Bad(words(errno))),
-            }
-        }
-        Ok(Some(Phase::Reading(StatusLine::default())))
+    /// With nobody there and a port that the kernel may also choose for our own end, TCP connects us to ourselves.
+    fn is_with_itself(&self) -> bool {
+        let peer = getpeername(&self.socket).ok().flatten();
+        peer.is_some() && peer == getsockname(&self.socket).ok()
     }
 }
 
-fn open(address: IpAddr, port: u16) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+/// What comes after a step.
+enum Step {
+    Go(Phase),
+    Wait,
+    Done(Progress),
+}
+
+fn bad(trouble: impl Into<String>) -> Step {
+    Step::Done(Progress::Bad(trouble.into()))
+}
+
+fn open(peer: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if peer.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    match connect(&socket, &SocketAddr::new(address, port)) {
+    match connect(&socket, &peer) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(errno) => Err(errno),
     }
 }
 
-fn read(socket: &OwnedFd, line: &mut StatusLine, question: &Question) -> Progress {
-    let mut buffer = [0; 512];
-    let bad = |text: &str| Progress::Bad(text.to_owned());
-    loop {
-        let status = match recv(socket, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => return bad("nothing"),
-            Ok((_, count)) => line.take(buffer.get(..count).unwrap_or_default()),
-            Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) => return Progress::Waiting,
-            Err(errno) => return Progress::Bad(words(errno)),
-        };
-        let accepts = |code| question.http.as_ref().is_none_or(|http| http.accepts(code));
-        match status {
-            Status::Unfinished => {}
-            Status::Code(code) if accepts(code) => return Progress::Good,
-            Status::Code(code) => return Progress::Bad(code.to_string()),
-            Status::Nonsense => return bad("what is no HTTP"),
+fn send_from(socket: &OwnedFd, mut sent: usize, http: &HttpQuestion) -> Step {
+    let before = sent;
+    while let Some(rest) = http.request.get(sent..).filter(|rest| !rest.is_empty()) {
+        match send(socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(count) => sent += count,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if sent == before => return Step::Wait,
+            Err(Errno::AGAIN) => return Step::Go(Phase::Sending { sent }),
+            Err(errno) => return bad(words(errno)),
         }
+    }
+    Step::Go(Phase::Reading(Answer::default()))
+}
+
+fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
+    let mut buffer = [0; 2048];
+    loop {
+        let over = match recv(socket, &mut buffer, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => Some("nothing".to_owned()),
+            Ok((_, count)) => {
+                answer.take(buffer.get(..count).unwrap_or_default());
+                None
+            }
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => return Step::Wait,
+            Err(errno) => Some(words(errno)),
+        };
+        match (answer.status(), over) {
+            (Status::Code(code), _) if http.accepts(code) => return Step::Done(Progress::Good),
+            (Status::Code(code), over) if over.is_some() || answer.says(false).is_some() => return bad(told(code, answer)),
+            (Status::Unfinished, Some(trouble)) => return bad(trouble),
+            (Status::Code(_) | Status::Unfinished, _) => {}
+            (Status::Nonsense, _) => return bad("what is no HTTP"),
+        }
+    }
+}
+
+/// A bad answer: ``503 `database is gone` ``.
+fn told(code: u16, answer: &Answer) -> String {
+    match answer.says(true).filter(|says| !says.is_empty()) {
+        Some(says) => format!("{code} `{says}`"),
+        None => code.to_string(),
     }
 }
 
@@ -214,12 +259,13 @@ mod tests {
     fn ask(question: &Question) -> Progress {
         let mut reactor = Reactor::new().unwrap();
         let until = Instant::now() + Duration::from_secs(10);
-        let mut attempt = match Attempt::begin(question, addresses(&question.host).unwrap()) {
+        let all = addresses(&question.host).unwrap();
+        let mut attempt = match Attempt::begin(question, &all) {
             Ok(attempt) => attempt,
             Err(trouble) => return Progress::Bad(trouble),
         };
         while Instant::now() < until {
-            match attempt.advance(question, &reactor, SOURCE) {
+            match attempt.advance(question, &all, Some((&reactor, SOURCE))) {
                 Progress::Waiting => drop(reactor.wait(Some(Duration::from_millis(100)))),
                 done => return done,
             }
@@ -252,6 +298,7 @@ mod tests {
             (&["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"][..], Progress::Good),
             (&["HT", "TP/1.1 2", "04\r\n"], Progress::Good),
             (&["HTTP/1.1 503 No\r\n\r\n"], bad("503")),
+            (&["HTTP/1.1 503 No\r\n", "\r\n", "no data", "base\n"], bad("503 `no database`")),
             (&["HTTP/1.1"], bad("nothing")),
             (&[], bad("nothing")),
             (&["220 smtp ready\r\n"], bad("what is no HTTP")),

@@ -3,7 +3,9 @@
 //! # Theory of operation
 //!
 //! `ostler_core::probe` decides when an attempt begins and when it has taken too long, and reads the answer; here are the sockets. Each
-//! probe belongs to an instance and has at most one connection, watched by the daemon's one epoll. An attempt is some ten system calls.
+//! probe belongs to an instance and has at most one connection, watched by the daemon's one epoll. An attempt on this machine is five system
+//! calls: socket, connect, send, receive, close. Questions that are not in a hurry are not even watched at first: the answers of all that are
+//! asked at the same time are looked for together, a moment later, so that a hundred answers wake us once.
 
 mod attempt;
 
@@ -21,8 +23,9 @@ pub(crate) struct Probes {
     all: BTreeMap<u32, Probe>,
     /// When the clock says something to which probe.
     due: BTreeSet<(u64, u32)>,
-    /// Our ends of the connections that there are.
+    /// Our ends of the connections that there are, and whose end nobody wanted to know yet.
     locals: BTreeMap<SocketAddr, u32>,
+    nameless: BTreeSet<u32>,
     source: fn(u32) -> Source,
 }
 
@@ -46,7 +49,7 @@ pub(crate) enum Answer {
 impl Probes {
     /// None yet; what the sockets of each are in the loop.
     pub(crate) fn new(source: fn(u32) -> Source) -> Self {
-        Self { all: BTreeMap::new(), due: BTreeSet::new(), locals: BTreeMap::new(), source }
+        Self { all: BTreeMap::new(), due: BTreeSet::new(), locals: BTreeMap::new(), nameless: BTreeSet::new(), source }
     }
 
     /// Begins to ask at this time, until [`Probes::end`]; the first attempt is made with the next [`Probes::tick`] after it. A host that would
@@ -66,7 +69,8 @@ impl Probes {
     pub(crate) fn end(&mut self, id: u32) {
         if let Some(probe) = self.all.remove(&id) {
             self.due.remove(&(probe.schedule.due_ms(), id));
-            self.locals.retain(|_, asker| *asker != id);
+            self.nameless.remove(&id);
+            probe.attempt.as_ref().and_then(Attempt::local).map(|local| self.locals.remove(&local));
         }
     }
 
@@ -81,13 +85,17 @@ impl Probes {
     }
 
     /// Whose connection comes from this address.
-    pub(crate) fn asker_at(&self, address: SocketAddr) -> Option<u32> {
+    pub(crate) fn asker_at(&mut self, address: SocketAddr) -> Option<u32> {
+        for id in std::mem::take(&mut self.nameless) {
+            let attempt = self.all.get_mut(&id).and_then(|probe| probe.attempt.as_mut());
+            self.locals.extend(attempt.and_then(Attempt::find_local).map(|local| (local, id)));
+        }
         self.locals.get(&address).copied()
     }
 
     /// There is a connection of a probe.
     pub(crate) fn is_asking(&self) -> bool {
-        !self.locals.is_empty()
+        !self.locals.is_empty() || !self.nameless.is_empty()
     }
 
     /// When [`Probes::tick`] has something to do.
@@ -106,10 +114,11 @@ impl Probes {
         self.with(id, |probe| match probe.schedule.tick(&probe.question, now_ms) {
             Turn::Nothing => None,
             Turn::Abort => {
-                probe.attempt = None;
-                Some(probe.bad(&format!("nothing within {} ms", probe.question.timeout_ms)))
+                let attempt = probe.attempt.take()?;
+                Some(probe.bad(&attempt.too_late(&probe.question)))
             }
-            Turn::Begin => match Attempt::begin(&probe.question, probe.addresses.clone()) {
+            Turn::Look => probe.advance(reactor, source, now_ms),
+            Turn::Begin => match Attempt::begin(&probe.question, &probe.addresses) {
                 Ok(attempt) => {
                     probe.attempt = Some(attempt);
                     probe.advance(reactor, source, now_ms)
@@ -135,9 +144,14 @@ impl Probes {
         let had = probe.attempt.as_ref().and_then(Attempt::local);
         let answer = act(probe);
         let has = probe.attempt.as_ref().and_then(Attempt::local);
+        let is_nameless = probe.attempt.is_some() && has.is_none();
         if had != has {
             had.map(|local| self.locals.remove(&local));
-            self.locals.extend(has.map(|local| (local, id)));
+        }
+        if is_nameless {
+            self.nameless.insert(id);
+        } else {
+            self.nameless.remove(&id);
         }
         let after = probe.schedule.due_ms();
         if before != after {
@@ -150,7 +164,8 @@ impl Probes {
 
 impl Probe {
     fn advance(&mut self, reactor: &Reactor, source: Source, now_ms: u64) -> Option<Answer> {
-        let progress = self.attempt.as_mut()?.advance(&self.question, reactor, source);
+        let teller = (!self.schedule.is_patient()).then_some((reactor, source));
+        let progress = self.attempt.as_mut()?.advance(&self.question, &self.addresses, teller);
         let answer = match progress {
             Progress::Waiting => return None,
             Progress::Good => Answer::Good,

@@ -1,18 +1,21 @@
 //! Asking a server whether it is there: when to try, what to send, what is a good answer. Somebody else has the sockets.
 //!
 //! ```text
-//! Waiting { until } ──Tick──► Trying { deadline } ──Answered(good)──► (done)
-//!        ▲                          │
-//!        └──── Answered(bad), or the deadline passed: abort ────┘
+//! Waiting { until } ──Tick──► (Patient { look } ──Tick──►) Trying { deadline } ──Answered(good)──► (done)
+//!        ▲                                                     │
+//!        └──────────── Answered(bad), or the deadline passed: abort ─┘
 //! ```
+
+mod answer;
+mod schedule;
 
 use std::net::IpAddr;
 
+pub use answer::{Answer, Status};
+pub use schedule::{Schedule, Turn, together};
+
 use crate::care::{Ask, Check};
 use crate::serving::{HttpProbe, ReadyBy};
-
-/// Longest first line of an answer; a server that says more before it ends the line does not speak HTTP.
-const STATUS_LINE_MAX: usize = 256;
 
 /// What is asked, of whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Question {
     pub interval_ms: u64,
     /// For one attempt.
     pub timeout_ms: u64,
+    /// So long nobody looks for an answer: then those that came to many questions of the same time are taken in one go.
+    pub patience_ms: u64,
 }
 
 /// A request and its good answers.
@@ -42,6 +47,9 @@ pub struct HttpQuestion {
 const CONNECT_INTERVAL_MS: u64 = 100;
 const CONNECT_TIMEOUT_MS: u64 = 2000;
 
+/// A health check is in no hurry: most servers of this machine have answered after so long.
+const PATIENCE_MS: u64 = 20;
+
 impl Question {
     /// What has to be asked to see this sign of readiness; none for signs that come by themselves. `shift` is added to the port.
     pub fn of(by: &ReadyBy, shift: u16) -> Option<Self> {
@@ -52,6 +60,7 @@ impl Question {
                 http: None,
                 interval_ms: CONNECT_INTERVAL_MS,
                 timeout_ms: CONNECT_TIMEOUT_MS,
+                patience_ms: 0,
             }),
             ReadyBy::Http(probe) => Some(Self::http(probe, shift)),
             ReadyBy::Message | ReadyBy::Listening | ReadyBy::Notify | ReadyBy::Descriptor(_) | ReadyBy::Log(_) | ReadyBy::Uptime { .. } => {
@@ -63,10 +72,11 @@ impl Question {
     /// What a health check asks; none for a command. `shift` is added to the port.
     pub fn of_check(check: &Check, shift: u16) -> Option<Self> {
         let (interval_ms, timeout_ms) = (check.interval_ms.max(10), check.timeout_ms.max(1));
+        let patience_ms = PATIENCE_MS.min(interval_ms / 100).min(timeout_ms / 10);
         match &check.ask {
-            Ask::Http(probe) => Some(Self { interval_ms, timeout_ms, ..Self::http(probe, shift) }),
+            Ask::Http(probe) => Some(Self { interval_ms, timeout_ms, patience_ms, ..Self::http(probe, shift) }),
             Ask::Tcp { host, port } => {
-                Some(Self { host: host.clone(), port: port.saturating_add(shift), http: None, interval_ms, timeout_ms })
+                Some(Self { host: host.clone(), port: port.saturating_add(shift), http: None, interval_ms, timeout_ms, patience_ms })
             }
             Ask::Command(_) => None,
         }
@@ -82,6 +92,7 @@ impl Question {
             // Not without pause, whatever a description says.
             interval_ms: probe.interval_ms.max(10),
             timeout_ms: probe.timeout_ms.max(1),
+            patience_ms: 0,
         }
     }
 }
@@ -116,45 +127,6 @@ pub fn addresses(host: &str) -> Option<Vec<IpAddr>> {
     host.parse().ok().map(|address| vec![address])
 }
 
-/// Reads the first line of an answer as it comes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StatusLine {
-    seen: Vec<u8>,
-}
-
-/// What the first line says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// More is needed.
-    Unfinished,
-    /// This code.
-    Code(u16),
-    /// It is no HTTP.
-    Nonsense,
-}
-
-impl StatusLine {
-    /// Takes more bytes.
-    pub fn take(&mut self, bytes: &[u8]) -> Status {
-        let room = STATUS_LINE_MAX.saturating_sub(self.seen.len());
-        self.seen.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-        match self.seen.iter().position(|byte| *byte == b'\n') {
-            Some(end) => code(self.seen.get(..end).unwrap_or_default()).map_or(Status::Nonsense, Status::Code),
-            None if self.seen.len() >= STATUS_LINE_MAX => Status::Nonsense,
-            None => Status::Unfinished,
-        }
-    }
-}
-
-/// `HTTP/1.1 200 OK`.
-fn code(line: &[u8]) -> Option<u16> {
-    let text = std::str::from_utf8(line).ok()?;
-    let mut words = text.strip_prefix("HTTP/")?.split_ascii_whitespace();
-    let version = words.next()?;
-    let code: u16 = words.next().filter(|code| code.len() == 3)?.parse().ok()?;
-    (version.starts_with("1.") && (100..=999).contains(&code)).then_some(code)
-}
-
 impl HttpQuestion {
     /// Is this code a good answer?
     pub fn accepts(&self, code: u16) -> bool {
@@ -162,71 +134,9 @@ impl HttpQuestion {
     }
 }
 
-/// When to try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schedule {
-    /// Not before this time (`mono_ms`).
-    Waiting {
-        /// When.
-        until_ms: u64,
-    },
-    /// An attempt is under way.
-    Trying {
-        /// It has failed when this time (`mono_ms`) passes.
-        deadline_ms: u64,
-    },
-}
-
-/// What the time says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// Nothing yet.
-    Nothing,
-    /// Begin an attempt.
-    Begin,
-    /// The attempt took too long: end it.
-    Abort,
-}
-
-impl Schedule {
-    /// The first attempt is made at this time.
-    pub fn new(first_ms: u64) -> Self {
-        Self::Waiting { until_ms: first_ms }
-    }
-
-    /// When [`Schedule::tick`] has something to say.
-    pub fn due_ms(&self) -> u64 {
-        match *self {
-            Self::Waiting { until_ms } => until_ms,
-            Self::Trying { deadline_ms } => deadline_ms,
-        }
-    }
-
-    /// The time is `now_ms`.
-    pub fn tick(&mut self, question: &Question, now_ms: u64) -> Turn {
-        match *self {
-            _ if now_ms < self.due_ms() => Turn::Nothing,
-            Self::Waiting { .. } => {
-                *self = Self::Trying { deadline_ms: now_ms.saturating_add(question.timeout_ms) };
-                Turn::Begin
-            }
-            Self::Trying { .. } => {
-                self.failed(question, now_ms);
-                Turn::Abort
-            }
-        }
-    }
-
-    /// The attempt failed.
-    pub fn failed(&mut self, question: &Question, now_ms: u64) {
-        *self = Self::Waiting { until_ms: now_ms.saturating_add(question.interval_ms) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn probe() -> HttpProbe {
         HttpProbe {
@@ -258,29 +168,6 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_decides() {
-        let read = |pieces: &[&str]| {
-            let mut line = StatusLine::default();
-            pieces.iter().map(|piece| line.take(piece.as_bytes())).last().unwrap()
-        };
-        for (pieces, expected) in [
-            (&["HTTP/1.1 200 OK\r\n"][..], Status::Code(200)),
-            (&["HTT", "P/1.0 4", "04 \n", "more"], Status::Code(404)),
-            (&["HTTP/1.1 204\r\n"], Status::Code(204)),
-            (&["HTTP/1.1 200 OK"], Status::Unfinished),
-            (&[""], Status::Unfinished),
-            (&["\r\n"], Status::Nonsense),
-            (&["HTTP/2 200\n"], Status::Nonsense),
-            (&["HTTP/1.1 2000\n"], Status::Nonsense),
-            (&["HTTP/1.1 +20\n"], Status::Nonsense),
-            (&["SSH-2.0-OpenSSH\r\n"], Status::Nonsense),
-        ] {
-            assert_eq!(read(pieces), expected, "{pieces:?}");
-        }
-        assert_eq!(read(&["x".repeat(300).as_str()]), Status::Nonsense);
-    }
-
-    #[test]
     fn codes_are_accepted_in_ranges() {
         let http = Question::http(&probe(), 0).http.unwrap();
         for (code, good) in [(199, false), (200, true), (299, true), (300, false), (404, true), (405, false)] {
@@ -289,36 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn attempts_follow_each_other() {
-        let question = Question::http(&probe(), 0);
-        let mut schedule = Schedule::new(1000);
-        assert_eq!(schedule.tick(&question, 999), Turn::Nothing);
-        assert_eq!(schedule.tick(&question, 1000), Turn::Begin);
-        assert_eq!(schedule.due_ms(), 1050);
-        assert_eq!(schedule.tick(&question, 1049), Turn::Nothing);
-        assert_eq!(schedule.tick(&question, 1050), Turn::Abort);
-        assert_eq!(schedule.due_ms(), 1150);
-        assert_eq!(schedule.tick(&question, 1150), Turn::Begin);
-        schedule.failed(&question, 1160);
-        assert_eq!(schedule.tick(&question, 1259), Turn::Nothing);
-        assert_eq!(schedule.tick(&question, 1260), Turn::Begin);
-    }
-
-    #[test]
     fn only_what_is_known_needs_no_looking_up() {
         assert_eq!(addresses("127.0.0.1").unwrap().len(), 1);
         assert_eq!(addresses("LocalHost").unwrap().len(), 2);
         assert_eq!(addresses("example.org"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_answer_is_read(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..8)) {
-            let mut line = StatusLine::default();
-            for piece in pieces {
-                let _ = line.take(&piece);
-            }
-            prop_assert!(line.seen.len() <= STATUS_LINE_MAX);
-        }
     }
 }

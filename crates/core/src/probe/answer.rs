@@ -1,0 +1,235 @@
+//! Reads an answer as it comes: its first line, and of a bad one the first line of its body, which often says what is wrong.
+
+/// Longest first line of an answer; a server that says more before it ends the line does not speak HTTP.
+const STATUS_LINE_MAX: usize = 256;
+/// No more of an answer is looked at.
+const SEEN_MAX: usize = 4096;
+/// No more of the body's line is shown, in characters.
+const SHOWN_MAX: usize = 120;
+
+/// What has come of an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    seen: Vec<u8>,
+}
+
+/// What the first line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// More is needed.
+    Unfinished,
+    /// This code.
+    Code(u16),
+    /// It is no HTTP.
+    Nonsense,
+}
+
+impl Answer {
+    /// Takes more bytes; those after the first few thousand are of no interest.
+    pub fn take(&mut self, bytes: &[u8]) {
+        let room = SEEN_MAX.saturating_sub(self.seen.len());
+        self.seen.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+
+    /// What the first line says, as far as it is there.
+    pub fn status(&self) -> Status {
+        let head = self.seen.get(..STATUS_LINE_MAX).unwrap_or(&self.seen);
+        match head.iter().position(|byte| *byte == b'\n') {
+            Some(end) => code(head.get(..end).unwrap_or_default()).map_or(Status::Nonsense, Status::Code),
+            None if head.len() == STATUS_LINE_MAX => Status::Nonsense,
+            None => Status::Unfinished,
+        }
+    }
+
+    /// The first line of the body that is not blank, made fit for people; empty if there is none. `None`: it may still come, unless
+    /// everything `is_over`.
+    pub fn says(&self, is_over: bool) -> Option<String> {
+        let is_over = is_over || self.seen.len() >= SEEN_MAX;
+        let Some((head, rest)) = Head::read(&self.seen) else { return is_over.then(String::new) };
+        let (body, is_whole) = head.body(rest);
+        let body = body.trim_ascii_start();
+        let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let is_there = is_over || is_whole || line.len() < body.len();
+        is_there.then(|| shown(line))
+    }
+}
+
+/// What the lines before a body say of it.
+#[derive(Default)]
+struct Head {
+    length: Option<usize>,
+    is_chunked: bool,
+    is_packed: bool,
+}
+
+impl Head {
+    /// With what comes after it; none if it is not over yet.
+    fn read(seen: &[u8]) -> Option<(Self, &[u8])> {
+        let (mut head, mut rest) = (Self::default(), seen);
+        loop {
+            let (line, more) = split_line(rest)?;
+            rest = more;
+            if line.is_empty() {
+                return Some((head, rest));
+            }
+            let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+            let (name, value) = line.split_at(colon);
+            let value = std::str::from_utf8(value).unwrap_or_default().trim_start_matches(':').trim();
+            if name.eq_ignore_ascii_case(b"content-length") {
+                head.length = value.parse().ok();
+            } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+                head.is_chunked |= value.to_ascii_lowercase().contains("chunked");
+            } else if name.eq_ignore_ascii_case(b"content-encoding") {
+                head.is_packed |= !value.eq_ignore_ascii_case("identity");
+            }
+        }
+    }
+
+    /// The bytes of the body, and whether that is all of it. One that is packed, which nobody asked for, says nothing.
+    fn body(&self, rest: &[u8]) -> (Vec<u8>, bool) {
+        match self.length {
+            _ if self.is_packed => (Vec::new(), true),
+            _ if self.is_chunked => unchunked(rest),
+            Some(length) => (rest.get(..length).unwrap_or(rest).to_vec(), rest.len() >= length),
+            None => (rest.to_vec(), false),
+        }
+    }
+}
+
+/// A line without its end, and what comes after it.
+fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().position(|byte| *byte == b'\n')?;
+    let (line, rest) = text.split_at(end);
+    Some((line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..).unwrap_or_default()))
+}
+
+/// What is in the chunks so far, and whether the last one is there. What is no chunk ends it.
+fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    while let Some((line, more)) = split_line(rest) {
+        let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let size = std::str::from_utf8(size).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let Some(size) = size.filter(|size| *size > 0) else { return (body, true) };
+        body.extend_from_slice(more.get(..size).unwrap_or(more));
+        let after = more.get(size..).unwrap_or_default();
+        let Some((_, after)) = split_line(after) else { break };
+        rest = after;
+    }
+    (body, false)
+}
+
+/// Short, and nothing in it moves a cursor or hides what follows.
+fn shown(line: &[u8]) -> String {
+    // One that is cut within a character, or is no text at all, is shown as far as it makes sense.
+    let text = String::from_utf8_lossy(line);
+    let mut shown = String::new();
+    let mut chars = text.trim_end().chars();
+    for c in chars.by_ref().take(SHOWN_MAX) {
+        // Quotes are as they are; everything that cannot be seen is written out.
+        match c {
+            '\'' | '"' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// `HTTP/1.1 200 OK`.
+fn code(line: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(line).ok()?;
+    let mut words = text.strip_prefix("HTTP/")?.split_ascii_whitespace();
+    let version = words.next()?;
+    let code: u16 = words.next().filter(|code| code.len() == 3)?.parse().ok()?;
+    (version.starts_with("1.") && (100..=999).contains(&code)).then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answer(pieces: &[&str]) -> Answer {
+        let mut answer = Answer::default();
+        pieces.iter().for_each(|piece| answer.take(piece.as_bytes()));
+        answer
+    }
+
+    #[test]
+    fn the_first_line_decides() {
+        for (pieces, expected) in [
+            (&["HTTP/1.1 200 OK\r\n"][..], Status::Code(200)),
+            (&["HTT", "P/1.0 4", "04 \n", "more"], Status::Code(404)),
+            (&["HTTP/1.1 204\r\n"], Status::Code(204)),
+            (&["HTTP/1.1 200 OK"], Status::Unfinished),
+            (&[""], Status::Unfinished),
+            (&["\r\n"], Status::Nonsense),
+            (&["HTTP/2 200\n"], Status::Nonsense),
+            (&["HTTP/1.1 2000\n"], Status::Nonsense),
+            (&["HTTP/1.1 +20\n"], Status::Nonsense),
+            (&["SSH-2.0-OpenSSH\r\n"], Status::Nonsense),
+        ] {
+            assert_eq!(answer(pieces).status(), expected, "{pieces:?}");
+        }
+        assert_eq!(answer(&["x".repeat(300).as_str()]).status(), Status::Nonsense);
+    }
+
+    #[test]
+    fn the_first_line_of_the_body_says_more() {
+        let long = "x".repeat(10_000);
+        let cut = format!("{}…", "x".repeat(SHOWN_MAX));
+        for (headers, body, now, at_last) in [
+            // Without a length the line counts when it is over.
+            ("", "database is gone\nat x.js:1\n", Some("database is gone"), "database is gone"),
+            ("", "database is go", None, "database is go"),
+            ("", "\r\n \n  down  \r\nmore", Some("down"), "down"),
+            ("", "", None, ""),
+            ("Content-Length: 0\r\n", "", Some(""), ""),
+            ("content-length:4\r\n", "down", Some("down"), "down"),
+            ("content-length: 4\r\n", "do", None, "do"),
+            ("content-length: 2\r\n", "down", Some("do"), "do"),
+            ("content-length: 99999999999999999999\r\n", "a\nb", Some("a"), "a"),
+            ("Transfer-Encoding: chunked\r\n", "4\r\ndown\r\n", None, "down"),
+            ("Transfer-Encoding: chunked\r\n", "1\r\n\n\r\n2;x=y\r\ndo\r\n2\r\nwn\r\n0\r\n\r\n", Some("down"), "down"),
+            ("Transfer-Encoding: chunked\r\n", "ffffffffffffffff\r\na", None, "a"),
+            ("Transfer-Encoding: chunked\r\n", "-4\r\ndown\r\n", Some(""), ""),
+            ("Content-Encoding: gzip\r\n", "\u{1f}x\n", Some(""), ""),
+            ("", "{\"status\":\"down\"}\n", Some("{\"status\":\"down\"}"), "{\"status\":\"down\"}"),
+            ("", "a\u{1b}[2J\tb\u{202e}c\n", Some("a\\u{1b}[2J\\tb\\u{202e}c"), "a\\u{1b}[2J\\tb\\u{202e}c"),
+            ("", long.as_str(), Some(cut.as_str()), cut.as_str()),
+        ] {
+            let answer = answer(&["HTTP/1.1 503 No\r\nX: y\r\n", headers, "\r\n", body]);
+            assert_eq!(answer.status(), Status::Code(503));
+            assert_eq!(answer.says(false).as_deref(), now, "{headers}{body}");
+            assert_eq!(answer.says(true).as_deref(), Some(at_last), "{headers}{body}");
+        }
+        let endless = answer(&["HTTP/1.1 500 No\r\n", "X: y\r\n".repeat(1000).as_str()]);
+        assert_eq!(endless.says(false).as_deref(), Some(""));
+        assert_eq!(answer(&["HTTP/1.1 500 No\r\nX: y\r\n"]).says(false), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read(
+            http in any::<bool>(), chunked in any::<bool>(),
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2000), 0..8),
+        ) {
+            let mut answer = Answer::default();
+            if http {
+                answer.take(b"HTTP/1.1 500 x\n");
+                answer.take(if chunked { b"transfer-encoding: chunked\n\n" } else { b"\n" });
+            }
+            for piece in pieces {
+                answer.take(&piece);
+                let _ = answer.status();
+                let _ = answer.says(false);
+            }
+            prop_assert!(answer.seen.len() <= SEEN_MAX);
+            let says = answer.says(true).unwrap();
+            prop_assert!(!says.chars().any(char::is_control));
+            prop_assert!(says.len() <= 16 * SHOWN_MAX);
+        }
+    }
+}

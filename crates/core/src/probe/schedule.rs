@@ -1,0 +1,178 @@
+//! When to ask.
+
+use super::Question;
+
+/// When to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Not before this time (`mono_ms`).
+    Waiting {
+        /// When.
+        until_ms: u64,
+    },
+    /// An attempt is under way, and the answer is looked for at this time.
+    Patient {
+        /// When.
+        look_ms: u64,
+        /// It has failed when this time passes.
+        deadline_ms: u64,
+    },
+    /// An attempt is under way, and is heard of when there is something.
+    Trying {
+        /// It has failed when this time (`mono_ms`) passes.
+        deadline_ms: u64,
+    },
+}
+
+/// What the time says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing yet.
+    Nothing,
+    /// Begin an attempt.
+    Begin,
+    /// Take what came, and be told of the rest.
+    Look,
+    /// The attempt took too long: end it.
+    Abort,
+}
+
+impl Schedule {
+    /// The first attempt is made at this time.
+    pub fn new(first_ms: u64) -> Self {
+        Self::Waiting { until_ms: first_ms }
+    }
+
+    /// When [`Schedule::tick`] has something to say.
+    pub fn due_ms(&self) -> u64 {
+        match *self {
+            Self::Waiting { until_ms } => until_ms,
+            Self::Patient { look_ms, .. } => look_ms,
+            Self::Trying { deadline_ms } => deadline_ms,
+        }
+    }
+
+    /// Nobody is to be told of an answer before it is looked for.
+    pub fn is_patient(&self) -> bool {
+        matches!(self, Self::Patient { .. })
+    }
+
+    /// The time is `now_ms`.
+    pub fn tick(&mut self, question: &Question, now_ms: u64) -> Turn {
+        match *self {
+            _ if now_ms < self.due_ms() => Turn::Nothing,
+            Self::Waiting { .. } => {
+                let deadline_ms = now_ms.saturating_add(question.timeout_ms);
+                let look_ms = now_ms.saturating_add(question.patience_ms);
+                let is_patient = look_ms > now_ms && look_ms < deadline_ms;
+                *self = if is_patient { Self::Patient { look_ms, deadline_ms } } else { Self::Trying { deadline_ms } };
+                Turn::Begin
+            }
+            // Also when we come so late that its time is over: what came meanwhile came in time.
+            Self::Patient { deadline_ms, .. } => {
+                *self = Self::Trying { deadline_ms };
+                Turn::Look
+            }
+            Self::Trying { .. } => {
+                self.failed(question, now_ms);
+                Turn::Abort
+            }
+        }
+    }
+
+    /// The attempt failed.
+    pub fn failed(&mut self, question: &Question, now_ms: u64) {
+        *self = Self::Waiting { until_ms: now_ms.saturating_add(question.interval_ms) };
+    }
+}
+
+/// Steps of common times; each is a multiple of those below.
+const STEPS_MS: [u64; 4] = [1000, 250, 50, 10];
+/// A time may be moved by half a step, and a step is at most one part in this of the interval.
+const STEPS_IN_INTERVAL: u64 = 16;
+
+/// A time near this one that others with such an interval have, too: what is done at the same time wakes us once.
+pub fn together(at_ms: u64, interval_ms: u64) -> u64 {
+    let step = STEPS_MS.into_iter().find(|step| step * STEPS_IN_INTERVAL <= interval_ms).unwrap_or(1);
+    at_ms.saturating_add(step / 2) / step * step
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn question(patience_ms: u64) -> Question {
+        Question { host: "localhost".into(), port: 1, http: None, interval_ms: 100, timeout_ms: 50, patience_ms }
+    }
+
+    #[test]
+    fn attempts_follow_each_other() {
+        let question = question(0);
+        let mut schedule = Schedule::new(1000);
+        assert_eq!(schedule.tick(&question, 999), Turn::Nothing);
+        assert_eq!(schedule.tick(&question, 1000), Turn::Begin);
+        assert_eq!(schedule.due_ms(), 1050);
+        assert_eq!(schedule.tick(&question, 1049), Turn::Nothing);
+        assert_eq!(schedule.tick(&question, 1050), Turn::Abort);
+        assert_eq!(schedule.due_ms(), 1150);
+        assert_eq!(schedule.tick(&question, 1150), Turn::Begin);
+        schedule.failed(&question, 1160);
+        assert_eq!(schedule.tick(&question, 1259), Turn::Nothing);
+        assert_eq!(schedule.tick(&question, 1260), Turn::Begin);
+    }
+
+    #[test]
+    fn the_patient_look_once_before_they_are_told() {
+        let patient = question(10);
+        let mut schedule = Schedule::new(1000);
+        assert_eq!(schedule.tick(&patient, 1000), Turn::Begin);
+        assert!(schedule.is_patient());
+        assert_eq!(schedule.tick(&patient, 1009), Turn::Nothing);
+        assert_eq!(schedule.tick(&patient, 1010), Turn::Look);
+        assert!(!schedule.is_patient());
+        assert_eq!(schedule.tick(&patient, 1049), Turn::Nothing);
+        assert_eq!(schedule.tick(&patient, 1050), Turn::Abort);
+        // We were away.
+        assert_eq!(schedule.tick(&patient, 1150), Turn::Begin);
+        assert_eq!(schedule.tick(&patient, 9000), Turn::Look);
+        assert_eq!(schedule.tick(&patient, 9000), Turn::Abort);
+        // No longer than an answer may take.
+        let mut schedule = Schedule::new(0);
+        assert_eq!(schedule.tick(&question(50), 0), Turn::Begin);
+        assert_eq!(schedule, Schedule::Trying { deadline_ms: 50 });
+    }
+
+    #[test]
+    fn those_with_like_intervals_are_asked_together() {
+        for (at, interval, expected) in [
+            (12_345, 5000, 12_250),
+            (12_375, 5000, 12_500),
+            (12_345, 30_000, 12_000),
+            (12_345, 1000, 12_350),
+            (12_345, 300, 12_350),
+            (12_345, 100, 12_345),
+            (0, 5000, 0),
+            (u64::MAX, 5000, u64::MAX / 250 * 250),
+        ] {
+            assert_eq!(together(at, interval), expected, "{at} {interval}");
+        }
+    }
+
+    proptest! {
+        /// An answer that takes a moment makes no interval longer, and nobody is asked much too soon or too late.
+        #[test]
+        fn intervals_stay_what_they_are(first in 0_u64..1_000_000, interval in 10_u64..100_000, took in 0_u64..3) {
+            let mut at = together(first, interval);
+            for _ in 0..20 {
+                let next = together(at + took + interval, interval);
+                prop_assert!((at + took + interval).abs_diff(next) <= interval / 32);
+                at = next;
+            }
+            let multiples = STEPS_MS.iter().any(|step| interval % step == 0 && step * STEPS_IN_INTERVAL <= interval);
+            if multiples && interval % 1000 == 0 {
+                prop_assert_eq!(at, together(first, interval) + 20 * interval);
+            }
+        }
+    }
+}
