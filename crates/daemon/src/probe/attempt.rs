@@ -88,6 +88,11 @@ impl Attempt {
                 (Phase::Sending { .. } | Phase::Reading(_), None) => Step::Done(Progress::Good),
             };
             match step {
+                // Nobody answers that soon.
+                Step::Go(phase @ Phase::Reading(_)) if teller.is_none() => {
+                    self.phase = phase;
+                    return Progress::Waiting;
+                }
                 Step::Go(phase) => self.phase = phase,
                 Step::Wait => return self.wait(teller),
                 Step::Done(Progress::Bad(trouble)) => {
