@@ -184,3 +184,79 @@ impl Probe {
         Answer::Bad(format!("{asked} {host}:{port}: {trouble}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::care::{Ask, Check};
+    use ostler_core::serving::HttpProbe;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// Asked each 5 s.
+    fn question(port: u16) -> Question {
+        let probe = HttpProbe {
+            host: "127.0.0.1".into(),
+            port,
+            path: "/".into(),
+            expect: vec![(200, 200)],
+            interval_ms: 1,
+            timeout_ms: 1,
+            method: None,
+            headers: Vec::new(),
+        };
+        let ask = Ask::Http(probe);
+        Question::of_check(&Check { ask, interval_ms: 5000, timeout_ms: 5000, failures: 1, successes: 1, delay_ms: 0 }, 0).unwrap()
+    }
+
+    #[test]
+    fn answers_are_looked_for_together_and_late_ones_are_heard_of() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut probes = Probes::new(Source::Health);
+        let mut servers = Vec::new();
+        for id in 0..3 {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            probes.begin(id, question(listener.local_addr().unwrap().port()), 1000).unwrap();
+            let (says, asked) = mpsc::channel();
+            let (go, goes) = mpsc::channel::<()>();
+            std::thread::spawn(move || {
+                let (mut stream, client) = listener.accept().unwrap();
+                drop(stream.read(&mut [0; 1024]));
+                says.send(client).unwrap();
+                let _ = goes.recv();
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
+                says.send(client).unwrap();
+            });
+            servers.push((asked, go));
+        }
+        assert_eq!(probes.tick(&reactor, 999), []);
+        assert!(!probes.is_asking());
+        assert_eq!(probes.tick(&reactor, 1000), []);
+        assert!(probes.is_asking());
+        for (id, (asked, go)) in (0..).zip(&servers) {
+            let client = asked.recv().unwrap();
+            assert_eq!(probes.asker_at(client), Some(id));
+            // The last one takes its time.
+            if id < 2 {
+                go.send(()).unwrap();
+                asked.recv().unwrap();
+            }
+        }
+        assert_eq!(reactor.wait(Some(Duration::ZERO)).unwrap(), [], "nobody is to be told of an answer yet");
+        assert_eq!(probes.deadline_ms(), Some(1020));
+        let mut answers = probes.tick(&reactor, 1020);
+        assert!(answers.iter().all(|(id, _)| *id < 2));
+        servers[2].1.send(()).unwrap();
+        while answers.len() < 3 {
+            for ready in reactor.wait(Some(Duration::from_secs(60))).unwrap() {
+                let Source::Health(id) = ready.source else { panic!("{ready:?}") };
+                answers.extend(probes.hear(id, &reactor, 1030).map(|answer| (id, answer)));
+            }
+        }
+        answers.sort_by_key(|(id, _)| *id);
+        assert_eq!(answers, (0..3).map(|id| (id, Answer::Good)).collect::<Vec<_>>());
+        assert!(!probes.is_asking());
+    }
+}
