@@ -6,6 +6,7 @@
 //! tiny crash FILE MS             appends `S time`, waits, appends `E time`, exits with 1
 //! tiny flood BYTES FILE          writes lines of 100 bytes, appends the times before and after to FILE, then waits
 //! tiny pour BYTES MB FILE        the same, so many MB a second; appends the longest time that a write took, too
+//! tiny swell FILE MS            holds 50 MB and appends `S time`; the first one passes 100 MiB after so long, appends `O time` of that instant
 //! tiny answer PORT               answers HTTP
 //! tiny serve PORT                answers HTTP and writes numbered lines without end, 1,000 a second
 //! ```
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ["pour", bytes, speed, file] => append(file, &format!("{begin}\n"))
             .and_then(|()| pour(bytes.parse().unwrap_or(0), speed.parse().unwrap_or(1)))
             .and_then(|longest| append(file, &format!("{longest}\n{}\n", now()))),
+        ["swell", file, ms] => return swell(file, ms.parse().unwrap_or(0), begin),
         ["answer", port] => answer(port.parse().unwrap_or(0)),
         ["serve", port] => serve(port.parse().unwrap_or(0)),
         _ => return ExitCode::from(2),
@@ -60,6 +62,33 @@ fn crash(file: &str, ms: u64, begin: i64) -> ExitCode {
     std::thread::sleep(Duration::from_millis(ms));
     let _ = append(file, &format!("E {}\n", now()));
     ExitCode::FAILURE
+}
+
+/// Pages that were written to, so that they count as memory in use.
+fn touched(bytes: usize) -> Vec<u8> {
+    std::hint::black_box(vec![1; bytes])
+}
+
+/// Passes the limit once: whoever takes its place stays below it.
+fn swell(file: &str, ms: u64, begin: i64) -> ExitCode {
+    let was_over = std::fs::read_to_string(file).is_ok_and(|text| text.contains('O'));
+    let mut held = vec![touched(50_000_000)];
+    let mut done = append(file, &format!("S {begin}\n"));
+    if !was_over && done.is_ok() {
+        std::thread::sleep(Duration::from_millis(ms));
+        // Together with what any program needs it is over the limit at this instant at the latest, and then well over it.
+        held.push(touched((100 << 20) - 50_000_000));
+        let over = now();
+        held.push(touched(30_000_000));
+        done = append(file, &format!("O {over}\n"));
+    }
+    if done.is_err() {
+        return ExitCode::from(3);
+    }
+    loop {
+        rustix::event::pause();
+        std::hint::black_box(&held);
+    }
 }
 
 /// Numbered lines of 100 bytes, 640 in one write.

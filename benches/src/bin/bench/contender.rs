@@ -42,6 +42,8 @@ pub(crate) struct App {
     pub(crate) rotate: Option<&'static str>,
     /// Asked there by HTTP every 5 s.
     pub(crate) health_port: Option<u16>,
+    /// It is replaced when it uses more.
+    pub(crate) memory_limit: Option<&'static str>,
     /// Several copies of a Node script behind one port.
     pub(crate) workers: Option<Workers>,
 }
@@ -290,6 +292,9 @@ fn ecosystem(kind: Kind, apps: &[App]) -> String {
             }
             if app.date {
                 value["log_date_format"] = json!("YYYY-MM-DD HH:mm:ss");
+            }
+            if let Some(limit) = app.memory_limit {
+                value["max_memory_restart"] = json!(limit);
             }
             if let Some(port) = app.health_port {
                 value["http"] = json!({ "port": port, "interval": 5000 });

@@ -73,11 +73,15 @@ impl Lab {
         Ok(folder)
     }
 
+    /// The program of this manager.
+    pub(crate) fn program(&self, kind: Kind) -> Result<&Path> {
+        let (_, program) = self.managers.iter().find(|(known, _)| *known == kind).context("this manager is left out")?;
+        Ok(program)
+    }
+
     /// A manager in a new home; nothing runs yet.
     pub(crate) fn manager(&self, kind: Kind) -> Result<Contender> {
-        let (_, program) = self.managers.iter().find(|(known, _)| *known == kind).context("this manager is left out")?;
-        let folder = self.fresh()?;
-        Contender::new(kind, program, folder)
+        Contender::new(kind, self.program(kind)?, self.fresh()?)
     }
 
     pub(crate) fn floor(&self) -> Result<Floor> {

@@ -1,5 +1,6 @@
 //! One file per thing that is measured.
 
+mod boot;
 pub(crate) mod cluster;
 mod cold;
 mod container;
@@ -8,6 +9,7 @@ mod health;
 mod idle;
 mod kill;
 mod last_lines;
+mod limit;
 mod list;
 mod log;
 mod memory;
@@ -34,10 +36,12 @@ pub(crate) const APPS: &[Scenario] = &[
     ("memory", "memory at rest, and per app", memory::measure),
     ("idle", "what 100 quiet apps cost", idle::measure),
     ("health", "what 100 apps cost that are asked whether they are well", health::measure),
+    ("limit", "apps that pass their limit of memory", limit::measure),
     ("log", "a flood of lines of 100 bytes, as it is and with a date on each", log::measure),
     ("rotate", "a log that is rotated while 200 MB a second are written to it", rotate::measure),
     ("thousand", "1,000 apps", thousand::measure),
     ("kill", "SIGKILL of the daemon under requests and log lines", kill::measure),
+    ("boot", "20 apps on a real systemd, after a reboot", boot::measure),
     ("last", "20,000 lines, then exit(1) (Node)", last_lines::measure),
 ];
 
