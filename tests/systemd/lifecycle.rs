@@ -5,12 +5,12 @@ use rustix::process::Signal;
 
 use crate::setup::{UNIT, binary, pids, with_unit};
 
-fn main_pid(machine: &Machine) -> i32 {
+pub fn main_pid(machine: &Machine) -> i32 {
     machine.property(UNIT, "MainPID").parse().unwrap()
 }
 
 /// The keeper, and the daemon, as the machine counts.
-fn supervisors(machine: &Machine) -> (i32, i32) {
+pub fn supervisors(machine: &Machine) -> (i32, i32) {
     let keeper: i32 = machine.read("/root/.ostler/pm2.pid").parse().unwrap();
     let mut daemon = None;
     machine.wait_until("there is one daemon", || {
@@ -21,7 +21,7 @@ fn supervisors(machine: &Machine) -> (i32, i32) {
     (keeper, daemon.unwrap())
 }
 
-fn signal(machine: &Machine, pid: i32, signal: Signal) {
+pub fn signal(machine: &Machine, pid: i32, signal: Signal) {
     let outside = machine.outside(pid).unwrap();
     kill(outside, signal);
     if signal == Signal::KILL {
@@ -31,7 +31,7 @@ fn signal(machine: &Machine, pid: i32, signal: Signal) {
 
 /// Waits until the service answers again, and gives the pids of its apps.
 #[track_caller]
-fn settled(machine: &Machine) -> Vec<(String, i32)> {
+pub fn settled(machine: &Machine) -> Vec<(String, i32)> {
     machine.wait_unit(UNIT, "active");
     machine.wait_until("the daemon answers", || machine.run("ostler ping").code == 0);
     pids(machine)

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
 mod boot;
+mod credentials;
 mod lifecycle;
 mod seeds_boot;
 mod setup;

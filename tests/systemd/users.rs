@@ -4,7 +4,7 @@ use ostler_testkit::{Machine, needs_machine};
 
 use crate::setup::{binary, machine};
 
-fn add_user(machine: &Machine, name: &str, uid: u32, home: &str) {
+pub fn add_user(machine: &Machine, name: &str, uid: u32, home: &str) {
     let shadow = format!("{name}:*:19000:0:99999:7:::\n");
     for (file, line) in [
         ("/etc/shadow", shadow),
@@ -19,7 +19,7 @@ fn add_user(machine: &Machine, name: &str, uid: u32, home: &str) {
     machine.ok(["chown", "-R", &format!("{uid}:{uid}"), home]);
 }
 
-fn as_user(uid: u32, words: &[&str]) -> Vec<std::ffi::OsString> {
+pub fn as_user(uid: u32, words: &[&str]) -> Vec<std::ffi::OsString> {
     Machine::as_user(&uid.to_string(), words)
 }
 

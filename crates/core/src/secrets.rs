@@ -10,6 +10,9 @@ pub const TIMEOUT_MS: u64 = 10_000;
 /// A longer value is a mistake, and more than a variable can hold beside others.
 pub const MAX_BYTES: usize = 64 << 10;
 
+/// Link in the home to where the credentials of the service are, while its main process is there.
+pub const CREDENTIALS_LINK: &str = "credentials";
+
 /// Secrets of an app by the names of their variables.
 pub type Secrets = IndexMap<String, SecretSource>;
 

@@ -4,9 +4,10 @@ use std::env;
 use std::path::PathBuf;
 
 use crate::conf::Conf;
+use crate::secrets::Credentials;
 
 /// Everything the daemon's environment decides.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     /// Base folder.
     pub home: PathBuf,
@@ -26,6 +27,8 @@ pub(crate) struct Settings {
     pub log_date_format: String,
     /// What `ostler set` keeps.
     pub conf: Conf,
+    /// Where a service manager's credentials are.
+    pub credentials: Credentials,
 }
 
 /// PM2's signal.
@@ -43,6 +46,7 @@ impl Settings {
         let conf = text("PM2_MODULE_CONF_FILE").map_or_else(|| home.join("module_conf.json"), PathBuf::from);
         Self {
             conf: Conf::new(conf),
+            credentials: Credentials::new(&home, env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)),
             home,
             kill_signal: text("PM2_KILL_SIGNAL").and_then(|name| ostler_sys::signal::by_name(&name)).unwrap_or(SIGINT),
             // PM2 takes this one as given, zero included.

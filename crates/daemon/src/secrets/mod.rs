@@ -12,6 +12,7 @@
 //! Every memory that holds a value on its way ([`Value`], the environment, the messages to the keeper) is overwritten before it is given back:
 //! see `ostler_sys::wiped`.
 
+mod credentials;
 mod fetch;
 mod read;
 mod value;
@@ -19,9 +20,10 @@ mod value;
 use std::path::Path;
 
 use ostler_core::lifecycle::SpawnFailure;
-use ostler_core::secrets::{SecretSource, Secrets, is_credential_name};
+use ostler_core::secrets::{SecretSource, Secrets};
 
 use crate::supervisor::spawn::failure;
+pub(crate) use credentials::Credentials;
 pub(crate) use fetch::Fetches;
 pub(crate) use value::{Value, Values};
 
@@ -29,14 +31,14 @@ pub(crate) use value::{Value, Values};
 ///
 /// # Errors
 /// Names the variable and what is wrong with its source; never the value.
-pub(crate) fn read(secrets: &Secrets, given: Option<Values>) -> Result<Values, SpawnFailure> {
+pub(crate) fn read(secrets: &Secrets, given: Option<Values>, credentials: &Credentials) -> Result<Values, SpawnFailure> {
     let by_command = given.is_some();
     let mut given = given.unwrap_or_default();
     let mut values = Values::default();
     for (name, source) in secrets {
         let value = match source {
             SecretSource::File(path) => read::file(name, Path::new(path))?,
-            SecretSource::Credential(credential) => from_service_manager(name, credential)?,
+            SecretSource::Credential(credential) => credentials.read(name, credential)?,
             SecretSource::Command { .. } if !by_command => continue,
             // Another description came in between, or the daemon died: the next try asks for it.
             SecretSource::Command { .. } => {
@@ -46,13 +48,4 @@ pub(crate) fn read(secrets: &Secrets, given: Option<Values>) -> Result<Values, S
         values.insert(name, value);
     }
     Ok(values)
-}
-
-fn from_service_manager(name: &str, credential: &str) -> Result<Value, SpawnFailure> {
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
-        .ok_or_else(|| failure(&format!("read secret {name}: no credentials: the daemon was not started by systemd with any"), 0))?;
-    if !is_credential_name(credential) {
-        return Err(failure(&format!("read secret {name}: {credential:?} is no name of a credential"), 0));
-    }
-    read::file(name, &Path::new(&folder).join(credential))
 }

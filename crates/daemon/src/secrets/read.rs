@@ -1,22 +1,30 @@
 //! A secret from a file.
 
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_core::secrets::{MAX_BYTES, value};
 use ostler_sys::Wiped;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::path::Arg;
 
 use super::Value;
 use crate::supervisor::spawn::failure;
 
-/// The value in this file. A pipe or device would hold up everything: only files are read.
+/// The value in this file.
 pub(super) fn file(name: &str, path: &Path) -> Result<Value, SpawnFailure> {
-    let told = |what: &str, errno: i32| failure(&format!("read secret {name} from {}{what}", path.display()), errno);
+    file_in(name, CWD, path, path)
+}
+
+/// The value in a file of this folder; `shown` is its whole path. A pipe or device would hold up everything: only files are read.
+pub(super) fn file_in(name: &str, folder: BorrowedFd<'_>, path: impl Arg, shown: &Path) -> Result<Value, SpawnFailure> {
+    let told = |what: &str, errno: i32| failure(&format!("read secret {name} from {}{what}", shown.display()), errno);
     let io = |error: std::io::Error| told("", error.raw_os_error().unwrap_or(0));
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(io)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(openat(folder, path, flags, Mode::empty()).map_err(|errno| failed(name, shown, errno))?);
     if !file.metadata().map_err(io)?.is_file() {
         return Err(told(": it is no file", 0));
     }
@@ -24,6 +32,11 @@ pub(super) fn file(name: &str, path: &Path) -> Result<Value, SpawnFailure> {
     // One more than fits, and an end of line.
     while bytes.read_from(&file, MAX_BYTES + 3).map_err(|errno| io(errno.into()))? > 0 {}
     value(&bytes).map(Value::from).map_err(|bad| told(&format!(": it {bad}"), 0))
+}
+
+/// It cannot be had.
+pub(super) fn failed(name: &str, shown: &Path, errno: Errno) -> SpawnFailure {
+    failure(&format!("read secret {name} from {}", shown.display()), errno.raw_os_error())
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub(super) fn prepare(
     let spec = slot.spec();
     let account = account(spec)?;
     let preload = preload.path_for(slot, account.is_some(), settings);
-    let secrets = crate::secrets::read(&spec.secrets, Some(beside.secrets))?;
+    let secrets = crate::secrets::read(&spec.secrets, Some(beside.secrets), &settings.credentials)?;
     let mut env = environment(slot, inc, &secrets, home, settings)?;
     introduce(account.as_ref(), &mut env);
     activation::announce(spec, &mut env);
@@ -118,7 +118,7 @@ pub(crate) fn errand_program(
 ) -> Result<SpawnSpec, SpawnFailure> {
     let spec = slot.spec();
     let account = account(spec)?;
-    let secrets = crate::secrets::read(&spec.secrets, None)?;
+    let secrets = crate::secrets::read(&spec.secrets, None, &settings.credentials)?;
     let mut env = environment(slot, slot.instance.inc, &secrets, home, settings)?;
     introduce(account.as_ref(), &mut env);
     env.extend(errand.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));

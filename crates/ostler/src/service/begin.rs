@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ostler_proto::control::{Failure, Request};
 
+use super::credentials;
 use super::job::Unit;
 use super::takeover;
 use super::watch::{self, Health};
@@ -36,11 +37,23 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
     let home = cx.home()?.to_owned();
     cx.disconnect();
     wake(cx, &home)?;
+    // A home that is not there yet has no daemon that would have to be told.
+    if home.exists()
+        && let Err(error) = credentials::announce(&home)
+    {
+        cx.out.warn(format_args!("the credentials of this service cannot be announced in {}: {error}", home.display()));
+    }
     if taking == Taking::Anew && cx.running_client()?.is_some() {
         // Of another login or version, perhaps; what it runs goes on. It is moved before it is replaced, so that the new daemon is where it
         // belongs.
         if unit.is_some_and(|unit| !takeover::take_into(unit, &home)) {
             cx.out.warn("the running daemon stays part of the login that started it");
+        }
+        if takeover::sees_other_files(&home) {
+            cx.out.warn(
+                "this service has a file system view of its own (PrivateTmp=, ProtectSystem= or the like), and what runs keeps the former \
+                 one, with its files and credentials: stop and start the service to change that",
+            );
         }
         match update::replace(cx) {
             Ok(Some(version)) => cx.out.info(format_args!("took over the running apps, daemon version {version}")),

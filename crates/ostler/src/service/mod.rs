@@ -15,6 +15,7 @@
 //!   or starts one, which adopts what still runs.
 
 mod begin;
+mod credentials;
 mod job;
 mod node_versions;
 mod notify;

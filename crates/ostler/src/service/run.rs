@@ -12,6 +12,7 @@ use ostler_sys::{CStrings, child, memory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::begin::{Taking, begin, replace_hung};
+use super::credentials;
 use super::job::{self, Unit};
 use super::notify::Notify;
 use super::watch::{self, Health};
@@ -82,6 +83,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
             Next::Again => attendant.again(cx),
             Next::KeeperEnded if !home.join(SOCKET_FILE).exists() => {
                 cx.out.info("everything was stopped, the service ends");
+                credentials::withdraw(&home);
                 return Ok(Status::Ok);
             }
             Next::KeeperEnded => attendant.notify.status(&begin(cx, Taking::Again, None)?),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ostler_proto::control::{Detail, Progress, Request};
 
 use super::begin::replace_hung;
+use super::credentials;
 use super::notify::Notify;
 use super::watch::{self, alarm};
 use crate::cli::CliError;
@@ -35,13 +36,16 @@ pub(super) fn stop(cx: &mut Cx, home: &Path, notify: &Notify) -> Result<(), CliE
     let mut tries = 0;
     loop {
         match kill(home, notify) {
-            Err(CliError::Client(ClientError::NotRunning { .. })) => return Ok(()),
+            Ok(()) | Err(CliError::Client(ClientError::NotRunning { .. })) => {
+                credentials::withdraw(home);
+                return Ok(());
+            }
             Err(CliError::Client(ClientError::Interrupted)) if tries < TRIES => {
                 tries += 1;
                 watch::kill_daemon(home);
             }
             Err(CliError::Client(ClientError::Lost(_))) if tries < TRIES => tries += 1,
-            stopped => return stopped,
+            failed @ Err(_) => return failed,
         }
     }
 }

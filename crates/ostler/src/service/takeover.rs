@@ -30,6 +30,13 @@ pub(super) fn take_into(unit: &Unit, home: &Path) -> bool {
     done.is_ok_and(|status| status.success())
 }
 
+/// What runs in this home was started with other mounts than we were.
+pub(super) fn sees_other_files(home: &Path) -> bool {
+    let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let theirs = keeper_of(home).and_then(|keeper| mounts(&keeper.pid.to_string()));
+    theirs.is_some() && theirs != mounts("self")
+}
+
 /// The group of systemd is ours, or one below it. Lines of `/proc/<pid>/cgroup`.
 fn is_within(own: &str, theirs: &str) -> bool {
     match (group_of(own), group_of(theirs)) {

@@ -6,13 +6,14 @@ use crate::lab::{Lab, Subject, Turn, stamps};
 use crate::report::Row;
 use anyhow::{Context, Result, anyhow, ensure};
 use ostler_testkit::{Machine, no_machine};
+use serde_json::json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 const APPS: usize = 20;
-/// On the machine: the apps' program, its Node counterpart, where both write the time of their first instruction, and PM2.
+/// On the machine: the program of the apps, its counterpart for Node, where both write the time of their first instruction, and PM2.
 const TINY: &str = "/usr/local/bin/tiny";
 const SCRIPT: &str = "/srv/app.js";
 const STAMPS: &str = "/srv/stamps";
@@ -22,57 +23,138 @@ const NOT_PM2: [&str; 4] = ["bun", "@oven", "deno", "@deno"];
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let rows = [
-        Row::new("boot: start of the unit → first instruction of all of 20 apps", "ms", "≤ 1,000"),
-        Row::new("boot: the same with apps of Node, their first line", "ms", "≤ 1,000"),
+        Row::new("boot: start of the unit → first instruction of all of 20 apps (floor: a shell)", "ms", "≤ 1,000"),
+        Row::new("boot: the same with apps of Node, their first line", "ms", ""),
     ];
-    Ok(lab.rows(lab.rounds(5, 1), rows, |subject| {
-        let Subject::Manager(kind @ (Kind::Ostler | Kind::Pm2)) = subject else { return Ok(Turn::LeftOut("has no unit")) };
+    Ok(lab.rows(lab.rounds(3, 1), rows, |subject| {
+        if subject == Subject::Manager(Kind::Supervisor) {
+            return Ok(Turn::LeftOut("has no unit"));
+        }
         if no_machine().is_some() {
             return Ok(Turn::LeftOut("needs the systemd root"));
         }
         // The machine is made for tests: what goes wrong with it is a panic.
-        let turn = catch_unwind(AssertUnwindSafe(|| boot(lab, kind)));
+        let turn = catch_unwind(AssertUnwindSafe(|| boot(lab, subject)));
         Ok(Turn::Values(turn.map_err(|_| anyhow!("the machine failed"))??))
     }))
 }
 
-fn boot(lab: &Lab, kind: Kind) -> Result<[f64; 2]> {
+fn boot(lab: &Lab, subject: Subject) -> Result<[f64; 2]> {
     let mut machine = Machine::boot(lab.program(Kind::Ostler)?);
     copy(Path::new(&lab.tiny()), &machine.path(TINY))?;
-    machine.write(
-        SCRIPT,
-        &format!("require('fs').appendFileSync('{STAMPS}', process.hrtime.bigint() + '\\n');\nsetInterval(() => {{}}, 1e6);\n"),
-    );
-    let (program, unit) = match kind {
-        Kind::Pm2 => (install_pm2(lab, &machine)?, "pm2-root.service"),
-        _ => ("/usr/bin/ostler".to_owned(), "ostler-root.service"),
-    };
-    let call = |machine: &Machine, words: &str| {
-        drop(machine.ok(format!("env PM2_DISABLE_VERSION_CHECK=1 PM2_DISCRETE_MODE=1 {program} {words}")));
-    };
-    call(&machine, "startup systemd");
+    let line = format!("require('fs').appendFileSync('{STAMPS}', process.hrtime.bigint() + '\\n');");
+    machine.write(SCRIPT, &format!("{line}\nsetInterval(() => {{}}, 1e6);\n"));
+    let service = Service::install(lab, subject, &machine)?;
     let mut took = Vec::new();
-    for app in [(TINY, r#""args": ["stamp", "/srv/stamps"], "interpreter": "none", "#), (SCRIPT, "")] {
-        machine.write("/srv/apps.json", &apps(app));
-        call(&machine, "start /srv/apps.json");
-        call(&machine, "save");
-        machine.wait_until("all apps have run", || stamps(&machine.path(STAMPS)).len() == APPS);
-        std::fs::remove_file(machine.path(STAMPS)).context("cannot remove the times")?;
+    for app in [Program::Tiny, Program::Node] {
+        service.save(&machine, app);
+        all_run(&machine);
+        forget(&machine)?;
         machine.reboot();
-        machine.wait_until("all apps run", || stamps(&machine.path(STAMPS)).len() == APPS);
-        let begin: u64 = machine.property(unit, "InactiveExitTimestampMonotonic").parse().context("the unit has no start")?;
+        all_run(&machine);
+        let begin: u64 = machine.property(service.unit(), "InactiveExitTimestampMonotonic").parse().context("the unit has no start")?;
         let last = stamps(&machine.path(STAMPS)).into_iter().max().context("no app")?;
         took.push(ms(Duration::from_nanos(u64::try_from(last)?.saturating_sub(begin * 1000))));
-        machine.wait_unit(unit, "active");
-        call(&machine, "delete all");
-        std::fs::remove_file(machine.path(STAMPS)).context("cannot remove the times")?;
+        machine.wait_unit(service.unit(), "active");
+        service.stop(&machine);
+        forget(&machine)?;
     }
     took.try_into().map_err(|_| anyhow!("not as many boots as rows"))
 }
 
-fn apps((script, more): (&str, &str)) -> String {
-    let app = |number| format!(r#"{{"name": "app-{number}", "script": "{script}", {more}"exec_mode": "fork"}}"#);
-    format!(r#"{{"apps": [{}]}}"#, (0..APPS).map(app).collect::<Vec<_>>().join(", "))
+fn all_run(machine: &Machine) {
+    machine.wait_until("all apps run", || stamps(&machine.path(STAMPS)).len() == APPS);
+}
+
+fn forget(machine: &Machine) -> Result<()> {
+    std::fs::remove_file(machine.path(STAMPS)).context("cannot remove the times")
+}
+
+/// What the apps run.
+#[derive(Clone, Copy)]
+enum Program {
+    Tiny,
+    Node,
+}
+
+impl Program {
+    /// For a shell.
+    fn words(self) -> String {
+        match self {
+            Program::Tiny => format!("{TINY} stamp {STAMPS}"),
+            Program::Node => format!("node {SCRIPT}"),
+        }
+    }
+
+    fn app(self, number: usize) -> serde_json::Value {
+        let mut app = match self {
+            Program::Tiny => json!({ "script": TINY, "args": ["stamp", STAMPS], "interpreter": "none" }),
+            Program::Node => json!({ "script": SCRIPT }),
+        };
+        app["name"] = json!(format!("app-{number}"));
+        app["exec_mode"] = json!("fork");
+        app
+    }
+}
+
+/// What brings the apps back.
+enum Service {
+    /// The manager's program, and the unit that its `startup` makes.
+    Manager(String, &'static str),
+    /// A unit that has a shell start them.
+    Shell,
+}
+
+impl Service {
+    fn install(lab: &Lab, subject: Subject, machine: &Machine) -> Result<Service> {
+        let service = match subject {
+            Subject::Manager(Kind::Pm2) => Service::Manager(install_pm2(lab, machine)?, "pm2-root.service"),
+            Subject::Manager(_) => Service::Manager("/usr/bin/ostler".into(), "ostler-root.service"),
+            Subject::Floor => Service::Shell,
+        };
+        service.call(machine, "startup systemd");
+        Ok(service)
+    }
+
+    fn unit(&self) -> &'static str {
+        match self {
+            Service::Manager(_, unit) => unit,
+            Service::Shell => "floor.service",
+        }
+    }
+
+    fn call(&self, machine: &Machine, words: &str) {
+        if let Service::Manager(program, _) = self {
+            machine.ok(format!("env PM2_DISABLE_VERSION_CHECK=1 PM2_DISCRETE_MODE=1 {program} {words}"));
+        }
+    }
+
+    /// Runs the apps, and has a boot do so.
+    fn save(&self, machine: &Machine, program: Program) {
+        match self {
+            Service::Manager(..) => {
+                let apps: Vec<_> = (0..APPS).map(|number| program.app(number)).collect();
+                machine.write("/srv/apps.json", &json!({ "apps": apps }).to_string());
+                self.call(machine, "start /srv/apps.json");
+                self.call(machine, "save");
+            }
+            Service::Shell => {
+                let all = format!("for i in $(seq {APPS}); do {} & done; wait", program.words());
+                let unit =
+                    format!("[Service]\nExecStart=/bin/sh -c '{}'\n\n[Install]\nWantedBy=multi-user.target\n", all.replace('$', "$$"));
+                machine.write("/etc/systemd/system/floor.service", &unit);
+                machine.ok("systemctl daemon-reload");
+                machine.ok("systemctl enable --now floor.service");
+            }
+        }
+    }
+
+    fn stop(&self, machine: &Machine) {
+        self.call(machine, "delete all");
+        if matches!(self, Service::Shell) {
+            machine.ok("systemctl stop floor.service");
+        }
+    }
 }
 
 /// From the cache, where npm has put it; the machine has no network.

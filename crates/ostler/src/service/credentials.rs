@@ -1,0 +1,70 @@
+//! Where the credentials of the service are, for a daemon that is older than the service or its unit.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use ostler_core::secrets::CREDENTIALS_LINK;
+
+/// The folder that systemd gave this process.
+fn given() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|folder| folder.is_absolute())
+}
+
+/// Leaves a link to them in the home, in place of that of a former service.
+///
+/// # Errors
+/// There is something else of that name, or it cannot be written.
+pub(super) fn announce(home: &Path) -> io::Result<()> {
+    lay(home, given().as_deref())
+}
+
+/// The service has ended, and with it its credentials.
+pub(super) fn withdraw(home: &Path) {
+    drop(lay(home, None));
+}
+
+fn lay(home: &Path, folder: Option<&Path>) -> io::Result<()> {
+    let link = home.join(CREDENTIALS_LINK);
+    match (fs::symlink_metadata(&link), folder) {
+        (Ok(meta), _) if !meta.is_symlink() => Err(ErrorKind::AlreadyExists.into()),
+        (Ok(_), None) => fs::remove_file(&link),
+        (Err(error), _) if error.kind() != ErrorKind::NotFound => Err(error),
+        (Err(_), None) => Ok(()),
+        (_, Some(folder)) if fs::read_link(&link).is_ok_and(|known| known == folder) => Ok(()),
+        (_, Some(folder)) => {
+            // At no instant there is none.
+            let aside = home.join(format!(".{CREDENTIALS_LINK}.{}", std::process::id()));
+            drop(fs::remove_file(&aside));
+            std::os::unix::fs::symlink(folder, &aside)?;
+            fs::rename(&aside, &link).inspect_err(|_| drop(fs::remove_file(&aside)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_follows_the_service_and_spares_what_is_not_ours() {
+        let home = std::env::temp_dir().join(format!("ostler-credentials-{}", std::process::id()));
+        fs::create_dir_all(&home).unwrap();
+        let link = home.join(CREDENTIALS_LINK);
+        let target = || fs::read_link(&link).ok();
+        lay(&home, None).unwrap();
+        for folder in ["/run/a", "/run/a", "/run/b"] {
+            lay(&home, Some(Path::new(folder))).unwrap();
+            assert_eq!(target(), Some(folder.into()));
+        }
+        lay(&home, None).unwrap();
+        assert_eq!((target(), fs::read_dir(&home).unwrap().count()), (None, 0));
+        fs::write(&link, "mine").unwrap();
+        for folder in [None, Some(Path::new("/run/a"))] {
+            lay(&home, folder).unwrap_err();
+        }
+        assert_eq!(fs::read_to_string(&link).unwrap(), "mine");
+        fs::remove_dir_all(&home).unwrap();
+        lay(&home, Some(Path::new("/run/a"))).unwrap_err();
+    }
+}

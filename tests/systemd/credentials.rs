@@ -1,0 +1,209 @@
+//! Secrets from credentials that systemd gives the service: `LoadCredential=`, `SetCredential=`.
+
+use std::path::Path;
+
+use ostler_testkit::{Item, Machine, needs_machine};
+use rustix::process::Signal;
+
+use crate::lifecycle::{main_pid, settled, signal, supervisors};
+use crate::setup::{UNIT, machine};
+use crate::users::{add_user, as_user};
+
+/// Apps with a secret from the credential `token`, and from `word`.
+const APPS: &str = r#"{"apps": [{"name": "api", "script": "/srv/app.js", "max_restarts": 3,
+    "secrets": {"TOKEN": {"credential": "token"}, "WORD": {"credential": "word"}}}]}"#;
+const BOTH: &str = "LoadCredential=token:/etc/token\nSetCredential=word:in the unit\n";
+
+/// A file that adds to the unit, and what the credential is.
+fn give(machine: &Machine, unit: &str, lines: &str) {
+    machine.write(&format!("/etc/systemd/system/{unit}.d/test.conf"), &format!("[Service]\n{lines}"));
+    machine.ok("systemctl daemon-reload");
+}
+
+fn api(machine: &Machine) -> Item {
+    machine.jlist("ostler jlist").into_iter().find(|app| app.name() == "api").unwrap()
+}
+
+/// What a process of the machine has in its environment.
+fn variable(machine: &Machine, pid: i32, name: &str) -> Option<String> {
+    let environ = machine.read(&format!("/proc/{pid}/environ"));
+    environ.split('\0').find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+}
+
+#[track_caller]
+fn token(machine: &Machine) -> String {
+    let pid = api(machine).pid();
+    assert_eq!(variable(machine, pid, "WORD").as_deref(), Some("in the unit"), "{}", machine.said());
+    variable(machine, pid, "TOKEN").unwrap()
+}
+
+/// Kills it, and waits for the next process.
+#[track_caller]
+fn crash(machine: &Machine) {
+    let pid = api(machine).pid();
+    signal(machine, pid, Signal::KILL);
+    machine.wait_until("another process runs", || api(machine).status() == "online" && api(machine).pid() != pid);
+}
+
+fn with_credentials() -> Machine {
+    let machine = machine();
+    machine.write("/etc/token", "one\n");
+    machine.write("/srv/apps.json", APPS);
+    machine.ok("ostler startup");
+    give(&machine, UNIT, BOTH);
+    machine.ok(["systemctl", "start", UNIT]);
+    machine.ok("ostler start /srv/apps.json");
+    machine
+}
+
+#[test]
+fn credentials_reach_the_app_at_each_start() {
+    needs_machine!();
+    let mut machine = with_credentials();
+    assert_eq!(token(&machine), "one");
+    machine.ok("ostler save");
+    machine.reboot();
+    assert_eq!(settled(&machine).len(), 1);
+    assert_eq!(token(&machine), "one", "after the boot");
+    machine.ok("ostler restart api");
+    assert_eq!(token(&machine), "one", "after a restart of the app");
+    let (_, daemon) = supervisors(&machine);
+    signal(&machine, daemon, Signal::KILL);
+    settled(&machine);
+    machine.ok("ostler restart api");
+    assert_eq!(token(&machine), "one", "after the daemon was killed");
+
+    // systemd has copied it: the new content is there when the service was started again. Apps go on with what they have.
+    machine.write("/etc/token", "two\n");
+    let before = settled(&machine);
+    machine.ok(["systemctl", "restart", UNIT]);
+    assert_eq!(settled(&machine), before);
+    assert_eq!(token(&machine), "one", "of a process that goes on");
+    crash(&machine);
+    assert_eq!(token(&machine), "two", "of one that was started after that");
+    let (keeper, _) = supervisors(&machine);
+    signal(&machine, keeper, Signal::KILL);
+    machine.wait_until("there is another keeper", || machine.read("/root/.ostler/pm2.pid").parse().is_ok_and(|pid: i32| pid != keeper));
+    settled(&machine);
+    machine.ok("ostler restart api");
+    assert_eq!(token(&machine), "two", "after the keeper was killed");
+}
+
+/// systemd takes the credentials away when the main process dies, and gives them again with the next one.
+#[test]
+fn an_app_that_is_started_while_the_service_is_not_there_has_them_all_the_same() {
+    needs_machine!();
+    let machine = with_credentials();
+    // For the time of this test that is never.
+    give(&machine, UNIT, &format!("{BOTH}RestartSec=1h\n"));
+    signal(&machine, main_pid(&machine), Signal::KILL);
+    machine.wait_until("the credentials are gone", || !machine.path(&format!("/run/credentials/{UNIT}/token")).exists());
+    crash(&machine);
+    assert_eq!((token(&machine).as_str(), api(&machine).env("restart_time")), ("one", &1.into()), "{}", machine.said());
+    machine.write("/etc/token", "two\n");
+    machine.ok(["systemctl", "restart", UNIT]);
+    settled(&machine);
+    crash(&machine);
+    assert_eq!(token(&machine), "two");
+}
+
+/// The daemon is older than the service, or than what its unit says.
+#[test]
+fn a_daemon_that_was_there_before_learns_of_them() {
+    needs_machine!();
+    let machine = machine();
+    machine.write("/etc/token", "one\n");
+    machine.write("/srv/apps.json", APPS);
+    machine.ok("systemd-run --quiet --scope --unit=login ostler start /srv/app.js --name other");
+    machine.run("ostler start /srv/apps.json").fails().says("read secret TOKEN: no credentials");
+    machine.ok("ostler startup");
+    machine.ok(["systemctl", "start", UNIT]);
+    machine.run("ostler start /srv/apps.json").fails().says("read secret TOKEN: no credentials");
+    give(&machine, UNIT, BOTH);
+    machine.ok(["systemctl", "restart", UNIT]);
+    let before = settled(&machine);
+    machine.ok("ostler start /srv/apps.json");
+    assert_eq!(token(&machine), "one");
+    for pid in [supervisors(&machine).1, supervisors(&machine).0] {
+        signal(&machine, pid, Signal::KILL);
+        machine.wait_until("they are there again", || machine.run("ostler ping").code == 0);
+        machine.ok("ostler restart api");
+        assert_eq!(token(&machine), "one", "after {pid} was killed");
+    }
+    assert!(settled(&machine).contains(&before[0]));
+    // Of a service that has ended nothing is left.
+    let link = "/root/.ostler/credentials";
+    assert_eq!(std::fs::read_link(machine.path(link)).unwrap(), Path::new("/run/credentials").join(UNIT));
+    machine.ok(["systemctl", "stop", UNIT]);
+    assert!(std::fs::symlink_metadata(machine.path(link)).is_err());
+    machine.ok("ostler start /srv/app.js --name other");
+    machine.run("ostler start /srv/apps.json").fails().says("read secret TOKEN: no credentials");
+}
+
+/// Credentials belong to the user of the service.
+#[test]
+fn credentials_of_the_unit_of_another_user() {
+    needs_machine!();
+    let machine = machine();
+    add_user(&machine, "deploy", 1500, "/home/deploy");
+    machine.write("/etc/token", "one\n");
+    machine.ok("chmod 600 /etc/token");
+    machine.write("/srv/apps.json", &APPS.replace("/srv/app.js", "/home/deploy/app.js"));
+    machine.ok("ostler startup systemd -u deploy --hp /home/deploy");
+    give(&machine, "ostler-deploy.service", BOTH);
+    for word in ["start", "restart"] {
+        machine.ok(["systemctl", word, "ostler-deploy.service"]);
+        machine.wait_unit("ostler-deploy.service", "active");
+        machine.ok(as_user(1500, &["ostler", "start", "/srv/apps.json"]));
+        let list = machine.jlist(as_user(1500, &["ostler", "jlist"]));
+        assert_eq!(variable(&machine, list[0].pid(), "TOKEN").as_deref(), Some("one"), "{}", machine.said());
+    }
+}
+
+/// A user's own systemd gives them in a folder of the user's.
+#[test]
+fn credentials_of_a_users_own_unit() {
+    needs_machine!();
+    let machine = machine();
+    add_user(&machine, "alice", 1502, "/home/alice");
+    machine.write("/srv/apps.json", &APPS.replace("/srv/app.js", "/home/alice/app.js"));
+    machine.ok("loginctl enable-linger alice");
+    machine.wait_unit("user@1502.service", "active");
+    machine.ok(as_user(1502, &["ostler", "startup", "--user-unit"]));
+    machine.write("/home/alice/token", "one\n");
+    let lines = format!("[Service]\n{}", BOTH.replace("/etc/token", "/home/alice/token"));
+    machine.write("/home/alice/.config/systemd/user/ostler-alice.service.d/test.conf", &lines);
+    machine.ok(as_user(1502, &["systemctl", "--user", "daemon-reload"]));
+    for word in ["start", "restart"] {
+        machine.ok(as_user(1502, &["systemctl", "--user", word, "ostler-alice"]));
+        machine.ok(as_user(1502, &["ostler", "start", "/srv/apps.json"]));
+        let list = machine.jlist(as_user(1502, &["ostler", "jlist"]));
+        assert_eq!(variable(&machine, list[0].pid(), "TOKEN").as_deref(), Some("one"), "{}", machine.said());
+    }
+}
+
+/// What a unit does to the file system is done to each start of its main process, and not to what outlives it.
+#[test]
+fn a_service_with_files_of_its_own_tells_what_a_restart_does_not_change() {
+    needs_machine!();
+    let machine = machine();
+    machine.write("/etc/token", "one\n");
+    machine.write("/srv/apps.json", APPS);
+    machine.ok("ostler startup");
+    give(&machine, UNIT, &format!("{BOTH}PrivateTmp=yes\n"));
+    machine.ok(["systemctl", "start", UNIT]);
+    machine.ok("ostler start /srv/apps.json");
+    machine.ok("ostler save");
+    machine.write("/etc/token", "two\n");
+    let journal = || machine.ok(["journalctl", "-u", UNIT, "--no-pager"]).stdout;
+    assert!(!journal().contains("file system view of its own"));
+    machine.ok(["systemctl", "restart", UNIT]);
+    settled(&machine);
+    assert!(journal().contains("file system view of its own"), "{}", machine.said());
+    machine.ok("ostler restart api");
+    assert_eq!(token(&machine), "one");
+    machine.ok(["systemctl", "stop", UNIT]);
+    machine.ok(["systemctl", "start", UNIT]);
+    settled(&machine);
+    assert_eq!(token(&machine), "two");
+}
