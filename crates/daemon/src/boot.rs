@@ -94,9 +94,9 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     reactor.add(&listener, Source::Listener).map_err(system("watch the socket"))?;
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
-    let groups = Groups::find(&settings.home);
     let runtime =
         Runtime::from_env(&inventory).map_err(|error| system("understand the settings of the runtime")(io::Error::from(error)))?;
+    let groups = Groups::find(&settings.home, runtime.is_some());
     let mut log = DaemonLog::new(settings.daemon_log(), &settings.log_date_format);
     let writers = match &runtime {
         Some(runtime) => {

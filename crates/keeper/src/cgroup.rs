@@ -12,6 +12,8 @@ use ostler_sys::cgroup;
 use crate::environment::CGROUP_VAR;
 
 const PREFIX: &str = "ostler-";
+/// Name of the group of keeper and daemon where groups beside it are limited: the kernel has processes only in groups without limited ones.
+pub const SUPERVISOR_GROUP: &str = "ostler-supervisor";
 
 /// Cgroups are not switched off by the environment.
 pub fn cgroups_wanted() -> bool {
@@ -48,7 +50,7 @@ pub(crate) fn leave_group_of_app() {
         && let Some(above) = above_homes(&own)
     {
         // Not allowed to: then it ends with that app.
-        let _ = cgroup::enter(above);
+        let _ = cgroup::enter(above).or_else(|_| cgroup::enter(&above.join(SUPERVISOR_GROUP)));
     }
 }
 
@@ -62,6 +64,7 @@ mod tests {
             ("/sys/fs/cgroup", None),
             ("/sys/fs/cgroup/system.slice/ostler-web.service", None),
             ("/sys/fs/cgroup/ostler-/x", None),
+            ("/sys/fs/cgroup/system.slice/x.service/ostler-supervisor", None),
             ("/sys/fs/cgroup/ostler-1f-zz/x", None),
             ("/sys/fs/cgroup/a.slice/ostler-1f-22/0-abc", Some("/sys/fs/cgroup/a.slice")),
             ("/sys/fs/cgroup/a.slice/ostler-1f-22/0-abc/ostler-1f-33/1-def", Some("/sys/fs/cgroup/a.slice")),

@@ -28,7 +28,7 @@ mod state;
 mod title;
 mod upgrade;
 
-pub use cgroup::{cgroups_wanted, home_group};
+pub use cgroup::{SUPERVISOR_GROUP, cgroups_wanted, home_group};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
 pub use launch::{LaunchError, Launched, Launcher, Revival, launch, wait_ready};
 pub use link::Link;

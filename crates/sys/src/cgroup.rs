@@ -116,6 +116,9 @@ pub fn is_populated(group: &Path) -> bool {
 /// # Errors
 /// `ENODEV` when the system has no such controller here, `EBUSY` when there are processes in the group itself, `EACCES` and others when it is
 /// not ours.
+///
+/// `cpu` and `pids` the kernel would enable beside processes, too, and make the group one of threads (`cgroup.type`: "domain threaded"): then
+/// no process can be in the groups below it.
 pub fn enable(group: &Path, controller: &str) -> Result<(), Errno> {
     let has = |file: &str| fs::read_to_string(group.join(file)).is_ok_and(|names| names.split_whitespace().any(|name| name == controller));
     if !has("cgroup.controllers") {
@@ -124,7 +127,15 @@ pub fn enable(group: &Path, controller: &str) -> Result<(), Errno> {
     if has("cgroup.subtree_control") {
         return Ok(());
     }
+    if !is_first(group) && !own_members(group).is_empty() {
+        return Err(Errno::BUSY);
+    }
     write(&group.join("cgroup.subtree_control"), format!("+{controller}").as_bytes())
+}
+
+/// The group is the first of all, in which processes and limited groups may be beside each other.
+pub fn is_first(group: &Path) -> bool {
+    !group.join("cgroup.type").exists()
 }
 
 /// Writes one of the limits of a group: `cpu.max`, `memory.max`, `pids.max`, `io.weight`.

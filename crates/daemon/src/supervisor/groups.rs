@@ -20,6 +20,8 @@ use crate::registry::Slot;
 pub(crate) struct Groups {
     /// The group that we are in.
     own: Option<PathBuf>,
+    /// Keeper and daemon may leave that group.
+    free: bool,
     /// The folder with one group per instance; none = no groups here.
     base: Option<PathBuf>,
     /// Groups of deleted instances in which something was left on purpose (`treekill: false`).
@@ -31,8 +33,8 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Where the groups of this home are. Nothing is made yet.
-    pub(crate) fn find(home: &Path) -> Self {
+    /// Where the groups of this home are; `in_front`: of a container or terminal. Nothing is made yet.
+    pub(crate) fn find(home: &Path, in_front: bool) -> Self {
         let own = cgroup::own().map(without_leaf);
         let base = || {
             let own = own.as_deref().filter(|_| ostler_keeper::cgroups_wanted())?;
@@ -41,7 +43,8 @@ impl Groups {
             let usable = own.to_str().is_some() && own.iter().all(|part| part != name.as_str());
             usable.then(|| own.join(name))
         };
-        Self { base: base(), own, left: Vec::new(), tried: false, adopted: false }
+        let free = own.as_deref().is_some_and(|own| may_leave(own, in_front));
+        Self { base: base(), own, free, left: Vec::new(), tried: false, adopted: false }
     }
 
     /// Has a controller work on the groups of instances.
@@ -52,14 +55,16 @@ impl Groups {
         let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err("there are no cgroups of version 2 here".into()) };
         let enabled = match cgroup::enable(own, controller) {
             // Processes and limited groups exclude each other in a group.
-            Err(Errno::BUSY) => step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
+            Err(Errno::BUSY) if self.free => step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
             enabled => enabled,
         };
         let place = own.display();
         match enabled.and_then(|()| cgroup::make(base)).and_then(|()| cgroup::enable(base, controller)) {
             Ok(()) => Ok(()),
             Err(Errno::NODEV) => Err(format!("the cgroup controller \"{controller}\" is not available in {place}")),
-            Err(Errno::BUSY) => Err(format!("there are other processes in {place} itself; run ostler as a service with Delegate=yes")),
+            Err(Errno::BUSY) => {
+                Err(format!("there are other processes in {place} itself; run ostler as a service of systemd 254 or newer"))
+            }
             Err(errno) => Err(format!("{place}: {errno}")),
         }
     }
@@ -136,14 +141,20 @@ impl Groups {
 }
 
 /// Where keeper and daemon are while groups beside them are limited.
-const LEAF: &str = "ostler-supervisor";
+const LEAF: &str = ostler_keeper::SUPERVISOR_GROUP;
 
 /// The group that was ours before we stepped aside.
 fn without_leaf(own: PathBuf) -> PathBuf {
     if own.ends_with(LEAF) { own.parent().map_or_else(PathBuf::new, Path::to_owned) } else { own }
 }
 
-/// Keeper and daemon leave the group that they were started in, if nobody else is in it: a service of our own.
+/// A service of systemd starts its main process in its own group, again and again, and cannot while groups below have limits. So what
+/// outlives that process leaves the group to it; from systemd 254 it is put into [`LEAF`] in the first place.
+fn may_leave(own: &Path, in_front: bool) -> bool {
+    in_front || own.extension().is_none_or(|kind| kind != "service")
+}
+
+/// Keeper and daemon leave the group that they were started in, if nobody else is in it.
 fn step_aside(own: &Path, keeper: i32) -> Result<(), Errno> {
     let ours = [keeper, std::process::id().cast_signed()];
     if cgroup::own_members(own).iter().any(|pid| !ours.contains(pid)) {
@@ -235,5 +246,25 @@ impl Control {
                 let _ = cgroup::remove(&group);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_of_a_service_is_left_to_its_main_process() {
+        for (own, in_front, leaves) in [
+            ("/sys/fs/cgroup/system.slice/ostler-root.service", false, false),
+            ("/sys/fs/cgroup/system.slice/api.service", true, true),
+            ("/sys/fs/cgroup/user.slice/session-3.scope", false, true),
+            ("/sys/fs/cgroup/kubepods/pod1/0a1b", true, true),
+            ("/sys/fs/cgroup", false, true),
+        ] {
+            assert_eq!(may_leave(Path::new(own), in_front), leaves, "{own}");
+        }
+        let service = PathBuf::from("/sys/fs/cgroup/system.slice/ostler-root.service");
+        assert_eq!(without_leaf(service.join(LEAF)), service);
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use ostler_keeper::SUPERVISOR_GROUP;
 use ostler_sys::ProcTable;
 
 use super::job::Unit;
@@ -18,13 +19,16 @@ pub(super) fn take_into(unit: &Unit, home: &Path) -> bool {
         (Some(own), Some(theirs)) if !is_within(&own, &theirs) => {}
         _ => return true,
     }
+    // Beside us: where groups are limited there can be no processes above them.
+    let beside = group("self").is_some_and(|own| group_of(&own).is_some_and(is_beside_apps));
+    let place = if beside { format!("/{SUPERVISOR_GROUP}") } else { String::new() };
     let table = ProcTable::scan();
     let mut pids = vec![keeper.pid.to_string()];
     pids.extend(table.descendants(keeper.pid).iter().map(|entry| entry.pid.to_string()));
     let mut command = Command::new("busctl");
     command.arg(if unit.of_user { "--user" } else { "--system" });
     command.args(["call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]);
-    command.args(["AttachProcessesToUnit", "ssau", &unit.name, "", &pids.len().to_string()]).args(&pids);
+    command.args(["AttachProcessesToUnit", "ssau", &unit.name, &place, &pids.len().to_string()]).args(&pids);
     // It answers with an error for all when one has ended meanwhile; the next look has the others.
     let done = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     done.is_ok_and(|status| status.success())
@@ -39,11 +43,17 @@ pub(super) fn sees_other_files(home: &Path) -> bool {
 
 /// The group of systemd is ours, or one below it. Lines of `/proc/<pid>/cgroup`.
 fn is_within(own: &str, theirs: &str) -> bool {
+    let unit = |own| Path::new(own).parent().filter(|_| is_beside_apps(own)).unwrap_or(Path::new(own));
     match (group_of(own), group_of(theirs)) {
-        (Some(own), Some(theirs)) => Path::new(theirs).starts_with(own),
+        (Some(own), Some(theirs)) => Path::new(theirs).starts_with(unit(own)),
         // Nothing is known, so nothing is done.
         _ => true,
     }
+}
+
+/// The group is the one that a unit has for its main process.
+fn is_beside_apps(group: &str) -> bool {
+    Path::new(group).ends_with(SUPERVISOR_GROUP)
 }
 
 /// Beside version 1, systemd has a hierarchy of its own.
@@ -65,6 +75,9 @@ mod tests {
             ("0::/system.slice/a.service", "0::/system.slice/a.service.d", false),
             ("9:name=systemd:/system.slice/a.service\n0::/x", "9:name=systemd:/session-1.scope\n0::/x", false),
             ("9:name=systemd:/system.slice/a.service\n0::/x", "9:name=systemd:/system.slice/a.service\n0::/y", true),
+            ("0::/a.service/ostler-supervisor", "0::/a.service/ostler-1-2/0-x", true),
+            ("0::/a.service/ostler-supervisor", "0::/a.service/ostler-supervisor", true),
+            ("0::/a.service/ostler-supervisor", "0::/b.service/ostler-supervisor", false),
             ("", "", true),
         ] {
             assert_eq!(is_within(own, theirs), within, "{own} {theirs}");
