@@ -311,6 +311,18 @@ mod tests {
         file("cgroup.subtree_control", "");
         assert_eq!((enable(&group, "memory"), enable(&group, "cpu")), (Err(Errno::NODEV), Ok(())));
         assert_eq!(fs::read_to_string(group.join("cgroup.subtree_control")).unwrap(), "+cpu");
+        // Not the first group of all: with a process in it the kernel would make it one of threads.
+        for name in ["cgroup.type", "cgroup.subtree_control"] {
+            file(name, "");
+        }
+        file("cgroup.procs", "1\n");
+        assert_eq!(
+            (enable(&group, "cpu"), fs::read_to_string(group.join("cgroup.subtree_control")).unwrap().as_str()),
+            (Err(Errno::BUSY), "")
+        );
+        file("cgroup.procs", "");
+        assert_eq!(enable(&group, "cpu"), Ok(()));
+        file("cgroup.procs", "1\n");
         file("cgroup.subtree_control", "cpu\n");
         assert_eq!(enable(&group, "cpu"), Ok(()));
         assert_eq!(limit(&group, "cpu.max", "50000 100000"), Err(Errno::NOENT));
