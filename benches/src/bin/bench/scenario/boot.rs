@@ -140,8 +140,11 @@ impl Service {
             }
             Service::Shell => {
                 let all = format!("for i in $(seq {APPS}); do {} & done; wait", program.words());
-                let unit =
-                    format!("[Service]\nExecStart=/bin/sh -c '{}'\n\n[Install]\nWantedBy=multi-user.target\n", all.replace('$', "$$"));
+                // At the same place of the boot as the managers.
+                let unit = format!(
+                    "[Unit]\nAfter=network.target dbus.service\n\n[Service]\nExecStart=/bin/sh -c '{}'\n\n[Install]\nWantedBy=multi-user.target\n",
+                    all.replace('$', "$$")
+                );
                 machine.write("/etc/systemd/system/floor.service", &unit);
                 machine.ok("systemctl daemon-reload");
                 machine.ok("systemctl enable --now floor.service");
