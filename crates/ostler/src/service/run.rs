@@ -68,7 +68,8 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
         }
         begun => begun?,
     };
-    attendant.notify.say(&format!("READY=1\nSTATUS={}", super::notify::one_line(&status)));
+    // Whoever took another one's place has asked for a sign of life just now.
+    attendant.notify.say(&format!("READY=1\nWATCHDOG=1\nSTATUS={}", super::notify::one_line(&status)));
     loop {
         cx.disconnect();
         memory::rest();
