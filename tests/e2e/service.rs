@@ -75,7 +75,7 @@ fn it_is_ready_when_the_apps_are_and_stops_them_when_told() {
     let home = home();
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
-    assert_eq!(service.hear("READY=1"), "READY=1\nSTATUS=2 of 2 instances online when it became ready");
+    assert_eq!(service.hear("READY=1"), "READY=1\nWATCHDOG=1\nSTATUS=2 of 2 instances online when it became ready");
     let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
     kill(service.pid(), Signal::TERM);
     service.hear("STOPPING=1");

@@ -147,8 +147,10 @@ fn systemd_takes_each_unit() {
         let output = Command::new("systemd-analyze").args(["verify", "--man=no", flag]).arg(&file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         std::fs::remove_dir_all(&folder).unwrap();
-        // Of units of the machine itself nothing is our fault.
-        assert!(!said.lines().any(|line| line.contains("ostler-test.service")), "{said}");
+        // Of units of the machine itself nothing is our fault. And one key is for systemd from 254 on: an older one says that it goes without.
+        let is_known = |line: &&str| line.contains("'DelegateSubgroup'") && line.ends_with("ignoring.");
+        let complaint = said.lines().filter(|line| !is_known(line)).find(|line| line.contains("ostler-test.service"));
+        assert_eq!(complaint, None, "{said}");
     }
 }
 
