@@ -96,7 +96,8 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
     let runtime =
         Runtime::from_env(&inventory).map_err(|error| system("understand the settings of the runtime")(io::Error::from(error)))?;
-    let groups = Groups::find(&settings.home, runtime.is_some());
+    let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
+    let groups = Groups::find(&settings.home, runtime.is_some(), starter.map(|child| child.pid));
     let mut log = DaemonLog::new(settings.daemon_log(), &settings.log_date_format);
     let writers = match &runtime {
         Some(runtime) => {

@@ -22,6 +22,8 @@ pub(crate) struct Groups {
     own: Option<PathBuf>,
     /// Keeper and daemon may leave that group.
     free: bool,
+    /// What starts the apps of a runtime; no app, so it goes where they go.
+    starter: Option<i32>,
     /// The folder with one group per instance; none = no groups here.
     base: Option<PathBuf>,
     /// Groups of deleted instances in which something was left on purpose (`treekill: false`).
@@ -33,8 +35,8 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Where the groups of this home are; `in_front`: of a container or terminal. Nothing is made yet.
-    pub(crate) fn find(home: &Path, in_front: bool) -> Self {
+    /// Where the groups of this home are; `in_front`: of a container or terminal, where there may be a `starter`. Nothing is made yet.
+    pub(crate) fn find(home: &Path, in_front: bool, starter: Option<i32>) -> Self {
         let own = cgroup::own().map(without_leaf);
         let base = || {
             let own = own.as_deref().filter(|_| ostler_keeper::cgroups_wanted())?;
@@ -44,7 +46,7 @@ impl Groups {
             usable.then(|| own.join(name))
         };
         let free = own.as_deref().is_some_and(|own| may_leave(own, in_front));
-        Self { base: base(), own, free, left: Vec::new(), tried: false, adopted: false }
+        Self { base: base(), own, free, starter, left: Vec::new(), tried: false, adopted: false }
     }
 
     /// Has a controller work on the groups of instances.
@@ -55,7 +57,7 @@ impl Groups {
         let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err("there are no cgroups of version 2 here".into()) };
         let enabled = match cgroup::enable(own, controller) {
             // Processes and limited groups exclude each other in a group.
-            Err(Errno::BUSY) if self.free => step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
+            Err(Errno::BUSY) if self.free => self.step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
             enabled => enabled,
         };
         let place = own.display();
@@ -67,6 +69,22 @@ impl Groups {
             }
             Err(errno) => Err(format!("{place}: {errno}")),
         }
+    }
+
+    /// Keeper and daemon leave the group that they were started in, if nobody else is in it.
+    fn step_aside(&self, own: &Path, keeper: i32) -> Result<(), Errno> {
+        let members = cgroup::own_members(own);
+        let is_ours = |pid: &i32| [Some(keeper), Some(std::process::id().cast_signed()), self.starter].contains(&Some(*pid));
+        if !members.iter().all(is_ours) {
+            return Err(Errno::BUSY);
+        }
+        let leaf = own.join(LEAF);
+        cgroup::make(&leaf)?;
+        members.iter().try_for_each(|pid| match cgroup::adopt(&leaf, *pid) {
+            // A starter that is done.
+            Err(Errno::SRCH) => Ok(()),
+            adopted => adopted,
+        })
     }
 
     /// A keeper was lost and its apps live on.
@@ -152,17 +170,6 @@ fn without_leaf(own: PathBuf) -> PathBuf {
 /// outlives that process leaves the group to it; from systemd 254 it is put into [`LEAF`] in the first place.
 fn may_leave(own: &Path, in_front: bool) -> bool {
     in_front || own.extension().is_none_or(|kind| kind != "service")
-}
-
-/// Keeper and daemon leave the group that they were started in, if nobody else is in it.
-fn step_aside(own: &Path, keeper: i32) -> Result<(), Errno> {
-    let ours = [keeper, std::process::id().cast_signed()];
-    if cgroup::own_members(own).iter().any(|pid| !ours.contains(pid)) {
-        return Err(Errno::BUSY);
-    }
-    let leaf = own.join(LEAF);
-    cgroup::make(&leaf)?;
-    ours.iter().try_for_each(|pid| cgroup::adopt(&leaf, *pid))
 }
 
 /// Unique for ever, and it begins with what people know.
