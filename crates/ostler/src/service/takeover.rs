@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use ostler_keeper::SUPERVISOR_GROUP;
 use ostler_sys::ProcTable;
@@ -11,8 +12,22 @@ use ostler_sys::ProcTable;
 use super::job::Unit;
 use super::watch::keeper_of;
 
+/// How often it is tried: systemd refuses all when one has ended since they were looked at, as short helpers of a start do.
+const TRIES: u32 = 10;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Moves what runs in this home into our unit, if it is not there. False when it had to be and could not.
 pub(super) fn take_into(unit: &Unit, home: &Path) -> bool {
+    (0..TRIES).any(|again| {
+        if again > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        attach(unit, home)
+    })
+}
+
+fn attach(unit: &Unit, home: &Path) -> bool {
     let Some(keeper) = keeper_of(home) else { return true };
     let group = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
     match (group("self"), group(&keeper.pid.to_string())) {
@@ -29,7 +44,6 @@ pub(super) fn take_into(unit: &Unit, home: &Path) -> bool {
     command.arg(if unit.of_user { "--user" } else { "--system" });
     command.args(["call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]);
     command.args(["AttachProcessesToUnit", "ssau", &unit.name, &place, &pids.len().to_string()]).args(&pids);
-    // It answers with an error for all when one has ended meanwhile; the next look has the others.
     let done = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     done.is_ok_and(|status| status.success())
 }
