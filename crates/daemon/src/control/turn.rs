@@ -287,7 +287,10 @@ impl Control {
                     None => ToKeeper::Exit,
                 });
             }
-            Ending::Retire => self.write_state_file(),
+            Ending::Retire => {
+                self.leave_hand_backs();
+                self.write_state_file();
+            }
         }
         self.log.flush();
         self.clients.flush_finally();

@@ -19,7 +19,7 @@ use crate::control::turn::now;
 use crate::logs;
 use crate::logs::handback::{
     Copied, Copier, Done, Failure, FileKey, Folder, HandBack, Order, Seen, Stage, There, Told, Verdict, Writers, copy_name, decide,
-    follow_links, hand_back, look, recover, remove_copy,
+    follow_links, hand_back, look, recover, undo,
 };
 use crate::registry::Slot;
 use crate::store::{Kin, Record};
@@ -157,7 +157,7 @@ impl Control {
         self.handbacks.next = self.handbacks.next.wrapping_add(1);
         let id = self.handbacks.next;
         let (path, target) = (log.path.clone(), target.to_owned());
-        let record = HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false };
+        let record = HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false, emptied: false };
         self.order_copy(record, None).map(Some)
     }
 
@@ -173,7 +173,17 @@ impl Control {
         let rotated = rotated.to_str().ok_or_else(no_text)?.to_owned();
         self.handbacks.next = self.handbacks.next.wrapping_add(1);
         let id = self.handbacks.next;
-        let record = HandBack { id, path: log.path.clone(), target, rotated, copy, file: log.file, stage: Stage::Copying, stays: true };
+        let record = HandBack {
+            id,
+            path: log.path.clone(),
+            target,
+            rotated,
+            copy,
+            file: log.file,
+            stage: Stage::Copying,
+            stays: true,
+            emptied: false,
+        };
         self.order_copy(record, Some(Arc::new(folder))).map(drop)
     }
 
@@ -224,10 +234,47 @@ impl Control {
         let Some((_, told)) = &self.handbacks.copier else { return };
         for (id, news) in told.try_iter().collect::<Vec<_>>() {
             match news {
-                Ok(copied) => self.handbacks.ready.push((id, copied)),
-                Err(failure) => self.conclude(id, Err(failure)),
+                Ok(copied) => {
+                    if let Some(copied) = self.begin_emptying(id, copied) {
+                        self.handbacks.ready.push((id, copied));
+                    }
+                }
+                Err(failure) => {
+                    let failure = self.put_back(id).err().unwrap_or(failure);
+                    self.conclude(id, Err(failure));
+                }
             }
         }
+    }
+
+    /// The first time that a large file is copied, and nothing is in the way: it is emptied before its writers stand still, because that
+    /// takes long. Gives back what is ready as it is.
+    fn begin_emptying(&mut self, id: u32, copied: Copied) -> Option<Copied> {
+        let Some(record) = self.handbacks.all.get(&id).filter(|record| !record.emptied && copied.is_large()) else { return Some(copied) };
+        let folder = self.handbacks.folders.get(&id);
+        let target = folder.and_then(|folder| record.within(folder)).map_or_else(|| record.target.clone(), |within| within.target);
+        let there = look(Path::new(&target), record.file).0;
+        let seen = Seen { has_name: true, is_written: true, there, is_there_written: copied.is_beside_written };
+        let is_free = if record.stays { there == There::Itself } else { decide(seen) == Verdict::HandBack };
+        if !is_free {
+            return Some(copied);
+        }
+        let record = HandBack { emptied: true, ..record.clone() };
+        self.journal.push(&Record::HandBack(Box::new(record.clone())));
+        self.handbacks.all.insert(id, record);
+        if let (Ok(()), Some((copier, _))) = (self.write_down(), &self.handbacks.copier) {
+            copier.empty(copied);
+            return None;
+        }
+        // Harmless: nothing is missing that would have to be put back.
+        Some(copied)
+    }
+
+    /// What was taken from a file goes back into it, if anything was.
+    fn put_back(&self, id: u32) -> Result<(), Failure> {
+        let Some(record) = self.handbacks.all.get(&id).filter(|record| record.emptied) else { return Ok(()) };
+        let folder = self.handbacks.folders.get(&id);
+        undo(&folder.and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone()))
     }
 
     /// Hands back what is ready, unless a process is just being spawned.
@@ -273,7 +320,7 @@ impl Control {
         match quiet {
             Some(result) => result,
             None => {
-                remove_copy(&within);
+                undo(&within)?;
                 Err(Failure::Busy)
             }
         }
@@ -367,6 +414,13 @@ impl Control {
         }
     }
 
+    /// Another daemon goes on: from now on the files are its own.
+    pub(crate) fn leave_hand_backs(&mut self) {
+        if let Some((copier, _)) = &self.handbacks.copier {
+            copier.shut();
+        }
+    }
+
     /// The daemon ends for good: copies under way are not needed.
     pub(crate) fn abandon_hand_backs(&mut self) {
         if let Some((copier, _)) = self.handbacks.copier.take() {
@@ -403,7 +457,11 @@ fn recover_within(record: &HandBack) -> Result<bool, Failure> {
     match folder.as_ref().and_then(|folder| record.within(folder)) {
         Some(within) => recover(&within),
         // Somebody has moved the file, or the folder. Everything is in one of the two files.
-        None if record.stays => recover(&HandBack { stage: record.stage.as_undone(), copy: String::new(), ..record.clone() }),
+        None if record.stays => {
+            let undone = recover(&HandBack { stage: record.stage.as_undone(), copy: String::new(), emptied: false, ..record.clone() });
+            let gone = || Failure::NotPutBack { rotated: record.copy.clone(), source: std::io::ErrorKind::NotFound.into() };
+            if record.emptied { Err(gone()) } else { undone }
+        }
         None => recover(record),
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
@@ -12,10 +12,10 @@ use ostler_sys::{ProcRef, ProcTable};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Failure, FileKey};
+use super::{Failure, FileKey, empty};
 
 /// What is left for the moment in which the writers stand still.
-const LITTLE: u64 = 256 << 10;
+const LITTLE: u64 = 64 << 10;
 /// A writer that is faster than we are is not chased for ever.
 const ROUNDS: usize = 32;
 /// Bytes per call, so that no call takes long.
@@ -56,6 +56,24 @@ pub(crate) struct Copied {
     pub beside: Option<FileKey>,
     /// See above.
     pub is_beside_written: bool,
+    /// What was asked for.
+    pub(super) order: Order,
+}
+
+impl Copied {
+    /// Would it take long to shorten the file?
+    pub(crate) fn is_large(&self) -> bool {
+        self.length > empty::MUCH
+    }
+
+    pub(super) fn chase(&mut self) -> Result<(), Failure> {
+        chase(&self.source, &self.copy, &mut self.length).map_err(Failure::system("write", &self.order.copy))
+    }
+}
+
+enum Job {
+    Copy(Order),
+    Empty(Box<Copied>),
 }
 
 /// What the thread says when an order is done.
@@ -64,12 +82,12 @@ pub(crate) type Told = (u32, Result<Copied, Failure>);
 /// The thread. It ends when this is dropped and the orders are done.
 #[derive(Debug)]
 pub(crate) struct Copier {
-    orders: mpsc::Sender<Order>,
+    jobs: mpsc::Sender<Job>,
     gate: Gate,
 }
 
-/// True = shut: no copy is begun any more.
-type Gate = Arc<Mutex<bool>>;
+/// True = shut: no copy is begun any more, and nothing is taken from a file.
+pub(super) type Gate = Arc<Mutex<bool>>;
 
 impl Copier {
     /// Starts the thread.
@@ -77,26 +95,34 @@ impl Copier {
     /// # Errors
     /// No more threads.
     pub(crate) fn start(tell: impl Fn(Told) + Send + 'static) -> io::Result<Self> {
-        let (orders, received) = mpsc::channel::<Order>();
+        let (jobs, received) = mpsc::channel::<Job>();
         let own_gate = Gate::default();
         let gate = Arc::clone(&own_gate);
         std::thread::Builder::new().name("log-copy".into()).stack_size(256 << 10).spawn(move || {
-            for order in received {
+            for job in received {
                 // Whoever waits for the answer must get one.
-                let copied = catch_unwind(|| copy(&order, &gate)).unwrap_or(Err(Failure::Bug));
-                tell((order.id, copied));
+                let (id, done) = match job {
+                    Job::Copy(order) => (order.id, catch_unwind(|| copy(&order, &gate))),
+                    Job::Empty(copied) => (copied.order.id, catch_unwind(AssertUnwindSafe(|| empty::empty(*copied, &gate)))),
+                };
+                tell((id, done.unwrap_or(Err(Failure::Bug))));
             }
         })?;
-        Ok(Self { orders, gate: own_gate })
+        Ok(Self { jobs, gate: own_gate })
     }
 
     /// Copies a file, after those asked for before.
     pub(crate) fn order(&self, order: Order) {
         // The thread lives as long as this sender does.
-        let _ = self.orders.send(order);
+        let _ = self.jobs.send(Job::Copy(order));
     }
 
-    /// Afterwards no copy is made that is not there yet.
+    /// Takes from the file what is in the copy. Only after that is in the journal.
+    pub(crate) fn empty(&self, copied: Copied) {
+        let _ = self.jobs.send(Job::Empty(Box::new(copied)));
+    }
+
+    /// Afterwards no copy is made that is not there yet, and nothing is taken from any file.
     pub(crate) fn shut(&self) {
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
@@ -115,7 +141,7 @@ pub(super) fn copy(order: &Order, gate: &Gate) -> Result<Copied, Failure> {
     match fill(&source, &copy, order) {
         Ok((length, found)) => {
             let Found { looked_at, writers, beside, is_beside_written } = found;
-            Ok(Copied { source, copy, length, looked_at, writers, beside, is_beside_written })
+            Ok(Copied { source, copy, length, looked_at, writers, beside, is_beside_written, order: order.clone() })
         }
         Err(failure) => {
             remove(&order.copy);
@@ -165,19 +191,22 @@ fn fill(source: &File, copy: &File, order: &Order) -> Result<(u64, Found), Failu
     copy_on(source, copy, &mut length).map_err(fail("write"))?;
     // From here on the copy is worth as much as the file: the bulk of it is on the disk before the file loses it.
     copy.sync_data().map_err(fail("write"))?;
-    // Shortening a file costs most where its pages are in memory, and it is done while its writers wait: let them go now. Those that are
-    // not on the disk yet would stay. It is only about speed.
-    let _ = source.sync_data();
-    let _ = rustix::fs::fadvise(source, 0, None, rustix::fs::Advice::DontNeed);
+    // What was written meanwhile. The file itself is not sent to the disk: that would be done twice, and its writers would wait for it.
     let found = look_for_writers(order);
+    chase(source, copy, &mut length).map_err(fail("write"))?;
+    Ok((length, found))
+}
+
+/// Copies what comes meanwhile, until little is left.
+pub(super) fn chase(source: &File, copy: &File, length: &mut u64) -> io::Result<()> {
     for _ in 0..ROUNDS {
-        let before = length;
-        copy_on(source, copy, &mut length).map_err(fail("write"))?;
-        if length - before <= LITTLE {
+        let before = *length;
+        copy_on(source, copy, length)?;
+        if *length - before <= LITTLE {
             break;
         }
     }
-    Ok((length, found))
+    Ok(())
 }
 
 /// Copies what the file has beyond `length` at this moment.
@@ -221,15 +250,15 @@ pub(super) fn move_bytes(from: &File, mut at: u64, into: &File, mut to: u64, mut
 }
 
 /// What a look at all processes gave.
-struct Found {
-    looked_at: Vec<ProcRef>,
-    writers: Vec<ProcRef>,
-    beside: Option<FileKey>,
-    is_beside_written: bool,
+pub(super) struct Found {
+    pub looked_at: Vec<ProcRef>,
+    pub writers: Vec<ProcRef>,
+    pub beside: Option<FileKey>,
+    pub is_beside_written: bool,
 }
 
 /// Everybody who has the file open for writing, whoever that is. Those that may not be looked at are other users' processes.
-fn look_for_writers(order: &Order) -> Found {
+pub(super) fn look_for_writers(order: &Order) -> Found {
     let (_, meta) = super::look(Path::new(&order.target), order.file);
     let beside = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);
     let table = ProcTable::scan();

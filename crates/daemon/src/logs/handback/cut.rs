@@ -4,17 +4,18 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::Instant;
+use std::time::Duration;
 
 use ostler_sys::ProcRef;
 use ostler_sys::descriptors::has_open_for_writing;
 use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::copier::{copy_on, move_bytes, open_source, remove};
+use super::copier::{chase, copy_on, move_bytes, open_source, remove};
+use super::empty::put_back;
 use super::freeze::{Frozen, Scene, Writers, thaw};
 use super::plan::{LONGEST_LINE, Rest, cut, rest};
-use super::{Copied, Done, Failure, HandBack, Seen, Stage, There, Verdict, decide, look};
+use super::{Copied, Done, Failure, HandBack, Seen, Stage, There, Verdict, Work, decide, look};
 
 /// Writes the record to the journal.
 type Note<'a> = &'a mut dyn FnMut(&HandBack) -> io::Result<()>;
@@ -24,17 +25,55 @@ type Note<'a> = &'a mut dyn FnMut(&HandBack) -> io::Result<()>;
 /// # Errors
 /// Why it cannot be done.
 pub(crate) fn hand_back(record: &mut HandBack, mut copied: Copied, writers: &Writers<'_>, note: Note<'_>) -> Result<Done, Failure> {
-    let start = Instant::now();
     let mut frozen = Frozen::default();
     let result = in_the_cold(record, &mut copied, writers, &mut frozen, note);
-    match &result {
-        Ok(_) | Err(Failure::NotNamed { .. }) => record.stage = Stage::Thawing { stopped: pairs(&frozen.stopped) },
-        Err(_) => remove(&record.copy),
+    let is_undone = !matches!(result, Ok(_) | Err(Failure::NotNamed { .. }));
+    if !is_undone {
+        record.stage = Stage::Thawing { stopped: pairs(&frozen.stopped) };
     }
     // If this cannot be written the record before it is as good: everything can be done twice, and waking does no harm.
     let _ = note(record);
     frozen.thaw();
-    result.map(|(cut, renamed)| Done { cut, renamed, stalled: start.elapsed() })
+    let stalled = frozen.since.map_or(Duration::ZERO, |since| since.elapsed());
+    if is_undone {
+        give_up(record, &copied.source)?;
+    }
+    result.map(|(cut, renamed, work)| Done { cut, renamed, stalled, work })
+}
+
+/// The copy is not needed: the file gets back what was taken from it.
+fn give_up(record: &HandBack, source: &File) -> Result<(), Failure> {
+    if record.emptied {
+        let back = match open_copy(&record.copy) {
+            Ok(copy) => put_back(source, &copy),
+            Err(error) => Err(error),
+        };
+        if let Err(source) = back {
+            let rotated = match name(record) {
+                Ok(renamed) => renamed.unwrap_or_else(|| record.rotated.clone()),
+                Err(_) => record.copy.clone(),
+            };
+            return Err(Failure::NotPutBack { rotated, source });
+        }
+    }
+    remove(&record.copy);
+    Ok(())
+}
+
+/// The same when only the record is there. Nobody stands still.
+///
+/// # Errors
+/// Not everything is in the file again.
+pub(crate) fn undo(record: &HandBack) -> Result<(), Failure> {
+    if !record.emptied {
+        remove(&record.copy);
+        return Ok(());
+    }
+    let source = open_source(Path::new(record.source()), record.file).or_else(|_| open_source(Path::new(&record.target), record.file));
+    match source {
+        Ok(source) => give_up(record, &source),
+        Err(source) => Err(Failure::NotPutBack { rotated: record.copy.clone(), source }),
+    }
 }
 
 fn in_the_cold(
@@ -43,20 +82,26 @@ fn in_the_cold(
     writers: &Writers<'_>,
     frozen: &mut Frozen,
     note: Note<'_>,
-) -> Result<(u64, Option<String>), Failure> {
+) -> Result<(u64, Option<String>, Work), Failure> {
+    let mut length = copied.length;
     {
         let scene = Scene { writers, file: record.file, copied };
         frozen.freeze(&scene, &mut |stopped| {
             record.stage = Stage::Freezing { stopped: pairs(stopped) };
-            note(record).map_err(Failure::Journal)
+            note(record).map_err(Failure::Journal)?;
+            // It took a while to come here. From now on it is quick.
+            chase(&copied.source, &copied.copy, &mut length).map_err(Failure::system("write", &record.copy))
         })?;
     }
+    copied.length = length;
     if frozen.is_nobody() && !record.stays {
         return Err(Failure::NotWritten);
     }
     let like = judge(record, copied)?;
     copy_on(&copied.source, &copied.copy, &mut copied.length).map_err(Failure::system("write", &record.copy))?;
     let end = copied.length;
+    let freed = copied.source.metadata().map_or(0, |meta| meta.blocks() * 512);
+    let work = Work { copied: end - length, freed };
     let last = last_bytes(&copied.copy, end).map_err(Failure::system("read", &record.copy))?;
     let cut = cut(end, &last);
     // Somebody may have woken a writer: what it wrote since would be lost.
@@ -80,11 +125,12 @@ fn in_the_cold(
         return Err(failure);
     }
     match finish(record, &copied.source) {
-        Ok(renamed) => Ok((cut, renamed)),
+        Ok(renamed) => Ok((cut, renamed, work)),
         Err(failure) => {
             // Before the file was shortened there is a way back: what was at the path was empty.
+            let is_whole = || copied.source.metadata().is_ok_and(|meta| meta.len() >= end);
             let is_back = || record.stays || std::fs::rename(&record.target, &record.rotated).is_ok();
-            if !matches!(failure, Failure::NotNamed { .. }) && is_back() {
+            if !matches!(failure, Failure::NotNamed { .. }) && is_whole() && is_back() {
                 record.stage = undo;
             }
             Err(failure)
@@ -252,11 +298,11 @@ pub(crate) fn recover(record: &HandBack) -> Result<bool, Failure> {
         Stage::Thawing { stopped } => (&stopped[..], Ok(false)),
         Stage::Cutting { stopped, .. } => (&stopped[..], complete(record).map(|()| false)),
     };
-    if matches!(result, Ok(true)) {
-        remove(&record.copy);
-    }
     let stopped: Vec<ProcRef> = stopped.iter().map(|&(pid, start_ticks)| ProcRef { pid, start_ticks }).collect();
     thaw(&stopped);
+    if matches!(result, Ok(true)) {
+        undo(record)?;
+    }
     result
 }
 

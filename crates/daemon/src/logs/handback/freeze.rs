@@ -34,6 +34,8 @@ pub(crate) struct Writers<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Frozen {
     pub stopped: Vec<ProcRef>,
+    /// When the first of them was.
+    pub since: Option<Instant>,
     /// Somebody else had stopped them, or they need no second look.
     passed: HashSet<ProcRef>,
 }
@@ -49,16 +51,19 @@ impl Frozen {
     /// Stops everybody. `note` is told who will be stopped, before it happens. Whatever the result, [`Frozen::thaw`] must follow.
     pub(super) fn freeze(&mut self, scene: &Scene<'_>, note: &mut dyn FnMut(&[ProcRef]) -> Result<(), Failure>) -> Result<(), Failure> {
         let until = Instant::now() + WITHIN;
-        let looked_at: HashSet<ProcRef> = scene.copied.looked_at.iter().copied().collect();
+        let mut looked_at: HashSet<ProcRef> = scene.copied.looked_at.iter().copied().collect();
         let mut table = ProcTable::scan();
         loop {
             let more = self.more(&table, scene, &looked_at);
             if more.is_empty() {
                 return Ok(());
             }
+            // Nobody stands still yet: now there is time to look at everybody.
+            looked_at.extend(table.entries().iter().map(Entry::process));
             let before = self.stopped.len();
             self.stopped.extend(more);
             note(&self.stopped)?;
+            self.since.get_or_insert_with(Instant::now);
             for process in &self.stopped[before..] {
                 match process.signal(STOP) {
                     Ok(()) | Err(Errno::SRCH) => {}

@@ -6,20 +6,26 @@
 //! file (`mv out.log out.log.1`), the app follows it. So it is not the app that goes to a new file, it is the file that goes back to its
 //! path, and its content that goes into a new file under the rotated name:
 //!
-//! 1. *copy* ([`copier`], a thread): the bulk into a hidden file beside the rotated name, then what came meanwhile, until little is left;
-//! 2. *freeze* ([`freeze`]): SIGSTOP to every process that may write to the file, each noted in the journal before;
-//! 3. *cut* ([`cut`]): copy the rest; the file goes to its path, loses everything up to its last whole line, the copy gets the rotated name;
-//! 4. *thaw*.
+//! 1. *copy* ([`copier`], a thread): the bulk into a hidden file beside the rotated name, and to the disk;
+//! 2. *empty* ([`empty`], the same thread, only for a large file): what is in the copy is given back to the file system, in slices, because
+//!    to shorten a file takes time in proportion to what it has; its length stays. What comes meanwhile is copied, until little is left;
+//! 3. *freeze* ([`freeze`]): SIGSTOP to every process that may write to the file, each noted in the journal before;
+//! 4. *cut* ([`cut`]): copy the rest; the file goes to its path, loses everything up to its last whole line, the copy gets the rotated name;
+//! 5. *thaw*.
 //!
-//! Only 2 to 4 stall the app, and what they do does not depend on the size of the file. Each step is in the journal before it is done, and
+//! Only 3 to 5 stall the app, and what they do does not depend on the size of the file. Each step is in the journal before it is done, and
 //! each can be done twice. A daemon that is killed leaves writers that stand still and a record: the next one finishes or undoes ([`recover`])
-//! before it does anything else, and wakes them. Processes that were stopped by somebody else are left as they are.
+//! before it does anything else, and wakes them. To undo 2 is to put back what was taken. Processes that were stopped by somebody else are
+//! left as they are.
 //!
 //! *Rotation* is the same without the renaming: the file stays at its path, its content gets the rotated name ([`HandBack::stays`]). It also
 //! works when nobody writes, and it does not leave the folder of the log ([`Folder`]), whoever may change that meanwhile.
 
 mod copier;
 mod cut;
+mod empty;
+#[cfg(test)]
+mod empty_tests;
 mod folder;
 mod freeze;
 mod plan;
@@ -32,7 +38,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use copier::{Copied, Copier, Order, Told};
-pub(crate) use cut::{hand_back, recover, rename_to_free};
+pub(crate) use cut::{hand_back, recover, rename_to_free, undo};
 pub(crate) use folder::Folder;
 pub(crate) use freeze::Writers;
 pub(crate) use plan::{Seen, There, Verdict, decide};
@@ -60,6 +66,9 @@ pub(crate) struct HandBack {
     /// It is at its path and stays there: rotation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stays: bool,
+    /// The beginning of the file may be in the copy only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emptied: bool,
 }
 
 impl HandBack {
@@ -125,6 +134,17 @@ pub(crate) struct Done {
     pub renamed: Option<String>,
     /// For so long nobody could write.
     pub stalled: Duration,
+    /// What was done meanwhile; it does not depend on the size of the file.
+    pub work: Work,
+}
+
+/// What the writers waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// So many bytes were copied.
+    pub copied: u64,
+    /// So many bytes of the file system were freed.
+    pub freed: u64,
 }
 
 /// Why it was not done; everything is as it was.
@@ -146,6 +166,14 @@ pub(crate) enum Failure {
         /// Where they are.
         copy: String,
         /// Where they should be.
+        rotated: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// It was not done, and for that there was no room.
+    #[error("its beginning is in \"{rotated}\" by now and cannot be put back: {source}")]
+    NotPutBack {
+        /// Where it is.
         rotated: String,
         /// The system's answer.
         source: std::io::Error,
@@ -178,11 +206,6 @@ impl Failure {
         let path = path.to_owned();
         move |error| Self::System { step, path, source: error.into() }
     }
-}
-
-/// The copy of a hand-back that was not begun.
-pub(crate) fn remove_copy(record: &HandBack) {
-    copier::remove(&record.copy);
 }
 
 /// The hidden name beside a rotated file, under which its copy is made.

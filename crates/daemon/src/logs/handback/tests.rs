@@ -17,9 +17,9 @@ use super::super::testing::Folder;
 use super::copier::{copy, copy_on, open_source};
 use super::*;
 
-struct Scene {
+pub(super) struct Scene {
     folder: Folder,
-    record: HandBack,
+    pub(super) record: HandBack,
 }
 
 impl Scene {
@@ -40,24 +40,25 @@ impl Scene {
             file: (meta.dev(), meta.ino()),
             stage: Stage::Copying,
             stays: false,
+            emptied: false,
         };
         Self { folder, record }
     }
 
-    fn order(&self) -> Order {
+    pub(super) fn order(&self) -> Order {
         let HandBack { id, copy, target, file, .. } = self.record.clone();
         Order { id, source: self.record.source().to_owned(), copy, target, file, folder: None }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(super) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> =
             fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -79,7 +80,7 @@ impl Scene {
     }
 
     #[track_caller]
-    fn is_done(&self, old: &str, open: &str) {
+    pub(super) fn is_done(&self, old: &str, open: &str) {
         assert_eq!(self.names(), ["out.log", "out.log.1"]);
         assert_eq!((self.read("out.log.1").as_str(), self.read("out.log").as_str()), (old, open));
         assert_eq!(fs::metadata(self.path("out.log")).unwrap().ino(), self.record.file.1);
@@ -87,18 +88,18 @@ impl Scene {
     }
 }
 
-struct Parrot {
+pub(super) struct Parrot {
     child: Child,
     stdin: std::process::ChildStdin,
 }
 
 impl Parrot {
-    fn pid(&self) -> i32 {
+    pub(super) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
     /// Returns when it is written.
-    fn say(&mut self, text: &str, file: &std::path::Path) {
+    pub(super) fn say(&mut self, text: &str, file: &std::path::Path) {
         let before = fs::metadata(file).unwrap().len();
         self.stdin.write_all(text.as_bytes()).unwrap();
         wait(|| fs::metadata(file).unwrap().len() == before + text.len() as u64);
@@ -113,7 +114,7 @@ impl Drop for Parrot {
 }
 
 #[track_caller]
-fn wait(mut condition: impl FnMut() -> bool) {
+pub(super) fn wait(mut condition: impl FnMut() -> bool) {
     let until = std::time::Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(std::time::Instant::now() < until, "waited in vain");
@@ -170,14 +171,14 @@ fn killed_before_any_note_and_after_each() {
 }
 
 /// A log that is where it should be.
-fn at_its_path(name: &str, content: &str) -> Scene {
+pub(super) fn at_its_path(name: &str, content: &str) -> Scene {
     let mut scene = Scene::new(name, content);
     fs::rename(&scene.record.rotated, &scene.record.target).unwrap();
     scene.record.stays = true;
     scene
 }
 
-fn writer_at_its_path(scene: &Scene) -> Parrot {
+pub(super) fn writer_at_its_path(scene: &Scene) -> Parrot {
     fs::rename(&scene.record.target, &scene.record.rotated).unwrap();
     let parrot = scene.writer();
     fs::rename(&scene.record.rotated, &scene.record.target).unwrap();

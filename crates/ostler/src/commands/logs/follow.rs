@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, SeekFrom};
 
 use super::lines::{Lines, count_lines, start_of_last};
 use super::past;
@@ -16,6 +16,8 @@ use super::watch::Watch;
 
 /// A line without its end is shown after this time.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A file that has nothing where we read is being rotated, and its lines will be elsewhere. If not after this time, it just has nothing there.
+const LONGEST_ROTATION: Duration = Duration::from_secs(10);
 
 /// Takes lines; false = enough.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&Source, &[u8]) -> bool;
@@ -29,6 +31,10 @@ struct Open {
     partial_since: Option<Instant>,
     /// The name that it was renamed to, if it was.
     away: Option<PathBuf>,
+    /// It has nothing where we are.
+    hole_since: Option<Instant>,
+    /// Up to here that means nothing.
+    passed: u64,
 }
 
 /// A log file that went back to its path (`reloadLogs` after a rename): what it had is in another file, under the name it had meanwhile.
@@ -41,25 +47,43 @@ struct Returned {
 impl Open {
     fn new(file: File) -> io::Result<Self> {
         let meta = file.metadata()?;
-        Ok(Self { key: (meta.dev(), meta.ino()), file, position: 0, lines: Lines::default(), partial_since: None, away: None })
+        Ok(Self {
+            key: (meta.dev(), meta.ino()),
+            file,
+            position: 0,
+            lines: Lines::default(),
+            partial_since: None,
+            away: None,
+            hole_since: None,
+            passed: 0,
+        })
     }
 
     /// Shows what is new, up to the moment in which something is moved to the name of the log: from then on it may be another beginning.
     fn read(&mut self, source: &Source, watch: &mut Watch, seen: usize, each: Each<'_>) -> io::Result<()> {
         let length = self.file.metadata()?.len();
-        let mut holds = || {
+        let mut is_moved = || {
             watch.drain();
-            !watch.moves().iter().skip(seen).any(|moved| moved.to == source.path)
+            watch.moves().iter().skip(seen).any(|moved| moved.to == source.path)
         };
         if length < self.position {
-            if !holds() {
+            if is_moved() {
                 return Ok(());
             }
-            self.position = 0;
+            (self.position, self.passed) = (0, 0);
             self.lines.forget();
         }
         // Only up to what is there now: a flood in one file must not silence the others.
-        let any = self.lines.read(&self.file, &mut self.position, length, &mut holds, &mut |line| each(source, line))?;
+        let mut hole = None;
+        let (file, passed) = (&self.file, self.passed);
+        let mut holds = |block: &[u8], at: u64| {
+            hole = if block.contains(&0) { hole_end(file, at, block.len()).filter(|end| *end > passed) } else { None };
+            hole.is_none() && !is_moved()
+        };
+        let any = self.lines.read(file, &mut self.position, length, &mut holds, &mut |line| each(source, line))?;
+        if self.passes(hole) {
+            return self.read(source, watch, seen, each);
+        }
         if any || !self.lines.has_partial() {
             self.partial_since = self.lines.has_partial().then(Instant::now);
         }
@@ -68,11 +92,26 @@ impl Open {
 }
 
 impl Open {
+    /// Waits for the end of a rotation, and not for ever.
+    fn passes(&mut self, hole: Option<u64>) -> bool {
+        let since = hole.map(|_| self.hole_since.unwrap_or_else(Instant::now));
+        let is_over = since.is_some_and(|since| since.elapsed() >= LONGEST_ROTATION);
+        self.hole_since = since.filter(|_| !is_over);
+        self.passed = if is_over { hole.unwrap_or_default() } else { self.passed };
+        is_over
+    }
+
     /// Remembers what the file is called while that is not the name of the log.
     fn look_for_name(&mut self, log: &Path) {
         let name = std::fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok().filter(|name| name != log && name.exists());
         self.away = name.or(self.away.take());
     }
+}
+
+/// Where the file has something again, if part of what was read there is nothing.
+fn hole_end(file: &File, at: u64, count: usize) -> Option<u64> {
+    let begin = rustix::fs::seek(file, SeekFrom::Hole(at)).ok().filter(|begin| *begin < at + count as u64)?;
+    rustix::fs::seek(file, SeekFrom::Data(begin)).ok().or_else(|| file.metadata().ok().map(|meta| meta.len()))
 }
 
 fn key_of(path: &Path) -> Option<(u64, u64)> {
@@ -123,7 +162,7 @@ impl Follower {
                 return Ok(());
             }
         }
-        open.lines.read(&open.file, &mut open.position, length, &mut || true, &mut each_line)?;
+        open.lines.read(&open.file, &mut open.position, length, &mut |_, _| true, &mut each_line)?;
         if is_last_look {
             open.lines.flush(&mut each_line);
         }
@@ -206,7 +245,7 @@ impl Follower {
         };
         let length = copy.file.metadata()?.len();
         let source = &self.source;
-        open.lines.read(&copy.file, &mut open.position, length, &mut || true, &mut |line| each(source, line))?;
+        open.lines.read(&copy.file, &mut open.position, length, &mut |_, _| true, &mut |line| each(source, line))?;
         // What was read beyond the copy was the open line, which is in the file now.
         open.position = open.position.saturating_sub(length);
         open.away = None;
@@ -225,7 +264,9 @@ impl Follower {
     /// When a line without its end is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let returned = self.returned.iter().map(|returned| returned.since);
-        self.open.iter().filter_map(|open| open.partial_since).chain(returned).min().map(|since| since + PATIENCE)
+        let short = self.open.iter().filter_map(|open| open.partial_since).chain(returned).min().map(|since| since + PATIENCE);
+        let long = self.open.iter().filter_map(|open| open.hole_since).min().map(|since| since + LONGEST_ROTATION);
+        short.into_iter().chain(long).min()
     }
 
     /// Shows lines without their end that have waited long enough.
@@ -414,6 +455,51 @@ mod tests {
             scene.append("x.log", "end\n");
             assert_eq!(scene.advance(), ["end"]);
         }
+    }
+
+    #[test]
+    fn what_is_taken_from_a_file_that_is_rotated_is_read_elsewhere() {
+        let mut scene = Scene::new("hole", "a\n");
+        scene.tail(1);
+        let text: String = (0..20_000).map(|number| format!("line {number:06}\n")).collect();
+        scene.append("x.log", &text);
+        // As the daemon does it, before we have read a line of that.
+        std::fs::copy(scene.path("x.log"), scene.path(".copy")).unwrap();
+        let file = File::options().write(true).open(scene.path("x.log")).unwrap();
+        let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        if rustix::fs::fallocate(&file, flags, 0, 128 << 10).is_err() {
+            return;
+        }
+        assert!(scene.advance().is_empty(), "there is nothing");
+        scene.append("x.log", "more\n");
+        scene.append(".copy", "more\n");
+        assert!(scene.advance().is_empty());
+        assert!(scene.follower.due().is_some());
+        std::fs::rename(scene.path("x.log"), scene.path("x.log.1")).unwrap();
+        std::fs::rename(scene.path("x.log.1"), scene.path("x.log")).unwrap();
+        file.set_len(0).unwrap();
+        std::fs::rename(scene.path(".copy"), scene.path("x.log.1")).unwrap();
+        scene.append("x.log", "new\n");
+        let seen = scene.advance();
+        assert_eq!((seen.len(), seen[0].as_str(), seen[20_000].as_str(), seen[20_001].as_str()), (20_002, "line 000000", "more", "new"));
+    }
+
+    #[test]
+    fn a_hole_that_stays_is_passed() {
+        let mut scene = Scene::new("sparse", "");
+        scene.append("x.log", "");
+        assert!(scene.advance().is_empty());
+        File::options().write(true).open(scene.path("x.log")).unwrap().set_len(64 << 10).unwrap();
+        scene.append("x.log", "new\n");
+        if !scene.advance().is_empty() {
+            return; // A file system without holes.
+        }
+        for open in &mut scene.follower.open {
+            open.hole_since = open.hole_since.map(|since| since.checked_sub(LONGEST_ROTATION).unwrap());
+        }
+        scene.append("x.log", "next\n");
+        let seen = scene.advance();
+        assert!(seen[0].ends_with("new") && seen[1..] == ["next"]);
     }
 
     #[test]

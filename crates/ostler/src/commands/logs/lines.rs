@@ -75,14 +75,14 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Reads from `*position` up to `until` (or the end) and gives whole lines, without their newline, to `each`. Stops early when that
-    /// says so, or `holds` no longer: it is asked after each look at the file whether what was seen is still what was meant. Returns whether
-    /// anything was read.
+    /// says so, or `holds` no longer: it is asked after each look at the file whether what was seen there is still what was meant. Returns
+    /// whether anything was read.
     pub(super) fn read(
         &mut self,
         file: &File,
         position: &mut u64,
         until: u64,
-        holds: &mut dyn FnMut() -> bool,
+        holds: &mut dyn FnMut(&[u8], u64) -> bool,
         each: &mut dyn FnMut(&[u8]) -> bool,
     ) -> io::Result<bool> {
         let mut block = vec![0; BLOCK];
@@ -90,7 +90,7 @@ impl Lines {
         while *position < until {
             let size = usize::try_from(until - *position).unwrap_or(BLOCK).min(BLOCK);
             let filled = read_at(file, &mut block[..size], *position)?;
-            if filled == 0 || !holds() {
+            if filled == 0 || !holds(&block[..filled], *position) {
                 break;
             }
             any = true;

@@ -1,0 +1,187 @@
+//! Large files: what is taken from them while their writers go on.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use ostler_sys::descriptors::stands_still;
+use ostler_sys::tree::Entry;
+use ostler_sys::{ProcRef, ProcTable};
+use ostler_testkit::{Tmpfs, needs_root, skip};
+
+use super::copier::copy;
+use super::empty::{MUCH, empty};
+use super::tests::{Scene, at_its_path, wait, writer_at_its_path};
+use super::*;
+
+const MB: usize = 1 << 20;
+
+/// Numbered lines.
+fn text(bytes: usize) -> String {
+    (0..bytes / 16).map(|number| format!("{number:015}\n")).collect()
+}
+
+/// Not on every file system.
+fn has_holes(scene: &Scene) -> bool {
+    let file = fs::File::create(scene.path("holes")).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    let done = rustix::fs::fallocate(&file, flags, 0, 1 << 16);
+    fs::remove_file(scene.path("holes")).unwrap();
+    done.is_ok()
+}
+
+/// As the daemon does it: noted before.
+fn emptied(scene: &mut Scene) -> Copied {
+    let copied = copy(&scene.order(), &Default::default()).unwrap();
+    scene.record.emptied = true;
+    empty(copied, &Default::default()).unwrap()
+}
+
+fn freed(scene: &Scene) -> u64 {
+    let meta = fs::metadata(scene.record.source()).unwrap();
+    meta.len().saturating_sub(meta.blocks() * 512)
+}
+
+fn finish(scene: &mut Scene, copied: Copied, note: &mut dyn FnMut(&HandBack) -> std::io::Result<()>) -> Result<Done, Failure> {
+    let none = |_: &ProcTable| Vec::<Entry>::new();
+    hand_back(&mut scene.record, copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note)
+}
+
+#[test]
+fn what_is_done_while_they_stand_still_does_not_depend_on_the_size() {
+    for megabytes in [12, 48] {
+        let content = text(megabytes * MB);
+        let mut scene = at_its_path("large", &(content.clone() + "open"));
+        if !has_holes(&scene) {
+            skip!("the file system has no holes");
+        }
+        let mut parrot = writer_at_its_path(&scene);
+        let copied = emptied(&mut scene);
+        let done = finish(&mut scene, copied, &mut |_| Ok(())).unwrap();
+        assert_eq!(done.work.copied, 0);
+        assert!(done.work.freed <= MUCH, "{:?} of {megabytes} MB", done.work);
+        scene.is_done(&content, "open");
+        parrot.say("c\n", &scene.path("out.log"));
+        assert_eq!(scene.read("out.log"), "openc\n");
+    }
+}
+
+#[test]
+fn what_comes_while_it_is_emptied_is_copied_too() {
+    let content = text(12 * MB);
+    let mut scene = at_its_path("large-grows", &content);
+    let mut parrot = writer_at_its_path(&scene);
+    let copied = emptied(&mut scene);
+    parrot.say("a\nb", &scene.path("out.log"));
+    finish(&mut scene, copied, &mut |_| Ok(())).unwrap();
+    scene.is_done(&(content + "a\n"), "b");
+}
+
+#[test]
+fn killed_while_a_file_is_emptied_or_put_back() {
+    let content = text(12 * MB);
+    let mut scene = at_its_path("large-killed", &content);
+    let mut parrot = writer_at_its_path(&scene);
+    drop(emptied(&mut scene));
+    assert!(!has_holes(&scene) || freed(&scene) > 4 << 20);
+    parrot.say("a\n", &scene.path("out.log"));
+    // Part of it was put back when that daemon was killed, too.
+    let file = fs::OpenOptions::new().write(true).open(scene.path("out.log")).unwrap();
+    file.write_all_at(&content.as_bytes()[4 * MB..5 * MB], 4 << 20).unwrap();
+    for stage in [Stage::Copying, Stage::Freezing { stopped: Vec::new() }] {
+        scene.record.stage = stage;
+        assert!(recover(&scene.record).unwrap());
+        assert_eq!(scene.names(), ["out.log"]);
+        assert!(scene.read("out.log") == content.clone() + "a\n");
+        // Put back: next time from the beginning.
+        drop(emptied(&mut scene));
+    }
+}
+
+#[test]
+fn a_large_rotation_killed_before_any_note_and_after_each() {
+    let content = text(9 * MB);
+    for after in 0..4 {
+        let mut scene = at_its_path("large-notes", &(content.clone() + "b"));
+        let mut parrot = writer_at_its_path(&scene);
+        let copied = emptied(&mut scene);
+        let (mut noted, mut count) = (scene.record.clone(), 0);
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            finish(&mut scene, copied, &mut |record| {
+                assert!(count < after, "killed");
+                count += 1;
+                noted = record.clone();
+                Ok(())
+            })
+        }));
+        let undone = recover(&noted).unwrap();
+        wait(|| !stands_still(parrot.pid()));
+        if undone {
+            assert_eq!(scene.names(), ["out.log"]);
+            assert!(scene.read("out.log") == content.clone() + "b");
+            (scene.record.stage, scene.record.emptied) = (Stage::Copying, false);
+            let copied = emptied(&mut scene);
+            finish(&mut scene, copied, &mut |_| Ok(())).unwrap();
+        }
+        scene.is_done(&content, "b");
+        parrot.say("c\n", &scene.path("out.log"));
+    }
+}
+
+#[test]
+fn what_was_taken_is_put_back_when_it_cannot_be_done() {
+    let content = text(9 * MB);
+    let mut scene = at_its_path("large-moved", &content);
+    let copied = emptied(&mut scene);
+    fs::rename(scene.path("out.log"), scene.path("elsewhere")).unwrap();
+    let failure = finish(&mut scene, copied, &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(failure, Failure::Moved), "{failure}");
+    assert_eq!(scene.names(), ["elsewhere"]);
+    assert!(scene.read("elsewhere") == content);
+}
+
+#[test]
+fn what_somebody_empties_meanwhile_stays_empty() {
+    let mut scene = at_its_path("large-flush", &text(9 * MB));
+    let mut parrot = writer_at_its_path(&scene);
+    drop(emptied(&mut scene));
+    fs::File::options().write(true).truncate(true).open(scene.path("out.log")).unwrap();
+    parrot.say("new\n", &scene.path("out.log"));
+    assert!(recover(&scene.record).unwrap());
+    assert_eq!((scene.names(), scene.read("out.log")), (vec!["out.log".to_owned()], "new\n".to_owned()));
+}
+
+#[test]
+fn nothing_is_taken_when_the_daemon_ends() {
+    let scene = at_its_path("large-ends", &text(9 * MB));
+    let copied = copy(&scene.order(), &Default::default()).unwrap();
+    let failure = empty(copied, &Arc::new(Mutex::new(true))).unwrap_err();
+    assert!(matches!(failure, Failure::NotWritten), "{failure}");
+    assert_eq!(freed(&scene), 0);
+}
+
+#[test]
+fn without_room_to_put_it_back_the_old_lines_have_their_name() {
+    needs_root!();
+    let content = text(9 * MB);
+    let mut scene = at_its_path("large-full", "");
+    let Some(disk) = Tmpfs::mount(&scene.path("disk"), 24 << 10) else { skip!("no file system can be mounted") };
+    for path in [&mut scene.record.target, &mut scene.record.rotated, &mut scene.record.copy] {
+        let name = path.rsplit('/').next().unwrap().to_owned();
+        *path = disk.path().join(name).to_str().unwrap().to_owned();
+    }
+    fs::write(&scene.record.target, &content).unwrap();
+    let meta = fs::metadata(&scene.record.target).unwrap();
+    scene.record.file = (meta.dev(), meta.ino());
+    drop(emptied(&mut scene));
+    disk.resize(14 << 10);
+    let failure = recover(&scene.record).unwrap_err();
+    assert!(matches!(&failure, Failure::NotPutBack { rotated, .. } if *rotated == scene.record.rotated), "{failure}");
+    // Nothing is missing, and nothing twice.
+    let (old, rest) = (fs::read(&scene.record.rotated).unwrap(), fs::read(&scene.record.target).unwrap());
+    assert_eq!(rest.len(), content.len());
+    assert!(old.iter().chain(&rest[old.len()..]).eq(content.as_bytes()));
+}
