@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use ostler_testkit::{Home, Tmpfs, fixture, needs_root, skip};
 
@@ -65,9 +65,17 @@ fn whole(home: &Home, log: &str, upto: u32) {
 
 /// An app that counts, with this rotation.
 fn count(home: &Home, n: u32, rotate: &str, more: &str) {
+    count_at(home, (n, 200), rotate, more);
+}
+
+/// So many numbers, so many in a millisecond.
+fn count_at(home: &Home, (n, per_ms): (u32, u32), rotate: &str, more: &str) {
     let file = ecosystem(
         home,
-        &format!(r#""name": "c", "script": "{}", "args": "count {n} 200", "autorestart": false, "log_rotate": {rotate}{more}"#, fixture()),
+        &format!(
+            r#""name": "c", "script": "{}", "args": "count {n} {per_ms}", "autorestart": false, "log_rotate": {rotate}{more}"#,
+            fixture()
+        ),
     );
     home.ok(format!("start {file}"));
 }
@@ -138,16 +146,28 @@ fn instances_that_share_one_file() {
 
 #[test]
 fn daemon_and_keeper_are_killed_while_it_rotates() {
+    killed_while_it_rotates((1_500_000, 200), "100K");
+}
+
+/// Large enough for the file to be emptied before its writer is stopped.
+#[test]
+fn daemon_and_keeper_are_killed_while_it_rotates_large_files() {
+    killed_while_it_rotates((6_000_000, 1000), "9M");
+}
+
+fn killed_while_it_rotates(numbers: (u32, u32), max_size: &str) {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     let mut dice = Dice(0x5eed);
-    count(&home, 1_500_000, r#"{"max_size": "100K", "retain": "all"}"#, "");
-    let mut kills = 0;
+    count_at(&home, numbers, &format!(r#"{{"max_size": "{max_size}", "retain": "all"}}"#), "");
+    let (mut kills, mut emptied) = (0, 0);
     while !home.log("c-out.log").ends_with("end\n") && kills < 40 {
         // Rotations follow each other within a second: some of these hit one.
         std::thread::sleep(std::time::Duration::from_millis(dice.below(400)));
         if dice.below(4) == 0 {
             home.kill_both();
+            let log = fs::metadata(home.dir().join("logs/c-out.log")).unwrap();
+            emptied += u32::from(log.blocks() * 512 < log.len());
             let said = home.run("resurrect");
             assert!(!home.daemons().is_empty(), "{said:?} {}", pm2_log(&home));
         } else {
@@ -155,13 +175,14 @@ fn daemon_and_keeper_are_killed_while_it_rotates() {
         }
         kills += 1;
     }
+    println!("{kills} kills; it was emptied in {emptied} of those that could be looked at");
     assert!(kills > 3, "only {kills}");
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
     ended(&home);
     home.wait_until("nothing is half done", || {
         fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
     });
-    whole(&home, "c-out.log", 1_500_000);
+    whole(&home, "c-out.log", numbers.0);
 }
 
 #[test]

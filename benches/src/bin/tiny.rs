@@ -5,7 +5,7 @@
 //! tiny stamp FILE                appends the time of its first instruction to FILE, then waits
 //! tiny crash FILE MS             appends `S time`, waits, appends `E time`, exits with 1
 //! tiny flood BYTES FILE          writes lines of 100 bytes, appends the times before and after to FILE, then waits
-//! tiny pour BYTES MB FILE        the same, so many MB a second; appends the longest time that a write took, too
+//! tiny pour BYTES MB FILE        the same, so many MB a second; appends how late it was: median, 99.9 %, longest
 //! tiny swell FILE MS            holds 50 MB and appends `S time`; the first one passes 100 MiB after so long, appends `O time` of that instant
 //! tiny answer PORT               answers HTTP
 //! tiny serve PORT                answers HTTP and writes numbered lines without end, 1,000 a second
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             .and_then(|()| append(file, &format!("{}\n", now()))),
         ["pour", bytes, speed, file] => append(file, &format!("{begin}\n"))
             .and_then(|()| pour(bytes.parse().unwrap_or(0), speed.parse().unwrap_or(1)))
-            .and_then(|longest| append(file, &format!("{longest}\n{}\n", now()))),
+            .and_then(|[median, most, longest]| append(file, &format!("{median}\n{most}\n{longest}\n{}\n", now()))),
         ["swell", file, ms] => return swell(file, ms.parse().unwrap_or(0), begin),
         ["answer", port] => answer(port.parse().unwrap_or(0)),
         ["serve", port] => serve(port.parse().unwrap_or(0)),
@@ -98,10 +98,14 @@ fn flood(bytes: u64) -> std::io::Result<()> {
     out.flush()
 }
 
-/// So many megabytes of them a second. The longest time that a write took, in nanoseconds.
-fn pour(bytes: u64, speed: u64) -> std::io::Result<i64> {
+/// So many megabytes of them a second. How late it was, in nanoseconds: median, 99.9 % and longest.
+///
+/// Late is a block by the time from when it could be written (it was due, and the one before was done) until it was. That counts also what no
+/// write has seen: whoever is stopped for a moment is mostly asleep between two writes.
+fn pour(bytes: u64, speed: u64) -> std::io::Result<[i64; 3]> {
     let mut out = File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?);
-    let (begin, mut written, mut longest) = (now(), 0_i64, 0);
+    let (begin, mut written) = (now(), 0_i64);
+    let (mut done, mut late) = (begin, Vec::new());
     blocks(bytes, |block| {
         // 1 MB/s is a byte in 1000 ns.
         let due = begin + written * 1000 / i64::try_from(speed.max(1)).unwrap_or(1);
@@ -109,13 +113,16 @@ fn pour(bytes: u64, speed: u64) -> std::io::Result<i64> {
         if early > 500_000 {
             std::thread::sleep(Duration::from_nanos(early));
         }
-        let before = now();
+        let could = due.max(done).min(now());
         out.write_all(block)?;
-        longest = longest.max(now() - before);
+        done = now();
+        late.push(done - could);
         written += i64::try_from(block.len()).unwrap_or(0);
         Ok(())
     })?;
-    Ok(longest)
+    late.sort_unstable();
+    let at = |per_mille: usize| late.get((late.len() * per_mille / 1000).min(late.len().saturating_sub(1))).copied().unwrap_or(0);
+    Ok([at(500), at(999), at(1000)])
 }
 
 fn blocks(bytes: u64, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
