@@ -146,43 +146,68 @@ fn instances_that_share_one_file() {
 
 #[test]
 fn daemon_and_keeper_are_killed_while_it_rotates() {
-    killed_while_it_rotates((1_500_000, 200), "100K");
-}
-
-/// Large enough for the file to be emptied before its writer is stopped.
-#[test]
-fn daemon_and_keeper_are_killed_while_it_rotates_large_files() {
-    killed_while_it_rotates((6_000_000, 1000), "9M");
-}
-
-fn killed_while_it_rotates(numbers: (u32, u32), max_size: &str) {
+    const NUMBERS: u32 = 1_500_000;
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     let mut dice = Dice(0x5eed);
-    count_at(&home, numbers, &format!(r#"{{"max_size": "{max_size}", "retain": "all"}}"#), "");
-    let (mut kills, mut emptied) = (0, 0);
+    count(&home, NUMBERS, r#"{"max_size": "100K", "retain": "all"}"#, "");
+    let mut kills = 0;
     while !home.log("c-out.log").ends_with("end\n") && kills < 40 {
         // Rotations follow each other within a second: some of these hit one.
         std::thread::sleep(std::time::Duration::from_millis(dice.below(400)));
-        if dice.below(4) == 0 {
+        kill_one_or_both(&home, dice.below(4) == 0);
+        kills += 1;
+    }
+    assert!(kills > 3, "only {kills}");
+    home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
+    nothing_is_lost(&home, NUMBERS);
+}
+
+fn kill_one_or_both(home: &Home, both: bool) {
+    if both {
+        home.kill_both();
+        let said = home.run("resurrect");
+        assert!(!home.daemons().is_empty(), "{said:?} {}", pm2_log(home));
+    } else {
+        kill_daemon(home);
+    }
+}
+
+/// Once everything is said.
+fn nothing_is_lost(home: &Home, upto: u32) {
+    ended(home);
+    home.wait_until("nothing is half done", || {
+        fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+    });
+    whole(home, "c-out.log", upto);
+}
+
+/// A large file is emptied before its writers are stopped: what was taken is in the copy only.
+#[test]
+fn daemon_and_keeper_are_killed_while_a_large_file_is_emptied() {
+    const NUMBERS: u32 = 6_000_000;
+    let home = home();
+    home.ok("set log_rotate:check_interval 1");
+    count_at(&home, (NUMBERS, 1000), r#"{"max_size": "24M", "retain": "all"}"#, "");
+    let is_emptied = || fs::metadata(home.dir().join("logs/c-out.log")).is_ok_and(|log| log.blocks() * 512 + (4 << 20) < log.len());
+    let (mut kills, mut hits) = (0, 0);
+    while kills < 6 {
+        home.wait_until("it is emptied, or was", || is_emptied() || !rotated(&home, "c-out").is_empty());
+        if !is_emptied() {
+            break;
+        }
+        let both = kills % 2 == 0;
+        if both {
             home.kill_both();
-            let log = fs::metadata(home.dir().join("logs/c-out.log")).unwrap();
-            emptied += u32::from(log.blocks() * 512 < log.len());
-            let said = home.run("resurrect");
-            assert!(!home.daemons().is_empty(), "{said:?} {}", pm2_log(&home));
+            hits += u32::from(is_emptied());
+            home.run("resurrect");
         } else {
             kill_daemon(&home);
         }
         kills += 1;
     }
-    println!("{kills} kills; it was emptied in {emptied} of those that could be looked at");
-    assert!(kills > 3, "only {kills}");
-    home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
-    ended(&home);
-    home.wait_until("nothing is half done", || {
-        fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
-    });
-    whole(&home, "c-out.log", numbers.0);
+    println!("{kills} kills, {hits} while it was emptied");
+    nothing_is_lost(&home, NUMBERS);
 }
 
 #[test]

@@ -19,6 +19,8 @@ const CONT: i32 = 18;
 
 /// Whoever does not stand still by then is left alone.
 const WITHIN: Duration = Duration::from_millis(250);
+/// So many looks without a pause.
+const AT_ONCE: u32 = 20;
 /// Between two looks; nothing tells when a process that is not our child has stopped.
 const PAUSE: Duration = Duration::from_micros(100);
 
@@ -98,11 +100,18 @@ impl Frozen {
 
     fn wait(&self, until: Instant) -> Result<(), Failure> {
         for process in &self.stopped {
+            let mut looks = 0;
             while !stands_still(process.pid) && process.exists() {
                 if Instant::now() >= until {
                     return Err(Failure::NotStopped(process.pid));
                 }
-                std::thread::sleep(PAUSE);
+                // Most stop at once; a pause may become a long one.
+                if looks < AT_ONCE {
+                    std::thread::yield_now();
+                } else {
+                    std::thread::sleep(PAUSE);
+                }
+                looks += 1;
             }
         }
         Ok(())
