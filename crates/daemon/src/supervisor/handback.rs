@@ -18,7 +18,7 @@ use crate::control::Control;
 use crate::control::turn::now;
 use crate::logs;
 use crate::logs::handback::{
-    Copied, Copier, Done, Failure, FileKey, Folder, HandBack, Order, Seen, Stage, There, Told, Verdict, Writers, copy_name, decide,
+    Copied, Copier, Done, Failure, FileKey, Folder, HandBack, News, Order, Seen, Stage, There, Told, Verdict, Writers, copy_name, decide,
     follow_links, hand_back, look, recover, undo,
 };
 use crate::registry::Slot;
@@ -234,15 +234,16 @@ impl Control {
         let Some((_, told)) = &self.handbacks.copier else { return };
         for (id, news) in told.try_iter().collect::<Vec<_>>() {
             match news {
-                Ok(copied) => {
-                    if let Some(copied) = self.begin_emptying(id, copied) {
+                News::Ready(copied) => {
+                    if let Some(copied) = self.begin_emptying(id, *copied) {
                         self.handbacks.ready.push((id, copied));
                     }
                 }
-                Err(failure) => {
+                News::Failed(failure) => {
                     let failure = self.put_back(id).err().unwrap_or(failure);
                     self.conclude(id, Err(failure));
                 }
+                News::GivenUp(failure) => self.conclude(id, Err(failure)),
             }
         }
     }
@@ -284,15 +285,33 @@ impl Control {
         if self.handbacks.ready.is_empty() || self.registry.iter().any(is_spawning) || self.errands.is_spawning() {
             return false;
         }
-        for (id, copied) in std::mem::take(&mut self.handbacks.ready) {
+        for (id, mut copied) in std::mem::take(&mut self.handbacks.ready) {
             let Some(mut record) = self.handbacks.all.get(&id).cloned() else { continue };
-            let result = self.hand_back(&mut record, copied);
-            self.conclude(id, result);
+            let result = self.hand_back(&mut record, &mut copied);
+            self.end_or_go_on(record, copied, result);
         }
         true
     }
 
-    fn hand_back(&mut self, record: &mut HandBack, copied: Copied) -> Result<Done, Failure> {
+    /// What was taken from a file, and is not where it belongs, keeps the thread busy for a while.
+    fn end_or_go_on(&mut self, record: HandBack, copied: Copied, result: Result<Done, Failure>) {
+        let is_over = !record.emptied || matches!(record.stage, Stage::Thawing { .. });
+        let (failure, copier) = match (result, &self.handbacks.copier) {
+            (Err(failure), Some((copier, _))) if !is_over => (failure, copier),
+            (result, _) => return self.conclude(record.id, result),
+        };
+        match failure {
+            Failure::Later => copier.empty(copied),
+            failure => {
+                let within = self.handbacks.folders.get(&record.id).and_then(|folder| record.within(folder));
+                copier.give_up(within.unwrap_or_else(|| record.clone()), copied, failure);
+            }
+        }
+        self.journal.push(&Record::HandBack(Box::new(record.clone())));
+        self.handbacks.all.insert(record.id, record);
+    }
+
+    fn hand_back(&mut self, record: &mut HandBack, copied: &mut Copied) -> Result<Done, Failure> {
         // Whatever was decided in this turn is in the journal before.
         self.write_down().map_err(Failure::Journal)?;
         let writing = || self.registry.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
@@ -317,10 +336,13 @@ impl Control {
                 self.write_down()
             })
         });
+        record.stage = within.stage.clone();
         match quiet {
             Some(result) => result,
             None => {
-                undo(&within)?;
+                if !record.emptied {
+                    undo(&within)?;
+                }
                 Err(Failure::Busy)
             }
         }

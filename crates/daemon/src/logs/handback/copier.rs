@@ -12,12 +12,15 @@ use ostler_sys::{ProcRef, ProcTable};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Failure, FileKey, empty};
+use super::cut::{give_up, name_beside};
+use super::{Failure, FileKey, HandBack, empty};
 
 /// What is left for the moment in which the writers stand still.
 const LITTLE: u64 = 64 << 10;
 /// A writer that is faster than we are is not chased for ever.
 const ROUNDS: usize = 32;
+/// So often writers of an emptied file are asked to stop, before all of it is put back.
+const TRIES: u32 = 4;
 /// Bytes per call, so that no call takes long.
 const AT_ONCE: usize = 16 << 20;
 
@@ -58,12 +61,20 @@ pub(crate) struct Copied {
     pub is_beside_written: bool,
     /// What was asked for.
     pub(super) order: Order,
+    /// So often its writers did not stop.
+    pub(super) tries: u32,
 }
 
 impl Copied {
     /// Would it take long to shorten the file?
     pub(crate) fn is_large(&self) -> bool {
         self.length > empty::MUCH
+    }
+
+    /// Not for ever, and not if somebody has emptied the file.
+    pub(super) fn may_try_again(&mut self) -> bool {
+        self.tries += 1;
+        self.tries < TRIES && self.source.metadata().is_ok_and(|meta| meta.len() >= self.length)
     }
 
     pub(super) fn chase(&mut self) -> Result<(), Failure> {
@@ -74,10 +85,49 @@ impl Copied {
 enum Job {
     Copy(Order),
     Empty(Box<Copied>),
+    GiveUp(Box<(HandBack, Copied, Failure)>),
+}
+
+impl Job {
+    fn id(&self) -> u32 {
+        match self {
+            Self::Copy(order) => order.id,
+            Self::Empty(copied) => copied.order.id,
+            Self::GiveUp(given_up) => given_up.0.id,
+        }
+    }
+
+    fn perform(self, gate: &Gate) -> News {
+        match self {
+            Self::Copy(order) => copy(&order, gate).into(),
+            Self::Empty(copied) => empty::empty(*copied, gate).into(),
+            Self::GiveUp(given_up) => {
+                let (record, copied, failure) = *given_up;
+                News::GivenUp(give_up(&record, &copied.source).err().unwrap_or(failure))
+            }
+        }
+    }
 }
 
 /// What the thread says when an order is done.
-pub(crate) type Told = (u32, Result<Copied, Failure>);
+pub(crate) type Told = (u32, News);
+
+/// See above.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Little is left to do.
+    Ready(Box<Copied>),
+    /// It cannot be done. What was taken from the file is still to be put back.
+    Failed(Failure),
+    /// Everything is as it was, or this says where it is.
+    GivenUp(Failure),
+}
+
+impl From<Result<Copied, Failure>> for News {
+    fn from(result: Result<Copied, Failure>) -> Self {
+        result.map_or_else(Self::Failed, |copied| Self::Ready(Box::new(copied)))
+    }
+}
 
 /// The thread. It ends when this is dropped and the orders are done.
 #[derive(Debug)]
@@ -101,11 +151,9 @@ impl Copier {
         std::thread::Builder::new().name("log-copy".into()).stack_size(256 << 10).spawn(move || {
             for job in received {
                 // Whoever waits for the answer must get one.
-                let (id, done) = match job {
-                    Job::Copy(order) => (order.id, catch_unwind(|| copy(&order, &gate))),
-                    Job::Empty(copied) => (copied.order.id, catch_unwind(AssertUnwindSafe(|| empty::empty(*copied, &gate)))),
-                };
-                tell((id, done.unwrap_or(Err(Failure::Bug))));
+                let id = job.id();
+                let done = catch_unwind(AssertUnwindSafe(|| job.perform(&gate)));
+                tell((id, done.unwrap_or(News::Failed(Failure::Bug))));
             }
         })?;
         Ok(Self { jobs, gate: own_gate })
@@ -120,6 +168,11 @@ impl Copier {
     /// Takes from the file what is in the copy. Only after that is in the journal.
     pub(crate) fn empty(&self, copied: Copied) {
         let _ = self.jobs.send(Job::Empty(Box::new(copied)));
+    }
+
+    /// Puts back what was taken from the file.
+    pub(crate) fn give_up(&self, record: HandBack, copied: Copied, failure: Failure) {
+        let _ = self.jobs.send(Job::GiveUp(Box::new((record, copied, failure))));
     }
 
     /// Afterwards no copy is made that is not there yet, and nothing is taken from any file.
@@ -141,7 +194,7 @@ pub(super) fn copy(order: &Order, gate: &Gate) -> Result<Copied, Failure> {
     match fill(&source, &copy, order) {
         Ok((length, found)) => {
             let Found { looked_at, writers, beside, is_beside_written } = found;
-            Ok(Copied { source, copy, length, looked_at, writers, beside, is_beside_written, order: order.clone() })
+            Ok(Copied { source, copy, length, looked_at, writers, beside, is_beside_written, order: order.clone(), tries: 0 })
         }
         Err(failure) => {
             remove(&order.copy);
@@ -170,13 +223,24 @@ fn create(path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(flags).open(path)
     };
     match make() {
-        // Left by a daemon whose journal is lost. The name is ours.
+        // Left by a daemon whose journal is lost. The name is ours, but there may be lines that are nowhere else.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            std::fs::remove_file(path)?;
+            match std::fs::symlink_metadata(path)?.len() {
+                0 => std::fs::remove_file(path)?,
+                _ => keep(path)?,
+            }
             make()
         }
         other => other,
     }
+}
+
+/// `.x__date.log.ostler` → `x__date-1.log`.
+fn keep(copy: &Path) -> io::Result<()> {
+    let name = copy.file_name().and_then(|name| name.to_str()?.strip_prefix('.')?.strip_suffix(".ostler"));
+    let path = name.map(|name| copy.with_file_name(name)).ok_or(io::ErrorKind::InvalidInput)?;
+    let (copy, path) = (copy.to_string_lossy(), path.to_string_lossy());
+    name_beside(&copy, &path).map(drop)
 }
 
 fn fill(source: &File, copy: &File, order: &Order) -> Result<(u64, Found), Failure> {

@@ -20,15 +20,20 @@ use super::{Copied, Done, Failure, HandBack, Seen, Stage, There, Verdict, Work, 
 /// Writes the record to the journal.
 type Note<'a> = &'a mut dyn FnMut(&HandBack) -> io::Result<()>;
 
-/// Does it, after the bulk was copied. On an error everything is as it was, and nobody stands still.
+/// Does it, after the bulk was copied. On an error everything is as it was, and nobody stands still; only what was taken from the file is
+/// still to be put back ([`give_up`]).
 ///
 /// # Errors
-/// Why it cannot be done.
-pub(crate) fn hand_back(record: &mut HandBack, mut copied: Copied, writers: &Writers<'_>, note: Note<'_>) -> Result<Done, Failure> {
+/// Why it cannot be done, or [`Failure::Later`].
+pub(crate) fn hand_back(record: &mut HandBack, copied: &mut Copied, writers: &Writers<'_>, note: Note<'_>) -> Result<Done, Failure> {
     let mut frozen = Frozen::default();
-    let result = in_the_cold(record, &mut copied, writers, &mut frozen, note);
-    let is_undone = !matches!(result, Ok(_) | Err(Failure::NotNamed { .. }));
+    let result = in_the_cold(record, copied, writers, &mut frozen, note);
+    let is_undone = matches!(record.stage, Stage::Copying | Stage::Freezing { .. });
     if !is_undone {
+        if !matches!(result, Ok(_) | Err(Failure::NotNamed { .. })) {
+            // The file is not as it was and cannot become so: what it had is in the copy.
+            let _ = name(record);
+        }
         record.stage = Stage::Thawing { stopped: pairs(&frozen.stopped) };
     }
     // If this cannot be written the record before it is as good: everything can be done twice, and waking does no harm.
@@ -36,13 +41,20 @@ pub(crate) fn hand_back(record: &mut HandBack, mut copied: Copied, writers: &Wri
     frozen.thaw();
     let stalled = frozen.since.map_or(Duration::ZERO, |since| since.elapsed());
     if is_undone {
-        give_up(record, &copied.source)?;
+        record.stage = Stage::Copying;
+        if !record.emptied {
+            remove(&record.copy);
+        }
     }
-    result.map(|(cut, renamed, work)| Done { cut, renamed, stalled, work })
+    match result {
+        // Whoever waits for the disk does not stop at once.
+        Err(Failure::NotStopped(_)) if record.emptied && copied.may_try_again() => Err(Failure::Later),
+        result => result.map(|(cut, renamed, work)| Done { cut, renamed, stalled, work }),
+    }
 }
 
 /// The copy is not needed: the file gets back what was taken from it.
-fn give_up(record: &HandBack, source: &File) -> Result<(), Failure> {
+pub(super) fn give_up(record: &HandBack, source: &File) -> Result<(), Failure> {
     if record.emptied {
         let back = match open_copy(&record.copy) {
             Ok(copy) => put_back(source, &copy),
@@ -111,7 +123,10 @@ fn in_the_cold(
     }
     let undo = record.stage.clone();
     record.stage = Stage::Cutting { stopped: pairs(&frozen.stopped), cut, end, like };
-    note(record).map_err(Failure::Journal)?;
+    if let Err(error) = note(record) {
+        record.stage = undo;
+        return Err(Failure::Journal(error));
+    }
     if !record.stays
         && let Err(error) = std::fs::rename(&record.rotated, &record.target)
     {
@@ -251,15 +266,20 @@ fn name(record: &HandBack) -> Result<Option<String>, Failure> {
         Err(error) if record.stays && error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(fail(error)),
     }
+    name_beside(&record.copy, &record.rotated).map(Some).map_err(fail)
+}
+
+/// Gives a file a free name like this one.
+pub(super) fn name_beside(from: &str, name: &str) -> io::Result<String> {
     for number in 1..MOST_NAMES {
-        let other = beside(&record.rotated, number);
-        match rename_to_free(&record.copy, &other) {
-            Ok(()) => return Ok(Some(other)),
+        let other = beside(name, number);
+        match rename_to_free(from, &other) {
+            Ok(()) => return Ok(other),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(fail(error)),
+            Err(error) => return Err(error),
         }
     }
-    Err(fail(io::ErrorKind::AlreadyExists.into()))
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// So many names are tried.

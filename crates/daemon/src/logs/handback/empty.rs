@@ -34,6 +34,7 @@ const STEP: u64 = 4 << 20;
 
 /// Takes from the file what is in the copy, and copies what comes meanwhile. That it may be so must be in the journal.
 pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> {
+    // What is empty already costs nothing.
     let mut from = 0;
     for _ in 0..ROUNDS {
         let before = copied.length;

@@ -45,9 +45,13 @@ fn freed(scene: &Scene) -> u64 {
     meta.len().saturating_sub(meta.blocks() * 512)
 }
 
-fn finish(scene: &mut Scene, copied: Copied, note: &mut dyn FnMut(&HandBack) -> std::io::Result<()>) -> Result<Done, Failure> {
+fn finish(scene: &mut Scene, mut copied: Copied, note: &mut dyn FnMut(&HandBack) -> std::io::Result<()>) -> Result<Done, Failure> {
     let none = |_: &ProcTable| Vec::<Entry>::new();
-    hand_back(&mut scene.record, copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note)
+    let result = hand_back(&mut scene.record, &mut copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note);
+    if result.is_err() && scene.record.emptied {
+        super::cut::give_up(&scene.record, &copied.source)?;
+    }
+    result
 }
 
 #[test]
@@ -144,6 +148,18 @@ fn what_was_taken_is_put_back_when_it_cannot_be_done() {
 }
 
 #[test]
+fn who_does_not_stop_is_asked_again_but_not_for_ever() {
+    let mut scene = at_its_path("large-later", &text(9 * MB));
+    let mut copied = emptied(&mut scene);
+    let tries = std::iter::repeat_with(|| copied.may_try_again()).take(100).take_while(|again| *again).count();
+    assert!((1..10).contains(&tries), "{tries}");
+    // Not when somebody has emptied the file: then it is for good.
+    copied.tries = 0;
+    copied.source.set_len(0).unwrap();
+    assert!(!copied.may_try_again());
+}
+
+#[test]
 fn what_somebody_empties_meanwhile_stays_empty() {
     let mut scene = at_its_path("large-flush", &text(9 * MB));
     let mut parrot = writer_at_its_path(&scene);
@@ -184,4 +200,14 @@ fn without_room_to_put_it_back_the_old_lines_have_their_name() {
     let (old, rest) = (fs::read(&scene.record.rotated).unwrap(), fs::read(&scene.record.target).unwrap());
     assert_eq!(rest.len(), content.len());
     assert!(old.iter().chain(&rest[old.len()..]).eq(content.as_bytes()));
+}
+
+#[test]
+fn a_copy_of_a_lost_journal_is_not_removed() {
+    let mut scene = at_its_path("large-lost", "a\n");
+    fs::write(&scene.record.copy, "before the power cut\n").unwrap();
+    let copied = copy(&scene.order(), &Default::default()).unwrap();
+    finish(&mut scene, copied, &mut |_| Ok(())).unwrap();
+    assert_eq!(scene.names(), ["out.log", "out.log-1.1", "out.log.1"]);
+    assert_eq!((scene.read("out.log-1.1"), scene.read("out.log.1")), ("before the power cut\n".into(), "a\n".into()));
 }

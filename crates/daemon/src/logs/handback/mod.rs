@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use copier::{Copied, Copier, Order, Told};
+pub(crate) use copier::{Copied, Copier, News, Order, Told};
 pub(crate) use cut::{hand_back, recover, rename_to_free, undo};
 pub(crate) use folder::Folder;
 pub(crate) use freeze::Writers;
@@ -193,6 +193,9 @@ pub(crate) enum Failure {
     /// Somebody does not stop.
     #[error("process {0} cannot be stopped for a moment; its app goes on with the old file until its restart")]
     NotStopped(i32),
+    /// Somebody does not stop in this moment.
+    #[error("somebody does not stop in this moment")]
+    Later,
     /// A panic.
     #[error("a bug in the copying; its app goes on with the old file until its restart")]
     Bug,

@@ -74,9 +74,9 @@ impl Scene {
     }
 
     fn hand_back(&mut self, note: &mut dyn FnMut(&HandBack) -> std::io::Result<()>) -> Result<Done, Failure> {
-        let copied = copy(&self.order(), &Default::default())?;
+        let mut copied = copy(&self.order(), &Default::default())?;
         let none = |_: &ProcTable| Vec::<Entry>::new();
-        hand_back(&mut self.record, copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note)
+        hand_back(&mut self.record, &mut copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note)
     }
 
     #[track_caller]
@@ -255,11 +255,11 @@ fn rotation_killed_between_any_two_steps_of_the_cut() {
 #[test]
 fn a_name_that_is_taken_meanwhile_becomes_another_one() {
     let mut scene = at_its_path("rotate-taken", "a\n");
-    let copied = copy(&scene.order(), &Default::default()).unwrap();
+    let mut copied = copy(&scene.order(), &Default::default()).unwrap();
     fs::write(scene.path("out.log.1"), "other").unwrap();
     let none = |_: &ProcTable| Vec::<Entry>::new();
     let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
-    let done = hand_back(&mut scene.record, copied, &writers, &mut |_| Ok(())).unwrap();
+    let done = hand_back(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap();
     assert_eq!(done.renamed.as_deref().map(std::path::Path::new), Some(scene.path("out.log-1.1").as_path()));
     assert_eq!((scene.read("out.log-1.1"), scene.read("out.log.1"), scene.read("out.log")), ("a\n".into(), "other".into(), String::new()));
 }
@@ -267,11 +267,11 @@ fn a_name_that_is_taken_meanwhile_becomes_another_one() {
 #[test]
 fn a_log_that_somebody_moves_meanwhile_stays_as_it_is() {
     let mut scene = at_its_path("rotate-moved", "a\n");
-    let copied = copy(&scene.order(), &Default::default()).unwrap();
+    let mut copied = copy(&scene.order(), &Default::default()).unwrap();
     fs::rename(scene.path("out.log"), scene.path("elsewhere")).unwrap();
     let none = |_: &ProcTable| Vec::<Entry>::new();
     let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
-    let failure = hand_back(&mut scene.record, copied, &writers, &mut |_| Ok(())).unwrap_err();
+    let failure = hand_back(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap_err();
     assert!(matches!(failure, Failure::Moved), "{failure}");
     assert_eq!((scene.names(), scene.read("elsewhere").as_str()), (vec!["elsewhere".to_owned()], "a\n"));
 }
