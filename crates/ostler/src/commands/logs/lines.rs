@@ -155,7 +155,7 @@ mod tests {
         };
         let mut lines = Lines::default();
         let mut position = from;
-        lines.read(&file(content), &mut position, until, &mut || true, &mut each).unwrap();
+        lines.read(&file(content), &mut position, until, &mut |_, _| true, &mut each).unwrap();
         lines.flush(&mut each);
         seen
     }
