@@ -458,6 +458,31 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_comes_later_is_watched_too() {
+        let mut scene = Scene::new("folder", "");
+        let logs = scene.path("logs");
+        let source = Source { path: logs.join("x.log"), kind: Kind::Out, id: 0, name: "x".into() };
+        (scene.watch, scene.follower) = (Watch::new(), Follower::new(source));
+        scene.follower.watch(&mut scene.watch);
+        assert!(scene.watch.blind);
+        std::fs::create_dir(&logs).unwrap();
+        scene.append("logs/x.log", "a\n");
+        scene.watch.drain();
+        assert!(!scene.watch.blind && scene.watch.news().made);
+        let seen = &mut scene.seen;
+        scene.follower.advance(true, &mut scene.watch, &mut |_, line| keep(seen, line)).unwrap();
+        // Rotated, with a line that was not read before.
+        scene.append("logs/x.log", "b\n");
+        std::fs::rename(logs.join("x.log"), logs.join("x.log.1")).unwrap();
+        std::fs::copy(logs.join("x.log.1"), logs.join(".copy")).unwrap();
+        std::fs::rename(logs.join("x.log.1"), logs.join("x.log")).unwrap();
+        File::options().write(true).open(logs.join("x.log")).unwrap().set_len(0).unwrap();
+        std::fs::rename(logs.join(".copy"), logs.join("x.log.1")).unwrap();
+        scene.append("logs/x.log", "c\n");
+        assert_eq!(scene.advance(), ["a", "b", "c"]);
+    }
+
+    #[test]
     fn what_is_taken_from_a_file_that_is_rotated_is_read_elsewhere() {
         let mut scene = Scene::new("hole", "a\n");
         scene.tail(1);

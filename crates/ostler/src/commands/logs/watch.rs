@@ -38,7 +38,11 @@ pub(super) struct Watch {
     names: HashSet<PathBuf>,
     moves: Vec<Move>,
     news: News,
-    /// Something could not be watched: look at everything from time to time.
+    /// Folders that are not there yet.
+    missing: HashSet<PathBuf>,
+    /// Something cannot be watched at all.
+    failed: bool,
+    /// Something is not watched: look at everything from time to time.
     pub blind: bool,
 }
 
@@ -47,7 +51,9 @@ impl Watch {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
         Self {
             blind: fd.is_none(),
+            failed: fd.is_none(),
             fd,
+            missing: HashSet::new(),
             folders: HashMap::new(),
             leaving: HashMap::new(),
             names: HashSet::new(),
@@ -64,17 +70,30 @@ impl Watch {
     pub(super) fn folder_of(&mut self, path: &Path) {
         let folder = path.parent().unwrap_or(Path::new("/"));
         self.names.insert(path.to_owned());
-        match self.add(folder, WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR) {
-            Ok(wd) => drop(self.folders.insert(wd, folder.to_owned())),
-            Err(_) => self.blind = true,
+        self.missing.insert(folder.to_owned());
+        self.look_for_folders();
+    }
+
+    /// The folder of the logs is made with the first of them: without its watch renames would not be noticed.
+    fn look_for_folders(&mut self) {
+        for folder in std::mem::take(&mut self.missing) {
+            match self.add(&folder, WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR) {
+                Ok(wd) => {
+                    self.folders.insert(wd, folder);
+                    // What was made in it before.
+                    self.news = News { any: true, made: true };
+                }
+                Err(_) => drop(self.missing.insert(folder)),
+            }
         }
+        self.blind = self.failed || !self.missing.is_empty();
     }
 
     /// Wakes when this open file is changed, whatever it is called by now.
     pub(super) fn file(&mut self, file: &std::fs::File) {
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
         if self.add(Path::new(&path), WatchFlags::MODIFY).is_err() {
-            self.blind = true;
+            (self.failed, self.blind) = (true, true);
         }
     }
 
@@ -95,6 +114,9 @@ impl Watch {
 
     /// Takes the news. Which file was changed is not asked: looking at all of them costs one `fstat` each.
     pub(super) fn drain(&mut self) {
+        if !self.missing.is_empty() {
+            self.look_for_folders();
+        }
         let Self { fd, folders, leaving, names, moves, news, .. } = self;
         let Some(fd) = fd else { return };
         let mut buffer = [MaybeUninit::uninit(); 4096];
