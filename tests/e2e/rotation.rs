@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use ostler_testkit::{Home, Tmpfs, fixture, needs_root, skip};
+use ostler_testkit::{Home, Tmpfs, alive, fixture, kill, needs_root, skip};
+use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{Dice, ecosystem, home, start_fixture};
@@ -191,19 +192,26 @@ fn daemon_and_keeper_are_killed_while_a_large_file_is_emptied() {
     count_at(&home, (NUMBERS, 1000), r#"{"max_size": "24M", "retain": "all"}"#, "");
     let is_emptied = || fs::metadata(home.dir().join("logs/c-out.log")).is_ok_and(|log| log.blocks() * 512 + (4 << 20) < log.len());
     let (mut kills, mut hits) = (0, 0);
-    while kills < 6 {
-        home.wait_until("it is emptied, or was", || is_emptied() || !rotated(&home, "c-out").is_empty());
-        if !is_emptied() {
-            break;
+    while kills < 6 && rotated(&home, "c-out").is_empty() {
+        let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        // It lasts for some milliseconds.
+        while !is_emptied() && rotated(&home, "c-out").is_empty() && std::time::Instant::now() < until {
+            std::thread::yield_now();
         }
         let both = kills % 2 == 0;
+        kill(daemon, Signal::STOP);
+        hits += u32::from(is_emptied());
         if both {
-            home.kill_both();
-            hits += u32::from(is_emptied());
-            home.run("resurrect");
-        } else {
-            kill_daemon(&home);
+            kill(keeper, Signal::STOP);
+            kill(keeper, Signal::KILL);
         }
+        kill(daemon, Signal::KILL);
+        home.wait_until("it is dead", || !alive(daemon) && (!both || !alive(keeper)));
+        if both {
+            home.run("resurrect");
+        }
+        home.wait_until("another daemon runs", || home.daemons().len() == 1);
         kills += 1;
     }
     println!("{kills} kills, {hits} while it was emptied");
