@@ -62,7 +62,7 @@ impl Frozen {
             if more.is_empty() {
                 return Ok(());
             }
-            // Nobody stands still yet: now there is time to look at everybody.
+            // Once is enough, and at first nobody stands still yet.
             looked_at.extend(table.entries().iter().map(Entry::process));
             let before = self.stopped.len();
             self.stopped.extend(more);
