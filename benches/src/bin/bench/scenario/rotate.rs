@@ -12,6 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const SPEED: u64 = 200;
+/// `100M`.
+const LIMIT: u64 = 100 << 20;
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let megabytes: u64 = if lab.quick { 1000 } else { 3000 };
@@ -45,7 +47,10 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 cpu = measure::cpu(&manager.own()?).saturating_sub(before);
                 let logs = manager.out_file("app-0")?.parent().context("a log in no folder")?.to_owned();
                 // One that is under way is not cut off by the end of the home.
-                measure::wait(Duration::from_secs(10), || !names(&logs).iter().any(|name| name.starts_with('.')));
+                // Nor may the next one begin while we read: a file that is still too large will be rotated.
+                let out = manager.out_file("app-0")?;
+                let is_small = || std::fs::metadata(&out).is_ok_and(|meta| meta.len() < LIMIT);
+                measure::wait(Duration::from_secs(10), || is_small() && !names(&logs).iter().any(|name| name.starts_with('.')));
                 files = names(&logs).iter().filter(|name| name.contains("-out")).map(|name| logs.join(name)).collect();
                 let (lost, mangled) = check(&files, bytes / 100)?;
                 return values(&times, [files.len() as f64 - 1.0, lost as f64, mangled as f64], cpu, bytes);
