@@ -21,6 +21,19 @@ pub fn boot_ms() -> u64 {
     read_ms(libc::CLOCK_BOOTTIME)
 }
 
+/// How far the clock by which the kernel dates changes of files may lag behind, in milliseconds.
+pub fn file_tick_ms() -> u64 {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: as in `read_ms`.
+    let time = unsafe {
+        libc::clock_getres(libc::CLOCK_REALTIME_COARSE, time.as_mut_ptr());
+        time.assume_init()
+    };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    // Read in milliseconds, both clocks lose up to one more.
+    seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0).div_ceil(1_000_000) + 1
+}
+
 /// By libc, as the standard library does: tests and tools (faketime) then show both the same wall clock.
 fn read_ms(clock: libc::clockid_t) -> u64 {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();

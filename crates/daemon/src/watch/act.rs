@@ -1,7 +1,7 @@
 //! What follows from a change.
 
 use ostler_core::lifecycle::{Event, Origin, State};
-use ostler_core::watch::{Burst, Habit, Judgement, Outcome};
+use ostler_core::watch::{Burst, Exactness, Habit, Judgement, Outcome};
 use ostler_proto::control::Action;
 
 use super::engine::{Change, News, Report};
@@ -78,10 +78,12 @@ impl Control {
             return false;
         }
         let members: Vec<u32> = group.members.iter().copied().filter(|slot| started(slot).is_some()).collect();
+        let tick_ms = ostler_sys::clock::file_tick_ms();
         let mut counts = false;
         for id in members {
             let Some(slot) = self.registry.get_mut(id) else { continue };
-            if started_ms(slot).is_some_and(|started| started > at_ms) {
+            let exactness = Exactness { tick_ms, built_by_hook: slot.spec().hooks.pre_start.is_some() };
+            if started_ms(slot).is_some_and(|started| exactness.is_known(at_ms, started)) {
                 continue;
             }
             counts = true;
