@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -113,6 +114,7 @@ impl RealApp {
     /// The same under clients of another kind.
     #[track_caller]
     pub fn reloads_under_clients(&self, words: impl Words) -> LoadReport {
+        self.home.wait_until("it listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
         let load = ScriptLoad::start(words);
         self.reload_twice(|| load.requests());
         let report = load.stop();
