@@ -346,7 +346,11 @@ fn no_hook_runs_twice_however_often_the_daemon_dies() {
     let file = app(&home, &format!(r#"{}, "max_restarts": 1000, "restart_delay": 20"#, hooks.join(", ")));
     home.ok(format!("start {file}"));
     let mut dice = Dice(20_261_121);
-    for _ in 0..30 {
+    let run = |hook: &str| told(&home).iter().filter(|line| line.starts_with(hook)).count();
+    // Until enough hooks have run, however slow the machine is: a kill may come before they do.
+    let mut rounds = 0;
+    while rounds < 30 || (rounds < 300 && (run("post_start") <= 10 || run("post_stop") <= 10)) {
+        rounds += 1;
         let mut under_way = match dice.below(3) {
             0 => Some(aside(&home, "restart app")),
             1 => Some(aside(&home, "stop app")),
@@ -378,6 +382,6 @@ fn no_hook_runs_twice_however_often_the_daemon_dies() {
     lines.dedup();
     assert_eq!(lines.len(), count, "a hook ran twice");
     let of = |hook: &str| lines.iter().filter(|line| line.starts_with(hook)).count();
-    assert!(of("pre_start") >= of("post_start") && of("post_start") > 4 && of("post_stop") > 4, "{lines:?}");
+    assert!(of("pre_start") >= of("post_start") && of("post_start") > 10 && of("post_stop") > 10, "{lines:?}");
     assert!(home.app_processes().is_empty(), "{}", home.report());
 }

@@ -22,7 +22,8 @@ fn a_killed_keeper_changes_nothing_for_the_apps() {
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let before = home.jlist();
     let load = Load::mixed(port, 2);
-    for _ in 0..3 {
+    // The next keeper is killed in the moment in which there is another daemon.
+    for _ in 0..10 {
         kill_keeper(&home);
         kill_daemon(&home);
     }

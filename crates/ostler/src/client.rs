@@ -164,10 +164,11 @@ impl Client {
         use Request::{Health, Inspect, List, Ping, ReloadLogs, Subscribe, Table};
         // Reloading logs that were reloaded already does nothing; all others read only.
         let can_be_repeated = matches!(request, Ping | List | Table | Health { .. } | Inspect { .. } | Subscribe | ReloadLogs);
-        if !can_be_repeated {
-            self.again_when_lost(Self::greet)?;
+        if can_be_repeated {
+            return self.again_when_lost(|client| client.exchange(request, told));
         }
-        if can_be_repeated { self.again_when_lost(|client| client.exchange(request, told)) } else { self.exchange(request, told) }
+        self.again_when_lost(Self::greet)?;
+        self.exchange(request, told)
     }
 
     /// Does it on another connection when this one ends before it is done.
