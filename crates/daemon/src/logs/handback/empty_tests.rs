@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use ostler_sys::descriptors::stands_still;
@@ -13,7 +12,7 @@ use ostler_testkit::{Tmpfs, needs_root, skip};
 
 use super::copier::copy;
 use super::empty::{MUCH, empty};
-use super::tests::{Scene, at_its_path, wait, writer_at_its_path};
+use super::tests::{Scene, at_its_path, noted_until_killed, wait, writer_at_its_path};
 use super::*;
 
 const MB: usize = 1 << 20;
@@ -112,15 +111,7 @@ fn a_large_rotation_killed_before_any_note_and_after_each() {
         let mut scene = at_its_path("large-notes", &(content.clone() + "b"));
         let mut parrot = writer_at_its_path(&scene);
         let copied = emptied(&mut scene);
-        let (mut noted, mut count) = (scene.record.clone(), 0);
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            finish(&mut scene, copied, &mut |record| {
-                assert!(count < after, "killed");
-                count += 1;
-                noted = record.clone();
-                Ok(())
-            })
-        }));
+        let noted = noted_until_killed(after, scene.record.clone(), |note| drop(finish(&mut scene, copied, note)));
         let undone = recover(&noted).unwrap();
         wait(|| !stands_still(parrot.pid()));
         if undone {

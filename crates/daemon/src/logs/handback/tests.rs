@@ -202,21 +202,30 @@ fn rotation_takes_the_whole_lines_and_the_writer_goes_on() {
     scene.is_done("a\n", "");
 }
 
+/// What is noted last by what is killed after so many notes.
+pub(super) fn noted_until_killed(
+    after: usize,
+    first: HandBack,
+    act: impl FnOnce(&mut dyn FnMut(&HandBack) -> std::io::Result<()>),
+) -> HandBack {
+    let (mut noted, mut count) = (first, 0);
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        act(&mut |record| {
+            assert!(count < after, "killed");
+            count += 1;
+            noted = record.clone();
+            Ok(())
+        });
+    }));
+    noted
+}
+
 #[test]
 fn rotation_killed_before_any_note_and_after_each() {
     for after in 0..4 {
         let mut scene = at_its_path("rotate-killed", "a\nb");
         let mut parrot = writer_at_its_path(&scene);
-        let mut noted = scene.record.clone();
-        let mut count = 0;
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            scene.hand_back(&mut |record| {
-                assert!(count < after, "killed");
-                count += 1;
-                noted = record.clone();
-                Ok(())
-            })
-        }));
+        let noted = noted_until_killed(after, scene.record.clone(), |note| drop(scene.hand_back(note)));
         let undone = recover(&noted).unwrap();
         wait(|| !stands_still(parrot.pid()));
         if undone {
