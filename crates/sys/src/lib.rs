@@ -4,6 +4,7 @@
 //! with the errno of the failing step kept. No module holds global state, and nothing is cached that could become untrue (which signals
 //! are ignored is noted in `signal`, which is where that changes).
 
+pub mod access;
 pub mod cgroup;
 pub mod child;
 pub mod clock;

@@ -1,15 +1,19 @@
 //! The Node preload: where its file is, and what it is told.
 //!
 //! It is part of this binary and is written where the app's user can read it: into the home, or for apps of other users (only root starts
-//! those) into a folder of root's below `/run`. Without a place the app runs without it, and is stopped by signal alone.
+//! those) into a folder of root's below `/run`. Without a place, or where its user
+//! cannot read it, the app runs without it and is stopped by signal alone.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ostler_core::serving::Sticky;
+use ostler_sys::Credentials;
 use serde_json::{Map, json};
 
 use super::spawn::is_node;
+use crate::log::DaemonLog;
 use crate::registry::Slot;
 use crate::settings::Settings;
 use crate::store::atomic::{Durability, replace};
@@ -29,22 +33,41 @@ pub(super) const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
 pub(crate) struct Preload {
     home: Option<PathBuf>,
     shared: Option<PathBuf>,
+    /// Users of whom was told that they cannot read it.
+    told: BTreeSet<u32>,
 }
 
 impl Preload {
-    /// The file for a process of this slot; none = it runs without.
-    pub(super) fn path_for(&mut self, slot: &Slot, other_user: bool, settings: &Settings) -> Option<PathBuf> {
+    /// The file for a process of this slot; none = it runs without. `user`: whom it runs as, where that is said.
+    pub(super) fn path_for(
+        &mut self,
+        slot: &Slot,
+        user: Option<&Credentials>,
+        settings: &Settings,
+        log: &mut DaemonLog,
+    ) -> Option<PathBuf> {
         let spec = slot.spec();
         // Under its first permission model (version 20) Node refuses to read the file, and the app would not start.
         let is_locked = spec.interpreter_args.iter().any(|arg| arg == "--experimental-permission");
         if spec.no_preload || !is_node(spec) || is_locked {
             return None;
         }
-        let place = if other_user { &mut self.shared } else { &mut self.home };
+        let other = user.filter(|user| user.uid != rustix::process::geteuid().as_raw());
+        let place = if other.is_some() { &mut self.shared } else { &mut self.home };
         if place.as_ref().is_none_or(|path| !path.exists()) {
-            *place = if other_user { write_shared() } else { write(&settings.home) };
+            *place = if other.is_some() { write_shared() } else { write(&settings.home) };
         }
-        place.clone()
+        let path = place.clone();
+        let Some(user) = other else { return path };
+        // A file that Node cannot read would end the app before its first line.
+        let readable = path.filter(|path| ostler_sys::access::can_read(path, user).unwrap_or(false));
+        if readable.is_none() && self.told.insert(user.uid) {
+            log.error(format_args!(
+                "App [{}:{}] runs without the Node preload (a reload cuts what is open at kill_timeout): user {} cannot read it in {SHARED_FOLDER}",
+                spec.name, slot.pm_id, user.uid
+            ));
+        }
+        readable
     }
 }
 
@@ -73,7 +96,14 @@ fn write_shared() -> Option<PathBuf> {
     let _ = std::fs::DirBuilder::new().mode(0o755).create(folder);
     let meta = std::fs::symlink_metadata(folder).ok()?;
     let is_ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0;
-    let path = is_ours.then(|| write(folder)).flatten()?;
+    if !is_ours {
+        return None;
+    }
+    // Our umask takes from others what was asked for.
+    if meta.mode() & 0o055 != 0o055 {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).ok()?;
+    }
+    let path = write(folder)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).ok()?;
     Some(path)
 }

@@ -120,7 +120,6 @@ impl Control {
 
     fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {
         let secrets = self.secrets.take(id, inc);
-        let home = self.settings.home.to_string_lossy().into_owned();
         self.worker_left(id);
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
         let Some(slot) = self.registry.get(id) else { return Ok(()) };
@@ -138,7 +137,7 @@ impl Control {
         if slot.learned.sockets != sockets.shown {
             slot.learned.sockets = sockets.shown;
         }
-        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &home, &self.settings, &mut self.preload)?;
+        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.settings, &mut self.preload, &mut self.log)?;
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
         }

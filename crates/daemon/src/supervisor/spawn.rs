@@ -23,6 +23,7 @@ use super::activation::{self, Beside, numbered};
 use super::outputs::Outputs;
 use super::preload::{self, Preload};
 use crate::errands::ErrandSpec;
+use crate::log::DaemonLog;
 use crate::logs::handback::FileKey;
 use crate::registry::Slot;
 use crate::secrets::Values;
@@ -65,15 +66,16 @@ pub(super) fn prepare(
     inc: u32,
     outputs: Outputs,
     beside: Beside,
-    home: &str,
     settings: &Settings,
     preload: &mut Preload,
+    log: &mut DaemonLog,
 ) -> Result<Prepared, SpawnFailure> {
     let spec = slot.spec();
     let account = account(spec)?;
-    let preload = preload.path_for(slot, account.is_some(), settings);
+    let preload = preload.path_for(slot, account.as_ref().map(|account| &account.credentials), settings, log);
     let secrets = crate::secrets::read(&spec.secrets, Some(beside.secrets), &settings.credentials)?;
-    let mut env = environment(slot, inc, &secrets, home, settings)?;
+    let home = settings.home.to_string_lossy();
+    let mut env = environment(slot, inc, &secrets, &home, settings)?;
     introduce(account.as_ref(), &mut env);
     activation::announce(spec, &mut env);
     env.extend(beside.vars.into_iter().map(|(name, value)| (name.into(), value.into())));
