@@ -1,8 +1,8 @@
 //! `stop`: signals, time, and who wins.
 
-use ostler_testkit::{alive, fixture_app};
+use ostler_testkit::{alive, fixture_app, needs_program};
 
-use crate::setup::{ecosystem, home, start_fixture};
+use crate::setup::{ecosystem, home, home_as_pm2, start_fixture};
 
 #[test]
 fn an_app_that_obeys_is_not_killed() {
@@ -100,6 +100,56 @@ fn without_treekill_children_live_on() {
     home.wait_until("three processes run", || home.app_processes().len() == 3);
     home.ok("stop family");
     assert_eq!(home.app_processes().len(), 2, "{}", home.report());
+}
+
+/// The output of a prefork server after a stop.
+fn stopped_prefork(home: &ostler_testkit::Home, options: &str) -> String {
+    home.ok(format!("start {} --name prefork --kill-timeout 30000 {options}", fixture_app("prefork.py")));
+    home.wait_log("prefork-out.log", "serving");
+    assert_eq!(home.app_processes().len(), 4, "{}", home.report());
+    let output = home.ok("stop prefork");
+    assert!(home.app_processes().is_empty(), "{}", home.report());
+    assert!(output.took.as_secs() < 15, "what the main process left was given time\n{output}");
+    home.log("prefork-out.log")
+}
+
+#[test]
+fn a_main_process_ends_its_own_workers() {
+    needs_program!("python3");
+    let home = home();
+    let log = stopped_prefork(&home, "");
+    assert_eq!(log.matches("finished task").count(), 3, "{log}");
+    assert!(log.ends_with("all finished\n"), "{log}");
+}
+
+#[test]
+fn kill_mode_and_treekill_are_obeyed_by_both_names() {
+    needs_program!("python3");
+    for (home, options, finished) in
+        [(home_as_pm2(), "", 0), (home_as_pm2(), "--kill-mode mixed", 3), (home(), "--treekill", 0), (home(), "--kill-mode tree", 0)]
+    {
+        let script = fixture_app("prefork.py");
+        home.ok(format!("start {script} --name prefork --kill-timeout 500 {options}"));
+        home.wait_log("prefork-out.log", "serving");
+        home.ok("stop prefork");
+        let log = home.log("prefork-out.log");
+        assert_eq!(log.matches("finished task").count(), finished, "{options}: {log}");
+        assert!(home.app_processes().is_empty(), "{}", home.report());
+    }
+}
+
+#[test]
+fn kill_mode_is_saved() {
+    needs_program!("python3");
+    let home = home();
+    home.ok(format!("start {} --name prefork --kill-timeout 30000", fixture_app("prefork.py")));
+    home.wait_log("prefork-out.log", "serving");
+    home.ok("save");
+    home.ok("kill");
+    home.ok("resurrect");
+    home.wait_until("it serves again", || home.log("prefork-out.log").matches("serving").count() == 2);
+    home.ok("stop prefork");
+    assert_eq!(home.log("prefork-out.log").matches("finished task").count(), 6);
 }
 
 #[test]

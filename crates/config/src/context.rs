@@ -32,6 +32,8 @@ pub struct Context {
     pub argv: Vec<String>,
     /// Which engine evaluates JavaScript.
     pub engine: Engine,
+    /// Called by PM2's name: its defaults hold, where ours are others.
+    pub as_pm2: bool,
     /// Warnings are errors.
     pub strict: bool,
     /// The lowest `nice` that the caller may set.
@@ -58,6 +60,7 @@ impl Context {
             cpus: cpus.max(1),
             argv: Vec::new(),
             engine,
+            as_pm2: false,
             strict: false,
             lowest_nice: lowest_nice(),
         })

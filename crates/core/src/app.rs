@@ -327,8 +327,11 @@ pub struct StopSpec {
     pub signal: Option<i32>,
     /// Time until SIGKILL; `None` = 1600.
     pub kill_timeout_ms: Option<u64>,
-    /// Signal and kill the whole tree; false = only the main process.
+    /// PM2's word for two of the kill modes: false = only the main process.
     pub treekill: bool,
+    /// Whom a stop reaches; `None` = as `treekill` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kill_mode: Option<KillMode>,
     /// Send the IPC message `shutdown` instead of a signal where there is a channel.
     pub shutdown_with_message: bool,
     /// Time for the requests under way before the polite request, where an instance is drained; `None` = as `kill_timeout_ms`.
@@ -338,7 +341,56 @@ pub struct StopSpec {
 
 impl Default for StopSpec {
     fn default() -> Self {
-        Self { signal: None, kill_timeout_ms: None, treekill: true, shutdown_with_message: false, drain_timeout_ms: None }
+        Self { signal: None, kill_timeout_ms: None, treekill: true, kill_mode: None, shutdown_with_message: false, drain_timeout_ms: None }
+    }
+}
+
+impl StopSpec {
+    /// Whom a stop reaches.
+    pub fn kill_mode(&self) -> KillMode {
+        self.kill_mode.unwrap_or(if self.treekill { KillMode::Tree } else { KillMode::Process })
+    }
+}
+
+/// Whom a stop reaches: systemd's `KillMode`, where `tree` is `control-group`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KillMode {
+    /// Everything is asked, everything is killed.
+    Tree,
+    /// The main process is asked; what it leaves is killed at once, everything when its time is over.
+    Mixed,
+    /// The main process is asked and killed; what it started lives on.
+    Process,
+}
+
+impl KillMode {
+    /// The mode of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "tree" | "control-group" => Some(Self::Tree),
+            "mixed" => Some(Self::Mixed),
+            "process" => Some(Self::Process),
+            _ => None,
+        }
+    }
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tree => "tree",
+            Self::Mixed => "mixed",
+            Self::Process => "process",
+        }
+    }
+
+    /// Where nobody says otherwise and PM2's ways are not asked for. A program ends its own children (prefork servers let theirs finish
+    /// what they do); a shell passes no signal on, and so do many scripts that run other programs under Node.
+    pub fn usual(spec: &AppSpec) -> Self {
+        const PASSES_NOTHING_ON: [&str; 11] = ["node", "bun", "deno", "sh", "bash", "dash", "ash", "busybox", "zsh", "ksh", "fish"];
+        let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
+        let name = program.rsplit('/').next().unwrap_or(program);
+        if spec.shell || spec.mode == ExecMode::Cluster || PASSES_NOTHING_ON.contains(&name) { Self::Tree } else { Self::Mixed }
     }
 }
 

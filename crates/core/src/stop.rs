@@ -7,9 +7,13 @@
 //!     SIGKILL to the tree     sweep with SIGKILL, again after each further timeout
 //! ```
 //!
+//! With [`KillMode::Mixed`] only the main process is asked, and the first sweep is the one with SIGKILL: a program ends its own children
+//! as it thinks best, and what it leaves then is not wanted.
+//!
 //! Nothing is polled: the kernel says when the main process ends, the owner says when the tree is gone, and there is always a
 //! deadline at which the next, harder step is due.
 
+use crate::app::KillMode;
 use crate::lifecycle::{Effect, Policy, Scope};
 
 /// `SIGKILL` on every platform.
@@ -18,14 +22,25 @@ pub const SIGKILL: i32 = 9;
 /// SIGKILL is repeated at most this often: a process that does not even obey that hangs in the kernel.
 const REKILL_MIN_MS: u64 = 1000;
 
-/// Whom a signal of this policy reaches.
-pub fn scope(policy: &Policy) -> Scope {
-    if policy.treekill { Scope::Tree } else { Scope::Leader }
+/// Whom the polite request reaches.
+fn asked(policy: &Policy) -> Scope {
+    match policy.kill_mode {
+        KillMode::Tree => Scope::Tree,
+        KillMode::Mixed | KillMode::Process => Scope::Leader,
+    }
+}
+
+/// Whom SIGKILL reaches.
+fn killed(policy: &Policy) -> Scope {
+    match policy.kill_mode {
+        KillMode::Tree | KillMode::Mixed => Scope::Tree,
+        KillMode::Process => Scope::Leader,
+    }
 }
 
 /// The polite request to a running process.
 pub fn ask(policy: &Policy, inc: u32) -> Effect {
-    let (signal, scope) = (policy.kill_signal, scope(policy));
+    let (signal, scope) = (policy.kill_signal, asked(policy));
     if policy.shutdown_with_message {
         Effect::ShutdownMessage { inc, fallback_signal: signal, scope }
     } else {
@@ -35,7 +50,12 @@ pub fn ask(policy: &Policy, inc: u32) -> Effect {
 
 /// SIGKILL to a running process.
 pub fn kill(policy: &Policy, inc: u32) -> Effect {
-    Effect::Signal { inc, signal: SIGKILL, scope: scope(policy) }
+    Effect::Signal { inc, signal: SIGKILL, scope: killed(policy) }
+}
+
+/// What the main process left behind gets no polite request, even though the main process itself was asked and obeyed.
+pub fn sweeps_with_kill(policy: &Policy) -> bool {
+    policy.kill_mode == KillMode::Mixed
 }
 
 /// Removes what the main process left behind.
@@ -61,17 +81,44 @@ mod tests {
     #[test]
     fn plans() {
         let base = Policy::from_spec(&AppSpec::default(), 15, 1600, 3000, 30_000);
-        let leader = Policy { treekill: false, ..base.clone() };
+        let leader = Policy { kill_mode: KillMode::Process, ..base.clone() };
+        let mixed = Policy { kill_mode: KillMode::Mixed, ..base.clone() };
         let message = Policy { shutdown_with_message: true, ..base.clone() };
         for (policy, expected) in [
             (&base, Effect::Signal { inc: 3, signal: 15, scope: Scope::Tree }),
             (&leader, Effect::Signal { inc: 3, signal: 15, scope: Scope::Leader }),
+            (&mixed, Effect::Signal { inc: 3, signal: 15, scope: Scope::Leader }),
             (&message, Effect::ShutdownMessage { inc: 3, fallback_signal: 15, scope: Scope::Tree }),
         ] {
             assert_eq!(ask(policy, 3), expected);
         }
         assert_eq!(kill(&base, 3), Effect::Signal { inc: 3, signal: 9, scope: Scope::Tree });
+        assert_eq!(kill(&mixed, 3), Effect::Signal { inc: 3, signal: 9, scope: Scope::Tree });
+        assert_eq!([&base, &mixed, &leader].map(sweeps_with_kill), [false, true, false]);
         assert_eq!(kill(&leader, 3), Effect::Signal { inc: 3, signal: 9, scope: Scope::Leader });
+    }
+
+    #[test]
+    fn usual_modes() {
+        let of = |interpreter: Option<&str>, script: &str| {
+            KillMode::usual(&AppSpec { interpreter: interpreter.map(str::to_owned), script: script.into(), ..AppSpec::default() })
+        };
+        for (interpreter, script, mode) in [
+            (Some("node"), "/srv/app.js", KillMode::Tree),
+            (Some("/opt/node-22/bin/node"), "/srv/app.js", KillMode::Tree),
+            (Some("bash"), "/srv/run.sh", KillMode::Tree),
+            (None, "/bin/sh", KillMode::Tree),
+            (Some("python3"), "/srv/app.py", KillMode::Mixed),
+            (Some("/srv/venv/bin/python"), "/srv/venv/bin/gunicorn", KillMode::Mixed),
+            (None, "/usr/sbin/nginx", KillMode::Mixed),
+            (Some("ruby"), "sh", KillMode::Mixed),
+        ] {
+            assert_eq!(of(interpreter, script), mode, "{interpreter:?} {script}");
+        }
+        assert_eq!(KillMode::usual(&AppSpec { shell: true, script: "/x".into(), ..AppSpec::default() }), KillMode::Tree);
+        for mode in [KillMode::Tree, KillMode::Mixed, KillMode::Process] {
+            assert_eq!(KillMode::named(mode.name()), Some(mode));
+        }
     }
 
     #[test]

@@ -139,6 +139,15 @@ pub static KEYS: &[Key] = &[
     key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`; `SIGTERM` with `listen` and no Node", "The polite signal, by name or number.").option(&["--kill-signal"]),
     key(Stop, "kill_retry_time", &[Millis], "100", "Poll interval while stopping.")
         .needless("ostler waits for the exit itself, it never polls"),
+    key(
+        Stop,
+        "kill_mode",
+        &[OneOf(&["tree", "control-group", "mixed", "process"])],
+        "`mixed`; `tree` for Node, Bun, Deno, shells, and under the name `pm2`",
+        "Whom a stop reaches. `mixed`: the main process is asked, what it leaves is killed. `tree` (also `control-group`): everything is asked. \
+         `process`: only the main process. Wins over `treekill`.",
+    )
+    .option(&["--kill-mode"]),
     key(Stop, "treekill", &[Flag], "true", "Signal the whole tree, not only the main process.").option(&["--no-treekill"]),
     key(Stop, "shutdown_with_message", &[Flag], "false", "Ask by the IPC message `shutdown` instead of a signal.")
         .option(&["--shutdown-with-message"]),

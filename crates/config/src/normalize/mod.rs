@@ -127,6 +127,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         problems.push(problem);
     }
     run::finish(&mut spec, raw, &base, problems);
+    timing::finish_stop(&mut spec, context);
     if let Err((key, message)) = serving::finish(&mut spec).and_then(|()| care::finish(&mut spec)) {
         problems.push(raw.problem(Kind::Value, key, message));
     }

@@ -1,9 +1,10 @@
 //! Restart policy, stopping, readiness.
 
-use ostler_core::app::AppSpec;
+use ostler_core::app::{AppSpec, KillMode};
 use serde_json::Value;
 
 use super::{number, signal};
+use crate::context::Context;
 
 pub(super) fn set_restart(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
     let restart = &mut spec.restart;
@@ -31,12 +32,23 @@ pub(super) fn set_stop(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(
     match key {
         "kill_timeout" => spec.stop.kill_timeout_ms = Some(number(value)?),
         "kill_signal" => spec.stop.signal = Some(signal::number(value)?),
+        "kill_mode" => spec.stop.kill_mode = value.as_str().and_then(KillMode::named),
         "treekill" => spec.stop.treekill = value != &Value::Bool(false),
         "drain_timeout" => spec.stop.drain_timeout_ms = Some(number(value)?),
         "shutdown_with_message" => spec.stop.shutdown_with_message = value == &Value::Bool(true),
         _ => {}
     }
     Ok(())
+}
+
+/// Whom a stop reaches, once it is known what runs.
+/// PM2 differs: it signals the whole tree, also the workers of a program that ends its workers itself; under its own name so do we.
+pub(super) fn finish_stop(spec: &mut AppSpec, context: &Context) {
+    let is_given = |key| spec.given.contains_key(key);
+    if !is_given("kill_mode") {
+        let says_nothing = !context.as_pm2 && !is_given("treekill");
+        spec.stop.kill_mode = says_nothing.then(|| KillMode::usual(spec)).filter(|mode| *mode != KillMode::Tree);
+    }
 }
 
 pub(super) fn set_ready(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {

@@ -274,8 +274,8 @@ impl Instance {
         if let State::Stopping { next, .. } = &mut self.state {
             *next = after;
         }
-        if turn.policy.treekill {
-            turn.effect(stop::sweep(turn.policy, inc, killed));
+        if turn.policy.owns_tree() {
+            self.sweep_rest(inc, turn);
         } else {
             self.tree_gone(inc, after, turn);
         }
@@ -283,13 +283,23 @@ impl Instance {
 
     /// Waits for the rest of the tree, where it is ours to remove.
     pub(super) fn sweep_then(&mut self, ended: &Ended, kill: bool, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
-        if !turn.policy.treekill {
+        if !turn.policy.owns_tree() {
             return if ended.pid == 0 { self.after_tree(next, turn) } else { self.tree_gone(ended.inc, next, turn) };
         }
-        let now_ms = turn.now.mono_ms;
-        let deadline_ms = if kill { stop::rekill_deadline(turn.policy, now_ms) } else { stop::grace_deadline(turn.policy, now_ms) };
+        let deadline_ms = stop::grace_deadline(turn.policy, turn.now.mono_ms);
         let Ended { inc, pid, since, .. } = *ended;
         self.state = State::Stopping { inc, pid, since, deadline_ms, killed: kill, leader_gone: true, cause, next };
+        self.sweep_rest(inc, turn);
+    }
+
+    /// The main process has ended: the rest of its tree is asked to end until the deadline of the stop, or killed at once.
+    fn sweep_rest(&mut self, inc: u32, turn: &mut Turn<'_>) {
+        let State::Stopping { deadline_ms, killed, .. } = &mut self.state else { return };
+        *killed |= stop::sweeps_with_kill(turn.policy);
+        let kill = *killed;
+        if kill {
+            *deadline_ms = stop::rekill_deadline(turn.policy, turn.now.mono_ms);
+        }
         turn.effect(stop::sweep(turn.policy, inc, kill));
     }
 

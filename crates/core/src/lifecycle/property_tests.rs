@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{exit, policy, user};
 use super::*;
+use crate::app::KillMode;
 use crate::errand::Outcome;
 use crate::hooks::{Hook, HookPolicy, OnFailure};
 use crate::time::Now;
@@ -83,7 +84,11 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                 exp_backoff_ms: if grows { some_ms } else { 0 },
                 kill_timeout_ms: some_ms,
                 drain_timeout_ms: drains.then_some(some_ms),
-                treekill,
+                kill_mode: match (treekill, delays) {
+                    (true, true) => KillMode::Tree,
+                    (true, false) => KillMode::Mixed,
+                    (false, _) => KillMode::Process,
+                },
                 wait_ready,
                 listen_timeout_ms: some_ms,
                 accept_ready_timeout,
@@ -115,7 +120,7 @@ proptest! {
                 // The old one is over: rested, or its end is what has just been told.
                 let over = !before.may_have_processes()
                     || matches!(event, Event::TreeGone { .. } | Event::SpawnFailed { .. })
-                    || (!policy.treekill && matches!(event, Event::Exited { .. } | Event::Recovered(_)));
+                    || (!policy.owns_tree() && matches!(event, Event::Exited { .. } | Event::Recovered(_)));
                 prop_assert!(over, "{event:?} in {:?}", before.state);
             }
             if matches!(instance.state, State::Stopping { .. }) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::AppSpec;
+use crate::app::{AppSpec, KillMode};
 use crate::care::RestartBudget;
 use crate::cron::{JobSpec, MOST_HISTORY, RETRY_DELAY_CAP_MS};
 use crate::hooks::{Hook, HookPolicy, OnFailure};
@@ -348,7 +348,7 @@ pub struct Policy {
     /// Time until SIGKILL.
     pub kill_timeout_ms: u64,
     /// Whole tree or main process only.
-    pub treekill: bool,
+    pub kill_mode: KillMode,
     /// IPC message instead of the polite signal.
     pub shutdown_with_message: bool,
     /// Time for the work under way before a gentle stop; `None` = it cannot be told to finish.
@@ -389,7 +389,7 @@ impl Policy {
             stop_exit_codes: spec.restart.stop_exit_codes.clone(),
             kill_signal: spec.stop.signal.unwrap_or_else(|| polite_signal(spec, default_signal)),
             kill_timeout_ms: spec.stop.kill_timeout_ms.unwrap_or(default_kill_timeout_ms),
-            treekill: spec.stop.treekill,
+            kill_mode: spec.stop.kill_mode(),
             shutdown_with_message: spec.stop.shutdown_with_message,
             drain_timeout_ms: None,
             wait_ready: spec.ready.proof().is_some(),
@@ -404,6 +404,11 @@ impl Policy {
             policy.run_as_job(job);
         }
         policy
+    }
+
+    /// Whatever its processes started is removed with them.
+    pub(crate) fn owns_tree(&self) -> bool {
+        self.kill_mode != KillMode::Process
     }
 
     /// It ends when it has succeeded, and when its retries are used up; every run that fails counts, however long it was.

@@ -1,7 +1,7 @@
 //! Stories, one per rule.
 
 use super::*;
-use crate::app::AppSpec;
+use crate::app::{AppSpec, KillMode};
 use crate::time::Now;
 
 pub(super) fn policy() -> Policy {
@@ -123,10 +123,28 @@ fn the_rest_of_the_tree_has_the_rest_of_the_time() {
 
 #[test]
 fn without_treekill_only_the_main_process_counts() {
-    let mut story = Story::running(Policy { treekill: false, ..policy() });
+    let mut story = Story::running(Policy { kill_mode: KillMode::Process, ..policy() });
     assert_eq!(story.feed(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
     assert_eq!(story.feed(Event::Exited { inc: 1, exit: exit(0) }), []);
     assert_eq!(story.status(), "stopped");
+}
+
+#[test]
+fn mixed_asks_the_main_process_and_kills_what_it_leaves() {
+    let mixed = Policy { kill_mode: KillMode::Mixed, ..policy() };
+    let mut story = Story::running(mixed.clone());
+    assert_eq!(story.feed(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
+    assert_eq!(story.at(100).feed(Event::Exited { inc: 1, exit: exit(0) }), [KILL_SWEEP]);
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(user("stop")));
+    // Nobody was late: SIGKILL is repeated, and nothing is told about it.
+    assert_eq!(story.at(1699).feed(Event::Tick), []);
+    assert_eq!(story.at(1700).told(Event::Tick), []);
+    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!(story.status(), "stopped");
+    // The main process does not obey: everything is killed.
+    let mut story = Story::running(mixed);
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.at(1600).feed(Event::Tick), [KILL]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::daemon::{Daemon, Outcome, Step};
 use super::oracle::Oracle;
 use super::rng::Rng;
 use super::world::{Child, Errand, Tendency, World};
+use crate::app::KillMode;
 use crate::hooks::{Hook, HookPolicy, OnFailure};
 use crate::lifecycle::{Event, Instance, Origin, Policy};
 
@@ -417,7 +418,7 @@ fn random_policy(rng: &mut Rng) -> Policy {
         stop_exit_codes: if rng.percent(20) { vec![0, 7] } else { Vec::new() },
         kill_signal: 2,
         kill_timeout_ms: rng.pick(&[0, 1600, 1600, 5000]),
-        treekill: rng.percent(80),
+        kill_mode: rng.pick(&[KillMode::Tree, KillMode::Tree, KillMode::Mixed, KillMode::Mixed, KillMode::Process]),
         shutdown_with_message: rng.percent(20),
         drain_timeout_ms: rng.pick(&[None, Some(0), Some(1600), Some(5000)]),
         wait_ready: rng.percent(40),

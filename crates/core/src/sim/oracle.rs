@@ -2,6 +2,7 @@
 
 use super::daemon::Cause;
 use super::world::{Forgotten, World};
+use crate::app::KillMode;
 use crate::hooks::{Hook, OnFailure};
 use crate::lifecycle::{AfterStop, Ending, Event, ExitCause, ExitRecord, Instance, Origin, Policy, State, Wanted};
 
@@ -100,7 +101,7 @@ impl Oracle {
         if matches!(new.state, State::Gone) {
             ensure!(memo.intent == Intent::Gone, "gone, but wanted {:?}", memo.intent);
             for child in &world.children[slot] {
-                ensure!(!child.leader_alive() && (!child.tree_alive() || !policy.treekill), "gone, but inc {} is alive", child.inc);
+                ensure!(!child.leader_alive() && (!child.tree_alive() || !policy.owns_tree()), "gone, but inc {} is alive", child.inc);
                 ensure!(!child.held || child.recorded, "gone, but the exit of inc {} is not recorded", child.inc);
             }
         }
@@ -129,7 +130,15 @@ impl Oracle {
 
     /// Any moment: never two trees of one instance.
     pub(super) fn one_tree(slot: usize, policy: &Policy, world: &World) -> Verdict {
-        let alive = |child: &&super::world::Child| if policy.treekill { child.tree_alive() } else { child.leader_alive() };
+        if policy.kill_mode == KillMode::Mixed {
+            let disturbed = world.children[slot].iter().find(|child| child.asked_beside);
+            ensure!(
+                disturbed.is_none(),
+                "a child of inc {} was asked to end beside its main process",
+                disturbed.map_or(0, |child| child.inc)
+            );
+        }
+        let alive = |child: &&super::world::Child| if policy.owns_tree() { child.tree_alive() } else { child.leader_alive() };
         let mut incs = world.children[slot].iter().rev().take(4).filter(alive).map(|child| child.inc);
         if let (Some(a), Some(b)) = (incs.next(), incs.next()) {
             return Err(format!("inc {a} and inc {b} are alive at the same time"));
@@ -141,7 +150,7 @@ impl Oracle {
     pub(super) fn at_rest(&self, slot: usize, journal: Option<&Instance>, calm: bool, policy: &Policy, world: &World) -> Verdict {
         let memo = &self.slots[slot];
         let leader = world.children[slot].iter().find(|child| child.leader_alive());
-        let anything = world.children[slot].iter().any(|child| if policy.treekill { child.tree_alive() } else { child.leader_alive() });
+        let anything = world.children[slot].iter().any(|child| if policy.owns_tree() { child.tree_alive() } else { child.leader_alive() });
         let Some(instance) = journal else {
             ensure!(!anything, "forgotten, but a process is alive");
             ensure!(memo.intent != Intent::Up || world.children[slot].is_empty(), "forgotten, but wanted up");

@@ -126,6 +126,8 @@ pub(super) struct Child {
     asked: bool,
     /// It got SIGKILL without having been asked before.
     pub(super) killed_unasked: bool,
+    /// A process that is not its main one got a polite signal.
+    pub(super) asked_beside: bool,
     /// A keeper died in its time, perhaps with the polite request unread.
     lost_a_keeper: bool,
     /// Its end is in the journal.
@@ -286,6 +288,8 @@ impl World {
                         return None;
                     }
                     let watched = child.watched;
+                    child.asked_beside |=
+                        signal != 9 && scope == Scope::Tree && child.processes.iter().any(|process| process.pid != watched);
                     let reached = child.processes.iter_mut().filter(|process| scope == Scope::Tree || process.pid == watched);
                     reached.for_each(|process| process.signal(signal));
                 }
@@ -330,6 +334,7 @@ impl World {
             held: true,
             asked: false,
             killed_unasked: false,
+            asked_beside: false,
             lost_a_keeper: false,
             recorded: false,
             will_be_ready: rng.percent(tendency.says_ready),
@@ -469,6 +474,8 @@ impl World {
     /// What the daemon does by itself, without the keeper: signal the rest of a tree.
     pub(super) fn sweep(&mut self, slot: usize, inc: u32, signal: i32) {
         if let Some(child) = self.child(slot, inc) {
+            let main = child.main;
+            child.asked_beside |= signal != 9 && child.processes.iter().any(|process| process.pid != main);
             child.processes.iter_mut().for_each(|process| process.signal(signal));
         }
     }

@@ -76,6 +76,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     switch("autostart", None, "autostart", true, Lifecycle, "start it at once (default)"),
     text("kill-timeout", Some('k'), "ms", "kill_timeout", Lifecycle, "time to end before it is killed (1600)"),
     text("kill-signal", None, "signal", "kill_signal", Lifecycle, "polite signal to stop it (SIGINT)"),
+    text("kill-mode", None, "mode", "kill_mode", Lifecycle, "whom a stop asks to end: mixed, tree or process"),
     switch("no-treekill", None, "treekill", false, Lifecycle, "stop only the main process, not what it started"),
     switch("treekill", None, "treekill", true, Lifecycle, "stop everything it started (default)"),
     switch(

@@ -59,6 +59,7 @@ pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     let mut context = Context::new(PathBuf::from(cx::cwd()?), cx.env(), cpus).map_err(CliError::Failed)?;
     context.argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     context.strict = call.has("strict");
+    context.as_pm2 = cx.program.is_pm2();
     Ok(context)
 }
 

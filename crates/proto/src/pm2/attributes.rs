@@ -110,13 +110,14 @@ fn in_bytes(key: &str, value: &Value) -> Option<Value> {
 fn typed(spec: &AppSpec, map: &mut Map<String, Value>) {
     let (restart, stop, ready, logs) = (&spec.restart, &spec.stop, &spec.ready, &spec.logs);
     let nonzero = |number: u64| (number > 0).then_some(number);
-    let options: [(&str, Option<Value>); 18] = [
+    let options: [(&str, Option<Value>); 19] = [
         ("max_restarts", restart.max_restarts.map(Value::from)),
         ("min_uptime", restart.min_uptime_ms.map(Value::from)),
         ("restart_delay", nonzero(restart.restart_delay_ms).map(Value::from)),
         ("exp_backoff_restart_delay", nonzero(restart.exp_backoff_ms).map(Value::from)),
         ("stop_exit_codes", (!restart.stop_exit_codes.is_empty()).then(|| restart.stop_exit_codes.clone().into())),
         ("kill_timeout", stop.kill_timeout_ms.map(Value::from)),
+        ("kill_mode", stop.kill_mode.filter(|_| !spec.given.contains_key("kill_mode")).map(|mode| mode.name().into())),
         ("shutdown_with_message", stop.shutdown_with_message.then(|| true.into())),
         ("wait_ready", ready.wait_ready.then(|| true.into())),
         ("listen_timeout", ready.listen_timeout_ms.map(Value::from)),

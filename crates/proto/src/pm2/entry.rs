@@ -1,6 +1,6 @@
 //! One entry of a dump that PM2 wrote (or that somebody edited): attributes → description.
 
-use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
+use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode, KillMode};
 use ostler_core::care::{Amount, Care};
 use ostler_core::cron::{CronSpec, JobSpec, Schedule};
 use serde_json::{Map, Value};
@@ -190,6 +190,7 @@ fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), String> {
     spec.stop.signal = entry.number("kill_signal").and_then(|n| i32::try_from(n).ok());
     spec.stop.kill_timeout_ms = entry.number("kill_timeout");
     spec.stop.treekill = entry.flag("treekill").unwrap_or(true);
+    spec.stop.kill_mode = entry.text("kill_mode").as_deref().and_then(KillMode::named);
     spec.stop.shutdown_with_message = entry.flag("shutdown_with_message").unwrap_or(false);
     let memory = entry.number("max_memory_restart").filter(|bytes| *bytes > 0).map(Amount::Bytes);
     spec.care = memory.map(|memory| Box::new(Care { memory: Some(memory), ..Care::default() }));
