@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ostler_testkit::{Cmd, Home, is_root, needs_root};
+use ostler_testkit::{Cmd, Home, free_port, is_root, needs_root};
 
 use crate::setup::{ecosystem, home};
 
@@ -72,4 +72,39 @@ fn a_preload_that_a_user_cannot_read_is_left_out() {
     let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
     let told: Vec<&str> = log.lines().filter(|line| line.contains("without the Node preload")).collect();
     assert!(told.len() == 1 && told[0].contains("[x:0]") && told[0].contains("54321"), "{log}");
+}
+
+/// Says this on its channel, as Node would, and then that all is said.
+const SPEAKER: &str = r#"#!/bin/sh
+for line in "$@"; do printf '%s\n' "$line" >&3; done
+printf '{"type":"axm:monitor","data":{"said":{"value":1}}}\n' >&3
+exec sleep 1000
+"#;
+
+fn wants(address: &str, port: i32, kind: i32) -> String {
+    format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","seq":1,"address":"{address}","port":{port},"addressType":{kind},"index":0}}"#)
+}
+
+#[test]
+fn a_fork_mode_app_gets_no_sockets_of_the_cluster() {
+    needs_root!();
+    let home = home();
+    let (closed, port) = (home.root().join("closed"), free_port());
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let socket = closed.join("planted.sock");
+    let lines =
+        [wants(socket.to_str().unwrap(), -1, -1), wants("0.0.0.0", i32::from(port), 4), r#"{"cmd":"NODE_OSTLER","act":"drained"}"#.into()];
+    home.write("speaker.sh", SPEAKER);
+    let args = serde_json::to_string(&lines).unwrap();
+    let file = strangers_app(&home, &format!(r#""name": "x", "script": "speaker.sh", "args": {args}"#));
+    home.ok(format!("start {file}"));
+    for _ in 0..2 {
+        home.wait_app("x", "heard", |app| !app.env("axm_monitor")["said"].is_null());
+        assert!(!socket.exists(), "a socket was made in a folder of root");
+        drop(std::net::TcpListener::bind(("0.0.0.0", port)).expect("nobody has the port"));
+        home.ok("restart x");
+    }
+    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert_eq!(log.matches("[x:0] asks for sockets as a cluster worker").count(), 1, "{log}");
 }

@@ -33,6 +33,7 @@ use crate::settings::Settings;
 use crate::sockets::Sockets;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
+use crate::supervisor::complaints::Complaints;
 use crate::supervisor::groups::Groups;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::ipc::Ipc;
@@ -150,6 +151,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         lists: Vec::new(),
         node_versions: NodeVersions::default(),
         preload: Preload::default(),
+        complaints: Complaints::default(),
         watches: Watches::default(),
         updater: None,
         runtime,

@@ -20,7 +20,7 @@ mod worker;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use ostler_core::app::AppSpec;
+use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::serving::Scheduling;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
@@ -31,16 +31,22 @@ pub(crate) use worker::Worker;
 
 use crate::control::Control;
 use crate::registry::Slot;
+use crate::supervisor::complaints::Topic;
 use crate::supervisor::drain::PRELOAD_COMMAND;
 use crate::supervisor::readiness::Sign;
-use crate::supervisor::spawn::is_deno;
+use crate::supervisor::spawn::{is_deno, speaks_cluster};
 
 impl Control {
-    /// A message of Node's own cluster protocol.
+    /// A message that Node itself or our preload sent, or whoever writes such things.
     pub(crate) fn hear_worker(&mut self, id: u32, message: &Map<String, Value>) {
+        let Some(slot) = self.registry.get(id) else { return };
         match message.get("cmd").and_then(Value::as_str) {
-            Some("NODE_CLUSTER") => self.hear_cluster(id, message),
-            Some(PRELOAD_COMMAND) => self.hear_preload(id, message),
+            Some("NODE_CLUSTER") if is_worker(slot.spec()) => self.hear_cluster(id, message),
+            // No Node does so: it was told that it is no worker. What it wants would be done with our rights.
+            Some("NODE_CLUSTER") => {
+                self.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: not heard"));
+            }
+            Some(PRELOAD_COMMAND) if slot.preloaded => self.hear_preload(id, message),
             // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle, and the
             // kernel closes it when it is read without a place for it.
             Some("NODE_HANDLE") => self.send_to(id, &json!({"cmd": "NODE_HANDLE_ACK"}), None),
@@ -208,6 +214,11 @@ impl Control {
         // A worker whose channel is closed is on its way out: its exit says the rest.
         ipc.send_message(&self.reactor, message, fd);
     }
+}
+
+/// Its processes are told that they are workers of a cluster, and nobody else is.
+pub(crate) fn is_worker(spec: &AppSpec) -> bool {
+    spec.mode == ExecMode::Cluster && speaks_cluster(spec)
 }
 
 /// How a worker gets connections.

@@ -44,6 +44,7 @@ use crate::settings::Settings;
 use crate::sockets::Sockets;
 use crate::store::Journal;
 use crate::store::state_file::StateFile;
+use crate::supervisor::complaints::Complaints;
 use crate::supervisor::groups::Groups;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
@@ -109,6 +110,7 @@ pub(crate) struct Control {
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,
     pub preload: Preload,
+    pub complaints: Complaints,
     pub watches: Watches,
     /// Who asked for an update and waits for the answer.
     pub updater: Option<(u32, u64)>,

@@ -1,6 +1,6 @@
 //! The beginning of a reload.
 
-use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Origin, State};
 use ostler_core::rollout::{Event, Rollout};
 
@@ -11,7 +11,6 @@ use crate::control::handle::act::laid_over;
 use crate::control::turn::now;
 use crate::registry::Slot;
 use crate::store::Record;
-use crate::supervisor::spawn::speaks_cluster;
 
 /// From so many instances on, two are replaced at the same time, as in PM2.
 const MANY: usize = 3;
@@ -173,5 +172,5 @@ impl Control {
 
 /// Its sockets are ours, or it shares its ports by itself: a second process can have them, too.
 pub(crate) fn shares_its_ports(spec: &AppSpec) -> bool {
-    !spec.listen.is_empty() || (spec.mode == ExecMode::Cluster && speaks_cluster(spec))
+    !spec.listen.is_empty() || crate::cluster::is_worker(spec)
 }

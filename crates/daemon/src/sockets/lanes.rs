@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::app::AppSpec;
 use ostler_core::lanes::{Emptying, Part, Standing, attended};
 use ostler_core::lifecycle::State;
 use ostler_core::serving::{ListenAt, Scheduling};
@@ -23,7 +23,6 @@ use crate::control::Control;
 use crate::control::turn::now;
 use crate::registry::Slot;
 use crate::store::Role;
-use crate::supervisor::spawn::speaks_cluster;
 
 /// Whose lanes have to be looked at, and when.
 #[derive(Debug, Default)]
@@ -47,7 +46,7 @@ impl Lanes {
 /// Each process of the app has a socket of its own for a port. Not where a cluster protocol spreads connections or the app wants one
 /// socket for all, and not for unix sockets, which the kernel cannot group.
 pub(crate) fn has_lanes(spec: &AppSpec) -> bool {
-    let by_protocol = spec.mode == ExecMode::Cluster && speaks_cluster(spec);
+    let by_protocol = crate::cluster::is_worker(spec);
     !by_protocol && spec.scheduling != Scheduling::Shared && spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Tcp { .. }))
 }
 
@@ -172,6 +171,7 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ostler_core::app::ExecMode;
     use ostler_core::serving::Listen;
 
     #[test]

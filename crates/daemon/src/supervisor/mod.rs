@@ -5,6 +5,7 @@
 
 mod activation;
 mod app;
+pub(crate) mod complaints;
 pub(crate) mod drain;
 pub(crate) mod groups;
 pub(crate) mod handback;

@@ -178,6 +178,7 @@ impl Control {
         self.waiting.remove(&id);
         self.sweeps.forget(id);
         self.forget_schedule(id);
+        self.complaints.forget(id);
         if let Some(ipc) = slot.ipc {
             self.keeper.drop_held(&ipc.held_name());
             ipc.close(&self.reactor);

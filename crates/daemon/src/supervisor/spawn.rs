@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::{CGROUP_TARGET, SpawnRequest};
 use ostler_proto::pm2::{View, scalar_env};
@@ -82,7 +82,7 @@ pub(super) fn prepare(
     let channel_number = activation::ipc_number(spec, slot.proof.as_deref());
     env.insert("NODE_CHANNEL_FD".into(), channel_number.to_string().into());
     env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
-    if spec.mode == ExecMode::Cluster && speaks_cluster(spec) {
+    if crate::cluster::is_worker(spec) {
         env.insert("NODE_UNIQUE_ID".into(), slot.worker.id.to_string().into());
     }
     if preload.is_some() {

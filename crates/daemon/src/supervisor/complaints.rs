@@ -1,0 +1,34 @@
+//! Complaints about what apps send: into our log, each once per instance, however often it does so again.
+
+use std::collections::BTreeSet;
+use std::fmt::Arguments;
+
+use crate::control::Control;
+
+/// What is wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Topic {
+    /// Node's cluster protocol, from something that is no worker.
+    Cluster,
+}
+
+/// Those that were told, by instance.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints(BTreeSet<(u32, Topic)>);
+
+impl Complaints {
+    /// A deleted instance: its number may be that of another one later.
+    pub(crate) fn forget(&mut self, id: u32) {
+        self.0.retain(|(told, _)| *told != id);
+    }
+}
+
+impl Control {
+    /// One line about an instance, the first time only.
+    pub(crate) fn complain(&mut self, id: u32, topic: Topic, what: Arguments<'_>) {
+        let Some(slot) = self.registry.get(id) else { return };
+        if self.complaints.0.insert((id, topic)) {
+            self.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.pm_id));
+        }
+    }
+}
