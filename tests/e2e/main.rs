@@ -46,6 +46,7 @@ mod programs;
 mod promise_1_daemon_killed;
 mod promise_1_keeper_killed;
 mod promise_1_random_kills;
+mod promise_1_revival;
 mod promise_2_daemon_killed;
 mod promise_2_reload;
 mod promise_3_no_lost_line;

@@ -1,6 +1,6 @@
 //! From the keeper's inventory to a running daemon. A first start, a restart after a crash and an upgrade are the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -144,6 +144,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         unstartable: Vec::new(),
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
+        look_for_vanished_ms: None,
         errands: Errands::default(),
         secrets: crate::secrets::Fetches::default(),
         waiting: std::collections::BTreeSet::new(),
@@ -181,6 +182,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     }
     control.begin_to_watch();
     control.begin_rotation_of_all();
+    control.look_for_vanished_soon();
     Ok(control)
 }
 
@@ -323,19 +325,20 @@ impl Control {
         self.recover_hand_backs(hand_backs);
         let mut alive = 0;
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        let mut leaders = Leaders::default();
         for &id in &ids {
-            let adopted = self.adopt(id);
+            let adopted = self.adopt(id, &mut leaders);
             alive += usize::from(matches!(adopted, Recovered::Alive { .. }));
             self.feed(id, Event::Recovered(adopted));
         }
-        self.adopt_errands();
+        self.adopt_errands(&mut leaders);
         self.answer_for_lost_hooks();
         self.log.line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
     }
 
     /// Has the keeper watch the process of an instance, if it is still the same one.
-    fn adopt(&mut self, id: u32) -> Recovered {
-        let Some((key, process)) = self.survivor(id) else { return Recovered::Nothing };
+    fn adopt(&mut self, id: u32, leaders: &mut Leaders) -> Recovered {
+        let Some((key, process)) = self.survivor(id, leaders) else { return Recovered::Nothing };
         match process.open() {
             Ok(pidfd) => {
                 self.keeper.adopt(key, process, pidfd);
@@ -348,18 +351,12 @@ impl Control {
     }
 
     /// The process of an instance, if it still runs, and its key.
-    fn survivor(&mut self, id: u32) -> Option<(u64, ProcRef)> {
+    fn survivor(&mut self, id: u32, leaders: &mut Leaders) -> Option<(u64, ProcRef)> {
         let slot = self.registry.get_mut(id)?;
         let (inc, process) = match slot.instance.state {
-            State::Starting { inc, pid, .. }
-            | State::Completing { inc, pid, .. }
-            | State::Running { inc, pid, .. }
-            | State::Leaving { inc, pid, ended: false, .. }
-            | State::Draining { inc, pid, .. }
-            | State::Stopping { inc, pid, leader_gone: false, .. } => (inc, ProcRef { pid, start_ticks: slot.start_ticks }),
             // Killed between the spawn and the answer: a second copy must not be started.
-            State::Spawning { inc, .. } => (inc, find_leader(&inc_mark(&slot.unique_id, inc))?),
-            _ => return None,
+            State::Spawning { inc, .. } => (inc, leaders.find(&inc_mark(&slot.unique_id, inc))?),
+            _ => slot.process()?,
         };
         slot.start_ticks = process.start_ticks;
         process.exists().then(|| (slot.key(inc), process))
@@ -371,8 +368,9 @@ impl Control {
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
         // What they said before they may have ended: nobody will tell of that.
         ids.iter().for_each(|&id| self.hear_notify_to_the_end(id));
-        let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id)?))).collect();
-        let errands = self.surviving_errands();
+        let mut leaders = Leaders::default();
+        let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
+        let errands = self.surviving_errands(&mut leaders);
         let (link, pid) = match self.revive(&survivors, &errands) {
             Ok(revived) => revived,
             Err(error) => {
@@ -401,6 +399,7 @@ impl Control {
         }
         self.errands_behind_new_keeper(&errands);
         self.front_is_gone();
+        self.look_for_vanished_soon();
     }
 
     fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, errands: &[(u32, ProcRef)]) -> Result<(Link, i32), LaunchError> {
@@ -428,11 +427,23 @@ impl Control {
     }
 }
 
-/// The main process of an incarnation or an errand, by its mark in the environment.
-pub(crate) fn find_leader(mark: &str) -> Option<ProcRef> {
-    let table = ProcTable::scan();
-    let is_ours = |pid: i32| marker(pid, INC_MARK).is_some_and(|found| found == mark.as_bytes());
-    let leads = |entry: &&Entry| entry.pid == entry.sid && !entry.is_zombie();
-    let found = table.entries().iter().filter(leads).find(|entry| is_ours(entry.pid));
-    found.map(Entry::process)
+/// Main processes by the mark in their environment. Read when the first is asked for, and then all at once: where a thousand apps were
+/// being started, a look at the process table for each would take minutes.
+#[derive(Debug, Default)]
+pub(crate) struct Leaders {
+    by_mark: Option<HashMap<Vec<u8>, ProcRef>>,
+}
+
+impl Leaders {
+    /// The main process of an incarnation or an errand.
+    pub(crate) fn find(&mut self, mark: &str) -> Option<ProcRef> {
+        let by_mark = self.by_mark.get_or_insert_with(|| {
+            let table = ProcTable::scan();
+            let leads = |entry: &&Entry| entry.pid == entry.sid && !entry.is_zombie();
+            let marked = |entry: &Entry| Some((marker(entry.pid, INC_MARK)?, entry.process()));
+            // The first of several, as they are sorted: by pid.
+            table.entries().iter().filter(leads).rev().filter_map(marked).collect()
+        });
+        by_mark.get(mark.as_bytes()).copied()
+    }
 }

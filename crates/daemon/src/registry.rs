@@ -12,6 +12,7 @@ use ostler_core::rare::Rare;
 use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
 use ostler_proto::control::{Files, Learned};
+use ostler_sys::ProcRef;
 
 use crate::cluster::Worker;
 use crate::logs::handback::FileKey;
@@ -125,6 +126,13 @@ impl Slot {
     /// The description.
     pub(crate) fn spec(&self) -> &AppSpec {
         &self.app.spec
+    }
+
+    /// Its main process and that one's incarnation, as far as nobody has told its end.
+    pub(crate) fn process(&self) -> Option<(u32, ProcRef)> {
+        let pid = self.instance.pid()?;
+        let inc = self.instance.inc_of_process()?;
+        Some((inc, ProcRef { pid, start_ticks: self.start_ticks }))
     }
 
     /// Something of it runs, or is to run.

@@ -59,7 +59,17 @@ impl Children {
 
     /// The process of this key, alive or ended.
     pub(crate) fn process(&self, key: u64) -> Option<ProcRef> {
-        self.by_key.get(&key).map(|record| record.process)
+        self.get(key).map(|(process, _)| process)
+    }
+
+    /// The process of this key, with its end if that is not acknowledged.
+    pub(crate) fn get(&self, key: u64) -> Option<(ProcRef, Option<Ended>)> {
+        let Record { process, state } = self.by_key.get(&key)?;
+        let ended = match state {
+            State::Alive(_) => None,
+            State::Ended(ended) => Some(*ended),
+        };
+        Some((*process, ended))
     }
 
     /// Forgets the process of this key, alive or not. Its pidfd, if it had one.

@@ -260,6 +260,7 @@ messages!(ToKeeper {
     9 => Ping,
     10 => Follow { key, pid, start_ticks },
     11 => ExitWith { code },
+    12 => Verify { key, pid, start_ticks },
 });
 
 messages!(FromKeeper {
@@ -309,6 +310,7 @@ mod tests {
             ToKeeper::ExitWith { code: 137 },
             ToKeeper::Ping,
             ToKeeper::Follow { key: 3, pid: 4, start_ticks: 5 },
+            ToKeeper::Verify { key: 3, pid: 4, start_ticks: 5 },
         ];
         for message in messages {
             assert_eq!(decode::<ToKeeper>(&encode(&message)), Ok(message));
@@ -367,7 +369,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..12) {
+        fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..13) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
                 *first = kind;

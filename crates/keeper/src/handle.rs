@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_sys::process::{Target, ending_by_fd};
 use ostler_sys::spawn::{Place, spawn_at};
-use ostler_sys::{Ending, ProcRef, Rlimit, Step, Usage, rlimit};
+use ostler_sys::{Ending, ProcRef, Rlimit, Step, Usage, child, rlimit};
 use rustix::io::Errno;
 
 use crate::children::Watch;
@@ -49,6 +49,7 @@ impl Keeper {
             ToKeeper::Drop { name } => self.held.drop_name(&name),
             ToKeeper::Adopt { key, pid, start_ticks } => self.adopt_or_tell(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Follow { key, pid, start_ticks } => self.follow(key, ProcRef { pid, start_ticks }, fds.pop()),
+            ToKeeper::Verify { key, pid, start_ticks } => self.verify(key, ProcRef { pid, start_ticks }),
             ToKeeper::Upgrade { exe } => self.begin_upgrade(&exe),
             ToKeeper::Exit => self.end_with(0),
             ToKeeper::ExitWith { code } => self.end_with(code),
@@ -131,6 +132,22 @@ impl Keeper {
         } else {
             complain(&format!("cannot watch process {}", process.pid));
             self.add_ended(key, process, Ending::Unknown);
+        }
+    }
+
+    /// What became of a process that the daemon does not find.
+    fn verify(&mut self, key: u64, asked: ProcRef) {
+        self.reap();
+        match self.children.get(key) {
+            Some((process, Some(ended))) => self.tell(&exited(key, process.pid, ended), &[]),
+            Some((process, None)) => {
+                let reaped_by_another = matches!(self.children.alive(process.pid), Some((.., None))) && !child::is_ours(process.pid);
+                if reaped_by_another {
+                    self.ended(process.pid, ended(Ending::Unknown, Usage::default()));
+                }
+            }
+            None if asked.is_gone() => self.tell(&exited(key, asked.pid, ended(Ending::Unknown, Usage::default())), &[]),
+            None => self.watch_or_tell_end(key, asked, None),
         }
     }
 

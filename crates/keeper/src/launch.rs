@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_sys::exec::{OWN_EXE, replace};
 use ostler_sys::spawn::{Parent, Place, spawn_at};
-use ostler_sys::{CStrings, Ending, ProcRef, Rlimit, SpawnError, SpawnSpec, Usage, child, clock, pipe, rlimit, socket};
+use ostler_sys::{CStrings, Ending, ProcRef, Rlimit, SpawnError, SpawnSpec, child, clock, pipe, rlimit, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -17,7 +17,7 @@ use crate::environment::{READY_FD_VAR, ROLE_VAR, RUNTIME_VAR, STARTER_VAR, STATE
 use crate::hold::HEADROOM;
 use crate::link::Link;
 use crate::message::{Child, Originals};
-use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN, ended};
+use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN};
 use crate::state::{DaemonState, SOCKET_FILE, State};
 use crate::title::keeper_title;
 
@@ -31,7 +31,7 @@ const TAKEN_MS: u64 = 100;
 const NEEDED_FILES: u64 = HEADROOM + 32;
 /// Number of the ready pipe in a new keeper.
 const READY_FD: i32 = 3;
-/// Number of the state in a revived keeper; link, held descriptors and pidfds follow.
+/// Number of the state in a revived keeper; link and held descriptors follow.
 const STATE_FD: i32 = 3;
 
 /// What a launch found.
@@ -102,7 +102,7 @@ pub struct Launcher {
 pub struct Revival<'a> {
     /// From the inventory that the daemon was started with.
     pub originals: Originals,
-    /// All processes as far as the daemon knows; one that has ended meanwhile is found so.
+    /// All processes as far as the daemon knows; the end of one that is gone is the first thing that the new keeper tells.
     pub children: &'a [Child],
     /// All descriptors that were held, at least `lock`, `socket` and `journal`.
     pub held: &'a [(&'a str, BorrowedFd<'a>)],
@@ -204,7 +204,6 @@ impl Launcher {
     pub fn revive_for(&self, daemon: ProcRef, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
         let prepare = |errno: Errno| LaunchError::Prepare(errno.into());
         let (ours, theirs) = socket::packet_pair().map_err(prepare)?;
-        let pidfds = open_living(revival.children);
         let mut passed = Passed { fds: vec![(theirs.as_fd(), STATE_FD + 1)] };
         let state = State {
             home: self.home.clone(),
@@ -212,7 +211,7 @@ impl Launcher {
             originals: revival.originals,
             daemon: Some(DaemonState { pid: daemon.pid, start_ticks: daemon.start_ticks, link: Some(STATE_FD + 1), retire: false }),
             held: revival.held.iter().map(|(name, fd)| ((*name).to_owned(), passed.add(*fd))).collect(),
-            children: pidfds.iter().map(|(child, pidfd)| (*child, pidfd.as_ref().map(|fd| passed.add(fd.as_fd())))).collect(),
+            children: revival.children.iter().map(|child| (*child, None)).collect(),
             signals: 0,
         };
         let memory = state.to_memfd().map_err(prepare)?;
@@ -278,18 +277,6 @@ impl<'a> Passed<'a> {
         self.fds.push((fd, number));
         number
     }
-}
-
-/// The children with pidfds for those that live; who is gone has ended somehow.
-fn open_living(children: &[Child]) -> Vec<(Child, Option<OwnedFd>)> {
-    let open = |child: &Child| match child.ended {
-        Some(_) => (*child, None),
-        None => match (ProcRef { pid: child.pid, start_ticks: child.start_ticks }).open() {
-            Ok(pidfd) => (*child, Some(pidfd)),
-            Err(_) => (Child { ended: Some(ended(Ending::Unknown, Usage::default())), ..*child }, None),
-        },
-    };
-    children.iter().map(open).collect()
 }
 
 /// The home itself is for nobody else; folders above it are as usual.

@@ -67,6 +67,16 @@ pub enum ToKeeper {
         /// Its start time.
         start_ticks: u64,
     },
+    /// The kernel does not know this process any more, and the daemon was not told of its end. Answer: `Exited`, again where it was told
+    /// before; none where it lives after all, which is then watched under this key.
+    Verify {
+        /// Which.
+        key: u64,
+        /// The pid that it had.
+        pid: i32,
+        /// Its start time.
+        start_ticks: u64,
+    },
     /// Become this binary. Answer: `UpgradeFailed`, or `Retire` from the new keeper.
     Upgrade {
         /// Path of the new binary.

@@ -199,11 +199,13 @@ impl Keeper {
         Ok(Some(keeper))
     }
 
-    /// Goes on where another keeper stopped.
+    /// Goes on where another keeper stopped: ourselves with another binary, or one that was killed. In place of that one we are nobody's
+    /// parent: what lives is opened here, and what had ended by then is told to the daemon, which knows it as living.
     fn resume(state: State) -> io::Result<Self> {
         let held = state.held.clone();
         let children = state.children.clone();
         let daemon = state.daemon;
+        let is_revival = daemon.is_some_and(|daemon| !daemon.retire);
         let mut keeper = Self::assemble(state)?;
         for (name, number) in held {
             match fdpass::inherited(number) {
@@ -215,6 +217,10 @@ impl Keeper {
             let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
             match (child.ended, pidfd) {
                 (Some(ended), _) => keeper.children.add_ended(child.key, process, ended),
+                (None, None) if is_revival => match process.open() {
+                    Ok(pidfd) => keeper.adopt(child.key, process, pidfd),
+                    Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
+                },
                 (None, None) => keeper.children.add(child.key, process, Watch::Reap),
                 (None, Some(number)) => match fdpass::inherited(number) {
                     Ok(fd) => keeper.adopt(child.key, process, fd),
@@ -228,6 +234,9 @@ impl Keeper {
         }
         if let Some(daemon) = daemon {
             keeper.take_over_daemon(daemon);
+        }
+        if is_revival {
+            keeper.tell_all_ends();
         }
         Ok(keeper)
     }
@@ -369,7 +378,7 @@ impl Keeper {
     }
 
     /// Reaps everything that has ended.
-    fn reap(&mut self) {
+    pub(crate) fn reap(&mut self) {
         while let Some(reaped) = child::reap_any() {
             if self.daemon.is(reaped.pid) {
                 self.daemon_ended();
@@ -392,7 +401,7 @@ impl Keeper {
         self.ended(process.pid, ended(ending, Usage::default()));
     }
 
-    fn ended(&mut self, pid: i32, ended: Ended) {
+    pub(crate) fn ended(&mut self, pid: i32, ended: Ended) {
         if let Some((_, _, Some(pidfd))) = self.children.alive(pid) {
             self.unwatch(pidfd);
         }
@@ -400,6 +409,14 @@ impl Keeper {
             Some(key) => self.tell(&exited(key, pid, ended), &[]),
             None if self.daemon.waiting() < ANSWERS_WAITING => self.tell(&FromKeeper::OrphanExited { pid }, &[]),
             None => {}
+        }
+    }
+
+    /// Tells every end that is not acknowledged.
+    fn tell_all_ends(&mut self) {
+        let ends: Vec<_> = self.children.list().filter_map(|(child, _)| Some((child.key, child.pid, child.ended?))).collect();
+        for (key, pid, ended) in ends {
+            self.tell(&exited(key, pid, ended), &[]);
         }
     }
 

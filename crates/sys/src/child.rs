@@ -60,6 +60,14 @@ pub fn reap_any() -> Option<Reaped> {
     wait(-1, libc::WNOHANG)
 }
 
+/// Whether this is a child of ours, running or not reaped yet.
+pub fn is_ours(pid: i32) -> bool {
+    let Ok(id) = libc::id_t::try_from(pid) else { return false };
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the pointer is valid for writes; nothing is reaped.
+    unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL) == 0 }
+}
+
 /// Waits for this child of ours to end and reaps it; `None` when it is not our child. Blocks.
 pub fn reap(pid: i32) -> Option<Reaped> {
     wait(pid, 0)

@@ -39,6 +39,14 @@ impl ProcRef {
         start_ticks(self.pid) == Ok(self.start_ticks)
     }
 
+    /// Certainly gone: the kernel says that nobody has this number, or that it is another's. What cannot be seen (no `/proc`, or one that hides
+    /// processes) may live.
+    pub fn is_gone(&self) -> bool {
+        // SAFETY: signal 0 to a plain number only asks.
+        let nobody = self.pid > 0 && unsafe { libc::kill(self.pid, 0) } < 0 && last_errno() == Errno::SRCH;
+        nobody || start_ticks(self.pid).is_ok_and(|start_ticks| start_ticks != self.start_ticks)
+    }
+
     /// A descriptor of exactly this process (CLOEXEC); it becomes readable when the process ends.
     ///
     /// # Errors

@@ -494,6 +494,26 @@ impl Instance {
         }
     }
 
+    /// The incarnation of [`Instance::pid`]: the newest, but for a process that only a damaged journal leaves beside it.
+    pub fn inc_of_process(&self) -> Option<u32> {
+        match self.state {
+            State::Starting { inc, .. }
+            | State::Completing { inc, .. }
+            | State::Running { inc, .. }
+            | State::Leaving { inc, .. }
+            | State::Draining { inc, .. }
+            | State::Stopping { inc, .. } => self.pid().map(|_| inc),
+            State::Stopped
+            | State::Waiting { .. }
+            | State::Preparing { .. }
+            | State::Spawning { .. }
+            | State::Clearing { .. }
+            | State::Backoff { .. }
+            | State::Errored
+            | State::Gone => None,
+        }
+    }
+
     /// This process of incarnation `inc` is not its main process any more, another one is: the end of this one means nothing.
     pub fn is_former(&self, inc: u32, pid: i32) -> bool {
         self.inc == inc && self.pid().is_some_and(|main| main != pid)

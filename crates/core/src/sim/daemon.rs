@@ -160,6 +160,7 @@ impl Daemon {
         }
         if std::mem::take(&mut self.keeper_lost) {
             self.take_inventory(world);
+            world.some_end_while_adopted(rng);
             while self.take_finding(policies, world.now) {}
             return Outcome::Internal;
         }

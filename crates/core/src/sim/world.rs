@@ -379,6 +379,19 @@ impl World {
         }
     }
 
+    /// Some of what the daemon has just seen alive ends before the new keeper looks: it has it as ended, and says so.
+    pub(super) fn some_end_while_adopted(&mut self, rng: &mut Rng) {
+        for slot in 0..self.children.len() {
+            for index in 0..self.children[slot].len() {
+                let child = &self.children[slot][index];
+                if child.held && child.is_alive(child.watched) && rng.percent(10) {
+                    let pid = child.watched;
+                    self.end(slot, index, pid, Ending::Code(7), false);
+                }
+            }
+        }
+    }
+
     /// How a hook ends, if it does now.
     pub(super) fn hook_ends(&self, errand: &Errand, rng: &mut Rng) -> Option<Outcome> {
         let tendency = self.tendency[errand.slot];

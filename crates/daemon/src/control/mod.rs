@@ -102,6 +102,8 @@ pub(crate) struct Control {
     pub unstartable: Vec<u32>,
     pub work: VecDeque<Work>,
     pub sweeps: Sweeps,
+    /// When to look for processes that are gone without a word.
+    pub look_for_vanished_ms: Option<u64>,
     pub errands: Errands,
     pub secrets: Fetches,
     /// Instances that wait for others.

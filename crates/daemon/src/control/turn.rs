@@ -101,6 +101,7 @@ impl Control {
             self.deaf_until_ms,
             self.state_file.deadline_ms(),
             self.sweeps.deadline_ms(),
+            self.look_for_vanished_ms,
             self.rollouts.deadline_ms(),
             self.scalers.deadline_ms(),
             self.autosave.deadline_ms(),
@@ -146,10 +147,12 @@ impl Control {
     fn tick(&mut self) {
         let now = now();
         for id in self.registry.due(now.mono_ms) {
+            self.look_if_vanished(id);
             if !self.waited_in_vain(id, now.mono_ms) {
                 self.feed(id, Event::Tick);
             }
         }
+        self.tick_vanished(now.mono_ms);
         self.tick_errands(now);
         self.tick_rollouts(now.mono_ms);
         self.autoscale(now);

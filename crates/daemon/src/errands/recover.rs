@@ -7,7 +7,7 @@ use ostler_keeper::{Child, Inventory};
 use ostler_sys::ProcRef;
 
 use super::{Errand, ErrandRecord, Leader, Output, Stage, key, number_of};
-use crate::boot::find_leader;
+use crate::boot::Leaders;
 use crate::control::{Control, Work};
 
 impl Control {
@@ -72,9 +72,9 @@ impl Control {
     }
 
     /// Daemon and keeper were killed: what still runs is watched by the new keeper.
-    pub(crate) fn adopt_errands(&mut self) {
+    pub(crate) fn adopt_errands(&mut self, leaders: &mut Leaders) {
         for number in self.errands.all.keys().copied().collect::<Vec<_>>() {
-            let adopted = self.errand_survivor(number).and_then(|process| Some((process, process.open().ok()?)));
+            let adopted = self.errand_survivor(number, leaders).and_then(|process| Some((process, process.open().ok()?)));
             match adopted {
                 Some((process, pidfd)) => {
                     self.keeper.adopt(key(number), process, pidfd);
@@ -86,9 +86,9 @@ impl Control {
     }
 
     /// The keeper was killed: what a new one has to watch.
-    pub(crate) fn surviving_errands(&mut self) -> Vec<(u32, ProcRef)> {
+    pub(crate) fn surviving_errands(&mut self, leaders: &mut Leaders) -> Vec<(u32, ProcRef)> {
         let numbers: Vec<u32> = self.errands.all.keys().copied().collect();
-        numbers.into_iter().filter_map(|number| Some((number, self.errand_survivor(number)?))).collect()
+        numbers.into_iter().filter_map(|number| Some((number, self.errand_survivor(number, leaders)?))).collect()
     }
 
     /// A new keeper watches these; what the old one was asked for and did not do is asked for again.
@@ -107,11 +107,11 @@ impl Control {
         }
     }
 
-    fn errand_survivor(&self, number: u32) -> Option<ProcRef> {
+    fn errand_survivor(&self, number: u32, leaders: &mut Leaders) -> Option<ProcRef> {
         let errand = self.errands.all.get(&number)?;
         let process = match errand.stage {
             Stage::Runs(leader) | Stage::Ending { leader, exited: false, .. } => leader.process(),
-            Stage::Asked | Stage::Sent => find_leader(&errand.mark)?,
+            Stage::Asked | Stage::Sent => leaders.find(&errand.mark)?,
             Stage::Ending { exited: true, .. } => return None,
         };
         process.exists().then_some(process)

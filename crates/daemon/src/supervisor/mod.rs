@@ -1,7 +1,7 @@
 //! From events to effects and back: what the state machines decide is performed here.
 //!
 //! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`sweep`] finds what a process left
-//! behind, [`handover`] follows an app to another main process, [`groups`] gives each instance a cgroup, [`ipc`] talks with the app.
+//! behind, [`vanished`] notices that a main process is gone of whose end nobody told, [`handover`] follows an app to another main process, [`groups`] gives each instance a cgroup, [`ipc`] talks with the app.
 
 mod activation;
 mod app;
@@ -25,3 +25,4 @@ mod run;
 pub(crate) mod signs;
 pub(crate) mod spawn;
 pub(crate) mod sweep;
+mod vanished;

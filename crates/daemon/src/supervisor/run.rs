@@ -116,6 +116,7 @@ impl Control {
                 self.keeper.kill(key, signal, leads_group);
             }
         }
+        self.look_if_vanished(id);
     }
 
     fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {

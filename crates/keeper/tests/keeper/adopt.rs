@@ -33,16 +33,25 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
 
     let child = |key, process: ProcRef| Child { key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
     let held: Vec<(&str, BorrowedFd<'_>)> = inventory.held.iter().map(String::as_str).zip(fds.iter().map(AsFd::as_fd)).collect();
-    let revival = Revival { originals: inventory.originals, children: &[child(1, app), child(2, gone)], held: &held };
+    // And this one before anybody could look.
+    let unseen = ProcRef { pid: i32::MAX, start_ticks: 5 };
+    let children = [child(1, app), child(2, gone), child(4, unseen)];
+    let revival = Revival { originals: inventory.originals, children: &children, held: &held };
     let (link, pid) = home.launcher().revive_for(daemon.process, &revival).unwrap();
     daemon.link = link;
     daemon.say(&ToKeeper::Ping, &[]);
-    // Where its zombie is still there, the new keeper can even tell how it ended.
-    while let heard = daemon.hear()
-        && heard != FromKeeper::Pong
-    {
-        assert!(matches!(heard, FromKeeper::Exited { key: 2, ending: Ending::Signal { signal: 9, .. }, .. }), "{heard:?}");
+    // The daemon does not know of either end: both are told. Where its zombie is still there, the new keeper can even say how it ended.
+    let mut told = Vec::new();
+    let mut is_alive = false;
+    while told.len() < 2 || !is_alive {
+        match daemon.hear() {
+            FromKeeper::Exited { key, ending: Ending::Unknown | Ending::Signal { signal: 9, .. }, .. } => told.push(key),
+            FromKeeper::Pong => is_alive = true,
+            other => panic!("{other:?}"),
+        }
     }
+    told.sort_unstable();
+    assert_eq!(told, [2, 4]);
     assert_eq!(std::fs::read_to_string(home.path.join("pm2.pid")).unwrap(), pid.to_string());
     // It takes requests, knows the old app, and starts no second daemon while this one lives.
     daemon.say(&ToKeeper::Kill { key: 1, signal: 0, group: true }, &[]);
@@ -58,7 +67,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     assert_eq!(inventory.held, ["journal", "lock", "log", "socket"]);
     assert_eq!(label(&fds[2]), "log");
     let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.pid, c.ended.is_some())).collect();
-    assert_eq!(known, [(1, app.pid, false), (2, gone.pid, true), (3, fresh.pid, false)]);
+    assert_eq!(known, [(1, app.pid, false), (2, gone.pid, true), (3, fresh.pid, false), (4, i32::MAX, true)]);
     // The adopted one's end is seen by its pidfd. Its code is known from Linux 6.15 on, or where its parent lets it wait a moment.
     drop(read);
     drop(write);
@@ -70,6 +79,31 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
         other => panic!("{other:?}"),
     }
     daemon.ping();
+}
+
+#[test]
+fn the_end_of_a_process_that_is_not_found_is_told_again() {
+    let home = Home::new();
+    let (_, mut daemon) = home.start();
+    let app = daemon.spawn(home.shell(1, "exit 3"));
+    let first = daemon.hear();
+    assert!(matches!(first, FromKeeper::Exited { key: 1, ending: Ending::Code(3), .. }), "{first:?}");
+    let verify = |key, ProcRef { pid, start_ticks }| ToKeeper::Verify { key, pid, start_ticks };
+    // Not acknowledged yet: the same once more, to the millisecond. Acknowledged: all that is known is that it is gone.
+    daemon.say(&verify(1, app), &[]);
+    assert_eq!(daemon.hear(), first);
+    daemon.say(&ToKeeper::Ack { key: 1 }, &[]);
+    daemon.say(&verify(1, app), &[]);
+    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, ending: Ending::Unknown, .. }));
+    // What lives gives no answer, and one that nobody watched is watched.
+    let lives = daemon.spawn(home.shell(2, "exec sleep 1000"));
+    let mut stranger = std::process::Command::new("sleep").arg("1000").env("OSTLER_TEST_HOME", &home.path).spawn().unwrap();
+    daemon.say(&verify(2, lives), &[]);
+    daemon.say(&verify(3, ProcRef::of(stranger.id() as i32).unwrap()), &[]);
+    daemon.ping();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 3, .. }));
 }
 
 #[test]

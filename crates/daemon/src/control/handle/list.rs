@@ -110,7 +110,8 @@ impl Control {
         learned.into_iter().for_each(|id| self.registry.changed(id));
     }
 
-    /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with.
+    /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with, or is not there: then its end
+    /// will have been told by the next one.
     pub(crate) fn read_usage(&mut self, ids: Option<&[u32]>, now: Now) -> bool {
         let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.id).is_ok());
         let process = |slot: &Slot| Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks });
@@ -123,14 +124,21 @@ impl Control {
         // Whose keeper was lost has orphans elsewhere, too.
         let sampler = if self.groups.has_adopted() { sampler } else { sampler.knowing_children(self.keeper.pid(), &children().collect()) };
         let mut complete = true;
+        let mut unseen = Vec::new();
         for slot in self.registry.iter_mut().filter(|slot| wanted(slot)) {
             if let Some(process) = process(slot) {
                 complete &= slot.cpu.take(process, slot.instance.counters.last_start, now, |process| {
                     sampler.read(process, slot.group.as_deref().map(Path::new))
                 });
+                if slot.cpu.leader(process.pid).is_none() {
+                    unseen.push(slot.id);
+                }
             } else {
                 slot.cpu = crate::sample::CpuHistory::default();
             }
+        }
+        for id in unseen {
+            complete &= !self.look_if_vanished(id);
         }
         complete
     }
