@@ -87,4 +87,5 @@ mod unsteered;
 mod update;
 mod validate;
 mod watch;
+mod wedged;
 mod why;

@@ -261,6 +261,7 @@ messages!(ToKeeper {
     10 => Follow { key, pid, start_ticks },
     11 => ExitWith { code },
     12 => Verify { key, pid, start_ticks },
+    13 => Pong,
 });
 
 messages!(FromKeeper {
@@ -275,6 +276,7 @@ messages!(FromKeeper {
     9 => Pong,
     10 => Retire,
     11 => InventoryPart(inventory),
+    12 => Ping,
 });
 
 #[cfg(test)]
@@ -309,6 +311,7 @@ mod tests {
             ToKeeper::Exit,
             ToKeeper::ExitWith { code: 137 },
             ToKeeper::Ping,
+            ToKeeper::Pong,
             ToKeeper::Follow { key: 3, pid: 4, start_ticks: 5 },
             ToKeeper::Verify { key: 3, pid: 4, start_ticks: 5 },
         ];
@@ -343,6 +346,7 @@ mod tests {
             FromKeeper::HoldFailed { name: "x".into(), errno: 24 },
             FromKeeper::UpgradeFailed { step: "check".into(), errno: 0 },
             FromKeeper::Pong,
+            FromKeeper::Ping,
             FromKeeper::Retire,
         ];
         for message in messages {

@@ -15,6 +15,7 @@ use crate::message::{FromKeeper, Inventory};
 use crate::run::{Keeper, complain};
 use crate::state::DaemonState;
 use crate::title::daemon_title;
+use crate::watchdog::Watchdog;
 
 /// How long a daemon that closed its link, or was told to retire, may take to end.
 const CLOSED_GRACE_MS: u64 = 1_000;
@@ -40,6 +41,18 @@ pub(crate) struct Running {
     kill_at_ms: Option<u64>,
     /// Its end is our wish: it does not count as a death.
     leaving: bool,
+    pub(crate) watchdog: Watchdog,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
+    /// It was told to end, or has closed its link: it owes no answer.
+    pub(crate) fn is_about_to_end(&self) -> bool {
+        self.leaving || self.kill_at_ms.is_some() || self.link.is_none()
+    }
 }
 
 impl Daemon {
@@ -54,7 +67,14 @@ impl Daemon {
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         match self {
             Self::Absent { start_at_ms } => Some(*start_at_ms),
-            Self::Running(running) => running.kill_at_ms,
+            Self::Running(running) => running.kill_at_ms.into_iter().chain(running.watchdog.deadline_ms()).min(),
+        }
+    }
+
+    /// It has answered, or acknowledged.
+    pub(crate) fn heard(&mut self) {
+        if let Self::Running(running) = self {
+            running.watchdog.heard();
         }
     }
 
@@ -99,7 +119,11 @@ impl Keeper {
     pub(crate) fn tell(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) {
         let Some(channel) = self.daemon.channel() else { return };
         match channel.send(&encode(message), fds) {
-            Ok(()) => {}
+            Ok(()) => {
+                if let (FromKeeper::Exited { .. }, Daemon::Running(running)) = (message, &mut self.daemon) {
+                    running.watchdog.expect(clock::boot_ms());
+                }
+            }
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
             Err(error) => {
                 complain(&format!("cannot tell the daemon: {error}; starting it anew"));
@@ -158,7 +182,8 @@ impl Keeper {
         };
         let (out, error) = (rustix::stdio::stdout(), rustix::stdio::stderr());
         let process = spawn(&spec, &[(out, 1), (error, 2), (theirs.as_fd(), LINK_FD)]).map_err(io::Error::other)?;
-        Ok(Running { process, pidfd: None, link: Some((link, EventFlags::IN)), kill_at_ms: None, leaving: false })
+        let link = Some((link, EventFlags::IN));
+        Ok(Running { process, pidfd: None, link, kill_at_ms: None, leaving: false, watchdog: Watchdog::default() })
     }
 
     /// Our environment for another role of the binary.
@@ -207,7 +232,7 @@ impl Keeper {
             (None, _) => Some(clock::boot_ms() + CLOSED_GRACE_MS),
         };
         let link = link.map(|link| (link, EventFlags::IN));
-        self.daemon = Daemon::Running(Running { process, pidfd, link, kill_at_ms, leaving: state.retire });
+        self.daemon = Daemon::Running(Running { process, pidfd, link, kill_at_ms, leaving: state.retire, watchdog: Watchdog::default() });
         if gone {
             // What it had said is heard, and the next one starts.
             self.daemon_ended();
@@ -236,7 +261,8 @@ impl Keeper {
 
     /// Its end is noticed like any other.
     pub(crate) fn kill_daemon(&mut self) {
-        let Daemon::Running(running) = &self.daemon else { return };
+        let Daemon::Running(running) = &mut self.daemon else { return };
+        running.watchdog.killed(clock::boot_ms());
         let killed = match &running.pidfd {
             Some(pidfd) => signal_fd(pidfd.as_fd(), SIGKILL, Target::Process),
             None => child::signal(running.process.pid, SIGKILL, Target::Process),

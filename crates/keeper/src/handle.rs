@@ -35,7 +35,10 @@ impl Keeper {
                 // It has ended meanwhile: its end is on the way to the daemon.
                 let _ = self.children.signal(key, signal, target);
             }
-            ToKeeper::Ack { key } => self.children.acknowledge(key),
+            ToKeeper::Ack { key } => {
+                self.daemon.heard();
+                self.children.acknowledge(key);
+            }
             ToKeeper::Hold { name } => {
                 let held = match fds.pop() {
                     Some(fd) => self.hold(name.clone(), fd),
@@ -54,6 +57,7 @@ impl Keeper {
             ToKeeper::Exit => self.end_with(0),
             ToKeeper::ExitWith { code } => self.end_with(code),
             ToKeeper::Ping => self.tell(&FromKeeper::Pong, &[]),
+            ToKeeper::Pong => self.daemon.heard(),
         }
         Ok(())
     }

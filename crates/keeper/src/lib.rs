@@ -27,6 +27,7 @@ mod run;
 mod state;
 mod title;
 mod upgrade;
+mod watchdog;
 
 pub use cgroup::{SUPERVISOR_GROUP, cgroups_wanted, home_group};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
@@ -39,3 +40,4 @@ pub use message::{
 pub use run::{EXIT_CHECKED, EXIT_LOCKED, main, runtime_signals};
 pub use state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
 pub use title::daemon_title;
+pub use watchdog::DOUBT_SIGNAL;

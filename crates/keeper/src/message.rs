@@ -91,6 +91,8 @@ pub enum ToKeeper {
     },
     /// Answer: `Pong`.
     Ping,
+    /// Answer to the keeper's `Ping`.
+    Pong,
 }
 
 /// A program to start.
@@ -172,6 +174,8 @@ pub enum FromKeeper {
     },
     /// Answer to `Ping`.
     Pong,
+    /// Are you turning? Answer: `Pong`. One that does not answer is killed and replaced.
+    Ping,
     /// End now: a new daemon starts when this one is gone (SIGKILL after some seconds).
     Retire,
 }

@@ -22,6 +22,7 @@ use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Or
 use crate::respawn::Respawn;
 use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, State};
 use crate::upgrade::Check;
+use crate::watchdog::DOUBT_SIGNAL;
 
 /// Exit code of a keeper that found the home taken by another.
 pub const EXIT_LOCKED: u8 = 41;
@@ -132,6 +133,8 @@ pub(crate) struct Keeper {
     pub(crate) check: Option<Check>,
     /// Asked to end as soon as the daemon has, with this code.
     pub(crate) exiting: Option<u8>,
+    /// Former daemons that SIGKILL did not end yet.
+    pub(crate) undead: Vec<i32>,
     nofile: u64,
     signals: SignalFd,
     epoll: OwnedFd,
@@ -246,7 +249,7 @@ impl Keeper {
         // A parent that ignores SIGCHLD would make the kernel reap our children.
         signal::reset(signo::CHLD);
         let mut signals = if runtime().is_some() { runtime_signals().collect() } else { TOLD.to_vec() };
-        signals.push(signo::CHLD);
+        signals.extend([signo::CHLD, DOUBT_SIGNAL]);
         let signals = SignalFd::new(&signals)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let me = rustix::process::getpid();
@@ -266,6 +269,7 @@ impl Keeper {
             untold: state.signals,
             check: None,
             exiting: None,
+            undead: Vec::new(),
             nofile: limit.hard,
             signals,
             epoll,
@@ -359,12 +363,14 @@ impl Keeper {
             self.check_took_too_long();
         }
         self.daemon_time(now);
+        self.look_at_daemon(now);
     }
 
     fn hear_signals(&mut self) {
         while let Some(received) = self.signals.next() {
             match received.signal {
                 signo::CHLD => self.reap(),
+                DOUBT_SIGNAL => self.doubt_daemon(),
                 signal if (1..64).contains(&signal) => {
                     if !self.daemon.has_link() {
                         self.untold |= 1 << signal;
@@ -402,6 +408,7 @@ impl Keeper {
     }
 
     pub(crate) fn ended(&mut self, pid: i32, ended: Ended) {
+        self.forget_undead(pid);
         if let Some((_, _, Some(pidfd))) = self.children.alive(pid) {
             self.unwatch(pidfd);
         }

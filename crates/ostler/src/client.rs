@@ -9,13 +9,15 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ostler_proto::control::{ClientFrame, DaemonFrame, Detail, Failure, PROTOCOL, Progress, Request, Response, Summary, TableRow};
 use ostler_proto::frame::{Decoder, FrameError, encode};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::cli::CliError;
+use crate::silence::{Silence, Verdict};
 
 /// How often another connection is tried when one was lost before anything was changed.
 pub(crate) const RETRIES: u32 = 3;
@@ -53,6 +55,9 @@ pub(crate) enum ClientError {
     /// Starting one failed.
     #[error("cannot start the daemon: {0}")]
     Launch(String),
+    /// Somebody listens and does not answer.
+    #[error("{0}")]
+    Silent(String),
     /// A signal came while we waited.
     #[error("interrupted")]
     Interrupted,
@@ -77,7 +82,12 @@ impl ClientError {
     /// No daemon can be talked to (exit code 3).
     pub(crate) fn is_unreachable(&self) -> bool {
         match self {
-            Self::NotRunning { .. } | Self::Permission { .. } | Self::Connect { .. } | Self::Launch(_) | Self::Version { .. } => true,
+            Self::NotRunning { .. }
+            | Self::Permission { .. }
+            | Self::Connect { .. }
+            | Self::Launch(_)
+            | Self::Silent(_)
+            | Self::Version { .. } => true,
             Self::Interrupted | Self::Lost(_) | Self::Frame(_) | Self::Unexpected => false,
         }
     }
@@ -104,6 +114,10 @@ pub(crate) struct Client {
     alarm: Option<OwnedFd>,
     /// The daemon may speak another version of the protocol.
     any_protocol: bool,
+    /// While an answer is owed: how long nothing has come.
+    silence: Option<Silence>,
+    /// Whoever uses this connection looks after the daemon itself.
+    without_words: bool,
 }
 
 /// Id of the hello, and so of nothing else.
@@ -133,6 +147,8 @@ impl Client {
             peer: None,
             alarm: None,
             any_protocol: false,
+            silence: None,
+            without_words: false,
         })
     }
 
@@ -149,6 +165,11 @@ impl Client {
     pub(crate) fn of_any_protocol(&mut self) -> &mut Self {
         self.any_protocol = true;
         self
+    }
+
+    /// Silence is somebody else's affair: nothing is said about it, and waiting ends by [`Client::heed`] alone.
+    pub(crate) fn without_words(&mut self) {
+        self.without_words = true;
     }
 
     /// What the daemon said about itself; known after the first answer.
@@ -179,7 +200,8 @@ impl Client {
                 Err(CliError::Client(ClientError::Lost(_))) if attempt < RETRIES => {
                     attempt += 1;
                     let alarm = self.alarm.take();
-                    *self = Self { alarm, any_protocol: self.any_protocol, ..Self::connect(&self.home)? };
+                    let (any_protocol, without_words) = (self.any_protocol, self.without_words);
+                    *self = Self { alarm, any_protocol, without_words, ..Self::connect(&self.home)? };
                 }
                 other => return other,
             }
@@ -191,6 +213,18 @@ impl Client {
     /// # Errors
     /// [`ClientError::Lost`] when nobody was behind the socket, [`ClientError::Version`].
     pub(crate) fn greet(&mut self) -> Result<(), CliError> {
+        self.owed(Self::wait_for_hello)
+    }
+
+    /// While an answer is owed, silence is looked into.
+    fn owed<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
+        self.silence = (!self.without_words).then(Silence::begin);
+        let result = wait(self);
+        self.silence = None;
+        result
+    }
+
+    fn wait_for_hello(&mut self) -> Result<(), CliError> {
         if self.last_id == HELLO_ID {
             // Of a request that is never sent: hello is not said twice.
             self.last_id += 1;
@@ -297,6 +331,10 @@ impl Client {
 
     fn exchange(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
         let id = self.send(request.clone())?;
+        self.owed(|client| client.wait_for_answer(id, told))
+    }
+
+    fn wait_for_answer(&mut self, id: u64, told: &mut dyn FnMut(Progress)) -> Result<Response, CliError> {
         loop {
             let frame = self.next_frame()?;
             if frame.id != id {
@@ -336,6 +374,9 @@ impl Client {
                 Ok(0) => return Err(ClientError::Lost(ErrorKind::UnexpectedEof.into())),
                 Ok(n) => {
                     self.decoder.push(&chunk[..n]);
+                    if let Some(silence) = &mut self.silence {
+                        silence.broken();
+                    }
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -346,19 +387,58 @@ impl Client {
 }
 
 impl Client {
-    /// Until there is something to read; without an alarm the read itself waits.
-    fn wait(&self) -> Result<(), ClientError> {
-        let Some(alarm) = &self.alarm else { return Ok(()) };
-        let mut fds = [PollFd::new(&self.stream, PollFlags::IN), PollFd::new(alarm, PollFlags::IN)];
+    /// Until there is something to read; with neither an alarm nor an answer owed the read itself waits.
+    fn wait(&mut self) -> Result<(), ClientError> {
+        if self.alarm.is_none() && self.silence.is_none() {
+            return Ok(());
+        }
+        while !self.poll()? {
+            self.nothing_came()?;
+        }
+        Ok(())
+    }
+
+    /// False when nothing came for as long as the silence may last.
+    fn poll(&self) -> Result<bool, ClientError> {
+        let mut fds = vec![PollFd::new(&self.stream, PollFlags::IN)];
+        fds.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
         loop {
-            match poll(&mut fds, None) {
-                Ok(_) if !fds[1].revents().is_empty() => return Err(ClientError::Interrupted),
-                Ok(_) => return Ok(()),
+            let left = self.silence.as_ref().map(|silence| timespec(silence.left()));
+            match poll(&mut fds, left.as_ref()) {
+                Ok(0) => return Ok(false),
+                Ok(_) if fds.get(1).is_some_and(|alarm| !alarm.revents().is_empty()) => return Err(ClientError::Interrupted),
+                Ok(_) => return Ok(true),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(ClientError::Lost(errno.into())),
             }
         }
     }
+
+    fn nothing_came(&mut self) -> Result<(), ClientError> {
+        let Some(silence) = &mut self.silence else { return Ok(()) };
+        let home = &self.home;
+        let turns = |within| Self::answers_hello(home, within);
+        // Without an answer to hello on this connection none would come on another.
+        let turns: Option<&dyn Fn(Duration) -> bool> = if self.peer.is_some() { Some(&turns) } else { None };
+        match silence.look(home, self.peer.as_ref().map(|peer| peer.keeper_pid), turns) {
+            Verdict::Wait => Ok(()),
+            Verdict::GiveUp(who) => Err(ClientError::Silent(who)),
+        }
+    }
+
+    /// Whether the daemon of this home answers at all.
+    fn answers_hello(home: &Path, within: Duration) -> bool {
+        let ask = || -> Option<()> {
+            let mut client = Self::connect(home).ok()?;
+            client.stream.set_read_timeout(Some(within)).ok()?;
+            client.of_any_protocol().wait_for_hello().ok()
+        };
+        ask().is_some()
+    }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) }
 }
 
 impl AsFd for Client {

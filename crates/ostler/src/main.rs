@@ -10,6 +10,7 @@ mod module_conf;
 mod render;
 mod run;
 mod service;
+mod silence;
 mod startup;
 
 use std::process::ExitCode;

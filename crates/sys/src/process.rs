@@ -178,6 +178,29 @@ pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
     Stat::parse(read_stat(pid, &mut buf)?).ok_or(Errno::IO)
 }
 
+/// What the first thread of a process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// State letter of `proc_pid_stat(5)`.
+    pub state: u8,
+    /// CPU time that this thread has used, in milliseconds (resolution: one clock tick).
+    pub cpu_ms: u64,
+}
+
+/// What the first thread of a process is doing; other threads may do something else.
+///
+/// # Errors
+/// `ENOENT`/`ESRCH` when it is gone, `EIO` when the line makes no sense.
+pub fn activity(pid: i32) -> Result<Activity, Errno> {
+    let path = format!("/proc/{pid}/task/{pid}/stat");
+    let fd = rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buf = [0u8; STAT_BYTES];
+    let n = rustix::io::read(fd, &mut buf)?;
+    let stat = Stat::parse(buf.get(..n).unwrap_or_default()).ok_or(Errno::IO)?;
+    let cpu_ms = stat.own_ticks.saturating_mul(1000) / crate::clock::ticks_per_second().max(1);
+    Ok(Activity { state: stat.state, cpu_ms })
+}
+
 /// Enough for a `stat` line: 52 numbers and a name of at most 64 bytes.
 pub(crate) const STAT_BYTES: usize = 1536;
 
@@ -212,6 +235,8 @@ pub(crate) struct Stat {
     pub(crate) ppid: i32,
     pub(crate) pgid: i32,
     pub(crate) sid: i32,
+    /// CPU time of its own, in clock ticks.
+    pub(crate) own_ticks: u64,
     /// CPU time of children it waited for, in clock ticks.
     pub(crate) children_ticks: u64,
     pub(crate) start_ticks: u64,
@@ -230,7 +255,8 @@ impl Stat {
         let state = *fields.next()?.first()?;
         let mut next = |skip: usize| fields.nth(skip).and_then(number::<i64>);
         let (ppid, pgid, sid) = (next(0)?, next(0)?, next(0)?);
-        let children = u64::try_from(next(9)?).ok()? + u64::try_from(next(0)?).ok()?;
+        let own = u64::try_from(next(7)?).ok()? + u64::try_from(next(0)?).ok()?;
+        let children = u64::try_from(next(0)?).ok()? + u64::try_from(next(0)?).ok()?;
         let start = u64::try_from(next(4)?).ok()?;
         // Some sandboxes end the line early.
         let exit_code = next(29).unwrap_or(0);
@@ -240,6 +266,7 @@ impl Stat {
             ppid: i32::try_from(ppid).ok()?,
             pgid: i32::try_from(pgid).ok()?,
             sid: i32::try_from(sid).ok()?,
+            own_ticks: own,
             children_ticks: children,
             start_ticks: start,
             exit_code: i32::try_from(exit_code).unwrap_or(0),

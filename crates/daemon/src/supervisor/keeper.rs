@@ -2,7 +2,7 @@
 
 use ostler_core::files::own_stream;
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
-use ostler_keeper::{FromKeeper, STARTER_KEY};
+use ostler_keeper::{FromKeeper, STARTER_KEY, ToKeeper};
 use ostler_sys::ProcRef;
 
 use crate::control::{Control, Work};
@@ -74,6 +74,7 @@ impl Control {
                 self.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
             }
             FromKeeper::Pong => self.pulse_came_back(),
+            FromKeeper::Ping => self.keeper.say(ToKeeper::Pong),
             FromKeeper::OrphanExited { .. } | FromKeeper::Inventory { .. } | FromKeeper::InventoryPart(_) => {}
         }
     }

@@ -4,14 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use ostler_keeper::{PID_FILE, ROLE_VAR};
 use ostler_proto::control::Request;
-use ostler_sys::process::ProcRef;
-use ostler_sys::tree::{ProcTable, marker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
 
 use crate::cli::CliError;
 use crate::client::{Client, ClientError};
+use crate::silence::daemon_of;
+pub(super) use crate::silence::keeper_of;
 
 const SIGKILL: i32 = 9;
 
@@ -49,6 +48,7 @@ pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
             Err(error) => return Err(error.into()),
         };
         client.heed(alarm(within)?.as_fd())?;
+        client.without_words();
         match client.of_any_protocol().request(&request, &mut |_| {}) {
             Err(CliError::Client(ClientError::Interrupted)) => Ok(None),
             // Replaced just now, or of another version: it does something.
@@ -65,22 +65,10 @@ pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
     })
 }
 
-/// The keeper of a home: the process of `pm2.pid`, if it is one.
-pub(super) fn keeper_of(home: &Path) -> Option<ProcRef> {
-    let pid: i32 = std::fs::read_to_string(home.join(PID_FILE)).ok()?.trim().parse().ok()?;
-    let process = ProcRef::of(pid).ok()?;
-    marker(pid, ROLE_VAR).is_some_and(|role| role == b"keeper").then_some(process)
-}
-
 /// SIGKILL to the daemon of a home; its keeper starts another one, which knows everything that this one knew.
 pub(super) fn kill_daemon(home: &Path) -> bool {
     let Some(keeper) = keeper_of(home) else { return false };
-    let table = ProcTable::scan();
-    let is_daemon = |pid: i32| marker(pid, ROLE_VAR).is_some_and(|role| role == b"daemon");
-    // A daemon that outlived its keeper is not the child of the present one.
-    let own = table.children_of(keeper.pid).find(|entry| is_daemon(entry.pid)).copied();
-    let of_home = |pid: i32| marker(pid, ostler_keeper::HOME_VAR).is_some_and(|value| value == home.as_os_str().as_encoded_bytes());
-    let found = own.or_else(|| table.entries().iter().find(|entry| is_daemon(entry.pid) && of_home(entry.pid)).copied());
+    let found = daemon_of(home, Some(keeper));
     found.is_some_and(|entry| entry.process().signal(SIGKILL).is_ok())
 }
 

@@ -1,0 +1,141 @@
+//! A daemon that lives and does nothing: stopped, hung. Commands end, the keeper replaces it, crashed apps come back, and nothing is done twice.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use ostler_testkit::{Home, alive, kill};
+use rustix::process::Signal;
+
+use crate::setup::{ecosystem, home, start_fixture};
+
+/// Stops the daemon and waits until the kernel says so.
+#[track_caller]
+fn stop_daemon(home: &Home) -> i32 {
+    let daemon = home.daemon_pid();
+    kill(daemon, Signal::STOP);
+    home.wait_until("the daemon stands still", || home.processes().iter().any(|process| process.pid == daemon && process.state == 'T'));
+    daemon
+}
+
+/// Waits until that daemon is gone and another one is there.
+#[track_caller]
+fn wait_replaced(home: &Home, former: i32) {
+    home.wait_until("the daemon is replaced", || !alive(former) && home.daemons().len() == 1);
+}
+
+/// An app that sleeps for a number of seconds by which it is known again.
+#[track_caller]
+fn start_sleeper(home: &Home, name: &str, seconds: u32) {
+    home.ok(format!("start {} --name {name}", sleeper(home, name, seconds)));
+}
+
+fn sleeper(home: &Home, name: &str, seconds: u32) -> String {
+    home.write(&format!("{name}.sh"), format!("#!/bin/sh\nexec sleep {seconds}\n"))
+}
+
+/// The processes of a sleeper, without asking the daemon.
+fn sleepers(home: &Home, seconds: u32) -> Vec<i32> {
+    let words = format!("sleep {seconds}");
+    home.app_processes().iter().filter(|process| process.cmdline == words).map(|process| process.pid).collect()
+}
+
+#[test]
+fn who_asks_a_stopped_daemon_is_told_and_answered_by_the_next() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let pid = home.app("app").pid();
+    for words in ["list", "ping", "health", "describe app", "why app", "jlist"] {
+        let daemon = stop_daemon(&home);
+        let said = home.ok(words);
+        assert!(said.stderr.contains(&format!("the daemon (pid {daemon})")) && said.stderr.contains("stopped"), "{said}");
+        wait_replaced(&home, daemon);
+    }
+    let app = home.app("app");
+    assert_eq!((app.pid(), app.restarts()), (pid, 0), "{}", home.report());
+    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert!(log.contains("stopped"), "the log says why the daemon was replaced\n{log}");
+}
+
+#[test]
+fn a_crash_while_the_daemon_stands_still_is_noticed_by_the_keeper() {
+    let home = home();
+    start_sleeper(&home, "steady", 1001);
+    start_sleeper(&home, "crashes", 1002);
+    let (steady, crashed) = (home.app("steady").pid(), home.app("crashes").pid());
+    let daemon = stop_daemon(&home);
+    kill(crashed, Signal::KILL);
+    // Nobody asks: the keeper finds it out by itself.
+    home.wait_until("the app is back", || sleepers(&home, 1002).iter().any(|&pid| pid != crashed));
+    wait_replaced(&home, daemon);
+    let app = home.wait_status("crashes", "online");
+    assert_eq!(app.restarts(), 1, "counted once\n{}", home.report());
+    assert_eq!(sleepers(&home, 1002), [app.pid()], "started once");
+    assert_eq!((home.app("steady").pid(), home.app("steady").restarts()), (steady, 0), "nobody else is touched");
+}
+
+#[test]
+fn an_order_to_a_stopped_daemon_is_carried_out_once() {
+    let home = home();
+    start_sleeper(&home, "first", 1001);
+    let daemon = stop_daemon(&home);
+    let said = home.ok(format!("start {} --name second", sleeper(&home, "second", 1002)));
+    assert!(said.stderr.contains(&format!("the daemon (pid {daemon})")), "{said}");
+    assert_eq!(sleepers(&home, 1002).len(), 1);
+    assert_eq!(home.jlist().len(), 2);
+}
+
+#[test]
+fn a_daemon_stopped_in_the_middle_of_an_order_ends_the_order_and_not_the_app() {
+    let home = home();
+    start_fixture(&home, "anchor", "", "hold");
+    let script = home.write("slow.sh", "#!/bin/sh\nexec sleep 1000\n");
+    let file =
+        ecosystem(&home, &format!(r#""name": "slow", "script": "{script}", "ready": {{"uptime": 600000}}, "listen_timeout": 900000"#));
+    let mut start = Ending(home.cmd(format!("start {file}")).command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    home.wait_status("slow", "launching");
+    let pid = home.app("slow").pid();
+    let daemon = stop_daemon(&home);
+    let until = Instant::now() + Duration::from_secs(60);
+    while start.0.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "the command goes on for ever");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    wait_replaced(&home, daemon);
+    assert_eq!(home.app("slow").pid(), pid);
+}
+
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_daemon_that_is_only_busy_with_a_slow_start_is_not_accused() {
+    let home = home();
+    start_fixture(&home, "first", "", "hold");
+    let daemon = home.daemon_pid();
+    let script = home.write("slow.sh", "#!/bin/sh\nexec sleep 1000\n");
+    let file = ecosystem(&home, &format!(r#""name": "slow", "script": "{script}", "ready": {{"uptime": 4000}}"#));
+    home.ok(format!("start {file}")).never_says("answer");
+    assert_eq!(home.daemon_pid(), daemon);
+}
+
+#[test]
+fn a_stopped_keeper_is_named_by_whoever_waits_for_it() {
+    let home = home();
+    start_fixture(&home, "first", "", "hold");
+    let keeper = home.keeper_pid();
+    kill(keeper, Signal::STOP);
+    let stderr = home.work().join("stderr");
+    let file = std::fs::File::create(&stderr).unwrap();
+    let start = home.cmd(format!("start {} --name second", sleeper(&home, "second", 1002))).command();
+    let mut start = Ending({ start }.stdout(Stdio::null()).stderr(file).spawn().unwrap());
+    home.wait_file("stderr", &format!("the keeper (pid {keeper})"));
+    kill(keeper, Signal::CONT);
+    assert!(start.0.wait().unwrap().success());
+    assert_eq!(sleepers(&home, 1002).len(), 1);
+}
