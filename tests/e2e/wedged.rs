@@ -69,6 +69,7 @@ fn a_crash_while_the_daemon_stands_still_is_noticed_by_the_keeper() {
     wait_replaced(&home, daemon);
     let app = home.wait_status("crashes", "online");
     assert_eq!(app.restarts(), 1, "counted once\n{}", home.report());
+    home.wait_until("its program runs", || sleepers(&home, 1002).contains(&app.pid()));
     assert_eq!(sleepers(&home, 1002), [app.pid()], "started once");
     assert_eq!((home.app("steady").pid(), home.app("steady").restarts()), (steady, 0), "nobody else is touched");
 }
@@ -80,7 +81,8 @@ fn an_order_to_a_stopped_daemon_is_carried_out_once() {
     let daemon = stop_daemon(&home);
     let said = home.ok(format!("start {} --name second", sleeper(&home, "second", 1002)));
     assert!(said.stderr.contains(&format!("the daemon (pid {daemon})")), "{said}");
-    assert_eq!(sleepers(&home, 1002).len(), 1);
+    home.wait_until("its program runs", || !sleepers(&home, 1002).is_empty());
+    assert_eq!(sleepers(&home, 1002), [home.app("second").pid()]);
     assert_eq!(home.jlist().len(), 2);
 }
 
@@ -137,5 +139,6 @@ fn a_stopped_keeper_is_named_by_whoever_waits_for_it() {
     home.wait_file("stderr", &format!("the keeper (pid {keeper})"));
     kill(keeper, Signal::CONT);
     assert!(start.0.wait().unwrap().success());
-    assert_eq!(sleepers(&home, 1002).len(), 1);
+    home.wait_until("its program runs", || !sleepers(&home, 1002).is_empty());
+    assert_eq!(sleepers(&home, 1002), [home.app("second").pid()]);
 }
