@@ -2,7 +2,7 @@
 
 use ostler_testkit::{fixture_app, needs_program};
 
-use crate::setup::home;
+use crate::setup::{home, home_as_pm2};
 
 /// The same two apps in every format the product reads.
 #[test]
@@ -131,4 +131,36 @@ fn unknown_keys_warn_with_the_closest_known() {
     let file = home.write("typo.json", r#"[{"name": "t", "script": "sleep", "args": "1000", "autorestrat": false}]"#);
     home.ok(format!("start {file}")).says("autorestrat").says("autorestart");
     assert_eq!(home.app("t").status(), "online");
+}
+
+#[test]
+fn apps_of_one_name_keep_their_own_descriptions() {
+    let home = home_as_pm2();
+    let file = home.write(
+        "eco.json",
+        r#"[{"name": "twin", "script": "sleep", "args": "1000", "env": {"WHO": "first"}},
+            {"name": "twin", "script": "sleep", "args": "2000", "env": {"WHO": "second"}}]"#,
+    );
+    let described = || home.jlist().iter().map(|item| (item.text("WHO").to_owned(), item.env("args").to_string())).collect::<Vec<_>>();
+    let both = [("first".to_owned(), r#"["1000"]"#.to_owned()), ("second".to_owned(), r#"["2000"]"#.to_owned())];
+    for verb in ["start", "restart", "start", "reload"] {
+        home.ok(format!("{verb} {file}"));
+        assert_eq!(described(), both, "after {verb}");
+    }
+    // A change by the name is one for each.
+    home.ok("restart twin --restart-delay 100");
+    assert_eq!(described(), both);
+    assert!(home.jlist().iter().all(|item| item.env("restart_delay") == 100 && item.status() == "online"));
+    home.ok(format!("delete {file}"));
+    assert!(home.jlist().is_empty());
+}
+
+/// As `ostler`, what a file says is done whole or not at all.
+#[test]
+fn an_app_that_is_not_there_keeps_the_others_from_starting() {
+    let home = home();
+    let file =
+        home.write("bad.json", r#"[{"name": "good", "script": "sleep", "args": "1000"}, {"name": "bad", "script": "/nowhere/app"}]"#);
+    home.run(format!("start {file}")).fails().says("Script not found: /nowhere/app");
+    assert!(home.app_processes().is_empty());
 }

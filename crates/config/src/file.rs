@@ -76,7 +76,10 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
         let at = Where { shown: shown.to_owned(), path, value: Rc::new(value), places: Rc::clone(&places) };
         apps.extend(check::app(at, file.clone(), &deploy, &mut problems));
     }
-    report_same_names(&apps, &mut problems);
+    // PM2 takes them, and files for it have them.
+    if !context.as_pm2 || context.strict {
+        report_same_names(&apps, &mut problems);
+    }
     let warnings = Problems::check(problems, context.strict)?;
     Ok(Loaded { file, apps, deploy, statics, warnings, env_changes })
 }

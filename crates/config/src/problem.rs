@@ -41,6 +41,8 @@ pub enum Kind {
     ScriptNotFound,
     /// The interpreter is not there.
     InterpreterNotFound,
+    /// The working directory is not there.
+    DirectoryNotFound,
     /// `--env NAME` names a profile that the app does not define.
     UnknownProfile,
     /// Anything else worth telling.

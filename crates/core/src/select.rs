@@ -66,6 +66,37 @@ pub fn select(target: &str, entries: &[Entry<'_>], cwd: &str) -> Result<Vec<u32>
         .ok_or_else(|| SelectError::NotFound(target.to_owned()))
 }
 
+/// One of several apps that share a name, or an instance of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Namesake<'a> {
+    /// Namespace.
+    pub namespace: &'a str,
+    /// Absolute script path.
+    pub script: &'a str,
+    /// How many instances the app has.
+    pub instances: u32,
+}
+
+/// Which of several apps of one name each present instance of that name belongs to (its position in `apps`; there is at least one): the one with its
+/// script and namespace, else with its script, else any. Where several fit, each takes as many as it has instances, in their order,
+/// which is the order in which they were started; the last takes what is left.
+pub fn share_out(apps: &[Namesake<'_>], present: &[Namesake<'_>]) -> Vec<usize> {
+    let mut taken = vec![0_u32; apps.len()];
+    let mut belongs = Vec::with_capacity(present.len());
+    for instance in present {
+        let fit = |app: &Namesake<'_>| (app.script == instance.script, app.namespace == instance.namespace);
+        let best = apps.iter().map(fit).max().unwrap_or_default();
+        let fitting: Vec<usize> = (0..apps.len()).filter(|index| fit(&apps[*index]) == best).collect();
+        let free = fitting.iter().copied().find(|index| taken[*index] < apps[*index].instances);
+        let index = free.or(fitting.last().copied()).unwrap_or_default();
+        if let Some(count) = taken.get_mut(index) {
+            *count += 1;
+        }
+        belongs.push(index);
+    }
+    belongs
+}
+
 fn ids(entries: &[Entry<'_>], is_meant: impl Fn(&Entry<'_>) -> bool) -> Vec<u32> {
     entries.iter().filter(|entry| is_meant(entry)).map(|entry| entry.id).collect()
 }
@@ -108,6 +139,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn each_instance_belongs_to_one_of_its_namesakes() {
+        let of = |script, instances| Namesake { namespace: "default", script, instances };
+        let red = |script, instances| Namesake { namespace: "red", script, instances };
+        for (apps, present, expected) in [
+            (vec![of("/a", 1), of("/b", 1)], vec![of("/a", 1), of("/b", 1)], vec![0, 1]),
+            (vec![of("/a", 1), of("/b", 1)], vec![of("/b", 1), of("/a", 1), of("/a", 1)], vec![1, 0, 0]),
+            // Nothing tells them apart but their order.
+            (vec![of("/a", 2), of("/a", 1)], vec![of("/a", 2), of("/a", 2), of("/a", 1)], vec![0, 0, 1]),
+            (vec![of("/a", 1), of("/a", 1)], vec![of("/a", 1); 4], vec![0, 1, 1, 1]),
+            // One has moved to another script.
+            (vec![of("/a", 1), of("/c", 1)], vec![of("/a", 1), of("/b", 1)], vec![0, 1]),
+            (vec![of("/a", 1), red("/a", 1)], vec![red("/a", 1), of("/a", 1)], vec![1, 0]),
+            (vec![of("/a", 1), of("/b", 1)], vec![], vec![]),
+        ] {
+            assert_eq!(share_out(&apps, &present), expected, "{apps:?} {present:?}");
+        }
+    }
 
     const LIST: &[Entry<'_>] = &[
         Entry { id: 0, name: "api", namespace: "default", script: "/srv/api/app.js" },

@@ -266,7 +266,15 @@ impl Client {
     /// # Errors
     /// As [`Client::request`]; an unknown target is [`Failure::NotFound`].
     pub(crate) fn inspect(&mut self, targets: &[String]) -> Result<Vec<Detail>, CliError> {
-        match self.request(&Request::Inspect { targets: targets.to_vec() }, &mut |_| {})? {
+        self.inspect_in(targets, String::new())
+    }
+
+    /// The same, where a target may be the path of a script, seen from this directory.
+    ///
+    /// # Errors
+    /// As [`Client::inspect`].
+    pub(crate) fn inspect_in(&mut self, targets: &[String], cwd: String) -> Result<Vec<Detail>, CliError> {
+        match self.request(&Request::Inspect { targets: targets.to_vec(), cwd }, &mut |_| {})? {
             Response::Details(list) => Ok(list),
             _ => Err(ClientError::Unexpected.into()),
         }

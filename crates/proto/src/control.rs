@@ -3,6 +3,8 @@
 //! A client sends [`ClientFrame`]s; the first carries [`Request::Hello`]. The daemon answers each request with zero or more
 //! [`Response::Progress`] frames and exactly one final response, all carrying the request's id.
 
+use std::collections::BTreeMap;
+
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::care::Note;
 use ostler_core::cron::Ticks;
@@ -64,6 +66,9 @@ pub enum Request {
     Inspect {
         /// What to select; empty = all.
         targets: Vec<String>,
+        /// Working directory of the caller, for script paths; without it a path is no target.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        cwd: String,
     },
     /// Starts apps. Answer: progress, then [`Response::Done`].
     Start {
@@ -215,6 +220,9 @@ pub struct Change {
     pub attributes: serde_json::Map<String, serde_json::Value>,
     /// Complete new descriptions by app name, made by the client from the remembered config file.
     pub specs: Vec<AppSpec>,
+    /// Where apps of one name have different descriptions: which of `specs` an instance gets, by its id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub spec_of: BTreeMap<u32, usize>,
 }
 
 /// Target of `scale`.

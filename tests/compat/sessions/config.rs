@@ -98,3 +98,43 @@ session!(
         t.run(format!("start {bare}"));
     }
 );
+
+session!(
+    /// One app of a file that cannot be started: the others are, and the exit code tells.
+    config_one_bad, [
+        Difference {
+            pm2: "  [PM2][WARN] Applications bad, good not running, starting...",
+            ostler: "  [PM2][WARN] Applications good not running, starting...",
+            why: "the file is read and judged before the daemon is asked: nothing is promised for the bad one",
+        },
+        Difference { pm2: "  [PM2][WARN] Applications bad not running, starting...", ostler: "", why: "the same" },
+    ], |t: &mut Transcript<'_>| {
+        let good = fixture_app("hold.js");
+        for (name, bad) in [("script", "script: '/nowhere/app.js'"), ("program", "script: '/dev/null', interpreter: 'no-such-program'")] {
+            let apps = format!("module.exports = {{ apps: [{{ name: 'bad', {bad} }}, {{ name: 'good', script: '{good}' }}] }};\n");
+            let file = t.home().write(&format!("{name}.config.js"), apps);
+            t.run(format!("start {file}"));
+            t.run(format!("restart {file}"));
+            t.run("list");
+            t.run("delete all");
+        }
+    }
+);
+
+session!(
+    /// Two apps of one name: both run, and what is said to the name is said to both.
+    config_same_names, [], |t: &mut Transcript<'_>| {
+        let (one, two) = (fixture_app("hold.js"), fixture_app("other.js"));
+        let file = t.home().write(
+            "eco.config.js",
+            format!("module.exports = {{ apps: [{{ name: 'twin', script: '{one}' }}, {{ name: 'twin', script: '{two}' }}] }};\n"),
+        );
+        let output = t.home().run(format!("start {file}"));
+        t.note(format!("exits {}", output.code));
+        t.run("restart twin");
+        let output = t.home().run(format!("stop {file}"));
+        t.note(format!("exits {}", output.code));
+        t.run("list");
+        t.run("delete twin");
+    }
+);

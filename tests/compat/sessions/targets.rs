@@ -40,6 +40,22 @@ session!(
 );
 
 session!(
+    /// Options that change an app find it by its script, too.
+    target_script_changes, [], |t: &mut Transcript<'_>| {
+        let script = t.home().write("here/http.js", "setInterval(() => {}, 1 << 30);");
+        let here = t.home().work().join("here");
+        t.home().ok(format!("start {script} --name other-name"));
+        for options in ["--watch", "--node-args=--trace-warnings", "--max-memory-restart 100M", "--time", "-- a b"] {
+            let output = t.home().cmd(format!("restart http.js {options}")).cwd(&here).run();
+            t.add(&output);
+        }
+        t.note(t.home().app("other-name").env("args"));
+        let output = t.home().cmd("reload http.js --kill-timeout 1000").cwd(&here).run();
+        t.add(&output);
+    }
+);
+
+session!(
     /// A name that is a number wins over the id.
     target_numbers, [], |t: &mut Transcript<'_>| {
         let hold = fixture_app("hold.js");

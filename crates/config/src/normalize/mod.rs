@@ -98,7 +98,7 @@ impl Base<'_> {
 fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<Problem>) -> AppSpec {
     let file_dir = raw.file.as_deref().and_then(|file| Path::new(file).parent()).map(Path::to_owned);
     let cwd = run::working_directory(raw, context, file_dir.as_deref()).unwrap_or_else(|message| {
-        problems.push(raw.problem(Kind::Value, "cwd", message));
+        problems.push(raw.problem(Kind::DirectoryNotFound, "cwd", message));
         context.cwd.clone()
     });
     let base = Base { context, cwd, file_dir };

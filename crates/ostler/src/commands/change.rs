@@ -1,6 +1,6 @@
 //! What `restart <name> <options>` changes: options, arguments, environment, and the profile of the remembered config file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::files;
 use crate::cli::{Call, CliError, UsageError};
-use crate::cx::Cx;
+use crate::cx::{self, Cx};
 
 /// `--env`: a profile, or variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,12 +51,12 @@ pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Opt
         change.attributes.insert("name".into(), name);
     }
     if choice.profile.is_some() || !attributes.is_empty() || call.app_args.is_some() {
-        let details = cx.client()?.inspect(targets)?;
+        let details = cx.client()?.inspect_in(targets, cx::cwd()?)?;
         let context = files::context(cx, call)?;
         // `restart --watch` is a switch, as in PM2; `start --watch` is not.
         let toggles_watch = call.command.name != "start" && attributes.get("watch") == Some(&Value::Bool(true));
         let wanted = Wanted { profile: choice.profile.as_deref(), attributes: &attributes, args: call.app_args.as_deref(), toggles_watch };
-        change.specs = describe_anew(cx, &details, &wanted, &context)?;
+        (change.specs, change.spec_of) = describe_anew(cx, &details, &wanted, &context)?;
         change.profile = choice.profile;
     }
     Ok(Some(change).filter(|change| *change != Change::default()))
@@ -72,18 +72,22 @@ struct Wanted<'a> {
 
 /// `stop --watch`: they are not watched any more, from the next start on either.
 pub(super) fn without_watch(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Change, CliError> {
-    let details = cx.client()?.inspect(targets)?;
+    let details = cx.client()?.inspect_in(targets, cx::cwd()?)?;
     let context = files::context(cx, call)?;
     let attributes = Map::from_iter([("watch".to_owned(), Value::Bool(false))]);
     let wanted = Wanted { profile: None, attributes: &attributes, args: None, toggles_watch: false };
-    Ok(Change { specs: describe_anew(cx, &details, &wanted, &context)?, ..Change::default() })
+    let (specs, spec_of) = describe_anew(cx, &details, &wanted, &context)?;
+    Ok(Change { specs, spec_of, ..Change::default() })
 }
 
 /// New descriptions of the apps: from their config file when a profile is chosen, with the options on top.
-fn describe_anew(cx: &mut Cx, details: &[Detail], wanted: &Wanted<'_>, context: &Context) -> Result<Vec<AppSpec>, CliError> {
-    let mut seen = BTreeSet::new();
-    let mut specs: Vec<AppSpec> =
-        details.iter().map(|detail| &detail.spec).filter(|spec| seen.insert(spec.name.clone())).cloned().collect();
+fn describe_anew(
+    cx: &mut Cx,
+    details: &[Detail],
+    wanted: &Wanted<'_>,
+    context: &Context,
+) -> Result<(Vec<AppSpec>, BTreeMap<u32, usize>), CliError> {
+    let (mut specs, spec_of) = descriptions(details);
     if let Some(profile) = wanted.profile {
         let apps = specs.iter().map(|spec| with_profile(cx, spec, profile, context)).collect::<Result<Vec<_>, _>>()?;
         files::check_profile(cx, wanted.profile, &apps, true)?;
@@ -107,7 +111,25 @@ fn describe_anew(cx: &mut Cx, details: &[Detail], wanted: &Wanted<'_>, context: 
     if let Some(spec) = specs.first().filter(|_| wanted.attributes.contains_key("cron_restart")) {
         files::tell_cron(cx, spec);
     }
-    Ok(specs)
+    Ok((specs, spec_of))
+}
+
+/// The descriptions of these instances, each once, and which one an instance has where its name alone does not tell: apps may share one.
+fn descriptions(details: &[Detail]) -> (Vec<AppSpec>, BTreeMap<u32, usize>) {
+    let mut specs: Vec<AppSpec> = Vec::new();
+    let mut spec_of = BTreeMap::new();
+    for detail in details {
+        let index = specs.iter().position(|spec| *spec == detail.spec).unwrap_or_else(|| {
+            specs.push(detail.spec.clone());
+            specs.len() - 1
+        });
+        spec_of.insert(detail.id, index);
+    }
+    let names: BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    if names.len() == specs.len() {
+        spec_of.clear();
+    }
+    (specs, spec_of)
 }
 
 /// The app as its config file describes it now, under this profile. Without the file, the profile as remembered.

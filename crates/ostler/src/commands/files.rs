@@ -85,7 +85,13 @@ pub(super) fn read(cx: &mut Cx, call: &Call, source: &Source, context: &mut Cont
 pub(super) fn names(cx: &mut Cx, call: &Call, source: &Source) -> Result<Vec<String>, CliError> {
     let mut context = context(cx, call)?;
     let loaded = read(cx, call, source, &mut context)?;
-    Ok(loaded.apps.iter().map(ostler_config::RawApp::name).collect())
+    let mut names: Vec<String> = Vec::new();
+    for name in loaded.apps.iter().map(ostler_config::RawApp::name) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// Tells every problem, the fatal ones last, and gives the way out.
@@ -99,12 +105,21 @@ pub(super) fn told(cx: &mut Cx, source: Option<&Source>, problems: &Problems) ->
         match error.kind {
             Kind::NotFound => cx.out.error(format_args!("File {shown} not found")),
             // PM2's words, without place and key: scripts look for them.
+            Kind::ScriptNotFound | Kind::InterpreterNotFound if source.is_some() && cx.program.is_pm2() => {
+                cx.out.error(format_args!("Error: {}", error.message));
+            }
             Kind::ScriptNotFound | Kind::InterpreterNotFound => cx.out.error(&error.message),
             Kind::Malformed => cx.out.error(format_args!("File {shown} malformated: {error}")),
             _ => cx.out.error(error),
         }
     }
     CliError::Told(status_of(problems))
+}
+
+/// Whether all that is wrong with an app is that its script, program or directory is not there.
+pub(super) fn is_missing(problems: &Problems) -> bool {
+    let is_missing = |kind| matches!(kind, Kind::ScriptNotFound | Kind::InterpreterNotFound | Kind::DirectoryNotFound);
+    problems.0.iter().filter(|problem| problem.is_error()).all(|problem| is_missing(problem.kind))
 }
 
 /// What a failed check means as an exit code.

@@ -89,29 +89,39 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     let mut context = files::context(cx, call)?;
     let loaded = files::read(cx, call, source, &mut context)?;
     let overlay = overlay(call, loaded.apps.len())?;
-    let mut apps = Vec::new();
+    let (mut apps, mut raw, mut left_out) = (Vec::new(), Vec::new(), None);
     for app in &loaded.apps {
-        // Everything was checked before anything is done: one bad app, and none is started.
-        apps.push(normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(source), &problems))?);
+        match normalize(app, &context, &overlay) {
+            Ok(normalized) => {
+                apps.push(normalized);
+                raw.push(app);
+            }
+            // As PM2: an app whose program is not there keeps none of the others down.
+            Err(problems) if cx.program.is_pm2() && files::is_missing(&problems) => {
+                left_out = Some(files::told(cx, Some(source), &problems))
+            }
+            // Everything was checked before anything is done: one bad app, and none is started.
+            Err(problems) => return Err(files::told(cx, Some(source), &problems)),
+        }
     }
     files::check_profile(cx, overlay.profile.as_deref(), &apps, false)?;
     apps.iter().for_each(|app| files::tell_cron(cx, &app.spec));
     apps.iter().for_each(|app| files::warn(cx, &app.warnings));
     let mut apps: Vec<AppSpec> = apps.into_iter().map(|app| app.spec).collect();
-    let mut together: Vec<_> = loaded.apps.iter().zip(&mut apps).collect();
+    let mut together: Vec<_> = raw.into_iter().zip(&mut apps).collect();
     let problems = Problems(finish_order(&mut together));
     if !problems.0.is_empty() {
         return Err(files::told(cx, Some(source), &problems));
     }
     if apps.is_empty() {
-        return Ok(Vec::new());
+        return left_out.map_or(Ok(Vec::new()), Err);
     }
     write::config(cx, call, &apps)?;
     let base_env = share_base(&mut apps);
-    {
-        let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
-        act::perform(cx, &Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command: call.word.clone() }, wording)
-    }
+    let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
+    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command: call.word.clone() };
+    let ids = act::perform(cx, &request, wording)?;
+    left_out.map_or(Ok(ids), Err)
 }
 
 /// The options of the command line over the apps of a file. A name makes sense only for a single app.

@@ -10,12 +10,13 @@ use ostler_proto::control::{Action, Change, Failure, Progress, Response, ScaleTo
 
 use crate::control::turn::now;
 use crate::control::{Control, Step};
+use crate::registry::Slot;
 
 impl Control {
     /// Applies changes that come with a restart.
     pub(crate) fn change(&mut self, id: u32, change: &Change) {
         let Some(slot) = self.registry.get(id) else { return };
-        let (spec, vars) = (changed_spec(slot.spec(), change), changed_vars(&slot.base.vars, change));
+        let (spec, vars) = (changed_spec(slot, change), changed_vars(&slot.base.vars, change));
         if let Some(vars) = vars {
             self.rebase(id, vars);
         }
@@ -137,8 +138,8 @@ impl Control {
 }
 
 /// A description with the changes applied.
-pub(crate) fn changed_spec(spec: &AppSpec, change: &Change) -> AppSpec {
-    let mut spec = change.specs.iter().find(|new| new.name == spec.name).unwrap_or(spec).clone();
+pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
+    let mut spec = new_spec(slot, change).unwrap_or(slot.spec()).clone();
     if let Some(name) = change.attributes.get("name").and_then(|name| name.as_str()) {
         spec.name = name.to_owned();
     }
@@ -150,6 +151,14 @@ pub(crate) fn changed_spec(spec: &AppSpec, change: &Change) -> AppSpec {
         spec.args.clone_from(args);
     }
     spec
+}
+
+/// The complete new description of an instance, if the change has one: its own, else that of its name.
+pub(super) fn new_spec<'a>(slot: &Slot, change: &'a Change) -> Option<&'a AppSpec> {
+    match change.spec_of.get(&slot.pm_id) {
+        Some(index) => change.specs.get(*index),
+        None => change.specs.iter().find(|new| new.name == slot.spec().name),
+    }
 }
 
 /// A caller's environment with another one merged into it; none if nothing changes.

@@ -56,10 +56,10 @@ impl Control {
         self.answer_soon(client, request, question);
     }
 
-    pub(super) fn inspect(&mut self, client: u32, request: u64, targets: &[String]) {
+    pub(super) fn inspect(&mut self, client: u32, request: u64, targets: &[String], cwd: &str) {
         let mut ids = Vec::new();
         for target in targets {
-            match self.select(target, "") {
+            match self.select(target, cwd) {
                 Ok(found) => ids.extend(found),
                 Err(Failure::Empty) => {}
                 Err(failure) => return self.clients.answer(client, request, Response::Failed(failure)),

@@ -70,7 +70,7 @@ impl Control {
             Request::List => return self.list(client, id, list::Question::List),
             Request::Table => return self.list(client, id, list::Question::Table),
             Request::Health { targets } => self.health(&targets),
-            Request::Inspect { targets } => return self.inspect(client, id, &targets),
+            Request::Inspect { targets, cwd } => return self.inspect(client, id, &targets, &cwd),
             Request::Start { apps, base_env, existing, command } => {
                 let origin = self.origin(client, command);
                 return self.start(client, id, apps, base_env, &existing, origin);

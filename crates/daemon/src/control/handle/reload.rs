@@ -39,7 +39,7 @@ impl Control {
             ids: ids.clone(),
             describe: Box::new(move |slot: &Slot| match (&release, &change) {
                 (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base.vars)),
-                (None, Some(change)) => (changed_spec(slot.spec(), change), changed_vars(&slot.base.vars, change)),
+                (None, Some(change)) => (changed_spec(slot, change), changed_vars(&slot.base.vars, change)),
                 (None, None) => (slot.spec().clone(), None),
             }),
             parallel: u32::try_from(job.parallel).unwrap_or(u32::MAX),

@@ -4,6 +4,7 @@ use ostler_core::cron::{OnTick, RunOn};
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Change, Failure, Progress, Response};
 
+use super::act::new_spec;
 use crate::control::job::Waited;
 use crate::control::jobs::newest;
 use crate::control::{Control, Goal, Job, Step};
@@ -15,7 +16,7 @@ impl Control {
         let Some(slot) = self.registry.get(id) else { return false };
         let (name, pm_id, was_job) = (slot.spec().name.clone(), slot.pm_id, slot.spec().is_job());
         let release = self.jobs[index].releases.get(&name).cloned();
-        let by_change = || change?.specs.iter().find(|spec| spec.name == name);
+        let by_change = || new_spec(slot, change?);
         let next = release.as_ref().map(|release| &release.spec).or_else(by_change);
         if !next.map_or(was_job, ostler_core::app::AppSpec::is_job) {
             return false;

@@ -1,14 +1,17 @@
 //! `start`, and what it does with apps that exist already.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::select::{Namesake, share_out};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Response};
 
 use super::act::laid_over;
 use crate::control::turn::now;
 use crate::control::{Control, jobs};
+use crate::registry::Slot;
 use crate::rollouts::{NewEnv, NewRelease};
 
 /// What becomes of one app of the request.
@@ -31,6 +34,7 @@ impl Control {
                 Err(failure) => return self.clients.answer(client, id, Response::Failed(failure)),
             }
         }
+        let shared = self.share_out_names(&mut plans);
         let missing: Vec<String> =
             plans.iter().filter(|(_, plan)| matches!(plan, Plan::Add(_))).map(|(spec, _)| spec.name.clone()).collect();
         let by_file = !matches!(existing, Existing::PlainScript { .. });
@@ -61,6 +65,17 @@ impl Control {
                 }
                 Plan::Again(ids) => {
                     let more = self.missing_instances(&spec, &ids);
+                    if action == Action::Reload && shared.contains(&spec.name) {
+                        let line = format!(
+                            "several apps are named {}: they are reloaded as they are, `restart` brings what the file says now",
+                            spec.name
+                        );
+                        self.clients.answer(client, id, Response::Progress(Progress::Warning(line)));
+                        self.tell_selected(client, id, action, &spec.name, &ids);
+                        job.touch(&ids, &self.registry);
+                        job.pending.extend(ids);
+                        continue;
+                    }
                     if action == Action::Reload {
                         // As PM2: the caller's variables reach a running app only where its file sets none.
                         let env = if spec.env.vars.is_empty() { NewEnv::Over(base_env.clone()) } else { NewEnv::Same };
@@ -98,6 +113,27 @@ impl Control {
         for id in fresh {
             self.feed(id, Event::Start(origin.clone()));
         }
+    }
+
+    /// Apps of the request that share a name share the present instances of that name; gives these names.
+    /// PM2 differs: it acts on all of them for each, and starts all of them again.
+    fn share_out_names(&self, plans: &mut [(AppSpec, Plan)]) -> BTreeSet<String> {
+        let mut seen = BTreeSet::new();
+        let shared: BTreeSet<String> =
+            plans.iter().filter(|(spec, _)| !seen.insert(&spec.name)).map(|(spec, _)| spec.name.clone()).collect();
+        for name in &shared {
+            let present: Vec<&Slot> = self.registry.serving().filter(|slot| slot.spec().name == *name).collect();
+            let specs: Vec<&AppSpec> = plans.iter().map(|(spec, _)| spec).filter(|spec| spec.name == *name).collect();
+            let namesake = |spec: &AppSpec| (spec.namespace.clone(), spec.script.clone(), spec.instances);
+            let (apps, slots): (Vec<_>, Vec<_>) =
+                (specs.into_iter().map(namesake).collect(), present.iter().map(|slot| namesake(slot.spec())).collect());
+            let belongs = share_out(&namesakes(&apps), &namesakes(&slots));
+            for (index, (spec, plan)) in plans.iter_mut().filter(|(spec, _)| spec.name == *name).enumerate() {
+                let own: Vec<u32> = present.iter().zip(&belongs).filter(|(_, app)| **app == index).map(|(slot, _)| slot.id).collect();
+                *plan = if own.is_empty() { Plan::Add(spec.instances) } else { Plan::Again(own) };
+            }
+        }
+        shared
     }
 
     fn tell_selected(&mut self, client: u32, id: u64, action: Action, target: &str, ids: &[u32]) {
@@ -157,6 +193,10 @@ impl Control {
             self.rebase(id, vars);
         }
     }
+}
+
+fn namesakes(of: &[(String, String, u32)]) -> Vec<Namesake<'_>> {
+    of.iter().map(|(namespace, script, instances)| Namesake { namespace, script, instances: *instances }).collect()
 }
 
 fn is_down(state: &State) -> bool {
