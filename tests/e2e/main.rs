@@ -23,6 +23,7 @@ mod dev;
 mod diff;
 mod env;
 mod faults;
+mod faults_descriptors;
 mod faults_hostile;
 mod faults_limits;
 mod foreground;

@@ -40,6 +40,7 @@ use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
+use crate::supervisor::room::Room;
 use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
 use crate::watch::Watches;
@@ -144,6 +145,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         unstartable: Vec::new(),
         work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
+        room: Room::new(),
         look_for_vanished_ms: None,
         errands: Errands::default(),
         secrets: crate::secrets::Fetches::default(),
@@ -371,6 +373,7 @@ impl Control {
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
         let errands = self.surviving_errands(&mut leaders);
+        self.room.give_back();
         let (link, pid) = match self.revive(&survivors, &errands) {
             Ok(revived) => revived,
             Err(error) => {
@@ -385,6 +388,7 @@ impl Control {
         // What was not yet asked for is decided again by the recovery.
         self.work.retain(|work| !matches!(work, Work::Ack(_) | Work::Errand(_) | Work::Effect(_, Effect::Spawn { .. })));
         self.keeper = KeeperDoor::new(link, pid);
+        self.room.set_aside();
         self.groups.keeper_was_lost();
         if let Err(error) = self.reactor.add(&self.keeper, Source::Keeper) {
             self.log.error(format_args!("cannot watch the keeper: {error}"));

@@ -10,6 +10,9 @@ use ostler_sys::ProcRef;
 
 use crate::reactor::{Reactor, Source};
 
+/// `EPIPE` and `ECONNRESET`: the keeper is gone.
+const BROKEN: [i32; 2] = [32, 104];
+
 /// The link, and what waits to be sent.
 #[derive(Debug)]
 pub(crate) struct KeeperDoor {
@@ -17,11 +20,13 @@ pub(crate) struct KeeperDoor {
     pid: i32,
     queue: VecDeque<(ToKeeper, Vec<OwnedFd>)>,
     waits_for_room: bool,
+    /// Starts that could not be sent for want of descriptors: key and errno.
+    unsent: Vec<(u64, i32)>,
 }
 
 impl KeeperDoor {
     pub(crate) fn new(link: Link, pid: i32) -> Self {
-        Self { link, pid, queue: VecDeque::new(), waits_for_room: false }
+        Self { link, pid, queue: VecDeque::new(), waits_for_room: false, unsent: Vec::new() }
     }
 
     /// Pid of the keeper: parent and subreaper of all apps.
@@ -80,12 +85,26 @@ impl KeeperDoor {
         while let Some((message, fds)) = self.queue.pop_front() {
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
             // A link that is broken shows it when it is read.
-            let _ = self.link.send(&message, &fds);
+            if let (Err(error), ToKeeper::Spawn(request)) = (self.link.send(&message, &fds), &message)
+                && let Some(errno) = error.raw_os_error().filter(|errno| !BROKEN.contains(errno))
+            {
+                self.unsent.push((request.key, errno));
+            }
         }
         let waits = self.link.flush().is_ok_and(|all| !all);
         if waits != self.waits_for_room && reactor.want_write(&self.link, Source::Keeper, waits).is_ok() {
             self.waits_for_room = waits;
         }
+    }
+
+    /// Starts that could not be sent, once.
+    pub(crate) fn take_unsent(&mut self) -> Vec<(u64, i32)> {
+        std::mem::take(&mut self.unsent)
+    }
+
+    /// Descriptors that wait in our hands until the keeper has taken what came before them.
+    pub(crate) fn waiting_fds(&self) -> usize {
+        self.link.waiting_fds()
     }
 
     /// Before the daemon ends: waits until everything is sent.

@@ -37,7 +37,6 @@ pub(crate) struct Children {
     by_key: BTreeMap<u64, Record>,
     /// The living ones.
     by_pid: HashMap<i32, u64>,
-    pidfds: usize,
 }
 
 impl Children {
@@ -46,13 +45,12 @@ impl Children {
         !self.by_key.contains_key(&key)
     }
 
-    /// How many pidfds are open.
-    pub(crate) fn pidfds(&self) -> usize {
-        self.pidfds
+    /// How many live.
+    pub(crate) fn alive_count(&self) -> usize {
+        self.by_pid.len()
     }
 
     pub(crate) fn add(&mut self, key: u64, process: ProcRef, watch: Watch) {
-        self.pidfds += usize::from(matches!(watch, Watch::Pidfd(_)));
         self.by_pid.insert(process.pid, key);
         self.by_key.insert(key, Record { process, state: State::Alive(watch) });
     }
@@ -79,10 +77,7 @@ impl Children {
         self.by_pid.remove(&process.pid);
         match watch {
             Watch::Reap => None,
-            Watch::Pidfd(pidfd) => {
-                self.pidfds -= 1;
-                Some(pidfd)
-            }
+            Watch::Pidfd(pidfd) => Some(pidfd),
         }
     }
 
@@ -106,9 +101,7 @@ impl Children {
     pub(crate) fn end(&mut self, pid: i32, ended: Ended) -> Option<u64> {
         let key = self.by_pid.remove(&pid)?;
         let record = self.by_key.get_mut(&key)?;
-        if let State::Alive(Watch::Pidfd(_)) = std::mem::replace(&mut record.state, State::Ended(ended)) {
-            self.pidfds -= 1;
-        }
+        record.state = State::Ended(ended);
         Some(key)
     }
 

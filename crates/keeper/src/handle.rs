@@ -77,7 +77,7 @@ impl Keeper {
             self.spawn_failed(key, Step::Key, Errno::EXIST.raw_os_error());
             return Ok(());
         }
-        if lost_fds {
+        if lost_fds || !self.has_room() {
             self.spawn_failed(key, Step::Receive, Errno::MFILE.raw_os_error());
             return Ok(());
         }

@@ -7,8 +7,16 @@ use rustix::io::Errno;
 
 /// Longer names are a fault of the caller.
 const NAME_MAX: usize = 255;
+/// The most descriptors that stay free for spawning and for messages on their way.
+const HEADROOM_MOST: u64 = 96;
+const HEADROOM_LEAST: u64 = 24;
+/// The part of a small limit that stays free.
+const HEADROOM_SHARE: u64 = 8;
+
 /// Descriptors that stay free for spawning and for messages on their way.
-pub(crate) const HEADROOM: u64 = 96;
+pub(crate) fn headroom(limit: u64) -> u64 {
+    (limit / HEADROOM_SHARE).clamp(HEADROOM_LEAST, HEADROOM_MOST)
+}
 
 /// All held descriptors, sorted by name.
 #[derive(Debug, Default)]
@@ -17,7 +25,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Holds a descriptor in place of what had the name before. `others` are descriptors in use besides, `limit` is that of open files.
+    /// Holds a descriptor in place of what had the name before. `others` are descriptors in use or promised besides, `limit` is that of open
+    /// files. Half of the headroom is for this: what a process was started with finds its place.
     ///
     /// # Errors
     /// `EMFILE` when it would leave no headroom, `ENAMETOOLONG`.
@@ -26,11 +35,21 @@ impl Held {
             return Err(Errno::NAMETOOLONG);
         }
         let in_use = (self.by_name.len() + others) as u64;
-        if !self.by_name.contains_key(&name) && in_use.saturating_add(HEADROOM) >= limit {
+        if !self.by_name.contains_key(&name) && in_use.saturating_add(headroom(limit) / 2) >= limit {
             return Err(Errno::MFILE);
         }
         self.by_name.insert(name, fd);
         Ok(())
+    }
+
+    /// Holds what a former keeper held: it had room.
+    pub(crate) fn take_over(&mut self, name: String, fd: OwnedFd) {
+        self.by_name.insert(name, fd);
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
     }
 
     /// Closes what has this name.
@@ -58,12 +77,14 @@ mod tests {
     #[test]
     fn headroom_is_kept_but_a_name_can_always_be_replaced() {
         let mut held = Held::default();
-        assert_eq!(held.hold("a".into(), null(), 3, HEADROOM + 4), Ok(()));
-        assert_eq!(held.hold("b".into(), null(), 3, HEADROOM + 4), Err(Errno::MFILE));
-        assert_eq!(held.hold("a".into(), null(), 3, HEADROOM + 4), Ok(()));
+        let limit = 800;
+        let room = usize::try_from(limit - headroom(limit) / 2).unwrap();
+        assert_eq!(held.hold("a".into(), null(), room - 1, limit), Ok(()));
+        assert_eq!(held.hold("b".into(), null(), room - 1, limit), Err(Errno::MFILE));
+        assert_eq!(held.hold("a".into(), null(), room - 1, limit), Ok(()));
         held.drop_name("a");
         held.drop_name("never there");
-        assert_eq!(held.hold("b".into(), null(), 3, HEADROOM + 4), Ok(()));
+        assert_eq!(held.hold("b".into(), null(), room - 1, limit), Ok(()));
         assert_eq!(held.hold("x".repeat(256), null(), 0, 10_000), Err(Errno::NAMETOOLONG));
         assert_eq!(held.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
     }

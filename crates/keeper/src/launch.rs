@@ -1,9 +1,10 @@
 //! Starting a keeper: by a client for a home that has none, or by a daemon whose keeper was killed.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::environment::{READY_FD_VAR, ROLE_VAR, RUNTIME_VAR, STARTER_VAR, STATE_FD_VAR, for_role, is_kept, runtime};
-use crate::hold::HEADROOM;
 use crate::link::Link;
 use crate::message::{Child, Originals};
 use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN};
@@ -28,11 +28,9 @@ const READY_MS: u64 = 10_000;
 /// Who has the lock listens some microseconds later, unless it was killed and the kernel has not given the lock free yet.
 const TAKEN_MS: u64 = 100;
 /// With fewer open files keeper and daemon would fail sooner or later, at an inconvenient time.
-const NEEDED_FILES: u64 = HEADROOM + 32;
+const NEEDED_FILES: u64 = 128;
 /// Number of the ready pipe in a new keeper.
 const READY_FD: i32 = 3;
-/// Number of the state in a revived keeper; link and held descriptors follow.
-const STATE_FD: i32 = 3;
 
 /// What a launch found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,20 +202,25 @@ impl Launcher {
     pub fn revive_for(&self, daemon: ProcRef, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
         let prepare = |errno: Errno| LaunchError::Prepare(errno.into());
         let (ours, theirs) = socket::packet_pair().map_err(prepare)?;
-        let mut passed = Passed { fds: vec![(theirs.as_fd(), STATE_FD + 1)] };
+        let mut passed = Passed::default();
+        let link = passed.add(theirs.as_fd());
+        let mut held = Vec::new();
+        for (name, fd) in revival.held {
+            held.push(((*name).to_owned(), passed.add_one_more(*fd).map_err(prepare)?));
+        }
         let state = State {
             home: self.home.clone(),
             as_pm2: self.as_pm2,
             originals: revival.originals,
-            daemon: Some(DaemonState { pid: daemon.pid, start_ticks: daemon.start_ticks, link: Some(STATE_FD + 1), retire: false }),
-            held: revival.held.iter().map(|(name, fd)| ((*name).to_owned(), passed.add(*fd))).collect(),
+            daemon: Some(DaemonState { pid: daemon.pid, start_ticks: daemon.start_ticks, link: Some(link), retire: false }),
+            held,
             children: revival.children.iter().map(|child| (*child, None)).collect(),
             signals: 0,
         };
         let memory = state.to_memfd().map_err(prepare)?;
-        let mut fds = passed.fds;
-        fds.extend([(rustix::stdio::stdout(), 1), (rustix::stdio::stderr(), 2), (memory.as_fd(), STATE_FD)]);
-        let (number, runtime) = (STATE_FD.to_string(), runtime());
+        let number = passed.add(memory.as_fd()).to_string();
+        let fds: Vec<_> = passed.fds().chain([(rustix::stdio::stdout(), 1), (rustix::stdio::stderr(), 2)]).collect();
+        let runtime = runtime();
         let vars = [(ROLE_VAR, "keeper"), (STATE_FD_VAR, number.as_str())];
         let vars: Vec<_> = vars.into_iter().chain(runtime.iter().map(|how| (RUNTIME_VAR, how.as_str()))).collect();
         let envp = for_role(&self.home, self.as_pm2, &vars, is_kept);
@@ -266,16 +269,34 @@ impl Launcher {
     }
 }
 
-/// Descriptors for a revived keeper, numbered as they come.
+/// Descriptors for a revived keeper. They keep their numbers: moving some hundreds of them to places of their own would take twice as many,
+/// which there may not be.
+#[derive(Default)]
 struct Passed<'a> {
-    fds: Vec<(BorrowedFd<'a>, i32)>,
+    ours: BTreeMap<RawFd, BorrowedFd<'a>>,
+    /// What has two names needs two numbers.
+    copies: Vec<OwnedFd>,
 }
 
 impl<'a> Passed<'a> {
-    fn add(&mut self, fd: BorrowedFd<'a>) -> i32 {
-        let number = STATE_FD + 1 + i32::try_from(self.fds.len()).unwrap_or(i32::MAX / 2);
-        self.fds.push((fd, number));
-        number
+    fn add(&mut self, fd: BorrowedFd<'a>) -> RawFd {
+        self.ours.insert(fd.as_raw_fd(), fd);
+        fd.as_raw_fd()
+    }
+
+    fn add_one_more(&mut self, fd: BorrowedFd<'a>) -> Result<RawFd, Errno> {
+        if !self.ours.contains_key(&fd.as_raw_fd()) {
+            return Ok(self.add(fd));
+        }
+        let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3)?;
+        let number = copy.as_raw_fd();
+        self.copies.push(copy);
+        Ok(number)
+    }
+
+    /// Each with its number.
+    fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, RawFd)> {
+        self.ours.values().copied().chain(self.copies.iter().map(AsFd::as_fd)).map(|fd| (fd, fd.as_raw_fd()))
     }
 }
 

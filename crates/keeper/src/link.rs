@@ -106,6 +106,11 @@ impl Link {
         Ok(())
     }
 
+    /// Descriptors (duplicates) of messages that wait.
+    pub fn waiting_fds(&self) -> usize {
+        self.channel.queue.iter().map(|waiting| waiting.fds.len()).sum()
+    }
+
     fn assemble(&mut self, message: FromKeeper, fds: Vec<OwnedFd>) -> Option<(FromKeeper, Vec<OwnedFd>)> {
         match message {
             FromKeeper::InventoryPart(part) => {

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::children::{Children, Watch};
 use crate::daemon::Daemon;
 use crate::environment::{AS_PM2_VAR, CHECK_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
-use crate::hold::{HEADROOM, Held};
+use crate::hold::{Held, headroom};
 use crate::link::Channel;
 use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
 use crate::respawn::Respawn;
@@ -212,7 +212,7 @@ impl Keeper {
         let mut keeper = Self::assemble(state)?;
         for (name, number) in held {
             match fdpass::inherited(number) {
-                Ok(fd) => keeper.hold(name, fd)?,
+                Ok(fd) => keeper.held.take_over(name, fd),
                 Err(errno) => complain(&format!("the descriptor \"{name}\" did not come along: {errno}")),
             }
         }
@@ -440,12 +440,12 @@ impl Keeper {
     }
 
     pub(crate) fn hold(&mut self, name: String, fd: OwnedFd) -> Result<(), Errno> {
-        self.held.hold(name, fd, self.children.pidfds() + OWN_FDS, self.nofile)
+        self.held.hold(name, fd, self.children.alive_count() + OWN_FDS, self.nofile)
     }
 
-    /// Room for one more pidfd.
+    /// Room for one more process. Each that lives needs a pidfd in the keeper that comes after one that was killed: that is kept free.
     pub(crate) fn has_room(&self) -> bool {
-        ((self.held.iter().count() + self.children.pidfds() + OWN_FDS) as u64).saturating_add(HEADROOM) < self.nofile
+        ((self.held.len() + self.children.alive_count() + OWN_FDS) as u64).saturating_add(headroom(self.nofile)) < self.nofile
     }
 
     fn hear_daemon(&mut self) {

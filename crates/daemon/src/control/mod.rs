@@ -50,6 +50,7 @@ use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
+use crate::supervisor::room::Room;
 use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::Sweeps;
 use crate::watch::Watches;
@@ -102,6 +103,7 @@ pub(crate) struct Control {
     pub unstartable: Vec<u32>,
     pub work: VecDeque<Work>,
     pub sweeps: Sweeps,
+    pub room: Room,
     /// When to look for processes that are gone without a word.
     pub look_for_vanished_ms: Option<u64>,
     pub errands: Errands,

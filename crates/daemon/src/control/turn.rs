@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ostler_core::lifecycle::Event;
+use ostler_core::lifecycle::{Effect, Event};
 use ostler_core::time::Now;
 
 use super::{Control, Ending, Work};
@@ -176,28 +176,12 @@ impl Control {
     /// Writes the journal, then does the work, until nothing is left to do; then sends what is queued for others.
     pub(crate) fn settle(&mut self) {
         loop {
-            while !self.work.is_empty() {
-                self.write_journal();
-                let batch = std::mem::take(&mut self.work);
-                let mut spawns = 0;
-                for work in batch {
-                    match work {
-                        Work::Ack(key) => self.keeper.say(ToKeeper::Ack { key }),
-                        Work::Errand(number) => self.send_errand(number),
-                        Work::Effect(id, effect) => {
-                            if self.perform(id, effect) {
-                                spawns += 1;
-                                if spawns == 1 || spawns % SPAWNS_PER_FLUSH == 0 {
-                                    self.keeper.flush(&self.reactor);
-                                }
-                                if spawns > 1 {
-                                    // A keeper that was woken on our processor would wait until we have prepared them all.
-                                    rustix::thread::sched_yield();
-                                }
-                            }
-                        }
-                    }
-                }
+            let all_done = self.do_work();
+            if self.hear_unsent() {
+                continue;
+            }
+            if !all_done {
+                break;
             }
             let moved =
                 self.sweep() || self.advance_rollouts() || self.mend() || self.advance_jobs() || self.release() || self.look_at_runtime();
@@ -217,6 +201,41 @@ impl Control {
             self.write_state_file();
         }
         self.clients.flush(&self.reactor, now().mono_ms);
+    }
+
+    /// Writes the journal and does what it then allows, as often as that makes new work. False where the keeper is behind: a start waits in our
+    /// hands with all its descriptors, so there is a limit to how many do; the rest is done, in its order, when the link has room.
+    fn do_work(&mut self) -> bool {
+        while !self.work.is_empty() {
+            self.write_journal();
+            let mut batch = std::mem::take(&mut self.work);
+            let mut spawns = 0;
+            while let Some(work) = batch.pop_front() {
+                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.keeper.waiting_fds() > self.room.may_wait() {
+                    batch.push_front(work);
+                    batch.append(&mut self.work);
+                    self.work = batch;
+                    return false;
+                }
+                match work {
+                    Work::Ack(key) => self.keeper.say(ToKeeper::Ack { key }),
+                    Work::Errand(number) => self.send_errand(number),
+                    Work::Effect(id, effect) => {
+                        if self.perform(id, effect) {
+                            spawns += 1;
+                            if spawns == 1 || spawns % SPAWNS_PER_FLUSH == 0 {
+                                self.keeper.flush(&self.reactor);
+                            }
+                            if spawns > 1 {
+                                // A keeper that was woken on our processor would wait until we have prepared them all.
+                                rustix::thread::sched_yield();
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        true
     }
 
     pub(crate) fn write_journal(&mut self) {

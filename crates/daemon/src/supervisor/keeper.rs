@@ -28,6 +28,16 @@ impl Control {
         }
     }
 
+    /// Starts that could not even be asked for have failed. True when there were any.
+    pub(crate) fn hear_unsent(&mut self) -> bool {
+        let unsent = self.keeper.take_unsent();
+        let any = !unsent.is_empty();
+        for (key, errno) in unsent {
+            self.take_message(FromKeeper::SpawnFailed { key, step: "send".to_owned(), errno });
+        }
+        any
+    }
+
     fn take_message(&mut self, message: FromKeeper) {
         match message {
             FromKeeper::Spawned { key, pid, start_ticks } => match errands::number_of(key) {
@@ -42,7 +52,8 @@ impl Control {
                 let step = self.explain(id, &step, errno);
                 self.close_channel(id);
                 self.drop_signs(id);
-                self.feed(id, Event::SpawnFailed { inc, failure: SpawnFailure { step, errno } });
+                let failure = self.room.explain(SpawnFailure { step, errno });
+                self.feed(id, Event::SpawnFailed { inc, failure });
             }
             FromKeeper::Exited { key: STARTER_KEY, ending, .. } => self.starter_ended(ending),
             FromKeeper::Exited { key, pid, ending, .. } => {

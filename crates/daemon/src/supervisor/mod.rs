@@ -21,6 +21,7 @@ mod outputs;
 pub(crate) mod pipelines;
 pub(crate) mod preload;
 pub(crate) mod readiness;
+pub(crate) mod room;
 mod run;
 pub(crate) mod signs;
 pub(crate) mod spawn;

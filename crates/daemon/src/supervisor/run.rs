@@ -66,6 +66,7 @@ impl Control {
         match effect {
             Effect::Spawn { inc } => {
                 if let Err(failure) = self.spawn(id, inc) {
+                    let failure = self.room.explain(failure);
                     self.feed(id, Event::SpawnFailed { inc, failure });
                 }
                 return true;
@@ -121,6 +122,9 @@ impl Control {
 
     fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {
         let secrets = self.secrets.take(id, inc);
+        if !self.room.has() {
+            return Err(self.room.refusal());
+        }
         self.worker_left(id);
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
         let Some(slot) = self.registry.get(id) else { return Ok(()) };

@@ -1,0 +1,78 @@
+//! Room for descriptors.
+//!
+//! Where the limit of open files is small, apps must not take what clients, rotations and another keeper need: an app that finds no room is
+//! refused before it is started, with a word on the limit. What a new keeper needs is set aside from the beginning, because clients may
+//! take all the rest.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_sys::rlimit;
+
+/// Of so many descriptors this part stays free for what is not an app.
+const SHARE: u64 = 8;
+const LEAST: u64 = 16;
+const MOST: u64 = 128;
+/// Link (two), state and `/dev/null` of a new keeper, and some more.
+const SET_ASIDE: usize = 8;
+/// `EMFILE`: no more descriptors for this process.
+const TOO_MANY: i32 = 24;
+
+fn one_more() -> rustix::io::Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 0)
+}
+
+/// The limit, and what is set aside.
+#[derive(Debug)]
+pub(crate) struct Room {
+    limit: u64,
+    aside: Vec<OwnedFd>,
+}
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        let mut room = Self { limit: rlimit::nofile().soft, aside: Vec::new() };
+        room.set_aside();
+        room
+    }
+
+    fn free_share(&self) -> u64 {
+        (self.limit / SHARE).clamp(LEAST, MOST)
+    }
+
+    /// An app finds room. Numbers are given from the lowest up, so the next one tells how many are in use.
+    pub(crate) fn has(&self) -> bool {
+        let next = one_more().map_or(u64::MAX, |fd| fd.as_raw_fd().unsigned_abs().into());
+        next.saturating_add(self.free_share()) < self.limit
+    }
+
+    /// So many descriptors may wait for the keeper in our hands.
+    pub(crate) fn may_wait(&self) -> usize {
+        usize::try_from(self.free_share() / 2).unwrap_or(0)
+    }
+
+    /// For a new keeper, now.
+    pub(crate) fn give_back(&mut self) {
+        self.aside.clear();
+    }
+
+    /// As many as are to be had.
+    pub(crate) fn set_aside(&mut self) {
+        let missing = SET_ASIDE.saturating_sub(self.aside.len());
+        self.aside.extend((0..missing).map_while(|_| one_more().ok()));
+    }
+
+    /// The failure of a start for which there was no room.
+    pub(crate) fn refusal(&self) -> SpawnFailure {
+        self.explain(SpawnFailure { step: "descriptors".to_owned(), errno: TOO_MANY })
+    }
+
+    /// Says which limit was met, and how it is raised.
+    pub(crate) fn explain(&self, mut failure: SpawnFailure) -> SpawnFailure {
+        if failure.errno == TOO_MANY && !failure.step.contains("limit of open files") {
+            let hint = format!(" (the limit of open files is {}, raise it with ulimit -n, LimitNOFILE= or --ulimit nofile=)", self.limit);
+            failure.step.push_str(&hint);
+        }
+        failure
+    }
+}

@@ -1,0 +1,68 @@
+//! Few descriptors: room is kept for another keeper, and what finds none is refused before it is started.
+
+use std::collections::BTreeMap;
+
+use ostler_testkit::{Home, alive};
+use serde_json::json;
+
+use crate::promise_1_keeper_killed::kill_keeper;
+use crate::setup::home;
+
+fn ecosystem(home: &Home, apps: impl Iterator<Item = serde_json::Value>) -> String {
+    home.write("many.json", json!({ "apps": apps.collect::<Vec<_>>() }).to_string())
+}
+
+fn pids(home: &Home) -> BTreeMap<String, i32> {
+    home.jlist().iter().filter(|item| item.status() == "online").map(|item| (item.name().to_owned(), item.pid())).collect()
+}
+
+/// A killed keeper, several times: the same processes, and they are supervised.
+#[track_caller]
+fn survives_its_keeper(home: &Home) {
+    let before = pids(home);
+    for _ in 0..3 {
+        let daemon = home.daemon_pid();
+        kill_keeper(home);
+        assert_eq!(pids(home), before, "{}", home.report());
+        assert_eq!(home.daemon_pid(), daemon, "the daemon did not survive\n{}", home.report());
+    }
+    let (name, pid) = before.first_key_value().unwrap();
+    ostler_testkit::kill(*pid, rustix::process::Signal::KILL);
+    home.wait_app(name, "restarted", |item| item.pid() != *pid && item.status() == "online");
+}
+
+#[test]
+fn a_hundred_apps_in_three_hundred_descriptors_survive_their_keeper() {
+    let home = home();
+    // The lines of two go through pipes, which need more of everything.
+    let app = |n: usize| json!({ "name": format!("a{n}"), "script": "sleep", "args": "1000", "time": n < 2 });
+    let file = ecosystem(&home, (0..100).map(app));
+    home.cmd(["start", &file]).after("ulimit -n 300").run().ok();
+    assert_eq!(pids(&home).len(), 100, "{}", home.report());
+    survives_its_keeper(&home);
+    home.ok("kill");
+    home.wait_until("all is over", || home.processes().is_empty());
+}
+
+#[test]
+fn what_finds_no_room_is_refused_and_the_rest_survives_its_keeper() {
+    let home = home();
+    let app = |n: usize| json!({ "name": format!("a{n}"), "script": "sleep", "args": "1000", "time": n == 0 });
+    let file = ecosystem(&home, (0..150).map(app));
+    let output = home.cmd(["start", &file]).after("ulimit -n 140").run().code(1);
+    assert!(output.all().contains("the limit of open files is 140"), "{output}");
+    assert!(output.all().contains("ulimit -n") && output.all().contains("LimitNOFILE="), "{output}");
+    let run = pids(&home);
+    assert!(run.len() >= 30 && run.len() < 150, "{} run", run.len());
+    assert!(run.values().all(|pid| alive(*pid)));
+    survives_its_keeper(&home);
+    // One more is refused in one line; when there is room again it starts.
+    let output = home.run("start sleep --name more -- 1000").code(1);
+    assert!(output.all().contains("the limit of open files is 140"), "{output}");
+    home.ok("delete /^a[0-9]$/");
+    home.ok("start sleep --name more -- 1000");
+    home.wait_status("more", "online");
+    survives_its_keeper(&home);
+    home.ok("kill");
+    home.wait_until("all is over", || home.processes().is_empty());
+}
