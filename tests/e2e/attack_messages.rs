@@ -108,3 +108,96 @@ fn a_fork_mode_app_gets_no_sockets_of_the_cluster() {
     let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
     assert_eq!(log.matches("[x:0] asks for sockets as a cluster worker").count(), 1, "{log}");
 }
+
+/// Sends far too much, in every way, then a sign of life.
+const GREEDY: &str = r#"
+const say = (name, value) => new Promise((done) => process.send({type: 'axm:monitor', data: {[name]: {value}}}, done));
+(async () => {
+  await say('mark', 1);
+  for (let i = 0; i < 24; i++) await say('big' + i, 'x'.repeat(8 << 20));
+  for (let i = 0; i < 300; i++) await say('small' + i, 'y'.repeat(10_000));
+  for (let i = 0; i < 30; i++) process.send({type: 'axm:action', data: {action_name: 'a' + i + 'z'.repeat(10_000)}});
+  for (let i = 0; i < 30; i++) process.send({type: 'axm:option:configuration', data: {['o' + i]: 'z'.repeat(10_000)}});
+  process.send({node_version: '9'.repeat(50_000)});
+  await say('mark', 2);
+})();
+setInterval(() => {}, 1e6);
+"#;
+
+fn status_kib(pid: i32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_an_app_says_of_itself_has_a_budget() {
+    let home = home();
+    let script = home.write("greedy.js", GREEDY);
+    home.ok("start sleep --name other -- 1000");
+    let before = status_kib(home.daemon_pid(), "VmHWM");
+    home.ok(format!("start {script} --name x --max-memory-restart 4G"));
+    let app = home.wait_app("x", "heard to the end", |app| app.env("axm_monitor")["mark"]["value"] == 2);
+    let kept = ["axm_monitor", "axm_actions", "axm_options"].map(|key| app.env(key).to_string().len());
+    assert!(kept.iter().sum::<usize>() < 66 << 10, "kept {kept:?}");
+    assert!(app.text("node_version").len() < 20 && app.restarts() == 0);
+    let grown = status_kib(home.daemon_pid(), "VmHWM") - before;
+    assert!(grown < 12 << 10, "the daemon grew by {grown} KiB");
+    // In the journal, and so in its copy on disk, is nothing of it.
+    home.ok("restart other");
+    let journal = std::fs::read(home.dir().join("ostler.state")).unwrap();
+    let held = held_journal(&home);
+    for bytes in [&journal, &held] {
+        assert!(bytes.len() < 64 << 10, "a journal of {} bytes", bytes.len());
+    }
+    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert_eq!(log.matches("[x:1] sent a message longer than").count(), 1, "{log}");
+    assert_eq!(log.matches("[x:1] says more of itself").count(), 1, "{log}");
+    assert_eq!(home.app("other").status(), "online");
+}
+
+/// The journal that the keeper holds.
+fn held_journal(home: &Home) -> Vec<u8> {
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", home.keeper_pid())).unwrap().flatten();
+    let is_journal = |path: &Path| std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("ostler-journal"));
+    let path = fds.map(|entry| entry.path()).find(|path| is_journal(path)).expect("the keeper holds the journal");
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn a_flood_of_small_messages_is_read_no_faster_than_its_rate() {
+    let home = home();
+    let script = home.write("flood.sh", "#!/bin/sh\nexec yes 1 >&3\n");
+    let since = std::time::Instant::now();
+    home.ok(format!("start {script} --name x"));
+    home.ok("start sleep --name other -- 1000");
+    let pid = home.app("x").pid();
+    for _ in 0..5 {
+        home.ok("restart other");
+        assert_eq!(home.jlist().len(), 2);
+    }
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let written: f64 = io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap();
+    // 65,536 lines of two bytes each second and as many at once; what the socket takes.
+    let allowed = (since.elapsed().as_secs_f64() + 1.0) * 131_072.0 + 512.0 * 1024.0;
+    assert!(written < allowed, "{written} bytes were taken, {allowed} are allowed");
+    home.wait_until("it is told", || std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("[x:0] sends more"));
+}
+
+/// Sends so much that nobody hears it, then what the cluster needs.
+const NOISY_WORKER: &str = r#"
+for (let i = 0; i < 20000; i++) process.send({noise: i});
+require('http').createServer((request, response) => { process.send({noise: 1}); response.end(String(process.pid)); }).listen(process.env.PORT);
+"#;
+
+#[test]
+fn a_noisy_worker_serves() {
+    let home = home();
+    let (script, port) = (home.write("noisy.js", NOISY_WORKER), free_port());
+    home.cmd(format!("start {script} --name x -i 2")).env("PORT", port.to_string()).run().ok();
+    let mut seen = std::collections::BTreeSet::new();
+    home.wait_until("both serve", || {
+        seen.extend(ostler_testkit::get(port, "/"));
+        seen.len() == 2
+    });
+}

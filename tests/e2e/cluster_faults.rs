@@ -78,13 +78,19 @@ fn forged_and_malformed_messages_harm_nobody() {
 }
 
 #[test]
-fn an_endless_line_ends_the_channel() {
+fn an_endless_line_costs_only_itself() {
     needs_program!("node");
     let home = home();
     let port = free_port();
     start_good(&home, port);
-    start_bad(&home, "endless", "put('x'.repeat(1 << 20)); for (let n = 0; n < 20; n++) put('x'.repeat(1 << 20));");
-    home.wait_until("it is told", || home.read("../home/pm2.log").contains("[endless:2] sent an endless line"));
+    start_bad(
+        &home,
+        "endless",
+        r#"for (let n = 0; n < 20; n++) put('x'.repeat(1 << 20));
+        put('\n' + JSON.stringify({type: 'axm:monitor', data: {after: {value: 1}}}) + '\n');"#,
+    );
+    home.wait_app("endless", "heard after it", |app| !app.env("axm_monitor")["after"].is_null());
+    home.wait_until("it is told", || home.read("../home/pm2.log").contains("[endless:2] sent a message longer than 64 KiB"));
     assert!(get(port, "/").is_ok());
 }
 

@@ -9,6 +9,7 @@ pub mod args;
 pub mod autoscale;
 pub mod backoff;
 pub mod balance;
+pub mod budget;
 pub mod care;
 pub mod cron;
 pub mod date_format;

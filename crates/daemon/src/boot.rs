@@ -155,6 +155,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         node_versions: NodeVersions::default(),
         preload: Preload::default(),
         complaints: Complaints::default(),
+        muted: std::collections::BTreeSet::new(),
         watches: Watches::default(),
         updater: None,
         runtime,

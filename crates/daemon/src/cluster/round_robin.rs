@@ -43,16 +43,19 @@ impl Control {
         }
     }
 
-    /// An answer to a handed over connection.
-    pub(crate) fn hear_answer(&mut self, id: u32, answer: Answer) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+    /// An answer to a handed over connection, or what looks like one. Whether it was awaited.
+    pub(crate) fn hear_answer(&mut self, id: u32, answer: Answer) -> bool {
+        let Some(slot) = self.registry.get_mut(id) else { return false };
+        let was_on_its_way = !slot.worker.on_their_way.is_empty();
         let (handed, accepted) = match answer {
             Answer::Received => (slot.worker.acknowledged(true), false),
             Answer::NotReceived => (slot.worker.acknowledged(false), false),
             Answer::Connection { seq, accepted } => (slot.worker.answered(seq), accepted),
         };
         // None: about something else, or to a daemon before this one.
-        let Some(Handed { listener, mut connection, .. }) = handed else { return };
+        let Some(Handed { listener, mut connection, .. }) = handed else {
+            return was_on_its_way && !matches!(answer, Answer::Connection { .. });
+        };
         if let Some(listener) = self.listeners.get_mut(listener) {
             if accepted {
                 // There may be room for the others that were refused.
@@ -63,6 +66,7 @@ impl Control {
             }
         }
         self.stir_listeners_of(id);
+        true
     }
 
     /// Something changed that makes a difference for the listeners of a worker.

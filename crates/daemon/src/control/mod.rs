@@ -115,6 +115,8 @@ pub(crate) struct Control {
     pub node_versions: NodeVersions,
     pub preload: Preload,
     pub complaints: Complaints,
+    /// IPC channels that nobody looks at before this time: too much came.
+    pub muted: BTreeSet<(u64, u32)>,
     pub watches: Watches,
     /// Who asked for an update and waits for the answer.
     pub updater: Option<(u32, u64)>,

@@ -109,6 +109,7 @@ impl Control {
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
             self.listeners.deadline_ms(),
+            self.muted.first().map(|(at, _)| *at),
             self.signs.deadline_ms(),
             self.care.deadline_ms(),
             self.sockets.deadline_ms(),
@@ -159,6 +160,7 @@ impl Control {
         self.tick_autosave(now.mono_ms);
         self.tick_limits(now.mono_ms);
         self.listeners.tick(now.mono_ms);
+        self.tick_channels(now.mono_ms);
         self.tick_signs();
         self.tick_watches(now.mono_ms);
         self.tick_care(now);

@@ -11,8 +11,8 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::care::Note;
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
-use ostler_proto::control::Learned;
-use serde::{Deserialize, Serialize};
+use ostler_proto::control::{Learned, OpenSocket};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::errands::ErrandRecord;
 use crate::logs::handback::{FileKey, HandBack};
@@ -159,8 +159,8 @@ pub(crate) struct SlotRecord<'a> {
     /// Processes that led what is still its tree, before its main process was another one.
     #[serde(default, skip_serializing_if = "no_kin")]
     pub kin: Cow<'a, [Kin]>,
-    /// What the app told us.
-    #[serde(default)]
+    /// What was learned of it. Not what it says of itself: how much that is, and how often it changes, is the app's to choose.
+    #[serde(default, serialize_with = "learned_by_us")]
     pub learned: Cow<'a, Learned>,
     /// Its process runs with our preload.
     #[serde(default)]
@@ -216,6 +216,21 @@ pub(crate) struct Snapshot {
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
     /// Until when schedules of log rotation were looked at.
     pub rotated_until: Option<u64>,
+}
+
+fn learned_by_us<S: Serializer>(learned: &Learned, to: S) -> Result<S::Ok, S::Error> {
+    /// The other part of it.
+    #[derive(Serialize)]
+    struct Ours<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        node_version: &'a Option<String>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        sockets: &'a [OpenSocket],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: &'a Option<String>,
+    }
+    let Learned { node_version, sockets, status, .. } = learned;
+    Ours { node_version, sockets, status }.serialize(to)
 }
 
 fn no_kin(kin: &[Kin]) -> bool {

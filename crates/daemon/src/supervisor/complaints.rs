@@ -10,6 +10,12 @@ use crate::control::Control;
 pub(crate) enum Topic {
     /// Node's cluster protocol, from something that is no worker.
     Cluster,
+    /// Too long.
+    Length,
+    /// Too many, or too much.
+    Rate,
+    /// More than is kept.
+    Kept,
 }
 
 /// Those that were told, by instance.

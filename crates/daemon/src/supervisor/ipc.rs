@@ -9,14 +9,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use ostler_core::budget::{Channel, Kept, MESSAGE_BYTES};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use serde_json::Value;
 
 use crate::reactor::{Reactor, Source};
 
-/// A message longer than this is not an app's ordinary traffic; the channel is closed.
-const MAX_LINE_BYTES: usize = 16 << 20;
 /// Bytes of one read that Node gets at most. A message with a descriptor must not be cut by the end of a read, or the descriptor goes to
 /// another message and a client talks to the wrong server. So it is sent only if all that is unread then, and it, fit in one read.
 const UNREAD_BYTES: usize = 64 << 10;
@@ -33,6 +32,14 @@ pub(crate) struct Ipc {
     key: u64,
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
+    /// The rest of a line that is too long is on its way.
+    skipping: bool,
+    /// What the app may say.
+    pub budget: Channel,
+    /// What is kept of what it said; none = nobody looked yet.
+    pub kept: Option<Kept>,
+    /// Nobody looks at it before this time.
+    muted_until_ms: Option<u64>,
     /// Bytes that were handled but not yet taken out of the socket.
     peeked: usize,
     out: VecDeque<Queued>,
@@ -45,14 +52,16 @@ pub(crate) struct Ipc {
 /// What reading gave.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// How many bytes of the buffer are whole lines, the last newline not counted; none when there is no whole line.
-    pub lines: Option<usize>,
+    /// Which bytes of the buffer are whole lines, the last newline not counted; none when there is no whole line.
+    pub lines: Option<std::ops::Range<usize>>,
     /// The first line goes behind this.
     pub beginning: Vec<u8>,
     /// The app closed its end, or is not listened to any more.
     pub ended: bool,
-    /// It sent what no app sends: a line without an end.
-    pub endless: bool,
+    /// A line was too long, and is passed over.
+    pub overlong: bool,
+    /// How much was read.
+    pub bytes: usize,
     /// More may be there.
     pub more: bool,
 }
@@ -80,6 +89,10 @@ impl Ipc {
             slot,
             key,
             partial: Vec::new(),
+            skipping: false,
+            budget: Channel::default(),
+            kept: None,
+            muted_until_ms: None,
             peeked: 0,
             out: VecDeque::new(),
             waits_for_room: false,
@@ -132,19 +145,47 @@ impl Ipc {
             }
         };
         heard.more = true;
+        heard.bytes = seen.len();
         if let Some(end) = memchr::memrchr(b'\n', seen) {
-            heard.lines = Some(end);
+            // The end of a line that is too long.
+            let skipped = if std::mem::take(&mut self.skipping) { memchr::memchr(b'\n', seen).map_or(0, |at| at + 1) } else { 0 };
+            heard.lines = (skipped <= end).then_some(skipped..end);
             heard.beginning = std::mem::take(&mut self.partial);
             self.peeked = end + 1;
-        } else {
+            return heard;
+        }
+        if !self.skipping && self.partial.len() + seen.len() > MESSAGE_BYTES {
+            // Nobody waits for its end.
+            self.skipping = true;
+            self.partial = Vec::new();
+            heard.overlong = true;
+        }
+        if !self.skipping {
             // A line longer than the buffer has to be collected here.
             self.partial.extend_from_slice(seen);
-            self.peeked = seen.len();
-            self.consume();
         }
-        heard.endless = self.partial.len() > MAX_LINE_BYTES;
-        heard.ended = heard.endless;
+        self.peeked = seen.len();
+        self.consume();
         heard
+    }
+
+    /// Nobody looks at it before this time: who writes has to wait.
+    pub(crate) fn mute(&mut self, reactor: &Reactor, until_ms: u64) {
+        if !self.ended {
+            // Not merely without interest: its end would be told all the same, again and again.
+            reactor.remove(&self.fd);
+            self.muted_until_ms = Some(until_ms);
+        }
+    }
+
+    /// It is looked at again, if this is the time for which it was muted. False when it cannot be.
+    pub(crate) fn unmute(&mut self, reactor: &Reactor, at_ms: u64) -> bool {
+        if self.ended || self.muted_until_ms != Some(at_ms) {
+            return true;
+        }
+        self.muted_until_ms = None;
+        let source = Source::Ipc(self.slot);
+        if self.waits_for_room { reactor.add_for_write(&self.fd, source) } else { reactor.add(&self.fd, source) }.is_ok()
     }
 
     /// Takes what was handled out of the socket.
@@ -209,6 +250,9 @@ impl Ipc {
             return true;
         }
         self.waits_for_room = waits;
+        if self.muted_until_ms.is_some() {
+            return true;
+        }
         reactor.want_write(self.fd.as_fd(), Source::Ipc(self.slot), waits).is_ok()
     }
 

@@ -1,0 +1,198 @@
+//! Budgets of what an app says on its channel: how much of it is kept, how many messages are heard, how fast it is read.
+//!
+//! A message is heard, passed over, or makes its channel wait. Passing over costs next to nothing, so an app that sends for others what nobody
+//! here wants goes on unharmed; messages of Node's own are never passed over, because their sender waits for an answer: too many of them
+//! make the whole channel wait, as too many bytes do.
+
+/// Bytes kept of what one instance said: metrics, actions, options.
+pub const KEPT_BYTES: usize = 64 << 10;
+
+/// The longest message. Longer ones could not be kept, and Node's own are far shorter.
+pub const MESSAGE_BYTES: usize = 64 << 10;
+
+/// Each line costs as much as so many bytes more.
+const LINE_COST: u64 = 512;
+
+/// So many at once, and so many each second in the long run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// At once.
+    pub burst: u64,
+    /// Each second.
+    pub per_second: u64,
+}
+
+// PM2 differs: it has no limit of any kind, and its daemon grows with what apps send.
+/// What apps say to us or to others.
+pub const MESSAGES: Rate = Rate { burst: 1000, per_second: 200 };
+/// What Node and our preload say. A worker that opens a hundred servers says two hundred.
+pub const INTERNAL: Rate = Rate { burst: 4000, per_second: 1000 };
+/// What is read.
+pub const BYTES: Rate = Rate { burst: 32 << 20, per_second: 32 << 20 };
+
+/// A token bucket that remembers what was spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// In thousandths.
+    spent: u64,
+    at_ms: u64,
+}
+
+impl Bucket {
+    /// Spends in any case. None when that was within the rate, else when it will have been.
+    pub fn spend(&mut self, rate: Rate, count: u64, now_ms: u64) -> Option<u64> {
+        self.settle(rate, now_ms);
+        self.spent = self.spent.saturating_add(count.saturating_mul(1000));
+        let over = self.spent.saturating_sub(rate.burst.saturating_mul(1000));
+        (over > 0).then(|| now_ms.saturating_add(over.div_ceil(rate.per_second)))
+    }
+
+    /// Spends one if there is one.
+    pub fn take(&mut self, rate: Rate, now_ms: u64) -> bool {
+        self.settle(rate, now_ms);
+        let has = self.spent.saturating_add(1000) <= rate.burst.saturating_mul(1000);
+        if has {
+            self.spent += 1000;
+        }
+        has
+    }
+
+    /// In a millisecond as many thousandths come back as whole ones in a second.
+    fn settle(&mut self, rate: Rate, now_ms: u64) {
+        let back = now_ms.saturating_sub(self.at_ms).saturating_mul(rate.per_second);
+        self.spent = self.spent.saturating_sub(back);
+        self.at_ms = now_ms;
+    }
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    /// It is heard.
+    Heard,
+    /// Nobody looks at it.
+    PassedOver,
+}
+
+/// The budget of one channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Channel {
+    messages: Bucket,
+    internal: Bucket,
+    bytes: Bucket,
+    waits_until_ms: Option<u64>,
+}
+
+impl Channel {
+    /// A message came; `internal`: Node's own.
+    pub fn message(&mut self, internal: bool, now_ms: u64) -> Hearing {
+        if internal {
+            let wait = self.internal.spend(INTERNAL, 1, now_ms);
+            self.waits_until_ms = self.waits_until_ms.max(wait);
+            return Hearing::Heard;
+        }
+        if self.messages.take(MESSAGES, now_ms) { Hearing::Heard } else { Hearing::PassedOver }
+    }
+
+    /// So much was read.
+    pub fn read(&mut self, bytes: usize, lines: usize, now_ms: u64) {
+        let wait = self.bytes.spend(BYTES, bytes as u64 + LINE_COST * lines as u64, now_ms);
+        self.waits_until_ms = self.waits_until_ms.max(wait);
+    }
+
+    /// Until when nothing more is read, if that has to be.
+    pub fn take_wait(&mut self) -> Option<u64> {
+        self.waits_until_ms.take()
+    }
+}
+
+/// Bytes that are kept of what an instance said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept(usize);
+
+impl Kept {
+    /// Something of this size takes the place of something of that size (0: of nothing). False when it has no room: the former stays.
+    pub fn replace(&mut self, former: usize, size: usize) -> bool {
+        let after = self.0.saturating_sub(former).saturating_add(size);
+        // What shrinks is welcome in any case.
+        let fits = after <= KEPT_BYTES || size <= former;
+        if fits {
+            self.0 = after;
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RATE: Rate = Rate { burst: 3, per_second: 2 };
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let mut bucket = Bucket::default();
+        // Time, and whether there is one.
+        for (now_ms, has) in [
+            (1000, true),
+            (1000, true),
+            (1000, true),
+            (1000, false),
+            (1499, false),
+            (1500, true),
+            (1500, false),
+            (9000, true),
+            (8000, true),
+        ] {
+            assert_eq!(bucket.take(RATE, now_ms), has, "{now_ms}");
+        }
+    }
+
+    #[test]
+    fn what_was_spent_beyond_the_burst_is_waited_for() {
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.spend(RATE, 3, 1000), None);
+        assert_eq!(bucket.spend(RATE, 1, 1000), Some(1500));
+        assert_eq!(bucket.spend(RATE, 0, 1500), None);
+        assert_eq!(bucket.spend(RATE, u64::MAX, 1500).map(|at| at > 1_000_000), Some(true));
+    }
+
+    #[test]
+    fn nodes_own_messages_are_never_passed_over_and_others_never_make_them_wait() {
+        let mut channel = Channel::default();
+        let heard = (0..10_000).filter(|_| channel.message(false, 5) == Hearing::Heard).count();
+        assert_eq!((heard as u64, channel.take_wait()), (MESSAGES.burst, None));
+        assert!((0..INTERNAL.burst).all(|_| channel.message(true, 5) == Hearing::Heard));
+        assert_eq!(channel.take_wait(), None);
+        assert_eq!(channel.message(true, 5), Hearing::Heard);
+        assert_eq!(channel.take_wait(), Some(6));
+        assert_eq!(channel.take_wait(), None);
+    }
+
+    #[test]
+    fn small_lines_cost_more_than_their_bytes() {
+        let read = |bytes: usize, lines: usize| {
+            let mut channel = Channel::default();
+            channel.read(bytes, lines, 0);
+            channel.take_wait()
+        };
+        assert_eq!(read(32 << 20, 0), None);
+        assert_eq!(read(64 << 20, 0), Some(1000));
+        assert_eq!(read(1 << 16, 1 << 16), Some(2));
+        assert_eq!(read(1 << 16, 1 << 15), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_kept_than_the_budget(sizes in prop::collection::vec((0_usize..8, 0_usize..40_000), 0..60)) {
+            let (mut kept, mut places) = (Kept::default(), [0_usize; 8]);
+            for (place, size) in sizes {
+                if kept.replace(places[place], size) {
+                    places[place] = size;
+                }
+                prop_assert!(places.iter().sum::<usize>() <= KEPT_BYTES);
+            }
+        }
+    }
+}
