@@ -82,6 +82,35 @@ session!(
 );
 
 session!(
+    /// One instance per CPU shares its log files; any other number has a file for each.
+    start_instances_logs, [], |t: &mut Transcript<'_>| {
+        let hold = fixture_app("hold.js");
+        let file = t.home().write(
+            "eco.config.js",
+            format!(
+                "module.exports = {{ apps: [\n  {{ name: 'file-max', script: '{hold}', instances: 'max' }},\n  \
+                 {{ name: 'file-zero', script: '{hold}', instances: 0 }},\n  \
+                 {{ name: 'file-own', script: '{hold}', instances: 'max', merge_logs: false }},\n] }};\n"
+            ),
+        );
+        for words in ["--name max -i max", "--name zero -i 0", "--name forks -i max -x", "--name one -i 1"] {
+            t.home().ok(format!("start {hold} -f {words}"));
+        }
+        t.home().ok(format!("start {file}"));
+        let list = t.home().jlist();
+        for name in ["max", "zero", "forks", "one", "file-max", "file-zero", "file-own"] {
+            let Some(item) = list.iter().find(|item| item.name() == name) else { panic!("{name} is not listed") };
+            let id = format!("-{}.log", item.id());
+            for key in ["pm_out_log_path", "pm_err_log_path"] {
+                let path = item.text(key).to_owned();
+                let shown = path.rsplit('/').next().unwrap_or_default();
+                t.note(shown.replace(&id, "-<id>.log"));
+            }
+        }
+    }
+);
+
+session!(
     /// A target with a blank is a shell command.
     start_command_string, [], |t: &mut Transcript<'_>| {
         t.run(["start", "echo out && sleep 1000"]);

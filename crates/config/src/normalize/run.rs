@@ -65,12 +65,20 @@ pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems
         None => ExecMode::Cluster,
     };
     if !attributes.contains_key("merge_logs") {
-        spec.logs.merge_logs = !is_cluster(spec) && !spec.instances_given;
+        // PM2's instances share their files when there is one per CPU, and only then; scripts of its users read them there.
+        // PM2 differs: not where the files tell who is ready.
+        let is_shared_in_pm2 = attributes.get("instances").is_some_and(is_per_cpu) && !attributes.contains_key("ready");
+        spec.logs.merge_logs = !is_cluster(spec) && !spec.instances_given || base.context.as_pm2 && is_shared_in_pm2;
     }
 }
 
 fn runs_in_node(spec: &AppSpec) -> bool {
     spec.interpreter.as_deref().is_some_and(|name| name.ends_with("node") || name.ends_with("bun"))
+}
+
+/// `max` or 0.
+fn is_per_cpu(instances: &Value) -> bool {
+    instances.as_i64() == Some(0) || instances.is_string()
 }
 
 /// `max` and 0 are one per CPU, a negative number that many fewer (at least one), a table starts its `min`.
