@@ -1,8 +1,10 @@
 //! Apps of other users under a daemon of root: what they are given, and what they can reach by what they send.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use ostler_testkit::{Cmd, Home, free_port, is_root, needs_root};
+use ostler_testkit::{Cmd, Home, free_port, is_root, kill, needs_root};
+use rustix::process::Signal;
 
 use crate::setup::{ecosystem, home};
 
@@ -200,4 +202,96 @@ fn a_noisy_worker_serves() {
         seen.extend(ostler_testkit::get(port, "/"));
         seen.len() == 2
     });
+}
+
+/// What `NOTIFY_SOCKET` says in a process.
+fn notify_socket(pid: i32) -> std::path::PathBuf {
+    let environ = String::from_utf8(std::fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
+    environ.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=")).unwrap().into()
+}
+
+/// A file of an app that speaks sd_notify as the stranger.
+fn speaks(home: &Home, words: &str) -> String {
+    let program = home.work().join("fixture");
+    std::fs::copy(ostler_testkit::fixture(), &program).unwrap();
+    strangers_app(
+        home,
+        &format!(r#""name": "x", "script": "./fixture", "args": "notify {words}", "ready": "notify", "listen_timeout": "100s""#),
+    )
+}
+
+#[test]
+fn the_notify_socket_is_in_a_folder_of_its_user() {
+    needs_root!();
+    let home = home();
+    home.ok(format!("start {}", speaks(&home, "READY=1 wait:go STATUS=warm wait:again STATUS=hot")));
+    let pid = home.app("x").pid();
+    let path = notify_socket(pid);
+    let folder = path.parent().unwrap();
+    let meta = std::fs::symlink_metadata(folder).unwrap();
+    assert_eq!((meta.uid(), meta.mode() & 0o7777), (STRANGER, 0o700), "{}", folder.display());
+    let connect_as = |uid: u32| {
+        let path = path.clone();
+        let tried = std::thread::spawn(move || {
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(uid)).unwrap();
+            std::os::unix::net::UnixDatagram::unbound().unwrap().connect(path)
+        });
+        tried.join().unwrap()
+    };
+    connect_as(STRANGER).unwrap();
+    assert_eq!(connect_as(STRANGER + 1).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    // It outlives the daemon, and then the keeper.
+    crate::promise_1_daemon_killed::kill_daemon(&home);
+    home.write("go", "");
+    home.wait_until("it is heard by the next daemon", || home.ok("describe x").stdout.contains("warm"));
+    let keeper = home.keeper_pid();
+    kill(keeper, Signal::KILL);
+    home.wait_until("there is another keeper", || home.keeper_pid() != keeper);
+    home.write("again", "");
+    home.wait_until("it is heard with another keeper", || home.ok("describe x").stdout.contains("hot"));
+    assert_eq!(home.app("x").pid(), pid);
+    // Another process has another one, and nothing is left of the first.
+    home.ok("restart x");
+    assert!(!folder.exists() && notify_socket(home.app("x").pid()).exists());
+    let second = notify_socket(home.app("x").pid());
+    home.ok("delete x");
+    assert!(!second.parent().unwrap().exists());
+    // Nor when everything dies at once.
+    home.ok(format!("start {}", speaks(&home, "READY=1")));
+    let third = notify_socket(home.app("x").pid());
+    home.kill_everything();
+    assert!(third.exists());
+    home.ok("start sleep --name other -- 1000");
+    assert!(!third.parent().unwrap().exists());
+}
+
+#[test]
+fn the_notify_socket_of_our_own_apps_is_in_the_home() {
+    let home = home();
+    let file = ecosystem(
+        &home,
+        &format!(r#""name": "x", "script": "{}", "args": "notify READY=1", "ready": "notify""#, ostler_testkit::fixture()),
+    );
+    home.ok(format!("start {file}"));
+    let path = notify_socket(home.app("x").pid());
+    assert!(path.starts_with(home.dir()) && path.exists(), "{}", path.display());
+    home.ok("stop x");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_flood_by_sd_notify_is_heard_no_faster_than_its_rate() {
+    let home = home();
+    let count: u32 = 12_000;
+    let args = format!("notify READY=1 flood:{count} print:done");
+    let file = ecosystem(&home, &format!(r#""name": "x", "script": "{}", "args": "{args}", "ready": "notify""#, ostler_testkit::fixture()));
+    let since = std::time::Instant::now();
+    home.ok(format!("start {file}"));
+    home.wait_log("x-out.log", "done");
+    // 4,000 at once, 2,000 each second, and what the socket's queue takes.
+    let allowed = 4000.0 + (since.elapsed().as_secs_f64() + 0.5) * 2000.0 + 1024.0;
+    assert!(f64::from(count) < allowed, "{count} were heard, {allowed} are allowed");
+    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert_eq!(log.matches("[x:0] says more by sd_notify").count(), 1, "{log}");
+    assert_eq!(home.app("x").status(), "online");
 }

@@ -1,7 +1,7 @@
 //! `ready`, `wait_ready`, `watchdog`: what proves that an instance is ready, and that it lives.
 
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::thread;
 
 use ostler_testkit::{Home, fixture, free_port, free_ports, is_root, kill, needs_root};
@@ -172,17 +172,24 @@ fn others_cannot_speak_for_it() {
         let pid = home.app("x").pid();
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
         let environ = String::from_utf8_lossy(&environ).into_owned();
-        let name = environ.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=@")).unwrap().to_owned();
+        let name = environ.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=")).unwrap().to_owned();
         // The same words from us, as nobody: the thread alone changes its user.
-        let forged = thread::spawn(move || {
-            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
-            let socket = UnixDatagram::unbound().unwrap();
-            socket.connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
-            for _ in 0..5 {
-                socket.send(b"READY=1\nSTATUS=forged").unwrap();
-            }
-        });
-        forged.join().unwrap();
+        let forge = |name: &str| {
+            let name = name.to_owned();
+            let forged = thread::spawn(move || {
+                rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
+                let socket = UnixDatagram::unbound().unwrap();
+                socket.connect(name)?;
+                (0..5).try_for_each(|_| socket.send(b"READY=1\nSTATUS=forged").map(|_| ()))
+            });
+            forged.join().unwrap()
+        };
+        assert_eq!(forge(&name).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        // Even where the folders let him in, the sender is checked.
+        for path in [home.dir(), Path::new(&name).parent().unwrap(), Path::new(&name)] {
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        }
+        forge(&name).unwrap();
         // By the time the daemon answers twice, it has read them.
         for _ in 0..2 {
             assert_eq!(home.app("x").status(), "launching");

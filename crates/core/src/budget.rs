@@ -30,6 +30,9 @@ pub const INTERNAL: Rate = Rate { burst: 4000, per_second: 1000 };
 /// What is read.
 pub const BYTES: Rate = Rate { burst: 32 << 20, per_second: 32 << 20 };
 
+/// What an app says by sd_notify. Some say how far they are with each step of their work.
+pub const NOTIFICATIONS: Rate = Rate { burst: 4000, per_second: 2000 };
+
 /// A token bucket that remembers what was spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {

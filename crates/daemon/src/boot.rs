@@ -183,6 +183,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.recover(&inventory, held);
         control.hear_of_starter(&inventory);
     }
+    control.remove_left_sockets();
     control.begin_to_watch();
     control.begin_rotation_of_all();
     control.look_for_vanished_soon();

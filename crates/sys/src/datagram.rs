@@ -2,6 +2,7 @@
 
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with, sockopt};
@@ -25,11 +26,23 @@ pub struct Datagram {
 /// # Errors
 /// `EADDRINUSE` when the name is taken, `ENAMETOOLONG`, `EMFILE`.
 pub fn bind_abstract(name: &[u8]) -> Result<OwnedFd, Errno> {
+    bound(&SocketAddrUnix::new_abstract_name(name)?)
+}
+
+fn bound(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     // Before the first datagram can come: one that came earlier would have no sender.
     sockopt::set_socket_passcred(&socket, true)?;
-    bind(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
+    bind(&socket, address)?;
     Ok(socket)
+}
+
+/// A socket that receives datagrams at this path (CLOEXEC, nonblocking), each with its sender.
+///
+/// # Errors
+/// As `bind(2)`; `ENAMETOOLONG` for more than 107 bytes.
+pub fn bind_path(path: &Path) -> Result<OwnedFd, Errno> {
+    bound(&SocketAddrUnix::new(path)?)
 }
 
 /// Room for the credentials and for as many descriptors as anybody sends; of more the kernel closes the rest itself.

@@ -16,6 +16,8 @@ pub(crate) enum Topic {
     Rate,
     /// More than is kept.
     Kept,
+    /// Too much by sd_notify.
+    Notify,
 }
 
 /// Those that were told, by instance.

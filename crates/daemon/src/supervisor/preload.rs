@@ -21,7 +21,7 @@ use crate::store::atomic::{Durability, replace};
 const CODE: &str = include_str!("../../preload/preload.cjs");
 
 /// For apps of other users than the daemon's.
-const SHARED_FOLDER: &str = "/run/ostler";
+pub(super) const SHARED_FOLDER: &str = "/run/ostler";
 
 const FILE_PREFIX: &str = "node-preload-";
 
@@ -89,8 +89,8 @@ fn write(folder: &Path) -> Option<PathBuf> {
     (is_there || replace(&path, CODE.as_bytes(), Durability::Process).is_ok()).then_some(path)
 }
 
-/// Nobody else may be able to change what other users' apps run.
-fn write_shared() -> Option<PathBuf> {
+/// The folder of what other users' apps use: they enter, and nobody but us changes anything.
+pub(super) fn shared_folder() -> Option<&'static Path> {
     let folder = Path::new(SHARED_FOLDER);
     // It may be there already.
     let _ = std::fs::DirBuilder::new().mode(0o755).create(folder);
@@ -103,7 +103,11 @@ fn write_shared() -> Option<PathBuf> {
     if meta.mode() & 0o055 != 0o055 {
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).ok()?;
     }
-    let path = write(folder)?;
+    Some(folder)
+}
+
+fn write_shared() -> Option<PathBuf> {
+    let path = write(shared_folder()?)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).ok()?;
     Some(path)
 }

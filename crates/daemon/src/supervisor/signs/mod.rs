@@ -7,6 +7,7 @@
 //! is starting and has to prove that: [`Control::follow_signs`] compares after every step what is to be watched with what is. Nothing of it
 //! is there for apps that declare nothing, and nothing wakes the daemon when nothing happens.
 
+mod door;
 mod log_line;
 mod newline;
 mod notify;
@@ -21,10 +22,12 @@ use ostler_core::lifecycle::{Event, Origin, SpawnFailure, State};
 use ostler_core::probe::Question;
 use ostler_core::serving::{HttpProbe, ReadyBy};
 use ostler_proto::sd_notify::Notification;
+use ostler_sys::Credentials;
 use ostler_sys::cstrings::OWN_PID;
 use rustix::io::Errno;
 
 use super::activation::Beside;
+use super::complaints::Topic;
 use super::readiness::Sign;
 use super::spawn::failure;
 use crate::control::Control;
@@ -60,6 +63,8 @@ enum Timer {
     Uptime,
     Log,
     Watchdog,
+    /// Too much was said: it is heard again.
+    Hear,
 }
 
 impl Default for Signs {
@@ -109,10 +114,18 @@ fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
         || (proof == Some(&ReadyBy::Message) && !spec.runs_in_node())
 }
 
-/// User of the app's processes: they may speak.
+/// User of the app's processes, if that is not us: they may speak.
+fn other_user(spec: &AppSpec) -> Option<Credentials> {
+    let account = super::spawn::account(spec).ok().flatten();
+    account.map(|account| account.credentials).filter(|user| user.uid != own_user())
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 fn user_of(spec: &AppSpec) -> u32 {
-    let own = || rustix::process::geteuid().as_raw();
-    super::spawn::account(spec).ok().flatten().map_or_else(own, |account| account.credentials.uid)
+    other_user(spec).map_or_else(own_user, |user| user.uid)
 }
 
 fn watchdog_of(spec: &AppSpec) -> Option<Watchdog> {
@@ -148,7 +161,11 @@ impl Control {
         let failed = |errno: Errno| failure("prepare for signs of readiness", errno.raw_os_error());
         if speaks(&spec, proof.as_deref()) {
             let watchdog = watchdog_of(&spec);
-            let (made, name) = Notify::make(id, key, &slot.unique_id, user_of(&spec), watchdog, &self.reactor).map_err(failed)?;
+            let other = other_user(&spec);
+            let owner = door::Owner { key, unique_id: &slot.unique_id, other: other.as_ref() };
+            let (fd, name) = door::open(&self.settings.home, &owner).map_err(failed)?;
+            let user = other.map_or_else(own_user, |user| user.uid);
+            let made = Notify::watch(fd, id, key, user, watchdog, &self.reactor).ok_or(Errno::MFILE).map_err(failed)?;
             self.keeper.hold(&Notify::held_name(key), made.as_fd());
             self.signs.notify.insert(id, made);
             beside.vars.push(("NOTIFY_SOCKET", name));
@@ -193,6 +210,7 @@ impl Control {
     pub(crate) fn drop_signs(&mut self, id: u32) {
         self.look_no_more(id);
         self.signs.set_timer(id, Timer::Watchdog, None);
+        self.signs.set_timer(id, Timer::Hear, None);
         if let Some(notify) = self.signs.notify.remove(&id) {
             self.keeper.drop_held(&Notify::held_name(notify.key));
             notify.close(&self.reactor);
@@ -296,6 +314,12 @@ impl Control {
                 Timer::Uptime => self.seen_ready(id, Sign::Uptime),
                 Timer::Log => self.look_at_log(id),
                 Timer::Watchdog => self.watchdog_due(id, at, now_ms),
+                Timer::Hear => {
+                    let again = self.signs.notify.get(&id).is_none_or(|notify| notify.watch_again(&self.reactor));
+                    // As much as is free may be so again soon.
+                    let later = (!again).then(|| now_ms.saturating_add(LOOK_AGAIN_MS));
+                    self.signs.set_timer(id, Timer::Hear, later);
+                }
             }
         }
     }
@@ -355,7 +379,18 @@ impl Control {
 
     /// A process says how it is.
     pub(crate) fn hear_notify(&mut self, id: u32) {
-        self.hear_notifications(id, PER_TURN);
+        let heard = self.hear_notifications(id, PER_TURN);
+        let now_ms = now().mono_ms;
+        let until_ms = self.signs.notify.get_mut(&id).and_then(|notify| notify.spend(heard, now_ms, &self.reactor));
+        if until_ms.is_some() {
+            self.signs.set_timer(id, Timer::Hear, until_ms);
+            self.complain(id, Topic::Notify, format_args!("says more by sd_notify than is heard: what it says has to wait"));
+        }
+    }
+
+    /// Sockets of processes that are no more, left by daemons that were killed.
+    pub(crate) fn remove_left_sockets(&self) {
+        door::remove_left(&self.settings.home, self.signs.notify.values().map(Notify::as_fd));
     }
 
     /// What a process said until now counts before its end does.
@@ -363,11 +398,12 @@ impl Control {
         self.hear_notifications(id, TO_THE_END);
     }
 
-    fn hear_notifications(&mut self, id: u32, at_most: usize) {
-        for _ in 0..at_most {
-            let Some(notify) = self.signs.notify.get(&id) else { return };
+    /// How many there were.
+    fn hear_notifications(&mut self, id: u32, at_most: usize) -> usize {
+        for heard in 0..at_most {
+            let Some(notify) = self.signs.notify.get(&id) else { return heard };
             let inc = split_key(notify.key).1;
-            let Some(said) = notify.next() else { return };
+            let Some(said) = notify.next() else { return heard };
             if let Some(pid) = said.main_pid {
                 self.told_main_pid(id, inc, pid);
             }
@@ -376,6 +412,7 @@ impl Control {
                 notify.take();
             }
         }
+        at_most
     }
 
     /// A line about a change of the main process. False when there were too many of them lately.

@@ -2,10 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use ostler_core::budget::{Bucket, NOTIFICATIONS};
 use ostler_proto::sd_notify::{DATAGRAM_MAX, Notification, parse};
 use ostler_sys::datagram;
-use rustix::io::Errno;
 
+use super::door;
 use crate::reactor::{Reactor, Source};
 
 /// Datagrams taken per turn of the loop; the rest waits, and its senders with it.
@@ -19,6 +20,7 @@ const QUIET_MS: u64 = 1000;
 #[derive(Debug)]
 pub(super) struct Notify {
     fd: OwnedFd,
+    id: u32,
     pub key: u64,
     /// Who may speak, besides us and root.
     user: u32,
@@ -26,6 +28,8 @@ pub(super) struct Notify {
     /// More time that was asked for before we knew that the process runs.
     pub extended_ms: Option<u64>,
     quiet_until_ms: u64,
+    /// How much it says.
+    rate: Bucket,
 }
 
 /// How long an app may be silent.
@@ -46,25 +50,10 @@ impl Watchdog {
 }
 
 impl Notify {
-    /// A new socket, and its name for `NOTIFY_SOCKET`. The name has the unique id in it, which nobody can know before it is there.
-    pub(super) fn make(
-        id: u32,
-        key: u64,
-        unique_id: &str,
-        user: u32,
-        watchdog: Option<Watchdog>,
-        reactor: &Reactor,
-    ) -> Result<(Self, String), Errno> {
-        let name = format!("ostler/{unique_id}/{}", key as u32);
-        let fd = datagram::bind_abstract(name.as_bytes())?;
-        let made = Self::watch(fd, id, key, user, watchdog, reactor).ok_or(Errno::MFILE)?;
-        Ok((made, format!("@{name}")))
-    }
-
     /// One that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, user: u32, watchdog: Option<Watchdog>, reactor: &Reactor) -> Option<Self> {
         reactor.add(&fd, Source::Notify(id)).ok()?;
-        Some(Self { fd, key, user, watchdog, extended_ms: None, quiet_until_ms: 0 })
+        Some(Self { fd, id, key, user, watchdog, extended_ms: None, quiet_until_ms: 0, rate: Bucket::default() })
     }
 
     pub(super) fn held_name(key: u64) -> String {
@@ -89,6 +78,18 @@ impl Notify {
         let _ = datagram::recv(&self.fd, &mut [0]);
     }
 
+    /// So much was taken in this turn. When it was too much nobody looks before this time: who speaks has to wait.
+    pub(super) fn spend(&mut self, count: usize, now_ms: u64, reactor: &Reactor) -> Option<u64> {
+        let until_ms = self.rate.spend(NOTIFICATIONS, count as u64, now_ms)?;
+        reactor.remove(&self.fd);
+        Some(until_ms)
+    }
+
+    /// It is looked at again. False when it cannot be.
+    pub(super) fn watch_again(&self, reactor: &Reactor) -> bool {
+        reactor.add(&self.fd, Source::Notify(self.id)).is_ok()
+    }
+
     /// A line about a change of the main process may go into our log: one in a while, however often the app changes its mind.
     pub(super) fn may_be_told(&mut self, now_ms: u64) -> bool {
         let may = now_ms >= self.quiet_until_ms;
@@ -101,6 +102,7 @@ impl Notify {
     /// Ends watching: the keeper's copy would keep it in the epoll.
     pub(super) fn close(self, reactor: &Reactor) {
         reactor.remove(&self.fd);
+        door::remove(&self.fd);
     }
 }
 
