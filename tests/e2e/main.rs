@@ -41,6 +41,7 @@ mod logs;
 mod main_pid;
 mod names;
 mod no_daemon;
+mod no_daemon_starts;
 mod one_daemon;
 mod order;
 mod programs;

@@ -80,9 +80,13 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     ostler_sys::rlimit::raise_nofile();
     // Only for people.
     let _ = ostler_sys::title::set_comm("ostler-daemon");
-    let signals = SignalFd::new(&SIGNALS).map_err(system("watch signals"))?;
     let mut link = Link::from_start().map_err(BootError::Link)?;
+    crate::incident::begin(&link);
+    let signals = SignalFd::new(&SIGNALS).map_err(system("watch signals"))?;
     let (inventory, fds) = first_message(&mut link)?;
+    if inventory.failures > 0 {
+        crate::incident::be_careful();
+    }
     let mut held: BTreeMap<String, OwnedFd> = inventory.held.iter().cloned().zip(fds).collect();
     let mut take = |name: &'static str| held.remove(name).ok_or(BootError::Missing(name));
     let listener = UnixListener::from(take(HELD_SOCKET)?);
@@ -111,6 +115,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     if snapshot.foreign > 0 {
         log.error(format_args!("{} records of the journal are of a newer version, and what they say is lost", snapshot.foreign));
     }
+    let aside = inventory.poison.and_then(|id| crate::store::aside::take(&mut snapshot, id, &inventory, &settings.home, &mut log));
     let autosave = Autosave::new(&settings.home, crate::control::turn::now().mono_ms);
     let mut control = Control {
         log,
@@ -184,6 +189,9 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.hear_of_starter(&inventory);
     }
     control.remove_left_sockets();
+    if let Some(id) = aside {
+        control.journal.push(&crate::store::Record::Gone { id });
+    }
     control.begin_to_watch();
     control.begin_rotation_of_all();
     control.look_for_vanished_soon();
@@ -226,6 +234,7 @@ impl Control {
         self.take_back(held);
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
         for id in ids {
+            let _at = crate::incident::working_on(id);
             let child = newest.remove(&id);
             let is_former = child.is_some_and(|child| self.meet(id, &child));
             let recovered = match child {

@@ -12,6 +12,7 @@ mod cron;
 mod errands;
 mod files;
 mod host;
+mod incident;
 mod keeper_door;
 mod log;
 mod logs;
@@ -40,7 +41,8 @@ pub fn main() -> ExitCode {
     match boot::boot().and_then(|control| control.run().map_err(boot::BootError::Wait)) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error is the daemon's log. The keeper starts another daemon.
+            // Standard error is the daemon's log. The keeper starts another daemon, and tells the reason to whoever asks meanwhile.
+            incident::say_why(&log::chain(&error));
             eprintln_line(&error);
             ExitCode::FAILURE
         }

@@ -351,6 +351,7 @@ impl Registry {
         let bases: BTreeMap<u64, Rc<Base>> = envs.into_iter().map(|(id, vars)| (id, Rc::new(Base { id, vars }))).collect();
         let apps: BTreeMap<u64, Rc<App>> = specs.into_iter().map(|(id, spec)| (id, Rc::new(App { id, spec }))).collect();
         for record in slots.into_values() {
+            let _at = crate::incident::working_on(record.id);
             // Records are written in this order: environment, description, slot. A slot without them cannot be.
             let (Some(app), Some(base)) = (apps.get(&record.spec), bases.get(&record.env)) else { continue };
             let pm_id = record.pm_id.unwrap_or(record.id);

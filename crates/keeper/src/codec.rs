@@ -219,7 +219,7 @@ record!(SpawnRequest { key, spec, targets });
 record!(Originals { umask, nofile, oom_score_adj });
 record!(Ended { ending, usage, at_boot_ms, at_wall_ms });
 record!(Child { key, pid, start_ticks, ended });
-record!(Inventory { keeper_pid, originals, children, held });
+record!(Inventory { keeper_pid, originals, children, held, failures, poison, last_words });
 
 /// An enum: a byte per variant, then its fields.
 macro_rules! messages {
@@ -262,6 +262,9 @@ messages!(ToKeeper {
     11 => ExitWith { code },
     12 => Verify { key, pid, start_ticks },
     13 => Pong,
+    14 => Ready,
+    15 => At { record },
+    16 => LastWords { record, text },
 });
 
 messages!(FromKeeper {
@@ -312,6 +315,9 @@ mod tests {
             ToKeeper::ExitWith { code: 137 },
             ToKeeper::Ping,
             ToKeeper::Pong,
+            ToKeeper::Ready,
+            ToKeeper::At { record: Some(7) },
+            ToKeeper::LastWords { record: None, text: "why".into() },
             ToKeeper::Follow { key: 3, pid: 4, start_ticks: 5 },
             ToKeeper::Verify { key: 3, pid: 4, start_ticks: 5 },
         ];
@@ -334,6 +340,9 @@ mod tests {
                 child(4, Some(ended(Ending::Unknown))),
             ],
             held: vec!["lock".into(), "socket".into()],
+            failures: 3,
+            poison: Some(7),
+            last_words: "why".into(),
         };
         let messages = [
             FromKeeper::Inventory(inventory.clone()),

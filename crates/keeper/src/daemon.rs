@@ -10,6 +10,7 @@ use rustix::event::epoll::EventFlags;
 
 use crate::codec::encode;
 use crate::environment::{ROLE_VAR, RUNTIME_VAR, for_role, runtime};
+use crate::failures::{Life, decode_words};
 use crate::link::{Channel, LINK_FD, Packet};
 use crate::message::{FromKeeper, Inventory};
 use crate::run::{Keeper, complain};
@@ -27,6 +28,7 @@ const FDS_PER_PART: usize = 200;
 const SIGKILL: i32 = 9;
 
 /// There is one, or there will be.
+#[expect(clippy::large_enum_variant, reason = "there is one in all")]
 pub(crate) enum Daemon {
     Absent { start_at_ms: u64 },
     Running(Running),
@@ -42,6 +44,7 @@ pub(crate) struct Running {
     /// Its end is our wish: it does not count as a death.
     leaving: bool,
     pub(crate) watchdog: Watchdog,
+    pub(crate) life: Life,
 }
 
 impl Running {
@@ -56,8 +59,11 @@ impl Running {
 }
 
 impl Daemon {
-    pub(crate) fn is(&self, pid: i32) -> bool {
-        matches!(self, Self::Running(running) if running.process.pid == pid)
+    pub(crate) fn running_as(&mut self, pid: i32) -> Option<&mut Running> {
+        match self {
+            Self::Running(running) if running.process.pid == pid => Some(running),
+            _ => None,
+        }
     }
 
     pub(crate) fn has_link(&self) -> bool {
@@ -183,7 +189,7 @@ impl Keeper {
         let (out, error) = (rustix::stdio::stdout(), rustix::stdio::stderr());
         let process = spawn(&spec, &[(out, 1), (error, 2), (theirs.as_fd(), LINK_FD)]).map_err(io::Error::other)?;
         let link = Some((link, EventFlags::IN));
-        Ok(Running { process, pidfd: None, link, kill_at_ms: None, leaving: false, watchdog: Watchdog::default() })
+        Ok(Running { process, pidfd: None, link, kill_at_ms: None, leaving: false, watchdog: Watchdog::default(), life: Life::default() })
     }
 
     /// Our environment for another role of the binary.
@@ -199,6 +205,9 @@ impl Keeper {
             originals: self.originals,
             children: self.children.list().map(|(child, _)| child).collect(),
             held: Vec::new(),
+            failures: self.failures.count(),
+            poison: self.failures.poison(),
+            last_words: self.failures.words().to_owned(),
         };
         let mut parts = vec![(inventory, Vec::new())];
         for (name, fd) in self.held.iter() {
@@ -232,7 +241,15 @@ impl Keeper {
             (None, _) => Some(clock::boot_ms() + CLOSED_GRACE_MS),
         };
         let link = link.map(|link| (link, EventFlags::IN));
-        self.daemon = Daemon::Running(Running { process, pidfd, link, kill_at_ms, leaving: state.retire, watchdog: Watchdog::default() });
+        self.daemon = Daemon::Running(Running {
+            process,
+            pidfd,
+            link,
+            kill_at_ms,
+            leaving: state.retire,
+            watchdog: Watchdog::default(),
+            life: Life::taken_over(),
+        });
         if gone {
             // What it had said is heard, and the next one starts.
             self.daemon_ended();
@@ -294,11 +311,14 @@ impl Keeper {
             self.unwatch(channel.as_fd());
             // Requests that it had sent: a spawn done twice is prevented by its key, a held descriptor not taken would be lost.
             while let Ok(Some(packet)) = channel.recv() {
-                self.handle(packet);
+                match decode_words(&packet) {
+                    Some(words) => running.life.take(words),
+                    None => self.handle(packet),
+                }
             }
         }
         if !running.leaving {
-            self.daemon = Daemon::Absent { start_at_ms: now + self.respawn.died(now) };
+            self.daemon = Daemon::Absent { start_at_ms: now + self.delay_after(&running.life, now) };
         }
     }
 }

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::children::Watch;
 use crate::codec::{Malformed, decode};
+use crate::failures::Told;
 use crate::link::{Packet, invalid};
 use crate::message::{CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
 use crate::run::{Keeper, complain, ended, exited};
@@ -58,6 +59,9 @@ impl Keeper {
             ToKeeper::ExitWith { code } => self.end_with(code),
             ToKeeper::Ping => self.tell(&FromKeeper::Pong, &[]),
             ToKeeper::Pong => self.daemon.heard(),
+            ToKeeper::Ready => self.daemon_tells(Told::Up),
+            ToKeeper::At { record } => self.daemon_tells(Told::At(record)),
+            ToKeeper::LastWords { record, text } => self.daemon_tells(Told::Why(record, text)),
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod children;
 mod codec;
 mod daemon;
 mod environment;
+mod failures;
 mod handle;
 mod hold;
 mod launch;
@@ -31,8 +32,9 @@ mod watchdog;
 
 pub use cgroup::{SUPERVISOR_GROUP, cgroups_wanted, home_group};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
+pub use failures::refusal;
 pub use launch::{LaunchError, Launched, Launcher, Revival, launch, wait_ready};
-pub use link::Link;
+pub use link::{LastWords, Link};
 pub use message::{
     CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, STARTER_KEY, SpawnRequest,
     ToKeeper,

@@ -134,6 +134,36 @@ impl Link {
     }
 }
 
+/// A second hand on the link of a daemon, for what it has to say when everything else may be broken.
+#[derive(Debug)]
+pub struct LastWords {
+    socket: OwnedFd,
+}
+
+impl LastWords {
+    /// Of the link that this daemon was started with; before [`Link::from_start`] or after.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn of(link: &Link) -> io::Result<Self> {
+        Ok(Self { socket: rustix::io::fcntl_dupfd_cloexec(link, LINK_FD)? })
+    }
+
+    /// Says it now, past what waits. Waits for room, but not for ever.
+    pub fn say(&self, message: &ToKeeper) {
+        for _ in 0..100 {
+            match put(&self.socket, INLINE, &encode(message), &[]) {
+                Err(errno) if is_full(errno) => {
+                    let a_moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+                    let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&a_moment));
+                }
+                // Nobody hears it: then nobody needs it.
+                _ => return,
+            }
+        }
+    }
+}
+
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()

@@ -93,6 +93,20 @@ pub enum ToKeeper {
     Ping,
     /// Answer to the keeper's `Ping`.
     Pong,
+    /// I have taken over everything and am in my loop.
+    Ready,
+    /// After failures: I am at this record of the journal now, or at none. Who dies there died over it.
+    At {
+        /// Id of the instance.
+        record: Option<u32>,
+    },
+    /// I am about to end, and this is why.
+    LastWords {
+        /// The record that I was at.
+        record: Option<u32>,
+        /// For people.
+        text: String,
+    },
 }
 
 /// A program to start.
@@ -191,6 +205,12 @@ pub struct Inventory {
     pub children: Vec<Child>,
     /// Names of the held descriptors, sorted.
     pub held: Vec<String>,
+    /// How many daemons before this one ended before they were ready, or soon after.
+    pub failures: u32,
+    /// They did so over this record: it is to be set aside.
+    pub poison: Option<u32>,
+    /// Why the last of them ended.
+    pub last_words: String,
 }
 
 /// Settings that the keeper changed for itself and that apps get as they were.

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use crate::children::{Children, Watch};
 use crate::daemon::Daemon;
 use crate::environment::{AS_PM2_VAR, CHECK_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
+use crate::failures::Failures;
 use crate::hold::{Held, headroom};
 use crate::link::Channel;
 use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
@@ -39,6 +40,7 @@ pub(crate) const READY_FAILED: u8 = b'E';
 const TOKEN_LINK: u64 = 1;
 const TOKEN_SIGNALS: u64 = 2;
 const TOKEN_DAEMON: u64 = 3;
+const TOKEN_DOOR: u64 = 4;
 /// Plus the pid of an adopted process.
 const TOKEN_ADOPTED: u64 = 16;
 
@@ -135,6 +137,9 @@ pub(crate) struct Keeper {
     pub(crate) exiting: Option<u8>,
     /// Former daemons that SIGKILL did not end yet.
     pub(crate) undead: Vec<i32>,
+    pub(crate) failures: Failures,
+    /// The listening socket is watched: there is no daemon, and whoever connects is told why.
+    pub(crate) door_open: bool,
     nofile: u64,
     signals: SignalFd,
     epoll: OwnedFd,
@@ -270,6 +275,8 @@ impl Keeper {
             check: None,
             exiting: None,
             undead: Vec::new(),
+            failures: Failures::default(),
+            door_open: false,
             nofile: limit.hard,
             signals,
             epoll,
@@ -290,6 +297,7 @@ impl Keeper {
                 return self.finish(code);
             }
             self.update_interest();
+            self.update_door();
             let due_ms = self.deadline_ms().map(|at| at.saturating_sub(clock::boot_ms()));
             // Once after something happened; then nothing wakes us any more.
             let timeout = due_ms.into_iter().chain((!resting).then_some(REST_AFTER_MS)).min().map(duration);
@@ -313,6 +321,7 @@ impl Keeper {
                     TOKEN_SIGNALS => self.hear_signals(),
                     TOKEN_LINK => self.hear_daemon(),
                     TOKEN_DAEMON => self.daemon_ended(),
+                    TOKEN_DOOR => self.somebody_knocks(),
                     token => self.adopted_ended(token),
                 }
             }
@@ -386,7 +395,8 @@ impl Keeper {
     /// Reaps everything that has ended.
     pub(crate) fn reap(&mut self) {
         while let Some(reaped) = child::reap_any() {
-            if self.daemon.is(reaped.pid) {
+            if let Some(running) = self.daemon.running_as(reaped.pid) {
+                running.life.ending = Some(reaped.ending);
                 self.daemon_ended();
             } else if self.check.as_ref().is_some_and(|check| check.pid == reaped.pid) {
                 self.checked(reaped.ending);
@@ -473,6 +483,10 @@ impl Keeper {
 
     pub(crate) fn watch_link(&self, link: &Channel) -> Result<(), Errno> {
         self.watch(link.as_fd(), TOKEN_LINK)
+    }
+
+    pub(crate) fn watch_door(&self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.watch(socket, TOKEN_DOOR)
     }
 
     pub(crate) fn watch_daemon(&self, pidfd: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -51,6 +51,7 @@ impl Control {
         self.hand_back_again();
         // A tick may have been due while there was no daemon.
         self.look_at_schedules();
+        self.keeper.say(ToKeeper::Ready);
         self.settle();
         loop {
             if let Some(ending) = self.ending {

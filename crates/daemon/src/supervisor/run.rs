@@ -15,6 +15,7 @@ use crate::supervisor::sweep::KILL;
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
     pub(crate) fn feed(&mut self, id: u32, event: Event) {
+        let _at = crate::incident::working_on(id);
         let wish = Wish::of(&event);
         let Some(slot) = self.registry.get_mut(id) else { return };
         let ends = matches!(event, Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_));
@@ -63,6 +64,7 @@ impl Control {
 
     /// Does one thing. True for a spawn.
     pub(crate) fn perform(&mut self, id: u32, effect: Effect) -> bool {
+        let _at = crate::incident::working_on(id);
         match effect {
             Effect::Spawn { inc } => {
                 if let Err(failure) = self.spawn(id, inc) {

@@ -31,10 +31,29 @@ pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
         order.sort(&mut rows);
         let table = list_table(&rows, cx.out.width(), cx.out.paint());
         cx.out.line(table.trim_end_matches('\n'));
+        tell_set_aside(cx)?;
         // The list is what was asked for; without figures it is as good.
         if let Ok(Some(report)) = super::slist::host(cx) {
             cx.out.line(host_line(&report, cx.out.paint()));
         }
+    }
+    Ok(())
+}
+
+/// What the daemon had to set aside to go on is told until somebody has removed it.
+fn tell_set_aside(cx: &mut Cx) -> Result<(), CliError> {
+    let folder = cx.home()?.join("set-aside");
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json")) {
+        let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+        let name = kept.as_ref().and_then(|kept| kept["app"]["name"].as_str()).unwrap_or("an app");
+        let why = kept.as_ref().and_then(|kept| kept["why"].as_str()).unwrap_or("for an unknown reason");
+        cx.out.warn_err(format_args!(
+            "{} was set aside, because the daemon died over its record ({}): start it again, and remove \"{}\"",
+            crate::render::shown(name),
+            crate::render::shown(why),
+            path.display()
+        ));
     }
     Ok(())
 }

@@ -1,0 +1,65 @@
+//! A record over which daemons died: kept in a file of its own for diagnosis, and out of the way.
+
+use std::path::Path;
+
+use ostler_keeper::Inventory;
+use serde_json::json;
+
+use super::Snapshot;
+use super::atomic::{Durability, replace};
+use crate::log::DaemonLog;
+
+/// Folder below the home; `ostler list` tells as long as something is in it.
+const FOLDER: &str = "set-aside";
+
+/// Takes the record of an instance out of the snapshot, keeps it in a file and says so. Its process goes on, without supervision. Its id, if
+/// there was such a record.
+pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home: &Path, log: &mut DaemonLog) -> Option<u32> {
+    let record = snapshot.slots.remove(&id)?;
+    let app = snapshot.specs.get(&record.spec);
+    let name = app.map_or("unknown", |app| app.name.as_str());
+    let pids: Vec<i32> = inventory
+        .children
+        .iter()
+        .filter(|child| child.ended.is_none() && crate::registry::split_key(child.key).0 == id)
+        .map(|child| child.pid)
+        .collect();
+    let at = ostler_sys::now().wall_ms;
+    let kept = json!({
+        "why": inventory.last_words,
+        "at_ms": at,
+        "version": env!("CARGO_PKG_VERSION"),
+        "processes": pids,
+        "app": app,
+        "instance": record,
+    });
+    let folder = home.join(FOLDER);
+    let path = folder.join(format!("{}-{id}-{at}.json", file_name(name)));
+    let written = make(&folder).and_then(|()| {
+        let bytes = serde_json::to_vec_pretty(&kept).map_err(std::io::Error::other)?;
+        replace(&path, &bytes, Durability::Power).map_err(std::io::Error::other)
+    });
+    log.error(format_args!(
+        "instance {id} of {name} is set aside, because {} daemons in a row died over its record ({}); its processes {pids:?} go on without \
+         supervision, the other apps with it; start it again when they are ended",
+        inventory.failures, inventory.last_words
+    ));
+    match written {
+        Ok(()) => log.error(format_args!("the record of {name} is kept in \"{}\"", path.display())),
+        Err(error) => log.error(format_args!("the record of {name} cannot be kept in \"{}\": {error}", path.display())),
+    }
+    Some(id)
+}
+
+fn make(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// A name of an app as part of a file name.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).take(60).collect()
+}

@@ -1,0 +1,105 @@
+//! A daemon that cannot start: whoever asks is told why, the keeper takes its time, and one record over which it dies costs that one app only.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use ostler_testkit::{Home, alive, fixture_path, kill, needs_program};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::setup::{home, start_fixture};
+
+/// The journal, which only the keeper and the daemon have open.
+#[track_caller]
+fn journal(home: &Home) -> File {
+    let of_keeper = format!("/proc/{}/fd", home.keeper_pid());
+    let path = std::fs::read_dir(of_keeper)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("ostler-journal")));
+    OpenOptions::new().read(true).write(true).open(path.expect("the keeper holds the journal")).unwrap()
+}
+
+/// All records: length, checksum, JSON.
+fn records(bytes: &[u8]) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    while let Some(head) = rest.first_chunk::<8>() {
+        let len = u32::from_le_bytes(head[..4].try_into().unwrap()) as usize;
+        let Some(body) = rest.get(8..8 + len) else { break };
+        found.push(serde_json::from_slice(body).unwrap());
+        rest = &rest[8 + len..];
+    }
+    found
+}
+
+fn encoded(record: &Value) -> Vec<u8> {
+    let body = serde_json::to_vec(record).unwrap();
+    let sum = body.iter().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &sum.to_le_bytes(), &body].concat()
+}
+
+/// Changes the record of an app's only instance while there is no daemon, and lets the keeper start the next one.
+#[track_caller]
+fn poison(home: &Home, name: &str, change: impl Fn(&mut Value)) {
+    let (keeper, daemon, id) = (home.keeper_pid(), home.daemon_pid(), home.app(name).id());
+    kill(keeper, Signal::STOP);
+    kill(daemon, Signal::KILL);
+    home.wait_until("the daemon is dead", || !alive(daemon));
+    let file = journal(home);
+    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let mut record = records(&bytes).into_iter().rfind(|record| record["slot"]["id"] == id).expect("the app has a record");
+    change(&mut record["slot"]);
+    file.write_all_at(&encoded(&record), bytes.len() as u64).unwrap();
+    kill(keeper, Signal::CONT);
+}
+
+#[test]
+fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() {
+    // The record is one that no ostler writes and that a build with overflow checks cannot add up.
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let home = home();
+    for name in ["first", "bad", "last"] {
+        start_fixture(&home, name, "", "hold");
+    }
+    let pids = ["first", "bad", "last"].map(|name| home.app(name).pid());
+    poison(&home, "bad", |slot| slot["pm_id"] = u32::MAX.into());
+    home.wait_until("the others are there again", || home.run("jlist").code == 0);
+    let list = home.jlist();
+    let seen: Vec<(&str, i32, u64)> = list.iter().map(|item| (item.name(), item.pid(), item.restarts())).collect();
+    assert_eq!(seen, [("first", pids[0], 0), ("last", pids[2], 0)], "{}", home.report());
+    assert!(alive(pids[1]), "its process is not touched");
+    // It is kept, and everybody is told.
+    let aside: Vec<_> = std::fs::read_dir(home.dir().join("set-aside")).unwrap().flatten().map(|entry| entry.path()).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    let kept: Value = serde_json::from_slice(&std::fs::read(&aside[0]).unwrap()).unwrap();
+    assert_eq!((&kept["app"]["name"], &kept["instance"]["pm_id"]), (&"bad".into(), &u32::MAX.into()), "{kept}");
+    home.ok("list").says("set aside").says("bad");
+    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert!(log.contains("set aside") && log.contains("overflow"), "{log}");
+    // The next daemon has nothing to set aside, and what was set aside can be started again.
+    kill(home.daemon_pid(), Signal::KILL);
+    assert_eq!(home.jlist().len(), 2);
+    kill(pids[1], Signal::KILL);
+    start_fixture(&home, "bad", "", "hold");
+    assert_eq!(home.jlist().len(), 3);
+}
+
+#[test]
+fn the_reason_is_told_and_the_keeper_takes_its_time() {
+    needs_program!("python3");
+    let home = home();
+    let refused = format!("exec python3 '{}' EPERM eventfd2 \"$0\" \"$@\"", fixture_path("refused.py"));
+    let start = home.cmd("start sleep --name app -- 1000").after(&refused).run().fails();
+    start.says("the daemon cannot start").says("wake-up").says("Operation not permitted");
+    let list = home.run("list").code(3);
+    list.says("the daemon cannot start").says("Operation not permitted");
+    let log = || std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    home.wait_until("the log says that it is tried later", || log().contains("next try"));
+    // Not hundreds of starts: each waits longer than the one before.
+    assert!(log().matches("cannot make a wake-up").count() < 30, "{}", log());
+}
