@@ -34,6 +34,7 @@ mod hooks;
 mod jobs;
 mod kill;
 mod lanes;
+mod lateness;
 mod limits;
 mod list;
 mod logrotate;

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn who_serves_gets_connections() {
-        let starting = State::Starting { inc: 1, pid: 9, since: Now::at(100), ready_deadline_ms: 900, adopted: false };
+        let starting = State::Starting { inc: 1, pid: 9, since: Now::at(100), ready_deadline_ms: Some(900), late: false, adopted: false };
         for (state, standing, candidate) in [
             (running(), Standing::Serves, Standing::Serves),
             (spawning(None), Standing::Coming, Standing::Away),

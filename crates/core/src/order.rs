@@ -251,7 +251,7 @@ mod tests {
         let exit = |ending, cause| vec![ExitRecord { inc, pid, started: now, ended: now, ending, cause, last_lines: vec![] }];
         let up = |state| Instance { wanted: Wanted::Up, state, inc, ..Instance::new(now) };
         let down = |state, exits| Instance { wanted: Wanted::Down, state, inc, exits, ..Instance::new(now) };
-        let starting = up(State::Starting { inc, pid, since, ready_deadline_ms: 9, adopted: false });
+        let starting = up(State::Starting { inc, pid, since, ready_deadline_ms: Some(9), late: false, adopted: false });
         let running = up(State::Running { inc, pid, since });
         let done = down(State::Stopped, exit(Ending::Code(0), ExitCause::Itself));
         let failed = down(State::Stopped, exit(Ending::Code(3), ExitCause::Itself));

@@ -142,6 +142,18 @@ fn scale((whole, fraction): (&str, &str), factor: u64) -> Option<u64> {
     u64::try_from(u128::from(whole) * u128::from(factor) + part).ok()
 }
 
+/// A time for people, in seconds with at most one decimal.
+///
+/// ```
+/// assert_eq!(ostler_core::units::in_seconds(5240), "5.2 s");
+/// ```
+pub fn in_seconds(ms: u64) -> String {
+    match (ms / 1000, ms % 1000 / 100) {
+        (seconds, 0) => format!("{seconds} s"),
+        (seconds, tenth) => format!("{seconds}.{tenth} s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

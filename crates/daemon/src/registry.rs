@@ -11,10 +11,12 @@ use ostler_core::lifecycle::{Instance, Policy, State, Wanted};
 use ostler_core::rare::Rare;
 use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
+use ostler_core::units::in_seconds;
 use ostler_proto::control::{Files, Learned};
 use ostler_sys::ProcRef;
 
 use crate::cluster::Worker;
+use crate::control::turn::now;
 use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
@@ -51,8 +53,8 @@ pub(crate) struct Slot {
     pub pm_id: u32,
     /// What it is to its `pm_id`.
     pub role: Role,
-    /// Its predecessor, a cluster worker, never listened.
-    pub never_listens: bool,
+    /// Its predecessor, a cluster worker, has not listened so far: if that remains so, it is ready when it has run for so long (ms).
+    pub by_running_ms: Option<u64>,
     /// Number within the app.
     pub index: u32,
     /// Which of the sockets of a port is its own: the two processes of a reload have different ones.
@@ -140,10 +142,32 @@ impl Slot {
         self.instance.wanted == Wanted::Up || !matches!(self.instance.state, State::Stopped | State::Errored | State::Gone)
     }
 
-    /// That it was not ready in time, in words that follow its name.
+    /// That it was not ready in time, in words that follow its name, with the setting that gives it more.
     pub(crate) fn not_ready(&self) -> String {
-        let trouble = self.trouble.as_deref().map_or_else(String::new, |trouble| format!(" ({trouble})"));
-        format!("was not ready within {} ms{trouble}", self.policy.listen_timeout_ms)
+        let known = [self.trouble.as_deref().map(str::to_owned), self.start_ups()];
+        let known: Vec<String> = known.into_iter().flatten().collect();
+        let known = if known.is_empty() { String::new() } else { format!(" ({})", known.join("; ")) };
+        format!("was not ready within {} ms{known}; `listen_timeout` sets that time", self.policy.ready_within_ms())
+    }
+
+    /// That it takes long to become ready, in words that follow its name.
+    pub(crate) fn still_starting(&self) -> String {
+        let known = self.start_ups().map_or_else(String::new, |known| format!(" ({known})"));
+        let since_ms = self.instance.counters.last_start.map_or(0, |start| start.mono_ms);
+        format!("is still starting after {}{known}", in_seconds(now().mono_ms.saturating_sub(since_ms)))
+    }
+
+    fn start_ups(&self) -> Option<String> {
+        self.instance.counters.start_ups().map(|took| format!("it {took}"))
+    }
+
+    /// How long the successor of a cluster worker that has not listened has to run to be taken as ready: as long as it takes until this
+    /// one has had its own time to listen. None: it listens, or did until its last start a moment ago.
+    fn by_running_ms_after(&self, now: Now) -> Option<u64> {
+        let age_ms = self.instance.counters.last_start.map_or(0, |start| now.mono_ms.saturating_sub(start.mono_ms));
+        let left_ms = self.policy.listen_timeout_ms.saturating_sub(age_ms);
+        let listened_before = left_ms > 0 && !self.instance.counters.start_ups_ms.is_empty();
+        (self.worker.never_listened() && !listened_before).then_some(left_ms)
     }
 
     /// As the journal keeps it.
@@ -155,7 +179,7 @@ impl Slot {
             id: self.id,
             pm_id: Some(self.pm_id),
             role: self.role,
-            never_listens: self.never_listens,
+            by_running_ms: self.by_running_ms,
             index: self.index,
             lane: self.lane,
             unique_id: Cow::Borrowed(&self.unique_id),
@@ -197,7 +221,7 @@ impl Slot {
 
     /// What follows from description and role.
     pub(crate) fn settle_policy(&mut self, settings: &Settings) {
-        (self.policy, self.proof) = crate::policy::of(&self.app.spec, self.role, self.never_listens, settings);
+        (self.policy, self.proof) = crate::policy::of(&self.app.spec, self.role, self.by_running_ms, settings);
     }
 }
 
@@ -213,7 +237,7 @@ struct Place {
     id: u32,
     pm_id: u32,
     role: Role,
-    never_listens: bool,
+    by_running_ms: Option<u64>,
     index: u32,
 }
 
@@ -269,19 +293,17 @@ impl Registry {
         let id = self.next_slot;
         self.next_slot += 1;
         let index = self.free_index(&app.spec.name);
-        self.put(Place { id, pm_id: id, role: Role::Serving, never_listens: false, index }, app, base, now, settings)
+        self.put(Place { id, pm_id: id, role: Role::Serving, by_running_ms: None, index }, app, base, now, settings)
     }
 
     /// Adds a candidate for the place of a present instance.
     pub(crate) fn add_candidate(&mut self, old: u32, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> Option<u32> {
         let old = self.slots.get(&old)?;
-        // One that has just started may still be on its way there.
-        let age_ms = old.instance.counters.last_start.map_or(0, |start| now.mono_ms.saturating_sub(start.mono_ms));
-        let never_listens = old.worker.never_listened() && age_ms >= old.policy.listen_timeout_ms;
+        let by_running_ms = old.by_running_ms_after(now);
         let (pm_id, index, inc) = (old.pm_id, old.index, old.instance.inc);
         let id = CANDIDATES_FROM | self.next_candidate;
         self.next_candidate = (self.next_candidate + 1) % CANDIDATES_FROM;
-        self.put(Place { id, pm_id, role: Role::Candidate, never_listens, index }, app, base, now, settings);
+        self.put(Place { id, pm_id, role: Role::Candidate, by_running_ms, index }, app, base, now, settings);
         if let Some(candidate) = self.slots.get_mut(&id) {
             // The history of the instance goes on, in its order.
             candidate.instance.inc = inc;
@@ -290,13 +312,13 @@ impl Registry {
     }
 
     fn put(&mut self, place: Place, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> u32 {
-        let Place { id, pm_id, role, never_listens, index } = place;
-        let (policy, proof) = crate::policy::of(&app.spec, role, never_listens, settings);
+        let Place { id, pm_id, role, by_running_ms, index } = place;
+        let (policy, proof) = crate::policy::of(&app.spec, role, by_running_ms, settings);
         let slot = Slot {
             id,
             pm_id,
             role,
-            never_listens,
+            by_running_ms,
             index,
             lane: self.free_lane(&app.spec.name),
             unique_id: unique_id(),
@@ -360,12 +382,12 @@ impl Registry {
                 self.next_candidate = self.next_candidate.max((record.id - CANDIDATES_FROM + 1) % CANDIDATES_FROM);
             }
             self.last_worker = self.last_worker.max(record.worker_id);
-            let (policy, proof) = crate::policy::of(&app.spec, record.role, record.never_listens, settings);
+            let (policy, proof) = crate::policy::of(&app.spec, record.role, record.by_running_ms, settings);
             let slot = Slot {
                 id: record.id,
                 pm_id,
                 role: record.role,
-                never_listens: record.never_listens,
+                by_running_ms: record.by_running_ms,
                 index: record.index,
                 lane: record.lane,
                 unique_id: record.unique_id.into_owned(),

@@ -192,13 +192,13 @@ pub static KEYS: &[Key] = &[
         "The app says `WATCHDOG=1` by sd_notify at least this often, else it is restarted.",
     ),
     key(Ready, "wait_ready", &[Flag], "false", "A start is done when the app says `ready`.").option(&["--wait-ready"]),
-    key(Ready, "listen_timeout", &[Millis], "3000", "How long to wait for it.").option(&["--listen-timeout"]),
+    key(Ready, "listen_timeout", &[Millis], "none", "What is ready later has failed. Without it a start that takes longer than 3 s goes on, and a reload waits for a minute.").option(&["--listen-timeout"]),
     key(
         Ready,
         "ready_timeout_action",
         &[OneOf(&["fail", "accept"])],
         "`fail`",
-        "`accept` counts a timeout as ready, as PM2 does; else it is a failed start.",
+        "`accept` counts what is late (`listen_timeout`, else 3 s) as ready, as PM2 does; `fail`: see `listen_timeout`.",
     ),
     key(Limits, "uid", &[Text, COUNT], "user of the caller", "User to run as, by name or number; needs root.")
         .alias(&["user"])

@@ -83,6 +83,17 @@ pub enum Scope {
     Tree,
 }
 
+/// What becomes of a process that is not ready in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// It is taken as ready.
+    Accepted,
+    /// It goes on, and is ready when it says so.
+    GoesOn,
+    /// It will be stopped.
+    Stopped,
+}
+
 /// A change worth telling (log of the daemon, bus, waiting clients).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
@@ -90,11 +101,8 @@ pub enum Notice {
     Launched,
     /// Ready: wire `online`.
     Online,
-    /// Not ready in time; the process will be stopped (or was accepted, when `accepted`).
-    ReadyTimeout {
-        /// The policy takes it as ready.
-        accepted: bool,
-    },
+    /// Not ready in time.
+    ReadyTimeout(Late),
     /// A process ended.
     Exit(ExitRecord),
     /// A restart by policy is scheduled in so many milliseconds (0 = at once).

@@ -14,6 +14,9 @@
 //! from now on ([`Event::Followed`]). The incarnation stays the same, because its tree does; only the pid changes. The keeper is told by
 //! [`Effect::Follow`], and speaks of the new one from then on.
 //!
+//! A process that has to prove that it is ready is `Starting` until it has. Where the user named a time ([`Lateness::Fail`]) that is the
+//! end of it; else being late is only told, once, and it goes on for as long as it takes.
+//!
 //! Hooks are states, too: `Preparing` (`pre_start`, and secrets that commands give) before `Spawning`, `Completing` (`post_start`) between ready and `Running`, `Leaving`
 //! (`pre_stop`) before `Draining` or `Stopping`, `Clearing` (`post_stop`) after it. Each waits for [`Event::HookDone`], which comes in any case:
 //! whoever runs a hook bounds its time. `Waiting` comes before all of them: what the app depends on is not there yet; it ends by
@@ -76,6 +79,7 @@ mod event;
 #[cfg(test)]
 mod hook_tests;
 mod hooks;
+mod policy;
 mod process;
 #[cfg(test)]
 mod property_tests;
@@ -85,6 +89,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use effect::{Effect, Notice, Scope};
+pub use effect::{Effect, Late, Notice, Scope};
 pub use event::{Event, ExitReport, Recovered, SpawnFailure};
-pub use state::{AfterStop, Counters, Ending, ExitCause, ExitRecord, Instance, Origin, Policy, State, Wanted};
+pub use policy::{Lateness, PATIENCE_MS, Policy};
+pub use state::{AfterStop, Counters, Ending, ExitCause, ExitRecord, Instance, Origin, State, Wanted};

@@ -1,8 +1,9 @@
 //! What the process of an instance does: it runs, becomes ready, ends; and the end of its tree.
 
+use super::policy::PATIENCE_MS;
 use super::state::{AfterStop, Ending, ExitCause, ExitRecord, Instance, Origin, State, Wanted};
 use super::step::Turn;
-use super::{Effect, ExitReport, Notice, SpawnFailure};
+use super::{Effect, ExitReport, Late, Lateness, Notice, SpawnFailure};
 use crate::hooks::Hook;
 use crate::restart::{self, History, Run, Verdict};
 use crate::stop;
@@ -40,8 +41,8 @@ impl Instance {
         }
         turn.notify(Notice::Launched);
         if turn.policy.wait_ready && !ready {
-            let ready_deadline_ms = since.mono_ms.saturating_add(turn.policy.listen_timeout_ms);
-            self.state = State::Starting { inc, pid, since, ready_deadline_ms, adopted };
+            let ready_deadline_ms = Some(since.mono_ms.saturating_add(turn.policy.listen_timeout_ms));
+            self.state = State::Starting { inc, pid, since, ready_deadline_ms, late: false, adopted };
         } else {
             self.became_ready(inc, pid, since, turn);
         }
@@ -95,11 +96,20 @@ impl Instance {
 
     pub(super) fn on_ready_timeout(&mut self, turn: &mut Turn<'_>) {
         let State::Starting { inc, pid, since, adopted, .. } = self.state else { return };
-        let accepted = adopted || turn.policy.accept_ready_timeout;
-        turn.notify(Notice::ReadyTimeout { accepted });
-        if accepted {
+        let end = match turn.policy.lateness {
+            Lateness::Accept | Lateness::Fail => Some(turn.now.mono_ms),
+            Lateness::GoOn { at_most_ms } => at_most_ms.or(adopted.then_some(PATIENCE_MS)).map(|ms| since.mono_ms.saturating_add(ms)),
+        };
+        if end.is_none_or(|end| end > turn.now.mono_ms) {
+            if let State::Starting { ready_deadline_ms, late, .. } = &mut self.state {
+                (*ready_deadline_ms, *late) = (end, true);
+            }
+            turn.notify(Notice::ReadyTimeout(Late::GoesOn));
+        } else if adopted || turn.policy.lateness == Lateness::Accept {
+            turn.notify(Notice::ReadyTimeout(Late::Accepted));
             self.became_ready(inc, pid, since, turn);
         } else {
+            turn.notify(Notice::ReadyTimeout(Late::Stopped));
             self.ask_to_end(Origin::Policy(WAIT_READY.into()), AfterStop::Judge, turn);
         }
     }

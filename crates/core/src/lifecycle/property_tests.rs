@@ -91,7 +91,11 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                 },
                 wait_ready,
                 listen_timeout_ms: some_ms,
-                accept_ready_timeout,
+                lateness: match (accept_ready_timeout, delays) {
+                    (true, _) => Lateness::Accept,
+                    (false, true) => Lateness::Fail,
+                    (false, false) => Lateness::GoOn { at_most_ms: grows.then_some(some_ms) },
+                },
                 stop_exit_codes: vec![0],
                 ..policy()
             },

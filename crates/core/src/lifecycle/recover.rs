@@ -1,5 +1,6 @@
 //! Adoption: what a fresh daemon found, against what the journal says.
 
+use super::policy::PATIENCE_MS;
 use super::process::Ended;
 use super::state::{AfterStop, Ending, Instance, Origin, State, Wanted};
 use super::step::Turn;
@@ -34,7 +35,7 @@ impl Instance {
                 let since = *since;
                 self.launched(found_pid, since, true, turn);
             }
-            State::Starting { adopted, .. } => *adopted = true,
+            State::Starting { .. } => self.doubt_start(turn),
             State::Completing { .. } | State::Running { .. } | State::Leaving { ended: false, .. } => {}
             State::Draining { .. } => self.ask_again(turn),
             State::Stopping { pid, leader_gone, .. } => {
@@ -53,12 +54,18 @@ impl Instance {
         }
     }
 
+    /// The daemon before may have taken its `ready` to the grave, or the way on which it says so is lost: it is not waited for without end.
+    fn doubt_start(&mut self, turn: &Turn<'_>) {
+        if let State::Starting { ready_deadline_ms, adopted, .. } = &mut self.state {
+            *adopted = true;
+            ready_deadline_ms.get_or_insert(turn.now.mono_ms.saturating_add(PATIENCE_MS));
+        }
+    }
+
     /// The app had handed over, and the keeper was not told: it still speaks of the former main process.
     fn follow_again(&mut self, found_pid: i32, turn: &mut Turn<'_>) -> bool {
         let Some(pid) = self.pid().filter(|_| self.is_former(self.inc, found_pid)) else { return false };
-        if let State::Starting { adopted, .. } = &mut self.state {
-            *adopted = true;
-        }
+        self.doubt_start(turn);
         turn.effect(Effect::Follow { inc: self.inc, pid });
         true
     }

@@ -2,12 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{AppSpec, KillMode};
-use crate::care::RestartBudget;
-use crate::cron::{JobSpec, MOST_HISTORY, RETRY_DELAY_CAP_MS};
-use crate::hooks::{Hook, HookPolicy, OnFailure};
-use crate::secrets::SecretSource;
+use super::Policy;
+use crate::hooks::Hook;
 use crate::time::Now;
+use crate::units::in_seconds;
 
 /// What the user wants. Only user intent changes it (and the policy, when it gives up: then it is `Down` too).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +97,12 @@ pub enum State {
         pid: i32,
         /// When it was spawned.
         since: Now,
-        /// When waiting for `ready` ends.
-        ready_deadline_ms: u64,
+        /// When waiting for `ready` ends, or is told to take long; none = it takes as long as it takes.
+        #[serde(default)]
+        ready_deadline_ms: Option<u64>,
+        /// It takes longer than [`Policy::listen_timeout_ms`], which was told, and goes on.
+        #[serde(default)]
+        late: bool,
         /// Adopted by a fresh daemon: the one before may have taken `ready` to its grave, so a timeout is no proof of a failed start.
         #[serde(default)]
         adopted: bool,
@@ -241,6 +243,37 @@ pub struct Counters {
     /// When the last restarts by policy were decided (`mono_ms`), the oldest first; kept where there is a budget for them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<u64>,
+    /// How long its last starts took until it was ready, in milliseconds, the oldest first; of apps that say when they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub start_ups_ms: Vec<u32>,
+}
+
+impl Counters {
+    /// How many start-ups are remembered.
+    const START_UPS_KEPT: usize = 3;
+
+    /// Remembers that a start took so long.
+    pub fn note_start_up(&mut self, took_ms: u64) {
+        let surplus = (self.start_ups_ms.len() + 1).saturating_sub(Self::START_UPS_KEPT);
+        self.start_ups_ms.drain(..surplus);
+        self.start_ups_ms.push(u32::try_from(took_ms).unwrap_or(u32::MAX));
+    }
+
+    /// Those of the process before come before its own.
+    pub fn follow_start_ups(&mut self, former: &Self) {
+        let own = std::mem::replace(&mut self.start_ups_ms, former.start_ups_ms.clone());
+        own.into_iter().for_each(|took| self.note_start_up(took.into()));
+    }
+
+    /// What it took the last times, in words that follow "it"; none if nothing is known.
+    pub fn start_ups(&self) -> Option<String> {
+        let list: Vec<String> = self.start_ups_ms.iter().rev().map(|ms| in_seconds((*ms).into())).collect();
+        match list.as_slice() {
+            [] => None,
+            [last] => Some(format!("took {last} the last time")),
+            [..] => Some(format!("took {} the last times", list.join(", "))),
+        }
+    }
 }
 
 /// How a process ended.
@@ -322,123 +355,6 @@ pub struct Instance {
     pub counters: Counters,
     /// The newest exits, oldest first, at most [`Policy::exits_kept`].
     pub exits: Vec<ExitRecord>,
-}
-
-/// The part of an [`AppSpec`] (and of the daemon's settings) that the state machine looks at, with every default filled in.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// Restart after an unasked exit.
-    pub autorestart: bool,
-    /// Unstable runs in a row before giving up.
-    pub max_restarts: u32,
-    /// A shorter run is unstable.
-    pub min_uptime_ms: u64,
-    /// Fixed delay.
-    pub restart_delay_ms: u64,
-    /// First growing delay; 0 = off.
-    pub exp_backoff_ms: u64,
-    /// Longest growing delay.
-    pub backoff_cap_ms: u64,
-    /// Uptime after which the growing delay starts anew (PM2: 30 s).
-    pub backoff_reset_ms: u64,
-    /// Codes that mean "stay stopped".
-    pub stop_exit_codes: Vec<i32>,
-    /// Polite signal.
-    pub kill_signal: i32,
-    /// Time until SIGKILL.
-    pub kill_timeout_ms: u64,
-    /// Whole tree or main process only.
-    pub kill_mode: KillMode,
-    /// IPC message instead of the polite signal.
-    pub shutdown_with_message: bool,
-    /// Time for the work under way before a gentle stop; `None` = it cannot be told to finish.
-    pub drain_timeout_ms: Option<u64>,
-    /// It has to prove that it is ready.
-    pub wait_ready: bool,
-    /// How long.
-    pub listen_timeout_ms: u64,
-    /// A ready timeout counts as ready (PM2) instead of as a failed start.
-    pub accept_ready_timeout: bool,
-    /// Its hooks.
-    pub hooks: HookPolicy,
-    /// A start by a user waits for other apps, at most so long; `None` = it depends on none.
-    pub depends_timeout_ms: Option<u64>,
-    /// At most so many restarts within a time.
-    pub budget: Option<RestartBudget>,
-    /// How many exits are remembered.
-    pub exits_kept: usize,
-}
-
-impl Policy {
-    /// Fills in PM2's defaults. `default_signal`/`default_kill_timeout_ms`/`default_listen_timeout_ms` are the daemon's settings.
-    pub fn from_spec(
-        spec: &AppSpec,
-        default_signal: i32,
-        default_kill_timeout_ms: u64,
-        default_listen_timeout_ms: u64,
-        backoff_reset_ms: u64,
-    ) -> Self {
-        let mut policy = Self {
-            autorestart: spec.restart.autorestart,
-            max_restarts: spec.restart.max_restarts.unwrap_or(16),
-            min_uptime_ms: spec.restart.min_uptime_ms.unwrap_or(1000),
-            restart_delay_ms: spec.restart.restart_delay_ms,
-            exp_backoff_ms: spec.restart.exp_backoff_ms,
-            backoff_cap_ms: crate::backoff::CAP_MS,
-            backoff_reset_ms,
-            stop_exit_codes: spec.restart.stop_exit_codes.clone(),
-            kill_signal: spec.stop.signal.unwrap_or_else(|| polite_signal(spec, default_signal)),
-            kill_timeout_ms: spec.stop.kill_timeout_ms.unwrap_or(default_kill_timeout_ms),
-            kill_mode: spec.stop.kill_mode(),
-            shutdown_with_message: spec.stop.shutdown_with_message,
-            drain_timeout_ms: None,
-            wait_ready: spec.ready.proof().is_some(),
-            listen_timeout_ms: spec.ready.listen_timeout_ms.unwrap_or(default_listen_timeout_ms),
-            accept_ready_timeout: spec.ready.accept_timeout,
-            hooks: hooks(spec),
-            depends_timeout_ms: (!spec.order.depends_on.is_empty()).then(|| spec.order.timeout_ms()),
-            budget: spec.restart.budget,
-            exits_kept: Instance::EXITS_KEPT,
-        };
-        if let Some(job) = spec.cron.as_ref().and_then(|cron| cron.job.as_ref()) {
-            policy.run_as_job(job);
-        }
-        policy
-    }
-
-    /// Whatever its processes started is removed with them.
-    pub(crate) fn owns_tree(&self) -> bool {
-        self.kill_mode != KillMode::Process
-    }
-
-    /// It ends when it has succeeded, and when its retries are used up; every run that fails counts, however long it was.
-    fn run_as_job(&mut self, job: &JobSpec) {
-        self.autorestart = true;
-        self.stop_exit_codes.push(0);
-        self.max_restarts = job.retries.saturating_add(1);
-        self.min_uptime_ms = u64::MAX;
-        self.restart_delay_ms = 0;
-        self.exp_backoff_ms = job.retry_delay_ms.max(1);
-        self.backoff_cap_ms = RETRY_DELAY_CAP_MS;
-        self.exits_kept = job.history.clamp(1, MOST_HISTORY) as usize;
-    }
-}
-
-/// What commands have to give before a start is part of `pre_start`.
-fn hooks(spec: &AppSpec) -> HookPolicy {
-    let mut hooks = spec.hooks.policy();
-    if spec.secrets.values().any(SecretSource::is_command) {
-        hooks.pre_start.get_or_insert(OnFailure::Abort);
-    }
-    hooks
-}
-
-/// PM2 differs: it knows no sockets of other languages. There SIGTERM is the signal that finishes the requests under way; SIGINT is Ctrl-C,
-/// which gunicorn and others take for "at once".
-fn polite_signal(spec: &AppSpec, default: i32) -> i32 {
-    const SIGINT: i32 = 2;
-    const SIGTERM: i32 = 15;
-    if default == SIGINT && !spec.listen.is_empty() && !spec.runs_in_node() { SIGTERM } else { default }
 }
 
 impl Instance {
@@ -523,7 +439,7 @@ impl Instance {
     /// settled too (`wanted` is then `Down`).
     pub fn settled(&self) -> bool {
         match self.wanted {
-            Wanted::Up => matches!(self.state, State::Running { .. }),
+            Wanted::Up => matches!(self.state, State::Running { .. } | State::Starting { ready_deadline_ms: None, .. }),
             Wanted::Down => matches!(self.state, State::Stopped | State::Errored),
             Wanted::Gone => matches!(self.state, State::Gone),
         }
@@ -569,7 +485,7 @@ impl Instance {
     /// The one next instant (`mono_ms`) at which [`Event::Tick`](super::Event::Tick) is due.
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.state {
-            State::Starting { ready_deadline_ms, .. } => Some(ready_deadline_ms),
+            State::Starting { ready_deadline_ms, .. } => ready_deadline_ms,
             State::Waiting { deadline_ms, .. } | State::Draining { deadline_ms, .. } | State::Stopping { deadline_ms, .. } => {
                 Some(deadline_ms)
             }

@@ -1,7 +1,7 @@
 //! The step function: commands, and the two things every path ends in, a spawn or a rest.
 
-use super::state::{AfterStop, Instance, Origin, Policy, State, Wanted};
-use super::{Effect, Event, Notice};
+use super::state::{AfterStop, Instance, Origin, State, Wanted};
+use super::{Effect, Event, Notice, Policy};
 use crate::hooks::Hook;
 use crate::stop;
 use crate::time::Now;
@@ -170,7 +170,8 @@ impl Instance {
     /// More time, where there is a limit that the app may know of: never for what is being killed.
     fn on_extend(&mut self, inc: u32, until_ms: u64) {
         match &mut self.state {
-            State::Starting { inc: expected, ready_deadline_ms: deadline_ms, .. }
+            // Where nothing ends it, it has all the time already.
+            State::Starting { inc: expected, ready_deadline_ms: Some(deadline_ms), .. }
             | State::Draining { inc: expected, deadline_ms, .. }
             | State::Stopping { inc: expected, deadline_ms, killed: false, leader_gone: false, .. }
                 if *expected == inc =>

@@ -320,8 +320,9 @@ fn wait_ready() {
     assert_eq!(story.told(Event::Spawned { inc: 1, pid: 101 }), [Notice::Launched, Notice::Online]);
 
     // Too late is a failed start, whatever code it then ends with.
-    let mut story = Story::running(Policy { stop_exit_codes: vec![0], max_restarts: 2, ..waits.clone() });
-    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout { accepted: false }, Notice::Stopping]);
+    let fails = Policy { lateness: Lateness::Fail, ..waits.clone() };
+    let mut story = Story::running(Policy { stop_exit_codes: vec![0], max_restarts: 2, ..fails });
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::Stopped), Notice::Stopping]);
     story.feed(Event::Exited { inc: 1, exit: exit(0) });
     assert_eq!(story.instance.exits[0].cause, ExitCause::NotReady);
     assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
@@ -331,8 +332,54 @@ fn wait_ready() {
     story.feed(Event::TreeGone { inc: 2 });
     assert_eq!(story.status(), "errored");
 
-    let mut story = Story::running(Policy { accept_ready_timeout: true, ..waits });
-    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout { accepted: true }, Notice::Online]);
+    let mut story = Story::running(Policy { lateness: Lateness::Accept, ..waits });
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::Accepted), Notice::Online]);
+}
+
+#[test]
+fn without_a_named_time_a_late_start_goes_on() {
+    let waits = Policy { wait_ready: true, ..policy() };
+    assert_eq!(waits.lateness, Lateness::GoOn { at_most_ms: None });
+    let mut story = Story::running(waits.clone());
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+    // Told once, and nothing more is due: neither a wake-up nor its end.
+    assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", None));
+    assert_eq!(story.at(86_400_000).feed(Event::Tick), []);
+    assert_eq!(story.told(Event::Ready { inc: 1 }), [Notice::Online]);
+
+    // One that asks for more time is told later.
+    let mut story = Story::running(waits.clone());
+    story.feed(Event::Extend { inc: 1, until_ms: 10_000 });
+    assert_eq!(story.at(3000).feed(Event::Tick), []);
+    assert_eq!(story.at(10_000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.feed(Event::Extend { inc: 1, until_ms: 20_000 }), []);
+    assert_eq!(story.instance.deadline_ms(), None);
+
+    // The new process of a reload has its time, too, but not for ever.
+    let mut story = Story::running(Policy { lateness: Lateness::GoOn { at_most_ms: Some(60_000) }, ..waits.clone() });
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!((story.instance.deadline_ms(), story.instance.exits.len()), (Some(60_000), 0));
+    assert_eq!(story.at(60_000).told(Event::Tick), [Notice::ReadyTimeout(Late::Stopped), Notice::Stopping]);
+
+    // A user's stop ends it as any other.
+    let mut story = Story::running(waits);
+    story.at(3000).feed(Event::Tick);
+    assert_eq!(story.told(Event::Stop(user("stop"))), [Notice::Stopping]);
+}
+
+#[test]
+fn the_last_start_ups_are_known() {
+    let mut counters = Counters::default();
+    assert_eq!(counters.start_ups(), None);
+    for (took, words) in [
+        (5240, "took 5.2 s the last time"),
+        (90, "took 0 s, 5.2 s the last times"),
+        (61_000, "took 61 s, 0 s, 5.2 s the last times"),
+        (1000, "took 1 s, 61 s, 0 s the last times"),
+    ] {
+        counters.note_start_up(took);
+        assert_eq!(counters.start_ups().as_deref(), Some(words));
+    }
 }
 
 #[test]
@@ -347,9 +394,22 @@ fn adoption() {
     assert_eq!(story.instance, before, "a healthy app is none the wiser");
 
     // The daemon died with the app's `ready` in its hands.
-    let mut story = Story::running(waits);
+    let mut story = Story::running(Policy { lateness: Lateness::Fail, ..waits.clone() });
     story.feed(alive(1));
-    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout { accepted: true }, Notice::Online]);
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::Accepted), Notice::Online]);
+    // Where no time is named it gets more of it, but it is not waited for without end.
+    for (found_at, taken_at) in [(100, 60_000), (7000, 67_000), (600_000, 660_000)] {
+        let mut story = Story::running(waits.clone());
+        if found_at > 3000 {
+            assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+        }
+        story.at(found_at).feed(alive(1));
+        if found_at < 3000 {
+            assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+        }
+        assert_eq!(story.at(taken_at - 1).feed(Event::Tick), []);
+        assert_eq!(story.at(taken_at).told(Event::Tick), [Notice::ReadyTimeout(Late::Accepted), Notice::Online], "{found_at}");
+    }
 
     let mut story = Story::new(policy());
     story.feed(Event::Start(user("start")));
@@ -413,7 +473,7 @@ fn the_journal_of_an_older_version_can_be_read() {
         ),
         (
             format!(r#"{{"Starting":{{"inc":1,"pid":2,"since":{since},"ready_deadline_ms":9}}}}"#),
-            State::Starting { inc: 1, pid: 2, since: Now::at(5), ready_deadline_ms: 9, adopted: false },
+            State::Starting { inc: 1, pid: 2, since: Now::at(5), ready_deadline_ms: Some(9), late: false, adopted: false },
         ),
     ] {
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);

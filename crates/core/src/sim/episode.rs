@@ -6,7 +6,7 @@ use super::rng::Rng;
 use super::world::{Child, Errand, Tendency, World};
 use crate::app::KillMode;
 use crate::hooks::{Hook, HookPolicy, OnFailure};
-use crate::lifecycle::{Event, Instance, Origin, Policy};
+use crate::lifecycle::{Event, Instance, Lateness, Origin, Policy};
 
 /// Instances in one episode.
 const SLOTS: usize = 3;
@@ -423,7 +423,12 @@ fn random_policy(rng: &mut Rng) -> Policy {
         drain_timeout_ms: rng.pick(&[None, Some(0), Some(1600), Some(5000)]),
         wait_ready: rng.percent(40),
         listen_timeout_ms: rng.pick(&[1, 3000, 3000]),
-        accept_ready_timeout: rng.percent(30),
+        lateness: rng.pick(&[
+            Lateness::Accept,
+            Lateness::Fail,
+            Lateness::GoOn { at_most_ms: None },
+            Lateness::GoOn { at_most_ms: Some(9000) },
+        ]),
         hooks: HookPolicy::default(),
         depends_timeout_ms: None,
         budget: rng.percent(20).then(|| crate::care::RestartBudget { n: rng.pick(&[0, 1, 3]), window_ms: rng.pick(&[1, 5000, 100_000]) }),

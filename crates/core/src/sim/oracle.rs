@@ -4,7 +4,7 @@ use super::daemon::Cause;
 use super::world::{Forgotten, World};
 use crate::app::KillMode;
 use crate::hooks::{Hook, OnFailure};
-use crate::lifecycle::{AfterStop, Ending, Event, ExitCause, ExitRecord, Instance, Origin, Policy, State, Wanted};
+use crate::lifecycle::{AfterStop, Ending, Event, ExitCause, ExitRecord, Instance, Lateness, Origin, Policy, State, Wanted};
 
 /// A broken promise.
 pub(super) type Verdict = Result<(), String>;
@@ -172,6 +172,16 @@ impl Oracle {
                     ensure!(child.inc == *inc && child.main == *pid, "says inc {inc} pid {pid}, but {} {} runs", child.inc, child.main);
                     ensure!(!child.had_handed_over(*pid), "pid {pid} had handed over, and nobody listened");
                     ensure!(child.held && child.watched == *pid, "pid {pid} is not watched by the keeper");
+                    ensure!(child.seq > memo.fresh_after, "inc {inc} began before the last restart was asked for");
+                    Ok(())
+                }
+                (State::Starting { inc, ready_deadline_ms: None, .. }, Some(child)) => {
+                    ensure!(policy.lateness == Lateness::GoOn { at_most_ms: None }, "it starts for ever, but its time was named");
+                    ensure!(
+                        child.inc == *inc && child.ready_at.is_none(),
+                        "it starts for ever, but inc {} said that it is ready",
+                        child.inc
+                    );
                     ensure!(child.seq > memo.fresh_after, "inc {inc} began before the last restart was asked for");
                     Ok(())
                 }
@@ -388,8 +398,12 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
         (State::Spawning { superseded: Some(_), .. } | State::Leaving { .. } | State::Draining { .. }, AfterStop::Settle { .. }) => Ok(()),
         (State::Completing { .. }, AfterStop::Judge) if policy.hooks.post_start == Some(OnFailure::Abort) => Ok(()),
         (State::Starting { ready_deadline_ms, .. }, AfterStop::Judge) => {
+            ensure!(policy.lateness != Lateness::GoOn { at_most_ms: None }, "inc {inc} was stopped as not ready, but nobody named a time");
+            let Some(deadline_ms) = ready_deadline_ms else {
+                return Err(format!("inc {inc} was stopped as not ready, but nothing was due"));
+            };
             let said = world.child(slot, inc).and_then(|child| child.ready_at);
-            ensure!(said.is_none_or(|at| at >= *ready_deadline_ms), "inc {inc} was ready at {said:?}, but stopped as not ready");
+            ensure!(said.is_none_or(|at| at >= *deadline_ms), "inc {inc} was ready at {said:?}, but stopped as not ready");
             Ok(())
         }
         (state, _) => Err(format!("stopped from {state:?}, but nobody asked for it")),
@@ -409,7 +423,9 @@ fn online_is_true(old: &Instance, new: &Instance, slot: usize, policy: &Policy, 
     }
     let said = world.child(slot, inc).is_some_and(|child| child.ready_at.is_some());
     let accepted = match old.state {
-        State::Starting { ready_deadline_ms, adopted, .. } => (adopted || policy.accept_ready_timeout) && ready_deadline_ms <= world.now,
+        State::Starting { ready_deadline_ms, adopted, .. } => {
+            (adopted || policy.lateness == Lateness::Accept) && ready_deadline_ms.is_some_and(|at| at <= world.now)
+        }
         _ => false,
     };
     ensure!(said || accepted, "online, but inc {inc} never said that it is ready");

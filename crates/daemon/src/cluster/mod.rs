@@ -125,6 +125,9 @@ impl Control {
 
     /// From now on this worker is a part of that listener.
     fn serve(&mut self, id: u32, listener: u32, key: String, way: Way) {
+        if self.registry.get(id).is_some_and(|slot| slot.worker.never_listened()) {
+            self.begins_to_listen(id);
+        }
         let Some(slot) = self.registry.get_mut(id) else { return };
         match way {
             Way::InTurn => slot.worker.served.push(key),

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Notice, State, Wanted};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Late, Notice, State, Wanted};
 use ostler_proto::control::{Action, Change, Progress, RolloutReport};
 
 use crate::registry::{Registry, Slot};
@@ -30,6 +30,8 @@ pub(crate) enum Goal {
 pub(crate) enum Progressed {
     Waiting,
     Reached,
+    /// It takes long and goes on: nobody waits for it any more.
+    Late(String),
     Failed(String),
 }
 
@@ -160,9 +162,8 @@ impl Goal {
 fn up(after: u32, slot: &Slot, notice: Option<&Notice>) -> Progressed {
     match notice {
         Some(Notice::CouldNotStart(record)) if record.inc > after => return Progressed::Failed(why(record)),
-        Some(Notice::ReadyTimeout { accepted: false }) => {
-            return Progressed::Failed(slot.not_ready());
-        }
+        Some(Notice::ReadyTimeout(Late::Stopped)) => return Progressed::Failed(slot.not_ready()),
+        Some(Notice::ReadyTimeout(Late::GoesOn)) if slot.instance.inc > after => return Progressed::Late(slot.still_starting()),
         Some(Notice::Exit(record)) if record.inc > after && matches!(record.cause, ExitCause::NotStarted { .. }) => {
             return Progressed::Failed(why(record));
         }

@@ -58,6 +58,10 @@ impl Control {
                 return;
             }
             Progressed::Reached => Progress::InstanceDone { id: pm_id, name },
+            // PM2 differs: it says that the app is online.
+            Progressed::Late(reason) => {
+                Progress::Warning(format!("[{name}]({pm_id}) {reason}; it goes on, and is online when it is ready"))
+            }
             Progressed::Failed(reason) => {
                 job.failed += 1;
                 // A program that cannot be executed changes nothing: its entry goes again.

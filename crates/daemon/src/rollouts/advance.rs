@@ -2,12 +2,14 @@
 
 use ostler_core::lifecycle::{self, ExitCause, Origin, State, Wanted};
 use ostler_core::rollout::{Effect, Event, Outcome, Phase, PlaceState, Rollout};
+use ostler_core::units::in_seconds;
 use ostler_proto::control::{FaultReport, Happening, Progress};
 
 use super::history::{End, Release};
 use super::{Lane, Parts, Running};
 use crate::control::turn::now;
 use crate::control::{Control, why};
+use crate::policy::reload_waits_ms;
 use crate::registry::Slot;
 use crate::store::{Record, Role};
 
@@ -44,6 +46,10 @@ impl Control {
 
     /// Time has passed.
     pub(crate) fn tick_rollouts(&mut self, now_ms: u64) {
+        for running in &mut self.rollouts.running {
+            // `advance_rollouts` looks at them in this turn anyhow.
+            running.look_ms = running.look_ms.filter(|at| *at > now_ms);
+        }
         let due = |running: &&Running| running.rollout.deadline_ms().is_some_and(|at| at <= now_ms);
         let numbers: Vec<u32> = self.rollouts.running.iter().filter(due).map(|running| running.number).collect();
         numbers.into_iter().for_each(|number| self.feed_rollout(number, Event::Tick));
@@ -133,12 +139,14 @@ impl Control {
         former.settle_policy(&self.settings);
         let (restarts, exits, created) = (former.instance.counters.restarts, former.instance.exits.clone(), now());
         let (recent, notes) = (former.instance.counters.recent.clone(), former.notes.clone());
+        let start_ups = former.instance.counters.clone();
         let Some(slot) = self.registry.get_mut(new) else { return };
         slot.role = Role::Serving;
         slot.settle_policy(&self.settings);
         slot.instance.counters.restarts = restarts.saturating_add(1);
         slot.instance.counters.created = Some(created);
         slot.instance.counters.recent = recent;
+        slot.instance.counters.follow_start_ups(&start_ups);
         if !origin.is_user() {
             slot.instance.spend_restart(&slot.policy, created);
         }
@@ -175,11 +183,12 @@ impl Control {
     fn rollout_news(&self, number: u32) -> Option<Event> {
         let running = self.rollouts.running.iter().find(|running| running.number == number)?;
         let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
+        let (now_ms, waits_ms) = (now().mono_ms, reload_waits_ms(&self.settings));
         running.lanes.iter().zip(&running.rollout.places).enumerate().find_map(|(index, (lane, place))| {
             let beside = lane.beside.and_then(|id| self.registry.get(id));
             let serving = self.registry.get(lane.serving);
             match place.state {
-                PlaceState::Starting | PlaceState::Reverting if place.in_place => restarted(index, lane, serving),
+                PlaceState::Starting | PlaceState::Reverting if place.in_place => restarted(index, lane, serving, now_ms, waits_ms),
                 PlaceState::Starting | PlaceState::Reverting => candidate(index, beside, false),
                 PlaceState::Ready if !place.in_place => candidate(index, beside, true),
                 PlaceState::Retiring | PlaceState::Returning => {
@@ -276,11 +285,17 @@ fn candidate(place: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event>
 }
 
 /// A process that was restarted in place.
-fn restarted(place: usize, lane: &Lane, slot: Option<&Slot>) -> Option<Event> {
+fn restarted(place: usize, lane: &Lane, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Overruled(place)) };
     match slot.instance.state {
         State::Running { inc, .. } if inc > lane.after => Some(Event::Ready(place)),
         _ if slot.instance.exits.last().is_some_and(|exit| exit.inc > lane.after) => Some(Event::Failed(place, why_not(slot))),
+        State::Starting { inc, since, ready_deadline_ms: None, .. }
+            if inc > lane.after && now_ms >= since.mono_ms.saturating_add(waits_ms) =>
+        {
+            let words = format!("was not ready within {waits_ms} ms; `listen_timeout` sets that time");
+            Some(Event::Failed(place, words))
+        }
         State::Stopped | State::Errored | State::Gone if slot.instance.wanted != Wanted::Up => Some(Event::Failed(place, why_not(slot))),
         _ => None,
     }
@@ -310,6 +325,29 @@ fn ended(slot: &Slot) -> String {
 }
 
 impl Control {
+    /// A process that a reload waits for takes long. The one that was restarted in place has its last look in [`Control::tick_rollouts`].
+    pub(crate) fn reload_waits(&mut self, id: u32) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let waits = |running: &&mut Running| {
+            running.lanes.iter().zip(&running.rollout.places).any(|(lane, place)| {
+                matches!(place.state, PlaceState::Starting | PlaceState::Reverting)
+                    && (lane.beside == Some(id) || place.in_place && lane.serving == id && slot.instance.inc > lane.after)
+            })
+        };
+        let Some(running) = self.rollouts.running.iter_mut().find(waits) else { return };
+        let waits_ms = reload_waits_ms(&self.settings);
+        let in_place = slot.role == Role::Serving;
+        if in_place && let State::Starting { since, .. } = slot.instance.state {
+            let at = since.mono_ms.saturating_add(waits_ms);
+            running.look_ms = Some(running.look_ms.map_or(at, |look| look.min(at)));
+        }
+        let meanwhile = if in_place { "" } else { ", the old process serves meanwhile" };
+        let words =
+            format!("[{}]({}) {}{meanwhile}; waiting up to {}", slot.spec().name, slot.pm_id, slot.still_starting(), in_seconds(waits_ms));
+        let number = running.number;
+        self.tell_rollout(number, Progress::Warning(words));
+    }
+
     /// What happens in one place, for whoever waits.
     fn tell_step(&mut self, number: u32, place: usize, step: &str) {
         let Some(running) = self.rollouts.running.iter().find(|running| running.number == number) else { return };

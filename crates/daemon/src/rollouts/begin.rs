@@ -111,6 +111,7 @@ impl Control {
             started,
             fault_lines: Vec::new(),
             mends: wish.mends,
+            look_ms: None,
         });
         self.perform_rollout(number, effects);
         Ok(())

@@ -53,6 +53,8 @@ struct Running {
     fault_lines: Vec<String>,
     /// It replaces a process that is not well by the same release.
     mends: bool,
+    /// When a process that was restarted in place has been waited for long enough; not in the journal, a fresh daemon waits anew.
+    look_ms: Option<u64>,
 }
 
 /// One instance of a rollout.
@@ -161,6 +163,7 @@ impl Running {
             started: record.started,
             fault_lines: record.fault_lines,
             mends: record.mends,
+            look_ms: None,
         })
     }
 }
@@ -210,6 +213,6 @@ impl Rollouts {
 
     /// When one of them has to be looked at.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.running.iter().filter_map(|running| running.rollout.deadline_ms()).min()
+        self.running.iter().flat_map(|running| [running.rollout.deadline_ms(), running.look_ms]).flatten().min()
     }
 }

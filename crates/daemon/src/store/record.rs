@@ -134,9 +134,9 @@ pub(crate) struct SlotRecord<'a> {
     /// What it is to its `pm_id`.
     #[serde(default, skip_serializing_if = "Role::is_serving")]
     pub role: Role,
-    /// Its predecessor, a cluster worker, never listened.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub never_listens: bool,
+    /// Its predecessor, a cluster worker, has not listened so far: if that remains so, it is ready when it has run for so long (ms).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_running_ms: Option<u64>,
     /// Number within the app.
     pub index: u32,
     /// Which of the sockets of a port is its own.
@@ -249,11 +249,6 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
 fn is_none(files: &[Option<FileKey>; 2]) -> bool {
     *files == [None; 2]
 }
@@ -363,7 +358,7 @@ mod tests {
             id,
             pm_id: None,
             role: Role::Serving,
-            never_listens: false,
+            by_running_ms: None,
             index: 0,
             lane: 0,
             unique_id: "u".into(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Ending, Notice};
+use ostler_core::lifecycle::{Ending, Late, Notice};
 use ostler_proto::control::Happening;
 
 use crate::control::turn::now;
@@ -30,10 +30,15 @@ impl Control {
                 log.line(format_args!("App [{name}:{pm_id}] online"));
                 "online"
             }
-            Notice::ReadyTimeout { accepted } => {
-                let waited = slot.policy.listen_timeout_ms;
-                let then = if *accepted { "taken as ready" } else { "stopping it" };
-                log.error(format_args!("App [{name}:{pm_id}] was not ready within {waited} ms, {then}"));
+            Notice::ReadyTimeout(late) => {
+                match late {
+                    Late::Accepted => log.error(format_args!("App [{name}:{pm_id}] {}, taken as ready", slot.not_ready())),
+                    Late::Stopped => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
+                    Late::GoesOn => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting())),
+                }
+                if *late == Late::GoesOn {
+                    self.reload_waits(id);
+                }
                 return;
             }
             Notice::Exit(record) => {

@@ -88,7 +88,7 @@ pub(super) const GLOBAL: &[Opt] = &[
         "stop Node apps by the message `shutdown`, not by a signal",
     ),
     switch("wait-ready", None, "wait_ready", true, Lifecycle, "a start is done when the app says `ready`"),
-    text("listen-timeout", None, "ms", "listen_timeout", Lifecycle, "how long to wait for that (3000)"),
+    text("listen-timeout", None, "ms", "listen_timeout", Lifecycle, "what is ready later than that has failed"),
     text("max-memory-restart", None, "size", "max_memory_restart", Lifecycle, "restart above this memory, e.g. 300M or 25%"),
     text("max-cpu", None, "percent", "max_cpu", Lifecycle, "restart above this use of one core over a minute, e.g. 80"),
     alias(text("cron-restart", Some('c'), "pattern", "cron_restart", Lifecycle, "restart by this pattern; 0 switches it off"), &["cron"]),

@@ -285,7 +285,7 @@ impl Control {
         }
     }
 
-    fn look_no_more(&mut self, id: u32) {
+    pub(super) fn look_no_more(&mut self, id: u32) {
         if self.signs.looked_at.remove(&id).is_none() {
             return;
         }

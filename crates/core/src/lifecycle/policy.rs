@@ -1,0 +1,155 @@
+//! What an app's description says about its life.
+
+use super::Instance;
+use crate::app::{AppSpec, KillMode};
+use crate::care::RestartBudget;
+use crate::cron::{JobSpec, MOST_HISTORY, RETRY_DELAY_CAP_MS};
+use crate::hooks::{HookPolicy, OnFailure};
+use crate::secrets::SecretSource;
+
+/// How long a process whose user named no time is waited for where that cannot be for ever: by a reload, and by a daemon that cannot know
+/// whether `ready` was said to the one before.
+pub const PATIENCE_MS: u64 = 60_000;
+
+/// What becomes of a process that is not ready within [`Policy::listen_timeout_ms`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lateness {
+    /// It counts as ready, as in PM2.
+    Accept,
+    /// Its start has failed: it is stopped. So where the user named the time.
+    Fail,
+    /// It is told that it takes long, and it goes on. So where nobody named a time: being slow is no reason to be killed.
+    GoOn {
+        /// So long after its start it has failed all the same; none = never. For the new process of a reload, beside which the old one serves.
+        at_most_ms: Option<u64>,
+    },
+}
+
+/// The part of an [`AppSpec`] (and of the daemon's settings) that the state machine looks at, with every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Restart after an unasked exit.
+    pub autorestart: bool,
+    /// Unstable runs in a row before giving up.
+    pub max_restarts: u32,
+    /// A shorter run is unstable.
+    pub min_uptime_ms: u64,
+    /// Fixed delay.
+    pub restart_delay_ms: u64,
+    /// First growing delay; 0 = off.
+    pub exp_backoff_ms: u64,
+    /// Longest growing delay.
+    pub backoff_cap_ms: u64,
+    /// Uptime after which the growing delay starts anew (PM2: 30 s).
+    pub backoff_reset_ms: u64,
+    /// Codes that mean "stay stopped".
+    pub stop_exit_codes: Vec<i32>,
+    /// Polite signal.
+    pub kill_signal: i32,
+    /// Time until SIGKILL.
+    pub kill_timeout_ms: u64,
+    /// Whole tree or main process only.
+    pub kill_mode: KillMode,
+    /// IPC message instead of the polite signal.
+    pub shutdown_with_message: bool,
+    /// Time for the work under way before a gentle stop; `None` = it cannot be told to finish.
+    pub drain_timeout_ms: Option<u64>,
+    /// It has to prove that it is ready.
+    pub wait_ready: bool,
+    /// How long whoever waits for that waits.
+    pub listen_timeout_ms: u64,
+    /// What comes after that time.
+    pub lateness: Lateness,
+    /// Its hooks.
+    pub hooks: HookPolicy,
+    /// A start by a user waits for other apps, at most so long; `None` = it depends on none.
+    pub depends_timeout_ms: Option<u64>,
+    /// At most so many restarts within a time.
+    pub budget: Option<RestartBudget>,
+    /// How many exits are remembered.
+    pub exits_kept: usize,
+}
+
+impl Policy {
+    /// How long after its start a process that is not ready has failed; where nothing ends it, how long it is waited for.
+    pub fn ready_within_ms(&self) -> u64 {
+        match self.lateness {
+            Lateness::Accept | Lateness::Fail | Lateness::GoOn { at_most_ms: None } => self.listen_timeout_ms,
+            Lateness::GoOn { at_most_ms: Some(ms) } => ms.max(self.listen_timeout_ms),
+        }
+    }
+
+    /// Fills in PM2's defaults. `default_signal`/`default_kill_timeout_ms`/`default_listen_timeout_ms` are the daemon's settings.
+    pub fn from_spec(
+        spec: &AppSpec,
+        default_signal: i32,
+        default_kill_timeout_ms: u64,
+        default_listen_timeout_ms: u64,
+        backoff_reset_ms: u64,
+    ) -> Self {
+        let mut policy = Self {
+            autorestart: spec.restart.autorestart,
+            max_restarts: spec.restart.max_restarts.unwrap_or(16),
+            min_uptime_ms: spec.restart.min_uptime_ms.unwrap_or(1000),
+            restart_delay_ms: spec.restart.restart_delay_ms,
+            exp_backoff_ms: spec.restart.exp_backoff_ms,
+            backoff_cap_ms: crate::backoff::CAP_MS,
+            backoff_reset_ms,
+            stop_exit_codes: spec.restart.stop_exit_codes.clone(),
+            kill_signal: spec.stop.signal.unwrap_or_else(|| polite_signal(spec, default_signal)),
+            kill_timeout_ms: spec.stop.kill_timeout_ms.unwrap_or(default_kill_timeout_ms),
+            kill_mode: spec.stop.kill_mode(),
+            shutdown_with_message: spec.stop.shutdown_with_message,
+            drain_timeout_ms: None,
+            wait_ready: spec.ready.proof().is_some(),
+            listen_timeout_ms: spec.ready.listen_timeout_ms.unwrap_or(default_listen_timeout_ms),
+            lateness: match (spec.ready.accept_timeout, spec.ready.listen_timeout_ms) {
+                (true, _) => Lateness::Accept,
+                (false, Some(_)) => Lateness::Fail,
+                (false, None) => Lateness::GoOn { at_most_ms: None },
+            },
+            hooks: hooks(spec),
+            depends_timeout_ms: (!spec.order.depends_on.is_empty()).then(|| spec.order.timeout_ms()),
+            budget: spec.restart.budget,
+            exits_kept: Instance::EXITS_KEPT,
+        };
+        if let Some(job) = spec.cron.as_ref().and_then(|cron| cron.job.as_ref()) {
+            policy.run_as_job(job);
+        }
+        policy
+    }
+
+    /// Whatever its processes started is removed with them.
+    pub(crate) fn owns_tree(&self) -> bool {
+        self.kill_mode != KillMode::Process
+    }
+
+    /// It ends when it has succeeded, and when its retries are used up; every run that fails counts, however long it was.
+    fn run_as_job(&mut self, job: &JobSpec) {
+        self.autorestart = true;
+        self.stop_exit_codes.push(0);
+        self.max_restarts = job.retries.saturating_add(1);
+        self.min_uptime_ms = u64::MAX;
+        self.restart_delay_ms = 0;
+        self.exp_backoff_ms = job.retry_delay_ms.max(1);
+        self.backoff_cap_ms = RETRY_DELAY_CAP_MS;
+        self.exits_kept = job.history.clamp(1, MOST_HISTORY) as usize;
+    }
+}
+
+/// What commands have to give before a start is part of `pre_start`.
+fn hooks(spec: &AppSpec) -> HookPolicy {
+    let mut hooks = spec.hooks.policy();
+    if spec.secrets.values().any(SecretSource::is_command) {
+        hooks.pre_start.get_or_insert(OnFailure::Abort);
+    }
+    hooks
+}
+
+/// PM2 differs: it knows no sockets of other languages. There SIGTERM is the signal that finishes the requests under way; SIGINT is Ctrl-C,
+/// which gunicorn and others take for "at once".
+fn polite_signal(spec: &AppSpec, default: i32) -> i32 {
+    const SIGINT: i32 = 2;
+    const SIGTERM: i32 = 15;
+    if default == SIGINT && !spec.listen.is_empty() && !spec.runs_in_node() { SIGTERM } else { default }
+}

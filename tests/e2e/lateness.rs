@@ -1,0 +1,164 @@
+//! Apps that take long to become ready: a start never ends them for it, a reload waits; a time that the user named is obeyed.
+
+use std::thread;
+
+use ostler_testkit::{Home, Output, alive, free_port};
+
+use crate::setup::{home, home_as_pm2};
+
+/// Serves and says `ready` once the file `go` is there, or the one that the file `gate` named when it was started.
+const SLOW: &str = r"
+const fs = require('fs');
+const gate = fs.existsSync('gate') ? fs.readFileSync('gate', 'utf8').trim() : 'go';
+fs.writeFileSync('waits-for-' + gate, '');
+const timer = setInterval(() => {
+  if (!fs.existsSync(gate)) return;
+  clearInterval(timer);
+  require('http').createServer((q, s) => s.end(String(process.pid))).listen(process.env.PORT, () => process.send && process.send('ready'));
+}, 10);
+";
+
+/// A daemon with a short patience where no app names a time.
+const PATIENCE_MS: &str = "300";
+
+#[track_caller]
+fn start(home: &Home, options: &str, port: u16) -> Output {
+    let script = home.write("slow.js", SLOW);
+    home.cmd(format!("start {script} --name x {options}"))
+        .env("PM2_GRACEFUL_LISTEN_TIMEOUT", PATIENCE_MS)
+        .env("PORT", port.to_string())
+        .run()
+}
+
+/// How often an app was told to take long.
+fn told(home: &Home) -> usize {
+    home.read("../home/pm2.log").matches("is still starting after").count()
+}
+
+/// Does it and waits until one more app is told to take long: on a busy machine one may have been before.
+fn is_told_once_more<'scope>(
+    home: &'scope Home,
+    words: &'static str,
+    scope: &'scope thread::Scope<'scope, '_>,
+) -> thread::ScopedJoinHandle<'scope, Output> {
+    let before = told(home);
+    let command = scope.spawn(move || home.run(words));
+    home.wait_until("it is told to take long", || told(home) > before);
+    command
+}
+
+#[test]
+fn a_late_start_goes_on_and_the_command_too() {
+    for home in [home(), home_as_pm2()] {
+        for (mode, port) in [("", free_port()), ("-i 2", free_port())] {
+            let started = start(&home, &format!("--wait-ready {mode}"), port).ok();
+            started.says("[x](0) is still starting after ").says("it goes on");
+            let before = home.jlist();
+            assert!(before.iter().all(|app| app.status() == "launching" && app.pid() > 0), "{}", home.report());
+            home.write("go", "");
+            home.wait_until("all are ready", || home.jlist().iter().all(|app| app.status() == "online"));
+            for (before, after) in before.iter().zip(home.jlist()) {
+                assert_eq!((after.pid(), after.restarts()), (before.pid(), 0), "{}", home.report());
+            }
+            // What it took is known the next time.
+            std::fs::remove_file(home.work().join("go")).unwrap();
+            home.ok("restart x").says("is still starting after ").says("(it took ").says(" the last time)");
+            home.ok("delete x");
+        }
+    }
+}
+
+/// The default is PM2's 3 s, and what becomes ready a little later was never touched.
+#[test]
+fn three_seconds_are_no_limit() {
+    let home = home();
+    let script = home.write("late.js", "setTimeout(() => process.send('ready'), 3500); setInterval(() => {}, 1 << 30);");
+    home.ok(format!("start {script} --name x --wait-ready")).says("[x](0) is still starting after 3");
+    let before = home.app("x");
+    let after = home.wait_status("x", "online");
+    assert_eq!((after.pid(), after.restarts()), (before.pid(), 0));
+}
+
+#[test]
+fn a_time_that_is_named_is_obeyed() {
+    let home = home();
+    let failed = start(&home, "--wait-ready --listen-timeout 200 --no-autorestart", free_port());
+    assert_eq!(failed.code, 1, "{failed:?}");
+    failed.says("was not ready within 200 ms").says("`listen_timeout`");
+    home.wait_status("x", "stopped");
+}
+
+#[test]
+fn a_reload_waits_while_the_old_process_serves() {
+    for options in ["-i 2", "-i 2 --wait-ready"] {
+        let home = home();
+        let port = free_port();
+        home.write("go", "");
+        start(&home, options, port).ok();
+        home.wait_until("both serve", || home.jlist().iter().all(|app| app.status() == "online") && ostler_testkit::get(port, "/").is_ok());
+        let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+        home.write("gate", "later");
+        let reloaded = thread::scope(|scope| {
+            let reload = is_told_once_more(&home, "reload x", scope);
+            assert!(!reload.is_finished());
+            assert!(before.iter().all(|pid| alive(*pid)));
+            assert!(before.contains(&ostler_testkit::get(port, "/").unwrap().parse().unwrap()));
+            home.write("later", "");
+            reload.join().unwrap()
+        });
+        reloaded.ok().says("is still starting after").says("the old process serves meanwhile; waiting up to 60 s");
+        assert!(home.jlist().iter().all(|app| app.status() == "online" && !before.contains(&app.pid())), "{}", home.report());
+    }
+}
+
+/// A fork app is restarted by a reload: that waits, too, instead of ending what comes up.
+#[test]
+fn a_reload_in_place_waits_too() {
+    let home = home();
+    home.write("go", "");
+    start(&home, "--wait-ready", free_port()).ok();
+    home.wait_status("x", "online");
+    home.write("gate", "later");
+    thread::scope(|scope| {
+        let reload = is_told_once_more(&home, "reload x", scope);
+        let pid = home.wait_status("x", "launching").pid();
+        home.write("later", "");
+        reload.join().unwrap().ok().says("waiting up to 60 s");
+        assert_eq!((home.app("x").pid(), home.app("x").restarts()), (pid, 1));
+    });
+}
+
+/// Whether a worker without a server listens is not known when it is young: it gets as long as any other, and its successor no less.
+#[test]
+fn a_worker_that_never_listens_is_reloaded_at_any_age() {
+    let home = home();
+    let script = home.write("queue.js", "setInterval(() => {}, 1 << 30);");
+    home.ok(format!("start {script} --name app -i 2 --listen-timeout 1000 --min-uptime 100"));
+    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    home.ok("reload app");
+    assert!(home.jlist().iter().all(|app| !before.contains(&app.pid())), "{}", home.report());
+}
+
+/// The young process that is replaced listens a moment later: then its successor has to, as well.
+#[test]
+fn a_worker_that_listens_late_has_a_successor_that_must_listen() {
+    let home = home();
+    let port = free_port();
+    let script = home.write("slow.js", SLOW);
+    home.cmd(format!("start {script} --name x -i 1 --min-uptime 100 --listen-timeout 60s")).env("PORT", port.to_string()).run().ok();
+    let waits_for = |gate: &str| home.wait_until("it waits", || home.work().join(format!("waits-for-{gate}")).exists());
+    waits_for("go");
+    home.write("gate", "later");
+    thread::scope(|scope| {
+        let reload = scope.spawn(|| home.run("reload x"));
+        waits_for("later");
+        let old = home.app("x").pid();
+        home.write("go", "");
+        home.wait_until("the old one serves", || ostler_testkit::get(port, "/").is_ok());
+        assert_eq!(home.app("x").pid(), old);
+        assert!(!reload.is_finished());
+        home.write("later", "");
+        reload.join().unwrap().ok();
+        assert_ne!(home.app("x").pid(), old);
+    });
+}
