@@ -30,6 +30,7 @@ mod foreground;
 mod front;
 mod health_checks;
 mod health_command;
+mod home_moved;
 mod hooks;
 mod jobs;
 mod kill;

@@ -20,6 +20,7 @@ use crate::cluster::{Listeners, PREFIX};
 use crate::control::{Autosave, Control, Scalers, Work};
 use crate::cron::Crons;
 use crate::errands::{self, Errands};
+use crate::home_watch::HomeWatch;
 use crate::host::Host;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
@@ -141,6 +142,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         handbacks: HandBacks::default(),
         rotation: Rotation::default(),
         host: Host::default(),
+        home_watch: HomeWatch::default(),
         journal,
         jobs: Vec::new(),
         rollouts: Rollouts::default(),
@@ -195,6 +197,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     control.begin_to_watch();
     control.begin_rotation_of_all();
     control.look_for_vanished_soon();
+    control.begin_to_watch_home();
     Ok(control)
 }
 

@@ -11,6 +11,7 @@ mod control;
 mod cron;
 mod errands;
 mod files;
+mod home_watch;
 mod host;
 mod incident;
 mod keeper_door;

@@ -46,6 +46,8 @@ pub(crate) enum Source {
     Watch,
     /// Folders of logs.
     LogFolders,
+    /// The home itself.
+    Home,
 }
 
 impl Source {
@@ -68,6 +70,7 @@ impl Source {
             Self::Errand(id) => (20, id),
             Self::Watch => (24, 0),
             Self::LogFolders => (25, 0),
+            Self::Home => (26, 0),
             Self::Health(id) => (28, id),
         };
         kind << 32 | u64::from(id)
@@ -93,6 +96,7 @@ impl Source {
             20 => Self::Errand(id),
             24 => Self::Watch,
             25 => Self::LogFolders,
+            26 => Self::Home,
             28 => Self::Health(id),
             _ => return None,
         })

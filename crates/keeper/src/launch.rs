@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::environment::{READY_FD_VAR, ROLE_VAR, RUNTIME_VAR, STARTER_VAR, STATE_FD_VAR, for_role, is_kept, runtime};
+use crate::home;
 use crate::link::Link;
 use crate::message::{Child, Originals};
 use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN};
@@ -22,7 +23,7 @@ use crate::state::{DaemonState, SOCKET_FILE, State};
 use crate::title::keeper_title;
 
 /// Where keeper and daemon write what they have to say.
-const LOG_FILE: &str = "pm2.log";
+pub(crate) const LOG_FILE: &str = "pm2.log";
 /// A keeper listens within milliseconds; a machine that needs longer than this has other troubles.
 const READY_MS: u64 = 10_000;
 /// Who has the lock listens some microseconds later, unless it was killed and the kernel has not given the lock free yet.
@@ -136,6 +137,10 @@ impl Launcher {
             }
             if self.wait_for_the_other(deadline.min(clock::boot_ms() + TAKEN_MS))? {
                 return Ok(Launched::Already);
+            }
+            // Its socket may have been removed.
+            if let Some(keeper) = home::keeper_by_lock(&self.home) {
+                home::ask_for_socket(keeper);
             }
             if clock::boot_ms() >= deadline {
                 return Err(LaunchError::Timeout);

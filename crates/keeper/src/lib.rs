@@ -20,6 +20,7 @@ mod environment;
 mod failures;
 mod handle;
 mod hold;
+mod home;
 mod launch;
 mod link;
 pub mod message;
@@ -33,6 +34,7 @@ mod watchdog;
 pub use cgroup::{SUPERVISOR_GROUP, cgroups_wanted, home_group};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
 pub use failures::refusal;
+pub use home::{Behind, behind, mark_lock};
 pub use launch::{LaunchError, Launched, Launcher, Revival, launch, wait_ready};
 pub use link::{LastWords, Link};
 pub use message::{

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ostler_sys::process::ending_by_fd;
@@ -18,6 +18,8 @@ use crate::daemon::Daemon;
 use crate::environment::{AS_PM2_VAR, CHECK_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
 use crate::failures::Failures;
 use crate::hold::{Held, headroom};
+use crate::home::{self, Other};
+use crate::launch::LOG_FILE;
 use crate::link::Channel;
 use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
 use crate::respawn::Respawn;
@@ -186,6 +188,9 @@ impl Keeper {
             move |errno: Errno| io::Error::new(errno.kind(), format!("cannot {what} \"{}\": {}", path.display(), io::Error::from(errno)))
         };
         let Some(lock) = lock::try_lock(&home.join(LOCK_FILE)).map_err(at("lock", LOCK_FILE))? else { return Ok(None) };
+        if let Some(other) = home::find_other(&home, lock.as_fd()) {
+            return Self::leave_to(&other, &home, lock);
+        }
         crate::cgroup::leave_group_of_app();
         let originals = Originals {
             umask: rustix::process::umask(Mode::from_raw_mode(0o077)).as_raw_mode(),
@@ -200,11 +205,28 @@ impl Keeper {
         for (name, fd) in [(HELD_LOCK, lock), (HELD_SOCKET, listener), (HELD_JOURNAL, journal)] {
             keeper.hold(name.to_owned(), fd).map_err(|errno| step("hold its descriptors")(errno.into()))?;
         }
+        keeper.mark_lock();
         keeper.write_pid_file().map_err(at("write", PID_FILE))?;
         if let Some(starter) = starter() {
             keeper.children.add(STARTER_KEY, starter, Watch::Reap);
         }
         Ok(Some(keeper))
+    }
+
+    /// There is another keeper of this home, which another folder has become: none is started here.
+    fn leave_to(other: &Other, home: &Path, lock: OwnedFd) -> io::Result<Option<Self>> {
+        if matches!(other, Other::Displaced(_)) {
+            home::unmake(home, LOG_FILE);
+        }
+        drop(lock);
+        if other.returns(home) { Ok(None) } else { Err(io::Error::new(io::ErrorKind::AddrInUse, other.refusal(home))) }
+    }
+
+    fn mark_lock(&self) {
+        let Some(lock) = self.held.get(HELD_LOCK) else { return };
+        if let Err(error) = home::mark_lock(lock, ProcRef::me()) {
+            complain(&format!("cannot write {LOCK_FILE}: {error}"));
+        }
     }
 
     /// Goes on where another keeper stopped: ourselves with another binary, or one that was killed. In place of that one we are nobody's
@@ -236,6 +258,7 @@ impl Keeper {
                 },
             }
         }
+        keeper.mark_lock();
         // The file may be an older keeper's; without it everything works but scripts.
         if let Err(errno) = keeper.write_pid_file() {
             complain(&format!("cannot write {PID_FILE}: {errno}"));
@@ -330,6 +353,7 @@ impl Keeper {
 
     fn finish(&self, code: u8) -> ExitCode {
         if let Some(lock) = self.held.get(HELD_LOCK) {
+            home::clear_lock(lock);
             // Explicitly, because the lock lives as long as any duplicate of it.
             let _ = lock::release(lock);
         }

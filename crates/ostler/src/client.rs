@@ -52,6 +52,9 @@ pub(crate) enum ClientError {
         /// Why.
         source: io::Error,
     },
+    /// It runs, and this is not its home any more.
+    #[error("{0}")]
+    Elsewhere(String),
     /// Starting one failed.
     #[error("cannot start the daemon: {0}")]
     Launch(String),
@@ -89,6 +92,7 @@ impl ClientError {
             | Self::Permission { .. }
             | Self::Connect { .. }
             | Self::Launch(_)
+            | Self::Elsewhere(_)
             | Self::Silent(_)
             | Self::Down(_)
             | Self::Version { .. } => true,
@@ -481,6 +485,25 @@ pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<(Client, Option<i32>),
             other => return other.map(|client| (client, keeper)),
         }
     }
+}
+
+/// A keeper that lost its socket has made another when this returns true.
+///
+/// # Errors
+/// [`ClientError::Elsewhere`] where its home is another folder by now.
+#[cfg(feature = "roles")]
+pub(crate) fn find_again(home: &Path) -> Result<bool, ClientError> {
+    match ostler_keeper::behind(home) {
+        ostler_keeper::Behind::Nobody => Ok(false),
+        ostler_keeper::Behind::Keeper => Ok(true),
+        ostler_keeper::Behind::Elsewhere(why) => Err(ClientError::Elsewhere(why)),
+    }
+}
+
+/// Without the roles nobody knows.
+#[cfg(not(feature = "roles"))]
+pub(crate) fn find_again(_home: &Path) -> Result<bool, ClientError> {
+    Ok(false)
 }
 
 /// Without the roles there is nothing to start.

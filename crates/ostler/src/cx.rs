@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ostler_core::app::EnvMap;
 
 use crate::cli::{CliError, Daemon};
-use crate::client::{Client, ClientError, RETRIES};
+use crate::client::{Client, ClientError, RETRIES, find_again};
 use crate::home::{self, Program};
 use crate::render::Out;
 
@@ -175,7 +175,11 @@ impl Cx {
         };
         let mut attempt = 0;
         loop {
-            let Some(mut client) = connect()? else { return Ok(None) };
+            let mut connected = connect()?;
+            if connected.is_none() && attempt == 0 && find_again(home)? {
+                connected = connect()?;
+            }
+            let Some(mut client) = connected else { return Ok(None) };
             if !self.may_start() {
                 return Ok(Some(client));
             }

@@ -30,6 +30,7 @@ use crate::care::Care;
 use crate::cluster::Listeners;
 use crate::cron::Crons;
 use crate::errands::Errands;
+use crate::home_watch::HomeWatch;
 use crate::host::Host;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
@@ -92,6 +93,7 @@ pub(crate) struct Control {
     pub handbacks: HandBacks,
     pub rotation: Rotation,
     pub host: Host,
+    pub home_watch: HomeWatch,
     pub journal: Journal,
     pub state_file: StateFile,
     pub jobs: Vec<Job>,

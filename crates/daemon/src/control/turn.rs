@@ -103,6 +103,7 @@ impl Control {
             self.state_file.deadline_ms(),
             self.sweeps.deadline_ms(),
             self.look_for_vanished_ms,
+            self.home_watch.deadline_ms(),
             self.rollouts.deadline_ms(),
             self.scalers.deadline_ms(),
             self.autosave.deadline_ms(),
@@ -142,6 +143,7 @@ impl Control {
             Source::Errand(number) => self.hear_errand(number),
             Source::Watch => self.hear_watch(),
             Source::LogFolders => self.hear_log_folders(),
+            Source::Home => self.hear_home(),
             Source::Peeked(id) => self.hear_client_of_app(id),
         }
     }
@@ -155,6 +157,7 @@ impl Control {
             }
         }
         self.tick_vanished(now.mono_ms);
+        self.tick_home(now.mono_ms);
         self.tick_errands(now);
         self.tick_rollouts(now.mono_ms);
         self.autoscale(now);

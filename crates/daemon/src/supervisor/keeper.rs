@@ -193,6 +193,8 @@ impl Control {
                 self.shut_down();
             }
             12 => self.reload_logs(None),
+            // A client that does not find us.
+            1 => self.look_at_home(),
             _ => {}
         }
     }

@@ -1,0 +1,257 @@
+//! Whose home a folder is.
+//!
+//! The lock in the folder keeps a second keeper out as long as the folder stays where it is. When it is moved, removed or copied while a
+//! keeper runs, there may be another folder with another lock, and two keepers would supervise the same apps, or one command would start
+//! what another cannot see. So the keeper writes into its lock who it is: a copy of the folder names a process that lives. And whoever
+//! makes a new home looks for a keeper that has this path already.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use ostler_sys::tree::{Entry, marker};
+use ostler_sys::{ProcRef, ProcTable, clock, socket};
+
+use crate::environment::{HOME_VAR, ROLE_VAR, RUNTIME_VAR};
+use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
+
+/// A moment for a keeper whose home was removed to make it anew.
+const RETURNS_WITHIN_MS: u64 = 1_000;
+/// A line with pid, start time and boot.
+const MARK_MAX: usize = 256;
+const SIGHUP: i32 = 1;
+
+/// Writes into the lock of a home whose keeper this is.
+///
+/// # Errors
+/// A full disk, most likely; everything works without it.
+pub fn mark_lock(lock: BorrowedFd<'_>, keeper: ProcRef) -> io::Result<()> {
+    let ProcRef { pid, start_ticks } = keeper;
+    write_mark(lock, &format!("{pid} {start_ticks} {}\n", clock::boot_id().unwrap_or_default()))
+}
+
+/// Nobody's any more.
+pub(crate) fn clear_lock(lock: BorrowedFd<'_>) {
+    // Without this the next one looks whether that process lives, too.
+    let _ = write_mark(lock, "");
+}
+
+fn write_mark(lock: BorrowedFd<'_>, text: &str) -> io::Result<()> {
+    rustix::fs::ftruncate(lock, 0)?;
+    rustix::io::pwrite(lock, text.as_bytes(), 0)?;
+    Ok(())
+}
+
+/// The keeper that a lock names, if that process lives.
+fn marked(text: &str) -> Option<ProcRef> {
+    let mut words = text.split_whitespace();
+    let process = ProcRef { pid: words.next()?.parse().ok()?, start_ticks: words.next()?.parse().ok()? };
+    let is_now = clock::boot_id().is_some_and(|boot_id| words.next() == Some(boot_id.as_str()));
+    let lives = Entry::of(process.pid).is_some_and(|entry| entry.process() == process && !entry.is_zombie());
+    (is_now && lives && process != ProcRef::me()).then_some(process)
+}
+
+fn read_mark(lock: BorrowedFd<'_>) -> String {
+    let mut text = [0; MARK_MAX];
+    let read = rustix::io::pread(lock, &mut text, 0).unwrap_or(0);
+    String::from_utf8_lossy(text.get(..read).unwrap_or_default()).into_owned()
+}
+
+/// The living keeper of a home by its lock file, for who has not got that lock.
+pub(crate) fn keeper_by_lock(home: &Path) -> Option<ProcRef> {
+    let mut text = String::new();
+    std::fs::File::open(home.join(LOCK_FILE)).ok()?.take(MARK_MAX as u64).read_to_string(&mut text).ok()?;
+    marked(&text)
+}
+
+/// Asks a keeper to see to it that its socket can be reached.
+pub(crate) fn ask_for_socket(keeper: ProcRef) {
+    // In front of a container a signal is for the app.
+    if marker(keeper.pid, RUNTIME_VAR).is_none() {
+        // Gone meanwhile is fine.
+        let _ = keeper.signal(SIGHUP);
+    }
+}
+
+/// Another keeper that this home belongs to, although its lock is free.
+#[derive(Debug)]
+pub(crate) enum Other {
+    /// The folder is a copy of the home of this one.
+    Copied(ProcRef),
+    /// The folder is new or missing, and its place was that of the home of this one.
+    Displaced(ProcRef),
+}
+
+/// Looks for another keeper; the lock has been taken.
+pub(crate) fn find_other(home: &Path, lock: BorrowedFd<'_>) -> Option<Other> {
+    let text = read_mark(lock);
+    if text.is_empty() { find_displaced(home).map(Other::Displaced) } else { marked(&text).map(Other::Copied) }
+}
+
+/// The keeper of another folder that has this path.
+fn find_displaced(home: &Path) -> Option<ProcRef> {
+    let lock_here = home.canonicalize().ok().map(|home| home.join(LOCK_FILE));
+    // Others that are being started here have none yet, or try for the same.
+    let has_another_lock = |pid: i32| lock_of(pid).is_some_and(|lock| Some(lock) != lock_here);
+    let keeps = |entry: &&Entry| {
+        let pid = entry.pid;
+        marker(pid, ROLE_VAR).is_some_and(|role| role == b"keeper") && is_home_of(pid, home) && has_another_lock(pid)
+    };
+    let table = ProcTable::scan();
+    let me = ProcRef::me().pid;
+    table.entries().iter().filter(|entry| entry.pid != me && !entry.is_zombie()).find(keeps).map(Entry::process)
+}
+
+/// Whether a keeper was started for this path.
+fn is_home_of(pid: i32, home: &Path) -> bool {
+    // In a container the same path is another folder.
+    let root = |of: &str| rustix::fs::stat(format!("{of}/")).map(|stat| (stat.st_dev, stat.st_ino));
+    if root(&format!("/proc/{pid}/root")) != root("") {
+        return false;
+    }
+    let theirs = marker(pid, HOME_VAR).map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
+    theirs.is_some_and(|theirs| {
+        theirs == home || theirs.canonicalize().is_ok_and(|theirs| home.canonicalize().is_ok_and(|home| home == theirs))
+    })
+}
+
+/// Who is behind a home in which nobody listens.
+#[derive(Debug)]
+pub enum Behind {
+    /// Nobody.
+    Nobody,
+    /// Its keeper, which listens again.
+    Keeper,
+    /// A keeper that this folder is not the home of any more: what to say about that.
+    Elsewhere(String),
+}
+
+/// Looks who is behind a home in which nobody listens: its socket may have been removed, or the folder moved. A keeper that lost its
+/// socket is asked for another and has a moment for that.
+pub fn behind(home: &Path) -> Behind {
+    let other = match std::fs::read_to_string(home.join(LOCK_FILE)) {
+        Ok(text) => match marked(&text) {
+            Some(keeper) if is_home_of(keeper.pid, home) || place_of(keeper) == home.canonicalize().ok() => {
+                return if returns(keeper, home) { Behind::Keeper } else { Behind::Nobody };
+            }
+            Some(keeper) => Other::Copied(keeper),
+            None => return Behind::Nobody,
+        },
+        Err(_) => match find_displaced(home) {
+            Some(keeper) => Other::Displaced(keeper),
+            None => return Behind::Nobody,
+        },
+    };
+    if matches!(other, Other::Displaced(_)) {
+        // One that was made a moment ago would be in the way of the one that is moved back.
+        drop(std::fs::remove_dir(home));
+    }
+    if other.returns(home) { Behind::Keeper } else { Behind::Elsewhere(format!("the keeper {}", other.refusal(home))) }
+}
+
+/// A keeper whose socket or home was removed a moment ago makes it anew: true when it can be reached again.
+fn returns(keeper: ProcRef, home: &Path) -> bool {
+    ask_for_socket(keeper);
+    let deadline = clock::boot_ms() + RETURNS_WITHIN_MS;
+    while clock::boot_ms() < deadline && keeper.exists() {
+        if socket::connect_at(&home.join(SOCKET_FILE)).is_ok() {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    false
+}
+
+impl Other {
+    /// The home of this keeper was removed a moment ago, and it makes it anew: true when it can be reached again. Our lock must be free.
+    pub(crate) fn returns(&self, home: &Path) -> bool {
+        // What was moved stays where it is.
+        matches!(self, Self::Displaced(keeper) if place_of(*keeper).is_none() && returns(*keeper, home))
+    }
+
+    /// Why there is no second keeper, and what to do.
+    pub(crate) fn refusal(&self, home: &Path) -> String {
+        match self {
+            Self::Copied(keeper) => {
+                let theirs = marker(keeper.pid, HOME_VAR).unwrap_or_default();
+                let theirs = String::from_utf8_lossy(&theirs);
+                format!(
+                    "would be a second one: \"{}\" is a copy of the home of the keeper with pid {}, which runs in \"{theirs}\"; end that one \
+                     (OSTLER_HOME={theirs} ostler kill), or remove {LOCK_FILE}, {PID_FILE} and ostler.state here",
+                    home.display(),
+                    keeper.pid,
+                )
+            }
+            Self::Displaced(keeper) => {
+                let place = place_of(*keeper).map_or_else(|| "elsewhere".to_owned(), |place| format!("to \"{}\"", place.display()));
+                let at = place_of(*keeper).map_or_else(String::new, |place| format!(" (OSTLER_HOME={} ostler kill)", place.display()));
+                format!(
+                    "would be a second one: \"{}\" was removed or moved {place} while its keeper (pid {}) runs; move it back, or end that one{at}",
+                    home.display(),
+                    keeper.pid,
+                )
+            }
+        }
+    }
+}
+
+/// The lock that a keeper has open, as the kernel names it now. None yet for one that has just been started.
+fn lock_of(pid: i32) -> Option<PathBuf> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let mut open = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    // That of a removed file goes on with " (deleted)".
+    open.find(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(LOCK_FILE.as_bytes())))
+}
+
+/// Where the home of a keeper is now; `None` for one that was removed.
+fn place_of(keeper: ProcRef) -> Option<PathBuf> {
+    let lock = lock_of(keeper.pid).filter(|path| path.file_name().is_some_and(|name| name == LOCK_FILE))?;
+    Some(lock.parent()?.to_owned())
+}
+
+/// Leaves nothing of a home that was made for nothing.
+pub(crate) fn unmake(home: &Path, log_file: &str) {
+    let log = home.join(log_file);
+    drop(std::fs::remove_file(home.join(LOCK_FILE)));
+    if log.metadata().is_ok_and(|meta| meta.len() == 0) {
+        drop(std::fs::remove_file(log));
+    }
+    // Only where it is empty.
+    drop(std::fs::remove_dir(home));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_lock_names_whoever_lives() {
+        let path = std::env::temp_dir().join(format!("ostler-mark-{}", std::process::id()));
+        let mut file = std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        file.write_all(&[b'x'; 100]).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let process = ProcRef::of(child.id() as i32).unwrap();
+        mark_lock(file.as_fd(), process).unwrap();
+        assert_eq!(marked(&read_mark(file.as_fd())), Some(process));
+        child.kill().unwrap();
+        // A zombie keeps nothing.
+        let waits = std::time::Instant::now();
+        while marked(&read_mark(file.as_fd())).is_some() {
+            assert!(waits.elapsed().as_secs() < 20);
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        mark_lock(file.as_fd(), ProcRef::me()).unwrap();
+        assert_eq!(marked(&read_mark(file.as_fd())), None, "oneself is no other");
+        clear_lock(file.as_fd());
+        assert_eq!(read_mark(file.as_fd()), "");
+        for nonsense in ["", "1", "1 2", "x y z", "-5 3 boot", "99999999999 1 boot"] {
+            assert_eq!(marked(nonsense), None, "{nonsense}");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}
