@@ -10,16 +10,11 @@ use crate::compare::ostler;
 const ONLY_PM2: &[(&str, &str)] = &[
     ("PM2_INTERACTOR_PROCESSING: string", "a flag of the vendor's agent that leaks into the first app"),
     ("PM2_JSON_PROCESSING: string", "a flag of the client that leaks into apps from a file"),
-    ("app: string", "the variable named like the app holds its `pm2 set` values; comes with `set`"),
-    ("stop_exit_codes: number", "PM2 makes a number of a list with one element, as the file did not say"),
+    ("app: string", "the variable named like the app holds its `pm2 set` values; here only where there are some"),
 ];
 
 /// Keys (with their types) that only ostler has, and why.
-const ONLY_OSTLER: &[(&str, &str)] = &[
-    ("filter_env: array", "PM2 has it for apps started by options, not for those from a file"),
-    ("watch: bool", "PM2 has it for apps started by options, not for those from a file"),
-    ("stop_exit_codes: array", "the list of the file"),
-];
+const ONLY_OSTLER: &[(&str, &str)] = &[];
 
 fn keys(item: &Item) -> (BTreeSet<String>, BTreeSet<String>) {
     (shape(&item.0).into_iter().collect(), shape(&item.0["pm2_env"]).into_iter().collect())
@@ -151,6 +146,63 @@ fn values() {
                 shown.map(|key| format!("{key}: {}", item.env(key)).replace(&root, "<root>"))
             })
             .collect::<Vec<_>>()
+    };
+    assert_eq!(values(ostler()), values(pm2));
+}
+
+/// Scripts read numbers as numbers: what a file says in numbers, what `set` keeps, and what PM2 fills in.
+#[test]
+fn values_of_a_file_have_its_types() {
+    let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
+    let values = |subject: Subject| {
+        let home = Home::new(subject);
+        let hold = fixture_app("hold.js");
+        let file = home.write(
+            "eco.json",
+            format!(
+                r#"{{"apps": [
+                {{"name": "typed", "script": "{hold}", "env": {{"N": 5, "F": 1.5, "YES": true, "NO": false, "S": "5", "O": {{"a": 1}}, "BOTH": 1}},
+                  "env_production": {{"N": 6, "T": "x", "BOTH": "1"}}, "stop_exit_codes": 3}},
+                {{"name": "watched", "script": "{hold}", "watch": false, "filter_env": ["nothing"], "stop_exit_codes": [3, 4]}},
+                {{"name": "mixed", "script": "{hold}", "env": {{"N": "5"}}, "env_production": {{"N": 6, "T": true}}}}
+            ]}}"#
+            ),
+        );
+        home.ok("set typed.color blue");
+        home.ok("set typed:size 3");
+        home.ok(format!("start {file} --env production"));
+        home.ok(format!("start {hold} --name options"));
+        let keys = ["N", "F", "YES", "NO", "S", "O", "T", "env_production", "stop_exit_codes", "watch", "filter_env", "color", "size"];
+        let inner = ["N", "F", "YES", "NO", "S", "O", "T", "color", "size", "typed"];
+        ["typed", "watched", "mixed", "options"]
+            .map(|name| {
+                let probe = |item: &Item| !item.env("axm_options")["module_name"].is_null();
+                let item = home.wait_app(name, "a probe that has told its name", probe);
+                let env = &item.0["pm2_env"];
+                let mut all: Vec<String> = keys.iter().map(|key| format!("{name} {key}: {:?}", env.get(key))).collect();
+                all.extend(inner.iter().map(|key| format!("{name} env.{key}: {:?}", env["env"].get(key))));
+                all.extend(["module_name", "module_version"].map(|key| format!("{name} {key}: {}", env["axm_options"][key])));
+                all
+            })
+            .concat()
+    };
+    assert_eq!(values(ostler()), values(pm2));
+}
+
+/// Who was named is shown by numbers, the group of the user with it.
+#[test]
+fn users_are_numbers() {
+    ostler_testkit::needs_root!();
+    let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
+    let values = |subject: Subject| {
+        let home = Home::new(subject);
+        let file = home.write(
+            "eco.json",
+            r#"[{"name": "both", "script": "sleep", "args": "1000", "uid": "nobody", "gid": "nogroup"},
+                {"name": "one", "script": "sleep", "args": "1000", "uid": "nobody"}]"#,
+        );
+        home.ok(format!("start {file}"));
+        home.jlist().iter().map(|item| format!("{}: {} {}", item.name(), item.env("uid"), item.env("gid"))).collect::<BTreeSet<_>>()
     };
     assert_eq!(values(ostler()), values(pm2));
 }

@@ -141,3 +141,19 @@ fn figures_of_the_machine() {
     home.ok("set pm2:sysmonit false");
     assert!(!line(&home).contains("host metrics") && home.ok("slist").stdout == "{}");
 }
+
+#[test]
+fn what_is_kept_for_an_app_is_shown_among_its_variables() {
+    let home = home();
+    home.ok("start sleep --name app -- 1000");
+    home.ok("set app:color blue");
+    assert_eq!((home.app("app").text("color"), home.app("app").env("env")["app"].as_str()), ("blue", Some(r#"{"color":"blue"}"#)));
+    home.ok("env app").says("color: blue");
+    home.ok("prettylist").says("color: 'blue'");
+    // It belongs to the settings, not to the app: a saved list has no copy that would outlive them.
+    home.ok("save");
+    home.ok("unset app:color");
+    home.ok("kill");
+    home.ok("resurrect");
+    assert_eq!(home.app("app").text("color"), "");
+}

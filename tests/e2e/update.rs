@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use ostler_testkit::{Home, Load, Subject, free_port, get};
+use ostler_testkit::{Home, Load, Subject, fixture_app, free_port, get};
 use serde_json::json;
 
 use crate::setup::{binary, home, start_fixture};
@@ -103,4 +103,22 @@ fn a_client_of_another_protocol_may_update_and_nothing_else() {
         std::fs::read_link(format!("/proc/{}/exe", home.daemon_pid())).is_ok_and(|exe| exe == next)
     });
     assert_eq!((home.app("app").pid(), home.app("app").restarts()), (pid, 0));
+}
+
+/// The version of Node was asked for when the app was started; the next daemon did not start it.
+#[test]
+fn the_version_of_node_stays_known() {
+    let home = home();
+    home.ok(format!("start {} --name known", fixture_app("hold.js")));
+    let has_version = |item: &ostler_testkit::Item| !item.text("node_version").is_empty();
+    let version = home.wait_app("known", "the version of Node", has_version).text("node_version").to_owned();
+    // Nobody has looked at this one yet when its daemon ends.
+    home.ok(format!("start {} -f --name unseen", fixture_app("hold.js")));
+    home.ok("update");
+    for name in ["known", "unseen"] {
+        assert_eq!(home.wait_app(name, "the version of Node after an update", has_version).text("node_version"), version, "{name}");
+    }
+    home.kill_both();
+    home.ok("start sleep --name other -- 1000");
+    assert_eq!(home.wait_app("unseen", "the version of Node after both were killed", has_version).text("node_version"), version);
 }

@@ -76,6 +76,17 @@ impl RawApp {
         self.profiles.keys().map(String::as_str)
     }
 
+    /// Variables that are a number or a boolean in the file, by its key: `env`, `env_<name>`.
+    pub(crate) fn bare_variables(&self) -> IndexMap<String, Vec<String>> {
+        let is_bare = |(_, value): &(&String, &Value)| value.is_number() || value.is_boolean();
+        let table = self.at.value.as_object().into_iter().flatten();
+        let environments =
+            table.filter(|(key, _)| *key == "env" || key.starts_with("env_")).filter_map(|(key, value)| Some((key, value.as_object()?)));
+        let bare =
+            environments.map(|(key, vars)| (key.clone(), vars.iter().filter(is_bare).map(|(name, _)| name.clone()).collect::<Vec<_>>()));
+        bare.filter(|(_, names)| !names.is_empty()).collect()
+    }
+
     /// The value as the file has it, unless an option replaced it.
     pub(crate) fn as_written(&self, key: &str) -> Option<&Value> {
         self.at.value.get(self.written.get(key)?)

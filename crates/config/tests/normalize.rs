@@ -66,7 +66,7 @@ fn missing_things_are_errors_with_a_kind() {
             Kind::InterpreterNotFound,
             "Interpreter /no/such/node is NOT AVAILABLE in PATH. (type 'which /no/such/node' to double check.)".into(),
         ),
-        ("app.js", json!({"cwd": "/no/such/dir"}), Kind::Value, "--cwd: the directory /no/such/dir does not exist".into()),
+        ("app.js", json!({"cwd": "/no/such/dir"}), Kind::DirectoryNotFound, "--cwd: the directory /no/such/dir does not exist".into()),
         ("app.js", json!({"max_restarts": "ten"}), Kind::Value, "--max-restarts: expected a number, found \"ten\"".into()),
         (
             "app.js",

@@ -235,6 +235,9 @@ pub struct EnvSpec {
     /// Variable increased by one per instance, from its value in `env`.
     #[serde(skip_serializing_if = "is_default")]
     pub increment_var: Option<String>,
+    /// Variables that the file has as numbers or booleans, by its key (`env`, `env_<name>`): lists show them so. A process sees text.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bare: IndexMap<String, Vec<String>>,
 }
 
 impl EnvSpec {
@@ -245,6 +248,14 @@ impl EnvSpec {
             all.extend(layer.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
         all
+    }
+
+    /// The key of the file whose value of this variable counts.
+    pub fn key_of(&self, name: &str) -> String {
+        match self.profile.as_ref().filter(|profile| self.profiles.get(*profile).is_some_and(|vars| vars.contains_key(name))) {
+            Some(profile) => format!("env_{profile}"),
+            None => "env".to_owned(),
+        }
     }
 
     /// All layers that count, the lowest first.

@@ -268,6 +268,7 @@ impl Control {
         self.recover_errands(inventory);
         self.answer_for_lost_hooks();
         self.remove_lost_candidates();
+        self.ask_node_versions();
         let now_ms = crate::control::turn::now().mono_ms;
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
         ids.into_iter().for_each(|id| self.note_autoscale(id, now_ms));
@@ -349,6 +350,7 @@ impl Control {
         }
         self.adopt_errands(&mut leaders);
         self.answer_for_lost_hooks();
+        self.ask_node_versions();
         self.log.line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
     }
 

@@ -541,6 +541,9 @@ pub struct Detail {
     /// What was found out while it was looked after, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// Variables that `set <app>:<key> <value>` keeps for it.
+    #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
+    pub kept: EnvMap,
 }
 
 /// What an app told over its IPC channel.

@@ -72,6 +72,7 @@ pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: 
     env.file = files(raw, base, problems);
     env.vars = raw.env.clone();
     env.profiles = raw.profiles.clone();
+    env.bare = raw.bare_variables();
     env.instance_var = text("instance_var");
     env.increment_var = text("increment_var");
     if let Some(port) = raw.attributes.get("port") {

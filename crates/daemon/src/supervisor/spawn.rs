@@ -196,6 +196,7 @@ fn environment<'a>(slot: &'a Slot, inc: u32, secrets: &'a Values, home: &'a str,
         files: &slot.files,
         user: &user,
         home,
+        kept: None,
     });
     env.extend(added.into_iter().map(|(name, value)| (name.into(), value.into())));
     let variable = settings.instance_var.as_ref().or(spec.env.instance_var.as_ref());
@@ -209,7 +210,7 @@ fn environment<'a>(slot: &'a Slot, inc: u32, secrets: &'a Values, home: &'a str,
 }
 
 /// What `ostler set <app>:<key> <value>` keeps for an app: each value, and all of them as JSON under the name of the app. A profile wins.
-fn kept_settings<'a>(spec: &'a AppSpec, settings: &Settings) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+pub(crate) fn kept_settings<'a>(spec: &'a AppSpec, settings: &Settings) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let Some(section) = settings.conf.section(&spec.name) else { return Vec::new() };
     let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
     let is_variable = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);

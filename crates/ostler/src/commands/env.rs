@@ -19,6 +19,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     for detail in &details {
         let mut env: EnvMap = detail.spec.env.merged();
+        env.extend(detail.kept.clone());
         let variable = detail.spec.env.instance_var.as_deref().unwrap_or("NODE_APP_INSTANCE");
         env.insert(variable.to_owned(), detail.index.to_string());
         env.insert("unique_id".into(), detail.unique_id.clone());

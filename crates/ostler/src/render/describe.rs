@@ -257,6 +257,7 @@ mod tests {
             home: "/h".into(),
             waits_for: Vec::new(),
             health: None,
+            kept: Default::default(),
             notes: Vec::new(),
         }
     }

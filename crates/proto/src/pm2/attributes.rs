@@ -35,15 +35,17 @@ pub(super) const RENAMED: [&str; 22] = [
 pub(super) const CONSTANT: [(&str, bool); 2] = [("km_link", false), ("vizion_running", false)];
 
 /// All attributes that do not change while the app runs, in PM2's order.
-pub(super) fn of(spec: &AppSpec, files: &Files, user: &str, env: &EnvMap) -> Map<String, Value> {
+pub(super) fn of(spec: &AppSpec, files: &Files, user: &str, env: Map<String, Value>) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("name".into(), spec.name.clone().into());
-    map.insert("filter_env".into(), spec.given.get("filter_env").cloned().unwrap_or_else(|| Value::Array(Vec::new())));
+    if may_be_unset(spec, "filter_env") {
+        map.insert("filter_env".into(), spec.given.get("filter_env").cloned().unwrap_or_else(|| Value::Array(Vec::new())));
+    }
     map.insert("namespace".into(), spec.namespace.clone().into());
     if !spec.args.is_empty() || spec.given.contains_key("args") {
         map.insert("args".into(), spec.args.clone().into());
     }
-    map.insert("env".into(), object(env));
+    map.insert("env".into(), Value::Object(env));
     given(spec, &mut map);
     typed(spec, &mut map);
     if spec.logs.merge_logs {
@@ -52,7 +54,9 @@ pub(super) fn of(spec: &AppSpec, files: &Files, user: &str, env: &EnvMap) -> Map
     defaulted(spec, "vizion", true.into(), &mut map);
     map.insert("autostart".into(), spec.autostart.into());
     map.insert("autorestart".into(), spec.restart.autorestart.into());
-    defaulted(spec, "watch", false.into(), &mut map);
+    if may_be_unset(spec, "watch") {
+        defaulted(spec, "watch", false.into(), &mut map);
+    }
     map.insert("instance_var".into(), spec.env.instance_var.as_deref().unwrap_or("NODE_APP_INSTANCE").into());
     defaulted(spec, "pmx", true.into(), &mut map);
     defaulted(spec, "automation", true.into(), &mut map);
@@ -61,7 +65,9 @@ pub(super) fn of(spec: &AppSpec, files: &Files, user: &str, env: &EnvMap) -> Map
     defaulted(spec, "windowsHide", true.into(), &mut map);
     defaulted(spec, "kill_retry_time", 100.into(), &mut map);
     for (name, vars) in &spec.env.profiles {
-        map.insert(format!("env_{name}"), object(vars));
+        let key = format!("env_{name}");
+        let vars = vars.iter().map(|(name, value)| (name.clone(), shown(spec, &key, name, value))).collect();
+        map.insert(key, Value::Object(vars));
     }
     map.insert("node_args".into(), spec.interpreter_args.clone().into());
     map.insert("pm_exec_path".into(), spec.script.clone().into());
@@ -84,8 +90,23 @@ pub(super) fn mode(mode: ExecMode) -> &'static str {
     }
 }
 
-fn object(env: &EnvMap) -> Value {
-    Value::Object(env.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect())
+/// Variables as PM2 shows them: what was a number or a boolean in the file is one.
+pub(super) fn object(spec: &AppSpec, env: &EnvMap) -> Map<String, Value> {
+    env.iter().map(|(name, value)| (name.clone(), shown(spec, &spec.env.key_of(name), name, value))).collect()
+}
+
+fn shown(spec: &AppSpec, key: &str, name: &str, text: &str) -> Value {
+    if !spec.env.bare.get(key).is_some_and(|names| names.iter().any(|bare| bare == name)) {
+        return text.into();
+    }
+    // What was set on top since, by `--env`, may be anything.
+    let bare = serde_json::from_str::<Value>(text).ok().filter(|value| value.is_number() || value.is_boolean());
+    bare.filter(|value| serde_json::to_string(value).is_ok_and(|spelt| spelt == text)).unwrap_or_else(|| text.into())
+}
+
+/// PM2 fills this in for apps that were started by options; those of a file have it if the file has.
+fn may_be_unset(spec: &AppSpec, key: &str) -> bool {
+    spec.config_file.is_none() || spec.given.contains_key(key)
 }
 
 /// Options as the user gave them. Those that the description holds in a typed form are overwritten by [`typed`].
@@ -115,7 +136,7 @@ fn typed(spec: &AppSpec, map: &mut Map<String, Value>) {
         ("min_uptime", restart.min_uptime_ms.map(Value::from)),
         ("restart_delay", nonzero(restart.restart_delay_ms).map(Value::from)),
         ("exp_backoff_restart_delay", nonzero(restart.exp_backoff_ms).map(Value::from)),
-        ("stop_exit_codes", (!restart.stop_exit_codes.is_empty()).then(|| restart.stop_exit_codes.clone().into())),
+        ("stop_exit_codes", exit_codes(&restart.stop_exit_codes)),
         ("kill_timeout", stop.kill_timeout_ms.map(Value::from)),
         ("kill_mode", stop.kill_mode.filter(|_| !spec.given.contains_key("kill_mode")).map(|mode| mode.name().into())),
         ("shutdown_with_message", stop.shutdown_with_message.then(|| true.into())),
@@ -135,6 +156,15 @@ fn typed(spec: &AppSpec, map: &mut Map<String, Value>) {
         if let Some(value) = value {
             map.insert(key.into(), value);
         }
+    }
+}
+
+/// PM2 makes a number of a single code.
+fn exit_codes(codes: &[i32]) -> Option<Value> {
+    match codes {
+        [] => None,
+        [code] => Some((*code).into()),
+        codes => Some(codes.into()),
     }
 }
 

@@ -100,7 +100,7 @@ pub fn to_dump(details: &[Detail]) -> String {
 }
 
 fn to_entry(detail: &Detail) -> Value {
-    let mut map = pm2_env(&View { status: saved_status(detail), ..View::from(detail) });
+    let mut map = pm2_env(&View { status: saved_status(detail), kept: None, ..View::from(detail) });
     for key in ["pm_id", "instances", "prev_restart_delay"] {
         map.shift_remove(key);
     }

@@ -237,6 +237,9 @@ fn environment(entry: &Entry<'_>, spec: &mut AppSpec) {
         // The variable that PM2 names after the app: module settings, empty unless somebody used `pm2 set`.
         let own_name = *key == spec.name && matches!(to_variable(value).as_str(), "{}");
         if !ADDED.contains(&key.as_str()) && !own_name && is_variable_name(key) {
+            if value.is_number() || value.is_boolean() {
+                env.bare.entry("env".into()).or_default().push(key.clone());
+            }
             base.insert(key.clone(), to_variable(value));
         }
     }

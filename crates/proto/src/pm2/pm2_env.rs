@@ -39,6 +39,8 @@ pub struct View<'a> {
     pub user: &'a str,
     /// PM2 home of the daemon.
     pub home: &'a str,
+    /// Variables that `set <app>:<key> <value>` keeps for it.
+    pub kept: Option<&'a EnvMap>,
 }
 
 impl<'a> View<'a> {
@@ -67,6 +69,7 @@ impl<'a> From<&'a Detail> for View<'a> {
             files: &detail.files,
             user: &detail.user,
             home: &detail.home,
+            kept: Some(&detail.kept),
         }
     }
 }
@@ -95,12 +98,12 @@ pub fn process_object(detail: &Detail) -> Value {
 /// daemon believes. Here the attribute stays; the variable is found in `env`.
 pub fn pm2_env(view: &View<'_>) -> Map<String, Value> {
     let env = wire_env(view);
-    let mut head = attributes::of(view.spec, view.files, view.user, &env);
+    let mut head = attributes::of(view.spec, view.files, view.user, env.clone());
     head.insert(instance_var(view.spec).into(), view.index.into());
     let tail = state(view);
     for (key, value) in env {
         if !head.contains_key(&key) && !tail.contains_key(&key) {
-            head.insert(key, value.into());
+            head.insert(key, value);
         }
     }
     head.extend(tail);
@@ -115,7 +118,7 @@ pub fn pm2_env(view: &View<'_>) -> Map<String, Value> {
 pub fn scalar_env(view: &View<'_>) -> EnvMap {
     let view = View { status: "launching", ..*view };
     // `env` itself is no scalar: what is in it does not matter, so a description without its lowest layer will do.
-    let mut attributes = attributes::of(view.spec, view.files, view.user, &EnvMap::new());
+    let mut attributes = attributes::of(view.spec, view.files, view.user, Map::new());
     attributes.extend(state(&view));
     let declared = declared(view.spec);
     let mut vars: EnvMap = attributes
@@ -141,15 +144,16 @@ fn declared(spec: &AppSpec) -> Vec<&str> {
 }
 
 /// `env` as PM2 shows it: all layers, the daemon's own on top.
-fn wire_env(view: &View<'_>) -> EnvMap {
+fn wire_env(view: &View<'_>) -> Map<String, Value> {
     let mut env = view.spec.env.merged();
+    env.extend(view.kept.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
     env.insert("PM2_HOME".into(), view.home.into());
     env.insert("PM2_USAGE".into(), "CLI".into());
     if let Some((key, value)) = incremented(*view) {
         env.insert(key, value);
     }
     env.insert("unique_id".into(), view.unique_id.into());
-    env
+    attributes::object(view.spec, &env)
 }
 
 /// `increment_var`: its value for this instance. Text that is no number counts as 0, as in PM2.
@@ -174,7 +178,7 @@ fn state(view: &View<'_>) -> Map<String, Value> {
     put("pm_uptime", counters.last_start.map(|now| now.wall_ms).or(created).into());
     put("axm_actions", view.learned.axm_actions.clone().into());
     put("axm_monitor", view.learned.axm_monitor.clone().into());
-    put("axm_options", view.learned.axm_options.clone().into());
+    put("axm_options", axm_options(view).into());
     put("axm_dynamic", json!({}));
     // PM2 has null here after a failed start.
     put("created_at", if view.status == "errored" { Value::Null } else { created.into() });
@@ -195,6 +199,19 @@ fn state(view: &View<'_>) -> Map<String, Value> {
         put("exit_code", code.into());
     }
     map
+}
+
+/// What the app told of its probes. PM2's own probe, in every Node app, tells the name of the app there, and dashboards look for it.
+fn axm_options(view: &View<'_>) -> Map<String, Value> {
+    let mut options = view.learned.axm_options.clone();
+    let has_probe = view.spec.runs_in_node() && view.spec.given.get("pmx") != Some(&Value::Bool(false));
+    if has_probe && view.counters.last_start.is_some() {
+        options.entry("module_name").or_insert_with(|| view.spec.name.as_str().into());
+        options
+            .entry("module_version")
+            .or_insert_with(|| view.spec.version.as_deref().filter(|version| *version != "N/A").unwrap_or(PM2_VERSION).into());
+    }
+    options
 }
 
 /// How an instance with health checks is; PM2 has none.

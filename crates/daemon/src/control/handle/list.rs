@@ -16,6 +16,8 @@ use crate::control::Control;
 use crate::control::turn::now;
 use crate::registry::Slot;
 use crate::sample::Sampler;
+use crate::settings::Settings;
+use crate::supervisor::spawn::{account, is_node, kept_settings};
 
 /// Time between two readings where there is no earlier one.
 const WINDOW_MS: u64 = 25;
@@ -98,8 +100,21 @@ impl Control {
         }
     }
 
+    /// Has the programs asked that run the apps of Node which were adopted before their version was learned.
+    pub(crate) fn ask_node_versions(&mut self) {
+        for slot in self.registry.iter_mut() {
+            if slot.learned.node_version.is_some() || slot.node.is_some() || !is_node(slot.spec()) {
+                continue;
+            }
+            let Some(pid) = slot.instance.pid() else { continue };
+            let Ok(program) = std::fs::read_link(format!("/proc/{pid}/exe")) else { continue };
+            let Ok(account) = account(slot.spec()) else { continue };
+            slot.node = self.node_versions.ask(&program, account.map(|account| account.credentials));
+        }
+    }
+
     /// Takes the answers that have come since; only who asks for everything needs them.
-    fn learn_node_versions(&mut self) {
+    pub(crate) fn learn_node_versions(&mut self) {
         let mut learned = Vec::new();
         for slot in self.registry.iter_mut() {
             let Some(version) = slot.node.as_ref().and_then(|node| self.node_versions.get(node)) else { continue };
@@ -149,11 +164,10 @@ impl Control {
             Question::List => Response::List(self.registry.serving().map(|slot| summary(slot, now, &self.care)).collect()),
             Question::Details(ids) => {
                 self.learn_node_versions();
-                let home = self.settings.home.to_string_lossy();
                 let wanted = self.registry.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
                 Response::Details(
                     wanted
-                        .map(|slot| as_seen(Detail { waits_for: self.waits_for(slot), ..detail(slot, &home, &self.care) }, now))
+                        .map(|slot| as_seen(Detail { waits_for: self.waits_for(slot), ..detail(slot, &self.settings, &self.care) }, now))
                         .collect(),
                 )
             }
@@ -162,13 +176,12 @@ impl Control {
 
     /// Everything about every instance, for the dump.
     pub(crate) fn details(&self) -> Vec<Detail> {
-        let home = self.settings.home.to_string_lossy();
-        self.registry.serving().map(|slot| detail(slot, &home, &self.care)).collect()
+        self.registry.serving().map(|slot| detail(slot, &self.settings, &self.care)).collect()
     }
 }
 
 /// Everything about one instance.
-pub(crate) fn detail(slot: &Slot, home: &str, care: &Care) -> Detail {
+pub(crate) fn detail(slot: &Slot, settings: &Settings, care: &Care) -> Detail {
     let mut spec = slot.spec().clone();
     spec.env.base = Arc::new((*slot.base.vars).clone());
     Detail {
@@ -182,10 +195,11 @@ pub(crate) fn detail(slot: &Slot, home: &str, care: &Care) -> Detail {
         learned: (*slot.learned).clone(),
         monit: slot.cpu.monit(),
         files: slot.files.clone(),
-        home: home.to_owned(),
+        home: settings.home.to_string_lossy().into_owned(),
         waits_for: Vec::new(),
         health: care.report(slot),
         notes: slot.notes.clone(),
+        kept: kept_settings(slot.spec(), settings).into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
     }
 }
 

@@ -182,6 +182,8 @@ impl Control {
 
     /// The answer comes when the new keeper says that this daemon may end, or the old one that nothing came of it.
     fn update(&mut self, client: u32, id: u64, exe: &str) {
+        // What is known by now goes on with the apps.
+        self.learn_node_versions();
         self.keeper.upgrade(exe.into());
         self.updater = Some((client, id));
     }
