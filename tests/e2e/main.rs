@@ -21,6 +21,7 @@ mod delete;
 mod describe;
 mod dev;
 mod diff;
+mod drain;
 mod env;
 mod faults;
 mod faults_descriptors;

@@ -279,7 +279,7 @@ fn a_client_that_never_goes_holds_the_old_process_no_longer_than_its_bounds() {
     use std::io::Write;
     let home = home();
     let port = free_port();
-    home.cmd(format!("start {} --name app -i 2 --kill-timeout 300", fixture_app("cluster-naive.js")))
+    home.cmd(format!("start {} --name app -i 2 --kill-timeout 300 --drain-timeout 500", fixture_app("cluster-naive.js")))
         .env("PORT", port.to_string())
         .env("DELAY_MS", "600000")
         .run()
@@ -332,7 +332,7 @@ fn what_happened_before_is_no_fault_of_the_new_release() {
     }
     home.wait_until("both are back", || home.jlist().iter().all(|app| app.status() == "online" && app.restarts() == 1));
     home.ok("reload app");
-    assert!(home.jlist().iter().all(|app| app.restarts() == 2));
+    assert!(home.jlist().iter().all(|app| app.restarts() == 2), "{}", home.report());
     assert!(home.ok("why app").stdout.contains("SIGKILL"), "the history goes on");
 }
 

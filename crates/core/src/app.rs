@@ -345,7 +345,8 @@ pub struct StopSpec {
     pub kill_mode: Option<KillMode>,
     /// Send the IPC message `shutdown` instead of a signal where there is a channel.
     pub shutdown_with_message: bool,
-    /// Time for the requests under way before the polite request, where an instance is drained; `None` = as `kill_timeout_ms`.
+    /// Time for the requests under way before the polite request, where an instance is drained; `None` = 30 s, or `kill_timeout_ms` if that
+    /// is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_timeout_ms: Option<u64>,
 }

@@ -9,7 +9,9 @@
 //
 //   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":3},"beat_ms":10000,"debug":true}      at least {}
 //   ostler → app   {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500}
-//   app → ostler   {"cmd":"NODE_OSTLER","act":"drained"}      once for each `drain`, when no client is connected any more
+//   app → ostler   {"cmd":"NODE_OSTLER","act":"open","requests":2,"lasting":1}      during the drain, at first and when it has changed
+//   app → ostler   {"cmd":"NODE_OSTLER","act":"drained","lasting":1}      once for each `drain`, when nobody is connected any more but by
+//                  connections that only the app itself can end
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"turns"}        each `beat_ms`, for a health check that wants to know whether the event loop turns
 'use strict';
 
@@ -176,6 +178,10 @@ class Drain {
   ending = [];
   standIns = new Set();
   http2 = new Http2Sessions();
+  /** Since when a connection over TLS speaks neither HTTP/1 nor HTTP/2. */
+  unspoken = new WeakMap();
+  /** What was last said of the open connections. */
+  said = '';
 
   constructor(send) {
     this.send = send;
@@ -185,6 +191,7 @@ class Drain {
     if (stopListening === true) this.stopListening = true;
     if (idleMs >= 0 && idleMs <= LONGEST_TIMER) this.idleMs = idleMs;
     this.told = false;
+    this.said = '';
     if (!this.begun) {
       this.begun = true;
       subscribe('http.server.request.start', ({ response, server }) => {
@@ -224,7 +231,7 @@ class Drain {
     quietly(() => this.find())();
     for (const server of this.servers) quietly(() => this.care(server))();
     quietly(() => this.http2.goAway(this.idleMs))();
-    this.report();
+    this.reportOpen();
   }
 
   /** Finds servers, and clients who are connected since before the drain. */
@@ -317,11 +324,114 @@ class Drain {
   }
 
   report() {
-    if (this.told || [...this.servers].some((server) => server._connections > 0)) return;
-    this.told = true;
-    // With a callback, a channel that is closed is no error of the process.
-    Reflect.apply(this.send, process, [{ cmd: COMMAND, act: 'drained' }, undefined, undefined, () => {}]);
+    if (this.told) return;
+    if (this.open() === 0) this.drained(0);
   }
+
+  /** What is open is counted from time to time only: with thousands of connections that takes a while. */
+  reportOpen() {
+    this.report();
+    if (this.told) return;
+    const left = { requests: 0, lasting: 0 };
+    quietly(() => this.count(left))();
+    if (this.open() <= left.lasting) return this.drained(left.lasting);
+    const said = `${left.requests} ${left.lasting}`;
+    if (this.said === said) return;
+    this.said = said;
+    this.say({ act: 'open', requests: left.requests, lasting: left.lasting });
+  }
+
+  drained(lasting) {
+    this.told = true;
+    this.say({ act: 'drained', lasting });
+  }
+
+  open() {
+    let open = 0;
+    for (const server of this.servers) open += server._connections > 0 ? server._connections : 0;
+    return open;
+  }
+
+  say(words) {
+    // With a callback, a channel that is closed is no error of the process.
+    Reflect.apply(this.send, process, [{ cmd: COMMAND, ...words }, undefined, undefined, () => {}]);
+  }
+
+  /**
+   * Tells requests, which end by themselves, from what lasts until the app ends it: WebSockets and whatever else was upgraded, streams of
+   * events, and connections of no HTTP server that are quiet. What is neither is a connection whose next request may be on its way.
+   */
+  count(left) {
+    const { Server } = require('net');
+    const overTls = new Map();
+    for (const server of this.servers) {
+      for (const { socket } of Array.from((connectionsOf(server) || { all: () => [] }).all())) {
+        const under = socket && socket._handle && socket._handle._parentWrap;
+        if (under) overTls.set(under, socket);
+      }
+    }
+    for (const socket of process._getActiveHandles()) {
+      const { server } = socket;
+      if (!(server instanceof Server)) continue;
+      const http1 = socket.parser ? socket : overTls.get(socket);
+      if (http1) {
+        countResponse(http1, left);
+      } else if (!speaksHttp(server)) {
+        if (this.isQuiet(socket)) left.lasting += 1;
+      } else if (isTls(server) ? this.isUnspoken(socket, server) : !speaksHttp2(server)) {
+        left.lasting += 1;
+      }
+    }
+    this.http2.count(left);
+  }
+
+  /** An upgraded connection over TLS looks as one whose handshake is under way, but not for long. */
+  isUnspoken(socket, server) {
+    // A session cannot be found by its connection: where there are some, nobody knows which is which. Nor where there is no list of HTTP/1.
+    if (!connectionsOf(server) || (speaksHttp2(server) && this.http2.sessions.size > 0)) return false;
+    const now = milliseconds();
+    if (!this.unspoken.has(socket)) this.unspoken.set(socket, now);
+    return now - this.unspoken.get(socket) >= 2 * this.idleMs;
+  }
+
+  /** Nothing was read or written for a while: no exchange is under way. */
+  isQuiet(socket) {
+    const bytes = socket.bytesRead + socket.bytesWritten;
+    const rest = this.rest.get(socket);
+    const now = milliseconds();
+    if (!rest || rest.bytes !== bytes) {
+      this.rest.set(socket, { bytes, since: now });
+      return false;
+    }
+    return now - rest.since >= this.idleMs;
+  }
+}
+
+/** One connection of HTTP/1. */
+function countResponse(socket, left) {
+  const response = socket._httpMessage;
+  if (!response) {
+    const { parser } = socket;
+    if (parser && parser.incoming) left.requests += 1;
+  } else if (response.headersSent && isEventStream(response.getHeader('content-type') || headOf(response))) {
+    left.lasting += 1;
+  } else {
+    left.requests += 1;
+  }
+}
+
+/** What `writeHead` was given goes into the head only. */
+function headOf(response) {
+  const found = /\r\ncontent-type: *([^\r\n]*)/i.exec(String(response._header));
+  return found ? found[1] : '';
+}
+
+function isEventStream(type) {
+  return /^\s*text\/event-stream\b/i.test(String(type));
+}
+
+function isTls(server) {
+  return server instanceof require('tls').Server;
 }
 
 /** Of a clock that nobody sets. */
@@ -405,6 +515,16 @@ class Http2Sessions {
     session.once('close', () => this.sessions.delete(session));
   }
 
+  /** Streams under way. A session whose streams all last does so, too; one without streams goes away by itself. */
+  count(left) {
+    for (const session of this.sessions.keys()) {
+      const streams = streamsOf(session);
+      const lasting = streams.filter((stream) => stream.headersSent && isEventStream((stream.sentHeaders || {})['content-type'])).length;
+      left.requests += streams.length - lasting;
+      if (lasting > 0 && lasting === streams.length) left.lasting += 1;
+    }
+  }
+
   /** First asks to open no more streams, yet takes those that are on their way; some time later says which was the last one. */
   goAway(graceMs) {
     const now = milliseconds();
@@ -417,6 +537,14 @@ class Http2Sessions {
       }
     }
   }
+}
+
+/** Node's own list of the streams of a session. */
+function streamsOf(session) {
+  const name = Object.getOwnPropertySymbols(session).find(({ description }) => description === 'state');
+  const { streams } = session[name] || {};
+  // A map of Node's own kind, which is no `Map`.
+  return streams ? Array.from(streams.values()) : [];
 }
 
 hideFrom(process.execArgv);

@@ -35,6 +35,7 @@ use crate::sockets::Sockets;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::complaints::Complaints;
+use crate::supervisor::drain::Drains;
 use crate::supervisor::groups::Groups;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::ipc::Ipc;
@@ -163,6 +164,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         preload: Preload::default(),
         complaints: Complaints::default(),
         muted: std::collections::BTreeSet::new(),
+        drains: Drains::default(),
         watches: Watches::default(),
         updater: None,
         runtime,

@@ -8,6 +8,10 @@ use crate::settings::Settings;
 use crate::store::Role;
 use crate::supervisor::spawn::{is_deno, is_node};
 
+/// Time for the requests under way, where the app says nothing: the old process costs nothing meanwhile.
+const DRAIN_MS: u64 = 30_000;
+/// An event loop that turns answers sooner.
+const DRAIN_ANSWER_MS: u64 = 5000;
 /// So much later than the proof by running is due, it has failed.
 const MARGIN_MS: u64 = 1000;
 
@@ -18,7 +22,10 @@ pub(crate) fn of(spec: &AppSpec, role: Role, by_running_ms: Option<u64>, setting
         Policy::from_spec(spec, settings.kill_signal, settings.kill_timeout_ms, settings.listen_timeout_ms, settings.backoff_reset_ms);
     policy.shutdown_with_message |= settings.kill_use_message;
     if can_drain(spec) {
-        policy.drain_timeout_ms = Some(spec.stop.drain_timeout_ms.unwrap_or(policy.kill_timeout_ms));
+        // Whoever gives an app more time than that to end means its requests.
+        policy.drain_timeout_ms = Some(spec.stop.drain_timeout_ms.unwrap_or(DRAIN_MS.max(policy.kill_timeout_ms)));
+        policy.drain_answer_ms = (is_node(spec) && !spec.no_preload).then_some(DRAIN_ANSWER_MS);
+        policy.drains_after_signal = !is_node(spec);
     }
     let proof = match role {
         Role::Candidate => {

@@ -27,6 +27,14 @@ pub struct RolloutReport {
     pub places: Vec<PlaceReport>,
     /// What failed.
     pub fault: Option<FaultReport>,
+    /// Requests of old processes that were not finished in their time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Where a replacement stands.

@@ -151,7 +151,7 @@ pub static KEYS: &[Key] = &[
     key(Stop, "treekill", &[Flag], "true", "Signal the whole tree, not only the main process.").option(&["--no-treekill"]),
     key(Stop, "shutdown_with_message", &[Flag], "false", "Ask by the IPC message `shutdown` instead of a signal.")
         .option(&["--shutdown-with-message"]),
-    key(Stop, "drain_timeout", &[Millis], "as `kill_timeout`", "Time for the requests under way before the polite signal, where an instance is drained."),
+    key(Stop, "drain_timeout", &[Millis], "30000, or `kill_timeout` if that is more", "Time for the requests under way, where an instance is drained: by `reload`, `scale` to fewer, `stop --drain` ([how](../reload.md#draining)).").option(&["--drain-timeout"]),
     key(
         Serving,
         "listen",

@@ -112,6 +112,8 @@ pub enum Notice {
     },
     /// It gets no new work and finishes what it does.
     Draining,
+    /// It has had its time for that and has not finished.
+    DrainTimeout,
     /// A stop began.
     Stopping,
     /// The grace period is over, SIGKILL was sent.

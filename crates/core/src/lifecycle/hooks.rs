@@ -204,7 +204,7 @@ impl Instance {
         };
         match turn.policy.drain_timeout_ms {
             Some(drain_ms) => {
-                let deadline_ms = turn.now.mono_ms.saturating_add(drain_ms);
+                let deadline_ms = turn.now.mono_ms.saturating_add(drain_ms.min(turn.policy.drain_answer_ms.unwrap_or(u64::MAX)));
                 self.state = State::Draining { inc, pid, since, deadline_ms, cause };
                 turn.notify(Notice::Draining);
                 turn.effect(Effect::Drain { inc });

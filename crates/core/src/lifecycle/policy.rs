@@ -54,6 +54,11 @@ pub struct Policy {
     pub shutdown_with_message: bool,
     /// Time for the work under way before a gentle stop; `None` = it cannot be told to finish.
     pub drain_timeout_ms: Option<u64>,
+    /// A process that can be told to finish says so at once; what is silent for so long stands still, and is asked to end. An answer gives it
+    /// the rest of its time ([`super::Event::Extend`]). `None` = it does not answer.
+    pub drain_answer_ms: Option<u64>,
+    /// It finishes what it does when it has got the polite signal, not before: the time for that goes on after the signal.
+    pub drains_after_signal: bool,
     /// It has to prove that it is ready.
     pub wait_ready: bool,
     /// How long whoever waits for that waits.
@@ -101,6 +106,8 @@ impl Policy {
             kill_mode: spec.stop.kill_mode(),
             shutdown_with_message: spec.stop.shutdown_with_message,
             drain_timeout_ms: None,
+            drain_answer_ms: None,
+            drains_after_signal: false,
             wait_ready: spec.ready.proof().is_some(),
             listen_timeout_ms: spec.ready.listen_timeout_ms.unwrap_or(default_listen_timeout_ms),
             lateness: match (spec.ready.accept_timeout, spec.ready.listen_timeout_ms) {

@@ -162,8 +162,13 @@ impl Instance {
 
     /// It has finished, or had its time.
     fn end_drain(&mut self, turn: &mut Turn<'_>) {
-        if let State::Draining { cause, .. } = &self.state {
-            self.ask_to_end(cause.clone(), AfterStop::default(), turn);
+        let State::Draining { cause, deadline_ms: until_ms, .. } = &self.state else { return };
+        let (cause, until_ms) = (cause.clone(), *until_ms);
+        self.ask_to_end(cause, AfterStop::default(), turn);
+        if let State::Stopping { deadline_ms, .. } = &mut self.state
+            && turn.policy.drains_after_signal
+        {
+            *deadline_ms = until_ms.max(*deadline_ms);
         }
     }
 
@@ -273,7 +278,10 @@ impl Instance {
         match self.state {
             State::Waiting { .. } => self.on_unmet("what it depends on was not there in time".into(), turn),
             State::Starting { .. } => self.on_ready_timeout(turn),
-            State::Draining { .. } => self.end_drain(turn),
+            State::Draining { .. } => {
+                turn.notify(Notice::DrainTimeout);
+                self.end_drain(turn);
+            }
             State::Stopping { .. } => self.escalate(turn),
             State::Backoff { .. } => {
                 self.count_restart();

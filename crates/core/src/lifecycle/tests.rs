@@ -494,6 +494,36 @@ fn in_a_hurry_the_grace_period_is_over() {
 }
 
 #[test]
+fn what_does_not_answer_a_drain_stands_still() {
+    let policy = Policy { drain_timeout_ms: Some(30_000), drain_answer_ms: Some(5000), ..policy() };
+    let mut story = Story::running(policy.clone());
+    story.feed(Event::Retire(user("reload")));
+    assert_eq!(story.at(5000).told(Event::Tick), [Notice::DrainTimeout, Notice::Stopping]);
+    let mut story = Story::running(policy);
+    story.feed(Event::Retire(user("reload")));
+    story.at(10).feed(Event::Extend { inc: 1, until_ms: 30_010 });
+    assert_eq!(story.at(30_009).feed(Event::Tick), []);
+}
+
+#[test]
+fn what_finishes_after_its_signal_has_the_same_time() {
+    let policy = Policy { drain_timeout_ms: Some(30_000), drains_after_signal: true, ..policy() };
+    let mut story = Story::running(policy.clone());
+    story.feed(Event::Retire(user("reload")));
+    assert!(matches!(story.at(250).feed(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
+    assert_eq!(story.at(29_999).feed(Event::Tick), []);
+    assert_eq!(story.at(30_000).feed(Event::Tick), [KILL]);
+    // One that was not asked before its time was over has at least what an ordinary stop gives it; an ordinary stop gives no more.
+    let mut story = Story::running(policy.clone());
+    story.feed(Event::Retire(user("reload")));
+    story.at(30_000).feed(Event::Tick);
+    assert_eq!(story.instance.deadline_ms(), Some(31_600));
+    let mut story = Story::running(policy);
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.instance.deadline_ms(), Some(1600));
+}
+
+#[test]
 fn a_gentle_stop_waits_for_what_is_under_way() {
     let gentle = Policy { drain_timeout_ms: Some(5000), ..policy() };
     let mut story = Story::running(gentle.clone());

@@ -4,7 +4,8 @@
 //!
 //! A [`Rollout`] has one [`Place`] per instance. In each place a *candidate* of the new release is launched beside the old process; when
 //! all candidates of the batch have proved that they are ready, they are promoted and the old ones retire. The first batch is one
-//! instance, whatever the batch size: a bad release shows itself there, at the cost of nothing. With a canary time that first candidate
+//! instance, whatever the batch size: a bad release shows itself there, at the cost of nothing. A batch does not wait for the old processes
+//! of the one before: those finish what they do, and that may last; only the end of the rollout waits for all. With a canary time that first candidate
 //! is watched, beside all the old ones, before anything else happens.
 //!
 //! Any failure ends it: candidates that are not promoted yet are discarded, and where the releases differ in what is started (and not

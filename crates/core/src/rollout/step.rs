@@ -152,14 +152,16 @@ impl Rollout {
 
     /// Begins the next batch when nothing is under way; ends when nothing is left.
     fn go_on(&mut self, effects: &mut Vec<Effect>) {
-        if self.any_in(&[PlaceState::Starting, PlaceState::Ready, PlaceState::Retiring, PlaceState::Reverting, PlaceState::Returning]) {
+        if self.any_in(&[PlaceState::Starting, PlaceState::Ready, PlaceState::Reverting]) {
             return;
         }
+        // The next batch does not wait for processes that only finish what they do: they finish all at the same time. The end does.
+        let somebody_goes = self.any_in(&[PlaceState::Retiring, PlaceState::Returning]);
         match &self.phase {
             Phase::Returning { fault } => {
                 let fault = fault.clone();
                 let next = self.next_batch(PlaceState::ToRevert, self.batch);
-                if next.is_empty() {
+                if next.is_empty() && !somebody_goes {
                     self.phase = Phase::Over(Outcome::Failed(fault));
                 }
                 for place in next {
@@ -168,9 +170,9 @@ impl Rollout {
                 }
             }
             Phase::Advancing => {
-                let is_first = !self.any_in(&[PlaceState::Done]);
+                let is_first = !self.any_in(&[PlaceState::Done, PlaceState::Retiring]);
                 let next = self.next_batch(PlaceState::Waiting, if is_first { 1 } else { self.batch });
-                if next.is_empty() {
+                if next.is_empty() && !somebody_goes {
                     let done = self.any_in(&[PlaceState::Done]) || self.places.is_empty();
                     self.phase = Phase::Over(if done { Outcome::Done } else { Outcome::Overruled });
                 }

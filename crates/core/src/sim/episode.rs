@@ -421,6 +421,8 @@ fn random_policy(rng: &mut Rng) -> Policy {
         kill_mode: rng.pick(&[KillMode::Tree, KillMode::Tree, KillMode::Mixed, KillMode::Mixed, KillMode::Process]),
         shutdown_with_message: rng.percent(20),
         drain_timeout_ms: rng.pick(&[None, Some(0), Some(1600), Some(5000)]),
+        drain_answer_ms: rng.pick(&[None, None, Some(1000)]),
+        drains_after_signal: rng.percent(30),
         wait_ready: rng.percent(40),
         listen_timeout_ms: rng.pick(&[1, 3000, 3000]),
         lateness: rng.pick(&[

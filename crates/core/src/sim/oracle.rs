@@ -389,7 +389,8 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
         ensure!(matches!(cause, Cause::Command(_)), "leaves {:?}, but nobody asked for it", old.state);
     }
     let State::Stopping { inc, deadline_ms, leader_gone, next, .. } = new.state else { return Ok(()) };
-    let latest = world.now + policy.kill_timeout_ms.max(1000);
+    let finishes = if policy.drains_after_signal { policy.drain_timeout_ms.unwrap_or(0) } else { 0 };
+    let latest = world.now + policy.kill_timeout_ms.max(1000).max(finishes);
     ensure!(deadline_ms <= latest, "the deadline {deadline_ms} is later than {latest}");
     if matches!(old.state, State::Stopping { .. }) || leader_gone || matches!(cause, Cause::Command(_)) {
         return Ok(());

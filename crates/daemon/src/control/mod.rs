@@ -46,6 +46,7 @@ use crate::sockets::Sockets;
 use crate::store::Journal;
 use crate::store::state_file::StateFile;
 use crate::supervisor::complaints::Complaints;
+use crate::supervisor::drain::Drains;
 use crate::supervisor::groups::Groups;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
@@ -119,6 +120,7 @@ pub(crate) struct Control {
     pub complaints: Complaints,
     /// IPC channels that nobody looks at before this time: too much came.
     pub muted: BTreeSet<(u64, u32)>,
+    pub drains: Drains,
     pub watches: Watches,
     /// Who asked for an update and waits for the answer.
     pub updater: Option<(u32, u64)>,

@@ -192,7 +192,10 @@ impl Control {
                 PlaceState::Starting | PlaceState::Reverting => candidate(index, beside, false),
                 PlaceState::Ready if !place.in_place => candidate(index, beside, true),
                 PlaceState::Retiring | PlaceState::Returning => {
-                    lane.going.is_none_or(|id| self.registry.get(id).is_none()).then_some(Event::Gone(index))
+                    let is_gone = lane.going.is_none_or(|id| self.registry.get(id).is_none());
+                    let has_to_stay = is_advancing && place.state == PlaceState::Retiring;
+                    let gone = is_gone.then_some(Event::Gone(index));
+                    gone.or_else(|| if has_to_stay { still_up(index, lane, serving) } else { None })
                 }
                 // One fault is enough: on the way back nobody is asked whether it stayed.
                 PlaceState::Done if is_advancing => still_up(index, lane, serving),
@@ -246,7 +249,7 @@ impl Control {
             let command = report.command.clone();
             let places = report.places.iter().map(|place| (place.id, place.state.clone())).collect();
             let (number, parts, started, ended) = (running.release, lane.new.clone(), running.started, now());
-            self.add_release(&running.app, Release { number, parts, command, started, ended, end, fault, places });
+            self.add_release(&running.app, Release { number, parts, command, started, ended, end, fault, places, cut: running.cut });
         }
         self.journal.push(&Record::RolloutOver { number });
         self.rollout_is_over(number, report);

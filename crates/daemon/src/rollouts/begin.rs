@@ -112,6 +112,7 @@ impl Control {
             fault_lines: Vec::new(),
             mends: wish.mends,
             look_ms: None,
+            cut: 0,
         });
         self.perform_rollout(number, effects);
         Ok(())

@@ -27,6 +27,7 @@ pub(crate) struct Release {
     pub(super) end: End,
     pub(super) fault: Option<FaultReport>,
     pub(super) places: Vec<(u32, String)>,
+    pub(super) cut: u32,
 }
 
 /// How its rollout ended.
@@ -50,6 +51,8 @@ pub(crate) struct ReleaseRecord {
     end: End,
     fault: Option<FaultReport>,
     places: Vec<(u32, String)>,
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    cut: u32,
 }
 
 pub(super) fn record(app: &str, list: &[Release]) -> Record<'static> {
@@ -63,6 +66,7 @@ pub(super) fn record(app: &str, list: &[Release]) -> Record<'static> {
         end: release.end,
         fault: release.fault.clone(),
         places: release.places.clone(),
+        cut: release.cut,
     };
     Record::Releases { app: app.to_owned(), list: list.iter().map(one).collect() }
 }
@@ -70,8 +74,8 @@ pub(super) fn record(app: &str, list: &[Release]) -> Record<'static> {
 impl Release {
     pub(super) fn restore(record: ReleaseRecord, stored: &Stored) -> Option<Self> {
         let parts = Parts { app: Rc::clone(stored.apps.get(&record.spec)?), base: Rc::clone(stored.bases.get(&record.env)?) };
-        let ReleaseRecord { number, command, started, ended, end, fault, places, .. } = record;
-        Some(Self { number, parts, command, started, ended, end, fault, places })
+        let ReleaseRecord { number, command, started, ended, end, fault, places, cut, .. } = record;
+        Some(Self { number, parts, command, started, ended, end, fault, places, cut })
     }
 }
 
@@ -92,7 +96,8 @@ impl Control {
         let started = counters.created.unwrap_or_default();
         let places = lanes.iter().map(|lane| (lane.pm_id, "old".to_owned())).collect();
         let parts = lane.old.clone();
-        let first = Release { number: 1, parts, command: "start".into(), started, ended: started, end: End::Done, fault: None, places };
+        let (command, end) = ("start".into(), End::Done);
+        let first = Release { number: 1, parts, command, started, ended: started, end, fault: None, places, cut: 0 };
         self.add_release(app, first);
     }
 

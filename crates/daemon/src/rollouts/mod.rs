@@ -55,6 +55,8 @@ struct Running {
     mends: bool,
     /// When a process that was restarted in place has been waited for long enough; not in the journal, a fresh daemon waits anew.
     look_ms: Option<u64>,
+    /// Requests of old processes that were not finished in their time.
+    cut: u32,
 }
 
 /// One instance of a rollout.
@@ -94,6 +96,13 @@ pub(crate) struct RolloutRecord {
     fault_lines: Vec<String>,
     #[serde(default)]
     mends: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    cut: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +145,7 @@ impl Running {
             started: self.started,
             fault_lines: self.fault_lines.clone(),
             mends: self.mends,
+            cut: self.cut,
         }
     }
 
@@ -164,6 +174,7 @@ impl Running {
             fault_lines: record.fault_lines,
             mends: record.mends,
             look_ms: None,
+            cut: record.cut,
         })
     }
 }

@@ -2,11 +2,12 @@
 
 use ostler_core::lifecycle::Origin;
 use ostler_core::rollout::{Outcome, Phase, PlaceState};
-use ostler_proto::control::{FaultReport, PlaceReport, RolloutReport, RolloutState};
+use ostler_proto::control::{FaultReport, PlaceReport, Progress, RolloutReport, RolloutState};
 
 use super::Running;
 use super::history::{End, Release};
 use crate::control::Control;
+use crate::store::Record;
 
 impl Control {
     /// Reloads of one app, or of all: the remembered ones, then those under way.
@@ -54,7 +55,18 @@ impl Control {
             current: state == RolloutState::Done,
             places: places.map(|(lane, place)| PlaceReport { id: lane.pm_id, state: word(place.state, place.in_place).into() }).collect(),
             fault,
+            cut: running.cut,
         }
+    }
+
+    /// So many requests were not finished by the process of this slot; it may be the old one of a reload.
+    pub(crate) fn tell_cut(&mut self, id: u32, cut: u32, warning: &Progress) {
+        let goes = |running: &&mut Running| running.lanes.iter().any(|lane| lane.going == Some(id));
+        let Some(running) = self.rollouts.running.iter_mut().find(goes) else { return };
+        running.cut = running.cut.saturating_add(cut);
+        let (number, record) = (running.number, Record::Rollout(Box::new(running.record())));
+        self.journal.push(&record);
+        self.tell_rollout(number, warning.clone());
     }
 }
 
@@ -92,5 +104,6 @@ fn past(app: &str, release: &Release, current: bool) -> RolloutReport {
         current,
         places: release.places.iter().map(|(id, state)| PlaceReport { id: *id, state: state.clone() }).collect(),
         fault: release.fault.clone(),
+        cut: release.cut,
     }
 }

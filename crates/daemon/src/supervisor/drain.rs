@@ -3,14 +3,22 @@
 //! A Node process with our preload says `Connection: close` to its clients, closes what rests, and tells us when nobody is connected any
 //! more. Without the preload a cluster worker is told to disconnect in Node's own way: it closes its servers, finishes, and ends.
 //! A process with a lane of its own (`crate::sockets`) first has to empty it.
+//!
+//! WebSockets, streams of events and the like end when the app ends them. Once nothing else is left the preload says that the process has
+//! finished, and the app gets its polite signal: it can close them, and its clients come back to those that serve.
+
+use std::collections::BTreeMap;
 
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Event, State};
+use ostler_core::lifecycle::{Event, Notice, State, Wanted};
 use ostler_core::serving::Scheduling;
+use ostler_proto::control::{Progress, Response};
 use serde_json::{Map, Value, json};
 
 use super::spawn::{is_deno, is_node};
 use crate::control::Control;
+use crate::control::turn::now;
+use crate::store::Role;
 
 /// `cmd` of the messages between us and the preload. Node keeps what begins with `NODE_` from the app.
 pub(crate) const PRELOAD_COMMAND: &str = "NODE_OSTLER";
@@ -18,6 +26,18 @@ pub(crate) const PRELOAD_COMMAND: &str = "NODE_OSTLER";
 /// A kept connection that rests for so long during a drain is closed. A client that has just had its answer asks again sooner, and is
 /// told to close then.
 const IDLE_MS: u64 = 500;
+
+/// Processes with our preload that finish what they do, by slot.
+#[derive(Debug, Default)]
+pub(crate) struct Drains(BTreeMap<u32, Open>);
+
+/// What such a process last said.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    inc: u32,
+    /// None: it has not answered yet.
+    requests: Option<u32>,
+}
 
 impl Control {
     /// No new work for this process, and let it finish.
@@ -40,9 +60,49 @@ impl Control {
             (Some(_), false) if cluster && (is_node(spec) || is_deno(spec)) => Some(json!({"cmd": "NODE_CLUSTER", "act": "disconnect"})),
             (Some(_), false) => None,
         };
+        let preloaded = slot.preloaded;
         match message {
             Some(message) => self.send_to(id, &message, None),
-            None => self.feed(id, Event::Drained { inc }),
+            None => return self.feed(id, Event::Drained { inc }),
+        }
+        if preloaded {
+            self.drains.0.insert(id, Open { inc, requests: None });
+        } else {
+            // It finishes in its own way, and says nothing.
+            self.extend_drain(id, inc);
+        }
+    }
+
+    /// It has all its time from now on.
+    fn extend_drain(&mut self, id: u32, inc: u32) {
+        let drain_ms = self.registry.get(id).and_then(|slot| slot.policy.drain_timeout_ms).unwrap_or(0);
+        self.feed(id, Event::Extend { inc, until_ms: now().mono_ms.saturating_add(drain_ms) });
+    }
+
+    /// Its time to finish is over, or its time to end: what is still under way there is cut, unless the app finishes it now.
+    pub(super) fn tell_unfinished(&mut self, id: u32, notice: &Notice) {
+        let open = self.drains.0.remove(&id);
+        let Some(slot) = self.registry.get(id) else { return };
+        let (drain_ms, kill_ms) = (slot.policy.drain_timeout_ms.unwrap_or(0), slot.policy.kill_timeout_ms);
+        let gently = slot.role == Role::Retiring || slot.instance.wanted != Wanted::Up;
+        let told = match (notice, open) {
+            (Notice::DrainTimeout, Some(Open { requests: Some(0), .. })) => return,
+            (Notice::DrainTimeout, Some(Open { requests: Some(requests), .. })) => {
+                let were = if requests == 1 { "request was" } else { "requests were" };
+                (requests, format!("{requests} {were} still under way after drain_timeout ({drain_ms} ms)"))
+            }
+            (Notice::DrainTimeout, Some(Open { requests: None, .. })) => (0, "the old process does not answer, it is ended".to_owned()),
+            (Notice::KillTimeout, _) if gently && slot.policy.drains_after_signal => {
+                (1, format!("the old process did not finish within drain_timeout ({} ms) and was killed", drain_ms.max(kill_ms)))
+            }
+            _ => return,
+        };
+        let (pm_id, name, (cut, text)) = (slot.pm_id, slot.spec().name.clone(), told);
+        self.log.error(format_args!("App [{name}:{pm_id}] {text}"));
+        let warning = Progress::Warning(format!("[{name}]({pm_id}) {text}"));
+        self.tell_cut(id, cut, &warning);
+        for job in self.jobs.iter().filter(|job| job.waiting.contains_key(&id)) {
+            self.clients.answer(job.client, job.request, Response::Progress(warning.clone()));
         }
     }
 
@@ -52,10 +112,27 @@ impl Control {
         if message.get("act").and_then(Value::as_str) == Some("turns") {
             return self.hear_heart(id);
         }
-        if message.get("act").and_then(Value::as_str) == Some("drained")
-            && let State::Draining { inc, .. } = slot.instance.state
-        {
-            self.feed(id, Event::Drained { inc });
+        let act = message.get("act").and_then(Value::as_str);
+        let State::Draining { inc, .. } = slot.instance.state else { return };
+        let Some(open) = self.drains.0.get_mut(&id).filter(|open| open.inc == inc) else { return };
+        match act {
+            Some("drained") => {
+                self.drains.0.remove(&id);
+                self.feed(id, Event::Drained { inc });
+            }
+            Some("open") => {
+                let requests = message.get("requests").and_then(Value::as_u64).unwrap_or(0);
+                let is_first = open.requests.replace(u32::try_from(requests).unwrap_or(u32::MAX)).is_none();
+                if is_first {
+                    self.extend_drain(id, inc);
+                }
+            }
+            _ => {}
         }
+    }
+
+    /// The slot is gone.
+    pub(crate) fn forget_drain(&mut self, id: u32) {
+        self.drains.0.remove(&id);
     }
 }

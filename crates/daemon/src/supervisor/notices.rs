@@ -13,6 +13,9 @@ use crate::store::Role;
 impl Control {
     /// The usual lines of PM2's log, because scripts look for them.
     pub(super) fn tell(&mut self, id: u32, notice: &Notice) {
+        if matches!(notice, Notice::DrainTimeout | Notice::KillTimeout) {
+            self.tell_unfinished(id, notice);
+        }
         let Some(slot) = self.registry.get_mut(id) else { return };
         let name = slot.spec().name.clone();
         let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
@@ -70,6 +73,7 @@ impl Control {
                 log.line(format_args!("App [{name}:{pm_id}] finishes its requests"));
                 return;
             }
+            Notice::DrainTimeout => return,
             Notice::Stopping => {
                 log.line(format_args!("Stopping app:{name} id:{pm_id}"));
                 return;

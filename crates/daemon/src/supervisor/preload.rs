@@ -63,7 +63,7 @@ impl Preload {
         let readable = path.filter(|path| ostler_sys::access::can_read(path, user).unwrap_or(false));
         if readable.is_none() && self.told.insert(user.uid) {
             log.error(format_args!(
-                "App [{}:{}] runs without the Node preload (a reload cuts what is open at kill_timeout): user {} cannot read it in {SHARED_FOLDER}",
+                "App [{}:{}] runs without the Node preload (a reload cuts what is open at drain_timeout): user {} cannot read it in {SHARED_FOLDER}",
                 spec.name, slot.pm_id, user.uid
             ));
         }

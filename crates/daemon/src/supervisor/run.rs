@@ -184,6 +184,7 @@ impl Control {
         self.secrets.forget(id);
         self.waiting.remove(&id);
         self.sweeps.forget(id);
+        self.forget_drain(id);
         self.forget_schedule(id);
         self.complaints.forget(id);
         if let Some(ipc) = slot.ipc {

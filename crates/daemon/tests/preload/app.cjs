@@ -12,6 +12,12 @@ const answers = {
     response.write('begin ');
     setTimeout(() => response.end('end'), query.get('ms'));
   },
+  // Two ways to a stream of events, which the server never ends.
+  '/events': (request, response) => response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8' }).write('data: one\n\n'),
+  '/events/set': (request, response) => {
+    response.setHeader('content-type', 'text/event-stream');
+    response.write('data: one\n\n');
+  },
   // All the ways to one's own headers.
   '/set': (request, response) => {
     response.setHeader('Set-Cookie', ['a=1', 'b=2']);

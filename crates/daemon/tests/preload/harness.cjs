@@ -7,6 +7,7 @@ const fs = require('node:fs');
 const http = require('node:http');
 const https = require('node:https');
 const net = require('node:net');
+const tls = require('node:tls');
 const { spawn } = require('node:child_process');
 
 const PRELOAD = `${__dirname}/../../preload/preload.cjs`;
@@ -29,7 +30,13 @@ class App {
     for (const name of ['stdout', 'stderr']) child[name]?.setEncoding('utf8').on('data', (text) => (this.text[name] += text));
     child.on('internalMessage', (message) => {
       if (message.cmd !== 'NODE_OSTLER') return;
-      assert.deepEqual(message, { cmd: 'NODE_OSTLER', act: 'drained' });
+      const { cmd, act, ...counted } = message;
+      this.left = counted;
+      if (act === 'open') {
+        assert.deepEqual(Object.keys(counted), ['requests', 'lasting']);
+        return;
+      }
+      assert.deepEqual([act, Object.keys(counted)], ['drained', ['lasting']]);
       this.drained += 1;
       child.emit('drained');
     });
@@ -158,10 +165,11 @@ class Load {
 
 /** A connection of raw bytes. */
 class Raw {
-  constructor(port, first) {
+  constructor(port, first, { secure = false } = {}) {
     this.text = '';
     this.ended = false;
-    this.socket = net.connect(port.path ?? port, '127.0.0.1');
+    const way = { port, host: '127.0.0.1', servername: 'localhost', ca: CA };
+    this.socket = secure ? tls.connect(way) : net.connect(port.path ?? port, '127.0.0.1');
     this.socket.setEncoding('latin1').on('data', (text) => (this.text += text));
     this.socket.on('end', () => (this.ended = true));
     this.open = once(this.socket, 'connect');

@@ -55,6 +55,8 @@ scenarios! {
     a_request_that_has_begun_to_arrive_is_answered
     a_client_that_asks_in_time_is_not_cut_off
     upgraded_and_raw_connections_are_left_alone
+    what_only_the_app_can_end_is_not_waited_for
+    streams_of_events_over_http2_are_not_waited_for
     a_server_that_stops_to_listen_looks_as_before
     a_process_that_stops_to_listen_stays_until_told
     a_socket_file_is_not_removed

@@ -293,9 +293,63 @@ const scenarios = {
         raw.socket.write(word);
         await raw.says(word);
       }
-      assert.deepEqual([raw.ended, app.drained], [false, 0]);
+      assert.equal(raw.ended, false);
       raw.socket.end();
       await app.untilDrained();
+      await app.stop();
+    }
+  },
+
+  async what_only_the_app_can_end_is_not_waited_for() {
+    const upgrade = 'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n';
+    for (const [kind, words, answer] of [
+      ['http', upgrade, '101 Switching'],
+      ['https', upgrade, '101 Switching'],
+      ['http', REQUEST('/events'), 'data: one'],
+      ['http', REQUEST('/events/set'), 'data: one'],
+      ['https', REQUEST('/events'), 'data: one'],
+      ['h2', REQUEST('/events'), 'data: one'],
+      ['tcp', 'hello', 'hello'],
+    ]) {
+      // It has no list of such connections.
+      if (kind === 'h2' && process.version.startsWith('v18.')) continue;
+      const app = await serve(['app.cjs', kind]);
+      const secure = kind === 'https' || kind === 'h2';
+      const lasting = new Raw(app.port, words, { secure });
+      await lasting.says(answer);
+      const slow = kind === 'tcp' ? undefined : new Raw(app.port, REQUEST('/slow?ms=400'), { secure });
+      await slow?.open;
+      const resting = kind === 'tcp' ? undefined : new Raw(app.port, REQUEST('/'), { secure });
+      await resting?.says('ok');
+      app.drain({ idle_ms: 50 });
+      if (slow) {
+        await until(() => app.left?.requests === 1 && app.left.lasting === 1);
+        assert.equal(app.drained, 0);
+        await slow.says('slow');
+        assert.match(slow.text, /Connection: close/i);
+      }
+      await app.untilDrained();
+      assert.deepEqual([app.left, lasting.ended], [{ lasting: 1 }, false], `${kind} ${words}`);
+      lasting.socket.destroy();
+      await app.stop();
+    }
+  },
+
+  async streams_of_events_over_http2_are_not_waited_for() {
+    for (const kind of ['h2', 'h2c']) {
+      const app = await serve(['app.cjs', kind]);
+      const session = h2Connect(kind, app.port);
+      const events = session.request({ ':path': '/events' });
+      await once(events, 'data');
+      const slow = h2Get(session, '/slow?ms=300');
+      assert.equal(await h2Get(session, '/'), 'ok');
+      app.drain({ idle_ms: 50 });
+      await until(() => app.left?.requests === 1);
+      assert.equal(await slow, 'slow');
+      await app.untilDrained();
+      assert.deepEqual([app.left, session.destroyed], [{ lasting: 1 }, false]);
+      events.on('error', () => {});
+      session.on('error', () => {}).destroy();
       await app.stop();
     }
   },

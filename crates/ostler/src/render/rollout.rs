@@ -22,6 +22,11 @@ pub(crate) fn rollout(report: &RolloutReport, now_ms: u64, paint: Paint) -> Stri
     for place in &report.places {
         let _ = writeln!(out, "  {:>3}  {}", place.id, place.state);
     }
+    if report.cut > 0 {
+        let were = if report.cut == 1 { "request was" } else { "requests were" };
+        let _ =
+            writeln!(out, "  {}", paint.with(styles::YELLOW, format_args!("{} {were} not finished in time (drain_timeout)", report.cut)));
+    }
     if let Some(fault) = &report.fault {
         let _ = writeln!(out, "  instance {} {}", fault.id, shown(&fault.reason));
         for line in &fault.last_lines {
@@ -93,6 +98,7 @@ mod tests {
                 reason: "exited with code 1 before it was ready".into(),
                 last_lines: vec!["Error: no".into()],
             }),
+            cut: 0,
         }
     }
 

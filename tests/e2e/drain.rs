@@ -1,0 +1,196 @@
+//! What old processes finish, what is told of what they do not, and connections that never end by themselves.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use ostler_testkit::{Home, Load, LoadSpec, fixture_app, free_port, get, needs_program};
+
+use crate::setup::home;
+
+/// Answers after `$DELAY_MS`, and says when it was asked.
+fn slow_app(home: &Home) -> String {
+    let answer = "console.log('asked'); setTimeout(() => response.end('ok'), Number(process.env.DELAY_MS));";
+    let server = format!("require('http').createServer((request, response) => {{ {answer} }})");
+    home.write("slow.js", format!("{server}.listen(process.env.PORT, () => console.log('listening'));"))
+}
+
+/// Requests that its processes were asked in all.
+fn asked(home: &Home) -> usize {
+    (0..4).map(|id| home.log(&format!("app-out-{id}.log")).matches("asked").count()).sum()
+}
+
+/// So many workers of a Node app, with an answer that takes a while.
+fn start(home: &Home, script: &str, workers: usize, delay_ms: u32, options: &str) -> u16 {
+    let port = free_port();
+    home.cmd(format!("start {script} --name app -i {workers} {options}"))
+        .env("PORT", port.to_string())
+        .env("DELAY_MS", delay_ms.to_string())
+        .run()
+        .ok();
+    home.wait_until("all listen", || (0..workers).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening")));
+    port
+}
+
+/// A request under way, and what comes of it.
+fn ask(port: u16) -> std::thread::JoinHandle<bool> {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = std::io::Read::read_to_string(&mut client, &mut text);
+        text.starts_with("HTTP/1.1 200")
+    })
+}
+
+#[test]
+fn a_request_longer_than_kill_timeout_is_finished() {
+    let home = home();
+    let port = start(&home, &slow_app(&home), 2, 2000, "--kill-timeout 200");
+    for command in ["reload app", "scale app 1", "stop app --drain"] {
+        let before = asked(&home);
+        let requests: Vec<_> = (0..4).map(|_| ask(port)).collect();
+        home.wait_until("they are there", || asked(&home) == before + 4);
+        let output = home.ok(command);
+        assert!(requests.into_iter().all(|request| request.join().unwrap()), "{command}\n{output}");
+        assert!(!output.all().contains("still under way"), "{output}");
+    }
+}
+
+#[test]
+fn what_had_to_be_cut_is_told() {
+    let home = home();
+    let file = home.write(
+        "app.json",
+        format!(
+            r#"{{"apps": [{{"name": "app", "script": "{}", "instances": 2, "kill_timeout": 200, "drain_timeout": 700}}]}}"#,
+            slow_app(&home)
+        ),
+    );
+    let port = free_port();
+    home.cmd(format!("start {file}")).env("PORT", port.to_string()).env("DELAY_MS", "600000").run().ok();
+    home.wait_until("all listen", || (0..2).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening")));
+    let under_way = |count: usize| {
+        let before = asked(&home);
+        let requests: Vec<_> = (0..count).map(|_| ask(port)).collect();
+        home.wait_until("they are there", || asked(&home) == before + count);
+        requests
+    };
+    let requests = under_way(4);
+    let output = home.ok("reload app");
+    assert_eq!(output.all().matches("2 requests were still under way after drain_timeout (700 ms)").count(), 2, "{output}");
+    home.ok("rollout status app").says("4 requests were not finished in time");
+    assert!(home.ok("rollout status app --json").stdout.contains("\"cut\":4"));
+    assert!(requests.into_iter().all(|request| !request.join().unwrap()));
+    for command in ["scale app 1", "stop app --drain"] {
+        let requests = under_way(2);
+        let output = home.ok(command);
+        assert!(output.all().contains("still under way after drain_timeout (700 ms)"), "{command}\n{output}");
+        drop(requests);
+    }
+}
+
+/// A client of an upgraded connection or a stream of events, that stays as long as it may; gives its last words from the server.
+fn lasting(port: u16, head: &str, first: &str) -> std::thread::JoinHandle<String> {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(100))).unwrap();
+    write!(client, "{head}\r\nHost: x\r\n\r\n").unwrap();
+    let mut reader = BufReader::new(client);
+    let mut line = String::new();
+    while !line.contains(first) {
+        line.clear();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "closed before it began");
+    }
+    std::thread::spawn(move || {
+        let mut rest = String::new();
+        let _ = std::io::Read::read_to_string(&mut reader, &mut rest);
+        rest
+    })
+}
+
+#[test]
+fn websockets_and_streams_of_events_do_not_hold_up_a_reload() {
+    let home = home();
+    // A long time on purpose: who waits for it fails the test.
+    let port = start(&home, &fixture_app("cluster-lasting.js"), 4, 0, "--kill-timeout 100000");
+    let clients: Vec<_> = (0..8)
+        .flat_map(|_| {
+            [
+                lasting(port, "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: echo", "hello"),
+                lasting(port, "GET /events HTTP/1.1", "data: hello"),
+            ]
+        })
+        .collect();
+    let load = Load::start_all([LoadSpec::to(port), LoadSpec { keep_alive: true, ..LoadSpec::to(port) }]);
+    let begun = Instant::now();
+    let output = home.ok("reload app");
+    let took = begun.elapsed();
+    let report = load.stop();
+    assert!(report.failed == 0, "{report:#?}");
+    assert!(took < Duration::from_secs(40), "the reload waited for connections that never end: {took:?}\n{output}");
+    // Each was closed by the app itself, which was told in time.
+    for client in clients {
+        let rest = client.join().unwrap();
+        assert!(rest.contains("bye"), "{rest:?}");
+    }
+    assert!(get(port, "/").is_ok());
+    assert!(!output.all().contains("still under way"), "{output}");
+}
+
+#[test]
+fn old_processes_finish_at_the_same_time() {
+    let home = home();
+    let port = start(&home, &slow_app(&home), 4, 4000, "");
+    let requests: Vec<_> = (0..16).map(|_| ask(port)).collect();
+    home.wait_until("they are there", || asked(&home) >= 16);
+    let mut reload =
+        home.cmd("reload app").command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let draining = || home.run("rollout status app --json").stdout.matches("\"draining\"").count();
+    home.wait_until("more than one batch drains", || draining() >= 3);
+    assert!(reload.wait().unwrap().success());
+    assert!(requests.into_iter().all(|request| request.join().unwrap()));
+}
+
+/// A server in another language gets the same time after its polite signal.
+#[test]
+fn servers_in_other_languages_have_the_same_time() {
+    needs_program!("python3");
+    let home = home();
+    let port = free_port();
+    let script = home.write("slow.py", SLOW_PYTHON);
+    let file = home.write(
+        "app.json",
+        format!(r#"{{"apps": [{{"name": "app", "script": "{script}", "instances": 2, "listen": {port}, "kill_timeout": 200, "ready": {{"log": "serving"}}}}]}}"#),
+    );
+    home.ok(format!("start {file}"));
+    for command in ["reload app", "scale app 1"] {
+        let before = asked(&home);
+        let requests: Vec<_> = (0..4).map(|_| ask(port)).collect();
+        home.wait_until("they are there", || asked(&home) == before + 4);
+        let output = home.ok(command);
+        assert!(requests.into_iter().all(|request| request.join().unwrap()), "{command}\n{output}");
+    }
+}
+
+/// A threaded server that finishes its requests when it is told to end.
+const SLOW_PYTHON: &str = r#"
+import signal, socket, sys, threading, time
+server = socket.socket(fileno=3)
+def answer(client):
+    client.recv(1000)
+    print("asked", flush=True)
+    time.sleep(2)
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+    client.close()
+def end(number, frame):
+    server.close()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+print("serving", flush=True)
+while True:
+    client, _ = server.accept()
+    threading.Thread(target=answer, args=(client,)).start()
+"#;
