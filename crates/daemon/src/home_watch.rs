@@ -13,6 +13,7 @@ use ostler_keeper::{HELD_LOCK, HELD_SOCKET, LOCK_FILE, PID_FILE, SOCKET_FILE};
 use ostler_sys::{ProcRef, lock, socket};
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::control::Control;
 use crate::control::turn::now;
@@ -124,7 +125,11 @@ impl Control {
     /// From now on. What is missing comes back at once.
     pub(crate) fn begin_to_watch_home(&mut self) {
         self.home_watch.open(&self.settings.home);
-        self.home_watch.socket = self.home_watch.folder.as_ref().and_then(|folder| id_in(folder, SOCKET_FILE));
+        // A daemon that died in the moment in which it had made a socket leaves one that nobody listens at.
+        let leads_somewhere =
+            self.home_watch.within(SOCKET_FILE).is_some_and(|path| !matches!(socket::connect_at(&path), Err(Errno::CONNREFUSED)));
+        let folder = self.home_watch.folder.as_ref().filter(|_| leads_somewhere);
+        self.home_watch.socket = folder.and_then(|folder| id_in(folder, SOCKET_FILE));
         self.home_watch.follow(&self.reactor);
         self.look_at_home();
     }

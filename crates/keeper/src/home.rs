@@ -168,7 +168,8 @@ impl Other {
     /// The home of this keeper was removed a moment ago, and it makes it anew: true when it can be reached again. Our lock must be free.
     pub(crate) fn returns(&self, home: &Path) -> bool {
         // What was moved stays where it is.
-        matches!(self, Self::Displaced(keeper) if place_of(*keeper).is_none() && returns(*keeper, home))
+        let is_elsewhere = |keeper| place_of(keeper).is_some_and(|place| home.canonicalize().ok() != Some(place));
+        matches!(self, Self::Displaced(keeper) if !is_elsewhere(*keeper) && returns(*keeper, home))
     }
 
     /// Why there is no second keeper, and what to do.

@@ -160,6 +160,17 @@ impl Client {
         })
     }
 
+    /// [`Client::connect`], also where the socket was removed a moment ago: its keeper makes another.
+    ///
+    /// # Errors
+    /// As [`Client::connect`], and [`ClientError::Elsewhere`].
+    pub(crate) fn connect_or_find(home: &Path) -> Result<Self, ClientError> {
+        match Self::connect(home) {
+            Err(ClientError::NotRunning { .. }) if find_again(home)? => Self::connect(home),
+            connected => connected,
+        }
+    }
+
     /// Waiting for an answer ends with [`ClientError::Interrupted`] when this descriptor becomes readable.
     ///
     /// # Errors
@@ -209,7 +220,7 @@ impl Client {
                     attempt += 1;
                     let alarm = self.alarm.take();
                     let (any_protocol, without_words) = (self.any_protocol, self.without_words);
-                    *self = Self { alarm, any_protocol, without_words, ..Self::connect(&self.home)? };
+                    *self = Self { alarm, any_protocol, without_words, ..Self::connect_or_find(&self.home)? };
                 }
                 other => return other,
             }
@@ -492,7 +503,7 @@ pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<(Client, Option<i32>),
 /// # Errors
 /// [`ClientError::Elsewhere`] where its home is another folder by now.
 #[cfg(feature = "roles")]
-pub(crate) fn find_again(home: &Path) -> Result<bool, ClientError> {
+fn find_again(home: &Path) -> Result<bool, ClientError> {
     match ostler_keeper::behind(home) {
         ostler_keeper::Behind::Nobody => Ok(false),
         ostler_keeper::Behind::Keeper => Ok(true),
@@ -502,7 +513,7 @@ pub(crate) fn find_again(home: &Path) -> Result<bool, ClientError> {
 
 /// Without the roles nobody knows.
 #[cfg(not(feature = "roles"))]
-pub(crate) fn find_again(_home: &Path) -> Result<bool, ClientError> {
+fn find_again(_home: &Path) -> Result<bool, ClientError> {
     Ok(false)
 }
 

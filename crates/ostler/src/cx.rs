@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ostler_core::app::EnvMap;
 
 use crate::cli::{CliError, Daemon};
-use crate::client::{Client, ClientError, RETRIES, find_again};
+use crate::client::{Client, ClientError, RETRIES};
 use crate::home::{self, Program};
 use crate::render::Out;
 
@@ -168,18 +168,14 @@ impl Cx {
 
     /// A connection to who is there; none when nobody is.
     fn reach(&self, home: &Path) -> Result<Option<Client>, CliError> {
-        let connect = || match Client::connect(home) {
+        let connect = || match Client::connect_or_find(home) {
             Ok(client) => self.with_alarm(client).map(Some),
             Err(ClientError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         };
         let mut attempt = 0;
         loop {
-            let mut connected = connect()?;
-            if connected.is_none() && attempt == 0 && find_again(home)? {
-                connected = connect()?;
-            }
-            let Some(mut client) = connected else { return Ok(None) };
+            let Some(mut client) = connect()? else { return Ok(None) };
             if !self.may_start() {
                 return Ok(Some(client));
             }
