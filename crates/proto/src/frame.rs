@@ -10,6 +10,9 @@ use serde::de::DeserializeOwned;
 /// Largest frame accepted. 1,000 apps in full are about 10 MB.
 pub const MAX_FRAME_BYTES: usize = 256 << 20;
 
+/// A buffer of more than this is given back when it is empty.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// Why a frame cannot be read. The connection is of no use afterwards.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -38,6 +41,16 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Bytes that are no whole frame yet, or were not taken.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
+    /// Length of the frame that is coming, as its head says.
+    pub fn announced(&self) -> Option<usize> {
+        self.buffer.get(self.start..)?.first_chunk::<4>().map(|head| u32::from_le_bytes(*head) as usize)
+    }
+
     /// Takes more bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
@@ -61,6 +74,10 @@ impl Decoder {
         let Some(body) = rest.get(4..4 + len) else { return Ok(None) };
         let value = serde_json::from_slice(body).map_err(FrameError::Malformed)?;
         self.start += 4 + len;
+        if self.start == self.buffer.len() && self.buffer.capacity() > KEPT_BYTES {
+            // One large frame is no reason to keep its memory as long as the connection lives.
+            (self.buffer, self.start) = (Vec::new(), 0);
+        }
         Ok(Some(value))
     }
 }

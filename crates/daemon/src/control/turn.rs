@@ -174,6 +174,7 @@ impl Control {
         self.tick_rotation(now.mono_ms);
         self.answer_lists(now);
         self.listen_again(now);
+        self.clients.tick(now.mono_ms);
         if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
         }

@@ -13,8 +13,30 @@ use crate::reactor::{Reactor, Source};
 /// A subscriber that lets this much pile up is cut off; it can reconnect and ask for the list.
 const MAX_BACKLOG_BYTES: usize = 64 << 20;
 
-/// Clients at the same time; further ones are turned away.
+/// Answers that wait in all connections together: beyond that the slowest reader is cut off.
+const MAX_BACKLOG_IN_ALL: usize = 256 << 20;
+
+/// Clients at the same time. Whoever comes when all places are taken gets that of the one that needs it least.
 const MAX_CLIENTS: usize = 1024;
+
+/// Taken at once; what they say has its turn before the next ones.
+const ACCEPTED_PER_TURN: usize = 64;
+
+/// Before hello: enough for it, whatever comes with it.
+const MAX_BEFORE_HELLO: usize = 64 << 10;
+const HELLO_WITHIN_MS: u64 = 5_000;
+
+/// Largest request: some ten thousand apps in one file.
+const MAX_REQUEST_BYTES: usize = 64 << 20;
+
+/// Requests that are not there as a whole, of all connections together: beyond that the largest is given up.
+const MAX_UNREAD_IN_ALL: usize = 128 << 20;
+
+/// Less than this of one connection is not worth adding all up.
+const SMALL: usize = 64 << 10;
+
+/// Read of one connection before others have their turn.
+const READ_PER_TURN: usize = 1 << 20;
 
 /// News of a request's progress may wait so long for more of them, or for the answer: starting a hundred apps is not a hundred wake-ups of
 /// the client.
@@ -40,6 +62,19 @@ impl Greeting {
     }
 }
 
+/// Why a client needs its place, the weakest claim first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// It has not said hello.
+    Unknown,
+    /// It has had all its answers.
+    Idle,
+    /// It hears what happens; it can come back.
+    Follows,
+    /// It waits for an answer.
+    Waits,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -51,6 +86,10 @@ pub(crate) struct Client {
     unhurried_until_ms: Option<u64>,
     waits_for_room: bool,
     greeting: Greeting,
+    /// Without a hello by then it is closed.
+    hello_by_ms: Option<u64>,
+    /// Requests without a final answer.
+    pending: u32,
     /// No more input is read; the connection closes when everything is sent.
     closing: bool,
     /// Id of its `Subscribe` request.
@@ -70,27 +109,76 @@ impl Client {
             None if is_news && self.out.is_empty() => Some(now_ms + PROGRESS_MS),
             _ => None,
         };
-        if self.out.len() - self.sent > MAX_BACKLOG_BYTES {
-            self.closing = true;
-            self.out.clear();
-            self.sent = 0;
-            self.unhurried_until_ms = None;
-            return;
+        if self.backlog() > MAX_BACKLOG_BYTES {
+            return self.cut_off();
         }
         self.out.extend_from_slice(&encode(frame));
     }
 
-    /// Reads what is there. `Err` = the connection is of no further use.
-    fn fill(&mut self) -> io::Result<bool> {
+    /// Bytes that it has not read.
+    fn backlog(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// It does not read: nothing more is kept for it.
+    fn cut_off(&mut self) {
+        self.closing = true;
+        self.out = Vec::new();
+        self.sent = 0;
+        self.unhurried_until_ms = None;
+    }
+
+    /// Reads one piece of what is there; `None` = nothing more now.
+    fn fill(&mut self) -> io::Result<Option<usize>> {
         let mut buffer = [0; 16 << 10];
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Ok(true),
-                Ok(len) => self.decoder.push(&buffer[..len]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(len) => {
+                    self.decoder.push(&buffer[..len]);
+                    return Ok(Some(len));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Takes the requests that are whole. `Err` = the connection is of no further use.
+    fn take(&mut self, hello: &Response, requests: &mut Vec<(u64, Request)>) -> Result<(), ()> {
+        loop {
+            match self.decoder.take::<ClientFrame>() {
+                Ok(None) => break,
+                Ok(Some(ClientFrame { id, request: Request::Hello { protocol, .. } })) => {
+                    self.greeting = if protocol == PROTOCOL { Greeting::Same } else { Greeting::Other };
+                    self.hello_by_ms = None;
+                    self.queue(&DaemonFrame { id, response: hello.clone() }, 0);
+                }
+                Ok(Some(frame)) if self.greeting.allows(&frame.request) => {
+                    self.pending += 1;
+                    requests.push((frame.id, frame.request));
+                }
+                // It is told our version and no more.
+                Ok(Some(_)) | Err(_) if self.greeting == Greeting::Other => {
+                    self.closing = true;
+                    return Ok(());
+                }
+                Ok(Some(_)) | Err(_) => return Err(()),
+            }
+        }
+        let most = if self.greeting == Greeting::None { MAX_BEFORE_HELLO } else { MAX_REQUEST_BYTES };
+        // What is announced is believed before it is there.
+        if self.decoder.announced().is_some_and(|len| len > most) { Err(()) } else { Ok(()) }
+    }
+
+    /// How much it needs its place.
+    fn claim(&self) -> Claim {
+        match self.greeting {
+            Greeting::None => Claim::Unknown,
+            _ if self.pending > 0 && self.subscribed.is_none() => Claim::Waits,
+            _ if self.subscribed.is_some() => Claim::Follows,
+            _ => Claim::Idle,
         }
     }
 
@@ -127,25 +215,27 @@ pub(crate) struct Clients {
 impl Clients {
     /// Takes everybody who waits at the door. Another user's process (root excepted) is turned away without a word.
     pub(crate) fn accept(&mut self, listener: &UnixListener, reactor: &Reactor, own_uid: u32) -> io::Result<()> {
-        loop {
+        for _ in 0..ACCEPTED_PER_TURN {
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => continue,
                 Err(error) => return Err(error),
             };
-            if self.all.len() >= MAX_CLIENTS {
-                return Err(io::Error::other("too many clients"));
-            }
-            let peer = ostler_sys::socket::peer(&stream)?;
+            // One that is gone already has no owner.
+            let Ok(peer) = ostler_sys::socket::peer(&stream) else { continue };
             let uid = peer.uid;
             if uid != own_uid && uid != 0 {
                 continue;
+            }
+            if self.all.len() >= MAX_CLIENTS {
+                self.free_a_place();
             }
             stream.set_nonblocking(true)?;
             self.next = self.next.wrapping_add(1);
             let id = self.next;
             reactor.add(&stream, Source::Client(id))?;
+            let hello_by_ms = Some(ostler_sys::clock::boot_ms() + HELLO_WITHIN_MS);
             self.all.insert(
                 id,
                 Client {
@@ -156,12 +246,50 @@ impl Clients {
                     unhurried_until_ms: None,
                     waits_for_room: false,
                     greeting: Greeting::None,
+                    hello_by_ms,
+                    pending: 0,
                     closing: false,
                     subscribed: None,
                     uid,
                     pid: peer.pid,
                 },
             );
+        }
+        Ok(())
+    }
+
+    /// Closes the oldest connection of those with the weakest claim.
+    fn free_a_place(&mut self) {
+        let weakest = self.all.iter().min_by_key(|(id, client)| (client.claim(), **id)).map(|(id, _)| *id);
+        if let Some(id) = weakest {
+            self.all.remove(&id);
+        }
+    }
+
+    /// Closes who has not said hello in time.
+    pub(crate) fn tick(&mut self, now_ms: u64) {
+        self.all.retain(|_, client| client.hello_by_ms.is_none_or(|by| by > now_ms));
+    }
+
+    /// Gives up the largest unfinished requests until the rest is within bounds.
+    fn bound_unread(&mut self) {
+        let mut all: usize = self.all.values().map(|client| client.decoder.buffered()).sum();
+        while all > MAX_UNREAD_IN_ALL
+            && let Some((&id, client)) = self.all.iter().max_by_key(|(_, client)| client.decoder.buffered())
+        {
+            all -= client.decoder.buffered();
+            self.all.remove(&id);
+        }
+    }
+
+    /// Cuts off the slowest readers until the rest is within bounds.
+    fn bound_backlog(&mut self) {
+        let mut all: usize = self.all.values().map(Client::backlog).sum();
+        while all > MAX_BACKLOG_IN_ALL
+            && let Some(client) = self.all.values_mut().max_by_key(|client| client.backlog())
+        {
+            all -= client.backlog();
+            client.cut_off();
         }
     }
 
@@ -171,44 +299,46 @@ impl Clients {
         if client.closing {
             return Vec::new();
         }
-        let ended = client.fill().unwrap_or(true);
-        let mut requests = Vec::new();
-        loop {
-            match client.decoder.take::<ClientFrame>() {
+        let (mut requests, mut read) = (Vec::new(), 0);
+        // The rest comes with the next turn.
+        while read < READ_PER_TURN && !client.closing {
+            match client.fill() {
+                Ok(Some(len)) => read += len,
                 Ok(None) => break,
-                Ok(Some(ClientFrame { id, request: Request::Hello { protocol, .. } })) => {
-                    client.greeting = if protocol == PROTOCOL { Greeting::Same } else { Greeting::Other };
-                    client.queue(&DaemonFrame { id, response: hello.clone() }, 0);
-                }
-                Ok(Some(frame)) if client.greeting.allows(&frame.request) => requests.push((frame.id, frame.request)),
-                // It is told our version and no more.
-                Ok(Some(_)) | Err(_) if client.greeting == Greeting::Other => {
-                    client.closing = true;
+                Err(_) => {
+                    if requests.is_empty() {
+                        // A client that went away needs no answers; what it asked for goes on.
+                        self.all.remove(&id);
+                    }
                     return requests;
                 }
-                Ok(Some(_)) | Err(_) => {
-                    self.all.remove(&id);
-                    return Vec::new();
-                }
+            }
+            if client.take(hello, &mut requests).is_err() {
+                self.all.remove(&id);
+                return Vec::new();
             }
         }
-        if ended && requests.is_empty() {
-            // A client that went away needs no answers; what it asked for goes on.
-            self.all.remove(&id);
+        if client.decoder.buffered() > SMALL {
+            self.bound_unread();
         }
         requests
     }
 
     /// Queues an answer. A client that is gone misses it.
     pub(crate) fn answer(&mut self, client: u32, id: u64, response: Response) {
-        if let Some(client) = self.all.get_mut(&client) {
-            client.queue(&DaemonFrame { id, response }, ostler_sys::clock::boot_ms());
+        let Some(client) = self.all.get_mut(&client) else { return };
+        if !matches!(response, Response::Progress(_) | Response::Happened(_)) {
+            client.pending = client.pending.saturating_sub(1);
+        }
+        client.queue(&DaemonFrame { id, response }, ostler_sys::clock::boot_ms());
+        if client.backlog() > SMALL {
+            self.bound_backlog();
         }
     }
 
     /// When [`Clients::flush`] has news to send.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.all.values().filter_map(|client| client.unhurried_until_ms).min()
+        self.all.values().flat_map(|client| [client.unhurried_until_ms, client.hello_by_ms]).flatten().min()
     }
 
     /// The client, while it is connected.
@@ -222,6 +352,9 @@ impl Clients {
             if let Some(id) = client.subscribed {
                 client.queue(&DaemonFrame { id, response: Response::Happened(happening.clone()) }, 0);
             }
+        }
+        if self.all.values().any(|client| client.backlog() > SMALL) {
+            self.bound_backlog();
         }
     }
 

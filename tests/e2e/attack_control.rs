@@ -1,0 +1,199 @@
+//! The control socket under attack: bytes before hello, frames without end, connections that only sit there, readers that do not read. Whoever
+//! may connect is the owner or root, and no fault of one client may cost the others.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use ostler_proto::control::{ClientFrame, PROTOCOL, Request};
+use ostler_proto::frame::encode;
+use ostler_testkit::{DEADLINE, Home};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::setup::{home, start_fixture};
+
+const MB: usize = 1 << 20;
+
+#[track_caller]
+fn connect(home: &Home) -> UnixStream {
+    let stream = UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+fn hello() -> Vec<u8> {
+    encode(&ClientFrame { id: 0, request: Request::Hello { protocol: PROTOCOL, version: "test".into() } })
+}
+
+/// A connection that has had its answer to hello.
+#[track_caller]
+fn greeted(home: &Home) -> UnixStream {
+    let mut stream = connect(home);
+    stream.write_all(&hello()).unwrap();
+    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+    stream
+}
+
+/// The first bytes of a frame of this length.
+fn head(len: usize) -> [u8; 4] {
+    u32::try_from(len).unwrap().to_le_bytes()
+}
+
+/// Writes until the other side closes, at most so much; how much it took.
+fn write_until_closed(stream: &mut UnixStream, most: usize) -> usize {
+    let chunk = [b' '; 64 << 10];
+    let mut taken = 0;
+    while taken < most {
+        match stream.write(&chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(len) => taken += len,
+        }
+    }
+    taken
+}
+
+/// The other side has closed.
+#[track_caller]
+fn is_closed(stream: &mut UnixStream) {
+    let mut rest = [0; 64 << 10];
+    loop {
+        match stream.read(&mut rest) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => return,
+            Err(error) => panic!("still open: {error}"),
+        }
+    }
+}
+
+/// Largest resident memory of the daemon so far.
+#[track_caller]
+fn peak(home: &Home) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", home.daemon_pid())).unwrap();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    kib.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() << 10
+}
+
+/// Test processes begin with few descriptors.
+fn allow_descriptors(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).unwrap();
+    }
+}
+
+#[test]
+fn before_hello_little_is_taken() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let before = peak(&home);
+    for first in [&head(200 * MB)[..], &head(100), &[]] {
+        let mut stream = connect(&home);
+        stream.write_all(first).unwrap();
+        let taken = write_until_closed(&mut stream, 64 * MB);
+        assert!(taken < 2 * MB, "{taken} bytes were taken of who has not said hello");
+        is_closed(&mut stream);
+    }
+    let grown = peak(&home) - before;
+    assert!(grown < 8 * MB, "the daemon grew by {grown}");
+    home.ok("list").says("app");
+}
+
+#[test]
+fn who_does_not_say_hello_in_time_is_closed_however_slowly_it_talks() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut silent = connect(&home);
+    let mut slow = connect(&home);
+    let mut idle = greeted(&home);
+    slow.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut sent = hello();
+    sent.truncate(sent.len() - 1);
+    // A byte now and then, until it is closed.
+    let mut bytes = sent.iter();
+    let until = std::time::Instant::now() + DEADLINE;
+    loop {
+        assert!(std::time::Instant::now() < until, "still open");
+        if let Some(byte) = bytes.next()
+            && slow.write_all(&[*byte]).is_err()
+        {
+            break;
+        }
+        match slow.read(&mut [0; 16]) {
+            Ok(0) => break,
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            _ => {}
+        }
+    }
+    is_closed(&mut silent);
+    // Who has said it stays.
+    idle.write_all(&encode(&ClientFrame { id: 1, request: Request::Ping })).unwrap();
+    assert!(idle.read(&mut [0; 4096]).unwrap() > 0);
+}
+
+#[test]
+fn a_frame_without_end_is_refused_by_its_head() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let before = peak(&home);
+    for len in [65 * MB, 300 * MB, u32::MAX as usize] {
+        let mut stream = greeted(&home);
+        stream.write_all(&head(len)).unwrap();
+        let taken = write_until_closed(&mut stream, 64 * MB);
+        assert!(taken < 2 * MB, "{taken} bytes were taken of a frame of {len}");
+        is_closed(&mut stream);
+    }
+    assert!(peak(&home) - before < 8 * MB);
+    home.ok("list").says("app");
+}
+
+#[test]
+fn what_all_together_have_begun_is_bounded() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let before = peak(&home);
+    let mut streams: Vec<UnixStream> = (0..8).map(|_| greeted(&home)).collect();
+    for stream in &mut streams {
+        // It may be given up while it writes.
+        let _ = stream.write_all(&head(60 * MB));
+        write_until_closed(stream, 50 * MB);
+    }
+    // 400 MB were sent; 128 are kept, in buffers that grow by doubling.
+    let grown = peak(&home) - before;
+    assert!(grown < 300 * MB, "the daemon grew by {} MB", grown / MB);
+    home.ok("list").says("app");
+}
+
+#[test]
+fn connections_that_only_sit_there_lock_nobody_out() {
+    allow_descriptors(4096);
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut follower = greeted(&home);
+    follower.write_all(&encode(&ClientFrame { id: 1, request: Request::Subscribe })).unwrap();
+    let idle: Vec<UnixStream> = (0..600).map(|_| greeted(&home)).chain((0..600).map(|_| connect(&home))).collect();
+    home.ok("list").says("app");
+    home.ok("restart app");
+    // Whoever follows has a better claim than who sits there.
+    assert!(follower.read(&mut [0; 4096]).unwrap() > 0);
+    drop(idle);
+    home.ok("list").says("app");
+}
+
+#[test]
+fn who_does_not_read_is_cut_off() {
+    let home = home();
+    let large = "x".repeat(100_000);
+    home.cmd(format!("start {} --name app -- hold", ostler_testkit::fixture())).env("LARGE", &large).run().ok();
+    let before = peak(&home);
+    let ask = encode(&ClientFrame { id: 1, request: Request::Inspect { targets: Vec::new(), cwd: "/".into() } });
+    let mut stream = greeted(&home);
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    // 100 KB each: more than the daemon may keep for one that does not read.
+    let refused = (0..20_000).any(|_| stream.write_all(&ask).is_err());
+    assert!(refused, "it answers for ever");
+    let grown = peak(&home) - before;
+    assert!(grown < 200 * MB, "the daemon grew by {} MB", grown / MB);
+    home.ok("list").says("app");
+}
