@@ -295,3 +295,57 @@ fn a_flood_by_sd_notify_is_heard_no_faster_than_its_rate() {
     assert_eq!(log.matches("[x:0] says more by sd_notify").count(), 1, "{log}");
     assert_eq!(home.app("x").status(), "online");
 }
+
+/// The variables of a process.
+fn variables(pid: i32) -> std::collections::BTreeMap<String, String> {
+    let environ = String::from_utf8(std::fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
+    environ.split('\0').filter_map(|variable| variable.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+#[test]
+fn an_app_of_another_user_does_not_get_the_environment_of_root() {
+    needs_root!();
+    let home = home();
+    let vars = r#"{"DECLARED": "yes", "TZ": "Europe/Berlin"}"#;
+    let members = |more: &str| format!(r#""name": "x", "script": "sleep", "args": "1000", "uid": "nobody", "env": {vars}{more}"#);
+    let file = ecosystem(&home, &members(""));
+    let as_root = |words: &str| home.cmd(words).env("SECRET_OF_ROOT", "hunter2").env("LC_ALL", "C.UTF-8").run().ok();
+    let check = |when: &str| {
+        let vars = variables(home.wait_status("x", "online").pid());
+        assert!(!vars.contains_key("SECRET_OF_ROOT"), "{when}: {vars:?}");
+        let kept = ["DECLARED", "TZ", "LC_ALL", "USER", "LOGNAME"].map(|name| vars.get(name).map(String::as_str));
+        assert_eq!(kept, [Some("yes"), Some("Europe/Berlin"), Some("C.UTF-8"), Some("nobody"), Some("nobody")], "{when}");
+        assert!(vars.contains_key("PATH") && vars["HOME"] != "/root" && vars["HOME"] != home.root().join("user").to_str().unwrap());
+    };
+    as_root(&format!("start {file}"));
+    check("start");
+    as_root("restart x --update-env");
+    check("--update-env");
+    as_root(&format!("restart {file} --update-env"));
+    check("the file again");
+    as_root("save");
+    assert!(!std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap().contains("hunter2"));
+    assert!(!as_root("env 0").stdout.contains("hunter2") && !as_root("jlist").stdout.contains("hunter2"));
+    as_root("delete x");
+    as_root("resurrect");
+    check("resurrect");
+    as_root("restart x --update-env");
+    check("--update-env after it");
+    as_root("delete x");
+    // Who wants it says so; our own apps have it.
+    as_root(&format!("start {}", ecosystem(&home, &members(r#", "env_policy": "inherit""#))));
+    assert_eq!(variables(home.app("x").pid())["SECRET_OF_ROOT"], "hunter2");
+    as_root("start sleep --name own -- 1000");
+    assert_eq!(variables(home.app("own").pid())["SECRET_OF_ROOT"], "hunter2");
+    // A program that becomes another user's later.
+    as_root("restart own --uid nobody --update-env");
+    assert!(!variables(home.app("own").pid()).contains_key("SECRET_OF_ROOT"));
+}
+
+#[test]
+fn under_the_name_of_pm2_all_is_inherited() {
+    needs_root!();
+    let home = crate::setup::home_as_pm2();
+    home.cmd("start sleep --name x --uid nobody -- 1000").env("SECRET_OF_ROOT", "hunter2").run().ok();
+    assert_eq!(variables(home.app("x").pid())["SECRET_OF_ROOT"], "hunter2");
+}

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::care::{Care, RestartBudget};
 use crate::cron::CronSpec;
 use crate::hooks::Hooks;
+use crate::inherit::EnvPolicy;
 use crate::order::Order;
 use crate::rare::Rare;
 use crate::rotate::RotateSpec;
@@ -238,6 +239,9 @@ pub struct EnvSpec {
     /// Variables that the file has as numbers or booleans, by its key (`env`, `env_<name>`): lists show them so. A process sees text.
     #[serde(skip_serializing_if = "is_default")]
     pub bare: IndexMap<String, Vec<String>>,
+    /// How much of `base` reaches the app.
+    #[serde(skip_serializing_if = "is_default")]
+    pub policy: EnvPolicy,
 }
 
 impl EnvSpec {

@@ -18,6 +18,7 @@ pub mod errand;
 pub mod files;
 pub mod health;
 pub mod hooks;
+pub mod inherit;
 pub mod instances;
 pub mod lanes;
 pub mod lifecycle;

@@ -67,7 +67,10 @@ pub(crate) fn variable(pid: i32, name: &str) -> Option<String> {
 pub(crate) fn of_home(root: &Path) -> Vec<Proc> {
     let root = root.to_string_lossy().into_owned();
     let mine = i32::try_from(std::process::id()).unwrap();
-    let belongs = |p: &Proc| variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root);
+    let below = format!("{root}/");
+    // An app of another user does not get the marker, but it is told whose app it is.
+    let is_told = |p: &Proc| variable(p.pid, "PM2_HOME").is_some_and(|value| value.starts_with(&below));
+    let belongs = |p: &Proc| variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root) || is_told(p);
     process_table().into_iter().filter(|p| p.pid != mine && p.state != 'Z' && belongs(p)).collect()
 }
 

@@ -78,7 +78,13 @@ pub static KEYS: &[Key] = &[
     key(Env, "env", &[Table], "none", "Environment variables."),
     key(Env, "env_file", &[Texts], "none", "Files with `NAME=value` lines, read before `env`, never run by a shell.")
         .option(&["--env-file"]),
-    key(Env, "env_policy", &[OneOf(&["inherit", "clean"])], "`inherit`", "`clean` starts without the caller's variables.")
+    key(
+        Env,
+        "env_policy",
+        &[OneOf(&["inherit", "clean", "user"])],
+        "`user`; as `pm2` `inherit`",
+        "`clean` starts without the caller's variables, `user` does so for an app of another user.",
+    )
         .option(&["--env-policy"]),
     key(Env, "env_expand", &[Flag], "false", "Resolves `${NAME}`, `${NAME:-default}` and `${NAME:?message}` in variables, arguments and paths; `$$` is a `$`."),
     key(Env, "secrets", &[Table], "none", "Variables whose values come from files, commands or credentials of systemd at each start, and are never shown."),

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::inherit::EnvPolicy;
 use serde_json::Value;
 
 use super::expand::Variables;
 use super::run::texts;
 use super::{Base, Overlay};
 use crate::check::RawApp;
+use crate::context::Context;
 use crate::problem::{Kind, Problem, Severity};
 
 /// What `--env` was given: a profile, or variables.
@@ -61,9 +63,6 @@ const NEVER_INHERITED: &[&str] = &[
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];
-
-/// What stays with `env_policy: clean`: what programs need to run at all.
-const ALWAYS_KEPT: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"];
 
 pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: &Overlay, problems: &mut Vec<Problem>) {
     let text = |key: &str| raw.attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -177,7 +176,14 @@ pub(super) fn for_interpreter(spec: &mut AppSpec) {
     }
 }
 
-/// The caller's variables, after `env_policy` and `filter_env`.
+/// How much of the caller's environment reaches the app, once it is known whom it runs as.
+/// PM2 differs: an app with a `uid` gets all of root's environment; under its own name so it does here.
+pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
+    let given = spec.given.get("env_policy").and_then(Value::as_str).and_then(EnvPolicy::named);
+    let usual = || if spec.uid.is_some() && !context.as_pm2 { EnvPolicy::User } else { EnvPolicy::Inherit };
+    spec.env.policy = given.unwrap_or_else(usual);
+}
+
 /// What of the caller's environment reaches the app; mostly all of it, and then it is shared by all apps.
 fn inherited(raw: &RawApp, caller: &Arc<EnvMap>) -> Arc<EnvMap> {
     let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
@@ -189,9 +195,7 @@ fn inherited(raw: &RawApp, caller: &Arc<EnvMap>) -> Arc<EnvMap> {
     let exact = raw.as_written("filter_env").is_some_and(Value::is_string);
     let drops = |word: &str, name: &str| if exact { name == word } else { !word.is_empty() && name.contains(word) };
     let keep = |name: &str| {
-        !NEVER_INHERITED.contains(&name)
-            && (!clean || ALWAYS_KEPT.contains(&name) || name.starts_with("LC_"))
-            && !filter.iter().any(|word| drops(word, name))
+        !NEVER_INHERITED.contains(&name) && (!clean || EnvPolicy::Clean.keeps(name, false)) && !filter.iter().any(|word| drops(word, name))
     };
     Arc::new(caller.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
 }

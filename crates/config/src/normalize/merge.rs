@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ostler_core::app::AppSpec;
 use serde_json::{Map, Value};
 
-use super::{Base, Normalized, care, cron, options, script, serving, set, timing, watch};
+use super::{Base, Normalized, care, cron, env, options, script, serving, set, timing, watch};
 use crate::context::Context;
 use crate::problem::{Kind, Problems};
 
@@ -54,6 +54,9 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     // What was decided when the app was started stays, unless this is about it.
     if touches(&["kill_mode", "treekill", "exec_interpreter"]) {
         timing::finish_stop(&mut spec, context);
+    }
+    if touches(&["uid", "env_policy"]) {
+        env::finish_policy(&mut spec, context);
     }
     let finished = if touches(serving::TOGETHER) { serving::finish(&mut spec) } else { Ok(()) };
     let cared_for = finished.and_then(|()| if touches(care::KEYS) { care::finish(&mut spec) } else { Ok(()) });

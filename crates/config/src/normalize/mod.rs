@@ -128,6 +128,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     }
     run::finish(&mut spec, raw, &base, problems);
     timing::finish_stop(&mut spec, context);
+    env::finish_policy(&mut spec, context);
     if let Err((key, message)) = serving::finish(&mut spec).and_then(|()| care::finish(&mut spec)) {
         problems.push(raw.problem(Kind::Value, key, message));
     }

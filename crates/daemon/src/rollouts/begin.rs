@@ -11,6 +11,7 @@ use crate::control::handle::act::laid_over;
 use crate::control::turn::now;
 use crate::registry::Slot;
 use crate::store::Record;
+use crate::supervisor::inherited::inherited;
 
 /// From so many instances on, two are replaced at the same time, as in PM2.
 const MANY: usize = 3;
@@ -137,16 +138,17 @@ impl Control {
         spec.env.base = std::sync::Arc::default();
         // Where a link in its path leads elsewhere by now, the old release is found at its real place.
         let old_spec = pinned(slot, &spec);
+        let app = self.stored_app(spec);
         let new = Parts {
-            app: self.stored_app(spec),
             base: match vars {
                 None => std::rc::Rc::clone(&present.base),
                 Some(vars) => {
-                    let (base, record) = self.registry.base(std::borrow::Cow::Owned(vars));
+                    let (base, record) = self.registry.base(inherited(&app.spec, std::borrow::Cow::Owned(vars)));
                     record.iter().for_each(|record| self.journal.push(record));
                     base
                 }
             },
+            app,
         };
         let old = Parts { app: old_spec.map_or(present.app, |spec| self.stored_app(spec)), base: present.base };
         Some(Lane { pm_id, serving: id, beside: None, going: None, after: index_of_process, old, new })

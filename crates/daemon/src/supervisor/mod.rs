@@ -11,6 +11,7 @@ pub(crate) mod groups;
 pub(crate) mod handback;
 mod handover;
 mod hooks;
+pub(crate) mod inherited;
 pub(crate) mod ipc;
 mod keeper;
 mod kept;

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::activation::{self, Beside, numbered};
+use super::inherited;
 use super::outputs::Outputs;
 use super::preload::{self, Preload};
 use crate::errands::ErrandSpec;
@@ -75,8 +76,7 @@ pub(super) fn prepare(
     let preload = preload.path_for(slot, account.as_ref().map(|account| &account.credentials), settings, log);
     let secrets = crate::secrets::read(&spec.secrets, Some(beside.secrets), &settings.credentials)?;
     let home = settings.home.to_string_lossy();
-    let mut env = environment(slot, inc, &secrets, &home, settings)?;
-    introduce(account.as_ref(), &mut env);
+    let mut env = environment(slot, inc, account.as_ref(), &secrets, &home, settings)?;
     activation::announce(spec, &mut env);
     env.extend(beside.vars.into_iter().map(|(name, value)| (name.into(), value.into())));
     let channel_number = activation::ipc_number(spec, slot.proof.as_deref());
@@ -121,8 +121,7 @@ pub(crate) fn errand_program(
     let spec = slot.spec();
     let account = account(spec)?;
     let secrets = crate::secrets::read(&spec.secrets, None, &settings.credentials)?;
-    let mut env = environment(slot, slot.instance.inc, &secrets, home, settings)?;
-    introduce(account.as_ref(), &mut env);
+    let mut env = environment(slot, slot.instance.inc, account.as_ref(), &secrets, home, settings)?;
     env.extend(errand.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
     // The sweep of the app's tree is not to find it.
     env.shift_remove(super::sweep::MARK);
@@ -138,7 +137,7 @@ pub(crate) fn errand_program(
 /// A user's programs know who that is.
 fn introduce<'a>(account: Option<&'a Identity>, env: &mut Vars<'a>) {
     let Some(user) = account.and_then(|account| account.user.as_ref()) else { return };
-    for (variable, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
+    for (variable, value) in inherited::personal(user) {
         env.insert(variable.into(), value.into());
     }
 }
@@ -168,10 +167,19 @@ fn as_described(
 pub(crate) type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
 
 /// What the app's process sees: the layers of its description, its secrets, PM2's variables, then what belongs to this instance.
-fn environment<'a>(slot: &'a Slot, inc: u32, secrets: &'a Values, home: &'a str, settings: &'a Settings) -> Result<Vars<'a>, SpawnFailure> {
+fn environment<'a>(
+    slot: &'a Slot,
+    inc: u32,
+    account: Option<&'a Identity>,
+    secrets: &'a Values,
+    home: &'a str,
+    settings: &'a Settings,
+) -> Result<Vars<'a>, SpawnFailure> {
     let spec = slot.spec();
     let mut env = Vars::with_capacity(slot.base.vars.len() + 64);
-    env.extend(slot.base.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
+    let reaches = inherited::reaches(spec, account);
+    let base = slot.base.vars.iter().filter(|(name, _)| reaches(name.as_str()));
+    env.extend(base.map(|(name, value)| (Cow::from(name), Cow::from(value))));
     for (name, value) in spec.env.layers().flatten() {
         env.insert(name.into(), numbered(spec, value)?);
     }
@@ -206,6 +214,7 @@ fn environment<'a>(slot: &'a Slot, inc: u32, secrets: &'a Values, home: &'a str,
     }
     env.insert(super::sweep::MARK.into(), slot.unique_id.as_str().into());
     env.insert(super::sweep::INC_MARK.into(), super::sweep::inc_mark(&slot.unique_id, inc).into());
+    introduce(account, &mut env);
     Ok(env)
 }
 

@@ -1,6 +1,7 @@
 //! Attributes of an app under PM2's names.
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
+use ostler_core::inherit::EnvPolicy;
 use serde_json::{Map, Value};
 
 use crate::control::Files;
@@ -131,7 +132,7 @@ fn in_bytes(key: &str, value: &Value) -> Option<Value> {
 fn typed(spec: &AppSpec, map: &mut Map<String, Value>) {
     let (restart, stop, ready, logs) = (&spec.restart, &spec.stop, &spec.ready, &spec.logs);
     let nonzero = |number: u64| (number > 0).then_some(number);
-    let options: [(&str, Option<Value>); 19] = [
+    let options: [(&str, Option<Value>); 20] = [
         ("max_restarts", restart.max_restarts.map(Value::from)),
         ("min_uptime", restart.min_uptime_ms.map(Value::from)),
         ("restart_delay", nonzero(restart.restart_delay_ms).map(Value::from)),
@@ -139,6 +140,10 @@ fn typed(spec: &AppSpec, map: &mut Map<String, Value>) {
         ("stop_exit_codes", exit_codes(&restart.stop_exit_codes)),
         ("kill_timeout", stop.kill_timeout_ms.map(Value::from)),
         ("kill_mode", stop.kill_mode.filter(|_| !spec.given.contains_key("kill_mode")).map(|mode| mode.name().into())),
+        (
+            "env_policy",
+            (spec.env.policy != EnvPolicy::Inherit && !spec.given.contains_key("env_policy")).then(|| spec.env.policy.name().into()),
+        ),
         ("shutdown_with_message", stop.shutdown_with_message.then(|| true.into())),
         ("wait_ready", ready.wait_ready.then(|| true.into())),
         ("listen_timeout", ready.listen_timeout_ms.map(Value::from)),

@@ -3,6 +3,7 @@
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode, KillMode};
 use ostler_core::care::{Amount, Care};
 use ostler_core::cron::{CronSpec, JobSpec, Schedule};
+use ostler_core::inherit::EnvPolicy;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -191,6 +192,7 @@ fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), String> {
     spec.stop.kill_timeout_ms = entry.number("kill_timeout");
     spec.stop.treekill = entry.flag("treekill").unwrap_or(true);
     spec.stop.kill_mode = entry.text("kill_mode").as_deref().and_then(KillMode::named);
+    spec.env.policy = entry.text("env_policy").as_deref().and_then(EnvPolicy::named).unwrap_or_default();
     spec.stop.shutdown_with_message = entry.flag("shutdown_with_message").unwrap_or(false);
     let memory = entry.number("max_memory_restart").filter(|bytes| *bytes > 0).map(Amount::Bytes);
     spec.care = memory.map(|memory| Box::new(Care { memory: Some(memory), ..Care::default() }));

@@ -11,21 +11,23 @@ use ostler_proto::control::{Action, Change, Failure, Progress, Response, ScaleTo
 use crate::control::turn::now;
 use crate::control::{Control, Step};
 use crate::registry::Slot;
+use crate::supervisor::inherited::inherited;
 
 impl Control {
     /// Applies changes that come with a restart.
     pub(crate) fn change(&mut self, id: u32, change: &Change) {
         let Some(slot) = self.registry.get(id) else { return };
         let (spec, vars) = (changed_spec(slot, change), changed_vars(&slot.base.vars, change));
+        self.redescribe(id, spec);
         if let Some(vars) = vars {
             self.rebase(id, vars);
         }
-        self.redescribe(id, spec);
     }
 
     /// Gives a slot another caller's environment.
     pub(crate) fn rebase(&mut self, id: u32, vars: ostler_core::app::EnvMap) {
-        let (base, record) = self.registry.base(std::borrow::Cow::Owned(vars));
+        let Some(spec) = self.registry.get(id).map(|slot| Rc::clone(&slot.app.spec)) else { return };
+        let (base, record) = self.registry.base(inherited(&spec, std::borrow::Cow::Owned(vars)));
         if let Some(record) = record {
             self.journal.push(&record);
         }

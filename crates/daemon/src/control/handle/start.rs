@@ -13,6 +13,7 @@ use crate::control::turn::now;
 use crate::control::{Control, jobs};
 use crate::registry::Slot;
 use crate::rollouts::{NewEnv, NewRelease};
+use crate::supervisor::inherited::inherited;
 
 /// What becomes of one app of the request.
 enum Plan {
@@ -171,7 +172,7 @@ impl Control {
     pub(crate) fn add(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32) -> (String, Vec<u32>) {
         let own_base = std::mem::take(&mut spec.env.base);
         let vars = if own_base.is_empty() { Cow::Borrowed(base_env) } else { Cow::Borrowed(&*own_base) };
-        let (base, record) = self.registry.base(vars);
+        let (base, record) = self.registry.base(inherited(&spec, vars));
         if let Some(record) = record {
             self.journal.push(&record);
         }

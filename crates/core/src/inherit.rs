@@ -1,0 +1,84 @@
+//! What of its caller's environment an app inherits.
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::EnvMap;
+
+/// How much that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvPolicy {
+    /// Everything, as PM2.
+    #[default]
+    Inherit,
+    /// What programs need to run at all.
+    Clean,
+    /// As `Clean` for an app that runs as another user: what is in root's environment is root's. Else everything.
+    User,
+}
+
+/// Of the user who runs a program.
+const PERSONAL: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"];
+/// The same for everybody.
+const COMMON: &[&str] = &["PATH", "LANG", "LANGUAGE", "TZ"];
+
+impl EnvPolicy {
+    /// By PM2-like words.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Inherit, Self::Clean, Self::User].into_iter().find(|policy| policy.name() == word)
+    }
+
+    /// The word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inherit => "inherit",
+            Self::Clean => "clean",
+            Self::User => "user",
+        }
+    }
+
+    /// Whether a variable of the caller reaches the app. `other`: it runs as another user than the caller.
+    pub fn keeps(self, name: &str, other: bool) -> bool {
+        let common = || COMMON.contains(&name) || name.starts_with("LC_");
+        match self {
+            Self::Inherit => true,
+            Self::Clean => common() || (PERSONAL.contains(&name) && !other),
+            Self::User => !other || common(),
+        }
+    }
+
+    /// The caller's variables that reach the app; none = all of them.
+    pub fn narrowed(self, vars: &EnvMap, other: bool) -> Option<EnvMap> {
+        if vars.keys().all(|name| self.keeps(name, other)) {
+            return None;
+        }
+        Some(vars.iter().filter(|(name, _)| self.keeps(name, other)).map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reaches_whom() {
+        // Variable; kept by inherit, clean, user for the caller's own apps; the same for those of others.
+        for (name, own, other) in [
+            ("PATH", [true, true, true], [true, true, true]),
+            ("LC_ALL", [true, true, true], [true, true, true]),
+            ("TZ", [true, true, true], [true, true, true]),
+            ("HOME", [true, true, true], [true, false, false]),
+            ("TMPDIR", [true, true, true], [true, false, false]),
+            ("AWS_SECRET", [true, false, true], [true, false, false]),
+            ("PATHS", [true, false, true], [true, false, false]),
+        ] {
+            let policies = ["inherit", "clean", "user"].map(|word| EnvPolicy::named(word).unwrap());
+            assert_eq!(policies.map(|policy| policy.keeps(name, false)), own, "{name}");
+            assert_eq!(policies.map(|policy| policy.keeps(name, true)), other, "{name}");
+        }
+        assert_eq!(EnvPolicy::named("pure"), None);
+        let vars: EnvMap = [("PATH", "/bin"), ("SECRET", "x")].map(|(name, value)| (name.into(), value.into())).into_iter().collect();
+        assert_eq!(EnvPolicy::User.narrowed(&vars, false), None);
+        assert_eq!(EnvPolicy::User.narrowed(&vars, true).unwrap().keys().collect::<Vec<_>>(), ["PATH"]);
+    }
+}

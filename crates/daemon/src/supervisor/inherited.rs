@@ -1,0 +1,39 @@
+//! What of a caller's environment is kept for an app: what does not reach it is not even known of it.
+
+use std::borrow::Cow;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::inherit::EnvPolicy;
+use ostler_sys::user::Identity;
+
+use super::spawn::account;
+
+/// It runs as somebody else than we do. One that cannot be looked up is somebody else.
+fn is_other(account: Option<&Identity>) -> bool {
+    account.is_some_and(|account| account.credentials.uid != rustix::process::geteuid().as_raw())
+}
+
+/// The caller's variables that reach an app, and those of its own user.
+pub(crate) fn inherited<'a>(spec: &AppSpec, vars: Cow<'a, EnvMap>) -> Cow<'a, EnvMap> {
+    if spec.env.policy == EnvPolicy::Inherit {
+        return vars;
+    }
+    let account = account(spec);
+    let other = account.as_ref().map_or(true, |account| is_other(account.as_ref()));
+    let Some(mut narrow) = spec.env.policy.narrowed(&vars, other) else { return vars };
+    if other && let Some(user) = account.ok().flatten().and_then(|account| account.user) {
+        narrow.extend(personal(&user).map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    Cow::Owned(narrow)
+}
+
+/// Whether a variable that is kept reaches a process of this account: the description may be another one by now.
+pub(super) fn reaches(spec: &AppSpec, account: Option<&Identity>) -> impl Fn(&str) -> bool {
+    let (policy, other) = (spec.env.policy, is_other(account));
+    move |name| policy.keeps(name, other)
+}
+
+/// What a user's programs know of him.
+pub(super) fn personal(user: &ostler_sys::user::User) -> [(&'static str, &str); 4] {
+    [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)]
+}
