@@ -171,7 +171,7 @@ fn it_goes_on_behind_another_daemon() {
         kill_daemon(&home);
         clock.wait_ticks(1);
     }
-    home.kill_both();
+    home.kill_all_three();
     home.ok("reloadLogs");
     home.wait_status("clock", "online");
     clock.wait_ticks(2);
@@ -310,7 +310,7 @@ fn a_missed_run_is_made_up_for_where_that_is_wanted() {
     it.jump_to(seconds_until(3600));
     it.ok(format!("start {file}"));
     // Four days without a daemon. (The keeper would start another: both go.)
-    it.home.kill_both();
+    it.home.kill_all_three();
     it.jump_to(seconds_until(3600) + 4 * DAY_S);
     it.ok("reloadLogs");
     it.home.wait_app("eager", "made up for, once", |app| app.restarts() == 1);

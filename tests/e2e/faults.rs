@@ -210,10 +210,10 @@ fn a_relative_home_is_made_absolute() {
 fn stale_sockets_locks_and_pids() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    let (keeper, daemon, anchor) = (home.keeper_pid(), home.daemon_pid(), home.anchor_pid());
     let app = home.app("app").pid();
     for signal in [Signal::STOP, Signal::KILL] {
-        [keeper, daemon, app].into_iter().for_each(|pid| kill(pid, signal));
+        [keeper, daemon, anchor, app].into_iter().for_each(|pid| kill(pid, signal));
     }
     home.wait_until("they are gone", || home.daemons().is_empty() && !ostler_testkit::alive(keeper));
     assert!(home.dir().join("ostler.sock").exists(), "this test is about a socket that is left");

@@ -279,7 +279,7 @@ fn both_killed_during_a_hook() {
     let mut start = aside(&home, &format!("start {file}"));
     home.wait_until("the hook runs", || told(&home) == ["begin"]);
     home.wait_until("the state is on disk", || of_home(&home, "ostler.state").contains("pre_start"));
-    home.kill_both();
+    home.kill_all_three();
     start.wait().unwrap();
     home.write("go", "");
     home.run("resurrect");

@@ -253,7 +253,7 @@ fn it_survives_the_daemon() {
     let pid = home.wait_status("long", "online").pid();
     kill_daemon(&home);
     assert_eq!((home.app("long").pid(), runs(&home, "long")), (pid, 1));
-    home.kill_both();
+    home.kill_all_three();
     home.ok("reloadLogs");
     assert_eq!((home.app("long").pid(), runs(&home, "long")), (pid, 1));
     kill_daemon(&home);

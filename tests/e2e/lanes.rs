@@ -172,7 +172,7 @@ fn a_reload_after_both_were_killed_loses_nothing() {
     // So that one lane is nobody's, and the kernel's order changes when it is lost.
     home.ok("reload api");
     let before = pids(&home);
-    home.kill_both();
+    home.kill_all_three();
     home.ok("start sleep --name other -- 1000");
     home.ok("delete other");
     assert_eq!(pids(&home), before);

@@ -303,7 +303,7 @@ fn keeper_killed_both_killed_updated() {
         }),
         ("update", &|| drop(home.ok("update"))),
         ("both", &|| {
-            home.kill_both();
+            home.kill_all_three();
             home.ok("start sleep --name other -- 1000");
             home.ok("delete other");
         }),

@@ -62,7 +62,7 @@ fn both_killed_and_the_next_start_adopts_what_runs() {
     start_fixture(&home, "gone", "-f", "hold");
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let (web, gone) = (home.app("web").pid(), home.app("gone").pid());
-    home.kill_both();
+    home.kill_all_three();
     kill(gone, Signal::KILL);
     assert!(alive(web) && get(port, "/").is_ok(), "an app died with the manager");
     home.ok("start sleep --name third -- 1000");
@@ -83,7 +83,7 @@ fn both_killed_and_resurrect_starts_no_second_copy() {
     start_fixture(&home, "app", "", "hold");
     home.ok("save");
     let pid = home.app("app").pid();
-    home.kill_both();
+    home.kill_all_three();
     home.ok("resurrect");
     let item = home.wait_status("app", "online");
     assert_eq!(item.pid(), pid);

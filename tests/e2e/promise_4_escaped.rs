@@ -142,7 +142,7 @@ fn both_killed_and_the_next_home_knows_it() {
     needs_cgroup!();
     let home = home();
     let pid = start_escaping(&home);
-    home.kill_both();
+    home.kill_all_three();
     assert!(alive(pid));
     home.ok("delete app");
     nothing_left(&home);

@@ -166,7 +166,7 @@ fn daemon_and_keeper_are_killed_while_it_rotates() {
 
 fn kill_one_or_both(home: &Home, both: bool) {
     if both {
-        home.kill_both();
+        home.kill_all_three();
         let said = home.run("resurrect");
         assert!(!home.daemons().is_empty(), "{said:?} {}", pm2_log(home));
     } else {

@@ -356,7 +356,7 @@ fn the_keeper_dies_while_a_command_runs() {
     home.wait_until("the command is asked", || count(&home, "asked") > asked);
     let state = || String::from_utf8_lossy(&fs::read(home.dir().join("ostler.state")).unwrap_or_default()).into_owned();
     home.wait_until("the state is on disk", || state().contains("captured"));
-    home.kill_both();
+    home.kill_all_three();
     restart.wait().unwrap();
     home.write("go", "");
     home.run("resurrect");

@@ -97,7 +97,7 @@ fn whoever_it_attends_to_may_die_and_it_may_itself() {
     kill(home.daemon_pid(), Signal::KILL);
     home.wait_until("a daemon answers", || home.run("ping").code == 0);
     assert_eq!(pids(), before);
-    home.kill_both();
+    home.kill_all_three();
     service.hear("STATUS=2 of 2");
     assert_eq!(pids(), before, "after both were killed");
     kill(service.pid(), Signal::KILL);

@@ -188,7 +188,7 @@ fn sockets_outlive_daemon_and_keeper_together() {
     start(&home, "api", &format!(r#"[{port}, "{}", 0]"#, path.display()), r#", "instances": 2"#);
     home.wait_until("it answers", || who(port).is_ok());
     let before = pids(&home);
-    home.kill_both();
+    home.kill_all_three();
     home.ok("start sleep --name other -- 1000");
     home.ok("delete other");
     assert_eq!(pids(&home), before);

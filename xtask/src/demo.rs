@@ -110,12 +110,17 @@ impl Stage {
         say("5. Now ostler's own processes are killed with SIGKILL, while requests go on.");
         let before = self.pids()?;
         let load = Load::begin(self.port);
-        for role in ["daemon", "keeper"] {
-            let old = self.role(role)?;
-            kill_process(old, Signal::KILL).with_context(|| format!("cannot kill the {role}"))?;
+        for roles in [&["daemon"][..], &["keeper"], &["keeper", "daemon"]] {
+            let old = roles.iter().map(|role| self.role(role)).collect::<Result<Vec<_>>>()?;
             let begin = Instant::now();
-            wait(&format!("a new {role}"), || Ok(self.role(role).is_ok_and(|new| new != old) && self.pids().is_ok()))?;
-            println!("{role} {} killed; another one works after {} ms", old.as_raw_nonzero(), begin.elapsed().as_millis());
+            for (role, pid) in roles.iter().zip(&old) {
+                kill_process(*pid, Signal::KILL).with_context(|| format!("cannot kill the {role}"))?;
+            }
+            let is_new = |(role, old): (&&str, &Pid)| self.role(role).is_ok_and(|new| new != *old);
+            wait("its successor", || Ok(roles.iter().zip(&old).all(is_new) && self.pids().is_ok()))?;
+            let pids: Vec<String> = old.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
+            let what = format!("{} {} killed", roles.join(" and "), pids.join(" and "));
+            println!("{what}; a new one works after {} ms", begin.elapsed().as_millis());
         }
         let (answered, failed) = load.end();
         let after = self.pids()?;

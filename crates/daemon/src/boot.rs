@@ -94,6 +94,8 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let listener = UnixListener::from(take(HELD_SOCKET)?);
     let journal = take(HELD_JOURNAL)?;
     let lock = take(HELD_LOCK)?;
+    let anchor = inventory.held.iter().find(|name| ostler_keeper::anchor_of(name).is_some());
+    let anchor = anchor.and_then(|name| held.remove_entry(name));
     listener.set_nonblocking(true).map_err(system("prepare the socket"))?;
     let (journal, mut snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
     let reactor = Reactor::new().map_err(system("wait for events"))?;
@@ -129,6 +131,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         keeper,
         originals: inventory.originals,
         lock,
+        anchor,
         signals,
         listener,
         clients: Clients::default(),
@@ -238,12 +241,13 @@ impl Control {
         }
         self.take_back(held);
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        let (mut lost, mut leaders) = (Lost::default(), Leaders::default());
         for id in ids {
             let _at = crate::incident::working_on(id);
             let child = newest.remove(&id);
             let is_former = child.is_some_and(|child| self.meet(id, &child));
             let recovered = match child {
-                None => Recovered::Nothing,
+                None => self.adopt_unknown(id, &mut leaders, &mut lost),
                 Some(Child { key, pid, ended: None, .. }) => Recovered::Alive { inc: split_key(key).1, pid },
                 Some(Child { key, pid, ended: Some(ended), .. }) => {
                     Recovered::Ended { inc: split_key(key).1, pid, exit: self.exit_report(ended.ending) }
@@ -267,10 +271,11 @@ impl Control {
         for child in newest.into_values().filter(|child| child.ended.is_some()) {
             self.work.push_back(Work::Ack(child.key));
         }
-        self.recover_errands(inventory);
+        self.recover_errands(inventory, &mut leaders);
         self.answer_for_lost_hooks();
         self.remove_lost_candidates();
         self.ask_node_versions();
+        lost.tell(&mut self.log);
         let now_ms = crate::control::turn::now().mono_ms;
         let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
         ids.into_iter().for_each(|id| self.note_autoscale(id, now_ms));
@@ -354,6 +359,24 @@ impl Control {
         self.answer_for_lost_hooks();
         self.ask_node_versions();
         self.log.line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
+    }
+
+    /// The keeper knows no process of this instance. Where keeper and daemon were killed together, it may run nevertheless: the journal is the
+    /// one from before, the keeper is not.
+    fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, lost: &mut Lost) -> Recovered {
+        let has_process = self.registry.get(id).is_some_and(|slot| slot.instance.pid().is_some());
+        if has_process {
+            // What it said before it may have ended: nobody will tell of that.
+            self.hear_notify_to_the_end(id);
+        }
+        let adopted = self.adopt(id, leaders);
+        let count = match adopted {
+            Recovered::Alive { .. } => &mut lost.adopted,
+            _ if has_process => &mut lost.ended,
+            _ => return adopted,
+        };
+        *count += 1;
+        adopted
     }
 
     /// Has the keeper watch the process of an instance, if it is still the same one.
@@ -442,10 +465,27 @@ impl Control {
         .chain(self.signs.held())
         .chain(self.watches.held())
         .chain(self.held_by_writers())
+        .chain(self.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();
         let as_pm2 = std::env::var_os(AS_PM2_VAR).is_some_and(|value| value == "1");
         Launcher::new(&self.settings.home, as_pm2).revive(&Revival { originals: self.originals, children: &children, held: &held })
+    }
+}
+
+/// Instances whose processes a keeper did not know.
+#[derive(Debug, Default)]
+struct Lost {
+    adopted: usize,
+    ended: usize,
+}
+
+impl Lost {
+    fn tell(&self, log: &mut DaemonLog) {
+        let Self { adopted, ended } = self;
+        if adopted + ended > 0 {
+            log.line(format_args!("daemon and keeper had been killed: {adopted} instances still run and are adopted, {ended} had ended"));
+        }
     }
 }
 

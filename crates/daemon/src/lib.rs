@@ -15,6 +15,7 @@ mod home_watch;
 mod host;
 mod incident;
 mod keeper_door;
+mod left_behind;
 mod log;
 mod logs;
 mod order;
@@ -36,6 +37,8 @@ mod users;
 mod watch;
 
 use std::process::ExitCode;
+
+pub use left_behind::LeftBehind;
 
 /// What the binary calls when the keeper started it as daemon.
 pub fn main() -> ExitCode {

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use crate::conf::Conf;
 use crate::secrets::Credentials;
 
+/// The copy of the journal on disk, in the home.
+pub(crate) const STATE_FILE: &str = "ostler.state";
+
 /// Everything the daemon's environment decides.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -80,6 +83,6 @@ impl Settings {
 
     /// What runs, for a start after both daemon and keeper were killed.
     pub(crate) fn state_file(&self) -> PathBuf {
-        self.home.join("ostler.state")
+        self.home.join(STATE_FILE)
     }
 }

@@ -225,7 +225,7 @@ record!(Inventory { keeper_pid, originals, children, held, failures, poison, las
 macro_rules! messages {
     ($t:ident { $($code:literal => $variant:ident $({ $($field:ident),* })? $(($inner:ident))?),* $(,)? }) => {
         impl Wire for $t {
-            fn put(&self, out: &mut Wiped) {
+            fn put(&self, out: &mut ostler_sys::Wiped) {
                 match self {
                     $($t::$variant $({ $($field),* })? $(($inner))? => {
                         out.push($code);
@@ -247,6 +247,8 @@ macro_rules! messages {
         }
     };
 }
+
+pub(crate) use messages;
 
 messages!(ToKeeper {
     1 => Spawn(request),
@@ -280,6 +282,7 @@ messages!(FromKeeper {
     10 => Retire,
     11 => InventoryPart(inventory),
     12 => Ping,
+    13 => Keep { name },
 });
 
 #[cfg(test)]
@@ -357,6 +360,7 @@ mod tests {
             FromKeeper::Pong,
             FromKeeper::Ping,
             FromKeeper::Retire,
+            FromKeeper::Keep { name: "anchor:1:2".into() },
         ];
         for message in messages {
             assert_eq!(decode::<FromKeeper>(&encode(&message)), Ok(message));

@@ -70,6 +70,11 @@ impl Daemon {
         matches!(self, Self::Running(Running { link: Some(_), .. }))
     }
 
+    /// It has a link, and its end is not our wish.
+    pub(crate) fn is_there_to_stay(&self) -> bool {
+        matches!(self, Self::Running(Running { link: Some(_), leaving: false, .. }))
+    }
+
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         match self {
             Self::Absent { start_at_ms } => Some(*start_at_ms),
@@ -210,7 +215,8 @@ impl Keeper {
             last_words: self.failures.words().to_owned(),
         };
         let mut parts = vec![(inventory, Vec::new())];
-        for (name, fd) in self.held.iter() {
+        let anchor = self.anchors.link().map(|link| (link.name(), link.as_fd()));
+        for (name, fd) in anchor.into_iter().chain(self.held.iter()) {
             if parts.last().is_none_or(|(part, _)| part.held.len() == FDS_PER_PART) {
                 parts.push((Inventory::default(), Vec::new()));
             }

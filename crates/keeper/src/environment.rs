@@ -24,10 +24,12 @@ pub(crate) const STARTER_VAR: &str = "OSTLER_STARTER";
 pub(crate) const READY_FD_VAR: &str = "OSTLER_READY_FD";
 /// Number of the descriptor with the state to take over.
 pub(crate) const STATE_FD_VAR: &str = "OSTLER_STATE_FD";
+/// Deaths of daemon and keeper together, for the keeper after them.
+pub(crate) const DEATHS_VAR: &str = "OSTLER_DEATHS";
 /// Set for a new binary that shall only say whether it understands the state.
 pub(crate) const CHECK_VAR: &str = "OSTLER_STATE_CHECK";
 
-const OURS: [&str; 8] = [ROLE_VAR, HOME_VAR, AS_PM2_VAR, READY_FD_VAR, STATE_FD_VAR, CHECK_VAR, RUNTIME_VAR, STARTER_VAR];
+const OURS: [&str; 9] = [ROLE_VAR, HOME_VAR, AS_PM2_VAR, READY_FD_VAR, STATE_FD_VAR, CHECK_VAR, RUNTIME_VAR, STARTER_VAR, DEATHS_VAR];
 
 /// How the runtime is to behave, if this keeper or daemon belongs to one. Only we put it there: see [`for_role`].
 pub(crate) fn runtime() -> Option<String> {

@@ -50,7 +50,10 @@ impl Keeper {
                     self.tell(&FromKeeper::HoldFailed { name, errno: errno.raw_os_error() }, &[]);
                 }
             }
-            ToKeeper::Drop { name } => self.held.drop_name(&name),
+            ToKeeper::Drop { name } => {
+                self.held.drop_name(&name);
+                self.tell_anchor(&name);
+            }
             ToKeeper::Adopt { key, pid, start_ticks } => self.adopt_or_tell(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Follow { key, pid, start_ticks } => self.follow(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Verify { key, pid, start_ticks } => self.verify(key, ProcRef { pid, start_ticks }),
@@ -69,6 +72,7 @@ impl Keeper {
     fn end_with(&mut self, code: u8) {
         self.exiting = Some(code);
         self.remove_files();
+        self.end_anchor();
         self.let_daemon_leave();
     }
 

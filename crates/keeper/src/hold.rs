@@ -61,6 +61,10 @@ impl Held {
         self.by_name.get(name).map(AsFd::as_fd)
     }
 
+    pub(crate) fn into_names(self) -> BTreeMap<String, OwnedFd> {
+        self.by_name
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, BorrowedFd<'_>)> {
         self.by_name.iter().map(|(name, fd)| (name, fd.as_fd()))
     }

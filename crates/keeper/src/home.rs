@@ -59,6 +59,11 @@ fn read_mark(lock: BorrowedFd<'_>) -> String {
     String::from_utf8_lossy(text.get(..read).unwrap_or_default()).into_owned()
 }
 
+/// The living keeper that this lock names.
+pub(crate) fn keeper_of_lock(lock: BorrowedFd<'_>) -> Option<ProcRef> {
+    marked(&read_mark(lock))
+}
+
 /// The living keeper of a home by its lock file, for who has not got that lock.
 pub(crate) fn keeper_by_lock(home: &Path) -> Option<ProcRef> {
     let mut text = String::new();

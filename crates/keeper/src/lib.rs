@@ -12,6 +12,7 @@
 //! Its dependency tree is the proof that it is small: no serde, no async runtime, nothing of `core`.
 #![forbid(unsafe_code)]
 
+mod anchor;
 mod cgroup;
 mod children;
 mod codec;
@@ -31,6 +32,7 @@ mod title;
 mod upgrade;
 mod watchdog;
 
+pub use anchor::anchor_of;
 pub use cgroup::{SUPERVISOR_GROUP, cgroups_wanted, home_group};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
 pub use failures::refusal;

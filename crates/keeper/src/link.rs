@@ -220,6 +220,18 @@ impl Channel {
         }
     }
 
+    /// Sends at once or not at all: false = the socket is full. Not for a channel on which something waits.
+    pub(crate) fn offer(&self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<bool> {
+        match put(&self.socket, INLINE, payload, fds) {
+            Err(errno) if is_full(errno) => Ok(false),
+            sent => Ok(sent.map(|()| true)?),
+        }
+    }
+
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     fn send_in_memory(&mut self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let memory = memfd::with("ostler-message", payload)?;
         let all: Vec<_> = std::iter::once(memory.as_fd()).chain(fds.iter().copied()).collect();

@@ -192,6 +192,12 @@ pub enum FromKeeper {
     Ping,
     /// End now: a new daemon starts when this one is gone (SIGKILL after some seconds).
     Retire,
+    /// Keep this descriptor \[one\] open as long as you live, in place of the one before, and give it under this name to a keeper that you start:
+    /// by it the anchor knows that you live. See [`crate::anchor_of`].
+    Keep {
+        /// The name.
+        name: String,
+    },
 }
 
 /// What the keeper has, as a fresh daemon gets it.

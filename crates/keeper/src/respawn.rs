@@ -30,9 +30,32 @@ impl Respawn {
     }
 }
 
+/// In the environment of the next keeper.
+impl Respawn {
+    pub(crate) fn to_text(self) -> String {
+        format!("{}:{}", self.deaths, self.last_ms)
+    }
+
+    /// What makes no sense counts as none.
+    pub(crate) fn from_text(text: &str) -> Self {
+        let numbers = text.split_once(':').and_then(|(deaths, last_ms)| Some((deaths.parse().ok()?, last_ms.parse().ok()?)));
+        numbers.map_or_else(Self::default, |(deaths, last_ms)| Self { deaths, last_ms })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deaths_are_handed_on() {
+        let mut respawn = Respawn::default();
+        (0..4).for_each(|_| assert!(respawn.died(1_000_000) < 40));
+        assert_eq!(Respawn::from_text(&respawn.to_text()).died(1_000_000), 40);
+        for nonsense in ["", "1", "x:1", "1:-1"] {
+            assert_eq!(Respawn::from_text(nonsense).died(1_000_000), 0, "{nonsense}");
+        }
+    }
 
     #[test]
     fn at_once_then_doubling_then_at_once_again() {

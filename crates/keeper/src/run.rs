@@ -13,9 +13,10 @@ use rustix::event::{Timespec, epoll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
+use crate::anchor::{Anchor, AnchorLink, Anchors, Role};
 use crate::children::{Children, Watch};
 use crate::daemon::Daemon;
-use crate::environment::{AS_PM2_VAR, CHECK_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
+use crate::environment::{AS_PM2_VAR, CHECK_VAR, DEATHS_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
 use crate::failures::Failures;
 use crate::hold::{Held, headroom};
 use crate::home::{self, Other};
@@ -43,6 +44,7 @@ const TOKEN_LINK: u64 = 1;
 const TOKEN_SIGNALS: u64 = 2;
 const TOKEN_DAEMON: u64 = 3;
 const TOKEN_DOOR: u64 = 4;
+const TOKEN_ANCHOR: u64 = 5;
 /// Plus the pid of an adopted process.
 const TOKEN_ADOPTED: u64 = 16;
 
@@ -90,7 +92,7 @@ mod signo {
 }
 
 /// When nothing happened for so long, memory is given back.
-const REST_AFTER_MS: u64 = 1500;
+pub(crate) const REST_AFTER_MS: u64 = 1500;
 
 /// The role `keeper` of the binary, told by its environment (see [`crate::launch`]). Never returns while there is work.
 pub fn main() -> ExitCode {
@@ -131,6 +133,10 @@ pub(crate) struct Keeper {
     pub(crate) children: Children,
     pub(crate) daemon: Daemon,
     pub(crate) respawn: Respawn,
+    /// Who is left when daemon and keeper are killed together.
+    pub(crate) anchors: Anchors,
+    /// Deaths of daemon and keeper together.
+    deaths: Respawn,
     /// Signals that no daemon was told yet, a bit each.
     pub(crate) untold: u64,
     /// A new binary that is being judged.
@@ -238,6 +244,9 @@ impl Keeper {
         let is_revival = daemon.is_some_and(|daemon| !daemon.retire);
         let mut keeper = Self::assemble(state)?;
         for (name, number) in held {
+            if keeper.take_over_anchor(&name, number) {
+                continue;
+            }
             match fdpass::inherited(number) {
                 Ok(fd) => keeper.held.take_over(name, fd),
                 Err(errno) => complain(&format!("the descriptor \"{name}\" did not come along: {errno}")),
@@ -294,6 +303,8 @@ impl Keeper {
             children: Children::default(),
             daemon: Daemon::Absent { start_at_ms: 0 },
             respawn: Respawn::default(),
+            anchors: Anchors::default(),
+            deaths: std::env::var(DEATHS_VAR).map(|text| Respawn::from_text(&text)).unwrap_or_default(),
             untold: state.signals,
             check: None,
             exiting: None,
@@ -316,6 +327,9 @@ impl Keeper {
         let mut resting = false;
         loop {
             self.handle_time();
+            if let Role::Anchor(link) = self.tend_anchor(clock::boot_ms()) {
+                return Anchor::from_copy(self, link).run();
+            }
             if let Some(code) = self.exiting.filter(|_| matches!(self.daemon, Daemon::Absent { .. })) {
                 return self.finish(code);
             }
@@ -345,6 +359,7 @@ impl Keeper {
                     TOKEN_LINK => self.hear_daemon(),
                     TOKEN_DAEMON => self.daemon_ended(),
                     TOKEN_DOOR => self.somebody_knocks(),
+                    TOKEN_ANCHOR => self.hear_anchor(),
                     token => self.adopted_ended(token),
                 }
             }
@@ -362,19 +377,14 @@ impl Keeper {
 
     /// Leaves nothing behind that says "here is a daemon".
     pub(crate) fn remove_files(&self) {
-        for path in [self.home.join(SOCKET_FILE), self.pid_file()] {
+        for path in [self.home.join(SOCKET_FILE), pid_file(&self.home)] {
             // Gone already is fine.
             drop(std::fs::remove_file(path));
         }
     }
 
-    fn pid_file(&self) -> PathBuf {
-        let given = std::env::var_os(PID_FILE_VAR).filter(|path| !path.is_empty());
-        given.map_or_else(|| self.home.join(PID_FILE), PathBuf::from)
-    }
-
     fn write_pid_file(&self) -> Result<(), Errno> {
-        let path = self.pid_file();
+        let path = pid_file(&self.home);
         let mut temporary = path.clone().into_os_string();
         temporary.push(".new");
         // No fsync: after a power cut the process is gone, too.
@@ -387,7 +397,8 @@ impl Keeper {
 
     /// When something is to be done although nothing happens.
     fn deadline_ms(&self) -> Option<u64> {
-        self.daemon.deadline_ms().into_iter().chain(self.check.as_ref().map(|check| check.deadline_ms)).min()
+        let check = self.check.as_ref().map(|check| check.deadline_ms);
+        self.daemon.deadline_ms().into_iter().chain(check).chain(self.anchor_deadline_ms()).min()
     }
 
     fn handle_time(&mut self) {
@@ -424,7 +435,8 @@ impl Keeper {
                 self.daemon_ended();
             } else if self.check.as_ref().is_some_and(|check| check.pid == reaped.pid) {
                 self.checked(reaped.ending);
-            } else {
+            } else if !self.anchors.is(reaped.pid) {
+                // The anchor's end shows by its link.
                 self.ended(reaped.pid, ended(reaped.ending, reaped.usage));
             }
         }
@@ -474,7 +486,9 @@ impl Keeper {
     }
 
     pub(crate) fn hold(&mut self, name: String, fd: OwnedFd) -> Result<(), Errno> {
-        self.held.hold(name, fd, self.children.alive_count() + OWN_FDS, self.nofile)
+        self.held.hold(name.clone(), fd, self.children.alive_count() + OWN_FDS, self.nofile)?;
+        self.tell_anchor(&name);
+        Ok(())
     }
 
     /// Room for one more process. Each that lives needs a pidfd in the keeper that comes after one that was killed: that is kept free.
@@ -493,8 +507,13 @@ impl Keeper {
         }
     }
 
-    /// What the link shall wake us for.
+    /// What the links shall wake us for.
     fn update_interest(&mut self) {
+        if let Some((anchor, wanted)) = self.anchors.interest()
+            && epoll::modify(&self.epoll, anchor, epoll::EventData::new_u64(TOKEN_ANCHOR), wanted).is_ok()
+        {
+            self.anchors.has_interest(wanted);
+        }
         let Some((link, interest)) = self.daemon.link_interest() else { return };
         let waiting = link.waiting();
         let mut wanted = epoll::EventFlags::empty();
@@ -517,6 +536,16 @@ impl Keeper {
         self.watch(pidfd, TOKEN_DAEMON)
     }
 
+    pub(crate) fn watch_anchor(&self, link: &AnchorLink) -> Result<(), Errno> {
+        self.watch(link.as_fd(), TOKEN_ANCHOR)
+    }
+
+    /// What an anchor needs of its copy; everything else is closed.
+    pub(crate) fn into_anchor(self) -> (PathBuf, bool, Originals, Held, Respawn, SignalFd) {
+        let Self { home, as_pm2, originals, held, deaths, signals, .. } = self;
+        (home, as_pm2, originals, held, deaths, signals)
+    }
+
     fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
     }
@@ -525,6 +554,12 @@ impl Keeper {
         // Not watched is fine.
         let _ = epoll::delete(&self.epoll, fd);
     }
+}
+
+/// Where the keeper of this home writes its pid.
+pub(crate) fn pid_file(home: &Path) -> PathBuf {
+    let given = std::env::var_os(PID_FILE_VAR).filter(|path| !path.is_empty());
+    given.map_or_else(|| home.join(PID_FILE), PathBuf::from)
 }
 
 /// The record of an end that is seen now.
@@ -539,6 +574,6 @@ pub(crate) fn exited(key: u64, pid: i32, ended: Ended) -> FromKeeper {
     FromKeeper::Exited { key, pid, ending, usage, at_boot_ms, at_wall_ms }
 }
 
-fn duration(ms: u64) -> Timespec {
+pub(crate) fn duration(ms: u64) -> Timespec {
     Timespec { tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX), tv_nsec: (ms % 1000 * 1_000_000) as _ }
 }

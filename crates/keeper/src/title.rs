@@ -12,6 +12,11 @@ pub(crate) fn keeper_title(home: &Path, as_pm2: bool) -> CString {
     if as_pm2 { title(&format!("PM2 v{PM2_VERSION}: God Daemon"), home) } else { title("ostler: keeper", home) }
 }
 
+/// What the anchor shows in place of the keeper's title, of which it is a copy.
+pub(crate) fn anchor_title(home: &Path) -> CString {
+    title("ostler: anchor", home)
+}
+
 /// `argv[0]` of the daemon.
 pub fn daemon_title(home: &Path) -> CString {
     title("ostler: daemon", home)

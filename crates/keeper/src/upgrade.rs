@@ -118,15 +118,20 @@ impl Keeper {
             as_pm2: self.as_pm2,
             originals: self.originals,
             children: self.children.list().map(|(child, pidfd)| (child, pidfd.map(number))).collect(),
-            held: self.held.iter().map(|(name, fd)| (name.clone(), number(fd))).collect(),
+            held: self.anchor().chain(self.held.iter()).map(|(name, fd)| (name.clone(), number(fd))).collect(),
             daemon: self.daemon.state(true).map(|(daemon, _)| daemon),
             signals: self.untold,
         }
     }
 
+    /// The link to it, as one of the held descriptors.
+    fn anchor(&self) -> impl Iterator<Item = (&String, BorrowedFd<'_>)> {
+        self.anchors.link().map(|link| (link.name(), link.as_fd())).into_iter()
+    }
+
     /// Every descriptor that the state names.
     fn survivors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let held = self.held.iter().map(|(_, fd)| fd);
+        let held = self.anchor().chain(self.held.iter()).map(|(_, fd)| fd);
         let pidfds = self.children.list().filter_map(|(_, pidfd)| pidfd);
         held.chain(pidfds).chain(self.daemon.state(true).and_then(|(_, link)| link))
     }

@@ -8,6 +8,7 @@ use ostler_core::app::EnvMap;
 use crate::cli::{CliError, Daemon};
 use crate::client::{Client, ClientError, RETRIES};
 use crate::home::{self, Program};
+use crate::left_behind;
 use crate::render::Out;
 
 /// Variables that speak of descriptors and roles of the process that has them.
@@ -148,6 +149,7 @@ impl Cx {
             self.client = match self.reach(&home)? {
                 Some(client) => Some(client),
                 None if self.may_start() => Some(self.start_daemon(&home)?),
+                None if self.needs == Daemon::Reads && self.take_over(&home)? => return self.client(),
                 None => return Err(ClientError::NotRunning { home: home.display().to_string() }.into()),
             };
         }
@@ -236,6 +238,28 @@ impl Cx {
             .collect()
     }
 
+    /// Starts a daemon where there is none because it was killed, and something of it still runs: then also a command that never starts one
+    /// does, to have that supervised again. False where nothing runs.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub(crate) fn take_over(&mut self, home: &Path) -> Result<bool, CliError> {
+        let runs = left_behind::of(home).is_some_and(|left| left.alive > 0);
+        if runs {
+            self.client = Some(self.start_daemon(home)?);
+        }
+        Ok(runs)
+    }
+
+    /// A list that had a daemon does not vanish without a word.
+    fn tell_what_was(&mut self, home: &Path) {
+        match left_behind::of(home) {
+            Some(left) if left.alive > 0 => self.out.warn_err(left_behind::taken_over(&left)),
+            Some(left) if self.needs == Daemon::Reads => self.out.warn_err(left_behind::lost(&left, home, self.program.name())),
+            _ => {}
+        }
+    }
+
     fn may_start(&self) -> bool {
         match self.needs {
             Daemon::Starts => true,
@@ -245,6 +269,7 @@ impl Cx {
     }
 
     fn start_daemon(&mut self, home: &Path) -> Result<Client, CliError> {
+        self.tell_what_was(home);
         self.out.spawning(home);
         let (client, keeper) = crate::client::launch(home, self.program.is_pm2())?;
         self.launched = keeper;

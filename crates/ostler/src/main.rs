@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod cx;
 mod home;
+mod left_behind;
 mod module_conf;
 mod render;
 mod run;

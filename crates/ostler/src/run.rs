@@ -10,6 +10,7 @@ use crate::client::{ClientError, VERSION, with_causes};
 use crate::commands::foreground;
 use crate::cx::Cx;
 use crate::home::{self, Program};
+use crate::left_behind;
 use crate::render::{Out, json};
 
 /// One call of the program.
@@ -111,10 +112,11 @@ fn tell(cx: &mut Cx, call: &Call, error: &CliError) {
         CliError::Told(_) => {}
         CliError::Usage(error) => drop(usage(cx.program, &mut cx.out, error)),
         CliError::Client(ClientError::NotRunning { home }) => {
-            cx.out.err_line(format_args!(
-                "no daemon is running in {home}: nothing to {}; `{name} start <app>` starts one",
-                verb(call.command.name)
-            ));
+            let nothing =
+                || format!("no daemon is running in {home}: nothing to {}; `{name} start <app>` starts one", verb(call.command.name));
+            let path = std::path::Path::new(home);
+            let was = left_behind::of(path).map(|left| left_behind::lost(&left, path, name));
+            cx.out.err_line(was.unwrap_or_else(nothing));
         }
         CliError::Client(ClientError::Permission { home }) => {
             cx.out.error(format_args!("Permission denied, to give access to current user: the home {home} belongs to another user"));

@@ -15,6 +15,7 @@ pub mod datagram;
 pub mod descriptors;
 pub mod exec;
 pub mod fdpass;
+pub mod fork;
 pub mod host;
 pub mod lock;
 pub mod machine;

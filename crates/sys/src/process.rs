@@ -39,6 +39,11 @@ impl ProcRef {
         start_ticks(self.pid) == Ok(self.start_ticks)
     }
 
+    /// Still the same process, and no zombie.
+    pub fn runs(&self) -> bool {
+        stat(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks && !matches!(stat.state, b'Z' | b'X'))
+    }
+
     /// Certainly gone: the kernel says that nobody has this number, or that it is another's. What cannot be seen (no `/proc`, or one that hides
     /// processes) may live.
     pub fn is_gone(&self) -> bool {

@@ -227,16 +227,35 @@ impl Home {
         pid
     }
 
-    /// SIGKILL to keeper and daemon, and waits until they are gone. Stopped first: they restart each other.
+    /// The process that is left when keeper and daemon are killed together.
+    #[track_caller]
+    pub fn anchor_pid(&self) -> i32 {
+        let mut pid = 0;
+        self.wait_until("there is one anchor", || {
+            let is_anchor = |p: &Proc| procs::variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "anchor");
+            let anchors: Vec<Proc> = self.processes().into_iter().filter(is_anchor).collect();
+            pid = anchors.first().map_or(0, |anchor| anchor.pid);
+            anchors.len() == 1
+        });
+        pid
+    }
+
+    /// SIGKILL to keeper and daemon, and waits until they are gone. Stopped first: they restart each other. The anchor starts both again.
     #[track_caller]
     pub fn kill_both(&self) {
         self.kill_together(&[self.keeper_pid(), self.daemon_pid()]);
     }
 
+    /// SIGKILL to keeper, daemon and anchor: only the apps are left.
+    #[track_caller]
+    pub fn kill_all_three(&self) {
+        self.kill_together(&[self.keeper_pid(), self.daemon_pid(), self.anchor_pid()]);
+    }
+
     /// SIGKILL to everything of this home, as if the machine had died.
     #[track_caller]
     pub fn kill_everything(&self) {
-        self.kill_both();
+        self.kill_all_three();
         let pids: Vec<i32> = self.processes().iter().map(|process| process.pid).collect();
         self.kill_together(&pids);
         self.wait_until("everything is dead", || self.processes().is_empty());

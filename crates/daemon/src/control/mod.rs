@@ -76,6 +76,8 @@ pub(crate) struct Control {
     pub keeper: KeeperDoor,
     /// A copy of the lock of the home: it is held as long as keeper or daemon live.
     pub lock: OwnedFd,
+    /// Our end of the link to the anchor, with its name: by it the anchor knows that we live.
+    pub anchor: Option<(String, OwnedFd)>,
     /// What apps inherit; a new keeper has to know it.
     pub originals: Originals,
     pub signals: SignalFd,

@@ -23,7 +23,7 @@ impl Control {
     }
 
     /// What the keeper has of them.
-    pub(crate) fn recover_errands(&mut self, inventory: &Inventory) {
+    pub(crate) fn recover_errands(&mut self, inventory: &Inventory, leaders: &mut Leaders) {
         let mut found: BTreeMap<u32, &Child> = BTreeMap::new();
         for child in &inventory.children {
             let Some(number) = number_of(child.key) else { continue };
@@ -39,8 +39,8 @@ impl Control {
         for number in self.errands.all.keys().copied().collect::<Vec<_>>() {
             match found.get(&number) {
                 Some(child) => self.errand_found(number, child),
-                // The order never reached the keeper, or could not be carried out and the answer is lost.
-                None => self.errand_not_found(number),
+                // The order never reached the keeper, or could not be carried out and the answer is lost. Or that keeper was killed, too.
+                None => self.adopt_errand(number, leaders),
             }
         }
     }
@@ -74,14 +74,18 @@ impl Control {
     /// Daemon and keeper were killed: what still runs is watched by the new keeper.
     pub(crate) fn adopt_errands(&mut self, leaders: &mut Leaders) {
         for number in self.errands.all.keys().copied().collect::<Vec<_>>() {
-            let adopted = self.errand_survivor(number, leaders).and_then(|process| Some((process, process.open().ok()?)));
-            match adopted {
-                Some((process, pidfd)) => {
-                    self.keeper.adopt(key(number), process, pidfd);
-                    self.errand_found(number, &Child { key: key(number), pid: process.pid, start_ticks: process.start_ticks, ended: None });
-                }
-                None => self.errand_not_found(number),
+            self.adopt_errand(number, leaders);
+        }
+    }
+
+    fn adopt_errand(&mut self, number: u32, leaders: &mut Leaders) {
+        let adopted = self.errand_survivor(number, leaders).and_then(|process| Some((process, process.open().ok()?)));
+        match adopted {
+            Some((process, pidfd)) => {
+                self.keeper.adopt(key(number), process, pidfd);
+                self.errand_found(number, &Child { key: key(number), pid: process.pid, start_ticks: process.start_ticks, ended: None });
             }
+            None => self.errand_not_found(number),
         }
     }
 

@@ -4,16 +4,26 @@
 //! with the first process of an instance, used again over its restarts, and removed when nothing runs and nothing is wanted. Where groups
 //! cannot be had everything works on, with the other signs alone.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use ostler_core::lifecycle::State;
+use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::cgroup;
-use ostler_sys::tree::{Entry, ProcTable};
+use ostler_sys::tree::{Entry, ProcTable, marker};
 use rustix::io::Errno;
 
 use crate::control::Control;
 use crate::registry::Slot;
+
+/// The anchor of this home. Its first moment it looks like the keeper of which it is a copy.
+fn is_anchor(pid: i32) -> bool {
+    let home = std::env::var_os(HOME_VAR);
+    let has_role = marker(pid, ROLE_VAR).is_some_and(|role| role == b"anchor" || role == b"keeper");
+    has_role && home.is_some() && marker(pid, HOME_VAR).map(OsString::from_vec) == home
+}
 
 /// All groups of the home.
 #[derive(Debug, Default)]
@@ -74,14 +84,15 @@ impl Groups {
     /// Keeper and daemon leave the group that they were started in, if nobody else is in it.
     fn step_aside(&self, own: &Path, keeper: i32) -> Result<(), Errno> {
         let members = cgroup::own_members(own);
-        let is_ours = |pid: &i32| [Some(keeper), Some(std::process::id().cast_signed()), self.starter].contains(&Some(*pid));
+        let known = [Some(keeper), Some(std::process::id().cast_signed()), self.starter];
+        let is_ours = |pid: &i32| known.contains(&Some(*pid)) || is_anchor(*pid);
         if !members.iter().all(is_ours) {
             return Err(Errno::BUSY);
         }
         let leaf = own.join(LEAF);
         cgroup::make(&leaf)?;
         members.iter().try_for_each(|pid| match cgroup::adopt(&leaf, *pid) {
-            // A starter that is done.
+            // A starter that is done, an anchor that was replaced.
             Err(Errno::SRCH) => Ok(()),
             adopted => adopted,
         })

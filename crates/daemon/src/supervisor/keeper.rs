@@ -21,6 +21,7 @@ impl Control {
         }
         loop {
             match self.keeper.hear() {
+                Ok(Some((FromKeeper::Keep { name }, fds))) => self.anchor = fds.into_iter().next().map(|fd| (name, fd)),
                 Ok(Some((message, _))) => self.take_message(message),
                 Ok(None) => return,
                 Err(error) => return self.lost_keeper(&error),
@@ -86,7 +87,7 @@ impl Control {
             }
             FromKeeper::Pong => self.pulse_came_back(),
             FromKeeper::Ping => self.keeper.say(ToKeeper::Pong),
-            FromKeeper::OrphanExited { .. } | FromKeeper::Inventory { .. } | FromKeeper::InventoryPart(_) => {}
+            FromKeeper::OrphanExited { .. } | FromKeeper::Keep { .. } | FromKeeper::Inventory { .. } | FromKeeper::InventoryPart(_) => {}
         }
     }
 

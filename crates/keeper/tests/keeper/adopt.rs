@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use ostler_keeper::{Child, FromKeeper, Revival, ToKeeper};
+use ostler_keeper::{Child, FromKeeper, Revival, ToKeeper, anchor_of};
 use ostler_sys::{Ending, ProcRef};
 
 use crate::home::{Home, ended, label, labelled, wait_for};
@@ -33,6 +33,9 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
 
     let child = |key, process: ProcRef| Child { key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
     let held: Vec<(&str, BorrowedFd<'_>)> = inventory.held.iter().map(String::as_str).zip(fds.iter().map(AsFd::as_fd)).collect();
+    let former_anchor = daemon.anchor.take();
+    let anchor = former_anchor.as_ref().map(|(name, fd)| (name.as_str(), fd.as_fd()));
+    let held: Vec<_> = held.into_iter().chain(anchor).collect();
     // And this one before anybody could look.
     let unseen = ProcRef { pid: i32::MAX, start_ticks: 5 };
     let children = [child(1, app), child(2, gone), child(4, unseen)];
@@ -58,6 +61,10 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     let fresh = daemon.spawn(home.shell(3, "exec sleep 1000"));
     drop(held);
     drop(fds);
+    // The new keeper has an anchor of its own, and the former one has left.
+    let former_anchor = former_anchor.and_then(|(name, _)| anchor_of(&name));
+    daemon.anchor(former_anchor);
+    wait_for("the former anchor has left", || former_anchor.is_none_or(ended).then_some(()));
     let former = daemon.process;
     daemon.kill();
 

@@ -55,8 +55,9 @@ fn of_twenty_launches_at_once_one_wins_and_all_succeed() {
     let codes: Vec<_> = clients.into_iter().map(|mut client| client.wait().unwrap().code()).collect();
     assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
     assert_eq!(codes.iter().filter(|code| **code == Some(10)).count(), 19, "{codes:?}");
-    let _daemon = home.next_daemon();
-    assert_eq!(home.processes().len(), 2, "one keeper, one daemon");
+    let (mut daemon, _) = home.next_daemon();
+    daemon.anchor(None);
+    assert_eq!(home.processes().len(), 3, "one keeper, one daemon, one anchor");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use ostler_keeper::{FromKeeper, Inventory, Launched, Launcher, Link, SpawnRequest, ToKeeper};
+use ostler_keeper::{FromKeeper, Inventory, Launched, Launcher, Link, SpawnRequest, ToKeeper, anchor_of};
 use ostler_sys::{ProcRef, ProcTable, SpawnSpec, fdpass, tree};
 
 /// How long anything may take on a loaded machine.
@@ -30,6 +30,8 @@ pub(crate) struct Home {
 pub(crate) struct Daemon {
     pub(crate) link: Link,
     pub(crate) process: ProcRef,
+    /// Its end of the link to the anchor.
+    pub(crate) anchor: Option<(String, OwnedFd)>,
     /// Ends the process when closed.
     _life: UnixStream,
 }
@@ -58,9 +60,12 @@ impl Home {
     /// The next daemon that the keeper starts, with the inventory and its descriptors.
     pub(crate) fn next_daemon(&self) -> (Daemon, (Inventory, Vec<OwnedFd>)) {
         let (mut daemon, peer) = self.next_silent_daemon();
-        let (message, fds) = daemon.next();
-        let FromKeeper::Inventory(inventory) = message else { panic!("{message:?} from the keeper of {peer}") };
+        let (message, mut fds) = daemon.next();
+        let FromKeeper::Inventory(mut inventory) = message else { panic!("{message:?} from the keeper of {peer}") };
         assert_eq!(inventory.held.len(), fds.len());
+        if let Some(at) = inventory.held.iter().position(|name| anchor_of(name).is_some()) {
+            daemon.anchor = Some((inventory.held.remove(at), fds.remove(at)));
+        }
         (daemon, (inventory, fds))
     }
 
@@ -70,7 +75,7 @@ impl Home {
         let pid = ostler_sys::socket::peer(&life).unwrap().pid;
         let mut fds = Vec::new();
         fdpass::recv(&life, &mut [0; 8], &mut fds).unwrap();
-        (Daemon { link: Link::new(fds.pop().unwrap()), process: ProcRef::of(pid).unwrap(), _life: life }, pid)
+        (Daemon { link: Link::new(fds.pop().unwrap()), process: ProcRef::of(pid).unwrap(), anchor: None, _life: life }, pid)
     }
 
     /// A request for a shell script, marked as belonging to this test.
@@ -134,14 +139,23 @@ impl Daemon {
         }
     }
 
-    /// The next message that is not about orphans.
+    /// The next message that is not about orphans or the anchor.
     pub(crate) fn hear(&mut self) -> FromKeeper {
         loop {
-            match self.next().0 {
-                FromKeeper::OrphanExited { .. } => {}
-                message => return message,
+            match self.next() {
+                (FromKeeper::OrphanExited { .. }, _) => {}
+                (FromKeeper::Keep { name }, mut fds) => self.anchor = Some((name, fds.pop().unwrap())),
+                (message, _) => return message,
             }
         }
+    }
+
+    /// The anchor, once it is another one than this.
+    pub(crate) fn anchor(&mut self, former: Option<ProcRef>) -> ProcRef {
+        wait_for("an anchor", || {
+            self.ping();
+            self.anchor.as_ref().and_then(|(name, _)| anchor_of(name)).filter(|anchor| Some(*anchor) != former)
+        })
     }
 
     /// The next message with its descriptors.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod adopt;
+mod anchor;
 mod daemon;
 mod home;
 mod processes;

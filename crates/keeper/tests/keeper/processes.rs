@@ -106,7 +106,8 @@ fn orphans_come_to_the_keeper_and_leave_no_zombie() {
         FromKeeper::OrphanExited { pid } if pid == orphan.pid => Some(()),
         _ => None,
     });
-    assert_eq!(ProcTable::scan().children_of(keeper.pid).map(|e| e.pid).collect::<Vec<_>>(), [daemon.process.pid]);
+    let anchor = daemon.anchor(None);
+    assert_eq!(ProcTable::scan().children_of(keeper.pid).map(|e| e.pid).collect::<Vec<_>>(), [daemon.process.pid, anchor.pid]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_sys::Ending;
 
-use crate::home::{Home, command_line, fixture, label, labelled, wait_for};
+use crate::home::{Home, command_line, ended, fixture, label, labelled, wait_for};
 
 #[test]
 fn it_keeps_pid_children_and_descriptors() {
@@ -20,6 +20,7 @@ fn it_keeps_pid_children_and_descriptors() {
     daemon.spawn(home.shell(2, "exit 5"));
     assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 2, .. }));
     daemon.say(&ToKeeper::Hold { name: "log".into() }, &[labelled("log").as_fd()]);
+    let anchor = daemon.anchor(None);
     let new = home.path.join("new-binary");
     std::fs::copy(fixture(), &new).unwrap();
     daemon.say(&ToKeeper::Upgrade { exe: new.clone() }, &[]);
@@ -34,6 +35,9 @@ fn it_keeps_pid_children_and_descriptors() {
     let (mut daemon, (inventory, fds)) = home.next_daemon();
     assert!(!old.exists() && keeper.exists());
     assert_eq!(std::fs::read_link(format!("/proc/{}/exe", daemon.process.pid)).unwrap(), new);
+    let next = daemon.anchor(Some(anchor));
+    assert_eq!(std::fs::read_link(format!("/proc/{}/exe", next.pid)).unwrap(), new);
+    wait_for("the former anchor has left", || ended(anchor).then_some(()));
     assert_eq!(inventory.keeper_pid, keeper.pid);
     assert_eq!(inventory.held, ["journal", "lock", "log", "socket"]);
     assert_eq!(label(&fds[2]), "log");

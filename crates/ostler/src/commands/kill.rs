@@ -16,7 +16,9 @@ const KEEPER_END: Duration = Duration::from_secs(5);
 
 /// PM2 differs: when no daemon runs, none is started to be killed.
 pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
-    if cx.running_client()?.is_none() {
+    let home = cx.home()?.to_owned();
+    // Apps whose daemon was killed are stopped, too.
+    if cx.running_client()?.is_none() && !cx.take_over(&home)? {
         cx.out.warn("No process found");
     } else {
         stop_daemon(cx)?;

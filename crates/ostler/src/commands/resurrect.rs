@@ -5,17 +5,21 @@ use ostler_proto::control::{Failure, Request};
 use super::list;
 use crate::cli::{Call, CliError, Status};
 use crate::cx::Cx;
+use crate::left_behind;
 use crate::render::Wording;
 
 /// Apps whose name is in the list already are left alone.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let dump = cx.home()?.join("dump.pm2");
+    let home = cx.home()?.to_owned();
+    let dump = home.join("dump.pm2");
+    // Where a daemon was killed together with its apps, the next one starts them again.
+    let has_others = cx.running_client()?.is_none() && left_behind::of(&home).is_some_and(|left| !left.other_boot);
     cx.client()?;
     cx.out.info("Resurrecting");
     cx.out.info(format_args!("Restoring processes located in {}", dump.display()));
     match super::act::perform(cx, &Request::Resurrect, Wording::Resurrect) {
         // PM2 goes on as if nothing had happened; scripts at boot rely on it.
-        Err(CliError::Daemon(Failure::NothingSaved)) if cx.program.is_pm2() => {}
+        Err(CliError::Daemon(Failure::NothingSaved)) if cx.program.is_pm2() || has_others => {}
         result => drop(result?),
     }
     list::show(cx, call)?;

@@ -1,0 +1,187 @@
+//! The keeper's end of the link to its anchor.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ostler_sys::ProcRef;
+use rustix::event::epoll::EventFlags;
+
+use super::message::ToAnchor;
+use super::name_of;
+use crate::codec::encode;
+use crate::hold::Held;
+use crate::link::Channel;
+
+/// Names, and descriptors, in one packet: with the longest names it still fits a small socket buffer.
+const NAMES_PER_PACKET: usize = 64;
+const SIGKILL: i32 = 9;
+
+/// An anchor that is there.
+pub(crate) struct AnchorLink {
+    process: ProcRef,
+    name: String,
+    channel: Channel,
+    /// What it has to hold or to release and was not told yet. Not a queue of messages: what is told is what is true by then, and a
+    /// descriptor that waits needs no copy.
+    untold: BTreeSet<String>,
+    /// What the loop waits for.
+    pub(super) interest: EventFlags,
+    /// Since when it does not take what it is told.
+    pub(super) stuck_since_ms: Option<u64>,
+    /// It was made by a former keeper, and is to be replaced.
+    pub(super) is_former: bool,
+}
+
+impl AnchorLink {
+    pub(super) fn new(process: ProcRef, ours: OwnedFd) -> Self {
+        Self {
+            process,
+            name: name_of(process),
+            channel: Channel::new(ours),
+            untold: BTreeSet::new(),
+            interest: EventFlags::IN,
+            stuck_since_ms: None,
+            is_former: false,
+        }
+    }
+
+    /// As a former keeper left it.
+    pub(super) fn of_former(process: ProcRef, ours: OwnedFd) -> Self {
+        Self { is_former: true, ..Self::new(process, ours) }
+    }
+
+    pub(crate) fn name(&self) -> &String {
+        &self.name
+    }
+
+    pub(super) fn process(&self) -> ProcRef {
+        self.process
+    }
+
+    /// What is held under this name has changed.
+    pub(super) fn note(&mut self, name: &str) {
+        self.untold.insert(name.to_owned());
+    }
+
+    pub(super) fn has_untold(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
+    /// Tells what is untold, as far as the socket takes it.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(super) fn tell_untold(&mut self, held: &Held) -> io::Result<()> {
+        while let Some(first) = self.untold.first() {
+            // One kind per packet.
+            let is_held = held.get(first).is_some();
+            let alike = self.untold.iter().take_while(|name| held.get(name).is_some() == is_held).take(NAMES_PER_PACKET);
+            let names: Vec<String> = alike.cloned().collect();
+            let count = names.len();
+            let (message, fds) = if is_held {
+                let fds: Vec<BorrowedFd<'_>> = names.iter().filter_map(|name| held.get(name)).collect();
+                (ToAnchor::Hold { names }, fds)
+            } else {
+                (ToAnchor::Release { names }, Vec::new())
+            };
+            if !self.channel.offer(&encode(&message), &fds)? {
+                return Ok(());
+            }
+            (0..count).for_each(|_| drop(self.untold.pop_first()));
+        }
+        Ok(())
+    }
+
+    /// From now on the end of the link means that both are gone.
+    pub(super) fn arm(&mut self) -> io::Result<()> {
+        self.channel.send(&encode(&ToAnchor::Arm), &[])
+    }
+
+    /// It is to end. Where it cannot be told, it is killed: it must not take our end for that of everybody.
+    pub(super) fn leave(self) -> OwnedFd {
+        let told = self.channel.offer(&encode(&ToAnchor::Leave), &[]);
+        if !matches!(told, Ok(true)) {
+            self.kill();
+        }
+        self.channel.into_socket()
+    }
+
+    pub(super) fn kill(&self) {
+        // Gone already is fine.
+        let _ = self.process.signal(SIGKILL);
+    }
+
+    /// It says nothing, ever: what can be read is its end.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.channel.recv(), Ok(None))
+    }
+}
+
+impl AsFd for AnchorLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::decode;
+    use ostler_sys::socket::packet_pair;
+
+    fn null() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
+    }
+
+    fn hold(held: &mut Held, name: &str) {
+        held.hold(name.to_owned(), null(), 0, 100_000).unwrap();
+    }
+
+    #[test]
+    fn what_is_true_in_the_end_is_told_once() {
+        let (ours, theirs) = packet_pair().unwrap();
+        let (mut link, mut anchor) = (AnchorLink::new(ProcRef::me(), ours), Channel::new(theirs));
+        let mut held = Held::default();
+        for n in 0..100 {
+            let name = format!("ipc:{n:03}");
+            hold(&mut held, &name);
+            link.note(&name);
+        }
+        // Held and dropped before it was told, and one that was there before.
+        link.note("a");
+        link.note("z");
+        link.tell_untold(&held).unwrap();
+        assert!(!link.has_untold());
+        let mut told = Vec::new();
+        while let Some(packet) = anchor.recv().unwrap() {
+            told.push((decode::<ToAnchor>(&packet.payload).unwrap(), packet.fds.len()));
+        }
+        let names = |range: std::ops::Range<usize>| range.map(|n| format!("ipc:{n:03}")).collect::<Vec<_>>();
+        assert_eq!(told[0], (ToAnchor::Release { names: vec!["a".into()] }, 0));
+        assert_eq!(told[1], (ToAnchor::Hold { names: names(0..64) }, 64));
+        assert_eq!(told[2], (ToAnchor::Hold { names: names(64..100) }, 36));
+        assert_eq!(told[3], (ToAnchor::Release { names: vec!["z".into()] }, 0));
+        assert_eq!(told.len(), 4);
+    }
+
+    #[test]
+    fn one_that_does_not_read_costs_no_copies_and_hears_it_later() {
+        let (ours, theirs) = packet_pair().unwrap();
+        let (mut link, mut anchor) = (AnchorLink::new(ProcRef::me(), ours), Channel::new(theirs));
+        let mut held = Held::default();
+        hold(&mut held, "same");
+        let mut told = 0;
+        while !link.has_untold() {
+            link.note("same");
+            link.tell_untold(&held).unwrap();
+            told += 1;
+            assert!(told < 100_000, "the test needs a full socket");
+        }
+        held.drop_name("same");
+        while anchor.recv().unwrap().is_some() {}
+        link.tell_untold(&held).unwrap();
+        let last = anchor.recv().unwrap().unwrap();
+        assert_eq!(decode::<ToAnchor>(&last.payload), Ok(ToAnchor::Release { names: vec!["same".into()] }));
+    }
+}

@@ -1,0 +1,185 @@
+//! The anchor itself.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ostler_sys::exec::{OWN_EXE, replace};
+use ostler_sys::signal::SignalFd;
+use ostler_sys::tree::marker;
+use ostler_sys::{clock, memory, title};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+
+use super::message::ToAnchor;
+use crate::codec::decode;
+use crate::environment::{DEATHS_VAR, ROLE_VAR, STATE_FD_VAR, for_role};
+use crate::home::keeper_of_lock;
+use crate::link::{Channel, Packet};
+use crate::message::{HELD_LOCK, Originals};
+use crate::respawn::Respawn;
+use crate::run::{Keeper, REST_AFTER_MS, duration};
+use crate::state::{LOCK_FILE, State};
+use crate::title::{anchor_title, keeper_title};
+
+/// How often it tries to become the keeper where memory or descriptors are short.
+const TRIES: u32 = 40;
+const BETWEEN_TRIES: Duration = Duration::from_millis(250);
+
+/// Everything it has.
+pub(crate) struct Anchor {
+    home: PathBuf,
+    as_pm2: bool,
+    originals: Originals,
+    held: BTreeMap<String, OwnedFd>,
+    link: Channel,
+    armed: bool,
+    /// Deaths of daemon and keeper together.
+    deaths: Respawn,
+    /// Those that the keeper leaves to the daemon. Whoever sends them to all processes of the manager reaches these two as well.
+    signals: SignalFd,
+}
+
+/// How it ends.
+enum End {
+    /// Asked to.
+    Left,
+    /// Both are gone.
+    BothGone,
+}
+
+impl Anchor {
+    /// What is left of a keeper's copy; everything else of it is closed.
+    pub(crate) fn from_copy(keeper: Keeper, link: OwnedFd) -> Self {
+        let (home, as_pm2, originals, held, deaths, signals) = keeper.into_anchor();
+        Self { home, as_pm2, originals, held: held.into_names(), link: Channel::new(link), armed: false, deaths, signals }
+    }
+
+    /// Until it is asked to leave, or is needed.
+    pub(crate) fn run(mut self) -> ExitCode {
+        // A signal to the group of the keeper is not for us.
+        let _ = rustix::process::setsid();
+        // Only for people, and for who looks for a keeper.
+        let _ = title::set_comm("ostler-anchor");
+        let _ = title::disguise(anchor_title(&self.home).as_bytes(), ROLE_VAR, "anchor");
+        match self.hold_until_end() {
+            End::BothGone if self.armed => self.become_keeper(),
+            // Not told to act: there is another one, or the daemon cannot be without its keeper yet.
+            End::Left | End::BothGone => ExitCode::SUCCESS,
+        }
+    }
+
+    fn hold_until_end(&mut self) -> End {
+        let mut resting = false;
+        loop {
+            match self.link.recv() {
+                Ok(Some(packet)) => {
+                    resting = false;
+                    if let Some(end) = self.take(packet) {
+                        return end;
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                // Only the end is the end: whoever says what we do not understand lives.
+                Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return End::BothGone,
+                Err(_) => return End::Left,
+            }
+            let timeout = duration(REST_AFTER_MS);
+            match poll(&mut [PollFd::new(&self.link, PollFlags::IN)], (!resting).then_some(&timeout)) {
+                Ok(0) => {
+                    memory::rest();
+                    resting = true;
+                }
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => {
+                    complain(&format!("cannot wait: {errno}"));
+                    std::thread::sleep(BETWEEN_TRIES);
+                }
+            }
+        }
+    }
+
+    /// `Some` = it is over.
+    fn take(&mut self, Packet { payload, fds, lost_fds }: Packet) -> Option<End> {
+        match decode::<ToAnchor>(&payload) {
+            Ok(ToAnchor::Arm) => self.armed = true,
+            Ok(ToAnchor::Hold { names }) if names.len() == fds.len() && !lost_fds => self.held.extend(names.into_iter().zip(fds)),
+            Ok(ToAnchor::Release { names }) => names.iter().for_each(|name| drop(self.held.remove(name))),
+            Ok(ToAnchor::Leave) => return Some(End::Left),
+            // One that does not have everything is worse than a new one, which the keeper makes as soon as we are gone.
+            Ok(ToAnchor::Hold { .. }) | Err(_) => return Some(End::Left),
+        }
+        None
+    }
+
+    /// Same process, with everything that is held; only what was started by the former keeper is nobody's child any more, and is found by
+    /// the next daemon in the journal. Returns only when there is nothing to be done.
+    fn become_keeper(mut self) -> ExitCode {
+        if !self.home_is_ours() {
+            complain("daemon and keeper are gone, and so is their home: nothing is started again");
+            return ExitCode::FAILURE;
+        }
+        if self.has_keeper() {
+            complain("nobody holds our link, but there is a keeper: leaving everything to it");
+            return ExitCode::FAILURE;
+        }
+        let delay_ms = self.deaths.died(clock::boot_ms());
+        complain("daemon and keeper were killed: starting both again");
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        // What was sent to all of us long ago was for the daemon of that time.
+        while self.signals.next().is_some() {}
+        for _ in 0..TRIES {
+            let Err(errno) = self.replace_by_keeper();
+            complain(&format!("cannot become the keeper: {errno}"));
+            std::thread::sleep(BETWEEN_TRIES);
+        }
+        complain("giving up: apps go on without supervision until the next command");
+        ExitCode::FAILURE
+    }
+
+    /// Somebody may have removed the folder, or put another one in its place that has a keeper of its own. One that was moved is still ours.
+    fn home_is_ours(&self) -> bool {
+        let lock = self.held.get(HELD_LOCK).and_then(|lock| rustix::fs::fstat(lock).ok());
+        let Some(lock) = lock else { return false };
+        match rustix::fs::lstat(self.home.join(LOCK_FILE)) {
+            Ok(found) => (found.st_dev, found.st_ino) == (lock.st_dev, lock.st_ino),
+            Err(_) => lock.st_nlink > 0 || self.home.is_dir(),
+        }
+    }
+
+    /// There should be none when we are needed: two in one home would be worse than none. What a dying one loses before its descriptors is its
+    /// memory, and with it its environment.
+    fn has_keeper(&self) -> bool {
+        let keeper = self.held.get(HELD_LOCK).and_then(|lock| keeper_of_lock(lock.as_fd()));
+        keeper.is_some_and(|keeper| marker(keeper.pid, ROLE_VAR).is_some_and(|role| role == b"keeper"))
+    }
+
+    fn replace_by_keeper(&self) -> Result<std::convert::Infallible, Errno> {
+        let number = |fd: &OwnedFd| fd.as_raw_fd();
+        let state = State {
+            home: self.home.clone(),
+            as_pm2: self.as_pm2,
+            originals: self.originals,
+            held: self.held.iter().map(|(name, fd)| (name.clone(), number(fd))).collect(),
+            ..State::default()
+        };
+        let memory = state.to_memfd()?;
+        for fd in self.held.values().chain([&memory]) {
+            fcntl_setfd(fd.as_fd(), FdFlags::empty())?;
+        }
+        let (state_fd, deaths) = (number(&memory).to_string(), self.deaths.to_text());
+        let vars = [(ROLE_VAR, "keeper"), (STATE_FD_VAR, state_fd.as_str()), (DEATHS_VAR, deaths.as_str())];
+        let envp = for_role(&self.home, self.as_pm2, &vars, |_| true);
+        let argv = [keeper_title(&self.home, self.as_pm2)].into_iter().collect();
+        Err(replace(OWN_EXE, &argv, &envp))
+    }
+}
+
+fn complain(text: &str) {
+    let line = format!("ostler anchor: {text}\n");
+    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+}

@@ -1,0 +1,105 @@
+//! What to say where no daemon runs but one did, which was not stopped: it was killed, or the machine was.
+
+use std::path::Path;
+
+#[cfg(feature = "roles")]
+use ostler_daemon::LeftBehind;
+
+/// More names than these are counted only.
+const NAMES: usize = 8;
+
+/// As the daemon tells it; a program without one knows nothing of it.
+#[cfg(not(feature = "roles"))]
+#[derive(Debug)]
+pub(crate) struct LeftBehind {
+    pub(crate) other_boot: bool,
+    pub(crate) apps: std::collections::BTreeMap<String, usize>,
+    pub(crate) alive: usize,
+}
+
+/// Of this home; none where nothing was left, or a list without apps.
+pub(crate) fn of(home: &Path) -> Option<LeftBehind> {
+    #[cfg(feature = "roles")]
+    return LeftBehind::of(home);
+    #[cfg(not(feature = "roles"))]
+    {
+        let _ = home;
+        None
+    }
+}
+
+/// Its apps: `api (2), worker and 3 more`.
+fn apps(left: &LeftBehind) -> String {
+    let count = |(name, count): (&String, &usize)| if *count > 1 { format!("{name} ({count})") } else { name.clone() };
+    let names: Vec<String> = left.apps.iter().take(NAMES).map(count).collect();
+    match left.apps.len().saturating_sub(NAMES) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// Before a daemon is started that takes over what still runs.
+pub(crate) fn taken_over(left: &LeftBehind) -> String {
+    let (alive, all) = (left.alive, left.apps.values().sum::<usize>());
+    format!("daemon and keeper had been killed: {alive} of {all} instances still run, and are supervised again")
+}
+
+/// In place of "nothing to list": what was there, and how it comes back.
+pub(crate) fn lost(left: &LeftBehind, home: &Path, name: &str) -> String {
+    worded(left, &home.display().to_string(), name, home.join("dump.pm2").exists())
+}
+
+fn worded(left: &LeftBehind, home: &str, name: &str, is_saved: bool) -> String {
+    let apps = apps(left);
+    if !left.other_boot {
+        return format!(
+            "no daemon is running in {home}: it was killed, and with it all that ran: {apps}. `{name} resurrect` starts them again"
+        );
+    }
+    let way = if is_saved {
+        format!("`{name} resurrect` starts what was saved, `{name} startup` has that done at boot")
+    } else {
+        format!("nothing was saved: start them again, then `{name} save` and `{name} startup`")
+    };
+    format!("no daemon is running in {home}: this machine was started again. Before that it had {apps}; {way}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(names: &[(&str, usize)], other_boot: bool, alive: usize) -> LeftBehind {
+        LeftBehind { other_boot, apps: names.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(), alive }
+    }
+
+    #[test]
+    fn what_happened_and_what_to_do() {
+        let two = [("api", 2), ("worker", 1)];
+        for (text, expected) in [
+            (taken_over(&left(&two, false, 1)), "daemon and keeper had been killed: 1 of 3 instances still run, and are supervised again"),
+            (
+                worded(&left(&two, false, 0), "/h", "ostler", true),
+                "no daemon is running in /h: it was killed, and with it all that ran: api (2), worker. `ostler resurrect` starts them again",
+            ),
+            (
+                worded(&left(&two, true, 0), "/h", "ostler", true),
+                "no daemon is running in /h: this machine was started again. Before that it had api (2), worker; `ostler resurrect` starts \
+                 what was saved, `ostler startup` has that done at boot",
+            ),
+            (
+                worded(&left(&two, true, 0), "/h", "pm2", false),
+                "no daemon is running in /h: this machine was started again. Before that it had api (2), worker; nothing was saved: start \
+                 them again, then `pm2 save` and `pm2 startup`",
+            ),
+        ] {
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let names: Vec<String> = (0..11).map(|n| format!("a{n:02}")).collect();
+        let names: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        assert_eq!(apps(&left(&names, false, 0)), "a00, a01, a02, a03, a04, a05, a06, a07 and 3 more");
+    }
+}

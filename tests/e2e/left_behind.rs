@@ -1,0 +1,120 @@
+//! A daemon that was not stopped: a list that was there is never answered by "nothing to list".
+
+use ostler_testkit::{Home, alive, kill};
+use rustix::process::Signal;
+
+use crate::setup::{home, home_as_pm2, start_fixture};
+
+/// The boot of the state file is another one: as after a power cut.
+fn of_another_boot(home: &Home) {
+    let path = home.dir().join("ostler.state");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The first record is that of the boot: length, checksum (FNV-1a) and a body of JSON.
+    let len = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+    let body = String::from_utf8(bytes[8..8 + len].to_vec()).unwrap();
+    let own = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(body.contains(own.trim()), "{body}");
+    let other = body.replace(own.trim(), "00000000-0000-0000-0000-000000000000").into_bytes();
+    assert_eq!(other.len(), len);
+    let sum = other.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+    bytes[8..8 + len].copy_from_slice(&other);
+    std::fs::write(&path, bytes).unwrap();
+}
+
+fn two_apps(home: &Home) -> i32 {
+    start_fixture(home, "api", "", "hold");
+    start_fixture(home, "worker", "-f", "hold");
+    home.ok("scale worker 2");
+    home.app("api").pid()
+}
+
+/// Everything that happened is on disk.
+fn written(home: &Home) {
+    home.wait_until("the state is on disk", || {
+        let text = String::from_utf8_lossy(&std::fs::read(home.dir().join("ostler.state")).unwrap_or_default()).into_owned();
+        home.jlist().iter().all(|item| text.contains(&format!("\"pid\":{}", item.pid())))
+    });
+}
+
+#[test]
+fn what_still_runs_is_taken_over_by_the_next_command_whatever_it_is() {
+    for command in ["list", "jlist", "pid api", "describe api"] {
+        let home = home();
+        let api = two_apps(&home);
+        written(&home);
+        home.kill_all_three();
+        home.run(command).ok().says("daemon and keeper had been killed: 3 of 3 instances still run, and are supervised again");
+        assert_eq!(home.app("api").pid(), api, "after {command}");
+        assert_eq!(home.jlist().len(), 3);
+        // Said once.
+        assert!(!home.ok("list").all().contains("killed"));
+    }
+}
+
+#[test]
+fn as_pm2_too() {
+    let home = home_as_pm2();
+    let api = two_apps(&home);
+    written(&home);
+    home.kill_all_three();
+    home.run("ls").ok().says("3 of 3 instances still run").says(&api.to_string());
+}
+
+#[test]
+fn kill_ends_what_still_runs() {
+    let home = home();
+    let api = two_apps(&home);
+    written(&home);
+    home.kill_all_three();
+    home.ok("kill");
+    assert!(!alive(api));
+    assert_eq!(home.processes(), []);
+    // In order: nothing is left to be told of.
+    home.run("list").code(3).says("nothing to list");
+}
+
+#[test]
+fn with_all_apps_gone_it_says_what_brings_them_back() {
+    let home = home();
+    let api = two_apps(&home);
+    written(&home);
+    home.kill_everything();
+    for command in ["list", "jlist", "pid api"] {
+        home.run(command).code(3).says("it was killed, and with it all that ran: api, worker (2). `ostler resurrect` starts them again");
+    }
+    assert!(home.processes().is_empty(), "a command that reads starts no apps");
+    home.ok("resurrect");
+    for name in ["api", "worker"] {
+        home.wait_until("all run", || home.jlist().iter().filter(|item| item.name() == name).all(|item| item.status() == "online"));
+    }
+    assert!(home.jlist().len() == 3 && home.app("api").pid() != api);
+}
+
+#[test]
+fn after_a_power_cut_it_says_what_ran() {
+    let home = home();
+    two_apps(&home);
+    written(&home);
+    home.kill_everything();
+    of_another_boot(&home);
+    let list = home.run("list").code(3);
+    list.says(
+        "this machine was started again. Before that it had api, worker (2); nothing was saved: start them again, then `ostler save`",
+    );
+    std::fs::write(home.dir().join("dump.pm2"), "[]").unwrap();
+    home.run("list").code(3).says("`ostler resurrect` starts what was saved, `ostler startup` has that done at boot");
+}
+
+#[test]
+fn one_that_was_stopped_left_nothing() {
+    let home = home();
+    two_apps(&home);
+    home.ok("kill");
+    home.run("list").code(3).says("nothing to list; `ostler start <app>` starts one");
+    // A signal to the keeper is an end in order, too.
+    two_apps(&home);
+    kill(home.keeper_pid(), Signal::TERM);
+    home.wait_until("all have ended", || home.processes().is_empty());
+    home.run("list").code(3).says("nothing to list");
+}

@@ -1,0 +1,253 @@
+//! Promise 1, the whole: daemon and keeper are killed together, at any instant.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant, SystemTime};
+
+use ostler_testkit::{Home, Item, Load, alive, fixture, fixture_app, free_port, get, kill, needs_program};
+use rustix::process::Signal;
+
+use crate::promise_1_daemon_killed::numbers_are_whole;
+use crate::setup::{Dice, ecosystem, home, start_fixture};
+
+/// SIGKILL to both within some milliseconds, in any order: the second dies in any moment of what the first one's death begins. Then there are
+/// two again.
+#[track_caller]
+fn kill_both_at_random(home: &Home, dice: &mut Dice) {
+    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    let (first, second) = if dice.below(2) == 0 { (keeper, daemon) } else { (daemon, keeper) };
+    // Mostly at once.
+    let between = Duration::from_micros(dice.below(2) * dice.below(3000));
+    kill(first, Signal::KILL);
+    let until = Instant::now() + between;
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    kill(second, Signal::KILL);
+    both_are_back(home, keeper, daemon);
+}
+
+#[track_caller]
+fn both_are_back(home: &Home, keeper: i32, daemon: i32) {
+    home.wait_until("both are back", || {
+        let daemons = home.daemons();
+        assert!(daemons.len() <= 1 || daemons.contains(&daemon), "two daemons: {daemons:?}");
+        let keeper_pid = std::fs::read_to_string(home.dir().join("pm2.pid")).ok().and_then(|text| text.parse().ok()).unwrap_or(keeper);
+        daemons.len() == 1 && daemons[0] != daemon && keeper_pid != keeper && alive(keeper_pid)
+    });
+}
+
+fn dice() -> Dice {
+    let seed = std::env::var("OSTLER_KILL_SEED").ok().and_then(|text| text.parse().ok());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let seed = seed.unwrap_or(u64::from(now.subsec_nanos())).max(1);
+    eprintln!("OSTLER_KILL_SEED={seed}");
+    Dice(seed)
+}
+
+fn pids(home: &Home) -> Vec<i32> {
+    home.jlist().iter().map(Item::pid).collect()
+}
+
+/// A clustered Node server that also speaks another protocol over upgraded connections: what it hears it says again.
+fn echo_server(home: &Home, port: u16) -> String {
+    home.write(
+        "server.js",
+        format!(
+            "const server = require('http').createServer((request, response) => response.end(String(process.pid)));
+             server.on('upgrade', (request, socket) => {{
+               socket.write('HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: echo\\r\\nConnection: Upgrade\\r\\n\\r\\n');
+               socket.on('data', (data) => socket.write(data)).on('error', () => {{}});
+             }});
+             server.listen({port}, () => console.log('listens'));"
+        ),
+    )
+}
+
+fn upgraded(port: u16) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n").unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    stream
+}
+
+#[track_caller]
+fn echoes(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut back = vec![0; text.len()];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(back, text.as_bytes());
+}
+
+#[test]
+fn cluster_workers_go_on_and_no_request_fails() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    home.ok(format!("start {} --name c -i 2", echo_server(&home, port)));
+    home.wait_until("the server answers", || get(port, "/").is_ok());
+    let before = home.jlist();
+    let mut sockets: Vec<TcpStream> = (0..4).map(|_| upgraded(port)).collect();
+    let mut dice = dice();
+    let load = Load::mixed(port, 4);
+    for round in 0..10 {
+        let good = load.good();
+        kill_both_at_random(&home, &mut dice);
+        home.wait_until("requests are answered", || load.good() > good + 50);
+        sockets.iter_mut().for_each(|socket| echoes(socket, &format!("round {round}")));
+    }
+    // A connection between its `accept` and the worker is in the daemon alone, for some microseconds: of ten kills hardly one hits that.
+    let report = load.stop();
+    report.assert_at_most(1);
+    assert_eq!(report.closed_idle, 0, "kept connections stay");
+    for (before, after) in before.iter().zip(home.jlist()) {
+        assert_eq!((after.pid(), after.restarts(), after.status()), (before.pid(), 0, "online"));
+        for key in ["pm_uptime", "created_at", "unique_id"] {
+            assert_eq!(after.env(key), before.env(key), "{key}");
+        }
+    }
+    // And it is supervised as before.
+    let load = Load::mixed(port, 4);
+    home.ok("reload c");
+    load.stop().assert_whole();
+    let reloaded = pids(&home);
+    assert!(before.iter().all(|item| !reloaded.contains(&item.pid())), "reloaded");
+    kill(reloaded[0], Signal::KILL);
+    home.wait_until("a killed worker comes back", || {
+        home.jlist().iter().all(|item| item.status() == "online" && item.pid() != reloaded[0])
+    });
+    home.ok("restart c");
+    home.wait_until("the server answers", || get(port, "/").is_ok());
+    home.ok("delete c");
+    assert!(home.app_processes().is_empty() && TcpStream::connect(("127.0.0.1", port)).is_err());
+    home.ok("kill");
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn apps_with_pipes_go_on_and_no_line_is_lost() {
+    let home = home();
+    start_fixture(&home, "direct", "-f", "count 30000 10");
+    start_fixture(&home, "dated", "-f --time", "count 30000 10");
+    let script = fixture();
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "json", "script": "{script}", "args": "count 30000 10", "log_type": "json"}},
+               {{"name": "combined", "script": "{script}", "args": "count 30000 10", "log_file": "{}""#,
+            home.dir().join("logs/both.log").display()
+        ),
+    );
+    home.ok(format!("start {file}"));
+    let before = pids(&home);
+    let mut dice = dice();
+    for _ in 0..10 {
+        kill_both_at_random(&home, &mut dice);
+        assert_eq!(pids(&home), before);
+    }
+    for name in ["direct", "dated", "json", "combined"] {
+        home.wait_log(&format!("{name}-out.log"), "end");
+        assert_eq!((home.app(name).restarts(), home.app(name).status().to_owned()), (0, "online".to_owned()), "{name}");
+    }
+    home.wait_log("both.log", "end");
+    for name in ["direct-out.log", "dated-out.log", "combined-out.log", "both.log"] {
+        numbers_are_whole(&home.log(name), 30000);
+    }
+    let messages =
+        home.log("json-out.log").lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect::<Vec<_>>();
+    let messages: Vec<String> = messages.iter().map(|line| line["message"].as_str().unwrap().trim_end().to_owned()).collect();
+    numbers_are_whole(&messages.join("\n"), 30000);
+}
+
+#[test]
+fn what_ended_meanwhile_is_counted_once() {
+    let home = home();
+    let file = home.work().join("starts");
+    start_fixture(&home, "app", "", &format!("append {}", file.display()));
+    start_fixture(&home, "steady", "-f", "hold");
+    let steady = home.app("steady").pid();
+    home.wait_file("starts", "\n");
+    for round in 2..8 {
+        let (pid, keeper, daemon) = (home.app("app").pid(), home.keeper_pid(), home.daemon_pid());
+        // Nobody sees how it ends.
+        [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::STOP));
+        kill(pid, Signal::KILL);
+        home.kill_both();
+        both_are_back(&home, keeper, daemon);
+        let item = home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
+        assert_eq!(item.restarts(), u64::try_from(round).unwrap() - 1);
+        home.wait_until("it said so", || home.read("starts").lines().count() >= round);
+        assert_eq!(home.read("starts").lines().count(), round, "started twice\n{}", home.report());
+    }
+    assert_eq!((home.app("steady").pid(), home.app("steady").restarts()), (steady, 0));
+    assert_eq!(home.app_processes().len(), 2);
+}
+
+#[test]
+fn an_anchor_that_is_killed_first_has_a_successor() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js"))).env("PORT", port.to_string()).run().ok();
+    home.wait_until("the server answers", || get(port, "/").is_ok());
+    let before = pids(&home);
+    for _ in 0..3 {
+        let anchor = home.anchor_pid();
+        kill(anchor, Signal::KILL);
+        home.wait_until("another anchor", || home.anchor_pid() != anchor);
+        assert_eq!(pids(&home), before);
+        let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+        home.kill_both();
+        both_are_back(&home, keeper, daemon);
+        assert_eq!(pids(&home), before);
+        assert!(get(port, "/").is_ok());
+    }
+    // One at a time: whoever is killed comes back with all that it held.
+    for _ in 0..3 {
+        for pid in [home.keeper_pid(), home.daemon_pid(), home.anchor_pid()] {
+            kill(pid, Signal::KILL);
+            home.wait_until("all three are there", || home.anchor_pid() != pid && home.keeper_pid() != pid && home.daemon_pid() != pid);
+        }
+    }
+    assert_eq!(pids(&home), before);
+    home.ok("kill");
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn the_next_command_waits_and_has_everything() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let pid = home.app("app").pid();
+    for round in 0..10 {
+        home.kill_both();
+        // No wait for anything: the command itself is what has to work.
+        match round % 3 {
+            0 => assert!(home.ok("list").stdout.contains(&pid.to_string())),
+            1 => assert_eq!(home.app("app").pid(), pid),
+            _ => drop(home.ok(format!("start {} -f --name more{round} -- hold", fixture()))),
+        }
+    }
+    assert_eq!(home.app("app").pid(), pid);
+    assert_eq!(home.app_processes().len(), home.jlist().len());
+}
+
+#[test]
+fn an_update_takes_the_anchor_along() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let (pid, anchor) = (home.app("app").pid(), home.anchor_pid());
+    home.ok("update");
+    home.wait_until("an anchor of the new program", || home.anchor_pid() != anchor);
+    let keeper = home.keeper_pid();
+    home.kill_both();
+    home.wait_until("another keeper", || home.keeper_pid() != keeper);
+    assert_eq!((home.app("app").pid(), home.app("app").restarts()), (pid, 0));
+}
