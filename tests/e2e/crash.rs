@@ -26,6 +26,35 @@ fn a_crash_loop_ends() {
 }
 
 #[test]
+fn a_growing_delay_without_a_limit_goes_on() {
+    let home = home();
+    start_fixture(&home, "app", "--exp-backoff-restart-delay 1", "exit 3");
+    let item = home.wait_app("app", "restarted more often than the limit", |item| item.restarts() > 20);
+    assert_ne!(item.status(), "errored");
+    // A number that is named is obeyed.
+    start_fixture(&home, "limited", "-f --exp-backoff-restart-delay 1 --max-restarts 4", "exit 3");
+    assert_eq!(home.wait_status("limited", "errored").restarts(), 3);
+}
+
+#[test]
+fn what_ends_with_code_0_is_run_again_but_not_at_once() {
+    let home = home();
+    let script = home.write("done.js", "require('fs').appendFileSync('runs', Date.now() + '\\n'); process.exit(0);");
+    for options in ["", "-i 1"] {
+        home.ok(format!("start {script} --name app --max-restarts 1 {options}"));
+        home.wait_app("app", "run three times", |item| item.restarts() >= 2);
+        let runs: Vec<u64> = home.read("runs").lines().map(|line| line.parse().unwrap()).collect();
+        // Starts are 2 s apart; what comes between start and first line differs from run to run.
+        assert!(runs.windows(2).all(|pair| pair[1] - pair[0] > 500), "{runs:?}");
+        assert_ne!(home.app("app").status(), "errored");
+        home.ok("delete app");
+        std::fs::remove_file(home.work().join("runs")).unwrap();
+    }
+    home.ok(format!("start {script} --name once --stop-exit-codes 0"));
+    assert_eq!(home.wait_status("once", "stopped").restarts(), 0);
+}
+
+#[test]
 fn a_crash_loop_of_an_old_app_ends_too() {
     // PM2 differs: its protection ends when the app is older than min_uptime × max_restarts.
     let home = home();

@@ -97,6 +97,21 @@ fn a_limit_that_cannot_be_kept_is_no_storm_of_restarts() {
     assert!(log.matches("exceeds --max-memory-restart").count() <= 4, "{log}");
 }
 
+/// What is paced is the next start. What exceeds its limit is asked to end at once, however often it did so before.
+#[test]
+fn what_exceeds_its_limit_again_and_again_is_ended_at_once() {
+    let home = home();
+    start(&home, &json!({"name": "large", "script": fixture(), "args": "hold", "max_memory_restart": "1K"}));
+    home.wait_app("large", "ended, and its next start waits", |app| {
+        app.env("restart_time").as_u64() >= Some(2) && app.status() == "waiting restart" && app.pid() == 0
+    });
+    // It comes back by itself, and a user may have it at once.
+    home.ok("restart large");
+    home.wait_status("large", "online");
+    let why = home.ok("why large").stdout;
+    assert!(why.contains("asked for by the policy `memory`"), "{why}");
+}
+
 /// A tree that forks all the time: its memory is known, and measuring it costs little.
 #[test]
 fn a_limit_on_a_tree_that_forks_constantly() {

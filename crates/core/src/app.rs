@@ -304,7 +304,7 @@ pub enum CombinedLog {
 pub struct RestartSpec {
     /// Restart after an exit that nobody asked for.
     pub autorestart: bool,
-    /// Unstable restarts in a row before `errored`; `None` = 16.
+    /// Unstable restarts in a row before `errored`; `None` = 16, or without end where the delay grows.
     pub max_restarts: Option<u32>,
     /// A run shorter than this is unstable; `None` = 1000.
     pub min_uptime_ms: Option<u64>,

@@ -1,9 +1,12 @@
 //! The restart policy: a run that nobody ended on purpose, plus history, gives a verdict.
 //!
 //! A run is *unstable* when it was shorter than `min_uptime` or never became ready. A stable run clears the count; `max_restarts`
-//! unstable runs in a row are the end.
+//! unstable runs in a row are the end. With a growing delay and no `max_restarts` there is no end: the delay protects.
 //!
-//! PM2 differs: it counts only within `min_uptime × max_restarts` of the app's creation, so an app that ran well for 16 s, or one
+//! A run that was ready and ended with code 0 has finished what it was there for, however short it was: it says nothing about stability and
+//! is run again, but not more often than every [`FINISHED_EVERY_MS`].
+//!
+//! PM2 differs: there a short run with code 0 is a crash, unless booting alone takes longer than `min_uptime`. It counts only within `min_uptime × max_restarts` of the app's creation, so an app that ran well for 16 s, or one
 //! with a `restart_delay`, may crash for ever; and it takes a death by signal for exit code 0. Here the protection always holds, and
 //! `stop_exit_codes` match codes only.
 
@@ -12,6 +15,9 @@ use crate::lifecycle::{Ending, Policy};
 
 /// First delay between attempts to execute a program that cannot be executed, unless the policy has a growing delay of its own.
 const SPAWN_RETRY_MS: u64 = 100;
+
+/// Between the starts of a program that ends with code 0 within `min_uptime`.
+pub const FINISHED_EVERY_MS: u64 = 2000;
 
 /// What is remembered between runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,12 +63,18 @@ pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History)
     if done || !policy.autorestart {
         return (if never_ran { Verdict::GiveUp } else { Verdict::Stay }, history);
     }
-    let is_unstable = never_ran || !run.was_ready || run.uptime_ms < policy.min_uptime_ms;
-    let unstable = if is_unstable { history.unstable.saturating_add(1) } else { 0 };
+    let is_short = never_ran || !run.was_ready || run.uptime_ms < policy.min_uptime_ms;
+    let finished = is_short && run.was_ready && run.ending == Ending::Code(0);
+    let is_unstable = is_short && !finished;
+    let unstable = match (is_unstable, finished) {
+        (true, _) => history.unstable.saturating_add(1),
+        (false, true) => history.unstable,
+        (false, false) => 0,
+    };
     if is_unstable && unstable >= policy.max_restarts {
         return (Verdict::GiveUp, History { unstable, ..history });
     }
-    let reset = !is_unstable && run.uptime_ms >= policy.backoff_reset_ms;
+    let reset = !is_short && run.uptime_ms >= policy.backoff_reset_ms;
     let previous = if reset { 0 } else { history.last_delay_ms };
     let (delay_ms, last_delay_ms) = if policy.exp_backoff_ms > 0 {
         let delay = backoff::next_up_to(previous, policy.exp_backoff_ms, policy.backoff_cap_ms);
@@ -74,13 +86,14 @@ pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History)
     } else {
         (policy.restart_delay_ms, 0)
     };
-    (Verdict::Restart { delay_ms }, History { unstable, last_delay_ms })
+    let pause_ms = if finished { FINISHED_EVERY_MS.saturating_sub(run.uptime_ms) } else { 0 };
+    (Verdict::Restart { delay_ms: delay_ms.max(pause_ms) }, History { unstable, last_delay_ms })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::AppSpec;
+    use crate::app::{AppSpec, RestartSpec};
 
     fn policy() -> Policy {
         Policy::from_spec(&AppSpec::default(), 2, 1600, 3000, 30_000)
@@ -128,6 +141,46 @@ mod tests {
         let growing = Policy { exp_backoff_ms: 100, restart_delay_ms: 9, ..policy() };
         let (delays, end) = repeat(&growing, run(50, Ending::Code(1)), 100);
         assert_eq!((delays.len(), delays[..4].to_vec(), end), (15, vec![100, 150, 225, 337], Some(Verdict::GiveUp)));
+    }
+
+    #[test]
+    fn a_growing_delay_gives_up_only_where_a_number_is_named() {
+        let spec = |max_restarts| AppSpec {
+            restart: RestartSpec { exp_backoff_ms: 100, max_restarts, ..RestartSpec::default() },
+            ..AppSpec::default()
+        };
+        let policy = |max_restarts| Policy::from_spec(&spec(max_restarts), 2, 1600, 3000, 30_000);
+        let (delays, end) = repeat(&policy(None), run(50, Ending::Code(1)), 1000);
+        assert_eq!((delays.len(), delays[999], end), (1000, 15_000, None));
+        let (delays, end) = repeat(&policy(Some(5)), run(50, Ending::Code(1)), 1000);
+        assert_eq!((delays.len(), end), (4, Some(Verdict::GiveUp)));
+    }
+
+    #[test]
+    fn what_ends_with_code_0_is_run_again_with_a_pause() {
+        let slow = Policy { restart_delay_ms: 5000, ..policy() };
+        let growing = Policy { exp_backoff_ms: 1500, ..policy() };
+        let patient = Policy { min_uptime_ms: 60_000, ..policy() };
+        let not_at_all = Policy { max_restarts: 0, ..policy() };
+        for (policy, uptime_ms, delays) in [
+            (&policy(), 50, [1950, 1950, 1950]),
+            (&policy(), 999, [1001, 1001, 1001]),
+            (&policy(), 1000, [0, 0, 0]),
+            (&slow, 50, [5000, 5000, 5000]),
+            (&growing, 50, [1950, 2250, 3375]),
+            (&patient, 30_000, [0, 0, 0]),
+            (&not_at_all, 50, [1950, 1950, 1950]),
+        ] {
+            let (seen, end) = repeat(policy, run(uptime_ms, Ending::Code(0)), 1000);
+            assert_eq!((seen.len(), &seen[..3], end), (1000, &delays[..], None), "after {uptime_ms} ms");
+        }
+        // It is neither a failure nor a proof that the crashes before are over.
+        let (_, history) = decide(&policy(), History { unstable: 15, last_delay_ms: 0 }, run(50, Ending::Code(0)));
+        assert_eq!(history.unstable, 15);
+        assert_eq!(decide(&policy(), history, run(50, Ending::Code(1))).0, Verdict::GiveUp);
+        // What was never ready has not finished anything.
+        let (delays, end) = repeat(&policy(), Run { was_ready: false, ..run(50, Ending::Code(0)) }, 100);
+        assert_eq!((delays.len(), end), (15, Some(Verdict::GiveUp)));
     }
 
     #[test]

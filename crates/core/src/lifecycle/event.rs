@@ -14,6 +14,14 @@ pub enum Event {
     /// Wants a new process. On a stopped or errored instance: a start. Every such request ends in a *new* incarnation. A restart by
     /// [`Origin::Policy`] never brings up what a user wants down; use `Start` where a policy may do that.
     Restart(Origin),
+    /// Its process is to end now, and the next one comes at that time (`mono_ms`). By a policy that must not wait for the end of one and not
+    /// hurry with the start of the other. Only of what runs.
+    RestartAt {
+        /// Who asks.
+        origin: Origin,
+        /// When.
+        at_ms: u64,
+    },
     /// Wants it gone: stop, then forget. Final: later commands do not bring it back.
     Delete(Origin),
     /// Wants it down once it has finished what it does (`stop --wait-ready`).

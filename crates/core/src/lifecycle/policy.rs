@@ -94,7 +94,8 @@ impl Policy {
     ) -> Self {
         let mut policy = Self {
             autorestart: spec.restart.autorestart,
-            max_restarts: spec.restart.max_restarts.unwrap_or(16),
+            // As PM2: a delay that grows is what protects there.
+            max_restarts: spec.restart.max_restarts.unwrap_or(if spec.restart.exp_backoff_ms > 0 { u32::MAX } else { 16 }),
             min_uptime_ms: spec.restart.min_uptime_ms.unwrap_or(1000),
             restart_delay_ms: spec.restart.restart_delay_ms,
             exp_backoff_ms: spec.restart.exp_backoff_ms,

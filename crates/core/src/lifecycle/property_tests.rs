@@ -33,6 +33,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         any_origin().prop_map(Event::Start),
         any_origin().prop_map(Event::Stop),
         any_origin().prop_map(Event::Restart),
+        (any_origin(), 0..9_000_u64).prop_map(|(origin, at_ms)| Event::RestartAt { origin, at_ms }),
         any_origin().prop_map(Event::Fail),
         any_origin().prop_map(Event::Delete),
         Just(Event::Reset),

@@ -31,6 +31,7 @@ impl Instance {
             Event::Start(origin) => self.on_start(&origin, &mut turn),
             Event::Stop(origin) => self.on_stop(origin, &mut turn),
             Event::Restart(origin) => self.on_restart(origin, &mut turn),
+            Event::RestartAt { origin, at_ms } => self.on_restart_at(origin, at_ms, &mut turn),
             Event::Delete(origin) => self.on_delete(origin, &mut turn),
             Event::StopGently(origin) => self.on_stop_gently(origin, &mut turn),
             Event::Retire(origin) => self.on_retire(origin, &mut turn),
@@ -237,6 +238,16 @@ impl Instance {
             }
             State::Gone => self.wanted = Wanted::Gone,
         }
+    }
+
+    fn on_restart_at(&mut self, origin: Origin, at_ms: u64, turn: &mut Turn<'_>) {
+        if self.wanted != Wanted::Up || !matches!(self.state, State::Running { .. }) {
+            return;
+        }
+        self.forgive(turn.now);
+        self.spend_restart(turn.policy, turn.now);
+        // Counted when it comes.
+        self.begin_stop(origin, AfterStop::Restart { at_ms }, false, turn);
     }
 
     /// As a crash, it waits for no `pre_stop`.

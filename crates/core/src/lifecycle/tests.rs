@@ -337,6 +337,34 @@ fn wait_ready() {
 }
 
 #[test]
+fn a_restart_at_a_time_ends_at_once_and_starts_then() {
+    let memory = || Origin::Policy("memory".into());
+    let at = |at_ms| Event::RestartAt { origin: memory(), at_ms };
+    let mut story = Story::running(policy());
+    let asked = story.at(5000).feed(at(9000));
+    assert!(matches!(asked[..], [Effect::Signal { inc: 1, signal: 2, .. }]), "{asked:?}");
+    assert_eq!((story.status(), story.instance.deadline_ms()), ("waiting restart", Some(6600)), "and its time to obey is that of any stop");
+    story.at(5100).feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(memory()));
+    assert_eq!(story.told(Event::TreeGone { inc: 1 }), [Notice::RestartScheduled { delay_ms: 3900 }]);
+    assert_eq!((story.status(), story.instance.counters.restarts), ("waiting restart", 0));
+    assert_eq!(story.at(8999).feed(Event::Tick), []);
+    assert_eq!(story.at(9000).feed(Event::Tick), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.instance.counters.restarts, 1);
+
+    // A user's command is obeyed at once.
+    let mut story = Story::running(policy());
+    story.at(5000).feed(at(900_000));
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!(story.feed(Event::Restart(user("restart"))), [Effect::Spawn { inc: 2 }]);
+    // What does not run, or is not wanted, is left alone.
+    let mut story = Story::running(policy());
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.feed(at(9000)), []);
+}
+
+#[test]
 fn without_a_named_time_a_late_start_goes_on() {
     let waits = Policy { wait_ready: true, ..policy() };
     assert_eq!(waits.lateness, Lateness::GoOn { at_most_ms: None });

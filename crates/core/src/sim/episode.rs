@@ -282,6 +282,7 @@ impl Stage {
             85..91 => Event::Delete(user()),
             91..94 => Event::Retire(user()),
             94 => Event::Hurry,
+            98..100 => Event::RestartAt { origin: Origin::Policy(String::new()), at_ms: self.world.now + 700 },
             _ => Event::Reset,
         };
         self.note(|| format!("#{slot} command: {event:?}"));

@@ -250,6 +250,12 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
             let counts = u32::from(matches!(old.state, State::Running { .. }));
             ensure!(new.counters.restarts == old.counters.restarts + counts, "restart by hand counts {counts}");
         }
+        Event::RestartAt { .. } if old.wanted == Wanted::Up && matches!(old.state, State::Running { .. }) => {
+            world.seq += 1;
+            *memo = Slot { may_rest: false, owed: true, fresh_after: world.seq, ..*memo };
+            ensure!(new.counters.restarts == old.counters.restarts, "it is counted when it comes");
+        }
+        Event::RestartAt { .. } => ensure!(new == old, "a restart at a time changed what does not run"),
         Event::Stop(_) | Event::StopGently(_) if memo.intent != Intent::Gone => memo.intent = Intent::Down,
         Event::Delete(_) | Event::Retire(_) => memo.intent = Intent::Gone,
         _ => {}
@@ -315,7 +321,15 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
         ExitCause::NotReady | ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. } => true,
     };
     ensure!(never_ran == (record.pid == 0) || matches!(old.state, State::Spawning { .. }), "pid {} of {:?}", record.pid, record.ending);
-    memo.streak = if unstable { memo.streak + 1 } else { 0 };
+    let finished = matches!(record.cause, ExitCause::Itself)
+        && record.ending == Ending::Code(0)
+        && (matches!(old.state, State::Completing { .. } | State::Running { .. }) || !policy.wait_ready);
+    memo.streak = match (unstable, finished) {
+        (true, false) => memo.streak + 1,
+        // Short, but it had finished.
+        (true, true) => memo.streak,
+        (false, _) => 0,
+    };
     Ok(())
 }
 
@@ -328,7 +342,7 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cau
     ensure!(memo.intent == Intent::Up, "spawned, but wanted {:?}", memo.intent);
     let owed = std::mem::take(&mut memo.owed);
     let by_policy = matches!(cause, Cause::Event) && new.counters.restarts == old.counters.restarts + 1;
-    if by_policy {
+    if by_policy && !owed {
         ensure!(policy.autorestart, "restarted in spite of autorestart: false");
         ensure!(memo.streak == 0 || memo.streak < policy.max_restarts, "restarted after {} unstable runs", memo.streak);
     } else {
@@ -397,6 +411,7 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
     }
     match (&old.state, next) {
         (State::Spawning { superseded: Some(_), .. } | State::Leaving { .. } | State::Draining { .. }, AfterStop::Settle { .. }) => Ok(()),
+        (State::Leaving { next: AfterStop::Restart { .. }, .. }, AfterStop::Restart { .. }) => Ok(()),
         (State::Completing { .. }, AfterStop::Judge) if policy.hooks.post_start == Some(OnFailure::Abort) => Ok(()),
         (State::Starting { ready_deadline_ms, .. }, AfterStop::Judge) => {
             ensure!(policy.lateness != Lateness::GoOn { at_most_ms: None }, "inc {inc} was stopped as not ready, but nobody named a time");

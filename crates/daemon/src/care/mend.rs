@@ -54,6 +54,12 @@ struct Want {
     why: String,
 }
 
+impl Want {
+    fn origin(&self) -> Origin {
+        Origin::Policy(format!("{}: {}", self.cause.word(), self.why))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct UnderWay {
     pm_id: u32,
@@ -136,6 +142,14 @@ impl Control {
                 continue;
             }
             let not_before = self.care.mending.paces.get(&pm_id).map_or(0, Pace::not_before_ms);
+            if not_before > now_ms && want.cause == Cause::Memory {
+                self.care.mending.wants.remove(&id);
+                self.care.mending.paces.entry(pm_id).or_default().replaced(not_before);
+                self.care.mending.under_way.insert(name, UnderWay { pm_id, id, inc: want.inc });
+                self.end_now(id, &want, not_before);
+                mended = true;
+                continue;
+            }
             if not_before > now_ms {
                 let next = &mut self.care.mending.next_ms;
                 *next = Some(next.map_or(not_before, |next| next.min(not_before)));
@@ -150,10 +164,20 @@ impl Control {
         mended
     }
 
+    /// What takes too much memory takes more while it waits for its turn: its end comes at once, and the new process when it may.
+    fn end_now(&mut self, id: u32, want: &Want, at_ms: u64) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let autokill = slot.spec().care.as_ref().is_some_and(|care| care.autokill);
+        if autokill || !slot.instance.may_restart(&slot.policy, now()) {
+            return self.replace(id, want);
+        }
+        self.feed(id, Event::RestartAt { origin: want.origin(), at_ms });
+    }
+
     fn replace(&mut self, id: u32, want: &Want) {
         let Some(slot) = self.registry.get(id) else { return };
         let Some(care) = slot.spec().care.clone() else { return };
-        let origin = Origin::Policy(format!("{}: {}", want.cause.word(), want.why));
+        let origin = want.origin();
         let beside_failed = self.care.watched.get(&id).is_some_and(|watched| watched.beside_failed);
         let keeps_old = want.cause == Cause::Health && care.health.action == Action::Reload;
         if care.autokill || !slot.instance.may_restart(&slot.policy, now()) {
@@ -188,6 +212,8 @@ impl Control {
             let same = slot.is_some_and(|slot| slot.id == id && slot.instance.inc == inc);
             let over = slot.is_none_or(|slot| match slot.instance.state {
                 State::Stopped | State::Errored | State::Gone => true,
+                // Its next start waits, nobody else has to.
+                State::Backoff { .. } => true,
                 // It runs on: nobody came up beside it.
                 State::Running { .. } if same => true,
                 State::Running { .. } => self.care.report(slot).is_none_or(|report| report.state != Health::Starting),
