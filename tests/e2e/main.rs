@@ -5,6 +5,7 @@
 
 mod attack_control;
 mod attack_messages;
+mod attack_paths;
 mod autosave;
 mod autoscale;
 mod bun;

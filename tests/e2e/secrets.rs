@@ -508,7 +508,8 @@ fn a_hook_that_may_fail_is_no_excuse_for_a_secret() {
 fn a_command_runs_as_the_user_of_the_app() {
     needs_root!();
     let home = home();
-    fs::set_permissions(home.work(), fs::Permissions::from_mode(0o777)).unwrap();
+    // Not a folder that the user may change: there it could be a link to anything (`attack_paths.rs`).
+    fs::set_permissions(home.work(), fs::Permissions::from_mode(0o755)).unwrap();
     let root_only = secret_file(&home, "kept", VALUE);
     let text = format!(
         r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "uid": "nobody", "secrets": {{"WHO": {{"command": "id -un; :"}},

@@ -27,6 +27,7 @@ pub mod order;
 pub mod probe;
 pub mod rare;
 pub mod restart;
+pub mod rights;
 pub mod rollout;
 pub mod rotate;
 pub mod runtime;

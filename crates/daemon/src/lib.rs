@@ -23,6 +23,7 @@ mod policy;
 mod probe;
 mod reactor;
 mod registry;
+mod rights;
 mod rollouts;
 mod rotation;
 mod rpc;

@@ -2,7 +2,7 @@
 //!
 //! Nothing in here decides anything: each module is one capability (start a program, look at the process table, pass a descriptor),
 //! with the errno of the failing step kept. No module holds global state, and nothing is cached that could become untrue (which signals
-//! are ignored is noted in `signal`, which is where that changes).
+//! are ignored is noted in `signal`, which is where that changes; how many threads act for others in `rights`).
 
 pub mod access;
 pub mod cgroup;
@@ -25,6 +25,7 @@ pub mod oom;
 pub mod pipe;
 pub mod process;
 pub mod reuseport;
+pub mod rights;
 pub mod rlimit;
 pub mod sample;
 pub mod signal;

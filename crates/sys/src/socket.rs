@@ -65,6 +65,51 @@ pub fn listen_with(path: &Path, backlog: i32) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// The file of a socket, pinned: it is the same file whatever happens to its path.
+#[derive(Debug)]
+pub struct SocketFile {
+    pin: OwnedFd,
+    /// Device and inode.
+    pub identity: (u64, u64),
+    /// Its user.
+    pub uid: u32,
+}
+
+impl SocketFile {
+    /// The socket at this path, which is not followed if it is a link.
+    ///
+    /// # Errors
+    /// `ENOTSOCK`: something else is there; and what `open` says.
+    pub fn at(path: &Path) -> Result<Self, Errno> {
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+        let pin = rustix::fs::open(path, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&pin)?;
+        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket() {
+            return Err(Errno::NOTSOCK);
+        }
+        Ok(Self { pin, identity: (stat.st_dev, stat.st_ino), uid: stat.st_uid })
+    }
+
+    /// Gives it to this user and group.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn give_to(&self, uid: u32, gid: u32) -> Result<(), Errno> {
+        use rustix::fs::{AtFlags, Gid, Uid};
+        rustix::fs::chownat(&self.pin, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+    }
+
+    /// Says who may connect.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn set_mode(&self, mode: u32) -> Result<(), Errno> {
+        // A descriptor of this kind takes no `fchmod`.
+        let path = format!("/proc/self/fd/{}", self.pin.as_raw_fd());
+        rustix::fs::chmod(path, Mode::from_raw_mode(mode))
+    }
+}
+
 /// Clients that wait while a daemon is being replaced; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 

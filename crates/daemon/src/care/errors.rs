@@ -13,6 +13,7 @@ use ostler_core::files::own_stream;
 use super::mend::Cause;
 use crate::control::Control;
 use crate::control::turn::now;
+use crate::rights::Rights;
 
 /// Read of one file at one look; of more, what comes after is skipped and taken for its like.
 const MOST_BYTES: u64 = 4 << 20;
@@ -22,6 +23,7 @@ const STACK_BYTES: usize = 128 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     path: PathBuf,
+    rights: Rights,
     inode: u64,
     at: u64,
 }
@@ -53,12 +55,12 @@ struct Reader {
 
 impl ErrorLogs {
     /// From now on the file of this process is read, from this place on; without one only exceptions are counted.
-    pub(super) fn begin(&mut self, id: u32, inc: u32, file: Option<(String, u64)>) {
+    pub(super) fn begin(&mut self, id: u32, inc: u32, rights: Rights, file: Option<(String, u64)>) {
         let readable = file.filter(|(path, _)| own_stream(path).is_none() && !crate::logs::is_nowhere(path.as_ref()));
         if let Some((path, at)) = readable {
             let path = PathBuf::from(path);
             let inode = std::fs::metadata(&path).map_or(0, |meta| meta.ino());
-            self.all.insert(id, (inc, Place { path, inode, at }));
+            self.all.insert(id, (inc, Place { path, rights, inode, at }));
         }
     }
 
@@ -120,7 +122,7 @@ impl Reader {
 
 /// Lines that came since the last look.
 fn count(mut place: Place) -> (Place, u64) {
-    let Ok(file) = File::open(&place.path) else { return (place, 0) };
+    let Ok(file) = place.rights.read(&place.path) else { return (place, 0) };
     let Ok(meta) = file.metadata() else { return (place, 0) };
     if !meta.is_file() {
         return (place, 0);
@@ -193,7 +195,7 @@ mod tests {
             |text: &str| std::fs::OpenOptions::new().append(true).create(true).open(&path).unwrap().write_all(text.as_bytes()).unwrap();
         append("old\nold\n");
         let inode = std::fs::metadata(&path).unwrap().ino();
-        let (place, lines) = count(Place { path: path.clone(), inode, at: 8 });
+        let (place, lines) = count(Place { path: path.clone(), rights: Rights::default(), inode, at: 8 });
         assert_eq!((lines, place.at), (0, 8));
         append("one\ntwo\nthr");
         let (place, lines) = count(place);

@@ -32,6 +32,7 @@ use crate::control::turn::now;
 use crate::probe::Probes;
 use crate::reactor::Source;
 use crate::registry::Slot;
+use crate::rights::Rights;
 use crate::store::Role;
 use commands::CommandCheck;
 use errors::ErrorLogs;
@@ -185,7 +186,8 @@ impl Control {
         if care.errors.is_some() {
             let slot = self.registry.get(id);
             let error = slot.and_then(|slot| Some((slot.files.error.clone()?, slot.log_start.0)));
-            self.care.error_logs.begin(id, inc, error);
+            let rights = slot.map_or_else(Rights::default, |slot| Rights::of(slot.spec()));
+            self.care.error_logs.begin(id, inc, rights, error);
         }
     }
 

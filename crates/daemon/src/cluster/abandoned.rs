@@ -8,6 +8,7 @@ use ostler_core::lifecycle::{State, Wanted};
 
 use crate::control::Control;
 use crate::control::turn::now;
+use crate::rights::Rights;
 
 /// For so long it stays open in any case: an app's servers may begin one after the other.
 const GRACE_MS: u64 = 10_000;
@@ -31,9 +32,13 @@ impl Control {
                 // The next one that listens asks again.
                 continue;
             }
+            let Some(spec) = self.registry.iter().find(|slot| slot.spec().name == app).map(|slot| std::rc::Rc::clone(&slot.app.spec))
+            else {
+                continue;
+            };
             for id in self.listeners.of_app(&app) {
                 if !self.is_held(id, &app) {
-                    self.listeners.close(id, &self.reactor, &mut self.keeper);
+                    self.listeners.close(id, &Rights::of(&spec), &self.reactor, &mut self.keeper);
                 }
             }
         }

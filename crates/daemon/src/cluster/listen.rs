@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -10,12 +10,17 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use serde_json::{Value, json};
 
 use super::query::{Kind, Query};
+use crate::rights::Rights;
 
 const IPV6_ONLY: u64 = 1;
 
 impl Query {
     /// Makes the socket that was asked for: bound, listening, not blocking.
     pub(crate) fn open(&self, umask: u32) -> Result<OwnedFd, Errno> {
+        self.rights.open_socket(|| self.open_as_it_is(umask))
+    }
+
+    fn open_as_it_is(&self, umask: u32) -> Result<OwnedFd, Errno> {
         match (self.kind, &self.address) {
             (Kind::Unix, Some(path)) => self.open_unix(path, umask),
             (Kind::Unix, None) => Err(Errno::INVAL),
@@ -41,7 +46,7 @@ impl Query {
 
     /// One of several sockets of a port.
     pub(crate) fn open_lane(&self, address: SocketAddr) -> Result<OwnedFd, Errno> {
-        self.open_at(address, true)
+        self.rights.open_socket(|| self.open_at(address, true))
     }
 
     fn open_ip(&self, address: IpAddr) -> Result<OwnedFd, Errno> {
@@ -73,42 +78,58 @@ impl Query {
         if let Some(name) = path.strip_prefix('\0') {
             bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
         } else {
-            let (_folder, address) = short_address(Path::new(path))?;
-            match bind(&fd, &address) {
-                Err(Errno::ADDRINUSE) if ostler_sys::socket::is_stale(Path::new(path), &address) => {
-                    rustix::fs::unlink(path)?;
-                    bind(&fd, &address)?;
+            let place = short_address(Path::new(path))?;
+            // Its owner's alone until its mode is what was asked for.
+            rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o600))?;
+            match bind(&fd, &place.address) {
+                Err(Errno::ADDRINUSE) if ostler_sys::socket::is_stale(&place.path, &place.address) => {
+                    rustix::fs::unlink(&place.path)?;
+                    bind(&fd, &place.address)?;
                 }
                 bound => bound?,
             }
             // Not by the daemon's umask: who may connect is for the app to say.
-            rustix::fs::chmod(path, Mode::from_raw_mode(0o777 & !umask))?;
+            ostler_sys::socket::SocketFile::at(&place.path)?.set_mode(0o777 & !umask)?;
         }
         listen(&fd, self.backlog)?;
         Ok(fd)
     }
 }
 
-/// An address of 108 bytes at most that means this path, and the folder that it needs.
-fn short_address(path: &Path) -> Result<(Option<OwnedFd>, SocketAddrUnix), Errno> {
+/// An address of 108 bytes at most.
+struct Short {
+    address: SocketAddrUnix,
+    /// The same as a path.
+    path: PathBuf,
+    /// Through which it leads, if it has to be shortened.
+    _folder: Option<OwnedFd>,
+}
+
+/// An address that means this path.
+fn short_address(path: &Path) -> Result<Short, Errno> {
     if let Ok(address) = SocketAddrUnix::new(path) {
-        return Ok((None, address));
+        return Ok(Short { address, path: path.to_owned(), _folder: None });
     }
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
     let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let through = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
-    Ok((Some(folder), SocketAddrUnix::new(through)?))
+    let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    Ok(Short { address: SocketAddrUnix::new(&path)?, path, _folder: Some(folder) })
 }
 
-/// Removes the file of a unix socket that is closed, if it is still this socket's.
-pub(super) fn remove_file(key: &str, fd: &OwnedFd) {
+/// Removes the file of a unix socket that is closed, if it is still this socket's, with the rights with which it was made.
+pub(super) fn remove_file(key: &str, fd: &OwnedFd, rights: &Rights) {
     let Some(path) = super::query::path_of(key).filter(|path| path.starts_with('/')).map(Path::new) else { return };
     // From here on it refuses. If somebody answers at that path it is another socket, which replaced this one.
     let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
-    if short_address(path).is_ok_and(|(_folder, address)| ostler_sys::socket::is_stale(path, &address)) {
-        // Somebody else may have removed it already.
-        let _ = rustix::fs::unlink(path);
-    }
+    let remove = || {
+        let place = short_address(path)?;
+        if ostler_sys::socket::is_stale(&place.path, &place.address) {
+            rustix::fs::unlink(&place.path)?;
+        }
+        Ok(())
+    };
+    // Somebody else may have removed it already.
+    let _ = rights.act(remove);
 }
 
 /// What Node tells the app about its server's address; nothing for unix sockets.

@@ -15,9 +15,12 @@ use super::sticky::Peeks;
 use super::worker::Connection;
 use crate::keeper_door::KeeperDoor;
 use crate::reactor::{Reactor, Source};
+use crate::rights::Rights;
 
 /// Sockets of one app; more is not an app's ordinary behaviour.
 const MAX_PER_APP: usize = 256;
+/// So many refused addresses of an app are told.
+const MAX_REFUSED: usize = 16;
 /// Longest data of a worker (its ticket keys) that is kept for the others.
 const MAX_DATA_BYTES: usize = 1024;
 
@@ -95,6 +98,8 @@ pub(crate) struct Listeners {
     wakes: BTreeSet<(u64, u32)>,
     /// When it is looked whether an app has listeners that it does not use.
     checks: BTreeMap<String, u64>,
+    /// Apps and addresses of which it was told that they may not have them.
+    refused: BTreeSet<String>,
 }
 
 /// The name of an app's listener. The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
@@ -246,7 +251,7 @@ impl Listeners {
     }
 
     /// Closes one.
-    pub(super) fn close(&mut self, id: u32, reactor: &Reactor, keeper: &mut KeeperDoor) {
+    pub(super) fn close(&mut self, id: u32, rights: &Rights, reactor: &Reactor, keeper: &mut KeeperDoor) {
         let Some(listener) = self.all.remove(&id) else { return };
         self.by_name.remove(&listener.name);
         self.stirred.remove(&id);
@@ -260,8 +265,14 @@ impl Listeners {
             keeper.drop_held(&data_name(&listener.name));
         }
         if let Some(key) = listener.key() {
-            super::listen::remove_file(key, &listener.fd);
+            super::listen::remove_file(key, &listener.fd, rights);
         }
+    }
+
+    /// An app may not have this address: is that still to be told? Of an app that asks for everything not without end.
+    pub(super) fn is_news(&mut self, app: &str, key: &str) -> bool {
+        let told = self.refused.range(held_name(app, "")..).take_while(|told| told.starts_with(&held_name(app, ""))).count();
+        told < MAX_REFUSED && self.refused.insert(held_name(app, key))
     }
 
     /// Has it looked at in this turn.

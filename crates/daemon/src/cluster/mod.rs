@@ -12,6 +12,7 @@ mod abandoned;
 mod listen;
 mod listeners;
 mod query;
+mod refused;
 mod reuseport;
 mod round_robin;
 mod sticky;
@@ -31,6 +32,7 @@ pub(crate) use worker::Worker;
 
 use crate::control::Control;
 use crate::registry::Slot;
+use crate::rights::Rights;
 use crate::supervisor::complaints::Topic;
 use crate::supervisor::drain::PRELOAD_COMMAND;
 use crate::supervisor::readiness::Sign;
@@ -75,15 +77,20 @@ impl Control {
     fn query_server(&mut self, id: u32, message: &Map<String, Value>) {
         let Some(slot) = self.registry.get(id) else { return };
         let app = Rc::clone(&slot.app);
-        let query = Query::parse(message);
+        let mut query = Query::parse(message);
+        query.rights = self.rights_for(slot, &query);
         let key = query.key();
+        let mut refused = false;
         let opened = if !query.is_sane() {
             Err(Errno::NAMETOOLONG)
         } else if slot.worker.has(&key) {
             Err(Errno::ADDRINUSE)
         } else {
-            self.listener(&app.spec, &key, &query)
+            self.listener(&app.spec, &key, &query).inspect_err(|errno| refused = *errno == Errno::ACCESS && !query.rights.are_ours())
         };
+        if refused {
+            self.log_refusal(id, &query);
+        }
         let reply =
             |errno: i32, data: Value| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": data});
         let listener = match opened {
@@ -169,7 +176,7 @@ impl Control {
         // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
         let held = self.registry.iter().any(|slot| slot.spec().name == app.spec.name && slot.worker.has(key));
         if routed && !held {
-            self.listeners.close(listener, &self.reactor, &mut self.keeper);
+            self.listeners.close(listener, &Rights::of(&app.spec), &self.reactor, &mut self.keeper);
         } else {
             self.listeners.stir(listener);
         }
@@ -184,15 +191,23 @@ impl Control {
         if !self.listeners.has_room(app) {
             return Err(Errno::MFILE);
         }
-        if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && query.fd.is_none() && !is_deno(spec) {
-            return self.open_lanes(app, key, query);
-        }
-        let socket = match query.fd {
+        let opened = match query.fd {
             // A number of the worker's: one of the app's own sockets.
-            Some(number) => Rc::new(self.app_socket(spec, number).ok_or(Errno::BADF)?),
-            None => Rc::new(query.open(self.umask_of(spec))?),
+            Some(number) => self.app_socket(spec, number).ok_or(Errno::BADF),
+            None if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && !is_deno(spec) => {
+                match self.open_lanes(app, key, query) {
+                    Ok(listener) => return Ok(listener),
+                    Err(errno) => Err(errno),
+                }
+            }
+            None => query.open(self.umask_of(spec)),
         };
-        Ok(self.listeners.add(app, key, socket, &mut self.keeper))
+        let socket = opened.or_else(|errno| match errno {
+            // What its user may not have, but was declared: that is open.
+            Errno::ACCESS if !query.rights.are_ours() => self.declared_socket(spec, query).ok_or(errno),
+            _ => Err(errno),
+        })?;
+        Ok(self.listeners.add(app, key, Rc::new(socket), &mut self.keeper))
     }
 
     fn umask_of(&self, spec: &AppSpec) -> u32 {
@@ -200,7 +215,8 @@ impl Control {
     }
 
     /// Nothing of this app is wanted up any more: its sockets are closed.
-    pub(crate) fn close_listeners_of(&mut self, app: &str) {
+    pub(crate) fn close_listeners_of(&mut self, spec: &AppSpec) {
+        let app = spec.name.as_str();
         use ostler_core::lifecycle::{State, Wanted};
         let idle = |state: &State| matches!(state, State::Stopped | State::Errored | State::Gone);
         let lives = |slot: &Slot| slot.instance.wanted == Wanted::Up || !idle(&slot.instance.state);
@@ -208,7 +224,7 @@ impl Control {
             return;
         }
         for id in self.listeners.of_app(app) {
-            self.listeners.close(id, &self.reactor, &mut self.keeper);
+            self.listeners.close(id, &Rights::of(spec), &self.reactor, &mut self.keeper);
         }
     }
 

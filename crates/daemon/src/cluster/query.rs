@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::rights::Rights;
+
 /// A parsed `queryServer`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
@@ -16,6 +18,8 @@ pub(crate) struct Query {
     pub index: u64,
     /// A descriptor number of the primary was asked for.
     pub fd: Option<i64>,
+    /// With whose rights the socket is opened.
+    pub rights: Rights,
 }
 
 /// Kind of socket.
@@ -48,6 +52,7 @@ impl Query {
             flags: number("flags").and_then(|flags| u64::try_from(flags).ok()).unwrap_or(0),
             index: number("index").and_then(|index| u64::try_from(index).ok()).unwrap_or(0),
             fd: number("fd").filter(|fd| *fd >= 0),
+            rights: Rights::default(),
         }
     }
 

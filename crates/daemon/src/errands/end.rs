@@ -9,6 +9,7 @@ use ostler_sys::{Wiped, cgroup};
 use super::{Errand, Output, Owner, Report, Stage, key};
 use crate::control::turn::now;
 use crate::control::{Control, Work};
+use crate::rights::Rights;
 use crate::store::Record;
 use crate::supervisor::sweep::KILL;
 
@@ -152,7 +153,8 @@ impl Control {
     }
 
     fn lines_since(&self, slot: u32, start: (u64, u64)) -> Vec<String> {
-        self.registry.get(slot).map_or_else(Vec::new, |slot| crate::supervisor::last_lines(&slot.files, start))
+        let lines = |slot: &crate::registry::Slot| crate::supervisor::last_lines(&Rights::of(slot.spec()), &slot.files, start);
+        self.registry.get(slot).map_or_else(Vec::new, lines)
     }
 }
 

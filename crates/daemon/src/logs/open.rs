@@ -1,23 +1,29 @@
 //! Opening log files, whatever they are.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::LogSpec;
 use ostler_core::files::own_stream;
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+
+use super::handback::rename_to_free;
+use crate::rights::{Place, Rights};
 
 /// Why a log file cannot be opened. The app cannot be started with it.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {step} log file \"{}\"", .path.display())]
+#[error("cannot {step} log file \"{}\"{hint}", .path.display())]
 pub(crate) struct OpenError {
     /// Which file.
     pub path: PathBuf,
     /// What was tried: `open`, `make the folder of`, `look at`.
     pub step: &'static str,
+    /// What to do about it, where errno's text does not say it.
+    pub hint: String,
     /// The system's answer.
     #[source]
     pub source: io::Error,
@@ -65,10 +71,27 @@ pub(crate) fn needs_pipe(logs: &LogSpec) -> bool {
 pub(crate) struct Places<'a> {
     /// The home: everything below it is for the owner only.
     pub home: &'a Path,
+    /// Of the app.
+    pub rights: &'a Rights,
     /// The original standard output, if it was kept.
     pub stdout: Option<BorrowedFd<'a>>,
     /// The original standard error, if it was kept.
     pub stderr: Option<BorrowedFd<'a>>,
+}
+
+/// An open log file.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// It.
+    pub file: File,
+    /// What was at its path is called so now: root's, in a folder of the app's user.
+    pub aside: Option<PathBuf>,
+}
+
+impl From<File> for Opened {
+    fn from(file: File) -> Self {
+        Self { file, aside: None }
+    }
 }
 
 impl Places<'_> {
@@ -77,22 +100,60 @@ impl Places<'_> {
     ///
     /// # Errors
     /// The step and the system's answer; nothing was started yet.
-    pub(crate) fn open(&self, path: &Path) -> Result<File, OpenError> {
-        let fail = |step| move |source| OpenError { path: path.to_owned(), step, source };
+    pub(crate) fn open(&self, path: &Path) -> Result<Opened, OpenError> {
+        let fail = |step| move |source| OpenError { path: path.to_owned(), step, hint: String::new(), source };
         if is_nowhere(path) {
-            return OpenOptions::new().write(true).open("/dev/null").map_err(fail("open"));
+            return OpenOptions::new().write(true).open("/dev/null").map(Opened::from).map_err(fail("open"));
         }
         if let Some(kept) = self.kept(path) {
-            return kept.try_clone_to_owned().map(File::from).map_err(fail("open"));
+            return kept.try_clone_to_owned().map(|fd| File::from(fd).into()).map_err(fail("open"));
         }
         let private = path.starts_with(self.home);
-        match open_without_waiting(path, private) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_folder(path, private).map_err(fail("make the folder of"))?;
-                open_without_waiting(path, private).map_err(fail("open"))
-            }
-            other => other.map_err(fail("open")),
+        if !self.rights.are_ours() && runtime_stream(path).is_none() {
+            return self.open_with_rights(path, private);
         }
+        let opened = match open_without_waiting(path, private) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_folder(path, private).map_err(fail("make the folder of"))?;
+                open_without_waiting(path, private)
+            }
+            other => other,
+        };
+        opened.map(Opened::from).map_err(fail("open"))
+    }
+
+    /// For an app of another user.
+    fn open_with_rights(&self, path: &Path, private: bool) -> Result<Opened, OpenError> {
+        let opened = self.append(path, private).or_else(|error| {
+            // As another manager that ran as root made it: in the user's own folder, and not for that user.
+            if error.kind() != io::ErrorKind::PermissionDenied {
+                return Err(error);
+            }
+            let aside = self.rights.place(path)?.and_then(|place| set_aside(&place)).ok_or(error)?;
+            Ok(Opened { aside: Some(aside), ..self.append(path, private)? })
+        });
+        opened.map_err(|source| {
+            let user = self.rights.user().map_or(0, |user| user.uid);
+            let hint = match source.kind() {
+                io::ErrorKind::PermissionDenied => format!(" with the rights of uid {user}: give that user file and folder (chown {user})"),
+                _ => String::new(),
+            };
+            OpenError { path: path.to_owned(), step: "open", hint, source }
+        })
+    }
+
+    fn append(&self, path: &Path, private: bool) -> io::Result<Opened> {
+        let (mode, folders) = modes(private);
+        let open = |access: OFlags| -> io::Result<File> {
+            let opened = self.rights.open(path, access | OFlags::APPEND | OFlags::CREATE, mode, Some(folders))?;
+            opened.map(|(file, _)| file).ok_or_else(|| io::ErrorKind::NotFound.into())
+        };
+        let file = match open(OFlags::WRONLY) {
+            // Nobody has the other end of a fifo.
+            Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => open(OFlags::RDWR)?,
+            opened => opened?,
+        };
+        waiting(file).map(Opened::from)
     }
 
     /// Makes a folder that somebody removed.
@@ -100,7 +161,11 @@ impl Places<'_> {
     /// # Errors
     /// The system's answer.
     pub(crate) fn make(&self, folder: &Path) -> io::Result<()> {
-        make_folder(&folder.join("x"), folder.starts_with(self.home))
+        self.rights.make_folder(folder, modes(folder.starts_with(self.home)).1)
+    }
+
+    fn make_folder(&self, path: &Path, private: bool) -> io::Result<()> {
+        path.parent().map_or(Ok(()), |folder| self.rights.make_folder(folder, modes(private).1))
     }
 
     fn kept(&self, path: &Path) -> Option<BorrowedFd<'_>> {
@@ -111,15 +176,51 @@ impl Places<'_> {
     }
 }
 
+/// Of files and folders.
+fn modes(private: bool) -> (u32, u32) {
+    if private { (0o600, 0o700) } else { (0o640, 0o755) }
+}
+
+/// Renames a file of root's, with the rights of the user whose folder it is in: nothing is lost, and nothing is done that this user could not
+/// do. Its new path; none if that cannot be.
+fn set_aside(place: &Place) -> Option<PathBuf> {
+    let rights = place.rights();
+    let stat = place.act(|folder, name| Ok(rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)).ok()?;
+    let is_ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+    if rights.are_ours() || !is_ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    let from = place.through();
+    for again in 0..MOST_ASIDE {
+        let suffix = if again == 0 { ".root-owned".to_owned() } else { format!(".root-owned-{again}") };
+        let beside = |path: &Path| {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(&suffix);
+            path.with_file_name(name)
+        };
+        match rights.act(|| rename_to_free(&from, beside(&from))) {
+            Ok(()) => return Some(beside(place.path())),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// So many names are tried.
+const MOST_ASIDE: u32 = 100;
+
 fn open_without_waiting(path: &Path, private: bool) -> io::Result<File> {
     let file = match open_nonblocking(path, private, false) {
         // A FIFO that nobody reads yet: with both ends in one descriptor it waits in the pipe until somebody does.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) && is_fifo(path) => {
-            open_nonblocking(path, private, true)?
-        }
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) && is_fifo(path) => open_nonblocking(path, private, true)?,
         other => other?,
     };
-    // The app expects a descriptor that blocks.
+    waiting(file)
+}
+
+/// The app expects a descriptor that blocks.
+fn waiting(file: File) -> io::Result<File> {
     let flags = rustix::fs::fcntl_getfl(&file)?;
     rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::NONBLOCK))?;
     Ok(file)
@@ -127,17 +228,12 @@ fn open_without_waiting(path: &Path, private: bool) -> io::Result<File> {
 
 fn open_nonblocking(path: &Path, private: bool, both_ends: bool) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mode = if private { 0o600 } else { 0o640 };
+    let (mode, _) = modes(private);
     OpenOptions::new().append(true).create(true).read(both_ends).mode(mode).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
-}
-
-fn make_folder(path: &Path, private: bool) -> io::Result<()> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    DirBuilder::new().recursive(true).mode(if private { 0o700 } else { 0o755 }).create(folder)
 }
 
 /// Device and inode of an open file, and whether it is a regular one.
@@ -156,9 +252,10 @@ mod tests {
 
     use super::super::testing::Folder;
     use super::*;
+    use crate::rights::OURS;
 
     fn places(home: &Path) -> Places<'_> {
-        Places { home, stdout: None, stderr: None }
+        Places { home, rights: &OURS, stdout: None, stderr: None }
     }
 
     #[test]
@@ -168,13 +265,13 @@ mod tests {
         std::fs::create_dir(&home).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let inside = home.join("logs/deep/app-out.log");
-        places(&home).open(&inside).unwrap().write_all(b"a").unwrap();
+        places(&home).open(&inside).unwrap().file.write_all(b"a").unwrap();
         assert_eq!((mode(&inside), mode(&home.join("logs/deep"))), (0o600, 0o700));
         let outside = folder.path().join("var/app.log");
         places(&home).open(&outside).unwrap();
         assert_eq!(mode(&outside) & 0o027, 0, "nothing for others, no writing for the group");
         // Opened anew, it goes on at the end.
-        places(&home).open(&inside).unwrap().write_all(b"b").unwrap();
+        places(&home).open(&inside).unwrap().file.write_all(b"b").unwrap();
         assert_eq!(std::fs::read(&inside).unwrap(), b"ab");
     }
 
@@ -200,7 +297,7 @@ mod tests {
         let folder = Folder::new("open-fifo");
         let path = folder.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        let mut file = places(Path::new("/nowhere")).open(&path).unwrap();
+        let mut file = places(Path::new("/nowhere")).open(&path).unwrap().file;
         file.write_all(b"early").unwrap();
         let mut seen = [0; 5];
         File::open(&path).unwrap().read_exact(&mut seen).unwrap();
@@ -211,7 +308,7 @@ mod tests {
     fn links_to_files_are_followed() {
         let folder = Folder::new("open-link");
         std::os::unix::fs::symlink(folder.path().join("real.log"), folder.path().join("link.log")).unwrap();
-        places(Path::new("/nowhere")).open(&folder.path().join("link.log")).unwrap().write_all(b"x").unwrap();
+        places(Path::new("/nowhere")).open(&folder.path().join("link.log")).unwrap().file.write_all(b"x").unwrap();
         assert_eq!(std::fs::read(folder.path().join("real.log")).unwrap(), b"x");
     }
 
@@ -219,11 +316,11 @@ mod tests {
     fn the_runtimes_own_streams_are_used_when_they_were_kept() {
         let folder = Folder::new("open-stdout");
         let kept = File::create(folder.path().join("stdout")).unwrap();
-        let places = Places { home: Path::new("/nowhere"), stdout: Some(std::os::fd::AsFd::as_fd(&kept)), stderr: None };
+        let places = Places { home: Path::new("/nowhere"), rights: &OURS, stdout: Some(std::os::fd::AsFd::as_fd(&kept)), stderr: None };
         for path in ["/dev/stdout", "/proc/1/fd/1", "/proc/self/fd/1", "/dev/fd/1"] {
-            places.open(Path::new(path)).unwrap().write_all(b"x").unwrap();
+            places.open(Path::new(path)).unwrap().file.write_all(b"x").unwrap();
         }
-        places.open(Path::new("NULL")).unwrap().write_all(b"gone").unwrap();
+        places.open(Path::new("NULL")).unwrap().file.write_all(b"gone").unwrap();
         assert_eq!(std::fs::read(folder.path().join("stdout")).unwrap(), b"xxxx");
         assert!(!Path::new("NULL").exists());
     }

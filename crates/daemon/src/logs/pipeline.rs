@@ -14,6 +14,7 @@ use super::format::Formats;
 use super::open::{OpenError, Places};
 use super::sink::{OpenFiles, Sink};
 use super::worker::Worker;
+use crate::rights::Rights;
 
 /// First and longest pause after a failure.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -53,6 +54,8 @@ pub(crate) struct Config {
 pub(crate) struct RuntimeStreams {
     /// The home.
     pub home: PathBuf,
+    /// Of the app.
+    pub rights: Rights,
     /// The original standard output, if it was kept.
     pub stdout: Option<Arc<OwnedFd>>,
     /// The original standard error, if it was kept.
@@ -62,7 +65,8 @@ pub(crate) struct RuntimeStreams {
 impl RuntimeStreams {
     /// Borrowed, for opening files.
     pub(crate) fn places(&self) -> Places<'_> {
-        Places { home: &self.home, stdout: self.stdout.as_ref().map(|fd| fd.as_fd()), stderr: self.stderr.as_ref().map(|fd| fd.as_fd()) }
+        let (stdout, stderr) = (self.stdout.as_ref().map(|fd| fd.as_fd()), self.stderr.as_ref().map(|fd| fd.as_fd()));
+        Places { home: &self.home, rights: &self.rights, stdout, stderr }
     }
 }
 
@@ -85,6 +89,13 @@ pub(crate) enum Report {
     Nobody {
         /// Which file.
         path: PathBuf,
+    },
+    /// A file of root's was in the way, in a folder of the app's user: it was renamed.
+    SetAside {
+        /// Which file.
+        path: PathBuf,
+        /// What it is called now.
+        aside: PathBuf,
     },
     /// A file could not be opened anew; the old one is still in use.
     NotReopened {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 
-use super::open::{OpenError, Places, identity, runtime_stream};
+use super::open::{OpenError, Opened, Places, identity, runtime_stream};
 use super::pipeline::timespec;
 use super::record::Lead;
 
@@ -60,6 +60,8 @@ pub(super) struct Sink {
     pub path: PathBuf,
     pub key: (u64, u64),
     pub regular: bool,
+    /// See [`super::open::Opened::aside`].
+    pub aside: Option<PathBuf>,
     file: File,
     full: Full,
     /// For looking at what is there already.
@@ -81,8 +83,9 @@ impl OpenFiles {
     }
 
     fn open_once(&self, path: &Path, places: &Places<'_>) -> Result<Sink, OpenError> {
-        let (file, full) = if runtime_stream(path).is_some() { unwaiting(places.open(path)?) } else { (places.open(path)?, Full::Waits) };
-        let fail = |source| OpenError { path: path.to_owned(), step: "look at", source };
+        let Opened { file, aside } = places.open(path)?;
+        let (file, full) = if runtime_stream(path).is_some() { unwaiting(file) } else { (file, Full::Waits) };
+        let fail = |source| OpenError { path: path.to_owned(), step: "look at", hint: String::new(), source };
         let (key, regular) = identity(&file).map_err(fail)?;
         // By the descriptor, not by the path: that may be another file by now.
         let reader = if regular { File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).ok() } else { None };
@@ -94,7 +97,7 @@ impl OpenFiles {
             states.insert(key, Arc::downgrade(&state));
             state
         });
-        Ok(Sink { path: path.to_owned(), key, regular, file, full, reader, state })
+        Ok(Sink { path: path.to_owned(), key, regular, aside, file, full, reader, state })
     }
 }
 

@@ -1,17 +1,16 @@
 //! The end of a log file, for the record of a crash.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use crate::rights::Rights;
 
 /// The last lines of a file, oldest first: at most so many, from at most the last `max_bytes` bytes, and none from before `from_offset` (the
 /// length the file had when the process was started). Nothing for what is no ordinary file. A file that is shorter by now was truncated: then
 /// all of it counts. Bytes that are no UTF-8 are replaced; of a line that is too long the end is kept.
-pub(crate) fn last_lines(path: &Path, from_offset: u64, max_lines: usize, max_bytes: usize) -> Vec<String> {
-    read_end(path, from_offset, max_bytes).map_or_else(|_| Vec::new(), |bytes| split(&bytes, max_lines))
+pub(crate) fn last_lines(rights: &Rights, path: &Path, from_offset: u64, max_lines: usize, max_bytes: usize) -> Vec<String> {
+    read_end(rights, path, from_offset, max_bytes).map_or_else(|_| Vec::new(), |bytes| split(&bytes, max_lines))
 }
 
 /// Length of an ordinary file, 0 for anything else: what to give to [`last_lines`] later.
@@ -19,8 +18,8 @@ pub(crate) fn length(path: &Path) -> u64 {
     std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map_or(0, |meta| meta.len())
 }
 
-fn read_end(path: &Path, from_offset: u64, max_bytes: usize) -> io::Result<Vec<u8>> {
-    let file = open_ordinary(path)?;
+fn read_end(rights: &Rights, path: &Path, from_offset: u64, max_bytes: usize) -> io::Result<Vec<u8>> {
+    let file = rights.read(path)?;
     let length = file.metadata()?.len();
     let from = if from_offset <= length { from_offset } else { 0 };
     let start = from.max(length.saturating_sub(max_bytes as u64));
@@ -36,12 +35,6 @@ fn read_end(path: &Path, from_offset: u64, max_bytes: usize) -> io::Result<Vec<u
     }
     bytes.truncate(filled);
     Ok(bytes)
-}
-
-/// Does not wait for the writer of a FIFO, and reads nothing from a terminal.
-fn open_ordinary(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 fn split(bytes: &[u8], max_lines: usize) -> Vec<String> {
@@ -69,6 +62,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::testing::Folder;
     use super::*;
+    use crate::rights::OURS;
 
     #[test]
     fn the_last_lines_of_this_process() {
@@ -89,7 +83,7 @@ mod tests {
         ];
         for (content, from, lines, bytes, expected) in cases {
             std::fs::write(&path, content).unwrap();
-            assert_eq!(last_lines(&path, from, lines, bytes), expected, "{content:?} {from} {lines} {bytes}");
+            assert_eq!(last_lines(&OURS, &path, from, lines, bytes), expected, "{content:?} {from} {lines} {bytes}");
         }
         assert_eq!(length(&path), 3);
     }
@@ -100,7 +94,7 @@ mod tests {
         let fifo = folder.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         for path in [fifo.as_path(), folder.path(), Path::new("/dev/null"), Path::new("/no/such/file")] {
-            assert!(last_lines(path, 0, 10, 1000).is_empty());
+            assert!(last_lines(&OURS, path, 0, 10, 1000).is_empty());
             assert_eq!(length(path), 0);
         }
     }

@@ -74,7 +74,7 @@ impl Worker {
         let [shown_out, shown_error] = config.shown;
         let paths = [config.out, config.error, config.combined, shown_out, shown_error];
         let paths = paths.map(|path| path.filter(|path| !super::is_nowhere(path)));
-        let (sinks, routes) = open_all(&paths, &config.files, &config.runtime)?;
+        let (sinks, routes) = open_all(&paths, &config.files, &config.runtime, &*config.report)?;
         Ok(Self {
             pipes: config.pipes,
             holding: config.holding,
@@ -474,14 +474,14 @@ impl Worker {
 
     /// A file was rotated: what comes next goes to the new one. Lines wait as long as that cannot be opened.
     fn follow(&mut self) -> io::Result<()> {
-        let opened = open_all(&self.paths, &self.files, &self.runtime);
+        let opened = open_all(&self.paths, &self.files, &self.runtime, &*self.report);
         (self.sinks, self.routes) = opened.map_err(|error| io::Error::other(chain(&error)))?;
         Ok(())
     }
 
     /// Opens the files anew; what cannot be opened stays as it was.
     fn reopen(&mut self) {
-        match open_all(&self.paths, &self.files, &self.runtime) {
+        match open_all(&self.paths, &self.files, &self.runtime, &*self.report) {
             Ok((sinks, routes)) => (self.sinks, self.routes) = (sinks, routes),
             Err(error) => (self.report)(Report::NotReopened { reason: chain(&error) }),
         }
@@ -507,12 +507,15 @@ type Paths = [Option<std::path::PathBuf>; 5];
 type Opened = (Vec<Sink>, [[Option<usize>; TARGETS]; 2]);
 
 /// Opens every file once, even if several paths name it.
-fn open_all(paths: &Paths, files: &OpenFiles, runtime: &RuntimeStreams) -> Result<Opened, OpenError> {
+fn open_all(paths: &Paths, files: &OpenFiles, runtime: &RuntimeStreams, report: &dyn Fn(Report)) -> Result<Opened, OpenError> {
     let mut sinks: Vec<Sink> = Vec::new();
     let mut indices = [None; 5];
     for (index, path) in indices.iter_mut().zip(paths) {
         let Some(path) = path else { continue };
         let sink = files.open(path, &runtime.places())?;
+        if let Some(aside) = &sink.aside {
+            report(Report::SetAside { path: path.clone(), aside: aside.clone() });
+        }
         let known = sinks.iter().position(|other| other.key == sink.key);
         *index = Some(known.unwrap_or(sinks.len()));
         if known.is_none() {

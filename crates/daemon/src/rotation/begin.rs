@@ -50,26 +50,28 @@ impl Control {
     }
 
     fn try_rotate(&mut self, live: &Live) -> Result<(), String> {
-        let folder = Folder::with(&live.target, live.file).map_err(|error| error.to_string())?;
+        let folder = Folder::with(&live.target, live.file, &live.rights).map_err(|error| error.to_string())?;
         may_rotate(live, &folder)?;
         let file = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is no UTF-8 text")?;
         let date = self.rotation.date(&live.rule, now().wall_ms);
         let is_there = |name: &str| std::fs::symlink_metadata(folder.inside(name)).is_ok();
         let rotated = free_name(file, &date, is_there).ok_or("too many files of that name")?;
         if live.direct {
-            let rotating = Rotating { path: live.path.clone(), target: live.target.clone(), file: live.file, rotated };
+            let rotating =
+                Rotating { path: live.path.clone(), target: live.target.clone(), file: live.file, rotated, rights: live.rights.clone() };
             return self.begin_rotation(&rotating, folder);
         }
         // A file without line ends grows for ever; then a torn line is better.
         let torn = live.size >= live.rule.max_size.saturating_mul(2);
         let (from, to) = (folder.inside(file), folder.inside(&rotated));
-        let moved = self.writers.files.move_away(live.file, torn, || {
+        let rename = || {
             rename_to_free(&from, &to)?;
             // Whoever follows the path finds the next file at once, and it is for the same people. If it cannot be made now it is by the
             // next line.
             let _ = successor(&from, &to);
             Ok(())
-        });
+        };
+        let moved = self.writers.files.move_away(live.file, torn, || live.rights.act(rename));
         match moved.map_err(|error| folder.plain(&format!("cannot rename it to \"{to}\": {error}")))? {
             // The next look comes soon enough.
             None => Ok(()),
@@ -113,8 +115,7 @@ impl Control {
 fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
     let fail = |error: std::io::Error| error.to_string();
     let own = rustix::process::geteuid().as_raw();
-    let user = live.user.as_deref().and_then(|user| ostler_sys::user::identity(Some(user), None).ok().flatten());
-    let is_ours = |uid: u32| uid == own || user.as_ref().is_some_and(|user| user.credentials.uid == uid);
+    let is_ours = |uid: u32| uid == own || live.uid == Some(uid);
     let name = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is no UTF-8 text")?;
     let meta = std::fs::symlink_metadata(folder.inside(name)).map_err(fail)?;
     if !is_ours(meta.uid()) {

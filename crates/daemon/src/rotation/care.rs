@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::control::Control;
 use crate::control::turn::now;
 use crate::logs::handback::{FileKey, Folder, rename_to_free};
+use crate::rights::Rights;
 
 /// The tables of the compressor are made on the stack. What is not touched costs nothing, and it ends with the thread.
 const STACK: usize = 4 << 20;
@@ -30,6 +31,8 @@ pub(super) struct Kept {
     pub(super) target: PathBuf,
     /// Its folder is the one in which this file is.
     pub(super) file: FileKey,
+    /// With whose rights it is touched.
+    pub(super) rights: Rights,
 }
 
 /// What to do.
@@ -171,10 +174,10 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, tell: Tell<'_>) {
     let mut live_bytes = 0;
     for (log, kept) in task.logs.iter().enumerate() {
         let Some(name) = kept.target.file_name().and_then(|name| name.to_str()) else { continue };
-        let at = match folders.iter().position(|folder| Some(folder.path()) == kept.target.parent()) {
+        let at = match folders.iter().position(|folder| Some(folder.path()) == kept.target.parent() && *folder.rights() == kept.rights) {
             Some(at) => at,
             // Moved or removed meanwhile: then that is not the folder in which there is something to do.
-            None => match Folder::with(&kept.target, kept.file) {
+            None => match Folder::with(&kept.target, kept.file, &kept.rights) {
                 Ok(folder) => {
                     names.push(folder.names().unwrap_or_default().into_iter().filter(|name| name.contains("__")).collect());
                     folders.push(folder);
@@ -208,7 +211,7 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, tell: Tell<'_>) {
         let Found { folder, name, .. } = &found[index];
         let folder = &folders[*folder];
         let shown = folder.path().join(name);
-        match std::fs::remove_file(folder.inside(name)) {
+        match folder.rights().act(|| std::fs::remove_file(folder.inside(name))) {
             // In the words of pm2-logrotate.
             Ok(()) => tell(News::Removed(format!("\"{}\" has been deleted", shown.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -226,7 +229,7 @@ fn rotated_of(of: &Of<'_>, dates: &[String], live: &BTreeSet<PathBuf>, (at, fold
         if let Some(of) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".gz.ostler")) {
             // Left by a daemon that was killed while it compressed. Nobody else compresses now.
             if is_rotated(file, of, dates) {
-                let _ = std::fs::remove_file(folder.inside(name));
+                let _ = folder.rights().act(|| std::fs::remove_file(folder.inside(name)));
             }
             continue;
         }
@@ -250,8 +253,9 @@ fn compress(folder: &Folder, file: &mut Found, tell: Tell<'_>) {
     }
     let hidden = format!(".{}.gz.ostler", file.name);
     let name = format!("{}.gz", file.name);
-    let result = write_compressed(folder, &file.name, &hidden).and_then(|bytes| {
-        match rename_to_free(&folder.inside(&hidden), &folder.inside(&name)) {
+    let write = || {
+        let bytes = write_compressed(folder, &file.name, &hidden)?;
+        match rename_to_free(folder.inside(&hidden), folder.inside(&name)) {
             Ok(()) => folder.sync(),
             // Complete already, by a daemon that was killed before it removed the other one.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => std::fs::remove_file(folder.inside(&hidden))?,
@@ -259,7 +263,8 @@ fn compress(folder: &Folder, file: &mut Found, tell: Tell<'_>) {
         }
         std::fs::remove_file(folder.inside(&file.name))?;
         Ok(bytes)
-    });
+    };
+    let result = folder.rights().act(write);
     match result {
         Ok(bytes) => {
             file.old.bytes = bytes;
@@ -267,7 +272,7 @@ fn compress(folder: &Folder, file: &mut Found, tell: Tell<'_>) {
             file.name = name;
         }
         Err(error) => {
-            let _ = std::fs::remove_file(folder.inside(&hidden));
+            let _ = folder.rights().act(|| std::fs::remove_file(folder.inside(&hidden)));
             let shown = folder.path().join(&file.name).display().to_string();
             tell(News::Failed(shown, format!("cannot be compressed: {error}")));
         }

@@ -10,9 +10,10 @@ use ostler_core::rotate::{Rule, pace};
 use super::care::{Job, Kept};
 use crate::control::Control;
 use crate::control::turn::now;
-use crate::logs::handback::{FileKey, There, follow_links, look};
+use crate::logs::handback::{FileKey, There, look};
 use crate::logs::{self, Places};
 use crate::registry::Slot;
+use crate::rights::Rights;
 use crate::store::Record;
 
 /// Free space below which rotated files go, unless a setting says otherwise: the smaller of a size and a share of the disk.
@@ -64,8 +65,10 @@ pub(super) struct Live {
     /// An app writes it itself.
     pub(super) direct: bool,
     pub(super) app: String,
-    /// The user that the app runs as, if that is not ours, as it was given.
-    pub(super) user: Option<String>,
+    /// The user that the app runs as, if that is not ours.
+    pub(super) uid: Option<u32>,
+    /// With whose rights it is touched.
+    pub(super) rights: Rights,
     pub(super) rule: Rule,
 }
 
@@ -184,14 +187,20 @@ impl Control {
         for slot in self.registry.iter() {
             let Some(rule) = self.rotation.wanted.rule_of(slot.spec()) else { continue };
             for (path, file) in paths(slot) {
-                let target = follow_links(path.as_ref());
+                let own = Rights::of(slot.spec());
+                let (target, rights) = own.target(path.as_ref());
                 if folder.is_some_and(|folder| target.parent() != Some(folder)) {
                     continue;
                 }
                 let Some((file, size)) = present(&target, file) else { continue };
                 match found.iter_mut().find(|live| live.file == file) {
                     // If only one of them writes it itself, that is what counts.
-                    Some(same) => same.direct |= is_direct(slot),
+                    Some(same) => {
+                        same.direct |= is_direct(slot);
+                        if same.rights.are_ours() {
+                            same.rights = rights;
+                        }
+                    }
                     None => found.push(Live {
                         path: path.clone(),
                         target,
@@ -199,7 +208,8 @@ impl Control {
                         size,
                         direct: is_direct(slot),
                         app: slot.spec().name.clone(),
-                        user: slot.spec().uid.clone(),
+                        uid: own.user().map(|user| user.uid),
+                        rights,
                         rule: rule.clone(),
                     }),
                 }
@@ -256,12 +266,15 @@ impl Control {
             ));
         }
         let logs = self.live_logs(None).into_iter().filter(|live| live.target.parent() == Some(folder));
-        let logs = logs.map(|live| Kept { target: live.target, file: live.file }).collect();
+        let logs = logs.map(|live| Kept { target: live.target, file: live.file, rights: live.rights }).collect();
         self.order_care([(logs, Job::Room(wanted))]);
     }
 
     fn folder_is_gone(&mut self, path: &Path) {
-        let places = Places { home: &self.settings.home, stdout: None, stderr: None };
+        let of = self.registry.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
+        // Of several users' the one with fewer.
+        let rights = of.reduce(|one, other| if one.are_ours() { other } else { one }).unwrap_or_default();
+        let places = Places { home: &self.settings.home, rights: &rights, stdout: None, stderr: None };
         let made = places.make(path);
         let mut unwritten = Vec::new();
         for slot in self.registry.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
@@ -298,7 +311,7 @@ fn paths(slot: &Slot) -> impl Iterator<Item = (&String, Option<FileKey>)> {
 
 /// The folders in which they are: a link may lead elsewhere.
 fn folders(slot: &Slot) -> impl Iterator<Item = PathBuf> {
-    paths(slot).filter_map(|(path, _)| Some(follow_links(path.as_ref()).parent()?.to_owned()))
+    paths(slot).filter_map(|(path, _)| Some(Rights::of(slot.spec()).target(path.as_ref()).0.parent()?.to_owned()))
 }
 
 fn is_direct(slot: &Slot) -> bool {

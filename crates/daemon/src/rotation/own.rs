@@ -7,6 +7,7 @@ use super::care::{Job, Kept};
 use crate::control::Control;
 use crate::control::turn::now;
 use crate::logs::handback::rename_to_free;
+use crate::rights::Rights;
 
 impl Control {
     /// What follows a rotation, once for all of this turn.
@@ -19,7 +20,7 @@ impl Control {
         let apps = std::mem::take(&mut self.rotation.rotated);
         let mut groups: BTreeMap<String, (Vec<Kept>, Job)> = BTreeMap::new();
         for live in self.live_logs(None).into_iter().filter(|live| leftovers || apps.contains(&live.app)) {
-            let kept = Kept { target: live.target, file: live.file };
+            let kept = Kept { target: live.target, file: live.file, rights: live.rights };
             groups.entry(live.app).or_insert_with(|| (Vec::new(), Job::Keep(live.rule))).0.push(kept);
         }
         self.order_care(groups.into_values());
@@ -40,7 +41,7 @@ impl Control {
         let date = self.rotation.date(&rule, now().wall_ms);
         let free = super::begin::free_name(name, &date, |name| folder.join(name).symlink_metadata().is_ok());
         let Some(rotated) = free.and_then(|rotated| Some(folder.join(rotated).to_str()?.to_owned())) else { return };
-        let renamed = rename_to_free(&path.to_string_lossy(), &rotated);
+        let renamed = rename_to_free(&path, &rotated);
         // Also if it could not be renamed: it is looked at anew when it has grown by as much again.
         self.log.reopen();
         match renamed {
@@ -48,7 +49,7 @@ impl Control {
             Err(error) => return self.log.error_once("own log", format_args!("\"{}\" cannot be rotated: {error}", path.display())),
         }
         if let Ok(meta) = std::fs::symlink_metadata(&path) {
-            let kept = Kept { target: path, file: (meta.dev(), meta.ino()) };
+            let kept = Kept { target: path, file: (meta.dev(), meta.ino()), rights: Rights::default() };
             self.order_care([(vec![kept], Job::Keep(rule))]);
         }
     }

@@ -55,7 +55,7 @@ impl Credentials {
             return Err(failure(&format!("read secret {name}: {credential:?} is no name of a credential"), 0));
         }
         let shown = folder.join(credential);
-        let present = open(&folder).map_err(|errno| read::failed(name, &shown, errno));
+        let present = open(&folder).map_err(|errno| read::failed(name, &shown, errno.raw_os_error()));
         match present.and_then(|present| Ok((read::file_in(name, present.as_fd(), credential, &shown)?, present))) {
             Ok((value, present)) => {
                 self.last.replace(Some(present));

@@ -19,9 +19,11 @@ mod value;
 
 use std::path::Path;
 
+use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
-use ostler_core::secrets::{SecretSource, Secrets};
+use ostler_core::secrets::SecretSource;
 
+use crate::rights::Rights;
 use crate::supervisor::spawn::failure;
 pub(crate) use credentials::Credentials;
 pub(crate) use fetch::Fetches;
@@ -31,13 +33,13 @@ pub(crate) use value::{Value, Values};
 ///
 /// # Errors
 /// Names the variable and what is wrong with its source; never the value.
-pub(crate) fn read(secrets: &Secrets, given: Option<Values>, credentials: &Credentials) -> Result<Values, SpawnFailure> {
+pub(crate) fn read(spec: &AppSpec, given: Option<Values>, credentials: &Credentials) -> Result<Values, SpawnFailure> {
     let by_command = given.is_some();
     let mut given = given.unwrap_or_default();
     let mut values = Values::default();
-    for (name, source) in secrets {
+    for (name, source) in &spec.secrets {
         let value = match source {
-            SecretSource::File(path) => read::file(name, Path::new(path))?,
+            SecretSource::File(path) => read::file(name, Path::new(path), &Rights::of(spec))?,
             SecretSource::Credential(credential) => credentials.read(name, credential)?,
             SecretSource::Command { .. } if !by_command => continue,
             // Another description came in between, or the daemon died: the next try asks for it.

@@ -8,35 +8,43 @@ use ostler_core::lifecycle::SpawnFailure;
 use ostler_core::secrets::{MAX_BYTES, value};
 use ostler_sys::Wiped;
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::Errno;
 use rustix::path::Arg;
 
 use super::Value;
+use crate::rights::Rights;
 use crate::supervisor::spawn::failure;
 
 /// The value in this file.
-pub(super) fn file(name: &str, path: &Path) -> Result<Value, SpawnFailure> {
-    file_in(name, CWD, path, path)
+pub(super) fn file(name: &str, path: &Path, rights: &Rights) -> Result<Value, SpawnFailure> {
+    let opened = rights.open(path, OFlags::RDONLY, 0, None).map_err(|error| failed(name, path, error.raw_os_error().unwrap_or(0)))?;
+    match opened {
+        Some((file, _)) => value_in(name, &file, path),
+        None => file_in(name, CWD, path, path),
+    }
 }
 
 /// The value in a file of this folder; `shown` is its whole path. A pipe or device would hold up everything: only files are read.
 pub(super) fn file_in(name: &str, folder: BorrowedFd<'_>, path: impl Arg, shown: &Path) -> Result<Value, SpawnFailure> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = openat(folder, path, flags, Mode::empty()).map_err(|errno| failed(name, shown, errno.raw_os_error()))?;
+    value_in(name, &File::from(file), shown)
+}
+
+fn value_in(name: &str, file: &File, shown: &Path) -> Result<Value, SpawnFailure> {
     let told = |what: &str, errno: i32| failure(&format!("read secret {name} from {}{what}", shown.display()), errno);
     let io = |error: std::io::Error| told("", error.raw_os_error().unwrap_or(0));
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(openat(folder, path, flags, Mode::empty()).map_err(|errno| failed(name, shown, errno))?);
     if !file.metadata().map_err(io)?.is_file() {
         return Err(told(": it is no file", 0));
     }
     let mut bytes = Wiped::default();
     // One more than fits, and an end of line.
-    while bytes.read_from(&file, MAX_BYTES + 3).map_err(|errno| io(errno.into()))? > 0 {}
+    while bytes.read_from(file, MAX_BYTES + 3).map_err(|errno| io(errno.into()))? > 0 {}
     value(&bytes).map(Value::from).map_err(|bad| told(&format!(": it {bad}"), 0))
 }
 
 /// It cannot be had.
-pub(super) fn failed(name: &str, shown: &Path, errno: Errno) -> SpawnFailure {
-    failure(&format!("read secret {name} from {}", shown.display()), errno.raw_os_error())
+pub(super) fn failed(name: &str, shown: &Path, errno: i32) -> SpawnFailure {
+    failure(&format!("read secret {name} from {}", shown.display()), errno)
 }
 
 #[cfg(test)]
@@ -49,20 +57,20 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("s");
         std::fs::write(&path, "v4lue\n").unwrap();
-        assert_eq!(&*file("S", &path).unwrap(), "v4lue");
+        assert_eq!(&*file("S", &path, &Rights::default()).unwrap(), "v4lue");
         let linked = dir.join("link");
         std::os::unix::fs::symlink(&path, &linked).unwrap();
-        assert_eq!(&*file("S", &linked).unwrap(), "v4lue", "Kubernetes' secrets are links");
+        assert_eq!(&*file("S", &linked, &Rights::default()).unwrap(), "v4lue", "Kubernetes' secrets are links");
         std::fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
         for (path, words) in
             [(path.as_path(), "64 KiB"), (&dir, "no file"), (Path::new("/dev/zero"), "no file"), (&dir.join("none"), "none")]
         {
-            let failure = file("S", path).unwrap_err();
+            let failure = file("S", path, &Rights::default()).unwrap_err();
             assert!(failure.step.contains("read secret S") && failure.step.contains(words), "{failure:?}");
         }
         let fifo = dir.join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
-        assert!(file("S", &fifo).unwrap_err().step.contains("no file"));
+        assert!(file("S", &fifo, &Rights::default()).unwrap_err().step.contains("no file"));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -17,7 +17,6 @@ mod rescue;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
@@ -27,12 +26,13 @@ use rustix::io::Errno;
 use rustix::net::SocketAddrAny;
 
 use crate::control::Control;
+use crate::rights::Rights;
 use group::{Group, Socket, lane_number};
 use lanes::Lanes;
 pub(crate) use lanes::has_lanes;
 use open::{FileRights, Sharing};
 pub(crate) use owner::is_held_name;
-use owner::{Owner, Place, identity};
+use owner::{Owner, Place};
 
 /// Number of the first socket in the app's processes, by the protocol.
 pub(crate) const FIRST_FD: i32 = 3;
@@ -121,10 +121,10 @@ impl Control {
     /// none.
     pub(crate) fn open_sockets(&mut self, spec: &AppSpec, lane: u32) -> Result<Given, SpawnFailure> {
         if spec.listen.is_empty() {
-            self.close_sockets_of(&spec.name);
+            self.close_sockets_of(spec);
             return Ok(Given::default());
         }
-        let rights = FileRights { umask: spec.limits.umask.unwrap_or(self.originals.umask), owner: owner_of(spec)? };
+        let rights = FileRights { umask: spec.limits.umask.unwrap_or(self.originals.umask), rights: Rights::of(spec) };
         let lane = has_lanes(spec).then_some(lane);
         let mut fresh: Vec<(Owner, Group)> = Vec::new();
         let mut given = Given::default();
@@ -132,7 +132,7 @@ impl Control {
             self.add_lane(&spec.name, listen, &key, lane);
             let copied = match self.sockets.find(&spec.name, &key) {
                 Some((_, group)) => copy(group.socket_for(lane)),
-                None => self.open_one(spec, listen, &key, lane, rights).and_then(|(owner, group)| {
+                None => self.open_one(spec, listen, &key, lane, &rights).and_then(|(owner, group)| {
                     let copied = copy(group.socket_for(lane));
                     fresh.push((owner, group));
                     copied
@@ -144,7 +144,7 @@ impl Control {
                     given.fds.push(fd);
                 }
                 Err(errno) => {
-                    fresh.iter().for_each(|(owner, _)| owner.remove_file());
+                    fresh.iter().for_each(|(owner, _)| owner.remove_file(&rights.rights));
                     return Err(SpawnFailure { step: self.explain_listen(&listen.at, &key, errno), errno: errno.raw_os_error() });
                 }
             }
@@ -155,7 +155,7 @@ impl Control {
         }
         // An edited file: what nobody names any more is closed as soon as the first instance has what it names now.
         if self.sockets.by_app.keys().filter(|owner| owner.app == spec.name).count() > spec.listen.len() {
-            self.close_sockets_of(&spec.name);
+            self.close_sockets_of(spec);
         }
         Ok(given)
     }
@@ -187,7 +187,7 @@ impl Control {
         listen: &Listen,
         key: &str,
         lane: Option<u32>,
-        rights: FileRights,
+        rights: &FileRights,
     ) -> Result<(Owner, Group), Errno> {
         let orphan = |owner: &&Owner| owner.key == key && !self.registry.iter().any(|slot| slot.spec().name == owner.app);
         if let Some(former) = self.sockets.by_app.keys().find(orphan).cloned()
@@ -196,20 +196,21 @@ impl Control {
             held(&former, &group).for_each(|(name, _)| self.keeper.drop_held(&name));
             return Ok((Owner { app: spec.name.clone(), ..former }, group));
         }
-        let file = |at: &ListenAt| match at {
-            ListenAt::Unix { path } => identity(Path::new(path)),
-            ListenAt::Tcp { .. } => None,
-        };
+        let mut file = None;
         let socket = match lane.filter(|_| matches!(listen.at, ListenAt::Tcp { .. })) {
             Some(lane) => self.open_first_lane(listen, lane, rights)?,
-            None => Socket { fd: open::open(listen, rights, Sharing::Alone)?, place: Place::Alone },
+            None => {
+                let opened = open::open(listen, rights, Sharing::Alone)?;
+                file = opened.file;
+                Socket { fd: opened.fd, place: Place::Alone }
+            }
         };
-        Ok((Owner { app: spec.name.clone(), key: key.to_owned(), file: file(&listen.at) }, Group::new(socket)))
+        Ok((Owner { app: spec.name.clone(), key: key.to_owned(), file }, Group::new(socket)))
     }
 
     /// The first of several sockets of a port; the only one where the kernel does not let connections be steered.
-    fn open_first_lane(&mut self, listen: &Listen, lane: u32, rights: FileRights) -> Result<Socket, Errno> {
-        let fd = open::open(listen, rights, Sharing::First)?;
+    fn open_first_lane(&mut self, listen: &Listen, lane: u32, rights: &FileRights) -> Result<Socket, Errno> {
+        let fd = open::open(listen, rights, Sharing::First)?.fd;
         // At once: the next ones must not get anything before they are to.
         match ostler_sys::reuseport::steer(&fd, &[0]) {
             Ok(()) => Ok(Socket { fd, place: Place::Lane { number: lane_number(lane), position: Some(0) } }),
@@ -220,7 +221,7 @@ impl Control {
                     format_args!("the kernel does not let the connections at {at} be steered ({errno}): a reload may cut some"),
                 );
                 drop(fd);
-                Ok(Socket { fd: open::open(listen, rights, Sharing::Alone)?, place: Place::Alone })
+                Ok(Socket { fd: open::open(listen, rights, Sharing::Alone)?.fd, place: Place::Alone })
             }
         }
     }
@@ -245,7 +246,8 @@ impl Control {
     }
 
     /// Closes what no instance of an app has use for: all when none is wanted up, else what no description names any more.
-    pub(crate) fn close_sockets_of(&mut self, app: &str) {
+    pub(crate) fn close_sockets_of(&mut self, spec: &AppSpec) {
+        let app = spec.name.as_str();
         if !self.sockets.by_app.keys().any(|owner| owner.app == app) {
             return;
         }
@@ -257,8 +259,9 @@ impl Control {
             .collect();
         let idle = |owner: &&Owner| owner.app == app && !wanted.contains(&owner.key);
         let idle: Vec<Owner> = self.sockets.by_app.keys().filter(idle).cloned().collect();
+        let rights = Rights::of(spec);
         for owner in idle {
-            owner.remove_file();
+            owner.remove_file(&rights);
             if let Some(group) = self.sockets.by_app.remove(&owner) {
                 held(&owner, &group).for_each(|(name, _)| self.keeper.drop_held(&name));
             }
@@ -268,12 +271,6 @@ impl Control {
 
 fn copy(fd: impl AsFd) -> Result<OwnedFd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(fd, 0)
-}
-
-/// User and group of the app, where it has its own.
-fn owner_of(spec: &AppSpec) -> Result<Option<(u32, u32)>, SpawnFailure> {
-    let account = crate::supervisor::spawn::account(spec)?;
-    Ok(account.map(|account| (account.credentials.uid, account.credentials.gid)))
 }
 
 /// Where it listens in fact.

@@ -5,20 +5,29 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use ostler_core::serving::{Listen, ListenAt};
-use rustix::fs::{Gid, Mode, Uid};
+use ostler_sys::socket::{SocketFile, listen_with};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
+
+use crate::rights::Rights;
 
 /// Queue of connections where the app names no length: Node's.
 const BACKLOG: i32 = 511;
 
 /// Whom the file of a socket belongs to and who may connect there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FileRights {
     /// File mode creation mask, where the app names no mode.
     pub umask: u32,
-    /// The app's user and group, if not ours.
-    pub owner: Option<(u32, u32)>,
+    /// Of the app.
+    pub rights: Rights,
+}
+
+/// A socket that was opened.
+pub(super) struct Opened {
+    pub fd: OwnedFd,
+    /// The file that was made for it.
+    pub file: Option<(u64, u64)>,
 }
 
 /// How many sockets its port has.
@@ -34,8 +43,9 @@ pub(super) enum Sharing {
 
 /// Opens a socket: bound, listening, CLOEXEC. It blocks, as by systemd: a server that wants it otherwise says so itself, and nobody may
 /// change it later, because all instances share it.
-pub(super) fn open(wanted: &Listen, rights: FileRights, sharing: Sharing) -> Result<OwnedFd, Errno> {
+pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: Sharing) -> Result<Opened, Errno> {
     let backlog = backlog_of(wanted);
+    let mut file = None;
     let socket = match &wanted.at {
         ListenAt::Tcp { address: Some(address), port } => tcp((*address, *port).into(), backlog, sharing)?,
         // All addresses of both families, or of IPv4 where there is no IPv6.
@@ -43,10 +53,14 @@ pub(super) fn open(wanted: &Listen, rights: FileRights, sharing: Sharing) -> Res
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => tcp((Ipv4Addr::UNSPECIFIED, *port).into(), backlog, sharing)?,
             opened => opened?,
         },
-        ListenAt::Unix { path } => unix(Path::new(path), backlog, wanted.mode, rights)?,
+        ListenAt::Unix { path } => {
+            let (socket, made) = unix(Path::new(path), backlog, wanted.mode, rights)?;
+            file = Some(made);
+            socket
+        }
     };
     rustix::io::ioctl_fionbio(&socket, false)?;
-    Ok(socket)
+    Ok(Opened { fd: socket, file })
 }
 
 /// Opens a further socket of the port of this one.
@@ -80,21 +94,44 @@ fn tcp(address: SocketAddr, backlog: i32, sharing: Sharing) -> Result<OwnedFd, E
     Ok(socket)
 }
 
-/// The file is ours alone until its mode is what was asked for.
-fn unix(path: &Path, backlog: i32, mode: Option<u32>, rights: FileRights) -> Result<OwnedFd, Errno> {
+/// The socket and the identity of its file, which is its owner's alone until its mode is what was asked for.
+fn unix(path: &Path, backlog: i32, mode: Option<u32>, wanted: &FileRights) -> Result<(OwnedFd, (u64, u64)), Errno> {
     if !path.is_absolute() {
         return Err(Errno::INVAL);
     }
-    let socket = ostler_sys::socket::listen_with(path, backlog)?;
-    let opened_up = || {
-        if let Some((uid, gid)) = rights.owner {
-            rustix::fs::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    let mode = mode.unwrap_or(0o777 & !wanted.umask) & 0o777;
+    let place = wanted.rights.place_of_name(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    match place {
+        // In a folder that the app's user may change: whatever that user does there meanwhile, nothing happens but what it may do.
+        Some(place) if !place.rights().are_ours() => {
+            let rights = place.rights();
+            rights.open_socket(|| {
+                match bind_at(path, backlog, mode, None) {
+                    // The name is too long, or that user may not go the way to the folder.
+                    Err(Errno::ACCESS | Errno::NAMETOOLONG) => bind_at(&place.through(), backlog, mode, None),
+                    bound => bound,
+                }
+            })
         }
-        rustix::fs::chmod(path, Mode::from_raw_mode(mode.unwrap_or(0o777 & !rights.umask) & 0o777))
-    };
-    if let Err(errno) = opened_up() {
-        let _ = rustix::fs::unlink(path);
-        return Err(errno);
+        _ => bind_at(path, backlog, mode, wanted.rights.user().map(|user| (user.uid, user.gid))),
     }
-    Ok(socket)
+}
+
+fn bind_at(path: &Path, backlog: i32, mode: u32, owner: Option<(u32, u32)>) -> Result<(OwnedFd, (u64, u64)), Errno> {
+    let socket = listen_with(path, backlog)?;
+    let opened_up = || {
+        let file = SocketFile::at(path)?;
+        if let Some((uid, gid)) = owner {
+            file.give_to(uid, gid)?;
+        }
+        file.set_mode(mode)?;
+        Ok(file.identity)
+    };
+    match opened_up() {
+        Ok(file) => Ok((socket, file)),
+        Err(errno) => {
+            let _ = rustix::fs::unlink(path);
+            Err(errno)
+        }
+    }
 }

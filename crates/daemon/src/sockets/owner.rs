@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use ostler_sys::socket::SocketFile;
+
+use crate::rights::Rights;
+
 /// Prefix of the names of sockets that are the only ones of their address.
 const ALONE: &str = "socket:";
 /// Prefix of the names of lanes.
@@ -71,11 +75,11 @@ impl Owner {
         Some((Self { app: app.to_owned(), key: key.strip_prefix(':')?.to_owned(), file }, place))
     }
 
-    /// Removes the file, unless another has taken its place.
-    pub(super) fn remove_file(&self) {
+    /// Removes the file with these rights, unless another has taken its place.
+    pub(super) fn remove_file(&self, rights: &Rights) {
         let Some(path) = self.path() else { return };
-        if self.file.is_some() && identity(&path) == self.file {
-            let _ = std::fs::remove_file(path);
+        if self.file.is_some() && identity(&path, rights) == self.file {
+            let _ = rights.remove(&path);
         }
     }
 
@@ -84,10 +88,14 @@ impl Owner {
     }
 }
 
-/// The file at a path.
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+/// The socket at a path; one of this user where it is in that user's folder.
+pub(super) fn identity(path: &Path, rights: &Rights) -> Option<(u64, u64)> {
+    let (file, rights) = match rights.place_of_name(path).ok()? {
+        Some(place) => (place.act(|_, _| Ok(SocketFile::at(&place.through())?)).ok()?, place.rights()),
+        None => (SocketFile::at(path).ok()?, Rights::default()),
+    };
+    let is_its = rights.user().is_none_or(|user| user.uid == file.uid);
+    is_its.then_some(file.identity)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::lanes::lane_of;
 use super::owner::{Owner, Place, identity};
 use super::{FIRST_FD, keys};
 use crate::control::Control;
+use crate::rights::Rights;
 
 impl Control {
     /// Takes copies of the sockets of an adopted process, so that others can be started beside it. Where the kernel does not allow that
@@ -33,7 +34,7 @@ impl Control {
             // The program may have put something else there long ago.
             let Some(fd) = found.filter(|fd| listens_at(fd, &listen.at)) else { continue };
             let file = match &listen.at {
-                ListenAt::Unix { path } => identity(Path::new(path)),
+                ListenAt::Unix { path } => identity(Path::new(path), &Rights::of(&spec)),
                 ListenAt::Tcp { .. } => None,
             };
             let place = match lane.filter(|_| sockopt::socket_reuseport(&fd) == Ok(true)) {

@@ -22,6 +22,7 @@ use crate::logs::handback::{
     follow_links, hand_back, look, recover, undo,
 };
 use crate::registry::Slot;
+use crate::rights::Rights;
 use crate::store::{Kin, Record};
 
 /// Everything on its way.
@@ -70,12 +71,16 @@ pub(crate) struct Rotating {
     pub file: FileKey,
     /// The name that its content gets.
     pub rotated: String,
+    /// With whose rights that is done.
+    pub rights: Rights,
 }
 
 /// One file that apps write to.
 struct Log {
     file: FileKey,
     path: String,
+    /// Of its app.
+    rights: Rights,
     ids: Vec<u32>,
     /// What somebody who writes to it calls it.
     name: Option<String>,
@@ -122,7 +127,8 @@ impl Control {
                 }
                 let index = found.iter().position(|log| log.file == file && log.path == *path).unwrap_or(found.len());
                 if index == found.len() {
-                    found.push(Log { file, path: path.clone(), ids: Vec::new(), name: None, is_written: false });
+                    let rights = Rights::of(slot.spec());
+                    found.push(Log { file, path: path.clone(), rights, ids: Vec::new(), name: None, is_written: false });
                 }
                 let log = &mut found[index];
                 if !log.ids.contains(&slot.pm_id) {
@@ -141,7 +147,7 @@ impl Control {
         if let Some(same) = self.handbacks.all.values().find(|record| record.file == log.file) {
             return Ok(Some(same.id));
         }
-        let target = follow_links(log.path.as_ref());
+        let (target, rights) = log.rights.target(log.path.as_ref());
         let (there, meta) = look(&target, log.file);
         let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
         let writes = |slot: &Slot, file| leader(slot).is_some() && slot.log_files.contains(&Some(file));
@@ -152,13 +158,19 @@ impl Control {
             Verdict::HandBack => {}
         }
         let no_text = || "the name of a file is no UTF-8 text".to_owned();
-        let (Some(rotated), Some(target)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
+        let (Some(rotated), Some(text)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
+        let beside = Path::new(&rotated);
+        // It may be in a folder of somebody else by now.
+        let rights = if rights.are_ours() { log.rights.target(beside).1 } else { rights };
+        let is_one_folder = !rights.are_ours() && beside.parent() == target.parent();
+        let folder = is_one_folder.then(|| Folder::with(beside, log.file, &rights)).transpose().map_err(|error| error.to_string())?;
         let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
         self.handbacks.next = self.handbacks.next.wrapping_add(1);
         let id = self.handbacks.next;
-        let (path, target) = (log.path.clone(), target.to_owned());
-        let record = HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false, emptied: false };
-        self.order_copy(record, None).map(Some)
+        let (path, target) = (log.path.clone(), text.to_owned());
+        let record =
+            HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false, emptied: false, rights };
+        self.order_copy(record, folder.map(Arc::new)).map(Some)
     }
 
     /// Takes the content of a log that is at its path to this other name in its folder. It is told when it is done ([`Control::rotated`]).
@@ -183,6 +195,7 @@ impl Control {
             stage: Stage::Copying,
             stays: true,
             emptied: false,
+            rights: log.rights.clone(),
         };
         self.order_copy(record, Some(Arc::new(folder))).map(drop)
     }
@@ -191,8 +204,8 @@ impl Control {
         let id = record.id;
         let within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
         let source = within.source().to_owned();
-        let HandBack { copy, target, file, .. } = within;
-        let order = Order { id, source, copy, target, file, folder: folder.clone() };
+        let HandBack { copy, target, file, rights, .. } = within;
+        let order = Order { id, source, copy, target, file, folder: folder.clone(), rights };
         self.journal.push(&Record::HandBack(Box::new(record.clone())));
         self.handbacks.all.insert(id, record);
         // The copy must never be there without a record of it.
@@ -375,8 +388,8 @@ impl Control {
             }
         }
         ids.iter().for_each(|id| self.registry.changed(*id));
+        let plain = |text: String| folder.as_ref().map_or_else(|| text.clone(), |folder| folder.plain(&text));
         if record.stays {
-            let plain = |text: String| folder.as_ref().map_or_else(|| text.clone(), |folder| folder.plain(&text));
             let result = result.map(|done| done.renamed.map(plain)).map_err(|failure| plain(failure.to_string()));
             return self.rotated(&record, result);
         }
@@ -387,7 +400,7 @@ impl Control {
                 Some(LogOutcome::HandedBack { rotated: record.rotated, bytes: done.cut, stalled_us })
             }
             Err(Failure::NotWritten) => None,
-            Err(failure) => Some(LogOutcome::Failed { reason: failure.to_string() }),
+            Err(failure) => Some(LogOutcome::Failed { reason: plain(failure.to_string()) }),
         };
         for reload in &mut self.handbacks.reloads {
             if reload.waiting.remove(&id)
@@ -474,8 +487,13 @@ impl Control {
 /// Finishes or undoes; a rotation without leaving the folder of its log. Whatever is wrong with that, nobody stands still.
 fn recover_within(record: &HandBack) -> Result<bool, Failure> {
     // In the midst of it the file may have its other name.
-    let with = |path: &String| Folder::with(path.as_ref(), record.file).ok();
-    let folder = if record.stays { with(&record.target).or_else(|| with(&record.rotated)) } else { None };
+    let with = |path: &String| Folder::with(path.as_ref(), record.file, &record.rights).ok();
+    let is_one_folder = || Path::new(&record.target).parent() == Path::new(&record.rotated).parent();
+    let folder = if record.stays || (!record.rights.are_ours() && is_one_folder()) {
+        with(&record.target).or_else(|| with(&record.rotated))
+    } else {
+        None
+    };
     match folder.as_ref().and_then(|folder| record.within(folder)) {
         Some(within) => recover(&within),
         // Somebody has moved the file, or the folder. Everything is in one of the two files.

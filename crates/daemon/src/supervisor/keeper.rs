@@ -8,6 +8,7 @@ use ostler_sys::ProcRef;
 use crate::control::{Control, Work};
 use crate::errands;
 use crate::registry::split_key;
+use crate::rights::Rights;
 use crate::store::Role;
 
 /// SIGKILL: what the kernel's out-of-memory killer sends.
@@ -157,6 +158,7 @@ impl Control {
     /// The last lines of what it wrote, for `why`.
     fn keep_last_lines(&mut self, id: u32, inc: u32) {
         let Some(slot) = self.registry.get_mut(id) else { return };
+        let rights = Rights::of(slot.spec());
         let Some(record) = slot.instance.exits.last_mut().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
             return;
         };
@@ -164,7 +166,7 @@ impl Control {
         if matches!(record.cause, ostler_core::lifecycle::ExitCause::Asked(_)) {
             return;
         }
-        record.last_lines = last_lines(&slot.files, slot.log_start);
+        record.last_lines = last_lines(&rights, &slot.files, slot.log_start);
         self.registry.changed(id);
     }
 
@@ -210,15 +212,15 @@ impl Control {
 
 /// The last lines of what the present process of a slot wrote.
 pub(crate) fn last_lines_of(slot: &crate::registry::Slot) -> Vec<String> {
-    last_lines(&slot.files, slot.log_start)
+    last_lines(&Rights::of(slot.spec()), &slot.files, slot.log_start)
 }
 
 /// From these places of the error and the output log on: of the first that has any.
-pub(crate) fn last_lines(files: &ostler_proto::control::Files, (error, out): (u64, u64)) -> Vec<String> {
+pub(crate) fn last_lines(rights: &Rights, files: &ostler_proto::control::Files, (error, out): (u64, u64)) -> Vec<String> {
     [(files.error.as_deref(), error), (files.out.as_deref(), out)]
         .into_iter()
         .filter_map(|(path, start)| Some((path.filter(|path| own_stream(path).is_none())?, start)))
-        .map(|(path, start)| crate::logs::last_lines(path.as_ref(), start, 10, 4096))
+        .map(|(path, start)| crate::logs::last_lines(rights, path.as_ref(), start, 10, 4096))
         .find(|lines| !lines.is_empty())
         .unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use ostler_proto::control::Happening;
 
 use crate::control::turn::now;
 use crate::control::{Control, why};
+use crate::rights::Rights;
 use crate::store::Role;
 
 impl Control {
@@ -17,7 +18,8 @@ impl Control {
             self.tell_unfinished(id, notice);
         }
         let Some(slot) = self.registry.get_mut(id) else { return };
-        let name = slot.spec().name.clone();
+        let spec = std::rc::Rc::clone(&slot.app.spec);
+        let name = spec.name.clone();
         let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
         let log = &mut self.log;
         let event = match notice {
@@ -86,8 +88,8 @@ impl Control {
             }
             Notice::Stopped => {
                 self.remove_pid_file(id);
-                self.close_listeners_of(&name);
-                self.close_sockets_of(&name);
+                self.close_listeners_of(&spec);
+                self.close_sockets_of(&spec);
                 "stop"
             }
             Notice::Overlimit { unstable } => {
@@ -101,8 +103,8 @@ impl Control {
                     None => log.error(format_args!("Script {script} had too many unstable restarts ({unstable}). Stopped. \"errored\"")),
                 }
                 self.remove_pid_file(id);
-                self.close_listeners_of(&name);
-                self.close_sockets_of(&name);
+                self.close_listeners_of(&spec);
+                self.close_sockets_of(&spec);
                 "restart overlimit"
             }
             Notice::CouldNotStart(record) => {
@@ -126,7 +128,7 @@ impl Control {
     pub(crate) fn write_pid_file(&mut self, id: u32, pid: i32) {
         let Some(slot) = self.registry.get_mut(id).filter(|slot| slot.role == Role::Serving) else { return };
         let path = Path::new(&slot.files.pid);
-        let written = write_number(path, pid);
+        let written = Rights::of(slot.spec()).write(path, pid.to_string().as_bytes());
         slot.pid_file_written = written.is_ok();
         if let Err(error) = written {
             self.log.error(format_args!("cannot write \"{}\": {error}", path.display()));
@@ -138,23 +140,7 @@ impl Control {
         let Some(slot) = self.registry.get_mut(id) else { return };
         if std::mem::take(&mut slot.pid_file_written) {
             // Somebody else may have removed it already.
-            let _ = std::fs::remove_file(&slot.files.pid);
+            let _ = Rights::of(slot.spec()).remove(slot.files.pid.as_ref());
         }
     }
-}
-
-fn write_number(path: &Path, number: i32) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let open = || std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let mut file = match open() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            open()?
-        }
-        other => other?,
-    };
-    file.write_all(number.to_string().as_bytes())
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ostler_core::app::LogSpec;
 use ostler_core::lifecycle::SpawnFailure;
@@ -10,6 +10,7 @@ use ostler_proto::control::Files;
 
 use crate::logs::handback::FileKey;
 use crate::logs::{OpenError, Places, RuntimeStreams};
+use crate::rights::Rights;
 use crate::runtime::ShownAs;
 
 /// What an app writes to.
@@ -21,6 +22,8 @@ pub(crate) struct Outputs {
     pub sizes: (u64, u64),
     /// Which files error and output are; none where they are no ordinary files of the app's own.
     pub files: [Option<FileKey>; 2],
+    /// What was at their paths was renamed: from, to.
+    pub aside: Vec<(String, PathBuf)>,
 }
 
 fn failure(error: &OpenError) -> SpawnFailure {
@@ -28,21 +31,24 @@ fn failure(error: &OpenError) -> SpawnFailure {
 }
 
 /// Opens the log files for the app itself.
-pub(super) fn direct(spec: &LogSpec, files: &Files, home: &Path) -> Result<Outputs, SpawnFailure> {
-    let places = Places { home, stdout: None, stderr: None };
-    let open = |path: &Option<String>| {
+pub(super) fn direct(spec: &LogSpec, files: &Files, home: &Path, rights: &Rights) -> Result<Outputs, SpawnFailure> {
+    let places = Places { home, rights, stdout: None, stderr: None };
+    let mut aside = Vec::new();
+    let mut open = |path: &Option<String>| {
         let path = path.as_deref().filter(|_| !spec.disable_logs).unwrap_or("/dev/null");
-        places.open(Path::new(path)).map_err(|error| failure(&error))
+        let opened = places.open(Path::new(path)).map_err(|error| failure(&error))?;
+        aside.extend(opened.aside.map(|aside| (path.to_owned(), aside)));
+        Ok(opened.file)
     };
     let (out, error) = (open(&files.out)?, open(&files.error)?);
     let ((error_size, error_file), (out_size, out_file)) = (identify(&error), identify(&out));
-    Ok(Outputs { sizes: (error_size, out_size), files: [error_file, out_file], out: out.into(), error: error.into() })
+    Ok(Outputs { sizes: (error_size, out_size), files: [error_file, out_file], out: out.into(), error: error.into(), aside })
 }
 
 /// The container's own output for the app itself.
 pub(super) fn shown(shown: ShownAs, streams: &RuntimeStreams) -> Result<Outputs, SpawnFailure> {
     let [out, error] = shown.paths().map(|path| streams.places().open(Path::new(path)).map_err(|error| failure(&error)));
-    Ok(Outputs { sizes: (0, 0), files: [None; 2], out: out?.into(), error: error?.into() })
+    Ok(Outputs { sizes: (0, 0), files: [None; 2], out: out?.file.into(), error: error?.file.into(), aside: Vec::new() })
 }
 
 /// Size, and which file it is.

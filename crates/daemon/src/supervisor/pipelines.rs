@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::control::Control;
 use crate::logs::{self, Config, Format, Formats, Handle, OpenFiles, Pipeline, PipelineError, Report, RuntimeStreams, Stamp};
 use crate::reactor::{Reactor, Source};
 use crate::registry::Slot;
+use crate::rights::Rights;
 use crate::runtime::ShownAs;
 
 /// Name under which the keeper holds the writers' notes.
@@ -59,6 +60,9 @@ pub(crate) struct Destination {
     /// In front of a container: what it shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shown: Option<ShownAs>,
+    /// With whose rights they are opened.
+    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    rights: Rights,
 }
 
 /// What all writers share.
@@ -86,7 +90,7 @@ impl Writers {
         Ok(Self {
             files: OpenFiles::default(),
             // A daemon in the background has no streams of its own: what it opens as `/dev/stdout` is its log.
-            runtime: RuntimeStreams { home, stdout: None, stderr: None },
+            runtime: RuntimeStreams { home, ..RuntimeStreams::default() },
             front: None,
             notes: None,
             places: BTreeSet::new(),
@@ -139,7 +143,7 @@ impl Writers {
             record: notes.try_clone()?,
             slot: place,
             files: self.files.clone(),
-            runtime: self.runtime.clone(),
+            runtime: RuntimeStreams { rights: destination.rights.clone(), ..self.runtime.clone() },
             report: Arc::new(move |report| {
                 if let Ok(sender) = sender.lock() {
                     // Nobody listens any more when the daemon ends.
@@ -170,6 +174,7 @@ fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destination {
         name: slot.spec().name.clone(),
         process_id: slot.pm_id,
         shown,
+        rights: Rights::of(slot.spec()),
     }
 }
 
@@ -212,16 +217,18 @@ impl Control {
     pub(super) fn outputs(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let Some(slot) = self.registry.get(id) else { return Ok(None) };
         let front = self.writers.front.as_ref();
+        let rights = Rights::look_up(slot.spec());
         let wanted = destination(slot, front);
         let direct = match wanted.shown {
             Some(shown) if self.is_alone(slot, &wanted) => Some(super::outputs::shown(shown, &self.writers.runtime)?),
             None if !logs::needs_pipe(&slot.spec().logs) => {
-                Some(super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home)?)
+                Some(super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home, &rights)?)
             }
             _ => None,
         };
         if let Some(outputs) = direct {
             self.end_writer(id);
+            outputs.aside.iter().for_each(|(path, aside)| self.log_set_aside(id, path.as_ref(), aside));
             return Ok(Some(outputs));
         }
         let alive = slot.piped.as_ref().is_some_and(|piped| piped.handle.is_alive() && piped.made_for == wanted);
@@ -235,7 +242,7 @@ impl Control {
             |fd: &OwnedFd| fd.try_clone().map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) });
         let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
         let sizes = (length(&slot.files.error), length(&slot.files.out));
-        Ok(Some(Outputs { out: copy(&piped.ends[2])?, error: copy(&piped.ends[3])?, sizes, files: [None; 2] }))
+        Ok(Some(Outputs { out: copy(&piped.ends[2])?, error: copy(&piped.ends[3])?, sizes, files: [None; 2], aside: Vec::new() }))
     }
 
     /// Standard output and error for something that runs beside a slot's process, which may still write as it began.
@@ -247,11 +254,11 @@ impl Control {
             Some((Some(out), Some(error))) => {
                 let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
                 let sizes = (length(&slot.files.error), length(&slot.files.out));
-                Ok(Some(Outputs { out, error, sizes, files: [None; 2] }))
+                Ok(Some(Outputs { out, error, sizes, files: [None; 2], aside: Vec::new() }))
             }
             // In front of a container they know where its lines are shown.
             _ if self.writers.front.is_some() || logs::needs_pipe(&slot.spec().logs) => self.outputs(id),
-            _ => super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home).map(Some),
+            _ => super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home, &Rights::of(slot.spec())).map(Some),
         }
     }
 
@@ -335,6 +342,16 @@ impl Control {
         notes.chain(ends).chain(self.held_by_last_words())
     }
 
+    fn log_set_aside(&mut self, id: u32, path: &Path, aside: &Path) {
+        let Some(slot) = self.registry.get(id) else { return };
+        let (name, pm_id) = (&slot.spec().name, slot.pm_id);
+        self.log.error(format_args!(
+            "App [{name}:{pm_id}] \"{}\" belongs to root, and the user of the app may not write it: it is called \"{}\" now, a new one was begun",
+            path.display(),
+            aside.display()
+        ));
+    }
+
     /// A writer has something to say.
     pub(crate) fn hear_threads(&mut self) {
         let mut count = [0; 8];
@@ -352,6 +369,7 @@ impl Control {
                 }
                 Report::Resumed { path } => log.line(format_args!("App [{name}:{id}] \"{}\" is written again", path.display())),
                 Report::Nobody { path } => log.error(format_args!("App [{name}:{id}] nobody reads \"{}\" any more", path.display())),
+                Report::SetAside { path, aside } => self.log_set_aside(id, &path, &aside),
                 Report::NotReopened { reason } | Report::Trouble { reason } => log.error(format_args!("App [{name}:{id}] {reason}")),
                 Report::Panicked { message } => {
                     log.error(format_args!("App [{name}:{id}] bug in its log writer, which goes on: {message}"))

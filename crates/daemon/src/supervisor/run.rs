@@ -194,9 +194,9 @@ impl Control {
         if let Some(piped) = slot.piped {
             self.finish_writer(id, *piped);
         }
-        self.close_listeners_of(&slot.app.spec.name);
+        self.close_listeners_of(&slot.app.spec);
         self.forget_releases(&slot.app.spec.name);
-        self.close_sockets_of(&slot.app.spec.name);
+        self.close_sockets_of(&slot.app.spec);
         self.look_at_jobs(id, None);
     }
 }

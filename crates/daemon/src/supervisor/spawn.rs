@@ -74,7 +74,7 @@ pub(super) fn prepare(
     let spec = slot.spec();
     let account = account(spec)?;
     let preload = preload.path_for(slot, account.as_ref().map(|account| &account.credentials), settings, log);
-    let secrets = crate::secrets::read(&spec.secrets, Some(beside.secrets), &settings.credentials)?;
+    let secrets = crate::secrets::read(spec, Some(beside.secrets), &settings.credentials)?;
     let home = settings.home.to_string_lossy();
     let mut env = environment(slot, inc, account.as_ref(), &secrets, &home, settings)?;
     activation::announce(spec, &mut env);
@@ -120,7 +120,7 @@ pub(crate) fn errand_program(
 ) -> Result<SpawnSpec, SpawnFailure> {
     let spec = slot.spec();
     let account = account(spec)?;
-    let secrets = crate::secrets::read(&spec.secrets, None, &settings.credentials)?;
+    let secrets = crate::secrets::read(spec, None, &settings.credentials)?;
     let mut env = environment(slot, slot.instance.inc, account.as_ref(), &secrets, home, settings)?;
     env.extend(errand.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
     // The sweep of the app's tree is not to find it.

@@ -1,12 +1,10 @@
 //! `flush`.
 
-use std::fs::OpenOptions;
-use std::path::Path;
-
 use ostler_core::files::own_stream;
 use ostler_proto::control::{Failure, Response};
 
 use crate::control::Control;
+use crate::rights::Rights;
 
 impl Control {
     pub(super) fn flush_logs(&mut self, target: Option<&str>) -> Response {
@@ -17,23 +15,28 @@ impl Control {
                 Err(failure) => return Response::Failed(failure),
             },
         };
-        let mut paths: Vec<String> = Vec::new();
+        let mut logs: Vec<(String, Rights)> = Vec::new();
         if target.is_none() {
-            paths.push(self.settings.daemon_log().to_string_lossy().into_owned());
+            logs.push((self.settings.daemon_log().to_string_lossy().into_owned(), Rights::default()));
         }
         for slot in ids.iter().filter_map(|id| self.registry.get(*id)) {
             let files = [&slot.files.out, &slot.files.error, &slot.files.combined];
             for path in files.into_iter().flatten() {
-                if !paths.contains(path) {
-                    paths.push(path.clone());
+                if !logs.iter().any(|(known, _)| known == path) {
+                    logs.push((path.clone(), Rights::of(slot.spec())));
                 }
             }
         }
-        // Only plain files can be emptied; `/dev/null`, pipes and terminals keep nothing, and the runtime's own output is not the app's.
-        paths.retain(|path| own_stream(path).is_none() && Path::new(path).is_file());
-        for path in &paths {
-            if let Err(error) = OpenOptions::new().write(true).truncate(true).open(path) {
-                return Response::Failed(Failure::Other(format!("cannot empty \"{path}\": {error}")));
+        let mut paths: Vec<String> = Vec::new();
+        for (path, rights) in logs {
+            // Only plain files can be emptied; `/dev/null`, pipes and terminals keep nothing, and the runtime's own output is not the app's.
+            if own_stream(&path).is_some() {
+                continue;
+            }
+            match rights.empty(path.as_ref()) {
+                Ok(true) => paths.push(path),
+                Ok(false) => {}
+                Err(error) => return Response::Failed(Failure::Other(format!("cannot empty \"{path}\": {error}"))),
             }
         }
         for slot in ids {

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::cut::{give_up, name_beside};
 use super::{Failure, FileKey, HandBack, empty};
+use crate::rights::Rights;
 
 /// What is left for the moment in which the writers stand still.
 const LITTLE: u64 = 64 << 10;
@@ -40,6 +41,8 @@ pub(crate) struct Order {
     /// What the paths lead through, if they may not leave it.
     #[expect(dead_code, reason = "held open while the paths are used")]
     pub folder: Option<Arc<super::Folder>>,
+    /// With whose rights the paths are touched.
+    pub rights: Rights,
 }
 
 /// A copy that has nearly everything.
@@ -183,13 +186,13 @@ impl Copier {
 
 /// Copies all but a little.
 pub(super) fn copy(order: &Order, gate: &Gate) -> Result<Copied, Failure> {
-    let source = open_source(Path::new(&order.source), order.file).map_err(Failure::system("open", &order.source))?;
+    let source = open_source(&order.rights, Path::new(&order.source), order.file).map_err(Failure::system("open", &order.source))?;
     let copy = {
         let is_shut = gate.lock().unwrap_or_else(PoisonError::into_inner);
         if *is_shut {
             return Err(Failure::NotWritten);
         }
-        create(Path::new(&order.copy)).map_err(Failure::system("create", &order.copy))?
+        order.rights.act(|| create(Path::new(&order.copy))).map_err(Failure::system("create", &order.copy))?
     };
     match fill(&source, &copy, order) {
         Ok((length, found)) => {
@@ -197,22 +200,22 @@ pub(super) fn copy(order: &Order, gate: &Gate) -> Result<Copied, Failure> {
             Ok(Copied { source, copy, length, looked_at, writers, beside, is_beside_written, order: order.clone(), tries: 0 })
         }
         Err(failure) => {
-            remove(&order.copy);
+            remove(&order.rights, &order.copy);
             Err(failure)
         }
     }
 }
 
 /// The copy is not needed.
-pub(super) fn remove(copy: &str) {
+pub(super) fn remove(rights: &Rights, copy: &str) {
     // Ours alone, and hidden; what cannot be removed stays.
-    let _ = std::fs::remove_file(copy);
+    let _ = rights.act(|| std::fs::remove_file(copy));
 }
 
 /// The file, if it is still the one that was meant.
-pub(super) fn open_source(path: &Path, file: FileKey) -> io::Result<File> {
+pub(super) fn open_source(rights: &Rights, path: &Path, file: FileKey) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let source = OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let source = rights.act(|| OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path))?;
     let meta = source.metadata()?;
     if (meta.dev(), meta.ino()) == file && meta.is_file() { Ok(source) } else { Err(Errno::STALE.into()) }
 }

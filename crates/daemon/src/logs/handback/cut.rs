@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ostler_sys::ProcRef;
 use ostler_sys::descriptors::has_open_for_writing;
-use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::copier::{chase, copy_on, move_bytes, open_source, remove};
@@ -43,7 +43,7 @@ pub(crate) fn hand_back(record: &mut HandBack, copied: &mut Copied, writers: &Wr
     if is_undone {
         record.stage = Stage::Copying;
         if !record.emptied {
-            remove(&record.copy);
+            remove(&record.rights, &record.copy);
         }
     }
     match result {
@@ -56,7 +56,7 @@ pub(crate) fn hand_back(record: &mut HandBack, copied: &mut Copied, writers: &Wr
 /// The copy is not needed: the file gets back what was taken from it.
 pub(super) fn give_up(record: &HandBack, source: &File) -> Result<(), Failure> {
     if record.emptied {
-        let back = match open_copy(&record.copy) {
+        let back = match open_copy(record) {
             Ok(copy) => put_back(source, &copy),
             Err(error) => Err(error),
         };
@@ -68,7 +68,7 @@ pub(super) fn give_up(record: &HandBack, source: &File) -> Result<(), Failure> {
             return Err(Failure::NotPutBack { rotated, source });
         }
     }
-    remove(&record.copy);
+    remove(&record.rights, &record.copy);
     Ok(())
 }
 
@@ -78,10 +78,11 @@ pub(super) fn give_up(record: &HandBack, source: &File) -> Result<(), Failure> {
 /// Not everything is in the file again.
 pub(crate) fn undo(record: &HandBack) -> Result<(), Failure> {
     if !record.emptied {
-        remove(&record.copy);
+        remove(&record.rights, &record.copy);
         return Ok(());
     }
-    let source = open_source(Path::new(record.source()), record.file).or_else(|_| open_source(Path::new(&record.target), record.file));
+    let open = |path: &str| open_source(&record.rights, Path::new(path), record.file);
+    let source = open(record.source()).or_else(|_| open(&record.target));
     match source {
         Ok(source) => give_up(record, &source),
         Err(source) => Err(Failure::NotPutBack { rotated: record.copy.clone(), source }),
@@ -128,7 +129,7 @@ fn in_the_cold(
         return Err(Failure::Journal(error));
     }
     if !record.stays
-        && let Err(error) = std::fs::rename(&record.rotated, &record.target)
+        && let Err(error) = rename(record, &record.rotated, &record.target)
     {
         record.stage = undo;
         return Err(Failure::system("rename the file to", &record.target)(error));
@@ -144,7 +145,7 @@ fn in_the_cold(
         Err(failure) => {
             // Before the file was shortened there is a way back: what was at the path was empty.
             let is_whole = || copied.source.metadata().is_ok_and(|meta| meta.len() >= end);
-            let is_back = || record.stays || std::fs::rename(&record.target, &record.rotated).is_ok();
+            let is_back = || record.stays || rename(record, &record.target, &record.rotated).is_ok();
             if !matches!(failure, Failure::NotNamed { .. }) && is_whole() && is_back() {
                 record.stage = undo;
             }
@@ -156,8 +157,8 @@ fn in_the_cold(
 /// Whoever follows the log sees, before anything is taken from it, under which name its lines will be: for a moment it has that name
 /// itself, and then comes back, as in a hand-back. Nobody writes meanwhile, and a daemon that is killed in between finds it there.
 fn announce(record: &HandBack) -> Result<(), Failure> {
-    match rename_to_free(&record.target, &record.rotated) {
-        Ok(()) => std::fs::rename(&record.rotated, &record.target).map_err(Failure::system("rename the file back to", &record.target)),
+    match record.rights.act(|| rename_to_free(&record.target, &record.rotated)) {
+        Ok(()) => rename(record, &record.rotated, &record.target).map_err(Failure::system("rename the file back to", &record.target)),
         // Taken meanwhile: it gets another name, and followers have to find out by themselves.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(Failure::system("rename the file to", &record.rotated)(error)),
@@ -205,7 +206,7 @@ fn last_bytes(copy: &File, end: u64) -> io::Result<Vec<u8>> {
 fn finish(record: &HandBack, source: &File) -> Result<Option<String>, Failure> {
     let Stage::Cutting { cut, end, like, .. } = record.stage else { return Ok(None) };
     let mut renamed = None;
-    let copy = match open_copy(&record.copy) {
+    let copy = match open_copy(record) {
         Ok(copy) => Some(copy),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(Failure::system("open", &record.copy)(error)),
@@ -221,16 +222,20 @@ fn finish(record: &HandBack, source: &File) -> Result<Option<String>, Failure> {
     }
     if let Some((mode, uid, gid)) = like {
         // As whoever made the new file wanted it; a file with another owner is still better than none.
-        let _ = std::os::unix::fs::fchown(source, Some(uid), Some(gid));
-        let _ = rustix::fs::fchmod(source, Mode::from_raw_mode(mode));
+        let _ = record.rights.act(|| std::os::unix::fs::fchown(source, Some(uid), Some(gid)));
+        let _ = record.rights.act(|| Ok(rustix::fs::fchmod(source, Mode::from_raw_mode(mode))?));
     }
     Ok(renamed)
 }
 
-fn open_copy(path: &str) -> io::Result<File> {
+fn rename(record: &HandBack, from: &str, to: &str) -> io::Result<()> {
+    record.rights.act(|| std::fs::rename(from, to))
+}
+
+fn open_copy(record: &HandBack) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let copy = std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let copy = record.rights.act(|| std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(&record.copy))?;
     let meta = copy.metadata()?;
     // It was ours alone; if it has another name now, it may be somebody's file.
     if meta.is_file() && meta.nlink() == 1 { Ok(copy) } else { Err(Errno::STALE.into()) }
@@ -261,12 +266,12 @@ fn shorten(source: &File, copy: &File, cut: u64, end: u64) -> io::Result<()> {
 /// The copy gets its name; nobody's file is replaced for that. A rotated one gets another name instead, which is told.
 fn name(record: &HandBack) -> Result<Option<String>, Failure> {
     let fail = |source| Failure::NotNamed { copy: record.copy.clone(), rotated: record.rotated.clone(), source };
-    match rename_to_free(&record.copy, &record.rotated) {
+    match record.rights.act(|| rename_to_free(&record.copy, &record.rotated)) {
         Ok(()) => return Ok(None),
         Err(error) if record.stays && error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(fail(error)),
     }
-    name_beside(&record.copy, &record.rotated).map(Some).map_err(fail)
+    record.rights.act(|| name_beside(&record.copy, &record.rotated)).map(Some).map_err(fail)
 }
 
 /// Gives a file a free name like this one.
@@ -298,10 +303,11 @@ fn beside(rotated: &str, number: u32) -> String {
 ///
 /// # Errors
 /// `AlreadyExists`, or the system's answer.
-pub(crate) fn rename_to_free(from: &str, to: &str) -> io::Result<()> {
+pub(crate) fn rename_to_free(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Not every file system knows how.
-        Err(Errno::INVAL) if std::fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(Errno::INVAL) if to.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
         Err(Errno::INVAL) => std::fs::rename(from, to),
         other => other.map_err(io::Error::from),
     }
@@ -327,12 +333,13 @@ pub(crate) fn recover(record: &HandBack) -> Result<bool, Failure> {
 }
 
 fn complete(record: &HandBack) -> Result<(), Failure> {
-    let source = match open_source(Path::new(&record.rotated), record.file) {
+    let open = |path: &str| open_source(&record.rights, Path::new(path), record.file);
+    let source = match open(&record.rotated) {
         Ok(source) => {
-            std::fs::rename(&record.rotated, &record.target).map_err(Failure::system("rename the file to", &record.target))?;
+            rename(record, &record.rotated, &record.target).map_err(Failure::system("rename the file to", &record.target))?;
             source
         }
-        Err(_) => open_source(Path::new(&record.target), record.file).map_err(Failure::system("find", &record.target))?,
+        Err(_) => open(&record.target).map_err(Failure::system("find", &record.target))?,
     };
     finish(record, &source).map(drop)
 }

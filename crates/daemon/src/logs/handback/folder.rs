@@ -11,31 +11,26 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, open, statat};
 
 use super::FileKey;
+use crate::rights::Rights;
 
 /// An open folder.
 #[derive(Debug)]
 pub(crate) struct Folder {
     fd: OwnedFd,
     path: PathBuf,
+    rights: Rights,
 }
 
 impl Folder {
-    /// Opens it.
-    ///
-    /// # Errors
-    /// The system's answer.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let fd = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { fd, path: path.to_owned() })
-    }
-
-    /// The folder of this file, if that is the one with this identity.
+    /// The folder of this file, if that is the one with this identity. What is in it is touched with these rights.
     ///
     /// # Errors
     /// Nothing of that name is there, or something else.
-    pub(crate) fn with(file: &Path, key: FileKey) -> io::Result<Self> {
+    pub(crate) fn with(file: &Path, key: FileKey, rights: &Rights) -> io::Result<Self> {
         let parent = file.parent().ok_or(io::ErrorKind::NotFound)?;
-        let folder = Self::open(parent)?;
+        // Only looked at: whatever it is, nothing is done in it that its user may not do.
+        let fd = open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let folder = Self { fd, path: parent.to_owned(), rights: rights.clone() };
         let name = file.file_name().ok_or(io::ErrorKind::NotFound)?;
         let stat = statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if (stat.st_dev, stat.st_ino) == key { Ok(folder) } else { Err(io::Error::other("it is another file by now")) }
@@ -49,6 +44,11 @@ impl Folder {
     /// A text for people: with the paths that they know.
     pub(crate) fn plain(&self, text: &str) -> String {
         text.replace(&format!("/proc/self/fd/{}", self.fd.as_raw_fd()), &self.path.to_string_lossy())
+    }
+
+    /// With whose rights its files are touched.
+    pub(crate) fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     /// Where it was when it was opened.

@@ -37,6 +37,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rights::Rights;
+
 pub(crate) use copier::{Copied, Copier, News, Order, Told};
 pub(crate) use cut::{hand_back, recover, rename_to_free, undo};
 pub(crate) use folder::Folder;
@@ -69,6 +71,9 @@ pub(crate) struct HandBack {
     /// The beginning of the file may be in the copy only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emptied: bool,
+    /// With whose rights all this is done.
+    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    pub rights: Rights,
 }
 
 impl HandBack {

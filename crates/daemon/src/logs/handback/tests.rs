@@ -41,13 +41,14 @@ impl Scene {
             stage: Stage::Copying,
             stays: false,
             emptied: false,
+            rights: Rights::default(),
         };
         Self { folder, record }
     }
 
     pub(super) fn order(&self) -> Order {
         let HandBack { id, copy, target, file, .. } = self.record.clone();
-        Order { id, source: self.record.source().to_owned(), copy, target, file, folder: None }
+        Order { id, source: self.record.source().to_owned(), copy, target, file, folder: None, rights: Rights::default() }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -295,14 +296,14 @@ fn a_folder_that_becomes_a_link_is_not_followed() {
     fs::write(&log, "a\n").unwrap();
     let meta = fs::metadata(&log).unwrap();
     let key = (meta.dev(), meta.ino());
-    let held = super::Folder::with(&log, key).unwrap();
+    let held = super::Folder::with(&log, key, &Rights::default()).unwrap();
     // The user of the app exchanges it: what is done goes on where the log is.
     fs::rename(&logs, folder.path().join("moved")).unwrap();
     std::os::unix::fs::symlink(&other, &logs).unwrap();
     fs::write(held.inside("new"), "x").unwrap();
     assert!(folder.path().join("moved/new").exists() && fs::read_dir(&other).unwrap().next().is_none());
     assert_eq!(held.plain(&format!("in {}", held.inside("new"))), format!("in {}", logs.join("new").display()));
-    assert!(super::Folder::with(&log, key).is_err(), "not even opened");
+    assert!(super::Folder::with(&log, key, &Rights::default()).is_err(), "not even opened");
 }
 
 #[test]
@@ -434,7 +435,7 @@ fn a_large_file_is_copied_while_it_grows() {
     fs::OpenOptions::new().append(true).open(&order.source).unwrap().write_all(b"more\n").unwrap();
     copy_on(&copied.source, &copied.copy, &mut copied.length).unwrap();
     assert_eq!(fs::read(&order.copy).unwrap(), fs::read(&order.source).unwrap());
-    assert!(open_source(scene.path("out.log.1").as_path(), (0, 0)).is_err(), "another file is not taken for it");
+    assert!(open_source(&Rights::default(), scene.path("out.log.1").as_path(), (0, 0)).is_err(), "another file is not taken for it");
 }
 
 #[test]

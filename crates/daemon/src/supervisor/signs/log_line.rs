@@ -1,17 +1,16 @@
 //! A line of an app's output: its log files are read from where this start began, whenever the kernel says that they changed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use ostler_core::serving::LogPattern;
-use rustix::fs::OFlags;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 
 use crate::reactor::{Reactor, Source};
+use crate::rights::Rights;
 
 /// Bytes read per file and turn of the loop; an app that floods its log delays only its own readiness.
 const PER_TURN: usize = 256 << 10;
@@ -29,6 +28,7 @@ pub(super) struct LogLines {
 #[derive(Debug)]
 struct Waiting {
     pattern: LogPattern,
+    rights: Rights,
     files: Vec<Followed>,
 }
 
@@ -55,14 +55,21 @@ pub(super) enum Look {
 
 impl LogLines {
     /// Begins to wait for a line in these files, from these sizes on.
-    pub(super) fn begin(&mut self, id: u32, pattern: &str, files: Vec<(PathBuf, u64)>, reactor: &Reactor) -> Result<(), String> {
+    pub(super) fn begin(
+        &mut self,
+        id: u32,
+        pattern: &str,
+        rights: Rights,
+        files: Vec<(PathBuf, u64)>,
+        reactor: &Reactor,
+    ) -> Result<(), String> {
         let pattern = LogPattern::new(pattern)?;
         if self.inotify.is_none() {
             let made = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
             self.inotify = made.filter(|inotify| reactor.add(inotify, Source::LogLines).is_ok());
         }
         let follow = |(path, offset)| Followed { path, offset, partial: Vec::new(), watched: false };
-        self.waiting.insert(id, Waiting { pattern, files: files.into_iter().map(follow).collect() });
+        self.waiting.insert(id, Waiting { pattern, rights, files: files.into_iter().map(follow).collect() });
         Ok(())
     }
 
@@ -94,7 +101,7 @@ impl LogLines {
                 // A file that is not there yet is looked for again.
                 file.watched = add_watch(inotify, &file.path, WatchFlags::MODIFY).is_ok();
             }
-            match file.read_on(&waiting.pattern) {
+            match file.read_on(&waiting.pattern, &waiting.rights) {
                 Look::Found => return Look::Found,
                 Look::Soon => result = Look::Soon,
                 Look::Later if !file.watched => result = Look::Soon,
@@ -106,11 +113,10 @@ impl LogLines {
 }
 
 impl Followed {
-    fn read_on(&mut self, pattern: &LogPattern) -> Look {
+    fn read_on(&mut self, pattern: &LogPattern, rights: &Rights) -> Look {
         // Not a regular file: nothing that could be read a second time.
-        let open = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&self.path);
-        let Ok(file) = open else { return Look::Later };
-        let Some(size) = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len()) else { return Look::Later };
+        let Ok(file) = rights.read(&self.path) else { return Look::Later };
+        let Ok(size) = file.metadata().map(|meta| meta.len()) else { return Look::Later };
         if size < self.offset {
             // It was emptied: all of it is new.
             self.offset = 0;
@@ -166,7 +172,7 @@ mod tests {
     }
 
     fn append(path: &PathBuf, text: &str) {
-        File::options().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+        std::fs::File::options().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     #[test]
@@ -174,7 +180,7 @@ mod tests {
         let reactor = Reactor::new().unwrap();
         let path = file("whole", "listening on 1\n");
         let mut lines = LogLines::default();
-        lines.begin(7, "^listening on \\d+$", vec![(path.clone(), 15), ("/no/such/file".into(), 0)], &reactor).unwrap();
+        lines.begin(7, "^listening on \\d+$", Rights::default(), vec![(path.clone(), 15), ("/no/such/file".into(), 0)], &reactor).unwrap();
         // One of the files is not there: the kernel cannot say when it is.
         assert_eq!(lines.look(7), Look::Soon);
         append(&path, "listening ");
@@ -192,7 +198,7 @@ mod tests {
         let reactor = Reactor::new().unwrap();
         let path = file("flood", "");
         let mut lines = LogLines::default();
-        lines.begin(1, "ready$", vec![(path.clone(), 0)], &reactor).unwrap();
+        lines.begin(1, "ready$", Rights::default(), vec![(path.clone(), 0)], &reactor).unwrap();
         append(&path, &"x".repeat(PER_TURN + 10));
         assert_eq!(lines.look(1), Look::Soon);
         assert_eq!(lines.look(1), Look::Later);
@@ -201,7 +207,7 @@ mod tests {
         assert_eq!(lines.look(1), Look::Found);
         std::fs::write(&path, "ready\n").unwrap();
         assert_eq!(lines.look(1), Look::Found);
-        assert!(lines.begin(2, "(", Vec::new(), &reactor).is_err());
+        assert!(lines.begin(2, "(", Rights::default(), Vec::new(), &reactor).is_err());
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -35,6 +35,7 @@ use crate::control::turn::now;
 use crate::probe::{Answer, Probes};
 use crate::reactor::Source;
 use crate::registry::{Slot, split_key};
+use crate::rights::Rights;
 use log_line::{LogLines, Look};
 use newline::{Newline, Read};
 use notify::{Notify, PER_TURN, TO_THE_END, Watchdog};
@@ -269,7 +270,7 @@ impl Control {
                 Ok(())
             }
             Some(ReadyBy::Log(pattern)) => {
-                let begun = self.signs.logs.begin(id, pattern, log_files(slot), &self.reactor);
+                let begun = self.signs.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &self.reactor);
                 // It may be there already.
                 self.signs.set_timer(id, Timer::Log, Some(0));
                 begun

@@ -1,0 +1,81 @@
+//! With whose rights a path of a description is followed.
+//!
+//! The daemon may be root's while an app is another user's. Root's own folders and links are root's word; from the first folder on that
+//! somebody else may change, a name means whatever that one wants it to mean.
+
+/// A folder on the way, as the kernel describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its mode.
+    pub mode: u32,
+    /// It has an access control list, which may allow more than its mode tells.
+    pub has_acl: bool,
+}
+
+/// Who may give names in a folder another meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Root and the daemon's user only, as far as the app's user is concerned.
+    ByUs,
+    /// Anybody makes names, but none that is there is taken away or renamed by others (`/tmp`): a folder of ours is one that we made. A link
+    /// or file there may have been moved in.
+    BySticky,
+    /// Others.
+    ByOthers,
+}
+
+/// Who may change it, apart from `own`, the daemon's user, and root. `groups` are those of the app's user.
+pub fn changed(folder: Folder, own: u32, groups: &[u32]) -> Changed {
+    const GROUP_WRITES: u32 = 0o020;
+    const OTHERS_WRITE: u32 = 0o002;
+    const STICKY: u32 = 0o1000;
+    let Folder { uid, gid, mode, has_acl } = folder;
+    // Whoever owns it may change its mode at any time.
+    if uid != 0 && uid != own {
+        return Changed::ByOthers;
+    }
+    // With a list the bits of the group are the most that anybody on it may do.
+    let by_group = mode & GROUP_WRITES != 0 && (has_acl || groups.contains(&gid));
+    match (by_group || mode & OTHERS_WRITE != 0, mode & STICKY != 0) {
+        (false, _) => Changed::ByUs,
+        (true, true) => Changed::BySticky,
+        (true, false) => Changed::ByOthers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_change_a_folder() {
+        let (root, daemon, user, staff, adm) = (0, 990, 1000, 50, 4);
+        let folder = |uid, gid, mode| Folder { uid, gid, mode, has_acl: false };
+        let cases = [
+            (folder(root, 0, 0o755), Changed::ByUs),
+            (folder(root, 0, 0o700), Changed::ByUs),
+            (folder(daemon, daemon, 0o755), Changed::ByUs),
+            (folder(user, user, 0o755), Changed::ByOthers),
+            // Its owner may give itself the right to write.
+            (folder(user, user, 0o555), Changed::ByOthers),
+            (folder(1001, 1001, 0o700), Changed::ByOthers),
+            (folder(root, 0, 0o777), Changed::ByOthers),
+            (folder(root, 0, 0o1777), Changed::BySticky),
+            (folder(user, user, 0o1777), Changed::ByOthers),
+            // `/var/log` of Debian and Ubuntu, and a folder that is shared with the app's user.
+            (folder(root, adm, 0o775), Changed::ByUs),
+            (folder(root, staff, 0o2775), Changed::ByOthers),
+            (folder(root, staff, 0o3775), Changed::BySticky),
+            (folder(root, staff, 0o755), Changed::ByUs),
+            (Folder { has_acl: true, ..folder(root, adm, 0o775) }, Changed::ByOthers),
+            (Folder { has_acl: true, ..folder(root, adm, 0o755) }, Changed::ByUs),
+        ];
+        for (folder, expected) in cases {
+            assert_eq!(changed(folder, daemon, &[user, staff]), expected, "{folder:?}");
+        }
+    }
+}
