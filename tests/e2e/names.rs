@@ -28,3 +28,39 @@ fn concurrent_actions_by_variable() {
         home.report()
     );
 }
+
+/// As everywhere: 0 and false switch colours off.
+#[test]
+fn colours_are_on_when_they_are_asked_for() {
+    let home = home();
+    home.ok("start sleep --name app -- 1000");
+    for (variables, is_coloured) in [
+        (vec![], false),
+        (vec![("FORCE_COLOR", "1")], true),
+        (vec![("FORCE_COLOR", "true")], true),
+        (vec![("FORCE_COLOR", "0")], false),
+        (vec![("FORCE_COLOR", "false")], false),
+        (vec![("FORCE_COLOR", "")], false),
+        (vec![("FORCE_COLOR", "1"), ("NO_COLOR", "1")], false),
+    ] {
+        let cmd = variables.iter().fold(home.cmd("list").without("NO_COLOR"), |cmd, (name, value)| cmd.env(name, value));
+        assert_eq!(cmd.command().output().unwrap().stdout.contains(&b'\x1b'), is_coloured, "{variables:?}");
+    }
+}
+
+/// `-s` drops what is said along the way, not why something failed.
+#[test]
+fn silence_does_not_hide_errors() {
+    let home = home();
+    home.ok("start sleep --name app -- 1000");
+    let said = home.run("-s stop nobody");
+    assert_eq!((said.code, said.stdout.as_str()), (4, ""));
+    assert!(said.stderr.contains("nobody not found"), "{}", said.stderr);
+    let said = home.cmd("stop nobody").env("PM2_SILENT", "1").run();
+    assert!(said.code == 4 && said.stderr.contains("nobody not found"), "{}", said.stderr);
+    assert_eq!(home.run("-s stop app").ok().stdout, "");
+    // As pm2 nothing is said at all, as there.
+    let pm2 = Home::new(Subject::OstlerAsPm2(binary()));
+    let said = pm2.run("-s stop nobody");
+    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (1, "", ""));
+}

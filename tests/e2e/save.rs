@@ -139,3 +139,29 @@ fn resurrect_completes_what_runs_already() {
     kill(pid, Signal::KILL);
     home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
 }
+
+/// Behind a broken list, an empty one is not what anybody wants back as long as an older one is not empty.
+#[test]
+fn a_broken_list_is_told_and_the_newest_that_has_something_is_restored() {
+    let home = home();
+    home.ok("start sleep --name first -- 1000");
+    home.ok("save");
+    home.ok("delete all");
+    home.ok("save --force");
+    home.ok("start sleep --name second -- 1000");
+    home.ok("save");
+    home.ok("kill");
+    // What is there now: the list with `second`, an empty one, and the one with `first`.
+    std::fs::write(home.dir().join("dump.pm2"), "{ this is no list").unwrap();
+    assert_eq!(std::fs::read_to_string(home.dir().join("dump.pm2.bak")).unwrap().trim(), "[]");
+    let said = home.run("resurrect").ok();
+    assert!(!said.stdout.contains("dump.pm2"), "{}", said.stdout);
+    assert!(
+        said.stderr.contains("cannot read") && said.stderr.contains("restored from") && said.stderr.contains("dump.pm2.bak.1"),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(home.wait_status("first", "online").name(), "first");
+    assert_eq!(home.jlist().len(), 1);
+    assert!(home.dir().join("dump.pm2").exists(), "a damaged list may be all that somebody has");
+}

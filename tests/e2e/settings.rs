@@ -47,6 +47,7 @@ fn nonsense_changes_nothing() {
         ("set log_rotate:max_sice 1M", "did you mean max_size"),
         ("set pm2-logrotate:rotateInterval often", "expected a cron pattern"),
         ("set pm2-logrotate:TZ Mars/Olympus", "expected a time zone"),
+        ("set pm2-logrotate:retain nonsense", "expected a number of files"),
         ("set __proto__:x 1", "not allowed"),
         ("set lone", "missing required argument"),
         ("multiset a:b", "missing required argument"),

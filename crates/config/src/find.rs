@@ -46,7 +46,7 @@ pub fn classify(argument: &str, context: &Context) -> Target {
     if !is_config_name(argument) || path.is_dir() || argument.chars().any(char::is_whitespace) && !path.is_file() {
         return Target::Other;
     }
-    if is_program(argument) && !is_ecosystem(argument) && path.is_file() && !mentions_apps(&path) {
+    if !context.as_pm2 && is_program(argument) && !is_ecosystem(argument) && path.is_file() && !mentions_apps(&path) {
         return Target::Other;
     }
     Target::Config(path)
@@ -119,6 +119,9 @@ mod tests {
         std::fs::write(dir.join("other.config.js"), "module.exports = require('./list')").unwrap();
         let context = Context::new(dir.clone(), EnvMap::new(), 1).unwrap();
         assert_eq!(classify("server.config.js", &context), Target::Other);
+        // PM2 goes by the name alone; a file that throws before it exports anything is a broken one there.
+        let as_pm2 = Context { as_pm2: true, ..context.clone() };
+        assert_eq!(classify("server.config.js", &as_pm2), Target::Config(dir.join("server.config.js")));
         assert_eq!(classify("my.config.js", &context), Target::Config(dir.join("my.config.js")));
         assert_eq!(classify("other.config.js", &context), Target::Config(dir.join("other.config.js")));
         assert_eq!(classify("absent.config.js", &context), Target::Config(dir.join("absent.config.js")));

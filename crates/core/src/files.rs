@@ -82,6 +82,20 @@ fn with_id(path: &str, extension: &str, id: u32) -> String {
     format!("{base}-{id}{extension}")
 }
 
+/// The path without the id that [`log_files`] and [`pid_file`] put into it: the same for all instances.
+///
+/// ```
+/// use ostler_core::files::without_id;
+/// assert_eq!(without_id("/h/logs/api-out-7.log", ".log", 7), "/h/logs/api-out.log");
+/// assert_eq!(without_id("/h/logs/api-7.txt", ".log", 7), "/h/logs/api-7.txt");
+/// ```
+pub fn without_id(path: &str, extension: &str, id: u32) -> String {
+    match path.strip_suffix(&format!("-{id}{extension}")) {
+        Some(base) => format!("{base}{extension}"),
+        None => path.to_owned(),
+    }
+}
+
 /// Descriptor 1 or 2, if a path is the way in which people write "the container's own output". It means another file to each process that
 /// opens it, so only whoever runs the app may do that.
 pub fn own_stream(path: &str) -> Option<u8> {

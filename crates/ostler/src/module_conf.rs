@@ -157,6 +157,10 @@ fn check(parts: &[String], text: &str) -> Result<(), CliError> {
     if ![MODULE, SECTION].contains(&section.as_str()) {
         return Ok(());
     }
+    // What is there already is read as the module reads it: whatever is no number keeps all. Nobody means that by a slip.
+    if key == "retain" && text.trim() != "all" && text.trim().parse::<u32>().is_err() {
+        return Err(CliError::Failed(format!("{section}:{key}: expected a number of files or \"all\", found {text:?}")));
+    }
     match Rotation::default().set(section, key, text) {
         Ok(()) if matches!(key.as_str(), "tz" | "TZ") && !text.is_empty() && jiff::tz::TimeZone::get(text).is_err() => {
             Err(CliError::Failed(format!("{section}:{key}: expected a time zone such as \"Europe/Berlin\", found {text:?}")))

@@ -73,7 +73,7 @@ fn receive(socket: impl AsFd, buffer: &mut [u8], more: libc::c_int) -> Result<Op
     header.msg_iov = &raw mut part;
     header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = size_of::<[u64; CONTROL_WORDS]>();
+    header.msg_controllen = length(size_of::<[u64; CONTROL_WORDS]>());
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | more;
     let len = loop {
         // SAFETY: the header points to live buffers of the lengths it says.
@@ -92,6 +92,11 @@ fn receive(socket: impl AsFd, buffer: &mut [u8], more: libc::c_int) -> Result<Op
     Ok(Some(Datagram { len: len.min(buffer.len()), cut: header.msg_flags & libc::MSG_TRUNC != 0, sender }))
 }
 
+/// Lengths of these headers are `size_t` with glibc, `socklen_t` with musl.
+fn length<From, To: TryFrom<From> + Default>(length: From) -> To {
+    length.try_into().unwrap_or_default()
+}
+
 /// The sender; descriptors are closed.
 unsafe fn take_control(header: &libc::msghdr) -> Option<Peer> {
     let mut sender = None;
@@ -101,7 +106,7 @@ unsafe fn take_control(header: &libc::msghdr) -> Option<Peer> {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while let Some(found) = message.as_ref() {
             let data = libc::CMSG_DATA(message);
-            let len = found.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+            let len = length::<_, usize>(found.cmsg_len).saturating_sub(libc::CMSG_LEN(0) as usize);
             match (found.cmsg_level, found.cmsg_type) {
                 (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if len >= size_of::<libc::ucred>() => {
                     let cred: libc::ucred = data.cast::<libc::ucred>().read_unaligned();

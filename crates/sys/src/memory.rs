@@ -6,8 +6,7 @@ use std::io::Read;
 /// Gives back what is not needed while nothing happens: free heap pages, and the mappings of code that ran before. The code stays in
 /// the page cache and is mapped again where it is needed; the event after a rest takes some tenths of a millisecond longer for it.
 pub fn rest() {
-    // SAFETY: no requirements; it only returns free pages.
-    unsafe { libc::malloc_trim(0) };
+    trim();
     let mut maps = String::new();
     if File::open("/proc/self/maps").and_then(|mut file| file.read_to_string(&mut maps)).is_err() {
         return;
@@ -17,6 +16,16 @@ pub fn rest() {
         unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
     }
 }
+
+/// Free pages of the heap go back. Only glibc keeps many of them; musl gives them back by itself.
+#[cfg(target_env = "gnu")]
+fn trim() {
+    // SAFETY: no requirements; it only returns free pages.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+const fn trim() {}
 
 /// The address range of a line of `/proc/self/maps` that is code from a file: `55d0-55e0 r-xp 00012000 fe:00 1234 /usr/bin/ostler`.
 fn code_of_a_file(line: &str) -> Option<(usize, usize)> {

@@ -32,7 +32,7 @@ impl WallTimer {
     /// The time is beyond what the system can count.
     pub fn set(&self, wall_ms: u64) -> io::Result<()> {
         let time = libc::timespec {
-            tv_sec: libc::time_t::try_from(wall_ms / 1000).map_err(io::Error::other)?,
+            tv_sec: (wall_ms / 1000).try_into().map_err(io::Error::other)?,
             // Zero as a whole would switch it off.
             tv_nsec: libc::c_long::try_from(wall_ms % 1000 * 1_000_000).map_err(io::Error::other)?.max(1),
         };

@@ -138,3 +138,14 @@ session!(
         t.run("delete twin");
     }
 );
+
+session!(
+    /// A file that throws before it exports anything is a broken config file, not an app.
+    config_throws, [], |t: &mut Transcript<'_>| {
+        let file = t.home().write("broken.config.js", "throw new Error('boom');\n");
+        t.home().ok("ping");
+        let output = t.home().run(format!("start {file}"));
+        t.note(format!("exits {}, malformated: {}", output.code, output.stderr.contains("broken.config.js malformated")));
+        t.run("list");
+    }
+);

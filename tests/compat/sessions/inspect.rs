@@ -114,3 +114,37 @@ session!(
         t.note(text.lines().filter(|line| line.starts_with("MY_VARIABLE")).collect::<String>());
     }
 );
+
+session!(
+    /// A look at the past has one form, whatever form is asked for.
+    logs_past_forms, [], |t: &mut Transcript<'_>| {
+        let script = t.home().write("two.js", "console.log('to out'); console.error('to err'); setInterval(() => {}, 1 << 30);");
+        t.home().ok(format!("start {script} --name two"));
+        t.home().wait_log("two-error.log", "to err");
+        t.home().wait_log("two-out.log", "to out");
+        for form in ["--json", "--format", "--raw"] {
+            t.run(format!("logs two --nostream {form}"));
+        }
+    }
+);
+
+session!(
+    /// Another name: the files stay, and the lines have the new one.
+    renamed, [], |t: &mut Transcript<'_>| {
+        let hold = fixture_app("hold.js");
+        t.home().ok(format!("start {hold} --name old --node-args=--trace-warnings"));
+        t.home().ok(format!("start {hold} -f --name pair -i 2 -x"));
+        t.run("restart old --name new");
+        t.run("reload new --name newer");
+        t.run("restart pair --name couple");
+        for item in t.home().jlist() {
+            for key in ["pm_out_log_path", "pm_err_log_path", "pm_pid_path"] {
+                let path = item.text(key);
+                t.note(format!("{} {}", item.name(), path.rsplit('/').next().unwrap_or_default()));
+            }
+        }
+        t.note(t.home().app("newer").env("node_args"));
+        t.home().ok("restart newer --node-args=null");
+        t.note(t.home().app("newer").env("node_args").as_array().is_none_or(Vec::is_empty));
+    }
+);

@@ -2,7 +2,7 @@
 
 use ostler_testkit::{Transcript, fixture_app};
 
-use crate::compare::session;
+use crate::compare::{Difference, session};
 
 session!(
     /// Exit codes and first words of wrong usage.
@@ -39,6 +39,41 @@ session!(
         t.home().ok("ping");
         for flag in ["--version", "-v", "-V"] {
             t.run(flag);
+        }
+    }
+);
+
+session!(
+    /// What is said where there is nothing, and by which stream.
+    nothing_to_act_on, [
+        Difference {
+            pm2: "$ kill  [exit 0]\n  [PM2] Spawning PM2 daemon with pm2_home=<home>\n  [PM2] PM2 Successfully daemonized\n  [PM2] [v] All Applications Stopped",
+            ostler: "$ kill  [exit 0]\n  [PM2] [v] All Applications Stopped",
+            why: "no daemon is started to be killed",
+        },
+    ], |t: &mut Transcript<'_>| {
+        t.run("kill");
+        t.run("ls -s");
+        t.note(format!("a daemon runs: {}", t.home().dir().join("pm2.pid").exists()));
+        t.run("reset all");
+        t.run("set lone value");
+        t.run("set module:key value");
+        t.run("unset lone");
+        t.run("unset module:key");
+        t.run("unset never-set");
+    }
+);
+
+session!(
+    /// The file to begin with, whatever word there is.
+    ecosystem_words, [], |t: &mut Transcript<'_>| {
+        t.home().ok("ping");
+        for words in ["init", "init echo", "ecosystem simple"] {
+            t.run(words);
+            let path = t.home().work().join("ecosystem.config.js");
+            let apps = std::fs::read_to_string(&path).unwrap_or_default().matches("script").count();
+            t.note(format!("several apps: {}", apps > 1));
+            let _ = std::fs::remove_file(path);
         }
     }
 );

@@ -50,6 +50,11 @@ fn name_options(mut problems: Problems) -> Problems {
 
 /// Checks attributes of the command line.
 pub(super) fn checked(table: Map<String, Value>, problems: &mut Vec<Problem>) -> Option<RawApp> {
+    let mut table = table;
+    // As PM2, whose users clear it so.
+    if table.get("node_args").and_then(Value::as_str) == Some("null") {
+        table.insert("node_args".into(), Value::Array(Vec::new()));
+    }
     let at = Where { shown: String::new(), path: String::new(), value: Rc::new(Value::Object(table)), places: Rc::new(Places::default()) };
     let first = problems.len();
     let app = check::app(at, None, &None, problems);

@@ -79,7 +79,9 @@ impl Control {
         let done: Vec<u32> = done.filter_map(|(place, _)| running.lanes.get(place)).map(|lane| lane.pm_id).collect();
         let app = running.app.clone();
         for id in done {
-            self.tell_rollout(number, Progress::InstanceDone { id, name: app.clone() });
+            // With its description it may have got another name.
+            let name = self.registry.serving().find(|slot| slot.pm_id == id).map_or_else(|| app.clone(), |slot| slot.spec().name.clone());
+            self.tell_rollout(number, Progress::InstanceDone { id, name });
         }
         self.perform_rollout(number, effects);
     }

@@ -1,6 +1,6 @@
 //! Actions on existing instances: `stop`, `restart`, `reload`, `delete`.
 
-use ostler_proto::control::{Action, Change, Existing, Request, Response};
+use ostler_proto::control::{Action, Change, Existing, Failure, Request, Response};
 
 use super::change::{change, without_watch};
 use super::files::{self, Source};
@@ -63,7 +63,30 @@ fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<V
         Action::Stop if call.has("watch") => Some(without_watch(cx, call, &targets)?),
         Action::Stop | Action::Delete | Action::Reset => None,
     };
-    perform(cx, &request(action, call, targets, change)?, Wording::Action)
+    let result = perform(cx, &request(action, call, targets, change)?, Wording::Action);
+    match result {
+        Err(CliError::Daemon(Failure::NotFound { ref target })) if cx.program.is_pm2() && is_id(target) => {
+            Err(unknown_id(cx, action, target))
+        }
+        result => result,
+    }
+}
+
+fn is_id(target: &str) -> bool {
+    !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// As PM2 says that there is no such id, which depends on what was to be done: scripts look for these words.
+pub(super) fn unknown_id(cx: &mut Cx, action: Action, target: &str) -> CliError {
+    let (name, words) = match action {
+        Action::Restart => ("restartProcessId", "God db process id unknown".to_owned()),
+        Action::Reload => ("reloadProcessId", "PM2 ID unknown".to_owned()),
+        Action::Stop => ("stopProcessId", format!("{target} : id unknown")),
+        Action::Delete | Action::Reset => ("deleteProcessId", format!("{target} : id unknown")),
+    };
+    cx.out.info(format_args!("Applying action {name} on app [{target}](ids: [ '{target}' ])"));
+    cx.out.error(words);
+    CliError::Told(Status::NotFound)
 }
 
 /// The apps of a config file: `restart` and `reload` bring the file's description, the others act by name.

@@ -69,6 +69,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let text = match call.target() {
         None | Some("full") => FULL,
         Some("simple") => SIMPLE,
+        // As PM2: any other word is the full one.
+        Some(_) if cx.program.is_pm2() => FULL,
         Some(word) => return Err(UsageError::UnknownArgument { word: word.into() }.into()),
     };
     let path = std::path::Path::new(&cx::cwd()?).join("ecosystem.config.js");

@@ -19,7 +19,7 @@ pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     // Apps whose daemon was killed are stopped, too.
     if cx.running_client()?.is_none() && !cx.take_over(&home)? {
-        cx.out.warn("No process found");
+        cx.out.warn_err("No process found");
     } else {
         stop_daemon(cx)?;
     }

@@ -9,6 +9,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("watch") {
         return follow(cx, call);
     }
+    if cx.out.is_silent() && !call.has("json") {
+        // Whether there is a daemon is all that remains; as PM2, one is started where that is the rule.
+        cx.client()?.list()?;
+        return Ok(Status::Ok);
+    }
     show(cx, call)?;
     Ok(Status::Ok)
 }

@@ -15,6 +15,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             cx.out.err_line("Unknown process name");
             return Err(CliError::Told(Status::NotFound));
         }
+        // As PM2: nothing to reset is no failure for scripts that call us so.
+        Err(CliError::Daemon(Failure::Empty)) if cx.program.is_pm2() => Vec::new(),
         other => other?,
     };
     list::show(cx, call)?;

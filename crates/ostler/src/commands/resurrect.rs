@@ -1,12 +1,12 @@
 //! `resurrect`: start what was saved.
 
-use ostler_proto::control::{Failure, Request};
+use ostler_proto::control::{Failure, Progress, Request};
 
 use super::list;
 use crate::cli::{Call, CliError, Status};
 use crate::cx::Cx;
 use crate::left_behind;
-use crate::render::Wording;
+use crate::render::{Teller, Wording};
 
 /// Apps whose name is in the list already are left alone.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -16,8 +16,22 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let has_others = cx.running_client()?.is_none() && left_behind::of(&home).is_some_and(|left| !left.other_boot);
     cx.client()?;
     cx.out.info("Resurrecting");
-    cx.out.info(format_args!("Restoring processes located in {}", dump.display()));
-    match super::act::perform(cx, &Request::Resurrect, Wording::Resurrect) {
+    let located = format!("Restoring processes located in {}", dump.display());
+    let (out, client) = cx.parts()?;
+    let mut is_told = false;
+    let mut teller = Teller::new(out, Wording::Resurrect);
+    let result = client.request(&Request::Resurrect, &mut |progress| {
+        // What is wrong with that list names the one that is restored.
+        if !is_told && !matches!(progress, Progress::Warning(_)) {
+            teller.say(&located);
+        }
+        is_told = true;
+        teller.tell(progress);
+    });
+    if !is_told && !matches!(result, Err(CliError::Daemon(Failure::Other(_)))) {
+        cx.out.info(&located);
+    }
+    match result {
         // PM2 goes on as if nothing had happened; scripts at boot rely on it.
         Err(CliError::Daemon(Failure::NothingSaved)) if cx.program.is_pm2() || has_others => {}
         result => drop(result?),

@@ -86,7 +86,10 @@ pub(crate) fn unset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Err(CliError::NotFound(format!("no setting {key}; `{} conf` lists them", cx.program.name())));
     }
     tell_daemon(cx)?;
-    cx.out.info("Setting changed");
+    // As PM2, which says it of `set` only.
+    if !cx.program.is_pm2() {
+        cx.out.info("Setting changed");
+    }
     conf(cx, call)
 }
 
@@ -110,7 +113,9 @@ fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status,
     for section in sections {
         restart(cx, call, section)?;
     }
-    if !call.has("json") {
+    // As PM2, which says it of settings of modules only.
+    let is_said = !cx.program.is_pm2() || pairs.iter().any(|(parts, _)| parts.len() > 1);
+    if is_said && !call.has("json") {
         cx.out.info("Setting changed");
     }
     conf(cx, call)

@@ -151,6 +151,10 @@ fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
         return again(cx, call, target);
     }
     if is_number(target) && !Path::new(target).exists() {
+        if cx.program.is_pm2() {
+            cx.client()?;
+            return Err(act::unknown_id(cx, Action::Restart, target));
+        }
         return Err(Failure::NotFound { target: target.to_owned() }.into());
     }
     let spec = plain_spec(cx, call, target)?;

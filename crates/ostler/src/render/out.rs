@@ -33,7 +33,9 @@ impl Out {
     pub(crate) fn new(program: Program) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_terminal = io::stdout().is_terminal();
-        let colors = |terminal: bool| !set("NO_COLOR") && (terminal || set("FORCE_COLOR"));
+        let forced =
+            std::env::var("FORCE_COLOR").ok().filter(|value| !value.is_empty()).map(|value| !matches!(value.as_str(), "0" | "false"));
+        let colors = |terminal: bool| !set("NO_COLOR") && forced.unwrap_or(terminal);
         Self {
             program,
             buffer: Vec::new(),
@@ -88,6 +90,11 @@ impl Out {
     /// From now on messages go to stderr: stdout is for data.
     pub(crate) fn data_only(&mut self) {
         self.data_only = true;
+    }
+
+    /// Messages go to stdout again: what was asked for has no other form.
+    pub(crate) fn data_and_messages(&mut self) {
+        self.data_only = false;
     }
 
     /// From now on only warnings and errors are said, on stderr.
@@ -186,7 +193,10 @@ impl Out {
     /// `[PM2][ERROR] text` on stderr.
     pub(crate) fn error(&mut self, text: impl Display) {
         let head = self.paint_err.with(styles::RED, format!("[{}][ERROR]", self.program.label()));
-        self.err_line(format_args!("{head} {text}"));
+        // As PM2 where we are called so; an exit code alone helps nobody to find out.
+        if !self.silent || !self.program.is_pm2() {
+            self.data_err(format!("{head} {text}\n").as_bytes());
+        }
     }
 
     /// A line without prefix on stderr.

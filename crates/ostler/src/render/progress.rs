@@ -97,6 +97,8 @@ impl<'a> Teller<'a> {
             // PM2 has no such line.
             (Progress::Rollout { .. }, _) if self.out.is_pm2() => {}
             (Progress::Rollout { id, name, step }, _) => self.out.info(format_args!("[{name}]({id}) {step}")),
+            // Its stdout goes into boot logs that nobody reads.
+            (Progress::Warning(text), Wording::Resurrect) => self.out.warn_err(text),
             (Progress::Warning(text), _) => self.out.warn(text),
         }
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
+use ostler_core::files::without_id;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Change, Failure, Progress, Response, ScaleTo};
 
@@ -142,7 +143,8 @@ impl Control {
 /// A description with the changes applied.
 pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
     let mut spec = new_spec(slot, change).unwrap_or(slot.spec()).clone();
-    if let Some(name) = change.attributes.get("name").and_then(|name| name.as_str()) {
+    if let Some(name) = change.attributes.get("name").and_then(|name| name.as_str()).filter(|name| *name != spec.name) {
+        keep_files(&mut spec, slot);
         spec.name = name.to_owned();
     }
     if let Some(profile) = &change.profile {
@@ -153,6 +155,18 @@ pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
         spec.args.clone_from(args);
     }
     spec
+}
+
+/// As PM2: an app with another name goes on writing the files that it has. Whoever reads them need not know.
+fn keep_files(spec: &mut AppSpec, slot: &Slot) {
+    let logs = &mut spec.logs;
+    let unnumbered = |path: &str| without_id(path, ".log", slot.pm_id);
+    logs.out_file = logs.out_file.take().or_else(|| slot.files.out.as_deref().map(unnumbered));
+    logs.error_file = logs.error_file.take().or_else(|| slot.files.error.as_deref().map(unnumbered));
+    if logs.log_file == Some(CombinedLog::Default) {
+        logs.log_file = slot.files.combined.as_deref().map(unnumbered).map(CombinedLog::Path);
+    }
+    spec.pid_file = spec.pid_file.take().or_else(|| Some(without_id(&slot.files.pid, ".pid", slot.pm_id)));
 }
 
 /// The complete new description of an instance, if the change has one: its own, else that of its name.

@@ -1,6 +1,7 @@
 //! `save` and `resurrect`.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
@@ -12,6 +13,13 @@ use crate::store::atomic::{Durability, replace};
 
 /// Older lists are kept under `dump.pm2.bak`, `dump.pm2.bak.1`, … up to this number.
 const GENERATIONS: u32 = 3;
+
+/// `dump.pm2.bak.1`, …
+fn older(backup: &Path, generation: u32) -> PathBuf {
+    let mut name = backup.as_os_str().to_owned();
+    name.push(format!(".{generation}"));
+    PathBuf::from(name)
+}
 
 impl Control {
     pub(crate) fn save(&mut self, force: bool) -> Response {
@@ -43,15 +51,11 @@ impl Control {
         if present == next.as_bytes() && backup.exists() {
             return Ok(());
         }
-        let older = |generation: u32| {
-            let mut name = backup.as_os_str().to_owned();
-            name.push(format!(".{generation}"));
-            std::path::PathBuf::from(name)
-        };
         for generation in (1..GENERATIONS).rev() {
-            let from = if generation == 1 { backup.clone() } else { older(generation - 1) };
+            let from = if generation == 1 { backup.clone() } else { older(&backup, generation - 1) };
             if from.exists() {
-                std::fs::rename(&from, older(generation)).map_err(|error| format!("cannot rename \"{}\": {error}", from.display()))?;
+                std::fs::rename(&from, older(&backup, generation))
+                    .map_err(|error| format!("cannot rename \"{}\": {error}", from.display()))?;
             }
         }
         replace(&backup, &present, Durability::Process).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
@@ -59,7 +63,12 @@ impl Control {
 
     pub(crate) fn resurrect(&mut self, client: u32, id: u64, origin: Origin) {
         let entries = match self.saved_list() {
-            Ok(entries) => entries,
+            Ok((entries, told)) => {
+                if let Some(told) = told {
+                    self.clients.answer(client, id, Response::Progress(Progress::Warning(told)));
+                }
+                entries
+            }
             Err(failure) => return self.clients.answer(client, id, Response::Failed(failure)),
         };
         // As PM2: a name that exists is left alone, as a whole.
@@ -96,21 +105,25 @@ impl Control {
         }
     }
 
-    /// The newest list that can be read. A damaged one is never deleted: it may be all that somebody has.
-    fn saved_list(&mut self) -> Result<Vec<DumpEntry>, Failure> {
-        let (mut problem, mut missing) = (None, 0);
-        for path in [self.settings.dump_file(), self.settings.dump_backup()] {
-            if !path.exists() {
-                missing += 1;
-                continue;
-            }
-            let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+    /// The newest list that can be read, and what is to be told about newer ones. A damaged one is never deleted: it may be all that somebody
+    /// has. Behind a damaged one, an empty list is not what anybody wants back as long as there is an older one that is not.
+    fn saved_list(&mut self) -> Result<(Vec<DumpEntry>, Option<String>), Failure> {
+        let backup = self.settings.dump_backup();
+        let older = (1..GENERATIONS).map(|generation| older(&backup, generation));
+        let paths: Vec<PathBuf> = [self.settings.dump_file(), backup.clone()].into_iter().chain(older).collect();
+        let (mut problem, mut empty) = (None, None);
+        for path in paths.iter().filter(|path| path.exists()) {
+            let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
             match read.and_then(|text| parse_dump(&text).map_err(|error| chain(&error))) {
                 Ok(Dump { entries, rejected }) => {
                     for entry in rejected {
                         self.log.error(format_args!("{entry}"));
                     }
-                    return Ok(entries);
+                    if entries.is_empty() && paths.first() != Some(path) {
+                        empty.get_or_insert(path);
+                        continue;
+                    }
+                    return Ok((entries, problem.map(|problem| format!("{problem}; restored from \"{}\"", path.display()))));
                 }
                 Err(error) => {
                     let line = format!("cannot read \"{}\": {error}", path.display());
@@ -119,10 +132,11 @@ impl Control {
                 }
             }
         }
-        if missing == 2 {
-            return Err(Failure::NothingSaved);
+        match (problem, empty) {
+            (None, None) => Err(Failure::NothingSaved),
+            (problem, Some(path)) => Ok((Vec::new(), problem.map(|problem| format!("{problem}; \"{}\" is empty", path.display())))),
+            (Some(problem), None) => Err(Failure::Other(problem)),
         }
-        Err(Failure::Other(problem.unwrap_or_else(|| "the saved list cannot be read".into())))
     }
 
     /// The daemon was told by a signal to end: saves the list, then stops everything.

@@ -30,7 +30,13 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Shows the last lines, then follows until the reader has enough.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let count = line_count(call)?;
-    let form = form(call);
+    let ends = call.has("nostream");
+    // As PM2: a look at the past has the usual form, whatever form is asked for.
+    let in_usual_form = ends && cx.program.is_pm2() && matches!(form(call), Form::Json | Form::Pairs);
+    if in_usual_form {
+        cx.out.data_and_messages();
+    }
+    let form = if in_usual_form { Form::Labelled } else { form(call) };
     let timestamp = call.has("timestamp").then(|| call.value("timestamp").unwrap_or_default());
     let mut printer = Printer::new(form, timestamp, call.value("highlight"));
     let targets = if call.targets.is_empty() { vec!["all".to_owned()] } else { call.targets.clone() };
@@ -41,10 +47,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut sources = wish.sources(&list)?;
     by_age(&mut sources);
     let mut followers: Vec<Follower> = sources.into_iter().map(Follower::new).collect();
-    let ends = call.has("nostream");
     // Programs want what happens from now on; with --nostream there is no such thing, so they get the past.
-    let only_present = !ends || cx.program.is_pm2();
-    let past = if only_present && matches!(form, Form::Json | Form::Pairs) { 0 } else { count };
+    let past = if !ends && matches!(form, Form::Json | Form::Pairs) { 0 } else { count };
     tail(cx, &mut printer, &mut followers, past, ends, &wish.targets)?;
     if !ends {
         let past = Past::of(&home);
