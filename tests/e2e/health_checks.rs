@@ -45,6 +45,16 @@ fn quick(port: u16) -> Value {
     json!({"http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000, "grace": 0}})
 }
 
+/// However rarely it is asked later on: what answers is known to be healthy soon after its start, by each phase.
+#[test]
+fn the_first_checks_come_soon() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    let rarely = json!({"http": {"port": port, "path": "/health"}, "interval": "600s"});
+    serve(&home, port, &json!({"health": {"startup": rarely, "readiness": rarely, "liveness": {"tcp": port, "interval": "600s"}}}));
+    wait_health(&home, "web", "healthy");
+}
+
 #[test]
 fn t1_a_bad_answer_restarts_the_app_and_everybody_can_see_why() {
     needs_program!("node");

@@ -6,15 +6,15 @@
 //!     └─ too many bad answers ──► Unhealthy                  (startup, liveness)
 //! ```
 //!
-//! Bad answers within the grace period count for nothing, and while it lasts a process that has not answered well yet is asked more often:
-//! so a fast app is known to be healthy soon, and a slow one is not restarted for being slow.
+//! Bad answers within the grace period count for nothing, and while it lasts a process that has not answered well yet is asked more often,
+//! at first soon, then after twice as long each time: so a fast app is known to be healthy soon, and a slow one is not restarted for being slow.
 
 use serde::{Deserialize, Serialize};
 
 use crate::care::{Check, Health, Phase};
 
-/// A process that has not answered well yet is asked so often during its grace period.
-const EAGER_MS: u64 = 1000;
+/// A process is asked so soon for the first time.
+const FIRST_MS: u64 = 100;
 
 /// How it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ impl Answers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Monitor {
     grace_until_ms: u64,
+    /// Since when it is asked what it is asked: from its start, or since its startup check was good.
+    since_ms: u64,
     answers: [Answers; 3],
     heart_stopped: bool,
 }
@@ -81,9 +83,9 @@ pub struct Monitor {
 impl Monitor {
     /// A process that began at `started_ms`.
     pub fn new(health: &Health, started_ms: u64) -> Self {
-        let usual = || if health.startup.is_some() { 0 } else { health.liveness.as_ref().map_or(0, |check| check.interval_ms) };
-        let grace_ms = health.grace_ms.unwrap_or_else(usual);
-        Self { grace_until_ms: started_ms.saturating_add(grace_ms), answers: [Answers::default(); 3], heart_stopped: false }
+        let usual = || health.startup.as_ref().or(health.liveness.as_ref()).map_or(0, |check| check.interval_ms);
+        let grace_until_ms = started_ms.saturating_add(health.grace_ms.unwrap_or_else(usual));
+        Self { grace_until_ms, since_ms: started_ms, answers: [Answers::default(); 3], heart_stopped: false }
     }
 
     /// Is this question to be asked now?
@@ -92,11 +94,24 @@ impl Monitor {
         health.check(phase).is_some() && started != (phase == Phase::Startup)
     }
 
-    /// Until the next question of this phase.
+    /// Until the next question of this phase: at first twice as long each time.
     pub fn pause_ms(&self, health: &Health, phase: Phase, now_ms: u64) -> u64 {
-        let interval_ms = health.check(phase).map_or(EAGER_MS, |check| check.interval_ms).max(1);
-        let eager = self.of(phase).passed.is_none() && now_ms < self.grace_until_ms;
-        if eager { interval_ms.min(EAGER_MS) } else { interval_ms }
+        let (interval_ms, delay_ms) = health.check(phase).map_or((FIRST_MS, 0), |check| (check.interval_ms.max(1), check.delay_ms));
+        if self.is_eager(phase, now_ms) {
+            // Waiting for as long as it was asked doubles that time.
+            let asked_for_ms = now_ms.saturating_sub(self.since_ms.saturating_add(delay_ms));
+            asked_for_ms.max(FIRST_MS).min(interval_ms)
+        } else {
+            interval_ms
+        }
+    }
+
+    /// Nothing is known of it yet, and to ask more often than usual does it no harm: no bad answer counts, or it has just passed its startup
+    /// check.
+    pub fn is_eager(&self, phase: Phase, now_ms: u64) -> bool {
+        let Answers { bad, passed, .. } = *self.of(phase);
+        let has_just_started = now_ms <= self.since_ms && self.of(Phase::Startup).passed == Some(true);
+        passed.is_none() && bad == 0 && (now_ms < self.grace_until_ms || has_just_started)
     }
 
     /// Takes an answer, unless nobody asked. Gives the new state where it is another one.
@@ -108,6 +123,9 @@ impl Monitor {
             self.answers[phase as usize].good = 0;
         } else {
             self.answers[phase as usize].take(check, good);
+        }
+        if phase == Phase::Startup && self.of(phase).passed == Some(true) {
+            self.since_ms = now_ms;
         }
         self.news(health, before)
     }
@@ -214,20 +232,42 @@ mod tests {
         monitor.answered(&health, Phase::Startup, true, 2);
         assert_eq!(asked(&monitor), [false, true, true]);
         let mut never = Monitor::new(&health, 0);
-        let states: Vec<_> = (0..3).map(|at| never.answered(&health, Phase::Startup, false, at)).collect();
+        // For as long as an interval it is asked more often, and nothing counts.
+        assert_eq!(never.answered(&health, Phase::Startup, false, 999), None);
+        let states: Vec<_> = (1000..1003).map(|at| never.answered(&health, Phase::Startup, false, at)).collect();
         assert_eq!(states, [None, None, Some(State::Unhealthy)]);
     }
 
     #[test]
-    fn a_young_process_is_asked_more_often() {
+    fn a_young_process_is_asked_soon_and_then_ever_more_rarely() {
         let health = http();
+        let monitor = Monitor::new(&health, 5000);
+        let (mut at, mut asked) = (5000, Vec::new());
+        while asked.len() < 11 {
+            at += monitor.pause_ms(&health, Phase::Liveness, at);
+            asked.push(at - 5000);
+        }
+        assert_eq!(asked, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 81_200]);
         let mut monitor = Monitor::new(&health, 0);
-        assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 10), 1000);
-        assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 30_000), 30_000);
-        monitor.answered(&health, Phase::Liveness, true, 20);
-        assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 30), 30_000);
+        monitor.answered(&health, Phase::Liveness, true, 120);
+        assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 120), 30_000);
+        // Not more often than the app says, and not before it may be asked.
         let quick = Health { liveness: Some(check(50, 3, 1)), ..Health::default() };
         assert_eq!(Monitor::new(&quick, 0).pause_ms(&quick, Phase::Liveness, 10), 50);
+        let delayed = Health { liveness: Some(Check { delay_ms: 10_000, ..check(5000, 3, 1) }), ..Health::default() };
+        assert_eq!(Monitor::new(&delayed, 0).pause_ms(&delayed, Phase::Liveness, 10_000), 100);
+        assert_eq!(Monitor::new(&delayed, 0).pause_ms(&delayed, Phase::Liveness, 10_400), 400);
+        // Where bad answers count, they count no faster.
+        let strict = Health { grace_ms: Some(0), ..http() };
+        assert_eq!(Monitor::new(&strict, 0).pause_ms(&strict, Phase::Readiness, 0), 30_000);
+        // What is asked after the startup check begins anew.
+        let health = Health { startup: Some(check(1000, 3, 1)), ..http() };
+        let mut monitor = Monitor::new(&health, 0);
+        assert_eq!(monitor.pause_ms(&health, Phase::Startup, 600), 600);
+        monitor.answered(&health, Phase::Startup, true, 70_000);
+        assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 70_000), 100);
+        monitor.answered(&health, Phase::Readiness, false, 70_100);
+        assert_eq!(monitor.pause_ms(&health, Phase::Readiness, 70_100), 30_000);
     }
 
     #[test]

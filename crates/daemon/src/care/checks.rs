@@ -121,13 +121,14 @@ impl Control {
         let good = answer == Answer::Good;
         let pause =
             |watched: &super::Watched| phases.iter().map(|phase| watched.monitor.pause_ms(health, *phase, now_ms)).min().unwrap_or(1);
-        let (before, pause_before) = (watched.monitor.state(health), pause(watched));
+        let eager = |watched: &super::Watched| phases.iter().any(|phase| watched.monitor.is_eager(*phase, now_ms));
+        let (before, eager_before) = (watched.monitor.state(health), eager(watched));
         for phase in phases {
             watched.monitor.answered(health, *phase, good, now_ms);
         }
         let (after, pause_after) = (watched.monitor.state(health), pause(watched));
         // Those that were started together are not asked together for ever.
-        let next_ms = if pause_after > pause_before { 1 + spread(id, pause_after) } else { pause_after };
+        let next_ms = if eager_before && !eager(watched) { 1 + spread(id, pause_after) } else { pause_after };
         let due_ms = probe::together(now_ms.saturating_add(next_ms), pause_after).max(now_ms.saturating_add(1));
         self.care.probes.not_before(key, due_ms);
         if let Some(check) = self.care.commands.get_mut(&key) {
