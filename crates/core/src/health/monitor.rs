@@ -254,7 +254,8 @@ mod tests {
         // Not more often than the app says, and not before it may be asked.
         let quick = Health { liveness: Some(check(50, 3, 1)), ..Health::default() };
         assert_eq!(Monitor::new(&quick, 0).pause_ms(&quick, Phase::Liveness, 10), 50);
-        let delayed = Health { liveness: Some(Check { delay_ms: 10_000, ..check(5000, 3, 1) }), ..Health::default() };
+        let delayed = Check { delay_ms: 10_000, ..check(5000, 3, 1) };
+        let delayed = Health { liveness: Some(delayed), grace_ms: Some(60_000), ..Health::default() };
         assert_eq!(Monitor::new(&delayed, 0).pause_ms(&delayed, Phase::Liveness, 10_000), 100);
         assert_eq!(Monitor::new(&delayed, 0).pause_ms(&delayed, Phase::Liveness, 10_400), 400);
         // Where bad answers count, they count no faster.
