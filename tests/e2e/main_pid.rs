@@ -35,7 +35,7 @@ def hold():
         time.sleep(0.02)
 
 def end(number, frame):
-    print("told to end", os.getpid(), flush=True)
+    os.write(1, b"told to end %d\n" % os.getpid())
     os._exit(0)
 
 def replace(number, frame):
@@ -97,7 +97,7 @@ fn start(home: &Home, args: &str, more: &str) {
 
 fn app(home: &Home, args: &str, more: &str) -> String {
     let script = home.write("app.py", APP);
-    let members = r#""interpreter": "python3", "ready": "notify", "listen_timeout": "100s", "kill_timeout": "100s""#;
+    let members = r#""interpreter": "python3", "ready": "notify", "listen_timeout": "100s", "kill_timeout": "100s", "kill_mode": "tree""#;
     ecosystem(home, &format!(r#""name": "x", "script": "{script}", "args": "{args}", {members}{more}"#))
 }
 

@@ -63,6 +63,30 @@ pub fn sweep(policy: &Policy, inc: u32, kill: bool) -> Effect {
     Effect::Sweep { inc, kill, signal: policy.kill_signal }
 }
 
+/// What became of a process that a sweep has just met and signalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// Its end will be told.
+    Watched,
+    /// It ended between the look at the process table and now: nobody will tell of that.
+    Gone,
+    /// It lives, and cannot be watched.
+    Unwatched,
+}
+
+/// Another look after SIGKILL, because a process may have forked while it was being killed, and at what cannot be watched.
+const LOOK_AGAIN_MS: u64 = 20;
+
+/// When to look again at a tree in which something was met; `None` = when something of it ends.
+pub fn next_look(kill: bool, met: &[Met], now_ms: u64) -> Option<u64> {
+    if kill || met.contains(&Met::Unwatched) {
+        Some(now_ms + LOOK_AGAIN_MS)
+    } else {
+        // That one may have been the last.
+        met.contains(&Met::Gone).then_some(now_ms)
+    }
+}
+
 /// When the grace period ends.
 pub fn grace_deadline(policy: &Policy, now_ms: u64) -> u64 {
     now_ms.saturating_add(policy.kill_timeout_ms)
@@ -77,6 +101,21 @@ pub fn rekill_deadline(policy: &Policy, now_ms: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::app::AppSpec;
+
+    #[test]
+    fn a_tree_is_looked_at_again_unless_its_end_will_be_told() {
+        for (kill, met, next) in [
+            (false, &[Met::Watched, Met::Watched][..], None),
+            (false, &[Met::Gone], Some(1_000)),
+            (false, &[Met::Watched, Met::Gone], Some(1_000)),
+            (false, &[Met::Gone, Met::Unwatched], Some(1_020)),
+            (false, &[Met::Unwatched, Met::Watched], Some(1_020)),
+            (true, &[Met::Watched], Some(1_020)),
+            (true, &[Met::Gone], Some(1_020)),
+        ] {
+            assert_eq!(next_look(kill, met, 1_000), next, "{kill} {met:?}");
+        }
+    }
 
     #[test]
     fn plans() {

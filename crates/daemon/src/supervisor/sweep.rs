@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use ostler_core::lifecycle::{AfterStop, Event, State};
+use ostler_core::stop::{self, Met};
 use ostler_keeper::INCARNATION_VAR;
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, cgroup};
@@ -26,8 +27,6 @@ pub(crate) const MARK: &str = "unique_id";
 pub(crate) const INC_MARK: &str = INCARNATION_VAR;
 /// SIGKILL.
 pub(crate) const KILL: i32 = 9;
-/// Another look after SIGKILL: a process may have forked while it was being killed.
-const LOOK_AGAIN_MS: u64 = 20;
 /// When to look for what crashed incarnations left outside their groups.
 const LATE_MS: u64 = 200;
 /// While many instances end one after the other, their leftovers are looked for together.
@@ -237,6 +236,7 @@ impl Control {
         if sweep.signal.is_none() {
             self.kill_group(sweep.slot);
         }
+        let mut met = Vec::with_capacity(left.len());
         for member in left {
             let process = member.process();
             match sweep.signal {
@@ -247,23 +247,25 @@ impl Control {
                 }
                 Some(_) => {}
             }
-            self.watch_straggler(process, sweep.slot);
+            met.push(self.watch_straggler(process, sweep.slot));
         }
-        // The end of a watched straggler brings the next look; SIGKILL is repeated until none is left.
-        sweep.due_ms = sweep.signal.is_none().then_some(now + LOOK_AGAIN_MS);
+        sweep.due_ms = stop::next_look(sweep.signal.is_none(), &met, now);
         self.sweeps.all.push(sweep);
         false
     }
 
-    fn watch_straggler(&mut self, process: ProcRef, slot: u32) {
+    fn watch_straggler(&mut self, process: ProcRef, slot: u32) -> Met {
         let pid = process.pid.cast_unsigned();
-        if self.sweeps.watched.contains_key(&pid) {
-            return;
+        if let Some((_, waits)) = self.sweeps.watched.get(&pid) {
+            return if *waits == slot { Met::Watched } else { Met::Unwatched };
         }
-        // Already ended: then the next look has to come by itself.
-        match process.open().ok().filter(|fd| self.reactor.add(fd, Source::Straggler(pid)).is_ok()) {
-            Some(fd) => drop(self.sweeps.watched.insert(pid, (fd, slot))),
-            None => self.look_again(slot),
+        match process.open() {
+            Ok(fd) if self.reactor.add(&fd, Source::Straggler(pid)).is_ok() => {
+                self.sweeps.watched.insert(pid, (fd, slot));
+                Met::Watched
+            }
+            Err(rustix::io::Errno::SRCH) => Met::Gone,
+            Ok(_) | Err(_) => Met::Unwatched,
         }
     }
 
