@@ -102,6 +102,12 @@ impl Turns {
     }
 }
 
+/// Whose turn it is to get a client that belongs to nobody yet: who comes after the one that got the last of them.
+pub fn after(last: Option<u32>, able: impl Iterator<Item = u32>) -> Option<u32> {
+    let has_had = |number: u32| last.is_some_and(|last| number <= last);
+    able.min_by_key(|number| (has_had(*number), *number))
+}
+
 /// The worker that a client belongs to: as long as this one listens the client stays with it, whoever else comes or goes (rendezvous
 /// hashing).
 pub fn home_of(client: &[u8], workers: impl Iterator<Item = u32>) -> Option<u32> {
@@ -245,6 +251,19 @@ mod tests {
         }
         assert!(homes.iter().all(|count| (900..1100).contains(count)), "{homes:?}");
         assert_eq!(home_of(b"x", std::iter::empty()), None);
+    }
+
+    #[test]
+    fn new_clients_go_round() {
+        for (last, able, next) in [
+            (None, &[0, 1, 2][..], Some(0)),
+            (Some(0), &[0, 1, 2], Some(1)),
+            (Some(2), &[0, 1, 2], Some(0)),
+            (Some(1), &[3, 0], Some(3)),
+            (Some(7), &[], None),
+        ] {
+            assert_eq!(after(last, able.iter().copied()), next, "{last:?} {able:?}");
+        }
     }
 
     #[test]

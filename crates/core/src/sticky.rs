@@ -8,7 +8,9 @@ pub const MAX_HEAD_BYTES: usize = 16 << 10;
 pub enum Found {
     /// The cookie names this instance.
     Instance(u32),
-    /// There is no such cookie, or this is no readable request.
+    /// A request without such a cookie.
+    NoCookie,
+    /// No request that can be read here: TLS, HTTP/2, a head that is too long or does not come.
     Nothing,
     /// The end of the head has not come yet.
     More,
@@ -21,16 +23,16 @@ pub fn find(bytes: &[u8], name: &str) -> Found {
         return Found::Nothing;
     }
     let mut rest = bytes;
-    let mut first = true;
+    let (mut first, mut is_http_1) = (true, false);
     while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
         let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
         rest = &rest[end + 1..];
         if line.is_empty() {
-            return Found::Nothing;
+            return if is_http_1 { Found::NoCookie } else { Found::Nothing };
         }
-        if !std::mem::take(&mut first)
-            && let Some(instance) = in_line(line, name)
-        {
+        if std::mem::take(&mut first) {
+            is_http_1 = line.windows(9).any(|word| word == b" HTTP/1.0" || word == b" HTTP/1.1");
+        } else if let Some(instance) = in_line(line, name) {
             return Found::Instance(instance);
         }
     }
@@ -60,10 +62,10 @@ mod tests {
             ("GET / HTTP/1.1\nCookie: other=1\nCookie: who=0\n", Found::Instance(0)),
             ("GET / HTTP/1.1\r\nHost: x\r\nCookie: a=1; who=3", Found::More),
             ("", Found::More),
-            ("GET / HTTP/1.1\r\nX-Cookie: who=3\r\nCookie: whoever=3; xwho=3\r\n\r\n", Found::Nothing),
-            ("GET / HTTP/1.1\r\nCookie: who=-1\r\n\r\n", Found::Nothing),
-            ("GET / HTTP/1.1\r\nCookie: who=99999999999\r\n\r\n", Found::Nothing),
-            ("POST / HTTP/1.1\r\n\r\nCookie: who=3\r\n", Found::Nothing),
+            ("GET / HTTP/1.1\r\nX-Cookie: who=3\r\nCookie: whoever=3; xwho=3\r\n\r\n", Found::NoCookie),
+            ("GET / HTTP/1.1\r\nCookie: who=-1\r\n\r\n", Found::NoCookie),
+            ("GET / HTTP/1.1\r\nCookie: who=99999999999\r\n\r\n", Found::NoCookie),
+            ("POST / HTTP/1.1\r\n\r\nCookie: who=3\r\n", Found::NoCookie),
             ("Cookie: who=3\r\n\r\n", Found::Nothing),
             ("\u{16}\u{3}\u{1}", Found::Nothing),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Found::Nothing),

@@ -48,6 +48,8 @@ pub(crate) struct Listener {
     pub waiting: VecDeque<Connection>,
     /// Every worker had refused the first of them.
     pub refused: bool,
+    /// Number of the instance that got the last client that belonged to nobody.
+    pub newcomer: Option<u32>,
     /// Beginning of the message that hands over a connection, and the last one's end.
     message: Vec<u8>,
     /// How long the beginning is.
@@ -184,6 +186,7 @@ impl Listeners {
             turns: Turns::default(),
             waiting: VecDeque::new(),
             refused: false,
+            newcomer: None,
             message_start: message.len(),
             message,
             data: None,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use ostler_core::balance::{WINDOW, home_of};
+use ostler_core::balance::{WINDOW, after, home_of};
 use ostler_core::serving::Sticky;
 use ostler_core::sticky::{Found, MAX_HEAD_BYTES, find};
 use rustix::io::Errno;
@@ -40,7 +40,6 @@ struct Peek {
     listener: u32,
     until_ms: u64,
     cookie: String,
-    address: IpAddr,
     connection: Connection,
 }
 
@@ -96,7 +95,7 @@ impl Control {
         connection.client = Some(Client::Address(address));
         match sticky {
             Sticky::Cookie(cookie) if self.listeners.peeks.all.len() < MAX_PEEKED => {
-                let peek = Peek { listener: id, until_ms: now_ms + PEEK_MS, cookie: cookie.clone(), address, connection };
+                let peek = Peek { listener: id, until_ms: now_ms + PEEK_MS, cookie: cookie.clone(), connection };
                 self.peek(peek);
             }
             Sticky::Address if peer.is_none() => {
@@ -133,9 +132,11 @@ impl Control {
 
     /// Puts a connection to those that wait for their worker.
     fn put(&mut self, peek: Peek, found: Found) {
-        let Peek { listener, address, mut connection, .. } = peek;
-        if let Found::Instance(instance) = found {
-            connection.client = Some(Client::Instance(instance, address));
+        let Peek { listener, mut connection, .. } = peek;
+        match found {
+            Found::Instance(instance) => connection.client = Some(Client::Instance(instance)),
+            Found::NoCookie => connection.client = Some(Client::New),
+            Found::Nothing | Found::More => {}
         }
         if let Some(known) = self.listeners.get_mut(listener) {
             known.waiting.push_back(connection);
@@ -179,7 +180,21 @@ impl Control {
         let given = match self.home_of(id, &connection, now_ms) {
             _ if now_ms < connection.not_before_ms => Err(connection),
             Some(worker) if self.registry.get(worker).is_some_and(|slot| slot.worker.load().unanswered < WINDOW) => {
-                self.hand_over(id, worker, connection, now_ms)
+                let client = connection.client;
+                let handed = self.hand_over(id, worker, connection, now_ms);
+                let index = self.registry.get(worker).map(|slot| slot.index);
+                let by_turn = match client {
+                    Some(Client::New) => true,
+                    Some(Client::Instance(instance)) => index != Some(instance),
+                    Some(Client::Address(_)) | None => false,
+                };
+                if by_turn
+                    && handed.is_ok()
+                    && let Some(listener) = self.listeners.get_mut(id)
+                {
+                    listener.newcomer = index;
+                }
+                handed
             }
             Some(_) => Err(connection),
             None => {
@@ -211,9 +226,12 @@ impl Control {
             };
             home_of(&bytes, able.iter().map(|(index, _)| *index))
         };
+        // By its address all clients of a proxy would be with one worker.
+        let in_turn = || after(listener.newcomer, able.iter().map(|(index, _)| *index));
         let index = match connection.client {
-            Some(Client::Instance(instance, _)) if able.iter().any(|(index, _)| *index == instance) => Some(instance),
-            Some(Client::Instance(_, address) | Client::Address(address)) => by_address(address),
+            Some(Client::Instance(instance)) if able.iter().any(|(index, _)| *index == instance) => Some(instance),
+            Some(Client::Instance(_) | Client::New) => in_turn(),
+            Some(Client::Address(address)) => by_address(address),
             None => able
                 .iter()
                 .min_by_key(|(_, worker)| self.registry.get(*worker).map(|slot| slot.worker.load().unanswered))

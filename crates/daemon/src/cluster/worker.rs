@@ -71,8 +71,10 @@ pub(crate) struct Connection {
 /// What binds a connection to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// It named this instance; else its address counts.
-    Instance(u32, IpAddr),
+    /// It named this instance.
+    Instance(u32),
+    /// It has no cookie yet: whoever gets it gives it one.
+    New,
     /// Where it comes from.
     Address(IpAddr),
 }
