@@ -1,6 +1,25 @@
 //! `scale`.
 
-use crate::setup::{home, start_fixture};
+use crate::setup::{home, home_as_pm2, start_fixture};
+
+#[test]
+fn the_newest_go_first_and_as_pm2_the_oldest() {
+    for (home, left) in [(home(), [0, 1]), (home_as_pm2(), [2, 3])] {
+        start_fixture(&home, "app", "-i 4", "hold");
+        home.ok("scale app 2");
+        let list = home.jlist();
+        assert_eq!(list.iter().map(|item| item.id()).collect::<Vec<_>>(), left);
+        let numbers: Vec<u64> = list.iter().map(|item| item.number("NODE_APP_INSTANCE")).collect();
+        assert_eq!(numbers, left);
+    }
+    // Number 0 stays, also where it is the youngest.
+    let home = home();
+    start_fixture(&home, "app", "-i 2", "hold");
+    home.ok("delete 0");
+    home.ok("scale app 2");
+    home.ok("scale app 1");
+    assert_eq!(home.app("app").number("NODE_APP_INSTANCE"), 0);
+}
 
 #[test]
 fn up_and_down_and_negative() {

@@ -46,30 +46,25 @@ pub fn lowest_free(used: &[u32]) -> u32 {
     (0..).zip(&used).find(|(place, number)| place != *number).map_or(used.len() as u32, |(place, _)| place)
 }
 
-/// What `scale` has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scale {
-    /// Make so many more.
-    Add(u32),
-    /// Delete these.
-    Remove(Vec<u32>),
-    /// It is as wished.
-    Nothing,
+/// Which of the instances of an app go first when there are to be fewer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaving {
+    /// Those with the highest numbers. Many apps do in number 0 what is to be done once.
+    /// PM2 differs: the oldest go first; under its name so do they here, because scripts see their ids.
+    #[default]
+    Newest,
+    /// Those with the lowest ids.
+    Oldest,
 }
 
-/// From the ids of an app to so many instances. The lowest ids go first, as in PM2.
-pub fn scale(ids: &[u32], to: u32) -> Scale {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    let (have, to) = (ids.len(), to as usize);
-    match have.cmp(&to) {
-        std::cmp::Ordering::Less => Scale::Add(u32::try_from(to - have).unwrap_or(u32::MAX)),
-        std::cmp::Ordering::Equal => Scale::Nothing,
-        std::cmp::Ordering::Greater => {
-            ids.truncate(have - to);
-            Scale::Remove(ids)
-        }
+/// The instances, by id and number, that go when so many are too many, in that order.
+pub fn leaving(instances: &[(u32, u32)], too_many: usize, first: Leaving) -> Vec<u32> {
+    let mut instances = instances.to_vec();
+    match first {
+        Leaving::Newest => instances.sort_unstable_by_key(|(id, number)| std::cmp::Reverse((*number, *id))),
+        Leaving::Oldest => instances.sort_unstable(),
     }
+    instances.into_iter().take(too_many).map(|(id, _)| id).collect()
 }
 
 #[cfg(test)]
@@ -107,11 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn scaling() {
-        assert_eq!(scale(&[3, 1, 2], 5), Scale::Add(2));
-        assert_eq!(scale(&[3, 1, 2], 3), Scale::Nothing);
-        assert_eq!(scale(&[3, 1, 2], 1), Scale::Remove(vec![1, 2]));
-        assert_eq!(scale(&[3, 1, 2], 0), Scale::Remove(vec![1, 2, 3]));
-        assert_eq!(scale(&[], 2), Scale::Add(2));
+    fn who_goes_first() {
+        let instances = [(4, 1), (7, 0), (2, 2)];
+        for (too_many, newest, oldest) in [(0, &[][..], &[][..]), (1, &[2], &[2]), (2, &[2, 4], &[2, 4]), (9, &[2, 4, 7], &[2, 4, 7])] {
+            assert_eq!(leaving(&instances, too_many, Leaving::Newest), newest);
+            assert_eq!(leaving(&instances, too_many, Leaving::Oldest), oldest);
+        }
+        let plain = [(0, 0), (1, 1), (2, 2)];
+        assert_eq!(leaving(&plain, 2, Leaving::Newest), [2, 1]);
+        assert_eq!(leaving(&plain, 2, Leaving::Oldest), [0, 1]);
     }
 }

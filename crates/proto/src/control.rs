@@ -129,6 +129,9 @@ pub enum Request {
         cwd: String,
         /// To how many.
         to: ScaleTo,
+        /// The oldest instances go first, as in PM2; else the newest.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        oldest_first: bool,
     },
     /// Sends a signal to main processes. Answer: progress, then [`Response::Done`].
     Signal {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ostler_core::autoscale::{INTERVAL_MS, Scaler};
+use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Origin, State};
 use ostler_core::serving::Autoscale;
 use ostler_core::time::Now;
@@ -67,7 +68,7 @@ impl Control {
             let want = self.scalers.all.entry(name.clone()).or_default().decide(&rules, have, load, now.mono_ms);
             if want != have {
                 self.log.line(format_args!("App [{name}] uses {load:.0} % of a core with {have} instances: {want} from now on"));
-                self.scale_to(0, 0, &ids, want, Origin::Policy("autoscale".into()));
+                self.scale_to(0, 0, &ids, (want, Leaving::Newest), Origin::Policy("autoscale".into()));
             }
         }
     }

@@ -12,7 +12,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = call.targets.first().or(call.app_args.as_ref().and_then(|args| args.first())).cloned().unwrap_or_default();
     let number = call.targets.get(1).or(call.app_args.as_ref().and_then(|args| args.last())).cloned().unwrap_or_default();
     let to = amount(&number).ok_or(Failure::NothingToDo)?;
-    match act::perform(cx, &Request::Scale { name: name.clone(), cwd: cx::cwd()?, to }, Wording::Scale) {
+    let request = Request::Scale { name: name.clone(), cwd: cx::cwd()?, to, oldest_first: cx.program.is_pm2() };
+    match act::perform(cx, &request, Wording::Scale) {
         Err(CliError::Daemon(Failure::NotFound { .. })) => return Err(CliError::NotFound(format!("Application {name} not found"))),
         other => other?,
     };

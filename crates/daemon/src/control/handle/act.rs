@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
 use ostler_core::files::without_id;
+use ostler_core::instances::{Leaving, leaving};
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Change, Failure, Progress, Response, ScaleTo};
 
@@ -61,7 +62,7 @@ impl Control {
         self.follow_watch(id);
     }
 
-    pub(super) fn scale(&mut self, client: u32, id: u64, name: &str, cwd: &str, to: ScaleTo, origin: Origin) {
+    pub(super) fn scale(&mut self, client: u32, id: u64, (name, cwd): (&str, &str), (to, leaving): (ScaleTo, Leaving), origin: Origin) {
         let path = std::path::Path::new(cwd).join(name);
         let ids: Vec<u32> = self
             .registry
@@ -82,15 +83,16 @@ impl Control {
         if let Some(failure) = failure {
             return self.clients.answer(client, id, Response::Failed(failure));
         }
-        self.scale_to(client, id, &ids, u32::try_from(wanted).unwrap_or(u32::MAX), origin);
+        self.scale_to(client, id, &ids, (u32::try_from(wanted).unwrap_or(u32::MAX), leaving), origin);
     }
 
     /// From these instances of one app to so many.
-    pub(crate) fn scale_to(&mut self, client: u32, id: u64, ids: &[u32], wanted: u32, origin: Origin) {
+    pub(crate) fn scale_to(&mut self, client: u32, id: u64, ids: &[u32], (wanted, first): (u32, Leaving), origin: Origin) {
         let current = ids.len() as u32;
         if wanted < current {
             let mut job = self.action_job(client, id, Action::Delete, Vec::new(), origin);
-            job.pending = ids.iter().copied().take((current - wanted) as usize).collect();
+            let instances: Vec<(u32, u32)> = ids.iter().filter_map(|id| self.registry.get(*id)).map(|slot| (slot.id, slot.index)).collect();
+            job.pending = leaving(&instances, (current - wanted) as usize, first).into();
             let ids: Vec<u32> = job.pending.iter().copied().collect();
             job.touch(&ids, &self.registry);
             // Those that stay serve meanwhile, and those that go finish what they have.

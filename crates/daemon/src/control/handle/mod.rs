@@ -9,6 +9,7 @@ mod reload;
 mod scheduled;
 mod start;
 
+use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::Origin;
 use ostler_proto::control::{Action, Failure, Request, Response};
 
@@ -90,9 +91,10 @@ impl Control {
                 let origin = self.origin(client, command);
                 return self.run_job(client, id, &target, &origin);
             }
-            Request::Scale { name, cwd, to } => {
+            Request::Scale { name, cwd, to, oldest_first } => {
                 let origin = self.origin(client, "scale".into());
-                return self.scale(client, id, &name, &cwd, to, origin);
+                let first = if oldest_first { Leaving::Oldest } else { Leaving::Newest };
+                return self.scale(client, id, (&name, &cwd), (to, first), origin);
             }
             Request::Signal { signal, target } => self.send_signal(client, id, signal, &target),
             Request::Flush { target } => self.flush_logs(target.as_deref()),
