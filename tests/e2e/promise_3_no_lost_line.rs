@@ -59,6 +59,25 @@ fn with_a_date_on_each_line() {
     });
 }
 
+/// Loggers with a thread of their own write to the pipe by themselves, and wait by themselves when it is full.
+#[test]
+fn the_pipe_of_a_node_app_is_as_node_makes_it() {
+    needs_program!("node");
+    let home = home();
+    let script = home.write(
+        "loggers.js",
+        "const fs = require('fs'); console.log('first');
+        const flags = parseInt(fs.readFileSync('/proc/self/fdinfo/1', 'utf8').match(/flags:\\s*(\\d+)/)[1], 8);
+        for (let n = 1; n <= 3000; n++) console.log(String(n).padStart(8, '0') + ' ' + 'x'.repeat(90));
+        console.log('blocks: ' + !(flags & fs.constants.O_NONBLOCK)); process.exit();",
+    );
+    home.ok(format!("start {script} --name l --no-autorestart --time"));
+    home.wait_log("l-out.log", "blocks: false");
+    let log = home.log("l-out.log");
+    let numbered: Vec<u32> = log.lines().filter_map(|line| first_word(line.split_once(": ")?.1)).collect();
+    assert!(numbered.iter().copied().eq(1..=3000), "{} lines", numbered.len());
+}
+
 #[test]
 fn as_json() {
     let home = home();
