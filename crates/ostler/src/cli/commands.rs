@@ -1,6 +1,6 @@
 //! Every command: ostler's, and those of PM2 that are still to come.
 
-use super::options::call;
+use super::options::{call, known};
 use super::table::{Arg, Command, Completes, Daemon, Opt, Run, Section, State};
 use crate::commands as run;
 
@@ -78,14 +78,14 @@ const SERVE: &[Opt] = &[
 ];
 
 const START: &[Opt] = &[
-    call("fresh", None, Arg::None, "accepted"),
-    call("daemon", None, Arg::None, "container: in the background"),
-    call("container", None, Arg::None, "run in a container"),
-    call("dist", None, Arg::None, "container: build for distribution"),
-    call("image-name", None, Arg::Optional("name"), "container: name of the image"),
-    call("node-version", None, Arg::Optional("major"), "container: version of Node"),
-    call("dockerdaemon", None, Arg::None, "container: for debugging"),
     call("strict", None, Arg::None, "warnings of the config file are errors"),
+    known("fresh", Arg::None, "accepted"),
+    known("daemon", Arg::None, "container: in the background"),
+    known("container", Arg::None, "run in a container"),
+    known("dist", Arg::None, "container: build for distribution"),
+    known("image-name", Arg::Optional("name"), "container: name of the image"),
+    known("node-version", Arg::Optional("major"), "container: version of Node"),
+    known("dockerdaemon", Arg::None, "container: for debugging"),
 ];
 
 const RUNTIME: &[Opt] = &[
@@ -97,10 +97,10 @@ const RUNTIME: &[Opt] = &[
     call("delay", None, Arg::Required("s"), "wait before the start; seconds, or with unit"),
     call("forward-signals", None, Arg::Required("list"), "signals that go on to all apps (HUP,USR1,USR2,WINCH), or `none`"),
     call("stop-timeout", None, Arg::Required("time"), "after so long of stopping what still runs is killed"),
-    call("web", None, Arg::OptionalNumber("port"), "accepted"),
-    call("secret", None, Arg::Required("key"), "accepted"),
-    call("public", None, Arg::Required("key"), "accepted"),
-    call("machine-name", None, Arg::Required("name"), "accepted"),
+    known("web", Arg::OptionalNumber("port"), "accepted"),
+    known("secret", Arg::Required("key"), "accepted"),
+    known("public", Arg::Required("key"), "accepted"),
+    known("machine-name", Arg::Required("name"), "accepted"),
     call("strict", None, Arg::None, "warnings of the config file are errors"),
 ];
 

@@ -22,27 +22,26 @@ pub(crate) fn short_help(program: &str) -> String {
 /// Every option and command.
 pub(crate) fn full_help(program: &str) -> String {
     let mut out = format!("\n  Usage: {program} <command> [options] [-- arguments of the app]\n");
-    for section in SECTIONS {
+    for section in SECTIONS.iter().filter(|section| **section != Section::Later) {
         let _ = writeln!(out, "\n  {}:\n", section_title(*section));
         pairs(&mut out, COMMANDS.iter().filter(|c| c.section == *section).map(|c| (usage(c), c.help.to_owned())));
     }
+    let _ = writeln!(out, "\n  Options of one command, with examples: {program} <command> -h");
     for group in GROUPS {
         let _ = writeln!(out, "\n  {}:\n", group_title(*group));
         pairs(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group).map(|opt| (spelling(opt), opt.help.to_owned())));
     }
+    let _ = writeln!(out, "\n  {}:\n", section_title(Section::Later));
+    words(&mut out, COMMANDS.iter().filter(|command| command.section == Section::Later).map(|command| command.name.to_owned()));
     let _ = writeln!(out, "\n  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 not found (called as pm2: 0 or 1)\n");
     out
 }
 
-/// Usage, own options and examples of one command.
+/// Usage, examples and options of one command.
 pub(crate) fn command_help(program: &str, command: &Command) -> String {
     let mut out = format!("\n  Usage: {program} {} [options]\n\n  {}\n", usage(command), sentence(command.help));
     if matches!(command.state, State::Missing) {
         out.push_str("\n  Not available yet.\n");
-    }
-    if !command.options.is_empty() {
-        out.push_str("\n  Options:\n\n");
-        pairs(&mut out, command.options.iter().map(|opt| (spelling(opt), opt.help.to_owned())));
     }
     if !command.examples.is_empty() {
         out.push_str("\n  Examples:\n\n");
@@ -50,8 +49,58 @@ pub(crate) fn command_help(program: &str, command: &Command) -> String {
             let _ = writeln!(out, "    $ {program} {example}");
         }
     }
-    let _ = writeln!(out, "\n  Options for every command: {program} --help\n");
+    let is_accepted = |opt: &&Opt| opt.group == Group::Accepted;
+    let others = |group: Group| GLOBAL.iter().filter(move |opt| opt.group == group && goes_with(command, opt));
+    let own = command.options.iter().filter(|opt| !is_accepted(opt));
+    let mut own = own.chain(others(Group::Call)).peekable();
+    if own.peek().is_some() {
+        out.push_str("\n  Options:\n\n");
+        pairs(&mut out, own.map(|opt| (spelling(opt), opt.help.to_owned())));
+    }
+    for group in GROUPS.iter().filter(|group| !matches!(group, Group::Call | Group::Accepted)) {
+        let mut options = others(*group).peekable();
+        if options.peek().is_some() {
+            let _ = writeln!(out, "\n  {}:\n", group_title(*group));
+            pairs(&mut out, options.map(|opt| (spelling(opt), opt.help.to_owned())));
+        }
+    }
+    let mut accepted = command.options.iter().filter(is_accepted).peekable();
+    if accepted.peek().is_some() {
+        let _ = writeln!(out, "\n  Known from PM2, without a meaning here:\n");
+        words(&mut out, accepted.map(|opt| format!("--{}", opt.long)));
+    }
+    if DESCRIBE_APPS.contains(&command.name) {
+        out.push_str("\n  Everything after -- belongs to the app.");
+    }
+    let _ = writeln!(out, "\n  Every command knows --json, -s, --no-color and -h; all options: {program} --help\n");
     out
+}
+
+/// Commands whose options describe apps.
+const DESCRIBE_APPS: &[&str] = &["start", "dev", "restart", "reload", "startOrRestart", "startOrReload", "runtime"];
+
+/// Options that change what a command does, and the commands that they change.
+const OF_COMMANDS: &[(&str, &[&str])] = &[
+    ("only", &["start", "restart", "reload", "stop", "delete", "startOrRestart", "startOrReload", "runtime", "dev", "validate", "diff"]),
+    ("force", &["start", "save", "ecosystem", "compat"]),
+    ("parallel", &["restart", "reload", "stop", "delete", "startOrRestart", "startOrReload"]),
+    ("attach", &["start", "restart"]),
+    ("mini-list", &["list"]),
+    ("sort", &["list"]),
+    ("write", &["start"]),
+    ("no-daemon", &["start", "restart", "reload", "resurrect"]),
+    ("hp", &["startup", "unstartup", "logrotate"]),
+    ("service-name", &["startup", "unstartup"]),
+    ("wait-ip", &["startup"]),
+    ("user", &["startup", "unstartup", "logrotate"]),
+    ("env", &["validate", "diff"]),
+    ("watch", &["stop", "list"]),
+];
+
+/// Whether a global option belongs into the help of this command. (It is accepted by every command, as in PM2.)
+fn goes_with(command: &Command, opt: &Opt) -> bool {
+    let is_named = OF_COMMANDS.iter().any(|(name, commands)| *name == opt.long && commands.contains(&command.name));
+    is_named || !matches!(opt.group, Group::Call | Group::Accepted) && DESCRIBE_APPS.contains(&command.name)
 }
 
 /// The examples of all commands.
@@ -117,6 +166,20 @@ fn sentence(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
+/// Words in lines of at most 80 columns.
+fn words(out: &mut String, words: impl Iterator<Item = String>) {
+    let mut line = String::new();
+    for word in words {
+        if !line.is_empty() && line.width() + word.width() + 2 > 74 {
+            let _ = writeln!(out, "    {line},");
+            line.clear();
+        }
+        line.push_str(if line.is_empty() { "" } else { ", " });
+        line.push_str(&word);
+    }
+    let _ = writeln!(out, "    {line}");
+}
+
 /// Two columns; a long left side gets a line of its own.
 fn pairs(out: &mut String, rows: impl Iterator<Item = (String, String)>) {
     const LEFT: usize = 38;
@@ -126,5 +189,57 @@ fn pairs(out: &mut String, rows: impl Iterator<Item = (String, String)>) {
         } else {
             let _ = writeln!(out, "    {left:LEFT$} {right}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::commands::find;
+
+    fn help_of(name: &str) -> String {
+        command_help("ostler", find(name).unwrap())
+    }
+
+    #[test]
+    fn each_command_shows_its_own_options_after_its_examples() {
+        for (command, has, has_not) in [
+            (
+                "start",
+                vec!["--name <name>", "--instances <number>", "--max-memory-restart", "--watch", "--env <name", "--output"],
+                vec!["--hp", "--sort", "<tree>"],
+            ),
+            ("restart", vec!["--update-env", "--node-args", "--parallel", "--only"], vec!["--container", "--wait-ip"]),
+            ("list", vec!["--sort", "--mini-list"], vec!["--name", "--instances", "--force"]),
+            ("startup", vec!["--user <user>", "--hp <path>", "--check"], vec!["--name", "--uid <user>"]),
+            ("save", vec!["--force"], vec!["--name", "--sort"]),
+            ("ping", vec!["--json"], vec!["--force", "Options:"]),
+        ] {
+            let text = help_of(command);
+            has.iter().for_each(|word| assert!(text.contains(word), "{command} has no {word}:\n{text}"));
+            has_not.iter().for_each(|word| assert!(!text.contains(word), "{command} has {word}:\n{text}"));
+        }
+        let text = help_of("start");
+        let place = |word: &str| text.find(word).unwrap();
+        assert!(place("Examples:") < place("Options:") && place("--name <name>") < place("--container"), "{text}");
+        assert!(text.lines().filter(|line| line.trim_start().starts_with("--container")).count() == 0, "a list of its own:\n{text}");
+    }
+
+    #[test]
+    fn what_is_not_there_comes_last() {
+        let text = full_help("ostler");
+        let place = |word: &str| text.find(word).unwrap();
+        assert!(place("install-otel") > place("--max-memory-restart") && place("monit, ") > place("--help"), "{text}");
+        assert!(text.lines().filter(|line| line.contains("install-otel")).all(|line| line.contains(", ")), "in few lines:\n{text}");
+        assert!(COMMANDS.iter().all(|command| text.contains(command.name)));
+    }
+
+    #[test]
+    fn options_of_commands_exist() {
+        for (option, commands) in OF_COMMANDS {
+            assert!(GLOBAL.iter().any(|opt| opt.long == *option), "{option}");
+            commands.iter().for_each(|name| assert!(find(name).is_some(), "{name}"));
+        }
+        assert!(DESCRIBE_APPS.iter().all(|name| find(name).is_some()));
     }
 }

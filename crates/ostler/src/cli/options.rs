@@ -25,6 +25,11 @@ pub(super) const fn call(long: &'static str, short: Option<char>, arg: Arg, help
     opt(long, short, arg, Sets::Nothing, Group::Call, help)
 }
 
+/// Known from PM2, without a meaning here.
+pub(super) const fn known(long: &'static str, arg: Arg, help: &'static str) -> Opt {
+    opt(long, None, arg, Sets::Nothing, Accepted, help)
+}
+
 use Group::{Accepted, App, Env, Lifecycle, Logs, Watch};
 
 /// Every global option, in the order of the help.
@@ -44,8 +49,8 @@ pub(super) const GLOBAL: &[Opt] = &[
     text("user", Some('u'), "user", "uid", App, "as --uid; for startup and logrotate: the user whose apps or logs are meant"),
     text("nice", None, "n", "nice", App, "scheduling priority, -20 to 19"),
     text("umask", None, "mask", "umask", App, "file mode creation mask, octal"),
-    call("env", None, Arg::Required("name|K=V,.."), "use `env_<name>` of the config file, or set variables"),
-    call("update-env", Some('a'), Arg::None, "restart/reload: pass on the environment of this shell"),
+    opt("env", None, Arg::Required("name|K=V,.."), Sets::Nothing, Env, "use `env_<name>` of the config file, or set variables"),
+    opt("update-env", Some('a'), Arg::None, Sets::Nothing, Env, "restart/reload: pass on the environment of this shell"),
     opt("filter-env", None, Arg::Optional("text"), Sets::List("filter_env"), Env, "drop inherited variables whose name contains this text"),
     text("env-file", None, "file", "env_file", Env, "read variables from a dotenv file"),
     alias(text("output", Some('o'), "file", "out_file", Logs, "log file of standard output"), &["out-file"]),

@@ -39,7 +39,7 @@ pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
         tell_set_aside(cx)?;
         // The list is what was asked for; without figures it is as good.
         if let Ok(Some(report)) = super::slist::host(cx) {
-            cx.out.line(host_line(&report, cx.out.paint()));
+            cx.out.line(host_line(&report, cx.out.paint(), cx.out.width()));
         }
     }
     Ok(())

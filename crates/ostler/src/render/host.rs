@@ -2,12 +2,28 @@
 
 use anstyle::Style;
 use ostler_proto::control::HostReport;
+use unicode_width::UnicodeWidthStr;
 
 use super::shown;
 use super::style::{Paint, styles};
 
-/// `host metrics | cpu: 21.1% | ram usage: 2.6% | lo: ⇓ 0.444mb/s ⇑ 0.444mb/s | disk: …`, as PM2 has it.
-pub(crate) fn host_line(report: &HostReport, paint: Paint) -> String {
+/// `host metrics | cpu: 21.1% | ram usage: 2.6% | lo: ⇓ 0.444mb/s ⇑ 0.444mb/s | disk: …`, as PM2 has it. What a terminal of this width has no
+/// room for is left out from the end: a line that wraps is no line.
+pub(crate) fn host_line(report: &HostReport, paint: Paint, width: Option<usize>) -> String {
+    let room = width.unwrap_or(usize::MAX);
+    let (mut line, mut columns) = (String::new(), 0);
+    for (text, plain) in pieces(report, paint).into_iter().zip(pieces(report, Paint(false))) {
+        columns += plain.width();
+        if columns > room {
+            break;
+        }
+        line.push_str(&text);
+    }
+    line
+}
+
+/// The line in pieces that are of use by themselves, each with what parts it from the one before.
+fn pieces(report: &HostReport, paint: Paint) -> Vec<String> {
     let label = |name: &str| paint.with(styles::BOLD, shown(name)).to_string();
     let figure = |value: f64, unit: &str, (warn, alarm): (f64, f64)| {
         let style: Style = match value {
@@ -18,26 +34,24 @@ pub(crate) fn host_line(report: &HostReport, paint: Paint) -> String {
         paint.with(style, format!("{value}{unit}")).to_string()
     };
     let speed = |(down, up): (f64, f64)| format!("⇓ {} ⇑ {}", figure(down, "mb/s", (10.0, 20.0)), figure(up, "mb/s", (10.0, 20.0)));
-    let mut parts = vec![
+    let mut pieces = vec![
         paint.with(styles::HEADER, "host metrics").to_string(),
-        format!("{}: {}", label("cpu"), figure(report.cpu_pct, "%", (40.0, 70.0))),
-        format!("{}: {}", label("ram usage"), figure(report.memory_pct(), "%", (70.0, 90.0))),
+        format!(" | {}: {}", label("cpu"), figure(report.cpu_pct, "%", (40.0, 70.0))),
+        format!(" | {}: {}", label("ram usage"), figure(report.memory_pct(), "%", (70.0, 90.0))),
     ];
     for interface in report.interfaces.iter().filter(|interface| interface.mb_s != (0.0, 0.0)) {
-        let mut part = format!("{}: {}", label(&interface.name), speed(interface.mb_s));
+        pieces.push(format!(" | {}: {}", label(&interface.name), speed(interface.mb_s)));
         for (word, (a, b)) in [("err", interface.errors_min), ("drop", interface.dropped_min)] {
             if a + b > 0.0 {
-                part.push_str(&format!(" {}", paint.with(styles::RED, format!("{word} {}/min", a + b))));
+                pieces.push(format!(" {}", paint.with(styles::RED, format!("{word} {}/min", a + b))));
             }
         }
-        parts.push(part);
     }
-    let mut disk = format!("{}: {}", label("disk"), speed(report.disk_mb_s));
+    pieces.push(format!(" | {}: {}", label("disk"), speed(report.disk_mb_s)));
     for mount in report.mounts.iter().filter(|mount| mount.use_pct > 60.0) {
-        disk.push_str(&format!(" {} {}", label(&mount.path), figure(mount.use_pct, "%", (80.0, 90.0))));
+        pieces.push(format!(" {} {}", label(&mount.path), figure(mount.use_pct, "%", (80.0, 90.0))));
     }
-    parts.push(disk);
-    parts.join(" | ")
+    pieces
 }
 
 #[cfg(test)]
@@ -63,8 +77,17 @@ mod tests {
                 MountReport { path: "/data".into(), use_pct: 91.0, size_gb: 1.0 },
             ],
         };
+        for (width, expected) in [
+            (10, ""),
+            (40, "host metrics | cpu: 21.1%"),
+            (80, "host metrics | cpu: 21.1% | ram usage: 2.6% | lo: ⇓ 0.444mb/s ⇑ 0.444mb/s"),
+            (82, "host metrics | cpu: 21.1% | ram usage: 2.6% | lo: ⇓ 0.444mb/s ⇑ 0.444mb/s"),
+        ] {
+            assert_eq!(host_line(&report, Paint(false), Some(width)), expected, "{width}");
+        }
+        assert!(host_line(&report, Paint(true), Some(80)).starts_with("\x1b["));
         assert_eq!(
-            host_line(&report, Paint(false)),
+            host_line(&report, Paint(false), None),
             "host metrics | cpu: 21.1% | ram usage: 2.6% | lo: ⇓ 0.444mb/s ⇑ 0.444mb/s | eth1: ⇓ 0mb/s ⇑ 1mb/s err 3/min \
              | disk: ⇓ 0.006mb/s ⇑ 0.028mb/s /data 91%"
         );
