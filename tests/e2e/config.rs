@@ -164,3 +164,23 @@ fn an_app_that_is_not_there_keeps_the_others_from_starting() {
     home.run(format!("start {file}")).fails().says("Script not found: /nowhere/app");
     assert!(home.app_processes().is_empty());
 }
+
+/// Each engine has another word for it, none of which says what to do.
+#[test]
+fn common_js_in_an_es_module_project_says_what_to_do() {
+    let home = home_as_pm2();
+    home.write("project/package.json", r#"{"type": "module"}"#);
+    let file = home.write("project/ecosystem.config.js", "module.exports = {apps: [{name: 'x', script: 'sleep', args: '1000'}]};");
+    let engines: &[&str] = if ostler_testkit::program("node").is_some() { &["embedded", "auto", "runtime"] } else { &["embedded"] };
+    for engine in engines {
+        let said = home.cmd(format!("start {file}")).env("OSTLER_JS", engine).run();
+        assert!(said.code == 1 && said.stderr.contains("rename it to ecosystem.config.cjs"), "{engine}: {}", said.stderr);
+    }
+    std::fs::rename(&file, home.work().join("project/ecosystem.config.cjs")).unwrap();
+    home.ok(format!("start {}", home.work().join("project/ecosystem.config.cjs").display()));
+    assert_eq!(home.app("x").status(), "online");
+    // A file that is one is not told so.
+    let file =
+        home.write("project/other.config.js", "export default {apps: [{name: 'y', script: 'sleep', args: '1000'}]}; // module.exports");
+    home.ok(format!("start {file}"));
+}

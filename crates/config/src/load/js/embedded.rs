@@ -179,7 +179,7 @@ fn kind(path: &str) -> &'static str {
 }
 
 /// `type` of the nearest package.json, as Node looks for it.
-fn package_type(file: &Path) -> String {
+pub(super) fn package_type(file: &Path) -> String {
     for dir in file.ancestors().skip(1) {
         if dir.ends_with("node_modules") {
             break;

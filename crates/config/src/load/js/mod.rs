@@ -7,6 +7,8 @@
 mod embedded;
 mod runtime;
 
+use std::path::Path;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -47,7 +49,31 @@ pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<
         }
         Origin::Stdin => Job { kind: "stdin", file: stdin_name(context), source: text },
     };
-    evaluate(&job, context)
+    let outcome = evaluate(&job, context);
+    let Origin::File(path) = origin else { return outcome };
+    // The engines disagree: some throw, some give an empty module. None says what to do.
+    let is_empty = match &outcome {
+        Ok(document) => document.value.as_object().is_some_and(serde_json::Map::is_empty),
+        Err(problem) => problem.message.contains("is not defined"),
+    };
+    match as_es_module(path, text).filter(|_| is_empty) {
+        Some(message) => Err(Problem::error(Kind::Malformed, message)),
+        None => outcome,
+    }
+}
+
+/// What to tell about a file that exports in the way of CommonJS where its package makes it an ES module.
+fn as_es_module(path: &Path, text: &str) -> Option<String> {
+    let extension = path.extension().and_then(|end| end.to_str()).filter(|end| matches!(*end, "js" | "ts"))?;
+    let exports = text.contains("module.exports") || text.contains("exports.");
+    if !exports || embedded::package_type(path) != "module" {
+        return None;
+    }
+    let renamed = path.with_extension(format!("c{extension}"));
+    let renamed = renamed.file_name().unwrap_or_default().to_string_lossy();
+    Some(format!(
+        "its package.json says \"type\": \"module\", so `module.exports` has no effect: rename it to {renamed}, or use `export default`"
+    ))
 }
 
 /// Evaluates one expression (`.json` that is JavaScript, standard input).
