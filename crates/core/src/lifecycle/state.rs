@@ -101,7 +101,7 @@ pub enum State {
         #[serde(default)]
         ready_deadline_ms: Option<u64>,
         /// It takes longer than [`Policy::listen_timeout_ms`], which was told, and goes on.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "crate::app::is_default")]
         late: bool,
         /// Adopted by a fresh daemon: the one before may have taken `ready` to its grave, so a timeout is no proof of a failed start.
         #[serde(default)]
