@@ -68,6 +68,7 @@ mod promise_7_idle;
 mod readiness;
 mod reload;
 mod reload_logs;
+mod reload_logs_deleted;
 mod restart;
 mod rotation;
 mod runtime;

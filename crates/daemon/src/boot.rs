@@ -34,6 +34,7 @@ use crate::settings::Settings;
 use crate::sockets::Sockets;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
+use crate::supervisor::carry::Carries;
 use crate::supervisor::complaints::Complaints;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::groups::Groups;
@@ -144,6 +145,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         care: crate::care::Care::default(),
         writers,
         handbacks: HandBacks::default(),
+        carries: Carries::default(),
         rotation: Rotation::default(),
         host: Host::default(),
         home_watch: HomeWatch::default(),
@@ -190,9 +192,11 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
         control.rotation.restore(snapshot.rotated_until);
         control.remember_last_words(std::mem::take(&mut snapshot.last_words));
+        let carries = std::mem::take(&mut snapshot.carries);
         control.restore(snapshot);
         control.recover_groups();
         control.recover(&inventory, held);
+        control.recover_carries(carries);
         control.hear_of_starter(&inventory);
     }
     control.remove_left_sockets();
@@ -322,6 +326,8 @@ impl Control {
                 if !self.sockets.restore(&name, fd) {
                     self.keeper.drop_held(&name);
                 }
+            } else if name.starts_with(crate::supervisor::carry::PREFIX) {
+                self.carries.take_back(name, fd);
             } else if let Some(fd) = self.take_back_sign(&name, fd).and_then(|fd| self.watches.take_back(&name, fd)) {
                 self.writers.take_back(&name, fd);
             }
@@ -340,7 +346,7 @@ impl Control {
             Ok(None) => return,
             Err(error) => return self.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
-        let hand_backs = std::mem::take(&mut snapshot.hand_backs);
+        let (hand_backs, carries) = (std::mem::take(&mut snapshot.hand_backs), std::mem::take(&mut snapshot.carries));
         self.rotation.restore(snapshot.rotated_until);
         self.restore(snapshot);
         for record in self.registry.records(&self.boot_id).chain(self.rollouts.records()).chain(self.errands.records()) {
@@ -356,6 +362,7 @@ impl Control {
             self.feed(id, Event::Recovered(adopted));
         }
         self.adopt_errands(&mut leaders);
+        self.recover_carries(carries);
         self.answer_for_lost_hooks();
         self.ask_node_versions();
         self.log.line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
@@ -465,6 +472,7 @@ impl Control {
         .chain(self.signs.held())
         .chain(self.watches.held())
         .chain(self.held_by_writers())
+        .chain(self.carries.held())
         .chain(self.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();

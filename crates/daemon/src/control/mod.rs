@@ -45,6 +45,7 @@ use crate::settings::Settings;
 use crate::sockets::Sockets;
 use crate::store::Journal;
 use crate::store::state_file::StateFile;
+use crate::supervisor::carry::Carries;
 use crate::supervisor::complaints::Complaints;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::groups::Groups;
@@ -94,6 +95,7 @@ pub(crate) struct Control {
     pub care: Care,
     pub writers: Writers,
     pub handbacks: HandBacks,
+    pub carries: Carries,
     pub rotation: Rotation,
     pub host: Host,
     pub home_watch: HomeWatch,

@@ -14,6 +14,7 @@ use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
 use crate::runtime::Runtime;
 use crate::store::Record;
+use crate::supervisor::carry::Carries;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::pipelines::Writers;
 use ostler_keeper::ToKeeper;
@@ -34,11 +35,11 @@ pub(crate) fn now() -> Now {
 fn all_records<'a>(
     registry: &'a Registry,
     boot_id: &str,
-    (writers, handbacks, rotation): (&'a Writers, &'a HandBacks, &'a Rotation),
+    (writers, handbacks, carries, rotation): (&'a Writers, &'a HandBacks, &'a Carries, &'a Rotation),
     rollouts: &'a Rollouts,
     errands: &'a Errands,
 ) -> impl Iterator<Item = Record<'a>> {
-    let logs = writers.records().chain(handbacks.records()).chain(rotation.records());
+    let logs = writers.records().chain(handbacks.records()).chain(carries.records()).chain(rotation.records());
     registry.records(boot_id).chain(logs).chain(rollouts.records()).chain(errands.records())
 }
 
@@ -77,6 +78,7 @@ impl Control {
         }
         self.follow_wall_clock();
         self.settle();
+        self.end_carries();
         if self.hand_back_ready() {
             self.settle();
         }
@@ -272,7 +274,7 @@ impl Control {
     }
 
     fn compact(&mut self) {
-        let logs = (&self.writers, &self.handbacks, &self.rotation);
+        let logs = (&self.writers, &self.handbacks, &self.carries, &self.rotation);
         let records: Vec<_> = all_records(&self.registry, &self.boot_id, logs, &self.rollouts, &self.errands).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
@@ -290,7 +292,7 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            let logs = (&self.writers, &self.handbacks, &self.rotation);
+            let logs = (&self.writers, &self.handbacks, &self.carries, &self.rotation);
             all_records(&self.registry, &self.boot_id, logs, &self.rollouts, &self.errands)
                 .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))

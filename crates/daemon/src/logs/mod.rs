@@ -4,7 +4,7 @@
 //!
 //! *Direct* mode is [`Places::open`] and nothing more: the app's descriptors 1 and 2 are the log files. [`needs_pipe`] tells when that is not
 //! enough because each line must be looked at. A direct file that somebody renames stays the file of its app until the app's next start, or
-//! until [`handback`] gives it back to its path.
+//! until [`handback`] gives it back to its path. What is written to a deleted one is carried over by [`carry`].
 //! Otherwise the app writes into two pipes ([`log_pipe`]) and one [`Pipeline`], a thread per instance,
 //! carries whole lines from there to the files:
 //!
@@ -23,6 +23,7 @@
 //! A slow disk pushes back: the thread waits, the pipe fills, the app waits. A full disk is told once and tried again until it is not full.
 
 mod batch;
+pub(crate) mod carry;
 mod format;
 pub(crate) mod handback;
 mod open;

@@ -187,6 +187,9 @@ impl Control {
         for slot in self.registry.iter() {
             let Some(rule) = self.rotation.wanted.rule_of(slot.spec()) else { continue };
             for (path, file) in paths(slot) {
+                // What is carried there is written by us.
+                let is_carried = file.is_some_and(|file| self.carries.has(file));
+                let (file, direct) = (file.filter(|_| !is_carried), is_direct(slot) && !is_carried);
                 let own = Rights::of(slot.spec());
                 let (target, rights) = own.target(path.as_ref());
                 if folder.is_some_and(|folder| target.parent() != Some(folder)) {
@@ -196,7 +199,7 @@ impl Control {
                 match found.iter_mut().find(|live| live.file == file) {
                     // If only one of them writes it itself, that is what counts.
                     Some(same) => {
-                        same.direct |= is_direct(slot);
+                        same.direct |= direct;
                         if same.rights.are_ours() {
                             same.rights = rights;
                         }
@@ -206,7 +209,7 @@ impl Control {
                         target,
                         file,
                         size,
-                        direct: is_direct(slot),
+                        direct,
                         app: slot.spec().name.clone(),
                         uid: own.user().map(|user| user.uid),
                         rights,

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::errands::ErrandRecord;
 use crate::logs::handback::{FileKey, HandBack};
 use crate::rollouts::{ReleaseRecord, RolloutRecord};
+use crate::supervisor::carry::Carried;
 use crate::supervisor::pipelines::Destination;
 use crate::watch::Mark;
 
@@ -72,6 +73,13 @@ pub(crate) enum Record<'a> {
     HandedBack {
         /// Its number.
         id: u32,
+    },
+    /// A deleted log file whose lines are carried to its path.
+    Carry(Box<Carried>),
+    /// That is over.
+    CarriedOver {
+        /// The file.
+        file: FileKey,
     },
     /// Schedules of log rotation were looked at until this time.
     RotatedUntil {
@@ -206,6 +214,8 @@ pub(crate) struct Snapshot {
     pub last_words: BTreeMap<(u32, u32), Destination>,
     /// Log files on their way back to their paths.
     pub hand_backs: BTreeMap<u32, HandBack>,
+    /// Deleted log files that are carried.
+    pub carries: BTreeMap<FileKey, Carried>,
     /// Reloads under way.
     pub rollouts: BTreeMap<u32, RolloutRecord>,
     /// Errands under way.
@@ -309,6 +319,12 @@ impl Snapshot {
             }
             Record::HandedBack { id } => {
                 self.hand_backs.remove(&id);
+            }
+            Record::Carry(carried) => {
+                self.carries.insert(carried.file, *carried);
+            }
+            Record::CarriedOver { file } => {
+                self.carries.remove(&file);
             }
             Record::RotatedUntil { wall_ms } => self.rotated_until = Some(wall_ms),
             Record::Rollout(rollout) => {

@@ -84,7 +84,17 @@ struct Log {
     ids: Vec<u32>,
     /// What somebody who writes to it calls it.
     name: Option<String>,
-    is_written: bool,
+    /// Who writes to it, and as which descriptor.
+    writer: Option<(i32, u32)>,
+}
+
+/// What `reloadLogs` has begun for a log.
+enum Begun {
+    /// Nothing is to be done.
+    Nothing,
+    HandBack(u32),
+    /// It was deleted, and is written again.
+    Carried,
 }
 
 impl Control {
@@ -103,8 +113,9 @@ impl Control {
         }
         for log in self.direct_logs() {
             match self.begin_hand_back(&log) {
-                Ok(None) => {}
-                Ok(Some(id)) => drop(reload.waiting.insert(id)),
+                Ok(Begun::Nothing) => {}
+                Ok(Begun::HandBack(id)) => drop(reload.waiting.insert(id)),
+                Ok(Begun::Carried) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Reopened),
                 Err(reason) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Failed { reason }),
             }
         }
@@ -128,32 +139,36 @@ impl Control {
                 let index = found.iter().position(|log| log.file == file && log.path == *path).unwrap_or(found.len());
                 if index == found.len() {
                     let rights = Rights::of(slot.spec());
-                    found.push(Log { file, path: path.clone(), rights, ids: Vec::new(), name: None, is_written: false });
+                    found.push(Log { file, path: path.clone(), rights, ids: Vec::new(), name: None, writer: None });
                 }
                 let log = &mut found[index];
                 if !log.ids.contains(&slot.pm_id) {
                     log.ids.push(slot.pm_id);
                 }
                 let writer = writer(slot, leader, file, fd, &mut table, self.keeper.pid());
-                log.is_written |= writer.is_some();
-                log.name = log.name.take().or_else(|| writer.and_then(|writer| name_of(&writer, path)));
+                log.writer = log.writer.or_else(|| writer.as_ref().map(|(pid, _)| (*pid, fd)));
+                log.name = log.name.take().or_else(|| writer.and_then(|(_, writer)| name_of(&writer, path)));
             }
         }
         found
     }
 
-    /// The number of the hand-back, none if none is needed; or why it cannot be.
-    fn begin_hand_back(&mut self, log: &Log) -> Result<Option<u32>, String> {
+    /// What was begun; or why that cannot be.
+    fn begin_hand_back(&mut self, log: &Log) -> Result<Begun, String> {
         if let Some(same) = self.handbacks.all.values().find(|record| record.file == log.file) {
-            return Ok(Some(same.id));
+            return Ok(Begun::HandBack(same.id));
         }
         let (target, rights) = log.rights.target(log.path.as_ref());
         let (there, meta) = look(&target, log.file);
         let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
         let writes = |slot: &Slot, file| leader(slot).is_some() && slot.log_files.contains(&Some(file));
         let is_there_written = beside.is_some_and(|beside| self.registry.iter().any(|slot| writes(slot, beside)));
-        match decide(Seen { has_name: log.name.is_some(), is_written: log.is_written, there, is_there_written }) {
-            Verdict::Leave => return Ok(None),
+        match decide(Seen { has_name: log.name.is_some(), is_written: log.writer.is_some(), there, is_there_written }) {
+            Verdict::Leave => return Ok(Begun::Nothing),
+            Verdict::CarryOver => {
+                let writer = log.writer.ok_or("nobody writes to it any more")?;
+                return self.carry(log.file, &log.path, &log.rights, writer).map(|()| Begun::Carried);
+            }
             Verdict::Impossible(why) => return Err(why.to_string()),
             Verdict::HandBack => {}
         }
@@ -170,7 +185,7 @@ impl Control {
         let (path, target) = (log.path.clone(), text.to_owned());
         let record =
             HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false, emptied: false, rights };
-        self.order_copy(record, folder.map(Arc::new)).map(Some)
+        self.order_copy(record, folder.map(Arc::new)).map(Begun::HandBack)
     }
 
     /// Takes the content of a log that is at its path to this other name in its folder. It is told when it is done ([`Control::rotated`]).
@@ -451,6 +466,7 @@ impl Control {
 
     /// Another daemon goes on: from now on the files are its own.
     pub(crate) fn leave_hand_backs(&mut self) {
+        self.leave_carries();
         if let Some((copier, _)) = &self.handbacks.copier {
             copier.shut();
         }
@@ -458,6 +474,7 @@ impl Control {
 
     /// The daemon ends for good: copies under way are not needed.
     pub(crate) fn abandon_hand_backs(&mut self) {
+        self.leave_carries();
         if let Some((copier, _)) = self.handbacks.copier.take() {
             copier.shut();
         }
@@ -507,13 +524,13 @@ fn recover_within(record: &HandBack) -> Result<bool, Failure> {
 }
 
 /// The running main process.
-fn leader(slot: &Slot) -> Option<ProcRef> {
+pub(super) fn leader(slot: &Slot) -> Option<ProcRef> {
     Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks })
 }
 
 /// Somebody in the tree who still has the file as that stream.
-fn writer(slot: &Slot, leader: ProcRef, file: FileKey, fd: u32, table: &mut Option<ProcTable>, keeper: i32) -> Option<Descriptor> {
-    let of = |pid| descriptor(pid, fd).filter(|found| found.key == file && found.writes && found.appends);
+fn writer(slot: &Slot, leader: ProcRef, file: FileKey, fd: u32, table: &mut Option<ProcTable>, keeper: i32) -> Option<(i32, Descriptor)> {
+    let of = |pid| descriptor(pid, fd).filter(|found| found.key == file && found.writes && found.appends).map(|found| (pid, found));
     of(leader.pid).filter(|_| leader.exists()).or_else(|| {
         let table = table.get_or_insert_with(ProcTable::scan);
         led_by(leader, &slot.kin, table, &slot.unique_id, keeper).iter().find_map(|member| of(member.pid))

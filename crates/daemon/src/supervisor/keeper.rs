@@ -157,6 +157,7 @@ impl Control {
 
     /// The last lines of what it wrote, for `why`.
     fn keep_last_lines(&mut self, id: u32, inc: u32) {
+        self.finish_carrying(id);
         let Some(slot) = self.registry.get_mut(id) else { return };
         let rights = Rights::of(slot.spec());
         let Some(record) = slot.instance.exits.last_mut().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {

@@ -5,6 +5,7 @@
 
 mod activation;
 mod app;
+pub(crate) mod carry;
 pub(crate) mod complaints;
 pub(crate) mod drain;
 pub(crate) mod groups;

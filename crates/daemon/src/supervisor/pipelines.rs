@@ -358,6 +358,7 @@ impl Control {
         // Only clears it.
         let _ = rustix::io::read(&*self.writers.wake, &mut count);
         self.hear_copier();
+        self.hear_carrier();
         self.hear_care();
         while let Ok(((id, place), report)) = self.writers.reports.try_recv() {
             let name = self.registry.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();

@@ -184,6 +184,8 @@ fn judge(record: &HandBack, copied: &Copied) -> Result<Option<(u32, u32, u32)>, 
     match decide(Seen { has_name: names > 0, is_written: true, there, is_there_written }) {
         Verdict::HandBack => Ok(meta.map(|meta| (meta.mode() & 0o777, meta.uid(), meta.gid()))),
         Verdict::Leave => Err(Failure::NotWritten),
+        // Deleted since it was begun: the next `reloadLogs` sees that.
+        Verdict::CarryOver => Err(super::plan::Why::Deleted.into()),
         Verdict::Impossible(why) => Err(why.into()),
     }
 }

@@ -35,6 +35,8 @@ pub(crate) enum Verdict {
     Leave,
     /// The file goes back to its path.
     HandBack,
+    /// It has no name that could go back. There is a new file at its path, and what it gets is carried there.
+    CarryOver,
     /// It cannot.
     Impossible(Why),
 }
@@ -43,7 +45,7 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Why {
     /// Deleted, compressed, or moved to another file system, which is the same.
-    #[error("its file was deleted (or compressed, or moved to another file system), and its app goes on writing to that until its restart")]
+    #[error("its file was deleted (or compressed, or moved to another file system)")]
     Deleted,
     /// Two files, two writers: one path.
     #[error("another process writes to the new file already; its app goes on with the old one until its restart")]
@@ -58,10 +60,11 @@ pub(crate) enum Why {
 
 /// Decides.
 pub(crate) fn decide(seen: Seen) -> Verdict {
-    use Verdict::{HandBack, Impossible, Leave};
+    use Verdict::{CarryOver, HandBack, Impossible, Leave};
     match seen {
         Seen { is_written: false, .. } | Seen { there: There::Itself, .. } => Leave,
-        Seen { has_name: false, .. } => Impossible(Why::Deleted),
+        Seen { has_name: false, there: There::NoFile, .. } => Impossible(Why::NoFile),
+        Seen { has_name: false, .. } => CarryOver,
         Seen { is_there_written: true, .. } => Impossible(Why::TwoWriters),
         Seen { there: There::Nothing | There::Empty, .. } => HandBack,
         Seen { there: There::Content, .. } => Impossible(Why::Content),
@@ -121,8 +124,9 @@ mod tests {
             (seen(true, true, Itself, true), Verdict::Leave),
             (seen(true, false, Content, true), Verdict::Leave),
             (seen(false, false, Nothing, false), Verdict::Leave),
-            (seen(false, true, Nothing, false), Verdict::Impossible(Why::Deleted)),
-            (seen(false, true, Content, true), Verdict::Impossible(Why::Deleted)),
+            (seen(false, true, Nothing, false), Verdict::CarryOver),
+            (seen(false, true, Content, true), Verdict::CarryOver),
+            (seen(false, true, NoFile, false), Verdict::Impossible(Why::NoFile)),
         ];
         for (seen, expected) in cases {
             assert_eq!(decide(seen), expected, "{seen:?}");

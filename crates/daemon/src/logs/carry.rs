@@ -1,0 +1,339 @@
+//! What apps write to log files that were deleted, carried over to the files that are at their paths now.
+//!
+//! A file without a name cannot get one back, and nobody can exchange another process's descriptor. So a thread reads what comes into the
+//! deleted file, appends it to the one at the path, and gives the space of it back to the file system; until the app's next start, which
+//! opens the path. The kernel says when something was written: an app that is silent wakes nobody. What was carried reads as zeros in the
+//! deleted file, so the next daemon finds where a killed one had come to; what that was just writing may be there twice, nothing is lost.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init, remove_watch};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::io::Errno;
+
+use super::handback::FileKey;
+use super::pipeline::{RuntimeStreams, timespec};
+use super::sink::{OpenFiles, Sink};
+
+/// Read at once.
+const AT_ONCE: usize = 256 << 10;
+/// How long a line without its end is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at what comes.
+const PAUSE: Duration = Duration::from_millis(20);
+/// After a write that failed.
+const RETRY: Duration = Duration::from_secs(1);
+const STACK_BYTES: usize = 256 << 10;
+
+/// A deleted log file.
+pub(crate) struct Deleted {
+    pub key: FileKey,
+    /// It, open for reading and writing.
+    pub source: Arc<File>,
+    /// So much of it is not to be carried: what was there when that began.
+    pub from: u64,
+    /// Where its lines belong.
+    pub path: PathBuf,
+    /// The home and the rights of the app.
+    pub streams: RuntimeStreams,
+}
+
+/// What the thread says.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// Lines wait, and why; told once until they go on.
+    Waits(FileKey, String),
+    /// All of it was carried, and the file is closed.
+    Ended(FileKey),
+}
+
+enum Order {
+    Begin(Box<Carry>),
+    /// Open the path anew.
+    Reopen(FileKey, SyncSender<io::Result<()>>),
+    /// Everything that is there now.
+    Finish(FileKey, SyncSender<()>),
+    /// The same, and no more.
+    End(FileKey),
+}
+
+/// The thread. It ends when this is dropped, and carries nothing any more.
+pub(crate) struct Carrier {
+    orders: Sender<Order>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Carrier {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// No more threads or descriptors.
+    pub(crate) fn start(say: impl Fn(Said) + Send + 'static) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let changes = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let (orders, received) = mpsc::channel();
+        let thread = Thread { received, wake: Arc::clone(&wake), changes, all: BTreeMap::new() };
+        std::thread::Builder::new().name("log-carry".into()).stack_size(STACK_BYTES).spawn(move || thread.run(&say))?;
+        Ok(Self { orders, wake })
+    }
+
+    /// Begins to carry: the file at the path is there when this returns.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn begin(&self, deleted: Deleted, files: &OpenFiles) -> Result<(), super::OpenError> {
+        let sink = files.open(&deleted.path, &deleted.streams.places())?;
+        let carry =
+            Carry { at: begin_of_rest(&deleted.source, deleted.from), deleted, files: files.clone(), sink, partial: None, stuck: None };
+        self.order(Order::Begin(Box::new(carry)));
+        Ok(())
+    }
+
+    /// Opens the path anew, and waits so long for it.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn reopen(&self, key: FileKey, within: Duration) -> io::Result<()> {
+        let (told, done) = mpsc::sync_channel(1);
+        self.order(Order::Reopen(key, told));
+        done.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Has everything carried that is there now, and waits so long for it.
+    pub(crate) fn finish(&self, key: FileKey, within: Duration) {
+        let (told, done) = mpsc::sync_channel(1);
+        self.order(Order::Finish(key, told));
+        let _ = done.recv_timeout(within);
+    }
+
+    /// Nobody writes to the file any more.
+    pub(crate) fn end(&self, key: FileKey) {
+        self.order(Order::End(key));
+    }
+
+    fn order(&self, order: Order) {
+        // The thread lives as long as this does.
+        let _ = self.orders.send(order);
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        // Its orders end with the sender, which it learns when it looks.
+        let (orders, _) = mpsc::channel();
+        self.orders = orders;
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Behind the last whole line: from here on is carried what comes.
+pub(crate) fn end_of_lines(file: &File) -> io::Result<u64> {
+    let end = file.metadata()?.len();
+    let length = end.min(AT_ONCE as u64);
+    let mut last = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut last, end - length)?;
+    Ok(memchr::memrchr(b'\n', &last).map_or(end - length, |at| end - length + at as u64 + 1))
+}
+
+/// What is before reads as zeros: a former daemon had carried it.
+fn begin_of_rest(file: &File, from: u64) -> u64 {
+    let mut at = match seek(file, SeekFrom::Data(from)) {
+        Ok(data) => data,
+        // Nothing but zeros.
+        Err(Errno::NXIO) => return file.metadata().map_or(from, |meta| meta.len().max(from)),
+        Err(_) => from,
+    };
+    let mut buffer = vec![0; 4096];
+    // Within the first block.
+    while let Ok(count @ 1..) = file.read_at(&mut buffer, at) {
+        match buffer[..count].iter().position(|byte| *byte != 0) {
+            Some(first) => return at + first as u64,
+            None => at += count as u64,
+        }
+    }
+    at
+}
+
+/// One deleted file.
+struct Carry {
+    deleted: Deleted,
+    files: OpenFiles,
+    sink: Sink,
+    /// What is before was carried.
+    at: u64,
+    /// Since when there is the beginning of a line.
+    partial: Option<Instant>,
+    /// When a write that failed is tried again.
+    stuck: Option<Instant>,
+}
+
+impl Carry {
+    /// Carries whole lines; with `all`, or after a while, also what has no end yet.
+    fn go_on(&mut self, all: bool) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        loop {
+            let end = self.deleted.source.metadata()?.len();
+            if end < self.at {
+                // Its app has emptied it.
+                self.at = 0;
+            }
+            let length = (end - self.at).min(AT_ONCE as u64);
+            if length == 0 {
+                self.partial = None;
+                return Ok(());
+            }
+            buffer.resize(usize::try_from(length).unwrap_or(AT_ONCE), 0);
+            self.deleted.source.read_exact_at(&mut buffer, self.at)?;
+            let is_late = self.partial.is_some_and(|since| since.elapsed() >= PATIENCE);
+            let whole = match memchr::memrchr(b'\n', &buffer) {
+                Some(at) => at + 1,
+                None if all || is_late || buffer.len() == AT_ONCE => buffer.len(),
+                None => {
+                    self.partial.get_or_insert_with(Instant::now);
+                    return Ok(());
+                }
+            };
+            self.append(&buffer[..whole])?;
+            self.partial = None;
+        }
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let moved = self.sink.lock().moved;
+            if moved {
+                self.reopen()?;
+            }
+            let mut state = self.sink.lock();
+            let count = self.sink.write_some(&mut state, bytes)?;
+            drop(state);
+            self.give_back(self.at, count as u64);
+            self.at += count as u64;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    /// Nobody needs it any more. Where parts of a file cannot be freed, its space comes back with the app's next start.
+    fn give_back(&self, from: u64, count: u64) {
+        if count > 0 {
+            let _ = fallocate(&*self.deleted.source, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, count);
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        let opened = self.files.open(&self.deleted.path, &self.deleted.streams.places());
+        self.sink = opened.map_err(|error| error.source)?;
+        Ok(())
+    }
+}
+
+struct Thread {
+    received: Receiver<Order>,
+    wake: Arc<OwnedFd>,
+    changes: OwnedFd,
+    /// By the number of its watch.
+    all: BTreeMap<i32, Carry>,
+}
+
+impl Thread {
+    fn run(mut self, say: &dyn Fn(Said)) {
+        loop {
+            if !self.take_orders(say) {
+                return;
+            }
+            for carry in self.all.values_mut() {
+                go_on(carry, false, say);
+            }
+            self.wait();
+        }
+    }
+
+    /// False: there will be none any more.
+    fn take_orders(&mut self, say: &dyn Fn(Said)) -> bool {
+        loop {
+            let order = match self.received.try_recv() {
+                Ok(order) => order,
+                Err(mpsc::TryRecvError::Empty) => return true,
+                Err(mpsc::TryRecvError::Disconnected) => return false,
+            };
+            match order {
+                Order::Begin(mut carry) => {
+                    // Everything before is given back.
+                    carry.give_back(0, carry.at);
+                    let path = format!("/proc/self/fd/{}", carry.deleted.source.as_raw_fd());
+                    match add_watch(&self.changes, path, WatchFlags::MODIFY) {
+                        Ok(number) => _ = self.all.insert(number, *carry),
+                        Err(errno) => {
+                            go_on(&mut carry, true, say);
+                            say(Said::Waits(carry.deleted.key, format!("its deleted file cannot be watched: {errno}")));
+                        }
+                    }
+                }
+                Order::Reopen(key, told) => {
+                    let reopened = self.find(key).map_or(Ok(()), |(_, carry)| carry.reopen());
+                    let _ = told.send(reopened);
+                }
+                Order::Finish(key, told) => {
+                    if let Some((_, carry)) = self.find(key) {
+                        go_on(carry, true, say);
+                    }
+                    let _ = told.send(());
+                }
+                Order::End(key) => {
+                    if let Some((number, carry)) = self.find(key) {
+                        go_on(carry, true, say);
+                        self.all.remove(&number);
+                        let _ = remove_watch(&self.changes, number);
+                    }
+                    say(Said::Ended(key));
+                }
+            }
+        }
+    }
+
+    fn find(&mut self, key: FileKey) -> Option<(i32, &mut Carry)> {
+        self.all.iter_mut().find(|(_, carry)| carry.deleted.key == key).map(|(number, carry)| (*number, carry))
+    }
+
+    /// Until something is written, ordered or due.
+    fn wait(&self) {
+        let due = self.all.values().flat_map(|carry| [carry.partial.map(|since| since + PATIENCE), carry.stuck]).flatten().min();
+        let timeout = due.map(|due| timespec(due.saturating_duration_since(Instant::now())));
+        // A fast writer does not wake us with each of its lines; an order does at once.
+        let is_ordered = poll(&mut [PollFd::new(&*self.wake, PollFlags::IN)], Some(&timespec(PAUSE))).is_ok_and(|ready| ready > 0);
+        if !is_ordered {
+            let _ = poll(&mut [PollFd::new(&self.changes, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)], timeout.as_ref());
+        }
+        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = Reader::new(&self.changes, &mut buffer);
+        while events.next().is_ok() {}
+    }
+}
+
+fn go_on(carry: &mut Carry, all: bool, say: &dyn Fn(Said)) {
+    if !all && carry.stuck.is_some_and(|until| Instant::now() < until) {
+        return;
+    }
+    match carry.go_on(all) {
+        Ok(()) => carry.stuck = None,
+        Err(error) => {
+            let is_news = carry.stuck.replace(Instant::now() + RETRY).is_none();
+            if is_news {
+                say(Said::Waits(carry.deleted.key, error.to_string()));
+            }
+        }
+    }
+}

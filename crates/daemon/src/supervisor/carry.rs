@@ -1,0 +1,194 @@
+//! `reloadLogs` after `rm logs/*`: the log files are there again, and what running apps write to their deleted ones is carried over
+//! (`crate::logs::carry`) until their next start.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::handback::leader;
+use crate::control::Control;
+use crate::logs::carry::{Carrier, Deleted, Said, end_of_lines};
+use crate::logs::handback::FileKey;
+use crate::logs::{OpenError, RuntimeStreams};
+use crate::rights::Rights;
+use crate::store::Record;
+
+/// Prefix of the names under which the keeper holds deleted files.
+pub(crate) const PREFIX: &str = "carry:";
+/// How long an exit waits for what its process wrote last: the record of a crash shows it.
+const LINES_END_WITHIN: Duration = Duration::from_millis(20);
+/// How long `reloadLogs` waits for a file to be opened anew.
+const OPENED_WITHIN: Duration = Duration::from_secs(2);
+
+/// A deleted log file that is carried, as the journal has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    /// The file.
+    pub file: FileKey,
+    /// Its path, as the app's description has it.
+    pub path: String,
+    /// So much was in it before.
+    pub from: u64,
+    /// With whose rights the path is opened.
+    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    pub rights: Rights,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Carries {
+    all: BTreeMap<FileKey, (Carried, Arc<File>)>,
+    carrier: Option<(Carrier, mpsc::Receiver<Said>)>,
+    /// What the keeper held while there was no daemon.
+    found: BTreeMap<String, OwnedFd>,
+}
+
+fn held_name((device, inode): FileKey) -> String {
+    format!("{PREFIX}{device:x}.{inode:x}")
+}
+
+impl Carries {
+    /// For a journal that is written anew.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.all.values().map(|(carried, _)| Record::Carry(Box::new(carried.clone())))
+    }
+
+    /// For a new keeper.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        self.all.iter().map(|(key, (_, source))| (held_name(*key), source.as_fd()))
+    }
+
+    /// Is this file deleted, and carried?
+    pub(crate) fn has(&self, file: FileKey) -> bool {
+        self.all.contains_key(&file)
+    }
+
+    /// Takes a descriptor that the keeper held.
+    pub(crate) fn take_back(&mut self, name: String, fd: OwnedFd) {
+        self.found.insert(name, fd);
+    }
+}
+
+impl Control {
+    /// Begins to carry what is written to a deleted file, as this process has it open; or opens its path anew.
+    pub(super) fn carry(&mut self, file: FileKey, path: &str, rights: &Rights, writer: (i32, u32)) -> Result<(), String> {
+        if self.carries.has(file) {
+            let reopened = self.carries.carrier.as_ref().map_or(Ok(()), |(carrier, _)| carrier.reopen(file, OPENED_WITHIN));
+            return reopened.map_err(|error| error.to_string());
+        }
+        let source = open(file, writer).ok_or("its file was deleted, and cannot be reached")?;
+        let from = end_of_lines(&source).map_err(|error| error.to_string())?;
+        let carried = Carried { file, path: path.to_owned(), from, rights: rights.clone() };
+        self.begin_carrying(carried, source).map_err(|error| crate::log::chain(&error))?;
+        let ids: Vec<u32> = self.registry.iter().filter(|slot| slot.log_files.contains(&Some(file))).map(|slot| slot.id).collect();
+        for id in ids {
+            let Some(slot) = self.registry.get_mut(id) else { continue };
+            let [error, out] = slot.log_files.map(|own| own == Some(file));
+            slot.log_start = (if error { 0 } else { slot.log_start.0 }, if out { 0 } else { slot.log_start.1 });
+            self.registry.changed(id);
+        }
+        self.log.line(format_args!("\"{path}\" was deleted and is there again; what its app writes is carried over until its next start"));
+        Ok(())
+    }
+
+    fn begin_carrying(&mut self, carried: Carried, source: File) -> Result<(), OpenError> {
+        let system = |source| OpenError { path: carried.path.clone().into(), step: "carry over to", hint: String::new(), source };
+        if self.carries.carrier.is_none() {
+            let (sender, said) = mpsc::channel();
+            let wake = Arc::clone(&self.writers.wake);
+            let carrier = Carrier::start(move |news| {
+                // Nobody listens any more when the daemon ends.
+                let _ = sender.send(news);
+                let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
+            });
+            self.carries.carrier = Some((carrier.map_err(system)?, said));
+        }
+        let Some((carrier, _)) = &self.carries.carrier else { return Ok(()) };
+        let (key, source) = (carried.file, Arc::new(source));
+        let streams = RuntimeStreams { rights: carried.rights.clone(), ..self.writers.runtime.clone() };
+        let deleted = Deleted { key, source: Arc::clone(&source), from: carried.from, path: carried.path.clone().into(), streams };
+        carrier.begin(deleted, &self.writers.files)?;
+        self.keeper.hold(&held_name(key), source.as_fd());
+        self.journal.push(&Record::Carry(Box::new(carried.clone())));
+        self.carries.all.insert(key, (carried, source));
+        Ok(())
+    }
+
+    /// What the process wrote last is at its path, if the disk is not slow.
+    pub(super) fn finish_carrying(&self, id: u32) {
+        let (Some((carrier, _)), Some(slot)) = (&self.carries.carrier, self.registry.get(id)) else { return };
+        for file in slot.log_files.into_iter().flatten().filter(|file| self.carries.has(*file)) {
+            carrier.finish(file, LINES_END_WITHIN);
+        }
+    }
+
+    /// The thread may have something to say.
+    pub(crate) fn hear_carrier(&mut self) {
+        let Some((_, said)) = &self.carries.carrier else { return };
+        for said in said.try_iter().collect::<Vec<_>>() {
+            match said {
+                Said::Waits(file, why) => {
+                    if let Some((carried, _)) = self.carries.all.get(&file) {
+                        self.log.error(format_args!("\"{}\" was deleted, and cannot be written anew: {why}; its lines wait", carried.path));
+                    }
+                }
+                Said::Ended(file) => {
+                    if self.carries.all.remove(&file).is_some() {
+                        self.keeper.drop_held(&held_name(file));
+                        self.journal.push(&Record::CarriedOver { file });
+                    }
+                }
+            }
+        }
+        if self.carries.all.is_empty() {
+            self.carries.carrier = None;
+        }
+    }
+
+    /// Whose apps have ended, or were started anew, is not carried any more.
+    pub(crate) fn end_carries(&mut self) {
+        let Some((carrier, _)) = &self.carries.carrier else { return };
+        let writes = |file| self.registry.iter().any(|slot| slot.log_files.contains(&Some(file)) && leader(slot).is_some());
+        self.carries.all.keys().filter(|file| !writes(**file)).for_each(|file| carrier.end(*file));
+    }
+
+    /// What a former daemon carried goes on; of a process that ended meanwhile the rest.
+    pub(crate) fn recover_carries(&mut self, records: BTreeMap<FileKey, Carried>) {
+        let mut found = std::mem::take(&mut self.carries.found);
+        for (file, carried) in records {
+            let held = found.remove(&held_name(file)).map(File::from);
+            let source = held.or_else(|| {
+                let mut writers = self.registry.iter().filter(|slot| slot.log_files.contains(&Some(file))).filter_map(leader);
+                writers.find_map(|leader| [1, 2].into_iter().find_map(|fd| open(file, (leader.pid, fd))))
+            });
+            let path = carried.path.clone();
+            let begun = source.map(|source| self.begin_carrying(carried, source));
+            if let Some(Err(error)) = &begun {
+                self.log.error(format_args!("\"{path}\": {}", crate::log::chain(error)));
+            }
+            if !matches!(begun, Some(Ok(()))) {
+                self.journal.push(&Record::CarriedOver { file });
+            }
+        }
+        found.keys().for_each(|name| self.keeper.drop_held(name));
+    }
+
+    /// The daemon ends: what is there is carried, and nothing more.
+    pub(super) fn leave_carries(&mut self) {
+        let Some((carrier, _)) = &self.carries.carrier else { return };
+        self.carries.all.keys().for_each(|file| carrier.finish(*file, OPENED_WITHIN));
+        self.carries.carrier = None;
+    }
+}
+
+/// The file, as a process has it open, if it is the one and has no name any more.
+fn open(file: FileKey, (pid, fd): (i32, u32)) -> Option<File> {
+    let source = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/fd/{fd}")).ok()?;
+    let meta = source.metadata().ok()?;
+    ((meta.dev(), meta.ino()) == file && meta.is_file() && meta.nlink() == 0).then_some(source)
+}
