@@ -221,6 +221,34 @@ fn an_anchor_that_is_killed_first_has_a_successor() {
     assert_eq!(home.processes(), []);
 }
 
+/// The moment in which there are two again is as good as any other.
+#[test]
+fn again_before_anything_has_settled() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js"))).env("PORT", port.to_string()).run().ok();
+    home.wait_until("the server answers", || get(port, "/").is_ok());
+    let before = pids(&home);
+    let mut last = 0;
+    for _ in 0..30 {
+        let mut found = None;
+        home.wait_until("another daemon", || {
+            let daemon = home.processes().into_iter().find(|process| process.cmdline.contains("daemon (") && process.pid != last);
+            found = daemon.map(|daemon| (daemon.pid, daemon.ppid));
+            found.is_some()
+        });
+        let (daemon, keeper) = found.unwrap();
+        [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::KILL));
+        last = daemon;
+    }
+    assert_eq!(pids(&home), before, "{}", home.report());
+    assert!(home.jlist().iter().all(|item| item.restarts() == 0 && item.status() == "online"));
+    assert!(get(port, "/").is_ok());
+    home.ok("kill");
+    assert_eq!(home.processes(), []);
+}
+
 #[test]
 fn the_next_command_waits_and_has_everything() {
     let home = home();

@@ -1,4 +1,4 @@
-//! Promise 1 at any instant: a fleet in motion, the daemon killed at random. `OSTLER_KILL_ROUNDS=5000` for the long run (`cargo xtask soak`),
+//! Promise 1 at any instant: a fleet in motion; the daemon, or the keeper with it, or the anchor before both, killed at random. `OSTLER_KILL_ROUNDS=5000` for the long run (`cargo xtask soak`),
 //! `OSTLER_KILL_SEED` for the same commands and instants as before (what the machine does in between is its own affair),
 //! `OSTLER_KILL_FLEETS` for several at the same time, each with a seed of its own.
 
@@ -101,7 +101,24 @@ fn move_a_fleet(seed: u64, rounds: u64) {
                 kill(moving[usize::try_from(dice.below(count)).unwrap()], Signal::KILL);
             }
         }
-        home.daemons().into_iter().for_each(|pid| kill(pid, Signal::KILL));
+        // Who is there at this instant; one that is just being replaced may not be.
+        let of_role = |role: &str| {
+            let title = format!("{role} (");
+            home.processes()
+                .into_iter()
+                .filter(move |process| process.cmdline.contains(&title))
+                .map(|process| process.pid)
+                .collect::<Vec<_>>()
+        };
+        let roles: &[&str] = match dice.below(6) {
+            0 => &["keeper", "daemon"],
+            1 => &["daemon", "keeper"],
+            2 => &["keeper"],
+            3 => &["anchor"],
+            _ => &["daemon"],
+        };
+        let victims: Vec<i32> = roles.iter().flat_map(|role| of_role(role)).collect();
+        victims.into_iter().for_each(|pid| kill(pid, Signal::KILL));
         // The caller may be told that the connection broke; it must not hang.
         let mut ended = false;
         home.wait_until(&format!("`{verb}` of round {round} ends"), || {

@@ -38,7 +38,7 @@ fn at_rest_nobody_wakes_up() {
         "start {}",
         ecosystem(&home, &format!(r#""name": "watched", "script": "{watched}", "cwd": "{}", "watch": true"#, cwd.display()))
     ));
-    let pids = [home.keeper_pid(), home.daemon_pid()];
+    let pids = [home.keeper_pid(), home.daemon_pid(), home.anchor_pid()];
     let threads = format!("/proc/{}/task", pids[1]);
     home.wait_until("somebody watches", || {
         let names =
@@ -48,11 +48,11 @@ fn at_rest_nobody_wakes_up() {
     // What follows a start may take a moment: a write to disk, the end of a client, and once, after a second and a half without any
     // event, giving memory back. Wait until it is over.
     let mut last = pids.map(switches);
-    home.wait_until("keeper and daemon are at rest for two seconds", || {
+    home.wait_until("keeper, daemon and anchor are at rest for two seconds", || {
         thread::sleep(Duration::from_secs(2));
         let now = pids.map(switches);
         std::mem::replace(&mut last, now) == now
     });
     thread::sleep(Duration::from_secs(3));
-    assert_eq!(pids.map(switches), last, "keeper or daemon woke up");
+    assert_eq!(pids.map(switches), last, "keeper, daemon or anchor woke up");
 }

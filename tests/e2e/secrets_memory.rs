@@ -73,7 +73,7 @@ fn only_the_app_has_them(home: &Home, what: &str) {
     for n in 0..3 {
         let variable = format!("S{n}={}", value(n));
         assert!(environ.windows(variable.len()).any(|window| window == variable.as_bytes()), "the app lacks S{n}");
-        for (who, pid) in [("daemon", home.daemon_pid()), ("keeper", home.keeper_pid())] {
+        for (who, pid) in [("daemon", home.daemon_pid()), ("keeper", home.keeper_pid()), ("anchor", home.anchor_pid())] {
             let found = places(pid, tail(n).as_bytes());
             assert!(found.is_empty(), "{what}: the {who} has S{n} in its memory: {found:#?}");
         }

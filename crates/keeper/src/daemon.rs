@@ -75,6 +75,10 @@ impl Daemon {
         matches!(self, Self::Running(Running { link: Some(_), leaving: false, .. }))
     }
 
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent { .. })
+    }
+
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         match self {
             Self::Absent { start_at_ms } => Some(*start_at_ms),

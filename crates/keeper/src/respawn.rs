@@ -32,6 +32,11 @@ impl Respawn {
 
 /// In the environment of the next keeper.
 impl Respawn {
+    /// Deaths in a row.
+    pub(crate) fn count(self) -> u32 {
+        self.deaths
+    }
+
     pub(crate) fn to_text(self) -> String {
         format!("{}:{}", self.deaths, self.last_ms)
     }

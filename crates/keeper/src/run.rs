@@ -326,10 +326,11 @@ impl Keeper {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
         let mut resting = false;
         loop {
-            self.handle_time();
+            // Before another daemon: it finds the anchor in its inventory, and there is no moment without one.
             if let Role::Anchor(link) = self.tend_anchor(clock::boot_ms()) {
                 return Anchor::from_copy(self, link).run();
             }
+            self.handle_time();
             if let Some(code) = self.exiting.filter(|_| matches!(self.daemon, Daemon::Absent { .. })) {
                 return self.finish(code);
             }

@@ -8,13 +8,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ostler_sys::exec::{OWN_EXE, replace};
+use ostler_sys::fork::{Side, fork};
 use ostler_sys::signal::SignalFd;
 use ostler_sys::tree::marker;
-use ostler_sys::{clock, memory, title};
+use ostler_sys::{ProcRef, clock, memory, socket, title};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use super::message::ToAnchor;
+use super::{AnchorLink, Role, anchor_of, name_of};
 use crate::codec::decode;
 use crate::environment::{DEATHS_VAR, ROLE_VAR, STATE_FD_VAR, for_role};
 use crate::home::keeper_of_lock;
@@ -27,6 +29,8 @@ use crate::title::{anchor_title, keeper_title};
 
 /// How often it tries to become the keeper where memory or descriptors are short.
 const TRIES: u32 = 40;
+/// So many deaths in a row, none of which was more than a second after the last: something is wrong that we cannot mend.
+const DEATHS: u32 = 60;
 const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 
 /// Everything it has.
@@ -60,15 +64,22 @@ impl Anchor {
 
     /// Until it is asked to leave, or is needed.
     pub(crate) fn run(mut self) -> ExitCode {
-        // A signal to the group of the keeper is not for us.
-        let _ = rustix::process::setsid();
         // Only for people, and for who looks for a keeper.
         let _ = title::set_comm("ostler-anchor");
         let _ = title::disguise(anchor_title(&self.home).as_bytes(), ROLE_VAR, "anchor");
-        match self.hold_until_end() {
-            End::BothGone if self.armed => self.become_keeper(),
-            // Not told to act: there is another one, or the daemon cannot be without its keeper yet.
-            End::Left | End::BothGone => ExitCode::SUCCESS,
+        loop {
+            // A signal to the group of the keeper is not for us.
+            let _ = rustix::process::setsid();
+            match self.hold_until_end() {
+                End::BothGone if self.armed => {}
+                // Not told to act: there is another one, or the daemon cannot be without its keeper yet.
+                End::Left | End::BothGone => return ExitCode::SUCCESS,
+            }
+            match self.become_keeper() {
+                Role::Keeper => return ExitCode::FAILURE,
+                // The next one, while the former becomes the keeper.
+                Role::Anchor(link) => self.link = Channel::new(link),
+            }
         }
     }
 
@@ -117,28 +128,42 @@ impl Anchor {
     }
 
     /// Same process, with everything that is held; only what was started by the former keeper is nobody's child any more, and is found by
-    /// the next daemon in the journal. Returns only when there is nothing to be done.
-    fn become_keeper(mut self) -> ExitCode {
+    /// the next daemon in the journal. A copy of us stays behind, so that there is no moment without an anchor: it returns with its end of
+    /// the link. Else it returns only when there is nothing to be done.
+    fn become_keeper(&mut self) -> Role {
         if !self.home_is_ours() {
             complain("daemon and keeper are gone, and so is their home: nothing is started again");
-            return ExitCode::FAILURE;
+            return Role::Keeper;
         }
         if self.has_keeper() {
             complain("nobody holds our link, but there is a keeper: leaving everything to it");
-            return ExitCode::FAILURE;
+            return Role::Keeper;
         }
         let delay_ms = self.deaths.died(clock::boot_ms());
+        if self.deaths.count() > DEATHS {
+            complain("no keeper stays alive; giving up: apps go on without supervision until the next command");
+            return Role::Keeper;
+        }
         complain("daemon and keeper were killed: starting both again");
         std::thread::sleep(Duration::from_millis(delay_ms));
         // What was sent to all of us long ago was for the daemon of that time.
         while self.signals.next().is_some() {}
+        if let Some(link) = self.leave_copy() {
+            return Role::Anchor(link);
+        }
         for _ in 0..TRIES {
             let Err(errno) = self.replace_by_keeper();
             complain(&format!("cannot become the keeper: {errno}"));
             std::thread::sleep(BETWEEN_TRIES);
         }
         complain("giving up: apps go on without supervision until the next command");
-        ExitCode::FAILURE
+        let copy = self.held.iter().find_map(|(name, _)| Some((name.clone(), anchor_of(name)?)));
+        if let Some((name, process)) = copy
+            && let Some(link) = self.held.remove(&name)
+        {
+            drop(AnchorLink::of_former(process, link).leave());
+        }
+        Role::Keeper
     }
 
     /// Somebody may have removed the folder, or put another one in its place that has a keeper of its own. One that was moved is still ours.
@@ -156,6 +181,19 @@ impl Anchor {
     fn has_keeper(&self) -> bool {
         let keeper = self.held.get(HELD_LOCK).and_then(|lock| keeper_of_lock(lock.as_fd()));
         keeper.is_some_and(|keeper| marker(keeper.pid, ROLE_VAR).is_some_and(|role| role == b"keeper"))
+    }
+
+    /// The next anchor, which returns with its end of the link. The other end is one of the held descriptors of the keeper that we become, as
+    /// if a former keeper had left it.
+    fn leave_copy(&mut self) -> Option<OwnedFd> {
+        self.held.retain(|name, _| anchor_of(name).is_none());
+        // Without one there is none until the keeper makes it.
+        let (ours, theirs) = socket::packet_pair().ok()?;
+        match fork().ok()? {
+            Side::Child => return Some(theirs),
+            Side::Parent(pid) => drop(ProcRef::of(pid).map(|anchor| self.held.insert(name_of(anchor), ours))),
+        }
+        None
     }
 
     fn replace_by_keeper(&self) -> Result<std::convert::Infallible, Errno> {

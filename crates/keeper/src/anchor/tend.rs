@@ -84,9 +84,12 @@ impl Keeper {
         true
     }
 
-    /// Somebody has to be there who could be killed together with us, and who must know of the anchor before that is armed.
+    /// A daemon that is there must be told of the anchor before that is armed; the next one finds it in its inventory.
     fn can_have_anchor(&self) -> bool {
-        self.exiting.is_none() && self.daemon.is_there_to_stay() && runtime().is_none() && !rustix::process::getpid().is_init()
+        self.exiting.is_none()
+            && (self.daemon.is_there_to_stay() || self.daemon.is_absent())
+            && runtime().is_none()
+            && !rustix::process::getpid().is_init()
     }
 
     /// When something is to be done for it although nothing happens.
@@ -138,10 +141,12 @@ impl Keeper {
         let mut link = AnchorLink::new(process, ours);
         // Before it acts on its own: the daemon must have this end, or the death of a keeper alone would look like that of both.
         let name = link.name().clone();
-        self.tell(&FromKeeper::Keep { name }, &[link.as_fd()]);
-        if !self.daemon.has_link() || self.daemon.waiting() > 0 {
-            // It sees the end of its link, unarmed, and ends.
-            return Err(Errno::AGAIN);
+        if !self.daemon.is_absent() {
+            self.tell(&FromKeeper::Keep { name }, &[link.as_fd()]);
+            if !self.daemon.has_link() || self.daemon.waiting() > 0 {
+                // It sees the end of its link, unarmed, and ends.
+                return Err(Errno::AGAIN);
+            }
         }
         self.let_anchor_go();
         if link.arm().is_err() || self.watch_anchor(&link).is_err() {
