@@ -66,6 +66,7 @@ mod promise_5_state;
 mod promise_6_closed;
 mod promise_7_idle;
 mod readiness;
+mod refused_calls;
 mod reload;
 mod reload_logs;
 mod reload_logs_deleted;

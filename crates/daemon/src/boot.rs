@@ -81,6 +81,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let home = std::env::var_os(HOME_VAR).map(PathBuf::from).ok_or(BootError::NoHome(HOME_VAR))?;
     let settings = Settings::from_env(home);
     ostler_sys::rlimit::raise_nofile();
+    let threads = ostler_sys::threads::enable();
     // Only for people.
     let _ = ostler_sys::title::set_comm("ostler-daemon");
     let mut link = Link::from_start().map_err(BootError::Link)?;
@@ -117,6 +118,14 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         }
         None => writers,
     };
+    for refused in ostler_sys::refused::refused() {
+        log.error(format_args!("{refused}"));
+    }
+    if let Err(error) = threads {
+        log.error(format_args!(
+            "no thread can be made here ({error}): logs with --time, rotation and watch do not work; apps that need none do"
+        ));
+    }
     if snapshot.foreign > 0 {
         log.error(format_args!("{} records of the journal are of a newer version, and what they say is lost", snapshot.foreign));
     }
@@ -389,15 +398,10 @@ impl Control {
     /// Has the keeper watch the process of an instance, if it is still the same one.
     fn adopt(&mut self, id: u32, leaders: &mut Leaders) -> Recovered {
         let Some((key, process)) = self.survivor(id, leaders) else { return Recovered::Nothing };
-        match process.open() {
-            Ok(pidfd) => {
-                self.keeper.adopt(key, process, pidfd);
-                self.groups.keeper_was_lost();
-                self.rescue_sockets(id, process);
-                Recovered::Alive { inc: split_key(key).1, pid: process.pid }
-            }
-            Err(_) => Recovered::Nothing,
-        }
+        self.keeper.adopt(key, process);
+        self.groups.keeper_was_lost();
+        self.rescue_sockets(id, process);
+        Recovered::Alive { inc: split_key(key).1, pid: process.pid }
     }
 
     /// The process of an instance, if it still runs, and its key.

@@ -68,9 +68,10 @@ impl KeeperDoor {
     }
 
     /// Adopts a process that is not the keeper's child.
-    pub(crate) fn adopt(&mut self, key: u64, process: ProcRef, pidfd: OwnedFd) {
+    pub(crate) fn adopt(&mut self, key: u64, process: ProcRef) {
         let ProcRef { pid, start_ticks } = process;
-        self.say_with(ToKeeper::Adopt { key, pid, start_ticks }, vec![pidfd]);
+        // Where there are no pidfds, or it has just ended, the keeper finds another way.
+        self.say_with(ToKeeper::Adopt { key, pid, start_ticks }, process.open().into_iter().collect());
     }
 
     /// The process behind a key is another one from now on.

@@ -17,6 +17,8 @@ pub(crate) enum Watch {
     Reap,
     /// It is somebody else's: this pidfd becomes readable.
     Pidfd(OwnedFd),
+    /// It is somebody else's, and there are no pidfds here: it is looked at now and then.
+    Polled,
 }
 
 #[derive(Debug)]
@@ -76,7 +78,7 @@ impl Children {
         let State::Alive(watch) = state else { return None };
         self.by_pid.remove(&process.pid);
         match watch {
-            Watch::Reap => None,
+            Watch::Reap | Watch::Polled => None,
             Watch::Pidfd(pidfd) => Some(pidfd),
         }
     }
@@ -91,7 +93,7 @@ impl Children {
         let record = self.by_key.get(&key)?;
         let pidfd = match &record.state {
             State::Alive(Watch::Pidfd(fd)) => Some(fd.as_fd()),
-            State::Alive(Watch::Reap) => None,
+            State::Alive(Watch::Reap | Watch::Polled) => None,
             State::Ended(_) => return None,
         };
         Some((key, record.process, pidfd))
@@ -120,15 +122,21 @@ impl Children {
         match self.by_key.get(&key) {
             Some(Record { process, state: State::Alive(Watch::Reap) }) => child::signal(process.pid, signal, target),
             Some(Record { state: State::Alive(Watch::Pidfd(fd)), .. }) => signal_fd(fd.as_fd(), signal, target),
+            Some(Record { process, state: State::Alive(Watch::Polled) }) => process.send(signal, target),
             Some(Record { state: State::Ended(_), .. }) | None => Err(Errno::SRCH),
         }
+    }
+
+    /// Those that are to be looked at.
+    pub(crate) fn polled(&self) -> impl Iterator<Item = ProcRef> {
+        self.by_key.values().filter(|record| matches!(record.state, State::Alive(Watch::Polled))).map(|record| record.process)
     }
 
     /// As the inventory shows them, by key; with the pidfds.
     pub(crate) fn list(&self) -> impl Iterator<Item = (Child, Option<BorrowedFd<'_>>)> {
         self.by_key.iter().map(|(&key, Record { process, state })| {
             let (ended, pidfd) = match state {
-                State::Alive(Watch::Reap) => (None, None),
+                State::Alive(Watch::Reap | Watch::Polled) => (None, None),
                 State::Alive(Watch::Pidfd(fd)) => (None, Some(fd.as_fd())),
                 State::Ended(ended) => (Some(*ended), None),
             };

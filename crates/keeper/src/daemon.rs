@@ -23,6 +23,8 @@ const CLOSED_GRACE_MS: u64 = 1_000;
 const RETIRE_GRACE_MS: u64 = 5_000;
 /// After a failure to start one that is not its own fault.
 const RETRY_MS: u64 = 500;
+/// Between two looks at a daemon whose link has ended and whose end nothing tells.
+const POLL_MS: u64 = 20;
 /// Descriptors beside one packet of the inventory.
 const FDS_PER_PART: usize = 200;
 const SIGKILL: i32 = 9;
@@ -45,6 +47,14 @@ pub(crate) struct Running {
     leaving: bool,
     pub(crate) watchdog: Watchdog,
     pub(crate) life: Life,
+    /// Neither our child nor to be had as a pidfd: when to look whether it has ended, after its link has.
+    poll: Option<Poll>,
+}
+
+/// See [`Running::poll`].
+#[derive(Clone, Copy)]
+struct Poll {
+    at_ms: u64,
 }
 
 impl Running {
@@ -82,7 +92,10 @@ impl Daemon {
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         match self {
             Self::Absent { start_at_ms } => Some(*start_at_ms),
-            Self::Running(running) => running.kill_at_ms.into_iter().chain(running.watchdog.deadline_ms()).min(),
+            Self::Running(running) => {
+                let poll = running.poll.map(|poll| poll.at_ms);
+                running.kill_at_ms.into_iter().chain(running.watchdog.deadline_ms()).chain(poll).min()
+            }
         }
     }
 
@@ -149,6 +162,14 @@ impl Keeper {
 
     /// What is due: a start, or a SIGKILL.
     pub(crate) fn daemon_time(&mut self, now_ms: u64) {
+        if let Daemon::Running(Running { process, poll: Some(poll), .. }) = &mut self.daemon
+            && poll.at_ms <= now_ms
+        {
+            poll.at_ms = now_ms + POLL_MS;
+            if process.has_ended() {
+                self.daemon_ended();
+            }
+        }
         match &mut self.daemon {
             Daemon::Absent { start_at_ms } if *start_at_ms <= now_ms && self.exiting.is_none() => self.start_daemon(now_ms),
             Daemon::Running(running) if running.kill_at_ms.is_some_and(|at| at <= now_ms) => {
@@ -198,7 +219,16 @@ impl Keeper {
         let (out, error) = (rustix::stdio::stdout(), rustix::stdio::stderr());
         let process = spawn(&spec, &[(out, 1), (error, 2), (theirs.as_fd(), LINK_FD)]).map_err(io::Error::other)?;
         let link = Some((link, EventFlags::IN));
-        Ok(Running { process, pidfd: None, link, kill_at_ms: None, leaving: false, watchdog: Watchdog::default(), life: Life::default() })
+        Ok(Running {
+            process,
+            pidfd: None,
+            link,
+            kill_at_ms: None,
+            leaving: false,
+            watchdog: Watchdog::default(),
+            life: Life::default(),
+            poll: None,
+        })
     }
 
     /// Our environment for another role of the binary.
@@ -250,6 +280,7 @@ impl Keeper {
             (Some(_), true) => Some(clock::boot_ms() + RETIRE_GRACE_MS),
             (None, _) => Some(clock::boot_ms() + CLOSED_GRACE_MS),
         };
+        let poll = (pidfd.is_none() && !child::is_ours(process.pid)).then_some(Poll { at_ms: u64::MAX });
         let link = link.map(|link| (link, EventFlags::IN));
         self.daemon = Daemon::Running(Running {
             process,
@@ -259,6 +290,7 @@ impl Keeper {
             leaving: state.retire,
             watchdog: Watchdog::default(),
             life: Life::taken_over(),
+            poll,
         });
         if gone {
             // What it had said is heard, and the next one starts.
@@ -278,6 +310,9 @@ impl Keeper {
             self.unwatch(channel.as_fd());
         }
         let Daemon::Running(running) = &mut self.daemon else { return };
+        if let Some(poll) = &mut running.poll {
+            poll.at_ms = clock::boot_ms();
+        }
         if error.kind() == io::ErrorKind::UnexpectedEof {
             running.kill_at_ms.get_or_insert(clock::boot_ms() + CLOSED_GRACE_MS);
         } else {
@@ -292,6 +327,7 @@ impl Keeper {
         running.watchdog.killed(clock::boot_ms());
         let killed = match &running.pidfd {
             Some(pidfd) => signal_fd(pidfd.as_fd(), SIGKILL, Target::Process),
+            None if running.poll.is_some() => running.process.signal(SIGKILL),
             None => child::signal(running.process.pid, SIGKILL, Target::Process),
         };
         // Gone already is fine.

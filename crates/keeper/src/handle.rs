@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use ostler_sys::process::{Target, ending_by_fd};
+use ostler_sys::process::{Target, ending_by_fd, is_refusal};
 use ostler_sys::spawn::{Place, spawn_at};
 use ostler_sys::{Ending, ProcRef, Rlimit, Step, Usage, child, rlimit};
 use rustix::io::Errno;
@@ -164,10 +164,15 @@ impl Keeper {
     }
 
     fn watch_or_tell_end(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
-        match pidfd.or_else(|| process.open().ok()) {
-            Some(pidfd) if process.exists() => self.adopt(key, process, pidfd),
+        match pidfd.map_or_else(|| process.open(), Ok) {
+            Ok(pidfd) if process.exists() => self.adopt(key, process, pidfd),
+            // Without pidfds: our own children are reaped, others are looked at.
+            Err(errno) if is_refusal(errno) && child::is_ours(process.pid) && process.exists() => {
+                self.children.add(key, process, Watch::Reap)
+            }
+            Err(errno) if is_refusal(errno) && !process.has_ended() => self.adopt_by_looking(key, process),
             gone => {
-                let ending = gone.map_or(Ending::Unknown, |pidfd| ending_by_fd(pidfd.as_fd(), process));
+                let ending = gone.map_or_else(|_| process.ending(), |pidfd| ending_by_fd(pidfd.as_fd(), process));
                 self.add_ended(key, process, ending);
             }
         }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ostler_sys::process::ending_by_fd;
+use ostler_sys::process::{ending_by_fd, is_refusal};
 use ostler_sys::signal::{self, SignalFd};
 use ostler_sys::{Ending, ProcRef, Usage, child, clock, fdpass, lock, memfd, memory, oom, rlimit, socket, title};
 use rustix::event::{Timespec, epoll};
@@ -146,6 +146,8 @@ pub(crate) struct Keeper {
     /// Former daemons that SIGKILL did not end yet.
     pub(crate) undead: Vec<i32>,
     pub(crate) failures: Failures,
+    /// When to look at processes that are not our children and for which there is no pidfd.
+    pub(crate) look_at_ms: Option<u64>,
     /// The listening socket is watched: there is no daemon, and whoever connects is told why.
     pub(crate) door_open: bool,
     nofile: u64,
@@ -258,9 +260,12 @@ impl Keeper {
                 (Some(ended), _) => keeper.children.add_ended(child.key, process, ended),
                 (None, None) if is_revival => match process.open() {
                     Ok(pidfd) => keeper.adopt(child.key, process, pidfd),
+                    Err(errno) if is_refusal(errno) && !process.has_ended() => keeper.adopt_by_looking(child.key, process),
                     Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
                 },
-                (None, None) => keeper.children.add(child.key, process, Watch::Reap),
+                (None, None) if child::is_ours(process.pid) => keeper.children.add(child.key, process, Watch::Reap),
+                // The former keeper could not have a pidfd, either.
+                (None, None) => keeper.adopt_by_looking(child.key, process),
                 (None, Some(number)) => match fdpass::inherited(number) {
                     Ok(fd) => keeper.adopt(child.key, process, fd),
                     Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
@@ -310,6 +315,7 @@ impl Keeper {
             exiting: None,
             undead: Vec::new(),
             failures: Failures::default(),
+            look_at_ms: None,
             door_open: false,
             nofile: limit.hard,
             signals,
@@ -399,7 +405,7 @@ impl Keeper {
     /// When something is to be done although nothing happens.
     fn deadline_ms(&self) -> Option<u64> {
         let check = self.check.as_ref().map(|check| check.deadline_ms);
-        self.daemon.deadline_ms().into_iter().chain(check).chain(self.anchor_deadline_ms()).min()
+        self.daemon.deadline_ms().into_iter().chain(check).chain(self.look_at_ms).chain(self.anchor_deadline_ms()).min()
     }
 
     fn handle_time(&mut self) {
@@ -409,6 +415,7 @@ impl Keeper {
         }
         self.daemon_time(now);
         self.look_at_daemon(now);
+        self.look_at_polled(now);
     }
 
     fn hear_signals(&mut self) {

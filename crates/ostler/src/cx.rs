@@ -274,6 +274,10 @@ impl Cx {
         let (client, keeper) = crate::client::launch(home, self.program.is_pm2())?;
         self.launched = keeper;
         self.out.spawned();
+        // A sandbox is around us as around the daemon: said once, to whoever starts it.
+        for refused in ostler_sys::refused::refused() {
+            self.out.warn_err(refused);
+        }
         self.with_alarm(client)
     }
 }

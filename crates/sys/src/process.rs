@@ -63,12 +63,52 @@ impl ProcRef {
         if self.exists() { Ok(fd) } else { Err(Errno::SRCH) }
     }
 
+    /// A process and no thread of one, alive or a zombie; asked without a descriptor.
+    pub fn is_process(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let leader = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse::<i32>().ok());
+        leader == Some(self.pid) && self.exists()
+    }
+
+    /// It has ended, be it reaped or not. What cannot be seen may live.
+    pub fn has_ended(&self) -> bool {
+        match stat(self.pid) {
+            Ok(stat) => stat.start_ticks != self.start_ticks || matches!(stat.state, b'Z' | b'X'),
+            Err(_) => self.is_gone(),
+        }
+    }
+
+    /// How it ended, as far as that can be known without a descriptor.
+    pub fn ending(&self) -> Ending {
+        zombie_ending(*self).unwrap_or(Ending::Unknown)
+    }
+
     /// Sends a signal to exactly this process.
     ///
     /// # Errors
     /// `ESRCH` when it is gone, `EPERM` when it is not ours to signal.
     pub fn signal(&self, signal: i32) -> Result<(), Errno> {
-        signal_fd(self.open()?.as_fd(), signal, Target::Process)
+        self.send(signal, Target::Process)
+    }
+
+    /// Sends a signal to it or to its group. Where the kernel refuses descriptors of processes it goes by number, after a look whether that is
+    /// still the same process: between the two it would have to end and its number to be given anew.
+    ///
+    /// # Errors
+    /// As [`ProcRef::signal`].
+    pub fn send(&self, signal: i32, target: Target) -> Result<(), Errno> {
+        match self.open() {
+            Ok(pidfd) => signal_fd(pidfd.as_fd(), signal, target),
+            Err(errno) if is_refusal(errno) => match target {
+                _ if !self.exists() => Err(Errno::SRCH),
+                Target::Process => crate::child::signal(self.pid, signal, target),
+                Target::Group => {
+                    let group = rustix::process::getpgid(Pid::from_raw(self.pid))?;
+                    crate::child::signal(group.as_raw_nonzero().get(), signal, target)
+                }
+            },
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Sends a signal to every member of the process group that this process leads or belongs to.
@@ -76,8 +116,13 @@ impl ProcRef {
     /// # Errors
     /// As [`ProcRef::signal`].
     pub fn signal_group(&self, signal: i32) -> Result<(), Errno> {
-        signal_fd(self.open()?.as_fd(), signal, Target::Group)
+        self.send(signal, Target::Group)
     }
+}
+
+/// The kernel has no such call, or a sandbox refuses it (the seccomp profile of an old container runtime).
+pub fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSYS | Errno::PERM)
 }
 
 /// To whom a signal goes.
@@ -102,9 +147,16 @@ pub fn signal_fd(pidfd: BorrowedFd<'_>, signal: i32, target: Target) -> Result<(
         if sent < 0 { Err(last_errno()) } else { Ok(()) }
     };
     match target {
-        Target::Process => send(0),
+        // A refusal of the call looks as one of the signal: by its number the kernel says what it is.
+        Target::Process => match send(0) {
+            Err(errno) if is_refusal(errno) => {
+                let pid = pid_of_fd(pidfd).ok_or(Errno::SRCH)?;
+                crate::child::signal(pid, signal, target)
+            }
+            sent => sent,
+        },
         Target::Group => match send(PIDFD_SIGNAL_PROCESS_GROUP) {
-            Err(Errno::INVAL) => group_by_number(pidfd, signal),
+            Err(errno) if errno == Errno::INVAL || is_refusal(errno) => group_by_number(pidfd, signal),
             sent => sent,
         },
     }

@@ -79,10 +79,9 @@ impl Control {
     }
 
     fn adopt_errand(&mut self, number: u32, leaders: &mut Leaders) {
-        let adopted = self.errand_survivor(number, leaders).and_then(|process| Some((process, process.open().ok()?)));
-        match adopted {
-            Some((process, pidfd)) => {
-                self.keeper.adopt(key(number), process, pidfd);
+        match self.errand_survivor(number, leaders) {
+            Some(process) => {
+                self.keeper.adopt(key(number), process);
                 self.errand_found(number, &Child { key: key(number), pid: process.pid, start_ticks: process.start_ticks, ended: None });
             }
             None => self.errand_not_found(number),

@@ -79,7 +79,9 @@ fn successor(slot: &Slot, pid: i32, keeper: i32) -> Option<Successor> {
     let family = family_in(&table, slot, main, keeper);
     let found = family.iter().find(|member| member.pid == pid)?;
     // Threads have numbers too, but are no processes.
-    found.process().open().ok()?;
+    if !found.process().is_process() {
+        return None;
+    }
     Some(Successor { main: found.process(), session: session(slot, found) })
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ostler_keeper::ROLE_VAR;
 use ostler_proto::control::Request;
-use ostler_sys::process::ProcRef;
+use ostler_sys::process::{ProcRef, is_refusal};
 use ostler_sys::tree::marker;
 
 use crate::cli::{Call, CliError, Status};
@@ -41,13 +41,26 @@ pub(super) fn stop_daemon(cx: &mut Cx) -> Result<(), CliError> {
     Ok(())
 }
 
+/// For where there are no descriptors of processes.
+fn wait_by_looking(keeper: ProcRef) {
+    let until = std::time::Instant::now() + KEEPER_END;
+    while !keeper.has_ended() && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 /// Waits until the keeper is gone, so that the next command finds a clean home.
 pub(crate) fn wait_for_end(pid: i32) {
-    let Ok(keeper) = ProcRef::of(pid).and_then(|keeper| keeper.open()) else { return };
+    let Ok(keeper) = ProcRef::of(pid) else { return };
     // In another pid namespace (a container whose home we see) that number is not the keeper's here.
     if marker(pid, ROLE_VAR).is_none_or(|role| role != b"keeper") {
         return;
     }
+    let keeper = match keeper.open() {
+        Ok(pidfd) => pidfd,
+        Err(errno) if is_refusal(errno) => return wait_by_looking(keeper),
+        Err(_) => return,
+    };
     let mut fds = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
     let timeout = rustix::time::Timespec::try_from(KEEPER_END).ok();
     let _ = rustix::event::poll(&mut fds, timeout.as_ref());

@@ -1,0 +1,62 @@
+//! System calls that a sandbox refuses, and what that costs. Old container runtimes answer EPERM to calls that they do not know, where the kernel
+//! would have said ENOSYS.
+
+use rustix::io::Errno;
+
+use crate::process::{ProcRef, is_refusal, last_errno};
+
+/// One that is refused here, and what is done without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Name of the call.
+    pub call: &'static str,
+    /// Why, as the kernel said.
+    pub errno: Errno,
+    /// What it costs.
+    pub cost: &'static str,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { call, errno, cost } = self;
+        write!(f, "the system call {call} is refused here ({}), as by an old container runtime: {cost}", std::io::Error::from(*errno))
+    }
+}
+
+/// Tries each call in a way that has no effect.
+pub fn refused() -> Vec<Refused> {
+    let mut found = Vec::new();
+    let me = ProcRef::me();
+    match me.open() {
+        Err(errno) if is_refusal(errno) => found.push(Refused {
+            call: "pidfd_open",
+            errno,
+            cost: "signals go by number after a check, adopted processes are looked at twice a second, their sockets cannot be rescued",
+        }),
+        Ok(pidfd) => {
+            // By number it works in any case: asked is only whether the call itself does.
+            if let Err(errno) = try_pidfd_send_signal(&pidfd) {
+                found.push(Refused { call: "pidfd_send_signal", errno, cost: "signals go by number after a check" });
+            }
+        }
+        Err(_) => {}
+    }
+    if let Some(errno) = clone3_refused() {
+        found.push(Refused { call: "clone3", errno, cost: "a program enters its cgroup a moment after its birth" });
+    }
+    found
+}
+
+fn try_pidfd_send_signal(pidfd: &std::os::fd::OwnedFd) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: a live descriptor, signal 0 and no info.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, std::ptr::null::<libc::siginfo_t>(), 0) };
+    if sent < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Without arguments `clone3` makes nothing: `EINVAL` where it may be used.
+fn clone3_refused() -> Option<Errno> {
+    // SAFETY: no arguments of a size of zero: nothing is read and nothing done.
+    let made = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<u8>(), 0usize) };
+    (made < 0).then(last_errno).filter(|&errno| is_refusal(errno))
+}

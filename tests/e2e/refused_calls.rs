@@ -1,0 +1,122 @@
+//! Where the kernel or an old container runtime refuses newer system calls (`pidfd_open`, `pidfd_send_signal`, `clone3`), and no cgroup is writable:
+//! everything works, by other ways.
+
+use ostler_testkit::{Home, alive, fixture_path, kill, needs_program, nodes};
+use rustix::process::Signal;
+
+use crate::setup::home;
+
+const ALL: &str = "clone3,pidfd_open,pidfd_send_signal";
+
+/// Runs the first command of a home, and so keeper, daemon and apps, where these calls are refused. What was said.
+#[track_caller]
+fn first(home: &Home, errno: &str, calls: &str, words: &str) -> String {
+    let wrapper = format!("exec python3 '{}' {errno} {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
+    home.cmd(words).env("OSTLER_CGROUP", "off").after(&wrapper).run().ok().all()
+}
+
+/// A shell script with a child in a session of its own that does not end by itself.
+fn with_straggler(home: &Home) -> String {
+    home.write(
+        "straggler.sh",
+        "#!/bin/bash\nsetsid bash -c 'trap \"\" INT TERM; while :; do sleep 1003 & wait; done' &\nwhile :; do echo alive; sleep 0.1; done\n",
+    )
+}
+
+/// Pids of the processes that an app has besides its main process.
+fn stragglers(home: &Home) -> Vec<i32> {
+    home.app_processes().iter().filter(|process| process.cmdline.contains("trap")).map(|process| process.pid).collect()
+}
+
+/// The app is there by this pid, and by no other.
+#[track_caller]
+fn is_untouched(home: &Home, pid: i32, restarts: u64) {
+    let app = home.wait_status("app", "online");
+    assert_eq!((app.pid(), app.restarts()), (pid, restarts), "{}", home.report());
+}
+
+/// Crashes the app and waits for the next process, and until nothing of the former is left.
+#[track_caller]
+fn crash(home: &Home, pid: i32) -> i32 {
+    let left = tree(home, pid);
+    kill(pid, Signal::KILL);
+    let app = home.wait_app("app", "back", |app| app.pid() != pid && app.status() == "online");
+    assert!(alive(app.pid()));
+    home.wait_until("its children are gone", || !left.iter().any(|pid| alive(*pid)));
+    app.pid()
+}
+
+/// All processes of the app: this is the only one, so all that run.
+fn tree(home: &Home, pid: i32) -> Vec<i32> {
+    home.wait_until("its child has a child", || home.app_processes().iter().any(|process| process.cmdline == "sleep 1003"));
+    home.app_processes().iter().map(|process| process.pid).filter(|&other| other != pid).collect()
+}
+
+#[track_caller]
+fn everything_works(errno: &str) {
+    let home = home();
+    let said = first(&home, errno, ALL, &format!("start {} --name app --time", with_straggler(&home)));
+    assert!(said.contains("pidfd_open is refused") && said.contains("clone3 is refused"), "{said}");
+    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert!(log.contains("pidfd_open is refused"), "{log}");
+    // The date in front of each line is a thread's work.
+    home.wait_log("app-out.log", ": alive");
+    home.wait_until("its child runs", || stragglers(&home).len() == 1);
+    home.ok("stop app");
+    assert!(stragglers(&home).is_empty(), "stop ends the whole tree");
+    home.ok("restart app");
+    let pid = crash(&home, home.app("app").pid());
+    // The daemon, the keeper (then the app is nobody's child), both.
+    kill(home.daemon_pid(), Signal::KILL);
+    is_untouched(&home, pid, 1);
+    let keeper = home.keeper_pid();
+    kill(keeper, Signal::KILL);
+    home.wait_until("there is another keeper", || home.keeper_pid() != keeper && home.daemons().len() == 1);
+    is_untouched(&home, pid, 1);
+    // The end of who is watched by looking is noticed, and so is that of a daemon that is not the keeper's child.
+    let pid = crash(&home, pid);
+    let daemon = home.daemon_pid();
+    kill(daemon, Signal::KILL);
+    home.wait_until("there is another daemon", || !alive(daemon) && home.daemons().len() == 1);
+    is_untouched(&home, pid, 2);
+    let (keeper, straggler) = (home.keeper_pid(), stragglers(&home));
+    kill(keeper, Signal::KILL);
+    home.wait_until("there is another keeper", || home.keeper_pid() != keeper && home.daemons().len() == 1);
+    home.ok("restart app");
+    assert!(!alive(pid) && !straggler.iter().any(|&pid| alive(pid)), "an adopted tree is ended, too");
+    home.ok("kill");
+    home.wait_until("nothing is left", || home.processes().is_empty());
+}
+
+#[test]
+fn refused_by_eperm_as_old_docker_does() {
+    needs_program!("python3");
+    everything_works("EPERM");
+}
+
+#[test]
+fn refused_by_enosys_as_old_kernels_do() {
+    needs_program!("python3");
+    everything_works("ENOSYS");
+}
+
+#[test]
+fn a_cluster_is_reloaded_without_them() {
+    needs_program!("python3");
+    // Node itself cannot make threads where clone3 is answered with EPERM and its C library is newer than the container runtime.
+    for (errno, calls) in [("EPERM", "pidfd_open,pidfd_send_signal"), ("ENOSYS", ALL)] {
+        let Some(node) = nodes().pop() else { return };
+        let home = home();
+        let port = ostler_testkit::free_port();
+        let script = home.write("web.js", format!("require('http').createServer((_, answer) => answer.end('ok')).listen({port})\n"));
+        let path = format!("{}:{}", node.dir().display(), std::env::var("PATH").unwrap());
+        let wrapper = format!("exec python3 '{}' {errno} {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
+        home.cmd(format!("start {script} --name web -i 2")).env("OSTLER_CGROUP", "off").env("PATH", path).after(&wrapper).run().ok();
+        let before: Vec<i32> = home.jlist().iter().map(|item| item.pid()).collect();
+        home.ok("reload web");
+        let after: Vec<i32> = home.jlist().iter().map(|item| item.pid()).collect();
+        assert!(after.iter().all(|pid| alive(*pid) && !before.contains(pid)), "{errno}: {before:?} {after:?}");
+        home.wait_until("the old processes are gone", || !before.iter().any(|pid| alive(*pid)));
+        home.ok("kill");
+    }
+}
