@@ -6,7 +6,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ostler_testkit::{Home, Load, fixture_app, free_port, get, kill, needs_program};
+use ostler_testkit::{Home, Load, fixture_app, free_port, get, kill, needs_program, needs_root};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
@@ -327,6 +327,109 @@ fn under_load(home: &Home, port: u16, mut what: impl FnMut()) {
     let good = load.good();
     home.wait_until("requests are answered", || load.good() > good + 100);
     load.stop().assert_whole();
+}
+
+/// Answers with its color; on a polite signal it finishes what it has.
+const COLORED: &str = r#"
+const http = require('http');
+const server = http.createServer((request, response) => { response.setHeader('Connection', 'close'); response.end(process.env.COLOR); });
+server.listen(Number(process.env.PORT), () => console.log('listens'));
+process.on('SIGINT', () => server.close(() => process.exit()));
+"#;
+
+/// Starts an app of this color with two workers at this port.
+fn start_colored(home: &Home, color: &str, port: u16, more: &str) {
+    let script = home.write("colored.js", COLORED);
+    let file = home.write(
+        &format!("{color}.json"),
+        format!(
+            r#"{{"apps": [{{"name": "{color}", "script": "{script}", "instances": 2, "exec_mode": "cluster",
+            "env": {{"PORT": {port}, "COLOR": "{color}"}}{more}}}]}}"#
+        ),
+    );
+    home.ok(format!("start {file}"));
+}
+
+fn colors(port: u16) -> BTreeMap<String, usize> {
+    spread((0..40).map(|_| get(port, "/").unwrap()))
+}
+
+/// These serve, and nobody else.
+#[track_caller]
+fn wait_colors(home: &Home, port: u16, expected: &[&str]) {
+    home.wait_until(&format!("{expected:?} serve"), || {
+        get(port, "/").is_ok() && colors(port).keys().map(String::as_str).eq(expected.iter().copied())
+    });
+}
+
+#[test]
+fn two_apps_share_a_port_and_either_may_go() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_colored(&home, "blue", port, "");
+    start_colored(&home, "green", port, "");
+    let listens = |color: &str| (0..4).map(|id| home.log(&format!("{color}-out-{id}.log")).matches("listens").count()).sum::<usize>();
+    home.wait_until("all listen", || listens("blue") + listens("green") == 4);
+    let seen = colors(port);
+    assert!(seen["blue"] == 20 && seen["green"] == 20, "{seen:?}");
+    // The next daemon knows, too.
+    kill_daemon(&home);
+    let seen = colors(port);
+    assert!(seen["blue"] > 10 && seen["green"] > 10, "{seen:?}");
+    // The one whose listener it was goes: nobody notices, not even with another daemon.
+    let load = Load::mixed(port, 4);
+    home.wait_until("requests are answered", || load.good() > 100);
+    home.ok("delete blue");
+    kill_daemon(&home);
+    let good = load.good();
+    home.wait_until("requests are answered", || load.good() > good + 100);
+    load.stop().assert_whole();
+    assert_eq!(colors(port).keys().collect::<Vec<_>>(), ["green"]);
+    // And comes back, and the other goes.
+    start_colored(&home, "blue", port, "");
+    wait_colors(&home, port, &["blue", "green"]);
+    home.ok("delete green");
+    assert_eq!(colors(port).keys().collect::<Vec<_>>(), ["blue"]);
+    home.ok("delete blue");
+    assert!(std::net::TcpListener::bind(("0.0.0.0", port)).is_ok(), "the port is closed with the last of them");
+}
+
+#[test]
+fn apps_with_other_scheduling_share_a_port() {
+    needs_program!("node");
+    for scheduling in ["reuseport", "shared"] {
+        let home = home();
+        let port = free_port();
+        start_colored(&home, "blue", port, "");
+        start_colored(&home, "green", port, &format!(r#", "scheduling": "{scheduling}""#));
+        wait_colors(&home, port, &["blue", "green"]);
+        home.ok("delete blue");
+        wait_colors(&home, port, &["green"]);
+        assert_eq!(home.jlist().iter().map(|app| app.restarts()).sum::<u64>(), 0);
+    }
+}
+
+#[test]
+fn apps_of_different_users_do_not_share_a_port() {
+    needs_root!();
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    start_colored(&home, "blue", port, "");
+    home.wait_until("it serves", || get(port, "/").is_ok());
+    let more = r#", "uid": "nobody", "autorestart": false"#;
+    let script = home.write("colored.js", COLORED);
+    let file = home.write(
+        "green.json",
+        format!(r#"{{"apps": [{{"name": "green", "script": "{script}", "exec_mode": "cluster", "env": {{"PORT": {port}, "COLOR": "green"}}{more}}}]}}"#),
+    );
+    home.run(format!("start {file}"));
+    home.wait_until("it finds the address in use", || {
+        let log = home.log("green-error.log") + &home.log("green-error-2.log");
+        log.contains("EADDRINUSE")
+    });
+    assert_eq!(colors(port).keys().collect::<Vec<_>>(), ["blue"]);
 }
 
 #[test]

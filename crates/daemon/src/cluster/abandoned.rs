@@ -8,7 +8,6 @@ use ostler_core::lifecycle::{State, Wanted};
 
 use crate::control::Control;
 use crate::control::turn::now;
-use crate::rights::Rights;
 
 /// For so long it stays open in any case: an app's servers may begin one after the other.
 const GRACE_MS: u64 = 10_000;
@@ -16,7 +15,7 @@ const GRACE_MS: u64 = 10_000;
 impl Control {
     /// A worker of this app listens: has anything become useless?
     pub(super) fn look_for_abandoned(&mut self, app: &str) {
-        if self.listeners.of_app(app).into_iter().any(|id| !self.is_held(id, app)) {
+        if self.listeners.used_by(app).into_iter().any(|id| !self.is_held(id, app)) {
             self.listeners.check_later(app, now().mono_ms + GRACE_MS);
         }
     }
@@ -24,8 +23,8 @@ impl Control {
     /// Closes what is still useless.
     pub(crate) fn close_abandoned(&mut self, now_ms: u64) {
         while let Some(app) = self.listeners.next_check(now_ms) {
-            let mut processes = self.registry.iter().filter(|slot| slot.spec().name == app && slot.instance.wanted == Wanted::Up);
-            let settled = processes.all(|slot| {
+            let processes = self.registry.iter().filter(|slot| slot.spec().name == app && slot.instance.wanted == Wanted::Up);
+            let settled = { processes }.all(|slot| {
                 matches!(slot.instance.state, State::Running { .. }) && !(slot.worker.listening.is_empty() && slot.worker.served.is_empty())
             });
             if !settled {
@@ -36,9 +35,9 @@ impl Control {
             else {
                 continue;
             };
-            for id in self.listeners.of_app(&app) {
+            for id in self.listeners.used_by(&app) {
                 if !self.is_held(id, &app) {
-                    self.listeners.close(id, &Rights::of(&spec), &self.reactor, &mut self.keeper);
+                    self.leave_listener(id, &spec);
                 }
             }
         }

@@ -38,6 +38,8 @@ const DATA_PREFIX: &str = "listen-data:";
 pub(crate) struct Listener {
     /// Name under which the keeper holds it.
     pub name: String,
+    /// Other apps that have it, too.
+    sharers: BTreeSet<String>,
     /// The socket.
     pub fd: Rc<OwnedFd>,
     /// The sockets of one port, each with a queue of its own; the first is `fd`. None where there is but one.
@@ -181,6 +183,7 @@ impl Listeners {
         self.by_name.insert(name.clone(), id);
         let listener = Listener {
             name,
+            sharers: BTreeSet::new(),
             fd,
             lanes: Vec::new(),
             turns: Turns::default(),
@@ -276,6 +279,52 @@ impl Listeners {
     pub(super) fn is_news(&mut self, app: &str, key: &str) -> bool {
         let told = self.refused.range(held_name(app, "")..).take_while(|told| told.starts_with(&held_name(app, ""))).count();
         told < MAX_REFUSED && self.refused.insert(held_name(app, key))
+    }
+
+    /// The listener of any app for this address.
+    pub(super) fn with_key(&self, key: &str) -> Option<u32> {
+        self.all.iter().find(|(_, listener)| listener.key() == Some(key)).map(|(id, _)| *id)
+    }
+
+    /// The apps that have it, first the one whose name it has.
+    pub(super) fn members(&self, id: u32) -> Vec<String> {
+        let Some(listener) = self.all.get(&id) else { return Vec::new() };
+        let owner = split_name(&listener.name).map(|(app, _)| app.to_owned());
+        owner.into_iter().chain(listener.sharers.iter().cloned()).collect()
+    }
+
+    /// Another app has it, too.
+    pub(super) fn share(&mut self, id: u32, app: &str) {
+        if let Some(listener) = self.all.get_mut(&id) {
+            listener.sharers.insert(app.to_owned());
+        }
+    }
+
+    /// Those that an app has, alone or with others.
+    pub(super) fn used_by(&self, app: &str) -> Vec<u32> {
+        let shared = self.all.iter().filter(|(_, listener)| listener.sharers.contains(app)).map(|(id, _)| *id);
+        self.of_app(app).into_iter().chain(shared).collect()
+    }
+
+    /// An app has it no longer; if it had its name, it gets the heir's.
+    pub(super) fn leave(&mut self, id: u32, app: &str, heir: &str, keeper: &mut KeeperDoor) {
+        let Some(listener) = self.all.get_mut(&id) else { return };
+        listener.sharers.remove(app);
+        let Some(key) = split_name(&listener.name).filter(|(owner, _)| *owner == app).map(|(_, key)| key.to_owned()) else { return };
+        listener.sharers.remove(heir);
+        let held = |listener: &Listener| {
+            let data = listener.data.as_ref().map(|_| data_name(&listener.name));
+            std::iter::once(listener.name.clone()).chain(listener.lane_names()).chain(data).collect::<Vec<_>>()
+        };
+        let former = held(listener);
+        self.by_name.remove(&listener.name);
+        listener.name = held_name(heir, &key);
+        self.by_name.insert(listener.name.clone(), id);
+        let data = listener.data.as_ref().map(|(_, fd)| fd.as_fd());
+        let fds = std::iter::once(listener.fd.as_fd()).chain(listener.lanes.iter().map(|lane| lane.fd.as_fd())).chain(data);
+        // In this order something is held at any time.
+        held(listener).iter().zip(fds).for_each(|(name, fd)| keeper.hold(name, fd));
+        former.iter().for_each(|name| keeper.drop_held(name));
     }
 
     /// Has it looked at in this turn.

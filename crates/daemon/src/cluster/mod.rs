@@ -15,6 +15,7 @@ mod query;
 mod refused;
 mod reuseport;
 mod round_robin;
+mod sharing;
 mod sticky;
 mod worker;
 
@@ -31,8 +32,6 @@ pub(crate) use query::Query;
 pub(crate) use worker::Worker;
 
 use crate::control::Control;
-use crate::registry::Slot;
-use crate::rights::Rights;
 use crate::supervisor::complaints::Topic;
 use crate::supervisor::drain::PRELOAD_COMMAND;
 use crate::supervisor::readiness::Sign;
@@ -152,7 +151,7 @@ impl Control {
     fn join(&mut self, id: u32, listener: u32) {
         let Some(slot) = self.registry.get(id) else { return };
         let Some(known) = self.listeners.get_mut(listener) else { return };
-        if !known.lanes.is_empty() || slot.worker.served.iter().any(|key| *known.name == listeners::held_name(&slot.spec().name, key)) {
+        if !known.lanes.is_empty() || slot.worker.served.iter().any(|key| known.key() == Some(key)) {
             known.turns.join(id);
         }
         self.listeners.stir(listener);
@@ -166,7 +165,7 @@ impl Control {
         let routed = Self::routes_to(slot);
         let app = slot.app.clone();
         self.registry.changed(id);
-        let Some(listener) = self.listeners.find(&app.spec.name, key) else { return };
+        let Some(listener) = self.listener_of(&app.spec, key) else { return };
         if let Some(slot) = self.registry.get_mut(id) {
             slot.worker.served_by.retain(|served| *served != listener);
         }
@@ -176,7 +175,7 @@ impl Control {
         // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
         let held = self.registry.iter().any(|slot| slot.spec().name == app.spec.name && slot.worker.has(key));
         if routed && !held {
-            self.listeners.close(listener, &Rights::of(&app.spec), &self.reactor, &mut self.keeper);
+            self.leave_listener(listener, &app.spec);
         } else {
             self.listeners.stir(listener);
         }
@@ -185,7 +184,7 @@ impl Control {
     /// The app's socket for that query: the present one, or a new one.
     fn listener(&mut self, spec: &AppSpec, key: &str, query: &Query) -> Result<u32, Errno> {
         let app = spec.name.as_str();
-        if let Some(id) = self.listeners.find(app, key) {
+        if let Some(id) = self.listener_of(spec, key) {
             return Ok(id);
         }
         if !self.listeners.has_room(app) {
@@ -217,14 +216,11 @@ impl Control {
     /// Nothing of this app is wanted up any more: its sockets are closed.
     pub(crate) fn close_listeners_of(&mut self, spec: &AppSpec) {
         let app = spec.name.as_str();
-        use ostler_core::lifecycle::{State, Wanted};
-        let idle = |state: &State| matches!(state, State::Stopped | State::Errored | State::Gone);
-        let lives = |slot: &Slot| slot.instance.wanted == Wanted::Up || !idle(&slot.instance.state);
-        if self.registry.iter().any(|slot| slot.spec().name == app && lives(slot)) {
+        if self.app_lives(app) {
             return;
         }
-        for id in self.listeners.of_app(app) {
-            self.listeners.close(id, &Rights::of(spec), &self.reactor, &mut self.keeper);
+        for id in self.listeners.used_by(app) {
+            self.leave_listener(id, spec);
         }
     }
 

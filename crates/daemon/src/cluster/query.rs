@@ -95,6 +95,17 @@ fn without_folder(path: &str) -> &str {
     path.find('\0').map_or(path, |at| &path[at..])
 }
 
+/// Whether a key means the same to every app: not a port that the kernel chooses, a number of the worker's own, or a path from its folder.
+pub(super) fn is_shareable(key: &str) -> bool {
+    match path_of(key) {
+        Some(path) => path.starts_with(['/', '\0']),
+        None => {
+            let mut parts = key.rsplitn(4, ':');
+            parts.next() == Some("-1") && parts.nth(1).is_some_and(|port| port != "0")
+        }
+    }
+}
+
 /// The path of a unix socket's key.
 pub(super) fn path_of(key: &str) -> Option<&str> {
     key.strip_suffix(":0:Unix:-1")
@@ -130,6 +141,21 @@ mod tests {
             assert_eq!(path_of(&key(json!({"port": -1, "addressType": -1, "address": path}))), Some(known));
         }
         assert_eq!(path_of(&key(json!({"port": 80, "addressType": 4}))), None);
+    }
+
+    #[test]
+    fn only_what_means_the_same_to_all_is_shared() {
+        for (query, shared) in [
+            (json!({"port": 80, "addressType": 4, "address": null}), true),
+            (json!({"port": 80, "addressType": 6, "address": "2001:db8:0:1::1"}), true),
+            (json!({"port": 53, "addressType": "udp4"}), true),
+            (json!({"port": 0, "addressType": 4, "index": 0}), false),
+            (json!({"port": 0, "addressType": 4, "fd": 3}), false),
+            (json!({"port": -1, "addressType": -1, "address": "/run/x.sock"}), true),
+            (json!({"port": -1, "addressType": -1, "address": "x.sock"}), false),
+        ] {
+            assert_eq!(is_shareable(&key(query.clone())), shared, "{query}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use ostler_core::balance::{Choice, Load};
 use ostler_core::lifecycle::State;
@@ -207,11 +208,14 @@ impl Control {
     pub(crate) fn rejoin_workers(&mut self) {
         let ids: Vec<u32> = self.registry.iter().filter(|slot| slot.ipc.is_some()).map(|slot| slot.id).collect();
         for id in ids {
-            let Some(slot) = self.registry.get_mut(id) else { continue };
-            let (app, worker) = (slot.app.spec.name.as_str(), &mut *slot.worker);
-            let keys = worker.listening.iter().chain(&worker.served);
-            worker.served_by = keys.filter_map(|key| self.listeners.find(app, key)).collect();
-            for listener in worker.served_by.clone() {
+            let Some(slot) = self.registry.get(id) else { continue };
+            let spec = Rc::clone(&slot.app.spec);
+            let keys: Vec<String> = slot.worker.listening.iter().chain(&slot.worker.served).cloned().collect();
+            let served_by: Vec<u32> = keys.iter().filter_map(|key| self.listener_of(&spec, key)).collect();
+            if let Some(worker) = self.registry.get_mut(id).and_then(|slot| slot.worker.own_mut()) {
+                worker.served_by.clone_from(&served_by);
+            }
+            for listener in served_by {
                 self.join(id, listener);
             }
         }
