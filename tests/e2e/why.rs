@@ -1,6 +1,6 @@
 //! `why`: who ended it, when and how.
 
-use ostler_testkit::{fixture_app, kill};
+use ostler_testkit::{fixture_app, free_port, kill, needs_program};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
@@ -48,4 +48,70 @@ fn an_unknown_app() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.run("why nothing").code(4);
+}
+
+#[test]
+fn the_error_and_its_cause_come_first_however_long_the_report_is() {
+    needs_program!("node");
+    let home = home();
+    // Node puts the cause before a stack that is longer than what is kept.
+    let script = home.write(
+        "app.js",
+        "function deep(n) { if (n) return deep(n - 1); throw new Error('cannot start', { cause: new TypeError('no host') }); }\nError.stackTraceLimit = 30;\ndeep(25);\n",
+    );
+    home.ok(format!("start {script} --name app --no-autorestart"));
+    home.wait_status("app", "stopped");
+    let said = home.ok("why app").says("Error: cannot start").says("caused by TypeError: no host").says("app.js:1:").stdout.clone();
+    assert!(!said.contains("node:internal"), "{said}");
+}
+
+#[test]
+fn who_holds_a_port_is_named() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    let server = home.write("server.js", format!("require('http').createServer().listen({port}, () => console.log('listening'))"));
+    home.ok(format!("start {server} --name first"));
+    home.wait_log("first-out.log", "listening");
+    let pid = home.app("first").pid();
+    home.ok(format!("start {server} --name second --no-autorestart"));
+    home.wait_status("second", "stopped");
+    home.ok("why second").says("EADDRINUSE").says(&format!("port {port} is held by process {pid} (node), app first (id 0)"));
+    // Somebody who is no app of ours, and a port that ostler holds for one.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let bind = |port: u16| format!("require('net').createServer().listen({port}, '127.0.0.1')");
+    let third = home.write("third.js", bind(port));
+    home.ok(format!("start {third} --name third --no-autorestart"));
+    home.wait_status("third", "stopped");
+    home.ok("why third").says(&format!("port {port} is held by process {}", std::process::id()));
+    let port = free_port();
+    let shared = home.write("shared.js", format!("require('http').createServer().listen({port}, () => console.log('listening'))"));
+    home.ok(format!("start {shared} --name shared -i 2"));
+    home.wait_log("shared-out-3.log", "listening");
+    let fifth = home.write("fifth.js", bind(port));
+    home.ok(format!("start {fifth} --name fifth --no-autorestart"));
+    home.wait_status("fifth", "stopped");
+    home.ok("why fifth").says(&format!("port {port} is held for app shared"));
+}
+
+#[test]
+fn a_failed_reload_is_told_too() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    let good = format!("require('http').createServer().listen({port}, () => console.log('listening'))");
+    let script = home.write("app.js", &good);
+    home.ok(format!("start {script} --name app -i 2"));
+    home.wait_until("both listen", || (0..2).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening")));
+    home.write("app.js", "Error.stackTraceLimit = 30;\nrequire('./lost');\n");
+    let failed = home.run("reload app");
+    assert_eq!(failed.code, 1, "{failed}");
+    for said in [failed.all(), home.ok("why app").stdout.clone()] {
+        assert!(said.contains("Error: Cannot find module './lost'") && said.contains("app.js:2:"), "{said}");
+    }
+    home.ok("why app").says("release 2: failed");
+    home.write("app.js", &good);
+    home.ok("reload app");
+    assert!(!home.ok("why app").stdout.contains("failed"), "it is over");
 }

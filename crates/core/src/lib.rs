@@ -15,6 +15,7 @@ pub mod cron;
 pub mod date_format;
 pub mod diff;
 pub mod errand;
+pub mod error_lines;
 pub mod files;
 pub mod health;
 pub mod hooks;

@@ -106,6 +106,15 @@ pub(crate) struct Listeners {
     refused: BTreeSet<String>,
 }
 
+impl Listeners {
+    /// The app for which this socket is held.
+    pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
+        let is_it = |fd: &OwnedFd| ostler_sys::listening::inode(fd.as_fd()) == Some(inode);
+        let holds = |listener: &&Listener| is_it(&listener.fd) || listener.lanes.iter().any(|lane| is_it(&lane.fd));
+        self.all.values().find(holds).and_then(|listener| Some(split_name(&listener.name)?.0))
+    }
+}
+
 /// The name of an app's listener. The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
 pub(super) fn held_name(app: &str, key: &str) -> String {
     format!("{HELD_PREFIX}{}:{app}:{key}", app.len())

@@ -222,7 +222,13 @@ impl Control {
         let Some(lane) = running.lanes.get(place) else { return };
         let slot = lane.beside.and_then(|id| self.registry.get(id)).or_else(|| self.registry.get(lane.serving));
         let lines = slot.and_then(|slot| slot.instance.exits.last()).map(|exit| exit.last_lines.clone()).unwrap_or_default();
-        let lines = if lines.is_empty() { slot.map(crate::supervisor::last_lines_of).unwrap_or_default() } else { lines };
+        let lines = if lines.is_empty() {
+            let mut lines = slot.map(crate::supervisor::last_lines_of).unwrap_or_default();
+            self.name_port_holder(&mut lines);
+            lines
+        } else {
+            lines
+        };
         let (app, pm_id) = (running.app.clone(), lane.pm_id);
         self.log.error(format_args!("App [{app}:{pm_id}] reload fails: {reason}"));
         if let Some(running) = self.running(number)

@@ -75,6 +75,12 @@ impl Sockets {
         }
     }
 
+    /// The app for which this socket is held.
+    pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
+        let is_it = |group: &Group| group.sockets().any(|socket| ostler_sys::listening::inode(socket.as_fd()) == Some(inode));
+        self.by_app.iter().find(|(_, group)| is_it(group)).map(|(owner, _)| owner.app.as_str())
+    }
+
     /// For a new keeper.
     pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.by_app.iter().flat_map(|(owner, group)| held(owner, group))

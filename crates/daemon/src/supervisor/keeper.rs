@@ -1,9 +1,10 @@
 //! What the keeper says.
 
+use ostler_core::error_lines;
 use ostler_core::files::own_stream;
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::{FromKeeper, STARTER_KEY, ToKeeper};
-use ostler_sys::ProcRef;
+use ostler_sys::{ProcRef, listening};
 
 use crate::control::{Control, Work};
 use crate::errands;
@@ -158,17 +159,51 @@ impl Control {
     /// The last lines of what it wrote, for `why`.
     fn keep_last_lines(&mut self, id: u32, inc: u32) {
         self.finish_carrying(id);
-        let Some(slot) = self.registry.get_mut(id) else { return };
-        let rights = Rights::of(slot.spec());
-        let Some(record) = slot.instance.exits.last_mut().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
+        let Some(slot) = self.registry.get(id) else { return };
+        let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
             return;
         };
         // An exit that was asked for explains itself.
         if matches!(record.cause, ostler_core::lifecycle::ExitCause::Asked(_)) {
             return;
         }
-        record.last_lines = last_lines(&rights, &slot.files, slot.log_start);
+        let rights = Rights::of(slot.spec());
+        let mut lines = last_lines(&rights, &slot.files, slot.log_start);
+        self.name_port_holder(&mut lines);
+        if let Some(record) = self.registry.get_mut(id).and_then(|slot| slot.instance.exits.last_mut()) {
+            record.last_lines = lines;
+        }
         self.registry.changed(id);
+    }
+
+    /// A port could not be had: who has it.
+    pub(crate) fn name_port_holder(&self, lines: &mut Vec<String>) {
+        let Some(port) = error_lines::taken_port(lines) else { return };
+        let sockets = listening::sockets_at(port);
+        if sockets.is_empty() {
+            return lines.push(format!("port {port} is held by nobody any more"));
+        }
+        let ours = sockets.iter().find_map(|inode| self.listeners.app_of(*inode).or_else(|| self.sockets.app_of(*inode)));
+        if let Some(app) = ours {
+            return lines.push(format!("port {port} is held for app {app}, whose instances share it"));
+        }
+        // Others see no more than the socket.
+        let Some(pid) = listening::processes_with(&sockets).into_iter().next() else {
+            return lines.push(format!("port {port} is held by a process that cannot be seen from here, of another user or container"));
+        };
+        let program = listening::program(pid).unwrap_or_default();
+        let app = self.app_of_process(pid).map(|app| format!(", app {app}")).unwrap_or_default();
+        lines.push(format!("port {port} is held by process {pid} ({program}){app}"));
+    }
+
+    /// The app whose main process this is, or descends from.
+    fn app_of_process(&self, pid: i32) -> Option<String> {
+        let table = ostler_sys::ProcTable::with_ancestors(pid, []);
+        let ancestors = std::iter::successors(Some(pid), |pid| table.get(*pid).map(|entry| entry.ppid).filter(|ppid| *ppid > 1));
+        ancestors.take(64).find_map(|pid| {
+            let slot = self.registry.iter().find(|slot| slot.instance.pid() == Some(pid))?;
+            Some(format!("{} (id {})", slot.spec().name, slot.pm_id))
+        })
     }
 
     /// A step of the kernel in words for the user.
@@ -211,17 +246,21 @@ impl Control {
     }
 }
 
-/// The last lines of what the present process of a slot wrote.
+/// The lines that matter of what the present process of a slot wrote last.
 pub(crate) fn last_lines_of(slot: &crate::registry::Slot) -> Vec<String> {
     last_lines(&Rights::of(slot.spec()), &slot.files, slot.log_start)
 }
+
+/// Bytes of a log in which a report of an error is looked for.
+const LOOKED_AT: usize = 64 * 1024;
 
 /// From these places of the error and the output log on: of the first that has any.
 pub(crate) fn last_lines(rights: &Rights, files: &ostler_proto::control::Files, (error, out): (u64, u64)) -> Vec<String> {
     [(files.error.as_deref(), error), (files.out.as_deref(), out)]
         .into_iter()
         .filter_map(|(path, start)| Some((path.filter(|path| own_stream(path).is_none())?, start)))
-        .map(|(path, start)| crate::logs::last_lines(rights, path.as_ref(), start, 10, 4096))
+        .map(|(path, start)| crate::logs::last_lines(rights, path.as_ref(), start, usize::MAX, LOOKED_AT))
+        .map(|lines| error_lines::pick(&lines.iter().map(String::as_str).collect::<Vec<_>>()))
         .find(|lines| !lines.is_empty())
         .unwrap_or_default()
 }

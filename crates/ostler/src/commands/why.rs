@@ -1,14 +1,18 @@
 //! `why`: how and why an app ended.
 
+use ostler_proto::control::{Detail, Request, Response, RolloutReport, RolloutState};
+
 use super::describe::{find, wall_ms};
 use crate::cli::{Call, CliError, Status};
+use crate::client::ClientError;
 use crate::cx::Cx;
-use crate::render::{json, why};
+use crate::render::{json, rollout, why};
 
 /// For each instance that matches: who ended it, when, how, and what it said last.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = find(cx, &call.targets)?;
     if call.has("json") {
+        let failed = failed_reloads(cx, &details)?;
         let list: Vec<_> = details
             .iter()
             .map(|detail| {
@@ -18,6 +22,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
                     "status": detail.instance.status(),
                     "restarts": detail.instance.counters.restarts,
                     "exits": detail.instance.exits,
+                    "failed_reload": failed.iter().find(|report| report.app == detail.spec.name),
                 })
             })
             .collect();
@@ -25,7 +30,25 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     let now_ms = wall_ms();
-    let texts: Vec<String> = details.iter().map(|detail| why(detail, now_ms, cx.out.paint())).collect();
+    let mut texts: Vec<String> = details.iter().map(|detail| why(detail, now_ms, cx.out.paint())).collect();
+    texts.extend(failed_reloads(cx, &details)?.iter().map(|report| rollout(report, now_ms, cx.out.paint())));
     cx.out.line(texts.join("\n").trim_end_matches('\n'));
     Ok(Status::Ok)
+}
+
+/// Of each app the last reload, where it failed: what it ended is no exit of an instance, because the old release serves on.
+fn failed_reloads(cx: &mut Cx, details: &[Detail]) -> Result<Vec<RolloutReport>, CliError> {
+    let mut apps: Vec<&str> = details.iter().map(|detail| detail.spec.name.as_str()).collect();
+    apps.dedup();
+    let mut failed = Vec::new();
+    for app in apps {
+        let reports = match cx.client()?.request(&Request::Rollouts { app: Some(app.to_owned()) }, &mut |_| {})? {
+            Response::Rollouts(reports) => reports,
+            _ => return Err(ClientError::Unexpected.into()),
+        };
+        failed.extend(
+            reports.into_iter().next_back().filter(|newest| matches!(newest.state, RolloutState::Failed | RolloutState::Returning)),
+        );
+    }
+    Ok(failed)
 }

@@ -1,0 +1,323 @@
+//! The lines of an output that say why a program failed.
+//!
+//! A report of an error has a *head* (what went wrong), *causes* (what led to it) and *frames* (where). Languages order them differently: Node
+//! and Java print the head first, Python last, PHP and Python print the causes before it. The newest report at the end of the output is found, and
+//! said in one order: head, causes, the frames of the app itself, what was printed after it. An output without a report keeps its last lines.
+
+use std::ops::Range;
+
+/// Lines that are kept.
+const MOST: usize = 10;
+/// Bytes that are kept of them all.
+const MOST_BYTES: usize = 4096;
+/// Longest line.
+const LONGEST: usize = 1000;
+/// Frames that are kept.
+const FRAMES: usize = 4;
+/// Causes that are kept.
+const CAUSES: usize = 3;
+/// Lines of a message behind its first.
+const MESSAGE: usize = 2;
+/// A report that is followed by more lines than that is not what ended the program.
+const AFTER: usize = 5;
+
+/// A report, in lines that are ready to be shown.
+#[derive(Debug, Default)]
+struct Report {
+    head: Vec<String>,
+    causes: Vec<String>,
+    /// Of the app, the innermost first.
+    frames: Vec<String>,
+    /// What follows the head and may be part of its message.
+    more: Vec<String>,
+    /// Where it is in the output.
+    place: Range<usize>,
+}
+
+/// The lines that matter of the end of an output, at most ten.
+pub fn pick(lines: &[&str]) -> Vec<String> {
+    let end = lines.iter().rposition(|line| !line.trim().is_empty()).map_or(0, |last| last + 1);
+    let lines = &lines[..end];
+    let newest = [python, php, go, ruby, at_frames].iter().filter_map(|find| find(lines)).max_by_key(|report| report.place.end);
+    let after = |report: &Report| lines[report.place.end.min(end)..].iter().filter(|line| !is_empty_talk(line)).count();
+    let picked = match newest.filter(|report| after(report) <= AFTER) {
+        Some(report) => told(report, lines),
+        None => lines[end.saturating_sub(MOST)..].iter().map(|line| short(line)).collect(),
+    };
+    within(picked)
+}
+
+/// The port that could not be had because somebody else has it, where the lines say so.
+pub fn taken_port(lines: &[String]) -> Option<u16> {
+    let says = |line: &&String| {
+        let line = line.to_ascii_lowercase();
+        ["eaddrinuse", "address already in use", "connection in use", "address in use"].iter().any(|words| line.contains(words))
+    };
+    lines.iter().filter(says).find_map(|line| last_port(line))
+}
+
+/// The last number that stands where a port does: `:8080`, `port 8080`, `', 8080)`.
+fn last_port(line: &str) -> Option<u16> {
+    let starts = [":", "port ", "', ", "\", "];
+    let ports = starts.iter().flat_map(|start| line.match_indices(start).map(move |(at, _)| at + start.len()));
+    let number = |at: usize| -> Option<(usize, u16)> {
+        let digits = line[at..].bytes().take_while(u8::is_ascii_digit).count();
+        line[at..at + digits].parse::<u16>().ok().filter(|port| *port > 0).map(|port| (at, port))
+    };
+    ports.filter_map(number).max().map(|(_, port)| port)
+}
+
+fn told(report: Report, lines: &[&str]) -> Vec<String> {
+    let mut all = report.head;
+    let surplus = report.causes.len().saturating_sub(CAUSES);
+    all.extend(report.causes.into_iter().skip(surplus));
+    all.extend(report.frames.into_iter().take(FRAMES));
+    all.extend(report.more);
+    let after = lines[report.place.end..].iter().filter(|line| !is_empty_talk(line)).map(|line| short(line));
+    let room = MOST.saturating_sub(after.clone().count());
+    all.truncate(room.max(MOST / 2));
+    all.extend(after);
+    all.truncate(MOST);
+    all
+}
+
+/// What says nothing: blank lines, braces, Node's version.
+fn is_empty_talk(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || matches!(line, "}" | "{" | "]" | "};") || line.starts_with("Node.js v") || line.starts_with("exit status ")
+}
+
+fn short(line: &str) -> String {
+    // Node puts the properties of an error behind its last frame.
+    let line = line.trim_end();
+    let line = if line.trim_start().starts_with("at ") { line.trim_end_matches(" {") } else { line };
+    let end = (0..=LONGEST.min(line.len())).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+    line[..end].to_owned()
+}
+
+fn within(lines: Vec<String>) -> Vec<String> {
+    let mut room = MOST_BYTES;
+    let fits = |line: &String| {
+        room = room.saturating_sub(line.len() + 1);
+        room > 0
+    };
+    lines.into_iter().take_while(fits).collect()
+}
+
+fn caused_by(line: &str) -> String {
+    format!("  caused by {}", short(line.trim_start()))
+}
+
+/// Not of the language, its packages or its libraries.
+fn is_own(frame: &str) -> bool {
+    const FOREIGN: [&str; 16] = [
+        "node:",
+        "node_modules/",
+        "(<anonymous>)",
+        "internal/",
+        "site-packages/",
+        "dist-packages/",
+        "/lib/python",
+        "<frozen ",
+        "/gems/",
+        "/lib/ruby/",
+        "/vendor/",
+        "/pkg/mod/",
+        "/go/src/",
+        "java.base/",
+        "jdk.",
+        "at java.",
+    ];
+    !FOREIGN.iter().any(|part| frame.contains(part))
+}
+
+/// Own ones; where there are none, the first of all.
+fn own_frames<'a>(frames: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
+    let own: Vec<String> = frames.clone().filter(|frame| is_own(frame)).map(short).collect();
+    if own.is_empty() { frames.filter(|frame| frame.contains('/')).take(1).map(short).collect() } else { own }
+}
+
+/// Node, Deno, Java and relatives: a head, then lines that begin with `at`.
+fn at_frames(lines: &[&str]) -> Option<Report> {
+    let is_frame = |line: &str| line.trim_start().starts_with("at ") && line.starts_with([' ', '\t']);
+    // Frames of causes stand deeper, or after a line of their own; so the block is gone through from its first frame on.
+    let last = lines.iter().rposition(|line| is_frame(line))?;
+    let is_link = |line: &str| is_cause(line) || line.starts_with("Emitted 'error' event");
+    let belongs = |line: &str| is_frame(line) || is_link(line) || line.starts_with([' ', '\t']) && !line.trim().is_empty();
+    let mut first = last;
+    while first > 0 && belongs(lines[first - 1]) && last - first < 200 {
+        first -= 1;
+    }
+    let first = (first..=last).find(|at| is_frame(lines[*at]))?;
+    // Several lines may belong to the message; Node leaves a blank line before it.
+    let mut start = first;
+    while start > 0 && first - start < 8 && !lines[start - 1].trim().is_empty() && !names_error(lines[start]) {
+        start -= 1;
+    }
+    if start == first {
+        return None;
+    }
+    let follows_blank = start > 0 && lines[start - 1].trim().is_empty();
+    if !names_error(lines[start]) && !follows_blank {
+        start = first - 1;
+    }
+    let mut end = last + 1;
+    while lines.get(end).is_some_and(|line| line.starts_with(' ') || line.starts_with('}')) {
+        end += 1;
+    }
+    let block = &lines[first..end];
+    let head_lines = lines[start..first].iter().filter(|line| !line.starts_with("Require stack:") && !line.starts_with("- "));
+    let mut head: Vec<String> = head_lines.take(3).map(|line| short(line)).collect();
+    let causes = block.iter().filter(|line| is_cause(line));
+    let causes: Vec<String> =
+        causes.map(|line| caused_by(line.trim_start().trim_start_matches("[cause]: ").trim_start_matches("Caused by: "))).collect();
+    // A system error has its code beside its message, sometimes only there.
+    let code = block.iter().map(|line| line.trim()).find_map(|line| line.strip_prefix("code: '")?.split('\'').next());
+    if let (Some(code), Some(first)) = (code, head.first_mut())
+        && !first.contains(code)
+    {
+        first.push_str(" (");
+        first.push_str(code);
+        first.push(')');
+    }
+    let until_cause = block.iter().position(|line| is_cause(line)).unwrap_or(block.len());
+    let frames = block[..until_cause].iter().copied().filter(|line| is_frame(line));
+    let mut frames = own_frames(frames);
+    // The excerpt above the message: for an error of syntax nothing else says where.
+    let excerpt = lines[..start].iter().rev().take(6).find(|line| is_place(line));
+    if let Some(place) = excerpt.filter(|_| !frames.iter().any(|frame| is_own(frame))) {
+        frames = vec![format!("    at {}", short(place))];
+    }
+    Some(Report { head, causes, frames, place: start..end, ..Report::default() })
+}
+
+/// `/srv/app.js:12`.
+fn is_place(line: &str) -> bool {
+    let place = line.strip_prefix("file://").unwrap_or(line);
+    let number = place.rsplit(':').next().unwrap_or_default();
+    place.starts_with('/') && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_cause(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("Caused by: ") || line.starts_with("[cause]: ")
+}
+
+/// `TypeError: …`, `Uncaught Error`, `Exception in thread "main" …`, `java.io.IOException: …`.
+fn names_error(line: &str) -> bool {
+    if line.starts_with([' ', '\t']) {
+        return false;
+    }
+    let line = line.strip_prefix("Uncaught ").unwrap_or(line);
+    let name = line.split([':', ' ', '(']).next().unwrap_or_default();
+    let name = if name == "Exception" { return true } else { name };
+    !name.is_empty()
+        && (name.ends_with("Error") || name.ends_with("Exception"))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._$".contains(&byte))
+}
+
+/// Tracebacks, the causes first; the error itself is the line after the frames.
+fn python(lines: &[&str]) -> Option<Report> {
+    let is_start = |line: &str| line.trim_end() == "Traceback (most recent call last):";
+    let links =
+        |line: &str| line.starts_with("The above exception was the direct") || line.starts_with("During handling of the above exception");
+    let last = lines.iter().rposition(|line| is_start(line))?;
+    let block = |from: usize| -> (usize, Range<usize>) {
+        let body = (from + 1..lines.len()).find(|at| !lines[*at].starts_with([' ', '\t'])).unwrap_or(lines.len());
+        (from, from + 1..body)
+    };
+    let (_, body) = block(last);
+    let head = lines.get(body.end).filter(|line| !line.trim().is_empty())?;
+    // More lines of the message, if that has any.
+    let rest = body.end + 1;
+    let more = lines[rest.min(lines.len())..].iter().take(20).take_while(|line| !line.trim().is_empty()).count();
+    let end = rest + more;
+    let frames: Vec<&str> = lines[body].iter().copied().filter(|line| line.trim_start().starts_with("File \"")).collect();
+    let mut causes = Vec::new();
+    let mut at = last;
+    while let Some(link) = (0..at).rev().take(4).find(|index| links(lines[*index])) {
+        let Some(start) = (0..link).rev().find(|index| is_start(lines[*index])) else { break };
+        let (_, body) = block(start);
+        if let Some(error) = lines.get(body.end).filter(|line| !line.trim().is_empty()) {
+            causes.push(caused_by(error));
+        }
+        at = start;
+    }
+    causes.truncate(CAUSES);
+    let shown = end.min(rest + MESSAGE);
+    let more = lines[rest.min(lines.len())..shown].iter().map(|line| short(line)).collect();
+    Some(Report { head: vec![short(head)], causes, frames: own_frames(frames.into_iter().rev()), more, place: at..end })
+}
+
+/// `PHP Fatal error:  Uncaught …`; the error itself is the last one, after the word `Next`.
+fn php(lines: &[&str]) -> Option<Report> {
+    let is_start = |line: &str| {
+        let line = line.trim_start_matches("PHP ");
+        ["Fatal error: ", "Parse error: "].iter().any(|kind| line.starts_with(kind))
+    };
+    let at = lines.iter().rposition(|line| is_start(line))?;
+    let end = (at + 1..lines.len()).find(|index| lines[*index].trim_start().starts_with("thrown in ")).map_or(at + 1, |last| last + 1);
+    let block = &lines[at..end];
+    let mut errors: Vec<(usize, String)> = vec![(0, short(block[0]))];
+    errors.extend(block.iter().enumerate().filter_map(|(index, line)| Some((index, short(line.strip_prefix("Next ")?)))));
+    let (newest, head) = errors.pop()?;
+    let causes = errors
+        .iter()
+        .rev()
+        .map(|(_, line)| caused_by(line.trim_start_matches("PHP ").trim_start_matches("Fatal error:  Uncaught ")))
+        .collect();
+    let frames = block[newest..].iter().copied().filter(|line| line.starts_with('#') && line.contains('/'));
+    Some(Report { head: vec![head], causes, frames: own_frames(frames), place: at..end, ..Report::default() })
+}
+
+/// `panic: …`, then the goroutine that did it: a function, and its place on the next line.
+fn go(lines: &[&str]) -> Option<Report> {
+    let is_start = |at: &usize| {
+        let is_head = lines[*at].starts_with("panic: ") || lines[*at].starts_with("fatal error: ");
+        is_head && lines[*at..].iter().take(12).any(|line| line.starts_with("goroutine "))
+    };
+    let last = (0..lines.len()).rev().find(is_start)?;
+    // A panic while another one is handled says both, the first one first.
+    let first =
+        (0..=last).rev().take(6).take_while(|at| *at == last || !lines[*at].trim().is_empty()).filter(is_start).last().unwrap_or(last);
+    let goroutine = (last..lines.len()).find(|at| lines[*at].starts_with("goroutine "))?;
+    let stack_end = (goroutine + 1..lines.len()).find(|at| !is_go_frame(lines, *at)).unwrap_or(lines.len());
+    // Other goroutines follow it.
+    let mut end = stack_end;
+    while let Some(next) = (end..lines.len()).find(|at| !lines[*at].trim().is_empty()).filter(|at| lines[*at].starts_with("goroutine ")) {
+        end = (next + 1..lines.len()).find(|at| !is_go_frame(lines, *at)).unwrap_or(lines.len());
+    }
+    let head = lines[first..goroutine].iter().filter(|line| !line.trim().is_empty()).take(3).map(|line| short(line)).collect();
+    let frames = lines[goroutine + 1..stack_end].iter().copied().filter(|line| line.starts_with('\t'));
+    Some(Report { head, causes: Vec::new(), frames: own_frames(frames), place: first..end, ..Report::default() })
+}
+
+fn is_go_frame(lines: &[&str], at: usize) -> bool {
+    lines[at].starts_with('\t') || lines.get(at + 1).is_some_and(|next| next.starts_with("\t/"))
+}
+
+/// `app.rb:5:in 'connect': message (IOError)`, then `from …`; causes follow in the same form.
+fn ruby(lines: &[&str]) -> Option<Report> {
+    let is_from = |line: &str| line.starts_with("\tfrom ") || line.trim_start().starts_with("from ") && line.starts_with(' ');
+    let is_head = |line: &str| {
+        let has_class = line.trim_end().ends_with(')') && line.contains(" (");
+        !line.starts_with([' ', '\t']) && line.contains(":in ") && line.contains("': ") && (has_class || line.contains(".rb:"))
+    };
+    let last = lines.iter().rposition(|line| is_head(line))?;
+    let mut first = last;
+    // An error, its frames, its cause, the frames of that.
+    while let Some(before) = (0..first).rev().find(|at| !is_from(lines[*at])).filter(|at| is_head(lines[*at])) {
+        first = before;
+    }
+    let mut end = last + 1;
+    while lines.get(end).is_some_and(|line| is_from(line)) {
+        end += 1;
+    }
+    let causes = lines[first + 1..end].iter().filter(|line| is_head(line)).map(|line| caused_by(line)).collect();
+    let frames = lines[first + 1..end].iter().copied().take_while(|line| is_from(line));
+    let own = frames.filter(|line| is_own(line)).map(short).collect();
+    Some(Report { head: vec![short(lines[first])], causes, frames: own, place: first..end, ..Report::default() })
+}
+
+#[cfg(test)]
+mod tests;
