@@ -27,6 +27,7 @@ mod drain;
 mod env;
 mod faults;
 mod faults_descriptors;
+mod faults_disk;
 mod faults_hostile;
 mod faults_limits;
 mod foreground;

@@ -355,7 +355,7 @@ impl Keeper {
                 }
             }
             if !resting && events.is_empty() && due_ms.is_none_or(|due| due > REST_AFTER_MS) {
-                memory::rest();
+                memory::rest_locked();
                 resting = true;
             } else if !events.is_empty() {
                 resting = false;

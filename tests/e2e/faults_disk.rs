@@ -1,0 +1,109 @@
+//! The disk under the binary fails: what supervises stays alive.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+
+use ostler_testkit::{Home, Subject, alive, kill, needs_root};
+use rustix::process::Signal;
+
+use crate::setup::{binary, home};
+
+/// A file system of its own, read-only, with a copy of the binary; its disk is a file.
+struct Disk {
+    image: PathBuf,
+    saved: PathBuf,
+    folder: PathBuf,
+    _home: Home,
+}
+
+impl Disk {
+    /// None where there are no loop devices.
+    fn with_binary() -> Option<Self> {
+        let home = home();
+        let (image, saved, folder) = (home.work().join("image"), home.work().join("saved"), home.work().join("disk"));
+        let (content, program) = (home.work().join("content"), home.work().join("content/ostler"));
+        fs::create_dir(&folder).unwrap();
+        fs::create_dir(&content).unwrap();
+        fs::copy(binary(), &program).unwrap();
+        // What only debuggers read would make a disk of some hundred megabytes.
+        drop(Command::new("strip").arg(&program).status());
+        let bytes = fs::metadata(&program).unwrap().len() + (16 << 20);
+        File::create(&image).unwrap().set_len(bytes).unwrap();
+        let made = Command::new("mkfs.ext4").args(["-q", "-m", "0", "-d"]).arg(&content).arg(&image).status();
+        if !made.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        fs::copy(&image, &saved).unwrap();
+        let mounted = Command::new("mount").args(["-o", "loop,ro,noload"]).arg(&image).arg(&folder).output().unwrap();
+        if !mounted.status.success() {
+            eprintln!("{}", String::from_utf8_lossy(&mounted.stderr));
+            return None;
+        }
+        Some(Self { image, saved, folder, _home: home })
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.join("ostler")
+    }
+
+    /// From now on every read of it fails, and what nobody has in memory must be read.
+    fn fail(&self) {
+        let program = File::open(self.program()).unwrap();
+        File::options().write(true).open(&self.image).unwrap().set_len(0).unwrap();
+        rustix::fs::fadvise(&program, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+
+    /// It is back.
+    fn recover(&self) {
+        let content = fs::read(&self.saved).unwrap();
+        fs::write(&self.image, content).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.recover();
+        drop(Command::new("umount").arg("-l").arg(&self.folder).status());
+    }
+}
+
+fn locked_kib(pid: i32) -> u64 {
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let locked = smaps.lines().find_map(|line| line.strip_prefix("Locked:")).unwrap();
+    locked.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+#[test]
+fn the_keeper_outlives_the_disk_of_its_binary() {
+    needs_root!();
+    let Some(disk) = Disk::with_binary() else {
+        return eprintln!("SKIPPED: no loop devices or no mkfs.ext4");
+    };
+    let home = Home::new(Subject::Ostler(disk.program()));
+    for name in ["a", "b"] {
+        home.ok(format!("start sleep --name {name} --restart-delay 1 -- 1000"));
+    }
+    let (a, b, keeper) = (home.app("a").pid(), home.app("b").pid(), home.keeper_pid());
+    home.wait_until("it rests", || locked_kib(keeper) > 0);
+    let daemon = home.daemon_pid();
+    disk.fail();
+    // Everything that the keeper does by itself: an end is noticed, and the daemon is started again, in vain.
+    kill(a, Signal::KILL);
+    home.wait_until("its end is noticed", || !alive(a));
+    kill(daemon, Signal::KILL);
+    home.wait_until("the daemon has ended", || !alive(daemon));
+    home.wait_until("another could not be started", || {
+        assert!(alive(keeper), "the keeper died with the disk");
+        let log = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+        log.contains("cannot start the daemon") || log.contains("the daemon ended")
+    });
+    assert!(alive(keeper) && alive(b));
+    disk.recover();
+    home.wait_until("the daemon is back", || home.run("ping").code == 0);
+    let item = home.wait_app("a", "restarted", |item| item.pid() != a && item.status() == "online");
+    assert!(alive(item.pid()));
+    assert_eq!((home.app("b").pid(), home.app("b").restarts(), home.keeper_pid()), (b, 0, keeper));
+    home.ok("kill");
+    home.wait_until("all is over", || home.processes().is_empty());
+}
