@@ -94,6 +94,7 @@ mod shop;
 mod signal;
 mod sockets;
 mod start;
+mod static_program;
 mod stop;
 mod unsteered;
 mod update;

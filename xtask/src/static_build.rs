@@ -20,7 +20,10 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     }
     let with = for_tests(profile)?;
     let runner: &[&str] = if on_path("cargo-nextest") { &["nextest", "run"] } else { &["test"] };
-    must_run(cargo(&[runner, &["--locked", "--package", "ostler", "--test", "e2e", "container::"]].concat()).envs(with))
+    must_run(
+        cargo(&[runner, &["--locked", "--package", "ostler", "--test", "e2e", "--", "container::", "static_program::"]].concat())
+            .envs(with),
+    )
 }
 
 /// Builds what the container tests run, and the variables that tell them so.
@@ -35,13 +38,22 @@ fn ostler(profile: &str) -> Result<PathBuf> {
     Ok(ostler)
 }
 
-/// For musl where its target is installed, else with glibc's static library. In a folder of its own: the flags are others than those of every
+/// For musl where its target and its compiler are installed, else with glibc's static library. In a folder of its own: the flags are others than those of every
 /// other build, and must not throw away what that one has built.
 fn build(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
     let host = host()?;
     let musl = host.replace("-gnu", "-musl");
     let installed = output(Command::new("rustup").args(["target", "list", "--installed"])).unwrap_or_default();
-    let triple = if installed.lines().any(|line| line.trim() == musl) { musl } else { host };
+    let has_target = installed.lines().any(|line| line.trim() == musl);
+    // The embedded engine is C, and needs musl's headers.
+    let has_compiler = ["musl-gcc", &format!("{}-gcc", musl.replace("-unknown", ""))].iter().any(|name| on_path(name));
+    let triple = if has_target && has_compiler {
+        musl
+    } else {
+        let missing = if has_target { "musl-gcc (package musl-tools)".to_owned() } else { format!("`rustup target add {musl}`") };
+        eprintln!("SKIPPED: the musl build, for want of {missing}; the static program is linked with glibc instead");
+        host
+    };
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
     let folder = target().join("static");
     let mut command = cargo(&["build", "--locked", "--package", package, "--bin", binary, "--profile", profile, "--target", &triple]);

@@ -20,6 +20,7 @@ pub mod host;
 pub mod listening;
 pub mod lock;
 pub mod machine;
+mod math;
 pub mod memfd;
 pub mod memory;
 pub mod oom;
