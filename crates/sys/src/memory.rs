@@ -36,8 +36,7 @@ const fn trim() {}
 /// that they are there when the disk under them fails. Where the limit of locked memory (`RLIMIT_MEMLOCK`) is too small they stay as long as
 /// the kernel has no need of their pages. Returns how many bytes are locked.
 pub fn rest_locked() -> usize {
-    // SAFETY: no requirements; it only returns free pages.
-    unsafe { libc::malloc_trim(0) };
+    trim();
     let mut maps = String::new();
     if File::open("/proc/self/maps").and_then(|mut file| file.read_to_string(&mut maps)).is_err() {
         return 0;
