@@ -3,7 +3,7 @@
 use ostler_testkit::{Home, Load, LoadSpec, alive, fixture_app, free_port};
 use serde_json::Value;
 
-use crate::setup::home;
+use crate::setup::{home, start_fixture};
 
 /// A cluster of two with the release of the file `release`; gives the port.
 fn cluster(home: &Home, options: &str) -> u16 {
@@ -50,6 +50,17 @@ fn every_process_is_new_and_every_instance_the_same() {
     for old in &before {
         home.ok(format!("why {}", old.id())).says(&format!("(pid {})", old.pid())).says("`reload`");
     }
+}
+
+#[test]
+fn what_cannot_overlap_is_said_to_be_restarted() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    home.ok("reload app").says("is restarted and answers nobody meanwhile");
+    home.ok("stop app");
+    // Nobody answered before.
+    let output = home.ok("reload app");
+    assert!(!output.all().contains("answers nobody"), "{output}");
 }
 
 #[test]

@@ -47,6 +47,21 @@ fn scripts_are_files_programs_or_command_lines() {
 }
 
 #[test]
+fn several_servers_behind_a_package_manager_are_warned_of() {
+    let place = Place::new("several-npm");
+    place.file("app.js", "");
+    place.program("npm", "#!/usr/bin/env node\nx");
+    let told = |script: &str, options: Value| {
+        let warnings = place.try_start(script, options, &["start"]).unwrap().warnings;
+        warnings.iter().any(|warning| warning.to_string().contains("all but the first fail"))
+    };
+    assert!(told("npm", json!({"instances": 2})));
+    assert!(!told("npm", json!({})), "one has no rival");
+    assert!(!told("npm", json!({"instances": 2, "increment_var": "PORT"})), "each has a port of its own");
+    assert!(!told("app.js", json!({"instances": 2})), "cluster mode shares the port");
+}
+
+#[test]
 fn missing_things_are_errors_with_a_kind() {
     let place = Place::new("missing");
     place.file("app.js", "");

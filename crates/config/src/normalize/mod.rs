@@ -127,6 +127,9 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         problems.push(problem);
     }
     run::finish(&mut spec, raw, &base, problems);
+    if let Some(message) = run::servers_behind_a_package_manager(&spec) {
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "instances", message) });
+    }
     timing::finish_stop(&mut spec, context);
     env::finish_policy(&mut spec, context);
     if let Err((key, message)) = serving::finish(&mut spec).and_then(|()| care::finish(&mut spec)) {

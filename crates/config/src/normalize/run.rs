@@ -92,6 +92,21 @@ fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<Autoscale>), Strin
     resolve(wanted, cpus).map(|count| (count, None)).map_err(|error| error.to_string())
 }
 
+/// Several instances of what `npm start` and its like start: servers that open the same port, each by itself, in whatever mode the package
+/// manager runs.
+pub(super) fn servers_behind_a_package_manager(spec: &AppSpec) -> Option<String> {
+    const MANAGERS: [&str; 5] = ["npm", "npx", "yarn", "pnpm", "bunx"];
+    let manager = spec.script.rsplit('/').next().filter(|name| MANAGERS.contains(name))?;
+    let alone = spec.instances < 2 || !spec.listen.is_empty() || spec.env.increment_var.is_some();
+    (!alone).then(|| {
+        format!(
+            "{manager} starts a server of its own for each of {} instances: on one port all but the first fail. Start the server's file itself \
+             (exec_mode: \"cluster\"), or give each a port of its own (increment_var: \"PORT\")",
+            spec.instances
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,10 @@ use crate::policy::reload_waits_ms;
 use crate::registry::Slot;
 use crate::store::{Record, Role};
 
+/// What users are told of a process that nothing can be started beside.
+const IN_PLACE: &str =
+    "is restarted and answers nobody meanwhile, as it opens its ports itself; with `listen` or in cluster mode no request is lost";
+
 impl Control {
     /// Looks at every reload. True when something was done.
     pub(crate) fn advance_rollouts(&mut self) -> bool {
@@ -109,6 +113,7 @@ impl Control {
         let Some(lane) = running.lanes.get_mut(place) else { return };
         let parts = if old { lane.old.clone() } else { lane.new.clone() };
         let serving = lane.serving;
+        let runs = self.registry.get(serving).is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }));
         if in_place {
             if let Some(slot) = self.registry.get_mut(serving) {
                 // What was asked for but does not run yet began before.
@@ -116,6 +121,9 @@ impl Control {
                 slot.base = parts.base;
                 slot.describe(parts.app, &self.settings);
                 self.registry.changed(serving);
+            }
+            if runs {
+                self.tell_step(number, place, IN_PLACE);
             }
             return self.feed(serving, lifecycle::Event::Restart(origin));
         }
