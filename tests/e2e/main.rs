@@ -94,6 +94,7 @@ mod shop;
 mod signal;
 mod sockets;
 mod start;
+mod start_runs;
 mod static_program;
 mod stop;
 mod unsteered;

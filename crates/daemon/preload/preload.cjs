@@ -12,6 +12,7 @@
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"open","requests":2,"lasting":1}      during the drain, at first and when it has changed
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"drained","lasting":1}      once for each `drain`, when nobody is connected any more but by
 //                  connections that only the app itself can end
+//   app → ostler   {"cmd":"NODE_OSTLER","act":"runs"}        once, when the app's script has been run
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"turns"}        each `beat_ms`, for a health check that wants to know whether the event loop turns
 'use strict';
 
@@ -27,7 +28,26 @@ function start({ sync, cookie, beat_ms }) {
   if (sync) ['stdout', 'stderr'].forEach(quietly(writeBlocking));
   if (isCookie(cookie)) quietly(stickBy)(cookie);
   if (typeof process.send === 'function') drainOnCommand();
+  if (typeof process.send === 'function') tellWhenRun(process.send);
   if (typeof process.send === 'function' && beat_ms > 0) beat(process.send, Math.min(beat_ms, LONGEST_TIMER));
+}
+
+/** Says once that the script has been run: whoever started it may send it signals from then on. */
+function tellWhenRun(send) {
+  const say = quietly(() => process.connected && send.call(process, { cmd: COMMAND, act: 'runs' }, () => {}));
+  let looks = 0;
+  // A CommonJS script was run before the first turn of the event loop. ES modules are read and run in its first turns.
+  const look = quietly(() => {
+    looks += 1;
+    if (process.mainModule || looks > 50 || (looks > 2 && !readsFiles())) return say();
+    setTimeout(look, 10).unref();
+  });
+  setTimeout(look, 0).unref();
+}
+
+function readsFiles() {
+  const active = process.getActiveResourcesInfo ? process.getActiveResourcesInfo() : [];
+  return active.some((name) => name.startsWith('FSReq'));
 }
 
 /** Says from time to time that the event loop turns, from its first turn on. */

@@ -87,6 +87,8 @@ pub(crate) struct Slot {
     pub node: Option<Binary>,
     /// Its process runs with our preload.
     pub preloaded: bool,
+    /// The preload said that the script was run. Not in the journal: who waits for that is lost with its daemon.
+    pub script_runs: bool,
     /// Sizes of error and output log when the process started.
     pub log_start: (u64, u64),
     /// The error and output log files themselves, where the process writes to them directly.
@@ -335,6 +337,7 @@ impl Registry {
             learned: Rare::default(),
             node: None,
             preloaded: false,
+            script_runs: false,
             log_start: (0, 0),
             log_files: [None; 2],
             worker: Rare::default(),
@@ -404,6 +407,7 @@ impl Registry {
                 learned: record.learned.into_owned().into(),
                 node: None,
                 preloaded: record.preloaded,
+                script_runs: false,
                 log_start: record.log_start,
                 log_files: record.log_files,
                 worker: Worker::restored(record.worker_id, record.listening.into_owned(), record.served.into_owned()),

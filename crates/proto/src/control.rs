@@ -80,6 +80,9 @@ pub enum Request {
         existing: Existing,
         /// Command word, for the record.
         command: String,
+        /// What else has to be seen of what was started; none = it was executed (and is ready, where it says so).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm: Option<Confirm>,
     },
     /// Does something to existing instances. Answer: progress, then [`Response::Done`].
     Act {
@@ -169,6 +172,15 @@ pub enum Request {
     Pulse,
     /// From now on, every [`Happening`] is sent as [`Response::Happened`] with this request's id, until the connection ends.
     Subscribe,
+}
+
+/// What is waited for where an app does not say itself when it is ready: that its runtime runs the script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirm {
+    /// No longer than this after the request.
+    pub within_ms: u64,
+    /// A failure of the process meanwhile is one of the start.
+    pub early_exit_fails: bool,
 }
 
 /// What `start` does with an app whose name exists.

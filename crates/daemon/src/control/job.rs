@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Late, Notice, State, Wanted};
 use ostler_proto::control::{Action, Change, Progress, RolloutReport};
 
+use super::confirm::Confirming;
 use crate::registry::{Registry, Slot};
 use crate::rollouts::NewRelease;
 use crate::store::Role;
@@ -66,6 +67,8 @@ pub(crate) struct Job {
     pub told_in_order: Option<BTreeMap<u32, Progress>>,
     /// See [`ostler_core::rollout`].
     pub canary_ms: Option<u64>,
+    /// What else has to be seen of what is started.
+    pub confirm: Option<Confirming>,
     /// Some of its instances depend on others.
     pub ordered: bool,
     /// Instances that this request added.
@@ -92,11 +95,13 @@ pub(crate) struct Waited {
     pub goal: Goal,
     /// Users do not see it: the other process of a reload.
     pub hidden: bool,
+    /// It is online, and waits for its confirmation.
+    pub is_up: bool,
 }
 
 impl Waited {
     pub(crate) fn new(slot: &Slot, goal: Goal) -> Self {
-        Self { pm_id: slot.pm_id, name: slot.spec().name.clone(), goal, hidden: slot.role != Role::Serving }
+        Self { pm_id: slot.pm_id, name: slot.spec().name.clone(), goal, hidden: slot.role != Role::Serving, is_up: false }
     }
 }
 

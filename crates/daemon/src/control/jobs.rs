@@ -46,12 +46,14 @@ impl Control {
 
     fn look(&mut self, index: usize, id: u32, notice: Option<&Notice>) {
         let job = &mut self.jobs[index];
-        let Some(Waited { pm_id, name, goal, hidden }) = job.waiting.get(&id).cloned() else { return };
+        let Some(Waited { pm_id, name, goal, hidden, .. }) = job.waiting.get(&id).cloned() else { return };
         // Down and gone is it when its hooks are, too.
         if !matches!(goal, Goal::Up { .. }) && self.errands.any_hook_of(id) {
             return;
         }
-        let progress = match goal.look(self.registry.get(id), notice) {
+        let slot = self.registry.get(id);
+        let looked = job.confirmed(id, slot, goal.look(slot, notice));
+        let progress = match looked {
             Progressed::Waiting => return,
             _ if hidden => {
                 job.waiting.remove(&id);
@@ -280,6 +282,7 @@ impl Control {
             gentle: false,
             told_in_order: None,
             canary_ms: None,
+            confirm: None,
             fresh: Vec::new(),
             ordered: false,
             told: 0,

@@ -9,6 +9,7 @@
 
 mod autosave;
 mod autoscale;
+mod confirm;
 pub(crate) mod handle;
 mod job;
 pub(crate) mod jobs;

@@ -107,6 +107,7 @@ impl Control {
             self.look_for_vanished_ms,
             self.home_watch.deadline_ms(),
             self.rollouts.deadline_ms(),
+            self.confirm_deadline_ms(),
             self.scalers.deadline_ms(),
             self.autosave.deadline_ms(),
             self.crons.deadline_ms(),
@@ -162,6 +163,7 @@ impl Control {
         self.tick_home(now.mono_ms);
         self.tick_errands(now);
         self.tick_rollouts(now.mono_ms);
+        self.tick_confirmations(now.mono_ms);
         self.autoscale(now);
         self.tick_autosave(now.mono_ms);
         self.tick_limits(now.mono_ms);

@@ -109,6 +109,9 @@ impl Control {
     /// What the preload says.
     pub(crate) fn hear_preload(&mut self, id: u32, message: &Map<String, Value>) {
         let Some(slot) = self.registry.get(id) else { return };
+        if message.get("act").and_then(Value::as_str) == Some("runs") {
+            return self.script_runs(id);
+        }
         if message.get("act").and_then(Value::as_str) == Some("turns") {
             return self.hear_heart(id);
         }

@@ -155,6 +155,7 @@ impl Control {
         slot.log_start = prepared.log_start;
         slot.log_files = prepared.log_files;
         slot.preloaded = prepared.preloaded;
+        slot.script_runs = false;
         slot.node = prepared.node.and_then(|(program, user)| self.node_versions.ask(&program, user));
         slot.cpu = crate::sample::CpuHistory::default();
         // Whatever changed before is known to this process.

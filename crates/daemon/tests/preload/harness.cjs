@@ -31,6 +31,11 @@ class App {
     child.on('internalMessage', (message) => {
       if (message.cmd !== 'NODE_OSTLER') return;
       const { cmd, act, ...counted } = message;
+      if (act === 'runs') {
+        assert.equal(this.runs, undefined, 'said once');
+        this.runs = true;
+        return;
+      }
       this.left = counted;
       if (act === 'open') {
         assert.deepEqual(Object.keys(counted), ['requests', 'lasting']);

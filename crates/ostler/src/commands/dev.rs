@@ -124,8 +124,13 @@ fn named(call: &Call) -> Vec<String> {
 fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError> {
     let mut apps = apps.to_vec();
     let base_env = start::share_base(&mut apps);
-    let request =
-        Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing: Existing::Restart, command: call.command.name.into() };
+    let request = Request::Start {
+        apps,
+        base_env: Arc::unwrap_or_clone(base_env),
+        existing: Existing::Restart,
+        command: call.command.name.into(),
+        confirm: None,
+    };
     cx.out.hush(true);
     let connected = cx.client().map(|_| ());
     cx.out.hush(false);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ostler_config::{Overlay, Problems, finish_order, from_options, normalize};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::select::{Entry, select};
-use ostler_proto::control::{Action, Existing, Failure, Progress, Request, Response};
+use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress, Request, Response};
 
 use super::change::{EnvChoice, change};
 use super::files::{self, Source};
@@ -119,9 +119,18 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     write::config(cx, call, &apps)?;
     let base_env = share_base(&mut apps);
     let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
-    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command: call.word.clone() };
+    let (command, confirm) = (call.word.clone(), confirm(cx, call));
+    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm };
     let ids = act::perform(cx, &request, wording)?;
     left_out.map_or(Ok(ids), Err)
+}
+
+/// How long `start` waits for a script to be run.
+const RUNS_WITHIN_MS: u64 = 1000;
+
+/// Who types `start` may send signals to the app afterwards, and is told when the script fails at once. As `pm2` that is no failure of `start`.
+fn confirm(cx: &Cx, call: &Call) -> Option<Confirm> {
+    (call.command.name == "start").then_some(Confirm { within_ms: RUNS_WITHIN_MS, early_exit_fails: !cx.program.is_pm2() })
 }
 
 /// The options of the command line over the apps of a file. A name makes sense only for a single app.
@@ -187,7 +196,8 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
     let script = spec.script.clone();
     let mut apps = vec![spec];
     let base_env = share_base(&mut apps);
-    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command: call.word.clone() };
+    let (command, confirm) = (call.word.clone(), confirm(cx, call));
+    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm };
     let (out, client) = cx.parts()?;
     out.flush();
     let mut teller = Teller::new(out, Wording::PlainStart);

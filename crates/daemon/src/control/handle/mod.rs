@@ -13,6 +13,7 @@ use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::Origin;
 use ostler_proto::control::{Action, Failure, Request, Response};
 
+use self::start::Asked;
 use super::{Control, Job, Step};
 use crate::registry::Slot;
 
@@ -72,9 +73,9 @@ impl Control {
             Request::Table => return self.list(client, id, list::Question::Table),
             Request::Health { targets } => self.health(&targets),
             Request::Inspect { targets, cwd } => return self.inspect(client, id, &targets, &cwd),
-            Request::Start { apps, base_env, existing, command } => {
-                let origin = self.origin(client, command);
-                return self.start(client, id, apps, base_env, &existing, origin);
+            Request::Start { apps, base_env, existing, command, confirm } => {
+                let asked = Asked { origin: self.origin(client, command), confirm };
+                return self.start(client, id, apps, base_env, &existing, asked);
             }
             Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command } => {
                 let origin = self.origin(client, command);

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_core::select::{Namesake, share_out};
-use ostler_proto::control::{Action, Existing, Failure, Progress, Response};
+use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress, Response};
 
 use super::act::laid_over;
+use crate::control::confirm::Confirming;
 use crate::control::turn::now;
 use crate::control::{Control, jobs};
 use crate::registry::Slot;
@@ -23,8 +24,15 @@ enum Plan {
     Again(Vec<u32>),
 }
 
+/// Who asks for a start, and what has to be seen of it.
+pub(super) struct Asked {
+    pub origin: Origin,
+    pub confirm: Option<Confirm>,
+}
+
 impl Control {
-    pub(super) fn start(&mut self, client: u32, id: u64, apps: Vec<AppSpec>, base_env: EnvMap, existing: &Existing, origin: Origin) {
+    pub(super) fn start(&mut self, client: u32, id: u64, apps: Vec<AppSpec>, base_env: EnvMap, existing: &Existing, asked: Asked) {
+        let Asked { origin, confirm } = asked;
         if let Err(failure) = self.check_order(&apps) {
             return self.clients.answer(client, id, Response::Failed(failure));
         }
@@ -44,6 +52,7 @@ impl Control {
         }
         let action = if matches!(existing, Existing::Reload { .. }) { Action::Reload } else { Action::Restart };
         let mut job = self.action_job(client, id, action, Vec::new(), origin.clone());
+        job.confirm = confirm.map(|confirm| Confirming::new(confirm, now().mono_ms));
         if let Existing::Reload { parallel, canary_ms } = existing {
             (job.parallel, job.canary_ms) = (*parallel as usize, *canary_ms);
         }

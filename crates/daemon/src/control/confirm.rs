@@ -1,0 +1,118 @@
+//! What has to be seen of a process before its start is told as done, beyond that it was executed: that its runtime runs the script.
+//!
+//! A Node process tells so through our preload. Other interpreters tell nothing: what they cannot read ends them soon, so they are watched
+//! for a moment. Programs that are executed themselves have nothing between them and their first line.
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{Ending, ExitCause, State};
+use ostler_core::units::in_seconds;
+use ostler_proto::control::Confirm;
+
+use super::Control;
+use super::job::{Progressed, why};
+use crate::control::turn::now;
+use crate::registry::Slot;
+
+/// Interpreters that read a whole file before they run any of it, by the beginnings of their names.
+const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl", "tsx", "ts-node"];
+
+/// What a request has to see, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Confirming {
+    /// Then it is taken as running (`mono_ms`).
+    pub until_ms: u64,
+    early_exit_fails: bool,
+}
+
+impl Confirming {
+    pub(crate) fn new(confirm: Confirm, now_ms: u64) -> Self {
+        Self { until_ms: now_ms.saturating_add(confirm.within_ms), early_exit_fails: confirm.early_exit_fails }
+    }
+
+    /// This process is online, but whether it runs its script is not known yet.
+    pub(super) fn waits_for(self, slot: &Slot, now_ms: u64) -> bool {
+        // Who says when it is ready has said so; who listens runs.
+        let proved = slot.proof.is_some() || !slot.worker.never_listened();
+        let unknown = if slot.preloaded { !slot.script_runs } else { self.early_exit_fails && is_read_first(slot.spec()) };
+        now_ms < self.until_ms && !proved && unknown
+    }
+
+    /// A process that was online is not any more.
+    pub(super) fn judge(self, slot: &Slot) -> Progressed {
+        let Some(exit) = slot.instance.exits.last().filter(|_| self.early_exit_fails) else { return Progressed::Reached };
+        // What has finished, and what somebody ended meanwhile, was started.
+        if exit.ending == Ending::Code(0) || !matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory) {
+            return Progressed::Reached;
+        }
+        let lived = in_seconds(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
+        let then = if is_coming_again(&slot.instance.state) { "it is started again" } else { "it stays down" };
+        let lines: String = exit.last_lines.iter().map(|line| format!("\n    │ {line}")).collect();
+        Progressed::Failed(format!("{} within {lived} of its start; {then}{lines}", why(exit)))
+    }
+}
+
+fn is_read_first(spec: &AppSpec) -> bool {
+    let name = spec.interpreter.as_deref().and_then(|path| path.rsplit('/').next());
+    name.is_some_and(|name| READERS.iter().any(|reader| name.starts_with(reader)))
+}
+
+fn is_coming_again(state: &State) -> bool {
+    use ostler_core::lifecycle::AfterStop::Restart;
+    match state {
+        State::Stopping { next, .. } | State::Clearing { next, .. } | State::Leaving { next, .. } => matches!(next, Restart { .. }),
+        State::Waiting { .. }
+        | State::Preparing { .. }
+        | State::Spawning { .. }
+        | State::Starting { .. }
+        | State::Completing { .. }
+        | State::Running { .. }
+        | State::Backoff { .. } => true,
+        State::Stopped | State::Draining { .. } | State::Errored | State::Gone => false,
+    }
+}
+
+impl Control {
+    /// When requests have waited long enough.
+    pub(crate) fn confirm_deadline_ms(&self) -> Option<u64> {
+        self.jobs.iter().filter_map(|job| job.confirm).map(|confirm| confirm.until_ms).min()
+    }
+
+    /// What is online by now counts as running.
+    pub(crate) fn tick_confirmations(&mut self, now_ms: u64) {
+        for job in &mut self.jobs {
+            job.confirm = job.confirm.filter(|confirm| confirm.until_ms > now_ms);
+        }
+        let waiting: Vec<u32> = self
+            .jobs
+            .iter()
+            .filter(|job| job.confirm.is_none())
+            .flat_map(|job| &job.waiting)
+            .filter(|(_, waited)| waited.is_up)
+            .map(|(id, _)| *id)
+            .collect();
+        waiting.into_iter().for_each(|id| self.look_at_jobs(id, None));
+    }
+
+    /// The preload says that the script was run.
+    pub(crate) fn script_runs(&mut self, id: u32) {
+        if let Some(slot) = self.registry.get_mut(id) {
+            slot.script_runs = true;
+            self.look_at_jobs(id, None);
+        }
+    }
+}
+
+impl super::Job {
+    /// Looks at a process that this request waits for: what it has come to, unless it is not known yet.
+    pub(super) fn confirmed(&mut self, id: u32, slot: Option<&Slot>, looked: Progressed) -> Progressed {
+        let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) else { return looked };
+        match looked {
+            Progressed::Reached if confirm.waits_for(slot, now().mono_ms) => {
+                waited.is_up = true;
+                Progressed::Waiting
+            }
+            Progressed::Failed(_) if waited.is_up => confirm.judge(slot),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `start` is done when the runtime runs the script: signals may be sent then, and a script that fails at once is told.
+
+use std::time::{Duration, Instant};
+
+use ostler_testkit::{Home, kill, needs_program};
+use rustix::process::Signal;
+
+use crate::setup::{home, home_as_pm2};
+
+/// `start` waits no longer than this.
+const LIMIT: Duration = Duration::from_millis(1000);
+
+const HANDLER: &str = "process.on('SIGUSR2', () => fs.writeFileSync('heard', '')); setInterval(() => {}, 1 << 30);";
+
+/// Sends the signal as soon as `start` has returned. On a machine so busy that the start had its whole time it proves nothing.
+#[track_caller]
+fn hears_a_signal_after_its_start(home: &Home, script: &str, options: &str) {
+    let was_in_time = (0..20).any(|_| {
+        let began = Instant::now();
+        home.ok(format!("start {script} --name app {options}"));
+        let in_time = began.elapsed() < LIMIT;
+        if in_time {
+            kill(home.app("app").pid(), Signal::USR2);
+            home.wait_until("the signal is heard", || home.work().join("heard").exists());
+            assert_eq!(home.app("app").restarts(), 0, "{}", home.report());
+            std::fs::remove_file(home.work().join("heard")).unwrap();
+        }
+        home.ok("delete app");
+        in_time
+    });
+    assert!(was_in_time, "every start took longer than {LIMIT:?}");
+}
+
+#[test]
+fn a_signal_right_after_the_start_is_heard() {
+    for home in [home(), home_as_pm2()] {
+        let common = home.write("common.js", format!("const fs = require('fs'); {HANDLER}"));
+        home.write("part.mjs", "export const late = await new Promise((done) => setTimeout(done, 5, true));");
+        let module = home.write("module.mjs", format!("import fs from 'fs'; import './part.mjs'; {HANDLER}"));
+        for script in [common, module] {
+            for mode in ["", "-i 1"] {
+                hears_a_signal_after_its_start(&home, &script, mode);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_script_that_fails_at_once_is_told_with_its_cause() {
+    needs_program!("python3");
+    let scripts = [
+        ("bad.js", "function (", "SyntaxError"),
+        ("gone.mjs", "import './gone.js'", "ERR_MODULE_NOT_FOUND"),
+        ("bad.py", "def (:", "SyntaxError"),
+    ];
+    for (name, text, cause) in scripts {
+        let home = home();
+        let script = home.write(name, text);
+        let failed = home.run(format!("start {script} --name app --restart-delay 60000"));
+        assert_eq!(failed.code, 1, "{failed:?}");
+        assert!(failed.stderr.contains(cause) && failed.stderr.contains("exited with code 1"), "{failed:?}");
+        failed.says("it is started again");
+        // It stays in the list, for `why` and `logs`.
+        home.wait_status("app", "waiting restart");
+        home.ok("delete app");
+        home.run(format!("start {script} --name app --no-autorestart")).says("it stays down");
+        home.wait_status("app", "stopped");
+        home.ok("delete app");
+        // By a file, too.
+        let file = home.write("app.json", format!(r#"{{"apps": [{{"name": "app", "script": "{script}", "restart_delay": 60000}}]}}"#));
+        let failed = home.run(format!("start {file}"));
+        assert!(failed.code == 1 && failed.stderr.contains(cause), "{failed:?}");
+    }
+}
+
+#[test]
+fn as_pm2_a_script_that_fails_is_no_failure_of_start() {
+    let home = home_as_pm2();
+    let script = home.write("bad.js", "function (");
+    home.ok(format!("start {script} --name app --restart-delay 60000")).says("Done.");
+    home.wait_status("app", "waiting restart");
+}
+
+#[test]
+fn what_has_finished_was_started() {
+    let home = home();
+    let script = home.write("done.js", "process.exit(0)");
+    home.ok(format!("start {script} --name app --no-autorestart"));
+    home.wait_status("app", "stopped");
+}
