@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
+use crate::Wiped;
 use crate::process::{ProcPath, ProcRef, STAT_BYTES, Stat, number};
 
 /// One process as it was when the table was read.
@@ -270,14 +271,13 @@ pub fn marker(pid: i32, name: &str) -> Option<Vec<u8>> {
     /// The kernel's own limit for arguments and environment is a quarter of the stack limit; nobody needs that much.
     const MAX_BYTES: usize = 8 << 20;
     let fd = rustix::fs::open(ProcPath::new(pid, "/environ").as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut environ = Vec::with_capacity(8192);
+    // What else is in it is nobody's business: any process is looked at, also one that was given secrets.
+    let mut environ = Wiped::with_capacity(8192);
     loop {
-        environ.reserve(8192);
-        match rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut environ)) {
-            Ok(0) => break,
-            Ok(_) if environ.len() > MAX_BYTES => return None,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return None,
+        match environ.read_from(&fd, MAX_BYTES) {
+            Ok(0) if environ.len() < MAX_BYTES => break,
+            Ok(0) | Err(_) => return None,
+            Ok(_) => {}
         }
     }
     let mut variables = environ.split(|&b| b == 0);
