@@ -63,7 +63,7 @@ fn a_script_that_fails_at_once_is_told_with_its_cause() {
         // It stays in the list, for `why` and `logs`.
         home.wait_status("app", "waiting restart");
         home.ok("delete app");
-        home.run(format!("start {script} --name app --no-autorestart")).says("it stays down");
+        home.run(format!("start {script} --name app --no-autorestart")).fails().says("it stays down").says(cause);
         home.wait_status("app", "stopped");
         home.ok("delete app");
         // By a file, too.

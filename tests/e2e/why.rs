@@ -59,7 +59,7 @@ fn the_error_and_its_cause_come_first_however_long_the_report_is() {
         "app.js",
         "function deep(n) { if (n) return deep(n - 1); throw new Error('cannot start', { cause: new TypeError('no host') }); }\nError.stackTraceLimit = 30;\ndeep(25);\n",
     );
-    home.ok(format!("start {script} --name app --no-autorestart"));
+    home.run(format!("start {script} --name app --no-autorestart")).fails().says("Error: cannot start");
     home.wait_status("app", "stopped");
     let said = home.ok("why app").says("Error: cannot start").says("caused by TypeError: no host").says("app.js:1:").stdout.clone();
     assert!(!said.contains("node:internal"), "{said}");
@@ -74,7 +74,7 @@ fn who_holds_a_port_is_named() {
     home.ok(format!("start {server} --name first"));
     home.wait_log("first-out.log", "listening");
     let pid = home.app("first").pid();
-    home.ok(format!("start {server} --name second --no-autorestart"));
+    home.run(format!("start {server} --name second --no-autorestart")).fails().says("EADDRINUSE");
     home.wait_status("second", "stopped");
     home.ok("why second").says("EADDRINUSE").says(&format!("port {port} is held by process {pid} (node), app first (id 0)"));
     // Somebody who is no app of ours, and a port that ostler holds for one.
@@ -82,7 +82,7 @@ fn who_holds_a_port_is_named() {
     let port = other.local_addr().unwrap().port();
     let bind = |port: u16| format!("require('net').createServer().listen({port}, '127.0.0.1')");
     let third = home.write("third.js", bind(port));
-    home.ok(format!("start {third} --name third --no-autorestart"));
+    home.run(format!("start {third} --name third --no-autorestart")).fails().says("EADDRINUSE");
     home.wait_status("third", "stopped");
     home.ok("why third").says(&format!("port {port} is held by process {}", std::process::id()));
     let port = free_port();
@@ -90,7 +90,7 @@ fn who_holds_a_port_is_named() {
     home.ok(format!("start {shared} --name shared -i 2"));
     home.wait_log("shared-out-3.log", "listening");
     let fifth = home.write("fifth.js", bind(port));
-    home.ok(format!("start {fifth} --name fifth --no-autorestart"));
+    home.run(format!("start {fifth} --name fifth --no-autorestart")).fails().says("EADDRINUSE");
     home.wait_status("fifth", "stopped");
     home.ok("why fifth").says(&format!("port {port} is held for app shared"));
 }

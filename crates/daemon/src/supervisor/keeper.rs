@@ -122,7 +122,6 @@ impl Control {
             }
         }
         self.feed(id, Event::Exited { inc, exit });
-        self.keep_last_lines(id, inc);
         self.hand_down_exit(id, inc);
     }
 
@@ -157,7 +156,7 @@ impl Control {
     }
 
     /// The last lines of what it wrote, for `why`.
-    fn keep_last_lines(&mut self, id: u32, inc: u32) {
+    pub(super) fn keep_last_lines(&mut self, id: u32, inc: u32) {
         self.finish_carrying(id);
         let Some(slot) = self.registry.get(id) else { return };
         let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {

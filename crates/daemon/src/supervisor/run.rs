@@ -19,6 +19,7 @@ impl Control {
         let wish = Wish::of(&event);
         let Some(slot) = self.registry.get_mut(id) else { return };
         let ends = matches!(event, Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_));
+        let exited = if let Event::Exited { inc, .. } = event { Some(inc) } else { None };
         let scheduled = slot.app.spec.cron.is_some() || slot.ticks.armed;
         let effects = slot.instance.step(&slot.policy, event, now());
         let gone = slot.instance.state == State::Gone;
@@ -45,6 +46,10 @@ impl Control {
         }
         if gone {
             self.work.push_back(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
+        }
+        if let Some(inc) = exited {
+            // Whoever waits is told with them.
+            self.keep_last_lines(id, inc);
         }
         self.look_at_jobs(id, None);
         self.follow_signs(id);
