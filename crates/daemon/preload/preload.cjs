@@ -8,10 +8,11 @@
 // It is told by the environment, and on the IPC channel in messages that Node itself keeps from the app because their `cmd` begins with NODE_:
 //
 //   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":3},"beat_ms":10000,"debug":true}      at least {}
-//   ostler → app   {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500}
+//   ostler → app   {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500,"signal":"SIGINT","lasting_ms":1600}
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"open","requests":2,"lasting":1}      during the drain, at first and when it has changed
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"drained","lasting":1}      once for each `drain`, when nobody is connected any more but by
-//                  connections that only the app itself can end
+//                  connections that only the app itself can end: at once if it hears `signal`
+//                  (without one: messages), else when they had `lasting_ms`
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"runs"}        once, when the app's script has been run
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"turns"}        each `beat_ms`, for a health check that wants to know whether the event loop turns
 'use strict';
@@ -235,13 +236,20 @@ class Drain {
   unspoken = new WeakMap();
   /** What was last said of the open connections. */
   said = '';
+  /** What the app is asked to end by; none: a message. */
+  signal = undefined;
+  lastingMs = 0;
+  /** Since when nothing is left but what only the app can end. */
+  lastingSince = undefined;
 
   constructor(send) {
     this.send = send;
   }
 
-  begin({ stop_listening: stopListening, idle_ms: idleMs }) {
+  begin({ stop_listening: stopListening, idle_ms: idleMs, signal, lasting_ms: lastingMs }) {
     if (stopListening === true) this.stopListening = true;
+    this.signal = signal;
+    if (lastingMs >= 0 && lastingMs <= LONGEST_TIMER) this.lastingMs = lastingMs;
     if (idleMs >= 0 && idleMs <= LONGEST_TIMER) this.idleMs = idleMs;
     this.told = false;
     this.said = '';
@@ -387,11 +395,23 @@ class Drain {
     if (this.told) return;
     const left = { requests: 0, lasting: 0 };
     quietly(() => this.count(left))();
-    if (this.open() <= left.lasting) return this.drained(left.lasting);
+    if (this.open() > left.lasting) this.lastingSince = undefined;
+    else if (this.mayEnd()) return this.drained(left.lasting);
     const said = `${left.requests} ${left.lasting}`;
     if (this.said === said) return;
     this.said = said;
     this.say({ act: 'open', requests: left.requests, lasting: left.lasting });
+  }
+
+  /**
+   * Only what lasts is left. An app that hears what it is asked by ends it as it thinks best; one that does not would be gone at once, and
+   * what its clients do meanwhile with it: they have some time to come to an end.
+   */
+  mayEnd() {
+    if (process.listenerCount(typeof this.signal === 'string' ? this.signal : 'message') > 0) return true;
+    const now = milliseconds();
+    if (this.lastingSince === undefined) this.lastingSince = now;
+    return now - this.lastingSince >= this.lastingMs;
   }
 
   drained(lasting) {

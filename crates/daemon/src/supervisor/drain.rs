@@ -5,12 +5,13 @@
 //! A process with a lane of its own (`crate::sockets`) first has to empty it.
 //!
 //! WebSockets, streams of events and the like end when the app ends them. Once nothing else is left the preload says that the process has
-//! finished, and the app gets its polite signal: it can close them, and its clients come back to those that serve.
+//! finished, and the app gets its polite signal: it can close them, and its clients come back to those that serve. An app that does not hear
+//! that signal would be gone at once: there they have `kill_timeout` first.
 
 use std::collections::BTreeMap;
 
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Event, Notice, State, Wanted};
+use ostler_core::lifecycle::{Event, Notice, Policy, State, Wanted};
 use ostler_core::serving::Scheduling;
 use ostler_proto::control::{Progress, Response};
 use serde_json::{Map, Value, json};
@@ -39,6 +40,17 @@ struct Open {
     requests: Option<u32>,
 }
 
+/// The order to a preload.
+fn drain_message(policy: &Policy, stop_listening: bool) -> Value {
+    let mut message = json!({
+        "cmd": PRELOAD_COMMAND, "act": "drain", "stop_listening": stop_listening, "idle_ms": IDLE_MS, "lasting_ms": policy.kill_timeout_ms,
+    });
+    if !policy.shutdown_with_message {
+        message["signal"] = ostler_sys::signal::name(policy.kill_signal).into();
+    }
+    message
+}
+
 impl Control {
     /// No new work for this process, and let it finish.
     pub(super) fn drain(&mut self, id: u32, inc: u32) {
@@ -56,7 +68,7 @@ impl Control {
         let by_turns = cluster && spec.scheduling == Scheduling::RoundRobin;
         let message = match (&slot.ipc, slot.preloaded) {
             (None, _) => None,
-            (Some(_), true) => Some(json!({"cmd": PRELOAD_COMMAND, "act": "drain", "stop_listening": !by_turns, "idle_ms": IDLE_MS})),
+            (Some(_), true) => Some(drain_message(&slot.policy, !by_turns)),
             (Some(_), false) if cluster && (is_node(spec) || is_deno(spec)) => Some(json!({"cmd": "NODE_CLUSTER", "act": "disconnect"})),
             (Some(_), false) => None,
         };
