@@ -1,8 +1,9 @@
 //! A home of its own for each test, with everything in it ended when the test ends, however it does.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,8 +97,9 @@ impl Home {
     }
 
     fn is_ours(&self, pid: i32) -> bool {
-        let home = self.path.as_os_str().as_encoded_bytes();
-        [MARK, "OSTLER_HOME"].iter().any(|name| tree::marker(pid, name).is_some_and(|value| value == home))
+        // A home below it is ours, too.
+        let is_here = |value: Vec<u8>| PathBuf::from(OsString::from_vec(value)).starts_with(&self.path);
+        [MARK, "OSTLER_HOME"].iter().any(|name| tree::marker(pid, name).is_some_and(is_here))
     }
 
     /// Everything that belongs to this test and runs.
