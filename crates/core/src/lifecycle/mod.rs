@@ -83,6 +83,8 @@ mod policy;
 mod process;
 #[cfg(test)]
 mod property_tests;
+#[cfg(test)]
+mod ready_tests;
 mod recover;
 mod state;
 mod step;

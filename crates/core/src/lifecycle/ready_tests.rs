@@ -1,0 +1,109 @@
+//! Stories of getting ready.
+
+use super::tests::{Story, exit, policy, user};
+use super::*;
+
+#[test]
+fn wait_ready() {
+    let waits = Policy { wait_ready: true, ..policy() };
+    let mut story = Story::running(waits.clone());
+    assert_eq!((story.status(), story.instance.deadline_ms(), story.instance.settled()), ("launching", Some(3000), false));
+    assert_eq!(story.told(Event::Ready { inc: 1 }), [Notice::Online]);
+    assert_eq!(story.status(), "online");
+
+    // The app's word may be read before the keeper's.
+    let mut story = Story::new(waits.clone());
+    story.feed(Event::Start(user("start")));
+    story.feed(Event::Ready { inc: 1 });
+    assert_eq!(story.told(Event::Spawned { inc: 1, pid: 101 }), [Notice::Launched, Notice::Online]);
+
+    // Too late is a failed start, whatever code it then ends with.
+    let fails = Policy { lateness: Lateness::Fail, ..waits.clone() };
+    let mut story = Story::running(Policy { stop_exit_codes: vec![0], max_restarts: 2, ..fails });
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::Stopped), Notice::Stopping]);
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.instance.exits[0].cause, ExitCause::NotReady);
+    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    story.feed(Event::Spawned { inc: 2, pid: 102 });
+    story.at(6000).feed(Event::Tick);
+    story.feed(Event::Exited { inc: 2, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 2 });
+    assert_eq!(story.status(), "errored");
+
+    let mut story = Story::running(Policy { lateness: Lateness::Accept, ..waits });
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::Accepted), Notice::Online]);
+}
+
+#[test]
+fn a_restart_at_a_time_ends_at_once_and_starts_then() {
+    let memory = || Origin::Policy("memory".into());
+    let at = |at_ms| Event::RestartAt { origin: memory(), at_ms };
+    let mut story = Story::running(policy());
+    let asked = story.at(5000).feed(at(9000));
+    assert!(matches!(asked[..], [Effect::Signal { inc: 1, signal: 2, .. }]), "{asked:?}");
+    assert_eq!((story.status(), story.instance.deadline_ms()), ("waiting restart", Some(6600)), "and its time to obey is that of any stop");
+    story.at(5100).feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(memory()));
+    assert_eq!(story.told(Event::TreeGone { inc: 1 }), [Notice::RestartScheduled { delay_ms: 3900 }]);
+    assert_eq!((story.status(), story.instance.counters.restarts), ("waiting restart", 0));
+    assert_eq!(story.at(8999).feed(Event::Tick), []);
+    assert_eq!(story.at(9000).feed(Event::Tick), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.instance.counters.restarts, 1);
+
+    // A user's command is obeyed at once.
+    let mut story = Story::running(policy());
+    story.at(5000).feed(at(900_000));
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!(story.feed(Event::Restart(user("restart"))), [Effect::Spawn { inc: 2 }]);
+    // What does not run, or is not wanted, is left alone.
+    let mut story = Story::running(policy());
+    story.feed(Event::Stop(user("stop")));
+    assert_eq!(story.feed(at(9000)), []);
+}
+
+#[test]
+fn without_a_named_time_a_late_start_goes_on() {
+    let waits = Policy { wait_ready: true, ..policy() };
+    assert_eq!(waits.lateness, Lateness::GoOn { at_most_ms: None });
+    let mut story = Story::running(waits.clone());
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+    // Told once, and nothing more is due: neither a wake-up nor its end.
+    assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", None));
+    assert_eq!(story.at(86_400_000).feed(Event::Tick), []);
+    assert_eq!(story.told(Event::Ready { inc: 1 }), [Notice::Online]);
+
+    // One that asks for more time is told later.
+    let mut story = Story::running(waits.clone());
+    story.feed(Event::Extend { inc: 1, until_ms: 10_000 });
+    assert_eq!(story.at(3000).feed(Event::Tick), []);
+    assert_eq!(story.at(10_000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.feed(Event::Extend { inc: 1, until_ms: 20_000 }), []);
+    assert_eq!(story.instance.deadline_ms(), None);
+
+    // The new process of a reload has its time, too, but not for ever.
+    let mut story = Story::running(Policy { lateness: Lateness::GoOn { at_most_ms: Some(60_000) }, ..waits.clone() });
+    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!((story.instance.deadline_ms(), story.instance.exits.len()), (Some(60_000), 0));
+    assert_eq!(story.at(60_000).told(Event::Tick), [Notice::ReadyTimeout(Late::Stopped), Notice::Stopping]);
+
+    // A user's stop ends it as any other.
+    let mut story = Story::running(waits);
+    story.at(3000).feed(Event::Tick);
+    assert_eq!(story.told(Event::Stop(user("stop"))), [Notice::Stopping]);
+}
+
+#[test]
+fn the_last_start_ups_are_known() {
+    let mut counters = Counters::default();
+    assert_eq!(counters.start_ups(), None);
+    for (took, words) in [
+        (5240, "took 5.2 s the last time"),
+        (90, "took 0 s, 5.2 s the last times"),
+        (61_000, "took 61 s, 0 s, 5.2 s the last times"),
+        (1000, "took 1 s, 61 s, 0 s the last times"),
+    ] {
+        counters.note_start_up(took);
+        assert_eq!(counters.start_ups().as_deref(), Some(words));
+    }
+}
