@@ -76,6 +76,28 @@ fn locked_kib(pid: i32) -> u64 {
 
 #[test]
 fn the_keeper_outlives_the_disk_of_its_binary() {
+    outlives(|home, a, daemon| {
+        kill(a, Signal::KILL);
+        home.wait_until("its end is noticed", || !alive(a));
+        kill(daemon, Signal::KILL);
+    });
+}
+
+#[test]
+fn what_it_never_did_before_works_without_the_disk() {
+    outlives(|home, a, daemon| {
+        let anchor = home.anchor_pid();
+        kill(anchor, Signal::KILL);
+        home.wait_until("it is reaped", || !alive(anchor));
+        // One that does not hear of the end of an app is killed by the keeper.
+        kill(daemon, Signal::STOP);
+        kill(a, Signal::KILL);
+    });
+}
+
+/// The disk fails, then this happens to an app and to the daemon, and the keeper does everything that it does by itself: an end is noticed, and the daemon is started
+/// again, in vain.
+fn outlives(happens: impl FnOnce(&Home, i32, i32)) {
     needs_root!();
     let Some(disk) = Disk::with_binary() else {
         return eprintln!("SKIPPED: no loop devices or no mkfs.ext4");
@@ -88,10 +110,7 @@ fn the_keeper_outlives_the_disk_of_its_binary() {
     home.wait_until("it rests", || locked_kib(keeper) > 0);
     let daemon = home.daemon_pid();
     disk.fail();
-    // Everything that the keeper does by itself: an end is noticed, and the daemon is started again, in vain.
-    kill(a, Signal::KILL);
-    home.wait_until("its end is noticed", || !alive(a));
-    kill(daemon, Signal::KILL);
+    happens(&home, a, daemon);
     home.wait_until("the daemon has ended", || !alive(daemon));
     home.wait_until("another could not be started", || {
         assert!(alive(keeper), "the keeper died with the disk");

@@ -130,7 +130,7 @@ impl Sampler {
         let asleep = leaders.filter(|(process, leader)| sample::cpu_ns(process.pid) == Some(leader.own_cpu_ns));
         let known = asleep.map(|(ProcRef { pid, start_ticks }, Leader { children_ticks, .. })| {
             // It leads the group and session that it was started in; whose child it is does not matter here.
-            (pid, Entry { pid, ppid: 0, pgid: pid, sid: pid, start_ticks, state: b'S', children_ticks })
+            (pid, Entry { pid, pgid: pid, sid: pid, start_ticks, state: b'S', children_ticks, ..Entry::default() })
         });
         Self { table: ProcTable::scan_but(&known.collect()), orphans: true }
     }

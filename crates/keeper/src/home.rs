@@ -16,6 +16,7 @@ use ostler_sys::{ProcRef, ProcTable, clock, socket};
 
 use crate::environment::{HOME_VAR, ROLE_VAR, RUNTIME_VAR};
 use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
+use crate::title::keeper_comm;
 
 /// A moment for a keeper whose home was removed to make it anew.
 const RETURNS_WITHIN_MS: u64 = 1_000;
@@ -106,7 +107,10 @@ fn find_displaced(home: &Path) -> Option<ProcRef> {
     };
     let table = ProcTable::scan();
     let me = ProcRef::me().pid;
-    table.entries().iter().filter(|entry| entry.pid != me && !entry.is_zombie()).find(keeps).map(Entry::process)
+    // Only those with the name are looked at: reading the environment of all processes would cost most of a cold start.
+    let may_be_keeper = |entry: &&Entry| [false, true].iter().any(|&as_pm2| entry.has_comm(keeper_comm(as_pm2)));
+    let others = table.entries().iter().filter(|entry| entry.pid != me && !entry.is_zombie());
+    others.filter(may_be_keeper).find(keeps).map(Entry::process)
 }
 
 /// Whether a keeper was started for this path.

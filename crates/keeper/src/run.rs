@@ -25,6 +25,7 @@ use crate::link::Channel;
 use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
 use crate::respawn::Respawn;
 use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, State};
+use crate::title::keeper_comm;
 use crate::upgrade::Check;
 use crate::watchdog::DOUBT_SIGNAL;
 
@@ -299,7 +300,7 @@ impl Keeper {
             complain(&format!("cannot become a subreaper, double forks will be lost: {errno}"));
         }
         // Only for people.
-        let _ = title::set_comm(if state.as_pm2 { "PM2 God" } else { "ostler-keeper" });
+        let _ = title::set_comm(keeper_comm(state.as_pm2));
         let keeper = Self {
             home: state.home,
             as_pm2: state.as_pm2,
@@ -331,10 +332,15 @@ impl Keeper {
         self.reap();
         let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
         let mut resting = false;
+        let mut is_tracked = false;
         loop {
             // Before another daemon: it finds the anchor in its inventory, and there is no moment without one.
             if let Role::Anchor(link) = self.tend_anchor(clock::boot_ms()) {
                 return Anchor::from_copy(self, link).run();
+            }
+            // While the first daemon gets ready. From here on the keeper does what it will do all its life.
+            if !std::mem::replace(&mut is_tracked, true) {
+                track_use();
             }
             self.handle_time();
             if let Some(code) = self.exiting.filter(|_| matches!(self.daemon, Daemon::Absent { .. })) {
@@ -562,6 +568,26 @@ impl Keeper {
         // Not watched is fine.
         let _ = epoll::delete(&self.epoll, fd);
     }
+}
+
+/// Tracks what the keeper uses, and counts as used what it needs when something goes wrong: that may happen while its disk is gone.
+fn track_use() {
+    memory::track_use();
+    let rarely: [*const (); 12] = [
+        Keeper::start_first_daemon as *const (),
+        Keeper::daemon_time as *const (),
+        Keeper::daemon_ended as *const (),
+        Keeper::kill_daemon as *const (),
+        Keeper::lost_link as *const (),
+        Keeper::look_at_daemon as *const (),
+        Keeper::doubt_daemon as *const (),
+        Keeper::tend_anchor as *const (),
+        Keeper::hear_anchor as *const (),
+        Keeper::adopted_ended as *const (),
+        Keeper::somebody_knocks as *const (),
+        complain as *const (),
+    ];
+    rarely.into_iter().for_each(memory::use_code);
 }
 
 /// Where the keeper of this home writes its pid.

@@ -7,6 +7,11 @@ use std::path::Path;
 /// The version of PM2 in the keeper's title when called as pm2.
 const PM2_VERSION: &str = "7.0.4";
 
+/// Short name of the keeper.
+pub(crate) fn keeper_comm(as_pm2: bool) -> &'static str {
+    if as_pm2 { "PM2 God" } else { "ostler-keeper" }
+}
+
 /// `argv[0]` of the keeper: PM2's own title when called as pm2, which scripts look for; `pm2.pid` names this process.
 pub(crate) fn keeper_title(home: &Path, as_pm2: bool) -> CString {
     if as_pm2 { title(&format!("PM2 v{PM2_VERSION}: God Daemon"), home) } else { title("ostler: keeper", home) }

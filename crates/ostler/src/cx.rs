@@ -170,7 +170,9 @@ impl Cx {
 
     /// A connection to who is there; none when nobody is.
     fn reach(&self, home: &Path) -> Result<Option<Client>, CliError> {
-        let connect = || match Client::connect_or_find(home) {
+        // Whoever starts a keeper leaves it to that one to look for another that this folder was taken from.
+        let is_new = self.may_start() && !home.join(ostler_keeper::LOCK_FILE).exists();
+        let connect = || match if is_new { Client::connect(home) } else { Client::connect_or_find(home) } {
             Ok(client) => self.with_alarm(client).map(Some),
             Err(ClientError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(error.into()),

@@ -1,24 +1,23 @@
 //! Giving memory back before a long rest.
 
 use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// Gives back what is not needed while nothing happens: free heap pages, and the mappings of code that ran before. The code stays in
-/// the page cache and is mapped again where it is needed; the event after a rest takes some tenths of a millisecond longer for it.
+/// While the use of memory is tracked, the kernel maps blocks of this size where it would map 64 KiB around each page that is used.
+const BLOCK: usize = 32 << 10;
+
+/// Holes of up to this size between what was used are locked with it: mostly rare cases of the same code.
+const HOLE: usize = 32 << 10;
+
+/// Gives back what is not needed while nothing happens: free heap pages, and the mappings of code and constants that were used before. They
+/// stay in the page cache and are mapped again where they are needed; the event after a rest takes some tenths of a millisecond longer for it.
 pub fn rest() {
     trim();
-    let mut maps = String::new();
-    if File::open("/proc/self/maps").and_then(|mut file| file.read_to_string(&mut maps)).is_err() {
-        return;
-    }
-    // All are known before the first is dropped: what reads the next line would be there again at once. Our own code is the first of them.
-    let code: Vec<(usize, usize)> = maps.lines().filter_map(code_of_a_file).collect();
-    drop(maps);
-    for (start, end) in code.into_iter().rev() {
-        // SAFETY: a private mapping of a file that was never writable (`r-x`): its pages are the file's, dropping them loses nothing.
-        unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
+    // All are known before the first is dropped: what finds the next one would be there again at once. Our own are the first of them.
+    for segment in segments().into_iter().rev() {
+        advise(&segment, libc::MADV_DODUMP);
+        advise(&segment, libc::MADV_DONTNEED);
     }
 }
 
@@ -32,23 +31,37 @@ fn trim() {
 #[cfg(not(target_env = "gnu"))]
 const fn trim() {}
 
-/// The same for a process that must not die: free heap pages are given back, but code and constants that were used stay, and are locked, so
+/// Tracks which code and constants are used from now on, for [`rest_locked`]: what only the start needed is dropped. The kernel maps the
+/// neighbours of a page that is used, but never beyond a mapping; so each mapping is split into blocks, by an advice that changes nothing
+/// else (whether the block is part of a core dump). Costs one system call for 64 KiB of program and libraries.
+pub fn track_use() {
+    for segment in segments() {
+        advise(&segment, libc::MADV_DONTNEED);
+        let starts = segment.clone().skip(BLOCK).step_by(2 * BLOCK);
+        starts.for_each(|start| advise(&(start..segment.end.min(start + BLOCK)), libc::MADV_DONTDUMP));
+    }
+}
+
+/// Counts a function as used: for what must work when it is needed for the first time.
+pub fn use_code(function: *const ()) {
+    // SAFETY: code is readable, and the address of a function is that of its first byte.
+    unsafe { function.cast::<u8>().read_volatile() };
+}
+
+/// [`rest`] for a process that must not die: free heap pages are given back, but code and constants that were used stay, and are locked, so
 /// that they are there when the disk under them fails. Where the limit of locked memory (`RLIMIT_MEMLOCK`) is too small they stay as long as
 /// the kernel has no need of their pages. Returns how many bytes are locked.
 pub fn rest_locked() -> usize {
     trim();
-    let mut maps = String::new();
-    if File::open("/proc/self/maps").and_then(|mut file| file.read_to_string(&mut maps)).is_err() {
-        return 0;
-    }
     let Ok(pagemap) = File::open("/proc/self/pagemap") else { return 0 };
-    // SAFETY: no requirements.
-    let Ok(page) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) else { return 0 };
+    let page = page_size();
     let mut locked = 0;
-    for (start, end) in maps.lines().filter_map(|line| of_a_file(line, &["r-xp", "r--p"])) {
-        let Some(present) = present(&pagemap, start / page, end / page) else { continue };
-        for run in runs(&present) {
-            let (start, bytes) = (start + run.start * page, run.len() * page);
+    for segment in segments() {
+        let present = present(&pagemap, segment.start / page, segment.end / page);
+        // No longer tracked: one mapping again.
+        advise(&segment, libc::MADV_DODUMP);
+        for run in present.iter().flat_map(|present| runs(present, HOLE / page)) {
+            let (start, bytes) = (segment.start + run.start * page, run.len() * page);
             // SAFETY: our own mapping; its pages only stay where they are.
             if unsafe { libc::mlock(std::ptr::with_exposed_provenance(start), bytes) } < 0 {
                 return locked;
@@ -57,6 +70,49 @@ pub fn rest_locked() -> usize {
         }
     }
     locked
+}
+
+/// The parts of program and libraries that are never written: code and constants. Their pages are the files', dropping them loses nothing.
+fn segments() -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    // SAFETY: the callback gets the address of `found`, which lives longer than this call, and nobody else uses it meanwhile.
+    unsafe { libc::dl_iterate_phdr(Some(add_segments), (&raw mut found).cast()) };
+    found
+}
+
+unsafe extern "C" fn add_segments(object: *mut libc::dl_phdr_info, _size: libc::size_t, found: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `segments` gives this address; the loader gives a description that is valid during the call, and so are its headers.
+    let (found, object, headers) = unsafe {
+        let object = &*object;
+        let headers = match object.dlpi_phdr.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)),
+        };
+        (&mut *found.cast::<Vec<Range<usize>>>(), object, headers)
+    };
+    let page = page_size();
+    // Not a file: the kernel's own code in every process.
+    // SAFETY: no requirements.
+    let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        let address = |offset: u64| usize::try_from(object.dlpi_addr.wrapping_add(header.p_vaddr).wrapping_add(offset)).unwrap_or(0);
+        let segment = address(0) / page * page..address(header.p_memsz).next_multiple_of(page);
+        if !usize::try_from(vdso).is_ok_and(|vdso| segment.contains(&vdso)) {
+            found.push(segment);
+        }
+    }
+    0
+}
+
+/// Tells the kernel how this part of a segment will be used. That it does not care is fine.
+fn advise(part: &Range<usize>, advice: libc::c_int) {
+    // SAFETY: only called with parts of our own segments (private mappings of files that were never written) and advice that loses nothing there.
+    unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(part.start), part.len(), advice) };
+}
+
+fn page_size() -> usize {
+    // SAFETY: no requirements.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 /// Which of these pages are in memory and mapped.
@@ -68,30 +124,16 @@ fn present(pagemap: &File, first: usize, end: usize) -> Option<Vec<bool>> {
     Some(entries.chunks_exact(ENTRY).map(|entry| entry.last().is_some_and(|last| last & PRESENT != 0)).collect())
 }
 
-/// Where one true follows the other.
-fn runs(present: &[bool]) -> Vec<Range<usize>> {
+/// Where the pages are that are present, with the holes between them that are not larger than this.
+fn runs(present: &[bool], hole: usize) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for at in (0..present.len()).filter(|at| present.get(*at) == Some(&true)) {
-        match found.last_mut().filter(|run| run.end == at) {
-            Some(run) => run.end += 1,
+        match found.last_mut().filter(|run| at - run.end <= hole) {
+            Some(run) => run.end = at + 1,
             None => found.push(at..at + 1),
         }
     }
     found
-}
-
-/// The address range of a line of `/proc/self/maps` that is code from a file: `55d0-55e0 r-xp 00012000 fe:00 1234 /usr/bin/ostler`.
-fn code_of_a_file(line: &str) -> Option<(usize, usize)> {
-    of_a_file(line, &["r-xp"])
-}
-
-fn of_a_file(line: &str, modes: &[&str]) -> Option<(usize, usize)> {
-    let mut fields = line.split_ascii_whitespace();
-    let (range, mode) = (fields.next()?, fields.next()?);
-    let path = fields.nth(3)?;
-    let (start, end) = range.split_once('-')?;
-    let number = |text| usize::from_str_radix(text, 16).ok();
-    (modes.contains(&mode) && path.starts_with('/')).then_some((number(start)?, number(end)?))
 }
 
 #[cfg(test)]
@@ -99,28 +141,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_of_files_is_dropped() {
-        let line = "7f00-7f10 r-xp 00012000 fe:00 1234 /usr/bin/a b";
-        assert_eq!(code_of_a_file(line), Some((0x7f00, 0x7f10)));
-        for other in [
-            "7f00-7f10 rwxp 00012000 fe:00 1234 /usr/bin/x",
-            "7f00-7f10 r--p 00012000 fe:00 1234 /usr/bin/x",
-            "7f00-7f10 r-xs 00012000 fe:00 1234 /usr/bin/x",
-            "7ffd-7ffe r-xp 00000000 00:00 0 [vdso]",
-            "7ffd-7ffe r-xp 00000000 00:00 0",
-            "",
-        ] {
-            assert_eq!(code_of_a_file(other), None, "{other}");
+    fn only_what_was_never_written_is_dropped() {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut mapping = (0..0, "", "");
+        let mut found = Vec::new();
+        for line in smaps.lines() {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            if let Some((start, end)) = fields[0].split_once('-') {
+                let address = |text| usize::from_str_radix(text, 16).unwrap();
+                mapping = (address(start)..address(end), fields[1], fields.get(5).copied().unwrap_or_default());
+            } else if fields[0] == "Anonymous:" {
+                found.push((mapping.clone(), fields[1] == "0"));
+            }
         }
+        let segments = segments();
+        assert!(segments.iter().any(|segment| segment.contains(&(rest as fn() as usize))), "our own code is one of them");
+        for segment in segments {
+            for ((range, mode, path), is_clean) in &found {
+                if range.start < segment.end && segment.start < range.end {
+                    assert!(
+                        mode.starts_with("r-") && mode.ends_with('p') && path.starts_with('/') && *is_clean,
+                        "{range:x?} {mode} {path}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tracking_changes_nothing_but_what_is_present() {
+        let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        let before = mappings();
+        track_use();
+        assert!(mappings() > before, "split into blocks");
+        assert_eq!((0..1000).map(|n| n.to_string()).filter(|text| text.parse::<u32>().is_ok()).count(), 1000);
+        rest();
+        // Other tests of this program have mappings of their own.
+        assert!(mappings() < before + 20, "one mapping a segment again");
     }
 
     #[test]
     #[expect(clippy::single_range_in_vec_init, reason = "that is what is expected")]
     fn runs_of_pages() {
-        assert_eq!(runs(&[]), []);
-        assert_eq!(runs(&[false, false]), []);
-        assert_eq!(runs(&[true, true, false, true]), [0..2, 3..4]);
-        assert_eq!(runs(&[false, true]), [1..2]);
+        assert_eq!(runs(&[], 0), []);
+        assert_eq!(runs(&[false, false], 9), []);
+        assert_eq!(runs(&[true, true, false, true], 0), [0..2, 3..4]);
+        assert_eq!(runs(&[true, true, false, true], 1), [0..4]);
+        assert_eq!(runs(&[true, false, false, true, false], 1), [0..1, 3..4]);
+        assert_eq!(runs(&[false, true], 2), [1..2]);
     }
 
     #[test]

@@ -284,10 +284,14 @@ impl ProcPath {
     }
 }
 
+/// Bytes of the short name of a process; the rest is zeros.
+pub const COMM_BYTES: usize = 15;
+
 /// The fields of `/proc/<pid>/stat` that we use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) pid: i32,
+    pub(crate) comm: [u8; COMM_BYTES],
     pub(crate) state: u8,
     pub(crate) ppid: i32,
     pub(crate) pgid: i32,
@@ -307,6 +311,8 @@ impl Stat {
         let open = line.iter().position(|&b| b == b'(')?;
         let close = line.iter().rposition(|&b| b == b')')?;
         let pid = number(line.get(..open)?.trim_ascii())?;
+        let mut comm = [0; COMM_BYTES];
+        comm.iter_mut().zip(line.get(open + 1..close)?).for_each(|(to, from)| *to = *from);
         // Field 3 is the first after the name.
         let mut fields = line.get(close + 1..)?.split(|b| b.is_ascii_whitespace()).filter(|f| !f.is_empty());
         let state = *fields.next()?.first()?;
@@ -319,6 +325,7 @@ impl Stat {
         let exit_code = next(29).unwrap_or(0);
         Some(Self {
             pid,
+            comm,
             state,
             ppid: i32::try_from(ppid).ok()?,
             pgid: i32::try_from(pgid).ok()?,

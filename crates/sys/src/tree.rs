@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::Wiped;
-use crate::process::{ProcPath, ProcRef, STAT_BYTES, Stat, number};
+use crate::process::{COMM_BYTES, ProcPath, ProcRef, STAT_BYTES, Stat, number};
 
 /// One process as it was when the table was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Entry {
     pub state: u8,
     /// CPU time of children that it waited for, in clock ticks.
     pub children_ticks: u64,
+    /// Short name; the rest is zeros.
+    pub comm: [u8; COMM_BYTES],
 }
 
 impl Entry {
@@ -45,6 +47,12 @@ impl Entry {
         ProcRef { pid: self.pid, start_ticks: self.start_ticks }
     }
 
+    /// It gave itself this short name ([`crate::title::set_comm`]), or its program file is called so.
+    pub fn has_comm(&self, name: &str) -> bool {
+        let comm = self.comm.split(|&byte| byte == 0).next().unwrap_or_default();
+        comm == name.as_bytes().get(..name.len().min(COMM_BYTES)).unwrap_or_default()
+    }
+
     /// It has ended and waits to be reaped.
     pub fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
@@ -52,8 +60,8 @@ impl Entry {
 }
 
 impl From<Stat> for Entry {
-    fn from(Stat { pid, ppid, pgid, sid, start_ticks, state, children_ticks, .. }: Stat) -> Self {
-        Self { pid, ppid, pgid, sid, start_ticks, state, children_ticks }
+    fn from(Stat { pid, comm, ppid, pgid, sid, start_ticks, state, children_ticks, .. }: Stat) -> Self {
+        Self { pid, ppid, pgid, sid, start_ticks, state, children_ticks, comm }
     }
 }
 
@@ -289,7 +297,7 @@ mod tests {
     use super::*;
 
     fn entry(pid: i32, ppid: i32, pgid: i32, sid: i32, start_ticks: u64) -> Entry {
-        Entry { pid, ppid, pgid, sid, start_ticks, state: b'S', children_ticks: 0 }
+        Entry { pid, ppid, pgid, sid, start_ticks, state: b'S', ..Entry::default() }
     }
 
     fn pids(entries: &[Entry]) -> Vec<i32> {

@@ -107,3 +107,37 @@ fn the_last_start_ups_are_known() {
         assert_eq!(counters.start_ups().as_deref(), Some(words));
     }
 }
+
+#[test]
+fn whether_another_process_comes() {
+    let crashes = |policy: Policy| {
+        let mut story = Story::running(policy);
+        story.feed(Event::Exited { inc: 1, exit: exit(1) });
+        story
+    };
+    let mut story = crashes(policy());
+    assert!(story.instance.is_coming_again(), "what is left of the tree is being removed");
+    story.feed(Event::TreeGone { inc: 1 });
+    assert!(story.instance.is_coming_again(), "{}", story.status());
+    let slow = Policy { restart_delay_ms: 1000, ..policy() };
+    let mut story = crashes(slow);
+    story.feed(Event::TreeGone { inc: 1 });
+    assert!(story.instance.is_coming_again(), "it waits for its delay");
+    assert!(!crashes(Policy { autorestart: false, ..policy() }).instance.is_coming_again());
+    assert!(!crashes(Policy { stop_exit_codes: vec![1], ..policy() }).instance.is_coming_again());
+
+    let mut story = Story::running(policy());
+    assert!(story.instance.is_coming_again());
+    story.feed(Event::Restart(user("restart")));
+    assert!(story.instance.is_coming_again(), "another one is wanted after it");
+    story.feed(Event::Stop(user("stop")));
+    assert!(!story.instance.is_coming_again());
+    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.feed(Event::TreeGone { inc: 1 });
+    assert!(!story.instance.is_coming_again());
+    story.feed(Event::Start(user("start")));
+    assert!(story.instance.is_coming_again());
+    // A stop while it is being spawned.
+    story.feed(Event::Stop(user("stop")));
+    assert!(!story.instance.is_coming_again());
+}

@@ -445,6 +445,19 @@ impl Instance {
         }
     }
 
+    /// After a process that ended there will be another one, as far as that is decided.
+    pub fn is_coming_again(&self) -> bool {
+        match self.state {
+            State::Leaving { next, .. } | State::Stopping { next, .. } | State::Clearing { next, .. } => match next {
+                AfterStop::Restart { .. } => true,
+                AfterStop::Settle { .. } => self.wanted == Wanted::Up,
+                AfterStop::Judge | AfterStop::Failed | AfterStop::GiveUp { .. } => false,
+            },
+            State::Draining { .. } | State::Errored | State::Gone => false,
+            _ => self.wanted == Wanted::Up,
+        }
+    }
+
     /// There is a restart left in its budget.
     pub fn may_restart(&self, policy: &Policy, now: Now) -> bool {
         let Some(budget) = policy.budget else { return true };

@@ -4,7 +4,7 @@
 //! for a moment. Programs that are executed themselves have nothing between them and their first line.
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Ending, ExitCause, State};
+use ostler_core::lifecycle::{Ending, ExitCause};
 use ostler_core::units::in_seconds;
 use ostler_proto::control::Confirm;
 
@@ -45,7 +45,7 @@ impl Confirming {
             return Progressed::Reached;
         }
         let lived = in_seconds(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
-        let then = if is_coming_again(&slot.instance.state) { "it is started again" } else { "it stays down" };
+        let then = if slot.instance.is_coming_again() { "it is started again" } else { "it stays down" };
         let lines: String = exit.last_lines.iter().map(|line| format!("\n    │ {line}")).collect();
         Progressed::Failed(format!("{} within {lived} of its start; {then}{lines}", why(exit)))
     }
@@ -54,21 +54,6 @@ impl Confirming {
 fn is_read_first(spec: &AppSpec) -> bool {
     let name = spec.interpreter.as_deref().and_then(|path| path.rsplit('/').next());
     name.is_some_and(|name| READERS.iter().any(|reader| name.starts_with(reader)))
-}
-
-fn is_coming_again(state: &State) -> bool {
-    use ostler_core::lifecycle::AfterStop::Restart;
-    match state {
-        State::Stopping { next, .. } | State::Clearing { next, .. } | State::Leaving { next, .. } => matches!(next, Restart { .. }),
-        State::Waiting { .. }
-        | State::Preparing { .. }
-        | State::Spawning { .. }
-        | State::Starting { .. }
-        | State::Completing { .. }
-        | State::Running { .. }
-        | State::Backoff { .. } => true,
-        State::Stopped | State::Draining { .. } | State::Errored | State::Gone => false,
-    }
 }
 
 impl Control {

@@ -94,8 +94,10 @@ impl Control {
         if !ready.is_empty() {
             return Ok(ready);
         }
+        // Known before: all who may have a deadline would be asked, and their code be there again.
+        let timeout = self.timeout();
         ostler_sys::memory::rest();
-        self.reactor.wait(self.timeout())
+        self.reactor.wait(timeout)
     }
 
     fn timeout(&self) -> Option<Duration> {
