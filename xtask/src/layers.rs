@@ -54,10 +54,11 @@ pub(crate) fn run() -> Result<()> {
     for (name, dir) in &graph.folders {
         source_faults(name, dir, &mut faults)?;
     }
+    faults.extend(crate::rooms::faults()?);
     if !faults.is_empty() {
         bail!("the layers are broken\n  {}", faults.join("\n  "));
     }
-    println!("layers: {} crates, every arrow is in the table", graph.members.len());
+    println!("layers: {} crates, every arrow is in the tables", graph.members.len());
     Ok(())
 }
 
@@ -181,7 +182,7 @@ fn source_faults(name: &str, dir: &Path, faults: &mut Vec<String>) -> Result<()>
     Ok(())
 }
 
-fn rust_files(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn rust_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let path = entry?.path();

@@ -10,6 +10,7 @@ mod generate;
 mod http;
 mod layers;
 mod process;
+mod rooms;
 mod rounds;
 mod static_build;
 

@@ -144,7 +144,31 @@ impl AppSpec {
 
     /// Runs under Node itself.
     pub fn runs_in_node(&self) -> bool {
-        self.interpreter.as_deref().and_then(|path| path.rsplit('/').next()) == Some("node")
+        self.runs_in("node")
+    }
+
+    /// Runs under Deno.
+    pub fn runs_in_deno(&self) -> bool {
+        self.runs_in("deno")
+    }
+
+    fn runs_in(&self, program: &str) -> bool {
+        self.interpreter.as_deref().and_then(|path| path.rsplit('/').next()) == Some(program)
+    }
+
+    /// Its runtime knows Node's cluster protocol, or some of it. Without a script Node would neither use the variable nor remove it.
+    pub fn speaks_cluster(&self) -> bool {
+        !self.script.is_empty() && ["node", "deno", "bun"].iter().any(|program| self.runs_in(program))
+    }
+
+    /// Its processes are told that they are workers of a cluster, and nobody else's are.
+    pub fn has_workers(&self) -> bool {
+        self.mode == ExecMode::Cluster && self.speaks_cluster()
+    }
+
+    /// Its sockets are ours, or its workers share their ports by themselves: a second process can have them, too.
+    pub fn shares_its_ports(&self) -> bool {
+        !self.listen.is_empty() || self.has_workers()
     }
 }
 

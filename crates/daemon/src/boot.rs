@@ -17,20 +17,20 @@ use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable};
 
 use crate::cluster::{Listeners, PREFIX};
-use crate::control::{Autosave, Control, Scalers, Work};
-use crate::cron::Crons;
+use crate::control::{Control, Scalers};
+use crate::engine::{Ctx, Effects, Timers, Work, clock};
 use crate::errands::{self, Errands};
-use crate::home_watch::HomeWatch;
+use crate::features::Features;
 use crate::host::Host;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::reactor::{Reactor, Source};
-use crate::registry::{Registry, split_key};
 use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
 use crate::rpc::Clients;
 use crate::runtime::{OwnLines, Runtime};
 use crate::settings::Settings;
+use crate::slots::{Slots, split_key};
 use crate::sockets::Sockets;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
@@ -79,6 +79,7 @@ fn system<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> BootError
 /// Everything up to the first turn of the loop.
 pub(crate) fn boot() -> Result<Control, BootError> {
     let home = std::env::var_os(HOME_VAR).map(PathBuf::from).ok_or(BootError::NoHome(HOME_VAR))?;
+    let now = clock();
     let settings = Settings::from_env(home);
     ostler_sys::rlimit::raise_nofile();
     let threads = ostler_sys::threads::enable();
@@ -100,7 +101,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let anchor = anchor.and_then(|name| held.remove_entry(name));
     listener.set_nonblocking(true).map_err(system("prepare the socket"))?;
     let (journal, mut snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
-    let reactor = Reactor::new().map_err(system("wait for events"))?;
+    let reactor = Reactor::of_features(Features::NAMES).map_err(system("wait for events"))?;
     let writers = Writers::new(settings.home.clone(), &reactor).map_err(system("make a wake-up"))?;
     let keeper = KeeperDoor::new(link, inventory.keeper_pid);
     reactor.add(&listener, Source::Listener).map_err(system("watch the socket"))?;
@@ -130,42 +131,46 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         log.error(format_args!("{} records of the journal are of a newer version, and what they say is lost", snapshot.foreign));
     }
     let aside = inventory.poison.and_then(|id| crate::store::aside::take(&mut snapshot, id, &inventory, &settings.home, &mut log));
-    let autosave = Autosave::new(&settings.home, crate::control::turn::now().mono_ms);
-    let mut control = Control {
+    let ctx = Ctx {
+        now,
         log,
         state_file: StateFile::new(settings.state_file()),
-        boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
-        oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         settings,
         reactor,
         keeper,
         originals: inventory.originals,
+        slots: Slots::default(),
+        journal,
+        queue: std::collections::VecDeque::new(),
+        effects: Effects::default(),
+        timers: Timers::default(),
+        boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
         lock,
+        listener,
+        is_closing: false,
+        ending: None,
+    };
+    let mut control = Control {
+        ctx,
+        features: Features::default(),
+        oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         anchor,
         signals,
-        listener,
         clients: Clients::default(),
-        deaf_until_ms: None,
-        registry: Registry::default(),
         listeners: Listeners::default(),
         ipc_buffer: Vec::new(),
         sockets: Sockets::default(),
         signs: Signs::default(),
-        care: crate::care::Care::default(),
+        care: crate::care::Care::new(now),
         writers,
         handbacks: HandBacks::default(),
         carries: Carries::default(),
         rotation: Rotation::default(),
         host: Host::default(),
-        home_watch: HomeWatch::default(),
-        journal,
         jobs: Vec::new(),
         rollouts: Rollouts::default(),
-        autosave,
         scalers: Scalers::default(),
-        crons: Crons::default(),
         unstartable: Vec::new(),
-        work: std::collections::VecDeque::new(),
         sweeps: Sweeps::default(),
         room: Room::new(),
         look_for_vanished_ms: None,
@@ -183,12 +188,15 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         updater: None,
         runtime,
         pulses: Vec::new(),
-        ending: None,
     };
     let first = snapshot == Snapshot::default();
     if first {
-        control.journal.push(&crate::store::Record::Boot { boot_id: control.boot_id.as_str().into() });
-        control.log.line(format_args!("ostler {} daemon started, home {}", env!("CARGO_PKG_VERSION"), control.settings.home.display()));
+        control.ctx.journal.push(&crate::store::Record::Boot { boot_id: control.ctx.boot_id.as_str().into() });
+        control.ctx.log.line(format_args!(
+            "ostler {} daemon started, home {}",
+            env!("CARGO_PKG_VERSION"),
+            control.ctx.settings.home.display()
+        ));
         // As process 1 we are the first of our kind: the file was left by another container with this home.
         if inventory.keeper_pid != 1 {
             control.find_survivors();
@@ -196,7 +204,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.recover_groups();
         control.hear_of_starter(&inventory);
     } else {
-        control.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
+        control.ctx.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
         // Before anything else: somebody may stand still.
         control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
         control.rotation.restore(snapshot.rotated_until);
@@ -210,12 +218,12 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     }
     control.remove_left_sockets();
     if let Some(id) = aside {
-        control.journal.push(&crate::store::Record::Gone { id });
+        control.ctx.journal.push(&crate::store::Record::Gone { id });
     }
     control.begin_to_watch();
     control.begin_rotation_of_all();
     control.look_for_vanished_soon();
-    control.begin_to_watch_home();
+    control.features.each().for_each(|feature| feature.on_boot(&mut control.ctx));
     Ok(control)
 }
 
@@ -241,19 +249,19 @@ impl Control {
         let of_instance = |child: &&Child| child.key != STARTER_KEY && errands::number_of(child.key).is_none();
         for child in inventory.children.iter().filter(of_instance) {
             let (id, inc) = split_key(child.key);
-            if self.registry.get(id).is_none() && child.ended.is_none() {
+            if self.ctx.slots.get(id).is_none() && child.ended.is_none() {
                 // The journal may be what is wrong: what runs is never killed for that.
-                self.log.error(format_args!("process {} belongs to no known app and is left alone", child.pid));
+                self.ctx.log.error(format_args!("process {} belongs to no known app and is left alone", child.pid));
             }
             // Only the newest process of an instance counts. An older one is in the journal already.
             let known = newest.entry(id).or_insert(*child);
             let older = if split_key(known.key).1 < inc { std::mem::replace(known, *child) } else { *child };
             if older.key != known.key {
-                self.work.push_back(Work::Ack(older.key));
+                self.ctx.effects.push(Work::Ack(older.key));
             }
         }
         self.take_back(held);
-        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         let (mut lost, mut leaders) = (Lost::default(), Leaders::default());
         for id in ids {
             let _at = crate::incident::working_on(id);
@@ -267,10 +275,10 @@ impl Control {
                 }
             };
             if let Recovered::Alive { pid, .. } = recovered
-                && self.registry.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }))
+                && self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }))
             {
                 self.recognise_logs(id, pid);
-                if let Some(slot) = self.registry.get_mut(id) {
+                if let Some(slot) = self.ctx.slots.get_mut(id) {
                     slot.preloaded = crate::supervisor::preload::runs_with(pid);
                 }
             }
@@ -278,19 +286,19 @@ impl Control {
             if let Some(Child { key, ended: Some(_), .. }) = child
                 && !is_former
             {
-                self.work.push_back(Work::Ack(key));
+                self.ctx.effects.push(Work::Ack(key));
             }
         }
         for child in newest.into_values().filter(|child| child.ended.is_some()) {
-            self.work.push_back(Work::Ack(child.key));
+            self.ctx.effects.push(Work::Ack(child.key));
         }
         self.recover_errands(inventory, &mut leaders);
         self.answer_for_lost_hooks();
         self.remove_lost_candidates();
         self.ask_node_versions();
-        lost.tell(&mut self.log);
-        let now_ms = crate::control::turn::now().mono_ms;
-        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        lost.tell(&mut self.ctx.log);
+        let now_ms = self.ctx.now.mono_ms;
+        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         ids.into_iter().for_each(|id| self.note_autoscale(id, now_ms));
     }
 
@@ -300,7 +308,7 @@ impl Control {
             // Perhaps that was the last thing it said.
             self.hear_notify_to_the_end(id);
         }
-        let Some(slot) = self.registry.get_mut(id) else { return false };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
         let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
         let is_former = slot.instance.is_former(split_key(child.key).1, child.pid);
         if is_former {
@@ -315,7 +323,7 @@ impl Control {
     fn restore(&mut self, mut snapshot: Snapshot) {
         self.remember_errands(std::mem::take(&mut snapshot.errands));
         let (rollouts, releases) = (std::mem::take(&mut snapshot.rollouts), std::mem::take(&mut snapshot.releases));
-        let stored = self.registry.restore(snapshot, &self.settings);
+        let stored = self.ctx.slots.restore(snapshot, &self.ctx.settings);
         self.rollouts.restore(rollouts, releases, &stored);
     }
 
@@ -325,15 +333,15 @@ impl Control {
         for (name, fd) in held {
             if let Some(key) = name.strip_prefix("ipc:").and_then(|key| key.parse().ok()) {
                 let (id, inc) = split_key(key);
-                match self.registry.get_mut(id).filter(|slot| slot.instance.inc == inc) {
-                    Some(slot) => slot.ipc = Ipc::open(fd, id, key, &self.reactor).map(Box::new),
-                    None => self.keeper.drop_held(&name),
+                match self.ctx.slots.get_mut(id).filter(|slot| slot.instance.inc == inc) {
+                    Some(slot) => slot.ipc = Ipc::open(fd, id, key, &self.ctx.reactor).map(Box::new),
+                    None => self.ctx.keeper.drop_held(&name),
                 }
             } else if name.starts_with(PREFIX) {
                 listeners.push((name, fd));
             } else if crate::sockets::is_held_name(&name) {
                 if !self.sockets.restore(&name, fd) {
-                    self.keeper.drop_held(&name);
+                    self.ctx.keeper.drop_held(&name);
                 }
             } else if name.starts_with(crate::supervisor::carry::PREFIX) {
                 self.carries.take_back(name, fd);
@@ -349,21 +357,21 @@ impl Control {
     /// A first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
     /// adopted as it is.
     fn find_survivors(&mut self) {
-        let path = self.settings.state_file();
-        let mut snapshot = match StateFile::read(&path, &self.boot_id) {
+        let path = self.ctx.settings.state_file();
+        let mut snapshot = match StateFile::read(&path, &self.ctx.boot_id) {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => return,
-            Err(error) => return self.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
+            Err(error) => return self.ctx.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
         let (hand_backs, carries) = (std::mem::take(&mut snapshot.hand_backs), std::mem::take(&mut snapshot.carries));
         self.rotation.restore(snapshot.rotated_until);
         self.restore(snapshot);
-        for record in self.registry.records(&self.boot_id).chain(self.rollouts.records()).chain(self.errands.records()) {
-            self.journal.push(&record);
+        for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.rollouts.records()).chain(self.errands.records()) {
+            self.ctx.journal.push(&record);
         }
         self.recover_hand_backs(hand_backs);
         let mut alive = 0;
-        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         let mut leaders = Leaders::default();
         for &id in &ids {
             let adopted = self.adopt(id, &mut leaders);
@@ -374,13 +382,15 @@ impl Control {
         self.recover_carries(carries);
         self.answer_for_lost_hooks();
         self.ask_node_versions();
-        self.log.line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
+        self.ctx
+            .log
+            .line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
     }
 
     /// The keeper knows no process of this instance. Where keeper and daemon were killed together, it may run nevertheless: the journal is the
     /// one from before, the keeper is not.
     fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, lost: &mut Lost) -> Recovered {
-        let has_process = self.registry.get(id).is_some_and(|slot| slot.instance.pid().is_some());
+        let has_process = self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid().is_some());
         if has_process {
             // What it said before it may have ended: nobody will tell of that.
             self.hear_notify_to_the_end(id);
@@ -398,7 +408,7 @@ impl Control {
     /// Has the keeper watch the process of an instance, if it is still the same one.
     fn adopt(&mut self, id: u32, leaders: &mut Leaders) -> Recovered {
         let Some((key, process)) = self.survivor(id, leaders) else { return Recovered::Nothing };
-        self.keeper.adopt(key, process);
+        self.ctx.keeper.adopt(key, process);
         self.groups.keeper_was_lost();
         self.rescue_sockets(id, process);
         Recovered::Alive { inc: split_key(key).1, pid: process.pid }
@@ -406,7 +416,7 @@ impl Control {
 
     /// The process of an instance, if it still runs, and its key.
     fn survivor(&mut self, id: u32, leaders: &mut Leaders) -> Option<(u64, ProcRef)> {
-        let slot = self.registry.get_mut(id)?;
+        let slot = self.ctx.slots.get_mut(id)?;
         let (inc, process) = match slot.instance.state {
             // Killed between the spawn and the answer: a second copy must not be started.
             State::Spawning { inc, .. } => (inc, leaders.find(&inc_mark(&slot.unique_id, inc))?),
@@ -418,8 +428,8 @@ impl Control {
 
     /// The keeper was killed: a new one gets everything that the old one held, and watches every process that still runs.
     pub(crate) fn lost_keeper(&mut self, error: &io::Error) {
-        self.log.error(format_args!("the keeper is gone ({error}), starting another one"));
-        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        self.ctx.log.error(format_args!("the keeper is gone ({error}), starting another one"));
+        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         // What they said before they may have ended: nobody will tell of that.
         ids.iter().for_each(|&id| self.hear_notify_to_the_end(id));
         let mut leaders = Leaders::default();
@@ -430,20 +440,20 @@ impl Control {
             Ok(revived) => revived,
             Err(error) => {
                 // Without a keeper nothing can be started. The next daemon may have more luck; the file on disk has what it needs.
-                self.log.error(format_args!("{}", crate::log::chain(&error)));
-                self.state_file.distrust();
+                self.ctx.log.error(format_args!("{}", crate::log::chain(&error)));
+                self.ctx.state_file.distrust();
                 self.write_state_file();
                 std::process::exit(1);
             }
         };
-        self.reactor.remove(&self.keeper);
+        self.ctx.reactor.remove(&self.ctx.keeper);
         // What was not yet asked for is decided again by the recovery.
-        self.work.retain(|work| !matches!(work, Work::Ack(_) | Work::Errand(_) | Work::Effect(_, Effect::Spawn { .. })));
-        self.keeper = KeeperDoor::new(link, pid);
+        self.ctx.effects.retain(|work| !matches!(work, Work::Ack(_) | Work::Errand(_) | Work::Effect(_, Effect::Spawn { .. })));
+        self.ctx.keeper = KeeperDoor::new(link, pid);
         self.room.set_aside();
         self.groups.keeper_was_lost();
-        if let Err(error) = self.reactor.add(&self.keeper, Source::Keeper) {
-            self.log.error(format_args!("cannot watch the keeper: {error}"));
+        if let Err(error) = self.ctx.reactor.add(&self.ctx.keeper, Source::Keeper) {
+            self.ctx.log.error(format_args!("cannot watch the keeper: {error}"));
         }
         self.ask_keeper_again();
         for id in ids {
@@ -462,12 +472,12 @@ impl Control {
         let child = |(key, process): &(u64, ProcRef)| Child { key: *key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
         let errands: Vec<(u64, ProcRef)> = errands.iter().map(|(number, process)| (errands::key(*number), *process)).collect();
         let children: Vec<Child> = survivors.values().chain(&errands).map(child).collect();
-        let channels = self.registry.iter().filter_map(|slot| slot.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
+        let channels = self.ctx.slots.iter().filter_map(|slot| slot.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
         let listeners = self.listeners.held();
         let held: Vec<(String, BorrowedFd<'_>)> = [
-            (HELD_LOCK.to_owned(), self.lock.as_fd()),
-            (HELD_SOCKET.to_owned(), self.listener.as_fd()),
-            (HELD_JOURNAL.to_owned(), self.journal.fd()),
+            (HELD_LOCK.to_owned(), self.ctx.lock.as_fd()),
+            (HELD_SOCKET.to_owned(), self.ctx.listener.as_fd()),
+            (HELD_JOURNAL.to_owned(), self.ctx.journal.fd()),
         ]
         .into_iter()
         .chain(channels)
@@ -481,7 +491,7 @@ impl Control {
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();
         let as_pm2 = std::env::var_os(AS_PM2_VAR).is_some_and(|value| value == "1");
-        Launcher::new(&self.settings.home, as_pm2).revive(&Revival { originals: self.originals, children: &children, held: &held })
+        Launcher::new(&self.ctx.settings.home, as_pm2).revive(&Revival { originals: self.ctx.originals, children: &children, held: &held })
     }
 }
 

@@ -3,7 +3,7 @@
 //! What is removed from it comes back: the socket by which clients find us, the lock that keeps a second keeper out, the whole folder. A
 //! folder that was moved is left where it is (its socket still leads to us) and told of; the keeper refuses to make another in its old place.
 //! The kernel tells of changes to these three alone, so nothing wakes us when we write in the home or when nothing happens; a client that
-//! finds no socket has the keeper asked by a signal ([`Control::look_at_home`]).
+//! finds no socket has the keeper asked by a signal ([`HomeWatch::look`]).
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -15,8 +15,7 @@ use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::control::Control;
-use crate::control::turn::now;
+use crate::engine::{Ctx, Feature, Key};
 use crate::reactor::{Reactor, Source};
 
 /// Whoever removes the whole folder is not done when the first file is gone.
@@ -35,7 +34,6 @@ pub(crate) struct HomeWatch {
     folder: Option<OwnedFd>,
     /// The socket as it lies in the folder.
     socket: Option<FileId>,
-    look_at_ms: Option<u64>,
     tries: u32,
     /// Where it was moved to, as was told.
     told: Option<PathBuf>,
@@ -73,10 +71,8 @@ fn id_of(file: impl AsFd) -> Option<FileId> {
 }
 
 impl HomeWatch {
-    /// When to look although nobody said anything.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.look_at_ms
-    }
+    pub(crate) const NAME: &str = "home";
+    const LOOK: Key = (Self::NAME, 0);
 
     fn open(&mut self, home: &Path) {
         self.folder = rustix::fs::open(home, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
@@ -117,131 +113,128 @@ impl HomeWatch {
         for name in [SOCKET_FILE, LOCK_FILE] {
             let _ = add_watch(&inotify, folder.join(name), of_itself | WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW);
         }
-        self.inotify = Some(inotify).filter(|inotify| reactor.add(inotify, Source::Home).is_ok());
+        self.inotify = Some(inotify).filter(|inotify| reactor.add(inotify, Source::Feature(Self::NAME, 0)).is_ok());
     }
 }
 
-impl Control {
+impl Feature for HomeWatch {
     /// From now on. What is missing comes back at once.
-    pub(crate) fn begin_to_watch_home(&mut self) {
-        self.home_watch.open(&self.settings.home);
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.open(&ctx.settings.home);
         // A daemon that died in the moment in which it had made a socket leaves one that nobody listens at.
-        let leads_somewhere =
-            self.home_watch.within(SOCKET_FILE).is_some_and(|path| !matches!(socket::connect_at(&path), Err(Errno::CONNREFUSED)));
-        let folder = self.home_watch.folder.as_ref().filter(|_| leads_somewhere);
-        self.home_watch.socket = folder.and_then(|folder| id_in(folder, SOCKET_FILE));
-        self.home_watch.follow(&self.reactor);
-        self.look_at_home();
+        let leads_somewhere = self.within(SOCKET_FILE).is_some_and(|path| !matches!(socket::connect_at(&path), Err(Errno::CONNREFUSED)));
+        let folder = self.folder.as_ref().filter(|_| leads_somewhere);
+        self.socket = folder.and_then(|folder| id_in(folder, SOCKET_FILE));
+        self.follow(&ctx.reactor);
+        self.look(ctx);
     }
 
     /// The kernel says that something happened to it.
-    pub(crate) fn hear_home(&mut self) {
-        if let Some(inotify) = &self.home_watch.inotify {
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u32) {
+        if let Some(inotify) = &self.inotify {
             let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
             let mut events = Reader::new(inotify, &mut buffer);
             while events.next().is_ok() {}
         }
-        self.home_watch.look_at_ms.get_or_insert(now().mono_ms + SETTLE_MS);
-        self.home_watch.tries = 0;
+        ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
+        self.tries = 0;
     }
 
-    /// Looks again, if that is due.
-    pub(crate) fn tick_home(&mut self, now_ms: u64) {
-        if self.home_watch.look_at_ms.take_if(|due_ms| *due_ms <= now_ms).is_some() {
-            self.look_at_home();
-        }
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        self.look(ctx);
     }
+}
 
+impl HomeWatch {
     /// Looks whether clients find us, and sees to it.
-    pub(crate) fn look_at_home(&mut self) {
-        if self.ending.is_some() {
+    pub(crate) fn look(&mut self, ctx: &mut Ctx) {
+        if ctx.ending.is_some() {
             return;
         }
-        match self.home_watch.find(&self.settings.home, &self.lock) {
+        match self.find(&ctx.settings.home, &ctx.lock) {
             Finding::Fine => {
-                if self.home_watch.told.take().is_some() {
-                    self.log.line(format_args!("the home is back in its place"));
+                if self.told.take().is_some() {
+                    ctx.log.line(format_args!("the home is back in its place"));
                 }
             }
-            Finding::Moved => self.tell_of_move(),
-            Finding::Incomplete => self.complete_home(),
+            Finding::Moved => self.tell_of_move(ctx),
+            Finding::Incomplete => self.complete(ctx),
             Finding::Gone => {
-                self.log.error(format_args!("the home \"{}\" was removed while apps run; making it anew", self.settings.home.display()));
-                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.settings.home);
-                self.home_watch.open(&self.settings.home);
+                ctx.log.error(format_args!("the home \"{}\" was removed while apps run; making it anew", ctx.settings.home.display()));
+                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&ctx.settings.home);
+                self.open(&ctx.settings.home);
                 match made {
-                    Ok(()) => self.complete_home(),
-                    Err(error) => self.try_home_again(format_args!("make the folder: {error}")),
+                    Ok(()) => self.complete(ctx),
+                    Err(error) => self.try_again(ctx, format_args!("make the folder: {error}")),
                 }
             }
         }
     }
 
-    fn tell_of_move(&mut self) {
-        let place = self.home_watch.place();
-        if place == self.home_watch.told {
+    fn tell_of_move(&mut self, ctx: &mut Ctx) {
+        let place = self.place();
+        if place == self.told {
             return;
         }
         if let Some(place) = &place {
-            let (home, place) = (self.settings.home.display(), place.display());
-            self.log.error(format_args!(
+            let (home, place) = (ctx.settings.home.display(), place.display());
+            ctx.log.error(format_args!(
                 "the home was moved from \"{home}\" to \"{place}\" while apps run: they go on, but their logs and our state belong to the old \
                  place; move it back, or end them with OSTLER_HOME={place} ostler kill and start them there"
             ));
         }
-        self.home_watch.told = place;
+        self.told = place;
     }
 
     /// Puts back what is missing.
-    fn complete_home(&mut self) {
-        match self.restore_home() {
+    fn complete(&mut self, ctx: &mut Ctx) {
+        match self.restore(ctx) {
             Ok(()) => {
-                self.log.line(format_args!("what was removed from the home is back: it can be reached again"));
-                self.home_watch.follow(&self.reactor);
-                if self.home_watch.find(&self.settings.home, &self.lock) == Finding::Moved {
-                    self.tell_of_move();
+                ctx.log.line(format_args!("what was removed from the home is back: it can be reached again"));
+                self.follow(&ctx.reactor);
+                if self.find(&ctx.settings.home, &ctx.lock) == Finding::Moved {
+                    self.tell_of_move(ctx);
                 }
             }
-            Err(why) => self.try_home_again(format_args!("{why}")),
+            Err(why) => self.try_again(ctx, format_args!("{why}")),
         }
     }
 
-    fn try_home_again(&mut self, why: std::fmt::Arguments<'_>) {
-        self.home_watch.tries += 1;
-        if self.home_watch.tries < TRIES {
-            self.home_watch.look_at_ms = Some(now().mono_ms + SETTLE_MS);
+    fn try_again(&mut self, ctx: &mut Ctx, why: std::fmt::Arguments<'_>) {
+        self.tries += 1;
+        if self.tries < TRIES {
+            ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
         } else {
-            self.log.error(format_args!("the home \"{}\" cannot be put in order: {why}", self.settings.home.display()));
+            ctx.log.error(format_args!("the home \"{}\" cannot be put in order: {why}", ctx.settings.home.display()));
         }
     }
 
-    fn restore_home(&mut self) -> Result<(), String> {
-        let within = |name| self.home_watch.within(name).ok_or_else(|| "there is no folder".to_owned());
-        let folder = self.home_watch.folder.as_ref().ok_or_else(|| "there is no folder".to_owned())?;
-        if id_in(folder, LOCK_FILE) != id_of(&self.lock) {
+    fn restore(&mut self, ctx: &mut Ctx) -> Result<(), String> {
+        let within = |name| self.within(name).ok_or_else(|| "there is no folder".to_owned());
+        let folder = self.folder.as_ref().ok_or_else(|| "there is no folder".to_owned())?;
+        if id_in(folder, LOCK_FILE) != id_of(&ctx.lock) {
             let lock = lock::try_lock(&within(LOCK_FILE)?).map_err(|errno| format!("lock {LOCK_FILE}: {}", std::io::Error::from(errno)))?;
-            self.lock = lock.ok_or_else(|| format!("somebody else has {LOCK_FILE}"))?;
-            self.keeper.hold(HELD_LOCK, self.lock.as_fd());
+            ctx.lock = lock.ok_or_else(|| format!("somebody else has {LOCK_FILE}"))?;
+            ctx.keeper.hold(HELD_LOCK, ctx.lock.as_fd());
             // Files of a moment ago are gone with the old lock.
-            self.state_file.distrust();
-            if let Ok(keeper) = ProcRef::of(self.keeper.pid()) {
-                let marked = ostler_keeper::mark_lock(self.lock.as_fd(), keeper);
+            ctx.state_file.distrust();
+            if let Ok(keeper) = ProcRef::of(ctx.keeper.pid()) {
+                let marked = ostler_keeper::mark_lock(ctx.lock.as_fd(), keeper);
                 let written = std::fs::write(within(PID_FILE)?, keeper.pid.to_string());
                 marked.and(written).map_err(|error| format!("write {LOCK_FILE} and {PID_FILE}: {error}"))?;
             }
         }
-        if self.home_watch.socket.is_none() || id_in(folder, SOCKET_FILE) != self.home_watch.socket {
+        if self.socket.is_none() || id_in(folder, SOCKET_FILE) != self.socket {
             let path = within(SOCKET_FILE)?;
             let listener = socket::listen_at(&path).map_err(|errno| format!("listen at {SOCKET_FILE}: {}", std::io::Error::from(errno)))?;
-            self.reactor.remove(&self.listener);
-            self.listener = listener.into();
-            self.deaf_until_ms = None;
-            self.reactor.add(&self.listener, Source::Listener).map_err(|error| format!("watch {SOCKET_FILE}: {error}"))?;
-            self.keeper.hold(HELD_SOCKET, self.listener.as_fd());
-            self.home_watch.socket = id_in(folder, SOCKET_FILE);
+            ctx.reactor.remove(&ctx.listener);
+            ctx.listener = listener.into();
+            ctx.reactor.add(&ctx.listener, Source::Listener).map_err(|error| format!("watch {SOCKET_FILE}: {error}"))?;
+            ctx.keeper.hold(HELD_SOCKET, ctx.listener.as_fd());
+            self.socket = id_in(folder, SOCKET_FILE);
         }
-        if self.state_file.needs_rewrite() {
-            self.write_state_file();
+        if ctx.state_file.needs_rewrite() {
+            ctx.state_file.hurry();
         }
         Ok(())
     }

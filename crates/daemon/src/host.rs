@@ -5,7 +5,6 @@ use ostler_proto::host::round;
 use ostler_sys::host::HostSample;
 
 use crate::control::Control;
-use crate::control::turn::now;
 
 /// Rates over less than this mean nothing.
 const SHORTEST_MS: u64 = 1000;
@@ -21,11 +20,11 @@ pub(crate) struct Host {
 impl Control {
     /// Answers [`ostler_proto::control::Request::Host`].
     pub(crate) fn host_report(&mut self) -> Response {
-        let off = self.settings.conf.section("pm2").and_then(|section| section.get("sysmonit"));
+        let off = self.ctx.settings.conf.section("pm2").and_then(|section| section.get("sysmonit"));
         if off.is_some_and(|value| *value == false || value == "false") {
             return Response::Host(None);
         }
-        let now_ms = now().mono_ms;
+        let now_ms = self.ctx.now.mono_ms;
         if let Some((at, report)) = &self.host.said
             && now_ms < at + SHORTEST_MS
         {

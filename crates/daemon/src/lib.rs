@@ -3,13 +3,16 @@
 //! Start reading at [`control`] (the loop); `ostler_core::lifecycle` decides, [`supervisor`] performs.
 #![forbid(unsafe_code)]
 
+mod autosave;
 mod boot;
 mod care;
 mod cluster;
 mod conf;
 mod control;
 mod cron;
+mod engine;
 mod errands;
+mod features;
 mod files;
 mod home_watch;
 mod host;
@@ -22,7 +25,6 @@ mod order;
 mod policy;
 mod probe;
 mod reactor;
-mod registry;
 mod rights;
 mod rollouts;
 mod rotation;
@@ -31,6 +33,7 @@ mod runtime;
 mod sample;
 mod secrets;
 mod settings;
+mod slots;
 mod sockets;
 mod store;
 mod supervisor;

@@ -6,7 +6,6 @@ use ostler_core::serving::ReadyBy;
 
 use crate::settings::Settings;
 use crate::store::Role;
-use crate::supervisor::spawn::{is_deno, is_node};
 
 /// Time for the requests under way, where the app says nothing: the old process costs nothing meanwhile.
 const DRAIN_MS: u64 = 30_000;
@@ -24,8 +23,8 @@ pub(crate) fn of(spec: &AppSpec, role: Role, by_running_ms: Option<u64>, setting
     if can_drain(spec) {
         // Whoever gives an app more time than that to end means its requests.
         policy.drain_timeout_ms = Some(spec.stop.drain_timeout_ms.unwrap_or(DRAIN_MS.max(policy.kill_timeout_ms)));
-        policy.drain_answer_ms = (is_node(spec) && !spec.no_preload).then_some(DRAIN_ANSWER_MS);
-        policy.drains_after_signal = !is_node(spec);
+        policy.drain_answer_ms = (spec.runs_in_node() && !spec.no_preload).then_some(DRAIN_ANSWER_MS);
+        policy.drains_after_signal = !spec.runs_in_node();
     }
     let proof = match role {
         Role::Candidate => {
@@ -59,13 +58,13 @@ pub(crate) fn reload_waits_ms(settings: &Settings) -> u64 {
 
 /// It can be told to finish what it does (by Node's cluster protocol, or by our preload), or its connections go elsewhere.
 fn can_drain(spec: &AppSpec) -> bool {
-    spec.mode == ExecMode::Cluster || (is_node(spec) && !spec.no_preload) || crate::sockets::has_lanes(spec)
+    spec.mode == ExecMode::Cluster || (spec.runs_in_node() && !spec.no_preload) || crate::sockets::has_lanes(spec)
 }
 
 /// Without a declaration: a cluster worker says that it listens (Bun's bind by themselves, and say nothing); everything else has run for
 /// `min_uptime`, and so has the successor of a worker that does not listen.
 fn proof_of_candidate(spec: &AppSpec, by_running_ms: Option<u64>, policy: &Policy) -> ReadyBy {
-    let tells = spec.mode == ExecMode::Cluster && (is_node(spec) || is_deno(spec));
+    let tells = spec.mode == ExecMode::Cluster && (spec.runs_in_node() || spec.runs_in_deno());
     let by_running = |ms: u64| ReadyBy::Uptime { ms: policy.min_uptime_ms.max(ms) };
     spec.ready.proof().unwrap_or_else(|| match by_running_ms {
         None if tells => ReadyBy::Listening,

@@ -38,20 +38,21 @@ pub(crate) enum Source {
     Health(u32),
     /// Log files in which a line is awaited.
     LogLines,
-    /// The timer of all schedules.
-    WallClock,
     /// The captured output of an errand.
     Errand(u32),
     /// The thread that follows files has something to say.
     Watch,
     /// Folders of logs.
     LogFolders,
-    /// The home itself.
-    Home,
+    /// A descriptor of the feature with this name, and what it means to that one.
+    Feature(&'static str, u32),
 }
 
+/// Tokens of features begin here, each with its place in the list of names.
+const FEATURES: u64 = 64;
+
 impl Source {
-    fn token(self) -> u64 {
+    fn token(self, names: &[&'static str]) -> u64 {
         let (kind, id) = match self {
             Self::Listener => (0, 0),
             Self::Keeper => (1, 0),
@@ -66,17 +67,16 @@ impl Source {
             Self::Newline(id) => (17, id),
             Self::Probe(id) => (18, id),
             Self::LogLines => (19, 0),
-            Self::WallClock => (30, 0),
             Self::Errand(id) => (20, id),
             Self::Watch => (24, 0),
             Self::LogFolders => (25, 0),
-            Self::Home => (26, 0),
+            Self::Feature(name, key) => (FEATURES + names.iter().position(|known| *known == name).map_or(0, |at| at as u64), key),
             Self::Health(id) => (28, id),
         };
         kind << 32 | u64::from(id)
     }
 
-    fn from_token(token: u64) -> Option<Self> {
+    fn from_token(token: u64, names: &[&'static str]) -> Option<Self> {
         let id = token as u32;
         Some(match token >> 32 {
             0 => Self::Listener,
@@ -92,13 +92,11 @@ impl Source {
             17 => Self::Newline(id),
             18 => Self::Probe(id),
             19 => Self::LogLines,
-            30 => Self::WallClock,
             20 => Self::Errand(id),
             24 => Self::Watch,
             25 => Self::LogFolders,
-            26 => Self::Home,
             28 => Self::Health(id),
-            _ => return None,
+            kind => Self::Feature(names.get(usize::try_from(kind.checked_sub(FEATURES)?).ok()?)?, id),
         })
     }
 }
@@ -121,34 +119,43 @@ const BATCH: usize = 256;
 pub(crate) struct Reactor {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
+    /// Names of features that have descriptors.
+    names: &'static [&'static str],
 }
 
 impl Reactor {
+    /// With none of features.
+    #[cfg(test)]
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH) })
+        Self::of_features(&[])
+    }
+
+    /// With descriptors of these features.
+    pub(crate) fn of_features(names: &'static [&'static str]) -> io::Result<Self> {
+        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH), names })
     }
 
     /// Watches for input; closing the descriptor ends it.
     pub(crate) fn add(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token()), epoll::EventFlags::IN)?)
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token(self.names)), epoll::EventFlags::IN)?)
     }
 
     /// Watches for input and for room to write.
     pub(crate) fn add_for_write(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token()), flags)?)
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token(self.names)), flags)?)
     }
 
     /// Watches for more input: what is not read does not count again.
     pub(crate) fn add_for_more(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token()), flags)?)
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token(self.names)), flags)?)
     }
 
     /// Also (or no longer) watches for room to write.
     pub(crate) fn want_write(&self, fd: impl AsFd, source: Source, write: bool) -> io::Result<()> {
         let flags = if write { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
-        Ok(epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(source.token()), flags)?)
+        Ok(epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(source.token(self.names)), flags)?)
     }
 
     /// Stops watching; needed where another process holds a copy of the descriptor, because closing ours then changes nothing.
@@ -175,7 +182,7 @@ impl Reactor {
             .filter_map(|event| {
                 let flags = event.flags;
                 Some(Ready {
-                    source: Source::from_token(event.data.u64())?,
+                    source: Source::from_token(event.data.u64(), self.names)?,
                     readable: flags.intersects(epoll::EventFlags::IN | broken),
                     writable: flags.intersects(epoll::EventFlags::OUT | broken),
                 })

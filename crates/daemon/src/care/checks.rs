@@ -8,7 +8,6 @@ use ostler_proto::health::LastAnswer;
 use super::Question;
 use super::commands::CommandCheck;
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::probe::Answer;
 use crate::supervisor::signs::shift_of;
 
@@ -26,7 +25,7 @@ fn spread(id: u32, span: u64) -> u64 {
 impl Control {
     /// Begins and ends questions, so that those are asked that the monitor asks for.
     pub(super) fn follow_questions(&mut self, id: u32, now_ms: u64) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(health) = slot.spec().care.as_ref().map(|care| care.health.clone()) else { return };
         let Some(watched) = self.care.watched.get(&id) else { return };
         let asked: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| watched.monitor.asks(&health, *phase)).collect();
@@ -62,7 +61,7 @@ impl Control {
 
     fn begin_question(&mut self, id: u32, check: &Check, phases: Vec<Phase>, now_ms: u64) {
         use ostler_core::care::Ask;
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let port = match &check.ask {
             Ask::Http(probe) => probe.port,
             Ask::Tcp { port, .. } => *port,
@@ -90,22 +89,22 @@ impl Control {
             }
             Err(trouble) => {
                 let (name, pm_id) = (slot.spec().name.clone(), slot.pm_id);
-                self.log.error(format_args!("App [{name}:{pm_id}] cannot be asked: {trouble}"));
+                self.ctx.log.error(format_args!("App [{name}:{pm_id}] cannot be asked: {trouble}"));
             }
         }
     }
 
     /// Questions whose time has come.
     pub(super) fn tick_checks(&mut self, now_ms: u64) {
-        for (key, answer) in self.care.probes.tick(&self.reactor, now_ms) {
+        for (key, answer) in self.care.probes.tick(&self.ctx.reactor, now_ms) {
             self.take_check(key, answer, now_ms);
         }
     }
 
     /// The socket of a question is ready.
     pub(crate) fn hear_check(&mut self, key: u32) {
-        let now_ms = now().mono_ms;
-        if let Some(answer) = self.care.probes.hear(key, &self.reactor, now_ms) {
+        let now_ms = self.ctx.now.mono_ms;
+        if let Some(answer) = self.care.probes.hear(key, &self.ctx.reactor, now_ms) {
             self.take_check(key, answer, now_ms);
         }
     }
@@ -113,7 +112,7 @@ impl Control {
     pub(super) fn take_check(&mut self, key: u32, answer: Answer, now_ms: u64) {
         let Some(Question { id, phases }) = self.care.questions.get(&key) else { return };
         let id = *id;
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(health) = slot.spec().care.as_ref().map(|care| &care.health) else { return };
         let Some(watched) = self.care.watched.get_mut(&id) else { return };
         let asked = |monitor: &Monitor| Phase::ALL.map(|phase| monitor.asks(health, phase));
@@ -134,7 +133,8 @@ impl Control {
         if let Some(check) = self.care.commands.get_mut(&key) {
             check.due_ms = Some(due_ms);
         }
-        watched.last = Some(LastAnswer { at: now(), good, words: if let Answer::Bad(words) = answer { words } else { String::new() } });
+        watched.last =
+            Some(LastAnswer { at: self.ctx.now, good, words: if let Answer::Bad(words) = answer { words } else { String::new() } });
         let asks_others = asked(&watched.monitor) != asked_before;
         if after != before {
             self.take_health(id, before, after);

@@ -64,11 +64,11 @@ impl Control {
             Outcome::Code(0) => Answer::Good,
             // Says nothing about the app.
             Outcome::Cancelled | Outcome::Lost => {
-                check.due_ms = Some(crate::control::turn::now().mono_ms.saturating_add(check.timeout_ms));
+                check.due_ms = Some(self.ctx.now.mono_ms.saturating_add(check.timeout_ms));
                 return;
             }
             failed => Answer::Bad(format!("command `{}` {failed}", check.command)),
         };
-        self.take_check(key, answer, crate::control::turn::now().mono_ms);
+        self.take_check(key, answer, self.ctx.now.mono_ms);
     }
 }

@@ -12,7 +12,6 @@ use ostler_core::files::own_stream;
 
 use super::mend::Cause;
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::rights::Rights;
 
 /// Read of one file at one look; of more, what comes after is skipped and taken for its like.
@@ -167,11 +166,11 @@ impl Control {
 
     /// An app reports an exception.
     pub(crate) fn hear_exception(&mut self, id: u32) {
-        self.take_errors(id, 1, now().mono_ms);
+        self.take_errors(id, 1, self.ctx.now.mono_ms);
     }
 
     fn take_errors(&mut self, id: u32, errors: u64, now_ms: u64) {
-        let Some(limit) = self.registry.get(id).and_then(|slot| slot.spec().care.as_ref()?.errors) else { return };
+        let Some(limit) = self.ctx.slots.get(id).and_then(|slot| slot.spec().care.as_ref()?.errors) else { return };
         let Some(watched) = self.care.watched.get_mut(&id) else { return };
         let Some(sum) = watched.errors.take(&limit, errors, now_ms) else { return };
         let why = format!("reported {sum} errors within {} s (error_threshold: {})", limit.window_ms.div_ceil(1000), limit.threshold);

@@ -10,8 +10,7 @@ use ostler_core::care::HardLimits;
 use ostler_sys::cgroup;
 
 use crate::control::Control;
-use crate::control::turn::now;
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 /// Period of `cpu.max`, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -37,7 +36,7 @@ impl Control {
     /// Why limits of this app cannot be kept here: a line for each.
     pub(crate) fn limits_in_vain(&self, spec: &AppSpec) -> Vec<String> {
         let settings = hard_limits(spec).map_or_else(Vec::new, |hard| settings(hard, 0));
-        let keeper = self.keeper.pid();
+        let keeper = self.ctx.keeper.pid();
         let trouble = |(key, controller, ..): (&str, &str, &str, String)| {
             let why = self.groups.enable(controller, keeper).err()?;
             Some(format!("{}: {key} has no effect: {why}", spec.name))
@@ -47,13 +46,13 @@ impl Control {
 
     /// Limits the group in which the next process of an instance is born.
     pub(crate) fn limit_group(&mut self, id: u32) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(hard) = hard_limits(slot.spec()).cloned() else { return };
         let group = slot.group.clone();
-        let total = self.care.machine.memory_bytes(now().mono_ms);
+        let total = self.care.machine.memory_bytes(self.ctx.now.mono_ms);
         let mut trouble = None;
         for (key, controller, file, value) in settings(&hard, total) {
-            let done = self.groups.enable(controller, self.keeper.pid()).and_then(|()| {
+            let done = self.groups.enable(controller, self.ctx.keeper.pid()).and_then(|()| {
                 let group = group.as_deref().ok_or("the instance has no cgroup")?;
                 cgroup::limit(Path::new(group), file, &value).map_err(|errno| format!("{group}/{file}: {errno}"))
             });
@@ -62,10 +61,10 @@ impl Control {
             }
         }
         let ooms = group.as_deref().and_then(|group| cgroup::oom_kills(Path::new(group)));
-        if let Some(slot) = self.registry.get_mut(id) {
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
             slot.group_ooms = ooms.unwrap_or(0);
         }
-        let known = self.registry.get(id).and_then(|slot| slot.notes.last()).map(|note| note.text.clone());
+        let known = self.ctx.slots.get(id).and_then(|slot| slot.notes.last()).map(|note| note.text.clone());
         if let Some(trouble) = trouble.filter(|trouble| Some(trouble) != known.as_ref()) {
             self.note(id, trouble);
         }

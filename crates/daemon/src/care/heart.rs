@@ -4,7 +4,6 @@
 use ostler_proto::health::LastAnswer;
 
 use crate::control::Control;
-use crate::control::turn::now;
 
 /// A silence that is noticed so late tells of our own absence (the machine slept, we stood still), not of the app's.
 const NOTICED_LATE_MS: u64 = 1000;
@@ -13,7 +12,7 @@ impl Control {
     /// It turns.
     pub(crate) fn hear_heart(&mut self, id: u32) {
         let Some(period_ms) = self.heartbeat_of(id) else { return };
-        let at = now().mono_ms;
+        let at = self.ctx.now.mono_ms;
         self.expect_beat(id, Some(at.saturating_add(period_ms)));
         self.take_heart(id, true, String::new());
     }
@@ -24,7 +23,7 @@ impl Control {
     }
 
     fn heartbeat_of(&self, id: u32) -> Option<u64> {
-        self.registry.get(id)?.spec().care.as_ref()?.health.heartbeat_ms
+        self.ctx.slots.get(id)?.spec().care.as_ref()?.health.heartbeat_ms
     }
 
     fn expect_beat(&mut self, id: u32, due_ms: Option<u64>) {
@@ -51,13 +50,13 @@ impl Control {
     }
 
     fn take_heart(&mut self, id: u32, beats: bool, words: String) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(health) = slot.spec().care.as_ref().map(|care| &care.health) else { return };
         let Some(watched) = self.care.watched.get_mut(&id) else { return };
         let before = watched.monitor.state(health);
         let news = watched.monitor.heartbeat(health, beats);
         if news.is_some() || !beats {
-            watched.last = Some(LastAnswer { at: now(), good: beats, words });
+            watched.last = Some(LastAnswer { at: self.ctx.now, good: beats, words });
         }
         if let Some(state) = news {
             self.take_health(id, before, state);

@@ -13,6 +13,7 @@ use ostler_sys::{cgroup, machine, sample};
 
 use super::mend::Cause;
 use crate::control::Control;
+use crate::engine::clock;
 use crate::sample::MOST_READ;
 
 /// A measurement may take so much of the time: one part in this.
@@ -68,7 +69,8 @@ impl Control {
         if self.care.measure_ms.is_none_or(|due| due > now.mono_ms) {
             return;
         }
-        let limited = |id: &u32| Some((*id, self.registry.get(*id)?.spec().care.clone().filter(|care| care.measures())?));
+        let began_ms = clock().mono_ms;
+        let limited = |id: &u32| Some((*id, self.ctx.slots.get(*id)?.spec().care.clone().filter(|care| care.measures())?));
         let limited: Vec<(u32, Box<Care>)> = self.care.watched.keys().filter_map(limited).collect();
         let uses = self.uses(&limited, now);
         let mut next: Option<u64> = None;
@@ -77,14 +79,15 @@ impl Control {
             next = Some(next.map_or(due, |next: u64| next.min(due)));
         }
         self.count_errors(now.mono_ms);
-        let took = crate::control::turn::now().mono_ms.saturating_sub(now.mono_ms);
+        // By the clock: within a turn no time passes.
+        let took = clock().mono_ms.saturating_sub(began_ms);
         self.care.measure_ms = next.map(|due| due.max(now.mono_ms.saturating_add(took.saturating_mul(SHARE))));
     }
 
     /// In the order of the slots.
     fn uses(&mut self, limited: &[(u32, Box<Care>)], now: Now) -> Vec<Option<Use>> {
         let needed = |care: &Care| care.memory.is_some() || care.cpu.is_some();
-        let group = |id: u32| self.registry.get(id).and_then(|slot| slot.group.as_deref()).map(Path::new);
+        let group = |id: u32| self.ctx.slots.get(id).and_then(|slot| slot.group.as_deref()).map(Path::new);
         let mut uses: Vec<Option<Use>> = limited
             .iter()
             .map(|(id, care)| needed(care).then(|| group(*id)).flatten().and_then(|group| use_of(group, care.cpu.is_some())))
@@ -94,7 +97,7 @@ impl Control {
         if !rest.is_empty() {
             self.read_usage(Some(&rest), now);
             for ((id, _), used) in limited.iter().zip(&mut uses).filter(|((id, _), _)| rest.contains(id)) {
-                let cpu = self.registry.get(*id).map(|slot| &slot.cpu);
+                let cpu = self.ctx.slots.get(*id).map(|slot| &slot.cpu);
                 *used = cpu.map(|cpu| Use { memory_bytes: cpu.monit().memory_bytes, cpu_ns: cpu.used_ns() });
             }
         }
@@ -142,8 +145,8 @@ impl Control {
         let why = format!("uses {bytes} bytes (max_memory_restart: {limit})");
         if self.want_mending(id, Cause::Memory, why.clone()) {
             // PM2's words, which scripts look for.
-            let pm_id = self.registry.get(id).map_or(0, |slot| slot.pm_id);
-            self.log.line(format_args!(
+            let pm_id = self.ctx.slots.get(id).map_or(0, |slot| slot.pm_id);
+            self.ctx.log.line(format_args!(
                 "[PM2][WORKER] Process {pm_id} restarted because it exceeds --max-memory-restart value (current_memory={bytes} \
                  max_memory_limit={limit} [octets])"
             ));

@@ -10,9 +10,8 @@ use ostler_core::health::{Pace, State as Health};
 use ostler_core::lifecycle::{Event, Origin, State};
 
 use crate::control::Control;
-use crate::control::turn::now;
-use crate::registry::Slot;
 use crate::rollouts::Wish;
+use crate::slots::Slot;
 use crate::store::Role;
 
 /// Why something has to be replaced; also the name of the policy that does it.
@@ -102,7 +101,7 @@ impl Mending {
 impl Control {
     /// Asks for a replacement. True when that is news.
     pub(super) fn want_mending(&mut self, id: u32, cause: Cause, why: String) -> bool {
-        let Some(slot) = self.registry.get(id) else { return false };
+        let Some(slot) = self.ctx.slots.get(id) else { return false };
         let Some(watched) = self.care.watched.get(&id) else { return false };
         let action = slot.spec().care.as_ref().map_or(Action::Restart, |care| care.health.action);
         if cause == Cause::Health && action == Action::None {
@@ -124,11 +123,11 @@ impl Control {
             return false;
         }
         self.look_at_mended();
-        let now_ms = now().mono_ms;
+        let now_ms = self.ctx.now.mono_ms;
         self.care.mending.next_ms = None;
         let mut mended = false;
         for (id, want) in self.care.mending.wants.clone() {
-            let Some(slot) = self.registry.get(id) else {
+            let Some(slot) = self.ctx.slots.get(id) else {
                 self.care.mending.wants.remove(&id);
                 continue;
             };
@@ -166,21 +165,21 @@ impl Control {
 
     /// What takes too much memory takes more while it waits for its turn: its end comes at once, and the new process when it may.
     fn end_now(&mut self, id: u32, want: &Want, at_ms: u64) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let autokill = slot.spec().care.as_ref().is_some_and(|care| care.autokill);
-        if autokill || !slot.instance.may_restart(&slot.policy, now()) {
+        if autokill || !slot.instance.may_restart(&slot.policy, self.ctx.now) {
             return self.replace(id, want);
         }
         self.feed(id, Event::RestartAt { origin: want.origin(), at_ms });
     }
 
     fn replace(&mut self, id: u32, want: &Want) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(care) = slot.spec().care.clone() else { return };
         let origin = want.origin();
         let beside_failed = self.care.watched.get(&id).is_some_and(|watched| watched.beside_failed);
         let keeps_old = want.cause == Cause::Health && care.health.action == Action::Reload;
-        if care.autokill || !slot.instance.may_restart(&slot.policy, now()) {
+        if care.autokill || !slot.instance.may_restart(&slot.policy, self.ctx.now) {
             return self.feed(id, Event::Fail(origin));
         }
         if keeps_old || (self.may_overlap_itself(slot) && !beside_failed) {
@@ -208,7 +207,7 @@ impl Control {
             if self.rollouts.concerns(&name) {
                 continue;
             }
-            let slot = self.registry.serving().find(|slot| slot.pm_id == pm_id && slot.spec().name == name);
+            let slot = self.ctx.slots.serving().find(|slot| slot.pm_id == pm_id && slot.spec().name == name);
             let same = slot.is_some_and(|slot| slot.id == id && slot.instance.inc == inc);
             let over = slot.is_none_or(|slot| match slot.instance.state {
                 State::Stopped | State::Errored | State::Gone => true,
@@ -232,7 +231,7 @@ impl Control {
 
     /// A replacement did not come up: what is still unhealthy is to be replaced in another way.
     fn want_again(&mut self, id: u32) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let unhealthy = self.care.report(slot).filter(|report| report.state == Health::Unhealthy);
         if let Some(report) = unhealthy {
             let why = report.last.map_or_else(|| "no answer".into(), |last| last.words);

@@ -28,11 +28,10 @@ use ostler_proto::control::Happening;
 use ostler_proto::health::{HealthReport, LastAnswer};
 
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::probe::Probes;
 use crate::reactor::Source;
-use crate::registry::Slot;
 use crate::rights::Rights;
+use crate::slots::Slot;
 use crate::store::Role;
 use commands::CommandCheck;
 use errors::ErrorLogs;
@@ -83,15 +82,15 @@ struct Watched {
     beside_failed: bool,
 }
 
-impl Default for Care {
-    fn default() -> Self {
+impl Care {
+    pub(crate) fn new(now: Now) -> Self {
         Self {
             watched: BTreeMap::new(),
             probes: Probes::new(Source::Health),
             questions: BTreeMap::new(),
             commands: BTreeMap::new(),
             // An answer to a daemon that is no more must not look like one to us.
-            next_question: now().mono_ms as u32,
+            next_question: now.mono_ms as u32,
             hearts: BTreeSet::new(),
             measure_ms: None,
             error_logs: ErrorLogs::default(),
@@ -149,7 +148,7 @@ fn wanted(slot: &Slot) -> Option<u32> {
 impl Control {
     /// An instance made a step: who is looked after follows.
     pub(crate) fn follow_care(&mut self, id: u32) {
-        let wanted = self.registry.get(id).and_then(wanted);
+        let wanted = self.ctx.slots.get(id).and_then(wanted);
         let present = self.care.watched.get(&id).map(|watched| watched.inc);
         if wanted == present {
             return;
@@ -161,9 +160,9 @@ impl Control {
     }
 
     fn begin_care(&mut self, id: u32, inc: u32) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(care) = slot.spec().care.clone() else { return };
-        let at = now();
+        let at = self.ctx.now;
         let monitor = Monitor::new(&care.health, at.mono_ms);
         let watched = Watched {
             inc,
@@ -184,7 +183,7 @@ impl Control {
             self.measure_soon(at.mono_ms);
         }
         if care.errors.is_some() {
-            let slot = self.registry.get(id);
+            let slot = self.ctx.slots.get(id);
             let error = slot.and_then(|slot| Some((slot.files.error.clone()?, slot.log_start.0)));
             let rights = slot.map_or_else(Rights::default, |slot| Rights::of(slot.spec()));
             self.care.error_logs.begin(id, inc, rights, error);
@@ -205,7 +204,7 @@ impl Control {
     /// A slot is forgotten.
     pub(crate) fn forget_care(&mut self, id: u32) {
         self.care_no_more(id);
-        if let Some(slot) = self.registry.get(id) {
+        if let Some(slot) = self.ctx.slots.get(id) {
             self.care.mending.forget(slot);
         }
     }
@@ -223,9 +222,9 @@ impl Control {
 
     /// The health of a process is another one.
     fn take_health(&mut self, id: u32, before: Health, state: Health) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(watched) = self.care.watched.get_mut(&id) else { return };
-        watched.since = now();
+        watched.since = self.ctx.now;
         let why = watched.last.as_ref().filter(|last| !last.good).map(|last| last.words.clone());
         let (failures, pm_id, name) = (watched.monitor.failures(), slot.pm_id, slot.spec().name.clone());
         self.set_unready(id, matches!(state, Health::Unready | Health::Unhealthy));
@@ -236,7 +235,7 @@ impl Control {
                 self.care.mending.is_well(id);
                 // Usual, and no news.
                 if before != Health::Starting {
-                    self.log.line(format_args!("App [{name}:{pm_id}] is healthy"));
+                    self.ctx.log.line(format_args!("App [{name}:{pm_id}] is healthy"));
                 }
                 self.publish(id, "healthy");
             }
@@ -255,7 +254,7 @@ impl Control {
 
     /// New connections go to others, or to this one again.
     fn set_unready(&mut self, id: u32, unready: bool) {
-        let Some(slot) = self.registry.get_mut(id).filter(|slot| slot.unready != unready) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id).filter(|slot| slot.unready != unready) else { return };
         slot.unready = unready;
         self.stir_listeners_of(id);
         self.stir_lanes_of(id);
@@ -263,18 +262,18 @@ impl Control {
 
     /// Something for people: in the daemon's log, and in what `why` and `describe` show.
     fn note(&mut self, id: u32, text: String) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
-        self.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.pm_id));
-        slot.notes.push(Note { at: now(), text });
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
+        self.ctx.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.pm_id));
+        slot.notes.push(Note { at: self.ctx.now, text });
         let surplus = slot.notes.len().saturating_sub(Note::KEPT);
         slot.notes.drain(..surplus);
-        self.registry.changed(id);
+        self.ctx.slots.changed(id);
     }
 
     /// An event of PM2's kind.
     fn publish(&mut self, id: u32, event: &str) {
-        if let Some(slot) = self.registry.get(id) {
-            let happening = Happening { event: event.into(), id: slot.pm_id, name: slot.spec().name.clone(), at_ms: now().wall_ms };
+        if let Some(slot) = self.ctx.slots.get(id) {
+            let happening = Happening { event: event.into(), id: slot.pm_id, name: slot.spec().name.clone(), at_ms: self.ctx.now.wall_ms };
             self.clients.publish(&happening);
         }
     }

@@ -22,7 +22,7 @@ mod worker;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::app::AppSpec;
 use ostler_core::serving::Scheduling;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
@@ -35,14 +35,13 @@ use crate::control::Control;
 use crate::supervisor::complaints::Topic;
 use crate::supervisor::drain::PRELOAD_COMMAND;
 use crate::supervisor::readiness::Sign;
-use crate::supervisor::spawn::{is_deno, speaks_cluster};
 
 impl Control {
     /// A message that Node itself or our preload sent, or whoever writes such things.
     pub(crate) fn hear_worker(&mut self, id: u32, message: &Map<String, Value>) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         match message.get("cmd").and_then(Value::as_str) {
-            Some("NODE_CLUSTER") if is_worker(slot.spec()) => self.hear_cluster(id, message),
+            Some("NODE_CLUSTER") if slot.spec().has_workers() => self.hear_cluster(id, message),
             // No Node does so: it was told that it is no worker. What it wants would be done with our rights.
             Some("NODE_CLUSTER") => {
                 self.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: not heard"));
@@ -59,7 +58,7 @@ impl Control {
         match message.get("act").and_then(Value::as_str) {
             Some("queryServer") => self.query_server(id, message),
             Some("listening") => {
-                let Some(slot) = self.registry.get(id) else { return };
+                let Some(slot) = self.ctx.slots.get(id) else { return };
                 let (app, inc) = (Rc::clone(&slot.app), slot.instance.inc);
                 self.told_ready(id, inc, Sign::Listening);
                 self.look_for_abandoned(&app.spec.name);
@@ -74,7 +73,7 @@ impl Control {
     }
 
     fn query_server(&mut self, id: u32, message: &Map<String, Value>) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let app = Rc::clone(&slot.app);
         let mut query = Query::parse(message);
         query.rights = self.rights_for(slot, &query);
@@ -96,7 +95,7 @@ impl Control {
             Ok(listener) => listener,
             Err(errno) => return self.send_to(id, &reply(-errno.raw_os_error(), Value::Null), None),
         };
-        let data = self.listeners.data(listener, message.get("data"), &mut self.keeper);
+        let data = self.listeners.data(listener, message.get("data"), &mut self.ctx.keeper);
         match self.way(id, listener, &query) {
             Some(Way::InTurn) => {
                 let mut reply = reply(0, data);
@@ -118,23 +117,23 @@ impl Control {
 
     /// How a worker gets the connections of a listener.
     fn way(&mut self, id: u32, listener: u32, query: &Query) -> Option<Way> {
-        let slot = self.registry.get(id)?;
+        let slot = self.ctx.slots.get(id)?;
         let (spec, index) = (slot.app.spec.clone(), slot.index);
         let known = self.listeners.get(listener)?;
         if !known.lanes.is_empty() {
             return Some(Way::Socket(self.lane_of(listener, index, query)));
         }
         // Deno takes a socket and never accepts from it.
-        let in_turn = !query.is_udp() && (spec.scheduling != Scheduling::Shared || is_deno(&spec));
+        let in_turn = !query.is_udp() && (spec.scheduling != Scheduling::Shared || spec.runs_in_deno());
         Some(if in_turn { Way::InTurn } else { Way::Socket(Rc::clone(&known.fd)) })
     }
 
     /// From now on this worker is a part of that listener.
     fn serve(&mut self, id: u32, listener: u32, key: String, way: Way) {
-        if self.registry.get(id).is_some_and(|slot| slot.worker.never_listened()) {
+        if self.ctx.slots.get(id).is_some_and(|slot| slot.worker.never_listened()) {
             self.begins_to_listen(id);
         }
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         match way {
             Way::InTurn => slot.worker.served.push(key),
             Way::Socket(_) => {
@@ -143,13 +142,13 @@ impl Control {
             }
         }
         slot.worker.served_by.push(listener);
-        self.registry.changed(id);
+        self.ctx.slots.changed(id);
         self.join(id, listener);
     }
 
     /// Connections may be handed to this worker, if the listener has any to hand over.
     fn join(&mut self, id: u32, listener: u32) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(known) = self.listeners.get_mut(listener) else { return };
         if !known.lanes.is_empty() || slot.worker.served.iter().any(|key| known.key() == Some(key)) {
             known.turns.join(id);
@@ -159,21 +158,21 @@ impl Control {
 
     /// The app closed a server.
     fn server_closed(&mut self, id: u32, key: &str) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         slot.worker.listening.retain(|open| open != key);
         slot.worker.served.retain(|open| open != key);
         let routed = Self::routes_to(slot);
         let app = slot.app.clone();
-        self.registry.changed(id);
+        self.ctx.slots.changed(id);
         let Some(listener) = self.listener_of(&app.spec, key) else { return };
-        if let Some(slot) = self.registry.get_mut(id) {
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
             slot.worker.served_by.retain(|served| *served != listener);
         }
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.turns.leave(id);
         }
         // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
-        let held = self.registry.iter().any(|slot| slot.spec().name == app.spec.name && slot.worker.has(key));
+        let held = self.ctx.slots.iter().any(|slot| slot.spec().name == app.spec.name && slot.worker.has(key));
         if routed && !held {
             self.leave_listener(listener, &app.spec);
         } else {
@@ -193,7 +192,7 @@ impl Control {
         let opened = match query.fd {
             // A number of the worker's: one of the app's own sockets.
             Some(number) => self.app_socket(spec, number).ok_or(Errno::BADF),
-            None if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && !is_deno(spec) => {
+            None if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && !spec.runs_in_deno() => {
                 match self.open_lanes(app, key, query) {
                     Ok(listener) => return Ok(listener),
                     Err(errno) => Err(errno),
@@ -206,11 +205,11 @@ impl Control {
             Errno::ACCESS if !query.rights.are_ours() => self.declared_socket(spec, query).ok_or(errno),
             _ => Err(errno),
         })?;
-        Ok(self.listeners.add(app, key, Rc::new(socket), &mut self.keeper))
+        Ok(self.listeners.add(app, key, Rc::new(socket), &mut self.ctx.keeper))
     }
 
     fn umask_of(&self, spec: &AppSpec) -> u32 {
-        spec.limits.umask.unwrap_or(self.originals.umask)
+        spec.limits.umask.unwrap_or(self.ctx.originals.umask)
     }
 
     /// Nothing of this app is wanted up any more: its sockets are closed.
@@ -225,15 +224,10 @@ impl Control {
     }
 
     pub(crate) fn send_to(&mut self, id: u32, message: &Value, fd: Option<Rc<OwnedFd>>) {
-        let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
+        let Some(ipc) = self.ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
         // A worker whose channel is closed is on its way out: its exit says the rest.
-        ipc.send_message(&self.reactor, message, fd);
+        ipc.send_message(&self.ctx.reactor, message, fd);
     }
-}
-
-/// Its processes are told that they are workers of a cluster, and nobody else is.
-pub(crate) fn is_worker(spec: &AppSpec) -> bool {
-    spec.mode == ExecMode::Cluster && speaks_cluster(spec)
 }
 
 /// How a worker gets connections.

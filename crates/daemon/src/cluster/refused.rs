@@ -11,8 +11,8 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use super::query::{Kind, Query};
 use crate::control::Control;
-use crate::registry::Slot;
 use crate::rights::Rights;
+use crate::slots::Slot;
 use crate::sockets::FIRST_FD;
 
 impl Control {
@@ -40,7 +40,7 @@ impl Control {
 
     /// Says once for each address of an app what to do.
     pub(super) fn log_refusal(&mut self, id: u32, query: &Query) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         if !self.listeners.is_news(&slot.spec().name, &query.key()) {
             return;
         }
@@ -50,7 +50,7 @@ impl Control {
             (Kind::Unix, Some(path)) => format!("make the socket \"{path}\""),
             _ => format!("listen on port {}", query.port),
         };
-        self.log.error(format_args!(
+        self.ctx.log.error(format_args!(
             "App [{name}:{pm_id}] the user {user} may not {what}, so its worker may not either (EACCES): declare it in \"listen\""
         ));
     }

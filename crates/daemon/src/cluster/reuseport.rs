@@ -21,13 +21,13 @@ impl Control {
     /// Opens a listener with a lane for each present instance of the app, in the order of their numbers.
     pub(super) fn open_lanes(&mut self, app: &str, key: &str, query: &Query) -> Result<u32, Errno> {
         let first = Rc::new(query.open_first_lane()?);
-        let id = self.listeners.add(app, key, Rc::clone(&first), &mut self.keeper);
-        let slots = self.registry.iter().filter(|slot| slot.spec().name == app);
+        let id = self.listeners.add(app, key, Rc::clone(&first), &mut self.ctx.keeper);
+        let slots = self.ctx.slots.iter().filter(|slot| slot.spec().name == app);
         let mut indexes: Vec<u32> = slots.map(|slot| slot.index).collect();
         indexes.sort_unstable();
         indexes.dedup();
         let mut indexes = indexes.into_iter();
-        self.listeners.add_lane(id, indexes.next().unwrap_or(0), first, &mut self.keeper);
+        self.listeners.add_lane(id, indexes.next().unwrap_or(0), first, &mut self.ctx.keeper);
         for index in indexes {
             self.lane_of(id, index, query);
         }
@@ -44,12 +44,12 @@ impl Control {
         match bound_to(&first).and_then(|address| query.open_lane(address)) {
             Ok(fd) => {
                 let fd = Rc::new(fd);
-                self.listeners.add_lane(id, index, Rc::clone(&fd), &mut self.keeper);
+                self.listeners.add_lane(id, index, Rc::clone(&fd), &mut self.ctx.keeper);
                 fd
             }
             // Two instances then accept from the first one.
             Err(errno) => {
-                self.log.error_once("lane", format_args!("cannot open another socket for the same port: {errno}"));
+                self.ctx.log.error_once("lane", format_args!("cannot open another socket for the same port: {errno}"));
                 first
             }
         }
@@ -58,7 +58,7 @@ impl Control {
     /// Tells the kernel which lanes somebody accepts from, if that has changed.
     pub(super) fn steer(&mut self, id: u32) {
         let Some(listener) = self.listeners.get_mut(id).filter(|listener| !listener.lanes.is_empty()) else { return };
-        let workers = listener.turns.workers().filter_map(|worker| self.registry.get(worker)).filter(|slot| is_up(slot));
+        let workers = listener.turns.workers().filter_map(|worker| self.ctx.slots.get(worker)).filter(|slot| is_up(slot));
         let attended: Vec<u32> = workers.map(|slot| slot.index).collect();
         let changed = listener.lanes.iter().any(|lane| lane.active != attended.contains(&lane.index));
         if !changed {
@@ -73,7 +73,8 @@ impl Control {
         if !active.is_empty()
             && let Err(errno) = ostler_sys::reuseport::steer(&*listener.fd, &active)
         {
-            self.log
+            self.ctx
+                .log
                 .error_once("steer", format_args!("the kernel does not let connections be steered ({errno}): it spreads them by itself"));
         }
     }

@@ -20,8 +20,7 @@ use rustix::net::getpeername;
 use super::listeners::Rest;
 use super::worker::{Connection, Handed, Sending};
 use crate::control::Control;
-use crate::control::turn::now;
-use crate::registry::{Registry, Slot};
+use crate::slots::{Slot, Slots};
 use crate::store::Role;
 use crate::supervisor::ipc::Sent;
 
@@ -46,7 +45,7 @@ impl Control {
 
     /// An answer to a handed over connection, or what looks like one. Whether it was awaited.
     pub(crate) fn hear_answer(&mut self, id: u32, answer: Answer) -> bool {
-        let Some(slot) = self.registry.get_mut(id) else { return false };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
         let was_on_its_way = !slot.worker.on_their_way.is_empty();
         let (handed, accepted) = match answer {
             Answer::Received => (slot.worker.acknowledged(true), false),
@@ -72,7 +71,7 @@ impl Control {
 
     /// Something changed that makes a difference for the listeners of a worker.
     pub(crate) fn stir_listeners_of(&mut self, id: u32) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         for &listener in &slot.worker.served_by {
             if self.listeners.get(listener).is_some_and(super::Listener::waits_for_workers) {
                 self.listeners.stir(listener);
@@ -92,23 +91,23 @@ impl Control {
                 Some(sticky) => self.serve_sticky(id, &sticky),
                 None => self.serve_listener(id),
             };
-            self.listeners.rest(id, rest, &self.reactor);
+            self.listeners.rest(id, rest, &self.ctx.reactor);
         }
     }
 
     fn serve_listener(&mut self, id: u32) -> Rest {
-        let now_ms = now().mono_ms;
+        let now_ms = self.ctx.now.mono_ms;
         self.steer(id);
         let mut accepted = 0;
         // Those who do not read what they are sent.
         let mut deaf = Vec::new();
         loop {
             let Some(listener) = self.listeners.get_mut(id) else { return Rest::Deaf };
-            let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
+            let routed = listener.turns.workers().any(|worker| self.ctx.slots.get(worker).is_some_and(Self::routes_to));
             let refused = listener.waiting.front().map_or(&[][..], |connection| &connection.refused_by);
             let load = |worker: u32| {
                 let excluded = refused.contains(&worker) || deaf.contains(&worker);
-                if excluded { None } else { load_of(&self.registry, worker, routed) }
+                if excluded { None } else { load_of(&self.ctx.slots, worker, routed) }
             };
             let worker = match listener.turns.next(now_ms, load) {
                 Choice::Worker(worker) => worker,
@@ -155,12 +154,12 @@ impl Control {
         let peer = SocketAddr::try_from(getpeername(&connection.fd).ok()??).ok()?;
         let worker = self.care.asked_by(SocketAddr::new(peer.ip().to_canonical(), peer.port()))?;
         let serves = self.listeners.get(id)?.turns.workers().any(|known| known == worker);
-        (serves && self.registry.get(worker).is_some_and(is_up)).then_some(worker)
+        (serves && self.ctx.slots.get(worker).is_some_and(is_up)).then_some(worker)
     }
 
     /// No descriptor, no memory: connections wait where they are.
     pub(super) fn exhausted(&mut self, errno: Errno, now_ms: u64) -> Rest {
-        self.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
+        self.ctx.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
         Rest::Until(now_ms + EXHAUSTED_MS)
     }
 
@@ -168,14 +167,14 @@ impl Control {
     pub(super) fn hand_over(&mut self, id: u32, worker: u32, connection: Connection, now_ms: u64) -> Result<(), Connection> {
         let seq = self.listeners.next_seq(now_ms);
         let Some(listener) = self.listeners.get_mut(id) else { return Err(connection) };
-        let Some(slot) = self.registry.get_mut(worker) else { return Err(connection) };
+        let Some(slot) = self.ctx.slots.get_mut(worker) else { return Err(connection) };
         let line = listener.line(seq);
-        match slot.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&self.reactor, line, connection.fd.as_fd())) {
+        match slot.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&self.ctx.reactor, line, connection.fd.as_fd())) {
             Sent::Yes => {
                 slot.worker.sent(Sending::Connection);
                 slot.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
-                let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
-                listener.turns.gave(worker, |worker| load_of(&self.registry, worker, routed));
+                let routed = listener.turns.workers().any(|worker| self.ctx.slots.get(worker).is_some_and(Self::routes_to));
+                listener.turns.gave(worker, |worker| load_of(&self.ctx.slots, worker, routed));
                 Ok(())
             }
             Sent::NoRoom | Sent::Ended => Err(connection),
@@ -184,7 +183,7 @@ impl Control {
 
     /// A worker is no more, or cannot be talked with any more: what it has not answered goes to others.
     pub(crate) fn worker_left(&mut self, id: u32) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let Some(worker) = slot.worker.own_mut() else { return };
         worker.listening.clear();
         worker.served.clear();
@@ -206,13 +205,13 @@ impl Control {
 
     /// After a restart of the daemon: who serves what, as the journal has it.
     pub(crate) fn rejoin_workers(&mut self) {
-        let ids: Vec<u32> = self.registry.iter().filter(|slot| slot.ipc.is_some()).map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().filter(|slot| slot.ipc.is_some()).map(|slot| slot.id).collect();
         for id in ids {
-            let Some(slot) = self.registry.get(id) else { continue };
+            let Some(slot) = self.ctx.slots.get(id) else { continue };
             let spec = Rc::clone(&slot.app.spec);
             let keys: Vec<String> = slot.worker.listening.iter().chain(&slot.worker.served).cloned().collect();
             let served_by: Vec<u32> = keys.iter().filter_map(|key| self.listener_of(&spec, key)).collect();
-            if let Some(worker) = self.registry.get_mut(id).and_then(|slot| slot.worker.own_mut()) {
+            if let Some(worker) = self.ctx.slots.get_mut(id).and_then(|slot| slot.worker.own_mut()) {
                 worker.served_by.clone_from(&served_by);
             }
             for listener in served_by {
@@ -233,8 +232,8 @@ pub(super) fn is_up(slot: &Slot) -> bool {
 
 /// What a worker has to answer, if it gets connections at all. When there is no other (`!routed`), also one that is to be replaced
 /// gets them as long as it runs.
-pub(super) fn load_of(registry: &Registry, worker: u32, routed: bool) -> Option<Load> {
-    let slot = registry.get(worker)?;
+pub(super) fn load_of(slots: &Slots, worker: u32, routed: bool) -> Option<Load> {
+    let slot = slots.get(worker)?;
     let able = if routed { Control::routes_to(slot) } else { is_up(slot) };
     able.then(|| slot.worker.load())
 }

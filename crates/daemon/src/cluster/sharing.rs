@@ -9,8 +9,8 @@ use ostler_core::lifecycle::{State, Wanted};
 
 use super::query::is_shareable;
 use crate::control::Control;
-use crate::registry::Slot;
 use crate::rights::Rights;
+use crate::slots::Slot;
 
 impl Control {
     /// The listener that this app has for an address: its own, or that of another app.
@@ -25,7 +25,7 @@ impl Control {
         }
         let rights = Rights::of(spec);
         let mut users =
-            self.registry.iter().filter(|slot| members.contains(&slot.spec().name)).map(|slot| Rights::of(slot.spec())).peekable();
+            self.ctx.slots.iter().filter(|slot| members.contains(&slot.spec().name)).map(|slot| Rights::of(slot.spec())).peekable();
         // Nobody could say whose it is.
         users.peek()?;
         let same = users.all(|user| user == rights);
@@ -37,8 +37,8 @@ impl Control {
     pub(super) fn leave_listener(&mut self, id: u32, spec: &AppSpec) {
         let heir = self.listeners.members(id).into_iter().find(|app| *app != spec.name && self.app_lives(app));
         match heir {
-            Some(heir) => self.listeners.leave(id, &spec.name, &heir, &mut self.keeper),
-            None => self.listeners.close(id, &Rights::of(spec), &self.reactor, &mut self.keeper),
+            Some(heir) => self.listeners.leave(id, &spec.name, &heir, &mut self.ctx.keeper),
+            None => self.listeners.close(id, &Rights::of(spec), &self.ctx.reactor, &mut self.ctx.keeper),
         }
         self.listeners.stir(id);
     }
@@ -47,6 +47,6 @@ impl Control {
     pub(super) fn app_lives(&self, app: &str) -> bool {
         let idle = |state: &State| matches!(state, State::Stopped | State::Errored | State::Gone);
         let lives = |slot: &Slot| slot.instance.wanted == Wanted::Up || !idle(&slot.instance.state);
-        self.registry.iter().any(|slot| slot.spec().name == app && lives(slot))
+        self.ctx.slots.iter().any(|slot| slot.spec().name == app && lives(slot))
     }
 }

@@ -16,7 +16,6 @@ use super::listeners::Rest;
 use super::round_robin::{ACCEPTS_PER_TURN, RETRY_MS, load_of};
 use super::worker::{Client, Connection};
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::reactor::Source;
 
 /// Connections of one listener that wait for their worker.
@@ -56,17 +55,17 @@ impl Control {
     pub(super) fn stickiness(&self, id: u32) -> Option<Sticky> {
         let listener = self.listeners.get(id).filter(|listener| listener.lanes.is_empty())?;
         let worker = listener.turns.workers().next()?;
-        self.registry.get(worker)?.spec().sticky.clone()
+        self.ctx.slots.get(worker)?.spec().sticky.clone()
     }
 
     /// As the ordinary way, but each connection has its own worker.
     pub(super) fn serve_sticky(&mut self, id: u32, sticky: &Sticky) -> Rest {
-        let now_ms = now().mono_ms;
+        let now_ms = self.ctx.now.mono_ms;
         self.hand_over_waiting(id, now_ms);
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get_mut(id) else { return Rest::Deaf };
-            let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
-            let anybody = listener.turns.workers().any(|worker| load_of(&self.registry, worker, routed).is_some());
+            let routed = listener.turns.workers().any(|worker| self.ctx.slots.get(worker).is_some_and(Self::routes_to));
+            let anybody = listener.turns.workers().any(|worker| load_of(&self.ctx.slots, worker, routed).is_some());
             if !anybody || listener.waiting.len() >= MAX_WAITING {
                 return if listener.waiting.is_empty() { Rest::Deaf } else { Rest::Until(now_ms + RETRY_MS) };
             }
@@ -110,7 +109,7 @@ impl Control {
     fn peek(&mut self, peek: Peek) {
         let found = self.look_for_cookie(&peek);
         let number = self.listeners.peeks.next;
-        if found == Found::More && self.reactor.add_for_more(&peek.connection.fd, Source::Peeked(number)).is_ok() {
+        if found == Found::More && self.ctx.reactor.add_for_more(&peek.connection.fd, Source::Peeked(number)).is_ok() {
             self.listeners.peeks.next = number.wrapping_add(1);
             self.listeners.peeks.all.insert(number, peek);
         } else {
@@ -153,7 +152,7 @@ impl Control {
             }
             found => {
                 // It would be watched as long as the worker has it.
-                self.reactor.remove(&peek.connection.fd);
+                self.ctx.reactor.remove(&peek.connection.fd);
                 self.put(peek, found);
             }
         }
@@ -163,7 +162,7 @@ impl Control {
     pub(crate) fn tick_peeks(&mut self, now_ms: u64) {
         while let Some(entry) = self.listeners.peeks.all.first_entry().filter(|entry| entry.get().until_ms <= now_ms) {
             let peek = entry.remove();
-            self.reactor.remove(&peek.connection.fd);
+            self.ctx.reactor.remove(&peek.connection.fd);
             self.put(peek, Found::Nothing);
         }
     }
@@ -179,10 +178,10 @@ impl Control {
     fn give(&mut self, id: u32, mut connection: Connection, now_ms: u64) {
         let given = match self.home_of(id, &connection, now_ms) {
             _ if now_ms < connection.not_before_ms => Err(connection),
-            Some(worker) if self.registry.get(worker).is_some_and(|slot| slot.worker.load().unanswered < WINDOW) => {
+            Some(worker) if self.ctx.slots.get(worker).is_some_and(|slot| slot.worker.load().unanswered < WINDOW) => {
                 let client = connection.client;
                 let handed = self.hand_over(id, worker, connection, now_ms);
-                let index = self.registry.get(worker).map(|slot| slot.index);
+                let index = self.ctx.slots.get(worker).map(|slot| slot.index);
                 let by_turn = match client {
                     Some(Client::New) => true,
                     Some(Client::Instance(instance)) => index != Some(instance),
@@ -211,13 +210,13 @@ impl Control {
 
     fn home_of(&self, id: u32, connection: &Connection, now_ms: u64) -> Option<u32> {
         let listener = self.listeners.get(id)?;
-        let routed = listener.turns.workers().any(|worker| self.registry.get(worker).is_some_and(Self::routes_to));
+        let routed = listener.turns.workers().any(|worker| self.ctx.slots.get(worker).is_some_and(Self::routes_to));
         let able = |worker: &u32| {
             let lost = |load: ostler_core::balance::Load| load.unanswered > 0 && now_ms.saturating_sub(load.since_ms) >= LOST_MS;
-            !connection.refused_by.contains(worker) && load_of(&self.registry, *worker, routed).is_some_and(|load| !lost(load))
+            !connection.refused_by.contains(worker) && load_of(&self.ctx.slots, *worker, routed).is_some_and(|load| !lost(load))
         };
         let able: Vec<(u32, u32)> =
-            listener.turns.workers().filter(able).filter_map(|worker| Some((self.registry.get(worker)?.index, worker))).collect();
+            listener.turns.workers().filter(able).filter_map(|worker| Some((self.ctx.slots.get(worker)?.index, worker))).collect();
         // By the number of the instance, which stays the same when its process is replaced.
         let by_address = |address: IpAddr| {
             let bytes = match address {
@@ -234,7 +233,7 @@ impl Control {
             Some(Client::Address(address)) => by_address(address),
             None => able
                 .iter()
-                .min_by_key(|(_, worker)| self.registry.get(*worker).map(|slot| slot.worker.load().unanswered))
+                .min_by_key(|(_, worker)| self.ctx.slots.get(*worker).map(|slot| slot.worker.load().unanswered))
                 .map(|(index, _)| *index),
         }?;
         able.iter().find(|(able, _)| *able == index).map(|(_, worker)| *worker)

@@ -27,7 +27,7 @@ impl Scalers {
 impl Control {
     /// An app was added or described anew: somebody may have to look at its load from now on.
     pub(crate) fn note_autoscale(&mut self, id: u32, now_ms: u64) {
-        if self.scalers.due_ms.is_none() && self.registry.get(id).is_some_and(|slot| slot.spec().autoscale.is_some()) {
+        if self.scalers.due_ms.is_none() && self.ctx.slots.get(id).is_some_and(|slot| slot.spec().autoscale.is_some()) {
             self.scalers.due_ms = Some(now_ms + INTERVAL_MS);
         }
     }
@@ -38,7 +38,7 @@ impl Control {
             return;
         }
         let mut apps: BTreeMap<String, (Autoscale, Vec<u32>)> = BTreeMap::new();
-        for slot in self.registry.serving() {
+        for slot in self.ctx.slots.serving() {
             let Some(rules) = &slot.spec().autoscale else { continue };
             // One on its way down is none of them any more.
             let leaves = |state: &State| {
@@ -59,15 +59,15 @@ impl Control {
         for (name, (rules, ids)) in apps {
             // An app that a user stopped, or that is being replaced, is left alone.
             let running =
-                ids.iter().filter_map(|id| self.registry.get(*id)).all(|slot| matches!(slot.instance.state, State::Running { .. }));
+                ids.iter().filter_map(|id| self.ctx.slots.get(*id)).all(|slot| matches!(slot.instance.state, State::Running { .. }));
             if !complete || !running || ids.is_empty() || self.rollouts.concerns(&name) {
                 continue;
             }
-            let load: f64 = ids.iter().filter_map(|id| self.registry.get(*id)).map(|slot| slot.cpu.monit().cpu_pct).sum();
+            let load: f64 = ids.iter().filter_map(|id| self.ctx.slots.get(*id)).map(|slot| slot.cpu.monit().cpu_pct).sum();
             let have = ids.len() as u32;
             let want = self.scalers.all.entry(name.clone()).or_default().decide(&rules, have, load, now.mono_ms);
             if want != have {
-                self.log.line(format_args!("App [{name}] uses {load:.0} % of a core with {have} instances: {want} from now on"));
+                self.ctx.log.line(format_args!("App [{name}] uses {load:.0} % of a core with {have} instances: {want} from now on"));
                 self.scale_to(0, 0, &ids, (want, Leaving::Newest), Origin::Policy("autoscale".into()));
             }
         }

@@ -5,13 +5,13 @@
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Ending, ExitCause};
+use ostler_core::time::Now;
 use ostler_core::units::in_seconds;
 use ostler_proto::control::Confirm;
 
 use super::Control;
 use super::job::{Progressed, why};
-use crate::control::turn::now;
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 /// Interpreters that read a whole file before they run any of it, by the beginnings of their names.
 const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl", "tsx", "ts-node"];
@@ -80,7 +80,7 @@ impl Control {
 
     /// The preload says that the script was run.
     pub(crate) fn script_runs(&mut self, id: u32) {
-        if let Some(slot) = self.registry.get_mut(id) {
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
             slot.script_runs = true;
             self.look_at_jobs(id, None);
         }
@@ -89,10 +89,10 @@ impl Control {
 
 impl super::Job {
     /// Looks at a process that this request waits for: what it has come to, unless it is not known yet.
-    pub(super) fn confirmed(&mut self, id: u32, slot: Option<&Slot>, looked: Progressed) -> Progressed {
+    pub(super) fn confirmed(&mut self, id: u32, slot: Option<&Slot>, looked: Progressed, now: Now) -> Progressed {
         let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) else { return looked };
         match looked {
-            Progressed::Reached if confirm.waits_for(slot, now().mono_ms) => {
+            Progressed::Reached if confirm.waits_for(slot, now.mono_ms) => {
                 waited.is_up = true;
                 Progressed::Waiting
             }

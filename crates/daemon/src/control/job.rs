@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Late, Notice, State, Wanted};
+use ostler_core::time::Now;
 use ostler_proto::control::{Action, Change, Progress, RolloutReport};
 
 use super::confirm::Confirming;
-use crate::registry::{Registry, Slot};
 use crate::rollouts::NewRelease;
+use crate::slots::{Slot, Slots};
 use crate::store::Role;
 
 /// What one instance must reach.
@@ -119,9 +120,9 @@ impl Job {
     }
 
     /// These instances are touched by it.
-    pub(crate) fn touch(&mut self, ids: &[u32], registry: &Registry) {
+    pub(crate) fn touch(&mut self, ids: &[u32], slots: &Slots) {
         self.ids.extend(ids);
-        self.shown.extend(registry.pm_ids(ids));
+        self.shown.extend(slots.pm_ids(ids));
     }
 }
 
@@ -145,7 +146,7 @@ pub(crate) enum Then {
 
 impl Goal {
     /// Looks at the instance (none = it is forgotten) after a step that gave these notices.
-    pub(crate) fn look(self, slot: Option<&Slot>, notice: Option<&Notice>) -> Progressed {
+    pub(crate) fn look(self, slot: Option<&Slot>, notice: Option<&Notice>, now: Now) -> Progressed {
         let Some(slot) = slot else {
             return match self {
                 Self::Up { .. } => Progressed::Failed("was deleted meanwhile".into()),
@@ -153,7 +154,7 @@ impl Goal {
             };
         };
         match self {
-            Self::Up { after } => up(after, slot, notice),
+            Self::Up { after } => up(after, slot, notice, now),
             Self::Down => match (&slot.instance.state, slot.instance.wanted) {
                 (State::Stopped | State::Errored | State::Gone, Wanted::Down | Wanted::Gone) => Progressed::Reached,
                 (_, Wanted::Up) => Progressed::Failed("was started again meanwhile".into()),
@@ -164,11 +165,11 @@ impl Goal {
     }
 }
 
-fn up(after: u32, slot: &Slot, notice: Option<&Notice>) -> Progressed {
+fn up(after: u32, slot: &Slot, notice: Option<&Notice>, now: Now) -> Progressed {
     match notice {
         Some(Notice::CouldNotStart(record)) if record.inc > after => return Progressed::Failed(why(record)),
         Some(Notice::ReadyTimeout(Late::Stopped)) => return Progressed::Failed(slot.not_ready()),
-        Some(Notice::ReadyTimeout(Late::GoesOn)) if slot.instance.inc > after => return Progressed::Late(slot.still_starting()),
+        Some(Notice::ReadyTimeout(Late::GoesOn)) if slot.instance.inc > after => return Progressed::Late(slot.still_starting(now)),
         Some(Notice::Exit(record)) if record.inc > after && matches!(record.cause, ExitCause::NotStarted { .. }) => {
             return Progressed::Failed(why(record));
         }

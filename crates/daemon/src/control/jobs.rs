@@ -6,14 +6,16 @@ use ostler_core::lifecycle::{Event, ExitCause, Notice, Origin, State};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 
 use super::job::{Progressed, Waited};
-use super::{Control, Ending, Goal, Job, Step, Then};
-use crate::registry::Slot;
+use super::{Control, Goal, Job, Step, Then};
+use crate::engine::Ending;
+use crate::slots::Slot;
 use crate::store::Role;
 use crate::watch::Mark;
 
 impl Control {
     /// Takes a new job. It moves with the next [`Control::advance_jobs`].
     pub(crate) fn begin(&mut self, job: Job) {
+        self.ctx.is_closing |= job.then == Then::Exit;
         self.jobs.push(job);
     }
 
@@ -41,7 +43,7 @@ impl Control {
                 index += 1;
             }
         }
-        !self.work.is_empty()
+        !self.ctx.effects.is_empty()
     }
 
     fn look(&mut self, index: usize, id: u32, notice: Option<&Notice>) {
@@ -51,8 +53,8 @@ impl Control {
         if !matches!(goal, Goal::Up { .. }) && self.errands.any_hook_of(id) {
             return;
         }
-        let slot = self.registry.get(id);
-        let looked = job.confirmed(id, slot, goal.look(slot, notice));
+        let slot = self.ctx.slots.get(id);
+        let looked = job.confirmed(id, slot, goal.look(slot, notice, self.ctx.now), self.ctx.now);
         let progress = match looked {
             Progressed::Waiting => return,
             _ if hidden => {
@@ -67,7 +69,7 @@ impl Control {
             Progressed::Failed(reason) => {
                 job.failed += 1;
                 // A program that cannot be executed changes nothing: its entry goes again.
-                let last = self.registry.get(id).and_then(|slot| slot.instance.exits.last());
+                let last = self.ctx.slots.get(id).and_then(|slot| slot.instance.exits.last());
                 if job.fresh.contains(&id) && last.is_some_and(|exit| matches!(exit.cause, ExitCause::CouldNotStart { .. })) {
                     self.unstartable.push(id);
                 }
@@ -86,7 +88,7 @@ impl Control {
     /// An app of a request failed: those that depend on it are left as they are.
     pub(crate) fn leave_dependants(&mut self, index: usize, failed: &str) {
         for id in self.give_up_dependants(index, failed) {
-            let Some(slot) = self.registry.get(id) else { continue };
+            let Some(slot) = self.ctx.slots.get(id) else { continue };
             let reason = format!("was left as it is, because it depends on {failed}");
             let progress = Progress::InstanceFailed { id: slot.pm_id, name: slot.spec().name.clone(), reason };
             let job = &mut self.jobs[index];
@@ -124,14 +126,14 @@ impl Control {
     fn resolve(&mut self, index: usize, target: String) -> Result<(), Failure> {
         let ids = self.select(&target, &self.jobs[index].cwd)?;
         let job = &mut self.jobs[index];
-        job.touch(&ids, &self.registry);
+        job.touch(&ids, &self.ctx.slots);
         job.pending.extend(&ids);
         let mut pending = std::mem::take(&mut job.pending);
         let ordered = self.put_in_order(&self.jobs[index].step, &mut pending);
         self.jobs[index].pending = pending;
         self.jobs[index].ordered = ordered;
         let job = &self.jobs[index];
-        let ids = self.registry.pm_ids(&ids);
+        let ids = self.ctx.slots.pm_ids(&ids);
         let Step::Act(action, _) = &job.step else { return Ok(()) };
         let action = action_word(*action).to_owned();
         let progress = Progress::Selected { action, target, ids };
@@ -143,7 +145,7 @@ impl Control {
     /// Everything is deleted: what users do not see has to go, too. True when there is something to wait for.
     fn end_what_is_left(&mut self, index: usize) -> bool {
         let origin = self.jobs[index].origin.clone();
-        let left: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        let left: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         for id in &left {
             self.wait_for_end_of_hidden(index, *id, &origin);
         }
@@ -153,7 +155,7 @@ impl Control {
 
     /// A process of a reload that users do not see ends with what they do see.
     fn wait_for_end_of_hidden(&mut self, index: usize, id: u32, origin: &Origin) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         self.jobs[index].waiting.insert(id, Waited::new(slot, Goal::Gone));
         self.feed(id, Event::Delete(origin.clone()));
     }
@@ -166,7 +168,7 @@ impl Control {
         let mut turns = self.turns_of(index);
         let mut later = VecDeque::new();
         while let Some(id) = self.jobs[index].pending.pop_front() {
-            let slot = self.registry.get(id);
+            let slot = self.ctx.slots.get(id);
             if self.may_begin(index, id) && !slot.is_some_and(|slot| turns.holds(slot)) {
                 slot.into_iter().for_each(|slot| turns.begins(slot));
                 self.act(index, id);
@@ -185,9 +187,9 @@ impl Control {
             return job.waiting.len() < job.parallel;
         }
         let Step::Act(Action::Restart, _) = job.step else { return true };
-        let Some(slot) = self.registry.get(id) else { return true };
+        let Some(slot) = self.ctx.slots.get(id) else { return true };
         let name = &slot.spec().name;
-        let same = |other: &u32| self.registry.get(*other).is_some_and(|other| other.spec().name == *name);
+        let same = |other: &u32| self.ctx.slots.get(*other).is_some_and(|other| other.spec().name == *name);
         let under_way = job.waiting.keys().filter(|id| same(id)).count();
         under_way < job.ids.iter().filter(|id| same(id)).count().div_ceil(2)
     }
@@ -203,7 +205,7 @@ impl Control {
             return;
         }
         let gentle = gentle || self.others_serve(id, &self.jobs[index].ids);
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let after = slot.instance.inc;
         let (goal, event) = match action {
             Action::Stop if gentle => (Goal::Down, Event::StopGently(origin.clone())),
@@ -213,7 +215,7 @@ impl Control {
             Action::Restart | Action::Reload => (Goal::Up { after: newest(&slot.instance.state, after) }, Event::Restart(origin.clone())),
             Action::Reset => {
                 self.feed(id, Event::Reset);
-                if let Some(slot) = self.registry.get(id) {
+                if let Some(slot) = self.ctx.slots.get(id) {
                     let job = &self.jobs[index];
                     let progress = Progress::InstanceDone { id: slot.pm_id, name: slot.spec().name.clone() };
                     self.clients.answer(job.client, job.request, Response::Progress(progress));
@@ -225,17 +227,17 @@ impl Control {
             self.change(id, &change);
         }
         if action == Action::Stop
-            && let Some(slot) = self.registry.get_mut(id)
+            && let Some(slot) = self.ctx.slots.get_mut(id)
         {
             // No changed file starts what a user stopped.
             slot.watch = Mark { stopped: true, changed: false };
         }
-        if let Some(slot) = self.registry.get(id) {
+        if let Some(slot) = self.ctx.slots.get(id) {
             let pm_id = slot.pm_id;
             self.jobs[index].waiting.insert(id, Waited::new(slot, goal));
             if matches!(action, Action::Stop | Action::Delete) && !gentle {
                 let hidden = |other: &&Slot| other.pm_id == pm_id && other.role != Role::Serving;
-                let others: Vec<u32> = self.registry.iter().filter(hidden).map(|slot| slot.id).collect();
+                let others: Vec<u32> = self.ctx.slots.iter().filter(hidden).map(|slot| slot.id).collect();
                 others.into_iter().for_each(|other| self.wait_for_end_of_hidden(index, other, &origin));
             }
         }
@@ -244,7 +246,7 @@ impl Control {
 
     fn finish(&mut self, job: Job) {
         // What the caller is told has to be known, too, after both daemon and keeper were killed.
-        self.state_file.hurry();
+        self.ctx.state_file.hurry();
         let total = job.ids.len() as u32;
         let response = match (job.failed, job.refused.is_empty()) {
             (0, _) => Response::Done { ids: job.shown },
@@ -253,13 +255,13 @@ impl Control {
         };
         self.clients.answer(job.client, job.request, response);
         if job.then == Then::Exit {
-            self.ending = Some(Ending::Everything);
+            self.ctx.ending = Some(Ending::Everything);
         }
     }
 
     /// Waits until these fresh instances are online.
     pub(crate) fn until_up(&self, ids: &[u32]) -> BTreeMap<u32, Waited> {
-        let slots = ids.iter().filter_map(|id| self.registry.get(*id));
+        let slots = ids.iter().filter_map(|id| self.ctx.slots.get(*id));
         slots.map(|slot| (slot.id, Waited::new(slot, Goal::Up { after: 0 }))).collect()
     }
 

@@ -3,11 +3,10 @@
 //! # Theory of operation
 //!
 //! One turn of the loop takes what happened (keeper, clients, apps, timers), feeds it to the state machines, and collects their
-//! effects as [`Work`]. Before any of that work is done, every changed instance is in the journal ([`Control::settle`]); so the
+//! effects as [`crate::engine::Work`]. Before any of that work is done, every changed instance is in the journal ([`Control::settle`]); so the
 //! daemon may be killed at any instant and the next one goes on from there (`ostler_core::lifecycle` has the protocol). Nothing
 //! here blocks: a client that does not read, an app that does not answer and a slow disk under a log delay only themselves.
 
-mod autosave;
 mod autoscale;
 mod confirm;
 pub(crate) mod handle;
@@ -15,37 +14,26 @@ mod job;
 pub(crate) mod jobs;
 pub(crate) mod turn;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
 
-use ostler_core::lifecycle::Effect;
-use ostler_keeper::Originals;
 use ostler_sys::signal::SignalFd;
 
-pub(crate) use autosave::Autosave;
 pub(crate) use autoscale::Scalers;
 pub(crate) use job::{Goal, Job, Step, Then, why};
 
 use crate::care::Care;
 use crate::cluster::Listeners;
-use crate::cron::Crons;
+use crate::engine::Ctx;
 use crate::errands::Errands;
-use crate::home_watch::HomeWatch;
+use crate::features::Features;
 use crate::host::Host;
-use crate::keeper_door::KeeperDoor;
-use crate::log::DaemonLog;
-use crate::reactor::Reactor;
-use crate::registry::Registry;
 use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
 use crate::rpc::Clients;
 use crate::runtime::Runtime;
 use crate::secrets::Fetches;
-use crate::settings::Settings;
 use crate::sockets::Sockets;
-use crate::store::Journal;
-use crate::store::state_file::StateFile;
 use crate::supervisor::carry::Carries;
 use crate::supervisor::complaints::Complaints;
 use crate::supervisor::drain::Drains;
@@ -59,35 +47,14 @@ use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::Sweeps;
 use crate::watch::Watches;
 
-/// Something that is to be done after the journal is written.
-#[derive(Debug)]
-pub(crate) enum Work {
-    /// An effect of an instance.
-    Effect(u32, Effect),
-    /// The keeper may forget this exit.
-    Ack(u64),
-    /// An errand to begin.
-    Errand(u32),
-}
-
 /// Everything the loop owns.
 pub(crate) struct Control {
-    pub settings: Settings,
-    pub log: DaemonLog,
-    pub reactor: Reactor,
-    pub keeper: KeeperDoor,
-    /// A copy of the lock of the home: it is held as long as keeper or daemon live.
-    pub lock: OwnedFd,
+    pub ctx: Ctx,
+    pub features: Features,
     /// Our end of the link to the anchor, with its name: by it the anchor knows that we live.
     pub anchor: Option<(String, OwnedFd)>,
-    /// What apps inherit; a new keeper has to know it.
-    pub originals: Originals,
     pub signals: SignalFd,
-    pub listener: UnixListener,
     pub clients: Clients,
-    /// No client can be taken (descriptors are used up) until this time.
-    pub deaf_until_ms: Option<u64>,
-    pub registry: Registry,
     pub listeners: Listeners,
     /// What is read of IPC channels goes through this.
     pub ipc_buffer: Vec<u8>,
@@ -99,17 +66,11 @@ pub(crate) struct Control {
     pub carries: Carries,
     pub rotation: Rotation,
     pub host: Host,
-    pub home_watch: HomeWatch,
-    pub journal: Journal,
-    pub state_file: StateFile,
     pub jobs: Vec<Job>,
     pub rollouts: Rollouts,
-    pub autosave: Autosave,
     pub scalers: autoscale::Scalers,
-    pub crons: Crons,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,
-    pub work: VecDeque<Work>,
     pub sweeps: Sweeps,
     pub room: Room,
     /// When to look for processes that are gone without a word.
@@ -131,19 +92,7 @@ pub(crate) struct Control {
     pub updater: Option<(u32, u64)>,
     /// Who asked whether the keeper is alive, too.
     pub pulses: Vec<(u32, u64)>,
-    pub boot_id: String,
     pub oom_kills: u64,
     /// In front of a container.
     pub runtime: Option<Runtime>,
-    /// The daemon ends after this turn.
-    pub ending: Option<Ending>,
-}
-
-/// Why the daemon ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Everything was stopped: the keeper ends too.
-    Everything,
-    /// Another daemon takes over.
-    Retire,
 }

@@ -4,16 +4,16 @@ use std::io;
 use std::time::Duration;
 
 use ostler_core::lifecycle::{Effect, Event};
-use ostler_core::time::Now;
 
-use super::{Control, Ending, Work};
+use super::Control;
+use crate::engine::{Ending, Input, Request, Work, clock};
 use crate::errands::Errands;
 use crate::reactor::{Ready, Source};
-use crate::registry::Registry;
 use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
 use crate::runtime::Runtime;
-use crate::store::Record;
+use crate::slots::Slots;
+use crate::store::{Record, Written};
 use crate::supervisor::carry::Carries;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::pipelines::Writers;
@@ -25,22 +25,16 @@ const SPAWNS_PER_FLUSH: usize = 4;
 /// When nothing happened for so long, memory is given back.
 const REST_AFTER: Duration = Duration::from_millis(1500);
 
-/// Both clocks, now.
-pub(crate) fn now() -> Now {
-    let clocks = ostler_sys::now();
-    Now { mono_ms: clocks.boot_ms, wall_ms: clocks.wall_ms }
-}
-
 /// Everything that a fresh journal must have.
 fn all_records<'a>(
-    registry: &'a Registry,
+    slots: &'a Slots,
     boot_id: &str,
     (writers, handbacks, carries, rotation): (&'a Writers, &'a HandBacks, &'a Carries, &'a Rotation),
     rollouts: &'a Rollouts,
     errands: &'a Errands,
 ) -> impl Iterator<Item = Record<'a>> {
     let logs = writers.records().chain(handbacks.records()).chain(carries.records()).chain(rotation.records());
-    registry.records(boot_id).chain(logs).chain(rollouts.records()).chain(errands.records())
+    slots.records(boot_id).chain(logs).chain(rollouts.records()).chain(errands.records())
 }
 
 impl Control {
@@ -50,21 +44,20 @@ impl Control {
     /// Only when waiting itself fails; the keeper then starts another daemon.
     pub(crate) fn run(mut self) -> io::Result<Ending> {
         self.hand_back_again();
-        // A tick may have been due while there was no daemon.
-        self.look_at_schedules();
-        self.keeper.say(ToKeeper::Ready);
+        self.ctx.keeper.say(ToKeeper::Ready);
         self.settle();
         loop {
-            if let Some(ending) = self.ending {
+            if let Some(ending) = self.ctx.ending {
                 self.leave(ending);
                 return Ok(ending);
             }
             let ready = self.wait()?;
+            self.ctx.now = clock();
             self.take_all(ready);
             // What already happened comes before what only the clock says, and has its own journal write: a deadline must not be
             // judged by a state that nobody was told of yet.
-            if self.timeout() == Some(Duration::ZERO) {
-                let more = self.reactor.wait(Some(Duration::ZERO))?;
+            if self.next_deadline_ms().is_some_and(|at| at <= self.ctx.now.mono_ms) {
+                let more = self.ctx.reactor.wait(Some(Duration::ZERO))?;
                 self.take_all(more);
                 self.tick();
                 self.settle();
@@ -76,7 +69,7 @@ impl Control {
         for ready in ready {
             self.take(ready);
         }
-        self.follow_wall_clock();
+        self.features.each().for_each(|feature| feature.on_turn(&mut self.ctx));
         self.settle();
         self.end_carries();
         if self.hand_back_ready() {
@@ -86,33 +79,36 @@ impl Control {
 
     /// Waits for what comes next. When nothing came for a while, memory is given back, once; then nothing wakes us any more.
     fn wait(&mut self) -> io::Result<Vec<Ready>> {
-        let timeout = self.timeout();
+        let timeout = self.time_left();
         if timeout.is_some_and(|timeout| timeout <= REST_AFTER) {
-            return self.reactor.wait(timeout);
+            return self.ctx.reactor.wait(timeout);
         }
-        let ready = self.reactor.wait(Some(REST_AFTER))?;
+        let ready = self.ctx.reactor.wait(Some(REST_AFTER))?;
         if !ready.is_empty() {
             return Ok(ready);
         }
         // Known before: all who may have a deadline would be asked, and their code be there again.
-        let timeout = self.timeout();
+        let timeout = self.time_left();
         ostler_sys::memory::rest();
-        self.reactor.wait(timeout)
+        self.ctx.reactor.wait(timeout)
     }
 
-    fn timeout(&self) -> Option<Duration> {
+    /// By the clock and not by the instant of the turn: that may have taken long.
+    fn time_left(&self) -> Option<Duration> {
+        self.next_deadline_ms().map(|at| Duration::from_millis(at.saturating_sub(clock().mono_ms)))
+    }
+
+    /// When something is due although nothing happens.
+    fn next_deadline_ms(&self) -> Option<u64> {
         let next = [
-            self.registry.next_deadline_ms(),
-            self.deaf_until_ms,
-            self.state_file.deadline_ms(),
+            self.ctx.slots.next_deadline_ms(),
+            self.ctx.state_file.deadline_ms(),
             self.sweeps.deadline_ms(),
             self.look_for_vanished_ms,
-            self.home_watch.deadline_ms(),
             self.rollouts.deadline_ms(),
             self.confirm_deadline_ms(),
             self.scalers.deadline_ms(),
-            self.autosave.deadline_ms(),
-            self.crons.deadline_ms(),
+            self.ctx.timers.next_ms(),
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
             self.listeners.deadline_ms(),
@@ -125,8 +121,7 @@ impl Control {
             self.watches.deadline_ms(),
             self.rotation.deadline_ms(),
         ];
-        let next = next.into_iter().flatten().min()?;
-        Some(Duration::from_millis(next.saturating_sub(now().mono_ms)))
+        next.into_iter().flatten().min()
     }
 
     fn take(&mut self, ready: Ready) {
@@ -144,31 +139,37 @@ impl Control {
             Source::Probe(id) => self.hear_probe(id),
             Source::Health(key) => self.hear_check(key),
             Source::LogLines => self.hear_logs(),
-            Source::WallClock => self.hear_wall_clock(),
             Source::Errand(number) => self.hear_errand(number),
             Source::Watch => self.hear_watch(),
             Source::LogFolders => self.hear_log_folders(),
-            Source::Home => self.hear_home(),
+            Source::Feature(name, key) => {
+                if let Some(feature) = self.features.named(name) {
+                    feature.on_ready(&mut self.ctx, key);
+                }
+            }
             Source::Peeked(id) => self.hear_client_of_app(id),
         }
     }
 
     fn tick(&mut self) {
-        let now = now();
-        for id in self.registry.due(now.mono_ms) {
+        let now = self.ctx.now;
+        for id in self.ctx.slots.due(now.mono_ms) {
             self.look_if_vanished(id);
             if !self.waited_in_vain(id, now.mono_ms) {
                 self.feed(id, Event::Tick);
             }
         }
+        while let Some((owner, key)) = self.ctx.timers.take_due(now.mono_ms) {
+            match self.features.named(owner) {
+                Some(feature) => feature.on_timer(&mut self.ctx, key),
+                None => self.listen_again(),
+            }
+        }
         self.tick_vanished(now.mono_ms);
-        self.tick_home(now.mono_ms);
         self.tick_errands(now);
         self.tick_rollouts(now.mono_ms);
         self.tick_confirmations(now.mono_ms);
         self.autoscale(now);
-        self.tick_autosave(now.mono_ms);
-        self.tick_limits(now.mono_ms);
         self.listeners.tick(now.mono_ms);
         self.tick_channels(now.mono_ms);
         self.tick_signs();
@@ -179,9 +180,8 @@ impl Control {
         self.close_abandoned(now.mono_ms);
         self.tick_rotation(now.mono_ms);
         self.answer_lists(now);
-        self.listen_again(now);
         self.clients.tick(now.mono_ms);
-        if self.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
+        if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
         }
     }
@@ -205,39 +205,53 @@ impl Control {
         self.serve_listeners();
         // Before the signals of this turn leave: who is to end must not be given anything new.
         self.steer_lanes();
-        self.set_wall_timer();
+        self.features.each().for_each(|feature| feature.on_settled(&mut self.ctx));
         self.write_journal();
-        self.keeper.flush(&self.reactor);
-        self.log.flush();
+        self.ctx.keeper.flush(&self.ctx.reactor);
+        self.ctx.log.flush();
         self.follow_rotations();
-        if self.state_file.deadline_ms() == Some(0) {
+        if self.ctx.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
-        self.clients.flush(&self.reactor, now().mono_ms);
+        self.clients.flush(&self.ctx.reactor, self.ctx.now.mono_ms);
     }
 
-    /// Writes the journal and does what it then allows, as often as that makes new work. False where the keeper is behind: a start waits in our
-    /// hands with all its descriptors, so there is a limit to how many do; the rest is done, in its order, when the link has room.
+    /// Deals with what waits for its turn.
+    fn dispatch(&mut self) {
+        while let Some(input) = self.ctx.queue.pop_front() {
+            match input {
+                Input::Event(id, event) => self.feed(id, event),
+                Input::Request(Request::Replace { app, ids, origin, what }) => self.replace_by_policy(&app, ids, origin, what),
+            }
+        }
+    }
+
+    /// Deals with what waits, writes the journal and does what it then allows, as often as that makes new work. False where the keeper is
+    /// behind: a start waits in our hands with all its descriptors, so there is a limit to how many do; the rest is done, in its order, when
+    /// the link has room.
     fn do_work(&mut self) -> bool {
-        while !self.work.is_empty() {
-            self.write_journal();
-            let mut batch = std::mem::take(&mut self.work);
+        loop {
+            self.dispatch();
+            if self.ctx.effects.is_empty() {
+                return true;
+            }
+            let written = self.write_journal();
+            let mut batch = self.ctx.effects.take(written);
             let mut spawns = 0;
             while let Some(work) = batch.pop_front() {
-                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.keeper.waiting_fds() > self.room.may_wait() {
+                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.keeper.waiting_fds() > self.room.may_wait() {
                     batch.push_front(work);
-                    batch.append(&mut self.work);
-                    self.work = batch;
+                    self.ctx.effects.put_back(batch);
                     return false;
                 }
                 match work {
-                    Work::Ack(key) => self.keeper.say(ToKeeper::Ack { key }),
+                    Work::Ack(key) => self.ctx.keeper.say(ToKeeper::Ack { key }),
                     Work::Errand(number) => self.send_errand(number),
                     Work::Effect(id, effect) => {
                         if self.perform(id, effect) {
                             spawns += 1;
                             if spawns == 1 || spawns % SPAWNS_PER_FLUSH == 0 {
-                                self.keeper.flush(&self.reactor);
+                                self.ctx.keeper.flush(&self.ctx.reactor);
                             }
                             if spawns > 1 {
                                 // A keeper that was woken on our processor would wait until we have prepared them all.
@@ -248,63 +262,60 @@ impl Control {
                 }
             }
         }
-        true
     }
 
-    pub(crate) fn write_journal(&mut self) {
-        while let Some(slot) = self.registry.next_changed() {
-            self.journal.push(&slot.record());
+    pub(crate) fn write_journal(&mut self) -> Written {
+        while let Some(slot) = self.ctx.slots.next_changed() {
+            self.ctx.journal.push(&slot.record());
         }
-        match self.journal.flush() {
+        let (written, bytes) = self.ctx.journal.flush();
+        match bytes {
             Ok(bytes) if bytes.is_empty() => {}
             Ok(bytes) => {
-                let now_ms = now().mono_ms;
-                self.state_file.append(&bytes, now_ms);
-                self.autosave.changed(now_ms);
+                let now_ms = self.ctx.now.mono_ms;
+                self.ctx.state_file.append(&bytes, now_ms);
+                self.features.each().for_each(|feature| feature.on_journaled(&mut self.ctx));
             }
-            // Memory for a few bytes is gone: nothing better can be done than to say so and go on.
-            Err(error) => self.log.error(format_args!("cannot write the journal: {error}")),
+            Err(error) => self.ctx.log.error(format_args!("cannot write the journal: {error}")),
         }
-        if self.journal.wants_compaction() {
+        if self.ctx.journal.wants_compaction() {
             self.compact();
         }
-        if self.crons.take_ran() {
-            // Also after the death of daemon and keeper a run is not repeated: it is on disk before it begins.
-            self.state_file.hurry();
-            if self.state_file.deadline_ms() == Some(0) {
-                self.write_state_file();
-            }
+        // Somebody wants it on disk before what follows.
+        if self.ctx.state_file.deadline_ms() == Some(0) {
+            self.write_state_file();
         }
+        written
     }
 
     fn compact(&mut self) {
         let logs = (&self.writers, &self.handbacks, &self.carries, &self.rotation);
-        let records: Vec<_> = all_records(&self.registry, &self.boot_id, logs, &self.rollouts, &self.errands).collect();
+        let records: Vec<_> = all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
-            .and_then(|memfd| self.journal.replace(memfd, records.into_iter()));
+            .and_then(|memfd| self.ctx.journal.replace(memfd, records.into_iter()));
         match replaced {
             Ok(_) => {
-                self.keeper.hold(ostler_keeper::HELD_JOURNAL, self.journal.fd());
-                self.state_file.distrust();
+                self.ctx.keeper.hold(ostler_keeper::HELD_JOURNAL, self.ctx.journal.fd());
+                self.ctx.state_file.distrust();
             }
-            Err(error) => self.log.error(format_args!("cannot compact the journal: {error}")),
+            Err(error) => self.ctx.log.error(format_args!("cannot compact the journal: {error}")),
         }
     }
 
     /// Brings the copy on disk up to date.
     pub(crate) fn write_state_file(&mut self) {
-        let result = if self.state_file.needs_rewrite() {
+        let result = if self.ctx.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
             let logs = (&self.writers, &self.handbacks, &self.carries, &self.rotation);
-            all_records(&self.registry, &self.boot_id, logs, &self.rollouts, &self.errands)
+            all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands)
                 .for_each(|record| crate::store::record::encode(&record, &mut bytes));
-            self.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
+            self.ctx.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {
-            self.state_file.flush().map_err(|error| error.to_string())
+            self.ctx.state_file.flush().map_err(|error| error.to_string())
         };
         if let Err(error) = result {
-            self.log.error_once("state", format_args!("{error} (apps are not affected; state is kept by the keeper)"));
+            self.ctx.log.error_once("state", format_args!("{error} (apps are not affected; state is kept by the keeper)"));
         }
     }
 
@@ -316,8 +327,8 @@ impl Control {
                 self.abandon_hand_backs();
                 self.finish_sweeps();
                 self.groups.remove_all();
-                self.state_file.remove();
-                self.keeper.say(match &self.runtime {
+                self.ctx.state_file.remove();
+                self.ctx.keeper.say(match &self.runtime {
                     Some(runtime) => ToKeeper::ExitWith { code: runtime.code() },
                     None => ToKeeper::Exit,
                 });
@@ -327,8 +338,8 @@ impl Control {
                 self.write_state_file();
             }
         }
-        self.log.flush();
+        self.ctx.log.flush();
         self.clients.flush_finally();
-        self.keeper.flush_finally(&self.reactor);
+        self.ctx.keeper.flush_finally(&self.ctx.reactor);
     }
 }

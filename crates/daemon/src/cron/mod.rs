@@ -10,21 +10,17 @@
 //! A tick and what it does to the instance are one journal write: a daemon that is killed in between has done both or neither, and the next
 //! one finds the tick due (or, after more than [`ostler_core::cron::LATE_MS`], missed).
 
+mod intent;
 mod run;
-mod wishes;
-
-use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use ostler_core::cron::{CronSpec, Schedule, Tick, Ticks};
 use ostler_core::time::Now;
 use ostler_sys::wall_timer::WallTimer;
 
-use crate::control::Control;
-use crate::control::turn::now;
+use self::intent::ScheduleIntent;
+use crate::engine::{Ctx, Feature, Key, Transition};
 use crate::reactor::Source;
-
-pub(crate) use wishes::Wish;
 
 /// The wall clock has been set when it differs by so much from what the other clock lets expect. (Slow corrections are slower than that
 /// from one look to the next.)
@@ -32,28 +28,18 @@ const SET_MS: i64 = 1000;
 
 /// All schedules together.
 #[derive(Debug, Default)]
-pub(crate) struct Crons {
+pub(crate) struct Cron {
     timer: Option<WallTimer>,
     /// A next tick may be another one now.
-    stale: bool,
+    is_stale: bool,
     /// A tick did something that is not yet on disk.
-    ran: bool,
+    has_run: bool,
     /// How far the wall clock was ahead of the other one at the last look.
     ahead_ms: i64,
-    /// When the present attempt of a job has to be over, by slot.
-    limits: BTreeMap<u32, u64>,
 }
 
-impl Crons {
-    /// When the next attempt of a job has used up its time.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.limits.values().copied().min()
-    }
-
-    /// Whether a tick did something since the last question.
-    pub(crate) fn take_ran(&mut self) -> bool {
-        std::mem::take(&mut self.ran)
-    }
+impl Cron {
+    pub(crate) const NAME: &str = "cron";
 
     /// Somebody set the wall clock since the last look.
     fn was_set(&self, now: Now) -> bool {
@@ -61,8 +47,8 @@ impl Crons {
     }
 
     /// A schedule was changed, or went.
-    pub(crate) fn stir(&mut self) {
-        self.stale = true;
+    pub(crate) fn mark_stale(&mut self) {
+        self.is_stale = true;
     }
 }
 
@@ -82,37 +68,74 @@ fn look(ticks: &mut Ticks, cron: &CronSpec, wall_ms: u64) -> Option<Tick> {
     ticks.look(&schedule, &zone_of(cron), wall_ms, cron.catch_up)
 }
 
-impl Control {
-    /// The timer has something to say: a tick is due, or the clock was set.
-    pub(crate) fn hear_wall_clock(&mut self) {
-        if let Some(timer) = &self.crons.timer {
-            timer.take();
-        }
-        if self.crons.was_set(now()) {
-            self.look_at_schedules();
-        } else {
-            self.look_at(|ticks, wall_ms| ticks.next_ms.is_some_and(|next| next <= wall_ms));
-        }
+impl Feature for Cron {
+    /// A tick may have been due while there was no daemon.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.look_at(ctx, |_, _| true);
     }
 
     /// Where the kernel did not tell that the clock was set.
-    pub(crate) fn follow_wall_clock(&mut self) {
-        if self.crons.timer.is_some() && self.crons.was_set(now()) {
-            self.look_at_schedules();
+    fn on_turn(&mut self, ctx: &mut Ctx) {
+        if self.timer.is_some() && self.was_set(ctx.now) {
+            self.look_at(ctx, |_, _| true);
         }
     }
 
-    /// Settles the next tick of every schedule, and runs what is due.
-    pub(crate) fn look_at_schedules(&mut self) {
-        self.look_at(|_, _| true);
+    /// The timer has something to say: a tick is due, or the clock was set.
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u32) {
+        if let Some(timer) = &self.timer {
+            timer.take();
+        }
+        if self.was_set(ctx.now) {
+            self.look_at(ctx, |_, _| true);
+        } else {
+            self.look_at(ctx, |ticks, wall_ms| ticks.next_ms.is_some_and(|next| next <= wall_ms));
+        }
     }
 
-    fn look_at(&mut self, which: impl Fn(&Ticks, u64) -> bool) {
-        let now = now();
-        self.crons.ahead_ms = ahead_ms(now);
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        let id = transition.id;
+        if ctx.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.ticks.armed) {
+            self.follow(ctx, id, ScheduleIntent::of(transition.event));
+        }
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        ctx.timers.set(limit_of(id), None);
+    }
+
+    /// An attempt of a job takes too long.
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        run::overrun(ctx, key as u32);
+    }
+
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        if std::mem::take(&mut self.is_stale) {
+            self.set_timer(ctx);
+        }
+    }
+
+    /// Also after the death of daemon and keeper a run is not repeated: it is on disk before it begins.
+    fn on_journaled(&mut self, ctx: &mut Ctx) {
+        if std::mem::take(&mut self.has_run) {
+            ctx.state_file.hurry();
+        }
+    }
+}
+
+/// The deadline of the present attempt of a job.
+fn limit_of(id: u32) -> Key {
+    (Cron::NAME, u64::from(id))
+}
+
+impl Cron {
+    /// Settles the next tick of these schedules, and runs what is due.
+    fn look_at(&mut self, ctx: &mut Ctx, which: impl Fn(&Ticks, u64) -> bool) {
+        let now = ctx.now;
+        self.ahead_ms = ahead_ms(now);
         let mut due = Vec::new();
         let mut changed = Vec::new();
-        for slot in self.registry.iter_mut().filter(|slot| slot.ticks.armed && which(&slot.ticks, now.wall_ms)) {
+        for slot in ctx.slots.iter_mut().filter(|slot| slot.ticks.armed && which(&slot.ticks, now.wall_ms)) {
             let before = slot.ticks;
             let Some(cron) = &slot.app.spec.cron else { continue };
             due.extend(look(&mut slot.ticks, cron, now.wall_ms).map(|tick| (slot.id, tick)));
@@ -120,19 +143,16 @@ impl Control {
                 changed.push(slot.id);
             }
         }
-        changed.into_iter().for_each(|id| self.registry.changed(id));
-        self.crons.stale = true;
-        self.run_ticks(due, now);
+        changed.into_iter().for_each(|id| ctx.slots.changed(id));
+        self.is_stale = true;
+        self.run_ticks(ctx, due);
     }
 
-    /// Sets the timer for the earliest tick, if any of them changed.
-    pub(crate) fn set_wall_timer(&mut self) {
-        if !std::mem::take(&mut self.crons.stale) {
-            return;
-        }
-        let now = now();
+    /// Sets the timer for the earliest tick.
+    fn set_timer(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now;
         let (mut earliest, mut settled) = (None::<u64>, Vec::new());
-        for slot in self.registry.iter_mut().filter(|slot| slot.ticks.armed) {
+        for slot in ctx.slots.iter_mut().filter(|slot| slot.ticks.armed) {
             let Some(cron) = &slot.app.spec.cron else { continue };
             if slot.ticks.next_ms.is_none() {
                 look(&mut slot.ticks, cron, now.wall_ms);
@@ -140,39 +160,27 @@ impl Control {
             }
             earliest = earliest.into_iter().chain(slot.ticks.next_ms).min();
         }
-        settled.into_iter().for_each(|id| self.registry.changed(id));
-        let crons = &mut self.crons;
-        if crons.timer.is_none() {
-            crons.ahead_ms = ahead_ms(now);
+        settled.into_iter().for_each(|id| ctx.slots.changed(id));
+        if self.timer.is_none() {
+            self.ahead_ms = ahead_ms(now);
         }
         let Some(earliest) = earliest else {
-            crons.timer = None;
+            self.timer = None;
             return;
         };
-        let set = match &crons.timer {
+        let set = match &self.timer {
             Some(timer) => timer.set(earliest),
             None => WallTimer::new().and_then(|timer| {
                 timer.set(earliest)?;
-                self.reactor.add(&timer, Source::WallClock)?;
-                crons.timer = Some(timer);
+                ctx.reactor.add(&timer, Source::Feature(Self::NAME, 0))?;
+                self.timer = Some(timer);
                 Ok(())
             }),
         };
         if let Err(error) = set {
             // Out of descriptors, most likely: tried again with the next event.
-            crons.stale = true;
-            self.log.error_once("cron", format_args!("cannot set a timer for schedules: {error}"));
+            self.is_stale = true;
+            ctx.log.error_once("cron", format_args!("cannot set a timer for schedules: {error}"));
         }
-    }
-
-    /// A slot leaves the tables.
-    pub(crate) fn forget_schedule(&mut self, id: u32) {
-        self.crons.limits.remove(&id);
-    }
-
-    /// Attempts of jobs that take too long.
-    pub(crate) fn tick_limits(&mut self, now_ms: u64) {
-        let over: Vec<u32> = self.crons.limits.iter().filter(|(_, until_ms)| **until_ms <= now_ms).map(|(id, _)| *id).collect();
-        over.into_iter().for_each(|id| self.overrun(id));
     }
 }

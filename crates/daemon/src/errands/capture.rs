@@ -72,7 +72,7 @@ impl Control {
     pub(crate) fn hear_errand(&mut self, number: u32) {
         let Some(capture) = self.errands.all.get_mut(&number).and_then(|errand| errand.capture.as_mut()) else { return };
         if !capture.read() {
-            self.reactor.remove(&capture.pipe);
+            self.ctx.reactor.remove(&capture.pipe);
         }
         if capture.is_full() {
             self.cancel_errand(number);

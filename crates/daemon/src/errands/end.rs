@@ -7,8 +7,8 @@ use ostler_core::time::Now;
 use ostler_sys::{Wiped, cgroup};
 
 use super::{Errand, Output, Owner, Report, Stage, key};
-use crate::control::turn::now;
-use crate::control::{Control, Work};
+use crate::control::Control;
+use crate::engine::Work;
 use crate::rights::Rights;
 use crate::store::Record;
 use crate::supervisor::sweep::KILL;
@@ -59,7 +59,7 @@ impl Control {
             return;
         }
         errand.verdict = Some(verdict);
-        self.journal.push(&errand.record(number));
+        self.ctx.journal.push(&errand.record(number));
         // What was sent but not answered is killed with the answer; what was not sent is not sent.
         if matches!(errand.stage, Stage::Runs(_)) {
             self.kill_errand(number);
@@ -70,8 +70,8 @@ impl Control {
     pub(super) fn kill_errand(&mut self, number: u32) {
         let Some(errand) = self.errands.all.get_mut(&number) else { return };
         let Stage::Runs(leader) = errand.stage else { return };
-        errand.stage = Stage::Ending { leader, exited: false, due_ms: now().mono_ms };
-        self.keeper.kill(key(number), KILL, true);
+        errand.stage = Stage::Ending { leader, exited: false, due_ms: self.ctx.now.mono_ms };
+        self.ctx.keeper.kill(key(number), KILL, true);
         self.sweep_errand(number);
     }
 
@@ -79,10 +79,10 @@ impl Control {
     pub(crate) fn errand_exited(&mut self, number: u32, ending: ostler_sys::Ending) {
         let Some(errand) = self.errands.all.get_mut(&number) else {
             // Told already by a daemon that died before the keeper heard of it.
-            return self.work.push_back(Work::Ack(key(number)));
+            return self.ctx.effects.push(Work::Ack(key(number)));
         };
         let (Stage::Runs(leader) | Stage::Ending { leader, .. }) = errand.stage else { return };
-        errand.stage = Stage::Ending { leader, exited: true, due_ms: now().mono_ms };
+        errand.stage = Stage::Ending { leader, exited: true, due_ms: self.ctx.now.mono_ms };
         errand.verdict.get_or_insert(match ending {
             ostler_sys::Ending::Code(code) => Outcome::Code(code),
             ostler_sys::Ending::Signal { signal, .. } => Outcome::Signal(signal),
@@ -104,7 +104,7 @@ impl Control {
                 // Without cgroups the process table has to be read. Not for each of the many probes: a moment later, for all together.
                 None if is_rare => {}
                 None => {
-                    self.sweeps.add_late(leader.process(), mark);
+                    self.sweeps.add_late(leader.process(), mark, self.ctx.now.mono_ms);
                     return self.errand_swept(number);
                 }
             }
@@ -122,7 +122,7 @@ impl Control {
             return self.errand_swept(number);
         }
         if let Some(Errand { stage: Stage::Ending { due_ms, .. }, .. }) = self.errands.all.get_mut(&number) {
-            *due_ms = now().mono_ms + LOOK_AGAIN_MS;
+            *due_ms = self.ctx.now.mono_ms + LOOK_AGAIN_MS;
         }
     }
 
@@ -130,7 +130,7 @@ impl Control {
     fn errand_swept(&mut self, number: u32) {
         let verdict = self.errands.all.get(&number).and_then(|errand| errand.verdict.clone()).unwrap_or(Outcome::Lost);
         self.errand_over(number, verdict);
-        self.work.push_back(Work::Ack(key(number)));
+        self.ctx.effects.push(Work::Ack(key(number)));
     }
 
     /// Its owner is told, in the journal write in which it ends.
@@ -139,8 +139,8 @@ impl Control {
         if let Some(group) = errand.group.take() {
             self.groups.remove(group.into_string().into());
         }
-        self.journal.push(&Record::ErrandOver { number });
-        let output = errand.capture.take().map_or_else(Wiped::default, |capture| capture.finish(&self.reactor));
+        self.ctx.journal.push(&Record::ErrandOver { number });
+        let output = errand.capture.take().map_or_else(Wiped::default, |capture| capture.finish(&self.ctx.reactor));
         let last_lines = if outcome.is_success() || outcome == Outcome::Cancelled || errand.spec.output == Output::Nowhere {
             Vec::new()
         } else {
@@ -153,8 +153,8 @@ impl Control {
     }
 
     fn lines_since(&self, slot: u32, start: (u64, u64)) -> Vec<String> {
-        let lines = |slot: &crate::registry::Slot| crate::supervisor::last_lines(&Rights::of(slot.spec()), &slot.files, start);
-        self.registry.get(slot).map_or_else(Vec::new, lines)
+        let lines = |slot: &crate::slots::Slot| crate::supervisor::last_lines(&Rights::of(slot.spec()), &slot.files, start);
+        self.ctx.slots.get(slot).map_or_else(Vec::new, lines)
     }
 }
 

@@ -8,7 +8,8 @@ use ostler_sys::ProcRef;
 
 use super::{Errand, ErrandRecord, Leader, Output, Stage, key, number_of};
 use crate::boot::Leaders;
-use crate::control::{Control, Work};
+use crate::control::Control;
+use crate::engine::Work;
 
 impl Control {
     /// As the journal has them; what became of them is seen next.
@@ -30,9 +31,9 @@ impl Control {
             found.insert(number, child);
             if !self.errands.all.contains_key(&number) {
                 match child.ended {
-                    Some(_) => self.work.push_back(Work::Ack(child.key)),
+                    Some(_) => self.ctx.effects.push(Work::Ack(child.key)),
                     // The journal may be what is wrong: what runs is never killed for that.
-                    None => self.log.error(format_args!("process {} is of an unknown errand and is left alone", child.pid)),
+                    None => self.ctx.log.error(format_args!("process {} is of an unknown errand and is left alone", child.pid)),
                 }
             }
         }
@@ -64,7 +65,7 @@ impl Control {
         match errand.stage {
             Stage::Asked | Stage::Sent => {
                 errand.stage = Stage::Asked;
-                self.work.push_back(Work::Errand(number));
+                self.ctx.effects.push(Work::Errand(number));
             }
             // It ran under a keeper that was killed, too.
             Stage::Runs(_) | Stage::Ending { .. } => self.errand_exited(number, ostler_sys::Ending::Unknown),
@@ -81,7 +82,7 @@ impl Control {
     fn adopt_errand(&mut self, number: u32, leaders: &mut Leaders) {
         match self.errand_survivor(number, leaders) {
             Some(process) => {
-                self.keeper.adopt(key(number), process);
+                self.ctx.keeper.adopt(key(number), process);
                 self.errand_found(number, &Child { key: key(number), pid: process.pid, start_ticks: process.start_ticks, ended: None });
             }
             None => self.errand_not_found(number),

@@ -8,9 +8,9 @@ use ostler_keeper::{CGROUP_TARGET, SpawnRequest, ToKeeper};
 
 use super::capture::Capture;
 use super::{Errand, ErrandSpec, Output, Owner, Stage, key};
-use crate::control::turn::now;
-use crate::control::{Control, Work};
-use crate::registry::unique_id;
+use crate::control::Control;
+use crate::engine::Work;
+use crate::slots::unique_id;
 use crate::supervisor::spawn::{errand_program, failure};
 
 impl Control {
@@ -20,7 +20,7 @@ impl Control {
         let errand = Errand {
             owner,
             mark: format!("errand:{}", unique_id()),
-            deadline_ms: now().mono_ms.saturating_add(spec.timeout_ms),
+            deadline_ms: self.ctx.now.mono_ms.saturating_add(spec.timeout_ms),
             stage: Stage::Asked,
             verdict: None,
             capture: None,
@@ -28,9 +28,9 @@ impl Control {
             log_start: (0, 0),
             spec,
         };
-        self.journal.push(&errand.record(number));
+        self.ctx.journal.push(&errand.record(number));
         self.errands.all.insert(number, errand);
-        self.work.push_back(Work::Errand(number));
+        self.ctx.effects.push(Work::Errand(number));
         number
     }
 
@@ -48,9 +48,9 @@ impl Control {
                 if let Some(errand) = self.errands.all.get_mut(&number) {
                     errand.stage = Stage::Sent;
                     // The cgroup and where its lines begin.
-                    self.journal.push(&errand.record(number));
+                    self.ctx.journal.push(&errand.record(number));
                 }
-                self.keeper.say_with(ToKeeper::Spawn(Box::new(request)), fds);
+                self.ctx.keeper.say_with(ToKeeper::Spawn(Box::new(request)), fds);
             }
             Err(failure) => self.errand_over(number, Outcome::CouldNotStart(in_words(&failure.step, failure.errno))),
         }
@@ -59,13 +59,13 @@ impl Control {
     fn errand_request(&mut self, number: u32) -> Result<(SpawnRequest, Vec<OwnedFd>), SpawnFailure> {
         let Some(Errand { spec, mark, .. }) = self.errands.all.get(&number) else { return Err(failure("find it", 0)) };
         let (spec, mark) = (spec.clone(), mark.clone());
-        let home = self.settings.home.to_string_lossy().into_owned();
-        let Some(slot) = self.registry.get(spec.slot) else { return Err(failure("its app was deleted", 0)) };
-        let program = errand_program(slot, &spec, &mark, &home, &self.settings)?;
+        let home = self.ctx.settings.home.to_string_lossy().into_owned();
+        let Some(slot) = self.ctx.slots.get(spec.slot) else { return Err(failure("its app was deleted", 0)) };
+        let program = errand_program(slot, &spec, &mark, &home, &self.ctx.settings)?;
         let outputs = if spec.output == Output::Nowhere { None } else { self.outputs_beside(spec.slot)? };
         let (mut fds, mut targets) = (Vec::new(), Vec::new());
         let errno = |errno: rustix::io::Errno| failure("make a pipe", errno.raw_os_error());
-        let capture = if spec.output == Output::Captured { Some(Capture::open(number, &self.reactor).map_err(errno)?) } else { None };
+        let capture = if spec.output == Output::Captured { Some(Capture::open(number, &self.ctx.reactor).map_err(errno)?) } else { None };
         let mut log_start = (0, 0);
         if let Some(outputs) = outputs {
             log_start = outputs.sizes;
@@ -97,7 +97,7 @@ impl Control {
     pub(crate) fn errand_spawned(&mut self, number: u32, pid: i32, start_ticks: u64) {
         let Some(errand) = self.errands.all.get_mut(&number).filter(|errand| errand.stage == Stage::Sent) else { return };
         errand.stage = Stage::Runs(super::Leader { pid, start_ticks });
-        self.journal.push(&errand.record(number));
+        self.ctx.journal.push(&errand.record(number));
         if errand.verdict.is_some() {
             self.kill_errand(number);
         }

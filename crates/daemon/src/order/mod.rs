@@ -14,7 +14,7 @@ use ostler_proto::control::Action;
 
 use crate::care::Care;
 use crate::control::{Control, Job, Step};
-use crate::registry::{Registry, Slot};
+use crate::slots::{Slot, Slots};
 use crate::store::Role;
 
 /// What users see, by app.
@@ -26,9 +26,9 @@ struct Apps<'a> {
 }
 
 impl<'a> Apps<'a> {
-    fn of(registry: &'a Registry, jobs: &[Job], care: &'a Care) -> Self {
+    fn of(slots: &'a Slots, jobs: &[Job], care: &'a Care) -> Self {
         let mut by_name: BTreeMap<&str, Vec<&Slot>> = BTreeMap::new();
-        for slot in registry.iter().filter(|slot| slot.role == Role::Serving) {
+        for slot in slots.iter().filter(|slot| slot.role == Role::Serving) {
             by_name.entry(&slot.spec().name).or_default().push(slot);
         }
         let starts = |job: &&Job| matches!(job.step, Step::Act(Action::Restart, _));
@@ -66,7 +66,7 @@ fn in_words(missing: &[(Standing, &str, String)]) -> String {
 impl Control {
     /// An instance made a step.
     pub(crate) fn note_waiting(&mut self, id: u32) {
-        if self.registry.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Waiting { .. })) {
+        if self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Waiting { .. })) {
             self.waiting.insert(id);
         } else if !self.waiting.is_empty() {
             self.waiting.remove(&id);
@@ -78,9 +78,9 @@ impl Control {
         if self.waiting.is_empty() {
             return false;
         }
-        let apps = Apps::of(&self.registry, &self.jobs, &self.care);
+        let apps = Apps::of(&self.ctx.slots, &self.jobs, &self.care);
         let mut events = Vec::new();
-        for slot in self.waiting.iter().filter_map(|id| self.registry.get(*id)) {
+        for slot in self.waiting.iter().filter_map(|id| self.ctx.slots.get(*id)) {
             let mut missing = apps.missing(slot);
             if missing.is_empty() {
                 events.push((slot.id, Event::Released));
@@ -101,18 +101,18 @@ impl Control {
         if !matches!(slot.instance.state, State::Waiting { .. }) {
             return Vec::new();
         }
-        let apps = Apps::of(&self.registry, &self.jobs, &self.care);
+        let apps = Apps::of(&self.ctx.slots, &self.jobs, &self.care);
         apps.missing(slot).into_iter().map(|(_, name, why)| format!("{name} {why}")).collect()
     }
 
     /// Ends the waiting of an instance whose time is over. False if that is not what its deadline is about.
     pub(crate) fn waited_in_vain(&mut self, id: u32, now_ms: u64) -> bool {
-        let Some(slot) = self.registry.get(id) else { return false };
+        let Some(slot) = self.ctx.slots.get(id) else { return false };
         let State::Waiting { deadline_ms, .. } = slot.instance.state else { return false };
         if now_ms < deadline_ms {
             return false;
         }
-        let why = in_words(&Apps::of(&self.registry, &self.jobs, &self.care).missing(slot));
+        let why = in_words(&Apps::of(&self.ctx.slots, &self.jobs, &self.care).missing(slot));
         let waited_ms = slot.spec().order.timeout_ms();
         self.feed(id, Event::Unmet(format!("{why}, after {waited_ms} ms")));
         true

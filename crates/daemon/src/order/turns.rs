@@ -9,7 +9,7 @@ use ostler_core::order::{Graph, shown};
 use ostler_proto::control::{Action, Failure};
 
 use crate::control::{Control, Step};
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 /// What of a request is under way, and what waits for its turn: which apps have to wait for that.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ impl Control {
             return Ok(());
         }
         let comes = |name: &str| apps.iter().any(|spec| spec.name == name);
-        let present: BTreeMap<&str, &AppSpec> = self.registry.serving().map(|slot| (slot.spec().name.as_str(), slot.spec())).collect();
+        let present: BTreeMap<&str, &AppSpec> = self.ctx.slots.serving().map(|slot| (slot.spec().name.as_str(), slot.spec())).collect();
         for spec in apps {
             for name in spec.order.depends_on.keys() {
                 if !comes(name) && !present.contains_key(name.as_str()) {
@@ -84,7 +84,7 @@ impl Control {
 
     /// Puts the instances of a request into the order in which they are touched. False if it has none; then they stay as they are.
     pub(crate) fn put_in_order(&self, step: &Step, pending: &mut VecDeque<u32>) -> bool {
-        let slots = || pending.iter().filter_map(|id| self.registry.get(*id));
+        let slots = || pending.iter().filter_map(|id| self.ctx.slots.get(*id));
         if slots().all(|slot| slot.spec().order.depends_on.is_empty()) {
             return false;
         }
@@ -92,7 +92,7 @@ impl Control {
             let graph = Graph::new(slots().map(|slot| (slot.spec().name.as_str(), &*slot.spec().order)));
             graph.waves().into_iter().map(|(name, wave)| (name.to_owned(), wave)).collect()
         };
-        let wave = |id: &u32| self.registry.get(*id).and_then(|slot| waves.get(&slot.spec().name)).copied().unwrap_or(0);
+        let wave = |id: &u32| self.ctx.slots.get(*id).and_then(|slot| waves.get(&slot.spec().name)).copied().unwrap_or(0);
         let pending = pending.make_contiguous();
         match step {
             Step::Act(Action::Stop | Action::Delete, _) => pending.sort_by_key(|id| Reverse(wave(id))),
@@ -107,7 +107,7 @@ impl Control {
         let mut turns = Turns::default();
         if let (true, Step::Act(action @ (Action::Stop | Action::Delete | Action::Restart), _)) = (job.ordered, &job.step) {
             turns.action = Some(*action);
-            job.waiting.keys().filter_map(|id| self.registry.get(*id)).for_each(|slot| turns.begins(slot));
+            job.waiting.keys().filter_map(|id| self.ctx.slots.get(*id)).for_each(|slot| turns.begins(slot));
         }
         turns
     }
@@ -119,10 +119,10 @@ impl Control {
         }
         let (mut names, mut given_up) = (vec![failed.to_owned()], Vec::new());
         while let Some(name) = names.pop() {
-            let concerned = |id: &u32| self.registry.get(*id).is_some_and(|slot| slot.spec().order.depends_on.contains_key(&name));
+            let concerned = |id: &u32| self.ctx.slots.get(*id).is_some_and(|slot| slot.spec().order.depends_on.contains_key(&name));
             let (out, stay): (Vec<u32>, Vec<u32>) = self.jobs[index].pending.iter().copied().partition(concerned);
             self.jobs[index].pending = stay.into();
-            names.extend(out.iter().filter_map(|id| self.registry.get(*id)).map(|slot| slot.spec().name.clone()));
+            names.extend(out.iter().filter_map(|id| self.ctx.slots.get(*id)).map(|slot| slot.spec().name.clone()));
             given_up.extend(out);
         }
         given_up

@@ -7,10 +7,9 @@ use ostler_proto::control::{FaultReport, Happening, Progress};
 
 use super::history::{End, Release};
 use super::{Lane, Parts, Running};
-use crate::control::turn::now;
 use crate::control::{Control, why};
 use crate::policy::reload_waits_ms;
-use crate::registry::Slot;
+use crate::slots::Slot;
 use crate::store::{Record, Role};
 
 /// What users are told of a process that nothing can be started beside.
@@ -74,9 +73,10 @@ impl Control {
         if let Event::Ready(place) = &event {
             self.note_ready(number, *place);
         }
+        let now_ms = self.ctx.now.mono_ms;
         let Some(running) = self.running(number) else { return };
         let before: Vec<PlaceState> = running.rollout.places.iter().map(|place| place.state).collect();
-        let effects = running.rollout.step(event, now().mono_ms);
+        let effects = running.rollout.step(event, now_ms);
         let after = running.rollout.places.iter().map(|place| place.state);
         let is_new = |(before, after): &(PlaceState, PlaceState)| before != after && *after == PlaceState::Done;
         let done = before.into_iter().zip(after).enumerate().filter(|(_, states)| is_new(states));
@@ -84,7 +84,7 @@ impl Control {
         let app = running.app.clone();
         for id in done {
             // With its description it may have got another name.
-            let name = self.registry.serving().find(|slot| slot.pm_id == id).map_or_else(|| app.clone(), |slot| slot.spec().name.clone());
+            let name = self.ctx.slots.serving().find(|slot| slot.pm_id == id).map_or_else(|| app.clone(), |slot| slot.spec().name.clone());
             self.tell_rollout(number, Progress::InstanceDone { id, name });
         }
         self.perform_rollout(number, effects);
@@ -101,8 +101,13 @@ impl Control {
             }
         }
         if let Some(running) = self.rollouts.running.iter().find(|running| running.number == number) {
-            running.lanes.iter().flat_map(|lane| [&lane.old, &lane.new]).flat_map(Parts::records).for_each(|part| self.journal.push(&part));
-            self.journal.push(&Record::Rollout(Box::new(running.record())));
+            running
+                .lanes
+                .iter()
+                .flat_map(|lane| [&lane.old, &lane.new])
+                .flat_map(Parts::records)
+                .for_each(|part| self.ctx.journal.push(&part));
+            self.ctx.journal.push(&Record::Rollout(Box::new(running.record())));
         }
     }
 
@@ -113,21 +118,21 @@ impl Control {
         let Some(lane) = running.lanes.get_mut(place) else { return };
         let parts = if old { lane.old.clone() } else { lane.new.clone() };
         let serving = lane.serving;
-        let runs = self.registry.get(serving).is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }));
+        let runs = self.ctx.slots.get(serving).is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }));
         if in_place {
-            if let Some(slot) = self.registry.get_mut(serving) {
+            if let Some(slot) = self.ctx.slots.get_mut(serving) {
                 // What was asked for but does not run yet began before.
                 lane.after = slot.instance.inc;
                 slot.base = parts.base;
-                slot.describe(parts.app, &self.settings);
-                self.registry.changed(serving);
+                slot.describe(parts.app, &self.ctx.settings);
+                self.ctx.slots.changed(serving);
             }
             if runs {
                 self.tell_step(number, place, IN_PLACE);
             }
             return self.feed(serving, lifecycle::Event::Restart(origin));
         }
-        let candidate = self.registry.add_candidate(serving, &parts.app, &parts.base, now(), &self.settings);
+        let candidate = self.ctx.slots.add_candidate(serving, &parts.app, &parts.base, self.ctx.now, &self.ctx.settings);
         lane.beside = candidate;
         if let Some(id) = candidate {
             self.feed(id, lifecycle::Event::Start(origin));
@@ -143,16 +148,16 @@ impl Control {
         let Some(new) = lane.beside.take() else { return };
         let old = std::mem::replace(&mut lane.serving, new);
         lane.going = Some(old);
-        let Some(former) = self.registry.get_mut(old) else { return };
+        let Some(former) = self.ctx.slots.get_mut(old) else { return };
         former.role = Role::Retiring;
         former.pid_file_written = false;
-        former.settle_policy(&self.settings);
-        let (restarts, exits, created) = (former.instance.counters.restarts, former.instance.exits.clone(), now());
+        former.settle_policy(&self.ctx.settings);
+        let (restarts, exits, created) = (former.instance.counters.restarts, former.instance.exits.clone(), self.ctx.now);
         let (recent, notes) = (former.instance.counters.recent.clone(), former.notes.clone());
         let start_ups = former.instance.counters.clone();
-        let Some(slot) = self.registry.get_mut(new) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(new) else { return };
         slot.role = Role::Serving;
-        slot.settle_policy(&self.settings);
+        slot.settle_policy(&self.ctx.settings);
         slot.instance.counters.restarts = restarts.saturating_add(1);
         slot.instance.counters.created = Some(created);
         slot.instance.counters.recent = recent;
@@ -168,14 +173,14 @@ impl Control {
         if let Some(lane) = self.running(number).and_then(|running| running.lanes.get_mut(place)) {
             lane.after = inc;
         }
-        self.registry.changed(old);
-        self.registry.changed(new);
+        self.ctx.slots.changed(old);
+        self.ctx.slots.changed(new);
         self.follow_care(new);
         if let Some(pid) = pid {
             self.write_pid_file(new, pid);
         }
-        self.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is told to finish"));
-        self.clients.publish(&Happening { event: "reload".into(), id: pm_id, name, at_ms: now().wall_ms });
+        self.ctx.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is told to finish"));
+        self.clients.publish(&Happening { event: "reload".into(), id: pm_id, name, at_ms: self.ctx.now.wall_ms });
         self.feed(old, lifecycle::Event::Retire(origin));
         self.tell_step(number, place, "is ready; the old process finishes its requests");
     }
@@ -193,16 +198,16 @@ impl Control {
     fn rollout_news(&self, number: u32) -> Option<Event> {
         let running = self.rollouts.running.iter().find(|running| running.number == number)?;
         let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
-        let (now_ms, waits_ms) = (now().mono_ms, reload_waits_ms(&self.settings));
+        let (now_ms, waits_ms) = (self.ctx.now.mono_ms, reload_waits_ms(&self.ctx.settings));
         running.lanes.iter().zip(&running.rollout.places).enumerate().find_map(|(index, (lane, place))| {
-            let beside = lane.beside.and_then(|id| self.registry.get(id));
-            let serving = self.registry.get(lane.serving);
+            let beside = lane.beside.and_then(|id| self.ctx.slots.get(id));
+            let serving = self.ctx.slots.get(lane.serving);
             match place.state {
                 PlaceState::Starting | PlaceState::Reverting if place.in_place => restarted(index, lane, serving, now_ms, waits_ms),
                 PlaceState::Starting | PlaceState::Reverting => candidate(index, beside, false),
                 PlaceState::Ready if !place.in_place => candidate(index, beside, true),
                 PlaceState::Retiring | PlaceState::Returning => {
-                    let is_gone = lane.going.is_none_or(|id| self.registry.get(id).is_none());
+                    let is_gone = lane.going.is_none_or(|id| self.ctx.slots.get(id).is_none());
                     let has_to_stay = is_advancing && place.state == PlaceState::Retiring;
                     let gone = is_gone.then_some(Event::Gone(index));
                     gone.or_else(|| if has_to_stay { still_up(index, lane, serving) } else { None })
@@ -219,7 +224,7 @@ impl Control {
         let Some(running) = self.rollouts.running.iter_mut().find(|running| running.number == number) else { return };
         let in_place = running.rollout.places.get(place).is_some_and(|place| place.in_place);
         let lane = running.lanes.get_mut(place).filter(|_| in_place);
-        if let Some((lane, slot)) = lane.and_then(|lane| self.registry.get(lane.serving).map(|slot| (lane, slot))) {
+        if let Some((lane, slot)) = lane.and_then(|lane| self.ctx.slots.get(lane.serving).map(|slot| (lane, slot))) {
             lane.after = slot.instance.inc;
         }
     }
@@ -228,7 +233,7 @@ impl Control {
     fn note_fault(&mut self, number: u32, place: usize, reason: &str) {
         let Some(running) = self.rollouts.running.iter().find(|running| running.number == number) else { return };
         let Some(lane) = running.lanes.get(place) else { return };
-        let slot = lane.beside.and_then(|id| self.registry.get(id)).or_else(|| self.registry.get(lane.serving));
+        let slot = lane.beside.and_then(|id| self.ctx.slots.get(id)).or_else(|| self.ctx.slots.get(lane.serving));
         let lines = slot.and_then(|slot| slot.instance.exits.last()).map(|exit| exit.last_lines.clone()).unwrap_or_default();
         let lines = if lines.is_empty() {
             let mut lines = slot.map(crate::supervisor::last_lines_of).unwrap_or_default();
@@ -238,7 +243,7 @@ impl Control {
             lines
         };
         let (app, pm_id) = (running.app.clone(), lane.pm_id);
-        self.log.error(format_args!("App [{app}:{pm_id}] reload fails: {reason}"));
+        self.ctx.log.error(format_args!("App [{app}:{pm_id}] reload fails: {reason}"));
         if let Some(running) = self.running(number)
             && running.fault_lines.is_empty()
         {
@@ -260,14 +265,14 @@ impl Control {
             Some(Outcome::Overruled) => (End::Overruled, None),
             Some(Outcome::Done) | None => (End::Done, None),
         };
-        self.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
+        self.ctx.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
         if let Some(lane) = running.lanes.first().filter(|_| !running.mends) {
             let command = report.command.clone();
             let places = report.places.iter().map(|place| (place.id, place.state.clone())).collect();
-            let (number, parts, started, ended) = (running.release, lane.new.clone(), running.started, now());
+            let (number, parts, started, ended) = (running.release, lane.new.clone(), running.started, self.ctx.now);
             self.add_release(&running.app, Release { number, parts, command, started, ended, end, fault, places, cut: running.cut });
         }
-        self.journal.push(&Record::RolloutOver { number });
+        self.ctx.journal.push(&Record::RolloutOver { number });
         self.rollout_is_over(number, report);
         true
     }
@@ -276,7 +281,7 @@ impl Control {
     pub(crate) fn remove_lost_candidates(&mut self) {
         let known = |id: u32| self.rollouts.running.iter().flat_map(|running| &running.lanes).any(|lane| lane.beside == Some(id));
         let lost: Vec<u32> =
-            self.registry.iter().filter(|slot| slot.role == Role::Candidate && !known(slot.id)).map(|slot| slot.id).collect();
+            self.ctx.slots.iter().filter(|slot| slot.role == Role::Candidate && !known(slot.id)).map(|slot| slot.id).collect();
         for id in lost {
             self.feed(id, lifecycle::Event::Retire(Origin::Policy("reload".into())));
         }
@@ -346,7 +351,7 @@ fn ended(slot: &Slot) -> String {
 impl Control {
     /// A process that a reload waits for takes long. The one that was restarted in place has its last look in [`Control::tick_rollouts`].
     pub(crate) fn reload_waits(&mut self, id: u32) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let waits = |running: &&mut Running| {
             running.lanes.iter().zip(&running.rollout.places).any(|(lane, place)| {
                 matches!(place.state, PlaceState::Starting | PlaceState::Reverting)
@@ -354,15 +359,20 @@ impl Control {
             })
         };
         let Some(running) = self.rollouts.running.iter_mut().find(waits) else { return };
-        let waits_ms = reload_waits_ms(&self.settings);
+        let waits_ms = reload_waits_ms(&self.ctx.settings);
         let in_place = slot.role == Role::Serving;
         if in_place && let State::Starting { since, .. } = slot.instance.state {
             let at = since.mono_ms.saturating_add(waits_ms);
             running.look_ms = Some(running.look_ms.map_or(at, |look| look.min(at)));
         }
         let meanwhile = if in_place { "" } else { ", the old process serves meanwhile" };
-        let words =
-            format!("[{}]({}) {}{meanwhile}; waiting up to {}", slot.spec().name, slot.pm_id, slot.still_starting(), in_seconds(waits_ms));
+        let words = format!(
+            "[{}]({}) {}{meanwhile}; waiting up to {}",
+            slot.spec().name,
+            slot.pm_id,
+            slot.still_starting(self.ctx.now),
+            in_seconds(waits_ms)
+        );
         let number = running.number;
         self.tell_rollout(number, Progress::Warning(words));
     }

@@ -8,8 +8,7 @@ use super::history::pinned;
 use super::{Lane, Parts, Running};
 use crate::control::Control;
 use crate::control::handle::act::laid_over;
-use crate::control::turn::now;
-use crate::registry::Slot;
+use crate::slots::Slot;
 use crate::store::Record;
 use crate::supervisor::inherited::inherited;
 
@@ -78,7 +77,7 @@ impl Control {
             self.mending_gives_way(app);
         }
         if let Some(other) = self.rollouts.running.iter().find(|running| running.app == app) {
-            let since = now().mono_ms.saturating_sub(other.started.mono_ms) / 1000;
+            let since = self.ctx.now.mono_ms.saturating_sub(other.started.mono_ms) / 1000;
             return Err(format!("a reload of {app} is under way (since {since} s): see `ostler rollout status {app}`"));
         }
         let lanes: Vec<Lane> = wish.ids.iter().filter_map(|id| self.lane(*id, wish)).collect();
@@ -99,9 +98,9 @@ impl Control {
             self.remember_present_release(app, &lanes);
         }
         let release = self.next_release(app).saturating_sub(u32::from(wish.mends)).max(1);
-        let (origin, started) = (wish.origin.clone(), now());
+        let (origin, started) = (wish.origin.clone(), self.ctx.now);
         let app = app.to_owned();
-        self.log.line(format_args!("App [{app}] reload begins: {} instances, release {release}", lanes.len()));
+        self.ctx.log.line(format_args!("App [{app}] reload begins: {} instances, release {release}", lanes.len()));
         self.rollouts.running.push(Running {
             number,
             app,
@@ -119,6 +118,16 @@ impl Control {
         Ok(())
     }
 
+    /// A policy wants these replaced by the same release. A reload of a user comes first.
+    pub(crate) fn replace_by_policy(&mut self, app: &str, ids: Vec<u32>, origin: Origin, what: &str) {
+        let number = self.rollouts.next_number();
+        let describe: Describe = Box::new(|slot: &Slot| (slot.spec().clone(), None));
+        let wish = Wish { ids, describe, parallel: 0, canary_ms: None, origin, mends: true };
+        if let Err(reason) = self.begin_rollout(app, number, &wish) {
+            self.ctx.log.line(format_args!("App [{app}] {what} is left out: {reason}"));
+        }
+    }
+
     /// What a user wants comes before a replacement that nobody asked for.
     fn mending_gives_way(&mut self, app: &str) {
         let Some(number) = self.rollouts.running.iter().find(|running| running.app == app && running.mends).map(|running| running.number)
@@ -131,7 +140,7 @@ impl Control {
     }
 
     fn lane(&mut self, id: u32, wish: &Wish) -> Option<Lane> {
-        let slot = self.registry.get(id)?;
+        let slot = self.ctx.slots.get(id)?;
         let (pm_id, index_of_process) = (slot.pm_id, slot.instance.inc);
         let present = Parts { app: std::rc::Rc::clone(&slot.app), base: std::rc::Rc::clone(&slot.base) };
         let (mut spec, vars) = (wish.describe)(slot);
@@ -143,8 +152,8 @@ impl Control {
             base: match vars {
                 None => std::rc::Rc::clone(&present.base),
                 Some(vars) => {
-                    let (base, record) = self.registry.base(inherited(&app.spec, std::borrow::Cow::Owned(vars)));
-                    record.iter().for_each(|record| self.journal.push(record));
+                    let (base, record) = self.ctx.slots.base(inherited(&app.spec, std::borrow::Cow::Owned(vars)));
+                    record.iter().for_each(|record| self.ctx.journal.push(record));
                     base
                 }
             },
@@ -154,27 +163,22 @@ impl Control {
         Some(Lane { pm_id, serving: id, beside: None, going: None, after: index_of_process, old, new })
     }
 
-    fn stored_app(&mut self, spec: AppSpec) -> std::rc::Rc<crate::registry::App> {
-        let (app, record): (_, Option<Record<'static>>) = self.registry.shared_app(spec);
-        record.iter().for_each(|record| self.journal.push(record));
+    fn stored_app(&mut self, spec: AppSpec) -> std::rc::Rc<crate::slots::App> {
+        let (app, record): (_, Option<Record<'static>>) = self.ctx.slots.shared_app(spec);
+        record.iter().for_each(|record| self.ctx.journal.push(record));
         app
     }
 
     /// Another process of the same description could serve beside that of this slot.
     pub(crate) fn may_overlap_itself(&self, slot: &Slot) -> bool {
         let spec = slot.spec();
-        matches!(slot.instance.state, State::Running { .. }) && shares_its_ports(spec)
+        matches!(slot.instance.state, State::Running { .. }) && spec.shares_its_ports()
     }
 
     /// Two processes can serve beside each other, and one does.
     fn may_overlap(&self, lane: &Lane) -> bool {
-        let runs = self.registry.get(lane.serving).is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }));
+        let runs = self.ctx.slots.get(lane.serving).is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }));
         let (old, new) = (&lane.old.app.spec, &lane.new.app.spec);
-        runs && old.mode == new.mode && shares_its_ports(old) && shares_its_ports(new)
+        runs && old.mode == new.mode && old.shares_its_ports() && new.shares_its_ports()
     }
-}
-
-/// Its sockets are ours, or it shares its ports by itself: a second process can have them, too.
-pub(crate) fn shares_its_ports(spec: &AppSpec) -> bool {
-    !spec.listen.is_empty() || crate::cluster::is_worker(spec)
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Lane, NewEnv, NewRelease, Parts};
 use crate::control::Control;
-use crate::registry::{Slot, Stored};
+use crate::slots::{Slot, Stored};
 use crate::store::Record;
 
 /// Releases that are remembered per app.
@@ -92,7 +92,7 @@ impl Control {
             }
             return;
         }
-        let counters = self.registry.get(lane.serving).map(|slot| slot.instance.counters.clone()).unwrap_or_default();
+        let counters = self.ctx.slots.get(lane.serving).map(|slot| slot.instance.counters.clone()).unwrap_or_default();
         let started = counters.created.unwrap_or_default();
         let places = lanes.iter().map(|lane| (lane.pm_id, "old".to_owned())).collect();
         let parts = lane.old.clone();
@@ -115,16 +115,16 @@ impl Control {
             list.remove(oldest);
         }
         for part in list.iter().flat_map(|release| release.parts.records()) {
-            self.journal.push(&part);
+            self.ctx.journal.push(&part);
         }
         let record = record(app, list);
-        self.journal.push(&record);
+        self.ctx.journal.push(&record);
     }
 
     /// Nothing of the app is left.
     pub(crate) fn forget_releases(&mut self, app: &str) {
-        if self.registry.iter().all(|slot| slot.spec().name != app) && self.rollouts.releases.remove(app).is_some() {
-            self.journal.push(&Record::Releases { app: app.to_owned(), list: Vec::new() });
+        if self.ctx.slots.iter().all(|slot| slot.spec().name != app) && self.rollouts.releases.remove(app).is_some() {
+            self.ctx.journal.push(&Record::Releases { app: app.to_owned(), list: Vec::new() });
         }
     }
 

@@ -22,11 +22,11 @@ use ostler_core::rollout::Rollout;
 use ostler_core::time::Now;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use begin::{NewEnv, NewRelease, Wish, shares_its_ports};
+pub(crate) use begin::{NewEnv, NewRelease, Wish};
 use history::Release;
 pub(crate) use history::ReleaseRecord;
 
-use crate::registry::{App, Base, Stored};
+use crate::slots::{App, Base, Stored};
 use crate::store::Record;
 
 /// All rollouts under way, and what they left.

@@ -65,7 +65,7 @@ impl Control {
         let Some(running) = self.rollouts.running.iter_mut().find(goes) else { return };
         running.cut = running.cut.saturating_add(cut);
         let (number, record) = (running.number, Record::Rollout(Box::new(running.record())));
-        self.journal.push(&record);
+        self.ctx.journal.push(&record);
         self.tell_rollout(number, warning.clone());
     }
 }

@@ -10,7 +10,6 @@ use rustix::fs::OFlags;
 use super::Rotation;
 use super::check::Live;
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::logs::handback::{Folder, HandBack, rename_to_free};
 use crate::supervisor::handback::Rotating;
 
@@ -53,7 +52,7 @@ impl Control {
         let folder = Folder::with(&live.target, live.file, &live.rights).map_err(|error| error.to_string())?;
         may_rotate(live, &folder)?;
         let file = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is no UTF-8 text")?;
-        let date = self.rotation.date(&live.rule, now().wall_ms);
+        let date = self.rotation.date(&live.rule, self.ctx.now.wall_ms);
         let is_there = |name: &str| std::fs::symlink_metadata(folder.inside(name)).is_ok();
         let rotated = free_name(file, &date, is_there).ok_or("too many files of that name")?;
         if live.direct {
@@ -86,7 +85,7 @@ impl Control {
     pub(crate) fn rotated(&mut self, record: &HandBack, result: Result<Option<String>, String>) {
         match result {
             Ok(renamed) => {
-                let writers = self.registry.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
+                let writers = self.ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
                 let apps: Vec<String> = writers.map(|slot| slot.spec().name.clone()).collect();
                 self.is_rotated(&record.path, apps, &renamed.unwrap_or_else(|| record.rotated.clone()));
             }
@@ -100,13 +99,13 @@ impl Control {
     fn is_rotated(&mut self, path: &str, apps: impl IntoIterator<Item = String>, rotated: &str) {
         self.rotation.told.remove(path);
         // In the words of pm2-logrotate.
-        self.log.line(format_args!("\"{rotated}\" has been created"));
+        self.ctx.log.line(format_args!("\"{rotated}\" has been created"));
         self.rotation.rotated.extend(apps);
     }
 
     fn not_rotated(&mut self, path: &str, reason: &str) {
         if self.rotation.is_news(path, reason) {
-            self.log.error(format_args!("\"{path}\" cannot be rotated: {reason}"));
+            self.ctx.log.error(format_args!("\"{path}\" cannot be rotated: {reason}"));
         }
     }
 }

@@ -16,7 +16,6 @@ use ostler_core::rotate::{RotateSpec, Rule};
 use rustix::fs::{Mode, OFlags};
 
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::logs::handback::{FileKey, Folder, rename_to_free};
 use crate::rights::Rights;
 
@@ -88,7 +87,7 @@ impl Control {
                 Job::Keep(rule) => Some(rule),
                 Job::Room(_) => usual.as_ref(),
             };
-            let dates = rule.map_or_else(Vec::new, |rule| self.rotation.dates(rule, now().wall_ms));
+            let dates = rule.map_or_else(Vec::new, |rule| self.rotation.dates(rule, self.ctx.now.wall_ms));
             Group { logs, job, dates }
         };
         let task = Task { groups: groups.into_iter().map(&mut group).collect(), live };
@@ -98,7 +97,9 @@ impl Control {
         if self.rotation.care.is_none() {
             match Care::start(Arc::clone(&self.writers.wake)) {
                 Ok(care) => self.rotation.care = Some(care),
-                Err(error) => return self.log.error_once("care", format_args!("rotated logs are not looked after: no thread: {error}")),
+                Err(error) => {
+                    return self.ctx.log.error_once("care", format_args!("rotated logs are not looked after: no thread: {error}"));
+                }
             }
         }
         if let Some(care) = &mut self.rotation.care
@@ -118,10 +119,10 @@ impl Control {
         }
         for news in news {
             match news {
-                News::Removed(line) => self.log.line(format_args!("{line}")),
+                News::Removed(line) => self.ctx.log.line(format_args!("{line}")),
                 News::Failed(about, problem) => {
                     if self.rotation.is_news(&about, &problem) {
-                        self.log.error(format_args!("\"{about}\": {problem}"));
+                        self.ctx.log.error(format_args!("\"{about}\": {problem}"));
                     }
                 }
                 News::Done => {}

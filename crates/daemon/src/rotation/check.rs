@@ -9,11 +9,10 @@ use ostler_core::rotate::{Rule, pace};
 
 use super::care::{Job, Kept};
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::logs::handback::{FileKey, There, look};
 use crate::logs::{self, Places};
-use crate::registry::Slot;
 use crate::rights::Rights;
+use crate::slots::Slot;
 use crate::store::Record;
 
 /// Free space below which rotated files go, unless a setting says otherwise: the smaller of a size and a share of the disk.
@@ -75,12 +74,12 @@ pub(super) struct Live {
 impl Control {
     /// A process was started that writes to its logs.
     pub(crate) fn watch_logs(&mut self, id: u32) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         self.rotation.schedule_changed |= slot.spec().log_rotate.schedule.is_some() || self.rotation.wanted.rotate.schedule.is_some();
         let folders: Vec<PathBuf> = folders(slot).collect();
         for folder in folders {
             if !self.rotation.folders.contains_key(&folder) {
-                self.rotation.folders.insert(folder.clone(), Folder::new(now().mono_ms));
+                self.rotation.folders.insert(folder.clone(), Folder::new(self.ctx.now.mono_ms));
                 self.arm(&folder);
             }
         }
@@ -89,28 +88,28 @@ impl Control {
     /// A daemon begins: what apps of a former one write is looked at, and what was under way is done after all.
     pub(crate) fn begin_rotation_of_all(&mut self) {
         self.refresh_settings();
-        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         ids.into_iter().for_each(|id| self.watch_logs(id));
-        let now_ms = now().mono_ms;
+        let now_ms = self.ctx.now.mono_ms;
         let again = std::mem::take(&mut self.rotation.again);
         for folder in self.rotation.folders.values_mut() {
             folder.due_ms = Some(if again { now_ms } else { now_ms + SHORTEST_MS });
         }
         self.rotation.schedule_changed = true;
-        self.rotation.leftovers = self.registry.iter().next().is_some();
+        self.rotation.leftovers = self.ctx.slots.iter().next().is_some();
     }
 
     fn arm(&mut self, folder: &Path) {
-        let armed = self.rotation.watch.arm(folder, &self.reactor);
+        let armed = self.rotation.watch.arm(folder, &self.ctx.reactor);
         let check_ms = self.rotation.wanted.check_ms;
         let Some(known) = self.rotation.folders.get_mut(folder) else { return };
         match armed {
             Ok(()) => known.due_ms = None,
             // Without the kernel's help the clock has to do.
             Err(error) => {
-                known.due_ms = Some(now().mono_ms + check_ms);
+                known.due_ms = Some(self.ctx.now.mono_ms + check_ms);
                 if error.kind() != std::io::ErrorKind::NotFound {
-                    self.log.error_once(
+                    self.ctx.log.error_once(
                         "log folders",
                         format_args!("cannot watch \"{}\": {error}; its files are looked at every {} s", folder.display(), check_ms / 1000),
                     );
@@ -121,7 +120,7 @@ impl Control {
 
     /// Something was written.
     pub(crate) fn hear_log_folders(&mut self) {
-        let now_ms = now().mono_ms;
+        let now_ms = self.ctx.now.mono_ms;
         for path in self.rotation.watch.fired() {
             if let Some(folder) = self.rotation.folders.get_mut(&path) {
                 folder.written(now_ms);
@@ -146,7 +145,7 @@ impl Control {
 
     fn check_folder(&mut self, path: &Path, now_ms: u64) {
         let logs = self.live_logs(Some(path));
-        if !self.registry.iter().any(|slot| folders(slot).any(|folder| folder == path)) {
+        if !self.ctx.slots.iter().any(|slot| folders(slot).any(|folder| folder == path)) {
             self.rotation.folders.remove(path);
             return;
         }
@@ -184,7 +183,7 @@ impl Control {
     /// Every log of every app, or those in one folder, each file once.
     pub(super) fn live_logs(&self, folder: Option<&Path>) -> Vec<Live> {
         let mut found: Vec<Live> = Vec::new();
-        for slot in self.registry.iter() {
+        for slot in self.ctx.slots.iter() {
             let Some(rule) = self.rotation.wanted.rule_of(slot.spec()) else { continue };
             for (path, file) in paths(slot) {
                 // What is carried there is written by us.
@@ -225,7 +224,7 @@ impl Control {
     fn check_schedules(&mut self) {
         self.rotation.schedule_changed = false;
         self.rotation.schedule_due_ms = None;
-        let now = now();
+        let now = self.ctx.now;
         let until_ms = self.rotation.until_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
         let (mut due, mut next) = (Vec::new(), None::<u64>);
         for live in self.live_logs(None) {
@@ -245,7 +244,7 @@ impl Control {
         self.rotation.schedule_due_ms = Some(now.mono_ms + (next - now.wall_ms));
         if self.rotation.until_ms.is_none() || !due.is_empty() || now.wall_ms.saturating_sub(until_ms) > 0 {
             self.rotation.until_ms = Some(now.wall_ms);
-            self.journal.push(&Record::RotatedUntil { wall_ms: now.wall_ms });
+            self.ctx.journal.push(&Record::RotatedUntil { wall_ms: now.wall_ms });
         }
     }
 
@@ -261,7 +260,7 @@ impl Control {
             return;
         }
         if self.rotation.full.insert(folder.to_owned()) {
-            self.log.error(format_args!(
+            self.ctx.log.error(format_args!(
                 "the disk of \"{}\" has {} MB left: rotated logs go, the oldest first, until {} MB are free",
                 folder.display(),
                 free >> 20,
@@ -274,13 +273,13 @@ impl Control {
     }
 
     fn folder_is_gone(&mut self, path: &Path) {
-        let of = self.registry.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
+        let of = self.ctx.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
         // Of several users' the one with fewer.
         let rights = of.reduce(|one, other| if one.are_ours() { other } else { one }).unwrap_or_default();
-        let places = Places { home: &self.settings.home, rights: &rights, stdout: None, stderr: None };
+        let places = Places { home: &self.ctx.settings.home, rights: &rights, stdout: None, stderr: None };
         let made = places.make(path);
         let mut unwritten = Vec::new();
-        for slot in self.registry.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
+        for slot in self.ctx.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
             match &slot.piped {
                 Some(piped) => piped.reopen(),
                 None if slot.instance.pid().is_some() => unwritten.push(format!("{}:{}", slot.spec().name, slot.pm_id)),
@@ -295,7 +294,7 @@ impl Control {
             }
         };
         if self.rotation.is_news(&path.to_string_lossy(), &text) {
-            self.log.error(format_args!("the log folder \"{}\" {text}", path.display()));
+            self.ctx.log.error(format_args!("the log folder \"{}\" {text}", path.display()));
         }
     }
 }

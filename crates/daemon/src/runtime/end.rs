@@ -6,9 +6,8 @@ use ostler_keeper::STARTER_KEY;
 use ostler_proto::control::Action;
 
 use super::{Runtime, Starter, Stopping};
-use crate::control::turn::now;
 use crate::control::{Control, Then};
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 /// PM2's patience with a container in which nothing runs: whoever stops an app by hand may want to start it again.
 const BY_HAND_MS: u64 = 6000;
@@ -24,23 +23,23 @@ impl Control {
         let name = ostler_sys::signal::name(signal);
         match runtime.spec.meaning(signal) {
             Meaning::Stop if runtime.stopping.is_some() => {
-                self.log.line(format_args!("received {name} again, killing what still runs"));
+                self.ctx.log.line(format_args!("received {name} again, killing what still runs"));
                 self.kill_all_now();
             }
             Meaning::Stop => {
-                let kill_at_ms = runtime.spec.stop_timeout_ms.map(|time| now().mono_ms.saturating_add(time));
+                let kill_at_ms = runtime.spec.stop_timeout_ms.map(|time| self.ctx.now.mono_ms.saturating_add(time));
                 runtime.stopping = Some(Stopping { kill_at_ms, killed: false });
-                self.log.line(format_args!("received {name}, stopping everything"));
+                self.ctx.log.line(format_args!("received {name}, stopping everything"));
                 self.stop_all();
             }
             Meaning::Forward => {
                 // A terminal says with each change of its size that it has one.
                 if signal != WINCH {
-                    self.log.line(format_args!("received {name}, passing it on"));
+                    self.ctx.log.line(format_args!("received {name}, passing it on"));
                 }
-                let running = self.registry.iter().filter(|slot| slot.instance.pid().is_some());
+                let running = self.ctx.slots.iter().filter(|slot| slot.instance.pid().is_some());
                 let keys: Vec<u64> = running.map(|slot| slot.key(slot.instance.inc)).collect();
-                keys.into_iter().for_each(|key| self.keeper.kill(key, signal, false));
+                keys.into_iter().for_each(|key| self.ctx.keeper.kill(key, signal, false));
             }
             Meaning::ReloadLogs => self.reload_logs(None),
             Meaning::Nothing => {}
@@ -60,11 +59,11 @@ impl Control {
 
     fn stop_all(&mut self) {
         // Whoever still reads a config file, or waits before the start, would start something after the end.
-        self.keeper.kill(STARTER_KEY, SIGTERM, false);
+        self.ctx.keeper.kill(STARTER_KEY, SIGTERM, false);
         if self.jobs.iter().any(|job| job.then == Then::Exit) {
             return;
         }
-        let targets = if self.registry.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
+        let targets = if self.ctx.slots.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
         // Nobody waits for the answer: client 0 does not exist.
         let mut job = self.action_job(0, 0, Action::Delete, targets, Origin::Shutdown);
         job.then = Then::Exit;
@@ -78,7 +77,7 @@ impl Control {
             return;
         }
         self.end_with(KILLED);
-        let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         for &id in &ids {
             self.feed(id, Event::Delete(Origin::Shutdown));
         }
@@ -90,7 +89,7 @@ impl Control {
     /// What a hook has held up until now has no time of its own.
     fn hurry_those_with_time(&mut self, now_ms: u64) {
         let has_time = |state: &State| matches!(state, State::Stopping { killed: false, deadline_ms, .. } if *deadline_ms > now_ms);
-        let ids: Vec<u32> = self.registry.iter().filter(|slot| has_time(&slot.instance.state)).map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().filter(|slot| has_time(&slot.instance.state)).map(|slot| slot.id).collect();
         ids.into_iter().for_each(|id| self.feed(id, Event::Hurry));
     }
 
@@ -103,7 +102,7 @@ impl Control {
     /// The starter has ended. Not acknowledged when it failed: should this daemon be killed now, the next one has to know.
     pub(crate) fn starter_ended(&mut self, ending: ostler_sys::Ending) {
         let ending = self.exit_report(ending).ending;
-        let nothing_runs = self.registry.serving().all(|slot| life_of(slot) != Life::Up);
+        let nothing_runs = self.ctx.slots.serving().all(|slot| life_of(slot) != Life::Up);
         let Some(runtime) = &mut self.runtime else { return };
         // Apps that only were not ready in time are in the hands of their restart policy.
         if ending != Ending::Code(0) && (nothing_runs || runtime.unstartable) && runtime.stopping.is_none() {
@@ -115,25 +114,25 @@ impl Control {
             return self.stop_all();
         }
         runtime.starter = Starter::Done;
-        self.work.push_back(crate::control::Work::Ack(STARTER_KEY));
+        self.ctx.effects.push(crate::engine::Work::Ack(STARTER_KEY));
     }
 
     /// Ends the container when nothing is left to run, and kills what has had its time. True when that made work.
     pub(crate) fn look_at_runtime(&mut self) -> bool {
         let Some(runtime) = &self.runtime else { return false };
-        let now_ms = now().mono_ms;
+        let now_ms = self.ctx.now.mono_ms;
         if runtime.stopping.is_some() {
             if runtime.deadline_ms().is_some_and(|at| at <= now_ms) {
-                self.log.error(format_args!("the time to stop is over, killing what still runs"));
+                self.ctx.log.error(format_args!("the time to stop is over, killing what still runs"));
                 self.kill_all_now();
             }
             if self.runtime.as_ref().is_some_and(Runtime::is_hasty) {
                 self.hurry_those_with_time(now_ms);
             }
-            return !self.work.is_empty();
+            return !self.ctx.effects.is_empty();
         }
-        let is_busy = runtime.spec.stays || runtime.starter == Starter::Runs || !self.jobs.is_empty() || self.ending.is_some();
-        let end = if is_busy { None } else { over(self.registry.serving().map(life_of)) };
+        let is_busy = runtime.spec.stays || runtime.starter == Starter::Runs || !self.jobs.is_empty() || self.ctx.ending.is_some();
+        let end = if is_busy { None } else { over(self.ctx.slots.serving().map(life_of)) };
         let over_at = runtime.over_at_ms;
         let Some(end) = end else {
             self.set_over_at(None);
@@ -143,7 +142,7 @@ impl Control {
             self.set_over_at(Some(over_at.unwrap_or(now_ms + BY_HAND_MS)));
             return false;
         }
-        self.log.line(format_args!("nothing runs any more, ending with code [{}]", end.code));
+        self.ctx.log.line(format_args!("nothing runs any more, ending with code [{}]", end.code));
         self.set_over_at(None);
         self.end_with(end.code);
         if let Some(runtime) = &mut self.runtime {

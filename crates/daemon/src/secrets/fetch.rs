@@ -11,7 +11,7 @@ use ostler_core::secrets::{BadSecret, MAX_BYTES, SecretSource, value};
 use super::{Value, Values};
 use crate::control::Control;
 use crate::errands::{ErrandSpec, Output, Owner, Report};
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 /// So many commands of a process run at the same time.
 const AT_ONCE: usize = 8;
@@ -59,18 +59,18 @@ fn commands(slot: &Slot) -> impl Iterator<Item = (&String, &Command, u64)> {
 impl Control {
     /// Before a start of this slot commands are to be asked.
     pub(crate) fn needs_commands(&self, id: u32) -> bool {
-        self.registry.get(id).is_some_and(|slot| commands(slot).next().is_some())
+        self.ctx.slots.get(id).is_some_and(|slot| commands(slot).next().is_some())
     }
 
     /// A former daemon was asking commands for this process: what is before them is done.
     pub(crate) fn was_at_secrets(&self, id: u32, inc: u32) -> bool {
-        let has_hook = self.registry.get(id).is_some_and(|slot| slot.spec().hooks.get(Hook::PreStart).is_some());
+        let has_hook = self.ctx.slots.get(id).is_some_and(|slot| slot.spec().hooks.get(Hook::PreStart).is_some());
         self.needs_commands(id) && (!has_hook || !self.errands.of(|owner| owner.secret_of(id, inc).is_some()).is_empty())
     }
 
     /// Asks for what is missing, and says when everything is there, or will not be.
     pub(crate) fn fetch_secrets(&mut self, id: u32, inc: u32) {
-        let Some(slot) = self.registry.get(id) else { return self.secrets.forget(id) };
+        let Some(slot) = self.ctx.slots.get(id) else { return self.secrets.forget(id) };
         if slot.instance.hook() != Some((inc, Hook::PreStart)) {
             self.secrets.all.remove(&(id, inc));
             return;

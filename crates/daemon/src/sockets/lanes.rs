@@ -20,8 +20,7 @@ use ostler_core::serving::{ListenAt, Scheduling};
 
 use super::keys;
 use crate::control::Control;
-use crate::control::turn::now;
-use crate::registry::Slot;
+use crate::slots::Slot;
 use crate::store::Role;
 
 /// Whose lanes have to be looked at, and when.
@@ -46,7 +45,7 @@ impl Lanes {
 /// Each process of the app has a socket of its own for a port. Not where a cluster protocol spreads connections or the app wants one
 /// socket for all, and not for unix sockets, which the kernel cannot group.
 pub(crate) fn has_lanes(spec: &AppSpec) -> bool {
-    let by_protocol = crate::cluster::is_worker(spec);
+    let by_protocol = spec.has_workers();
     !by_protocol && spec.scheduling != Scheduling::Shared && spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Tcp { .. }))
 }
 
@@ -71,7 +70,7 @@ fn standing(slot: &Slot, now_ms: u64) -> (Standing, Option<u64>) {
 impl Control {
     /// A slot made a step.
     pub(crate) fn stir_lanes_of(&mut self, id: u32) {
-        if let Some(slot) = self.registry.get(id).filter(|slot| !slot.spec().listen.is_empty())
+        if let Some(slot) = self.ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty())
             && !self.sockets.lanes.stirred.contains(&slot.spec().name)
         {
             self.sockets.lanes.stirred.insert(slot.spec().name.clone());
@@ -90,8 +89,8 @@ impl Control {
         if !self.sockets.by_app.iter().any(|(owner, group)| owner.app == app && group.has_lanes()) {
             return;
         }
-        let now_ms = now().mono_ms;
-        let slots: Vec<&Slot> = self.registry.iter().filter(|slot| slot.spec().name == app && !slot.spec().listen.is_empty()).collect();
+        let now_ms = self.ctx.now.mono_ms;
+        let slots: Vec<&Slot> = self.ctx.slots.iter().filter(|slot| slot.spec().name == app && !slot.spec().listen.is_empty()).collect();
         let standings: Vec<(Standing, Option<u64>)> = slots.iter().map(|slot| standing(slot, now_ms)).collect();
         for (owner, group) in self.sockets.by_app.iter_mut().filter(|(owner, group)| owner.app == app && group.has_lanes()) {
             // After a change of the file some have this socket and others do not.
@@ -99,7 +98,7 @@ impl Control {
             let lanes: Vec<(Standing, Option<u32>)> = users.map(|(slot, (standing, _))| (*standing, lane_of(slot))).collect();
             if let Err(errno) = group.steer(&attended(lanes.into_iter())) {
                 let port = &owner.key;
-                self.log.error_once("steer", format_args!("cannot steer the connections of {app} at {port}: {errno}"));
+                self.ctx.log.error_once("steer", format_args!("cannot steer the connections of {app} at {port}: {errno}"));
             }
         }
         // Who is young gets its share when it is not any more.
@@ -112,27 +111,27 @@ impl Control {
     /// Nothing new for this process; once it has taken what is its own already, it is to finish. False: it has no lane that could be
     /// closed to others.
     pub(crate) fn drain_lane(&mut self, id: u32, inc: u32) -> bool {
-        let Some(slot) = self.registry.get(id) else { return false };
+        let Some(slot) = self.ctx.slots.get(id) else { return false };
         let name = slot.spec().name.clone();
         self.steer_app(&name);
         if !self.is_left_out(id) {
             return false;
         }
-        self.sockets.lanes.emptying.insert(id, (inc, Emptying::since(now().mono_ms)));
+        self.sockets.lanes.emptying.insert(id, (inc, Emptying::since(self.ctx.now.mono_ms)));
         true
     }
 
     /// Others than these serve at the ports of this slot: what waits in its lane would wait in vain if it were stopped at once.
     pub(crate) fn others_serve(&self, id: u32, these: &[u32]) -> bool {
-        let Some(slot) = self.registry.get(id).filter(|slot| lane_of(slot).is_some()) else { return false };
-        let now_ms = now().mono_ms;
-        let mut others = self.registry.iter().filter(|other| other.spec().name == slot.spec().name && !these.contains(&other.id));
+        let Some(slot) = self.ctx.slots.get(id).filter(|slot| lane_of(slot).is_some()) else { return false };
+        let now_ms = self.ctx.now.mono_ms;
+        let mut others = self.ctx.slots.iter().filter(|other| other.spec().name == slot.spec().name && !these.contains(&other.id));
         others.any(|other| standing(other, now_ms).0 == Standing::Serves)
     }
 
     /// Nothing new comes to any of its lanes.
     fn is_left_out(&self, id: u32) -> bool {
-        let Some((slot, lane)) = self.registry.get(id).and_then(|slot| Some((slot, lane_of(slot)?))) else { return false };
+        let Some((slot, lane)) = self.ctx.slots.get(id).and_then(|slot| Some((slot, lane_of(slot)?))) else { return false };
         let mut groups = self.sockets.lanes_of(&slot.spec().name).peekable();
         groups.peek().is_some() && groups.all(|group| group.is_left_out(lane))
     }
@@ -153,7 +152,7 @@ impl Control {
 
     fn look_at_emptying(&mut self, id: u32, inc: u32, now_ms: u64) {
         let drains = |slot: &&Slot| matches!(slot.instance.state, State::Draining { inc: draining, .. } if draining == inc);
-        let Some(slot) = self.registry.get(id).filter(drains) else {
+        let Some(slot) = self.ctx.slots.get(id).filter(drains) else {
             // It has ended, or is told to.
             self.sockets.lanes.emptying.remove(&id);
             return;

@@ -130,7 +130,7 @@ impl Control {
             self.close_sockets_of(spec);
             return Ok(Given::default());
         }
-        let rights = FileRights { umask: spec.limits.umask.unwrap_or(self.originals.umask), rights: Rights::of(spec) };
+        let rights = FileRights { umask: spec.limits.umask.unwrap_or(self.ctx.originals.umask), rights: Rights::of(spec) };
         let lane = has_lanes(spec).then_some(lane);
         let mut fresh: Vec<(Owner, Group)> = Vec::new();
         let mut given = Given::default();
@@ -156,7 +156,7 @@ impl Control {
             }
         }
         for (owner, group) in fresh {
-            held(&owner, &group).for_each(|(name, fd)| self.keeper.hold(&name, fd));
+            held(&owner, &group).for_each(|(name, fd)| self.ctx.keeper.hold(&name, fd));
             self.sockets.by_app.insert(owner, group);
         }
         // An edited file: what nobody names any more is closed as soon as the first instance has what it names now.
@@ -175,13 +175,13 @@ impl Control {
             Ok(fd) => {
                 let place = Place::Lane { number, position: Some(group.next_position()) };
                 if let Some(name) = owner.held_name(place) {
-                    self.keeper.hold(&name, fd.as_fd());
+                    self.ctx.keeper.hold(&name, fd.as_fd());
                 }
                 group.add(Socket { fd, place });
             }
             // Two processes then accept from the first one.
             Err(errno) => {
-                self.log.error_once("lane", format_args!("cannot open another socket at {key} for {app}: {errno}"));
+                self.ctx.log.error_once("lane", format_args!("cannot open another socket at {key} for {app}: {errno}"));
             }
         }
     }
@@ -195,11 +195,11 @@ impl Control {
         lane: Option<u32>,
         rights: &FileRights,
     ) -> Result<(Owner, Group), Errno> {
-        let orphan = |owner: &&Owner| owner.key == key && !self.registry.iter().any(|slot| slot.spec().name == owner.app);
+        let orphan = |owner: &&Owner| owner.key == key && !self.ctx.slots.iter().any(|slot| slot.spec().name == owner.app);
         if let Some(former) = self.sockets.by_app.keys().find(orphan).cloned()
             && let Some(group) = self.sockets.by_app.remove(&former)
         {
-            held(&former, &group).for_each(|(name, _)| self.keeper.drop_held(&name));
+            held(&former, &group).for_each(|(name, _)| self.ctx.keeper.drop_held(&name));
             return Ok((Owner { app: spec.name.clone(), ..former }, group));
         }
         let mut file = None;
@@ -222,7 +222,7 @@ impl Control {
             Ok(()) => Ok(Socket { fd, place: Place::Lane { number: lane_number(lane), position: Some(0) } }),
             Err(errno) => {
                 let at = &listen.at;
-                self.log.error_once(
+                self.ctx.log.error_once(
                     "steer",
                     format_args!("the kernel does not let the connections at {at} be steered ({errno}): a reload may cut some"),
                 );
@@ -258,7 +258,8 @@ impl Control {
             return;
         }
         let wanted: Vec<String> = self
-            .registry
+            .ctx
+            .slots
             .iter()
             .filter(|slot| slot.spec().name == app && slot.is_or_will_be_up())
             .flat_map(|slot| keys(&slot.spec().listen).map(|(_, key)| key))
@@ -269,7 +270,7 @@ impl Control {
         for owner in idle {
             owner.remove_file(&rights);
             if let Some(group) = self.sockets.by_app.remove(&owner) {
-                held(&owner, &group).for_each(|(name, _)| self.keeper.drop_held(&name));
+                held(&owner, &group).for_each(|(name, _)| self.ctx.keeper.drop_held(&name));
             }
         }
     }

@@ -20,7 +20,7 @@ impl Control {
     /// Takes copies of the sockets of an adopted process, so that others can be started beside it. Where the kernel does not allow that
     /// (Yama's `ptrace_scope`) the next start of an instance finds the address in use as long as another one runs.
     pub(crate) fn rescue_sockets(&mut self, id: u32, process: ProcRef) {
-        let Some(slot) = self.registry.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
+        let Some(slot) = self.ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
         let spec = std::rc::Rc::clone(&slot.app.spec);
         let Ok(pidfd) = process.open() else { return };
         let lane = lane_of(slot).map(lane_number);
@@ -43,7 +43,7 @@ impl Control {
             };
             let owner = Owner { app: spec.name.clone(), key, file };
             if let Some(name) = owner.held_name(place) {
-                self.keeper.hold(&name, fd.as_fd());
+                self.ctx.keeper.hold(&name, fd.as_fd());
             }
             self.sockets.add(owner, Socket { fd, place });
         }

@@ -21,7 +21,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
     let pids: Vec<i32> = inventory
         .children
         .iter()
-        .filter(|child| child.ended.is_none() && crate::registry::split_key(child.key).0 == id)
+        .filter(|child| child.ended.is_none() && crate::slots::split_key(child.key).0 == id)
         .map(|child| child.pid)
         .collect();
     let at = ostler_sys::now().wall_ms;

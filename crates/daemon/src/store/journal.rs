@@ -10,6 +10,10 @@ use super::record::{Record, Snapshot, encode};
 /// Compaction is not worth it below this size.
 const COMPACT_FROM_BYTES: u64 = 256 << 10;
 
+/// What was decided before now was given to the journal. Nothing else makes one, and without one no effect is to be had.
+#[derive(Debug)]
+pub(crate) struct Written(());
+
 /// Appends records. `push` collects, `flush` writes them all with one call.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -36,8 +40,13 @@ impl Journal {
         encode(record, &mut self.pending);
     }
 
-    /// Writes what was pushed and hands out those bytes, for the copy on disk.
-    pub(crate) fn flush(&mut self) -> io::Result<Vec<u8>> {
+    /// Writes what was pushed and hands out those bytes, for the copy on disk. An error means that memory for a few bytes is gone; what was
+    /// pushed is written with the next call, and nothing better can be done than to go on.
+    pub(crate) fn flush(&mut self) -> (Written, io::Result<Vec<u8>>) {
+        (Written(()), self.write_pending())
+    }
+
+    fn write_pending(&mut self) -> io::Result<Vec<u8>> {
         if !self.pending.is_empty() {
             self.file.write_all_at(&self.pending, self.end)?;
             self.end += self.pending.len() as u64;

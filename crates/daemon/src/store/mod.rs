@@ -12,5 +12,5 @@ pub(crate) mod journal;
 pub(crate) mod record;
 pub(crate) mod state_file;
 
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Journal, Written};
 pub(crate) use record::{Kin, Record, Role, SlotRecord, Snapshot};

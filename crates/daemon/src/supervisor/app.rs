@@ -6,7 +6,6 @@ use ostler_proto::node::{Message, classify, cluster};
 use super::complaints::Topic;
 use super::kept;
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::supervisor::readiness::Sign;
 
 /// Longer than any version of Node.
@@ -30,9 +29,9 @@ struct Turn {
 impl Control {
     /// An app's channel is readable, or has room again.
     pub(crate) fn hear_app(&mut self, id: u32, writable: bool) {
-        let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
+        let Some(ipc) = self.ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
         if writable {
-            ipc.drain(&self.reactor);
+            ipc.drain(&self.ctx.reactor);
             self.stir_listeners_of(id);
         }
         self.read_channel(id);
@@ -52,8 +51,8 @@ impl Control {
     pub(crate) fn tick_channels(&mut self, now_ms: u64) {
         while let Some((at_ms, id)) = self.muted.first().copied().filter(|(at, _)| *at <= now_ms) {
             self.muted.remove(&(at_ms, id));
-            let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { continue };
-            if !ipc.unmute(&self.reactor, at_ms) {
+            let Some(ipc) = self.ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { continue };
+            if !ipc.unmute(&self.ctx.reactor, at_ms) {
                 self.end_channel(id);
             }
         }
@@ -69,10 +68,10 @@ impl Control {
     }
 
     fn read_channel_into(&mut self, id: u32, buffer: &mut [u8]) -> bool {
-        let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return false };
+        let Some(ipc) = self.ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return false };
         let heard = ipc.read(buffer);
-        let (_, inc) = crate::registry::split_key(ipc.key());
-        let now_ms = now().mono_ms;
+        let (_, inc) = crate::slots::split_key(ipc.key());
+        let now_ms = self.ctx.now.mono_ms;
         let mut turn = Turn { id, inc, now_ms, bytes: heard.bytes, lines: 0, remembers: false };
         if let Some(lines) = heard.lines {
             let mut beginning = heard.beginning;
@@ -86,7 +85,7 @@ impl Control {
             }
         }
         let mut waits = None;
-        if let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
+        if let Some(ipc) = self.ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
             if !turn.remembers {
                 // Nothing that the next daemon would have to know.
                 ipc.consume();
@@ -94,7 +93,7 @@ impl Control {
             ipc.budget.read(turn.bytes, turn.lines, now_ms);
             waits = ipc.budget.take_wait();
             if let Some(until_ms) = waits {
-                ipc.mute(&self.reactor, until_ms);
+                ipc.mute(&self.ctx.reactor, until_ms);
                 self.muted.insert((until_ms, id));
             }
         }
@@ -121,7 +120,7 @@ impl Control {
         }
         turn.lines += 1;
         let internal = memchr::memmem::find(line, br#""cmd":"NODE_"#).is_some();
-        let Some(ipc) = self.registry.get_mut(turn.id).and_then(|slot| slot.ipc.as_mut()) else { return };
+        let Some(ipc) = self.ctx.slots.get_mut(turn.id).and_then(|slot| slot.ipc.as_mut()) else { return };
         if ipc.budget.message(internal, turn.now_ms) == Hearing::PassedOver {
             let Rate { per_second, .. } = MESSAGES;
             return self.complain(turn.id, Topic::Rate, format_args!("sends more messages than are heard ({per_second} each second)"));
@@ -136,15 +135,15 @@ impl Control {
 
     fn end_channel(&mut self, id: u32) {
         self.heart_is_lost(id);
-        if let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
+        if let Some(ipc) = self.ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
             // Usually the process is about to end: the keeper's copy is dropped then, so that nothing delays its next start.
-            ipc.end(&self.reactor);
+            ipc.end(&self.ctx.reactor);
         }
         self.worker_left(id);
     }
 
     fn hear_message(&mut self, id: u32, inc: u32, message: Message) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         match message {
             Message::Ready => self.told_ready(id, inc, Sign::Message),
             Message::NodeVersion(version) if version.len() <= MAX_VERSION_BYTES => slot.learned.node_version = Some(version),
@@ -159,7 +158,7 @@ impl Control {
 
     /// What a list shows of what an app says of itself, within its budget. It is not journaled: its size is the app's to choose.
     fn keep(&mut self, id: u32, message: Message) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let Some(ipc) = slot.ipc.as_mut() else { return };
         let learned = &mut *slot.learned;
         let mut kept = ipc.kept.take().unwrap_or_else(|| kept::of(learned));
@@ -183,8 +182,8 @@ impl Control {
     /// The app's end is closed, or it misbehaved: nothing more comes.
     pub(super) fn close_channel(&mut self, id: u32) {
         self.worker_left(id);
-        let Some(ipc) = self.registry.get_mut(id).and_then(|slot| slot.ipc.take()) else { return };
-        self.keeper.drop_held(&ipc.held_name());
-        ipc.close(&self.reactor);
+        let Some(ipc) = self.ctx.slots.get_mut(id).and_then(|slot| slot.ipc.take()) else { return };
+        self.ctx.keeper.drop_held(&ipc.held_name());
+        ipc.close(&self.ctx.reactor);
     }
 }

@@ -85,14 +85,16 @@ impl Control {
         let from = end_of_lines(&source).map_err(|error| error.to_string())?;
         let carried = Carried { file, path: path.to_owned(), from, rights: rights.clone() };
         self.begin_carrying(carried, source).map_err(|error| crate::log::chain(&error))?;
-        let ids: Vec<u32> = self.registry.iter().filter(|slot| slot.log_files.contains(&Some(file))).map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file))).map(|slot| slot.id).collect();
         for id in ids {
-            let Some(slot) = self.registry.get_mut(id) else { continue };
+            let Some(slot) = self.ctx.slots.get_mut(id) else { continue };
             let [error, out] = slot.log_files.map(|own| own == Some(file));
             slot.log_start = (if error { 0 } else { slot.log_start.0 }, if out { 0 } else { slot.log_start.1 });
-            self.registry.changed(id);
+            self.ctx.slots.changed(id);
         }
-        self.log.line(format_args!("\"{path}\" was deleted and is there again; what its app writes is carried over until its next start"));
+        self.ctx
+            .log
+            .line(format_args!("\"{path}\" was deleted and is there again; what its app writes is carried over until its next start"));
         Ok(())
     }
 
@@ -113,15 +115,15 @@ impl Control {
         let streams = RuntimeStreams { rights: carried.rights.clone(), ..self.writers.runtime.clone() };
         let deleted = Deleted { key, source: Arc::clone(&source), from: carried.from, path: carried.path.clone().into(), streams };
         carrier.begin(deleted, &self.writers.files)?;
-        self.keeper.hold(&held_name(key), source.as_fd());
-        self.journal.push(&Record::Carry(Box::new(carried.clone())));
+        self.ctx.keeper.hold(&held_name(key), source.as_fd());
+        self.ctx.journal.push(&Record::Carry(Box::new(carried.clone())));
         self.carries.all.insert(key, (carried, source));
         Ok(())
     }
 
     /// What the process wrote last is at its path, if the disk is not slow.
     pub(super) fn finish_carrying(&self, id: u32) {
-        let (Some((carrier, _)), Some(slot)) = (&self.carries.carrier, self.registry.get(id)) else { return };
+        let (Some((carrier, _)), Some(slot)) = (&self.carries.carrier, self.ctx.slots.get(id)) else { return };
         for file in slot.log_files.into_iter().flatten().filter(|file| self.carries.has(*file)) {
             carrier.finish(file, LINES_END_WITHIN);
         }
@@ -134,13 +136,15 @@ impl Control {
             match said {
                 Said::Waits(file, why) => {
                     if let Some((carried, _)) = self.carries.all.get(&file) {
-                        self.log.error(format_args!("\"{}\" was deleted, and cannot be written anew: {why}; its lines wait", carried.path));
+                        self.ctx
+                            .log
+                            .error(format_args!("\"{}\" was deleted, and cannot be written anew: {why}; its lines wait", carried.path));
                     }
                 }
                 Said::Ended(file) => {
                     if self.carries.all.remove(&file).is_some() {
-                        self.keeper.drop_held(&held_name(file));
-                        self.journal.push(&Record::CarriedOver { file });
+                        self.ctx.keeper.drop_held(&held_name(file));
+                        self.ctx.journal.push(&Record::CarriedOver { file });
                     }
                 }
             }
@@ -153,7 +157,7 @@ impl Control {
     /// Whose apps have ended, or were started anew, is not carried any more.
     pub(crate) fn end_carries(&mut self) {
         let Some((carrier, _)) = &self.carries.carrier else { return };
-        let writes = |file| self.registry.iter().any(|slot| slot.log_files.contains(&Some(file)) && leader(slot).is_some());
+        let writes = |file| self.ctx.slots.iter().any(|slot| slot.log_files.contains(&Some(file)) && leader(slot).is_some());
         self.carries.all.keys().filter(|file| !writes(**file)).for_each(|file| carrier.end(*file));
     }
 
@@ -163,19 +167,19 @@ impl Control {
         for (file, carried) in records {
             let held = found.remove(&held_name(file)).map(File::from);
             let source = held.or_else(|| {
-                let mut writers = self.registry.iter().filter(|slot| slot.log_files.contains(&Some(file))).filter_map(leader);
+                let mut writers = self.ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file))).filter_map(leader);
                 writers.find_map(|leader| [1, 2].into_iter().find_map(|fd| open(file, (leader.pid, fd))))
             });
             let path = carried.path.clone();
             let begun = source.map(|source| self.begin_carrying(carried, source));
             if let Some(Err(error)) = &begun {
-                self.log.error(format_args!("\"{path}\": {}", crate::log::chain(error)));
+                self.ctx.log.error(format_args!("\"{path}\": {}", crate::log::chain(error)));
             }
             if !matches!(begun, Some(Ok(()))) {
-                self.journal.push(&Record::CarriedOver { file });
+                self.ctx.journal.push(&Record::CarriedOver { file });
             }
         }
-        found.keys().for_each(|name| self.keeper.drop_held(name));
+        found.keys().for_each(|name| self.ctx.keeper.drop_held(name));
     }
 
     /// The daemon ends: what is there is carried, and nothing more.

@@ -34,9 +34,9 @@ impl Complaints {
 impl Control {
     /// One line about an instance, the first time only.
     pub(crate) fn complain(&mut self, id: u32, topic: Topic, what: Arguments<'_>) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         if self.complaints.0.insert((id, topic)) {
-            self.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.pm_id));
+            self.ctx.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.pm_id));
         }
     }
 }

@@ -16,9 +16,7 @@ use ostler_core::serving::Scheduling;
 use ostler_proto::control::{Progress, Response};
 use serde_json::{Map, Value, json};
 
-use super::spawn::{is_deno, is_node};
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::store::Role;
 
 /// `cmd` of the messages between us and the preload. Node keeps what begins with `NODE_` from the app.
@@ -61,7 +59,7 @@ impl Control {
 
     /// It gets nothing new any more: it is to finish what it has.
     pub(crate) fn finish_requests(&mut self, id: u32, inc: u32) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let spec = slot.spec();
         let cluster = spec.mode == ExecMode::Cluster;
         // Out of the rotation it gets nothing new; the app's own `server.close` is left to the app.
@@ -69,7 +67,9 @@ impl Control {
         let message = match (&slot.ipc, slot.preloaded) {
             (None, _) => None,
             (Some(_), true) => Some(drain_message(&slot.policy, !by_turns)),
-            (Some(_), false) if cluster && (is_node(spec) || is_deno(spec)) => Some(json!({"cmd": "NODE_CLUSTER", "act": "disconnect"})),
+            (Some(_), false) if cluster && (spec.runs_in_node() || spec.runs_in_deno()) => {
+                Some(json!({"cmd": "NODE_CLUSTER", "act": "disconnect"}))
+            }
             (Some(_), false) => None,
         };
         let preloaded = slot.preloaded;
@@ -87,14 +87,14 @@ impl Control {
 
     /// It has all its time from now on.
     fn extend_drain(&mut self, id: u32, inc: u32) {
-        let drain_ms = self.registry.get(id).and_then(|slot| slot.policy.drain_timeout_ms).unwrap_or(0);
-        self.feed(id, Event::Extend { inc, until_ms: now().mono_ms.saturating_add(drain_ms) });
+        let drain_ms = self.ctx.slots.get(id).and_then(|slot| slot.policy.drain_timeout_ms).unwrap_or(0);
+        self.feed(id, Event::Extend { inc, until_ms: self.ctx.now.mono_ms.saturating_add(drain_ms) });
     }
 
     /// Its time to finish is over, or its time to end: what is still under way there is cut, unless the app finishes it now.
     pub(super) fn tell_unfinished(&mut self, id: u32, notice: &Notice) {
         let open = self.drains.0.remove(&id);
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let (drain_ms, kill_ms) = (slot.policy.drain_timeout_ms.unwrap_or(0), slot.policy.kill_timeout_ms);
         let gently = slot.role == Role::Retiring || slot.instance.wanted != Wanted::Up;
         let told = match (notice, open) {
@@ -110,7 +110,7 @@ impl Control {
             _ => return,
         };
         let (pm_id, name, (cut, text)) = (slot.pm_id, slot.spec().name.clone(), told);
-        self.log.error(format_args!("App [{name}:{pm_id}] {text}"));
+        self.ctx.log.error(format_args!("App [{name}:{pm_id}] {text}"));
         let warning = Progress::Warning(format!("[{name}]({pm_id}) {text}"));
         self.tell_cut(id, cut, &warning);
         for job in self.jobs.iter().filter(|job| job.waiting.contains_key(&id)) {
@@ -120,7 +120,7 @@ impl Control {
 
     /// What the preload says.
     pub(crate) fn hear_preload(&mut self, id: u32, message: &Map<String, Value>) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         if message.get("act").and_then(Value::as_str) == Some("runs") {
             return self.script_runs(id);
         }

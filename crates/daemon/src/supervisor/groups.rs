@@ -16,7 +16,7 @@ use ostler_sys::tree::{Entry, ProcTable, marker};
 use rustix::io::Errno;
 
 use crate::control::Control;
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 /// The anchor of this home. Its first moment it looks like the keeper of which it is a copy.
 fn is_anchor(pid: i32) -> bool {
@@ -206,7 +206,7 @@ pub(crate) fn members(group: &Path, table: &ProcTable) -> Vec<Entry> {
 impl Control {
     /// The group for the next process of an instance.
     pub(super) fn group_for_spawn(&mut self, id: u32) -> Option<OwnedFd> {
-        let slot = self.registry.get_mut(id)?;
+        let slot = self.ctx.slots.get_mut(id)?;
         let next = self.groups.next_of(slot);
         let former = slot.group.take().map(|former| PathBuf::from(&*former)).filter(|former| next.as_ref() != Some(former));
         // Adopted from another login or service: the new process belongs to where the daemon is now.
@@ -220,7 +220,7 @@ impl Control {
             }
             Err(errno) => {
                 let why = std::io::Error::from(errno);
-                self.log.line(format_args!("no cgroups here ({}: {why}): apps are told apart by other signs", next.display()));
+                self.ctx.log.line(format_args!("no cgroups here ({}: {why}): apps are told apart by other signs", next.display()));
                 None
             }
         }
@@ -228,7 +228,7 @@ impl Control {
 
     /// SIGKILL to everything in the group of an instance: no fork is fast enough to escape.
     pub(super) fn kill_group(&mut self, id: u32) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         if let Some(group) = &slot.group {
             slot.group_fresh = false;
             // What could not be killed this way is killed one by one.
@@ -238,7 +238,7 @@ impl Control {
 
     /// Removes the group of an instance that is at rest.
     pub(super) fn tidy_group(&mut self, id: u32) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         if is_at_rest(&slot.instance.state)
             && let Some(group) = slot.group.take()
         {
@@ -250,7 +250,7 @@ impl Control {
     /// After a restart of the daemon: each instance has the group that it had, and empty groups of nobody are removed.
     pub(crate) fn recover_groups(&mut self) {
         let mut wanted = Vec::new();
-        for slot in self.registry.iter_mut().filter(|slot| !is_at_rest(&slot.instance.state)) {
+        for slot in self.ctx.slots.iter_mut().filter(|slot| !is_at_rest(&slot.instance.state)) {
             // The journal may have ended between the making of the group and its record.
             let group = slot.group.take().or_else(|| Some(self.groups.next_of(slot)?.to_string_lossy().into()));
             // We may have been started by one of our apps: its group is not to be killed.

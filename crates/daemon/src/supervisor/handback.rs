@@ -15,14 +15,13 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use super::sweep::{INC_MARK, led_by};
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::logs;
 use crate::logs::handback::{
     Copied, Copier, Done, Failure, FileKey, Folder, HandBack, News, Order, Seen, Stage, There, Told, Verdict, Writers, copy_name, decide,
     follow_links, hand_back, look, recover, undo,
 };
-use crate::registry::Slot;
 use crate::rights::Rights;
+use crate::slots::Slot;
 use crate::store::{Kin, Record};
 
 /// Everything on its way.
@@ -100,10 +99,10 @@ enum Begun {
 impl Control {
     /// Opens every log file anew: the daemon's own, those of apps whose lines pass through us, and those that were renamed.
     pub(crate) fn reload_logs(&mut self, caller: Option<(u32, u64)>) {
-        self.log.line(format_args!("Reloading all logs..."));
-        self.log.reopen();
+        self.ctx.log.line(format_args!("Reloading all logs..."));
+        self.ctx.log.reopen();
         let mut reload = Reload { caller, waiting: BTreeSet::new(), logs: Vec::new() };
-        for slot in self.registry.iter() {
+        for slot in self.ctx.slots.iter() {
             let Some(piped) = &slot.piped else { continue };
             piped.reopen();
             let paths = [&slot.files.out, &slot.files.error, &slot.files.combined];
@@ -127,7 +126,7 @@ impl Control {
     fn direct_logs(&self) -> Vec<Log> {
         let mut found: Vec<Log> = Vec::new();
         let mut table = None;
-        for slot in self.registry.iter() {
+        for slot in self.ctx.slots.iter() {
             let Some(leader) = leader(slot) else { continue };
             let paths = [&slot.files.error, &slot.files.out];
             for ((file, path), fd) in slot.log_files.iter().zip(paths).zip([2, 1]) {
@@ -145,7 +144,7 @@ impl Control {
                 if !log.ids.contains(&slot.pm_id) {
                     log.ids.push(slot.pm_id);
                 }
-                let writer = writer(slot, leader, file, fd, &mut table, self.keeper.pid());
+                let writer = writer(slot, leader, file, fd, &mut table, self.ctx.keeper.pid());
                 log.writer = log.writer.or_else(|| writer.as_ref().map(|(pid, _)| (*pid, fd)));
                 log.name = log.name.take().or_else(|| writer.and_then(|(_, writer)| name_of(&writer, path)));
             }
@@ -162,7 +161,7 @@ impl Control {
         let (there, meta) = look(&target, log.file);
         let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
         let writes = |slot: &Slot, file| leader(slot).is_some() && slot.log_files.contains(&Some(file));
-        let is_there_written = beside.is_some_and(|beside| self.registry.iter().any(|slot| writes(slot, beside)));
+        let is_there_written = beside.is_some_and(|beside| self.ctx.slots.iter().any(|slot| writes(slot, beside)));
         match decide(Seen { has_name: log.name.is_some(), is_written: log.writer.is_some(), there, is_there_written }) {
             Verdict::Leave => return Ok(Begun::Nothing),
             Verdict::CarryOver => {
@@ -221,14 +220,14 @@ impl Control {
         let source = within.source().to_owned();
         let HandBack { copy, target, file, rights, .. } = within;
         let order = Order { id, source, copy, target, file, folder: folder.clone(), rights };
-        self.journal.push(&Record::HandBack(Box::new(record.clone())));
+        self.ctx.journal.push(&Record::HandBack(Box::new(record.clone())));
         self.handbacks.all.insert(id, record);
         // The copy must never be there without a record of it.
         let written = self.write_down().map_err(|error| format!("cannot write the journal: {error}"));
         let ordered = written.and_then(|()| self.copier().map_err(|error| format!("cannot start a thread: {error}")));
         if let Err(reason) = ordered.map(|copier| copier.order(order)) {
             self.handbacks.all.remove(&id);
-            self.journal.push(&Record::HandedBack { id });
+            self.ctx.journal.push(&Record::HandedBack { id });
             return Err(reason);
         }
         self.handbacks.folders.extend(folder.map(|folder| (id, folder)));
@@ -289,7 +288,7 @@ impl Control {
             return Some(copied);
         }
         let record = HandBack { emptied: true, ..record.clone() };
-        self.journal.push(&Record::HandBack(Box::new(record.clone())));
+        self.ctx.journal.push(&Record::HandBack(Box::new(record.clone())));
         self.handbacks.all.insert(id, record);
         if let (Ok(()), Some((copier, _))) = (self.write_down(), &self.handbacks.copier) {
             copier.empty(copied);
@@ -309,8 +308,8 @@ impl Control {
     /// Hands back what is ready, unless a process is just being spawned.
     /// True if it did.
     pub(crate) fn hand_back_ready(&mut self) -> bool {
-        let is_spawning = |slot: &crate::registry::Slot| matches!(slot.instance.state, State::Spawning { .. });
-        if self.handbacks.ready.is_empty() || self.registry.iter().any(is_spawning) || self.errands.is_spawning() {
+        let is_spawning = |slot: &crate::slots::Slot| matches!(slot.instance.state, State::Spawning { .. });
+        if self.handbacks.ready.is_empty() || self.ctx.slots.iter().any(is_spawning) || self.errands.is_spawning() {
             return false;
         }
         for (id, mut copied) in std::mem::take(&mut self.handbacks.ready) {
@@ -335,18 +334,18 @@ impl Control {
                 copier.give_up(within.unwrap_or_else(|| record.clone()), copied, failure);
             }
         }
-        self.journal.push(&Record::HandBack(Box::new(record.clone())));
+        self.ctx.journal.push(&Record::HandBack(Box::new(record.clone())));
         self.handbacks.all.insert(record.id, record);
     }
 
     fn hand_back(&mut self, record: &mut HandBack, copied: &mut Copied) -> Result<Done, Failure> {
         // Whatever was decided in this turn is in the journal before.
         self.write_down().map_err(Failure::Journal)?;
-        let writing = || self.registry.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
+        let writing = || self.ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
         let leaders: Vec<(ProcRef, Vec<Kin>, String)> =
             writing().filter_map(|slot| Some((leader(slot)?, slot.kin.clone(), slot.unique_id.clone()))).collect();
         let errands: Vec<(ProcRef, String)> = writing().flat_map(|slot| self.errands.writers_of(slot.id)).collect();
-        let keeper = self.keeper.pid();
+        let keeper = self.ctx.keeper.pid();
         let trees = move |table: &ProcTable| -> Vec<Entry> {
             let apps = leaders.iter().flat_map(|(leader, kin, unique_id)| led_by(*leader, kin, table, unique_id, keeper));
             let errands = errands.iter().flat_map(|(leader, mark)| table.tree(*leader, INC_MARK, mark.as_bytes(), keeper));
@@ -360,7 +359,7 @@ impl Control {
             hand_back(&mut within, copied, &writers, &mut |within| {
                 record.stage = within.stage.clone();
                 self.handbacks.all.insert(record.id, record.clone());
-                self.journal.push(&Record::HandBack(Box::new(record.clone())));
+                self.ctx.journal.push(&Record::HandBack(Box::new(record.clone())));
                 self.write_down()
             })
         });
@@ -378,9 +377,9 @@ impl Control {
 
     /// The journal, and its copy on disk: whoever is stopped by us must be known even when the keeper is killed, too.
     fn write_down(&mut self) -> std::io::Result<()> {
-        let bytes = self.journal.flush()?;
+        let bytes = self.ctx.journal.flush().1?;
         if !bytes.is_empty() {
-            self.state_file.append(&bytes, now().mono_ms);
+            self.ctx.state_file.append(&bytes, self.ctx.now.mono_ms);
             self.write_state_file();
         }
         Ok(())
@@ -390,19 +389,19 @@ impl Control {
     fn conclude(&mut self, id: u32, result: Result<Done, Failure>) {
         let Some(record) = self.handbacks.all.remove(&id) else { return };
         let folder = self.handbacks.folders.remove(&id);
-        self.journal.push(&Record::HandedBack { id });
+        self.ctx.journal.push(&Record::HandedBack { id });
         if self.handbacks.all.is_empty() {
             self.handbacks.copier = None;
         }
         let mut ids = Vec::new();
-        for slot in self.registry.iter_mut().filter(|slot| slot.log_files.contains(&Some(record.file))) {
+        for slot in self.ctx.slots.iter_mut().filter(|slot| slot.log_files.contains(&Some(record.file))) {
             ids.push(slot.id);
             if let Ok(done) = &result {
                 let [error, out] = slot.log_files.map(|file| if file == Some(record.file) { done.cut } else { 0 });
                 slot.log_start = (slot.log_start.0.saturating_sub(error), slot.log_start.1.saturating_sub(out));
             }
         }
-        ids.iter().for_each(|id| self.registry.changed(*id));
+        ids.iter().for_each(|id| self.ctx.slots.changed(*id));
         let plain = |text: String| folder.as_ref().map_or_else(|| text.clone(), |folder| folder.plain(&text));
         if record.stays {
             let result = result.map(|done| done.renamed.map(plain)).map_err(|failure| plain(failure.to_string()));
@@ -410,7 +409,7 @@ impl Control {
         }
         let outcome = match result {
             Ok(done) => {
-                self.log.line(format_args!("\"{}\" is written again, its old lines are in \"{}\"", record.path, record.rotated));
+                self.ctx.log.line(format_args!("\"{}\" is written again, its old lines are in \"{}\"", record.path, record.rotated));
                 let stalled_us = u64::try_from(done.stalled.as_micros()).unwrap_or(u64::MAX);
                 Some(LogOutcome::HandedBack { rotated: record.rotated, bytes: done.cut, stalled_us })
             }
@@ -434,7 +433,7 @@ impl Control {
         for reload in done {
             for log in &reload.logs {
                 if let LogOutcome::Failed { reason } = &log.outcome {
-                    self.log.error(format_args!("\"{}\" cannot be opened anew: {reason}", log.path));
+                    self.ctx.log.error(format_args!("\"{}\" cannot be opened anew: {reason}", log.path));
                 }
             }
             if let Some((client, request)) = reload.caller {
@@ -450,10 +449,10 @@ impl Control {
             match recover_within(&record) {
                 Ok(undone) if record.stays => self.rotation.begin_again(undone),
                 Ok(undone) => self.handbacks.again |= undone,
-                Err(failure) if record.stays => self.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),
-                Err(failure) => self.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
+                Err(failure) if record.stays => self.ctx.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),
+                Err(failure) => self.ctx.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
             }
-            self.journal.push(&Record::HandedBack { id });
+            self.ctx.journal.push(&Record::HandedBack { id });
         }
     }
 
@@ -481,7 +480,7 @@ impl Control {
         for (id, record) in std::mem::take(&mut self.handbacks.all) {
             // Nothing was stopped yet: that is done within one turn of the loop.
             let _ = recover_within(&record);
-            self.journal.push(&Record::HandedBack { id });
+            self.ctx.journal.push(&Record::HandedBack { id });
         }
         self.handbacks.ready.clear();
     }
@@ -489,7 +488,7 @@ impl Control {
     /// A process that was spawned by a daemon which did not live to write down which files it gave to it. Only files that are where they
     /// should be are believed to be its logs.
     pub(crate) fn recognise_logs(&mut self, id: u32, pid: i32) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         if logs::needs_pipe(&slot.spec().logs) {
             return;
         }

@@ -10,7 +10,7 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use super::sweep::family_in;
 use crate::control::Control;
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 /// So many former leaders of a tree are remembered; the first one always.
 const KIN_MAX: usize = 8;
@@ -18,20 +18,20 @@ const KIN_MAX: usize = 8;
 impl Control {
     /// Incarnation `inc` says that this is its main process. What it says is in the journal when this returns.
     pub(super) fn told_main_pid(&mut self, id: u32, inc: u32, pid: i32) {
-        let Some(slot) = self.registry.get(id).filter(|slot| slot.instance.inc == inc) else { return };
+        let Some(slot) = self.ctx.slots.get(id).filter(|slot| slot.instance.inc == inc) else { return };
         let former = slot.instance.pid();
         if former == Some(pid) || (former.is_none() && !matches!(slot.instance.state, State::Spawning { .. })) {
             return;
         }
         let (name, pm_id) = (slot.spec().name.clone(), slot.pm_id);
-        let is_anothers = self.registry.iter().any(|other| other.instance.pid() == Some(pid));
-        let found = self.registry.get(id).and_then(|slot| successor(slot, pid, self.keeper.pid())).filter(|_| !is_anothers);
+        let is_anothers = self.ctx.slots.iter().any(|other| other.instance.pid() == Some(pid));
+        let found = self.ctx.slots.get(id).and_then(|slot| successor(slot, pid, self.ctx.keeper.pid())).filter(|_| !is_anothers);
         let Some(Successor { main, session }) = found else {
             self.say_of_handover(id, format_args!("App [{name}:{pm_id}] says that its main process is {pid}, which is none of its own"));
             return;
         };
         let is_rare = self.say_of_handover(id, format_args!("App [{name}:{pm_id}] main process is {pid} now"));
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let start_ticks = std::mem::replace(&mut slot.start_ticks, main.start_ticks);
         for kin in former.map(|pid| ProcRef { pid, start_ticks }).into_iter().chain(session) {
             self.note_kin(id, kin);
@@ -40,27 +40,27 @@ impl Control {
         self.write_journal();
         if is_rare {
             // Were keeper and daemon killed now, the file on disk alone could tell that the one that ends soon is not the app.
-            self.state_file.hurry();
+            self.ctx.state_file.hurry();
         }
     }
 
     /// A process that led the tree of a slot.
     pub(crate) fn note_kin(&mut self, id: u32, ProcRef { pid, start_ticks }: ProcRef) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         slot.kin.retain(|kin| kin.0 != pid);
         if slot.kin.len() >= KIN_MAX {
             slot.kin.remove(1);
         }
         slot.kin.push((pid, start_ticks));
-        self.registry.changed(id);
+        self.ctx.slots.changed(id);
     }
 
     /// The keeper is to watch the new main process.
     pub(super) fn watch_successor(&mut self, id: u32, inc: u32, pid: i32) {
-        let Some(slot) = self.registry.get_mut(id).filter(|slot| slot.instance.pid() == Some(pid)) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id).filter(|slot| slot.instance.pid() == Some(pid)) else { return };
         slot.cpu = crate::sample::CpuHistory::default();
         let (key, start_ticks) = (slot.key(inc), slot.start_ticks);
-        self.keeper.follow(key, ProcRef { pid, start_ticks });
+        self.ctx.keeper.follow(key, ProcRef { pid, start_ticks });
         self.write_pid_file(id, pid);
     }
 }

@@ -7,12 +7,12 @@ use ostler_core::lifecycle::{AfterStop, Ending, Event, ExitCause, State, Wanted}
 
 use crate::control::Control;
 use crate::errands::{ErrandSpec, Output, Owner, Report};
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 impl Control {
     /// The state machine asks for a hook: it is noted in the same journal write as the step that asks.
     pub(super) fn begin_hook(&mut self, id: u32, inc: u32, hook: Hook) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let name = &slot.spec().name;
         let Some(spec) = slot.spec().hooks.get(hook) else {
             // Its turn is for something else only, or another description came in between.
@@ -27,7 +27,7 @@ impl Control {
         };
         if hook == Hook::OnCrash && !self.errands.of(|owner| owner.is_hook_of(id, hook)).is_empty() {
             let pm_id = slot.pm_id;
-            return self.log.error(format_args!("App [{name}:{pm_id}] {hook} of the crash before still runs: not run again"));
+            return self.ctx.log.error(format_args!("App [{name}:{pm_id}] {hook} of the crash before still runs: not run again"));
         }
         self.start_errand(Owner::Hook { slot: id, inc, hook }, errand);
     }
@@ -61,7 +61,7 @@ impl Control {
 
     /// The state machine is told, unless what belongs to the same turn comes first.
     fn hook_done(&mut self, id: u32, inc: u32, hook: Hook, outcome: Outcome) {
-        let policy = self.registry.get(id).and_then(|slot| slot.policy.hooks.pre_start);
+        let policy = self.ctx.slots.get(id).and_then(|slot| slot.policy.hooks.pre_start);
         let goes_on = outcome.is_success() || outcome != Outcome::Cancelled && policy == Some(OnFailure::Continue);
         if hook == Hook::PreStart && goes_on && self.needs_commands(id) {
             self.log_hook(id, hook, &outcome);
@@ -73,11 +73,11 @@ impl Control {
 
     /// To the record of a start that failed: what was written meanwhile.
     pub(crate) fn add_last_lines(&mut self, id: u32, inc: u32, last_lines: Vec<String>) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let is_its = |cause: &ExitCause| matches!(cause, ExitCause::NotStarted { .. });
         if let Some(record) = slot.instance.exits.last_mut().filter(|record| record.inc == inc && is_its(&record.cause)) {
             record.last_lines = last_lines;
-            self.registry.changed(id);
+            self.ctx.slots.changed(id);
         }
     }
 
@@ -86,15 +86,15 @@ impl Control {
         if outcome.is_success() || *outcome == Outcome::Cancelled {
             return;
         }
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let (name, pm_id) = (&slot.spec().name, slot.pm_id);
-        self.log.error(format_args!("App [{name}:{pm_id}] {hook} {outcome}"));
+        self.ctx.log.error(format_args!("App [{name}:{pm_id}] {hook} {outcome}"));
     }
 
     /// After a restart of the daemon: nobody waits for a hook that is not there.
     pub(crate) fn answer_for_lost_hooks(&mut self) {
         let waiting: Vec<(u32, u32, Hook)> =
-            self.registry.iter().filter_map(|slot| slot.instance.hook().map(|(inc, hook)| (slot.id, inc, hook))).collect();
+            self.ctx.slots.iter().filter_map(|slot| slot.instance.hook().map(|(inc, hook)| (slot.id, inc, hook))).collect();
         for (id, inc, hook) in waiting {
             if !self.errands.of(|owner| *owner == Owner::Hook { slot: id, inc, hook }).is_empty() {
                 continue;

@@ -6,10 +6,11 @@ use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::{FromKeeper, STARTER_KEY, ToKeeper};
 use ostler_sys::{ProcRef, listening};
 
-use crate::control::{Control, Work};
+use crate::control::Control;
+use crate::engine::Work;
 use crate::errands;
-use crate::registry::split_key;
 use crate::rights::Rights;
+use crate::slots::split_key;
 use crate::store::Role;
 
 /// SIGKILL: what the kernel's out-of-memory killer sends.
@@ -19,10 +20,10 @@ impl Control {
     /// Takes everything that the keeper has to say.
     pub(crate) fn hear_keeper(&mut self, writable: bool) {
         if writable {
-            self.keeper.drain(&self.reactor);
+            self.ctx.keeper.drain(&self.ctx.reactor);
         }
         loop {
-            match self.keeper.hear() {
+            match self.ctx.keeper.hear() {
                 Ok(Some((FromKeeper::Keep { name }, fds))) => self.anchor = fds.into_iter().next().map(|fd| (name, fd)),
                 Ok(Some((message, _))) => self.take_message(message),
                 Ok(None) => return,
@@ -33,7 +34,7 @@ impl Control {
 
     /// Starts that could not even be asked for have failed. True when there were any.
     pub(crate) fn hear_unsent(&mut self) -> bool {
-        let unsent = self.keeper.take_unsent();
+        let unsent = self.ctx.keeper.take_unsent();
         let any = !unsent.is_empty();
         for (key, errno) in unsent {
             self.take_message(FromKeeper::SpawnFailed { key, step: "send".to_owned(), errno });
@@ -66,36 +67,36 @@ impl Control {
                 let (id, inc) = split_key(key);
                 // It may have handed over before it ended.
                 self.hear_notify_to_the_end(id);
-                if self.registry.get(id).is_some_and(|slot| slot.instance.is_former(inc, pid)) {
+                if self.ctx.slots.get(id).is_some_and(|slot| slot.instance.is_former(inc, pid)) {
                     return;
                 }
                 let exit = self.exit_report(ending);
                 self.exited(id, inc, exit);
-                self.work.push_back(Work::Ack(key));
+                self.ctx.effects.push(Work::Ack(key));
             }
             FromKeeper::Signal { signal } => self.told_by_signal(signal),
             FromKeeper::UpgradeFailed { step, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
-                self.log.error(format_args!("cannot become the new program: {step}: {why}; everything goes on as before"));
+                self.ctx.log.error(format_args!("cannot become the new program: {step}: {why}; everything goes on as before"));
                 self.updated(Err(format!("cannot become the new program: {step}: {why}; nothing was changed")));
             }
             FromKeeper::Retire => {
                 self.updated(Ok(()));
-                self.ending = Some(crate::control::Ending::Retire);
+                self.ctx.ending = Some(crate::engine::Ending::Retire);
             }
             FromKeeper::HoldFailed { name, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
-                self.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
+                self.ctx.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
             }
             FromKeeper::Pong => self.pulse_came_back(),
-            FromKeeper::Ping => self.keeper.say(ToKeeper::Pong),
+            FromKeeper::Ping => self.ctx.keeper.say(ToKeeper::Pong),
             FromKeeper::OrphanExited { .. } | FromKeeper::Keep { .. } | FromKeeper::Inventory { .. } | FromKeeper::InventoryPart(_) => {}
         }
     }
 
     fn spawned(&mut self, key: u64, pid: i32, start_ticks: u64) {
         let (id, inc) = split_key(key);
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         if slot.instance.is_former(inc, pid) {
             // It was faster than this message, and has handed over already.
             return self.note_kin(id, ProcRef { pid, start_ticks });
@@ -108,11 +109,11 @@ impl Control {
     /// The main process of an instance ended.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, mut exit: ExitReport) {
         let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
-        exit.oom |= killed && self.registry.get(id).is_some_and(crate::care::hard::was_short_of_memory);
+        exit.oom |= killed && self.ctx.slots.get(id).is_some_and(crate::care::hard::was_short_of_memory);
         self.hear_last_of(id);
         self.close_channel(id);
         self.drop_signs(id);
-        if let Some(slot) = self.registry.get_mut(id) {
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
             if let Some(learned) = slot.learned.own_mut() {
                 learned.axm_monitor.clear();
                 learned.axm_actions.clear();
@@ -127,18 +128,18 @@ impl Control {
 
     /// The end of a process that was replaced belongs to the history of the instance, which its successor goes on with.
     fn hand_down_exit(&mut self, id: u32, inc: u32) {
-        let Some(slot) = self.registry.get(id).filter(|slot| slot.role == Role::Retiring) else { return };
+        let Some(slot) = self.ctx.slots.get(id).filter(|slot| slot.role == Role::Retiring) else { return };
         let pm_id = slot.pm_id;
         let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc).cloned() else { return };
-        let Some(successor) = self.registry.serving().find(|slot| slot.pm_id == pm_id).map(|slot| slot.id) else { return };
-        let Some(slot) = self.registry.get_mut(successor) else { return };
+        let Some(successor) = self.ctx.slots.serving().find(|slot| slot.pm_id == pm_id).map(|slot| slot.id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(successor) else { return };
         let exits = &mut slot.instance.exits;
         // The successor may have ended first.
         let place = exits.iter().position(|later| later.inc > inc).unwrap_or(exits.len());
         exits.insert(place, record);
         let surplus = exits.len().saturating_sub(slot.policy.exits_kept);
         exits.drain(..surplus);
-        self.registry.changed(successor);
+        self.ctx.slots.changed(successor);
     }
 
     /// In the core's words, with what the kernel's counters say about its out-of-memory killer.
@@ -158,7 +159,7 @@ impl Control {
     /// The last lines of what it wrote, for `why`.
     pub(super) fn keep_last_lines(&mut self, id: u32, inc: u32) {
         self.finish_carrying(id);
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
             return;
         };
@@ -169,10 +170,10 @@ impl Control {
         let rights = Rights::of(slot.spec());
         let mut lines = last_lines(&rights, &slot.files, slot.log_start);
         self.name_port_holder(&mut lines);
-        if let Some(record) = self.registry.get_mut(id).and_then(|slot| slot.instance.exits.last_mut()) {
+        if let Some(record) = self.ctx.slots.get_mut(id).and_then(|slot| slot.instance.exits.last_mut()) {
             record.last_lines = lines;
         }
-        self.registry.changed(id);
+        self.ctx.slots.changed(id);
     }
 
     /// A port could not be had: who has it.
@@ -200,14 +201,14 @@ impl Control {
         let table = ostler_sys::ProcTable::with_ancestors(pid, []);
         let ancestors = std::iter::successors(Some(pid), |pid| table.get(*pid).map(|entry| entry.ppid).filter(|ppid| *ppid > 1));
         ancestors.take(64).find_map(|pid| {
-            let slot = self.registry.iter().find(|slot| slot.instance.pid() == Some(pid))?;
+            let slot = self.ctx.slots.iter().find(|slot| slot.instance.pid() == Some(pid))?;
             Some(format!("{} (id {})", slot.spec().name, slot.pm_id))
         })
     }
 
     /// A step of the kernel in words for the user.
     fn explain(&self, id: u32, step: &str, errno: i32) -> String {
-        let Some(slot) = self.registry.get(id) else { return step.to_owned() };
+        let Some(slot) = self.ctx.slots.get(id) else { return step.to_owned() };
         let spec = slot.spec();
         let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
         match step {
@@ -227,12 +228,12 @@ impl Control {
         }
         match signal {
             2 | 3 | 15 => {
-                self.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));
+                self.ctx.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));
                 self.shut_down();
             }
             12 => self.reload_logs(None),
             // A client that does not find us.
-            1 => self.look_at_home(),
+            1 => self.features.home.look(&mut self.ctx),
             _ => {}
         }
     }
@@ -246,7 +247,7 @@ impl Control {
 }
 
 /// The lines that matter of what the present process of a slot wrote last.
-pub(crate) fn last_lines_of(slot: &crate::registry::Slot) -> Vec<String> {
+pub(crate) fn last_lines_of(slot: &crate::slots::Slot) -> Vec<String> {
     last_lines(&Rights::of(slot.spec()), &slot.files, slot.log_start)
 }
 

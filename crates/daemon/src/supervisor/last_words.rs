@@ -42,15 +42,15 @@ fn record(id: u32, place: u32, destination: &Destination) -> Record<'static> {
 impl Control {
     /// To be noted together with the end of its instance.
     pub(super) fn note_last_words(&mut self, id: u32) {
-        if let Some(piped) = self.registry.get(id).and_then(|slot| slot.piped.as_ref()) {
-            self.journal.push(&record(id, piped.place(), piped.destination()));
+        if let Some(piped) = self.ctx.slots.get(id).and_then(|slot| slot.piped.as_ref()) {
+            self.ctx.journal.push(&record(id, piped.place(), piped.destination()));
         }
     }
 
     /// The writer carries over what is left, and ends.
     pub(super) fn end_writer(&mut self, id: u32) {
         self.note_last_words(id);
-        if let Some(piped) = self.registry.get_mut(id).and_then(|slot| slot.piped.take()) {
+        if let Some(piped) = self.ctx.slots.get_mut(id).and_then(|slot| slot.piped.take()) {
             self.finish_writer(id, *piped);
         }
     }
@@ -59,7 +59,7 @@ impl Control {
     pub(super) fn finish_writer(&mut self, id: u32, piped: Piped) {
         let place = piped.place();
         for end in WRITE_ENDS {
-            self.keeper.drop_held(&end_name(id, place, end));
+            self.ctx.keeper.drop_held(&end_name(id, place, end));
         }
         let (handle, ends, destination) = piped.into_parts();
         handle.finish(WITHIN);
@@ -75,8 +75,8 @@ impl Control {
     pub(super) fn last_words_said(&mut self, id: u32, place: u32) {
         // One that ended by itself is looked after when the next process needs it.
         if self.writers.ending.remove(&(id, place)).is_some() {
-            KEPT.iter().for_each(|end| self.keeper.drop_held(&end_name(id, place, *end)));
-            self.journal.push(&Record::Said { id, place });
+            KEPT.iter().for_each(|end| self.ctx.keeper.drop_held(&end_name(id, place, *end)));
+            self.ctx.journal.push(&Record::Said { id, place });
         }
     }
 
@@ -89,8 +89,8 @@ impl Control {
                 }
                 handle.join();
             }
-            KEPT.iter().for_each(|end| self.keeper.drop_held(&end_name(id, place, *end)));
-            self.journal.push(&Record::Said { id, place });
+            KEPT.iter().for_each(|end| self.ctx.keeper.drop_held(&end_name(id, place, *end)));
+            self.ctx.journal.push(&Record::Said { id, place });
         }
     }
 
@@ -104,7 +104,7 @@ impl Control {
     /// Looks at what a former daemon did not finish; [`Control::begin_last_words`] goes on with it.
     pub(super) fn prepare_last_words(&mut self, id: u32, place: u32, ends: &mut BTreeMap<usize, OwnedFd>) -> Option<Prepared> {
         for end in WRITE_ENDS.into_iter().filter(|end| ends.remove(end).is_some()) {
-            self.keeper.drop_held(&end_name(id, place, end));
+            self.ctx.keeper.drop_held(&end_name(id, place, end));
         }
         let words = self.writers.ending.get(&(id, place))?;
         let [Some(out), Some(error), Some(holding)] = KEPT.map(|end| ends.remove(&end)) else { return None };
@@ -114,7 +114,7 @@ impl Control {
         match pipeline {
             Ok(pipeline) => Some(Prepared { key: (id, place), ends, pipeline }),
             Err(error) => {
-                self.log.error(format_args!("last lines of deleted instance {id}: {}", crate::log::chain(&error)));
+                self.ctx.log.error(format_args!("last lines of deleted instance {id}: {}", crate::log::chain(&error)));
                 None
             }
         }
@@ -130,7 +130,7 @@ impl Control {
                         words.running = Some((handle, ends));
                     }
                 }
-                Err(error) => self.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::log::chain(&error))),
+                Err(error) => self.ctx.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::log::chain(&error))),
             }
         }
         self.drop_said_words();

@@ -6,7 +6,6 @@ use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Ending, Late, Notice};
 use ostler_proto::control::Happening;
 
-use crate::control::turn::now;
 use crate::control::{Control, why};
 use crate::rights::Rights;
 use crate::store::Role;
@@ -17,11 +16,12 @@ impl Control {
         if matches!(notice, Notice::DrainTimeout | Notice::KillTimeout) {
             self.tell_unfinished(id, notice);
         }
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let now = self.ctx.now;
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let spec = std::rc::Rc::clone(&slot.app.spec);
         let name = spec.name.clone();
         let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
-        let log = &mut self.log;
+        let log = &mut self.ctx.log;
         let event = match notice {
             Notice::Launched => {
                 let mode = match slot.spec().mode {
@@ -39,7 +39,7 @@ impl Control {
                 match late {
                     Late::Accepted => log.error(format_args!("App [{name}:{pm_id}] {}, taken as ready", slot.not_ready())),
                     Late::Stopped => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
-                    Late::GoesOn => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting())),
+                    Late::GoesOn => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
                 }
                 if *late == Late::GoesOn {
                     self.reload_waits(id);
@@ -119,25 +119,25 @@ impl Control {
         };
         // The two processes of a reload are one instance: what happens to the one that does not serve is the rollout's to tell.
         if is_seen {
-            self.log.event(event, &name);
-            self.clients.publish(&Happening { event: event.into(), id: pm_id, name, at_ms: now().wall_ms });
+            self.ctx.log.event(event, &name);
+            self.clients.publish(&Happening { event: event.into(), id: pm_id, name, at_ms: self.ctx.now.wall_ms });
         }
     }
 
     /// As PM2: the number only, no newline. A pid file that cannot be written is no reason not to run.
     pub(crate) fn write_pid_file(&mut self, id: u32, pid: i32) {
-        let Some(slot) = self.registry.get_mut(id).filter(|slot| slot.role == Role::Serving) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id).filter(|slot| slot.role == Role::Serving) else { return };
         let path = Path::new(&slot.files.pid);
         let written = Rights::of(slot.spec()).write(path, pid.to_string().as_bytes());
         slot.pid_file_written = written.is_ok();
         if let Err(error) = written {
-            self.log.error(format_args!("cannot write \"{}\": {error}", path.display()));
+            self.ctx.log.error(format_args!("cannot write \"{}\": {error}", path.display()));
         }
     }
 
     /// The process of the pid file has ended.
     pub(crate) fn remove_pid_file(&mut self, id: u32) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         if std::mem::take(&mut slot.pid_file_written) {
             // Somebody else may have removed it already.
             let _ = Rights::of(slot.spec()).remove(slot.files.pid.as_ref());

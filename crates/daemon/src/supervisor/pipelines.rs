@@ -22,9 +22,9 @@ use super::outputs::Outputs;
 use crate::control::Control;
 use crate::logs::{self, Config, Format, Formats, Handle, OpenFiles, Pipeline, PipelineError, Report, RuntimeStreams, Stamp};
 use crate::reactor::{Reactor, Source};
-use crate::registry::Slot;
 use crate::rights::Rights;
 use crate::runtime::ShownAs;
+use crate::slots::Slot;
 
 /// Name under which the keeper holds the writers' notes.
 const NOTES: &str = "log-notes";
@@ -215,14 +215,14 @@ fn failure(error: &PipelineError) -> SpawnFailure {
 impl Control {
     /// Standard output and error for the next process of a slot.
     pub(super) fn outputs(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
-        let Some(slot) = self.registry.get(id) else { return Ok(None) };
+        let Some(slot) = self.ctx.slots.get(id) else { return Ok(None) };
         let front = self.writers.front.as_ref();
         let rights = Rights::look_up(slot.spec());
         let wanted = destination(slot, front);
         let direct = match wanted.shown {
             Some(shown) if self.is_alone(slot, &wanted) => Some(super::outputs::shown(shown, &self.writers.runtime)?),
             None if !logs::needs_pipe(&slot.spec().logs) => {
-                Some(super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home, &rights)?)
+                Some(super::outputs::direct(&slot.spec().logs, &slot.files, &self.ctx.settings.home, &rights)?)
             }
             _ => None,
         };
@@ -236,7 +236,7 @@ impl Control {
             self.end_writer(id);
             self.begin_writer(id, wanted)?;
         }
-        let Some(slot) = self.registry.get(id) else { return Ok(None) };
+        let Some(slot) = self.ctx.slots.get(id) else { return Ok(None) };
         let Some(piped) = &slot.piped else { return Ok(None) };
         let copy =
             |fd: &OwnedFd| fd.try_clone().map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) });
@@ -247,7 +247,7 @@ impl Control {
 
     /// Standard output and error for something that runs beside a slot's process, which may still write as it began.
     pub(crate) fn outputs_beside(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
-        let Some(slot) = self.registry.get(id) else { return Ok(None) };
+        let Some(slot) = self.ctx.slots.get(id) else { return Ok(None) };
         let copy = |fd: &OwnedFd| fd.try_clone().ok();
         let ends = slot.piped.as_ref().filter(|piped| piped.handle.is_alive()).map(|piped| (copy(&piped.ends[2]), copy(&piped.ends[3])));
         match ends {
@@ -258,21 +258,21 @@ impl Control {
             }
             // In front of a container they know where its lines are shown.
             _ if self.writers.front.is_some() || logs::needs_pipe(&slot.spec().logs) => self.outputs(id),
-            _ => super::outputs::direct(&slot.spec().logs, &slot.files, &self.settings.home, &Rights::of(slot.spec())).map(Some),
+            _ => super::outputs::direct(&slot.spec().logs, &slot.files, &self.ctx.settings.home, &Rights::of(slot.spec())).map(Some),
         }
     }
 
     /// Nobody has to look at its lines: they go to the container's output as they are, nowhere else, and nobody else's go there.
     fn is_alone(&self, slot: &Slot, wanted: &Destination) -> bool {
         let as_they_are = wanted.shown.is_some_and(|shown| shown.is_raw()) && !wanted.json && wanted.date_format.is_none();
-        as_they_are && wanted.paths.iter().all(Option::is_none) && self.registry.serving().all(|other| other.pm_id == slot.pm_id)
+        as_they_are && wanted.paths.iter().all(Option::is_none) && self.ctx.slots.serving().all(|other| other.pm_id == slot.pm_id)
     }
 
     fn begin_writer(&mut self, id: u32, made_for: Destination) -> Result<(), SpawnFailure> {
         let system = |step: &'static str| move |source: std::io::Error| failure(&PipelineError::System { step, source });
         if self.writers.notes.is_none() {
             let notes = ostler_sys::memfd::create("ostler-log-notes").map_err(std::io::Error::from).map_err(system("make the notes"))?;
-            self.keeper.hold(NOTES, notes.as_fd());
+            self.ctx.keeper.hold(NOTES, notes.as_fd());
             self.writers.notes = Some(notes);
         }
         let (out, out_writer) = logs::log_pipe().map_err(system("make the pipe"))?;
@@ -283,9 +283,9 @@ impl Control {
         let config = self.writers.config(id, &made_for, reading(&ends), place).map_err(system("copy a descriptor"))?;
         let handle = Pipeline::spawn(config).map_err(|error| failure(&error))?;
         for (end, fd) in ends.iter().enumerate() {
-            self.keeper.hold(&end_name(id, place, end), fd.as_fd());
+            self.ctx.keeper.hold(&end_name(id, place, end), fd.as_fd());
         }
-        if let Some(slot) = self.registry.get_mut(id) {
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
             slot.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
         }
         Ok(())
@@ -303,8 +303,8 @@ impl Control {
             }
             let names: Vec<String> = ends.keys().map(|end| end_name(id, place, *end)).collect();
             let ends: Option<[OwnedFd; ENDS]> = ends.into_values().collect::<Vec<_>>().try_into().ok();
-            let Some((slot, ends)) = self.registry.get(id).zip(ends) else {
-                names.iter().for_each(|name| self.keeper.drop_held(name));
+            let Some((slot, ends)) = self.ctx.slots.get(id).zip(ends) else {
+                names.iter().for_each(|name| self.ctx.keeper.drop_held(name));
                 continue;
             };
             let made_for = destination(slot, self.writers.front.as_ref());
@@ -315,18 +315,18 @@ impl Control {
                 .and_then(Pipeline::prepare);
             match pipeline {
                 Ok(pipeline) => prepared.push((id, place, ends, made_for, pipeline)),
-                Err(error) => self.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
+                Err(error) => self.ctx.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
             }
         }
         self.begin_last_words(last_words);
         for (id, place, ends, made_for, pipeline) in prepared {
             match pipeline.start() {
                 Ok(handle) => {
-                    if let Some(slot) = self.registry.get_mut(id) {
+                    if let Some(slot) = self.ctx.slots.get_mut(id) {
                         slot.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
                     }
                 }
-                Err(error) => self.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
+                Err(error) => self.ctx.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
             }
         }
     }
@@ -335,7 +335,8 @@ impl Control {
     pub(crate) fn held_by_writers(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         let notes = self.writers.notes.iter().map(|notes| (NOTES.to_owned(), notes.as_fd()));
         let ends = self
-            .registry
+            .ctx
+            .slots
             .iter()
             .filter_map(|slot| Some((slot.id, slot.piped.as_ref()?)))
             .flat_map(|(id, piped)| piped.ends.iter().enumerate().map(move |(end, fd)| (end_name(id, piped.place, end), fd.as_fd())));
@@ -343,9 +344,9 @@ impl Control {
     }
 
     fn log_set_aside(&mut self, id: u32, path: &Path, aside: &Path) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let (name, pm_id) = (&slot.spec().name, slot.pm_id);
-        self.log.error(format_args!(
+        self.ctx.log.error(format_args!(
             "App [{name}:{pm_id}] \"{}\" belongs to root, and the user of the app may not write it: it is called \"{}\" now, a new one was begun",
             path.display(),
             aside.display()
@@ -361,8 +362,8 @@ impl Control {
         self.hear_carrier();
         self.hear_care();
         while let Ok(((id, place), report)) = self.writers.reports.try_recv() {
-            let name = self.registry.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
-            let log = &mut self.log;
+            let name = self.ctx.slots.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
+            let log = &mut self.ctx.log;
             match report {
                 Report::Stuck { path, errno } => {
                     let why = std::io::Error::from_raw_os_error(errno);

@@ -12,10 +12,9 @@ use ostler_core::serving::Sticky;
 use ostler_sys::Credentials;
 use serde_json::{Map, json};
 
-use super::spawn::is_node;
 use crate::log::DaemonLog;
-use crate::registry::Slot;
 use crate::settings::Settings;
+use crate::slots::Slot;
 use crate::store::atomic::{Durability, replace};
 
 const CODE: &str = include_str!("../../preload/preload.cjs");
@@ -49,7 +48,7 @@ impl Preload {
         let spec = slot.spec();
         // Under its first permission model (version 20) Node refuses to read the file, and the app would not start.
         let is_locked = spec.interpreter_args.iter().any(|arg| arg == "--experimental-permission");
-        if spec.no_preload || !is_node(spec) || is_locked {
+        if spec.no_preload || !spec.runs_in_node() || is_locked {
             return None;
         }
         let other = user.filter(|user| user.uid != rustix::process::geteuid().as_raw());

@@ -4,8 +4,7 @@ use ostler_core::lifecycle::{Event, State};
 use ostler_core::serving::ReadyBy;
 
 use crate::control::Control;
-use crate::control::turn::now;
-use crate::registry::Slot;
+use crate::slots::Slot;
 use crate::store::Role;
 
 /// A sign of readiness.
@@ -45,7 +44,7 @@ impl Sign {
 impl Control {
     /// A sign came from incarnation `inc` of a slot.
     pub(crate) fn told_ready(&mut self, id: u32, inc: u32, sign: Sign) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         if !slot.proof.as_ref().is_some_and(|proof| sign.proves(proof)) {
             return;
         }
@@ -56,31 +55,31 @@ impl Control {
         // What ran long enough says nothing about how long it takes; what listens has told so already.
         let tells = !matches!(sign, Sign::Uptime | Sign::Listening);
         if let Some((_, since)) = coming.filter(|(coming, _)| *coming == inc && tells) {
-            slot.instance.counters.note_start_up(now().mono_ms.saturating_sub(since.mono_ms));
+            slot.instance.counters.note_start_up(self.ctx.now.mono_ms.saturating_sub(since.mono_ms));
         }
         self.feed(id, Event::Ready { inc });
     }
 
     /// A cluster worker begins to listen: how long that took is known, and its successor in a reload has to listen, too.
     pub(crate) fn begins_to_listen(&mut self, id: u32) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let pm_id = slot.pm_id;
         if let Some(start) = slot.instance.counters.last_start.filter(|_| matches!(slot.proof.as_deref(), None | Some(ReadyBy::Listening)))
         {
-            slot.instance.counters.note_start_up(now().mono_ms.saturating_sub(start.mono_ms));
+            slot.instance.counters.note_start_up(self.ctx.now.mono_ms.saturating_sub(start.mono_ms));
         }
         if slot.role != Role::Serving {
             return;
         }
         let waits = |other: &&Slot| other.pm_id == pm_id && other.by_running_ms.is_some();
-        let successors: Vec<u32> = self.registry.iter().filter(waits).map(|slot| slot.id).collect();
+        let successors: Vec<u32> = self.ctx.slots.iter().filter(waits).map(|slot| slot.id).collect();
         for successor in successors {
             self.look_no_more(successor);
-            let Some(slot) = self.registry.get_mut(successor) else { continue };
+            let Some(slot) = self.ctx.slots.get_mut(successor) else { continue };
             slot.by_running_ms = None;
-            slot.settle_policy(&self.settings);
+            slot.settle_policy(&self.ctx.settings);
             let (inc, listens) = (slot.instance.inc, !slot.worker.never_listened());
-            self.registry.changed(successor);
+            self.ctx.slots.changed(successor);
             self.follow_signs(successor);
             if listens {
                 self.told_ready(successor, inc, Sign::Listening);

@@ -6,9 +6,8 @@ use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
 
-use crate::control::turn::now;
-use crate::control::{Control, Work};
-use crate::cron::Wish;
+use crate::control::Control;
+use crate::engine::{Transition, Work};
 use crate::supervisor::activation::Beside;
 use crate::supervisor::sweep::KILL;
 
@@ -16,19 +15,17 @@ impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
     pub(crate) fn feed(&mut self, id: u32, event: Event) {
         let _at = crate::incident::working_on(id);
-        let wish = Wish::of(&event);
-        let Some(slot) = self.registry.get_mut(id) else { return };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let ends = matches!(event, Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_));
         let exited = if let Event::Exited { inc, .. } = event { Some(inc) } else { None };
-        let scheduled = slot.app.spec.cron.is_some() || slot.ticks.armed;
-        let effects = slot.instance.step(&slot.policy, event, now());
+        let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
         let gone = slot.instance.state == State::Gone;
         let serves = !slot.worker.served_by.is_empty();
         self.tidy_group(id);
         if gone {
             self.note_last_words(id);
         }
-        self.registry.changed(id);
+        self.ctx.slots.changed(id);
         if serves {
             self.stir_listeners_of(id);
         }
@@ -41,11 +38,11 @@ impl Control {
         for effect in effects {
             match effect {
                 Effect::Hook { .. } | Effect::CancelHook { .. } => hooks.push(effect),
-                effect => self.work.push_back(Work::Effect(id, effect)),
+                effect => self.ctx.effects.push(Work::Effect(id, effect)),
             }
         }
         if gone {
-            self.work.push_back(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
+            self.ctx.effects.push(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
         }
         if let Some(inc) = exited {
             // Whoever waits is told with them.
@@ -62,9 +59,8 @@ impl Control {
             }
         }
         self.follow_care(id);
-        if scheduled {
-            self.follow_schedule(id, wish);
-        }
+        let transition = Transition { id, event: &event };
+        self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, &transition));
     }
 
     /// Does one thing. True for a spawn.
@@ -82,18 +78,18 @@ impl Control {
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
             Effect::Drain { inc } => self.drain(id, inc),
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
-                let Some(slot) = self.registry.get_mut(id) else { return false };
-                let told = slot.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.reactor, &"shutdown".into(), None));
+                let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
+                let told = slot.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.ctx.reactor, &"shutdown".into(), None));
                 if !told {
                     self.signal(id, inc, fallback_signal, scope);
                 }
             }
             // Noted and asked for with the step itself.
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
-            Effect::Sweep { inc, kill, signal } => self.sweeps.add(id, inc, (!kill).then_some(signal)),
+            Effect::Sweep { inc, kill, signal } => self.sweeps.add(id, inc, (!kill).then_some(signal), self.ctx.now.mono_ms),
             Effect::Notify(notice) => {
                 if matches!(notice, ostler_core::lifecycle::Notice::Launched) {
-                    self.note_autoscale(id, now().mono_ms);
+                    self.note_autoscale(id, self.ctx.now.mono_ms);
                 }
                 self.tell(id, &notice);
                 self.look_at_jobs(id, Some(&notice));
@@ -108,10 +104,10 @@ impl Control {
     /// The keeper signals main process and group: it knows which pids are still its children. Who left the group is found in
     /// the process table, and signalled by a descriptor that cannot be confused with another process.
     fn signal(&mut self, id: u32, inc: u32, signal: i32, scope: Scope) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let key = slot.key(inc);
         match scope {
-            Scope::Leader => self.keeper.kill(key, signal, false),
+            Scope::Leader => self.ctx.keeper.kill(key, signal, false),
             Scope::Tree => {
                 let (outside, leads_group) = self.outside_group(id);
                 for process in outside {
@@ -121,7 +117,7 @@ impl Control {
                 if signal == KILL {
                     self.kill_group(id);
                 }
-                self.keeper.kill(key, signal, leads_group);
+                self.ctx.keeper.kill(key, signal, leads_group);
             }
         }
         self.look_if_vanished(id);
@@ -134,27 +130,27 @@ impl Control {
         }
         self.worker_left(id);
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
-        let Some(slot) = self.registry.get(id) else { return Ok(()) };
+        let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
         let lane = slot.lane;
         let sockets = self.open_sockets(&spec, lane)?;
         let mut beside = Beside::sockets(sockets.fds);
         beside.secrets = secrets;
         self.prepare_signs(id, inc, &mut beside)?;
-        let worker_id = (spec.mode == ExecMode::Cluster).then(|| self.registry.next_worker_id());
-        let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
+        let worker_id = (spec.mode == ExecMode::Cluster).then(|| self.ctx.slots.next_worker_id());
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
         if let Some(worker_id) = worker_id {
             slot.worker.id = worker_id;
         }
         if slot.learned.sockets != sockets.shown {
             slot.learned.sockets = sockets.shown;
         }
-        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.settings, &mut self.preload, &mut self.log)?;
+        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings, &mut self.preload, &mut self.ctx.log)?;
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
         }
         self.limit_group(id);
-        let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
         let key = slot.key(inc);
         slot.kin.clear();
         slot.log_start = prepared.log_start;
@@ -165,14 +161,14 @@ impl Control {
         slot.cpu = crate::sample::CpuHistory::default();
         // Whatever changed before is known to this process.
         slot.watch = crate::watch::Mark::default();
-        slot.spawned_ms = Some(now().mono_ms);
+        slot.spawned_ms = Some(self.ctx.now.mono_ms);
         if let Some(old) = slot.ipc.take() {
-            old.close(&self.reactor);
+            old.close(&self.ctx.reactor);
         }
-        self.keeper.say_with(ToKeeper::Spawn(prepared.request), prepared.fds);
+        self.ctx.keeper.say_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         if let Some(channel) = prepared.ipc {
-            self.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
-            slot.ipc = super::ipc::Ipc::open(channel, id, key, &self.reactor).map(Box::new);
+            self.ctx.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
+            slot.ipc = super::ipc::Ipc::open(channel, id, key, &self.ctx.reactor).map(Box::new);
         }
         self.watch_logs(id);
         Ok(())
@@ -183,7 +179,7 @@ impl Control {
         self.worker_left(id);
         self.drop_signs(id);
         self.forget_care(id);
-        let Some(slot) = self.registry.remove(id) else { return };
+        let Some(slot) = self.ctx.slots.remove(id) else { return };
         self.follow_watch(id);
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.end_errands_of(id);
@@ -191,11 +187,11 @@ impl Control {
         self.waiting.remove(&id);
         self.sweeps.forget(id);
         self.forget_drain(id);
-        self.forget_schedule(id);
+        self.features.each().for_each(|feature| feature.on_forgotten(&mut self.ctx, id));
         self.complaints.forget(id);
         if let Some(ipc) = slot.ipc {
-            self.keeper.drop_held(&ipc.held_name());
-            ipc.close(&self.reactor);
+            self.ctx.keeper.drop_held(&ipc.held_name());
+            ipc.close(&self.ctx.reactor);
         }
         if let Some(piped) = slot.piped {
             self.finish_writer(id, *piped);

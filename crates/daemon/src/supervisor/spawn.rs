@@ -26,9 +26,9 @@ use super::preload::{self, Preload};
 use crate::errands::ErrandSpec;
 use crate::log::DaemonLog;
 use crate::logs::handback::FileKey;
-use crate::registry::Slot;
 use crate::secrets::Values;
 use crate::settings::Settings;
+use crate::slots::Slot;
 
 /// A process that can be started.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub(super) fn prepare(
     let channel_number = activation::ipc_number(spec, slot.proof.as_deref());
     env.insert("NODE_CHANNEL_FD".into(), channel_number.to_string().into());
     env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
-    if crate::cluster::is_worker(spec) {
+    if spec.has_workers() {
         env.insert("NODE_UNIQUE_ID".into(), slot.worker.id.to_string().into());
     }
     if preload.is_some() {
@@ -90,7 +90,7 @@ pub(super) fn prepare(
     }
     let (program, argv) = command(spec, &env, preload.as_deref())?;
     add_folder_of(&program, spec, &mut env);
-    let node = is_node(spec).then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
+    let node = spec.runs_in_node().then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
     let (ours, theirs) = channel()?;
     let mut fds = vec![outputs.out, outputs.error, theirs];
     let mut targets = vec![1, 2, channel_number];
@@ -191,7 +191,7 @@ fn environment<'a>(
         (variable, first.saturating_add(i64::from(slot.index)).to_string())
     });
     env.insert("PM2_HOME".into(), home.into());
-    let user = crate::control::handle::list::user(slot);
+    let user = slot.user();
     let added = scalar_env(&View {
         id: slot.pm_id,
         index: slot.index,
@@ -248,7 +248,7 @@ fn command(spec: &AppSpec, env: &Vars<'_>, preload: Option<&Path>) -> Result<(St
         .or_else(|| find_in_own_path(interpreter))
         .ok_or_else(|| failure(&format!("find interpreter {interpreter} in PATH"), Errno::NOENT.raw_os_error()))?;
     let mut argv = vec![interpreter.clone()];
-    if is_node(spec) && !spec.disable_source_map_support {
+    if spec.runs_in_node() && !spec.disable_source_map_support {
         argv.push("--enable-source-maps".into());
     }
     if let Some(path) = preload.and_then(Path::to_str) {
@@ -276,25 +276,6 @@ fn append(spec: &AppSpec, args: &[String], argv: &mut Vec<String>) -> Result<(),
         argv.push(numbered(spec, arg)?.into_owned());
     }
     Ok(())
-}
-
-/// Runs under Node itself.
-pub(crate) fn is_node(spec: &AppSpec) -> bool {
-    spec.runs_in_node()
-}
-
-fn runs_under(spec: &AppSpec, program: &str) -> bool {
-    spec.interpreter.as_deref().and_then(|path| Path::new(path).file_name()).is_some_and(|name| name == program)
-}
-
-/// Knows Node's cluster protocol, or some of it. Without a script Node would neither use the variable nor remove it.
-pub(crate) fn speaks_cluster(spec: &AppSpec) -> bool {
-    !spec.script.is_empty() && (is_node(spec) || is_deno(spec) || runs_under(spec, "bun"))
-}
-
-/// Runs under Deno.
-pub(crate) fn is_deno(spec: &AppSpec) -> bool {
-    runs_under(spec, "deno")
 }
 
 /// Whom it runs as, where that is said.

@@ -15,9 +15,8 @@ use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, cgroup};
 
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::reactor::Source;
-use crate::registry::Slot;
+use crate::slots::Slot;
 use crate::store::Kin;
 use crate::supervisor::groups;
 
@@ -65,16 +64,16 @@ pub(crate) struct Sweeps {
 
 impl Sweeps {
     /// Looks later for what an ended incarnation left outside its process group.
-    pub(crate) fn add_late(&mut self, leader: ProcRef, mark: String) {
+    pub(crate) fn add_late(&mut self, leader: ProcRef, mark: String, now_ms: u64) {
         self.late.push((leader, mark));
-        self.late_ms.get_or_insert(now().mono_ms + LATE_MS);
+        self.late_ms.get_or_insert(now_ms + LATE_MS);
     }
 
     /// Asks for a sweep; one for the same process replaces the former.
-    pub(crate) fn add(&mut self, slot: u32, inc: u32, signal: Option<i32>) {
+    pub(crate) fn add(&mut self, slot: u32, inc: u32, signal: Option<i32>, now_ms: u64) {
         let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
         let asked = former.filter(|former| former.inc == inc).map(|former| former.asked).unwrap_or_default();
-        let due_ms = Some(now().mono_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 });
+        let due_ms = Some(now_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 });
         self.all.push(Sweep { slot, inc, signal, asked, due_ms });
     }
 
@@ -120,7 +119,7 @@ pub(super) fn led_by(leader: ProcRef, kin: &[Kin], table: &ProcTable, unique_id:
 impl Control {
     /// Looks for what is left of the trees that are due. True when that gave new events.
     pub(crate) fn sweep(&mut self) -> bool {
-        let now = now().mono_ms;
+        let now = self.ctx.now.mono_ms;
         let (due, later) =
             std::mem::take(&mut self.sweeps.all).into_iter().partition::<Vec<_>, _>(|sweep| sweep.due_ms.is_some_and(|due| due <= now));
         self.sweeps.all = later;
@@ -153,7 +152,7 @@ impl Control {
     /// mark a moment later.
     fn has_left_nothing_in_its_group(&mut self, sweep: &Sweep) -> bool {
         // One that handed over to another process leaves more than the group of that.
-        let Some(slot) = self.registry.get(sweep.slot).filter(|slot| slot.kin.is_empty()) else { return false };
+        let Some(slot) = self.ctx.slots.get(sweep.slot).filter(|slot| slot.kin.is_empty()) else { return false };
         let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else {
             return false;
         };
@@ -165,7 +164,7 @@ impl Control {
             Some(cgroup) if cgroup::is_populated(Path::new(&**cgroup)) => return false,
             _ => {}
         }
-        self.sweeps.add_late(ProcRef { pid, start_ticks: slot.start_ticks }, inc_mark(&slot.unique_id, inc));
+        self.sweeps.add_late(ProcRef { pid, start_ticks: slot.start_ticks }, inc_mark(&slot.unique_id, inc), self.ctx.now.mono_ms);
         true
     }
 
@@ -183,7 +182,7 @@ impl Control {
         self.look_at_processes();
         let Some(table) = &self.sweeps.table else { return };
         for (leader, mark) in crashed {
-            for member in table.tree(leader, INC_MARK, mark.as_bytes(), self.keeper.pid()) {
+            for member in table.tree(leader, INC_MARK, mark.as_bytes(), self.ctx.keeper.pid()) {
                 // It may have ended by itself meanwhile.
                 let _ = member.process().signal(KILL);
             }
@@ -194,7 +193,7 @@ impl Control {
     /// Reads the process table, unless that was done in this turn already. Main processes and ourselves are known: nobody needs to
     /// look whose children they are.
     fn look_at_processes(&mut self) {
-        let known = self.registry.iter().filter_map(|slot| slot.instance.pid()).chain([std::process::id().cast_signed()]);
+        let known = self.ctx.slots.iter().filter_map(|slot| slot.instance.pid()).chain([std::process::id().cast_signed()]);
         self.sweeps.table.get_or_insert_with(|| ProcTable::scan().knowing(known));
     }
 
@@ -205,7 +204,7 @@ impl Control {
         self.look_at_processes();
         let Some(table) = self.sweeps.table.take() else { return Vec::new() };
         let mut family: Vec<ProcRef> =
-            table.tree(leader, INC_MARK, mark.as_bytes(), self.keeper.pid()).iter().map(Entry::process).collect();
+            table.tree(leader, INC_MARK, mark.as_bytes(), self.ctx.keeper.pid()).iter().map(Entry::process).collect();
         let members = group.map(|group| groups::members(group, &table)).unwrap_or_default();
         family.extend(members.iter().map(Entry::process).filter(|member| !family.contains(member)).collect::<Vec<_>>());
         family
@@ -215,20 +214,20 @@ impl Control {
     /// does, one that it handed over to may be in the group of the former.
     pub(super) fn outside_group(&mut self, id: u32) -> (Vec<ProcRef>, bool) {
         self.look_at_processes();
-        let Some(slot) = self.registry.get(id) else { return (Vec::new(), true) };
+        let Some(slot) = self.ctx.slots.get(id) else { return (Vec::new(), true) };
         let Some(pid) = slot.instance.pid() else { return (Vec::new(), true) };
-        let family = self.sweeps.family(slot, pid, self.keeper.pid());
+        let family = self.sweeps.family(slot, pid, self.ctx.keeper.pid());
         let leads_group = family.iter().find(|member| member.pid == pid).is_none_or(|main| main.pgid == pid);
         (family.iter().filter(|member| member.pid != pid && member.pgid != pid).map(Entry::process).collect(), leads_group)
     }
 
     fn sweep_one(&mut self, mut sweep: Sweep, now: u64) -> bool {
-        let Some(slot) = self.registry.get(sweep.slot) else { return false };
+        let Some(slot) = self.ctx.slots.get(sweep.slot) else { return false };
         let State::Stopping { inc, pid, .. } = slot.instance.state else { return false };
         if inc != sweep.inc {
             return false;
         }
-        let left = self.sweeps.family(slot, pid, self.keeper.pid());
+        let left = self.sweeps.family(slot, pid, self.ctx.keeper.pid());
         if left.is_empty() {
             self.feed(sweep.slot, Event::TreeGone { inc: sweep.inc });
             return true;
@@ -260,7 +259,7 @@ impl Control {
             return if *waits == slot { Met::Watched } else { Met::Unwatched };
         }
         match process.open() {
-            Ok(fd) if self.reactor.add(&fd, Source::Straggler(pid)).is_ok() => {
+            Ok(fd) if self.ctx.reactor.add(&fd, Source::Straggler(pid)).is_ok() => {
                 self.sweeps.watched.insert(pid, (fd, slot));
                 Met::Watched
             }
@@ -272,13 +271,13 @@ impl Control {
     /// A straggler ended: who waited for it looks again.
     pub(crate) fn straggler_ended(&mut self, pid: u32) {
         if let Some((fd, slot)) = self.sweeps.watched.remove(&pid) {
-            self.reactor.remove(&fd);
+            self.ctx.reactor.remove(&fd);
             self.look_again(slot);
         }
     }
 
     fn look_again(&mut self, slot: u32) {
-        let now = now().mono_ms;
+        let now = self.ctx.now.mono_ms;
         for sweep in self.sweeps.all.iter_mut().filter(|sweep| sweep.slot == slot) {
             sweep.due_ms = Some(now);
         }

@@ -9,7 +9,6 @@
 use ostler_keeper::ToKeeper;
 
 use crate::control::Control;
-use crate::control::turn::now;
 
 /// What is on its way shall have arrived by then.
 const SETTLE_MS: u64 = 1000;
@@ -17,13 +16,13 @@ const SETTLE_MS: u64 = 1000;
 impl Control {
     /// There is a new daemon or a new keeper: all are looked at when that has settled.
     pub(crate) fn look_for_vanished_soon(&mut self) {
-        self.look_for_vanished_ms = Some(now().mono_ms + SETTLE_MS);
+        self.look_for_vanished_ms = Some(self.ctx.now.mono_ms + SETTLE_MS);
     }
 
     /// Looks at all instances, if that is due.
     pub(crate) fn tick_vanished(&mut self, now_ms: u64) {
         if self.look_for_vanished_ms.take_if(|due_ms| *due_ms <= now_ms).is_some() {
-            let ids: Vec<u32> = self.registry.iter().map(|slot| slot.id).collect();
+            let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
             for id in ids {
                 self.look_if_vanished(id);
             }
@@ -32,9 +31,9 @@ impl Control {
 
     /// Asks the keeper what became of a main process that the kernel does not know. True when it is so.
     pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
-        let Some(slot) = self.registry.get(id) else { return false };
+        let Some(slot) = self.ctx.slots.get(id) else { return false };
         let Some((inc, process)) = slot.process().filter(|(_, process)| process.is_gone()) else { return false };
-        self.keeper.say(ToKeeper::Verify { key: slot.key(inc), pid: process.pid, start_ticks: process.start_ticks });
+        self.ctx.keeper.say(ToKeeper::Verify { key: slot.key(inc), pid: process.pid, start_ticks: process.start_ticks });
         true
     }
 }

@@ -5,10 +5,8 @@ use ostler_core::watch::{Burst, Exactness, Habit, Judgement, Outcome};
 use ostler_proto::control::Action;
 
 use super::engine::{Change, News, Report};
-use crate::control::turn::now;
 use crate::control::{Control, Job, Step};
-use crate::registry::Slot;
-use crate::rollouts::shares_its_ports;
+use crate::slots::Slot;
 use crate::store::Role;
 
 /// `USER_HZ` is 100 on every architecture that we run on.
@@ -27,23 +25,23 @@ impl Control {
         let reports: Vec<Report> = engine.reports.try_iter().collect();
         for Report { group, news } in reports {
             if let News::Died(text) = &news {
-                self.log.error(format_args!("bug in the thread that watches files, which begins anew: {text}"));
-                let home = self.settings.home.to_string_lossy().into_owned();
-                self.watches.begin_again(&self.reactor, &home);
+                self.ctx.log.error(format_args!("bug in the thread that watches files, which begins anew: {text}"));
+                let home = self.ctx.settings.home.to_string_lossy().into_owned();
+                self.watches.begin_again(&self.ctx.reactor, &home);
                 return self.settle_watches();
             }
             let Some(name) = self.watches.groups.get(&group).map(|group| group.name.clone()) else { continue };
             match news {
-                News::Watching { folders: 1 } => self.log.line(format_args!("Watching 1 folder for app {name}")),
+                News::Watching { folders: 1 } => self.ctx.log.line(format_args!("Watching 1 folder for app {name}")),
                 News::Watching { folders } => {
-                    self.log.line(format_args!("Watching {folders} folders for app {name}"));
+                    self.ctx.log.line(format_args!("Watching {folders} folders for app {name}"));
                     if folders >= MANY_FOLDERS {
-                        self.log.error(format_args!(
+                        self.ctx.log.error(format_args!(
                             "App [{name}] watches {folders} folders: name those that matter in watch, or others in ignore_watch"
                         ));
                     }
                 }
-                News::Trouble(text) => self.log.error(format_args!("App [{name}] {text}")),
+                News::Trouble(text) => self.ctx.log.error(format_args!("App [{name}] {text}")),
                 News::Changed { changes, more } => self.files_changed(group, &changes, more),
                 News::Died(_) => {}
             }
@@ -65,12 +63,12 @@ impl Control {
 
     /// True: it counts.
     fn file_changed(&mut self, id: u32, change: &Change) -> bool {
-        let now = now();
+        let now = self.ctx.now;
         // The clock of the files is the one that is shown to people; it can be set.
         let ago = change.wall_ms.map_or(0, |at| now.wall_ms.saturating_sub(at));
         let at_ms = now.mono_ms.saturating_sub(ago);
         let Some(group) = self.watches.groups.get_mut(&id) else { return false };
-        let started = |slot: &u32| self.registry.get(*slot).filter(|slot| slot.role != Role::Retiring).map(started_ms);
+        let started = |slot: &u32| self.ctx.slots.get(*slot).filter(|slot| slot.role != Role::Retiring).map(started_ms);
         let newest = group.members.iter().filter_map(started).max();
         let running = newest.flatten();
         let age_ms = running.filter(|started| *started < u64::MAX).map(|started| at_ms.saturating_sub(started));
@@ -81,7 +79,7 @@ impl Control {
         let tick_ms = ostler_sys::clock::file_tick_ms();
         let mut counts = false;
         for id in members {
-            let Some(slot) = self.registry.get_mut(id) else { continue };
+            let Some(slot) = self.ctx.slots.get_mut(id) else { continue };
             let exactness = Exactness { tick_ms, built_by_hook: slot.spec().hooks.pre_start.is_some() };
             if started_ms(slot).is_some_and(|started| exactness.is_known(at_ms, started)) {
                 continue;
@@ -89,7 +87,7 @@ impl Control {
             counts = true;
             if !slot.watch.changed {
                 slot.watch.changed = true;
-                self.registry.changed(id);
+                self.ctx.slots.changed(id);
             }
         }
         if counts {
@@ -104,9 +102,9 @@ impl Control {
 
     /// What the former daemon knew and had not acted on yet.
     pub(super) fn recall_changes(&mut self) {
-        let now_ms = now().mono_ms;
+        let now_ms = self.ctx.now.mono_ms;
         for group in self.watches.groups.values_mut() {
-            let is_marked = |slot: &u32| self.registry.get(*slot).is_some_and(|slot| slot.watch.changed);
+            let is_marked = |slot: &u32| self.ctx.slots.get(*slot).is_some_and(|slot| slot.watch.changed);
             if group.burst.is_none() && group.members.iter().any(is_marked) {
                 group.burst = Some(Burst::begin(group.key.cwd.clone(), None, now_ms));
             }
@@ -133,7 +131,7 @@ impl Control {
         let Some(group) = self.watches.groups.get_mut(&id) else { return };
         let is_meant = |slot: &&Slot| slot.watch.changed && slot.role == Role::Serving;
         let marked: Vec<u32> =
-            group.members.iter().filter_map(|slot| self.registry.get(*slot)).filter(is_meant).map(|slot| slot.id).collect();
+            group.members.iter().filter_map(|slot| self.ctx.slots.get(*slot)).filter(is_meant).map(|slot| slot.id).collect();
         if marked.is_empty() {
             return;
         }
@@ -143,10 +141,10 @@ impl Control {
         match outcome {
             Outcome::Restart => {}
             Outcome::Later { delay_ms, is_first } => {
-                group.not_before_ms = now().mono_ms + delay_ms;
+                group.not_before_ms = self.ctx.now.mono_ms + delay_ms;
                 group.burst = Some(Burst { is_held: true, ..burst });
                 if is_first {
-                    self.log.error(format_args!(
+                    self.ctx.log.error(format_args!(
                         "App {name} is restarted again and again by \"{path}\", which perhaps it writes itself: this comes later and later \
                          now; name it in ignore_watch"
                     ));
@@ -158,7 +156,7 @@ impl Control {
                 return self.unmark(&marked);
             }
         }
-        self.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
+        self.ctx.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
         self.restart_changed(&name, &marked, Origin::Policy(format!("watch: {path}")));
     }
 
@@ -167,7 +165,7 @@ impl Control {
         let what = if *is_folder { "files in" } else { "" };
         let blank = if *is_folder { " " } else { "" };
         let seconds = *window_ms as f64 / 1000.0;
-        self.log.error(format_args!(
+        self.ctx.log.error(format_args!(
             "App {name} writes {what}{blank}\"{}\" itself each time it is started: in its first {seconds:.1} s that restarts it no longer; \
              name it in ignore_watch",
             path.escape_debug()
@@ -176,26 +174,26 @@ impl Control {
 
     fn unmark(&mut self, slots: &[u32]) {
         for id in slots {
-            if let Some(slot) = self.registry.get_mut(*id) {
+            if let Some(slot) = self.ctx.slots.get_mut(*id) {
                 slot.watch.changed = false;
-                self.registry.changed(*id);
+                self.ctx.slots.changed(*id);
             }
         }
     }
 
     /// A reload where all instances run and can serve beside their successors; else a restart, also of what has ended by itself.
     fn restart_changed(&mut self, name: &str, marked: &[u32], origin: Origin) {
-        let all = self.registry.named(name);
+        let all = self.ctx.slots.named(name);
         let can_reload = |id: &u32| {
-            let slot = self.registry.get(*id);
-            slot.is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }) && shares_its_ports(slot.spec()))
+            let slot = self.ctx.slots.get(*id);
+            slot.is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }) && slot.spec().shares_its_ports())
         };
         let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
-        let is_down = |id: &u32| self.registry.get(*id).is_some_and(|slot| matches!(slot.instance.state, State::Stopped | State::Errored));
+        let is_down = |id: &u32| self.ctx.slots.get(*id).is_some_and(|slot| matches!(slot.instance.state, State::Stopped | State::Errored));
         let (down, up): (Vec<u32>, Vec<u32>) = marked.iter().copied().partition(is_down);
         if !up.is_empty() {
             let mut job = self.action_job(0, 0, action, Vec::new(), origin.clone());
-            job.touch(&up, &self.registry);
+            job.touch(&up, &self.ctx.slots);
             job.pending.extend(up);
             self.begin(Job { step: Step::Act(action, None), ..job });
         }

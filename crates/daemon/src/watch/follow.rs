@@ -9,12 +9,12 @@ use ostler_core::watch::{Guard, Pace, Surroundings};
 use super::engine::Order;
 use super::{Group, Key, Watches};
 use crate::control::Control;
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 impl Control {
     /// An instance made a step, or is described anew: whether it is watched follows.
     pub(crate) fn follow_watch(&mut self, id: u32) {
-        let slot = self.registry.get(id).filter(|slot| is_watched(slot));
+        let slot = self.ctx.slots.get(id).filter(|slot| is_watched(slot));
         let app = slot.map(|slot| Rc::clone(&slot.app));
         let known = self.watches.members.get(&id).copied();
         if known.map(|(app, _)| app) == app.as_ref().map(|app| app.id) {
@@ -24,7 +24,7 @@ impl Control {
             let around = Surroundings::of(&app.spec, "");
             let own = around.own.iter().map(|path| (*path).to_owned()).collect();
             let key = Key { watch: (*app.spec.watch).clone(), cwd: app.spec.cwd.clone(), script: app.spec.script.clone(), own };
-            let home = self.settings.home.to_string_lossy();
+            let home = self.ctx.settings.home.to_string_lossy();
             let group = self.watches.group(&app.spec.name, key, &home);
             self.watches.join(id, group);
             self.watches.members.insert(id, (app.id, group));
@@ -47,8 +47,8 @@ impl Control {
     }
 
     pub(super) fn settle_watches(&mut self) {
-        if let Err(trouble) = self.watches.settle(&self.reactor, &mut self.keeper) {
-            self.log.error(format_args!("{trouble}"));
+        if let Err(trouble) = self.watches.settle(&self.ctx.reactor, &mut self.ctx.keeper) {
+            self.ctx.log.error(format_args!("{trouble}"));
         }
     }
 }

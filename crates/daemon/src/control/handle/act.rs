@@ -10,15 +10,14 @@ use ostler_core::instances::{Leaving, leaving};
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Change, Failure, Progress, Response, ScaleTo};
 
-use crate::control::turn::now;
 use crate::control::{Control, Step};
-use crate::registry::Slot;
+use crate::slots::Slot;
 use crate::supervisor::inherited::inherited;
 
 impl Control {
     /// Applies changes that come with a restart.
     pub(crate) fn change(&mut self, id: u32, change: &Change) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let (spec, vars) = (changed_spec(slot, change), changed_vars(&slot.base.vars, change));
         self.redescribe(id, spec);
         if let Some(vars) = vars {
@@ -28,33 +27,33 @@ impl Control {
 
     /// Gives a slot another caller's environment.
     pub(crate) fn rebase(&mut self, id: u32, vars: ostler_core::app::EnvMap) {
-        let Some(spec) = self.registry.get(id).map(|slot| Rc::clone(&slot.app.spec)) else { return };
-        let (base, record) = self.registry.base(inherited(&spec, std::borrow::Cow::Owned(vars)));
+        let Some(spec) = self.ctx.slots.get(id).map(|slot| Rc::clone(&slot.app.spec)) else { return };
+        let (base, record) = self.ctx.slots.base(inherited(&spec, std::borrow::Cow::Owned(vars)));
         if let Some(record) = record {
-            self.journal.push(&record);
+            self.ctx.journal.push(&record);
         }
-        if let Some(slot) = self.registry.get_mut(id) {
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
             slot.base = base;
-            self.registry.changed(id);
+            self.ctx.slots.changed(id);
         }
     }
 
     /// Gives a slot another description, unless it is the same.
     pub(crate) fn redescribe(&mut self, id: u32, mut spec: AppSpec) {
         spec.env.base = Arc::default();
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         if *slot.spec() == spec {
             return;
         }
         // It is not kept running any more; a run at its times begins anew.
         let ends = spec.is_job() && !slot.spec().is_job();
         // Instances of one app that get the same change share one description.
-        let (app, record) = self.registry.shared_app(spec);
-        record.iter().for_each(|record| self.journal.push(record));
-        if let Some(slot) = self.registry.get_mut(id) {
-            slot.describe(app, &self.settings);
-            self.registry.changed(id);
-            self.crons.stir();
+        let (app, record) = self.ctx.slots.shared_app(spec);
+        record.iter().for_each(|record| self.ctx.journal.push(record));
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
+            slot.describe(app, &self.ctx.settings);
+            self.ctx.slots.changed(id);
+            self.features.cron.mark_stale();
             if ends {
                 self.feed(id, Event::Stop(Origin::Policy("cron".into())));
             }
@@ -65,7 +64,8 @@ impl Control {
     pub(super) fn scale(&mut self, client: u32, id: u64, (name, cwd): (&str, &str), (to, leaving): (ScaleTo, Leaving), origin: Origin) {
         let path = std::path::Path::new(cwd).join(name);
         let ids: Vec<u32> = self
-            .registry
+            .ctx
+            .slots
             .serving()
             .filter(|slot| slot.spec().name == name || std::path::Path::new(&slot.spec().script) == path)
             .map(|slot| slot.id)
@@ -91,27 +91,28 @@ impl Control {
         let current = ids.len() as u32;
         if wanted < current {
             let mut job = self.action_job(client, id, Action::Delete, Vec::new(), origin);
-            let instances: Vec<(u32, u32)> = ids.iter().filter_map(|id| self.registry.get(*id)).map(|slot| (slot.id, slot.index)).collect();
+            let instances: Vec<(u32, u32)> =
+                ids.iter().filter_map(|id| self.ctx.slots.get(*id)).map(|slot| (slot.id, slot.index)).collect();
             job.pending = leaving(&instances, (current - wanted) as usize, first).into();
             let ids: Vec<u32> = job.pending.iter().copied().collect();
-            job.touch(&ids, &self.registry);
+            job.touch(&ids, &self.ctx.slots);
             // Those that stay serve meanwhile, and those that go finish what they have.
             job.gentle = true;
             job.told_in_order = Some(BTreeMap::new());
             return self.begin(job);
         }
-        let Some(model) = ids.first().and_then(|id| self.registry.get(*id)) else { return };
+        let Some(model) = ids.first().and_then(|id| self.ctx.slots.get(*id)) else { return };
         let (app, base) = (Rc::clone(&model.app), Rc::clone(&model.base));
         let mut job = self.action_job(client, id, Action::Restart, Vec::new(), origin.clone());
         job.step = Step::Start;
         let mut added = Vec::new();
         for _ in current..wanted {
-            added.push(self.registry.add(&app, &base, now(), &self.settings));
+            added.push(self.ctx.slots.add(&app, &base, self.ctx.now, &self.ctx.settings));
         }
-        job.touch(&added, &self.registry);
+        job.touch(&added, &self.ctx.slots);
         // A job is put on its schedule, not started.
         let (jobs, up): (Vec<u32>, Vec<u32>) = if app.spec.is_job() { (added, Vec::new()) } else { (Vec::new(), added) };
-        jobs.into_iter().for_each(|id| self.arm_schedule(id));
+        jobs.into_iter().for_each(|id| self.features.cron.arm(&mut self.ctx, id));
         job.waiting = self.until_up(&up);
         let job_ids = job.shown.clone();
         self.jobs.push(job);
@@ -127,9 +128,9 @@ impl Control {
             Err(failure) => return Response::Failed(failure),
         };
         let mut sent = Vec::new();
-        for slot in ids.iter().filter_map(|id| self.registry.get(*id)) {
+        for slot in ids.iter().filter_map(|id| self.ctx.slots.get(*id)) {
             if slot.instance.pid().is_some() {
-                self.keeper.kill(slot.key(slot.instance.inc), signal, false);
+                self.ctx.keeper.kill(slot.key(slot.instance.inc), signal, false);
                 sent.push(slot.pm_id);
                 let progress = Progress::InstanceDone { id: slot.pm_id, name: slot.spec().name.clone() };
                 self.clients.answer(client, id, Response::Progress(progress));

@@ -9,7 +9,7 @@ use crate::rights::Rights;
 impl Control {
     pub(super) fn flush_logs(&mut self, target: Option<&str>) -> Response {
         let ids = match target {
-            None => self.registry.iter().map(|slot| slot.id).collect(),
+            None => self.ctx.slots.iter().map(|slot| slot.id).collect(),
             Some(target) => match self.select(target, "") {
                 Ok(ids) => ids,
                 Err(failure) => return Response::Failed(failure),
@@ -17,9 +17,9 @@ impl Control {
         };
         let mut logs: Vec<(String, Rights)> = Vec::new();
         if target.is_none() {
-            logs.push((self.settings.daemon_log().to_string_lossy().into_owned(), Rights::default()));
+            logs.push((self.ctx.settings.daemon_log().to_string_lossy().into_owned(), Rights::default()));
         }
-        for slot in ids.iter().filter_map(|id| self.registry.get(*id)) {
+        for slot in ids.iter().filter_map(|id| self.ctx.slots.get(*id)) {
             let files = [&slot.files.out, &slot.files.error, &slot.files.combined];
             for path in files.into_iter().flatten() {
                 if !logs.iter().any(|(known, _)| known == path) {
@@ -40,7 +40,7 @@ impl Control {
             }
         }
         for slot in ids {
-            if let Some(slot) = self.registry.get_mut(slot) {
+            if let Some(slot) = self.ctx.slots.get_mut(slot) {
                 slot.log_start = (0, 0);
             }
         }

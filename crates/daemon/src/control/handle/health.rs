@@ -4,7 +4,7 @@ use ostler_proto::control::{Failure, HealthRow, Response};
 
 use crate::care::Care;
 use crate::control::Control;
-use crate::registry::Slot;
+use crate::slots::Slot;
 
 impl Control {
     pub(super) fn health(&self, targets: &[String]) -> Response {
@@ -17,7 +17,7 @@ impl Control {
             }
         }
         let wanted = |slot: &&Slot| targets.is_empty() || ids.contains(&slot.id);
-        Response::Health(self.registry.serving().filter(wanted).map(|slot| row(slot, &self.care)).collect())
+        Response::Health(self.ctx.slots.serving().filter(wanted).map(|slot| row(slot, &self.care)).collect())
     }
 }
 

@@ -5,7 +5,6 @@
 //! already right.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use ostler_core::time::Now;
 use ostler_proto::control::{Detail, Failure, Response, Summary, TableRow};
@@ -13,11 +12,9 @@ use ostler_sys::ProcRef;
 
 use crate::care::Care;
 use crate::control::Control;
-use crate::control::turn::now;
-use crate::registry::Slot;
 use crate::sample::Sampler;
-use crate::settings::Settings;
-use crate::supervisor::spawn::{account, is_node, kept_settings};
+use crate::slots::Slot;
+use crate::supervisor::spawn::account;
 
 /// Time between two readings where there is no earlier one.
 const WINDOW_MS: u64 = 25;
@@ -68,7 +65,7 @@ impl Control {
             }
         }
         if targets.is_empty() {
-            ids = self.registry.serving().map(|slot| slot.id).collect();
+            ids = self.ctx.slots.serving().map(|slot| slot.id).collect();
         }
         ids.sort_unstable();
         ids.dedup();
@@ -76,7 +73,7 @@ impl Control {
     }
 
     fn answer_soon(&mut self, client: u32, request: u64, question: Question) {
-        let now = now();
+        let now = self.ctx.now;
         let complete = self.read_usage(question.ids(), now);
         if complete {
             let response = self.answer_to(&question, now);
@@ -102,8 +99,8 @@ impl Control {
 
     /// Has the programs asked that run the apps of Node which were adopted before their version was learned.
     pub(crate) fn ask_node_versions(&mut self) {
-        for slot in self.registry.iter_mut() {
-            if slot.learned.node_version.is_some() || slot.node.is_some() || !is_node(slot.spec()) {
+        for slot in self.ctx.slots.iter_mut() {
+            if slot.learned.node_version.is_some() || slot.node.is_some() || !slot.spec().runs_in_node() {
                 continue;
             }
             let Some(pid) = slot.instance.pid() else { continue };
@@ -116,13 +113,13 @@ impl Control {
     /// Takes the answers that have come since; only who asks for everything needs them.
     pub(crate) fn learn_node_versions(&mut self) {
         let mut learned = Vec::new();
-        for slot in self.registry.iter_mut() {
+        for slot in self.ctx.slots.iter_mut() {
             let Some(version) = slot.node.as_ref().and_then(|node| self.node_versions.get(node)) else { continue };
             slot.node = None;
             slot.learned.node_version = Some(version);
             learned.push(slot.id);
         }
-        learned.into_iter().for_each(|id| self.registry.changed(id));
+        learned.into_iter().for_each(|id| self.ctx.slots.changed(id));
     }
 
     /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with, or is not there: then its end
@@ -130,17 +127,18 @@ impl Control {
     pub(crate) fn read_usage(&mut self, ids: Option<&[u32]>, now: Now) -> bool {
         let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.id).is_ok());
         let process = |slot: &Slot| Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks });
-        let sampler = Sampler::new(self.registry.iter().filter(|slot| wanted(slot) && slot.kin.is_empty()).filter_map(|slot| {
+        let sampler = Sampler::new(self.ctx.slots.iter().filter(|slot| wanted(slot) && slot.kin.is_empty()).filter_map(|slot| {
             // One that was started as a main process leads its group and its session.
             let process = process(slot)?;
             Some((process, slot.cpu.leader(process.pid)?))
         }));
-        let children = || self.registry.iter().filter_map(|slot| slot.instance.pid()).chain([std::process::id().cast_signed()]);
+        let children = || self.ctx.slots.iter().filter_map(|slot| slot.instance.pid()).chain([std::process::id().cast_signed()]);
         // Whose keeper was lost has orphans elsewhere, too.
-        let sampler = if self.groups.has_adopted() { sampler } else { sampler.knowing_children(self.keeper.pid(), &children().collect()) };
+        let sampler =
+            if self.groups.has_adopted() { sampler } else { sampler.knowing_children(self.ctx.keeper.pid(), &children().collect()) };
         let mut complete = true;
         let mut unseen = Vec::new();
-        for slot in self.registry.iter_mut().filter(|slot| wanted(slot)) {
+        for slot in self.ctx.slots.iter_mut().filter(|slot| wanted(slot)) {
             if let Some(process) = process(slot) {
                 complete &= slot.cpu.take(process, slot.instance.counters.last_start, now, |process| {
                     sampler.read(process, slot.group.as_deref().map(Path::new))
@@ -160,46 +158,21 @@ impl Control {
 
     fn answer_to(&mut self, question: &Question, now: Now) -> Response {
         match question {
-            Question::Table => Response::Table(self.registry.serving().map(|slot| table_row(slot, now, &self.care)).collect()),
-            Question::List => Response::List(self.registry.serving().map(|slot| summary(slot, now, &self.care)).collect()),
+            Question::Table => Response::Table(self.ctx.slots.serving().map(|slot| table_row(slot, now, &self.care)).collect()),
+            Question::List => Response::List(self.ctx.slots.serving().map(|slot| summary(slot, now, &self.care)).collect()),
             Question::Details(ids) => {
                 self.learn_node_versions();
-                let wanted = self.registry.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
+                let wanted = self.ctx.slots.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
                 Response::Details(
                     wanted
-                        .map(|slot| as_seen(Detail { waits_for: self.waits_for(slot), ..detail(slot, &self.settings, &self.care) }, now))
+                        .map(|slot| {
+                            let (waits_for, health) = (self.waits_for(slot), self.care.report(slot));
+                            as_seen(Detail { waits_for, health, ..slot.detail(&self.ctx.settings) }, now)
+                        })
                         .collect(),
                 )
             }
         }
-    }
-
-    /// Everything about every instance, for the dump.
-    pub(crate) fn details(&self) -> Vec<Detail> {
-        self.registry.serving().map(|slot| detail(slot, &self.settings, &self.care)).collect()
-    }
-}
-
-/// Everything about one instance.
-pub(crate) fn detail(slot: &Slot, settings: &Settings, care: &Care) -> Detail {
-    let mut spec = slot.spec().clone();
-    spec.env.base = Arc::new((*slot.base.vars).clone());
-    Detail {
-        id: slot.pm_id,
-        index: slot.index,
-        unique_id: slot.unique_id.clone(),
-        user: user(slot).to_string(),
-        spec,
-        instance: slot.instance.clone(),
-        ticks: slot.ticks,
-        learned: (*slot.learned).clone(),
-        monit: slot.cpu.monit(),
-        files: slot.files.clone(),
-        home: settings.home.to_string_lossy().into_owned(),
-        waits_for: Vec::new(),
-        health: care.report(slot),
-        notes: slot.notes.clone(),
-        kept: kept_settings(slot.spec(), settings).into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
     }
 }
 
@@ -231,7 +204,7 @@ fn table_row(slot: &Slot, now: Now, care: &Care) -> TableRow {
         uptime_ms: started.map(|start| now.mono_ms.saturating_sub(start.mono_ms)),
         restarts: slot.instance.counters.restarts,
         monit: slot.cpu.monit(),
-        user: user(slot).to_string(),
+        user: slot.user().to_string(),
         watching: slot.spec().watch.on && !slot.watch.stopped,
         health: care.report(slot).map(|report| report.state),
     }
@@ -247,9 +220,4 @@ fn summary(slot: &Slot, now: Now, care: &Care) -> Summary {
         log_file: slot.files.combined.clone(),
         pid_file: slot.files.pid.clone(),
     }
-}
-
-/// Name of the user it runs as: of `uid` where given, else of the daemon.
-pub(crate) fn user(slot: &Slot) -> std::rc::Rc<str> {
-    slot.spec().uid.as_deref().map_or_else(crate::users::own, crate::users::name_of)
 }

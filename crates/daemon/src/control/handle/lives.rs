@@ -1,64 +1,24 @@
 //! `save` and `resurrect`.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
-use ostler_proto::pm2::{Dump, DumpEntry, parse_dump, to_dump};
+use ostler_proto::pm2::{Dump, DumpEntry, parse_dump};
 
 use crate::control::{Control, Job, Step, Then};
-use crate::log::chain;
-use crate::store::atomic::{Durability, replace};
-
-/// Older lists are kept under `dump.pm2.bak`, `dump.pm2.bak.1`, … up to this number.
-const GENERATIONS: u32 = 3;
-
-/// `dump.pm2.bak.1`, …
-fn older(backup: &Path, generation: u32) -> PathBuf {
-    let mut name = backup.as_os_str().to_owned();
-    name.push(format!(".{generation}"));
-    PathBuf::from(name)
-}
+use crate::slots::saved;
 
 impl Control {
     pub(crate) fn save(&mut self, force: bool) -> Response {
-        self.save_list(force, true)
-    }
-
-    /// With or without the list before as the backup.
-    pub(crate) fn save_list(&mut self, force: bool, keep_older: bool) -> Response {
-        if self.registry.nothing_serves() && !force {
+        if self.ctx.slots.nothing_serves() && !force {
             return Response::Failed(Failure::NothingToSave);
         }
-        let text = to_dump(&self.details());
-        let path = self.settings.dump_file();
-        if let Err(error) = if keep_older { self.keep_generations(&text) } else { Ok(()) } {
-            return Response::Failed(Failure::Other(error));
+        match saved::write(&self.ctx.slots, &self.ctx.settings, true) {
+            Ok(path) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
+            Err(error) => Response::Failed(Failure::Other(error)),
         }
-        match replace(&path, text.as_bytes(), Durability::Power) {
-            Ok(()) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
-            Err(error) => Response::Failed(Failure::Other(format!("{}; the old list is unchanged", chain(&error)))),
-        }
-    }
-
-    /// Copies the present list to `.bak`, and the ones before one place further. A copy that fails changes nothing.
-    fn keep_generations(&self, next: &str) -> Result<(), String> {
-        let path = self.settings.dump_file();
-        let Ok(present) = std::fs::read(&path) else { return Ok(()) };
-        // An equal list is not a generation: saving twice must not push out the older ones.
-        let backup = self.settings.dump_backup();
-        if present == next.as_bytes() && backup.exists() {
-            return Ok(());
-        }
-        for generation in (1..GENERATIONS).rev() {
-            let from = if generation == 1 { backup.clone() } else { older(&backup, generation - 1) };
-            if from.exists() {
-                std::fs::rename(&from, older(&backup, generation))
-                    .map_err(|error| format!("cannot rename \"{}\": {error}", from.display()))?;
-            }
-        }
-        replace(&backup, &present, Durability::Process).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
     }
 
     pub(crate) fn resurrect(&mut self, client: u32, id: u64, origin: Origin) {
@@ -72,7 +32,7 @@ impl Control {
             Err(failure) => return self.clients.answer(client, id, Response::Failed(failure)),
         };
         // As PM2: a name that exists is left alone, as a whole.
-        let present: BTreeSet<String> = self.registry.serving().map(|slot| slot.spec().name.clone()).collect();
+        let present: BTreeSet<String> = self.ctx.slots.serving().map(|slot| slot.spec().name.clone()).collect();
         let mut fresh = Vec::new();
         let mut ids = Vec::new();
         for DumpEntry { spec, stopped, created_ms, ticks, .. } in entries {
@@ -83,14 +43,14 @@ impl Control {
             let stopped = stopped || spec.is_job();
             let (_, added) = self.add(spec, &ostler_core::app::EnvMap::new(), 1);
             for &slot in &added {
-                if let (Some(slot), Some(created)) = (self.registry.get_mut(slot), created_ms) {
+                if let (Some(slot), Some(created)) = (self.ctx.slots.get_mut(slot), created_ms) {
                     // Shown to people only: crash-loop protection does not look at it.
                     if let Some(at) = slot.instance.counters.created.as_mut() {
                         at.wall_ms = created;
                     }
                 }
             }
-            added.iter().for_each(|slot| self.resume_schedule(*slot, ticks));
+            added.iter().for_each(|slot| self.features.cron.resume(&mut self.ctx, *slot, ticks));
             if !stopped {
                 fresh.extend(&added);
             }
@@ -108,16 +68,16 @@ impl Control {
     /// The newest list that can be read, and what is to be told about newer ones. A damaged one is never deleted: it may be all that somebody
     /// has. Behind a damaged one, an empty list is not what anybody wants back as long as there is an older one that is not.
     fn saved_list(&mut self) -> Result<(Vec<DumpEntry>, Option<String>), Failure> {
-        let backup = self.settings.dump_backup();
-        let older = (1..GENERATIONS).map(|generation| older(&backup, generation));
-        let paths: Vec<PathBuf> = [self.settings.dump_file(), backup.clone()].into_iter().chain(older).collect();
+        let backup = self.ctx.settings.dump_backup();
+        let older = (1..saved::GENERATIONS).map(|generation| saved::older(&backup, generation));
+        let paths: Vec<PathBuf> = [self.ctx.settings.dump_file(), backup.clone()].into_iter().chain(older).collect();
         let (mut problem, mut empty) = (None, None);
         for path in paths.iter().filter(|path| path.exists()) {
             let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
-            match read.and_then(|text| parse_dump(&text).map_err(|error| chain(&error))) {
+            match read.and_then(|text| parse_dump(&text).map_err(|error| crate::log::chain(&error))) {
                 Ok(Dump { entries, rejected }) => {
                     for entry in rejected {
-                        self.log.error(format_args!("{entry}"));
+                        self.ctx.log.error(format_args!("{entry}"));
                     }
                     if entries.is_empty() && paths.first() != Some(path) {
                         empty.get_or_insert(path);
@@ -127,7 +87,7 @@ impl Control {
                 }
                 Err(error) => {
                     let line = format!("cannot read \"{}\": {error}", path.display());
-                    self.log.error(format_args!("{line}"));
+                    self.ctx.log.error(format_args!("{line}"));
                     problem.get_or_insert(line);
                 }
             }
@@ -141,14 +101,14 @@ impl Control {
 
     /// The daemon was told by a signal to end: saves the list, then stops everything.
     pub(crate) fn shut_down(&mut self) {
-        if self.jobs.iter().any(|job| job.then == Then::Exit) {
+        if self.ctx.is_closing {
             return;
         }
-        self.autosave_now();
+        self.features.autosave.save_now(&mut self.ctx);
         if let Response::Failed(failure @ Failure::Other(_)) = self.save(false) {
-            self.log.error(format_args!("{failure}"));
+            self.ctx.log.error(format_args!("{failure}"));
         }
-        let targets = if self.registry.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
+        let targets = if self.ctx.slots.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
         // Nobody waits for the answer: client 0 does not exist.
         let mut job = self.action_job(0, 0, Action::Delete, targets, Origin::Shutdown);
         job.then = Then::Exit;

@@ -15,31 +15,37 @@ use ostler_proto::control::{Action, Failure, Request, Response};
 
 use self::start::Asked;
 use super::{Control, Job, Step};
-use crate::registry::Slot;
+use std::io::ErrorKind;
+
+use crate::engine::Key;
+use crate::reactor::Source;
+use crate::slots::Slot;
 
 /// Pause after a client could not be taken.
 const DEAF_MS: u64 = 100;
+/// Whose deadline the end of that pause is.
+pub(crate) const LISTEN_AGAIN: Key = ("clients", 0);
 
 impl Control {
     /// Takes new clients.
     pub(crate) fn accept(&mut self) {
         let own_uid = rustix::process::geteuid().as_raw();
-        if let Err(error) = self.clients.accept(&self.listener, &self.reactor, own_uid) {
+        if let Err(error) = self.clients.accept(&self.ctx.listener, &self.ctx.reactor, own_uid) {
             // Out of descriptors, most likely: whoever waits at the door is taken when one is free. Looking away for a moment keeps the
             // loop from turning at full speed.
-            self.log.error_once("accept", format_args!("cannot accept a client: {error}"));
-            self.reactor.remove(&self.listener);
-            self.deaf_until_ms = Some(super::turn::now().mono_ms + DEAF_MS);
+            self.ctx.log.error_once("accept", format_args!("cannot accept a client: {error}"));
+            self.ctx.reactor.remove(&self.ctx.listener);
+            self.ctx.timers.set(LISTEN_AGAIN, Some(self.ctx.now.mono_ms + DEAF_MS));
         }
     }
 
     /// After a pause, clients are taken again.
-    pub(crate) fn listen_again(&mut self, now: ostler_core::time::Now) {
-        if self.deaf_until_ms.is_some_and(|until| until <= now.mono_ms) {
-            self.deaf_until_ms = match self.reactor.add(&self.listener, crate::reactor::Source::Listener) {
-                Ok(()) => None,
-                Err(_) => Some(now.mono_ms + DEAF_MS),
-            };
+    pub(crate) fn listen_again(&mut self) {
+        match self.ctx.reactor.add(&self.ctx.listener, Source::Listener) {
+            Ok(()) => {}
+            // It is another socket by now, which is watched.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(_) => self.ctx.timers.set(LISTEN_AGAIN, Some(self.ctx.now.mono_ms + DEAF_MS)),
         }
     }
 
@@ -62,7 +68,7 @@ impl Control {
                 | Request::Undo { .. }
                 | Request::Resurrect
         );
-        if starts && (self.ending.is_some() || self.jobs.iter().any(|job| job.then == super::Then::Exit)) {
+        if starts && self.ctx.is_ending() {
             let failure = Failure::Other("the daemon is about to end (somebody asked it to); try again".into());
             return self.clients.answer(client, id, Response::Failed(failure));
         }
@@ -102,7 +108,7 @@ impl Control {
             Request::Host => self.host_report(),
             Request::SettingsChanged => {
                 self.refresh_settings();
-                self.autosave.wish_anew(&self.settings.home, super::turn::now().mono_ms);
+                self.features.autosave.read_settings(&mut self.ctx);
                 Response::Done { ids: Vec::new() }
             }
             Request::ReloadLogs => return self.reload_logs(Some((client, id))),
@@ -118,7 +124,7 @@ impl Control {
             Request::Update { exe } => return self.update(client, id, &exe),
             Request::Pulse => {
                 self.pulses.push((client, id));
-                return self.keeper.say(ostler_keeper::ToKeeper::Ping);
+                return self.ctx.keeper.say(ostler_keeper::ToKeeper::Ping);
             }
             Request::Subscribe => {
                 if let Some(client) = self.clients.get_mut(client) {
@@ -135,7 +141,7 @@ impl Control {
             protocol: ostler_proto::control::PROTOCOL,
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id().cast_signed(),
-            keeper_pid: self.keeper.pid(),
+            keeper_pid: self.ctx.keeper.pid(),
         }
     }
 
@@ -148,7 +154,7 @@ impl Control {
     /// Resolves one target into our own numbers.
     pub(crate) fn select(&self, target: &str, cwd: &str) -> Result<Vec<u32>, Failure> {
         use ostler_core::select::{Entry, SelectError, select};
-        let slots: Vec<&Slot> = self.registry.serving().collect();
+        let slots: Vec<&Slot> = self.ctx.slots.serving().collect();
         let entries: Vec<Entry<'_>> = slots
             .iter()
             .map(|slot| Entry { id: slot.pm_id, name: &slot.spec().name, namespace: &slot.spec().namespace, script: &slot.spec().script })
@@ -162,8 +168,8 @@ impl Control {
     }
 
     fn kill(&mut self, client: u32, id: u64, origin: Origin) {
-        self.autosave_now();
-        let targets = if self.registry.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
+        self.features.autosave.save_now(&mut self.ctx);
+        let targets = if self.ctx.slots.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
         let mut job = self.action_job(client, id, Action::Delete, targets, origin);
         job.then = super::Then::Exit;
         self.begin(job);
@@ -172,7 +178,7 @@ impl Control {
     /// The keeper that was asked is gone; there is another.
     pub(crate) fn ask_keeper_again(&mut self) {
         if !self.pulses.is_empty() {
-            self.keeper.say(ostler_keeper::ToKeeper::Ping);
+            self.ctx.keeper.say(ostler_keeper::ToKeeper::Ping);
         }
     }
 
@@ -187,7 +193,7 @@ impl Control {
     fn update(&mut self, client: u32, id: u64, exe: &str) {
         // What is known by now goes on with the apps.
         self.learn_node_versions();
-        self.keeper.upgrade(exe.into());
+        self.ctx.keeper.upgrade(exe.into());
         self.updater = Some((client, id));
     }
 

@@ -5,8 +5,8 @@ use ostler_proto::control::{Action, Failure, Progress, Response, RolloutReport, 
 
 use super::act::{changed_spec, changed_vars};
 use crate::control::{Control, Job, Step};
-use crate::registry::Slot;
 use crate::rollouts::{NewRelease, Wish};
+use crate::slots::Slot;
 
 impl Control {
     /// One app after the other: the next one begins when the one before is over.
@@ -14,7 +14,7 @@ impl Control {
         while self.jobs[index].rollouts.is_empty()
             && let Some(&first) = self.jobs[index].pending.front()
         {
-            let Some(name) = self.registry.get(first).map(|slot| slot.spec().name.clone()) else {
+            let Some(name) = self.ctx.slots.get(first).map(|slot| slot.spec().name.clone()) else {
                 self.jobs[index].pending.pop_front();
                 continue;
             };
@@ -24,7 +24,7 @@ impl Control {
                 self.jobs[index].pending.pop_front();
                 continue;
             }
-            let same = |id: &u32| self.registry.get(*id).is_some_and(|slot| slot.spec().name == name);
+            let same = |id: &u32| self.ctx.slots.get(*id).is_some_and(|slot| slot.spec().name == name);
             let (ids, later): (Vec<u32>, Vec<u32>) = self.jobs[index].pending.iter().copied().partition(same);
             self.jobs[index].pending = later.into();
             self.begin_reload(index, &name, ids);
@@ -57,7 +57,7 @@ impl Control {
                 job.rollouts.clear();
                 job.failed += ids.len() as u32;
                 let (client, request) = (job.client, job.request);
-                for id in self.registry.pm_ids(&ids) {
+                for id in self.ctx.slots.pm_ids(&ids) {
                     let failed = Progress::InstanceFailed { id, name: name.to_owned(), reason: reason.clone() };
                     self.clients.answer(client, request, Response::Progress(failed));
                 }
@@ -103,15 +103,15 @@ impl Control {
 
     /// The new release has more instances than the old one had.
     fn add_to_reloaded(&mut self, index: usize, name: &str, spec: ostler_core::app::AppSpec, more: u32) {
-        let model = self.registry.named(name).first().and_then(|id| self.registry.get(*id)).map(|slot| std::rc::Rc::clone(&slot.base));
+        let model = self.ctx.slots.named(name).first().and_then(|id| self.ctx.slots.get(*id)).map(|slot| std::rc::Rc::clone(&slot.base));
         let Some(base) = model else { return };
         let (name, ids) = self.add(spec, &base.vars, more);
         let waiting = self.until_up(&ids);
         let job = &mut self.jobs[index];
-        job.touch(&ids, &self.registry);
+        job.touch(&ids, &self.ctx.slots);
         job.waiting.extend(waiting);
         let (client, request, origin) = (job.client, job.request, job.origin.clone());
-        let shown = self.registry.pm_ids(&ids);
+        let shown = self.ctx.slots.pm_ids(&ids);
         self.clients.answer(client, request, Response::Progress(Progress::Launched { name, ids: shown }));
         for id in ids {
             self.feed(id, Event::Start(origin.clone()));
@@ -120,7 +120,7 @@ impl Control {
 
     /// Back to an earlier release, in the way of a reload.
     pub(super) fn undo(&mut self, client: u32, id: u64, app: &str, to: Option<u32>, origin: Origin) {
-        let ids = self.registry.named(app);
+        let ids = self.ctx.slots.named(app);
         if ids.is_empty() {
             return self.clients.answer(client, id, Response::Failed(Failure::NotFound { target: app.to_owned() }));
         }
@@ -129,7 +129,7 @@ impl Control {
             Err(reason) => return self.clients.answer(client, id, Response::Failed(Failure::Other(reason))),
         };
         let mut job = self.action_job(client, id, Action::Reload, Vec::new(), origin);
-        job.touch(&ids, &self.registry);
+        job.touch(&ids, &self.ctx.slots);
         job.pending.extend(ids);
         job.releases.insert(app.to_owned(), release);
         self.begin(Job { step: Step::Act(Action::Reload, None), ..job });

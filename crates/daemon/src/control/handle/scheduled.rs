@@ -13,7 +13,7 @@ impl Control {
     /// A start, restart or reload puts a job on its schedule, with its new description. It does not run it: who deploys at noon does not
     /// want the nightly backup, and what runs goes on. False for everything that is no job.
     pub(crate) fn put_on_schedule(&mut self, index: usize, id: u32, change: Option<&Change>) -> bool {
-        let Some(slot) = self.registry.get(id) else { return false };
+        let Some(slot) = self.ctx.slots.get(id) else { return false };
         let (name, pm_id, was_job) = (slot.spec().name.clone(), slot.pm_id, slot.spec().is_job());
         let release = self.jobs[index].releases.get(&name).cloned();
         let by_change = || new_spec(slot, change?);
@@ -22,7 +22,7 @@ impl Control {
             return false;
         }
         if let Some(release) = release {
-            let vars = self.registry.get(id).and_then(|slot| release.env.instead_of(&slot.base.vars));
+            let vars = self.ctx.slots.get(id).and_then(|slot| release.env.instead_of(&slot.base.vars));
             if let Some(vars) = vars {
                 self.rebase(id, vars);
             }
@@ -30,7 +30,7 @@ impl Control {
         } else if let Some(change) = change {
             self.change(id, change);
         }
-        self.arm_schedule(id);
+        self.features.cron.arm(&mut self.ctx, id);
         let job = &self.jobs[index];
         self.clients.answer(job.client, job.request, Response::Progress(Progress::InstanceDone { id: pm_id, name }));
         true
@@ -44,9 +44,9 @@ impl Control {
         };
         let mut job = self.action_job(client, id, Action::Restart, Vec::new(), origin.clone());
         let ids: Vec<u32> = runs.iter().map(|(id, _)| *id).collect();
-        job.touch(&ids, &self.registry);
+        job.touch(&ids, &self.ctx.slots);
         for (id, on_tick) in &runs {
-            if let (OnTick::Start | OnTick::Restart, Some(slot)) = (on_tick, self.registry.get(*id)) {
+            if let (OnTick::Start | OnTick::Restart, Some(slot)) = (on_tick, self.ctx.slots.get(*id)) {
                 let goal = Goal::Up { after: newest(&slot.instance.state, slot.instance.inc) };
                 job.waiting.insert(*id, Waited::new(slot, goal));
             }
@@ -56,7 +56,7 @@ impl Control {
             match on_tick {
                 OnTick::Start => self.feed(id, Event::Start(origin.clone())),
                 OnTick::Restart => self.feed(id, Event::Restart(origin.clone())),
-                OnTick::Queue => self.queue_run(id),
+                OnTick::Queue => self.ctx.slots.queue_run(id),
                 OnTick::Skip => {}
             }
         }
@@ -66,12 +66,12 @@ impl Control {
     fn runs_of(&self, target: &str) -> Result<Vec<(u32, OnTick)>, Failure> {
         let mut runs = Vec::new();
         for id in self.select(target, "")? {
-            let Some(slot) = self.registry.get(id) else { continue };
+            let Some(slot) = self.ctx.slots.get(id) else { continue };
             let name = &slot.spec().name;
             let Some(cron) = slot.spec().cron.as_ref().filter(|cron| cron.job.is_some()) else {
                 return Err(Failure::Other(format!("{name} is not a job: it has no `job` in its description")));
             };
-            if cron.run_on == RunOn::One && self.registry.named(name).first() != Some(&id) {
+            if cron.run_on == RunOn::One && self.ctx.slots.named(name).first() != Some(&id) {
                 continue;
             }
             match cron.on_tick(&slot.instance) {

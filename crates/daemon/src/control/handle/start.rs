@@ -10,10 +10,9 @@ use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress, Respon
 
 use super::act::laid_over;
 use crate::control::confirm::Confirming;
-use crate::control::turn::now;
 use crate::control::{Control, jobs};
-use crate::registry::Slot;
 use crate::rollouts::{NewEnv, NewRelease};
+use crate::slots::Slot;
 use crate::supervisor::inherited::inherited;
 
 /// What becomes of one app of the request.
@@ -52,7 +51,7 @@ impl Control {
         }
         let action = if matches!(existing, Existing::Reload { .. }) { Action::Reload } else { Action::Restart };
         let mut job = self.action_job(client, id, action, Vec::new(), origin.clone());
-        job.confirm = confirm.map(|confirm| Confirming::new(confirm, now().mono_ms));
+        job.confirm = confirm.map(|confirm| Confirming::new(confirm, self.ctx.now.mono_ms));
         if let Existing::Reload { parallel, canary_ms } = existing {
             (job.parallel, job.canary_ms) = (*parallel as usize, *canary_ms);
         }
@@ -67,10 +66,10 @@ impl Control {
             match plan {
                 Plan::Add(count) => {
                     let (name, ids) = self.add(spec, &base_env, count);
-                    let up = ids.iter().copied().filter(|id| self.registry.get(*id).is_some_and(|slot| slot.spec().autostart));
+                    let up = ids.iter().copied().filter(|id| self.ctx.slots.get(*id).is_some_and(|slot| slot.spec().autostart));
                     fresh.extend(up);
-                    job.touch(&ids, &self.registry);
-                    let ids = self.registry.pm_ids(&ids);
+                    job.touch(&ids, &self.ctx.slots);
+                    let ids = self.ctx.slots.pm_ids(&ids);
                     self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids }));
                 }
                 Plan::Again(ids) => {
@@ -82,7 +81,7 @@ impl Control {
                         );
                         self.clients.answer(client, id, Response::Progress(Progress::Warning(line)));
                         self.tell_selected(client, id, action, &spec.name, &ids);
-                        job.touch(&ids, &self.registry);
+                        job.touch(&ids, &self.ctx.slots);
                         job.pending.extend(ids);
                         continue;
                     }
@@ -90,7 +89,7 @@ impl Control {
                         // As PM2: the caller's variables reach a running app only where its file sets none.
                         let env = if spec.env.vars.is_empty() { NewEnv::Over(base_env.clone()) } else { NewEnv::Same };
                         self.tell_selected(client, id, action, &spec.name, &ids);
-                        job.touch(&ids, &self.registry);
+                        job.touch(&ids, &self.ctx.slots);
                         job.pending.extend(ids);
                         job.releases.insert(spec.name.clone(), NewRelease { spec, env, more });
                         continue;
@@ -103,14 +102,14 @@ impl Control {
                         self.redescribe(slot, spec.clone());
                     }
                     self.tell_selected(client, id, action, &spec.name, &ids);
-                    job.touch(&ids, &self.registry);
+                    job.touch(&ids, &self.ctx.slots);
                     job.pending.extend(ids);
                     if more > 0 {
                         let is_job = spec.is_job();
                         let (name, ids) = self.add(spec, &base_env, more);
                         fresh.extend(ids.iter().filter(|_| !is_job));
-                        job.touch(&ids, &self.registry);
-                        let ids = self.registry.pm_ids(&ids);
+                        job.touch(&ids, &self.ctx.slots);
+                        let ids = self.ctx.slots.pm_ids(&ids);
                         self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids }));
                     }
                 }
@@ -132,7 +131,7 @@ impl Control {
         let shared: BTreeSet<String> =
             plans.iter().filter(|(spec, _)| !seen.insert(&spec.name)).map(|(spec, _)| spec.name.clone()).collect();
         for name in &shared {
-            let present: Vec<&Slot> = self.registry.serving().filter(|slot| slot.spec().name == *name).collect();
+            let present: Vec<&Slot> = self.ctx.slots.serving().filter(|slot| slot.spec().name == *name).collect();
             let specs: Vec<&AppSpec> = plans.iter().map(|(spec, _)| spec).filter(|spec| spec.name == *name).collect();
             let namesake = |spec: &AppSpec| (spec.namespace.clone(), spec.script.clone(), spec.instances);
             let (apps, slots): (Vec<_>, Vec<_>) =
@@ -148,15 +147,15 @@ impl Control {
 
     fn tell_selected(&mut self, client: u32, id: u64, action: Action, target: &str, ids: &[u32]) {
         let action = jobs::action_word(action).to_owned();
-        let selected = Progress::Selected { action, target: target.to_owned(), ids: self.registry.pm_ids(ids) };
+        let selected = Progress::Selected { action, target: target.to_owned(), ids: self.ctx.slots.pm_ids(ids) };
         self.clients.answer(client, id, Response::Progress(selected));
     }
 
     fn plan(&self, spec: &AppSpec, existing: &Existing) -> Result<Plan, Failure> {
-        let named = self.registry.named(&spec.name);
+        let named = self.ctx.slots.named(&spec.name);
         let plan = match existing {
             Existing::PlainScript { force } => {
-                let same = named.iter().filter_map(|id| self.registry.get(*id)).rfind(|slot| slot.spec().script == spec.script);
+                let same = named.iter().filter_map(|id| self.ctx.slots.get(*id)).rfind(|slot| slot.spec().script == spec.script);
                 match same {
                     Some(_) if *force => Plan::Add(spec.instances),
                     Some(slot) if is_down(&slot.instance.state) => Plan::Again(named),
@@ -173,7 +172,7 @@ impl Control {
     /// How many instances an edited file asks for beyond those that exist. The file's number counts only when it was changed: what
     /// `scale` did stays. (Fewer is left to `scale` and `delete`: a restart never removes anything.)
     fn missing_instances(&self, spec: &AppSpec, ids: &[u32]) -> u32 {
-        let before = ids.first().and_then(|id| self.registry.get(*id)).map_or(spec.instances, |slot| slot.spec().instances);
+        let before = ids.first().and_then(|id| self.ctx.slots.get(*id)).map_or(spec.instances, |slot| slot.spec().instances);
         if before == spec.instances { 0 } else { spec.instances.saturating_sub(ids.len() as u32) }
     }
 
@@ -181,23 +180,23 @@ impl Control {
     pub(crate) fn add(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32) -> (String, Vec<u32>) {
         let own_base = std::mem::take(&mut spec.env.base);
         let vars = if own_base.is_empty() { Cow::Borrowed(base_env) } else { Cow::Borrowed(&*own_base) };
-        let (base, record) = self.registry.base(inherited(&spec, vars));
+        let (base, record) = self.ctx.slots.base(inherited(&spec, vars));
         if let Some(record) = record {
-            self.journal.push(&record);
+            self.ctx.journal.push(&record);
         }
         let name = spec.name.clone();
-        let (app, record) = self.registry.app(spec);
-        self.journal.push(&record);
-        let ids: Vec<u32> = (0..count).map(|_| self.registry.add(&app, &base, now(), &self.settings)).collect();
+        let (app, record) = self.ctx.slots.app(spec);
+        self.ctx.journal.push(&record);
+        let ids: Vec<u32> = (0..count).map(|_| self.ctx.slots.add(&app, &base, self.ctx.now, &self.ctx.settings)).collect();
         if !app.spec.autostart {
             // Its first start is a tick.
-            ids.iter().for_each(|id| self.arm_schedule(*id));
+            ids.iter().for_each(|id| self.features.cron.arm(&mut self.ctx, *id));
         }
         (name, ids)
     }
 
     fn rebase_merged(&mut self, id: u32, env: &EnvMap) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let vars = laid_over(&slot.base.vars, env);
         if vars != *slot.base.vars {
             self.rebase(id, vars);

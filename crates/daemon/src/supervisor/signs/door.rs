@@ -16,7 +16,7 @@ use ostler_sys::{Credentials, datagram};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, getsockname};
 
-use crate::registry::split_key;
+use crate::slots::split_key;
 use crate::supervisor::preload::{SHARED_FOLDER, shared_folder};
 
 /// Folder of the sockets of our own user's apps, in the home.

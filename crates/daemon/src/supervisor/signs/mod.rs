@@ -31,11 +31,10 @@ use super::complaints::Topic;
 use super::readiness::Sign;
 use super::spawn::failure;
 use crate::control::Control;
-use crate::control::turn::now;
 use crate::probe::{Answer, Probes};
 use crate::reactor::Source;
-use crate::registry::{Slot, split_key};
 use crate::rights::Rights;
+use crate::slots::{Slot, split_key};
 use log_line::{LogLines, Look};
 use newline::{Newline, Read};
 use notify::{Notify, PER_TURN, TO_THE_END, Watchdog};
@@ -152,7 +151,7 @@ impl Control {
     /// What a new process needs to speak with us.
     pub(super) fn prepare_signs(&mut self, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         self.drop_signs(id);
-        let Some(slot) = self.registry.get_mut(id) else { return Ok(()) };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
         slot.trouble = None;
         if let Some(learned) = slot.learned.own_mut() {
             learned.status = None;
@@ -164,10 +163,10 @@ impl Control {
             let watchdog = watchdog_of(&spec);
             let other = other_user(&spec);
             let owner = door::Owner { key, unique_id: &slot.unique_id, other: other.as_ref() };
-            let (fd, name) = door::open(&self.settings.home, &owner).map_err(failed)?;
+            let (fd, name) = door::open(&self.ctx.settings.home, &owner).map_err(failed)?;
             let user = other.map_or_else(own_user, |user| user.uid);
-            let made = Notify::watch(fd, id, key, user, watchdog, &self.reactor).ok_or(Errno::MFILE).map_err(failed)?;
-            self.keeper.hold(&Notify::held_name(key), made.as_fd());
+            let made = Notify::watch(fd, id, key, user, watchdog, &self.ctx.reactor).ok_or(Errno::MFILE).map_err(failed)?;
+            self.ctx.keeper.hold(&Notify::held_name(key), made.as_fd());
             self.signs.notify.insert(id, made);
             beside.vars.push(("NOTIFY_SOCKET", name));
             if let Some(watchdog) = watchdog {
@@ -176,8 +175,8 @@ impl Control {
             }
         }
         if let Some(&ReadyBy::Descriptor(number)) = proof.as_deref() {
-            let (made, theirs) = Newline::make(id, key, &self.reactor).map_err(failed)?;
-            self.keeper.hold(&Newline::held_name(key), made.as_fd());
+            let (made, theirs) = Newline::make(id, key, &self.ctx.reactor).map_err(failed)?;
+            self.ctx.keeper.hold(&Newline::held_name(key), made.as_fd());
             self.signs.newlines.insert(id, made);
             beside.fds.push((theirs, number));
         }
@@ -190,18 +189,18 @@ impl Control {
             return Some(fd);
         };
         let (id, inc) = split_key(key);
-        let slot = self.registry.get(id).filter(|slot| slot.instance.inc == inc);
+        let slot = self.ctx.slots.get(id).filter(|slot| slot.instance.inc == inc);
         match (kind, slot) {
             ("notify", Some(slot)) => {
                 let spec = slot.spec();
-                let watched = Notify::watch(fd, id, key, user_of(spec), watchdog_of(spec), &self.reactor);
+                let watched = Notify::watch(fd, id, key, user_of(spec), watchdog_of(spec), &self.ctx.reactor);
                 self.signs.notify.extend(watched.map(|notify| (id, notify)));
             }
             ("newline", Some(_)) => {
-                let watched = Newline::watch(fd, id, key, &self.reactor);
+                let watched = Newline::watch(fd, id, key, &self.ctx.reactor);
                 self.signs.newlines.extend(watched.map(|newline| (id, newline)));
             }
-            ("notify" | "newline", None) => self.keeper.drop_held(name),
+            ("notify" | "newline", None) => self.ctx.keeper.drop_held(name),
             _ => return Some(fd),
         }
         None
@@ -213,22 +212,22 @@ impl Control {
         self.signs.set_timer(id, Timer::Watchdog, None);
         self.signs.set_timer(id, Timer::Hear, None);
         if let Some(notify) = self.signs.notify.remove(&id) {
-            self.keeper.drop_held(&Notify::held_name(notify.key));
-            notify.close(&self.reactor);
+            self.ctx.keeper.drop_held(&Notify::held_name(notify.key));
+            notify.close(&self.ctx.reactor);
         }
         self.drop_newline(id);
     }
 
     fn drop_newline(&mut self, id: u32) {
         if let Some(newline) = self.signs.newlines.remove(&id) {
-            self.keeper.drop_held(&Newline::held_name(newline.key));
-            newline.close(&self.reactor);
+            self.ctx.keeper.drop_held(&Newline::held_name(newline.key));
+            newline.close(&self.ctx.reactor);
         }
     }
 
     /// An instance made a step: what is watched follows.
     pub(super) fn follow_signs(&mut self, id: u32) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         if slot.proof.is_none() && self.signs.notify.is_empty() && self.signs.looked_at.is_empty() {
             return;
         }
@@ -257,26 +256,26 @@ impl Control {
         let Some(notify) = self.signs.notify.get_mut(&id) else { return };
         let armed = running.is_some_and(|inc| split_key(notify.key).1 == inc);
         let Some(watchdog) = notify.watchdog.as_mut().filter(|watchdog| watchdog.due_ms.is_some() != armed) else { return };
-        watchdog.due_ms = armed.then(|| now().mono_ms.saturating_add(watchdog.period_ms));
+        watchdog.due_ms = armed.then(|| self.ctx.now.mono_ms.saturating_add(watchdog.period_ms));
         let due = watchdog.due_ms;
         self.signs.set_timer(id, Timer::Watchdog, due);
     }
 
     fn begin_to_look(&mut self, id: u32, since_ms: u64) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let begun = match slot.proof.as_deref() {
             Some(ReadyBy::Uptime { ms }) => {
                 self.signs.set_timer(id, Timer::Uptime, Some(since_ms.saturating_add(*ms)));
                 Ok(())
             }
             Some(ReadyBy::Log(pattern)) => {
-                let begun = self.signs.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &self.reactor);
+                let begun = self.signs.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &self.ctx.reactor);
                 // It may be there already.
                 self.signs.set_timer(id, Timer::Log, Some(0));
                 begun
             }
             Some(by) => match Question::of(by, port_shift(slot, by)) {
-                Some(question) => self.signs.probes.begin(id, question, now().mono_ms),
+                Some(question) => self.signs.probes.begin(id, question, self.ctx.now.mono_ms),
                 None => Ok(()),
             },
             None => Ok(()),
@@ -298,15 +297,15 @@ impl Control {
     }
 
     fn note_trouble(&mut self, id: u32, trouble: String) {
-        if let Some(slot) = self.registry.get_mut(id) {
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
             slot.trouble = Some(trouble.into());
         }
     }
 
     /// What only the clock says.
     pub(crate) fn tick_signs(&mut self) {
-        let now_ms = now().mono_ms;
-        for (id, answer) in self.signs.probes.tick(&self.reactor, now_ms) {
+        let now_ms = self.ctx.now.mono_ms;
+        for (id, answer) in self.signs.probes.tick(&self.ctx.reactor, now_ms) {
             self.take_answer(id, answer);
         }
         while let Some(&(at, id, timer)) = self.signs.timers.first().filter(|(at, ..)| *at <= now_ms) {
@@ -316,7 +315,7 @@ impl Control {
                 Timer::Log => self.look_at_log(id),
                 Timer::Watchdog => self.watchdog_due(id, at, now_ms),
                 Timer::Hear => {
-                    let again = self.signs.notify.get(&id).is_none_or(|notify| notify.watch_again(&self.reactor));
+                    let again = self.signs.notify.get(&id).is_none_or(|notify| notify.watch_again(&self.ctx.reactor));
                     // As much as is free may be so again soon.
                     let later = (!again).then(|| now_ms.saturating_add(LOOK_AGAIN_MS));
                     self.signs.set_timer(id, Timer::Hear, later);
@@ -327,7 +326,7 @@ impl Control {
 
     /// The socket of a probe is ready.
     pub(crate) fn hear_probe(&mut self, id: u32) {
-        if let Some(answer) = self.signs.probes.hear(id, &self.reactor, now().mono_ms) {
+        if let Some(answer) = self.signs.probes.hear(id, &self.ctx.reactor, self.ctx.now.mono_ms) {
             self.take_answer(id, answer);
         }
     }
@@ -357,7 +356,7 @@ impl Control {
         match self.signs.logs.look(id) {
             Look::Found => self.seen_ready(id, Sign::Log),
             Look::Later => {}
-            Look::Soon => self.signs.set_timer(id, Timer::Log, Some(now().mono_ms + LOOK_AGAIN_MS)),
+            Look::Soon => self.signs.set_timer(id, Timer::Log, Some(self.ctx.now.mono_ms + LOOK_AGAIN_MS)),
         }
     }
 
@@ -381,8 +380,8 @@ impl Control {
     /// A process says how it is.
     pub(crate) fn hear_notify(&mut self, id: u32) {
         let heard = self.hear_notifications(id, PER_TURN);
-        let now_ms = now().mono_ms;
-        let until_ms = self.signs.notify.get_mut(&id).and_then(|notify| notify.spend(heard, now_ms, &self.reactor));
+        let now_ms = self.ctx.now.mono_ms;
+        let until_ms = self.signs.notify.get_mut(&id).and_then(|notify| notify.spend(heard, now_ms, &self.ctx.reactor));
         if until_ms.is_some() {
             self.signs.set_timer(id, Timer::Hear, until_ms);
             self.complain(id, Topic::Notify, format_args!("says more by sd_notify than is heard: what it says has to wait"));
@@ -391,7 +390,7 @@ impl Control {
 
     /// Sockets of processes that are no more, left by daemons that were killed.
     pub(crate) fn remove_left_sockets(&self) {
-        door::remove_left(&self.settings.home, self.signs.notify.values().map(Notify::as_fd));
+        door::remove_left(&self.ctx.settings.home, self.signs.notify.values().map(Notify::as_fd));
     }
 
     /// What a process said until now counts before its end does.
@@ -418,25 +417,25 @@ impl Control {
 
     /// A line about a change of the main process. False when there were too many of them lately.
     pub(super) fn say_of_handover(&mut self, id: u32, line: std::fmt::Arguments<'_>) -> bool {
-        let may_be_told = self.signs.notify.get_mut(&id).is_some_and(|notify| notify.may_be_told(now().mono_ms));
+        let may_be_told = self.signs.notify.get_mut(&id).is_some_and(|notify| notify.may_be_told(self.ctx.now.mono_ms));
         if may_be_told {
-            self.log.line(line);
+            self.ctx.log.line(line);
         }
         may_be_told
     }
 
     fn take_notification(&mut self, id: u32, inc: u32, said: Notification) {
-        let now_ms = now().mono_ms;
+        let now_ms = self.ctx.now.mono_ms;
         if let Some(ms) = said.extend_ms {
             let until_ms = now_ms.saturating_add(ms);
-            let spawning = self.registry.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }));
+            let spawning = self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }));
             match self.signs.notify.get_mut(&id) {
                 // The process was faster than the keeper's word that it runs.
                 Some(notify) if spawning => notify.extended_ms = Some(until_ms),
                 _ => self.feed(id, Event::Extend { inc, until_ms }),
             }
         }
-        if let Some(slot) = self.registry.get_mut(id) {
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
             // Not worth a record of its own: an app may say so a thousand times a second.
             let status = status_after(slot.learned.status.take(), &said);
             slot.learned.status = status.filter(|status| !status.is_empty());
@@ -475,9 +474,9 @@ impl Control {
 
     /// The process is restarted; `why` names the watchdog.
     fn bark(&mut self, id: u32, why: &str) {
-        let Some(slot) = self.registry.get(id) else { return };
+        let Some(slot) = self.ctx.slots.get(id) else { return };
         let (name, pm_id) = (slot.spec().name.clone(), slot.pm_id);
-        self.log.error(format_args!("App [{name}:{pm_id}] watchdog: {why}, restarting it"));
+        self.ctx.log.error(format_args!("App [{name}:{pm_id}] watchdog: {why}, restarting it"));
         self.feed(id, Event::Restart(Origin::Policy("watchdog".into())));
     }
 }

@@ -3,12 +3,13 @@
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::{Event, Wanted};
 
-use crate::control::Control;
+use super::Cron;
+use crate::engine::Ctx;
 use crate::store::Role;
 
 /// What an event means for the schedule of its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(super) enum ScheduleIntent {
     /// It is on, if the event was heeded.
     On,
     /// It is off.
@@ -17,8 +18,8 @@ pub(crate) enum Wish {
     Same,
 }
 
-impl Wish {
-    pub(crate) fn of(event: &Event) -> Self {
+impl ScheduleIntent {
+    pub(super) fn of(event: &Event) -> Self {
         match event {
             Event::Start(_) | Event::Restart(_) => Self::On,
             Event::Stop(origin) | Event::StopGently(origin) if origin.is_user() => Self::Off,
@@ -28,56 +29,56 @@ impl Wish {
     }
 }
 
-impl Control {
+impl Cron {
     /// After each step of an instance that has a schedule, or had one.
-    pub(crate) fn follow_schedule(&mut self, id: u32, wish: Wish) {
-        let Some(slot) = self.registry.get(id) else { return };
-        match wish {
-            Wish::On if slot.instance.wanted == Wanted::Up => self.arm_schedule(id),
-            Wish::Off => self.disarm_schedule(id),
-            Wish::On | Wish::Same => {}
+    pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32, intent: ScheduleIntent) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        match intent {
+            ScheduleIntent::On if slot.instance.wanted == Wanted::Up => self.arm(ctx, id),
+            ScheduleIntent::Off => self.disarm(ctx, id),
+            ScheduleIntent::On | ScheduleIntent::Same => {}
         }
-        self.begin_queued(id);
-        self.follow_limit(id);
+        Self::begin_queued(ctx, id);
+        Self::follow_limit(ctx, id);
     }
 
     /// The ticks of this slot count from now on, if it has any.
-    pub(crate) fn arm_schedule(&mut self, id: u32) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+    pub(crate) fn arm(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
         if slot.spec().cron.is_none() || (!slot.ticks.arm() && slot.ticks.next_ms.is_some()) {
             return;
         }
         let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
-        self.crons.stir();
-        self.registry.changed(id);
+        self.mark_stale();
+        ctx.slots.changed(id);
         if is_seen {
-            self.log.line(format_args!("[PM2][WORKER] Registering a cron job on: {pm_id}"));
+            ctx.log.line(format_args!("[PM2][WORKER] Registering a cron job on: {pm_id}"));
         }
     }
 
     /// A saved slot is back: its schedule is as it was. Where nothing was noted (PM2's list) a start switches it on. A service was just
     /// started: only a job has missed something.
-    pub(crate) fn resume_schedule(&mut self, id: u32, saved: Option<Ticks>) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+    pub(crate) fn resume(&mut self, ctx: &mut Ctx, id: u32, saved: Option<Ticks>) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
         if slot.spec().cron.is_some() {
             let saved = saved.unwrap_or_default();
             slot.ticks = if slot.spec().is_job() { saved } else { Ticks { next_ms: None, ..saved } };
-            self.crons.stir();
-            self.registry.changed(id);
+            self.mark_stale();
+            ctx.slots.changed(id);
         }
     }
 
     /// They do not.
-    pub(crate) fn disarm_schedule(&mut self, id: u32) {
-        let Some(slot) = self.registry.get_mut(id) else { return };
+    fn disarm(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
         if !slot.ticks.disarm() {
             return;
         }
         let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
-        self.crons.stir();
-        self.registry.changed(id);
+        self.mark_stale();
+        ctx.slots.changed(id);
         if is_seen {
-            self.log.line(format_args!("[PM2] Deregistering a cron job on: {pm_id}"));
+            ctx.log.line(format_args!("[PM2] Deregistering a cron job on: {pm_id}"));
         }
     }
 }

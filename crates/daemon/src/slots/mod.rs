@@ -1,5 +1,8 @@
 //! The only owner of the tables of apps and instances.
 
+mod detail;
+pub(crate) mod saved;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -16,7 +19,6 @@ use ostler_proto::control::{Files, Learned};
 use ostler_sys::ProcRef;
 
 use crate::cluster::Worker;
-use crate::control::turn::now;
 use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
@@ -117,7 +119,7 @@ pub(crate) struct Slot {
     pub spawned_ms: Option<u64>,
     /// The pid file exists.
     pub pid_file_written: bool,
-    /// Its deadline as the registry's order of deadlines knows it.
+    /// Its deadline as the slots's order of deadlines knows it.
     due_ms: Option<u64>,
 }
 
@@ -153,10 +155,10 @@ impl Slot {
     }
 
     /// That it takes long to become ready, in words that follow its name.
-    pub(crate) fn still_starting(&self) -> String {
+    pub(crate) fn still_starting(&self, now: Now) -> String {
         let known = self.start_ups().map_or_else(String::new, |known| format!(" ({known})"));
         let since_ms = self.instance.counters.last_start.map_or(0, |start| start.mono_ms);
-        format!("is still starting after {}{known}", in_seconds(now().mono_ms.saturating_sub(since_ms)))
+        format!("is still starting after {}{known}", in_seconds(now.mono_ms.saturating_sub(since_ms)))
     }
 
     fn start_ups(&self) -> Option<String> {
@@ -253,7 +255,7 @@ const CANDIDATES_FROM: u32 = 1 << 31;
 
 /// All slots.
 #[derive(Debug, Default)]
-pub(crate) struct Registry {
+pub(crate) struct Slots {
     /// Each in a place of its own: the map keeps room for more than it has.
     slots: BTreeMap<u32, Box<Slot>>,
     /// Slots that are not in the journal as they are now.
@@ -266,7 +268,7 @@ pub(crate) struct Registry {
     last_worker: u32,
 }
 
-impl Registry {
+impl Slots {
     /// Stores a description once. The caller must journal the record.
     pub(crate) fn app(&mut self, spec: AppSpec) -> (Rc<App>, Record<'static>) {
         self.next_number += 1;
@@ -440,7 +442,7 @@ impl Registry {
         (app, Some(record))
     }
 
-    /// Every record that is needed to restore the registry, in the order in which they must be read.
+    /// Every record that is needed to restore the slots, in the order in which they must be read.
     pub(crate) fn records<'a>(&'a self, boot_id: &str) -> impl Iterator<Item = Record<'a>> + use<'a> {
         let mut envs = BTreeMap::new();
         let mut specs = BTreeMap::new();
@@ -477,6 +479,14 @@ impl Registry {
             self.deadlines.remove(&(at, id));
         }
         Some(slot)
+    }
+
+    /// The next run of a job begins when the present one has ended.
+    pub(crate) fn queue_run(&mut self, id: u32) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.ticks.queued = true;
+            self.changed(id);
+        }
     }
 
     /// Says that a slot is not as the journal has it. However often it changes until then, the journal's next write has it once.

@@ -1,0 +1,79 @@
+//! What a turn works with: one instant, and the only way to slots, keeper, journal, queue and log.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+
+use ostler_core::lifecycle::Event;
+use ostler_core::time::Now;
+use ostler_keeper::Originals;
+
+use super::{Effects, Input, Request, Timers};
+use crate::keeper_door::KeeperDoor;
+use crate::log::DaemonLog;
+use crate::reactor::Reactor;
+use crate::settings::Settings;
+use crate::slots::Slots;
+use crate::store::Journal;
+use crate::store::state_file::StateFile;
+
+/// What a turn works with. Features get it beside their own state, and nothing else: what they want of each other goes through the queue.
+pub(crate) struct Ctx {
+    /// The instant of this turn: whatever happens in it, happens then.
+    pub now: Now,
+    pub settings: Settings,
+    pub log: DaemonLog,
+    pub reactor: Reactor,
+    pub keeper: KeeperDoor,
+    /// What apps inherit; a new keeper has to know it.
+    pub originals: Originals,
+    pub slots: Slots,
+    pub journal: Journal,
+    pub state_file: StateFile,
+    /// What waits for its turn, before the next write of the journal.
+    pub queue: VecDeque<Input>,
+    /// What is to be done after it.
+    pub effects: Effects,
+    pub timers: Timers,
+    pub boot_id: String,
+    /// A copy of the lock of the home: it is held as long as keeper or daemon live.
+    pub lock: OwnedFd,
+    /// Where clients come in.
+    pub listener: UnixListener,
+    /// The list of apps is about to be taken down on purpose: what is left of it then is not what anybody wants.
+    pub is_closing: bool,
+    /// The daemon ends after this turn.
+    pub ending: Option<Ending>,
+}
+
+/// Why the daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything was stopped: the keeper ends too.
+    Everything,
+    /// Another daemon takes over.
+    Retire,
+}
+
+impl Ctx {
+    /// The manager goes down on purpose, or another daemon takes over.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_closing || self.ending.is_some()
+    }
+
+    /// An event for an instance, when its turn has come.
+    pub(crate) fn event(&mut self, id: u32, event: Event) {
+        self.queue.push_back(Input::Event(id, event));
+    }
+
+    /// Asks another part for something.
+    pub(crate) fn request(&mut self, request: Request) {
+        self.queue.push_back(Input::Request(request));
+    }
+}
+
+/// Both clocks as they are now. Only the engine reads them, at the beginning of a turn.
+pub(crate) fn clock() -> Now {
+    let clocks = ostler_sys::now();
+    Now { mono_ms: clocks.boot_ms, wall_ms: clocks.wall_ms }
+}

@@ -1,0 +1,42 @@
+//! What the engine asks of a feature, and nothing else.
+
+use ostler_core::lifecycle::Event;
+
+use super::Ctx;
+
+/// A step of an instance that was decided, and is journaled before anything of it is done.
+#[derive(Debug)]
+pub(crate) struct Transition<'a> {
+    /// Our own number of the instance.
+    pub id: u32,
+    /// What it was fed.
+    pub event: &'a Event,
+}
+
+/// A part of the daemon with a state of its own. It reads slots, and asks for what others do by putting it into the queue; it knows no other
+/// feature. Each method is one occasion; a feature does nothing where it says nothing.
+pub(crate) trait Feature {
+    /// The daemon is complete: what there was before is known, and what runs was found.
+    fn on_boot(&mut self, _ctx: &mut Ctx) {}
+
+    /// A turn begins, after something was ready.
+    fn on_turn(&mut self, _ctx: &mut Ctx) {}
+
+    /// An instance made a step.
+    fn on_transition(&mut self, _ctx: &mut Ctx, _transition: &Transition<'_>) {}
+
+    /// An instance leaves the tables; its number may be used again.
+    fn on_forgotten(&mut self, _ctx: &mut Ctx, _id: u32) {}
+
+    /// A deadline of this feature has come ([`super::Timers`]).
+    fn on_timer(&mut self, _ctx: &mut Ctx, _key: u64) {}
+
+    /// A descriptor of this feature is ready ([`crate::reactor::Source::Feature`]).
+    fn on_ready(&mut self, _ctx: &mut Ctx, _key: u32) {}
+
+    /// Everything that happened in this turn was dealt with; what the kernel is to know (a timer on the wall clock) is set now.
+    fn on_settled(&mut self, _ctx: &mut Ctx) {}
+
+    /// Something was written to the journal.
+    fn on_journaled(&mut self, _ctx: &mut Ctx) {}
+}

@@ -1,0 +1,112 @@
+//! Deadlines of all features in one order: the next one is known without asking anybody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whose deadline it is: the name of a feature, and a number that means something to it (an instance, a job, or 0).
+pub(crate) type Key = (&'static str, u64);
+
+/// Deadlines by key. A key has one deadline at most.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    by_time: BTreeSet<(u64, Key)>,
+    by_key: BTreeMap<Key, u64>,
+}
+
+impl Timers {
+    /// Sets the deadline of a key (`mono_ms`) in place of a former one; `None` = there is none.
+    pub(crate) fn set(&mut self, key: Key, at_ms: Option<u64>) {
+        let former = match at_ms {
+            Some(at_ms) => self.by_key.insert(key, at_ms),
+            None => self.by_key.remove(&key),
+        };
+        if former == at_ms {
+            return;
+        }
+        if let Some(former) = former {
+            self.by_time.remove(&(former, key));
+        }
+        self.by_time.extend(at_ms.map(|at_ms| (at_ms, key)));
+    }
+
+    /// Sets the deadline of a key that has none: what is waited for already is not put off.
+    pub(crate) fn set_if_none(&mut self, key: Key, at_ms: u64) {
+        if !self.by_key.contains_key(&key) {
+            self.set(key, Some(at_ms));
+        }
+    }
+
+    /// The deadline of a key.
+    #[cfg(test)]
+    fn get(&self, key: Key) -> Option<u64> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// The earliest deadline of all.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.by_time.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// Takes the earliest deadline that has come. What is set meanwhile for the same instant is due in the same turn, once.
+    pub(crate) fn take_due(&mut self, now_ms: u64) -> Option<Key> {
+        let (_, key) = self.by_time.first().copied().filter(|(at_ms, _)| *at_ms <= now_ms)?;
+        self.set(key, None);
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const A: Key = ("a", 1);
+    const B: Key = ("b", 1);
+
+    #[test]
+    fn due_in_order_and_once() {
+        let mut timers = Timers::default();
+        timers.set(B, Some(20));
+        timers.set(A, Some(30));
+        timers.set(("a", 2), Some(20));
+        assert_eq!(timers.next_ms(), Some(20));
+        assert_eq!(timers.take_due(19), None);
+        let due: Vec<Key> = std::iter::from_fn(|| timers.take_due(30)).collect();
+        assert_eq!(due, [("a", 2), B, A]);
+        assert_eq!((timers.next_ms(), timers.get(A)), (None, None));
+    }
+
+    #[test]
+    fn a_key_has_one_deadline() {
+        let mut timers = Timers::default();
+        timers.set(A, Some(10));
+        timers.set(A, Some(20));
+        assert_eq!((timers.take_due(10), timers.get(A)), (None, Some(20)));
+        timers.set_if_none(A, 5);
+        timers.set_if_none(B, 5);
+        assert_eq!((timers.get(A), timers.take_due(5)), (Some(20), Some(B)));
+        timers.set(A, None);
+        assert_eq!(timers.next_ms(), None);
+    }
+
+    proptest! {
+        /// Whatever is set and taken: both orders say the same, and the next one is the earliest.
+        #[test]
+        fn both_orders_agree(steps in proptest::collection::vec((0u64..5, proptest::option::of(0u64..50), any::<bool>()), 0..60)) {
+            let mut timers = Timers::default();
+            for (key, at_ms, take) in steps {
+                if take {
+                    if let Some(key) = timers.take_due(at_ms.unwrap_or(25)) {
+                        prop_assert_eq!(timers.get(key), None);
+                    }
+                } else {
+                    timers.set(("x", key), at_ms);
+                    prop_assert_eq!(timers.get(("x", key)), at_ms);
+                }
+                let ordered: BTreeMap<Key, u64> = timers.by_time.iter().map(|(at_ms, key)| (*key, *at_ms)).collect();
+                prop_assert_eq!(&ordered, &timers.by_key);
+                prop_assert_eq!(timers.by_time.len(), timers.by_key.len());
+                prop_assert_eq!(timers.next_ms(), timers.by_key.values().copied().min());
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What is to be done: events and requests that wait for their turn, and effects that wait for the journal.
+
+use std::collections::VecDeque;
+
+use ostler_core::lifecycle::{Effect, Event, Origin};
+
+use crate::store::Written;
+
+/// What waits for its turn: it is dealt with before the next write of the journal, in this order.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// An event for an instance.
+    Event(u32, Event),
+    /// What one part wants of another.
+    Request(Request),
+}
+
+/// What a feature wants of others, as data.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// These instances of one app are replaced by the same release without a gap. Where that cannot be now (a reload of a user is under way),
+    /// it is left out, and a line with these words says why.
+    Replace { app: String, ids: Vec<u32>, origin: Origin, what: &'static str },
+}
+
+/// Something that is to be done after the journal is written.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// An effect of an instance.
+    Effect(u32, Effect),
+    /// The keeper may forget this exit.
+    Ack(u64),
+    /// An errand to begin.
+    Errand(u32),
+}
+
+/// Effects that were decided. Only a write of the journal gives them out, so nothing is done that a fresh daemon would not know.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    waiting: VecDeque<Work>,
+}
+
+impl Effects {
+    pub(crate) fn push(&mut self, work: Work) {
+        self.waiting.push_back(work);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// All that was decided before this write.
+    pub(crate) fn take(&mut self, _: Written) -> VecDeque<Work> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// What was taken and could not be done now comes before what was decided meanwhile.
+    pub(crate) fn put_back(&mut self, mut rest: VecDeque<Work>) {
+        rest.append(&mut self.waiting);
+        self.waiting = rest;
+    }
+
+    /// Forgets what is of no use any more.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Work) -> bool) {
+        self.waiting.retain(keep);
+    }
+}

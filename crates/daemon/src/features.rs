@@ -1,0 +1,52 @@
+//! All features, one line each. Adding one = its folder, its line here, its records.
+
+use crate::autosave::Autosave;
+use crate::cron::Cron;
+use crate::engine::Feature;
+use crate::home_watch::HomeWatch;
+
+macro_rules! features {
+    ($($field:ident: $feature:ty),* $(,)?) => {
+        /// The state of each feature.
+        #[derive(Debug, Default)]
+        pub(crate) struct Features {
+            $(pub $field: $feature),*
+        }
+
+        impl Features {
+            /// By these the engine knows whose a deadline or a descriptor is.
+            pub(crate) const NAMES: &[&str] = &[$(<$feature>::NAME),*];
+
+            /// Each in its turn.
+            pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut dyn Feature> {
+                let all: [&mut dyn Feature; Self::NAMES.len()] = [$(&mut self.$field),*];
+                all.into_iter()
+            }
+
+            /// The one with this name.
+            pub(crate) fn named(&mut self, name: &str) -> Option<&mut dyn Feature> {
+                match name {
+                    $(<$feature>::NAME => Some(&mut self.$field),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+features! {
+    autosave: Autosave,
+    cron: Cron,
+    home: HomeWatch,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<&str> = Features::NAMES.iter().copied().collect();
+        assert_eq!(names.len(), Features::NAMES.len(), "{:?}", Features::NAMES);
+    }
+}
