@@ -337,6 +337,8 @@ fn an_app_of_another_user_does_not_get_the_environment_of_root() {
     assert_eq!(variables(home.app("x").pid())["SECRET_OF_ROOT"], "hunter2");
     as_root("start sleep --name own -- 1000");
     assert_eq!(variables(home.app("own").pid())["SECRET_OF_ROOT"], "hunter2");
+    as_root("start sleep --name bare --env-policy clean -- 1000");
+    assert!(!variables(home.app("bare").pid()).contains_key("SECRET_OF_ROOT"));
     // A program that becomes another user's later.
     as_root("restart own --uid nobody --update-env");
     assert!(!variables(home.app("own").pid()).contains_key("SECRET_OF_ROOT"));

@@ -202,6 +202,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_keys_name_as_their_options_exists() {
+        let text = crate::cli::reference::reference("ostler");
+        let known: std::collections::BTreeSet<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '-')).collect();
+        for key in ostler_config::keys::KEYS {
+            for option in key.options {
+                assert!(known.contains(option), "{option} of {}", key.name);
+            }
+        }
+    }
+
+    #[test]
     fn each_command_shows_its_own_options_after_its_examples() {
         for (command, has, has_not) in [
             (

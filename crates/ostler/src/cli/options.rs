@@ -53,6 +53,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     opt("update-env", Some('a'), Arg::None, Sets::Nothing, Env, "restart/reload: pass on the environment of this shell"),
     opt("filter-env", None, Arg::Optional("text"), Sets::List("filter_env"), Env, "drop inherited variables whose name contains this text"),
     text("env-file", None, "file", "env_file", Env, "read variables from a dotenv file"),
+    text("env-policy", None, "policy", "env_policy", Env, "which inherited variables it gets: inherit, clean or user"),
     alias(text("output", Some('o'), "file", "out_file", Logs, "log file of standard output"), &["out-file"]),
     alias(text("error", Some('e'), "file", "error_file", Logs, "log file of standard error"), &["error-file"]),
     opt("log", Some('l'), Arg::Optional("file"), Sets::Text("log_file"), Logs, "combined log file"),
