@@ -21,7 +21,6 @@ use crate::control::{Control, Scalers};
 use crate::engine::{Ctx, Effects, Timers, Work, clock};
 use crate::errands::{self, Errands};
 use crate::features::Features;
-use crate::host::Host;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::reactor::{Reactor, Source};
@@ -30,12 +29,12 @@ use crate::rotation::Rotation;
 use crate::rpc::Clients;
 use crate::runtime::{OwnLines, Runtime};
 use crate::settings::Settings;
+use crate::slots::complaints::Complaints;
 use crate::slots::{Slots, split_key};
 use crate::sockets::Sockets;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::carry::Carries;
-use crate::supervisor::complaints::Complaints;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::groups::Groups;
 use crate::supervisor::handback::HandBacks;
@@ -144,6 +143,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         queue: std::collections::VecDeque::new(),
         effects: Effects::default(),
         timers: Timers::default(),
+        complaints: Complaints::default(),
         boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
         lock,
         listener,
@@ -166,7 +166,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         handbacks: HandBacks::default(),
         carries: Carries::default(),
         rotation: Rotation::default(),
-        host: Host::default(),
         jobs: Vec::new(),
         rollouts: Rollouts::default(),
         scalers: Scalers::default(),
@@ -181,7 +180,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         lists: Vec::new(),
         node_versions: NodeVersions::default(),
         preload: Preload::default(),
-        complaints: Complaints::default(),
         muted: std::collections::BTreeSet::new(),
         drains: Drains::default(),
         watches: Watches::default(),

@@ -4,6 +4,7 @@ use crate::autosave::Autosave;
 use crate::cron::Cron;
 use crate::engine::Feature;
 use crate::home_watch::HomeWatch;
+use crate::host::Host;
 
 macro_rules! features {
     ($($field:ident: $feature:ty),* $(,)?) => {
@@ -38,6 +39,7 @@ features! {
     autosave: Autosave,
     cron: Cron,
     home: HomeWatch,
+    host: Host,
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use ostler_proto::control::{HostReport, InterfaceReport, MountReport, Response};
 use ostler_proto::host::round;
 use ostler_sys::host::HostSample;
 
-use crate::control::Control;
+use crate::engine::{Ctx, Feature};
 
 /// Rates over less than this mean nothing.
 const SHORTEST_MS: u64 = 1000;
@@ -17,30 +17,34 @@ pub(crate) struct Host {
     said: Option<(u64, HostReport)>,
 }
 
-impl Control {
+impl Feature for Host {}
+
+impl Host {
+    pub(crate) const NAME: &str = "host";
+
     /// Answers [`ostler_proto::control::Request::Host`].
-    pub(crate) fn host_report(&mut self) -> Response {
-        let off = self.ctx.settings.conf.section("pm2").and_then(|section| section.get("sysmonit"));
+    pub(crate) fn report(&mut self, ctx: &Ctx) -> Response {
+        let off = ctx.settings.conf.section("pm2").and_then(|section| section.get("sysmonit"));
         if off.is_some_and(|value| *value == false || value == "false") {
             return Response::Host(None);
         }
-        let now_ms = self.ctx.now.mono_ms;
-        if let Some((at, report)) = &self.host.said
+        let now_ms = ctx.now.mono_ms;
+        if let Some((at, report)) = &self.said
             && now_ms < at + SHORTEST_MS
         {
             return Response::Host(Some(Box::new(report.clone())));
         }
         let sample = HostSample::take();
         // At first: since the machine was started, which is when its counters were zero.
-        let (at, before) = self.host.before.take().unwrap_or_default();
-        let report = report(&before, &sample, now_ms.saturating_sub(at).max(1));
-        self.host.before = Some((now_ms, sample));
-        self.host.said = Some((now_ms, report.clone()));
+        let (at, before) = self.before.take().unwrap_or_default();
+        let report = rates(&before, &sample, now_ms.saturating_sub(at).max(1));
+        self.before = Some((now_ms, sample));
+        self.said = Some((now_ms, report.clone()));
         Response::Host(Some(Box::new(report)))
     }
 }
 
-fn report(before: &HostSample, now: &HostSample, within_ms: u64) -> HostReport {
+fn rates(before: &HostSample, now: &HostSample, within_ms: u64) -> HostReport {
     let seconds = within_ms as f64 / 1000.0;
     // A counter that fell begins anew: the interface is another one.
     let mb_s = |before: u64, now: u64| round(now.saturating_sub(before) as f64 / f64::from(1 << 20) / seconds, 3);
@@ -88,7 +92,7 @@ mod tests {
             interfaces: vec![net("a", (2 << 20, 1 << 20)), net("new", (1 << 20, 0))],
             ..HostSample::default()
         };
-        let report = report(&before, &now, 2000);
+        let report = rates(&before, &now, 2000);
         assert_eq!((report.cpu_pct, report.memory_pct(), report.disk_mb_s), (25.0, 60.0, (2.0, 0.0)));
         assert_eq!((report.interfaces[0].mb_s, report.interfaces[0].errors_min), ((1.0, 0.5), (60.0, 0.0)));
         assert_eq!(report.interfaces[1].mb_s, (0.5, 0.0));

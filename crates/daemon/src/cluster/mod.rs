@@ -32,7 +32,7 @@ pub(crate) use query::Query;
 pub(crate) use worker::Worker;
 
 use crate::control::Control;
-use crate::supervisor::complaints::Topic;
+use crate::slots::complaints::Topic;
 use crate::supervisor::drain::PRELOAD_COMMAND;
 use crate::supervisor::readiness::Sign;
 
@@ -44,7 +44,7 @@ impl Control {
             Some("NODE_CLUSTER") if slot.spec().has_workers() => self.hear_cluster(id, message),
             // No Node does so: it was told that it is no worker. What it wants would be done with our rights.
             Some("NODE_CLUSTER") => {
-                self.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: not heard"));
+                self.ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: not heard"));
             }
             Some(PRELOAD_COMMAND) if slot.preloaded => self.hear_preload(id, message),
             // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle, and the

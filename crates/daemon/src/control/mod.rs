@@ -27,7 +27,6 @@ use crate::cluster::Listeners;
 use crate::engine::Ctx;
 use crate::errands::Errands;
 use crate::features::Features;
-use crate::host::Host;
 use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
 use crate::rpc::Clients;
@@ -35,7 +34,6 @@ use crate::runtime::Runtime;
 use crate::secrets::Fetches;
 use crate::sockets::Sockets;
 use crate::supervisor::carry::Carries;
-use crate::supervisor::complaints::Complaints;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::groups::Groups;
 use crate::supervisor::handback::HandBacks;
@@ -65,7 +63,6 @@ pub(crate) struct Control {
     pub handbacks: HandBacks,
     pub carries: Carries,
     pub rotation: Rotation,
-    pub host: Host,
     pub jobs: Vec<Job>,
     pub rollouts: Rollouts,
     pub scalers: autoscale::Scalers,
@@ -83,7 +80,6 @@ pub(crate) struct Control {
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,
     pub preload: Preload,
-    pub complaints: Complaints,
     /// IPC channels that nobody looks at before this time: too much came.
     pub muted: BTreeSet<(u64, u32)>,
     pub drains: Drains,

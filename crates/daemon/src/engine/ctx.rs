@@ -1,6 +1,7 @@
 //! What a turn works with: one instant, and the only way to slots, keeper, journal, queue and log.
 
 use std::collections::VecDeque;
+use std::fmt::Arguments;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
@@ -14,6 +15,7 @@ use crate::log::DaemonLog;
 use crate::reactor::Reactor;
 use crate::settings::Settings;
 use crate::slots::Slots;
+use crate::slots::complaints::{Complaints, Topic};
 use crate::store::Journal;
 use crate::store::state_file::StateFile;
 
@@ -35,6 +37,7 @@ pub(crate) struct Ctx {
     /// What is to be done after it.
     pub effects: Effects,
     pub timers: Timers,
+    pub complaints: Complaints,
     pub boot_id: String,
     /// A copy of the lock of the home: it is held as long as keeper or daemon live.
     pub lock: OwnedFd,
@@ -56,6 +59,14 @@ pub(crate) enum Ending {
 }
 
 impl Ctx {
+    /// One line in our log about what an instance sends, the first time only.
+    pub(crate) fn complain(&mut self, id: u32, topic: Topic, what: Arguments<'_>) {
+        let Some(slot) = self.slots.get(id) else { return };
+        if self.complaints.is_new(id, topic) {
+            self.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.pm_id));
+        }
+    }
+
     /// The manager goes down on purpose, or another daemon takes over.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_closing || self.ending.is_some()

@@ -1,5 +1,6 @@
 //! The only owner of the tables of apps and instances.
 
+pub(crate) mod complaints;
 mod detail;
 pub(crate) mod saved;
 

@@ -3,9 +3,9 @@
 use ostler_core::budget::{Hearing, KEPT_BYTES, MESSAGE_BYTES, MESSAGES, Rate};
 use ostler_proto::node::{Message, classify, cluster};
 
-use super::complaints::Topic;
 use super::kept;
 use crate::control::Control;
+use crate::slots::complaints::Topic;
 use crate::supervisor::readiness::Sign;
 
 /// Longer than any version of Node.
@@ -98,10 +98,14 @@ impl Control {
             }
         }
         if heard.overlong {
-            self.complain(id, Topic::Length, format_args!("sent a message longer than {} KiB: those are not heard", MESSAGE_BYTES >> 10));
+            self.ctx.complain(
+                id,
+                Topic::Length,
+                format_args!("sent a message longer than {} KiB: those are not heard", MESSAGE_BYTES >> 10),
+            );
         }
         if waits.is_some() {
-            self.complain(id, Topic::Rate, format_args!("sends more than is read of its channel: what it sends has to wait"));
+            self.ctx.complain(id, Topic::Rate, format_args!("sends more than is read of its channel: what it sends has to wait"));
         }
         if heard.ended {
             self.end_channel(id);
@@ -123,7 +127,7 @@ impl Control {
         let Some(ipc) = self.ctx.slots.get_mut(turn.id).and_then(|slot| slot.ipc.as_mut()) else { return };
         if ipc.budget.message(internal, turn.now_ms) == Hearing::PassedOver {
             let Rate { per_second, .. } = MESSAGES;
-            return self.complain(turn.id, Topic::Rate, format_args!("sends more messages than are heard ({per_second} each second)"));
+            return self.ctx.complain(turn.id, Topic::Rate, format_args!("sends more messages than are heard ({per_second} each second)"));
         }
         turn.remembers = true;
         // Bun marks Node's own messages with this byte.
@@ -171,7 +175,7 @@ impl Control {
         ipc.kept = Some(kept);
         if !all {
             let limit = KEPT_BYTES >> 10;
-            self.complain(
+            self.ctx.complain(
                 id,
                 Topic::Kept,
                 format_args!("says more of itself (metrics, actions) than is kept: {limit} KiB, 1000 of a kind"),

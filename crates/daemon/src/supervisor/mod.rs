@@ -6,7 +6,6 @@
 mod activation;
 mod app;
 pub(crate) mod carry;
-pub(crate) mod complaints;
 pub(crate) mod drain;
 pub(crate) mod groups;
 pub(crate) mod handback;

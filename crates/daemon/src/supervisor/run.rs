@@ -188,7 +188,7 @@ impl Control {
         self.sweeps.forget(id);
         self.forget_drain(id);
         self.features.each().for_each(|feature| feature.on_forgotten(&mut self.ctx, id));
-        self.complaints.forget(id);
+        self.ctx.complaints.forget(id);
         if let Some(ipc) = slot.ipc {
             self.ctx.keeper.drop_held(&ipc.held_name());
             ipc.close(&self.ctx.reactor);

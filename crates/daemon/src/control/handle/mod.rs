@@ -105,7 +105,7 @@ impl Control {
             }
             Request::Signal { signal, target } => self.send_signal(client, id, signal, &target),
             Request::Flush { target } => self.flush_logs(target.as_deref()),
-            Request::Host => self.host_report(),
+            Request::Host => self.features.host.report(&self.ctx),
             Request::SettingsChanged => {
                 self.refresh_settings();
                 self.features.autosave.read_settings(&mut self.ctx);

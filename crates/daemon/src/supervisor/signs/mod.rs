@@ -27,13 +27,13 @@ use ostler_sys::cstrings::OWN_PID;
 use rustix::io::Errno;
 
 use super::activation::Beside;
-use super::complaints::Topic;
 use super::readiness::Sign;
 use super::spawn::failure;
 use crate::control::Control;
 use crate::probe::{Answer, Probes};
 use crate::reactor::Source;
 use crate::rights::Rights;
+use crate::slots::complaints::Topic;
 use crate::slots::{Slot, split_key};
 use log_line::{LogLines, Look};
 use newline::{Newline, Read};
@@ -384,7 +384,7 @@ impl Control {
         let until_ms = self.signs.notify.get_mut(&id).and_then(|notify| notify.spend(heard, now_ms, &self.ctx.reactor));
         if until_ms.is_some() {
             self.signs.set_timer(id, Timer::Hear, until_ms);
-            self.complain(id, Topic::Notify, format_args!("says more by sd_notify than is heard: what it says has to wait"));
+            self.ctx.complain(id, Topic::Notify, format_args!("says more by sd_notify than is heard: what it says has to wait"));
         }
     }
 

@@ -1,9 +1,6 @@
 //! Complaints about what apps send: into our log, each once per instance, however often it does so again.
 
 use std::collections::BTreeSet;
-use std::fmt::Arguments;
-
-use crate::control::Control;
 
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,18 +22,13 @@ pub(crate) enum Topic {
 pub(crate) struct Complaints(BTreeSet<(u32, Topic)>);
 
 impl Complaints {
+    /// True the first time.
+    pub(crate) fn is_new(&mut self, id: u32, topic: Topic) -> bool {
+        self.0.insert((id, topic))
+    }
+
     /// A deleted instance: its number may be that of another one later.
     pub(crate) fn forget(&mut self, id: u32) {
         self.0.retain(|(told, _)| *told != id);
-    }
-}
-
-impl Control {
-    /// One line about an instance, the first time only.
-    pub(crate) fn complain(&mut self, id: u32, topic: Topic, what: Arguments<'_>) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        if self.complaints.0.insert((id, topic)) {
-            self.ctx.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.pm_id));
-        }
     }
 }
