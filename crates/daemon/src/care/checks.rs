@@ -136,6 +136,7 @@ impl Control {
         watched.last =
             Some(LastAnswer { at: self.ctx.now, good, words: if let Answer::Bad(words) = answer { words } else { String::new() } });
         let asks_others = asked(&watched.monitor) != asked_before;
+        self.note_health(id);
         if after != before {
             self.take_health(id, before, after);
         }

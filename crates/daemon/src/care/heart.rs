@@ -58,6 +58,7 @@ impl Control {
         if news.is_some() || !beats {
             watched.last = Some(LastAnswer { at: self.ctx.now, good: beats, words });
         }
+        self.note_health(id);
         if let Some(state) = news {
             self.take_health(id, before, state);
         }

@@ -121,14 +121,13 @@ impl Care {
         self.questions.get(&self.probes.asker_at(address)?).map(|question| question.id)
     }
 
-    /// What its checks say of a process that is online; without checks all is well.
-    pub(crate) fn is_healthy(&self, slot: &Slot) -> bool {
-        let watched = slot.spec().care.as_ref().is_some_and(|care| care.health.is_watched());
-        !watched || self.report(slot).is_some_and(|report| report.state == Health::Healthy)
+    /// Notes on a slot how healthy what runs in it is: who wants to know reads it there.
+    fn note_health(&self, slot: &mut Slot) {
+        slot.health = self.report(slot).map(Box::new);
     }
 
-    /// The health of what runs in a slot; none where nobody asks for it.
-    pub(crate) fn report(&self, slot: &Slot) -> Option<HealthReport> {
+    /// None where nobody asks for it.
+    fn report(&self, slot: &Slot) -> Option<HealthReport> {
         let health = slot.spec().care.as_ref().map(|care| &care.health).filter(|health| health.is_watched())?;
         let watched = self.watched.get(&slot.id)?;
         let (state, failures) = (watched.monitor.state(health), watched.monitor.failures());
@@ -146,6 +145,13 @@ fn wanted(slot: &Slot) -> Option<u32> {
 }
 
 impl Control {
+    /// Something about the health of an instance may be different now.
+    fn note_health(&mut self, id: u32) {
+        if let Some(slot) = self.ctx.slots.get_mut(id) {
+            self.care.note_health(slot);
+        }
+    }
+
     /// An instance made a step: who is looked after follows.
     pub(crate) fn follow_care(&mut self, id: u32) {
         let wanted = self.ctx.slots.get(id).and_then(wanted);
@@ -178,6 +184,7 @@ impl Control {
             beside_failed: false,
         };
         self.care.watched.insert(id, watched);
+        self.note_health(id);
         self.follow_questions(id, at.mono_ms);
         if care.measures() {
             self.measure_soon(at.mono_ms);
@@ -193,6 +200,7 @@ impl Control {
     fn care_no_more(&mut self, id: u32) {
         self.drop_questions(id);
         let Some(watched) = self.care.watched.remove(&id) else { return };
+        self.note_health(id);
         if let Some(at) = watched.beat_due_ms {
             self.care.hearts.remove(&(at, id));
         }
@@ -227,6 +235,7 @@ impl Control {
         watched.since = self.ctx.now;
         let why = watched.last.as_ref().filter(|last| !last.good).map(|last| last.words.clone());
         let (failures, pm_id, name) = (watched.monitor.failures(), slot.pm_id, slot.spec().name.clone());
+        self.note_health(id);
         self.set_unready(id, matches!(state, Health::Unready | Health::Unhealthy));
         let why = why.unwrap_or_else(|| "no answer".into());
         match state {

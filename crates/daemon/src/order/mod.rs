@@ -12,7 +12,6 @@ use ostler_core::lifecycle::{Event, State};
 use ostler_core::order::{self, Condition, Standing};
 use ostler_proto::control::Action;
 
-use crate::care::Care;
 use crate::control::{Control, Job, Step};
 use crate::slots::{Slot, Slots};
 use crate::store::Role;
@@ -22,24 +21,23 @@ struct Apps<'a> {
     by_name: BTreeMap<&'a str, Vec<&'a Slot>>,
     /// Instances that a request will start when their turn comes.
     coming: BTreeSet<u32>,
-    care: &'a Care,
 }
 
 impl<'a> Apps<'a> {
-    fn of(slots: &'a Slots, jobs: &[Job], care: &'a Care) -> Self {
+    fn of(slots: &'a Slots, jobs: &[Job]) -> Self {
         let mut by_name: BTreeMap<&str, Vec<&Slot>> = BTreeMap::new();
         for slot in slots.iter().filter(|slot| slot.role == Role::Serving) {
             by_name.entry(&slot.spec().name).or_default().push(slot);
         }
         let starts = |job: &&Job| matches!(job.step, Step::Act(Action::Restart, _));
         let coming = jobs.iter().filter(starts).flat_map(|job| job.pending.iter().copied()).collect();
-        Self { by_name, coming, care }
+        Self { by_name, coming }
     }
 
     /// How far an app is as somebody else's dependency: as far as that of its instances which is the farthest from it.
     fn standing(&self, name: &str, condition: Condition) -> Standing {
         let instances = self.by_name.get(name).into_iter().flatten();
-        let standings = instances.map(|slot| match order::standing(condition, &slot.instance, self.care.is_healthy(slot)) {
+        let standings = instances.map(|slot| match order::standing(condition, &slot.instance, slot.is_healthy()) {
             Standing::Hopeless(_) if self.coming.contains(&slot.id) => Standing::Pending,
             standing => standing,
         });
@@ -78,7 +76,7 @@ impl Control {
         if self.waiting.is_empty() {
             return false;
         }
-        let apps = Apps::of(&self.ctx.slots, &self.jobs, &self.care);
+        let apps = Apps::of(&self.ctx.slots, &self.jobs);
         let mut events = Vec::new();
         for slot in self.waiting.iter().filter_map(|id| self.ctx.slots.get(*id)) {
             let mut missing = apps.missing(slot);
@@ -101,7 +99,7 @@ impl Control {
         if !matches!(slot.instance.state, State::Waiting { .. }) {
             return Vec::new();
         }
-        let apps = Apps::of(&self.ctx.slots, &self.jobs, &self.care);
+        let apps = Apps::of(&self.ctx.slots, &self.jobs);
         apps.missing(slot).into_iter().map(|(_, name, why)| format!("{name} {why}")).collect()
     }
 
@@ -112,7 +110,7 @@ impl Control {
         if now_ms < deadline_ms {
             return false;
         }
-        let why = in_words(&Apps::of(&self.ctx.slots, &self.jobs, &self.care).missing(slot));
+        let why = in_words(&Apps::of(&self.ctx.slots, &self.jobs).missing(slot));
         let waited_ms = slot.spec().order.timeout_ms();
         self.feed(id, Event::Unmet(format!("{why}, after {waited_ms} ms")));
         true

@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use crate::supervisor::spawn::kept_settings;
 
 impl Slot {
-    /// Everything about it that it knows itself: what it waits for and how healthy it is, others know.
+    /// Everything about it that it knows itself; what it waits for, others know.
     pub(crate) fn detail(&self, settings: &Settings) -> Detail {
         let mut spec = self.spec().clone();
         spec.env.base = Arc::new((*self.base.vars).clone());
@@ -27,7 +27,7 @@ impl Slot {
             files: self.files.clone(),
             home: settings.home.to_string_lossy().into_owned(),
             waits_for: Vec::new(),
-            health: None,
+            health: self.health.as_deref().cloned(),
             notes: self.notes.clone(),
             kept: kept_settings(self.spec(), settings).into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
         }

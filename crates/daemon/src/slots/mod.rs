@@ -11,12 +11,13 @@ use std::rc::Rc;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::care::Note;
 use ostler_core::cron::Ticks;
+use ostler_core::health::State as Health;
 use ostler_core::lifecycle::{Instance, Policy, State, Wanted};
 use ostler_core::rare::Rare;
 use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
 use ostler_core::units::in_seconds;
-use ostler_proto::control::{Files, Learned};
+use ostler_proto::control::{Files, HealthReport, Learned};
 use ostler_sys::ProcRef;
 
 use crate::cluster::Worker;
@@ -110,6 +111,8 @@ pub(crate) struct Slot {
     pub piped: Option<Box<Piped>>,
     /// It is to get no new connections while others can have them: its check of readiness fails.
     pub unready: bool,
+    /// How healthy its process is; none where nobody asks for it, or it does not run.
+    pub health: Option<Box<HealthReport>>,
     /// What was found out about it while it was looked after, the oldest first.
     pub notes: Vec<Note>,
     /// CPU readings.
@@ -140,6 +143,12 @@ impl Slot {
         let pid = self.instance.pid()?;
         let inc = self.instance.inc_of_process()?;
         Some((inc, ProcRef { pid, start_ticks: self.start_ticks }))
+    }
+
+    /// What its checks say of a process that is online; without checks all is well.
+    pub(crate) fn is_healthy(&self) -> bool {
+        let is_watched = self.spec().care.as_ref().is_some_and(|care| care.health.is_watched());
+        !is_watched || self.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
     }
 
     /// Something of it runs, or is to run.
@@ -350,6 +359,7 @@ impl Slots {
             ipc: None,
             piped: None,
             unready: false,
+            health: None,
             notes: Vec::new(),
             cpu: CpuHistory::default(),
             watch: Mark::default(),
@@ -420,6 +430,7 @@ impl Slots {
                 ipc: None,
                 piped: None,
                 unready: false,
+                health: None,
                 notes: record.notes.into_owned(),
                 cpu: CpuHistory::default(),
                 watch: record.watch,

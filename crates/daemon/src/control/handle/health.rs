@@ -2,7 +2,6 @@
 
 use ostler_proto::control::{Failure, HealthRow, Response};
 
-use crate::care::Care;
 use crate::control::Control;
 use crate::slots::Slot;
 
@@ -17,13 +16,13 @@ impl Control {
             }
         }
         let wanted = |slot: &&Slot| targets.is_empty() || ids.contains(&slot.id);
-        Response::Health(self.ctx.slots.serving().filter(wanted).map(|slot| row(slot, &self.care)).collect())
+        Response::Health(self.ctx.slots.serving().filter(wanted).map(row).collect())
     }
 }
 
-fn row(slot: &Slot, care: &Care) -> HealthRow {
+fn row(slot: &Slot) -> HealthRow {
     let status = slot.instance.status().to_owned();
-    let check = care.report(slot).and_then(|report| report.trouble());
+    let check = slot.health.as_ref().and_then(|report| report.trouble());
     let trouble = slot.trouble.as_deref().map(str::to_owned).or(check);
     HealthRow { id: slot.pm_id, name: slot.spec().name.clone(), status, trouble }
 }

@@ -10,7 +10,6 @@ use ostler_core::time::Now;
 use ostler_proto::control::{Detail, Failure, Response, Summary, TableRow};
 use ostler_sys::ProcRef;
 
-use crate::care::Care;
 use crate::control::Control;
 use crate::sample::Sampler;
 use crate::slots::Slot;
@@ -158,16 +157,16 @@ impl Control {
 
     fn answer_to(&mut self, question: &Question, now: Now) -> Response {
         match question {
-            Question::Table => Response::Table(self.ctx.slots.serving().map(|slot| table_row(slot, now, &self.care)).collect()),
-            Question::List => Response::List(self.ctx.slots.serving().map(|slot| summary(slot, now, &self.care)).collect()),
+            Question::Table => Response::Table(self.ctx.slots.serving().map(|slot| table_row(slot, now)).collect()),
+            Question::List => Response::List(self.ctx.slots.serving().map(|slot| summary(slot, now)).collect()),
             Question::Details(ids) => {
                 self.learn_node_versions();
                 let wanted = self.ctx.slots.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
                 Response::Details(
                     wanted
                         .map(|slot| {
-                            let (waits_for, health) = (self.waits_for(slot), self.care.report(slot));
-                            as_seen(Detail { waits_for, health, ..slot.detail(&self.ctx.settings) }, now)
+                            let waits_for = self.waits_for(slot);
+                            as_seen(Detail { waits_for, ..slot.detail(&self.ctx.settings) }, now)
                         })
                         .collect(),
                 )
@@ -189,7 +188,7 @@ fn as_seen(mut detail: Detail, now: Now) -> Detail {
     detail
 }
 
-fn table_row(slot: &Slot, now: Now, care: &Care) -> TableRow {
+fn table_row(slot: &Slot, now: Now) -> TableRow {
     let spec = slot.spec();
     let status = slot.instance.status();
     let started = slot.instance.counters.last_start.filter(|_| status == "online");
@@ -206,13 +205,13 @@ fn table_row(slot: &Slot, now: Now, care: &Care) -> TableRow {
         monit: slot.cpu.monit(),
         user: slot.user().to_string(),
         watching: slot.spec().watch.on && !slot.watch.stopped,
-        health: care.report(slot).map(|report| report.state),
+        health: slot.health.as_ref().map(|report| report.state),
     }
 }
 
-fn summary(slot: &Slot, now: Now, care: &Care) -> Summary {
+fn summary(slot: &Slot, now: Now) -> Summary {
     Summary {
-        row: table_row(slot, now, care),
+        row: table_row(slot, now),
         unstable: slot.instance.counters.unstable,
         script: slot.spec().script.clone(),
         out_file: slot.files.out.clone(),
