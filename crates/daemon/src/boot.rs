@@ -45,7 +45,6 @@ use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
-use crate::watch::Watches;
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
@@ -182,7 +181,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         preload: Preload::default(),
         muted: std::collections::BTreeSet::new(),
         drains: Drains::default(),
-        watches: Watches::default(),
         updater: None,
         runtime,
         pulses: Vec::new(),
@@ -218,7 +216,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     if let Some(id) = aside {
         control.ctx.journal.push(&crate::store::Record::Gone { id });
     }
-    control.begin_to_watch();
     control.begin_rotation_of_all();
     control.look_for_vanished_soon();
     control.features.each().for_each(|feature| feature.on_boot(&mut control.ctx));
@@ -323,6 +320,7 @@ impl Control {
         let (rollouts, releases) = (std::mem::take(&mut snapshot.rollouts), std::mem::take(&mut snapshot.releases));
         let stored = self.ctx.slots.restore(snapshot, &self.ctx.settings);
         self.rollouts.restore(rollouts, releases, &stored);
+        self.rollouts.apps().for_each(|app| self.ctx.slots.begin_replacing(app));
     }
 
     /// Descriptors that the keeper held while there was no daemon.
@@ -343,7 +341,7 @@ impl Control {
                 }
             } else if name.starts_with(crate::supervisor::carry::PREFIX) {
                 self.carries.take_back(name, fd);
-            } else if let Some(fd) = self.take_back_sign(&name, fd).and_then(|fd| self.watches.take_back(&name, fd)) {
+            } else if let Some(fd) = self.take_back_sign(&name, fd).and_then(|fd| self.features.take_back(&name, fd)) {
                 self.writers.take_back(&name, fd);
             }
         }
@@ -482,7 +480,7 @@ impl Control {
         .chain(listeners)
         .chain(self.sockets.held())
         .chain(self.signs.held())
-        .chain(self.watches.held())
+        .chain(self.features.held())
         .chain(self.held_by_writers())
         .chain(self.carries.held())
         .chain(self.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))

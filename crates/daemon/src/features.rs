@@ -1,10 +1,13 @@
 //! All features, one line each. Adding one = its folder, its line here, its records.
 
+use std::os::fd::{BorrowedFd, OwnedFd};
+
 use crate::autosave::Autosave;
 use crate::cron::Cron;
 use crate::engine::Feature;
 use crate::home_watch::HomeWatch;
 use crate::host::Host;
+use crate::watch::Watches;
 
 macro_rules! features {
     ($($field:ident: $feature:ty),* $(,)?) => {
@@ -24,6 +27,17 @@ macro_rules! features {
                 all.into_iter()
             }
 
+            /// What a new keeper is to hold for them.
+            pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+                let all: [&dyn Feature; Self::NAMES.len()] = [$(&self.$field),*];
+                all.into_iter().flat_map(Feature::held)
+            }
+
+            /// A descriptor that the keeper held while there was no daemon. Gives back what is nobody's.
+            pub(crate) fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+                self.each().try_fold(fd, |fd, feature| feature.take_back(name, fd))
+            }
+
             /// The one with this name.
             pub(crate) fn named(&mut self, name: &str) -> Option<&mut dyn Feature> {
                 match name {
@@ -40,6 +54,7 @@ features! {
     cron: Cron,
     home: HomeWatch,
     host: Host,
+    watch: Watches,
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use super::job::{Progressed, Waited};
 use super::{Control, Goal, Job, Step, Then};
 use crate::engine::Ending;
 use crate::slots::Slot;
-use crate::store::Role;
-use crate::watch::Mark;
+use crate::store::{Role, WatchMark};
 
 impl Control {
     /// Takes a new job. It moves with the next [`Control::advance_jobs`].
@@ -230,7 +229,7 @@ impl Control {
             && let Some(slot) = self.ctx.slots.get_mut(id)
         {
             // No changed file starts what a user stopped.
-            slot.watch = Mark { stopped: true, changed: false };
+            slot.watch = WatchMark { stopped: true, changed: false };
         }
         if let Some(slot) = self.ctx.slots.get(id) {
             let pm_id = slot.pm_id;
@@ -257,6 +256,14 @@ impl Control {
         if job.then == Then::Exit {
             self.ctx.ending = Some(Ending::Everything);
         }
+    }
+
+    /// A policy wants what a user might: nobody waits for the answer.
+    pub(crate) fn act_by_policy(&mut self, action: Action, ids: Vec<u32>, origin: Origin) {
+        let mut job = self.action_job(0, 0, action, Vec::new(), origin);
+        job.touch(&ids, &self.ctx.slots);
+        job.pending.extend(ids);
+        self.begin(job);
     }
 
     /// Waits until these fresh instances are online.

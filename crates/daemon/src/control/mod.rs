@@ -43,7 +43,6 @@ use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::Sweeps;
-use crate::watch::Watches;
 
 /// Everything the loop owns.
 pub(crate) struct Control {
@@ -83,7 +82,6 @@ pub(crate) struct Control {
     /// IPC channels that nobody looks at before this time: too much came.
     pub muted: BTreeSet<(u64, u32)>,
     pub drains: Drains,
-    pub watches: Watches,
     /// Who asked for an update and waits for the answer.
     pub updater: Option<(u32, u64)>,
     /// Who asked whether the keeper is alive, too.

@@ -118,7 +118,6 @@ impl Control {
             self.sockets.deadline_ms(),
             self.errands.deadline_ms(),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
-            self.watches.deadline_ms(),
             self.rotation.deadline_ms(),
         ];
         next.into_iter().flatten().min()
@@ -140,7 +139,6 @@ impl Control {
             Source::Health(key) => self.hear_check(key),
             Source::LogLines => self.hear_logs(),
             Source::Errand(number) => self.hear_errand(number),
-            Source::Watch => self.hear_watch(),
             Source::LogFolders => self.hear_log_folders(),
             Source::Feature(name, key) => {
                 if let Some(feature) = self.features.named(name) {
@@ -173,7 +171,6 @@ impl Control {
         self.listeners.tick(now.mono_ms);
         self.tick_channels(now.mono_ms);
         self.tick_signs();
-        self.tick_watches(now.mono_ms);
         self.tick_care(now);
         self.tick_lanes(now.mono_ms);
         self.tick_peeks(now.mono_ms);
@@ -222,6 +219,7 @@ impl Control {
             match input {
                 Input::Event(id, event) => self.feed(id, event),
                 Input::Request(Request::Replace { app, ids, origin, what }) => self.replace_by_policy(&app, ids, origin, what),
+                Input::Request(Request::Act { action, ids, origin }) => self.act_by_policy(action, ids, origin),
             }
         }
     }

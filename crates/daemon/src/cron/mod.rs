@@ -47,7 +47,7 @@ impl Cron {
     }
 
     /// A schedule was changed, or went.
-    pub(crate) fn mark_stale(&mut self) {
+    fn mark_stale(&mut self) {
         self.is_stale = true;
     }
 }
@@ -98,6 +98,10 @@ impl Feature for Cron {
         if ctx.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.ticks.armed) {
             self.follow(ctx, id, ScheduleIntent::of(transition.event));
         }
+    }
+
+    fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {
+        self.mark_stale();
     }
 
     fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {

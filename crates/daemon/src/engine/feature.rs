@@ -1,5 +1,7 @@
 //! What the engine asks of a feature, and nothing else.
 
+use std::os::fd::{BorrowedFd, OwnedFd};
+
 use ostler_core::lifecycle::Event;
 
 use super::Ctx;
@@ -25,6 +27,9 @@ pub(crate) trait Feature {
     /// An instance made a step.
     fn on_transition(&mut self, _ctx: &mut Ctx, _transition: &Transition<'_>) {}
 
+    /// An instance has another description.
+    fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {}
+
     /// An instance leaves the tables; its number may be used again.
     fn on_forgotten(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
@@ -39,4 +44,14 @@ pub(crate) trait Feature {
 
     /// Something was written to the journal.
     fn on_journaled(&mut self, _ctx: &mut Ctx) {}
+
+    /// Descriptors that the keeper holds for this feature, by name: they outlive the daemon. A new keeper gets them.
+    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        Vec::new()
+    }
+
+    /// A descriptor that the keeper held while there was no daemon, before [`Feature::on_boot`]. Gives back what is not of this feature.
+    fn take_back(&mut self, _name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        Some(fd)
+    }
 }

@@ -6,10 +6,14 @@
 
 mod ctx;
 mod feature;
+#[cfg(test)]
+mod played;
 mod timers;
 mod work;
 
 pub(crate) use ctx::{Ctx, Ending, clock};
 pub(crate) use feature::{Feature, Transition};
+#[cfg(test)]
+pub(crate) use played::Played;
 pub(crate) use timers::{Key, Timers};
 pub(crate) use work::{Effects, Input, Request, Work};

@@ -37,7 +37,7 @@ impl Timers {
 
     /// The deadline of a key.
     #[cfg(test)]
-    fn get(&self, key: Key) -> Option<u64> {
+    pub(crate) fn get(&self, key: Key) -> Option<u64> {
         self.by_key.get(&key).copied()
     }
 

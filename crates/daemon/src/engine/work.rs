@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use ostler_core::lifecycle::{Effect, Event, Origin};
+use ostler_proto::control::Action;
 
 use crate::store::Written;
 
@@ -21,6 +22,9 @@ pub(crate) enum Request {
     /// These instances of one app are replaced by the same release without a gap. Where that cannot be now (a reload of a user is under way),
     /// it is left out, and a line with these words says why.
     Replace { app: String, ids: Vec<u32>, origin: Origin, what: &'static str },
+    /// These instances of one app are restarted, or reloaded, as if a user had asked for it: so many at the same time as the action's rule
+    /// says. Nobody waits for the end.
+    Act { action: Action, ids: Vec<u32>, origin: Origin },
 }
 
 /// Something that is to be done after the journal is written.

@@ -256,6 +256,7 @@ impl Control {
         let over = |running: &Running| running.number == number && running.rollout.outcome().is_some();
         let Some(index) = self.rollouts.running.iter().position(over) else { return false };
         let running = self.rollouts.running.remove(index);
+        self.ctx.slots.end_replacing(&running.app);
         let report = self.report(&running);
         let (end, fault) = match running.rollout.outcome() {
             Some(Outcome::Failed(fault)) => {

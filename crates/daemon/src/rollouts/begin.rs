@@ -101,6 +101,7 @@ impl Control {
         let (origin, started) = (wish.origin.clone(), self.ctx.now);
         let app = app.to_owned();
         self.ctx.log.line(format_args!("App [{app}] reload begins: {} instances, release {release}", lanes.len()));
+        self.ctx.slots.begin_replacing(&app);
         self.rollouts.running.push(Running {
             number,
             app,

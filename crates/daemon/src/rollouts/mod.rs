@@ -217,6 +217,11 @@ impl Rollouts {
         self.next
     }
 
+    /// Apps that are being replaced.
+    pub(crate) fn apps(&self) -> impl Iterator<Item = &str> {
+        self.running.iter().map(|running| running.app.as_str())
+    }
+
     /// Is this app being replaced?
     pub(crate) fn concerns(&self, app: &str) -> bool {
         self.running.iter().any(|running| running.app == app)

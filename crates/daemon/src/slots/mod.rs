@@ -24,11 +24,10 @@ use crate::cluster::Worker;
 use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
-use crate::store::{Kin, Record, Role, SlotRecord, Snapshot};
+use crate::store::{Kin, Record, Role, SlotRecord, Snapshot, WatchMark};
 use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::Binary;
 use crate::supervisor::pipelines::Piped;
-use crate::watch::Mark;
 
 /// An app's description, shared by its instances. A changed description is a new one with a new number.
 #[derive(Debug)]
@@ -118,7 +117,7 @@ pub(crate) struct Slot {
     /// CPU readings.
     pub cpu: CpuHistory,
     /// What is remembered of changed files.
-    pub watch: Mark,
+    pub watch: WatchMark,
     /// When this daemon asked for its process.
     pub spawned_ms: Option<u64>,
     /// The pid file exists.
@@ -272,6 +271,8 @@ pub(crate) struct Slots {
     changed: BTreeSet<u32>,
     /// When the clock says something to which slot; nobody looks at a thousand slots to find the next.
     deadlines: BTreeSet<(u64, u32)>,
+    /// Apps of which a rollout is under way.
+    being_replaced: BTreeSet<String>,
     next_slot: u32,
     next_candidate: u32,
     next_number: u64,
@@ -362,7 +363,7 @@ impl Slots {
             health: None,
             notes: Vec::new(),
             cpu: CpuHistory::default(),
-            watch: Mark::default(),
+            watch: WatchMark::default(),
             spawned_ms: None,
             pid_file_written: false,
             due_ms: None,
@@ -564,6 +565,21 @@ impl Slots {
     /// Whether there is anything that users see.
     pub(crate) fn nothing_serves(&self) -> bool {
         self.slots.values().all(|slot| slot.role != Role::Serving)
+    }
+
+    /// A rollout of this app has begun.
+    pub(crate) fn begin_replacing(&mut self, app: &str) {
+        self.being_replaced.insert(app.to_owned());
+    }
+
+    /// The rollout of this app is over.
+    pub(crate) fn end_replacing(&mut self, app: &str) {
+        self.being_replaced.remove(app);
+    }
+
+    /// Is a rollout of this app under way?
+    pub(crate) fn is_being_replaced(&self, app: &str) -> bool {
+        self.being_replaced.contains(app)
     }
 
     /// What users call these.

@@ -13,4 +13,4 @@ pub(crate) mod record;
 pub(crate) mod state_file;
 
 pub(crate) use journal::{Journal, Written};
-pub(crate) use record::{Kin, Record, Role, SlotRecord, Snapshot};
+pub(crate) use record::{Kin, Record, Role, SlotRecord, Snapshot, WatchMark};

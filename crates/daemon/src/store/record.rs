@@ -19,7 +19,6 @@ use crate::logs::handback::{FileKey, HandBack};
 use crate::rollouts::{ReleaseRecord, RolloutRecord};
 use crate::supervisor::carry::Carried;
 use crate::supervisor::pipelines::Destination;
-use crate::watch::Mark;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -192,11 +191,28 @@ pub(crate) struct SlotRecord<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Cow<'a, str>>,
     /// What is remembered of changed files.
-    #[serde(default, skip_serializing_if = "Mark::is_plain")]
-    pub watch: Mark,
+    #[serde(default, skip_serializing_if = "WatchMark::is_plain")]
+    pub watch: WatchMark,
     /// What was found out about it while it was looked after.
     #[serde(default, skip_serializing_if = "no_notes")]
     pub notes: Cow<'a, [Note]>,
+}
+
+/// What is remembered of changed files of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct WatchMark {
+    /// A user stopped it: no change starts it.
+    pub stopped: bool,
+    /// Something changed since its process was started.
+    pub changed: bool,
+}
+
+impl WatchMark {
+    /// Nothing to remember.
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// All records added up.
@@ -392,7 +408,7 @@ mod tests {
             listening: Cow::Owned(Vec::new()),
             served: Cow::Owned(Vec::new()),
             group: None,
-            watch: Mark::default(),
+            watch: WatchMark::default(),
             notes: Cow::Owned(Vec::new()),
         }))
     }

@@ -50,7 +50,6 @@ impl Control {
         }
         self.look_at_jobs(id, None);
         self.follow_signs(id);
-        self.follow_watch(id);
         for effect in hooks {
             match effect {
                 Effect::Hook { inc, hook } => self.begin_hook(id, inc, hook),
@@ -160,7 +159,7 @@ impl Control {
         slot.node = prepared.node.and_then(|(program, user)| self.node_versions.ask(&program, user));
         slot.cpu = crate::sample::CpuHistory::default();
         // Whatever changed before is known to this process.
-        slot.watch = crate::watch::Mark::default();
+        slot.watch = crate::store::WatchMark::default();
         slot.spawned_ms = Some(self.ctx.now.mono_ms);
         if let Some(old) = slot.ipc.take() {
             old.close(&self.ctx.reactor);
@@ -180,7 +179,6 @@ impl Control {
         self.drop_signs(id);
         self.forget_care(id);
         let Some(slot) = self.ctx.slots.remove(id) else { return };
-        self.follow_watch(id);
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.end_errands_of(id);
         self.secrets.forget(id);

@@ -4,8 +4,9 @@ use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_core::watch::{Burst, Exactness, Habit, Judgement, Outcome};
 use ostler_proto::control::Action;
 
+use super::Watches;
 use super::engine::{Change, News, Report};
-use crate::control::{Control, Job, Step};
+use crate::engine::{Ctx, Request};
 use crate::slots::Slot;
 use crate::store::Role;
 
@@ -14,61 +15,61 @@ const MS_PER_TICK: u64 = 10;
 /// More are hardly meant.
 const MANY_FOLDERS: usize = 10_000;
 /// How long to wait for a reload that is under way.
-const AGAIN_MS: u64 = 150;
+pub(super) const AGAIN_MS: u64 = 150;
 
-impl Control {
+impl Watches {
     /// The thread has something to say.
-    pub(crate) fn hear_watch(&mut self) {
-        let Some(engine) = &self.watches.engine else { return };
+    pub(super) fn on_reports(&mut self, ctx: &mut Ctx) {
+        let Some(engine) = &self.engine else { return };
         // Only clears it.
         let _ = rustix::io::read(&*engine.woken, &mut [0; 8]);
         let reports: Vec<Report> = engine.reports.try_iter().collect();
         for Report { group, news } in reports {
             if let News::Died(text) = &news {
-                self.ctx.log.error(format_args!("bug in the thread that watches files, which begins anew: {text}"));
-                let home = self.ctx.settings.home.to_string_lossy().into_owned();
-                self.watches.begin_again(&self.ctx.reactor, &home);
-                return self.settle_watches();
+                ctx.log.error(format_args!("bug in the thread that watches files, which begins anew: {text}"));
+                let home = ctx.settings.home.to_string_lossy().into_owned();
+                self.begin_again(&ctx.reactor, &home);
+                return self.settle(ctx);
             }
-            let Some(name) = self.watches.groups.get(&group).map(|group| group.name.clone()) else { continue };
+            let Some(name) = self.groups.get(&group).map(|group| group.name.clone()) else { continue };
             match news {
-                News::Watching { folders: 1 } => self.ctx.log.line(format_args!("Watching 1 folder for app {name}")),
+                News::Watching { folders: 1 } => ctx.log.line(format_args!("Watching 1 folder for app {name}")),
                 News::Watching { folders } => {
-                    self.ctx.log.line(format_args!("Watching {folders} folders for app {name}"));
+                    ctx.log.line(format_args!("Watching {folders} folders for app {name}"));
                     if folders >= MANY_FOLDERS {
-                        self.ctx.log.error(format_args!(
+                        ctx.log.error(format_args!(
                             "App [{name}] watches {folders} folders: name those that matter in watch, or others in ignore_watch"
                         ));
                     }
                 }
-                News::Trouble(text) => self.ctx.log.error(format_args!("App [{name}] {text}")),
-                News::Changed { changes, more } => self.files_changed(group, &changes, more),
+                News::Trouble(text) => ctx.log.error(format_args!("App [{name}] {text}")),
+                News::Changed { changes, more } => self.files_changed(ctx, group, &changes, more),
                 News::Died(_) => {}
             }
         }
     }
 
-    fn files_changed(&mut self, group: u32, changes: &[Change], more: bool) {
+    fn files_changed(&mut self, ctx: &mut Ctx, group: u32, changes: &[Change], more: bool) {
         let mut counted = None;
         for change in changes {
-            if self.file_changed(group, change) {
+            if self.file_changed(ctx, group, change) {
                 counted = Some(change);
             }
         }
         // What is not named is like the last one that is.
         if let Some(last) = counted.filter(|_| more) {
-            self.file_changed(group, &Change { path: last.path.clone(), wall_ms: None });
+            self.file_changed(ctx, group, &Change { path: last.path.clone(), wall_ms: None });
         }
     }
 
     /// True: it counts.
-    fn file_changed(&mut self, id: u32, change: &Change) -> bool {
-        let now = self.ctx.now;
+    pub(super) fn file_changed(&mut self, ctx: &mut Ctx, id: u32, change: &Change) -> bool {
+        let now = ctx.now;
         // The clock of the files is the one that is shown to people; it can be set.
         let ago = change.wall_ms.map_or(0, |at| now.wall_ms.saturating_sub(at));
         let at_ms = now.mono_ms.saturating_sub(ago);
-        let Some(group) = self.watches.groups.get_mut(&id) else { return false };
-        let started = |slot: &u32| self.ctx.slots.get(*slot).filter(|slot| slot.role != Role::Retiring).map(started_ms);
+        let Some(group) = self.groups.get_mut(&id) else { return false };
+        let started = |slot: &u32| ctx.slots.get(*slot).filter(|slot| slot.role != Role::Retiring).map(started_ms);
         let newest = group.members.iter().filter_map(started).max();
         let running = newest.flatten();
         let age_ms = running.filter(|started| *started < u64::MAX).map(|started| at_ms.saturating_sub(started));
@@ -79,7 +80,7 @@ impl Control {
         let tick_ms = ostler_sys::clock::file_tick_ms();
         let mut counts = false;
         for id in members {
-            let Some(slot) = self.ctx.slots.get_mut(id) else { continue };
+            let Some(slot) = ctx.slots.get_mut(id) else { continue };
             let exactness = Exactness { tick_ms, built_by_hook: slot.spec().hooks.pre_start.is_some() };
             if started_ms(slot).is_some_and(|started| exactness.is_known(at_ms, started)) {
                 continue;
@@ -87,51 +88,49 @@ impl Control {
             counts = true;
             if !slot.watch.changed {
                 slot.watch.changed = true;
-                self.ctx.slots.changed(id);
+                ctx.slots.changed(id);
             }
         }
         if counts {
-            let Some(group) = self.watches.groups.get_mut(&id) else { return false };
+            let Some(group) = self.groups.get_mut(&id) else { return false };
             match &mut group.burst {
                 Some(burst) => burst.last_ms = now.mono_ms,
                 None => group.burst = Some(Burst::begin(change.path.clone(), age_ms, now.mono_ms)),
             }
+            self.set_timer(ctx, id);
         }
         counts
     }
 
     /// What the former daemon knew and had not acted on yet.
-    pub(super) fn recall_changes(&mut self) {
-        let now_ms = self.ctx.now.mono_ms;
-        for group in self.watches.groups.values_mut() {
-            let is_marked = |slot: &u32| self.ctx.slots.get(*slot).is_some_and(|slot| slot.watch.changed);
+    pub(super) fn recall_changes(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
+        let mut recalled = Vec::new();
+        for (id, group) in &mut self.groups {
+            let is_marked = |slot: &u32| ctx.slots.get(*slot).is_some_and(|slot| slot.watch.changed);
             if group.burst.is_none() && group.members.iter().any(is_marked) {
                 group.burst = Some(Burst::begin(group.key.cwd.clone(), None, now_ms));
+                recalled.push(*id);
             }
         }
+        recalled.into_iter().for_each(|id| self.set_timer(ctx, id));
     }
 
-    /// Bursts that are over.
-    pub(crate) fn tick_watches(&mut self, now_ms: u64) {
-        let due: Vec<u32> =
-            self.watches.groups.iter().filter(|(_, group)| group.due_ms().is_some_and(|at| at <= now_ms)).map(|(id, _)| *id).collect();
-        for id in due {
-            let Some(group) = self.watches.groups.get_mut(&id) else { continue };
-            if self.rollouts.concerns(&group.name) {
-                group.not_before_ms = now_ms + AGAIN_MS;
-                continue;
-            }
-            if let Some(burst) = group.burst.take() {
-                self.burst_is_over(id, burst);
-            }
+    /// The burst of this group is over; its restart waits for the end of a reload that is under way.
+    pub(super) fn look_at_burst(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if ctx.slots.is_being_replaced(&group.name) {
+            group.not_before_ms = ctx.now.mono_ms + AGAIN_MS;
+        } else if let Some(burst) = group.burst.take() {
+            self.end_burst(ctx, id, burst);
         }
+        self.set_timer(ctx, id);
     }
 
-    fn burst_is_over(&mut self, id: u32, burst: Burst) {
-        let Some(group) = self.watches.groups.get_mut(&id) else { return };
+    fn end_burst(&mut self, ctx: &mut Ctx, id: u32, burst: Burst) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
         let is_meant = |slot: &&Slot| slot.watch.changed && slot.role == Role::Serving;
-        let marked: Vec<u32> =
-            group.members.iter().filter_map(|slot| self.ctx.slots.get(*slot)).filter(is_meant).map(|slot| slot.id).collect();
+        let marked: Vec<u32> = group.members.iter().filter_map(|slot| ctx.slots.get(*slot)).filter(is_meant).map(|slot| slot.id).collect();
         if marked.is_empty() {
             return;
         }
@@ -141,10 +140,10 @@ impl Control {
         match outcome {
             Outcome::Restart => {}
             Outcome::Later { delay_ms, is_first } => {
-                group.not_before_ms = self.ctx.now.mono_ms + delay_ms;
+                group.not_before_ms = ctx.now.mono_ms + delay_ms;
                 group.burst = Some(Burst { is_held: true, ..burst });
                 if is_first {
-                    self.ctx.log.error(format_args!(
+                    ctx.log.error(format_args!(
                         "App {name} is restarted again and again by \"{path}\", which perhaps it writes itself: this comes later and later \
                          now; name it in ignore_watch"
                     ));
@@ -152,54 +151,51 @@ impl Control {
                 return;
             }
             Outcome::Nothing(habit) => {
-                self.tell_habit(&name, &habit);
-                return self.unmark(&marked);
+                log_habit(ctx, &name, &habit);
+                return unmark(ctx, &marked);
             }
         }
-        self.ctx.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
-        self.restart_changed(&name, &marked, Origin::Policy(format!("watch: {path}")));
+        ctx.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
+        restart_changed(ctx, &name, &marked, Origin::Policy(format!("watch: {path}")));
     }
+}
 
-    fn tell_habit(&mut self, name: &str, habit: &Habit) {
-        let Habit { path, is_folder, window_ms } = habit;
-        let what = if *is_folder { "files in" } else { "" };
-        let blank = if *is_folder { " " } else { "" };
-        let seconds = *window_ms as f64 / 1000.0;
-        self.ctx.log.error(format_args!(
-            "App {name} writes {what}{blank}\"{}\" itself each time it is started: in its first {seconds:.1} s that restarts it no longer; \
-             name it in ignore_watch",
-            path.escape_debug()
-        ));
-    }
+fn log_habit(ctx: &mut Ctx, name: &str, habit: &Habit) {
+    let Habit { path, is_folder, window_ms } = habit;
+    let what = if *is_folder { "files in" } else { "" };
+    let blank = if *is_folder { " " } else { "" };
+    let seconds = *window_ms as f64 / 1000.0;
+    ctx.log.error(format_args!(
+        "App {name} writes {what}{blank}\"{}\" itself each time it is started: in its first {seconds:.1} s that restarts it no longer; \
+         name it in ignore_watch",
+        path.escape_debug()
+    ));
+}
 
-    fn unmark(&mut self, slots: &[u32]) {
-        for id in slots {
-            if let Some(slot) = self.ctx.slots.get_mut(*id) {
-                slot.watch.changed = false;
-                self.ctx.slots.changed(*id);
-            }
+fn unmark(ctx: &mut Ctx, slots: &[u32]) {
+    for id in slots {
+        if let Some(slot) = ctx.slots.get_mut(*id) {
+            slot.watch.changed = false;
+            ctx.slots.changed(*id);
         }
     }
+}
 
-    /// A reload where all instances run and can serve beside their successors; else a restart, also of what has ended by itself.
-    fn restart_changed(&mut self, name: &str, marked: &[u32], origin: Origin) {
-        let all = self.ctx.slots.named(name);
-        let can_reload = |id: &u32| {
-            let slot = self.ctx.slots.get(*id);
-            slot.is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }) && slot.spec().shares_its_ports())
-        };
-        let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
-        let is_down = |id: &u32| self.ctx.slots.get(*id).is_some_and(|slot| matches!(slot.instance.state, State::Stopped | State::Errored));
-        let (down, up): (Vec<u32>, Vec<u32>) = marked.iter().copied().partition(is_down);
-        if !up.is_empty() {
-            let mut job = self.action_job(0, 0, action, Vec::new(), origin.clone());
-            job.touch(&up, &self.ctx.slots);
-            job.pending.extend(up);
-            self.begin(Job { step: Step::Act(action, None), ..job });
-        }
-        for id in down {
-            self.feed(id, Event::Start(origin.clone()));
-        }
+/// A reload where all instances run and can serve beside their successors; else a restart, also of what has ended by itself.
+fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
+    let all = ctx.slots.named(name);
+    let can_reload = |id: &u32| {
+        let slot = ctx.slots.get(*id);
+        slot.is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }) && slot.spec().shares_its_ports())
+    };
+    let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
+    let is_down = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| matches!(slot.instance.state, State::Stopped | State::Errored));
+    let (down, up): (Vec<u32>, Vec<u32>) = marked.iter().copied().partition(is_down);
+    if !up.is_empty() {
+        ctx.request(Request::Act { action, ids: up, origin: origin.clone() });
+    }
+    for id in down {
+        ctx.event(id, Event::Start(origin.clone()));
     }
 }
 

@@ -8,15 +8,15 @@ use ostler_core::watch::{Guard, Pace, Surroundings};
 
 use super::engine::Order;
 use super::{Group, Key, Watches};
-use crate::control::Control;
+use crate::engine::Ctx;
 use crate::slots::Slot;
 
-impl Control {
+impl Watches {
     /// An instance made a step, or is described anew: whether it is watched follows.
-    pub(crate) fn follow_watch(&mut self, id: u32) {
-        let slot = self.ctx.slots.get(id).filter(|slot| is_watched(slot));
+    pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32) {
+        let slot = ctx.slots.get(id).filter(|slot| is_watched(slot));
         let app = slot.map(|slot| Rc::clone(&slot.app));
-        let known = self.watches.members.get(&id).copied();
+        let known = self.members.get(&id).copied();
         if known.map(|(app, _)| app) == app.as_ref().map(|app| app.id) {
             return;
         }
@@ -24,32 +24,20 @@ impl Control {
             let around = Surroundings::of(&app.spec, "");
             let own = around.own.iter().map(|path| (*path).to_owned()).collect();
             let key = Key { watch: (*app.spec.watch).clone(), cwd: app.spec.cwd.clone(), script: app.spec.script.clone(), own };
-            let home = self.ctx.settings.home.to_string_lossy();
-            let group = self.watches.group(&app.spec.name, key, &home);
-            self.watches.join(id, group);
-            self.watches.members.insert(id, (app.id, group));
+            let home = ctx.settings.home.to_string_lossy();
+            let group = self.group(&app.spec.name, key, &home);
+            self.join(id, group);
+            self.members.insert(id, (app.id, group));
             group
         });
         if let Some((_, group)) = known.filter(|(_, group)| Some(*group) != joined) {
-            self.watches.leave(id, group);
+            self.leave(id, group);
+            self.set_timer(ctx, group);
         }
         if joined.is_none() {
-            self.watches.members.remove(&id);
+            self.members.remove(&id);
         }
-        self.settle_watches();
-    }
-
-    /// From now on there is a thread if there is something to watch. All that was watched before is ordered already.
-    pub(crate) fn begin_to_watch(&mut self) {
-        self.watches.booted = true;
-        self.settle_watches();
-        self.recall_changes();
-    }
-
-    pub(super) fn settle_watches(&mut self) {
-        if let Err(trouble) = self.watches.settle(&self.ctx.reactor, &mut self.ctx.keeper) {
-            self.ctx.log.error(format_args!("{trouble}"));
-        }
+        self.settle(ctx);
     }
 }
 

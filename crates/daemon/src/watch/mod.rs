@@ -13,6 +13,8 @@ mod act;
 mod engine;
 mod follow;
 mod kernel;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod watched;
 mod way;
@@ -23,8 +25,8 @@ use std::sync::{Arc, mpsc};
 
 use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
 use rustix::event::{EventfdFlags, eventfd};
-use serde::{Deserialize, Serialize};
 
+use crate::engine::{Ctx, Feature, Transition};
 use crate::keeper_door::KeeperDoor;
 use crate::reactor::{Reactor, Source};
 use engine::{Order, Report};
@@ -35,23 +37,6 @@ const HELD: &str = "watch";
 
 /// A thread that dies so often by a bug is not begun again.
 const MOST_DEATHS: u32 = 3;
-
-/// What the journal keeps of an instance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Mark {
-    /// A user stopped it: no change starts it.
-    pub stopped: bool,
-    /// Something changed since its process was started.
-    pub changed: bool,
-}
-
-impl Mark {
-    /// Nothing to remember.
-    pub(crate) fn is_plain(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 /// Everything that is watched.
 #[derive(Debug, Default)]
@@ -124,24 +109,63 @@ impl Group {
     }
 }
 
-impl Watches {
-    /// When a burst is over.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.groups.values().filter_map(Group::due_ms).min()
+impl Feature for Watches {
+    /// From now on there is a thread if there is something to watch. All that was watched before is ordered already.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.booted = true;
+        self.settle(ctx);
+        self.recall_changes(ctx);
     }
 
-    /// For a new keeper.
-    pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
-        self.queue.iter().map(|fd| (HELD.to_owned(), fd.as_fd()))
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        self.follow(ctx, transition.id);
     }
 
-    /// The queue of the former daemon. Gives back what it is not.
-    pub(crate) fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    fn on_described(&mut self, ctx: &mut Ctx, id: u32) {
+        self.follow(ctx, id);
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.follow(ctx, id);
+    }
+
+    /// The burst of a group is over.
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        self.look_at_burst(ctx, key as u32);
+    }
+
+    /// The thread has something to say.
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u32) {
+        self.on_reports(ctx);
+    }
+
+    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        self.queue.iter().map(|fd| (HELD.to_owned(), fd.as_fd())).collect()
+    }
+
+    /// The queue of the former daemon.
+    fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name != HELD {
             return Some(fd);
         }
         self.queue = Some(fd);
         None
+    }
+}
+
+impl Watches {
+    pub(crate) const NAME: &str = "watch";
+
+    /// Starts or ends the thread, and says why that cannot be.
+    fn settle(&mut self, ctx: &mut Ctx) {
+        if let Err(trouble) = self.settle_thread(&ctx.reactor, &mut ctx.keeper) {
+            ctx.log.error(format_args!("{trouble}"));
+        }
+    }
+
+    /// A burst of a group has begun, goes on or was dealt with.
+    fn set_timer(&self, ctx: &mut Ctx, group: u32) {
+        ctx.timers.set((Self::NAME, u64::from(group)), self.groups.get(&group).and_then(Group::due_ms));
     }
 
     fn order(&mut self, order: Order) {
@@ -167,7 +191,7 @@ impl Watches {
     ///
     /// # Errors
     /// It cannot be started; worded for people.
-    fn settle(&mut self, reactor: &Reactor, keeper: &mut KeeperDoor) -> Result<(), String> {
+    fn settle_thread(&mut self, reactor: &Reactor, keeper: &mut KeeperDoor) -> Result<(), String> {
         if !self.booted {
             return Ok(());
         }
@@ -219,7 +243,7 @@ impl Watches {
         for order in std::mem::take(&mut self.waiting) {
             let _ = orders.send(order);
         }
-        reactor.add(&woken, Source::Watch)?;
+        reactor.add(&woken, Source::Feature(Self::NAME, 0))?;
         let (own_wake, own_woken) = (Arc::clone(&wake), Arc::clone(&woken));
         let tell: engine::Tell = Box::new(move |report| {
             // Nobody listens any more when the daemon ends.

@@ -53,12 +53,11 @@ impl Control {
         if let Some(slot) = self.ctx.slots.get_mut(id) {
             slot.describe(app, &self.ctx.settings);
             self.ctx.slots.changed(id);
-            self.features.cron.mark_stale();
+            self.features.each().for_each(|feature| feature.on_described(&mut self.ctx, id));
             if ends {
                 self.feed(id, Event::Stop(Origin::Policy("cron".into())));
             }
         }
-        self.follow_watch(id);
     }
 
     pub(super) fn scale(&mut self, client: u32, id: u64, (name, cwd): (&str, &str), (to, leaving): (ScaleTo, Leaving), origin: Origin) {

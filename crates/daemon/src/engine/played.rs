@@ -1,0 +1,143 @@
+//! A context without a keeper, for tests of features: whoever uses it plays keeper, clock and the turns.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::time::Now;
+use ostler_keeper::{Link, Originals};
+
+use super::{Ctx, Effects, Feature, Input, Timers, Transition};
+use crate::keeper_door::KeeperDoor;
+use crate::log::DaemonLog;
+use crate::reactor::{Reactor, Source};
+use crate::settings::Settings;
+use crate::slots::Slots;
+use crate::store::Journal;
+use crate::store::state_file::StateFile;
+
+/// For what threads do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A context over a home of its own. What is said to the keeper goes nowhere.
+pub(crate) struct Played {
+    pub ctx: Ctx,
+    home: PathBuf,
+    /// So that the link is whole.
+    _keeper: OwnedFd,
+}
+
+impl Played {
+    /// With descriptors of these features. The clock stands at a second after the boot.
+    pub(crate) fn new(names: &'static [&'static str]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let home = std::env::temp_dir().canonicalize().unwrap().join(format!("ostler-played-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&home);
+        std::fs::create_dir_all(&home).unwrap();
+        let (keeper, ours) = ostler_sys::socket::packet_pair().unwrap();
+        let memfd = ostler_sys::memfd::create("ostler-played").unwrap();
+        let ctx = Ctx {
+            now: Now { mono_ms: 1000, wall_ms: ostler_sys::now().wall_ms },
+            settings: Settings::from_env(home.clone()),
+            log: DaemonLog::new(home.join("pm2.log"), ""),
+            reactor: Reactor::of_features(names).unwrap(),
+            keeper: KeeperDoor::new(Link::new(ours), 1),
+            originals: Originals { umask: 0o77, nofile: None, oom_score_adj: None },
+            slots: Slots::default(),
+            complaints: crate::slots::complaints::Complaints::default(),
+            journal: Journal::open(memfd).unwrap().0,
+            state_file: StateFile::new(home.join("state")),
+            queue: VecDeque::new(),
+            effects: Effects::default(),
+            timers: Timers::default(),
+            boot_id: "played".into(),
+            lock: std::fs::File::create(home.join("lock")).unwrap().into(),
+            listener: UnixListener::bind(home.join("sock")).unwrap(),
+            is_closing: false,
+            ending: None,
+        };
+        Self { ctx, home, _keeper: keeper }
+    }
+
+    /// A folder for files of apps.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// An instance of this app that was never started.
+    pub(crate) fn instance(&mut self, spec: AppSpec) -> u32 {
+        let (app, _) = self.ctx.slots.shared_app(spec);
+        let (base, _) = self.ctx.slots.base(std::borrow::Cow::Owned(EnvMap::default()));
+        self.ctx.slots.add(&app, &base, self.ctx.now, &self.ctx.settings)
+    }
+
+    /// Feeds an event to an instance, and tells the feature. Nothing of what follows is done.
+    pub(crate) fn feed(&mut self, feature: &mut dyn Feature, id: u32, event: Event) {
+        let slot = self.ctx.slots.get_mut(id).unwrap();
+        slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
+        self.ctx.slots.changed(id);
+        feature.on_transition(&mut self.ctx, &Transition { id, event: &event });
+    }
+
+    /// Has the instance run: it was asked for and spawned now.
+    pub(crate) fn start(&mut self, feature: &mut dyn Feature, id: u32, pid: i32) {
+        self.feed(feature, id, Event::Start(Origin::Policy("test".into())));
+        let slot = self.ctx.slots.get_mut(id).unwrap();
+        slot.spawned_ms = Some(self.ctx.now.mono_ms);
+        let inc = slot.instance.inc + 1;
+        self.feed(feature, id, Event::Spawned { inc, pid });
+    }
+
+    /// The clock goes on, and what is due meanwhile is told at its time.
+    pub(crate) fn pass(&mut self, feature: &mut dyn Feature, ms: u64) {
+        let until_ms = self.ctx.now.mono_ms + ms;
+        while let Some(at_ms) = self.ctx.timers.next_ms().filter(|at_ms| *at_ms <= until_ms) {
+            self.clock(at_ms.max(self.ctx.now.mono_ms));
+            let (_, key) = self.ctx.timers.take_due(at_ms).unwrap();
+            feature.on_timer(&mut self.ctx, key);
+        }
+        self.clock(until_ms);
+    }
+
+    fn clock(&mut self, mono_ms: u64) {
+        let now = &mut self.ctx.now;
+        *now = Now { mono_ms, wall_ms: now.wall_ms + (mono_ms - now.mono_ms) };
+    }
+
+    /// Waits for descriptors of the feature until this is so.
+    pub(crate) fn wait<F: Feature>(&mut self, feature: &mut F, is_so: impl Fn(&F, &Ctx) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(feature, &self.ctx) {
+            assert!(Instant::now() < deadline, "it does not come to that; the log: {}", self.log());
+            for ready in self.ctx.reactor.wait(Some(Duration::from_millis(100))).unwrap() {
+                if let Source::Feature(_, key) = ready.source {
+                    feature.on_ready(&mut self.ctx, key);
+                }
+            }
+            self.ctx.log.flush();
+        }
+    }
+
+    /// What was put into the queue, and is not there any more.
+    pub(crate) fn queued(&mut self) -> Vec<Input> {
+        self.ctx.queue.drain(..).collect()
+    }
+
+    /// What the daemon's log has so far.
+    pub(crate) fn log(&mut self) -> String {
+        self.ctx.log.flush();
+        std::fs::read_to_string(self.ctx.log.path()).unwrap_or_default()
+    }
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.home);
+    }
+}

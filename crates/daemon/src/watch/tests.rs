@@ -1,0 +1,145 @@
+//! Changes of files over a played context: what is marked, what the clock is set to, what is asked for.
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::watch::WatchSpec;
+use ostler_proto::control::Action;
+
+use super::Watches;
+use super::act::AGAIN_MS;
+use super::engine::Change;
+use crate::engine::{Ctx, Feature, Input, Played, Request};
+
+/// Without a change for so long, a burst is over.
+const QUIET_MS: u64 = 100;
+
+fn spec(played: &Played) -> AppSpec {
+    let cwd = played.home().join("app");
+    std::fs::create_dir_all(&cwd).unwrap();
+    let watch = WatchSpec { on: true, ..WatchSpec::default() };
+    let (cwd, script) = (cwd.to_str().unwrap().to_owned(), cwd.join("app.sh").to_str().unwrap().to_owned());
+    AppSpec { name: "app".into(), cwd, script, watch: watch.into(), ..AppSpec::default() }
+}
+
+/// One running instance that is watched since then.
+fn running() -> (Played, Watches, u32) {
+    let (mut played, mut watches) = (Played::new(&[Watches::NAME]), Watches::default());
+    let spec = spec(&played);
+    let id = played.instance(spec);
+    played.start(&mut watches, id, 4711);
+    played.pass(&mut watches, 10_000);
+    (played, watches, id)
+}
+
+fn change(played: &mut Played, watches: &mut Watches, file: &str) -> bool {
+    let path = played.home().join("app").join(file).to_str().unwrap().to_owned();
+    let group = *watches.groups.keys().next().unwrap();
+    watches.file_changed(&mut played.ctx, group, &Change { path, wall_ms: None })
+}
+
+/// Action, instances, and who asks.
+fn acts(queued: &[Input]) -> Vec<(Action, Vec<u32>, String)> {
+    let act = |input: &Input| match input {
+        Input::Request(Request::Act { action, ids, origin: Origin::Policy(who) }) => (*action, ids.clone(), who.to_string()),
+        other => panic!("{other:?}"),
+    };
+    queued.iter().map(act).collect()
+}
+
+fn stop() -> Event {
+    Event::Stop(Origin::Policy("test".into()))
+}
+
+#[test]
+fn a_burst_is_marked_at_once_and_acted_on_when_it_is_over() {
+    let (mut played, mut watches, id) = running();
+    assert!(change(&mut played, &mut watches, "a.js"));
+    assert!(played.ctx.slots.get(id).unwrap().watch.changed, "a daemon that dies now leaves a mark");
+    played.pass(&mut watches, QUIET_MS - 1);
+    assert!(change(&mut played, &mut watches, "b.js"));
+    played.pass(&mut watches, QUIET_MS - 1);
+    assert!(played.queued().is_empty(), "it still goes on");
+    played.pass(&mut watches, 1);
+    assert_eq!(acts(&played.queued()), [(Action::Restart, vec![id], "watch: a.js".to_owned())]);
+    assert!(played.log().contains("Change detected on path a.js for app app - restarting"));
+    assert_eq!(played.ctx.timers.next_ms(), None, "nothing wakes us any more");
+}
+
+#[test]
+fn a_reload_under_way_is_waited_for() {
+    let (mut played, mut watches, id) = running();
+    played.ctx.slots.begin_replacing("app");
+    change(&mut played, &mut watches, "a.js");
+    played.pass(&mut watches, QUIET_MS + 5 * AGAIN_MS);
+    assert!(played.queued().is_empty());
+    played.ctx.slots.end_replacing("app");
+    played.pass(&mut watches, AGAIN_MS);
+    assert_eq!(acts(&played.queued()).len(), 1);
+    assert!(played.ctx.slots.get(id).unwrap().watch.changed, "until it is started");
+}
+
+#[test]
+fn what_a_process_was_started_after_is_known_to_it() {
+    let (mut played, mut watches, id) = running();
+    let wall_ms = played.ctx.now.wall_ms - 20_000;
+    let path = played.home().join("app/a.js").to_str().unwrap().to_owned();
+    assert!(!watches.file_changed(&mut played.ctx, 0, &Change { path, wall_ms: Some(wall_ms) }));
+    assert!(!played.ctx.slots.get(id).unwrap().watch.changed);
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_not_watched() {
+    let (mut played, mut watches, id) = running();
+    change(&mut played, &mut watches, "a.js");
+    played.ctx.slots.get_mut(id).unwrap().watch.stopped = true;
+    played.feed(&mut watches, id, stop());
+    assert!(watches.groups.is_empty() && watches.members.is_empty());
+    played.pass(&mut watches, 10 * QUIET_MS);
+    assert!(played.queued().is_empty());
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn an_instance_that_ended_by_itself_is_started() {
+    let (mut played, mut watches, id) = running();
+    played.feed(&mut watches, id, stop());
+    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    played.feed(&mut watches, id, Event::Exited { inc: 1, exit });
+    played.feed(&mut watches, id, Event::TreeGone { inc: 1 });
+    change(&mut played, &mut watches, "a.js");
+    played.pass(&mut watches, QUIET_MS);
+    let queued = played.queued();
+    assert!(matches!(queued[..], [Input::Event(started, Event::Start(_))] if started == id), "{queued:?}");
+}
+
+/// What a daemon knew that was killed before the burst was over.
+#[test]
+fn the_next_daemon_acts_on_what_is_marked() {
+    let (mut played, mut watches, id) = running();
+    change(&mut played, &mut watches, "a.js");
+    drop(watches);
+    played.ctx.timers = crate::engine::Timers::default();
+    let mut watches = Watches::default();
+    let recovered = ostler_core::lifecycle::Recovered::Alive { inc: 1, pid: 4711 };
+    played.feed(&mut watches, id, Event::Recovered(recovered));
+    watches.on_boot(&mut played.ctx);
+    played.pass(&mut watches, QUIET_MS);
+    assert_eq!(acts(&played.queued()).len(), 1);
+}
+
+#[test]
+fn the_thread_reports_and_ends_with_the_last_app() {
+    let (mut played, mut watches, id) = running();
+    watches.on_boot(&mut played.ctx);
+    assert_eq!(watches.held().len(), 1, "a new keeper gets the queue of changes");
+    let is_told =
+        |_: &Watches, ctx: &Ctx| std::fs::read_to_string(ctx.log.path()).is_ok_and(|log| log.contains("Watching 1 folder for app"));
+    played.wait(&mut watches, is_told);
+    std::fs::write(played.home().join("app/a.js"), "changed").unwrap();
+    played.wait(&mut watches, |_, ctx| ctx.slots.get(id).is_some_and(|slot| slot.watch.changed));
+    played.ctx.slots.remove(id);
+    watches.on_forgotten(&mut played.ctx, id);
+    assert!(watches.engine.is_none() && watches.held().is_empty());
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
