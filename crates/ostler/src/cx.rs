@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ostler_core::app::EnvMap;
 
 use crate::cli::{CliError, Daemon};
-use crate::client::{Client, ClientError, RETRIES};
+use crate::client::{self, Client, ClientError, RETRIES};
 use crate::home::{self, Program};
 use crate::left_behind;
 use crate::render::Out;
@@ -172,7 +172,7 @@ impl Cx {
     fn reach(&self, home: &Path) -> Result<Option<Client>, CliError> {
         // Whoever starts a keeper leaves it to that one to look for another that this folder was taken from.
         let is_new = self.may_start() && !home.join(ostler_keeper::LOCK_FILE).exists();
-        let connect = || match if is_new { Client::connect(home) } else { Client::connect_or_find(home) } {
+        let connect = || match if is_new { client::connect(home) } else { client::connect_or_find(home) } {
             Ok(client) => self.with_alarm(client).map(Some),
             Err(ClientError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -186,10 +186,10 @@ impl Cx {
             // What took the connection may be all that is left of a daemon that was killed: then another is to be started.
             attempt += 1;
             match client.greet() {
-                Err(CliError::Client(ClientError::Lost(_))) if attempt <= RETRIES => {}
+                Err(ClientError::Lost(_)) if attempt <= RETRIES => {}
                 // Somebody is there, and the request will tell who.
-                Err(CliError::Client(ClientError::Version { .. })) => return connect(),
-                greeted => return greeted.map(|()| Some(client)),
+                Err(ClientError::Version { .. }) => return connect(),
+                greeted => return Ok(greeted.map(|()| Some(client))?),
             }
         }
     }
@@ -273,7 +273,7 @@ impl Cx {
     fn start_daemon(&mut self, home: &Path) -> Result<Client, CliError> {
         self.tell_what_was(home);
         self.out.spawning(home);
-        let (client, keeper) = crate::client::launch(home, self.program.is_pm2())?;
+        let (client, keeper) = client::launch(home, self.program.is_pm2())?;
         self.launched = keeper;
         self.out.spawned();
         // A sandbox is around us as around the daemon: said once, to whoever starts it.

@@ -1,99 +1,54 @@
-//! What a command does while nothing at all comes from the daemon: it finds out who does not answer, says so once, has the keeper look at the
-//! daemon, and goes on waiting for a bounded time. A daemon that is only busy with a long request answers hello on another connection at
-//! once, and is waited for as long as it takes.
+//! What a command does while nothing at all comes from the daemon: it finds out who does not answer, says so once, and has the keeper look at
+//! the daemon. How long it waits is decided in [`ostler_client`].
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use ostler_client::OnSilence;
 use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, PID_FILE, ROLE_VAR};
 use ostler_sys::process::{ProcRef, activity};
 use ostler_sys::tree::{Entry, ProcTable, marker};
-
-/// Nothing at all for so long: then it is looked who does not answer.
-const FIRST: Duration = Duration::from_secs(1);
-/// A daemon that was found to be busy is looked at again after twice the time, up to this.
-const LONGEST: Duration = Duration::from_secs(15);
-/// Who has been silent for so long will not answer: by then the keeper would have replaced the daemon.
-const GIVE_UP: Duration = Duration::from_secs(60);
-/// As above, when the keeper cannot help.
-const GIVE_UP_ALONE: Duration = Duration::from_secs(5);
-/// Time for the answer to a hello on another connection.
-const HELLO_WITHIN: Duration = Duration::from_secs(1);
 
 /// Said once in a call, however many connections it makes.
 static SAID: AtomicBool = AtomicBool::new(false);
 static SAID_OF_KEEPER: AtomicBool = AtomicBool::new(false);
 
-/// The silence of a connection on which an answer is owed.
-#[derive(Debug)]
-pub(crate) struct Silence {
-    since: Instant,
-    look_at: Instant,
-    interval: Duration,
-    /// The daemon does not turn; until then an answer is waited for.
-    until: Option<Instant>,
+/// Looks at keeper and daemon of a home, and tells the user.
+pub(crate) struct Look {
+    home: PathBuf,
 }
 
-/// What is to be done after a look.
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    /// Wait on.
-    Wait,
-    /// No answer will come; who, in words.
-    GiveUp(String),
+impl Look {
+    /// Of this home.
+    pub(crate) fn at(home: &Path) -> Self {
+        Self { home: home.to_owned() }
+    }
 }
 
-impl Silence {
-    /// From now on.
-    pub(crate) fn begin() -> Self {
-        let now = Instant::now();
-        Self { since: now, look_at: now + FIRST, interval: FIRST, until: None }
-    }
-
-    /// Something came.
-    pub(crate) fn broken(&mut self) {
-        *self = Self::begin();
-    }
-
-    /// How long to wait before [`Silence::look`].
-    pub(crate) fn left(&self) -> Duration {
-        self.look_at.saturating_duration_since(Instant::now())
-    }
-
-    /// The time is over and nothing came. `greeted` = this connection has had its answer to hello, so the daemon may just be busy;
-    /// `turns` = asks on another connection whether it answers, within this time.
-    pub(crate) fn look(&mut self, home: &Path, keeper: Option<i32>, turns: Option<&dyn Fn(Duration) -> bool>) -> Verdict {
-        let now = Instant::now();
-        if turns.is_some_and(|turns| turns(HELLO_WITHIN)) {
-            self.until = None;
-            self.interval = (self.interval * 2).min(LONGEST);
-            self.look_at = Instant::now() + self.interval;
-            if let Some(keeper) = keeper.filter(|&keeper| is_stopped(keeper) && !SAID_OF_KEEPER.swap(true, Ordering::Relaxed)) {
-                say(&format!(
-                    "the keeper (pid {keeper}) has not answered for {} s: it was stopped by a signal and nothing can be started or stopped; \
-                     `kill -CONT {keeper}` lets it go on, apps go on meanwhile",
-                    self.since.elapsed().as_secs()
-                ));
-            }
-            return Verdict::Wait;
+impl OnSilence for Look {
+    fn busy(&mut self, silent: Duration, keeper: Option<i32>) {
+        if let Some(keeper) = keeper.filter(|&keeper| is_stopped(keeper) && !SAID_OF_KEEPER.swap(true, Ordering::Relaxed)) {
+            say(&format!(
+                "the keeper (pid {keeper}) has not answered for {} s: it was stopped by a signal and nothing can be started or stopped; \
+                 `kill -CONT {keeper}` lets it go on, apps go on meanwhile",
+                silent.as_secs()
+            ));
         }
-        let Some(until) = self.until else {
-            let found = Found::of(home, keeper);
-            let helps = found.call_for_help();
-            if !SAID.swap(true, Ordering::Relaxed) {
-                say(&format!("{}; {}", found.who(self.since.elapsed()), found.what_is_done()));
-            }
-            self.until = Some(now + if helps { GIVE_UP } else { GIVE_UP_ALONE });
-            self.look_at = now + FIRST;
-            return Verdict::Wait;
-        };
-        if now < until {
-            self.look_at = now + FIRST;
-            return Verdict::Wait;
+    }
+
+    fn unanswered(&mut self, silent: Duration, keeper: Option<i32>) -> bool {
+        let found = Found::of(&self.home, keeper);
+        let helps = found.call_for_help();
+        if !SAID.swap(true, Ordering::Relaxed) {
+            say(&format!("{}; {}", found.who(silent), found.what_is_done()));
         }
-        Verdict::GiveUp(Found::of(home, keeper).who(self.since.elapsed()))
+        helps
+    }
+
+    fn give_up(&mut self, silent: Duration, keeper: Option<i32>) -> String {
+        Found::of(&self.home, keeper).who(silent)
     }
 }
 

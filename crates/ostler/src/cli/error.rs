@@ -92,9 +92,12 @@ pub(crate) enum CliError {
     /// The home cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// Talking to the daemon failed.
+    /// Talking to the daemon failed; never [`ClientError::Refused`].
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Client(ClientError),
+    /// Starting one failed.
+    #[error("cannot start the daemon: {0}")]
+    Launch(String),
     /// The daemon said no.
     #[error(transparent)]
     Daemon(#[from] Failure),
@@ -119,12 +122,22 @@ pub(crate) enum CliError {
     Told(Status),
 }
 
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(failure) => Self::Daemon(failure),
+            other => Self::Client(other),
+        }
+    }
+}
+
 impl CliError {
     /// The exit code.
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Usage(_) => Status::Usage,
             Self::Client(error) if error.is_unreachable() => Status::Unreachable,
+            Self::Launch(_) => Status::Unreachable,
             Self::Daemon(Failure::NotFound { .. } | Failure::Empty) | Self::NotFound(_) => Status::NotFound,
             Self::Told(status) => *status,
             Self::Home(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
@@ -143,6 +156,8 @@ mod tests {
             (CliError::Usage(UsageError::NoCommand), 2),
             (CliError::Client(ClientError::NotRunning { home: "/h".into() }), 3),
             (CliError::Client(ClientError::Unexpected), 1),
+            (CliError::Launch("no".into()), 3),
+            (ClientError::Refused(not_found()).into(), 4),
             (CliError::Daemon(not_found()), 4),
             (CliError::Daemon(Failure::AlreadyLaunched), 1),
             (CliError::NotFound("File x not found".into()), 4),

@@ -16,7 +16,7 @@ use super::foreground::{self, Signals};
 use super::logs::{self, Attendant, Form, Past, Show};
 use super::{help, kill, start};
 use crate::cli::{Call, CliError, Status};
-use crate::client::{Client, ClientError};
+use crate::client::{self, ClientError};
 use crate::cx::Cx;
 use crate::home::{self, Program};
 use crate::render::Out;
@@ -63,7 +63,7 @@ fn timestamp(call: &Call) -> Option<&str> {
 fn choose_home(cx: &mut Cx) -> Result<(), CliError> {
     for number in 1..=MAX_SESSIONS {
         let path = home::of_session(cx.program, number)?;
-        if matches!(Client::connect(&path), Err(ClientError::NotRunning { .. })) {
+        if matches!(client::connect(&path), Err(ClientError::NotRunning { .. })) {
             return cx.use_home(path);
         }
     }
@@ -138,9 +138,9 @@ fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError>
     let (out, client) = cx.parts()?;
     match client.request(&request, &mut drop) {
         // An app that ends at once is what one develops: it is shown, and started again when it is mended.
-        Ok(Response::Done { .. }) | Err(CliError::Daemon(Failure::Some { .. })) => {}
+        Ok(Response::Done { .. }) | Err(ClientError::Refused(Failure::Some { .. })) => {}
         Ok(_) => return Err(ClientError::Unexpected.into()),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     }
     let list = client.list()?;
     head(out, call, &list);

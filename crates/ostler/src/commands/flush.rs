@@ -13,8 +13,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let paths = match cx.client()?.request(&request, &mut |_| {}) {
         Ok(Response::Paths(paths)) => paths,
         Ok(_) => return Err(ClientError::Unexpected.into()),
-        Err(CliError::Daemon(Failure::NotFound { .. } | Failure::Empty)) if cx.program.is_pm2() => Vec::new(),
-        Err(error) => return Err(error),
+        Err(ClientError::Refused(Failure::NotFound { .. } | Failure::Empty)) if cx.program.is_pm2() => Vec::new(),
+        Err(error) => return Err(error.into()),
     };
     if call.has("json") {
         json(&mut cx.out, &paths);

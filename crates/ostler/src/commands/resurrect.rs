@@ -4,6 +4,7 @@ use ostler_proto::control::{Failure, Progress, Request};
 
 use super::list;
 use crate::cli::{Call, CliError, Status};
+use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::left_behind;
 use crate::render::{Teller, Wording};
@@ -28,12 +29,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         is_told = true;
         teller.tell(progress);
     });
-    if !is_told && !matches!(result, Err(CliError::Daemon(Failure::Other(_)))) {
+    if !is_told && !matches!(result, Err(ClientError::Refused(Failure::Other(_)))) {
         cx.out.info(&located);
     }
     match result {
         // PM2 goes on as if nothing had happened; scripts at boot rely on it.
-        Err(CliError::Daemon(Failure::NothingSaved)) if cx.program.is_pm2() || has_others => {}
+        Err(ClientError::Refused(Failure::NothingSaved)) if cx.program.is_pm2() || has_others => {}
         result => drop(result?),
     }
     list::show(cx, call)?;

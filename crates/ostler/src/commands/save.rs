@@ -16,12 +16,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Ok(Response::Paths(paths)) if call.has("json") => json(&mut cx.out, &paths),
         Ok(Response::Paths(paths)) => cx.out.info(format_args!("Successfully saved in {}", paths.first().map_or("", String::as_str))),
         Ok(_) => return Err(ClientError::Unexpected.into()),
-        Err(CliError::Daemon(Failure::NothingToSave)) => {
+        Err(ClientError::Refused(Failure::NothingToSave)) => {
             let (label, name) = (cx.program.label(), cx.program.name());
             cx.out.warn(format_args!("{label} is not managing any process, skipping save..."));
             cx.out.warn(format_args!("To force saving use: {name} save --force"));
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     }
     Ok(Status::Ok)
 }

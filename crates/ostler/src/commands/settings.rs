@@ -137,7 +137,7 @@ fn restart(cx: &mut Cx, call: &Call, name: &str) -> Result<(), CliError> {
 /// A daemon that runs knows at once.
 pub(super) fn tell_daemon(cx: &mut Cx) -> Result<(), CliError> {
     match cx.running_client() {
-        Ok(Some(client)) => client.request(&Request::SettingsChanged, &mut |_| {}).map(drop),
+        Ok(Some(client)) => Ok(client.request(&Request::SettingsChanged, &mut |_| {}).map(drop)?),
         // It reads them when it is started, or when its logs are written next.
         Ok(None) | Err(CliError::Client(ClientError::Version { .. })) => Ok(()),
         Err(error) => Err(error),

@@ -6,7 +6,7 @@ use ostler_proto::control::{Request, Response};
 
 use super::list;
 use crate::cli::{Call, CliError, Status};
-use crate::client::{Client, ClientError, VERSION};
+use crate::client::{self, Client, ClientError, VERSION};
 use crate::cx::Cx;
 
 /// How long the new daemon has to answer.
@@ -47,7 +47,7 @@ fn own_path() -> Result<String, CliError> {
 fn wait_for_successor(home: &std::path::Path, old: Option<i32>) -> Result<String, CliError> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
-        let last = match Client::connect(home).map_err(CliError::from).and_then(ping) {
+        let last = match client::connect(home).map_err(CliError::from).and_then(ping) {
             Ok((pid, version)) if Some(pid) != old => return Ok(version),
             Ok(_) => CliError::Failed(format!("the old daemon is still there after {} s", READY_WITHIN.as_secs())),
             Err(error) => error,

@@ -11,7 +11,7 @@ use super::credentials;
 use super::notify::Notify;
 use super::watch::{self, alarm};
 use crate::cli::CliError;
-use crate::client::{Client, ClientError};
+use crate::client::{self, ClientError};
 use crate::commands::kill::wait_for_end;
 use crate::cx::Cx;
 
@@ -51,10 +51,10 @@ pub(super) fn stop(cx: &mut Cx, home: &Path, notify: &Notify) -> Result<(), CliE
 }
 
 fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
-    let mut client = Client::connect(home)?;
+    let mut client = client::connect(home)?;
     client.heed(alarm(MARGIN)?.as_fd())?;
     let apps = match client.of_any_protocol().inspect(&[]) {
-        Err(error @ CliError::Client(ClientError::Interrupted | ClientError::Lost(_))) => return Err(error),
+        Err(error @ (ClientError::Interrupted | ClientError::Lost(_))) => return Err(error.into()),
         // A daemon of another version that does not understand the question: the time that an app usually gets.
         apps => apps.unwrap_or_default(),
     };

@@ -8,7 +8,7 @@ use ostler_proto::control::Request;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
 
 use crate::cli::CliError;
-use crate::client::{Client, ClientError};
+use crate::client::{self, ClientError};
 use crate::silence::daemon_of;
 pub(super) use crate::silence::keeper_of;
 
@@ -42,15 +42,16 @@ pub(super) fn alarm(after: Duration) -> Result<OwnedFd, CliError> {
 /// Asks once; takes at most twice this time.
 pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
     let ask = |request: Request| -> Result<Option<Health>, CliError> {
-        let mut client = match Client::connect(home) {
+        let mut client = match client::connect(home) {
             Ok(client) => client,
             Err(ClientError::NotRunning { .. }) => return Ok(Some(Health::Gone)),
             Err(error) => return Err(error.into()),
         };
         client.heed(alarm(within)?.as_fd())?;
-        client.without_words();
+        // The service itself looks after the daemon.
+        client.on_silence(None);
         match client.of_any_protocol().request(&request, &mut |_| {}) {
-            Err(CliError::Client(ClientError::Interrupted)) => Ok(None),
+            Err(ClientError::Interrupted) => Ok(None),
             // Replaced just now, or of another version: it does something.
             _ => Ok(Some(Health::Alive)),
         }

@@ -14,7 +14,7 @@ use super::printer::{Form, Printer};
 use super::source::{Streams, Wish, by_age};
 use super::watch::Watch;
 use crate::cli::{Call, CliError, Status, UsageError};
-use crate::client::{Client, ClientError};
+use crate::client::{self, Client, ClientError};
 use crate::commands::foreground::Signals;
 use crate::cx::{Cx, cwd};
 use crate::render::Out;
@@ -183,7 +183,7 @@ struct Daemon {
 
 impl Daemon {
     fn subscribe(&mut self) {
-        let connected = Client::connect(&self.home);
+        let connected = client::connect(&self.home);
         self.gone = matches!(connected, Err(ClientError::NotRunning { .. }));
         self.client = connected.ok().and_then(|mut client| {
             client.send(Request::Subscribe).ok()?;
@@ -205,7 +205,7 @@ impl Daemon {
     }
 
     fn ask_to_stop(&self) -> Option<Client> {
-        let mut client = Client::connect(&self.home).ok()?;
+        let mut client = client::connect(&self.home).ok()?;
         client.send(Request::Kill).ok()?;
         Some(client)
     }
@@ -232,7 +232,7 @@ impl Daemon {
 
     /// Somebody wants to see the list. True: it is time to stop.
     fn look(&self, attendant: Option<&mut (dyn Attendant + '_)>) -> bool {
-        let list = Client::connect(&self.home).ok().and_then(|mut client| client.list().ok());
+        let list = client::connect(&self.home).ok().and_then(|mut client| client.list().ok());
         attendant.is_some_and(|attendant| attendant.look(&list.unwrap_or_default()))
     }
 
@@ -248,7 +248,7 @@ impl Daemon {
             self.ask_at = None;
         }
         // A connection of its own: the other one has news on it at any time.
-        Client::connect(&self.home).ok()?.list().ok()
+        client::connect(&self.home).ok()?.list().ok()
     }
 }
 

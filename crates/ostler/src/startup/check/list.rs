@@ -7,7 +7,7 @@ use std::path::Path;
 use ostler_proto::pm2::{DumpEntry, parse_dump, to_dump};
 
 use super::{Finding, fine, wrong};
-use crate::client::{Client, with_causes};
+use crate::client::{self, with_causes};
 use crate::startup::facts::Facts;
 use crate::startup::saved;
 
@@ -53,7 +53,7 @@ fn present(facts: &Facts) -> Option<Vec<DumpEntry>> {
     if rustix::process::geteuid().as_raw() != facts.user.uid {
         return None;
     }
-    let details = Client::connect(Path::new(&facts.home)).ok()?.inspect(&[]).ok()?;
+    let details = client::connect(Path::new(&facts.home)).ok()?.inspect(&[]).ok()?;
     parse_dump(&to_dump(&details)).ok().map(|dump| dump.entries)
 }
 

@@ -1,0 +1,476 @@
+//! One connection and what is said on it.
+
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ostler_proto::control::{
+    ClientFrame, DaemonFrame, Detail, Failure, Happening, PROTOCOL, Progress, Request, Response, Summary, TableRow,
+};
+use ostler_proto::frame::{Decoder, encode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::ClientError;
+use crate::silence::{HELLO_WITHIN, OnSilence, Silence, Unanswered};
+use crate::way::{Socket, Stream, Way, connect_or_find};
+
+/// How often another connection is tried when one was lost before anything was changed.
+pub const RETRIES: u32 = 3;
+
+/// Version of this client, as hello names it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the daemon said about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its version.
+    pub version: String,
+    /// Its pid.
+    pub pid: i32,
+    /// The keeper's pid.
+    pub keeper_pid: i32,
+}
+
+/// A connection to a daemon.
+pub struct Client<S = UnixStream> {
+    stream: S,
+    /// How another connection is made.
+    way: Option<Box<dyn Way<S>>>,
+    decoder: Decoder,
+    last_id: u64,
+    peer: Option<Peer>,
+    alarm: Option<OwnedFd>,
+    limit: Option<Duration>,
+    on_silence: Option<Box<dyn OnSilence>>,
+    /// The daemon may speak another version of the protocol.
+    any_protocol: bool,
+    /// While an answer is owed.
+    wait: Wait,
+}
+
+/// The wait for an answer, while one is owed.
+#[derive(Debug, Default)]
+struct Wait {
+    /// How long nothing has come, where anybody looks into that.
+    silence: Option<Silence>,
+    /// It ends by then.
+    until: Option<Instant>,
+}
+
+/// Id of the hello, and so of nothing else.
+const HELLO_ID: u64 = 0;
+
+fn hello() -> ClientFrame {
+    ClientFrame { id: HELLO_ID, request: Request::Hello { protocol: PROTOCOL, version: VERSION.into() } }
+}
+
+impl Client<UnixStream> {
+    /// Connects to the socket at this path; sends nothing yet.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] when nobody listens, [`ClientError::Permission`], [`ClientError::Connect`].
+    pub fn connect(socket: impl Into<PathBuf>) -> Result<Self, ClientError> {
+        Self::by(Socket(socket.into()))
+    }
+}
+
+impl<S: Stream> Client<S> {
+    /// A stream that is connected already. Once it is lost, so is this client.
+    pub fn over(stream: S) -> Self {
+        Self {
+            stream,
+            way: None,
+            decoder: Decoder::default(),
+            last_id: HELLO_ID,
+            peer: None,
+            alarm: None,
+            limit: None,
+            on_silence: None,
+            any_protocol: false,
+            wait: Wait::default(),
+        }
+    }
+
+    /// Connects; sends nothing yet. The way is used again when the connection is lost.
+    ///
+    /// # Errors
+    /// As [`Way::connect`].
+    pub fn by(way: impl Way<S> + 'static) -> Result<Self, ClientError> {
+        let stream = way.connect()?;
+        Ok(Self { way: Some(Box::new(way)), ..Self::over(stream) })
+    }
+
+    /// [`Client::by`], also where [`Way::find`] is needed.
+    ///
+    /// # Errors
+    /// As [`Way::connect`] and [`Way::find`].
+    pub fn find(way: impl Way<S> + 'static) -> Result<Self, ClientError> {
+        let stream = connect_or_find(&way)?;
+        Ok(Self { way: Some(Box::new(way)), ..Self::over(stream) })
+    }
+
+    /// From now on waiting for an answer ends with [`ClientError::Interrupted`] when this descriptor becomes readable.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`]: no more descriptors.
+    pub fn heed(&mut self, alarm: BorrowedFd<'_>) -> Result<(), ClientError> {
+        self.alarm = Some(alarm.try_clone_to_owned().map_err(ClientError::Lost)?);
+        Ok(())
+    }
+
+    /// From now on each request ends with [`ClientError::TimedOut`] when its final answer has not come after this time.
+    pub fn limit(&mut self, limit: Duration) {
+        self.limit = Some(limit);
+    }
+
+    /// Talks to a daemon of any version: for [`Request::Ping`] and [`Request::Update`], which are the same in all of them.
+    pub fn of_any_protocol(&mut self) -> &mut Self {
+        self.any_protocol = true;
+        self
+    }
+
+    /// Who looks into it when nothing comes while an answer is owed; nobody does where this is `None`, as at first.
+    pub fn on_silence(&mut self, look: Option<Box<dyn OnSilence>>) {
+        self.on_silence = look;
+    }
+
+    /// What the daemon said about itself; known after the first answer.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
+    /// Sends a request and waits for the final answer; progress goes to `told` as it comes.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the daemon says no; anything else is about the connection.
+    pub fn request(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
+        use Request::{Health, Inspect, List, Ping, ReloadLogs, Subscribe, Table};
+        // Reloading logs that were reloaded already does nothing; all others read only.
+        let can_be_repeated = matches!(request, Ping | List | Table | Health { .. } | Inspect { .. } | Subscribe | ReloadLogs);
+        if can_be_repeated {
+            return self.again_when_lost(|client| client.exchange(request, told));
+        }
+        self.again_when_lost(Self::greet)?;
+        self.exchange(request, told)
+    }
+
+    /// Does it on another connection when this one ends before it is done.
+    fn again_when_lost<T>(&mut self, mut what: impl FnMut(&mut Self) -> Result<T, ClientError>) -> Result<T, ClientError> {
+        let mut attempt = 0;
+        loop {
+            match what(self) {
+                Err(ClientError::Lost(_)) if attempt < RETRIES && self.way.is_some() => {
+                    attempt += 1;
+                    self.connect_again()?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn connect_again(&mut self) -> Result<(), ClientError> {
+        let Some(way) = &self.way else { return Err(ClientError::Lost(ErrorKind::NotConnected.into())) };
+        self.stream = connect_or_find(way.as_ref())?;
+        (self.decoder, self.last_id, self.peer) = (Decoder::default(), HELLO_ID, None);
+        Ok(())
+    }
+
+    /// Waits until the daemon has answered hello, and so has this connection.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`] when nobody was behind the socket, [`ClientError::Version`].
+    pub fn greet(&mut self) -> Result<(), ClientError> {
+        self.owed(Self::wait_for_hello)
+    }
+
+    /// While an answer is owed, silence is looked into, and time is limited.
+    fn owed<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
+        let now = Instant::now();
+        let silence = self.on_silence.is_some().then(|| Silence::begin(now));
+        self.wait = Wait { silence, until: self.limit.map(|limit| now + limit) };
+        let result = wait(self);
+        self.wait = Wait::default();
+        result
+    }
+
+    fn wait_for_hello(&mut self) -> Result<(), ClientError> {
+        if self.last_id == HELLO_ID {
+            // Of a request that is never sent: hello is not said twice.
+            self.last_id += 1;
+            self.write(&encode(&hello()))?;
+        }
+        while self.peer.is_none() {
+            match self.decoder.take::<DaemonFrame>().map_err(ClientError::from)? {
+                Some(frame) => self.greeted(frame.response)?,
+                None => self.fill()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// All instances, short.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn list(&mut self) -> Result<Vec<Summary>, ClientError> {
+        match self.request(&Request::List, &mut |_| {})? {
+            Response::List(list) => Ok(list),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// What a table shows of all instances.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn table(&mut self) -> Result<Vec<TableRow>, ClientError> {
+        match self.request(&Request::Table, &mut |_| {})? {
+            Response::Table(rows) => Ok(rows),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Instances in full; no target means all.
+    ///
+    /// # Errors
+    /// As [`Client::request`]; an unknown target is [`Failure::NotFound`].
+    pub fn inspect(&mut self, targets: &[String]) -> Result<Vec<Detail>, ClientError> {
+        self.inspect_in(targets, String::new())
+    }
+
+    /// The same, where a target may be the path of a script, seen from this directory.
+    ///
+    /// # Errors
+    /// As [`Client::inspect`].
+    pub fn inspect_in(&mut self, targets: &[String], cwd: String) -> Result<Vec<Detail>, ClientError> {
+        match self.request(&Request::Inspect { targets: targets.to_vec(), cwd }, &mut |_| {})? {
+            Response::Details(list) => Ok(list),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Sends a request without waiting, nor for hello; its answers come from [`Client::next_frame`] and carry the id that this returns.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`].
+    pub fn send(&mut self, request: Request) -> Result<u64, ClientError> {
+        let mut bytes = Vec::new();
+        if self.last_id == HELLO_ID {
+            bytes = encode(&hello());
+        }
+        self.last_id += 1;
+        bytes.extend(encode(&ClientFrame { id: self.last_id, request }));
+        self.write(&bytes)?;
+        Ok(self.last_id)
+    }
+
+    /// Has every [`Happening`] from now on sent on this connection; take them with [`Client::next_happening`], or with [`Client::arrived`] by the
+    /// id that this returns.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`].
+    pub fn subscribe(&mut self) -> Result<u64, ClientError> {
+        self.send(Request::Subscribe)
+    }
+
+    /// Waits for the next happening after [`Client::subscribe`].
+    ///
+    /// # Errors
+    /// As [`Client::next_frame`], and [`ClientError::Refused`]. When the connection is lost, what happens until the next subscription is missed:
+    /// ask for the list.
+    pub fn next_happening(&mut self) -> Result<Happening, ClientError> {
+        loop {
+            match self.next_frame()?.response {
+                Response::Happened(happening) => return Ok(happening),
+                Response::Failed(failure) => return Err(refused(failure)),
+                _ => {}
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        match self.stream.write_all(bytes).and_then(|()| self.stream.flush()) {
+            // A daemon that refuses may close while we still write: what it said is more useful than the broken pipe.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(ClientError::Lost(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the next answer, whatever it answers, as long as it takes; the one to hello is taken care of here.
+    ///
+    /// # Errors
+    /// The connection ended or carries nonsense.
+    pub fn next_frame(&mut self) -> Result<DaemonFrame, ClientError> {
+        loop {
+            if let Some(frame) = self.decoder.take::<DaemonFrame>()? {
+                if frame.id != HELLO_ID {
+                    return Ok(frame);
+                }
+                self.greeted(frame.response)?;
+                continue;
+            }
+            self.fill()?;
+        }
+    }
+
+    /// The answers that are complete after one read. Call it when the descriptor is readable: then it does not wait.
+    ///
+    /// # Errors
+    /// As [`Client::next_frame`].
+    pub fn arrived(&mut self) -> Result<Vec<DaemonFrame>, ClientError> {
+        self.fill()?;
+        let mut frames = Vec::new();
+        while let Some(frame) = self.decoder.take::<DaemonFrame>()? {
+            if frame.id == HELLO_ID {
+                self.greeted(frame.response)?;
+            } else {
+                frames.push(frame);
+            }
+        }
+        Ok(frames)
+    }
+
+    fn exchange(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
+        let id = self.send(request.clone())?;
+        self.owed(|client| client.wait_for_answer(id, told))
+    }
+
+    fn wait_for_answer(&mut self, id: u64, told: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
+        loop {
+            let frame = self.next_frame()?;
+            if frame.id != id {
+                continue;
+            }
+            match frame.response {
+                Response::Progress(progress) => told(progress),
+                Response::Failed(failure) => return Err(refused(failure)),
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    fn greeted(&mut self, answer: Response) -> Result<(), ClientError> {
+        match answer {
+            Response::Hello { protocol, version, .. } if protocol != PROTOCOL && !self.any_protocol => {
+                Err(ClientError::Version { daemon: version })
+            }
+            Response::Hello { version, pid, keeper_pid, .. } => {
+                self.peer = Some(Peer { version, pid, keeper_pid });
+                Ok(())
+            }
+            Response::Failed(Failure::Protocol { daemon_version }) => Err(ClientError::Version { daemon: daemon_version }),
+            Response::Failed(Failure::Other(reason)) => Err(ClientError::Down(reason)),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Reads once, blocking, into the decoder.
+    fn fill(&mut self) -> Result<(), ClientError> {
+        let mut chunk = [0; 64 << 10];
+        // Where nothing else can end the wait, the read itself waits.
+        let mut waits = self.alarm.is_some() || self.wait.silence.is_some() || self.wait.until.is_some();
+        loop {
+            if waits {
+                self.wait_for_bytes()?;
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(ClientError::Lost(ErrorKind::UnexpectedEof.into())),
+                Ok(n) => {
+                    self.decoder.push(&chunk[..n]);
+                    if let Some(silence) = &mut self.wait.silence {
+                        *silence = Silence::begin(Instant::now());
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => waits = true,
+                Err(error) => return Err(ClientError::Lost(error)),
+            }
+        }
+    }
+
+    /// Until there is something to read.
+    fn wait_for_bytes(&mut self) -> Result<(), ClientError> {
+        while !self.poll()? {
+            if self.wait.until.is_some_and(|until| until <= Instant::now()) {
+                return Err(ClientError::TimedOut(self.limit.unwrap_or_default()));
+            }
+            self.nothing_came()?;
+        }
+        Ok(())
+    }
+
+    /// False when nothing came for as long as the silence or the whole wait may last.
+    fn poll(&self) -> Result<bool, ClientError> {
+        let mut fds = vec![PollFd::new(&self.stream, PollFlags::IN)];
+        fds.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
+        loop {
+            let now = Instant::now();
+            let silence = self.wait.silence.as_ref().map(|silence| silence.left(now));
+            let rest = self.wait.until.map(|until| until.saturating_duration_since(now));
+            let left = silence.into_iter().chain(rest).min().map(timespec);
+            match poll(&mut fds, left.as_ref()) {
+                Ok(0) => return Ok(false),
+                Ok(_) if fds.get(1).is_some_and(|alarm| !alarm.revents().is_empty()) => return Err(ClientError::Interrupted),
+                Ok(_) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(ClientError::Lost(errno.into())),
+            }
+        }
+    }
+
+    fn nothing_came(&mut self) -> Result<(), ClientError> {
+        let now = Instant::now();
+        // Without an answer to hello on this connection none would come on another.
+        let is_busy = self.peer.is_some() && self.way.as_deref().is_some_and(answers_hello);
+        let (Some(silence), Some(look)) = (&mut self.wait.silence, &mut self.on_silence) else { return Ok(()) };
+        let keeper = self.peer.as_ref().map(|peer| peer.keeper_pid);
+        if is_busy {
+            let now = Instant::now();
+            silence.busy(now);
+            look.busy(silence.lasts(now), keeper);
+            return Ok(());
+        }
+        match silence.unanswered(now) {
+            Unanswered::Call => {
+                let helps = look.unanswered(silence.lasts(Instant::now()), keeper);
+                silence.called(now, helps);
+                Ok(())
+            }
+            Unanswered::Wait => Ok(()),
+            Unanswered::GiveUp => Err(ClientError::Silent(look.give_up(silence.lasts(Instant::now()), keeper))),
+        }
+    }
+}
+
+/// The daemon's no.
+fn refused(failure: Failure) -> ClientError {
+    match failure {
+        Failure::Protocol { daemon_version } => ClientError::Version { daemon: daemon_version },
+        other => ClientError::Refused(other),
+    }
+}
+
+/// Whether the daemon at the end of this way answers at all.
+fn answers_hello<S: Stream>(way: &dyn Way<S>) -> bool {
+    let Ok(stream) = way.connect() else { return false };
+    let mut client = Client::over(stream);
+    client.limit(HELLO_WITHIN);
+    client.of_any_protocol().greet().is_ok()
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) }
+}
+
+impl<S: AsFd> AsFd for Client<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests;

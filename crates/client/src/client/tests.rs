@@ -1,0 +1,253 @@
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use ostler_proto::frame::FrameError;
+
+use super::*;
+
+/// A home with a socket, removed at the end.
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> (Self, UnixListener) {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("ostler-client-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let listener = UnixListener::bind(path.join("ostler.sock")).unwrap();
+        (Self(path), listener)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("ostler.sock")
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn welcome() -> Response {
+    Response::Hello { protocol: PROTOCOL, version: "9.9.9".into(), pid: 7, keeper_pid: 6 }
+}
+
+/// The daemon's side of a connection.
+struct Conn(UnixStream, Decoder);
+
+impl Conn {
+    fn accept(listener: &UnixListener) -> Self {
+        Self(listener.accept().unwrap().0, Decoder::default())
+    }
+
+    /// Reads `count` requests, then sends the answers.
+    fn serve(&mut self, count: usize, answers: &[(u64, Response)]) -> Vec<Request> {
+        let Self(stream, decoder) = self;
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let mut chunk = [0; 4096];
+            let n = stream.read(&mut chunk).unwrap();
+            assert!(n > 0, "the client hung up");
+            decoder.push(&chunk[..n]);
+            while let Some(frame) = decoder.take::<ClientFrame>().unwrap() {
+                seen.push(frame.request);
+            }
+        }
+        for (id, response) in answers {
+            stream.write_all(&encode(&DaemonFrame { id: *id, response: response.clone() })).unwrap();
+        }
+        seen
+    }
+}
+
+/// Serves one client and hangs up.
+fn serve(listener: &UnixListener, count: usize, answers: &[(u64, Response)]) -> Vec<Request> {
+    Conn::accept(listener).serve(count, answers)
+}
+
+#[test]
+fn nobody_listens() {
+    let (home, listener) = Home::new();
+    drop(listener);
+    assert!(matches!(Client::connect(home.socket()), Err(ClientError::NotRunning { .. })), "a stale socket");
+    assert!(matches!(Client::connect("/nonexistent/ostler.sock"), Err(ClientError::NotRunning { .. })), "no home");
+}
+
+#[test]
+fn hello_comes_first_and_progress_comes_as_it_is_made() {
+    let (home, listener) = Home::new();
+    let server = thread::spawn(move || {
+        let step = |id| Response::Progress(Progress::InstanceDone { id, name: "a".into() });
+        let mut conn = Conn::accept(&listener);
+        let mut seen = conn.serve(1, &[(0, welcome())]);
+        seen.extend(conn.serve(1, &[(2, step(4)), (2, step(5)), (2, Response::Done { ids: vec![4, 5] })]));
+        seen
+    });
+    let mut client = Client::connect(home.socket()).unwrap();
+    let mut told = Vec::new();
+    let answer = client.request(&Request::Resurrect, &mut |progress| told.push(progress)).unwrap();
+    assert_eq!(answer, Response::Done { ids: vec![4, 5] });
+    assert_eq!(told.len(), 2);
+    assert_eq!(client.peer().unwrap().keeper_pid, 6);
+    let seen = server.join().unwrap();
+    assert!(matches!(&seen[..], [Request::Hello { protocol: PROTOCOL, .. }, Request::Resurrect]), "{seen:?}");
+}
+
+#[test]
+fn a_lost_question_is_asked_again_but_a_lost_order_is_not() {
+    let (home, listener) = Home::new();
+    let server = thread::spawn(move || {
+        serve(&listener, 2, &[]);
+        serve(&listener, 2, &[(0, welcome()), (1, Response::List(Vec::new()))]);
+        // Nothing but hello came here: the order can still be given to another one.
+        assert!(matches!(serve(&listener, 1, &[])[..], [Request::Hello { .. }]));
+        let mut conn = Conn::accept(&listener);
+        conn.serve(1, &[(0, welcome())]);
+        conn.serve(1, &[]);
+    });
+    assert_eq!(Client::connect(home.socket()).unwrap().list().unwrap(), []);
+    let lost = Client::connect(home.socket()).unwrap().request(&Request::Resurrect, &mut |_| {});
+    assert!(matches!(lost, Err(ClientError::Lost(_))), "{lost:?}");
+    server.join().unwrap();
+}
+
+#[test]
+fn another_version_is_named() {
+    for answer in [
+        (0, Response::Failed(Failure::Protocol { daemon_version: "9.9.9".into() })),
+        (0, Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1 }),
+        (1, Response::Failed(Failure::Protocol { daemon_version: "9.9.9".into() })),
+    ] {
+        let (home, listener) = Home::new();
+        let server = thread::spawn(move || serve(&listener, 2, &[answer]));
+        let result = Client::connect(home.socket()).unwrap().list();
+        assert!(matches!(&result, Err(ClientError::Version { daemon }) if daemon == "9.9.9"), "{result:?}");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn a_daemon_of_another_version_can_be_replaced() {
+    let (home, listener) = Home::new();
+    let foreign = Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1 };
+    let server = thread::spawn(move || serve(&listener, 2, &[(0, foreign), (1, Response::Pong)]));
+    let mut client = Client::connect(home.socket()).unwrap();
+    assert_eq!(client.of_any_protocol().request(&Request::Ping, &mut |_| {}).unwrap(), Response::Pong);
+    assert_eq!(client.peer().unwrap().version, "9.9.9");
+    server.join().unwrap();
+}
+
+#[test]
+fn nonsense_is_an_error() {
+    let (home, listener) = Home::new();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(&[0xff; 8]).unwrap();
+    });
+    let result = Client::connect(home.socket()).unwrap().list();
+    assert!(matches!(result, Err(ClientError::Frame(FrameError::TooLong(_)))), "{result:?}");
+    server.join().unwrap();
+}
+
+#[test]
+fn any_stream_will_do_and_is_not_made_anew() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let server = thread::spawn(move || {
+        let mut conn = Conn(theirs, Decoder::default());
+        conn.serve(2, &[(0, welcome()), (1, Response::Pong)]);
+        conn.serve(1, &[]);
+    });
+    let mut client = Client::over(ours);
+    assert_eq!(client.request(&Request::Ping, &mut |_| {}).unwrap(), Response::Pong);
+    assert_eq!(client.peer().unwrap().version, "9.9.9");
+    let lost = client.list();
+    assert!(matches!(lost, Err(ClientError::Lost(_))), "{lost:?}");
+    server.join().unwrap();
+}
+
+#[test]
+fn a_no_is_the_answer_and_the_connection_goes_on() {
+    let (home, listener) = Home::new();
+    let no = || Failure::NotFound { target: "x".into() };
+    let server = thread::spawn(move || {
+        let mut conn = Conn::accept(&listener);
+        conn.serve(2, &[(0, welcome()), (1, Response::Failed(no()))]);
+        conn.serve(1, &[(2, Response::Pong)]);
+    });
+    let mut client = Client::connect(home.socket()).unwrap();
+    let refused = client.inspect(&["x".into()]);
+    assert!(matches!(&refused, Err(ClientError::Refused(failure)) if *failure == no()), "{refused:?}");
+    assert_eq!(client.request(&Request::Ping, &mut |_| {}).unwrap(), Response::Pong);
+    server.join().unwrap();
+}
+
+#[test]
+fn a_follower_gets_what_happens() {
+    let (home, listener) = Home::new();
+    let happening = |id| Happening { event: "online".into(), id, name: "a".into(), at_ms: 1 };
+    let server = thread::spawn(move || {
+        let happened = |id| (1, Response::Happened(happening(id)));
+        serve(&listener, 2, &[(0, welcome()), happened(3), happened(4)])
+    });
+    let mut client = Client::connect(home.socket()).unwrap();
+    assert_eq!(client.subscribe().unwrap(), 1);
+    assert_eq!([client.next_happening().unwrap(), client.next_happening().unwrap()], [happening(3), happening(4)]);
+    assert!(matches!(client.next_happening(), Err(ClientError::Lost(_))));
+    server.join().unwrap();
+}
+
+#[test]
+fn a_limit_ends_the_wait_for_who_says_nothing() {
+    let (home, _listener) = Home::new();
+    let mut client = Client::connect(home.socket()).unwrap();
+    client.limit(Duration::from_millis(1));
+    let late = client.list();
+    assert!(matches!(&late, Err(error @ ClientError::TimedOut(_)) if error.is_unreachable()), "{late:?}");
+}
+
+/// Tells the test what it was told.
+struct Looker(mpsc::Sender<&'static str>);
+
+impl OnSilence for Looker {
+    fn busy(&mut self, _: Duration, keeper: Option<i32>) {
+        assert_eq!(keeper, Some(6));
+        self.0.send("busy").unwrap();
+    }
+
+    fn unanswered(&mut self, _: Duration, keeper: Option<i32>) -> bool {
+        assert_eq!(keeper, None);
+        self.0.send("unanswered").unwrap();
+        true
+    }
+
+    fn give_up(&mut self, _: Duration, _: Option<i32>) -> String {
+        "nobody".into()
+    }
+}
+
+#[test]
+fn who_is_silent_is_looked_into_and_an_answer_ends_it() {
+    let (home, listener) = Home::new();
+    let (tell, told) = mpsc::channel();
+    let server = thread::spawn(move || {
+        let mut conn = Conn::accept(&listener);
+        // Nothing comes until somebody has looked.
+        assert_eq!(told.recv().unwrap(), "unanswered");
+        conn.serve(1, &[(0, welcome())]);
+        conn.serve(1, &[]);
+        // The order is there and takes its time; a hello on another connection is answered.
+        let mut other = Conn::accept(&listener);
+        other.serve(1, &[(0, welcome())]);
+        assert_eq!(told.recv().unwrap(), "busy");
+        conn.serve(0, &[(2, Response::Done { ids: vec![1] })]);
+    });
+    let mut client = Client::connect(home.socket()).unwrap();
+    client.on_silence(Some(Box::new(Looker(tell))));
+    assert_eq!(client.request(&Request::Resurrect, &mut |_| {}).unwrap(), Response::Done { ids: vec![1] });
+    server.join().unwrap();
+}
