@@ -110,7 +110,10 @@ fn is_yes(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ostler_core::app::AppSpec;
+
     use super::*;
+    use crate::engine::Played;
 
     #[test]
     fn what_counts_as_yes() {
@@ -131,5 +134,77 @@ mod tests {
         }
         std::fs::remove_file(&file).unwrap();
         assert!(!is_set_in(&file));
+    }
+
+    fn lists(played: &Played) -> usize {
+        let text = std::fs::read_to_string(played.ctx.settings.dump_file()).unwrap_or_default();
+        serde_json::from_str::<Vec<serde_json::Value>>(&text).map_or(0, |list| list.len())
+    }
+
+    /// One that is on, with a list of one app.
+    fn with_an_app() -> (Played, Autosave) {
+        let mut played = Played::new(&[]);
+        std::fs::write(played.ctx.settings.home.join(SETTINGS_FILE), r#"{"autosave": true}"#).unwrap();
+        let mut autosave = Autosave::default();
+        autosave.on_boot(&mut played.ctx);
+        played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
+        autosave.on_journaled(&mut played.ctx);
+        (played, autosave)
+    }
+
+    #[test]
+    fn a_burst_is_saved_once_a_moment_after_it_began() {
+        let (mut played, mut autosave) = with_an_app();
+        played.pass(&mut autosave, COLLECT_MS - 1);
+        autosave.on_journaled(&mut played.ctx);
+        assert_eq!(lists(&played), 0);
+        played.pass(&mut autosave, 1);
+        assert_eq!((lists(&played), played.ctx.timers.next_ms()), (1, None));
+        // What changes nothing of the list is not written.
+        std::fs::remove_file(played.ctx.settings.dump_file()).unwrap();
+        autosave.on_journaled(&mut played.ctx);
+        played.pass(&mut autosave, COLLECT_MS);
+        assert_eq!(lists(&played), 0);
+        played.instance(AppSpec { name: "web".into(), script: "/bin/true".into(), ..AppSpec::default() });
+        autosave.save_now(&mut played.ctx);
+        assert_eq!(lists(&played), 2);
+    }
+
+    #[test]
+    fn nothing_wakes_what_is_off() {
+        let mut played = Played::new(&[]);
+        let mut autosave = Autosave::default();
+        autosave.on_boot(&mut played.ctx);
+        autosave.on_journaled(&mut played.ctx);
+        assert_eq!(played.ctx.timers.next_ms(), None);
+    }
+
+    #[test]
+    fn what_a_boot_or_the_end_makes_of_the_list_is_not_saved() {
+        let (mut played, mut autosave) = with_an_app();
+        played.ctx.is_closing = true;
+        played.pass(&mut autosave, COLLECT_MS);
+        assert_eq!(lists(&played), 0);
+
+        // A daemon that had no app yet.
+        let mut played = Played::new(&[]);
+        std::fs::write(played.ctx.settings.home.join(SETTINGS_FILE), r#"{"autosave": true}"#).unwrap();
+        std::fs::write(played.ctx.settings.dump_file(), "[{}]").unwrap();
+        let mut autosave = Autosave::default();
+        autosave.on_boot(&mut played.ctx);
+        played.pass(&mut autosave, COLLECT_MS);
+        assert_eq!(lists(&played), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_saved_is_tried_again() {
+        let (mut played, mut autosave) = with_an_app();
+        // Its place is taken.
+        std::fs::create_dir_all(played.ctx.settings.dump_file().join("x")).unwrap();
+        played.pass(&mut autosave, COLLECT_MS);
+        assert!(played.log().contains("autosave: "), "{}", played.log());
+        std::fs::remove_dir_all(played.ctx.settings.dump_file()).unwrap();
+        played.pass(&mut autosave, RETRY_MS);
+        assert_eq!(lists(&played), 1);
     }
 }

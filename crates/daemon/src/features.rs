@@ -7,6 +7,7 @@ use crate::cron::Cron;
 use crate::engine::Feature;
 use crate::home_watch::HomeWatch;
 use crate::host::Host;
+use crate::order::Order;
 use crate::watch::Watches;
 
 macro_rules! features {
@@ -54,6 +55,7 @@ features! {
     cron: Cron,
     home: HomeWatch,
     host: Host,
+    order: Order,
     watch: Watches,
 }
 

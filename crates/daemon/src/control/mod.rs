@@ -13,6 +13,7 @@ pub(crate) mod handle;
 mod job;
 pub(crate) mod jobs;
 pub(crate) mod turn;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -73,8 +74,6 @@ pub(crate) struct Control {
     pub look_for_vanished_ms: Option<u64>,
     pub errands: Errands,
     pub secrets: Fetches,
-    /// Instances that wait for others.
-    pub waiting: BTreeSet<u32>,
     pub groups: Groups,
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,

@@ -1,5 +1,6 @@
 //! One turn of the loop.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use ostler_core::lifecycle::{Effect, Event};
 use super::Control;
 use crate::engine::{Ending, Input, Request, Work, clock};
 use crate::errands::Errands;
+use crate::order::Order;
 use crate::reactor::{Ready, Source};
 use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
@@ -153,7 +155,7 @@ impl Control {
         let now = self.ctx.now;
         for id in self.ctx.slots.due(now.mono_ms) {
             self.look_if_vanished(id);
-            if !self.waited_in_vain(id, now.mono_ms) {
+            if !Order::has_waited_in_vain(&mut self.ctx, id) {
                 self.feed(id, Event::Tick);
             }
         }
@@ -193,8 +195,12 @@ impl Control {
             if !all_done {
                 break;
             }
-            let moved =
-                self.sweep() || self.advance_rollouts() || self.mend() || self.advance_jobs() || self.release() || self.look_at_runtime();
+            let moved = self.sweep()
+                || self.advance_rollouts()
+                || self.mend()
+                || self.advance_jobs()
+                || self.is_not_quiet()
+                || self.look_at_runtime();
             if !moved {
                 break;
             }
@@ -211,6 +217,13 @@ impl Control {
             self.write_state_file();
         }
         self.clients.flush(&self.ctx.reactor, self.ctx.now.mono_ms);
+    }
+
+    /// A feature has something to do now that nothing else is left.
+    fn is_not_quiet(&mut self) -> bool {
+        self.ctx.coming = if self.features.order.is_needed() { self.coming() } else { BTreeSet::new() };
+        self.features.each().for_each(|feature| feature.on_quiet(&mut self.ctx));
+        !self.ctx.queue.is_empty()
     }
 
     /// Deals with what waits for its turn.

@@ -1,6 +1,6 @@
 //! What a turn works with: one instant, and the only way to slots, keeper, journal, queue and log.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Arguments;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -37,6 +37,8 @@ pub(crate) struct Ctx {
     /// What is to be done after it.
     pub effects: Effects,
     pub timers: Timers,
+    /// Instances that a request will start when their turn comes.
+    pub coming: BTreeSet<u32>,
     pub complaints: Complaints,
     pub boot_id: String,
     /// A copy of the lock of the home: it is held as long as keeper or daemon live.

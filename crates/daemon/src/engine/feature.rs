@@ -39,6 +39,9 @@ pub(crate) trait Feature {
     /// A descriptor of this feature is ready ([`crate::reactor::Source::Feature`]).
     fn on_ready(&mut self, _ctx: &mut Ctx, _key: u32) {}
 
+    /// Nothing is left to do, for the moment: what is put into the queue now is dealt with in the same turn, and then it is quiet again.
+    fn on_quiet(&mut self, _ctx: &mut Ctx) {}
+
     /// Everything that happened in this turn was dealt with; what the kernel is to know (a timer on the wall clock) is set now.
     fn on_settled(&mut self, _ctx: &mut Ctx) {}
 

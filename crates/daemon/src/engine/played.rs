@@ -56,6 +56,7 @@ impl Played {
             queue: VecDeque::new(),
             effects: Effects::default(),
             timers: Timers::default(),
+            coming: std::collections::BTreeSet::new(),
             boot_id: "played".into(),
             lock: std::fs::File::create(home.join("lock")).unwrap().into(),
             listener: UnixListener::bind(home.join("sock")).unwrap(),

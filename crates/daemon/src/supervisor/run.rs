@@ -30,7 +30,6 @@ impl Control {
             self.stir_listeners_of(id);
         }
         self.stir_lanes_of(id);
-        self.note_waiting(id);
         if ends {
             self.call_off_on_crash(id);
         }
@@ -182,7 +181,6 @@ impl Control {
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.end_errands_of(id);
         self.secrets.forget(id);
-        self.waiting.remove(&id);
         self.sweeps.forget(id);
         self.forget_drain(id);
         self.features.each().for_each(|feature| feature.on_forgotten(&mut self.ctx, id));

@@ -11,6 +11,7 @@ use ostler_proto::control::{Detail, Failure, Response, Summary, TableRow};
 use ostler_sys::ProcRef;
 
 use crate::control::Control;
+use crate::order::Order;
 use crate::sample::Sampler;
 use crate::slots::Slot;
 use crate::supervisor::spawn::account;
@@ -165,7 +166,7 @@ impl Control {
                 Response::Details(
                     wanted
                         .map(|slot| {
-                            let waits_for = self.waits_for(slot);
+                            let waits_for = Order::waits_for(&self.ctx, slot);
                             as_seen(Detail { waits_for, ..slot.detail(&self.ctx.settings) }, now)
                         })
                         .collect(),

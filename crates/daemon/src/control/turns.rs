@@ -8,7 +8,7 @@ use ostler_core::lifecycle::State;
 use ostler_core::order::{Graph, shown};
 use ostler_proto::control::{Action, Failure};
 
-use crate::control::{Control, Step};
+use super::{Control, Job, Step};
 use crate::slots::Slot;
 
 /// What of a request is under way, and what waits for its turn: which apps have to wait for that.
@@ -99,6 +99,12 @@ impl Control {
             Step::Act(..) | Step::Start => pending.sort_by_key(wave),
         }
         true
+    }
+
+    /// Instances that requests will start when their turn comes.
+    pub(super) fn coming(&self) -> BTreeSet<u32> {
+        let starts = |job: &&Job| matches!(job.step, Step::Act(Action::Restart, _));
+        self.jobs.iter().filter(starts).flat_map(|job| job.pending.iter().copied()).collect()
     }
 
     /// What a request has under way.
