@@ -23,7 +23,7 @@ fn connect(home: &Home) -> UnixStream {
 }
 
 fn hello() -> Vec<u8> {
-    encode(&ClientFrame { id: 0, request: Request::Hello { protocol: PROTOCOL, version: "test".into() } })
+    encode(&ClientFrame { id: 0, request: Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: false } })
 }
 
 /// A connection that has had its answer to hello.

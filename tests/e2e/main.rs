@@ -47,6 +47,7 @@ mod logrotate;
 mod logs;
 mod main_pid;
 mod names;
+mod native;
 mod no_daemon;
 mod no_daemon_starts;
 mod one_daemon;

@@ -26,6 +26,14 @@ pub fn binary() -> PathBuf {
     std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
 }
 
+/// A connection to the daemon of this home, as other programs than the command line make it.
+#[track_caller]
+pub fn client(home: &Home) -> ostler_client::Client {
+    let mut client = ostler_client::Client::connect(home.dir().join("ostler.sock")).unwrap();
+    client.limit(ostler_testkit::DEADLINE);
+    client
+}
+
 /// Starts the fixture binary as an app: `start_fixture(&home, "name", "--no-autorestart", "exit 3")`.
 #[track_caller]
 pub fn start_fixture(home: &Home, name: &str, options: &str, what: &str) {

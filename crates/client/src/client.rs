@@ -47,6 +47,7 @@ pub struct Client<S = UnixStream> {
     on_silence: Option<Box<dyn OnSilence>>,
     /// The daemon may speak another version of the protocol.
     any_protocol: bool,
+    read_only: bool,
     /// While an answer is owed.
     wait: Wait,
 }
@@ -62,10 +63,6 @@ struct Wait {
 
 /// Id of the hello, and so of nothing else.
 const HELLO_ID: u64 = 0;
-
-fn hello() -> ClientFrame {
-    ClientFrame { id: HELLO_ID, request: Request::Hello { protocol: PROTOCOL, version: VERSION.into() } }
-}
 
 impl Client<UnixStream> {
     /// Connects to the socket at this path; sends nothing yet.
@@ -90,6 +87,7 @@ impl<S: Stream> Client<S> {
             limit: None,
             on_silence: None,
             any_protocol: false,
+            read_only: false,
             wait: Wait::default(),
         }
     }
@@ -132,6 +130,15 @@ impl<S: Stream> Client<S> {
         self
     }
 
+    /// Only reads, also when it is connected again: the daemon refuses every change ([`Request::is_read_only`]) with [`Failure::ReadOnly`]. To be
+    /// said before anything is sent. With a daemon that does not know this, nothing works: [`ClientError::Version`].
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        debug_assert_eq!(self.last_id, HELLO_ID, "hello was said already");
+        self.read_only = true;
+        self
+    }
+
     /// Who looks into it when nothing comes while an answer is owed; nobody does where this is `None`, as at first.
     pub fn on_silence(&mut self, look: Option<Box<dyn OnSilence>>) {
         self.on_silence = look;
@@ -147,10 +154,8 @@ impl<S: Stream> Client<S> {
     /// # Errors
     /// [`ClientError::Refused`] when the daemon says no; anything else is about the connection.
     pub fn request(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
-        use Request::{Health, Inspect, List, Ping, ReloadLogs, Subscribe, Table};
-        // Reloading logs that were reloaded already does nothing; all others read only.
-        let can_be_repeated = matches!(request, Ping | List | Table | Health { .. } | Inspect { .. } | Subscribe | ReloadLogs);
-        if can_be_repeated {
+        // Reloading logs that were reloaded already does nothing.
+        if request.is_read_only() || matches!(request, Request::ReloadLogs) {
             return self.again_when_lost(|client| client.exchange(request, told));
         }
         self.again_when_lost(Self::greet)?;
@@ -200,7 +205,7 @@ impl<S: Stream> Client<S> {
         if self.last_id == HELLO_ID {
             // Of a request that is never sent: hello is not said twice.
             self.last_id += 1;
-            self.write(&encode(&hello()))?;
+            self.write(&encode(&self.hello()))?;
         }
         while self.peer.is_none() {
             match self.decoder.take::<DaemonFrame>().map_err(ClientError::from)? {
@@ -209,6 +214,11 @@ impl<S: Stream> Client<S> {
             }
         }
         Ok(())
+    }
+
+    fn hello(&self) -> ClientFrame {
+        let request = Request::Hello { protocol: PROTOCOL, version: VERSION.into(), read_only: self.read_only };
+        ClientFrame { id: HELLO_ID, request }
     }
 
     /// All instances, short.
@@ -259,7 +269,7 @@ impl<S: Stream> Client<S> {
     pub fn send(&mut self, request: Request) -> Result<u64, ClientError> {
         let mut bytes = Vec::new();
         if self.last_id == HELLO_ID {
-            bytes = encode(&hello());
+            bytes = encode(&self.hello());
         }
         self.last_id += 1;
         bytes.extend(encode(&ClientFrame { id: self.last_id, request }));
@@ -357,6 +367,7 @@ impl<S: Stream> Client<S> {
             Response::Hello { protocol, version, .. } if protocol != PROTOCOL && !self.any_protocol => {
                 Err(ClientError::Version { daemon: version })
             }
+            Response::Hello { read_only, version, .. } if self.read_only && !read_only => Err(ClientError::Version { daemon: version }),
             Response::Hello { version, pid, keeper_pid, .. } => {
                 self.peer = Some(Peer { version, pid, keeper_pid });
                 Ok(())

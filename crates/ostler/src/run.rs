@@ -152,7 +152,9 @@ fn tell_failure(cx: &mut Cx, failure: &Failure) {
                 cx.out.err_line(format_args!("    {} {}", paint.with(crate::render::styles::GREY, '│'), crate::render::shown(line)));
             }
         }
-        Failure::NothingToSave | Failure::Some { .. } | Failure::Protocol { .. } | Failure::Other(_) => cx.out.error(failure),
+        Failure::NothingToSave | Failure::Some { .. } | Failure::Protocol { .. } | Failure::ReadOnly | Failure::Other(_) => {
+            cx.out.error(failure)
+        }
     }
 }
 

@@ -50,6 +50,10 @@ pub enum Request {
         protocol: u32,
         /// Its version, for messages.
         version: String,
+        /// This connection only reads, and stays so: every request that changes something ([`Request::is_read_only`]) is refused with
+        /// [`Failure::ReadOnly`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        read_only: bool,
     },
     /// Answer: [`Response::Pong`].
     Ping,
@@ -174,6 +178,38 @@ pub enum Request {
     Subscribe,
 }
 
+impl Request {
+    /// Nothing is changed by it, neither apps nor files nor the daemon: it may be sent again when nobody knows what became of it, and on a
+    /// connection that only reads.
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            Self::Hello { .. }
+            | Self::Ping
+            | Self::List
+            | Self::Table
+            | Self::Health { .. }
+            | Self::Inspect { .. }
+            | Self::Rollouts { .. }
+            | Self::Host
+            | Self::Pulse
+            | Self::Subscribe => true,
+            Self::Start { .. }
+            | Self::Act { .. }
+            | Self::Undo { .. }
+            | Self::RunJob { .. }
+            | Self::Scale { .. }
+            | Self::Signal { .. }
+            | Self::Flush { .. }
+            | Self::SettingsChanged
+            | Self::ReloadLogs
+            | Self::Save { .. }
+            | Self::Resurrect
+            | Self::Kill
+            | Self::Update { .. } => false,
+        }
+    }
+}
+
 /// What is waited for where an app does not say itself when it is ready: that its runtime runs the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirm {
@@ -264,6 +300,9 @@ pub enum Response {
         pid: i32,
         /// The keeper's pid.
         keeper_pid: i32,
+        /// This connection only reads, as it was asked.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        read_only: bool,
     },
     /// Alive.
     Pong,
@@ -445,6 +484,9 @@ pub enum Failure {
         /// Version of the daemon.
         daemon_version: String,
     },
+    /// A change was asked for on a connection that only reads ([`Request::Hello`]).
+    #[error("this connection only reads, so nothing was changed")]
+    ReadOnly,
     /// Anything else, worded for the user.
     #[error("{0}")]
     Other(String),

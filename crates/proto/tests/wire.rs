@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Every protocol since this is watched, and the checksum of its file. Rows are appended; those that were released never change.
-const PROTOCOLS: &[(u32, u32)] = &[(3, 1_303_092_667)];
+const PROTOCOLS: &[(u32, u32)] = &[(3, 4_267_962_924)];
 /// What has no variants.
 const RECORDS: &[&str] = &["ClientFrame", "DaemonFrame", "ReloadedLog", "Instance", "AppSpec"];
 
@@ -115,6 +115,34 @@ fn variant(text: &str) -> Option<String> {
             _ => table.keys().next().cloned(),
         },
         _ => None,
+    }
+}
+
+/// A request is added to one of the two when it is made: whether it may be sent on a connection that only reads, and again when the answer was lost.
+#[test]
+fn what_each_request_may_do() {
+    const READ: &[&str] = &["hello", "ping", "list", "table", "health", "inspect", "rollouts", "host", "pulse", "subscribe"];
+    const CHANGE: &[&str] = &[
+        "start",
+        "act",
+        "undo",
+        "run_job",
+        "scale",
+        "signal",
+        "flush",
+        "settings_changed",
+        "reload_logs",
+        "save",
+        "resurrect",
+        "kill",
+        "update",
+    ];
+    let all: BTreeSet<String> = variants::<Request>().into_iter().collect();
+    assert_eq!(READ.iter().chain(CHANGE).map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), all);
+    let text = std::fs::read_to_string(file()).unwrap();
+    for shape in text.lines().filter_map(|line| line.strip_prefix("Request ")) {
+        let (request, name) = (serde_json::from_str::<Request>(shape).unwrap(), variant(shape).unwrap());
+        assert_eq!(request.is_read_only(), READ.contains(&&*name), "{name}");
     }
 }
 

@@ -33,7 +33,7 @@ impl Drop for Home {
 }
 
 fn welcome() -> Response {
-    Response::Hello { protocol: PROTOCOL, version: "9.9.9".into(), pid: 7, keeper_pid: 6 }
+    Response::Hello { protocol: PROTOCOL, version: "9.9.9".into(), pid: 7, keeper_pid: 6, read_only: false }
 }
 
 /// The daemon's side of a connection.
@@ -119,7 +119,7 @@ fn a_lost_question_is_asked_again_but_a_lost_order_is_not() {
 fn another_version_is_named() {
     for answer in [
         (0, Response::Failed(Failure::Protocol { daemon_version: "9.9.9".into() })),
-        (0, Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1 }),
+        (0, Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1, read_only: false }),
         (1, Response::Failed(Failure::Protocol { daemon_version: "9.9.9".into() })),
     ] {
         let (home, listener) = Home::new();
@@ -133,12 +133,33 @@ fn another_version_is_named() {
 #[test]
 fn a_daemon_of_another_version_can_be_replaced() {
     let (home, listener) = Home::new();
-    let foreign = Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1 };
+    let foreign = Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1, read_only: false };
     let server = thread::spawn(move || serve(&listener, 2, &[(0, foreign), (1, Response::Pong)]));
     let mut client = Client::connect(home.socket()).unwrap();
     assert_eq!(client.of_any_protocol().request(&Request::Ping, &mut |_| {}).unwrap(), Response::Pong);
     assert_eq!(client.peer().unwrap().version, "9.9.9");
     server.join().unwrap();
+}
+
+#[test]
+fn a_connection_that_only_reads_says_so_each_time_and_wants_it_confirmed() {
+    let (home, listener) = Home::new();
+    let confirmed = || Response::Hello { protocol: PROTOCOL, version: "9.9.9".into(), pid: 7, keeper_pid: 6, read_only: true };
+    let server = thread::spawn(move || {
+        let mut seen = serve(&listener, 2, &[]);
+        seen.extend(serve(&listener, 2, &[(0, confirmed()), (1, Response::List(Vec::new()))]));
+        // One that has never heard of it would do what it is told.
+        seen.extend(serve(&listener, 1, &[(0, welcome())]));
+        seen
+    });
+    let connect = || Client::connect(home.socket()).unwrap().read_only();
+    assert_eq!(connect().list().unwrap(), []);
+    let result = connect().request(&Request::Resurrect, &mut |_| {});
+    assert!(matches!(&result, Err(ClientError::Version { daemon }) if daemon == "9.9.9"), "{result:?}");
+    let seen = server.join().unwrap();
+    let hellos = seen.iter().filter(|request| matches!(request, Request::Hello { read_only: true, .. })).count();
+    assert_eq!(hellos, 3, "{seen:?}");
+    assert!(!seen.contains(&Request::Resurrect), "{seen:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use ostler_proto::control::{ClientFrame, DaemonFrame, PROTOCOL, Request, Response};
+use ostler_proto::control::{ClientFrame, DaemonFrame, Failure, PROTOCOL, Request, Response};
 use ostler_proto::frame::{Decoder, encode};
 
 use crate::reactor::{Reactor, Source};
@@ -86,6 +86,8 @@ pub(crate) struct Client {
     unhurried_until_ms: Option<u64>,
     waits_for_room: bool,
     greeting: Greeting,
+    /// Said with hello: it changes nothing. Not taken back.
+    read_only: bool,
     /// Without a hello by then it is closed.
     hello_by_ms: Option<u64>,
     /// Requests without a final answer.
@@ -150,10 +152,18 @@ impl Client {
         loop {
             match self.decoder.take::<ClientFrame>() {
                 Ok(None) => break,
-                Ok(Some(ClientFrame { id, request: Request::Hello { protocol, .. } })) => {
+                Ok(Some(ClientFrame { id, request: Request::Hello { protocol, read_only, .. } })) => {
                     self.greeting = if protocol == PROTOCOL { Greeting::Same } else { Greeting::Other };
+                    self.read_only |= read_only;
                     self.hello_by_ms = None;
-                    self.queue(&DaemonFrame { id, response: hello.clone() }, 0);
+                    let mut response = hello.clone();
+                    if let Response::Hello { read_only, .. } = &mut response {
+                        *read_only = self.read_only;
+                    }
+                    self.queue(&DaemonFrame { id, response }, 0);
+                }
+                Ok(Some(frame)) if self.read_only && self.greeting.allows(&frame.request) && !frame.request.is_read_only() => {
+                    self.queue(&DaemonFrame { id: frame.id, response: Response::Failed(Failure::ReadOnly) }, 0);
                 }
                 Ok(Some(frame)) if self.greeting.allows(&frame.request) => {
                     self.pending += 1;
@@ -246,6 +256,7 @@ impl Clients {
                     unhurried_until_ms: None,
                     waits_for_room: false,
                     greeting: Greeting::None,
+                    read_only: false,
                     hello_by_ms,
                     pending: 0,
                     closing: false,

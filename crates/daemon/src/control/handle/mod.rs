@@ -142,6 +142,7 @@ impl Control {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id().cast_signed(),
             keeper_pid: self.ctx.keeper.pid(),
+            read_only: false,
         }
     }
 

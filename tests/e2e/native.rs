@@ -1,0 +1,99 @@
+//! What programs beside the command line get from the native API, through the client that they use: `ostler-client`.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use ostler_client::{Client, ClientError};
+use ostler_proto::control::{Action, ClientFrame, Failure, PROTOCOL, Request, Response, ScaleTo};
+use ostler_proto::frame::encode;
+
+use crate::setup::{client, home, start_fixture};
+
+fn stop_all() -> Request {
+    Request::Act {
+        action: Action::Stop,
+        targets: vec!["all".into()],
+        cwd: "/".into(),
+        change: None,
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command: "stop".into(),
+    }
+}
+
+#[track_caller]
+fn is_refused<S: ostler_client::Stream>(client: &mut Client<S>, request: &Request) {
+    let answer = client.request(request, &mut |_| {});
+    assert!(matches!(answer, Err(ClientError::Refused(Failure::ReadOnly))), "{request:?}: {answer:?}");
+}
+
+#[test]
+fn a_connection_that_only_reads_changes_nothing() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
+    let mut reader = client(&home).read_only();
+    let changes = [
+        stop_all(),
+        Request::Start {
+            apps: Vec::new(),
+            base_env: Default::default(),
+            existing: ostler_proto::control::Existing::Restart,
+            command: "start".into(),
+            confirm: None,
+        },
+        Request::Undo { app: "app".into(), to: None, command: "rollout".into() },
+        Request::RunJob { target: "app".into(), command: "run".into() },
+        Request::Scale { name: "app".into(), cwd: "/".into(), to: ScaleTo::Exactly(3), oldest_first: false },
+        Request::Signal { signal: 9, target: "app".into() },
+        Request::Flush { target: None },
+        Request::SettingsChanged,
+        Request::ReloadLogs,
+        Request::Save { force: true },
+        Request::Resurrect,
+        Request::Kill,
+        Request::Update { exe: "/bin/true".into() },
+    ];
+    for request in &changes {
+        is_refused(&mut reader, request);
+        // It was told no, and may go on reading.
+        assert_eq!(reader.table().unwrap().len(), 1);
+    }
+    assert_eq!(reader.inspect(&["app".into()]).unwrap()[0].spec.name, "app");
+    assert_eq!(reader.request(&Request::Pulse, &mut |_| {}).unwrap(), Response::Pong);
+    assert_eq!((home.app("app").pid(), home.app("app").restarts(), home.daemon_pid()), (pid, 0, daemon));
+    assert!(!home.dir().join("dump.pm2").exists());
+    // It is about this connection and not about this user.
+    client(&home).request(&stop_all(), &mut |_| {}).unwrap();
+    assert_eq!(home.app("app").status(), "stopped");
+}
+
+#[test]
+fn what_was_promised_with_hello_is_not_taken_back() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut stream = UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
+    let hello = Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: true };
+    stream.write_all(&encode(&ClientFrame { id: 0, request: hello })).unwrap();
+    // This one says hello again, and nothing of reading.
+    let mut client = Client::over(stream);
+    client.limit(ostler_testkit::DEADLINE);
+    is_refused(&mut client, &stop_all());
+    assert_eq!(home.app("app").status(), "online");
+}
+
+/// A reader whose daemon is killed asks the next one, and is one that only reads there, too.
+#[test]
+fn a_reader_stays_one_when_the_daemon_is_killed() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut reader = client(&home).read_only();
+    let first = reader.table().unwrap();
+    let daemon = reader.peer().unwrap().pid;
+    ostler_testkit::kill(daemon, rustix::process::Signal::KILL);
+    let again = reader.table().unwrap();
+    assert_eq!((&again[0].name, again[0].pid), (&first[0].name, first[0].pid));
+    assert_ne!(reader.peer().unwrap().pid, daemon);
+    is_refused(&mut reader, &stop_all());
+}
