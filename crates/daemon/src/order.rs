@@ -127,3 +127,80 @@ impl Feature for Order {
         events.into_iter().for_each(|(id, event)| ctx.event(id, event));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::app::AppSpec;
+    use ostler_core::lifecycle::Origin;
+    use ostler_core::order::Order as Needs;
+
+    use super::*;
+    use crate::engine::{Input, Played};
+
+    fn user() -> Origin {
+        Origin::User { command: "start".into(), uid: 0, pid: 1 }
+    }
+
+    fn app(name: &str, depends_on: &[(&str, Condition)]) -> AppSpec {
+        let depends_on = depends_on.iter().map(|(name, condition)| ((*name).to_owned(), *condition)).collect();
+        let order = Needs { depends_on, timeout_ms: Some(5000) }.into();
+        AppSpec { name: name.into(), script: "/bin/true".into(), order, ..AppSpec::default() }
+    }
+
+    /// `db`, and `api` that waits for it.
+    fn waiting() -> (Played, Order, u32, u32) {
+        let (mut played, mut order) = (Played::new(&[]), Order::default());
+        let db = played.instance(app("db", &[]));
+        let api = played.instance(app("api", &[("db", Condition::Ready)]));
+        played.feed(&mut order, api, Event::Start(user()));
+        assert!(order.is_needed());
+        (played, order, db, api)
+    }
+
+    fn decided(played: &mut Played, order: &mut Order) -> Vec<(u32, Event)> {
+        order.on_quiet(&mut played.ctx);
+        let event = |input| match input {
+            Input::Event(id, event) => (id, event),
+            other => panic!("{other:?}"),
+        };
+        played.queued().into_iter().map(event).collect()
+    }
+
+    #[test]
+    fn released_as_soon_as_what_it_needs_is_there() {
+        let (mut played, mut order, db, api) = waiting();
+        played.feed(&mut order, db, Event::Start(user()));
+        assert_eq!(decided(&mut played, &mut order), []);
+        assert_eq!(Order::waits_for(&played.ctx, played.ctx.slots.get(api).unwrap()), ["db is not ready"]);
+        played.spawned(&mut order, db, 4711);
+        assert_eq!(decided(&mut played, &mut order), [(api, Event::Released)]);
+        played.feed(&mut order, api, Event::Released);
+        assert!(!order.is_needed(), "nobody is looked at any more");
+    }
+
+    #[test]
+    fn what_will_never_be_there_is_not_waited_for() {
+        let (mut played, mut order, db, api) = waiting();
+        // A request will start it when its turn comes.
+        played.ctx.coming.insert(db);
+        assert_eq!(decided(&mut played, &mut order), []);
+        played.ctx.coming.clear();
+        let unmet = Event::Unmet("it depends on db, which is stopped".into());
+        assert_eq!(decided(&mut played, &mut order), [(api, unmet)]);
+        played.ctx.slots.remove(api);
+        order.on_forgotten(&mut played.ctx, api);
+        assert!(!order.is_needed());
+    }
+
+    #[test]
+    fn waiting_has_an_end() {
+        let (mut played, mut order, db, api) = waiting();
+        played.feed(&mut order, db, Event::Start(user()));
+        assert!(!Order::has_waited_in_vain(&mut played.ctx, api));
+        played.pass(&mut order, 5000);
+        assert!(Order::has_waited_in_vain(&mut played.ctx, api));
+        assert!(!Order::has_waited_in_vain(&mut played.ctx, db), "its deadline is another one");
+        let why = "it depends on db, which is not ready, after 5000 ms";
+        assert!(matches!(&played.queued()[..], [Input::Event(id, Event::Unmet(text))] if *id == api && text == why));
+    }
+}

@@ -188,3 +188,6 @@ impl Cron {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

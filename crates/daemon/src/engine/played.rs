@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
@@ -91,7 +91,13 @@ impl Played {
         self.feed(feature, id, Event::Start(Origin::Policy("test".into())));
         let slot = self.ctx.slots.get_mut(id).unwrap();
         slot.spawned_ms = Some(self.ctx.now.mono_ms);
-        let inc = slot.instance.inc + 1;
+        self.spawned(feature, id, pid);
+    }
+
+    /// The keeper has spawned the process that was asked for.
+    pub(crate) fn spawned(&mut self, feature: &mut dyn Feature, id: u32, pid: i32) {
+        let state = &self.ctx.slots.get(id).unwrap().instance.state;
+        let State::Spawning { inc, .. } = *state else { panic!("{state:?}") };
         self.feed(feature, id, Event::Spawned { inc, pid });
     }
 

@@ -1,0 +1,118 @@
+//! Schedules over a played context: what a tick asks for, and what is on disk before it.
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::cron::{JOB_TIMEOUT, JobSpec, Overlap};
+use ostler_core::lifecycle::{Event, Origin, State};
+
+use super::*;
+use crate::engine::{Input, Played, Request};
+
+const MINUTE_MS: u64 = 60_000;
+
+fn app(cron: CronSpec) -> AppSpec {
+    AppSpec { name: "api".into(), script: "/bin/true".into(), cron: Some(Box::new(cron)), ..AppSpec::default() }
+}
+
+/// One that runs, with its ticks armed and the timer set; the clock stands at the beginning of a minute.
+fn running(spec: AppSpec) -> (Played, Cron, u32) {
+    let (mut played, mut cron) = (Played::new(&[Cron::NAME]), Cron::default());
+    played.ctx.now.wall_ms -= played.ctx.now.wall_ms % MINUTE_MS;
+    cron.on_boot(&mut played.ctx);
+    let id = played.instance(spec);
+    played.start(&mut cron, id, 4711);
+    cron.on_settled(&mut played.ctx);
+    assert!(cron.timer.is_some());
+    (played, cron, id)
+}
+
+/// Both clocks go on and the timer fires.
+fn tick(played: &mut Played, cron: &mut Cron, after_ms: u64) -> Vec<Input> {
+    played.pass(cron, after_ms);
+    cron.on_ready(&mut played.ctx, 0);
+    cron.on_settled(&mut played.ctx);
+    played.queued()
+}
+
+fn is_cron(origin: &Origin) -> bool {
+    *origin == Origin::Policy("cron".into())
+}
+
+#[test]
+fn a_tick_restarts_once() {
+    let (mut played, mut cron, id) = running(app(CronSpec::restarts("* * * * *".into())));
+    assert!(tick(&mut played, &mut cron, MINUTE_MS - 1).is_empty());
+    let asked = tick(&mut played, &mut cron, 1);
+    assert!(matches!(&asked[..], [Input::Event(of, Event::Restart(origin))] if *of == id && is_cron(origin)), "{asked:?}");
+    assert!(tick(&mut played, &mut cron, 0).is_empty());
+    assert_eq!(tick(&mut played, &mut cron, MINUTE_MS).len(), 1);
+}
+
+#[test]
+fn where_two_can_have_its_ports_it_is_replaced() {
+    let spec =
+        AppSpec { mode: ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(CronSpec::restarts("* * * * *".into())) };
+    let (mut played, mut cron, id) = running(spec);
+    let asked = tick(&mut played, &mut cron, MINUTE_MS);
+    let is_it = |asked: &[Input]| matches!(asked, [Input::Request(Request::Replace { app, ids, .. })] if app == "api" && *ids == [id]);
+    assert!(is_it(&asked), "{asked:?}");
+}
+
+#[test]
+fn a_run_is_on_disk_before_it_begins() {
+    let (mut played, mut cron, _) = running(app(CronSpec::restarts("* * * * *".into())));
+    cron.on_journaled(&mut played.ctx);
+    assert_ne!(played.ctx.state_file.deadline_ms(), Some(0));
+    tick(&mut played, &mut cron, MINUTE_MS);
+    played.ctx.state_file.append(b"x", played.ctx.now.mono_ms);
+    cron.on_journaled(&mut played.ctx);
+    assert_eq!(played.ctx.state_file.deadline_ms(), Some(0));
+}
+
+#[test]
+fn a_users_stop_ends_it() {
+    let (mut played, mut cron, id) = running(app(CronSpec::restarts("* * * * *".into())));
+    played.feed(&mut cron, id, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1 }));
+    cron.on_settled(&mut played.ctx);
+    assert!(cron.timer.is_none());
+    assert!(tick(&mut played, &mut cron, MINUTE_MS).is_empty());
+}
+
+#[test]
+fn a_clock_that_was_set_settles_every_tick_anew() {
+    let (mut played, mut cron, id) = running(app(CronSpec::restarts("0 3 * * *".into())));
+    let next = played.ctx.slots.get(id).unwrap().ticks.next_ms.unwrap();
+    // To just before the tick: without a look it would come a day late.
+    played.ctx.now.wall_ms = next - 1000;
+    cron.on_turn(&mut played.ctx);
+    assert!(!cron.was_set(played.ctx.now));
+    assert_eq!(tick(&mut played, &mut cron, 1000).len(), 1);
+}
+
+#[test]
+fn an_attempt_of_a_job_has_its_time() {
+    let job = JobSpec { timeout_ms: Some(500), ..JobSpec::default() };
+    let (mut played, mut cron, id) = running(app(CronSpec::job("* * * * *".into(), job)));
+    played.pass(&mut cron, 499);
+    assert!(played.queued().is_empty());
+    played.pass(&mut cron, 1);
+    let asked = played.queued();
+    assert!(matches!(&asked[..], [Input::Event(of, Event::Fail(Origin::Policy(why)))] if *of == id && why == JOB_TIMEOUT), "{asked:?}");
+    assert!(played.log().contains("job takes longer than its timeout"), "{}", played.log());
+    cron.on_forgotten(&mut played.ctx, id);
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn a_run_that_waits_begins_when_the_present_one_has_ended() {
+    let spec = CronSpec { overlap: Overlap::Queue, ..CronSpec::job("* * * * *".into(), JobSpec::default()) };
+    let (mut played, mut cron, id) = running(app(spec));
+    assert!(tick(&mut played, &mut cron, MINUTE_MS).is_empty());
+    assert!(played.ctx.slots.get(id).unwrap().ticks.queued);
+    let inc = played.ctx.slots.get(id).unwrap().instance.inc;
+    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    played.feed(&mut cron, id, Event::Exited { inc, exit });
+    played.feed(&mut cron, id, Event::TreeGone { inc });
+    assert!(matches!(played.ctx.slots.get(id).unwrap().instance.state, State::Stopped));
+    let asked = played.queued();
+    assert!(matches!(&asked[..], [Input::Event(of, Event::Start(origin))] if *of == id && is_cron(origin)), "{asked:?}");
+}
