@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use ostler_testkit::needs_program;
+use ostler_testkit::{needs_cgroup, needs_program};
 use serde_json::Value;
 
 use crate::setup::{home, home_as_pm2, start_fixture};
@@ -112,4 +112,28 @@ fn the_table_fits_the_words_that_scripts_look_for() {
     let widths: Vec<usize> =
         output.stdout.lines().filter(|line| line.starts_with(['┌', '│', '├', '└'])).map(|line| line.chars().count()).collect();
     assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "crooked table\n{output}");
+}
+
+/// Calls of `read` that a process has done so far.
+fn reads(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap().parse().unwrap()
+}
+
+/// A child of the keeper that nobody knows may be an orphan of any app, so all cgroups are read then. The anchor is none.
+#[test]
+fn a_list_reads_one_file_of_each_process() {
+    needs_cgroup!();
+    const APPS: u64 = 40;
+    let home = home();
+    start_fixture(&home, "app", &format!("-i {APPS} -f"), "hold");
+    home.wait_until("the anchor is there", || home.anchor_pid() > 0);
+    let daemon = home.daemon_pid();
+    let is_process = |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let processes = || std::fs::read_dir("/proc").unwrap().filter(|entry| is_process(&entry.as_ref().unwrap().file_name())).count() as u64;
+    home.wait_until("a list reads one file of each process, and little else", || {
+        let (read, most) = (reads(daemon), processes());
+        home.ok("list");
+        reads(daemon) - read < most.max(processes()) + APPS / 2
+    });
 }

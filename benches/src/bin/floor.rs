@@ -3,8 +3,9 @@
 //! ```text
 //! floor keep        a parent, told by lines on stdin: `start N WORD…` (N children running WORD…), `stop` (SIGINT to all, waits),
 //!                   `exit`; answers each with `ok`. A child that ends by itself is started again at once.
-//! floor answer SOCK answers each connection with a table of a hundred rows
-//! floor list SOCK   asks, prints
+//! floor answer SOCK answers each connection with a table of a hundred rows, or with a hundred times 4 KB of JSON
+//! floor list SOCK   asks for the table, prints
+//! floor json SOCK   asks for the JSON, prints
 //! floor date        copies stdin to stdout with a date in front of each line
 //! ```
 
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["keep"] => keep(),
         ["answer", socket] => answer(socket),
-        ["list", socket] => list(socket),
+        ["list", socket] => list(socket, *b"list"),
+        ["json", socket] => list(socket, *b"json"),
         ["date"] => date(),
         _ => Err("unknown words".into()),
     };
@@ -106,18 +108,20 @@ fn spawn(command: &[String]) -> Result<i32, Failure> {
 
 fn answer(socket: &str) -> Result<(), Failure> {
     let rows: String = (0..100).map(|id| format!("│ {id:<4} │ app-{id:<12} │ online │ 0% │ 1.0mb │\n")).collect();
+    let variable = r#""VARIABLE":"/usr/local/sbin:/usr/local/bin:/usr/bin:/bin","#;
+    let json = format!("[{}null]", format!("{{{}\"pm_id\":0}},", variable.repeat(4000 / variable.len())).repeat(100));
     for stream in UnixListener::bind(socket)?.incoming() {
         let mut stream = stream?;
         let mut request = [0; 4];
         stream.read_exact(&mut request)?;
-        stream.write_all(rows.as_bytes())?;
+        stream.write_all(if request == *b"json" { json.as_bytes() } else { rows.as_bytes() })?;
     }
     Ok(())
 }
 
-fn list(socket: &str) -> Result<(), Failure> {
+fn list(socket: &str, what: [u8; 4]) -> Result<(), Failure> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.write_all(b"list")?;
+    stream.write_all(&what)?;
     let mut rows = Vec::with_capacity(16_384);
     stream.read_to_end(&mut rows)?;
     std::io::stdout().write_all(&rows)?;

@@ -3,7 +3,7 @@
 //! A reading is taken only when somebody asks. CPU use is the difference of two readings at least [`SETTLED_MS`] apart, so that two
 //! questions in quick succession give the same answer instead of 0 and 100.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use ostler_core::time::Now;
@@ -120,6 +120,8 @@ impl CpuHistory {
 #[derive(Debug)]
 pub(crate) struct Sampler {
     table: ProcTable,
+    /// Main processes that have not run since they were last read, and their CPU time: it was looked at a moment ago, for just that.
+    asleep: HashMap<i32, u64>,
     /// Some process may have lost its parents.
     orphans: bool,
 }
@@ -127,12 +129,15 @@ pub(crate) struct Sampler {
 impl Sampler {
     /// Looks at the process table, past the main processes that have slept since they were last read.
     pub(crate) fn new(leaders: impl Iterator<Item = (ProcRef, Leader)>) -> Self {
-        let asleep = leaders.filter(|(process, leader)| sample::cpu_ns(process.pid) == Some(leader.own_cpu_ns));
-        let known = asleep.map(|(ProcRef { pid, start_ticks }, Leader { children_ticks, .. })| {
-            // It leads the group and session that it was started in; whose child it is does not matter here.
-            (pid, Entry { pid, pgid: pid, sid: pid, start_ticks, state: b'S', children_ticks, ..Entry::default() })
-        });
-        Self { table: ProcTable::scan_but(&known.collect()), orphans: true }
+        let (mut known, mut asleep) = (HashMap::new(), HashMap::new());
+        for (ProcRef { pid, start_ticks }, Leader { own_cpu_ns, children_ticks }) in leaders {
+            if sample::cpu_ns(pid) == Some(own_cpu_ns) {
+                // It leads the group and session that it was started in; whose child it is does not matter here.
+                known.insert(pid, Entry { pid, pgid: pid, sid: pid, start_ticks, state: b'S', children_ticks, ..Entry::default() });
+                asleep.insert(pid, own_cpu_ns);
+            }
+        }
+        Self { table: ProcTable::scan_but(&known), asleep, orphans: true }
     }
 
     /// Where the keeper has no children but the known ones there are no orphans, and no cgroup has to be read.
@@ -154,7 +159,8 @@ impl Sampler {
         family.truncate(MOST_READ);
         for entry in family {
             // A process that ended since the look counts no more.
-            let (Ok(memory), Some(own_cpu_ns)) = (sample::memory(entry.pid), sample::cpu_ns(entry.pid)) else { continue };
+            let cpu_ns = || self.asleep.get(&entry.pid).copied().or_else(|| sample::cpu_ns(entry.pid));
+            let (Ok(memory), Some(own_cpu_ns)) = (sample::memory(entry.pid), cpu_ns()) else { continue };
             sum.cpu_ns += own_cpu_ns.saturating_add(sample::children_cpu_ns(&entry));
             sum.memory_bytes += memory;
             sum.processes += 1;

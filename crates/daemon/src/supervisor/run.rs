@@ -104,21 +104,27 @@ impl Control {
     fn signal(&mut self, id: u32, inc: u32, signal: i32, scope: Scope) {
         let Some(slot) = self.ctx.slots.get(id) else { return };
         let key = slot.key(inc);
-        match scope {
-            Scope::Leader => self.ctx.keeper.kill(key, signal, false),
+        let was_seen = match scope {
+            Scope::Leader => {
+                self.ctx.keeper.kill(key, signal, false);
+                false
+            }
             Scope::Tree => {
-                let (outside, leads_group) = self.outside_group(id);
-                for process in outside {
+                let outside = self.outside_group(id);
+                for process in outside.processes {
                     // It may have ended by itself meanwhile.
                     let _ = process.signal(signal);
                 }
                 if signal == KILL {
                     self.kill_group(id);
                 }
-                self.ctx.keeper.kill(key, signal, leads_group);
+                self.ctx.keeper.kill(key, signal, outside.leads_group);
+                outside.main_was_seen
             }
+        };
+        if !was_seen {
+            self.look_if_vanished(id);
         }
-        self.look_if_vanished(id);
     }
 
     fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {

@@ -116,6 +116,23 @@ pub(super) fn led_by(leader: ProcRef, kin: &[Kin], table: &ProcTable, unique_id:
     family
 }
 
+/// What is outside of the group of a main process.
+#[derive(Debug)]
+pub(super) struct Outside {
+    /// Processes of its tree that are not in a group led by it.
+    pub processes: Vec<ProcRef>,
+    /// It leads one: the process that was started does, one that it handed over to may be in the group of the former.
+    pub leads_group: bool,
+    /// The process table of this turn has it as a living process.
+    pub main_was_seen: bool,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        Self { processes: Vec::new(), leads_group: true, main_was_seen: false }
+    }
+}
+
 impl Control {
     /// Looks for what is left of the trees that are due. True when that gave new events.
     pub(crate) fn sweep(&mut self) -> bool {
@@ -190,11 +207,18 @@ impl Control {
         self.sweeps.table = None;
     }
 
-    /// Reads the process table, unless that was done in this turn already. Main processes and ourselves are known: nobody needs to
-    /// look whose children they are.
+    /// Children of the keeper that are no orphans of anybody: main processes, the anchor, ourselves.
+    pub(crate) fn own_children(&self) -> impl Iterator<Item = i32> {
+        let anchor = self.anchor.as_ref().and_then(|(name, _)| ostler_keeper::anchor_of(name)).map(|anchor| anchor.pid);
+        let mains = self.ctx.slots.iter().filter_map(|slot| slot.instance.pid());
+        mains.chain(anchor).chain([std::process::id().cast_signed()])
+    }
+
+    /// Reads the process table, unless that was done in this turn already. Nobody needs to look whose children our own are.
     fn look_at_processes(&mut self) {
-        let known = self.ctx.slots.iter().filter_map(|slot| slot.instance.pid()).chain([std::process::id().cast_signed()]);
-        self.sweeps.table.get_or_insert_with(|| ProcTable::scan().knowing(known));
+        if self.sweeps.table.is_none() {
+            self.sweeps.table = Some(ProcTable::scan().knowing(self.own_children()));
+        }
     }
 
     /// What an errand started and that still runs: by its mark, and by its cgroup.
@@ -210,15 +234,18 @@ impl Control {
         family
     }
 
-    /// Processes of a live tree that are not in a group led by its main process, and whether that leads one: the process that was started
-    /// does, one that it handed over to may be in the group of the former.
-    pub(super) fn outside_group(&mut self, id: u32) -> (Vec<ProcRef>, bool) {
+    /// What a signal to the group of a live main process does not reach.
+    pub(super) fn outside_group(&mut self, id: u32) -> Outside {
         self.look_at_processes();
-        let Some(slot) = self.ctx.slots.get(id) else { return (Vec::new(), true) };
-        let Some(pid) = slot.instance.pid() else { return (Vec::new(), true) };
+        let Some(slot) = self.ctx.slots.get(id) else { return Outside::default() };
+        let Some(pid) = slot.instance.pid() else { return Outside::default() };
         let family = self.sweeps.family(slot, pid, self.ctx.keeper.pid());
-        let leads_group = family.iter().find(|member| member.pid == pid).is_none_or(|main| main.pgid == pid);
-        (family.iter().filter(|member| member.pid != pid && member.pgid != pid).map(Entry::process).collect(), leads_group)
+        let main = family.iter().find(|member| member.pid == pid);
+        Outside {
+            processes: family.iter().filter(|member| member.pid != pid && member.pgid != pid).map(Entry::process).collect(),
+            leads_group: main.is_none_or(|main| main.pgid == pid),
+            main_was_seen: main.is_some_and(|main| main.start_ticks == slot.start_ticks),
+        }
     }
 
     fn sweep_one(&mut self, mut sweep: Sweep, now: u64) -> bool {

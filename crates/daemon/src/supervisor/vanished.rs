@@ -3,7 +3,7 @@
 //! Every end is told by the keeper, once and kept until acknowledged, so this finds nothing as long as all is well. Should a word be lost
 //! all the same, the instance would be `online` with a pid that does not exist, for ever, and whoever stops it would wait for ever. So
 //! whoever looks at an instance and does not find its process has the keeper asked: a list, a signal, a deadline; and after each start of
-//! a daemon and each new keeper all are looked at, once. The keeper tells the end that it knows of or none, and its answer is taken like
+//! a daemon and each new keeper all are looked at, once. Where a list or a signal has just seen the process, nothing looks a second time. The keeper tells the end that it knows of or none, and its answer is taken like
 //! any other: an end that is on its way is not counted twice.
 
 use ostler_keeper::ToKeeper;

@@ -5,7 +5,6 @@ use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 /// Ends what was called, also after a failure.
@@ -45,8 +44,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let front = Front(command.spawn().context("cannot run it")?);
         measure::wait(Duration::from_secs(20), || !stamps(&file).is_empty());
         let stamp = *stamps(&file).first().context("the app did not start")?;
-        // Long enough for what a start leaves behind to be cleaned up.
-        thread::sleep(Duration::from_secs(2));
+        super::settle();
         let memory = match &manager {
             Some(manager) => measure::memory(&manager.own()?).pss,
             None => 0,

@@ -1,6 +1,7 @@
-//! One call of `list`: the most frequent command there is.
+//! One call of `list`, the most frequent command there is, and one of `jlist`, which programs read.
 
 use super::ms;
+use crate::contender::Kind;
 use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
@@ -18,23 +19,53 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let socket = lab.fresh()?.join("s").display().to_string();
     let mut server = Command::new(lab.floor_program()).args(["answer", &socket]).spawn().context("cannot run the floor")?;
     measure::wait(Duration::from_secs(5), || std::path::Path::new(&socket).exists());
-    let rows = [Row::new("`list`, 100 apps: CPU of the call", "ms", "≤ 2"), Row::new("`list`, 100 apps: wall time", "ms", "")];
+    let own = managers.iter().map(|manager| manager.own()).collect::<Result<Vec<_>>>()?;
+    let floor = [i32::try_from(server.id())?];
+    let rows = [
+        Row::new("`list`, 100 apps: CPU of client and manager", "ms", "≤ 2.5 × floor"),
+        Row::new("`list`, 100 apps: CPU of the client alone", "ms", "≤ 2"),
+        Row::new("`list`, 100 apps: wall time", "ms", ""),
+        Row::new("`jlist`, 100 apps: CPU of client and manager", "ms", "≤ 6"),
+        Row::new("`jlist`, 100 apps: wall time", "ms", ""),
+    ];
     let rows = lab.rows(lab.rounds(31, 7), rows, |subject| {
-        let call = match subject {
-            Subject::Manager(kind) => {
-                let manager = managers.iter().find(|manager| manager.kind == kind).context("not started")?;
-                let call = manager.list()?;
-                (call.wall, call.cpu)
-            }
-            Subject::Floor => {
-                let begin = Instant::now();
-                let (_, cpu) = measure::run(Command::new(lab.floor_program()).args(["list", &socket]).stdout(Stdio::null()))?;
-                (begin.elapsed(), cpu)
+        let called = |words: [&str; 2]| -> Result<Called> {
+            match subject {
+                Subject::Manager(kind) => {
+                    let (manager, own) = managers.iter().zip(&own).find(|(manager, _)| manager.kind == kind).context("not started")?;
+                    called(own, || manager.call(manager.client(&words[..1])).map(|call| call.cpu))
+                }
+                Subject::Floor => called(&floor, || {
+                    let mut client = Command::new(lab.floor_program());
+                    measure::run(client.args([words[1], &socket]).stdout(Stdio::null())).map(|(_, cpu)| cpu)
+                }),
             }
         };
-        Ok(Turn::Values([ms(call.1), ms(call.0)]))
+        let list = called([if subject == Subject::Manager(Kind::Supervisor) { "status" } else { "list" }, "list"])?;
+        let [json_cpu, json_wall] = match subject {
+            // It has no such command.
+            Subject::Manager(Kind::Supervisor) => [f64::NAN; 2],
+            _ => called(["jlist", "json"]).map(|json| [ms(json.client + json.manager), ms(json.wall)])?,
+        };
+        Ok(Turn::Values([ms(list.client + list.manager), ms(list.client), ms(list.wall), json_cpu, json_wall]))
     });
     server.kill()?;
     server.wait()?;
     Ok(rows)
+}
+
+/// What one call took.
+struct Called {
+    /// CPU time of the client.
+    client: Duration,
+    /// CPU time that the manager's processes used meanwhile.
+    manager: Duration,
+    wall: Duration,
+}
+
+fn called(manager: &[i32], call: impl FnOnce() -> Result<Duration>) -> Result<Called> {
+    let (before, begin) = (measure::cpu(manager), Instant::now());
+    let client = call()?;
+    let wall = begin.elapsed();
+    Ok(Called { client, manager: measure::cpu(manager).saturating_sub(before), wall })
 }

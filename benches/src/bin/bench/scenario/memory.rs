@@ -4,24 +4,19 @@ use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
 use anyhow::Result;
-use std::thread;
-use std::time::Duration;
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let rows =
         [Row::new("memory at rest, 0 apps, PSS of all own processes", "MB", "≤ 3.5"), Row::new("each further app, private", "KiB", "≤ 8")];
-    // Long enough for what a start leaves behind to be cleaned up.
-    // The last look at the apps of a new daemon comes after a second, and only then it begins to rest.
-    let settle = || thread::sleep(Duration::from_secs(4));
     Ok(lab.rows(lab.rounds(3, 1), rows, |subject| {
         let (empty, full) = match subject {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
                 manager.warm(100)?;
-                settle();
+                super::settle();
                 let empty = measure::memory(&manager.own()?);
                 manager.start_all(&lab.apps(100, &["pause"]))?;
-                settle();
+                super::settle();
                 (empty, measure::memory(&manager.own()?))
             }
             Subject::Floor => {

@@ -27,7 +27,7 @@ pub(crate) type Scenario = (&'static str, &'static str, fn(&Lab) -> Result<Vec<R
 
 /// One manager beside the other, with small apps that do nothing much.
 pub(crate) const APPS: &[Scenario] = &[
-    ("list", "one `list` of 100 apps", list::measure),
+    ("list", "one `list`, one `jlist` of 100 apps", list::measure),
     ("cold", "no daemon -> first instruction of the app", cold::measure),
     ("container", "first process of a container: start, and memory", container::measure),
     ("start", "100 apps from one file", start::measure),
@@ -48,4 +48,10 @@ pub(crate) const APPS: &[Scenario] = &[
 /// Milliseconds.
 pub(crate) fn ms(time: std::time::Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+/// Until managers rest: what a start leaves behind is cleaned up, the last look at the apps of a new daemon comes after a second, and only
+/// when nothing has happened for some time is memory given back.
+pub(crate) fn settle() {
+    std::thread::sleep(std::time::Duration::from_secs(4));
 }

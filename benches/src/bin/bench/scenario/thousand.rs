@@ -1,6 +1,6 @@
 //! A thousand apps.
 
-use super::{ms, stop};
+use super::{ms, settle, stop};
 use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
@@ -24,8 +24,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let all = measure::wait(Duration::from_secs(60), || manager.apps().is_ok_and(|apps| apps.len() == count));
             let start = begin.elapsed();
             ensure!(all, "not all apps run");
-            // As at rest: see `memory`.
-            std::thread::sleep(Duration::from_secs(2));
+            settle();
             let memory = measure::memory(&manager.own()?);
             let mut lists = (0..5).map(|_| manager.list().map(|call| call.wall)).collect::<Result<Vec<_>>>()?;
             lists.sort_unstable();

@@ -132,10 +132,12 @@ impl Control {
             let process = process(slot)?;
             Some((process, slot.cpu.leader(process.pid)?))
         }));
-        let children = || self.ctx.slots.iter().filter_map(|slot| slot.instance.pid()).chain([std::process::id().cast_signed()]);
         // Whose keeper was lost has orphans elsewhere, too.
-        let sampler =
-            if self.groups.has_adopted() { sampler } else { sampler.knowing_children(self.ctx.keeper.pid(), &children().collect()) };
+        let sampler = if self.groups.has_adopted() {
+            sampler
+        } else {
+            sampler.knowing_children(self.ctx.keeper.pid(), &self.own_children().collect())
+        };
         let mut complete = true;
         let mut unseen = Vec::new();
         for slot in self.ctx.slots.iter_mut().filter(|slot| wanted(slot)) {
