@@ -23,7 +23,10 @@ fn connect(home: &Home) -> UnixStream {
 }
 
 fn hello() -> Vec<u8> {
-    encode(&ClientFrame { id: 0, request: Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: false } })
+    encode(&ClientFrame {
+        id: 0,
+        request: Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: false, on_behalf_of: None },
+    })
 }
 
 /// A connection that has had its answer to hello.

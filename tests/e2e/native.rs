@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use ostler_client::{Client, ClientError};
+use ostler_client::{Client, ClientError, MAX_ON_BEHALF_OF};
 use ostler_proto::control::{Action, ClientFrame, Failure, PROTOCOL, Request, Response, ScaleTo};
 use ostler_proto::frame::encode;
+use ostler_testkit::Home;
 
 use crate::setup::{client, home, start_fixture};
 
@@ -74,7 +75,7 @@ fn what_was_promised_with_hello_is_not_taken_back() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut stream = UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
-    let hello = Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: true };
+    let hello = Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: true, on_behalf_of: None };
     stream.write_all(&encode(&ClientFrame { id: 0, request: hello })).unwrap();
     // This one says hello again, and nothing of reading.
     let mut client = Client::over(stream);
@@ -96,4 +97,35 @@ fn a_reader_stays_one_when_the_daemon_is_killed() {
     assert_eq!((&again[0].name, again[0].pid), (&first[0].name, first[0].pid));
     assert_ne!(reader.peer().unwrap().pid, daemon);
     is_refused(&mut reader, &stop_all());
+}
+
+/// Who asked is known after the daemon was killed, too; a name without end is cut.
+#[test]
+fn for_whom_a_program_asks_is_told_beside_who_it_is() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let name = format!("alice@dashboard {}", "x".repeat(1_000_000));
+    client(&home).on_behalf_of("alice@dashboard").request(&stop_all(), &mut |_| {}).unwrap();
+    let told = format!("`stop` of uid {} (pid {}) on behalf of alice@dashboard", rustix::process::getuid().as_raw(), std::process::id());
+    home.ok("why app").says(&told);
+    ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
+    home.ok("why app").says(&told);
+    home.ok("restart app");
+    // The library cuts a name that is too long; one that comes all the same is cut by the daemon.
+    client(&home).on_behalf_of(&name).request(&stop_all(), &mut |_| {}).unwrap();
+    is_cut(&home, &name);
+    home.ok("restart app");
+    let mut stream = UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
+    let hello = Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: false, on_behalf_of: Some(name[..60_000].into()) };
+    for (id, request) in [(0, hello), (1, stop_all())] {
+        stream.write_all(&encode(&ClientFrame { id, request })).unwrap();
+    }
+    home.wait_status("app", "stopped");
+    is_cut(&home, &name);
+}
+
+#[track_caller]
+fn is_cut(home: &Home, name: &str) {
+    let why = home.ok("why app").says(&name[..MAX_ON_BEHALF_OF]);
+    assert!(!why.stdout.contains(&name[..=MAX_ON_BEHALF_OF]), "{why}");
 }

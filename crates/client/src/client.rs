@@ -20,6 +20,8 @@ use crate::way::{Socket, Stream, Way, connect_or_find};
 /// How often another connection is tried when one was lost before anything was changed.
 pub const RETRIES: u32 = 3;
 
+pub use ostler_proto::control::MAX_ON_BEHALF_OF;
+
 /// Version of this client, as hello names it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -48,6 +50,7 @@ pub struct Client<S = UnixStream> {
     /// The daemon may speak another version of the protocol.
     any_protocol: bool,
     read_only: bool,
+    on_behalf_of: Option<String>,
     /// While an answer is owed.
     wait: Wait,
 }
@@ -88,6 +91,7 @@ impl<S: Stream> Client<S> {
             on_silence: None,
             any_protocol: false,
             read_only: false,
+            on_behalf_of: None,
             wait: Wait::default(),
         }
     }
@@ -136,6 +140,15 @@ impl<S: Stream> Client<S> {
     pub fn read_only(mut self) -> Self {
         debug_assert_eq!(self.last_id, HELLO_ID, "hello was said already");
         self.read_only = true;
+        self
+    }
+
+    /// For whom this asks, also when it is connected again: the user of a login, `ssh user@host`. Its first [`MAX_ON_BEHALF_OF`] characters are
+    /// shown beside the uid and pid of this process (`why`). To be said before anything is sent.
+    #[must_use]
+    pub fn on_behalf_of(mut self, name: &str) -> Self {
+        debug_assert_eq!(self.last_id, HELLO_ID, "hello was said already");
+        self.on_behalf_of = Some(name.chars().take(MAX_ON_BEHALF_OF).collect());
         self
     }
 
@@ -217,7 +230,12 @@ impl<S: Stream> Client<S> {
     }
 
     fn hello(&self) -> ClientFrame {
-        let request = Request::Hello { protocol: PROTOCOL, version: VERSION.into(), read_only: self.read_only };
+        let request = Request::Hello {
+            protocol: PROTOCOL,
+            version: VERSION.into(),
+            read_only: self.read_only,
+            on_behalf_of: self.on_behalf_of.clone(),
+        };
         ClientFrame { id: HELLO_ID, request }
     }
 

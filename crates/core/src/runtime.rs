@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn who_lives() {
         let now = Now { mono_ms: 1, wall_ms: 1 };
-        let user = || Origin::User { command: "stop".into(), uid: 0, pid: 1 };
+        let user = || Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         let instance = |wanted, state, cause: Option<ExitCause>| {
             let exit = |cause| ExitRecord { inc: 1, pid: 1, started: now, ended: now, ending: Ending::Code(5), cause, last_lines: vec![] };
             Instance { wanted, state, inc: 1, exits: cause.into_iter().map(exit).collect(), ..Instance::new(now) }

@@ -21,6 +21,9 @@ pub use crate::rollout::{FaultReport, PlaceReport, RolloutReport, RolloutState};
 /// field that has to be there. `tests/wire.rs` fails when that is forgotten. A new optional field needs none.
 pub const PROTOCOL: u32 = 3;
 
+/// Characters of `on_behalf_of` in [`Request::Hello`].
+pub const MAX_ON_BEHALF_OF: usize = 128;
+
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientFrame {
@@ -54,6 +57,10 @@ pub enum Request {
         /// [`Failure::ReadOnly`].
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         read_only: bool,
+        /// For whom this client asks: the user of a login, `ssh user@host`. Whoever may connect may do everything anyway, so this is believed and
+        /// gives no right; it is shown beside the client's uid and pid. Of more than [`MAX_ON_BEHALF_OF`] characters the first are kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<String>,
     },
     /// Answer: [`Response::Pong`].
     Ping,

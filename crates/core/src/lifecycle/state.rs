@@ -29,6 +29,9 @@ pub enum Origin {
         uid: u32,
         /// Process id of the client, for the record only.
         pid: i32,
+        /// For whom the client asked, as it says: a login of a dashboard, `ssh user@host`. For the record only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<Box<str>>,
     },
     /// Restored by `resurrect`.
     Resurrect,

@@ -9,7 +9,7 @@ pub(super) fn policy() -> Policy {
 }
 
 pub(super) fn user(command: &str) -> Origin {
-    Origin::User { command: command.into(), uid: 1, pid: 2 }
+    Origin::User { command: command.into(), uid: 1, pid: 2, on_behalf_of: None }
 }
 
 pub(super) fn exit(code: i32) -> ExitReport {

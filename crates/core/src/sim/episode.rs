@@ -271,7 +271,7 @@ impl Stage {
         }
         self.tally.steps += 1;
         let slot = rng.below(SLOTS);
-        let user = || Origin::User { command: String::new(), uid: 0, pid: 1 };
+        let user = || Origin::User { command: String::new(), uid: 0, pid: 1, on_behalf_of: None };
         let event = match rng.below(100) {
             0..30 => Event::Start(if rng.percent(20) { Origin::Resurrect } else { user() }),
             30..55 => Event::Restart(user()),
@@ -387,7 +387,8 @@ impl Stage {
 /// One line that can be read.
 fn in_short(instance: &Instance) -> String {
     let Instance { wanted, state, counters, exits, .. } = instance;
-    let state = format!("{state:?}").replace("Now { mono_ms: ", "{ ").replace("User { command: \"\", uid: 0, pid: 1 }", "User");
+    let state =
+        format!("{state:?}").replace("Now { mono_ms: ", "{ ").replace("User { command: \"\", uid: 0, pid: 1, on_behalf_of: None }", "User");
     let last = exits.last().map(|exit| format!("inc {} {:?} by {:?}", exit.inc, exit.ending, exit.cause));
     let (restarts, unstable, delay) = (counters.restarts, counters.unstable, counters.last_delay_ms);
     format!("wanted {wanted:?}, {state}, restarts {restarts}, unstable {unstable}, delay {delay}, last exit: {}", last.unwrap_or_default())

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use ostler_proto::control::{ClientFrame, DaemonFrame, Failure, PROTOCOL, Request, Response};
+use ostler_proto::control::{ClientFrame, DaemonFrame, Failure, MAX_ON_BEHALF_OF, PROTOCOL, Request, Response};
 use ostler_proto::frame::{Decoder, encode};
 
 use crate::reactor::{Reactor, Source};
@@ -100,6 +100,8 @@ pub(crate) struct Client {
     pub uid: u32,
     /// Its pid, for the record only.
     pub pid: i32,
+    /// For whom it asks, as it says, for the record only.
+    pub on_behalf_of: Option<Box<str>>,
 }
 
 impl Client {
@@ -152,9 +154,10 @@ impl Client {
         loop {
             match self.decoder.take::<ClientFrame>() {
                 Ok(None) => break,
-                Ok(Some(ClientFrame { id, request: Request::Hello { protocol, read_only, .. } })) => {
+                Ok(Some(ClientFrame { id, request: Request::Hello { protocol, read_only, on_behalf_of, .. } })) => {
                     self.greeting = if protocol == PROTOCOL { Greeting::Same } else { Greeting::Other };
                     self.read_only |= read_only;
+                    self.on_behalf_of = on_behalf_of.map(|name| name.chars().take(MAX_ON_BEHALF_OF).collect());
                     self.hello_by_ms = None;
                     let mut response = hello.clone();
                     if let Response::Hello { read_only, .. } = &mut response {
@@ -263,6 +266,7 @@ impl Clients {
                     subscribed: None,
                     uid,
                     pid: peer.pid,
+                    on_behalf_of: None,
                 },
             );
         }

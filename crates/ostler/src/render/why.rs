@@ -125,7 +125,10 @@ fn cause(cause: &ExitCause) -> String {
 
 fn origin_text(origin: &Origin) -> String {
     match origin {
-        Origin::User { command, uid, pid } => format!("`{}` of uid {uid} (pid {pid})", shown(command)),
+        Origin::User { command, uid, pid, on_behalf_of } => {
+            let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name)));
+            format!("`{}` of uid {uid} (pid {pid}){}", shown(command), name.unwrap_or_default())
+        }
         Origin::Resurrect => "`resurrect`".into(),
         Origin::Shutdown => "the shutdown of the daemon".into(),
         // Its name, and what made it act.
@@ -154,7 +157,8 @@ mod tests {
 
     #[test]
     fn every_ending_is_told_in_words() {
-        let user = Origin::User { command: "restart".into(), uid: 1000, pid: 7 };
+        let user = Origin::User { command: "restart".into(), uid: 1000, pid: 7, on_behalf_of: None };
+        let other = Origin::User { command: "stop".into(), uid: 0, pid: 8, on_behalf_of: Some("ali\u{1b}ce".into()) };
         for (ending, why, words) in [
             (Ending::Code(1), ExitCause::Itself, "exited with code 1, nobody asked for it, after 850 ms (pid 4711)"),
             (Ending::Signal { signal: 11, core: true }, ExitCause::Itself, "was ended by SIGSEGV (core dumped), nobody asked for it"),
@@ -162,6 +166,11 @@ mod tests {
                 Ending::Signal { signal: 9, core: false },
                 ExitCause::OutOfMemory,
                 "was ended by SIGKILL, killed by the kernel: out of memory",
+            ),
+            (
+                Ending::Code(0),
+                ExitCause::Asked(other),
+                "exited with code 0, asked for by `stop` of uid 0 (pid 8) on behalf of ali\u{fffd}ce, after 850 ms",
             ),
             (
                 Ending::Signal { signal: 2, core: false },

@@ -148,8 +148,10 @@ impl Control {
 
     /// Who asks.
     pub(crate) fn origin(&mut self, client: u32, command: String) -> Origin {
-        let (uid, pid) = self.clients.get_mut(client).map_or((u32::MAX, 0), |client| (client.uid, client.pid));
-        Origin::User { command, uid, pid }
+        match self.clients.get_mut(client) {
+            Some(client) => Origin::User { command, uid: client.uid, pid: client.pid, on_behalf_of: client.on_behalf_of.clone() },
+            None => Origin::User { command, uid: u32::MAX, pid: 0, on_behalf_of: None },
+        }
     }
 
     /// Resolves one target into our own numbers.
