@@ -138,7 +138,7 @@ mod tests {
     use crate::engine::{Input, Played};
 
     fn user() -> Origin {
-        Origin::User { command: "start".into(), uid: 0, pid: 1 }
+        Origin::User { command: "start".into(), uid: 0, pid: 1, on_behalf_of: None }
     }
 
     fn app(name: &str, depends_on: &[(&str, Condition)]) -> AppSpec {

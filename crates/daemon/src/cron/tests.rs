@@ -71,7 +71,7 @@ fn a_run_is_on_disk_before_it_begins() {
 #[test]
 fn a_users_stop_ends_it() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("* * * * *".into())));
-    played.feed(&mut cron, id, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1 }));
+    played.feed(&mut cron, id, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }));
     cron.on_settled(&mut played.ctx);
     assert!(cron.timer.is_none());
     assert!(tick(&mut played, &mut cron, MINUTE_MS).is_empty());
