@@ -32,8 +32,7 @@ impl Autosave {
     /// The one deadline that there is.
     const LOOK: Key = (Self::NAME, 0);
 
-    /// The settings of the home may say something else now.
-    pub(crate) fn read_settings(&mut self, ctx: &mut Ctx) {
+    fn read_settings(&mut self, ctx: &mut Ctx) {
         self.is_on = is_wished(&ctx.settings.home);
         self.on_journaled(ctx);
     }
@@ -62,6 +61,10 @@ impl Autosave {
 impl Feature for Autosave {
     /// What this daemon found is saved soon, too.
     fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.read_settings(ctx);
+    }
+
+    fn on_settings(&mut self, ctx: &mut Ctx) {
         self.read_settings(ctx);
     }
 

@@ -23,9 +23,9 @@ use crate::errands::{self, Errands};
 use crate::features::Features;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
+use crate::logs::LogFiles;
 use crate::reactor::{Reactor, Source};
 use crate::rollouts::Rollouts;
-use crate::rotation::Rotation;
 use crate::rpc::Clients;
 use crate::runtime::{OwnLines, Runtime};
 use crate::settings::Settings;
@@ -144,6 +144,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         timers: Timers::default(),
         coming: std::collections::BTreeSet::new(),
         complaints: Complaints::default(),
+        log_files: LogFiles { open: writers.files.clone(), ..LogFiles::default() },
         boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
         lock,
         listener,
@@ -165,7 +166,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         writers,
         handbacks: HandBacks::default(),
         carries: Carries::default(),
-        rotation: Rotation::default(),
         jobs: Vec::new(),
         rollouts: Rollouts::default(),
         scalers: Scalers::default(),
@@ -203,7 +203,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.ctx.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
         // Before anything else: somebody may stand still.
         control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
-        control.rotation.restore(snapshot.rotated_until);
+        control.features.each().for_each(|feature| feature.restore(&mut snapshot));
         control.remember_last_words(std::mem::take(&mut snapshot.last_words));
         let carries = std::mem::take(&mut snapshot.carries);
         control.restore(snapshot);
@@ -216,7 +216,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     if let Some(id) = aside {
         control.ctx.journal.push(&crate::store::Record::Gone { id });
     }
-    control.begin_rotation_of_all();
     control.look_for_vanished_soon();
     control.features.each().for_each(|feature| feature.on_boot(&mut control.ctx));
     Ok(control)
@@ -360,7 +359,7 @@ impl Control {
             Err(error) => return self.ctx.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
         let (hand_backs, carries) = (std::mem::take(&mut snapshot.hand_backs), std::mem::take(&mut snapshot.carries));
-        self.rotation.restore(snapshot.rotated_until);
+        self.features.each().for_each(|feature| feature.restore(&mut snapshot));
         self.restore(snapshot);
         for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.rollouts.records()).chain(self.errands.records()) {
             self.ctx.journal.push(&record);

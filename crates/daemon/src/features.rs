@@ -8,6 +8,8 @@ use crate::engine::Feature;
 use crate::home_watch::HomeWatch;
 use crate::host::Host;
 use crate::order::Order;
+use crate::rotation::Rotation;
+use crate::store::Record;
 use crate::watch::Watches;
 
 macro_rules! features {
@@ -28,10 +30,19 @@ macro_rules! features {
                 all.into_iter()
             }
 
+            fn all(&self) -> impl Iterator<Item = &dyn Feature> {
+                let all: [&dyn Feature; Self::NAMES.len()] = [$(&self.$field),*];
+                all.into_iter()
+            }
+
+            /// What a journal that is written anew must have of them.
+            pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+                self.all().flat_map(Feature::records)
+            }
+
             /// What a new keeper is to hold for them.
             pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
-                let all: [&dyn Feature; Self::NAMES.len()] = [$(&self.$field),*];
-                all.into_iter().flat_map(Feature::held)
+                self.all().flat_map(Feature::held)
             }
 
             /// A descriptor that the keeper held while there was no daemon. Gives back what is nobody's.
@@ -56,6 +67,7 @@ features! {
     home: HomeWatch,
     host: Host,
     order: Order,
+    rotation: Rotation,
     watch: Watches,
 }
 

@@ -66,9 +66,9 @@ impl DaemonLog {
         &self.path
     }
 
-    /// Is the file larger than this, by what was written to it?
+    /// Is the file larger than this, by what was said?
     pub(crate) fn is_larger_than(&self, bytes: u64) -> bool {
-        self.bytes >= bytes
+        self.bytes + self.pending.len() as u64 >= bytes
     }
 
     /// One line about something ordinary.

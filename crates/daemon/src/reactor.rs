@@ -40,8 +40,6 @@ pub(crate) enum Source {
     LogLines,
     /// The captured output of an errand.
     Errand(u32),
-    /// Folders of logs.
-    LogFolders,
     /// A descriptor of the feature with this name, and what it means to that one.
     Feature(&'static str, u32),
 }
@@ -66,7 +64,6 @@ impl Source {
             Self::Probe(id) => (18, id),
             Self::LogLines => (19, 0),
             Self::Errand(id) => (20, id),
-            Self::LogFolders => (25, 0),
             Self::Feature(name, key) => (FEATURES + names.iter().position(|known| *known == name).map_or(0, |at| at as u64), key),
             Self::Health(id) => (28, id),
         };
@@ -90,7 +87,6 @@ impl Source {
             18 => Self::Probe(id),
             19 => Self::LogLines,
             20 => Self::Errand(id),
-            25 => Self::LogFolders,
             28 => Self::Health(id),
             kind => Self::Feature(names.get(usize::try_from(kind.checked_sub(FEATURES)?).ok()?)?, id),
         })

@@ -29,7 +29,6 @@ use crate::engine::Ctx;
 use crate::errands::Errands;
 use crate::features::Features;
 use crate::rollouts::Rollouts;
-use crate::rotation::Rotation;
 use crate::rpc::Clients;
 use crate::runtime::Runtime;
 use crate::secrets::Fetches;
@@ -62,7 +61,6 @@ pub(crate) struct Control {
     pub writers: Writers,
     pub handbacks: HandBacks,
     pub carries: Carries,
-    pub rotation: Rotation,
     pub jobs: Vec<Job>,
     pub rollouts: Rollouts,
     pub scalers: autoscale::Scalers,

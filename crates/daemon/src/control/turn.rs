@@ -9,10 +9,10 @@ use ostler_core::lifecycle::{Effect, Event};
 use super::Control;
 use crate::engine::{Ending, Input, Request, Work, clock};
 use crate::errands::Errands;
+use crate::features::Features;
 use crate::order::Order;
 use crate::reactor::{Ready, Source};
 use crate::rollouts::Rollouts;
-use crate::rotation::Rotation;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
 use crate::store::{Record, Written};
@@ -31,11 +31,11 @@ const REST_AFTER: Duration = Duration::from_millis(1500);
 fn all_records<'a>(
     slots: &'a Slots,
     boot_id: &str,
-    (writers, handbacks, carries, rotation): (&'a Writers, &'a HandBacks, &'a Carries, &'a Rotation),
+    (writers, handbacks, carries, features): (&'a Writers, &'a HandBacks, &'a Carries, &'a Features),
     rollouts: &'a Rollouts,
     errands: &'a Errands,
 ) -> impl Iterator<Item = Record<'a>> {
-    let logs = writers.records().chain(handbacks.records()).chain(carries.records()).chain(rotation.records());
+    let logs = writers.records().chain(handbacks.records()).chain(carries.records()).chain(features.records());
     slots.records(boot_id).chain(logs).chain(rollouts.records()).chain(errands.records())
 }
 
@@ -120,7 +120,6 @@ impl Control {
             self.sockets.deadline_ms(),
             self.errands.deadline_ms(),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
-            self.rotation.deadline_ms(),
         ];
         next.into_iter().flatten().min()
     }
@@ -141,7 +140,6 @@ impl Control {
             Source::Health(key) => self.hear_check(key),
             Source::LogLines => self.hear_logs(),
             Source::Errand(number) => self.hear_errand(number),
-            Source::LogFolders => self.hear_log_folders(),
             Source::Feature(name, key) => {
                 if let Some(feature) = self.features.named(name) {
                     feature.on_ready(&mut self.ctx, key);
@@ -177,7 +175,6 @@ impl Control {
         self.tick_lanes(now.mono_ms);
         self.tick_peeks(now.mono_ms);
         self.close_abandoned(now.mono_ms);
-        self.tick_rotation(now.mono_ms);
         self.answer_lists(now);
         self.clients.tick(now.mono_ms);
         if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
@@ -212,7 +209,6 @@ impl Control {
         self.write_journal();
         self.ctx.keeper.flush(&self.ctx.reactor);
         self.ctx.log.flush();
-        self.follow_rotations();
         if self.ctx.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
@@ -233,6 +229,8 @@ impl Control {
                 Input::Event(id, event) => self.feed(id, event),
                 Input::Request(Request::Replace { app, ids, origin, what }) => self.replace_by_policy(&app, ids, origin, what),
                 Input::Request(Request::Act { action, ids, origin }) => self.act_by_policy(action, ids, origin),
+                Input::Request(Request::Rotate(log)) => self.rotate(*log),
+                Input::Answer(answer) => self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, &answer)),
             }
         }
     }
@@ -300,7 +298,7 @@ impl Control {
     }
 
     fn compact(&mut self) {
-        let logs = (&self.writers, &self.handbacks, &self.carries, &self.rotation);
+        let logs = (&self.writers, &self.handbacks, &self.carries, &self.features);
         let records: Vec<_> = all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
@@ -318,7 +316,7 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.ctx.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            let logs = (&self.writers, &self.handbacks, &self.carries, &self.rotation);
+            let logs = (&self.writers, &self.handbacks, &self.carries, &self.features);
             all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands)
                 .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.ctx.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))

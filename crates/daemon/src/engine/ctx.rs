@@ -9,9 +9,10 @@ use ostler_core::lifecycle::Event;
 use ostler_core::time::Now;
 use ostler_keeper::Originals;
 
-use super::{Effects, Input, Request, Timers};
+use super::{Answer, Effects, Input, Request, Timers};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
+use crate::logs::LogFiles;
 use crate::reactor::Reactor;
 use crate::settings::Settings;
 use crate::slots::Slots;
@@ -40,6 +41,8 @@ pub(crate) struct Ctx {
     /// Instances that a request will start when their turn comes.
     pub coming: BTreeSet<u32>,
     pub complaints: Complaints,
+    /// Log files that are not simply written by their app.
+    pub log_files: LogFiles,
     pub boot_id: String,
     /// A copy of the lock of the home: it is held as long as keeper or daemon live.
     pub lock: OwnedFd,
@@ -77,6 +80,11 @@ impl Ctx {
     /// An event for an instance, when its turn has come.
     pub(crate) fn event(&mut self, id: u32, event: Event) {
         self.queue.push_back(Input::Event(id, event));
+    }
+
+    /// Says what came of a request.
+    pub(crate) fn answer(&mut self, answer: Answer) {
+        self.queue.push_back(Input::Answer(answer));
     }
 
     /// Asks another part for something.

@@ -4,7 +4,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ostler_core::lifecycle::Event;
 
-use super::Ctx;
+use super::{Answer, Ctx};
+use crate::store::{Record, Snapshot};
 
 /// A step of an instance that was decided, and is journaled before anything of it is done.
 #[derive(Debug)]
@@ -27,6 +28,9 @@ pub(crate) trait Feature {
     /// An instance made a step.
     fn on_transition(&mut self, _ctx: &mut Ctx, _transition: &Transition<'_>) {}
 
+    /// The keeper is asked for a process of an instance; its log files are open.
+    fn on_spawn(&mut self, _ctx: &mut Ctx, _id: u32) {}
+
     /// An instance has another description.
     fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
@@ -42,11 +46,25 @@ pub(crate) trait Feature {
     /// Nothing is left to do, for the moment: what is put into the queue now is dealt with in the same turn, and then it is quiet again.
     fn on_quiet(&mut self, _ctx: &mut Ctx) {}
 
+    /// Something that was asked for is done, or cannot be.
+    fn on_answer(&mut self, _ctx: &mut Ctx, _answer: &Answer) {}
+
+    /// The settings of the home may say something else now.
+    fn on_settings(&mut self, _ctx: &mut Ctx) {}
+
     /// Everything that happened in this turn was dealt with; what the kernel is to know (a timer on the wall clock) is set now.
     fn on_settled(&mut self, _ctx: &mut Ctx) {}
 
     /// Something was written to the journal.
     fn on_journaled(&mut self, _ctx: &mut Ctx) {}
+
+    /// What a journal that is written anew must have of this feature.
+    fn records(&self) -> Vec<Record<'_>> {
+        Vec::new()
+    }
+
+    /// What the journal knows, before [`Feature::on_boot`].
+    fn restore(&mut self, _snapshot: &mut Snapshot) {}
 
     /// Descriptors that the keeper holds for this feature, by name: they outlive the daemon. A new keeper gets them.
     fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {

@@ -16,4 +16,4 @@ pub(crate) use feature::{Feature, Transition};
 #[cfg(test)]
 pub(crate) use played::Played;
 pub(crate) use timers::{Key, Timers};
-pub(crate) use work::{Effects, Input, Request, Work};
+pub(crate) use work::{Answer, Effects, Input, Request, Work};

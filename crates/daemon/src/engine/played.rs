@@ -15,6 +15,7 @@ use ostler_keeper::{Link, Originals};
 use super::{Ctx, Effects, Feature, Input, Timers, Transition};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
+use crate::logs::LogFiles;
 use crate::reactor::{Reactor, Source};
 use crate::settings::Settings;
 use crate::slots::Slots;
@@ -50,6 +51,7 @@ impl Played {
             keeper: KeeperDoor::new(Link::new(ours), 1),
             originals: Originals { umask: 0o77, nofile: None, oom_score_adj: None },
             slots: Slots::default(),
+            log_files: LogFiles::default(),
             complaints: crate::slots::complaints::Complaints::default(),
             journal: Journal::open(memfd).unwrap().0,
             state_file: StateFile::new(home.join("state")),

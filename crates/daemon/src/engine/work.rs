@@ -1,10 +1,12 @@
 //! What is to be done: events and requests that wait for their turn, and effects that wait for the journal.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use ostler_core::lifecycle::{Effect, Event, Origin};
 use ostler_proto::control::Action;
 
+use crate::logs::handback::{FileKey, Rotating};
 use crate::store::Written;
 
 /// What waits for its turn: it is dealt with before the next write of the journal, in this order.
@@ -14,6 +16,8 @@ pub(crate) enum Input {
     Event(u32, Event),
     /// What one part wants of another.
     Request(Request),
+    /// What came of a request.
+    Answer(Answer),
 }
 
 /// What a feature wants of others, as data.
@@ -25,6 +29,18 @@ pub(crate) enum Request {
     /// These instances of one app are restarted, or reloaded, as if a user had asked for it: so many at the same time as the action's rule
     /// says. Nobody waits for the end.
     Act { action: Action, ids: Vec<u32>, origin: Origin },
+    /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
+    /// [`Answer::Rotated`].
+    Rotate(Box<Rotating>),
+}
+
+/// What came of a request. Each feature hears it ([`super::Feature::on_answer`]): whose it was knows that.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A log was rotated: the name that its old lines have now, or why that could not be.
+    Rotated { path: String, target: PathBuf, file: FileKey, result: Result<String, String> },
+    /// A rotation that a former daemon asked for was undone.
+    RotationUndone,
 }
 
 /// Something that is to be done after the journal is written.

@@ -38,9 +38,22 @@ mod testing;
 mod tests;
 mod worker;
 
+use std::collections::BTreeSet;
+
 pub(crate) use format::{Format, Formats, Label, Stamp};
 pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};
 pub(crate) use pipeline::{Config, Handle, Pipeline, PipelineError, Report, RuntimeStreams};
 pub(crate) use pipes::{holding_pipe, log_pipe};
 pub(crate) use sink::OpenFiles;
 pub(crate) use tail::{last_lines, length};
+
+/// Log files that are not simply written by their app: who has them, and what is done with them.
+#[derive(Debug, Default)]
+pub(crate) struct LogFiles {
+    /// Our writers have these open.
+    pub open: OpenFiles,
+    /// These are deleted, and what their apps write is carried over ([`carry`]).
+    pub carried: BTreeSet<handback::FileKey>,
+    /// The content of these is being moved elsewhere ([`handback`]).
+    pub moving: BTreeSet<handback::FileKey>,
+}

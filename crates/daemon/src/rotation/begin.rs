@@ -1,7 +1,6 @@
 //! One rotation: may it be, under which name, and what follows.
 
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 
 use ostler_core::date_format::DateFormat;
 use ostler_core::rotate::{DATE_FORMAT, Rule, name};
@@ -9,9 +8,8 @@ use rustix::fs::OFlags;
 
 use super::Rotation;
 use super::check::Live;
-use crate::control::Control;
-use crate::logs::handback::{Folder, HandBack, rename_to_free};
-use crate::supervisor::handback::Rotating;
+use crate::engine::{Ctx, Request};
+use crate::logs::handback::{Folder, Rotating, rename_to_free};
 
 /// So many names are tried.
 const MOST_NAMES: u32 = 1000;
@@ -37,28 +35,28 @@ pub(super) fn free_name(file: &str, date: &str, is_there: impl Fn(&str) -> bool)
     (0..MOST_NAMES).map(|again| name::rotated(file, date, again)).find(is_free)
 }
 
-impl Control {
+impl Rotation {
     /// Rotates a log, unless that is under way.
-    pub(super) fn rotate(&mut self, live: &Live) {
-        if self.is_handed_back(live.file) {
+    pub(super) fn rotate(&mut self, ctx: &mut Ctx, live: &Live) {
+        if ctx.log_files.moving.contains(&live.file) {
             return;
         }
-        if let Err(reason) = self.try_rotate(live) {
-            self.not_rotated(&live.path, &reason);
+        if let Err(reason) = self.try_rotate(ctx, live) {
+            self.not_rotated(ctx, &live.path, &reason);
         }
     }
 
-    fn try_rotate(&mut self, live: &Live) -> Result<(), String> {
+    fn try_rotate(&mut self, ctx: &mut Ctx, live: &Live) -> Result<(), String> {
         let folder = Folder::with(&live.target, live.file, &live.rights).map_err(|error| error.to_string())?;
         may_rotate(live, &folder)?;
         let file = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is no UTF-8 text")?;
-        let date = self.rotation.date(&live.rule, self.ctx.now.wall_ms);
+        let date = self.date(&live.rule, ctx.now.wall_ms);
         let is_there = |name: &str| std::fs::symlink_metadata(folder.inside(name)).is_ok();
         let rotated = free_name(file, &date, is_there).ok_or("too many files of that name")?;
         if live.direct {
-            let rotating =
-                Rotating { path: live.path.clone(), target: live.target.clone(), file: live.file, rotated, rights: live.rights.clone() };
-            return self.begin_rotation(&rotating, folder);
+            let (path, target, rights) = (live.path.clone(), live.target.clone(), live.rights.clone());
+            ctx.request(Request::Rotate(Box::new(Rotating { path, target, file: live.file, rotated, rights, folder })));
+            return Ok(());
         }
         // A file without line ends grows for ever; then a torn line is better.
         let torn = live.size >= live.rule.max_size.saturating_mul(2);
@@ -70,42 +68,27 @@ impl Control {
             let _ = successor(&from, &to);
             Ok(())
         };
-        let moved = self.writers.files.move_away(live.file, torn, || live.rights.act(rename));
+        let moved = ctx.log_files.open.move_away(live.file, torn, || live.rights.act(rename));
         match moved.map_err(|error| folder.plain(&format!("cannot rename it to \"{to}\": {error}")))? {
             // The next look comes soon enough.
             None => Ok(()),
             Some(()) => {
-                self.is_rotated(&live.path, [live.app.clone()], &folder.path().join(&rotated).to_string_lossy());
+                self.is_rotated(ctx, &live.path, [live.app.clone()], &folder.path().join(&rotated).to_string_lossy());
                 Ok(())
             }
         }
     }
 
-    /// A hand-back that was a rotation is over. The name under which the old lines are, if it is another one.
-    pub(crate) fn rotated(&mut self, record: &HandBack, result: Result<Option<String>, String>) {
-        match result {
-            Ok(renamed) => {
-                let writers = self.ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
-                let apps: Vec<String> = writers.map(|slot| slot.spec().name.clone()).collect();
-                self.is_rotated(&record.path, apps, &renamed.unwrap_or_else(|| record.rotated.clone()));
-            }
-            Err(reason) => {
-                self.not_rotated(&record.path, &reason);
-                self.make_room(Path::new(&record.target));
-            }
-        }
-    }
-
-    fn is_rotated(&mut self, path: &str, apps: impl IntoIterator<Item = String>, rotated: &str) {
-        self.rotation.told.remove(path);
+    pub(super) fn is_rotated(&mut self, ctx: &mut Ctx, path: &str, apps: impl IntoIterator<Item = String>, rotated: &str) {
+        self.told.remove(path);
         // In the words of pm2-logrotate.
-        self.ctx.log.line(format_args!("\"{rotated}\" has been created"));
-        self.rotation.rotated.extend(apps);
+        ctx.log.line(format_args!("\"{rotated}\" has been created"));
+        self.rotated.extend(apps);
     }
 
-    fn not_rotated(&mut self, path: &str, reason: &str) {
-        if self.rotation.is_news(path, reason) {
-            self.ctx.log.error(format_args!("\"{path}\" cannot be rotated: {reason}"));
+    pub(super) fn not_rotated(&mut self, ctx: &mut Ctx, path: &str, reason: &str) {
+        if self.is_news(path, reason) {
+            ctx.log.error(format_args!("\"{path}\" cannot be rotated: {reason}"));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,14 +14,19 @@ use flate2::write::GzEncoder;
 use ostler_core::rotate::keep::{Old, for_room, surplus};
 use ostler_core::rotate::name::is_rotated;
 use ostler_core::rotate::{RotateSpec, Rule};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{Mode, OFlags};
 
-use crate::control::Control;
+use super::Rotation;
+use crate::engine::Ctx;
 use crate::logs::handback::{FileKey, Folder, rename_to_free};
+use crate::reactor::{Reactor, Source};
 use crate::rights::Rights;
 
 /// The tables of the compressor are made on the stack. What is not touched costs nothing, and it ends with the thread.
 const STACK: usize = 4 << 20;
+/// The thread has something to say.
+pub(super) const READY: u32 = 1;
 /// Behind everybody else.
 const NICENESS: i32 = 19;
 
@@ -71,38 +77,41 @@ enum News {
 }
 
 /// The way to the thread.
+#[derive(Debug)]
 pub(super) struct Care {
+    /// Wakes the daemon.
+    woken: Arc<OwnedFd>,
     tasks: mpsc::Sender<Task>,
     news: mpsc::Receiver<News>,
     waiting: usize,
 }
 
-impl Control {
+impl Rotation {
     /// Has the rotated files of these logs looked at.
-    pub(super) fn order_care(&mut self, groups: impl IntoIterator<Item = (Vec<Kept>, Job)>) {
-        let live = self.live_logs(None).into_iter().map(|live| live.target).collect();
+    pub(super) fn order_care(&mut self, ctx: &mut Ctx, groups: impl IntoIterator<Item = (Vec<Kept>, Job)>) {
+        let live = self.live_logs(ctx, None).into_iter().map(|live| live.target).collect();
         let usual = RotateSpec::default().rule();
         let mut group = |(logs, job): (Vec<Kept>, Job)| {
             let rule = match &job {
                 Job::Keep(rule) => Some(rule),
                 Job::Room(_) => usual.as_ref(),
             };
-            let dates = rule.map_or_else(Vec::new, |rule| self.rotation.dates(rule, self.ctx.now.wall_ms));
+            let dates = rule.map_or_else(Vec::new, |rule| self.dates(rule, ctx.now.wall_ms));
             Group { logs, job, dates }
         };
         let task = Task { groups: groups.into_iter().map(&mut group).collect(), live };
         if task.groups.is_empty() {
             return;
         }
-        if self.rotation.care.is_none() {
-            match Care::start(Arc::clone(&self.writers.wake)) {
-                Ok(care) => self.rotation.care = Some(care),
+        if self.care.is_none() {
+            match Care::start(&ctx.reactor) {
+                Ok(care) => self.care = Some(care),
                 Err(error) => {
-                    return self.ctx.log.error_once("care", format_args!("rotated logs are not looked after: no thread: {error}"));
+                    return ctx.log.error_once("care", format_args!("rotated logs are not looked after: no thread: {error}"));
                 }
             }
         }
-        if let Some(care) = &mut self.rotation.care
+        if let Some(care) = &mut self.care
             && care.tasks.send(task).is_ok()
         {
             care.waiting += 1;
@@ -110,19 +119,23 @@ impl Control {
     }
 
     /// The thread may have something to say.
-    pub(crate) fn hear_care(&mut self) {
-        let Some(care) = &mut self.rotation.care else { return };
+    pub(super) fn on_care_news(&mut self, ctx: &mut Ctx) {
+        let Some(care) = &mut self.care else { return };
+        // Only clears it.
+        let _ = rustix::io::read(&*care.woken, &mut [0; 8]);
         let news: Vec<News> = care.news.try_iter().collect();
         care.waiting = care.waiting.saturating_sub(news.iter().filter(|news| matches!(news, News::Done)).count());
-        if care.waiting == 0 {
-            self.rotation.care = None;
+        if care.waiting == 0
+            && let Some(care) = self.care.take()
+        {
+            ctx.reactor.remove(&*care.woken);
         }
         for news in news {
             match news {
-                News::Removed(line) => self.ctx.log.line(format_args!("{line}")),
+                News::Removed(line) => ctx.log.line(format_args!("{line}")),
                 News::Failed(about, problem) => {
-                    if self.rotation.is_news(&about, &problem) {
-                        self.ctx.log.error(format_args!("\"{about}\": {problem}"));
+                    if self.is_news(&about, &problem) {
+                        ctx.log.error(format_args!("\"{about}\": {problem}"));
                     }
                 }
                 News::Done => {}
@@ -132,7 +145,9 @@ impl Control {
 }
 
 impl Care {
-    fn start(wake: Arc<std::os::fd::OwnedFd>) -> io::Result<Self> {
+    fn start(reactor: &Reactor) -> io::Result<Self> {
+        let woken = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let wake = Arc::clone(&woken);
         let (tasks, received) = mpsc::channel::<Task>();
         let (sender, news) = mpsc::channel();
         std::thread::Builder::new().name("log-care".into()).stack_size(STACK).spawn(move || {
@@ -148,7 +163,8 @@ impl Care {
                 let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
             }
         })?;
-        Ok(Self { tasks, news, waiting: 0 })
+        reactor.add(&woken, Source::Feature(Rotation::NAME, READY))?;
+        Ok(Self { woken, tasks, news, waiting: 0 })
     }
 }
 

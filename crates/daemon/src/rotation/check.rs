@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use ostler_core::files::own_stream;
 use ostler_core::rotate::{Rule, pace};
 
+use super::Rotation;
 use super::care::{Job, Kept};
-use crate::control::Control;
+use crate::engine::Ctx;
 use crate::logs::handback::{FileKey, There, look};
 use crate::logs::{self, Places};
 use crate::rights::Rights;
@@ -71,45 +72,49 @@ pub(super) struct Live {
     pub(super) rule: Rule,
 }
 
-impl Control {
-    /// A process was started that writes to its logs.
-    pub(crate) fn watch_logs(&mut self, id: u32) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        self.rotation.schedule_changed |= slot.spec().log_rotate.schedule.is_some() || self.rotation.wanted.rotate.schedule.is_some();
+impl Rotation {
+    /// A process is started that writes to its logs. True if the next look may be another one now.
+    pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+        let Some(slot) = ctx.slots.get(id) else { return false };
+        let mut is_new = slot.spec().log_rotate.schedule.is_some() || self.wanted.rotate.schedule.is_some();
+        self.schedule_changed |= is_new;
         let folders: Vec<PathBuf> = folders(slot).collect();
         for folder in folders {
-            if !self.rotation.folders.contains_key(&folder) {
-                self.rotation.folders.insert(folder.clone(), Folder::new(self.ctx.now.mono_ms));
-                self.arm(&folder);
+            if !self.folders.contains_key(&folder) {
+                self.folders.insert(folder.clone(), Folder::new(ctx.now.mono_ms));
+                self.arm(ctx, &folder);
+                is_new = true;
             }
         }
+        is_new
     }
 
-    /// A daemon begins: what apps of a former one write is looked at, and what was under way is done after all.
-    pub(crate) fn begin_rotation_of_all(&mut self) {
-        self.refresh_settings();
-        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
-        ids.into_iter().for_each(|id| self.watch_logs(id));
-        let now_ms = self.ctx.now.mono_ms;
-        let again = std::mem::take(&mut self.rotation.again);
-        for folder in self.rotation.folders.values_mut() {
-            folder.due_ms = Some(if again { now_ms } else { now_ms + SHORTEST_MS });
+    /// A daemon begins.
+    pub(super) fn begin(&mut self, ctx: &mut Ctx) {
+        self.read_settings(ctx);
+        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.id).collect();
+        for id in ids {
+            self.follow(ctx, id);
         }
-        self.rotation.schedule_changed = true;
-        self.rotation.leftovers = self.ctx.slots.iter().next().is_some();
+        let now_ms = ctx.now.mono_ms;
+        for folder in self.folders.values_mut() {
+            folder.due_ms = Some(now_ms + SHORTEST_MS);
+        }
+        self.schedule_changed = true;
+        self.leftovers = ctx.slots.iter().next().is_some();
     }
 
-    fn arm(&mut self, folder: &Path) {
-        let armed = self.rotation.watch.arm(folder, &self.ctx.reactor);
-        let check_ms = self.rotation.wanted.check_ms;
-        let Some(known) = self.rotation.folders.get_mut(folder) else { return };
+    fn arm(&mut self, ctx: &mut Ctx, folder: &Path) {
+        let armed = self.watch.arm(folder, &ctx.reactor);
+        let check_ms = self.wanted.check_ms;
+        let Some(known) = self.folders.get_mut(folder) else { return };
         match armed {
             Ok(()) => known.due_ms = None,
             // Without the kernel's help the clock has to do.
             Err(error) => {
-                known.due_ms = Some(self.ctx.now.mono_ms + check_ms);
+                known.due_ms = Some(ctx.now.mono_ms + check_ms);
                 if error.kind() != std::io::ErrorKind::NotFound {
-                    self.ctx.log.error_once(
+                    ctx.log.error_once(
                         "log folders",
                         format_args!("cannot watch \"{}\": {error}; its files are looked at every {} s", folder.display(), check_ms / 1000),
                     );
@@ -119,43 +124,44 @@ impl Control {
     }
 
     /// Something was written.
-    pub(crate) fn hear_log_folders(&mut self) {
-        let now_ms = self.ctx.now.mono_ms;
-        for path in self.rotation.watch.fired() {
-            if let Some(folder) = self.rotation.folders.get_mut(&path) {
+    pub(super) fn on_written(&mut self, now_ms: u64) {
+        for path in self.watch.fired() {
+            if let Some(folder) = self.folders.get_mut(&path) {
                 folder.written(now_ms);
             }
         }
     }
 
     /// The clock says that something is due.
-    pub(crate) fn tick_rotation(&mut self, now_ms: u64) {
+    pub(super) fn look(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
         let due = |folder: &Folder| folder.due_ms.is_some_and(|at| at <= now_ms);
-        let folders: Vec<PathBuf> = self.rotation.folders.iter().filter(|(_, folder)| due(folder)).map(|(path, _)| path.clone()).collect();
+        let folders: Vec<PathBuf> = self.folders.iter().filter(|(_, folder)| due(folder)).map(|(path, _)| path.clone()).collect();
         if !folders.is_empty() {
-            self.refresh_settings();
+            self.read_settings(ctx);
         }
         for folder in folders {
-            self.check_folder(&folder, now_ms);
+            self.check_folder(ctx, &folder);
         }
-        if self.rotation.schedule_changed || self.rotation.schedule_due_ms.is_some_and(|at| at <= now_ms) {
-            self.check_schedules();
+        if self.schedule_changed || self.schedule_due_ms.is_some_and(|at| at <= now_ms) {
+            self.check_schedules(ctx);
         }
     }
 
-    fn check_folder(&mut self, path: &Path, now_ms: u64) {
-        let logs = self.live_logs(Some(path));
-        if !self.ctx.slots.iter().any(|slot| folders(slot).any(|folder| folder == path)) {
-            self.rotation.folders.remove(path);
+    fn check_folder(&mut self, ctx: &mut Ctx, path: &Path) {
+        let now_ms = ctx.now.mono_ms;
+        let logs = self.live_logs(ctx, Some(path));
+        if !ctx.slots.iter().any(|slot| folders(slot).any(|folder| folder == path)) {
+            self.folders.remove(path);
             return;
         }
         if path.is_dir() {
-            self.rotation.told.remove(path.to_string_lossy().as_ref());
+            self.told.remove(path.to_string_lossy().as_ref());
         } else {
-            self.folder_is_gone(path);
+            self.folder_is_gone(ctx, path);
         }
-        let check_ms = self.rotation.wanted.check_ms;
-        let Some(folder) = self.rotation.folders.get_mut(path) else { return };
+        let check_ms = self.wanted.check_ms;
+        let Some(folder) = self.folders.get_mut(path) else { return };
         let within_ms = now_ms.saturating_sub(folder.last_ms);
         let mut pace_ms = folder.step_ms.min(check_ms);
         folder.step_ms = folder.step_ms.saturating_mul(2).min(check_ms.max(SHORTEST_MS));
@@ -172,22 +178,22 @@ impl Control {
         }
         (folder.last_ms, folder.pace_ms) = (now_ms, pace_ms);
         for live in &large {
-            self.rotate(live);
+            self.rotate(ctx, live);
         }
         if let Some(live) = logs.first() {
-            self.make_room(&live.target);
+            self.make_room(ctx, &live.target);
         }
-        self.arm(path);
+        self.arm(ctx, path);
     }
 
     /// Every log of every app, or those in one folder, each file once.
-    pub(super) fn live_logs(&self, folder: Option<&Path>) -> Vec<Live> {
+    pub(super) fn live_logs(&self, ctx: &Ctx, folder: Option<&Path>) -> Vec<Live> {
         let mut found: Vec<Live> = Vec::new();
-        for slot in self.ctx.slots.iter() {
-            let Some(rule) = self.rotation.wanted.rule_of(slot.spec()) else { continue };
+        for slot in ctx.slots.iter() {
+            let Some(rule) = self.wanted.rule_of(slot.spec()) else { continue };
             for (path, file) in paths(slot) {
                 // What is carried there is written by us.
-                let is_carried = file.is_some_and(|file| self.carries.has(file));
+                let is_carried = file.is_some_and(|file| ctx.log_files.carried.contains(&file));
                 let (file, direct) = (file.filter(|_| !is_carried), is_direct(slot) && !is_carried);
                 let own = Rights::of(slot.spec());
                 let (target, rights) = own.target(path.as_ref());
@@ -221,15 +227,15 @@ impl Control {
     }
 
     /// Rotates what is due by the clock, and finds the next time.
-    fn check_schedules(&mut self) {
-        self.rotation.schedule_changed = false;
-        self.rotation.schedule_due_ms = None;
-        let now = self.ctx.now;
-        let until_ms = self.rotation.until_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
+    fn check_schedules(&mut self, ctx: &mut Ctx) {
+        self.schedule_changed = false;
+        self.schedule_due_ms = None;
+        let now = ctx.now;
+        let until_ms = self.until_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
         let (mut due, mut next) = (Vec::new(), None::<u64>);
-        for live in self.live_logs(None) {
+        for live in self.live_logs(ctx, None) {
             let Some(schedule) = &live.rule.schedule else { continue };
-            let zone = self.rotation.zone(live.rule.tz.as_deref());
+            let zone = self.zone(live.rule.tz.as_deref());
             let from_now = schedule.next_after_ms(now.wall_ms, &zone);
             next = [next, from_now].into_iter().flatten().min();
             if schedule.next_after_ms(until_ms, &zone).is_some_and(|at| at <= now.wall_ms) && live.size > 0 {
@@ -237,49 +243,49 @@ impl Control {
             }
         }
         for live in &due {
-            self.rotate(live);
+            self.rotate(ctx, live);
         }
         let Some(next) = next else { return };
         // A suspended machine and a clock that jumps: looked at once more then.
-        self.rotation.schedule_due_ms = Some(now.mono_ms + (next - now.wall_ms));
-        if self.rotation.until_ms.is_none() || !due.is_empty() || now.wall_ms.saturating_sub(until_ms) > 0 {
-            self.rotation.until_ms = Some(now.wall_ms);
-            self.ctx.journal.push(&Record::RotatedUntil { wall_ms: now.wall_ms });
+        self.schedule_due_ms = Some(now.mono_ms + (next - now.wall_ms));
+        if self.until_ms.is_none() || !due.is_empty() || now.wall_ms.saturating_sub(until_ms) > 0 {
+            self.until_ms = Some(now.wall_ms);
+            ctx.journal.push(&Record::RotatedUntil { wall_ms: now.wall_ms });
         }
     }
 
     /// On a disk that is nearly full, the oldest rotated files go.
-    pub(super) fn make_room(&mut self, target: &Path) {
+    pub(super) fn make_room(&mut self, ctx: &mut Ctx, target: &Path) {
         let Some(folder) = target.parent() else { return };
         let Ok(stat) = rustix::fs::statvfs(folder) else { return };
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         let all = stat.f_blocks.saturating_mul(stat.f_frsize);
-        let wanted = self.rotation.wanted.min_free.unwrap_or_else(|| MIN_FREE.0.min(all / MIN_FREE.1));
+        let wanted = self.wanted.min_free.unwrap_or_else(|| MIN_FREE.0.min(all / MIN_FREE.1));
         if free >= wanted {
-            self.rotation.full.remove(folder);
+            self.full.remove(folder);
             return;
         }
-        if self.rotation.full.insert(folder.to_owned()) {
-            self.ctx.log.error(format_args!(
+        if self.full.insert(folder.to_owned()) {
+            ctx.log.error(format_args!(
                 "the disk of \"{}\" has {} MB left: rotated logs go, the oldest first, until {} MB are free",
                 folder.display(),
                 free >> 20,
                 wanted >> 20
             ));
         }
-        let logs = self.live_logs(None).into_iter().filter(|live| live.target.parent() == Some(folder));
+        let logs = self.live_logs(ctx, None).into_iter().filter(|live| live.target.parent() == Some(folder));
         let logs = logs.map(|live| Kept { target: live.target, file: live.file, rights: live.rights }).collect();
-        self.order_care([(logs, Job::Room(wanted))]);
+        self.order_care(ctx, [(logs, Job::Room(wanted))]);
     }
 
-    fn folder_is_gone(&mut self, path: &Path) {
-        let of = self.ctx.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
+    fn folder_is_gone(&mut self, ctx: &mut Ctx, path: &Path) {
+        let of = ctx.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
         // Of several users' the one with fewer.
         let rights = of.reduce(|one, other| if one.are_ours() { other } else { one }).unwrap_or_default();
-        let places = Places { home: &self.ctx.settings.home, rights: &rights, stdout: None, stderr: None };
+        let places = Places { home: &ctx.settings.home, rights: &rights, stdout: None, stderr: None };
         let made = places.make(path);
         let mut unwritten = Vec::new();
-        for slot in self.ctx.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
+        for slot in ctx.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
             match &slot.piped {
                 Some(piped) => piped.reopen(),
                 None if slot.instance.pid().is_some() => unwritten.push(format!("{}:{}", slot.spec().name, slot.pm_id)),
@@ -293,8 +299,8 @@ impl Control {
                 format!("was removed, and is there again; {} write to their removed files until their restart", unwritten.join(", "))
             }
         };
-        if self.rotation.is_news(&path.to_string_lossy(), &text) {
-            self.ctx.log.error(format_args!("the log folder \"{}\" {text}", path.display()));
+        if self.is_news(&path.to_string_lossy(), &text) {
+            ctx.log.error(format_args!("the log folder \"{}\" {text}", path.display()));
         }
     }
 }

@@ -17,18 +17,22 @@ mod care;
 mod check;
 mod own;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use ostler_core::rotate::settings::Rotation as Wanted;
 
-use crate::store::Record;
+use crate::engine::{Answer, Ctx, Feature, Key};
+use crate::logs::handback::FileKey;
+use crate::store::{Record, Snapshot};
 
 /// Everything about rotation.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Rotation {
     /// What the settings of the home say.
     wanted: Wanted,
@@ -48,34 +52,90 @@ pub(crate) struct Rotation {
     leftovers: bool,
     /// What was told of a file or folder and need not be told again.
     told: BTreeMap<String, String>,
-    /// A former daemon was killed while it rotated.
-    again: bool,
     zones: BTreeMap<String, TimeZone>,
     /// Folders without room, where that was told.
     full: BTreeSet<PathBuf>,
 }
 
+impl Feature for Rotation {
+    fn restore(&mut self, snapshot: &mut Snapshot) {
+        self.until_ms = snapshot.rotated_until;
+    }
+
+    /// What apps of a former daemon write is looked at, and what was under way is done after all.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.begin(ctx);
+        self.set_timer(ctx);
+    }
+
+    fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
+        if self.follow(ctx, id) {
+            self.set_timer(ctx);
+        }
+    }
+
+    fn on_settings(&mut self, ctx: &mut Ctx) {
+        self.read_settings(ctx);
+        self.set_timer(ctx);
+    }
+
+    /// A folder is to be looked at, or a schedule is due.
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        self.look(ctx);
+        self.set_timer(ctx);
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u32) {
+        if key == care::READY {
+            self.on_care_news(ctx);
+        } else {
+            self.on_written(ctx.now.mono_ms);
+        }
+        self.set_timer(ctx);
+    }
+
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        match answer {
+            Answer::Rotated { path, target, file, result } => self.on_rotated(ctx, (path, target, *file), result),
+            // A former daemon was killed while it rotated.
+            Answer::RotationUndone => self.folders.values_mut().for_each(|folder| folder.due_ms = Some(ctx.now.mono_ms)),
+        }
+        self.set_timer(ctx);
+    }
+
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        self.look_after_rotated(ctx);
+    }
+
+    fn records(&self) -> Vec<Record<'_>> {
+        self.until_ms.map(|wall_ms| Record::RotatedUntil { wall_ms }).into_iter().collect()
+    }
+}
+
 impl Rotation {
-    /// When the clock has something to say.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+    pub(crate) const NAME: &str = "rotation";
+    /// The one deadline that there is: of the folder or schedule that comes next.
+    const LOOK: Key = (Self::NAME, 0);
+
+    fn set_timer(&self, ctx: &mut Ctx) {
         let folders = self.folders.values().filter_map(|folder| folder.due_ms).min();
         let changed = self.schedule_changed.then_some(0);
-        [folders, self.schedule_due_ms, changed].into_iter().flatten().min()
+        ctx.timers.set(Self::LOOK, [folders, self.schedule_due_ms, changed].into_iter().flatten().min());
     }
 
-    /// For a journal that is written anew.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.until_ms.map(|wall_ms| Record::RotatedUntil { wall_ms }).into_iter()
-    }
-
-    /// What the journal knows.
-    pub(crate) fn restore(&mut self, until_ms: Option<u64>) {
-        self.until_ms = until_ms;
-    }
-
-    /// A rotation of a former daemon was finished, or undone.
-    pub(crate) fn begin_again(&mut self, undone: bool) {
-        self.again |= undone;
+    /// A rotation that was asked for is over. On success it says under which name the old lines are.
+    fn on_rotated(&mut self, ctx: &mut Ctx, (path, target, file): (&str, &Path, FileKey), result: &Result<String, String>) {
+        match result {
+            Ok(rotated) => {
+                let writers = ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file)));
+                let apps: Vec<String> = writers.map(|slot| slot.spec().name.clone()).collect();
+                self.is_rotated(ctx, path, apps, rotated);
+            }
+            Err(reason) => {
+                self.not_rotated(ctx, path, reason);
+                self.make_room(ctx, target);
+            }
+        }
     }
 
     /// Tells something about a file, unless that is what was told last. True = tell it.

@@ -2,23 +2,24 @@
 
 use ostler_core::rotate::settings::Rotation as Wanted;
 
-use crate::control::Control;
+use super::Rotation;
+use crate::engine::Ctx;
 
-impl Control {
+impl Rotation {
     /// Somebody has changed the settings, or may have.
-    pub(crate) fn refresh_settings(&mut self) {
-        match self.ctx.settings.conf.refresh() {
+    pub(super) fn read_settings(&mut self, ctx: &mut Ctx) {
+        match ctx.settings.conf.refresh() {
             Ok(false) => return,
             Ok(true) => {}
-            Err(problem) => return self.ctx.log.error(format_args!("{problem}; the settings stay as they were")),
+            Err(problem) => return ctx.log.error(format_args!("{problem}; the settings stay as they were")),
         }
-        let (wanted, problems) = Wanted::read(self.ctx.settings.conf.all());
+        let (wanted, problems) = Wanted::read(ctx.settings.conf.all());
         for problem in problems {
-            self.ctx.log.error(format_args!("\"{}\": {problem}; it has no effect", self.ctx.settings.conf.path().display()));
+            ctx.log.error(format_args!("\"{}\": {problem}; it has no effect", ctx.settings.conf.path().display()));
         }
-        self.rotation.wanted = wanted;
-        self.rotation.schedule_changed = true;
-        for folder in self.rotation.folders.values_mut() {
+        self.wanted = wanted;
+        self.schedule_changed = true;
+        for folder in self.folders.values_mut() {
             folder.hurry();
         }
     }

@@ -9,6 +9,9 @@ use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 
 use crate::reactor::{Reactor, Source};
 
+/// Something was written in a folder that is watched.
+const FIRED: u32 = 0;
+
 /// The folders that are watched now.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -24,7 +27,7 @@ impl Watch {
     pub(super) fn arm(&mut self, folder: &Path, reactor: &Reactor) -> std::io::Result<()> {
         if self.inotify.is_none() {
             let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-            reactor.add(&inotify, Source::LogFolders)?;
+            reactor.add(&inotify, Source::Feature(super::Rotation::NAME, FIRED))?;
             self.inotify = Some(inotify);
         }
         let Some(inotify) = &self.inotify else { return Ok(()) };

@@ -63,11 +63,6 @@ impl Carries {
         self.all.iter().map(|(key, (_, source))| (held_name(*key), source.as_fd()))
     }
 
-    /// Is this file deleted, and carried?
-    pub(crate) fn has(&self, file: FileKey) -> bool {
-        self.all.contains_key(&file)
-    }
-
     /// Takes a descriptor that the keeper held.
     pub(crate) fn take_back(&mut self, name: String, fd: OwnedFd) {
         self.found.insert(name, fd);
@@ -77,7 +72,7 @@ impl Carries {
 impl Control {
     /// Begins to carry what is written to a deleted file, as this process has it open; or opens its path anew.
     pub(super) fn carry(&mut self, file: FileKey, path: &str, rights: &Rights, writer: (i32, u32)) -> Result<(), String> {
-        if self.carries.has(file) {
+        if self.carries.all.contains_key(&file) {
             let reopened = self.carries.carrier.as_ref().map_or(Ok(()), |(carrier, _)| carrier.reopen(file, OPENED_WITHIN));
             return reopened.map_err(|error| error.to_string());
         }
@@ -114,9 +109,10 @@ impl Control {
         let (key, source) = (carried.file, Arc::new(source));
         let streams = RuntimeStreams { rights: carried.rights.clone(), ..self.writers.runtime.clone() };
         let deleted = Deleted { key, source: Arc::clone(&source), from: carried.from, path: carried.path.clone().into(), streams };
-        carrier.begin(deleted, &self.writers.files)?;
+        carrier.begin(deleted, &self.ctx.log_files.open)?;
         self.ctx.keeper.hold(&held_name(key), source.as_fd());
         self.ctx.journal.push(&Record::Carry(Box::new(carried.clone())));
+        self.ctx.log_files.carried.insert(key);
         self.carries.all.insert(key, (carried, source));
         Ok(())
     }
@@ -124,7 +120,7 @@ impl Control {
     /// What the process wrote last is at its path, if the disk is not slow.
     pub(super) fn finish_carrying(&self, id: u32) {
         let (Some((carrier, _)), Some(slot)) = (&self.carries.carrier, self.ctx.slots.get(id)) else { return };
-        for file in slot.log_files.into_iter().flatten().filter(|file| self.carries.has(*file)) {
+        for file in slot.log_files.into_iter().flatten().filter(|file| self.carries.all.contains_key(file)) {
             carrier.finish(file, LINES_END_WITHIN);
         }
     }
@@ -143,6 +139,7 @@ impl Control {
                 }
                 Said::Ended(file) => {
                     if self.carries.all.remove(&file).is_some() {
+                        self.ctx.log_files.carried.remove(&file);
                         self.ctx.keeper.drop_held(&held_name(file));
                         self.ctx.journal.push(&Record::CarriedOver { file });
                     }

@@ -4,7 +4,7 @@
 //! stopped meanwhile. It waits while a process is being spawned: that one may have the new file in its hands already.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use ostler_core::lifecycle::State;
@@ -15,10 +15,11 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use super::sweep::{INC_MARK, led_by};
 use crate::control::Control;
+use crate::engine::Answer;
 use crate::logs;
 use crate::logs::handback::{
-    Copied, Copier, Done, Failure, FileKey, Folder, HandBack, News, Order, Seen, Stage, There, Told, Verdict, Writers, copy_name, decide,
-    follow_links, hand_back, look, recover, undo,
+    Copied, Copier, Done, Failure, FileKey, Folder, HandBack, News, Order, Rotating, Seen, Stage, There, Told, Verdict, Writers, copy_name,
+    decide, follow_links, hand_back, look, recover, undo,
 };
 use crate::rights::Rights;
 use crate::slots::Slot;
@@ -57,21 +58,6 @@ impl HandBacks {
     pub(crate) fn begin_after(&mut self, last: u32) {
         self.next = self.next.max(last);
     }
-}
-
-/// A log to be rotated.
-#[derive(Clone, Debug)]
-pub(crate) struct Rotating {
-    /// As its app's description has it.
-    pub path: String,
-    /// The same without symbolic links.
-    pub target: PathBuf,
-    /// The file.
-    pub file: FileKey,
-    /// The name that its content gets.
-    pub rotated: String,
-    /// With whose rights that is done.
-    pub rights: Rights,
 }
 
 /// One file that apps write to.
@@ -187,11 +173,18 @@ impl Control {
         self.order_copy(record, folder.map(Arc::new)).map(Begun::HandBack)
     }
 
-    /// Takes the content of a log that is at its path to this other name in its folder. It is told when it is done ([`Control::rotated`]).
-    ///
-    /// # Errors
-    /// It was not begun.
-    pub(crate) fn begin_rotation(&mut self, log: &Rotating, folder: Folder) -> Result<(), String> {
+    /// Takes the content of a log that is at its path to this other name in its folder, unless something is done with it already.
+    pub(crate) fn rotate(&mut self, log: Rotating) {
+        if self.ctx.log_files.moving.contains(&log.file) {
+            return;
+        }
+        let (path, target, file) = (log.path.clone(), log.target.clone(), log.file);
+        if let Err(reason) = self.begin_rotation(log) {
+            self.ctx.answer(Answer::Rotated { path, target, file, result: Err(reason) });
+        }
+    }
+
+    fn begin_rotation(&mut self, log: Rotating) -> Result<(), String> {
         let no_text = || "the name of a file is no UTF-8 text".to_owned();
         let target = log.target.to_str().ok_or_else(no_text)?.to_owned();
         let rotated = log.target.with_file_name(&log.rotated);
@@ -201,7 +194,7 @@ impl Control {
         let id = self.handbacks.next;
         let record = HandBack {
             id,
-            path: log.path.clone(),
+            path: log.path,
             target,
             rotated,
             copy,
@@ -209,9 +202,9 @@ impl Control {
             stage: Stage::Copying,
             stays: true,
             emptied: false,
-            rights: log.rights.clone(),
+            rights: log.rights,
         };
-        self.order_copy(record, Some(Arc::new(folder))).map(drop)
+        self.order_copy(record, Some(Arc::new(log.folder))).map(drop)
     }
 
     fn order_copy(&mut self, record: HandBack, folder: Option<Arc<Folder>>) -> Result<u32, String> {
@@ -221,22 +214,19 @@ impl Control {
         let HandBack { copy, target, file, rights, .. } = within;
         let order = Order { id, source, copy, target, file, folder: folder.clone(), rights };
         self.ctx.journal.push(&Record::HandBack(Box::new(record.clone())));
+        self.ctx.log_files.moving.insert(file);
         self.handbacks.all.insert(id, record);
         // The copy must never be there without a record of it.
         let written = self.write_down().map_err(|error| format!("cannot write the journal: {error}"));
         let ordered = written.and_then(|()| self.copier().map_err(|error| format!("cannot start a thread: {error}")));
         if let Err(reason) = ordered.map(|copier| copier.order(order)) {
             self.handbacks.all.remove(&id);
+            self.ctx.log_files.moving.remove(&file);
             self.ctx.journal.push(&Record::HandedBack { id });
             return Err(reason);
         }
         self.handbacks.folders.extend(folder.map(|folder| (id, folder)));
         Ok(id)
-    }
-
-    /// Is this file on its way already?
-    pub(crate) fn is_handed_back(&self, file: FileKey) -> bool {
-        self.handbacks.all.values().any(|record| record.file == file)
     }
 
     fn copier(&mut self) -> std::io::Result<&Copier> {
@@ -354,7 +344,7 @@ impl Control {
         let writers = Writers { trees: &trees, never: [keeper, std::process::id().cast_signed()] };
         let folder = self.handbacks.folders.get(&record.id).cloned();
         let mut within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
-        let files = self.writers.files.clone();
+        let files = self.ctx.log_files.open.clone();
         let quiet = files.while_quiet(record.file, || {
             hand_back(&mut within, copied, &writers, &mut |within| {
                 record.stage = within.stage.clone();
@@ -388,6 +378,7 @@ impl Control {
     /// It is over, in one way or the other.
     fn conclude(&mut self, id: u32, result: Result<Done, Failure>) {
         let Some(record) = self.handbacks.all.remove(&id) else { return };
+        self.ctx.log_files.moving.remove(&record.file);
         let folder = self.handbacks.folders.remove(&id);
         self.ctx.journal.push(&Record::HandedBack { id });
         if self.handbacks.all.is_empty() {
@@ -404,8 +395,9 @@ impl Control {
         ids.iter().for_each(|id| self.ctx.slots.changed(*id));
         let plain = |text: String| folder.as_ref().map_or_else(|| text.clone(), |folder| folder.plain(&text));
         if record.stays {
-            let result = result.map(|done| done.renamed.map(plain)).map_err(|failure| plain(failure.to_string()));
-            return self.rotated(&record, result);
+            let renamed = result.map(|done| done.renamed.map(plain)).map_err(|failure| plain(failure.to_string()));
+            let result = renamed.map(|renamed| renamed.unwrap_or(record.rotated));
+            return self.ctx.answer(Answer::Rotated { path: record.path, target: record.target.into(), file: record.file, result });
         }
         let outcome = match result {
             Ok(done) => {
@@ -447,7 +439,8 @@ impl Control {
         for (id, record) in records {
             self.handbacks.begin_after(id);
             match recover_within(&record) {
-                Ok(undone) if record.stays => self.rotation.begin_again(undone),
+                Ok(true) if record.stays => self.ctx.answer(Answer::RotationUndone),
+                Ok(false) if record.stays => {}
                 Ok(undone) => self.handbacks.again |= undone,
                 Err(failure) if record.stays => self.ctx.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),
                 Err(failure) => self.ctx.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
@@ -477,6 +470,7 @@ impl Control {
         if let Some((copier, _)) = self.handbacks.copier.take() {
             copier.shut();
         }
+        self.ctx.log_files.moving.clear();
         for (id, record) in std::mem::take(&mut self.handbacks.all) {
             // Nothing was stopped yet: that is done within one turn of the loop.
             let _ = recover_within(&record);

@@ -360,7 +360,6 @@ impl Control {
         let _ = rustix::io::read(&*self.writers.wake, &mut count);
         self.hear_copier();
         self.hear_carrier();
-        self.hear_care();
         while let Ok(((id, place), report)) = self.writers.reports.try_recv() {
             let name = self.ctx.slots.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
             let log = &mut self.ctx.log;

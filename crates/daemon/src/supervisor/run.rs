@@ -174,7 +174,7 @@ impl Control {
             self.ctx.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
             slot.ipc = super::ipc::Ipc::open(channel, id, key, &self.ctx.reactor).map(Box::new);
         }
-        self.watch_logs(id);
+        self.features.each().for_each(|feature| feature.on_spawn(&mut self.ctx, id));
         Ok(())
     }
 

@@ -107,8 +107,7 @@ impl Control {
             Request::Flush { target } => self.flush_logs(target.as_deref()),
             Request::Host => self.features.host.report(&self.ctx),
             Request::SettingsChanged => {
-                self.refresh_settings();
-                self.features.autosave.read_settings(&mut self.ctx);
+                self.features.each().for_each(|feature| feature.on_settings(&mut self.ctx));
                 Response::Done { ids: Vec::new() }
             }
             Request::ReloadLogs => return self.reload_logs(Some((client, id))),

@@ -216,6 +216,23 @@ impl Failure {
     }
 }
 
+/// A log to be rotated.
+#[derive(Debug)]
+pub(crate) struct Rotating {
+    /// As its app's description has it.
+    pub path: String,
+    /// The same without symbolic links.
+    pub target: PathBuf,
+    /// The file.
+    pub file: FileKey,
+    /// The name that its content gets, in the folder.
+    pub rotated: String,
+    /// With whose rights that is done.
+    pub rights: Rights,
+    /// Where it is.
+    pub folder: Folder,
+}
+
 /// The hidden name beside a rotated file, under which its copy is made.
 pub(crate) fn copy_name(rotated: &Path) -> Option<PathBuf> {
     let name = rotated.file_name()?.to_str()?;
