@@ -272,3 +272,54 @@ fn who_is_silent_is_looked_into_and_an_answer_ends_it() {
     assert_eq!(client.request(&Request::Resurrect, &mut |_| {}).unwrap(), Response::Done { ids: vec![1] });
     server.join().unwrap();
 }
+
+/// A stream that counts what is written at once.
+struct Counted(UnixStream, mpsc::Sender<()>);
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.1.send(()).unwrap();
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl AsFd for Counted {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[test]
+fn a_question_travels_with_hello_and_an_order_waits_for_its_answer() {
+    for (request, answer, together) in [(Request::Ping, (1, Response::Pong), true), (Request::Resurrect, (2, Response::Pong), false)] {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (tell, told) = mpsc::channel();
+        let server = thread::spawn(move || {
+            let mut conn = Conn(theirs, Decoder::default());
+            if together {
+                conn.serve(2, &[(0, welcome()), answer]);
+                return told.try_iter().count();
+            }
+            // Nothing else is there as long as hello was not answered.
+            let seen = conn.serve(1, &[]);
+            let writes = told.try_iter().count();
+            assert_eq!((seen.len(), conn.1.buffered()), (1, 0));
+            conn.serve(0, &[(0, welcome())]);
+            conn.serve(1, &[answer]);
+            writes + told.try_iter().count()
+        });
+        let mut client = Client::over(Counted(ours, tell));
+        assert_eq!(client.request(&request, &mut |_| {}).unwrap(), Response::Pong);
+        assert_eq!(server.join().unwrap(), if together { 1 } else { 2 }, "{request:?}");
+    }
+}
