@@ -133,3 +133,18 @@ fn what_a_killed_daemon_had_begun_is_done_at_once() {
     played.pass(&mut rotation, 0);
     assert_eq!(requests(&mut played).len(), 1);
 }
+
+/// Also what was said in this turn counts, and goes with the old file.
+#[test]
+fn the_daemons_own_log_is_rotated_by_the_settings_of_the_home() {
+    let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
+    fs::write(played.ctx.settings.conf.path(), format!(r#"{{"log_rotate": {{"max_size": "{MAX_BYTES}"}}}}"#)).unwrap();
+    rotation.on_settings(&mut played.ctx);
+    played.ctx.log.line(format_args!("{}", "x".repeat(MAX_BYTES as usize / 2)));
+    rotation.on_settled(&mut played.ctx);
+    assert!(!played.log().contains("has been created"));
+    played.ctx.log.line(format_args!("{}", "y".repeat(MAX_BYTES as usize)));
+    rotation.on_settled(&mut played.ctx);
+    let log = played.log();
+    assert!(log.contains("has been created") && !log.contains("yyy"), "{log}");
+}
