@@ -174,7 +174,7 @@ fn connections_that_only_sit_there_lock_nobody_out() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut follower = greeted(&home);
-    follower.write_all(&encode(&ClientFrame { id: 1, request: Request::Subscribe })).unwrap();
+    follower.write_all(&encode(&ClientFrame { id: 1, request: Request::Subscribe { after: None } })).unwrap();
     let idle: Vec<UnixStream> = (0..600).map(|_| greeted(&home)).chain((0..600).map(|_| connect(&home))).collect();
     home.ok("list").says("app");
     home.ok("restart app");

@@ -25,6 +25,7 @@ mod dev;
 mod diff;
 mod drain;
 mod env;
+mod events;
 mod faults;
 mod faults_descriptors;
 mod faults_disk;

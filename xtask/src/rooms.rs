@@ -43,6 +43,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("engine", Kind::Engine),
     ("autosave", Kind::Feature),
     ("cron", Kind::Feature),
+    ("events", Kind::Feature),
     ("home_watch", Kind::Feature),
     ("host", Kind::Feature),
     ("order", Kind::Feature),

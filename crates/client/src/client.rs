@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ostler_proto::control::{
-    ClientFrame, DaemonFrame, Detail, Failure, Happening, PROTOCOL, Progress, Request, Response, Summary, TableRow,
+    ClientFrame, DaemonFrame, Detail, Event, Failure, Missed, PROTOCOL, Position, Progress, Request, Response, Summary, TableRow,
 };
 use ostler_proto::frame::{Decoder, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,6 +34,29 @@ pub struct Peer {
     pub pid: i32,
     /// The keeper's pid.
     pub keeper_pid: i32,
+}
+
+/// What a follower is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Something happened.
+    Event(Event),
+    /// What came after its position is partly gone.
+    Missed(Missed),
+    /// It did not read fast enough: the connection ends, and it may come back.
+    FellBehind,
+}
+
+impl News {
+    /// None = that is something else.
+    pub fn from_response(response: Response) -> Option<Self> {
+        match response {
+            Response::Happened(event) => Some(Self::Event(event)),
+            Response::Missed(missed) => Some(Self::Missed(missed)),
+            Response::FellBehind => Some(Self::FellBehind),
+            _ => None,
+        }
+    }
 }
 
 /// A connection to a daemon.
@@ -295,26 +318,29 @@ impl<S: Stream> Client<S> {
         Ok(self.last_id)
     }
 
-    /// Has every [`Happening`] from now on sent on this connection; take them with [`Client::next_happening`], or with [`Client::arrived`] by the
-    /// id that this returns.
+    /// Has every event sent on this connection, those after this position first, or from now on; take them with [`Client::next_news`], or with
+    /// [`Client::arrived`] by the id that this returns. A follower that was lost, or fell behind, resumes from the position of the last event
+    /// that it has seen.
     ///
     /// # Errors
     /// [`ClientError::Lost`].
-    pub fn subscribe(&mut self) -> Result<u64, ClientError> {
-        self.send(Request::Subscribe)
+    pub fn subscribe(&mut self, after: Option<Position>) -> Result<u64, ClientError> {
+        self.send(Request::Subscribe { after })
     }
 
-    /// Waits for the next happening after [`Client::subscribe`].
+    /// Waits for what comes next after [`Client::subscribe`].
     ///
     /// # Errors
-    /// As [`Client::next_frame`], and [`ClientError::Refused`]. When the connection is lost, what happens until the next subscription is missed:
-    /// ask for the list.
-    pub fn next_happening(&mut self) -> Result<Happening, ClientError> {
+    /// As [`Client::next_frame`], and [`ClientError::Refused`].
+    pub fn next_news(&mut self) -> Result<News, ClientError> {
         loop {
             match self.next_frame()?.response {
-                Response::Happened(happening) => return Ok(happening),
                 Response::Failed(failure) => return Err(refused(failure)),
-                _ => {}
+                response => {
+                    if let Some(news) = News::from_response(response) {
+                        return Ok(news);
+                    }
+                }
             }
         }
     }

@@ -30,7 +30,7 @@ mod error;
 mod silence;
 mod way;
 
-pub use client::{Client, MAX_ON_BEHALF_OF, Peer, RETRIES, VERSION};
+pub use client::{Client, MAX_ON_BEHALF_OF, News, Peer, RETRIES, VERSION};
 pub use error::ClientError;
 pub use silence::OnSilence;
 pub use way::{Socket, Stream, Way};

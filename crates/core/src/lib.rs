@@ -29,6 +29,7 @@ pub mod probe;
 pub mod rare;
 pub mod restart;
 pub mod rights;
+pub mod ring;
 pub mod rollout;
 pub mod rotate;
 pub mod runtime;

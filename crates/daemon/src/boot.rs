@@ -32,6 +32,7 @@ use crate::settings::Settings;
 use crate::slots::complaints::Complaints;
 use crate::slots::{Slots, split_key};
 use crate::sockets::Sockets;
+use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::carry::Carries;
@@ -98,7 +99,8 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let anchor = inventory.held.iter().find(|name| ostler_keeper::anchor_of(name).is_some());
     let anchor = anchor.and_then(|name| held.remove_entry(name));
     listener.set_nonblocking(true).map_err(system("prepare the socket"))?;
-    let (journal, mut snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
+    let (mut journal, mut snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
+    let events = Events::restore(&mut snapshot, &mut journal);
     let reactor = Reactor::of_features(Features::NAMES).map_err(system("wait for events"))?;
     let writers = Writers::new(settings.home.clone(), &reactor).map_err(system("make a wake-up"))?;
     let keeper = KeeperDoor::new(link, inventory.keeper_pid);
@@ -133,6 +135,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         now,
         log,
         state_file: StateFile::new(settings.state_file()),
+        events,
         settings,
         reactor,
         keeper,

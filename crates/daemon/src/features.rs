@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use crate::autosave::Autosave;
 use crate::cron::Cron;
 use crate::engine::Feature;
+use crate::events::Events;
 use crate::home_watch::HomeWatch;
 use crate::host::Host;
 use crate::order::Order;
@@ -64,6 +65,7 @@ macro_rules! features {
 features! {
     autosave: Autosave,
     cron: Cron,
+    events: Events,
     home: HomeWatch,
     host: Host,
     order: Order,

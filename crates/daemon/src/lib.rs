@@ -12,6 +12,7 @@ mod control;
 mod cron;
 mod engine;
 mod errands;
+mod events;
 mod features;
 mod files;
 mod home_watch;

@@ -11,6 +11,7 @@ use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use serde::{Deserialize, Serialize};
 
+pub use crate::event::{Event, Missed, Position};
 pub use crate::health::HealthReport;
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::rollout::{FaultReport, PlaceReport, RolloutReport, RolloutState};
@@ -181,8 +182,15 @@ pub enum Request {
     },
     /// Are daemon and keeper alive? Answer: [`Response::Pong`], when the keeper has answered the daemon.
     Pulse,
-    /// From now on, every [`Happening`] is sent as [`Response::Happened`] with this request's id, until the connection ends.
-    Subscribe,
+    /// What happened and is still known. Answer: [`Response::Events`].
+    Events,
+    /// From now on, every [`Event`] is sent as [`Response::Happened`] with this request's id, until the connection ends, or until
+    /// [`Response::FellBehind`].
+    Subscribe {
+        /// First what happened after that, as far as it is still known; what is not is told by [`Response::Missed`]. None = from now on only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Position>,
+    },
 }
 
 impl Request {
@@ -199,7 +207,8 @@ impl Request {
             | Self::Rollouts { .. }
             | Self::Host
             | Self::Pulse
-            | Self::Subscribe => true,
+            | Self::Events
+            | Self::Subscribe { .. } => true,
             Self::Start { .. }
             | Self::Act { .. }
             | Self::Undo { .. }
@@ -338,8 +347,19 @@ pub enum Response {
     LogsReloaded(Vec<ReloadedLog>),
     /// Failed; nothing more follows.
     Failed(Failure),
+    /// What happened, the oldest first.
+    Events {
+        /// As far as it is known.
+        list: Vec<Event>,
+        /// Where to [`Request::Subscribe`] from.
+        position: Position,
+    },
     /// Something happened (after [`Request::Subscribe`]).
-    Happened(Happening),
+    Happened(Event),
+    /// Of what was asked for, this is not known any more; what comes next is the oldest that is.
+    Missed(Missed),
+    /// This follower did not read: what waited for it was dropped, and the connection ends. It may come back and subscribe from where it was.
+    FellBehind,
 }
 
 /// How one instance is.
@@ -653,17 +673,4 @@ pub struct Files {
     pub combined: Option<String>,
     /// Pid file.
     pub pid: String,
-}
-
-/// A change that followers are told about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Happening {
-    /// PM2's event word: `start`, `online`, `exit`, `stop`, `restart`, `restart overlimit`, `delete`.
-    pub event: String,
-    /// Which instance.
-    pub id: u32,
-    /// Its name.
-    pub name: String,
-    /// Wall clock, ms.
-    pub at_ms: u64,
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod control;
+pub mod event;
 pub mod frame;
 pub mod health;
 pub mod host;

@@ -20,14 +20,15 @@ use ostler_proto::control::{
     Action, ClientFrame, DaemonFrame, Existing, Failure, LogOutcome, PROTOCOL, Progress, ReloadedLog, Request, Response, RolloutState,
     ScaleTo,
 };
+use ostler_proto::event;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Every protocol since this is watched, and the checksum of its file. Rows are appended; those that were released never change.
-const PROTOCOLS: &[(u32, u32)] = &[(3, 4_267_962_924)];
+const PROTOCOLS: &[(u32, u32)] = &[(3, 2_913_915_896)];
 /// What has no variants.
-const RECORDS: &[&str] = &["ClientFrame", "DaemonFrame", "ReloadedLog", "Instance", "AppSpec"];
+const RECORDS: &[&str] = &["ClientFrame", "DaemonFrame", "ReloadedLog", "Instance", "AppSpec", "Event"];
 
 /// What the type of a line can do.
 struct Kind {
@@ -96,6 +97,12 @@ kinds! {
     "Ask" => care::Ask,
     "care::Action" => care::Action,
     "Amount" => care::Amount,
+    "Event" => event::Event,
+    "event::What" => event::What,
+    "event::Cause" => event::Cause,
+    "event::Health" => event::Health,
+    "event::Limit" => event::Limit,
+    "event::Missed" => event::Missed,
 }
 
 fn file() -> PathBuf {

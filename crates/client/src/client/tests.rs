@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use ostler_proto::event::{Cause, What};
 use ostler_proto::frame::FrameError;
 
 use super::*;
@@ -210,15 +211,25 @@ fn a_no_is_the_answer_and_the_connection_goes_on() {
 #[test]
 fn a_follower_gets_what_happens() {
     let (home, listener) = Home::new();
-    let happening = |id| Happening { event: "online".into(), id, name: "a".into(), at_ms: 1 };
+    let event = |seq| Event {
+        epoch: 7,
+        seq,
+        at_ms: 1,
+        app: "a".into(),
+        id: Some(0),
+        what: What::Stopped,
+        cause: Cause::App,
+        before: None,
+        after: None,
+    };
     let server = thread::spawn(move || {
-        let happened = |id| (1, Response::Happened(happening(id)));
+        let happened = |id| (1, Response::Happened(event(id)));
         serve(&listener, 2, &[(0, welcome()), happened(3), happened(4)])
     });
     let mut client = Client::connect(home.socket()).unwrap();
-    assert_eq!(client.subscribe().unwrap(), 1);
-    assert_eq!([client.next_happening().unwrap(), client.next_happening().unwrap()], [happening(3), happening(4)]);
-    assert!(matches!(client.next_happening(), Err(ClientError::Lost(_))));
+    assert_eq!(client.subscribe(None).unwrap(), 1);
+    assert_eq!([client.next_news().unwrap(), client.next_news().unwrap()], [News::Event(event(3)), News::Event(event(4))]);
+    assert!(matches!(client.next_news(), Err(ClientError::Lost(_))));
     server.join().unwrap();
 }
 

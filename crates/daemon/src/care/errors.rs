@@ -175,7 +175,7 @@ impl Control {
         let Some(sum) = watched.errors.take(&limit, errors, now_ms) else { return };
         let why = format!("reported {sum} errors within {} s (error_threshold: {})", limit.window_ms.div_ceil(1000), limit.threshold);
         self.note(id, why.clone());
-        self.publish(id, "error threshold");
+        self.tell_limit(id, Cause::Errors, !limit.restart, why.clone());
         if limit.restart {
             self.want_mending(id, Cause::Errors, why);
         }

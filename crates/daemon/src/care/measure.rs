@@ -127,13 +127,14 @@ impl Control {
         match cpu {
             Some(CpuVerdict::Warn { percent }) => {
                 self.note(id, format!("has used {percent:.0} % of a core for a while (max_cpu: {allowed} % of {unit})"));
-                self.publish(id, "max cpu warning");
+                let why = format!("used {percent:.0} % of a core (max_cpu: {allowed} % of {unit})");
+                self.tell_limit(id, Cause::Cpu, true, why);
             }
             Some(CpuVerdict::Over { percent }) => {
                 let why = format!("used {percent:.0} % of a core (max_cpu: {allowed} % of {unit})");
                 if self.want_mending(id, Cause::Cpu, why.clone()) {
-                    self.note(id, why);
-                    self.publish(id, "max cpu");
+                    self.note(id, why.clone());
+                    self.tell_limit(id, Cause::Cpu, false, why);
                 }
             }
             None => {}
@@ -150,8 +151,8 @@ impl Control {
                 "[PM2][WORKER] Process {pm_id} restarted because it exceeds --max-memory-restart value (current_memory={bytes} \
                  max_memory_limit={limit} [octets])"
             ));
-            self.note(id, why);
-            self.publish(id, "max memory");
+            self.note(id, why.clone());
+            self.tell_limit(id, Cause::Memory, false, why);
         }
     }
 }

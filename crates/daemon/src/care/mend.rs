@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use ostler_core::care::Action;
 use ostler_core::health::{Pace, State as Health};
 use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_proto::event::{self, Limit, What};
 
 use crate::control::Control;
 use crate::rollouts::Wish;
@@ -113,6 +114,17 @@ impl Control {
         }
         self.care.mending.wants.insert(id, Want { inc: watched.inc, cause, why });
         true
+    }
+
+    /// It uses or reports more than it may.
+    pub(super) fn tell_limit(&mut self, id: u32, cause: Cause, warning: bool, why: String) {
+        let limit = match cause {
+            Cause::Memory => Limit::Memory,
+            Cause::Cpu => Limit::Cpu,
+            Cause::Errors => Limit::Errors,
+            Cause::Health => return,
+        };
+        self.ctx.tell(id, What::LimitExceeded { limit, warning }, event::Cause::policy(cause.word(), why));
     }
 
     /// Replaces those whose turn it is. True when that made work.

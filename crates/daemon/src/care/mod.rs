@@ -24,7 +24,7 @@ use ostler_core::health::{Monitor, State as Health};
 use ostler_core::lifecycle::State;
 use ostler_core::limits::{CpuWatch, ErrorWatch, MemoryWatch};
 use ostler_core::time::Now;
-use ostler_proto::control::Happening;
+use ostler_proto::event::{Cause, Health as Told, What};
 use ostler_proto::health::{HealthReport, LastAnswer};
 
 use crate::control::Control;
@@ -246,19 +246,23 @@ impl Control {
                 if before != Health::Starting {
                     self.ctx.log.line(format_args!("App [{name}:{pm_id}] is healthy"));
                 }
-                self.publish(id, "healthy");
+                self.tell_health(id, Told::Healthy, None);
             }
             Health::Unready => {
                 self.note(id, format!("gets no new connections while others can have them: {why}"));
-                self.publish(id, "unready");
+                self.tell_health(id, Told::Unready, Some(why));
             }
             Health::Unhealthy => {
                 let times = if failures > 1 { format!(" ({failures} times in a row)") } else { String::new() };
                 self.note(id, format!("is unhealthy: {why}{times}"));
-                self.publish(id, "unhealthy");
+                self.tell_health(id, Told::Unhealthy, Some(why.clone()));
                 self.want_mending(id, mend::Cause::Health, why);
             }
         }
+    }
+
+    fn tell_health(&mut self, id: u32, state: Told, answer: Option<String>) {
+        self.ctx.tell(id, What::Health { state }, Cause::policy("health", answer));
     }
 
     /// New connections go to others, or to this one again.
@@ -277,13 +281,5 @@ impl Control {
         let surplus = slot.notes.len().saturating_sub(Note::KEPT);
         slot.notes.drain(..surplus);
         self.ctx.slots.changed(id);
-    }
-
-    /// An event of PM2's kind.
-    fn publish(&mut self, id: u32, event: &str) {
-        if let Some(slot) = self.ctx.slots.get(id) {
-            let happening = Happening { event: event.into(), id: slot.pm_id, name: slot.spec().name.clone(), at_ms: self.ctx.now.wall_ms };
-            self.clients.publish(&happening);
-        }
     }
 }

@@ -277,7 +277,11 @@ impl Control {
         while let Some(slot) = self.ctx.slots.next_changed() {
             self.ctx.journal.push(&slot.record());
         }
+        self.ctx.events.write_to(&mut self.ctx.journal);
         let (written, bytes) = self.ctx.journal.flush();
+        if bytes.is_ok() {
+            self.clients.publish(&self.ctx.events.written());
+        }
         match bytes {
             Ok(bytes) if bytes.is_empty() => {}
             Ok(bytes) => {
@@ -299,7 +303,8 @@ impl Control {
 
     fn compact(&mut self) {
         let logs = (&self.writers, &self.handbacks, &self.carries, &self.features);
-        let records: Vec<_> = all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands).collect();
+        let records = all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands);
+        let records: Vec<_> = records.chain(self.ctx.events.records()).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
             .and_then(|memfd| self.ctx.journal.replace(memfd, records.into_iter()));

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use ostler_core::lifecycle::Event;
 use ostler_core::time::Now;
 use ostler_keeper::Originals;
+use ostler_proto::event::{Cause, What};
 
 use super::{Answer, Effects, Input, Request, Timers};
 use crate::keeper_door::KeeperDoor;
@@ -18,6 +19,7 @@ use crate::settings::Settings;
 use crate::slots::Slots;
 use crate::slots::complaints::{Complaints, Topic};
 use crate::store::Journal;
+use crate::store::events::{Draft, Events};
 use crate::store::state_file::StateFile;
 
 /// What a turn works with. Features get it beside their own state, and nothing else: what they want of each other goes through the queue.
@@ -33,6 +35,8 @@ pub(crate) struct Ctx {
     pub slots: Slots,
     pub journal: Journal,
     pub state_file: StateFile,
+    /// What happened, for followers.
+    pub events: Events,
     /// What waits for its turn, before the next write of the journal.
     pub queue: VecDeque<Input>,
     /// What is to be done after it.
@@ -85,6 +89,19 @@ impl Ctx {
     /// Says what came of a request.
     pub(crate) fn answer(&mut self, answer: Answer) {
         self.queue.push_back(Input::Answer(answer));
+    }
+
+    /// Tells followers what happened to an instance that is not a step of it.
+    pub(crate) fn tell(&mut self, id: u32, what: What, cause: Cause) {
+        let Some(slot) = self.slots.get(id).filter(|slot| slot.is_seen()) else { return };
+        let status = slot.instance.status();
+        let draft = Draft { app: slot.spec().name.clone(), id: Some(slot.pm_id), what, cause, status: Some((status, status)) };
+        self.events.push(self.now.wall_ms, draft);
+    }
+
+    /// Tells followers what happened to an app as a whole.
+    pub(crate) fn tell_of_app(&mut self, app: &str, what: What, cause: Cause) {
+        self.events.push(self.now.wall_ms, Draft { app: app.into(), id: None, what, cause, status: None });
     }
 
     /// Asks another part for something.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use ostler_core::lifecycle::Event;
+use ostler_core::lifecycle::{Effect, Event, Notice};
 
 use super::{Answer, Ctx};
 use crate::store::{Record, Snapshot};
@@ -14,6 +14,16 @@ pub(crate) struct Transition<'a> {
     pub id: u32,
     /// What it was fed.
     pub event: &'a Event,
+    /// PM2's word for the status it had.
+    pub before: &'static str,
+    /// What there is to tell of it.
+    pub notices: &'a [Notice],
+}
+
+/// What there is to tell among the effects of a step.
+pub(crate) fn notices(effects: &[Effect]) -> Vec<Notice> {
+    let notice = |effect: &Effect| if let Effect::Notify(notice) = effect { Some(notice.clone()) } else { None };
+    effects.iter().filter_map(notice).collect()
 }
 
 /// A part of the daemon with a state of its own. It reads slots, and asks for what others do by putting it into the queue; it knows no other

@@ -12,7 +12,7 @@ mod timers;
 mod work;
 
 pub(crate) use ctx::{Ctx, Ending, clock};
-pub(crate) use feature::{Feature, Transition};
+pub(crate) use feature::{Feature, Transition, notices};
 #[cfg(test)]
 pub(crate) use played::Played;
 pub(crate) use timers::{Key, Timers};

@@ -12,15 +12,16 @@ use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
-use super::{Ctx, Effects, Feature, Input, Timers, Transition};
+use super::{Ctx, Effects, Feature, Input, Timers, Transition, notices};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
 use crate::reactor::{Reactor, Source};
 use crate::settings::Settings;
 use crate::slots::Slots;
-use crate::store::Journal;
+use crate::store::events::Events;
 use crate::store::state_file::StateFile;
+use crate::store::{Journal, Snapshot};
 
 /// For what threads do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +44,8 @@ impl Played {
         std::fs::create_dir_all(&home).unwrap();
         let (keeper, ours) = ostler_sys::socket::packet_pair().unwrap();
         let memfd = ostler_sys::memfd::create("ostler-played").unwrap();
+        let mut journal = Journal::open(memfd).unwrap().0;
+        let events = Events::restore(&mut Snapshot::default(), &mut journal);
         let ctx = Ctx {
             now: Now { mono_ms: 1000, wall_ms: ostler_sys::now().wall_ms },
             settings: Settings::from_env(home.clone()),
@@ -53,8 +56,9 @@ impl Played {
             slots: Slots::default(),
             log_files: LogFiles::default(),
             complaints: crate::slots::complaints::Complaints::default(),
-            journal: Journal::open(memfd).unwrap().0,
+            journal,
             state_file: StateFile::new(home.join("state")),
+            events,
             queue: VecDeque::new(),
             effects: Effects::default(),
             timers: Timers::default(),
@@ -83,9 +87,11 @@ impl Played {
     /// Feeds an event to an instance, and tells the feature. Nothing of what follows is done.
     pub(crate) fn feed(&mut self, feature: &mut dyn Feature, id: u32, event: Event) {
         let slot = self.ctx.slots.get_mut(id).unwrap();
-        slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
+        let before = slot.instance.status();
+        let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
         self.ctx.slots.changed(id);
-        feature.on_transition(&mut self.ctx, &Transition { id, event: &event });
+        let notices = notices(&effects);
+        feature.on_transition(&mut self.ctx, &Transition { id, event: &event, before, notices: &notices });
     }
 
     /// Has the instance run: it was asked for and spawned now.

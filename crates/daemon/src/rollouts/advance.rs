@@ -3,7 +3,8 @@
 use ostler_core::lifecycle::{self, ExitCause, Origin, State, Wanted};
 use ostler_core::rollout::{Effect, Event, Outcome, Phase, PlaceState, Rollout};
 use ostler_core::units::in_seconds;
-use ostler_proto::control::{FaultReport, Happening, Progress};
+use ostler_proto::control::{FaultReport, Progress};
+use ostler_proto::event::{Cause, What};
 
 use super::history::{End, Release};
 use super::{Lane, Parts, Running};
@@ -180,7 +181,7 @@ impl Control {
             self.write_pid_file(new, pid);
         }
         self.ctx.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is told to finish"));
-        self.clients.publish(&Happening { event: "reload".into(), id: pm_id, name, at_ms: self.ctx.now.wall_ms });
+        self.ctx.tell(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
         self.feed(old, lifecycle::Event::Retire(origin));
         self.tell_step(number, place, "is ready; the old process finishes its requests");
     }
@@ -267,6 +268,15 @@ impl Control {
             Some(Outcome::Done) | None => (End::Done, None),
         };
         self.ctx.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
+        let release = running.release;
+        let what = match (&end, &fault) {
+            (End::Done, _) => What::ReloadDone { release },
+            (End::Overruled, _) => What::ReloadOverruled { release },
+            (End::Failed, fault) => {
+                What::ReloadFailed { release, why: fault.as_ref().map_or_else(String::new, |fault| fault.reason.clone()) }
+            }
+        };
+        self.ctx.tell_of_app(&running.app, what, Cause::from(&running.origin));
         if let Some(lane) = running.lanes.first().filter(|_| !running.mends) {
             let command = report.command.clone();
             let places = report.places.iter().map(|place| (place.id, place.state.clone())).collect();

@@ -3,6 +3,7 @@
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Origin, State};
 use ostler_core::rollout::{Event, Rollout};
+use ostler_proto::event::{Cause, What};
 
 use super::history::pinned;
 use super::{Lane, Parts, Running};
@@ -102,6 +103,8 @@ impl Control {
         let app = app.to_owned();
         self.ctx.log.line(format_args!("App [{app}] reload begins: {} instances, release {release}", lanes.len()));
         self.ctx.slots.begin_replacing(&app);
+        let instances = u32::try_from(lanes.len()).unwrap_or(u32::MAX);
+        self.ctx.tell_of_app(&app, What::ReloadBegun { release, instances }, Cause::from(&origin));
         self.rollouts.running.push(Running {
             number,
             app,

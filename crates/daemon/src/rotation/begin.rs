@@ -1,9 +1,11 @@
 //! One rotation: may it be, under which name, and what follows.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use ostler_core::date_format::DateFormat;
 use ostler_core::rotate::{DATE_FORMAT, Rule, name};
+use ostler_proto::event::{Cause, What};
 use rustix::fs::OFlags;
 
 use super::Rotation;
@@ -83,7 +85,10 @@ impl Rotation {
         self.told.remove(path);
         // In the words of pm2-logrotate.
         ctx.log.line(format_args!("\"{rotated}\" has been created"));
-        self.rotated.extend(apps);
+        for app in apps.into_iter().collect::<BTreeSet<_>>() {
+            ctx.tell_of_app(&app, What::LogRotated { file: rotated.into() }, Cause::policy("log_rotate", None));
+            self.rotated.insert(app);
+        }
     }
 
     pub(super) fn not_rotated(&mut self, ctx: &mut Ctx, path: &str, reason: &str) {

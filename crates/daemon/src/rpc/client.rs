@@ -6,12 +6,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use ostler_proto::control::{ClientFrame, DaemonFrame, Failure, MAX_ON_BEHALF_OF, PROTOCOL, Request, Response};
+use ostler_proto::event::Event;
 use ostler_proto::frame::{Decoder, encode};
 
 use crate::reactor::{Reactor, Source};
 
 /// A subscriber that lets this much pile up is cut off; it can reconnect and ask for the list.
 const MAX_BACKLOG_BYTES: usize = 64 << 20;
+
+/// A follower that lets this much pile up is dropped: more than what is kept for it to come back to (`store::events`), with its frames.
+const MAX_FOLLOWER_BYTES: usize = 128 << 10;
 
 /// Answers that wait in all connections together: beyond that the slowest reader is cut off.
 const MAX_BACKLOG_IN_ALL: usize = 256 << 20;
@@ -122,6 +126,21 @@ impl Client {
     /// Bytes that it has not read.
     fn backlog(&self) -> usize {
         self.out.len() - self.sent
+    }
+
+    /// It does not read what happens: that is all it will be told, after the frame that it has begun to get.
+    fn fell_behind(&mut self, id: u64) {
+        let mut end = 0;
+        while end < self.sent
+            && let Some(head) = self.out.get(end..).and_then(|rest| rest.first_chunk::<4>())
+        {
+            end += 4 + u32::from_le_bytes(*head) as usize;
+        }
+        self.out.truncate(end);
+        self.out.shrink_to_fit();
+        self.out.extend_from_slice(&encode(&DaemonFrame { id, response: Response::FellBehind }));
+        self.unhurried_until_ms = None;
+        self.closing = true;
     }
 
     /// It does not read: nothing more is kept for it.
@@ -342,7 +361,7 @@ impl Clients {
     /// Queues an answer. A client that is gone misses it.
     pub(crate) fn answer(&mut self, client: u32, id: u64, response: Response) {
         let Some(client) = self.all.get_mut(&client) else { return };
-        if !matches!(response, Response::Progress(_) | Response::Happened(_)) {
+        if !matches!(response, Response::Progress(_) | Response::Happened(_) | Response::Missed(_)) {
             client.pending = client.pending.saturating_sub(1);
         }
         client.queue(&DaemonFrame { id, response }, ostler_sys::clock::boot_ms());
@@ -361,11 +380,19 @@ impl Clients {
         self.all.get_mut(&id)
     }
 
-    /// Sends to everybody who subscribed.
-    pub(crate) fn publish(&mut self, happening: &ostler_proto::control::Happening) {
-        for client in self.all.values_mut() {
-            if let Some(id) = client.subscribed {
-                client.queue(&DaemonFrame { id, response: Response::Happened(happening.clone()) }, 0);
+    /// Sends to everybody who subscribed. Who does not read is told so and dropped: that costs less than what waits for it, and what it misses
+    /// is there when it comes back.
+    pub(crate) fn publish(&mut self, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        for client in self.all.values_mut().filter(|client| !client.closing) {
+            let Some(id) = client.subscribed else { continue };
+            for event in events {
+                client.queue(&DaemonFrame { id, response: Response::Happened(event.clone()) }, 0);
+            }
+            if client.backlog() > MAX_FOLLOWER_BYTES {
+                client.fell_behind(id);
             }
         }
         if self.all.values().any(|client| client.backlog() > SMALL) {

@@ -18,6 +18,7 @@ use ostler_core::serving::ReadyBy;
 use ostler_core::time::Now;
 use ostler_core::units::in_seconds;
 use ostler_proto::control::{Files, HealthReport, Learned};
+use ostler_proto::event::Cause;
 use ostler_sys::ProcRef;
 
 use crate::cluster::Worker;
@@ -114,6 +115,8 @@ pub(crate) struct Slot {
     pub health: Option<Box<HealthReport>>,
     /// What was found out about it while it was looked after, the oldest first.
     pub notes: Vec<Note>,
+    /// Why it is as it is.
+    pub cause: Option<Box<Cause>>,
     /// CPU readings.
     pub cpu: CpuHistory,
     /// What is remembered of changed files.
@@ -135,6 +138,11 @@ impl Slot {
     /// The description.
     pub(crate) fn spec(&self) -> &AppSpec {
         &self.app.spec
+    }
+
+    /// Users see it; the other process of a reload is the rollout's to tell of.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.role == Role::Serving
     }
 
     /// Its main process and that one's incarnation, as far as nobody has told its end.
@@ -212,6 +220,7 @@ impl Slot {
             group: self.group.as_deref().map(Cow::Borrowed),
             watch: self.watch,
             notes: Cow::Borrowed(&self.notes),
+            cause: self.cause.as_deref().map(Cow::Borrowed),
         }))
     }
 
@@ -362,6 +371,7 @@ impl Slots {
             unready: false,
             health: None,
             notes: Vec::new(),
+            cause: None,
             cpu: CpuHistory::default(),
             watch: WatchMark::default(),
             spawned_ms: None,
@@ -433,6 +443,7 @@ impl Slots {
                 unready: false,
                 health: None,
                 notes: record.notes.into_owned(),
+                cause: record.cause.map(|cause| Box::new(cause.into_owned())),
                 cpu: CpuHistory::default(),
                 watch: record.watch,
                 spawned_ms: None,

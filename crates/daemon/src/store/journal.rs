@@ -22,6 +22,8 @@ pub(crate) struct Journal {
     /// Size right after the last compaction.
     base: u64,
     pending: Vec<u8>,
+    /// Events, which are only in memory.
+    events: Vec<u8>,
 }
 
 impl Journal {
@@ -32,12 +34,18 @@ impl Journal {
         file.read_exact_at(&mut bytes, 0)?;
         let (snapshot, good) = Snapshot::read(&bytes);
         file.set_len(good as u64)?;
-        Ok((Self { file, end: good as u64, base: good as u64, pending: Vec::new() }, snapshot))
+        Ok((Self { file, end: good as u64, base: good as u64, pending: Vec::new(), events: Vec::new() }, snapshot))
     }
 
     /// Adds a record to the next write.
     pub(crate) fn push(&mut self, record: &Record<'_>) {
         encode(record, &mut self.pending);
+    }
+
+    /// Adds an event to the next write, which is then all or nothing: an event is never there without the state that it tells of, nor that
+    /// state without it. Not for the copy on disk: that may be older than what followers were told.
+    pub(crate) fn push_event(&mut self, record: &Record<'_>) {
+        encode(record, &mut self.events);
     }
 
     /// Writes what was pushed and hands out those bytes, for the copy on disk. An error means that memory for a few bytes is gone; what was
@@ -47,7 +55,15 @@ impl Journal {
     }
 
     fn write_pending(&mut self) -> io::Result<Vec<u8>> {
-        if !self.pending.is_empty() {
+        if !self.events.is_empty() {
+            let mut bytes = Vec::new();
+            encode(&Record::Write { bytes: (self.events.len() + self.pending.len()) as u64 }, &mut bytes);
+            bytes.extend_from_slice(&self.events);
+            bytes.extend_from_slice(&self.pending);
+            self.file.write_all_at(&bytes, self.end)?;
+            self.end += bytes.len() as u64;
+            self.events = Vec::new();
+        } else if !self.pending.is_empty() {
             self.file.write_all_at(&self.pending, self.end)?;
             self.end += self.pending.len() as u64;
         }

@@ -2,12 +2,14 @@
 //!
 //! - [`journal`]: every change of an instance, appended to a memfd that the keeper holds, *before* the change has any effect. A fresh
 //!   daemon reads it and knows everything the old one knew.
+//! - [`events`]: what happened lately, in the same memory.
 //! - [`state_file`]: the same records on disk, written a moment later, for the case that daemon and keeper are both killed.
 //! - [`aside`]: what no daemon survives.
 //! - [`atomic`]: whole files, replaced so that a crash or a full disk leaves the old one or the new one.
 
 pub(crate) mod aside;
 pub(crate) mod atomic;
+pub(crate) mod events;
 pub(crate) mod journal;
 pub(crate) mod record;
 pub(crate) mod state_file;

@@ -4,7 +4,7 @@
 //! read an older one's journal: unknown fields are ignored, missing ones have defaults.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
@@ -12,6 +12,7 @@ use ostler_core::care::Note;
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use ostler_proto::control::{Learned, OpenSocket};
+use ostler_proto::event::{Cause, Event, Position};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::errands::ErrandRecord;
@@ -43,6 +44,18 @@ pub(crate) enum Record<'a> {
         /// The description.
         spec: Rc<AppSpec>,
     },
+    /// So many bytes of records follow that were written with one call: where the last of them is not whole, none of them counts.
+    Write {
+        /// Their length.
+        bytes: u64,
+    },
+    /// The ring of events; what was in a former one is gone.
+    EventRing {
+        /// Its epoch, and the number before its first event.
+        after: Position,
+    },
+    /// Something that happened.
+    Event(Cow<'a, Event>),
     /// An instance as it is now; replaces the former record of that id.
     Slot(Box<SlotRecord<'a>>),
     /// The instance is gone.
@@ -196,6 +209,9 @@ pub(crate) struct SlotRecord<'a> {
     /// What was found out about it while it was looked after.
     #[serde(default, skip_serializing_if = "no_notes")]
     pub notes: Cow<'a, [Note]>,
+    /// Why it is as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cow<'a, Cause>>,
 }
 
 /// What is remembered of changed files of an instance.
@@ -242,6 +258,10 @@ pub(crate) struct Snapshot {
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
     /// Until when schedules of log rotation were looked at.
     pub rotated_until: Option<u64>,
+    /// The ring of events.
+    pub event_ring: Option<Position>,
+    /// Its events, at most as many as it keeps.
+    pub events: VecDeque<Event>,
 }
 
 fn learned_by_us<S: Serializer>(learned: &Learned, to: S) -> Result<S::Ok, S::Error> {
@@ -301,6 +321,7 @@ impl Snapshot {
         let mut at = 0;
         while let Some((record, len)) = decode(&bytes[at..]) {
             match record {
+                Some(Record::Write { bytes: length }) if !is_whole(&bytes[at + len..], length) => break,
                 Some(record) => snapshot.apply(record),
                 None => snapshot.foreign += 1,
             }
@@ -311,6 +332,17 @@ impl Snapshot {
 
     fn apply(&mut self, record: Record<'static>) {
         match record {
+            Record::Write { .. } => {}
+            Record::EventRing { after } => {
+                self.event_ring = Some(after);
+                self.events.clear();
+            }
+            Record::Event(event) => {
+                if self.events.len() >= super::events::BOUNDS.entries {
+                    self.events.pop_front();
+                }
+                self.events.push_back(event.into_owned());
+            }
             Record::Boot { boot_id } => self.boot_id = Some(boot_id.into_owned()),
             Record::Env { id, vars } => {
                 self.envs.insert(id, vars);
@@ -367,13 +399,25 @@ impl Snapshot {
 
 /// A record, none if it is not understood, and its length.
 fn decode(bytes: &[u8]) -> Option<(Option<Record<'static>>, usize)> {
+    let body = body(bytes)?;
+    Some((serde_json::from_slice(body).ok(), HEAD + body.len()))
+}
+
+/// The first record as it was written; none if it is cut or damaged.
+fn body(bytes: &[u8]) -> Option<&[u8]> {
     let len = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
     let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk::<4>()?);
     let body = bytes.get(HEAD..HEAD.checked_add(len)?)?;
-    if len == 0 || fnv(body) != sum {
-        return None;
+    (len != 0 && fnv(body) == sum).then_some(body)
+}
+
+/// Whether all records of so many bytes are there.
+fn is_whole(bytes: &[u8], length: u64) -> bool {
+    let Some(mut rest) = usize::try_from(length).ok().and_then(|length| bytes.get(..length)) else { return false };
+    while let Some(body) = body(rest) {
+        rest = &rest[HEAD + body.len()..];
     }
-    Some((serde_json::from_slice(body).ok(), HEAD + len))
+    rest.is_empty()
 }
 
 fn fnv(bytes: &[u8]) -> u32 {
@@ -410,6 +454,7 @@ mod tests {
             group: None,
             watch: WatchMark::default(),
             notes: Cow::Owned(Vec::new()),
+            cause: None,
         }))
     }
 
@@ -424,6 +469,27 @@ mod tests {
             assert_eq!((snapshot.slots.len(), good), (1, first), "cut at {cut}");
         }
         assert_eq!(Snapshot::read(&bytes).0.slots.len(), 2);
+    }
+
+    #[test]
+    fn a_write_cut_anywhere_is_as_if_it_was_never_made() {
+        let mut group = Vec::new();
+        encode(&slot(2), &mut group);
+        encode(&slot(3), &mut group);
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        let first = bytes.len();
+        encode(&Record::Write { bytes: group.len() as u64 }, &mut bytes);
+        let head = bytes.len();
+        bytes.extend(&group);
+        for cut in head..bytes.len() {
+            let (snapshot, good) = Snapshot::read(&bytes[..cut]);
+            assert_eq!((snapshot.slots.len(), good), (1, first), "cut at {cut}");
+        }
+        assert_eq!((Snapshot::read(&bytes).0.slots.len(), Snapshot::read(&bytes).1), (3, bytes.len()));
+        let mut damaged = bytes.clone();
+        damaged[bytes.len() - 5] ^= 1;
+        assert_eq!(Snapshot::read(&damaged).1, first);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Ending, Late, Notice};
-use ostler_proto::control::Happening;
 
 use crate::control::{Control, why};
 use crate::rights::Rights;
@@ -120,7 +119,6 @@ impl Control {
         // The two processes of a reload are one instance: what happens to the one that does not serve is the rollout's to tell.
         if is_seen {
             self.ctx.log.event(event, &name);
-            self.clients.publish(&Happening { event: event.into(), id: pm_id, name, at_ms: self.ctx.now.wall_ms });
         }
     }
 

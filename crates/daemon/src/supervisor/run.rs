@@ -7,7 +7,7 @@ use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
 
 use crate::control::Control;
-use crate::engine::{Transition, Work};
+use crate::engine::{Transition, Work, notices};
 use crate::supervisor::activation::Beside;
 use crate::supervisor::sweep::KILL;
 
@@ -18,7 +18,9 @@ impl Control {
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let ends = matches!(event, Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_));
         let exited = if let Event::Exited { inc, .. } = event { Some(inc) } else { None };
+        let before = slot.instance.status();
         let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
+        let notices = notices(&effects);
         let gone = slot.instance.state == State::Gone;
         let serves = !slot.worker.served_by.is_empty();
         self.tidy_group(id);
@@ -57,7 +59,7 @@ impl Control {
             }
         }
         self.follow_care(id);
-        let transition = Transition { id, event: &event };
+        let transition = Transition { id, event: &event, before, notices: &notices };
         self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, &transition));
     }
 

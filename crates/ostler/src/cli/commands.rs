@@ -268,6 +268,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..reads("why", "<id|name>", 1, "why it ended: who, when, signal or code, last lines", run::why::run)
     },
     Command {
+        options: &[
+            call("since", None, Arg::Required("time"), "what happened since so long ago: 90s, 10m, 2h"),
+            call("follow", None, Arg::None, "go on with what happens from now on"),
+            call("app", None, Arg::Required("name"), "of this app only; its id is one instance of it"),
+        ],
+        completes: NAMES,
+        examples: &["events", "events api --since 10m", "events --follow", "events --follow --json"],
+        ..reads("events", "[id|name...]", 0, "what happened to apps, when and why: by whom, by which policy", run::events::run)
+    },
+    Command {
         aliases: &["log"],
         options: LOGS,
         completes: NAMES,

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use ostler_config::{Context, Overlay, from_options, merge, normalize};
 use ostler_core::app::AppSpec;
-use ostler_proto::control::{Existing, Failure, Happening, Request, Response, Summary};
+use ostler_proto::control::{Event, Existing, Failure, Request, Response, Summary};
+use ostler_proto::event::What;
 use serde_json::{Map, Value, json};
 
 use super::change::EnvChoice;
@@ -192,9 +193,9 @@ impl Session {
 }
 
 impl Attendant for Session {
-    fn happened(&mut self, out: &mut Out, happening: &Happening) {
-        if happening.event == "online" {
-            out.line(format_args!("[rundev] App {} restarted", happening.name));
+    fn happened(&mut self, out: &mut Out, event: &Event) {
+        if matches!(event.what, What::Online { .. }) {
+            out.line(format_args!("[rundev] App {} restarted", event.app));
             out.flush();
             if let Some(Err(error)) = self.post.as_mut().map(Post::run) {
                 out.error(format_args!("cannot run the command of --post-exec: {error}"));

@@ -11,6 +11,7 @@ pub(crate) mod dev;
 pub(crate) mod diff;
 pub(crate) mod ecosystem;
 pub(crate) mod env;
+pub(crate) mod events;
 pub(crate) mod examples;
 mod files;
 pub(crate) mod flush;

@@ -11,7 +11,7 @@ mod start;
 
 use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::Origin;
-use ostler_proto::control::{Action, Failure, Request, Response};
+use ostler_proto::control::{Action, Failure, Position, Request, Response};
 
 use self::start::Asked;
 use super::{Control, Job, Step};
@@ -125,14 +125,23 @@ impl Control {
                 self.pulses.push((client, id));
                 return self.ctx.keeper.say(ostler_keeper::ToKeeper::Ping);
             }
-            Request::Subscribe => {
-                if let Some(client) = self.clients.get_mut(client) {
-                    client.subscribed = Some(id);
-                }
-                return;
-            }
+            Request::Events => Response::Events { list: self.ctx.events.after(None).1, position: self.ctx.events.position() },
+            Request::Subscribe { after } => return self.subscribe(client, id, after),
         };
         self.clients.answer(client, id, response);
+    }
+
+    /// From now on it is told what happens; before that, what happened since it was told last.
+    fn subscribe(&mut self, client: u32, id: u64, after: Option<Position>) {
+        if let Some(follower) = self.clients.get_mut(client) {
+            follower.subscribed = Some(id);
+        }
+        let Some(after) = after else { return };
+        let (missed, events) = self.ctx.events.after(Some(after));
+        let missed = missed.map(Response::Missed);
+        for response in missed.into_iter().chain(events.into_iter().map(Response::Happened)) {
+            self.clients.answer(client, id, response);
+        }
     }
 
     fn hello(&self) -> Response {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use ostler_core::date_format::{DateFormat, Stamper};
-use ostler_proto::control::Happening;
+use ostler_proto::control::Event;
 use serde_json::json;
 
 use super::source::{Kind, Source};
@@ -128,9 +128,11 @@ impl Printer {
     }
 
     /// Something happened to an app: only of interest to programs.
-    pub(super) fn happened(&self, out: &mut Out, happening: &Happening) {
-        if self.form == Form::Json {
-            let line = json!({ "timestamp": iso(happening.at_ms), "type": "process_event", "status": happening.event, "app_name": happening.name });
+    pub(super) fn happened(&self, out: &mut Out, event: &Event) {
+        if self.form == Form::Json
+            && let Some(word) = event.what.pm2_word()
+        {
+            let line = json!({ "timestamp": iso(event.at_ms), "type": "process_event", "status": word, "app_name": event.app });
             out.data(format!("{line}\n").as_bytes());
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use ostler_proto::control::{Happening, Request, Response, Summary};
+use ostler_proto::control::{Event, Request, Response, Summary};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::follow::Follower;
@@ -78,7 +78,7 @@ pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> 
 /// Somebody who has a say while logs are shown.
 pub(crate) trait Attendant {
     /// Something happened to an app.
-    fn happened(&mut self, out: &mut Out, happening: &Happening);
+    fn happened(&mut self, out: &mut Out, event: &Event);
     /// Everything is stopped now.
     fn stopping(&mut self, out: &mut Out);
     /// When to look at the apps; none = never.
@@ -186,7 +186,7 @@ impl Daemon {
         let connected = client::connect(&self.home);
         self.gone = matches!(connected, Err(ClientError::NotRunning { .. }));
         self.client = connected.ok().and_then(|mut client| {
-            client.send(Request::Subscribe).ok()?;
+            client.subscribe(None).ok()?;
             Some(client)
         });
         if self.stopping.is_some() {
@@ -211,14 +211,14 @@ impl Daemon {
     }
 
     /// What it told.
-    fn hear(&mut self, mut each: impl FnMut(Happening)) {
+    fn hear(&mut self, mut each: impl FnMut(Event)) {
         match self.client.as_mut().map(Client::arrived) {
             Some(Ok(frames)) => {
                 self.keeper = self.client.as_ref().and_then(Client::peer).map(|peer| peer.keeper_pid).or(self.keeper);
                 for frame in frames {
-                    if let Response::Happened(happening) = frame.response {
+                    if let Response::Happened(event) = frame.response {
                         self.ask_at = Some(Instant::now());
-                        each(happening);
+                        each(event);
                     }
                 }
             }
@@ -318,10 +318,10 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
         }
         look_for_new = missed.made || watch.news().made;
         if wake.daemon_speaks {
-            daemon.hear(|happening| {
-                printer.happened(&mut cx.out, &happening);
+            daemon.hear(|event| {
+                printer.happened(&mut cx.out, &event);
                 if let Some(attendant) = &mut attendant {
-                    attendant.happened(&mut cx.out, &happening);
+                    attendant.happened(&mut cx.out, &event);
                 }
             });
         }

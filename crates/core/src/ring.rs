@@ -1,0 +1,167 @@
+//! A bounded ring of numbered entries, for followers that come back.
+//!
+//! Numbers have no gap, and the oldest entries go first. A follower says up to which number of which epoch it has everything, and gets the
+//! rest: each entry once, or how many of them are gone.
+
+use std::collections::VecDeque;
+
+/// How far a follower has come. The epoch tells one ring from another: numbers of a ring that was lost mean nothing in the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Position {
+    /// Of which ring.
+    pub epoch: u64,
+    /// Everything up to this number is known; 0 = nothing yet.
+    pub seq: u64,
+}
+
+/// What a follower can never learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// So many entries, which had to make room.
+    Count(u64),
+    /// Its ring is gone: nobody knows how many.
+    Unknown,
+}
+
+/// How much a ring keeps: whatever is reached first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// So many entries.
+    pub entries: usize,
+    /// So many bytes in all of them. The newest one is kept whatever its size.
+    pub bytes: usize,
+}
+
+/// Numbered entries, as they travel.
+#[derive(Debug)]
+pub struct Ring {
+    epoch: u64,
+    /// Number of the newest entry; 0 = there was none.
+    last: u64,
+    entries: VecDeque<Box<[u8]>>,
+    bytes: usize,
+    bounds: Bounds,
+}
+
+impl Ring {
+    /// An empty ring that begins after `last`.
+    pub fn new(epoch: u64, last: u64, bounds: Bounds) -> Self {
+        Self { epoch, last, entries: VecDeque::new(), bytes: 0, bounds }
+    }
+
+    /// Which ring it is.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The position of whoever knows everything.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, seq: self.last }
+    }
+
+    /// The number that the next entry gets.
+    pub fn next_seq(&self) -> u64 {
+        self.last + 1
+    }
+
+    /// Adds an entry under [`Ring::next_seq`]; the oldest ones make room.
+    pub fn push(&mut self, entry: Box<[u8]>) {
+        self.last += 1;
+        self.bytes += entry.len();
+        self.entries.push_back(entry);
+        while self.entries.len() > 1 && (self.entries.len() > self.bounds.entries || self.bytes > self.bounds.bytes) {
+            self.bytes -= self.entries.pop_front().map_or(0, |oldest| oldest.len());
+        }
+    }
+
+    /// All entries with their numbers, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        (self.first()..).zip(self.entries.iter().map(Box::as_ref))
+    }
+
+    /// What a follower at this position has missed for ever, and what it does not know yet. One that has no position wants all there is.
+    pub fn after(&self, position: Option<Position>) -> (Option<Missed>, impl Iterator<Item = (u64, &[u8])>) {
+        let (missed, known) = match position {
+            None => (None, 0),
+            // A number that was never given out is of another ring, too.
+            Some(Position { epoch, seq }) if epoch != self.epoch || seq > self.last => (Some(Missed::Unknown), 0),
+            Some(Position { seq, .. }) => {
+                let gone = self.first().saturating_sub(seq + 1);
+                ((gone > 0).then_some(Missed::Count(gone)), seq)
+            }
+        };
+        (missed, self.iter().filter(move |(seq, _)| *seq > known))
+    }
+
+    /// Number of the oldest entry that is kept.
+    fn first(&self) -> u64 {
+        self.last + 1 - self.entries.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BOUNDS: Bounds = Bounds { entries: 3, bytes: 10 };
+
+    fn ring(sizes: &[usize]) -> Ring {
+        let mut ring = Ring::new(7, 0, BOUNDS);
+        sizes.iter().for_each(|size| ring.push(vec![0; *size].into()));
+        ring
+    }
+
+    #[test]
+    fn what_a_follower_gets() {
+        let at = |epoch, seq| Some(Position { epoch, seq });
+        for (sizes, position, missed, seqs) in [
+            (&[][..], None, None, vec![]),
+            (&[], at(7, 0), None, vec![]),
+            (&[1, 1], None, None, vec![1, 2]),
+            (&[1, 1], at(7, 0), None, vec![1, 2]),
+            (&[1, 1], at(7, 1), None, vec![2]),
+            (&[1, 1], at(7, 2), None, vec![]),
+            // By number, and by bytes.
+            (&[1, 1, 1, 1, 1], at(7, 1), Some(Missed::Count(1)), vec![3, 4, 5]),
+            (&[1, 1, 1, 1, 1], at(7, 2), None, vec![3, 4, 5]),
+            (&[1, 1, 1, 1, 1], None, None, vec![3, 4, 5]),
+            (&[4, 4, 4], at(7, 0), Some(Missed::Count(1)), vec![2, 3]),
+            (&[4, 40], at(7, 0), Some(Missed::Count(1)), vec![2]),
+            // Of another ring, or of none that ever was.
+            (&[1, 1], at(8, 2), Some(Missed::Unknown), vec![1, 2]),
+            (&[1, 1], at(7, 3), Some(Missed::Unknown), vec![1, 2]),
+            (&[1, 1], at(7, u64::MAX), Some(Missed::Unknown), vec![1, 2]),
+        ] {
+            let ring = ring(sizes);
+            let (found, rest) = ring.after(position);
+            assert_eq!((found, rest.map(|(seq, _)| seq).collect::<Vec<_>>()), (missed, seqs), "{sizes:?} {position:?}");
+        }
+    }
+
+    proptest! {
+        /// A follower that comes back now and then learns of each entry once, in order, or how many are gone.
+        #[test]
+        fn each_once_or_counted(steps in proptest::collection::vec((0usize..6, any::<bool>()), 0..80)) {
+            let mut ring = Ring::new(1, 0, BOUNDS);
+            let mut position = ring.position();
+            for (size, comes_back) in steps {
+                ring.push(vec![0; size].into());
+                let bytes: usize = ring.iter().map(|(_, entry)| entry.len()).sum();
+                prop_assert!(bytes == ring.bytes && bytes <= BOUNDS.bytes && ring.iter().count() <= BOUNDS.entries);
+                if comes_back {
+                    let (missed, rest) = ring.after(Some(position));
+                    let gone = match missed {
+                        None => 0,
+                        Some(Missed::Count(gone)) => gone,
+                        Some(Missed::Unknown) => panic!("the ring is the same"),
+                    };
+                    let seqs: Vec<u64> = rest.map(|(seq, _)| seq).collect();
+                    prop_assert_eq!(&seqs, &(position.seq + gone + 1..=ring.position().seq).collect::<Vec<_>>());
+                    position = ring.position();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What is told of a step of an instance: which event each of its notices is, and why it happened.
+//!
+//! Numbers, the ring and the journal are [`crate::store::events`].
+
+mod told;
+
+use ostler_core::lifecycle::{Event, Origin, Wanted};
+
+use crate::engine::{Ctx, Feature, Transition};
+use crate::store::events::Draft;
+
+/// Events of instances. It has no state of its own: why an instance is as it is is on its slot, and in its record.
+#[derive(Debug, Default)]
+pub(crate) struct Events;
+
+impl Events {
+    pub(crate) const NAME: &str = "events";
+}
+
+impl Feature for Events {
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        let Some(slot) = ctx.slots.get_mut(transition.id) else { return };
+        if let Some(origin) = asked_by(transition.event)
+            && (origin.is_user() || slot.instance.wanted == Wanted::Up || !transition.notices.is_empty())
+        {
+            slot.cause = Some(Box::new(origin.into()));
+        }
+        let (before, after) = (transition.before, slot.instance.status());
+        for notice in transition.notices {
+            let (what, cause) = match told::of(notice, &slot.instance, slot.cause.as_deref()) {
+                Some(told) => told,
+                None => continue,
+            };
+            if told::decides(&what) {
+                slot.cause = Some(Box::new(cause.clone()));
+            }
+            if slot.is_seen() {
+                let draft = Draft { app: slot.spec().name.clone(), id: Some(slot.pm_id), what, cause, status: Some((before, after)) };
+                ctx.events.push(ctx.now.wall_ms, draft);
+            }
+        }
+    }
+}
+
+/// Who asked for this step.
+fn asked_by(event: &Event) -> Option<&Origin> {
+    match event {
+        Event::Start(origin)
+        | Event::Stop(origin)
+        | Event::Restart(origin)
+        | Event::RestartAt { origin, .. }
+        | Event::Delete(origin)
+        | Event::StopGently(origin)
+        | Event::Retire(origin)
+        | Event::Fail(origin) => Some(origin),
+        Event::Drained { .. }
+        | Event::Extend { .. }
+        | Event::Hurry
+        | Event::Released
+        | Event::Unmet(_)
+        | Event::HookDone { .. }
+        | Event::Unprepared { .. }
+        | Event::Reset
+        | Event::Spawned { .. }
+        | Event::SpawnFailed { .. }
+        | Event::Ready { .. }
+        | Event::Followed { .. }
+        | Event::Exited { .. }
+        | Event::TreeGone { .. }
+        | Event::Tick
+        | Event::Recovered(_) => None,
+    }
+}

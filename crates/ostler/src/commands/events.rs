@@ -1,0 +1,175 @@
+//! `events`: what happened, and why.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use ostler_client::News;
+use ostler_core::units;
+use ostler_proto::control::{Event, Missed, Position, Request, Response};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::describe::wall_ms;
+use crate::cli::{Call, CliError, Status, UsageError};
+use crate::client::{Client, ClientError, connect_or_find};
+use crate::cx::Cx;
+use crate::render::{Out, event_line};
+
+/// How often a lost daemon is looked for.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Shows what is known; then, with `--follow`, what happens.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let wish = Wish::from(call)?;
+    let Response::Events { list, position } = cx.client()?.request(&Request::Events, &mut |_| {})? else {
+        return Err(ClientError::Unexpected.into());
+    };
+    list.iter().for_each(|event| wish.show(&mut cx.out, event));
+    if call.has("follow") {
+        return follow(cx, &wish, position);
+    }
+    if !list.iter().any(|event| wish.wants(event)) && !wish.json {
+        cx.out.info("nothing has happened as far as is known");
+    }
+    Ok(Status::Ok)
+}
+
+/// Which events, and in which form.
+struct Wish {
+    apps: Vec<String>,
+    /// Wall clock, ms.
+    since_ms: u64,
+    json: bool,
+}
+
+impl Wish {
+    fn from(call: &Call) -> Result<Self, UsageError> {
+        let since_ms = match call.value("since") {
+            None => 0,
+            Some(text) => {
+                let bad = |_| UsageError::BadValue {
+                    option: "--since".into(),
+                    reason: format!("expected a time such as 90s, 10m or 2h, found {text:?}"),
+                };
+                wall_ms().saturating_sub(units::millis(text).map_err(bad)?)
+            }
+        };
+        let apps = call.targets.iter().cloned().chain(call.value("app").map(str::to_owned)).collect();
+        Ok(Self { apps, since_ms, json: call.has("json") })
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        let is_of = |app: &String| *app == event.app || event.id.is_some_and(|id| *app == id.to_string()) || app == "all";
+        event.at_ms >= self.since_ms && (self.apps.is_empty() || self.apps.iter().any(is_of))
+    }
+
+    fn show(&self, out: &mut Out, event: &Event) {
+        if !self.wants(event) {
+            return;
+        }
+        if self.json {
+            let line = serde_json::to_string(event).unwrap_or_default();
+            out.data(format!("{line}\n").as_bytes());
+        } else {
+            let line = event_line(event, out.paint());
+            out.line(line);
+        }
+    }
+
+    /// Standard output of `--json` is for events alone.
+    fn missed(&self, out: &mut Out, missed: Missed) {
+        let text = match missed {
+            Missed::Count(1) => "1 event is missing: it is not known any more".to_owned(),
+            Missed::Count(n) => format!("{n} events are missing: they are not known any more"),
+            Missed::Unknown => "what happened meanwhile is not known: the daemon is another one, and so is its keeper".to_owned(),
+        };
+        out.warn_err(text);
+    }
+}
+
+/// Until the reader has enough. A daemon that is killed is found again, and tells what happened since.
+fn follow(cx: &mut Cx, wish: &Wish, mut position: Position) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    let mut is_lost = false;
+    cx.out.flush();
+    loop {
+        match connection(&home, position) {
+            Ok(mut client) => {
+                is_lost = false;
+                if !hear(&mut client, &mut cx.out, wish, &mut position)? {
+                    return Ok(Status::Ok);
+                }
+            }
+            // The list was emptied by `kill`, or all was killed: whoever starts it again has something to tell.
+            Err(ClientError::NotRunning { .. } | ClientError::Lost(_) | ClientError::Down(_)) => {
+                if !std::mem::replace(&mut is_lost, true) {
+                    cx.out.warn_err("the daemon is not running; waiting for it");
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if !wait(None, if is_lost { Some(AGAIN) } else { Some(Duration::from_millis(10)) })?.has_reader {
+            return Ok(Status::Ok);
+        }
+    }
+}
+
+fn connection(home: &Path, after: Position) -> Result<Client, ClientError> {
+    let mut client = connect_or_find(home)?;
+    client.subscribe(Some(after))?;
+    Ok(client)
+}
+
+/// Shows what comes on one connection. False when nobody reads any more.
+fn hear(client: &mut Client, out: &mut Out, wish: &Wish, position: &mut Position) -> Result<bool, ClientError> {
+    loop {
+        let wake = wait(Some(client), None)?;
+        if !wake.has_reader || out.is_closed() {
+            return Ok(false);
+        }
+        if !wake.news {
+            continue;
+        }
+        let frames = match client.arrived() {
+            Ok(frames) => frames,
+            Err(ClientError::Lost(_)) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        for frame in frames {
+            match News::from_response(frame.response) {
+                Some(News::Event(event)) => {
+                    *position = event.position();
+                    wish.show(out, &event);
+                }
+                Some(News::Missed(missed)) => wish.missed(out, missed),
+                // We come back for the rest.
+                Some(News::FellBehind) => return Ok(true),
+                None => {}
+            }
+        }
+        out.flush();
+    }
+}
+
+/// What ended a wait.
+struct Wake {
+    news: bool,
+    has_reader: bool,
+}
+
+fn wait(client: Option<&Client>, longest: Option<Duration>) -> Result<Wake, ClientError> {
+    let stdout = io::stdout();
+    // Nothing is asked of stdout, so only the loss of its reader is told.
+    let mut fds = vec![PollFd::new(&stdout, PollFlags::empty())];
+    fds.extend(client.map(|client| PollFd::new(client, PollFlags::IN)));
+    let longest =
+        longest.map(|time| Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) });
+    match poll(&mut fds, longest.as_ref()) {
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok(Wake { news: false, has_reader: true }),
+        Err(errno) => return Err(ClientError::Lost(errno.into())),
+    }
+    let told = |at: usize| fds.get(at).map_or(PollFlags::empty(), PollFd::revents);
+    Ok(Wake { news: !told(1).is_empty(), has_reader: !told(0).intersects(PollFlags::ERR | PollFlags::NVAL) })
+}

@@ -1,0 +1,326 @@
+//! What happened to apps: typed, numbered, with its cause.
+//!
+//! ```text
+//! {"epoch":81,"seq":12,"at_ms":1790000000000,"app":"api","id":0,"what":{"online":{"pid":4711}},
+//!  "cause":{"user":{"command":"start","uid":1000,"pid":4700}},"before":"launching","after":"online"}
+//! ```
+
+use ostler_core::lifecycle::{Ending, Origin};
+pub use ostler_core::ring::{Missed, Position};
+use serde::{Deserialize, Serialize};
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The ring that numbered it; another one when the events from before are lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub epoch: u64,
+    /// Its number there: 1, 2, 3, without a gap.
+    pub seq: u64,
+    /// When, in ms of the wall clock.
+    pub at_ms: u64,
+    /// App name.
+    pub app: String,
+    /// `pm_id`; none = it is about the app, not about one of its instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+    /// What happened.
+    pub what: What,
+    /// Why.
+    pub cause: Cause,
+    /// PM2's status word before; none where it is not about an instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// PM2's status word after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+impl Event {
+    /// Where a follower stands that knows this event and all before it.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, seq: self.seq }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// It waits for the apps that it depends on.
+    Waiting,
+    /// Its program was executed.
+    Launched {
+        /// Its process.
+        pid: i32,
+    },
+    /// It is ready.
+    Online {
+        /// Its process.
+        pid: i32,
+    },
+    /// It was not ready in time.
+    NotReady {
+        /// It is stopped for that; otherwise it goes on.
+        stopped: bool,
+    },
+    /// It gets no new work and finishes what it does.
+    Draining,
+    /// A stop began.
+    Stopping,
+    /// It did not obey in time and was sent SIGKILL.
+    KillTimeout,
+    /// Its process ended.
+    Exit {
+        /// Its process.
+        pid: i32,
+        /// Code or signal.
+        ending: Ending,
+        /// How long it had run.
+        uptime_ms: u64,
+    },
+    /// It could not be started.
+    CouldNotStart {
+        /// The step that failed, e.g. `exec` or `chdir`, or what kept it from starting, in words.
+        why: String,
+        /// `errno` of that step; 0 = it has none.
+        errno: i32,
+    },
+    /// The restart policy starts it again.
+    Restarting {
+        /// After so long.
+        delay_ms: u64,
+    },
+    /// It is stopped.
+    Stopped,
+    /// It is given up.
+    Errored {
+        /// After so many unstable runs.
+        unstable: u32,
+    },
+    /// A hook or check of it failed.
+    HookFailed {
+        /// Which, and how, in words.
+        why: String,
+    },
+    /// It is out of the list.
+    Deleted,
+    /// Its instances are being replaced.
+    ReloadBegun {
+        /// Number of the release.
+        release: u32,
+        /// How many instances.
+        instances: u32,
+    },
+    /// A new process serves in the place of the old one.
+    Replaced {
+        /// The new process.
+        pid: i32,
+    },
+    /// All are replaced.
+    ReloadDone {
+        /// Number of the release.
+        release: u32,
+    },
+    /// The old release serves on, or does so again.
+    ReloadFailed {
+        /// Number of the release that failed.
+        release: u32,
+        /// Why.
+        why: String,
+    },
+    /// Another command came in between.
+    ReloadOverruled {
+        /// Number of the release.
+        release: u32,
+    },
+    /// Its health is another one.
+    Health {
+        /// As it is now.
+        state: Health,
+    },
+    /// It uses or reports more than it may.
+    LimitExceeded {
+        /// Which limit.
+        limit: Limit,
+        /// It is told only; nothing else is done.
+        warning: bool,
+    },
+    /// Its log was rotated.
+    LogRotated {
+        /// Where the old lines are.
+        file: String,
+    },
+}
+
+/// What checks say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// All is well.
+    Healthy,
+    /// It gets no new connections while others can have them.
+    Unready,
+    /// It is to be replaced, where its description wants that.
+    Unhealthy,
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// `max_memory_restart`.
+    Memory,
+    /// `max_cpu`.
+    Cpu,
+    /// `error_threshold`.
+    Errors,
+}
+
+impl What {
+    /// The word for this of PM2's `process:event`; none where PM2 has none.
+    pub fn pm2_word(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Launched { .. } => "start",
+            Self::Online { .. } => "online",
+            Self::Exit { .. } | Self::CouldNotStart { .. } => "exit",
+            Self::Restarting { .. } => "restart",
+            Self::Stopped => "stop",
+            Self::Errored { .. } => "restart overlimit",
+            Self::Deleted => "delete",
+            Self::Replaced { .. } => "reload",
+            Self::Health { state: Health::Healthy } => "healthy",
+            Self::Health { state: Health::Unready } => "unready",
+            Self::Health { state: Health::Unhealthy } => "unhealthy",
+            Self::LimitExceeded { limit: Limit::Memory, .. } => "max memory",
+            Self::LimitExceeded { limit: Limit::Cpu, warning: true } => "max cpu warning",
+            Self::LimitExceeded { limit: Limit::Cpu, warning: false } => "max cpu",
+            Self::LimitExceeded { limit: Limit::Errors, .. } => "error threshold",
+            Self::Waiting
+            | Self::NotReady { .. }
+            | Self::Draining
+            | Self::Stopping
+            | Self::KillTimeout
+            | Self::HookFailed { .. }
+            | Self::ReloadBegun { .. }
+            | Self::ReloadDone { .. }
+            | Self::ReloadFailed { .. }
+            | Self::ReloadOverruled { .. }
+            | Self::LogRotated { .. } => return None,
+        })
+    }
+}
+
+/// Why something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A command of a user.
+    User {
+        /// The command, e.g. `restart`.
+        command: String,
+        /// Peer credentials of the client.
+        uid: u32,
+        /// Its process.
+        pid: i32,
+        /// For whom it asked, as it says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<Box<str>>,
+    },
+    /// A feature that acts by itself.
+    Policy {
+        /// Its name: `autorestart`, `cron`, `watch`, `memory`, …
+        name: String,
+        /// What it found or measured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    /// The app itself, or somebody who sent it a signal.
+    App,
+    /// The kernel: no memory, a program that cannot be executed.
+    System,
+    /// The daemon ends and takes everything down.
+    Shutdown,
+}
+
+impl Cause {
+    /// A policy by its name, with what it found.
+    pub fn policy(name: &str, detail: impl Into<Option<String>>) -> Self {
+        Self::Policy { name: name.into(), detail: detail.into() }
+    }
+}
+
+impl From<&Origin> for Cause {
+    fn from(origin: &Origin) -> Self {
+        match origin {
+            Origin::User { command, uid, pid, on_behalf_of } => {
+                Self::User { command: command.clone(), uid: *uid, pid: *pid, on_behalf_of: on_behalf_of.clone() }
+            }
+            Origin::Resurrect => Self::policy("resurrect", None),
+            Origin::Shutdown => Self::Shutdown,
+            Origin::Policy(text) => match text.split_once(": ") {
+                Some((name, detail)) => Self::policy(name, detail.to_owned()),
+                None => Self::policy(text, None),
+            },
+        }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_pm2() {
+        let exit = What::Exit { pid: 1, ending: Ending::Code(1), uptime_ms: 5 };
+        for (what, word) in [
+            (What::Waiting, None),
+            (What::Launched { pid: 1 }, Some("start")),
+            (What::Online { pid: 1 }, Some("online")),
+            (What::NotReady { stopped: true }, None),
+            (What::Draining, None),
+            (What::Stopping, None),
+            (What::KillTimeout, None),
+            (exit, Some("exit")),
+            (What::CouldNotStart { why: "exec".into(), errno: 2 }, Some("exit")),
+            (What::Restarting { delay_ms: 0 }, Some("restart")),
+            (What::Stopped, Some("stop")),
+            (What::Errored { unstable: 16 }, Some("restart overlimit")),
+            (What::HookFailed { why: "pre_start failed".into() }, None),
+            (What::Deleted, Some("delete")),
+            (What::ReloadBegun { release: 2, instances: 4 }, None),
+            (What::Replaced { pid: 1 }, Some("reload")),
+            (What::ReloadDone { release: 2 }, None),
+            (What::ReloadFailed { release: 2, why: "exited".into() }, None),
+            (What::ReloadOverruled { release: 2 }, None),
+            (What::Health { state: Health::Healthy }, Some("healthy")),
+            (What::Health { state: Health::Unready }, Some("unready")),
+            (What::Health { state: Health::Unhealthy }, Some("unhealthy")),
+            (What::LimitExceeded { limit: Limit::Memory, warning: false }, Some("max memory")),
+            (What::LimitExceeded { limit: Limit::Cpu, warning: true }, Some("max cpu warning")),
+            (What::LimitExceeded { limit: Limit::Cpu, warning: false }, Some("max cpu")),
+            (What::LimitExceeded { limit: Limit::Errors, warning: true }, Some("error threshold")),
+            (What::LogRotated { file: "/x".into() }, None),
+        ] {
+            assert_eq!(what.pm2_word(), word, "{what:?}");
+        }
+    }
+
+    #[test]
+    fn origins_as_causes() {
+        let user = Origin::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) };
+        for (origin, cause) in [
+            (user, Cause::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) }),
+            (Origin::Policy("cron".into()), Cause::policy("cron", None)),
+            (Origin::Policy("watch: src/a: b.js".into()), Cause::policy("watch", "src/a: b.js".to_owned())),
+            (Origin::Resurrect, Cause::policy("resurrect", None)),
+            (Origin::Shutdown, Cause::Shutdown),
+        ] {
+            assert_eq!(Cause::from(&origin), cause);
+        }
+    }
+}

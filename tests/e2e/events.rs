@@ -1,0 +1,312 @@
+//! `events`: what happened and why, each event once, whatever is killed meanwhile.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+
+use ostler_proto::control::{ClientFrame, DaemonFrame, PROTOCOL, Request, Response};
+use ostler_proto::frame::{Decoder, encode};
+use ostler_testkit::{Home, kill, needs_program};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::promise_1_daemon_killed::kill_daemon;
+use crate::setup::{home, start_fixture};
+
+fn parsed(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+fn events(home: &Home, words: &str) -> Vec<Value> {
+    parsed(&home.ok(format!("events --json {words}")).stdout)
+}
+
+/// The name of what happened, of the app with this name.
+fn words(events: &[Value], app: &str) -> Vec<String> {
+    let word = |event: &Value| match &event["what"] {
+        Value::String(word) => word.clone(),
+        Value::Object(table) => table.keys().next().unwrap().clone(),
+        other => panic!("{other}"),
+    };
+    events.iter().filter(|event| event["app"] == app).map(word).collect()
+}
+
+fn find<'a>(events: &'a [Value], app: &str, word: &str) -> &'a Value {
+    let has = |event: &&Value| event["app"] == app && (event["what"] == word || !event["what"][word].is_null());
+    events.iter().rfind(has).unwrap_or_else(|| panic!("no {word} of {app}: {events:#?}"))
+}
+
+/// Numbers without a gap, of one ring.
+#[track_caller]
+fn each_once(events: &[Value]) {
+    for pair in events.windows(2) {
+        assert_eq!(pair[0]["epoch"], pair[1]["epoch"], "{pair:#?}");
+        assert_eq!(pair[0]["seq"].as_u64().unwrap() + 1, pair[1]["seq"].as_u64().unwrap(), "{pair:#?}");
+    }
+}
+
+/// `events --follow --json`, and what it has said so far.
+struct Follower {
+    child: Child,
+    lines: Arc<Mutex<String>>,
+}
+
+impl Follower {
+    fn of(home: &Home) -> Self {
+        let mut child = home.cmd("events --follow --json").command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(String::new()));
+        let (stdout, kept) = (child.stdout.take().unwrap(), Arc::clone(&lines));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap();
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn events(&self) -> Vec<Value> {
+        parsed(&self.lines.lock().unwrap())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn by_whom_and_why() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let pid = home.app("app").pid();
+    kill(pid, Signal::KILL);
+    home.wait_app("app", "started again", |item| item.pid() != pid && item.status() == "online");
+    home.ok("stop app");
+    let list = events(&home, "");
+    each_once(&list);
+    assert_eq!(
+        words(&list, "app"),
+        ["launched", "online", "exit", "restarting", "launched", "online", "stopping", "exit", "stopped"],
+        "{list:#?}"
+    );
+    let own = rustix::process::getuid().as_raw();
+    let by = |command: &str, event: &Value| {
+        let user = &event["cause"]["user"];
+        user["command"] == command && user["uid"] == own && user["pid"].as_i64().unwrap() > 1
+    };
+    assert!(by("start", &list[0]) && by("start", &list[1]), "{list:#?}");
+    let crash = &list[2];
+    assert_eq!((&crash["cause"], &crash["what"]["exit"]["pid"]), (&Value::from("app"), &Value::from(pid)));
+    assert_eq!((crash["before"].as_str(), crash["after"].as_str()), (Some("online"), Some("waiting restart")), "{crash}");
+    for event in &list[3..6] {
+        assert_eq!(event["cause"]["policy"]["name"], "autorestart", "{event}");
+        assert_eq!(event["cause"]["policy"]["detail"], "ended by SIGKILL", "{event}");
+    }
+    assert!(list[6..].iter().all(|event| by("stop", event)), "{list:#?}");
+    home.ok("events").says("was ended by SIGKILL").says("by itself").says("by the policy `autorestart`").says("by `stop` of uid");
+}
+
+#[test]
+fn a_reload_and_a_program_that_is_not_there() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    home.ok("reload app");
+    home.run(format!("start {} --name lost --interpreter none --cwd /", home.write("no-program", ""))).fails();
+    let list = events(&home, "");
+    each_once(&list);
+    let reload: Vec<String> = words(&list, "app").into_iter().filter(|word| word.starts_with("reload")).collect();
+    assert_eq!(reload, ["reload_begun", "reload_done"]);
+    assert_eq!(find(&list, "app", "reload_begun")["cause"]["user"]["command"], "reload");
+    let failed = find(&list, "lost", "could_not_start");
+    assert_eq!((&failed["cause"], &failed["after"]), (&Value::from("system"), &Value::from("errored")), "{failed}");
+    home.ok("events lost").says("could not be started");
+}
+
+#[test]
+fn of_one_app_and_since_a_time() {
+    let home = home();
+    start_fixture(&home, "one", "", "hold");
+    start_fixture(&home, "two", "", "hold");
+    assert!(words(&events(&home, "--app one"), "two").is_empty());
+    assert_eq!(words(&events(&home, "one"), "one"), ["launched", "online"]);
+    assert_eq!(words(&events(&home, "--since 1h two"), "two"), ["launched", "online"]);
+    assert!(events(&home, "--since 0s --app 0").len() <= 2);
+    home.run("events --since soon").code(2).says("--since");
+}
+
+#[test]
+fn a_follower_learns_of_each_once_over_the_death_of_the_daemon() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let follower = Follower::of(&home);
+    home.wait_until("it follows", || !follower.events().is_empty());
+    for round in 0..6 {
+        let pid = home.app("app").pid();
+        let daemon = home.daemon_pid();
+        // What ends while there is no daemon is told by the next one; and one dies in the middle of a restart.
+        if round % 2 == 0 {
+            kill(daemon, Signal::KILL);
+            kill(pid, Signal::KILL);
+        } else {
+            kill(pid, Signal::KILL);
+            kill(daemon, Signal::KILL);
+        }
+        home.wait_app("app", "started again", |item| item.pid() != pid && item.status() == "online");
+    }
+    home.ok("stop app");
+    whole(&home, &follower, 6);
+}
+
+#[test]
+fn a_follower_learns_of_each_once_over_the_death_of_daemon_and_keeper() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let follower = Follower::of(&home);
+    home.wait_until("it follows", || !follower.events().is_empty());
+    for _ in 0..3 {
+        let pid = home.app("app").pid();
+        home.kill_both();
+        home.wait_until("the anchor has become the keeper", || home.run("ping").all().contains("pong"));
+        kill(pid, Signal::KILL);
+        home.wait_app("app", "started again", |item| item.pid() != pid && item.status() == "online");
+        kill_daemon(&home);
+    }
+    home.ok("stop app");
+    whole(&home, &follower, 3);
+}
+
+/// It saw everything that is known, and so many crashes, each once.
+#[track_caller]
+fn whole(home: &Home, follower: &Follower, crashes: usize) {
+    home.wait_until("it knows of the end", || words(&follower.events(), "app").last().is_some_and(|word| word == "stopped"));
+    let (seen, known) = (follower.events(), events(home, ""));
+    each_once(&seen);
+    assert_eq!(seen, known);
+    let count = |word: &str| words(&seen, "app").iter().filter(|seen| *seen == word).count();
+    assert_eq!((count("exit"), count("stopped")), (crashes + 1, 1), "{seen:#?}");
+    assert_eq!((count("launched"), count("online")), (crashes + 1, crashes + 1), "{seen:#?}");
+}
+
+#[test]
+fn a_new_keeper_and_an_update_go_on_with_the_numbers() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let keeper = home.keeper_pid();
+    kill(keeper, Signal::KILL);
+    home.wait_until("another keeper", || home.keeper_pid() != keeper);
+    kill_daemon(&home);
+    home.ok("restart app");
+    home.ok("update");
+    home.ok("stop app");
+    let list = events(&home, "");
+    each_once(&list);
+    assert_eq!((list[0]["seq"].as_u64(), words(&list, "app").last().map(String::as_str)), (Some(1), Some("stopped")));
+}
+
+#[test]
+fn what_had_to_make_room_is_counted() {
+    needs_program!("sleep");
+    let home = home();
+    home.ok("start sleep --name app -i 20 -- 1000");
+    let first = events(&home, "");
+    let after = first[0].clone();
+    for _ in 0..3 {
+        home.ok("restart app");
+    }
+    let known = events(&home, "");
+    each_once(&known);
+    let gone = known[0]["seq"].as_u64().unwrap() - after["seq"].as_u64().unwrap() - 1;
+    assert!(gone > 0 && known.len() <= 256, "{} are known, {gone} are gone", known.len());
+    let position =
+        |event: &Value| ostler_proto::control::Position { epoch: event["epoch"].as_u64().unwrap(), seq: event["seq"].as_u64().unwrap() };
+    let mut frames = Frames::subscribe(&home, Some(position(&after)));
+    assert_eq!(frames.next(), Some(Response::Missed(ostler_proto::control::Missed::Count(gone))));
+    for event in &known {
+        let Some(Response::Happened(told)) = frames.next() else { panic!("an event is missing") };
+        assert_eq!(&serde_json::to_value(told).unwrap(), event);
+    }
+    // A ring that is gone with everything that held it.
+    home.kill_all_three();
+    home.wait_until("a daemon answers", || home.run("list").all().contains("app"));
+    let mut frames = Frames::subscribe(&home, Some(position(&after)));
+    assert_eq!(frames.next(), Some(Response::Missed(ostler_proto::control::Missed::Unknown)));
+}
+
+#[test]
+fn who_does_not_read_is_told_so_and_dropped() {
+    needs_program!("sleep");
+    let home = home();
+    home.ok("start sleep --name app -i 20 -- 1000");
+    let mut frames = Frames::subscribe(&home, None);
+    let memory = || std::fs::read_to_string(format!("/proc/{}/status", home.daemon_pid())).unwrap();
+    let kib = |text: &str| -> u64 {
+        text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").trim().parse().unwrap()
+    };
+    home.ok("restart app");
+    let before = kib(&memory());
+    // More than the socket and the daemon keep for one that does not read.
+    for _ in 0..40 {
+        home.ok("restart app");
+    }
+    let after = kib(&memory());
+    assert!(after < before + 4096, "the daemon grew from {before} to {after} KiB");
+    let mut last = None;
+    let dropped = loop {
+        match frames.next() {
+            Some(Response::Happened(event)) => {
+                assert!(last.is_none_or(|last| last + 1 == event.seq), "a gap after {last:?}");
+                last = Some(event.seq);
+            }
+            Some(Response::FellBehind) => break frames.next(),
+            other => panic!("neither an event nor the notice: {other:?}"),
+        }
+    };
+    assert_eq!(dropped, None, "the connection is open");
+    home.ok("list").says("app");
+}
+
+/// Answers to one subscription, as they are.
+struct Frames {
+    stream: std::os::unix::net::UnixStream,
+    decoder: Decoder,
+}
+
+impl Frames {
+    fn subscribe(home: &Home, after: Option<ostler_proto::control::Position>) -> Self {
+        let mut stream = std::os::unix::net::UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
+        stream.set_read_timeout(Some(ostler_testkit::DEADLINE)).unwrap();
+        let hello = Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: true, on_behalf_of: None };
+        stream.write_all(&encode(&ClientFrame { id: 0, request: hello })).unwrap();
+        stream.write_all(&encode(&ClientFrame { id: 1, request: Request::Subscribe { after } })).unwrap();
+        let mut frames = Self { stream, decoder: Decoder::default() };
+        assert!(matches!(frames.next(), Some(Response::Hello { .. })));
+        frames
+    }
+
+    /// None = the connection has ended.
+    fn next(&mut self) -> Option<Response> {
+        let mut chunk = [0; 16 << 10];
+        loop {
+            if let Some(frame) = self.decoder.take::<DaemonFrame>().unwrap() {
+                return Some(frame.response);
+            }
+            match self.stream.read(&mut chunk).unwrap() {
+                0 => return None,
+                n => self.decoder.push(&chunk[..n]),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut child = home.cmd("events --follow").command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    home.wait_until("it has ended", || child.try_wait().unwrap().is_some());
+}
