@@ -42,6 +42,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("slots", Kind::Slots),
     ("engine", Kind::Engine),
     ("autosave", Kind::Feature),
+    ("autoscale", Kind::Feature),
     ("cron", Kind::Feature),
     ("events", Kind::Feature),
     ("home_watch", Kind::Feature),

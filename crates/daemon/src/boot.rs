@@ -17,7 +17,7 @@ use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable};
 
 use crate::cluster::{Listeners, PREFIX};
-use crate::control::{Control, Scalers};
+use crate::control::Control;
 use crate::engine::{Ctx, Effects, Timers, Work, clock};
 use crate::errands::{self, Errands};
 use crate::features::Features;
@@ -171,7 +171,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         carries: Carries::default(),
         jobs: Vec::new(),
         rollouts: Rollouts::default(),
-        scalers: Scalers::default(),
         unstartable: Vec::new(),
         sweeps: Sweeps::default(),
         room: Room::new(),
@@ -294,9 +293,6 @@ impl Control {
         self.remove_lost_candidates();
         self.ask_node_versions();
         lost.tell(&mut self.ctx.log);
-        let now_ms = self.ctx.now.mono_ms;
-        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
-        ids.into_iter().for_each(|id| self.note_autoscale(id, now_ms));
     }
 
     /// The process of an instance as the keeper knows it. True when the app has handed over to another one, and the keeper does not know yet.

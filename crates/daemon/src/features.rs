@@ -3,6 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::autosave::Autosave;
+use crate::autoscale::Autoscale;
 use crate::cron::Cron;
 use crate::engine::Feature;
 use crate::events::Events;
@@ -64,6 +65,7 @@ macro_rules! features {
 
 features! {
     autosave: Autosave,
+    autoscale: Autoscale,
     cron: Cron,
     events: Events,
     home: HomeWatch,

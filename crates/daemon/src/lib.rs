@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod autosave;
+mod autoscale;
 mod boot;
 mod care;
 mod cluster;

@@ -7,7 +7,6 @@
 //! daemon may be killed at any instant and the next one goes on from there (`ostler_core::lifecycle` has the protocol). Nothing
 //! here blocks: a client that does not read, an app that does not answer and a slow disk under a log delay only themselves.
 
-mod autoscale;
 mod confirm;
 pub(crate) mod handle;
 mod job;
@@ -20,7 +19,6 @@ use std::os::fd::OwnedFd;
 
 use ostler_sys::signal::SignalFd;
 
-pub(crate) use autoscale::Scalers;
 pub(crate) use job::{Goal, Job, Step, Then, why};
 
 use crate::care::Care;
@@ -63,7 +61,6 @@ pub(crate) struct Control {
     pub carries: Carries,
     pub jobs: Vec<Job>,
     pub rollouts: Rollouts,
-    pub scalers: autoscale::Scalers,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,
     pub sweeps: Sweeps,

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
+use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Effect, Event};
 
 use super::Control;
-use crate::engine::{Ending, Input, Request, Work, clock};
+use crate::engine::{Answer, Ending, Input, Request, Work, clock};
 use crate::errands::Errands;
 use crate::features::Features;
 use crate::order::Order;
@@ -109,7 +110,6 @@ impl Control {
             self.look_for_vanished_ms,
             self.rollouts.deadline_ms(),
             self.confirm_deadline_ms(),
-            self.scalers.deadline_ms(),
             self.ctx.timers.next_ms(),
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
@@ -167,7 +167,6 @@ impl Control {
         self.tick_errands(now);
         self.tick_rollouts(now.mono_ms);
         self.tick_confirmations(now.mono_ms);
-        self.autoscale(now);
         self.listeners.tick(now.mono_ms);
         self.tick_channels(now.mono_ms);
         self.tick_signs();
@@ -230,6 +229,11 @@ impl Control {
                 Input::Request(Request::Replace { app, ids, origin, what }) => self.replace_by_policy(&app, ids, origin, what),
                 Input::Request(Request::Act { action, ids, origin }) => self.act_by_policy(action, ids, origin),
                 Input::Request(Request::Rotate(log)) => self.rotate(*log),
+                Input::Request(Request::Measure { ids }) => {
+                    let is_complete = self.read_usage(Some(&ids), self.ctx.now);
+                    self.ctx.queue.push_back(Input::Answer(Answer::Measured { is_complete }));
+                }
+                Input::Request(Request::Scale { ids, to, origin }) => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
                 Input::Answer(answer) => self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, &answer)),
             }
         }

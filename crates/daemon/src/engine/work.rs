@@ -29,6 +29,10 @@ pub(crate) enum Request {
     /// These instances of one app are restarted, or reloaded, as if a user had asked for it: so many at the same time as the action's rule
     /// says. Nobody waits for the end.
     Act { action: Action, ids: Vec<u32>, origin: Origin },
+    /// What these instances use is read, sorted by their numbers. Answered by [`Answer::Measured`].
+    Measure { ids: Vec<u32> },
+    /// Of these instances of one app there are to be so many.
+    Scale { ids: Vec<u32>, to: u32, origin: Origin },
     /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
     /// [`Answer::Rotated`].
     Rotate(Box<Rotating>),
@@ -39,6 +43,8 @@ pub(crate) enum Request {
 pub(crate) enum Answer {
     /// A log was rotated: the name that its old lines have now, or why that could not be.
     Rotated { path: String, target: PathBuf, file: FileKey, result: Result<String, String> },
+    /// What was to be measured stands on the slots; false where one of them has no earlier reading to compare with.
+    Measured { is_complete: bool },
     /// A rotation that a former daemon asked for was undone.
     RotationUndone,
 }

@@ -88,9 +88,6 @@ impl Control {
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
             Effect::Sweep { inc, kill, signal } => self.sweeps.add(id, inc, (!kill).then_some(signal), self.ctx.now.mono_ms),
             Effect::Notify(notice) => {
-                if matches!(notice, ostler_core::lifecycle::Notice::Launched) {
-                    self.note_autoscale(id, self.ctx.now.mono_ms);
-                }
                 self.tell(id, &notice);
                 self.look_at_jobs(id, Some(&notice));
                 if matches!(notice, ostler_core::lifecycle::Notice::Deleted) {
