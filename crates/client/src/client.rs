@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ostler_proto::control::{
-    ClientFrame, DaemonFrame, Detail, Event, Failure, Missed, PROTOCOL, Position, Progress, Request, Response, Summary, TableRow,
+    ClientFrame, DaemonFrame, Detail, Event, Failure, Json, Missed, PROTOCOL, Position, Progress, Request, Response, Summary, TableRow,
 };
 use ostler_proto::frame::{Decoder, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -299,6 +299,17 @@ impl<S: Stream> Client<S> {
     pub fn inspect_in(&mut self, targets: &[String], cwd: String) -> Result<Vec<Detail>, ClientError> {
         match self.request(&Request::Inspect { targets: targets.to_vec(), cwd }, &mut |_| {})? {
             Response::Details(list) => Ok(list),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// All instances as text in PM2's shape.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn processes(&mut self) -> Result<Json, ClientError> {
+        match self.request(&Request::Processes, &mut |_| {})? {
+            Response::Processes(list) => Ok(list),
             _ => Err(ClientError::Unexpected),
         }
     }

@@ -82,6 +82,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         cwd: String,
     },
+    /// All instances in PM2's shape (environment included). Answer: [`Response::Processes`].
+    Processes,
     /// Starts apps. Answer: progress, then [`Response::Done`].
     Start {
         /// The apps. `env.base` of each is empty: it travels once, in `base_env`.
@@ -203,6 +205,7 @@ impl Request {
             | Self::List
             | Self::Table
             | Self::Health { .. }
+            | Self::Processes
             | Self::Inspect { .. }
             | Self::Rollouts { .. }
             | Self::Host
@@ -330,6 +333,8 @@ pub enum Response {
     Health(Vec<HealthRow>),
     /// Full list, by id.
     Details(Vec<Detail>),
+    /// PM2's list ([`crate::pm2::Process`]), by id.
+    Processes(Json),
     /// A step on the way; more follows.
     Progress(Progress),
     /// Success. Ids touched, in order.
@@ -588,6 +593,32 @@ pub struct Monit {
     pub memory_bytes: u64,
     /// Processes in the tree.
     pub processes: u32,
+}
+
+/// JSON that is passed on as it stands: whoever gets it need not understand it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Json(Box<serde_json::value::RawValue>);
+
+impl Json {
+    /// The text of a value.
+    ///
+    /// # Errors
+    /// A value that has no JSON.
+    pub fn of<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
+        serde_json::value::to_raw_value(value).map(Self)
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
 }
 
 /// An instance in full.

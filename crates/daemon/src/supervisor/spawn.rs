@@ -196,6 +196,7 @@ fn environment<'a>(
         id: slot.pm_id,
         index: slot.index,
         unique_id: &slot.unique_id,
+        base: None,
         spec,
         counters: &slot.instance.counters,
         status: "launching",

@@ -1,13 +1,17 @@
 //! `prettylist`: the same as `jlist` in the form in which Node prints it.
 
-use super::jlist::processes;
+use serde_json::Value;
+
 use crate::cli::{Call, CliError, Status};
 use crate::cx::Cx;
 use crate::render::inspect;
 
 /// Prints it.
 pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
-    let list = processes(cx)?;
+    cx.out.data_only();
+    let list = cx.client()?.processes()?;
+    // Whatever the daemon sends is JSON: its frame was read.
+    let list: Value = serde_json::from_str(list.text()).unwrap_or_default();
     cx.out.data(format!("{}\n", inspect(&list)).as_bytes());
     Ok(Status::Ok)
 }

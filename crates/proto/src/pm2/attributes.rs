@@ -1,6 +1,6 @@
 //! Attributes of an app under PM2's names.
 
-use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
+use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
 use ostler_core::inherit::EnvPolicy;
 use serde_json::{Map, Value};
 
@@ -92,17 +92,29 @@ pub(super) fn mode(mode: ExecMode) -> &'static str {
 }
 
 /// Variables as PM2 shows them: what was a number or a boolean in the file is one.
-pub(super) fn object(spec: &AppSpec, env: &EnvMap) -> Map<String, Value> {
-    env.iter().map(|(name, value)| (name.clone(), shown(spec, &spec.env.key_of(name), name, value))).collect()
+pub(super) fn object<'a>(spec: &AppSpec, env: impl Iterator<Item = (&'a str, &'a str)>) -> Map<String, Value> {
+    env.map(|(name, value)| (name.to_owned(), bare(spec, name, value).unwrap_or_else(|| value.into()))).collect()
 }
 
 fn shown(spec: &AppSpec, key: &str, name: &str, text: &str) -> Value {
+    bare_of(spec, key, name, text).unwrap_or_else(|| text.into())
+}
+
+/// The number or boolean that a variable was in the file; none of a text.
+pub(super) fn bare(spec: &AppSpec, name: &str, text: &str) -> Option<Value> {
+    if spec.env.bare.is_empty() {
+        return None;
+    }
+    bare_of(spec, &spec.env.key_of(name), name, text)
+}
+
+fn bare_of(spec: &AppSpec, key: &str, name: &str, text: &str) -> Option<Value> {
     if !spec.env.bare.get(key).is_some_and(|names| names.iter().any(|bare| bare == name)) {
-        return text.into();
+        return None;
     }
     // What was set on top since, by `--env`, may be anything.
     let bare = serde_json::from_str::<Value>(text).ok().filter(|value| value.is_number() || value.is_boolean());
-    bare.filter(|value| serde_json::to_string(value).is_ok_and(|spelt| spelt == text)).unwrap_or_else(|| text.into())
+    bare.filter(|value| serde_json::to_string(value).is_ok_and(|spelt| spelt == text))
 }
 
 /// PM2 fills this in for apps that were started by options; those of a file have it if the file has.

@@ -4,6 +4,8 @@ mod attributes;
 mod dump;
 mod entry;
 mod pm2_env;
+mod process;
 
 pub use dump::{Dump, DumpEntry, DumpError, EntryError, parse_dump, to_dump};
-pub use pm2_env::{PM2_VERSION, View, pm2_env, process_object, scalar_env};
+pub use pm2_env::{PM2_VERSION, View, pm2_env, scalar_env};
+pub use process::Process;

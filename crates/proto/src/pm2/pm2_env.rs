@@ -1,9 +1,12 @@
-//! One item of `jlist`, and the variables that an app finds in its environment.
+//! `pm2_env` of an item of `jlist`, and the variables that an app finds in its environment.
 //!
 //! ```text
 //! {"pid":28414,"name":"tiny","pm2_env":{"name":"tiny","namespace":"nsA",…,"status":"online",…},"pm_id":0,"monit":{"memory":53936128,"cpu":15.9}}
 //! ```
 
+use std::borrow::Cow;
+
+use indexmap::IndexMap;
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::lifecycle::{Counters, Ending, Instance};
 use serde_json::{Map, Value, json};
@@ -23,7 +26,9 @@ pub struct View<'a> {
     pub index: u32,
     /// UUID of the instance.
     pub unique_id: &'a str,
-    /// The description, `env.base` included.
+    /// The lowest layer of the environment, where that is not in the description (`env.base`).
+    pub base: Option<&'a EnvMap>,
+    /// The description.
     pub spec: &'a AppSpec,
     /// Counters.
     pub counters: &'a Counters,
@@ -61,6 +66,7 @@ impl<'a> From<&'a Detail> for View<'a> {
             id: detail.id,
             index: detail.index,
             unique_id: &detail.unique_id,
+            base: None,
             spec: &detail.spec,
             counters: &detail.instance.counters,
             status: detail.instance.status(),
@@ -74,30 +80,12 @@ impl<'a> From<&'a Detail> for View<'a> {
     }
 }
 
-/// One item of `jlist`, key order as PM2 writes it.
-///
-/// Every environment variable is in it, secrets included, twice: scripts written for PM2 read them there.
-pub fn process_object(detail: &Detail) -> Value {
-    let view = View::from(detail);
-    let mut env = pm2_env(&view);
-    if let Some(health) = &detail.health {
-        env.insert("health_status".into(), health_status(health));
-    }
-    json!({
-        "pid": detail.instance.pid().unwrap_or(0),
-        "name": detail.spec.name,
-        "pm2_env": env,
-        "pm_id": detail.id,
-        "monit": { "memory": detail.monit.memory_bytes, "cpu": number(detail.monit.cpu_pct) },
-    })
-}
-
 /// The `pm2_env` object: attributes, the environment flattened among them, state.
 ///
 /// PM2 differs: there a variable named like an attribute (`name`, `status`, `args`, …) overwrites the attribute, and with it what the
 /// daemon believes. Here the attribute stays; the variable is found in `env`.
 pub fn pm2_env(view: &View<'_>) -> Map<String, Value> {
-    let env = wire_env(view);
+    let env = attributes::object(view.spec, wire_vars(view).iter().map(|(name, value)| (*name, &**value)));
     let mut head = attributes::of(view.spec, view.files, view.user, env.clone());
     head.insert(instance_var(view.spec).into(), view.index.into());
     let tail = state(view);
@@ -130,8 +118,8 @@ pub fn scalar_env(view: &View<'_>) -> EnvMap {
     vars.insert("PM2_USAGE".into(), "CLI".into());
     vars.insert("unique_id".into(), view.unique_id.into());
     vars.insert(instance_var(view.spec).into(), view.index.to_string());
-    if let Some((key, value)) = incremented(view) {
-        vars.insert(key, value);
+    if let Some((key, value)) = incremented(&view) {
+        vars.insert(key.to_owned(), value);
     }
     vars
 }
@@ -144,31 +132,35 @@ fn declared(spec: &AppSpec) -> Vec<&str> {
 }
 
 /// `env` as PM2 shows it: all layers, the daemon's own on top.
-fn wire_env(view: &View<'_>) -> Map<String, Value> {
-    let mut env = view.spec.env.merged();
-    env.extend(view.kept.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
-    env.insert("PM2_HOME".into(), view.home.into());
-    env.insert("PM2_USAGE".into(), "CLI".into());
-    if let Some((key, value)) = incremented(*view) {
-        env.insert(key, value);
+pub(super) fn wire_vars<'a>(view: &View<'a>) -> IndexMap<&'a str, Cow<'a, str>> {
+    let mut env: IndexMap<&str, Cow<'_, str>> = IndexMap::new();
+    let layers = view.base.into_iter().chain(view.spec.env.layers()).chain(view.kept);
+    for layer in layers {
+        env.extend(layer.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_str()))));
     }
-    env.insert("unique_id".into(), view.unique_id.into());
-    attributes::object(view.spec, &env)
+    env.insert("PM2_HOME", view.home.into());
+    env.insert("PM2_USAGE", "CLI".into());
+    if let Some((key, value)) = incremented(view) {
+        env.insert(key, value.into());
+    }
+    env.insert("unique_id", view.unique_id.into());
+    env
 }
 
 /// `increment_var`: its value for this instance. Text that is no number counts as 0, as in PM2.
-fn incremented(view: View<'_>) -> Option<(String, String)> {
-    let key = view.spec.env.increment_var.as_ref()?;
-    let first: i64 = view.spec.env.merged().get(key).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    Some((key.clone(), first.saturating_add(view.index.into()).to_string()))
+fn incremented<'a>(view: &View<'a>) -> Option<(&'a str, String)> {
+    let key = view.spec.env.increment_var.as_deref()?;
+    let text = view.base.into_iter().chain(view.spec.env.layers()).filter_map(|layer| layer.get(key)).last();
+    let first: i64 = text.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    Some((key, first.saturating_add(view.index.into()).to_string()))
 }
 
-fn instance_var(spec: &AppSpec) -> &str {
+pub(super) fn instance_var(spec: &AppSpec) -> &str {
     spec.env.instance_var.as_deref().unwrap_or("NODE_APP_INSTANCE")
 }
 
 /// Attributes that change while the app lives.
-fn state(view: &View<'_>) -> Map<String, Value> {
+pub(super) fn state(view: &View<'_>) -> Map<String, Value> {
     let counters = view.counters;
     let created = counters.created.map(|now| now.wall_ms);
     let mut map = Map::new();
@@ -215,13 +207,13 @@ fn axm_options(view: &View<'_>) -> Map<String, Value> {
 }
 
 /// How an instance with health checks is; PM2 has none.
-fn health_status(health: &HealthReport) -> Value {
+pub(super) fn health_status(health: &HealthReport) -> Value {
     let last = health.last.as_ref().map(|last| json!({"at": last.at.wall_ms, "good": last.good, "text": last.words}));
     json!({"status": health.state.word(), "since": health.since.wall_ms, "failures": health.failures, "last_answer": last})
 }
 
 /// JavaScript prints 0, not 0.0.
-fn number(value: f64) -> Value {
+pub(super) fn number(value: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "checked to be integral and small")]
     if value.fract() == 0.0 && value.abs() < 1e15 { (value as i64).into() } else { value.into() }
 }

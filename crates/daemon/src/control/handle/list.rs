@@ -4,17 +4,20 @@
 //! started is measured from its start; for all others the answer waits a moment for a second reading, so that the first call is
 //! already right.
 
+use std::collections::HashMap;
 use std::path::Path;
 
+use ostler_core::app::AppSpec;
 use ostler_core::time::Now;
-use ostler_proto::control::{Detail, Failure, Response, Summary, TableRow};
+use ostler_proto::control::{Detail, Failure, HealthReport, Json, Response, Summary, TableRow};
+use ostler_proto::pm2::{Process, View};
 use ostler_sys::ProcRef;
 
 use crate::control::Control;
 use crate::order::Order;
 use crate::sample::Sampler;
 use crate::slots::Slot;
-use crate::supervisor::spawn::account;
+use crate::supervisor::spawn::{account, kept_settings};
 
 /// Time between two readings where there is no earlier one.
 const WINDOW_MS: u64 = 25;
@@ -36,6 +39,8 @@ pub(super) enum Question {
     Table,
     /// The short list of all.
     List,
+    /// All in PM2's shape.
+    Processes,
     /// These instances in full.
     Details(Vec<u32>),
 }
@@ -44,7 +49,7 @@ impl Question {
     /// Which instances have to be measured; `None` = all.
     fn ids(&self) -> Option<&[u32]> {
         match self {
-            Self::Table | Self::List => None,
+            Self::Table | Self::List | Self::Processes => None,
             Self::Details(ids) => Some(ids),
         }
     }
@@ -158,10 +163,54 @@ impl Control {
         complete
     }
 
+    /// PM2's list: each item is written as it is made, and no description is copied.
+    fn processes(&self, now: Now) -> Response {
+        let home = self.ctx.settings.home.to_string_lossy();
+        let mut accounts = Accounts::new();
+        let mut items = Vec::new();
+        for slot in self.ctx.slots.serving() {
+            let mut counters = slot.instance.counters.clone();
+            counters.last_start = counters.last_start.map(|at| at.seen_from(now));
+            let mut health = slot.health.as_deref().cloned();
+            health.iter_mut().flat_map(times_of).for_each(|at| *at = at.seen_from(now));
+            let kept = kept_settings(slot.spec(), &self.ctx.settings).into_iter();
+            let item = Process {
+                view: View {
+                    id: slot.pm_id,
+                    index: slot.index,
+                    unique_id: &slot.unique_id,
+                    base: Some(&slot.base.vars),
+                    spec: slot.spec(),
+                    counters: &counters,
+                    status: slot.instance.status(),
+                    exit_code: View::exit_code_of(&slot.instance),
+                    learned: &slot.learned,
+                    files: &slot.files,
+                    user: &slot.user(),
+                    home: &home,
+                    kept: Some(&kept.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()),
+                },
+                pid: slot.instance.pid().unwrap_or(0),
+                monit: slot.cpu.monit(),
+                health: health.as_ref(),
+                account: account_of(slot.spec(), &mut accounts),
+            };
+            match Json::of(&item) {
+                Ok(item) => items.push(item),
+                Err(error) => return Response::Failed(Failure::Other(error.to_string())),
+            }
+        }
+        Json::of(&items).map_or_else(|error| Response::Failed(Failure::Other(error.to_string())), Response::Processes)
+    }
+
     fn answer_to(&mut self, question: &Question, now: Now) -> Response {
         match question {
             Question::Table => Response::Table(self.ctx.slots.serving().map(|slot| table_row(slot, now)).collect()),
             Question::List => Response::List(self.ctx.slots.serving().map(|slot| summary(slot, now)).collect()),
+            Question::Processes => {
+                self.learn_node_versions();
+                self.processes(now)
+            }
             Question::Details(ids) => {
                 self.learn_node_versions();
                 let wanted = self.ctx.slots.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
@@ -178,17 +227,32 @@ impl Control {
     }
 }
 
+/// Whom `uid` and `gid`, as given, mean: looked up once for each list.
+type Accounts<'a> = HashMap<(&'a str, Option<&'a str>), Option<(u32, u32)>>;
+
+fn account_of<'a>(spec: &'a AppSpec, known: &mut Accounts<'a>) -> Option<(u32, u32)> {
+    let (uid, gid) = (spec.uid.as_deref()?, spec.gid.as_deref());
+    *known.entry((uid, gid)).or_insert_with(|| {
+        let account = account(spec).ok().flatten()?;
+        Some((account.credentials.uid, account.credentials.gid))
+    })
+}
+
 /// With the times as the wall clock shows them now: it may have been set since, and nobody shall see a year of uptime after an hour.
 /// When it was created stays as it was noted: for a saved app that was before this boot.
 fn as_seen(mut detail: Detail, now: Now) -> Detail {
     let instance = &mut detail.instance;
     let exits = instance.exits.iter_mut().flat_map(|exit| [&mut exit.started, &mut exit.ended]);
     let told = detail.notes.iter_mut().map(|note| &mut note.at);
-    let health = detail.health.iter_mut().flat_map(|health| health.last.iter_mut().map(|last| &mut last.at).chain([&mut health.since]));
+    let health = detail.health.iter_mut().flat_map(times_of);
     for at in exits.chain(&mut instance.counters.last_start).chain(told).chain(health) {
         *at = at.seen_from(now);
     }
     detail
+}
+
+fn times_of(health: &mut HealthReport) -> impl Iterator<Item = &mut Now> {
+    health.last.iter_mut().map(|last| &mut last.at).chain([&mut health.since])
 }
 
 fn table_row(slot: &Slot, now: Now) -> TableRow {

@@ -78,6 +78,7 @@ impl Control {
             Request::List => return self.list(client, id, list::Question::List),
             Request::Table => return self.list(client, id, list::Question::Table),
             Request::Health { targets } => self.health(&targets),
+            Request::Processes => return self.list(client, id, list::Question::Processes),
             Request::Inspect { targets, cwd } => return self.inspect(client, id, &targets, &cwd),
             Request::Start { apps, base_env, existing, command, confirm } => {
                 let asked = Asked { origin: self.origin(client, command), confirm };

@@ -3,6 +3,22 @@ use ostler_core::lifecycle::{State, Wanted};
 use ostler_core::time::Now;
 
 use super::*;
+use crate::pm2::Process;
+
+fn process(detail: &Detail) -> Process<'_> {
+    Process {
+        view: View::from(detail),
+        pid: detail.instance.pid().unwrap_or(0),
+        monit: detail.monit,
+        health: detail.health.as_ref(),
+        account: None,
+    }
+}
+
+fn process_object(detail: &Detail) -> Value {
+    serde_json::to_value(process(detail)).unwrap()
+}
+
 use crate::control::Monit;
 
 pub(crate) fn detail(spec: AppSpec) -> Detail {
@@ -150,4 +166,47 @@ fn an_app_finds_the_scalars_in_its_environment() {
     for absent in ["args", "env", "axm_actions", "axm_options", "filter_env", "node_args", "exit_code", "NODE_APP_INSTANCE"] {
         assert!(!merged.contains_key(absent), "{absent}");
     }
+}
+
+/// An item is written in one go; it has to be what the object would be, also where a variable is called like an attribute.
+#[test]
+fn an_item_is_written_as_its_object_is() {
+    let odd = [
+        ("A", "1"),
+        ("status", "x"),
+        ("uid", "9"),
+        ("gid", "8"),
+        ("health_status", "h"),
+        ("env", "e"),
+        ("name", "n"),
+        ("PM2_HOME", "/p"),
+        ("NUMBER", "3"),
+    ];
+    let with_vars = AppSpec { env: EnvSpec { vars: env(&odd), ..EnvSpec::default() }, ..tiny() };
+    let mut bare = with_vars.clone();
+    bare.env.bare.insert("env".into(), vec!["NUMBER".into()]);
+    let mut counted = with_vars.clone();
+    (counted.env.increment_var, counted.env.instance_var) = (Some("NUMBER".into()), Some("status".into()));
+    let mut instance_in_env = tiny();
+    instance_in_env.env.instance_var = Some("env".into());
+    for spec in [tiny(), with_vars.clone(), bare, counted, instance_in_env] {
+        let detail = detail(spec);
+        let written = serde_json::to_string(&process(&detail)).unwrap();
+        let (_, rest) = written.split_once(r#""pm2_env":"#).unwrap();
+        let (written, _) = rest.rsplit_once(r#","pm_id":0,"monit""#).unwrap();
+        assert_eq!(written, Value::Object(pm2_env(&View::from(&detail))).to_string());
+        // The lowest layer may come on its own.
+        let mut split = detail.clone();
+        let vars = std::mem::take(&mut split.spec.env.vars);
+        if split.spec.env.bare.is_empty() {
+            let view = View { base: Some(&vars), ..View::from(&split) };
+            assert_eq!(Value::Object(pm2_env(&view)).to_string(), written);
+        }
+    }
+    let user = AppSpec { uid: Some("www".into()), ..with_vars };
+    let detail = detail(user);
+    let item = serde_json::to_value(Process { account: Some((33, 34)), ..process(&detail) }).unwrap();
+    let keys: Vec<&String> = item["pm2_env"].as_object().unwrap().keys().collect();
+    assert_eq!((&item["pm2_env"]["uid"], &item["pm2_env"]["gid"]), (&json!(33), &json!(34)));
+    assert_eq!(keys.iter().filter(|key| **key == "gid").count(), 1, "{keys:?}");
 }
