@@ -96,12 +96,7 @@ mod tests {
         autoscale.on_boot(&mut played.ctx);
         assert_eq!(played.ctx.timers.next_ms(), None, "nobody is measured where nobody scales itself");
         let rules = Rules { min, max: 4, cpu: 50 };
-        let id = played.instance(AppSpec {
-            name: "api".into(),
-            script: "/bin/true".into(),
-            autoscale: Some(rules.into()),
-            ..AppSpec::default()
-        });
+        let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), autoscale: Some(rules), ..AppSpec::default() });
         played.start(&mut autoscale, id, 4711);
         (played, autoscale, id)
     }

@@ -24,6 +24,7 @@ mod hold;
 mod home;
 mod launch;
 mod link;
+mod locked;
 mod looked_at;
 pub mod message;
 mod respawn;

@@ -340,7 +340,7 @@ impl Keeper {
             }
             // While the first daemon gets ready. From here on the keeper does what it will do all its life.
             if !std::mem::replace(&mut is_tracked, true) {
-                track_use();
+                crate::locked::track_use();
             }
             self.handle_time();
             if let Some(code) = self.exiting.filter(|_| matches!(self.daemon, Daemon::Absent { .. })) {
@@ -457,7 +457,7 @@ impl Keeper {
     }
 
     /// A process that is not our child has ended.
-    fn adopted_ended(&mut self, token: u64) {
+    pub(crate) fn adopted_ended(&mut self, token: u64) {
         // One that an app handed over to may have come to us as an orphan: then the kernel tells us how it ended.
         self.reap();
         let pid = token.checked_sub(TOKEN_ADOPTED).and_then(|pid| i32::try_from(pid).ok());
@@ -568,26 +568,6 @@ impl Keeper {
         // Not watched is fine.
         let _ = epoll::delete(&self.epoll, fd);
     }
-}
-
-/// Tracks what the keeper uses, and counts as used what it needs when something goes wrong: that may happen while its disk is gone.
-fn track_use() {
-    memory::track_use();
-    let rarely: [*const (); 12] = [
-        Keeper::start_first_daemon as *const (),
-        Keeper::daemon_time as *const (),
-        Keeper::daemon_ended as *const (),
-        Keeper::kill_daemon as *const (),
-        Keeper::lost_link as *const (),
-        Keeper::look_at_daemon as *const (),
-        Keeper::doubt_daemon as *const (),
-        Keeper::tend_anchor as *const (),
-        Keeper::hear_anchor as *const (),
-        Keeper::adopted_ended as *const (),
-        Keeper::somebody_knocks as *const (),
-        complain as *const (),
-    ];
-    rarely.into_iter().for_each(memory::use_code);
 }
 
 /// Where the keeper of this home writes its pid.

@@ -1,0 +1,25 @@
+//! What of the keeper's code stays in memory when its disk is gone.
+
+use ostler_sys::memory;
+
+use crate::run::{Keeper, complain};
+
+/// Tracks what the keeper uses, and counts as used what it needs when something goes wrong: that may happen while its disk is gone.
+pub(crate) fn track_use() {
+    memory::track_use();
+    let rarely: [*const (); 12] = [
+        Keeper::start_first_daemon as *const (),
+        Keeper::daemon_time as *const (),
+        Keeper::daemon_ended as *const (),
+        Keeper::kill_daemon as *const (),
+        Keeper::lost_link as *const (),
+        Keeper::look_at_daemon as *const (),
+        Keeper::doubt_daemon as *const (),
+        Keeper::tend_anchor as *const (),
+        Keeper::hear_anchor as *const (),
+        Keeper::adopted_ended as *const (),
+        Keeper::somebody_knocks as *const (),
+        complain as *const (),
+    ];
+    rarely.into_iter().for_each(memory::use_code);
+}
