@@ -8,6 +8,7 @@ use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Effect, Event};
 
 use super::Control;
+use super::handle::LISTEN_AGAIN;
 use crate::engine::{Answer, Ending, Input, Request, Work, clock};
 use crate::errands::Errands;
 use crate::features::Features;
@@ -157,10 +158,14 @@ impl Control {
                 self.feed(id, Event::Tick);
             }
         }
-        while let Some((owner, key)) = self.ctx.timers.take_due(now.mono_ms) {
+        for (owner, key) in self.ctx.timers.due(now.mono_ms) {
+            if !self.ctx.timers.take((owner, key), now.mono_ms) {
+                continue;
+            }
             match self.features.named(owner) {
                 Some(feature) => feature.on_timer(&mut self.ctx, key),
-                None => self.listen_again(),
+                None if (owner, key) == LISTEN_AGAIN => self.listen_again(),
+                None => {}
             }
         }
         self.tick_vanished(now.mono_ms);

@@ -114,8 +114,11 @@ impl Played {
         let until_ms = self.ctx.now.mono_ms + ms;
         while let Some(at_ms) = self.ctx.timers.next_ms().filter(|at_ms| *at_ms <= until_ms) {
             self.clock(at_ms.max(self.ctx.now.mono_ms));
-            let (_, key) = self.ctx.timers.take_due(at_ms).unwrap();
-            feature.on_timer(&mut self.ctx, key);
+            for (owner, key) in self.ctx.timers.due(at_ms) {
+                if self.ctx.timers.take((owner, key), at_ms) {
+                    feature.on_timer(&mut self.ctx, key);
+                }
+            }
         }
         self.clock(until_ms);
     }

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Whose deadline it is: the name of a feature, and a number that means something to it (an instance, a job, or 0).
 pub(crate) type Key = (&'static str, u64);
 
+/// Comes after every key: no name of a feature begins like this.
+const LAST: Key = ("\u{10ffff}", u64::MAX);
+
 /// Deadlines by key. A key has one deadline at most.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
@@ -46,11 +49,19 @@ impl Timers {
         self.by_time.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// Takes the earliest deadline that has come. What is set meanwhile for the same instant is due in the same turn, once.
-    pub(crate) fn take_due(&mut self, now_ms: u64) -> Option<Key> {
-        let (_, key) = self.by_time.first().copied().filter(|(at_ms, _)| *at_ms <= now_ms)?;
-        self.set(key, None);
-        Some(key)
+    /// Whose deadlines have come, the earliest first. What is set while they are dealt with is due in a later turn, also where its time is
+    /// past: whoever sets such a one again and again keeps nobody else from their turn.
+    pub(crate) fn due(&self, now_ms: u64) -> Vec<Key> {
+        self.by_time.range(..=(now_ms, LAST)).map(|(_, key)| *key).collect()
+    }
+
+    /// Takes the deadline of a key if it has come: false where it was put off or called off since.
+    pub(crate) fn take(&mut self, key: Key, now_ms: u64) -> bool {
+        let has_come = self.by_key.get(&key).is_some_and(|at_ms| *at_ms <= now_ms);
+        if has_come {
+            self.set(key, None);
+        }
+        has_come
     }
 }
 
@@ -69,9 +80,11 @@ mod tests {
         timers.set(A, Some(30));
         timers.set(("a", 2), Some(20));
         assert_eq!(timers.next_ms(), Some(20));
-        assert_eq!(timers.take_due(19), None);
-        let due: Vec<Key> = std::iter::from_fn(|| timers.take_due(30)).collect();
-        assert_eq!(due, [("a", 2), B, A]);
+        assert_eq!(timers.due(19), []);
+        assert_eq!(timers.due(30), [("a", 2), B, A]);
+        for key in timers.due(30) {
+            assert!(timers.take(key, 30) && !timers.take(key, 30), "{key:?}");
+        }
         assert_eq!((timers.next_ms(), timers.get(A)), (None, None));
     }
 
@@ -80,12 +93,31 @@ mod tests {
         let mut timers = Timers::default();
         timers.set(A, Some(10));
         timers.set(A, Some(20));
-        assert_eq!((timers.take_due(10), timers.get(A)), (None, Some(20)));
+        assert_eq!((timers.due(10), timers.get(A)), (vec![], Some(20)));
         timers.set_if_none(A, 5);
         timers.set_if_none(B, 5);
-        assert_eq!((timers.get(A), timers.take_due(5)), (Some(20), Some(B)));
+        assert_eq!((timers.get(A), timers.due(5)), (Some(20), vec![B]));
         timers.set(A, None);
+        timers.set(B, None);
         assert_eq!(timers.next_ms(), None);
+    }
+
+    #[test]
+    fn what_is_dealt_with_may_call_off_or_set_others() {
+        let mut timers = Timers::default();
+        timers.set(A, Some(10));
+        timers.set(B, Some(20));
+        let due = timers.due(20);
+        timers.set(A, Some(30));
+        timers.set(B, None);
+        assert!(due.iter().all(|key| !timers.take(*key, 20)), "put off and called off");
+        // A deadline in the past is one of the next turn.
+        timers.set(A, Some(5));
+        for key in timers.due(20) {
+            assert!(timers.take(key, 20));
+            timers.set(key, Some(1));
+        }
+        assert_eq!(timers.due(20), [A]);
     }
 
     proptest! {
@@ -95,9 +127,12 @@ mod tests {
             let mut timers = Timers::default();
             for (key, at_ms, take) in steps {
                 if take {
-                    if let Some(key) = timers.take_due(at_ms.unwrap_or(25)) {
+                    let now_ms = at_ms.unwrap_or(25);
+                    for key in timers.due(now_ms) {
+                        prop_assert!(timers.take(key, now_ms));
                         prop_assert_eq!(timers.get(key), None);
                     }
+                    prop_assert!(timers.next_ms().is_none_or(|next| next > now_ms));
                 } else {
                     timers.set(("x", key), at_ms);
                     prop_assert_eq!(timers.get(("x", key)), at_ms);
