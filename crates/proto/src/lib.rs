@@ -6,6 +6,7 @@ pub mod event;
 pub mod frame;
 pub mod health;
 pub mod host;
+pub mod instance;
 pub mod node;
 pub mod pm2;
 pub mod rollout;

@@ -1,0 +1,205 @@
+//! What is told of an instance: a row, a summary, all of it.
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::care::Note;
+use ostler_core::cron::Ticks;
+use ostler_core::lifecycle::Instance;
+use serde::{Deserialize, Serialize};
+
+use crate::health::HealthReport;
+
+/// How one instance is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthRow {
+    /// `pm_id`.
+    pub id: u32,
+    /// App name.
+    pub name: String,
+    /// PM2's status word.
+    pub status: String,
+    /// What is wrong with it although it may be online, as far as anybody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// What a table shows of an instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableRow {
+    /// `pm_id`.
+    pub id: u32,
+    /// App name.
+    pub name: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Version of the app's package, if known.
+    pub version: Option<String>,
+    /// `fork` or `cluster`.
+    pub mode: ostler_core::app::ExecMode,
+    /// 0 when not running.
+    pub pid: i32,
+    /// PM2's status word.
+    pub status: String,
+    /// Milliseconds since the start, while online.
+    pub uptime_ms: Option<u64>,
+    /// `restart_time`.
+    pub restarts: u32,
+    /// CPU and memory of the whole tree.
+    pub monit: Monit,
+    /// Name of the user it runs as.
+    pub user: String,
+    /// Watching for file changes.
+    pub watching: bool,
+    /// How it is; none where nobody asks for it, or it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<ostler_core::health::State>,
+}
+
+/// One row of the list: what a table shows, and where its files are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// What a table shows; its fields stand beside the others.
+    #[serde(flatten)]
+    pub row: TableRow,
+    /// Unstable restarts.
+    pub unstable: u32,
+    /// Script path.
+    pub script: String,
+    /// Log files in use (out, error, combined).
+    pub out_file: Option<String>,
+    /// Error log.
+    pub error_file: Option<String>,
+    /// Combined log.
+    pub log_file: Option<String>,
+    /// Pid file.
+    pub pid_file: String,
+}
+
+impl std::ops::Deref for Summary {
+    type Target = TableRow;
+
+    fn deref(&self) -> &TableRow {
+        &self.row
+    }
+}
+
+/// One measurement of an instance's tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Monit {
+    /// Percent of one core, one decimal.
+    pub cpu_pct: f64,
+    /// Resident memory in bytes.
+    pub memory_bytes: u64,
+    /// Processes in the tree.
+    pub processes: u32,
+}
+
+/// JSON that is passed on as it stands: whoever gets it need not understand it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Json(Box<serde_json::value::RawValue>);
+
+impl Json {
+    /// The text of a value.
+    ///
+    /// # Errors
+    /// A value that has no JSON.
+    pub fn of<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
+        serde_json::value::to_raw_value(value).map(Self)
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+/// An instance in full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detail {
+    /// `pm_id`.
+    pub id: u32,
+    /// Number of the instance within its app (`NODE_APP_INSTANCE`).
+    pub index: u32,
+    /// Unique id of the instance, a UUID.
+    pub unique_id: String,
+    /// The description, `env.base` included.
+    pub spec: AppSpec,
+    /// State, counters, exits.
+    pub instance: Instance,
+    /// What its schedule has come to.
+    #[serde(default, skip_serializing_if = "Ticks::are_none")]
+    pub ticks: Ticks,
+    /// What the daemon learned from the running process.
+    pub learned: Learned,
+    /// CPU and memory.
+    pub monit: Monit,
+    /// Resolved file paths.
+    pub files: Files,
+    /// User name for display.
+    pub user: String,
+    /// PM2 home of the daemon.
+    pub home: String,
+    /// What it waits for before it is started, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
+    /// How it is; none where nobody asks for it, or it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthReport>,
+    /// What was found out while it was looked after, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// Variables that `set <app>:<key> <value>` keeps for it.
+    #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
+    pub kept: EnvMap,
+}
+
+/// What an app told over its IPC channel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Learned {
+    /// Version of Node.
+    pub node_version: Option<String>,
+    /// Custom actions.
+    pub axm_actions: Vec<serde_json::Value>,
+    /// Custom metrics.
+    pub axm_monitor: serde_json::Map<String, serde_json::Value>,
+    /// Probe configuration.
+    pub axm_options: serde_json::Map<String, serde_json::Value>,
+    /// The sockets that it got (`listen`), as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<OpenSocket>,
+    /// What it said about itself by sd_notify (`STATUS=`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+ostler_core::rarely!(Learned);
+
+/// A socket that an app got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenSocket {
+    /// Its name in `LISTEN_FDNAMES`.
+    pub name: String,
+    /// Where it listens: `127.0.0.1:8080`, `port 8080`, `/run/x.sock`.
+    pub address: String,
+}
+
+/// Files of an instance, id suffix included.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Files {
+    /// Standard output.
+    pub out: Option<String>,
+    /// Standard error.
+    pub error: Option<String>,
+    /// Combined.
+    pub combined: Option<String>,
+    /// Pid file.
+    pub pid: String,
+}
