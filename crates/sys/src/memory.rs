@@ -37,8 +37,8 @@ const fn trim() {}
 pub fn track_use() {
     for segment in segments() {
         advise(&segment, libc::MADV_DONTNEED);
-        let starts = segment.clone().skip(BLOCK).step_by(2 * BLOCK);
-        starts.for_each(|start| advise(&(start..segment.end.min(start + BLOCK)), libc::MADV_DONTDUMP));
+        let every_other = (segment.start + BLOCK..segment.end).step_by(2 * BLOCK);
+        every_other.for_each(|start| advise(&(start..segment.end.min(start + BLOCK)), libc::MADV_DONTDUMP));
     }
 }
 
@@ -53,13 +53,14 @@ pub fn use_code(function: *const ()) {
 /// the kernel has no need of their pages. Returns how many bytes are locked.
 pub fn rest_locked() -> usize {
     trim();
+    let segments = segments();
+    // No longer tracked: one mapping each, whatever fails below. What is present stays so.
+    segments.iter().for_each(|segment| advise(segment, libc::MADV_DODUMP));
     let Ok(pagemap) = File::open("/proc/self/pagemap") else { return 0 };
     let page = page_size();
     let mut locked = 0;
-    for segment in segments() {
+    for segment in segments {
         let present = present(&pagemap, segment.start / page, segment.end / page);
-        // No longer tracked: one mapping again.
-        advise(&segment, libc::MADV_DODUMP);
         for run in present.iter().flat_map(|present| runs(present, HOLE / page)) {
             let (start, bytes) = (segment.start + run.start * page, run.len() * page);
             // SAFETY: our own mapping; its pages only stay where they are.
