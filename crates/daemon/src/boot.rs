@@ -145,6 +145,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         queue: std::collections::VecDeque::new(),
         effects: Effects::default(),
         timers: Timers::default(),
+        replies: Vec::new(),
         coming: std::collections::BTreeSet::new(),
         complaints: Complaints::default(),
         log_files: LogFiles { open: writers.files.clone(), ..LogFiles::default() },

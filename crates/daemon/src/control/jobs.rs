@@ -79,7 +79,7 @@ impl Control {
         let (client, request) = (job.client, job.request);
         let failed = if let Progress::InstanceFailed { name, .. } = &progress { Some(name.clone()) } else { None };
         for progress in job.tellable(pm_id, progress) {
-            self.clients.answer(client, request, Response::Progress(progress));
+            self.ctx.reply(client, request, Response::Progress(progress));
         }
         failed.into_iter().for_each(|name| self.leave_dependants(index, &name));
     }
@@ -92,7 +92,7 @@ impl Control {
             let progress = Progress::InstanceFailed { id: slot.pm_id, name: slot.spec().name.clone(), reason };
             let job = &mut self.jobs[index];
             job.failed += 1;
-            self.clients.answer(job.client, job.request, Response::Progress(progress));
+            self.ctx.reply(job.client, job.request, Response::Progress(progress));
         }
     }
 
@@ -116,7 +116,7 @@ impl Control {
             };
             if let Err(failure) = self.resolve(index, target) {
                 let job = self.jobs.remove(index);
-                self.clients.answer(job.client, job.request, Response::Failed(failure));
+                self.ctx.reply(job.client, job.request, Response::Failed(failure));
                 return;
             }
         }
@@ -137,7 +137,7 @@ impl Control {
         let action = action_word(*action).to_owned();
         let progress = Progress::Selected { action, target, ids };
         let (client, request) = (job.client, job.request);
-        self.clients.answer(client, request, Response::Progress(progress));
+        self.ctx.reply(client, request, Response::Progress(progress));
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Control {
                 if let Some(slot) = self.ctx.slots.get(id) {
                     let job = &self.jobs[index];
                     let progress = Progress::InstanceDone { id: slot.pm_id, name: slot.spec().name.clone() };
-                    self.clients.answer(job.client, job.request, Response::Progress(progress));
+                    self.ctx.reply(job.client, job.request, Response::Progress(progress));
                 }
                 return;
             }
@@ -252,7 +252,7 @@ impl Control {
             (_, false) => Response::Failed(Failure::Rollout(job.refused)),
             (failed, true) => Response::Failed(Failure::Some { failed, total }),
         };
-        self.clients.answer(job.client, job.request, response);
+        self.ctx.reply(job.client, job.request, response);
         if job.then == Then::Exit {
             self.ctx.ending = Some(Ending::Everything);
         }

@@ -143,7 +143,7 @@ impl Control {
             Source::Errand(number) => self.hear_errand(number),
             Source::Feature(name, key) => {
                 if let Some(feature) = self.features.named(name) {
-                    feature.on_ready(&mut self.ctx, key);
+                    feature.on_ready(&mut self.ctx, key, ready.writable);
                 }
             }
             Source::Peeked(id) => self.hear_client_of_app(id),
@@ -216,14 +216,23 @@ impl Control {
         if self.ctx.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
+        self.send_replies();
         self.clients.flush(&self.ctx.reactor, self.ctx.now.mono_ms);
     }
 
-    /// A feature has something to do now that nothing else is left.
+    fn send_replies(&mut self) {
+        for (client, request, response) in std::mem::take(&mut self.ctx.replies) {
+            self.clients.answer(client, request, response);
+        }
+    }
+
+    /// A feature has something to do now that nothing else is left. What one wants is done before the next one is asked.
     fn is_not_quiet(&mut self) -> bool {
         self.ctx.coming = if self.features.order.is_needed() { self.coming() } else { BTreeSet::new() };
-        self.features.each().for_each(|feature| feature.on_quiet(&mut self.ctx));
-        !self.ctx.queue.is_empty()
+        self.features.each().any(|feature| {
+            feature.on_quiet(&mut self.ctx);
+            !self.ctx.queue.is_empty() || !self.ctx.effects.is_empty()
+        })
     }
 
     /// Deals with what waits for its turn.
@@ -231,16 +240,26 @@ impl Control {
         while let Some(input) = self.ctx.queue.pop_front() {
             match input {
                 Input::Event(id, event) => self.feed(id, event),
-                Input::Request(Request::Replace { app, ids, origin, what }) => self.replace_by_policy(&app, ids, origin, what),
-                Input::Request(Request::Act { action, ids, origin }) => self.act_by_policy(action, ids, origin),
-                Input::Request(Request::Rotate(log)) => self.rotate(*log),
-                Input::Request(Request::Measure { ids }) => {
-                    let is_complete = self.read_usage(Some(&ids), self.ctx.now);
-                    self.ctx.queue.push_back(Input::Answer(Answer::Measured { is_complete }));
+                Input::Request(request) => {
+                    let rest = self.features.each().try_fold(request, |request, feature| feature.on_request(&mut self.ctx, request));
+                    rest.into_iter().for_each(|request| self.do_request(request));
                 }
-                Input::Request(Request::Scale { ids, to, origin }) => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
                 Input::Answer(answer) => self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, &answer)),
             }
+        }
+    }
+
+    /// What no feature does: the parts that are none yet.
+    fn do_request(&mut self, request: Request) {
+        match request {
+            Request::Replace { app, ids, origin, what } => self.replace_by_policy(&app, ids, origin, what),
+            Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
+            Request::Rotate(log) => self.rotate(*log),
+            Request::Measure { ids } => {
+                let is_complete = self.read_usage(Some(&ids), self.ctx.now);
+                self.ctx.answer(Answer::Measured { is_complete });
+            }
+            Request::Scale { ids, to, origin } => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
         }
     }
 
@@ -265,6 +284,11 @@ impl Control {
                 match work {
                     Work::Ack(key) => self.ctx.keeper.say(ToKeeper::Ack { key }),
                     Work::Errand(number) => self.send_errand(number),
+                    Work::Feature(name, key) => {
+                        if let Some(feature) = self.features.named(name) {
+                            feature.on_effect(&mut self.ctx, key);
+                        }
+                    }
                     Work::Effect(id, effect) => {
                         if self.perform(id, effect) {
                             spawns += 1;
@@ -288,6 +312,7 @@ impl Control {
         }
         self.ctx.events.write_to(&mut self.ctx.journal);
         let (written, bytes) = self.ctx.journal.flush();
+        self.send_replies();
         if bytes.is_ok() {
             self.clients.publish(&self.ctx.events.written());
         }
@@ -345,6 +370,7 @@ impl Control {
     fn leave(&mut self, ending: Ending) {
         self.write_journal();
         self.wait_for_last_words();
+        self.features.each().for_each(|feature| feature.on_leave(&mut self.ctx, ending));
         match ending {
             Ending::Everything => {
                 self.abandon_hand_backs();
@@ -362,6 +388,7 @@ impl Control {
             }
         }
         self.ctx.log.flush();
+        self.send_replies();
         self.clients.flush_finally();
         self.ctx.keeper.flush_finally(&self.ctx.reactor);
     }

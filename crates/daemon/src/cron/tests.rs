@@ -28,7 +28,7 @@ fn running(spec: AppSpec) -> (Played, Cron, u32) {
 /// Both clocks go on and the timer fires.
 fn tick(played: &mut Played, cron: &mut Cron, after_ms: u64) -> Vec<Input> {
     played.pass(cron, after_ms);
-    cron.on_ready(&mut played.ctx, 0);
+    cron.on_ready(&mut played.ctx, 0, false);
     cron.on_settled(&mut played.ctx);
     played.queued()
 }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use ostler_core::lifecycle::Event;
 use ostler_core::time::Now;
 use ostler_keeper::Originals;
+use ostler_proto::control::Response;
 use ostler_proto::event::{Cause, What};
 
 use super::{Answer, Effects, Input, Request, Timers};
@@ -42,6 +43,8 @@ pub(crate) struct Ctx {
     /// What is to be done after it.
     pub effects: Effects,
     pub timers: Timers,
+    /// Answers to clients: connection, request, what it is told. Sent when the turn is over.
+    pub replies: Vec<(u32, u64, Response)>,
     /// Instances that a request will start when their turn comes.
     pub coming: BTreeSet<u32>,
     pub complaints: Complaints,
@@ -102,6 +105,11 @@ impl Ctx {
     /// Tells followers what happened to an app as a whole.
     pub(crate) fn tell_of_app(&mut self, app: &str, what: What, cause: Cause) {
         self.events.push(self.now.wall_ms, Draft { app: app.into(), id: None, what, cause, status: None });
+    }
+
+    /// Answers a client, or tells it how far its request is.
+    pub(crate) fn reply(&mut self, client: u32, request: u64, response: Response) {
+        self.replies.push((client, request, response));
     }
 
     /// Asks another part for something.

@@ -2,9 +2,10 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use ostler_core::lifecycle::{Effect, Event, Notice};
+use ostler_core::lifecycle::{Effect, Event, Notice, SpawnFailure};
+use ostler_proto::node::Message;
 
-use super::{Answer, Ctx};
+use super::{Answer, Beside, Ctx, Ending, Request};
 use crate::store::{Record, Snapshot};
 
 /// A step of an instance that was decided, and is journaled before anything of it is done.
@@ -26,6 +27,17 @@ pub(crate) fn notices(effects: &[Effect]) -> Vec<Notice> {
     effects.iter().filter_map(notice).collect()
 }
 
+/// What became of a process that is no instance: the keeper was asked for it with a key of a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildEvent<'a> {
+    /// It runs.
+    Spawned { pid: i32, start_ticks: u64 },
+    /// It could not be started.
+    NotSpawned { step: &'a str, errno: i32 },
+    /// It has ended. The keeper forgets that when the feature says so ([`super::Work::Ack`]).
+    Exited(ostler_sys::Ending),
+}
+
 /// A part of the daemon with a state of its own. It reads slots, and asks for what others do by putting it into the queue; it knows no other
 /// feature. Each method is one occasion; a feature does nothing where it says nothing.
 pub(crate) trait Feature {
@@ -38,8 +50,25 @@ pub(crate) trait Feature {
     /// An instance made a step.
     fn on_transition(&mut self, _ctx: &mut Ctx, _transition: &Transition<'_>) {}
 
+    /// What was decided of an instance is journaled, and now it is told.
+    fn on_notice(&mut self, _ctx: &mut Ctx, _id: u32, _notice: &Notice) {}
+
+    /// A process of an instance is about to be asked for: the feature adds what it is to have. With an error it is not started.
+    fn on_prepare(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
+        Ok(())
+    }
+
     /// The keeper is asked for a process of an instance; its log files are open.
     fn on_spawn(&mut self, _ctx: &mut Ctx, _id: u32) {}
+
+    /// The main process of an instance is gone, or could not be started. The instance has not made the step that follows.
+    fn on_process_gone(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32) {}
+
+    /// The process of an instance sent this over its channel.
+    fn on_message(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32, _message: &Message) {}
+
+    /// Nothing more comes over the channel of an instance, and nothing can be sent.
+    fn on_channel_ended(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
     /// An instance has another description.
     fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {}
@@ -50,11 +79,24 @@ pub(crate) trait Feature {
     /// A deadline of this feature has come ([`super::Timers`]).
     fn on_timer(&mut self, _ctx: &mut Ctx, _key: u64) {}
 
-    /// A descriptor of this feature is ready ([`crate::reactor::Source::Feature`]).
-    fn on_ready(&mut self, _ctx: &mut Ctx, _key: u32) {}
+    /// A descriptor of this feature is ready, perhaps for writing, too ([`crate::reactor::Source::Feature`]).
+    fn on_ready(&mut self, _ctx: &mut Ctx, _key: u32, _writable: bool) {}
+
+    /// An effect of this feature ([`super::Work::Feature`]): the journal has what led to it.
+    fn on_effect(&mut self, _ctx: &mut Ctx, _key: u64) {}
+
+    /// The keeper tells of a process that is no instance. True: it is one of this feature.
+    fn on_child(&mut self, _ctx: &mut Ctx, _key: u64, _event: ChildEvent<'_>) -> bool {
+        false
+    }
 
     /// Nothing is left to do, for the moment: what is put into the queue now is dealt with in the same turn, and then it is quiet again.
     fn on_quiet(&mut self, _ctx: &mut Ctx) {}
+
+    /// Somebody wants something. Gives back what this feature does not do.
+    fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
+        Some(request)
+    }
 
     /// Something that was asked for is done, or cannot be.
     fn on_answer(&mut self, _ctx: &mut Ctx, _answer: &Answer) {}
@@ -67,6 +109,9 @@ pub(crate) trait Feature {
 
     /// Something was written to the journal.
     fn on_journaled(&mut self, _ctx: &mut Ctx) {}
+
+    /// The daemon ends after this, with everything or for another daemon.
+    fn on_leave(&mut self, _ctx: &mut Ctx, _ending: Ending) {}
 
     /// What a journal that is written anew must have of this feature.
     fn records(&self) -> Vec<Record<'_>> {

@@ -4,6 +4,7 @@
 //! done that follows from it. Everything in a turn happens at one instant ([`Ctx::now`]). What one part wants of another is data in the queue
 //! ([`Input`]): nothing is called across, so no part depends on how deep in the calls of another it runs.
 
+mod beside;
 mod ctx;
 mod feature;
 #[cfg(test)]
@@ -11,8 +12,9 @@ mod played;
 mod timers;
 mod work;
 
+pub(crate) use beside::Beside;
 pub(crate) use ctx::{Ctx, Ending, clock};
-pub(crate) use feature::{Feature, Transition, notices};
+pub(crate) use feature::{ChildEvent, Feature, Transition, notices};
 #[cfg(test)]
 pub(crate) use played::Played;
 pub(crate) use timers::{Key, Timers};

@@ -62,6 +62,7 @@ impl Played {
             queue: VecDeque::new(),
             effects: Effects::default(),
             timers: Timers::default(),
+            replies: Vec::new(),
             coming: std::collections::BTreeSet::new(),
             boot_id: "played".into(),
             lock: std::fs::File::create(home.join("lock")).unwrap().into(),
@@ -135,7 +136,7 @@ impl Played {
             assert!(Instant::now() < deadline, "it does not come to that; the log: {}", self.log());
             for ready in self.ctx.reactor.wait(Some(Duration::from_millis(100))).unwrap() {
                 if let Source::Feature(_, key) = ready.source {
-                    feature.on_ready(&mut self.ctx, key);
+                    feature.on_ready(&mut self.ctx, key, ready.writable);
                 }
             }
             self.ctx.log.flush();

@@ -58,6 +58,9 @@ pub(crate) enum Work {
     Ack(u64),
     /// An errand to begin.
     Errand(u32),
+    /// Something that the feature with this name does then ([`super::Feature::on_effect`]).
+    #[expect(dead_code, reason = "the first feature that has one is on its way")]
+    Feature(&'static str, u64),
 }
 
 /// Effects that were decided. Only a write of the journal gives them out, so nothing is done that a fresh daemon would not know.

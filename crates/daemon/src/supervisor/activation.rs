@@ -1,7 +1,6 @@
 //! Descriptors beside the standard ones: sockets by systemd's protocol, the IPC channel of Node, a pipe for readiness.
 
 use std::borrow::Cow;
-use std::os::fd::OwnedFd;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
@@ -9,26 +8,7 @@ use ostler_core::serving::{ReadyBy, with_numbers};
 use ostler_sys::cstrings::OWN_PID;
 
 use super::spawn::{Vars, failure};
-use crate::secrets::Values;
 use crate::sockets::FIRST_FD;
-
-/// What a process gets besides its output and its channel.
-#[derive(Debug, Default)]
-pub(super) struct Beside {
-    /// Descriptors and their numbers in the process.
-    pub fds: Vec<(OwnedFd, i32)>,
-    /// Variables.
-    pub vars: Vec<(&'static str, String)>,
-    /// Secrets that commands gave.
-    pub secrets: Values,
-}
-
-impl Beside {
-    /// The app's sockets, from the first number on.
-    pub(super) fn sockets(fds: Vec<OwnedFd>) -> Self {
-        Self { fds: fds.into_iter().zip(FIRST_FD..).collect(), ..Self::default() }
-    }
-}
 
 /// Number of the IPC channel: 3, as scripts know it, unless that is a socket or what the app is to write its newline to.
 pub(super) fn ipc_number(spec: &AppSpec, proof: Option<&ReadyBy>) -> i32 {

@@ -144,9 +144,11 @@ impl Control {
             ipc.end(&self.ctx.reactor);
         }
         self.worker_left(id);
+        self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id));
     }
 
     fn hear_message(&mut self, id: u32, inc: u32, message: Message) {
+        self.features.each().for_each(|feature| feature.on_message(&mut self.ctx, id, inc, &message));
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         match message {
             Message::Ready => self.told_ready(id, inc, Sign::Message),
@@ -189,5 +191,6 @@ impl Control {
         let Some(ipc) = self.ctx.slots.get_mut(id).and_then(|slot| slot.ipc.take()) else { return };
         self.ctx.keeper.drop_held(&ipc.held_name());
         ipc.close(&self.ctx.reactor);
+        self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id));
     }
 }

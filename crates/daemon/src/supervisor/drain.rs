@@ -114,7 +114,7 @@ impl Control {
         let warning = Progress::Warning(format!("[{name}]({pm_id}) {text}"));
         self.tell_cut(id, cut, &warning);
         for job in self.jobs.iter().filter(|job| job.waiting.contains_key(&id)) {
-            self.clients.answer(job.client, job.request, Response::Progress(warning.clone()));
+            self.ctx.reply(job.client, job.request, Response::Progress(warning.clone()));
         }
     }
 

@@ -429,7 +429,7 @@ impl Control {
                 }
             }
             if let Some((client, request)) = reload.caller {
-                self.clients.answer(client, request, Response::LogsReloaded(reload.logs));
+                self.ctx.reply(client, request, Response::LogsReloaded(reload.logs));
             }
         }
     }

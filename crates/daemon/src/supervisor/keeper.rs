@@ -7,7 +7,7 @@ use ostler_keeper::{FromKeeper, STARTER_KEY, ToKeeper};
 use ostler_sys::{ProcRef, listening};
 
 use crate::control::Control;
-use crate::engine::Work;
+use crate::engine::{ChildEvent, Work};
 use crate::errands;
 use crate::rights::Rights;
 use crate::slots::split_key;
@@ -46,16 +46,19 @@ impl Control {
         match message {
             FromKeeper::Spawned { key, pid, start_ticks } => match errands::number_of(key) {
                 Some(number) => self.errand_spawned(number, pid, start_ticks),
+                None if self.is_of_feature(key, ChildEvent::Spawned { pid, start_ticks }) => {}
                 None => self.spawned(key, pid, start_ticks),
             },
             FromKeeper::SpawnFailed { key, step, errno } => {
                 if let Some(number) = errands::number_of(key) {
                     return self.errand_not_spawned(number, &step, errno);
                 }
+                if self.is_of_feature(key, ChildEvent::NotSpawned { step: &step, errno }) {
+                    return;
+                }
                 let (id, inc) = split_key(key);
                 let step = self.explain(id, &step, errno);
-                self.close_channel(id);
-                self.drop_signs(id);
+                self.process_is_gone(id, inc);
                 let failure = self.room.explain(SpawnFailure { step, errno });
                 self.feed(id, Event::SpawnFailed { inc, failure });
             }
@@ -63,6 +66,9 @@ impl Control {
             FromKeeper::Exited { key, pid, ending, .. } => {
                 if let Some(number) = errands::number_of(key) {
                     return self.errand_exited(number, ending);
+                }
+                if self.is_of_feature(key, ChildEvent::Exited(ending)) {
+                    return;
                 }
                 let (id, inc) = split_key(key);
                 // It may have handed over before it ended.
@@ -106,13 +112,24 @@ impl Control {
         self.feed(id, Event::Spawned { inc, pid });
     }
 
+    /// It is no instance: a feature asked for it.
+    fn is_of_feature(&mut self, key: u64, event: ChildEvent<'_>) -> bool {
+        self.features.each().any(|feature| feature.on_child(&mut self.ctx, key, event))
+    }
+
+    /// What was made for a process is of no use any more.
+    fn process_is_gone(&mut self, id: u32, inc: u32) {
+        self.close_channel(id);
+        self.drop_signs(id);
+        self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
+    }
+
     /// The main process of an instance ended.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, mut exit: ExitReport) {
         let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
         exit.oom |= killed && self.ctx.slots.get(id).is_some_and(crate::care::hard::was_short_of_memory);
         self.hear_last_of(id);
-        self.close_channel(id);
-        self.drop_signs(id);
+        self.process_is_gone(id, inc);
         if let Some(slot) = self.ctx.slots.get_mut(id) {
             if let Some(learned) = slot.learned.own_mut() {
                 learned.axm_monitor.clear();

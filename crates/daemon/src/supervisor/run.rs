@@ -7,8 +7,8 @@ use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
 
 use crate::control::Control;
-use crate::engine::{Transition, Work, notices};
-use crate::supervisor::activation::Beside;
+use crate::engine::{Beside, Transition, Work, notices};
+use crate::sockets::FIRST_FD;
 use crate::supervisor::sweep::KILL;
 
 impl Control {
@@ -90,6 +90,7 @@ impl Control {
             Effect::Notify(notice) => {
                 self.tell(id, &notice);
                 self.look_at_jobs(id, Some(&notice));
+                self.features.each().for_each(|feature| feature.on_notice(&mut self.ctx, id, &notice));
                 if matches!(notice, ostler_core::lifecycle::Notice::Deleted) {
                     self.forget(id);
                 }
@@ -137,9 +138,9 @@ impl Control {
         let spec = Rc::clone(&slot.app.spec);
         let lane = slot.lane;
         let sockets = self.open_sockets(&spec, lane)?;
-        let mut beside = Beside::sockets(sockets.fds);
-        beside.secrets = secrets;
+        let mut beside = Beside { fds: sockets.fds.into_iter().zip(FIRST_FD..).collect(), secrets, ..Beside::default() };
         self.prepare_signs(id, inc, &mut beside)?;
+        self.features.each().try_for_each(|feature| feature.on_prepare(&mut self.ctx, id, inc, &mut beside))?;
         let worker_id = (spec.mode == ExecMode::Cluster).then(|| self.ctx.slots.next_worker_id());
         let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
         if let Some(worker_id) = worker_id {

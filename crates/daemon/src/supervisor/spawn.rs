@@ -19,10 +19,11 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::activation::{self, Beside, numbered};
+use super::activation::{self, numbered};
 use super::inherited;
 use super::outputs::Outputs;
 use super::preload::{self, Preload};
+use crate::engine::Beside;
 use crate::errands::ErrandSpec;
 use crate::log::DaemonLog;
 use crate::logs::handback::FileKey;

@@ -135,7 +135,7 @@ impl Feature for Watches {
     }
 
     /// The thread has something to say.
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u32) {
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u32, _writable: bool) {
         self.on_reports(ctx);
     }
 

@@ -80,7 +80,7 @@ impl Control {
             (Some(_), false) => None,
         };
         if let Some(failure) = failure {
-            return self.clients.answer(client, id, Response::Failed(failure));
+            return self.ctx.reply(client, id, Response::Failed(failure));
         }
         self.scale_to(client, id, &ids, (u32::try_from(wanted).unwrap_or(u32::MAX), leaving), origin);
     }
@@ -115,7 +115,7 @@ impl Control {
         job.waiting = self.until_up(&up);
         let job_ids = job.shown.clone();
         self.jobs.push(job);
-        self.clients.answer(client, id, Response::Progress(Progress::Launched { name: app.spec.name.clone(), ids: job_ids }));
+        self.ctx.reply(client, id, Response::Progress(Progress::Launched { name: app.spec.name.clone(), ids: job_ids }));
         for id in up {
             self.feed(id, Event::Start(origin.clone()));
         }
@@ -132,7 +132,7 @@ impl Control {
                 self.ctx.keeper.kill(slot.key(slot.instance.inc), signal, false);
                 sent.push(slot.pm_id);
                 let progress = Progress::InstanceDone { id: slot.pm_id, name: slot.spec().name.clone() };
-                self.clients.answer(client, id, Response::Progress(progress));
+                self.ctx.replies.push((client, id, Response::Progress(progress)));
             }
         }
         if sent.is_empty() {

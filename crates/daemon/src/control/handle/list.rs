@@ -66,7 +66,7 @@ impl Control {
             match self.select(target, cwd) {
                 Ok(found) => ids.extend(found),
                 Err(Failure::Empty) => {}
-                Err(failure) => return self.clients.answer(client, request, Response::Failed(failure)),
+                Err(failure) => return self.ctx.reply(client, request, Response::Failed(failure)),
             }
         }
         if targets.is_empty() {
@@ -82,7 +82,7 @@ impl Control {
         let complete = self.read_usage(question.ids(), now);
         if complete {
             let response = self.answer_to(&question, now);
-            self.clients.answer(client, request, response);
+            self.ctx.reply(client, request, response);
         } else {
             self.lists.push(Waiting { client, request, question, due_ms: now.mono_ms + WINDOW_MS });
         }
@@ -98,7 +98,7 @@ impl Control {
         for Waiting { client, request, question, .. } in due {
             self.read_usage(question.ids(), now);
             let response = self.answer_to(&question, now);
-            self.clients.answer(client, request, response);
+            self.ctx.reply(client, request, response);
         }
     }
 

@@ -25,11 +25,11 @@ impl Control {
         let entries = match self.saved_list() {
             Ok((entries, told)) => {
                 if let Some(told) = told {
-                    self.clients.answer(client, id, Response::Progress(Progress::Warning(told)));
+                    self.ctx.reply(client, id, Response::Progress(Progress::Warning(told)));
                 }
                 entries
             }
-            Err(failure) => return self.clients.answer(client, id, Response::Failed(failure)),
+            Err(failure) => return self.ctx.reply(client, id, Response::Failed(failure)),
         };
         // As PM2: a name that exists is left alone, as a whole.
         let present: BTreeSet<String> = self.ctx.slots.serving().map(|slot| slot.spec().name.clone()).collect();
@@ -54,7 +54,7 @@ impl Control {
             if !stopped {
                 fresh.extend(&added);
             }
-            self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids: added.clone() }));
+            self.ctx.reply(client, id, Response::Progress(Progress::Launched { name, ids: added.clone() }));
             ids.extend(added);
         }
         let waiting = self.until_up(&fresh);

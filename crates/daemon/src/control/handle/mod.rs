@@ -70,7 +70,7 @@ impl Control {
         );
         if starts && self.ctx.is_ending() {
             let failure = Failure::Other("the daemon is about to end (somebody asked it to); try again".into());
-            return self.clients.answer(client, id, Response::Failed(failure));
+            return self.ctx.reply(client, id, Response::Failed(failure));
         }
         let response = match request {
             Request::Hello { .. } => self.hello(),
@@ -129,7 +129,7 @@ impl Control {
             Request::Events => Response::Events { list: self.ctx.events.after(None).1, position: self.ctx.events.position() },
             Request::Subscribe { after } => return self.subscribe(client, id, after),
         };
-        self.clients.answer(client, id, response);
+        self.ctx.reply(client, id, response);
     }
 
     /// From now on it is told what happens; before that, what happened since it was told last.
@@ -141,7 +141,7 @@ impl Control {
         let (missed, events) = self.ctx.events.after(Some(after));
         let missed = missed.map(Response::Missed);
         for response in missed.into_iter().chain(events.into_iter().map(Response::Happened)) {
-            self.clients.answer(client, id, response);
+            self.ctx.reply(client, id, response);
         }
     }
 
@@ -197,7 +197,7 @@ impl Control {
     /// The keeper is alive: whoever asked is told.
     pub(crate) fn pulse_came_back(&mut self) {
         for (client, id) in std::mem::take(&mut self.pulses) {
-            self.clients.answer(client, id, Response::Pong);
+            self.ctx.reply(client, id, Response::Pong);
         }
     }
 
@@ -216,6 +216,6 @@ impl Control {
             Ok(()) => Response::Done { ids: Vec::new() },
             Err(reason) => Response::Failed(Failure::Other(reason)),
         };
-        self.clients.answer(client, id, response);
+        self.ctx.reply(client, id, response);
     }
 }

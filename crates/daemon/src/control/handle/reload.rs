@@ -59,7 +59,7 @@ impl Control {
                 let (client, request) = (job.client, job.request);
                 for id in self.ctx.slots.pm_ids(&ids) {
                     let failed = Progress::InstanceFailed { id, name: name.to_owned(), reason: reason.clone() };
-                    self.clients.answer(client, request, Response::Progress(failed));
+                    self.ctx.reply(client, request, Response::Progress(failed));
                 }
             }
         }
@@ -68,7 +68,7 @@ impl Control {
     /// News of a reload for whoever waits for it.
     pub(crate) fn tell_rollout(&mut self, number: u32, progress: Progress) {
         if let Some(job) = self.jobs.iter().find(|job| job.rollouts.contains(&number)) {
-            self.clients.answer(job.client, job.request, Response::Progress(progress));
+            self.ctx.reply(job.client, job.request, Response::Progress(progress));
         }
     }
 
@@ -87,7 +87,7 @@ impl Control {
                 _ => continue,
             };
             job.failed += u32::from(matches!(progress, Progress::InstanceFailed { .. }));
-            self.clients.answer(client, request, Response::Progress(progress));
+            self.ctx.reply(client, request, Response::Progress(progress));
         }
         if report.state == RolloutState::Done {
             let more = self.jobs[index].releases.get(&report.app).filter(|release| release.more > 0).cloned();
@@ -112,7 +112,7 @@ impl Control {
         job.waiting.extend(waiting);
         let (client, request, origin) = (job.client, job.request, job.origin.clone());
         let shown = self.ctx.slots.pm_ids(&ids);
-        self.clients.answer(client, request, Response::Progress(Progress::Launched { name, ids: shown }));
+        self.ctx.reply(client, request, Response::Progress(Progress::Launched { name, ids: shown }));
         for id in ids {
             self.feed(id, Event::Start(origin.clone()));
         }
@@ -122,11 +122,11 @@ impl Control {
     pub(super) fn undo(&mut self, client: u32, id: u64, app: &str, to: Option<u32>, origin: Origin) {
         let ids = self.ctx.slots.named(app);
         if ids.is_empty() {
-            return self.clients.answer(client, id, Response::Failed(Failure::NotFound { target: app.to_owned() }));
+            return self.ctx.reply(client, id, Response::Failed(Failure::NotFound { target: app.to_owned() }));
         }
         let release = match self.release_to_undo(app, to) {
             Ok(release) => release,
-            Err(reason) => return self.clients.answer(client, id, Response::Failed(Failure::Other(reason))),
+            Err(reason) => return self.ctx.reply(client, id, Response::Failed(Failure::Other(reason))),
         };
         let mut job = self.action_job(client, id, Action::Reload, Vec::new(), origin);
         job.touch(&ids, &self.ctx.slots);

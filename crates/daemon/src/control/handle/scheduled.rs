@@ -32,7 +32,7 @@ impl Control {
         }
         self.features.cron.arm(&mut self.ctx, id);
         let job = &self.jobs[index];
-        self.clients.answer(job.client, job.request, Response::Progress(Progress::InstanceDone { id: pm_id, name }));
+        self.ctx.reply(job.client, job.request, Response::Progress(Progress::InstanceDone { id: pm_id, name }));
         true
     }
 
@@ -40,7 +40,7 @@ impl Control {
     pub(super) fn run_job(&mut self, client: u32, id: u64, target: &str, origin: &Origin) {
         let runs = match self.runs_of(target) {
             Ok(runs) => runs,
-            Err(failure) => return self.clients.answer(client, id, Response::Failed(failure)),
+            Err(failure) => return self.ctx.reply(client, id, Response::Failed(failure)),
         };
         let mut job = self.action_job(client, id, Action::Restart, Vec::new(), origin.clone());
         let ids: Vec<u32> = runs.iter().map(|(id, _)| *id).collect();

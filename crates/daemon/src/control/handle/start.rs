@@ -33,13 +33,13 @@ impl Control {
     pub(super) fn start(&mut self, client: u32, id: u64, apps: Vec<AppSpec>, base_env: EnvMap, existing: &Existing, asked: Asked) {
         let Asked { origin, confirm } = asked;
         if let Err(failure) = self.check_order(&apps) {
-            return self.clients.answer(client, id, Response::Failed(failure));
+            return self.ctx.reply(client, id, Response::Failed(failure));
         }
         let mut plans = Vec::new();
         for spec in apps {
             match self.plan(&spec, existing) {
                 Ok(plan) => plans.push((spec, plan)),
-                Err(failure) => return self.clients.answer(client, id, Response::Failed(failure)),
+                Err(failure) => return self.ctx.reply(client, id, Response::Failed(failure)),
             }
         }
         let shared = self.share_out_names(&mut plans);
@@ -47,7 +47,7 @@ impl Control {
             plans.iter().filter(|(_, plan)| matches!(plan, Plan::Add(_))).map(|(spec, _)| spec.name.clone()).collect();
         let by_file = !matches!(existing, Existing::PlainScript { .. });
         if by_file && !missing.is_empty() {
-            self.clients.answer(client, id, Response::Progress(Progress::NotRunning { names: missing }));
+            self.ctx.reply(client, id, Response::Progress(Progress::NotRunning { names: missing }));
         }
         let action = if matches!(existing, Existing::Reload { .. }) { Action::Reload } else { Action::Restart };
         let mut job = self.action_job(client, id, action, Vec::new(), origin.clone());
@@ -58,10 +58,10 @@ impl Control {
         let mut fresh = Vec::new();
         for (spec, plan) in plans {
             for line in self.limits_in_vain(&spec) {
-                self.clients.answer(client, id, Response::Progress(Progress::Warning(line)));
+                self.ctx.reply(client, id, Response::Progress(Progress::Warning(line)));
             }
             if spec.ready.wait_ready {
-                self.clients.answer(client, id, Response::Progress(Progress::WaitingReady { name: spec.name.clone() }));
+                self.ctx.reply(client, id, Response::Progress(Progress::WaitingReady { name: spec.name.clone() }));
             }
             match plan {
                 Plan::Add(count) => {
@@ -70,7 +70,7 @@ impl Control {
                     fresh.extend(up);
                     job.touch(&ids, &self.ctx.slots);
                     let ids = self.ctx.slots.pm_ids(&ids);
-                    self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids }));
+                    self.ctx.reply(client, id, Response::Progress(Progress::Launched { name, ids }));
                 }
                 Plan::Again(ids) => {
                     let more = self.missing_instances(&spec, &ids);
@@ -79,7 +79,7 @@ impl Control {
                             "several apps are named {}: they are reloaded as they are, `restart` brings what the file says now",
                             spec.name
                         );
-                        self.clients.answer(client, id, Response::Progress(Progress::Warning(line)));
+                        self.ctx.reply(client, id, Response::Progress(Progress::Warning(line)));
                         self.tell_selected(client, id, action, &spec.name, &ids);
                         job.touch(&ids, &self.ctx.slots);
                         job.pending.extend(ids);
@@ -110,7 +110,7 @@ impl Control {
                         fresh.extend(ids.iter().filter(|_| !is_job));
                         job.touch(&ids, &self.ctx.slots);
                         let ids = self.ctx.slots.pm_ids(&ids);
-                        self.clients.answer(client, id, Response::Progress(Progress::Launched { name, ids }));
+                        self.ctx.reply(client, id, Response::Progress(Progress::Launched { name, ids }));
                     }
                 }
             }
@@ -148,7 +148,7 @@ impl Control {
     fn tell_selected(&mut self, client: u32, id: u64, action: Action, target: &str, ids: &[u32]) {
         let action = jobs::action_word(action).to_owned();
         let selected = Progress::Selected { action, target: target.to_owned(), ids: self.ctx.slots.pm_ids(ids) };
-        self.clients.answer(client, id, Response::Progress(selected));
+        self.ctx.reply(client, id, Response::Progress(selected));
     }
 
     fn plan(&self, spec: &AppSpec, existing: &Existing) -> Result<Plan, Failure> {

@@ -26,10 +26,10 @@ use ostler_sys::Credentials;
 use ostler_sys::cstrings::OWN_PID;
 use rustix::io::Errno;
 
-use super::activation::Beside;
 use super::readiness::Sign;
 use super::spawn::failure;
 use crate::control::Control;
+use crate::engine::Beside;
 use crate::probe::{Answer, Probes};
 use crate::reactor::Source;
 use crate::rights::Rights;
