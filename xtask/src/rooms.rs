@@ -70,7 +70,6 @@ const STILL_THERE: &[(&str, &str)] = &[
     ("policy", "sockets"),
     ("sample", "supervisor"),
     ("settings", "secrets"),
-    ("slots", "cluster"),
     ("slots", "supervisor"),
     ("store", "errands"),
     ("store", "rollouts"),

@@ -12,10 +12,10 @@ use ostler_proto::node::cluster::{begin_connection, finish_connection};
 use serde_json::Value;
 
 use super::sticky::Peeks;
-use super::worker::Connection;
 use crate::keeper_door::KeeperDoor;
 use crate::reactor::{Reactor, Source};
 use crate::rights::Rights;
+use crate::slots::Connection;
 
 /// Sockets of one app; more is not an app's ordinary behaviour.
 const MAX_PER_APP: usize = 256;

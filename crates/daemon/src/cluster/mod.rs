@@ -17,7 +17,6 @@ mod reuseport;
 mod round_robin;
 mod sharing;
 mod sticky;
-mod worker;
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -29,9 +28,9 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use listeners::{Listener, Listeners, PREFIX};
 pub(crate) use query::Query;
-pub(crate) use worker::Worker;
 
 use crate::control::Control;
+use crate::slots::Sending;
 use crate::slots::complaints::Topic;
 use crate::supervisor::drain::PRELOAD_COMMAND;
 use crate::supervisor::readiness::Sign;
@@ -137,7 +136,7 @@ impl Control {
         match way {
             Way::InTurn => slot.worker.served.push(key),
             Way::Socket(_) => {
-                slot.worker.sent(worker::Sending::Listener);
+                slot.worker.sent(Sending::Listener);
                 slot.worker.listening.push(key);
             }
         }

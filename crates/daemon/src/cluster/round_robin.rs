@@ -18,9 +18,8 @@ use rustix::io::Errno;
 use rustix::net::getpeername;
 
 use super::listeners::Rest;
-use super::worker::{Connection, Handed, Sending};
 use crate::control::Control;
-use crate::slots::{Slot, Slots};
+use crate::slots::{Connection, Handed, Sending, Slot, Slots};
 use crate::store::Role;
 use crate::supervisor::ipc::Sent;
 

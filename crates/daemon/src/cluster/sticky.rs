@@ -14,9 +14,9 @@ use rustix::net::{RecvFlags, getpeername, recv};
 
 use super::listeners::Rest;
 use super::round_robin::{ACCEPTS_PER_TURN, RETRY_MS, load_of};
-use super::worker::{Client, Connection};
 use crate::control::Control;
 use crate::reactor::Source;
+use crate::slots::{Client, Connection};
 
 /// Connections of one listener that wait for their worker.
 const MAX_WAITING: usize = 256;

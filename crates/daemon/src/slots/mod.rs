@@ -4,6 +4,7 @@ pub(crate) mod complaints;
 mod detail;
 pub(crate) mod saved;
 mod slot;
+mod worker;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use ostler_core::rare::Rare;
 use ostler_core::time::Now;
 
 pub(crate) use self::slot::{App, Base, Slot};
-use crate::cluster::Worker;
+pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
 use crate::store::{Record, Role, Snapshot, WatchMark};

@@ -16,7 +16,7 @@ use ostler_proto::control::{Files, HealthReport, Learned};
 use ostler_proto::event::Cause;
 use ostler_sys::ProcRef;
 
-use crate::cluster::Worker;
+use super::Worker;
 use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
