@@ -300,7 +300,7 @@ impl Control {
     fn meet(&mut self, id: u32, child: &Child) -> bool {
         if child.ended.is_some() {
             // Perhaps that was the last thing it said.
-            self.hear_notify_to_the_end(id);
+            self.hear_to_the_end(id);
         }
         let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
         let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
@@ -340,7 +340,7 @@ impl Control {
                 }
             } else if name.starts_with(crate::supervisor::carry::PREFIX) {
                 self.carries.take_back(name, fd);
-            } else if let Some(fd) = self.take_back_sign(&name, fd).and_then(|fd| self.features.take_back(&name, fd)) {
+            } else if let Some(fd) = self.take_back_sign(&name, fd).and_then(|fd| self.features.take_back(&mut self.ctx, &name, fd)) {
                 self.writers.take_back(&name, fd);
             }
         }
@@ -388,7 +388,7 @@ impl Control {
         let has_process = self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid().is_some());
         if has_process {
             // What it said before it may have ended: nobody will tell of that.
-            self.hear_notify_to_the_end(id);
+            self.hear_to_the_end(id);
         }
         let adopted = self.adopt(id, leaders);
         let count = match adopted {
@@ -406,6 +406,7 @@ impl Control {
         self.ctx.keeper.adopt(key, process);
         self.groups.keeper_was_lost();
         self.rescue_sockets(id, process);
+        self.features.each().for_each(|feature| feature.on_adopted(&mut self.ctx, id, process));
         Recovered::Alive { inc: split_key(key).1, pid: process.pid }
     }
 
@@ -426,7 +427,7 @@ impl Control {
         self.ctx.log.error(format_args!("the keeper is gone ({error}), starting another one"));
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         // What they said before they may have ended: nobody will tell of that.
-        ids.iter().for_each(|&id| self.hear_notify_to_the_end(id));
+        ids.iter().for_each(|&id| self.hear_to_the_end(id));
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
         let errands = self.surviving_errands(&mut leaders);

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use crate::autosave::Autosave;
 use crate::autoscale::Autoscale;
 use crate::cron::Cron;
-use crate::engine::Feature;
+use crate::engine::{Ctx, Feature};
 use crate::events::Events;
 use crate::home_watch::HomeWatch;
 use crate::host::Host;
@@ -48,8 +48,8 @@ macro_rules! features {
             }
 
             /// A descriptor that the keeper held while there was no daemon. Gives back what is nobody's.
-            pub(crate) fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
-                self.each().try_fold(fd, |fd, feature| feature.take_back(name, fd))
+            pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+                self.each().try_fold(fd, |fd, feature| feature.take_back(ctx, name, fd))
             }
 
             /// The one with this name.

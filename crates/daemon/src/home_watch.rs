@@ -130,7 +130,7 @@ impl Feature for HomeWatch {
     }
 
     /// The kernel says that something happened to it.
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u32, _writable: bool) {
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         if let Some(inotify) = &self.inotify {
             let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
             let mut events = Reader::new(inotify, &mut buffer);

@@ -40,12 +40,13 @@ pub(crate) enum Source {
     LogLines,
     /// The captured output of an errand.
     Errand(u32),
-    /// A descriptor of the feature with this name, and what it means to that one.
-    Feature(&'static str, u32),
+    /// A descriptor of the feature with this name, and what it means to that one: 48 bits.
+    Feature(&'static str, u64),
 }
 
-/// Tokens of features begin here, each with its place in the list of names.
-const FEATURES: u64 = 64;
+/// Above these bits of a token is the place of a feature in the list of names, beginning with 1; below is its key.
+const KEY_BITS: u32 = 48;
+const KEY_MASK: u64 = (1 << KEY_BITS) - 1;
 
 impl Source {
     fn token(self, names: &[&'static str]) -> u64 {
@@ -64,13 +65,19 @@ impl Source {
             Self::Probe(id) => (18, id),
             Self::LogLines => (19, 0),
             Self::Errand(id) => (20, id),
-            Self::Feature(name, key) => (FEATURES + names.iter().position(|known| *known == name).map_or(0, |at| at as u64), key),
+            Self::Feature(name, key) => {
+                let place = names.iter().position(|known| *known == name).map_or(0, |at| at as u64 + 1);
+                return place << KEY_BITS | key & KEY_MASK;
+            }
             Self::Health(id) => (28, id),
         };
         kind << 32 | u64::from(id)
     }
 
     fn from_token(token: u64, names: &[&'static str]) -> Option<Self> {
+        if let Some(place) = (token >> KEY_BITS).checked_sub(1) {
+            return Some(Self::Feature(names.get(usize::try_from(place).ok()?)?, token & KEY_MASK));
+        }
         let id = token as u32;
         Some(match token >> 32 {
             0 => Self::Listener,
@@ -88,7 +95,7 @@ impl Source {
             19 => Self::LogLines,
             20 => Self::Errand(id),
             28 => Self::Health(id),
-            kind => Self::Feature(names.get(usize::try_from(kind.checked_sub(FEATURES)?).ok()?)?, id),
+            _ => return None,
         })
     }
 }

@@ -236,7 +236,7 @@ impl Control {
     }
 
     /// Deals with what waits for its turn.
-    fn dispatch(&mut self) {
+    pub(crate) fn dispatch(&mut self) {
         while let Some(input) = self.ctx.queue.pop_front() {
             match input {
                 Input::Event(id, event) => self.feed(id, event),

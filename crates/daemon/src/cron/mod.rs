@@ -82,7 +82,7 @@ impl Feature for Cron {
     }
 
     /// The timer has something to say: a tick is due, or the clock was set.
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u32, _writable: bool) {
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         if let Some(timer) = &self.timer {
             timer.take();
         }

@@ -4,6 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ostler_core::lifecycle::{Effect, Event, Notice, SpawnFailure};
 use ostler_proto::node::Message;
+use ostler_sys::ProcRef;
 
 use super::{Answer, Beside, Ctx, Ending, Request};
 use crate::store::{Record, Snapshot};
@@ -61,6 +62,20 @@ pub(crate) trait Feature {
     /// The keeper is asked for a process of an instance; its log files are open.
     fn on_spawn(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
+    /// An instance has a process that no keeper held anything for: both manager processes were killed, and it runs on.
+    fn on_adopted(&mut self, _ctx: &mut Ctx, _id: u32, _process: ProcRef) {}
+
+    /// The process of an instance is to get nothing new and to finish what it has. True: this feature sees to that.
+    fn on_drain(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32) -> bool {
+        false
+    }
+
+    /// The main process of an instance has ended, or may have: what it said until now counts before its end does. True: the journal has to
+    /// have some of it before the feature is asked for the rest.
+    fn on_end(&mut self, _ctx: &mut Ctx, _id: u32) -> bool {
+        false
+    }
+
     /// The main process of an instance is gone, or could not be started. The instance has not made the step that follows.
     fn on_process_gone(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32) {}
 
@@ -80,7 +95,7 @@ pub(crate) trait Feature {
     fn on_timer(&mut self, _ctx: &mut Ctx, _key: u64) {}
 
     /// A descriptor of this feature is ready, perhaps for writing, too ([`crate::reactor::Source::Feature`]).
-    fn on_ready(&mut self, _ctx: &mut Ctx, _key: u32, _writable: bool) {}
+    fn on_ready(&mut self, _ctx: &mut Ctx, _key: u64, _writable: bool) {}
 
     /// An effect of this feature ([`super::Work::Feature`]): the journal has what led to it.
     fn on_effect(&mut self, _ctx: &mut Ctx, _key: u64) {}
@@ -127,7 +142,7 @@ pub(crate) trait Feature {
     }
 
     /// A descriptor that the keeper held while there was no daemon, before [`Feature::on_boot`]. Gives back what is not of this feature.
-    fn take_back(&mut self, _name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    fn take_back(&mut self, _ctx: &mut Ctx, _name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         Some(fd)
     }
 }

@@ -26,7 +26,7 @@ use crate::rights::Rights;
 /// The tables of the compressor are made on the stack. What is not touched costs nothing, and it ends with the thread.
 const STACK: usize = 4 << 20;
 /// The thread has something to say.
-pub(super) const READY: u32 = 1;
+pub(super) const READY: u64 = 1;
 /// Behind everybody else.
 const NICENESS: i32 = 19;
 

@@ -85,7 +85,7 @@ impl Feature for Rotation {
         self.set_timer(ctx);
     }
 
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u32, _writable: bool) {
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         if key == care::READY {
             self.on_care_news(ctx);
         } else {

@@ -10,7 +10,7 @@ use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use crate::reactor::{Reactor, Source};
 
 /// Something was written in a folder that is watched.
-const FIRED: u32 = 0;
+const FIRED: u64 = 0;
 
 /// The folders that are watched now.
 #[derive(Debug, Default)]

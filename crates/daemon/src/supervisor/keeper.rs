@@ -72,7 +72,7 @@ impl Control {
                 }
                 let (id, inc) = split_key(key);
                 // It may have handed over before it ended.
-                self.hear_notify_to_the_end(id);
+                self.hear_to_the_end(id);
                 if self.ctx.slots.get(id).is_some_and(|slot| slot.instance.is_former(inc, pid)) {
                     return;
                 }
@@ -97,6 +97,15 @@ impl Control {
             FromKeeper::Pong => self.pulse_came_back(),
             FromKeeper::Ping => self.ctx.keeper.say(ToKeeper::Pong),
             FromKeeper::OrphanExited { .. } | FromKeeper::Keep { .. } | FromKeeper::Inventory { .. } | FromKeeper::InventoryPart(_) => {}
+        }
+    }
+
+    /// What a process said until now counts before its end does, and its end before anything that follows.
+    pub(crate) fn hear_to_the_end(&mut self, id: u32) {
+        self.hear_notify_to_the_end(id);
+        while self.features.each().any(|feature| feature.on_end(&mut self.ctx, id)) {
+            self.dispatch();
+            self.write_journal();
         }
     }
 

@@ -76,7 +76,11 @@ impl Control {
             }
             Effect::Follow { inc, pid } => self.watch_successor(id, inc, pid),
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
-            Effect::Drain { inc } => self.drain(id, inc),
+            Effect::Drain { inc } => {
+                if !self.features.each().any(|feature| feature.on_drain(&mut self.ctx, id, inc)) {
+                    self.drain(id, inc);
+                }
+            }
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
                 let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
                 let told = slot.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.ctx.reactor, &"shutdown".into(), None));

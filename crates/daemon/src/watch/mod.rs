@@ -135,7 +135,7 @@ impl Feature for Watches {
     }
 
     /// The thread has something to say.
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u32, _writable: bool) {
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         self.on_reports(ctx);
     }
 
@@ -144,7 +144,7 @@ impl Feature for Watches {
     }
 
     /// The queue of the former daemon.
-    fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name != HELD {
             return Some(fd);
         }
