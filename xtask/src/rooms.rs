@@ -68,7 +68,6 @@ const ROOMS: &[(&str, Kind)] = &[
 const STILL_THERE: &[(&str, &str)] = &[
     ("log", "runtime"),
     ("policy", "sockets"),
-    ("sample", "supervisor"),
     ("settings", "secrets"),
     ("slots", "supervisor"),
     ("store", "errands"),

@@ -1,6 +1,6 @@
 //! From the keeper's inventory to a running daemon. A first start, a restart after a crash and an upgrade are the same.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -12,9 +12,8 @@ use ostler_keeper::{
     AS_PM2_VAR, Child, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, HOME_VAR, Inventory, LaunchError, Launcher, Link, Revival,
     STARTER_KEY,
 };
+use ostler_sys::ProcRef;
 use ostler_sys::signal::SignalFd;
-use ostler_sys::tree::{Entry, marker};
-use ostler_sys::{ProcRef, ProcTable};
 
 use crate::cluster::{Listeners, PREFIX};
 use crate::control::Control;
@@ -30,6 +29,8 @@ use crate::rpc::Clients;
 use crate::runtime::{OwnLines, Runtime};
 use crate::settings::Settings;
 use crate::slots::complaints::Complaints;
+use crate::slots::groups::Groups;
+use crate::slots::processes::{Leaders, inc_mark};
 use crate::slots::{Slots, split_key};
 use crate::sockets::Sockets;
 use crate::store::events::Events;
@@ -37,7 +38,6 @@ use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
-use crate::supervisor::groups::Groups;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::NodeVersions;
@@ -45,7 +45,7 @@ use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 use crate::supervisor::signs::Signs;
-use crate::supervisor::sweep::{INC_MARK, Sweeps, inc_mark};
+use crate::supervisor::sweep::Sweeps;
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
@@ -141,6 +141,8 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         keeper,
         originals: inventory.originals,
         slots: Slots::default(),
+        groups,
+        anchor,
         journal,
         queue: std::collections::VecDeque::new(),
         effects: Effects::default(),
@@ -159,7 +161,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         ctx,
         features: Features::default(),
         oom_kills: ostler_sys::oom::kills().unwrap_or(0),
-        anchor,
         signals,
         clients: Clients::default(),
         listeners: Listeners::default(),
@@ -178,7 +179,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         look_for_vanished_ms: None,
         errands: Errands::default(),
         secrets: crate::secrets::Fetches::default(),
-        groups,
         lists: Vec::new(),
         node_versions: NodeVersions::default(),
         preload: Preload::default(),
@@ -404,7 +404,7 @@ impl Control {
     fn adopt(&mut self, id: u32, leaders: &mut Leaders) -> Recovered {
         let Some((key, process)) = self.survivor(id, leaders) else { return Recovered::Nothing };
         self.ctx.keeper.adopt(key, process);
-        self.groups.keeper_was_lost();
+        self.ctx.groups.keeper_was_lost();
         self.rescue_sockets(id, process);
         self.features.each().for_each(|feature| feature.on_adopted(&mut self.ctx, id, process));
         Recovered::Alive { inc: split_key(key).1, pid: process.pid }
@@ -447,7 +447,7 @@ impl Control {
         self.ctx.effects.retain(|work| !matches!(work, Work::Ack(_) | Work::Errand(_) | Work::Effect(_, Effect::Spawn { .. })));
         self.ctx.keeper = KeeperDoor::new(link, pid);
         self.room.set_aside();
-        self.groups.keeper_was_lost();
+        self.ctx.groups.keeper_was_lost();
         if let Err(error) = self.ctx.reactor.add(&self.ctx.keeper, Source::Keeper) {
             self.ctx.log.error(format_args!("cannot watch the keeper: {error}"));
         }
@@ -483,7 +483,7 @@ impl Control {
         .chain(self.features.held())
         .chain(self.held_by_writers())
         .chain(self.carries.held())
-        .chain(self.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))
+        .chain(self.ctx.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();
         let as_pm2 = std::env::var_os(AS_PM2_VAR).is_some_and(|value| value == "1");
@@ -504,26 +504,5 @@ impl Lost {
         if adopted + ended > 0 {
             log.line(format_args!("daemon and keeper had been killed: {adopted} instances still run and are adopted, {ended} had ended"));
         }
-    }
-}
-
-/// Main processes by the mark in their environment. Read when the first is asked for, and then all at once: where a thousand apps were
-/// being started, a look at the process table for each would take minutes.
-#[derive(Debug, Default)]
-pub(crate) struct Leaders {
-    by_mark: Option<HashMap<Vec<u8>, ProcRef>>,
-}
-
-impl Leaders {
-    /// The main process of an incarnation or an errand.
-    pub(crate) fn find(&mut self, mark: &str) -> Option<ProcRef> {
-        let by_mark = self.by_mark.get_or_insert_with(|| {
-            let table = ProcTable::scan();
-            let leads = |entry: &&Entry| entry.pid == entry.sid && !entry.is_zombie();
-            let marked = |entry: &Entry| Some((marker(entry.pid, INC_MARK)?, entry.process()));
-            // The first of several, as they are sorted: by pid.
-            table.entries().iter().filter(leads).rev().filter_map(marked).collect()
-        });
-        by_mark.get(mark.as_bytes()).copied()
     }
 }

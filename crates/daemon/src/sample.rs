@@ -11,8 +11,6 @@ use ostler_proto::control::Monit;
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, sample};
 
-use crate::supervisor::groups::members;
-
 /// A shorter time between two readings says little.
 const SETTLED_MS: u64 = 500;
 /// A process is measured over at least this time since its start.
@@ -153,7 +151,7 @@ impl Sampler {
         let mut family = self.table.live_tree(process);
         if let Some(group) = group.filter(|_| self.orphans) {
             let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
-            family.extend(members(group, &self.table).into_iter().filter(|member| !known.contains(&member.pid)));
+            family.extend(self.table.in_cgroup(group).into_iter().filter(|member| !known.contains(&member.pid)));
         }
         let many = family.len();
         family.truncate(MOST_READ);

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::mem::MaybeUninit;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
@@ -153,6 +154,13 @@ impl ProcTable {
     /// Members of a process group.
     pub fn in_group(&self, pgid: i32) -> impl Iterator<Item = &Entry> {
         self.range(&self.by_group, |e| e.pgid, pgid)
+    }
+
+    /// What is in a cgroup and runs.
+    pub fn in_cgroup(&self, group: &Path) -> Vec<Entry> {
+        // One that began after the look at all processes is looked at alone.
+        let entry = |pid: i32| self.get(pid).copied().or_else(|| Entry::of(pid));
+        crate::cgroup::members(group).into_iter().filter_map(entry).filter(|entry| !entry.is_zombie()).collect()
     }
 
     fn range<'a>(&'a self, order: &'a [u32], key: fn(&Entry) -> i32, value: i32) -> impl Iterator<Item = &'a Entry> {

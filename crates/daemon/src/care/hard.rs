@@ -38,7 +38,7 @@ impl Control {
         let settings = hard_limits(spec).map_or_else(Vec::new, |hard| settings(hard, 0));
         let keeper = self.ctx.keeper.pid();
         let trouble = |(key, controller, ..): (&str, &str, &str, String)| {
-            let why = self.groups.enable(controller, keeper).err()?;
+            let why = self.ctx.groups.enable(controller, keeper).err()?;
             Some(format!("{}: {key} has no effect: {why}", spec.name))
         };
         settings.into_iter().filter_map(trouble).collect()
@@ -52,7 +52,7 @@ impl Control {
         let total = self.care.machine.memory_bytes(self.ctx.now.mono_ms);
         let mut trouble = None;
         for (key, controller, file, value) in settings(&hard, total) {
-            let done = self.groups.enable(controller, self.ctx.keeper.pid()).and_then(|()| {
+            let done = self.ctx.groups.enable(controller, self.ctx.keeper.pid()).and_then(|()| {
                 let group = group.as_deref().ok_or("the instance has no cgroup")?;
                 cgroup::limit(Path::new(group), file, &value).map_err(|errno| format!("{group}/{file}: {errno}"))
             });

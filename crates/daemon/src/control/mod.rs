@@ -15,7 +15,6 @@ pub(crate) mod turn;
 mod turns;
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
 
 use ostler_sys::signal::SignalFd;
 
@@ -33,7 +32,6 @@ use crate::secrets::Fetches;
 use crate::sockets::Sockets;
 use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
-use crate::supervisor::groups::Groups;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
@@ -46,8 +44,6 @@ use crate::supervisor::sweep::Sweeps;
 pub(crate) struct Control {
     pub ctx: Ctx,
     pub features: Features,
-    /// Our end of the link to the anchor, with its name: by it the anchor knows that we live.
-    pub anchor: Option<(String, OwnedFd)>,
     pub signals: SignalFd,
     pub clients: Clients,
     pub listeners: Listeners,
@@ -69,7 +65,6 @@ pub(crate) struct Control {
     pub look_for_vanished_ms: Option<u64>,
     pub errands: Errands,
     pub secrets: Fetches,
-    pub groups: Groups,
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,
     pub preload: Preload,

@@ -375,7 +375,7 @@ impl Control {
             Ending::Everything => {
                 self.abandon_hand_backs();
                 self.finish_sweeps();
-                self.groups.remove_all();
+                self.ctx.groups.remove_all();
                 self.ctx.state_file.remove();
                 self.ctx.keeper.say(match &self.runtime {
                     Some(runtime) => ToKeeper::ExitWith { code: runtime.code() },

@@ -19,6 +19,7 @@ use crate::reactor::Reactor;
 use crate::settings::Settings;
 use crate::slots::Slots;
 use crate::slots::complaints::{Complaints, Topic};
+use crate::slots::groups::Groups;
 use crate::store::Journal;
 use crate::store::events::{Draft, Events};
 use crate::store::state_file::StateFile;
@@ -34,6 +35,10 @@ pub(crate) struct Ctx {
     /// What apps inherit; a new keeper has to know it.
     pub originals: Originals,
     pub slots: Slots,
+    /// Cgroups of instances and of what runs for them.
+    pub groups: Groups,
+    /// Our end of the link to the anchor, with its name: by it the anchor knows that we live.
+    pub anchor: Option<(String, OwnedFd)>,
     pub journal: Journal,
     pub state_file: StateFile,
     /// What happened, for followers.
@@ -82,6 +87,13 @@ impl Ctx {
     /// The manager goes down on purpose, or another daemon takes over.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_closing || self.ending.is_some()
+    }
+
+    /// Children of the keeper that are no orphans of anybody: main processes, the anchor, ourselves.
+    pub(crate) fn own_children(&self) -> impl Iterator<Item = i32> {
+        let anchor = self.anchor.as_ref().and_then(|(name, _)| ostler_keeper::anchor_of(name)).map(|anchor| anchor.pid);
+        let mains = self.slots.iter().filter_map(|slot| slot.instance.pid());
+        mains.chain(anchor).chain([std::process::id().cast_signed()])
     }
 
     /// An event for an instance, when its turn has come.

@@ -19,6 +19,7 @@ use crate::logs::LogFiles;
 use crate::reactor::{Reactor, Source};
 use crate::settings::Settings;
 use crate::slots::Slots;
+use crate::slots::groups::Groups;
 use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
@@ -54,6 +55,8 @@ impl Played {
             keeper: KeeperDoor::new(Link::new(ours), 1),
             originals: Originals { umask: 0o77, nofile: None, oom_score_adj: None },
             slots: Slots::default(),
+            groups: Groups::default(),
+            anchor: None,
             log_files: LogFiles::default(),
             complaints: crate::slots::complaints::Complaints::default(),
             journal,

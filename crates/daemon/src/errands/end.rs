@@ -9,9 +9,8 @@ use ostler_sys::{Wiped, cgroup};
 use super::{Errand, Output, Owner, Report, Stage, key};
 use crate::control::Control;
 use crate::engine::Work;
-use crate::rights::Rights;
+use crate::slots::processes::KILL;
 use crate::store::Record;
-use crate::supervisor::sweep::KILL;
 
 /// Another look after SIGKILL: a process may have forked while it was being killed.
 const LOOK_AGAIN_MS: u64 = 20;
@@ -137,7 +136,7 @@ impl Control {
     pub(super) fn errand_over(&mut self, number: u32, outcome: Outcome) {
         let Some(mut errand) = self.errands.all.remove(&number) else { return };
         if let Some(group) = errand.group.take() {
-            self.groups.remove(group.into_string().into());
+            self.ctx.groups.remove(group.into_string().into());
         }
         self.ctx.journal.push(&Record::ErrandOver { number });
         let output = errand.capture.take().map_or_else(Wiped::default, |capture| capture.finish(&self.ctx.reactor));
@@ -153,8 +152,7 @@ impl Control {
     }
 
     fn lines_since(&self, slot: u32, start: (u64, u64)) -> Vec<String> {
-        let lines = |slot: &crate::slots::Slot| crate::supervisor::last_lines(&Rights::of(slot.spec()), &slot.files, start);
-        self.ctx.slots.get(slot).map_or_else(Vec::new, lines)
+        self.ctx.slots.get(slot).map_or_else(Vec::new, |slot| slot.last_lines_from(start))
     }
 }
 

@@ -7,9 +7,9 @@ use ostler_keeper::{Child, Inventory};
 use ostler_sys::ProcRef;
 
 use super::{Errand, ErrandRecord, Leader, Output, Stage, key, number_of};
-use crate::boot::Leaders;
 use crate::control::Control;
 use crate::engine::Work;
+use crate::slots::processes::Leaders;
 
 impl Control {
     /// As the journal has them; what became of them is seen next.

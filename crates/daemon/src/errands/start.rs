@@ -81,7 +81,7 @@ impl Control {
             targets.push(1);
             capture
         });
-        let group = self.groups.open_for_errand(number, &mark);
+        let group = self.ctx.groups.open_for_command(number, &mark);
         let group = group.map(|(path, folder)| {
             fds.push(folder);
             targets.push(CGROUP_TARGET);

@@ -237,7 +237,7 @@ impl Control {
         let slot = lane.beside.and_then(|id| self.ctx.slots.get(id)).or_else(|| self.ctx.slots.get(lane.serving));
         let lines = slot.and_then(|slot| slot.instance.exits.last()).map(|exit| exit.last_lines.clone()).unwrap_or_default();
         let lines = if lines.is_empty() {
-            let mut lines = slot.map(crate::supervisor::last_lines_of).unwrap_or_default();
+            let mut lines = slot.map(crate::slots::Slot::last_lines).unwrap_or_default();
             self.name_port_holder(&mut lines);
             lines
         } else {

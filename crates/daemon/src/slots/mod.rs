@@ -2,6 +2,9 @@
 
 pub(crate) mod complaints;
 mod detail;
+pub(crate) mod groups;
+mod last_lines;
+pub(crate) mod processes;
 pub(crate) mod saved;
 mod slot;
 mod worker;

@@ -13,7 +13,7 @@ use ostler_sys::descriptors::{Descriptor, descriptor};
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
-use super::sweep::{INC_MARK, led_by};
+use super::sweep::led_by;
 use crate::control::Control;
 use crate::engine::Answer;
 use crate::logs;
@@ -23,6 +23,7 @@ use crate::logs::handback::{
 };
 use crate::rights::Rights;
 use crate::slots::Slot;
+use crate::slots::processes::INC_MARK;
 use crate::store::{Kin, Record};
 
 /// Everything on its way.

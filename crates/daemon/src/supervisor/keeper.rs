@@ -1,7 +1,6 @@
 //! What the keeper says.
 
 use ostler_core::error_lines;
-use ostler_core::files::own_stream;
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::{FromKeeper, STARTER_KEY, ToKeeper};
 use ostler_sys::{ProcRef, listening};
@@ -9,12 +8,9 @@ use ostler_sys::{ProcRef, listening};
 use crate::control::Control;
 use crate::engine::{ChildEvent, Work};
 use crate::errands;
-use crate::rights::Rights;
+use crate::slots::processes::KILL;
 use crate::slots::split_key;
 use crate::store::Role;
-
-/// SIGKILL: what the kernel's out-of-memory killer sends.
-const KILL: i32 = 9;
 
 impl Control {
     /// Takes everything that the keeper has to say.
@@ -24,7 +20,7 @@ impl Control {
         }
         loop {
             match self.ctx.keeper.hear() {
-                Ok(Some((FromKeeper::Keep { name }, fds))) => self.anchor = fds.into_iter().next().map(|fd| (name, fd)),
+                Ok(Some((FromKeeper::Keep { name }, fds))) => self.ctx.anchor = fds.into_iter().next().map(|fd| (name, fd)),
                 Ok(Some((message, _))) => self.take_message(message),
                 Ok(None) => return,
                 Err(error) => return self.lost_keeper(&error),
@@ -193,8 +189,7 @@ impl Control {
         if matches!(record.cause, ostler_core::lifecycle::ExitCause::Asked(_)) {
             return;
         }
-        let rights = Rights::of(slot.spec());
-        let mut lines = last_lines(&rights, &slot.files, slot.log_start);
+        let mut lines = slot.last_lines();
         self.name_port_holder(&mut lines);
         if let Some(record) = self.ctx.slots.get_mut(id).and_then(|slot| slot.instance.exits.last_mut()) {
             record.last_lines = lines;
@@ -270,23 +265,4 @@ impl Control {
             self.told_by_signal(received.signal);
         }
     }
-}
-
-/// The lines that matter of what the present process of a slot wrote last.
-pub(crate) fn last_lines_of(slot: &crate::slots::Slot) -> Vec<String> {
-    last_lines(&Rights::of(slot.spec()), &slot.files, slot.log_start)
-}
-
-/// Bytes of a log in which a report of an error is looked for.
-const LOOKED_AT: usize = 64 * 1024;
-
-/// From these places of the error and the output log on: of the first that has any.
-pub(crate) fn last_lines(rights: &Rights, files: &ostler_proto::control::Files, (error, out): (u64, u64)) -> Vec<String> {
-    [(files.error.as_deref(), error), (files.out.as_deref(), out)]
-        .into_iter()
-        .filter_map(|(path, start)| Some((path.filter(|path| own_stream(path).is_none())?, start)))
-        .map(|(path, start)| crate::logs::last_lines(rights, path.as_ref(), start, usize::MAX, LOOKED_AT))
-        .map(|lines| error_lines::pick(&lines.iter().map(String::as_str).collect::<Vec<_>>()))
-        .find(|lines| !lines.is_empty())
-        .unwrap_or_default()
 }

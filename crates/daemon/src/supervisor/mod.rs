@@ -15,7 +15,6 @@ pub(crate) mod inherited;
 pub(crate) mod ipc;
 mod keeper;
 mod kept;
-pub(crate) use keeper::{last_lines, last_lines_of};
 pub(crate) mod last_words;
 pub(crate) mod node_version;
 mod notices;

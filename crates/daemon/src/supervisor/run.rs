@@ -8,8 +8,8 @@ use ostler_keeper::ToKeeper;
 
 use crate::control::Control;
 use crate::engine::{Beside, Transition, Work, notices};
+use crate::slots::processes::KILL;
 use crate::sockets::FIRST_FD;
-use crate::supervisor::sweep::KILL;
 
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].

@@ -125,8 +125,8 @@ pub(crate) fn errand_program(
     let mut env = environment(slot, slot.instance.inc, account.as_ref(), &secrets, home, settings)?;
     env.extend(errand.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
     // The sweep of the app's tree is not to find it.
-    env.shift_remove(super::sweep::MARK);
-    env.insert(super::sweep::INC_MARK.into(), mark.into());
+    env.shift_remove(crate::slots::processes::MARK);
+    env.insert(crate::slots::processes::INC_MARK.into(), mark.into());
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
     let argv = &errand.command.argv;
     let word = argv.first().map(String::as_str).unwrap_or_default();
@@ -214,8 +214,8 @@ fn environment<'a>(
     if let Some((variable, value)) = incremented {
         env.insert(variable.into(), value.into());
     }
-    env.insert(super::sweep::MARK.into(), slot.unique_id.as_str().into());
-    env.insert(super::sweep::INC_MARK.into(), super::sweep::inc_mark(&slot.unique_id, inc).into());
+    env.insert(crate::slots::processes::MARK.into(), slot.unique_id.as_str().into());
+    env.insert(crate::slots::processes::INC_MARK.into(), crate::slots::processes::inc_mark(&slot.unique_id, inc).into());
     introduce(account, &mut env);
     Ok(env)
 }

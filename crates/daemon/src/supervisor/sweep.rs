@@ -10,31 +10,19 @@ use std::path::Path;
 
 use ostler_core::lifecycle::{AfterStop, Event, State};
 use ostler_core::stop::{self, Met};
-use ostler_keeper::INCARNATION_VAR;
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, cgroup};
 
 use crate::control::Control;
 use crate::reactor::Source;
 use crate::slots::Slot;
+use crate::slots::processes::{INC_MARK, KILL, MARK, inc_mark};
 use crate::store::Kin;
-use crate::supervisor::groups;
 
-/// Variable in the environment of everything that an instance starts.
-pub(crate) const MARK: &str = "unique_id";
-/// Variable that tells the incarnations of an instance apart.
-pub(crate) const INC_MARK: &str = INCARNATION_VAR;
-/// SIGKILL.
-pub(crate) const KILL: i32 = 9;
 /// When to look for what crashed incarnations left outside their groups.
 const LATE_MS: u64 = 200;
 /// While many instances end one after the other, their leftovers are looked for together.
 const COLLECT_MS: u64 = 2;
-
-/// Value of [`INC_MARK`].
-pub(crate) fn inc_mark(unique_id: &str, inc: u32) -> String {
-    format!("{unique_id}:{inc}")
-}
 
 /// One instance whose tree is looked for.
 #[derive(Debug)]
@@ -99,7 +87,7 @@ pub(super) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -
     let mut family = led_by(leader, &slot.kin, table, &slot.unique_id, reaper);
     if let Some(group) = &slot.group {
         let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
-        family.extend(groups::members(Path::new(&**group), table).into_iter().filter(|member| !known.contains(&member.pid)));
+        family.extend(table.in_cgroup(Path::new(&**group)).into_iter().filter(|member| !known.contains(&member.pid)));
     }
     family
 }
@@ -207,17 +195,10 @@ impl Control {
         self.sweeps.table = None;
     }
 
-    /// Children of the keeper that are no orphans of anybody: main processes, the anchor, ourselves.
-    pub(crate) fn own_children(&self) -> impl Iterator<Item = i32> {
-        let anchor = self.anchor.as_ref().and_then(|(name, _)| ostler_keeper::anchor_of(name)).map(|anchor| anchor.pid);
-        let mains = self.ctx.slots.iter().filter_map(|slot| slot.instance.pid());
-        mains.chain(anchor).chain([std::process::id().cast_signed()])
-    }
-
     /// Reads the process table, unless that was done in this turn already. Nobody needs to look whose children our own are.
     fn look_at_processes(&mut self) {
         if self.sweeps.table.is_none() {
-            self.sweeps.table = Some(ProcTable::scan().knowing(self.own_children()));
+            self.sweeps.table = Some(ProcTable::scan().knowing(self.ctx.own_children()));
         }
     }
 
@@ -229,7 +210,7 @@ impl Control {
         let Some(table) = self.sweeps.table.take() else { return Vec::new() };
         let mut family: Vec<ProcRef> =
             table.tree(leader, INC_MARK, mark.as_bytes(), self.ctx.keeper.pid()).iter().map(Entry::process).collect();
-        let members = group.map(|group| groups::members(group, &table)).unwrap_or_default();
+        let members = group.map(|group| table.in_cgroup(group)).unwrap_or_default();
         family.extend(members.iter().map(Entry::process).filter(|member| !family.contains(member)).collect::<Vec<_>>());
         family
     }

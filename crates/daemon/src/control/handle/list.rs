@@ -138,10 +138,10 @@ impl Control {
             Some((process, slot.cpu.leader(process.pid)?))
         }));
         // Whose keeper was lost has orphans elsewhere, too.
-        let sampler = if self.groups.has_adopted() {
+        let sampler = if self.ctx.groups.has_adopted() {
             sampler
         } else {
-            sampler.knowing_children(self.ctx.keeper.pid(), &self.own_children().collect())
+            sampler.knowing_children(self.ctx.keeper.pid(), &self.ctx.own_children().collect())
         };
         let mut complete = true;
         let mut unseen = Vec::new();

@@ -1,0 +1,217 @@
+//! The cgroup of each instance: the one sign that a process cannot lay down.
+//!
+//! A process that leaves its session, loses its parents and clears its environment is still in the group it was born in. The group is made
+//! with the first process of an instance, used again over its restarts, and removed when nothing runs and nothing is wanted. Where groups
+//! cannot be had everything works on, with the other signs alone.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use ostler_keeper::{HOME_VAR, ROLE_VAR};
+use ostler_sys::cgroup;
+use ostler_sys::tree::marker;
+use rustix::io::Errno;
+
+use super::Slot;
+
+/// The anchor of this home. Its first moment it looks like the keeper of which it is a copy.
+fn is_anchor(pid: i32) -> bool {
+    let home = std::env::var_os(HOME_VAR);
+    let has_role = marker(pid, ROLE_VAR).is_some_and(|role| role == b"anchor" || role == b"keeper");
+    has_role && home.is_some() && marker(pid, HOME_VAR).map(OsString::from_vec) == home
+}
+
+/// All groups of the home.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// The group that we are in.
+    own: Option<PathBuf>,
+    /// Keeper and daemon may leave that group.
+    free: bool,
+    /// What starts the apps of a runtime; no app, so it goes where they go.
+    starter: Option<i32>,
+    /// The folder with one group per instance; none = no groups here.
+    base: Option<PathBuf>,
+    /// Groups of deleted instances in which something was left on purpose (`treekill: false`).
+    left: Vec<PathBuf>,
+    /// A process was born in one: they are good for something.
+    tried: bool,
+    /// There are apps that are not the keeper's children, and so orphans of them may be anybody's.
+    adopted: bool,
+}
+
+impl Groups {
+    /// Where the groups of this home are; `in_front`: of a container or terminal, where there may be a `starter`. Nothing is made yet.
+    pub(crate) fn find(home: &Path, in_front: bool, starter: Option<i32>) -> Self {
+        let own = cgroup::own().map(without_leaf);
+        let base = || {
+            let own = own.as_deref().filter(|_| ostler_keeper::cgroups_wanted())?;
+            let name = ostler_keeper::home_group(home).ok()?;
+            // A daemon that could not leave the group of one of its apps makes no more of them. And the journal has text only.
+            let usable = own.to_str().is_some() && own.iter().all(|part| part != name.as_str());
+            usable.then(|| own.join(name))
+        };
+        let free = own.as_deref().is_some_and(|own| may_leave(own, in_front));
+        Self { base: base(), own, free, starter, left: Vec::new(), tried: false, adopted: false }
+    }
+
+    /// Has a controller work on the groups of instances.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub(crate) fn enable(&self, controller: &str, keeper: i32) -> Result<(), String> {
+        let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err("there are no cgroups of version 2 here".into()) };
+        let enabled = match cgroup::enable(own, controller) {
+            // Processes and limited groups exclude each other in a group.
+            Err(Errno::BUSY) if self.free => self.step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
+            enabled => enabled,
+        };
+        let place = own.display();
+        match enabled.and_then(|()| cgroup::make(base)).and_then(|()| cgroup::enable(base, controller)) {
+            Ok(()) => Ok(()),
+            Err(Errno::NODEV) => Err(format!("the cgroup controller \"{controller}\" is not available in {place}")),
+            Err(Errno::BUSY) => {
+                Err(format!("there are other processes in {place} itself; run ostler as a service of systemd 254 or newer"))
+            }
+            Err(errno) => Err(format!("{place}: {errno}")),
+        }
+    }
+
+    /// Keeper and daemon leave the group that they were started in, if nobody else is in it.
+    fn step_aside(&self, own: &Path, keeper: i32) -> Result<(), Errno> {
+        let members = cgroup::own_members(own);
+        let known = [Some(keeper), Some(std::process::id().cast_signed()), self.starter];
+        let is_ours = |pid: &i32| known.contains(&Some(*pid)) || is_anchor(*pid);
+        if !members.iter().all(is_ours) {
+            return Err(Errno::BUSY);
+        }
+        let leaf = own.join(LEAF);
+        cgroup::make(&leaf)?;
+        members.iter().try_for_each(|pid| match cgroup::adopt(&leaf, *pid) {
+            // A starter that is done, an anchor that was replaced.
+            Err(Errno::SRCH) => Ok(()),
+            adopted => adopted,
+        })
+    }
+
+    /// A keeper was lost and its apps live on.
+    pub(crate) fn keeper_was_lost(&mut self) {
+        self.adopted = true;
+    }
+
+    /// Orphans may be others' children than the keeper's.
+    pub(crate) fn has_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// We are in this group, or in one below it.
+    pub(crate) fn has_us_in(&self, group: &Path) -> bool {
+        self.own.as_ref().is_some_and(|own| own.starts_with(group))
+    }
+
+    /// Groups that are there, also those of nobody.
+    pub(crate) fn all(&self) -> Vec<PathBuf> {
+        self.base.iter().flat_map(|base| cgroup::names(base).into_iter().map(|name| base.join(name))).collect()
+    }
+
+    /// The group in which the next process of an instance begins.
+    pub(crate) fn next_of(&self, slot: &Slot) -> Option<PathBuf> {
+        Some(self.base.as_ref()?.join(name(slot)))
+    }
+
+    /// Opens a group for a new process; one of unknown past is made anew, because it may have been killed. `Ok(None)` = none this time.
+    ///
+    /// # Errors
+    /// There are no groups here, and from now on none is asked for.
+    pub(crate) fn open(&mut self, group: &Path, fresh: bool) -> Result<Option<OwnedFd>, Errno> {
+        self.left.retain(|left| left != group);
+        let in_use = !fresh && cgroup::remove(group).is_err();
+        let opened = match (cgroup::open(group), &self.base) {
+            (Err(Errno::NOENT), Some(base)) => cgroup::make(base).and_then(|()| cgroup::open(group)),
+            (opened, _) => opened,
+        };
+        let useless = match opened {
+            Ok(folder) if self.tried && !in_use => return Ok(Some(folder)),
+            Ok(folder) => match cgroup::try_birth(folder.as_fd()) {
+                Ok(()) => {
+                    self.tried = true;
+                    return Ok(Some(folder));
+                }
+                Err(_) if in_use => return Ok(None),
+                Err(errno) => errno,
+            },
+            Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM)) => errno,
+            // Too many of them, or somebody removed what is above: the next start tries again.
+            Err(_) => return Ok(None),
+        };
+        self.remove(group.to_owned());
+        self.remove_all();
+        self.base = None;
+        Err(useless)
+    }
+
+    /// A group of its own for a command, where there are groups.
+    pub(crate) fn open_for_command(&mut self, number: u32, mark: &str) -> Option<(Box<str>, OwnedFd)> {
+        let unique = mark.split([':', '-']).nth(1).unwrap_or_default();
+        let path = self.base.as_ref()?.join(format!("command-{number}-{unique}"));
+        // That there are none is said by the first start of an app.
+        let folder = self.open(&path, true).ok().flatten()?;
+        Some((path.to_string_lossy().into(), folder))
+    }
+
+    /// Removes a group that is used no more; one that is not empty is tried again with the next.
+    pub(crate) fn remove(&mut self, group: PathBuf) {
+        self.left.push(group);
+        self.left.retain(|group| cgroup::remove(group).is_err());
+    }
+
+    /// Everything is stopped.
+    pub(crate) fn remove_all(&mut self) {
+        self.left.retain(|group| cgroup::remove(group).is_err());
+        if let Some(base) = &self.base {
+            // Not empty: what was left on purpose is still in it.
+            let _ = cgroup::remove(base);
+        }
+    }
+}
+
+/// Where keeper and daemon are while groups beside them are limited.
+const LEAF: &str = ostler_keeper::SUPERVISOR_GROUP;
+
+/// The group that was ours before we stepped aside.
+fn without_leaf(own: PathBuf) -> PathBuf {
+    if own.ends_with(LEAF) { own.parent().map_or_else(PathBuf::new, Path::to_owned) } else { own }
+}
+
+/// A service of systemd starts its main process in its own group, again and again, and cannot while groups below have limits. So what
+/// outlives that process leaves the group to it; from systemd 254 it is put into [`LEAF`] in the first place.
+fn may_leave(own: &Path, in_front: bool) -> bool {
+    in_front || own.extension().is_none_or(|kind| kind != "service")
+}
+
+/// Unique for ever, and it begins with what people know.
+fn name(slot: &Slot) -> String {
+    format!("{}-{}", slot.pm_id, slot.unique_id.split('-').next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_of_a_service_is_left_to_its_main_process() {
+        for (own, in_front, leaves) in [
+            ("/sys/fs/cgroup/system.slice/ostler-root.service", false, false),
+            ("/sys/fs/cgroup/system.slice/api.service", true, true),
+            ("/sys/fs/cgroup/user.slice/session-3.scope", false, true),
+            ("/sys/fs/cgroup/kubepods/pod1/0a1b", true, true),
+            ("/sys/fs/cgroup", false, true),
+        ] {
+            assert_eq!(may_leave(Path::new(own), in_front), leaves, "{own}");
+        }
+        let service = PathBuf::from("/sys/fs/cgroup/system.slice/ostler-root.service");
+        assert_eq!(without_leaf(service.join(LEAF)), service);
+    }
+}
