@@ -311,15 +311,15 @@ impl Control {
         true
     }
 
-    /// What was taken from a file, and is not where it belongs, keeps the thread busy for a while.
+    /// Another try, and what was taken from a file and is not where it belongs, keep the thread busy for a while.
     fn end_or_go_on(&mut self, record: HandBack, copied: Copied, result: Result<Done, Failure>) {
-        let is_over = !record.emptied || matches!(record.stage, Stage::Thawing { .. });
+        let is_to_put_back = record.emptied && !matches!(record.stage, Stage::Thawing { .. });
         let (failure, copier) = match (result, &self.handbacks.copier) {
-            (Err(failure), Some((copier, _))) if !is_over => (failure, copier),
+            (Err(failure), Some((copier, _))) if is_to_put_back || matches!(failure, Failure::Later) => (failure, copier),
             (result, _) => return self.conclude(record.id, result),
         };
         match failure {
-            Failure::Later => copier.empty(copied),
+            Failure::Later => copier.again(copied, record.emptied),
             failure => {
                 let within = self.handbacks.folders.get(&record.id).and_then(|folder| record.within(folder));
                 copier.give_up(within.unwrap_or_else(|| record.clone()), copied, failure);

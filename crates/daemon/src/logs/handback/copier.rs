@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use ostler_sys::descriptors::has_open_for_writing;
 use ostler_sys::{ProcRef, ProcTable};
@@ -20,8 +21,10 @@ use crate::rights::Rights;
 const LITTLE: u64 = 64 << 10;
 /// A writer that is faster than we are is not chased for ever.
 const ROUNDS: usize = 32;
-/// So often writers of an emptied file are asked to stop, before all of it is put back.
+/// So often writers are asked to stop, before the file is left as it is: who waits for a busy disk or processor does not stop at once.
 const TRIES: u32 = 4;
+/// Before the second try; it grows with each.
+const PAUSE: Duration = Duration::from_millis(250);
 /// Bytes per call, so that no call takes long.
 const AT_ONCE: usize = 16 << 20;
 
@@ -83,11 +86,19 @@ impl Copied {
     pub(super) fn chase(&mut self) -> Result<(), Failure> {
         chase(&self.source, &self.copy, &mut self.length).map_err(Failure::system("write", &self.order.copy))
     }
+
+    /// What came since, and who writes now: processes that came since would be looked at while everybody stands still.
+    pub(super) fn catch_up(&mut self) -> Result<(), Failure> {
+        let Found { looked_at, writers, beside, is_beside_written } = look_for_writers(&self.order);
+        (self.looked_at, self.writers, self.beside, self.is_beside_written) = (looked_at, writers, beside, is_beside_written);
+        self.chase()
+    }
 }
 
 enum Job {
     Copy(Order),
     Empty(Box<Copied>),
+    Again { copied: Box<Copied>, is_emptied: bool },
     GiveUp(Box<(HandBack, Copied, Failure)>),
 }
 
@@ -95,7 +106,7 @@ impl Job {
     fn id(&self) -> u32 {
         match self {
             Self::Copy(order) => order.id,
-            Self::Empty(copied) => copied.order.id,
+            Self::Empty(copied) | Self::Again { copied, .. } => copied.order.id,
             Self::GiveUp(given_up) => given_up.0.id,
         }
     }
@@ -104,6 +115,10 @@ impl Job {
         match self {
             Self::Copy(order) => copy(&order, gate).into(),
             Self::Empty(copied) => empty::empty(*copied, gate).into(),
+            Self::Again { mut copied, is_emptied } => {
+                std::thread::sleep(PAUSE * copied.tries);
+                if is_emptied { empty::empty(*copied, gate).into() } else { copied.catch_up().map(|()| *copied).into() }
+            }
             Self::GiveUp(given_up) => {
                 let (record, copied, failure) = *given_up;
                 News::GivenUp(give_up(&record, &copied.source).err().unwrap_or(failure))
@@ -171,6 +186,11 @@ impl Copier {
     /// Takes from the file what is in the copy. Only after that is in the journal.
     pub(crate) fn empty(&self, copied: Copied) {
         let _ = self.jobs.send(Job::Empty(Box::new(copied)));
+    }
+
+    /// Gets ready for another try, a moment after one in which a writer did not stop.
+    pub(crate) fn again(&self, copied: Copied, is_emptied: bool) {
+        let _ = self.jobs.send(Job::Again { copied: Box::new(copied), is_emptied });
     }
 
     /// Puts back what was taken from the file.

@@ -21,7 +21,7 @@ use super::{Copied, Done, Failure, HandBack, Seen, Stage, There, Verdict, Work, 
 type Note<'a> = &'a mut dyn FnMut(&HandBack) -> io::Result<()>;
 
 /// Does it, after the bulk was copied. On an error everything is as it was, and nobody stands still; only what was taken from the file is
-/// still to be put back ([`give_up`]).
+/// still to be put back ([`give_up`]). With [`Failure::Later`] the copy stays, for the next try.
 ///
 /// # Errors
 /// Why it cannot be done, or [`Failure::Later`].
@@ -40,15 +40,16 @@ pub(crate) fn hand_back(record: &mut HandBack, copied: &mut Copied, writers: &Wr
     let _ = note(record);
     frozen.thaw();
     let stalled = frozen.since.map_or(Duration::ZERO, |since| since.elapsed());
+    // Whoever waits for the disk, or for a processor, does not stop at once.
+    let is_tried_again = matches!(result, Err(Failure::NotStopped(_))) && copied.may_try_again();
     if is_undone {
         record.stage = Stage::Copying;
-        if !record.emptied {
+        if !record.emptied && !is_tried_again {
             remove(&record.rights, &record.copy);
         }
     }
     match result {
-        // Whoever waits for the disk does not stop at once.
-        Err(Failure::NotStopped(_)) if record.emptied && copied.may_try_again() => Err(Failure::Later),
+        Err(_) if is_tried_again => Err(Failure::Later),
         result => result.map(|(cut, renamed, work)| Done { cut, renamed, stalled, work }),
     }
 }

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
 use super::Failure;
-use super::copier::{Copied, Found, Gate, look_for_writers, move_bytes};
+use super::copier::{Copied, Gate, move_bytes};
 
 /// The end that is not taken: quickly freed, and whoever follows the file is hardly ever so far behind.
 const KEPT: u64 = 4 << 20;
@@ -50,10 +50,7 @@ pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> 
             break;
         }
     }
-    // Processes that came since would be looked at while everybody stands still.
-    let Found { looked_at, writers, beside, is_beside_written } = look_for_writers(&copied.order);
-    copied = Copied { looked_at, writers, beside, is_beside_written, ..copied };
-    copied.chase()?;
+    copied.catch_up()?;
     Ok(copied)
 }
 

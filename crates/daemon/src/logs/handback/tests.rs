@@ -366,6 +366,34 @@ fn who_was_stopped_by_its_user_stays_so() {
 }
 
 #[test]
+fn who_does_not_stop_in_this_moment_is_asked_again() {
+    let mut scene = Scene::new("later", "a\nb");
+    let mut parrot = scene.writer();
+    let mut copied = copy(&scene.order(), &Default::default()).unwrap();
+    let (is_over, pid) = (Arc::new(Mutex::new(false)), parrot.pid());
+    let waker = std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        let process = ProcRef::of(pid).unwrap();
+        move || {
+            while !*is_over.lock().unwrap() {
+                process.signal(18).unwrap();
+            }
+        }
+    });
+    let none = |_: &ProcTable| Vec::<Entry>::new();
+    let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
+    let failure = hand_back(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(failure, Failure::Later), "{failure}");
+    *is_over.lock().unwrap() = true;
+    waker.join().unwrap();
+    assert_eq!((&scene.record.stage, scene.names()), (&Stage::Copying, vec![".out.log.1.ostler".to_owned(), "out.log.1".to_owned()]));
+    parrot.say("c\nd", &scene.path("out.log.1"));
+    copied.catch_up().unwrap();
+    hand_back(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap();
+    scene.is_done("a\nbc\n", "d");
+}
+
+#[test]
 fn nothing_changes_where_it_cannot_be_done() {
     type Case = (&'static str, fn(&Scene), &'static str);
     let cases: [Case; 4] = [
