@@ -20,6 +20,7 @@ use crate::control::Control;
 use crate::engine::{Ctx, Effects, Timers, Work, clock};
 use crate::errands::{self, Errands};
 use crate::features::Features;
+use crate::ipc::Ipc;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
@@ -39,7 +40,6 @@ use crate::store::{Journal, Snapshot};
 use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::handback::HandBacks;
-use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
@@ -164,7 +164,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         signals,
         clients: Clients::default(),
         listeners: Listeners::default(),
-        ipc_buffer: Vec::new(),
         sockets: Sockets::default(),
         signs: Signs::default(),
         care: crate::care::Care::new(now),
@@ -182,7 +181,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         lists: Vec::new(),
         node_versions: NodeVersions::default(),
         preload: Preload::default(),
-        muted: std::collections::BTreeSet::new(),
         drains: Drains::default(),
         updater: None,
         runtime,

@@ -4,6 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::autosave::Autosave;
 use crate::autoscale::Autoscale;
+use crate::channels::Channels;
 use crate::cron::Cron;
 use crate::engine::{Ctx, Feature};
 use crate::events::Events;
@@ -66,6 +67,7 @@ macro_rules! features {
 features! {
     autosave: Autosave,
     autoscale: Autoscale,
+    channels: Channels,
     cron: Cron,
     events: Events,
     home: HomeWatch,

@@ -20,8 +20,6 @@ pub(crate) enum Source {
     Wake,
     /// A connected client.
     Client(u32),
-    /// The IPC channel of an instance.
-    Ipc(u32),
     /// A straggler of an instance's tree that we wait for.
     Straggler(u32),
     /// A listening socket of an app.
@@ -56,7 +54,6 @@ impl Source {
             Self::Signals => (2, 0),
             Self::Wake => (3, 0),
             Self::Client(id) => (4, id),
-            Self::Ipc(id) => (5, id),
             Self::Straggler(id) => (6, id),
             Self::Served(id) => (7, id),
             Self::Peeked(id) => (8, id),
@@ -85,7 +82,6 @@ impl Source {
             2 => Self::Signals,
             3 => Self::Wake,
             4 => Self::Client(id),
-            5 => Self::Ipc(id),
             6 => Self::Straggler(id),
             7 => Self::Served(id),
             8 => Self::Peeked(id),

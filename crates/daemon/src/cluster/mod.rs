@@ -46,9 +46,6 @@ impl Control {
                 self.ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: not heard"));
             }
             Some(PRELOAD_COMMAND) if slot.preloaded => self.hear_preload(id, message),
-            // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle, and the
-            // kernel closes it when it is read without a place for it.
-            Some("NODE_HANDLE") => self.send_to(id, &json!({"cmd": "NODE_HANDLE_ACK"}), None),
             _ => {}
         }
     }
@@ -65,7 +62,7 @@ impl Control {
             Some("close") => self.server_closed(id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
             Some("exitedAfterDisconnect") => {
                 let reply = json!({"cmd": "NODE_CLUSTER", "ack": message.get("seq")});
-                self.send_to(id, &reply, None);
+                self.ctx.send(id, &reply, None);
             }
             _ => {}
         }
@@ -92,7 +89,7 @@ impl Control {
             |errno: i32, data: Value| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": data});
         let listener = match opened {
             Ok(listener) => listener,
-            Err(errno) => return self.send_to(id, &reply(-errno.raw_os_error(), Value::Null), None),
+            Err(errno) => return self.ctx.send(id, &reply(-errno.raw_os_error(), Value::Null), None),
         };
         let data = self.listeners.data(listener, message.get("data"), &mut self.ctx.keeper);
         match self.way(id, listener, &query) {
@@ -102,12 +99,12 @@ impl Control {
                 if let Some(name) = self.listeners.get(listener).and_then(|listener| listen::name_of(&listener.fd)) {
                     reply["sockname"] = name;
                 }
-                self.send_to(id, &reply, None);
+                self.ctx.send(id, &reply, None);
                 self.serve(id, listener, key, Way::InTurn);
             }
             Some(Way::Socket(socket)) => {
                 let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0, data)});
-                self.send_to(id, &wrapped, Some(Rc::clone(&socket)));
+                self.ctx.send(id, &wrapped, Some(Rc::clone(&socket)));
                 self.serve(id, listener, key, Way::Socket(socket));
             }
             None => {}
@@ -220,12 +217,6 @@ impl Control {
         for id in self.listeners.used_by(app) {
             self.leave_listener(id, spec);
         }
-    }
-
-    pub(crate) fn send_to(&mut self, id: u32, message: &Value, fd: Option<Rc<OwnedFd>>) {
-        let Some(ipc) = self.ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
-        // A worker whose channel is closed is on its way out: its exit says the rest.
-        ipc.send_message(&self.ctx.reactor, message, fd);
     }
 }
 

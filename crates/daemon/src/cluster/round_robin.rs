@@ -13,15 +13,14 @@ use std::rc::Rc;
 
 use ostler_core::balance::{Choice, Load};
 use ostler_core::lifecycle::State;
-use ostler_proto::node::cluster::Answer;
 use rustix::io::Errno;
 use rustix::net::getpeername;
 
 use super::listeners::Rest;
 use crate::control::Control;
+use crate::ipc::Sent;
 use crate::slots::{Connection, Handed, Sending, Slot, Slots};
 use crate::store::Role;
-use crate::supervisor::ipc::Sent;
 
 /// Connections accepted from one listener before others have their turn.
 pub(super) const ACCEPTS_PER_TURN: usize = 64;
@@ -42,20 +41,11 @@ impl Control {
         }
     }
 
-    /// An answer to a handed over connection, or what looks like one. Whether it was awaited.
-    pub(crate) fn hear_answer(&mut self, id: u32, answer: Answer) -> bool {
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
-        let was_on_its_way = !slot.worker.on_their_way.is_empty();
-        let (handed, accepted) = match answer {
-            Answer::Received => (slot.worker.acknowledged(true), false),
-            Answer::NotReceived => (slot.worker.acknowledged(false), false),
-            Answer::Connection { seq, accepted } => (slot.worker.answered(seq), accepted),
-        };
-        // None: about something else, or to a daemon before this one.
-        let Some(Handed { listener, mut connection, .. }) = handed else {
-            return was_on_its_way && !matches!(answer, Answer::Connection { .. });
-        };
-        if let Some(listener) = self.listeners.get_mut(listener) {
+    /// What a worker answered to the connections that it was handed: who has them now.
+    pub(crate) fn take_answers(&mut self, id: u32) {
+        let Some(worker) = self.ctx.slots.get_mut(id).and_then(|slot| slot.worker.own_mut()) else { return };
+        for (Handed { listener, mut connection, .. }, accepted) in worker.answered.drain(..) {
+            let Some(listener) = self.listeners.get_mut(listener) else { continue };
             if accepted {
                 // There may be room for the others that were refused.
                 listener.ask_again();
@@ -65,7 +55,6 @@ impl Control {
             }
         }
         self.stir_listeners_of(id);
-        true
     }
 
     /// Something changed that makes a difference for the listeners of a worker.
@@ -182,6 +171,7 @@ impl Control {
 
     /// A worker is no more, or cannot be talked with any more: what it has not answered goes to others.
     pub(crate) fn worker_left(&mut self, id: u32) {
+        self.take_answers(id);
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let Some(worker) = slot.worker.own_mut() else { return };
         worker.listening.clear();

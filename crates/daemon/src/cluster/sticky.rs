@@ -32,6 +32,8 @@ const LOST_MS: u64 = 1000;
 pub(crate) struct Peeks {
     all: BTreeMap<u32, Peek>,
     next: u32,
+    /// What is looked at goes through this.
+    head: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -118,9 +120,9 @@ impl Control {
     }
 
     fn look_for_cookie(&mut self, peek: &Peek) -> Found {
-        self.ipc_buffer.resize(MAX_HEAD_BYTES, 0);
-        let head = &mut self.ipc_buffer[..];
-        match recv(&peek.connection.fd, &mut *head, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        let head = &mut self.listeners.peeks.head;
+        head.resize(MAX_HEAD_BYTES, 0);
+        match recv(&peek.connection.fd, head.as_mut_slice(), RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             // Nothing comes any more; the app may want to know.
             Ok((_, 0)) => Found::Nothing,
             Ok((_, len)) => find(&head[..len], &peek.cookie),

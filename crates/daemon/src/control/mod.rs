@@ -14,8 +14,6 @@ pub(crate) mod jobs;
 pub(crate) mod turn;
 mod turns;
 
-use std::collections::BTreeSet;
-
 use ostler_sys::signal::SignalFd;
 
 pub(crate) use job::{Goal, Job, Step, Then, why};
@@ -47,8 +45,6 @@ pub(crate) struct Control {
     pub signals: SignalFd,
     pub clients: Clients,
     pub listeners: Listeners,
-    /// What is read of IPC channels goes through this.
-    pub ipc_buffer: Vec<u8>,
     pub sockets: Sockets,
     pub signs: Signs,
     pub care: Care,
@@ -68,8 +64,6 @@ pub(crate) struct Control {
     pub lists: Vec<handle::list::Waiting>,
     pub node_versions: NodeVersions,
     pub preload: Preload,
-    /// IPC channels that nobody looks at before this time: too much came.
-    pub muted: BTreeSet<(u64, u32)>,
     pub drains: Drains,
     /// Who asked for an update and waits for the answer.
     pub updater: Option<(u32, u64)>,

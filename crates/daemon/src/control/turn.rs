@@ -21,7 +21,9 @@ use crate::store::{Record, Written};
 use crate::supervisor::carry::Carries;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::pipelines::Writers;
+use crate::supervisor::readiness::Sign;
 use ostler_keeper::ToKeeper;
+use ostler_proto::node::Message;
 
 /// After the first and then after so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
 const SPAWNS_PER_FLUSH: usize = 4;
@@ -72,6 +74,8 @@ impl Control {
     fn take_all(&mut self, ready: Vec<Ready>) {
         for ready in ready {
             self.take(ready);
+            // What one has said is dealt with before the next one is read.
+            self.dispatch();
         }
         self.features.each().for_each(|feature| feature.on_turn(&mut self.ctx));
         self.settle();
@@ -115,7 +119,6 @@ impl Control {
             self.lists.iter().map(|list| list.due_ms).min(),
             self.clients.deadline_ms(),
             self.listeners.deadline_ms(),
-            self.muted.first().map(|(at, _)| *at),
             self.signs.deadline_ms(),
             self.care.deadline_ms(),
             self.sockets.deadline_ms(),
@@ -132,7 +135,6 @@ impl Control {
             Source::Signals => self.hear_signals(),
             Source::Wake => self.hear_threads(),
             Source::Client(id) => self.hear_client(id),
-            Source::Ipc(id) => self.hear_app(id, ready.writable),
             Source::Straggler(pid) => self.straggler_ended(pid),
             Source::Served(id) => self.hear_listener(id),
             Source::Notify(id) => self.hear_notify(id),
@@ -173,7 +175,6 @@ impl Control {
         self.tick_rollouts(now.mono_ms);
         self.tick_confirmations(now.mono_ms);
         self.listeners.tick(now.mono_ms);
-        self.tick_channels(now.mono_ms);
         self.tick_signs();
         self.tick_care(now);
         self.tick_lanes(now.mono_ms);
@@ -235,11 +236,34 @@ impl Control {
         })
     }
 
+    /// What no feature makes of a message: the parts that are none yet.
+    fn hear_message(&mut self, id: u32, inc: u32, message: &Message) {
+        match message {
+            Message::Ready => self.told_ready(id, inc, Sign::Message),
+            Message::Internal(message) => self.hear_worker(id, message),
+            Message::Typed { topic, .. } if topic == "process:exception" => self.hear_exception(id),
+            _ => {}
+        }
+    }
+
     /// Deals with what waits for its turn.
     pub(crate) fn dispatch(&mut self) {
         while let Some(input) = self.ctx.queue.pop_front() {
             match input {
                 Input::Event(id, event) => self.feed(id, event),
+                Input::Message(id, inc, message) => {
+                    self.features.each().for_each(|feature| feature.on_message(&mut self.ctx, id, inc, &message));
+                    self.hear_message(id, inc, &message);
+                }
+                Input::Capacity(id) => {
+                    self.take_answers(id);
+                    self.features.each().for_each(|feature| feature.on_capacity(&mut self.ctx, id));
+                }
+                Input::ChannelEnded(id) => {
+                    self.heart_is_lost(id);
+                    self.worker_left(id);
+                    self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id));
+                }
                 Input::Request(request) => {
                     let rest = self.features.each().try_fold(request, |request, feature| feature.on_request(&mut self.ctx, request));
                     rest.into_iter().for_each(|request| self.do_request(request));

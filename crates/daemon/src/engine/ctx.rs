@@ -4,12 +4,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Arguments;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::rc::Rc;
 
 use ostler_core::lifecycle::Event;
 use ostler_core::time::Now;
 use ostler_keeper::Originals;
 use ostler_proto::control::Response;
 use ostler_proto::event::{Cause, What};
+use serde_json::Value;
 
 use super::{Answer, Effects, Input, Request, Timers};
 use crate::keeper_door::KeeperDoor;
@@ -99,6 +101,14 @@ impl Ctx {
     /// An event for an instance, when its turn has come.
     pub(crate) fn event(&mut self, id: u32, event: Event) {
         self.queue.push_back(Input::Event(id, event));
+    }
+
+    /// Sends a message over the channel of an instance, with a descriptor if there is one. Where that channel is closed nothing happens: its
+    /// process is on its way out, and its exit says the rest.
+    pub(crate) fn send(&mut self, id: u32, message: &Value, fd: Option<Rc<OwnedFd>>) {
+        if let Some(ipc) = self.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
+            ipc.send_message(&self.reactor, message, fd);
+        }
     }
 
     /// Says what came of a request.

@@ -82,7 +82,11 @@ pub(crate) trait Feature {
     /// The process of an instance sent this over its channel.
     fn on_message(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32, _message: &Message) {}
 
-    /// Nothing more comes over the channel of an instance, and nothing can be sent.
+    /// An instance can perhaps take more or less than before: there is room in its channel again, its worker has answered what it was
+    /// handed, or it is another matter now whether it is to get new connections.
+    fn on_capacity(&mut self, _ctx: &mut Ctx, _id: u32) {}
+
+    /// Nothing more comes over the channel of an instance, and nothing can be sent. Not told of a process that is gone, which says it.
     fn on_channel_ended(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
     /// An instance has another description.

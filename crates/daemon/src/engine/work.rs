@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ostler_core::lifecycle::{Effect, Event, Origin};
 use ostler_proto::control::Action;
+use ostler_proto::node::Message;
 
 use crate::logs::handback::{FileKey, Rotating};
 use crate::store::Written;
@@ -14,6 +15,12 @@ use crate::store::Written;
 pub(crate) enum Input {
     /// An event for an instance.
     Event(u32, Event),
+    /// What the process of an instance sent over its channel: which one, its incarnation, the message.
+    Message(u32, u32, Message),
+    /// The channel of an instance has ended.
+    ChannelEnded(u32),
+    /// What an instance can take may be something else now ([`super::Feature::on_capacity`]).
+    Capacity(u32),
     /// What one part wants of another.
     Request(Request),
     /// What came of a request.

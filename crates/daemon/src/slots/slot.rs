@@ -17,11 +17,11 @@ use ostler_proto::event::Cause;
 use ostler_sys::ProcRef;
 
 use super::Worker;
+use crate::ipc::Ipc;
 use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
 use crate::store::{Kin, Record, Role, SlotRecord, WatchMark};
-use crate::supervisor::ipc::Ipc;
 use crate::supervisor::node_version::Binary;
 use crate::supervisor::pipelines::Piped;
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use ostler_core::balance::Load;
 use ostler_core::rare::Rare;
+use ostler_proto::node::cluster::Answer;
 
 /// How much later another one is answered when one was lost.
 const LOST_MS: u64 = 5000;
@@ -28,6 +29,8 @@ pub(crate) struct Worker {
     pub handed: VecDeque<Handed>,
     /// Descriptors that it has not acknowledged, in this order.
     pub on_their_way: VecDeque<Sending>,
+    /// What it answered and nobody has looked at: the connections, and whether it serves them.
+    pub answered: Vec<(Handed, bool)>,
 }
 
 ostler_core::rarely!(Worker);
@@ -106,8 +109,21 @@ impl Worker {
         self.listening.iter().chain(&self.served).any(|held| held == key)
     }
 
+    /// Takes an answer, or what looks like one. False: it is about something else, or to a daemon before this one.
+    pub(crate) fn take(&mut self, answer: Answer) -> bool {
+        let was_on_its_way = !self.on_their_way.is_empty();
+        let (handed, accepted) = match answer {
+            Answer::Received => (self.acknowledged(true), false),
+            Answer::NotReceived => (self.acknowledged(false), false),
+            Answer::Connection { seq, accepted } => (self.take_handed(seq), accepted),
+        };
+        let is_about_one = handed.is_some();
+        self.answered.extend(handed.map(|handed| (handed, accepted)));
+        is_about_one || was_on_its_way && !matches!(answer, Answer::Connection { .. })
+    }
+
     /// Takes what was answered by its number.
-    pub(crate) fn answered(&mut self, seq: u64) -> Option<Handed> {
+    fn take_handed(&mut self, seq: u64) -> Option<Handed> {
         let at = self.handed.iter().position(|handed| handed.seq == seq)?;
         let answered = self.handed.remove(at)?;
         // Answers come in order. What is so much older was lost on the way, which is known only to a daemon that is no more; if it was
@@ -127,7 +143,7 @@ impl Worker {
     }
 
     /// The next descriptor has arrived, or its message came without it. The connection, if it did not arrive.
-    pub(crate) fn acknowledged(&mut self, received: bool) -> Option<Handed> {
+    fn acknowledged(&mut self, received: bool) -> Option<Handed> {
         match self.on_their_way.pop_front() {
             // Everything before it was answered before.
             Some(Sending::Connection) if !received => self.handed.pop_front(),
@@ -158,15 +174,15 @@ mod tests {
     fn answers_are_found_by_their_number() {
         let mut worker = worker(&[(1, 0), (2, 0), (3, 0)]);
         assert_eq!(worker.load(), Load { unanswered: 3, since_ms: 0 });
-        assert_eq!(worker.answered(2).map(|handed| handed.seq), Some(2));
-        assert!(worker.answered(2).is_none() && worker.answered(77).is_none());
+        assert_eq!(worker.take_handed(2).map(|handed| handed.seq), Some(2));
+        assert!(worker.take_handed(2).is_none() && worker.take_handed(77).is_none());
         assert_eq!(left(&worker), [1, 3]);
     }
 
     #[test]
     fn what_was_lost_does_not_fill_the_window_for_ever() {
         let mut worker = worker(&[(1, 0), (2, 10), (3, LOST_MS + 5), (4, LOST_MS + 5)]);
-        worker.answered(3);
+        worker.take_handed(3);
         assert_eq!(left(&worker), [2, 4]);
     }
 
@@ -177,7 +193,7 @@ mod tests {
         // The listening socket did not arrive: that is no connection.
         assert!(worker.acknowledged(false).is_none());
         assert!(worker.acknowledged(true).is_none());
-        worker.answered(1);
+        worker.take_handed(1);
         assert_eq!(worker.acknowledged(false).map(|handed| handed.seq), Some(2));
         // From before our time.
         assert!(worker.acknowledged(false).is_none());

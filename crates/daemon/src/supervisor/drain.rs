@@ -74,7 +74,7 @@ impl Control {
         };
         let preloaded = slot.preloaded;
         match message {
-            Some(message) => self.send_to(id, &message, None),
+            Some(message) => self.ctx.send(id, &message, None),
             None => return self.feed(id, Event::Drained { inc }),
         }
         if preloaded {

@@ -124,25 +124,19 @@ impl Control {
 
     /// What was made for a process is of no use any more.
     fn process_is_gone(&mut self, id: u32, inc: u32) {
-        self.close_channel(id);
+        self.worker_left(id);
         self.drop_signs(id);
         self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
+        self.dispatch();
     }
 
     /// The main process of an instance ended.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, mut exit: ExitReport) {
         let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
         exit.oom |= killed && self.ctx.slots.get(id).is_some_and(crate::care::hard::was_short_of_memory);
-        self.hear_last_of(id);
         self.process_is_gone(id, inc);
-        if let Some(slot) = self.ctx.slots.get_mut(id) {
-            if let Some(learned) = slot.learned.own_mut() {
-                learned.axm_monitor.clear();
-                learned.axm_actions.clear();
-            }
-            if let Some(piped) = &slot.piped {
-                piped.end_lines();
-            }
+        if let Some(piped) = self.ctx.slots.get(id).and_then(|slot| slot.piped.as_ref()) {
+            piped.end_lines();
         }
         self.feed(id, Event::Exited { inc, exit });
         self.hand_down_exit(id, inc);

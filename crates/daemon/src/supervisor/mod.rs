@@ -1,10 +1,9 @@
 //! From events to effects and back: what the state machines decide is performed here.
 //!
 //! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`sweep`] finds what a process left
-//! behind, [`vanished`] notices that a main process is gone of whose end nobody told, [`handover`] follows an app to another main process, [`groups`] gives each instance a cgroup, [`ipc`] talks with the app.
+//! behind, [`vanished`] notices that a main process is gone of whose end nobody told, [`handover`] follows an app to another main process, [`groups`] gives each instance a cgroup.
 
 mod activation;
-mod app;
 pub(crate) mod carry;
 pub(crate) mod drain;
 pub(crate) mod groups;
@@ -12,9 +11,7 @@ pub(crate) mod handback;
 mod handover;
 mod hooks;
 pub(crate) mod inherited;
-pub(crate) mod ipc;
 mod keeper;
-mod kept;
 pub(crate) mod last_words;
 pub(crate) mod node_version;
 mod notices;

@@ -176,7 +176,7 @@ impl Control {
         self.ctx.keeper.say_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         if let Some(channel) = prepared.ipc {
             self.ctx.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
-            slot.ipc = super::ipc::Ipc::open(channel, id, key, &self.ctx.reactor).map(Box::new);
+            slot.ipc = crate::ipc::Ipc::open(channel, id, key, &self.ctx.reactor).map(Box::new);
         }
         self.features.each().for_each(|feature| feature.on_spawn(&mut self.ctx, id));
         Ok(())

@@ -24,6 +24,9 @@ const SEND_BUFFER_BYTES: usize = 104 << 10;
 /// Unsent messages for an app that does not read; beyond it new ones are refused.
 const MAX_BACKLOG_BYTES: usize = 1 << 20;
 
+/// The feature that reads channels: it learns when one is ready.
+pub(crate) const READER: &str = "channels";
+
 /// One channel.
 #[derive(Debug)]
 pub(crate) struct Ipc {
@@ -83,7 +86,7 @@ impl Ipc {
         rustix::io::ioctl_fionbio(&fd, true).ok()?;
         // The kernel reports room for more when a quarter is used at most: with this size that is below UNREAD_BYTES.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER_BYTES);
-        reactor.add(&fd, Source::Ipc(slot)).ok()?;
+        reactor.add(&fd, Source::Feature(READER, u64::from(slot))).ok()?;
         Some(Self {
             fd,
             slot,
@@ -178,13 +181,13 @@ impl Ipc {
         }
     }
 
-    /// It is looked at again, if this is the time for which it was muted. False when it cannot be.
-    pub(crate) fn unmute(&mut self, reactor: &Reactor, at_ms: u64) -> bool {
-        if self.ended || self.muted_until_ms != Some(at_ms) {
+    /// It is looked at again, if it was muted until now. False when it cannot be.
+    pub(crate) fn unmute(&mut self, reactor: &Reactor, now_ms: u64) -> bool {
+        if self.ended || self.muted_until_ms.is_none_or(|until_ms| until_ms > now_ms) {
             return true;
         }
         self.muted_until_ms = None;
-        let source = Source::Ipc(self.slot);
+        let source = Source::Feature(READER, u64::from(self.slot));
         if self.waits_for_room { reactor.add_for_write(&self.fd, source) } else { reactor.add(&self.fd, source) }.is_ok()
     }
 
@@ -253,7 +256,7 @@ impl Ipc {
         if self.muted_until_ms.is_some() {
             return true;
         }
-        reactor.want_write(self.fd.as_fd(), Source::Ipc(self.slot), waits).is_ok()
+        reactor.want_write(self.fd.as_fd(), Source::Feature(READER, u64::from(self.slot)), waits).is_ok()
     }
 
     /// Sends one message, with a descriptor if there is one. False when the app's end is closed or it does not read.

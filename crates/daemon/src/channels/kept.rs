@@ -23,13 +23,13 @@ pub(super) fn of(learned: &Learned) -> Kept {
 }
 
 /// Takes over entries, as far as there is room. Whether there was for all.
-pub(super) fn merge(known: &mut Map<String, Value>, said: Map<String, Value>, kept: &mut Kept) -> bool {
+pub(super) fn merge(known: &mut Map<String, Value>, said: &Map<String, Value>, kept: &mut Kept) -> bool {
     let mut all = true;
     for (name, value) in said {
-        let former = known.get(&name).map(|former| name.len() + size_of(former));
-        let fits = (former.is_some() || known.len() < MAX_ENTRIES) && kept.replace(former.unwrap_or(0), name.len() + size_of(&value));
+        let former = known.get(name).map(|former| name.len() + size_of(former));
+        let fits = (former.is_some() || known.len() < MAX_ENTRIES) && kept.replace(former.unwrap_or(0), name.len() + size_of(value));
         if fits {
-            known.insert(name, value);
+            known.insert(name.clone(), value.clone());
         }
         all &= fits;
     }
@@ -37,11 +37,11 @@ pub(super) fn merge(known: &mut Map<String, Value>, said: Map<String, Value>, ke
 }
 
 /// Adds an action, if it is new and there is room. Whether there was.
-pub(super) fn add(known: &mut Vec<Value>, action: Map<String, Value>, kept: &mut Kept) -> bool {
+pub(super) fn add(known: &mut Vec<Value>, action: &Map<String, Value>, kept: &mut Kept) -> bool {
     if known.iter().any(|known| known.get("action_name") == action.get("action_name")) {
         return true;
     }
-    let action = Value::from(action);
+    let action = Value::from(action.clone());
     let fits = known.len() < MAX_ENTRIES && kept.replace(0, size_of(&action));
     if fits {
         known.push(action);
@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_left_out_and_what_is_there_stays() {
         let (mut known, mut kept) = (Map::new(), Kept::default());
-        assert!(merge(&mut known, map(json!({"a": {"value": 1}, "b": "x".repeat(60_000)})), &mut kept));
-        assert!(!merge(&mut known, map(json!({"c": "y".repeat(6000), "a": {"value": 2}})), &mut kept));
+        assert!(merge(&mut known, &map(json!({"a": {"value": 1}, "b": "x".repeat(60_000)})), &mut kept));
+        assert!(!merge(&mut known, &map(json!({"c": "y".repeat(6000), "a": {"value": 2}})), &mut kept));
         assert_eq!((known.len(), &known["a"]), (2, &json!({"value": 2})));
         // Less of one makes room for another.
-        assert!(merge(&mut known, map(json!({"b": 0, "c": "y".repeat(6000)})), &mut kept));
+        assert!(merge(&mut known, &map(json!({"b": 0, "c": "y".repeat(6000)})), &mut kept));
         let again = of(&Learned { axm_monitor: known.clone(), ..Learned::default() });
         assert_eq!(again, kept);
     }
@@ -99,9 +99,9 @@ mod tests {
     #[test]
     fn many_small_values_count_more_than_their_text() {
         let (mut known, mut kept) = (Map::new(), Kept::default());
-        assert!(!merge(&mut known, map(json!({"zeros": vec![0; KEPT_BYTES / 4]})), &mut kept));
+        assert!(!merge(&mut known, &map(json!({"zeros": vec![0; KEPT_BYTES / 4]})), &mut kept));
         let many: Map<String, Value> = (0..2 * MAX_ENTRIES).map(|n| (n.to_string(), json!(n))).collect();
-        assert!(!merge(&mut known, many, &mut kept));
+        assert!(!merge(&mut known, &many, &mut kept));
         assert_eq!(known.len(), MAX_ENTRIES);
     }
 
@@ -109,9 +109,9 @@ mod tests {
     fn an_action_is_kept_once() {
         let (mut known, mut kept) = (Vec::new(), Kept::default());
         for _ in 0..3 {
-            assert!(add(&mut known, map(json!({"action_name": "gc", "arity": 0})), &mut kept));
+            assert!(add(&mut known, &map(json!({"action_name": "gc", "arity": 0})), &mut kept));
         }
         assert_eq!(known.len(), 1);
-        assert!(!add(&mut known, map(json!({"action_name": "x".repeat(KEPT_BYTES)})), &mut kept));
+        assert!(!add(&mut known, &map(json!({"action_name": "x".repeat(KEPT_BYTES)})), &mut kept));
     }
 }

@@ -1,0 +1,236 @@
+//! The IPC channels of apps: read within budgets; what an app says becomes messages for all features.
+//!
+//! # Theory of operation
+//!
+//! A channel is read when it is ready: each line becomes an entry of the queue ([`Input::Message`]), so whoever makes something of it does
+//! so in its turn, and all of it before the journal is written. The lines stay in the socket until the channel is read the next time: a daemon
+//! that dies before it has journaled them leaves them to the next one. What a worker answers to a connection that it was handed is taken off
+//! its slot at once ([`ostler_proto::node::cluster`]): that is most of what is said, changes nothing in the journal, and has no budget.
+//!
+//! An app that says too much is not read for a while (its channel is *muted*): then it waits, and nobody else does.
+
+mod kept;
+#[cfg(test)]
+mod tests;
+
+use ostler_core::budget::{Hearing, KEPT_BYTES, MESSAGE_BYTES, MESSAGES, Rate};
+use ostler_proto::node::{Message, classify, cluster};
+use serde_json::{Value, json};
+
+use crate::engine::{Ctx, Feature, Input, Key};
+use crate::ipc::{Ipc, READER};
+use crate::slots::complaints::Topic;
+use crate::slots::split_key;
+
+/// Longer than any version of Node.
+const MAX_VERSION_BYTES: usize = 64;
+
+/// What is read of a channel at once.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// What an ended process said fits into far fewer looks: a child that inherited its channel may go on writing.
+const LOOKS_AT_END: u32 = 64;
+
+/// The reader of all channels.
+#[derive(Debug, Default)]
+pub(crate) struct Channels {
+    /// What is read goes through this.
+    buffer: Vec<u8>,
+    /// So often the channel of a process that has ended was looked at.
+    looks: u32,
+}
+
+/// One look at a channel.
+struct Reading {
+    id: u32,
+    inc: u32,
+    now_ms: u64,
+    /// What counts for the budget.
+    bytes: usize,
+    lines: usize,
+    /// There is something that has to be journaled before it is taken out of the socket.
+    remembers: bool,
+    /// A worker has said what becomes of a connection.
+    has_answers: bool,
+}
+
+impl Channels {
+    pub(crate) const NAME: &str = READER;
+
+    /// When the channel of an instance is looked at again.
+    fn unmuting(id: u32) -> Key {
+        (Self::NAME, u64::from(id))
+    }
+
+    /// Reads once. Whether there may be more.
+    fn read(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+        self.buffer.resize(BUFFER_BYTES, 0);
+        let Some(ipc) = channel(ctx, id) else { return false };
+        let heard = ipc.read(&mut self.buffer);
+        let (_, inc) = split_key(ipc.key());
+        let now_ms = ctx.now.mono_ms;
+        let mut reading = Reading { id, inc, now_ms, bytes: heard.bytes, lines: 0, remembers: false, has_answers: false };
+        if let Some(lines) = heard.lines {
+            let mut beginning = heard.beginning;
+            for line in self.buffer[lines].split(|byte| *byte == b'\n') {
+                if beginning.is_empty() {
+                    reading.take(ctx, line);
+                } else {
+                    beginning.extend_from_slice(line);
+                    reading.take(ctx, &std::mem::take(&mut beginning));
+                }
+            }
+        }
+        reading.settle(ctx);
+        if heard.overlong {
+            ctx.complain(id, Topic::Length, format_args!("sent a message longer than {} KiB: those are not heard", MESSAGE_BYTES >> 10));
+        }
+        if heard.ended {
+            end(ctx, id);
+        }
+        heard.more && !heard.ended
+    }
+}
+
+impl Reading {
+    /// Whatever an app sends, null and nonsense included, is a value or nothing; it never harms anybody else.
+    fn take(&mut self, ctx: &mut Ctx, line: &[u8]) {
+        let Some(slot) = ctx.slots.get_mut(self.id) else { return };
+        if let Some(answer) = cluster::answer(line)
+            && slot.worker.own_mut().is_some_and(|worker| worker.take(answer))
+        {
+            // There are no more of them than connections that were given to it.
+            self.bytes = self.bytes.saturating_sub(line.len());
+            if !self.has_answers && !slot.worker.answered.is_empty() {
+                self.has_answers = true;
+                ctx.queue.push_back(Input::Capacity(self.id));
+            }
+            return;
+        }
+        self.lines += 1;
+        let internal = memchr::memmem::find(line, br#""cmd":"NODE_"#).is_some();
+        let Some(ipc) = slot.ipc.as_mut() else { return };
+        if ipc.budget.message(internal, self.now_ms) == Hearing::PassedOver {
+            let Rate { per_second, .. } = MESSAGES;
+            return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are heard ({per_second} each second)"));
+        }
+        self.remembers = true;
+        // Bun marks Node's own messages with this byte.
+        let line = line.strip_prefix(b"\x02").unwrap_or(line);
+        if let Ok(value) = serde_json::from_slice(line) {
+            ctx.queue.push_back(Input::Message(self.id, self.inc, classify(value)));
+        }
+    }
+
+    /// All lines are taken: what becomes of the channel.
+    fn settle(&self, ctx: &mut Ctx) {
+        let (id, now_ms) = (self.id, self.now_ms);
+        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
+        if !self.remembers {
+            // Nothing that the next daemon would have to know.
+            ipc.consume();
+        }
+        ipc.budget.read(self.bytes, self.lines, now_ms);
+        if let Some(until_ms) = ipc.budget.take_wait() {
+            ipc.mute(&ctx.reactor, until_ms);
+            ctx.timers.set(Channels::unmuting(id), Some(until_ms));
+            ctx.complain(id, Topic::Rate, format_args!("sends more than is read of its channel: what it sends has to wait"));
+        }
+    }
+}
+
+fn channel(ctx: &mut Ctx, id: u32) -> Option<&mut Ipc> {
+    ctx.slots.get_mut(id)?.ipc.as_deref_mut()
+}
+
+/// The app's end is closed: nothing more comes. Usually the process is about to end: the keeper's copy is dropped then, so that nothing
+/// delays its next start.
+fn end(ctx: &mut Ctx, id: u32) {
+    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
+        ipc.end(&ctx.reactor);
+    }
+    ctx.queue.push_back(Input::ChannelEnded(id));
+}
+
+/// What a list shows of what an app says of itself, within its budget. It is not journaled: its size is the app's to choose.
+fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
+    let Some(slot) = ctx.slots.get_mut(id) else { return };
+    let Some(ipc) = slot.ipc.as_mut() else { return };
+    let learned = &mut *slot.learned;
+    let mut kept = ipc.kept.take().unwrap_or_else(|| kept::of(learned));
+    let all = match message {
+        Message::Metrics(metrics) => kept::merge(&mut learned.axm_monitor, metrics, &mut kept),
+        Message::Options(options) => kept::merge(&mut learned.axm_options, options, &mut kept),
+        Message::Action(action) => kept::add(&mut learned.axm_actions, action, &mut kept),
+        _ => true,
+    };
+    ipc.kept = Some(kept);
+    if !all {
+        let limit = KEPT_BYTES >> 10;
+        ctx.complain(id, Topic::Kept, format_args!("says more of itself (metrics, actions) than is kept: {limit} KiB, 1000 of a kind"));
+    }
+}
+
+impl Feature for Channels {
+    /// A channel is readable, or has room again.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, writable: bool) {
+        let id = key as u32;
+        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
+        if writable {
+            ipc.drain(&ctx.reactor);
+            ctx.queue.push_back(Input::Capacity(id));
+        }
+        self.read(ctx, id);
+    }
+
+    /// A channel that too much was read of is looked at again.
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        let (id, now_ms) = (key as u32, ctx.now.mono_ms);
+        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
+        if !ipc.unmute(&ctx.reactor, now_ms) {
+            end(ctx, id);
+        }
+    }
+
+    /// What its process said before its end counts.
+    fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+        let goes_on = self.read(ctx, id) && self.looks < LOOKS_AT_END;
+        self.looks = if goes_on { self.looks + 1 } else { 0 };
+        goes_on
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        match message {
+            Message::Metrics(_) | Message::Action(_) | Message::Options(_) => keep(ctx, id, message),
+            Message::NodeVersion(version) if version.len() <= MAX_VERSION_BYTES => {
+                if let Some(slot) = ctx.slots.get_mut(id) {
+                    slot.learned.node_version = Some(version.clone());
+                }
+            }
+            // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle, and the
+            // kernel closes it when it is read without a place for it.
+            Message::Internal(message) if message.get("cmd").and_then(Value::as_str) == Some("NODE_HANDLE") => {
+                ctx.send(id, &json!({"cmd": "NODE_HANDLE_ACK"}), None);
+            }
+            _ => {}
+        }
+    }
+
+    /// Its channel goes with the process, and what it said of itself.
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        ctx.timers.set(Self::unmuting(id), None);
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        if let Some(learned) = slot.learned.own_mut() {
+            learned.axm_monitor.clear();
+            learned.axm_actions.clear();
+        }
+        if let Some(ipc) = slot.ipc.take() {
+            ctx.keeper.drop_held(&ipc.held_name());
+            ipc.close(&ctx.reactor);
+        }
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        ctx.timers.set(Self::unmuting(id), None);
+    }
+}
