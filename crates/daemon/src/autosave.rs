@@ -1,4 +1,4 @@
-//! The saved list follows the list that is there, where that is wished: `OSTLER_AUTOSAVE=on`, or `autosave` in the home's settings.
+//! The saved list: `save`, and that it follows the list that is there, where that is wished: `OSTLER_AUTOSAVE=on`, or `autosave` in the home's settings.
 //!
 //! A moment after a change the list is compared with what was saved last, by the numbers of its descriptions; only a difference is
 //! written. Two things are never done: a list is not replaced by an empty one before this daemon had any app (a boot must not wipe it
@@ -8,8 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use ostler_core::lifecycle::Wanted;
+use ostler_proto::control::{self as asked, Failure, Response};
 
-use crate::engine::{Ctx, Feature, Key};
+use crate::engine::{Ask, Ctx, Feature, Key, Request};
 use crate::slots::{Slots, saved};
 
 /// A burst of changes is saved once.
@@ -38,7 +39,7 @@ impl Autosave {
     }
 
     /// Saves what is not saved yet: also before everything is stopped.
-    pub(crate) fn save_now(&mut self, ctx: &mut Ctx) {
+    fn save_now(&mut self, ctx: &mut Ctx) {
         if !self.is_on {
             return;
         }
@@ -75,8 +76,34 @@ impl Feature for Autosave {
         }
     }
 
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::SaveList => self.save_now(ctx),
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// `save` does not need that it is on.
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let asked::Request::Save { force } = ask.request else { return Some(ask) };
+        ctx.reply(ask.client, ask.id, save(ctx, force));
+        None
+    }
+
     fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.save_now(ctx);
+    }
+}
+
+/// Saves the list because a user wants it, the one before as the backup.
+fn save(ctx: &Ctx, force: bool) -> Response {
+    if ctx.slots.nothing_serves() && !force {
+        return Response::Failed(Failure::NothingToSave);
+    }
+    match saved::write(&ctx.slots, &ctx.settings, true) {
+        Ok(path) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
+        Err(error) => Response::Failed(Failure::Other(error)),
     }
 }
 

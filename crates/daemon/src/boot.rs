@@ -24,9 +24,8 @@ use crate::ipc::Ipc;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
-use crate::reactor::{Reactor, Source};
+use crate::reactor::{LISTENER, Reactor, Source};
 use crate::rollouts::Rollouts;
-use crate::rpc::Clients;
 use crate::runtime::{OwnLines, Runtime};
 use crate::settings::Settings;
 use crate::slots::complaints::Complaints;
@@ -104,7 +103,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let reactor = Reactor::of_features(Features::NAMES).map_err(system("wait for events"))?;
     let writers = Writers::new(settings.home.clone(), &reactor).map_err(system("make a wake-up"))?;
     let keeper = KeeperDoor::new(link, inventory.keeper_pid);
-    reactor.add(&listener, Source::Listener).map_err(system("watch the socket"))?;
+    reactor.add(&listener, LISTENER).map_err(system("watch the socket"))?;
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
     let runtime =
@@ -162,7 +161,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         features: Features::default(),
         oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         signals,
-        clients: Clients::default(),
         listeners: Listeners::default(),
         sockets: Sockets::default(),
         signs: Signs::default(),

@@ -6,8 +6,10 @@ use crate::autosave::Autosave;
 use crate::autoscale::Autoscale;
 use crate::channels::Channels;
 use crate::cron::Cron;
+use crate::doors::native::Native;
 use crate::engine::{Ctx, Feature};
 use crate::events::Events;
+use crate::flush::Flush;
 use crate::home_watch::HomeWatch;
 use crate::host::Host;
 use crate::order::Order;
@@ -70,11 +72,13 @@ features! {
     channels: Channels,
     cron: Cron,
     events: Events,
+    flush: Flush,
     home: HomeWatch,
     host: Host,
     order: Order,
     rotation: Rotation,
     watch: Watches,
+    native: Native,
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::engine::{Ctx, Feature, Key};
-use crate::reactor::{Reactor, Source};
+use crate::reactor::{LISTENER, Reactor, Source};
 
 /// Whoever removes the whole folder is not done when the first file is gone.
 const SETTLE_MS: u64 = 50;
@@ -229,7 +229,7 @@ impl HomeWatch {
             let listener = socket::listen_at(&path).map_err(|errno| format!("listen at {SOCKET_FILE}: {}", std::io::Error::from(errno)))?;
             ctx.reactor.remove(&ctx.listener);
             ctx.listener = listener.into();
-            ctx.reactor.add(&ctx.listener, Source::Listener).map_err(|error| format!("watch {SOCKET_FILE}: {error}"))?;
+            ctx.reactor.add(&ctx.listener, LISTENER).map_err(|error| format!("watch {SOCKET_FILE}: {error}"))?;
             ctx.keeper.hold(HELD_SOCKET, ctx.listener.as_fd());
             self.socket = id_in(folder, SOCKET_FILE);
         }

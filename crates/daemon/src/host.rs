@@ -1,10 +1,10 @@
 //! Figures of the machine. Nobody looks at them while nobody asks: rates are those between two questions.
 
-use ostler_proto::control::{HostReport, InterfaceReport, MountReport, Response};
+use ostler_proto::control::{HostReport, InterfaceReport, MountReport, Request, Response};
 use ostler_proto::host::round;
 use ostler_sys::host::HostSample;
 
-use crate::engine::{Ctx, Feature};
+use crate::engine::{Ask, Ctx, Feature};
 
 /// Rates over less than this mean nothing.
 const SHORTEST_MS: u64 = 1000;
@@ -17,13 +17,22 @@ pub(crate) struct Host {
     said: Option<(u64, HostReport)>,
 }
 
-impl Feature for Host {}
+impl Feature for Host {
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        if !matches!(ask.request, Request::Host) {
+            return Some(ask);
+        }
+        let response = self.report(ctx);
+        ctx.reply(ask.client, ask.id, response);
+        None
+    }
+}
 
 impl Host {
     pub(crate) const NAME: &str = "host";
 
-    /// Answers [`ostler_proto::control::Request::Host`].
-    pub(crate) fn report(&mut self, ctx: &Ctx) -> Response {
+    /// The answer, from the figures since the last question.
+    fn report(&mut self, ctx: &Ctx) -> Response {
         let off = ctx.settings.conf.section("pm2").and_then(|section| section.get("sysmonit"));
         if off.is_some_and(|value| *value == false || value == "false") {
             return Response::Host(None);

@@ -10,16 +10,12 @@ use rustix::time::Timespec;
 /// What a descriptor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Source {
-    /// The listening native socket.
-    Listener,
     /// The keeper.
     Keeper,
     /// Signals sent to the daemon itself.
     Signals,
     /// A thread has something to say.
     Wake,
-    /// A connected client.
-    Client(u32),
     /// A straggler of an instance's tree that we wait for.
     Straggler(u32),
     /// A listening socket of an app.
@@ -42,6 +38,9 @@ pub(crate) enum Source {
     Feature(&'static str, u64),
 }
 
+/// The native socket that listens: whoever makes it anew has it watched as this.
+pub(crate) const LISTENER: Source = Source::Feature("native", 0);
+
 /// Above these bits of a token is the place of a feature in the list of names, beginning with 1; below is its key.
 const KEY_BITS: u32 = 48;
 const KEY_MASK: u64 = (1 << KEY_BITS) - 1;
@@ -49,11 +48,9 @@ const KEY_MASK: u64 = (1 << KEY_BITS) - 1;
 impl Source {
     fn token(self, names: &[&'static str]) -> u64 {
         let (kind, id) = match self {
-            Self::Listener => (0, 0),
             Self::Keeper => (1, 0),
             Self::Signals => (2, 0),
             Self::Wake => (3, 0),
-            Self::Client(id) => (4, id),
             Self::Straggler(id) => (6, id),
             Self::Served(id) => (7, id),
             Self::Peeked(id) => (8, id),
@@ -77,11 +74,9 @@ impl Source {
         }
         let id = token as u32;
         Some(match token >> 32 {
-            0 => Self::Listener,
             1 => Self::Keeper,
             2 => Self::Signals,
             3 => Self::Wake,
-            4 => Self::Client(id),
             6 => Self::Straggler(id),
             7 => Self::Served(id),
             8 => Self::Peeked(id),

@@ -1,10 +1,12 @@
-//! User names for display, looked up once each.
+//! Users: whom an app runs as, and names for display, looked up once each.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ostler_sys::user;
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_sys::user::{self, Identity};
 
 thread_local! {
     static NAMES: RefCell<BTreeMap<String, Rc<str>>> = const { RefCell::new(BTreeMap::new()) };
@@ -24,4 +26,13 @@ pub(crate) fn name_of(uid: &str) -> Rc<str> {
 /// Name of the user that the daemon runs as.
 pub(crate) fn own() -> Rc<str> {
     name_of(&rustix::process::geteuid().as_raw().to_string())
+}
+
+/// Whom it runs as, where that is said.
+///
+/// # Errors
+/// The step of a start that fails because of it, in words.
+pub(crate) fn account(spec: &AppSpec) -> Result<Option<Identity>, SpawnFailure> {
+    let failed = |error| SpawnFailure { step: crate::log::chain(&error), errno: 0 };
+    user::identity(spec.uid.as_deref(), spec.gid.as_deref()).map_err(failed)
 }

@@ -123,7 +123,7 @@ impl Control {
     }
 
     fn resolve(&mut self, index: usize, target: String) -> Result<(), Failure> {
-        let ids = self.select(&target, &self.jobs[index].cwd)?;
+        let ids = self.ctx.slots.select(&target, &self.jobs[index].cwd)?;
         let job = &mut self.jobs[index];
         job.touch(&ids, &self.ctx.slots);
         job.pending.extend(&ids);
@@ -223,7 +223,7 @@ impl Control {
             }
         };
         if let Some(change) = change {
-            self.change(id, &change);
+            self.ctx.change(id, &change);
         }
         if action == Action::Stop
             && let Some(slot) = self.ctx.slots.get_mut(id)

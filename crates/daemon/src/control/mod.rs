@@ -24,7 +24,6 @@ use crate::engine::Ctx;
 use crate::errands::Errands;
 use crate::features::Features;
 use crate::rollouts::Rollouts;
-use crate::rpc::Clients;
 use crate::runtime::Runtime;
 use crate::secrets::Fetches;
 use crate::sockets::Sockets;
@@ -43,7 +42,6 @@ pub(crate) struct Control {
     pub ctx: Ctx,
     pub features: Features,
     pub signals: SignalFd,
-    pub clients: Clients,
     pub listeners: Listeners,
     pub sockets: Sockets,
     pub signs: Signs,

@@ -8,7 +8,6 @@ use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Effect, Event};
 
 use super::Control;
-use super::handle::LISTEN_AGAIN;
 use crate::engine::{Answer, Ending, Input, Request, Work, clock};
 use crate::errands::Errands;
 use crate::features::Features;
@@ -117,7 +116,6 @@ impl Control {
             self.confirm_deadline_ms(),
             self.ctx.timers.next_ms(),
             self.lists.iter().map(|list| list.due_ms).min(),
-            self.clients.deadline_ms(),
             self.listeners.deadline_ms(),
             self.signs.deadline_ms(),
             self.care.deadline_ms(),
@@ -130,11 +128,9 @@ impl Control {
 
     fn take(&mut self, ready: Ready) {
         match ready.source {
-            Source::Listener => self.accept(),
             Source::Keeper => self.hear_keeper(ready.writable),
             Source::Signals => self.hear_signals(),
             Source::Wake => self.hear_threads(),
-            Source::Client(id) => self.hear_client(id),
             Source::Straggler(pid) => self.straggler_ended(pid),
             Source::Served(id) => self.hear_listener(id),
             Source::Notify(id) => self.hear_notify(id),
@@ -164,10 +160,8 @@ impl Control {
             if !self.ctx.timers.take((owner, key), now.mono_ms) {
                 continue;
             }
-            match self.features.named(owner) {
-                Some(feature) => feature.on_timer(&mut self.ctx, key),
-                None if (owner, key) == LISTEN_AGAIN => self.listen_again(),
-                None => {}
+            if let Some(feature) = self.features.named(owner) {
+                feature.on_timer(&mut self.ctx, key);
             }
         }
         self.tick_vanished(now.mono_ms);
@@ -181,7 +175,6 @@ impl Control {
         self.tick_peeks(now.mono_ms);
         self.close_abandoned(now.mono_ms);
         self.answer_lists(now);
-        self.clients.tick(now.mono_ms);
         if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
         }
@@ -217,14 +210,7 @@ impl Control {
         if self.ctx.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
-        self.send_replies();
-        self.clients.flush(&self.ctx.reactor, self.ctx.now.mono_ms);
-    }
-
-    fn send_replies(&mut self) {
-        for (client, request, response) in std::mem::take(&mut self.ctx.replies) {
-            self.clients.answer(client, request, response);
-        }
+        self.features.each().for_each(|feature| feature.on_turn_end(&mut self.ctx));
     }
 
     /// A feature has something to do now that nothing else is left. What one wants is done before the next one is asked.
@@ -264,9 +250,14 @@ impl Control {
                     self.worker_left(id);
                     self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id));
                 }
+                Input::Described(id) => self.features.each().for_each(|feature| feature.on_described(&mut self.ctx, id)),
                 Input::Request(request) => {
                     let rest = self.features.each().try_fold(request, |request, feature| feature.on_request(&mut self.ctx, request));
                     rest.into_iter().for_each(|request| self.do_request(request));
+                }
+                Input::Ask(ask) => {
+                    let rest = self.features.each().try_fold(ask, |ask, feature| feature.on_ask(&mut self.ctx, ask));
+                    rest.into_iter().for_each(|ask| self.handle(ask));
                 }
                 Input::Answer(answer) => self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, &answer)),
             }
@@ -277,12 +268,15 @@ impl Control {
     fn do_request(&mut self, request: Request) {
         match request {
             Request::Replace { app, ids, origin, what } => self.replace_by_policy(&app, ids, origin, what),
+            Request::End { client, id, origin } => self.end(client, id, origin),
             Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
             Request::Rotate(log) => self.rotate(*log),
             Request::Measure { ids } => {
                 let is_complete = self.read_usage(Some(&ids), self.ctx.now);
                 self.ctx.answer(Answer::Measured { is_complete });
             }
+            // Of features.
+            Request::Schedule { .. } | Request::SaveList => {}
             Request::Scale { ids, to, origin } => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
         }
     }
@@ -336,10 +330,6 @@ impl Control {
         }
         self.ctx.events.write_to(&mut self.ctx.journal);
         let (written, bytes) = self.ctx.journal.flush();
-        self.send_replies();
-        if bytes.is_ok() {
-            self.clients.publish(&self.ctx.events.written());
-        }
         match bytes {
             Ok(bytes) if bytes.is_empty() => {}
             Ok(bytes) => {
@@ -394,7 +384,6 @@ impl Control {
     fn leave(&mut self, ending: Ending) {
         self.write_journal();
         self.wait_for_last_words();
-        self.features.each().for_each(|feature| feature.on_leave(&mut self.ctx, ending));
         match ending {
             Ending::Everything => {
                 self.abandon_hand_backs();
@@ -412,8 +401,7 @@ impl Control {
             }
         }
         self.ctx.log.flush();
-        self.send_replies();
-        self.clients.flush_finally();
+        self.features.each().for_each(|feature| feature.on_leave(&mut self.ctx, ending));
         self.ctx.keeper.flush_finally(&self.ctx.reactor);
     }
 }

@@ -43,7 +43,7 @@ impl Cron {
     }
 
     /// The ticks of this slot count from now on, if it has any.
-    pub(crate) fn arm(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(super) fn arm(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if slot.spec().cron.is_none() || (!slot.ticks.arm() && slot.ticks.next_ms.is_some()) {
             return;
@@ -58,7 +58,7 @@ impl Cron {
 
     /// A saved slot is back: its schedule is as it was. Where nothing was noted (PM2's list) a start switches it on. A service was just
     /// started: only a job has missed something.
-    pub(crate) fn resume(&mut self, ctx: &mut Ctx, id: u32, saved: Option<Ticks>) {
+    pub(super) fn resume(&mut self, ctx: &mut Ctx, id: u32, saved: Option<Ticks>) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if slot.spec().cron.is_some() {
             let saved = saved.unwrap_or_default();

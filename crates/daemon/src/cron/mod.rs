@@ -19,7 +19,7 @@ use ostler_core::time::Now;
 use ostler_sys::wall_timer::WallTimer;
 
 use self::intent::ScheduleIntent;
-use crate::engine::{Ctx, Feature, Key, Transition};
+use crate::engine::{Ctx, Feature, Key, Request, Transition};
 use crate::reactor::Source;
 
 /// The wall clock has been set when it differs by so much from what the other clock lets expect. (Slow corrections are slower than that
@@ -98,6 +98,15 @@ impl Feature for Cron {
         if ctx.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.ticks.armed) {
             self.follow(ctx, id, ScheduleIntent::of(transition.event));
         }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::Schedule { id, saved: None } => self.arm(ctx, id),
+            Request::Schedule { id, saved: Some(saved) } => self.resume(ctx, id, saved),
+            other => return Some(other),
+        }
+        None
     }
 
     fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {

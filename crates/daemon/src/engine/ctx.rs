@@ -13,7 +13,7 @@ use ostler_proto::control::Response;
 use ostler_proto::event::{Cause, What};
 use serde_json::Value;
 
-use super::{Answer, Effects, Input, Request, Timers};
+use super::{Answer, Ask, Effects, Input, Request, Timers};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
@@ -132,6 +132,11 @@ impl Ctx {
     /// Answers a client, or tells it how far its request is.
     pub(crate) fn reply(&mut self, client: u32, request: u64, response: Response) {
         self.replies.push((client, request, response));
+    }
+
+    /// Somebody asks for something.
+    pub(crate) fn ask(&mut self, ask: Ask) {
+        self.queue.push_back(Input::Ask(ask));
     }
 
     /// Asks another part for something.

@@ -6,7 +6,7 @@ use ostler_core::lifecycle::{Effect, Event, Notice, SpawnFailure};
 use ostler_proto::node::Message;
 use ostler_sys::ProcRef;
 
-use super::{Answer, Beside, Ctx, Ending, Request};
+use super::{Answer, Ask, Beside, Ctx, Ending, Request};
 use crate::store::{Record, Snapshot};
 
 /// A step of an instance that was decided, and is journaled before anything of it is done.
@@ -117,6 +117,11 @@ pub(crate) trait Feature {
         Some(request)
     }
 
+    /// Somebody asks for something, through whichever door. Gives back what this feature does not answer.
+    fn on_ask(&mut self, _ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        Some(ask)
+    }
+
     /// Something that was asked for is done, or cannot be.
     fn on_answer(&mut self, _ctx: &mut Ctx, _answer: &Answer) {}
 
@@ -128,6 +133,9 @@ pub(crate) trait Feature {
 
     /// Something was written to the journal.
     fn on_journaled(&mut self, _ctx: &mut Ctx) {}
+
+    /// The turn is over: journal and keeper have what was decided, and answers may leave.
+    fn on_turn_end(&mut self, _ctx: &mut Ctx) {}
 
     /// The daemon ends after this, with everything or for another daemon.
     fn on_leave(&mut self, _ctx: &mut Ctx, _ending: Ending) {}

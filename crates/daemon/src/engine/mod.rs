@@ -6,6 +6,7 @@
 
 mod beside;
 mod ctx;
+mod describe;
 mod feature;
 #[cfg(test)]
 mod played;
@@ -14,8 +15,9 @@ mod work;
 
 pub(crate) use beside::Beside;
 pub(crate) use ctx::{Ctx, Ending, clock};
+pub(crate) use describe::{changed_spec, changed_vars, laid_over, new_spec};
 pub(crate) use feature::{ChildEvent, Feature, Transition, notices};
 #[cfg(test)]
 pub(crate) use played::Played;
 pub(crate) use timers::{Key, Timers};
-pub(crate) use work::{Answer, Effects, Input, Request, Work};
+pub(crate) use work::{Answer, Ask, Caller, Effects, Input, Request, Work};

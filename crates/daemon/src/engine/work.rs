@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::{Effect, Event, Origin};
-use ostler_proto::control::Action;
+use ostler_proto::control::{self as proto, Action};
 use ostler_proto::node::Message;
 
 use crate::logs::handback::{FileKey, Rotating};
@@ -21,8 +22,12 @@ pub(crate) enum Input {
     ChannelEnded(u32),
     /// What an instance can take may be something else now ([`super::Feature::on_capacity`]).
     Capacity(u32),
+    /// An instance has another description.
+    Described(u32),
     /// What one part wants of another.
     Request(Request),
+    /// What somebody wants.
+    Ask(Ask),
     /// What came of a request.
     Answer(Answer),
 }
@@ -38,6 +43,12 @@ pub(crate) enum Request {
     Act { action: Action, ids: Vec<u32>, origin: Origin },
     /// What these instances use is read, sorted by their numbers. Answered by [`Answer::Measured`].
     Measure { ids: Vec<u32> },
+    /// The schedule of this instance counts from now on, or as it was saved: a start, and what came back from a saved list.
+    Schedule { id: u32, saved: Option<Option<Ticks>> },
+    /// The list is saved now if it is saved by itself, and not later: what is about to happen is not to be saved.
+    SaveList,
+    /// Everything is stopped and forgotten, then the daemon and its keeper end. Who asked is answered before that; 0 is nobody.
+    End { client: u32, id: u64, origin: Origin },
     /// Of these instances of one app there are to be so many.
     Scale { ids: Vec<u32>, to: u32, origin: Origin },
     /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
@@ -99,5 +110,37 @@ impl Effects {
     /// Forgets what is of no use any more.
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Work) -> bool) {
         self.waiting.retain(keep);
+    }
+}
+
+/// Somebody's request that came through a door. It is answered by [`super::Ctx::reply`].
+#[derive(Debug)]
+pub(crate) struct Ask {
+    /// Which connection.
+    pub client: u32,
+    /// Its number of the request.
+    pub id: u64,
+    /// Who asks.
+    pub caller: Caller,
+    /// What for.
+    pub request: proto::Request,
+}
+
+/// Who is at the other end of a connection, as the kernel knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// User.
+    pub uid: u32,
+    /// Process, for the record only.
+    pub pid: i32,
+    /// For whom it asks, as it says, for the record only.
+    pub on_behalf_of: Option<Box<str>>,
+}
+
+impl Caller {
+    /// For the record: who asks, with this word for what.
+    pub(crate) fn origin(self, command: impl Into<String>) -> Origin {
+        let Self { uid, pid, on_behalf_of } = self;
+        Origin::User { command: command.into(), uid, pid, on_behalf_of }
     }
 }

@@ -5,8 +5,9 @@
 mod told;
 
 use ostler_core::lifecycle::{Event, Origin, Wanted};
+use ostler_proto::control::{Request, Response};
 
-use crate::engine::{Ctx, Feature, Transition};
+use crate::engine::{Ask, Ctx, Feature, Transition};
 use crate::store::events::Draft;
 
 /// Events of instances. It has no state of its own: why an instance is as it is is on its slot, and in its record.
@@ -18,6 +19,15 @@ impl Events {
 }
 
 impl Feature for Events {
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        if !matches!(ask.request, Request::Events) {
+            return Some(ask);
+        }
+        let response = Response::Events { list: ctx.events.after(None).1, position: ctx.events.position() };
+        ctx.reply(ask.client, ask.id, response);
+        None
+    }
+
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
         let Some(slot) = ctx.slots.get_mut(transition.id) else { return };
         if let Some(origin) = asked_by(transition.event)

@@ -8,10 +8,10 @@ use ostler_proto::event::{Cause, What};
 use super::history::pinned;
 use super::{Lane, Parts, Running};
 use crate::control::Control;
-use crate::control::handle::act::laid_over;
+use crate::engine::laid_over;
 use crate::slots::Slot;
+use crate::slots::inherited::inherited;
 use crate::store::Record;
-use crate::supervisor::inherited::inherited;
 
 /// From so many instances on, two are replaced at the same time, as in PM2.
 const MANY: usize = 3;

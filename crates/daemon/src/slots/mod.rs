@@ -3,9 +3,11 @@
 pub(crate) mod complaints;
 mod detail;
 pub(crate) mod groups;
+pub(crate) mod inherited;
 mod last_lines;
 pub(crate) mod processes;
 pub(crate) mod saved;
+mod select;
 mod slot;
 mod worker;
 

@@ -10,7 +10,6 @@ pub(crate) mod groups;
 pub(crate) mod handback;
 mod handover;
 mod hooks;
-pub(crate) mod inherited;
 mod keeper;
 pub(crate) mod last_words;
 pub(crate) mod node_version;

@@ -14,13 +14,12 @@ use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::{CGROUP_TARGET, SpawnRequest};
 use ostler_proto::pm2::{View, scalar_env};
 use ostler_sys::user::Identity;
-use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, rlimit, user};
+use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, rlimit};
 use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::activation::{self, numbered};
-use super::inherited;
 use super::outputs::Outputs;
 use super::preload::{self, Preload};
 use crate::engine::Beside;
@@ -30,6 +29,8 @@ use crate::logs::handback::FileKey;
 use crate::secrets::Values;
 use crate::settings::Settings;
 use crate::slots::Slot;
+use crate::slots::inherited;
+use crate::users::account;
 
 /// A process that can be started.
 #[derive(Debug)]
@@ -278,11 +279,6 @@ fn append(spec: &AppSpec, args: &[String], argv: &mut Vec<String>) -> Result<(),
         argv.push(numbered(spec, arg)?.into_owned());
     }
     Ok(())
-}
-
-/// Whom it runs as, where that is said.
-pub(crate) fn account(spec: &AppSpec) -> Result<Option<Identity>, SpawnFailure> {
-    user::identity(spec.uid.as_deref(), spec.gid.as_deref()).map_err(|error| failure(&crate::log::chain(&error), 0))
 }
 
 fn rlimits(spec: &AppSpec) -> Result<Vec<Rlimit>, SpawnFailure> {

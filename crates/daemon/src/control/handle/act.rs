@@ -2,64 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
-use ostler_core::files::without_id;
 use ostler_core::instances::{Leaving, leaving};
 use ostler_core::lifecycle::{Event, Origin};
-use ostler_proto::control::{Action, Change, Failure, Progress, Response, ScaleTo};
+use ostler_proto::control::{Action, Failure, Progress, Response, ScaleTo};
 
 use crate::control::{Control, Step};
-use crate::slots::Slot;
-use crate::supervisor::inherited::inherited;
+use crate::engine::Request;
 
 impl Control {
-    /// Applies changes that come with a restart.
-    pub(crate) fn change(&mut self, id: u32, change: &Change) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        let (spec, vars) = (changed_spec(slot, change), changed_vars(&slot.base.vars, change));
-        self.redescribe(id, spec);
-        if let Some(vars) = vars {
-            self.rebase(id, vars);
-        }
-    }
-
-    /// Gives a slot another caller's environment.
-    pub(crate) fn rebase(&mut self, id: u32, vars: ostler_core::app::EnvMap) {
-        let Some(spec) = self.ctx.slots.get(id).map(|slot| Rc::clone(&slot.app.spec)) else { return };
-        let (base, record) = self.ctx.slots.base(inherited(&spec, std::borrow::Cow::Owned(vars)));
-        if let Some(record) = record {
-            self.ctx.journal.push(&record);
-        }
-        if let Some(slot) = self.ctx.slots.get_mut(id) {
-            slot.base = base;
-            self.ctx.slots.changed(id);
-        }
-    }
-
-    /// Gives a slot another description, unless it is the same.
-    pub(crate) fn redescribe(&mut self, id: u32, mut spec: AppSpec) {
-        spec.env.base = Arc::default();
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        if *slot.spec() == spec {
-            return;
-        }
-        // It is not kept running any more; a run at its times begins anew.
-        let ends = spec.is_job() && !slot.spec().is_job();
-        // Instances of one app that get the same change share one description.
-        let (app, record) = self.ctx.slots.shared_app(spec);
-        record.iter().for_each(|record| self.ctx.journal.push(record));
-        if let Some(slot) = self.ctx.slots.get_mut(id) {
-            slot.describe(app, &self.ctx.settings);
-            self.ctx.slots.changed(id);
-            self.features.each().for_each(|feature| feature.on_described(&mut self.ctx, id));
-            if ends {
-                self.feed(id, Event::Stop(Origin::Policy("cron".into())));
-            }
-        }
-    }
-
     pub(super) fn scale(&mut self, client: u32, id: u64, (name, cwd): (&str, &str), (to, leaving): (ScaleTo, Leaving), origin: Origin) {
         let path = std::path::Path::new(cwd).join(name);
         let ids: Vec<u32> = self
@@ -111,7 +62,7 @@ impl Control {
         job.touch(&added, &self.ctx.slots);
         // A job is put on its schedule, not started.
         let (jobs, up): (Vec<u32>, Vec<u32>) = if app.spec.is_job() { (added, Vec::new()) } else { (Vec::new(), added) };
-        jobs.into_iter().for_each(|id| self.features.cron.arm(&mut self.ctx, id));
+        jobs.into_iter().for_each(|id| self.ctx.request(Request::Schedule { id, saved: None }));
         job.waiting = self.until_up(&up);
         let job_ids = job.shown.clone();
         self.jobs.push(job);
@@ -122,7 +73,7 @@ impl Control {
     }
 
     pub(super) fn send_signal(&mut self, client: u32, id: u64, signal: i32, target: &str) -> Response {
-        let ids = match self.select(target, "") {
+        let ids = match self.ctx.slots.select(target, "") {
             Ok(ids) => ids,
             Err(failure) => return Response::Failed(failure),
         };
@@ -140,53 +91,4 @@ impl Control {
         }
         Response::Done { ids: sent }
     }
-}
-
-/// A description with the changes applied.
-pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
-    let mut spec = new_spec(slot, change).unwrap_or(slot.spec()).clone();
-    if let Some(name) = change.attributes.get("name").and_then(|name| name.as_str()).filter(|name| *name != spec.name) {
-        keep_files(&mut spec, slot);
-        spec.name = name.to_owned();
-    }
-    if let Some(profile) = &change.profile {
-        spec.env.profile = Some(profile.clone());
-    }
-    spec.env.vars.extend(change.vars.iter().map(|(name, value)| (name.clone(), value.clone())));
-    if let Some(args) = &change.args {
-        spec.args.clone_from(args);
-    }
-    spec
-}
-
-/// As PM2: an app with another name goes on writing the files that it has. Whoever reads them need not know.
-fn keep_files(spec: &mut AppSpec, slot: &Slot) {
-    let logs = &mut spec.logs;
-    let unnumbered = |path: &str| without_id(path, ".log", slot.pm_id);
-    logs.out_file = logs.out_file.take().or_else(|| slot.files.out.as_deref().map(unnumbered));
-    logs.error_file = logs.error_file.take().or_else(|| slot.files.error.as_deref().map(unnumbered));
-    if logs.log_file == Some(CombinedLog::Default) {
-        logs.log_file = slot.files.combined.as_deref().map(unnumbered).map(CombinedLog::Path);
-    }
-    spec.pid_file = spec.pid_file.take().or_else(|| Some(without_id(&slot.files.pid, ".pid", slot.pm_id)));
-}
-
-/// The complete new description of an instance, if the change has one: its own, else that of its name.
-pub(super) fn new_spec<'a>(slot: &Slot, change: &'a Change) -> Option<&'a AppSpec> {
-    match change.spec_of.get(&slot.pm_id) {
-        Some(index) => change.specs.get(*index),
-        None => change.specs.iter().find(|new| new.name == slot.spec().name),
-    }
-}
-
-/// A caller's environment with another one merged into it; none if nothing changes.
-pub(crate) fn changed_vars(vars: &EnvMap, change: &Change) -> Option<EnvMap> {
-    Some(laid_over(vars, change.env.as_ref()?))
-}
-
-/// Variables with others on top.
-pub(crate) fn laid_over(vars: &EnvMap, more: &EnvMap) -> EnvMap {
-    let mut all = vars.clone();
-    all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
-    all
 }

@@ -9,7 +9,7 @@ impl Control {
     pub(super) fn health(&self, targets: &[String]) -> Response {
         let mut ids = Vec::new();
         for target in targets {
-            match self.select(target, "") {
+            match self.ctx.slots.select(target, "") {
                 Ok(found) => ids.extend(found),
                 Err(Failure::Empty) => {}
                 Err(failure) => return Response::Failed(failure),

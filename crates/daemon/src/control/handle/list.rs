@@ -17,7 +17,8 @@ use crate::control::Control;
 use crate::order::Order;
 use crate::sample::Sampler;
 use crate::slots::Slot;
-use crate::supervisor::spawn::{account, kept_settings};
+use crate::supervisor::spawn::kept_settings;
+use crate::users::account;
 
 /// Time between two readings where there is no earlier one.
 const WINDOW_MS: u64 = 25;
@@ -63,7 +64,7 @@ impl Control {
     pub(super) fn inspect(&mut self, client: u32, request: u64, targets: &[String], cwd: &str) {
         let mut ids = Vec::new();
         for target in targets {
-            match self.select(target, cwd) {
+            match self.ctx.slots.select(target, cwd) {
                 Ok(found) => ids.extend(found),
                 Err(Failure::Empty) => {}
                 Err(failure) => return self.ctx.reply(client, request, Response::Failed(failure)),

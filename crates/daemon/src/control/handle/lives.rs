@@ -7,20 +7,11 @@ use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 use ostler_proto::pm2::{Dump, DumpEntry, parse_dump};
 
-use crate::control::{Control, Job, Step, Then};
+use crate::control::{Control, Job, Step};
+use crate::engine::Request;
 use crate::slots::saved;
 
 impl Control {
-    pub(crate) fn save(&mut self, force: bool) -> Response {
-        if self.ctx.slots.nothing_serves() && !force {
-            return Response::Failed(Failure::NothingToSave);
-        }
-        match saved::write(&self.ctx.slots, &self.ctx.settings, true) {
-            Ok(path) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
-            Err(error) => Response::Failed(Failure::Other(error)),
-        }
-    }
-
     pub(crate) fn resurrect(&mut self, client: u32, id: u64, origin: Origin) {
         let entries = match self.saved_list() {
             Ok((entries, told)) => {
@@ -41,7 +32,7 @@ impl Control {
             }
             let name = spec.script.clone();
             let stopped = stopped || spec.is_job();
-            let (_, added) = self.add(spec, &ostler_core::app::EnvMap::new(), 1);
+            let (_, added) = self.ctx.add_instances(spec, &ostler_core::app::EnvMap::new(), 1);
             for &slot in &added {
                 if let (Some(slot), Some(created)) = (self.ctx.slots.get_mut(slot), created_ms) {
                     // Shown to people only: crash-loop protection does not look at it.
@@ -50,7 +41,7 @@ impl Control {
                     }
                 }
             }
-            added.iter().for_each(|slot| self.features.cron.resume(&mut self.ctx, *slot, ticks));
+            added.iter().for_each(|id| self.ctx.request(Request::Schedule { id: *id, saved: Some(ticks) }));
             if !stopped {
                 fresh.extend(&added);
             }
@@ -101,17 +92,10 @@ impl Control {
 
     /// The daemon was told by a signal to end: saves the list, then stops everything.
     pub(crate) fn shut_down(&mut self) {
-        if self.ctx.is_closing {
-            return;
+        if !self.ctx.is_closing {
+            self.ctx.request(Request::SaveList);
+            // Nobody waits for the answer: client 0 does not exist.
+            self.ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown });
         }
-        self.features.autosave.save_now(&mut self.ctx);
-        if let Response::Failed(failure @ Failure::Other(_)) = self.save(false) {
-            self.ctx.log.error(format_args!("{failure}"));
-        }
-        let targets = if self.ctx.slots.nothing_serves() { Vec::new() } else { vec!["all".to_owned()] };
-        // Nobody waits for the answer: client 0 does not exist.
-        let mut job = self.action_job(0, 0, Action::Delete, targets, Origin::Shutdown);
-        job.then = Then::Exit;
-        self.begin(job);
     }
 }

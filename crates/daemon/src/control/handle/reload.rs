@@ -3,8 +3,8 @@
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response, RolloutReport, RolloutState};
 
-use super::act::{changed_spec, changed_vars};
 use crate::control::{Control, Job, Step};
+use crate::engine::{changed_spec, changed_vars};
 use crate::rollouts::{NewRelease, Wish};
 use crate::slots::Slot;
 
@@ -105,7 +105,7 @@ impl Control {
     fn add_to_reloaded(&mut self, index: usize, name: &str, spec: ostler_core::app::AppSpec, more: u32) {
         let model = self.ctx.slots.named(name).first().and_then(|id| self.ctx.slots.get(*id)).map(|slot| std::rc::Rc::clone(&slot.base));
         let Some(base) = model else { return };
-        let (name, ids) = self.add(spec, &base.vars, more);
+        let (name, ids) = self.ctx.add_instances(spec, &base.vars, more);
         let waiting = self.until_up(&ids);
         let job = &mut self.jobs[index];
         job.touch(&ids, &self.ctx.slots);

@@ -4,10 +4,10 @@ use ostler_core::cron::{OnTick, RunOn};
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Change, Failure, Progress, Response};
 
-use super::act::new_spec;
 use crate::control::job::Waited;
 use crate::control::jobs::newest;
 use crate::control::{Control, Goal, Job, Step};
+use crate::engine::{Request, new_spec};
 
 impl Control {
     /// A start, restart or reload puts a job on its schedule, with its new description. It does not run it: who deploys at noon does not
@@ -24,13 +24,13 @@ impl Control {
         if let Some(release) = release {
             let vars = self.ctx.slots.get(id).and_then(|slot| release.env.instead_of(&slot.base.vars));
             if let Some(vars) = vars {
-                self.rebase(id, vars);
+                self.ctx.rebase(id, vars);
             }
-            self.redescribe(id, release.spec);
+            self.ctx.redescribe(id, release.spec);
         } else if let Some(change) = change {
-            self.change(id, change);
+            self.ctx.change(id, change);
         }
-        self.features.cron.arm(&mut self.ctx, id);
+        self.ctx.request(Request::Schedule { id, saved: None });
         let job = &self.jobs[index];
         self.ctx.reply(job.client, job.request, Response::Progress(Progress::InstanceDone { id: pm_id, name }));
         true
@@ -65,7 +65,7 @@ impl Control {
     /// What is to be done to which slots; all of them jobs that may run now.
     fn runs_of(&self, target: &str) -> Result<Vec<(u32, OnTick)>, Failure> {
         let mut runs = Vec::new();
-        for id in self.select(target, "")? {
+        for id in self.ctx.slots.select(target, "")? {
             let Some(slot) = self.ctx.slots.get(id) else { continue };
             let name = &slot.spec().name;
             let Some(cron) = slot.spec().cron.as_ref().filter(|cron| cron.job.is_some()) else {

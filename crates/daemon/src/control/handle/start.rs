@@ -1,6 +1,5 @@
 //! `start`, and what it does with apps that exist already.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use ostler_core::app::{AppSpec, EnvMap};
@@ -8,12 +7,11 @@ use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_core::select::{Namesake, share_out};
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress, Response};
 
-use super::act::laid_over;
 use crate::control::confirm::Confirming;
 use crate::control::{Control, jobs};
+use crate::engine::laid_over;
 use crate::rollouts::{NewEnv, NewRelease};
 use crate::slots::Slot;
-use crate::supervisor::inherited::inherited;
 
 /// What becomes of one app of the request.
 enum Plan {
@@ -65,7 +63,7 @@ impl Control {
             }
             match plan {
                 Plan::Add(count) => {
-                    let (name, ids) = self.add(spec, &base_env, count);
+                    let (name, ids) = self.ctx.add_instances(spec, &base_env, count);
                     let up = ids.iter().copied().filter(|id| self.ctx.slots.get(*id).is_some_and(|slot| slot.spec().autostart));
                     fresh.extend(up);
                     job.touch(&ids, &self.ctx.slots);
@@ -99,14 +97,14 @@ impl Control {
                         if by_file && spec.env.vars.is_empty() {
                             self.rebase_merged(slot, &base_env);
                         }
-                        self.redescribe(slot, spec.clone());
+                        self.ctx.redescribe(slot, spec.clone());
                     }
                     self.tell_selected(client, id, action, &spec.name, &ids);
                     job.touch(&ids, &self.ctx.slots);
                     job.pending.extend(ids);
                     if more > 0 {
                         let is_job = spec.is_job();
-                        let (name, ids) = self.add(spec, &base_env, more);
+                        let (name, ids) = self.ctx.add_instances(spec, &base_env, more);
                         fresh.extend(ids.iter().filter(|_| !is_job));
                         job.touch(&ids, &self.ctx.slots);
                         let ids = self.ctx.slots.pm_ids(&ids);
@@ -176,30 +174,11 @@ impl Control {
         if before == spec.instances { 0 } else { spec.instances.saturating_sub(ids.len() as u32) }
     }
 
-    /// Adds instances; nothing is started yet.
-    pub(crate) fn add(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32) -> (String, Vec<u32>) {
-        let own_base = std::mem::take(&mut spec.env.base);
-        let vars = if own_base.is_empty() { Cow::Borrowed(base_env) } else { Cow::Borrowed(&*own_base) };
-        let (base, record) = self.ctx.slots.base(inherited(&spec, vars));
-        if let Some(record) = record {
-            self.ctx.journal.push(&record);
-        }
-        let name = spec.name.clone();
-        let (app, record) = self.ctx.slots.app(spec);
-        self.ctx.journal.push(&record);
-        let ids: Vec<u32> = (0..count).map(|_| self.ctx.slots.add(&app, &base, self.ctx.now, &self.ctx.settings)).collect();
-        if !app.spec.autostart {
-            // Its first start is a tick.
-            ids.iter().for_each(|id| self.features.cron.arm(&mut self.ctx, *id));
-        }
-        (name, ids)
-    }
-
     fn rebase_merged(&mut self, id: u32, env: &EnvMap) {
         let Some(slot) = self.ctx.slots.get(id) else { return };
         let vars = laid_over(&slot.base.vars, env);
         if vars != *slot.base.vars {
-            self.rebase(id, vars);
+            self.ctx.rebase(id, vars);
         }
     }
 }

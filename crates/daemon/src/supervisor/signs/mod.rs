@@ -116,7 +116,7 @@ fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
 
 /// User of the app's processes, if that is not us: they may speak.
 fn other_user(spec: &AppSpec) -> Option<Credentials> {
-    let account = super::spawn::account(spec).ok().flatten();
+    let account = crate::users::account(spec).ok().flatten();
     account.map(|account| account.credentials).filter(|user| user.uid != own_user())
 }
 

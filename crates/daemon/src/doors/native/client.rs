@@ -266,7 +266,7 @@ impl Clients {
             stream.set_nonblocking(true)?;
             self.next = self.next.wrapping_add(1);
             let id = self.next;
-            reactor.add(&stream, Source::Client(id))?;
+            reactor.add(&stream, Source::Feature(super::Native::NAME, id.into()))?;
             let hello_by_ms = Some(ostler_sys::clock::boot_ms() + HELLO_WITHIN_MS);
             self.all.insert(
                 id,
@@ -416,7 +416,7 @@ impl Clients {
             let waits = !client.out.is_empty();
             if waits != client.waits_for_room {
                 client.waits_for_room = waits;
-                return reactor.want_write(&client.stream, Source::Client(id), waits).is_ok();
+                return reactor.want_write(&client.stream, Source::Feature(super::Native::NAME, id.into()), waits).is_ok();
             }
             true
         });

@@ -6,7 +6,7 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::inherit::EnvPolicy;
 use ostler_sys::user::Identity;
 
-use super::spawn::account;
+use crate::users::account;
 
 /// It runs as somebody else than we do. One that cannot be looked up is somebody else.
 fn is_other(account: Option<&Identity>) -> bool {
@@ -28,12 +28,12 @@ pub(crate) fn inherited<'a>(spec: &AppSpec, vars: Cow<'a, EnvMap>) -> Cow<'a, En
 }
 
 /// Whether a variable that is kept reaches a process of this account: the description may be another one by now.
-pub(super) fn reaches(spec: &AppSpec, account: Option<&Identity>) -> impl Fn(&str) -> bool {
+pub(crate) fn reaches(spec: &AppSpec, account: Option<&Identity>) -> impl Fn(&str) -> bool {
     let (policy, other) = (spec.env.policy, is_other(account));
     move |name| policy.keeps(name, other)
 }
 
 /// What a user's programs know of him.
-pub(super) fn personal(user: &ostler_sys::user::User) -> [(&'static str, &str); 4] {
+pub(crate) fn personal(user: &ostler_sys::user::User) -> [(&'static str, &str); 4] {
     [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)]
 }

@@ -1,0 +1,3 @@
+//! Doors: where somebody asks for something. They turn bytes into requests and answers into bytes, and decide nothing.
+
+pub(crate) mod native;

@@ -1,0 +1,129 @@
+//! Descriptions and environments of instances: new instances, and changes of present ones. Nothing is started by it.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
+use ostler_core::files::without_id;
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_proto::control::Change;
+
+use super::{Ctx, Input, Request};
+use crate::slots::Slot;
+use crate::slots::inherited::inherited;
+
+impl Ctx {
+    /// Adds instances; nothing is started yet.
+    pub(crate) fn add_instances(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32) -> (String, Vec<u32>) {
+        let own_base = std::mem::take(&mut spec.env.base);
+        let vars = if own_base.is_empty() { Cow::Borrowed(base_env) } else { Cow::Borrowed(&*own_base) };
+        let (base, record) = self.slots.base(inherited(&spec, vars));
+        if let Some(record) = record {
+            self.journal.push(&record);
+        }
+        let name = spec.name.clone();
+        let (app, record) = self.slots.app(spec);
+        self.journal.push(&record);
+        let ids: Vec<u32> = (0..count).map(|_| self.slots.add(&app, &base, self.now, &self.settings)).collect();
+        if !app.spec.autostart {
+            // Its first start is a tick.
+            ids.iter().for_each(|id| self.request(Request::Schedule { id: *id, saved: None }));
+        }
+        (name, ids)
+    }
+
+    /// Applies changes that come with a restart.
+    pub(crate) fn change(&mut self, id: u32, change: &Change) {
+        let Some(slot) = self.slots.get(id) else { return };
+        let (spec, vars) = (changed_spec(slot, change), changed_vars(&slot.base.vars, change));
+        self.redescribe(id, spec);
+        if let Some(vars) = vars {
+            self.rebase(id, vars);
+        }
+    }
+
+    /// Gives a slot another caller's environment.
+    pub(crate) fn rebase(&mut self, id: u32, vars: EnvMap) {
+        let Some(spec) = self.slots.get(id).map(|slot| Rc::clone(&slot.app.spec)) else { return };
+        let (base, record) = self.slots.base(inherited(&spec, Cow::Owned(vars)));
+        if let Some(record) = record {
+            self.journal.push(&record);
+        }
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.base = base;
+            self.slots.changed(id);
+        }
+    }
+
+    /// Gives a slot another description, unless it is the same.
+    pub(crate) fn redescribe(&mut self, id: u32, mut spec: AppSpec) {
+        spec.env.base = Arc::default();
+        let Some(slot) = self.slots.get(id) else { return };
+        if *slot.spec() == spec {
+            return;
+        }
+        // It is not kept running any more; a run at its times begins anew.
+        let ends = spec.is_job() && !slot.spec().is_job();
+        // Instances of one app that get the same change share one description.
+        let (app, record) = self.slots.shared_app(spec);
+        record.iter().for_each(|record| self.journal.push(record));
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.describe(app, &self.settings);
+            self.slots.changed(id);
+            self.queue.push_back(Input::Described(id));
+            if ends {
+                self.event(id, Event::Stop(Origin::Policy("cron".into())));
+            }
+        }
+    }
+}
+
+/// A description with the changes applied.
+pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
+    let mut spec = new_spec(slot, change).unwrap_or(slot.spec()).clone();
+    if let Some(name) = change.attributes.get("name").and_then(|name| name.as_str()).filter(|name| *name != spec.name) {
+        keep_files(&mut spec, slot);
+        spec.name = name.to_owned();
+    }
+    if let Some(profile) = &change.profile {
+        spec.env.profile = Some(profile.clone());
+    }
+    spec.env.vars.extend(change.vars.iter().map(|(name, value)| (name.clone(), value.clone())));
+    if let Some(args) = &change.args {
+        spec.args.clone_from(args);
+    }
+    spec
+}
+
+/// As PM2: an app with another name goes on writing the files that it has. Whoever reads them need not know.
+fn keep_files(spec: &mut AppSpec, slot: &Slot) {
+    let logs = &mut spec.logs;
+    let unnumbered = |path: &str| without_id(path, ".log", slot.pm_id);
+    logs.out_file = logs.out_file.take().or_else(|| slot.files.out.as_deref().map(unnumbered));
+    logs.error_file = logs.error_file.take().or_else(|| slot.files.error.as_deref().map(unnumbered));
+    if logs.log_file == Some(CombinedLog::Default) {
+        logs.log_file = slot.files.combined.as_deref().map(unnumbered).map(CombinedLog::Path);
+    }
+    spec.pid_file = spec.pid_file.take().or_else(|| Some(without_id(&slot.files.pid, ".pid", slot.pm_id)));
+}
+
+/// The complete new description of an instance, if the change has one: its own, else that of its name.
+pub(crate) fn new_spec<'a>(slot: &Slot, change: &'a Change) -> Option<&'a AppSpec> {
+    match change.spec_of.get(&slot.pm_id) {
+        Some(index) => change.specs.get(*index),
+        None => change.specs.iter().find(|new| new.name == slot.spec().name),
+    }
+}
+
+/// A caller's environment with another one merged into it; none if nothing changes.
+pub(crate) fn changed_vars(vars: &EnvMap, change: &Change) -> Option<EnvMap> {
+    Some(laid_over(vars, change.env.as_ref()?))
+}
+
+/// Variables with others on top.
+pub(crate) fn laid_over(vars: &EnvMap, more: &EnvMap) -> EnvMap {
+    let mut all = vars.clone();
+    all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all
+}

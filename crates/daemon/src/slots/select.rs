@@ -1,0 +1,26 @@
+//! Targets as users name them.
+
+use ostler_core::select::{Entry, SelectError, select};
+use ostler_proto::control::Failure;
+
+use super::{Slot, Slots};
+
+impl Slots {
+    /// Resolves one target into our own numbers.
+    ///
+    /// # Errors
+    /// Nothing is called so, or the target cannot be understood.
+    pub(crate) fn select(&self, target: &str, cwd: &str) -> Result<Vec<u32>, Failure> {
+        let slots: Vec<&Slot> = self.serving().collect();
+        let entries: Vec<Entry<'_>> = slots
+            .iter()
+            .map(|slot| Entry { id: slot.pm_id, name: &slot.spec().name, namespace: &slot.spec().namespace, script: &slot.spec().script })
+            .collect();
+        let own = |found: Vec<u32>| found.iter().filter_map(|id| slots.iter().find(|slot| slot.pm_id == *id)).map(|slot| slot.id).collect();
+        select(target, &entries, cwd).map(own).map_err(|error| match error {
+            SelectError::NotFound(target) => Failure::NotFound { target },
+            SelectError::Empty => Failure::Empty,
+            other @ SelectError::BadRegex { .. } => Failure::Other(other.to_string()),
+        })
+    }
+}
