@@ -4,7 +4,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::process::{ProcPath, number};
-use crate::tree::Entry;
 
 /// Seven numbers.
 const STATM_BYTES: usize = 256;
@@ -24,10 +23,10 @@ pub fn memory(pid: i32) -> Result<u64, Errno> {
     Ok(resident.unwrap_or(0).saturating_mul(page_bytes()))
 }
 
-/// CPU time of children that it has waited for, in nanoseconds (resolution: one clock tick). With [`cpu_ns`] of all living members, the
+/// CPU time of children that a process has waited for (`Entry::children_ticks`), in nanoseconds. With [`cpu_ns`] of all living members, the
 /// sum over a tree does not fall when a member ends.
-pub fn children_cpu_ns(entry: &Entry) -> u64 {
-    entry.children_ticks.saturating_mul(1_000_000_000 / crate::clock::ticks_per_second())
+pub fn children_cpu_ns(children_ticks: u64) -> u64 {
+    children_ticks.saturating_mul(1_000_000_000 / crate::clock::ticks_per_second())
 }
 
 /// CPU time of a process by its own clock, exact to the nanosecond where `/proc` counts in ticks of 10 ms.

@@ -133,17 +133,14 @@ impl Control {
     pub(crate) fn read_usage(&mut self, ids: Option<&[u32]>, now: Now) -> bool {
         let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.id).is_ok());
         let process = |slot: &Slot| Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks });
-        let sampler = Sampler::new(self.ctx.slots.iter().filter(|slot| wanted(slot) && slot.kin.is_empty()).filter_map(|slot| {
-            // One that was started as a main process leads its group and its session.
+        let sampler = Sampler::new(self.ctx.slots.iter().filter(|slot| wanted(slot)).filter_map(|slot| {
             let process = process(slot)?;
-            Some((process, slot.cpu.leader(process.pid)?))
+            // One that was started as a main process leads its group and its session.
+            Some((process, slot.cpu.leader(process.pid).filter(|_| slot.kin.is_empty())))
         }));
         // Whose keeper was lost has orphans elsewhere, too.
-        let sampler = if self.ctx.groups.has_adopted() {
-            sampler
-        } else {
-            sampler.knowing_children(self.ctx.keeper.pid(), &self.ctx.own_children().collect())
-        };
+        let sampler =
+            if self.ctx.groups.has_adopted() { sampler } else { sampler.knowing_children(self.ctx.keeper.pid(), self.ctx.own_children()) };
         let mut complete = true;
         let mut unseen = Vec::new();
         for slot in self.ctx.slots.iter_mut().filter(|slot| wanted(slot)) {
