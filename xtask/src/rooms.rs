@@ -53,6 +53,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("host", Kind::Feature),
     ("order", Kind::Feature),
     ("rotation", Kind::Feature),
+    ("sockets", Kind::Feature),
     ("watch", Kind::Feature),
     ("boot", Kind::Assembly),
     ("features", Kind::Assembly),
@@ -63,7 +64,6 @@ const ROOMS: &[(&str, Kind)] = &[
     ("rollouts", Kind::Shared),
     ("runtime", Kind::Shared),
     ("secrets", Kind::Shared),
-    ("sockets", Kind::Shared),
     ("supervisor", Kind::Shared),
 ];
 
@@ -71,7 +71,6 @@ const ROOMS: &[(&str, Kind)] = &[
 const STILL_THERE: &[(&str, &str)] = &[
     ("engine", "secrets"),
     ("log", "runtime"),
-    ("policy", "sockets"),
     ("settings", "secrets"),
     ("slots", "supervisor"),
     ("store", "errands"),

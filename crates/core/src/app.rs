@@ -16,7 +16,7 @@ use crate::order::Order;
 use crate::rare::Rare;
 use crate::rotate::RotateSpec;
 use crate::secrets::Secrets;
-use crate::serving::{Autoscale, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
+use crate::serving::{Autoscale, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 
 /// Environment variables in the order in which they were given.
@@ -164,6 +164,13 @@ impl AppSpec {
     /// Its processes are told that they are workers of a cluster, and nobody else's are.
     pub fn has_workers(&self) -> bool {
         self.mode == ExecMode::Cluster && self.speaks_cluster()
+    }
+
+    /// Each of its processes has a socket of its own for a port. Not where a cluster protocol spreads connections or it wants one socket for
+    /// all, and not for unix sockets, which the kernel cannot group.
+    pub fn has_shards(&self) -> bool {
+        let is_tcp = |listen: &Listen| matches!(listen.at, ListenAt::Tcp { .. });
+        !self.has_workers() && self.scheduling != Scheduling::Shared && self.listen.iter().any(is_tcp)
     }
 
     /// Its sockets are ours, or its workers share their ports by themselves: a second process can have them, too.

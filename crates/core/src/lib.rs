@@ -21,7 +21,6 @@ pub mod health;
 pub mod hooks;
 pub mod inherit;
 pub mod instances;
-pub mod lanes;
 pub mod lifecycle;
 pub mod limits;
 pub mod order;
@@ -36,6 +35,7 @@ pub mod runtime;
 pub mod secrets;
 pub mod select;
 pub mod serving;
+pub mod shards;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod sticky;

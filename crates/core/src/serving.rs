@@ -179,6 +179,25 @@ pub fn fd_words(text: &str) -> impl Iterator<Item = FdWord<'_>> {
     })
 }
 
+/// Number of the first declared socket in the app's processes, by the protocol of socket activation.
+pub const FIRST_FD: i32 = 3;
+
+/// Declared sockets, each with what tells it apart from the others of its app: its address, so that a new name or place in the list does not
+/// make it another one. Those on a port that the kernel chooses are told apart by their order.
+pub fn keyed(sockets: &[Listen]) -> impl Iterator<Item = (&Listen, String)> {
+    let mut any_port = 0;
+    sockets.iter().map(move |listen| {
+        let key = match &listen.at {
+            ListenAt::Tcp { port: 0, .. } => {
+                any_port += 1;
+                format!("{}#{any_port}", listen.at)
+            }
+            at => at.to_string(),
+        };
+        (listen, key)
+    })
+}
+
 /// A text with the numbers of sockets in place of `{fd}` and `{fd:name}`; the first socket has the number `first`.
 ///
 /// # Errors
@@ -233,6 +252,19 @@ mod tests {
     fn sockets() -> Vec<Listen> {
         let listen = |name: &str, port| Listen { at: ListenAt::Tcp { address: None, port }, name: name.into(), backlog: None, mode: None };
         vec![listen("web", 80), listen("admin", 81)]
+    }
+
+    #[test]
+    fn sockets_are_told_apart_by_address() {
+        let listen = |address: Option<&str>, port| Listen {
+            at: ListenAt::Tcp { address: address.map(|text| text.parse().unwrap()), port },
+            name: String::new(),
+            backlog: None,
+            mode: None,
+        };
+        let sockets = [listen(None, 0), listen(Some("::1"), 80), listen(None, 80), listen(None, 0)];
+        let keys: Vec<String> = keyed(&sockets).map(|(_, key)| key).collect();
+        assert_eq!(keys, ["port 0#1", "[::1]:80", "port 80", "port 0#2"]);
     }
 
     #[test]

@@ -30,9 +30,9 @@ use crate::runtime::{OwnLines, Runtime};
 use crate::settings::Settings;
 use crate::slots::complaints::Complaints;
 use crate::slots::groups::Groups;
+use crate::slots::listening::Listening;
 use crate::slots::processes::{Leaders, inc_mark};
 use crate::slots::{Slots, split_key};
-use crate::sockets::Sockets;
 use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
@@ -153,6 +153,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
         lock,
         listener,
+        listening: Listening::default(),
         is_closing: false,
         ending: None,
     };
@@ -162,7 +163,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         signals,
         listeners: Listeners::default(),
-        sockets: Sockets::default(),
         signs: Signs::default(),
         care: crate::care::Care::new(now),
         writers,
@@ -330,10 +330,6 @@ impl Control {
                 }
             } else if name.starts_with(PREFIX) {
                 listeners.push((name, fd));
-            } else if crate::sockets::is_held_name(&name) {
-                if !self.sockets.restore(&name, fd) {
-                    self.ctx.keeper.drop_held(&name);
-                }
             } else if name.starts_with(crate::supervisor::carry::PREFIX) {
                 self.carries.take_back(name, fd);
             } else if let Some(fd) = self.take_back_sign(&name, fd).and_then(|fd| self.features.take_back(&mut self.ctx, &name, fd)) {
@@ -401,7 +397,6 @@ impl Control {
         let Some((key, process)) = self.survivor(id, leaders) else { return Recovered::Nothing };
         self.ctx.keeper.adopt(key, process);
         self.ctx.groups.keeper_was_lost();
-        self.rescue_sockets(id, process);
         self.features.each().for_each(|feature| feature.on_adopted(&mut self.ctx, id, process));
         Recovered::Alive { inc: split_key(key).1, pid: process.pid }
     }
@@ -474,7 +469,6 @@ impl Control {
         .into_iter()
         .chain(channels)
         .chain(listeners)
-        .chain(self.sockets.held())
         .chain(self.signs.held())
         .chain(self.features.held())
         .chain(self.held_by_writers())

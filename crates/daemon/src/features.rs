@@ -14,6 +14,7 @@ use crate::home_watch::HomeWatch;
 use crate::host::Host;
 use crate::order::Order;
 use crate::rotation::Rotation;
+use crate::sockets::Sockets;
 use crate::store::Record;
 use crate::watch::Watches;
 
@@ -77,6 +78,7 @@ features! {
     host: Host,
     order: Order,
     rotation: Rotation,
+    sockets: Sockets,
     watch: Watches,
     native: Native,
 }

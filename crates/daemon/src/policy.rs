@@ -58,7 +58,7 @@ pub(crate) fn reload_waits_ms(settings: &Settings) -> u64 {
 
 /// It can be told to finish what it does (by Node's cluster protocol, or by our preload), or its connections go elsewhere.
 fn can_drain(spec: &AppSpec) -> bool {
-    spec.mode == ExecMode::Cluster || (spec.runs_in_node() && !spec.no_preload) || crate::sockets::has_lanes(spec)
+    spec.mode == ExecMode::Cluster || (spec.runs_in_node() && !spec.no_preload) || spec.has_shards()
 }
 
 /// Without a declaration: a cluster worker says that it listens (Bun's bind by themselves, and say nothing); everything else has run for

@@ -270,7 +270,7 @@ impl Control {
         let Some(slot) = self.ctx.slots.get_mut(id).filter(|slot| slot.unready != unready) else { return };
         slot.unready = unready;
         self.stir_listeners_of(id);
-        self.stir_lanes_of(id);
+        self.features.sockets.mark_dirty(&self.ctx, id);
     }
 
     /// Something for people: in the daemon's log, and in what `why` and `describe` show.

@@ -187,7 +187,7 @@ impl Control {
         }
         let opened = match query.fd {
             // A number of the worker's: one of the app's own sockets.
-            Some(number) => self.app_socket(spec, number).ok_or(Errno::BADF),
+            Some(number) => self.ctx.listening.copy_for_worker(spec, number).ok_or(Errno::BADF),
             None if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && !spec.runs_in_deno() => {
                 match self.open_lanes(app, key, query) {
                     Ok(listener) => return Ok(listener),

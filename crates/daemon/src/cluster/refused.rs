@@ -5,7 +5,7 @@
 use std::os::fd::OwnedFd;
 
 use ostler_core::app::AppSpec;
-use ostler_core::serving::ListenAt;
+use ostler_core::serving::{FIRST_FD, ListenAt};
 use rustix::process::Pid;
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -13,7 +13,6 @@ use super::query::{Kind, Query};
 use crate::control::Control;
 use crate::rights::Rights;
 use crate::slots::Slot;
-use crate::sockets::FIRST_FD;
 
 impl Control {
     /// With whose rights the socket is opened that this worker asks for.
@@ -35,7 +34,7 @@ impl Control {
             ListenAt::Unix { path } => query.kind == Kind::Unix && query.address.as_deref() == Some(path),
         };
         let index = spec.listen.iter().position(|listen| is_it(&listen.at))?;
-        self.app_socket(spec, i64::from(FIRST_FD) + i64::try_from(index).ok()?)
+        self.ctx.listening.copy_for_worker(spec, i64::from(FIRST_FD) + i64::try_from(index).ok()?)
     }
 
     /// Says once for each address of an app what to do.

@@ -203,7 +203,7 @@ impl Control {
         if matches!(action, Action::Restart | Action::Reload) && self.put_on_schedule(index, id, change.as_deref()) {
             return;
         }
-        let gentle = gentle || self.others_serve(id, &self.jobs[index].ids);
+        let gentle = gentle || self.ctx.slots.others_serve(id, &self.jobs[index].ids, self.ctx.now.mono_ms);
         let Some(slot) = self.ctx.slots.get(id) else { return };
         let after = slot.instance.inc;
         let (goal, event) = match action {

@@ -26,7 +26,6 @@ use crate::features::Features;
 use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
 use crate::secrets::Fetches;
-use crate::sockets::Sockets;
 use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::handback::HandBacks;
@@ -43,7 +42,6 @@ pub(crate) struct Control {
     pub features: Features,
     pub signals: SignalFd,
     pub listeners: Listeners,
-    pub sockets: Sockets,
     pub signs: Signs,
     pub care: Care,
     pub writers: Writers,

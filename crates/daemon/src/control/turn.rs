@@ -119,7 +119,6 @@ impl Control {
             self.listeners.deadline_ms(),
             self.signs.deadline_ms(),
             self.care.deadline_ms(),
-            self.sockets.deadline_ms(),
             self.errands.deadline_ms(),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
         ];
@@ -171,7 +170,6 @@ impl Control {
         self.listeners.tick(now.mono_ms);
         self.tick_signs();
         self.tick_care(now);
-        self.tick_lanes(now.mono_ms);
         self.tick_peeks(now.mono_ms);
         self.close_abandoned(now.mono_ms);
         self.answer_lists(now);
@@ -201,8 +199,6 @@ impl Control {
             }
         }
         self.serve_listeners();
-        // Before the signals of this turn leave: who is to end must not be given anything new.
-        self.steer_lanes();
         self.features.each().for_each(|feature| feature.on_settled(&mut self.ctx));
         self.write_journal();
         self.ctx.keeper.flush(&self.ctx.reactor);
@@ -270,6 +266,7 @@ impl Control {
             Request::Replace { app, ids, origin, what } => self.replace_by_policy(&app, ids, origin, what),
             Request::End { client, id, origin } => self.end(client, id, origin),
             Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
+            Request::FinishRequests { id, inc } => self.finish_requests(id, inc),
             Request::Rotate(log) => self.rotate(*log),
             Request::Measure { ids } => {
                 let is_complete = self.read_usage(Some(&ids), self.ctx.now);

@@ -22,6 +22,7 @@ use crate::settings::Settings;
 use crate::slots::Slots;
 use crate::slots::complaints::{Complaints, Topic};
 use crate::slots::groups::Groups;
+use crate::slots::listening::Listening;
 use crate::store::Journal;
 use crate::store::events::{Draft, Events};
 use crate::store::state_file::StateFile;
@@ -62,6 +63,8 @@ pub(crate) struct Ctx {
     pub lock: OwnedFd,
     /// Where clients come in.
     pub listener: UnixListener,
+    /// Declared sockets that are open.
+    pub listening: Listening,
     /// The list of apps is about to be taken down on purpose: what is left of it then is not what anybody wants.
     pub is_closing: bool,
     /// The daemon ends after this turn.

@@ -70,6 +70,7 @@ impl Played {
             boot_id: "played".into(),
             lock: std::fs::File::create(home.join("lock")).unwrap().into(),
             listener: UnixListener::bind(home.join("sock")).unwrap(),
+            listening: crate::slots::listening::Listening::default(),
             is_closing: false,
             ending: None,
         };

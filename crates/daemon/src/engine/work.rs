@@ -51,6 +51,8 @@ pub(crate) enum Request {
     End { client: u32, id: u64, origin: Origin },
     /// Of these instances of one app there are to be so many.
     Scale { ids: Vec<u32>, to: u32, origin: Origin },
+    /// The process of this incarnation gets nothing new any more: it is to finish the requests that it has.
+    FinishRequests { id: u32, inc: u32 },
     /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
     /// [`Answer::Rotated`].
     Rotate(Box<Rotating>),

@@ -5,6 +5,7 @@ mod detail;
 pub(crate) mod groups;
 pub(crate) mod inherited;
 mod last_lines;
+pub(crate) mod listening;
 pub(crate) mod processes;
 pub(crate) mod saved;
 mod select;
@@ -19,6 +20,7 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use ostler_core::rare::Rare;
+use ostler_core::shards::Standing;
 use ostler_core::time::Now;
 
 pub(crate) use self::slot::{App, Base, Slot};
@@ -124,7 +126,7 @@ impl Slots {
             role,
             by_running_ms,
             index,
-            lane: self.free_lane(&app.spec.name),
+            shard: self.free_shard(&app.spec.name),
             unique_id: unique_id(),
             app: Rc::clone(app),
             base: Rc::clone(base),
@@ -168,8 +170,8 @@ impl Slots {
         ostler_core::instances::lowest_free(&used)
     }
 
-    fn free_lane(&self, name: &str) -> u32 {
-        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.lane).collect();
+    fn free_shard(&self, name: &str) -> u32 {
+        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.shard).collect();
         ostler_core::instances::lowest_free(&used)
     }
 
@@ -196,7 +198,7 @@ impl Slots {
                 role: record.role,
                 by_running_ms: record.by_running_ms,
                 index: record.index,
-                lane: record.lane,
+                shard: record.shard,
                 unique_id: record.unique_id.into_owned(),
                 policy,
                 proof,
@@ -291,6 +293,13 @@ impl Slots {
             slot.ticks.queued = true;
             self.changed(id);
         }
+    }
+
+    /// Others than these serve at the ports of this slot: what waits in its shard would wait in vain if it were stopped at once.
+    pub(crate) fn others_serve(&self, id: u32, these: &[u32], now_ms: u64) -> bool {
+        let Some(slot) = self.get(id).filter(|slot| slot.spec().has_shards()) else { return false };
+        let mut others = self.iter().filter(|other| other.spec().name == slot.spec().name && !these.contains(&other.id));
+        others.any(|other| other.standing(now_ms).0 == Standing::Serves)
     }
 
     /// Says that a slot is not as the journal has it. However often it changes until then, the journal's next write has it once.

@@ -10,6 +10,7 @@ use ostler_core::health::State as Health;
 use ostler_core::lifecycle::{Instance, Policy, State, Wanted};
 use ostler_core::rare::Rare;
 use ostler_core::serving::ReadyBy;
+use ostler_core::shards::{Part, Standing};
 use ostler_core::time::Now;
 use ostler_core::units::in_seconds;
 use ostler_proto::control::{Files, HealthReport, Learned};
@@ -56,8 +57,8 @@ pub(crate) struct Slot {
     pub by_running_ms: Option<u64>,
     /// Number within the app.
     pub index: u32,
-    /// Which of the sockets of a port is its own: the two processes of a reload have different ones.
-    pub lane: u32,
+    /// Which of the sockets of a port is its own (a shard of that listener): the two processes of a reload have different ones.
+    pub shard: u32,
     /// UUID; also the mark by which stray processes of this slot are recognised.
     pub unique_id: String,
     /// Description.
@@ -153,6 +154,20 @@ impl Slot {
         !is_watched || self.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
     }
 
+    /// What its process is to new connections, and until when it is [`Standing::Young`].
+    pub(crate) fn standing(&self, now_ms: u64) -> (Standing, Option<u64>) {
+        let part = Part {
+            candidate: self.role == Role::Candidate,
+            retiring: self.role == Role::Retiring,
+            proves: self.proof.is_some(),
+            min_uptime_ms: self.policy.min_uptime_ms,
+        };
+        match Standing::of(&self.instance, part, now_ms) {
+            (Standing::Serves | Standing::Young, until) if self.unready => (Standing::Coming, until),
+            standing => standing,
+        }
+    }
+
     /// Something of it runs, or is to run.
     pub(crate) fn is_or_will_be_up(&self) -> bool {
         self.instance.wanted == Wanted::Up || !matches!(self.instance.state, State::Stopped | State::Errored | State::Gone)
@@ -197,7 +212,7 @@ impl Slot {
             role: self.role,
             by_running_ms: self.by_running_ms,
             index: self.index,
-            lane: self.lane,
+            shard: self.shard,
             unique_id: Cow::Borrowed(&self.unique_id),
             spec: self.app.id,
             env: self.base.id,

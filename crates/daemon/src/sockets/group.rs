@@ -1,13 +1,14 @@
-//! The sockets of one address: one, or a lane for each process.
+//! The sockets of one address: one, or a shard for each process.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 
 use super::owner::Place;
 
-/// Lanes of one address; processes beyond that share them.
-const MAX_LANES: u32 = 512;
+/// Shards of one address; processes beyond that share them.
+const MAX_SHARDS: u32 = 512;
 
 /// All sockets of one address, at least one.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(super) struct Group {
 /// One of them. It is never closed before the others: what waits in its queue would be reset, and the kernel would count the others anew.
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub fd: OwnedFd,
+    pub fd: Rc<OwnedFd>,
     pub place: Place,
 }
 
@@ -30,21 +31,21 @@ impl Socket {
     fn number(&self) -> Option<u32> {
         match self.place {
             Place::Alone => None,
-            Place::Lane { number, .. } => Some(number),
+            Place::Shard { number, .. } => Some(number),
         }
     }
 
     fn position(&self) -> Option<u32> {
         match self.place {
             Place::Alone => None,
-            Place::Lane { position, .. } => position,
+            Place::Shard { position, .. } => position,
         }
     }
 }
 
-/// The number of a lane for a slot that has this one.
-pub(super) fn lane_number(lane: u32) -> u32 {
-    lane % MAX_LANES
+/// The number of a shard for a slot that has this one.
+pub(super) fn shard_number(shard: u32) -> u32 {
+    shard % MAX_SHARDS
 }
 
 impl Group {
@@ -65,23 +66,23 @@ impl Group {
         self.more.sort_by_key(Socket::position);
     }
 
-    /// It has lanes.
-    pub(super) fn has_lanes(&self) -> bool {
+    /// It has shards.
+    pub(super) fn has_shards(&self) -> bool {
         self.first.place != Place::Alone
     }
 
-    /// The lane of this number.
-    pub(super) fn lane(&self, number: u32) -> Option<&Socket> {
+    /// The shard of this number.
+    pub(super) fn shard(&self, number: u32) -> Option<&Socket> {
         self.sockets().find(|socket| socket.number() == Some(number))
     }
 
-    /// The socket of a process: its lane, or else the first one.
-    pub(super) fn socket_for(&self, lane: Option<u32>) -> &Socket {
-        lane.and_then(|lane| self.lane(lane_number(lane))).unwrap_or(&self.first)
+    /// The socket of a process: its shard, or else the first one.
+    pub(super) fn socket_for(&self, shard: Option<u32>) -> &Socket {
+        shard.and_then(|shard| self.shard(shard_number(shard))).unwrap_or(&self.first)
     }
 
     /// Any socket that stands for the address.
-    pub(super) fn first(&self) -> &OwnedFd {
+    pub(super) fn first(&self) -> &Rc<OwnedFd> {
         &self.first.fd
     }
 
@@ -97,10 +98,10 @@ impl Group {
         u32::try_from(self.sockets().filter(|socket| socket.position().is_none()).count()).unwrap_or(0)
     }
 
-    /// What to tell the kernel so that the processes with these lanes get the new connections.
-    fn positions(&self, lanes: &[Option<u32>]) -> Vec<u32> {
-        let mut known: Vec<u32> = lanes.iter().filter_map(|lane| self.socket_for(*lane).position()).collect();
-        if known.is_empty() && !lanes.is_empty() {
+    /// What to tell the kernel so that the processes with these shards get the new connections.
+    fn positions(&self, shards: &[Option<u32>]) -> Vec<u32> {
+        let mut known: Vec<u32> = shards.iter().filter_map(|shard| self.socket_for(*shard).position()).collect();
+        if known.is_empty() && !shards.is_empty() {
             known = (0..self.unordered()).collect();
         }
         known.sort_unstable();
@@ -108,9 +109,9 @@ impl Group {
         known
     }
 
-    /// From now on the processes with these lanes get the new connections.
-    pub(super) fn steer(&mut self, lanes: &[Option<u32>]) -> Result<(), Errno> {
-        let positions = self.positions(lanes);
+    /// From now on the processes with these shards get the new connections.
+    pub(super) fn steer(&mut self, shards: &[Option<u32>]) -> Result<(), Errno> {
+        let positions = self.positions(shards);
         // Nobody: they wait where they waited.
         if positions.is_empty() || self.told.as_ref() == Some(&positions) {
             return Ok(());
@@ -120,18 +121,18 @@ impl Group {
         steered
     }
 
-    /// The process of this lane gets no new connections.
-    pub(super) fn is_left_out(&self, lane: u32) -> bool {
+    /// The process of this shard gets no new connections.
+    pub(super) fn is_left_out(&self, shard: u32) -> bool {
         let Some(told) = &self.told else { return false };
-        match self.socket_for(Some(lane)).position() {
+        match self.socket_for(Some(shard)).position() {
             Some(position) => !told.contains(&position),
             None => told.iter().all(|position| *position >= self.unordered()),
         }
     }
 
-    /// Connections wait for the process of this lane. What cannot be asked has none.
-    pub(super) fn waits(&self, lane: u32) -> bool {
-        ostler_sys::reuseport::waiting(&self.socket_for(Some(lane)).fd).is_ok_and(|waiting| waiting > 0)
+    /// Connections wait for the process of this shard. What cannot be asked has none.
+    pub(super) fn waits(&self, shard: u32) -> bool {
+        ostler_sys::reuseport::waiting(&self.socket_for(Some(shard)).fd).is_ok_and(|waiting| waiting > 0)
     }
 }
 
@@ -145,12 +146,12 @@ impl AsFd for Socket {
 mod tests {
     use super::*;
 
-    fn lane(number: u32, position: Option<u32>) -> Socket {
-        Socket { fd: std::fs::File::open("/dev/null").unwrap().into(), place: Place::Lane { number, position } }
+    fn shard(number: u32, position: Option<u32>) -> Socket {
+        Socket { fd: Rc::new(std::fs::File::open("/dev/null").unwrap().into()), place: Place::Shard { number, position } }
     }
 
     fn group(places: &[(u32, Option<u32>)]) -> Group {
-        let mut sockets = places.iter().map(|(number, position)| lane(*number, *position));
+        let mut sockets = places.iter().map(|(number, position)| shard(*number, *position));
         let mut group = Group::new(sockets.next().unwrap());
         sockets.for_each(|socket| group.add(socket));
         group
@@ -172,7 +173,7 @@ mod tests {
         let mut group = group(&[(0, None), (2, None)]);
         assert_eq!(group.positions(&[Some(2)]), [0, 1]);
         assert_eq!(group.next_position(), 2);
-        group.add(lane(1, Some(2)));
+        group.add(shard(1, Some(2)));
         assert_eq!(group.positions(&[Some(0), Some(1)]), [2]);
         assert_eq!(group.positions(&[Some(0)]), [0, 1]);
         group.told = Some(vec![2]);
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_could_not_be_held_keeps_its_position() {
+    fn a_shard_that_could_not_be_held_keeps_its_position() {
         assert_eq!(group(&[(0, Some(0)), (2, Some(2))]).next_position(), 3);
     }
 }

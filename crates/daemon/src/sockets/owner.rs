@@ -8,8 +8,8 @@ use crate::rights::Rights;
 
 /// Prefix of the names of sockets that are the only ones of their address.
 const ALONE: &str = "socket:";
-/// Prefix of the names of lanes.
-const LANE: &str = "lane:";
+/// Prefix of the names of shards.
+const SHARD: &str = "lane:";
 /// Longest name that the keeper takes.
 const NAME_MAX: usize = 255;
 
@@ -28,7 +28,7 @@ pub(super) enum Place {
     /// The only one.
     Alone,
     /// One of several.
-    Lane {
+    Shard {
         /// The slots with this number have it.
         number: u32,
         /// Its place in the kernel's order, if that is known.
@@ -37,8 +37,8 @@ pub(super) enum Place {
 }
 
 /// Whether the keeper holds one of these sockets under that name.
-pub(crate) fn is_held_name(name: &str) -> bool {
-    name.starts_with(ALONE) || name.starts_with(LANE)
+pub(super) fn is_held_name(name: &str) -> bool {
+    name.starts_with(ALONE) || name.starts_with(SHARD)
 }
 
 impl Owner {
@@ -49,8 +49,8 @@ impl Owner {
                 let (device, inode) = self.file.unwrap_or_default();
                 format!("{ALONE}{device:x}.{inode:x}")
             }
-            Place::Lane { number, position: Some(position) } => format!("{LANE}{number}.{position}"),
-            Place::Lane { number, position: None } => format!("{LANE}{number}.?"),
+            Place::Shard { number, position: Some(position) } => format!("{SHARD}{number}.{position}"),
+            Place::Shard { number, position: None } => format!("{SHARD}{number}.?"),
         };
         // The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
         let name = format!("{head}:{}:{}:{}", self.app.len(), self.app, self.key);
@@ -65,10 +65,10 @@ impl Owner {
             let file = (u64::from_str_radix(device, 16).ok()?, u64::from_str_radix(inode, 16).ok()?);
             ((file != (0, 0)).then_some(file), Place::Alone, rest)
         } else {
-            let (lane, rest) = name.strip_prefix(LANE)?.split_once(':')?;
-            let (number, position) = lane.split_once('.')?;
+            let (shard, rest) = name.strip_prefix(SHARD)?.split_once(':')?;
+            let (number, position) = shard.split_once('.')?;
             let position = if position == "?" { None } else { Some(position.parse().ok()?) };
-            (None, Place::Lane { number: number.parse().ok()?, position }, rest)
+            (None, Place::Shard { number: number.parse().ok()?, position }, rest)
         };
         let (length, rest) = rest.split_once(':')?;
         let (app, key) = rest.split_at_checked(length.parse().ok()?)?;
@@ -104,12 +104,12 @@ mod tests {
 
     #[test]
     fn names_come_back() {
-        let lane = |number, position| Place::Lane { number, position };
+        let shard = |number, position| Place::Shard { number, position };
         for (owner, place) in [
             (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, Place::Alone),
             (Owner { app: "é".into(), key: "/run/x:y.sock".into(), file: Some((0xfe00, 17)) }, Place::Alone),
-            (Owner { app: String::new(), key: "[::1]:0#2".into(), file: None }, lane(3, Some(0))),
-            (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, lane(0, None)),
+            (Owner { app: String::new(), key: "[::1]:0#2".into(), file: None }, shard(3, Some(0))),
+            (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, shard(0, None)),
         ] {
             let name = owner.held_name(place).unwrap();
             assert!(is_held_name(&name));

@@ -3,30 +3,30 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
-use ostler_core::serving::ListenAt;
+use ostler_core::serving::{FIRST_FD, ListenAt, keyed};
 use ostler_sys::ProcRef;
 use rustix::net::{SocketAddrAny, SocketAddrUnix, getsockname, sockopt};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
-use super::group::{Socket, lane_number};
-use super::lanes::lane_of;
+use super::Sockets;
+use super::group::{Socket, shard_number};
 use super::owner::{Owner, Place, identity};
-use super::{FIRST_FD, keys};
-use crate::control::Control;
+use super::shards::shard_of;
+use crate::engine::Ctx;
 use crate::rights::Rights;
 
-impl Control {
+impl Sockets {
     /// Takes copies of the sockets of an adopted process, so that others can be started beside it. Where the kernel does not allow that
     /// (Yama's `ptrace_scope`) the next start of an instance finds the address in use as long as another one runs.
-    pub(crate) fn rescue_sockets(&mut self, id: u32, process: ProcRef) {
-        let Some(slot) = self.ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
-        let spec = std::rc::Rc::clone(&slot.app.spec);
+    pub(super) fn rescue(&mut self, ctx: &mut Ctx, id: u32, process: ProcRef) {
+        let Some(slot) = ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
+        let (spec, shard) = (Rc::clone(&slot.app.spec), shard_of(slot).map(shard_number));
         let Ok(pidfd) = process.open() else { return };
-        let lane = lane_of(slot).map(lane_number);
-        for ((listen, key), number) in keys(&spec.listen).zip(FIRST_FD..) {
-            if let Some((_, group)) = self.sockets.find(&spec.name, &key)
-                && (!group.has_lanes() || lane.is_none_or(|lane| group.lane(lane).is_some()))
+        for ((listen, key), number) in keyed(&spec.listen).zip(FIRST_FD..) {
+            if let Some((_, group)) = self.find(&spec.name, &key)
+                && (!group.has_shards() || shard.is_none_or(|shard| group.shard(shard).is_some()))
             {
                 continue;
             }
@@ -37,15 +37,15 @@ impl Control {
                 ListenAt::Unix { path } => identity(Path::new(path), &Rights::of(&spec)),
                 ListenAt::Tcp { .. } => None,
             };
-            let place = match lane.filter(|_| sockopt::socket_reuseport(&fd) == Ok(true)) {
-                Some(number) => Place::Lane { number, position: None },
+            let place = match shard.filter(|_| sockopt::socket_reuseport(&fd) == Ok(true)) {
+                Some(number) => Place::Shard { number, position: None },
                 None => Place::Alone,
             };
             let owner = Owner { app: spec.name.clone(), key, file };
             if let Some(name) = owner.held_name(place) {
-                self.ctx.keeper.hold(&name, fd.as_fd());
+                ctx.keeper.hold(&name, fd.as_fd());
             }
-            self.sockets.add(owner, Socket { fd, place });
+            self.add(ctx, owner, Socket { fd: fd.into(), place });
         }
     }
 }

@@ -160,8 +160,8 @@ pub(crate) struct SlotRecord<'a> {
     /// Number within the app.
     pub index: u32,
     /// Which of the sockets of a port is its own.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub lane: u32,
+    #[serde(default, rename = "lane", skip_serializing_if = "is_zero")]
+    pub shard: u32,
     /// UUID.
     pub unique_id: Cow<'a, str>,
     /// Its description.
@@ -436,7 +436,7 @@ mod tests {
             role: Role::Serving,
             by_running_ms: None,
             index: 0,
-            lane: 0,
+            shard: 0,
             unique_id: "u".into(),
             spec: 1,
             env: 1,

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
-use ostler_core::serving::{ReadyBy, with_numbers};
+use ostler_core::serving::{FIRST_FD, ReadyBy, with_numbers};
 use ostler_sys::cstrings::OWN_PID;
 
 use super::spawn::{Vars, failure};
-use crate::sockets::FIRST_FD;
 
 /// Number of the IPC channel: 3, as scripts know it, unless that is a socket or what the app is to write its newline to.
 pub(super) fn ipc_number(spec: &AppSpec, proof: Option<&ReadyBy>) -> i32 {

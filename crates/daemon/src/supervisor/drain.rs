@@ -2,7 +2,7 @@
 //!
 //! A Node process with our preload says `Connection: close` to its clients, closes what rests, and tells us when nobody is connected any
 //! more. Without the preload a cluster worker is told to disconnect in Node's own way: it closes its servers, finishes, and ends.
-//! A process with a lane of its own (`crate::sockets`) first has to empty it.
+//! A process with a shard of its own (`crate::sockets`) first has to empty it.
 //!
 //! WebSockets, streams of events and the like end when the app ends them. Once nothing else is left the preload says that the process has
 //! finished, and the app gets its polite signal: it can close them, and its clients come back to those that serve. An app that does not hear
@@ -50,13 +50,6 @@ fn drain_message(policy: &Policy, stop_listening: bool) -> Value {
 }
 
 impl Control {
-    /// No new work for this process, and let it finish.
-    pub(super) fn drain(&mut self, id: u32, inc: u32) {
-        if !self.drain_lane(id, inc) {
-            self.finish_requests(id, inc);
-        }
-    }
-
     /// It gets nothing new any more: it is to finish what it has.
     pub(crate) fn finish_requests(&mut self, id: u32, inc: u32) {
         let Some(slot) = self.ctx.slots.get(id) else { return };

@@ -88,7 +88,6 @@ impl Control {
             Notice::Stopped => {
                 self.remove_pid_file(id);
                 self.close_listeners_of(&spec);
-                self.close_sockets_of(&spec);
                 "stop"
             }
             Notice::Overlimit { unstable } => {
@@ -103,7 +102,6 @@ impl Control {
                 }
                 self.remove_pid_file(id);
                 self.close_listeners_of(&spec);
-                self.close_sockets_of(&spec);
                 "restart overlimit"
             }
             Notice::CouldNotStart(record) => {

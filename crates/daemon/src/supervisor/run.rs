@@ -9,7 +9,6 @@ use ostler_keeper::ToKeeper;
 use crate::control::Control;
 use crate::engine::{Beside, Transition, Work, notices};
 use crate::slots::processes::KILL;
-use crate::sockets::FIRST_FD;
 
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
@@ -31,7 +30,6 @@ impl Control {
         if serves {
             self.stir_listeners_of(id);
         }
-        self.stir_lanes_of(id);
         if ends {
             self.call_off_on_crash(id);
         }
@@ -78,7 +76,7 @@ impl Control {
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
             Effect::Drain { inc } => {
                 if !self.features.each().any(|feature| feature.on_drain(&mut self.ctx, id, inc)) {
-                    self.drain(id, inc);
+                    self.finish_requests(id, inc);
                 }
             }
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
@@ -140,18 +138,13 @@ impl Control {
         let Some(outputs) = self.outputs(id)? else { return Ok(()) };
         let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
-        let lane = slot.lane;
-        let sockets = self.open_sockets(&spec, lane)?;
-        let mut beside = Beside { fds: sockets.fds.into_iter().zip(FIRST_FD..).collect(), secrets, ..Beside::default() };
+        let mut beside = Beside { secrets, ..Beside::default() };
         self.prepare_signs(id, inc, &mut beside)?;
         self.features.each().try_for_each(|feature| feature.on_prepare(&mut self.ctx, id, inc, &mut beside))?;
         let worker_id = (spec.mode == ExecMode::Cluster).then(|| self.ctx.slots.next_worker_id());
         let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
         if let Some(worker_id) = worker_id {
             slot.worker.id = worker_id;
-        }
-        if slot.learned.sockets != sockets.shown {
-            slot.learned.sockets = sockets.shown;
         }
         let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings, &mut self.preload, &mut self.ctx.log)?;
         if let Some(group) = self.group_for_spawn(id) {
@@ -204,7 +197,6 @@ impl Control {
         }
         self.close_listeners_of(&slot.app.spec);
         self.forget_releases(&slot.app.spec.name);
-        self.close_sockets_of(&slot.app.spec);
         self.look_at_jobs(id, None);
     }
 }

@@ -1,10 +1,10 @@
-//! Several sockets of one port, one for each process (*lanes*): who gets new connections, and when a process has all that is its own.
+//! Shards of a listener (sockets of one port, one for each process): who gets new connections, and when a process has all that is its own.
 
 use crate::lifecycle::{Instance, State, Wanted};
 
-/// A process that has nothing to prove counts as serving after so long, or after `min_uptime` if that is less: it opens its ears at some time.
+/// A process that has nothing to prove counts as serving after so long, or after `min_uptime` if that is less: it starts to accept at some time.
 const WARM_MS: u64 = 1000;
-/// Nothing has to wait in a lane for so long before its process is told to end. What was on its way there (a handshake takes a round trip)
+/// Nothing has to wait in a shard for so long before its process is told to end. What was on its way there (a handshake takes a round trip)
 /// has come by then, and what was accepted has been read.
 const QUIET_MS: u64 = 250;
 /// Time between two looks at that.
@@ -69,25 +69,25 @@ impl Standing {
     }
 }
 
-/// The lanes that get new connections, sorted: those of the best processes there are. Empty: there is nobody.
-pub fn attended<L: Ord>(lanes: impl Iterator<Item = (Standing, L)>) -> Vec<L> {
+/// The shards that get new connections, sorted: those of the best processes there are. Empty: there is nobody.
+pub fn eligible<S: Ord>(shards: impl Iterator<Item = (Standing, S)>) -> Vec<S> {
     let mut best = Standing::Away;
-    let mut attended = Vec::new();
-    for (standing, lane) in lanes {
+    let mut eligible = Vec::new();
+    for (standing, shard) in shards {
         if standing < best {
             best = standing;
-            attended.clear();
+            eligible.clear();
         }
         if standing == best && standing != Standing::Away {
-            attended.push(lane);
+            eligible.push(shard);
         }
     }
-    attended.sort_unstable();
-    attended.dedup();
-    attended
+    eligible.sort_unstable();
+    eligible.dedup();
+    eligible
 }
 
-/// A lane that gets no new connections any more, and has to become empty.
+/// A shard that gets no new connections any more, and has to become empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Emptying {
     quiet_since_ms: u64,
@@ -118,7 +118,9 @@ impl Emptying {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::{AppSpec, ExecMode};
     use crate::lifecycle::{AfterStop, Origin};
+    use crate::serving::{Listen, ListenAt, Scheduling};
     use crate::time::Now;
 
     fn instance(state: State) -> Instance {
@@ -152,6 +154,26 @@ mod tests {
 
     fn draining() -> State {
         State::Draining { inc: 1, pid: 9, since: Now::at(100), deadline_ms: 900, cause: Origin::Shutdown }
+    }
+
+    #[test]
+    fn who_has_shards() {
+        let listen = |at| vec![Listen { at, name: "a".into(), backlog: None, mode: None }];
+        let port = || listen(ListenAt::Tcp { address: None, port: 80 });
+        let node = || Some("node".to_owned());
+        for (spec, expected) in [
+            (AppSpec { listen: port(), ..AppSpec::default() }, true),
+            (AppSpec { listen: port(), interpreter: node(), ..AppSpec::default() }, true),
+            (AppSpec { listen: port(), mode: ExecMode::Cluster, ..AppSpec::default() }, true),
+            (AppSpec { listen: port(), interpreter: node(), mode: ExecMode::Cluster, ..AppSpec::default() }, false),
+            (AppSpec { listen: port(), scheduling: Scheduling::Shared, ..AppSpec::default() }, false),
+            (AppSpec { listen: listen(ListenAt::Unix { path: "/s".into() }), ..AppSpec::default() }, false),
+            (AppSpec::default(), false),
+        ]
+        .map(|(app, expected)| (AppSpec { script: "/a".into(), ..app }, expected))
+        {
+            assert_eq!(spec.has_shards(), expected, "{spec:?}");
+        }
     }
 
     #[test]
@@ -203,18 +225,18 @@ mod tests {
             (&[(Away, 0)], &[]),
             (&[], &[]),
         ] {
-            assert_eq!(attended(processes.iter().copied()), expected, "{processes:?}");
+            assert_eq!(eligible(processes.iter().copied()), expected, "{processes:?}");
         }
     }
 
     #[test]
-    fn a_lane_is_empty_when_it_was_so_for_a_while() {
-        let mut lane = Emptying::since(1000);
-        assert_eq!(lane.look_ms(), 1000 + LOOK_MS);
-        assert!(!lane.seen(false, 1050));
-        assert!(!lane.seen(true, 1240));
-        assert_eq!(lane.look_ms(), 1240 + LOOK_MS);
-        assert!(!lane.seen(false, 1240 + QUIET_MS - 1));
-        assert!(lane.seen(false, 1240 + QUIET_MS));
+    fn a_shard_is_empty_when_it_was_so_for_a_while() {
+        let mut shard = Emptying::since(1000);
+        assert_eq!(shard.look_ms(), 1000 + LOOK_MS);
+        assert!(!shard.seen(false, 1050));
+        assert!(!shard.seen(true, 1240));
+        assert_eq!(shard.look_ms(), 1240 + LOOK_MS);
+        assert!(!shard.seen(false, 1240 + QUIET_MS - 1));
+        assert!(shard.seen(false, 1240 + QUIET_MS));
     }
 }
