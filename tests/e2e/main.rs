@@ -99,6 +99,7 @@ mod start;
 mod start_runs;
 mod static_program;
 mod stop;
+mod terminal;
 mod unsteered;
 mod update;
 mod validate;

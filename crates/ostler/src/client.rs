@@ -11,7 +11,6 @@ use crate::cli::CliError;
 use crate::silence::Look;
 
 /// How long a keeper that was started a moment ago by another call has to listen.
-#[cfg(feature = "roles")]
 const LISTENS_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Name of the socket in a home.
@@ -35,7 +34,6 @@ impl Way<UnixStream> for HomeSocket {
     }
 
     /// A keeper that lost its socket has made another when this returns true.
-    #[cfg(feature = "roles")]
     fn find(&self) -> Result<bool, ClientError> {
         match ostler_keeper::behind(&self.home) {
             ostler_keeper::Behind::Nobody => Ok(false),
@@ -71,7 +69,6 @@ fn watched(mut client: Client, home: &Path) -> Client {
 ///
 /// # Errors
 /// [`CliError::Launch`] with the failing step.
-#[cfg(feature = "roles")]
 pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<(Client, Option<i32>), CliError> {
     let launched = ostler_keeper::launch(home, as_pm2).map_err(|error| CliError::Launch(with_causes(&error)))?;
     let keeper = match launched {
@@ -88,12 +85,6 @@ pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<(Client, Option<i32>),
             other => return Ok((other?, keeper)),
         }
     }
-}
-
-/// Without the roles there is nothing to start.
-#[cfg(not(feature = "roles"))]
-pub(crate) fn launch(_home: &Path, _as_pm2: bool) -> Result<(Client, Option<i32>), CliError> {
-    Err(CliError::Launch("this program was built without the daemon".into()))
 }
 
 /// An error with everything that caused it, in one line.

@@ -2,30 +2,14 @@
 
 use std::path::Path;
 
-#[cfg(feature = "roles")]
 use ostler_daemon::LeftBehind;
 
 /// More names than these are counted only.
 const NAMES: usize = 8;
 
-/// As the daemon tells it; a program without one knows nothing of it.
-#[cfg(not(feature = "roles"))]
-#[derive(Debug)]
-pub(crate) struct LeftBehind {
-    pub(crate) other_boot: bool,
-    pub(crate) apps: std::collections::BTreeMap<String, usize>,
-    pub(crate) alive: usize,
-}
-
 /// Of this home; none where nothing was left, or a list without apps.
 pub(crate) fn of(home: &Path) -> Option<LeftBehind> {
-    #[cfg(feature = "roles")]
-    return LeftBehind::of(home);
-    #[cfg(not(feature = "roles"))]
-    {
-        let _ = home;
-        None
-    }
+    LeftBehind::of(home)
 }
 
 /// Its apps: `api (2), worker and 3 more`.

@@ -13,6 +13,9 @@ mod run;
 mod service;
 mod silence;
 mod startup;
+#[cfg(test)]
+mod tests;
+mod text;
 
 use std::process::ExitCode;
 
@@ -24,16 +27,10 @@ fn main() -> ExitCode {
 }
 
 /// What a process of ours was started to be; the keeper sets it for itself and for the daemon.
-#[cfg(feature = "roles")]
 fn role() -> Option<fn() -> ExitCode> {
     match std::env::var_os("OSTLER_ROLE")?.to_str()? {
         "keeper" => Some(ostler_keeper::main),
         "daemon" => Some(ostler_daemon::main),
         _ => None,
     }
-}
-
-#[cfg(not(feature = "roles"))]
-fn role() -> Option<fn() -> ExitCode> {
-    None
 }

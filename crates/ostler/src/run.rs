@@ -16,15 +16,21 @@ use crate::render::{Out, json};
 /// One call of the program.
 pub(crate) fn client() -> ExitCode {
     let mut words = std::env::args_os();
-    let program = Program::from_argv0(words.next().as_deref());
-    let mut out = Out::new(program);
-    let parsed = if home::is_runtime(std::env::args_os().next().as_deref()) {
+    let argv0 = words.next();
+    let program = Program::from_argv0(argv0.as_deref());
+    let out = Out::new(program);
+    let parsed = if home::is_runtime(argv0.as_deref()) {
         cli::parse_runtime(words.collect())
     } else {
         // `pm2-dev` is this one command.
         let command = (program == Program::Pm2Dev).then(|| "dev".into());
         cli::parse(command.into_iter().chain(words).collect())
     };
+    ExitCode::from(perform(program, out, parsed))
+}
+
+/// What the words of a call ask for. The exit code.
+pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, UsageError>) -> u8 {
     let status = match parsed {
         Ok(Parsed::Version) => {
             let version = if program.is_pm2() { PM2_VERSION } else { VERSION };
@@ -32,7 +38,8 @@ pub(crate) fn client() -> ExitCode {
             Status::Ok
         }
         Ok(Parsed::Help(command)) => {
-            let text = command.map_or_else(|| cli::full_help(program.name()), |command| cli::command_help(program.name(), command));
+            let (name, width) = (program.name(), out.width());
+            let text = command.map_or_else(|| cli::full_help(name, width), |command| cli::command_help(name, command, width));
             out.data(text.as_bytes());
             Status::Ok
         }
@@ -42,7 +49,7 @@ pub(crate) fn client() -> ExitCode {
     finish(program, &mut out, status)
 }
 
-fn run(program: Program, mut out: Out, call: &Call) -> ExitCode {
+fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     if call.has("silent") {
         out.set_silent();
     }
@@ -72,7 +79,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> ExitCode {
     finish(program, &mut cx.out, status)
 }
 
-fn finish(program: Program, out: &mut Out, status: Status) -> ExitCode {
+fn finish(program: Program, out: &mut Out, status: Status) -> u8 {
     let status = match out.finish() {
         Ok(()) => status,
         Err(error) => {
@@ -81,8 +88,7 @@ fn finish(program: Program, out: &mut Out, status: Status) -> ExitCode {
         }
     };
     // PM2 knows only 0 and 1, and scripts compare with 1.
-    let code = if program.is_pm2() { u8::from(status != Status::Ok) } else { status as u8 };
-    ExitCode::from(code)
+    if program.is_pm2() { u8::from(status != Status::Ok) } else { status as u8 }
 }
 
 /// Says what is wrong with the command line, as PM2 does, and what was perhaps meant.
@@ -106,7 +112,7 @@ fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
 }
 
 /// One clear line: what failed, where, and what to do.
-fn tell(cx: &mut Cx, call: &Call, error: &CliError) {
+pub(crate) fn tell(cx: &mut Cx, call: &Call, error: &CliError) {
     let name = cx.program.name();
     match error {
         CliError::Told(_) => {}
@@ -149,7 +155,7 @@ fn tell_failure(cx: &mut Cx, failure: &Failure) {
             cx.out.error(failure);
             let paint = cx.out.paint_err();
             for line in reports.iter().filter_map(|report| report.fault.as_ref()).flat_map(|fault| &fault.last_lines) {
-                cx.out.err_line(format_args!("    {} {}", paint.with(crate::render::styles::GREY, '│'), crate::render::shown(line)));
+                cx.out.err_line(format_args!("    {} {}", paint.with(crate::render::styles::GREY, '│'), crate::text::shown(line)));
             }
         }
         Failure::NothingToSave | Failure::Some { .. } | Failure::Protocol { .. } | Failure::ReadOnly | Failure::Other(_) => {

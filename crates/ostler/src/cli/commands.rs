@@ -468,6 +468,18 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("uninstall-otel", &[], "", "remove tracing packages"),
 ];
 
+/// The name of a command that was perhaps meant.
+pub(crate) fn closest_name(word: &str) -> Option<&'static str> {
+    let names = COMMANDS.iter().flat_map(|command| std::iter::once(command.name).chain(command.aliases.iter().copied()));
+    ostler_config::keys::closest(word, names)
+}
+
+/// Every command.
+#[cfg(test)]
+pub(crate) fn commands() -> &'static [Command] {
+    COMMANDS
+}
+
 /// The command of this name.
 pub(crate) fn find(word: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name == word || command.aliases.contains(&word))

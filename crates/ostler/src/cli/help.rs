@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use super::commands::COMMANDS;
 use super::options::GLOBAL;
 use super::table::{Arg, Command, Group, Opt, Section, State};
+use crate::text::wrap_words;
 
 /// PM2's short usage.
 pub(crate) fn short_help(program: &str) -> String {
@@ -20,26 +21,34 @@ pub(crate) fn short_help(program: &str) -> String {
 }
 
 /// Every option and command.
-pub(crate) fn full_help(program: &str) -> String {
-    let mut out = format!("\n  Usage: {program} <command> [options] [-- arguments of the app]\n");
+pub(crate) fn full_help(program: &str, width: Option<usize>) -> String {
+    let mut out = String::from("\n");
+    sentences(&mut out, &format!("Usage: {program} <command> [options] [-- arguments of the app]"), width);
     for section in SECTIONS.iter().filter(|section| **section != Section::Later) {
         let _ = writeln!(out, "\n  {}:\n", section_title(*section));
-        pairs(&mut out, COMMANDS.iter().filter(|c| c.section == *section).map(|c| (usage(c), c.help.to_owned())));
+        pairs(&mut out, COMMANDS.iter().filter(|c| c.section == *section).map(|c| (usage(c), c.help.to_owned())), width);
     }
-    let _ = writeln!(out, "\n  Options of one command, with examples: {program} <command> -h");
+    out.push('\n');
+    sentences(&mut out, &format!("Options of one command, with examples: {program} <command> -h"), width);
     for group in GROUPS {
         let _ = writeln!(out, "\n  {}:\n", group_title(*group));
-        pairs(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group).map(|opt| (spelling(opt), opt.help.to_owned())));
+        pairs(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group).map(|opt| (spelling(opt), opt.help.to_owned())), width);
     }
     let _ = writeln!(out, "\n  {}:\n", section_title(Section::Later));
-    words(&mut out, COMMANDS.iter().filter(|command| command.section == Section::Later).map(|command| command.name.to_owned()));
-    let _ = writeln!(out, "\n  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 not found (called as pm2: 0 or 1)\n");
+    words(&mut out, COMMANDS.iter().filter(|command| command.section == Section::Later).map(|command| command.name.to_owned()), width);
+    let codes = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 not found (called as pm2: 0 or 1)";
+    out.push('\n');
+    sentences(&mut out, codes, width);
+    out.push('\n');
     out
 }
 
 /// Usage, examples and options of one command.
-pub(crate) fn command_help(program: &str, command: &Command) -> String {
-    let mut out = format!("\n  Usage: {program} {} [options]\n\n  {}\n", usage(command), sentence(command.help));
+pub(crate) fn command_help(program: &str, command: &Command, width: Option<usize>) -> String {
+    let mut out = String::from("\n");
+    sentences(&mut out, &format!("Usage: {program} {} [options]", usage(command)), width);
+    out.push('\n');
+    sentences(&mut out, &sentence(command.help), width);
     if matches!(command.state, State::Missing) {
         out.push_str("\n  Not available yet.\n");
     }
@@ -55,24 +64,26 @@ pub(crate) fn command_help(program: &str, command: &Command) -> String {
     let mut own = own.chain(others(Group::Call)).peekable();
     if own.peek().is_some() {
         out.push_str("\n  Options:\n\n");
-        pairs(&mut out, own.map(|opt| (spelling(opt), opt.help.to_owned())));
+        pairs(&mut out, own.map(|opt| (spelling(opt), opt.help.to_owned())), width);
     }
     for group in GROUPS.iter().filter(|group| !matches!(group, Group::Call | Group::Accepted)) {
         let mut options = others(*group).peekable();
         if options.peek().is_some() {
             let _ = writeln!(out, "\n  {}:\n", group_title(*group));
-            pairs(&mut out, options.map(|opt| (spelling(opt), opt.help.to_owned())));
+            pairs(&mut out, options.map(|opt| (spelling(opt), opt.help.to_owned())), width);
         }
     }
     let mut accepted = command.options.iter().filter(is_accepted).peekable();
     if accepted.peek().is_some() {
         let _ = writeln!(out, "\n  Known from PM2, without a meaning here:\n");
-        words(&mut out, accepted.map(|opt| format!("--{}", opt.long)));
+        words(&mut out, accepted.map(|opt| format!("--{}", opt.long)), width);
     }
     if DESCRIBE_APPS.contains(&command.name) {
         out.push_str("\n  Everything after -- belongs to the app.");
     }
-    let _ = writeln!(out, "\n  Every command knows --json, -s, --no-color and -h; all options: {program} --help\n");
+    out.push('\n');
+    sentences(&mut out, &format!("Every command knows --json, -s, --no-color and -h; all options: {program} --help"), width);
+    out.push('\n');
     out
 }
 
@@ -166,28 +177,37 @@ fn sentence(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Words in lines of at most 80 columns.
-fn words(out: &mut String, words: impl Iterator<Item = String>) {
-    let mut line = String::new();
-    for word in words {
-        if !line.is_empty() && line.width() + word.width() + 2 > 74 {
-            let _ = writeln!(out, "    {line},");
-            line.clear();
-        }
-        line.push_str(if line.is_empty() { "" } else { ", " });
-        line.push_str(&word);
+/// Words separated by commas, in lines.
+fn words(out: &mut String, words: impl Iterator<Item = String>, width: Option<usize>) {
+    let list = words.collect::<Vec<_>>().join(", ");
+    for line in wrap_words(&list, width.unwrap_or(80).saturating_sub(4)) {
+        let _ = writeln!(out, "    {line}");
     }
-    let _ = writeln!(out, "    {line}");
 }
 
-/// Two columns; a long left side gets a line of its own.
-fn pairs(out: &mut String, rows: impl Iterator<Item = (String, String)>) {
+/// A sentence in lines; without a terminal in one.
+fn sentences(out: &mut String, text: &str, width: Option<usize>) {
+    for line in wrap_words(text, width.unwrap_or(usize::MAX).saturating_sub(2)) {
+        let _ = writeln!(out, "  {line}");
+    }
+}
+
+/// Two columns; a long left side gets a line of its own, and in a narrow terminal every one.
+fn pairs(out: &mut String, rows: impl Iterator<Item = (String, String)>, width: Option<usize>) {
+    /// Columns of the left side, in a terminal of at least so many.
     const LEFT: usize = 38;
+    const NARROW: usize = 72;
+    let is_narrow = width.is_some_and(|width| width < NARROW);
+    let left_columns = if is_narrow { 4 } else { LEFT };
     for (left, right) in rows {
-        if left.width() > LEFT {
-            let _ = writeln!(out, "    {left}\n    {:LEFT$} {right}", "");
+        let mut right = wrap_words(&right, width.unwrap_or(usize::MAX).saturating_sub(left_columns + 5)).into_iter();
+        if !is_narrow && left.width() <= LEFT {
+            let _ = writeln!(out, "    {left:LEFT$} {}", right.next().unwrap_or_default());
         } else {
-            let _ = writeln!(out, "    {left:LEFT$} {right}");
+            wrap_words(&left, width.unwrap_or(usize::MAX).saturating_sub(4)).iter().for_each(|line| out.push_str(&format!("    {line}\n")));
+        }
+        for line in right {
+            let _ = writeln!(out, "    {:left_columns$} {line}", "");
         }
     }
 }
@@ -198,7 +218,7 @@ mod tests {
     use crate::cli::commands::find;
 
     fn help_of(name: &str) -> String {
-        command_help("ostler", find(name).unwrap())
+        command_help("ostler", find(name).unwrap(), None)
     }
 
     #[test]
@@ -238,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_comes_last() {
-        let text = full_help("ostler");
+        let text = full_help("ostler", None);
         let place = |word: &str| text.find(word).unwrap();
         assert!(place("install-otel") > place("--max-memory-restart") && place("monit, ") > place("--help"), "{text}");
         assert!(text.lines().filter(|line| line.contains("install-otel")).all(|line| line.contains(", ")), "in few lines:\n{text}");

@@ -11,11 +11,12 @@ mod help;
 mod options;
 mod parse;
 mod reference;
-mod suggest;
 mod table;
 
 pub(crate) use call::Call;
-pub(crate) use commands::find;
+#[cfg(test)]
+pub(crate) use commands::commands;
+pub(crate) use commands::{closest_name, find};
 pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
 pub(crate) use error::{CliError, Status, UsageError};
 pub(crate) use help::{command_help, examples, full_help, short_help};

@@ -10,10 +10,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::call::Call;
-use super::commands::{COMMANDS, find};
+use super::commands::{COMMANDS, closest_name, find};
 use super::error::UsageError;
 use super::options::GLOBAL;
-use super::suggest::closest;
 use super::table::{Arg, Command, Opt};
 
 /// What a command line asks for.
@@ -67,8 +66,7 @@ fn understand(words: Vec<OsString>, passes_over: bool) -> Result<Parsed, UsageEr
         if first.has("help") {
             return Ok(Parsed::Help(None));
         }
-        let names = COMMANDS.iter().flat_map(|c| std::iter::once(c.name).chain(c.aliases.iter().copied()));
-        return Err(UsageError::UnknownCommand { word: word.clone(), closest: closest(word, names) });
+        return Err(UsageError::UnknownCommand { word: word.clone(), closest: closest_name(word) });
     };
     if first.has("help") {
         return Ok(Parsed::Help(Some(command)));
@@ -151,7 +149,7 @@ impl Scan {
         if word.starts_with("--") {
             let _ = parser.optional_value();
         }
-        let closest = closest(word.trim_start_matches('-'), spellings(command)).filter(|_| word.starts_with("--"));
+        let closest = ostler_config::keys::closest(word.trim_start_matches('-'), spellings(command)).filter(|_| word.starts_with("--"));
         self.unknown.get_or_insert(UsageError::UnknownOption { word, closest: closest.map(|long| format!("--{long}")) });
         Ok(())
     }

@@ -20,7 +20,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     let env = cx.env();
-    let around = Surroundings { program: cx.program.name(), env: &env, now_ms: wall_ms(), width: cx.out.width(), paint: cx.out.paint() };
+    let view = cx.out.view();
+    let around = Surroundings { program: cx.program.name(), env: &env, view: &view };
     for detail in &details {
         cx.out.line(describe(detail, &around).trim_end_matches('\n'));
     }
@@ -34,10 +35,4 @@ pub(super) fn find(cx: &mut Cx, targets: &[String]) -> Result<Vec<Detail>, CliEr
         Some(target) if details.is_empty() => Err(Failure::NotFound { target: target.clone() }.into()),
         _ => Ok(details),
     }
-}
-
-/// Milliseconds since the epoch.
-pub(super) fn wall_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

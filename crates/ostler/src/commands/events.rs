@@ -10,7 +10,6 @@ use ostler_proto::control::{Event, Missed, Position, Request, Response};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::describe::wall_ms;
 use crate::cli::{Call, CliError, Status, UsageError};
 use crate::client::{Client, ClientError, connect_or_find};
 use crate::cx::Cx;
@@ -21,7 +20,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// Shows what is known; then, with `--follow`, what happens.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let wish = Wish::from(call)?;
+    let wish = Wish::from(call, cx.out.view().now_ms)?;
     let Response::Events { list, position } = cx.client()?.request(&Request::Events, &mut |_| {})? else {
         return Err(ClientError::Unexpected.into());
     };
@@ -44,7 +43,7 @@ struct Wish {
 }
 
 impl Wish {
-    fn from(call: &Call) -> Result<Self, UsageError> {
+    fn from(call: &Call, now_ms: u64) -> Result<Self, UsageError> {
         let since_ms = match call.value("since") {
             None => 0,
             Some(text) => {
@@ -52,7 +51,7 @@ impl Wish {
                     option: "--since".into(),
                     reason: format!("expected a time such as 90s, 10m or 2h, found {text:?}"),
                 };
-                wall_ms().saturating_sub(units::millis(text).map_err(bad)?)
+                now_ms.saturating_sub(units::millis(text).map_err(bad)?)
             }
         };
         let apps = call.targets.iter().cloned().chain(call.value("app").map(str::to_owned)).collect();
@@ -72,7 +71,7 @@ impl Wish {
             let line = serde_json::to_string(event).unwrap_or_default();
             out.data(format!("{line}\n").as_bytes());
         } else {
-            let line = event_line(event, out.paint());
+            let line = event_line(event, &out.view());
             out.line(line);
         }
     }

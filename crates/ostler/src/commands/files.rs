@@ -12,7 +12,7 @@ use ostler_core::app::AppSpec;
 
 use crate::cli::{Call, CliError, Status, UsageError};
 use crate::cx::{self, Cx};
-use crate::render::shown;
+use crate::text::shown;
 
 /// More than this on standard input is no config file.
 const MAX_STDIN_BYTES: u64 = 64 << 20;

@@ -43,7 +43,7 @@ fn verdict(rows: &[HealthRow], named: bool, min: Option<usize>) -> (bool, String
     let faults: Vec<String> = counted.iter().filter_map(|row| fault(row)).collect();
     let good = counted.len() - faults.len();
     // Of very many the first few say enough.
-    let shown = faults.iter().take(5).map(|fault| crate::render::shown(fault)).collect::<Vec<_>>().join(", ");
+    let shown = faults.iter().take(5).map(|fault| crate::text::shown(fault)).collect::<Vec<_>>().join(", ");
     let line = match (shown.is_empty(), counted.len()) {
         (_, 0) => "nothing runs".to_owned(),
         (true, all) => format!("{good} of {all} online"),

@@ -9,10 +9,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let text = match call.target() {
         Some("ecosystem") if call.has("reference") => ostler_config::keys::reference(),
         None | Some("cli") if call.has("reference") => cli::reference(name),
-        None => cli::full_help(name),
+        None => cli::full_help(name, cx.out.width()),
         Some(word) => {
-            let command = cli::find(word).ok_or(UsageError::UnknownCommand { word: word.into(), closest: None })?;
-            cli::command_help(name, command)
+            let command = cli::find(word).ok_or(UsageError::UnknownCommand { word: word.into(), closest: cli::closest_name(word) })?;
+            cli::command_help(name, command, cx.out.width())
         }
     };
     cx.out.data(text.as_bytes());
@@ -21,6 +21,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 /// Of the command that was called without what it needs.
 pub(super) fn of_command(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    cx.out.data(cli::command_help(cx.program.name(), call.command).as_bytes());
+    let text = cli::command_help(cx.program.name(), call.command, cx.out.width());
+    cx.out.data(text.as_bytes());
     Ok(Status::Ok)
 }

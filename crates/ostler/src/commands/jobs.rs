@@ -3,7 +3,7 @@
 use ostler_proto::control::{Detail, Failure, Request};
 
 use super::act;
-use super::describe::{find, wall_ms};
+use super::describe::find;
 use crate::cli::{Call, CliError, Status, UsageError};
 use crate::cx::Cx;
 use crate::render::{Wording, job, job_json, jobs, json};
@@ -27,9 +27,9 @@ fn show(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Status, CliError
     match (found.is_empty(), targets.first()) {
         (true, Some(name)) => return Err(Failure::Other(format!("{name} is not a job: it has no `job` in its description")).into()),
         (true, None) => cx.out.info("no jobs; `job: '0 3 * * *'` in an app of the config file makes it one"),
-        (false, None) => cx.out.line(jobs(&found, wall_ms(), cx.out.paint()).trim_end_matches('\n')),
+        (false, None) => cx.out.line(jobs(&found, &cx.out.view()).trim_end_matches('\n')),
         (false, Some(_)) => {
-            let texts: Vec<String> = found.iter().map(|detail| job(detail, wall_ms(), cx.out.paint())).collect();
+            let texts: Vec<String> = found.iter().map(|detail| job(detail, &cx.out.view())).collect();
             cx.out.line(texts.join("\n").trim_end_matches('\n'));
         }
     }

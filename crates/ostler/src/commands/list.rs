@@ -34,12 +34,12 @@ pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
     } else {
         let mut rows = cx.client()?.table()?;
         order.sort(&mut rows);
-        let table = list_table(&rows, cx.out.width(), cx.out.paint());
+        let table = list_table(&rows, &cx.out.view());
         cx.out.line(table.trim_end_matches('\n'));
         tell_set_aside(cx)?;
         // The list is what was asked for; without figures it is as good.
         if let Ok(Some(report)) = super::slist::host(cx) {
-            cx.out.line(host_line(&report, cx.out.paint(), cx.out.width()));
+            cx.out.line(host_line(&report, &cx.out.view()));
         }
     }
     Ok(())
@@ -55,8 +55,8 @@ fn tell_set_aside(cx: &mut Cx) -> Result<(), CliError> {
         let why = kept.as_ref().and_then(|kept| kept["why"].as_str()).unwrap_or("for an unknown reason");
         cx.out.warn_err(format_args!(
             "{} was set aside, because the daemon died over its record ({}): start it again, and remove \"{}\"",
-            crate::render::shown(name),
-            crate::render::shown(why),
+            crate::text::shown(name),
+            crate::text::shown(why),
             path.display()
         ));
     }

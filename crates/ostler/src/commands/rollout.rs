@@ -3,7 +3,6 @@
 use ostler_proto::control::{Failure, Request, Response, RolloutReport, RolloutState};
 
 use super::act;
-use super::describe::wall_ms;
 use crate::cli::{Call, CliError, Status, UsageError};
 use crate::client::ClientError;
 use crate::cx::Cx;
@@ -37,7 +36,7 @@ fn status(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliEr
     if call.has("json") {
         json(&mut cx.out, &newest);
     } else if !newest.is_empty() {
-        let texts: Vec<String> = newest.iter().map(|report| rollout(report, wall_ms(), cx.out.paint())).collect();
+        let texts: Vec<String> = newest.iter().map(|report| rollout(report, &cx.out.view())).collect();
         cx.out.line(texts.join("\n").trim_end_matches('\n'));
     }
     Ok(if failed { Status::Failed } else { Status::Ok })
@@ -48,7 +47,7 @@ fn past(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliErro
     if call.has("json") {
         json(&mut cx.out, &reports);
     } else if !reports.is_empty() {
-        cx.out.line(history(&reports, wall_ms(), cx.out.paint()).trim_end_matches('\n'));
+        cx.out.line(history(&reports, &cx.out.view()).trim_end_matches('\n'));
     }
     Ok(Status::Ok)
 }

@@ -2,7 +2,7 @@
 
 use ostler_proto::control::{Detail, Request, Response, RolloutReport, RolloutState};
 
-use super::describe::{find, wall_ms};
+use super::describe::find;
 use crate::cli::{Call, CliError, Status};
 use crate::client::ClientError;
 use crate::cx::Cx;
@@ -29,9 +29,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         json(&mut cx.out, &list);
         return Ok(Status::Ok);
     }
-    let now_ms = wall_ms();
-    let mut texts: Vec<String> = details.iter().map(|detail| why(detail, now_ms, cx.out.paint())).collect();
-    texts.extend(failed_reloads(cx, &details)?.iter().map(|report| rollout(report, now_ms, cx.out.paint())));
+    let view = cx.out.view();
+    let mut texts: Vec<String> = details.iter().map(|detail| why(detail, &view)).collect();
+    texts.extend(failed_reloads(cx, &details)?.iter().map(|report| rollout(report, &view)));
     cx.out.line(texts.join("\n").trim_end_matches('\n'));
     Ok(Status::Ok)
 }

@@ -6,7 +6,7 @@ use ostler_core::app::ExecMode;
 use ostler_proto::control::Summary;
 
 use super::age::{age, bytes};
-use super::table::shown;
+use crate::text::shown;
 
 /// One block per instance, by id.
 pub(crate) fn blocks(rows: &[Summary]) -> String {

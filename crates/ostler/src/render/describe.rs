@@ -14,8 +14,10 @@ use unicode_width::UnicodeWidthStr;
 use super::age::age;
 use super::jobs::next_run;
 use super::style::{Paint, styles};
-use super::table::{fit, shown, status_style};
+use super::table::status_style;
+use super::view::View;
 use super::why::{headline, health_line};
+use crate::text::{fit, shown, wrap};
 
 /// What describing needs besides the instance itself.
 pub(crate) struct Surroundings<'a> {
@@ -23,28 +25,25 @@ pub(crate) struct Surroundings<'a> {
     pub program: &'a str,
     /// Environment of the caller.
     pub env: &'a ostler_core::app::EnvMap,
-    /// Wall clock.
-    pub now_ms: u64,
-    /// Columns of the terminal.
-    pub width: Option<usize>,
-    /// Colours.
-    pub paint: Paint,
+    /// For whom.
+    pub view: &'a View,
 }
 
 /// Everything about one instance.
 pub(crate) fn describe(detail: &Detail, around: &Surroundings<'_>) -> String {
-    let paint = around.paint;
+    let view = around.view;
+    let paint = view.paint;
     let name = shown(&detail.spec.name);
     let mut out = String::new();
     title(&mut out, paint, &format!(" Describing process with id {} - name {name} ", detail.id));
-    table(&mut out, paint, &rows(detail, around.now_ms));
+    table(&mut out, view, &rows(detail, view));
     if let Some(exit) = detail.instance.exits.last() {
-        last_exit(&mut out, paint, exit, around.now_ms);
+        last_exit(&mut out, view, exit);
     }
     actions(&mut out, detail, around);
-    metrics(&mut out, detail, paint);
+    metrics(&mut out, detail, view);
     title(&mut out, paint, " Divergent env variables from local env ");
-    table(&mut out, paint, &divergent(detail, around));
+    table(&mut out, view, &divergent(detail, around));
     let _ = writeln!(
         out,
         "\n{}",
@@ -64,13 +63,13 @@ fn title(out: &mut String, paint: Paint, text: &str) {
     let _ = writeln!(out, "{}", paint.with(styles::INVERSE.bold(), text));
 }
 
-fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
+fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
     let spec = &detail.spec;
     let counters = &detail.instance.counters;
     let given = |key: &str| spec.given.get(key).map(plain);
     let or_none = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "N/A".into());
     let online = matches!(detail.instance.state, State::Running { .. });
-    let uptime = counters.last_start.filter(|_| online).map_or_else(|| "0".into(), |start| age(now_ms.saturating_sub(start.wall_ms)));
+    let uptime = counters.last_start.filter(|_| online).map_or_else(|| "0".into(), |start| age(view.since(start.wall_ms)));
     let combined = spec.logs.log_file.as_ref().and_then(|log| match log {
         CombinedLog::Path(path) => detail.files.combined.clone().or_else(|| Some(path.clone())),
         CombinedLog::Default => detail.files.combined.clone(),
@@ -85,11 +84,11 @@ fn rows(detail: &Detail, now_ms: u64) -> Vec<(String, String)> {
         ("namespace", Some(shown(&spec.namespace))),
         ("version", Some(or_none(spec.version.clone()))),
         ("restarts", Some(counters.restarts.to_string())),
-        ("health", detail.health.as_ref().map(|health| health_line(health, now_ms))),
+        ("health", detail.health.as_ref().map(|health| health_line(health, view))),
         ("max memory restart", given("max_memory_restart")),
         ("cron restart", given("cron_restart").filter(|_| !spec.is_job())),
         ("job", spec.cron.as_ref().filter(|cron| cron.job.is_some()).map(|cron| shown(&cron.pattern))),
-        ("next run", spec.cron.is_some().then(|| next_run(detail, now_ms).unwrap_or_else(|| "none, it was stopped".into()))),
+        ("next run", spec.cron.is_some().then(|| next_run(detail, view).unwrap_or_else(|| "none, it was stopped".into()))),
         ("uptime", Some(uptime)),
         ("entire log path", combined),
         ("script path", Some(shown(&spec.script))),
@@ -150,11 +149,11 @@ fn iso(ms: u64) -> String {
     stamp.map_or_else(|| "N/A".into(), |stamp| format!("{stamp:.3}"))
 }
 
-fn last_exit(out: &mut String, paint: Paint, exit: &ExitRecord, now_ms: u64) {
-    title(out, paint, " Last exit ");
-    let mut rows = vec![("how".to_owned(), headline(exit, now_ms))];
+fn last_exit(out: &mut String, view: &View, exit: &ExitRecord) {
+    title(out, view.paint, " Last exit ");
+    let mut rows = vec![("how".to_owned(), headline(exit, view))];
     rows.extend(exit.last_lines.iter().rev().take(3).rev().map(|line| ("line".to_owned(), shown(line))));
-    table(out, paint, &rows);
+    table(out, view, &rows);
 }
 
 fn actions(out: &mut String, detail: &Detail, around: &Surroundings<'_>) {
@@ -163,13 +162,13 @@ fn actions(out: &mut String, detail: &Detail, around: &Surroundings<'_>) {
     if rows.is_empty() {
         return;
     }
-    title(out, around.paint, " Actions available ");
-    table(out, around.paint, &rows);
+    title(out, around.view.paint, " Actions available ");
+    table(out, around.view, &rows);
     let hint = format!(" Trigger via: {} trigger {} <action_name>\n", around.program, shown(&detail.spec.name));
-    let _ = writeln!(out, "{}", around.paint.with(styles::GREY, hint));
+    let _ = writeln!(out, "{}", around.view.paint.with(styles::GREY, hint));
 }
 
-fn metrics(out: &mut String, detail: &Detail, paint: Paint) {
+fn metrics(out: &mut String, detail: &Detail, view: &View) {
     let metric = |(name, metric): (&String, &Value)| {
         let unit = metric.get("unit").map(plain).unwrap_or_default();
         let value = metric.get("value").map(plain).unwrap_or_default();
@@ -177,14 +176,14 @@ fn metrics(out: &mut String, detail: &Detail, paint: Paint) {
     };
     let rows: Vec<(String, String)> = detail.learned.axm_monitor.iter().map(metric).collect();
     if !rows.is_empty() {
-        title(out, paint, " Code metrics value ");
-        table(out, paint, &rows);
+        title(out, view.paint, " Code metrics value ");
+        table(out, view, &rows);
     }
 }
 
 /// Variables that the caller has too, with another value.
 fn divergent(detail: &Detail, around: &Surroundings<'_>) -> Vec<(String, String)> {
-    let most = around.width.map_or(240, |width| width.saturating_sub(60).max(20));
+    let most = around.view.width.map_or(240, |width| width.saturating_sub(60).max(20));
     let app = detail.spec.env.merged();
     let differs = |(key, value): (String, String)| {
         let ours = around.env.get(&key).filter(|ours| **ours != value && key != "_" && key != "SHLVL")?;
@@ -196,136 +195,41 @@ fn divergent(detail: &Detail, around: &Surroundings<'_>) -> Vec<(String, String)
     app.into_iter().filter_map(differs).collect()
 }
 
-/// Two columns as wide as needed. Nothing for no rows but an empty line, as PM2 prints it.
-fn table(out: &mut String, paint: Paint, rows: &[(String, String)]) {
+/// Two columns as wide as needed, or as there is room: what is longer goes on in the next line. Nothing for no rows but an empty line, as PM2
+/// prints it.
+fn table(out: &mut String, view: &View, rows: &[(String, String)]) {
     if rows.is_empty() {
         out.push('\n');
         return;
     }
-    let widest = |pick: fn(&(String, String)) -> &String| rows.iter().map(|row| pick(row).width()).max().unwrap_or(0) + 2;
-    let (keys, values) = (widest(|row| &row.0), widest(|row| &row.1));
+    let paint = view.paint;
+    let (keys, values) = widths(rows, view.width);
     let rule = |[left, cross, right]: [char; 3]| {
-        paint.with(styles::BORDER, format!("{left}{}{cross}{}{right}", "─".repeat(keys), "─".repeat(values)))
+        paint.with(styles::BORDER, format!("{left}{}{cross}{}{right}", "─".repeat(keys + 2), "─".repeat(values + 2)))
     };
     let bar = paint.with(styles::BORDER, '│').to_string();
     let _ = writeln!(out, "{}", rule(['┌', '┬', '┐']));
     for (key, value) in rows {
-        let cell = fit(value, values - 2);
-        let text = cell.trim_end();
         let style = if key == "status" { status_style(value) } else { anstyle::Style::new() };
-        let head = paint.with(styles::HEADER, format!(" {} ", fit(key, keys - 2)));
-        let _ = writeln!(out, "{bar}{head}{bar} {}{} {bar}", paint.with(style, text), &cell[text.len()..]);
+        let (key, value) = (wrap(key, keys), wrap(value, values));
+        for line in 0..key.len().max(value.len()) {
+            let part = |lines: &[String], width: usize| fit(lines.get(line).map_or("", String::as_str), width);
+            let cell = part(&value, values);
+            let text = cell.trim_end();
+            let head = paint.with(styles::HEADER, format!(" {} ", part(&key, keys)));
+            let _ = writeln!(out, "{bar}{head}{bar} {}{} {bar}", paint.with(style, text), &cell[text.len()..]);
+        }
     }
     let _ = writeln!(out, "{}", rule(['└', '┴', '┘']));
 }
 
-#[cfg(test)]
-mod tests {
-    use ostler_core::app::AppSpec;
-    use ostler_core::lifecycle::{Ending, ExitCause, Instance};
-    use ostler_core::time::Now;
-    use ostler_proto::control::{Files, Learned, Monit};
-
-    use super::*;
-
-    fn detail() -> Detail {
-        let mut spec = AppSpec {
-            name: "web".into(),
-            script: "/srv/app.js".into(),
-            cwd: "/srv".into(),
-            interpreter: Some("node".into()),
-            ..AppSpec::default()
-        };
-        spec.args = vec!["one".into(), "two words".into()];
-        spec.env.vars = [("PORT".to_owned(), "80".to_owned()), ("HOME".to_owned(), "/root".to_owned())].into_iter().collect();
-        Detail {
-            ticks: ostler_core::cron::Ticks::default(),
-            id: 0,
-            index: 0,
-            unique_id: "u".into(),
-            spec,
-            instance: Instance::new(Now::at(1_795_233_345_535)),
-            learned: Learned::default(),
-            monit: Monit::default(),
-            files: Files {
-                out: Some("/h/logs/web-out.log".into()),
-                error: Some("/h/logs/web-error.log".into()),
-                combined: None,
-                pid: "/h/pids/web-0.pid".into(),
-            },
-            user: "root".into(),
-            home: "/h".into(),
-            waits_for: Vec::new(),
-            health: None,
-            kept: Default::default(),
-            notes: Vec::new(),
-        }
-    }
-
-    fn described(detail: &Detail) -> String {
-        let env = [("PORT".to_owned(), "81".to_owned()), ("HOME".to_owned(), "/root".to_owned())].into_iter().collect();
-        describe(detail, &Surroundings { program: "pm2", env: &env, now_ms: 1_795_233_400_000, width: None, paint: Paint(false) })
-    }
-
-    #[test]
-    fn the_tables_of_pm2() {
-        assert_eq!(
-            described(&detail()),
-            " Describing process with id 0 - name web \n\
-┌───────────────────┬──────────────────────────┐\n\
-│ status            │ stopped                  │\n\
-│ name              │ web                      │\n\
-│ namespace         │ default                  │\n\
-│ version           │ N/A                      │\n\
-│ restarts          │ 0                        │\n\
-│ uptime            │ 0                        │\n\
-│ script path       │ /srv/app.js              │\n\
-│ script args       │ one two words            │\n\
-│ error log path    │ /h/logs/web-error.log    │\n\
-│ out log path      │ /h/logs/web-out.log      │\n\
-│ pid path          │ /h/pids/web-0.pid        │\n\
-│ interpreter       │ node                     │\n\
-│ interpreter args  │ N/A                      │\n\
-│ script id         │ 0                        │\n\
-│ exec cwd          │ /srv                     │\n\
-│ exec mode         │ fork_mode                │\n\
-│ node.js version   │ N/A                      │\n\
-│ node env          │ N/A                      │\n\
-│ watch & reload    │ ✘                        │\n\
-│ unstable restarts │ 0                        │\n\
-│ created at        │ 2026-11-21T03:55:45.535Z │\n\
-└───────────────────┴──────────────────────────┘\n \
-Divergent env variables from local env \n\
-┌──────┬────┐\n\
-│ PORT │ 80 │\n\
-└──────┴────┘\n\
-\n Use `pm2 logs web [--lines 1000]` to display logs\n Use `pm2 env 0` to display environment variables\n \
-Use `pm2 why 0` to see how it ended before\n"
-        );
-    }
-
-    #[test]
-    fn the_last_exit_and_what_the_app_told() {
-        let mut detail = detail();
-        detail.instance.exits.push(ExitRecord {
-            inc: 1,
-            pid: 9,
-            started: Now::at(1_795_233_350_000),
-            ended: Now::at(1_795_233_390_000),
-            ending: Ending::Code(1),
-            cause: ExitCause::Itself,
-            last_lines: vec!["Error: \u{1b}[31mboom".into()],
-        });
-        detail.learned.axm_actions.push(serde_json::json!({ "action_name": "km:heapdump" }));
-        detail.learned.axm_monitor.insert("Heap Usage".into(), serde_json::json!({ "value": 59.94, "unit": "%" }));
-        let text = described(&detail);
-        for part in [
-            "it exited with code 1",
-            "│ Error: \u{fffd}[31mboom",
-            " Trigger via: pm2 trigger web <action_name>",
-            "│ Heap Usage │ 59.94 % │",
-        ] {
-            assert!(text.contains(part), "{part}\n{text}");
-        }
-    }
+/// Columns of keys and values, without the blanks beside them.
+fn widths(rows: &[(String, String)], room: Option<usize>) -> (usize, usize) {
+    /// Borders and blanks.
+    const FRAME: usize = 7;
+    let widest = |pick: fn(&(String, String)) -> &String| rows.iter().map(|row| pick(row).width()).max().unwrap_or(0);
+    let (keys, values) = (widest(|row| &row.0), widest(|row| &row.1));
+    let Some(room) = room.map(|room| room.saturating_sub(FRAME)).filter(|room| keys + values > *room) else { return (keys, values) };
+    let keys = keys.min(room / 2).max(1);
+    (keys, room.saturating_sub(keys).max(2).min(values))
 }

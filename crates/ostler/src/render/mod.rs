@@ -12,8 +12,11 @@ mod json;
 mod out;
 mod progress;
 mod rollout;
+#[cfg(test)]
+mod screen;
 mod style;
 mod table;
+mod view;
 mod why;
 
 pub(crate) use blocks::blocks;
@@ -27,6 +30,10 @@ pub(crate) use json::json;
 pub(crate) use out::Out;
 pub(crate) use progress::{Teller, Wording};
 pub(crate) use rollout::{history, rollout};
+#[cfg(test)]
+pub(crate) use screen::Screen;
 pub(crate) use style::styles;
-pub(crate) use table::{Order, list_table, shown};
+pub(crate) use table::{Order, list_table};
+#[cfg(test)]
+pub(crate) use view::View;
 pub(crate) use why::why;

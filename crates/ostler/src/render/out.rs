@@ -1,21 +1,29 @@
 //! What reaches the user: messages and data.
 //!
 //! Messages are dropped by `--silent`, data never is. With [`Out::data_only`] stdout carries nothing but data, and messages go to
-//! stderr. A reader that has closed the pipe ends the call in peace: nothing more is written.
+//! stderr. A reader that has closed the pipe ends the call in peace: nothing more is written. On a terminal without UTF-8 messages are
+//! written in ASCII; what goes elsewhere is the same everywhere.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
 use super::style::{Paint, styles};
+use super::view::View;
 use crate::home::Program;
+use crate::text::{ascii, is_ascii_wanted};
 
 /// The two streams.
 pub(crate) struct Out {
     program: Program,
+    stdout: Box<dyn Write>,
+    stderr: Box<dyn Write>,
     buffer: Vec<u8>,
     paint: Paint,
     paint_err: Paint,
+    /// stdout and stderr are terminals without UTF-8.
+    is_ascii: bool,
+    is_ascii_err: bool,
     silent: bool,
     hushed: bool,
     data_only: bool,
@@ -29,18 +37,23 @@ pub(crate) struct Out {
 const BUFFER_BYTES: usize = 64 << 10;
 
 impl Out {
-    /// Looks at the streams and at `NO_COLOR`, `FORCE_COLOR`, `PM2_SILENT`.
+    /// Looks at the streams and at `NO_COLOR`, `FORCE_COLOR`, `PM2_SILENT` and the variables of the locale.
     pub(crate) fn new(program: Program) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_terminal = io::stdout().is_terminal();
+        let (is_terminal, is_terminal_err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        let is_ascii = is_ascii_wanted(|name| std::env::var(name).ok());
         let forced =
             std::env::var("FORCE_COLOR").ok().filter(|value| !value.is_empty()).map(|value| !matches!(value.as_str(), "0" | "false"));
         let colors = |terminal: bool| !set("NO_COLOR") && forced.unwrap_or(terminal);
         Self {
             program,
+            stdout: Box::new(io::stdout()),
+            stderr: Box::new(io::stderr()),
             buffer: Vec::new(),
             paint: Paint(colors(is_terminal)),
-            paint_err: Paint(colors(io::stderr().is_terminal())),
+            paint_err: Paint(colors(is_terminal_err)),
+            is_ascii: is_terminal && is_ascii,
+            is_ascii_err: is_terminal_err && is_ascii,
             silent: set("PM2_SILENT"),
             hushed: false,
             data_only: false,
@@ -51,10 +64,28 @@ impl Out {
         }
     }
 
-    /// What was said on stdout so far.
+    /// Prints to these, without colours, as if there was no terminal.
     #[cfg(test)]
-    pub(super) fn taken(&mut self) -> String {
-        String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
+    pub(super) fn onto(program: Program, stdout: Box<dyn Write>, stderr: Box<dyn Write>) -> Self {
+        let new = Self::new(program);
+        let plain = Paint(false);
+        Self {
+            stdout,
+            stderr,
+            paint: plain,
+            paint_err: plain,
+            is_terminal: false,
+            is_ascii: false,
+            is_ascii_err: false,
+            silent: false,
+            ..new
+        }
+    }
+
+    /// As on a terminal without UTF-8.
+    #[cfg(test)]
+    pub(crate) fn set_ascii(&mut self) {
+        (self.is_ascii, self.is_ascii_err) = (true, true);
     }
 
     /// Called as PM2.
@@ -137,6 +168,11 @@ impl Out {
         Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 
+    /// For whom text is made that goes to stdout.
+    pub(crate) fn view(&self) -> View {
+        View::now(self.width(), self.paint)
+    }
+
     /// Data: on stdout, as it is, also when silent.
     pub(crate) fn data(&mut self, bytes: &[u8]) {
         if !self.closed {
@@ -151,17 +187,30 @@ impl Out {
     pub(crate) fn data_err(&mut self, bytes: &[u8]) {
         self.flush();
         // Nowhere is left to tell that stderr is gone.
-        let _ = io::stderr().write_all(bytes);
+        let _ = self.stderr.write_all(bytes);
     }
 
     /// A line without prefix.
     pub(crate) fn line(&mut self, text: impl Display) {
         if self.silent || self.hushed || self.only_trouble {
         } else if self.data_only {
-            self.data_err(format!("{text}\n").as_bytes());
+            self.write_err(&text);
         } else {
-            self.data(format!("{text}\n").as_bytes());
+            self.text(format_args!("{text}\n"));
         }
+    }
+
+    /// Text that is data: on stdout also when silent, in characters that its reader knows.
+    pub(crate) fn text(&mut self, text: impl Display) {
+        let text = text.to_string();
+        let shown = if self.is_ascii { ascii(&text) } else { text.as_str().into() };
+        self.data(shown.as_bytes());
+    }
+
+    fn write_err(&mut self, text: &impl Display) {
+        let text = format!("{text}\n");
+        let shown = if self.is_ascii_err { ascii(&text) } else { text.as_str().into() };
+        self.data_err(shown.as_bytes());
     }
 
     fn head(&self, style: anstyle::Style, kind: &str) -> String {
@@ -195,14 +244,14 @@ impl Out {
         let head = self.paint_err.with(styles::RED, format!("[{}][ERROR]", self.program.label()));
         // As PM2 where we are called so; an exit code alone helps nobody to find out.
         if !self.silent || !self.program.is_pm2() {
-            self.data_err(format!("{head} {text}\n").as_bytes());
+            self.write_err(&format_args!("{head} {text}"));
         }
     }
 
     /// A line without prefix on stderr.
     pub(crate) fn err_line(&mut self, text: impl Display) {
         if !self.silent {
-            self.data_err(format!("{text}\n").as_bytes());
+            self.write_err(&text);
         }
     }
 
@@ -227,8 +276,7 @@ impl Out {
         if self.buffer.is_empty() || self.closed {
             return;
         }
-        let mut stdout = io::stdout().lock();
-        if let Err(error) = stdout.write_all(&self.buffer).and_then(|()| stdout.flush()) {
+        if let Err(error) = self.stdout.write_all(&self.buffer).and_then(|()| self.stdout.flush()) {
             self.closed = true;
             self.failed = Some(error).filter(|error| error.kind() != ErrorKind::BrokenPipe);
         }
@@ -253,25 +301,25 @@ fn discrete() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::Screen;
 
     #[test]
     fn silence_drops_messages_but_not_data() {
-        let mut out = Out::new(Program::Pm2);
-        out.set_color(false);
+        let (mut out, screen) = Screen::of(Program::Pm2);
         out.info("one");
         out.warn("two");
         out.set_silent();
         out.info("three");
         out.data(b"four");
-        assert_eq!(out.taken(), "[PM2] one\n[PM2][WARN] two\nfour");
+        assert_eq!(screen.taken(&mut out), "[PM2] one\n[PM2][WARN] two\nfour");
     }
 
     #[test]
-    fn with_data_on_stdout_there_are_no_messages() {
-        let mut out = Out::new(Program::Ostler);
+    fn with_data_on_stdout_messages_go_to_stderr() {
+        let (mut out, screen) = Screen::of(Program::Ostler);
         out.data_only();
         out.info("a message");
         out.data(b"[]");
-        assert_eq!(out.taken(), "[]");
+        assert_eq!(screen.taken(&mut out), "(stderr) [ostler] a message\n[]");
     }
 }

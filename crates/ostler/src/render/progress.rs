@@ -108,15 +108,15 @@ impl<'a> Teller<'a> {
 mod tests {
     use super::*;
     use crate::home::Program;
+    use crate::render::Screen;
 
     fn told(wording: Wording, steps: Vec<Progress>) -> String {
-        let mut out = Out::new(Program::Pm2);
-        out.set_color(false);
+        let (mut out, screen) = Screen::of(Program::Pm2);
         let mut teller = Teller::new(&mut out, wording);
         for step in steps {
             teller.hear(step);
         }
-        out.taken()
+        screen.taken(&mut out)
     }
 
     fn done(id: u32) -> Progress {

@@ -7,10 +7,12 @@ use anstyle::Style;
 use ostler_core::app::ExecMode;
 use ostler_core::health::State as Health;
 use ostler_proto::control::TableRow;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::age::{age, bytes};
 use super::style::{Paint, styles};
+use super::view::View;
+use crate::text::{fit, shown};
 
 /// Order of the rows: `--sort <field>[:asc|desc]`, by name without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,16 +91,31 @@ const fn plain(title: &'static str, width: usize, cell: fn(&TableRow) -> String)
     Column { title, width, cell, style: |_| None }
 }
 
-/// The whole list, with a final newline. `width` is that of the terminal; none means that there is none: the full form.
-pub(crate) fn list_table(rows: &[TableRow], width: Option<usize>, paint: Paint) -> String {
-    let forms = [full(rows), condensed(rows)];
-    let forms = forms.map(|columns| with_health(columns, rows));
-    let columns = forms
-        .into_iter()
-        .find(|columns| width.is_none_or(|width| total(columns) <= width))
-        .unwrap_or_else(|| with_health(mini(rows), rows));
-    draw(rows, &columns, paint)
+/// The whole list, with a final newline: the fullest form that fits; without a terminal the full one.
+pub(crate) fn list_table(rows: &[TableRow], view: &View) -> String {
+    let room = view.width.unwrap_or(usize::MAX);
+    let forms = [full(rows), condensed(rows), mini(rows)].map(|columns| with_health(columns, rows));
+    let columns = forms.into_iter().find(|columns| total(columns) <= room).unwrap_or_else(|| least(rows, room));
+    draw(rows, &columns, view.paint)
 }
+
+/// The mini form without figures, the last ones first, and with a short name if it must be.
+fn least(rows: &[TableRow], room: usize) -> Vec<Column> {
+    let mut columns = with_health(mini(rows), rows);
+    for title in ["mem", "cpu", "health"] {
+        if total(&columns) > room {
+            columns.retain(|column| column.title != title);
+        }
+    }
+    let excess = total(&columns).saturating_sub(room);
+    if let Some(name) = columns.iter_mut().find(|column| column.title == "name") {
+        name.width = name.width.saturating_sub(excess).max(NARROWEST);
+    }
+    columns
+}
+
+/// Columns for three letters of a name and a mark that it is longer.
+const NARROWEST: usize = 6;
 
 fn total(columns: &[Column]) -> usize {
     columns.iter().map(|column| column.width).sum::<usize>() + columns.len() + 1
@@ -199,15 +216,6 @@ fn memory(row: &TableRow) -> String {
     bytes(row.monit.memory_bytes)
 }
 
-/// Text of others without what would move the cursor.
-pub(crate) fn shown(text: &str) -> String {
-    if text.chars().any(char::is_control) {
-        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-    } else {
-        text.into()
-    }
-}
-
 fn draw(rows: &[TableRow], columns: &[Column], paint: Paint) -> String {
     let bytes_of_a_row = 4 * columns.len() + total(columns);
     let mut out = String::with_capacity((rows.len() + 4) * bytes_of_a_row);
@@ -237,122 +245,25 @@ fn draw(rows: &[TableRow], columns: &[Column], paint: Paint) -> String {
     out
 }
 
-/// The text in exactly so many columns: padded, or cut with `…`.
-pub(super) fn fit(text: &str, columns: usize) -> String {
-    // Most cells are plain; a thousand rows have thirteen thousand.
-    let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    let width = if is_plain { text.len() } else { text.width() };
-    let mut out = String::with_capacity(text.len().max(columns));
-    if width <= columns {
-        out.push_str(text);
-        out.extend(std::iter::repeat_n(' ', columns - width));
-        return out;
-    }
-    let mut used = 0;
-    for c in text.chars() {
-        let wide = c.width().unwrap_or(0);
-        if used + wide > columns.saturating_sub(1) {
-            break;
-        }
-        used += wide;
-        out.push(c);
-    }
-    out.push('…');
-    out.push_str(&" ".repeat(columns.saturating_sub(used + 1)));
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    pub(crate) fn row(id: u32, name: &str) -> TableRow {
-        TableRow {
-            id,
-            name: name.into(),
-            namespace: "nsA".into(),
-            version: Some("1.2.3".into()),
-            mode: ExecMode::Fork,
-            pid: 28414,
-            status: "online".into(),
-            uptime_ms: Some(28_000),
-            restarts: 0,
-            monit: ostler_proto::control::Monit { cpu_pct: 0.0, memory_bytes: 51_904_512, processes: 1 },
-            user: "root".into(),
-            watching: false,
-            health: None,
-        }
-    }
+    use crate::tests::data::{row, rows, rows_with_health};
 
     #[test]
-    fn the_full_form_is_the_one_of_pm2() {
-        assert_eq!(
-            list_table(&[row(0, "tiny")], None, Paint(false)),
-            "\
-┌────┬─────────┬─────────────┬─────────┬─────────┬──────────┬────────┬──────┬───────────┬──────────┬──────────┬──────────┬──────────┐
-│ id │ name    │ namespace   │ version │ mode    │ pid      │ uptime │ ↺    │ status    │ cpu      │ mem      │ user     │ watching │
-├────┼─────────┼─────────────┼─────────┼─────────┼──────────┼────────┼──────┼───────────┼──────────┼──────────┼──────────┼──────────┤
-│ 0  │ tiny    │ nsA         │ 1.2.3   │ fork    │ 28414    │ 28s    │ 0    │ online    │ 0%       │ 49.5mb   │ root     │ disabled │
-└────┴─────────┴─────────────┴─────────┴─────────┴──────────┴────────┴──────┴───────────┴──────────┴──────────┴──────────┴──────────┘
-"
-        );
-    }
-
-    #[test]
-    fn health_has_a_column_where_an_app_has_a_check() {
-        let rows = [row(0, "tiny"), TableRow { health: Some(Health::Unhealthy), ..row(1, "web") }];
-        for width in [None, Some(110), Some(70)] {
-            let text = list_table(&rows, width, Paint(false));
-            let lines: Vec<&str> = text.lines().collect();
-            assert!(lines[1].contains(" status    │ health    │"), "{text}");
-            assert!(lines[3].contains(" online    │           │") && lines[4].contains(" online    │ unhealthy │"), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_empty_list_is_header_and_rule() {
-        let text = list_table(&[], None, Paint(false));
-        assert_eq!(text.lines().count(), 3);
-        assert!(text.contains("│ id │ name      │ namespace   │"), "{text}");
-    }
-
-    #[test]
-    fn the_form_fits_the_terminal_and_every_line_is_equally_wide() {
-        let mut rows =
-            vec![row(0, "api"), row(1234, "日本語のとても長い名前のアプリケーション名"), row(7, "🚀 rocket"), row(8, &"x".repeat(60))];
-        rows[1].status = "waiting restart".into();
-        rows[2].monit.cpu_pct = 99.949;
-        for (width, form) in [(None, full(&rows)), (Some(200), full(&rows)), (Some(110), condensed(&rows)), (Some(60), mini(&rows))] {
-            let text = list_table(&rows, width, Paint(false));
-            for line in text.lines() {
-                assert_eq!(line.width(), total(&form), "{line}");
-            }
-            assert!(text.contains("waiting …"), "{text}");
-            assert!(text.contains("99.9%"), "{text}");
-        }
-    }
-
-    #[test]
-    fn colours_change_no_width() {
-        let rows = [row(0, "tiny")];
-        let colored = list_table(&rows, None, Paint(true));
-        assert!(colored.contains("\u{1b}["));
-        let mut bare = String::new();
-        let mut inside = false;
-        for c in colored.chars() {
-            match (inside, c) {
-                (false, '\u{1b}') => inside = true,
-                (true, 'm') => inside = false,
-                (true, _) => {}
-                (false, c) => bare.push(c),
+    fn the_form_fits_each_terminal_and_every_line_is_equally_wide() {
+        for rows in [rows(), rows_with_health()] {
+            for width in 28..200 {
+                let text = list_table(&rows, &View::played(0, Some(width)));
+                let widths: Vec<usize> = text.lines().map(UnicodeWidthStr::width).collect();
+                assert!(widths[0] <= width && widths.iter().all(|line| *line == widths[0]), "{width}: {widths:?}\n{text}");
             }
         }
-        assert_eq!(bare, list_table(&rows, None, Paint(false)));
     }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert!(!list_table(&[row(0, "a\u{1b}[2Jb\n")], None, Paint(false)).contains('\u{1b}'));
+        assert!(!list_table(&[row(0, "a\u{1b}[2Jb\n")], &View::played(0, None)).contains('\u{1b}'));
     }
 
     #[test]

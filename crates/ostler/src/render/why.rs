@@ -6,15 +6,18 @@ use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, State};
 use ostler_proto::control::{Detail, HealthReport};
 
 use super::age::span;
-use super::style::{Paint, styles};
-use super::table::{shown, status_style};
+use super::style::styles;
+use super::table::status_style;
+use super::view::View;
+use crate::text::shown;
 
 /// State and exits of one instance, the newest exit first.
-pub(crate) fn why(detail: &Detail, now_ms: u64, paint: Paint) -> String {
+pub(crate) fn why(detail: &Detail, view: &View) -> String {
+    let paint = view.paint;
     let mut out = String::new();
     let status = detail.instance.status();
     let name = paint.with(styles::BOLD, format!("{} ({})", shown(&detail.spec.name), detail.id)).to_string();
-    let _ = writeln!(out, "{name} is {}{}", paint.with(status_style(status), status), circumstances(detail, now_ms));
+    let _ = writeln!(out, "{name} is {}{}", paint.with(status_style(status), status), circumstances(detail, view));
     for dependency in &detail.waits_for {
         let _ = writeln!(out, "  it waits: {}", shown(dependency));
     }
@@ -22,18 +25,17 @@ pub(crate) fn why(detail: &Detail, now_ms: u64, paint: Paint) -> String {
         let _ = writeln!(out, "  its {hook} runs");
     }
     if let Some(health) = &detail.health {
-        let _ = writeln!(out, "  {}", health_line(health, now_ms));
+        let _ = writeln!(out, "  {}", health_line(health, view));
     }
     for note in detail.notes.iter().rev() {
-        let _ =
-            writeln!(out, "  {} ago ({}) it {}", span(now_ms.saturating_sub(note.at.wall_ms)), local(note.at.wall_ms), shown(&note.text));
+        let _ = writeln!(out, "  {} ago ({}) it {}", span(view.since(note.at.wall_ms)), view.local(note.at.wall_ms), shown(&note.text));
     }
     let mut exits = detail.instance.exits.iter().rev();
     let Some(newest) = exits.next() else {
         let _ = writeln!(out, "  it has not ended since it was added");
         return out;
     };
-    let _ = writeln!(out, "  {}", headline(newest, now_ms));
+    let _ = writeln!(out, "  {}", headline(newest, view));
     for line in &newest.last_lines {
         let _ = writeln!(out, "    {} {}", paint.with(styles::GREY, '│'), shown(line));
     }
@@ -42,34 +44,34 @@ pub(crate) fn why(detail: &Detail, now_ms: u64, paint: Paint) -> String {
         let _ = writeln!(out, "  before that:");
     }
     for exit in earlier {
-        let _ = writeln!(out, "    {}", headline(exit, now_ms));
+        let _ = writeln!(out, "    {}", headline(exit, view));
     }
     out
 }
 
 /// `it has been unhealthy for 3 min (5 bad answers in a row); the last answer, 2 s ago: HTTP request to localhost:80: 503`.
-pub(super) fn health_line(health: &HealthReport, now_ms: u64) -> String {
-    let mut line = format!("it has been {} for {}", health.state.word(), span(now_ms.saturating_sub(health.since.wall_ms)));
+pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
+    let mut line = format!("it has been {} for {}", health.state.word(), span(view.since(health.since.wall_ms)));
     if health.failures > 0 {
         let answers = if health.failures == 1 { "answer" } else { "answers in a row" };
         let _ = write!(line, " ({} bad {answers})", health.failures);
     }
     if let Some(last) = &health.last {
         let words = if last.good { "as expected".into() } else { shown(&last.words) };
-        let _ = write!(line, "; the last answer, {} ago: {words}", span(now_ms.saturating_sub(last.at.wall_ms)));
+        let _ = write!(line, "; the last answer, {} ago: {words}", span(view.since(last.at.wall_ms)));
     }
     line
 }
 
 /// `: pid 12, for 3 min, 4 restarts (2 of them unstable)`.
-fn circumstances(detail: &Detail, now_ms: u64) -> String {
+fn circumstances(detail: &Detail, view: &View) -> String {
     let counters = &detail.instance.counters;
     let mut parts = Vec::new();
     if let Some(pid) = detail.instance.pid() {
         parts.push(format!("pid {pid}"));
     }
     if let (State::Running { .. } | State::Starting { .. }, Some(start)) = (&detail.instance.state, counters.last_start) {
-        parts.push(format!("for {}", span(now_ms.saturating_sub(start.wall_ms))));
+        parts.push(format!("for {}", span(view.since(start.wall_ms))));
     }
     match counters.restarts {
         0 => {}
@@ -83,9 +85,9 @@ fn circumstances(detail: &Detail, now_ms: u64) -> String {
 }
 
 /// `12.3 s ago (2026-11-21 03:55:45) it exited with code 1 by itself, after 850 ms (pid 4711)`.
-pub(super) fn headline(exit: &ExitRecord, now_ms: u64) -> String {
-    let ago = span(now_ms.saturating_sub(exit.ended.wall_ms));
-    let when = local(exit.ended.wall_ms);
+pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
+    let ago = span(view.since(exit.ended.wall_ms));
+    let when = view.local(exit.ended.wall_ms);
     let how = match exit.ending {
         Ending::SpawnFailed { errno } => {
             if let ExitCause::NotStarted { why } = &exit.cause {
@@ -139,12 +141,6 @@ fn origin_text(origin: &Origin) -> String {
     }
 }
 
-/// Local time for people.
-pub(super) fn local(ms: u64) -> String {
-    let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
-    stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use ostler_core::time::Now;
@@ -190,7 +186,7 @@ mod tests {
                 "was ended by SIGTERM, stopped because it was not ready in time",
             ),
         ] {
-            let text = headline(&exit(ending, why), 4_850);
+            let text = headline(&exit(ending, why), &View::played(4_850, None));
             assert!(text.starts_with("3.0 s ago (") && text.contains(words), "{text}");
         }
     }

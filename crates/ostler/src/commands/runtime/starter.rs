@@ -49,7 +49,7 @@ pub(super) fn run(cx: &mut Cx, call: &Call, place: Place) -> Result<Status, CliE
         return Ok(Status::Ok);
     }
     if cx.program.is_pm2() {
-        cx.out.err_line(cli::command_help(cx.program.name(), call.command).trim_end());
+        cx.out.err_line(cli::command_help(cx.program.name(), call.command, None).trim_end());
     }
     Err(CliError::Failed("nothing to start: name a script, a command or a config file".into()))
 }

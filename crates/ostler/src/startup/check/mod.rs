@@ -18,6 +18,7 @@ use super::quote::sh;
 use crate::cli::{Call, CliError, Status};
 use crate::cx::Cx;
 use crate::render::{self, styles};
+use crate::text::shown;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +83,9 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
     let paint = cx.out.paint();
     for Finding { what, ok, found, mend } in findings {
         let sign = if *ok { paint.with(styles::GREEN, '✓') } else { paint.with(styles::RED, '✗') };
-        cx.out.data(format!("{sign} {what}: {}\n", render::shown(found)).as_bytes());
+        cx.out.text(format_args!("{sign} {what}: {}\n", shown(found)));
         if let Some(mend) = mend {
-            cx.out.data(format!("    → {}\n", render::shown(mend)).as_bytes());
+            cx.out.text(format_args!("    → {}\n", shown(mend)));
         }
     }
     let wrong = findings.iter().filter(|finding| !finding.ok).count();
@@ -93,7 +94,7 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
         1 => "1 thing stands in the way".to_owned(),
         n => format!("{n} things stand in the way"),
     };
-    cx.out.data(format!("{verdict}\n").as_bytes());
+    cx.out.text(format_args!("{verdict}\n"));
 }
 
 /// The command that would write the unit as it has to be.

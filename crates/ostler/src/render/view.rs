@@ -1,0 +1,54 @@
+//! For whom something is shown.
+
+use jiff::tz::TimeZone;
+
+use super::style::Paint;
+
+/// The moment, time zone, room and colours of what is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// Wall clock, milliseconds since the epoch.
+    pub now_ms: u64,
+    /// Of the times of day.
+    pub zone: TimeZone,
+    /// Columns of the terminal; none when it goes elsewhere: then nothing is cut or broken.
+    pub width: Option<usize>,
+    /// Colours.
+    pub paint: Paint,
+}
+
+impl View {
+    /// At this moment, in the time zone of the system.
+    pub(super) fn now(width: Option<usize>, paint: Paint) -> Self {
+        Self { now_ms: wall_ms(), zone: TimeZone::system(), width, paint }
+    }
+
+    /// At a moment of a test, in UTC and without colours.
+    #[cfg(test)]
+    pub(crate) fn played(now_ms: u64, width: Option<usize>) -> Self {
+        Self { now_ms, zone: TimeZone::UTC, width, paint: Paint(false) }
+    }
+
+    /// The same in colours.
+    #[cfg(test)]
+    pub(crate) fn colored(&self) -> Self {
+        Self { paint: Paint(true), ..self.clone() }
+    }
+
+    /// Local time for people: `2026-11-21 03:55:45`.
+    pub(super) fn local(&self, ms: u64) -> String {
+        let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
+        stamp.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
+    /// Time since then, ms.
+    pub(super) fn since(&self, ms: u64) -> u64 {
+        self.now_ms.saturating_sub(ms)
+    }
+}
+
+/// Milliseconds since the epoch.
+fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

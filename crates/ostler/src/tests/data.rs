@@ -1,0 +1,211 @@
+//! Apps of a machine that does not exist.
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::cron::{CronSpec, JobSpec, Ticks};
+use ostler_core::health::State as Health;
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Origin, State};
+use ostler_core::time::Now;
+use ostler_proto::control::{
+    Detail, FaultReport, Files, HealthReport, HostReport, InterfaceReport, Learned, Monit, MountReport, PlaceReport, RolloutReport,
+    RolloutState, TableRow,
+};
+use ostler_proto::health::LastAnswer;
+use serde_json::json;
+
+/// The moment at which everything is looked at: 2026-11-21 03:56:40 UTC.
+pub(crate) const NOW_MS: u64 = 1_795_233_400_000;
+
+/// A row of the list.
+pub(crate) fn row(id: u32, name: &str) -> TableRow {
+    TableRow {
+        id,
+        name: name.into(),
+        namespace: "nsA".into(),
+        version: Some("1.2.3".into()),
+        mode: ExecMode::Fork,
+        pid: 28414,
+        status: "online".into(),
+        uptime_ms: Some(28_000),
+        restarts: 0,
+        monit: Monit { cpu_pct: 0.0, memory_bytes: 51_904_512, processes: 1 },
+        user: "root".into(),
+        watching: false,
+        health: None,
+    }
+}
+
+/// A list with what makes lists hard: long and wide names, every state, large numbers.
+pub(crate) fn rows() -> Vec<TableRow> {
+    vec![
+        TableRow { mode: ExecMode::Cluster, watching: true, ..row(0, "api") },
+        TableRow {
+            status: "waiting restart".into(),
+            pid: 0,
+            uptime_ms: None,
+            restarts: 1234,
+            monit: Monit { cpu_pct: 99.949, memory_bytes: 3 << 40, processes: 12 },
+            version: None,
+            ..row(1234, "日本語のとても長い名前のアプリケーション名")
+        },
+        TableRow { status: "errored".into(), pid: 0, uptime_ms: None, ..row(7, "🚀 rocket") },
+        TableRow { status: "stopped".into(), pid: 0, uptime_ms: None, user: "deployment-user".into(), ..row(8, &"x".repeat(60)) },
+        TableRow {
+            status: "launching".into(),
+            uptime_ms: Some(200_000_000),
+            namespace: "a-long-namespace".into(),
+            ..row(9, "a\u{1b}[2Jb\n")
+        },
+    ]
+}
+
+/// [`rows`], one of which has a health check.
+pub(crate) fn rows_with_health() -> Vec<TableRow> {
+    let mut rows = rows();
+    rows[0].health = Some(Health::Unhealthy);
+    rows
+}
+
+/// Figures of the machine.
+pub(crate) fn host() -> HostReport {
+    HostReport {
+        cpu_pct: 21.1,
+        memory_total_bytes: 1000,
+        memory_available_bytes: 974,
+        interfaces: vec![
+            InterfaceReport { name: "lo".into(), mb_s: (0.444, 0.444), ..InterfaceReport::default() },
+            InterfaceReport { name: "eth0".into(), ..InterfaceReport::default() },
+            InterfaceReport { name: "eth1".into(), mb_s: (0.0, 1.0), errors_min: (1.0, 2.0), ..InterfaceReport::default() },
+        ],
+        disk_mb_s: (0.006, 0.028),
+        mounts: vec![
+            MountReport { path: "/".into(), use_pct: 53.6, size_gb: 1.0 },
+            MountReport { path: "/data".into(), use_pct: 91.0, size_gb: 1.0 },
+        ],
+    }
+}
+
+/// An instance that was added and never started.
+pub(crate) fn stopped() -> Detail {
+    let mut spec = AppSpec {
+        name: "web".into(),
+        script: "/srv/app.js".into(),
+        cwd: "/srv".into(),
+        interpreter: Some("node".into()),
+        ..AppSpec::default()
+    };
+    spec.args = vec!["one".into(), "two words".into()];
+    spec.env.vars = [("PORT".to_owned(), "80".to_owned()), ("HOME".to_owned(), "/root".to_owned())].into_iter().collect();
+    Detail {
+        ticks: Ticks::default(),
+        id: 0,
+        index: 0,
+        unique_id: "u".into(),
+        spec,
+        instance: Instance::new(Now::at(NOW_MS - 54_465)),
+        learned: Learned::default(),
+        monit: Monit::default(),
+        files: Files {
+            out: Some("/h/logs/web-out.log".into()),
+            error: Some("/h/logs/web-error.log".into()),
+            combined: None,
+            pid: "/h/pids/web-0.pid".into(),
+        },
+        user: "root".into(),
+        home: "/h".into(),
+        waits_for: Vec::new(),
+        health: None,
+        kept: Default::default(),
+        notes: Vec::new(),
+    }
+}
+
+/// An instance with a past: it runs, is unhealthy, and ended twice before.
+pub(crate) fn troubled() -> Detail {
+    let mut detail = stopped();
+    detail.id = 3;
+    detail.spec.name = "checkout-service".into();
+    detail.spec.script = "/srv/shop/releases/2026-11-20T18-00-00Z/services/checkout/dist/server.js".into();
+    detail.spec.mode = ExecMode::Cluster;
+    detail.spec.env.vars.insert("DATABASE_URL".into(), format!("postgres://db.internal:5432/{}", "shop".repeat(20)));
+    detail.instance.state = State::Running { inc: 3, pid: 4713, since: Now::at(NOW_MS - 180_000) };
+    detail.instance.counters.restarts = 2;
+    detail.instance.counters.last_start = Some(Now::at(NOW_MS - 180_000));
+    detail.instance.exits.push(exit(
+        1,
+        400_000,
+        Ending::Signal { signal: 15, core: false },
+        ExitCause::Asked(Origin::User { command: "restart".into(), uid: 1000, pid: 77, on_behalf_of: Some("alice".into()) }),
+    ));
+    let lines =
+        ["Error: \u{1b}[31mconnect ECONNREFUSED 10.0.0.5:5432", "    at TCPConnectWrap.afterConnect [as oncomplete] (node:net:1607:16)"];
+    detail
+        .instance
+        .exits
+        .push(ExitRecord { last_lines: lines.map(str::to_owned).into(), ..exit(2, 181_000, Ending::Code(1), ExitCause::Itself) });
+    detail.learned.node_version = Some("22.11.0".into());
+    detail.learned.axm_actions.push(json!({ "action_name": "km:heapdump" }));
+    detail.learned.axm_monitor.insert("Heap Usage".into(), json!({ "value": 59.94, "unit": "%" }));
+    detail.health = Some(HealthReport {
+        state: Health::Unhealthy,
+        since: Now::at(NOW_MS - 170_000),
+        failures: 5,
+        last: Some(LastAnswer { at: Now::at(NOW_MS - 2_000), good: false, words: "HTTP request to localhost:80: 503".into() }),
+    });
+    detail
+}
+
+/// One that waits for another.
+pub(crate) fn waiting() -> Detail {
+    let mut detail = stopped();
+    detail.instance.state = State::Waiting { since: Now::at(NOW_MS - 1_000), deadline_ms: NOW_MS, automatic: false };
+    detail.waits_for = vec!["db is not healthy yet".into()];
+    detail
+}
+
+fn exit(inc: u32, ago_ms: u64, ending: Ending, cause: ExitCause) -> ExitRecord {
+    let ended = NOW_MS - ago_ms;
+    ExitRecord {
+        inc,
+        pid: 4710 + inc.cast_signed(),
+        started: Now::at(ended - 850),
+        ended: Now::at(ended),
+        ending,
+        cause,
+        last_lines: vec![],
+    }
+}
+
+/// A job that ran once, and one that never did.
+pub(crate) fn jobs() -> Vec<Detail> {
+    let job = |id, name: &str, next_ms| {
+        let mut detail = stopped();
+        detail.id = id;
+        detail.spec.name = name.into();
+        detail.spec.cron = Some(Box::new(CronSpec::job("0 3 * * *".into(), JobSpec::default())));
+        detail.ticks = Ticks { armed: true, next_ms: Some(next_ms), ..Ticks::default() };
+        detail
+    };
+    let mut ran = job(4, "nightly-report", NOW_MS + 82_800_000);
+    ran.instance.exits.push(exit(1, 3_400_000, Ending::Code(1), ExitCause::Itself));
+    vec![ran, job(5, "cleanup", NOW_MS + 600_000)]
+}
+
+/// A reload that failed, and the release that served before and does now.
+pub(crate) fn rollouts() -> [RolloutReport; 2] {
+    let failed = RolloutReport {
+        app: "api".into(),
+        release: 3,
+        version: Some("1.2.0".into()),
+        script: "/srv/api/current/app.js".into(),
+        command: "reload".into(),
+        started_ms: NOW_MS - 9_500,
+        ended_ms: Some(NOW_MS - 8_000),
+        state: RolloutState::Failed,
+        current: false,
+        places: vec![PlaceReport { id: 0, state: "failed".into() }, PlaceReport { id: 1, state: "waiting".into() }],
+        fault: Some(FaultReport { id: 0, reason: "exited with code 1 before it was ready".into(), last_lines: vec!["Error: no".into()] }),
+        cut: 2,
+    };
+    let serving = RolloutReport { release: 2, state: RolloutState::Done, current: true, fault: None, cut: 0, ..failed.clone() };
+    [serving, failed]
+}

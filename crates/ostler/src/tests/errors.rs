@@ -1,0 +1,105 @@
+//! What is said when something is wrong. Sentences are not broken: terminals do that.
+
+use ostler_client::ClientError;
+use ostler_proto::control::Failure;
+
+use super::{data, golden};
+use crate::cli::{self, CliError};
+use crate::cx::Cx;
+use crate::home::Program;
+use crate::render::Screen;
+use crate::run;
+use crate::text::ascii;
+
+/// What a call shows that needs neither home nor daemon, with its exit code.
+fn called(program: Program, words: &[&str]) -> String {
+    let (out, screen) = Screen::of(program);
+    let code = run::perform(program, out, cli::parse(words.iter().map(Into::into).collect()));
+    format!("$ {} {}\n{}(exit code {code})\n", program.name(), words.join(" "), screen.shown())
+}
+
+/// What a command shows that ended with this.
+fn told(program: Program, words: &[&str], error: &CliError) -> String {
+    let (out, screen) = Screen::of(program);
+    let Ok(cli::Parsed::Run(call)) = cli::parse(words.iter().map(Into::into).collect()) else { panic!("{words:?}") };
+    let mut cx = Cx::new(program, out, call.command.daemon);
+    run::tell(&mut cx, &call, error);
+    let shown = screen.taken(&mut cx.out);
+    format!("$ {} {}\n{shown}(exit code {})\n", program.name(), words.join(" "), error.status() as u8)
+}
+
+#[test]
+fn words_that_make_no_sense() {
+    let calls: [&[&str]; 10] = [
+        &[],
+        &["lsit"],
+        &["frobnicate"],
+        &["list", "--srot", "name"],
+        &["start", "app.js", "--nmae", "x"],
+        &["start", "app.js", "--name"],
+        &["list", "--silent=yes"],
+        &["stop"],
+        &["help", "lsit"],
+        &["serve"],
+    ];
+    for program in [Program::Ostler, Program::Pm2] {
+        let text = calls.map(|words| called(program, words)).join("\n");
+        golden(&format!("errors-usage-{}", program.name()), &text);
+    }
+}
+
+#[test]
+fn what_a_daemon_answers_or_does_not() {
+    let home = || "/nowhere/.ostler".to_owned();
+    let io = |kind: std::io::ErrorKind| std::io::Error::from(kind);
+    let answers: Vec<(&[&str], CliError)> = vec![
+        (&["list"], ClientError::NotRunning { home: home() }.into()),
+        (&["logs"], ClientError::NotRunning { home: home() }.into()),
+        (&["ping"], ClientError::NotRunning { home: home() }.into()),
+        (&["list"], ClientError::Permission { home: home() }.into()),
+        (&["stop", "api"], ClientError::Lost(io(std::io::ErrorKind::ConnectionReset)).into()),
+        (&["list"], ClientError::Unexpected.into()),
+        (&["start", "app.js"], CliError::Launch("fork: Resource temporarily unavailable".into())),
+        (&["stop", "nosuch"], Failure::NotFound { target: "nosuch".into() }.into()),
+        (&["stop", "7"], Failure::NotFound { target: "7".into() }.into()),
+        (&["stop", "all"], Failure::Empty.into()),
+        (&["start", "app.js"], Failure::AlreadyLaunched.into()),
+        (&["resurrect"], Failure::NothingSaved.into()),
+        (&["reload", "api"], Failure::Rollout(vec![data::rollouts()[1].clone()]).into()),
+        (&["list"], Failure::Other("it does not work".into()).into()),
+        (
+            &["ecosystem"],
+            CliError::File { what: "write", path: "/ecosystem.config.js".into(), source: io(std::io::ErrorKind::PermissionDenied) },
+        ),
+    ];
+    for program in [Program::Ostler, Program::Pm2] {
+        let text = answers.iter().map(|(words, error)| told(program, words, error)).collect::<Vec<_>>().join("\n");
+        golden(&format!("errors-daemon-{}", program.name()), &text);
+        if program == Program::Ostler {
+            golden("errors-daemon-ascii", &ascii(&text));
+        }
+    }
+}
+
+#[test]
+fn without_utf_8_it_is_ascii() {
+    let (mut out, screen) = Screen::of(Program::Ostler);
+    out.set_ascii();
+    out.info("[web](0) ✓");
+    out.error("日本 is not there…");
+    assert_eq!(screen.taken(&mut out), "[ostler] [web](0) ok\n(stderr) [ostler][ERROR] ???? is not there~\n");
+}
+
+/// Real files, through the real command. (What a JavaScript file throws is worded by its engine.)
+#[test]
+fn bad_ecosystem_files() {
+    let folder = ostler_testkit::fixture_path("config/bad");
+    let files = ["did-you-mean.config.js", "types.yaml", "types.toml", "syntax.json", "syntax.toml", "docker-compose.yml", "nosuch.json"];
+    let text = files
+        .map(|file| {
+            let path = format!("{folder}/{file}");
+            called(Program::Ostler, &["validate", &path]).replace(&folder, "/srv")
+        })
+        .join("\n");
+    golden("errors-config", &text);
+}

@@ -1,0 +1,82 @@
+//! Lists, and what is told about one instance.
+
+use super::{data, golden, golden_at_each_width, golden_in_colours_and_ascii};
+use crate::render::{
+    AppDiff, Standing, Surroundings, Values, View, describe, diff, history, host_line, job, jobs, list_table, rollout, why,
+};
+
+#[test]
+fn list() {
+    golden_at_each_width("list", |view| list_table(&data::rows(), view) + &host_line(&data::host(), view));
+}
+
+#[test]
+fn list_with_health() {
+    golden_at_each_width("list-health", |view| list_table(&data::rows_with_health(), view));
+}
+
+#[test]
+fn list_of_nothing() {
+    golden_at_each_width("list-empty", |view| list_table(&[], view));
+}
+
+#[test]
+fn describe_what_never_ran() {
+    golden_at_each_width("describe", |view| described(&data::stopped(), view));
+}
+
+#[test]
+fn describe_with_a_past() {
+    golden_at_each_width("describe-troubled", |view| described(&data::troubled(), view));
+}
+
+fn described(detail: &ostler_proto::control::Detail, view: &View) -> String {
+    let env = [("PORT", "81"), ("HOME", "/root"), ("DATABASE_URL", "none")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    describe(detail, &Surroundings { program: "ostler", env: &env.into_iter().collect(), view })
+}
+
+#[test]
+fn list_of_jobs() {
+    golden_at_each_width("jobs", |view| jobs(&data::jobs(), view));
+}
+
+// Sentences are not broken: terminals do that, and who searches or copies them has them whole.
+
+#[test]
+fn why_each_ended() {
+    let details = [data::troubled(), data::waiting(), data::stopped()];
+    golden_in_colours_and_ascii("why", &View::played(data::NOW_MS, None), |view| {
+        details.iter().map(|detail| why(detail, view)).collect::<Vec<_>>().join("\n")
+    });
+}
+
+#[test]
+fn one_job() {
+    golden("job", &job(&data::jobs()[0], &View::played(data::NOW_MS, None)));
+}
+
+#[test]
+fn releases() {
+    golden_in_colours_and_ascii("rollout", &View::played(data::NOW_MS, None), |view| {
+        format!("{}\n{}", rollout(&data::rollouts()[1], view), history(&data::rollouts(), view))
+    });
+}
+
+#[test]
+fn differences() {
+    use ostler_core::diff::{Difference, Key};
+    let change = |key, was: Option<&str>, is: Option<&str>| Difference { key, was: was.map(Into::into), is: is.map(Into::into) };
+    let changes = vec![
+        change(Key::Attribute("script".into()), Some("/a.js"), Some("/b.js")),
+        change(Key::Variable("MODE".into()), None, Some("prod")),
+        change(Key::Variable("API_TOKEN".into()), Some("x"), None),
+    ];
+    let app = |name: &str, standing, changes| AppDiff { name: name.into(), standing, instances: (2, 3), changes };
+    let apps = [
+        app("api", Standing::Changed, changes),
+        app("new", Standing::New, vec![]),
+        app("same", Standing::Same, vec![]),
+        app("gone", Standing::Gone, vec![]),
+    ];
+    golden_in_colours_and_ascii("diff", &View::played(data::NOW_MS, None), |view| diff(&apps, Values::Shown, view.paint));
+}

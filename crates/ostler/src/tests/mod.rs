@@ -1,0 +1,69 @@
+//! Golden outputs: what people read, as it was accepted last, in `snapshots/`. A difference fails, and is accepted by
+//! `INSTA_UPDATE=always cargo nextest run -p ostler tests::` and a look at `git diff`.
+//!
+//! Everything is rendered from [`data`], at a fixed moment in UTC, so nothing in it varies.
+
+pub(crate) mod data;
+mod errors;
+mod events;
+mod help;
+mod instances;
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::render::View;
+use crate::text::ascii;
+
+/// Columns of the terminals that are looked at.
+const WIDTHS: [usize; 3] = [60, 80, 120];
+
+/// Compares with what was accepted.
+fn golden(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// Compares at each width, where it is no terminal, in colours, and without UTF-8. Whatever is wider than its terminal fails.
+fn golden_at_each_width(name: &str, rendered: impl Fn(&View) -> String) {
+    for width in WIDTHS {
+        let text = rendered(&View::played(data::NOW_MS, Some(width)));
+        assert_fits(&text, width);
+        golden(&format!("{name}-{width}"), &text);
+    }
+    golden(&format!("{name}-no-terminal"), &rendered(&View::played(data::NOW_MS, None)));
+    golden_in_colours_and_ascii(name, &View::played(data::NOW_MS, Some(80)), rendered);
+}
+
+/// Compares in colours, which must change nothing else, and without UTF-8.
+fn golden_in_colours_and_ascii(name: &str, view: &View, rendered: impl Fn(&View) -> String) {
+    let text = rendered(view);
+    let plain = ascii(&text);
+    assert!(plain.is_ascii(), "{plain}");
+    assert_fits(&plain, view.width.unwrap_or(usize::MAX));
+    golden(&format!("{name}-ascii"), &plain);
+    let colored = rendered(&view.colored());
+    assert_eq!(without_colours(&colored), text, "colours change more than colours");
+    golden(&format!("{name}-colours"), &colored.replace('\u{1b}', "\u{241b}"));
+}
+
+/// No line is wider than its terminal, but for commands: whoever copies them wants them whole.
+fn assert_fits(text: &str, width: usize) {
+    const COMMANDS: [&str; 3] = ["    $ ", " Use `", " Trigger via: "];
+    for line in text.lines().filter(|line| COMMANDS.iter().all(|begin| !line.starts_with(begin))) {
+        assert!(line.width() <= width, "{} columns in a terminal of {width}: {line}\n{text}", line.width());
+    }
+}
+
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    first + &parts.map(|part| part.split_once('m').map_or("", |(_, rest)| rest)).collect::<String>()
+}
+
+#[test]
+fn a_table_that_is_too_wide_fails() {
+    assert!(std::panic::catch_unwind(|| assert_fits("│ twelve    │", 12)).is_err());
+    assert_fits("│ twelve   │", 12);
+}

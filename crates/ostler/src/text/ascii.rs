@@ -1,0 +1,68 @@
+//! Characters for a terminal without UTF-8.
+
+use std::borrow::Cow;
+
+use unicode_width::UnicodeWidthChar;
+
+/// Whether the variables of the locale name a character set other than UTF-8 (`C` and `POSIX` do). Where none of them is set, as in most
+/// containers, the terminal is taken for one that knows UTF-8.
+pub(crate) fn is_ascii_wanted(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| variable(name).filter(|value| !value.is_empty()));
+    set.is_some_and(|locale| !locale.to_ascii_lowercase().replace('-', "").contains("utf8"))
+}
+
+/// The text in ASCII. What is drawn keeps its width, so tables stay straight; what nobody can draw becomes `?`.
+pub(crate) fn ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_ascii() => out.push(c),
+            '─' => out.push('-'),
+            '│' => out.push('|'),
+            '┌' | '┬' | '┐' | '├' | '┼' | '┤' | '└' | '┴' | '┘' => out.push('+'),
+            // A mark for what was cut off: three dots would need three columns.
+            '…' => out.push('~'),
+            '•' => out.push('*'),
+            '▶' => out.push('>'),
+            '↺' => out.push('#'),
+            '⇓' => out.push('v'),
+            '⇑' => out.push('^'),
+            '✔' => out.push('y'),
+            '✘' => out.push('n'),
+            '✓' => out.push_str("ok"),
+            '✗' => out.push_str("no"),
+            '→' => out.push_str("->"),
+            other => out.extend(std::iter::repeat_n('?', other.width().unwrap_or(1))),
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_variable_that_is_set_decides() {
+        for (set, wanted) in [
+            (&[][..], false),
+            (&[("LANG", "")], false),
+            (&[("LANG", "C")], true),
+            (&[("LANG", "de_DE.ISO-8859-1")], true),
+            (&[("LANG", "C.UTF-8")], false),
+            (&[("LANG", "en_US.utf8"), ("LC_ALL", "POSIX")], true),
+            (&[("LANG", "C"), ("LC_CTYPE", "en_US.UTF-8")], false),
+        ] {
+            let variable = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            assert_eq!(is_ascii_wanted(variable), wanted, "{set:?}");
+        }
+    }
+
+    #[test]
+    fn wide_characters_keep_their_columns() {
+        assert_eq!(ascii("│ 日本 ↺ é…│ [web](0) ✓ a → b"), "| ???? # ?~| [web](0) ok a -> b");
+    }
+}

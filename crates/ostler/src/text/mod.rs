@@ -1,0 +1,16 @@
+//! Text for a terminal: safe, as wide as there is room, in characters that it knows.
+
+mod ascii;
+mod fit;
+
+pub(crate) use ascii::{ascii, is_ascii_wanted};
+pub(crate) use fit::{fit, wrap, wrap_words};
+
+/// Text of others without what would move the cursor.
+pub(crate) fn shown(text: &str) -> String {
+    if text.chars().any(char::is_control) {
+        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    } else {
+        text.into()
+    }
+}
