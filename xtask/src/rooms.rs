@@ -51,6 +51,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("flush", Kind::Feature),
     ("home_watch", Kind::Feature),
     ("host", Kind::Feature),
+    ("log_writers", Kind::Feature),
     ("order", Kind::Feature),
     ("rotation", Kind::Feature),
     ("sockets", Kind::Feature),
@@ -70,13 +71,11 @@ const ROOMS: &[(&str, Kind)] = &[
 /// Arrows against the rule that are still there. One that is gone fails as long as it is listed, so the list only gets shorter.
 const STILL_THERE: &[(&str, &str)] = &[
     ("engine", "secrets"),
-    ("log", "runtime"),
     ("settings", "secrets"),
     ("slots", "supervisor"),
     ("store", "errands"),
     ("store", "rollouts"),
     ("store", "slots"),
-    ("store", "supervisor"),
 ];
 
 /// All arrows between rooms that are against the rule.

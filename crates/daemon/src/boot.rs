@@ -14,6 +14,7 @@ use ostler_keeper::{
 };
 use ostler_sys::ProcRef;
 use ostler_sys::signal::SignalFd;
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::cluster::{Listeners, PREFIX};
 use crate::control::Control;
@@ -22,11 +23,11 @@ use crate::errands::{self, Errands};
 use crate::features::Features;
 use crate::ipc::Ipc;
 use crate::keeper_door::KeeperDoor;
-use crate::log::DaemonLog;
+use crate::log::{DaemonLog, OwnLines};
 use crate::logs::LogFiles;
 use crate::reactor::{LISTENER, Reactor, Source};
 use crate::rollouts::Rollouts;
-use crate::runtime::{OwnLines, Runtime};
+use crate::runtime::Runtime;
 use crate::settings::Settings;
 use crate::slots::complaints::Complaints;
 use crate::slots::groups::Groups;
@@ -40,7 +41,6 @@ use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
-use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 use crate::supervisor::signs::Signs;
@@ -101,7 +101,9 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let (mut journal, mut snapshot) = Journal::open(journal).map_err(system("read the journal"))?;
     let events = Events::restore(&mut snapshot, &mut journal);
     let reactor = Reactor::of_features(Features::NAMES).map_err(system("wait for events"))?;
-    let writers = Writers::new(settings.home.clone(), &reactor).map_err(system("make a wake-up"))?;
+    let log_files = LogFiles::new(settings.home.clone());
+    let wake = std::sync::Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(system("make a wake-up"))?);
+    reactor.add(&wake, Source::Wake).map_err(system("make a wake-up"))?;
     let keeper = KeeperDoor::new(link, inventory.keeper_pid);
     reactor.add(&listener, LISTENER).map_err(system("watch the socket"))?;
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
@@ -111,12 +113,12 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
     let groups = Groups::find(&settings.home, runtime.is_some(), starter.map(|child| child.pid));
     let mut log = DaemonLog::new(settings.daemon_log(), &settings.log_date_format);
-    let writers = match &runtime {
+    let log_files = match &runtime {
         Some(runtime) => {
             log.show(OwnLines::new(runtime.spec.form == Form::Json).map_err(system("use standard error"))?);
-            writers.in_front(&runtime.spec).map_err(system("use standard output"))?
+            log_files.in_front(&runtime.spec).map_err(system("use standard output"))?
         }
-        None => writers,
+        None => log_files,
     };
     for refused in ostler_sys::refused::refused() {
         log.error(format_args!("{refused}"));
@@ -149,12 +151,13 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         replies: Vec::new(),
         coming: std::collections::BTreeSet::new(),
         complaints: Complaints::default(),
-        log_files: LogFiles { open: writers.files.clone(), ..LogFiles::default() },
+        log_files,
         boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
         lock,
         listener,
         listening: Listening::default(),
         is_closing: false,
+        is_hasty: false,
         ending: None,
     };
     let mut control = Control {
@@ -165,7 +168,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         listeners: Listeners::default(),
         signs: Signs::default(),
         care: crate::care::Care::new(now),
-        writers,
+        wake,
         handbacks: HandBacks::default(),
         carries: Carries::default(),
         jobs: Vec::new(),
@@ -203,7 +206,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         // Before anything else: somebody may stand still.
         control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
         control.features.each().for_each(|feature| feature.restore(&mut snapshot));
-        control.remember_last_words(std::mem::take(&mut snapshot.last_words));
         let carries = std::mem::take(&mut snapshot.carries);
         control.restore(snapshot);
         control.recover_groups();
@@ -332,13 +334,12 @@ impl Control {
                 listeners.push((name, fd));
             } else if name.starts_with(crate::supervisor::carry::PREFIX) {
                 self.carries.take_back(name, fd);
-            } else if let Some(fd) = self.take_back_sign(&name, fd).and_then(|fd| self.features.take_back(&mut self.ctx, &name, fd)) {
-                self.writers.take_back(&name, fd);
+            } else if let Some(fd) = self.take_back_sign(&name, fd) {
+                self.features.take_back(&mut self.ctx, &name, fd);
             }
         }
         self.listeners.restore(listeners);
         self.rejoin_workers();
-        self.take_over_writers();
     }
 
     /// A first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
@@ -460,6 +461,7 @@ impl Control {
         let errands: Vec<(u64, ProcRef)> = errands.iter().map(|(number, process)| (errands::key(*number), *process)).collect();
         let children: Vec<Child> = survivors.values().chain(&errands).map(child).collect();
         let channels = self.ctx.slots.iter().filter_map(|slot| slot.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
+        let piped = self.ctx.slots.iter().flat_map(|slot| slot.piped.iter().flat_map(|piped| piped.held(slot.id)));
         let listeners = self.listeners.held();
         let held: Vec<(String, BorrowedFd<'_>)> = [
             (HELD_LOCK.to_owned(), self.ctx.lock.as_fd()),
@@ -471,7 +473,7 @@ impl Control {
         .chain(listeners)
         .chain(self.signs.held())
         .chain(self.features.held())
-        .chain(self.held_by_writers())
+        .chain(piped)
         .chain(self.carries.held())
         .chain(self.ctx.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))
         .collect();

@@ -12,6 +12,7 @@ use crate::events::Events;
 use crate::flush::Flush;
 use crate::home_watch::HomeWatch;
 use crate::host::Host;
+use crate::log_writers::LogWriters;
 use crate::order::Order;
 use crate::rotation::Rotation;
 use crate::sockets::Sockets;
@@ -68,6 +69,7 @@ macro_rules! features {
 }
 
 features! {
+    log_writers: LogWriters,
     autosave: Autosave,
     autoscale: Autoscale,
     channels: Channels,

@@ -26,6 +26,7 @@ mod ipc;
 mod keeper_door;
 mod left_behind;
 mod log;
+mod log_writers;
 mod logs;
 mod order;
 mod policy;

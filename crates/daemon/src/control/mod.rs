@@ -30,7 +30,6 @@ use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::node_version::NodeVersions;
-use crate::supervisor::pipelines::Writers;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 use crate::supervisor::signs::Signs;
@@ -44,7 +43,8 @@ pub(crate) struct Control {
     pub listeners: Listeners,
     pub signs: Signs,
     pub care: Care,
-    pub writers: Writers,
+    /// Threads that work on log files wake us by this.
+    pub wake: std::sync::Arc<std::os::fd::OwnedFd>,
     pub handbacks: HandBacks,
     pub carries: Carries,
     pub jobs: Vec<Job>,

@@ -19,7 +19,6 @@ use crate::slots::Slots;
 use crate::store::{Record, Written};
 use crate::supervisor::carry::Carries;
 use crate::supervisor::handback::HandBacks;
-use crate::supervisor::pipelines::Writers;
 use crate::supervisor::readiness::Sign;
 use ostler_keeper::ToKeeper;
 use ostler_proto::node::Message;
@@ -34,11 +33,11 @@ const REST_AFTER: Duration = Duration::from_millis(1500);
 fn all_records<'a>(
     slots: &'a Slots,
     boot_id: &str,
-    (writers, handbacks, carries, features): (&'a Writers, &'a HandBacks, &'a Carries, &'a Features),
+    (handbacks, carries, features): (&'a HandBacks, &'a Carries, &'a Features),
     rollouts: &'a Rollouts,
     errands: &'a Errands,
 ) -> impl Iterator<Item = Record<'a>> {
-    let logs = writers.records().chain(handbacks.records()).chain(carries.records()).chain(features.records());
+    let logs = handbacks.records().chain(carries.records()).chain(features.records());
     slots.records(boot_id).chain(logs).chain(rollouts.records()).chain(errands.records())
 }
 
@@ -347,7 +346,7 @@ impl Control {
     }
 
     fn compact(&mut self) {
-        let logs = (&self.writers, &self.handbacks, &self.carries, &self.features);
+        let logs = (&self.handbacks, &self.carries, &self.features);
         let records = all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands);
         let records: Vec<_> = records.chain(self.ctx.events.records()).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
@@ -366,7 +365,7 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.ctx.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            let logs = (&self.writers, &self.handbacks, &self.carries, &self.features);
+            let logs = (&self.handbacks, &self.carries, &self.features);
             all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands)
                 .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.ctx.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
@@ -380,7 +379,6 @@ impl Control {
 
     fn leave(&mut self, ending: Ending) {
         self.write_journal();
-        self.wait_for_last_words();
         match ending {
             Ending::Everything => {
                 self.abandon_hand_backs();

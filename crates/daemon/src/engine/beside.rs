@@ -2,11 +2,14 @@
 
 use std::os::fd::OwnedFd;
 
+use crate::logs::Outputs;
 use crate::secrets::Values;
 
-/// What a process gets besides its output and its channel.
+/// What a process gets besides its channel.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
+    /// Standard output and error; without them it is not started.
+    pub outputs: Option<Outputs>,
     /// Descriptors and their numbers in the process.
     pub fds: Vec<(OwnedFd, i32)>,
     /// Variables.

@@ -67,6 +67,8 @@ pub(crate) struct Ctx {
     pub listening: Listening,
     /// The list of apps is about to be taken down on purpose: what is left of it then is not what anybody wants.
     pub is_closing: bool,
+    /// Everything ends at once: whoever asked for that does not wait any longer.
+    pub is_hasty: bool,
     /// The daemon ends after this turn.
     pub ending: Option<Ending>,
 }

@@ -59,6 +59,11 @@ pub(crate) trait Feature {
         Ok(())
     }
 
+    /// Something that runs beside the process of an instance, for it, is about to be asked for.
+    fn on_prepare_command(&mut self, _ctx: &mut Ctx, _id: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
+        Ok(())
+    }
+
     /// The keeper is asked for a process of an instance; its log files are open.
     fn on_spawn(&mut self, _ctx: &mut Ctx, _id: u32) {}
 

@@ -57,7 +57,7 @@ impl Played {
             slots: Slots::default(),
             groups: Groups::default(),
             anchor: None,
-            log_files: LogFiles::default(),
+            log_files: LogFiles::new(home.clone()),
             complaints: crate::slots::complaints::Complaints::default(),
             journal,
             state_file: StateFile::new(home.join("state")),
@@ -72,6 +72,7 @@ impl Played {
             listener: UnixListener::bind(home.join("sock")).unwrap(),
             listening: crate::slots::listening::Listening::default(),
             is_closing: false,
+            is_hasty: false,
             ending: None,
         };
         Self { ctx, home, _keeper: keeper }
@@ -145,6 +146,13 @@ impl Played {
             }
             self.ctx.log.flush();
         }
+    }
+
+    /// What was said to the keeper is gone, with the copies of descriptors that it would hold.
+    pub(crate) fn forget_said(&mut self) {
+        let (keeper, ours) = ostler_sys::socket::packet_pair().unwrap();
+        self.ctx.keeper = KeeperDoor::new(Link::new(ours), 1);
+        self._keeper = keeper;
     }
 
     /// What was put into the queue, and is not there any more.

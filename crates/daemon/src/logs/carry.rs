@@ -20,10 +20,12 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::handback::FileKey;
 use super::pipeline::{RuntimeStreams, timespec};
 use super::sink::{OpenFiles, Sink};
+use crate::rights::Rights;
 
 /// Read at once.
 const AT_ONCE: usize = 256 << 10;
@@ -34,6 +36,20 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// After a write that failed.
 const RETRY: Duration = Duration::from_secs(1);
 const STACK_BYTES: usize = 256 << 10;
+
+/// A deleted log file that is carried, as the journal has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    /// The file.
+    pub file: FileKey,
+    /// Its path, as the app's description has it.
+    pub path: String,
+    /// So much was in it before.
+    pub from: u64,
+    /// With whose rights the path is opened.
+    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    pub rights: Rights,
+}
 
 /// A deleted log file.
 pub(crate) struct Deleted {

@@ -27,9 +27,12 @@ pub(crate) mod carry;
 mod format;
 pub(crate) mod handback;
 mod open;
+pub(crate) mod outputs;
+mod piped;
 mod pipeline;
 mod pipes;
 mod record;
+mod shown;
 mod sink;
 mod tail;
 #[cfg(test)]
@@ -39,11 +42,19 @@ mod tests;
 mod worker;
 
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ostler_core::runtime::RuntimeSpec;
 
 pub(crate) use format::{Format, Formats, Label, Stamp};
 pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};
+pub(crate) use outputs::Outputs;
+pub(crate) use piped::{Destination, Ends, Piped, end_name, ends_of_name};
 pub(crate) use pipeline::{Config, Handle, Pipeline, PipelineError, Report, RuntimeStreams};
 pub(crate) use pipes::{holding_pipe, log_pipe};
+pub(crate) use shown::ShownAs;
 pub(crate) use sink::OpenFiles;
 pub(crate) use tail::{last_lines, length};
 
@@ -56,4 +67,27 @@ pub(crate) struct LogFiles {
     pub carried: BTreeSet<handback::FileKey>,
     /// The content of these is being moved elsewhere ([`handback`]).
     pub moving: BTreeSet<handback::FileKey>,
+    /// What paths of log files begin at, and our own standard output and error, where they are the container's.
+    pub streams: RuntimeStreams,
+    /// In front of a container: how it shows lines.
+    pub front: Option<RuntimeSpec>,
+}
+
+impl LogFiles {
+    /// Of a daemon in the background. It has no streams of its own: what it opens as `/dev/stdout` is its log.
+    pub(crate) fn new(home: PathBuf) -> Self {
+        Self { streams: RuntimeStreams { home, ..RuntimeStreams::default() }, ..Self::default() }
+    }
+
+    /// In front of a container: our own standard output and error are its.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub(crate) fn in_front(mut self, spec: &RuntimeSpec) -> std::io::Result<Self> {
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(|fd| Some(Arc::new(fd)));
+        self.streams.stdout = copy(rustix::stdio::stdout())?;
+        self.streams.stderr = copy(rustix::stdio::stderr())?;
+        self.front = Some(spec.clone());
+        Ok(self)
+    }
 }

@@ -76,6 +76,7 @@ impl Control {
         if std::mem::replace(&mut stopping.killed, true) {
             return;
         }
+        self.ctx.is_hasty = true;
         self.end_with(KILLED);
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         for &id in &ids {

@@ -6,14 +6,9 @@
 //! to say, and the apps are in the journal.
 
 mod end;
-mod lines;
-mod own;
 
 use ostler_core::runtime::RuntimeSpec;
 use ostler_keeper::{Inventory, RUNTIME_VAR, STARTER_KEY};
-
-pub(crate) use lines::ShownAs;
-pub(crate) use own::OwnLines;
 
 /// What starts the apps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,12 +19,12 @@ use ostler_sys::ProcRef;
 
 use super::Worker;
 use crate::ipc::Ipc;
+use crate::logs::Piped;
 use crate::logs::handback::FileKey;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
 use crate::store::{Kin, Record, Role, SlotRecord, WatchMark};
 use crate::supervisor::node_version::Binary;
-use crate::supervisor::pipelines::Piped;
 
 /// An app's description, shared by its instances. A changed description is a new one with a new number.
 #[derive(Debug)]

@@ -16,10 +16,10 @@ use ostler_proto::event::{Cause, Event, Position};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::errands::ErrandRecord;
+use crate::logs::Destination;
+use crate::logs::carry::Carried;
 use crate::logs::handback::{FileKey, HandBack};
 use crate::rollouts::{ReleaseRecord, RolloutRecord};
-use crate::supervisor::carry::Carried;
-use crate::supervisor::pipelines::Destination;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,11 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::handback::leader;
 use crate::control::Control;
-use crate::logs::carry::{Carrier, Deleted, Said, end_of_lines};
+use crate::logs::carry::{Carried, Carrier, Deleted, Said, end_of_lines};
 use crate::logs::handback::FileKey;
 use crate::logs::{OpenError, RuntimeStreams};
 use crate::rights::Rights;
@@ -24,20 +22,6 @@ pub(crate) const PREFIX: &str = "carry:";
 const LINES_END_WITHIN: Duration = Duration::from_millis(20);
 /// How long `reloadLogs` waits for a file to be opened anew.
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
-
-/// A deleted log file that is carried, as the journal has it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Carried {
-    /// The file.
-    pub file: FileKey,
-    /// Its path, as the app's description has it.
-    pub path: String,
-    /// So much was in it before.
-    pub from: u64,
-    /// With whose rights the path is opened.
-    #[serde(default, skip_serializing_if = "Rights::are_ours")]
-    pub rights: Rights,
-}
 
 /// All of them.
 #[derive(Default)]
@@ -97,7 +81,7 @@ impl Control {
         let system = |source| OpenError { path: carried.path.clone().into(), step: "carry over to", hint: String::new(), source };
         if self.carries.carrier.is_none() {
             let (sender, said) = mpsc::channel();
-            let wake = Arc::clone(&self.writers.wake);
+            let wake = Arc::clone(&self.wake);
             let carrier = Carrier::start(move |news| {
                 // Nobody listens any more when the daemon ends.
                 let _ = sender.send(news);
@@ -107,7 +91,7 @@ impl Control {
         }
         let Some((carrier, _)) = &self.carries.carrier else { return Ok(()) };
         let (key, source) = (carried.file, Arc::new(source));
-        let streams = RuntimeStreams { rights: carried.rights.clone(), ..self.writers.runtime.clone() };
+        let streams = RuntimeStreams { rights: carried.rights.clone(), ..self.ctx.log_files.streams.clone() };
         let deleted = Deleted { key, source: Arc::clone(&source), from: carried.from, path: carried.path.clone().into(), streams };
         carrier.begin(deleted, &self.ctx.log_files.open)?;
         self.ctx.keeper.hold(&held_name(key), source.as_fd());

@@ -84,6 +84,15 @@ enum Begun {
 }
 
 impl Control {
+    /// A thread that works on log files has something to say.
+    pub(crate) fn hear_threads(&mut self) {
+        let mut count = [0; 8];
+        // Only clears it.
+        let _ = rustix::io::read(&*self.wake, &mut count);
+        self.hear_copier();
+        self.hear_carrier();
+    }
+
     /// Opens every log file anew: the daemon's own, those of apps whose lines pass through us, and those that were renamed.
     pub(crate) fn reload_logs(&mut self, caller: Option<(u32, u64)>) {
         self.ctx.log.line(format_args!("Reloading all logs..."));
@@ -233,7 +242,7 @@ impl Control {
     fn copier(&mut self) -> std::io::Result<&Copier> {
         if self.handbacks.copier.is_none() {
             let (sender, told) = mpsc::channel();
-            let wake = Arc::clone(&self.writers.wake);
+            let wake = Arc::clone(&self.wake);
             let copier = Copier::start(move |news| {
                 // Nobody listens any more when the daemon ends.
                 let _ = sender.send(news);

@@ -135,9 +135,6 @@ impl Control {
         let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
         exit.oom |= killed && self.ctx.slots.get(id).is_some_and(crate::care::hard::was_short_of_memory);
         self.process_is_gone(id, inc);
-        if let Some(piped) = self.ctx.slots.get(id).and_then(|slot| slot.piped.as_ref()) {
-            piped.end_lines();
-        }
         self.feed(id, Event::Exited { inc, exit });
         self.hand_down_exit(id, inc);
     }

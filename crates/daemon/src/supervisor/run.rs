@@ -8,6 +8,7 @@ use ostler_keeper::ToKeeper;
 
 use crate::control::Control;
 use crate::engine::{Beside, Transition, Work, notices};
+use crate::logs::Outputs;
 use crate::slots::processes::KILL;
 
 impl Control {
@@ -23,9 +24,6 @@ impl Control {
         let gone = slot.instance.state == State::Gone;
         let serves = !slot.worker.served_by.is_empty();
         self.tidy_group(id);
-        if gone {
-            self.note_last_words(id);
-        }
         self.ctx.slots.changed(id);
         if serves {
             self.stir_listeners_of(id);
@@ -135,12 +133,12 @@ impl Control {
             return Err(self.room.refusal());
         }
         self.worker_left(id);
-        let Some(outputs) = self.outputs(id)? else { return Ok(()) };
         let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
         let mut beside = Beside { secrets, ..Beside::default() };
         self.prepare_signs(id, inc, &mut beside)?;
         self.features.each().try_for_each(|feature| feature.on_prepare(&mut self.ctx, id, inc, &mut beside))?;
+        let Some(outputs) = beside.outputs.take() else { return Ok(()) };
         let worker_id = (spec.mode == ExecMode::Cluster).then(|| self.ctx.slots.next_worker_id());
         let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
         if let Some(worker_id) = worker_id {
@@ -175,6 +173,13 @@ impl Control {
         Ok(())
     }
 
+    /// Standard output and error for something that runs beside a slot's process.
+    pub(crate) fn outputs_beside(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
+        let mut beside = Beside::default();
+        self.features.each().try_for_each(|feature| feature.on_prepare_command(&mut self.ctx, id, &mut beside))?;
+        Ok(beside.outputs)
+    }
+
     /// A deleted instance leaves the tables.
     fn forget(&mut self, id: u32) {
         self.worker_left(id);
@@ -191,9 +196,6 @@ impl Control {
         if let Some(ipc) = slot.ipc {
             self.ctx.keeper.drop_held(&ipc.held_name());
             ipc.close(&self.ctx.reactor);
-        }
-        if let Some(piped) = slot.piped {
-            self.finish_writer(id, *piped);
         }
         self.close_listeners_of(&slot.app.spec);
         self.forget_releases(&slot.app.spec.name);

@@ -20,11 +20,11 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::activation::{self, numbered};
-use super::outputs::Outputs;
 use super::preload::{self, Preload};
 use crate::engine::Beside;
 use crate::errands::ErrandSpec;
 use crate::log::DaemonLog;
+use crate::logs::Outputs;
 use crate::logs::handback::FileKey;
 use crate::secrets::Values;
 use crate::settings::Settings;

@@ -10,7 +10,7 @@ use ostler_core::runtime::{Form, RuntimeSpec};
 use ostler_proto::control::Files;
 use serde::{Deserialize, Serialize};
 
-use crate::logs::{Format, Label};
+use super::{Format, Label};
 
 const GREEN: &str = "\x1b[32m";
 const RED: &str = "\x1b[31m";

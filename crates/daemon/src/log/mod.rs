@@ -1,5 +1,7 @@
 //! The daemon's own log, in PM2's form: `<date>: PM2 log: <text>`, `<date>: PM2 error: <text>`.
 
+mod own_lines;
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::{Arguments, Write as _};
@@ -11,7 +13,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use ostler_core::date_format::DateFormat;
 
-use crate::runtime::OwnLines;
+pub(crate) use own_lines::OwnLines;
 
 /// Ordinary lines are collected up to this size within a turn of the loop.
 const COLLECT_BYTES: usize = 16 << 10;

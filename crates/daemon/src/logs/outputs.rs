@@ -8,10 +8,9 @@ use ostler_core::app::LogSpec;
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::Files;
 
-use crate::logs::handback::FileKey;
-use crate::logs::{OpenError, Places, RuntimeStreams};
+use super::handback::FileKey;
+use super::{OpenError, Places, RuntimeStreams, ShownAs};
 use crate::rights::Rights;
-use crate::runtime::ShownAs;
 
 /// What an app writes to.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ fn failure(error: &OpenError) -> SpawnFailure {
 }
 
 /// Opens the log files for the app itself.
-pub(super) fn direct(spec: &LogSpec, files: &Files, home: &Path, rights: &Rights) -> Result<Outputs, SpawnFailure> {
+pub(crate) fn direct(spec: &LogSpec, files: &Files, home: &Path, rights: &Rights) -> Result<Outputs, SpawnFailure> {
     let places = Places { home, rights, stdout: None, stderr: None };
     let mut aside = Vec::new();
     let mut open = |path: &Option<String>| {
@@ -46,7 +45,7 @@ pub(super) fn direct(spec: &LogSpec, files: &Files, home: &Path, rights: &Rights
 }
 
 /// The container's own output for the app itself.
-pub(super) fn shown(shown: ShownAs, streams: &RuntimeStreams) -> Result<Outputs, SpawnFailure> {
+pub(crate) fn shown(shown: ShownAs, streams: &RuntimeStreams) -> Result<Outputs, SpawnFailure> {
     let [out, error] = shown.paths().map(|path| streams.places().open(Path::new(path)).map_err(|error| failure(&error)));
     Ok(Outputs { sizes: (0, 0), files: [None; 2], out: out?.file.into(), error: error?.file.into(), aside: Vec::new() })
 }

@@ -1,0 +1,116 @@
+//! What a process writes to: the log files themselves, or pipes that end in a writer.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use ostler_core::files::own_stream;
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_core::runtime::RuntimeSpec;
+
+use super::{LogWriters, NOTES, log_set_aside, reading};
+use crate::engine::Ctx;
+use crate::logs::{self, Destination, Outputs, Piped, Pipeline, PipelineError, ShownAs, end_name};
+use crate::rights::Rights;
+use crate::slots::Slot;
+
+impl LogWriters {
+    /// Standard output and error for the next process of a slot.
+    pub(super) fn outputs(&mut self, ctx: &mut Ctx, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
+        let Some(slot) = ctx.slots.get(id) else { return Ok(None) };
+        let rights = Rights::look_up(slot.spec());
+        let wanted = destination(slot, ctx.log_files.front.as_ref());
+        let direct = match wanted.shown {
+            Some(shown) if is_alone(ctx, slot, &wanted) => Some(logs::outputs::shown(shown, &ctx.log_files.streams)?),
+            None if !logs::needs_pipe(&slot.spec().logs) => {
+                Some(logs::outputs::direct(&slot.spec().logs, &slot.files, &ctx.settings.home, &rights)?)
+            }
+            _ => None,
+        };
+        if let Some(outputs) = direct {
+            self.end_writer(ctx, id);
+            outputs.aside.iter().for_each(|(path, aside)| log_set_aside(ctx, id, path.as_ref(), aside));
+            return Ok(Some(outputs));
+        }
+        let alive = slot.piped.as_ref().is_some_and(|piped| piped.handle.is_alive() && piped.made_for == wanted);
+        if !alive {
+            self.end_writer(ctx, id);
+            self.begin_writer(ctx, id, wanted)?;
+        }
+        let Some((slot, piped)) = ctx.slots.get(id).and_then(|slot| Some((slot, slot.piped.as_ref()?))) else { return Ok(None) };
+        let ends = piped.copy_write_ends();
+        let ends = ends.map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) })?;
+        Ok(Some(piped_outputs(slot, ends)))
+    }
+
+    /// Standard output and error for something that runs beside a slot's process, which may still write as it began.
+    pub(super) fn outputs_of_command(&mut self, ctx: &mut Ctx, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
+        let Some(slot) = ctx.slots.get(id) else { return Ok(None) };
+        let alive = slot.piped.as_ref().filter(|piped| piped.handle.is_alive());
+        match alive.and_then(|piped| piped.copy_write_ends().ok()) {
+            Some(ends) => Ok(Some(piped_outputs(slot, ends))),
+            // In front of a container they know where its lines are shown.
+            None if ctx.log_files.front.is_some() || logs::needs_pipe(&slot.spec().logs) => self.outputs(ctx, id),
+            None => logs::outputs::direct(&slot.spec().logs, &slot.files, &ctx.settings.home, &Rights::of(slot.spec())).map(Some),
+        }
+    }
+
+    fn begin_writer(&mut self, ctx: &mut Ctx, id: u32, made_for: Destination) -> Result<(), SpawnFailure> {
+        let system = |step: &'static str| move |source: std::io::Error| failure(&PipelineError::System { step, source });
+        if self.notes.is_none() {
+            let notes = ostler_sys::memfd::create("ostler-log-notes").map_err(std::io::Error::from).map_err(system("make the notes"))?;
+            ctx.keeper.hold(NOTES, notes.as_fd());
+            self.notes = Some(notes);
+        }
+        let (out, out_writer) = logs::log_pipe().map_err(system("make the pipe"))?;
+        let (error, error_writer) = logs::log_pipe().map_err(system("make the pipe"))?;
+        let holding = logs::holding_pipe().map_err(system("make the pipe"))?;
+        let ends = [out, error, out_writer, error_writer, holding];
+        let place = self.free_place();
+        let config = self.config(ctx, (id, place), &made_for, reading(&ends)).map_err(system("copy a descriptor"))?;
+        let handle = Pipeline::spawn(config).map_err(|error| failure(&error))?;
+        for (end, fd) in ends.iter().enumerate() {
+            ctx.keeper.hold(&end_name(id, place, end), fd.as_fd());
+        }
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
+        }
+        Ok(())
+    }
+}
+
+/// Where the lines of a slot are to go.
+pub(super) fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destination {
+    let logs = &slot.spec().logs;
+    let shown = front.map(|front| ShownAs::new(front, &slot.files));
+    // What is a stream of the container is shown there anyway, once.
+    let is_shown = |path: &String| shown.is_some() && own_stream(path).is_some();
+    let wanted = |path: &Option<String>| path.clone().filter(|path| !logs::is_nowhere(path.as_ref()) && !is_shown(path));
+    Destination {
+        paths: [wanted(&slot.files.out), wanted(&slot.files.error), wanted(&slot.files.combined)],
+        json: logs.json,
+        date_format: logs.date_format.clone().filter(|format| !format.is_empty()),
+        name: slot.spec().name.clone(),
+        process_id: slot.pm_id,
+        shown,
+        rights: Rights::of(slot.spec()),
+    }
+}
+
+/// Nobody has to look at its lines: they go to the container's output as they are, nowhere else, and nobody else's go there.
+fn is_alone(ctx: &Ctx, slot: &Slot, wanted: &Destination) -> bool {
+    let as_they_are = wanted.shown.is_some_and(|shown| shown.is_raw()) && !wanted.json && wanted.date_format.is_none();
+    as_they_are && wanted.paths.iter().all(Option::is_none) && ctx.slots.serving().all(|other| other.pm_id == slot.pm_id)
+}
+
+fn piped_outputs(slot: &Slot, [out, error]: [OwnedFd; 2]) -> Outputs {
+    let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
+    let sizes = (length(&slot.files.error), length(&slot.files.out));
+    Outputs { out, error, sizes, files: [None; 2], aside: Vec::new() }
+}
+
+fn failure(error: &PipelineError) -> SpawnFailure {
+    let errno = match error {
+        PipelineError::Open(error) => error.errno(),
+        PipelineError::System { source, .. } => source.raw_os_error().unwrap_or(0),
+    };
+    SpawnFailure { step: error.to_string(), errno }
+}

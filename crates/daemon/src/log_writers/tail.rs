@@ -1,0 +1,154 @@
+//! The log tail: what is still in the pipes of an app that was deleted, or whose description changed.
+//!
+//! Its writer carries it over and ends, and may take a moment. Until then the keeper holds what the writer reads from, and the journal has
+//! where it goes: a daemon that is killed right after `delete` leaves it to the next one.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use super::{LogWriters, Place};
+use crate::engine::Ctx;
+use crate::logs::{Destination, Handle, Piped, Pipeline, PipelineError, end_name};
+use crate::store::Record;
+
+/// How long a writer may take for the rest.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Numbers of the ends that are kept: read ends of output and error, and the holding pipe.
+const KEPT: [usize; 3] = [0, 1, 4];
+/// Numbers of the write ends. As long as anybody has them there is no end to read.
+const WRITE_ENDS: [usize; 2] = [2, 3];
+
+/// A writer that carries over the rest.
+#[derive(Debug)]
+pub(super) struct Tail {
+    destination: Destination,
+    /// None until a new daemon has taken it over.
+    running: Option<(Handle, [OwnedFd; 3])>,
+}
+
+impl Tail {
+    /// Of a former daemon; the descriptors come from the keeper.
+    pub(super) fn found(destination: Destination) -> Self {
+        Self { destination, running: None }
+    }
+}
+
+/// A writer that will go on.
+pub(super) struct Prepared {
+    key: Place,
+    ends: [OwnedFd; 3],
+    pipeline: Pipeline,
+}
+
+fn record((id, place): Place, destination: &Destination) -> Record<'static> {
+    Record::LastWords { id, place, destination: Box::new(destination.clone()) }
+}
+
+impl LogWriters {
+    /// What a writer still has to carry over is in the journal.
+    pub(super) fn note_tail(ctx: &mut Ctx, id: u32) {
+        if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.piped.as_ref()) {
+            ctx.journal.push(&record((id, piped.place), &piped.made_for));
+        }
+    }
+
+    /// The writer carries over what is left, and ends.
+    pub(super) fn end_writer(&mut self, ctx: &mut Ctx, id: u32) {
+        Self::note_tail(ctx, id);
+        if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.piped.take()) {
+            self.finish(ctx, id, *piped);
+        }
+    }
+
+    /// See [`Self::end_writer`]; the journal knows it already.
+    pub(super) fn finish(&mut self, ctx: &mut Ctx, id: u32, piped: Piped) {
+        let place = piped.place;
+        for end in WRITE_ENDS {
+            ctx.keeper.drop_held(&end_name(id, place, end));
+        }
+        let (handle, ends, destination) = piped.into_parts();
+        handle.finish(WITHIN);
+        // Its place in the notes is not used again by this daemon: it may still be writing to it.
+        let is_over = handle.is_over();
+        self.ending.insert((id, place), Tail { destination, running: Some((handle, ends)) });
+        if is_over {
+            self.tail_is_written(ctx, (id, place));
+        }
+    }
+
+    /// The thread of a writer has ended.
+    pub(super) fn tail_is_written(&mut self, ctx: &mut Ctx, key: Place) {
+        // One that ended by itself is looked after when the next process needs it.
+        if self.ending.remove(&key).is_some() {
+            forget(ctx, key);
+        }
+    }
+
+    /// Before the daemon ends: what is in the pipes of deleted instances is nowhere else.
+    pub(super) fn wait_for_tails(&mut self, ctx: &mut Ctx) {
+        for (key, tail) in std::mem::take(&mut self.ending) {
+            if let Some((handle, _)) = tail.running {
+                if ctx.is_hasty {
+                    handle.finish(Duration::ZERO);
+                }
+                handle.join();
+            }
+            forget(ctx, key);
+        }
+    }
+
+    /// Looks at what a former daemon did not finish; [`Self::begin_tails`] goes on with it.
+    pub(super) fn prepare_tail(&mut self, ctx: &mut Ctx, key: Place, ends: &mut BTreeMap<usize, OwnedFd>) -> Option<Prepared> {
+        for end in WRITE_ENDS.into_iter().filter(|end| ends.remove(end).is_some()) {
+            ctx.keeper.drop_held(&end_name(key.0, key.1, end));
+        }
+        let destination = self.ending.get(&key)?.destination.clone();
+        let [Some(out), Some(error), Some(holding)] = KEPT.map(|end| ends.remove(&end)) else { return None };
+        let ends = [out, error, holding];
+        let config = self.config(ctx, key, &destination, [&ends[0], &ends[1], &ends[2]]);
+        let pipeline = config.map_err(|source| PipelineError::System { step: "copy a descriptor", source }).and_then(Pipeline::prepare);
+        match pipeline {
+            Ok(pipeline) => Some(Prepared { key, ends, pipeline }),
+            Err(error) => {
+                ctx.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::log::chain(&error)));
+                None
+            }
+        }
+    }
+
+    /// Goes on with what was prepared, and forgets the rest.
+    pub(super) fn begin_tails(&mut self, ctx: &mut Ctx, prepared: Vec<Prepared>) {
+        for Prepared { key, ends, pipeline } in prepared {
+            match pipeline.start() {
+                Ok(handle) => {
+                    handle.finish(WITHIN);
+                    if let Some(tail) = self.ending.get_mut(&key) {
+                        tail.running = Some((handle, ends));
+                    }
+                }
+                Err(error) => ctx.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::log::chain(&error))),
+            }
+        }
+        // Whose descriptors are not held any more has said everything.
+        let written: Vec<Place> = self.ending.iter().filter(|(_, tail)| tail.running.is_none()).map(|(key, _)| *key).collect();
+        written.into_iter().for_each(|key| self.tail_is_written(ctx, key));
+    }
+
+    /// For a new keeper.
+    pub(super) fn held_by_tails(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        let running = self.ending.iter().filter_map(|(key, tail)| Some((*key, tail.running.as_ref()?)));
+        running.flat_map(|((id, place), (_, ends))| KEPT.iter().zip(ends).map(move |(end, fd)| (end_name(id, place, *end), fd.as_fd())))
+    }
+
+    /// For a journal that is written anew.
+    pub(super) fn records_of_tails(&self) -> Vec<Record<'_>> {
+        self.ending.iter().map(|(key, tail)| record(*key, &tail.destination)).collect()
+    }
+}
+
+/// Everything is in the files.
+fn forget(ctx: &mut Ctx, (id, place): Place) {
+    KEPT.iter().for_each(|end| ctx.keeper.drop_held(&end_name(id, place, *end)));
+    ctx.journal.push(&Record::Said { id, place });
+}

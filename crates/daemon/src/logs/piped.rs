@@ -1,0 +1,130 @@
+//! A running log writer as its slot has it, and what the journal and the keeper have of it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use ostler_core::date_format::{DateFormat, Stamper};
+use serde::{Deserialize, Serialize};
+
+use super::{Format, Formats, Handle, ShownAs, Stamp};
+use crate::rights::Rights;
+
+/// Prefix of the names of pipe ends: `log:<instance>:<place>:<end>`.
+const PREFIX: &str = "log:";
+/// How long an exit waits for what the process wrote last: the record of a crash shows it.
+const LINES_END_WITHIN: Duration = Duration::from_millis(20);
+
+/// Ends of one writer: read ends and write ends of output and error, and the holding pipe.
+pub(crate) type Ends = [OwnedFd; 5];
+
+/// A running writer.
+#[derive(Debug)]
+pub(crate) struct Piped {
+    pub handle: Handle,
+    pub ends: Ends,
+    /// Its place in the notes.
+    pub place: u32,
+    /// What it was made for; another description needs another writer.
+    pub made_for: Destination,
+}
+
+/// Where lines go and in which form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Destination {
+    pub paths: [Option<String>; 3],
+    pub json: bool,
+    pub date_format: Option<String>,
+    pub name: String,
+    /// `pm_id`.
+    #[serde(default)]
+    pub process_id: u32,
+    /// In front of a container: what it shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<ShownAs>,
+    /// With whose rights they are opened.
+    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    pub rights: Rights,
+}
+
+/// Under this name the keeper holds an end.
+pub(crate) fn end_name(id: u32, place: u32, end: usize) -> String {
+    format!("{PREFIX}{id}:{place}:{end}")
+}
+
+/// Instance, place and end of such a name.
+pub(crate) fn ends_of_name(name: &str) -> Option<(u32, u32, usize)> {
+    let mut numbers = name.strip_prefix(PREFIX)?.split(':').map_while(|number| number.parse::<u32>().ok());
+    Some((numbers.next()?, numbers.next()?, numbers.next()? as usize))
+}
+
+impl Piped {
+    /// What the keeper holds of it, by name.
+    pub(crate) fn held(&self, id: u32) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        self.ends.iter().enumerate().map(move |(end, fd)| (end_name(id, self.place, end), fd.as_fd()))
+    }
+
+    /// Standard output and error for another process of the instance.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub(crate) fn copy_write_ends(&self) -> std::io::Result<[OwnedFd; 2]> {
+        Ok([self.ends[2].try_clone()?, self.ends[3].try_clone()?])
+    }
+
+    /// Its thread, and without the write ends what it reads from.
+    pub(crate) fn into_parts(self) -> (Handle, [OwnedFd; 3], Destination) {
+        let [out, error, _, _, holding] = self.ends;
+        (self.handle, [out, error, holding], self.made_for)
+    }
+
+    /// A process has ended; what it left without a newline is a line.
+    pub(crate) fn end_lines(&self) {
+        // A slow or full disk does not hold up the loop; then the lines come a little later.
+        self.handle.end_lines(LINES_END_WITHIN);
+    }
+
+    /// Opens the files anew.
+    pub(crate) fn reopen(&self) {
+        self.handle.reopen();
+    }
+}
+
+impl Destination {
+    /// What becomes of a line.
+    pub(crate) fn formats(&self) -> Formats {
+        let shown = self.shown.and_then(|shown| shown.format(self.process_id, &self.name));
+        Formats { files: self.format_of_files(), shown }
+    }
+
+    fn format_of_files(&self) -> Format {
+        let stamp = self.date_format.as_deref().map(stamp);
+        match (self.json, stamp) {
+            (true, stamp) => Format::Json { stamp, process_id: self.process_id, app_name: self.name.clone() },
+            (false, Some(stamp)) => Format::Dated(stamp),
+            (false, None) => Format::Plain,
+        }
+    }
+}
+
+fn stamp(format: &str) -> Stamp {
+    let stamper = Mutex::new(Stamper::new(DateFormat::parse(format), TimeZone::system()));
+    Box::new(move |wall_ms, out| {
+        let mut stamper = stamper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        out.extend_from_slice(stamper.stamp(wall_ms));
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_ends() {
+        assert_eq!(ends_of_name(&end_name(7, 3, 4)), Some((7, 3, 4)));
+        for name in ["log:7:3", "log:7:x:1", "log-notes", "ipc:7"] {
+            assert_eq!(ends_of_name(name), None, "{name}");
+        }
+    }
+}
