@@ -32,6 +32,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("left_behind", Kind::Ground),
     ("log", Kind::Ground),
     ("logs", Kind::Ground),
+    ("node_version", Kind::Ground),
     ("policy", Kind::Ground),
     ("probe", Kind::Ground),
     ("reactor", Kind::Ground),
@@ -55,6 +56,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("order", Kind::Feature),
     ("rotation", Kind::Feature),
     ("sockets", Kind::Feature),
+    ("usage", Kind::Feature),
     ("watch", Kind::Feature),
     ("boot", Kind::Assembly),
     ("features", Kind::Assembly),
@@ -72,7 +74,6 @@ const ROOMS: &[(&str, Kind)] = &[
 const STILL_THERE: &[(&str, &str)] = &[
     ("engine", "secrets"),
     ("settings", "secrets"),
-    ("slots", "supervisor"),
     ("store", "errands"),
     ("store", "rollouts"),
     ("store", "slots"),

@@ -25,6 +25,7 @@ use crate::ipc::Ipc;
 use crate::keeper_door::KeeperDoor;
 use crate::log::{DaemonLog, OwnLines};
 use crate::logs::LogFiles;
+use crate::node_version::NodeVersions;
 use crate::reactor::{LISTENER, Reactor, Source};
 use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
@@ -40,7 +41,6 @@ use crate::store::{Journal, Snapshot};
 use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::handback::HandBacks;
-use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 use crate::supervisor::signs::Signs;
@@ -148,6 +148,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         queue: std::collections::VecDeque::new(),
         effects: Effects::default(),
         timers: Timers::default(),
+        node_versions: NodeVersions::default(),
         replies: Vec::new(),
         coming: std::collections::BTreeSet::new(),
         complaints: Complaints::default(),
@@ -179,8 +180,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         look_for_vanished_ms: None,
         errands: Errands::default(),
         secrets: crate::secrets::Fetches::default(),
-        lists: Vec::new(),
-        node_versions: NodeVersions::default(),
         preload: Preload::default(),
         drains: Drains::default(),
         updater: None,
@@ -290,7 +289,7 @@ impl Control {
         self.recover_errands(inventory, &mut leaders);
         self.answer_for_lost_hooks();
         self.remove_lost_candidates();
-        self.ask_node_versions();
+        self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
         lost.tell(&mut self.ctx.log);
     }
 
@@ -369,7 +368,7 @@ impl Control {
         self.adopt_errands(&mut leaders);
         self.recover_carries(carries);
         self.answer_for_lost_hooks();
-        self.ask_node_versions();
+        self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
         self.ctx
             .log
             .line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));

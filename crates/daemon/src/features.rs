@@ -17,6 +17,7 @@ use crate::order::Order;
 use crate::rotation::Rotation;
 use crate::sockets::Sockets;
 use crate::store::Record;
+use crate::usage::Usage;
 use crate::watch::Watches;
 
 macro_rules! features {
@@ -81,6 +82,7 @@ features! {
     order: Order,
     rotation: Rotation,
     sockets: Sockets,
+    usage: Usage,
     watch: Watches,
     native: Native,
 }

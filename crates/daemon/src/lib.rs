@@ -28,6 +28,7 @@ mod left_behind;
 mod log;
 mod log_writers;
 mod logs;
+mod node_version;
 mod order;
 mod policy;
 mod probe;
@@ -43,6 +44,7 @@ mod slots;
 mod sockets;
 mod store;
 mod supervisor;
+mod usage;
 mod users;
 mod watch;
 

@@ -4,62 +4,18 @@
 //! those that wait are looked at; where nobody does it costs nothing. The order in which a request touches what runs already is the
 //! request's own affair.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use ostler_core::lifecycle::{Event, State};
-use ostler_core::order::{self, Condition, Standing};
+use ostler_core::order::Standing;
 
 use crate::engine::{Ctx, Feature, Transition};
-use crate::slots::Slot;
-use crate::store::Role;
+use crate::slots::needs::{Apps, in_words};
 
 /// Instances that wait for others.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     waiting: BTreeSet<u32>,
-}
-
-/// What users see, by app.
-struct Apps<'a> {
-    by_name: BTreeMap<&'a str, Vec<&'a Slot>>,
-    /// Instances that a request will start when their turn comes.
-    coming: &'a BTreeSet<u32>,
-}
-
-impl<'a> Apps<'a> {
-    fn of(ctx: &'a Ctx) -> Self {
-        let mut by_name: BTreeMap<&str, Vec<&Slot>> = BTreeMap::new();
-        for slot in ctx.slots.iter().filter(|slot| slot.role == Role::Serving) {
-            by_name.entry(&slot.spec().name).or_default().push(slot);
-        }
-        Self { by_name, coming: &ctx.coming }
-    }
-
-    /// How far an app is as somebody else's dependency: as far as that of its instances which is the farthest from it.
-    fn standing(&self, name: &str, condition: Condition) -> Standing {
-        let instances = self.by_name.get(name).into_iter().flatten();
-        let standings = instances.map(|slot| match order::standing(condition, &slot.instance, slot.is_healthy()) {
-            Standing::Hopeless(_) if self.coming.contains(&slot.id) => Standing::Pending,
-            standing => standing,
-        });
-        standings.max().unwrap_or(Standing::Hopeless("is not there"))
-    }
-
-    /// The dependencies of an instance that are not as they have to be, and what each is instead, in words that follow its name.
-    fn missing(&self, slot: &'a Slot) -> Vec<(Standing, &'a str, String)> {
-        let look = |(name, condition): (&'a String, &Condition)| match self.standing(name, *condition) {
-            Standing::Met => None,
-            Standing::Pending => Some((Standing::Pending, name.as_str(), format!("is not {}", condition.word()))),
-            hopeless @ Standing::Hopeless(why) => Some((hopeless, name.as_str(), why.to_owned())),
-        };
-        slot.spec().order.depends_on.iter().filter_map(look).collect()
-    }
-}
-
-/// `it depends on db, which is stopped, and on cache, which is not ready`.
-fn in_words(missing: &[(Standing, &str, String)]) -> String {
-    let each: Vec<String> = missing.iter().map(|(_, name, why)| format!("on {name}, which {why}")).collect();
-    format!("it depends {}", each.join(", and "))
 }
 
 impl Order {
@@ -69,30 +25,22 @@ impl Order {
     pub(crate) fn is_needed(&self) -> bool {
         !self.waiting.is_empty()
     }
+}
 
-    /// What an instance waits for, in words.
-    pub(crate) fn waits_for(ctx: &Ctx, slot: &Slot) -> Vec<String> {
-        if !matches!(slot.instance.state, State::Waiting { .. }) {
-            return Vec::new();
-        }
-        Apps::of(ctx).missing(slot).into_iter().map(|(_, name, why)| format!("{name} {why}")).collect()
-    }
-
-    /// Ends the waiting of an instance whose time is over. False if that is not what its deadline is about.
-    pub(crate) fn has_waited_in_vain(ctx: &mut Ctx, id: u32) -> bool {
+impl Feature for Order {
+    /// Ends the waiting of an instance whose time is over.
+    fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.slots.get(id) else { return false };
         let State::Waiting { deadline_ms, .. } = slot.instance.state else { return false };
         if ctx.now.mono_ms < deadline_ms {
             return false;
         }
-        let why = in_words(&Apps::of(ctx).missing(slot));
+        let why = in_words(&Apps::of(&ctx.slots, &ctx.coming).missing(slot));
         let waited_ms = slot.spec().order.timeout_ms();
         ctx.event(id, Event::Unmet(format!("{why}, after {waited_ms} ms")));
         true
     }
-}
 
-impl Feature for Order {
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
         let id = transition.id;
         if ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Waiting { .. })) {
@@ -111,7 +59,7 @@ impl Feature for Order {
         if self.waiting.is_empty() {
             return;
         }
-        let apps = Apps::of(ctx);
+        let apps = Apps::of(&ctx.slots, &ctx.coming);
         let mut events = Vec::new();
         for slot in self.waiting.iter().filter_map(|id| ctx.slots.get(*id)) {
             let mut missing = apps.missing(slot);
@@ -132,10 +80,11 @@ impl Feature for Order {
 mod tests {
     use ostler_core::app::AppSpec;
     use ostler_core::lifecycle::Origin;
-    use ostler_core::order::Order as Needs;
+    use ostler_core::order::{Condition, Order as Needs};
 
     use super::*;
     use crate::engine::{Input, Played};
+    use crate::slots::needs::waits_for;
 
     fn user() -> Origin {
         Origin::User { command: "start".into(), uid: 0, pid: 1, on_behalf_of: None }
@@ -171,7 +120,7 @@ mod tests {
         let (mut played, mut order, db, api) = waiting();
         played.feed(&mut order, db, Event::Start(user()));
         assert_eq!(decided(&mut played, &mut order), []);
-        assert_eq!(Order::waits_for(&played.ctx, played.ctx.slots.get(api).unwrap()), ["db is not ready"]);
+        assert_eq!(waits_for(&played.ctx.slots, &played.ctx.coming, played.ctx.slots.get(api).unwrap()), ["db is not ready"]);
         played.spawned(&mut order, db, 4711);
         assert_eq!(decided(&mut played, &mut order), [(api, Event::Released)]);
         played.feed(&mut order, api, Event::Released);
@@ -196,10 +145,10 @@ mod tests {
     fn waiting_has_an_end() {
         let (mut played, mut order, db, api) = waiting();
         played.feed(&mut order, db, Event::Start(user()));
-        assert!(!Order::has_waited_in_vain(&mut played.ctx, api));
+        assert!(!order.on_due(&mut played.ctx, api));
         played.pass(&mut order, 5000);
-        assert!(Order::has_waited_in_vain(&mut played.ctx, api));
-        assert!(!Order::has_waited_in_vain(&mut played.ctx, db), "its deadline is another one");
+        assert!(order.on_due(&mut played.ctx, api));
+        assert!(!order.on_due(&mut played.ctx, db), "its deadline is another one");
         let why = "it depends on db, which is not ready, after 5000 ms";
         assert!(matches!(&played.queued()[..], [Input::Event(id, Event::Unmet(text))] if *id == api && text == why));
     }

@@ -1,7 +1,10 @@
 //! Settings of the daemon that come from its own environment (`docs/reference/environment`), read once at start.
 
+use std::borrow::Cow;
 use std::env;
 use std::path::PathBuf;
+
+use ostler_core::app::AppSpec;
 
 use crate::conf::Conf;
 use crate::secrets::Credentials;
@@ -85,4 +88,22 @@ impl Settings {
     pub(crate) fn state_file(&self) -> PathBuf {
         self.home.join(STATE_FILE)
     }
+}
+
+/// What `ostler set <app>:<key> <value>` keeps for an app: each value, and all of them as JSON under the name of the app. A profile wins.
+pub(crate) fn kept_settings<'a>(spec: &'a AppSpec, settings: &Settings) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    let Some(section) = settings.conf.section(&spec.name) else { return Vec::new() };
+    let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
+    let is_variable = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.replace('\0', ""),
+        other => other.to_string(),
+    };
+    let is_free = |name: &str| profile.is_none_or(|profile| !profile.contains_key(name));
+    let each = section.iter().filter(|(name, _)| is_variable(name) && is_free(name));
+    let mut vars: Vec<(Cow<'a, str>, Cow<'a, str>)> = each.map(|(name, value)| (name.clone().into(), text(value).into())).collect();
+    if is_variable(&spec.name) {
+        vars.push((spec.name.as_str().into(), serde_json::Value::Object(section.clone()).to_string().into()));
+    }
+    vars
 }

@@ -72,7 +72,7 @@ impl Control {
         let began_ms = clock().mono_ms;
         let limited = |id: &u32| Some((*id, self.ctx.slots.get(*id)?.spec().care.clone().filter(|care| care.measures())?));
         let limited: Vec<(u32, Box<Care>)> = self.care.watched.keys().filter_map(limited).collect();
-        let uses = self.uses(&limited, now);
+        let uses = self.uses(&limited);
         let mut next: Option<u64> = None;
         for ((id, care), used) in limited.iter().zip(uses) {
             let due = self.judge_use(*id, care, used, now);
@@ -85,7 +85,7 @@ impl Control {
     }
 
     /// In the order of the slots.
-    fn uses(&mut self, limited: &[(u32, Box<Care>)], now: Now) -> Vec<Option<Use>> {
+    fn uses(&mut self, limited: &[(u32, Box<Care>)]) -> Vec<Option<Use>> {
         let needed = |care: &Care| care.memory.is_some() || care.cpu.is_some();
         let group = |id: u32| self.ctx.slots.get(id).and_then(|slot| slot.group.as_deref()).map(Path::new);
         let mut uses: Vec<Option<Use>> = limited
@@ -95,7 +95,7 @@ impl Control {
         let rest: Vec<u32> =
             limited.iter().zip(&uses).filter(|((_, care), used)| needed(care) && used.is_none()).map(|((id, _), _)| *id).collect();
         if !rest.is_empty() {
-            self.read_usage(Some(&rest), now);
+            self.ctx.read_usage(Some(&rest));
             for ((id, _), used) in limited.iter().zip(&mut uses).filter(|((id, _), _)| rest.contains(id)) {
                 let cpu = self.ctx.slots.get(*id).map(|slot| &slot.cpu);
                 *used = cpu.map(|cpu| Use { memory_bytes: cpu.monit().memory_bytes, cpu_ns: cpu.used_ns() });

@@ -29,7 +29,6 @@ use crate::secrets::Fetches;
 use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::handback::HandBacks;
-use crate::supervisor::node_version::NodeVersions;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 use crate::supervisor::signs::Signs;
@@ -57,8 +56,6 @@ pub(crate) struct Control {
     pub look_for_vanished_ms: Option<u64>,
     pub errands: Errands,
     pub secrets: Fetches,
-    pub lists: Vec<handle::list::Waiting>,
-    pub node_versions: NodeVersions,
     pub preload: Preload,
     pub drains: Drains,
     /// Who asked for an update and waits for the answer.

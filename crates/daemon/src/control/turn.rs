@@ -8,10 +8,9 @@ use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Effect, Event};
 
 use super::Control;
-use crate::engine::{Answer, Ending, Input, Request, Work, clock};
+use crate::engine::{Ending, Input, Request, Work, clock};
 use crate::errands::Errands;
 use crate::features::Features;
-use crate::order::Order;
 use crate::reactor::{Ready, Source};
 use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
@@ -114,7 +113,6 @@ impl Control {
             self.rollouts.deadline_ms(),
             self.confirm_deadline_ms(),
             self.ctx.timers.next_ms(),
-            self.lists.iter().map(|list| list.due_ms).min(),
             self.listeners.deadline_ms(),
             self.signs.deadline_ms(),
             self.care.deadline_ms(),
@@ -149,8 +147,8 @@ impl Control {
     fn tick(&mut self) {
         let now = self.ctx.now;
         for id in self.ctx.slots.due(now.mono_ms) {
-            self.look_if_vanished(id);
-            if !Order::has_waited_in_vain(&mut self.ctx, id) {
+            self.ctx.look_if_vanished(id);
+            if !self.features.each().any(|feature| feature.on_due(&mut self.ctx, id)) {
                 self.feed(id, Event::Tick);
             }
         }
@@ -171,7 +169,6 @@ impl Control {
         self.tick_care(now);
         self.tick_peeks(now.mono_ms);
         self.close_abandoned(now.mono_ms);
-        self.answer_lists(now);
         if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
         }
@@ -267,12 +264,8 @@ impl Control {
             Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
             Request::FinishRequests { id, inc } => self.finish_requests(id, inc),
             Request::Rotate(log) => self.rotate(*log),
-            Request::Measure { ids } => {
-                let is_complete = self.read_usage(Some(&ids), self.ctx.now);
-                self.ctx.answer(Answer::Measured { is_complete });
-            }
             // Of features.
-            Request::Schedule { .. } | Request::SaveList => {}
+            Request::Schedule { .. } | Request::SaveList | Request::Measure { .. } => {}
             Request::Scale { ids, to, origin } => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
         }
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use ostler_core::lifecycle::Event;
 use ostler_core::time::Now;
-use ostler_keeper::Originals;
+use ostler_keeper::{Originals, ToKeeper};
 use ostler_proto::control::Response;
 use ostler_proto::event::{Cause, What};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use super::{Answer, Ask, Effects, Input, Request, Timers};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
+use crate::node_version::NodeVersions;
 use crate::reactor::Reactor;
 use crate::settings::Settings;
 use crate::slots::Slots;
@@ -51,6 +52,8 @@ pub(crate) struct Ctx {
     /// What is to be done after it.
     pub effects: Effects,
     pub timers: Timers,
+    /// Which version of Node each program is.
+    pub node_versions: NodeVersions,
     /// Answers to clients: connection, request, what it is told. Sent when the turn is over.
     pub replies: Vec<(u32, u64, Response)>,
     /// Instances that a request will start when their turn comes.
@@ -101,6 +104,14 @@ impl Ctx {
         let anchor = self.anchor.as_ref().and_then(|(name, _)| ostler_keeper::anchor_of(name)).map(|anchor| anchor.pid);
         let mains = self.slots.iter().filter_map(|slot| slot.instance.pid());
         mains.chain(anchor).chain([std::process::id().cast_signed()])
+    }
+
+    /// Asks the keeper what became of a main process that the kernel does not know. True when it is so.
+    pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
+        let Some(slot) = self.slots.get(id) else { return false };
+        let Some((inc, process)) = slot.process().filter(|(_, process)| process.is_gone()) else { return false };
+        self.keeper.say(ToKeeper::Verify { key: slot.key(inc), pid: process.pid, start_ticks: process.start_ticks });
+        true
     }
 
     /// An event for an instance, when its turn has come.

@@ -100,6 +100,11 @@ pub(crate) trait Feature {
     /// An instance leaves the tables; its number may be used again.
     fn on_forgotten(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
+    /// A deadline of an instance has come. True: this feature sees to it, and the instance is not fed a tick.
+    fn on_due(&mut self, _ctx: &mut Ctx, _id: u32) -> bool {
+        false
+    }
+
     /// A deadline of this feature has come ([`super::Timers`]).
     fn on_timer(&mut self, _ctx: &mut Ctx, _key: u64) {}
 

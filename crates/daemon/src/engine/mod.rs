@@ -8,6 +8,7 @@ mod beside;
 mod ctx;
 mod describe;
 mod feature;
+mod measure;
 #[cfg(test)]
 mod played;
 mod timers;

@@ -65,6 +65,7 @@ impl Played {
             queue: VecDeque::new(),
             effects: Effects::default(),
             timers: Timers::default(),
+            node_versions: crate::node_version::NodeVersions::default(),
             replies: Vec::new(),
             coming: std::collections::BTreeSet::new(),
             boot_id: "played".into(),

@@ -7,7 +7,7 @@ use ostler_proto::control::Detail;
 
 use super::Slot;
 use crate::settings::Settings;
-use crate::supervisor::spawn::kept_settings;
+use crate::settings::kept_settings;
 
 impl Slot {
     /// Everything about it that it knows itself; what it waits for, others know.

@@ -6,6 +6,8 @@ pub(crate) mod groups;
 pub(crate) mod inherited;
 mod last_lines;
 pub(crate) mod listening;
+pub(crate) mod needs;
+mod node_versions;
 pub(crate) mod processes;
 pub(crate) mod saved;
 mod select;

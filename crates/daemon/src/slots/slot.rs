@@ -21,10 +21,10 @@ use super::Worker;
 use crate::ipc::Ipc;
 use crate::logs::Piped;
 use crate::logs::handback::FileKey;
+use crate::node_version::Binary;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
 use crate::store::{Kin, Record, Role, SlotRecord, WatchMark};
-use crate::supervisor::node_version::Binary;
 
 /// An app's description, shared by its instances. A changed description is a new one with a new number.
 #[derive(Debug)]

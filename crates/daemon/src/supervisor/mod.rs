@@ -11,7 +11,6 @@ pub(crate) mod handback;
 mod handover;
 mod hooks;
 mod keeper;
-pub(crate) mod node_version;
 mod notices;
 pub(crate) mod preload;
 pub(crate) mod readiness;

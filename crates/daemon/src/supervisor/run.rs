@@ -123,7 +123,7 @@ impl Control {
             }
         };
         if !was_seen {
-            self.look_if_vanished(id);
+            self.ctx.look_if_vanished(id);
         }
     }
 
@@ -156,7 +156,7 @@ impl Control {
         slot.log_files = prepared.log_files;
         slot.preloaded = prepared.preloaded;
         slot.script_runs = false;
-        slot.node = prepared.node.and_then(|(program, user)| self.node_versions.ask(&program, user));
+        slot.node = prepared.node.and_then(|(program, user)| self.ctx.node_versions.ask(&program, user));
         slot.cpu = crate::sample::CpuHistory::default();
         // Whatever changed before is known to this process.
         slot.watch = crate::store::WatchMark::default();

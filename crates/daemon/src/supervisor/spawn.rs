@@ -185,7 +185,7 @@ fn environment<'a>(
     for (name, value) in spec.env.layers().flatten() {
         env.insert(name.into(), numbered(spec, value)?);
     }
-    env.extend(kept_settings(spec, settings));
+    env.extend(crate::settings::kept_settings(spec, settings));
     env.extend(secrets.iter().map(|(name, value)| (name.into(), value.into())));
     // From the value that the user gave, before the daemon's own variables.
     let incremented = spec.env.increment_var.clone().map(|variable| {
@@ -219,24 +219,6 @@ fn environment<'a>(
     env.insert(crate::slots::processes::INC_MARK.into(), crate::slots::processes::inc_mark(&slot.unique_id, inc).into());
     introduce(account, &mut env);
     Ok(env)
-}
-
-/// What `ostler set <app>:<key> <value>` keeps for an app: each value, and all of them as JSON under the name of the app. A profile wins.
-pub(crate) fn kept_settings<'a>(spec: &'a AppSpec, settings: &Settings) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    let Some(section) = settings.conf.section(&spec.name) else { return Vec::new() };
-    let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
-    let is_variable = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
-    let text = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text.replace('\0', ""),
-        other => other.to_string(),
-    };
-    let is_free = |name: &str| profile.is_none_or(|profile| !profile.contains_key(name));
-    let each = section.iter().filter(|(name, _)| is_variable(name) && is_free(name));
-    let mut vars: Vec<(Cow<'a, str>, Cow<'a, str>)> = each.map(|(name, value)| (name.clone().into(), text(value).into())).collect();
-    if is_variable(&spec.name) {
-        vars.push((spec.name.as_str().into(), serde_json::Value::Object(section.clone()).to_string().into()));
-    }
-    vars
 }
 
 /// The program to execute and its arguments.

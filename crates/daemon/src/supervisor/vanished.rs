@@ -6,8 +6,6 @@
 //! a daemon and each new keeper all are looked at, once. Where a list or a signal has just seen the process, nothing looks a second time. The keeper tells the end that it knows of or none, and its answer is taken like
 //! any other: an end that is on its way is not counted twice.
 
-use ostler_keeper::ToKeeper;
-
 use crate::control::Control;
 
 /// What is on its way shall have arrived by then.
@@ -24,16 +22,8 @@ impl Control {
         if self.look_for_vanished_ms.take_if(|due_ms| *due_ms <= now_ms).is_some() {
             let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
             for id in ids {
-                self.look_if_vanished(id);
+                self.ctx.look_if_vanished(id);
             }
         }
-    }
-
-    /// Asks the keeper what became of a main process that the kernel does not know. True when it is so.
-    pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
-        let Some(slot) = self.ctx.slots.get(id) else { return false };
-        let Some((inc, process)) = slot.process().filter(|(_, process)| process.is_gone()) else { return false };
-        self.ctx.keeper.say(ToKeeper::Verify { key: slot.key(inc), pid: process.pid, start_ticks: process.start_ticks });
-        true
     }
 }

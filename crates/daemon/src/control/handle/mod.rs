@@ -1,8 +1,6 @@
 //! One file per request.
 
 pub(crate) mod act;
-mod health;
-pub(crate) mod list;
 mod lives;
 mod reload;
 mod scheduled;
@@ -40,14 +38,14 @@ impl Control {
             | Request::Ping
             | Request::Subscribe { .. }
             | Request::Host
+            | Request::List
+            | Request::Table
+            | Request::Processes
+            | Request::Health { .. }
+            | Request::Inspect { .. }
             | Request::Save { .. }
             | Request::Events
             | Request::Flush { .. } => return,
-            Request::List => return self.list(client, id, list::Question::List),
-            Request::Table => return self.list(client, id, list::Question::Table),
-            Request::Health { targets } => self.health(&targets),
-            Request::Processes => return self.list(client, id, list::Question::Processes),
-            Request::Inspect { targets, cwd } => return self.inspect(client, id, &targets, &cwd),
             Request::Start { apps, base_env, existing, command, confirm } => {
                 let asked = Asked { origin: caller.origin(command), confirm };
                 return self.start(client, id, apps, base_env, &existing, asked);
@@ -129,7 +127,7 @@ impl Control {
     /// The answer comes when the new keeper says that this daemon may end, or the old one that nothing came of it.
     fn update(&mut self, client: u32, id: u64, exe: &str) {
         // What is known by now goes on with the apps.
-        self.learn_node_versions();
+        self.ctx.slots.learn_node_versions(&self.ctx.node_versions);
         self.ctx.keeper.upgrade(exe.into());
         self.updater = Some((client, id));
     }

@@ -1,0 +1,147 @@
+//! What is answered of instances: in short, in full, and in PM2's shape.
+
+use std::collections::HashMap;
+
+use ostler_core::app::AppSpec;
+use ostler_core::time::Now;
+use ostler_proto::control::{Detail, Failure, HealthReport, HealthRow, Json, Response, Summary, TableRow};
+use ostler_proto::pm2::{Process, View};
+
+use super::Question;
+use crate::engine::Ctx;
+use crate::settings::kept_settings;
+use crate::slots::Slot;
+use crate::slots::needs::waits_for;
+use crate::users::account;
+
+/// PM2's list: each item is written as it is made, and no description is copied.
+fn processes(ctx: &Ctx, now: Now) -> Response {
+    let home = ctx.settings.home.to_string_lossy();
+    let mut accounts = Accounts::new();
+    let mut items = Vec::new();
+    for slot in ctx.slots.serving() {
+        let mut counters = slot.instance.counters.clone();
+        counters.last_start = counters.last_start.map(|at| at.seen_from(now));
+        let mut health = slot.health.as_deref().cloned();
+        health.iter_mut().flat_map(times_of).for_each(|at| *at = at.seen_from(now));
+        let kept = kept_settings(slot.spec(), &ctx.settings).into_iter();
+        let item = Process {
+            view: View {
+                id: slot.pm_id,
+                index: slot.index,
+                unique_id: &slot.unique_id,
+                base: Some(&slot.base.vars),
+                spec: slot.spec(),
+                counters: &counters,
+                status: slot.instance.status(),
+                exit_code: View::exit_code_of(&slot.instance),
+                learned: &slot.learned,
+                files: &slot.files,
+                user: &slot.user(),
+                home: &home,
+                kept: Some(&kept.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()),
+            },
+            pid: slot.instance.pid().unwrap_or(0),
+            monit: slot.cpu.monit(),
+            health: health.as_ref(),
+            account: account_of(slot.spec(), &mut accounts),
+        };
+        match Json::of(&item) {
+            Ok(item) => items.push(item),
+            Err(error) => return Response::Failed(Failure::Other(error.to_string())),
+        }
+    }
+    Json::of(&items).map_or_else(|error| Response::Failed(Failure::Other(error.to_string())), Response::Processes)
+}
+
+pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, now: Now) -> Response {
+    match question {
+        Question::Table => Response::Table(ctx.slots.serving().map(|slot| table_row(slot, now)).collect()),
+        Question::List => Response::List(ctx.slots.serving().map(|slot| summary(slot, now)).collect()),
+        Question::Processes => {
+            ctx.slots.learn_node_versions(&ctx.node_versions);
+            processes(ctx, now)
+        }
+        Question::Details(ids) => {
+            ctx.slots.learn_node_versions(&ctx.node_versions);
+            let wanted = ctx.slots.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
+            Response::Details(
+                wanted
+                    .map(|slot| {
+                        let waits_for = waits_for(&ctx.slots, &ctx.coming, slot);
+                        as_seen(Detail { waits_for, ..slot.detail(&ctx.settings) }, now)
+                    })
+                    .collect(),
+            )
+        }
+    }
+}
+
+/// Whom `uid` and `gid`, as given, mean: looked up once for each list.
+type Accounts<'a> = HashMap<(&'a str, Option<&'a str>), Option<(u32, u32)>>;
+
+fn account_of<'a>(spec: &'a AppSpec, known: &mut Accounts<'a>) -> Option<(u32, u32)> {
+    let (uid, gid) = (spec.uid.as_deref()?, spec.gid.as_deref());
+    *known.entry((uid, gid)).or_insert_with(|| {
+        let account = account(spec).ok().flatten()?;
+        Some((account.credentials.uid, account.credentials.gid))
+    })
+}
+
+/// With the times as the wall clock shows them now: it may have been set since, and nobody shall see a year of uptime after an hour.
+/// When it was created stays as it was noted: for a saved app that was before this boot.
+fn as_seen(mut detail: Detail, now: Now) -> Detail {
+    let instance = &mut detail.instance;
+    let exits = instance.exits.iter_mut().flat_map(|exit| [&mut exit.started, &mut exit.ended]);
+    let told = detail.notes.iter_mut().map(|note| &mut note.at);
+    let health = detail.health.iter_mut().flat_map(times_of);
+    for at in exits.chain(&mut instance.counters.last_start).chain(told).chain(health) {
+        *at = at.seen_from(now);
+    }
+    detail
+}
+
+fn times_of(health: &mut HealthReport) -> impl Iterator<Item = &mut Now> {
+    health.last.iter_mut().map(|last| &mut last.at).chain([&mut health.since])
+}
+
+fn table_row(slot: &Slot, now: Now) -> TableRow {
+    let spec = slot.spec();
+    let status = slot.instance.status();
+    let started = slot.instance.counters.last_start.filter(|_| status == "online");
+    TableRow {
+        id: slot.pm_id,
+        name: spec.name.clone(),
+        namespace: spec.namespace.clone(),
+        version: spec.version.clone(),
+        mode: spec.mode,
+        pid: slot.instance.pid().unwrap_or(0),
+        status: status.to_owned(),
+        uptime_ms: started.map(|start| now.mono_ms.saturating_sub(start.mono_ms)),
+        restarts: slot.instance.counters.restarts,
+        monit: slot.cpu.monit(),
+        user: slot.user().to_string(),
+        watching: slot.spec().watch.on && !slot.watch.stopped,
+        health: slot.health.as_ref().map(|report| report.state),
+    }
+}
+
+fn summary(slot: &Slot, now: Now) -> Summary {
+    Summary {
+        row: table_row(slot, now),
+        unstable: slot.instance.counters.unstable,
+        script: slot.spec().script.clone(),
+        out_file: slot.files.out.clone(),
+        error_file: slot.files.error.clone(),
+        log_file: slot.files.combined.clone(),
+        pid_file: slot.files.pid.clone(),
+    }
+}
+
+/// How an instance is.
+pub(super) fn health_row(slot: &Slot) -> HealthRow {
+    let status = slot.instance.status().to_owned();
+    let check = slot.health.as_ref().and_then(|report| report.trouble());
+    let trouble = slot.trouble.as_deref().map(str::to_owned).or(check);
+    HealthRow { id: slot.pm_id, name: slot.spec().name.clone(), status, trouble }
+}
