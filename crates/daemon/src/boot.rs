@@ -19,7 +19,6 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::cluster::{Listeners, PREFIX};
 use crate::control::Control;
 use crate::engine::{Ctx, Effects, Timers, Work, clock};
-use crate::errands::{self, Errands};
 use crate::features::Features;
 use crate::ipc::Ipc;
 use crate::keeper_door::KeeperDoor;
@@ -30,11 +29,12 @@ use crate::reactor::{LISTENER, Reactor, Source};
 use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
 use crate::settings::Settings;
+use crate::slots::commands::Commands;
 use crate::slots::complaints::Complaints;
 use crate::slots::groups::Groups;
 use crate::slots::listening::Listening;
 use crate::slots::processes::{Leaders, inc_mark};
-use crate::slots::{Slots, split_key};
+use crate::slots::{Slots, is_of_instance, split_key};
 use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
@@ -149,6 +149,8 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         effects: Effects::default(),
         timers: Timers::default(),
         node_versions: NodeVersions::default(),
+        commands: Commands::default(),
+        children: Vec::new(),
         replies: Vec::new(),
         coming: std::collections::BTreeSet::new(),
         complaints: Complaints::default(),
@@ -178,8 +180,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         sweeps: Sweeps::default(),
         room: Room::new(),
         look_for_vanished_ms: None,
-        errands: Errands::default(),
-        secrets: crate::secrets::Fetches::default(),
         preload: Preload::default(),
         drains: Drains::default(),
         updater: None,
@@ -240,7 +240,7 @@ impl Control {
     /// The journal says what was, the keeper what is.
     pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) {
         let mut newest: BTreeMap<u32, Child> = BTreeMap::new();
-        let of_instance = |child: &&Child| child.key != STARTER_KEY && errands::number_of(child.key).is_none();
+        let of_instance = |child: &&Child| child.key != STARTER_KEY && is_of_instance(child.key);
         for child in inventory.children.iter().filter(of_instance) {
             let (id, inc) = split_key(child.key);
             if self.ctx.slots.get(id).is_none() && child.ended.is_none() {
@@ -286,8 +286,7 @@ impl Control {
         for child in newest.into_values().filter(|child| child.ended.is_some()) {
             self.ctx.effects.push(Work::Ack(child.key));
         }
-        self.recover_errands(inventory, &mut leaders);
-        self.answer_for_lost_hooks();
+        self.features.each().for_each(|feature| feature.on_inventory(&mut self.ctx, &inventory.children, &mut leaders));
         self.remove_lost_candidates();
         self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
         lost.tell(&mut self.ctx.log);
@@ -312,7 +311,6 @@ impl Control {
 
     /// Puts back what was written.
     fn restore(&mut self, mut snapshot: Snapshot) {
-        self.remember_errands(std::mem::take(&mut snapshot.errands));
         let (rollouts, releases) = (std::mem::take(&mut snapshot.rollouts), std::mem::take(&mut snapshot.releases));
         let stored = self.ctx.slots.restore(snapshot, &self.ctx.settings);
         self.rollouts.restore(rollouts, releases, &stored);
@@ -353,7 +351,7 @@ impl Control {
         let (hand_backs, carries) = (std::mem::take(&mut snapshot.hand_backs), std::mem::take(&mut snapshot.carries));
         self.features.each().for_each(|feature| feature.restore(&mut snapshot));
         self.restore(snapshot);
-        for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.rollouts.records()).chain(self.errands.records()) {
+        for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.rollouts.records()).chain(self.features.records()) {
             self.ctx.journal.push(&record);
         }
         self.recover_hand_backs(hand_backs);
@@ -365,9 +363,8 @@ impl Control {
             alive += usize::from(matches!(adopted, Recovered::Alive { .. }));
             self.feed(id, Event::Recovered(adopted));
         }
-        self.adopt_errands(&mut leaders);
+        self.features.each().for_each(|feature| feature.on_inventory(&mut self.ctx, &[], &mut leaders));
         self.recover_carries(carries);
-        self.answer_for_lost_hooks();
         self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
         self.ctx
             .log
@@ -421,9 +418,9 @@ impl Control {
         ids.iter().for_each(|&id| self.hear_to_the_end(id));
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
-        let errands = self.surviving_errands(&mut leaders);
+        let others: Vec<(u64, ProcRef)> = self.features.each().flat_map(|feature| feature.survivors(&mut leaders)).collect();
         self.room.give_back();
-        let (link, pid) = match self.revive(&survivors, &errands) {
+        let (link, pid) = match self.revive(&survivors, &others) {
             Ok(revived) => revived,
             Err(error) => {
                 // Without a keeper nothing can be started. The next daemon may have more luck; the file on disk has what it needs.
@@ -435,7 +432,7 @@ impl Control {
         };
         self.ctx.reactor.remove(&self.ctx.keeper);
         // What was not yet asked for is decided again by the recovery.
-        self.ctx.effects.retain(|work| !matches!(work, Work::Ack(_) | Work::Errand(_) | Work::Effect(_, Effect::Spawn { .. })));
+        self.ctx.effects.retain(|work| !matches!(work, Work::Ack(_) | Work::Effect(_, Effect::Spawn { .. })));
         self.ctx.keeper = KeeperDoor::new(link, pid);
         self.room.set_aside();
         self.ctx.groups.keeper_was_lost();
@@ -450,15 +447,14 @@ impl Control {
             };
             self.feed(id, Event::Recovered(recovered));
         }
-        self.errands_behind_new_keeper(&errands);
+        self.features.each().for_each(|feature| feature.on_new_keeper(&mut self.ctx, &others));
         self.front_is_gone();
         self.look_for_vanished_soon();
     }
 
-    fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, errands: &[(u32, ProcRef)]) -> Result<(Link, i32), LaunchError> {
+    fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, others: &[(u64, ProcRef)]) -> Result<(Link, i32), LaunchError> {
         let child = |(key, process): &(u64, ProcRef)| Child { key: *key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
-        let errands: Vec<(u64, ProcRef)> = errands.iter().map(|(number, process)| (errands::key(*number), *process)).collect();
-        let children: Vec<Child> = survivors.values().chain(&errands).map(child).collect();
+        let children: Vec<Child> = survivors.values().chain(others).map(child).collect();
         let channels = self.ctx.slots.iter().filter_map(|slot| slot.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
         let piped = self.ctx.slots.iter().flat_map(|slot| slot.piped.iter().flat_map(|piped| piped.held(slot.id)));
         let listeners = self.listeners.held();

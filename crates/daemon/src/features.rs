@@ -5,12 +5,14 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use crate::autosave::Autosave;
 use crate::autoscale::Autoscale;
 use crate::channels::Channels;
+use crate::commands::Commands;
 use crate::cron::Cron;
 use crate::doors::native::Native;
 use crate::engine::{Ctx, Feature};
 use crate::events::Events;
 use crate::flush::Flush;
 use crate::home_watch::HomeWatch;
+use crate::hooks::Hooks;
 use crate::host::Host;
 use crate::log_writers::LogWriters;
 use crate::order::Order;
@@ -74,10 +76,12 @@ features! {
     autosave: Autosave,
     autoscale: Autoscale,
     channels: Channels,
+    commands: Commands,
     cron: Cron,
     events: Events,
     flush: Flush,
     home: HomeWatch,
+    hooks: Hooks,
     host: Host,
     order: Order,
     rotation: Rotation,

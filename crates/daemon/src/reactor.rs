@@ -32,8 +32,6 @@ pub(crate) enum Source {
     Health(u32),
     /// Log files in which a line is awaited.
     LogLines,
-    /// The captured output of an errand.
-    Errand(u32),
     /// A descriptor of the feature with this name, and what it means to that one: 48 bits.
     Feature(&'static str, u64),
 }
@@ -58,7 +56,6 @@ impl Source {
             Self::Newline(id) => (17, id),
             Self::Probe(id) => (18, id),
             Self::LogLines => (19, 0),
-            Self::Errand(id) => (20, id),
             Self::Feature(name, key) => {
                 let place = names.iter().position(|known| *known == name).map_or(0, |at| at as u64 + 1);
                 return place << KEY_BITS | key & KEY_MASK;
@@ -84,7 +81,6 @@ impl Source {
             17 => Self::Newline(id),
             18 => Self::Probe(id),
             19 => Self::LogLines,
-            20 => Self::Errand(id),
             28 => Self::Health(id),
             _ => return None,
         })

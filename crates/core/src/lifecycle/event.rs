@@ -120,6 +120,13 @@ pub struct SpawnFailure {
     pub errno: i32,
 }
 
+impl SpawnFailure {
+    /// A step that did not work, and its `errno`; 0 = the system was not even asked.
+    pub fn new(step: impl Into<String>, errno: i32) -> Self {
+        Self { step: step.into(), errno }
+    }
+}
+
 /// How the main process ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExitReport {

@@ -8,6 +8,7 @@ use ostler_proto::health::LastAnswer;
 use super::Question;
 use super::commands::CommandCheck;
 use crate::control::Control;
+use crate::engine::Request;
 use crate::probe::Answer;
 use crate::supervisor::signs::shift_of;
 
@@ -53,8 +54,8 @@ impl Control {
         for key in std::mem::take(&mut watched.questions) {
             self.care.probes.end(key);
             self.care.questions.remove(&key);
-            if let Some(errand) = self.care.commands.remove(&key).and_then(|check| check.errand) {
-                self.cancel_errand(errand);
+            if let Some(owner) = self.care.commands.remove(&key).and_then(|check| check.running) {
+                self.ctx.request(Request::CallOff(owner));
             }
         }
     }

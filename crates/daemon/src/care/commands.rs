@@ -1,11 +1,12 @@
-//! Checks by command: an errand of the app, run from time to time, never twice at the same time. Its exit code is the answer.
+//! Checks by command: a command of the app, run from time to time, never twice at the same time. Its exit code is the answer.
 
 use ostler_core::care::{Ask, Check};
 use ostler_core::errand::{Command, Outcome};
 
 use crate::control::Control;
-use crate::errands::{ErrandSpec, Output, Owner};
+use crate::engine::Request;
 use crate::probe::Answer;
+use crate::store::command::{CommandSpec, Output, Owner};
 
 /// When the next run is due, and the one that runs.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub(super) struct CommandCheck {
     pub(super) timeout_ms: u64,
     /// None while it runs.
     pub(super) due_ms: Option<u64>,
-    pub(super) errand: Option<u32>,
+    pub(super) running: Option<Owner>,
 }
 
 impl CommandCheck {
@@ -22,7 +23,7 @@ impl CommandCheck {
     pub(super) fn of(check: &Check, first_ms: u64) -> Option<Self> {
         let Ask::Command(argv) = &check.ask else { return None };
         let command = Command { argv: argv.clone() };
-        Some(Self { command, timeout_ms: check.timeout_ms.max(1), due_ms: Some(first_ms), errand: None })
+        Some(Self { command, timeout_ms: check.timeout_ms.max(1), due_ms: Some(first_ms), running: None })
     }
 }
 
@@ -39,17 +40,16 @@ impl Control {
             let Some(inc) = self.care.watched.get(&slot).map(|watched| watched.inc) else { continue };
             let Some(check) = self.care.commands.get_mut(&key) else { continue };
             check.due_ms = None;
-            let spec = ErrandSpec {
+            let spec = CommandSpec {
                 slot,
                 command: check.command.clone(),
                 vars: indexmap::IndexMap::new(),
                 timeout_ms: check.timeout_ms,
                 output: Output::Nowhere,
             };
-            let errand = self.start_errand(Owner::Check { slot, inc, key }, spec);
-            if let Some(check) = self.care.commands.get_mut(&key).filter(|check| check.due_ms.is_none()) {
-                check.errand = Some(errand);
-            }
+            let owner = Owner::Check { slot, inc, key };
+            check.running = Some(owner.clone());
+            self.ctx.request(Request::Run { owner, spec: Box::new(spec) });
         }
     }
 
@@ -59,7 +59,7 @@ impl Control {
         let runs = self.care.watched.get(&slot).is_some_and(|watched| watched.inc == inc);
         // Of a process, or of a daemon, that is no more.
         let Some(check) = self.care.commands.get_mut(&key).filter(|_| asks && runs) else { return };
-        check.errand = None;
+        check.running = None;
         let answer = match outcome {
             Outcome::Code(0) => Answer::Good,
             // Says nothing about the app.

@@ -7,7 +7,7 @@ use ostler_proto::control::{Action, Failure, Progress, Response};
 
 use super::job::{Progressed, Waited};
 use super::{Control, Goal, Job, Step, Then};
-use crate::engine::Ending;
+use crate::engine::{Ending, Request};
 use crate::slots::Slot;
 use crate::store::{Role, WatchMark};
 
@@ -42,14 +42,14 @@ impl Control {
                 index += 1;
             }
         }
-        !self.ctx.effects.is_empty()
+        !self.ctx.effects.is_empty() || !self.ctx.queue.is_empty()
     }
 
     fn look(&mut self, index: usize, id: u32, notice: Option<&Notice>) {
         let job = &mut self.jobs[index];
         let Some(Waited { pm_id, name, goal, hidden, .. }) = job.waiting.get(&id).cloned() else { return };
         // Down and gone is it when its hooks are, too.
-        if !matches!(goal, Goal::Up { .. }) && self.errands.any_hook_of(id) {
+        if !matches!(goal, Goal::Up { .. }) && self.ctx.commands.any_hook_of(id) {
             return;
         }
         let slot = self.ctx.slots.get(id);
@@ -148,8 +148,10 @@ impl Control {
         for id in &left {
             self.wait_for_end_of_hidden(index, *id, &origin);
         }
-        self.cancel_all_errands();
-        !left.is_empty() || !self.errands.is_empty()
+        if self.ctx.commands.any_goes_on() {
+            self.ctx.request(Request::CallOffAll);
+        }
+        !left.is_empty() || !self.ctx.commands.is_empty()
     }
 
     /// A process of a reload that users do not see ends with what they do see.

@@ -21,11 +21,9 @@ pub(crate) use job::{Goal, Job, Step, Then, why};
 use crate::care::Care;
 use crate::cluster::Listeners;
 use crate::engine::Ctx;
-use crate::errands::Errands;
 use crate::features::Features;
 use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
-use crate::secrets::Fetches;
 use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::handback::HandBacks;
@@ -54,8 +52,6 @@ pub(crate) struct Control {
     pub room: Room,
     /// When to look for processes that are gone without a word.
     pub look_for_vanished_ms: Option<u64>,
-    pub errands: Errands,
-    pub secrets: Fetches,
     pub preload: Preload,
     pub drains: Drains,
     /// Who asked for an update and waits for the answer.

@@ -8,13 +8,13 @@ use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Effect, Event};
 
 use super::Control;
-use crate::engine::{Ending, Input, Request, Work, clock};
-use crate::errands::Errands;
+use crate::engine::{Answer, Ending, Input, Request, Work, clock};
 use crate::features::Features;
 use crate::reactor::{Ready, Source};
 use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
+use crate::store::command::Owner;
 use crate::store::{Record, Written};
 use crate::supervisor::carry::Carries;
 use crate::supervisor::handback::HandBacks;
@@ -34,10 +34,9 @@ fn all_records<'a>(
     boot_id: &str,
     (handbacks, carries, features): (&'a HandBacks, &'a Carries, &'a Features),
     rollouts: &'a Rollouts,
-    errands: &'a Errands,
 ) -> impl Iterator<Item = Record<'a>> {
     let logs = handbacks.records().chain(carries.records()).chain(features.records());
-    slots.records(boot_id).chain(logs).chain(rollouts.records()).chain(errands.records())
+    slots.records(boot_id).chain(logs).chain(rollouts.records())
 }
 
 impl Control {
@@ -116,7 +115,6 @@ impl Control {
             self.listeners.deadline_ms(),
             self.signs.deadline_ms(),
             self.care.deadline_ms(),
-            self.errands.deadline_ms(),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
         ];
         next.into_iter().flatten().min()
@@ -134,7 +132,6 @@ impl Control {
             Source::Probe(id) => self.hear_probe(id),
             Source::Health(key) => self.hear_check(key),
             Source::LogLines => self.hear_logs(),
-            Source::Errand(number) => self.hear_errand(number),
             Source::Feature(name, key) => {
                 if let Some(feature) = self.features.named(name) {
                     feature.on_ready(&mut self.ctx, key, ready.writable);
@@ -161,7 +158,6 @@ impl Control {
             }
         }
         self.tick_vanished(now.mono_ms);
-        self.tick_errands(now);
         self.tick_rollouts(now.mono_ms);
         self.tick_confirmations(now.mono_ms);
         self.listeners.tick(now.mono_ms);
@@ -251,9 +247,23 @@ impl Control {
                     let rest = self.features.each().try_fold(ask, |ask, feature| feature.on_ask(&mut self.ctx, ask));
                     rest.into_iter().for_each(|ask| self.handle(ask));
                 }
-                Input::Answer(answer) => self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, &answer)),
+                Input::Answer(answer) => self.answered(&answer),
             }
         }
+    }
+
+    /// Something that was asked for is done: what follows from it comes before all that waits already.
+    fn answered(&mut self, answer: &Answer) {
+        let mut later = std::mem::take(&mut self.ctx.queue);
+        self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, answer));
+        if let Answer::CommandEnded(end) = answer {
+            if let Owner::Check { slot, inc, key } = end.owner {
+                self.told_check(slot, inc, key, &end.report.outcome);
+            }
+            // Whoever waits until nothing of the slot is left.
+            end.slot.into_iter().for_each(|slot| self.look_at_jobs(slot, None));
+        }
+        self.ctx.queue.append(&mut later);
     }
 
     /// What no feature does: the parts that are none yet.
@@ -264,8 +274,14 @@ impl Control {
             Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
             Request::FinishRequests { id, inc } => self.finish_requests(id, inc),
             Request::Rotate(log) => self.rotate(*log),
+            Request::EndLeftovers { leader, mark } => self.sweeps.add_late(leader, mark, self.ctx.now.mono_ms),
             // Of features.
-            Request::Schedule { .. } | Request::SaveList | Request::Measure { .. } => {}
+            Request::Schedule { .. }
+            | Request::SaveList
+            | Request::Measure { .. }
+            | Request::Run { .. }
+            | Request::CallOff(_)
+            | Request::CallOffAll => {}
             Request::Scale { ids, to, origin } => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
         }
     }
@@ -290,11 +306,11 @@ impl Control {
                 }
                 match work {
                     Work::Ack(key) => self.ctx.keeper.say(ToKeeper::Ack { key }),
-                    Work::Errand(number) => self.send_errand(number),
                     Work::Feature(name, key) => {
                         if let Some(feature) = self.features.named(name) {
                             feature.on_effect(&mut self.ctx, key);
                         }
+                        self.ask_for_children();
                     }
                     Work::Effect(id, effect) => {
                         if self.perform(id, effect) {
@@ -314,6 +330,8 @@ impl Control {
     }
 
     pub(crate) fn write_journal(&mut self) -> Written {
+        // What waits belongs to the steps that are written now.
+        self.dispatch();
         while let Some(slot) = self.ctx.slots.next_changed() {
             self.ctx.journal.push(&slot.record());
         }
@@ -340,7 +358,7 @@ impl Control {
 
     fn compact(&mut self) {
         let logs = (&self.handbacks, &self.carries, &self.features);
-        let records = all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands);
+        let records = all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts);
         let records: Vec<_> = records.chain(self.ctx.events.records()).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
@@ -359,7 +377,7 @@ impl Control {
         let result = if self.ctx.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
             let logs = (&self.handbacks, &self.carries, &self.features);
-            all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts, &self.errands)
+            all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts)
                 .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.ctx.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {

@@ -13,7 +13,7 @@ use ostler_proto::control::Response;
 use ostler_proto::event::{Cause, What};
 use serde_json::Value;
 
-use super::{Answer, Ask, Effects, Input, Request, Timers};
+use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
@@ -21,6 +21,7 @@ use crate::node_version::NodeVersions;
 use crate::reactor::Reactor;
 use crate::settings::Settings;
 use crate::slots::Slots;
+use crate::slots::commands::Commands;
 use crate::slots::complaints::{Complaints, Topic};
 use crate::slots::groups::Groups;
 use crate::slots::listening::Listening;
@@ -54,6 +55,10 @@ pub(crate) struct Ctx {
     pub timers: Timers,
     /// Which version of Node each program is.
     pub node_versions: NodeVersions,
+    /// Commands that run for instances.
+    pub commands: Commands,
+    /// Processes beside instances that a feature wants as an effect: the keeper is asked for them as soon as that returns.
+    pub children: Vec<ChildRequest>,
     /// Answers to clients: connection, request, what it is told. Sent when the turn is over.
     pub replies: Vec<(u32, u64, Response)>,
     /// Instances that a request will start when their turn comes.

@@ -3,10 +3,12 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ostler_core::lifecycle::{Effect, Event, Notice, SpawnFailure};
+use ostler_keeper::Child;
 use ostler_proto::node::Message;
 use ostler_sys::ProcRef;
 
-use super::{Answer, Ask, Beside, Ctx, Ending, Request};
+use super::{Answer, Ask, Beside, ChildEvent, Ctx, Ending, Request};
+use crate::slots::processes::Leaders;
 use crate::store::{Record, Snapshot};
 
 /// A step of an instance that was decided, and is journaled before anything of it is done.
@@ -20,6 +22,8 @@ pub(crate) struct Transition<'a> {
     pub before: &'static str,
     /// What there is to tell of it.
     pub notices: &'a [Notice],
+    /// The hooks that it asks for and calls off: [`Effect::Hook`] and [`Effect::CancelHook`] only.
+    pub hooks: &'a [Effect],
 }
 
 /// What there is to tell among the effects of a step.
@@ -28,15 +32,9 @@ pub(crate) fn notices(effects: &[Effect]) -> Vec<Notice> {
     effects.iter().filter_map(notice).collect()
 }
 
-/// What became of a process that is no instance: the keeper was asked for it with a key of a feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ChildEvent<'a> {
-    /// It runs.
-    Spawned { pid: i32, start_ticks: u64 },
-    /// It could not be started.
-    NotSpawned { step: &'a str, errno: i32 },
-    /// It has ended. The keeper forgets that when the feature says so ([`super::Work::Ack`]).
-    Exited(ostler_sys::Ending),
+/// The hooks among the effects of a step.
+pub(crate) fn hooks(effects: &[Effect]) -> Vec<Effect> {
+    effects.iter().filter(|effect| matches!(effect, Effect::Hook { .. } | Effect::CancelHook { .. })).cloned().collect()
 }
 
 /// A part of the daemon with a state of its own. It reads slots, and asks for what others do by putting it into the queue; it knows no other
@@ -113,6 +111,19 @@ pub(crate) trait Feature {
 
     /// An effect of this feature ([`super::Work::Feature`]): the journal has what led to it.
     fn on_effect(&mut self, _ctx: &mut Ctx, _key: u64) {}
+
+    /// There is a daemon and none was before it, or another one. These processes the keeper has; leaders are main processes that may have
+    /// outlived a keeper. Instances have made their step.
+    fn on_inventory(&mut self, _ctx: &mut Ctx, _children: &[Child], _leaders: &mut Leaders) {}
+
+    /// The keeper was killed: processes of this feature that are no instances and still run, with their keys, for the next keeper to watch.
+    fn survivors(&mut self, _leaders: &mut Leaders) -> Vec<(u64, ProcRef)> {
+        Vec::new()
+    }
+
+    /// There is another keeper, which watches these processes of all features. What the former one was asked for and did not do has to be
+    /// asked for again.
+    fn on_new_keeper(&mut self, _ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {}
 
     /// The keeper tells of a process that is no instance. True: it is one of this feature.
     fn on_child(&mut self, _ctx: &mut Ctx, _key: u64, _event: ChildEvent<'_>) -> bool {

@@ -5,6 +5,7 @@
 //! ([`Input`]): nothing is called across, so no part depends on how deep in the calls of another it runs.
 
 mod beside;
+mod child;
 mod ctx;
 mod describe;
 mod feature;
@@ -15,9 +16,10 @@ mod timers;
 mod work;
 
 pub(crate) use beside::Beside;
+pub(crate) use child::{ChildEvent, ChildRequest, CommandEnd, Report};
 pub(crate) use ctx::{Ctx, Ending, clock};
 pub(crate) use describe::{changed_spec, changed_vars, laid_over, new_spec};
-pub(crate) use feature::{ChildEvent, Feature, Transition, notices};
+pub(crate) use feature::{Feature, Transition, hooks, notices};
 #[cfg(test)]
 pub(crate) use played::Played;
 pub(crate) use timers::{Key, Timers};

@@ -12,13 +12,14 @@ use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
-use super::{Ctx, Effects, Feature, Input, Timers, Transition, notices};
+use super::{Ctx, Effects, Feature, Input, Timers, Transition, Work, hooks, notices};
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
 use crate::reactor::{Reactor, Source};
 use crate::settings::Settings;
 use crate::slots::Slots;
+use crate::slots::commands::Commands;
 use crate::slots::groups::Groups;
 use crate::store::events::Events;
 use crate::store::state_file::StateFile;
@@ -66,6 +67,8 @@ impl Played {
             effects: Effects::default(),
             timers: Timers::default(),
             node_versions: crate::node_version::NodeVersions::default(),
+            commands: Commands::default(),
+            children: Vec::new(),
             replies: Vec::new(),
             coming: std::collections::BTreeSet::new(),
             boot_id: "played".into(),
@@ -98,7 +101,8 @@ impl Played {
         let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
         self.ctx.slots.changed(id);
         let notices = notices(&effects);
-        feature.on_transition(&mut self.ctx, &Transition { id, event: &event, before, notices: &notices });
+        let hooks = hooks(&effects);
+        feature.on_transition(&mut self.ctx, &Transition { id, event: &event, before, notices: &notices, hooks: &hooks });
     }
 
     /// Has the instance run: it was asked for and spawned now.
@@ -159,6 +163,12 @@ impl Played {
     /// What was put into the queue, and is not there any more.
     pub(crate) fn queued(&mut self) -> Vec<Input> {
         self.ctx.queue.drain(..).collect()
+    }
+
+    /// Writes what was noted to the journal: what may be done now, and the bytes of the records.
+    pub(crate) fn written(&mut self) -> (Vec<Work>, Vec<u8>) {
+        let (written, bytes) = self.ctx.journal.flush();
+        (self.ctx.effects.take(written).into(), bytes.unwrap())
     }
 
     /// What the daemon's log has so far.

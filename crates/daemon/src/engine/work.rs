@@ -7,9 +7,12 @@ use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::{Effect, Event, Origin};
 use ostler_proto::control::{self as proto, Action};
 use ostler_proto::node::Message;
+use ostler_sys::ProcRef;
 
+use super::CommandEnd;
 use crate::logs::handback::{FileKey, Rotating};
 use crate::store::Written;
+use crate::store::command::{CommandSpec, Owner};
 
 /// What waits for its turn: it is dealt with before the next write of the journal, in this order.
 #[derive(Debug)]
@@ -53,6 +56,15 @@ pub(crate) enum Request {
     Scale { ids: Vec<u32>, to: u32, origin: Origin },
     /// The process of this incarnation gets nothing new any more: it is to finish the requests that it has.
     FinishRequests { id: u32, inc: u32 },
+    /// A command is run for an instance; nothing happens where one of this owner is under way. Answered by [`Answer::CommandEnded`], once, when
+    /// nothing of it is left.
+    Run { owner: Owner, spec: Box<CommandSpec> },
+    /// The command of this owner is not wanted any more: it is killed. Where there is none it is answered as if it had been called off.
+    CallOff(Owner),
+    /// All commands are called off.
+    CallOffAll,
+    /// What this process started and that is outside of its group, recognised by this mark, is killed a moment later, together with what others left.
+    EndLeftovers { leader: ProcRef, mark: String },
     /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
     /// [`Answer::Rotated`].
     Rotate(Box<Rotating>),
@@ -65,6 +77,8 @@ pub(crate) enum Answer {
     Rotated { path: String, target: PathBuf, file: FileKey, result: Result<String, String> },
     /// What was to be measured stands on the slots; false where one of them has no earlier reading to compare with.
     Measured { is_complete: bool },
+    /// A command has ended.
+    CommandEnded(Box<CommandEnd>),
     /// A rotation that a former daemon asked for was undone.
     RotationUndone,
 }
@@ -76,10 +90,7 @@ pub(crate) enum Work {
     Effect(u32, Effect),
     /// The keeper may forget this exit.
     Ack(u64),
-    /// An errand to begin.
-    Errand(u32),
     /// Something that the feature with this name does then ([`super::Feature::on_effect`]).
-    #[expect(dead_code, reason = "the first feature that has one is on its way")]
     Feature(&'static str, u64),
 }
 

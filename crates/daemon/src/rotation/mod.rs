@@ -98,8 +98,8 @@ impl Feature for Rotation {
         match answer {
             Answer::Rotated { path, target, file, result } => self.on_rotated(ctx, (path, target, *file), result),
             // A former daemon was killed while it rotated.
-            Answer::Measured { .. } => {}
             Answer::RotationUndone => self.folders.values_mut().for_each(|folder| folder.due_ms = Some(ctx.now.mono_ms)),
+            Answer::Measured { .. } | Answer::CommandEnded(_) => return,
         }
         self.set_timer(ctx);
     }

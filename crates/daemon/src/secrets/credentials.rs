@@ -19,7 +19,6 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::{Value, read};
-use crate::supervisor::spawn::failure;
 
 /// Where credentials are.
 #[derive(Debug)]
@@ -49,10 +48,10 @@ impl Credentials {
     /// The value of a credential, for this variable.
     pub(super) fn read(&self, name: &str, credential: &str) -> Result<Value, SpawnFailure> {
         let folder = self.folder().ok_or_else(|| {
-            failure(&format!("read secret {name}: no credentials: the daemon belongs to no service of systemd that has any"), 0)
+            SpawnFailure::new(format!("read secret {name}: no credentials: the daemon belongs to no service of systemd that has any"), 0)
         })?;
         if !is_credential_name(credential) {
-            return Err(failure(&format!("read secret {name}: {credential:?} is no name of a credential"), 0));
+            return Err(SpawnFailure::new(format!("read secret {name}: {credential:?} is no name of a credential"), 0));
         }
         let shown = folder.join(credential);
         let present = open(&folder).map_err(|errno| read::failed(name, &shown, errno.raw_os_error()));

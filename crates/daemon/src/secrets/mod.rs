@@ -5,15 +5,12 @@
 //! A description names sources only, so that is all that lists, journal and dump can hold. Files and credentials are read when the
 //! environment of a process is put together ([`add`]), and forgotten with it.
 //!
-//! Commands run before that, as errands in the state `Preparing`, after the `pre_start` hook ([`Control::fetch_secrets`]). What they
-//! give is in the memory of this daemon until the process is started or the start is called off, and dies with the daemon: the next one asks
-//! again. The journal knows which commands run, so it also knows that the hook before them is done.
+//! Commands run before that, in the state `Preparing`: who asks them brings what they gave.
 //!
 //! Every memory that holds a value on its way ([`Value`], the environment, the messages to the keeper) is overwritten before it is given back:
 //! see `ostler_sys::wiped`.
 
 mod credentials;
-mod fetch;
 mod read;
 mod value;
 
@@ -24,9 +21,7 @@ use ostler_core::lifecycle::SpawnFailure;
 use ostler_core::secrets::SecretSource;
 
 use crate::rights::Rights;
-use crate::supervisor::spawn::failure;
 pub(crate) use credentials::Credentials;
-pub(crate) use fetch::Fetches;
 pub(crate) use value::{Value, Values};
 
 /// All values: also those that commands gave (`None`: without these).
@@ -44,7 +39,7 @@ pub(crate) fn read(spec: &AppSpec, given: Option<Values>, credentials: &Credenti
             SecretSource::Command { .. } if !by_command => continue,
             // Another description came in between, or the daemon died: the next try asks for it.
             SecretSource::Command { .. } => {
-                given.take(name).ok_or_else(|| failure(&format!("read secret {name}: it was not fetched yet"), 0))?
+                given.take(name).ok_or_else(|| SpawnFailure::new(format!("read secret {name}: it was not fetched yet"), 0))?
             }
         };
         values.insert(name, value);

@@ -12,7 +12,6 @@ use rustix::path::Arg;
 
 use super::Value;
 use crate::rights::Rights;
-use crate::supervisor::spawn::failure;
 
 /// The value in this file.
 pub(super) fn file(name: &str, path: &Path, rights: &Rights) -> Result<Value, SpawnFailure> {
@@ -31,7 +30,7 @@ pub(super) fn file_in(name: &str, folder: BorrowedFd<'_>, path: impl Arg, shown:
 }
 
 fn value_in(name: &str, file: &File, shown: &Path) -> Result<Value, SpawnFailure> {
-    let told = |what: &str, errno: i32| failure(&format!("read secret {name} from {}{what}", shown.display()), errno);
+    let told = |what: &str, errno: i32| SpawnFailure::new(format!("read secret {name} from {}{what}", shown.display()), errno);
     let io = |error: std::io::Error| told("", error.raw_os_error().unwrap_or(0));
     if !file.metadata().map_err(io)?.is_file() {
         return Err(told(": it is no file", 0));
@@ -44,7 +43,7 @@ fn value_in(name: &str, file: &File, shown: &Path) -> Result<Value, SpawnFailure
 
 /// It cannot be had.
 pub(super) fn failed(name: &str, shown: &Path, errno: i32) -> SpawnFailure {
-    failure(&format!("read secret {name} from {}", shown.display()), errno)
+    SpawnFailure::new(format!("read secret {name} from {}", shown.display()), errno)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The only owner of the tables of apps and instances.
 
+pub(crate) mod commands;
 pub(crate) mod complaints;
 mod detail;
 pub(crate) mod groups;
@@ -50,6 +51,11 @@ struct Place {
 /// Splits a keeper's key into slot id and incarnation.
 pub(crate) fn split_key(key: u64) -> (u32, u32) {
     ((key >> 32) as u32, key as u32)
+}
+
+/// The keeper's key is that of a process of an instance: incarnations are never 0.
+pub(crate) fn is_of_instance(key: u64) -> bool {
+    split_key(key).1 != 0
 }
 
 /// Our own numbers of slots that begin as candidates: never in the way of a `pm_id`.

@@ -4,11 +4,13 @@
 //!   daemon reads it and knows everything the old one knew.
 //! - [`events`]: what happened lately, in the same memory.
 //! - [`state_file`]: the same records on disk, written a moment later, for the case that daemon and keeper are both killed.
+//! - [`command`]: commands that are run for instances, as the journal has them.
 //! - [`aside`]: what no daemon survives.
 //! - [`atomic`]: whole files, replaced so that a crash or a full disk leaves the old one or the new one.
 
 pub(crate) mod aside;
 pub(crate) mod atomic;
+pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod journal;
 pub(crate) mod record;

@@ -15,7 +15,7 @@ use ostler_proto::control::{Learned, OpenSocket};
 use ostler_proto::event::{Cause, Event, Position};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::errands::ErrandRecord;
+use super::command::CommandRecord;
 use crate::logs::Destination;
 use crate::logs::carry::Carried;
 use crate::logs::handback::{FileKey, HandBack};
@@ -105,10 +105,12 @@ pub(crate) enum Record<'a> {
         /// Its number.
         number: u32,
     },
-    /// An errand under way; replaces the former record of that number.
-    Errand(Box<ErrandRecord>),
+    /// A command under way; replaces the former record of that number.
+    #[serde(rename = "errand")]
+    Command(Box<CommandRecord>),
     /// It is over, and its owner knows.
-    ErrandOver {
+    #[serde(rename = "errand_over")]
+    CommandOver {
         /// Its number.
         number: u32,
     },
@@ -250,8 +252,8 @@ pub(crate) struct Snapshot {
     pub carries: BTreeMap<FileKey, Carried>,
     /// Reloads under way.
     pub rollouts: BTreeMap<u32, RolloutRecord>,
-    /// Errands under way.
-    pub errands: BTreeMap<u32, ErrandRecord>,
+    /// Commands under way.
+    pub commands: BTreeMap<u32, CommandRecord>,
     /// How many records were not understood.
     pub foreign: u32,
     /// Releases by app.
@@ -378,11 +380,11 @@ impl Snapshot {
             Record::Rollout(rollout) => {
                 self.rollouts.insert(rollout.number(), *rollout);
             }
-            Record::Errand(errand) => {
-                self.errands.insert(errand.number, *errand);
+            Record::Command(command) => {
+                self.commands.insert(command.number, *command);
             }
-            Record::ErrandOver { number } => {
-                self.errands.remove(&number);
+            Record::CommandOver { number } => {
+                self.commands.remove(&number);
             }
             Record::RolloutOver { number } => {
                 self.rollouts.remove(&number);

@@ -309,7 +309,7 @@ impl Control {
     /// True if it did.
     pub(crate) fn hand_back_ready(&mut self) -> bool {
         let is_spawning = |slot: &crate::slots::Slot| matches!(slot.instance.state, State::Spawning { .. });
-        if self.handbacks.ready.is_empty() || self.ctx.slots.iter().any(is_spawning) || self.errands.is_spawning() {
+        if self.handbacks.ready.is_empty() || self.ctx.slots.iter().any(is_spawning) || self.ctx.commands.is_spawning() {
             return false;
         }
         for (id, mut copied) in std::mem::take(&mut self.handbacks.ready) {
@@ -344,12 +344,12 @@ impl Control {
         let writing = || self.ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
         let leaders: Vec<(ProcRef, Vec<Kin>, String)> =
             writing().filter_map(|slot| Some((leader(slot)?, slot.kin.clone(), slot.unique_id.clone()))).collect();
-        let errands: Vec<(ProcRef, String)> = writing().flat_map(|slot| self.errands.writers_of(slot.id)).collect();
+        let commands: Vec<(ProcRef, String)> = writing().flat_map(|slot| self.ctx.commands.writers_of(slot.id)).collect();
         let keeper = self.ctx.keeper.pid();
         let trees = move |table: &ProcTable| -> Vec<Entry> {
             let apps = leaders.iter().flat_map(|(leader, kin, unique_id)| led_by(*leader, kin, table, unique_id, keeper));
-            let errands = errands.iter().flat_map(|(leader, mark)| table.tree(*leader, INC_MARK, mark.as_bytes(), keeper));
-            apps.chain(errands).collect()
+            let commands = commands.iter().flat_map(|(leader, mark)| table.tree(*leader, INC_MARK, mark.as_bytes(), keeper));
+            apps.chain(commands).collect()
         };
         let writers = Writers { trees: &trees, never: [keeper, std::process::id().cast_signed()] };
         let folder = self.handbacks.folders.get(&record.id).cloned();

@@ -7,7 +7,6 @@ use ostler_sys::{ProcRef, listening};
 
 use crate::control::Control;
 use crate::engine::{ChildEvent, Work};
-use crate::errands;
 use crate::slots::processes::KILL;
 use crate::slots::split_key;
 use crate::store::Role;
@@ -40,15 +39,12 @@ impl Control {
 
     fn take_message(&mut self, message: FromKeeper) {
         match message {
-            FromKeeper::Spawned { key, pid, start_ticks } => match errands::number_of(key) {
-                Some(number) => self.errand_spawned(number, pid, start_ticks),
-                None if self.is_of_feature(key, ChildEvent::Spawned { pid, start_ticks }) => {}
-                None => self.spawned(key, pid, start_ticks),
-            },
-            FromKeeper::SpawnFailed { key, step, errno } => {
-                if let Some(number) = errands::number_of(key) {
-                    return self.errand_not_spawned(number, &step, errno);
+            FromKeeper::Spawned { key, pid, start_ticks } => {
+                if !self.is_of_feature(key, ChildEvent::Spawned { pid, start_ticks }) {
+                    self.spawned(key, pid, start_ticks);
                 }
+            }
+            FromKeeper::SpawnFailed { key, step, errno } => {
                 if self.is_of_feature(key, ChildEvent::NotSpawned { step: &step, errno }) {
                     return;
                 }
@@ -60,9 +56,6 @@ impl Control {
             }
             FromKeeper::Exited { key: STARTER_KEY, ending, .. } => self.starter_ended(ending),
             FromKeeper::Exited { key, pid, ending, .. } => {
-                if let Some(number) = errands::number_of(key) {
-                    return self.errand_exited(number, ending);
-                }
                 if self.is_of_feature(key, ChildEvent::Exited(ending)) {
                     return;
                 }
@@ -118,7 +111,7 @@ impl Control {
     }
 
     /// It is no instance: a feature asked for it.
-    fn is_of_feature(&mut self, key: u64, event: ChildEvent<'_>) -> bool {
+    pub(super) fn is_of_feature(&mut self, key: u64, event: ChildEvent<'_>) -> bool {
         self.features.each().any(|feature| feature.on_child(&mut self.ctx, key, event))
     }
 

@@ -4,12 +4,12 @@
 //! behind, [`vanished`] notices that a main process is gone of whose end nobody told, [`handover`] follows an app to another main process, [`groups`] gives each instance a cgroup.
 
 mod activation;
+mod beside;
 pub(crate) mod carry;
 pub(crate) mod drain;
 pub(crate) mod groups;
 pub(crate) mod handback;
 mod handover;
-mod hooks;
 mod keeper;
 mod notices;
 pub(crate) mod preload;

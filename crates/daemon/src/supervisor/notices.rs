@@ -69,7 +69,8 @@ impl Control {
                 log.line(format_args!("App [{name}:{pm_id}] waits for {}", names.join(", ")));
                 return;
             }
-            Notice::HookFailed { hook, outcome } => return self.log_hook(id, *hook, outcome),
+            // Who ran it has a line for it.
+            Notice::HookFailed { .. } => return,
             Notice::Draining => {
                 log.line(format_args!("App [{name}:{pm_id}] finishes its requests"));
                 return;

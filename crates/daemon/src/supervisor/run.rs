@@ -7,7 +7,7 @@ use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
 
 use crate::control::Control;
-use crate::engine::{Beside, Transition, Work, notices};
+use crate::engine::{Beside, Transition, Work, hooks, notices};
 use crate::logs::Outputs;
 use crate::slots::processes::KILL;
 
@@ -16,7 +16,6 @@ impl Control {
     pub(crate) fn feed(&mut self, id: u32, event: Event) {
         let _at = crate::incident::working_on(id);
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
-        let ends = matches!(event, Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_));
         let exited = if let Event::Exited { inc, .. } = event { Some(inc) } else { None };
         let before = slot.instance.status();
         let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
@@ -28,14 +27,10 @@ impl Control {
         if serves {
             self.stir_listeners_of(id);
         }
-        if ends {
-            self.call_off_on_crash(id);
-        }
-        let mut hooks = Vec::new();
+        let hooks = hooks(&effects);
         for effect in effects {
-            match effect {
-                Effect::Hook { .. } | Effect::CancelHook { .. } => hooks.push(effect),
-                effect => self.ctx.effects.push(Work::Effect(id, effect)),
+            if !matches!(effect, Effect::Hook { .. } | Effect::CancelHook { .. }) {
+                self.ctx.effects.push(Work::Effect(id, effect));
             }
         }
         if gone {
@@ -47,15 +42,8 @@ impl Control {
         }
         self.look_at_jobs(id, None);
         self.follow_signs(id);
-        for effect in hooks {
-            match effect {
-                Effect::Hook { inc, hook } => self.begin_hook(id, inc, hook),
-                Effect::CancelHook { inc, hook } => self.call_off_hook(id, inc, hook),
-                _ => {}
-            }
-        }
         self.follow_care(id);
-        let transition = Transition { id, event: &event, before, notices: &notices };
+        let transition = Transition { id, event: &event, before, notices: &notices, hooks: &hooks };
         self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, &transition));
     }
 
@@ -84,7 +72,7 @@ impl Control {
                     self.signal(id, inc, fallback_signal, scope);
                 }
             }
-            // Noted and asked for with the step itself.
+            // Asked for with the step itself.
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
             Effect::Sweep { inc, kill, signal } => self.sweeps.add(id, inc, (!kill).then_some(signal), self.ctx.now.mono_ms),
             Effect::Notify(notice) => {
@@ -128,14 +116,13 @@ impl Control {
     }
 
     fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {
-        let secrets = self.secrets.take(id, inc);
         if !self.room.has() {
             return Err(self.room.refusal());
         }
         self.worker_left(id);
         let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
-        let mut beside = Beside { secrets, ..Beside::default() };
+        let mut beside = Beside::default();
         self.prepare_signs(id, inc, &mut beside)?;
         self.features.each().try_for_each(|feature| feature.on_prepare(&mut self.ctx, id, inc, &mut beside))?;
         let Some(outputs) = beside.outputs.take() else { return Ok(()) };
@@ -187,8 +174,6 @@ impl Control {
         self.forget_care(id);
         let Some(slot) = self.ctx.slots.remove(id) else { return };
         // Ids are used again when the list is empty: nothing of this one may be left.
-        self.end_errands_of(id);
-        self.secrets.forget(id);
         self.sweeps.forget(id);
         self.forget_drain(id);
         self.features.each().for_each(|feature| feature.on_forgotten(&mut self.ctx, id));

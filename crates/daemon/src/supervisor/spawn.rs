@@ -22,7 +22,6 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::activation::{self, numbered};
 use super::preload::{self, Preload};
 use crate::engine::Beside;
-use crate::errands::ErrandSpec;
 use crate::log::DaemonLog;
 use crate::logs::Outputs;
 use crate::logs::handback::FileKey;
@@ -30,6 +29,7 @@ use crate::secrets::Values;
 use crate::settings::Settings;
 use crate::slots::Slot;
 use crate::slots::inherited;
+use crate::store::command::CommandSpec;
 use crate::users::account;
 
 /// A process that can be started.
@@ -60,7 +60,7 @@ impl Prepared {
 
 /// A step that did not work, and its errno.
 pub(crate) fn failure(step: &str, errno: i32) -> SpawnFailure {
-    SpawnFailure { step: step.to_owned(), errno }
+    SpawnFailure::new(step, errno)
 }
 
 /// Prepares incarnation `inc` of a slot.
@@ -112,10 +112,10 @@ pub(super) fn prepare(
     })
 }
 
-/// The program of an errand: as the app's own user, in its directory, with its environment, and with a mark of its own.
-pub(crate) fn errand_program(
+/// The program of a command: as the app's own user, in its directory, with its environment, and with a mark of its own.
+pub(super) fn command_program(
     slot: &Slot,
-    errand: &ErrandSpec,
+    run: &CommandSpec,
     mark: &str,
     home: &str,
     settings: &Settings,
@@ -124,12 +124,12 @@ pub(crate) fn errand_program(
     let account = account(spec)?;
     let secrets = crate::secrets::read(spec, None, &settings.credentials)?;
     let mut env = environment(slot, slot.instance.inc, account.as_ref(), &secrets, home, settings)?;
-    env.extend(errand.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
+    env.extend(run.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
     // The sweep of the app's tree is not to find it.
     env.shift_remove(crate::slots::processes::MARK);
     env.insert(crate::slots::processes::INC_MARK.into(), mark.into());
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
-    let argv = &errand.command.argv;
+    let argv = &run.command.argv;
     let word = argv.first().map(String::as_str).unwrap_or_default();
     let program = find_in_path(word, path, Path::new(&spec.cwd))
         .ok_or_else(|| failure(&format!("find {word} in PATH"), Errno::NOENT.raw_os_error()))?;

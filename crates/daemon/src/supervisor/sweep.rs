@@ -202,19 +202,6 @@ impl Control {
         }
     }
 
-    /// What an errand started and that still runs: by its mark, and by its cgroup.
-    pub(crate) fn family_of_errand(&mut self, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<ProcRef> {
-        // What was seen before it was killed says nothing about now.
-        self.sweeps.table = None;
-        self.look_at_processes();
-        let Some(table) = self.sweeps.table.take() else { return Vec::new() };
-        let mut family: Vec<ProcRef> =
-            table.tree(leader, INC_MARK, mark.as_bytes(), self.ctx.keeper.pid()).iter().map(Entry::process).collect();
-        let members = group.map(|group| table.in_cgroup(group)).unwrap_or_default();
-        family.extend(members.iter().map(Entry::process).filter(|member| !family.contains(member)).collect::<Vec<_>>());
-        family
-    }
-
     /// What a signal to the group of a live main process does not reach.
     pub(super) fn outside_group(&mut self, id: u32) -> Outside {
         self.look_at_processes();

@@ -1,11 +1,12 @@
-//! What an errand writes, for an owner that wants to read it, up to a bound. One that writes more is ended: nobody would read it.
+//! What a command writes, for an owner that wants to read it, up to a bound. One that writes more is ended: nobody would read it.
 
 use std::os::fd::OwnedFd;
 
+use ostler_core::errand::Outcome;
 use ostler_sys::Wiped;
 use rustix::io::Errno;
 
-use crate::control::Control;
+use super::{Commands, Ctx};
 use crate::reactor::{Reactor, Source};
 
 /// So much of the output is kept: what a secret may be, an end of line, and one more by which it is seen that it is too much.
@@ -33,7 +34,9 @@ impl Capture {
     pub(super) fn open(number: u32, reactor: &Reactor) -> Result<(Self, OwnedFd), Errno> {
         let (pipe, writer) = ostler_sys::pipe::pipe()?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
-        reactor.add(&pipe, Source::Errand(number)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))?;
+        reactor
+            .add(&pipe, Source::Feature(Commands::NAME, number.into()))
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))?;
         Ok((Self { pipe, kept: Wiped::default() }, writer))
     }
 
@@ -67,15 +70,15 @@ impl Capture {
     }
 }
 
-impl Control {
-    /// An errand wrote something.
-    pub(crate) fn hear_errand(&mut self, number: u32) {
-        let Some(capture) = self.errands.all.get_mut(&number).and_then(|errand| errand.capture.as_mut()) else { return };
+impl Commands {
+    /// A command wrote something.
+    pub(super) fn wrote(&mut self, ctx: &mut Ctx, number: u32) {
+        let Some(capture) = self.all.get_mut(&number).and_then(|command| command.capture.as_mut()) else { return };
         if !capture.read() {
-            self.ctx.reactor.remove(&capture.pipe);
+            ctx.reactor.remove(&capture.pipe);
         }
         if capture.is_full() {
-            self.cancel_errand(number);
+            self.decide(ctx, number, Outcome::Cancelled);
         }
     }
 }
