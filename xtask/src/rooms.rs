@@ -59,6 +59,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("order", Kind::Feature),
     ("rotation", Kind::Feature),
     ("sockets", Kind::Feature),
+    ("update", Kind::Feature),
     ("usage", Kind::Feature),
     ("watch", Kind::Feature),
     ("boot", Kind::Assembly),

@@ -182,9 +182,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         look_for_vanished_ms: None,
         preload: Preload::default(),
         drains: Drains::default(),
-        updater: None,
         runtime,
-        pulses: Vec::new(),
     };
     let first = snapshot == Snapshot::default();
     if first {
@@ -439,7 +437,6 @@ impl Control {
         if let Err(error) = self.ctx.reactor.add(&self.ctx.keeper, Source::Keeper) {
             self.ctx.log.error(format_args!("cannot watch the keeper: {error}"));
         }
-        self.ask_keeper_again();
         for id in ids {
             let recovered = match survivors.get(&id) {
                 Some((key, process)) => Recovered::Alive { inc: split_key(*key).1, pid: process.pid },

@@ -19,6 +19,7 @@ use crate::order::Order;
 use crate::rotation::Rotation;
 use crate::sockets::Sockets;
 use crate::store::Record;
+use crate::update::Update;
 use crate::usage::Usage;
 use crate::watch::Watches;
 
@@ -86,6 +87,7 @@ features! {
     order: Order,
     rotation: Rotation,
     sockets: Sockets,
+    update: Update,
     usage: Usage,
     watch: Watches,
     native: Native,

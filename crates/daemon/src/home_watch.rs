@@ -18,6 +18,9 @@ use rustix::io::Errno;
 use crate::engine::{Ctx, Feature, Key};
 use crate::reactor::{LISTENER, Reactor, Source};
 
+/// SIGHUP.
+const HANGUP: i32 = 1;
+
 /// Whoever removes the whole folder is not done when the first file is gone.
 const SETTLE_MS: u64 = 50;
 /// So long it is tried again where somebody else has the lock of a new folder for a moment.
@@ -129,6 +132,15 @@ impl Feature for HomeWatch {
         self.look(ctx);
     }
 
+    /// SIGHUP is sent by a client that does not find us.
+    fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
+        let is_ours = signal == HANGUP;
+        if is_ours {
+            self.look(ctx);
+        }
+        is_ours
+    }
+
     /// The kernel says that something happened to it.
     fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         if let Some(inotify) = &self.inotify {
@@ -147,7 +159,7 @@ impl Feature for HomeWatch {
 
 impl HomeWatch {
     /// Looks whether clients find us, and sees to it.
-    pub(crate) fn look(&mut self, ctx: &mut Ctx) {
+    fn look(&mut self, ctx: &mut Ctx) {
         if ctx.ending.is_some() {
             return;
         }

@@ -45,6 +45,7 @@ mod slots;
 mod sockets;
 mod store;
 mod supervisor;
+mod update;
 mod usage;
 mod users;
 mod watch;

@@ -54,10 +54,6 @@ pub(crate) struct Control {
     pub look_for_vanished_ms: Option<u64>,
     pub preload: Preload,
     pub drains: Drains,
-    /// Who asked for an update and waits for the answer.
-    pub updater: Option<(u32, u64)>,
-    /// Who asked whether the keeper is alive, too.
-    pub pulses: Vec<(u32, u64)>,
     pub oom_kills: u64,
     /// In front of a container.
     pub runtime: Option<Runtime>,

@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ostler_core::lifecycle::{Effect, Event, Notice, SpawnFailure};
-use ostler_keeper::Child;
+use ostler_keeper::{Child, FromKeeper};
 use ostler_proto::node::Message;
 use ostler_sys::ProcRef;
 
@@ -129,6 +129,14 @@ pub(crate) trait Feature {
     fn on_child(&mut self, _ctx: &mut Ctx, _key: u64, _event: ChildEvent<'_>) -> bool {
         false
     }
+
+    /// Somebody sent this signal to keeper or daemon. True: this feature sees to it, and nobody else is asked.
+    fn on_signal(&mut self, _ctx: &mut Ctx, _signal: i32) -> bool {
+        false
+    }
+
+    /// The keeper tells something of itself.
+    fn on_keeper(&mut self, _ctx: &mut Ctx, _message: &FromKeeper) {}
 
     /// Nothing is left to do, for the moment: what is put into the queue now is dealt with in the same turn, and then it is quiet again.
     fn on_quiet(&mut self, _ctx: &mut Ctx) {}

@@ -38,6 +38,7 @@ impl Control {
     }
 
     fn take_message(&mut self, message: FromKeeper) {
+        self.features.each().for_each(|feature| feature.on_keeper(&mut self.ctx, &message));
         match message {
             FromKeeper::Spawned { key, pid, start_ticks } => {
                 if !self.is_of_feature(key, ChildEvent::Spawned { pid, start_ticks }) {
@@ -70,22 +71,20 @@ impl Control {
                 self.ctx.effects.push(Work::Ack(key));
             }
             FromKeeper::Signal { signal } => self.told_by_signal(signal),
-            FromKeeper::UpgradeFailed { step, errno } => {
-                let why = std::io::Error::from_raw_os_error(errno);
-                self.ctx.log.error(format_args!("cannot become the new program: {step}: {why}; everything goes on as before"));
-                self.updated(Err(format!("cannot become the new program: {step}: {why}; nothing was changed")));
-            }
             FromKeeper::Retire => {
-                self.updated(Ok(()));
                 self.ctx.ending = Some(crate::engine::Ending::Retire);
             }
             FromKeeper::HoldFailed { name, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
                 self.ctx.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
             }
-            FromKeeper::Pong => self.pulse_came_back(),
             FromKeeper::Ping => self.ctx.keeper.say(ToKeeper::Pong),
-            FromKeeper::OrphanExited { .. } | FromKeeper::Keep { .. } | FromKeeper::Inventory { .. } | FromKeeper::InventoryPart(_) => {}
+            FromKeeper::Pong
+            | FromKeeper::UpgradeFailed { .. }
+            | FromKeeper::OrphanExited { .. }
+            | FromKeeper::Keep { .. }
+            | FromKeeper::Inventory { .. }
+            | FromKeeper::InventoryPart(_) => {}
         }
     }
 
@@ -228,7 +227,7 @@ impl Control {
 
     /// SIGTERM and friends, sent to the keeper or to the daemon itself.
     pub(crate) fn told_by_signal(&mut self, signal: i32) {
-        if self.runtime_signal(signal) {
+        if self.runtime_signal(signal) || self.features.each().any(|feature| feature.on_signal(&mut self.ctx, signal)) {
             return;
         }
         match signal {
@@ -237,8 +236,6 @@ impl Control {
                 self.shut_down();
             }
             12 => self.reload_logs(None),
-            // A client that does not find us.
-            1 => self.features.home.look(&mut self.ctx),
             _ => {}
         }
     }

@@ -45,7 +45,9 @@ impl Control {
             | Request::Inspect { .. }
             | Request::Save { .. }
             | Request::Events
-            | Request::Flush { .. } => return,
+            | Request::Flush { .. }
+            | Request::Update { .. }
+            | Request::Pulse => return,
             Request::Start { apps, base_env, existing, command, confirm } => {
                 let asked = Asked { origin: caller.origin(command), confirm };
                 return self.start(client, id, apps, base_env, &existing, asked);
@@ -84,11 +86,6 @@ impl Control {
                 self.ctx.request(Order::SaveList);
                 return self.ctx.request(Order::End { client, id, origin: caller.origin("kill") });
             }
-            Request::Update { exe } => return self.update(client, id, &exe),
-            Request::Pulse => {
-                self.pulses.push((client, id));
-                return self.ctx.keeper.say(ostler_keeper::ToKeeper::Ping);
-            }
         };
         self.ctx.reply(client, id, response);
     }
@@ -108,37 +105,5 @@ impl Control {
         let mut job = self.action_job(client, id, Action::Delete, targets, origin);
         job.then = super::Then::Exit;
         self.begin(job);
-    }
-
-    /// The keeper that was asked is gone; there is another.
-    pub(crate) fn ask_keeper_again(&mut self) {
-        if !self.pulses.is_empty() {
-            self.ctx.keeper.say(ostler_keeper::ToKeeper::Ping);
-        }
-    }
-
-    /// The keeper is alive: whoever asked is told.
-    pub(crate) fn pulse_came_back(&mut self) {
-        for (client, id) in std::mem::take(&mut self.pulses) {
-            self.ctx.reply(client, id, Response::Pong);
-        }
-    }
-
-    /// The answer comes when the new keeper says that this daemon may end, or the old one that nothing came of it.
-    fn update(&mut self, client: u32, id: u64, exe: &str) {
-        // What is known by now goes on with the apps.
-        self.ctx.slots.learn_node_versions(&self.ctx.node_versions);
-        self.ctx.keeper.upgrade(exe.into());
-        self.updater = Some((client, id));
-    }
-
-    /// Answers whoever asked for the update.
-    pub(crate) fn updated(&mut self, result: Result<(), String>) {
-        let Some((client, id)) = self.updater.take() else { return };
-        let response = match result {
-            Ok(()) => Response::Done { ids: Vec::new() },
-            Err(reason) => Response::Failed(Failure::Other(reason)),
-        };
-        self.ctx.reply(client, id, response);
     }
 }

@@ -1,0 +1,114 @@
+//! `update`, and whether keeper and daemon are alive: what only the keeper can answer.
+
+use ostler_keeper::{FromKeeper, ToKeeper};
+use ostler_proto::control::{Failure, Request, Response};
+use ostler_sys::ProcRef;
+
+use crate::engine::{Ask, Ctx, Feature};
+
+/// Who waits for the keeper: connection and request.
+#[derive(Debug, Default)]
+pub(crate) struct Update {
+    /// Who asked for an update and waits for the answer.
+    updater: Option<(u32, u64)>,
+    /// Who asked whether the keeper is alive, too.
+    pulses: Vec<(u32, u64)>,
+}
+
+impl Update {
+    pub(crate) const NAME: &str = "update";
+
+    /// The answer comes when the new keeper says that this daemon may end, or the old one that nothing came of it.
+    fn begin(&mut self, ctx: &mut Ctx, asker: (u32, u64), exe: &str) {
+        // What is known by now goes on with the apps.
+        ctx.slots.learn_node_versions(&ctx.node_versions);
+        ctx.keeper.upgrade(exe.into());
+        self.updater = Some(asker);
+    }
+
+    fn answer(&mut self, ctx: &mut Ctx, response: Response) {
+        if let Some((client, id)) = self.updater.take() {
+            ctx.reply(client, id, response);
+        }
+    }
+}
+
+impl Feature for Update {
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let asker = (ask.client, ask.id);
+        match &ask.request {
+            Request::Update { exe } => self.begin(ctx, asker, exe),
+            Request::Pulse => {
+                self.pulses.push(asker);
+                ctx.keeper.say(ToKeeper::Ping);
+            }
+            _ => return Some(ask),
+        }
+        None
+    }
+
+    fn on_keeper(&mut self, ctx: &mut Ctx, message: &FromKeeper) {
+        match message {
+            FromKeeper::Pong => {
+                for (client, id) in std::mem::take(&mut self.pulses) {
+                    ctx.reply(client, id, Response::Pong);
+                }
+            }
+            FromKeeper::UpgradeFailed { step, errno } => {
+                let why = std::io::Error::from_raw_os_error(*errno);
+                ctx.log.error(format_args!("cannot become the new program: {step}: {why}; everything goes on as before"));
+                let reason = format!("cannot become the new program: {step}: {why}; nothing was changed");
+                self.answer(ctx, Response::Failed(Failure::Other(reason)));
+            }
+            FromKeeper::Retire => self.answer(ctx, Response::Done { ids: Vec::new() }),
+            _ => {}
+        }
+    }
+
+    /// The keeper that was asked is gone; there is another.
+    fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
+        if !self.pulses.is_empty() {
+            ctx.keeper.say(ToKeeper::Ping);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Caller, Played};
+
+    fn ask(played: &mut Played, update: &mut Update, id: u64, request: Request) {
+        let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
+        assert!(update.on_ask(&mut played.ctx, Ask { client: 1, id, caller, request }).is_none());
+    }
+
+    fn told(played: &mut Played) -> Vec<(u64, Response)> {
+        std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, id, response)| (id, response)).collect()
+    }
+
+    #[test]
+    fn each_who_asks_for_a_pulse_is_told_once() {
+        let (mut played, mut update) = (Played::new(&[]), Update::default());
+        ask(&mut played, &mut update, 1, Request::Pulse);
+        ask(&mut played, &mut update, 2, Request::Pulse);
+        assert!(told(&mut played).is_empty(), "the keeper has not said anything");
+        update.on_keeper(&mut played.ctx, &FromKeeper::Pong);
+        assert!(matches!(&*told(&mut played), [(1, Response::Pong), (2, Response::Pong)]));
+        update.on_keeper(&mut played.ctx, &FromKeeper::Pong);
+        assert!(told(&mut played).is_empty());
+    }
+
+    #[test]
+    fn an_update_is_answered_by_what_the_keeper_says() {
+        let (mut played, mut update) = (Played::new(&[]), Update::default());
+        ask(&mut played, &mut update, 1, Request::Update { exe: "/new".into() });
+        assert!(told(&mut played).is_empty());
+        update.on_keeper(&mut played.ctx, &FromKeeper::UpgradeFailed { step: "exec".into(), errno: 8 });
+        let answers = told(&mut played);
+        assert!(matches!(&*answers, [(1, Response::Failed(Failure::Other(why)))] if why.contains("exec")), "{answers:?}");
+        ask(&mut played, &mut update, 2, Request::Update { exe: "/new".into() });
+        update.on_keeper(&mut played.ctx, &FromKeeper::Retire);
+        assert!(matches!(&*told(&mut played), [(2, Response::Done { .. })]));
+    }
+}
