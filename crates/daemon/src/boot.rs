@@ -16,7 +16,6 @@ use ostler_sys::ProcRef;
 use ostler_sys::signal::SignalFd;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::cluster::{Listeners, PREFIX};
 use crate::control::Control;
 use crate::engine::{Ctx, Effects, Timers, Work, clock};
 use crate::features::Features;
@@ -25,6 +24,7 @@ use crate::keeper_door::KeeperDoor;
 use crate::log::{DaemonLog, OwnLines};
 use crate::logs::LogFiles;
 use crate::node_version::NodeVersions;
+use crate::probe::Probes;
 use crate::reactor::{LISTENER, Reactor, Source};
 use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
@@ -158,6 +158,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
         lock,
         listener,
+        checks: Probes::new(Source::Health),
         listening: Listening::default(),
         is_closing: false,
         is_hasty: false,
@@ -168,7 +169,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         features: Features::default(),
         oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         signals,
-        listeners: Listeners::default(),
         signs: Signs::default(),
         care: crate::care::Care::new(now),
         wake,
@@ -317,7 +317,6 @@ impl Control {
 
     /// Descriptors that the keeper held while there was no daemon.
     fn take_back(&mut self, held: BTreeMap<String, OwnedFd>) {
-        let mut listeners = Vec::new();
         for (name, fd) in held {
             if let Some(key) = name.strip_prefix("ipc:").and_then(|key| key.parse().ok()) {
                 let (id, inc) = split_key(key);
@@ -325,16 +324,13 @@ impl Control {
                     Some(slot) => slot.ipc = Ipc::open(fd, id, key, &self.ctx.reactor).map(Box::new),
                     None => self.ctx.keeper.drop_held(&name),
                 }
-            } else if name.starts_with(PREFIX) {
-                listeners.push((name, fd));
             } else if name.starts_with(crate::supervisor::carry::PREFIX) {
                 self.carries.take_back(name, fd);
             } else if let Some(fd) = self.take_back_sign(&name, fd) {
                 self.features.take_back(&mut self.ctx, &name, fd);
             }
         }
-        self.listeners.restore(listeners);
-        self.rejoin_workers();
+        self.features.each().for_each(|feature| feature.on_taken_back(&mut self.ctx));
     }
 
     /// A first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
@@ -454,7 +450,6 @@ impl Control {
         let children: Vec<Child> = survivors.values().chain(others).map(child).collect();
         let channels = self.ctx.slots.iter().filter_map(|slot| slot.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
         let piped = self.ctx.slots.iter().flat_map(|slot| slot.piped.iter().flat_map(|piped| piped.held(slot.id)));
-        let listeners = self.listeners.held();
         let held: Vec<(String, BorrowedFd<'_>)> = [
             (HELD_LOCK.to_owned(), self.ctx.lock.as_fd()),
             (HELD_SOCKET.to_owned(), self.ctx.listener.as_fd()),
@@ -462,7 +457,6 @@ impl Control {
         ]
         .into_iter()
         .chain(channels)
-        .chain(listeners)
         .chain(self.signs.held())
         .chain(self.features.held())
         .chain(piped)

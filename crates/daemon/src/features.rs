@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use crate::autosave::Autosave;
 use crate::autoscale::Autoscale;
 use crate::channels::Channels;
+use crate::cluster::Cluster;
 use crate::commands::Commands;
 use crate::cron::Cron;
 use crate::doors::native::Native;
@@ -77,6 +78,7 @@ features! {
     autosave: Autosave,
     autoscale: Autoscale,
     channels: Channels,
+    cluster: Cluster,
     commands: Commands,
     cron: Cron,
     events: Events,

@@ -18,10 +18,6 @@ pub(crate) enum Source {
     Wake,
     /// A straggler of an instance's tree that we wait for.
     Straggler(u32),
-    /// A listening socket of an app.
-    Served(u32),
-    /// An accepted connection that is looked at before it is handed over.
-    Peeked(u32),
     /// The sd_notify socket of an instance.
     Notify(u32),
     /// The pipe on which an instance writes a newline.
@@ -50,8 +46,6 @@ impl Source {
             Self::Signals => (2, 0),
             Self::Wake => (3, 0),
             Self::Straggler(id) => (6, id),
-            Self::Served(id) => (7, id),
-            Self::Peeked(id) => (8, id),
             Self::Notify(id) => (16, id),
             Self::Newline(id) => (17, id),
             Self::Probe(id) => (18, id),
@@ -75,8 +69,6 @@ impl Source {
             2 => Self::Signals,
             3 => Self::Wake,
             6 => Self::Straggler(id),
-            7 => Self::Served(id),
-            8 => Self::Peeked(id),
             16 => Self::Notify(id),
             17 => Self::Newline(id),
             18 => Self::Probe(id),

@@ -52,7 +52,7 @@ impl Control {
     pub(super) fn drop_questions(&mut self, id: u32) {
         let Some(watched) = self.care.watched.get_mut(&id) else { return };
         for key in std::mem::take(&mut watched.questions) {
-            self.care.probes.end(key);
+            self.ctx.checks.end(key);
             self.care.questions.remove(&key);
             if let Some(owner) = self.care.commands.remove(&key).and_then(|check| check.running) {
                 self.ctx.request(Request::CallOff(owner));
@@ -77,7 +77,7 @@ impl Control {
         let key = self.care.next_question;
         self.care.next_question = key.wrapping_add(1);
         let begun = match (probe::Question::of_check(check, shift_of(slot, port)), CommandCheck::of(check, first_ms)) {
-            (Some(question), _) => self.care.probes.begin(key, question, first_ms),
+            (Some(question), _) => self.ctx.checks.begin(key, id, question, first_ms),
             (None, command) => {
                 self.care.commands.extend(command.map(|command| (key, command)));
                 Ok(())
@@ -97,7 +97,7 @@ impl Control {
 
     /// Questions whose time has come.
     pub(super) fn tick_checks(&mut self, now_ms: u64) {
-        for (key, answer) in self.care.probes.tick(&self.ctx.reactor, now_ms) {
+        for (key, answer) in self.ctx.checks.tick(&self.ctx.reactor, now_ms) {
             self.take_check(key, answer, now_ms);
         }
     }
@@ -105,7 +105,7 @@ impl Control {
     /// The socket of a question is ready.
     pub(crate) fn hear_check(&mut self, key: u32) {
         let now_ms = self.ctx.now.mono_ms;
-        if let Some(answer) = self.care.probes.hear(key, &self.ctx.reactor, now_ms) {
+        if let Some(answer) = self.ctx.checks.hear(key, &self.ctx.reactor, now_ms) {
             self.take_check(key, answer, now_ms);
         }
     }
@@ -130,7 +130,7 @@ impl Control {
         // Those that were started together are not asked together for ever.
         let next_ms = if eager_before && !eager(watched) { 1 + spread(id, pause_after) } else { pause_after };
         let due_ms = probe::together(now_ms.saturating_add(next_ms), pause_after).max(now_ms.saturating_add(1));
-        self.care.probes.not_before(key, due_ms);
+        self.ctx.checks.not_before(key, due_ms);
         if let Some(check) = self.care.commands.get_mut(&key) {
             check.due_ms = Some(due_ms);
         }

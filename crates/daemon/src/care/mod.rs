@@ -17,7 +17,6 @@ mod measure;
 mod mend;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use ostler_core::care::{Note, Phase};
 use ostler_core::health::{Monitor, State as Health};
@@ -29,7 +28,6 @@ use ostler_proto::health::{HealthReport, LastAnswer};
 
 use crate::control::Control;
 use crate::probe::Probes;
-use crate::reactor::Source;
 use crate::rights::Rights;
 use crate::slots::Slot;
 use crate::store::Role;
@@ -42,7 +40,6 @@ use mend::Mending;
 pub(crate) struct Care {
     /// By slot.
     watched: BTreeMap<u32, Watched>,
-    probes: Probes,
     /// Whose question has this number, and for which phases it is asked.
     questions: BTreeMap<u32, Question>,
     /// Those that are commands.
@@ -86,7 +83,6 @@ impl Care {
     pub(crate) fn new(now: Now) -> Self {
         Self {
             watched: BTreeMap::new(),
-            probes: Probes::new(Source::Health),
             questions: BTreeMap::new(),
             commands: BTreeMap::new(),
             // An answer to a daemon that is no more must not look like one to us.
@@ -102,23 +98,13 @@ impl Care {
 
 impl Care {
     /// When the clock has something to say.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+    pub(crate) fn deadline_ms(&self, checks: &Probes) -> Option<u64> {
         if self.watched.is_empty() {
             return self.mending.deadline_ms();
         }
         let hearts = self.hearts.first().map(|(at, _)| *at);
         let commands = self.commands.values().filter_map(|check| check.due_ms).min();
-        [self.probes.deadline_ms(), commands, hearts, self.measure_ms, self.mending.deadline_ms()].into_iter().flatten().min()
-    }
-
-    /// A health check has a connection.
-    pub(crate) fn is_asking(&self) -> bool {
-        self.probes.is_asking()
-    }
-
-    /// Whom the health check asks that comes from this address.
-    pub(crate) fn asked_by(&mut self, address: SocketAddr) -> Option<u32> {
-        self.questions.get(&self.probes.asker_at(address)?).map(|question| question.id)
+        [checks.deadline_ms(), commands, hearts, self.measure_ms, self.mending.deadline_ms()].into_iter().flatten().min()
     }
 
     /// Notes on a slot how healthy what runs in it is: who wants to know reads it there.
@@ -269,7 +255,7 @@ impl Control {
     fn set_unready(&mut self, id: u32, unready: bool) {
         let Some(slot) = self.ctx.slots.get_mut(id).filter(|slot| slot.unready != unready) else { return };
         slot.unready = unready;
-        self.stir_listeners_of(id);
+        self.ctx.capacity_changed(id);
         self.features.sockets.mark_dirty(&self.ctx, id);
     }
 

@@ -6,23 +6,28 @@
 
 use ostler_core::lifecycle::{State, Wanted};
 
-use crate::control::Control;
+use super::Cluster;
+use crate::engine::Ctx;
 
 /// For so long it stays open in any case: an app's servers may begin one after the other.
 const GRACE_MS: u64 = 10_000;
 
-impl Control {
+impl Cluster {
     /// A worker of this app listens: has anything become useless?
-    pub(super) fn look_for_abandoned(&mut self, app: &str) {
-        if self.listeners.used_by(app).into_iter().any(|id| !self.is_held(id, app)) {
-            self.listeners.check_later(app, self.ctx.now.mono_ms + GRACE_MS);
+    pub(super) fn look_for_abandoned(&mut self, ctx: &mut Ctx, app: &str) {
+        if self.listeners.used_by(app).into_iter().any(|id| !self.is_held(ctx, id, app)) {
+            self.checks.insert(app.to_owned(), ctx.now.mono_ms + GRACE_MS);
+            self.set_check_timer(ctx);
         }
     }
 
     /// Closes what is still useless.
-    pub(crate) fn close_abandoned(&mut self, now_ms: u64) {
-        while let Some(app) = self.listeners.next_check(now_ms) {
-            let processes = self.ctx.slots.iter().filter(|slot| slot.spec().name == app && slot.instance.wanted == Wanted::Up);
+    pub(super) fn close_abandoned(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
+        let due: Vec<String> = self.checks.iter().filter(|(_, at)| **at <= now_ms).map(|(app, _)| app.clone()).collect();
+        for app in due {
+            self.checks.remove(&app);
+            let processes = ctx.slots.iter().filter(|slot| slot.spec().name == app && slot.instance.wanted == Wanted::Up);
             let settled = { processes }.all(|slot| {
                 matches!(slot.instance.state, State::Running { .. }) && !(slot.worker.listening.is_empty() && slot.worker.served.is_empty())
             });
@@ -30,20 +35,24 @@ impl Control {
                 // The next one that listens asks again.
                 continue;
             }
-            let Some(spec) = self.ctx.slots.iter().find(|slot| slot.spec().name == app).map(|slot| std::rc::Rc::clone(&slot.app.spec))
-            else {
+            let Some(spec) = ctx.slots.iter().find(|slot| slot.spec().name == app).map(|slot| std::rc::Rc::clone(&slot.app.spec)) else {
                 continue;
             };
             for id in self.listeners.used_by(&app) {
-                if !self.is_held(id, &app) {
-                    self.leave_listener(id, &spec);
+                if !self.is_held(ctx, id, &app) {
+                    self.leave_listener(ctx, id, &spec);
                 }
             }
         }
+        self.set_check_timer(ctx);
     }
 
-    fn is_held(&self, id: u32, app: &str) -> bool {
+    fn set_check_timer(&self, ctx: &mut Ctx) {
+        ctx.timers.set(Self::CHECKS, self.checks.values().copied().min());
+    }
+
+    fn is_held(&self, ctx: &Ctx, id: u32, app: &str) -> bool {
         let Some(key) = self.listeners.get(id).and_then(super::Listener::key) else { return false };
-        self.ctx.slots.iter().any(|slot| slot.spec().name == app && slot.worker.has(key))
+        ctx.slots.iter().any(|slot| slot.spec().name == app && slot.worker.has(key))
     }
 }

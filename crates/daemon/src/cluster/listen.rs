@@ -37,15 +37,15 @@ impl Query {
 
     /// One of several sockets of a port. The first one finds out where; without this check another program that shares its ports
     /// could be one of them.
-    pub(crate) fn open_first_lane(&self) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_first_shard(&self) -> Result<OwnedFd, Errno> {
         let probe = self.open(0)?;
         let address = bound_to(&probe)?;
         drop(probe);
-        self.open_lane(address)
+        self.open_shard(address)
     }
 
     /// One of several sockets of a port.
-    pub(crate) fn open_lane(&self, address: SocketAddr) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_shard(&self, address: SocketAddr) -> Result<OwnedFd, Errno> {
         self.rights.open_socket(|| self.open_at(address, true))
     }
 
@@ -53,7 +53,7 @@ impl Query {
         self.open_at(SocketAddr::new(address, self.port), false)
     }
 
-    fn open_at(&self, address: SocketAddr, lane: bool) -> Result<OwnedFd, Errno> {
+    fn open_at(&self, address: SocketAddr, shard: bool) -> Result<OwnedFd, Errno> {
         let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
         let udp = self.is_udp();
         let fd = socket(family, if udp { SocketType::DGRAM } else { SocketType::STREAM })?;
@@ -63,7 +63,7 @@ impl Query {
         if !udp || self.flags & 4 != 0 {
             sockopt::set_socket_reuseaddr(&fd, true)?;
         }
-        if lane {
+        if shard {
             sockopt::set_socket_reuseport(&fd, true)?;
         }
         bind(&fd, &address)?;

@@ -11,9 +11,9 @@ use ostler_core::balance::Turns;
 use ostler_proto::node::cluster::{begin_connection, finish_connection};
 use serde_json::Value;
 
-use super::sticky::Peeks;
-use crate::keeper_door::KeeperDoor;
-use crate::reactor::{Reactor, Source};
+use super::Cluster;
+use crate::engine::{Ctx, Key};
+use crate::reactor::Source;
 use crate::rights::Rights;
 use crate::slots::Connection;
 
@@ -27,9 +27,9 @@ const MAX_DATA_BYTES: usize = 1024;
 /// Prefix of the names under which the keeper holds listening sockets.
 const HELD_PREFIX: &str = "listen:";
 /// Prefix of all of the names here.
-pub(crate) const PREFIX: &str = "listen";
+pub(super) const PREFIX: &str = "listen";
 /// Prefix of the names under which the keeper holds the several sockets of a port.
-const LANE_PREFIX: &str = "listen-lane:";
+const SHARD_PREFIX: &str = "listen-lane:";
 /// Prefix of the names under which the keeper holds what belongs to them.
 const DATA_PREFIX: &str = "listen-data:";
 
@@ -43,7 +43,7 @@ pub(crate) struct Listener {
     /// The socket.
     pub fd: Rc<OwnedFd>,
     /// The sockets of one port, each with a queue of its own; the first is `fd`. None where there is but one.
-    pub lanes: Vec<Lane>,
+    pub shards: Vec<Shard>,
     /// Workers that are handed its connections.
     pub turns: Turns,
     /// Connections that were accepted and that nobody has now. Never more than were on their way to workers.
@@ -66,7 +66,7 @@ pub(crate) struct Listener {
 /// One of several sockets of a port. It is never closed before the others: what waits in its queue would be reset, and the kernel would
 /// count the others anew.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct Shard {
     /// The instances that accept from it have this number: a worker and its replacement.
     pub index: u32,
     /// The socket.
@@ -84,8 +84,8 @@ pub(crate) enum Rest {
     WatchUntil(u64),
     /// Nobody takes one before this time; they wait in the kernel's queue.
     Until(u64),
-    /// Nobody takes one until a worker says something.
-    Deaf,
+    /// Nobody takes one until something is another matter with a worker.
+    UntilWorker,
 }
 
 /// All of them.
@@ -95,13 +95,8 @@ pub(crate) struct Listeners {
     by_name: BTreeMap<String, u32>,
     next: u32,
     last_seq: u64,
-    /// Connections whose first request is awaited.
-    pub(super) peeks: Peeks,
     /// Have to be looked at in this turn.
-    stirred: BTreeSet<u32>,
-    wakes: BTreeSet<(u64, u32)>,
-    /// When it is looked whether an app has listeners that it does not use.
-    checks: BTreeMap<String, u64>,
+    dirty: BTreeSet<u32>,
     /// Apps and addresses of which it was told that they may not have them.
     refused: BTreeSet<String>,
 }
@@ -110,7 +105,7 @@ impl Listeners {
     /// The app for which this socket is held.
     pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
         let is_it = |fd: &OwnedFd| ostler_sys::listening::inode(fd.as_fd()) == Some(inode);
-        let holds = |listener: &&Listener| is_it(&listener.fd) || listener.lanes.iter().any(|lane| is_it(&lane.fd));
+        let holds = |listener: &&Listener| is_it(&listener.fd) || listener.shards.iter().any(|shard| is_it(&shard.fd));
         self.all.values().find(holds).and_then(|listener| Some(split_name(&listener.name)?.0))
     }
 }
@@ -120,6 +115,11 @@ pub(super) fn held_name(app: &str, key: &str) -> String {
     format!("{HELD_PREFIX}{}:{app}:{key}", app.len())
 }
 
+/// When a listener is looked at in any case.
+fn wake(id: u32) -> Key {
+    (Cluster::NAME, u64::from(id))
+}
+
 /// App and key of such a name.
 fn split_name(name: &str) -> Option<(&str, &str)> {
     let (len, rest) = name.strip_prefix(HELD_PREFIX)?.split_once(':')?;
@@ -127,14 +127,14 @@ fn split_name(name: &str) -> Option<(&str, &str)> {
     Some((app, rest.strip_prefix(':')?))
 }
 
-/// The name of a lane: which of the sockets it is, whose, and that of its listener.
-fn lane_name(position: usize, index: u32, name: &str) -> String {
-    format!("{LANE_PREFIX}{position}:{index}:{}", name.strip_prefix(HELD_PREFIX).unwrap_or(name))
+/// The name of a shard: which of the sockets it is, whose, and that of its listener.
+fn shard_name(position: usize, index: u32, name: &str) -> String {
+    format!("{SHARD_PREFIX}{position}:{index}:{}", name.strip_prefix(HELD_PREFIX).unwrap_or(name))
 }
 
 /// Position, index and listener of such a name.
-fn split_lane_name(name: &str) -> Option<(usize, u32, String)> {
-    let (position, rest) = name.strip_prefix(LANE_PREFIX)?.split_once(':')?;
+fn split_shard_name(name: &str) -> Option<(usize, u32, String)> {
+    let (position, rest) = name.strip_prefix(SHARD_PREFIX)?.split_once(':')?;
     let (index, rest) = rest.split_once(':')?;
     Some((position.parse().ok()?, index.parse().ok()?, format!("{HELD_PREFIX}{rest}")))
 }
@@ -146,23 +146,23 @@ fn data_name(name: &str) -> String {
 impl Listeners {
     /// Takes back what the keeper held while there was no daemon.
     pub(crate) fn restore(&mut self, held: Vec<(String, OwnedFd)>) {
-        let mut lanes = Vec::new();
+        let mut shards = Vec::new();
         let mut data = Vec::new();
         for (name, fd) in held {
             if let Some((_, key)) = split_name(&name) {
                 let message = begin_connection(key);
                 self.insert(name, Rc::new(fd), message);
-            } else if let Some((position, index, listener)) = split_lane_name(&name) {
-                lanes.push((listener, position, index, fd));
+            } else if let Some((position, index, listener)) = split_shard_name(&name) {
+                shards.push((listener, position, index, fd));
             } else if let Some(listener) = name.strip_prefix(DATA_PREFIX) {
                 data.push((format!("{HELD_PREFIX}{listener}"), fd));
             }
         }
         // By position: the kernel counts in the order in which they began to listen.
-        lanes.sort_by_key(|(_, position, ..)| *position);
-        for (listener, position, index, fd) in lanes {
-            if let Some(listener) = self.named_mut(&listener).filter(|listener| listener.lanes.len() == position) {
-                listener.lanes.push(Lane { index, fd: Rc::new(fd), active: true });
+        shards.sort_by_key(|(_, position, ..)| *position);
+        for (listener, position, index, fd) in shards {
+            if let Some(listener) = self.named_mut(&listener).filter(|listener| listener.shards.len() == position) {
+                listener.shards.push(Shard { index, fd: Rc::new(fd), active: true });
             }
         }
         for (listener, fd) in data {
@@ -181,8 +181,8 @@ impl Listeners {
     pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.values().flat_map(|listener| {
             let data = listener.data.as_ref().map(|(_, fd)| (data_name(&listener.name), fd.as_fd()));
-            let lanes = listener.lane_names().zip(&listener.lanes).map(|(name, lane)| (name, lane.fd.as_fd()));
-            std::iter::once((listener.name.clone(), listener.fd.as_fd())).chain(lanes).chain(data)
+            let shards = listener.shard_names().zip(&listener.shards).map(|(name, shard)| (name, shard.fd.as_fd()));
+            std::iter::once((listener.name.clone(), listener.fd.as_fd())).chain(shards).chain(data)
         })
     }
 
@@ -194,7 +194,7 @@ impl Listeners {
             name,
             sharers: BTreeSet::new(),
             fd,
-            lanes: Vec::new(),
+            shards: Vec::new(),
             turns: Turns::default(),
             waiting: VecDeque::new(),
             refused: false,
@@ -210,17 +210,17 @@ impl Listeners {
     }
 
     /// A new socket of an app.
-    pub(super) fn add(&mut self, app: &str, key: &str, fd: Rc<OwnedFd>, keeper: &mut KeeperDoor) -> u32 {
+    pub(super) fn add(&mut self, ctx: &mut Ctx, app: &str, key: &str, fd: Rc<OwnedFd>) -> u32 {
         let name = held_name(app, key);
-        keeper.hold(&name, fd.as_fd());
+        ctx.keeper.hold(&name, fd.as_fd());
         self.insert(name, fd, begin_connection(key))
     }
 
     /// Another socket of the same port, for the instances of this number.
-    pub(super) fn add_lane(&mut self, id: u32, index: u32, fd: Rc<OwnedFd>, keeper: &mut KeeperDoor) {
+    pub(super) fn add_shard(&mut self, ctx: &mut Ctx, id: u32, index: u32, fd: Rc<OwnedFd>) {
         let Some(listener) = self.all.get_mut(&id) else { return };
-        keeper.hold(&lane_name(listener.lanes.len(), index, &listener.name), fd.as_fd());
-        listener.lanes.push(Lane { index, fd, active: false });
+        ctx.keeper.hold(&shard_name(listener.shards.len(), index, &listener.name), fd.as_fd());
+        listener.shards.push(Shard { index, fd, active: false });
     }
 
     /// Whether this app may have another one.
@@ -253,31 +253,29 @@ impl Listeners {
     }
 
     /// Keeps the first worker's data, and gives what all workers are told.
-    pub(super) fn data(&mut self, id: u32, said: Option<&Value>, keeper: &mut KeeperDoor) -> Value {
+    pub(super) fn data(&mut self, ctx: &mut Ctx, id: u32, said: Option<&Value>) -> Value {
         let Some(listener) = self.all.get_mut(&id) else { return Value::Null };
         if listener.data.is_none()
             && let Some(value) = said.filter(|value| !value.is_null())
             && let Some(fd) = in_memory(value)
         {
-            keeper.hold(&data_name(&listener.name), fd.as_fd());
+            ctx.keeper.hold(&data_name(&listener.name), fd.as_fd());
             listener.data = Some((value.clone(), fd));
         }
         listener.data.as_ref().map_or(Value::Null, |(value, _)| value.clone())
     }
 
     /// Closes one.
-    pub(super) fn close(&mut self, id: u32, rights: &Rights, reactor: &Reactor, keeper: &mut KeeperDoor) {
+    pub(super) fn close(&mut self, ctx: &mut Ctx, id: u32, rights: &Rights) {
         let Some(listener) = self.all.remove(&id) else { return };
         self.by_name.remove(&listener.name);
-        self.stirred.remove(&id);
-        if let Some(at) = listener.wake_ms {
-            self.wakes.remove(&(at, id));
-        }
-        listener.watched.iter().for_each(|fd| reactor.remove(fd));
-        keeper.drop_held(&listener.name);
-        listener.lane_names().for_each(|name| keeper.drop_held(&name));
+        self.dirty.remove(&id);
+        ctx.timers.set(wake(id), None);
+        listener.watched.iter().for_each(|fd| ctx.reactor.remove(fd));
+        ctx.keeper.drop_held(&listener.name);
+        listener.shard_names().for_each(|name| ctx.keeper.drop_held(&name));
         if listener.data.is_some() {
-            keeper.drop_held(&data_name(&listener.name));
+            ctx.keeper.drop_held(&data_name(&listener.name));
         }
         if let Some(key) = listener.key() {
             super::listen::remove_file(key, &listener.fd, rights);
@@ -316,91 +314,67 @@ impl Listeners {
     }
 
     /// An app has it no longer; if it had its name, it gets the heir's.
-    pub(super) fn leave(&mut self, id: u32, app: &str, heir: &str, keeper: &mut KeeperDoor) {
+    pub(super) fn leave(&mut self, ctx: &mut Ctx, id: u32, app: &str, heir: &str) {
         let Some(listener) = self.all.get_mut(&id) else { return };
         listener.sharers.remove(app);
         let Some(key) = split_name(&listener.name).filter(|(owner, _)| *owner == app).map(|(_, key)| key.to_owned()) else { return };
         listener.sharers.remove(heir);
         let held = |listener: &Listener| {
             let data = listener.data.as_ref().map(|_| data_name(&listener.name));
-            std::iter::once(listener.name.clone()).chain(listener.lane_names()).chain(data).collect::<Vec<_>>()
+            std::iter::once(listener.name.clone()).chain(listener.shard_names()).chain(data).collect::<Vec<_>>()
         };
         let former = held(listener);
         self.by_name.remove(&listener.name);
         listener.name = held_name(heir, &key);
         self.by_name.insert(listener.name.clone(), id);
         let data = listener.data.as_ref().map(|(_, fd)| fd.as_fd());
-        let fds = std::iter::once(listener.fd.as_fd()).chain(listener.lanes.iter().map(|lane| lane.fd.as_fd())).chain(data);
+        let fds = std::iter::once(listener.fd.as_fd()).chain(listener.shards.iter().map(|shard| shard.fd.as_fd())).chain(data);
         // In this order something is held at any time.
-        held(listener).iter().zip(fds).for_each(|(name, fd)| keeper.hold(name, fd));
-        former.iter().for_each(|name| keeper.drop_held(name));
+        held(listener).iter().zip(fds).for_each(|(name, fd)| ctx.keeper.hold(name, fd));
+        former.iter().for_each(|name| ctx.keeper.drop_held(name));
     }
 
     /// Has it looked at in this turn.
-    pub(super) fn stir(&mut self, id: u32) {
-        self.stirred.insert(id);
+    pub(super) fn mark_dirty(&mut self, id: u32) {
+        self.dirty.insert(id);
     }
 
     /// The next one to look at.
-    pub(super) fn next_stirred(&mut self) -> Option<u32> {
-        self.stirred.pop_first()
+    pub(super) fn next_dirty(&mut self) -> Option<u32> {
+        self.dirty.pop_first()
     }
 
     /// Until something happens to it.
-    pub(super) fn rest(&mut self, id: u32, rest: Rest, reactor: &Reactor) {
+    pub(super) fn rest(&mut self, ctx: &mut Ctx, id: u32, rest: Rest) {
         let Some(listener) = self.all.get_mut(&id) else { return };
         let watch: Vec<Rc<OwnedFd>> =
             if matches!(rest, Rest::Watch | Rest::WatchUntil(_)) { listener.sources().cloned().collect() } else { Vec::new() };
         let same = watch.len() == listener.watched.len() && watch.iter().zip(&listener.watched).all(|(new, old)| Rc::ptr_eq(new, old));
         if !same {
-            listener.watched.iter().for_each(|fd| reactor.remove(fd));
-            listener.watched = watch.into_iter().filter(|fd| reactor.add(fd, Source::Served(id)).is_ok()).collect();
+            listener.watched.iter().for_each(|fd| ctx.reactor.remove(fd));
+            let source = Source::Feature(Cluster::NAME, u64::from(id));
+            listener.watched = watch.into_iter().filter(|fd| ctx.reactor.add(fd, source).is_ok()).collect();
         }
-        let wake = if let Rest::Until(at) | Rest::WatchUntil(at) = rest { Some(at) } else { None };
-        if wake != listener.wake_ms {
-            if let Some(at) = std::mem::replace(&mut listener.wake_ms, wake) {
-                self.wakes.remove(&(at, id));
-            }
-            self.wakes.extend(wake.map(|at| (at, id)));
+        let wake_ms = if let Rest::Until(at) | Rest::WatchUntil(at) = rest { Some(at) } else { None };
+        if wake_ms != std::mem::replace(&mut listener.wake_ms, wake_ms) {
+            ctx.timers.set(wake(id), wake_ms);
         }
     }
 
-    /// When one has to be looked at in any case.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        let wake = self.wakes.first().map(|(at, _)| *at);
-        wake.into_iter().chain(self.peeks.deadline_ms()).chain(self.checks.values().copied()).min()
-    }
-
-    /// Has an app looked at, at this time.
-    pub(super) fn check_later(&mut self, app: &str, at_ms: u64) {
-        self.checks.insert(app.to_owned(), at_ms);
-    }
-
-    /// An app whose time has come.
-    pub(super) fn next_check(&mut self, now_ms: u64) -> Option<String> {
-        let app = self.checks.iter().find(|(_, at)| **at <= now_ms).map(|(app, _)| app.clone())?;
-        self.checks.remove(&app);
-        Some(app)
+    /// The time has come for which it rested.
+    pub(super) fn wake(&mut self, id: u32) {
+        let Some(listener) = self.all.get_mut(&id) else { return };
+        listener.wake_ms = None;
+        if std::mem::take(&mut listener.refused) {
+            // One is offered again; if it finds a place the next ones follow.
+            listener.ask_again();
+        }
+        self.dirty.insert(id);
     }
 
     /// Apps that have listeners.
     pub(super) fn apps(&self) -> BTreeSet<String> {
         self.by_name.keys().filter_map(|name| Some(split_name(name)?.0.to_owned())).collect()
-    }
-
-    /// Has those looked at whose time has come.
-    pub(crate) fn tick(&mut self, now_ms: u64) {
-        while let Some((at, id)) = self.wakes.first().copied().filter(|(at, _)| *at <= now_ms) {
-            self.wakes.remove(&(at, id));
-            if let Some(listener) = self.all.get_mut(&id) {
-                listener.wake_ms = None;
-                if std::mem::take(&mut listener.refused) {
-                    // One is offered again; if it finds a place the next ones follow.
-                    listener.ask_again();
-                }
-            }
-            self.stirred.insert(id);
-        }
     }
 }
 
@@ -412,7 +386,7 @@ impl Listener {
 
     /// Whether a change of its workers makes a difference.
     pub(super) fn waits_for_workers(&self) -> bool {
-        self.watched.is_empty() || !self.waiting.is_empty() || !self.lanes.is_empty()
+        self.watched.is_empty() || !self.waiting.is_empty() || !self.shards.is_empty()
     }
 
     /// The message that hands over a connection.
@@ -434,12 +408,12 @@ impl Listener {
 
     /// Sockets whose connections nobody but us accepts.
     pub(super) fn sources(&self) -> impl Iterator<Item = &Rc<OwnedFd>> {
-        let only = self.lanes.is_empty().then_some(&self.fd);
-        only.into_iter().chain(self.lanes.iter().filter(|lane| !lane.active).map(|lane| &lane.fd))
+        let only = self.shards.is_empty().then_some(&self.fd);
+        only.into_iter().chain(self.shards.iter().filter(|shard| !shard.active).map(|shard| &shard.fd))
     }
 
-    fn lane_names(&self) -> impl Iterator<Item = String> {
-        self.lanes.iter().enumerate().map(|(position, lane)| lane_name(position, lane.index, &self.name))
+    fn shard_names(&self) -> impl Iterator<Item = String> {
+        self.shards.iter().enumerate().map(|(position, shard)| shard_name(position, shard.index, &self.name))
     }
 
     /// The first connection that waits may be offered to everybody again.
@@ -465,9 +439,9 @@ mod tests {
         for (app, key) in [("a", "b:c"), ("a:b", "c"), ("", ""), ("ä", "/run/ü:0")] {
             assert_eq!(split_name(&held_name(app, key)), Some((app, key)));
         }
-        let lane = lane_name(3, 7, &held_name("a:b", "c"));
-        assert_eq!(split_lane_name(&lane), Some((3, 7, held_name("a:b", "c"))));
-        assert!(split_name(&lane).is_none() && lane.starts_with(PREFIX));
+        let shard = shard_name(3, 7, &held_name("a:b", "c"));
+        assert_eq!(split_shard_name(&shard), Some((3, 7, held_name("a:b", "c"))));
+        assert!(split_name(&shard).is_none() && shard.starts_with(PREFIX));
         for nonsense in ["listen:", "listen:x:a:b", "listen:9:a:b", "listen:1:ä:b", "other"] {
             assert_eq!(split_name(nonsense), None, "{nonsense}");
         }

@@ -17,207 +17,39 @@ mod reuseport;
 mod round_robin;
 mod sharing;
 mod sticky;
+#[cfg(test)]
+mod tests;
 
-use std::os::fd::OwnedFd;
+use std::collections::BTreeMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{Notice, SpawnFailure};
 use ostler_core::serving::Scheduling;
+use ostler_proto::node::Message;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
-pub(crate) use listeners::{Listener, Listeners, PREFIX};
-pub(crate) use query::Query;
-
-use crate::control::Control;
+use crate::engine::{Beside, Ctx, Feature, Input, Key, Transition};
 use crate::slots::Sending;
 use crate::slots::complaints::Topic;
-use crate::supervisor::drain::PRELOAD_COMMAND;
-use crate::supervisor::readiness::Sign;
+use listeners::{Listener, Listeners, PREFIX};
+use query::Query;
+use round_robin::routes_to;
+use sharing::app_lives;
+use sticky::Peeks;
 
-impl Control {
-    /// A message that Node itself or our preload sent, or whoever writes such things.
-    pub(crate) fn hear_worker(&mut self, id: u32, message: &Map<String, Value>) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        match message.get("cmd").and_then(Value::as_str) {
-            Some("NODE_CLUSTER") if slot.spec().has_workers() => self.hear_cluster(id, message),
-            // No Node does so: it was told that it is no worker. What it wants would be done with our rights.
-            Some("NODE_CLUSTER") => {
-                self.ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: not heard"));
-            }
-            Some(PRELOAD_COMMAND) if slot.preloaded => self.hear_preload(id, message),
-            _ => {}
-        }
-    }
-
-    fn hear_cluster(&mut self, id: u32, message: &Map<String, Value>) {
-        match message.get("act").and_then(Value::as_str) {
-            Some("queryServer") => self.query_server(id, message),
-            Some("listening") => {
-                let Some(slot) = self.ctx.slots.get(id) else { return };
-                let (app, inc) = (Rc::clone(&slot.app), slot.instance.inc);
-                self.told_ready(id, inc, Sign::Listening);
-                self.look_for_abandoned(&app.spec.name);
-            }
-            Some("close") => self.server_closed(id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
-            Some("exitedAfterDisconnect") => {
-                let reply = json!({"cmd": "NODE_CLUSTER", "ack": message.get("seq")});
-                self.ctx.send(id, &reply, None);
-            }
-            _ => {}
-        }
-    }
-
-    fn query_server(&mut self, id: u32, message: &Map<String, Value>) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        let app = Rc::clone(&slot.app);
-        let mut query = Query::parse(message);
-        query.rights = self.rights_for(slot, &query);
-        let key = query.key();
-        let mut refused = false;
-        let opened = if !query.is_sane() {
-            Err(Errno::NAMETOOLONG)
-        } else if slot.worker.has(&key) {
-            Err(Errno::ADDRINUSE)
-        } else {
-            self.listener(&app.spec, &key, &query).inspect_err(|errno| refused = *errno == Errno::ACCESS && !query.rights.are_ours())
-        };
-        if refused {
-            self.log_refusal(id, &query);
-        }
-        let reply =
-            |errno: i32, data: Value| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": data});
-        let listener = match opened {
-            Ok(listener) => listener,
-            Err(errno) => return self.ctx.send(id, &reply(-errno.raw_os_error(), Value::Null), None),
-        };
-        let data = self.listeners.data(listener, message.get("data"), &mut self.ctx.keeper);
-        match self.way(id, listener, &query) {
-            Some(Way::InTurn) => {
-                let mut reply = reply(0, data);
-                reply["errno"] = Value::Null;
-                if let Some(name) = self.listeners.get(listener).and_then(|listener| listen::name_of(&listener.fd)) {
-                    reply["sockname"] = name;
-                }
-                self.ctx.send(id, &reply, None);
-                self.serve(id, listener, key, Way::InTurn);
-            }
-            Some(Way::Socket(socket)) => {
-                let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0, data)});
-                self.ctx.send(id, &wrapped, Some(Rc::clone(&socket)));
-                self.serve(id, listener, key, Way::Socket(socket));
-            }
-            None => {}
-        }
-    }
-
-    /// How a worker gets the connections of a listener.
-    fn way(&mut self, id: u32, listener: u32, query: &Query) -> Option<Way> {
-        let slot = self.ctx.slots.get(id)?;
-        let (spec, index) = (slot.app.spec.clone(), slot.index);
-        let known = self.listeners.get(listener)?;
-        if !known.lanes.is_empty() {
-            return Some(Way::Socket(self.lane_of(listener, index, query)));
-        }
-        // Deno takes a socket and never accepts from it.
-        let in_turn = !query.is_udp() && (spec.scheduling != Scheduling::Shared || spec.runs_in_deno());
-        Some(if in_turn { Way::InTurn } else { Way::Socket(Rc::clone(&known.fd)) })
-    }
-
-    /// From now on this worker is a part of that listener.
-    fn serve(&mut self, id: u32, listener: u32, key: String, way: Way) {
-        if self.ctx.slots.get(id).is_some_and(|slot| slot.worker.never_listened()) {
-            self.begins_to_listen(id);
-        }
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
-        match way {
-            Way::InTurn => slot.worker.served.push(key),
-            Way::Socket(_) => {
-                slot.worker.sent(Sending::Listener);
-                slot.worker.listening.push(key);
-            }
-        }
-        slot.worker.served_by.push(listener);
-        self.ctx.slots.changed(id);
-        self.join(id, listener);
-    }
-
-    /// Connections may be handed to this worker, if the listener has any to hand over.
-    fn join(&mut self, id: u32, listener: u32) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        let Some(known) = self.listeners.get_mut(listener) else { return };
-        if !known.lanes.is_empty() || slot.worker.served.iter().any(|key| known.key() == Some(key)) {
-            known.turns.join(id);
-        }
-        self.listeners.stir(listener);
-    }
-
-    /// The app closed a server.
-    fn server_closed(&mut self, id: u32, key: &str) {
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
-        slot.worker.listening.retain(|open| open != key);
-        slot.worker.served.retain(|open| open != key);
-        let routed = Self::routes_to(slot);
-        let app = slot.app.clone();
-        self.ctx.slots.changed(id);
-        let Some(listener) = self.listener_of(&app.spec, key) else { return };
-        if let Some(slot) = self.ctx.slots.get_mut(id) {
-            slot.worker.served_by.retain(|served| *served != listener);
-        }
-        if let Some(listener) = self.listeners.get_mut(listener) {
-            listener.turns.leave(id);
-        }
-        // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
-        let held = self.ctx.slots.iter().any(|slot| slot.spec().name == app.spec.name && slot.worker.has(key));
-        if routed && !held {
-            self.leave_listener(listener, &app.spec);
-        } else {
-            self.listeners.stir(listener);
-        }
-    }
-
-    /// The app's socket for that query: the present one, or a new one.
-    fn listener(&mut self, spec: &AppSpec, key: &str, query: &Query) -> Result<u32, Errno> {
-        let app = spec.name.as_str();
-        if let Some(id) = self.listener_of(spec, key) {
-            return Ok(id);
-        }
-        if !self.listeners.has_room(app) {
-            return Err(Errno::MFILE);
-        }
-        let opened = match query.fd {
-            // A number of the worker's: one of the app's own sockets.
-            Some(number) => self.ctx.listening.copy_for_worker(spec, number).ok_or(Errno::BADF),
-            None if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && !spec.runs_in_deno() => {
-                match self.open_lanes(app, key, query) {
-                    Ok(listener) => return Ok(listener),
-                    Err(errno) => Err(errno),
-                }
-            }
-            None => query.open(self.umask_of(spec)),
-        };
-        let socket = opened.or_else(|errno| match errno {
-            // What its user may not have, but was declared: that is open.
-            Errno::ACCESS if !query.rights.are_ours() => self.declared_socket(spec, query).ok_or(errno),
-            _ => Err(errno),
-        })?;
-        Ok(self.listeners.add(app, key, Rc::new(socket), &mut self.ctx.keeper))
-    }
-
-    fn umask_of(&self, spec: &AppSpec) -> u32 {
-        spec.limits.umask.unwrap_or(self.ctx.originals.umask)
-    }
-
-    /// Nothing of this app is wanted up any more: its sockets are closed.
-    pub(crate) fn close_listeners_of(&mut self, spec: &AppSpec) {
-        let app = spec.name.as_str();
-        if self.app_lives(app) {
-            return;
-        }
-        for id in self.listeners.used_by(app) {
-            self.leave_listener(id, spec);
-        }
-    }
+/// The primary of all apps with workers.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    listeners: Listeners,
+    /// Connections whose first request is awaited.
+    peeks: Peeks,
+    /// When it is looked whether an app has listeners that it does not use.
+    checks: BTreeMap<String, u64>,
+    /// What the keeper held, until all of it is there.
+    held: Vec<(String, OwnedFd)>,
 }
 
 /// How a worker gets connections.
@@ -227,4 +59,267 @@ enum Way {
     InTurn,
     /// It accepts them itself.
     Socket(Rc<OwnedFd>),
+}
+
+impl Cluster {
+    pub(crate) const NAME: &str = "cluster";
+    /// Descriptors and timers below this are those of listeners; above are those of connections whose first request is awaited.
+    const PEEKS: u64 = 1 << 32;
+    const PEEK_TIMER: Key = (Self::NAME, Self::PEEKS);
+    const CHECKS: Key = (Self::NAME, 2 << 32);
+
+    /// The app for which this socket is held.
+    pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
+        self.listeners.app_of(inode)
+    }
+
+    fn on_cluster_message(&mut self, ctx: &mut Ctx, id: u32, message: &Map<String, Value>) {
+        match message.get("act").and_then(Value::as_str) {
+            Some("queryServer") => self.query_server(ctx, id, message),
+            Some("listening") => {
+                let Some(slot) = ctx.slots.get(id) else { return };
+                let app = Rc::clone(&slot.app);
+                self.look_for_abandoned(ctx, &app.spec.name);
+            }
+            Some("close") => self.server_closed(ctx, id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
+            Some("exitedAfterDisconnect") => ctx.send(id, &json!({"cmd": "NODE_CLUSTER", "ack": message.get("seq")}), None),
+            _ => {}
+        }
+    }
+
+    fn query_server(&mut self, ctx: &mut Ctx, id: u32, message: &Map<String, Value>) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let app = Rc::clone(&slot.app);
+        let mut query = Query::parse(message);
+        query.rights = refused::rights_for(slot, &query);
+        let key = query.key();
+        let has_it = slot.worker.has(&key);
+        let opened = if !query.is_sane() {
+            Err(Errno::NAMETOOLONG)
+        } else if has_it {
+            Err(Errno::ADDRINUSE)
+        } else {
+            self.listener(ctx, &app.spec, &key, &query).inspect_err(|errno| {
+                if *errno == Errno::ACCESS && !query.rights.are_ours() {
+                    self.log_refusal(ctx, id, &query);
+                }
+            })
+        };
+        let reply =
+            |errno: i32, data: Value| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": data});
+        let listener = match opened {
+            Ok(listener) => listener,
+            Err(errno) => return ctx.send(id, &reply(-errno.raw_os_error(), Value::Null), None),
+        };
+        let data = self.listeners.data(ctx, listener, message.get("data"));
+        match self.way(ctx, id, listener, &query) {
+            Some(Way::InTurn) => {
+                let mut reply = reply(0, data);
+                reply["errno"] = Value::Null;
+                if let Some(name) = self.listeners.get(listener).and_then(|listener| listen::name_of(&listener.fd)) {
+                    reply["sockname"] = name;
+                }
+                ctx.send(id, &reply, None);
+                self.serve(ctx, id, listener, key, Way::InTurn);
+            }
+            Some(Way::Socket(socket)) => {
+                let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0, data)});
+                ctx.send(id, &wrapped, Some(Rc::clone(&socket)));
+                self.serve(ctx, id, listener, key, Way::Socket(socket));
+            }
+            None => {}
+        }
+    }
+
+    /// How a worker gets the connections of a listener.
+    fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Way> {
+        let slot = ctx.slots.get(id)?;
+        let (spec, index) = (Rc::clone(&slot.app.spec), slot.index);
+        let known = self.listeners.get(listener)?;
+        if !known.shards.is_empty() {
+            return self.shard_of(ctx, listener, index, query).map(Way::Socket);
+        }
+        // Deno takes a socket and never accepts from it.
+        let in_turn = !query.is_udp() && (spec.scheduling != Scheduling::Shared || spec.runs_in_deno());
+        Some(if in_turn { Way::InTurn } else { Way::Socket(Rc::clone(&known.fd)) })
+    }
+
+    /// From now on this worker is a part of that listener.
+    fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Way) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        if slot.worker.never_listened() {
+            ctx.queue.push_back(Input::Listens(id));
+        }
+        match way {
+            Way::InTurn => slot.worker.served.push(key),
+            Way::Socket(_) => {
+                slot.worker.sent(Sending::Listener);
+                slot.worker.listening.push(key);
+            }
+        }
+        slot.worker.served_by.push(listener);
+        ctx.slots.changed(id);
+        self.join(ctx, id, listener);
+    }
+
+    /// Connections may be handed to this worker, if the listener has any to hand over.
+    fn join(&mut self, ctx: &Ctx, id: u32, listener: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(known) = self.listeners.get_mut(listener) else { return };
+        if !known.shards.is_empty() || slot.worker.served.iter().any(|key| known.key() == Some(key)) {
+            known.turns.join(id);
+        }
+        self.listeners.mark_dirty(listener);
+    }
+
+    /// The app closed a server.
+    fn server_closed(&mut self, ctx: &mut Ctx, id: u32, key: &str) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        slot.worker.listening.retain(|open| open != key);
+        slot.worker.served.retain(|open| open != key);
+        let routed = routes_to(slot);
+        let app = Rc::clone(&slot.app);
+        ctx.slots.changed(id);
+        let Some(listener) = self.listener_of(ctx, &app.spec, key) else { return };
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.worker.served_by.retain(|served| *served != listener);
+        }
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.turns.leave(id);
+        }
+        // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
+        let held = ctx.slots.iter().any(|slot| slot.spec().name == app.spec.name && slot.worker.has(key));
+        if routed && !held {
+            self.leave_listener(ctx, listener, &app.spec);
+        } else {
+            self.listeners.mark_dirty(listener);
+        }
+    }
+
+    /// The app's socket for that query: the present one, or a new one.
+    fn listener(&mut self, ctx: &mut Ctx, spec: &AppSpec, key: &str, query: &Query) -> Result<u32, Errno> {
+        let app = spec.name.as_str();
+        if let Some(id) = self.listener_of(ctx, spec, key) {
+            return Ok(id);
+        }
+        if !self.listeners.has_room(app) {
+            return Err(Errno::MFILE);
+        }
+        let opened = match query.fd {
+            // A number of the worker's: one of the app's own sockets.
+            Some(number) => ctx.listening.copy_for_worker(spec, number).ok_or(Errno::BADF),
+            None if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && !spec.runs_in_deno() => {
+                match self.open_shards(ctx, app, key, query) {
+                    Ok(listener) => return Ok(listener),
+                    Err(errno) => Err(errno),
+                }
+            }
+            None => query.open(spec.limits.umask.unwrap_or(ctx.originals.umask)),
+        };
+        let socket = opened.or_else(|errno| match errno {
+            // What its user may not have, but was declared: that is open.
+            Errno::ACCESS if !query.rights.are_ours() => refused::declared_socket(ctx, spec, query).ok_or(errno),
+            _ => Err(errno),
+        })?;
+        Ok(self.listeners.add(ctx, app, key, Rc::new(socket)))
+    }
+
+    /// Nothing of this app is wanted up any more: its sockets are closed.
+    fn close_listeners_of(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
+        if app_lives(ctx, &spec.name) {
+            return;
+        }
+        for id in self.listeners.used_by(&spec.name) {
+            self.leave_listener(ctx, id, spec);
+        }
+    }
+}
+
+impl Feature for Cluster {
+    /// A listener has connections, or a client whose first request is awaited has said more.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        if key & Self::PEEKS == 0 {
+            self.listeners.mark_dirty(key as u32);
+        } else {
+            self.on_client(ctx, key as u32);
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        match (Self::NAME, key) {
+            Self::PEEK_TIMER => self.end_peeks(ctx),
+            Self::CHECKS => self.close_abandoned(ctx),
+            (_, listener) => self.listeners.wake(listener as u32),
+        }
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        let Message::Internal(message) = message else { return };
+        if message.get("cmd").and_then(Value::as_str) != Some("NODE_CLUSTER") {
+            return;
+        }
+        if ctx.slots.get(id).is_some_and(|slot| slot.spec().has_workers()) {
+            self.on_cluster_message(ctx, id, message);
+        } else {
+            // No Node does so: it was told that it is no worker. What it wants would be done with our rights.
+            ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: not heard"));
+        }
+    }
+
+    /// It may be one that gets connections now, or one that gets none any more.
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        self.mark_listeners_of(ctx, transition.id);
+    }
+
+    fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
+        self.take_answers(ctx, id);
+    }
+
+    fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
+        self.worker_left(ctx, id);
+    }
+
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        self.worker_left(ctx, id);
+    }
+
+    /// What the journal has of a former process is not true of the new one, if nobody told of the former one's end.
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
+        self.worker_left(ctx, id);
+        Ok(())
+    }
+
+    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
+        if !matches!(notice, Notice::Stopped | Notice::Overlimit { .. } | Notice::Deleted) {
+            return;
+        }
+        if *notice == Notice::Deleted {
+            self.worker_left(ctx, id);
+        }
+        if let Some(spec) = ctx.slots.get(id).map(|slot| Rc::clone(&slot.app.spec)) {
+            self.close_listeners_of(ctx, &spec);
+        }
+    }
+
+    /// Connections go to workers when all of a turn is known.
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        self.serve_listeners(ctx);
+    }
+
+    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        self.listeners.held().collect()
+    }
+
+    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        if !name.starts_with(PREFIX) {
+            return Some(fd);
+        }
+        self.held.push((name.to_owned(), fd));
+        None
+    }
+
+    fn on_taken_back(&mut self, ctx: &mut Ctx) {
+        self.listeners.restore(std::mem::take(&mut self.held));
+        self.rejoin_workers(ctx);
+    }
 }

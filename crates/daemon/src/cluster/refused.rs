@@ -9,37 +9,38 @@ use ostler_core::serving::{FIRST_FD, ListenAt};
 use rustix::process::Pid;
 use rustix::thread::{CapabilitySet, capabilities};
 
+use super::Cluster;
 use super::query::{Kind, Query};
-use crate::control::Control;
+use crate::engine::Ctx;
 use crate::rights::Rights;
 use crate::slots::Slot;
 
-impl Control {
-    /// With whose rights the socket is opened that this worker asks for.
-    // PM2 differs: run by root it opens whatever a worker asks for as root.
-    pub(super) fn rights_for(&self, slot: &Slot, query: &Query) -> Rights {
-        let rights = Rights::of(slot.spec());
-        // Its program may bind every port by itself (`setcap cap_net_bind_service`).
-        let may_bind = || slot.instance.pid().is_some_and(may_bind_any_port);
-        if !rights.are_ours() && query.kind != Kind::Unix && query.port != 0 && may_bind() { Rights::default() } else { rights }
-    }
+/// With whose rights the socket is opened that this worker asks for.
+// PM2 differs: run by root it opens whatever a worker asks for as root.
+pub(super) fn rights_for(slot: &Slot, query: &Query) -> Rights {
+    let rights = Rights::of(slot.spec());
+    // Its program may bind every port by itself (`setcap cap_net_bind_service`).
+    let may_bind = || slot.instance.pid().is_some_and(may_bind_any_port);
+    if !rights.are_ours() && query.kind != Kind::Unix && query.port != 0 && may_bind() { Rights::default() } else { rights }
+}
 
-    /// The socket that the app's description names for this address, if it does.
-    pub(super) fn declared_socket(&self, spec: &AppSpec, query: &Query) -> Option<OwnedFd> {
-        let is_it = |at: &ListenAt| match at {
-            ListenAt::Tcp { address, port } => {
-                let wanted = query.address.as_deref().and_then(|text| text.parse().ok());
-                query.is_tcp() && *port == query.port && (address.is_none() || *address == wanted)
-            }
-            ListenAt::Unix { path } => query.kind == Kind::Unix && query.address.as_deref() == Some(path),
-        };
-        let index = spec.listen.iter().position(|listen| is_it(&listen.at))?;
-        self.ctx.listening.copy_for_worker(spec, i64::from(FIRST_FD) + i64::try_from(index).ok()?)
-    }
+/// The socket that the app's description names for this address, if it does.
+pub(super) fn declared_socket(ctx: &Ctx, spec: &AppSpec, query: &Query) -> Option<OwnedFd> {
+    let is_it = |at: &ListenAt| match at {
+        ListenAt::Tcp { address, port } => {
+            let wanted = query.address.as_deref().and_then(|text| text.parse().ok());
+            query.is_tcp() && *port == query.port && (address.is_none() || *address == wanted)
+        }
+        ListenAt::Unix { path } => query.kind == Kind::Unix && query.address.as_deref() == Some(path),
+    };
+    let index = spec.listen.iter().position(|listen| is_it(&listen.at))?;
+    ctx.listening.copy_for_worker(spec, i64::from(FIRST_FD) + i64::try_from(index).ok()?)
+}
 
+impl Cluster {
     /// Says once for each address of an app what to do.
-    pub(super) fn log_refusal(&mut self, id: u32, query: &Query) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
+    pub(super) fn log_refusal(&mut self, ctx: &mut Ctx, id: u32, query: &Query) {
+        let Some(slot) = ctx.slots.get(id) else { return };
         if !self.listeners.is_news(&slot.spec().name, &query.key()) {
             return;
         }
@@ -49,7 +50,7 @@ impl Control {
             (Kind::Unix, Some(path)) => format!("make the socket \"{path}\""),
             _ => format!("listen on port {}", query.port),
         };
-        self.ctx.log.error(format_args!(
+        ctx.log.error(format_args!(
             "App [{name}:{pm_id}] the user {user} may not {what}, so its worker may not either (EACCES): declare it in \"listen\""
         ));
     }

@@ -16,8 +16,9 @@ use ostler_core::lifecycle::State;
 use rustix::io::Errno;
 use rustix::net::getpeername;
 
+use super::Cluster;
 use super::listeners::Rest;
-use crate::control::Control;
+use crate::engine::Ctx;
 use crate::ipc::Sent;
 use crate::slots::{Connection, Handed, Sending, Slot, Slots};
 use crate::store::Role;
@@ -29,21 +30,10 @@ pub(super) const RETRY_MS: u64 = 25;
 /// When connections are accepted again after descriptors were used up.
 const EXHAUSTED_MS: u64 = 100;
 
-impl Control {
-    /// Whether new connections go to this worker. Those that were handed to it before are its own in any case.
-    pub(crate) fn routes_to(slot: &Slot) -> bool {
-        let ready = matches!(slot.instance.state, State::Running { .. });
-        match slot.role {
-            Role::Serving => is_up(slot) && !slot.unready,
-            // It has not proven yet that it can serve.
-            Role::Candidate => ready,
-            Role::Retiring => false,
-        }
-    }
-
+impl Cluster {
     /// What a worker answered to the connections that it was handed: who has them now.
-    pub(crate) fn take_answers(&mut self, id: u32) {
-        let Some(worker) = self.ctx.slots.get_mut(id).and_then(|slot| slot.worker.own_mut()) else { return };
+    pub(super) fn take_answers(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(worker) = ctx.slots.get_mut(id).and_then(|slot| slot.worker.own_mut()) else { return };
         for (Handed { listener, mut connection, .. }, accepted) in worker.answered.drain(..) {
             let Some(listener) = self.listeners.get_mut(listener) else { continue };
             if accepted {
@@ -54,55 +44,50 @@ impl Control {
                 listener.waiting.push_front(connection);
             }
         }
-        self.stir_listeners_of(id);
+        self.mark_listeners_of(ctx, id);
     }
 
     /// Something changed that makes a difference for the listeners of a worker.
-    pub(crate) fn stir_listeners_of(&mut self, id: u32) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
+    pub(super) fn mark_listeners_of(&mut self, ctx: &Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
         for &listener in &slot.worker.served_by {
             if self.listeners.get(listener).is_some_and(super::Listener::waits_for_workers) {
-                self.listeners.stir(listener);
+                self.listeners.mark_dirty(listener);
             }
         }
     }
 
-    /// A listener has connections.
-    pub(crate) fn hear_listener(&mut self, id: u32) {
-        self.listeners.stir(id);
-    }
-
     /// Hands over what waits at those listeners where something changed.
-    pub(crate) fn serve_listeners(&mut self) {
-        while let Some(id) = self.listeners.next_stirred() {
-            let rest = match self.stickiness(id) {
-                Some(sticky) => self.serve_sticky(id, &sticky),
-                None => self.serve_listener(id),
+    pub(super) fn serve_listeners(&mut self, ctx: &mut Ctx) {
+        while let Some(id) = self.listeners.next_dirty() {
+            let rest = match self.stickiness(ctx, id) {
+                Some(sticky) => self.serve_sticky(ctx, id, &sticky),
+                None => self.serve_listener(ctx, id),
             };
-            self.listeners.rest(id, rest, &self.ctx.reactor);
+            self.listeners.rest(ctx, id, rest);
         }
     }
 
-    fn serve_listener(&mut self, id: u32) -> Rest {
-        let now_ms = self.ctx.now.mono_ms;
-        self.steer(id);
+    fn serve_listener(&mut self, ctx: &mut Ctx, id: u32) -> Rest {
+        let now_ms = ctx.now.mono_ms;
+        self.steer(ctx, id);
         let mut accepted = 0;
         // Those who do not read what they are sent.
-        let mut deaf = Vec::new();
+        let mut full = Vec::new();
         loop {
-            let Some(listener) = self.listeners.get_mut(id) else { return Rest::Deaf };
-            let routed = listener.turns.workers().any(|worker| self.ctx.slots.get(worker).is_some_and(Self::routes_to));
+            let Some(listener) = self.listeners.get_mut(id) else { return Rest::UntilWorker };
+            let routed = listener.turns.workers().any(|worker| ctx.slots.get(worker).is_some_and(routes_to));
             let refused = listener.waiting.front().map_or(&[][..], |connection| &connection.refused_by);
             let load = |worker: u32| {
-                let excluded = refused.contains(&worker) || deaf.contains(&worker);
-                if excluded { None } else { load_of(&self.ctx.slots, worker, routed) }
+                let excluded = refused.contains(&worker) || full.contains(&worker);
+                if excluded { None } else { load_of(&ctx.slots, worker, routed) }
             };
             let worker = match listener.turns.next(now_ms, load) {
                 Choice::Worker(worker) => worker,
                 Choice::NotBefore(at) => return Rest::Until(at),
                 Choice::Nobody => {
                     listener.refused = !refused.is_empty();
-                    return if listener.refused || !deaf.is_empty() { Rest::Until(now_ms + RETRY_MS) } else { Rest::Deaf };
+                    return if listener.refused || !full.is_empty() { Rest::Until(now_ms + RETRY_MS) } else { Rest::UntilWorker };
                 }
             };
             let connection = match listener.waiting.pop_front() {
@@ -112,21 +97,21 @@ impl Control {
                     Ok(Some(fd)) => {
                         accepted += 1;
                         let connection = Connection::from(fd);
-                        match self.asked_worker(id, &connection) {
+                        match self.asked_worker(ctx, id, &connection) {
                             // A health check is for one worker, whose turn it need not be. One that has no room for it has failed it.
                             Some(asked) => {
-                                drop(self.hand_over(id, asked, connection, now_ms));
+                                drop(self.hand_over(ctx, id, asked, connection));
                                 continue;
                             }
                             None => connection,
                         }
                     }
                     Ok(None) => return Rest::Watch,
-                    Err(errno) => return self.exhausted(errno, now_ms),
+                    Err(errno) => return exhausted(ctx, errno),
                 },
             };
-            if let Err(connection) = self.hand_over(id, worker, connection, now_ms) {
-                deaf.push(worker);
+            if let Err(connection) = self.hand_over(ctx, id, worker, connection) {
+                full.push(worker);
                 if let Some(listener) = self.listeners.get_mut(id) {
                     listener.waiting.push_front(connection);
                 }
@@ -135,34 +120,29 @@ impl Control {
     }
 
     /// Whom a health check of ours asks that comes by this connection.
-    pub(super) fn asked_worker(&mut self, id: u32, connection: &Connection) -> Option<u32> {
-        if !self.care.is_asking() {
+    pub(super) fn asked_worker(&self, ctx: &mut Ctx, id: u32, connection: &Connection) -> Option<u32> {
+        if !ctx.checks.is_asking() {
             return None;
         }
         let peer = SocketAddr::try_from(getpeername(&connection.fd).ok()??).ok()?;
-        let worker = self.care.asked_by(SocketAddr::new(peer.ip().to_canonical(), peer.port()))?;
+        let worker = ctx.checks.asked_by(SocketAddr::new(peer.ip().to_canonical(), peer.port()))?;
         let serves = self.listeners.get(id)?.turns.workers().any(|known| known == worker);
-        (serves && self.ctx.slots.get(worker).is_some_and(is_up)).then_some(worker)
-    }
-
-    /// No descriptor, no memory: connections wait where they are.
-    pub(super) fn exhausted(&mut self, errno: Errno, now_ms: u64) -> Rest {
-        self.ctx.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
-        Rest::Until(now_ms + EXHAUSTED_MS)
+        (serves && ctx.slots.get(worker).is_some_and(is_up)).then_some(worker)
     }
 
     /// Hands one connection to one worker, or gives it back.
-    pub(super) fn hand_over(&mut self, id: u32, worker: u32, connection: Connection, now_ms: u64) -> Result<(), Connection> {
+    pub(super) fn hand_over(&mut self, ctx: &mut Ctx, id: u32, worker: u32, connection: Connection) -> Result<(), Connection> {
+        let now_ms = ctx.now.mono_ms;
         let seq = self.listeners.next_seq(now_ms);
         let Some(listener) = self.listeners.get_mut(id) else { return Err(connection) };
-        let Some(slot) = self.ctx.slots.get_mut(worker) else { return Err(connection) };
+        let Some(slot) = ctx.slots.get_mut(worker) else { return Err(connection) };
         let line = listener.line(seq);
-        match slot.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&self.ctx.reactor, line, connection.fd.as_fd())) {
+        match slot.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&ctx.reactor, line, connection.fd.as_fd())) {
             Sent::Yes => {
                 slot.worker.sent(Sending::Connection);
                 slot.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
-                let routed = listener.turns.workers().any(|worker| self.ctx.slots.get(worker).is_some_and(Self::routes_to));
-                listener.turns.gave(worker, |worker| load_of(&self.ctx.slots, worker, routed));
+                let routed = listener.turns.workers().any(|worker| ctx.slots.get(worker).is_some_and(routes_to));
+                listener.turns.gave(worker, |worker| load_of(&ctx.slots, worker, routed));
                 Ok(())
             }
             Sent::NoRoom | Sent::Ended => Err(connection),
@@ -170,9 +150,9 @@ impl Control {
     }
 
     /// A worker is no more, or cannot be talked with any more: what it has not answered goes to others.
-    pub(crate) fn worker_left(&mut self, id: u32) {
-        self.take_answers(id);
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
+    pub(super) fn worker_left(&mut self, ctx: &mut Ctx, id: u32) {
+        self.take_answers(ctx, id);
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
         let Some(worker) = slot.worker.own_mut() else { return };
         worker.listening.clear();
         worker.served.clear();
@@ -188,28 +168,45 @@ impl Control {
                 // Its next process is somebody else.
                 listener.waiting.iter_mut().for_each(|connection| connection.refused_by.retain(|refused| *refused != id));
             }
-            self.listeners.stir(listener);
+            self.listeners.mark_dirty(listener);
         }
     }
 
     /// After a restart of the daemon: who serves what, as the journal has it.
-    pub(crate) fn rejoin_workers(&mut self) {
-        let ids: Vec<u32> = self.ctx.slots.iter().filter(|slot| slot.ipc.is_some()).map(|slot| slot.id).collect();
+    pub(super) fn rejoin_workers(&mut self, ctx: &mut Ctx) {
+        let ids: Vec<u32> = ctx.slots.iter().filter(|slot| slot.ipc.is_some()).map(|slot| slot.id).collect();
         for id in ids {
-            let Some(slot) = self.ctx.slots.get(id) else { continue };
+            let Some(slot) = ctx.slots.get(id) else { continue };
             let spec = Rc::clone(&slot.app.spec);
             let keys: Vec<String> = slot.worker.listening.iter().chain(&slot.worker.served).cloned().collect();
-            let served_by: Vec<u32> = keys.iter().filter_map(|key| self.listener_of(&spec, key)).collect();
-            if let Some(worker) = self.ctx.slots.get_mut(id).and_then(|slot| slot.worker.own_mut()) {
+            let served_by: Vec<u32> = keys.iter().filter_map(|key| self.listener_of(ctx, &spec, key)).collect();
+            if let Some(worker) = ctx.slots.get_mut(id).and_then(|slot| slot.worker.own_mut()) {
                 worker.served_by.clone_from(&served_by);
             }
             for listener in served_by {
-                self.join(id, listener);
+                self.join(ctx, id, listener);
             }
         }
         for app in self.listeners.apps() {
-            self.look_for_abandoned(&app);
+            self.look_for_abandoned(ctx, &app);
         }
+    }
+}
+
+/// No descriptor, no memory: connections wait where they are.
+pub(super) fn exhausted(ctx: &mut Ctx, errno: Errno) -> Rest {
+    ctx.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
+    Rest::Until(ctx.now.mono_ms + EXHAUSTED_MS)
+}
+
+/// Whether new connections go to this worker. Those that were handed to it before are its own in any case.
+pub(super) fn routes_to(slot: &Slot) -> bool {
+    let ready = matches!(slot.instance.state, State::Running { .. });
+    match slot.role {
+        Role::Serving => is_up(slot) && !slot.unready,
+        // It has not proven yet that it can serve.
+        Role::Candidate => ready,
+        Role::Retiring => false,
     }
 }
 
@@ -223,6 +220,6 @@ pub(super) fn is_up(slot: &Slot) -> bool {
 /// gets them as long as it runs.
 pub(super) fn load_of(slots: &Slots, worker: u32, routed: bool) -> Option<Load> {
     let slot = slots.get(worker)?;
-    let able = if routed { Control::routes_to(slot) } else { is_up(slot) };
+    let able = if routed { routes_to(slot) } else { is_up(slot) };
     able.then(|| slot.worker.load())
 }

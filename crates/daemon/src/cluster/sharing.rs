@@ -5,16 +5,15 @@
 //! the processes of another, who finds the address in use.
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{State, Wanted};
 
+use super::Cluster;
 use super::query::is_shareable;
-use crate::control::Control;
+use crate::engine::Ctx;
 use crate::rights::Rights;
-use crate::slots::Slot;
 
-impl Control {
+impl Cluster {
     /// The listener that this app has for an address: its own, or that of another app.
-    pub(super) fn listener_of(&mut self, spec: &AppSpec, key: &str) -> Option<u32> {
+    pub(super) fn listener_of(&mut self, ctx: &Ctx, spec: &AppSpec, key: &str) -> Option<u32> {
         if let Some(id) = self.listeners.find(&spec.name, key) {
             return Some(id);
         }
@@ -24,8 +23,7 @@ impl Control {
             return Some(id);
         }
         let rights = Rights::of(spec);
-        let mut users =
-            self.ctx.slots.iter().filter(|slot| members.contains(&slot.spec().name)).map(|slot| Rights::of(slot.spec())).peekable();
+        let mut users = ctx.slots.iter().filter(|slot| members.contains(&slot.spec().name)).map(|slot| Rights::of(slot.spec())).peekable();
         // Nobody could say whose it is.
         users.peek()?;
         let same = users.all(|user| user == rights);
@@ -34,19 +32,17 @@ impl Control {
     }
 
     /// This app has no use for a listener any more. Where another one has, it goes on.
-    pub(super) fn leave_listener(&mut self, id: u32, spec: &AppSpec) {
-        let heir = self.listeners.members(id).into_iter().find(|app| *app != spec.name && self.app_lives(app));
+    pub(super) fn leave_listener(&mut self, ctx: &mut Ctx, id: u32, spec: &AppSpec) {
+        let heir = self.listeners.members(id).into_iter().find(|app| *app != spec.name && app_lives(ctx, app));
         match heir {
-            Some(heir) => self.listeners.leave(id, &spec.name, &heir, &mut self.ctx.keeper),
-            None => self.listeners.close(id, &Rights::of(spec), &self.ctx.reactor, &mut self.ctx.keeper),
+            Some(heir) => self.listeners.leave(ctx, id, &spec.name, &heir),
+            None => self.listeners.close(ctx, id, &Rights::of(spec)),
         }
-        self.listeners.stir(id);
+        self.listeners.mark_dirty(id);
     }
+}
 
-    /// Something of this app runs, or is to run.
-    pub(super) fn app_lives(&self, app: &str) -> bool {
-        let idle = |state: &State| matches!(state, State::Stopped | State::Errored | State::Gone);
-        let lives = |slot: &Slot| slot.instance.wanted == Wanted::Up || !idle(&slot.instance.state);
-        self.ctx.slots.iter().any(|slot| slot.spec().name == app && lives(slot))
-    }
+/// Something of this app runs, or is to run.
+pub(super) fn app_lives(ctx: &Ctx, app: &str) -> bool {
+    ctx.slots.iter().any(|slot| slot.spec().name == app && slot.is_or_will_be_up())
 }

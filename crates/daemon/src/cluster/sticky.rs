@@ -12,9 +12,10 @@ use ostler_core::sticky::{Found, MAX_HEAD_BYTES, find};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, getpeername, recv};
 
+use super::Cluster;
 use super::listeners::Rest;
-use super::round_robin::{ACCEPTS_PER_TURN, RETRY_MS, load_of};
-use crate::control::Control;
+use super::round_robin::{ACCEPTS_PER_TURN, RETRY_MS, exhausted, load_of, routes_to};
+use crate::engine::Ctx;
 use crate::reactor::Source;
 use crate::slots::{Client, Connection};
 
@@ -44,43 +45,35 @@ struct Peek {
     connection: Connection,
 }
 
-impl Peeks {
-    /// When the first of them is not awaited any longer.
-    pub(super) fn deadline_ms(&self) -> Option<u64> {
-        // In the order in which they came.
-        self.all.values().next().map(|peek| peek.until_ms)
-    }
-}
-
-impl Control {
+impl Cluster {
     /// What binds the clients of a listener, if something does.
-    pub(super) fn stickiness(&self, id: u32) -> Option<Sticky> {
-        let listener = self.listeners.get(id).filter(|listener| listener.lanes.is_empty())?;
+    pub(super) fn stickiness(&self, ctx: &Ctx, id: u32) -> Option<Sticky> {
+        let listener = self.listeners.get(id).filter(|listener| listener.shards.is_empty())?;
         let worker = listener.turns.workers().next()?;
-        self.ctx.slots.get(worker)?.spec().sticky.clone()
+        ctx.slots.get(worker)?.spec().sticky.clone()
     }
 
     /// As the ordinary way, but each connection has its own worker.
-    pub(super) fn serve_sticky(&mut self, id: u32, sticky: &Sticky) -> Rest {
-        let now_ms = self.ctx.now.mono_ms;
-        self.hand_over_waiting(id, now_ms);
+    pub(super) fn serve_sticky(&mut self, ctx: &mut Ctx, id: u32, sticky: &Sticky) -> Rest {
+        let now_ms = ctx.now.mono_ms;
+        self.hand_over_waiting(ctx, id);
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = self.listeners.get_mut(id) else { return Rest::Deaf };
-            let routed = listener.turns.workers().any(|worker| self.ctx.slots.get(worker).is_some_and(Self::routes_to));
-            let anybody = listener.turns.workers().any(|worker| load_of(&self.ctx.slots, worker, routed).is_some());
+            let Some(listener) = self.listeners.get_mut(id) else { return Rest::UntilWorker };
+            let routed = listener.turns.workers().any(|worker| ctx.slots.get(worker).is_some_and(routes_to));
+            let anybody = listener.turns.workers().any(|worker| load_of(&ctx.slots, worker, routed).is_some());
             if !anybody || listener.waiting.len() >= MAX_WAITING {
-                return if listener.waiting.is_empty() { Rest::Deaf } else { Rest::Until(now_ms + RETRY_MS) };
+                return if listener.waiting.is_empty() { Rest::UntilWorker } else { Rest::Until(now_ms + RETRY_MS) };
             }
             match listener.accept() {
                 Ok(Some(fd)) => {
                     let connection = Connection::from(fd);
-                    match self.asked_worker(id, &connection) {
-                        Some(asked) => drop(self.hand_over(id, asked, connection, now_ms)),
-                        None => self.receive(id, connection, sticky, now_ms),
+                    match self.asked_worker(ctx, id, &connection) {
+                        Some(asked) => drop(self.hand_over(ctx, id, asked, connection)),
+                        None => self.receive(ctx, id, connection, sticky),
                     }
                 }
                 Ok(None) => break,
-                Err(errno) => return self.exhausted(errno, now_ms),
+                Err(errno) => return exhausted(ctx, errno),
             }
         }
         match self.listeners.get(id) {
@@ -89,38 +82,40 @@ impl Control {
         }
     }
 
-    fn receive(&mut self, id: u32, mut connection: Connection, sticky: &Sticky, now_ms: u64) {
+    fn receive(&mut self, ctx: &mut Ctx, id: u32, mut connection: Connection, sticky: &Sticky) {
         let peer = getpeername(&connection.fd).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok());
         // A unix socket has no addresses: all its clients come from the same place.
         let address = peer.map_or(IpAddr::from([0; 4]), |peer| peer.ip().to_canonical());
         connection.client = Some(Client::Address(address));
         match sticky {
-            Sticky::Cookie(cookie) if self.listeners.peeks.all.len() < MAX_PEEKED => {
-                let peek = Peek { listener: id, until_ms: now_ms + PEEK_MS, cookie: cookie.clone(), connection };
-                self.peek(peek);
+            Sticky::Cookie(cookie) if self.peeks.all.len() < MAX_PEEKED => {
+                let peek = Peek { listener: id, until_ms: ctx.now.mono_ms + PEEK_MS, cookie: cookie.clone(), connection };
+                self.peek(ctx, peek);
             }
             Sticky::Address if peer.is_none() => {
                 connection.client = None;
-                self.give(id, connection, now_ms);
+                self.give(ctx, id, connection);
             }
-            Sticky::Cookie(_) | Sticky::Address => self.give(id, connection, now_ms),
+            Sticky::Cookie(_) | Sticky::Address => self.give(ctx, id, connection),
         }
     }
 
     /// Looks at what the client has said already; if that is not enough, awaits more.
-    fn peek(&mut self, peek: Peek) {
+    fn peek(&mut self, ctx: &mut Ctx, peek: Peek) {
         let found = self.look_for_cookie(&peek);
-        let number = self.listeners.peeks.next;
-        if found == Found::More && self.ctx.reactor.add_for_more(&peek.connection.fd, Source::Peeked(number)).is_ok() {
-            self.listeners.peeks.next = number.wrapping_add(1);
-            self.listeners.peeks.all.insert(number, peek);
+        let number = self.peeks.next;
+        let source = Source::Feature(Self::NAME, Self::PEEKS | u64::from(number));
+        if found == Found::More && ctx.reactor.add_for_more(&peek.connection.fd, source).is_ok() {
+            self.peeks.next = number.wrapping_add(1);
+            self.peeks.all.insert(number, peek);
+            self.set_peek_timer(ctx);
         } else {
             self.put(peek, found);
         }
     }
 
     fn look_for_cookie(&mut self, peek: &Peek) -> Found {
-        let head = &mut self.listeners.peeks.head;
+        let head = &mut self.peeks.head;
         head.resize(MAX_HEAD_BYTES, 0);
         match recv(&peek.connection.fd, head.as_mut_slice(), RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             // Nothing comes any more; the app may want to know.
@@ -141,49 +136,58 @@ impl Control {
         }
         if let Some(known) = self.listeners.get_mut(listener) {
             known.waiting.push_back(connection);
-            self.listeners.stir(listener);
+            self.listeners.mark_dirty(listener);
         }
     }
 
     /// A client whose first request is awaited has said more.
-    pub(crate) fn hear_client_of_app(&mut self, number: u32) {
-        let Some(peek) = self.listeners.peeks.all.remove(&number) else { return };
+    pub(super) fn on_client(&mut self, ctx: &mut Ctx, number: u32) {
+        let Some(peek) = self.peeks.all.remove(&number) else { return };
         match self.look_for_cookie(&peek) {
             Found::More => {
-                self.listeners.peeks.all.insert(number, peek);
+                self.peeks.all.insert(number, peek);
             }
             found => {
                 // It would be watched as long as the worker has it.
-                self.ctx.reactor.remove(&peek.connection.fd);
+                ctx.reactor.remove(&peek.connection.fd);
                 self.put(peek, found);
+                self.set_peek_timer(ctx);
             }
         }
     }
 
     /// Those that said too little for too long go by their address.
-    pub(crate) fn tick_peeks(&mut self, now_ms: u64) {
-        while let Some(entry) = self.listeners.peeks.all.first_entry().filter(|entry| entry.get().until_ms <= now_ms) {
+    pub(super) fn end_peeks(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
+        while let Some(entry) = self.peeks.all.first_entry().filter(|entry| entry.get().until_ms <= now_ms) {
             let peek = entry.remove();
-            self.ctx.reactor.remove(&peek.connection.fd);
+            ctx.reactor.remove(&peek.connection.fd);
             self.put(peek, Found::Nothing);
         }
+        self.set_peek_timer(ctx);
     }
 
-    fn hand_over_waiting(&mut self, id: u32, now_ms: u64) {
+    /// The first that came is the first that is not awaited any longer.
+    fn set_peek_timer(&self, ctx: &mut Ctx) {
+        ctx.timers.set(Self::PEEK_TIMER, self.peeks.all.values().next().map(|peek| peek.until_ms));
+    }
+
+    fn hand_over_waiting(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(listener) = self.listeners.get_mut(id) else { return };
         for connection in std::mem::take(&mut listener.waiting) {
-            self.give(id, connection, now_ms);
+            self.give(ctx, id, connection);
         }
     }
 
     /// Hands a connection to its worker, or keeps it until that one has room.
-    fn give(&mut self, id: u32, mut connection: Connection, now_ms: u64) {
-        let given = match self.home_of(id, &connection, now_ms) {
+    fn give(&mut self, ctx: &mut Ctx, id: u32, mut connection: Connection) {
+        let now_ms = ctx.now.mono_ms;
+        let given = match self.home_of(ctx, id, &connection) {
             _ if now_ms < connection.not_before_ms => Err(connection),
-            Some(worker) if self.ctx.slots.get(worker).is_some_and(|slot| slot.worker.load().unanswered < WINDOW) => {
+            Some(worker) if ctx.slots.get(worker).is_some_and(|slot| slot.worker.load().unanswered < WINDOW) => {
                 let client = connection.client;
-                let handed = self.hand_over(id, worker, connection, now_ms);
-                let index = self.ctx.slots.get(worker).map(|slot| slot.index);
+                let handed = self.hand_over(ctx, id, worker, connection);
+                let index = ctx.slots.get(worker).map(|slot| slot.index);
                 let by_turn = match client {
                     Some(Client::New) => true,
                     Some(Client::Instance(instance)) => index != Some(instance),
@@ -210,15 +214,16 @@ impl Control {
         }
     }
 
-    fn home_of(&self, id: u32, connection: &Connection, now_ms: u64) -> Option<u32> {
+    fn home_of(&self, ctx: &Ctx, id: u32, connection: &Connection) -> Option<u32> {
+        let now_ms = ctx.now.mono_ms;
         let listener = self.listeners.get(id)?;
-        let routed = listener.turns.workers().any(|worker| self.ctx.slots.get(worker).is_some_and(Self::routes_to));
+        let routed = listener.turns.workers().any(|worker| ctx.slots.get(worker).is_some_and(routes_to));
         let able = |worker: &u32| {
             let lost = |load: ostler_core::balance::Load| load.unanswered > 0 && now_ms.saturating_sub(load.since_ms) >= LOST_MS;
-            !connection.refused_by.contains(worker) && load_of(&self.ctx.slots, *worker, routed).is_some_and(|load| !lost(load))
+            !connection.refused_by.contains(worker) && load_of(&ctx.slots, *worker, routed).is_some_and(|load| !lost(load))
         };
         let able: Vec<(u32, u32)> =
-            listener.turns.workers().filter(able).filter_map(|worker| Some((self.ctx.slots.get(worker)?.index, worker))).collect();
+            listener.turns.workers().filter(able).filter_map(|worker| Some((ctx.slots.get(worker)?.index, worker))).collect();
         // By the number of the instance, which stays the same when its process is replaced.
         let by_address = |address: IpAddr| {
             let bytes = match address {
@@ -235,7 +240,7 @@ impl Control {
             Some(Client::Address(address)) => by_address(address),
             None => able
                 .iter()
-                .min_by_key(|(_, worker)| self.ctx.slots.get(*worker).map(|slot| slot.worker.load().unanswered))
+                .min_by_key(|(_, worker)| ctx.slots.get(*worker).map(|slot| slot.worker.load().unanswered))
                 .map(|(index, _)| *index),
         }?;
         able.iter().find(|(able, _)| *able == index).map(|(_, worker)| *worker)

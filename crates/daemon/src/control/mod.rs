@@ -19,7 +19,6 @@ use ostler_sys::signal::SignalFd;
 pub(crate) use job::{Goal, Job, Step, Then, why};
 
 use crate::care::Care;
-use crate::cluster::Listeners;
 use crate::engine::Ctx;
 use crate::features::Features;
 use crate::rollouts::Rollouts;
@@ -37,7 +36,6 @@ pub(crate) struct Control {
     pub ctx: Ctx,
     pub features: Features,
     pub signals: SignalFd,
-    pub listeners: Listeners,
     pub signs: Signs,
     pub care: Care,
     /// Threads that work on log files wake us by this.

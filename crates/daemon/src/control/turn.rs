@@ -17,10 +17,12 @@ use crate::slots::Slots;
 use crate::store::command::Owner;
 use crate::store::{Record, Written};
 use crate::supervisor::carry::Carries;
+use crate::supervisor::drain::PRELOAD_COMMAND;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::readiness::Sign;
 use ostler_keeper::ToKeeper;
 use ostler_proto::node::Message;
+use serde_json::{Map, Value};
 
 /// After the first and then after so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
 const SPAWNS_PER_FLUSH: usize = 4;
@@ -112,9 +114,8 @@ impl Control {
             self.rollouts.deadline_ms(),
             self.confirm_deadline_ms(),
             self.ctx.timers.next_ms(),
-            self.listeners.deadline_ms(),
             self.signs.deadline_ms(),
-            self.care.deadline_ms(),
+            self.care.deadline_ms(&self.ctx.checks),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
         ];
         next.into_iter().flatten().min()
@@ -126,7 +127,6 @@ impl Control {
             Source::Signals => self.hear_signals(),
             Source::Wake => self.hear_threads(),
             Source::Straggler(pid) => self.straggler_ended(pid),
-            Source::Served(id) => self.hear_listener(id),
             Source::Notify(id) => self.hear_notify(id),
             Source::Newline(id) => self.hear_newline(id),
             Source::Probe(id) => self.hear_probe(id),
@@ -137,7 +137,6 @@ impl Control {
                     feature.on_ready(&mut self.ctx, key, ready.writable);
                 }
             }
-            Source::Peeked(id) => self.hear_client_of_app(id),
         }
     }
 
@@ -160,11 +159,8 @@ impl Control {
         self.tick_vanished(now.mono_ms);
         self.tick_rollouts(now.mono_ms);
         self.tick_confirmations(now.mono_ms);
-        self.listeners.tick(now.mono_ms);
         self.tick_signs();
         self.tick_care(now);
-        self.tick_peeks(now.mono_ms);
-        self.close_abandoned(now.mono_ms);
         if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
         }
@@ -190,7 +186,6 @@ impl Control {
                 break;
             }
         }
-        self.serve_listeners();
         self.features.each().for_each(|feature| feature.on_settled(&mut self.ctx));
         self.write_journal();
         self.ctx.keeper.flush(&self.ctx.reactor);
@@ -214,8 +209,19 @@ impl Control {
     fn hear_message(&mut self, id: u32, inc: u32, message: &Message) {
         match message {
             Message::Ready => self.told_ready(id, inc, Sign::Message),
-            Message::Internal(message) => self.hear_worker(id, message),
+            Message::Internal(message) => self.hear_internal(id, inc, message),
             Message::Typed { topic, .. } if topic == "process:exception" => self.hear_exception(id),
+            _ => {}
+        }
+    }
+
+    /// The same of what Node itself or our preload sent, or whoever writes such things.
+    fn hear_internal(&mut self, id: u32, inc: u32, message: &Map<String, Value>) {
+        let Some(slot) = self.ctx.slots.get(id) else { return };
+        let text = |key: &str| message.get(key).and_then(Value::as_str);
+        match (text("cmd"), text("act")) {
+            (Some("NODE_CLUSTER"), Some("listening")) if slot.spec().has_workers() => self.told_ready(id, inc, Sign::Listening),
+            (Some(PRELOAD_COMMAND), _) if slot.preloaded => self.hear_preload(id, message),
             _ => {}
         }
     }
@@ -229,14 +235,14 @@ impl Control {
                     self.features.each().for_each(|feature| feature.on_message(&mut self.ctx, id, inc, &message));
                     self.hear_message(id, inc, &message);
                 }
-                Input::Capacity(id) => {
-                    self.take_answers(id);
-                    self.features.each().for_each(|feature| feature.on_capacity(&mut self.ctx, id));
-                }
+                Input::Capacity(id) => self.features.each().for_each(|feature| feature.on_capacity(&mut self.ctx, id)),
                 Input::ChannelEnded(id) => {
                     self.heart_is_lost(id);
-                    self.worker_left(id);
                     self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id));
+                }
+                Input::Listens(id) => {
+                    self.begins_to_listen(id);
+                    self.features.each().for_each(|feature| feature.on_listening(&mut self.ctx, id));
                 }
                 Input::Described(id) => self.features.each().for_each(|feature| feature.on_described(&mut self.ctx, id)),
                 Input::Request(request) => {

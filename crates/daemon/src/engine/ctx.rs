@@ -18,6 +18,7 @@ use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
 use crate::node_version::NodeVersions;
+use crate::probe::Probes;
 use crate::reactor::Reactor;
 use crate::settings::Settings;
 use crate::slots::Slots;
@@ -71,6 +72,8 @@ pub(crate) struct Ctx {
     pub lock: OwnedFd,
     /// Where clients come in.
     pub listener: UnixListener,
+    /// Health checks over a network that are under way: by where it comes from a connection is known to be one, and whom it asks.
+    pub checks: Probes,
     /// Declared sockets that are open.
     pub listening: Listening,
     /// The list of apps is about to be taken down on purpose: what is left of it then is not what anybody wants.
@@ -130,6 +133,11 @@ impl Ctx {
         if let Some(ipc) = self.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
             ipc.send_message(&self.reactor, message, fd);
         }
+    }
+
+    /// Perhaps an instance is to get more or less than before ([`super::Feature::on_capacity`]).
+    pub(crate) fn capacity_changed(&mut self, id: u32) {
+        self.queue.push_back(Input::Capacity(id));
     }
 
     /// Says what came of a request.

@@ -89,6 +89,9 @@ pub(crate) trait Feature {
     /// handed, or it is another matter now whether it is to get new connections.
     fn on_capacity(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
+    /// The process of an instance has its first listening socket as a cluster worker.
+    fn on_listening(&mut self, _ctx: &mut Ctx, _id: u32) {}
+
     /// Nothing more comes over the channel of an instance, and nothing can be sent. Not told of a process that is gone, which says it.
     fn on_channel_ended(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
@@ -181,6 +184,9 @@ pub(crate) trait Feature {
     fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
         Vec::new()
     }
+
+    /// Everything that the keeper held was taken back; what processes said meanwhile, and their ends, come after this.
+    fn on_taken_back(&mut self, _ctx: &mut Ctx) {}
 
     /// A descriptor that the keeper held while there was no daemon, before [`Feature::on_boot`]. Gives back what is not of this feature.
     fn take_back(&mut self, _ctx: &mut Ctx, _name: &str, fd: OwnedFd) -> Option<OwnedFd> {

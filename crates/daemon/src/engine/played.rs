@@ -74,6 +74,7 @@ impl Played {
             boot_id: "played".into(),
             lock: std::fs::File::create(home.join("lock")).unwrap().into(),
             listener: UnixListener::bind(home.join("sock")).unwrap(),
+            checks: crate::probe::Probes::new(Source::Health),
             listening: crate::slots::listening::Listening::default(),
             is_closing: false,
             is_hasty: false,

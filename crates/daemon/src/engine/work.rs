@@ -23,6 +23,8 @@ pub(crate) enum Input {
     Message(u32, u32, Message),
     /// The channel of an instance has ended.
     ChannelEnded(u32),
+    /// The process of an instance has begun to listen: it had no listening socket of ours before.
+    Listens(u32),
     /// What an instance can take may be something else now ([`super::Feature::on_capacity`]).
     Capacity(u32),
     /// An instance has another description.

@@ -31,6 +31,8 @@ pub(crate) struct Probes {
 
 #[derive(Debug)]
 struct Probe {
+    /// Whom it asks.
+    instance: u32,
     question: Question,
     addresses: Vec<IpAddr>,
     schedule: Schedule,
@@ -52,16 +54,16 @@ impl Probes {
         Self { all: BTreeMap::new(), due: BTreeSet::new(), locals: BTreeMap::new(), nameless: BTreeSet::new(), source }
     }
 
-    /// Begins to ask at this time, until [`Probes::end`]; the first attempt is made with the next [`Probes::tick`] after it. A host that would
+    /// Begins to ask an instance at this time, until [`Probes::end`]; the first attempt is made with the next [`Probes::tick`] after it. A host that would
     /// have to be looked up is refused.
-    pub(crate) fn begin(&mut self, id: u32, question: Question, first_ms: u64) -> Result<(), String> {
+    pub(crate) fn begin(&mut self, id: u32, instance: u32, question: Question, first_ms: u64) -> Result<(), String> {
         let Some(addresses) = addresses(&question.host) else {
             return Err(format!("{} is neither an address nor localhost", question.host));
         };
         self.end(id);
         let schedule = Schedule::new(first_ms);
         self.due.insert((schedule.due_ms(), id));
-        self.all.insert(id, Probe { question, addresses, schedule, attempt: None });
+        self.all.insert(id, Probe { instance, question, addresses, schedule, attempt: None });
         Ok(())
     }
 
@@ -84,13 +86,13 @@ impl Probes {
         });
     }
 
-    /// Whose connection comes from this address.
-    pub(crate) fn asker_at(&mut self, address: SocketAddr) -> Option<u32> {
+    /// Which instance a connection asks that comes from this address.
+    pub(crate) fn asked_by(&mut self, address: SocketAddr) -> Option<u32> {
         for id in std::mem::take(&mut self.nameless) {
             let attempt = self.all.get_mut(&id).and_then(|probe| probe.attempt.as_mut());
             self.locals.extend(attempt.and_then(Attempt::find_local).map(|local| (local, id)));
         }
-        self.locals.get(&address).copied()
+        self.locals.get(&address).and_then(|id| self.all.get(id)).map(|probe| probe.instance)
     }
 
     /// There is a connection of a probe.
@@ -218,7 +220,7 @@ mod tests {
         let mut servers = Vec::new();
         for id in 0..3 {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            probes.begin(id, question(listener.local_addr().unwrap().port()), 1000).unwrap();
+            probes.begin(id, id + 10, question(listener.local_addr().unwrap().port()), 1000).unwrap();
             let (says, asked) = mpsc::channel();
             let (go, goes) = mpsc::channel::<()>();
             std::thread::spawn(move || {
@@ -237,7 +239,7 @@ mod tests {
         assert!(probes.is_asking());
         for (id, (asked, go)) in (0..).zip(&servers) {
             let client = asked.recv().unwrap();
-            assert_eq!(probes.asker_at(client), Some(id));
+            assert_eq!(probes.asked_by(client), Some(id + 10));
             // The last one takes its time.
             if id < 2 {
                 go.send(()).unwrap();

@@ -116,7 +116,6 @@ impl Control {
 
     /// What was made for a process is of no use any more.
     fn process_is_gone(&mut self, id: u32, inc: u32) {
-        self.worker_left(id);
         self.drop_signs(id);
         self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
         self.dispatch();
@@ -187,7 +186,7 @@ impl Control {
         if sockets.is_empty() {
             return lines.push(format!("port {port} is held by nobody any more"));
         }
-        let ours = sockets.iter().find_map(|inode| self.listeners.app_of(*inode).or_else(|| self.ctx.listening.app_of(*inode)));
+        let ours = sockets.iter().find_map(|inode| self.features.cluster.app_of(*inode).or_else(|| self.ctx.listening.app_of(*inode)));
         if let Some(app) = ours {
             return lines.push(format!("port {port} is held for app {app}, whose instances share it"));
         }

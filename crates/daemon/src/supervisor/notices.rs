@@ -88,7 +88,6 @@ impl Control {
             }
             Notice::Stopped => {
                 self.remove_pid_file(id);
-                self.close_listeners_of(&spec);
                 "stop"
             }
             Notice::Overlimit { unstable } => {
@@ -102,7 +101,6 @@ impl Control {
                     None => log.error(format_args!("Script {script} had too many unstable restarts ({unstable}). Stopped. \"errored\"")),
                 }
                 self.remove_pid_file(id);
-                self.close_listeners_of(&spec);
                 "restart overlimit"
             }
             Notice::CouldNotStart(record) => {

@@ -21,12 +21,8 @@ impl Control {
         let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
         let notices = notices(&effects);
         let gone = slot.instance.state == State::Gone;
-        let serves = !slot.worker.served_by.is_empty();
         self.tidy_group(id);
         self.ctx.slots.changed(id);
-        if serves {
-            self.stir_listeners_of(id);
-        }
         let hooks = hooks(&effects);
         for effect in effects {
             if !matches!(effect, Effect::Hook { .. } | Effect::CancelHook { .. }) {
@@ -119,7 +115,6 @@ impl Control {
         if !self.room.has() {
             return Err(self.room.refusal());
         }
-        self.worker_left(id);
         let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
         let mut beside = Beside::default();
@@ -169,7 +164,6 @@ impl Control {
 
     /// A deleted instance leaves the tables.
     fn forget(&mut self, id: u32) {
-        self.worker_left(id);
         self.drop_signs(id);
         self.forget_care(id);
         let Some(slot) = self.ctx.slots.remove(id) else { return };
@@ -182,7 +176,6 @@ impl Control {
             self.ctx.keeper.drop_held(&ipc.held_name());
             ipc.close(&self.ctx.reactor);
         }
-        self.close_listeners_of(&slot.app.spec);
         self.forget_releases(&slot.app.spec.name);
         self.look_at_jobs(id, None);
     }

@@ -275,7 +275,7 @@ impl Control {
                 begun
             }
             Some(by) => match Question::of(by, port_shift(slot, by)) {
-                Some(question) => self.signs.probes.begin(id, question, self.ctx.now.mono_ms),
+                Some(question) => self.signs.probes.begin(id, id, question, self.ctx.now.mono_ms),
                 None => Ok(()),
             },
             None => Ok(()),
