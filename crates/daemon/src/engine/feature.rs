@@ -115,8 +115,8 @@ pub(crate) trait Feature {
     /// An effect of this feature ([`super::Work::Feature`]): the journal has what led to it.
     fn on_effect(&mut self, _ctx: &mut Ctx, _key: u64) {}
 
-    /// There is a daemon and none was before it, or another one. These processes the keeper has; leaders are main processes that may have
-    /// outlived a keeper. Instances have made their step.
+    /// A daemon has begun, and its instances know what became of their processes. These processes the keeper has: none where it is a new
+    /// one. By their marks main processes are found that outlived a former keeper. Before [`Feature::on_boot`].
     fn on_inventory(&mut self, _ctx: &mut Ctx, _children: &[Child], _leaders: &mut Leaders) {}
 
     /// The keeper was killed: processes of this feature that are no instances and still run, with their keys, for the next keeper to watch.
