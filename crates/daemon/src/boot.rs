@@ -26,7 +26,6 @@ use crate::logs::LogFiles;
 use crate::node_version::NodeVersions;
 use crate::probe::Probes;
 use crate::reactor::{LISTENER, Reactor, Source};
-use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
 use crate::settings::Settings;
 use crate::slots::commands::Commands;
@@ -160,6 +159,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         listener,
         checks: Probes::new(Source::Health),
         listening: Listening::default(),
+        last_ticket: 0,
         is_closing: false,
         is_hasty: false,
         ending: None,
@@ -175,7 +175,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         handbacks: HandBacks::default(),
         carries: Carries::default(),
         jobs: Vec::new(),
-        rollouts: Rollouts::default(),
         unstartable: Vec::new(),
         sweeps: Sweeps::default(),
         room: Room::new(),
@@ -285,7 +284,6 @@ impl Control {
             self.ctx.effects.push(Work::Ack(child.key));
         }
         self.features.each().for_each(|feature| feature.on_inventory(&mut self.ctx, &inventory.children, &mut leaders));
-        self.remove_lost_candidates();
         self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
         lost.tell(&mut self.ctx.log);
     }
@@ -308,11 +306,8 @@ impl Control {
     }
 
     /// Puts back what was written.
-    fn restore(&mut self, mut snapshot: Snapshot) {
-        let (rollouts, releases) = (std::mem::take(&mut snapshot.rollouts), std::mem::take(&mut snapshot.releases));
-        let stored = self.ctx.slots.restore(snapshot, &self.ctx.settings);
-        self.rollouts.restore(rollouts, releases, &stored);
-        self.rollouts.apps().for_each(|app| self.ctx.slots.begin_replacing(app));
+    fn restore(&mut self, snapshot: Snapshot) {
+        self.ctx.slots.restore(snapshot, &self.ctx.settings);
     }
 
     /// Descriptors that the keeper held while there was no daemon.
@@ -345,7 +340,7 @@ impl Control {
         let (hand_backs, carries) = (std::mem::take(&mut snapshot.hand_backs), std::mem::take(&mut snapshot.carries));
         self.features.each().for_each(|feature| feature.restore(&mut snapshot));
         self.restore(snapshot);
-        for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.rollouts.records()).chain(self.features.records()) {
+        for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.features.records()) {
             self.ctx.journal.push(&record);
         }
         self.recover_hand_backs(hand_backs);

@@ -17,6 +17,7 @@ use crate::hooks::Hooks;
 use crate::host::Host;
 use crate::log_writers::LogWriters;
 use crate::order::Order;
+use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
 use crate::sockets::Sockets;
 use crate::store::Record;
@@ -73,8 +74,10 @@ macro_rules! features {
     };
 }
 
+// What replaces processes comes before what waits for others.
 features! {
     log_writers: LogWriters,
+    rollouts: Rollouts,
     autosave: Autosave,
     autoscale: Autoscale,
     channels: Channels,

@@ -11,7 +11,7 @@ use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_proto::event::{self, Limit, What};
 
 use crate::control::Control;
-use crate::rollouts::Wish;
+use crate::engine::Request;
 use crate::slots::Slot;
 use crate::store::Role;
 
@@ -149,7 +149,7 @@ impl Control {
                 continue;
             }
             // A reload replaces it anyhow; and one at a time.
-            if self.rollouts.concerns(&name) || self.care.mending.under_way.contains_key(&name) {
+            if self.ctx.slots.is_being_replaced(&name) || self.care.mending.under_way.contains_key(&name) {
                 continue;
             }
             let not_before = self.care.mending.paces.get(&pm_id).map_or(0, Pace::not_before_ms);
@@ -194,20 +194,10 @@ impl Control {
         if care.autokill || !slot.instance.may_restart(&slot.policy, self.ctx.now) {
             return self.feed(id, Event::Fail(origin));
         }
-        if keeps_old || (self.may_overlap_itself(slot) && !beside_failed) {
-            let name = slot.spec().name.clone();
-            let wish = Wish {
-                ids: vec![id],
-                describe: Box::new(|slot: &Slot| (slot.spec().clone(), None)),
-                parallel: 1,
-                canary_ms: Some(0),
-                origin: origin.clone(),
-                mends: true,
-            };
-            let number = self.rollouts.next_number();
-            if self.begin_rollout(&name, number, &wish).is_ok() {
-                return;
-            }
+        let overlaps = matches!(slot.instance.state, State::Running { .. }) && slot.spec().shares_its_ports();
+        if keeps_old || (overlaps && !beside_failed) {
+            let app = slot.spec().name.clone();
+            return self.ctx.request(Request::Replace { app, ids: vec![id], canary_ms: Some(0), origin, what: want.cause.word() });
         }
         self.feed(id, Event::Restart(origin));
     }
@@ -216,7 +206,7 @@ impl Control {
     fn look_at_mended(&mut self) {
         let all: Vec<(String, UnderWay)> = self.care.mending.under_way.iter().map(|(name, under_way)| (name.clone(), *under_way)).collect();
         for (name, UnderWay { pm_id, id, inc }) in all {
-            if self.rollouts.concerns(&name) {
+            if self.ctx.slots.is_being_replaced(&name) {
                 continue;
             }
             let slot = self.ctx.slots.serving().find(|slot| slot.pm_id == pm_id && slot.spec().name == name);

@@ -10,8 +10,8 @@ use ostler_core::units::in_seconds;
 use ostler_proto::control::Confirm;
 
 use super::Control;
-use super::job::{Progressed, why};
-use crate::slots::Slot;
+use super::job::Progressed;
+use crate::slots::{Slot, why};
 
 /// Interpreters that read a whole file before they run any of it, by the beginnings of their names.
 const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl", "tsx", "ts-node"];

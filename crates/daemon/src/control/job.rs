@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Late, Notice, State, Wanted};
+use ostler_core::lifecycle::{ExitCause, Late, Notice, State, Wanted};
 use ostler_core::time::Now;
 use ostler_proto::control::{Action, Change, Progress, RolloutReport};
 
+use super::NewRelease;
 use super::confirm::Confirming;
-use crate::rollouts::NewRelease;
-use crate::slots::{Slot, Slots};
+use crate::slots::{Slot, Slots, why};
 use crate::store::Role;
 
 /// What one instance must reach.
@@ -56,8 +56,8 @@ pub(crate) struct Job {
     pub pending: VecDeque<u32>,
     /// Instances under way.
     pub waiting: BTreeMap<u32, Waited>,
-    /// Reloads under way.
-    pub rollouts: Vec<u32>,
+    /// Reloads under way, by the numbers with which they were asked for.
+    pub rollouts: Vec<u64>,
     /// Reloads that did not end well.
     pub refused: Vec<RolloutReport>,
     /// What a config file says about running apps, by name; for a reload.
@@ -186,53 +186,5 @@ fn up(after: u32, slot: &Slot, notice: Option<&Notice>, now: Now) -> Progressed 
         }
         (State::Errored, Wanted::Up) => Progressed::Failed(slot.instance.exits.last().map_or_else(|| "gave up".into(), why)),
         _ => Progressed::Waiting,
-    }
-}
-
-/// What helps where the system's own words do not say it.
-fn what_to_do(step: &str, errno: i32) -> &'static str {
-    let changes_user = ["setgroups", "setgid", "setuid"].iter().any(|name| step.starts_with(name));
-    if changes_user && errno == rustix::io::Errno::PERM.raw_os_error() {
-        "; another user or group (`uid`, `gid`) needs root: run the daemon as root, or leave them out"
-    } else {
-        ""
-    }
-}
-
-/// One exit in words that follow a name.
-pub(crate) fn why(record: &ExitRecord) -> String {
-    if let ExitCause::CouldNotStart { step } = &record.cause {
-        return match record.ending {
-            Ending::SpawnFailed { errno } if errno != 0 => {
-                format!("cannot be started: {step}: {}{}", std::io::Error::from_raw_os_error(errno), what_to_do(step, errno))
-            }
-            _ => format!("cannot be started: {step}"),
-        };
-    }
-    if let ExitCause::NotStarted { why } = &record.cause {
-        return format!("was not started: {why}");
-    }
-    match record.ending {
-        Ending::Code(code) => format!("exited with code {code}"),
-        Ending::Signal { signal, core } => {
-            let name = ostler_sys::signal::name(signal);
-            format!("was ended by {name}{}", if core { " (core dumped)" } else { "" })
-        }
-        Ending::Unknown => "ended while nobody looked".into(),
-        Ending::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_that_may_not_change_is_told_what_to_do() {
-        for (step, errno, is_told) in
-            [("setgroups", 1, true), ("setuid", 1, true), ("setgid", 1, true), ("exec", 1, false), ("setgroups", 22, false)]
-        {
-            assert_eq!(what_to_do(step, errno).contains("needs root"), is_told, "{step} {errno}");
-        }
     }
 }

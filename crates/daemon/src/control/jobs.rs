@@ -173,6 +173,10 @@ impl Control {
             if self.may_begin(index, id) && !slot.is_some_and(|slot| turns.holds(slot)) {
                 slot.into_iter().for_each(|slot| turns.begins(slot));
                 self.act(index, id);
+                let is_reset = matches!(self.jobs[index].step, Step::Act(Action::Reset, _));
+                if !is_reset && self.ctx.slots.is_any_being_replaced() {
+                    self.ctx.request(Request::TakenOver { id });
+                }
             } else {
                 slot.into_iter().for_each(|slot| turns.held(slot));
                 later.push_back(id);
@@ -199,9 +203,6 @@ impl Control {
         let job = &self.jobs[index];
         let Step::Act(action, change) = &job.step else { return };
         let (action, change, origin, gentle) = (*action, change.clone(), job.origin.clone(), job.gentle);
-        if action != Action::Reset {
-            self.overrule(id);
-        }
         if matches!(action, Action::Restart | Action::Reload) && self.put_on_schedule(index, id, change.as_deref()) {
             return;
         }

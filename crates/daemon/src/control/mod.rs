@@ -11,17 +11,18 @@ mod confirm;
 pub(crate) mod handle;
 mod job;
 pub(crate) mod jobs;
+mod release;
 pub(crate) mod turn;
 mod turns;
 
 use ostler_sys::signal::SignalFd;
 
-pub(crate) use job::{Goal, Job, Step, Then, why};
+pub(crate) use job::{Goal, Job, Step, Then};
+pub(crate) use release::{NewEnv, NewRelease};
 
 use crate::care::Care;
 use crate::engine::Ctx;
 use crate::features::Features;
-use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
 use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
@@ -43,7 +44,6 @@ pub(crate) struct Control {
     pub handbacks: HandBacks,
     pub carries: Carries,
     pub jobs: Vec<Job>,
-    pub rollouts: Rollouts,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,
     pub sweeps: Sweeps,

@@ -11,9 +11,8 @@ use super::Control;
 use crate::engine::{Answer, Ending, Input, Request, Work, clock};
 use crate::features::Features;
 use crate::reactor::{Ready, Source};
-use crate::rollouts::Rollouts;
 use crate::runtime::Runtime;
-use crate::slots::Slots;
+use crate::slots::{Slot, Slots};
 use crate::store::command::Owner;
 use crate::store::{Record, Written};
 use crate::supervisor::carry::Carries;
@@ -35,10 +34,9 @@ fn all_records<'a>(
     slots: &'a Slots,
     boot_id: &str,
     (handbacks, carries, features): (&'a HandBacks, &'a Carries, &'a Features),
-    rollouts: &'a Rollouts,
 ) -> impl Iterator<Item = Record<'a>> {
     let logs = handbacks.records().chain(carries.records()).chain(features.records());
-    slots.records(boot_id).chain(logs).chain(rollouts.records())
+    slots.records(boot_id).chain(logs)
 }
 
 impl Control {
@@ -111,7 +109,6 @@ impl Control {
             self.ctx.state_file.deadline_ms(),
             self.sweeps.deadline_ms(),
             self.look_for_vanished_ms,
-            self.rollouts.deadline_ms(),
             self.confirm_deadline_ms(),
             self.ctx.timers.next_ms(),
             self.signs.deadline_ms(),
@@ -157,7 +154,6 @@ impl Control {
             }
         }
         self.tick_vanished(now.mono_ms);
-        self.tick_rollouts(now.mono_ms);
         self.tick_confirmations(now.mono_ms);
         self.tick_signs();
         self.tick_care(now);
@@ -176,12 +172,7 @@ impl Control {
             if !all_done {
                 break;
             }
-            let moved = self.sweep()
-                || self.advance_rollouts()
-                || self.mend()
-                || self.advance_jobs()
-                || self.is_not_quiet()
-                || self.look_at_runtime();
+            let moved = self.sweep() || self.mend() || self.advance_jobs() || self.is_not_quiet() || self.look_at_runtime();
             if !moved {
                 break;
             }
@@ -245,6 +236,7 @@ impl Control {
                     self.features.each().for_each(|feature| feature.on_listening(&mut self.ctx, id));
                 }
                 Input::Described(id) => self.features.each().for_each(|feature| feature.on_described(&mut self.ctx, id)),
+                Input::Serving(id) => self.serves_now(id),
                 Input::Request(request) => {
                     let rest = self.features.each().try_fold(request, |request, feature| feature.on_request(&mut self.ctx, request));
                     rest.into_iter().for_each(|request| self.do_request(request));
@@ -262,6 +254,9 @@ impl Control {
     fn answered(&mut self, answer: &Answer) {
         let mut later = std::mem::take(&mut self.ctx.queue);
         self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, answer));
+        if let Answer::Rollout { ticket, news } = answer {
+            self.rollout_news(*ticket, news);
+        }
         if let Answer::CommandEnded(end) = answer {
             if let Owner::Check { slot, inc, key } = end.owner {
                 self.told_check(slot, inc, key, &end.report.outcome);
@@ -275,8 +270,14 @@ impl Control {
     /// What no feature does: the parts that are none yet.
     fn do_request(&mut self, request: Request) {
         match request {
-            Request::Replace { app, ids, origin, what } => self.replace_by_policy(&app, ids, origin, what),
+            Request::LastLines { id } => {
+                let mut lines = self.ctx.slots.get(id).map(Slot::last_lines).unwrap_or_default();
+                self.name_port_holder(&mut lines);
+                self.ctx.answer(Answer::LastLines { id, lines });
+            }
             Request::End { client, id, origin } => self.end(client, id, origin),
+            // A feature does these.
+            Request::Replace { .. } | Request::Rollout(_) | Request::TakenOver { .. } | Request::Cut { .. } => {}
             Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
             Request::FinishRequests { id, inc } => self.finish_requests(id, inc),
             Request::Rotate(log) => self.rotate(*log),
@@ -364,7 +365,7 @@ impl Control {
 
     fn compact(&mut self) {
         let logs = (&self.handbacks, &self.carries, &self.features);
-        let records = all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts);
+        let records = all_records(&self.ctx.slots, &self.ctx.boot_id, logs);
         let records: Vec<_> = records.chain(self.ctx.events.records()).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
@@ -383,8 +384,7 @@ impl Control {
         let result = if self.ctx.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
             let logs = (&self.handbacks, &self.carries, &self.features);
-            all_records(&self.ctx.slots, &self.ctx.boot_id, logs, &self.rollouts)
-                .for_each(|record| crate::store::record::encode(&record, &mut bytes));
+            all_records(&self.ctx.slots, &self.ctx.boot_id, logs).for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.ctx.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {
             self.ctx.state_file.flush().map_err(|error| error.to_string())

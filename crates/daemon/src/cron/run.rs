@@ -92,7 +92,7 @@ fn is_first(slots: &Slots, slot: &Slot) -> bool {
 fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
     let gently = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| !slot.spec().is_job() && slot.spec().shares_its_ports());
     if ids.iter().all(gently) {
-        ctx.request(Request::Replace { app, ids, origin: origin(), what: "cron restart" });
+        ctx.request(Request::Replace { app, ids, canary_ms: None, origin: origin(), what: "cron restart" });
     } else {
         ids.into_iter().for_each(|id| ctx.event(id, Event::Restart(origin())));
     }

@@ -76,6 +76,8 @@ pub(crate) struct Ctx {
     pub checks: Probes,
     /// Declared sockets that are open.
     pub listening: Listening,
+    /// The last number by which somebody recognises an answer.
+    pub last_ticket: u64,
     /// The list of apps is about to be taken down on purpose: what is left of it then is not what anybody wants.
     pub is_closing: bool,
     /// Everything ends at once: whoever asked for that does not wait any longer.
@@ -138,6 +140,17 @@ impl Ctx {
     /// Perhaps an instance is to get more or less than before ([`super::Feature::on_capacity`]).
     pub(crate) fn capacity_changed(&mut self, id: u32) {
         self.queue.push_back(Input::Capacity(id));
+    }
+
+    /// An instance serves from now on, in place of another process.
+    pub(crate) fn serves(&mut self, id: u32) {
+        self.queue.push_back(Input::Serving(id));
+    }
+
+    /// A number by which whoever asks for something recognises what comes of it.
+    pub(crate) fn ticket(&mut self) -> u64 {
+        self.last_ticket += 1;
+        self.last_ticket
     }
 
     /// Says what came of a request.

@@ -49,6 +49,9 @@ pub(crate) trait Feature {
     /// An instance made a step.
     fn on_transition(&mut self, _ctx: &mut Ctx, _transition: &Transition<'_>) {}
 
+    /// An instance serves from now on, in place of another process of the same number. It has not made a step.
+    fn on_serving(&mut self, _ctx: &mut Ctx, _id: u32) {}
+
     /// What was decided of an instance is journaled, and now it is told.
     fn on_notice(&mut self, _ctx: &mut Ctx, _id: u32, _notice: &Notice) {}
 

@@ -23,4 +23,4 @@ pub(crate) use feature::{Feature, Transition, hooks, notices};
 #[cfg(test)]
 pub(crate) use played::Played;
 pub(crate) use timers::{Key, Timers};
-pub(crate) use work::{Answer, Ask, Caller, Effects, Input, Request, Work};
+pub(crate) use work::{Answer, Ask, Caller, Effects, Input, Replacement, Request, RolloutNews, RolloutRequest, Work};

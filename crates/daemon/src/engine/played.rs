@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::lifecycle::{Event, Notice, Origin, State};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
@@ -76,6 +76,7 @@ impl Played {
             listener: UnixListener::bind(home.join("sock")).unwrap(),
             checks: crate::probe::Probes::new(Source::Health),
             listening: crate::slots::listening::Listening::default(),
+            last_ticket: 0,
             is_closing: false,
             is_hasty: false,
             ending: None,
@@ -97,6 +98,11 @@ impl Played {
 
     /// Feeds an event to an instance, and tells the feature. Nothing of what follows is done.
     pub(crate) fn feed(&mut self, feature: &mut dyn Feature, id: u32, event: Event) {
+        self.step(feature, id, event);
+    }
+
+    /// Gives what there is to tell of it.
+    fn step(&mut self, feature: &mut dyn Feature, id: u32, event: Event) -> Vec<Notice> {
         let slot = self.ctx.slots.get_mut(id).unwrap();
         let before = slot.instance.status();
         let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
@@ -104,6 +110,51 @@ impl Played {
         let notices = notices(&effects);
         let hooks = hooks(&effects);
         feature.on_transition(&mut self.ctx, &Transition { id, event: &event, before, notices: &notices, hooks: &hooks });
+        notices
+    }
+
+    /// Deals with what waits, as a turn does, until it is quiet. Gives answers, and what others would do. What is deleted is forgotten.
+    pub(crate) fn settle(&mut self, feature: &mut dyn Feature) -> Vec<Input> {
+        let mut rest = Vec::new();
+        loop {
+            while let Some(input) = self.ctx.queue.pop_front() {
+                match input {
+                    Input::Event(id, event) => self.deal_with(feature, id, event),
+                    Input::Serving(id) => feature.on_serving(&mut self.ctx, id),
+                    Input::Message(id, inc, message) => feature.on_message(&mut self.ctx, id, inc, &message),
+                    Input::ChannelEnded(id) => feature.on_channel_ended(&mut self.ctx, id),
+                    Input::Described(id) => feature.on_described(&mut self.ctx, id),
+                    Input::Capacity(id) => {
+                        feature.on_capacity(&mut self.ctx, id);
+                        rest.push(Input::Capacity(id));
+                    }
+                    Input::Listens(_) => rest.push(input),
+                    Input::Ask(ask) => rest.extend(feature.on_ask(&mut self.ctx, ask).map(Input::Ask)),
+                    Input::Request(request) => rest.extend(feature.on_request(&mut self.ctx, request).map(Input::Request)),
+                    Input::Answer(answer) => {
+                        feature.on_answer(&mut self.ctx, &answer);
+                        rest.push(Input::Answer(answer));
+                    }
+                }
+            }
+            feature.on_quiet(&mut self.ctx);
+            if self.ctx.queue.is_empty() {
+                return rest;
+            }
+        }
+    }
+
+    fn deal_with(&mut self, feature: &mut dyn Feature, id: u32, event: Event) {
+        if self.ctx.slots.get(id).is_none() {
+            return;
+        }
+        let notices = self.step(feature, id, event);
+        notices.iter().for_each(|notice| feature.on_notice(&mut self.ctx, id, notice));
+        if self.ctx.slots.get(id).is_some_and(|slot| slot.instance.state == State::Gone) {
+            feature.on_notice(&mut self.ctx, id, &Notice::Deleted);
+            self.ctx.slots.remove(id);
+            feature.on_forgotten(&mut self.ctx, id);
+        }
     }
 
     /// Has the instance run: it was asked for and spawned now.

@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::{Effect, Event, Origin};
-use ostler_proto::control::{self as proto, Action};
+use ostler_proto::control::{self as proto, Action, Progress, RolloutReport};
 use ostler_proto::node::Message;
 use ostler_sys::ProcRef;
 
 use super::CommandEnd;
 use crate::logs::handback::{FileKey, Rotating};
+use crate::slots::{App, Base};
 use crate::store::Written;
 use crate::store::command::{CommandSpec, Owner};
 
@@ -29,6 +31,8 @@ pub(crate) enum Input {
     Capacity(u32),
     /// An instance has another description.
     Described(u32),
+    /// An instance serves from now on, in place of another process.
+    Serving(u32),
     /// What one part wants of another.
     Request(Request),
     /// What somebody wants.
@@ -41,8 +45,16 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) enum Request {
     /// These instances of one app are replaced by the same release without a gap. Where that cannot be now (a reload of a user is under way),
-    /// it is left out, and a line with these words says why.
-    Replace { app: String, ids: Vec<u32>, origin: Origin, what: &'static str },
+    /// it is left out, and a line with these words says why. `canary_ms`: see [`RolloutRequest`].
+    Replace { app: String, ids: Vec<u32>, canary_ms: Option<u64>, origin: Origin, what: &'static str },
+    /// Instances of one app are replaced by another release. What comes of it is told by [`Answer::Rollout`].
+    Rollout(Box<RolloutRequest>),
+    /// Somebody's command took over this instance: what replaces it leaves it alone. It is asked for after the events of the command.
+    TakenOver { id: u32 },
+    /// The process of this instance was told to end with so many requests under way, and these words say so.
+    Cut { id: u32, requests: u32, warning: String },
+    /// The lines that matter of what the process of this instance wrote last. Answered by [`Answer::LastLines`].
+    LastLines { id: u32 },
     /// These instances of one app are restarted, or reloaded, as if a user had asked for it: so many at the same time as the action's rule
     /// says. Nobody waits for the end.
     Act { action: Action, ids: Vec<u32>, origin: Origin },
@@ -83,6 +95,49 @@ pub(crate) enum Answer {
     CommandEnded(Box<CommandEnd>),
     /// A rotation that a former daemon asked for was undone.
     RotationUndone,
+    /// News of a rollout for whoever asked for it.
+    Rollout { ticket: u64, news: RolloutNews },
+    /// The last lines of the process of this instance; none where it wrote nothing, or is forgotten.
+    LastLines { id: u32, lines: Vec<String> },
+}
+
+/// What is wanted of a rollout.
+#[derive(Debug)]
+pub(crate) struct RolloutRequest {
+    /// By this number ([`super::Ctx::ticket`]) whoever asks recognises the news.
+    pub ticket: u64,
+    /// App.
+    pub app: String,
+    /// All of that app, in the order in which they are to be replaced.
+    pub replacements: Vec<Replacement>,
+    /// Instances at the same time; 0 = as the app says.
+    pub parallel: u32,
+    /// For so long the first one is watched beside the old ones; none = as the app says ([`ostler_core::rollout`]).
+    pub canary_ms: Option<u64>,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// What becomes of one instance.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    /// Which.
+    pub id: u32,
+    /// Its new description.
+    pub app: Rc<App>,
+    /// Its new environment.
+    pub base: Rc<Base>,
+}
+
+/// What there is to tell of a rollout.
+#[derive(Debug)]
+pub(crate) enum RolloutNews {
+    /// It goes on.
+    Progress(Progress),
+    /// It cannot be: for these instances by the number that users know, for this reason.
+    Refused { app: String, ids: Vec<u32>, reason: String },
+    /// It is over.
+    Ended(Box<RolloutReport>),
 }
 
 /// Something that is to be done after the journal is written.

@@ -1,24 +1,23 @@
 //! Which releases an app had.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use ostler_core::app::AppSpec;
+use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::time::Now;
 use ostler_proto::control::FaultReport;
-use serde::{Deserialize, Serialize};
 
-use super::{Lane, NewEnv, NewRelease, Parts};
-use crate::control::Control;
-use crate::slots::{Slot, Stored};
-use crate::store::Record;
+use super::{Parts, Replica, Rollouts};
+use crate::engine::Ctx;
+use crate::slots::Slot;
+use crate::store::rollouts::{End, ReleaseRecord};
+use crate::store::{Record, Snapshot};
 
 /// Releases that are remembered per app.
 const KEPT: usize = 10;
 
 /// One release, taken or refused.
 #[derive(Clone, Debug)]
-pub(crate) struct Release {
+pub(super) struct Release {
     pub(super) number: u32,
     pub(super) parts: Parts,
     pub(super) command: String,
@@ -28,31 +27,6 @@ pub(crate) struct Release {
     pub(super) fault: Option<FaultReport>,
     pub(super) places: Vec<(u32, String)>,
     pub(super) cut: u32,
-}
-
-/// How its rollout ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum End {
-    Done,
-    Failed,
-    Overruled,
-}
-
-/// As the journal keeps it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ReleaseRecord {
-    number: u32,
-    spec: u64,
-    env: u64,
-    command: String,
-    started: Now,
-    ended: Now,
-    end: End,
-    fault: Option<FaultReport>,
-    places: Vec<(u32, String)>,
-    #[serde(default, skip_serializing_if = "super::is_zero")]
-    cut: u32,
 }
 
 pub(super) fn record(app: &str, list: &[Release]) -> Record<'static> {
@@ -72,41 +46,41 @@ pub(super) fn record(app: &str, list: &[Release]) -> Record<'static> {
 }
 
 impl Release {
-    pub(super) fn restore(record: ReleaseRecord, stored: &Stored) -> Option<Self> {
-        let parts = Parts { app: Rc::clone(stored.apps.get(&record.spec)?), base: Rc::clone(stored.bases.get(&record.env)?) };
+    pub(super) fn restore(record: ReleaseRecord, snapshot: &Snapshot) -> Option<Self> {
+        let parts = Parts::restore((record.spec, record.env), snapshot)?;
         let ReleaseRecord { number, command, started, ended, end, fault, places, cut, .. } = record;
         Some(Self { number, parts, command, started, ended, end, fault, places, cut })
     }
 }
 
-impl Control {
+impl Rollouts {
     /// The release that runs before the first reload has a number, too.
-    pub(super) fn remember_present_release(&mut self, app: &str, lanes: &[Lane]) {
-        let Some(lane) = lanes.first() else { return };
-        let known = self.rollouts.releases.get(app).is_some_and(|list| list.iter().any(|release| release.end == End::Done));
+    pub(super) fn remember_present_release(&mut self, ctx: &mut Ctx, app: &str, replicas: &[Replica]) {
+        let Some(first) = replicas.first() else { return };
+        let known = self.releases.get(app).is_some_and(|list| list.iter().any(|release| release.end == End::Done));
         if known {
             // Its files may have moved away from the link since.
-            let list = self.rollouts.releases.get_mut(app);
+            let list = self.releases.get_mut(app);
             if let Some(current) = list.and_then(|list| list.iter_mut().rfind(|release| release.end == End::Done)) {
-                current.parts = lane.old.clone();
+                current.parts = first.old.clone();
             }
             return;
         }
-        let counters = self.ctx.slots.get(lane.serving).map(|slot| slot.instance.counters.clone()).unwrap_or_default();
+        let counters = ctx.slots.get(first.serving).map(|slot| slot.instance.counters.clone()).unwrap_or_default();
         let started = counters.created.unwrap_or_default();
-        let places = lanes.iter().map(|lane| (lane.pm_id, "old".to_owned())).collect();
-        let parts = lane.old.clone();
+        let places = replicas.iter().map(|replica| (replica.pm_id, "old".to_owned())).collect();
+        let parts = first.old.clone();
         let (command, end) = ("start".into(), End::Done);
-        let first = Release { number: 1, parts, command, started, ended: started, end, fault: None, places, cut: 0 };
-        self.add_release(app, first);
+        let present = Release { number: 1, parts, command, started, ended: started, end, fault: None, places, cut: 0 };
+        self.add_release(ctx, app, present);
     }
 
     pub(super) fn next_release(&self, app: &str) -> u32 {
-        self.rollouts.releases.get(app).and_then(|list| list.last()).map_or(1, |release| release.number + 1)
+        self.releases.get(app).and_then(|list| list.last()).map_or(1, |release| release.number + 1)
     }
 
-    pub(super) fn add_release(&mut self, app: &str, release: Release) {
-        let list = self.rollouts.releases.entry(app.to_owned()).or_default();
+    pub(super) fn add_release(&mut self, ctx: &mut Ctx, app: &str, release: Release) {
+        let list = self.releases.entry(app.to_owned()).or_default();
         list.push(release);
         if list.len() > KEPT {
             // What serves is never forgotten.
@@ -115,30 +89,33 @@ impl Control {
             list.remove(oldest);
         }
         for part in list.iter().flat_map(|release| release.parts.records()) {
-            self.ctx.journal.push(&part);
+            ctx.journal.push(&part);
         }
         let record = record(app, list);
-        self.ctx.journal.push(&record);
+        ctx.journal.push(&record);
     }
 
-    /// Nothing of the app is left.
-    pub(crate) fn forget_releases(&mut self, app: &str) {
-        if self.ctx.slots.iter().all(|slot| slot.spec().name != app) && self.rollouts.releases.remove(app).is_some() {
-            self.ctx.journal.push(&Record::Releases { app: app.to_owned(), list: Vec::new() });
+    /// An instance is about to be forgotten: with the last one of an app its releases are, too.
+    pub(super) fn forget_releases(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get(id).filter(|_| !self.releases.is_empty()) else { return };
+        let app = slot.spec().name.clone();
+        let is_last = ctx.slots.iter().all(|other| other.id == id || other.spec().name != app);
+        if is_last && self.releases.remove(&app).is_some() {
+            ctx.journal.push(&Record::Releases { app, list: Vec::new() });
         }
     }
 
-    /// The release to go back to.
+    /// Description and environment of the release to go back to.
     ///
     /// # Errors
     /// There is none; worded for the user.
-    pub(crate) fn release_to_undo(&self, app: &str, to: Option<u32>) -> Result<NewRelease, String> {
+    pub(crate) fn release_to_undo(&self, app: &str, to: Option<u32>) -> Result<(AppSpec, EnvMap), String> {
         let parts = self.earlier_release(app, to)?;
-        Ok(NewRelease { spec: (*parts.app.spec).clone(), env: NewEnv::Exactly((*parts.base.vars).clone()), more: 0 })
+        Ok(((*parts.app.spec).clone(), (*parts.base.vars).clone()))
     }
 
     fn earlier_release(&self, app: &str, to: Option<u32>) -> Result<Parts, String> {
-        let list = self.rollouts.releases.get(app).map(Vec::as_slice).unwrap_or_default();
+        let list = self.releases.get(app).map(Vec::as_slice).unwrap_or_default();
         let done: Vec<&Release> = list.iter().filter(|release| release.end == End::Done).collect();
         match (to, done.as_slice()) {
             (None, [.., before, _]) => Ok(before.parts.clone()),

@@ -1,30 +1,50 @@
 //! What is told about reloads.
 
+use std::collections::VecDeque;
+
 use ostler_core::lifecycle::Origin;
 use ostler_core::rollout::{Outcome, Phase, PlaceState};
 use ostler_proto::control::{FaultReport, PlaceReport, Progress, RolloutReport, RolloutState};
 
-use super::Running;
-use super::history::{End, Release};
-use crate::control::Control;
-use crate::store::Record;
+use super::history::Release;
+use super::{Rollouts, Running};
+use crate::engine::{Answer, Ctx, Input, RolloutNews};
+use crate::store::rollouts::End;
 
-impl Control {
+impl Rollouts {
     /// Reloads of one app, or of all: the remembered ones, then those under way.
-    pub(crate) fn rollout_reports(&self, app: Option<&str>) -> Vec<RolloutReport> {
+    pub(crate) fn reports(&self, app: Option<&str>) -> Vec<RolloutReport> {
         let wanted = |name: &str| app.is_none_or(|app| app == name);
         let mut reports = Vec::new();
-        for (name, list) in self.rollouts.releases.iter().filter(|(name, _)| wanted(name)) {
+        for (name, list) in self.releases.iter().filter(|(name, _)| wanted(name)) {
             let current = list.iter().rposition(|release| release.end == End::Done);
             reports.extend(list.iter().enumerate().map(|(index, release)| past(name, release, Some(index) == current)));
-            reports.extend(self.rollouts.running.iter().filter(|running| running.app == *name).map(|running| self.report(running)));
+            reports.extend(self.running.iter().filter(|running| running.app == *name).map(Running::report));
         }
         reports
     }
 
-    pub(super) fn report(&self, running: &Running) -> RolloutReport {
-        let spec = running.lanes.first().map(|lane| &lane.new.app.spec);
-        let (state, fault) = match &running.rollout.phase {
+    /// So many requests were not finished by the process of this slot; it may be the old one of a rollout.
+    pub(super) fn on_cut(&mut self, ctx: &mut Ctx, id: u32, requests: u32, warning: String) {
+        let goes = |running: &&mut Running| running.replicas.iter().any(|replica| replica.going == Some(id));
+        let Some(running) = self.running.iter_mut().find(goes) else { return };
+        running.cut = running.cut.saturating_add(requests);
+        ctx.journal.push(&running.record());
+        running.tell(&mut ctx.queue, Progress::Warning(warning));
+    }
+}
+
+impl Running {
+    /// News for whoever waits.
+    pub(super) fn tell(&self, queue: &mut VecDeque<Input>, progress: Progress) {
+        if let Some(ticket) = self.ticket {
+            queue.push_back(Input::Answer(Answer::Rollout { ticket, news: RolloutNews::Progress(progress) }));
+        }
+    }
+
+    pub(super) fn report(&self) -> RolloutReport {
+        let spec = self.replicas.first().map(|replica| &replica.new.app.spec);
+        let (state, fault) = match &self.rollout.phase {
             Phase::Advancing => (RolloutState::Running, None),
             Phase::Watching { .. } => (RolloutState::Canary, None),
             Phase::Returning { fault } => (RolloutState::Returning, Some(fault)),
@@ -33,40 +53,32 @@ impl Control {
             Phase::Over(Outcome::Failed(fault)) => (RolloutState::Failed, Some(fault)),
         };
         let fault = fault.map(|fault| FaultReport {
-            id: running.lanes.get(fault.place).map_or(0, |lane| lane.pm_id),
+            id: self.replicas.get(fault.place).map_or(0, |replica| replica.pm_id),
             reason: fault.reason.clone(),
-            last_lines: running.fault_lines.clone(),
+            last_lines: self.fault_lines.clone(),
         });
-        let places = running.lanes.iter().zip(&running.rollout.places);
+        let places = self.replicas.iter().zip(&self.rollout.places);
         RolloutReport {
-            app: running.app.clone(),
-            release: running.release,
+            app: self.app.clone(),
+            release: self.release,
             version: spec.and_then(|spec| spec.version.clone()),
             script: spec.map(|spec| spec.script.clone()).unwrap_or_default(),
-            command: match &running.origin {
+            command: match &self.origin {
                 Origin::User { command, .. } => command.clone(),
                 Origin::Policy(name) => name.clone(),
                 Origin::Resurrect => "resurrect".into(),
                 Origin::Shutdown => "kill".into(),
             },
-            started_ms: running.started.wall_ms,
+            started_ms: self.started.wall_ms,
             ended_ms: None,
             state,
             current: state == RolloutState::Done,
-            places: places.map(|(lane, place)| PlaceReport { id: lane.pm_id, state: word(place.state, place.in_place).into() }).collect(),
+            places: places
+                .map(|(replica, place)| PlaceReport { id: replica.pm_id, state: word(place.state, place.in_place).into() })
+                .collect(),
             fault,
-            cut: running.cut,
+            cut: self.cut,
         }
-    }
-
-    /// So many requests were not finished by the process of this slot; it may be the old one of a reload.
-    pub(crate) fn tell_cut(&mut self, id: u32, cut: u32, warning: &Progress) {
-        let goes = |running: &&mut Running| running.lanes.iter().any(|lane| lane.going == Some(id));
-        let Some(running) = self.rollouts.running.iter_mut().find(goes) else { return };
-        running.cut = running.cut.saturating_add(cut);
-        let (number, record) = (running.number, Record::Rollout(Box::new(running.record())));
-        self.ctx.journal.push(&record);
-        self.tell_rollout(number, warning.clone());
     }
 }
 

@@ -99,7 +99,7 @@ impl Feature for Rotation {
             Answer::Rotated { path, target, file, result } => self.on_rotated(ctx, (path, target, *file), result),
             // A former daemon was killed while it rotated.
             Answer::RotationUndone => self.folders.values_mut().for_each(|folder| folder.due_ms = Some(ctx.now.mono_ms)),
-            Answer::Measured { .. } | Answer::CommandEnded(_) => return,
+            _ => return,
         }
         self.set_timer(ctx);
     }

@@ -3,6 +3,7 @@
 pub(crate) mod commands;
 pub(crate) mod complaints;
 mod detail;
+mod ending;
 pub(crate) mod groups;
 pub(crate) mod inherited;
 mod last_lines;
@@ -26,18 +27,12 @@ use ostler_core::rare::Rare;
 use ostler_core::shards::Standing;
 use ostler_core::time::Now;
 
+pub(crate) use self::ending::why;
 pub(crate) use self::slot::{App, Base, Slot};
 pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
 use crate::store::{Record, Role, Snapshot, WatchMark};
-
-/// Descriptions and environments of the journal by their numbers.
-#[derive(Debug, Default)]
-pub(crate) struct Stored {
-    pub apps: BTreeMap<u64, Rc<App>>,
-    pub bases: BTreeMap<u64, Rc<Base>>,
-}
 
 /// Where a new slot stands.
 struct Place {
@@ -184,7 +179,7 @@ impl Slots {
     }
 
     /// Puts back what the journal knows.
-    pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) -> Stored {
+    pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) {
         let Snapshot { envs, specs, slots, .. } = snapshot;
         self.next_number = envs.keys().chain(specs.keys()).copied().max().unwrap_or(0);
         let bases: BTreeMap<u64, Rc<Base>> = envs.into_iter().map(|(id, vars)| (id, Rc::new(Base { id, vars }))).collect();
@@ -244,7 +239,6 @@ impl Slots {
             self.slots.insert(id, Box::new(slot));
             self.schedule(id);
         }
-        Stored { apps, bases }
     }
 
     /// A present description that says the same, else a new one. The caller must journal the record, if any.
@@ -388,6 +382,11 @@ impl Slots {
     /// Is a rollout of this app under way?
     pub(crate) fn is_being_replaced(&self, app: &str) -> bool {
         self.being_replaced.contains(app)
+    }
+
+    /// Is any rollout under way?
+    pub(crate) fn is_any_being_replaced(&self) -> bool {
+        !self.being_replaced.is_empty()
     }
 
     /// What users call these.

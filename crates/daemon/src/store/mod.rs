@@ -5,6 +5,7 @@
 //! - [`events`]: what happened lately, in the same memory.
 //! - [`state_file`]: the same records on disk, written a moment later, for the case that daemon and keeper are both killed.
 //! - [`command`]: commands that are run for instances, as the journal has them.
+//! - [`rollouts`]: records of rollouts and releases.
 //! - [`aside`]: what no daemon survives.
 //! - [`atomic`]: whole files, replaced so that a crash or a full disk leaves the old one or the new one.
 
@@ -14,6 +15,7 @@ pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod journal;
 pub(crate) mod record;
+pub(crate) mod rollouts;
 pub(crate) mod state_file;
 
 pub(crate) use journal::{Journal, Written};

@@ -16,10 +16,10 @@ use ostler_proto::event::{Cause, Event, Position};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::command::CommandRecord;
+use super::rollouts::{ReleaseRecord, RolloutRecord};
 use crate::logs::Destination;
 use crate::logs::carry::Carried;
 use crate::logs::handback::{FileKey, HandBack};
-use crate::rollouts::{ReleaseRecord, RolloutRecord};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -378,7 +378,7 @@ impl Snapshot {
             }
             Record::RotatedUntil { wall_ms } => self.rotated_until = Some(wall_ms),
             Record::Rollout(rollout) => {
-                self.rollouts.insert(rollout.number(), *rollout);
+                self.rollouts.insert(rollout.number, *rollout);
             }
             Record::Command(command) => {
                 self.commands.insert(command.number, *command);

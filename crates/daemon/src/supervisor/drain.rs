@@ -17,6 +17,7 @@ use ostler_proto::control::{Progress, Response};
 use serde_json::{Map, Value, json};
 
 use crate::control::Control;
+use crate::engine::Request;
 use crate::store::Role;
 
 /// `cmd` of the messages between us and the preload. Node keeps what begins with `NODE_` from the app.
@@ -104,8 +105,9 @@ impl Control {
         };
         let (pm_id, name, (cut, text)) = (slot.pm_id, slot.spec().name.clone(), told);
         self.ctx.log.error(format_args!("App [{name}:{pm_id}] {text}"));
-        let warning = Progress::Warning(format!("[{name}]({pm_id}) {text}"));
-        self.tell_cut(id, cut, &warning);
+        let warning = format!("[{name}]({pm_id}) {text}");
+        self.ctx.request(Request::Cut { id, requests: cut, warning: warning.clone() });
+        let warning = Progress::Warning(warning);
         for job in self.jobs.iter().filter(|job| job.waiting.contains_key(&id)) {
             self.ctx.reply(job.client, job.request, Response::Progress(warning.clone()));
         }

@@ -5,8 +5,9 @@ use std::path::Path;
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Ending, Late, Notice};
 
-use crate::control::{Control, why};
+use crate::control::Control;
 use crate::rights::Rights;
+use crate::slots::why;
 use crate::store::Role;
 
 impl Control {
@@ -39,9 +40,6 @@ impl Control {
                     Late::Accepted => log.error(format_args!("App [{name}:{pm_id}] {}, taken as ready", slot.not_ready())),
                     Late::Stopped => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
                     Late::GoesOn => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
-                }
-                if *late == Late::GoesOn {
-                    self.reload_waits(id);
                 }
                 return;
             }
@@ -117,6 +115,16 @@ impl Control {
         if is_seen {
             self.ctx.log.event(event, &name);
         }
+    }
+
+    /// An instance serves from now on, in place of another process.
+    pub(crate) fn serves_now(&mut self, id: u32) {
+        let Some(slot) = self.ctx.slots.get(id) else { return };
+        if let Some(pid) = slot.instance.pid() {
+            self.write_pid_file(id, pid);
+        }
+        self.follow_care(id);
+        self.features.each().for_each(|feature| feature.on_serving(&mut self.ctx, id));
     }
 
     /// As PM2: the number only, no newline. A pid file that cannot be written is no reason not to run.

@@ -176,7 +176,6 @@ impl Control {
             self.ctx.keeper.drop_held(&ipc.held_name());
             ipc.close(&self.ctx.reactor);
         }
-        self.forget_releases(&slot.app.spec.name);
         self.look_at_jobs(id, None);
     }
 }

@@ -58,7 +58,7 @@ impl Control {
                 let job = self.action_job(client, id, action, targets, origin);
                 return self.begin(Job { step, cwd, parallel, gentle, canary_ms, ..job });
             }
-            Request::Rollouts { app } => Response::Rollouts(self.rollout_reports(app.as_deref())),
+            Request::Rollouts { app } => Response::Rollouts(self.features.rollouts.reports(app.as_deref())),
             Request::Undo { app, to, command } => {
                 let origin = caller.origin(command);
                 return self.undo(client, id, &app, to, origin);

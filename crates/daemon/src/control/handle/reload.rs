@@ -1,12 +1,15 @@
 //! Reloads as part of a request, and `rollout undo`.
 
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response, RolloutReport, RolloutState};
 
-use crate::control::{Control, Job, Step};
-use crate::engine::{changed_spec, changed_vars};
-use crate::rollouts::{NewRelease, Wish};
-use crate::slots::Slot;
+use crate::control::{Control, Job, NewEnv, NewRelease, Step};
+use crate::engine::{Replacement, Request, RolloutNews, RolloutRequest, changed_spec, changed_vars};
+use crate::slots::inherited::inherited;
 
 impl Control {
     /// One app after the other: the next one begins when the one before is over.
@@ -32,51 +35,68 @@ impl Control {
     }
 
     fn begin_reload(&mut self, index: usize, name: &str, ids: Vec<u32>) {
-        let job = &self.jobs[index];
-        let Step::Act(_, change) = &job.step else { return };
-        let (change, release) = (change.clone(), job.releases.get(name).cloned());
-        let wish = Wish {
-            ids: ids.clone(),
-            describe: Box::new(move |slot: &Slot| match (&release, &change) {
-                (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base.vars)),
-                (None, Some(change)) => (changed_spec(slot, change), changed_vars(&slot.base.vars, change)),
-                (None, None) => (slot.spec().clone(), None),
-            }),
-            parallel: u32::try_from(job.parallel).unwrap_or(u32::MAX),
-            canary_ms: job.canary_ms,
-            origin: job.origin.clone(),
-            mends: false,
-        };
-        // It has something to tell from its first moment on.
-        let number = self.rollouts.next_number();
-        self.jobs[index].rollouts.push(number);
-        match self.begin_rollout(name, number, &wish) {
-            Ok(()) => {}
-            Err(reason) => {
-                let job = &mut self.jobs[index];
-                job.rollouts.clear();
-                job.failed += ids.len() as u32;
-                let (client, request) = (job.client, job.request);
-                for id in self.ctx.slots.pm_ids(&ids) {
-                    let failed = Progress::InstanceFailed { id, name: name.to_owned(), reason: reason.clone() };
-                    self.ctx.reply(client, request, Response::Progress(failed));
-                }
-            }
+        let mut replacements: Vec<Replacement> = Vec::new();
+        for id in ids {
+            let replacement = self.replacement(index, id, replacements.last());
+            replacements.extend(replacement);
         }
+        let ticket = self.ctx.ticket();
+        let job = &mut self.jobs[index];
+        job.rollouts.push(ticket);
+        let (parallel, canary_ms) = (u32::try_from(job.parallel).unwrap_or(u32::MAX), job.canary_ms);
+        let (app, origin) = (name.to_owned(), job.origin.clone());
+        self.ctx.request(Request::Rollout(Box::new(RolloutRequest { ticket, app, replacements, parallel, canary_ms, origin })));
+    }
+
+    /// What becomes of an instance. It shares what is the same with the one before it.
+    fn replacement(&mut self, index: usize, id: u32, before: Option<&Replacement>) -> Option<Replacement> {
+        let slot = self.ctx.slots.get(id)?;
+        let job = &self.jobs[index];
+        let Step::Act(_, change) = &job.step else { return None };
+        let (mut spec, vars) = match (job.releases.get(&slot.spec().name), change) {
+            (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base.vars)),
+            (None, Some(change)) => (changed_spec(slot, change), changed_vars(&slot.base.vars, change)),
+            (None, None) => return Some(Replacement { id, app: Rc::clone(&slot.app), base: Rc::clone(&slot.base) }),
+        };
+        spec.env.base = Arc::default();
+        let present = Rc::clone(&slot.base);
+        let app = match before.filter(|before| *before.app.spec == spec) {
+            Some(before) => Rc::clone(&before.app),
+            None => self.ctx.slots.shared_app(spec).0,
+        };
+        let base = match vars.map(|vars| inherited(&app.spec, Cow::Owned(vars))) {
+            None => present,
+            Some(vars) => match before.filter(|before| before.base.vars.iter().eq(vars.iter())) {
+                Some(before) => Rc::clone(&before.base),
+                None => self.ctx.slots.base(vars).0,
+            },
+        };
+        Some(Replacement { id, app, base })
     }
 
     /// News of a reload for whoever waits for it.
-    pub(crate) fn tell_rollout(&mut self, number: u32, progress: Progress) {
-        if let Some(job) = self.jobs.iter().find(|job| job.rollouts.contains(&number)) {
-            self.ctx.reply(job.client, job.request, Response::Progress(progress));
+    pub(crate) fn rollout_news(&mut self, ticket: u64, news: &RolloutNews) {
+        let Some(index) = self.jobs.iter().position(|job| job.rollouts.contains(&ticket)) else { return };
+        let job = &mut self.jobs[index];
+        let (client, request) = (job.client, job.request);
+        match news {
+            RolloutNews::Progress(progress) => self.ctx.reply(client, request, Response::Progress(progress.clone())),
+            RolloutNews::Refused { app: name, ids, reason } => {
+                job.rollouts.retain(|other| *other != ticket);
+                job.failed += ids.len() as u32;
+                for &id in ids {
+                    let failed = Progress::InstanceFailed { id, name: name.clone(), reason: reason.clone() };
+                    self.ctx.reply(client, request, Response::Progress(failed));
+                }
+            }
+            RolloutNews::Ended(report) => self.rollout_is_over(index, ticket, (**report).clone()),
         }
     }
 
     /// A reload is over: its job goes on.
-    pub(crate) fn rollout_is_over(&mut self, number: u32, report: RolloutReport) {
-        let Some(index) = self.jobs.iter().position(|job| job.rollouts.contains(&number)) else { return };
+    fn rollout_is_over(&mut self, index: usize, ticket: u64, report: RolloutReport) {
         let job = &mut self.jobs[index];
-        job.rollouts.retain(|other| *other != number);
+        job.rollouts.retain(|other| *other != ticket);
         let (client, request) = (job.client, job.request);
         for place in &report.places {
             let (id, name) = (place.id, report.app.clone());
@@ -124,8 +144,8 @@ impl Control {
         if ids.is_empty() {
             return self.ctx.reply(client, id, Response::Failed(Failure::NotFound { target: app.to_owned() }));
         }
-        let release = match self.release_to_undo(app, to) {
-            Ok(release) => release,
+        let release = match self.features.rollouts.release_to_undo(app, to) {
+            Ok((spec, vars)) => NewRelease { spec, env: NewEnv::Exactly(vars), more: 0 },
             Err(reason) => return self.ctx.reply(client, id, Response::Failed(Failure::Other(reason))),
         };
         let mut job = self.action_job(client, id, Action::Reload, Vec::new(), origin);

@@ -8,9 +8,8 @@ use ostler_core::select::{Namesake, share_out};
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress, Response};
 
 use crate::control::confirm::Confirming;
-use crate::control::{Control, jobs};
+use crate::control::{Control, NewEnv, NewRelease, jobs};
 use crate::engine::laid_over;
-use crate::rollouts::{NewEnv, NewRelease};
 use crate::slots::Slot;
 
 /// What becomes of one app of the request.

@@ -1,0 +1,117 @@
+//! What a rollout decides is done to the slots, and journaled, in one step.
+
+use ostler_core::lifecycle::{self, State};
+use ostler_core::rollout::Effect;
+use ostler_proto::control::Progress;
+use ostler_proto::event::{Cause, What};
+
+use super::{Rollouts, Running};
+use crate::engine::Ctx;
+use crate::store::Role;
+
+/// What users are told of a process that nothing can be started beside.
+const IN_PLACE: &str =
+    "is restarted and answers nobody meanwhile, as it opens its ports itself; with `listen` or in cluster mode no request is lost";
+
+impl Rollouts {
+    /// Does what was decided, and journals all of it.
+    pub(super) fn perform(&mut self, ctx: &mut Ctx, number: u32, effects: Vec<Effect>) {
+        let Some(running) = self.get_mut(number) else { return };
+        for effect in effects {
+            match effect {
+                Effect::Launch(place) => running.launch(ctx, place, false),
+                Effect::LaunchOld(place) => running.launch(ctx, place, true),
+                Effect::Promote(place) => running.promote(ctx, place),
+                Effect::Discard(place) => running.discard(ctx, place),
+            }
+        }
+        ctx.journal.push(&running.record());
+    }
+}
+
+impl Running {
+    fn launch(&mut self, ctx: &mut Ctx, place: usize, old: bool) {
+        let (origin, in_place) = (self.origin.clone(), self.is_in_place(place));
+        let Some(replica) = self.replicas.get_mut(place) else { return };
+        let parts = if old { replica.old.clone() } else { replica.new.clone() };
+        let serving = replica.serving;
+        if in_place {
+            let Some(slot) = ctx.slots.get_mut(serving) else { return };
+            // What was asked for but does not run yet began before.
+            replica.after = slot.instance.inc;
+            slot.base = parts.base;
+            slot.describe(parts.app, &ctx.settings);
+            let runs = matches!(slot.instance.state, State::Running { .. });
+            ctx.slots.changed(serving);
+            if runs {
+                self.tell_step(ctx, place, IN_PLACE);
+            }
+            return ctx.event(serving, lifecycle::Event::Restart(origin));
+        }
+        replica.beside = ctx.slots.add_candidate(serving, &parts.app, &parts.base, ctx.now, &ctx.settings);
+        if let Some(id) = replica.beside {
+            ctx.event(id, lifecycle::Event::Start(origin));
+        }
+        self.tell_step(ctx, place, if old { "starts the old release again" } else { "starts the new release beside the old one" });
+    }
+
+    /// The candidate serves, the old process retires: one step, one journal write.
+    fn promote(&mut self, ctx: &mut Ctx, place: usize) {
+        let origin = self.origin.clone();
+        let Some(replica) = self.replicas.get_mut(place) else { return };
+        let Some(new) = replica.beside.take() else { return };
+        let old = std::mem::replace(&mut replica.serving, new);
+        replica.going = Some(old);
+        change_roles(ctx, old, new, !origin.is_user());
+        let Some(slot) = ctx.slots.get(new) else { return };
+        replica.after = slot.instance.inc;
+        let (pid, pm_id, name) = (slot.instance.pid(), slot.pm_id, slot.spec().name.clone());
+        ctx.serves(new);
+        ctx.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is told to finish"));
+        ctx.tell(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
+        ctx.event(old, lifecycle::Event::Retire(origin));
+        self.tell_step(ctx, place, "is ready; the old process finishes its requests");
+    }
+
+    fn discard(&mut self, ctx: &mut Ctx, place: usize) {
+        let Some(id) = self.replicas.get_mut(place).and_then(|replica| replica.beside.take()) else { return };
+        // Whoever has it deleted already may be in a hurry; else it may finish: it may have clients.
+        if ctx.slots.get(id).is_some_and(|slot| slot.instance.wanted != lifecycle::Wanted::Gone) {
+            ctx.event(id, lifecycle::Event::Retire(self.origin.clone()));
+        }
+    }
+
+    /// What happens in one place, for whoever waits.
+    fn tell_step(&self, ctx: &mut Ctx, place: usize, step: &str) {
+        if let Some(replica) = self.replicas.get(place) {
+            let (id, name, step) = (replica.pm_id, self.app.clone(), step.to_owned());
+            self.tell(&mut ctx.queue, Progress::Rollout { id, name, step });
+        }
+    }
+}
+
+/// One serves, the other one retires; the history of the instance goes on with the new one.
+fn change_roles(ctx: &mut Ctx, old: u32, new: u32, by_policy: bool) {
+    let Ctx { slots, settings, now, .. } = ctx;
+    let Some(former) = slots.get_mut(old) else { return };
+    former.role = Role::Retiring;
+    former.pid_file_written = false;
+    former.settle_policy(settings);
+    let (counters, exits, notes) = (former.instance.counters.clone(), former.instance.exits.clone(), former.notes.clone());
+    let Some(slot) = slots.get_mut(new) else { return };
+    slot.role = Role::Serving;
+    slot.settle_policy(settings);
+    slot.instance.counters.restarts = counters.restarts.saturating_add(1);
+    slot.instance.counters.created = Some(*now);
+    slot.instance.counters.recent.clone_from(&counters.recent);
+    slot.instance.counters.follow_start_ups(&counters);
+    if by_policy {
+        slot.instance.spend_restart(&slot.policy, *now);
+    }
+    slot.notes = notes;
+    slot.instance.exits.splice(0..0, exits);
+    let surplus = slot.instance.exits.len().saturating_sub(slot.policy.exits_kept);
+    slot.instance.exits.drain(..surplus);
+    slots.changed(old);
+    slots.changed(new);
+}

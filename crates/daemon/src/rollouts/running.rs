@@ -1,0 +1,150 @@
+//! One rollout under way, and its records.
+
+use std::rc::Rc;
+
+use ostler_core::lifecycle::Origin;
+use ostler_core::rollout::Rollout;
+use ostler_core::time::Now;
+
+use crate::engine::Ctx;
+use crate::slots::{App, Base};
+use crate::store::rollouts::{ReplicaRecord, RolloutRecord};
+use crate::store::{Record, Snapshot};
+
+/// One rollout under way.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub number: u32,
+    pub app: String,
+    /// Number of the release among those of the app.
+    pub release: u32,
+    /// What is decided.
+    pub rollout: Rollout,
+    /// One per place of the rollout.
+    pub replicas: Vec<Replica>,
+    pub origin: Origin,
+    pub started: Now,
+    /// By this number whoever asked recognises its news. Not in the journal: who waits is lost with its daemon.
+    pub ticket: Option<u64>,
+    /// Last lines of the candidate that failed.
+    pub fault_lines: Vec<String>,
+    /// The slot whose last lines are asked for.
+    pub lines_of: Option<u32>,
+    /// A policy has instances replaced by the same release.
+    pub by_policy: bool,
+    /// When a process that was restarted in place has been waited for long enough; not in the journal, a fresh daemon waits anew.
+    pub look_ms: Option<u64>,
+    /// Requests of old processes that were not finished in their time.
+    pub cut: u32,
+}
+
+/// One instance of a rollout.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub pm_id: u32,
+    /// The slot that serves.
+    pub serving: u32,
+    /// The candidate.
+    pub beside: Option<u32>,
+    /// The slot that is on its way out.
+    pub going: Option<u32>,
+    /// The process that has to stay: the one that was promoted, or restarted. While one is being restarted, the one before it.
+    pub after: u32,
+    pub old: Parts,
+    pub new: Parts,
+}
+
+/// What a process is started from.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub app: Rc<App>,
+    pub base: Rc<Base>,
+}
+
+impl Running {
+    pub(super) fn record(&self) -> Record<'static> {
+        Record::Rollout(Box::new(RolloutRecord {
+            number: self.number,
+            app: self.app.clone(),
+            release: self.release,
+            rollout: self.rollout.clone(),
+            replicas: self.replicas.iter().map(Replica::record).collect(),
+            origin: self.origin.clone(),
+            started: self.started,
+            fault_lines: self.fault_lines.clone(),
+            by_policy: self.by_policy,
+            cut: self.cut,
+        }))
+    }
+
+    pub(super) fn restore(record: RolloutRecord, snapshot: &Snapshot) -> Option<Self> {
+        let replica = |record| Replica::restore(record, snapshot);
+        Some(Self {
+            number: record.number,
+            app: record.app,
+            release: record.release,
+            rollout: record.rollout,
+            replicas: record.replicas.into_iter().map(replica).collect::<Option<_>>()?,
+            origin: record.origin,
+            started: record.started,
+            ticket: None,
+            fault_lines: record.fault_lines,
+            lines_of: None,
+            by_policy: record.by_policy,
+            look_ms: None,
+            cut: record.cut,
+        })
+    }
+
+    /// Has it looked at when the clock says something about it.
+    pub(super) fn set_timer(&self, ctx: &mut Ctx) {
+        let next = [self.rollout.deadline_ms(), self.look_ms].into_iter().flatten().min();
+        ctx.timers.set(super::key(self.number), next);
+    }
+
+    /// This process is restarted, and none runs beside it.
+    pub(super) fn is_in_place(&self, place: usize) -> bool {
+        self.rollout.places.get(place).is_some_and(|place| place.in_place)
+    }
+}
+
+impl Replica {
+    fn record(&self) -> ReplicaRecord {
+        ReplicaRecord {
+            pm_id: self.pm_id,
+            serving: self.serving,
+            beside: self.beside,
+            going: self.going,
+            after: self.after,
+            old: self.old.numbers(),
+            new: self.new.numbers(),
+        }
+    }
+
+    fn restore(record: ReplicaRecord, snapshot: &Snapshot) -> Option<Self> {
+        let ReplicaRecord { pm_id, serving, beside, going, after, old, new } = record;
+        let (old, new) = (Parts::restore(old, snapshot)?, Parts::restore(new, snapshot)?);
+        Some(Self { pm_id, serving, beside, going, after, old, new })
+    }
+}
+
+impl Parts {
+    fn numbers(&self) -> (u64, u64) {
+        (self.app.id, self.base.id)
+    }
+
+    pub(super) fn records(&self) -> [Record<'static>; 2] {
+        [
+            Record::Env { id: self.base.id, vars: Rc::clone(&self.base.vars) },
+            Record::Spec { id: self.app.id, spec: Rc::clone(&self.app.spec) },
+        ]
+    }
+
+    /// By the numbers of description and environment.
+    pub(super) fn restore((app, base): (u64, u64), snapshot: &Snapshot) -> Option<Self> {
+        Some(Self {
+            app: Rc::new(App { id: app, spec: Rc::clone(snapshot.specs.get(&app)?) }),
+            base: Rc::new(Base { id: base, vars: Rc::clone(snapshot.envs.get(&base)?) }),
+        })
+    }
+}
