@@ -1,18 +1,27 @@
 //! What the job costs when nobody manages anything: the system calls and no more. The lower bound the others are compared with.
 //!
 //! ```text
-//! floor keep        a parent, told by lines on stdin: `start N WORD…` (N children running WORD…), `stop` (SIGINT to all, waits),
-//!                   `exit`; answers each with `ok`. A child that ends by itself is started again at once.
-//! floor answer SOCK answers each connection with a table of a hundred rows, or with a hundred times 4 KB of JSON
+//! floor keep        a parent, told by lines on stdin: `start N WORD…` (N children running WORD…), `logs DIR N WORD…` (each with two new
+//!                   files there as its output), `groups DIR N WORD…` (each in a new control group besides), `stop` (SIGINT to all,
+//!                   waits), `exit`; answers each with `ok`. A child that ends by itself is started again at once.
+//! floor again N WORD…  N children running WORD…; waits for the end of any and starts it again, in one thread
+//! floor answer SOCK PID…  answers each connection with a table of a hundred rows, or with a hundred times 4 KB of JSON
 //! floor list SOCK   asks for the table, prints
+//! floor proc SOCK   the same, and the server reads `/proc/PID/stat` of each of its processes first
 //! floor json SOCK   asks for the JSON, prints
 //! floor date        copies stdin to stdout with a date in front of each line
 //! ```
 
 #![forbid(unsafe_code)]
 
+use ostler_sys::spawn::{Place, spawn_at};
+use ostler_sys::{CStrings, SpawnSpec, cgroup};
+use std::ffi::CString;
+use std::fs::OpenOptions;
 use std::io::{BufRead, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 
@@ -23,8 +32,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["keep"] => keep(),
-        ["answer", socket] => answer(socket),
+        ["again", count, words @ ..] => again(count, words),
+        ["answer", socket, pids @ ..] => answer(socket, pids),
         ["list", socket] => list(socket, *b"list"),
+        ["proc", socket] => list(socket, *b"proc"),
         ["json", socket] => list(socket, *b"json"),
         ["date"] => date(),
         _ => Err("unknown words".into()),
@@ -63,6 +74,7 @@ fn keep() -> Result<(), Failure> {
     });
     let mut command: Vec<String> = Vec::new();
     let mut pids: Vec<i32> = Vec::new();
+    let mut groups: Vec<PathBuf> = Vec::new();
     let mut stopping = false;
     let ok = || writeln!(std::io::stdout(), "ok");
     for event in events {
@@ -72,6 +84,17 @@ fn keep() -> Result<(), Failure> {
                     command = words.iter().map(|word| (*word).to_owned()).collect();
                     for _ in 0..count.parse()? {
                         pids.push(spawn(&command)?);
+                    }
+                    wake.send(())?;
+                    ok()?;
+                }
+                [order @ ("logs" | "groups"), folder, count, words @ ..] => {
+                    let above = if *order == "groups" { Some(group_of_all()?) } else { None };
+                    groups.extend(above.clone());
+                    for number in 0..count.parse()? {
+                        let group = above.as_ref().map(|above: &PathBuf| above.join(format!("{number}")));
+                        pids.push(spawn_with_files(Path::new(folder), number, group.as_deref(), words)?);
+                        groups.extend(group);
                     }
                     wake.send(())?;
                     ok()?;
@@ -89,6 +112,8 @@ fn keep() -> Result<(), Failure> {
                 pids.retain(|known| *known != pid);
                 if stopping && pids.is_empty() {
                     stopping = false;
+                    // Those inside first.
+                    groups.drain(..).rev().try_for_each(|group| cgroup::remove(&group))?;
                     ok()?;
                 } else if !stopping {
                     pids.push(spawn(&command)?);
@@ -106,14 +131,63 @@ fn spawn(command: &[String]) -> Result<i32, Failure> {
     Ok(i32::try_from(child.id())?)
 }
 
-fn answer(socket: &str) -> Result<(), Failure> {
-    let rows: String = (0..100).map(|id| format!("│ {id:<4} │ app-{id:<12} │ online │ 0% │ 1.0mb │\n")).collect();
+/// The control group in which those of the children are made.
+fn group_of_all() -> Result<PathBuf, Failure> {
+    let group = cgroup::own().ok_or("no control groups here")?.join(format!("floor-{}", std::process::id()));
+    cgroup::make(&group)?;
+    Ok(group)
+}
+
+/// A child with two log files of its own, in a new control group if one is given.
+fn spawn_with_files(folder: &Path, number: usize, group: Option<&Path>, words: &[&str]) -> Result<i32, Failure> {
+    let text = |word: &str| CString::new(word);
+    let log = |name: &str| OpenOptions::new().append(true).create(true).open(folder.join(format!("{name}-{number}.log")));
+    let (out, err) = (log("out")?, log("err")?);
+    let group: Option<OwnedFd> = group.map(cgroup::open).transpose()?;
+    let spec = SpawnSpec {
+        program: text(words.first().ok_or("nothing to start")?)?,
+        argv: words.iter().map(|word| text(word)).collect::<Result<CStrings, _>>()?,
+        envp: std::env::vars().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<CStrings, _>>()?,
+        ..SpawnSpec::default()
+    };
+    let place = Place { cgroup: group.as_ref().map(AsFd::as_fd), ..Place::default() };
+    Ok(spawn_at(&spec, &[(out.as_fd(), 1), (err.as_fd(), 2)], place)?.pid)
+}
+
+/// The shortest way from the end of a child to its next one: one thread that waits.
+fn again(count: &str, words: &[&str]) -> Result<(), Failure> {
+    let command: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    for _ in 0..count.parse()? {
+        spawn(&command)?;
+    }
+    while rustix::process::wait(rustix::process::WaitOptions::empty())?.is_some() {
+        spawn(&command)?;
+    }
+    Ok(())
+}
+
+fn answer(socket: &str, pids: &[&str]) -> Result<(), Failure> {
+    // As wide as ours.
+    let row = |id: usize| {
+        let cells =
+            "│ default     │ N/A     │ fork    │ 123456   │ 10m    │ 0    │ online    │ 0%       │ 1.8mb    │ root     │ disabled │";
+        format!("│ {id:<2} │ app-{id:<5} {cells}\n")
+    };
+    let rows: String = (0..100).map(row).collect();
+    let files: Vec<String> = pids.iter().map(|pid| format!("/proc/{pid}/stat")).collect();
+    let mut line = [0; 1024];
     let variable = r#""VARIABLE":"/usr/local/sbin:/usr/local/bin:/usr/bin:/bin","#;
     let json = format!("[{}null]", format!("{{{}\"pm_id\":0}},", variable.repeat(4000 / variable.len())).repeat(100));
     for stream in UnixListener::bind(socket)?.incoming() {
         let mut stream = stream?;
         let mut request = [0; 4];
         stream.read_exact(&mut request)?;
+        if request == *b"proc" {
+            for file in &files {
+                let read = std::fs::File::open(file)?.read(&mut line)?;
+                std::hint::black_box(line.get(..read));
+            }
+        }
         stream.write_all(if request == *b"json" { json.as_bytes() } else { rows.as_bytes() })?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! ```text
 //! tiny pause                     waits for a signal
 //! tiny stamp FILE                appends the time of its first instruction to FILE, then waits
+//! tiny pid FILE                  appends its pid and the time of its first instruction to FILE, then waits
 //! tiny crash FILE MS             appends `S time`, waits, appends `E time`, exits with 1
 //! tiny flood BYTES FILE          writes lines of 100 bytes, appends the times before and after to FILE, then waits
 //! tiny pour BYTES MB FILE        the same, so many MB a second; appends how late it was: median, 99.9 %, longest
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["pause"] => Ok(()),
         ["stamp", file] => append(file, &format!("{begin}\n")),
+        ["pid", file] => append(file, &format!("{} {begin}\n", std::process::id())),
         ["crash", file, ms] => return crash(file, ms.parse().unwrap_or(0), begin),
         ["flood", bytes, file] => append(file, &format!("{begin}\n"))
             .and_then(|()| flood(bytes.parse().unwrap_or(0)))

@@ -15,8 +15,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let crashes = lab.rounds(300, 60);
     let limit = Duration::from_secs(if lab.quick { 12 } else { 25 });
     let rows = [
-        Row::new("crash → new process runs, median", "ms", "≤ 1.3 × floor"),
-        Row::new("crash → new process runs, 99th percentile", "ms", "≤ 1.3 × floor"),
+        Row::new("crash → new process runs, median", "ms", "≤ 1.25 × floor"),
+        Row::new("crash → new process runs, 99th percentile", "ms", "≤ 1.25 × floor"),
     ];
     Ok(lab.rows(lab.rounds(3, 1), rows, |subject| {
         let file = lab.fresh()?.join("times");

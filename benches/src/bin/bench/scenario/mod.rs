@@ -8,6 +8,7 @@ mod crash;
 mod health;
 mod idle;
 mod kill;
+mod killed;
 mod last_lines;
 mod limit;
 mod list;
@@ -33,6 +34,7 @@ pub(crate) const APPS: &[Scenario] = &[
     ("start", "100 apps from one file", start::measure),
     ("stop", "100 apps that obey", stop::measure),
     ("crash", "from the end of a process to the first instruction of the next", crash::measure),
+    ("killed", "SIGKILL of apps that have run for more than a second, to the first instruction of the next", killed::measure),
     ("memory", "memory at rest, and per app", memory::measure),
     ("idle", "what 100 quiet apps cost", idle::measure),
     ("health", "what 100 apps cost that are asked whether they are well", health::measure),

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
-    let rows = [Row::new("stop 100 apps that obey", "ms", "≤ 25")];
+    let rows = [Row::new("stop 100 apps that obey", "ms", "≤ 2.5 × floor")];
     Ok(lab.rows(lab.rounds(5, 2), rows, |subject| {
         let time = match subject {
             Subject::Manager(kind) => {

@@ -1,0 +1,75 @@
+//! Apps that have run for more than a second are killed from outside, one after the other: how long nobody is there.
+
+use crate::lab::{Lab, Subject, Turn};
+use crate::measure;
+use crate::report::{Row, percentile};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::VecDeque;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const APPS: usize = 30;
+/// With so many apps each has run for more than a second when its turn comes again.
+const APART: Duration = Duration::from_millis(40);
+const SECOND: Duration = Duration::from_millis(1100);
+
+pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
+    let rows = [
+        Row::new("SIGKILL from outside after more than a second → new process runs, median", "ms", "≤ 1.25 × floor"),
+        Row::new("SIGKILL from outside after more than a second → new process runs, 99th percentile", "ms", "≤ 1.25 × floor"),
+    ];
+    Ok(lab.rows(lab.rounds(5, 1), rows, |subject| {
+        let folder = lab.fresh()?;
+        let file = folder.join("starts");
+        let name = file.display().to_string();
+        let gaps = match subject {
+            Subject::Manager(kind) => {
+                let manager = lab.manager(kind)?;
+                manager.start_all(&lab.apps(APPS, &["pid", &name]))?;
+                kill_in_turn(lab, &file)?
+            }
+            Subject::Floor => {
+                let mut parent = Command::new(lab.floor_program());
+                parent.args(["again", &APPS.to_string(), &lab.tiny(), "pid", &name]).env("HOME", &folder).stdin(Stdio::null());
+                let mut parent = parent.spawn().context("cannot run the floor")?;
+                let gaps = kill_in_turn(lab, &file);
+                parent.kill()?;
+                parent.wait()?;
+                measure::end_marked(&folder);
+                gaps?
+            }
+        };
+        Ok(Turn::Values([percentile(&gaps, 50.0).context("no gap")?, percentile(&gaps, 99.0).context("no gap")?]))
+    }))
+}
+
+/// Milliseconds from each kill to the first instruction of the process that follows.
+fn kill_in_turn(lab: &Lab, file: &Path) -> Result<Vec<f64>> {
+    ensure!(measure::wait(Duration::from_secs(30), || starts(file).len() >= APPS), "not all apps run");
+    thread::sleep(SECOND);
+    let end = Instant::now() + Duration::from_secs(25);
+    let mut pids: VecDeque<i32> = starts(file).iter().map(|(pid, _)| *pid).collect();
+    let mut gaps = Vec::new();
+    while gaps.len() < lab.rounds(150, 60) && Instant::now() < end {
+        let pid = pids.pop_front().and_then(Pid::from_raw).context("no app is left")?;
+        let known = starts(file).len();
+        let begin = measure::now();
+        kill_process(pid, Signal::KILL)?;
+        thread::sleep(APART);
+        measure::wait(Duration::from_secs(10), || starts(file).len() > known);
+        let (pid, at) = *starts(file).get(known).context("no new process")?;
+        gaps.push((at - begin) as f64 / 1e6);
+        pids.push_back(pid);
+    }
+    Ok(gaps)
+}
+
+/// Pid and time of each start.
+fn starts(file: &Path) -> Vec<(i32, i64)> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| line.split_once(' ')).filter_map(|(pid, at)| Some((pid.parse().ok()?, at.parse().ok()?))).collect()
+}
