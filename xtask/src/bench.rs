@@ -11,15 +11,15 @@ const SUPERVISOR: &str = "4.3.0";
 /// Words go to the harness as they are (`--help` lists them).
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let has = |name: &str| words.iter().any(|word| word == name);
-    let bench = build("ostler-bench", "bench", "release")?;
+    let bench = build("ostler-bench", "bench", "dist")?;
     for binary in ["floor", "tiny"] {
-        build("ostler-bench", binary, "release")?;
+        build("ostler-bench", binary, "dist")?;
     }
     let mut command = Command::new(bench);
     command.args(words);
     if !has("--list") && !has("--help") {
         let cache = cache()?;
-        command.env("OSTLER_BENCH_OSTLER", build("ostler", "ostler", "release")?);
+        command.env("OSTLER_BENCH_OSTLER", build("ostler", "ostler", "dist")?);
         // A peer that cannot be had is left out, and the table says so.
         for (variable, peer) in [("OSTLER_BENCH_PM2", pm2(&cache)), ("OSTLER_BENCH_SUPERVISOR", supervisor(&cache))] {
             match peer {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 
 /// Runs the lifecycle simulation: `--seed N` repeats one run, `--steps M` says how long.
 pub(crate) fn sim(words: &[String]) -> Result<()> {
-    let mut command = cargo(&["run", "--quiet", "--locked", "--profile", "e2e", "--package", "ostler-core"]);
+    let mut command = cargo(&["run", "--quiet", "--locked", "--profile", "release", "--package", "ostler-core"]);
     command.args(["--features", "sim", "--example", "sim", "--"]).args(words);
     must_run(&mut command)
 }

@@ -10,10 +10,10 @@ use crate::process::{cargo, must_run, on_path, option, output, target};
 /// An environment variable.
 pub(crate) type Variable = (&'static str, PathBuf);
 
-/// `--profile P` (release), `--test` runs the container tests with it, in the profile `dev` if no other is named.
+/// `--profile P` (dist), `--test` runs the container tests with it, in the profile `dev` if no other is named.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let tests = words.iter().any(|word| word == "--test");
-    let profile = option(words, "--profile")?.unwrap_or(if tests { "dev" } else { "release" });
+    let profile = option(words, "--profile")?.unwrap_or(if tests { "dev" } else { "dist" });
     if !tests {
         println!("{}", ostler(profile)?.display());
         return Ok(());

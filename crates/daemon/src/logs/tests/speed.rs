@@ -1,4 +1,4 @@
-//! Measured, not asserted on a loaded machine: `cargo test --profile e2e -p ostler-daemon --lib -- --ignored --nocapture speed`.
+//! Measured, not asserted on a loaded machine: `cargo test --release -p ostler-daemon --lib -- --ignored --nocapture speed`.
 
 use std::time::Instant;
 
