@@ -42,6 +42,7 @@ mod kill;
 mod lanes;
 mod lateness;
 mod left_behind;
+mod lifetime;
 mod limits;
 mod list;
 mod logrotate;

@@ -57,6 +57,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("hooks", Kind::Feature),
     ("host", Kind::Feature),
     ("log_writers", Kind::Feature),
+    ("lifetime", Kind::Feature),
     ("order", Kind::Feature),
     ("rollouts", Kind::Feature),
     ("rotation", Kind::Feature),

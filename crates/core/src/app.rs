@@ -339,6 +339,9 @@ pub struct RestartSpec {
     pub max_restarts: Option<u32>,
     /// A run shorter than this is unstable; `None` = 1000.
     pub min_uptime_ms: Option<u64>,
+    /// What has run for so long is replaced.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_lifetime_ms: Option<u64>,
     /// Fixed delay before a restart.
     pub restart_delay_ms: u64,
     /// First delay of the growing backoff (×1.5, at most 15 s); 0 = off. Wins over `restart_delay_ms`.
@@ -356,6 +359,7 @@ impl Default for RestartSpec {
             autorestart: true,
             max_restarts: None,
             min_uptime_ms: None,
+            max_lifetime_ms: None,
             restart_delay_ms: 0,
             exp_backoff_ms: 0,
             stop_exit_codes: Vec::new(),

@@ -15,6 +15,7 @@ use crate::flush::Flush;
 use crate::home_watch::HomeWatch;
 use crate::hooks::Hooks;
 use crate::host::Host;
+use crate::lifetime::Lifetime;
 use crate::log_writers::LogWriters;
 use crate::order::Order;
 use crate::rollouts::Rollouts;
@@ -89,6 +90,7 @@ features! {
     home: HomeWatch,
     hooks: Hooks,
     host: Host,
+    lifetime: Lifetime,
     order: Order,
     rotation: Rotation,
     sockets: Sockets,

@@ -26,6 +26,7 @@ mod incident;
 mod ipc;
 mod keeper_door;
 mod left_behind;
+mod lifetime;
 mod log;
 mod log_writers;
 mod logs;

@@ -126,6 +126,7 @@ pub static KEYS: &[Key] = &[
     key(Restart, "stop_exit_codes", &[Numbers], "none", "Exit codes after which the app stays stopped.").option(&["--stop-exit-codes"]),
     key(Restart, "max_restarts", &[COUNT], "16; none with `exp_backoff_restart_delay`", "Unstable restarts in a row before `errored`.").option(&["--max-restarts"]),
     key(Restart, "min_uptime", &[Millis], "1000", "A run shorter than this is unstable.").option(&["--min-uptime"]),
+    key(Restart, "max_lifetime", &[Millis], "none", "What has run for so long is replaced, without a gap where its instances share their ports."),
     key(Restart, "restart_delay", &[Millis], "0", "Wait before each restart.").option(&["--restart-delay"]),
     key(Restart, "exp_backoff_restart_delay", &[Millis], "0", "First delay of a growing wait before restarts.")
         .option(&["--exp-backoff-restart-delay"]),

@@ -13,6 +13,7 @@ pub(super) fn set_restart(spec: &mut AppSpec, key: &str, value: &Value) -> Resul
         "autorestart" => restart.autorestart = value != &Value::Bool(false),
         "max_restarts" => restart.max_restarts = Some(u32::try_from(number(value)?).unwrap_or(u32::MAX)),
         "min_uptime" => restart.min_uptime_ms = Some(number(value)?),
+        "max_lifetime" => restart.max_lifetime_ms = Some(number(value)?).filter(|ms| *ms > 0),
         "restart_delay" => restart.restart_delay_ms = number(value)?,
         "exp_backoff_restart_delay" => restart.exp_backoff_ms = number(value)?,
         "restart_budget" => restart.budget = super::care::budget(value)?,

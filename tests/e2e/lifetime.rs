@@ -1,0 +1,15 @@
+//! `max_lifetime`.
+
+use crate::setup::{ecosystem, home};
+
+#[test]
+fn an_instance_that_has_run_long_enough_is_replaced_and_says_why() {
+    let home = home();
+    let script = home.write("app.js", "require('http').createServer((_, answer) => answer.end()).listen(0);");
+    let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "exec_mode": "cluster", "max_lifetime": "1s""#));
+    home.ok(format!("start {file}"));
+    let first = home.jlist()[0].pid();
+    home.wait_until("another process serves", || home.jlist()[0].pid() != first && home.jlist()[0].status() == "online");
+    let why = home.ok("why app");
+    assert!(why.contains("max_lifetime"), "{why}");
+}
