@@ -16,7 +16,7 @@ const IPV6_ONLY: u64 = 1;
 
 impl Query {
     /// Makes the socket that was asked for: bound, listening, not blocking.
-    pub(crate) fn open(&self, umask: u32) -> Result<OwnedFd, Errno> {
+    pub(super) fn open(&self, umask: u32) -> Result<OwnedFd, Errno> {
         self.rights.open_socket(|| self.open_as_it_is(umask))
     }
 
@@ -37,7 +37,7 @@ impl Query {
 
     /// One of several sockets of a port. The first one finds out where; without this check another program that shares its ports
     /// could be one of them.
-    pub(crate) fn open_first_shard(&self) -> Result<OwnedFd, Errno> {
+    pub(super) fn open_first_shard(&self) -> Result<OwnedFd, Errno> {
         let probe = self.open(0)?;
         let address = bound_to(&probe)?;
         drop(probe);
@@ -45,7 +45,7 @@ impl Query {
     }
 
     /// One of several sockets of a port.
-    pub(crate) fn open_shard(&self, address: SocketAddr) -> Result<OwnedFd, Errno> {
+    pub(super) fn open_shard(&self, address: SocketAddr) -> Result<OwnedFd, Errno> {
         self.rights.open_socket(|| self.open_at(address, true))
     }
 

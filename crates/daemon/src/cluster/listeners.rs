@@ -35,7 +35,7 @@ const DATA_PREFIX: &str = "listen-data:";
 
 /// One listening socket. It belongs to the app and outlives workers and daemons: a connection waits, it is never refused.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub(super) struct Listener {
     /// Name under which the keeper holds it.
     pub name: String,
     /// Other apps that have it, too.
@@ -66,7 +66,7 @@ pub(crate) struct Listener {
 /// One of several sockets of a port. It is never closed before the others: what waits in its queue would be reset, and the kernel would
 /// count the others anew.
 #[derive(Debug)]
-pub(crate) struct Shard {
+pub(super) struct Shard {
     /// The instances that accept from it have this number: a worker and its replacement.
     pub index: u32,
     /// The socket.
@@ -77,7 +77,7 @@ pub(crate) struct Shard {
 
 /// What a listener does until something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rest {
+pub(super) enum Rest {
     /// Wait for a connection.
     Watch,
     /// Wait for a connection, and look again at this time.
@@ -90,7 +90,7 @@ pub(crate) enum Rest {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners {
+pub(super) struct Listeners {
     all: BTreeMap<u32, Listener>,
     by_name: BTreeMap<String, u32>,
     next: u32,
@@ -99,15 +99,6 @@ pub(crate) struct Listeners {
     dirty: BTreeSet<u32>,
     /// Apps and addresses of which it was told that they may not have them.
     refused: BTreeSet<String>,
-}
-
-impl Listeners {
-    /// The app for which this socket is held.
-    pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
-        let is_it = |fd: &OwnedFd| ostler_sys::listening::inode(fd.as_fd()) == Some(inode);
-        let holds = |listener: &&Listener| is_it(&listener.fd) || listener.shards.iter().any(|shard| is_it(&shard.fd));
-        self.all.values().find(holds).and_then(|listener| Some(split_name(&listener.name)?.0))
-    }
 }
 
 /// The name of an app's listener. The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
@@ -145,13 +136,14 @@ fn data_name(name: &str) -> String {
 
 impl Listeners {
     /// Takes back what the keeper held while there was no daemon.
-    pub(crate) fn restore(&mut self, held: Vec<(String, OwnedFd)>) {
+    pub(super) fn restore(&mut self, ctx: &mut Ctx, held: Vec<(String, OwnedFd)>) {
         let mut shards = Vec::new();
         let mut data = Vec::new();
         for (name, fd) in held {
-            if let Some((_, key)) = split_name(&name) {
-                let message = begin_connection(key);
-                self.insert(name, Rc::new(fd), message);
+            if let Some((app, key)) = split_name(&name) {
+                let (fd, message) = (Rc::new(fd), begin_connection(key));
+                ctx.listening.add(app, &name, Rc::clone(&fd));
+                self.insert(name, fd, message);
             } else if let Some((position, index, listener)) = split_shard_name(&name) {
                 shards.push((listener, position, index, fd));
             } else if let Some(listener) = name.strip_prefix(DATA_PREFIX) {
@@ -178,7 +170,7 @@ impl Listeners {
     }
 
     /// For a new keeper.
-    pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+    pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.values().flat_map(|listener| {
             let data = listener.data.as_ref().map(|(_, fd)| (data_name(&listener.name), fd.as_fd()));
             let shards = listener.shard_names().zip(&listener.shards).map(|(name, shard)| (name, shard.fd.as_fd()));
@@ -213,6 +205,7 @@ impl Listeners {
     pub(super) fn add(&mut self, ctx: &mut Ctx, app: &str, key: &str, fd: Rc<OwnedFd>) -> u32 {
         let name = held_name(app, key);
         ctx.keeper.hold(&name, fd.as_fd());
+        ctx.listening.add(app, &name, Rc::clone(&fd));
         self.insert(name, fd, begin_connection(key))
     }
 
@@ -269,6 +262,9 @@ impl Listeners {
     pub(super) fn close(&mut self, ctx: &mut Ctx, id: u32, rights: &Rights) {
         let Some(listener) = self.all.remove(&id) else { return };
         self.by_name.remove(&listener.name);
+        if let Some((app, _)) = split_name(&listener.name) {
+            ctx.listening.remove(app, &listener.name);
+        }
         self.dirty.remove(&id);
         ctx.timers.set(wake(id), None);
         listener.watched.iter().for_each(|fd| ctx.reactor.remove(fd));
@@ -325,7 +321,9 @@ impl Listeners {
         };
         let former = held(listener);
         self.by_name.remove(&listener.name);
+        ctx.listening.remove(app, &listener.name);
         listener.name = held_name(heir, &key);
+        ctx.listening.add(heir, &listener.name, Rc::clone(&listener.fd));
         self.by_name.insert(listener.name.clone(), id);
         let data = listener.data.as_ref().map(|(_, fd)| fd.as_fd());
         let fds = std::iter::once(listener.fd.as_fd()).chain(listener.shards.iter().map(|shard| shard.fd.as_fd())).chain(data);

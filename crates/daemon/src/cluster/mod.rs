@@ -68,11 +68,6 @@ impl Cluster {
     const PEEK_TIMER: Key = (Self::NAME, Self::PEEKS);
     const CHECKS: Key = (Self::NAME, 2 << 32);
 
-    /// The app for which this socket is held.
-    pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
-        self.listeners.app_of(inode)
-    }
-
     fn on_cluster_message(&mut self, ctx: &mut Ctx, id: u32, message: &Map<String, Value>) {
         match message.get("act").and_then(Value::as_str) {
             Some("queryServer") => self.query_server(ctx, id, message),
@@ -319,7 +314,7 @@ impl Feature for Cluster {
     }
 
     fn on_taken_back(&mut self, ctx: &mut Ctx) {
-        self.listeners.restore(std::mem::take(&mut self.held));
+        self.listeners.restore(ctx, std::mem::take(&mut self.held));
         self.rejoin_workers(ctx);
     }
 }

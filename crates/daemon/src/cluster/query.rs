@@ -6,7 +6,7 @@ use crate::rights::Rights;
 
 /// A parsed `queryServer`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Query {
+pub(super) struct Query {
     pub kind: Kind,
     /// Host address, or path of a unix socket; none = all.
     pub address: Option<String>,
@@ -24,7 +24,7 @@ pub(crate) struct Query {
 
 /// Kind of socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     Tcp4,
     Tcp6,
     Unix,
@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 
 impl Query {
     /// Reads whatever the worker sent; what is missing or absurd has Node's default.
-    pub(crate) fn parse(message: &Map<String, Value>) -> Self {
+    pub(super) fn parse(message: &Map<String, Value>) -> Self {
         let number = |name: &str| message.get(name).and_then(Value::as_i64);
         let kind = match message.get("addressType") {
             Some(Value::String(kind)) if kind == "udp4" => Kind::Udp4,
@@ -57,29 +57,29 @@ impl Query {
     }
 
     /// Whether it can be answered at all.
-    pub(crate) fn is_sane(&self) -> bool {
+    pub(super) fn is_sane(&self) -> bool {
         self.address.as_ref().is_none_or(|address| address.len() <= MAX_ADDRESS_BYTES)
     }
 
     /// Datagrams have no connections: they cannot be handed over one by one.
-    pub(crate) fn is_udp(&self) -> bool {
+    pub(super) fn is_udp(&self) -> bool {
         matches!(self.kind, Kind::Udp4 | Kind::Udp6)
     }
 
     /// Only these can have several sockets for one port.
-    pub(crate) fn is_tcp(&self) -> bool {
+    pub(super) fn is_tcp(&self) -> bool {
         matches!(self.kind, Kind::Tcp4 | Kind::Tcp6)
     }
 
     /// Names the listener among those of the app.
-    pub(crate) fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         let address = self.address.as_deref().unwrap_or("null");
         let index = if self.port == 0 && self.kind != Kind::Unix { format!(":{}", self.index) } else { String::new() };
         format!("{address}:{}:{:?}:{}{index}", self.port, self.kind, self.fd.unwrap_or(-1))
     }
 
     /// Node's name for the handle.
-    pub(crate) fn handle_type(&self) -> &'static str {
+    pub(super) fn handle_type(&self) -> &'static str {
         match self.kind {
             Kind::Tcp4 | Kind::Tcp6 | Kind::Unix => "net.Native",
             Kind::Udp4 | Kind::Udp6 => "dgram.Native",

@@ -30,7 +30,7 @@ const LOST_MS: u64 = 1000;
 
 /// Connections whose first request is awaited.
 #[derive(Debug, Default)]
-pub(crate) struct Peeks {
+pub(super) struct Peeks {
     all: BTreeMap<u32, Peek>,
     next: u32,
     /// What is looked at goes through this.

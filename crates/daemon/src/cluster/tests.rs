@@ -339,3 +339,17 @@ fn who_is_no_worker_gets_nothing() {
     assert_eq!(rig.listeners(), 0);
     assert!(rig.played.log().contains("asks for sockets as a cluster worker, which it is not"));
 }
+
+#[test]
+fn whose_a_socket_is_is_known_to_others() {
+    let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
+    let inode = ostler_sys::listening::inode(rig.cluster.held()[0].1).unwrap();
+    assert_eq!(rig.played.ctx.listening.app_of(inode), Some("api"));
+    rig.played.ctx.listening = crate::slots::listening::Listening::default();
+    rig.next_daemon();
+    assert_eq!(rig.played.ctx.listening.app_of(inode), Some("api"));
+    let key = rig.played.ctx.slots.get(workers[0].id).unwrap().worker.served[0].clone();
+    rig.says(workers[0].id, json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key}));
+    assert_eq!(rig.played.ctx.listening.app_of(inode), None);
+    assert_eq!(rig.listeners(), 0, "the app means it");
+}

@@ -1,4 +1,5 @@
-//! Sockets that apps declare (`listen`) and that are open: who has an address, and which socket has which number in a process.
+//! Listening sockets of apps that are open: who has an address, and which of those that an app declares (`listen`) has which number in its
+//! processes.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,7 +9,8 @@ use ostler_core::app::AppSpec;
 use ostler_core::serving::{FIRST_FD, keyed};
 use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
 
-/// One socket for each declared address, by app and address ([`keyed`]). Whoever opens and closes them keeps this true.
+/// One socket for each address, by app and address: that of the description ([`keyed`]), or a name of its own (`listen:…`) where cluster
+/// workers asked for it. Whoever opens and closes them keeps this true.
 #[derive(Debug, Default)]
 pub(crate) struct Listening(BTreeMap<String, BTreeMap<String, Rc<OwnedFd>>>);
 

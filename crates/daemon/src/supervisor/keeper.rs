@@ -186,7 +186,7 @@ impl Control {
         if sockets.is_empty() {
             return lines.push(format!("port {port} is held by nobody any more"));
         }
-        let ours = sockets.iter().find_map(|inode| self.features.cluster.app_of(*inode).or_else(|| self.ctx.listening.app_of(*inode)));
+        let ours = sockets.iter().find_map(|inode| self.ctx.listening.app_of(*inode));
         if let Some(app) = ours {
             return lines.push(format!("port {port} is held for app {app}, whose instances share it"));
         }
