@@ -42,7 +42,6 @@ use crate::supervisor::drain::Drains;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
-use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::Sweeps;
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
@@ -169,7 +168,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         features: Features::default(),
         oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         signals,
-        signs: Signs::default(),
         care: crate::care::Care::new(now),
         wake,
         handbacks: HandBacks::default(),
@@ -209,7 +207,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.recover_carries(carries);
         control.hear_of_starter(&inventory);
     }
-    control.remove_left_sockets();
     if let Some(id) = aside {
         control.ctx.journal.push(&crate::store::Record::Gone { id });
     }
@@ -321,7 +318,7 @@ impl Control {
                 }
             } else if name.starts_with(crate::supervisor::carry::PREFIX) {
                 self.carries.take_back(name, fd);
-            } else if let Some(fd) = self.take_back_sign(&name, fd) {
+            } else {
                 self.features.take_back(&mut self.ctx, &name, fd);
             }
         }
@@ -452,7 +449,6 @@ impl Control {
         ]
         .into_iter()
         .chain(channels)
-        .chain(self.signs.held())
         .chain(self.features.held())
         .chain(piped)
         .chain(self.carries.held())

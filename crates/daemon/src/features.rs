@@ -19,6 +19,7 @@ use crate::lifetime::Lifetime;
 use crate::log_writers::LogWriters;
 use crate::order::Order;
 use crate::rollouts::Rollouts;
+use crate::readiness::Readiness;
 use crate::rotation::Rotation;
 use crate::sockets::Sockets;
 use crate::store::Record;
@@ -92,8 +93,10 @@ features! {
     host: Host,
     lifetime: Lifetime,
     order: Order,
-    rotation: Rotation,
+    // What is most likely to fail is prepared first.
     sockets: Sockets,
+    readiness: Readiness,
+    rotation: Rotation,
     update: Update,
     usage: Usage,
     watch: Watches,

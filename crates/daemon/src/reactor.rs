@@ -18,16 +18,8 @@ pub(crate) enum Source {
     Wake,
     /// A straggler of an instance's tree that we wait for.
     Straggler(u32),
-    /// The sd_notify socket of an instance.
-    Notify(u32),
-    /// The pipe on which an instance writes a newline.
-    Newline(u32),
-    /// The connection of a probe of an instance.
-    Probe(u32),
     /// The connection of a health check.
     Health(u32),
-    /// Log files in which a line is awaited.
-    LogLines,
     /// A descriptor of the feature with this name, and what it means to that one: 48 bits.
     Feature(&'static str, u64),
 }
@@ -46,10 +38,6 @@ impl Source {
             Self::Signals => (2, 0),
             Self::Wake => (3, 0),
             Self::Straggler(id) => (6, id),
-            Self::Notify(id) => (16, id),
-            Self::Newline(id) => (17, id),
-            Self::Probe(id) => (18, id),
-            Self::LogLines => (19, 0),
             Self::Feature(name, key) => {
                 let place = names.iter().position(|known| *known == name).map_or(0, |at| at as u64 + 1);
                 return place << KEY_BITS | key & KEY_MASK;
@@ -69,10 +57,6 @@ impl Source {
             2 => Self::Signals,
             3 => Self::Wake,
             6 => Self::Straggler(id),
-            16 => Self::Notify(id),
-            17 => Self::Newline(id),
-            18 => Self::Probe(id),
-            19 => Self::LogLines,
             28 => Self::Health(id),
             _ => return None,
         })

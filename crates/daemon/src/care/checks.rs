@@ -10,7 +10,6 @@ use super::commands::CommandCheck;
 use crate::control::Control;
 use crate::engine::Request;
 use crate::probe::Answer;
-use crate::supervisor::signs::shift_of;
 
 /// Two phases with the same question share the answers.
 fn same(one: &Check, other: &Check) -> bool {
@@ -76,7 +75,7 @@ impl Control {
         let first_ms = probe::together(first_ms.saturating_add(spread(id, pause_ms)), pause_ms).max(first_ms);
         let key = self.care.next_question;
         self.care.next_question = key.wrapping_add(1);
-        let begun = match (probe::Question::of_check(check, shift_of(slot, port)), CommandCheck::of(check, first_ms)) {
+        let begun = match (probe::Question::of_check(check, slot.port_shift(port)), CommandCheck::of(check, first_ms)) {
             (Some(question), _) => self.ctx.checks.begin(key, id, question, first_ms),
             (None, command) => {
                 self.care.commands.extend(command.map(|command| (key, command)));

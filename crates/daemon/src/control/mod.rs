@@ -29,7 +29,6 @@ use crate::supervisor::drain::Drains;
 use crate::supervisor::handback::HandBacks;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
-use crate::supervisor::signs::Signs;
 use crate::supervisor::sweep::Sweeps;
 
 /// Everything the loop owns.
@@ -37,7 +36,6 @@ pub(crate) struct Control {
     pub ctx: Ctx,
     pub features: Features,
     pub signals: SignalFd,
-    pub signs: Signs,
     pub care: Care,
     /// Threads that work on log files wake us by this.
     pub wake: std::sync::Arc<std::os::fd::OwnedFd>,

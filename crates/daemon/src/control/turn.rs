@@ -18,7 +18,6 @@ use crate::store::{Record, Written};
 use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::PRELOAD_COMMAND;
 use crate::supervisor::handback::HandBacks;
-use crate::supervisor::readiness::Sign;
 use ostler_keeper::ToKeeper;
 use ostler_proto::node::Message;
 use serde_json::{Map, Value};
@@ -111,7 +110,6 @@ impl Control {
             self.look_for_vanished_ms,
             self.confirm_deadline_ms(),
             self.ctx.timers.next_ms(),
-            self.signs.deadline_ms(),
             self.care.deadline_ms(&self.ctx.checks),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
         ];
@@ -124,11 +122,7 @@ impl Control {
             Source::Signals => self.hear_signals(),
             Source::Wake => self.hear_threads(),
             Source::Straggler(pid) => self.straggler_ended(pid),
-            Source::Notify(id) => self.hear_notify(id),
-            Source::Newline(id) => self.hear_newline(id),
-            Source::Probe(id) => self.hear_probe(id),
             Source::Health(key) => self.hear_check(key),
-            Source::LogLines => self.hear_logs(),
             Source::Feature(name, key) => {
                 if let Some(feature) = self.features.named(name) {
                     feature.on_ready(&mut self.ctx, key, ready.writable);
@@ -155,7 +149,6 @@ impl Control {
         }
         self.tick_vanished(now.mono_ms);
         self.tick_confirmations(now.mono_ms);
-        self.tick_signs();
         self.tick_care(now);
         if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
@@ -197,23 +190,19 @@ impl Control {
     }
 
     /// What no feature makes of a message: the parts that are none yet.
-    fn hear_message(&mut self, id: u32, inc: u32, message: &Message) {
+    fn hear_message(&mut self, id: u32, message: &Message) {
         match message {
-            Message::Ready => self.told_ready(id, inc, Sign::Message),
-            Message::Internal(message) => self.hear_internal(id, inc, message),
+            Message::Internal(message) => self.hear_internal(id, message),
             Message::Typed { topic, .. } if topic == "process:exception" => self.hear_exception(id),
             _ => {}
         }
     }
 
     /// The same of what Node itself or our preload sent, or whoever writes such things.
-    fn hear_internal(&mut self, id: u32, inc: u32, message: &Map<String, Value>) {
+    fn hear_internal(&mut self, id: u32, message: &Map<String, Value>) {
         let Some(slot) = self.ctx.slots.get(id) else { return };
-        let text = |key: &str| message.get(key).and_then(Value::as_str);
-        match (text("cmd"), text("act")) {
-            (Some("NODE_CLUSTER"), Some("listening")) if slot.spec().has_workers() => self.told_ready(id, inc, Sign::Listening),
-            (Some(PRELOAD_COMMAND), _) if slot.preloaded => self.hear_preload(id, message),
-            _ => {}
+        if slot.preloaded && message.get("cmd").and_then(Value::as_str) == Some(PRELOAD_COMMAND) {
+            self.hear_preload(id, message);
         }
     }
 
@@ -224,17 +213,14 @@ impl Control {
                 Input::Event(id, event) => self.feed(id, event),
                 Input::Message(id, inc, message) => {
                     self.features.each().for_each(|feature| feature.on_message(&mut self.ctx, id, inc, &message));
-                    self.hear_message(id, inc, &message);
+                    self.hear_message(id, &message);
                 }
                 Input::Capacity(id) => self.features.each().for_each(|feature| feature.on_capacity(&mut self.ctx, id)),
                 Input::ChannelEnded(id) => {
                     self.heart_is_lost(id);
                     self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id));
                 }
-                Input::Listens(id) => {
-                    self.begins_to_listen(id);
-                    self.features.each().for_each(|feature| feature.on_listening(&mut self.ctx, id));
-                }
+                Input::Listens(id) => self.features.each().for_each(|feature| feature.on_listening(&mut self.ctx, id)),
                 Input::Described(id) => self.features.each().for_each(|feature| feature.on_described(&mut self.ctx, id)),
                 Input::Serving(id) => self.serves_now(id),
                 Input::Request(request) => {
@@ -279,6 +265,7 @@ impl Control {
             // A feature does these.
             Request::Replace { .. } | Request::Rollout(_) | Request::TakenOver { .. } | Request::Cut { .. } => {}
             Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
+            Request::Follow { id, inc, pid, is_rare } => self.follow_main_pid(id, inc, pid, is_rare),
             Request::FinishRequests { id, inc } => self.finish_requests(id, inc),
             Request::Rotate(log) => self.rotate(*log),
             Request::EndLeftovers { leader, mark } => self.sweeps.add_late(leader, mark, self.ctx.now.mono_ms),

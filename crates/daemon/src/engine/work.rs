@@ -68,6 +68,8 @@ pub(crate) enum Request {
     End { client: u32, id: u64, origin: Origin },
     /// Of these instances of one app there are to be so many.
     Scale { ids: Vec<u32>, to: u32, origin: Origin },
+    /// The process of this incarnation says that its main process is another one from now on. It has not said so for a while: that is told.
+    Follow { id: u32, inc: u32, pid: i32, is_rare: bool },
     /// The process of this incarnation gets nothing new any more: it is to finish the requests that it has.
     FinishRequests { id: u32, inc: u32 },
     /// A command is run for an instance; nothing happens where one of this owner is under way. Answered by [`Answer::CommandEnded`], once, when

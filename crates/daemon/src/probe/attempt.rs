@@ -240,7 +240,7 @@ mod tests {
     use ostler_core::probe::addresses;
     use ostler_core::serving::{HttpProbe, ReadyBy};
 
-    const SOURCE: Source = Source::Probe(1);
+    const SOURCE: Source = Source::Feature("probes", 1);
 
     fn http(port: u16) -> Question {
         let expect = vec![(200, 299)];
@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn ask(question: &Question) -> Progress {
-        let mut reactor = Reactor::new().unwrap();
+        let mut reactor = Reactor::of_features(&["probes"]).unwrap();
         let until = Instant::now() + Duration::from_secs(10);
         let all = addresses(&question.host).unwrap();
         let mut attempt = match Attempt::begin(question, &all) {

@@ -168,6 +168,15 @@ impl Slot {
         }
     }
 
+    /// What this instance has to add to that port: where the variable that grows from instance to instance is the port, its number.
+    pub(crate) fn port_shift(&self, port: u16) -> u16 {
+        let env = &self.spec().env;
+        let Some(variable) = env.increment_var.as_deref() else { return 0 };
+        let own = env.layers().filter_map(|layer| layer.get(variable)).last();
+        let first = own.or_else(|| self.base.vars.get(variable)).and_then(|value| value.trim().parse::<u16>().ok());
+        if first == Some(port) { u16::try_from(self.index).unwrap_or(0) } else { 0 }
+    }
+
     /// Something of it runs, or is to run.
     pub(crate) fn is_or_will_be_up(&self) -> bool {
         self.instance.wanted == Wanted::Up || !matches!(self.instance.state, State::Stopped | State::Errored | State::Gone)

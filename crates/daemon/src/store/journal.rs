@@ -24,6 +24,8 @@ pub(crate) struct Journal {
     pending: Vec<u8>,
     /// Events, which are only in memory.
     events: Vec<u8>,
+    /// How often it was written.
+    writes: u64,
 }
 
 impl Journal {
@@ -34,7 +36,7 @@ impl Journal {
         file.read_exact_at(&mut bytes, 0)?;
         let (snapshot, good) = Snapshot::read(&bytes);
         file.set_len(good as u64)?;
-        Ok((Self { file, end: good as u64, base: good as u64, pending: Vec::new(), events: Vec::new() }, snapshot))
+        Ok((Self { file, end: good as u64, base: good as u64, pending: Vec::new(), events: Vec::new(), writes: 0 }, snapshot))
     }
 
     /// Adds a record to the next write.
@@ -51,6 +53,7 @@ impl Journal {
     /// Writes what was pushed and hands out those bytes, for the copy on disk. An error means that memory for a few bytes is gone; what was
     /// pushed is written with the next call, and nothing better can be done than to go on.
     pub(crate) fn flush(&mut self) -> (Written, io::Result<Vec<u8>>) {
+        self.writes += 1;
         (Written(()), self.write_pending())
     }
 
@@ -68,6 +71,11 @@ impl Journal {
             self.end += self.pending.len() as u64;
         }
         Ok(std::mem::take(&mut self.pending))
+    }
+
+    /// How often it was written: with a higher number it has what was decided before.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes
     }
 
     /// Mostly superseded records?

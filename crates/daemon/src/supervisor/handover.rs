@@ -17,7 +17,7 @@ const KIN_MAX: usize = 8;
 
 impl Control {
     /// Incarnation `inc` says that this is its main process. What it says is in the journal when this returns.
-    pub(super) fn told_main_pid(&mut self, id: u32, inc: u32, pid: i32) {
+    pub(crate) fn follow_main_pid(&mut self, id: u32, inc: u32, pid: i32, is_rare: bool) {
         let Some(slot) = self.ctx.slots.get(id).filter(|slot| slot.instance.inc == inc) else { return };
         let former = slot.instance.pid();
         if former == Some(pid) || (former.is_none() && !matches!(slot.instance.state, State::Spawning { .. })) {
@@ -27,10 +27,14 @@ impl Control {
         let is_anothers = self.ctx.slots.iter().any(|other| other.instance.pid() == Some(pid));
         let found = self.ctx.slots.get(id).and_then(|slot| successor(slot, pid, self.ctx.keeper.pid())).filter(|_| !is_anothers);
         let Some(Successor { main, session }) = found else {
-            self.say_of_handover(id, format_args!("App [{name}:{pm_id}] says that its main process is {pid}, which is none of its own"));
+            if is_rare {
+                self.ctx.log.line(format_args!("App [{name}:{pm_id}] says that its main process is {pid}, which is none of its own"));
+            }
             return;
         };
-        let is_rare = self.say_of_handover(id, format_args!("App [{name}:{pm_id}] main process is {pid} now"));
+        if is_rare {
+            self.ctx.log.line(format_args!("App [{name}:{pm_id}] main process is {pid} now"));
+        }
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let start_ticks = std::mem::replace(&mut slot.start_ticks, main.start_ticks);
         for kin in former.map(|pid| ProcRef { pid, start_ticks }).into_iter().chain(session) {

@@ -90,11 +90,11 @@ impl Control {
 
     /// What a process said until now counts before its end does, and its end before anything that follows.
     pub(crate) fn hear_to_the_end(&mut self, id: u32) {
-        self.hear_notify_to_the_end(id);
         while self.features.each().any(|feature| feature.on_end(&mut self.ctx, id)) {
             self.dispatch();
             self.write_journal();
         }
+        self.dispatch();
     }
 
     fn spawned(&mut self, key: u64, pid: i32, start_ticks: u64) {
@@ -116,7 +116,6 @@ impl Control {
 
     /// What was made for a process is of no use any more.
     fn process_is_gone(&mut self, id: u32, inc: u32) {
-        self.drop_signs(id);
         self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
         self.dispatch();
     }

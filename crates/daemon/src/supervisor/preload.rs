@@ -5,7 +5,7 @@
 //! cannot read it, the app runs without it and is stopped by signal alone.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ostler_core::serving::Sticky;
@@ -14,13 +14,11 @@ use serde_json::{Map, json};
 
 use crate::log::DaemonLog;
 use crate::settings::Settings;
+use crate::shared_folder::{SHARED_FOLDER, shared_folder};
 use crate::slots::Slot;
 use crate::store::atomic::{Durability, replace};
 
 const CODE: &str = include_str!("../../preload/preload.cjs");
-
-/// For apps of other users than the daemon's.
-pub(super) const SHARED_FOLDER: &str = "/run/ostler";
 
 const FILE_PREFIX: &str = "node-preload-";
 
@@ -86,23 +84,6 @@ fn write(folder: &Path) -> Option<PathBuf> {
     let path = folder.join(name());
     let is_there = std::fs::read(&path).is_ok_and(|code| code == CODE.as_bytes());
     (is_there || replace(&path, CODE.as_bytes(), Durability::Process).is_ok()).then_some(path)
-}
-
-/// The folder of what other users' apps use: they enter, and nobody but us changes anything.
-pub(super) fn shared_folder() -> Option<&'static Path> {
-    let folder = Path::new(SHARED_FOLDER);
-    // It may be there already.
-    let _ = std::fs::DirBuilder::new().mode(0o755).create(folder);
-    let meta = std::fs::symlink_metadata(folder).ok()?;
-    let is_ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0;
-    if !is_ours {
-        return None;
-    }
-    // Our umask takes from others what was asked for.
-    if meta.mode() & 0o055 != 0o055 {
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).ok()?;
-    }
-    Some(folder)
 }
 
 fn write_shared() -> Option<PathBuf> {

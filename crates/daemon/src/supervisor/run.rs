@@ -37,7 +37,6 @@ impl Control {
             self.keep_last_lines(id, inc);
         }
         self.look_at_jobs(id, None);
-        self.follow_signs(id);
         self.follow_care(id);
         let transition = Transition { id, event: &event, before, notices: &notices, hooks: &hooks };
         self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, &transition));
@@ -118,7 +117,6 @@ impl Control {
         let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
         let mut beside = Beside::default();
-        self.prepare_signs(id, inc, &mut beside)?;
         self.features.each().try_for_each(|feature| feature.on_prepare(&mut self.ctx, id, inc, &mut beside))?;
         let Some(outputs) = beside.outputs.take() else { return Ok(()) };
         let worker_id = (spec.mode == ExecMode::Cluster).then(|| self.ctx.slots.next_worker_id());
@@ -164,7 +162,6 @@ impl Control {
 
     /// A deleted instance leaves the tables.
     fn forget(&mut self, id: u32) {
-        self.drop_signs(id);
         self.forget_care(id);
         let Some(slot) = self.ctx.slots.remove(id) else { return };
         // Ids are used again when the list is empty: nothing of this one may be left.

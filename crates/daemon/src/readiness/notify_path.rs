@@ -16,8 +16,8 @@ use ostler_sys::{Credentials, datagram};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, getsockname};
 
+use crate::shared_folder::{SHARED_FOLDER, shared_folder};
 use crate::slots::split_key;
-use crate::supervisor::preload::{SHARED_FOLDER, shared_folder};
 
 /// Folder of the sockets of our own user's apps, in the home.
 const OWN_FOLDER: &str = "notify";

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use ostler_sys::pipe;
 use rustix::io::Errno;
 
-use crate::reactor::{Reactor, Source};
+use super::Watched;
+use crate::reactor::Reactor;
 
 /// Our end of the pipe.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Newline {
     /// One that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, reactor: &Reactor) -> Option<Self> {
         rustix::io::ioctl_fionbio(&fd, true).ok()?;
-        reactor.add(&fd, Source::Newline(id)).ok()?;
+        reactor.add(&fd, Watched::Newline.source(id)).ok()?;
         Some(Self { fd, key })
     }
 

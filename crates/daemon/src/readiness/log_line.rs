@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use ostler_core::serving::LogPattern;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 
-use crate::reactor::{Reactor, Source};
+use super::Watched;
+use crate::reactor::Reactor;
 use crate::rights::Rights;
 
 /// Bytes read per file and turn of the loop; an app that floods its log delays only its own readiness.
@@ -66,7 +67,7 @@ impl LogLines {
         let pattern = LogPattern::new(pattern)?;
         if self.inotify.is_none() {
             let made = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
-            self.inotify = made.filter(|inotify| reactor.add(inotify, Source::LogLines).is_ok());
+            self.inotify = made.filter(|inotify| reactor.add(inotify, Watched::LogLines.source(0)).is_ok());
         }
         let follow = |(path, offset)| Followed { path, offset, partial: Vec::new(), watched: false };
         self.waiting.insert(id, Waiting { pattern, rights, files: files.into_iter().map(follow).collect() });

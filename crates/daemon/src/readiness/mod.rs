@@ -1,0 +1,327 @@
+//! Signals of readiness, and signs of life: what a process says on its channel, by sd_notify or with a newline, and what is looked for.
+//!
+//! # Theory of operation
+//!
+//! What an app needs to speak (a socket for sd_notify, a pipe for a newline) is made before its process and held by the keeper, so that what
+//! it says reaches the next daemon too. What has to be looked for (a port, an answer, a line, the time) is looked for only while the process
+//! is starting and has to prove that: [`Readiness::follow`] compares after every step what is to be watched with what is. Nothing of it is
+//! there for apps that declare nothing, and nothing wakes the daemon when nothing happens.
+
+mod log_line;
+mod looks;
+mod newline;
+mod notifications;
+mod notify;
+mod notify_path;
+mod proof;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{Event, SpawnFailure, State};
+use ostler_core::serving::ReadyBy;
+use ostler_proto::node::Message;
+use ostler_sys::Credentials;
+use ostler_sys::cstrings::OWN_PID;
+use rustix::io::Errno;
+
+use crate::engine::{Beside, Ctx, Feature, Key, Transition};
+use crate::probe::Probes;
+use crate::reactor::Source;
+use crate::slots::split_key;
+use log_line::LogLines;
+use newline::{Newline, Read};
+use notify::{Notify, PER_TURN, Watchdog};
+use proof::Signal;
+
+/// What is expected of processes that start, and what they can say.
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    notify: BTreeMap<u32, Notify>,
+    newlines: BTreeMap<u32, Newline>,
+    /// Which incarnations are being looked at.
+    looked_at: BTreeMap<u32, u32>,
+    /// Incarnations that have proved it and have not made the step that follows.
+    proved: BTreeMap<u32, u32>,
+    probes: Probes,
+    logs: LogLines,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self {
+            notify: BTreeMap::new(),
+            newlines: BTreeMap::new(),
+            looked_at: BTreeMap::new(),
+            proved: BTreeMap::new(),
+            probes: Probes::new(|id| Watched::Probe.source(id)),
+            logs: LogLines::default(),
+        }
+    }
+}
+
+/// Descriptors of this feature: a number beside that of the instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    Notify = 0,
+    Newline = 1,
+    Probe = 2,
+    /// Of nobody in particular.
+    LogLines = 3,
+}
+
+impl Watched {
+    fn source(self, id: u32) -> Source {
+        Source::Feature(Readiness::NAME, (self as u64) << 32 | u64::from(id))
+    }
+}
+
+/// Deadlines of this feature, as [`Watched`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Uptime = 0,
+    Log = 1,
+    Watchdog = 2,
+    /// Too much was said: it is heard again.
+    Hear = 3,
+    /// Of nobody in particular: the next attempt of a probe.
+    Probes = 4,
+}
+
+impl Timer {
+    fn of(self, id: u32) -> Key {
+        (Readiness::NAME, (self as u64) << 32 | u64::from(id))
+    }
+}
+
+/// Does the app speak sd_notify? Only then it gets a socket: Node apps say `ready` on their channel.
+fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
+    spec.ready.watchdog_ms.is_some()
+        || proof == Some(&ReadyBy::Notify)
+        || spec.ready.by.as_deref() == Some(&ReadyBy::Notify)
+        || (proof == Some(&ReadyBy::Message) && !spec.runs_in_node())
+}
+
+/// User of the app's processes, if that is not us: they may speak.
+fn other_user(spec: &AppSpec) -> Option<Credentials> {
+    let account = crate::users::account(spec).ok().flatten();
+    account.map(|account| account.credentials).filter(|user| user.uid != own_user())
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn user_of(spec: &AppSpec) -> u32 {
+    other_user(spec).map_or_else(own_user, |user| user.uid)
+}
+
+fn watchdog_of(spec: &AppSpec) -> Option<Watchdog> {
+    spec.ready.watchdog_ms.map(Watchdog::new)
+}
+
+impl Readiness {
+    pub(crate) const NAME: &str = "readiness";
+
+    /// What a new process needs to speak with us.
+    fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), Errno> {
+        self.expect_nothing(ctx, id);
+        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        slot.trouble = None;
+        if let Some(learned) = slot.learned.own_mut() {
+            learned.status = None;
+        }
+        let (key, proof, spec) = (slot.key(inc), slot.proof.clone(), Rc::clone(&slot.app.spec));
+        if speaks(&spec, proof.as_deref()) {
+            self.make_socket(ctx, id, key, &spec, beside)?;
+        }
+        if let Some(&ReadyBy::Descriptor(number)) = proof.as_deref() {
+            let (made, theirs) = Newline::make(id, key, &ctx.reactor)?;
+            ctx.keeper.hold(&Newline::held_name(key), made.as_fd());
+            self.newlines.insert(id, made);
+            beside.fds.push((theirs, number));
+        }
+        Ok(())
+    }
+
+    fn make_socket(&mut self, ctx: &mut Ctx, id: u32, key: u64, spec: &AppSpec, beside: &mut Beside) -> Result<(), Errno> {
+        let Some(slot) = ctx.slots.get(id) else { return Ok(()) };
+        let (watchdog, other) = (watchdog_of(spec), other_user(spec));
+        let owner = notify_path::Owner { key, unique_id: &slot.unique_id, other: other.as_ref() };
+        let (fd, name) = notify_path::open(&ctx.settings.home, &owner)?;
+        let user = other.map_or_else(own_user, |user| user.uid);
+        let made = Notify::watch(fd, id, key, user, watchdog, &ctx.reactor).ok_or(Errno::MFILE)?;
+        ctx.keeper.hold(&Notify::held_name(key), made.as_fd());
+        self.notify.insert(id, made);
+        beside.vars.push(("NOTIFY_SOCKET", name));
+        if let Some(watchdog) = watchdog {
+            beside.vars.push(("WATCHDOG_USEC", watchdog.period_ms.saturating_mul(1000).to_string()));
+            beside.vars.push(("WATCHDOG_PID", OWN_PID.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Nothing more is expected of the process of this slot: it has ended, or there never was one.
+    fn expect_nothing(&mut self, ctx: &mut Ctx, id: u32) {
+        self.look_no_more(ctx, id);
+        self.proved.remove(&id);
+        if let Some(notify) = self.notify.remove(&id) {
+            ctx.timers.set(Timer::Watchdog.of(id), None);
+            ctx.timers.set(Timer::Hear.of(id), None);
+            ctx.keeper.drop_held(&Notify::held_name(notify.key));
+            notify.close(&ctx.reactor);
+        }
+        self.drop_newline(ctx, id);
+    }
+
+    fn drop_newline(&mut self, ctx: &mut Ctx, id: u32) {
+        if let Some(newline) = self.newlines.remove(&id) {
+            ctx.keeper.drop_held(&Newline::held_name(newline.key));
+            newline.close(&ctx.reactor);
+        }
+    }
+
+    /// What is watched follows the state of an instance.
+    fn follow(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        if slot.proof.is_none() && self.notify.is_empty() && self.looked_at.is_empty() {
+            return;
+        }
+        let (starting, running) = match slot.instance.state {
+            State::Starting { inc, since, .. } => (Some((inc, since.mono_ms)), None),
+            State::Running { inc, .. } => (None, Some(inc)),
+            _ => (None, None),
+        };
+        if let Some((inc, since_ms)) = starting {
+            if self.looked_at.get(&id) != Some(&inc) {
+                self.look_no_more(ctx, id);
+                self.looked_at.insert(id, inc);
+                self.begin_to_look(ctx, id, since_ms);
+                let extended = self.notify.get_mut(&id).and_then(|notify| notify.extended_ms.take());
+                if let Some(until_ms) = extended {
+                    ctx.event(id, Event::Extend { inc, until_ms });
+                }
+            }
+        } else {
+            self.look_no_more(ctx, id);
+        }
+        self.follow_watchdog(ctx, id, running);
+    }
+
+    /// The pipe of a process is readable.
+    fn hear_newline(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(newline) = self.newlines.get(&id) else { return };
+        let inc = split_key(newline.key).1;
+        match newline.read() {
+            Read::Nothing => {}
+            Read::Newline => {
+                self.drop_newline(ctx, id);
+                self.take_signal(ctx, id, inc, Signal::Newline);
+            }
+            Read::End => {
+                self.drop_newline(ctx, id);
+                note_trouble(ctx, id, "the descriptor was closed without a newline".into());
+            }
+        }
+    }
+}
+
+/// Why an instance is not ready yet.
+fn note_trouble(ctx: &mut Ctx, id: u32, trouble: String) {
+    if let Some(slot) = ctx.slots.get_mut(id) {
+        slot.trouble = Some(trouble.into());
+    }
+}
+
+impl Feature for Readiness {
+    /// Sockets of processes that are no more may have been left by daemons that were killed.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        notify_path::remove_left(&ctx.settings.home, self.notify.values().map(Notify::as_fd));
+    }
+
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        let failed = |errno: Errno| SpawnFailure { step: "prepare for signs of readiness".into(), errno: errno.raw_os_error() };
+        self.prepare(ctx, id, inc, beside).map_err(failed)
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        if !self.proved.is_empty() && matches!(transition.event, Event::Ready { .. }) {
+            self.proved.remove(&transition.id);
+        }
+        self.follow(ctx, transition.id);
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, inc: u32, message: &Message) {
+        if let Some(signal) = Signal::of(ctx, id, message) {
+            self.take_signal(ctx, id, inc, signal);
+        }
+    }
+
+    fn on_listening(&mut self, ctx: &mut Ctx, id: u32) {
+        self.begins_to_listen(ctx, id);
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        let (kind, id) = split_key(key);
+        match kind {
+            0 => self.hear_notify(ctx, id),
+            1 => self.hear_newline(ctx, id),
+            2 => self.hear_probe(ctx, id),
+            _ => self.look_at_logs(ctx),
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        let (kind, id) = split_key(key);
+        match kind {
+            0 => self.seen(ctx, id, Signal::Uptime),
+            1 => self.look_at_log(ctx, id),
+            2 => self.watchdog_is_due(ctx, id),
+            3 => self.hear_again(ctx, id),
+            _ => self.ask(ctx),
+        }
+    }
+
+    fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+        self.hear_to_the_end(ctx, id)
+    }
+
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        self.expect_nothing(ctx, id);
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.expect_nothing(ctx, id);
+    }
+
+    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        let notify = self.notify.values().map(|notify| (Notify::held_name(notify.key), notify.as_fd()));
+        notify.chain(self.newlines.values().map(|newline| (Newline::held_name(newline.key), newline.as_fd()))).collect()
+    }
+
+    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        let Some((kind, key)) = name.split_once(':').and_then(|(kind, key)| Some((kind, key.parse::<u64>().ok()?))) else {
+            return Some(fd);
+        };
+        let (id, inc) = split_key(key);
+        let slot = ctx.slots.get(id).filter(|slot| slot.instance.inc == inc);
+        match (kind, slot) {
+            ("notify", Some(slot)) => {
+                let spec = slot.spec();
+                let watched = Notify::watch(fd, id, key, user_of(spec), watchdog_of(spec), &ctx.reactor);
+                self.notify.extend(watched.map(|notify| (id, notify)));
+            }
+            ("newline", Some(_)) => {
+                let watched = Newline::watch(fd, id, key, &ctx.reactor);
+                self.newlines.extend(watched.map(|newline| (id, newline)));
+            }
+            ("notify" | "newline", None) => ctx.keeper.drop_held(name),
+            _ => return Some(fd),
+        }
+        None
+    }
+}

@@ -1,0 +1,248 @@
+//! Readiness over a played context: what proves it, and what an app says by sd_notify.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+
+use ostler_core::app::ReadySpec;
+use ostler_core::lifecycle::Origin;
+use serde_json::json;
+
+use super::*;
+use crate::engine::{Input, Played, Request};
+
+fn app(played: &Played, ready: ReadySpec) -> AppSpec {
+    let log = played.home().join("out.log").to_str().unwrap().to_owned();
+    let mut spec = AppSpec { name: "api".into(), script: "/bin/true".into(), ready, ..AppSpec::default() };
+    spec.logs.out_file = Some(log);
+    spec
+}
+
+fn by(proof: ReadyBy) -> ReadySpec {
+    ReadySpec { by: Some(proof.into()), ..ReadySpec::default() }
+}
+
+/// An instance whose process was spawned, and what it got.
+fn starting(ready: ReadySpec) -> (Played, Readiness, u32, Beside) {
+    let (mut played, mut readiness) = (Played::new(&[Readiness::NAME]), Readiness::default());
+    let spec = app(&played, ready);
+    let id = played.instance(spec);
+    played.feed(&mut readiness, id, Event::Start(Origin::Policy("test".into())));
+    let mut beside = Beside::default();
+    readiness.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+    played.spawned(&mut readiness, id, 4711);
+    (played, readiness, id, beside)
+}
+
+fn state(played: &Played, id: u32) -> State {
+    played.ctx.slots.get(id).unwrap().instance.state.clone()
+}
+
+/// What was decided, as the daemon deals with it.
+fn deal(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
+    let mut rest = Vec::new();
+    for input in played.queued() {
+        match input {
+            Input::Event(id, event) => played.feed(readiness, id, event),
+            other => rest.push(other),
+        }
+    }
+    rest
+}
+
+fn write_journal(played: &mut Played) {
+    let (_, written) = played.ctx.journal.flush();
+    written.unwrap();
+}
+
+/// What the process says, as it would.
+fn say(beside: &Beside, text: &str) {
+    let path = &beside.vars.iter().find(|(name, _)| *name == "NOTIFY_SOCKET").unwrap().1;
+    UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).unwrap();
+}
+
+fn hear(played: &mut Played, readiness: &mut Readiness, id: u32) -> Vec<Input> {
+    readiness.hear_notify(&mut played.ctx, id);
+    let rest = deal(played, readiness);
+    write_journal(played);
+    rest
+}
+
+fn is_running(played: &Played, id: u32) -> bool {
+    matches!(state(played, id), State::Running { .. })
+}
+
+#[test]
+fn one_message_is_enough_and_counts_once() {
+    let (mut played, mut readiness, id, _) = starting(ReadySpec { wait_ready: true, ..ReadySpec::default() });
+    let listening = Message::Internal(json!({"cmd": "NODE_CLUSTER", "act": "listening"}).as_object().unwrap().clone());
+    for message in [listening, Message::Raw(json!("ready!"))] {
+        readiness.on_message(&mut played.ctx, id, 1, &message);
+    }
+    readiness.on_message(&mut played.ctx, id, 0, &Message::Ready);
+    assert!(played.ctx.queue.is_empty(), "these prove something else, or of somebody else");
+    readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
+    readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
+    assert_eq!(played.ctx.queue.len(), 1);
+    deal(&mut played, &mut readiness);
+    assert!(is_running(&played, id) && readiness.proved.is_empty());
+    assert_eq!(played.ctx.slots.get(id).unwrap().instance.counters.start_ups_ms.len(), 1);
+    readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
+    assert!(played.ctx.queue.is_empty(), "it runs already");
+}
+
+#[test]
+fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
+    let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
+    say(&beside, "READY=1");
+    say(&beside, "STATUS=warm");
+    readiness.hear_notify(&mut played.ctx, id);
+    assert!(matches!(played.ctx.queue.front(), Some(Input::Event(_, Event::Ready { inc: 1 }))));
+    // A daemon that is killed now has a successor, which hears it again.
+    let mut next = Readiness::default();
+    for (name, fd) in readiness.held() {
+        assert!(next.take_back(&mut played.ctx, &name, fd.try_clone_to_owned().unwrap()).is_none());
+    }
+    let queued = played.ctx.queue.len();
+    next.hear_notify(&mut played.ctx, id);
+    assert_eq!(played.ctx.queue.len(), queued + 1);
+    deal(&mut played, &mut readiness);
+    readiness.hear_notify(&mut played.ctx, id);
+    assert_eq!(played.ctx.slots.get(id).unwrap().learned.status, None, "what comes after it has to wait, too");
+    write_journal(&mut played);
+    readiness.hear_notify(&mut played.ctx, id);
+    assert_eq!(played.ctx.slots.get(id).unwrap().learned.status.as_deref(), Some("warm"));
+    assert!(is_running(&played, id) && played.ctx.queue.is_empty());
+}
+
+impl Readiness {
+    /// Hears a process out as the daemon does, and gives what others are asked for.
+    fn hear_out(&mut self, played: &mut Played, id: u32) -> Vec<Input> {
+        let mut asked = Vec::new();
+        while self.on_end(&mut played.ctx, id) {
+            asked.extend(deal(played, self));
+            write_journal(played);
+        }
+        asked
+    }
+}
+
+#[test]
+fn all_that_a_process_said_counts_before_its_end() {
+    let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
+    for said in ["STATUS=a", "MAINPID=4712\nREADY=1", "MAINPID=4713", "MAINPID=4711", "STATUS=b"] {
+        say(&beside, said);
+    }
+    readiness.hear_notify(&mut played.ctx, id);
+    let asked = readiness.hear_out(&mut played, id);
+    // The last one says nothing new.
+    let follow = |pid, is_rare| move |input: &Input| matches!(input, Input::Request(Request::Follow { pid: to, is_rare: rare, inc: 1, .. }) if *to == pid && *rare == is_rare);
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(follow(4712, true)(&asked[0]) && follow(4713, false)(&asked[1]), "{asked:?}");
+    assert_eq!(played.ctx.slots.get(id).unwrap().learned.status.as_deref(), Some("b"));
+    assert!(is_running(&played, id));
+    assert!(!readiness.on_end(&mut played.ctx, id));
+}
+
+#[test]
+fn a_newline_proves_it_and_an_end_without_one_is_noted() {
+    let (mut played, mut readiness, id, mut beside) = starting(by(ReadyBy::Descriptor(7)));
+    let (fd, number) = beside.fds.pop().unwrap();
+    assert_eq!(number, 7);
+    std::fs::File::from(fd).write_all(b"soon\n").unwrap();
+    played.wait(&mut readiness, |_, ctx| !ctx.queue.is_empty());
+    deal(&mut played, &mut readiness);
+    assert!(is_running(&played, id) && readiness.newlines.is_empty());
+
+    let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Descriptor(7)));
+    drop(beside);
+    played.wait(&mut readiness, |readiness, _| readiness.newlines.is_empty());
+    let trouble = played.ctx.slots.get(id).unwrap().trouble.clone();
+    assert_eq!(trouble.as_deref(), Some("the descriptor was closed without a newline"));
+}
+
+#[test]
+fn a_port_that_answers_proves_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Tcp { host: "127.0.0.1".into(), port }));
+    played.pass(&mut readiness, 0);
+    if played.ctx.queue.is_empty() {
+        played.wait(&mut readiness, |_, ctx| !ctx.queue.is_empty());
+    }
+    deal(&mut played, &mut readiness);
+    assert!(is_running(&played, id));
+    assert_eq!(played.ctx.timers.next_ms(), None, "nobody asks any more");
+}
+
+#[test]
+fn a_line_of_its_log_proves_it() {
+    let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Log("^up$".into())));
+    played.pass(&mut readiness, 500);
+    assert!(played.ctx.queue.is_empty());
+    let path = played.ctx.slots.get(id).unwrap().files.out.clone().unwrap();
+    std::fs::write(path, "up\n").unwrap();
+    played.pass(&mut readiness, 100);
+    deal(&mut played, &mut readiness);
+    assert!(is_running(&played, id));
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn time_proves_it_to_a_process_that_is_there_still() {
+    let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Uptime { ms: 300 }));
+    played.pass(&mut readiness, 299);
+    assert!(played.ctx.queue.is_empty());
+    played.pass(&mut readiness, 1);
+    deal(&mut played, &mut readiness);
+    assert!(is_running(&played, id));
+
+    let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Uptime { ms: 300 }));
+    readiness.on_process_gone(&mut played.ctx, id, 1);
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn a_watchdog_that_is_not_fed_restarts() {
+    let (mut played, mut readiness, id, beside) = starting(ReadySpec { watchdog_ms: Some(200), ..by(ReadyBy::Notify) });
+    assert!(beside.vars.contains(&("WATCHDOG_USEC", "200000".into())));
+    played.pass(&mut readiness, 1000);
+    assert!(played.ctx.queue.is_empty(), "it does not run yet");
+    say(&beside, "READY=1");
+    hear(&mut played, &mut readiness, id);
+    played.pass(&mut readiness, 150);
+    say(&beside, "WATCHDOG=1");
+    hear(&mut played, &mut readiness, id);
+    played.pass(&mut readiness, 199);
+    assert!(played.ctx.queue.is_empty());
+    played.pass(&mut readiness, 1);
+    let asked = played.queued();
+    assert!(matches!(&asked[..], [Input::Event(of, Event::Restart(Origin::Policy(why)))] if *of == id && why == "watchdog"), "{asked:?}");
+    assert!(played.log().contains("watchdog: no sign of life for 200 ms"), "{}", played.log());
+}
+
+#[test]
+fn nobody_barks_for_our_own_absence_or_at_who_leaves() {
+    let (mut played, mut readiness, id, beside) = starting(ReadySpec { watchdog_ms: Some(200), ..by(ReadyBy::Notify) });
+    say(&beside, "READY=1");
+    hear(&mut played, &mut readiness, id);
+    // The machine slept.
+    played.ctx.now.mono_ms += 60_000;
+    readiness.on_timer(&mut played.ctx, Timer::Watchdog.of(id).1);
+    assert!(played.ctx.queue.is_empty());
+    say(&beside, "STOPPING=1");
+    hear(&mut played, &mut readiness, id);
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn nothing_is_left_of_a_process_that_is_gone() {
+    let (mut played, mut readiness, id, beside) = starting(ReadySpec { watchdog_ms: Some(200), ..by(ReadyBy::Notify) });
+    let path = beside.vars[0].1.clone();
+    assert!(std::fs::exists(&path).unwrap());
+    say(&beside, "READY=1");
+    hear(&mut played, &mut readiness, id);
+    readiness.on_process_gone(&mut played.ctx, id, 1);
+    assert!(!std::fs::exists(&path).unwrap() && readiness.held().is_empty());
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}

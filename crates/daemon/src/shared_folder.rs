@@ -1,0 +1,24 @@
+//! The folder of what processes of other users share with a daemon of root's: they enter, and nobody but us changes anything.
+
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// Where it is.
+pub(crate) const SHARED_FOLDER: &str = "/run/ostler";
+
+/// It is there, and it is ours.
+pub(crate) fn shared_folder() -> Option<&'static Path> {
+    let folder = Path::new(SHARED_FOLDER);
+    // It may be there already.
+    let _ = std::fs::DirBuilder::new().mode(0o755).create(folder);
+    let meta = std::fs::symlink_metadata(folder).ok()?;
+    let is_ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0;
+    if !is_ours {
+        return None;
+    }
+    // Our umask takes from others what was asked for.
+    if meta.mode() & 0o055 != 0o055 {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).ok()?;
+    }
+    Some(folder)
+}
