@@ -275,6 +275,10 @@ impl Feature for Readiness {
         }
     }
 
+    fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
+        self.hear_rest(ctx, split_key(key).1);
+    }
+
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let (kind, id) = split_key(key);
         match kind {

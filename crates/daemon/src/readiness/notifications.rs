@@ -7,7 +7,7 @@ use super::looks::LOOK_AGAIN_MS;
 use super::notify::{Next, Notify, Watchdog};
 use super::proof::Signal;
 use super::{PER_TURN, Readiness, Timer};
-use crate::engine::{Ctx, Request};
+use crate::engine::{Ctx, Request, Work};
 use crate::slots::complaints::Topic;
 use crate::slots::split_key;
 
@@ -25,8 +25,22 @@ struct Heard {
 impl Readiness {
     /// A process says how it is.
     pub(super) fn hear_notify(&mut self, ctx: &mut Ctx, id: u32) {
-        let heard = self.hear(ctx, id, PER_TURN);
+        self.hear_at_most(ctx, id, PER_TURN);
+    }
+
+    /// What was said last is in the journal: the rest of what may be heard in this turn.
+    pub(super) fn hear_rest(&mut self, ctx: &mut Ctx, id: u32) {
+        let left = self.notify.get_mut(&id).map_or(0, |notify| std::mem::take(&mut notify.left_in_turn));
+        self.hear_at_most(ctx, id, left);
+    }
+
+    fn hear_at_most(&mut self, ctx: &mut Ctx, id: u32, at_most: usize) {
+        let heard = self.hear(ctx, id, at_most);
         let now_ms = ctx.now.mono_ms;
+        if let Some(notify) = self.notify.get_mut(&id).filter(|_| heard.waits && heard.count < at_most) {
+            notify.left_in_turn = at_most - heard.count;
+            ctx.effects.push(Work::Feature(Self::NAME, id.into()));
+        }
         let until_ms = self.notify.get_mut(&id).and_then(|notify| notify.spend(heard.count, now_ms, &ctx.reactor));
         if until_ms.is_some() {
             ctx.timers.set(Timer::Hear.of(id), until_ms);

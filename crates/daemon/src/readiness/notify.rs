@@ -29,6 +29,8 @@ pub(super) struct Notify {
     pub extended_ms: Option<u64>,
     /// The next datagram was dealt with when the journal had so many writes; it is taken out after the next one.
     dealt_with: Option<u64>,
+    /// How many more are heard in this turn.
+    pub left_in_turn: usize,
     /// How many were heard since its process is known to end.
     pub heard_at_end: usize,
     quiet_until_ms: u64,
@@ -76,6 +78,7 @@ impl Notify {
             watchdog,
             extended_ms: None,
             dealt_with: None,
+            left_in_turn: 0,
             heard_at_end: 0,
             quiet_until_ms: 0,
             rate: Bucket::default(),
