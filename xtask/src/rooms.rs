@@ -60,6 +60,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("log_writers", Kind::Feature),
     ("lifetime", Kind::Feature),
     ("order", Kind::Feature),
+    ("reclaim", Kind::Feature),
     ("rollouts", Kind::Feature),
     ("readiness", Kind::Feature),
     ("rotation", Kind::Feature),

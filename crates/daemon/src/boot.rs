@@ -14,7 +14,6 @@ use ostler_keeper::{
 };
 use ostler_sys::ProcRef;
 use ostler_sys::signal::SignalFd;
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::control::Control;
 use crate::engine::{Ctx, Effects, Timers, Work, clock};
@@ -37,9 +36,7 @@ use crate::slots::{Slots, is_of_instance, split_key};
 use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
-use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
-use crate::supervisor::handback::HandBacks;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 use crate::supervisor::sweep::Sweeps;
@@ -100,8 +97,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let events = Events::restore(&mut snapshot, &mut journal);
     let reactor = Reactor::of_features(Features::NAMES).map_err(system("wait for events"))?;
     let log_files = LogFiles::new(settings.home.clone());
-    let wake = std::sync::Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(system("make a wake-up"))?);
-    reactor.add(&wake, Source::Wake).map_err(system("make a wake-up"))?;
     let keeper = KeeperDoor::new(link, inventory.keeper_pid);
     reactor.add(&listener, LISTENER).map_err(system("watch the socket"))?;
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
@@ -169,9 +164,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         signals,
         care: crate::care::Care::new(now),
-        wake,
-        handbacks: HandBacks::default(),
-        carries: Carries::default(),
         jobs: Vec::new(),
         unstartable: Vec::new(),
         sweeps: Sweeps::default(),
@@ -197,14 +189,10 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         control.hear_of_starter(&inventory);
     } else {
         control.ctx.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
-        // Before anything else: somebody may stand still.
-        control.recover_hand_backs(std::mem::take(&mut snapshot.hand_backs));
         control.features.each().for_each(|feature| feature.restore(&mut snapshot));
-        let carries = std::mem::take(&mut snapshot.carries);
         control.restore(snapshot);
         control.recover_groups();
         control.recover(&inventory, held);
-        control.recover_carries(carries);
         control.hear_of_starter(&inventory);
     }
     if let Some(id) = aside {
@@ -263,12 +251,10 @@ impl Control {
                 }
             };
             if let Recovered::Alive { pid, .. } = recovered
-                && self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }))
+                && let Some(slot) = self.ctx.slots.get_mut(id).filter(|slot| matches!(slot.instance.state, State::Spawning { .. }))
             {
-                self.recognise_logs(id, pid);
-                if let Some(slot) = self.ctx.slots.get_mut(id) {
-                    slot.preloaded = crate::supervisor::preload::runs_with(pid);
-                }
+                slot.recognise_logs(pid);
+                slot.preloaded = crate::supervisor::preload::runs_with(pid);
             }
             self.feed(id, Event::Recovered(recovered));
             if let Some(Child { key, ended: Some(_), .. }) = child
@@ -316,8 +302,6 @@ impl Control {
                     Some(slot) => slot.ipc = Ipc::open(fd, id, key, &self.ctx.reactor).map(Box::new),
                     None => self.ctx.keeper.drop_held(&name),
                 }
-            } else if name.starts_with(crate::supervisor::carry::PREFIX) {
-                self.carries.take_back(name, fd);
             } else {
                 self.features.take_back(&mut self.ctx, &name, fd);
             }
@@ -334,13 +318,11 @@ impl Control {
             Ok(None) => return,
             Err(error) => return self.ctx.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
-        let (hand_backs, carries) = (std::mem::take(&mut snapshot.hand_backs), std::mem::take(&mut snapshot.carries));
         self.features.each().for_each(|feature| feature.restore(&mut snapshot));
         self.restore(snapshot);
         for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.features.records()) {
             self.ctx.journal.push(&record);
         }
-        self.recover_hand_backs(hand_backs);
         let mut alive = 0;
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         let mut leaders = Leaders::default();
@@ -350,7 +332,6 @@ impl Control {
             self.feed(id, Event::Recovered(adopted));
         }
         self.features.each().for_each(|feature| feature.on_inventory(&mut self.ctx, &[], &mut leaders));
-        self.recover_carries(carries);
         self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
         self.ctx
             .log
@@ -451,7 +432,6 @@ impl Control {
         .chain(channels)
         .chain(self.features.held())
         .chain(piped)
-        .chain(self.carries.held())
         .chain(self.ctx.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();

@@ -19,6 +19,7 @@ use crate::lifetime::Lifetime;
 use crate::log_writers::LogWriters;
 use crate::order::Order;
 use crate::readiness::Readiness;
+use crate::reclaim::Reclaim;
 use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
 use crate::sockets::Sockets;
@@ -79,6 +80,7 @@ macro_rules! features {
 // What replaces processes comes before what waits for others.
 features! {
     log_writers: LogWriters,
+    reclaim: Reclaim,
     rollouts: Rollouts,
     autosave: Autosave,
     autoscale: Autoscale,

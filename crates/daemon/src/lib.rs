@@ -36,6 +36,7 @@ mod policy;
 mod probe;
 mod reactor;
 mod readiness;
+mod reclaim;
 mod rights;
 mod rollouts;
 mod rotation;

@@ -75,7 +75,7 @@ impl Feature for Lifetime {
         ids.iter().for_each(|id| ctx.timers.set((Self::NAME, u64::from(*id)), Some(retry_ms)));
         let origin = Origin::Policy(format!("max_lifetime: it has run for {}", in_seconds(lifetime_ms)));
         if spec.shares_its_ports() {
-            ctx.request(Request::Replace { app: spec.name.clone(), ids, origin, what: "max_lifetime" });
+            ctx.request(Request::Replace { app: spec.name.clone(), ids, origin, canary_ms: None, what: "max_lifetime" });
         } else {
             ctx.request(Request::Act { action: Action::Restart, ids, origin });
         }

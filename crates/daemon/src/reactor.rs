@@ -14,8 +14,6 @@ pub(crate) enum Source {
     Keeper,
     /// Signals sent to the daemon itself.
     Signals,
-    /// A thread has something to say.
-    Wake,
     /// A straggler of an instance's tree that we wait for.
     Straggler(u32),
     /// The connection of a health check.
@@ -36,7 +34,6 @@ impl Source {
         let (kind, id) = match self {
             Self::Keeper => (1, 0),
             Self::Signals => (2, 0),
-            Self::Wake => (3, 0),
             Self::Straggler(id) => (6, id),
             Self::Feature(name, key) => {
                 let place = names.iter().position(|known| *known == name).map_or(0, |at| at as u64 + 1);
@@ -55,7 +52,6 @@ impl Source {
         Some(match token >> 32 {
             1 => Self::Keeper,
             2 => Self::Signals,
-            3 => Self::Wake,
             6 => Self::Straggler(id),
             28 => Self::Health(id),
             _ => return None,

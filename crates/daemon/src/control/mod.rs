@@ -24,9 +24,7 @@ use crate::care::Care;
 use crate::engine::Ctx;
 use crate::features::Features;
 use crate::runtime::Runtime;
-use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::Drains;
-use crate::supervisor::handback::HandBacks;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 use crate::supervisor::sweep::Sweeps;
@@ -37,10 +35,6 @@ pub(crate) struct Control {
     pub features: Features,
     pub signals: SignalFd,
     pub care: Care,
-    /// Threads that work on log files wake us by this.
-    pub wake: std::sync::Arc<std::os::fd::OwnedFd>,
-    pub handbacks: HandBacks,
-    pub carries: Carries,
     pub jobs: Vec<Job>,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,

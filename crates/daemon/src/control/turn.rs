@@ -15,9 +15,7 @@ use crate::runtime::Runtime;
 use crate::slots::{Slot, Slots};
 use crate::store::command::Owner;
 use crate::store::{Record, Written};
-use crate::supervisor::carry::Carries;
 use crate::supervisor::drain::PRELOAD_COMMAND;
-use crate::supervisor::handback::HandBacks;
 use ostler_keeper::ToKeeper;
 use ostler_proto::node::Message;
 use serde_json::{Map, Value};
@@ -29,13 +27,8 @@ const SPAWNS_PER_FLUSH: usize = 4;
 const REST_AFTER: Duration = Duration::from_millis(1500);
 
 /// Everything that a fresh journal must have.
-fn all_records<'a>(
-    slots: &'a Slots,
-    boot_id: &str,
-    (handbacks, carries, features): (&'a HandBacks, &'a Carries, &'a Features),
-) -> impl Iterator<Item = Record<'a>> {
-    let logs = handbacks.records().chain(carries.records()).chain(features.records());
-    slots.records(boot_id).chain(logs)
+fn all_records<'a>(slots: &'a Slots, boot_id: &str, features: &'a Features) -> impl Iterator<Item = Record<'a>> {
+    slots.records(boot_id).chain(features.records())
 }
 
 impl Control {
@@ -44,7 +37,6 @@ impl Control {
     /// # Errors
     /// Only when waiting itself fails; the keeper then starts another daemon.
     pub(crate) fn run(mut self) -> io::Result<Ending> {
-        self.hand_back_again();
         self.ctx.keeper.say(ToKeeper::Ready);
         self.settle();
         loop {
@@ -74,10 +66,6 @@ impl Control {
         }
         self.features.each().for_each(|feature| feature.on_turn(&mut self.ctx));
         self.settle();
-        self.end_carries();
-        if self.hand_back_ready() {
-            self.settle();
-        }
     }
 
     /// Waits for what comes next. When nothing came for a while, memory is given back, once; then nothing wakes us any more.
@@ -120,7 +108,6 @@ impl Control {
         match ready.source {
             Source::Keeper => self.hear_keeper(ready.writable),
             Source::Signals => self.hear_signals(),
-            Source::Wake => self.hear_threads(),
             Source::Straggler(pid) => self.straggler_ended(pid),
             Source::Health(key) => self.hear_check(key),
             Source::Feature(name, key) => {
@@ -267,7 +254,6 @@ impl Control {
             Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
             Request::Follow { id, inc, pid, is_rare } => self.follow_main_pid(id, inc, pid, is_rare),
             Request::FinishRequests { id, inc } => self.finish_requests(id, inc),
-            Request::Rotate(log) => self.rotate(*log),
             Request::EndLeftovers { leader, mark } => self.sweeps.add_late(leader, mark, self.ctx.now.mono_ms),
             // Of features.
             Request::Schedule { .. }
@@ -275,7 +261,9 @@ impl Control {
             | Request::Measure { .. }
             | Request::Run { .. }
             | Request::CallOff(_)
-            | Request::CallOffAll => {}
+            | Request::CallOffAll
+            | Request::Rotate(_)
+            | Request::ReloadLogs => {}
             Request::Scale { ids, to, origin } => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
         }
     }
@@ -351,8 +339,7 @@ impl Control {
     }
 
     fn compact(&mut self) {
-        let logs = (&self.handbacks, &self.carries, &self.features);
-        let records = all_records(&self.ctx.slots, &self.ctx.boot_id, logs);
+        let records = all_records(&self.ctx.slots, &self.ctx.boot_id, &self.features);
         let records: Vec<_> = records.chain(self.ctx.events.records()).collect();
         let replaced = ostler_sys::memfd::create("ostler-journal")
             .map_err(io::Error::from)
@@ -370,8 +357,8 @@ impl Control {
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.ctx.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            let logs = (&self.handbacks, &self.carries, &self.features);
-            all_records(&self.ctx.slots, &self.ctx.boot_id, logs).for_each(|record| crate::store::record::encode(&record, &mut bytes));
+            all_records(&self.ctx.slots, &self.ctx.boot_id, &self.features)
+                .for_each(|record| crate::store::record::encode(&record, &mut bytes));
             self.ctx.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
         } else {
             self.ctx.state_file.flush().map_err(|error| error.to_string())
@@ -385,7 +372,6 @@ impl Control {
         self.write_journal();
         match ending {
             Ending::Everything => {
-                self.abandon_hand_backs();
                 self.finish_sweeps();
                 self.ctx.groups.remove_all();
                 self.ctx.state_file.remove();
@@ -395,7 +381,6 @@ impl Control {
                 });
             }
             Ending::Retire => {
-                self.leave_hand_backs();
                 self.write_state_file();
             }
         }

@@ -205,6 +205,18 @@ impl Played {
         }
     }
 
+    /// The journal is written, also to disk, and the feature does what it wanted to do then.
+    pub(crate) fn do_work(&mut self, feature: &mut dyn Feature) {
+        let (written, bytes) = self.ctx.journal.flush();
+        self.ctx.state_file.append(&bytes.unwrap(), self.ctx.now.mono_ms);
+        self.ctx.state_file.flush().unwrap();
+        for work in self.ctx.effects.take(written) {
+            if let Work::Feature(_, key) = work {
+                feature.on_effect(&mut self.ctx, key);
+            }
+        }
+    }
+
     /// What was said to the keeper is gone, with the copies of descriptors that it would hold.
     pub(crate) fn forget_said(&mut self) {
         let (keeper, ours) = ostler_sys::socket::packet_pair().unwrap();

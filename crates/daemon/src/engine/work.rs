@@ -84,6 +84,8 @@ pub(crate) enum Request {
     /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
     /// [`Answer::Rotated`].
     Rotate(Box<Rotating>),
+    /// Every log file is opened anew, and nobody waits for the end.
+    ReloadLogs,
 }
 
 /// What came of a request. Each feature hears it ([`super::Feature::on_answer`]): whose it was knows that.

@@ -7,6 +7,7 @@ use ostler_proto::control::Action;
 
 use super::{Runtime, Starter, Stopping};
 use crate::control::{Control, Then};
+use crate::engine::Request;
 use crate::slots::Slot;
 
 /// PM2's patience with a container in which nothing runs: whoever stops an app by hand may want to start it again.
@@ -41,7 +42,7 @@ impl Control {
                 let keys: Vec<u64> = running.map(|slot| slot.key(slot.instance.inc)).collect();
                 keys.into_iter().for_each(|key| self.ctx.keeper.kill(key, signal, false));
             }
-            Meaning::ReloadLogs => self.reload_logs(None),
+            Meaning::ReloadLogs => self.ctx.request(Request::ReloadLogs),
             Meaning::Nothing => {}
         }
         true

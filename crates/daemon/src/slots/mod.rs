@@ -8,12 +8,14 @@ pub(crate) mod groups;
 pub(crate) mod inherited;
 mod last_lines;
 pub(crate) mod listening;
+mod log_files;
 pub(crate) mod needs;
 mod node_versions;
 pub(crate) mod processes;
 pub(crate) mod saved;
 mod select;
 mod slot;
+pub(crate) mod trees;
 mod worker;
 
 use std::borrow::Cow;

@@ -22,6 +22,8 @@ pub(crate) struct StateFile {
     file: Option<File>,
     pending: Vec<u8>,
     due_ms: Option<u64>,
+    /// What is appended next does not wait.
+    is_urgent: bool,
     /// The file misses records: only a whole rewrite makes it right again.
     torn: bool,
 }
@@ -29,7 +31,7 @@ pub(crate) struct StateFile {
 impl StateFile {
     /// Nothing is touched until the first write.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, pending: Vec::new(), due_ms: None, torn: true }
+        Self { path, file: None, pending: Vec::new(), due_ms: None, is_urgent: false, torn: true }
     }
 
     /// What an earlier run left, if it belongs to this boot.
@@ -44,12 +46,18 @@ impl StateFile {
     /// Takes more journal bytes; they are written by [`StateFile::flush`] when the time has come.
     pub(crate) fn append(&mut self, bytes: &[u8], now_ms: u64) {
         self.pending.extend_from_slice(bytes);
-        self.due_ms.get_or_insert(now_ms + COLLECT_MS);
+        let due_ms = if std::mem::take(&mut self.is_urgent) { Some(0) } else { self.due_ms };
+        self.due_ms = due_ms.or(Some(now_ms + COLLECT_MS));
     }
 
     /// What was collected is written in this turn of the loop.
     pub(crate) fn hurry(&mut self) {
         self.due_ms = self.due_ms.map(|_| 0);
+    }
+
+    /// What the journal gets next is written with it: before anything that follows from it is done.
+    pub(crate) fn write_with_next(&mut self) {
+        self.is_urgent = true;
     }
 
     /// When [`StateFile::flush`] has something to do.

@@ -8,9 +8,9 @@ use ostler_core::lifecycle::{Event, State};
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
-use super::sweep::family_in;
 use crate::control::Control;
 use crate::slots::Slot;
+use crate::slots::trees::family_in;
 
 /// So many former leaders of a tree are remembered; the first one always.
 const KIN_MAX: usize = 8;

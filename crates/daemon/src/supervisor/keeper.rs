@@ -6,7 +6,7 @@ use ostler_keeper::{FromKeeper, STARTER_KEY, ToKeeper};
 use ostler_sys::{ProcRef, listening};
 
 use crate::control::Control;
-use crate::engine::{ChildEvent, Work};
+use crate::engine::{ChildEvent, Request, Work};
 use crate::slots::processes::KILL;
 use crate::slots::split_key;
 use crate::store::Role;
@@ -161,7 +161,6 @@ impl Control {
 
     /// The last lines of what it wrote, for `why`.
     pub(super) fn keep_last_lines(&mut self, id: u32, inc: u32) {
-        self.finish_carrying(id);
         let Some(slot) = self.ctx.slots.get(id) else { return };
         let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
             return;
@@ -233,7 +232,7 @@ impl Control {
                 self.ctx.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));
                 self.shut_down();
             }
-            12 => self.reload_logs(None),
+            12 => self.ctx.request(Request::ReloadLogs),
             _ => {}
         }
     }

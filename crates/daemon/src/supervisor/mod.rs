@@ -5,10 +5,8 @@
 
 mod activation;
 mod beside;
-pub(crate) mod carry;
 pub(crate) mod drain;
 pub(crate) mod groups;
-pub(crate) mod handback;
 mod handover;
 mod keeper;
 mod notices;

@@ -4,7 +4,7 @@
 //! instance's mark in its environment and has the keeper (our subreaper) or init as parent: that is where the children of a double
 //! fork end up. Whatever it did, it is still in the instance's cgroup, where there are any. One look at the process table serves all instances that wait in the same turn of the loop.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -16,8 +16,8 @@ use ostler_sys::{ProcRef, ProcTable, cgroup};
 use crate::control::Control;
 use crate::reactor::Source;
 use crate::slots::Slot;
-use crate::slots::processes::{INC_MARK, KILL, MARK, inc_mark};
-use crate::store::Kin;
+use crate::slots::processes::{INC_MARK, KILL, inc_mark};
+use crate::slots::trees::family_in;
 
 /// When to look for what crashed incarnations left outside their groups.
 const LATE_MS: u64 = 200;
@@ -79,29 +79,6 @@ impl Sweeps {
     fn family(&self, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
         self.table.as_ref().map_or_else(Vec::new, |table| family_in(table, slot, pid, reaper))
     }
-}
-
-/// Everything of the tree of a slot with this main process that is in the table.
-pub(super) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
-    let leader = ProcRef { pid, start_ticks: slot.start_ticks };
-    let mut family = led_by(leader, &slot.kin, table, &slot.unique_id, reaper);
-    if let Some(group) = &slot.group {
-        let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
-        family.extend(table.in_cgroup(Path::new(&**group)).into_iter().filter(|member| !known.contains(&member.pid)));
-    }
-    family
-}
-
-/// The tree of a main process, and of those that led it before.
-pub(super) fn led_by(leader: ProcRef, kin: &[Kin], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<Entry> {
-    let tree = |leader| table.tree(leader, MARK, unique_id.as_bytes(), reaper);
-    let mut family = tree(leader);
-    if !kin.is_empty() {
-        let mut known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
-        let former = kin.iter().flat_map(|&(pid, start_ticks)| tree(ProcRef { pid, start_ticks }));
-        family.extend(former.filter(|member| known.insert(member.pid)));
-    }
-    family
 }
 
 /// What is outside of the group of a main process.

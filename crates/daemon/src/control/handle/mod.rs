@@ -45,6 +45,7 @@ impl Control {
             | Request::Inspect { .. }
             | Request::Save { .. }
             | Request::Events
+            | Request::ReloadLogs
             | Request::Flush { .. }
             | Request::Update { .. }
             | Request::Pulse => return,
@@ -77,7 +78,6 @@ impl Control {
                 self.features.each().for_each(|feature| feature.on_settings(&mut self.ctx));
                 Response::Done { ids: Vec::new() }
             }
-            Request::ReloadLogs => return self.reload_logs(Some((client, id))),
             Request::Resurrect => {
                 let origin = Origin::Resurrect;
                 return self.resurrect(client, id, origin);

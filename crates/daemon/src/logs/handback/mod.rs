@@ -201,6 +201,9 @@ pub(crate) enum Failure {
     /// Somebody does not stop in this moment.
     #[error("somebody does not stop in this moment")]
     Later,
+    /// No more threads.
+    #[error("cannot start a thread: {0}")]
+    NoThread(std::io::Error),
     /// A panic.
     #[error("a bug in the copying; its app goes on with the old file until its restart")]
     Bug,

@@ -1,5 +1,5 @@
-//! `reloadLogs` after `rm logs/*`: the log files are there again, and what running apps write to their deleted ones is carried over
-//! (`crate::logs::carry`) until their next start.
+//! Log files that were deleted: they are there again, and what running apps write to the deleted ones is carried over (`crate::logs::carry`)
+//! until their next start.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::handback::leader;
-use crate::control::Control;
+use super::{Reclaim, leader};
+use crate::engine::Ctx;
 use crate::logs::carry::{Carried, Carrier, Deleted, Said, end_of_lines};
 use crate::logs::handback::FileKey;
 use crate::logs::{OpenError, RuntimeStreams};
@@ -17,18 +17,19 @@ use crate::rights::Rights;
 use crate::store::Record;
 
 /// Prefix of the names under which the keeper holds deleted files.
-pub(crate) const PREFIX: &str = "carry:";
+const PREFIX: &str = "carry:";
 /// How long an exit waits for what its process wrote last: the record of a crash shows it.
 const LINES_END_WITHIN: Duration = Duration::from_millis(20);
 /// How long `reloadLogs` waits for a file to be opened anew.
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
 
-/// All of them.
+/// All deleted files that are carried.
 #[derive(Default)]
-pub(crate) struct Carries {
+pub(super) struct Carries {
     all: BTreeMap<FileKey, (Carried, Arc<File>)>,
     carrier: Option<(Carrier, mpsc::Receiver<Said>)>,
-    /// What the keeper held while there was no daemon.
+    /// What a former daemon carried, and what the keeper held of it.
+    former: BTreeMap<FileKey, Carried>,
     found: BTreeMap<String, OwnedFd>,
 }
 
@@ -37,25 +38,61 @@ fn held_name((device, inode): FileKey) -> String {
 }
 
 impl Carries {
+    pub(super) fn restore(&mut self, former: BTreeMap<FileKey, Carried>) {
+        self.former = former;
+    }
+
+    /// Takes a descriptor that the keeper held. Gives back what is none of these.
+    pub(super) fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        if !name.starts_with(PREFIX) {
+            return Some(fd);
+        }
+        self.found.insert(name.to_owned(), fd);
+        None
+    }
+
     /// For a journal that is written anew.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.all.values().map(|(carried, _)| Record::Carry(Box::new(carried.clone())))
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let all = self.all.values().map(|(carried, _)| carried).chain(self.former.values());
+        all.map(|carried| Record::Carry(Box::new(carried.clone())))
     }
 
     /// For a new keeper.
-    pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+    pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.iter().map(|(key, (_, source))| (held_name(*key), source.as_fd()))
     }
 
-    /// Takes a descriptor that the keeper held.
-    pub(crate) fn take_back(&mut self, name: String, fd: OwnedFd) {
-        self.found.insert(name, fd);
+    /// What a process wrote last is at its path, if the disk is not slow.
+    pub(super) fn finish(&self, ctx: &Ctx, id: u32) {
+        let (Some((carrier, _)), Some(slot)) = (&self.carrier, ctx.slots.get(id)) else { return };
+        for file in slot.log_files.into_iter().flatten().filter(|file| self.all.contains_key(file)) {
+            carrier.finish(file, LINES_END_WITHIN);
+        }
+    }
+
+    /// Whose apps have ended, or were started anew, is not carried any more.
+    pub(super) fn end_unwritten(&self, ctx: &Ctx) {
+        let Some((carrier, _)) = &self.carrier else { return };
+        let writes = |file| ctx.slots.iter().any(|slot| slot.log_files.contains(&Some(file)) && leader(slot).is_some());
+        self.all.keys().filter(|file| !writes(**file)).for_each(|file| carrier.end(*file));
+    }
+
+    /// The daemon ends: what is there is carried, and nothing more.
+    pub(super) fn leave(&mut self) {
+        let Some((carrier, _)) = self.carrier.take() else { return };
+        self.all.keys().for_each(|file| carrier.finish(*file, OPENED_WITHIN));
     }
 }
 
-impl Control {
+impl Reclaim {
     /// Begins to carry what is written to a deleted file, as this process has it open; or opens its path anew.
-    pub(super) fn carry(&mut self, file: FileKey, path: &str, rights: &Rights, writer: (i32, u32)) -> Result<(), String> {
+    pub(super) fn carry(
+        &mut self,
+        ctx: &mut Ctx,
+        file: FileKey,
+        (path, rights): (&str, &Rights),
+        writer: (i32, u32),
+    ) -> Result<(), String> {
         if self.carries.all.contains_key(&file) {
             let reopened = self.carries.carrier.as_ref().map_or(Ok(()), |(carrier, _)| carrier.reopen(file, OPENED_WITHIN));
             return reopened.map_err(|error| error.to_string());
@@ -63,25 +100,23 @@ impl Control {
         let source = open(file, writer).ok_or("its file was deleted, and cannot be reached")?;
         let from = end_of_lines(&source).map_err(|error| error.to_string())?;
         let carried = Carried { file, path: path.to_owned(), from, rights: rights.clone() };
-        self.begin_carrying(carried, source).map_err(|error| crate::log::chain(&error))?;
-        let ids: Vec<u32> = self.ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file))).map(|slot| slot.id).collect();
+        self.begin_carrying(ctx, carried, source).map_err(|error| crate::log::chain(&error))?;
+        let ids: Vec<u32> = ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file))).map(|slot| slot.id).collect();
         for id in ids {
-            let Some(slot) = self.ctx.slots.get_mut(id) else { continue };
+            let Some(slot) = ctx.slots.get_mut(id) else { continue };
             let [error, out] = slot.log_files.map(|own| own == Some(file));
             slot.log_start = (if error { 0 } else { slot.log_start.0 }, if out { 0 } else { slot.log_start.1 });
-            self.ctx.slots.changed(id);
+            ctx.slots.changed(id);
         }
-        self.ctx
-            .log
-            .line(format_args!("\"{path}\" was deleted and is there again; what its app writes is carried over until its next start"));
+        ctx.log.line(format_args!("\"{path}\" was deleted and is there again; what its app writes is carried over until its next start"));
         Ok(())
     }
 
-    fn begin_carrying(&mut self, carried: Carried, source: File) -> Result<(), OpenError> {
+    fn begin_carrying(&mut self, ctx: &mut Ctx, carried: Carried, source: File) -> Result<(), OpenError> {
         let system = |source| OpenError { path: carried.path.clone().into(), step: "carry over to", hint: String::new(), source };
         if self.carries.carrier.is_none() {
             let (sender, said) = mpsc::channel();
-            let wake = Arc::clone(&self.wake);
+            let wake = self.wake(ctx).map_err(system)?;
             let carrier = Carrier::start(move |news| {
                 // Nobody listens any more when the daemon ends.
                 let _ = sender.send(news);
@@ -91,41 +126,31 @@ impl Control {
         }
         let Some((carrier, _)) = &self.carries.carrier else { return Ok(()) };
         let (key, source) = (carried.file, Arc::new(source));
-        let streams = RuntimeStreams { rights: carried.rights.clone(), ..self.ctx.log_files.streams.clone() };
+        let streams = RuntimeStreams { rights: carried.rights.clone(), ..ctx.log_files.streams.clone() };
         let deleted = Deleted { key, source: Arc::clone(&source), from: carried.from, path: carried.path.clone().into(), streams };
-        carrier.begin(deleted, &self.ctx.log_files.open)?;
-        self.ctx.keeper.hold(&held_name(key), source.as_fd());
-        self.ctx.journal.push(&Record::Carry(Box::new(carried.clone())));
-        self.ctx.log_files.carried.insert(key);
+        carrier.begin(deleted, &ctx.log_files.open)?;
+        ctx.keeper.hold(&held_name(key), source.as_fd());
+        ctx.journal.push(&Record::Carry(Box::new(carried.clone())));
+        ctx.log_files.carried.insert(key);
         self.carries.all.insert(key, (carried, source));
         Ok(())
     }
 
-    /// What the process wrote last is at its path, if the disk is not slow.
-    pub(super) fn finish_carrying(&self, id: u32) {
-        let (Some((carrier, _)), Some(slot)) = (&self.carries.carrier, self.ctx.slots.get(id)) else { return };
-        for file in slot.log_files.into_iter().flatten().filter(|file| self.carries.all.contains_key(file)) {
-            carrier.finish(file, LINES_END_WITHIN);
-        }
-    }
-
-    /// The thread may have something to say.
-    pub(crate) fn hear_carrier(&mut self) {
+    /// The carrying thread may have something to say.
+    pub(super) fn on_carrier_news(&mut self, ctx: &mut Ctx) {
         let Some((_, said)) = &self.carries.carrier else { return };
         for said in said.try_iter().collect::<Vec<_>>() {
             match said {
                 Said::Waits(file, why) => {
                     if let Some((carried, _)) = self.carries.all.get(&file) {
-                        self.ctx
-                            .log
-                            .error(format_args!("\"{}\" was deleted, and cannot be written anew: {why}; its lines wait", carried.path));
+                        ctx.log.error(format_args!("\"{}\" was deleted, and cannot be written anew: {why}; its lines wait", carried.path));
                     }
                 }
                 Said::Ended(file) => {
                     if self.carries.all.remove(&file).is_some() {
-                        self.ctx.log_files.carried.remove(&file);
-                        self.ctx.keeper.drop_held(&held_name(file));
-                        self.ctx.journal.push(&Record::CarriedOver { file });
+                        ctx.log_files.carried.remove(&file);
+                        ctx.keeper.drop_held(&held_name(file));
+                        ctx.journal.push(&Record::CarriedOver { file });
                     }
                 }
             }
@@ -135,39 +160,25 @@ impl Control {
         }
     }
 
-    /// Whose apps have ended, or were started anew, is not carried any more.
-    pub(crate) fn end_carries(&mut self) {
-        let Some((carrier, _)) = &self.carries.carrier else { return };
-        let writes = |file| self.ctx.slots.iter().any(|slot| slot.log_files.contains(&Some(file)) && leader(slot).is_some());
-        self.carries.all.keys().filter(|file| !writes(**file)).for_each(|file| carrier.end(*file));
-    }
-
     /// What a former daemon carried goes on; of a process that ended meanwhile the rest.
-    pub(crate) fn recover_carries(&mut self, records: BTreeMap<FileKey, Carried>) {
+    pub(super) fn recover_carries(&mut self, ctx: &mut Ctx) {
         let mut found = std::mem::take(&mut self.carries.found);
-        for (file, carried) in records {
+        for (file, carried) in std::mem::take(&mut self.carries.former) {
             let held = found.remove(&held_name(file)).map(File::from);
             let source = held.or_else(|| {
-                let mut writers = self.ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file))).filter_map(leader);
+                let mut writers = ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file))).filter_map(leader);
                 writers.find_map(|leader| [1, 2].into_iter().find_map(|fd| open(file, (leader.pid, fd))))
             });
             let path = carried.path.clone();
-            let begun = source.map(|source| self.begin_carrying(carried, source));
+            let begun = source.map(|source| self.begin_carrying(ctx, carried, source));
             if let Some(Err(error)) = &begun {
-                self.ctx.log.error(format_args!("\"{path}\": {}", crate::log::chain(error)));
+                ctx.log.error(format_args!("\"{path}\": {}", crate::log::chain(error)));
             }
             if !matches!(begun, Some(Ok(()))) {
-                self.ctx.journal.push(&Record::CarriedOver { file });
+                ctx.journal.push(&Record::CarriedOver { file });
             }
         }
-        found.keys().for_each(|name| self.ctx.keeper.drop_held(name));
-    }
-
-    /// The daemon ends: what is there is carried, and nothing more.
-    pub(super) fn leave_carries(&mut self) {
-        let Some((carrier, _)) = &self.carries.carrier else { return };
-        self.carries.all.keys().for_each(|file| carrier.finish(*file, OPENED_WITHIN));
-        self.carries.carrier = None;
+        found.keys().for_each(|name| ctx.keeper.drop_held(name));
     }
 }
 

@@ -1,0 +1,81 @@
+//! `reloadLogs`: every log file is opened anew, and whoever asked is told what came of each.
+
+use std::collections::BTreeSet;
+
+use ostler_proto::control::{LogOutcome, ReloadedLog, Response};
+
+use super::Reclaim;
+use super::begin::{Begun, direct_logs};
+use crate::engine::Ctx;
+use crate::logs;
+
+/// A request that waits for its hand-backs.
+pub(super) struct Reload {
+    /// Whom to answer; none = it came by signal.
+    pub caller: Option<(u32, u64)>,
+    pub waiting: BTreeSet<u32>,
+    pub logs: Vec<ReloadedLog>,
+}
+
+impl Reclaim {
+    /// Opens every log file anew: the daemon's own, those of apps whose lines pass through us, and those that were renamed.
+    pub(super) fn reload(&mut self, ctx: &mut Ctx, caller: Option<(u32, u64)>) {
+        ctx.log.line(format_args!("Reloading all logs..."));
+        ctx.log.reopen();
+        let mut reload = Reload { caller, waiting: BTreeSet::new(), logs: Vec::new() };
+        for slot in ctx.slots.iter() {
+            let Some(piped) = &slot.piped else { continue };
+            piped.reopen();
+            let paths = [&slot.files.out, &slot.files.error, &slot.files.combined];
+            for path in paths.into_iter().flatten().filter(|path| !logs::is_nowhere(path.as_ref())) {
+                add(&mut reload.logs, path, &[slot.pm_id], LogOutcome::Reopened);
+            }
+        }
+        for log in direct_logs(ctx) {
+            match self.begin_hand_back(ctx, &log) {
+                Ok(Begun::Nothing) => {}
+                Ok(Begun::HandBack(id)) => drop(reload.waiting.insert(id)),
+                Ok(Begun::Carried) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Reopened),
+                Err(reason) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Failed { reason }),
+            }
+        }
+        self.reloads.push(reload);
+        self.answer_reloads(ctx);
+    }
+
+    /// One hand-back is over; none: nothing is to be told of it.
+    pub(super) fn hand_back_is_over(&mut self, ctx: &mut Ctx, (id, path): (u32, &str), ids: &[u32], outcome: Option<&LogOutcome>) {
+        for reload in &mut self.reloads {
+            if reload.waiting.remove(&id)
+                && let Some(outcome) = outcome
+            {
+                add(&mut reload.logs, path, ids, outcome.clone());
+            }
+        }
+        self.answer_reloads(ctx);
+    }
+
+    fn answer_reloads(&mut self, ctx: &mut Ctx) {
+        let (done, waiting) = std::mem::take(&mut self.reloads).into_iter().partition(|reload| reload.waiting.is_empty());
+        self.reloads = waiting;
+        let done: Vec<Reload> = done;
+        for reload in done {
+            for log in &reload.logs {
+                if let LogOutcome::Failed { reason } = &log.outcome {
+                    ctx.log.error(format_args!("\"{}\" cannot be opened anew: {reason}", log.path));
+                }
+            }
+            if let Some((client, request)) = reload.caller {
+                ctx.reply(client, request, Response::LogsReloaded(reload.logs));
+            }
+        }
+    }
+}
+
+/// One line per log, however many instances write to it.
+fn add(logs: &mut Vec<ReloadedLog>, path: &str, ids: &[u32], outcome: LogOutcome) {
+    match logs.iter_mut().find(|log| log.path == path && log.outcome == outcome) {
+        Some(log) => ids.iter().filter(|id| !log.ids.contains(id)).copied().collect::<Vec<_>>().into_iter().for_each(|id| log.ids.push(id)),
+        None => logs.push(ReloadedLog { path: path.to_owned(), ids: ids.to_vec(), outcome }),
+    }
+}
