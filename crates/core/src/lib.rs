@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod balance;
 pub mod budget;
 pub mod care;
+pub mod causes;
 pub mod cron;
 pub mod date_format;
 pub mod diff;

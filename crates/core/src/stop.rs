@@ -13,8 +13,11 @@
 //! Nothing is polled: the kernel says when the main process ends, the owner says when the tree is gone, and there is always a
 //! deadline at which the next, harder step is due.
 
-use crate::app::KillMode;
+use crate::app::{AppSpec, KillMode};
 use crate::lifecycle::{Effect, Policy, Scope};
+
+/// When the app names no time, and the daemon's environment might: more than anybody's default.
+const DEFAULT_GRACE_MS: u64 = 5_000;
 
 /// `SIGKILL` on every platform.
 pub const SIGKILL: i32 = 9;
@@ -95,6 +98,12 @@ pub fn grace_deadline(policy: &Policy, now_ms: u64) -> u64 {
 /// When SIGKILL is due again.
 pub fn rekill_deadline(policy: &Policy, now_ms: u64) -> u64 {
     now_ms.saturating_add(policy.kill_timeout_ms.max(REKILL_MIN_MS))
+}
+
+/// Time that an app has to end, at most a day: to finish its requests, then after the signal.
+pub fn longest_ms(spec: &AppSpec) -> u64 {
+    let grace = spec.stop.kill_timeout_ms.unwrap_or(DEFAULT_GRACE_MS);
+    grace.saturating_add(spec.stop.drain_timeout_ms.unwrap_or(0)).min(24 * 60 * 60 * 1000)
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 //! out), and what `kill` leaves is not saved. The first list that a daemon saves leaves the one before as the backup, as `save` does.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
 
 use ostler_core::lifecycle::Wanted;
 use ostler_proto::control::{self as asked, Failure, Response};
+use serde_json::{Map, Value};
 
 use crate::engine::{Ask, Ctx, Feature, Key, Request};
 use crate::slots::{Slots, saved};
@@ -17,8 +17,6 @@ use crate::slots::{Slots, saved};
 const COLLECT_MS: u64 = 1_000;
 /// After a failure, when nothing changes.
 const RETRY_MS: u64 = 30_000;
-/// Settings of the home, as PM2 keeps them.
-const SETTINGS_FILE: &str = "module_conf.json";
 
 /// Whether, and what was saved last.
 #[derive(Debug, Default)]
@@ -34,7 +32,8 @@ impl Autosave {
     const LOOK: Key = (Self::NAME, 0);
 
     fn read_settings(&mut self, ctx: &mut Ctx) {
-        self.is_on = is_wished(&ctx.settings.home);
+        ctx.settings.conf.refresh(&mut ctx.log);
+        self.is_on = is_wished(ctx.settings.conf.all());
         self.on_journaled(ctx);
     }
 
@@ -119,19 +118,17 @@ fn fingerprint(slots: &Slots) -> u64 {
     hasher.finish()
 }
 
-fn is_wished(home: &Path) -> bool {
+fn is_wished(settings: &Map<String, Value>) -> bool {
     let variable = std::env::var("OSTLER_AUTOSAVE").ok().filter(|value| !value.is_empty());
-    variable.map_or_else(|| is_set_in(&home.join(SETTINGS_FILE)), |value| is_yes(&value))
+    variable.map_or_else(|| settings.get("autosave").is_some_and(is_set), |value| is_yes(&value))
 }
 
-/// A file that cannot be read or understood wishes nothing; whoever changes settings is told about that.
-fn is_set_in(file: &Path) -> bool {
-    let settings = std::fs::read(file).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    settings.as_ref().and_then(|settings| settings.get("autosave")).is_some_and(|value| match value {
-        serde_json::Value::Bool(on) => *on,
-        serde_json::Value::String(text) => is_yes(text),
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => *on,
+        Value::String(text) => is_yes(text),
         _ => false,
-    })
+    }
 }
 
 fn is_yes(text: &str) -> bool {
@@ -147,7 +144,6 @@ mod tests {
 
     #[test]
     fn what_counts_as_yes() {
-        let file = std::env::temp_dir().join(format!("ostler-autosave-{}", std::process::id()));
         for (text, on) in [
             (r#"{"autosave": "true"}"#, true),
             (r#"{"autosave": true}"#, true),
@@ -155,15 +151,30 @@ mod tests {
             (r#"{"autosave": "false"}"#, false),
             (r#"{"autosave": {"x": "true"}}"#, false),
             (r#"{"app": {"autosave": "true"}}"#, false),
-            ("[]", false),
-            ("{", false),
-            ("", false),
+            ("{}", false),
         ] {
-            std::fs::write(&file, text).unwrap();
-            assert_eq!(is_set_in(&file), on, "{text}");
+            assert_eq!(is_wished(&serde_json::from_str(text).unwrap()), on, "{text}");
         }
-        std::fs::remove_file(&file).unwrap();
-        assert!(!is_set_in(&file));
+    }
+
+    #[test]
+    fn the_settings_are_where_everybody_has_them() {
+        let mut played = Played::new(&[]);
+        let elsewhere = played.ctx.settings.home.join("settings-elsewhere.json");
+        played.ctx.settings.conf = crate::conf::Conf::new(elsewhere.clone());
+        std::fs::write(&elsewhere, r#"{"autosave": true}"#).unwrap();
+        let mut autosave = Autosave::default();
+        autosave.on_boot(&mut played.ctx);
+        assert!(autosave.is_on);
+        // What makes no sense changes nothing, and is told once, whoever reads it.
+        std::fs::write(&elsewhere, "{ \"").unwrap();
+        autosave.on_settings(&mut played.ctx);
+        autosave.on_settings(&mut played.ctx);
+        assert!(autosave.is_on);
+        assert_eq!(played.log().matches("cannot use").count(), 1, "{}", played.log());
+        std::fs::remove_file(&elsewhere).unwrap();
+        autosave.on_settings(&mut played.ctx);
+        assert!(!autosave.is_on);
     }
 
     fn lists(played: &Played) -> usize {
@@ -174,7 +185,7 @@ mod tests {
     /// One that is on, with a list of one app.
     fn with_an_app() -> (Played, Autosave) {
         let mut played = Played::new(&[]);
-        std::fs::write(played.ctx.settings.home.join(SETTINGS_FILE), r#"{"autosave": true}"#).unwrap();
+        std::fs::write(played.ctx.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
         played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
@@ -218,7 +229,7 @@ mod tests {
 
         // A daemon that had no app yet.
         let mut played = Played::new(&[]);
-        std::fs::write(played.ctx.settings.home.join(SETTINGS_FILE), r#"{"autosave": true}"#).unwrap();
+        std::fs::write(played.ctx.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
         std::fs::write(played.ctx.settings.dump_file(), "[{}]").unwrap();
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::log::DaemonLog;
+
 /// Nobody has more settings than this.
 const MAX_BYTES: u64 = 4 << 20;
 
@@ -19,6 +21,8 @@ pub(crate) struct Conf {
     path: PathBuf,
     all: Map<String, Value>,
     stamp: Stamp,
+    /// How often it was read.
+    version: u64,
 }
 
 impl Conf {
@@ -42,18 +46,18 @@ impl Conf {
         self.all.get(name)?.as_object()
     }
 
-    /// Reads it if it is not what was read last. True if it was read.
-    ///
-    /// # Errors
-    /// It cannot be read or makes no sense: what was read before still holds.
-    pub(crate) fn refresh(&mut self) -> Result<bool, String> {
+    /// Reads it if it is not what was read last; of one that cannot be read or makes no sense the log is told, and what was read before still
+    /// holds. How often it was read so far, so that each who needs something of it sees whether there is anything new.
+    pub(crate) fn refresh(&mut self, log: &mut DaemonLog) -> u64 {
         let stamp = std::fs::metadata(&self.path).ok().map(|meta| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));
-        if stamp == self.stamp {
-            return Ok(false);
+        if stamp != self.stamp {
+            self.stamp = stamp;
+            match read(&self.path) {
+                Ok(all) => (self.all, self.version) = (all, self.version + 1),
+                Err(error) => log.error(format_args!("cannot use \"{}\": {error}; the settings stay as they were", self.path.display())),
+            }
         }
-        self.stamp = stamp;
-        self.all = read(&self.path).map_err(|error| format!("cannot use \"{}\": {error}", self.path.display()))?;
-        Ok(true)
+        self.version
     }
 }
 

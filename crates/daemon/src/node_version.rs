@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ostler_sys::process::Target;
+use ostler_sys::signal::KILL;
 use ostler_sys::{Credentials, SpawnSpec, child, pipe, spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -20,7 +21,6 @@ const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// `v20.20.2-nightly…`; more is no version.
 const LONGEST: usize = 64;
 const STACK_BYTES: usize = 64 << 10;
-const KILL: i32 = 9;
 
 /// A file as it was when it was asked; another one at the same place is another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,6 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
+use ostler_sys::signal::INT;
 
 use crate::conf::Conf;
 use crate::secrets::Credentials;
@@ -37,8 +38,6 @@ pub(crate) struct Settings {
     pub credentials: Credentials,
 }
 
-/// PM2's signal.
-const SIGINT: i32 = 2;
 /// PM2's numbers.
 const KILL_TIMEOUT_MS: u64 = 1600;
 const LISTEN_TIMEOUT_MS: u64 = 3000;
@@ -54,7 +53,7 @@ impl Settings {
             conf: Conf::new(conf),
             credentials: Credentials::new(&home, env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)),
             home,
-            kill_signal: text("PM2_KILL_SIGNAL").and_then(|name| ostler_sys::signal::by_name(&name)).unwrap_or(SIGINT),
+            kill_signal: text("PM2_KILL_SIGNAL").and_then(|name| ostler_sys::signal::by_name(&name)).unwrap_or(INT),
             // PM2 takes this one as given, zero included.
             kill_timeout_ms: text("PM2_KILL_TIMEOUT").and_then(|value| value.parse().ok()).unwrap_or(KILL_TIMEOUT_MS),
             listen_timeout_ms: positive("PM2_GRACEFUL_LISTEN_TIMEOUT", LISTEN_TIMEOUT_MS),

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ostler_sys::exec::OWN_EXE;
 use ostler_sys::process::{Target, signal_fd};
+use ostler_sys::signal::KILL;
 use ostler_sys::{CStrings, ProcRef, SpawnSpec, child, clock, fdpass, socket, spawn};
 use rustix::event::epoll::EventFlags;
 
@@ -27,7 +28,6 @@ const RETRY_MS: u64 = 500;
 const POLL_MS: u64 = 20;
 /// Descriptors beside one packet of the inventory.
 const FDS_PER_PART: usize = 200;
-const SIGKILL: i32 = 9;
 
 /// There is one, or there will be.
 #[expect(clippy::large_enum_variant, reason = "there is one in all")]
@@ -41,7 +41,7 @@ pub(crate) struct Running {
     /// For one that is not our child.
     pidfd: Option<OwnedFd>,
     link: Option<(Channel, EventFlags)>,
-    /// SIGKILL then.
+    /// KILL then.
     kill_at_ms: Option<u64>,
     /// Its end is our wish: it does not count as a death.
     leaving: bool,
@@ -160,7 +160,7 @@ impl Keeper {
         }
     }
 
-    /// What is due: a start, or a SIGKILL.
+    /// What is due: a start, or a KILL.
     pub(crate) fn daemon_time(&mut self, now_ms: u64) {
         if let Daemon::Running(Running { process, poll: Some(poll), .. }) = &mut self.daemon
             && poll.at_ms <= now_ms
@@ -326,9 +326,9 @@ impl Keeper {
         let Daemon::Running(running) = &mut self.daemon else { return };
         running.watchdog.killed(clock::boot_ms());
         let killed = match &running.pidfd {
-            Some(pidfd) => signal_fd(pidfd.as_fd(), SIGKILL, Target::Process),
-            None if running.poll.is_some() => running.process.signal(SIGKILL),
-            None => child::signal(running.process.pid, SIGKILL, Target::Process),
+            Some(pidfd) => signal_fd(pidfd.as_fd(), KILL, Target::Process),
+            None if running.poll.is_some() => running.process.signal(KILL),
+            None => child::signal(running.process.pid, KILL, Target::Process),
         };
         // Gone already is fine.
         let _ = killed;

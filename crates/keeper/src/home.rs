@@ -11,6 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use ostler_sys::signal::HUP;
 use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable, clock, socket};
 
@@ -22,7 +23,6 @@ use crate::title::keeper_comm;
 const RETURNS_WITHIN_MS: u64 = 1_000;
 /// A line with pid, start time and boot.
 const MARK_MAX: usize = 256;
-const SIGHUP: i32 = 1;
 
 /// Writes into the lock of a home whose keeper this is.
 ///
@@ -77,7 +77,7 @@ pub(crate) fn ask_for_socket(keeper: ProcRef) {
     // In front of a container a signal is for the app.
     if marker(keeper.pid, RUNTIME_VAR).is_none() {
         // Gone meanwhile is fine.
-        let _ = keeper.signal(SIGHUP);
+        let _ = keeper.signal(HUP);
     }
 }
 

@@ -50,13 +50,13 @@ const TOKEN_ANCHOR: u64 = 5;
 const TOKEN_ADOPTED: u64 = 16;
 
 /// Signals left to the daemon.
-const TOLD: [i32; 5] = [signo::TERM, signo::INT, signo::QUIT, signo::USR2, signo::HUP];
+const TOLD: [i32; 5] = [signal::TERM, signal::INT, signal::QUIT, signal::USR2, signal::HUP];
 
 /// Signals that the first process of a container leaves to the daemon, which passes them on to apps or stops them: all that people send,
 /// the real-time ones among them, and none that the kernel sends for a fault.
 pub fn runtime_signals() -> impl Iterator<Item = i32> {
     const STANDARD: [i32; 11] =
-        [signo::HUP, signo::INT, signo::QUIT, 10, signo::USR2, 14, signo::TERM, signo::CONT, signo::WINCH, signo::IO, signo::PWR];
+        [signal::HUP, signal::INT, signal::QUIT, 10, signal::USR2, 14, signal::TERM, signal::CONT, signal::WINCH, signal::IO, signal::PWR];
     STANDARD.into_iter().chain(34..64)
 }
 
@@ -77,20 +77,6 @@ const OOM_SCORE_ADJ: i32 = -900;
 const PID_FILE_VAR: &str = "PM2_PID_FILE_PATH";
 /// Descriptors in use besides what is held: a generous count of the keeper's own.
 const OWN_FDS: usize = 16;
-
-/// Linux's numbers, the same on all its architectures that matter here.
-mod signo {
-    pub(super) const HUP: i32 = 1;
-    pub(super) const INT: i32 = 2;
-    pub(super) const QUIT: i32 = 3;
-    pub(super) const USR2: i32 = 12;
-    pub(super) const TERM: i32 = 15;
-    pub(super) const CHLD: i32 = 17;
-    pub(super) const CONT: i32 = 18;
-    pub(super) const WINCH: i32 = 28;
-    pub(super) const IO: i32 = 29;
-    pub(super) const PWR: i32 = 30;
-}
 
 /// When nothing happened for so long, memory is given back.
 pub(crate) const REST_AFTER_MS: u64 = 1500;
@@ -290,9 +276,9 @@ impl Keeper {
     fn assemble(state: State) -> io::Result<Self> {
         let limit = rlimit::raise_nofile();
         // A parent that ignores SIGCHLD would make the kernel reap our children.
-        signal::reset(signo::CHLD);
+        signal::reset(signal::CHLD);
         let mut signals = if runtime().is_some() { runtime_signals().collect() } else { TOLD.to_vec() };
-        signals.extend([signo::CHLD, DOUBT_SIGNAL]);
+        signals.extend([signal::CHLD, DOUBT_SIGNAL]);
         let signals = SignalFd::new(&signals)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let me = rustix::process::getpid();
@@ -427,7 +413,7 @@ impl Keeper {
     fn hear_signals(&mut self) {
         while let Some(received) = self.signals.next() {
             match received.signal {
-                signo::CHLD => self.reap(),
+                signal::CHLD => self.reap(),
                 DOUBT_SIGNAL => self.doubt_daemon(),
                 signal if (1..64).contains(&signal) => {
                     if !self.daemon.has_link() {

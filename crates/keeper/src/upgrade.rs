@@ -13,6 +13,7 @@ use std::path::Path;
 
 use ostler_sys::exec::replace;
 use ostler_sys::process::Target;
+use ostler_sys::signal::KILL;
 use ostler_sys::{Ending, SpawnSpec, child, clock, spawn};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -27,7 +28,6 @@ use crate::title::keeper_title;
 const CHECK_MS: u64 = 5_000;
 /// Number of the state in a child that checks it.
 const CHECK_FD: i32 = 3;
-const SIGKILL: i32 = 9;
 
 /// A new binary that is being judged.
 pub(crate) struct Check {
@@ -76,7 +76,7 @@ impl Keeper {
     pub(crate) fn check_took_too_long(&mut self) {
         let Some(check) = self.check.take() else { return };
         // Its end comes later as that of an orphan.
-        let _ = child::signal(check.pid, SIGKILL, Target::Process);
+        let _ = child::signal(check.pid, KILL, Target::Process);
         self.upgrade_failed(("check", Errno::TIMEDOUT.raw_os_error()));
     }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use ostler_client::{Client, ClientError, RETRIES, VERSION};
 use ostler_client::{Socket, Way};
+use ostler_core::causes::with_causes;
 
-use crate::cli::CliError;
+use crate::error::CliError;
 use crate::silence::Look;
 
 /// How long a keeper that was started a moment ago by another call has to listen.
@@ -85,18 +86,4 @@ pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<(Client, Option<i32>),
             other => return Ok((other?, keeper)),
         }
     }
-}
-
-/// An error with everything that caused it, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.ends_with(&next_text) {
-            text = format!("{text}: {next_text}");
-        }
-        cause = next.source();
-    }
-    text
 }

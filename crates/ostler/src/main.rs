@@ -5,12 +5,15 @@ mod cli;
 mod client;
 mod commands;
 mod cx;
+mod error;
 mod home;
 mod left_behind;
+mod logs;
 mod module_conf;
 mod render;
 mod run;
 mod service;
+mod signals;
 mod silence;
 mod startup;
 #[cfg(test)]

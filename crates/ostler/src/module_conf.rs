@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ostler_core::rotate::settings::{MODULE, Rotation, SECTION, keys};
+use ostler_proto::control::Request;
+use ostler_sys::replace::{Durability, Writers, replace};
 use serde_json::{Map, Value};
 
-use crate::cli::CliError;
-use crate::commands::cleardump::replace;
+use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::error::CliError;
 
 /// Nobody has more settings than this.
 const MAX_BYTES: u64 = 4 << 20;
@@ -67,7 +69,11 @@ pub(crate) fn change<T>(path: &Path, change: impl FnOnce(&mut Map<String, Value>
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if all != before || !path.exists() {
         let text = pretty(&Value::Object(all));
-        replace(&path, text.as_bytes()).map_err(|source| CliError::File { what: "write", path: path.display().to_string(), source })?;
+        replace(&path, text.as_bytes(), Durability::Power, Writers::Many).map_err(|error| CliError::File {
+            what: "write",
+            path: path.display().to_string(),
+            source: error.source,
+        })?;
     }
     Ok(done)
 }
@@ -84,6 +90,16 @@ fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
             Ok(None) => return Err(CliError::Failed(format!("another command holds \"{}\"", file.display()))),
             Err(errno) => return Err(CliError::File { what: "lock", path: file.display().to_string(), source: errno.into() }),
         }
+    }
+}
+
+/// A daemon that runs knows at once.
+pub(crate) fn tell_daemon(cx: &mut Cx) -> Result<(), CliError> {
+    match cx.running_client() {
+        Ok(Some(client)) => Ok(client.request(&Request::SettingsChanged, &mut |_| {}).map(drop)?),
+        // It reads them when it is started, or when its logs are written next.
+        Ok(None) | Err(CliError::Client(ClientError::Version { .. })) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

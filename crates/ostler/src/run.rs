@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
+use ostler_core::causes::with_causes;
 use ostler_proto::control::Failure;
 use ostler_proto::pm2::PM2_VERSION;
 
-use crate::cli::{self, Call, CliError, Daemon, Parsed, State, Status, UsageError};
-use crate::client::{ClientError, VERSION, with_causes};
-use crate::commands::foreground;
+use crate::cli::{self, Call, Daemon, Parsed};
+use crate::client::{ClientError, VERSION};
+use crate::commands;
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 use crate::home::{self, Program};
 use crate::left_behind;
 use crate::render::{Out, json};
@@ -63,10 +65,10 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         out.warn_err(format_args!("unknown option {option}: passed over"));
     }
     let mut cx = Cx::new(program, out, call.command.daemon);
-    let result = match call.command.state {
-        State::Works(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => foreground::run(&mut cx, call, code),
-        State::Works(code) => code(&mut cx, call),
-        State::Missing => Err(CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word))),
+    let result = match commands::code(call.command.name) {
+        Some(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => commands::in_foreground(&mut cx, call, code),
+        Some(code) => code(&mut cx, call),
+        None => Err(CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word))),
     };
     let status = result.unwrap_or_else(|error| {
         let status = error.status();

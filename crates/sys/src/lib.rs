@@ -27,6 +27,7 @@ pub mod oom;
 pub mod pipe;
 pub mod process;
 pub mod refused;
+pub mod replace;
 pub mod reuseport;
 pub mod rights;
 pub mod rlimit;

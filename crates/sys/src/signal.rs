@@ -6,6 +6,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
+/// Asks to end, or to read the configuration again.
+pub const HUP: i32 = libc::SIGHUP;
+/// Asks to end, from a terminal.
+pub const INT: i32 = libc::SIGINT;
+/// Asks to end and to leave a core.
+pub const QUIT: i32 = libc::SIGQUIT;
+/// Ends without being asked.
+pub const KILL: i32 = libc::SIGKILL;
+/// Of whatever meaning.
+pub const USR1: i32 = libc::SIGUSR1;
+/// Of whatever meaning.
+pub const USR2: i32 = libc::SIGUSR2;
+/// Asks to end.
+pub const TERM: i32 = libc::SIGTERM;
+/// A child ended.
+pub const CHLD: i32 = libc::SIGCHLD;
+/// Lets what was stopped go on.
+pub const CONT: i32 = libc::SIGCONT;
+/// Stops without being asked.
+pub const STOP: i32 = libc::SIGSTOP;
+/// A descriptor is ready.
+pub const IO: i32 = libc::SIGIO;
+/// The machine loses its power.
+pub const PWR: i32 = libc::SIGPWR;
+/// The terminal has another size.
+pub const WINCH: i32 = libc::SIGWINCH;
+
 /// Standard signals of this platform; where a number has two names the first is the one shown.
 const NAMES: [(&str, i32); 34] = [
     ("HUP", libc::SIGHUP),

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use ostler_core::errand::Outcome;
+use ostler_sys::signal::KILL;
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, Wiped, cgroup};
 
 use super::{Answer, Command, CommandEnd, Commands, Ctx, Output, Owner, PathBuf, Report, Request, Stage, key};
 use crate::engine::Work;
-use crate::slots::processes::{INC_MARK, KILL};
+use crate::slots::processes::INC_MARK;
 
 /// Another look after SIGKILL: a process may have forked while it was being killed.
 const LOOK_AGAIN_MS: u64 = 20;

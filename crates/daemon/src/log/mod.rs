@@ -3,8 +3,7 @@
 mod own_lines;
 
 use std::collections::BTreeSet;
-use std::error::Error;
-use std::fmt::{Arguments, Write as _};
+use std::fmt::Arguments;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,6 +11,8 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use ostler_core::date_format::DateFormat;
+
+pub(crate) use ostler_core::causes::with_causes as chain;
 
 pub(crate) use own_lines::OwnLines;
 
@@ -131,15 +132,4 @@ impl Drop for DaemonLog {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -1,5 +1,6 @@
 //! What a pipeline's thread does: see the theory of operation in the module above.
 
+use ostler_core::causes::with_causes;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -475,7 +476,7 @@ impl Worker {
     /// A file was rotated: what comes next goes to the new one. Lines wait as long as that cannot be opened.
     fn follow(&mut self) -> io::Result<()> {
         let opened = open_all(&self.paths, &self.files, &self.runtime, &*self.report);
-        (self.sinks, self.routes) = opened.map_err(|error| io::Error::other(chain(&error)))?;
+        (self.sinks, self.routes) = opened.map_err(|error| io::Error::other(with_causes(&error)))?;
         Ok(())
     }
 
@@ -483,7 +484,7 @@ impl Worker {
     fn reopen(&mut self) {
         match open_all(&self.paths, &self.files, &self.runtime, &*self.report) {
             Ok((sinks, routes)) => (self.sinks, self.routes) = (sinks, routes),
-            Err(error) => (self.report)(Report::NotReopened { reason: chain(&error) }),
+            Err(error) => (self.report)(Report::NotReopened { reason: with_causes(&error) }),
         }
     }
 }
@@ -529,14 +530,4 @@ fn open_all(paths: &Paths, files: &OpenFiles, runtime: &RuntimeStreams, report: 
         [own, also, shown.filter(|index| ![own, also].contains(&Some(*index)))]
     };
     Ok((sinks, [route(out, shown_out), route(error, shown_error)]))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

@@ -34,6 +34,8 @@ use crate::store::{Record, Snapshot};
 /// Everything about rotation.
 #[derive(Debug, Default)]
 pub(crate) struct Rotation {
+    /// Of the settings that were read last.
+    settings_version: u64,
     /// What the settings of the home say.
     wanted: Wanted,
     watch: watch::Watch,

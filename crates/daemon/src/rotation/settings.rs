@@ -8,10 +8,9 @@ use crate::engine::Ctx;
 impl Rotation {
     /// Somebody has changed the settings, or may have.
     pub(super) fn read_settings(&mut self, ctx: &mut Ctx) {
-        match ctx.settings.conf.refresh() {
-            Ok(false) => return,
-            Ok(true) => {}
-            Err(problem) => return ctx.log.error(format_args!("{problem}; the settings stay as they were")),
+        let version = ctx.settings.conf.refresh(&mut ctx.log);
+        if std::mem::replace(&mut self.settings_version, version) == version {
+            return;
         }
         let (wanted, problems) = Wanted::read(ctx.settings.conf.all());
         for problem in problems {

@@ -4,6 +4,7 @@ use ostler_core::lifecycle::{Ending, Event, Origin, State};
 use ostler_core::runtime::{Life, Meaning, exit_code, life, over};
 use ostler_keeper::STARTER_KEY;
 use ostler_proto::control::Action;
+use ostler_sys::signal::{TERM, WINCH};
 
 use super::{Runtime, Starter, Stopping};
 use crate::control::{Control, Then};
@@ -14,8 +15,6 @@ use crate::slots::Slot;
 const BY_HAND_MS: u64 = 6000;
 /// Ends the container when everything was killed: as the kernel would have done it.
 const KILLED: u8 = 137;
-const SIGTERM: i32 = 15;
-const WINCH: i32 = 28;
 
 impl Control {
     /// A signal to the first process. False: not a runtime's business.
@@ -60,7 +59,7 @@ impl Control {
 
     fn stop_all(&mut self) {
         // Whoever still reads a config file, or waits before the start, would start something after the end.
-        self.ctx.keeper.kill(STARTER_KEY, SIGTERM, false);
+        self.ctx.keeper.kill(STARTER_KEY, TERM, false);
         if self.jobs.iter().any(|job| job.then == Then::Exit) {
             return;
         }

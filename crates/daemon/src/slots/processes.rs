@@ -10,8 +10,6 @@ use ostler_sys::{ProcRef, ProcTable};
 pub(crate) const MARK: &str = "unique_id";
 /// Variable that tells the incarnations of an instance apart.
 pub(crate) const INC_MARK: &str = INCARNATION_VAR;
-/// SIGKILL.
-pub(crate) const KILL: i32 = 9;
 
 /// Value of [`INC_MARK`].
 pub(crate) fn inc_mark(unique_id: &str, inc: u32) -> String {

@@ -7,7 +7,7 @@ use ostler_proto::pm2::to_dump;
 use super::Slots;
 use crate::log::chain;
 use crate::settings::Settings;
-use crate::store::atomic::{Durability, replace};
+use ostler_sys::replace::{Durability, Writers, replace};
 
 /// Older lists are kept under `dump.pm2.bak`, `dump.pm2.bak.1`, … up to this number.
 pub(crate) const GENERATIONS: u32 = 3;
@@ -30,7 +30,8 @@ pub(crate) fn write(slots: &Slots, settings: &Settings, keep_older: bool) -> Res
     if keep_older {
         keep_generations(settings, &text)?;
     }
-    replace(&path, text.as_bytes(), Durability::Power).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))?;
+    replace(&path, text.as_bytes(), Durability::Power, Writers::One)
+        .map_err(|error| format!("{}; the old list is unchanged", chain(&error)))?;
     Ok(path)
 }
 
@@ -49,5 +50,5 @@ fn keep_generations(settings: &Settings, next: &str) -> Result<(), String> {
             std::fs::rename(&from, older(&backup, generation)).map_err(|error| format!("cannot rename \"{}\": {error}", from.display()))?;
         }
     }
-    replace(&backup, &present, Durability::Process).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
+    replace(&backup, &present, Durability::Process, Writers::One).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
 }

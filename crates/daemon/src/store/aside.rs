@@ -6,8 +6,8 @@ use ostler_keeper::Inventory;
 use serde_json::json;
 
 use super::Snapshot;
-use super::atomic::{Durability, replace};
 use crate::log::DaemonLog;
+use ostler_sys::replace::{Durability, Writers, replace};
 
 /// Folder below the home; `ostler list` tells as long as something is in it.
 const FOLDER: &str = "set-aside";
@@ -37,7 +37,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
     let path = folder.join(format!("{}-{id}-{at}.json", file_name(name)));
     let written = make(&folder).and_then(|()| {
         let bytes = serde_json::to_vec_pretty(&kept).map_err(std::io::Error::other)?;
-        replace(&path, &bytes, Durability::Power).map_err(std::io::Error::other)
+        replace(&path, &bytes, Durability::Power, Writers::One).map_err(std::io::Error::other)
     });
     log.error(format_args!(
         "instance {id} of {name} is set aside, because {} daemons in a row died over its record ({}); its processes {pids:?} go on without \

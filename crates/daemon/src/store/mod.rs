@@ -7,10 +7,8 @@
 //! - [`command`]: commands that are run for instances, as the journal has them.
 //! - [`rollouts`]: records of rollouts and releases.
 //! - [`aside`]: what no daemon survives.
-//! - [`atomic`]: whole files, replaced so that a crash or a full disk leaves the old one or the new one.
 
 pub(crate) mod aside;
-pub(crate) mod atomic;
 pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod journal;

@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::atomic::{Durability, ReplaceError, replace};
 use super::record::Snapshot;
+use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
 
 /// Collect changes for so long before they are written.
 const COLLECT_MS: u64 = 20;
@@ -98,7 +98,7 @@ impl StateFile {
         self.pending.clear();
         self.file = None;
         self.torn = true;
-        replace(&self.path, bytes, Durability::Process)?;
+        replace(&self.path, bytes, Durability::Process, Writers::One)?;
         self.torn = false;
         Ok(())
     }

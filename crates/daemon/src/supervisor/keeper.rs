@@ -3,11 +3,11 @@
 use ostler_core::error_lines;
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::{FromKeeper, STARTER_KEY, ToKeeper};
+use ostler_sys::signal::KILL;
 use ostler_sys::{ProcRef, listening};
 
 use crate::control::Control;
 use crate::engine::{ChildEvent, Request, Work};
-use crate::slots::processes::KILL;
 use crate::slots::split_key;
 use crate::store::Role;
 

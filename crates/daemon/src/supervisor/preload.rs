@@ -16,7 +16,7 @@ use crate::log::DaemonLog;
 use crate::settings::Settings;
 use crate::shared_folder::{SHARED_FOLDER, shared_folder};
 use crate::slots::Slot;
-use crate::store::atomic::{Durability, replace};
+use ostler_sys::replace::{Durability, Writers, replace};
 
 const CODE: &str = include_str!("../../preload/preload.cjs");
 
@@ -83,7 +83,7 @@ fn name() -> String {
 fn write(folder: &Path) -> Option<PathBuf> {
     let path = folder.join(name());
     let is_there = std::fs::read(&path).is_ok_and(|code| code == CODE.as_bytes());
-    (is_there || replace(&path, CODE.as_bytes(), Durability::Process).is_ok()).then_some(path)
+    (is_there || replace(&path, CODE.as_bytes(), Durability::Process, Writers::One).is_ok()).then_some(path)
 }
 
 fn write_shared() -> Option<PathBuf> {

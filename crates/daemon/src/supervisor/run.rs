@@ -5,11 +5,11 @@ use std::rc::Rc;
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
+use ostler_sys::signal::KILL;
 
 use crate::control::Control;
 use crate::engine::{Beside, Transition, Work, hooks, notices};
 use crate::logs::Outputs;
-use crate::slots::processes::KILL;
 
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].

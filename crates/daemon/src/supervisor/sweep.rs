@@ -10,13 +10,14 @@ use std::path::Path;
 
 use ostler_core::lifecycle::{AfterStop, Event, State};
 use ostler_core::stop::{self, Met};
+use ostler_sys::signal::KILL;
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, cgroup};
 
 use crate::control::Control;
 use crate::reactor::Source;
 use crate::slots::Slot;
-use crate::slots::processes::{INC_MARK, KILL, inc_mark};
+use crate::slots::processes::{INC_MARK, inc_mark};
 use crate::slots::trees::family_in;
 
 /// When to look for what crashed incarnations left outside their groups.

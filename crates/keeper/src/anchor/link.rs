@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ostler_sys::ProcRef;
+use ostler_sys::signal::KILL;
 use rustix::event::epoll::EventFlags;
 
 use super::message::ToAnchor;
@@ -15,7 +16,6 @@ use crate::link::Channel;
 
 /// Names, and descriptors, in one packet: with the longest names it still fits a small socket buffer.
 const NAMES_PER_PACKET: usize = 64;
-const SIGKILL: i32 = 9;
 
 /// An anchor that is there.
 pub(crate) struct AnchorLink {
@@ -109,7 +109,7 @@ impl AnchorLink {
 
     pub(super) fn kill(&self) {
         // Gone already is fine.
-        let _ = self.process.signal(SIGKILL);
+        let _ = self.process.signal(KILL);
     }
 
     /// It says nothing, ever: what can be read is its end.

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_sys::fork::{Side, fork};
+use ostler_sys::signal::KILL;
 use ostler_sys::{ProcRef, child, clock, fdpass, socket};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,7 +23,6 @@ const BUSY_MS: u64 = 100;
 const STUCK_MS: u64 = 3_000;
 /// One that was told to leave ends at once; nobody waits for longer.
 const LEAVE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-const SIGKILL: i32 = 9;
 
 /// The anchor as its keeper sees it.
 #[derive(Default)]
@@ -78,7 +78,7 @@ impl Keeper {
             Err(errno) => {
                 complain(&format!("the link to the anchor did not come along: {errno}"));
                 // It would take the end of the daemon's copy for that of everybody.
-                let _ = process.signal(SIGKILL);
+                let _ = process.signal(KILL);
             }
         }
         true
@@ -202,7 +202,7 @@ impl Keeper {
         let ended = poll(&mut fds, Some(&LEAVE));
         if matches!(ended, Ok(0)) {
             // It was stopped, perhaps: then it will never read.
-            let _ = process.signal(SIGKILL);
+            let _ = process.signal(KILL);
         }
         // Where it is our child; who comes to a home after us shall not find it half ended.
         child::reap(process.pid);

@@ -1,23 +1,14 @@
 //! Every command: ostler's, and those of PM2 that are still to come.
 
 use super::options::{call, known};
-use super::table::{Arg, Command, Completes, Daemon, Opt, Run, Section, State};
-use crate::commands as run;
+use super::table::{Arg, Command, Completes, Daemon, Opt, Section, State};
 
 const FILES: Completes = Completes::Files;
 const NAMES: Completes = Completes::Names;
 const NOTHING: Completes = Completes::Nothing;
 
 /// A command that works.
-const fn works(
-    name: &'static str,
-    args: &'static str,
-    min_args: usize,
-    daemon: Daemon,
-    section: Section,
-    help: &'static str,
-    code: Run,
-) -> Command {
+const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: Daemon, section: Section, help: &'static str) -> Command {
     Command {
         name,
         aliases: &[],
@@ -30,7 +21,7 @@ const fn works(
         daemon,
         completes: NOTHING,
         section,
-        state: State::Works(code),
+        state: State::Works,
     }
 }
 
@@ -56,16 +47,16 @@ const fn missing_with(name: &'static str, args: &'static str, help: &'static str
     }
 }
 
-const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str, code: Run) -> Command {
-    works(name, args, min_args, Daemon::Starts, Section::Control, help, code)
+const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
+    works(name, args, min_args, Daemon::Starts, Section::Control, help)
 }
 
-const fn reads(name: &'static str, args: &'static str, min_args: usize, help: &'static str, code: Run) -> Command {
-    works(name, args, min_args, Daemon::Reads, Section::Inspect, help, code)
+const fn reads(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
+    works(name, args, min_args, Daemon::Reads, Section::Inspect, help)
 }
 
-const fn keeps(name: &'static str, args: &'static str, min_args: usize, daemon: Daemon, help: &'static str, code: Run) -> Command {
-    works(name, args, min_args, daemon, Section::Keep, help, code)
+const fn keeps(name: &'static str, args: &'static str, min_args: usize, daemon: Daemon, help: &'static str) -> Command {
+    works(name, args, min_args, daemon, Section::Keep, help)
 }
 
 const SERVE: &[Opt] = &[
@@ -157,24 +148,24 @@ pub(crate) const COMMANDS: &[Command] = &[
             "start \"npm run build\"",
             "start api",
         ],
-        ..control("start", "[name|namespace|file|ecosystem|id...]", 0, "start apps, or start stopped ones again", run::start::run)
+        ..control("start", "[name|namespace|file|ecosystem|id...]", 0, "start apps, or start stopped ones again")
     },
     Command {
         options: DEV,
         completes: FILES,
         examples: &["dev app.js", "dev ecosystem.config.js --timestamp", "dev app.js --post-exec \"make docs\""],
-        ..control("dev", "[file]", 0, "for development: watch, restart, show the logs; Ctrl-C ends it all", run::dev::run)
+        ..control("dev", "[file]", 0, "for development: watch, restart, show the logs; Ctrl-C ends it all")
     },
     Command {
         options: STOP,
         completes: NAMES,
         examples: &["stop api", "stop all", "stop 0 1", "stop api --drain"],
-        ..control("stop", "<id|name|namespace|all|file|stdin...>", 1, "stop, but keep in the list", run::act::stop)
+        ..control("stop", "<id|name|namespace|all|file|stdin...>", 1, "stop, but keep in the list")
     },
     Command {
         completes: NAMES,
         examples: &["restart api --update-env", "restart all", "restart api -- --new --arguments"],
-        ..control("restart", "<id|name|namespace|all|file|stdin...>", 1, "stop and start", run::act::restart)
+        ..control("restart", "<id|name|namespace|all|file|stdin...>", 1, "stop and start")
     },
     Command {
         aliases: &["gracefulReload"],
@@ -186,37 +177,27 @@ pub(crate) const COMMANDS: &[Command] = &[
             "<id|name|namespace|all|file>",
             1,
             "replace instances without losing a request; back to the old release if the new one fails",
-            run::act::reload,
         )
     },
     Command {
         completes: Completes::Words(&["status", "history", "undo"]),
         options: ROLLOUT,
         examples: &["rollout status api", "rollout history api", "rollout undo api", "rollout undo api --to 3"],
-        ..control(
-            "rollout",
-            "<status|history|undo> [name]",
-            1,
-            "releases: what is being replaced, what served before, go back",
-            run::rollout::run,
-        )
+        ..control("rollout", "<status|history|undo> [name]", 1, "releases: what is being replaced, what served before, go back")
     },
     Command {
         options: STOP,
         aliases: &["del"],
         completes: NAMES,
         examples: &["delete api", "delete all"],
-        ..control("delete", "<id|name|namespace|all|file|stdin...>", 1, "stop and forget", run::act::delete)
+        ..control("delete", "<id|name|namespace|all|file|stdin...>", 1, "stop and forget")
     },
-    Command {
-        completes: FILES,
-        ..control("startOrRestart", "<file>", 1, "start the apps of a config file, restart those that run", run::start::or_restart)
-    },
+    Command { completes: FILES, ..control("startOrRestart", "<file>", 1, "start the apps of a config file, restart those that run") },
     Command {
         aliases: &["startOrGracefulReload"],
         options: RELOAD,
         completes: FILES,
-        ..control("startOrReload", "<file>", 1, "start the apps of a config file, reload those that run", run::start::or_reload)
+        ..control("startOrReload", "<file>", 1, "start the apps of a config file, reload those that run")
     },
     Command {
         options: RUNTIME,
@@ -229,43 +210,42 @@ pub(crate) const COMMANDS: &[Command] = &[
             Daemon::Unused,
             Section::Control,
             "first process of a container: run apps, show their output, end with their exit code",
-            run::runtime::run,
         )
     },
     Command {
         completes: NAMES,
         examples: &["scale api 4", "scale api +2", "scale api -1"],
-        ..control("scale", "<name> <number>", 2, "change the number of instances", run::scale::run)
+        ..control("scale", "<name> <number>", 2, "change the number of instances")
     },
-    Command { completes: NAMES, ..control("reset", "<id|name|all>", 1, "counters to zero", run::reset::run) },
+    Command { completes: NAMES, ..control("reset", "<id|name|all>", 1, "counters to zero") },
     Command {
         completes: NAMES,
         examples: &["sendSignal SIGUSR1 api"],
-        ..control("sendSignal", "<signal> <id|name>", 2, "send a signal to the main process", run::send_signal::run)
+        ..control("sendSignal", "<signal> <id|name>", 2, "send a signal to the main process")
     },
     Command {
         aliases: &["ls", "l", "ps", "status"],
         options: &[],
         examples: &["list", "list -m", "list --sort memory:desc", "list --json"],
-        ..reads("list", "", 0, "all apps in a table", run::list::run)
+        ..reads("list", "", 0, "all apps in a table")
     },
-    Command { ..reads("jlist", "", 0, "all apps as JSON, in PM2's shape", run::jlist::run) },
-    Command { max_args: Some(0), ..reads("prettylist", "", 0, "the same, easier to read", run::prettylist::run) },
+    Command { ..reads("jlist", "", 0, "all apps as JSON, in PM2's shape") },
+    Command { max_args: Some(0), ..reads("prettylist", "", 0, "the same, easier to read") },
     Command {
         aliases: &["desc", "info", "show"],
         completes: NAMES,
         examples: &["describe api"],
-        ..reads("describe", "<id|name>", 1, "everything about an app", run::describe::run)
+        ..reads("describe", "<id|name>", 1, "everything about an app")
     },
     Command {
         completes: NAMES,
         examples: &["jobs", "jobs backup", "jobs run backup"],
-        ..reads("jobs", "[run] [id|name...]", 0, "jobs: when they run, how the last runs went; run one now", run::jobs::run)
+        ..reads("jobs", "[run] [id|name...]", 0, "jobs: when they run, how the last runs went; run one now")
     },
     Command {
         completes: NAMES,
         examples: &["why api"],
-        ..reads("why", "<id|name>", 1, "why it ended: who, when, signal or code, last lines", run::why::run)
+        ..reads("why", "<id|name>", 1, "why it ended: who, when, signal or code, last lines")
     },
     Command {
         options: &[
@@ -275,18 +255,18 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         completes: NAMES,
         examples: &["events", "events api --since 10m", "events --follow", "events --follow --json"],
-        ..reads("events", "[id|name...]", 0, "what happened to apps, when and why: by whom, by which policy", run::events::run)
+        ..reads("events", "[id|name...]", 0, "what happened to apps, when and why: by whom, by which policy")
     },
     Command {
         aliases: &["log"],
         options: LOGS,
         completes: NAMES,
         examples: &["logs", "logs api --lines 100", "logs --err --nostream"],
-        ..reads("logs", "[id|name|namespace]", 0, "show and follow logs", run::logs::run)
+        ..reads("logs", "[id|name|namespace]", 0, "show and follow logs")
     },
-    Command { completes: NAMES, ..reads("env", "<id>", 1, "environment of an app", run::env::run) },
-    Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids", run::pid::run) },
-    Command { completes: NAMES, ..reads("id", "<name>", 1, "ids of an app", run::id::run) },
+    Command { completes: NAMES, ..reads("env", "<id>", 1, "environment of an app") },
+    Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids") },
+    Command { completes: NAMES, ..reads("id", "<name>", 1, "ids of an app") },
     Command {
         completes: NAMES,
         options: &[call("min", None, Arg::Required("n"), "so many healthy instances are enough")],
@@ -298,34 +278,26 @@ pub(crate) const COMMANDS: &[Command] = &[
             Daemon::Unused,
             Section::Inspect,
             "exit code 0 if all instances are online and well, else 1: for HEALTHCHECK",
-            run::health::run,
         )
     },
     Command {
         aliases: &["sysinfos"],
         options: &[call("tree", Some('t'), Arg::None, "as a tree")],
-        ..reads("slist", "", 0, "figures of the machine: CPU, memory, network, disks", run::slist::run)
+        ..reads("slist", "", 0, "figures of the machine: CPU, memory, network, disks")
     },
-    Command { ..reads("ping", "", 0, "is the daemon there?", run::ping::run) },
-    Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, Daemon::Starts, "empty the log files", run::flush::run) },
-    Command { ..keeps("reloadLogs", "", 0, Daemon::Starts, "open the log files anew", run::reload_logs::run) },
+    Command { ..reads("ping", "", 0, "is the daemon there?") },
+    Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, Daemon::Starts, "empty the log files") },
+    Command { ..keeps("reloadLogs", "", 0, Daemon::Starts, "open the log files anew") },
     Command {
         max_args: Some(0),
         examples: &["logrotate", "logrotate -u deploy --hp /home/deploy"],
-        ..keeps("logrotate", "", 0, Daemon::Unused, "have the system's logrotate rotate the logs; as root", run::logrotate::run)
+        ..keeps("logrotate", "", 0, Daemon::Unused, "have the system's logrotate rotate the logs; as root")
     },
-    Command {
-        aliases: &["dump"],
-        max_args: Some(0),
-        ..keeps("save", "", 0, Daemon::Starts, "save the list for `resurrect`", run::save::run)
-    },
-    Command { max_args: Some(0), ..keeps("cleardump", "", 0, Daemon::Unused, "empty the saved list", run::cleardump::run) },
-    Command { max_args: Some(0), ..keeps("resurrect", "", 0, Daemon::Starts, "start what was saved", run::resurrect::run) },
-    Command { max_args: Some(0), ..keeps("kill", "", 0, Daemon::Unused, "stop all apps and the daemon", run::kill::run) },
-    Command {
-        aliases: &["updatePM2"],
-        ..keeps("update", "", 0, Daemon::Unused, "replace the running daemon by this program; apps go on", run::update::run)
-    },
+    Command { aliases: &["dump"], max_args: Some(0), ..keeps("save", "", 0, Daemon::Starts, "save the list for `resurrect`") },
+    Command { max_args: Some(0), ..keeps("cleardump", "", 0, Daemon::Unused, "empty the saved list") },
+    Command { max_args: Some(0), ..keeps("resurrect", "", 0, Daemon::Starts, "start what was saved") },
+    Command { max_args: Some(0), ..keeps("kill", "", 0, Daemon::Unused, "stop all apps and the daemon") },
+    Command { aliases: &["updatePM2"], ..keeps("update", "", 0, Daemon::Unused, "replace the running daemon by this program; apps go on") },
     Command {
         options: STARTUP,
         completes: PLATFORMS,
@@ -336,17 +308,17 @@ pub(crate) const COMMANDS: &[Command] = &[
             "startup --user-unit",
             "startup --check",
         ],
-        ..keeps("startup", "[platform]", 0, Daemon::Unused, "have the saved apps started at boot", run::startup::run)
+        ..keeps("startup", "[platform]", 0, Daemon::Unused, "have the saved apps started at boot")
     },
     Command {
         options: &[USER_UNIT],
         completes: PLATFORMS,
-        ..keeps("unstartup", "[platform]", 0, Daemon::Unused, "undo startup; apps that run go on", run::unstartup::run)
+        ..keeps("unstartup", "[platform]", 0, Daemon::Unused, "undo startup; apps that run go on")
     },
     Command {
         options: &[USER_UNIT],
         completes: Completes::Words(&["run", "reload"]),
-        ..keeps("service", "<run|reload> [unit]", 1, Daemon::Starts, "what the service manager calls; not for people", run::service::run)
+        ..keeps("service", "<run|reload> [unit]", 1, Daemon::Starts, "what the service manager calls; not for people")
     },
     Command {
         options: &[
@@ -356,7 +328,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         completes: FILES,
         examples: &["validate", "validate ecosystem.config.js --strict", "validate --schema > ostler.schema.json"],
-        ..keeps("validate", "[file]", 0, Daemon::Unused, "check a config file without starting anything", run::validate::run)
+        ..keeps("validate", "[file]", 0, Daemon::Unused, "check a config file without starting anything")
     },
     Command {
         options: &[
@@ -366,36 +338,33 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         completes: FILES,
         examples: &["diff", "diff ecosystem.config.js --env production", "diff --exit-code --json"],
-        ..keeps("diff", "[file]", 0, Daemon::Unused, "what starting a config file would change", run::diff::run)
+        ..keeps("diff", "[file]", 0, Daemon::Unused, "what starting a config file would change")
     },
     Command {
         aliases: &["init"],
         completes: Completes::Words(&["simple"]),
-        ..keeps("ecosystem", "[simple]", 0, Daemon::Unused, "write a sample config file", run::ecosystem::run)
+        ..keeps("ecosystem", "[simple]", 0, Daemon::Unused, "write a sample config file")
     },
     Command {
         examples: &["set log_rotate:max_size 50M", "set pm2-logrotate:compress true", "set api:LEVEL debug"],
-        ..keeps("set", "[key] [value]", 0, Daemon::Unused, "keep a setting: of log rotation, of a module, of an app", run::settings::set)
+        ..keeps("set", "[key] [value]", 0, Daemon::Unused, "keep a setting: of log rotation, of a module, of an app")
     },
-    Command { ..keeps("get", "[key]", 0, Daemon::Unused, "show a setting", run::settings::get) },
+    Command { ..keeps("get", "[key]", 0, Daemon::Unused, "show a setting") },
     Command {
         examples: &["multiset \"pm2-logrotate:max_size 10M pm2-logrotate:retain 30\""],
-        ..keeps("multiset", "<pairs>", 1, Daemon::Unused, "keep several settings", run::settings::multiset)
+        ..keeps("multiset", "<pairs>", 1, Daemon::Unused, "keep several settings")
     },
-    Command { examples: &["unset api:LEVEL"], ..keeps("unset", "<key>", 1, Daemon::Unused, "forget a setting", run::settings::unset) },
-    Command { ..keeps("config", "<key> [value]", 1, Daemon::Unused, "keep or show a setting", run::settings::config) },
-    Command { ..keeps("conf", "[key] [value]", 0, Daemon::Unused, "show all settings", run::settings::conf) },
+    Command { examples: &["unset api:LEVEL"], ..keeps("unset", "<key>", 1, Daemon::Unused, "forget a setting") },
+    Command { ..keeps("config", "<key> [value]", 1, Daemon::Unused, "keep or show a setting") },
+    Command { ..keeps("conf", "[key] [value]", 0, Daemon::Unused, "show all settings") },
     Command {
         aliases: &["module:install"],
         options: INSTALL,
         examples: &["install pm2-logrotate"],
-        ..keeps("install", "<module>", 1, Daemon::Unused, "install a module (pm2-logrotate, pm2-server-monit)", run::modules::install)
+        ..keeps("install", "<module>", 1, Daemon::Unused, "install a module (pm2-logrotate, pm2-server-monit)")
     },
-    Command {
-        aliases: &["module:uninstall"],
-        ..keeps("uninstall", "<module>", 1, Daemon::Unused, "remove a module", run::modules::uninstall)
-    },
-    Command { ..keeps("module:list", "", 0, Daemon::Unused, "installed modules", run::modules::list) },
+    Command { aliases: &["module:uninstall"], ..keeps("uninstall", "<module>", 1, Daemon::Unused, "remove a module") },
+    Command { ..keeps("module:list", "", 0, Daemon::Unused, "installed modules") },
     Command {
         completes: Completes::Words(&["install", "uninstall", "bash", "zsh", "fish"]),
         options: &[
@@ -403,14 +372,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             call("shell", None, Arg::Required("shell"), "bash, zsh or fish; else by $SHELL"),
         ],
         examples: &["completion install", "completion fish > ~/.config/fish/completions/ostler.fish"],
-        ..keeps(
-            "completion",
-            "[install|uninstall|bash|zsh|fish]",
-            0,
-            Daemon::Unused,
-            "completion script of the shell",
-            run::completion::run,
-        )
+        ..keeps("completion", "[install|uninstall|bash|zsh|fish]", 0, Daemon::Unused, "completion script of the shell")
     },
     Command {
         completes: Completes::Words(&["install", "uninstall", "status"]),
@@ -422,14 +384,13 @@ pub(crate) const COMMANDS: &[Command] = &[
             1,
             Daemon::Unused,
             "the names pm2, pm2-runtime, pm2-docker and pm2-dev for this program",
-            run::compat::run,
         )
     },
     Command {
         options: &[call("reference", None, Arg::None, "the whole reference as Markdown: `cli` or `ecosystem`")],
-        ..keeps("help", "[command]", 0, Daemon::Unused, "help", run::help::run)
+        ..keeps("help", "[command]", 0, Daemon::Unused, "help")
     },
-    Command { ..keeps("examples", "", 0, Daemon::Unused, "examples of use", run::examples::run) },
+    Command { ..keeps("examples", "", 0, Daemon::Unused, "examples of use") },
     missing("monit", &["dashboard", "dash", "imonit"], "", "full-screen view"),
     missing("trigger", &[], "<id|name|namespace|all> <action> [params]", "call an action of the app"),
     missing("send", &[], "<id> <line>", "write a line to the app"),

@@ -6,7 +6,6 @@
 mod call;
 mod commands;
 mod completion;
-mod error;
 mod help;
 mod options;
 mod parse;
@@ -18,8 +17,9 @@ pub(crate) use call::Call;
 pub(crate) use commands::commands;
 pub(crate) use commands::{closest_name, find};
 pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
-pub(crate) use error::{CliError, Status, UsageError};
 pub(crate) use help::{command_help, examples, full_help, short_help};
 pub(crate) use parse::{Parsed, parse, parse_runtime};
 pub(crate) use reference::reference;
-pub(crate) use table::{Daemon, State};
+pub(crate) use table::Daemon;
+#[cfg(test)]
+pub(crate) use table::State;

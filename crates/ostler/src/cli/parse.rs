@@ -11,9 +11,9 @@ use std::path::Path;
 
 use super::call::Call;
 use super::commands::{COMMANDS, closest_name, find};
-use super::error::UsageError;
 use super::options::GLOBAL;
 use super::table::{Arg, Command, Opt};
+use crate::error::UsageError;
 
 /// What a command line asks for.
 #[derive(Debug)]

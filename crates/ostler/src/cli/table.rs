@@ -1,8 +1,5 @@
 //! The types of the option and command table.
 
-use super::{Call, CliError, Status};
-use crate::cx::Cx;
-
 /// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arg {
@@ -95,14 +92,11 @@ pub(crate) enum Completes {
     Nothing,
 }
 
-/// Runs a command.
-pub(crate) type Run = fn(&mut Cx, &Call) -> Result<Status, CliError>;
-
 /// Whether a command works already.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum State {
     /// It does.
-    Works(Run),
+    Works,
     /// PM2 has it, ostler not yet.
     Missing,
 }
@@ -145,6 +139,6 @@ pub(crate) struct Command {
     pub completes: Completes,
     /// Where it is listed.
     pub section: Section,
-    /// The code.
+    /// Whether it works.
     pub state: State,
 }

@@ -1,8 +1,8 @@
 //! `--attach`: after a start or restart, the logs of what was touched.
 
-use super::logs;
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 
 /// Streams until the reader has enough; nothing without `--attach`.
 pub(super) fn logs(cx: &mut Cx, call: &Call, ids: &[u32]) -> Result<Status, CliError> {
@@ -11,5 +11,5 @@ pub(super) fn logs(cx: &mut Cx, call: &Call, ids: &[u32]) -> Result<Status, CliE
         return Ok(Status::Ok);
     }
     let Some(logs_call) = call.as_command("logs", ids.iter().map(u32::to_string).collect()) else { return Ok(Status::Ok) };
-    logs::run(cx, &logs_call)
+    crate::logs::run(cx, &logs_call)
 }

@@ -11,8 +11,9 @@ use ostler_proto::control::{Change, Detail};
 use serde_json::{Map, Value};
 
 use super::files;
-use crate::cli::{Call, CliError, UsageError};
+use crate::cli::Call;
 use crate::cx::{self, Cx};
+use crate::error::{CliError, UsageError};
 
 /// `--env`: a profile, or variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,10 @@
 //! `cleardump`: an empty saved list.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use ostler_sys::replace::{Durability, Writers, replace};
 
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::home;
 
 /// Needs no daemon: the list on disk is only read by `resurrect`.
@@ -15,22 +13,11 @@ pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     home::prepare(&home, program)?;
     let path = home.join("dump.pm2");
-    replace(&path, b"[]").map_err(|source| CliError::File { what: "write", path: path.display().to_string(), source })?;
+    replace(&path, b"[]", Durability::Power, Writers::Many).map_err(|error| CliError::File {
+        what: "write",
+        path: path.display().to_string(),
+        source: error.source,
+    })?;
     cx.out.info(format_args!("Successfully created {}", path.display()));
     Ok(Status::Ok)
-}
-
-/// The old file or the new one, whatever happens: written aside, synced, renamed.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension(format!("new-{}", std::process::id()));
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&aside);
-    })
 }

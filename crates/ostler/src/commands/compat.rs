@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 
 /// The names that PM2 installs.
 const NAMES: [&str; 4] = ["pm2", "pm2-runtime", "pm2-docker", "pm2-dev"];

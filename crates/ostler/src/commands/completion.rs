@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::cleardump::replace;
-use crate::cli::{Call, CliError, Shell, Status, UsageError, begin_mark, candidates, end_mark, script};
+use crate::cli::{Call, Shell, begin_mark, candidates, end_mark, script};
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
+use ostler_sys::replace::{Durability, Writers, replace};
 
 /// Prints, installs or removes the script; answers the script's questions.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -76,7 +77,7 @@ fn install(cx: &mut Cx, call: &Call, add: bool) -> Result<Status, CliError> {
 fn write(file: &Path, content: &str) -> std::io::Result<()> {
     let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let rights = fs::metadata(&real).map(|meta| meta.permissions());
-    replace(&real, content.as_bytes())?;
+    replace(&real, content.as_bytes(), Durability::Power, Writers::Many).map_err(|error| error.source)?;
     rights.map_or(Ok(()), |rights| fs::set_permissions(&real, rights))
 }
 

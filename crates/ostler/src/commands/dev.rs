@@ -13,14 +13,16 @@ use serde_json::{Map, Value, json};
 
 use super::change::EnvChoice;
 use super::files::{self, Source};
-use super::foreground::{self, Signals};
-use super::logs::{self, Attendant, Form, Past, Show};
-use super::{help, kill, start};
-use crate::cli::{Call, CliError, Status};
+use super::foreground;
+use super::launch;
+use crate::cli::{self, Call};
 use crate::client::{self, ClientError};
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::home::{self, Program};
+use crate::logs::{self, Attendant, Form, Past, Show};
 use crate::render::Out;
+use crate::signals::Signals;
 
 /// More sessions at a time are a mistake.
 const MAX_SESSIONS: u32 = 32;
@@ -40,7 +42,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         targets = rest;
     }
     if targets.is_empty() && cx.program == Program::Pm2Dev {
-        return help::of_command(cx, call);
+        let text = cli::command_help(cx.program.name(), call.command, cx.out.width());
+        cx.out.data(text.as_bytes());
+        return Ok(Status::Ok);
     }
     choose_home(cx)?;
     let context = files::context(cx, call)?;
@@ -124,7 +128,7 @@ fn named(call: &Call) -> Vec<String> {
 /// Starts them, and says so.
 fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError> {
     let mut apps = apps.to_vec();
-    let base_env = start::share_base(&mut apps);
+    let base_env = launch::share_base(&mut apps);
     let request = Request::Start {
         apps,
         base_env: Arc::unwrap_or_clone(base_env),
@@ -169,7 +173,7 @@ fn head(out: &mut Out, call: &Call, list: &[Summary]) {
 fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals>, session: &mut Session) -> Result<Status, CliError> {
     cx.disconnect();
     if let Some(keeper) = logs::stream_as(cx, past, show, signals, session)? {
-        kill::wait_for_end(keeper);
+        crate::cx::wait_for_end(keeper);
     }
     Ok(Status::Ok)
 }

@@ -9,8 +9,9 @@ use ostler_proto::control::Detail;
 
 use super::change::EnvChoice;
 use super::files::{self, Source};
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::{self, AppDiff, Standing, Values};
 
 /// Nothing is changed and no daemon is started: without one, every app is new.

@@ -3,9 +3,10 @@
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 
-use super::cleardump::replace;
-use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cli::Call;
 use crate::cx::{self, Cx};
+use crate::error::{CliError, Status, UsageError};
+use ostler_sys::replace::{Durability, Writers, replace};
 
 const SIMPLE: &str = r#"module.exports = {
   apps: [{
@@ -75,7 +76,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     let path = std::path::Path::new(&cx::cwd()?).join("ecosystem.config.js");
     let written = if call.has("force") {
-        replace(&path, text.as_bytes())
+        replace(&path, text.as_bytes(), Durability::Power, Writers::Many).map_err(|error| error.source)
     } else {
         OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()))
     };

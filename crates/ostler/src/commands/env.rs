@@ -3,14 +3,14 @@
 use ostler_core::app::EnvMap;
 use ostler_proto::control::Failure;
 
-use super::describe::find;
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::json;
 
 /// `key: value` lines. PM2 differs: names work too, and internal keys are not mixed in.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let details = match find(cx, &call.targets[..1]) {
+    let details = match cx.find(&call.targets[..1]) {
         Err(CliError::Daemon(Failure::NotFound { target })) => {
             cx.out.error(format_args!("Modules with id {target} not found"));
             return Err(CliError::Told(Status::NotFound));

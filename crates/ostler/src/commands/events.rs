@@ -10,9 +10,10 @@ use ostler_proto::control::{Event, Missed, Position, Request, Response};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cli::Call;
 use crate::client::{Client, ClientError, connect_or_find};
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 use crate::render::{Out, event_line};
 
 /// How often a lost daemon is looked for.

@@ -1,7 +1,8 @@
 //! `examples`.
 
-use crate::cli::{self, Call, CliError, Status};
+use crate::cli::{self, Call};
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 
 /// Every example of every command.
 pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {

@@ -10,8 +10,9 @@ use ostler_config::keys::closest;
 use ostler_config::{Context, Kind, Loaded, Normalized, Problem, Problems, load, load_stdin, select};
 use ostler_core::app::AppSpec;
 
-use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cli::Call;
 use crate::cx::{self, Cx};
+use crate::error::{CliError, Status, UsageError};
 use crate::text::shown;
 
 /// More than this on standard input is no config file.

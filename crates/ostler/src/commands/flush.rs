@@ -2,9 +2,10 @@
 
 use ostler_proto::control::{Failure, Request, Response};
 
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::json;
 
 /// Says which files were emptied. An unknown target is fine for PM2, not for us.

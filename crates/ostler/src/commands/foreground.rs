@@ -4,71 +4,15 @@
 //! apps in order, then everything else. It is a subreaper (and as PID 1 the init), so whatever loses its parent is reaped here. When a
 //! daemon was there before, it is only watched: Ctrl-C leaves it running.
 
-use std::os::fd::{AsFd, BorrowedFd};
-
-use ostler_sys::child::{self, Reaped};
-use ostler_sys::{Ending, signal::SignalFd};
-
-use super::{kill, logs};
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::client::ClientError;
-use crate::cx::Cx;
+use crate::cx::{self, Cx};
+use crate::error::{CliError, Status};
+use crate::logs;
+use crate::signals::Signals;
 
-/// HUP, INT, QUIT and TERM, the same numbers on all architectures.
-const STOPPING: [i32; 4] = [1, 2, 3, 15];
-const CHLD: i32 = 17;
 /// How often stopping everything is tried when the daemon dies over it.
 const TRIES: u32 = 3;
-
-/// Signals to this process, by descriptors.
-pub(crate) struct Signals {
-    stop: SignalFd,
-    children: SignalFd,
-    stopping: bool,
-    keeper: Option<i32>,
-    /// How the keeper ended that this process started last.
-    keeper_ended: Option<Ending>,
-}
-
-impl Signals {
-    fn take() -> Result<Self, CliError> {
-        let failed = |errno: rustix::io::Errno| CliError::Failed(format!("cannot receive signals: {}", std::io::Error::from(errno)));
-        let signals = Self {
-            stop: SignalFd::new(&STOPPING).map_err(failed)?,
-            children: SignalFd::new(&[CHLD]).map_err(failed)?,
-            stopping: false,
-            keeper: None,
-            keeper_ended: None,
-        };
-        // A keeper that was killed leaves its children to us, not to a far-away init. Where that is refused, only those are lost sight of.
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-        Ok(signals)
-    }
-
-    /// What to wait for.
-    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.stop.as_fd(), self.children.as_fd()]
-    }
-
-    /// Takes the signals and reaps. True when it is time to stop.
-    pub(crate) fn hear(&mut self) -> bool {
-        while self.children.next().is_some() {}
-        while let Some(Reaped { pid, ending, .. }) = child::reap_any() {
-            if Some(pid) == self.keeper {
-                self.keeper_ended = Some(ending);
-            }
-        }
-        while self.stop.next().is_some() {
-            self.stopping = true;
-        }
-        self.stopping
-    }
-
-    /// The keeper ended as it does after a `kill`; also when it is not known how.
-    fn ended_in_order(&self) -> bool {
-        matches!(self.keeper_ended, None | Some(Ending::Code(0)))
-    }
-}
 
 /// Runs the command, then stays: until a signal comes, or the daemon has gone.
 pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Result<Status, CliError>) -> Result<Status, CliError> {
@@ -93,7 +37,7 @@ pub(super) fn own(
     show: &mut Watching<'_>,
 ) -> Result<Status, CliError> {
     let mut signals = Signals::take()?;
-    cx.heed(signals.stop.as_fd())?;
+    cx.heed(signals.asked_to_stop())?;
     let done = start(cx);
     signals.keeper = cx.launched;
     cx.heed_nothing();
@@ -127,7 +71,7 @@ fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Re
     out.flush();
     cx.disconnect();
     let keeper = logs::stream(cx, past, signals.as_deref_mut())?.unwrap_or(keeper);
-    kill::wait_for_end(keeper);
+    cx::wait_for_end(keeper);
     let Some(signals) = signals else { return Ok(Status::Ok) };
     if signals.hear() || signals.ended_in_order() {
         return Ok(Status::Ok);
@@ -146,7 +90,7 @@ fn stop(cx: &mut Cx) -> Result<(), CliError> {
             return Ok(());
         }
         tries += 1;
-        match kill::stop_daemon(cx) {
+        match cx.stop_daemon() {
             Err(CliError::Client(ClientError::Lost(_))) if tries < TRIES => {}
             stopped => return stopped,
         }

@@ -1,10 +1,12 @@
 //! `health`: one line and an exit code, as the health check of a container wants it.
 
+use ostler_core::causes::with_causes;
 use ostler_proto::control::{HealthRow, Request, Response};
 
-use crate::cli::{Call, CliError, Status, UsageError};
-use crate::client::{ClientError, with_causes};
+use crate::cli::Call;
+use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 
 /// Exit code 0 or 1, nothing else: engines keep the others for themselves. Never starts a daemon.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {

@@ -1,7 +1,8 @@
 //! `help`.
 
-use crate::cli::{self, Call, CliError, Status, UsageError};
+use crate::cli::{self, Call};
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 
 /// Of the program or of one command.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -15,13 +16,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             cli::command_help(name, command, cx.out.width())
         }
     };
-    cx.out.data(text.as_bytes());
-    Ok(Status::Ok)
-}
-
-/// Of the command that was called without what it needs.
-pub(super) fn of_command(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let text = cli::command_help(cx.program.name(), call.command, cx.out.width());
     cx.out.data(text.as_bytes());
     Ok(Status::Ok)
 }

@@ -1,9 +1,9 @@
 //! `id`: ids of an app, for scripts.
 
-use ostler_proto::control::Summary;
-
-use crate::cli::{Call, CliError, Status};
+use super::selected::{missing, selected};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::{id_list, json};
 
 /// `[ 0, 1 ]` as Node prints it; `[]` for an unknown name.
@@ -16,15 +16,4 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.out.line(id_list(&ids, false));
     }
     Ok(if ids.is_empty() { missing(cx) } else { Status::Ok })
-}
-
-/// By name, else by id.
-pub(super) fn selected<'a>(rows: &'a [Summary], target: &str) -> Vec<&'a Summary> {
-    let named: Vec<&Summary> = rows.iter().filter(|row| row.name == target).collect();
-    if named.is_empty() { rows.iter().filter(|row| target.parse() == Ok(row.id)).collect() } else { named }
-}
-
-/// PM2 says 0 when nothing matches, and scripts rely on it.
-pub(super) fn missing(cx: &Cx) -> Status {
-    if cx.program.is_pm2() { Status::Ok } else { Status::NotFound }
 }

@@ -1,7 +1,8 @@
 //! `jlist`: PM2's JSON, nothing else on stdout.
 
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 
 /// One array in one line, without a final newline, as PM2 prints it: the daemon's bytes as they are.
 pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {

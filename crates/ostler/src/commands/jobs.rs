@@ -2,10 +2,9 @@
 
 use ostler_proto::control::{Detail, Failure, Request};
 
-use super::act;
-use super::describe::find;
-use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 use crate::render::{Wording, job, job_json, jobs, json};
 
 /// `jobs`, `jobs <name>`, `jobs run <name>`.
@@ -18,7 +17,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 }
 
 fn show(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Status, CliError> {
-    let all = if targets.is_empty() { cx.client()?.inspect(&[])? } else { find(cx, targets)? };
+    let all = if targets.is_empty() { cx.client()?.inspect(&[])? } else { cx.find(targets)? };
     let found: Vec<Detail> = all.into_iter().filter(|detail| detail.spec.is_job()).collect();
     if call.has("json") {
         json(&mut cx.out, &found.iter().map(job_json).collect::<Vec<_>>());
@@ -39,7 +38,7 @@ fn show(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Status, CliError
 /// Begins it; how it ends is in its history.
 fn run_now(cx: &mut Cx, targets: &[String]) -> Result<Status, CliError> {
     for target in targets {
-        act::perform(cx, &Request::RunJob { target: target.clone(), command: "jobs run".into() }, Wording::Action)?;
+        cx.perform(&Request::RunJob { target: target.clone(), command: "jobs run".into() }, Wording::Action)?;
     }
     Ok(Status::Ok)
 }

@@ -1,8 +1,9 @@
 //! `list`: the table.
 
-use crate::cli::{Call, CliError, Status, UsageError};
+use super::table;
+use crate::cli::Call;
 use crate::cx::Cx;
-use crate::render::{Order, blocks, host_line, json, list_table};
+use crate::error::{CliError, Status};
 
 /// All instances.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -14,63 +15,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.client()?.list()?;
         return Ok(Status::Ok);
     }
-    show(cx, call)?;
+    table::show(cx, call)?;
     Ok(Status::Ok)
-}
-
-/// The list in the form that the options ask for; also printed after commands that change something.
-pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
-    if cx.out.is_silent() && !call.has("json") {
-        return Ok(());
-    }
-    let order = order(call)?;
-    if call.has("json") {
-        let rows = cx.client()?.list()?;
-        json(&mut cx.out, &rows);
-    } else if call.has("mini-list") {
-        let rows = cx.client()?.list()?;
-        cx.out.line(blocks(&rows).trim_end_matches('\n'));
-        cx.out.line("");
-    } else {
-        let mut rows = cx.client()?.table()?;
-        order.sort(&mut rows);
-        let table = list_table(&rows, &cx.out.view());
-        cx.out.line(table.trim_end_matches('\n'));
-        tell_set_aside(cx)?;
-        // The list is what was asked for; without figures it is as good.
-        if let Ok(Some(report)) = super::slist::host(cx) {
-            cx.out.line(host_line(&report, &cx.out.view()));
-        }
-    }
-    Ok(())
-}
-
-/// What the daemon had to set aside to go on is told until somebody has removed it.
-fn tell_set_aside(cx: &mut Cx) -> Result<(), CliError> {
-    let folder = cx.home()?.join("set-aside");
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
-    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json")) {
-        let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-        let name = kept.as_ref().and_then(|kept| kept["app"]["name"].as_str()).unwrap_or("an app");
-        let why = kept.as_ref().and_then(|kept| kept["why"].as_str()).unwrap_or("for an unknown reason");
-        cx.out.warn_err(format_args!(
-            "{} was set aside, because the daemon died over its record ({}): start it again, and remove \"{}\"",
-            crate::text::shown(name),
-            crate::text::shown(why),
-            path.display()
-        ));
-    }
-    Ok(())
-}
-
-/// PM2 differs: an unknown field is an error instead of no order at all.
-fn order(call: &Call) -> Result<Order, CliError> {
-    let Some(text) = call.value("sort") else { return Ok(Order::BY_NAME) };
-    Order::parse(text).ok_or_else(|| {
-        let reason =
-            format!("unknown field {text:?}; one of name, namespace, id, pid, cpu, memory, uptime, status, with :desc for descending");
-        UsageError::BadValue { option: "--sort".into(), reason }.into()
-    })
 }
 
 /// `list --watch`: again and again until the reader or the daemon goes away.
@@ -79,7 +25,7 @@ fn follow(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         if cx.out.width().is_some() {
             cx.out.data(b"\x1b[2J\x1b[H");
         }
-        show(cx, call)?;
+        table::show(cx, call)?;
         cx.out.flush();
         if cx.out.is_closed() {
             return Ok(Status::Ok);

@@ -1,49 +1,134 @@
-//! One file per command: arguments → request → rendering.
+//! One file per command: arguments → request → rendering. What several of them do is a file beside them; a command never calls another.
 
-pub(crate) mod act;
+mod act;
 mod attach;
 mod change;
-pub(crate) mod cleardump;
-pub(crate) mod compat;
-pub(crate) mod completion;
-pub(crate) mod describe;
-pub(crate) mod dev;
-pub(crate) mod diff;
-pub(crate) mod ecosystem;
-pub(crate) mod env;
-pub(crate) mod events;
-pub(crate) mod examples;
+mod cleardump;
+mod compat;
+mod completion;
+mod describe;
+mod dev;
+mod diff;
+mod ecosystem;
+mod env;
+mod events;
+mod examples;
 mod files;
-pub(crate) mod flush;
-pub(crate) mod foreground;
-pub(crate) mod health;
-pub(crate) mod help;
-pub(crate) mod id;
-pub(crate) mod jlist;
-pub(crate) mod jobs;
-pub(crate) mod kill;
-pub(crate) mod list;
-pub(crate) mod logrotate;
-pub(crate) mod logs;
-pub(crate) mod modules;
-pub(crate) mod pid;
-pub(crate) mod ping;
-pub(crate) mod prettylist;
-pub(crate) mod reload_logs;
-pub(crate) mod reset;
-pub(crate) mod resurrect;
-pub(crate) mod rollout;
-pub(crate) mod runtime;
-pub(crate) mod save;
-pub(crate) mod scale;
-pub(crate) mod send_signal;
-pub(crate) mod service;
-pub(crate) mod settings;
-pub(crate) mod slist;
-pub(crate) mod start;
-pub(crate) mod startup;
-pub(crate) mod unstartup;
-pub(crate) mod update;
-pub(crate) mod validate;
-pub(crate) mod why;
+mod flush;
+mod foreground;
+mod health;
+mod help;
+mod id;
+mod jlist;
+mod jobs;
+mod kill;
+mod launch;
+mod list;
+mod logrotate;
+mod modules;
+mod pid;
+mod ping;
+mod prettylist;
+mod reload_logs;
+mod request;
+mod reset;
+mod resurrect;
+mod rollout;
+mod runtime;
+mod save;
+mod scale;
+mod selected;
+mod send_signal;
+mod service;
+mod settings;
+mod slist;
+mod start;
+mod startup;
+mod table;
+mod unstartup;
+mod update;
+mod validate;
+mod why;
 mod write;
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+
+pub(crate) use foreground::run as in_foreground;
+
+/// Runs a command.
+pub(crate) type Run = fn(&mut Cx, &Call) -> Result<Status, CliError>;
+
+/// The code of the command with this name in the table of [`crate::cli`]; none for one that is not there yet.
+pub(crate) fn code(name: &str) -> Option<Run> {
+    Some(match name {
+        "start" => start::run,
+        "dev" => dev::run,
+        "stop" => act::stop,
+        "restart" => act::restart,
+        "reload" => act::reload,
+        "rollout" => rollout::run,
+        "delete" => act::delete,
+        "startOrRestart" => start::or_restart,
+        "startOrReload" => start::or_reload,
+        "runtime" => runtime::run,
+        "scale" => scale::run,
+        "reset" => reset::run,
+        "sendSignal" => send_signal::run,
+        "list" => list::run,
+        "jlist" => jlist::run,
+        "prettylist" => prettylist::run,
+        "describe" => describe::run,
+        "jobs" => jobs::run,
+        "why" => why::run,
+        "events" => events::run,
+        "logs" => crate::logs::run,
+        "env" => env::run,
+        "pid" => pid::run,
+        "id" => id::run,
+        "health" => health::run,
+        "slist" => slist::run,
+        "ping" => ping::run,
+        "flush" => flush::run,
+        "reloadLogs" => reload_logs::run,
+        "logrotate" => logrotate::run,
+        "save" => save::run,
+        "cleardump" => cleardump::run,
+        "resurrect" => resurrect::run,
+        "kill" => kill::run,
+        "update" => update::run,
+        "startup" => startup::run,
+        "unstartup" => unstartup::run,
+        "service" => service::run,
+        "validate" => validate::run,
+        "diff" => diff::run,
+        "ecosystem" => ecosystem::run,
+        "set" => settings::set,
+        "get" => settings::get,
+        "multiset" => settings::multiset,
+        "unset" => settings::unset,
+        "config" => settings::config,
+        "conf" => settings::conf,
+        "install" => modules::install,
+        "uninstall" => modules::uninstall,
+        "module:list" => modules::list,
+        "completion" => completion::run,
+        "compat" => compat::run,
+        "help" => help::run,
+        "examples" => examples::run,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::{State, commands};
+
+    #[test]
+    fn what_works_has_code_and_nothing_else_has() {
+        for command in commands() {
+            assert_eq!(super::code(command.name).is_some(), matches!(command.state, State::Works), "{}", command.name);
+        }
+    }
+}

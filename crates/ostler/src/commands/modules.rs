@@ -3,10 +3,11 @@
 use ostler_core::rotate::settings::{MODULE as LOGROTATE, MODULE_DEFAULTS};
 use serde_json::{Map, Value, json};
 
-use super::settings::tell_daemon;
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::module_conf;
+use crate::module_conf::tell_daemon;
 
 /// Where PM2 keeps which modules there are.
 const INSTALLED: &str = "module-db-v2";

@@ -2,9 +2,10 @@
 
 use ostler_proto::control::Summary;
 
-use super::id::{missing, selected};
-use crate::cli::{Call, CliError, Status};
+use super::selected::{missing, selected};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::json;
 
 /// One pid per line, 0 for what does not run; an empty line for an unknown name.

@@ -2,9 +2,10 @@
 
 use ostler_proto::control::{Request, Response};
 
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::json;
 
 /// `{ msg: 'pong' }`.

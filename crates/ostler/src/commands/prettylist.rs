@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::inspect;
 
 /// Prints it.

@@ -2,9 +2,10 @@
 
 use ostler_proto::control::{LogOutcome, Request, Response};
 
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::json;
 
 /// After a rotation by others. Returns when it is done, so that what comes next (compression, say) finds whole files.

@@ -2,15 +2,17 @@
 
 use ostler_proto::control::{Action, Failure};
 
-use super::{act, list};
-use crate::cli::{Call, CliError, Status};
+use super::request::request;
+use super::table;
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::Wording;
 
 /// PM2 differs: every kind of target works.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let request = act::request(Action::Reset, call, call.targets[..1].to_vec(), None)?;
-    match act::perform(cx, &request, Wording::Reset) {
+    let request = request(Action::Reset, call, call.targets[..1].to_vec(), None)?;
+    match cx.perform(&request, Wording::Reset) {
         Err(CliError::Daemon(Failure::NotFound { .. })) => {
             cx.out.err_line("Unknown process name");
             return Err(CliError::Told(Status::NotFound));
@@ -19,6 +21,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Err(CliError::Daemon(Failure::Empty)) if cx.program.is_pm2() => Vec::new(),
         other => other?,
     };
-    list::show(cx, call)?;
+    table::show(cx, call)?;
     Ok(Status::Ok)
 }

@@ -2,10 +2,11 @@
 
 use ostler_proto::control::{Failure, Progress, Request};
 
-use super::list;
-use crate::cli::{Call, CliError, Status};
+use super::table;
+use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::left_behind;
 use crate::render::{Teller, Wording};
 
@@ -37,6 +38,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Err(ClientError::Refused(Failure::NothingSaved)) if cx.program.is_pm2() || has_others => {}
         result => drop(result?),
     }
-    list::show(cx, call)?;
+    table::show(cx, call)?;
     Ok(Status::Ok)
 }

@@ -2,10 +2,10 @@
 
 use ostler_proto::control::{Failure, Request, Response, RolloutReport, RolloutState};
 
-use super::act;
-use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 use crate::render::{Wording, history, json, rollout};
 
 /// `status [name]`, `history [name]`, `undo <name> [--to release]`.
@@ -77,6 +77,6 @@ fn undo(cx: &mut Cx, call: &Call, app: String) -> Result<Status, CliError> {
             reason: format!("expected the number of a release, found {text:?}"),
         })?),
     };
-    act::perform(cx, &Request::Undo { app, to, command: "rollout undo".into() }, Wording::Action)?;
+    cx.perform(&Request::Undo { app, to, command: "rollout undo".into() }, Wording::Action)?;
     Ok(Status::Ok)
 }

@@ -2,9 +2,10 @@
 
 use ostler_proto::control::{Failure, Request, ScaleTo};
 
-use super::{act, list};
-use crate::cli::{Call, CliError, Status};
+use super::table;
+use crate::cli::Call;
 use crate::cx::{self, Cx};
+use crate::error::{CliError, Status};
 use crate::render::Wording;
 
 /// `4`, `+2`, `-1`; also `scale app -- -1`.
@@ -13,11 +14,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let number = call.targets.get(1).or(call.app_args.as_ref().and_then(|args| args.last())).cloned().unwrap_or_default();
     let to = amount(&number).ok_or(Failure::NothingToDo)?;
     let request = Request::Scale { name: name.clone(), cwd: cx::cwd()?, to, oldest_first: cx.program.is_pm2() };
-    match act::perform(cx, &request, Wording::Scale) {
+    match cx.perform(&request, Wording::Scale) {
         Err(CliError::Daemon(Failure::NotFound { .. })) => return Err(CliError::NotFound(format!("Application {name} not found"))),
         other => other?,
     };
-    list::show(cx, call)?;
+    table::show(cx, call)?;
     Ok(Status::Ok)
 }
 

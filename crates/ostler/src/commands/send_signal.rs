@@ -2,9 +2,9 @@
 
 use ostler_proto::control::{Failure, Request};
 
-use super::act;
-use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 use crate::render::Wording;
 
 /// PM2 differs: a signal that does not exist is an error.
@@ -17,7 +17,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let kind = if target.starts_with(|c: char| c.is_ascii_digit()) { "id" } else { "name" };
     cx.client()?;
     cx.out.info(format_args!("Sending signal to process {kind} {target}"));
-    match act::perform(cx, &Request::Signal { signal, target: target.clone() }, Wording::Signal) {
+    match cx.perform(&Request::Signal { signal, target: target.clone() }, Wording::Signal) {
         Err(CliError::Daemon(Failure::NotFound { .. })) => {
             cx.out.err_line(format_args!("Unknown process {kind}"));
             return Err(CliError::Told(Status::NotFound));
@@ -25,6 +25,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         other => other?,
     };
     cx.out.line(format_args!("successfully sent signal {word} to process {kind} {target}"));
-    super::list::show(cx, call)?;
+    super::table::show(cx, call)?;
     Ok(Status::Ok)
 }

@@ -1,13 +1,12 @@
 //! `service`: what a service manager calls; not for people.
 
 use ostler_sys::process::ProcRef;
+use ostler_sys::signal::HUP;
 
-use super::update;
-use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 use crate::service::{self, Taking};
-
-const HUP: i32 = 1;
 
 /// `service run [unit]` is the main process of a service, `service reload` replaces keeper, daemon and that process by this program.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -25,7 +24,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 /// Returns when the new daemon answers. The service manager says which process attends to it.
 fn reload(cx: &mut Cx) -> Result<Status, CliError> {
-    match update::replace(cx)? {
+    match cx.replace_daemon()? {
         Some(version) => cx.out.info(format_args!("daemon version {version}, all apps kept")),
         None => cx.out.info("no daemon is running"),
     }

@@ -1,13 +1,13 @@
 //! `set`, `get`, `unset`, `multiset`, `config`, `conf`: settings of the home, of modules and of apps.
 
 use ostler_core::args;
-use ostler_proto::control::{Action, Request};
+use ostler_proto::control::Action;
 use serde_json::{Map, Value};
 
-use super::act::{perform, request};
-use crate::cli::{Call, CliError, Status, UsageError};
-use crate::client::ClientError;
+use super::request::request;
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
 use crate::module_conf::{self, parts, shown};
 use crate::render::{Wording, json};
 
@@ -85,7 +85,7 @@ pub(crate) fn unset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if !was_there && !cx.program.is_pm2() {
         return Err(CliError::NotFound(format!("no setting {key}; `{} conf` lists them", cx.program.name())));
     }
-    tell_daemon(cx)?;
+    module_conf::tell_daemon(cx)?;
     // As PM2, which says it of `set` only.
     if !cx.program.is_pm2() {
         cx.out.info("Setting changed");
@@ -107,7 +107,7 @@ fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status,
     let pairs: Vec<(Vec<String>, &String)> = pairs.iter().map(|(key, value)| Ok((parts(key)?, value))).collect::<Result<_, CliError>>()?;
     let path = module_conf::writable(cx)?;
     module_conf::change(&path, |all| pairs.iter().try_for_each(|(parts, value)| module_conf::set(all, parts, value)))?;
-    tell_daemon(cx)?;
+    module_conf::tell_daemon(cx)?;
     let mut sections: Vec<&String> = pairs.iter().filter(|(parts, _)| parts.len() > 1).filter_map(|(parts, _)| parts.first()).collect();
     sections.dedup();
     for section in sections {
@@ -127,21 +127,11 @@ fn restart(cx: &mut Cx, call: &Call, name: &str) -> Result<(), CliError> {
     if !client.list()?.iter().any(|row| row.name == name) {
         return Ok(());
     }
-    perform(cx, &request(Action::Restart, call, vec![name.to_owned()], None)?, Wording::Names)?;
+    cx.perform(&request(Action::Restart, call, vec![name.to_owned()], None)?, Wording::Names)?;
     if !call.has("json") {
         cx.out.info(format_args!("Module {name} restarted"));
     }
     Ok(())
-}
-
-/// A daemon that runs knows at once.
-pub(super) fn tell_daemon(cx: &mut Cx) -> Result<(), CliError> {
-    match cx.running_client() {
-        Ok(Some(client)) => Ok(client.request(&Request::SettingsChanged, &mut |_| {}).map(drop)?),
-        // It reads them when it is started, or when its logs are written next.
-        Ok(None) | Err(CliError::Client(ClientError::Version { .. })) => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 fn list(cx: &mut Cx, call: &Call, all: &Map<String, Value>) -> Result<Status, CliError> {
@@ -180,6 +170,6 @@ fn edit(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Err(CliError::Failed(format!("the editor {program:?} failed ({status})")));
     }
     module_conf::read(&path)?;
-    tell_daemon(cx)?;
+    module_conf::tell_daemon(cx)?;
     conf(cx, call)
 }

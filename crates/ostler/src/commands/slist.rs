@@ -1,11 +1,11 @@
 //! `slist`, `sysinfos`: figures of the machine.
 
-use ostler_proto::control::{HostReport, Request, Response};
 use serde_json::{Map, Value};
 
-use crate::cli::{Call, CliError, Status};
-use crate::client::ClientError;
+use super::table::host;
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::{inspect, json};
 
 /// PM2's map of figures.
@@ -20,14 +20,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.out.data(inspect(&Value::Object(metrics)).as_bytes());
     }
     Ok(Status::Ok)
-}
-
-/// The report, unless it is turned off.
-pub(super) fn host(cx: &mut Cx) -> Result<Option<Box<HostReport>>, CliError> {
-    match cx.client()?.request(&Request::Host, &mut |_| {})? {
-        Response::Host(report) => Ok(report),
-        _ => Err(ClientError::Unexpected.into()),
-    }
 }
 
 /// Each figure with its parts below it.

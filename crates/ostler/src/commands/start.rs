@@ -1,20 +1,13 @@
 //! `start`: scripts, commands, config files, and apps that exist already.
 
-use std::path::Path;
-use std::sync::Arc;
+use ostler_proto::control::Existing;
 
-use ostler_config::{Overlay, Problems, finish_order, from_options, normalize};
-use ostler_core::app::{AppSpec, EnvMap, ExecMode};
-use ostler_core::select::{Entry, select};
-use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress, Request, Response};
-
-use super::change::{EnvChoice, change};
 use super::files::{self, Source};
-use super::{act, attach, list, write};
-use crate::cli::{Call, CliError, Status};
-use crate::client::ClientError;
-use crate::cx::{self, Cx};
-use crate::render::{Teller, Wording};
+use super::request::reload_of;
+use super::{attach, launch, table};
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
 
 /// PM2's options that build and run images.
 const IMAGES: &[&str] = &["container", "dist", "dockerdaemon"];
@@ -31,37 +24,16 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut touched = Vec::new();
     if call.targets.is_empty() {
         let source = Source::default(&context).ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?;
-        touched.extend(from_file(cx, call, &source, Existing::Restart)?);
+        touched.extend(launch::from_file(cx, call, &source, Existing::Restart)?);
     }
     for target in &call.targets {
         touched.extend(match Source::of(target, &context) {
-            Some(source) => from_file(cx, call, &source, Existing::Restart)?,
-            None => plain(cx, call, target)?,
+            Some(source) => launch::from_file(cx, call, &source, Existing::Restart)?,
+            None => launch::plain(cx, call, target)?,
         });
     }
-    list::show(cx, call)?;
+    table::show(cx, call)?;
     attach::logs(cx, call, &touched)
-}
-
-/// For `runtime`: what it names, without a name of something that exists. False: nothing is named.
-pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
-    let context = files::context(cx, call)?;
-    let (target, source) = match call.target() {
-        None => ("", Source::default(&context)),
-        Some(target) => (target, Source::of(target, &context)),
-    };
-    match source {
-        Some(source) => {
-            if from_file(cx, call, &source, Existing::Restart)?.is_empty() {
-                return Err(CliError::Failed(format!("nothing to start: no app of {} is chosen", source.shown())));
-            }
-        }
-        None if target.is_empty() => return Ok(false),
-        None => {
-            plain_spec(cx, call, target).and_then(|spec| launch(cx, call, spec, Existing::Restart))?;
-        }
-    }
-    Ok(true)
 }
 
 /// `startOrRestart <file>`.
@@ -71,211 +43,15 @@ pub(crate) fn or_restart(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 /// `startOrReload <file>`.
 pub(crate) fn or_reload(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    only_files(cx, call, &act::reload_of(call)?)
+    only_files(cx, call, &reload_of(call)?)
 }
 
 fn only_files(cx: &mut Cx, call: &Call, existing: &Existing) -> Result<Status, CliError> {
     let context = files::context(cx, call)?;
     for target in &call.targets {
         let source = Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.clone()));
-        from_file(cx, call, &source, existing.clone())?;
+        launch::from_file(cx, call, &source, existing.clone())?;
     }
-    list::show(cx, call)?;
+    table::show(cx, call)?;
     Ok(Status::Ok)
-}
-
-/// Every app of a config file; those that exist get its description.
-pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Existing) -> Result<Vec<u32>, CliError> {
-    let mut context = files::context(cx, call)?;
-    let loaded = files::read(cx, call, source, &mut context)?;
-    let overlay = overlay(call, loaded.apps.len())?;
-    let (mut apps, mut raw, mut left_out) = (Vec::new(), Vec::new(), None);
-    for app in &loaded.apps {
-        match normalize(app, &context, &overlay) {
-            Ok(normalized) => {
-                apps.push(normalized);
-                raw.push(app);
-            }
-            // As PM2: an app whose program is not there keeps none of the others down.
-            Err(problems) if cx.program.is_pm2() && files::is_missing(&problems) => {
-                left_out = Some(files::told(cx, Some(source), &problems))
-            }
-            // Everything was checked before anything is done: one bad app, and none is started.
-            Err(problems) => return Err(files::told(cx, Some(source), &problems)),
-        }
-    }
-    files::check_profile(cx, overlay.profile.as_deref(), &apps, false)?;
-    apps.iter().for_each(|app| files::tell_cron(cx, &app.spec));
-    apps.iter().for_each(|app| files::warn(cx, &app.warnings));
-    let mut apps: Vec<AppSpec> = apps.into_iter().map(|app| app.spec).collect();
-    let mut together: Vec<_> = raw.into_iter().zip(&mut apps).collect();
-    let problems = Problems(finish_order(&mut together));
-    if !problems.0.is_empty() {
-        return Err(files::told(cx, Some(source), &problems));
-    }
-    if apps.is_empty() {
-        return left_out.map_or(Ok(Vec::new()), Err);
-    }
-    write::config(cx, call, &apps)?;
-    let base_env = share_base(&mut apps);
-    let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
-    let (command, confirm) = (call.word.clone(), confirm(cx, call));
-    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm };
-    let ids = act::perform(cx, &request, wording)?;
-    left_out.map_or(Ok(ids), Err)
-}
-
-/// How long `start` waits for a script to be run.
-const RUNS_WITHIN_MS: u64 = 1000;
-
-/// Who types `start` may send signals to the app afterwards, and is told when the script fails at once. As `pm2` that is no failure of `start`.
-fn confirm(cx: &Cx, call: &Call) -> Option<Confirm> {
-    (call.command.name == "start").then_some(Confirm { within_ms: RUNS_WITHIN_MS, early_exit_fails: !cx.program.is_pm2() })
-}
-
-/// The options of the command line over the apps of a file. A name makes sense only for a single app.
-fn overlay(call: &Call, apps: usize) -> Result<Overlay, CliError> {
-    let choice = EnvChoice::of(call)?;
-    let mut attributes = call.attributes();
-    let namespace = attributes.shift_remove("namespace").and_then(|value| value.as_str().map(str::to_owned));
-    if apps != 1 {
-        attributes.shift_remove("name");
-    }
-    Ok(Overlay { profile: choice.profile, vars: choice.vars, namespace, attributes })
-}
-
-/// The caller's environment travels once; only an app that filters it keeps its own.
-pub(super) fn share_base(apps: &mut [AppSpec]) -> Arc<EnvMap> {
-    // An empty one is what "travels once" looks like, so if one app has it, it must be the shared one.
-    let shared = apps.iter().map(|app| &app.env.base).min_by_key(|base| (!base.is_empty()) as u8).cloned().unwrap_or_default();
-    for app in apps.iter_mut().filter(|app| Arc::ptr_eq(&app.env.base, &shared) || app.env.base == shared) {
-        app.env.base = Arc::default();
-    }
-    shared
-}
-
-/// A script, a command line, or the name of something that exists.
-fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
-    if may_be_name(target) && exists(cx, target)? {
-        return again(cx, call, target);
-    }
-    if is_number(target) && !Path::new(target).exists() {
-        if cx.program.is_pm2() {
-            cx.client()?;
-            return Err(act::unknown_id(cx, Action::Restart, target));
-        }
-        return Err(Failure::NotFound { target: target.to_owned() }.into());
-    }
-    let spec = plain_spec(cx, call, target)?;
-    launch(cx, call, spec, Existing::PlainScript { force: call.has("force") })
-}
-
-/// What the options say about a script or command line.
-fn plain_spec(cx: &mut Cx, call: &Call, target: &str) -> Result<AppSpec, CliError> {
-    let context = files::context(cx, call)?;
-    let choice = EnvChoice::of(call)?;
-    let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
-    let args = call.app_args.as_deref().unwrap_or_default();
-    let mut attributes = call.attributes();
-    if call.command.name == "runtime" {
-        // As PM2: the output of a container is its log.
-        for key in ["out_file", "error_file"] {
-            attributes.entry(key).or_insert_with(|| "/dev/null".into());
-        }
-    }
-    let app = from_options(target, &attributes, args, &context, &overlay).map_err(|problems| files::told(cx, None, &problems))?;
-    files::tell_cron(cx, &app.spec);
-    files::warn(cx, &app.warnings);
-    write::config(cx, call, std::slice::from_ref(&app.spec))?;
-    Ok(app.spec)
-}
-
-/// Starts a new app, or one of the same script and name that is stopped.
-fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result<Vec<u32>, CliError> {
-    let mode = if spec.mode == ExecMode::Fork { "fork_mode" } else { "cluster_mode" };
-    let script = spec.script.clone();
-    let mut apps = vec![spec];
-    let base_env = share_base(&mut apps);
-    let (command, confirm) = (call.word.clone(), confirm(cx, call));
-    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm };
-    let (out, client) = cx.parts()?;
-    out.flush();
-    let mut teller = Teller::new(out, Wording::PlainStart);
-    let mut is_new = false;
-    let answer = client.request(&request, &mut |progress| {
-        if let Progress::Launched { ids, .. } = &progress {
-            is_new = true;
-            let plural = if ids.len() == 1 { "" } else { "s" };
-            teller.say(format_args!("Starting {script} in {mode} ({} instance{plural})", ids.len()));
-        }
-        teller.tell(progress);
-    })?;
-    let Response::Done { ids } = answer else { return Err(ClientError::Unexpected.into()) };
-    cx.out.info(if is_new { "Done." } else { "Process successfully started" });
-    Ok(ids)
-}
-
-/// Restarts what exists under this name, namespace or id.
-fn again(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
-    let targets = vec![target.to_owned()];
-    let change = change(cx, call, &targets)?;
-    let ids = act::perform(cx, &act::request(Action::Restart, call, targets, change)?, Wording::Action)?;
-    cx.out.info("Process successfully started");
-    Ok(ids)
-}
-
-/// A word that is no path and has no extension.
-fn may_be_name(target: &str) -> bool {
-    let has_extension = Path::new(target).extension().is_some();
-    is_number(target) || !(target.contains('/') || has_extension || target.contains(char::is_whitespace))
-}
-
-fn is_number(target: &str) -> bool {
-    !target.is_empty() && target.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Asks a daemon that runs; with none, nothing exists, and none is started just to hear that.
-fn exists(cx: &mut Cx, target: &str) -> Result<bool, CliError> {
-    let cwd = cx::cwd()?;
-    let rows = match cx.running_client()? {
-        Some(client) => client.list()?,
-        None => return Ok(false),
-    };
-    let entries: Vec<Entry<'_>> =
-        rows.iter().map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script }).collect();
-    Ok(select(target, &entries, &cwd).is_ok_and(|ids| !ids.is_empty()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_be_a_name() {
-        for (target, expected) in [
-            ("api", true),
-            ("0", true),
-            ("455", true),
-            ("app.js", false),
-            ("./api", false),
-            ("npm run x", false),
-            ("all", true),
-            ("v1.2", false),
-        ] {
-            assert_eq!(may_be_name(target), expected, "{target}");
-        }
-    }
-
-    #[test]
-    fn the_environment_travels_once() {
-        let env = |text: &str| Arc::new(text.split_whitespace().map(|word| (word.to_owned(), "1".to_owned())).collect::<EnvMap>());
-        let app = |base: &str| AppSpec { env: ostler_core::app::EnvSpec { base: env(base), ..Default::default() }, ..AppSpec::default() };
-        for (bases, shared, kept) in
-            [(vec!["A B", "A B"], "A B", vec!["", ""]), (vec!["A B", "A"], "A B", vec!["", "A"]), (vec!["A B", ""], "", vec!["A B", ""])]
-        {
-            let mut apps: Vec<AppSpec> = bases.into_iter().map(app).collect();
-            assert_eq!(share_base(&mut apps), env(shared));
-            assert_eq!(apps.iter().map(|app| app.env.base.clone()).collect::<Vec<_>>(), kept.into_iter().map(env).collect::<Vec<_>>());
-        }
-    }
 }

@@ -1,9 +1,9 @@
 //! `unstartup`: what `startup` did, taken away.
 
-use super::startup::{begin, perform};
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
-use crate::startup;
+use crate::error::{CliError, Status};
+use crate::startup::{self, begin, perform};
 
 /// Apps that run go on. PM2 differs: it stops them.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::change::EnvChoice;
 use super::files::{self, Source};
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render;
 
 /// Every problem at once; exit code 0 only if the file could be started.

@@ -2,15 +2,15 @@
 
 use ostler_proto::control::{Detail, Request, Response, RolloutReport, RolloutState};
 
-use super::describe::find;
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::{json, rollout, why};
 
 /// For each instance that matches: who ended it, when, how, and what it said last.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let details = find(cx, &call.targets)?;
+    let details = cx.find(&call.targets)?;
     if call.has("json") {
         let failed = failed_reloads(cx, &details)?;
         let list: Vec<_> = details

@@ -5,9 +5,10 @@ use std::path::Path;
 use ostler_core::app::AppSpec;
 use serde_json::{Map, Value, json};
 
-use super::cleardump::replace;
-use crate::cli::{Call, CliError};
+use crate::cli::Call;
 use crate::cx::{self, Cx};
+use crate::error::CliError;
+use ostler_sys::replace::{Durability, Writers, replace};
 
 /// Writes `<cwd>/<name>-pm2.json` when asked to. Starting that file gives the same apps.
 pub(super) fn config(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<(), CliError> {
@@ -18,7 +19,11 @@ pub(super) fn config(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<(), C
     let apps: Vec<Value> = apps.iter().map(|app| Value::Object(attributes(app))).collect();
     let mut text = serde_json::to_string_pretty(&json!({ "apps": apps })).unwrap_or_default();
     text.push('\n');
-    replace(&path, text.as_bytes()).map_err(|source| CliError::File { what: "write", path: path.display().to_string(), source })
+    replace(&path, text.as_bytes(), Durability::Power, Writers::Many).map_err(|error| CliError::File {
+        what: "write",
+        path: path.display().to_string(),
+        source: error.source,
+    })
 }
 
 /// What the user gave, with paths made absolute.

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ostler_core::causes::with_causes;
 use ostler_proto::control::{Failure, Request};
 
 use super::credentials;
 use super::job::Unit;
 use super::takeover;
 use super::watch::{self, Health};
-use crate::cli::CliError;
-use crate::client::{ClientError, with_causes};
-use crate::commands::{act, update};
+use crate::client::ClientError;
 use crate::cx::Cx;
+use crate::error::CliError;
 use crate::render::Wording;
 
 /// What becomes of a daemon that runs already.
@@ -55,7 +55,7 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
                  one, with its files and credentials: stop and start the service to change that",
             );
         }
-        match update::replace(cx) {
+        match cx.replace_daemon() {
             Ok(Some(version)) => cx.out.info(format_args!("took over the running apps, daemon version {version}")),
             Ok(None) => {}
             // The old one is still there, and that is what counts.
@@ -77,7 +77,7 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
 }
 
 fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
-    match act::perform(cx, &Request::Resurrect, Wording::Resurrect) {
+    match cx.perform(&Request::Resurrect, Wording::Resurrect) {
         Ok(_) => Ok(()),
         Err(CliError::Daemon(Failure::NothingSaved)) => {
             let name = cx.program.name();

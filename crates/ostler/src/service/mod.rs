@@ -26,4 +26,3 @@ mod watch;
 
 pub(crate) use begin::Taking;
 pub(crate) use run::{AGAIN, run};
-pub(crate) use stop::longest_ms;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ostler_keeper::SOCKET_FILE;
 use ostler_sys::exec::replace;
 use ostler_sys::process::ProcRef;
-use ostler_sys::signal::SignalFd;
+use ostler_sys::signal::{CHLD, HUP, INT, SignalFd, TERM, USR1};
 use ostler_sys::{CStrings, child, memory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -17,15 +17,9 @@ use super::job::{self, Unit};
 use super::notify::Notify;
 use super::watch::{self, Health};
 use super::{node_versions, stop};
-use crate::cli::{CliError, Status};
-use crate::client::with_causes;
 use crate::cx::Cx;
-
-const HUP: i32 = 1;
-const INT: i32 = 2;
-const USR1: i32 = 10;
-const TERM: i32 = 15;
-const CHLD: i32 = 17;
+use crate::error::{CliError, Status};
+use ostler_core::causes::with_causes;
 
 /// Signs of life within the period that the service manager allows.
 const BEATS: u32 = 3;

@@ -10,10 +10,10 @@ use super::begin::replace_hung;
 use super::credentials;
 use super::notify::Notify;
 use super::watch::{self, alarm};
-use crate::cli::CliError;
 use crate::client::{self, ClientError};
-use crate::commands::kill::wait_for_end;
 use crate::cx::Cx;
+use crate::cx::wait_for_end;
+use crate::error::CliError;
 
 /// A daemon that is to stop everything answers within this time, or it stands still.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
@@ -21,8 +21,6 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 const MARGIN: Duration = Duration::from_secs(10);
 /// How often a daemon that does not answer is replaced.
 const TRIES: u32 = 3;
-/// When the app names no time, and the daemon's environment might: more than anybody's default.
-const DEFAULT_GRACE_MS: u64 = 5_000;
 
 /// Stops everything.
 ///
@@ -88,12 +86,6 @@ pub(super) fn extend(notify: &Notify, by: Duration) {
 
 /// The longest that any app may take to end.
 fn patience(apps: &[Detail]) -> Duration {
-    let longest = apps.iter().map(|app| longest_ms(&app.spec)).max().unwrap_or(0);
+    let longest = apps.iter().map(|app| ostler_core::stop::longest_ms(&app.spec)).max().unwrap_or(0);
     Duration::from_millis(longest).saturating_add(MARGIN)
-}
-
-/// Time that an app has to end: to finish its requests, then after the signal.
-pub(crate) fn longest_ms(spec: &ostler_core::app::AppSpec) -> u64 {
-    let grace = spec.stop.kill_timeout_ms.unwrap_or(DEFAULT_GRACE_MS);
-    grace.saturating_add(spec.stop.drain_timeout_ms.unwrap_or(0)).min(24 * 60 * 60 * 1000)
 }

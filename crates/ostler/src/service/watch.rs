@@ -5,14 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use ostler_proto::control::Request;
+use ostler_sys::signal::KILL;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
 
-use crate::cli::CliError;
 use crate::client::{self, ClientError};
+use crate::error::CliError;
 use crate::silence::daemon_of;
 pub(super) use crate::silence::keeper_of;
-
-const SIGKILL: i32 = 9;
 
 /// Who stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +65,14 @@ pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
     })
 }
 
-/// SIGKILL to the daemon of a home; its keeper starts another one, which knows everything that this one knew.
+/// KILL to the daemon of a home; its keeper starts another one, which knows everything that this one knew.
 pub(super) fn kill_daemon(home: &Path) -> bool {
     let Some(keeper) = keeper_of(home) else { return false };
     let found = daemon_of(home, Some(keeper));
-    found.is_some_and(|entry| entry.process().signal(SIGKILL).is_ok())
+    found.is_some_and(|entry| entry.process().signal(KILL).is_ok())
 }
 
-/// SIGKILL to the keeper; the daemon starts another one and gives it everything.
+/// KILL to the keeper; the daemon starts another one and gives it everything.
 pub(super) fn kill_keeper(home: &Path) -> bool {
-    keeper_of(home).is_some_and(|keeper| keeper.signal(SIGKILL).is_ok())
+    keeper_of(home).is_some_and(|keeper| keeper.signal(KILL).is_ok())
 }

@@ -7,10 +7,10 @@ use ostler_sys::user::{User, user_by_id, user_by_name};
 use super::platform::Platform;
 use super::search_path::{SearchPath, lasting};
 use super::{quote, saved};
-use crate::cli::{Call, CliError, UsageError};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, UsageError};
 use crate::home::{self, Program};
-use crate::service::longest_ms;
 
 /// Whose service manager it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +107,13 @@ fn stop_seconds(home: &Path) -> u64 {
     const USUAL: u64 = 90;
     let text = saved::read(home).unwrap_or_default();
     let entries = ostler_proto::pm2::parse_dump(&text).map(|dump| dump.entries).unwrap_or_default();
-    let longest = entries.iter().map(|entry| longest_ms(&entry.spec)).max().unwrap_or(0);
+    let longest = entries.iter().map(|entry| ostler_core::stop::longest_ms(&entry.spec)).max().unwrap_or(0);
     USUAL.max(longest.div_ceil(1000) + 30)
 }
 
 /// `-u`, else `USER` and `LOGNAME`, as PM2; else who we are.
 fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
-    let failed = |error: ostler_sys::user::UserError| CliError::Failed(crate::client::with_causes(&error));
+    let failed = |error: ostler_sys::user::UserError| CliError::Failed(ostler_core::causes::with_causes(&error));
     let own = || user_by_id(rustix::process::geteuid().as_raw()).map_err(failed);
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let given = call.value("user");

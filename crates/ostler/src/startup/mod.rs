@@ -3,6 +3,7 @@
 //! Deciding and doing are apart. [`Facts`] say who, where and by which names; [`plan`] turns them into files and commands without
 //! touching anything; [`steps`] performs them in order and takes back what was done when one fails.
 
+mod begin;
 pub(crate) mod check;
 mod facts;
 mod plan;
@@ -14,6 +15,7 @@ mod search_path;
 pub(crate) mod steps;
 mod unit_file;
 
+pub(crate) use begin::{begin, perform, tell_root};
 pub(crate) use facts::{Facts, Scope, gather, own_program, whose};
 pub(crate) use plan::{Plan, plan, unplan};
 pub(crate) use platform::Platform;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::quote::sh;
-use crate::commands::cleardump::replace;
+use ostler_sys::replace::{Durability, Writers, replace};
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ fn write(path: &Path, text: &str, mode: u32, undo: &mut Vec<Undo>) -> Result<(),
         undo.push(Undo::RemoveFolder(folder));
     }
     undo.push(Undo::Restore { path: path.to_owned(), old });
-    replace(path, text.as_bytes()).map_err(failed("write"))?;
+    replace(path, text.as_bytes(), Durability::Power, Writers::Many).map_err(|error| failed("write")(error.source))?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the rights of"))
 }
 
@@ -138,7 +138,7 @@ fn take_back(undo: Undo) {
     match undo {
         Undo::Restore { path, old: None } => drop(fs::remove_file(path)),
         Undo::Restore { path, old: Some((bytes, mode)) } => {
-            if replace(&path, &bytes).is_ok() {
+            if replace(&path, &bytes, Durability::Power, Writers::Many).is_ok() {
                 drop(fs::set_permissions(&path, fs::Permissions::from_mode(mode)));
             }
         }

@@ -4,8 +4,9 @@ use ostler_client::ClientError;
 use ostler_proto::control::Failure;
 
 use super::{data, golden};
-use crate::cli::{self, CliError};
+use crate::cli;
 use crate::cx::Cx;
+use crate::error::CliError;
 use crate::home::Program;
 use crate::render::Screen;
 use crate::run;

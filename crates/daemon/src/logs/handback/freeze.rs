@@ -8,14 +8,12 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use ostler_sys::descriptors::{has_open_for_writing, stands_still};
+use ostler_sys::signal::{CONT, STOP};
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 use rustix::io::Errno;
 
 use super::{Copied, Failure, FileKey};
-
-const STOP: i32 = 19;
-const CONT: i32 = 18;
 
 /// Whoever does not stand still by then is left alone.
 const WITHIN: Duration = Duration::from_millis(250);

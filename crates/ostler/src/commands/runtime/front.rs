@@ -5,17 +5,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use ostler_keeper::{Launcher, runtime_signals};
-use ostler_sys::signal::SignalFd;
+use ostler_sys::signal::{KILL, SignalFd};
 use ostler_sys::{CStrings, ProcRef, SpawnSpec, child, exec, pipe, process};
 use rustix::io::Errno;
 
 use super::{settings, starter};
-use crate::cli::{Call, CliError, Status};
-use crate::client::with_causes;
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::home;
-
-const SIGKILL: i32 = 9;
+use ostler_core::causes::with_causes;
 
 /// Returns only when it cannot become the keeper.
 pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -59,7 +58,7 @@ fn find_home(cx: &mut Cx) -> Result<std::path::PathBuf, CliError> {
 
 fn give_up(starter: ProcRef) {
     // Our own child, not reaped yet: the number is its.
-    let _ = child::signal(starter.pid, SIGKILL, process::Target::Process);
+    let _ = child::signal(starter.pid, KILL, process::Target::Process);
     child::reap(starter.pid);
 }
 

@@ -11,8 +11,9 @@ mod front;
 mod settings;
 mod starter;
 
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 
 /// Stays until everything has ended, and ends with the app's code.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {

@@ -7,8 +7,9 @@ use ostler_core::units;
 use ostler_keeper::runtime_signals;
 use ostler_sys::signal;
 
-use crate::cli::{Call, CliError, UsageError};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, UsageError};
 
 /// What goes on to apps when nothing is said.
 const FORWARDED: [&str; 4] = ["HUP", "USR1", "USR2", "WINCH"];

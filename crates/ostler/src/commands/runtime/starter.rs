@@ -8,9 +8,10 @@ use std::time::Duration;
 use ostler_keeper::ROLE_VAR;
 
 use super::settings;
-use crate::cli::{self, Call, CliError, Status};
-use crate::commands::start;
+use crate::cli::{self, Call};
+use crate::commands::launch;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 
 /// The role in our environment.
 const ROLE: &str = "starter";
@@ -45,7 +46,7 @@ pub(super) fn run(cx: &mut Cx, call: &Call, place: Place) -> Result<Status, CliE
     cx.set_home(place.home);
     cx.wait_for_keeper(place.ready);
     std::thread::sleep(Duration::from_millis(settings::delay_ms(call)?));
-    if start::in_front(cx, call)? {
+    if launch::in_front(cx, call)? {
         return Ok(Status::Ok);
     }
     if cx.program.is_pm2() {

@@ -49,7 +49,7 @@ fn who(spec: &AppSpec, own: &Credentials) -> Result<Credentials, String> {
         Ok(None) => Ok(own.clone()),
         Ok(Some(identity)) if own.uid == 0 || identity.credentials.uid == own.uid => Ok(identity.credentials),
         Ok(Some(identity)) => Err(format!("only a service of root can start it as uid {}", identity.credentials.uid)),
-        Err(error) => Err(crate::client::with_causes(&error)),
+        Err(error) => Err(ostler_core::causes::with_causes(&error)),
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use ostler_core::causes::with_causes;
 use ostler_proto::pm2::{DumpEntry, parse_dump, to_dump};
 
 use super::{Finding, fine, wrong};
-use crate::client::{self, with_causes};
+use crate::client;
 use crate::startup::facts::Facts;
 use crate::startup::saved;
 

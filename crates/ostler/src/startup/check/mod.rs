@@ -15,8 +15,9 @@ use serde_json::json;
 use super::facts::{Facts, Scope, gather};
 use super::platform::Platform;
 use super::quote::sh;
-use crate::cli::{Call, CliError, Status};
+use crate::cli::Call;
 use crate::cx::Cx;
+use crate::error::{CliError, Status};
 use crate::render::{self, styles};
 use crate::text::shown;
 

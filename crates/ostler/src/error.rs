@@ -2,8 +2,8 @@
 
 use ostler_proto::control::Failure;
 
-use crate::client::ClientError;
 use crate::home::HomeError;
+use ostler_client::ClientError;
 
 /// How a command ended; the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

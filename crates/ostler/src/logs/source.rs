@@ -7,7 +7,7 @@ use ostler_core::files::own_stream;
 use ostler_core::select::{Entry, SelectError, select};
 use ostler_proto::control::{Failure, Summary};
 
-use crate::cli::CliError;
+use crate::error::CliError;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

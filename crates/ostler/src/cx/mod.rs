@@ -1,15 +1,21 @@
 //! What every command gets: who we are called, where the home is, the way to the daemon, the way to the user.
 
+mod daemon;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::EnvMap;
+use ostler_proto::control::{Detail, Failure, Request, Response};
 
-use crate::cli::{CliError, Daemon};
+use crate::cli::Daemon;
 use crate::client::{self, Client, ClientError, RETRIES};
+use crate::error::CliError;
 use crate::home::{self, Program};
 use crate::left_behind;
-use crate::render::Out;
+use crate::render::{Out, Teller, Wording};
+
+pub(crate) use daemon::wait_for_end;
 
 /// Variables that speak of descriptors and roles of the process that has them.
 const OWN_TO_PROCESS: &[&str] = &[
@@ -144,7 +150,7 @@ impl Cx {
             let home = self.home()?.to_owned();
             if let Some(ready) = self.coming.take() {
                 // It has said itself why it does not.
-                ostler_keeper::wait_ready(&ready).map_err(|_| CliError::Told(crate::cli::Status::Failed))?;
+                ostler_keeper::wait_ready(&ready).map_err(|_| CliError::Told(crate::error::Status::Failed))?;
             }
             self.client = match self.reach(&home)? {
                 Some(client) => Some(client),
@@ -209,6 +215,32 @@ impl Cx {
         self.client()?;
         let client = self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))?;
         Ok((&mut self.out, client))
+    }
+
+    /// Sends a request that changes something, tells its progress, and gives the ids that were touched.
+    ///
+    /// # Errors
+    /// As [`Cx::client`], and what the daemon says.
+    pub(crate) fn perform(&mut self, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
+        let (out, client) = self.parts()?;
+        out.flush();
+        let mut teller = Teller::new(out, wording);
+        match client.request(request, &mut |progress| teller.tell(progress))? {
+            Response::Done { ids } => Ok(ids),
+            _ => Err(ClientError::Unexpected.into()),
+        }
+    }
+
+    /// The instances that the targets select; where there are none that is "not found", too.
+    ///
+    /// # Errors
+    /// As [`Cx::client`], and [`Failure::NotFound`].
+    pub(crate) fn find(&mut self, targets: &[String]) -> Result<Vec<Detail>, CliError> {
+        let details = self.client()?.inspect(targets)?;
+        match targets.first() {
+            Some(target) if details.is_empty() => Err(Failure::NotFound { target: target.clone() }.into()),
+            _ => Ok(details),
+        }
     }
 
     /// Gives up the connection, after a request that ends it.

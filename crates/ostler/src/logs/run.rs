@@ -13,11 +13,12 @@ use super::follow::Follower;
 use super::printer::{Form, Printer};
 use super::source::{Streams, Wish, by_age};
 use super::watch::Watch;
-use crate::cli::{Call, CliError, Status, UsageError};
+use crate::cli::Call;
 use crate::client::{self, Client, ClientError};
-use crate::commands::foreground::Signals;
 use crate::cx::{Cx, cwd};
+use crate::error::{CliError, Status, UsageError};
 use crate::render::Out;
+use crate::signals::Signals;
 
 const DEFAULT_LINES: u64 = 15;
 /// How often to look where nothing can be watched.

@@ -1,0 +1,62 @@
+//! Requests that act on instances, from the options that all such commands have.
+
+use ostler_proto::control::{Action, Change, Existing, Request};
+
+use crate::cli::Call;
+use crate::cx::{self, Cx};
+use crate::error::{CliError, Status, UsageError};
+
+/// How long a canary is watched when no time is given.
+const CANARY_MS: u64 = 10_000;
+
+/// The request for an action.
+pub(super) fn request(action: Action, call: &Call, targets: Vec<String>, change: Option<Change>) -> Result<Request, CliError> {
+    Ok(Request::Act {
+        action,
+        targets,
+        cwd: cx::cwd()?,
+        change: change.map(Box::new),
+        parallel: parallel(call)?,
+        // PM2 takes `stop --wait-ready` and does nothing about it; who types it means that requests under way are to be finished.
+        gentle: call.has("drain") || (matches!(action, Action::Stop | Action::Delete) && call.has("wait-ready")),
+        canary_ms: canary(call)?,
+        command: call.word.clone(),
+    })
+}
+
+/// A reload by a config file.
+pub(super) fn reload_of(call: &Call) -> Result<Existing, UsageError> {
+    Ok(Existing::Reload { parallel: parallel(call)?, canary_ms: canary(call)? })
+}
+
+/// `--canary [time]`.
+fn canary(call: &Call) -> Result<Option<u64>, UsageError> {
+    match call.value("canary") {
+        None => Ok(call.has("canary").then_some(CANARY_MS)),
+        Some(text) => ostler_core::units::millis(text)
+            .map(Some)
+            .map_err(|error| UsageError::BadValue { option: "--canary".into(), reason: error.to_string() }),
+    }
+}
+
+/// `--parallel`, else `PM2_CONCURRENT_ACTIONS`; without a number the daemon decides.
+fn parallel(call: &Call) -> Result<u32, UsageError> {
+    let Some(text) = call.value("parallel") else {
+        let variable = std::env::var("PM2_CONCURRENT_ACTIONS").ok();
+        return Ok(variable.and_then(|text| text.trim().parse().ok()).unwrap_or(0));
+    };
+    text.parse().map_err(|_| UsageError::BadValue { option: "--parallel".into(), reason: format!("expected a number, found {text:?}") })
+}
+
+/// As PM2 says that there is no such id, which depends on what was to be done: scripts look for these words.
+pub(super) fn unknown_id(cx: &mut Cx, action: Action, target: &str) -> CliError {
+    let (name, words) = match action {
+        Action::Restart => ("restartProcessId", "God db process id unknown".to_owned()),
+        Action::Reload => ("reloadProcessId", "PM2 ID unknown".to_owned()),
+        Action::Stop => ("stopProcessId", format!("{target} : id unknown")),
+        Action::Delete | Action::Reset => ("deleteProcessId", format!("{target} : id unknown")),
+    };
+    cx.out.info(format_args!("Applying action {name} on app [{target}](ids: [ '{target}' ])"));
+    cx.out.error(words);
+    CliError::Told(Status::NotFound)
+}

@@ -1,0 +1,97 @@
+//! The end of a daemon, and its replacement by another, as commands wait for it.
+
+use std::time::{Duration, Instant};
+
+use ostler_keeper::ROLE_VAR;
+use ostler_proto::control::{Request, Response};
+use ostler_sys::process::{ProcRef, is_refusal};
+use ostler_sys::tree::marker;
+
+use super::Cx;
+use crate::client::{self, Client, ClientError, VERSION};
+use crate::error::CliError;
+use crate::render::{Teller, Wording};
+
+/// How long the new daemon has to answer.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How long the keeper has to end after its daemon said that all is done.
+const KEEPER_END: Duration = Duration::from_secs(5);
+
+impl Cx {
+    /// Replaces keeper and daemon by this program; the version of the new ones, none where there are no old ones.
+    pub(crate) fn replace_daemon(&mut self) -> Result<Option<String>, CliError> {
+        let exe = own_path()?;
+        let Some(client) = self.running_client()? else { return Ok(None) };
+        client.of_any_protocol().request(&Request::Update { exe }, &mut |_| {})?;
+        let old = client.peer().map(|peer| peer.pid);
+        self.disconnect();
+        let home = self.home()?.to_owned();
+        wait_for_successor(&home, old).map(Some)
+    }
+
+    /// Asks the daemon to stop everything, and waits until the keeper is gone.
+    pub(crate) fn stop_daemon(&mut self) -> Result<(), CliError> {
+        let (out, client) = self.parts()?;
+        let mut teller = Teller::new(out, Wording::Action);
+        client.request(&Request::Kill, &mut |progress| teller.tell(progress))?;
+        if let Some(keeper) = client.peer().map(|peer| peer.keeper_pid) {
+            wait_for_end(keeper);
+        }
+        self.disconnect();
+        Ok(())
+    }
+}
+
+fn own_path() -> Result<String, CliError> {
+    let exe = std::env::current_exe().map_err(|source| CliError::File { what: "find", path: "this program".into(), source })?;
+    if !exe.is_file() {
+        return Err(CliError::Failed(format!("this program is not at {} any more, run the new one", exe.display())));
+    }
+    exe.into_os_string().into_string().map_err(|exe| CliError::Failed(format!("the path of this program {exe:?} is not valid UTF-8")))
+}
+
+/// The keeper holds the socket, so a connection waits until a daemon takes it; the old one may still take the first.
+fn wait_for_successor(home: &std::path::Path, old: Option<i32>) -> Result<String, CliError> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let last = match client::connect(home).map_err(CliError::from).and_then(ping) {
+            Ok((pid, version)) if Some(pid) != old => return Ok(version),
+            Ok(_) => CliError::Failed(format!("the old daemon is still there after {} s", READY_WITHIN.as_secs())),
+            Err(error) => error,
+        };
+        if Instant::now() >= deadline {
+            return Err(last);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn ping(mut client: Client) -> Result<(i32, String), CliError> {
+    let Response::Pong = client.of_any_protocol().request(&Request::Ping, &mut |_| {})? else { return Err(ClientError::Unexpected.into()) };
+    Ok(client.peer().map_or((0, VERSION.to_owned()), |peer| (peer.pid, peer.version.clone())))
+}
+
+/// For where there are no descriptors of processes.
+fn wait_by_looking(keeper: ProcRef) {
+    let until = std::time::Instant::now() + KEEPER_END;
+    while !keeper.has_ended() && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// Waits until the keeper is gone, so that the next command finds a clean home.
+pub(crate) fn wait_for_end(pid: i32) {
+    let Ok(keeper) = ProcRef::of(pid) else { return };
+    // In another pid namespace (a container whose home we see) that number is not the keeper's here.
+    if marker(pid, ROLE_VAR).is_none_or(|role| role != b"keeper") {
+        return;
+    }
+    let keeper = match keeper.open() {
+        Ok(pidfd) => pidfd,
+        Err(errno) if is_refusal(errno) => return wait_by_looking(keeper),
+        Err(_) => return,
+    };
+    let mut fds = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
+    let timeout = rustix::time::Timespec::try_from(KEEPER_END).ok();
+    let _ = rustix::event::poll(&mut fds, timeout.as_ref());
+}

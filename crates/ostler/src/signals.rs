@@ -1,0 +1,71 @@
+//! Signals to a command that stays in front of what it starts, and the ends of its children.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use ostler_sys::Ending;
+use ostler_sys::child::{self, Reaped};
+use ostler_sys::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
+
+use crate::error::CliError;
+
+const STOPPING: [i32; 4] = [HUP, INT, QUIT, TERM];
+
+/// Signals to this process, by descriptors.
+pub(crate) struct Signals {
+    stop: SignalFd,
+    children: SignalFd,
+    stopping: bool,
+    /// The keeper that this process started.
+    pub keeper: Option<i32>,
+    /// How the keeper ended that this process started last.
+    keeper_ended: Option<Ending>,
+}
+
+impl Signals {
+    /// From now on they are read from descriptors, and orphans come to this process.
+    ///
+    /// # Errors
+    /// The kernel refuses the descriptors.
+    pub(crate) fn take() -> Result<Self, CliError> {
+        let failed = |errno: rustix::io::Errno| CliError::Failed(format!("cannot receive signals: {}", std::io::Error::from(errno)));
+        let signals = Self {
+            stop: SignalFd::new(&STOPPING).map_err(failed)?,
+            children: SignalFd::new(&[CHLD]).map_err(failed)?,
+            stopping: false,
+            keeper: None,
+            keeper_ended: None,
+        };
+        // A keeper that was killed leaves its children to us, not to a far-away init. Where that is refused, only those are lost sight of.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        Ok(signals)
+    }
+
+    /// Readable when it is time to stop.
+    pub(crate) fn asked_to_stop(&self) -> BorrowedFd<'_> {
+        self.stop.as_fd()
+    }
+
+    /// What to wait for.
+    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.stop.as_fd(), self.children.as_fd()]
+    }
+
+    /// Takes the signals and reaps. True when it is time to stop.
+    pub(crate) fn hear(&mut self) -> bool {
+        while self.children.next().is_some() {}
+        while let Some(Reaped { pid, ending, .. }) = child::reap_any() {
+            if Some(pid) == self.keeper {
+                self.keeper_ended = Some(ending);
+            }
+        }
+        while self.stop.next().is_some() {
+            self.stopping = true;
+        }
+        self.stopping
+    }
+
+    /// The keeper ended as it does after a `kill`; also when it is not known how.
+    pub(crate) fn ended_in_order(&self) -> bool {
+        matches!(self.keeper_ended, None | Some(Ending::Code(0)))
+    }
+}

@@ -1,0 +1,110 @@
+//! What every command about boot begins with, and how it does what was planned.
+
+use std::path::Path;
+
+use super::facts::{Scope, own_program};
+use super::plan::Plan;
+use super::platform::Platform;
+use super::quote::sh;
+use super::steps;
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::CliError;
+use crate::home;
+
+/// Which init system, and whose; none when it was said how to do it as root.
+pub(crate) fn begin(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<(Platform, Scope)>, CliError> {
+    let platform = platform(cx, call)?;
+    if call.has("user-unit") {
+        return match platform {
+            Platform::Systemd => Ok(Some((platform, Scope::User))),
+            _ => Err(CliError::Failed(format!("--user-unit is for systemd, this is {}", platform.name()))),
+        };
+    }
+    // An agent of launchd is the user's own, but PM2 asks for root there, too.
+    if rustix::process::geteuid().is_root() {
+        return Ok(Some((platform, Scope::System)));
+    }
+    if platform == Platform::Systemd {
+        let name = cx.program.name();
+        cx.out.err_line(format_args!("without root, in your own systemd: {name} {command} --user-unit"));
+    }
+    tell_root(cx, call, &[command, platform.name()])?;
+    Ok(None)
+}
+
+fn platform(cx: &mut Cx, call: &Call) -> Result<Platform, CliError> {
+    let here = Platform::here();
+    if let Some(here) = here {
+        cx.out.info(format_args!("Init System found: {}", here.name()));
+    }
+    let Some(word) = call.target() else {
+        return here.ok_or_else(|| CliError::Failed(format!("Init system not found; name one: {}", names())));
+    };
+    let given = Platform::parse(word)
+        .ok_or_else(|| CliError::Failed(format!("Unknown platform / init system name: {word}; it is one of {}", names())))?;
+    if let Some(here) = here.filter(|here| *here != given) {
+        let (label, name, line) = (cx.program.label(), cx.program.name(), "-".repeat(59));
+        cx.out.line(format_args!("{line}\n {label} detected {} but you precised {}", here.name(), given.name()));
+        cx.out.line(" Please verify that your choice is indeed your init system");
+        cx.out.line(format_args!(" If you arent sure, just run : {name} startup\n{line}"));
+    }
+    Ok(given)
+}
+
+fn names() -> String {
+    Platform::ALL.map(Platform::name).join(", ")
+}
+
+/// What root has to type. The line to copy is the last one on stdout: scripts take it from there.
+pub(crate) fn tell_root(cx: &mut Cx, call: &Call, command: &[&str]) -> Result<(), CliError> {
+    let exe = own_program(cx.program)?;
+    let me = rustix::process::geteuid().as_raw();
+    let own = ostler_sys::user::user_by_id(me).ok().flatten();
+    let user = call.value("user").map(str::to_owned).or_else(|| own.as_ref().map(|own| own.name.clone())).unwrap_or_else(|| me.to_string());
+    let folder = Path::new(&exe).parent().map_or("/usr/bin".into(), |folder| folder.display().to_string());
+    let mut words = vec!["sudo".to_owned(), "env".into(), format!("PATH=$PATH:{}", sh(&folder))];
+    let mut base = call.value("hp").map(str::to_owned);
+    if base.is_none() && home::is_given() {
+        let variable = if cx.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" };
+        words.push(format!("{variable}={}", sh(&home::locate(cx.program)?.display().to_string())));
+    } else if base.is_none() {
+        base = std::env::var("HOME").ok().filter(|home| !home.is_empty()).or_else(|| own.map(|own| own.home));
+    }
+    words.push(sh(&exe));
+    words.extend(command.iter().map(|&word| word.to_owned()));
+    words.extend(["-u".into(), sh(&user)]);
+    if let Some(base) = base {
+        words.extend(["--hp".into(), sh(&base)]);
+    }
+    if let Some(name) = call.value("service-name") {
+        words.extend(["--service-name".into(), sh(name)]);
+    }
+    if call.has("wait-ip") {
+        words.push("--wait-ip".into());
+    }
+    cx.out.info(match command.first() {
+        Some(&"startup") => "To setup the Startup Script, copy/paste the following command:",
+        Some(&"unstartup") => "To unsetup the Startup Script, copy/paste the following command:",
+        _ => "You have to run this command as root. Execute the following command:",
+    });
+    cx.out.data(format!("{}\n", words.join(" ")).as_bytes());
+    Ok(())
+}
+
+/// All steps or none.
+pub(crate) fn perform(cx: &mut Cx, plan: &Plan) -> Result<(), CliError> {
+    let out = &mut cx.out;
+    steps::perform(&plan.steps, &mut |told| match told {
+        steps::Told::Writing(path) => {
+            out.info(format_args!("Writing init configuration in {}", path.display()));
+            out.info("Making script booting at startup...");
+        }
+        steps::Told::Removing(path) => out.info(format_args!("Removing {}", path.display())),
+        steps::Told::Executing(command) => out.info(format_args!("[-] Executing: {command}...")),
+        steps::Told::Executed => out.info("[v] Command successfully executed."),
+        steps::Told::Passed(reason) => out.info(format_args!("[v] Nothing to do ({reason}).")),
+        steps::Told::Undoing => out.warn("taking back what was done"),
+    })
+    .map_err(|error| CliError::Failed(format!("{error}; nothing was changed")))
+}

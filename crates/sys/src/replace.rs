@@ -1,0 +1,103 @@
+//! Whole files, replaced so that a crash or a full disk leaves the old one or the new one, never half of one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Why a file could not be replaced; the old one is untouched.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} \"{}\"", path.display())]
+pub struct ReplaceError {
+    /// The failing step.
+    pub step: &'static str,
+    /// On which file.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+/// How hard to make sure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives the end of our processes.
+    Process,
+    /// Survives a power cut.
+    Power,
+}
+
+/// Who else may write the same file at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// Nobody: what a writer that was killed left behind is written over by the next.
+    One,
+    /// Other processes; what is beside the file by that name is never written into.
+    Many,
+}
+
+/// Writes `bytes` beside `path` (mode 0600), then renames it over `path`.
+///
+/// # Errors
+/// The old file is still there, and no temporary one.
+pub fn replace(path: &Path, bytes: &[u8], durability: Durability, writers: Writers) -> Result<(), ReplaceError> {
+    let mut temporary = path.as_os_str().to_owned();
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    match writers {
+        Writers::One => {
+            temporary.push(".new");
+            options.create(true).truncate(true);
+        }
+        Writers::Many => {
+            temporary.push(format!(".new-{}", std::process::id()));
+            options.create_new(true);
+        }
+    }
+    let temporary = PathBuf::from(temporary);
+    let failed = |step, source| ReplaceError { step, path: path.to_owned(), source };
+    let mut file: File = options.open(&temporary).map_err(|source| failed("create", source))?;
+    let fail = |step, source| {
+        // Leaving it would only confuse; that it cannot be removed changes nothing for the caller.
+        let _ = fs::remove_file(&temporary);
+        failed(step, source)
+    };
+    file.write_all(bytes).map_err(|source| fail("write", source))?;
+    if durability == Durability::Power {
+        file.sync_all().map_err(|source| fail("sync", source))?;
+    }
+    fs::rename(&temporary, path).map_err(|source| fail("replace", source))?;
+    if durability == Durability::Power
+        && let Some(folder) = path.parent()
+    {
+        // The rename itself must reach the disk too. Some file systems refuse to sync a folder: then there is nothing more to do.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_file_or_the_new_one() {
+        let folder = std::env::temp_dir().join(format!("ostler-replace-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("file");
+        for (writers, durability) in [(Writers::One, Durability::Process), (Writers::Many, Durability::Power)] {
+            replace(&path, b"old", durability, writers).unwrap();
+            replace(&path, b"new", durability, writers).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+        }
+        // A link that somebody made in its place is not followed.
+        let planted = folder.join(format!("file.new-{}", std::process::id()));
+        std::os::unix::fs::symlink(&path, &planted).unwrap();
+        let error = replace(&path, b"other", Durability::Process, Writers::Many).unwrap_err();
+        assert_eq!((error.step, error.source.kind()), ("create", io::ErrorKind::AlreadyExists));
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        // Only what is one's own is removed.
+        assert!(planted.is_symlink());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
