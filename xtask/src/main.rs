@@ -9,6 +9,7 @@ mod demo;
 mod generate;
 mod http;
 mod layers;
+mod paths;
 mod process;
 mod rooms;
 mod rounds;

@@ -1,28 +1,63 @@
-//! Walls inside the daemon: which room may use which. Rooms are the modules at the top of `crates/daemon/src`.
+//! Walls inside the daemon and the binary: which room may use which. Rooms are the modules at the top of a folder.
 
+use crate::paths::{File, Files};
 use crate::process::root;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+
+/// A folder with rooms.
+struct House {
+    name: &'static str,
+    dir: &'static str,
+    rooms: &'static [(&'static str, Kind)],
+    /// Arrows against the rule that are still there. One that is gone fails as long as it is listed, so the list only gets shorter.
+    still_there: &'static [(&'static str, &'static str)],
+    /// How many files may use each other in a circle. Only ever fewer.
+    largest_circle: usize,
+}
+
+const HOUSES: &[House] = &[
+    House { name: "daemon", dir: "crates/daemon/src", rooms: ROOMS, still_there: STILL_THERE, largest_circle: 8 },
+    House { name: "binary", dir: "crates/ostler/src", rooms: BINARY, still_there: &[], largest_circle: 0 },
+    House { name: "commands", dir: "crates/ostler/src/commands", rooms: COMMANDS, still_there: &[], largest_circle: 0 },
+];
 
 /// What a room is. Each may use the kinds before it, and rooms of its own kind where that is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// What touches the world or says what is in it. Uses its own kind.
     Ground,
+    /// What a user types and reads. Neither knows the other.
+    Surface,
+    /// What every command gets. Uses its own kind.
+    Context,
     /// Supervised instances.
     Slots,
     /// The turn.
     Engine,
-    /// A part with a state of its own. Never another one.
+    /// A part with a state of its own, or a subject of its own. Never another one.
     Feature,
-    /// Puts the others together. Uses its own kind.
+    /// What several commands do. Uses its own kind.
+    Step,
+    /// What one word of a user does. Never another one.
+    Command,
+    /// Puts the others together. Uses everything.
     Assembly,
     /// Not taken apart yet: methods of one object that call each other. Uses everything. Nothing is added here.
     Shared,
 }
 
-/// Every room. One that is not listed fails.
+impl Kind {
+    fn may_use(self, other: Kind) -> bool {
+        match self {
+            Kind::Assembly | Kind::Shared => true,
+            Kind::Ground | Kind::Context | Kind::Step => other <= self,
+            Kind::Surface | Kind::Slots | Kind::Engine | Kind::Feature | Kind::Command => other < self,
+        }
+    }
+}
+
+/// The rooms of the daemon. One that is not listed fails.
 const ROOMS: &[(&str, Kind)] = &[
     ("conf", Kind::Ground),
     ("files", Kind::Ground),
@@ -76,39 +111,126 @@ const ROOMS: &[(&str, Kind)] = &[
     ("supervisor", Kind::Shared),
 ];
 
-/// Arrows against the rule that are still there. One that is gone fails as long as it is listed, so the list only gets shorter.
+/// Arrows of the daemon that are still there.
 const STILL_THERE: &[(&str, &str)] = &[("store", "slots")];
 
-/// All arrows between rooms that are against the rule.
+/// The rooms of the binary.
+const BINARY: &[(&str, Kind)] = &[
+    ("client", Kind::Ground),
+    ("error", Kind::Ground),
+    ("home", Kind::Ground),
+    ("left_behind", Kind::Ground),
+    ("signals", Kind::Ground),
+    ("silence", Kind::Ground),
+    ("text", Kind::Ground),
+    ("cli", Kind::Surface),
+    ("render", Kind::Surface),
+    ("cx", Kind::Context),
+    ("module_conf", Kind::Context),
+    ("logs", Kind::Feature),
+    ("service", Kind::Feature),
+    ("startup", Kind::Feature),
+    ("commands", Kind::Command),
+    ("run", Kind::Assembly),
+];
+
+/// The files of `commands`.
+const COMMANDS: &[(&str, Kind)] = &[
+    ("attach", Kind::Step),
+    ("change", Kind::Step),
+    ("files", Kind::Step),
+    ("foreground", Kind::Step),
+    ("launch", Kind::Step),
+    ("request", Kind::Step),
+    ("selected", Kind::Step),
+    ("table", Kind::Step),
+    ("write", Kind::Step),
+    ("act", Kind::Command),
+    ("cleardump", Kind::Command),
+    ("compat", Kind::Command),
+    ("completion", Kind::Command),
+    ("describe", Kind::Command),
+    ("dev", Kind::Command),
+    ("diff", Kind::Command),
+    ("ecosystem", Kind::Command),
+    ("env", Kind::Command),
+    ("events", Kind::Command),
+    ("examples", Kind::Command),
+    ("flush", Kind::Command),
+    ("health", Kind::Command),
+    ("help", Kind::Command),
+    ("id", Kind::Command),
+    ("jlist", Kind::Command),
+    ("jobs", Kind::Command),
+    ("kill", Kind::Command),
+    ("list", Kind::Command),
+    ("logrotate", Kind::Command),
+    ("modules", Kind::Command),
+    ("pid", Kind::Command),
+    ("ping", Kind::Command),
+    ("prettylist", Kind::Command),
+    ("reload_logs", Kind::Command),
+    ("reset", Kind::Command),
+    ("resurrect", Kind::Command),
+    ("rollout", Kind::Command),
+    ("runtime", Kind::Command),
+    ("save", Kind::Command),
+    ("scale", Kind::Command),
+    ("send_signal", Kind::Command),
+    ("service", Kind::Command),
+    ("settings", Kind::Command),
+    ("slist", Kind::Command),
+    ("start", Kind::Command),
+    ("startup", Kind::Command),
+    ("unstartup", Kind::Command),
+    ("update", Kind::Command),
+    ("validate", Kind::Command),
+    ("why", Kind::Command),
+];
+
+/// All arrows between rooms that are against the rule, and circles of files that have grown.
 pub(crate) fn faults() -> Result<Vec<String>> {
-    let arrows = arrows(&root().join("crates/daemon/src"))?;
-    Ok(judge(&arrows, ROOMS, STILL_THERE))
+    let mut faults = Vec::new();
+    for house in HOUSES {
+        let files = Files::read(&root().join(house.dir), house.name == "commands")?;
+        faults.extend(judge(house.name, &arrows(&files), house.rooms, house.still_there));
+        let circle = files.largest_circle();
+        if circle.len() > house.largest_circle {
+            let names: Vec<String> = circle.iter().map(|file| file.display().to_string()).collect();
+            let most = house.largest_circle;
+            faults.push(format!(
+                "{}: {} files use each other in a circle, {most} are known: {}",
+                house.name,
+                circle.len(),
+                names.join(", ")
+            ));
+        } else if circle.len() < house.largest_circle {
+            println!("{}: the largest circle has {} files: lower `largest_circle` in xtask/src/rooms.rs", house.name, circle.len());
+        }
+    }
+    Ok(faults)
 }
 
-fn judge(arrows: &BTreeMap<(String, String), PathBuf>, rooms: &[(&str, Kind)], still_there: &[(&str, &str)]) -> Vec<String> {
+/// From which room to which, and one file that does it.
+type Arrows = BTreeMap<(String, String), String>;
+
+fn judge(house: &str, arrows: &Arrows, rooms: &[(&str, Kind)], still_there: &[(&str, &str)]) -> Vec<String> {
     let kind = |name: &str| rooms.iter().find(|(room, _)| *room == name).map(|(_, kind)| *kind);
     let mut faults = Vec::new();
     let mut found = BTreeSet::new();
     let named: BTreeSet<&String> = arrows.keys().flat_map(|(from, to)| [from, to]).collect();
-    for room in named {
-        if kind(room).is_none() {
-            faults.push(format!("the room {room} of the daemon is not in the table of xtask/src/rooms.rs"));
-        }
+    for room in named.into_iter().filter(|room| kind(room).is_none()) {
+        faults.push(format!("the room {room} of the {house} is not in the table of xtask/src/rooms.rs"));
     }
     for ((from, to), file) in arrows {
         let (Some(from_kind), Some(to_kind)) = (kind(from), kind(to)) else { continue };
-        let is_right = match from_kind {
-            Kind::Shared => true,
-            Kind::Ground | Kind::Assembly => to_kind <= from_kind || from_kind == Kind::Assembly,
-            Kind::Slots | Kind::Engine | Kind::Feature => to_kind < from_kind,
-        };
-        if is_right {
+        if from_kind.may_use(to_kind) {
             continue;
         }
         if still_there.contains(&(from.as_str(), to.as_str())) {
             found.insert((from.as_str(), to.as_str()));
         } else {
-            faults.push(format!("{}: the room {from} must not use {to}", file.display()));
+            faults.push(format!("{file}: the room {from} of the {house} must not use {to}"));
         }
     }
     for (from, to) in still_there.iter().filter(|arrow| !found.contains(*arrow)) {
@@ -117,43 +239,24 @@ fn judge(arrows: &BTreeMap<(String, String), PathBuf>, rooms: &[(&str, Kind)], s
     faults
 }
 
-/// From which room to which, and one file that does it. Tests may use whatever they need.
-fn arrows(dir: &Path) -> Result<BTreeMap<(String, String), PathBuf>> {
-    let mut arrows = BTreeMap::new();
-    for file in crate::layers::rust_files(dir)? {
-        let inner = file.strip_prefix(dir).unwrap_or(&file);
-        let Some(room) = room_of(inner) else { continue };
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        for used in used(&text).into_iter().filter(|used| *used != room) {
-            arrows.entry((room.clone(), used)).or_insert_with(|| inner.to_path_buf());
+fn arrows(files: &Files) -> Arrows {
+    let mut arrows = Arrows::new();
+    for file in &files.files {
+        let Some(room) = file.module.first() else { continue };
+        for used in file.uses.iter().filter_map(|path| path.first()).filter(|used| *used != room) {
+            let shown = File::shown(file);
+            arrows.entry((room.clone(), used.clone())).or_insert(shown);
         }
     }
-    Ok(arrows)
-}
-
-/// `None` for the root of the crate and for files that are tests.
-fn room_of(file: &Path) -> Option<String> {
-    let is_test = file.iter().any(|part| part == "tests" || part.to_string_lossy().ends_with("tests.rs"));
-    let first = file.iter().next()?.to_string_lossy();
-    let room = first.trim_end_matches(".rs").to_owned();
-    (!is_test && room != "lib").then_some(room)
-}
-
-/// The first word after each `crate::` in what is compiled into the program.
-fn used(text: &str) -> BTreeSet<String> {
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    // `pub(in crate::x)` and `$crate::x` are no uses of another kind.
-    lines.flat_map(|line| line.split("crate::").skip(1).map(word).collect::<Vec<_>>()).filter(|word| !word.is_empty()).collect()
+    arrows
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn arrow(from: &str, to: &str) -> ((String, String), PathBuf) {
-        ((from.to_owned(), to.to_owned()), PathBuf::from(format!("{from}.rs")))
+    fn arrow(from: &str, to: &str) -> ((String, String), String) {
+        ((from.to_owned(), to.to_owned()), format!("{from}.rs"))
     }
 
     #[test]
@@ -165,6 +268,12 @@ mod tests {
             ("a", Kind::Feature),
             ("b", Kind::Feature),
             ("old", Kind::Shared),
+            ("cli", Kind::Surface),
+            ("render", Kind::Surface),
+            ("files", Kind::Step),
+            ("list", Kind::Step),
+            ("stop", Kind::Command),
+            ("start", Kind::Command),
         ];
         for (from, to, is_right) in [
             ("a", "engine", true),
@@ -179,11 +288,17 @@ mod tests {
             ("slots", "engine", false),
             ("slots", "old", false),
             ("log", "slots", false),
+            ("render", "cli", false),
+            ("render", "stop", false),
+            ("files", "list", true),
+            ("files", "stop", false),
+            ("stop", "files", true),
+            ("stop", "start", false),
         ] {
-            let faults = judge(&BTreeMap::from([arrow(from, to)]), &rooms, &[]);
+            let faults = judge("daemon", &BTreeMap::from([arrow(from, to)]), &rooms, &[]);
             assert_eq!(faults.is_empty(), is_right, "{from} -> {to}: {faults:?}");
         }
-        let unknown = judge(&BTreeMap::from([arrow("a", "new")]), &rooms, &[]);
+        let unknown = judge("daemon", &BTreeMap::from([arrow("a", "new")]), &rooms, &[]);
         assert_eq!(unknown, ["the room new of the daemon is not in the table of xtask/src/rooms.rs"]);
     }
 
@@ -191,18 +306,7 @@ mod tests {
     fn what_is_still_there_only_gets_less() {
         let rooms = [("a", Kind::Feature), ("b", Kind::Feature)];
         let arrows = BTreeMap::from([arrow("a", "b")]);
-        assert!(judge(&arrows, &rooms, &[("a", "b")]).is_empty());
-        assert_eq!(judge(&BTreeMap::new(), &rooms, &[("a", "b")]).len(), 1);
-    }
-
-    #[test]
-    fn only_the_program_counts() {
-        let text =
-            "use crate::log::Log;\n// use crate::no;\nfn f() { crate::reactor::x() }\n#[cfg(test)]\nmod tests {\n use crate::boot;\n}\n";
-        assert_eq!(used(text), ["log", "reactor"].map(str::to_owned).into());
-        assert_eq!(room_of(Path::new("logs/tests/lines.rs")), None);
-        assert_eq!(room_of(Path::new("lib.rs")), None);
-        assert_eq!(room_of(Path::new("autosave.rs")), Some("autosave".into()));
-        assert_eq!(room_of(Path::new("cron/run.rs")), Some("cron".into()));
+        assert!(judge("daemon", &arrows, &rooms, &[("a", "b")]).is_empty());
+        assert_eq!(judge("daemon", &BTreeMap::new(), &rooms, &[("a", "b")]).len(), 1);
     }
 }
