@@ -190,7 +190,7 @@ fn sorted(spec: &AppSpec) -> String {
     let mut given: Vec<_> = spec.given.iter().collect();
     given.sort_by_key(|(key, _)| key.to_owned());
     let given = format!("{given:?}");
-    format!("{:?} {given}", AppSpec { given: serde_json::Map::new(), ..spec.clone() })
+    format!("{:?} {given}", AppSpec { given: serde_json::Map::new().into(), ..spec.clone() })
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::care::{Care, RestartBudget};
 use crate::cron::CronSpec;
+use crate::given::Given;
 use crate::hooks::Hooks;
 use crate::inherit::EnvPolicy;
 use crate::order::Order;
@@ -133,7 +134,7 @@ pub struct AppSpec {
     pub version: Option<String>,
     /// Every attribute as the user gave it, under its main name, for `pm2_env` and for features of later layers
     /// (`cron_restart`, `watch`, `max_memory_restart`, …). Never holds `env` or `env_*`.
-    pub given: serde_json::Map<String, serde_json::Value>,
+    pub given: Given,
 }
 
 impl AppSpec {
@@ -224,7 +225,7 @@ impl Default for AppSpec {
             disable_source_map_support: false,
             config_file: None,
             version: None,
-            given: serde_json::Map::new(),
+            given: Given::default(),
         }
     }
 }

@@ -38,7 +38,7 @@ type Values = serde_json::Map<String, Value>;
 
 /// As given, with what was found out from it: a link that leads elsewhere now is a difference, too.
 fn attributes(spec: &AppSpec) -> Values {
-    let mut values = spec.given.clone();
+    let mut values = spec.given.open().into_owned();
     // How these were written says less than what came of them.
     for key in ["cwd", "exec_interpreter", "env_file"] {
         values.shift_remove(key);
@@ -90,7 +90,8 @@ mod tests {
     use serde_json::json;
 
     fn spec(given: Value, vars: &[(&str, &str)]) -> AppSpec {
-        let mut spec = AppSpec { script: "/a.js".into(), given: given.as_object().cloned().unwrap_or_default(), ..AppSpec::default() };
+        let mut spec =
+            AppSpec { script: "/a.js".into(), given: given.as_object().cloned().unwrap_or_default().into(), ..AppSpec::default() };
         spec.env.vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         spec
     }

@@ -107,7 +107,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         namespace: raw.namespace(),
         cwd: base.cwd.to_string_lossy().into_owned(),
         config_file: raw.file.clone(),
-        given: raw.attributes.clone(),
+        given: raw.attributes.clone().into(),
         ..AppSpec::default()
     };
     for (key, value) in &raw.attributes {

@@ -100,7 +100,7 @@ impl Rotation {
 
 /// What PM2 runs as a module is an app with this mark.
 fn is_module(spec: &AppSpec) -> bool {
-    spec.given.get("pmx_module").is_some_and(|mark| *mark == Value::Bool(true))
+    spec.given.open().get("pmx_module").is_some_and(|mark| *mark == Value::Bool(true))
 }
 
 /// Is this module said to be installed?
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn modules_can_be_spared() {
-        let app = |given: Value| AppSpec { given: given.as_object().unwrap().clone(), ..AppSpec::default() };
+        let app = |given: Value| AppSpec { given: given.as_object().unwrap().clone().into(), ..AppSpec::default() };
         let (plain, module) = (app(json!({})), app(json!({ "pmx_module": true })));
         let own = AppSpec { log_rotate: RotateSpec { enabled: Some(true), ..RotateSpec::default() }.into(), ..module.clone() };
         for (setting, spared) in [("true", false), ("false", true)] {

@@ -161,7 +161,7 @@ impl Control {
 }
 
 fn life_of(slot: &Slot) -> Life {
-    let scheduled =
-        slot.spec().given.get("cron_restart").is_some_and(|pattern| !matches!(pattern.as_str(), Some("0" | "")) && !pattern.is_number());
+    let given = slot.spec().given.open();
+    let scheduled = given.get("cron_restart").is_some_and(|pattern| !matches!(pattern.as_str(), Some("0" | "")) && !pattern.is_number());
     life(&slot.instance, scheduled)
 }

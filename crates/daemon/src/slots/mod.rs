@@ -77,8 +77,9 @@ pub(crate) struct Slots {
 
 impl Slots {
     /// Stores a description once. The caller must journal the record.
-    pub(crate) fn app(&mut self, spec: AppSpec) -> (Rc<App>, Record<'static>) {
+    pub(crate) fn app(&mut self, mut spec: AppSpec) -> (Rc<App>, Record<'static>) {
         self.next_number += 1;
+        spec.given.pack();
         let app = Rc::new(App { id: self.next_number, spec: Rc::new(spec) });
         let record = Record::Spec { id: app.id, spec: Rc::clone(&app.spec) };
         (app, record)

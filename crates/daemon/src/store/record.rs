@@ -349,7 +349,8 @@ impl Snapshot {
             Record::Env { id, vars } => {
                 self.envs.insert(id, vars);
             }
-            Record::Spec { id, spec } => {
+            Record::Spec { id, mut spec } => {
+                Rc::make_mut(&mut spec).given.pack();
                 self.specs.insert(id, spec);
             }
             Record::Slot(slot) => {

@@ -37,34 +37,35 @@ pub(super) const CONSTANT: [(&str, bool); 2] = [("km_link", false), ("vizion_run
 
 /// All attributes that do not change while the app runs, in PM2's order.
 pub(super) fn of(spec: &AppSpec, files: &Files, user: &str, env: Map<String, Value>) -> Map<String, Value> {
+    let options = &*spec.given.open();
     let mut map = Map::new();
     map.insert("name".into(), spec.name.clone().into());
-    if may_be_unset(spec, "filter_env") {
-        map.insert("filter_env".into(), spec.given.get("filter_env").cloned().unwrap_or_else(|| Value::Array(Vec::new())));
+    if may_be_unset(spec, options, "filter_env") {
+        map.insert("filter_env".into(), options.get("filter_env").cloned().unwrap_or_else(|| Value::Array(Vec::new())));
     }
     map.insert("namespace".into(), spec.namespace.clone().into());
-    if !spec.args.is_empty() || spec.given.contains_key("args") {
+    if !spec.args.is_empty() || options.contains_key("args") {
         map.insert("args".into(), spec.args.clone().into());
     }
     map.insert("env".into(), Value::Object(env));
-    given(spec, &mut map);
-    typed(spec, &mut map);
+    given(options, &mut map);
+    typed(spec, options, &mut map);
     if spec.logs.merge_logs {
         map.insert("merge_logs".into(), true.into());
     }
-    defaulted(spec, "vizion", true.into(), &mut map);
+    defaulted(options, "vizion", true.into(), &mut map);
     map.insert("autostart".into(), spec.autostart.into());
     map.insert("autorestart".into(), spec.restart.autorestart.into());
-    if may_be_unset(spec, "watch") {
-        defaulted(spec, "watch", false.into(), &mut map);
+    if may_be_unset(spec, options, "watch") {
+        defaulted(options, "watch", false.into(), &mut map);
     }
     map.insert("instance_var".into(), spec.env.instance_var.as_deref().unwrap_or("NODE_APP_INSTANCE").into());
-    defaulted(spec, "pmx", true.into(), &mut map);
-    defaulted(spec, "automation", true.into(), &mut map);
+    defaulted(options, "pmx", true.into(), &mut map);
+    defaulted(options, "automation", true.into(), &mut map);
     map.insert("treekill".into(), spec.stop.treekill.into());
     map.insert("username".into(), user.into());
-    defaulted(spec, "windowsHide", true.into(), &mut map);
-    defaulted(spec, "kill_retry_time", 100.into(), &mut map);
+    defaulted(options, "windowsHide", true.into(), &mut map);
+    defaulted(options, "kill_retry_time", 100.into(), &mut map);
     for (name, vars) in &spec.env.profiles {
         let key = format!("env_{name}");
         let vars = vars.iter().map(|(name, value)| (name.clone(), shown(spec, &key, name, value))).collect();
@@ -118,13 +119,13 @@ fn bare_of(spec: &AppSpec, key: &str, name: &str, text: &str) -> Option<Value> {
 }
 
 /// PM2 fills this in for apps that were started by options; those of a file have it if the file has.
-fn may_be_unset(spec: &AppSpec, key: &str) -> bool {
-    spec.config_file.is_none() || spec.given.contains_key(key)
+fn may_be_unset(spec: &AppSpec, options: &Map<String, Value>, key: &str) -> bool {
+    spec.config_file.is_none() || options.contains_key(key)
 }
 
 /// Options as the user gave them. Those that the description holds in a typed form are overwritten by [`typed`].
-fn given(spec: &AppSpec, map: &mut Map<String, Value>) {
-    for (key, value) in &spec.given {
+fn given(options: &Map<String, Value>, map: &mut Map<String, Value>) {
+    for (key, value) in options {
         if RENAMED.contains(&key.as_str()) || map.contains_key(key) || key.starts_with("env_") {
             continue;
         }
@@ -141,7 +142,7 @@ fn in_bytes(key: &str, value: &Value) -> Option<Value> {
 }
 
 /// Options that the description holds in a typed form, in PM2's units; only those that were set.
-fn typed(spec: &AppSpec, map: &mut Map<String, Value>) {
+fn typed(spec: &AppSpec, given: &Map<String, Value>, map: &mut Map<String, Value>) {
     let (restart, stop, ready, logs) = (&spec.restart, &spec.stop, &spec.ready, &spec.logs);
     let nonzero = |number: u64| (number > 0).then_some(number);
     let options: [(&str, Option<Value>); 20] = [
@@ -151,11 +152,8 @@ fn typed(spec: &AppSpec, map: &mut Map<String, Value>) {
         ("exp_backoff_restart_delay", nonzero(restart.exp_backoff_ms).map(Value::from)),
         ("stop_exit_codes", exit_codes(&restart.stop_exit_codes)),
         ("kill_timeout", stop.kill_timeout_ms.map(Value::from)),
-        ("kill_mode", stop.kill_mode.filter(|_| !spec.given.contains_key("kill_mode")).map(|mode| mode.name().into())),
-        (
-            "env_policy",
-            (spec.env.policy != EnvPolicy::Inherit && !spec.given.contains_key("env_policy")).then(|| spec.env.policy.name().into()),
-        ),
+        ("kill_mode", stop.kill_mode.filter(|_| !given.contains_key("kill_mode")).map(|mode| mode.name().into())),
+        ("env_policy", (spec.env.policy != EnvPolicy::Inherit && !given.contains_key("env_policy")).then(|| spec.env.policy.name().into())),
         ("shutdown_with_message", stop.shutdown_with_message.then(|| true.into())),
         ("wait_ready", ready.wait_ready.then(|| true.into())),
         ("listen_timeout", ready.listen_timeout_ms.map(Value::from)),
@@ -167,7 +165,7 @@ fn typed(spec: &AppSpec, map: &mut Map<String, Value>) {
         ("gid", spec.gid.as_deref().map(id)),
         ("nice", spec.limits.nice.map(Value::from)),
         ("disable_source_map_support", spec.disable_source_map_support.then(|| true.into())),
-        ("kill_signal", stop.signal.filter(|_| !spec.given.contains_key("kill_signal")).map(Value::from)),
+        ("kill_signal", stop.signal.filter(|_| !given.contains_key("kill_signal")).map(Value::from)),
     ];
     for (key, value) in options {
         if let Some(value) = value {
@@ -191,10 +189,10 @@ fn id(text: &str) -> Value {
 }
 
 /// An attribute that PM2 fills in: as given, else the default.
-fn defaulted(spec: &AppSpec, key: &str, default: Value, map: &mut Map<String, Value>) {
+fn defaulted(options: &Map<String, Value>, key: &str, default: Value, map: &mut Map<String, Value>) {
     // Moved to its usual place if `given` brought it earlier.
     map.shift_remove(key);
-    map.insert(key.into(), spec.given.get(key).cloned().unwrap_or(default));
+    map.insert(key.into(), options.get(key).cloned().unwrap_or(default));
 }
 
 fn paths(spec: &AppSpec, files: &Files, map: &mut Map<String, Value>) {

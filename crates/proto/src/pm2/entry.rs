@@ -138,7 +138,7 @@ pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
         autostart: entry.flag("autostart").unwrap_or(true),
         disable_source_map_support: entry.flag("disable_source_map_support").unwrap_or(false),
         version: entry.text("version").filter(|version| version != "N/A"),
-        given: options(&entry),
+        given: options(&entry).into(),
         namespace: entry.text("namespace").filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into()),
         name,
         script,

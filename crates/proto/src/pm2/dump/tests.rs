@@ -242,7 +242,7 @@ prop_compose! {
         spec.limits.rlimits = vec![("nofile".into(), Some(1), None)];
         spec.instances = 4;
         spec.mode = if cluster { ExecMode::Cluster } else { ExecMode::Fork };
-        spec.given = json!({"max_memory_restart": "1G", "http": {"port": 1}}).as_object().expect("object").clone();
+        spec.given = json!({"max_memory_restart": "1G", "http": {"port": 1}}).as_object().expect("object").clone().into();
         if cluster {
             spec.given.insert("cron_restart".into(), "@daily".into());
             spec.cron = Some(Box::new(ostler_core::cron::CronSpec::restarts("@daily".into())));

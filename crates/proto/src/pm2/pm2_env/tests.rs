@@ -111,7 +111,7 @@ fn options_appear_in_pm2s_units() {
     spec.given = json!({"max_memory_restart": "300M", "min_uptime": "5s", "cron_restart": "0 3 * * *", "watch": ["src"], "script": "app.js", "custom": 1})
         .as_object()
         .unwrap()
-        .clone();
+        .clone().into();
     spec.restart.min_uptime_ms = Some(5000);
     spec.restart.stop_exit_codes = vec![0, 3];
     spec.uid = Some("33".into());
