@@ -10,6 +10,6 @@ fn an_instance_that_has_run_long_enough_is_replaced_and_says_why() {
     home.ok(format!("start {file}"));
     let first = home.jlist()[0].pid();
     home.wait_until("another process serves", || home.jlist()[0].pid() != first && home.jlist()[0].status() == "online");
-    let why = home.ok("why app");
+    let why = home.ok("why app").stdout;
     assert!(why.contains("max_lifetime"), "{why}");
 }

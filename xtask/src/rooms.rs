@@ -17,7 +17,7 @@ struct House {
 }
 
 const HOUSES: &[House] = &[
-    House { name: "daemon", dir: "crates/daemon/src", rooms: ROOMS, still_there: STILL_THERE, largest_circle: 8 },
+    House { name: "daemon", dir: "crates/daemon/src", rooms: ROOMS, still_there: STILL_THERE, largest_circle: 4 },
     House { name: "binary", dir: "crates/ostler/src", rooms: BINARY, still_there: &[], largest_circle: 0 },
     House { name: "commands", dir: "crates/ostler/src/commands", rooms: COMMANDS, still_there: &[], largest_circle: 0 },
 ];
