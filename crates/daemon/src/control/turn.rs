@@ -217,6 +217,7 @@ impl Control {
                 Input::Ask(ask) => {
                     let rest = self.features.each().try_fold(ask, |ask, feature| feature.on_ask(&mut self.ctx, ask));
                     rest.into_iter().for_each(|ask| self.handle(ask));
+                    self.features.each().for_each(|feature| feature.on_replies(&mut self.ctx));
                 }
                 Input::Answer(answer) => self.answered(&answer),
             }

@@ -169,6 +169,10 @@ pub(crate) trait Feature {
     /// Something was written to the journal.
     fn on_journaled(&mut self, _ctx: &mut Ctx) {}
 
+    /// Somebody's request was dealt with: the door that it came through takes the answers over, so that it counts what waits for a client that
+    /// does not read. They leave when the turn is over.
+    fn on_replies(&mut self, _ctx: &mut Ctx) {}
+
     /// The turn is over: journal and keeper have what was decided, and answers may leave.
     fn on_turn_end(&mut self, _ctx: &mut Ctx) {}
 

@@ -117,6 +117,10 @@ impl Feature for Native {
         }
     }
 
+    fn on_replies(&mut self, ctx: &mut Ctx) {
+        self.answer(ctx);
+    }
+
     /// Nobody is told of anything that a fresh daemon would not know.
     fn on_journaled(&mut self, ctx: &mut Ctx) {
         self.answer(ctx);
