@@ -93,13 +93,13 @@ fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() 
 fn the_reason_is_told_and_the_keeper_takes_its_time() {
     needs_program!("python3");
     let home = home();
-    let refused = format!("exec python3 '{}' EPERM eventfd2 \"$0\" \"$@\"", fixture_path("refused.py"));
+    let refused = format!("exec python3 '{}' EPERM ioctl \"$0\" \"$@\"", fixture_path("refused.py"));
     let start = home.cmd("start sleep --name app -- 1000").after(&refused).run().fails();
-    start.says("the daemon cannot start").says("wake-up").says("Operation not permitted");
+    start.says("the daemon cannot start").says("prepare the socket").says("Operation not permitted");
     let list = home.run("list").code(3);
     list.says("the daemon cannot start").says("Operation not permitted");
     let log = || std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
     home.wait_until("the log says that it is tried later", || log().contains("next try"));
     // Not hundreds of starts: each waits longer than the one before.
-    assert!(log().matches("cannot make a wake-up").count() < 30, "{}", log());
+    assert!(log().matches("cannot prepare the socket").count() < 30, "{}", log());
 }

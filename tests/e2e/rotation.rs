@@ -386,18 +386,20 @@ fn a_full_disk_costs_old_logs_and_nothing_else() {
         }
     });
     assert_eq!((home.app("c").status(), home.app("c").restarts()), ("online", 0));
-    // What is left has no hole and no cut line.
-    let mut parts: Vec<Vec<u32>> = fs::read_dir(disk.path())
-        .unwrap()
-        .flatten()
-        // The oldest may just be going.
-        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
-        .map(|text| text.lines().filter_map(|line| line.parse().ok()).collect())
-        .collect();
-    parts.retain(|part: &Vec<u32>| !part.is_empty());
-    parts.sort_by_key(|part| part[0]);
-    let all: Vec<u32> = parts.concat();
-    assert!(all.windows(2).all(|pair| pair[0] + 1 == pair[1]) && all.last() == Some(&1_200_000));
+    // The last rotation may be under way while the files are read one after the other: looked at until they stand still.
+    home.wait_until("what is left has no hole and no cut line", || {
+        let mut parts: Vec<Vec<u32>> = fs::read_dir(disk.path())
+            .unwrap()
+            .flatten()
+            // The oldest may just be going.
+            .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+            .map(|text| text.lines().filter_map(|line| line.parse().ok()).collect())
+            .collect();
+        parts.retain(|part: &Vec<u32>| !part.is_empty());
+        parts.sort_by_key(|part| part[0]);
+        let all: Vec<u32> = parts.concat();
+        all.windows(2).all(|pair| pair[0] + 1 == pair[1]) && all.last() == Some(&1_200_000)
+    });
 }
 
 #[test]
