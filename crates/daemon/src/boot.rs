@@ -72,7 +72,6 @@ fn system<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> BootError
 /// Everything up to the first turn of the loop.
 pub(crate) fn boot() -> Result<Control, BootError> {
     let home = std::env::var_os(HOME_VAR).map(PathBuf::from).ok_or(BootError::NoHome(HOME_VAR))?;
-    let now = clock();
     let settings = Settings::from_env(home);
     ostler_sys::rlimit::raise_nofile();
     let threads = ostler_sys::threads::enable();
@@ -85,6 +84,31 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     if inventory.failures > 0 {
         crate::incident::be_careful();
     }
+    let runtime =
+        Runtime::from_env(&inventory).map_err(|error| system("understand the settings of the runtime")(io::Error::from(error)))?;
+    let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
+    let groups = Groups::find(&settings.home, runtime.is_some(), starter.map(|child| child.pid));
+    begin(Beginning { settings, link, inventory, fds, signals, groups, runtime, threads })
+}
+
+/// What a daemon begins with.
+pub(crate) struct Beginning {
+    pub settings: Settings,
+    pub link: Link,
+    pub inventory: Inventory,
+    /// What the inventory says is held.
+    pub fds: Vec<OwnedFd>,
+    pub signals: SignalFd,
+    pub groups: Groups,
+    pub runtime: Option<Runtime>,
+    /// Whether threads can be made here.
+    pub threads: io::Result<()>,
+}
+
+/// From the inventory to a daemon that knows what there was and what runs.
+pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
+    let Beginning { settings, link, inventory, fds, signals, groups, runtime, threads } = beginning;
+    let now = clock();
     let mut held: BTreeMap<String, OwnedFd> = inventory.held.iter().cloned().zip(fds).collect();
     let mut take = |name: &'static str| held.remove(name).ok_or(BootError::Missing(name));
     let listener = UnixListener::from(take(HELD_SOCKET)?);
@@ -101,10 +125,6 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     reactor.add(&listener, LISTENER).map_err(system("watch the socket"))?;
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
-    let runtime =
-        Runtime::from_env(&inventory).map_err(|error| system("understand the settings of the runtime")(io::Error::from(error)))?;
-    let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
-    let groups = Groups::find(&settings.home, runtime.is_some(), starter.map(|child| child.pid));
     let mut log = DaemonLog::new(settings.daemon_log(), &settings.log_date_format);
     let log_files = match &runtime {
         Some(runtime) => {

@@ -197,6 +197,10 @@ impl Launcher {
     /// # Errors
     /// No process, memory or descriptors; then nothing has changed and it can be tried again.
     pub fn revive(&self, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
+        #[cfg(feature = "played")]
+        if let Some(revived) = crate::played::revive(revival) {
+            return revived;
+        }
         self.revive_for(ProcRef::me(), revival)
     }
 

@@ -27,6 +27,8 @@ mod link;
 mod locked;
 mod looked_at;
 pub mod message;
+#[cfg(feature = "played")]
+pub mod played;
 mod respawn;
 mod run;
 mod state;

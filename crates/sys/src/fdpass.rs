@@ -27,12 +27,15 @@ pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) ->
     if fds.len() > MAX_FDS || (!fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds))) {
         return Err(Errno::INVAL);
     }
-    loop {
+    crate::played::step();
+    let sent = loop {
         match sendmsg(&socket, parts, &mut control, SendFlags::NOSIGNAL) {
             Err(Errno::INTR) => {}
-            sent => return sent,
+            sent => break sent,
         }
-    }
+    };
+    crate::played::step();
+    sent
 }
 
 /// One message received.

@@ -25,6 +25,7 @@ pub mod memfd;
 pub mod memory;
 pub mod oom;
 pub mod pipe;
+pub mod played;
 pub mod process;
 pub mod refused;
 pub mod replace;

@@ -25,6 +25,17 @@ pub fn with(name: &str, content: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(file.into())
 }
 
+/// Writes all of this at a place.
+///
+/// # Errors
+/// `ENOMEM`/`ENOSPC`; some of it may be written.
+pub fn write_at(file: &File, content: &[u8], offset: u64) -> std::io::Result<()> {
+    crate::played::step();
+    file.write_all_at(content, offset)?;
+    crate::played::step();
+    Ok(())
+}
+
 /// The whole content, independent of the file position.
 ///
 /// # Errors

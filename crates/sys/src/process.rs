@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::child::Ending;
+use crate::played;
 
 /// A process. Two with equal fields are the same process: pids are reused, but not within one clock tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,8 +48,11 @@ impl ProcRef {
     /// Certainly gone: the kernel says that nobody has this number, or that it is another's. What cannot be seen (no `/proc`, or one that hides
     /// processes) may live.
     pub fn is_gone(&self) -> bool {
-        // SAFETY: signal 0 to a plain number only asks.
-        let nobody = self.pid > 0 && unsafe { libc::kill(self.pid, 0) } < 0 && last_errno() == Errno::SRCH;
+        let is_nobody = |pid| {
+            // SAFETY: signal 0 to a plain number only asks.
+            unsafe { libc::kill(pid, 0) < 0 && last_errno() == Errno::SRCH }
+        };
+        let nobody = self.pid > 0 && played::ask(|kernel| kernel.entry(self.pid).is_none()).unwrap_or_else(|| is_nobody(self.pid));
         nobody || start_ticks(self.pid).is_ok_and(|start_ticks| start_ticks != self.start_ticks)
     }
 
@@ -57,6 +61,9 @@ impl ProcRef {
     /// # Errors
     /// `ESRCH` when it is gone, also when its pid is another's by now.
     pub fn open(&self) -> Result<OwnedFd, Errno> {
+        if let Some(opened) = played::ask(|kernel| kernel.open(*self)) {
+            return opened;
+        }
         let pid = Pid::from_raw(self.pid).ok_or(Errno::SRCH)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         // Checked after opening: from here on the descriptor cannot change its meaning.
@@ -65,6 +72,9 @@ impl ProcRef {
 
     /// A process and no thread of one, alive or a zombie; asked without a descriptor.
     pub fn is_process(&self) -> bool {
+        if let Some(entry) = played::ask(|kernel| kernel.entry(self.pid)) {
+            return entry.is_some_and(|entry| entry.process() == *self);
+        }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let leader = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse::<i32>().ok());
         leader == Some(self.pid) && self.exists()
@@ -97,6 +107,9 @@ impl ProcRef {
     /// # Errors
     /// As [`ProcRef::signal`].
     pub fn send(&self, signal: i32, target: Target) -> Result<(), Errno> {
+        if let Some(sent) = played::ask(|kernel| kernel.signal(*self, signal, target)) {
+            return sent;
+        }
         match self.open() {
             Ok(pidfd) => signal_fd(pidfd.as_fd(), signal, target),
             Err(errno) if is_refusal(errno) => match target {
@@ -231,8 +244,19 @@ pub fn start_ticks(pid: i32) -> Result<u64, Errno> {
 
 /// As [`start_ticks`], with all that is known.
 pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
+    if let Some(entry) = played::ask(|kernel| kernel.entry(pid)) {
+        return entry.map(Stat::from).ok_or(Errno::SRCH);
+    }
     let mut buf = [0u8; STAT_BYTES];
     Stat::parse(read_stat(pid, &mut buf)?).ok_or(Errno::IO)
+}
+
+/// Whether a process group has no member at all, be it a zombie.
+pub fn is_group_empty(group: i32) -> bool {
+    match played::ask(|kernel| kernel.entries()) {
+        Some(entries) => entries.iter().all(|entry| entry.pgid != group),
+        None => Pid::from_raw(group).is_some_and(|group| rustix::process::test_kill_process_group(group) == Err(Errno::SRCH)),
+    }
 }
 
 /// What the first thread of a process is doing.
@@ -303,6 +327,13 @@ pub(crate) struct Stat {
     pub(crate) start_ticks: u64,
     /// Wait status; 0 while it runs, or to those who may not know.
     pub(crate) exit_code: i32,
+}
+
+impl From<crate::tree::Entry> for Stat {
+    fn from(entry: crate::tree::Entry) -> Self {
+        let crate::tree::Entry { pid, ppid, pgid, sid, start_ticks, state, children_ticks, comm } = entry;
+        Self { pid, comm, state, ppid, pgid, sid, own_ticks: 0, children_ticks, start_ticks, exit_code: 0 }
+    }
 }
 
 impl Stat {

@@ -37,25 +37,36 @@ impl Control {
     /// # Errors
     /// Only when waiting itself fails; the keeper then starts another daemon.
     pub(crate) fn run(mut self) -> io::Result<Ending> {
-        self.ctx.keeper.say(ToKeeper::Ready);
-        self.settle();
+        self.open();
         loop {
             if let Some(ending) = self.ctx.ending {
                 self.leave(ending);
                 return Ok(ending);
             }
             let ready = self.wait()?;
-            self.ctx.now = clock();
-            self.take_all(ready);
-            // What already happened comes before what only the clock says, and has its own journal write: a deadline must not be
-            // judged by a state that nobody was told of yet.
-            if self.next_deadline_ms().is_some_and(|at| at <= self.ctx.now.mono_ms) {
-                let more = self.ctx.reactor.wait(Some(Duration::ZERO))?;
-                self.take_all(more);
-                self.tick();
-                self.settle();
-            }
+            self.turn(ready)?;
         }
+    }
+
+    /// Before the first turn.
+    pub(crate) fn open(&mut self) {
+        self.ctx.keeper.say(ToKeeper::Ready);
+        self.settle();
+    }
+
+    /// One turn: what is ready, then what is due.
+    pub(crate) fn turn(&mut self, ready: Vec<Ready>) -> io::Result<()> {
+        self.ctx.now = clock();
+        self.take_all(ready);
+        // What already happened comes before what only the clock says, and has its own journal write: a deadline must not be
+        // judged by a state that nobody was told of yet.
+        if self.next_deadline_ms().is_some_and(|at| at <= self.ctx.now.mono_ms) {
+            let more = self.ctx.reactor.wait(Some(Duration::ZERO))?;
+            self.take_all(more);
+            self.tick();
+            self.settle();
+        }
+        Ok(())
     }
 
     fn take_all(&mut self, ready: Vec<Ready>) {
@@ -90,7 +101,7 @@ impl Control {
     }
 
     /// When something is due although nothing happens.
-    fn next_deadline_ms(&self) -> Option<u64> {
+    pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         let next = [
             self.ctx.slots.next_deadline_ms(),
             self.ctx.state_file.deadline_ms(),
@@ -369,7 +380,7 @@ impl Control {
         }
     }
 
-    fn leave(&mut self, ending: Ending) {
+    pub(crate) fn leave(&mut self, ending: Ending) {
         self.write_journal();
         match ending {
             Ending::Everything => {

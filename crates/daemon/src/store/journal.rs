@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use ostler_sys::memfd;
+
 use super::record::{Record, Snapshot, encode};
 
 /// Compaction is not worth it below this size.
@@ -63,11 +65,11 @@ impl Journal {
             encode(&Record::Write { bytes: (self.events.len() + self.pending.len()) as u64 }, &mut bytes);
             bytes.extend_from_slice(&self.events);
             bytes.extend_from_slice(&self.pending);
-            self.file.write_all_at(&bytes, self.end)?;
+            memfd::write_at(&self.file, &bytes, self.end)?;
             self.end += bytes.len() as u64;
             self.events = Vec::new();
         } else if !self.pending.is_empty() {
-            self.file.write_all_at(&self.pending, self.end)?;
+            memfd::write_at(&self.file, &self.pending, self.end)?;
             self.end += self.pending.len() as u64;
         }
         Ok(std::mem::take(&mut self.pending))
@@ -89,7 +91,7 @@ impl Journal {
         let mut bytes = Vec::new();
         records.for_each(|record| encode(&record, &mut bytes));
         let file = File::from(memfd);
-        file.write_all_at(&bytes, 0)?;
+        memfd::write_at(&file, &bytes, 0)?;
         self.file = file;
         self.end = bytes.len() as u64;
         self.base = self.end;

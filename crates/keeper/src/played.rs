@@ -1,0 +1,55 @@
+//! The keeper's end of the link, for tests that play a keeper. With the feature `played` only.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use crate::codec::{decode, encode};
+use crate::launch::{LaunchError, Revival};
+use crate::link::{Channel, Link, invalid};
+use crate::message::{FromKeeper, ToKeeper};
+
+/// The keeper's end of a link.
+#[derive(Debug)]
+pub struct Peer {
+    channel: Channel,
+}
+
+impl Peer {
+    /// On a connected packet socket.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { channel: Channel::new(socket) }
+    }
+
+    /// Tells the daemon something.
+    ///
+    /// # Errors
+    /// As [`Link::send`].
+    pub fn tell(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.channel.send(&encode(message), fds)
+    }
+
+    /// What the daemon asks for next, `None` when there is nothing now.
+    ///
+    /// # Errors
+    /// As [`Link::recv`].
+    pub fn hear(&mut self) -> io::Result<Option<(ToKeeper, Vec<OwnedFd>)>> {
+        let Some(packet) = self.channel.recv()? else { return Ok(None) };
+        Ok(Some((decode(&packet.payload).map_err(invalid)?, packet.fds)))
+    }
+}
+
+type Revive = dyn Fn(&Revival<'_>) -> Result<(Link, i32), LaunchError>;
+
+thread_local! {
+    static REVIVE: RefCell<Option<Box<Revive>>> = const { RefCell::new(None) };
+}
+
+/// From now on daemons of this thread get their new keepers from here.
+pub fn play(revive: Option<Box<Revive>>) {
+    REVIVE.set(revive);
+}
+
+pub(crate) fn revive(revival: &Revival<'_>) -> Option<Result<(Link, i32), LaunchError>> {
+    REVIVE.with_borrow(|revive| revive.as_ref().map(|revive| revive(revival)))
+}

@@ -1,0 +1,80 @@
+//! The seam between this crate and the kernel's processes and clocks: the simulation plays both for its thread.
+//!
+//! Only with the feature `played`, which tests alone have; without it nothing of this is compiled in. Files, sockets and memory stay the
+//! kernel's: they are the same for everybody.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+use crate::clock::Clocks;
+use crate::process::{ProcRef, Target};
+use crate::tree::Entry;
+
+/// What is played.
+pub trait Kernel {
+    /// Both clocks.
+    fn clocks(&self) -> Clocks;
+
+    /// All processes, zombies included.
+    fn entries(&self) -> Vec<Entry>;
+
+    /// The process with this number.
+    fn entry(&self, pid: i32) -> Option<Entry>;
+
+    /// A variable of the environment that a process was started with.
+    fn variable(&self, pid: i32, name: &str) -> Option<Vec<u8>>;
+
+    /// A descriptor of a process: it becomes readable when that ends.
+    ///
+    /// # Errors
+    /// `ESRCH` when there is no such process.
+    fn open(&self, process: ProcRef) -> Result<OwnedFd, Errno>;
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// `ESRCH` when there is no such process.
+    fn signal(&self, process: ProcRef, signal: i32, target: Target) -> Result<(), Errno>;
+
+    /// Something is about to be done, or was just done, that others see: here the program may die.
+    fn step(&self);
+}
+
+#[cfg(feature = "played")]
+mod thread {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::Kernel;
+
+    thread_local! {
+        static KERNEL: RefCell<Option<Rc<dyn Kernel>>> = const { RefCell::new(None) };
+    }
+
+    /// From now on this is the kernel of this thread; without one it is the real one again.
+    pub fn play(kernel: Option<Rc<dyn Kernel>>) {
+        KERNEL.set(kernel);
+    }
+
+    pub(crate) fn ask<T>(question: impl FnOnce(&dyn Kernel) -> T) -> Option<T> {
+        let kernel = KERNEL.with_borrow(Clone::clone)?;
+        Some(question(&*kernel))
+    }
+}
+
+#[cfg(feature = "played")]
+pub(crate) use thread::ask;
+#[cfg(feature = "played")]
+pub use thread::play;
+
+/// Nobody plays.
+#[cfg(not(feature = "played"))]
+pub(crate) fn ask<T>(_: impl FnOnce(&dyn Kernel) -> T) -> Option<T> {
+    None
+}
+
+/// See [`Kernel::step`].
+pub fn step() {
+    ask(|kernel| kernel.step());
+}
