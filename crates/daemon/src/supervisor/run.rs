@@ -144,11 +144,12 @@ impl Control {
         if let Some(old) = slot.ipc.take() {
             old.close(&self.ctx.reactor);
         }
-        self.ctx.keeper.say_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         if let Some(channel) = prepared.ipc {
+            // First of all: a process that begins while we are killed is to find its channel whole.
             self.ctx.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
             slot.ipc = crate::ipc::Ipc::open(channel, id, key, &self.ctx.reactor).map(Box::new);
         }
+        self.ctx.keeper.say_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         self.features.each().for_each(|feature| feature.on_spawn(&mut self.ctx, id));
         Ok(())
     }
