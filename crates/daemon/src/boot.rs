@@ -39,7 +39,6 @@ use crate::store::{Journal, Snapshot};
 use crate::supervisor::drain::Drains;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
-use crate::supervisor::sweep::Sweeps;
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
@@ -155,6 +154,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         keeper,
         originals: inventory.originals,
         slots: Slots::default(),
+        table: None,
         groups,
         anchor,
         journal,
@@ -186,9 +186,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         care: crate::care::Care::new(now),
         jobs: Vec::new(),
         unstartable: Vec::new(),
-        sweeps: Sweeps::default(),
         room: Room::new(),
-        look_for_vanished_ms: None,
         preload: Preload::default(),
         drains: Drains::default(),
         runtime,
@@ -218,7 +216,6 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
     if let Some(id) = aside {
         control.ctx.journal.push(&crate::store::Record::Gone { id });
     }
-    control.look_for_vanished_soon();
     control.features.each().for_each(|feature| feature.on_boot(&mut control.ctx));
     Ok(control)
 }
@@ -435,7 +432,6 @@ impl Control {
         }
         self.features.each().for_each(|feature| feature.on_new_keeper(&mut self.ctx, &others));
         self.front_is_gone();
-        self.look_for_vanished_soon();
     }
 
     fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, others: &[(u64, ProcRef)]) -> Result<(Link, i32), LaunchError> {

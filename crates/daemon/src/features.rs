@@ -24,8 +24,10 @@ use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
 use crate::sockets::Sockets;
 use crate::store::Record;
+use crate::sweeps::Sweeps;
 use crate::update::Update;
 use crate::usage::Usage;
+use crate::vanished::Vanished;
 use crate::watch::Watches;
 
 macro_rules! features {
@@ -81,6 +83,7 @@ macro_rules! features {
 features! {
     log_writers: LogWriters,
     reclaim: Reclaim,
+    sweeps: Sweeps,
     rollouts: Rollouts,
     autosave: Autosave,
     autoscale: Autoscale,
@@ -101,6 +104,7 @@ features! {
     rotation: Rotation,
     update: Update,
     usage: Usage,
+    vanished: Vanished,
     watch: Watches,
     native: Native,
 }

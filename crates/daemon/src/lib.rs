@@ -49,9 +49,11 @@ mod slots;
 mod sockets;
 mod store;
 mod supervisor;
+mod sweeps;
 mod update;
 mod usage;
 mod users;
+mod vanished;
 mod watch;
 
 use std::process::ExitCode;

@@ -14,8 +14,6 @@ pub(crate) enum Source {
     Keeper,
     /// Signals sent to the daemon itself.
     Signals,
-    /// A straggler of an instance's tree that we wait for.
-    Straggler(u32),
     /// The connection of a health check.
     Health(u32),
     /// A descriptor of the feature with this name, and what it means to that one: 48 bits.
@@ -34,7 +32,6 @@ impl Source {
         let (kind, id) = match self {
             Self::Keeper => (1, 0),
             Self::Signals => (2, 0),
-            Self::Straggler(id) => (6, id),
             Self::Feature(name, key) => {
                 let place = names.iter().position(|known| *known == name).map_or(0, |at| at as u64 + 1);
                 return place << KEY_BITS | key & KEY_MASK;
@@ -52,7 +49,6 @@ impl Source {
         Some(match token >> 32 {
             1 => Self::Keeper,
             2 => Self::Signals,
-            6 => Self::Straggler(id),
             28 => Self::Health(id),
             _ => return None,
         })

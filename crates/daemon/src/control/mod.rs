@@ -27,7 +27,6 @@ use crate::runtime::Runtime;
 use crate::supervisor::drain::Drains;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
-use crate::supervisor::sweep::Sweeps;
 
 /// Everything the loop owns.
 pub(crate) struct Control {
@@ -38,10 +37,7 @@ pub(crate) struct Control {
     pub jobs: Vec<Job>,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,
-    pub sweeps: Sweeps,
     pub room: Room,
-    /// When to look for processes that are gone without a word.
-    pub look_for_vanished_ms: Option<u64>,
     pub preload: Preload,
     pub drains: Drains,
     pub oom_kills: u64,

@@ -105,8 +105,6 @@ impl Control {
         let next = [
             self.ctx.slots.next_deadline_ms(),
             self.ctx.state_file.deadline_ms(),
-            self.sweeps.deadline_ms(),
-            self.look_for_vanished_ms,
             self.confirm_deadline_ms(),
             self.ctx.timers.next_ms(),
             self.care.deadline_ms(&self.ctx.checks),
@@ -119,7 +117,6 @@ impl Control {
         match ready.source {
             Source::Keeper => self.hear_keeper(ready.writable),
             Source::Signals => self.hear_signals(),
-            Source::Straggler(pid) => self.straggler_ended(pid),
             Source::Health(key) => self.hear_check(key),
             Source::Feature(name, key) => {
                 if let Some(feature) = self.features.named(name) {
@@ -145,7 +142,6 @@ impl Control {
                 feature.on_timer(&mut self.ctx, key);
             }
         }
-        self.tick_vanished(now.mono_ms);
         self.tick_confirmations(now.mono_ms);
         self.tick_care(now);
         if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
@@ -157,13 +153,15 @@ impl Control {
     pub(crate) fn settle(&mut self) {
         loop {
             let all_done = self.do_work();
+            // What was seen before these signals says nothing about now.
+            self.ctx.forget_processes();
             if self.hear_unsent() {
                 continue;
             }
             if !all_done {
                 break;
             }
-            let moved = self.sweep() || self.mend() || self.advance_jobs() || self.is_not_quiet() || self.look_at_runtime();
+            let moved = self.mend() || self.advance_jobs() || self.is_not_quiet() || self.look_at_runtime();
             if !moved {
                 break;
             }
@@ -266,7 +264,6 @@ impl Control {
             Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
             Request::Follow { id, inc, pid, is_rare } => self.follow_main_pid(id, inc, pid, is_rare),
             Request::FinishRequests { id, inc } => self.finish_requests(id, inc),
-            Request::EndLeftovers { leader, mark } => self.sweeps.add_late(leader, mark, self.ctx.now.mono_ms),
             // Of features.
             Request::Schedule { .. }
             | Request::SaveList
@@ -274,6 +271,8 @@ impl Control {
             | Request::Run { .. }
             | Request::CallOff(_)
             | Request::CallOffAll
+            | Request::EndLeftovers { .. }
+            | Request::Sweep { .. }
             | Request::Rotate(_)
             | Request::ReloadLogs => {}
             Request::Scale { ids, to, origin } => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
@@ -384,7 +383,6 @@ impl Control {
         self.write_journal();
         match ending {
             Ending::Everything => {
-                self.finish_sweeps();
                 self.ctx.groups.remove_all();
                 self.ctx.state_file.remove();
                 self.ctx.keeper.say(match &self.runtime {

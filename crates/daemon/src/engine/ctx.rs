@@ -11,6 +11,7 @@ use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
 use ostler_proto::control::Response;
 use ostler_proto::event::{Cause, What};
+use ostler_sys::ProcTable;
 use serde_json::Value;
 
 use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
@@ -41,6 +42,8 @@ pub(crate) struct Ctx {
     /// What apps inherit; a new keeper has to know it.
     pub originals: Originals,
     pub slots: Slots,
+    /// The process table, where it was read since the last signals.
+    pub table: Option<ProcTable>,
     /// Cgroups of instances and of what runs for them.
     pub groups: Groups,
     /// Our end of the link to the anchor, with its name: by it the anchor knows that we live.

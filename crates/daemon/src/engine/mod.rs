@@ -13,6 +13,7 @@ mod measure;
 #[cfg(test)]
 mod played;
 mod timers;
+mod trees;
 mod work;
 
 pub(crate) use beside::Beside;

@@ -56,6 +56,7 @@ impl Played {
             keeper: KeeperDoor::new(Link::new(ours), 1),
             originals: Originals { umask: 0o77, nofile: None, oom_score_adj: None },
             slots: Slots::default(),
+            table: None,
             groups: Groups::default(),
             anchor: None,
             log_files: LogFiles::new(home.clone()),

@@ -81,6 +81,8 @@ pub(crate) enum Request {
     CallOffAll,
     /// What this process started and that is outside of its group, recognised by this mark, is killed a moment later, together with what others left.
     EndLeftovers { leader: ProcRef, mark: String },
+    /// What is left of the tree of this process is looked for, until nothing is: each of it gets the signal once; none = SIGKILL.
+    Sweep { id: u32, inc: u32, signal: Option<i32> },
     /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
     /// [`Answer::Rotated`].
     Rotate(Box<Rotating>),

@@ -196,6 +196,17 @@ fn name(slot: &Slot) -> String {
     format!("{}-{}", slot.pm_id, slot.unique_id.split('-').next().unwrap_or_default())
 }
 
+impl Slot {
+    /// SIGKILL to everything in its group: no fork is fast enough to escape.
+    pub(crate) fn kill_group(&mut self) {
+        if let Some(group) = &self.group {
+            self.group_fresh = false;
+            // What could not be killed this way is killed one by one.
+            let _ = cgroup::kill(Path::new(&**group));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,16 +36,6 @@ impl Control {
         }
     }
 
-    /// SIGKILL to everything in the group of an instance: no fork is fast enough to escape.
-    pub(super) fn kill_group(&mut self, id: u32) {
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
-        if let Some(group) = &slot.group {
-            slot.group_fresh = false;
-            // What could not be killed this way is killed one by one.
-            let _ = cgroup::kill(Path::new(&**group));
-        }
-    }
-
     /// Removes the group of an instance that is at rest.
     pub(super) fn tidy_group(&mut self, id: u32) {
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };

@@ -1,7 +1,7 @@
 //! From events to effects and back: what the state machines decide is performed here.
 //!
-//! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`sweep`] finds what a process left
-//! behind, [`vanished`] notices that a main process is gone of whose end nobody told, [`handover`] follows an app to another main process, [`groups`] gives each instance a cgroup.
+//! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`handover`] follows an app to another main
+//! process, [`groups`] gives each instance a cgroup.
 
 mod activation;
 mod beside;
@@ -14,5 +14,3 @@ pub(crate) mod preload;
 pub(crate) mod room;
 mod run;
 pub(crate) mod spawn;
-pub(crate) mod sweep;
-mod vanished;

@@ -8,8 +8,9 @@ use ostler_keeper::ToKeeper;
 use ostler_sys::signal::KILL;
 
 use crate::control::Control;
-use crate::engine::{Beside, Transition, Work, hooks, notices};
+use crate::engine::{Beside, Request, Transition, Work, hooks, notices};
 use crate::logs::Outputs;
+use crate::slots::Slot;
 
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
@@ -69,7 +70,7 @@ impl Control {
             }
             // Asked for with the step itself.
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
-            Effect::Sweep { inc, kill, signal } => self.sweeps.add(id, inc, (!kill).then_some(signal), self.ctx.now.mono_ms),
+            Effect::Sweep { inc, kill, signal } => self.ctx.request(Request::Sweep { id, inc, signal: (!kill).then_some(signal) }),
             Effect::Notify(notice) => {
                 self.tell(id, &notice);
                 self.look_at_jobs(id, Some(&notice));
@@ -93,13 +94,13 @@ impl Control {
                 false
             }
             Scope::Tree => {
-                let outside = self.outside_group(id);
+                let outside = self.ctx.outside_group(id);
                 for process in outside.processes {
                     // It may have ended by itself meanwhile.
                     let _ = process.signal(signal);
                 }
                 if signal == KILL {
-                    self.kill_group(id);
+                    self.ctx.slots.get_mut(id).into_iter().for_each(Slot::kill_group);
                 }
                 self.ctx.keeper.kill(key, signal, outside.leads_group);
                 outside.main_was_seen
@@ -166,7 +167,6 @@ impl Control {
         self.forget_care(id);
         let Some(slot) = self.ctx.slots.remove(id) else { return };
         // Ids are used again when the list is empty: nothing of this one may be left.
-        self.sweeps.forget(id);
         self.forget_drain(id);
         self.features.each().for_each(|feature| feature.on_forgotten(&mut self.ctx, id));
         self.ctx.complaints.forget(id);

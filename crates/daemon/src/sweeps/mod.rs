@@ -1,0 +1,217 @@
+//! Sweeps: finding and ending what is left of a process tree (`crate::slots::trees`).
+//!
+//! # Theory of operation
+//!
+//! An instance that stops is not down before its whole tree is gone. What is left when its main process has ended is an orphan: it is asked
+//! or killed, watched, and looked for again until nothing is found. One look at the process table serves all instances that wait at the same
+//! time, and comes when nothing else is left to do: by then the signals of the turn were decided.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use ostler_core::lifecycle::{AfterStop, Event, State};
+use ostler_core::stop::{self, Met};
+use ostler_sys::signal::KILL;
+use ostler_sys::{ProcRef, cgroup};
+
+use crate::engine::{Ctx, Ending, Feature, Key, Request};
+use crate::reactor::Source;
+use crate::slots::processes::{INC_MARK, inc_mark};
+
+/// When to look for what crashed incarnations left outside their groups.
+const LATE_MS: u64 = 200;
+/// While many instances end one after the other, their leftovers are looked for together.
+const COLLECT_MS: u64 = 2;
+
+/// One instance whose tree is looked for.
+#[derive(Debug)]
+struct Sweep {
+    slot: u32,
+    inc: u32,
+    /// Polite signal, sent once to each process; none = SIGKILL.
+    signal: Option<i32>,
+    /// Processes that had the polite signal.
+    asked: Vec<ProcRef>,
+    /// None = when one of its processes ends.
+    due_ms: Option<u64>,
+}
+
+/// All sweeps.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeps {
+    all: Vec<Sweep>,
+    /// Crashed incarnations and their marks; what they left is looked for together.
+    late: Vec<(ProcRef, String)>,
+    late_ms: Option<u64>,
+    /// Orphans whose end we wait for: pid → descriptor and the slot that waits.
+    watched: BTreeMap<u64, (OwnedFd, u32)>,
+}
+
+impl Feature for Sweeps {
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::Sweep { id, inc, signal } => self.add(ctx.now.mono_ms, id, inc, signal),
+            Request::EndLeftovers { leader, mark } => self.add_late(ctx.now.mono_ms, leader, mark),
+            request => return Some(request),
+        }
+        None
+    }
+
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        if self.next_ms().is_some_and(|due| due <= ctx.now.mono_ms) {
+            self.sweep(ctx);
+        }
+    }
+
+    /// An orphan ended: who waited for it looks again.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        let Some((fd, slot)) = self.watched.remove(&key) else { return };
+        ctx.reactor.remove(&fd);
+        for sweep in self.all.iter_mut().filter(|sweep| sweep.slot == slot) {
+            sweep.due_ms = Some(ctx.now.mono_ms);
+        }
+    }
+
+    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+        self.all.retain(|sweep| sweep.slot != id);
+    }
+
+    /// Once in a turn: where many are stopped together there are as many sweeps.
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        ctx.timers.set(Self::LOOK, self.next_ms());
+    }
+
+    /// Everything ends: what was to be looked for later is looked for now.
+    fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+        if ending == Ending::Everything && !self.late.is_empty() {
+            self.sweep_late(ctx);
+        }
+    }
+}
+
+impl Sweeps {
+    pub(crate) const NAME: &str = "sweeps";
+    /// Somewhere is to be looked; that is done when all is quiet.
+    const LOOK: Key = (Self::NAME, 0);
+
+    fn next_ms(&self) -> Option<u64> {
+        self.all.iter().filter_map(|sweep| sweep.due_ms).chain(self.late_ms).min()
+    }
+
+    /// Looks later for what an ended incarnation left outside its process group.
+    fn add_late(&mut self, now_ms: u64, leader: ProcRef, mark: String) {
+        self.late.push((leader, mark));
+        self.late_ms.get_or_insert(now_ms + LATE_MS);
+    }
+
+    /// A sweep for the same process replaces the former.
+    fn add(&mut self, now_ms: u64, slot: u32, inc: u32, signal: Option<i32>) {
+        let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
+        let asked = former.filter(|former| former.inc == inc).map(|former| former.asked).unwrap_or_default();
+        let due_ms = Some(now_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 });
+        self.all.push(Sweep { slot, inc, signal, asked, due_ms });
+    }
+
+    /// Looks for what is left of the trees that are due.
+    fn sweep(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
+        let is_due = |sweep: &Sweep| sweep.due_ms.is_some_and(|due| due <= now_ms);
+        let (due, later) = std::mem::take(&mut self.all).into_iter().partition::<Vec<_>, _>(is_due);
+        self.all = later;
+        if self.late_ms.is_some_and(|due| due <= now_ms) {
+            self.sweep_late(ctx);
+        }
+        let (crashed, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|sweep| self.has_left_nothing_in_its_group(ctx, sweep));
+        for sweep in &crashed {
+            ctx.event(sweep.slot, Event::TreeGone { inc: sweep.inc });
+        }
+        for sweep in due {
+            self.sweep_one(ctx, sweep);
+        }
+        ctx.forget_processes();
+    }
+
+    /// On the way from a crash to the next process there is no time to read the process table: that its process group and its cgroup are
+    /// empty is enough. Where there are no cgroups, what left the process group (a double fork with a session of its own) is found by its
+    /// mark a moment later.
+    fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, sweep: &Sweep) -> bool {
+        // One that handed over to another process leaves more than the group of that.
+        let Some(slot) = ctx.slots.get(sweep.slot).filter(|slot| slot.kin.is_empty()) else { return false };
+        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else {
+            return false;
+        };
+        let Some(group) = rustix::process::Pid::from_raw(pid).filter(|_| inc == sweep.inc) else { return false };
+        if rustix::process::test_kill_process_group(group) != Err(rustix::io::Errno::SRCH) {
+            return false;
+        }
+        match &slot.group {
+            Some(cgroup) if cgroup::is_populated(Path::new(&**cgroup)) => return false,
+            _ => {}
+        }
+        self.add_late(ctx.now.mono_ms, ProcRef { pid, start_ticks: slot.start_ticks }, inc_mark(&slot.unique_id, inc));
+        true
+    }
+
+    /// SIGKILL for what crashed incarnations left outside their groups.
+    fn sweep_late(&mut self, ctx: &mut Ctx) {
+        self.late_ms = None;
+        let keeper = ctx.keeper.pid();
+        let table = ctx.look_at_processes();
+        for (leader, mark) in std::mem::take(&mut self.late) {
+            for member in table.tree(leader, INC_MARK, mark.as_bytes(), keeper) {
+                // It may have ended by itself meanwhile.
+                let _ = member.process().signal(KILL);
+            }
+        }
+        ctx.forget_processes();
+    }
+
+    fn sweep_one(&mut self, ctx: &mut Ctx, mut sweep: Sweep) {
+        let Some(slot) = ctx.slots.get(sweep.slot) else { return };
+        let State::Stopping { inc, pid, .. } = slot.instance.state else { return };
+        if inc != sweep.inc {
+            return;
+        }
+        let left = ctx.family(sweep.slot, pid);
+        if left.is_empty() {
+            return ctx.event(sweep.slot, Event::TreeGone { inc });
+        }
+        if let (None, Some(slot)) = (sweep.signal, ctx.slots.get_mut(sweep.slot)) {
+            slot.kill_group();
+        }
+        let mut met = Vec::with_capacity(left.len());
+        for member in left {
+            let process = member.process();
+            match sweep.signal {
+                None => _ = process.signal(KILL),
+                Some(signal) if !sweep.asked.contains(&process) => {
+                    let _ = process.signal(signal);
+                    sweep.asked.push(process);
+                }
+                Some(_) => {}
+            }
+            met.push(self.watch(ctx, process, sweep.slot));
+        }
+        sweep.due_ms = stop::next_look(sweep.signal.is_none(), &met, ctx.now.mono_ms);
+        self.all.push(sweep);
+    }
+
+    fn watch(&mut self, ctx: &Ctx, process: ProcRef, slot: u32) -> Met {
+        let key = u64::from(process.pid.cast_unsigned());
+        if let Some((_, waits)) = self.watched.get(&key) {
+            return if *waits == slot { Met::Watched } else { Met::Unwatched };
+        }
+        match process.open() {
+            Ok(fd) if ctx.reactor.add(&fd, Source::Feature(Self::NAME, key)).is_ok() => {
+                self.watched.insert(key, (fd, slot));
+                Met::Watched
+            }
+            Err(rustix::io::Errno::SRCH) => Met::Gone,
+            Ok(_) | Err(_) => Met::Unwatched,
+        }
+    }
+}

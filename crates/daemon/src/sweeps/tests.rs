@@ -1,0 +1,87 @@
+//! Sweeps over a played context: when is looked, who is asked or killed, and when the tree counts as gone.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{Ending as Exit, Event, ExitReport, Origin};
+use ostler_sys::ProcRef;
+
+use super::{COLLECT_MS, LATE_MS, Sweeps};
+use crate::engine::{Feature, Input, Played, Request};
+
+fn playing() -> (Played, Sweeps) {
+    (Played::new(&[Sweeps::NAME]), Sweeps::default())
+}
+
+/// An instance whose main process leads a group.
+fn running(played: &mut Played, sweeps: &mut Sweeps) -> (u32, Child) {
+    let id = played.instance(AppSpec { name: "app".into(), script: "/bin/app".into(), ..AppSpec::default() });
+    let child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+    let process = ProcRef::of(child.id().cast_signed()).unwrap();
+    played.start(sweeps, id, process.pid);
+    played.ctx.slots.get_mut(id).unwrap().start_ticks = process.start_ticks;
+    (id, child)
+}
+
+/// When the daemon wakes up for it.
+fn due(played: &mut Played, sweeps: &mut Sweeps) -> Option<u64> {
+    sweeps.on_settled(&mut played.ctx);
+    played.ctx.timers.next_ms()
+}
+
+fn gone(played: &mut Played) -> Vec<u32> {
+    let gone = |input| match input {
+        Input::Event(id, Event::TreeGone { .. }) => id,
+        other => panic!("{other:?}"),
+    };
+    played.queued().into_iter().map(gone).collect()
+}
+
+#[test]
+fn who_is_left_is_asked_watched_and_then_it_is_over() {
+    let (mut played, mut sweeps) = playing();
+    let (id, mut child) = running(&mut played, &mut sweeps);
+    played.feed(&mut sweeps, id, Event::Stop(Origin::Shutdown));
+    assert!(sweeps.on_request(&mut played.ctx, Request::Sweep { id, inc: 1, signal: Some(15) }).is_none());
+    assert_eq!(due(&mut played, &mut sweeps), Some(played.ctx.now.mono_ms), "at once");
+    sweeps.on_quiet(&mut played.ctx);
+    assert!(gone(&mut played).is_empty() && sweeps.watched.len() == 1);
+    child.wait().unwrap();
+    played.wait(&mut sweeps, |sweeps, _| sweeps.watched.is_empty());
+    assert_eq!(due(&mut played, &mut sweeps), Some(played.ctx.now.mono_ms), "its end is news");
+    sweeps.on_quiet(&mut played.ctx);
+    assert_eq!(gone(&mut played), [id]);
+    assert_eq!(due(&mut played, &mut sweeps), None);
+}
+
+#[test]
+fn a_crash_that_left_nothing_in_its_group_does_not_wait_for_a_look() {
+    let (mut played, mut sweeps) = playing();
+    let (id, mut child) = running(&mut played, &mut sweeps);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let exit = ExitReport { ending: Exit::Signal { signal: 9, core: false }, oom: false };
+    played.feed(&mut sweeps, id, Event::Exited { inc: 1, exit });
+    sweeps.on_request(&mut played.ctx, Request::Sweep { id, inc: 1, signal: None });
+    sweeps.on_quiet(&mut played.ctx);
+    assert_eq!(gone(&mut played), [id]);
+    assert_eq!(due(&mut played, &mut sweeps), Some(played.ctx.now.mono_ms + LATE_MS), "by its mark, a moment later");
+    played.pass(&mut sweeps, LATE_MS);
+    sweeps.on_quiet(&mut played.ctx);
+    assert!(sweeps.late.is_empty() && due(&mut played, &mut sweeps).is_none());
+}
+
+#[test]
+fn what_many_left_is_looked_for_together_and_nobody_looks_for_who_is_forgotten() {
+    let (mut played, mut sweeps) = playing();
+    for id in 0..4 {
+        sweeps.on_request(&mut played.ctx, Request::Sweep { id, inc: 1, signal: None });
+    }
+    let now_ms = played.ctx.now.mono_ms;
+    assert_eq!(sweeps.all.iter().filter_map(|sweep| sweep.due_ms).collect::<Vec<_>>(), [now_ms, now_ms, now_ms, now_ms + COLLECT_MS]);
+    for id in 0..4 {
+        sweeps.on_forgotten(&mut played.ctx, id);
+    }
+    assert!(sweeps.all.is_empty() && due(&mut played, &mut sweeps).is_none());
+}

@@ -1,0 +1,41 @@
+//! Main processes that are gone without a word.
+//!
+//! Every end is told by the keeper, once and kept until acknowledged, so this finds nothing as long as all is well. Should a word be lost
+//! all the same, the instance would be `online` with a pid that does not exist, for ever, and whoever stops it would wait for ever. So
+//! whoever looks at an instance and does not find its process has the keeper asked ([`Ctx::look_if_vanished`]): a list, a signal, a deadline;
+//! and after each start of a daemon and each new keeper all are looked at, once. Where a list or a signal has just seen the process, nothing
+//! looks a second time. The keeper tells the end that it knows of or none, and its answer is taken like any other: an end that is on its way
+//! is not counted twice.
+
+use ostler_sys::ProcRef;
+
+use crate::engine::{Ctx, Feature, Key};
+
+/// What is on its way shall have arrived by then.
+const SETTLE_MS: u64 = 1000;
+
+/// It has no state but its deadline.
+#[derive(Debug, Default)]
+pub(crate) struct Vanished;
+
+impl Vanished {
+    pub(crate) const NAME: &str = "vanished";
+    const LOOK: Key = (Self::NAME, 0);
+}
+
+impl Feature for Vanished {
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
+    }
+
+    fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
+        ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.id).collect();
+        for id in ids {
+            ctx.look_if_vanished(id);
+        }
+    }
+}
