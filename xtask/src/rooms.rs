@@ -78,6 +78,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("settings", Kind::Ground),
     ("store", Kind::Ground),
     ("users", Kind::Ground),
+    ("waker", Kind::Ground),
     ("slots", Kind::Slots),
     ("engine", Kind::Engine),
     ("autosave", Kind::Feature),
@@ -265,7 +266,8 @@ mod tests {
     fn arrows_point_down() {
         let rooms = [
             ("log", Kind::Ground),
-            ("slots", Kind::Slots),
+            ("waker", Kind::Ground),
+    ("slots", Kind::Slots),
             ("engine", Kind::Engine),
             ("a", Kind::Feature),
             ("b", Kind::Feature),

@@ -54,6 +54,7 @@ mod update;
 mod usage;
 mod users;
 mod vanished;
+mod waker;
 mod watch;
 
 use std::process::ExitCode;

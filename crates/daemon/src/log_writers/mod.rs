@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 
 use ostler_core::lifecycle::{Notice, SpawnFailure, State};
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::engine::{Beside, Ctx, Ending, Feature, Transition};
 use crate::logs::{Config, Destination, Ends, LogFiles, Piped, Pipeline, PipelineError, Report, RuntimeStreams, end_name, ends_of_name};
 use crate::reactor::Source;
 use crate::store::{Record, Snapshot};
+use crate::waker::Waker;
 use tail::Tail;
 
 /// Name under which the keeper holds the writers' notes.
@@ -42,7 +42,7 @@ pub(crate) struct LogWriters {
     /// Writers that carry over the rest, and end.
     ending: BTreeMap<Place, Tail>,
     /// Their threads wake us by this. Made with the first of them.
-    wake: Option<Arc<OwnedFd>>,
+    waker: Option<Arc<Waker>>,
     reports: mpsc::Receiver<(Place, Report)>,
     sender: mpsc::Sender<(Place, Report)>,
     /// Descriptors of writers that a former daemon had, until they are taken over.
@@ -52,7 +52,7 @@ pub(crate) struct LogWriters {
 impl Default for LogWriters {
     fn default() -> Self {
         let (sender, reports) = mpsc::channel();
-        Self { notes: None, places: BTreeSet::new(), ending: BTreeMap::new(), wake: None, reports, sender, found: BTreeMap::new() }
+        Self { notes: None, places: BTreeSet::new(), ending: BTreeMap::new(), waker: None, reports, sender, found: BTreeMap::new() }
     }
 }
 
@@ -131,7 +131,7 @@ impl LogWriters {
     /// For the writer of an instance with these read ends and this holding pipe.
     fn config(&mut self, ctx: &Ctx, (id, place): Place, to: &Destination, ends: [&OwnedFd; 3]) -> std::io::Result<Config> {
         let LogFiles { open, streams, .. } = &ctx.log_files;
-        let wake = self.wake(ctx)?;
+        let waker = Waker::of_feature(&mut self.waker, &ctx.reactor, Source::Feature(Self::NAME, 0))?;
         let notes = self.notes.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
         let sender = Mutex::new(self.sender.clone());
         let [out, error, combined] = to.paths.clone().map(|path| path.map(PathBuf::from));
@@ -152,20 +152,10 @@ impl LogWriters {
                 if let Ok(sender) = sender.lock() {
                     // Nobody listens any more when the daemon ends.
                     let _ = sender.send(((id, place), report));
-                    let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
+                    waker.wake();
                 }
             }),
         })
-    }
-
-    fn wake(&mut self, ctx: &Ctx) -> std::io::Result<Arc<OwnedFd>> {
-        if let Some(wake) = &self.wake {
-            return Ok(Arc::clone(wake));
-        }
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        ctx.reactor.add(&wake, Source::Feature(Self::NAME, 0))?;
-        self.wake = Some(Arc::clone(&wake));
-        Ok(wake)
     }
 
     fn free_place(&mut self) -> u32 {
@@ -214,9 +204,7 @@ impl LogWriters {
 
     /// Writers have something to say.
     fn on_reports(&mut self, ctx: &mut Ctx) {
-        let mut count = [0; 8];
-        // Only clears it.
-        let _ = self.wake.as_ref().map(|wake| rustix::io::read(wake, &mut count));
+        self.waker.iter().for_each(|waker| waker.clear());
         while let Ok((place, report)) = self.reports.try_recv() {
             self.on_report(ctx, place, report);
         }

@@ -45,7 +45,7 @@ fn who_needs_no_writer_gets_the_file_itself() {
     File::from(outputs.out).write_all(b"x").unwrap();
     assert_eq!(fs::read_to_string(&out).unwrap(), "x");
     // No thread, no descriptor that would wake us.
-    assert!(played.ctx.slots.get(id).unwrap().piped.is_none() && writers.wake.is_none() && writers.held().is_empty());
+    assert!(played.ctx.slots.get(id).unwrap().piped.is_none() && writers.waker.is_none() && writers.held().is_empty());
 }
 
 #[test]

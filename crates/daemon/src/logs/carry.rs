@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
@@ -26,6 +26,7 @@ use super::handback::FileKey;
 use super::pipeline::{RuntimeStreams, timespec};
 use super::sink::{OpenFiles, Sink};
 use crate::rights::Rights;
+use crate::waker::Waker;
 
 /// Read at once.
 const AT_ONCE: usize = 256 << 10;
@@ -86,7 +87,7 @@ enum Order {
 /// The thread. It ends when this is dropped, and carries nothing any more.
 pub(crate) struct Carrier {
     orders: Sender<Order>,
-    wake: Arc<OwnedFd>,
+    waker: Arc<Waker>,
 }
 
 impl Carrier {
@@ -95,12 +96,12 @@ impl Carrier {
     /// # Errors
     /// No more threads or descriptors.
     pub(crate) fn start(say: impl Fn(Said) + Send + 'static) -> io::Result<Self> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let waker = Arc::new(Waker::new()?);
         let changes = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let (orders, received) = mpsc::channel();
-        let thread = Thread { received, wake: Arc::clone(&wake), changes, all: BTreeMap::new() };
+        let thread = Thread { received, waker: Arc::clone(&waker), changes, all: BTreeMap::new() };
         std::thread::Builder::new().name("log-carry".into()).stack_size(STACK_BYTES).spawn(move || thread.run(&say))?;
-        Ok(Self { orders, wake })
+        Ok(Self { orders, waker })
     }
 
     /// Begins to carry: the file at the path is there when this returns.
@@ -140,7 +141,7 @@ impl Carrier {
     fn order(&self, order: Order) {
         // The thread lives as long as this does.
         let _ = self.orders.send(order);
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        self.waker.wake();
     }
 }
 
@@ -149,7 +150,7 @@ impl Drop for Carrier {
         // Its orders end with the sender, which it learns when it looks.
         let (orders, _) = mpsc::channel();
         self.orders = orders;
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        self.waker.wake();
     }
 }
 
@@ -257,7 +258,7 @@ impl Carry {
 
 struct Thread {
     received: Receiver<Order>,
-    wake: Arc<OwnedFd>,
+    waker: Arc<Waker>,
     changes: OwnedFd,
     /// By the number of its watch.
     all: BTreeMap<i32, Carry>,
@@ -328,11 +329,11 @@ impl Thread {
         let due = self.all.values().flat_map(|carry| [carry.partial.map(|since| since + PATIENCE), carry.stuck]).flatten().min();
         let timeout = due.map(|due| timespec(due.saturating_duration_since(Instant::now())));
         // A fast writer does not wake us with each of its lines; an order does at once.
-        let is_ordered = poll(&mut [PollFd::new(&*self.wake, PollFlags::IN)], Some(&timespec(PAUSE))).is_ok_and(|ready| ready > 0);
+        let is_ordered = poll(&mut [PollFd::new(&*self.waker, PollFlags::IN)], Some(&timespec(PAUSE))).is_ok_and(|ready| ready > 0);
         if !is_ordered {
-            let _ = poll(&mut [PollFd::new(&self.changes, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)], timeout.as_ref());
+            let _ = poll(&mut [PollFd::new(&self.changes, PollFlags::IN), PollFd::new(&*self.waker, PollFlags::IN)], timeout.as_ref());
         }
-        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        self.waker.clear();
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = Reader::new(&self.changes, &mut buffer);
         while events.next().is_ok() {}

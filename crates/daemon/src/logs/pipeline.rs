@@ -8,13 +8,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::format::Formats;
 use super::open::{OpenError, Places};
 use super::sink::{OpenFiles, Sink};
 use super::worker::Worker;
 use crate::rights::Rights;
+use crate::waker::Waker;
 
 /// First and longest pause after a failure.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -160,7 +161,7 @@ pub(super) struct Requests {
 pub(super) struct Control {
     requests: Mutex<Requests>,
     done: Condvar,
-    pub wake: OwnedFd,
+    pub waker: Waker,
 }
 
 impl Control {
@@ -170,8 +171,7 @@ impl Control {
 
     fn ask(&self, change: impl FnOnce(&mut Requests)) {
         change(&mut self.lock());
-        // It fails only when the counter is full: then the thread is being woken already.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        self.waker.wake();
     }
 
     /// What is asked for; `reopen` only once.
@@ -202,9 +202,9 @@ impl Control {
     pub(super) fn pause(&self, longest: Duration) {
         let finish_by = self.lock().finish_by;
         let longest = finish_by.map_or(longest, |by| longest.min(by.saturating_duration_since(Instant::now())));
-        let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.waker, PollFlags::IN)];
         if poll(&mut fds, Some(&timespec(longest))).is_ok_and(|ready| ready > 0) {
-            self.hush();
+            self.waker.clear();
         }
     }
 
@@ -212,16 +212,12 @@ impl Control {
     pub(super) fn pause_until_writable(&self, sink: &Sink) {
         let finish_by = self.lock().finish_by;
         let longest = finish_by.map(|by| timespec(by.saturating_duration_since(Instant::now())));
-        let mut fds = [PollFd::new(&self.wake, PollFlags::IN), PollFd::new(sink.file(), PollFlags::OUT)];
+        let mut fds = [PollFd::new(&self.waker, PollFlags::IN), PollFd::new(sink.file(), PollFlags::OUT)];
         if poll(&mut fds, longest.as_ref()).is_ok() && !fds[0].revents().is_empty() {
-            self.hush();
+            self.waker.clear();
         }
     }
 
-    /// Takes the wake-up back.
-    pub(super) fn hush(&self) {
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-    }
 }
 
 /// Rounded up: never too early.
@@ -261,9 +257,8 @@ impl Pipeline {
     }
 
     fn new(config: Config) -> Result<Self, PipelineError> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|errno| PipelineError::System { step: "make the wake-up", source: errno.into() })?;
-        let control = Arc::new(Control { requests: Mutex::default(), done: Condvar::new(), wake });
+        let waker = Waker::new().map_err(|source| PipelineError::System { step: "make the wake-up", source })?;
+        let control = Arc::new(Control { requests: Mutex::default(), done: Condvar::new(), waker });
         let (name, report) = (config.name.clone(), Arc::clone(&config.report));
         let worker = Worker::new(config, Arc::clone(&control))?;
         Ok(Self { worker, control, name, report })

@@ -182,7 +182,7 @@ impl Worker {
     /// Edge-triggered: a line without its end stays in the pipe, and only *more* of it may wake us.
     fn waiter(&self) -> io::Result<OwnedFd> {
         let waiter = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&waiter, &self.control.wake, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
+        epoll::add(&waiter, &self.control.waker, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
         for pipe in &self.pipes {
             epoll::add(&waiter, pipe, epoll::EventData::new_u64(0), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
         }
@@ -206,7 +206,7 @@ impl Worker {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        self.control.hush();
+        self.control.waker.clear();
         Ok(())
     }
 

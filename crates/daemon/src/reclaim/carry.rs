@@ -116,11 +116,11 @@ impl Reclaim {
         let system = |source| OpenError { path: carried.path.clone().into(), step: "carry over to", hint: String::new(), source };
         if self.carries.carrier.is_none() {
             let (sender, said) = mpsc::channel();
-            let wake = self.wake(ctx).map_err(system)?;
+            let waker = self.waker(ctx).map_err(system)?;
             let carrier = Carrier::start(move |news| {
                 // Nobody listens any more when the daemon ends.
                 let _ = sender.send(news);
-                let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
+                waker.wake();
             });
             self.carries.carrier = Some((carrier.map_err(system)?, said));
         }

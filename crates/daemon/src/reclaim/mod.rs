@@ -22,13 +22,13 @@ use std::sync::{Arc, mpsc};
 
 use ostler_proto::control::Request as Wanted;
 use ostler_sys::ProcRef;
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::engine::{Answer, Ask, Ctx, Ending, Feature, Key, Request};
 use crate::logs::handback::{Copied, Copier, Failure, Folder, HandBack, Order, Told};
 use crate::reactor::Source;
 use crate::slots::Slot;
 use crate::store::{Record, Snapshot};
+use crate::waker::Waker;
 use carry::Carries;
 use reload::Reload;
 
@@ -58,7 +58,7 @@ pub(crate) struct Reclaim {
     /// What came of what a former daemon had begun: undone, or not.
     recovered: Vec<(HandBack, Result<bool, Failure>)>,
     /// Our threads wake us by this. Made with the first of them.
-    wake: Option<Arc<OwnedFd>>,
+    waker: Option<Arc<Waker>>,
 }
 
 impl std::fmt::Debug for Reclaim {
@@ -126,9 +126,7 @@ impl Feature for Reclaim {
     }
 
     fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
-        let mut count = [0; 8];
-        // Only clears it.
-        let _ = self.wake.as_ref().map(|wake| rustix::io::read(wake, &mut count));
+        self.waker.iter().for_each(|waker| waker.clear());
         self.on_copier_news(ctx);
         self.on_carrier_news(ctx);
     }
@@ -169,14 +167,8 @@ impl Reclaim {
     const MOMENT: Key = (Self::NAME, 0);
 
     /// For threads.
-    fn wake(&mut self, ctx: &Ctx) -> std::io::Result<Arc<OwnedFd>> {
-        if let Some(wake) = &self.wake {
-            return Ok(Arc::clone(wake));
-        }
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        ctx.reactor.add(&wake, Source::Feature(Self::NAME, 0))?;
-        self.wake = Some(Arc::clone(&wake));
-        Ok(wake)
+    fn waker(&mut self, ctx: &Ctx) -> std::io::Result<Arc<Waker>> {
+        Waker::of_feature(&mut self.waker, &ctx.reactor, Source::Feature(Self::NAME, 0))
     }
 
     /// Before anything is begun: says what became of what a former daemon had begun. True: something is to be done again.

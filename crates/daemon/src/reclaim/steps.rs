@@ -50,11 +50,11 @@ impl Reclaim {
     fn copier(&mut self, ctx: &Ctx) -> std::io::Result<&Copier> {
         if self.copier.is_none() {
             let (sender, told) = mpsc::channel();
-            let wake = self.wake(ctx)?;
+            let waker = self.waker(ctx)?;
             let copier = Copier::start(move |news| {
                 // Nobody listens any more when the daemon ends.
                 let _ = sender.send(news);
-                let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
+                waker.wake();
             })?;
             self.copier = Some((copier, told));
         }

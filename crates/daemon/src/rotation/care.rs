@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -14,7 +13,6 @@ use flate2::write::GzEncoder;
 use ostler_core::rotate::keep::{Old, for_room, surplus};
 use ostler_core::rotate::name::is_rotated;
 use ostler_core::rotate::{RotateSpec, Rule};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{Mode, OFlags};
 
 use super::Rotation;
@@ -22,6 +20,7 @@ use crate::engine::Ctx;
 use crate::logs::handback::{FileKey, Folder, rename_to_free};
 use crate::reactor::{Reactor, Source};
 use crate::rights::Rights;
+use crate::waker::Waker;
 
 /// The tables of the compressor are made on the stack. What is not touched costs nothing, and it ends with the thread.
 const STACK: usize = 4 << 20;
@@ -80,7 +79,7 @@ enum News {
 #[derive(Debug)]
 pub(super) struct Care {
     /// Wakes the daemon.
-    woken: Arc<OwnedFd>,
+    waker: Arc<Waker>,
     tasks: mpsc::Sender<Task>,
     news: mpsc::Receiver<News>,
     waiting: usize,
@@ -121,14 +120,13 @@ impl Rotation {
     /// The thread may have something to say.
     pub(super) fn on_care_news(&mut self, ctx: &mut Ctx) {
         let Some(care) = &mut self.care else { return };
-        // Only clears it.
-        let _ = rustix::io::read(&*care.woken, &mut [0; 8]);
+        care.waker.clear();
         let news: Vec<News> = care.news.try_iter().collect();
         care.waiting = care.waiting.saturating_sub(news.iter().filter(|news| matches!(news, News::Done)).count());
         if care.waiting == 0
             && let Some(care) = self.care.take()
         {
-            ctx.reactor.remove(&*care.woken);
+            ctx.reactor.remove(&*care.waker);
         }
         for news in news {
             match news {
@@ -146,8 +144,8 @@ impl Rotation {
 
 impl Care {
     fn start(reactor: &Reactor) -> io::Result<Self> {
-        let woken = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let wake = Arc::clone(&woken);
+        let waker = Arc::new(Waker::new()?);
+        let back = Arc::clone(&waker);
         let (tasks, received) = mpsc::channel::<Task>();
         let (sender, news) = mpsc::channel();
         std::thread::Builder::new().name("log-care".into()).stack_size(STACK).spawn(move || {
@@ -160,11 +158,11 @@ impl Care {
                     tell(News::Failed("rotated logs".into(), "a bug in what looks after them".into()));
                 }
                 tell(News::Done);
-                let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
+                back.wake();
             }
         })?;
-        reactor.add(&woken, Source::Feature(Rotation::NAME, READY))?;
-        Ok(Self { woken, tasks, news, waiting: 0 })
+        reactor.add(&*waker, Source::Feature(Rotation::NAME, READY))?;
+        Ok(Self { waker, tasks, news, waiting: 0 })
     }
 }
 

@@ -22,7 +22,7 @@ impl Watches {
     pub(super) fn on_reports(&mut self, ctx: &mut Ctx) {
         let Some(engine) = &self.engine else { return };
         // Only clears it.
-        let _ = rustix::io::read(&*engine.woken, &mut [0; 8]);
+        engine.ours.clear();
         let reports: Vec<Report> = engine.reports.try_iter().collect();
         for Report { group, news } in reports {
             if let News::Died(text) = &news {

@@ -18,6 +18,7 @@ use rustix::time::Timespec;
 
 use super::kernel::{Batch, Interest, Kernel};
 use super::watched::{Plan, Watched};
+use crate::waker::Waker;
 
 /// After events the thread sleeps so long: what comes meanwhile is one batch.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -66,15 +67,15 @@ pub(super) struct Change {
 pub(super) type Tell = Box<dyn Fn(Report) + Send>;
 
 /// Runs until nobody can give orders any more.
-pub(super) fn run(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, wake: &OwnedFd, tell: &Tell) {
-    let running = AssertUnwindSafe(|| follow(inotify, orders, wake, tell));
+pub(super) fn run(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, waker: &Waker, tell: &Tell) {
+    let running = AssertUnwindSafe(|| follow(inotify, orders, waker, tell));
     if let Err(panic) = catch_unwind(running) {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         tell(Report { group: 0, news: News::Died(text.unwrap_or("no words").to_owned()) });
     }
 }
 
-fn follow(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, wake: &OwnedFd, tell: &Tell) {
+fn follow(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, waker: &Waker, tell: &Tell) {
     let mut engine = Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() };
     loop {
         if !engine.take_orders(orders) {
@@ -87,7 +88,7 @@ fn follow(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, wake: &Owned
             // Not even an order is so urgent.
             std::thread::sleep(PAUSE);
         } else {
-            engine.rest(wake);
+            engine.rest(waker);
         }
     }
 }
@@ -183,16 +184,15 @@ impl Engine {
         }
     }
 
-    fn rest(&self, wake: &OwnedFd) {
+    fn rest(&self, waker: &Waker) {
         let due = self.groups.values().filter_map(Watched::due).min();
         let timeout = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(Instant::now())).ok());
-        let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(waker, PollFlags::IN)];
         let kernel = self.kernel.fd();
         fds.extend(kernel.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         if poll(&mut fds, timeout.as_ref()).is_err() {
             std::thread::sleep(PAUSE);
         }
-        // Only clears it.
-        let _ = rustix::io::read(wake, &mut [0; 8]);
+        waker.clear();
     }
 }

@@ -24,11 +24,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
 use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::engine::{Ctx, Feature, Transition};
 use crate::keeper_door::KeeperDoor;
 use crate::reactor::{Reactor, Source};
+use crate::waker::Waker;
 use engine::{Order, Report};
 use watched::Plan;
 
@@ -59,17 +59,17 @@ pub(crate) struct Watches {
 struct Engine {
     orders: mpsc::Sender<Order>,
     /// Wakes the thread.
-    wake: Arc<OwnedFd>,
+    of_thread: Arc<Waker>,
     reports: mpsc::Receiver<Report>,
     /// Wakes the daemon.
-    woken: Arc<OwnedFd>,
+    ours: Arc<Waker>,
 }
 
 impl Engine {
     fn order(&self, order: Order) {
         // The thread lives as long as this sender does.
         let _ = self.orders.send(order);
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        self.of_thread.wake();
     }
 }
 
@@ -77,7 +77,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // It ends when it finds that nobody can order any more.
         self.orders = mpsc::channel().0;
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        self.of_thread.wake();
     }
 }
 
@@ -179,7 +179,7 @@ impl Watches {
     /// The thread has died: another one begins anew, unless that is the rule.
     fn begin_again(&mut self, reactor: &Reactor, home: &str) {
         if let Some(engine) = self.engine.take() {
-            reactor.remove(&*engine.woken);
+            reactor.remove(&*engine.ours);
         }
         self.deaths += 1;
         let plans = self.groups.iter().filter_map(|(id, group)| Some(Order::Watch(*id, Arc::new(Self::plan(&group.key, home)?))));
@@ -198,7 +198,7 @@ impl Watches {
         if self.groups.is_empty() {
             self.waiting.clear();
             if let Some(engine) = self.engine.take() {
-                reactor.remove(&*engine.woken);
+                reactor.remove(&*engine.ours);
             }
             if self.queue.take().is_some() {
                 keeper.drop_held(HELD);
@@ -235,24 +235,23 @@ impl Watches {
 
     fn start(&mut self, reactor: &Reactor) -> std::io::Result<()> {
         const STACK_BYTES: usize = 256 << 10;
-        let bell = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(Arc::new);
-        let (wake, woken) = (bell()?, bell()?);
+        let (of_thread, ours) = (Arc::new(Waker::new()?), Arc::new(Waker::new()?));
         let queue = self.queue.as_ref().map(OwnedFd::try_clone).transpose()?;
         let (orders, received) = mpsc::channel();
         let (sender, reports) = mpsc::channel();
         for order in std::mem::take(&mut self.waiting) {
             let _ = orders.send(order);
         }
-        reactor.add(&woken, Source::Feature(Self::NAME, 0))?;
-        let (own_wake, own_woken) = (Arc::clone(&wake), Arc::clone(&woken));
+        reactor.add(&*ours, Source::Feature(Self::NAME, 0))?;
+        let (its_own, back) = (Arc::clone(&of_thread), Arc::clone(&ours));
         let tell: engine::Tell = Box::new(move |report| {
             // Nobody listens any more when the daemon ends.
             let _ = sender.send(report);
-            let _ = rustix::io::write(&own_woken, &1_u64.to_ne_bytes());
+            back.wake();
         });
         let thread = std::thread::Builder::new().name("watch".into()).stack_size(STACK_BYTES);
-        thread.spawn(move || engine::run(queue, &received, &own_wake, &tell))?;
-        self.engine = Some(Engine { orders, wake, reports, woken });
+        thread.spawn(move || engine::run(queue, &received, &its_own, &tell))?;
+        self.engine = Some(Engine { orders, of_thread, reports, ours });
         Ok(())
     }
 
