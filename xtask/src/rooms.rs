@@ -88,6 +88,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("commands", Kind::Feature),
     ("cron", Kind::Feature),
     ("doors", Kind::Feature),
+    ("drains", Kind::Feature),
     ("events", Kind::Feature),
     ("flush", Kind::Feature),
     ("home_watch", Kind::Feature),
@@ -267,7 +268,7 @@ mod tests {
         let rooms = [
             ("log", Kind::Ground),
             ("waker", Kind::Ground),
-    ("slots", Kind::Slots),
+            ("slots", Kind::Slots),
             ("engine", Kind::Engine),
             ("a", Kind::Feature),
             ("b", Kind::Feature),

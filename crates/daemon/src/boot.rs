@@ -36,7 +36,6 @@ use crate::slots::{Slots, is_of_instance, split_key};
 use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
-use crate::supervisor::drain::Drains;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 
@@ -188,7 +187,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         unstartable: Vec::new(),
         room: Room::new(),
         preload: Preload::default(),
-        drains: Drains::default(),
+
         runtime,
     };
     let first = snapshot == Snapshot::default();

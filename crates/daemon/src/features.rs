@@ -9,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::commands::Commands;
 use crate::cron::Cron;
 use crate::doors::native::Native;
+use crate::drains::Drains;
 use crate::engine::{Ctx, Feature};
 use crate::events::Events;
 use crate::flush::Flush;
@@ -81,6 +82,7 @@ macro_rules! features {
 
 // What replaces processes comes before what waits for others.
 features! {
+    drains: Drains,
     log_writers: LogWriters,
     reclaim: Reclaim,
     sweeps: Sweeps,

@@ -14,6 +14,7 @@ mod conf;
 mod control;
 mod cron;
 mod doors;
+mod drains;
 mod engine;
 mod events;
 mod features;

@@ -25,6 +25,13 @@ impl Control {
         }
     }
 
+    /// Whoever waits for this instance is told this.
+    pub(super) fn warn_jobs(&mut self, id: u32, warning: &str) {
+        for job in self.jobs.iter().filter(|job| job.waiting.contains_key(&id)) {
+            self.ctx.reply(job.client, job.request, Response::Progress(Progress::Warning(warning.to_owned())));
+        }
+    }
+
     /// Begins what may be begun, ends what is done. True when that made work.
     pub(crate) fn advance_jobs(&mut self) -> bool {
         for id in std::mem::take(&mut self.unstartable) {

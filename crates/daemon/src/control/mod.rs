@@ -24,7 +24,6 @@ use crate::care::Care;
 use crate::engine::Ctx;
 use crate::features::Features;
 use crate::runtime::Runtime;
-use crate::supervisor::drain::Drains;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 
@@ -39,7 +38,6 @@ pub(crate) struct Control {
     pub unstartable: Vec<u32>,
     pub room: Room,
     pub preload: Preload,
-    pub drains: Drains,
     pub oom_kills: u64,
     /// In front of a container.
     pub runtime: Option<Runtime>,

@@ -15,9 +15,9 @@ use crate::runtime::Runtime;
 use crate::slots::{Slot, Slots};
 use crate::store::command::Owner;
 use crate::store::{Record, Written};
-use crate::supervisor::drain::PRELOAD_COMMAND;
 use ostler_keeper::ToKeeper;
 use ostler_proto::node::Message;
+use ostler_proto::node::preload::FromPreload;
 use serde_json::{Map, Value};
 
 /// After the first and then after so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
@@ -196,9 +196,13 @@ impl Control {
 
     /// The same of what Node itself or our preload sent, or whoever writes such things.
     fn hear_internal(&mut self, id: u32, message: &Map<String, Value>) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        if slot.preloaded && message.get("cmd").and_then(Value::as_str) == Some(PRELOAD_COMMAND) {
-            self.hear_preload(id, message);
+        let Some(said) = FromPreload::of(message) else { return };
+        if self.ctx.slots.get(id).is_some_and(|slot| slot.preloaded) {
+            match said {
+                FromPreload::Runs => self.script_runs(id),
+                FromPreload::Turns => self.hear_heart(id),
+                FromPreload::Open { .. } | FromPreload::Drained => {}
+            }
         }
     }
 
@@ -260,10 +264,10 @@ impl Control {
             }
             Request::End { client, id, origin } => self.end(client, id, origin),
             // A feature does these.
-            Request::Replace { .. } | Request::Rollout(_) | Request::TakenOver { .. } | Request::Cut { .. } => {}
+            Request::Replace { .. } | Request::Rollout(_) | Request::TakenOver { .. } | Request::FinishRequests { .. } => {}
+            Request::Cut { id, warning, .. } => self.warn_jobs(id, &warning),
             Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
             Request::Follow { id, inc, pid, is_rare } => self.follow_main_pid(id, inc, pid, is_rare),
-            Request::FinishRequests { id, inc } => self.finish_requests(id, inc),
             // Of features.
             Request::Schedule { .. }
             | Request::SaveList

@@ -51,7 +51,7 @@ pub(crate) enum Request {
     Rollout(Box<RolloutRequest>),
     /// Somebody's command took over this instance: what replaces it leaves it alone. It is asked for after the events of the command.
     TakenOver { id: u32 },
-    /// The process of this instance was told to end with so many requests under way, and these words say so.
+    /// The process of this instance was told to end with so many requests under way, and these words say so. Several may want to know.
     Cut { id: u32, requests: u32, warning: String },
     /// The lines that matter of what the process of this instance wrote last. Answered by [`Answer::LastLines`].
     LastLines { id: u32 },

@@ -217,7 +217,6 @@ impl Control {
             self.waker.clear();
         }
     }
-
 }
 
 /// Rounded up: never too early.

@@ -91,7 +91,11 @@ impl Feature for Rollouts {
                 self.begin_by_policy(ctx, wanted, &ids, what);
             }
             Request::TakenOver { id } => self.on_taken_over(ctx, id),
-            Request::Cut { id, requests, warning } => self.on_cut(ctx, id, requests, warning),
+            Request::Cut { id, requests, ref warning } => {
+                self.on_cut(ctx, id, requests, warning);
+                // Others may wait for it, too.
+                return Some(request);
+            }
             other => return Some(other),
         }
         None

@@ -25,12 +25,12 @@ impl Rollouts {
     }
 
     /// So many requests were not finished by the process of this slot; it may be the old one of a rollout.
-    pub(super) fn on_cut(&mut self, ctx: &mut Ctx, id: u32, requests: u32, warning: String) {
+    pub(super) fn on_cut(&mut self, ctx: &mut Ctx, id: u32, requests: u32, warning: &str) {
         let goes = |running: &&mut Running| running.replicas.iter().any(|replica| replica.going == Some(id));
         let Some(running) = self.running.iter_mut().find(goes) else { return };
         running.cut = running.cut.saturating_add(requests);
         ctx.journal.push(&running.record());
-        running.tell(&mut ctx.queue, Progress::Warning(warning));
+        running.tell(&mut ctx.queue, Progress::Warning(warning.to_owned()));
     }
 }
 

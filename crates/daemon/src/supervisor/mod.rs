@@ -5,7 +5,6 @@
 
 mod activation;
 mod beside;
-pub(crate) mod drain;
 pub(crate) mod groups;
 mod handover;
 mod keeper;

@@ -13,9 +13,6 @@ use crate::store::Role;
 impl Control {
     /// The usual lines of PM2's log, because scripts look for them.
     pub(super) fn tell(&mut self, id: u32, notice: &Notice) {
-        if matches!(notice, Notice::DrainTimeout | Notice::KillTimeout) {
-            self.tell_unfinished(id, notice);
-        }
         let now = self.ctx.now;
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let spec = std::rc::Rc::clone(&slot.app.spec);

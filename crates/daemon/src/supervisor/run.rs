@@ -58,7 +58,7 @@ impl Control {
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
             Effect::Drain { inc } => {
                 if !self.features.each().any(|feature| feature.on_drain(&mut self.ctx, id, inc)) {
-                    self.finish_requests(id, inc);
+                    self.ctx.request(Request::FinishRequests { id, inc });
                 }
             }
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
@@ -167,7 +167,6 @@ impl Control {
         self.forget_care(id);
         let Some(slot) = self.ctx.slots.remove(id) else { return };
         // Ids are used again when the list is empty: nothing of this one may be left.
-        self.forget_drain(id);
         self.features.each().for_each(|feature| feature.on_forgotten(&mut self.ctx, id));
         self.ctx.complaints.forget(id);
         if let Some(ipc) = slot.ipc {

@@ -2,5 +2,6 @@
 
 pub mod cluster;
 mod ipc;
+pub mod preload;
 
 pub use ipc::{Decoder, IpcError, MAX_LINE_BYTES, Message, classify, encode};

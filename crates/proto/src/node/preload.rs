@@ -1,0 +1,109 @@
+//! What the daemon and its preload in a Node app say to each other, on the IPC channel of that app. Node keeps it from the app, because its
+//! `cmd` begins with `NODE_`.
+//!
+//! ```text
+//! → {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500,"signal":"SIGINT","lasting_ms":1600}\n
+//! ← {"cmd":"NODE_OSTLER","act":"open","requests":2,"lasting":1}\n
+//! ← {"cmd":"NODE_OSTLER","act":"drained","lasting":1}\n
+//! ← {"cmd":"NODE_OSTLER","act":"runs"}\n
+//! ← {"cmd":"NODE_OSTLER","act":"turns"}\n
+//! ```
+
+use serde_json::{Map, Value, json};
+
+const COMMAND: &str = "NODE_OSTLER";
+
+/// What the preload says. Whatever app may write the same: it means something only of a process that was started with the preload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromPreload {
+    /// The script was run.
+    Runs,
+    /// The event loop turns.
+    Turns,
+    /// During a drain: so many requests are under way.
+    Open {
+        /// How many.
+        requests: u32,
+    },
+    /// Nothing is under way any more but what only the app can end.
+    Drained,
+}
+
+impl FromPreload {
+    /// Nothing for every other message.
+    pub fn of(message: &Map<String, Value>) -> Option<Self> {
+        let text = |name| message.get(name).and_then(Value::as_str);
+        if text("cmd") != Some(COMMAND) {
+            return None;
+        }
+        match text("act")? {
+            "runs" => Some(Self::Runs),
+            "turns" => Some(Self::Turns),
+            "open" => {
+                let requests = message.get("requests").and_then(Value::as_u64).unwrap_or(0);
+                Some(Self::Open { requests: u32::try_from(requests).unwrap_or(u32::MAX) })
+            }
+            "drained" => Some(Self::Drained),
+            _ => None,
+        }
+    }
+}
+
+/// The order to finish what is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Listening servers are closed, too.
+    pub stop_listening: bool,
+    /// A kept connection that rests for so long is closed.
+    pub idle_ms: u64,
+    /// What only the app can end has so long, if the app does not hear its signal.
+    pub lasting_ms: u64,
+    /// The polite signal; none where the app is told by a message.
+    pub signal: Option<String>,
+}
+
+impl Drain {
+    /// As it is sent.
+    pub fn message(self) -> Value {
+        let Self { stop_listening, idle_ms, lasting_ms, signal } = self;
+        let mut message =
+            json!({"cmd": COMMAND, "act": "drain", "stop_listening": stop_listening, "idle_ms": idle_ms, "lasting_ms": lasting_ms});
+        if let Some(signal) = signal {
+            message["signal"] = signal.into();
+        }
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_messages_mean_something() {
+        for (message, said) in [
+            (json!({"cmd": "NODE_OSTLER", "act": "runs"}), Some(FromPreload::Runs)),
+            (json!({"cmd": "NODE_OSTLER", "act": "turns"}), Some(FromPreload::Turns)),
+            (json!({"cmd": "NODE_OSTLER", "act": "drained", "lasting": 1}), Some(FromPreload::Drained)),
+            (json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 2}), Some(FromPreload::Open { requests: 2 })),
+            (json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 1_u64 << 40}), Some(FromPreload::Open { requests: u32::MAX })),
+            (json!({"cmd": "NODE_OSTLER", "act": "open", "requests": -1}), Some(FromPreload::Open { requests: 0 })),
+            (json!({"cmd": "NODE_OSTLER", "act": "flies"}), None),
+            (json!({"cmd": "NODE_OSTLER", "act": 1}), None),
+            (json!({"cmd": "NODE_CLUSTER", "act": "drained"}), None),
+            (json!({"act": "drained"}), None),
+        ] {
+            assert_eq!(FromPreload::of(message.as_object().unwrap()), said, "{message}");
+        }
+    }
+
+    #[test]
+    fn the_order_has_a_signal_where_the_app_is_told_by_one() {
+        let drain = Drain { stop_listening: true, idle_ms: 500, lasting_ms: 1600, signal: Some("SIGINT".into()) };
+        let message = json!({
+            "cmd": "NODE_OSTLER", "act": "drain", "stop_listening": true, "idle_ms": 500, "lasting_ms": 1600, "signal": "SIGINT",
+        });
+        assert_eq!(drain.clone().message(), message);
+        assert_eq!(Drain { signal: None, ..drain }.message().get("signal"), None);
+    }
+}
