@@ -1,9 +1,12 @@
 //! Is an instance well? Answers to questions go in, a state comes out; somebody else asks.
 //!
-//! [`Monitor`] judges one process, [`Pace`] says how soon what was replaced may be replaced again.
+//! [`Monitor`] judges one process, [`Pace`] says how soon what was replaced may be replaced again, [`Case`] what is done
+//! about one that is not well or uses too much.
 
 mod monitor;
 mod pace;
+mod remedy;
 
 pub use monitor::{Monitor, State};
 pub use pace::Pace;
+pub use remedy::{Case, Cause, Remedy, is_over};

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use ostler_core::files::own_stream;
+use ostler_core::health::Cause;
 
-use super::mend::Cause;
 use crate::control::Control;
 use crate::rights::Rights;
 

@@ -7,11 +7,11 @@
 use std::path::Path;
 
 use ostler_core::care::{Amount, Care};
+use ostler_core::health::Cause;
 use ostler_core::limits::{CpuVerdict, CpuWatch, INTERVAL_MS, MemoryVerdict};
 use ostler_core::time::Now;
 use ostler_sys::{cgroup, machine, sample};
 
-use super::mend::Cause;
 use crate::control::Control;
 use crate::engine::clock;
 use crate::sample::MOST_READ;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ostler_core::care::Action;
-use ostler_core::health::{Pace, State as Health};
+use ostler_core::health::{Case, Cause, Pace, Remedy, State as Health, is_over};
 use ostler_core::lifecycle::{Event, Origin, State};
 use ostler_proto::event::{self, Limit, What};
 
@@ -14,26 +14,6 @@ use crate::control::Control;
 use crate::engine::Request;
 use crate::slots::Slot;
 use crate::store::Role;
-
-/// Why something has to be replaced; also the name of the policy that does it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    Health,
-    Memory,
-    Cpu,
-    Errors,
-}
-
-impl Cause {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Health => "health",
-            Self::Memory => "memory",
-            Self::Cpu => "cpu",
-            Self::Errors => "errors",
-        }
-    }
-}
 
 /// What is to be replaced, and what is being replaced.
 #[derive(Debug, Default)]
@@ -152,54 +132,50 @@ impl Control {
             if self.ctx.slots.is_being_replaced(&name) || self.care.mending.under_way.contains_key(&name) {
                 continue;
             }
-            let not_before = self.care.mending.paces.get(&pm_id).map_or(0, Pace::not_before_ms);
-            if not_before > now_ms && want.cause == Cause::Memory {
-                self.care.mending.wants.remove(&id);
-                self.care.mending.paces.entry(pm_id).or_default().replaced(not_before);
-                self.care.mending.under_way.insert(name, UnderWay { pm_id, id, inc: want.inc });
-                self.end_now(id, &want, not_before);
-                mended = true;
-                continue;
-            }
-            if not_before > now_ms {
+            let remedy = self.case(slot, &want).remedy(now_ms);
+            if let Remedy::Wait(until_ms) = remedy {
                 let next = &mut self.care.mending.next_ms;
-                *next = Some(next.map_or(not_before, |next| next.min(not_before)));
+                *next = Some(next.map_or(until_ms, |next| next.min(until_ms)));
                 continue;
             }
-            self.care.mending.wants.remove(&id);
-            self.care.mending.paces.entry(pm_id).or_default().replaced(now_ms);
-            self.care.mending.under_way.insert(name, UnderWay { pm_id, id, inc: want.inc });
-            self.replace(id, &want);
+            let mending = &mut self.care.mending;
+            mending.wants.remove(&id);
+            let pace = mending.paces.entry(pm_id).or_default();
+            pace.replaced(pace.not_before_ms().max(now_ms));
+            mending.under_way.insert(name, UnderWay { pm_id, id, inc: want.inc });
+            self.treat(id, &want, remedy);
             mended = true;
         }
         mended
     }
 
-    /// What takes too much memory takes more while it waits for its turn: its end comes at once, and the new process when it may.
-    fn end_now(&mut self, id: u32, want: &Want, at_ms: u64) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        let autokill = slot.spec().care.as_ref().is_some_and(|care| care.autokill);
-        if autokill || !slot.instance.may_restart(&slot.policy, self.ctx.now) {
-            return self.replace(id, want);
+    /// What is known of what is wanted for a process that runs.
+    fn case(&self, slot: &Slot, want: &Want) -> Case {
+        let care = slot.spec().care.as_ref();
+        Case {
+            cause: want.cause,
+            action: care.map_or(Action::Restart, |care| care.health.action),
+            autokill: care.is_some_and(|care| care.autokill),
+            may_restart: slot.instance.may_restart(&slot.policy, self.ctx.now),
+            overlaps: slot.spec().shares_its_ports(),
+            beside_failed: self.care.watched.get(&slot.id).is_some_and(|watched| watched.beside_failed),
+            not_before_ms: self.care.mending.paces.get(&slot.pm_id).map_or(0, Pace::not_before_ms),
         }
-        self.feed(id, Event::RestartAt { origin: want.origin(), at_ms });
     }
 
-    fn replace(&mut self, id: u32, want: &Want) {
+    fn treat(&mut self, id: u32, want: &Want, remedy: Remedy) {
         let Some(slot) = self.ctx.slots.get(id) else { return };
-        let Some(care) = slot.spec().care.clone() else { return };
         let origin = want.origin();
-        let beside_failed = self.care.watched.get(&id).is_some_and(|watched| watched.beside_failed);
-        let keeps_old = want.cause == Cause::Health && care.health.action == Action::Reload;
-        if care.autokill || !slot.instance.may_restart(&slot.policy, self.ctx.now) {
-            return self.feed(id, Event::Fail(origin));
+        match remedy {
+            Remedy::Wait(_) => {}
+            Remedy::Fail => self.feed(id, Event::Fail(origin)),
+            Remedy::Restart => self.feed(id, Event::Restart(origin)),
+            Remedy::RestartAt(at_ms) => self.feed(id, Event::RestartAt { origin, at_ms }),
+            Remedy::Replace => {
+                let app = slot.spec().name.clone();
+                self.ctx.request(Request::Replace { app, ids: vec![id], canary_ms: Some(0), origin, what: want.cause.word() });
+            }
         }
-        let overlaps = matches!(slot.instance.state, State::Running { .. }) && slot.spec().shares_its_ports();
-        if keeps_old || (overlaps && !beside_failed) {
-            let app = slot.spec().name.clone();
-            return self.ctx.request(Request::Replace { app, ids: vec![id], canary_ms: Some(0), origin, what: want.cause.word() });
-        }
-        self.feed(id, Event::Restart(origin));
     }
 
     /// Ends what is under way where it is over.
@@ -211,15 +187,8 @@ impl Control {
             }
             let slot = self.ctx.slots.serving().find(|slot| slot.pm_id == pm_id && slot.spec().name == name);
             let same = slot.is_some_and(|slot| slot.id == id && slot.instance.inc == inc);
-            let over = slot.is_none_or(|slot| match slot.instance.state {
-                State::Stopped | State::Errored | State::Gone => true,
-                // Its next start waits, nobody else has to.
-                State::Backoff { .. } => true,
-                // It runs on: nobody came up beside it.
-                State::Running { .. } if same => true,
-                State::Running { .. } => self.care.report(slot).is_none_or(|report| report.state != Health::Starting),
-                _ => false,
-            });
+            let health = |slot: &Slot| self.care.report(slot).map(|report| report.state);
+            let over = slot.is_none_or(|slot| is_over(&slot.instance, same, health(slot)));
             if !over {
                 continue;
             }

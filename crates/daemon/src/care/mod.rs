@@ -19,7 +19,7 @@ mod mend;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_core::care::{Note, Phase};
-use ostler_core::health::{Monitor, State as Health};
+use ostler_core::health::{Cause as Reason, Monitor, State as Health};
 use ostler_core::lifecycle::State;
 use ostler_core::limits::{CpuWatch, ErrorWatch, MemoryWatch};
 use ostler_core::time::Now;
@@ -242,7 +242,7 @@ impl Control {
                 let times = if failures > 1 { format!(" ({failures} times in a row)") } else { String::new() };
                 self.note(id, format!("is unhealthy: {why}{times}"));
                 self.tell_health(id, Told::Unhealthy, Some(why.clone()));
-                self.want_mending(id, mend::Cause::Health, why);
+                self.want_mending(id, Reason::Health, why);
             }
         }
     }
