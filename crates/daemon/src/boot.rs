@@ -18,6 +18,7 @@ use ostler_sys::signal::SignalFd;
 use crate::control::Control;
 use crate::engine::{Ctx, Effects, Timers, Work, clock};
 use crate::features::Features;
+use crate::health::HealthChecks;
 use crate::ipc::Ipc;
 use crate::keeper_door::KeeperDoor;
 use crate::log::{DaemonLog, OwnLines};
@@ -170,7 +171,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
         lock,
         listener,
-        checks: Probes::new(Source::Health),
+        checks: Probes::new(HealthChecks::source),
         listening: Listening::default(),
         last_ticket: 0,
         is_closing: false,
@@ -182,7 +183,6 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         features: Features::default(),
         oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         signals,
-        care: crate::care::Care::new(now),
         jobs: Vec::new(),
         unstartable: Vec::new(),
         room: Room::new(),

@@ -13,14 +13,17 @@ use crate::drains::Drains;
 use crate::engine::{Ctx, Feature};
 use crate::events::Events;
 use crate::flush::Flush;
+use crate::health::HealthChecks;
 use crate::home_watch::HomeWatch;
 use crate::hooks::Hooks;
 use crate::host::Host;
 use crate::lifetime::Lifetime;
+use crate::limits::Limits;
 use crate::log_writers::LogWriters;
 use crate::order::Order;
 use crate::readiness::Readiness;
 use crate::reclaim::Reclaim;
+use crate::remediation::Remediation;
 use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
 use crate::sockets::Sockets;
@@ -87,6 +90,7 @@ features! {
     reclaim: Reclaim,
     sweeps: Sweeps,
     rollouts: Rollouts,
+    remediation: Remediation,
     autosave: Autosave,
     autoscale: Autoscale,
     channels: Channels,
@@ -95,10 +99,12 @@ features! {
     cron: Cron,
     events: Events,
     flush: Flush,
+    health: HealthChecks,
     home: HomeWatch,
     hooks: Hooks,
     host: Host,
     lifetime: Lifetime,
+    limits: Limits,
     order: Order,
     // What is most likely to fail is prepared first.
     sockets: Sockets,

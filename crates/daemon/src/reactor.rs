@@ -14,8 +14,6 @@ pub(crate) enum Source {
     Keeper,
     /// Signals sent to the daemon itself.
     Signals,
-    /// The connection of a health check.
-    Health(u32),
     /// A descriptor of the feature with this name, and what it means to that one: 48 bits.
     Feature(&'static str, u64),
 }
@@ -27,31 +25,31 @@ pub(crate) const LISTENER: Source = Source::Feature("native", 0);
 const KEY_BITS: u32 = 48;
 const KEY_MASK: u64 = (1 << KEY_BITS) - 1;
 
+/// Tokens of what is no feature.
+const KEEPER: u64 = 1 << 32;
+const SIGNALS: u64 = 2 << 32;
+
 impl Source {
     fn token(self, names: &[&'static str]) -> u64 {
-        let (kind, id) = match self {
-            Self::Keeper => (1, 0),
-            Self::Signals => (2, 0),
+        match self {
+            Self::Keeper => KEEPER,
+            Self::Signals => SIGNALS,
             Self::Feature(name, key) => {
                 let place = names.iter().position(|known| *known == name).map_or(0, |at| at as u64 + 1);
-                return place << KEY_BITS | key & KEY_MASK;
+                place << KEY_BITS | key & KEY_MASK
             }
-            Self::Health(id) => (28, id),
-        };
-        kind << 32 | u64::from(id)
+        }
     }
 
     fn from_token(token: u64, names: &[&'static str]) -> Option<Self> {
         if let Some(place) = (token >> KEY_BITS).checked_sub(1) {
             return Some(Self::Feature(names.get(usize::try_from(place).ok()?)?, token & KEY_MASK));
         }
-        let id = token as u32;
-        Some(match token >> 32 {
-            1 => Self::Keeper,
-            2 => Self::Signals,
-            28 => Self::Health(id),
-            _ => return None,
-        })
+        match token {
+            KEEPER => Some(Self::Keeper),
+            SIGNALS => Some(Self::Signals),
+            _ => None,
+        }
     }
 }
 

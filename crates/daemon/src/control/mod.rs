@@ -20,7 +20,6 @@ use ostler_sys::signal::SignalFd;
 pub(crate) use job::{Goal, Job, Step, Then};
 pub(crate) use release::{NewEnv, NewRelease};
 
-use crate::care::Care;
 use crate::engine::Ctx;
 use crate::features::Features;
 use crate::runtime::Runtime;
@@ -32,7 +31,6 @@ pub(crate) struct Control {
     pub ctx: Ctx,
     pub features: Features,
     pub signals: SignalFd,
-    pub care: Care,
     pub jobs: Vec<Job>,
     /// Fresh instances whose program cannot be executed.
     pub unstartable: Vec<u32>,

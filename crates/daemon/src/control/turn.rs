@@ -13,12 +13,10 @@ use crate::features::Features;
 use crate::reactor::{Ready, Source};
 use crate::runtime::Runtime;
 use crate::slots::{Slot, Slots};
-use crate::store::command::Owner;
 use crate::store::{Record, Written};
 use ostler_keeper::ToKeeper;
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
-use serde_json::{Map, Value};
 
 /// After the first and then after so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
 const SPAWNS_PER_FLUSH: usize = 4;
@@ -107,7 +105,6 @@ impl Control {
             self.ctx.state_file.deadline_ms(),
             self.confirm_deadline_ms(),
             self.ctx.timers.next_ms(),
-            self.care.deadline_ms(&self.ctx.checks),
             self.runtime.as_ref().and_then(Runtime::deadline_ms),
         ];
         next.into_iter().flatten().min()
@@ -117,7 +114,6 @@ impl Control {
         match ready.source {
             Source::Keeper => self.hear_keeper(ready.writable),
             Source::Signals => self.hear_signals(),
-            Source::Health(key) => self.hear_check(key),
             Source::Feature(name, key) => {
                 if let Some(feature) = self.features.named(name) {
                     feature.on_ready(&mut self.ctx, key, ready.writable);
@@ -143,7 +139,6 @@ impl Control {
             }
         }
         self.tick_confirmations(now.mono_ms);
-        self.tick_care(now);
         if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
         }
@@ -161,7 +156,7 @@ impl Control {
             if !all_done {
                 break;
             }
-            let moved = self.mend() || self.advance_jobs() || self.is_not_quiet() || self.look_at_runtime();
+            let moved = self.advance_jobs() || self.is_not_quiet() || self.look_at_runtime();
             if !moved {
                 break;
             }
@@ -187,22 +182,9 @@ impl Control {
 
     /// What no feature makes of a message: the parts that are none yet.
     fn hear_message(&mut self, id: u32, message: &Message) {
-        match message {
-            Message::Internal(message) => self.hear_internal(id, message),
-            Message::Typed { topic, .. } if topic == "process:exception" => self.hear_exception(id),
-            _ => {}
-        }
-    }
-
-    /// The same of what Node itself or our preload sent, or whoever writes such things.
-    fn hear_internal(&mut self, id: u32, message: &Map<String, Value>) {
-        let Some(said) = FromPreload::of(message) else { return };
-        if self.ctx.slots.get(id).is_some_and(|slot| slot.preloaded) {
-            match said {
-                FromPreload::Runs => self.script_runs(id),
-                FromPreload::Turns => self.hear_heart(id),
-                FromPreload::Open { .. } | FromPreload::Drained => {}
-            }
+        let Message::Internal(message) = message else { return };
+        if FromPreload::of(message) == Some(FromPreload::Runs) && self.ctx.slots.get(id).is_some_and(|slot| slot.preloaded) {
+            self.script_runs(id);
         }
     }
 
@@ -216,10 +198,7 @@ impl Control {
                     self.hear_message(id, &message);
                 }
                 Input::Capacity(id) => self.features.each().for_each(|feature| feature.on_capacity(&mut self.ctx, id)),
-                Input::ChannelEnded(id) => {
-                    self.heart_is_lost(id);
-                    self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id));
-                }
+                Input::ChannelEnded(id) => self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id)),
                 Input::Listens(id) => self.features.each().for_each(|feature| feature.on_listening(&mut self.ctx, id)),
                 Input::Described(id) => self.features.each().for_each(|feature| feature.on_described(&mut self.ctx, id)),
                 Input::Serving(id) => self.serves_now(id),
@@ -245,9 +224,6 @@ impl Control {
             self.rollout_news(*ticket, news);
         }
         if let Answer::CommandEnded(end) = answer {
-            if let Owner::Check { slot, inc, key } = end.owner {
-                self.told_check(slot, inc, key, &end.report.outcome);
-            }
             // Whoever waits until nothing of the slot is left.
             end.slot.into_iter().for_each(|slot| self.look_at_jobs(slot, None));
         }
@@ -278,7 +254,9 @@ impl Control {
             | Request::EndLeftovers { .. }
             | Request::Sweep { .. }
             | Request::Rotate(_)
-            | Request::ReloadLogs => {}
+            | Request::ReloadLogs
+            | Request::Remedy { .. }
+            | Request::NoRemedy { .. } => {}
             Request::Scale { ids, to, origin } => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
         }
     }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 
+use ostler_core::care::Note;
 use ostler_core::lifecycle::Event;
 use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
@@ -105,6 +106,16 @@ impl Ctx {
         if self.complaints.is_new(id, topic) {
             self.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.pm_id));
         }
+    }
+
+    /// Something worth telling people of an instance: in our log, and in what `why` and `describe` show.
+    pub(crate) fn note(&mut self, id: u32, text: String) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        self.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.pm_id));
+        slot.notes.push(Note { at: self.now, text });
+        let surplus = slot.notes.len().saturating_sub(Note::KEPT);
+        slot.notes.drain(..surplus);
+        self.slots.changed(id);
     }
 
     /// The manager goes down on purpose, or another daemon takes over.

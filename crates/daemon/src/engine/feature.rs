@@ -65,6 +65,9 @@ pub(crate) trait Feature {
         Ok(())
     }
 
+    /// The next process of an instance is about to be born, in its cgroup where it has one: what the kernel is to hold it to is set now.
+    fn on_birth(&mut self, _ctx: &mut Ctx, _id: u32) {}
+
     /// The keeper is asked for a process of an instance; its log files are open.
     fn on_spawn(&mut self, _ctx: &mut Ctx, _id: u32) {}
 

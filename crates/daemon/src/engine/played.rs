@@ -75,7 +75,7 @@ impl Played {
             boot_id: "played".into(),
             lock: std::fs::File::create(home.join("lock")).unwrap().into(),
             listener: UnixListener::bind(home.join("sock")).unwrap(),
-            checks: crate::probe::Probes::new(Source::Health),
+            checks: crate::probe::Probes::new(|id| Source::Feature("health", id.into())),
             listening: crate::slots::listening::Listening::default(),
             last_ticket: 0,
             is_closing: false,

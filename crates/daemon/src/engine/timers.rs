@@ -38,6 +38,13 @@ impl Timers {
         }
     }
 
+    /// Sets the deadline of a key unless that has an earlier one.
+    pub(crate) fn set_sooner(&mut self, key: Key, at_ms: u64) {
+        if self.by_key.get(&key).is_none_or(|former| *former > at_ms) {
+            self.set(key, Some(at_ms));
+        }
+    }
+
     /// The deadline of a key.
     #[cfg(test)]
     pub(crate) fn get(&self, key: Key) -> Option<u64> {
@@ -97,6 +104,10 @@ mod tests {
         timers.set_if_none(A, 5);
         timers.set_if_none(B, 5);
         assert_eq!((timers.get(A), timers.due(5)), (Some(20), vec![B]));
+        timers.set_sooner(A, 30);
+        assert_eq!(timers.get(A), Some(20));
+        timers.set_sooner(A, 15);
+        assert_eq!(timers.get(A), Some(15));
         timers.set(A, None);
         timers.set(B, None);
         assert_eq!(timers.next_ms(), None);

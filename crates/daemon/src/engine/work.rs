@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use ostler_core::cron::Ticks;
+use ostler_core::health::Cause;
 use ostler_core::lifecycle::{Effect, Event, Origin};
 use ostler_proto::control::{self as proto, Action, Progress, RolloutReport};
 use ostler_proto::node::Message;
@@ -86,6 +87,11 @@ pub(crate) enum Request {
     /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
     /// [`Answer::Rotated`].
     Rotate(Box<Rotating>),
+    /// Something is to be done about this process, which is not well or uses too much: for this cause, in words that follow its name. Where that is news
+    /// it is told by [`Answer::Remedy`].
+    Remedy { id: u32, inc: u32, cause: Cause, why: String },
+    /// This is no reason any more to do something about the process of this instance.
+    NoRemedy { id: u32, cause: Cause },
     /// Every log file is opened anew, and nobody waits for the end.
     ReloadLogs,
 }
@@ -103,6 +109,8 @@ pub(crate) enum Answer {
     RotationUndone,
     /// News of a rollout for whoever asked for it.
     Rollout { ticket: u64, news: RolloutNews },
+    /// Something is going to be done about the process of this instance: for this cause, in these words. Others may have to go first.
+    Remedy { id: u32, cause: Cause, why: String },
     /// The last lines of the process of this instance; none where it wrote nothing, or is forgotten.
     LastLines { id: u32, lines: Vec<String> },
 }

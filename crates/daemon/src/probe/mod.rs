@@ -134,7 +134,7 @@ impl Probes {
     }
 
     /// The socket of a probe is ready.
-    pub(crate) fn hear(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
+    pub(crate) fn on_ready(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
         let source = (self.source)(id);
         self.with(id, |probe| probe.advance(reactor, source, now_ms))
     }
@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn answers_are_looked_for_together_and_late_ones_are_heard_of() {
-        let mut reactor = Reactor::new().unwrap();
-        let mut probes = Probes::new(Source::Health);
+        let mut reactor = Reactor::of_features(&["probes"]).unwrap();
+        let mut probes = Probes::new(|id| Source::Feature("probes", id.into()));
         let mut servers = Vec::new();
         for id in 0..3 {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -253,8 +253,9 @@ mod tests {
         servers[2].1.send(()).unwrap();
         while answers.len() < 3 {
             for ready in reactor.wait(Some(Duration::from_secs(60))).unwrap() {
-                let Source::Health(id) = ready.source else { panic!("{ready:?}") };
-                answers.extend(probes.hear(id, &reactor, 1030).map(|answer| (id, answer)));
+                let Source::Feature("probes", key) = ready.source else { panic!("{ready:?}") };
+                let id = key as u32;
+                answers.extend(probes.on_ready(id, &reactor, 1030).map(|answer| (id, answer)));
             }
         }
         answers.sort_by_key(|(id, _)| *id);

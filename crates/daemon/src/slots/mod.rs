@@ -5,6 +5,7 @@ pub(crate) mod complaints;
 mod detail;
 mod ending;
 pub(crate) mod groups;
+mod hard_limits;
 pub(crate) mod inherited;
 mod last_lines;
 pub(crate) mod listening;

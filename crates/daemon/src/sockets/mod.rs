@@ -95,6 +95,13 @@ impl Feature for Sockets {
         self.mark_dirty(ctx, transition.id);
     }
 
+    /// It may be another matter now whether it is to get new connections.
+    fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
+        if shards::has_shard(ctx, id) {
+            self.mark_dirty(ctx, id);
+        }
+    }
+
     fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
         if matches!(notice, Notice::Stopped | Notice::Overlimit { .. } | Notice::Deleted)
             && let Some(slot) = ctx.slots.get(id)

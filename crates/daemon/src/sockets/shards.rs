@@ -46,9 +46,14 @@ pub(super) fn shard_of(slot: &Slot) -> Option<u32> {
     slot.spec().has_shards().then_some(slot.shard)
 }
 
+/// A process of this slot has a socket of its own for a port.
+pub(super) fn has_shard(ctx: &Ctx, id: u32) -> bool {
+    ctx.slots.get(id).is_some_and(|slot| slot.spec().has_shards())
+}
+
 impl Sockets {
     /// Something of an instance changed: who gets the connections of its app is looked at when the turn is over.
-    pub(crate) fn mark_dirty(&mut self, ctx: &Ctx, id: u32) {
+    pub(super) fn mark_dirty(&mut self, ctx: &Ctx, id: u32) {
         if let Some(slot) = ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty())
             && !self.shards.dirty.contains(&slot.spec().name)
         {

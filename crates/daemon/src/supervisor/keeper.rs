@@ -8,7 +8,7 @@ use ostler_sys::{ProcRef, listening};
 
 use crate::control::Control;
 use crate::engine::{ChildEvent, Request, Work};
-use crate::slots::split_key;
+use crate::slots::{Slot, split_key};
 use crate::store::Role;
 
 impl Control {
@@ -123,7 +123,7 @@ impl Control {
     /// The main process of an instance ended.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, mut exit: ExitReport) {
         let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
-        exit.oom |= killed && self.ctx.slots.get(id).is_some_and(crate::care::hard::was_short_of_memory);
+        exit.oom |= killed && self.ctx.slots.get(id).is_some_and(Slot::was_short_of_memory);
         self.process_is_gone(id, inc);
         self.feed(id, Event::Exited { inc, exit });
         self.hand_down_exit(id, inc);

@@ -120,7 +120,6 @@ impl Control {
         if let Some(pid) = slot.instance.pid() {
             self.write_pid_file(id, pid);
         }
-        self.follow_care(id);
         self.features.each().for_each(|feature| feature.on_serving(&mut self.ctx, id));
     }
 

@@ -38,7 +38,6 @@ impl Control {
             self.keep_last_lines(id, inc);
         }
         self.look_at_jobs(id, None);
-        self.follow_care(id);
         let transition = Transition { id, event: &event, before, notices: &notices, hooks: &hooks };
         self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, &transition));
     }
@@ -129,7 +128,7 @@ impl Control {
         if let Some(group) = self.group_for_spawn(id) {
             prepared.begin_in(group);
         }
-        self.limit_group(id);
+        self.features.each().for_each(|feature| feature.on_birth(&mut self.ctx, id));
         let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
         let key = slot.key(inc);
         slot.kin.clear();
@@ -164,7 +163,6 @@ impl Control {
 
     /// A deleted instance leaves the tables.
     fn forget(&mut self, id: u32) {
-        self.forget_care(id);
         let Some(slot) = self.ctx.slots.remove(id) else { return };
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.features.each().for_each(|feature| feature.on_forgotten(&mut self.ctx, id));

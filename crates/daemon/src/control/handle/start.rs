@@ -54,7 +54,7 @@ impl Control {
         }
         let mut fresh = Vec::new();
         for (spec, plan) in plans {
-            for line in self.limits_in_vain(&spec) {
+            for line in self.ctx.groups.limits_in_vain(&spec, self.ctx.keeper.pid()) {
                 self.ctx.reply(client, id, Response::Progress(Progress::Warning(line)));
             }
             if spec.ready.wait_ready {

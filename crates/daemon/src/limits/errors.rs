@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use ostler_core::files::own_stream;
-use ostler_core::health::Cause;
 
-use crate::control::Control;
+use super::Limits;
+use crate::engine::Ctx;
 use crate::rights::Rights;
 
 /// Read of one file at one look; of more, what comes after is skipped and taken for its like.
@@ -154,30 +154,13 @@ fn lines_of(file: &File, mut at: u64, length: u64) -> u64 {
     lines
 }
 
-impl Control {
+impl Limits {
     /// Looks at all error logs.
-    pub(super) fn count_errors(&mut self, now_ms: u64) {
-        for (id, inc, lines) in self.care.error_logs.turn() {
-            if self.care.watched.get(&id).is_some_and(|watched| watched.inc == inc) {
-                self.take_errors(id, lines, now_ms);
+    pub(super) fn count_errors(&mut self, ctx: &mut Ctx) {
+        for (id, inc, lines) in self.error_logs.turn() {
+            if self.watched.get(&id).is_some_and(|watched| watched.inc == inc) {
+                self.add_errors(ctx, id, lines);
             }
-        }
-    }
-
-    /// An app reports an exception.
-    pub(crate) fn hear_exception(&mut self, id: u32) {
-        self.take_errors(id, 1, self.ctx.now.mono_ms);
-    }
-
-    fn take_errors(&mut self, id: u32, errors: u64, now_ms: u64) {
-        let Some(limit) = self.ctx.slots.get(id).and_then(|slot| slot.spec().care.as_ref()?.errors) else { return };
-        let Some(watched) = self.care.watched.get_mut(&id) else { return };
-        let Some(sum) = watched.errors.take(&limit, errors, now_ms) else { return };
-        let why = format!("reported {sum} errors within {} s (error_threshold: {})", limit.window_ms.div_ceil(1000), limit.threshold);
-        self.note(id, why.clone());
-        self.tell_limit(id, Cause::Errors, !limit.restart, why.clone());
-        if limit.restart {
-            self.want_mending(id, Cause::Errors, why);
         }
     }
 }

@@ -1,0 +1,57 @@
+//! The event loop of a Node app says from time to time that it turns (our preload does). Nothing is expected before it said so for the first
+//! time: a program without the preload has nothing that could stop.
+
+use ostler_proto::health::LastAnswer;
+
+use super::{BEATS, HealthChecks};
+use crate::engine::Ctx;
+
+/// A silence that is noticed so late tells of our own absence (the machine slept, we stood still), not of the app's.
+const NOTICED_LATE_MS: u64 = 1000;
+
+impl HealthChecks {
+    /// It turns.
+    pub(super) fn on_beat(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(period_ms) = period_of(ctx, id) else { return };
+        self.expect_beat(ctx, id, Some(ctx.now.mono_ms.saturating_add(period_ms)));
+        self.take_beat(ctx, id, true, String::new());
+    }
+
+    /// Nothing more is expected where there is no time.
+    pub(super) fn expect_beat(&mut self, ctx: &mut Ctx, id: u32, due_ms: Option<u64>) {
+        if let Some(watched) = self.watched.get_mut(&id).filter(|watched| watched.beat_due_ms != due_ms) {
+            watched.beat_due_ms = due_ms;
+            ctx.timers.set(Self::timer(BEATS, id), due_ms);
+        }
+    }
+
+    /// It has said nothing for too long.
+    pub(super) fn on_silence(&mut self, ctx: &mut Ctx, id: u32) {
+        let now_ms = ctx.now.mono_ms;
+        let due_ms = self.watched.get_mut(&id).and_then(|watched| watched.beat_due_ms.take());
+        let (Some(due_ms), Some(period_ms)) = (due_ms, period_of(ctx, id)) else { return };
+        self.expect_beat(ctx, id, Some(now_ms.saturating_add(period_ms)));
+        if now_ms.saturating_sub(due_ms) <= NOTICED_LATE_MS {
+            self.take_beat(ctx, id, false, format!("its event loop has not turned for {period_ms} ms"));
+        }
+    }
+
+    fn take_beat(&mut self, ctx: &mut Ctx, id: u32, beats: bool, words: String) {
+        let Some(health) = ctx.slots.get(id).and_then(|slot| slot.spec().care.as_ref()).map(|care| &care.health) else { return };
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        let before = watched.monitor.state(health);
+        let news = watched.monitor.heartbeat(health, beats);
+        if news.is_some() || !beats {
+            watched.last = Some(LastAnswer { at: ctx.now, good: beats, words });
+        }
+        self.show(ctx, id);
+        if let Some(state) = news {
+            self.on_change(ctx, id, before, state);
+        }
+    }
+}
+
+/// At least so often it has to say so.
+fn period_of(ctx: &Ctx, id: u32) -> Option<u64> {
+    ctx.slots.get(id)?.spec().care.as_ref()?.health.heartbeat_ms
+}

@@ -1,0 +1,234 @@
+//! Are apps well? Their checks are asked ([`questions`], [`commands`]), their event loops listened to ([`heartbeat`]).
+//!
+//! # Theory of operation
+//!
+//! `ostler_core::health` judges; here are the questions and their times. Who is watched is compared with what runs after every step of an instance,
+//! and begins anew with each process, and with each daemon: nothing of it is in the journal but what is told to people. How well a process is stands
+//! on its slot, for whoever wants to know; one that is to get no new connections is told of as a change of what it can take. What is not well is not
+//! replaced here: that is asked for ([`Request::Remedy`]).
+//!
+//! An app that asks for nothing costs nothing, and an app that asks for a check wakes the daemon for its checks only.
+
+mod commands;
+mod heartbeat;
+mod questions;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use ostler_core::care::Phase;
+use ostler_core::health::{Cause as Reason, Monitor, State as Health};
+use ostler_core::lifecycle::State;
+use ostler_core::time::Now;
+use ostler_proto::event::{Cause, Health as Told, What};
+use ostler_proto::health::{HealthReport, LastAnswer};
+use ostler_proto::node::Message;
+use ostler_proto::node::preload::FromPreload;
+
+use crate::engine::{Answer, Ctx, Feature, Key, Request, Transition};
+use crate::reactor::Source;
+use crate::slots::Slot;
+use crate::store::Role;
+use crate::store::command::Owner;
+use commands::CommandCheck;
+
+/// Who is watched, and what is asked.
+#[derive(Debug, Default)]
+pub(crate) struct HealthChecks {
+    /// By slot.
+    watched: BTreeMap<u32, Watched>,
+    /// By number.
+    questions: BTreeMap<u32, Question>,
+    /// Those that are commands.
+    commands: BTreeMap<u32, CommandCheck>,
+    /// The number of the next question, once there was one.
+    next_question: Option<u32>,
+}
+
+/// A question that is asked again and again.
+#[derive(Debug)]
+struct Question {
+    /// Whom.
+    id: u32,
+    /// What for.
+    phases: Vec<Phase>,
+}
+
+/// What is known of one process.
+#[derive(Debug)]
+struct Watched {
+    inc: u32,
+    monitor: Monitor,
+    since: Now,
+    /// Numbers of its questions.
+    questions: Vec<u32>,
+    last: Option<LastAnswer>,
+    /// When its event loop has to have said that it turns.
+    beat_due_ms: Option<u64>,
+}
+
+impl Feature for HealthChecks {
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        self.follow(ctx, transition.id);
+    }
+
+    fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
+        self.follow(ctx, id);
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        let Message::Internal(message) = message else { return };
+        if FromPreload::of(message) == Some(FromPreload::Turns) && ctx.slots.get(id).is_some_and(|slot| slot.preloaded) {
+            self.on_beat(ctx, id);
+        }
+    }
+
+    /// Its event loop has no way to say that it turns any more.
+    fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
+        self.expect_beat(ctx, id, None);
+    }
+
+    /// The connection of a question is ready.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        self.on_probe_ready(ctx, key as u32);
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        match key >> 32 {
+            BEATS => self.on_silence(ctx, key as u32),
+            COMMANDS => self.run_command(ctx, key as u32),
+            _ => self.on_probes_due(ctx),
+        }
+    }
+
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        if let Answer::CommandEnded(end) = answer
+            && let Owner::Check { slot, inc, key } = end.owner
+        {
+            self.on_command_ended(ctx, slot, inc, key, &end.report.outcome);
+        }
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.end(ctx, id);
+    }
+}
+
+/// Upper halves of the numbers of deadlines: in the lower half of those of event loops is a slot, of those of commands a question; questions over
+/// a network have one deadline together.
+const BEATS: u64 = 0;
+const COMMANDS: u64 = 1;
+const PROBES: u64 = 2;
+
+/// Which incarnation of a slot is to be watched.
+fn wanted(slot: &Slot) -> Option<u32> {
+    slot.spec().care.as_ref().filter(|care| care.health.is_watched())?;
+    match slot.instance.state {
+        State::Running { inc, .. } if slot.role == Role::Serving => Some(inc),
+        _ => None,
+    }
+}
+
+impl HealthChecks {
+    pub(crate) const NAME: &str = "health";
+
+    /// The connection of a question, as one of our descriptors.
+    pub(crate) fn source(question: u32) -> Source {
+        Source::Feature(Self::NAME, question.into())
+    }
+
+    fn timer(kind: u64, number: u32) -> Key {
+        (Self::NAME, kind << 32 | u64::from(number))
+    }
+
+    /// An instance made a step: who is watched follows.
+    fn follow(&mut self, ctx: &mut Ctx, id: u32) {
+        let wanted = ctx.slots.get(id).and_then(wanted);
+        if wanted == self.watched.get(&id).map(|watched| watched.inc) {
+            return;
+        }
+        self.end(ctx, id);
+        if let Some(inc) = wanted {
+            self.begin(ctx, id, inc);
+        }
+    }
+
+    fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+        let Some(care) = ctx.slots.get(id).and_then(|slot| slot.spec().care.as_ref()) else { return };
+        let monitor = Monitor::new(&care.health, ctx.now.mono_ms);
+        let watched = Watched { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, beat_due_ms: None };
+        self.watched.insert(id, watched);
+        self.show(ctx, id);
+        self.follow_questions(ctx, id);
+    }
+
+    fn end(&mut self, ctx: &mut Ctx, id: u32) {
+        if !self.watched.contains_key(&id) {
+            return;
+        }
+        self.drop_questions(ctx, id);
+        self.expect_beat(ctx, id, None);
+        self.watched.remove(&id);
+        self.show(ctx, id);
+        set_unready(ctx, id, false);
+    }
+
+    /// Shows on its slot how well a process is.
+    fn show(&self, ctx: &mut Ctx, id: u32) {
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.health = self.report(slot).map(Box::new);
+        }
+    }
+
+    /// None where nobody asks for it.
+    fn report(&self, slot: &Slot) -> Option<HealthReport> {
+        let health = slot.spec().care.as_ref().map(|care| &care.health).filter(|health| health.is_watched())?;
+        let watched = self.watched.get(&slot.id)?;
+        let (state, failures) = (watched.monitor.state(health), watched.monitor.failures());
+        Some(HealthReport { state, since: watched.since, failures, last: watched.last.clone() })
+    }
+
+    /// The health of a process is another one.
+    fn on_change(&mut self, ctx: &mut Ctx, id: u32, before: Health, state: Health) {
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        watched.since = ctx.now;
+        let why = watched.last.as_ref().filter(|last| !last.good).map(|last| last.words.clone());
+        let (inc, failures) = (watched.inc, watched.monitor.failures());
+        self.show(ctx, id);
+        set_unready(ctx, id, matches!(state, Health::Unready | Health::Unhealthy));
+        let why = why.unwrap_or_else(|| "no answer".into());
+        match state {
+            Health::Starting => {}
+            Health::Healthy => {
+                // Usual, and no news.
+                if let Some(slot) = ctx.slots.get(id).filter(|_| before != Health::Starting) {
+                    ctx.log.line(format_args!("App [{}:{}] is healthy", slot.spec().name, slot.pm_id));
+                }
+                tell(ctx, id, Told::Healthy, None);
+            }
+            Health::Unready => {
+                ctx.note(id, format!("gets no new connections while others can have them: {why}"));
+                tell(ctx, id, Told::Unready, Some(why));
+            }
+            Health::Unhealthy => {
+                let times = if failures > 1 { format!(" ({failures} times in a row)") } else { String::new() };
+                ctx.note(id, format!("is unhealthy: {why}{times}"));
+                tell(ctx, id, Told::Unhealthy, Some(why.clone()));
+                ctx.request(Request::Remedy { id, inc, cause: Reason::Health, why });
+            }
+        }
+    }
+}
+
+fn tell(ctx: &mut Ctx, id: u32, state: Told, answer: Option<String>) {
+    ctx.tell(id, What::Health { state }, Cause::policy("health", answer));
+}
+
+/// New connections go to others, or to this one again.
+fn set_unready(ctx: &mut Ctx, id: u32, unready: bool) {
+    if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.unready != unready) {
+        slot.unready = unready;
+        ctx.capacity_changed(id);
+    }
+}

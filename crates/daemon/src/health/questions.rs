@@ -1,0 +1,194 @@
+//! Questions of health checks: which are asked now, when, and what comes of the answers.
+
+use ostler_core::care::{Ask, Check, Health, Phase};
+use ostler_core::probe;
+use ostler_proto::health::LastAnswer;
+
+use super::commands::CommandCheck;
+use super::{COMMANDS, HealthChecks, PROBES, Question, Watched};
+use crate::engine::{Ctx, Request};
+use crate::probe::Answer;
+use crate::slots::{Slot, Slots};
+
+/// Two phases with the same question share the answers.
+fn same(one: &Check, other: &Check) -> bool {
+    (&one.ask, one.interval_ms, one.timeout_ms, one.delay_ms) == (&other.ask, other.interval_ms, other.timeout_ms, other.delay_ms)
+}
+
+/// A number below `span` that is always the same for a slot and spreads over all slots.
+fn spread(id: u32, span: u64) -> u64 {
+    let hash = id.wrapping_add(1).wrapping_mul(0x9e37_79b9);
+    u64::from(hash).wrapping_mul(span) >> 32
+}
+
+/// The questions of these phases: those that are the same are asked once.
+fn grouped(health: &Health, phases: Vec<Phase>) -> Vec<(Check, Vec<Phase>)> {
+    let mut groups: Vec<(Check, Vec<Phase>)> = Vec::new();
+    for phase in phases {
+        let Some(check) = health.check(phase) else { continue };
+        match groups.iter_mut().find(|(known, _)| same(known, check)) {
+            Some((_, phases)) => phases.push(phase),
+            None => groups.push((check.clone(), vec![phase])),
+        }
+    }
+    groups
+}
+
+/// What is asked over a network; none for a command.
+fn over_network(check: &Check, slot: &Slot) -> Option<probe::Question> {
+    let port = match &check.ask {
+        Ask::Http(probe) => probe.port,
+        Ask::Tcp { port, .. } => *port,
+        Ask::Command(_) => 0,
+    };
+    probe::Question::of_check(check, slot.port_shift(port))
+}
+
+fn health_of(slots: &Slots, id: u32) -> Option<&Health> {
+    Some(&slots.get(id)?.spec().care.as_ref()?.health)
+}
+
+impl Watched {
+    /// Until the next question for one of these phases.
+    fn pause_ms(&self, health: &Health, phases: &[Phase], now_ms: u64) -> Option<u64> {
+        phases.iter().map(|phase| self.monitor.pause_ms(health, *phase, now_ms)).min()
+    }
+
+    fn asked(&self, health: &Health) -> [bool; 3] {
+        Phase::ALL.map(|phase| self.monitor.asks(health, phase))
+    }
+
+    fn is_eager(&self, phases: &[Phase], now_ms: u64) -> bool {
+        phases.iter().any(|phase| self.monitor.is_eager(*phase, now_ms))
+    }
+}
+
+impl HealthChecks {
+    /// Begins and ends questions, so that those are asked that the monitor asks for.
+    pub(super) fn follow_questions(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(health) = health_of(&ctx.slots, id) else { return };
+        let Some(watched) = self.watched.get(&id) else { return };
+        let asked: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| watched.monitor.asks(health, *phase)).collect();
+        let known: Vec<Phase> = watched.questions.iter().filter_map(|key| self.questions.get(key)).flat_map(|q| q.phases.clone()).collect();
+        if asked.iter().all(|phase| known.contains(phase)) && asked.len() == known.len() {
+            return;
+        }
+        let groups = grouped(health, asked);
+        self.drop_questions(ctx, id);
+        for (check, phases) in groups {
+            self.begin_question(ctx, id, &check, phases);
+        }
+        set_probe_timer(ctx);
+    }
+
+    /// Nothing is asked any more.
+    pub(super) fn drop_questions(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        for key in std::mem::take(&mut watched.questions) {
+            self.questions.remove(&key);
+            match self.commands.remove(&key) {
+                Some(check) => {
+                    ctx.timers.set(Self::timer(COMMANDS, key), None);
+                    check.running.into_iter().for_each(|owner| ctx.request(Request::CallOff(owner)));
+                }
+                None => ctx.checks.end(key),
+            }
+        }
+        set_probe_timer(ctx);
+    }
+
+    fn begin_question(&mut self, ctx: &mut Ctx, id: u32, check: &Check, phases: Vec<Phase>) {
+        let now_ms = ctx.now.mono_ms;
+        let Some((slot, health)) = ctx.slots.get(id).zip(health_of(&ctx.slots, id)) else { return };
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        let pause_ms = watched.pause_ms(health, &phases, now_ms).unwrap_or(0);
+        let first_ms = now_ms.saturating_add(check.delay_ms);
+        let first_ms = probe::together(first_ms.saturating_add(spread(id, pause_ms)), pause_ms).max(first_ms);
+        // An answer to a daemon that is no more must not look like one to us.
+        let next_question = self.next_question.get_or_insert(now_ms as u32);
+        let key = *next_question;
+        *next_question = key.wrapping_add(1);
+        if let Some(question) = over_network(check, slot) {
+            if let Err(trouble) = ctx.checks.begin(key, id, question, first_ms) {
+                return ctx.log.error(format_args!("App [{}:{}] cannot be asked: {trouble}", slot.spec().name, slot.pm_id));
+            }
+        } else if let Some(command) = CommandCheck::of(check) {
+            self.commands.insert(key, command);
+            ctx.timers.set(Self::timer(COMMANDS, key), Some(first_ms));
+        }
+        watched.questions.push(key);
+        self.questions.insert(key, Question { id, phases });
+    }
+
+    /// Questions over a network have something to do.
+    pub(super) fn on_probes_due(&mut self, ctx: &mut Ctx) {
+        for (key, answer) in ctx.checks.tick(&ctx.reactor, ctx.now.mono_ms) {
+            self.take_answer(ctx, key, answer);
+        }
+        set_probe_timer(ctx);
+    }
+
+    /// The connection of a question is ready.
+    pub(super) fn on_probe_ready(&mut self, ctx: &mut Ctx, key: u32) {
+        if let Some(answer) = ctx.checks.on_ready(key, &ctx.reactor, ctx.now.mono_ms) {
+            self.take_answer(ctx, key, answer);
+        }
+        set_probe_timer(ctx);
+    }
+
+    pub(super) fn take_answer(&mut self, ctx: &mut Ctx, key: u32, answer: Answer) {
+        let now_ms = ctx.now.mono_ms;
+        let Some(Question { id, phases }) = self.questions.get(&key) else { return };
+        let id = *id;
+        let Some(health) = health_of(&ctx.slots, id) else { return };
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        let is_good = answer == Answer::Good;
+        let (before, asked_before, was_eager) = (watched.monitor.state(health), watched.asked(health), watched.is_eager(phases, now_ms));
+        for phase in phases {
+            watched.monitor.answered(health, *phase, is_good, now_ms);
+        }
+        let (after, asks_others) = (watched.monitor.state(health), watched.asked(health) != asked_before);
+        let pause_ms = watched.pause_ms(health, phases, now_ms).unwrap_or(1);
+        // Those that were started together are not asked together for ever.
+        let next_ms = if was_eager && !watched.is_eager(phases, now_ms) { 1 + spread(id, pause_ms) } else { pause_ms };
+        let words = if let Answer::Bad(words) = answer { words } else { String::new() };
+        watched.last = Some(LastAnswer { at: ctx.now, good: is_good, words });
+        self.ask_again(ctx, key, probe::together(now_ms.saturating_add(next_ms), pause_ms).max(now_ms.saturating_add(1)));
+        self.show(ctx, id);
+        if after != before {
+            self.on_change(ctx, id, before, after);
+        }
+        if asks_others {
+            self.follow_questions(ctx, id);
+        }
+    }
+
+    /// The next attempt is made at this time.
+    fn ask_again(&self, ctx: &mut Ctx, key: u32, at_ms: u64) {
+        if self.commands.contains_key(&key) {
+            ctx.timers.set(Self::timer(COMMANDS, key), Some(at_ms));
+        } else {
+            ctx.checks.not_before(key, at_ms);
+        }
+    }
+}
+
+/// What is asked over a network has one deadline: the first of all.
+fn set_probe_timer(ctx: &mut Ctx) {
+    ctx.timers.set(HealthChecks::timer(PROBES, 0), ctx.checks.deadline_ms());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_spread_over_the_interval() {
+        let mut at: Vec<u64> = (0..100).map(|id| spread(id, 5000)).collect();
+        assert!(at.iter().all(|at| *at < 5000));
+        at.sort_unstable();
+        let widest = at.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest < Some(300), "{at:?}");
+        assert_eq!(spread(7, 0), 0);
+    }
+}

@@ -1,0 +1,201 @@
+//! What apps may use: memory, CPU and errors are measured here, hard limits are the kernel's to keep.
+//!
+//! # Theory of operation
+//!
+//! `ostler_core::limits` judges; here are the measurements ([`measure`], [`errors`]). Who is measured is compared with what runs after every step of
+//! an instance, and begins anew with each process, and with each daemon: nothing of it is in the journal but what is told to people. What uses too
+//! much is not replaced here: that is asked for ([`Request::Remedy`]), and told when it is news. An app that has no limits costs nothing.
+
+mod errors;
+mod measure;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use ostler_core::health::Cause;
+use ostler_core::lifecycle::State;
+use ostler_core::limits::{CpuWatch, ErrorWatch, INTERVAL_MS, MemoryWatch};
+use ostler_proto::event::{self, Limit, What};
+use ostler_proto::node::Message;
+
+use crate::engine::{Answer, Ctx, Feature, Key, Request, Transition};
+use crate::rights::Rights;
+use crate::slots::Slot;
+use crate::store::Role;
+use errors::ErrorLogs;
+use measure::Machine;
+
+/// Topic of the message by which an app reports an exception.
+const EXCEPTION: &str = "process:exception";
+
+/// Who is measured, and what is known of each.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    /// By slot.
+    watched: BTreeMap<u32, Watched>,
+    error_logs: ErrorLogs,
+    machine: Machine,
+}
+
+/// What is known of one process.
+#[derive(Debug, Default)]
+struct Watched {
+    inc: u32,
+    memory: MemoryWatch,
+    cpu: CpuWatch,
+    errors: ErrorWatch,
+    /// Memory that it may have and memory that it has, in bytes, since it has too much.
+    over: Option<(u64, u64)>,
+}
+
+impl Feature for Limits {
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        self.follow(ctx, transition.id);
+    }
+
+    fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
+        self.follow(ctx, id);
+    }
+
+    fn on_birth(&mut self, ctx: &mut Ctx, id: u32) {
+        self.limit_group(ctx, id);
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        if matches!(message, Message::Typed { topic, .. } if topic == EXCEPTION) {
+            self.add_errors(ctx, id, 1);
+        }
+    }
+
+    /// The next measurement is due.
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        self.measure(ctx);
+    }
+
+    /// Something is going to be done about a process: that is told, once.
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        match answer {
+            Answer::Remedy { id, cause: Cause::Memory, why } => self.tell_of_memory(ctx, *id, why),
+            Answer::Remedy { id, cause: Cause::Cpu, why } => {
+                ctx.note(*id, why.clone());
+                tell(ctx, *id, Cause::Cpu, false, why.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.end(ctx, id);
+    }
+}
+
+/// Which incarnation of a slot is to be measured.
+fn wanted(slot: &Slot) -> Option<u32> {
+    slot.spec().care.as_ref().filter(|care| care.measures())?;
+    match slot.instance.state {
+        State::Running { inc, .. } if slot.role == Role::Serving => Some(inc),
+        _ => None,
+    }
+}
+
+impl Limits {
+    pub(crate) const NAME: &str = "limits";
+    /// The next measurement of all.
+    const MEASURE: Key = (Self::NAME, 0);
+
+    /// An instance made a step: who is measured follows.
+    fn follow(&mut self, ctx: &mut Ctx, id: u32) {
+        let wanted = ctx.slots.get(id).and_then(wanted);
+        if wanted == self.watched.get(&id).map(|watched| watched.inc) {
+            return;
+        }
+        self.end(ctx, id);
+        if let Some(inc) = wanted {
+            self.begin(ctx, id, inc);
+        }
+    }
+
+    fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        if slot.spec().care.as_ref().is_some_and(|care| care.errors.is_some()) {
+            let file = slot.files.error.clone().map(|path| (path, slot.log_start.0));
+            self.error_logs.begin(id, inc, Rights::of(slot.spec()), file);
+        }
+        self.watched.insert(id, Watched { inc, ..Watched::default() });
+        ctx.timers.set_sooner(Self::MEASURE, ctx.now.mono_ms.saturating_add(INTERVAL_MS));
+    }
+
+    fn end(&mut self, ctx: &mut Ctx, id: u32) {
+        if self.watched.remove(&id).is_none() {
+            return;
+        }
+        self.error_logs.end(id);
+        if self.watched.is_empty() {
+            ctx.timers.set(Self::MEASURE, None);
+        }
+    }
+
+    /// Asks for something to be done about a process.
+    fn ask_for_remedy(&self, ctx: &mut Ctx, id: u32, cause: Cause, why: String) {
+        if let Some(Watched { inc, .. }) = self.watched.get(&id) {
+            ctx.request(Request::Remedy { id, inc: *inc, cause, why });
+        }
+    }
+
+    /// It has reported so many errors.
+    fn add_errors(&mut self, ctx: &mut Ctx, id: u32, errors: u64) {
+        let Some(limit) = ctx.slots.get(id).and_then(|slot| slot.spec().care.as_ref()?.errors) else { return };
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        let Some(sum) = watched.errors.take(&limit, errors, ctx.now.mono_ms) else { return };
+        let why = format!("reported {sum} errors within {} s (error_threshold: {})", limit.window_ms.div_ceil(1000), limit.threshold);
+        ctx.note(id, why.clone());
+        tell(ctx, id, Cause::Errors, !limit.restart, why.clone());
+        if limit.restart {
+            self.ask_for_remedy(ctx, id, Cause::Errors, why);
+        }
+    }
+
+    fn tell_of_memory(&self, ctx: &mut Ctx, id: u32, why: &str) {
+        let Some((limit, bytes)) = self.watched.get(&id).and_then(|watched| watched.over) else { return };
+        let Some(slot) = ctx.slots.get(id) else { return };
+        // PM2's words, which scripts look for.
+        ctx.log.line(format_args!(
+            "[PM2][WORKER] Process {} restarted because it exceeds --max-memory-restart value (current_memory={bytes} \
+             max_memory_limit={limit} [octets])",
+            slot.pm_id
+        ));
+        ctx.note(id, why.to_owned());
+        tell(ctx, id, Cause::Memory, false, why.to_owned());
+    }
+
+    /// Limits the group in which the next process of an instance is born. A machine without a controller is no reason not to serve: that is told
+    /// in one line.
+    fn limit_group(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        if slot.spec().care.as_ref().is_none_or(|care| care.hard.is_none()) {
+            return;
+        }
+        let total = self.machine.memory_bytes(ctx.now.mono_ms);
+        let trouble = ctx.groups.limit(slot, total, ctx.keeper.pid());
+        let ooms = slot.oom_kills().unwrap_or(0);
+        let known = slot.notes.last().map(|note| note.text.clone());
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.group_ooms = ooms;
+        }
+        if let Some(trouble) = trouble.filter(|trouble| Some(trouble) != known.as_ref()) {
+            ctx.note(id, trouble);
+        }
+    }
+}
+
+/// It uses or reports more than it may.
+fn tell(ctx: &mut Ctx, id: u32, cause: Cause, warning: bool, why: String) {
+    let limit = match cause {
+        Cause::Memory => Limit::Memory,
+        Cause::Cpu => Limit::Cpu,
+        Cause::Errors => Limit::Errors,
+        Cause::Health => return,
+    };
+    ctx.tell(id, What::LimitExceeded { limit, warning }, event::Cause::policy(cause.word(), why));
+}

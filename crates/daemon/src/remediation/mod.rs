@@ -1,0 +1,215 @@
+//! Replacing what is not well, or uses too much: one instance of an app after the other, never all at once.
+//!
+//! Others find out that something has to be done and ask for it ([`Request::Remedy`]); what is done is decided in `ostler_core::health`
+//! ([`Case`]). The next instance of an app has its turn when the one before is healthy again, or has failed. Nothing of it is in the journal: what
+//! is still not well is found out again by the next daemon.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use ostler_core::care::Action;
+use ostler_core::health::{Case, Cause, Pace, Remedy, State as Health, is_over};
+use ostler_core::lifecycle::{Event, Notice, Origin, State};
+
+use crate::engine::{Answer, Ctx, Feature, Key, Request, Transition};
+use crate::slots::Slot;
+use crate::store::Role;
+
+/// What is to be replaced, and what is being replaced.
+#[derive(Debug, Default)]
+pub(crate) struct Remediation {
+    /// By slot.
+    wanted: BTreeMap<u32, Wanted>,
+    /// By app: the instance whose replacement has to be well before the next one has its turn.
+    under_way: BTreeMap<String, UnderWay>,
+    /// By `pm_id`.
+    paces: BTreeMap<u32, Pace>,
+    /// Processes beside which a new one did not come up, by slot and incarnation: the next attempt is a restart.
+    beside_failed: BTreeMap<u32, u32>,
+}
+
+/// That something is done about a process, and why.
+#[derive(Debug)]
+struct Wanted {
+    inc: u32,
+    cause: Cause,
+    why: String,
+}
+
+/// A replacement that others of the app wait for.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    pm_id: u32,
+    /// What was replaced.
+    id: u32,
+    inc: u32,
+}
+
+impl Feature for Remediation {
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::Remedy { id, inc, cause, why } => self.want(ctx, id, Wanted { inc, cause, why }),
+            Request::NoRemedy { id, cause } => self.want_no_more(id, cause),
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// A process that ends by itself needs no remedy.
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        let id = transition.id;
+        let runs = |inc: u32| ctx.slots.get(id).is_some_and(|slot| runs(slot, inc));
+        if self.wanted.get(&id).is_some_and(|wanted| !runs(wanted.inc)) {
+            self.wanted.remove(&id);
+        }
+        if self.beside_failed.get(&id).is_some_and(|inc| !runs(*inc)) {
+            self.beside_failed.remove(&id);
+        }
+    }
+
+    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
+        if let Some(slot) = ctx.slots.get(id).filter(|slot| *notice == Notice::Deleted && slot.role == Role::Serving) {
+            self.paces.remove(&slot.pm_id);
+        }
+    }
+
+    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+        self.wanted.remove(&id);
+        self.beside_failed.remove(&id);
+    }
+
+    /// Replaces those whose turn it is.
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        self.end_what_is_over(ctx);
+        let mut next_ms: Option<u64> = None;
+        let ids: Vec<u32> = self.wanted.keys().copied().collect();
+        for id in ids {
+            match self.remedy(ctx, id) {
+                Some(Remedy::Wait(until_ms)) => next_ms = Some(next_ms.map_or(until_ms, |next| next.min(until_ms))),
+                Some(remedy) => self.begin(ctx, id, remedy),
+                None => {}
+            }
+        }
+        ctx.timers.set(Self::NEXT, next_ms);
+    }
+}
+
+impl Remediation {
+    pub(crate) const NAME: &str = "remediation";
+    /// When somebody's turn may have come: there is nothing to do then but to look, when it is quiet.
+    const NEXT: Key = (Self::NAME, 0);
+
+    /// Something is to be done about a process. Whoever asks for it is told where that is news.
+    fn want(&mut self, ctx: &mut Ctx, id: u32, wanted: Wanted) {
+        let Some(slot) = ctx.slots.get(id).filter(|slot| runs(slot, wanted.inc)) else { return };
+        let is_to_be_left = wanted.cause == Cause::Health && action_of(slot) == Action::None;
+        let is_under_way = self.under_way.get(&slot.spec().name).is_some_and(|under_way| under_way.id == id);
+        if is_to_be_left || is_under_way || self.wanted.contains_key(&id) {
+            return;
+        }
+        ctx.answer(Answer::Remedy { id, cause: wanted.cause, why: wanted.why.clone() });
+        self.wanted.insert(id, wanted);
+    }
+
+    /// This is no reason any more.
+    fn want_no_more(&mut self, id: u32, cause: Cause) {
+        if self.wanted.get(&id).is_some_and(|wanted| wanted.cause == cause) {
+            self.wanted.remove(&id);
+        }
+    }
+
+    /// What is to be done about a process now; none where others have to be waited for, or nothing is to be done any more.
+    fn remedy(&mut self, ctx: &Ctx, id: u32) -> Option<Remedy> {
+        let wanted = self.wanted.get(&id)?;
+        let is_well = |slot: &Slot| wanted.cause == Cause::Health && health_of(slot) == Some(Health::Healthy);
+        let Some(slot) = ctx.slots.get(id).filter(|slot| runs(slot, wanted.inc) && !is_well(slot)) else {
+            self.wanted.remove(&id);
+            return None;
+        };
+        let name = &slot.spec().name;
+        // A reload replaces it anyhow; and one at a time.
+        if ctx.slots.is_being_replaced(name) || self.under_way.contains_key(name) {
+            return None;
+        }
+        Some(self.case(ctx, slot, wanted).remedy(ctx.now.mono_ms))
+    }
+
+    /// What is known of a process about which something is to be done.
+    fn case(&self, ctx: &Ctx, slot: &Slot, wanted: &Wanted) -> Case {
+        Case {
+            cause: wanted.cause,
+            action: action_of(slot),
+            autokill: slot.spec().care.as_ref().is_some_and(|care| care.autokill),
+            may_restart: slot.instance.may_restart(&slot.policy, ctx.now),
+            overlaps: slot.spec().shares_its_ports(),
+            beside_failed: self.beside_failed.get(&slot.id) == Some(&wanted.inc),
+            not_before_ms: self.paces.get(&slot.pm_id).map_or(0, Pace::not_before_ms),
+        }
+    }
+
+    /// Does something about a process; the others of its app wait.
+    fn begin(&mut self, ctx: &mut Ctx, id: u32, remedy: Remedy) {
+        let Some(Wanted { inc, cause, why }) = self.wanted.remove(&id) else { return };
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let (app, pm_id) = (slot.spec().name.clone(), slot.pm_id);
+        let pace = self.paces.entry(pm_id).or_default();
+        pace.replaced(pace.not_before_ms().max(ctx.now.mono_ms));
+        self.under_way.insert(app.clone(), UnderWay { pm_id, id, inc });
+        let origin = Origin::Policy(format!("{}: {why}", cause.word()));
+        match remedy {
+            Remedy::Wait(_) => {}
+            Remedy::Fail => ctx.event(id, Event::Fail(origin)),
+            Remedy::Restart => ctx.event(id, Event::Restart(origin)),
+            Remedy::RestartAt(at_ms) => ctx.event(id, Event::RestartAt { origin, at_ms }),
+            Remedy::Replace => ctx.request(Request::Replace { app, ids: vec![id], canary_ms: Some(0), origin, what: cause.word() }),
+        }
+    }
+
+    /// Lets the next ones of an app have their turn where a replacement is over.
+    fn end_what_is_over(&mut self, ctx: &mut Ctx) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        let all: Vec<(String, UnderWay)> = self.under_way.iter().map(|(name, under_way)| (name.clone(), *under_way)).collect();
+        for (name, UnderWay { pm_id, id, inc }) in all {
+            if ctx.slots.is_being_replaced(&name) {
+                continue;
+            }
+            let slot = ctx.slots.serving().find(|slot| slot.pm_id == pm_id && slot.spec().name == name);
+            let is_same = slot.is_some_and(|slot| slot.id == id && slot.instance.inc == inc);
+            if !slot.is_none_or(|slot| is_over(&slot.instance, is_same, health_of(slot))) {
+                continue;
+            }
+            self.under_way.remove(&name);
+            if let Some(slot) = slot.filter(|slot| is_same && runs(slot, inc)) {
+                self.beside_failed.insert(id, inc);
+                if let Some(wanted) = still_unhealthy(slot, inc) {
+                    self.want(ctx, id, wanted);
+                }
+            }
+        }
+    }
+}
+
+/// This process serves.
+fn runs(slot: &Slot, inc: u32) -> bool {
+    slot.role == Role::Serving && matches!(slot.instance.state, State::Running { inc: running, .. } if running == inc)
+}
+
+fn health_of(slot: &Slot) -> Option<Health> {
+    slot.health.as_ref().map(|report| report.state)
+}
+
+/// What its app wants to be done when it is not well.
+fn action_of(slot: &Slot) -> Action {
+    slot.spec().care.as_ref().map_or(Action::Restart, |care| care.health.action)
+}
+
+/// A replacement did not come up: what is still unhealthy is to be replaced in another way.
+fn still_unhealthy(slot: &Slot, inc: u32) -> Option<Wanted> {
+    let report = slot.health.as_ref().filter(|report| report.state == Health::Unhealthy)?;
+    let why = report.last.as_ref().map_or_else(|| "no answer".into(), |last| last.words.clone());
+    Some(Wanted { inc, cause: Cause::Health, why })
+}
