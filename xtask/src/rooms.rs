@@ -95,6 +95,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("home_watch", Kind::Feature),
     ("hooks", Kind::Feature),
     ("host", Kind::Feature),
+    ("jobs", Kind::Feature),
     ("log_writers", Kind::Feature),
     ("lifetime", Kind::Feature),
     ("limits", Kind::Feature),
@@ -104,6 +105,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("rollouts", Kind::Feature),
     ("readiness", Kind::Feature),
     ("rotation", Kind::Feature),
+    ("runtime", Kind::Feature),
     ("sockets", Kind::Feature),
     ("sweeps", Kind::Feature),
     ("update", Kind::Feature),
@@ -113,7 +115,6 @@ const ROOMS: &[(&str, Kind)] = &[
     ("boot", Kind::Assembly),
     ("features", Kind::Assembly),
     ("control", Kind::Shared),
-    ("runtime", Kind::Shared),
     ("supervisor", Kind::Shared),
 ];
 

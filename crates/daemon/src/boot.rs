@@ -86,7 +86,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let runtime =
         Runtime::from_env(&inventory).map_err(|error| system("understand the settings of the runtime")(io::Error::from(error)))?;
     let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
-    let groups = Groups::find(&settings.home, runtime.is_some(), starter.map(|child| child.pid));
+    let groups = Groups::find(&settings.home, runtime.spec().is_some(), starter.map(|child| child.pid));
     begin(Beginning { settings, link, inventory, fds, signals, groups, runtime, threads })
 }
 
@@ -99,7 +99,7 @@ pub(crate) struct Beginning {
     pub fds: Vec<OwnedFd>,
     pub signals: SignalFd,
     pub groups: Groups,
-    pub runtime: Option<Runtime>,
+    pub runtime: Runtime,
     /// Whether threads can be made here.
     pub threads: io::Result<()>,
 }
@@ -125,10 +125,10 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
     let mut log = DaemonLog::new(settings.daemon_log(), &settings.log_date_format);
-    let log_files = match &runtime {
-        Some(runtime) => {
-            log.show(OwnLines::new(runtime.spec.form == Form::Json).map_err(system("use standard error"))?);
-            log_files.in_front(&runtime.spec).map_err(system("use standard output"))?
+    let log_files = match runtime.spec() {
+        Some(spec) => {
+            log.show(OwnLines::new(spec.form == Form::Json).map_err(system("use standard error"))?);
+            log_files.in_front(spec).map_err(system("use standard output"))?
         }
         None => log_files,
     };
@@ -166,6 +166,8 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         children: Vec::new(),
         replies: Vec::new(),
         coming: std::collections::BTreeSet::new(),
+        waiting: std::collections::BTreeSet::new(),
+        requests_under_way: 0,
         complaints: Complaints::default(),
         log_files,
         boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
@@ -177,18 +179,15 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         is_closing: false,
         is_hasty: false,
         ending: None,
+        exit_code: None,
     };
     let mut control = Control {
         ctx,
-        features: Features::default(),
+        features: Features { runtime, ..Features::default() },
         oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         signals,
-        jobs: Vec::new(),
-        unstartable: Vec::new(),
         room: Room::new(),
         preload: Preload::default(),
-
-        runtime,
     };
     let first = snapshot == Snapshot::default();
     if first {
@@ -203,14 +202,12 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
             control.find_survivors();
         }
         control.recover_groups();
-        control.hear_of_starter(&inventory);
     } else {
         control.ctx.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
         control.features.each().for_each(|feature| feature.restore(&mut snapshot));
         control.restore(snapshot);
         control.recover_groups();
         control.recover(&inventory, held);
-        control.hear_of_starter(&inventory);
     }
     if let Some(id) = aside {
         control.ctx.journal.push(&crate::store::Record::Gone { id });
@@ -227,14 +224,6 @@ fn first_message(link: &mut Link) -> Result<(Inventory, Vec<OwnedFd>), BootError
 }
 
 impl Control {
-    /// It may have ended while there was no daemon.
-    fn hear_of_starter(&mut self, inventory: &Inventory) {
-        let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
-        if let Some(ended) = starter.and_then(|child| child.ended) {
-            self.starter_ended(ended.ending);
-        }
-    }
-
     /// The journal says what was, the keeper what is.
     pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) {
         let mut newest: BTreeMap<u32, Child> = BTreeMap::new();
@@ -430,7 +419,6 @@ impl Control {
             self.feed(id, Event::Recovered(recovered));
         }
         self.features.each().for_each(|feature| feature.on_new_keeper(&mut self.ctx, &others));
-        self.front_is_gone();
     }
 
     fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, others: &[(u64, ProcRef)]) -> Result<(Link, i32), LaunchError> {

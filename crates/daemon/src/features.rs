@@ -17,6 +17,7 @@ use crate::health::HealthChecks;
 use crate::home_watch::HomeWatch;
 use crate::hooks::Hooks;
 use crate::host::Host;
+use crate::jobs::Jobs;
 use crate::lifetime::Lifetime;
 use crate::limits::Limits;
 use crate::log_writers::LogWriters;
@@ -26,6 +27,7 @@ use crate::reclaim::Reclaim;
 use crate::remediation::Remediation;
 use crate::rollouts::Rollouts;
 use crate::rotation::Rotation;
+use crate::runtime::Runtime;
 use crate::sockets::Sockets;
 use crate::store::Record;
 use crate::sweeps::Sweeps;
@@ -91,6 +93,10 @@ features! {
     sweeps: Sweeps,
     rollouts: Rollouts,
     remediation: Remediation,
+    jobs: Jobs,
+    order: Order,
+    // When nothing is left to do for anybody before it; and what a signal means is said by it first.
+    runtime: Runtime,
     autosave: Autosave,
     autoscale: Autoscale,
     channels: Channels,
@@ -105,7 +111,6 @@ features! {
     host: Host,
     lifetime: Lifetime,
     limits: Limits,
-    order: Order,
     // What is most likely to fail is prepared first.
     sockets: Sockets,
     readiness: Readiness,

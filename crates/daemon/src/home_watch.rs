@@ -10,12 +10,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ostler_keeper::{HELD_LOCK, HELD_SOCKET, LOCK_FILE, PID_FILE, SOCKET_FILE};
+use ostler_proto::control::{Request, Response};
 use ostler_sys::{ProcRef, lock, socket};
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::{Ctx, Feature, Key};
+use crate::engine::{Ask, Ctx, Feature, Input, Key};
 use crate::reactor::{LISTENER, Reactor, Source};
 
 /// SIGHUP.
@@ -139,6 +140,16 @@ impl Feature for HomeWatch {
             self.look(ctx);
         }
         is_ours
+    }
+
+    /// What is written in it was changed.
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        if ask.request != Request::SettingsChanged {
+            return Some(ask);
+        }
+        ctx.queue.push_back(Input::Settings);
+        ctx.reply(ask.client, ask.id, Response::Done { ids: Vec::new() });
+        None
     }
 
     /// The kernel says that something happened to it.

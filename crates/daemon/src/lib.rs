@@ -25,6 +25,8 @@ mod hooks;
 mod host;
 mod incident;
 mod ipc;
+mod jobs;
+
 mod keeper_door;
 mod left_behind;
 mod lifetime;

@@ -4,27 +4,18 @@
 //! those that wait are looked at; where nobody does it costs nothing. The order in which a request touches what runs already is the
 //! request's own affair.
 
-use std::collections::BTreeSet;
-
 use ostler_core::lifecycle::{Event, State};
 use ostler_core::order::Standing;
 
 use crate::engine::{Ctx, Feature, Transition};
 use crate::slots::needs::{Apps, in_words};
 
-/// Instances that wait for others.
+/// Instances that wait for others. Which do is in the context, because requests have to say of whom they will start ([`Ctx::coming`]).
 #[derive(Debug, Default)]
-pub(crate) struct Order {
-    waiting: BTreeSet<u32>,
-}
+pub(crate) struct Order;
 
 impl Order {
     pub(crate) const NAME: &str = "order";
-
-    /// Somebody waits.
-    pub(crate) fn is_needed(&self) -> bool {
-        !self.waiting.is_empty()
-    }
 }
 
 impl Feature for Order {
@@ -44,24 +35,24 @@ impl Feature for Order {
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
         let id = transition.id;
         if ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Waiting { .. })) {
-            self.waiting.insert(id);
-        } else if !self.waiting.is_empty() {
-            self.waiting.remove(&id);
+            ctx.waiting.insert(id);
+        } else if !ctx.waiting.is_empty() {
+            ctx.waiting.remove(&id);
         }
     }
 
-    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
-        self.waiting.remove(&id);
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        ctx.waiting.remove(&id);
     }
 
     /// Starts what need not wait any more, and ends the waiting of what waits in vain.
     fn on_quiet(&mut self, ctx: &mut Ctx) {
-        if self.waiting.is_empty() {
+        if ctx.waiting.is_empty() {
             return;
         }
         let apps = Apps::of(&ctx.slots, &ctx.coming);
         let mut events = Vec::new();
-        for slot in self.waiting.iter().filter_map(|id| ctx.slots.get(*id)) {
+        for slot in ctx.waiting.iter().filter_map(|id| ctx.slots.get(*id)) {
             let mut missing = apps.missing(slot);
             if missing.is_empty() {
                 events.push((slot.id, Event::Released));
@@ -98,11 +89,11 @@ mod tests {
 
     /// `db`, and `api` that waits for it.
     fn waiting() -> (Played, Order, u32, u32) {
-        let (mut played, mut order) = (Played::new(&[]), Order::default());
+        let (mut played, mut order) = (Played::new(&[]), Order);
         let db = played.instance(app("db", &[]));
         let api = played.instance(app("api", &[("db", Condition::Ready)]));
         played.feed(&mut order, api, Event::Start(user()));
-        assert!(order.is_needed());
+        assert!(played.ctx.waiting.contains(&api));
         (played, order, db, api)
     }
 
@@ -124,7 +115,7 @@ mod tests {
         played.spawned(&mut order, db, 4711);
         assert_eq!(decided(&mut played, &mut order), [(api, Event::Released)]);
         played.feed(&mut order, api, Event::Released);
-        assert!(!order.is_needed(), "nobody is looked at any more");
+        assert!(played.ctx.waiting.is_empty(), "nobody is looked at any more");
     }
 
     #[test]
@@ -138,7 +129,7 @@ mod tests {
         assert_eq!(decided(&mut played, &mut order), [(api, unmet)]);
         played.ctx.slots.remove(api);
         order.on_forgotten(&mut played.ctx, api);
-        assert!(!order.is_needed());
+        assert!(played.ctx.waiting.is_empty());
     }
 
     #[test]

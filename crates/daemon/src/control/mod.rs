@@ -7,22 +7,12 @@
 //! daemon may be killed at any instant and the next one goes on from there (`ostler_core::lifecycle` has the protocol). Nothing
 //! here blocks: a client that does not read, an app that does not answer and a slow disk under a log delay only themselves.
 
-mod confirm;
-pub(crate) mod handle;
-mod job;
-pub(crate) mod jobs;
-mod release;
 pub(crate) mod turn;
-mod turns;
 
 use ostler_sys::signal::SignalFd;
 
-pub(crate) use job::{Goal, Job, Step, Then};
-pub(crate) use release::{NewEnv, NewRelease};
-
 use crate::engine::Ctx;
 use crate::features::Features;
-use crate::runtime::Runtime;
 use crate::supervisor::preload::Preload;
 use crate::supervisor::room::Room;
 
@@ -31,12 +21,7 @@ pub(crate) struct Control {
     pub ctx: Ctx,
     pub features: Features,
     pub signals: SignalFd,
-    pub jobs: Vec<Job>,
-    /// Fresh instances whose program cannot be executed.
-    pub unstartable: Vec<u32>,
     pub room: Room,
     pub preload: Preload,
     pub oom_kills: u64,
-    /// In front of a container.
-    pub runtime: Option<Runtime>,
 }

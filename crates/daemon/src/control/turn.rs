@@ -1,22 +1,17 @@
 //! One turn of the loop.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Effect, Event};
 
 use super::Control;
-use crate::engine::{Answer, Ending, Input, Request, Work, clock};
+use crate::engine::{Answer, Ask, Ending, Input, Request, Work, clock};
 use crate::features::Features;
 use crate::reactor::{Ready, Source};
-use crate::runtime::Runtime;
 use crate::slots::{Slot, Slots};
 use crate::store::{Record, Written};
 use ostler_keeper::ToKeeper;
-use ostler_proto::node::Message;
-use ostler_proto::node::preload::FromPreload;
 
 /// After the first and then after so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
 const SPAWNS_PER_FLUSH: usize = 4;
@@ -89,6 +84,7 @@ impl Control {
         }
         // Known before: all who may have a deadline would be asked, and their code be there again.
         let timeout = self.time_left();
+        self.ctx.queue.shrink_to_fit();
         ostler_sys::memory::rest();
         self.ctx.reactor.wait(timeout)
     }
@@ -100,13 +96,7 @@ impl Control {
 
     /// When something is due although nothing happens.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
-        let next = [
-            self.ctx.slots.next_deadline_ms(),
-            self.ctx.state_file.deadline_ms(),
-            self.confirm_deadline_ms(),
-            self.ctx.timers.next_ms(),
-            self.runtime.as_ref().and_then(Runtime::deadline_ms),
-        ];
+        let next = [self.ctx.slots.next_deadline_ms(), self.ctx.state_file.deadline_ms(), self.ctx.timers.next_ms()];
         next.into_iter().flatten().min()
     }
 
@@ -138,7 +128,6 @@ impl Control {
                 feature.on_timer(&mut self.ctx, key);
             }
         }
-        self.tick_confirmations(now.mono_ms);
         if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
         }
@@ -156,7 +145,7 @@ impl Control {
             if !all_done {
                 break;
             }
-            let moved = self.advance_jobs() || self.is_not_quiet() || self.look_at_runtime();
+            let moved = self.is_not_quiet();
             if !moved {
                 break;
             }
@@ -173,19 +162,10 @@ impl Control {
 
     /// A feature has something to do now that nothing else is left. What one wants is done before the next one is asked.
     fn is_not_quiet(&mut self) -> bool {
-        self.ctx.coming = if self.features.order.is_needed() { self.coming() } else { BTreeSet::new() };
         self.features.each().any(|feature| {
             feature.on_quiet(&mut self.ctx);
-            !self.ctx.queue.is_empty() || !self.ctx.effects.is_empty()
+            !self.ctx.is_quiet()
         })
-    }
-
-    /// What no feature makes of a message: the parts that are none yet.
-    fn hear_message(&mut self, id: u32, message: &Message) {
-        let Message::Internal(message) = message else { return };
-        if FromPreload::of(message) == Some(FromPreload::Runs) && self.ctx.slots.get(id).is_some_and(|slot| slot.preloaded) {
-            self.script_runs(id);
-        }
     }
 
     /// Deals with what waits for its turn.
@@ -194,8 +174,7 @@ impl Control {
             match input {
                 Input::Event(id, event) => self.feed(id, event),
                 Input::Message(id, inc, message) => {
-                    self.features.each().for_each(|feature| feature.on_message(&mut self.ctx, id, inc, &message));
-                    self.hear_message(id, &message);
+                    self.features.each().for_each(|feature| feature.on_message(&mut self.ctx, id, inc, &message))
                 }
                 Input::Capacity(id) => self.features.each().for_each(|feature| feature.on_capacity(&mut self.ctx, id)),
                 Input::ChannelEnded(id) => self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id)),
@@ -206,27 +185,25 @@ impl Control {
                     let rest = self.features.each().try_fold(request, |request, feature| feature.on_request(&mut self.ctx, request));
                     rest.into_iter().for_each(|request| self.do_request(request));
                 }
-                Input::Ask(ask) => {
-                    let rest = self.features.each().try_fold(ask, |ask, feature| feature.on_ask(&mut self.ctx, ask));
-                    rest.into_iter().for_each(|ask| self.handle(ask));
-                    self.features.each().for_each(|feature| feature.on_replies(&mut self.ctx));
-                }
+                Input::Ask(ask) => self.asked(ask),
                 Input::Answer(answer) => self.answered(&answer),
+                Input::Settings => self.features.each().for_each(|feature| feature.on_settings(&mut self.ctx)),
             }
         }
+    }
+
+    /// Somebody wants something: what follows from it comes before all that waits already.
+    fn asked(&mut self, ask: Ask) {
+        let mut later = std::mem::take(&mut self.ctx.queue);
+        let _ = self.features.each().try_fold(ask, |ask, feature| feature.on_ask(&mut self.ctx, ask));
+        self.features.each().for_each(|feature| feature.on_replies(&mut self.ctx));
+        self.ctx.queue.append(&mut later);
     }
 
     /// Something that was asked for is done: what follows from it comes before all that waits already.
     fn answered(&mut self, answer: &Answer) {
         let mut later = std::mem::take(&mut self.ctx.queue);
         self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, answer));
-        if let Answer::Rollout { ticket, news } = answer {
-            self.rollout_news(*ticket, news);
-        }
-        if let Answer::CommandEnded(end) = answer {
-            // Whoever waits until nothing of the slot is left.
-            end.slot.into_iter().for_each(|slot| self.look_at_jobs(slot, None));
-        }
         self.ctx.queue.append(&mut later);
     }
 
@@ -238,26 +215,28 @@ impl Control {
                 self.name_port_holder(&mut lines);
                 self.ctx.answer(Answer::LastLines { id, lines });
             }
-            Request::End { client, id, origin } => self.end(client, id, origin),
-            // A feature does these.
-            Request::Replace { .. } | Request::Rollout(_) | Request::TakenOver { .. } | Request::FinishRequests { .. } => {}
-            Request::Cut { id, warning, .. } => self.warn_jobs(id, &warning),
-            Request::Act { action, ids, origin } => self.act_by_policy(action, ids, origin),
             Request::Follow { id, inc, pid, is_rare } => self.follow_main_pid(id, inc, pid, is_rare),
             // Of features.
-            Request::Schedule { .. }
+            Request::Replace { .. }
+            | Request::Rollout(_)
+            | Request::ReloadTo { .. }
+            | Request::TakenOver { .. }
+            | Request::Act { .. }
+            | Request::Scale { .. }
+            | Request::End { .. }
+            | Request::Schedule { .. }
             | Request::SaveList
             | Request::Measure { .. }
             | Request::Run { .. }
             | Request::CallOff(_)
             | Request::CallOffAll
+            | Request::FinishRequests { .. }
             | Request::EndLeftovers { .. }
             | Request::Sweep { .. }
             | Request::Rotate(_)
             | Request::ReloadLogs
             | Request::Remedy { .. }
             | Request::NoRemedy { .. } => {}
-            Request::Scale { ids, to, origin } => self.scale_to(0, 0, &ids, (to, Leaving::Newest), origin),
         }
     }
 
@@ -367,8 +346,8 @@ impl Control {
             Ending::Everything => {
                 self.ctx.groups.remove_all();
                 self.ctx.state_file.remove();
-                self.ctx.keeper.say(match &self.runtime {
-                    Some(runtime) => ToKeeper::ExitWith { code: runtime.code() },
+                self.ctx.keeper.say(match self.ctx.exit_code {
+                    Some(code) => ToKeeper::ExitWith { code },
                     None => ToKeeper::Exit,
                 });
             }

@@ -22,7 +22,7 @@ use ostler_proto::node::Message;
 use ostler_proto::node::preload::{Drain, FromPreload};
 use serde_json::{Value, json};
 
-use crate::engine::{Ctx, Feature, Request};
+use crate::engine::{Answer, Ctx, Feature, Request};
 use crate::slots::Slot;
 use crate::store::Role;
 
@@ -71,7 +71,7 @@ impl Feature for Drains {
         let (pm_id, name) = (slot.pm_id, &slot.spec().name);
         ctx.log.error(format_args!("App [{name}:{pm_id}] {text}"));
         let warning = format!("[{name}]({pm_id}) {text}");
-        ctx.request(Request::Cut { id, requests, warning });
+        ctx.answer(Answer::Cut { id, requests, warning });
     }
 
     fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {

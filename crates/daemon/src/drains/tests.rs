@@ -7,7 +7,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::Origin;
 
 use super::*;
-use crate::engine::{Input, Played};
+use crate::engine::{Answer, Input, Played};
 use crate::ipc::Ipc;
 
 /// An instance that is to end and has so long for what it does.
@@ -74,7 +74,7 @@ impl App {
         let mut queued = self.played.queued();
         assert!(queued.len() <= 1 && self.drains.0.is_empty(), "{queued:?}");
         queued.pop().map(|input| match input {
-            Input::Request(Request::Cut { requests, warning, .. }) => (requests, warning),
+            Input::Answer(Answer::Cut { requests, warning, .. }) => (requests, warning),
             other => panic!("{other:?}"),
         })
     }

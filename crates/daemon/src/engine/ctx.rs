@@ -10,7 +10,7 @@ use ostler_core::care::Note;
 use ostler_core::lifecycle::Event;
 use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
-use ostler_proto::control::Response;
+use ostler_proto::control::{Failure, Response};
 use ostler_proto::event::{Cause, What};
 use ostler_sys::ProcTable;
 use serde_json::Value;
@@ -66,8 +66,12 @@ pub(crate) struct Ctx {
     pub children: Vec<ChildRequest>,
     /// Answers to clients: connection, request, what it is told. Sent when the turn is over.
     pub replies: Vec<(u32, u64, Response)>,
-    /// Instances that a request will start when their turn comes.
+    /// Instances that a request will start when their turn comes; empty where nobody waits for others.
     pub coming: BTreeSet<u32>,
+    /// Instances that wait for others before they start.
+    pub waiting: BTreeSet<u32>,
+    /// How many requests that take time are under way.
+    pub requests_under_way: usize,
     pub complaints: Complaints,
     /// Log files that are not simply written by their app.
     pub log_files: LogFiles,
@@ -88,6 +92,8 @@ pub(crate) struct Ctx {
     pub is_hasty: bool,
     /// The daemon ends after this turn.
     pub ending: Option<Ending>,
+    /// What the keeper ends with, where it is the first process of a container.
+    pub exit_code: Option<u8>,
 }
 
 /// Why the daemon ends.
@@ -121,6 +127,22 @@ impl Ctx {
     /// The manager goes down on purpose, or another daemon takes over.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_closing || self.ending.is_some()
+    }
+
+    /// What is started while everything is being stopped would be left behind.
+    ///
+    /// # Errors
+    /// Nothing is to be started any more.
+    pub(crate) fn may_start(&self) -> Result<(), Failure> {
+        match self.is_ending() {
+            true => Err(Failure::Other("the daemon is about to end (somebody asked it to); try again".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Nothing waits to be dealt with or to be done.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.queue.is_empty() && self.effects.is_empty()
     }
 
     /// Children of the keeper that are no orphans of anybody: main processes, the anchor, ourselves.

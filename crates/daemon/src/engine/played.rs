@@ -72,6 +72,8 @@ impl Played {
             children: Vec::new(),
             replies: Vec::new(),
             coming: std::collections::BTreeSet::new(),
+            waiting: std::collections::BTreeSet::new(),
+            requests_under_way: 0,
             boot_id: "played".into(),
             lock: std::fs::File::create(home.join("lock")).unwrap().into(),
             listener: UnixListener::bind(home.join("sock")).unwrap(),
@@ -81,6 +83,7 @@ impl Played {
             is_closing: false,
             is_hasty: false,
             ending: None,
+            exit_code: None,
         };
         Self { ctx, home, _keeper: keeper }
     }
@@ -130,6 +133,7 @@ impl Played {
                         rest.push(Input::Capacity(id));
                     }
                     Input::Listens(_) => rest.push(input),
+                    Input::Settings => feature.on_settings(&mut self.ctx),
                     Input::Ask(ask) => rest.extend(feature.on_ask(&mut self.ctx, ask).map(Input::Ask)),
                     Input::Request(request) => rest.extend(feature.on_request(&mut self.ctx, request).map(Input::Request)),
                     Input::Answer(answer) => {

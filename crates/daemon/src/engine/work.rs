@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
 use ostler_core::health::Cause;
 use ostler_core::lifecycle::{Effect, Event, Origin};
@@ -40,6 +41,8 @@ pub(crate) enum Input {
     Ask(Ask),
     /// What came of a request.
     Answer(Answer),
+    /// The settings of the home may say something else now.
+    Settings,
 }
 
 /// What a feature wants of others, as data.
@@ -52,8 +55,6 @@ pub(crate) enum Request {
     Rollout(Box<RolloutRequest>),
     /// Somebody's command took over this instance: what replaces it leaves it alone. It is asked for after the events of the command.
     TakenOver { id: u32 },
-    /// The process of this instance was told to end with so many requests under way, and these words say so. Several may want to know.
-    Cut { id: u32, requests: u32, warning: String },
     /// The lines that matter of what the process of this instance wrote last. Answered by [`Answer::LastLines`].
     LastLines { id: u32 },
     /// These instances of one app are restarted, or reloaded, as if a user had asked for it: so many at the same time as the action's rule
@@ -65,8 +66,11 @@ pub(crate) enum Request {
     Schedule { id: u32, saved: Option<Option<Ticks>> },
     /// The list is saved now if it is saved by itself, and not later: what is about to happen is not to be saved.
     SaveList,
-    /// Everything is stopped and forgotten, then the daemon and its keeper end. Who asked is answered before that; 0 is nobody.
-    End { client: u32, id: u64, origin: Origin },
+    /// Everything is stopped and forgotten, then the daemon and its keeper end. Who asked is answered before that; 0 is nobody. `saves_list`:
+    /// the list of apps is saved before, whether or not it is saved by itself.
+    End { client: u32, id: u64, origin: Origin, saves_list: bool },
+    /// All instances of this app are replaced by this release, description and environment; whoever asked is told how far that is.
+    ReloadTo { client: u32, id: u64, app: String, release: Box<(AppSpec, EnvMap)>, origin: Origin },
     /// Of these instances of one app there are to be so many.
     Scale { ids: Vec<u32>, to: u32, origin: Origin },
     /// The process of this incarnation says that its main process is another one from now on. It has not said so for a while: that is told.
@@ -111,6 +115,10 @@ pub(crate) enum Answer {
     Rollout { ticket: u64, news: RolloutNews },
     /// Something is going to be done about the process of this instance: for this cause, in these words. Others may have to go first.
     Remedy { id: u32, cause: Cause, why: String },
+    /// The process of this instance was told to end with so many requests under way, and these words say so.
+    Cut { id: u32, requests: u32, warning: String },
+    /// The program of an instance that a request added cannot be executed: the instance is deleted again.
+    Unstartable,
     /// The last lines of the process of this instance; none where it wrote nothing, or is forgotten.
     LastLines { id: u32, lines: Vec<String> },
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::time::Now;
-use ostler_proto::control::FaultReport;
+use ostler_proto::control::{Failure, FaultReport};
 
 use super::{Parts, Replica, Rollouts};
 use crate::engine::Ctx;
@@ -105,11 +105,21 @@ impl Rollouts {
         }
     }
 
-    /// Description and environment of the release to go back to.
+    /// Description and environment of the release to which a user wants to go back.
     ///
     /// # Errors
+    /// There is no such app or release, or nothing is started any more.
+    pub(super) fn release_for_user(&self, ctx: &Ctx, app: &str, to: Option<u32>) -> Result<(AppSpec, EnvMap), Failure> {
+        ctx.may_start()?;
+        if ctx.slots.named(app).is_empty() {
+            return Err(Failure::NotFound { target: app.to_owned() });
+        }
+        self.release_to_undo(app, to).map_err(Failure::Other)
+    }
+
+    /// # Errors
     /// There is none; worded for the user.
-    pub(crate) fn release_to_undo(&self, app: &str, to: Option<u32>) -> Result<(AppSpec, EnvMap), String> {
+    pub(super) fn release_to_undo(&self, app: &str, to: Option<u32>) -> Result<(AppSpec, EnvMap), String> {
         let parts = self.earlier_release(app, to)?;
         Ok(((*parts.app.spec).clone(), (*parts.base.vars).clone()))
     }

@@ -22,11 +22,12 @@ use std::collections::BTreeMap;
 
 use ostler_core::lifecycle::{Event, Late, Notice, Origin};
 use ostler_core::rollout::Event as News;
+use ostler_proto::control::{self as proto, Response};
 
 use self::begin::Wanted;
 use self::history::Release;
 use self::running::{Parts, Replica, Running};
-use crate::engine::{Answer, Ctx, Feature, Key, Request};
+use crate::engine::{Answer, Ask, Ctx, Feature, Key, Request};
 use crate::store::{Record, Role, Snapshot};
 
 /// All rollouts under way, and what they left.
@@ -91,19 +92,32 @@ impl Feature for Rollouts {
                 self.begin_by_policy(ctx, wanted, &ids, what);
             }
             Request::TakenOver { id } => self.on_taken_over(ctx, id),
-            Request::Cut { id, requests, ref warning } => {
-                self.on_cut(ctx, id, requests, warning);
-                // Others may wait for it, too.
-                return Some(request);
-            }
             other => return Some(other),
         }
         None
     }
 
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let Ask { client, id, caller, request } = ask;
+        match request {
+            proto::Request::Rollouts { app } => ctx.reply(client, id, Response::Rollouts(self.reports(app.as_deref()))),
+            proto::Request::Undo { app, to, command } => match self.release_for_user(ctx, &app, to) {
+                Ok(release) => {
+                    let (release, origin) = (Box::new(release), caller.origin(command));
+                    ctx.request(Request::ReloadTo { client, id, app, release, origin });
+                }
+                Err(failure) => ctx.reply(client, id, Response::Failed(failure)),
+            },
+            request => return Some(Ask { client, id, caller, request }),
+        }
+        None
+    }
+
     fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
-        if let Answer::LastLines { id, lines } = answer {
-            self.on_last_lines(ctx, *id, lines);
+        match answer {
+            Answer::LastLines { id, lines } => self.on_last_lines(ctx, *id, lines),
+            Answer::Cut { id, requests, warning } => self.on_cut(ctx, *id, *requests, warning),
+            _ => {}
         }
     }
 

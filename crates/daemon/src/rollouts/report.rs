@@ -13,7 +13,7 @@ use crate::store::rollouts::End;
 
 impl Rollouts {
     /// Reloads of one app, or of all: the remembered ones, then those under way.
-    pub(crate) fn reports(&self, app: Option<&str>) -> Vec<RolloutReport> {
+    pub(super) fn reports(&self, app: Option<&str>) -> Vec<RolloutReport> {
         let wanted = |name: &str| app.is_none_or(|app| app == name);
         let mut reports = Vec::new();
         for (name, list) in self.releases.iter().filter(|(name, _)| wanted(name)) {

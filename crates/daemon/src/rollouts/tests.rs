@@ -274,7 +274,7 @@ fn requests_that_were_cut_are_counted() {
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
     comes_up(&mut played, &mut rollouts, new);
-    played.ctx.request(Request::Cut { id: ids[0], requests: 2, warning: "2 requests".into() });
+    played.ctx.answer(Answer::Cut { id: ids[0], requests: 2, warning: "2 requests".into() });
     let news = played.settle(&mut rollouts);
     assert!(matches!(told(&news)[..], [RolloutNews::Progress(Progress::Warning(text))] if text == "2 requests"), "{news:?}");
     let news = ends(&mut played, &mut rollouts, ids[0], 0);

@@ -1,71 +1,117 @@
-//! In front of a container (`ostler runtime`): its output is the apps' output, its end is theirs.
+//! What a signal means, and when everything is over: in the background, and in front of a container (`ostler runtime`), where the apps' output is its
+//! output and their end is its end.
 //!
-//! The keeper is the first process there and keeps standard output and error as they came, so that `/proc/1/fd/1` is the container's log for
+//! There the keeper is the first process and keeps standard output and error as they came, so that `/proc/1/fd/1` is the container's log for
 //! whatever runs in it. The daemon has copies of both, and decides the rest: what a signal means, when everything is over, and with which
 //! code. All of it is known again by the next daemon: how to behave is in the environment, whether the starter is done is the keeper's
 //! to say, and the apps are in the journal.
 
-mod end;
+mod front;
+#[cfg(test)]
+mod tests;
 
+use ostler_core::lifecycle::Origin;
 use ostler_core::runtime::RuntimeSpec;
 use ostler_keeper::{Inventory, RUNTIME_VAR, STARTER_KEY};
+use ostler_sys::ProcRef;
+use ostler_sys::signal::{INT, QUIT, TERM, USR2};
 
-/// What starts the apps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Starter {
-    /// It still runs.
-    Runs,
-    /// It has asked for everything that is to run.
-    Done,
-}
+use self::front::Front;
+use crate::engine::{Answer, ChildEvent, Ctx, Feature, Key, Request};
 
-/// The daemon as the runtime of a container.
-#[derive(Debug)]
+/// Who decides when everything ends.
+#[derive(Debug, Default)]
 pub(crate) struct Runtime {
-    pub spec: RuntimeSpec,
-    starter: Starter,
-    /// A program could not even be executed.
-    pub unstartable: bool,
-    /// Nothing runs, because somebody stopped or deleted it: this is over then (`mono_ms`).
-    over_at_ms: Option<u64>,
-    /// Somebody asked to stop everything; what still runs is killed then.
-    stopping: Option<Stopping>,
-    /// What the container ends with.
-    code: u8,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Stopping {
-    kill_at_ms: Option<u64>,
-    killed: bool,
+    /// In front of a container; none in the background.
+    front: Option<Front>,
 }
 
 impl Runtime {
-    /// From the environment that our keeper gave us; `None` in the background.
+    pub(crate) const NAME: &str = "runtime";
+    /// What still runs is killed then.
+    const KILL: Key = (Self::NAME, 0);
+    /// Nothing runs, because somebody stopped or deleted it: the container is over then.
+    const OVER: Key = (Self::NAME, 1);
+
+    /// From the environment that our keeper gave us.
     ///
     /// # Errors
     /// It says what makes no sense.
-    pub(crate) fn from_env(inventory: &Inventory) -> Result<Option<Self>, serde_json::Error> {
-        let Ok(how) = std::env::var(RUNTIME_VAR) else { return Ok(None) };
-        let spec = serde_json::from_str(&how)?;
-        let is_known = inventory.children.iter().any(|child| child.key == STARTER_KEY);
-        let starter = if is_known { Starter::Runs } else { Starter::Done };
-        Ok(Some(Self { spec, starter, unstartable: false, over_at_ms: None, stopping: None, code: 0 }))
+    pub(crate) fn from_env(inventory: &Inventory) -> Result<Self, serde_json::Error> {
+        let Ok(how) = std::env::var(RUNTIME_VAR) else { return Ok(Self::default()) };
+        let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
+        Ok(Self { front: Some(Front::new(serde_json::from_str(&how)?, starter)) })
     }
 
-    /// What the container ends with.
-    pub(crate) fn code(&self) -> u8 {
-        self.code
+    /// How it behaves in front of a container; none in the background.
+    pub(crate) fn spec(&self) -> Option<&RuntimeSpec> {
+        self.front.as_ref().map(|front| &front.spec)
+    }
+}
+
+impl Feature for Runtime {
+    /// The starter may have ended while there was no daemon.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        if let Some(front) = &mut self.front {
+            front.begin(ctx);
+        }
     }
 
-    /// Somebody is waiting for the end.
-    pub(crate) fn is_hasty(&self) -> bool {
-        self.stopping.is_some_and(|stopping| stopping.killed)
+    fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
+        match &mut self.front {
+            Some(front) => front.on_signal(ctx, signal),
+            None => return in_background(ctx, signal),
+        }
+        true
     }
 
-    /// When to look again although nothing happens.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        let kill_at = self.stopping.filter(|stopping| !stopping.killed).and_then(|stopping| stopping.kill_at_ms);
-        self.over_at_ms.into_iter().chain(kill_at).min()
+    fn on_child(&mut self, ctx: &mut Ctx, key: u64, event: ChildEvent<'_>) -> bool {
+        if let (Some(front), ChildEvent::Exited(ending), STARTER_KEY) = (&mut self.front, event, key) {
+            front.starter_ended(ctx, ending);
+        }
+        key == STARTER_KEY
     }
+
+    fn on_answer(&mut self, _ctx: &mut Ctx, answer: &Answer) {
+        if let (Some(front), Answer::Unstartable) = (&mut self.front, answer) {
+            front.is_unstartable = true;
+        }
+    }
+
+    /// The process that was called was killed, so whoever called it thinks that everything has ended: it has to. (In a container that process
+    /// is number 1, and nothing outlives it.)
+    fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
+        if let Some(front) = &mut self.front {
+            front.stop_all(ctx, None);
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        if let Some(front) = self.front.as_mut().filter(|_| (Self::NAME, key) == Self::KILL) {
+            ctx.log.error(format_args!("the time to stop is over, killing what still runs"));
+            front.kill_all(ctx);
+        }
+    }
+
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        if let Some(front) = &mut self.front {
+            front.look(ctx);
+        }
+    }
+}
+
+/// A signal to a daemon in the background. False: it means nothing here.
+fn in_background(ctx: &mut Ctx, signal: i32) -> bool {
+    match signal {
+        INT | QUIT | TERM => {
+            ctx.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));
+            if !ctx.is_closing {
+                ctx.request(Request::SaveList);
+                ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: true });
+            }
+        }
+        USR2 => ctx.request(Request::ReloadLogs),
+        _ => return false,
+    }
+    true
 }

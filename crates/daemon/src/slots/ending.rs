@@ -12,6 +12,15 @@ fn what_to_do(step: &str, errno: i32) -> &'static str {
     }
 }
 
+/// An end that the kernel told, in the words of the core.
+pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
+    match ending {
+        ostler_sys::Ending::Code(code) => Ending::Code(code),
+        ostler_sys::Ending::Signal { signal, core } => Ending::Signal { signal, core },
+        ostler_sys::Ending::Unknown => Ending::Unknown,
+    }
+}
+
 /// One exit.
 pub(crate) fn why(record: &ExitRecord) -> String {
     if let ExitCause::CouldNotStart { step } = &record.cause {

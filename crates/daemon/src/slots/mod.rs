@@ -30,7 +30,7 @@ use ostler_core::rare::Rare;
 use ostler_core::shards::Standing;
 use ostler_core::time::Now;
 
-pub(crate) use self::ending::why;
+pub(crate) use self::ending::{ending_of, why};
 pub(crate) use self::slot::{App, Base, Slot};
 pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
 use crate::sample::CpuHistory;

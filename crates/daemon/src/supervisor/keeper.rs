@@ -2,13 +2,13 @@
 
 use ostler_core::error_lines;
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
-use ostler_keeper::{FromKeeper, STARTER_KEY, ToKeeper};
+use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_sys::signal::KILL;
 use ostler_sys::{ProcRef, listening};
 
 use crate::control::Control;
-use crate::engine::{ChildEvent, Request, Work};
-use crate::slots::{Slot, split_key};
+use crate::engine::{ChildEvent, Work};
+use crate::slots::{Slot, ending_of, split_key};
 use crate::store::Role;
 
 impl Control {
@@ -55,8 +55,9 @@ impl Control {
                 let failure = self.room.explain(SpawnFailure { step, errno });
                 self.feed(id, Event::SpawnFailed { inc, failure });
             }
-            FromKeeper::Exited { key: STARTER_KEY, ending, .. } => self.starter_ended(ending),
             FromKeeper::Exited { key, pid, ending, .. } => {
+                // Whoever it was: what the kernel killed for its memory is not counted again with the next end.
+                let exit = self.exit_report(ending);
                 if self.is_of_feature(key, ChildEvent::Exited(ending)) {
                     return;
                 }
@@ -66,7 +67,6 @@ impl Control {
                 if self.ctx.slots.get(id).is_some_and(|slot| slot.instance.is_former(inc, pid)) {
                     return;
                 }
-                let exit = self.exit_report(ending);
                 self.exited(id, inc, exit);
                 self.ctx.effects.push(Work::Ack(key));
             }
@@ -147,11 +147,7 @@ impl Control {
 
     /// In the core's words, with what the kernel's counters say about its out-of-memory killer.
     pub(crate) fn exit_report(&mut self, ending: ostler_sys::Ending) -> ExitReport {
-        let ending = match ending {
-            ostler_sys::Ending::Code(code) => Ending::Code(code),
-            ostler_sys::Ending::Signal { signal, core } => Ending::Signal { signal, core },
-            ostler_sys::Ending::Unknown => Ending::Unknown,
-        };
+        let ending = ending_of(ending);
         let killed = matches!(ending, Ending::Signal { signal: KILL, .. });
         let kills = if killed { ostler_sys::oom::kills().unwrap_or(self.oom_kills) } else { self.oom_kills };
         let oom = kills > self.oom_kills;
@@ -224,17 +220,7 @@ impl Control {
 
     /// SIGTERM and friends, sent to the keeper or to the daemon itself.
     pub(crate) fn told_by_signal(&mut self, signal: i32) {
-        if self.runtime_signal(signal) || self.features.each().any(|feature| feature.on_signal(&mut self.ctx, signal)) {
-            return;
-        }
-        match signal {
-            2 | 3 | 15 => {
-                self.ctx.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));
-                self.shut_down();
-            }
-            12 => self.ctx.request(Request::ReloadLogs),
-            _ => {}
-        }
+        self.features.each().any(|feature| feature.on_signal(&mut self.ctx, signal));
     }
 
     /// A signal to the daemon itself.

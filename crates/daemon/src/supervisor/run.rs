@@ -37,7 +37,6 @@ impl Control {
             // Whoever waits is told with them.
             self.keep_last_lines(id, inc);
         }
-        self.look_at_jobs(id, None);
         let transition = Transition { id, event: &event, before, notices: &notices, hooks: &hooks };
         self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, &transition));
     }
@@ -72,7 +71,6 @@ impl Control {
             Effect::Sweep { inc, kill, signal } => self.ctx.request(Request::Sweep { id, inc, signal: (!kill).then_some(signal) }),
             Effect::Notify(notice) => {
                 self.tell(id, &notice);
-                self.look_at_jobs(id, Some(&notice));
                 self.features.each().for_each(|feature| feature.on_notice(&mut self.ctx, id, &notice));
                 if matches!(notice, ostler_core::lifecycle::Notice::Deleted) {
                     self.forget(id);
@@ -171,6 +169,5 @@ impl Control {
             self.ctx.keeper.drop_held(&ipc.held_name());
             ipc.close(&self.ctx.reactor);
         }
-        self.look_at_jobs(id, None);
     }
 }

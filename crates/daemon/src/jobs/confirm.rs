@@ -5,12 +5,10 @@
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Ending, ExitCause};
-use ostler_core::time::Now;
 use ostler_core::units::in_seconds;
 use ostler_proto::control::Confirm;
 
-use super::Control;
-use super::job::Progressed;
+use super::goal::Progressed;
 use crate::slots::{Slot, why};
 
 /// Interpreters that read a whole file before they run any of it, by the beginnings of their names.
@@ -18,14 +16,14 @@ const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl
 
 /// What a request has to see, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Confirming {
+pub(super) struct Confirming {
     /// Then it is taken as running (`mono_ms`).
     pub until_ms: u64,
     early_exit_fails: bool,
 }
 
 impl Confirming {
-    pub(crate) fn new(confirm: Confirm, now_ms: u64) -> Self {
+    pub(super) fn new(confirm: Confirm, now_ms: u64) -> Self {
         Self { until_ms: now_ms.saturating_add(confirm.within_ms), early_exit_fails: confirm.early_exit_fails }
     }
 
@@ -54,50 +52,4 @@ impl Confirming {
 fn is_read_first(spec: &AppSpec) -> bool {
     let name = spec.interpreter.as_deref().and_then(|path| path.rsplit('/').next());
     name.is_some_and(|name| READERS.iter().any(|reader| name.starts_with(reader)))
-}
-
-impl Control {
-    /// When requests have waited long enough.
-    pub(crate) fn confirm_deadline_ms(&self) -> Option<u64> {
-        self.jobs.iter().filter_map(|job| job.confirm).map(|confirm| confirm.until_ms).min()
-    }
-
-    /// What is online by now counts as running.
-    pub(crate) fn tick_confirmations(&mut self, now_ms: u64) {
-        for job in &mut self.jobs {
-            job.confirm = job.confirm.filter(|confirm| confirm.until_ms > now_ms);
-        }
-        let waiting: Vec<u32> = self
-            .jobs
-            .iter()
-            .filter(|job| job.confirm.is_none())
-            .flat_map(|job| &job.waiting)
-            .filter(|(_, waited)| waited.is_up)
-            .map(|(id, _)| *id)
-            .collect();
-        waiting.into_iter().for_each(|id| self.look_at_jobs(id, None));
-    }
-
-    /// The preload says that the script was run.
-    pub(crate) fn script_runs(&mut self, id: u32) {
-        if let Some(slot) = self.ctx.slots.get_mut(id) {
-            slot.script_runs = true;
-            self.look_at_jobs(id, None);
-        }
-    }
-}
-
-impl super::Job {
-    /// Looks at a process that this request waits for: what it has come to, unless it is not known yet.
-    pub(super) fn confirmed(&mut self, id: u32, slot: Option<&Slot>, looked: Progressed, now: Now) -> Progressed {
-        let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) else { return looked };
-        match looked {
-            Progressed::Reached if confirm.waits_for(slot, now.mono_ms) => {
-                waited.is_up = true;
-                Progressed::Waiting
-            }
-            Progressed::Failed(_) if waited.is_up => confirm.judge(slot),
-            other => other,
-        }
-    }
 }

@@ -6,7 +6,7 @@ use crate::engine::laid_over;
 
 /// Its description, its environment and its instances.
 #[derive(Clone, Debug)]
-pub(crate) struct NewRelease {
+pub(super) struct NewRelease {
     /// Its description.
     pub spec: AppSpec,
     /// Its caller's environment.
@@ -17,7 +17,7 @@ pub(crate) struct NewRelease {
 
 /// What becomes of the caller's environment of an instance.
 #[derive(Clone, Debug)]
-pub(crate) enum NewEnv {
+pub(super) enum NewEnv {
     /// It stays.
     Same,
     /// These variables are laid over it.
@@ -28,7 +28,7 @@ pub(crate) enum NewEnv {
 
 impl NewEnv {
     /// In place of the present one; none if it stays.
-    pub(crate) fn instead_of(&self, present: &EnvMap) -> Option<EnvMap> {
+    pub(super) fn instead_of(&self, present: &EnvMap) -> Option<EnvMap> {
         match self {
             Self::Same => None,
             Self::Over(vars) => Some(laid_over(present, vars)),

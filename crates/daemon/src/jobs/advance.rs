@@ -1,0 +1,175 @@
+//! Moving a request along: which instances have their turn, what is done to them, and its end.
+
+use std::collections::VecDeque;
+
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_proto::control::{Action, Failure, Progress, Response};
+
+use super::goal::Goal;
+use super::job::{Job, Step, Then, Waited, action_word};
+use super::turns::put_in_order;
+use crate::engine::{Ctx, Ending, Request};
+use crate::slots::{Slot, Slots};
+use crate::store::{Role, WatchMark};
+
+impl Job {
+    /// Starts what may be started, resolves the next target when one is done. True when all are, and who asked has the answer.
+    pub(super) fn advance(&mut self, ctx: &mut Ctx) -> bool {
+        loop {
+            self.take_turns(ctx);
+            if !self.waiting.is_empty() || !self.pending.is_empty() || !self.rollouts.is_empty() {
+                return false;
+            }
+            if self.then == Then::Exit && self.targets.is_empty() && self.end_what_is_left(ctx) {
+                return false;
+            }
+            let target = if self.failed == 0 { self.targets.pop_front() } else { None };
+            let Some(target) = target else {
+                self.finish(ctx);
+                return true;
+            };
+            if let Err(failure) = self.resolve(ctx, target) {
+                self.asker.answer(ctx, Response::Failed(failure));
+                return true;
+            }
+        }
+    }
+
+    fn resolve(&mut self, ctx: &mut Ctx, target: String) -> Result<(), Failure> {
+        let ids = ctx.slots.select(&target, &self.cwd)?;
+        self.touch(&ids, &ctx.slots);
+        self.pending.extend(&ids);
+        self.ordered = put_in_order(&ctx.slots, &self.step, &mut self.pending);
+        if let Step::Act(action, _) = self.step {
+            self.tell_selected(ctx, action, target, &ids);
+        }
+        Ok(())
+    }
+
+    /// Which instances a target, or the name of an app, means.
+    pub(super) fn tell_selected(&self, ctx: &mut Ctx, action: Action, target: String, ids: &[u32]) {
+        let ids = ctx.slots.pm_ids(ids);
+        self.asker.tell(ctx, Progress::Selected { action: action_word(action).to_owned(), target, ids });
+    }
+
+    /// Everything is deleted: what users do not see has to go, too. True when there is something to wait for.
+    fn end_what_is_left(&mut self, ctx: &mut Ctx) -> bool {
+        let left: Vec<u32> = ctx.slots.iter().map(|slot| slot.id).collect();
+        for id in &left {
+            self.wait_for_end_of_hidden(ctx, *id);
+        }
+        if ctx.commands.any_goes_on() {
+            ctx.request(Request::CallOffAll);
+        }
+        !left.is_empty() || !ctx.commands.is_empty()
+    }
+
+    /// A process of a reload that users do not see ends with what they do see.
+    fn wait_for_end_of_hidden(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        self.waiting.insert(id, Waited::new(slot, Goal::Gone));
+        ctx.event(id, Event::Delete(self.origin.clone()));
+    }
+
+    /// Takes instances from `pending` as long as the rules allow.
+    fn take_turns(&mut self, ctx: &mut Ctx) {
+        if matches!(self.step, Step::Act(Action::Reload, _)) {
+            return self.begin_reloads(ctx);
+        }
+        let mut turns = self.turns(&ctx.slots);
+        let mut later = VecDeque::new();
+        while let Some(id) = self.pending.pop_front() {
+            let slot = ctx.slots.get(id);
+            if !self.may_begin(&ctx.slots, id) || slot.is_some_and(|slot| turns.holds(slot)) {
+                slot.into_iter().for_each(|slot| turns.held(slot));
+                later.push_back(id);
+                continue;
+            }
+            slot.into_iter().for_each(|slot| turns.begins(slot));
+            self.act(ctx, id);
+            let is_reset = matches!(self.step, Step::Act(Action::Reset, _));
+            if !is_reset && ctx.slots.is_any_being_replaced() {
+                ctx.request(Request::TakenOver { id });
+            }
+        }
+        self.pending = later;
+    }
+
+    /// How many at the same time: what `--parallel` says; else a restart takes half of an app's instances (so that the other half still serves), everything else all at once.
+    fn may_begin(&self, slots: &Slots, id: u32) -> bool {
+        if self.parallel > 0 {
+            return self.waiting.len() < self.parallel;
+        }
+        let Step::Act(Action::Restart, _) = self.step else { return true };
+        let Some(slot) = slots.get(id) else { return true };
+        let name = &slot.spec().name;
+        let same = |other: &u32| slots.get(*other).is_some_and(|other| other.spec().name == *name);
+        let under_way = self.waiting.keys().filter(|id| same(id)).count();
+        under_way < self.ids.iter().filter(|id| same(id)).count().div_ceil(2)
+    }
+
+    fn act(&mut self, ctx: &mut Ctx, id: u32) {
+        let Step::Act(action, change) = &self.step else { return };
+        let action = *action;
+        if matches!(action, Action::Restart | Action::Reload) && self.put_on_schedule(ctx, id) {
+            return;
+        }
+        if action == Action::Reset {
+            return self.reset(ctx, id);
+        }
+        let gentle = self.gentle || ctx.slots.others_serve(id, &self.ids, ctx.now.mono_ms);
+        if let Some(change) = change {
+            ctx.change(id, change);
+        }
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        if action == Action::Stop {
+            // No changed file starts what a user stopped.
+            slot.watch = WatchMark { stopped: true, changed: false };
+        }
+        let (goal, event) = asked_of(slot, action, gentle, self.origin.clone());
+        let pm_id = slot.pm_id;
+        self.waiting.insert(id, Waited::new(slot, goal));
+        if matches!(action, Action::Stop | Action::Delete) && !gentle {
+            let hidden = |other: &&Slot| other.pm_id == pm_id && other.role != Role::Serving;
+            let others: Vec<u32> = ctx.slots.iter().filter(hidden).map(|slot| slot.id).collect();
+            others.into_iter().for_each(|other| self.wait_for_end_of_hidden(ctx, other));
+        }
+        ctx.event(id, event);
+    }
+
+    /// Counters to zero, which takes no time.
+    fn reset(&self, ctx: &mut Ctx, id: u32) {
+        ctx.event(id, Event::Reset);
+        if let Some(slot) = ctx.slots.get(id) {
+            let progress = Progress::InstanceDone { id: slot.pm_id, name: slot.spec().name.clone() };
+            self.asker.tell(ctx, progress);
+        }
+    }
+
+    fn finish(&mut self, ctx: &mut Ctx) {
+        // What the caller is told has to be known, too, after both daemon and keeper were killed.
+        ctx.state_file.hurry();
+        let (failed, total) = (self.failed, self.ids.len() as u32);
+        let refused = std::mem::take(&mut self.refused);
+        let response = match (failed, refused.is_empty()) {
+            (0, _) => Response::Done { ids: std::mem::take(&mut self.shown) },
+            (_, false) => Response::Failed(Failure::Rollout(refused)),
+            (failed, true) => Response::Failed(Failure::Some { failed, total }),
+        };
+        self.asker.answer(ctx, response);
+        if self.then == Then::Exit {
+            ctx.ending = Some(Ending::Everything);
+        }
+    }
+}
+
+/// What an action wants of an instance, and how the instance is told.
+fn asked_of(slot: &Slot, action: Action, gentle: bool, origin: Origin) -> (Goal, Event) {
+    match action {
+        Action::Stop if gentle => (Goal::Down, Event::StopGently(origin)),
+        Action::Stop => (Goal::Down, Event::Stop(origin)),
+        Action::Delete if gentle => (Goal::Gone, Event::Retire(origin)),
+        Action::Delete => (Goal::Gone, Event::Delete(origin)),
+        Action::Restart | Action::Reload | Action::Reset => (Goal::newer_than(slot), Event::Restart(origin)),
+    }
+}

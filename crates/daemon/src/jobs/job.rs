@@ -1,0 +1,195 @@
+//! Requests that take time: what each is, and what it waits for.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ostler_core::lifecycle::Origin;
+use ostler_proto::control::{Action, Change, Progress, Response, RolloutReport};
+
+use super::confirm::Confirming;
+use super::goal::Goal;
+use super::release::NewRelease;
+use crate::engine::Ctx;
+use crate::slots::{Slot, Slots};
+use crate::store::Role;
+
+/// Whom to answer: a connection, and its number of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asker {
+    pub client: u32,
+    pub request: u64,
+}
+
+impl Asker {
+    /// A policy wants it: no client has this number.
+    pub(super) const NOBODY: Self = Self { client: 0, request: 0 };
+
+    /// Tells how far the request is.
+    pub(super) fn tell(self, ctx: &mut Ctx, progress: Progress) {
+        ctx.reply(self.client, self.request, Response::Progress(progress));
+    }
+
+    /// Says the last word.
+    pub(super) fn answer(self, ctx: &mut Ctx, response: Response) {
+        ctx.reply(self.client, self.request, response);
+    }
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Its deadline has this key.
+    pub number: u64,
+    pub asker: Asker,
+    /// What is done to each instance.
+    pub step: Step,
+    /// Targets not yet resolved; one after the other.
+    pub targets: VecDeque<String>,
+    /// Directory for script paths among the targets.
+    pub cwd: String,
+    /// Instances at the same time; 0 = the action's own rule.
+    pub parallel: usize,
+    /// Instances whose turn has not come.
+    pub pending: VecDeque<u32>,
+    /// Instances under way.
+    pub waiting: BTreeMap<u32, Waited>,
+    /// Reloads under way, by the numbers with which they were asked for.
+    pub rollouts: Vec<u64>,
+    /// Reloads that did not end well.
+    pub refused: Vec<RolloutReport>,
+    /// What a config file says about running apps, by name; for a reload.
+    pub releases: BTreeMap<String, NewRelease>,
+    /// What runs may finish what it does.
+    pub gentle: bool,
+    /// Instances that are done are told in the order in which they were named, as PM2 does; these wait for earlier ones.
+    pub told_in_order: Option<BTreeMap<u32, Progress>>,
+    /// See [`ostler_core::rollout`].
+    pub canary_ms: Option<u64>,
+    /// What else has to be seen of what is started.
+    pub confirm: Option<Confirming>,
+    /// Some of its instances depend on others.
+    pub ordered: bool,
+    /// Instances that this request added.
+    pub fresh: Vec<u32>,
+    /// All instances touched.
+    pub ids: Vec<u32>,
+    /// What users call them.
+    pub shown: Vec<u32>,
+    /// How many of them were told, where that has an order.
+    pub told: usize,
+    /// How many of them failed.
+    pub failed: u32,
+    /// What happens when all is done.
+    pub then: Then,
+    /// Command word and peer, for the record.
+    pub origin: Origin,
+}
+
+/// What is done to each instance.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// An action, with changes applied before it.
+    Act(Action, Option<Box<Change>>),
+    /// A first start; everything is under way already.
+    Start,
+}
+
+/// What happens when all is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The client is answered.
+    Answer,
+    /// The client is answered and the daemon ends.
+    Exit,
+}
+
+/// An instance that a request waits for. A deleted one has neither name nor `pm_id` any more.
+#[derive(Clone, Debug)]
+pub(super) struct Waited {
+    pub pm_id: u32,
+    pub name: String,
+    pub goal: Goal,
+    /// Users do not see it: the other process of a reload.
+    pub hidden: bool,
+    /// It is online, and waits for its confirmation.
+    pub is_up: bool,
+}
+
+impl Waited {
+    pub(super) fn new(slot: &Slot, goal: Goal) -> Self {
+        Self { pm_id: slot.pm_id, name: slot.spec().name.clone(), goal, hidden: slot.role != Role::Serving, is_up: false }
+    }
+}
+
+impl Job {
+    /// One without instances.
+    pub(super) fn new(asker: Asker, step: Step, origin: Origin) -> Self {
+        Self {
+            number: 0,
+            asker,
+            step,
+            targets: VecDeque::new(),
+            cwd: String::new(),
+            parallel: 0,
+            pending: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            ids: Vec::new(),
+            shown: Vec::new(),
+            rollouts: Vec::new(),
+            refused: Vec::new(),
+            releases: BTreeMap::new(),
+            gentle: false,
+            told_in_order: None,
+            canary_ms: None,
+            confirm: None,
+            fresh: Vec::new(),
+            ordered: false,
+            told: 0,
+            failed: 0,
+            then: Then::Answer,
+            origin,
+        }
+    }
+
+    /// An action on instances that have their turns.
+    pub(super) fn of(asker: Asker, action: Action, ids: Vec<u32>, slots: &Slots, origin: Origin) -> Self {
+        let mut job = Self::new(asker, Step::Act(action, None), origin);
+        job.touch(&ids, slots);
+        job.pending = ids.into();
+        job
+    }
+
+    /// These instances are touched by it.
+    pub(super) fn touch(&mut self, ids: &[u32], slots: &Slots) {
+        self.ids.extend(ids);
+        self.shown.extend(slots.pm_ids(ids));
+    }
+
+    /// It waits until these fresh instances are online.
+    pub(super) fn wait_until_up(&mut self, ids: &[u32], slots: &Slots) {
+        let fresh = ids.iter().filter_map(|id| slots.get(*id));
+        self.waiting.extend(fresh.map(|slot| (slot.id, Waited::new(slot, Goal::Up { after: 0 }))));
+    }
+
+    /// What may be told now that this is known of an instance.
+    pub(super) fn tellable(&mut self, pm_id: u32, progress: Progress) -> Vec<Progress> {
+        let Some(known) = &mut self.told_in_order else { return vec![progress] };
+        known.insert(pm_id, progress);
+        let mut tellable = Vec::new();
+        while let Some(progress) = self.shown.get(self.told).and_then(|next| known.remove(next)) {
+            tellable.push(progress);
+            self.told += 1;
+        }
+        tellable
+    }
+}
+
+/// PM2's name of an action.
+pub(super) fn action_word(action: Action) -> &'static str {
+    match action {
+        Action::Stop => "stopProcessId",
+        Action::Restart => "restartProcessId",
+        Action::Reload => "reloadProcessId",
+        Action::Delete => "deleteProcessId",
+        Action::Reset => "resetMetaProcessId",
+    }
+}

@@ -1,0 +1,228 @@
+//! Requests that take time: `start`, `stop`, `restart`, `reload`, `delete`, `scale` and what policies want of the same kind.
+//!
+//! # Theory of operation
+//!
+//! A request is a [`Job`]: the instances whose turn has not come, and those of which it waits until they have come to what it wants
+//! ([`goal`]). It never waits in code: it looks at an instance after each of its steps ([`look`]), and when nothing else is left to do in a turn
+//! it takes more of its instances ([`advance`]), in their order ([`turns`]). What it wants of an instance is an event in the queue, so that is
+//! journaled before any of it is done; of a reload, news comes as an answer.
+//!
+//! One request moves at a time: what it wants is dealt with before the next one is asked, so each sees what the one before has made of the
+//! instances. None of it is in the journal: who waits for it is lost with the daemon, and what was asked of the instances is in their records.
+
+mod advance;
+mod confirm;
+mod goal;
+mod job;
+mod look;
+mod release;
+mod reload;
+mod resurrect;
+mod scale;
+mod scheduled;
+mod start;
+#[cfg(test)]
+mod tests;
+mod turns;
+
+use std::collections::BTreeSet;
+
+use ostler_core::instances::Leaving;
+use ostler_core::lifecycle::{Event, Notice, Origin};
+use ostler_proto::control::{self as proto, Action, Progress, Response};
+use ostler_proto::node::Message;
+use ostler_proto::node::preload::FromPreload;
+
+use self::job::{Asker, Job, Step, Then};
+use self::start::Start;
+use crate::engine::{Answer, Ask, Ctx, Feature, Request, Transition};
+use crate::slots::saved;
+
+/// All requests under way, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    all: Vec<Job>,
+    /// Instances that requests added and whose program cannot be executed.
+    unstartable: Vec<u32>,
+    last: u64,
+}
+
+impl Feature for Jobs {
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let Ask { client, id, caller, request } = ask;
+        let asker = Asker { client, request: id };
+        let starts = matches!(
+            request,
+            proto::Request::Start { .. }
+                | proto::Request::Act { .. }
+                | proto::Request::RunJob { .. }
+                | proto::Request::Scale { .. }
+                | proto::Request::Resurrect
+        );
+        if starts && let Err(failure) = ctx.may_start() {
+            asker.answer(ctx, Response::Failed(failure));
+            return None;
+        }
+        let job = match request {
+            proto::Request::Start { apps, base_env, existing, command, confirm } => {
+                start::start(ctx, asker, Start { apps, base_env, existing, confirm, origin: caller.origin(command) })
+            }
+            proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command } => {
+                let (targets, parallel) = (targets.into(), parallel as usize);
+                let job = Job::new(asker, Step::Act(action, change), caller.origin(command));
+                Ok(Job { targets, cwd, parallel, gentle, canary_ms, ..job })
+            }
+            proto::Request::RunJob { target, command } => scheduled::run(ctx, asker, &target, caller.origin(command)),
+            proto::Request::Scale { name, cwd, to, oldest_first } => {
+                let first = if oldest_first { Leaving::Oldest } else { Leaving::Newest };
+                scale::by_user(ctx, asker, (&name, &cwd), (to, first), caller.origin("scale"))
+            }
+            proto::Request::Resurrect => resurrect::resurrect(ctx, asker),
+            proto::Request::Signal { signal, target } => {
+                let response = scale::send_signal(ctx, asker, signal, &target);
+                asker.answer(ctx, response);
+                return None;
+            }
+            proto::Request::Kill => {
+                ctx.request(Request::SaveList);
+                ctx.request(Request::End { client, id, origin: caller.origin("kill"), saves_list: false });
+                return None;
+            }
+            request => return Some(Ask { client, id, caller, request }),
+        };
+        match job {
+            Ok(job) => self.begin(ctx, job),
+            Err(failure) => asker.answer(ctx, Response::Failed(failure)),
+        }
+        None
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        let job = match request {
+            Request::Act { action, ids, origin } => Some(Job::of(Asker::NOBODY, action, ids, &ctx.slots, origin)),
+            Request::Scale { ids, to, origin } => scale::scale(ctx, Asker::NOBODY, &ids, (to, Leaving::Newest), origin),
+            Request::ReloadTo { client, id, app, release, origin } => {
+                Some(reload::to_release(ctx, Asker { client, request: id }, app, *release, origin))
+            }
+            Request::End { client, id, origin, saves_list } => end(ctx, Asker { client, request: id }, origin, saves_list),
+            other => return Some(other),
+        };
+        job.into_iter().for_each(|job| self.begin(ctx, job));
+        None
+    }
+
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        match answer {
+            Answer::Rollout { ticket, news } => {
+                if let Some(job) = self.all.iter_mut().find(|job| job.rollouts.contains(ticket)) {
+                    job.on_rollout_news(ctx, *ticket, news);
+                }
+            }
+            // Whoever waits until nothing of the slot is left.
+            Answer::CommandEnded(end) => end.slot.into_iter().for_each(|id| self.look(ctx, id, None)),
+            Answer::Cut { id, warning, .. } => {
+                for job in self.all.iter().filter(|job| job.waiting.contains_key(id)) {
+                    job.asker.tell(ctx, Progress::Warning(warning.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        self.look(ctx, transition.id, None);
+    }
+
+    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
+        self.look(ctx, id, Some(notice));
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.look(ctx, id, None);
+    }
+
+    /// Our preload says that the script was run.
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        let Message::Internal(message) = message else { return };
+        let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.preloaded) else { return };
+        if FromPreload::of(message) == Some(FromPreload::Runs) {
+            slot.script_runs = true;
+            self.look(ctx, id, None);
+        }
+    }
+
+    /// A request has waited long enough for a confirmation: what is online by now counts as running.
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        let Some(job) = self.all.iter_mut().find(|job| job.number == key) else { return };
+        job.confirm = None;
+        let up: Vec<u32> = job.waiting.iter().filter(|(_, waited)| waited.is_up).map(|(id, _)| *id).collect();
+        up.into_iter().for_each(|id| self.look(ctx, id, None));
+    }
+
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        for id in std::mem::take(&mut self.unstartable) {
+            ctx.answer(Answer::Unstartable);
+            ctx.event(id, Event::Delete(Origin::Policy("start".into())));
+        }
+        self.advance(ctx);
+        ctx.coming = if ctx.waiting.is_empty() { BTreeSet::new() } else { self.all.iter().flat_map(Job::coming).collect() };
+    }
+}
+
+impl Jobs {
+    pub(crate) const NAME: &str = "jobs";
+
+    /// Takes a new request. It moves when nothing else is left to do.
+    fn begin(&mut self, ctx: &mut Ctx, mut job: Job) {
+        ctx.is_closing |= job.then == Then::Exit;
+        self.last += 1;
+        job.number = self.last;
+        ctx.timers.set((Self::NAME, job.number), job.confirm.map(|confirm| confirm.until_ms));
+        self.all.push(job);
+        ctx.requests_under_way = self.all.len();
+    }
+
+    /// An instance made a step, or something of it did: who waits for it looks. Nothing is begun here.
+    fn look(&mut self, ctx: &mut Ctx, id: u32, notice: Option<&Notice>) {
+        for job in &mut self.all {
+            if job.look(ctx, id, notice) {
+                self.unstartable.push(id);
+            }
+        }
+    }
+
+    /// Begins what may be begun, ends what is done, as long as nothing is left to be dealt with.
+    fn advance(&mut self, ctx: &mut Ctx) {
+        let mut index = 0;
+        while ctx.is_quiet()
+            && let Some(job) = self.all.get_mut(index)
+        {
+            if job.advance(ctx) {
+                ctx.timers.set((Self::NAME, job.number), None);
+                self.all.remove(index);
+                ctx.requests_under_way = self.all.len();
+            } else {
+                index += 1;
+            }
+        }
+    }
+}
+
+/// Everything is to end. None where nobody asks and it ends already.
+fn end(ctx: &mut Ctx, asker: Asker, origin: Origin, saves_list: bool) -> Option<Job> {
+    if ctx.is_closing && asker.client == Asker::NOBODY.client {
+        return None;
+    }
+    if saves_list
+        && !ctx.slots.nothing_serves()
+        && let Err(error) = saved::write(&ctx.slots, &ctx.settings, true)
+    {
+        ctx.log.error(format_args!("{error}"));
+    }
+    let mut job = Job::new(asker, Step::Act(Action::Delete, None), origin);
+    if !ctx.slots.nothing_serves() {
+        job.targets.push_back("all".to_owned());
+    }
+    job.then = Then::Exit;
+    Some(job)
+}

@@ -1,0 +1,90 @@
+//! `resurrect`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use ostler_core::app::EnvMap;
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_proto::control::{Failure, Progress};
+use ostler_proto::pm2::{Dump, DumpEntry, parse_dump};
+
+use super::job::{Asker, Job, Step};
+use crate::engine::{Ctx, Request};
+use crate::slots::saved;
+
+/// Brings back what was saved and is not there.
+///
+/// # Errors
+/// Nothing was saved, or it cannot be read.
+pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
+    let (entries, told) = saved_list(ctx)?;
+    if let Some(told) = told {
+        asker.tell(ctx, Progress::Warning(told));
+    }
+    // As PM2: a name that exists is left alone, as a whole.
+    let present: BTreeSet<String> = ctx.slots.serving().map(|slot| slot.spec().name.clone()).collect();
+    let mut job = Job::new(asker, Step::Start, Origin::Resurrect);
+    let mut fresh = Vec::new();
+    for entry in entries.into_iter().filter(|entry| !present.contains(&entry.spec.name)) {
+        let name = entry.spec.script.clone();
+        let is_up = !entry.stopped && !entry.spec.is_job();
+        let added = add(ctx, entry);
+        fresh.extend(added.iter().filter(|_| is_up));
+        job.shown.extend(&added);
+        asker.tell(ctx, Progress::Launched { name, ids: added });
+    }
+    job.ids.clone_from(&job.shown);
+    job.wait_until_up(&fresh, &ctx.slots);
+    fresh.into_iter().for_each(|id| ctx.event(id, Event::Start(Origin::Resurrect)));
+    Ok(job)
+}
+
+/// One entry of the list is an instance again.
+fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
+    let DumpEntry { spec, created_ms, ticks, .. } = entry;
+    let (_, added) = ctx.add_instances(spec, &EnvMap::new(), 1);
+    for &id in &added {
+        if let (Some(slot), Some(created)) = (ctx.slots.get_mut(id), created_ms) {
+            // Shown to people only: crash-loop protection does not look at it.
+            if let Some(at) = slot.instance.counters.created.as_mut() {
+                at.wall_ms = created;
+            }
+        }
+        ctx.request(Request::Schedule { id, saved: Some(ticks) });
+    }
+    added
+}
+
+/// The newest list that can be read, and what is to be told about newer ones. A damaged one is never deleted: it may be all that somebody
+/// has. Behind a damaged one, an empty list is not what anybody wants back as long as there is an older one that is not.
+fn saved_list(ctx: &mut Ctx) -> Result<(Vec<DumpEntry>, Option<String>), Failure> {
+    let backup = ctx.settings.dump_backup();
+    let older = (1..saved::GENERATIONS).map(|generation| saved::older(&backup, generation));
+    let paths: Vec<PathBuf> = [ctx.settings.dump_file(), backup.clone()].into_iter().chain(older).collect();
+    let (mut problem, mut empty) = (None, None);
+    for path in paths.iter().filter(|path| path.exists()) {
+        let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        match read.and_then(|text| parse_dump(&text).map_err(|error| crate::log::chain(&error))) {
+            Ok(Dump { entries, rejected }) => {
+                for entry in rejected {
+                    ctx.log.error(format_args!("{entry}"));
+                }
+                if entries.is_empty() && paths.first() != Some(path) {
+                    empty.get_or_insert(path);
+                    continue;
+                }
+                return Ok((entries, problem.map(|problem| format!("{problem}; restored from \"{}\"", path.display()))));
+            }
+            Err(error) => {
+                let line = format!("cannot read \"{}\": {error}", path.display());
+                ctx.log.error(format_args!("{line}"));
+                problem.get_or_insert(line);
+            }
+        }
+    }
+    match (problem, empty) {
+        (None, None) => Err(Failure::NothingSaved),
+        (problem, Some(path)) => Ok((Vec::new(), problem.map(|problem| format!("{problem}; \"{}\" is empty", path.display())))),
+        (Some(problem), None) => Err(Failure::Other(problem)),
+    }
+}

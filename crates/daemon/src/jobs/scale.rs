@@ -1,0 +1,96 @@
+//! `scale`, and `sendSignal`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use ostler_core::instances::{Leaving, leaving};
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_proto::control::{Action, Failure, Progress, Response, ScaleTo};
+
+use super::job::{Asker, Job, Step};
+use crate::engine::{Ctx, Request};
+use crate::slots::Slots;
+
+/// A user wants another number of instances of the app with this name or script.
+///
+/// # Errors
+/// There is none, or it has that number already.
+pub(super) fn by_user(
+    ctx: &mut Ctx,
+    asker: Asker,
+    (name, cwd): (&str, &str),
+    (to, first): (ScaleTo, Leaving),
+    origin: Origin,
+) -> Result<Job, Failure> {
+    let path = Path::new(cwd).join(name);
+    let named = ctx.slots.serving().filter(|slot| slot.spec().name == name || Path::new(&slot.spec().script) == path);
+    let ids: Vec<u32> = named.map(|slot| slot.id).collect();
+    let current = ids.len() as i64;
+    let wanted = match to {
+        ScaleTo::Exactly(count) => i64::from(count),
+        ScaleTo::By(more) => (current + i64::from(more)).max(0),
+    };
+    let none = || Failure::NotFound { target: name.to_owned() };
+    match wanted == current && !ids.is_empty() {
+        true => Err(Failure::NothingToDo),
+        false => scale(ctx, asker, &ids, (u32::try_from(wanted).unwrap_or(u32::MAX), first), origin).ok_or_else(none),
+    }
+}
+
+/// From these instances of one app to so many. None where there is none to begin with.
+pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (u32, Leaving), origin: Origin) -> Option<Job> {
+    let current = ids.len() as u32;
+    if wanted < current {
+        return Some(to_fewer(&ctx.slots, asker, ids, (current - wanted, first), origin));
+    }
+    to_more(ctx, asker, *ids.first()?, wanted - current, origin)
+}
+
+fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Leaving), origin: Origin) -> Job {
+    let instances: Vec<(u32, u32)> = ids.iter().filter_map(|id| slots.get(*id)).map(|slot| (slot.id, slot.index)).collect();
+    let mut job = Job::of(asker, Action::Delete, leaving(&instances, surplus as usize, first), slots, origin);
+    // Those that stay serve meanwhile, and those that go finish what they have.
+    job.gentle = true;
+    job.told_in_order = Some(BTreeMap::new());
+    job
+}
+
+/// So many more of the same.
+fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, more: u32, origin: Origin) -> Option<Job> {
+    let model = ctx.slots.get(model)?;
+    let (app, base) = (Rc::clone(&model.app), Rc::clone(&model.base));
+    let mut job = Job::new(asker, Step::Start, origin);
+    let added: Vec<u32> = (0..more).map(|_| ctx.slots.add(&app, &base, ctx.now, &ctx.settings)).collect();
+    job.touch(&added, &ctx.slots);
+    let ids = job.shown.clone();
+    asker.tell(ctx, Progress::Launched { name: app.spec.name.clone(), ids });
+    if app.spec.is_job() {
+        // A job is put on its schedule, not started.
+        added.into_iter().for_each(|id| ctx.request(Request::Schedule { id, saved: None }));
+    } else {
+        job.wait_until_up(&added, &ctx.slots);
+        added.into_iter().for_each(|id| ctx.event(id, Event::Start(job.origin.clone())));
+    }
+    Some(job)
+}
+
+/// Sends a signal to the main processes of what is selected.
+pub(super) fn send_signal(ctx: &mut Ctx, asker: Asker, signal: i32, target: &str) -> Response {
+    let ids = match ctx.slots.select(target, "") {
+        Ok(ids) => ids,
+        Err(failure) => return Response::Failed(failure),
+    };
+    let mut sent = Vec::new();
+    for id in ids {
+        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.instance.pid().is_some()) else { continue };
+        let (key, pm_id, name) = (slot.key(slot.instance.inc), slot.pm_id, slot.spec().name.clone());
+        ctx.keeper.kill(key, signal, false);
+        sent.push(pm_id);
+        asker.tell(ctx, Progress::InstanceDone { id: pm_id, name });
+    }
+    if sent.is_empty() {
+        return Response::Failed(Failure::Other(format!("{target} is not running")));
+    }
+    Response::Done { ids: sent }
+}

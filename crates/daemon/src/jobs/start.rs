@@ -1,0 +1,241 @@
+//! `start`, and what it does with apps that exist already.
+
+use std::collections::BTreeSet;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::select::{Namesake, share_out};
+use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress};
+
+use super::confirm::Confirming;
+use super::job::{Asker, Job, Step};
+use super::release::{NewEnv, NewRelease};
+use super::turns;
+use crate::engine::{Ctx, laid_over};
+use crate::slots::{Slot, Slots};
+
+/// What is to be started, and how.
+pub(super) struct Start {
+    pub apps: Vec<AppSpec>,
+    /// Environment of the client.
+    pub base_env: EnvMap,
+    pub existing: Existing,
+    /// What has to be seen of it.
+    pub confirm: Option<Confirm>,
+    pub origin: Origin,
+}
+
+/// What becomes of one app of the request.
+enum Plan {
+    /// Instances to add.
+    Add(u32),
+    /// These exist and are to be started anew.
+    Again(Vec<u32>),
+}
+
+/// A start that is being carried out.
+struct Starting {
+    job: Job,
+    base_env: EnvMap,
+    /// From a config file.
+    by_file: bool,
+    /// Names that several apps of it have.
+    shared: BTreeSet<String>,
+    /// Instances that are to be started now.
+    fresh: Vec<u32>,
+}
+
+/// Adds what is not there, and has the rest started anew.
+///
+/// # Errors
+/// It cannot be started as a whole; nothing was.
+pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Failure> {
+    let Start { apps, base_env, existing, confirm, origin } = start;
+    turns::check(&ctx.slots, &apps)?;
+    let planned = |spec: AppSpec| plan(&ctx.slots, &spec, &existing).map(|plan| (spec, plan));
+    let mut plans: Vec<(AppSpec, Plan)> = apps.into_iter().map(planned).collect::<Result<_, Failure>>()?;
+    let shared = share_out_names(&ctx.slots, &mut plans);
+    let by_file = !matches!(existing, Existing::PlainScript { .. });
+    if by_file {
+        tell_missing(ctx, asker, &plans);
+    }
+    let mut job = Job::new(asker, Step::Act(Action::Restart, None), origin);
+    job.confirm = confirm.map(|confirm| Confirming::new(confirm, ctx.now.mono_ms));
+    if let Existing::Reload { parallel, canary_ms } = existing {
+        job.step = Step::Act(Action::Reload, None);
+        (job.parallel, job.canary_ms) = (parallel as usize, canary_ms);
+    }
+    let mut starting = Starting { job, base_env, by_file, shared, fresh: Vec::new() };
+    for (spec, plan) in plans {
+        tell_before(ctx, asker, &spec);
+        starting.carry_out(ctx, spec, plan);
+    }
+    Ok(starting.begin(ctx))
+}
+
+/// Which apps of a config file are not there yet.
+fn tell_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
+    let missing = plans.iter().filter(|(_, plan)| matches!(plan, Plan::Add(_)));
+    let names: Vec<String> = missing.map(|(spec, _)| spec.name.clone()).collect();
+    if !names.is_empty() {
+        asker.tell(ctx, Progress::NotRunning { names });
+    }
+}
+
+/// What there is to know of an app before it is started.
+fn tell_before(ctx: &mut Ctx, asker: Asker, spec: &AppSpec) {
+    for line in ctx.groups.limits_in_vain(spec, ctx.keeper.pid()) {
+        asker.tell(ctx, Progress::Warning(line));
+    }
+    if spec.ready.wait_ready {
+        asker.tell(ctx, Progress::WaitingReady { name: spec.name.clone() });
+    }
+}
+
+impl Starting {
+    fn carry_out(&mut self, ctx: &mut Ctx, spec: AppSpec, plan: Plan) {
+        match plan {
+            Plan::Add(count) => {
+                let ids = self.add(ctx, spec, count);
+                let autostarts = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().autostart);
+                self.fresh.extend(ids.into_iter().filter(autostarts));
+            }
+            Plan::Again(ids) if matches!(self.job.step, Step::Act(Action::Reload, _)) => self.reload(ctx, spec, ids),
+            Plan::Again(ids) => self.restart(ctx, spec, ids),
+        }
+    }
+
+    /// New instances, which are not started yet.
+    fn add(&mut self, ctx: &mut Ctx, spec: AppSpec, count: u32) -> Vec<u32> {
+        let (name, added) = ctx.add_instances(spec, &self.base_env, count);
+        self.job.touch(&added, &ctx.slots);
+        let ids = ctx.slots.pm_ids(&added);
+        self.job.asker.tell(ctx, Progress::Launched { name, ids });
+        added
+    }
+
+    fn reload(&mut self, ctx: &mut Ctx, spec: AppSpec, ids: Vec<u32>) {
+        if self.shared.contains(&spec.name) {
+            let line =
+                format!("several apps are named {}: they are reloaded as they are, `restart` brings what the file says now", spec.name);
+            self.job.asker.tell(ctx, Progress::Warning(line));
+            return self.take_turns(ctx, Action::Reload, spec.name, ids);
+        }
+        // As PM2: the caller's variables reach a running app only where its file sets none.
+        let env = if spec.env.vars.is_empty() { NewEnv::Over(self.base_env.clone()) } else { NewEnv::Same };
+        let more = missing_instances(&ctx.slots, &spec, &ids);
+        self.take_turns(ctx, Action::Reload, spec.name.clone(), ids);
+        self.job.releases.insert(spec.name.clone(), NewRelease { spec, env, more });
+    }
+
+    fn restart(&mut self, ctx: &mut Ctx, spec: AppSpec, ids: Vec<u32>) {
+        let more = missing_instances(&ctx.slots, &spec, &ids);
+        for &id in &ids {
+            // As PM2: the caller's variables reach a running app only where its file sets none.
+            if self.by_file && spec.env.vars.is_empty() {
+                rebase_merged(ctx, id, &self.base_env);
+            }
+            ctx.redescribe(id, spec.clone());
+        }
+        self.take_turns(ctx, Action::Restart, spec.name.clone(), ids);
+        if more > 0 {
+            let is_job = spec.is_job();
+            let added = self.add(ctx, spec, more);
+            self.fresh.extend(added.iter().filter(|_| !is_job));
+        }
+    }
+
+    /// These exist: they are started anew when it is their turn.
+    fn take_turns(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
+        self.job.tell_selected(ctx, action, target, &ids);
+        self.job.touch(&ids, &ctx.slots);
+        self.job.pending.extend(ids);
+    }
+
+    fn begin(self, ctx: &mut Ctx) -> Job {
+        let Self { mut job, fresh, .. } = self;
+        job.ordered = turns::put_in_order(&ctx.slots, &job.step, &mut job.pending);
+        job.wait_until_up(&fresh, &ctx.slots);
+        for &id in &fresh {
+            ctx.event(id, Event::Start(job.origin.clone()));
+        }
+        job.fresh = fresh;
+        job
+    }
+}
+
+/// Apps of the request that share a name share the present instances of that name; gives these names.
+/// PM2 differs: it acts on all of them for each, and starts all of them again.
+fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)]) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let shared: BTreeSet<String> = plans.iter().filter(|(spec, _)| !seen.insert(&spec.name)).map(|(spec, _)| spec.name.clone()).collect();
+    for name in &shared {
+        let present: Vec<&Slot> = slots.serving().filter(|slot| slot.spec().name == *name).collect();
+        let specs: Vec<&AppSpec> = plans.iter().map(|(spec, _)| spec).filter(|spec| spec.name == *name).collect();
+        let namesake = |spec: &AppSpec| (spec.namespace.clone(), spec.script.clone(), spec.instances);
+        let (apps, found): (Vec<_>, Vec<_>) =
+            (specs.into_iter().map(namesake).collect(), present.iter().map(|slot| namesake(slot.spec())).collect());
+        let belongs = share_out(&namesakes(&apps), &namesakes(&found));
+        for (index, (spec, plan)) in plans.iter_mut().filter(|(spec, _)| spec.name == *name).enumerate() {
+            let own: Vec<u32> = present.iter().zip(&belongs).filter(|(_, app)| **app == index).map(|(slot, _)| slot.id).collect();
+            *plan = if own.is_empty() { Plan::Add(spec.instances) } else { Plan::Again(own) };
+        }
+    }
+    shared
+}
+
+fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing) -> Result<Plan, Failure> {
+    let named = slots.named(&spec.name);
+    let plan = match existing {
+        Existing::PlainScript { force } => {
+            let same = named.iter().filter_map(|id| slots.get(*id)).rfind(|slot| slot.spec().script == spec.script);
+            match same {
+                Some(_) if *force => Plan::Add(spec.instances),
+                Some(slot) if is_down(&slot.instance.state) => Plan::Again(named),
+                Some(_) => return Err(Failure::AlreadyLaunched),
+                None => Plan::Add(spec.instances),
+            }
+        }
+        Existing::Restart | Existing::Reload { .. } if named.is_empty() => Plan::Add(spec.instances),
+        Existing::Restart | Existing::Reload { .. } => Plan::Again(named),
+    };
+    Ok(plan)
+}
+
+/// How many instances an edited file asks for beyond those that exist. The file's number counts only when it was changed: what
+/// `scale` did stays. (Fewer is left to `scale` and `delete`: a restart never removes anything.)
+fn missing_instances(slots: &Slots, spec: &AppSpec, ids: &[u32]) -> u32 {
+    let before = ids.first().and_then(|id| slots.get(*id)).map_or(spec.instances, |slot| slot.spec().instances);
+    if before == spec.instances { 0 } else { spec.instances.saturating_sub(ids.len() as u32) }
+}
+
+fn rebase_merged(ctx: &mut Ctx, id: u32, env: &EnvMap) {
+    let Some(slot) = ctx.slots.get(id) else { return };
+    let vars = laid_over(&slot.base.vars, env);
+    if vars != *slot.base.vars {
+        ctx.rebase(id, vars);
+    }
+}
+
+fn namesakes(of: &[(String, String, u32)]) -> Vec<Namesake<'_>> {
+    of.iter().map(|(namespace, script, instances)| Namesake { namespace, script, instances: *instances }).collect()
+}
+
+fn is_down(state: &State) -> bool {
+    match state {
+        State::Stopped
+        | State::Leaving { .. }
+        | State::Draining { .. }
+        | State::Stopping { .. }
+        | State::Clearing { .. }
+        | State::Errored
+        | State::Gone => true,
+        State::Waiting { .. }
+        | State::Preparing { .. }
+        | State::Spawning { .. }
+        | State::Starting { .. }
+        | State::Completing { .. }
+        | State::Running { .. }
+        | State::Backoff { .. } => false,
+    }
+}
