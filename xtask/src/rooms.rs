@@ -60,6 +60,7 @@ impl Kind {
 /// The rooms of the daemon. One that is not listed fails.
 const ROOMS: &[(&str, Kind)] = &[
     ("conf", Kind::Ground),
+    ("fd_budget", Kind::Ground),
     ("files", Kind::Ground),
     ("incident", Kind::Ground),
     ("ipc", Kind::Ground),
@@ -83,6 +84,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("engine", Kind::Engine),
     ("autosave", Kind::Feature),
     ("autoscale", Kind::Feature),
+    ("cgroups", Kind::Feature),
     ("channels", Kind::Feature),
     ("cluster", Kind::Feature),
     ("commands", Kind::Feature),
@@ -91,15 +93,19 @@ const ROOMS: &[(&str, Kind)] = &[
     ("drains", Kind::Feature),
     ("events", Kind::Feature),
     ("flush", Kind::Feature),
+    ("handover", Kind::Feature),
     ("health", Kind::Feature),
     ("home_watch", Kind::Feature),
     ("hooks", Kind::Feature),
     ("host", Kind::Feature),
     ("jobs", Kind::Feature),
     ("log_writers", Kind::Feature),
+    ("last_lines", Kind::Feature),
     ("lifetime", Kind::Feature),
     ("limits", Kind::Feature),
     ("order", Kind::Feature),
+    ("pid_files", Kind::Feature),
+    ("pm2_log", Kind::Feature),
     ("reclaim", Kind::Feature),
     ("remediation", Kind::Feature),
     ("rollouts", Kind::Feature),
@@ -119,7 +125,7 @@ const ROOMS: &[(&str, Kind)] = &[
 ];
 
 /// Arrows of the daemon that are still there.
-const STILL_THERE: &[(&str, &str)] = &[("store", "slots")];
+const STILL_THERE: &[(&str, &str)] = &[];
 
 /// The rooms of the binary.
 const BINARY: &[(&str, Kind)] = &[

@@ -17,6 +17,7 @@ use ostler_sys::signal::SignalFd;
 
 use crate::control::Control;
 use crate::engine::{Ctx, Effects, Timers, Work, clock};
+use crate::fd_budget::FdBudget;
 use crate::features::Features;
 use crate::health::HealthChecks;
 use crate::ipc::Ipc;
@@ -38,7 +39,6 @@ use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::supervisor::preload::Preload;
-use crate::supervisor::room::Room;
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
@@ -152,6 +152,8 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         settings,
         reactor,
         keeper,
+        fds: FdBudget::new(),
+        oom_kills: ostler_sys::oom::kills().unwrap_or(0),
         originals: inventory.originals,
         slots: Slots::default(),
         table: None,
@@ -181,14 +183,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         ending: None,
         exit_code: None,
     };
-    let mut control = Control {
-        ctx,
-        features: Features { runtime, ..Features::default() },
-        oom_kills: ostler_sys::oom::kills().unwrap_or(0),
-        signals,
-        room: Room::new(),
-        preload: Preload::default(),
-    };
+    let mut control = Control { ctx, features: Features { runtime, ..Features::default() }, signals, preload: Preload::default() };
     let first = snapshot == Snapshot::default();
     if first {
         control.ctx.journal.push(&crate::store::Record::Boot { boot_id: control.ctx.boot_id.as_str().into() });
@@ -201,12 +196,12 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         if inventory.keeper_pid != 1 {
             control.find_survivors();
         }
-        control.recover_groups();
+        control.ctx.groups.recover(&mut control.ctx.slots);
     } else {
         control.ctx.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
         control.features.each().for_each(|feature| feature.restore(&mut snapshot));
         control.restore(snapshot);
-        control.recover_groups();
+        control.ctx.groups.recover(&mut control.ctx.slots);
         control.recover(&inventory, held);
     }
     if let Some(id) = aside {
@@ -252,7 +247,7 @@ impl Control {
                 None => self.adopt_unknown(id, &mut leaders, &mut lost),
                 Some(Child { key, pid, ended: None, .. }) => Recovered::Alive { inc: split_key(key).1, pid },
                 Some(Child { key, pid, ended: Some(ended), .. }) => {
-                    Recovered::Ended { inc: split_key(key).1, pid, exit: self.exit_report(ended.ending) }
+                    Recovered::Ended { inc: split_key(key).1, pid, exit: self.ctx.exit_report(ended.ending) }
                 }
             };
             if let Recovered::Alive { pid, .. } = recovered
@@ -286,7 +281,7 @@ impl Control {
         let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
         let is_former = slot.instance.is_former(split_key(child.key).1, child.pid);
         if is_former {
-            self.note_kin(id, process);
+            self.ctx.slots.note_former_leader(id, process);
         } else {
             slot.start_ticks = process.start_ticks;
         }
@@ -391,7 +386,7 @@ impl Control {
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
         let others: Vec<(u64, ProcRef)> = self.features.each().flat_map(|feature| feature.survivors(&mut leaders)).collect();
-        self.room.give_back();
+        self.ctx.fds.give_back();
         let (link, pid) = match self.revive(&survivors, &others) {
             Ok(revived) => revived,
             Err(error) => {
@@ -406,7 +401,7 @@ impl Control {
         // What was not yet asked for is decided again by the recovery.
         self.ctx.effects.retain(|work| !matches!(work, Work::Ack(_) | Work::Effect(_, Effect::Spawn { .. })));
         self.ctx.keeper = KeeperDoor::new(link, pid);
-        self.room.set_aside();
+        self.ctx.fds.set_aside();
         self.ctx.groups.keeper_was_lost();
         if let Err(error) = self.ctx.reactor.add(&self.ctx.keeper, Source::Keeper) {
             self.ctx.log.error(format_args!("cannot watch the keeper: {error}"));

@@ -4,6 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::autosave::Autosave;
 use crate::autoscale::Autoscale;
+use crate::cgroups::Cgroups;
 use crate::channels::Channels;
 use crate::cluster::Cluster;
 use crate::commands::Commands;
@@ -13,15 +14,19 @@ use crate::drains::Drains;
 use crate::engine::{Ctx, Feature};
 use crate::events::Events;
 use crate::flush::Flush;
+use crate::handover::Handover;
 use crate::health::HealthChecks;
 use crate::home_watch::HomeWatch;
 use crate::hooks::Hooks;
 use crate::host::Host;
 use crate::jobs::Jobs;
+use crate::last_lines::LastLines;
 use crate::lifetime::Lifetime;
 use crate::limits::Limits;
 use crate::log_writers::LogWriters;
 use crate::order::Order;
+use crate::pid_files::PidFiles;
+use crate::pm2_log::Pm2Log;
 use crate::readiness::Readiness;
 use crate::reclaim::Reclaim;
 use crate::remediation::Remediation;
@@ -87,7 +92,12 @@ macro_rules! features {
 
 // What replaces processes comes before what waits for others.
 features! {
+    // What is told of a step comes before what follows from it.
+    last_lines: LastLines,
     drains: Drains,
+    pm2_log: Pm2Log,
+    pid_files: PidFiles,
+    handover: Handover,
     log_writers: LogWriters,
     reclaim: Reclaim,
     sweeps: Sweeps,
@@ -119,6 +129,7 @@ features! {
     usage: Usage,
     vanished: Vanished,
     watch: Watches,
+    cgroups: Cgroups,
     native: Native,
 }
 

@@ -13,6 +13,16 @@ use crate::reactor::{Reactor, Source};
 /// `EPIPE` and `ECONNRESET`: the keeper is gone.
 const BROKEN: [i32; 2] = [32, 104];
 
+/// Splits a keeper's key into the id of a slot and an incarnation.
+pub(crate) fn split_key(key: u64) -> (u32, u32) {
+    ((key >> 32) as u32, key as u32)
+}
+
+/// The keeper's key is that of a process of an instance: incarnations are never 0.
+pub(crate) fn is_of_instance(key: u64) -> bool {
+    split_key(key).1 != 0
+}
+
 /// The link, and what waits to be sent.
 #[derive(Debug)]
 pub(crate) struct KeeperDoor {

@@ -14,14 +14,11 @@ use ostler_sys::signal::SignalFd;
 use crate::engine::Ctx;
 use crate::features::Features;
 use crate::supervisor::preload::Preload;
-use crate::supervisor::room::Room;
 
 /// Everything the loop owns.
 pub(crate) struct Control {
     pub ctx: Ctx,
     pub features: Features,
     pub signals: SignalFd,
-    pub room: Room,
     pub preload: Preload,
-    pub oom_kills: u64,
 }

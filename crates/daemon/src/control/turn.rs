@@ -6,10 +6,10 @@ use std::time::Duration;
 use ostler_core::lifecycle::{Effect, Event};
 
 use super::Control;
-use crate::engine::{Answer, Ask, Ending, Input, Request, Work, clock};
+use crate::engine::{Answer, Ask, Ending, Input, Work, clock};
 use crate::features::Features;
 use crate::reactor::{Ready, Source};
-use crate::slots::{Slot, Slots};
+use crate::slots::Slots;
 use crate::store::{Record, Written};
 use ostler_keeper::ToKeeper;
 
@@ -180,10 +180,9 @@ impl Control {
                 Input::ChannelEnded(id) => self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id)),
                 Input::Listens(id) => self.features.each().for_each(|feature| feature.on_listening(&mut self.ctx, id)),
                 Input::Described(id) => self.features.each().for_each(|feature| feature.on_described(&mut self.ctx, id)),
-                Input::Serving(id) => self.serves_now(id),
+                Input::Serving(id) => self.features.each().for_each(|feature| feature.on_serving(&mut self.ctx, id)),
                 Input::Request(request) => {
-                    let rest = self.features.each().try_fold(request, |request, feature| feature.on_request(&mut self.ctx, request));
-                    rest.into_iter().for_each(|request| self.do_request(request));
+                    let _ = self.features.each().try_fold(request, |request, feature| feature.on_request(&mut self.ctx, request));
                 }
                 Input::Ask(ask) => self.asked(ask),
                 Input::Answer(answer) => self.answered(&answer),
@@ -207,39 +206,6 @@ impl Control {
         self.ctx.queue.append(&mut later);
     }
 
-    /// What no feature does: the parts that are none yet.
-    fn do_request(&mut self, request: Request) {
-        match request {
-            Request::LastLines { id } => {
-                let mut lines = self.ctx.slots.get(id).map(Slot::last_lines).unwrap_or_default();
-                self.name_port_holder(&mut lines);
-                self.ctx.answer(Answer::LastLines { id, lines });
-            }
-            Request::Follow { id, inc, pid, is_rare } => self.follow_main_pid(id, inc, pid, is_rare),
-            // Of features.
-            Request::Replace { .. }
-            | Request::Rollout(_)
-            | Request::ReloadTo { .. }
-            | Request::TakenOver { .. }
-            | Request::Act { .. }
-            | Request::Scale { .. }
-            | Request::End { .. }
-            | Request::Schedule { .. }
-            | Request::SaveList
-            | Request::Measure { .. }
-            | Request::Run { .. }
-            | Request::CallOff(_)
-            | Request::CallOffAll
-            | Request::FinishRequests { .. }
-            | Request::EndLeftovers { .. }
-            | Request::Sweep { .. }
-            | Request::Rotate(_)
-            | Request::ReloadLogs
-            | Request::Remedy { .. }
-            | Request::NoRemedy { .. } => {}
-        }
-    }
-
     /// Deals with what waits, writes the journal and does what it then allows, as often as that makes new work. False where the keeper is
     /// behind: a start waits in our hands with all its descriptors, so there is a limit to how many do; the rest is done, in its order, when
     /// the link has room.
@@ -253,7 +219,7 @@ impl Control {
             let mut batch = self.ctx.effects.take(written);
             let mut spawns = 0;
             while let Some(work) = batch.pop_front() {
-                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.keeper.waiting_fds() > self.room.may_wait() {
+                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.keeper.waiting_fds() > self.ctx.fds.may_wait() {
                     batch.push_front(work);
                     self.ctx.effects.put_back(batch);
                     return false;

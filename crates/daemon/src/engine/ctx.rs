@@ -16,6 +16,7 @@ use ostler_sys::ProcTable;
 use serde_json::Value;
 
 use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
+use crate::fd_budget::FdBudget;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
@@ -40,6 +41,10 @@ pub(crate) struct Ctx {
     pub log: DaemonLog,
     pub reactor: Reactor,
     pub keeper: KeeperDoor,
+    /// How many descriptors there are, and who gets them.
+    pub fds: FdBudget,
+    /// So many processes the kernel has killed for want of memory.
+    pub oom_kills: u64,
     /// What apps inherit; a new keeper has to know it.
     pub originals: Originals,
     pub slots: Slots,

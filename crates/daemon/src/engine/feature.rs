@@ -88,6 +88,9 @@ pub(crate) trait Feature {
     /// The main process of an instance is gone, or could not be started. The instance has not made the step that follows.
     fn on_process_gone(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32) {}
 
+    /// The main process of an instance is another one from now on ([`Event::Followed`]), and the journal has that.
+    fn on_follow(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32) {}
+
     /// The process of an instance sent this over its channel.
     fn on_message(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32, _message: &Message) {}
 

@@ -8,6 +8,7 @@ mod beside;
 mod child;
 mod ctx;
 mod describe;
+mod exits;
 mod feature;
 mod measure;
 #[cfg(test)]

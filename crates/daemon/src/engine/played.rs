@@ -13,6 +13,7 @@ use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
 use super::{Ctx, Effects, Feature, Input, Timers, Transition, Work, hooks, notices};
+use crate::fd_budget::FdBudget;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
 use crate::logs::LogFiles;
@@ -54,6 +55,8 @@ impl Played {
             log: DaemonLog::new(home.join("pm2.log"), ""),
             reactor: Reactor::of_features(names).unwrap(),
             keeper: KeeperDoor::new(Link::new(ours), 1),
+            fds: FdBudget::new(),
+            oom_kills: 0,
             originals: Originals { umask: 0o77, nofile: None, oom_score_adj: None },
             slots: Slots::default(),
             table: None,

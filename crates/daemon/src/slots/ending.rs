@@ -2,6 +2,8 @@
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord};
 
+use super::Slot;
+
 /// What helps where the system's own words do not say it.
 fn what_to_do(step: &str, errno: i32) -> &'static str {
     let changes_user = ["setgroups", "setgid", "setuid"].iter().any(|name| step.starts_with(name));
@@ -42,6 +44,22 @@ pub(crate) fn why(record: &ExitRecord) -> String {
         }
         Ending::Unknown => "ended while nobody looked".into(),
         Ending::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),
+    }
+}
+
+impl Slot {
+    /// A step of the kernel on the way to its process, in words for the user.
+    pub(crate) fn explain(&self, step: &str, errno: i32) -> String {
+        let spec = self.spec();
+        let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
+        match step {
+            "exec" => match ostler_sys::exec::explain(program.as_ref(), errno) {
+                Some(reason) => format!("exec {program} ({reason})"),
+                None => format!("exec {program}"),
+            },
+            "chdir" => format!("chdir {}", spec.cwd),
+            _ => step.to_owned(),
+        }
     }
 }
 

@@ -9,12 +9,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use ostler_core::lifecycle::State;
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::cgroup;
 use ostler_sys::tree::marker;
 use rustix::io::Errno;
 
-use super::Slot;
+use super::{Slot, Slots};
 
 /// The anchor of this home. Its first moment it looks like the keeper of which it is a copy.
 fn is_anchor(pid: i32) -> bool {
@@ -107,17 +108,17 @@ impl Groups {
     }
 
     /// We are in this group, or in one below it.
-    pub(crate) fn has_us_in(&self, group: &Path) -> bool {
+    fn has_us_in(&self, group: &Path) -> bool {
         self.own.as_ref().is_some_and(|own| own.starts_with(group))
     }
 
     /// Groups that are there, also those of nobody.
-    pub(crate) fn all(&self) -> Vec<PathBuf> {
+    fn all(&self) -> Vec<PathBuf> {
         self.base.iter().flat_map(|base| cgroup::names(base).into_iter().map(|name| base.join(name))).collect()
     }
 
     /// The group in which the next process of an instance begins.
-    pub(crate) fn next_of(&self, slot: &Slot) -> Option<PathBuf> {
+    fn next_of(&self, slot: &Slot) -> Option<PathBuf> {
         Some(self.base.as_ref()?.join(name(slot)))
     }
 
@@ -125,7 +126,7 @@ impl Groups {
     ///
     /// # Errors
     /// There are no groups here, and from now on none is asked for.
-    pub(crate) fn open(&mut self, group: &Path, fresh: bool) -> Result<Option<OwnedFd>, Errno> {
+    fn open(&mut self, group: &Path, fresh: bool) -> Result<Option<OwnedFd>, Errno> {
         self.left.retain(|left| left != group);
         let in_use = !fresh && cgroup::remove(group).is_err();
         let opened = match (cgroup::open(group), &self.base) {
@@ -150,6 +151,50 @@ impl Groups {
         self.remove_all();
         self.base = None;
         Err(useless)
+    }
+
+    /// The group for the next process of an instance, where there are groups. The former one is removed, if that is another.
+    ///
+    /// # Errors
+    /// There are no groups here, and why; told once.
+    pub(crate) fn prepare(&mut self, slot: &mut Slot) -> Result<Option<OwnedFd>, String> {
+        let next = self.next_of(slot);
+        let former = slot.group.take().map(|former| PathBuf::from(&*former)).filter(|former| next.as_ref() != Some(former));
+        // Adopted from another login or service: the new process belongs to where the daemon is now.
+        former.into_iter().for_each(|former| self.remove(former));
+        let Some(next) = next else { return Ok(None) };
+        let folder = self.open(&next, slot.group_fresh).map_err(|errno| format!("{}: {}", next.display(), std::io::Error::from(errno)))?;
+        slot.group = folder.is_some().then(|| next.to_string_lossy().into());
+        slot.group_fresh = folder.is_some();
+        Ok(folder)
+    }
+
+    /// Removes the group of an instance that is at rest.
+    pub(crate) fn tidy(&mut self, slot: &mut Slot) {
+        if is_at_rest(&slot.instance.state)
+            && let Some(group) = slot.group.take()
+        {
+            slot.group_fresh = false;
+            self.remove(group.into_string().into());
+        }
+    }
+
+    /// After a restart of the daemon: each instance has the group that it had, and empty groups of nobody are removed.
+    pub(crate) fn recover(&self, slots: &mut Slots) {
+        let mut wanted = Vec::new();
+        for slot in slots.iter_mut().filter(|slot| !is_at_rest(&slot.instance.state)) {
+            // The journal may have ended between the making of the group and its record.
+            let group = slot.group.take().or_else(|| Some(self.next_of(slot)?.to_string_lossy().into()));
+            // We may have been started by one of our apps: its group is not to be killed.
+            slot.group = group.filter(|group| !self.has_us_in(Path::new(&**group)));
+            wanted.extend(slot.group.clone());
+        }
+        for group in self.all() {
+            if !wanted.iter().any(|wanted| Path::new(&**wanted) == group) {
+                // In use: the journal may be what is wrong, so nothing is killed for that.
+                let _ = cgroup::remove(&group);
+            }
+        }
     }
 
     /// A group of its own for a command, where there are groups.
@@ -189,6 +234,11 @@ fn without_leaf(own: PathBuf) -> PathBuf {
 /// outlives that process leaves the group to it; from systemd 254 it is put into [`LEAF`] in the first place.
 fn may_leave(own: &Path, in_front: bool) -> bool {
     in_front || own.extension().is_none_or(|kind| kind != "service")
+}
+
+/// Nothing of the instance runs, and nothing is to be started by itself.
+fn is_at_rest(state: &State) -> bool {
+    matches!(state, State::Stopped | State::Errored | State::Gone)
 }
 
 /// Unique for ever, and it begins with what people know.

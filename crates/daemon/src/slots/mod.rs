@@ -29,10 +29,12 @@ use ostler_core::lifecycle::Instance;
 use ostler_core::rare::Rare;
 use ostler_core::shards::Standing;
 use ostler_core::time::Now;
+use ostler_sys::ProcRef;
 
 pub(crate) use self::ending::{ending_of, why};
 pub(crate) use self::slot::{App, Base, Slot};
 pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
+pub(crate) use crate::keeper_door::{is_of_instance, split_key};
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
 use crate::store::{Record, Role, Snapshot, WatchMark};
@@ -46,15 +48,8 @@ struct Place {
     index: u32,
 }
 
-/// Splits a keeper's key into slot id and incarnation.
-pub(crate) fn split_key(key: u64) -> (u32, u32) {
-    ((key >> 32) as u32, key as u32)
-}
-
-/// The keeper's key is that of a process of an instance: incarnations are never 0.
-pub(crate) fn is_of_instance(key: u64) -> bool {
-    split_key(key).1 != 0
-}
+/// So many former leaders of a tree are remembered; the first one always.
+const FORMER_LEADERS: usize = 8;
 
 /// Our own numbers of slots that begin as candidates: never in the way of a `pm_id`.
 const CANDIDATES_FROM: u32 = 1 << 31;
@@ -291,6 +286,33 @@ impl Slots {
             self.deadlines.remove(&(at, id));
         }
         Some(slot)
+    }
+
+    /// A process that led the tree of a slot, and does not any more.
+    pub(crate) fn note_former_leader(&mut self, id: u32, ProcRef { pid, start_ticks }: ProcRef) {
+        let Some(slot) = self.get_mut(id) else { return };
+        slot.kin.retain(|kin| kin.0 != pid);
+        if slot.kin.len() >= FORMER_LEADERS {
+            slot.kin.remove(1);
+        }
+        slot.kin.push((pid, start_ticks));
+        self.changed(id);
+    }
+
+    /// The end of a process that was replaced belongs to the history of the instance, which its successor goes on with.
+    pub(crate) fn hand_down_exit(&mut self, id: u32, inc: u32) {
+        let Some(slot) = self.get(id).filter(|slot| slot.role == Role::Retiring) else { return };
+        let pm_id = slot.pm_id;
+        let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc).cloned() else { return };
+        let Some(successor) = self.serving().find(|slot| slot.pm_id == pm_id).map(|slot| slot.id) else { return };
+        let Some(slot) = self.get_mut(successor) else { return };
+        let exits = &mut slot.instance.exits;
+        // The successor may have ended first.
+        let place = exits.iter().position(|later| later.inc > inc).unwrap_or(exits.len());
+        exits.insert(place, record);
+        let surplus = exits.len().saturating_sub(slot.policy.exits_kept);
+        exits.drain(..surplus);
+        self.changed(successor);
     }
 
     /// The next run of a job begins when the present one has ended.

@@ -6,6 +6,7 @@ use ostler_keeper::Inventory;
 use serde_json::json;
 
 use super::Snapshot;
+use crate::keeper_door::{is_of_instance, split_key};
 use crate::log::DaemonLog;
 use ostler_sys::replace::{Durability, Writers, replace};
 
@@ -21,7 +22,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
     let pids: Vec<i32> = inventory
         .children
         .iter()
-        .filter(|child| child.ended.is_none() && crate::slots::split_key(child.key).0 == id)
+        .filter(|child| child.ended.is_none() && is_of_instance(child.key) && split_key(child.key).0 == id)
         .map(|child| child.pid)
         .collect();
     let at = ostler_sys::now().wall_ms;

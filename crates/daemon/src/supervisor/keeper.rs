@@ -1,15 +1,13 @@
 //! What the keeper says.
 
-use ostler_core::error_lines;
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::{FromKeeper, ToKeeper};
+use ostler_sys::ProcRef;
 use ostler_sys::signal::KILL;
-use ostler_sys::{ProcRef, listening};
 
 use crate::control::Control;
 use crate::engine::{ChildEvent, Work};
-use crate::slots::{Slot, ending_of, split_key};
-use crate::store::Role;
+use crate::slots::{Slot, split_key};
 
 impl Control {
     /// Takes everything that the keeper has to say.
@@ -50,14 +48,14 @@ impl Control {
                     return;
                 }
                 let (id, inc) = split_key(key);
-                let step = self.explain(id, &step, errno);
+                let step = self.ctx.slots.get(id).map_or_else(|| step.clone(), |slot| slot.explain(&step, errno));
                 self.process_is_gone(id, inc);
-                let failure = self.room.explain(SpawnFailure { step, errno });
+                let failure = self.ctx.fds.explain(SpawnFailure { step, errno });
                 self.feed(id, Event::SpawnFailed { inc, failure });
             }
             FromKeeper::Exited { key, pid, ending, .. } => {
                 // Whoever it was: what the kernel killed for its memory is not counted again with the next end.
-                let exit = self.exit_report(ending);
+                let exit = self.ctx.exit_report(ending);
                 if self.is_of_feature(key, ChildEvent::Exited(ending)) {
                     return;
                 }
@@ -102,10 +100,9 @@ impl Control {
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         if slot.instance.is_former(inc, pid) {
             // It was faster than this message, and has handed over already.
-            return self.note_kin(id, ProcRef { pid, start_ticks });
+            return self.ctx.slots.note_former_leader(id, ProcRef { pid, start_ticks });
         }
         slot.start_ticks = start_ticks;
-        self.write_pid_file(id, pid);
         self.feed(id, Event::Spawned { inc, pid });
     }
 
@@ -126,96 +123,7 @@ impl Control {
         exit.oom |= killed && self.ctx.slots.get(id).is_some_and(Slot::was_short_of_memory);
         self.process_is_gone(id, inc);
         self.feed(id, Event::Exited { inc, exit });
-        self.hand_down_exit(id, inc);
-    }
-
-    /// The end of a process that was replaced belongs to the history of the instance, which its successor goes on with.
-    fn hand_down_exit(&mut self, id: u32, inc: u32) {
-        let Some(slot) = self.ctx.slots.get(id).filter(|slot| slot.role == Role::Retiring) else { return };
-        let pm_id = slot.pm_id;
-        let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc).cloned() else { return };
-        let Some(successor) = self.ctx.slots.serving().find(|slot| slot.pm_id == pm_id).map(|slot| slot.id) else { return };
-        let Some(slot) = self.ctx.slots.get_mut(successor) else { return };
-        let exits = &mut slot.instance.exits;
-        // The successor may have ended first.
-        let place = exits.iter().position(|later| later.inc > inc).unwrap_or(exits.len());
-        exits.insert(place, record);
-        let surplus = exits.len().saturating_sub(slot.policy.exits_kept);
-        exits.drain(..surplus);
-        self.ctx.slots.changed(successor);
-    }
-
-    /// In the core's words, with what the kernel's counters say about its out-of-memory killer.
-    pub(crate) fn exit_report(&mut self, ending: ostler_sys::Ending) -> ExitReport {
-        let ending = ending_of(ending);
-        let killed = matches!(ending, Ending::Signal { signal: KILL, .. });
-        let kills = if killed { ostler_sys::oom::kills().unwrap_or(self.oom_kills) } else { self.oom_kills };
-        let oom = kills > self.oom_kills;
-        self.oom_kills = kills;
-        ExitReport { ending, oom }
-    }
-
-    /// The last lines of what it wrote, for `why`.
-    pub(super) fn keep_last_lines(&mut self, id: u32, inc: u32) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
-        let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
-            return;
-        };
-        // An exit that was asked for explains itself.
-        if matches!(record.cause, ostler_core::lifecycle::ExitCause::Asked(_)) {
-            return;
-        }
-        let mut lines = slot.last_lines();
-        self.name_port_holder(&mut lines);
-        if let Some(record) = self.ctx.slots.get_mut(id).and_then(|slot| slot.instance.exits.last_mut()) {
-            record.last_lines = lines;
-        }
-        self.ctx.slots.changed(id);
-    }
-
-    /// A port could not be had: who has it.
-    pub(crate) fn name_port_holder(&self, lines: &mut Vec<String>) {
-        let Some(port) = error_lines::taken_port(lines) else { return };
-        let sockets = listening::sockets_at(port);
-        if sockets.is_empty() {
-            return lines.push(format!("port {port} is held by nobody any more"));
-        }
-        let ours = sockets.iter().find_map(|inode| self.ctx.listening.app_of(*inode));
-        if let Some(app) = ours {
-            return lines.push(format!("port {port} is held for app {app}, whose instances share it"));
-        }
-        // Others see no more than the socket.
-        let Some(pid) = listening::processes_with(&sockets).into_iter().next() else {
-            return lines.push(format!("port {port} is held by a process that cannot be seen from here, of another user or container"));
-        };
-        let program = listening::program(pid).unwrap_or_default();
-        let app = self.app_of_process(pid).map(|app| format!(", app {app}")).unwrap_or_default();
-        lines.push(format!("port {port} is held by process {pid} ({program}){app}"));
-    }
-
-    /// The app whose main process this is, or descends from.
-    fn app_of_process(&self, pid: i32) -> Option<String> {
-        let table = ostler_sys::ProcTable::with_ancestors(pid, []);
-        let ancestors = std::iter::successors(Some(pid), |pid| table.get(*pid).map(|entry| entry.ppid).filter(|ppid| *ppid > 1));
-        ancestors.take(64).find_map(|pid| {
-            let slot = self.ctx.slots.iter().find(|slot| slot.instance.pid() == Some(pid))?;
-            Some(format!("{} (id {})", slot.spec().name, slot.pm_id))
-        })
-    }
-
-    /// A step of the kernel in words for the user.
-    fn explain(&self, id: u32, step: &str, errno: i32) -> String {
-        let Some(slot) = self.ctx.slots.get(id) else { return step.to_owned() };
-        let spec = slot.spec();
-        let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
-        match step {
-            "exec" => match ostler_sys::exec::explain(program.as_ref(), errno) {
-                Some(reason) => format!("exec {program} ({reason})"),
-                None => format!("exec {program}"),
-            },
-            "chdir" => format!("chdir {}", spec.cwd),
-            _ => step.to_owned(),
-        }
+        self.ctx.slots.hand_down_exit(id, inc);
     }
 
     /// SIGTERM and friends, sent to the keeper or to the daemon itself.

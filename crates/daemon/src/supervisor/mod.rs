@@ -5,11 +5,7 @@
 
 mod activation;
 mod beside;
-pub(crate) mod groups;
-mod handover;
-mod keeper;
-mod notices;
+pub(crate) mod keeper;
 pub(crate) mod preload;
-pub(crate) mod room;
 mod run;
 pub(crate) mod spawn;

@@ -17,12 +17,10 @@ impl Control {
     pub(crate) fn feed(&mut self, id: u32, event: Event) {
         let _at = crate::incident::working_on(id);
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
-        let exited = if let Event::Exited { inc, .. } = event { Some(inc) } else { None };
         let before = slot.instance.status();
         let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
         let notices = notices(&effects);
         let gone = slot.instance.state == State::Gone;
-        self.tidy_group(id);
         self.ctx.slots.changed(id);
         let hooks = hooks(&effects);
         for effect in effects {
@@ -32,10 +30,6 @@ impl Control {
         }
         if gone {
             self.ctx.effects.push(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
-        }
-        if let Some(inc) = exited {
-            // Whoever waits is told with them.
-            self.keep_last_lines(id, inc);
         }
         let transition = Transition { id, event: &event, before, notices: &notices, hooks: &hooks };
         self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, &transition));
@@ -47,12 +41,18 @@ impl Control {
         match effect {
             Effect::Spawn { inc } => {
                 if let Err(failure) = self.spawn(id, inc) {
-                    let failure = self.room.explain(failure);
-                    self.feed(id, Event::SpawnFailed { inc, failure });
+                    let failure = self.ctx.fds.explain(failure);
+                    // What was prepared is of no use any more.
+                    self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
+                    self.ctx.event(id, Event::SpawnFailed { inc, failure });
                 }
                 return true;
             }
-            Effect::Follow { inc, pid } => self.watch_successor(id, inc, pid),
+            Effect::Follow { inc, pid } => {
+                if self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid() == Some(pid)) {
+                    self.features.each().for_each(|feature| feature.on_follow(&mut self.ctx, id, inc));
+                }
+            }
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
             Effect::Drain { inc } => {
                 if !self.features.each().any(|feature| feature.on_drain(&mut self.ctx, id, inc)) {
@@ -70,7 +70,6 @@ impl Control {
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
             Effect::Sweep { inc, kill, signal } => self.ctx.request(Request::Sweep { id, inc, signal: (!kill).then_some(signal) }),
             Effect::Notify(notice) => {
-                self.tell(id, &notice);
                 self.features.each().for_each(|feature| feature.on_notice(&mut self.ctx, id, &notice));
                 if matches!(notice, ostler_core::lifecycle::Notice::Deleted) {
                     self.forget(id);
@@ -109,8 +108,8 @@ impl Control {
     }
 
     fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {
-        if !self.room.has() {
-            return Err(self.room.refusal());
+        if !self.ctx.fds.has_room() {
+            return Err(self.ctx.fds.refusal());
         }
         let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
         let spec = Rc::clone(&slot.app.spec);
@@ -122,10 +121,7 @@ impl Control {
         if let Some(worker_id) = worker_id {
             slot.worker.id = worker_id;
         }
-        let mut prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings, &mut self.preload, &mut self.ctx.log)?;
-        if let Some(group) = self.group_for_spawn(id) {
-            prepared.begin_in(group);
-        }
+        let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings, &mut self.preload, &mut self.ctx.log)?;
         self.features.each().for_each(|feature| feature.on_birth(&mut self.ctx, id));
         let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
         let key = slot.key(inc);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
-use ostler_keeper::{CGROUP_TARGET, SpawnRequest};
+use ostler_keeper::SpawnRequest;
 use ostler_proto::pm2::{View, scalar_env};
 use ostler_sys::user::Identity;
 use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, rlimit};
@@ -48,14 +48,6 @@ pub(super) struct Prepared {
     pub log_start: (u64, u64),
     /// See [`Outputs::files`].
     pub log_files: [Option<FileKey>; 2],
-}
-
-impl Prepared {
-    /// The process begins in this cgroup.
-    pub(super) fn begin_in(&mut self, group: OwnedFd) {
-        self.request.targets.push(CGROUP_TARGET);
-        self.fds.push(group);
-    }
 }
 
 /// A step that did not work, and its errno.

@@ -1,4 +1,4 @@
-//! Room for descriptors.
+//! How many descriptors there are, and who gets them.
 //!
 //! Where the limit of open files is small, apps must not take what clients, rotations and another keeper need: an app that finds no room is
 //! refused before it is started, with a word on the limit. What a new keeper needs is set aside from the beginning, because clients may
@@ -11,7 +11,9 @@ use ostler_sys::rlimit;
 
 /// Of so many descriptors this part stays free for what is not an app.
 const SHARE: u64 = 8;
+/// At least so many.
 const LEAST: u64 = 16;
+/// At most so many.
 const MOST: u64 = 128;
 /// Link (two), state and `/dev/null` of a new keeper, and some more.
 const SET_ASIDE: usize = 8;
@@ -22,26 +24,27 @@ fn one_more() -> rustix::io::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 0)
 }
 
-/// The limit, and what is set aside.
+/// The limit of open files, and what is set aside for a new keeper.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct FdBudget {
     limit: u64,
     aside: Vec<OwnedFd>,
 }
 
-impl Room {
+impl FdBudget {
+    /// By the limit of this process, which does not change.
     pub(crate) fn new() -> Self {
-        let mut room = Self { limit: rlimit::nofile().soft, aside: Vec::new() };
-        room.set_aside();
-        room
+        let mut budget = Self { limit: rlimit::nofile().soft, aside: Vec::new() };
+        budget.set_aside();
+        budget
     }
 
     fn free_share(&self) -> u64 {
         (self.limit / SHARE).clamp(LEAST, MOST)
     }
 
-    /// An app finds room. Numbers are given from the lowest up, so the next one tells how many are in use.
-    pub(crate) fn has(&self) -> bool {
+    /// There are enough for an app. Numbers are given from the lowest up, so the next one tells how many are in use.
+    pub(crate) fn has_room(&self) -> bool {
         let next = one_more().map_or(u64::MAX, |fd| fd.as_raw_fd().unsigned_abs().into());
         next.saturating_add(self.free_share()) < self.limit
     }

@@ -1,0 +1,153 @@
+//! What a process wrote last, for those who ask why it ended: the lines that matter, and who has the port that it could not have.
+
+use ostler_core::error_lines;
+use ostler_core::lifecycle::{Event, ExitCause};
+use ostler_sys::listening;
+
+use crate::engine::{Answer, Ctx, Feature, Request, Transition};
+use crate::slots::Slot;
+
+/// The lines themselves are kept with the exit.
+#[derive(Debug, Default)]
+pub(crate) struct LastLines;
+
+impl LastLines {
+    pub(crate) const NAME: &str = "last_lines";
+}
+
+impl Feature for LastLines {
+    /// Before anybody else looks at the exit: whoever waits is told with them.
+    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        if let Event::Exited { inc, .. } = transition.event {
+            keep(ctx, transition.id, *inc);
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        let Request::LastLines { id } = request else { return Some(request) };
+        let mut lines = ctx.slots.get(id).map(Slot::last_lines).unwrap_or_default();
+        name_port_holder(ctx, &mut lines);
+        ctx.answer(Answer::LastLines { id, lines });
+        None
+    }
+}
+
+/// Keeps the last lines of this incarnation with its exit.
+fn keep(ctx: &mut Ctx, id: u32, inc: u32) {
+    let Some(slot) = ctx.slots.get(id) else { return };
+    let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
+        return;
+    };
+    // An exit that was asked for explains itself.
+    if matches!(record.cause, ExitCause::Asked(_)) {
+        return;
+    }
+    let mut lines = slot.last_lines();
+    name_port_holder(ctx, &mut lines);
+    if let Some(record) = ctx.slots.get_mut(id).and_then(|slot| slot.instance.exits.last_mut()) {
+        record.last_lines = lines;
+    }
+    ctx.slots.changed(id);
+}
+
+/// A port could not be had: who has it.
+fn name_port_holder(ctx: &Ctx, lines: &mut Vec<String>) {
+    if let Some(port) = error_lines::taken_port(lines) {
+        lines.push(format!("port {port} is held {}", holder(ctx, port)));
+    }
+}
+
+/// Who has a port, in words that follow it.
+fn holder(ctx: &Ctx, port: u16) -> String {
+    let sockets = listening::sockets_at(port);
+    if sockets.is_empty() {
+        return "by nobody any more".into();
+    }
+    if let Some(app) = sockets.iter().find_map(|inode| ctx.listening.app_of(*inode)) {
+        return format!("for app {app}, whose instances share it");
+    }
+    // Others see no more than the socket.
+    let Some(pid) = listening::processes_with(&sockets).into_iter().next() else {
+        return "by a process that cannot be seen from here, of another user or container".into();
+    };
+    let program = listening::program(pid).unwrap_or_default();
+    let app = app_of_process(ctx, pid).map(|app| format!(", app {app}")).unwrap_or_default();
+    format!("by process {pid} ({program}){app}")
+}
+
+/// The app whose main process this is, or descends from.
+fn app_of_process(ctx: &Ctx, pid: i32) -> Option<String> {
+    let table = ostler_sys::ProcTable::with_ancestors(pid, []);
+    let ancestors = std::iter::successors(Some(pid), |pid| table.get(*pid).map(|entry| entry.ppid).filter(|ppid| *ppid > 1));
+    ancestors.take(64).find_map(|pid| {
+        let slot = ctx.slots.iter().find(|slot| slot.instance.pid() == Some(pid))?;
+        Some(format!("{} (id {})", slot.spec().name, slot.pm_id))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Input, Played};
+    use ostler_core::app::AppSpec;
+    use ostler_core::lifecycle::{Ending, ExitReport, Origin};
+    use std::net::TcpListener;
+
+    /// A running instance that wrote this to its error log.
+    fn running(played: &mut Played, text: &str) -> u32 {
+        let path = played.home().join("error.log");
+        std::fs::write(&path, text).unwrap();
+        let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
+        let files = &mut played.ctx.slots.get_mut(id).unwrap().files;
+        (files.error, files.out) = (Some(path.to_str().unwrap().into()), None);
+        played.start(&mut LastLines, id, 4711);
+        id
+    }
+
+    fn ends(played: &mut Played, id: u32) -> Vec<String> {
+        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        played.feed(&mut LastLines, id, Event::Exited { inc: 1, exit });
+        played.ctx.slots.get(id).unwrap().instance.exits.last().unwrap().last_lines.clone()
+    }
+
+    #[test]
+    fn what_it_wrote_is_kept_with_its_exit_unless_somebody_asked_for_that() {
+        let mut played = Played::new(&[]);
+        let id = running(&mut played, "Error: it is broken\n");
+        assert_eq!(ends(&mut played, id), ["Error: it is broken"]);
+        let id = running(&mut played, "Error: it is broken\n");
+        played.feed(&mut LastLines, id, Event::Stop(Origin::Shutdown));
+        assert!(ends(&mut played, id).is_empty());
+    }
+
+    #[test]
+    fn whoever_asks_is_answered_also_where_there_is_nothing() {
+        let mut played = Played::new(&[]);
+        let id = running(&mut played, "Error: it is broken\n");
+        for (id, expected) in [(id, vec!["Error: it is broken".to_owned()]), (77, Vec::new())] {
+            played.ctx.request(Request::LastLines { id });
+            let answers = played.settle(&mut LastLines);
+            let [Input::Answer(Answer::LastLines { id: of, lines })] = &answers[..] else { panic!("{answers:?}") };
+            assert_eq!((*of, lines), (id, &expected));
+        }
+    }
+
+    #[test]
+    fn who_has_the_port_is_named() {
+        let mut played = Played::new(&[]);
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let text = format!("Error: listen EADDRINUSE: address already in use :::{port}\n");
+        let us = std::process::id().cast_signed();
+        let id = running(&mut played, &text);
+        let last = ends(&mut played, id).pop().unwrap();
+        assert!(last.starts_with(&format!("port {port} is held by process {us} (")), "{last}");
+        let id = running(&mut played, &text);
+        played.ctx.listening.add("web", "port", std::rc::Rc::new(socket.try_clone().unwrap().into()));
+        assert_eq!(ends(&mut played, id).pop().unwrap(), format!("port {port} is held for app web, whose instances share it"));
+        played.ctx.listening.remove("web", "port");
+        drop(socket);
+        let id = running(&mut played, &text);
+        assert_eq!(ends(&mut played, id).pop().unwrap(), format!("port {port} is held by nobody any more"));
+    }
+}
