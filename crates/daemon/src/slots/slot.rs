@@ -148,6 +148,14 @@ impl Slot {
         Some((inc, ProcRef { pid, start_ticks: self.start_ticks }))
     }
 
+    /// No process was asked for after this incarnation.
+    pub(crate) fn is_newest(&self, inc: u32) -> bool {
+        match self.instance.state {
+            State::Spawning { inc: coming, .. } => inc == coming,
+            _ => inc == self.instance.inc,
+        }
+    }
+
     /// What its checks say of a process that is online; without checks all is well.
     pub(crate) fn is_healthy(&self) -> bool {
         let is_watched = self.spec().care.as_ref().is_some_and(|care| care.health.is_watched());

@@ -113,7 +113,10 @@ impl Control {
 
     /// What was made for a process is of no use any more.
     fn process_is_gone(&mut self, id: u32, inc: u32) {
-        self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
+        // An end that is told twice, because somebody asked for it meanwhile, is not the end of the process that came after it.
+        if self.ctx.slots.get(id).is_some_and(|slot| slot.is_newest(inc)) {
+            self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
+        }
         self.dispatch();
     }
 
