@@ -160,6 +160,24 @@ fn what_is_asked_of_a_process_ends_with_it() {
 }
 
 #[test]
+fn what_was_to_be_asked_of_a_process_is_not() {
+    let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
+    played.feed(&mut checks, id, Event::Stop(Origin::Policy("test".into())));
+    assert_eq!((played.ctx.timers.next_ms(), played.queued().len()), (None, 0));
+}
+
+#[test]
+fn an_answer_for_another_process_is_none() {
+    let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
+    let Owner::Check { slot, inc, key } = next_command(&mut played, &mut checks) else { panic!() };
+    // A former daemon may have given the same number to a question.
+    assert!(ends(&mut played, &mut checks, Owner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
+    assert_eq!(state(&played, id), Some(Health::Starting));
+    ends(&mut played, &mut checks, Owner::Check { slot, inc, key }, Outcome::Code(0));
+    assert_eq!(state(&played, id), Some(Health::Healthy));
+}
+
+#[test]
 fn a_port_is_asked() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(tcp(listener.local_addr().unwrap().port())), ..strict() });

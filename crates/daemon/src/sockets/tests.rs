@@ -151,7 +151,7 @@ fn new_connections_go_to_who_serves() {
     drop(clients);
     // A check of its readiness fails.
     played.ctx.slots.get_mut(first).unwrap().unready = true;
-    sockets.mark_dirty(&played.ctx, first);
+    sockets.on_capacity(&mut played.ctx, first);
     sockets.on_settled(&mut played.ctx);
     let _clients = connect(at, 20);
     assert_eq!((waiting(&of_first[0]), waiting(&of_second)), (0, 20));
