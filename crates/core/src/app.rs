@@ -8,14 +8,15 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::care::{Care, RestartBudget};
 use crate::cron::CronSpec;
 use crate::given::Given;
 use crate::hooks::Hooks;
 use crate::inherit::EnvPolicy;
 use crate::order::Order;
 use crate::rare::Rare;
+use crate::restart::RestartBudget;
 use crate::rotate::RotateSpec;
+use crate::safeguards::Safeguards;
 use crate::secrets::Secrets;
 use crate::serving::{Autoscale, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
@@ -118,8 +119,8 @@ pub struct AppSpec {
     #[serde(skip_serializing_if = "is_default")]
     pub watch: Rare<WatchSpec>,
     /// Health checks, and what it may use; none = nobody looks.
-    #[serde(skip_serializing_if = "is_default")]
-    pub care: Option<Box<Care>>,
+    #[serde(rename = "care", skip_serializing_if = "is_default")]
+    pub safeguards: Option<Box<Safeguards>>,
     /// No preload in Node apps (`pmx: false`).
     #[serde(skip_serializing_if = "is_default")]
     pub no_preload: bool,
@@ -220,7 +221,7 @@ impl Default for AppSpec {
             cron: None,
             limits: LimitSpec::default(),
             watch: Rare::default(),
-            care: None,
+            safeguards: None,
             no_preload: false,
             disable_source_map_support: false,
             config_file: None,

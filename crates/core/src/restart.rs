@@ -10,6 +10,8 @@
 //! with a `restart_delay`, may crash for ever; and it takes a death by signal for exit code 0. Here the protection always holds, and
 //! `stop_exit_codes` match codes only.
 
+use serde::{Deserialize, Serialize};
+
 use crate::backoff;
 use crate::lifecycle::{Ending, Policy};
 
@@ -18,6 +20,15 @@ const SPAWN_RETRY_MS: u64 = 100;
 
 /// Between the starts of a program that ends with code 0 within `min_uptime`.
 pub const FINISHED_EVERY_MS: u64 = 2000;
+
+/// At most so many restarts within a time (`restart_budget`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartBudget {
+    /// So many.
+    pub n: u32,
+    /// Within so long.
+    pub window_ms: u64,
+}
 
 /// What is remembered between runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::engine::Played;
     use ostler_core::app::AppSpec;
-    use ostler_core::care::RestartBudget;
+    use ostler_core::restart::RestartBudget;
 
     #[test]
     fn each_notice_in_the_words_that_scripts_look_for() {

@@ -1,9 +1,9 @@
 //! What is told of an instance: a row, a summary, all of it.
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::care::Note;
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
+use ostler_core::note::Note;
 use serde::{Deserialize, Serialize};
 
 use crate::health::HealthReport;

@@ -15,7 +15,7 @@ use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
 use ostler_core::lifecycle::{AfterStop, Ending, ExitCause, Instance, Origin, State, Wanted};
 use ostler_core::secrets::SecretSource;
 use ostler_core::serving::{ListenAt, ReadyBy, Scheduling, Sticky};
-use ostler_core::{care, cron, health, hooks, order, rotate};
+use ostler_core::{cron, health, hooks, limits, order, rotate};
 use ostler_proto::control::{
     Action, ClientFrame, DaemonFrame, Existing, Failure, LogOutcome, PROTOCOL, Progress, ReloadedLog, Request, Response, RolloutState,
     ScaleTo,
@@ -94,9 +94,9 @@ kinds! {
     "Overlap" => cron::Overlap,
     "RunOn" => cron::RunOn,
     "Times" => rotate::Times,
-    "Ask" => care::Ask,
-    "care::Action" => care::Action,
-    "Amount" => care::Amount,
+    "Ask" => health::Ask,
+    "care::Action" => health::Action,
+    "Amount" => limits::Amount,
     "Event" => event::Event,
     "event::What" => event::What,
     "event::Cause" => event::Cause,

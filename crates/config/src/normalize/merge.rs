@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ostler_core::app::AppSpec;
 use serde_json::{Map, Value};
 
-use super::{Base, Normalized, care, cron, env, options, script, serving, set, timing, watch};
+use super::{Base, Normalized, cron, env, options, safeguards, script, serving, set, timing, watch};
 use crate::context::Context;
 use crate::problem::{Kind, Problems};
 
@@ -59,8 +59,8 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
         env::finish_policy(&mut spec, context);
     }
     let finished = if touches(serving::TOGETHER) { serving::finish(&mut spec) } else { Ok(()) };
-    let cared_for = finished.and_then(|()| if touches(care::KEYS) { care::finish(&mut spec) } else { Ok(()) });
-    if let Err((key, message)) = cared_for {
+    let guarded = finished.and_then(|()| if touches(safeguards::KEYS) { safeguards::finish(&mut spec) } else { Ok(()) });
+    if let Err((key, message)) = guarded {
         problems.push(raw.problem(Kind::Value, key, message));
     }
     if watch::TOGETHER.iter().any(|key| raw.attributes.contains_key(*key))

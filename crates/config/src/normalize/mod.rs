@@ -1,6 +1,5 @@
 //! From a checked app to an [`AppSpec`]: one file per family of attributes.
 
-mod care;
 mod command;
 mod cron;
 mod env;
@@ -15,6 +14,7 @@ mod options;
 mod order;
 mod ready;
 mod run;
+mod safeguards;
 mod script;
 mod secrets;
 mod serving;
@@ -132,7 +132,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     }
     timing::finish_stop(&mut spec, context);
     env::finish_policy(&mut spec, context);
-    if let Err((key, message)) = serving::finish(&mut spec).and_then(|()| care::finish(&mut spec)) {
+    if let Err((key, message)) = serving::finish(&mut spec).and_then(|()| safeguards::finish(&mut spec)) {
         problems.push(raw.problem(Kind::Value, key, message));
     }
     if let Err((key, message)) = watch::finish(&mut spec) {

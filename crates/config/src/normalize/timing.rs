@@ -16,7 +16,7 @@ pub(super) fn set_restart(spec: &mut AppSpec, key: &str, value: &Value) -> Resul
         "max_lifetime" => restart.max_lifetime_ms = Some(number(value)?).filter(|ms| *ms > 0),
         "restart_delay" => restart.restart_delay_ms = number(value)?,
         "exp_backoff_restart_delay" => restart.exp_backoff_ms = number(value)?,
-        "restart_budget" => restart.budget = super::care::budget(value)?,
+        "restart_budget" => restart.budget = super::safeguards::budget(value)?,
         "stop_exit_codes" => {
             let codes = value.as_array().into_iter().flatten();
             restart.stop_exit_codes = codes

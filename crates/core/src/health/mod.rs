@@ -6,7 +6,9 @@
 mod monitor;
 mod pace;
 mod remedy;
+mod spec;
 
 pub use monitor::{Monitor, State};
 pub use pace::Pace;
 pub use remedy::{Case, Cause, Remedy, is_over};
+pub use spec::{Action, Ask, Check, HealthSpec, Phase};

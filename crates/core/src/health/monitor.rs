@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::care::{Check, Health, Phase};
+use crate::health::{Check, HealthSpec, Phase};
 
 /// A process is asked so soon for the first time.
 const FIRST_MS: u64 = 100;
@@ -82,20 +82,20 @@ pub struct Monitor {
 
 impl Monitor {
     /// A process that began at `started_ms`.
-    pub fn new(health: &Health, started_ms: u64) -> Self {
+    pub fn new(health: &HealthSpec, started_ms: u64) -> Self {
         let usual = || health.startup.as_ref().or(health.liveness.as_ref()).map_or(0, |check| check.interval_ms);
         let grace_until_ms = started_ms.saturating_add(health.grace_ms.unwrap_or_else(usual));
         Self { grace_until_ms, since_ms: started_ms, answers: [Answers::default(); 3], heart_stopped: false }
     }
 
     /// Is this question to be asked now?
-    pub fn asks(&self, health: &Health, phase: Phase) -> bool {
+    pub fn asks(&self, health: &HealthSpec, phase: Phase) -> bool {
         let started = health.startup.is_none() || self.of(Phase::Startup).passed == Some(true);
         health.check(phase).is_some() && started != (phase == Phase::Startup)
     }
 
     /// Until the next question of this phase: at first twice as long each time.
-    pub fn pause_ms(&self, health: &Health, phase: Phase, now_ms: u64) -> u64 {
+    pub fn pause_ms(&self, health: &HealthSpec, phase: Phase, now_ms: u64) -> u64 {
         let (interval_ms, delay_ms) = health.check(phase).map_or((FIRST_MS, 0), |check| (check.interval_ms.max(1), check.delay_ms));
         if self.is_eager(phase, now_ms) {
             // Waiting for as long as it was asked doubles that time.
@@ -115,7 +115,7 @@ impl Monitor {
     }
 
     /// Takes an answer, unless nobody asked. Gives the new state where it is another one.
-    pub fn answered(&mut self, health: &Health, phase: Phase, good: bool, now_ms: u64) -> Option<State> {
+    pub fn answered(&mut self, health: &HealthSpec, phase: Phase, good: bool, now_ms: u64) -> Option<State> {
         let check = health.check(phase).filter(|_| self.asks(health, phase))?;
         let before = self.state(health);
         let forgiven = !good && now_ms < self.grace_until_ms && self.of(phase).passed.is_none();
@@ -131,19 +131,19 @@ impl Monitor {
     }
 
     /// Its event loop stands still (or turns again). Gives the new state where it is another one.
-    pub fn heartbeat(&mut self, health: &Health, beats: bool) -> Option<State> {
+    pub fn heartbeat(&mut self, health: &HealthSpec, beats: bool) -> Option<State> {
         let before = self.state(health);
         self.heart_stopped = !beats;
         self.news(health, before)
     }
 
-    fn news(&self, health: &Health, before: State) -> Option<State> {
+    fn news(&self, health: &HealthSpec, before: State) -> Option<State> {
         let after = self.state(health);
         (after != before).then_some(after)
     }
 
     /// How it is.
-    pub fn state(&self, health: &Health) -> State {
+    pub fn state(&self, health: &HealthSpec) -> State {
         let failed = |phase| self.of(phase).passed == Some(false);
         if self.heart_stopped || failed(Phase::Startup) || failed(Phase::Liveness) {
             return State::Unhealthy;
@@ -168,7 +168,7 @@ impl Monitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::care::Ask;
+    use crate::health::Ask;
     use proptest::prelude::*;
 
     fn check(interval_ms: u64, failures: u32, successes: u32) -> Check {
@@ -177,12 +177,12 @@ mod tests {
     }
 
     /// `http: {interval: 30000}`: readiness after one bad answer, liveness after three.
-    fn http() -> Health {
-        Health { readiness: Some(check(30_000, 1, 1)), liveness: Some(check(30_000, 3, 1)), ..Health::default() }
+    fn http() -> HealthSpec {
+        HealthSpec { readiness: Some(check(30_000, 1, 1)), liveness: Some(check(30_000, 3, 1)), ..HealthSpec::default() }
     }
 
     /// Answers at these times, to every question that is asked then.
-    fn play(health: &Health, answers: &[(u64, bool)]) -> Vec<State> {
+    fn play(health: &HealthSpec, answers: &[(u64, bool)]) -> Vec<State> {
         let mut monitor = Monitor::new(health, 0);
         let mut states = Vec::new();
         for &(at, good) in answers {
@@ -207,7 +207,7 @@ mod tests {
             play(&http(), &[(29_999, false), (30_000, false), (60_000, false), (90_000, false)]),
             [Starting, Unready, Unready, Unhealthy]
         );
-        let none = Health { grace_ms: Some(0), ..http() };
+        let none = HealthSpec { grace_ms: Some(0), ..http() };
         assert_eq!(play(&none, &[(0, false), (1, false), (2, false)]), [Unready, Unready, Unhealthy]);
     }
 
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn until_the_startup_check_is_good_nothing_else_is_asked() {
-        let health = Health { startup: Some(check(1000, 3, 2)), ..http() };
+        let health = HealthSpec { startup: Some(check(1000, 3, 2)), ..http() };
         let mut monitor = Monitor::new(&health, 0);
         let asked = |monitor: &Monitor| Phase::ALL.map(|phase| monitor.asks(&health, phase));
         assert_eq!(asked(&monitor), [true, false, false]);
@@ -252,17 +252,17 @@ mod tests {
         monitor.answered(&health, Phase::Liveness, true, 120);
         assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 120), 30_000);
         // Not more often than the app says, and not before it may be asked.
-        let quick = Health { liveness: Some(check(50, 3, 1)), ..Health::default() };
+        let quick = HealthSpec { liveness: Some(check(50, 3, 1)), ..HealthSpec::default() };
         assert_eq!(Monitor::new(&quick, 0).pause_ms(&quick, Phase::Liveness, 10), 50);
         let delayed = Check { delay_ms: 10_000, ..check(5000, 3, 1) };
-        let delayed = Health { liveness: Some(delayed), grace_ms: Some(60_000), ..Health::default() };
+        let delayed = HealthSpec { liveness: Some(delayed), grace_ms: Some(60_000), ..HealthSpec::default() };
         assert_eq!(Monitor::new(&delayed, 0).pause_ms(&delayed, Phase::Liveness, 10_000), 100);
         assert_eq!(Monitor::new(&delayed, 0).pause_ms(&delayed, Phase::Liveness, 10_400), 400);
         // Where bad answers count, they count no faster.
-        let strict = Health { grace_ms: Some(0), ..http() };
+        let strict = HealthSpec { grace_ms: Some(0), ..http() };
         assert_eq!(Monitor::new(&strict, 0).pause_ms(&strict, Phase::Readiness, 0), 30_000);
         // What is asked after the startup check begins anew.
-        let health = Health { startup: Some(check(1000, 3, 1)), ..http() };
+        let health = HealthSpec { startup: Some(check(1000, 3, 1)), ..http() };
         let mut monitor = Monitor::new(&health, 0);
         assert_eq!(monitor.pause_ms(&health, Phase::Startup, 600), 600);
         monitor.answered(&health, Phase::Startup, true, 70_000);
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_heart_that_stands_still_is_enough() {
-        let health = Health { heartbeat_ms: Some(1000), ..Health::default() };
+        let health = HealthSpec { heartbeat_ms: Some(1000), ..HealthSpec::default() };
         let mut monitor = Monitor::new(&health, 0);
         assert_eq!(monitor.state(&health), State::Healthy);
         assert_eq!(monitor.heartbeat(&health, false), Some(State::Unhealthy));
@@ -288,7 +288,7 @@ mod tests {
             failures in 1..5_u32, successes in 1..4_u32, grace in 0..50_u64,
             answers in prop::collection::vec(any::<bool>(), 1..80),
         ) {
-            let health = Health { liveness: Some(check(1, failures, successes)), grace_ms: Some(grace), ..Health::default() };
+            let health = HealthSpec { liveness: Some(check(1, failures, successes)), grace_ms: Some(grace), ..HealthSpec::default() };
             let mut monitor = Monitor::new(&health, 0);
             let (mut bad, mut good) = (0, 0);
             for (at, answer) in answers.into_iter().enumerate() {

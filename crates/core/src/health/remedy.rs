@@ -1,6 +1,6 @@
 //! What is done about a process that is not well or uses too much, and when that is over: decisions, somebody else acts.
 
-use crate::care::Action;
+use crate::health::Action;
 use crate::lifecycle::{Instance, State as Life};
 
 use super::State;

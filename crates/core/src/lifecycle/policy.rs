@@ -2,9 +2,9 @@
 
 use super::Instance;
 use crate::app::{AppSpec, KillMode};
-use crate::care::RestartBudget;
 use crate::cron::{JobSpec, MOST_HISTORY, RETRY_DELAY_CAP_MS};
 use crate::hooks::{HookPolicy, OnFailure};
+use crate::restart::RestartBudget;
 use crate::secrets::SecretSource;
 
 /// How long a process whose user named no time is waited for where that cannot be for ever: by a reload, and by a daemon that cannot know

@@ -570,7 +570,7 @@ fn what_failed_is_ended_and_goes_to_the_restart_policy() {
 
 #[test]
 fn t12_a_budget_of_restarts_is_kept_whatever_their_reason() {
-    let budget = crate::care::RestartBudget { n: 2, window_ms: 10_000 };
+    let budget = crate::restart::RestartBudget { n: 2, window_ms: 10_000 };
     let mut story = Story::running(Policy { budget: Some(budget), ..policy() });
     let crash = |story: &mut Story, inc: u32| {
         story.feed(Event::Exited { inc, exit: exit(1) });

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::care::CpuLimit;
+use crate::limits::CpuLimit;
 
 /// Readings kept per window.
 const STEPS: u64 = 12;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::care::ErrorLimit;
+use crate::limits::ErrorLimit;
 
 /// Parts of a window that are told apart.
 const PARTS: u64 = 30;

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 pub use answer::{Answer, Status};
 pub use schedule::{Schedule, Turn, together};
 
-use crate::care::{Ask, Check};
+use crate::health::{Ask, Check};
 use crate::serving::{HttpProbe, ReadyBy};
 
 /// What is asked, of whom.

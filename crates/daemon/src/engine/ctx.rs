@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 
-use ostler_core::care::Note;
 use ostler_core::lifecycle::Event;
+use ostler_core::note::Note;
 use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
 use ostler_proto::control::{Failure, Response};

@@ -1,7 +1,7 @@
 //! Checks by command: a command of the app, run from time to time, never twice at the same time. Its exit code is the answer.
 
-use ostler_core::care::{Ask, Check};
 use ostler_core::errand::{Command, Outcome};
+use ostler_core::health::{Ask, Check};
 
 use super::{COMMANDS, HealthChecks};
 use crate::engine::{Ctx, Request};

@@ -1,6 +1,6 @@
 //! Questions of health checks: which are asked now, when, and what comes of the answers.
 
-use ostler_core::care::{Ask, Check, Health, Phase};
+use ostler_core::health::{Ask, Check, HealthSpec, Phase};
 use ostler_core::probe;
 use ostler_proto::health::LastAnswer;
 
@@ -22,7 +22,7 @@ fn spread(id: u32, span: u64) -> u64 {
 }
 
 /// The questions of these phases: those that are the same are asked once.
-fn grouped(health: &Health, phases: Vec<Phase>) -> Vec<(Check, Vec<Phase>)> {
+fn grouped(health: &HealthSpec, phases: Vec<Phase>) -> Vec<(Check, Vec<Phase>)> {
     let mut groups: Vec<(Check, Vec<Phase>)> = Vec::new();
     for phase in phases {
         let Some(check) = health.check(phase) else { continue };
@@ -44,17 +44,17 @@ fn over_network(check: &Check, slot: &Slot) -> Option<probe::Question> {
     probe::Question::of_check(check, slot.port_shift(port))
 }
 
-fn health_of(slots: &Slots, id: u32) -> Option<&Health> {
-    Some(&slots.get(id)?.spec().care.as_ref()?.health)
+fn health_of(slots: &Slots, id: u32) -> Option<&HealthSpec> {
+    Some(&slots.get(id)?.spec().safeguards.as_ref()?.health)
 }
 
 impl Watched {
     /// Until the next question for one of these phases.
-    fn pause_ms(&self, health: &Health, phases: &[Phase], now_ms: u64) -> Option<u64> {
+    fn pause_ms(&self, health: &HealthSpec, phases: &[Phase], now_ms: u64) -> Option<u64> {
         phases.iter().map(|phase| self.monitor.pause_ms(health, *phase, now_ms)).min()
     }
 
-    fn asked(&self, health: &Health) -> [bool; 3] {
+    fn asked(&self, health: &HealthSpec) -> [bool; 3] {
         Phase::ALL.map(|phase| self.monitor.asks(health, phase))
     }
 

@@ -3,9 +3,10 @@
 use std::net::TcpListener;
 
 use ostler_core::app::AppSpec;
-use ostler_core::care::{Ask, Care, Check, Health as HealthSpec};
 use ostler_core::errand::Outcome;
+use ostler_core::health::{Ask, Check, HealthSpec};
 use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::safeguards::Safeguards;
 use ostler_sys::Wiped;
 use serde_json::json;
 
@@ -33,8 +34,8 @@ fn strict() -> HealthSpec {
 }
 
 fn app(health: HealthSpec) -> AppSpec {
-    let care = Care { health, ..Care::default() };
-    AppSpec { name: "api".into(), script: "/bin/true".into(), care: Some(Box::new(care)), ..AppSpec::default() }
+    let safeguards = Safeguards { health, ..Safeguards::default() };
+    AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
 }
 
 fn running(health: HealthSpec) -> (Played, HealthChecks, u32) {

@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
-use ostler_core::care::{Amount, Care, CpuLimit};
 use ostler_core::health::Cause;
+use ostler_core::limits::{Amount, CpuLimit};
 use ostler_core::limits::{CpuVerdict, CpuWatch, INTERVAL_MS, MemoryVerdict};
+use ostler_core::safeguards::Safeguards;
 use ostler_sys::{cgroup, machine, sample};
 
 use super::{Limits, tell};
@@ -60,12 +61,12 @@ impl Limits {
     /// Measures all that has limits.
     pub(super) fn measure(&mut self, ctx: &mut Ctx) {
         let began_ms = clock().mono_ms;
-        let limited = |id: &u32| Some((*id, ctx.slots.get(*id)?.spec().care.clone().filter(|care| care.measures())?));
-        let limited: Vec<(u32, Box<Care>)> = self.watched.keys().filter_map(limited).collect();
+        let limited = |id: &u32| Some((*id, ctx.slots.get(*id)?.spec().safeguards.clone().filter(|safeguards| safeguards.measures())?));
+        let limited: Vec<(u32, Box<Safeguards>)> = self.watched.keys().filter_map(limited).collect();
         let uses = uses(ctx, &limited);
         let mut next: Option<u64> = None;
-        for ((id, care), used) in limited.iter().zip(uses) {
-            let due = self.judge_use(ctx, *id, care, used);
+        for ((id, safeguards), used) in limited.iter().zip(uses) {
+            let due = self.judge_use(ctx, *id, safeguards, used);
             next = Some(next.map_or(due, |next: u64| next.min(due)));
         }
         self.count_errors(ctx);
@@ -76,15 +77,15 @@ impl Limits {
     }
 
     /// Acts on what one uses. Gives the time of its next measurement.
-    fn judge_use(&mut self, ctx: &mut Ctx, id: u32, care: &Care, used: Option<Use>) -> u64 {
-        let due = ctx.now.mono_ms.saturating_add(match (care.memory, care.cpu) {
-            (None, Some(limit)) if care.errors.is_none() => CpuWatch::interval_ms(&limit),
+    fn judge_use(&mut self, ctx: &mut Ctx, id: u32, safeguards: &Safeguards, used: Option<Use>) -> u64 {
+        let due = ctx.now.mono_ms.saturating_add(match (safeguards.memory, safeguards.cpu) {
+            (None, Some(limit)) if safeguards.errors.is_none() => CpuWatch::interval_ms(&limit),
             _ => INTERVAL_MS,
         });
         let Some(used) = used else { return due };
         // Of two reasons in the same measurement the first counts.
-        let confirm_ms = care.memory.and_then(|limit| self.judge_memory(ctx, id, limit, used.memory_bytes));
-        if let Some(limit) = care.cpu {
+        let confirm_ms = safeguards.memory.and_then(|limit| self.judge_memory(ctx, id, limit, used.memory_bytes));
+        if let Some(limit) = safeguards.cpu {
             self.judge_cpu(ctx, id, &limit, used.cpu_ns);
         }
         confirm_ms.map_or(due, |at_ms| due.min(at_ms))
@@ -128,15 +129,15 @@ impl Limits {
 }
 
 /// What these use, in their order.
-fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Care>)]) -> Vec<Option<Use>> {
-    let needed = |care: &Care| care.memory.is_some() || care.cpu.is_some();
+fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
+    let needed = |safeguards: &Safeguards| safeguards.memory.is_some() || safeguards.cpu.is_some();
     let group = |id: u32| ctx.slots.get(id).and_then(|slot| slot.group.as_deref()).map(Path::new);
     let mut uses: Vec<Option<Use>> = limited
         .iter()
-        .map(|(id, care)| needed(care).then(|| group(*id)).flatten().and_then(|group| use_of(group, care.cpu.is_some())))
+        .map(|(id, safeguards)| needed(safeguards).then(|| group(*id)).flatten().and_then(|group| use_of(group, safeguards.cpu.is_some())))
         .collect();
     let rest: Vec<u32> =
-        limited.iter().zip(&uses).filter(|((_, care), used)| needed(care) && used.is_none()).map(|((id, _), _)| *id).collect();
+        limited.iter().zip(&uses).filter(|((_, safeguards), used)| needed(safeguards) && used.is_none()).map(|((id, _), _)| *id).collect();
     if !rest.is_empty() {
         ctx.read_usage(Some(&rest));
         for ((id, _), used) in limited.iter().zip(&mut uses).filter(|((id, _), _)| rest.contains(id)) {

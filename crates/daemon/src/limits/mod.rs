@@ -92,7 +92,7 @@ impl Feature for Limits {
 
 /// Which incarnation of a slot is to be measured.
 fn wanted(slot: &Slot) -> Option<u32> {
-    slot.spec().care.as_ref().filter(|care| care.measures())?;
+    slot.spec().safeguards.as_ref().filter(|safeguards| safeguards.measures())?;
     match slot.instance.state {
         State::Running { inc, .. } if slot.role == Role::Serving => Some(inc),
         _ => None,
@@ -118,7 +118,7 @@ impl Limits {
 
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        if slot.spec().care.as_ref().is_some_and(|care| care.errors.is_some()) {
+        if slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.errors.is_some()) {
             let file = slot.files.error.clone().map(|path| (path, slot.log_start.0));
             self.error_logs.begin(id, inc, Rights::of(slot.spec()), file);
         }
@@ -145,7 +145,7 @@ impl Limits {
 
     /// It has reported so many errors.
     fn add_errors(&mut self, ctx: &mut Ctx, id: u32, errors: u64) {
-        let Some(limit) = ctx.slots.get(id).and_then(|slot| slot.spec().care.as_ref()?.errors) else { return };
+        let Some(limit) = ctx.slots.get(id).and_then(|slot| slot.spec().safeguards.as_ref()?.errors) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let Some(sum) = watched.errors.take(&limit, errors, ctx.now.mono_ms) else { return };
         let why = format!("reported {sum} errors within {} s (error_threshold: {})", limit.window_ms.div_ceil(1000), limit.threshold);
@@ -173,7 +173,7 @@ impl Limits {
     /// in one line.
     fn limit_group(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        if slot.spec().care.as_ref().is_none_or(|care| care.hard.is_none()) {
+        if slot.spec().safeguards.as_ref().is_none_or(|safeguards| safeguards.hard.is_none()) {
             return;
         }
         let total = self.machine.memory_bytes(ctx.now.mono_ms);

@@ -4,20 +4,21 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use ostler_core::app::AppSpec;
-use ostler_core::care::{Amount, Care, CpuLimit, ErrorLimit, HardLimits};
 use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
+use ostler_core::safeguards::Safeguards;
 
 use super::*;
 use crate::engine::{Input, Played};
 
-fn app(care: Care) -> AppSpec {
-    AppSpec { name: "api".into(), script: "/bin/true".into(), care: Some(Box::new(care)), ..AppSpec::default() }
+fn app(safeguards: Safeguards) -> AppSpec {
+    AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
 }
 
 /// An app that is this process: there is one to measure.
-fn running(care: Care) -> (Played, Limits, u32) {
+fn running(safeguards: Safeguards) -> (Played, Limits, u32) {
     let (mut played, mut limits) = (Played::new(&[]), Limits::default());
-    let id = played.instance(app(care));
+    let id = played.instance(app(safeguards));
     let pid = std::process::id().cast_signed();
     played.start(&mut limits, id, pid);
     played.ctx.slots.get_mut(id).unwrap().start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
@@ -37,13 +38,13 @@ fn notes(played: &Played, id: u32) -> Vec<String> {
 #[test]
 fn who_has_no_limits_is_not_measured() {
     let hard = HardLimits { pids: Some(5), ..HardLimits::default() };
-    let (played, limits, _) = running(Care { hard, ..Care::default() });
+    let (played, limits, _) = running(Safeguards { hard, ..Safeguards::default() });
     assert_eq!((played.ctx.timers.next_ms(), limits.watched.len()), (None, 0));
 }
 
 #[test]
 fn too_much_memory_is_measured_twice_and_told_when_something_is_done() {
-    let (mut played, mut limits, id) = running(Care { memory: Some(Amount::Bytes(1)), ..Care::default() });
+    let (mut played, mut limits, id) = running(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() });
     played.pass(&mut limits, INTERVAL_MS);
     assert!(asked(&mut played).is_empty());
     played.pass(&mut limits, 250);
@@ -60,10 +61,10 @@ fn too_much_memory_is_measured_twice_and_told_when_something_is_done() {
 
 #[test]
 fn what_is_within_its_limit_again_needs_no_remedy() {
-    let (mut played, mut limits, id) = running(Care { memory: Some(Amount::Bytes(1)), ..Care::default() });
+    let (mut played, mut limits, id) = running(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() });
     played.pass(&mut limits, INTERVAL_MS + 250);
     played.queued();
-    played.ctx.redescribe(id, app(Care { memory: Some(Amount::Bytes(u64::MAX)), ..Care::default() }));
+    played.ctx.redescribe(id, app(Safeguards { memory: Some(Amount::Bytes(u64::MAX)), ..Safeguards::default() }));
     played.queued();
     played.pass(&mut limits, INTERVAL_MS);
     let asked = asked(&mut played);
@@ -74,7 +75,7 @@ fn what_is_within_its_limit_again_needs_no_remedy() {
 
 #[test]
 fn nobody_is_measured_any_more_when_all_have_ended() {
-    let (mut played, mut limits, id) = running(Care { memory: Some(Amount::Bytes(1)), ..Care::default() });
+    let (mut played, mut limits, id) = running(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() });
     assert!(played.ctx.timers.next_ms().is_some());
     played.feed(&mut limits, id, Event::Stop(Origin::Policy("test".into())));
     assert_eq!((played.ctx.timers.next_ms(), limits.watched.len()), (None, 0));
@@ -83,14 +84,14 @@ fn nobody_is_measured_any_more_when_all_have_ended() {
 #[test]
 fn cpu_alone_is_measured_more_rarely() {
     let cpu = CpuLimit { percent: 50, of_machine: false, window_ms: 60_000 };
-    let (mut played, mut limits, id) = running(Care { cpu: Some(cpu), ..Care::default() });
+    let (mut played, mut limits, id) = running(Safeguards { cpu: Some(cpu), ..Safeguards::default() });
     let began_ms = played.ctx.now.mono_ms;
     assert_eq!(played.ctx.timers.next_ms(), Some(began_ms + INTERVAL_MS));
     played.pass(&mut limits, INTERVAL_MS);
     let next_ms = played.ctx.timers.next_ms().unwrap();
     assert!(next_ms >= began_ms + INTERVAL_MS + 5000, "{next_ms}");
     // Somebody else begins: it is not kept waiting.
-    let other = played.instance(app(Care { memory: Some(Amount::Bytes(1)), ..Care::default() }));
+    let other = played.instance(app(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() }));
     played.start(&mut limits, other, std::process::id().cast_signed());
     assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + INTERVAL_MS));
     limits.on_answer(&mut played.ctx, &Answer::Remedy { id, cause: Cause::Cpu, why: "used 99 %".into() });
@@ -101,7 +102,7 @@ fn cpu_alone_is_measured_more_rarely() {
 fn so_many_exceptions_are_too_many() {
     for restart in [true, false] {
         let errors = ErrorLimit { threshold: 3, window_ms: 60_000, restart };
-        let (mut played, mut limits, id) = running(Care { errors: Some(errors), ..Care::default() });
+        let (mut played, mut limits, id) = running(Safeguards { errors: Some(errors), ..Safeguards::default() });
         let says = |played: &mut Played, limits: &mut Limits, topic: &str| {
             let message = Message::Typed { topic: topic.into(), data: serde_json::Value::Null };
             limits.on_message(&mut played.ctx, id, 1, &message);
@@ -125,7 +126,7 @@ fn so_many_exceptions_are_too_many() {
 fn lines_of_its_error_log_count_from_its_start_on() {
     let errors = ErrorLimit { threshold: 3, window_ms: 600_000, restart: true };
     let (mut played, mut limits) = (Played::new(&[]), Limits::default());
-    let id = played.instance(app(Care { errors: Some(errors), ..Care::default() }));
+    let id = played.instance(app(Safeguards { errors: Some(errors), ..Safeguards::default() }));
     let path = played.home().join("error.log");
     std::fs::write(&path, "of a\nformer\nprocess\nof it\n").unwrap();
     let slot = played.ctx.slots.get_mut(id).unwrap();
@@ -150,12 +151,12 @@ fn lines_of_its_error_log_count_from_its_start_on() {
 fn a_hard_limit_that_cannot_be_had_is_told_once() {
     let hard = HardLimits { pids: Some(5), ..HardLimits::default() };
     let (mut played, mut limits) = (Played::new(&[]), Limits::default());
-    let id = played.instance(app(Care { hard, ..Care::default() }));
+    let id = played.instance(app(Safeguards { hard, ..Safeguards::default() }));
     for _ in 0..2 {
         limits.on_birth(&mut played.ctx, id);
     }
     assert_eq!(notes(&played, id), ["runs without pids_max: there are no cgroups of version 2 here"]);
-    let free = played.instance(app(Care::default()));
+    let free = played.instance(app(Safeguards::default()));
     limits.on_birth(&mut played.ctx, free);
     assert!(notes(&played, free).is_empty());
 }

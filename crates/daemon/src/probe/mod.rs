@@ -190,7 +190,7 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::care::{Ask, Check};
+    use ostler_core::health::{Ask, Check};
     use ostler_core::serving::HttpProbe;
     use std::io::{Read, Write};
     use std::net::TcpListener;

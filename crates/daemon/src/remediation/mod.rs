@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use ostler_core::care::Action;
+use ostler_core::health::Action;
 use ostler_core::health::{Case, Cause, Pace, Remedy, State as Health, is_over};
 use ostler_core::lifecycle::{Event, Notice, Origin, State};
 
@@ -141,7 +141,7 @@ impl Remediation {
         Case {
             cause: wanted.cause,
             action: action_of(slot),
-            autokill: slot.spec().care.as_ref().is_some_and(|care| care.autokill),
+            autokill: slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.autokill),
             may_restart: slot.instance.may_restart(&slot.policy, ctx.now),
             overlaps: slot.spec().shares_its_ports(),
             beside_failed: self.beside_failed.get(&slot.id) == Some(&wanted.inc),
@@ -204,7 +204,7 @@ fn health_of(slot: &Slot) -> Option<Health> {
 
 /// What its app wants to be done when it is not well.
 fn action_of(slot: &Slot) -> Action {
-    slot.spec().care.as_ref().map_or(Action::Restart, |care| care.health.action)
+    slot.spec().safeguards.as_ref().map_or(Action::Restart, |safeguards| safeguards.health.action)
 }
 
 /// A replacement did not come up: what is still unhealthy is to be replaced in another way.

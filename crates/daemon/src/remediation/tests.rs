@@ -1,8 +1,9 @@
 //! Remediation over a played context: whose turn it is, what is done, and who is told.
 
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::care::{Ask, Care, Check, Health as HealthSpec};
+use ostler_core::health::{Ask, Check, HealthSpec};
 use ostler_core::lifecycle::{Ending, ExitReport};
+use ostler_core::safeguards::Safeguards;
 use ostler_proto::health::{HealthReport, LastAnswer};
 
 use super::*;
@@ -10,19 +11,19 @@ use crate::engine::{Input, Played};
 
 const WHY: &str = "no answer at all";
 
-fn app(care: Care) -> AppSpec {
-    AppSpec { name: "api".into(), script: "/bin/true".into(), care: Some(Box::new(care)), ..AppSpec::default() }
+fn app(safeguards: Safeguards) -> AppSpec {
+    AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
 }
 
 /// One whose processes can serve beside each other.
-fn cluster(care: Care) -> AppSpec {
-    AppSpec { mode: ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(care) }
+fn cluster(safeguards: Safeguards) -> AppSpec {
+    AppSpec { mode: ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(safeguards) }
 }
 
-fn with_check() -> Care {
+fn with_check() -> Safeguards {
     let ask = Ask::Command(vec!["true".into()]);
     let check = Check { ask, interval_ms: 1000, timeout_ms: 1000, failures: 1, successes: 1, delay_ms: 0 };
-    Care { health: HealthSpec { liveness: Some(check), ..HealthSpec::default() }, ..Care::default() }
+    Safeguards { health: HealthSpec { liveness: Some(check), ..HealthSpec::default() }, ..Safeguards::default() }
 }
 
 fn running(specs: &[AppSpec]) -> (Played, Remediation, Vec<u32>) {
@@ -95,8 +96,8 @@ fn one_after_the_other() {
 
 #[test]
 fn apps_do_not_wait_for_each_other() {
-    let other = AppSpec { name: "other".into(), ..app(Care::default()) };
-    let (mut played, mut remediation, ids) = running(&[app(Care::default()), other]);
+    let other = AppSpec { name: "other".into(), ..app(Safeguards::default()) };
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default()), other]);
     for id in ids {
         ask(&mut played, &mut remediation, id, Cause::Errors);
     }
@@ -126,7 +127,7 @@ fn where_two_can_serve_it_is_replaced_and_restarted_only_if_that_fails() {
 
 #[test]
 fn a_reload_under_way_comes_first() {
-    let (mut played, mut remediation, ids) = running(&[app(Care::default())]);
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     played.ctx.slots.begin_replacing("api");
     ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
     assert!(done(&mut played, &mut remediation).is_empty());
@@ -136,7 +137,7 @@ fn a_reload_under_way_comes_first() {
 
 #[test]
 fn what_is_replaced_again_and_again_waits_unless_it_takes_too_much_memory() {
-    let (mut played, mut remediation, ids) = running(&[app(Care::default())]);
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     let id = ids[0];
     for _ in 0..2 {
         ask(&mut played, &mut remediation, id, Cause::Errors);
@@ -160,7 +161,7 @@ fn what_is_replaced_again_and_again_waits_unless_it_takes_too_much_memory() {
 
 #[test]
 fn who_has_waited_has_its_turn() {
-    let (mut played, mut remediation, ids) = running(&[app(Care::default())]);
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     let pace = remediation.paces.entry(0).or_default();
     pace.replaced(played.ctx.now.mono_ms);
     pace.replaced(played.ctx.now.mono_ms);
@@ -174,7 +175,7 @@ fn who_has_waited_has_its_turn() {
 
 #[test]
 fn autokill_ends_it_as_if_it_had_crashed() {
-    let (mut played, mut remediation, ids) = running(&[cluster(Care { autokill: true, ..Care::default() })]);
+    let (mut played, mut remediation, ids) = running(&[cluster(Safeguards { autokill: true, ..Safeguards::default() })]);
     ask(&mut played, &mut remediation, ids[0], Cause::Health);
     let queued = done(&mut played, &mut remediation);
     assert!(matches!(&queued[..], [Input::Event(_, Event::Fail(origin))] if is_policy(origin, "health")), "{queued:?}");
@@ -199,16 +200,16 @@ fn nothing_is_done_about_what_is_well_again_or_has_ended() {
 
 #[test]
 fn an_app_that_wants_to_be_left_alone_is() {
-    let mut care = with_check();
-    care.health.action = Action::None;
-    let (mut played, mut remediation, ids) = running(&[app(care)]);
+    let mut safeguards = with_check();
+    safeguards.health.action = Action::None;
+    let (mut played, mut remediation, ids) = running(&[app(safeguards)]);
     assert!(!ask(&mut played, &mut remediation, ids[0], Cause::Health));
     assert!(ask(&mut played, &mut remediation, ids[0], Cause::Memory), "its limits are another matter");
 }
 
 #[test]
 fn a_new_app_with_an_old_number_has_its_own_pace() {
-    let (mut played, mut remediation, ids) = running(&[app(Care::default())]);
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
     done(&mut played, &mut remediation);
     assert_eq!(remediation.paces.len(), 1);

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use ostler_core::app::AppSpec;
-use ostler_core::care::HardLimits;
+use ostler_core::limits::HardLimits;
 use ostler_sys::cgroup;
 
 use super::Slot;
@@ -39,7 +39,7 @@ fn settings(hard: &HardLimits, total_bytes: u64) -> Vec<Setting> {
 }
 
 fn hard_limits(spec: &AppSpec) -> Option<&HardLimits> {
-    spec.care.as_ref().map(|care| &care.hard).filter(|hard| !hard.is_none())
+    spec.safeguards.as_ref().map(|safeguards| &safeguards.hard).filter(|hard| !hard.is_none())
 }
 
 impl Groups {
@@ -86,7 +86,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::care::Amount;
+    use ostler_core::limits::Amount;
 
     #[test]
     fn limits_in_the_words_of_the_kernel() {

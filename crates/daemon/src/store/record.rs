@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::care::Note;
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
+use ostler_core::note::Note;
 use ostler_proto::control::{Learned, OpenSocket};
 use ostler_proto::event::{Cause, Event, Position};
 use serde::{Deserialize, Serialize, Serializer};

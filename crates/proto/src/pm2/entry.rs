@@ -1,9 +1,10 @@
 //! One entry of a dump that PM2 wrote (or that somebody edited): attributes → description.
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode, KillMode};
-use ostler_core::care::{Amount, Care};
 use ostler_core::cron::{CronSpec, JobSpec, Schedule};
 use ostler_core::inherit::EnvPolicy;
+use ostler_core::limits::Amount;
+use ostler_core::safeguards::Safeguards;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -195,7 +196,7 @@ fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), String> {
     spec.env.policy = entry.text("env_policy").as_deref().and_then(EnvPolicy::named).unwrap_or_default();
     spec.stop.shutdown_with_message = entry.flag("shutdown_with_message").unwrap_or(false);
     let memory = entry.number("max_memory_restart").filter(|bytes| *bytes > 0).map(Amount::Bytes);
-    spec.care = memory.map(|memory| Box::new(Care { memory: Some(memory), ..Care::default() }));
+    spec.safeguards = memory.map(|memory| Box::new(Safeguards { memory: Some(memory), ..Safeguards::default() }));
     spec.ready.wait_ready = entry.flag("wait_ready").unwrap_or(false);
     spec.ready.listen_timeout_ms = entry.number("listen_timeout");
     spec.limits.nice = entry.get("nice").and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok()).filter(|n| (-20..=19).contains(n));

@@ -1,8 +1,11 @@
 //! `http`, `health`, `error`, `autokill`, and the limits of memory and CPU: what ostler looks after while an app runs.
 
 use ostler_core::app::AppSpec;
-use ostler_core::care::{Action, Amount, Ask, Care, Check, CpuLimit, ErrorLimit, HardLimits, Health, RestartBudget};
+use ostler_core::health::{Action, Ask, Check, HealthSpec};
+use ostler_core::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
 use ostler_core::probe::addresses;
+use ostler_core::restart::RestartBudget;
+use ostler_core::safeguards::Safeguards;
 use ostler_core::serving::{HttpProbe, ReadyBy};
 use ostler_core::units;
 use serde_json::{Map, Value};
@@ -46,28 +49,28 @@ type Fault = (&'static str, String);
 /// Reads all of it, when everything else is known. An error names the key.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
     let value = |key: &str| spec.given.get(key).filter(|value| !value.is_null());
-    let mut care = Care { autokill: value("autokill") == Some(&Value::Bool(true)), ..Care::default() };
+    let mut safeguards = Safeguards { autokill: value("autokill") == Some(&Value::Bool(true)), ..Safeguards::default() };
     let at = |key: &'static str| move |message: String| (key, message);
     if let Some(value) = value("http") {
-        care.health = http(value, spec).map_err(at("http"))?;
+        safeguards.health = http(value, spec).map_err(at("http"))?;
     }
     if let Some(value) = value("health") {
-        health(value, spec, &mut care.health).map_err(at("health"))?;
+        health(value, spec, &mut safeguards.health).map_err(at("health"))?;
     }
-    if care.autokill && care.health.heartbeat_ms.is_none() && has_heart(spec) && !heart_is_off(value("health")) {
-        care.health.heartbeat_ms = Some(HEARTBEAT_MS);
+    if safeguards.autokill && safeguards.health.heartbeat_ms.is_none() && has_heart(spec) && !heart_is_off(value("health")) {
+        safeguards.health.heartbeat_ms = Some(HEARTBEAT_MS);
     }
-    care.memory = value("max_memory_restart").map(amount).transpose().map_err(at("max_memory_restart"))?.flatten();
-    care.cpu = cpu(&spec.given).map_err(at("max_cpu"))?;
+    safeguards.memory = value("max_memory_restart").map(amount).transpose().map_err(at("max_memory_restart"))?.flatten();
+    safeguards.cpu = cpu(&spec.given).map_err(at("max_cpu"))?;
     // A text is the path of the error log, and never gets here.
-    care.errors = value("error").and_then(Value::as_object).map(errors).transpose().map_err(at("error"))?;
-    care.hard = HardLimits {
+    safeguards.errors = value("error").and_then(Value::as_object).map(errors).transpose().map_err(at("error"))?;
+    safeguards.hard = HardLimits {
         cpu_percent: value("cpu_quota").map(quota).transpose().map_err(at("cpu_quota"))?.flatten(),
         memory: value("memory_max").map(amount).transpose().map_err(at("memory_max"))?.flatten(),
         pids: value("pids_max").and_then(whole).and_then(|pids| u32::try_from(pids).ok()).filter(|pids| *pids > 0),
         io_weight: value("io_weight").and_then(whole).and_then(|weight| u16::try_from(weight).ok()).filter(|weight| *weight > 0),
     };
-    spec.care = (!care.is_none()).then(|| Box::new(care));
+    spec.safeguards = (!safeguards.is_none()).then(|| Box::new(safeguards));
     Ok(())
 }
 
@@ -82,22 +85,22 @@ fn heart_is_off(health: Option<&Value>) -> bool {
 
 /// `http: {…}` is readiness and liveness by the same question: one bad answer and it gets no new connections, `retries` of them and it is
 /// restarted.
-fn http(value: &Value, spec: &AppSpec) -> Result<Health, String> {
+fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
     let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
     let probe = asked(ready::http(value, spec)?)?;
     let liveness = check(Ask::Http(probe), table)?;
     let readiness = Check { failures: 1, ..liveness.clone() };
-    Ok(Health {
+    Ok(HealthSpec {
         readiness: Some(readiness),
         liveness: Some(liveness),
         grace_ms: grace(table)?,
         action: action(table)?,
-        ..Health::default()
+        ..HealthSpec::default()
     })
 }
 
 /// `health: {startup: {…}, readiness: {…}, liveness: {…}, heartbeat, grace, action}`.
-fn health(value: &Value, spec: &AppSpec, health: &mut Health) -> Result<(), String> {
+fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), String> {
     let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
     known_keys(table, &["startup", "readiness", "liveness", "heartbeat", "grace", "start_period", "action"])?;
     for (phase, place) in [("startup", &mut health.startup), ("readiness", &mut health.readiness), ("liveness", &mut health.liveness)] {

@@ -1,0 +1,99 @@
+//! What an app may use.
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::is_default;
+
+/// So much memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// Bytes.
+    Bytes(u64),
+    /// Hundredths of a percent of what the machine (or our cgroup) has.
+    Share(u32),
+}
+
+impl Amount {
+    /// In bytes, where there are `total`.
+    pub fn bytes(self, total: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Share(share) => u64::try_from(u128::from(total) * u128::from(share) / 10_000).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Soft limit of CPU use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuLimit {
+    /// Percent.
+    pub percent: u32,
+    /// 100 percent are all processors, not one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub of_machine: bool,
+    /// It has to use more than that on average for so long.
+    pub window_ms: u64,
+}
+
+impl CpuLimit {
+    /// In percent of one processor.
+    pub fn of_one(&self, cpus: u32) -> f64 {
+        f64::from(self.percent) * if self.of_machine { f64::from(cpus.max(1)) } else { 1.0 }
+    }
+}
+
+/// So many errors are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorLimit {
+    /// Lines on standard error and reported exceptions.
+    pub threshold: u32,
+    /// Within so long.
+    pub window_ms: u64,
+    /// It is restarted then; otherwise it is told.
+    pub restart: bool,
+}
+
+/// Limits that the kernel keeps, by cgroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HardLimits {
+    /// CPU, in percent of one core.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cpu_percent: Option<u32>,
+    /// Memory.
+    #[serde(skip_serializing_if = "is_default")]
+    pub memory: Option<Amount>,
+    /// Processes and threads.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pids: Option<u32>,
+    /// Weight of its input and output, 1 to 10000; 100 is usual.
+    #[serde(skip_serializing_if = "is_default")]
+    pub io_weight: Option<u16>,
+}
+
+impl HardLimits {
+    /// None at all.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_in_bytes() {
+        assert_eq!(Amount::Bytes(7).bytes(100), 7);
+        assert_eq!(Amount::Share(5_000).bytes(1 << 30), 1 << 29);
+        assert_eq!(Amount::Share(1).bytes(u64::MAX), u64::MAX / 10_000);
+    }
+
+    #[test]
+    fn shares_of_a_machine() {
+        let limit = CpuLimit { percent: 50, of_machine: false, window_ms: 1 };
+        assert!((limit.of_one(8) - 50.0).abs() < 1e-9);
+        assert!((CpuLimit { of_machine: true, ..limit }.of_one(8) - 400.0).abs() < 1e-9);
+    }
+}
