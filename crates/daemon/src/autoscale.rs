@@ -41,12 +41,12 @@ impl Feature for Autoscale {
             ctx.timers.set(Self::READ, Some(ctx.now.mono_ms + INTERVAL_MS));
             let mut ids: Vec<u32> = apps.into_values().flatten().collect();
             ids.sort_unstable();
-            ctx.request(Request::Measure { ids });
+            ctx.request(Request::Measure { by: Self::NAME, ids });
         }
     }
 
     fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
-        let Answer::Measured { is_complete: true } = answer else { return };
+        let Answer::Measured { by: Self::NAME, is_complete: true } = answer else { return };
         for (name, ids) in apps(&ctx.slots) {
             let slots = || ids.iter().filter_map(|id| ctx.slots.get(*id));
             // An app that a user stopped, or that is being replaced, is left alone.
@@ -107,7 +107,7 @@ mod tests {
         for _ in 0..3 {
             played.pass(&mut autoscale, INTERVAL_MS);
             let asked = played.queued();
-            assert!(matches!(&asked[..], [Input::Request(Request::Measure { ids })] if *ids == [id]), "{asked:?}");
+            assert!(matches!(&asked[..], [Input::Request(Request::Measure { ids, .. })] if *ids == [id]), "{asked:?}");
         }
         played.ctx.slots.remove(id);
         played.pass(&mut autoscale, INTERVAL_MS);
@@ -119,7 +119,9 @@ mod tests {
     fn too_few_become_enough_unless_a_reload_is_under_way() {
         let (mut played, mut autoscale, id) = running(2);
         let mut decided = |played: &mut Played, is_complete| {
-            autoscale.on_answer(&mut played.ctx, &Answer::Measured { is_complete });
+            autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: "somebody else", is_complete });
+            assert!(played.queued().is_empty(), "not asked for by us, perhaps of others");
+            autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: Autoscale::NAME, is_complete });
             played.queued()
         };
         assert!(decided(&mut played, false).is_empty(), "half a reading says nothing");

@@ -60,8 +60,8 @@ pub(crate) enum Request {
     /// These instances of one app are restarted, or reloaded, as if a user had asked for it: so many at the same time as the action's rule
     /// says. Nobody waits for the end.
     Act { action: Action, ids: Vec<u32>, origin: Origin },
-    /// What these instances use is read, sorted by their numbers. Answered by [`Answer::Measured`].
-    Measure { ids: Vec<u32> },
+    /// What these instances use is read, sorted by their numbers. Answered by [`Answer::Measured`], for the feature that asks.
+    Measure { by: &'static str, ids: Vec<u32> },
     /// The schedule of this instance counts from now on, or as it was saved: a start, and what came back from a saved list.
     Schedule { id: u32, saved: Option<Option<Ticks>> },
     /// The list is saved now if it is saved by itself, and not later: what is about to happen is not to be saved.
@@ -106,7 +106,7 @@ pub(crate) enum Answer {
     /// A log was rotated: the name that its old lines have now, or why that could not be.
     Rotated { path: String, target: PathBuf, file: FileKey, result: Result<String, String> },
     /// What was to be measured stands on the slots; false where one of them has no earlier reading to compare with.
-    Measured { is_complete: bool },
+    Measured { by: &'static str, is_complete: bool },
     /// A command has ended.
     CommandEnded(Box<CommandEnd>),
     /// A rotation that a former daemon asked for was undone.

@@ -92,9 +92,9 @@ impl Feature for Usage {
     }
 
     fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
-        let Request::Measure { ids } = request else { return Some(request) };
+        let Request::Measure { by, ids } = request else { return Some(request) };
         let is_complete = ctx.read_usage(Some(&ids));
-        ctx.answer(Answer::Measured { is_complete });
+        ctx.answer(Answer::Measured { by, is_complete });
         None
     }
 
