@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::is_default;
+use crate::app::{AppSpec, is_default};
 use crate::health::HealthSpec;
 use crate::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
 
@@ -39,5 +39,17 @@ impl Safeguards {
     /// Something has to be measured while it runs.
     pub fn measures(&self) -> bool {
         self.memory.is_some() || self.cpu.is_some() || self.errors.is_some()
+    }
+}
+
+impl AppSpec {
+    /// What it wants to be asked, and what is to be done when it is not well.
+    pub fn health(&self) -> Option<&HealthSpec> {
+        self.safeguards.as_ref().map(|safeguards| &safeguards.health)
+    }
+
+    /// What the kernel is to hold it to, if there is anything.
+    pub fn hard_limits(&self) -> Option<&HardLimits> {
+        self.safeguards.as_ref().map(|safeguards| &safeguards.hard).filter(|hard| !hard.is_none())
     }
 }

@@ -37,9 +37,7 @@ impl HealthChecks {
     }
 
     fn take_beat(&mut self, ctx: &mut Ctx, id: u32, beats: bool, words: String) {
-        let Some(health) = ctx.slots.get(id).and_then(|slot| slot.spec().safeguards.as_ref()).map(|safeguards| &safeguards.health) else {
-            return;
-        };
+        let Some(health) = ctx.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let before = watched.monitor.state(health);
         let news = watched.monitor.heartbeat(health, beats);
@@ -55,5 +53,5 @@ impl HealthChecks {
 
 /// At least so often it has to say so.
 fn period_of(ctx: &Ctx, id: u32) -> Option<u64> {
-    ctx.slots.get(id)?.spec().safeguards.as_ref()?.health.heartbeat_ms
+    ctx.slots.get(id)?.spec().health()?.heartbeat_ms
 }

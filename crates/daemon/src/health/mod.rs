@@ -123,7 +123,7 @@ const PROBES: u64 = 2;
 
 /// Which incarnation of a slot is to be watched.
 fn wanted(slot: &Slot) -> Option<u32> {
-    slot.spec().safeguards.as_ref().filter(|safeguards| safeguards.health.is_watched())?;
+    slot.spec().health().filter(|health| health.is_watched())?;
     match slot.instance.state {
         State::Running { inc, .. } if slot.role == Role::Serving => Some(inc),
         _ => None,
@@ -155,8 +155,8 @@ impl HealthChecks {
     }
 
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
-        let Some(safeguards) = ctx.slots.get(id).and_then(|slot| slot.spec().safeguards.as_ref()) else { return };
-        let monitor = Monitor::new(&safeguards.health, ctx.now.mono_ms);
+        let Some(health) = ctx.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
+        let monitor = Monitor::new(health, ctx.now.mono_ms);
         let watched = Watched { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, beat_due_ms: None };
         self.watched.insert(id, watched);
         self.show(ctx, id);
@@ -183,7 +183,7 @@ impl HealthChecks {
 
     /// None where nobody asks for it.
     fn report(&self, slot: &Slot) -> Option<HealthReport> {
-        let health = slot.spec().safeguards.as_ref().map(|safeguards| &safeguards.health).filter(|health| health.is_watched())?;
+        let health = slot.spec().health().filter(|health| health.is_watched())?;
         let watched = self.watched.get(&slot.id)?;
         let (state, failures) = (watched.monitor.state(health), watched.monitor.failures());
         Some(HealthReport { state, since: watched.since, failures, last: watched.last.clone() })

@@ -1,6 +1,6 @@
 //! Questions of health checks: which are asked now, when, and what comes of the answers.
 
-use ostler_core::health::{Ask, Check, HealthSpec, Phase};
+use ostler_core::health::{Ask, Check, HealthSpec, Phase, State};
 use ostler_core::probe;
 use ostler_proto::health::LastAnswer;
 
@@ -45,10 +45,37 @@ fn over_network(check: &Check, slot: &Slot) -> Option<probe::Question> {
 }
 
 fn health_of(slots: &Slots, id: u32) -> Option<&HealthSpec> {
-    Some(&slots.get(id)?.spec().safeguards.as_ref()?.health)
+    slots.get(id)?.spec().health()
+}
+
+/// What comes of an answer.
+struct Taken {
+    before: State,
+    after: State,
+    /// Other questions are to be asked from now on.
+    asks_others: bool,
+    /// When it is asked again.
+    next_ms: u64,
 }
 
 impl Watched {
+    /// Takes an answer to a question for these phases of slot `id`.
+    fn take(&mut self, health: &HealthSpec, id: u32, phases: &[Phase], is_good: bool, now_ms: u64) -> Taken {
+        let (before, asked_before, was_eager) = (self.monitor.state(health), self.asked(health), self.is_eager(phases, now_ms));
+        for phase in phases {
+            self.monitor.answered(health, *phase, is_good, now_ms);
+        }
+        let pause_ms = self.pause_ms(health, phases, now_ms).unwrap_or(1);
+        // Those that were started together are not asked together for ever.
+        let wait_ms = if was_eager && !self.is_eager(phases, now_ms) { 1 + spread(id, pause_ms) } else { pause_ms };
+        Taken {
+            before,
+            after: self.monitor.state(health),
+            asks_others: self.asked(health) != asked_before,
+            next_ms: probe::together(now_ms.saturating_add(wait_ms), pause_ms).max(now_ms.saturating_add(1)),
+        }
+    }
+
     /// Until the next question for one of these phases.
     fn pause_ms(&self, health: &HealthSpec, phases: &[Phase], now_ms: u64) -> Option<u64> {
         phases.iter().map(|phase| self.monitor.pause_ms(health, *phase, now_ms)).min()
@@ -136,29 +163,22 @@ impl HealthChecks {
         set_probe_timer(ctx);
     }
 
+    /// An answer has come: it is shown, and it decides when the next one is asked for.
     pub(super) fn take_answer(&mut self, ctx: &mut Ctx, key: u32, answer: Answer) {
-        let now_ms = ctx.now.mono_ms;
         let Some(Question { id, phases }) = self.questions.get(&key) else { return };
         let id = *id;
         let Some(health) = health_of(&ctx.slots, id) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let is_good = answer == Answer::Good;
-        let (before, asked_before, was_eager) = (watched.monitor.state(health), watched.asked(health), watched.is_eager(phases, now_ms));
-        for phase in phases {
-            watched.monitor.answered(health, *phase, is_good, now_ms);
-        }
-        let (after, asks_others) = (watched.monitor.state(health), watched.asked(health) != asked_before);
-        let pause_ms = watched.pause_ms(health, phases, now_ms).unwrap_or(1);
-        // Those that were started together are not asked together for ever.
-        let next_ms = if was_eager && !watched.is_eager(phases, now_ms) { 1 + spread(id, pause_ms) } else { pause_ms };
+        let taken = watched.take(health, id, phases, is_good, ctx.now.mono_ms);
         let words = if let Answer::Bad(words) = answer { words } else { String::new() };
         watched.last = Some(LastAnswer { at: ctx.now, good: is_good, words });
-        self.ask_again(ctx, key, probe::together(now_ms.saturating_add(next_ms), pause_ms).max(now_ms.saturating_add(1)));
+        self.ask_again(ctx, key, taken.next_ms);
         self.show(ctx, id);
-        if after != before {
-            self.on_change(ctx, id, before, after);
+        if taken.after != taken.before {
+            self.on_change(ctx, id, taken.before, taken.after);
         }
-        if asks_others {
+        if taken.asks_others {
             self.follow_questions(ctx, id);
         }
     }

@@ -173,7 +173,7 @@ impl Limits {
     /// in one line.
     fn limit_group(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        if slot.spec().safeguards.as_ref().is_none_or(|safeguards| safeguards.hard.is_none()) {
+        if slot.spec().hard_limits().is_none() {
             return;
         }
         let total = self.machine.memory_bytes(ctx.now.mono_ms);

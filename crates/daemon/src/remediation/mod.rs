@@ -204,7 +204,7 @@ fn health_of(slot: &Slot) -> Option<Health> {
 
 /// What its app wants to be done when it is not well.
 fn action_of(slot: &Slot) -> Action {
-    slot.spec().safeguards.as_ref().map_or(Action::Restart, |safeguards| safeguards.health.action)
+    slot.spec().health().map_or(Action::Restart, |health| health.action)
 }
 
 /// A replacement did not come up: what is still unhealthy is to be replaced in another way.

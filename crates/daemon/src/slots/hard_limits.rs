@@ -38,14 +38,10 @@ fn settings(hard: &HardLimits, total_bytes: u64) -> Vec<Setting> {
     all.into_iter().filter_map(|(key, controller, file, value)| Some(Setting { key, controller, file, value: value? })).collect()
 }
 
-fn hard_limits(spec: &AppSpec) -> Option<&HardLimits> {
-    spec.safeguards.as_ref().map(|safeguards| &safeguards.hard).filter(|hard| !hard.is_none())
-}
-
 impl Groups {
     /// Why limits of this app cannot be kept here: a line for each.
     pub(crate) fn limits_in_vain(&self, spec: &AppSpec, keeper: i32) -> Vec<String> {
-        let settings = hard_limits(spec).map_or_else(Vec::new, |hard| settings(hard, 0));
+        let settings = spec.hard_limits().map_or_else(Vec::new, |hard| settings(hard, 0));
         let trouble = |Setting { key, controller, .. }: Setting| {
             let why = self.enable(controller, keeper).err()?;
             Some(format!("{}: {key} has no effect: {why}", spec.name))
@@ -57,7 +53,7 @@ impl Groups {
     /// reasons the first.
     pub(crate) fn limit(&self, slot: &Slot, total_bytes: u64, keeper: i32) -> Option<String> {
         let mut trouble = None;
-        for Setting { key, controller, file, value } in settings(hard_limits(slot.spec())?, total_bytes) {
+        for Setting { key, controller, file, value } in settings(slot.spec().hard_limits()?, total_bytes) {
             let done = self.enable(controller, keeper).and_then(|()| {
                 let group = slot.group.as_deref().ok_or("the instance has no cgroup")?;
                 cgroup::limit(Path::new(group), file, &value).map_err(|errno| format!("{group}/{file}: {errno}"))
@@ -78,7 +74,7 @@ impl Slot {
 
     /// The kernel killed something of its group since its process started.
     pub(crate) fn was_short_of_memory(&self) -> bool {
-        let is_limited = hard_limits(self.spec()).is_some_and(|hard| hard.memory.is_some());
+        let is_limited = self.spec().hard_limits().is_some_and(|hard| hard.memory.is_some());
         is_limited && self.oom_kills().is_some_and(|kills| kills > self.group_ooms)
     }
 }

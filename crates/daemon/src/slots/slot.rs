@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
-use ostler_core::health::State as Health;
+use ostler_core::health::{HealthSpec, State as Health};
 use ostler_core::lifecycle::{Instance, Policy, State, Wanted};
 use ostler_core::note::Note;
 use ostler_core::rare::Rare;
@@ -158,7 +158,7 @@ impl Slot {
 
     /// What its checks say of a process that is online; without checks all is well.
     pub(crate) fn is_healthy(&self) -> bool {
-        let is_watched = self.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.health.is_watched());
+        let is_watched = self.spec().health().is_some_and(HealthSpec::is_watched);
         !is_watched || self.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
     }
 
@@ -254,8 +254,7 @@ impl Slot {
     /// Takes another description; paths and policy follow.
     pub(crate) fn describe(&mut self, app: Rc<App>, settings: &Settings) {
         self.files = crate::files::resolve(&app.spec, self.pm_id, settings);
-        let hard = |spec: &AppSpec| spec.safeguards.as_ref().map(|safeguards| safeguards.hard.clone()).unwrap_or_default();
-        if self.group_fresh && hard(&self.app.spec) != hard(&app.spec) {
+        if self.group_fresh && self.app.spec.hard_limits() != app.spec.hard_limits() {
             // A limit that is no more must not stay in its group: that is made anew.
             self.group_fresh = false;
         }

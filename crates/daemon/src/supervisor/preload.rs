@@ -101,7 +101,7 @@ pub(super) fn settings(slot: &Slot, piped: bool) -> String {
     if let Some(Sticky::Cookie(name)) = &slot.spec().sticky {
         settings.insert("cookie".into(), json!({"name": name, "worker": slot.index}));
     }
-    if let Some(ms) = slot.spec().safeguards.as_ref().and_then(|safeguards| safeguards.health.heartbeat_ms) {
+    if let Some(ms) = slot.spec().health().and_then(|health| health.heartbeat_ms) {
         // Two may be late.
         settings.insert("beat_ms".into(), (ms / 3).into());
     }
