@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ostler_core::autoscale::{INTERVAL_MS, Scaler};
-use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 
 use crate::engine::{Answer, Ctx, Feature, Key, Request, Transition};
 use crate::slots::{Slot, Slots};
@@ -60,7 +60,7 @@ impl Feature for Autoscale {
             let want = self.all.entry(name.clone()).or_default().decide(&rules, have, load, ctx.now.mono_ms);
             if want != have {
                 ctx.log.line(format_args!("App [{name}] uses {load:.0} % of a core with {have} instances: {want} from now on"));
-                ctx.request(Request::Scale { ids, to: want, origin: Origin::Policy(Self::NAME.into()) });
+                ctx.request(Request::Scale { ids, to: want, origin: Origin::policy(PolicyName::Autoscale) });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `max_lifetime`: an instance that has run for so long is replaced, without a gap where two processes can have its ports.
 
-use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_core::units::in_seconds;
 use ostler_proto::control::Action;
 
@@ -73,7 +73,7 @@ impl Feature for Lifetime {
         }
         let ids = due_of(ctx, &spec.name);
         ids.iter().for_each(|id| ctx.timers.set((Self::NAME, u64::from(*id)), Some(retry_ms)));
-        let origin = Origin::Policy(format!("max_lifetime: it has run for {}", in_seconds(lifetime_ms)));
+        let origin = Origin::found(PolicyName::MaxLifetime, format!("it has run for {}", in_seconds(lifetime_ms)));
         if spec.shares_its_ports() {
             ctx.request(Request::Replace { app: spec.name.clone(), ids, origin, canary_ms: None, what: "max_lifetime" });
         } else {
@@ -111,7 +111,7 @@ mod tests {
             played.pass(&mut lifetime, after_ms);
             let queued = played.queued();
             let [Input::Request(Request::Act { action: Action::Restart, ids, origin })] = &*queued else { panic!("{queued:?}") };
-            assert!(ids.contains(&id) && *origin == Origin::Policy("max_lifetime: it has run for 60 s".into()), "{queued:?}");
+            assert!(ids.contains(&id) && *origin == Origin::found(PolicyName::MaxLifetime, "it has run for 60 s"), "{queued:?}");
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_does_not_run_or_has_no_limit_has_no_deadline() {
         let (mut played, mut lifetime, [first, second]) = two(ExecMode::Fork);
-        played.feed(&mut lifetime, first, Event::Stop(Origin::Policy("test".into())));
+        played.feed(&mut lifetime, first, Event::Stop(Origin::policy(PolicyName::Recovery)));
         let mut spec = played.ctx.slots.get(second).unwrap().spec().clone();
         spec.restart.max_lifetime_ms = None;
         played.ctx.redescribe(second, spec);

@@ -5,7 +5,7 @@
 //!  "cause":{"user":{"command":"start","uid":1000,"pid":4700}},"before":"launching","after":"online"}
 //! ```
 
-use ostler_core::lifecycle::{Ending, Origin};
+use ostler_core::lifecycle::{Ending, Finding, Origin, PolicyName};
 pub use ostler_core::ring::{Missed, Position};
 use serde::{Deserialize, Serialize};
 
@@ -230,7 +230,7 @@ pub enum Cause {
     /// A feature that acts by itself.
     Policy {
         /// Its name: `autorestart`, `cron`, `watch`, `memory`, …
-        name: String,
+        name: PolicyName,
         /// What it found or measured.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
@@ -245,8 +245,8 @@ pub enum Cause {
 
 impl Cause {
     /// A policy by its name, with what it found.
-    pub fn policy(name: &str, detail: impl Into<Option<String>>) -> Self {
-        Self::Policy { name: name.into(), detail: detail.into() }
+    pub fn policy(name: PolicyName, detail: impl Into<Option<String>>) -> Self {
+        Self::Policy { name, detail: detail.into() }
     }
 }
 
@@ -256,12 +256,9 @@ impl From<&Origin> for Cause {
             Origin::User { command, uid, pid, on_behalf_of } => {
                 Self::User { command: command.clone(), uid: *uid, pid: *pid, on_behalf_of: on_behalf_of.clone() }
             }
-            Origin::Resurrect => Self::policy("resurrect", None),
+            Origin::Resurrect => Self::policy(PolicyName::Resurrect, None),
             Origin::Shutdown => Self::Shutdown,
-            Origin::Policy(text) => match text.split_once(": ") {
-                Some((name, detail)) => Self::policy(name, detail.to_owned()),
-                None => Self::policy(text, None),
-            },
+            Origin::Policy(Finding { name, detail }) => Self::Policy { name: name.clone(), detail: detail.clone() },
         }
     }
 }
@@ -315,9 +312,9 @@ mod tests {
         let user = Origin::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) };
         for (origin, cause) in [
             (user, Cause::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) }),
-            (Origin::Policy("cron".into()), Cause::policy("cron", None)),
-            (Origin::Policy("watch: src/a: b.js".into()), Cause::policy("watch", "src/a: b.js".to_owned())),
-            (Origin::Resurrect, Cause::policy("resurrect", None)),
+            (Origin::policy(PolicyName::Cron), Cause::policy(PolicyName::Cron, None)),
+            (Origin::found(PolicyName::Watch, "src/a: b.js"), Cause::policy(PolicyName::Watch, "src/a: b.js".to_owned())),
+            (Origin::Resurrect, Cause::policy(PolicyName::Resurrect, None)),
             (Origin::Shutdown, Cause::Shutdown),
         ] {
             assert_eq!(Cause::from(&origin), cause);

@@ -32,8 +32,7 @@ mod ticks;
 pub use field::Field;
 pub use parse::CronError;
 pub use spec::{
-    CronSpec, DEFAULT_HISTORY, DEFAULT_RETRIES, DEFAULT_RETRY_DELAY_MS, JOB_TIMEOUT, JobSpec, MOST_HISTORY, Overlap, RETRY_DELAY_CAP_MS,
-    RunOn,
+    CronSpec, DEFAULT_HISTORY, DEFAULT_RETRIES, DEFAULT_RETRY_DELAY_MS, JobSpec, MOST_HISTORY, Overlap, RETRY_DELAY_CAP_MS, RunOn,
 };
 pub use ticks::{LATE_MS, OnTick, Tick, Ticks};
 

@@ -13,9 +13,6 @@ pub const DEFAULT_HISTORY: u32 = 20;
 /// More are not remembered: they are part of the journal.
 pub const MOST_HISTORY: u32 = 100;
 
-/// Who asks an attempt of a job to end that takes too long, as a policy of [`crate::lifecycle::Origin`].
-pub const JOB_TIMEOUT: &str = "timeout";
-
 /// At which times what happens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CronSpec {

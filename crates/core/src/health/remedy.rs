@@ -1,11 +1,11 @@
 //! What is done about a process that is not well or uses too much, and when that is over: decisions, somebody else acts.
 
 use crate::health::Action;
-use crate::lifecycle::{Instance, State as Life};
+use crate::lifecycle::{Instance, PolicyName, State as Life};
 
 use super::State;
 
-/// Why something has to be done; its word is also the name of the policy that does it.
+/// Why something has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Its checks fail, or its event loop stands still.
@@ -26,6 +26,18 @@ impl Cause {
             Self::Memory => "memory",
             Self::Cpu => "cpu",
             Self::Errors => "errors",
+        }
+    }
+}
+
+impl From<Cause> for PolicyName {
+    /// Whoever does something about it.
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Health => Self::Health,
+            Cause::Memory => Self::Memory,
+            Cause::Cpu => Self::Cpu,
+            Cause::Errors => Self::Errors,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What can happen to an instance.
 
-use super::state::{Ending, Origin};
+use super::origin::Origin;
+use super::state::Ending;
 use crate::errand::Outcome;
 use crate::hooks::Hook;
 

@@ -279,7 +279,7 @@ fn a_new_daemon_leaves_hooks_alone() {
 #[test]
 fn one_that_failed_waits_for_no_pre_stop() {
     let mut story = online(hooked(HookPolicy { pre_stop: true, on_crash: true, ..HookPolicy::default() }));
-    assert!(matches!(story.feed(Event::Fail(Origin::Policy("unhealthy".into())))[..], [Effect::Signal { signal: 2, .. }]));
+    assert!(matches!(story.feed(Event::Fail(Origin::policy(PolicyName::Health)))[..], [Effect::Signal { signal: 2, .. }]));
     assert!(story.feed(Event::Exited { inc: 1, exit: exit(1) }).contains(&run(1, Hook::OnCrash)));
     assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 1);

@@ -3,8 +3,9 @@
 //! A hook that holds up a start is called off by a stop; one that holds up a stop is called off by a second stop of a user, who insists.
 //! Its answer comes in any case: whoever runs it bounds its time.
 
+use super::origin::{Origin, PolicyName};
 use super::process::Ended;
-use super::state::{AfterStop, Ending, ExitCause, Instance, Origin, State, Wanted};
+use super::state::{AfterStop, Ending, ExitCause, Instance, State, Wanted};
 use super::step::Turn;
 use super::{Effect, Notice};
 use crate::errand::Outcome;
@@ -167,7 +168,7 @@ impl Instance {
         if outcome.is_success() || turn.policy.hooks.post_start != Some(OnFailure::Abort) {
             self.online(inc, pid, since, turn);
         } else {
-            self.ask_to_end(Origin::Policy(format!("{} {outcome}", Hook::PostStart)), AfterStop::Judge, turn);
+            self.ask_to_end(Origin::found(PolicyName::PostStart, format!("{} {outcome}", Hook::PostStart)), AfterStop::Judge, turn);
         }
     }
 

@@ -79,6 +79,7 @@ mod event;
 #[cfg(test)]
 mod hook_tests;
 mod hooks;
+mod origin;
 mod policy;
 mod process;
 #[cfg(test)]
@@ -93,5 +94,6 @@ mod tests;
 
 pub use effect::{Effect, Late, Notice, Scope};
 pub use event::{Event, ExitReport, Recovered, SpawnFailure};
+pub use origin::{Finding, Origin, PolicyName};
 pub use policy::{Lateness, PATIENCE_MS, Policy};
-pub use state::{AfterStop, Counters, Ending, ExitCause, ExitRecord, Instance, Origin, State, Wanted};
+pub use state::{AfterStop, Counters, Ending, ExitCause, ExitRecord, Instance, State, Wanted};

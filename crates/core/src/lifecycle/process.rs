@@ -1,16 +1,14 @@
 //! What the process of an instance does: it runs, becomes ready, ends; and the end of its tree.
 
+use super::origin::{Finding, Origin, PolicyName};
 use super::policy::PATIENCE_MS;
-use super::state::{AfterStop, Ending, ExitCause, ExitRecord, Instance, Origin, State, Wanted};
+use super::state::{AfterStop, Ending, ExitCause, ExitRecord, Instance, State, Wanted};
 use super::step::Turn;
 use super::{Effect, ExitReport, Late, Lateness, Notice, SpawnFailure};
 use crate::hooks::Hook;
 use crate::restart::{self, History, Run, Verdict};
 use crate::stop;
 use crate::time::Now;
-
-/// The policy that ends what is not ready in time.
-const WAIT_READY: &str = "wait_ready";
 
 /// What ended, and in which circumstances.
 pub(super) struct Ended {
@@ -110,7 +108,7 @@ impl Instance {
             self.became_ready(inc, pid, since, turn);
         } else {
             turn.notify(Notice::ReadyTimeout(Late::Stopped));
-            self.ask_to_end(Origin::Policy(WAIT_READY.into()), AfterStop::Judge, turn);
+            self.ask_to_end(Origin::policy(PolicyName::WaitReady), AfterStop::Judge, turn);
         }
     }
 
@@ -245,7 +243,7 @@ impl Instance {
         turn.notify(Notice::Exit(record));
         let next = self.judge(ended, exit.ending, turn);
         Self::tell_crash(ended.inc, exit.ending, turn);
-        self.sweep_then(ended, true, Origin::Policy("exit".into()), next, turn);
+        self.sweep_then(ended, true, Origin::policy(PolicyName::Exit), next, turn);
     }
 
     /// A stop had been asked for before the process was even known to run.
@@ -261,7 +259,9 @@ impl Instance {
         *leader_gone = true;
         let cause = match (next, exit.ending) {
             (AfterStop::Judge, _) => match cause {
-                Origin::Policy(why) if why != WAIT_READY => ExitCause::NotStarted { why: why.clone() },
+                Origin::Policy(Finding { name, detail }) if *name != PolicyName::WaitReady => {
+                    ExitCause::NotStarted { why: detail.clone().unwrap_or_else(|| name.to_string()) }
+                }
                 _ => ExitCause::NotReady,
             },
             _ if exit.oom && !killed => ExitCause::OutOfMemory,

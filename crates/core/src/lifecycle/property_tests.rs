@@ -10,7 +10,7 @@ use crate::hooks::{Hook, HookPolicy, OnFailure};
 use crate::time::Now;
 
 fn any_origin() -> impl Strategy<Value = Origin> {
-    prop_oneof![Just(user("x")), Just(Origin::Resurrect), Just(Origin::Policy("cron".into()))]
+    prop_oneof![Just(user("x")), Just(Origin::Resurrect), Just(Origin::policy(PolicyName::Cron))]
 }
 
 fn any_exit() -> impl Strategy<Value = ExitReport> {

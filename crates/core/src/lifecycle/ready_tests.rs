@@ -36,7 +36,7 @@ fn wait_ready() {
 
 #[test]
 fn a_restart_at_a_time_ends_at_once_and_starts_then() {
-    let memory = || Origin::Policy("memory".into());
+    let memory = || Origin::policy(PolicyName::Memory);
     let at = |at_ms| Event::RestartAt { origin: memory(), at_ms };
     let mut story = Story::running(policy());
     let asked = story.at(5000).feed(at(9000));

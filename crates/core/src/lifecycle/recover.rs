@@ -1,8 +1,9 @@
 //! Adoption: what a fresh daemon found, against what the journal says.
 
+use super::origin::{Origin, PolicyName};
 use super::policy::PATIENCE_MS;
 use super::process::Ended;
-use super::state::{AfterStop, Ending, Instance, Origin, State, Wanted};
+use super::state::{AfterStop, Ending, Instance, State, Wanted};
 use super::step::Turn;
 use super::{Effect, ExitReport, Recovered};
 use crate::stop;
@@ -75,7 +76,7 @@ impl Instance {
         let since = self.counters.last_start.unwrap_or(turn.now);
         self.state = State::Running { inc, pid, since };
         if self.wanted != Wanted::Up || inc != self.inc {
-            self.ask_to_end(Origin::Policy("recovery".into()), AfterStop::Settle { automatic: true }, turn);
+            self.ask_to_end(Origin::policy(PolicyName::Recovery), AfterStop::Settle { automatic: true }, turn);
         }
     }
 
@@ -112,7 +113,7 @@ impl Instance {
             State::Spawning { inc, since, superseded, automatic, .. } => {
                 let automatic = superseded.take().map_or(*automatic, |origin| !origin.is_user());
                 let ended = Ended { inc: *inc, pid: 0, since: *since, was_ready: false };
-                self.sweep_then(&ended, true, Origin::Policy("recovery".into()), AfterStop::Settle { automatic }, turn);
+                self.sweep_then(&ended, true, Origin::policy(PolicyName::Recovery), AfterStop::Settle { automatic }, turn);
             }
             State::Starting { inc, .. }
             | State::Completing { inc, .. }

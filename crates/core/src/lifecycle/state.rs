@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
+use super::origin::Origin;
 use crate::hooks::Hook;
 use crate::time::Now;
 use crate::units::in_seconds;
@@ -16,36 +17,6 @@ pub enum Wanted {
     Down,
     /// Stop it, then forget it.
     Gone,
-}
-
-/// Who asked for a change; shown by `ostler why`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Origin {
-    /// A command of a user.
-    User {
-        /// The command, e.g. `restart`.
-        command: String,
-        /// Peer credentials of the client.
-        uid: u32,
-        /// Process id of the client, for the record only.
-        pid: i32,
-        /// For whom the client asked, as it says: a login of a dashboard, `ssh user@host`. For the record only.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        on_behalf_of: Option<Box<str>>,
-    },
-    /// Restored by `resurrect`.
-    Resurrect,
-    /// The daemon itself is shutting down.
-    Shutdown,
-    /// A feature of ostler, by its name (`cron`, `watch`, `memory`, …).
-    Policy(String),
-}
-
-impl Origin {
-    /// A client waits for the outcome.
-    pub fn is_user(&self) -> bool {
-        matches!(self, Self::User { .. })
-    }
 }
 
 /// Observed state. A variant holds only what is true in it. All times are [`Now`]; deadlines are `mono_ms`.

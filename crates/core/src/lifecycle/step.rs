@@ -1,6 +1,7 @@
 //! The step function: commands, and the two things every path ends in, a spawn or a rest.
 
-use super::state::{AfterStop, Instance, Origin, State, Wanted};
+use super::origin::Origin;
+use super::state::{AfterStop, Instance, State, Wanted};
 use super::{Effect, Event, Notice, Policy};
 use crate::hooks::Hook;
 use crate::stop;

@@ -233,7 +233,7 @@ fn the_latest_command_during_a_stop_counts() {
     };
     let (start, stop) = (|| Event::Start(user("start")), || Event::Stop(user("stop")));
     let (restart, delete) = (|| Event::Restart(user("restart")), || Event::Delete(user("delete")));
-    let cron = || Event::Restart(Origin::Policy("cron".into()));
+    let cron = || Event::Restart(Origin::policy(PolicyName::Cron));
     for (events, status) in [
         (vec![stop(), restart()], "launching"),
         (vec![stop(), start()], "launching"),
@@ -540,7 +540,7 @@ fn a_start_during_the_drain_gives_a_new_process() {
 
 #[test]
 fn what_failed_is_ended_and_goes_to_the_restart_policy() {
-    let fail = || Event::Fail(Origin::Policy("health".into()));
+    let fail = || Event::Fail(Origin::policy(PolicyName::Health));
     let mut story = Story::running(policy());
     assert_eq!(story.at(5000).feed(fail()), [crate::stop::ask(&story.policy, 1)]);
     // It does not obey.
@@ -548,7 +548,7 @@ fn what_failed_is_ended_and_goes_to_the_restart_policy() {
     story.feed(Event::Exited { inc: 1, exit: killed() });
     assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
     let last = story.instance.exits.last().unwrap();
-    assert_eq!(last.cause, ExitCause::KilledAfterTimeout(Origin::Policy("health".into())));
+    assert_eq!(last.cause, ExitCause::KilledAfterTimeout(Origin::policy(PolicyName::Health)));
     assert_eq!((story.instance.counters.restarts, story.instance.counters.unstable), (1, 0));
     // One that fails young is unstable, and at last it is given up.
     let mut story = Story::running(Policy { max_restarts: 2, ..policy() });
@@ -579,7 +579,7 @@ fn t12_a_budget_of_restarts_is_kept_whatever_their_reason() {
     };
     crash(story.at(5000), 1);
     // A restart by a policy counts, too.
-    story.at(6000).feed(Event::Restart(Origin::Policy("memory".into())));
+    story.at(6000).feed(Event::Restart(Origin::policy(PolicyName::Memory)));
     story.feed(Event::Exited { inc: 2, exit: exit(0) });
     story.feed(Event::TreeGone { inc: 2 });
     story.feed(Event::Spawned { inc: 3, pid: 1 });

@@ -6,7 +6,7 @@ use super::rng::Rng;
 use super::world::{Child, Errand, Tendency, World};
 use crate::app::KillMode;
 use crate::hooks::{Hook, HookPolicy, OnFailure};
-use crate::lifecycle::{Event, Instance, Lateness, Origin, Policy};
+use crate::lifecycle::{Event, Instance, Lateness, Origin, Policy, PolicyName};
 
 /// Instances in one episode.
 const SLOTS: usize = 3;
@@ -275,14 +275,14 @@ impl Stage {
         let event = match rng.below(100) {
             0..30 => Event::Start(if rng.percent(20) { Origin::Resurrect } else { user() }),
             30..55 => Event::Restart(user()),
-            55..60 => Event::Restart(Origin::Policy(String::new())),
-            60..65 => Event::Fail(Origin::Policy(String::new())),
+            55..60 => Event::Restart(Origin::policy(PolicyName::Cron)),
+            60..65 => Event::Fail(Origin::policy(PolicyName::Cron)),
             65..77 => Event::Stop(user()),
             77..85 => Event::StopGently(user()),
             85..91 => Event::Delete(user()),
             91..94 => Event::Retire(user()),
             94 => Event::Hurry,
-            98..100 => Event::RestartAt { origin: Origin::Policy(String::new()), at_ms: self.world.now + 700 },
+            98..100 => Event::RestartAt { origin: Origin::policy(PolicyName::Cron), at_ms: self.world.now + 700 },
             _ => Event::Reset,
         };
         self.note(|| format!("#{slot} command: {event:?}"));

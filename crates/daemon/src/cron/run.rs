@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ostler_core::cron::{JOB_TIMEOUT, OnTick, RunOn, Tick};
-use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::cron::{OnTick, RunOn, Tick};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 
 use super::{Cron, limit_of};
 use crate::engine::{Ctx, Request};
@@ -12,7 +12,7 @@ use crate::store::Role;
 
 /// Who asks, in the records of the app.
 fn origin() -> Origin {
-    Origin::Policy("cron".into())
+    Origin::policy(PolicyName::Cron)
 }
 
 impl Cron {
@@ -103,5 +103,5 @@ pub(super) fn overrun(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.slots.get(id) else { return };
     let (name, pm_id) = (slot.spec().name.clone(), slot.pm_id);
     ctx.log.error(format_args!("App [{name}:{pm_id}] job takes longer than its timeout, stopping it"));
-    ctx.event(id, Event::Fail(Origin::Policy(JOB_TIMEOUT.into())));
+    ctx.event(id, Event::Fail(Origin::policy(PolicyName::Timeout)));
 }

@@ -1,8 +1,8 @@
 //! Schedules over a played context: what a tick asks for, and what is on disk before it.
 
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::cron::{JOB_TIMEOUT, JobSpec, Overlap};
-use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::cron::{JobSpec, Overlap};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 
 use super::*;
 use crate::engine::{Input, Played, Request};
@@ -34,7 +34,7 @@ fn tick(played: &mut Played, cron: &mut Cron, after_ms: u64) -> Vec<Input> {
 }
 
 fn is_cron(origin: &Origin) -> bool {
-    *origin == Origin::Policy("cron".into())
+    *origin == Origin::policy(PolicyName::Cron)
 }
 
 #[test]
@@ -96,7 +96,10 @@ fn an_attempt_of_a_job_has_its_time() {
     assert!(played.queued().is_empty());
     played.pass(&mut cron, 1);
     let asked = played.queued();
-    assert!(matches!(&asked[..], [Input::Event(of, Event::Fail(Origin::Policy(why)))] if *of == id && why == JOB_TIMEOUT), "{asked:?}");
+    assert!(
+        matches!(&asked[..], [Input::Event(of, Event::Fail(origin))] if *of == id && *origin == Origin::policy(PolicyName::Timeout)),
+        "{asked:?}"
+    );
     assert!(played.log().contains("job takes longer than its timeout"), "{}", played.log());
     cron.on_forgotten(&mut played.ctx, id);
     assert_eq!(played.ctx.timers.next_ms(), None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
 use ostler_core::files::without_id;
-use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::lifecycle::{Event, Origin, PolicyName};
 use ostler_proto::control::Change;
 
 use super::{Ctx, Input, Request};
@@ -73,7 +73,7 @@ impl Ctx {
             self.slots.changed(id);
             self.queue.push_back(Input::Described(id));
             if ends {
-                self.event(id, Event::Stop(Origin::Policy("cron".into())));
+                self.event(id, Event::Stop(Origin::policy(PolicyName::Cron)));
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Event, Notice, Origin, State};
+use ostler_core::lifecycle::{Event, Notice, Origin, PolicyName, State};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
@@ -167,7 +167,7 @@ impl Played {
 
     /// Has the instance run: it was asked for and spawned now.
     pub(crate) fn start(&mut self, feature: &mut dyn Feature, id: u32, pid: i32) {
-        self.feed(feature, id, Event::Start(Origin::Policy("test".into())));
+        self.feed(feature, id, Event::Start(Origin::policy(PolicyName::Recovery)));
         let slot = self.ctx.slots.get_mut(id).unwrap();
         slot.spawned_ms = Some(self.ctx.now.mono_ms);
         self.spawned(feature, id, pid);

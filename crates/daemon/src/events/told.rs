@@ -1,6 +1,6 @@
 //! Notices of a step as events.
 
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Late, Notice};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Late, Notice, PolicyName};
 use ostler_proto::event::{Cause, What};
 
 /// The event that a notice is, and why it happened. `cause` is why the instance is as it is; nobody knows where it is from an older daemon.
@@ -11,7 +11,7 @@ pub(super) fn of(notice: &Notice, instance: &Instance, cause: Option<&Cause>) ->
         Notice::Waiting => (What::Waiting, known()),
         Notice::Launched => (What::Launched { pid }, known()),
         Notice::Online => (What::Online { pid }, known()),
-        Notice::ReadyTimeout(late) => (What::NotReady { stopped: *late == Late::Stopped }, Cause::policy("wait_ready", None)),
+        Notice::ReadyTimeout(late) => (What::NotReady { stopped: *late == Late::Stopped }, Cause::policy(PolicyName::WaitReady, None)),
         Notice::Draining => (What::Draining, known()),
         Notice::Stopping => (What::Stopping, known()),
         Notice::KillTimeout => (What::KillTimeout, known()),
@@ -33,13 +33,13 @@ pub(super) fn of(notice: &Notice, instance: &Instance, cause: Option<&Cause>) ->
             let cause = match cause {
                 // Somebody wanted it; the time is what was decided now.
                 Some(cause @ (Cause::User { .. } | Cause::Policy { .. })) if instance.exits.last().is_some_and(was_asked) => cause.clone(),
-                _ => Cause::policy("autorestart", detail),
+                _ => Cause::policy(PolicyName::Autorestart, detail),
             };
             (What::Restarting { delay_ms: *delay_ms }, cause)
         }
         Notice::Stopped => (What::Stopped, known()),
         Notice::Overlimit { unstable } => {
-            (What::Errored { unstable: *unstable }, Cause::policy("max_restarts", format!("{unstable} unstable restarts")))
+            (What::Errored { unstable: *unstable }, Cause::policy(PolicyName::MaxRestarts, format!("{unstable} unstable restarts")))
         }
         Notice::HookFailed { hook, outcome } => (What::HookFailed { why: format!("{hook} {outcome}") }, known()),
         Notice::Deleted => (What::Deleted, known()),
@@ -61,8 +61,8 @@ fn of_exit(record: &ExitRecord) -> Cause {
         ExitCause::Itself => Cause::App,
         ExitCause::Asked(origin) | ExitCause::KilledAfterTimeout(origin) => origin.into(),
         ExitCause::OutOfMemory | ExitCause::CouldNotStart { .. } => Cause::System,
-        ExitCause::NotReady => Cause::policy("wait_ready", None),
-        ExitCause::NotStarted { why } => Cause::policy("start", why.clone()),
+        ExitCause::NotReady => Cause::policy(PolicyName::WaitReady, None),
+        ExitCause::NotStarted { why } => Cause::policy(PolicyName::Start, why.clone()),
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
         let stopped = exit(Ending::Signal { signal: 2, core: false }, ExitCause::Asked(user));
         let unlucky = exit(Ending::SpawnFailed { errno: 2 }, ExitCause::CouldNotStart { step: "exec".into() });
         let late = exit(Ending::Signal { signal: 9, core: false }, ExitCause::NotReady);
-        let autorestart = Cause::policy("autorestart", "exited with code 3".to_owned());
+        let autorestart = Cause::policy(PolicyName::Autorestart, "exited with code 3".to_owned());
         for (notice, last, cause, told) in [
             (Notice::Launched, None, Some(&asked), Some((What::Launched { pid: 9 }, asked.clone()))),
             (Notice::Online, None, None, Some((What::Online { pid: 9 }, Cause::App))),
@@ -113,7 +113,7 @@ mod tests {
                 Notice::Exit(late.clone()),
                 None,
                 None,
-                Some((What::Exit { pid: 9, ending: late.ending, uptime_ms: 850 }, Cause::policy("wait_ready", None))),
+                Some((What::Exit { pid: 9, ending: late.ending, uptime_ms: 850 }, Cause::policy(PolicyName::WaitReady, None))),
             ),
             (Notice::CouldNotStart(unlucky), None, None, Some((What::CouldNotStart { why: "exec".into(), errno: 2 }, Cause::System))),
             (
@@ -133,9 +133,14 @@ mod tests {
                 Notice::Overlimit { unstable: 16 },
                 None,
                 Some(&Cause::App),
-                Some((What::Errored { unstable: 16 }, Cause::policy("max_restarts", "16 unstable restarts".to_owned()))),
+                Some((What::Errored { unstable: 16 }, Cause::policy(PolicyName::MaxRestarts, "16 unstable restarts".to_owned()))),
             ),
-            (Notice::ReadyTimeout(Late::Stopped), None, None, Some((What::NotReady { stopped: true }, Cause::policy("wait_ready", None)))),
+            (
+                Notice::ReadyTimeout(Late::Stopped),
+                None,
+                None,
+                Some((What::NotReady { stopped: true }, Cause::policy(PolicyName::WaitReady, None))),
+            ),
             (Notice::DrainTimeout, None, None, None),
             (Notice::Deleted, None, Some(&Cause::Shutdown), Some((What::Deleted, Cause::Shutdown))),
         ] {

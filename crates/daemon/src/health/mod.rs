@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use ostler_core::health::Phase;
 use ostler_core::health::{Cause as Reason, Monitor, State as Health};
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::{PolicyName, State};
 use ostler_core::time::Now;
 use ostler_proto::event::{Cause, Health as Told, What};
 use ostler_proto::health::{HealthReport, LastAnswer};
@@ -222,7 +222,7 @@ impl HealthChecks {
 }
 
 fn tell(ctx: &mut Ctx, id: u32, state: Told, answer: Option<String>) {
-    ctx.tell(id, What::Health { state }, Cause::policy("health", answer));
+    ctx.tell(id, What::Health { state }, Cause::policy(PolicyName::Health, answer));
 }
 
 /// New connections go to others, or to this one again.

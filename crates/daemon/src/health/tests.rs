@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use ostler_core::app::AppSpec;
 use ostler_core::errand::Outcome;
 use ostler_core::health::{Ask, Check, HealthSpec};
-use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::lifecycle::{Event, Origin, PolicyName};
 use ostler_core::safeguards::Safeguards;
 use ostler_sys::Wiped;
 use serde_json::json;
@@ -153,7 +153,7 @@ fn a_command_that_was_not_run_says_nothing() {
 fn what_is_asked_of_a_process_ends_with_it() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     let owner = next_command(&mut played, &mut checks);
-    played.feed(&mut checks, id, Event::Stop(Origin::Policy("test".into())));
+    played.feed(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     let queued = played.queued();
     assert!(matches!(&queued[..], [Input::Request(Request::CallOff(of))] if *of == owner), "{queued:?}");
     assert_eq!((played.ctx.timers.next_ms(), state(&played, id)), (None, None));
@@ -163,7 +163,7 @@ fn what_is_asked_of_a_process_ends_with_it() {
 #[test]
 fn what_was_to_be_asked_of_a_process_is_not() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
-    played.feed(&mut checks, id, Event::Stop(Origin::Policy("test".into())));
+    played.feed(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert_eq!((played.ctx.timers.next_ms(), played.queued().len()), (None, 0));
 }
 
@@ -193,7 +193,7 @@ fn a_port_is_asked() {
         }
     }
     assert_eq!(state(&played, id), Some(Health::Healthy));
-    played.feed(&mut checks, id, Event::Stop(Origin::Policy("test".into())));
+    played.feed(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert_eq!((played.ctx.timers.next_ms(), played.ctx.checks.deadline_ms()), (None, None));
 }
 

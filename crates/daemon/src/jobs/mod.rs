@@ -28,7 +28,7 @@ mod turns;
 use std::collections::BTreeSet;
 
 use ostler_core::instances::Leaving;
-use ostler_core::lifecycle::{Event, Notice, Origin};
+use ostler_core::lifecycle::{Event, Notice, Origin, PolicyName};
 use ostler_proto::control::{self as proto, Action, Progress, Response};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
@@ -162,7 +162,7 @@ impl Feature for Jobs {
     fn on_quiet(&mut self, ctx: &mut Ctx) {
         for id in std::mem::take(&mut self.unstartable) {
             ctx.answer(Answer::Unstartable);
-            ctx.event(id, Event::Delete(Origin::Policy("start".into())));
+            ctx.event(id, Event::Delete(Origin::policy(PolicyName::Start)));
         }
         self.advance(ctx);
         ctx.coming = if ctx.waiting.is_empty() { BTreeSet::new() } else { self.all.iter().flat_map(Job::coming).collect() };

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, SpawnFailure, State, Wanted};
+use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, PolicyName, SpawnFailure, State, Wanted};
 use ostler_core::order::{Condition, Order as Needs};
 use ostler_proto::control::{Confirm, Existing, Failure, RolloutReport, RolloutState, ScaleTo};
 
@@ -300,7 +300,7 @@ fn fewer_are_told_in_their_order_and_more_are_started() {
     ask(&mut played, &mut jobs, scale(ScaleTo::By(1)));
     spawned(&mut played, &mut jobs, 3);
     assert_eq!(told(&mut played), ["launched a [3]", "done 3", "all done [3]"]);
-    played.ctx.request(Request::Scale { ids: vec![2, 3], to: 1, origin: Origin::Policy("autoscale".into()) });
+    played.ctx.request(Request::Scale { ids: vec![2, 3], to: 1, origin: Origin::policy(PolicyName::Autoscale) });
     played.settle(&mut jobs);
     assert_eq!(played.ctx.slots.get(2).unwrap().instance.wanted, Wanted::Gone, "where a policy asks, the one with the highest number goes");
 }
@@ -477,7 +477,7 @@ fn whoever_waits_for_a_process_learns_what_it_left_undone() {
 #[test]
 fn a_policy_is_told_nothing_and_no_client_is() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
-    played.ctx.request(Request::Act { action: Action::Restart, ids: vec![0], origin: Origin::Policy("watch".into()) });
+    played.ctx.request(Request::Act { action: Action::Restart, ids: vec![0], origin: Origin::policy(PolicyName::Watch) });
     played.settle(&mut jobs);
     assert!(is_stopping(&played, 0));
     assert!(played.ctx.replies.iter().all(|(client, ..)| *client == 0));

@@ -197,5 +197,5 @@ fn tell(ctx: &mut Ctx, id: u32, cause: Cause, warning: bool, why: String) {
         Cause::Errors => Limit::Errors,
         Cause::Health => return,
     };
-    ctx.tell(id, What::LimitExceeded { limit, warning }, event::Cause::policy(cause.word(), why));
+    ctx.tell(id, What::LimitExceeded { limit, warning }, event::Cause::policy(cause.into(), why));
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::lifecycle::{Event, Origin, PolicyName};
 use ostler_core::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
 use ostler_core::safeguards::Safeguards;
 
@@ -77,7 +77,7 @@ fn what_is_within_its_limit_again_needs_no_remedy() {
 fn nobody_is_measured_any_more_when_all_have_ended() {
     let (mut played, mut limits, id) = running(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() });
     assert!(played.ctx.timers.next_ms().is_some());
-    played.feed(&mut limits, id, Event::Stop(Origin::Policy("test".into())));
+    played.feed(&mut limits, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert_eq!((played.ctx.timers.next_ms(), limits.watched.len()), (None, 0));
 }
 

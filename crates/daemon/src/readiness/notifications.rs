@@ -1,6 +1,6 @@
 //! What processes say by sd_notify, and the watchdog that it feeds.
 
-use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_proto::sd_notify::Notification;
 
 use super::looks::LOOK_AGAIN_MS;
@@ -171,7 +171,7 @@ fn set_watchdog_timer(ctx: &mut Ctx, id: u32, watchdog: &Watchdog) {
 fn bark(ctx: &mut Ctx, id: u32, why: &str) {
     let Some(slot) = ctx.slots.get(id) else { return };
     ctx.log.error(format_args!("App [{}:{}] watchdog: {why}, restarting it", slot.spec().name, slot.pm_id));
-    ctx.event(id, Event::Restart(Origin::Policy("watchdog".into())));
+    ctx.event(id, Event::Restart(Origin::policy(PolicyName::Watchdog)));
 }
 
 /// What is shown of it: its own words, else what it is doing.

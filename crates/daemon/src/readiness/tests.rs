@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 
 use ostler_core::app::ReadySpec;
-use ostler_core::lifecycle::Origin;
+use ostler_core::lifecycle::{Origin, PolicyName};
 use serde_json::json;
 
 use super::*;
@@ -27,7 +27,7 @@ fn starting(ready: ReadySpec) -> (Played, Readiness, u32, Beside) {
     let (mut played, mut readiness) = (Played::new(&[Readiness::NAME]), Readiness::default());
     let spec = app(&played, ready);
     let id = played.instance(spec);
-    played.feed(&mut readiness, id, Event::Start(Origin::Policy("test".into())));
+    played.feed(&mut readiness, id, Event::Start(Origin::policy(PolicyName::Recovery)));
     let mut beside = Beside::default();
     readiness.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
     played.spawned(&mut readiness, id, 4711);
@@ -217,7 +217,10 @@ fn a_watchdog_that_is_not_fed_restarts() {
     assert!(played.ctx.queue.is_empty());
     played.pass(&mut readiness, 1);
     let asked = played.queued();
-    assert!(matches!(&asked[..], [Input::Event(of, Event::Restart(Origin::Policy(why)))] if *of == id && why == "watchdog"), "{asked:?}");
+    assert!(
+        matches!(&asked[..], [Input::Event(of, Event::Restart(origin))] if *of == id && *origin == Origin::policy(PolicyName::Watchdog)),
+        "{asked:?}"
+    );
     assert!(played.log().contains("watchdog: no sign of life for 200 ms"), "{}", played.log());
 }
 

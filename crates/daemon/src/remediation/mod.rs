@@ -157,7 +157,7 @@ impl Remediation {
         let pace = self.paces.entry(pm_id).or_default();
         pace.replaced(pace.not_before_ms().max(ctx.now.mono_ms));
         self.under_way.insert(app.clone(), UnderWay { pm_id, id, inc });
-        let origin = Origin::Policy(format!("{}: {why}", cause.word()));
+        let origin = Origin::found(cause.into(), why);
         match remedy {
             Remedy::Wait(_) => {}
             Remedy::Fail => ctx.event(id, Event::Fail(origin)),

@@ -64,7 +64,7 @@ fn done(played: &mut Played, remediation: &mut Remediation) -> Vec<Input> {
 }
 
 fn is_policy(origin: &Origin, word: &str) -> bool {
-    *origin == Origin::Policy(format!("{word}: {WHY}"))
+    *origin == Origin::found(word.into(), WHY)
 }
 
 /// Ends a process that was told to, and starts the next one.

@@ -20,7 +20,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use ostler_core::lifecycle::{Event, Late, Notice, Origin};
+use ostler_core::lifecycle::{Event, Late, Notice, Origin, PolicyName};
 use ostler_core::rollout::Event as News;
 use ostler_proto::control::{self as proto, Response};
 
@@ -153,7 +153,7 @@ impl Rollouts {
     fn remove_lost_candidates(&self, ctx: &mut Ctx) {
         let known = |id: u32| self.running.iter().flat_map(|running| &running.replicas).any(|replica| replica.beside == Some(id));
         let lost: Vec<u32> = ctx.slots.iter().filter(|slot| slot.role == Role::Candidate && !known(slot.id)).map(|slot| slot.id).collect();
-        lost.into_iter().for_each(|id| ctx.event(id, Event::Retire(Origin::Policy("reload".into()))));
+        lost.into_iter().for_each(|id| ctx.event(id, Event::Retire(Origin::policy(PolicyName::Reload))));
     }
 }
 

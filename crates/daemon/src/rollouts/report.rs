@@ -65,7 +65,7 @@ impl Running {
             script: spec.map(|spec| spec.script.clone()).unwrap_or_default(),
             command: match &self.origin {
                 Origin::User { command, .. } => command.clone(),
-                Origin::Policy(name) => name.clone(),
+                Origin::Policy(finding) => finding.to_string(),
                 Origin::Resurrect => "resurrect".into(),
                 Origin::Shutdown => "kill".into(),
             },

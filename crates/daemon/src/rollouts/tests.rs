@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, State};
+use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, PolicyName, State};
 use ostler_proto::control::{Progress, RolloutReport, RolloutState};
 
 use super::*;
@@ -186,7 +186,7 @@ fn a_canary_is_watched_for_its_time() {
 #[test]
 fn one_at_a_time_and_users_come_first() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 3);
-    let origin = Origin::Policy("cron".into());
+    let origin = Origin::policy(PolicyName::Cron);
     let replace = |played: &mut Played| {
         let (ids, origin) = (ids.clone(), origin.clone());
         played.ctx.request(Request::Replace { app: "api".into(), ids, canary_ms: None, origin, what: "cron restart" });

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use ostler_core::date_format::DateFormat;
+use ostler_core::lifecycle::PolicyName;
 use ostler_core::rotate::{DATE_FORMAT, Rule, name};
 use ostler_proto::event::{Cause, What};
 use rustix::fs::OFlags;
@@ -86,7 +87,7 @@ impl Rotation {
         // In the words of pm2-logrotate.
         ctx.log.line(format_args!("\"{rotated}\" has been created"));
         for app in apps.into_iter().collect::<BTreeSet<_>>() {
-            ctx.tell_of_app(&app, What::LogRotated { file: rotated.into() }, Cause::policy("log_rotate", None));
+            ctx.tell_of_app(&app, What::LogRotated { file: rotated.into() }, Cause::policy(PolicyName::LogRotate, None));
             self.rotated.insert(app);
         }
     }

@@ -133,7 +133,7 @@ fn short(cause: Cause) -> Cause {
     match cause {
         Cause::Policy { name, detail: Some(detail) } if detail.len() > MOST_TEXT => {
             let end = (0..=MOST_TEXT).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
-            Cause::policy(&name, format!("{}…", &detail[..end]))
+            Cause::policy(name, format!("{}…", &detail[..end]))
         }
         cause => cause,
     }

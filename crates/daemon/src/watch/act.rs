@@ -1,6 +1,6 @@
 //! What follows from a change.
 
-use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_core::watch::{Burst, Exactness, Habit, Judgement, Outcome};
 use ostler_proto::control::Action;
 
@@ -156,7 +156,7 @@ impl Watches {
             }
         }
         ctx.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
-        restart_changed(ctx, &name, &marked, Origin::Policy(format!("watch: {path}")));
+        restart_changed(ctx, &name, &marked, Origin::found(PolicyName::Watch, path));
     }
 }
 

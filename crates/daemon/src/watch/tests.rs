@@ -1,7 +1,7 @@
 //! Changes of files over a played context: what is marked, what the clock is set to, what is asked for.
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::lifecycle::{Event, Origin, PolicyName};
 use ostler_core::watch::WatchSpec;
 use ostler_proto::control::Action;
 
@@ -47,7 +47,7 @@ fn acts(queued: &[Input]) -> Vec<(Action, Vec<u32>, String)> {
 }
 
 fn stop() -> Event {
-    Event::Stop(Origin::Policy("test".into()))
+    Event::Stop(Origin::policy(PolicyName::Recovery))
 }
 
 #[test]

@@ -83,8 +83,8 @@ fn cause(cause: &Cause) -> String {
             let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name))).unwrap_or_default();
             format!("by `{}` of uid {uid}{name} (pid {pid})", shown(command))
         }
-        Cause::Policy { name, detail: Some(detail) } => format!("by the policy `{}` ({})", shown(name), shown(detail)),
-        Cause::Policy { name, detail: None } => format!("by the policy `{}`", shown(name)),
+        Cause::Policy { name, detail: Some(detail) } => format!("by the policy `{}` ({})", shown(name.word()), shown(detail)),
+        Cause::Policy { name, detail: None } => format!("by the policy `{}`", shown(name.word())),
         Cause::App => "by itself".into(),
         Cause::System => "by the system".into(),
         Cause::Shutdown => "by the shutdown of the daemon".into(),

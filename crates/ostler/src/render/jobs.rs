@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use anstyle::Style;
-use ostler_core::cron::{CronSpec, JOB_TIMEOUT, Overlap, RunOn};
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, State};
+use ostler_core::cron::{CronSpec, Overlap, RunOn};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, PolicyName, State};
 use ostler_proto::control::Detail;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
@@ -192,7 +192,7 @@ fn succeeded(run: &ExitRecord) -> bool {
 
 fn outcome(run: &ExitRecord) -> String {
     match (&run.cause, run.ending) {
-        (ExitCause::Asked(Origin::Policy(policy)) | ExitCause::KilledAfterTimeout(Origin::Policy(policy)), _) if policy == JOB_TIMEOUT => {
+        (ExitCause::Asked(Origin::Policy(by)) | ExitCause::KilledAfterTimeout(Origin::Policy(by)), _) if by.name == PolicyName::Timeout => {
             "timeout".into()
         }
         (ExitCause::NotStarted { why }, _) => format!("no start: {}", shown(why)),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, State};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Finding, Origin, State};
 use ostler_proto::control::{Detail, HealthReport};
 
 use super::age::span;
@@ -134,10 +134,8 @@ fn origin_text(origin: &Origin) -> String {
         Origin::Resurrect => "`resurrect`".into(),
         Origin::Shutdown => "the shutdown of the daemon".into(),
         // Its name, and what made it act.
-        Origin::Policy(name) => match name.split_once(": ") {
-            Some((name, why)) => format!("the policy `{}` ({})", shown(name), shown(why)),
-            None => format!("the policy `{}`", shown(name)),
-        },
+        Origin::Policy(Finding { name, detail: Some(why) }) => format!("the policy `{}` ({})", shown(name.word()), shown(why)),
+        Origin::Policy(Finding { name, detail: None }) => format!("the policy `{}`", shown(name.word())),
     }
 }
 

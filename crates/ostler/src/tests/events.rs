@@ -1,6 +1,6 @@
 //! `events`.
 
-use ostler_core::lifecycle::Ending;
+use ostler_core::lifecycle::{Ending, PolicyName};
 use ostler_proto::event::{Cause, Event, Health, Limit, What};
 
 use super::{data, golden_in_colours_and_ascii};
@@ -14,11 +14,16 @@ fn one_line_each() {
         (Some(3), What::Waiting, user(), None),
         (Some(3), What::Launched { pid: 5 }, user(), status("stopped", "launching")),
         (Some(3), What::Online { pid: 5 }, Cause::App, status("launching", "online")),
-        (Some(3), What::Health { state: Health::Unhealthy }, Cause::policy("health", "HTTP 503".to_owned()), status("online", "online")),
+        (
+            Some(3),
+            What::Health { state: Health::Unhealthy },
+            Cause::policy(PolicyName::Health, "HTTP 503".to_owned()),
+            status("online", "online"),
+        ),
         (
             Some(3),
             What::LimitExceeded { limit: Limit::Memory, warning: false },
-            Cause::policy("memory", "uses 9 bytes".to_owned()),
+            Cause::policy(PolicyName::Memory, "uses 9 bytes".to_owned()),
             status("online", "online"),
         ),
         (
@@ -27,10 +32,10 @@ fn one_line_each() {
             Cause::App,
             status("online", "waiting restart"),
         ),
-        (Some(3), What::Restarting { delay_ms: 1_500 }, Cause::policy("restart", None), None),
+        (Some(3), What::Restarting { delay_ms: 1_500 }, Cause::policy("restart".into(), None), None),
         (Some(0), What::CouldNotStart { why: "exec".into(), errno: 2 }, Cause::System, status("launching", "errored")),
         (Some(0), What::Stopped, user(), status("stopping", "stopped")),
-        (None, What::ReloadFailed { release: 2, why: "exited".into() }, Cause::policy("watch", "a.js".to_owned()), None),
+        (None, What::ReloadFailed { release: 2, why: "exited".into() }, Cause::policy(PolicyName::Watch, "a.js".to_owned()), None),
         (Some(0), What::Deleted, Cause::Shutdown, None),
     ];
     let events: Vec<Event> = (1..)
