@@ -7,6 +7,7 @@ use ostler_proto::control::{Action, Failure, Progress, Response};
 
 use super::goal::Goal;
 use super::job::{Job, Step, Then, Waited, action_word};
+use super::shares::Shares;
 use super::turns::put_in_order;
 use crate::engine::{Ctx, Ending, Request};
 use crate::slots::{Slot, Slots};
@@ -76,39 +77,44 @@ impl Job {
         if matches!(self.step, Step::Act(Action::Reload, _)) {
             return self.begin_reloads(ctx);
         }
-        let mut turns = self.turns(&ctx.slots);
-        let mut later = VecDeque::new();
-        while let Some(id) = self.pending.pop_front() {
-            let slot = ctx.slots.get(id);
-            if !self.may_begin(&ctx.slots, id) || slot.is_some_and(|slot| turns.holds(slot)) {
-                slot.into_iter().for_each(|slot| turns.held(slot));
-                later.push_back(id);
-                continue;
-            }
-            slot.into_iter().for_each(|slot| turns.begins(slot));
-            self.act(ctx, id);
+        if self.pending.is_empty() {
+            return;
+        }
+        let (begin, later) = self.chosen(&ctx.slots);
+        self.pending = later;
+        let others: Vec<(u32, u32)> =
+            ctx.slots.iter().filter(|slot| slot.role != Role::Serving).map(|slot| (slot.pm_id, slot.id)).collect();
+        for id in begin {
+            self.act(ctx, id, &others);
             let is_reset = matches!(self.step, Step::Act(Action::Reset, _));
             if !is_reset && ctx.slots.is_any_being_replaced() {
                 ctx.request(Request::TakenOver { id });
             }
         }
-        self.pending = later;
     }
 
-    /// How many at the same time: what `--parallel` says; else a restart takes half of an app's instances (so that the other half still serves), everything else all at once.
-    fn may_begin(&self, slots: &Slots, id: u32) -> bool {
-        if self.parallel > 0 {
-            return self.waiting.len() < self.parallel;
+    /// Whose turn has come, and who has to wait.
+    fn chosen(&self, slots: &Slots) -> (Vec<u32>, VecDeque<u32>) {
+        let (mut turns, mut shares) = (self.turns(slots), Shares::of(self, slots));
+        let (mut begin, mut later) = (Vec::new(), VecDeque::new());
+        for &id in &self.pending {
+            let slot = slots.get(id);
+            if !shares.has(slot) || slot.is_some_and(|slot| turns.holds(slot)) {
+                slot.into_iter().for_each(|slot| turns.held(slot));
+                later.push_back(id);
+                continue;
+            }
+            if let Some(slot) = slot {
+                turns.begins(slot);
+                shares.take(slot);
+            }
+            begin.push(id);
         }
-        let Step::Act(Action::Restart, _) = self.step else { return true };
-        let Some(slot) = slots.get(id) else { return true };
-        let name = &slot.spec().name;
-        let same = |other: &u32| slots.get(*other).is_some_and(|other| other.spec().name == *name);
-        let under_way = self.waiting.keys().filter(|id| same(id)).count();
-        under_way < self.ids.iter().filter(|id| same(id)).count().div_ceil(2)
+        (begin, later)
     }
 
-    fn act(&mut self, ctx: &mut Ctx, id: u32) {
+    /// `others`: those that users do not see, by what users call them.
+    fn act(&mut self, ctx: &mut Ctx, id: u32, others: &[(u32, u32)]) {
         let Step::Act(action, change) = &self.step else { return };
         let action = *action;
         if matches!(action, Action::Restart | Action::Reload) && self.put_on_schedule(ctx, id) {
@@ -130,9 +136,8 @@ impl Job {
         let pm_id = slot.pm_id;
         self.waiting.insert(id, Waited::new(slot, goal));
         if matches!(action, Action::Stop | Action::Delete) && !gentle {
-            let hidden = |other: &&Slot| other.pm_id == pm_id && other.role != Role::Serving;
-            let others: Vec<u32> = ctx.slots.iter().filter(hidden).map(|slot| slot.id).collect();
-            others.into_iter().for_each(|other| self.wait_for_end_of_hidden(ctx, other));
+            let same = others.iter().filter(|(of, _)| *of == pm_id);
+            same.for_each(|(_, other)| self.wait_for_end_of_hidden(ctx, *other));
         }
         ctx.event(id, event);
     }

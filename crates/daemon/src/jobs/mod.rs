@@ -20,6 +20,7 @@ mod reload;
 mod resurrect;
 mod scale;
 mod scheduled;
+mod shares;
 mod start;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::cron::{CronSpec, JobSpec};
 use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, PolicyName, SpawnFailure, State, Wanted};
 use ostler_core::order::{Condition, Order as Needs};
 use ostler_proto::control::{Confirm, Existing, Failure, RolloutReport, RolloutState, ScaleTo};
@@ -171,16 +172,32 @@ fn as_many_at_a_time_as_was_asked_for() {
 }
 
 #[test]
-fn a_restart_leaves_half_of_an_app_serving() {
-    let (mut played, mut jobs, ids) = running(&[app("a"), app("a"), app("a")]);
-    ask(&mut played, &mut jobs, act(Action::Restart, &["a"]));
-    let stopping = ids.iter().filter(|id| is_stopping(&played, **id)).count();
-    assert_eq!(stopping, 2);
+fn a_restart_leaves_half_of_each_app_serving() {
+    let (mut played, mut jobs, ids) = running(&[app("a"), app("a"), app("a"), app("b")]);
+    ask(&mut played, &mut jobs, act(Action::Restart, &["all"]));
+    let stopping: Vec<bool> = ids.iter().map(|id| is_stopping(&played, *id)).collect();
+    assert_eq!(stopping, [true, true, false, true]);
+    ends(&mut played, &mut jobs, 3, 0);
+    spawned(&mut played, &mut jobs, 3);
+    assert!(!is_stopping(&played, 2), "another app's is not its own");
     for id in [0, 1, 2] {
         ends(&mut played, &mut jobs, id, 0);
         spawned(&mut played, &mut jobs, id);
     }
-    assert_eq!(told(&mut played).last().unwrap(), "all done [0, 1, 2]");
+    assert_eq!(told(&mut played).last().unwrap(), "all done [0, 1, 2, 3]");
+}
+
+#[test]
+fn a_restart_puts_what_runs_at_its_times_on_its_schedule() {
+    let (mut played, mut jobs) = empty();
+    let cron = CronSpec { job: Some(JobSpec::default()), ..CronSpec::restarts("* * * * *".into()) };
+    let spec = AppSpec { cron: Some(Box::new(cron)), ..app("nightly") };
+    (0..3).for_each(|_| _ = played.instance(spec.clone()));
+    let rest = ask(&mut played, &mut jobs, act(Action::Restart, &["nightly"]));
+    let scheduled = rest.iter().filter(|input| matches!(input, Input::Request(Request::Schedule { saved: None, .. }))).count();
+    assert_eq!(scheduled, 3, "{rest:?}");
+    assert_eq!(told(&mut played), ["restartProcessId [0, 1, 2]", "done 0", "done 1", "done 2", "all done [0, 1, 2]"]);
+    assert!((0..3).all(|id| *state(&played, id) == State::Stopped), "they are not run now");
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! How many instances of a request are touched at the same time.
+
+use std::collections::BTreeMap;
+
+use ostler_proto::control::Action;
+
+use super::job::{Job, Step};
+use crate::slots::{Slot, Slots};
+
+/// How many more may be under way.
+pub(super) enum Shares<'a> {
+    /// As many as there are.
+    All,
+    /// So many, of whichever app.
+    Any(usize),
+    /// Of each app so many, by its name.
+    Each(BTreeMap<&'a str, usize>),
+}
+
+impl<'a> Shares<'a> {
+    /// What `--parallel` says; else a restart takes half of an app's instances (so that the other half still serves), everything else all at
+    /// once.
+    pub(super) fn of(job: &Job, slots: &'a Slots) -> Self {
+        if job.parallel > 0 {
+            return Self::Any(job.parallel.saturating_sub(job.waiting.len()));
+        }
+        let Step::Act(Action::Restart, _) = job.step else { return Self::All };
+        let name = |id: &u32| slots.get(*id).map(|slot| slot.spec().name.as_str());
+        let mut shares: BTreeMap<&str, usize> = BTreeMap::new();
+        job.ids.iter().filter_map(name).for_each(|name| *shares.entry(name).or_default() += 1);
+        shares.values_mut().for_each(|count| *count = count.div_ceil(2));
+        for name in job.waiting.keys().filter_map(name) {
+            let left = shares.entry(name).or_default();
+            *left = left.saturating_sub(1);
+        }
+        Self::Each(shares)
+    }
+
+    /// One more may be under way. None = it is forgotten, and takes no time.
+    pub(super) fn has(&self, slot: Option<&Slot>) -> bool {
+        match (self, slot) {
+            (Self::All, _) | (Self::Each(_), None) => true,
+            (Self::Any(left), _) => *left > 0,
+            (Self::Each(left), Some(slot)) => left.get(slot.spec().name.as_str()).is_some_and(|left| *left > 0),
+        }
+    }
+
+    /// This one is under way.
+    pub(super) fn take(&mut self, slot: &Slot) {
+        let left = match self {
+            Self::All => return,
+            Self::Any(left) => Some(left),
+            Self::Each(left) => left.get_mut(slot.spec().name.as_str()),
+        };
+        if let Some(left) = left {
+            *left = left.saturating_sub(1);
+        }
+    }
+}
