@@ -106,6 +106,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("order", Kind::Feature),
     ("pid_files", Kind::Feature),
     ("pm2_log", Kind::Feature),
+    ("preload", Kind::Feature),
     ("reclaim", Kind::Feature),
     ("remediation", Kind::Feature),
     ("rollouts", Kind::Feature),

@@ -20,7 +20,6 @@ use crate::engine::{Ctx, Effects, Timers, Work, clock};
 use crate::fd_budget::FdBudget;
 use crate::features::Features;
 use crate::health::HealthChecks;
-use crate::ipc::Ipc;
 use crate::keeper_door::KeeperDoor;
 use crate::log::{DaemonLog, OwnLines};
 use crate::logs::LogFiles;
@@ -38,7 +37,6 @@ use crate::slots::{Slots, is_of_instance, split_key};
 use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
-use crate::supervisor::preload::Preload;
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
@@ -183,7 +181,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         ending: None,
         exit_code: None,
     };
-    let mut control = Control { ctx, features: Features { runtime, ..Features::default() }, signals, preload: Preload::default() };
+    let mut control = Control { ctx, features: Features { runtime, ..Features::default() }, signals };
     let first = snapshot == Snapshot::default();
     if first {
         control.ctx.journal.push(&crate::store::Record::Boot { boot_id: control.ctx.boot_id.as_str().into() });
@@ -251,10 +249,9 @@ impl Control {
                 }
             };
             if let Recovered::Alive { pid, .. } = recovered
-                && let Some(slot) = self.ctx.slots.get_mut(id).filter(|slot| matches!(slot.instance.state, State::Spawning { .. }))
+                && self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }))
             {
-                slot.recognise_logs(pid);
-                slot.preloaded = crate::supervisor::preload::runs_with(pid);
+                self.features.each().for_each(|feature| feature.on_recognised(&mut self.ctx, id, pid));
             }
             self.feed(id, Event::Recovered(recovered));
             if let Some(Child { key, ended: Some(_), .. }) = child
@@ -296,15 +293,7 @@ impl Control {
     /// Descriptors that the keeper held while there was no daemon.
     fn take_back(&mut self, held: BTreeMap<String, OwnedFd>) {
         for (name, fd) in held {
-            if let Some(key) = name.strip_prefix("ipc:").and_then(|key| key.parse().ok()) {
-                let (id, inc) = split_key(key);
-                match self.ctx.slots.get_mut(id).filter(|slot| slot.instance.inc == inc) {
-                    Some(slot) => slot.ipc = Ipc::open(fd, id, key, &self.ctx.reactor).map(Box::new),
-                    None => self.ctx.keeper.drop_held(&name),
-                }
-            } else {
-                self.features.take_back(&mut self.ctx, &name, fd);
-            }
+            self.features.take_back(&mut self.ctx, &name, fd);
         }
         self.features.each().for_each(|feature| feature.on_taken_back(&mut self.ctx));
     }

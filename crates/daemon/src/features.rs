@@ -27,6 +27,7 @@ use crate::log_writers::LogWriters;
 use crate::order::Order;
 use crate::pid_files::PidFiles;
 use crate::pm2_log::Pm2Log;
+use crate::preload::Preload;
 use crate::readiness::Readiness;
 use crate::reclaim::Reclaim;
 use crate::remediation::Remediation;
@@ -109,6 +110,7 @@ features! {
     runtime: Runtime,
     autosave: Autosave,
     autoscale: Autoscale,
+    preload: Preload,
     channels: Channels,
     cluster: Cluster,
     commands: Commands,

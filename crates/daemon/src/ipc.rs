@@ -80,6 +80,16 @@ pub(crate) enum Sent {
     Ended,
 }
 
+/// Name under which the keeper holds the channel of a process.
+pub(crate) fn held_name(key: u64) -> String {
+    format!("ipc:{key}")
+}
+
+/// Of which process this is the channel, by the name under which the keeper holds it.
+pub(crate) fn key_of(name: &str) -> Option<u64> {
+    name.strip_prefix("ipc:")?.parse().ok()
+}
+
 impl Ipc {
     /// Watches a channel. None when it cannot be watched.
     pub(crate) fn open(fd: OwnedFd, slot: u32, key: u64, reactor: &Reactor) -> Option<Self> {
@@ -106,7 +116,7 @@ impl Ipc {
 
     /// Name under which the keeper holds a copy.
     pub(crate) fn held_name(&self) -> String {
-        format!("ipc:{}", self.key)
+        held_name(self.key)
     }
 
     /// The keeper's key of the process it belongs to.

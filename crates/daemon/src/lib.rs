@@ -43,6 +43,7 @@ mod order;
 mod pid_files;
 mod pm2_log;
 mod policy;
+mod preload;
 mod probe;
 mod reactor;
 mod readiness;

@@ -13,12 +13,18 @@ mod kept;
 #[cfg(test)]
 mod tests;
 
+use std::os::fd::{AsFd, OwnedFd};
+
+use ostler_core::app::AppSpec;
 use ostler_core::budget::{Hearing, KEPT_BYTES, MESSAGE_BYTES, MESSAGES, Rate};
+use ostler_core::lifecycle::{Notice, SpawnFailure};
+use ostler_core::serving::{FIRST_FD, ReadyBy};
 use ostler_proto::node::{Message, classify, cluster};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::{Value, json};
 
-use crate::engine::{Ctx, Feature, Input, Key};
-use crate::ipc::{Ipc, READER};
+use crate::engine::{Beside, Ctx, Feature, Input, Key};
+use crate::ipc::{Ipc, READER, held_name, key_of};
 use crate::slots::complaints::Topic;
 use crate::slots::split_key;
 
@@ -171,7 +177,59 @@ fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
     }
 }
 
+/// Both ends of a channel: ours, the app's.
+fn pair() -> Result<(OwnedFd, OwnedFd), SpawnFailure> {
+    socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| SpawnFailure::new("socketpair", errno.raw_os_error()))
+}
+
+/// Its number in the process: 3, as scripts know it, unless that is a socket or what the app is to write its newline to.
+fn number(spec: &AppSpec, proof: Option<&ReadyBy>) -> i32 {
+    let first_free = FIRST_FD.saturating_add(i32::try_from(spec.listen.len()).unwrap_or(0));
+    if proof == Some(&ReadyBy::Descriptor(first_free)) { first_free + 1 } else { first_free }
+}
+
+/// The channel of a slot ends: nobody holds it any more.
+fn close(ctx: &mut Ctx, id: u32) {
+    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.take()) {
+        ctx.keeper.drop_held(&ipc.held_name());
+        ipc.close(&ctx.reactor);
+    }
+}
+
 impl Feature for Channels {
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        let (key, number) = (slot.key(inc), number(slot.spec(), slot.proof.as_deref()));
+        let (ours, theirs) = pair()?;
+        // Before the process is asked for: one that begins while we are killed is to find its channel whole.
+        ctx.keeper.hold(&held_name(key), ours.as_fd());
+        if let Some(former) = slot.ipc.take() {
+            former.close(&ctx.reactor);
+        }
+        slot.ipc = Ipc::open(ours, id, key, &ctx.reactor).map(Box::new);
+        beside.fds.push((theirs, number));
+        beside.vars.push(("NODE_CHANNEL_FD", number.to_string()));
+        beside.vars.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json".into()));
+        Ok(())
+    }
+
+    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        let Some(key) = key_of(name) else { return Some(fd) };
+        let (id, inc) = split_key(key);
+        match ctx.slots.get_mut(id).filter(|slot| slot.instance.inc == inc) {
+            Some(slot) => slot.ipc = Ipc::open(fd, id, key, &ctx.reactor).map(Box::new),
+            None => ctx.keeper.drop_held(name),
+        }
+        None
+    }
+
+    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
+        if *notice == Notice::Deleted {
+            close(ctx, id);
+        }
+    }
+
     /// A channel is readable, or has room again.
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, writable: bool) {
         let id = key as u32;
@@ -224,10 +282,7 @@ impl Feature for Channels {
             learned.axm_monitor.clear();
             learned.axm_actions.clear();
         }
-        if let Some(ipc) = slot.ipc.take() {
-            ctx.keeper.drop_held(&ipc.held_name());
-            ipc.close(&ctx.reactor);
-        }
+        close(ctx, id);
     }
 
     fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {

@@ -186,3 +186,50 @@ fn a_handle_that_nobody_wants_is_acknowledged() {
     let len = std::io::Read::read(&mut app.theirs, &mut answer).unwrap();
     assert_eq!(&answer[..len], b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n");
 }
+
+#[test]
+fn the_channel_is_behind_what_others_need() {
+    let spec = |sockets: usize| {
+        let at = |index: usize| ostler_core::serving::ListenAt::Unix { path: format!("/{index}") };
+        let listen = |index: usize| ostler_core::serving::Listen { at: at(index), name: format!("s{index}"), backlog: None, mode: None };
+        AppSpec { listen: (0..sockets).map(listen).collect(), ..AppSpec::default() }
+    };
+    assert_eq!(number(&spec(0), None), 3);
+    assert_eq!(number(&spec(2), None), 5);
+    assert_eq!(number(&spec(0), Some(&ReadyBy::Descriptor(3))), 4);
+    assert_eq!(number(&spec(1), Some(&ReadyBy::Descriptor(4))), 5);
+    assert_eq!(number(&spec(1), Some(&ReadyBy::Descriptor(9))), 4);
+}
+
+#[test]
+fn a_process_gets_its_end_and_the_next_one_another() {
+    let mut app = App::new();
+    let (id, channels) = (app.id, &mut app.channels);
+    let key = |played: &Played| played.ctx.slots.get(id).unwrap().ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
+    let mut beside = Beside::default();
+    channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut beside).unwrap();
+    assert_eq!((beside.fds.len(), beside.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
+    assert_eq!(beside.vars[0], ("NODE_CHANNEL_FD", "3".to_owned()));
+    // It could not be started, or it is deleted.
+    channels.on_process_gone(&mut app.played.ctx, id, INC + 1);
+    assert_eq!(key(&app.played), None);
+    channels.on_prepare(&mut app.played.ctx, id, INC + 2, &mut Beside::default()).unwrap();
+    channels.on_notice(&mut app.played.ctx, id, &Notice::Deleted);
+    assert_eq!(key(&app.played), None);
+}
+
+#[test]
+fn what_the_keeper_held_is_read_again_if_its_process_is_the_newest() {
+    let mut app = App::new();
+    let (id, held) = (app.id, |key: u64| (held_name(key), UnixStream::pair().unwrap().0.into()));
+    let slot = app.played.ctx.slots.get_mut(id).unwrap();
+    (slot.ipc, slot.instance.inc) = (None, INC);
+    let (present, former) = (slot.key(INC), slot.key(INC - 1));
+    for key in [former, present] {
+        let (name, fd): (String, OwnedFd) = held(key);
+        assert!(app.channels.take_back(&mut app.played.ctx, &name, fd).is_none());
+        assert_eq!(app.played.ctx.slots.get(id).unwrap().ipc.is_some(), key == present);
+    }
+    let (_, fd): (String, OwnedFd) = held(1);
+    assert!(app.channels.take_back(&mut app.played.ctx, "listen:3000", fd).is_some(), "of somebody else");
+}

@@ -25,6 +25,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
+use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Notice, SpawnFailure};
 use ostler_core::serving::Scheduling;
 use ostler_proto::node::Message;
@@ -230,6 +231,19 @@ impl Cluster {
     }
 }
 
+/// A cluster worker has a number of its own, which no other one ever had.
+fn name_worker(ctx: &mut Ctx, id: u32, beside: &mut Beside) {
+    if ctx.slots.get(id).is_none_or(|slot| slot.spec().mode != ExecMode::Cluster) {
+        return;
+    }
+    let number = ctx.slots.next_worker_id();
+    let Some(slot) = ctx.slots.get_mut(id) else { return };
+    slot.worker.id = number;
+    if slot.spec().has_workers() {
+        beside.vars.push(("NODE_UNIQUE_ID", number.to_string()));
+    }
+}
+
 impl Feature for Cluster {
     /// A listener has connections, or a client whose first request is awaited has said more.
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
@@ -279,8 +293,9 @@ impl Feature for Cluster {
     }
 
     /// What the journal has of a former process is not true of the new one, if nobody told of the former one's end.
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         self.worker_left(ctx, id);
+        name_worker(ctx, id, beside);
         Ok(())
     }
 

@@ -13,12 +13,10 @@ use ostler_sys::signal::SignalFd;
 
 use crate::engine::Ctx;
 use crate::features::Features;
-use crate::supervisor::preload::Preload;
 
 /// Everything the loop owns.
 pub(crate) struct Control {
     pub ctx: Ctx,
     pub features: Features,
     pub signals: SignalFd,
-    pub preload: Preload,
 }

@@ -2,18 +2,24 @@
 
 use std::os::fd::OwnedFd;
 
+use ostler_sys::user::Identity;
+
 use crate::logs::Outputs;
 use crate::secrets::Values;
 
-/// What a process gets besides its channel.
+/// What a process gets besides what its description says.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
+    /// Whom it runs as, where that is said.
+    pub account: Option<Identity>,
     /// Standard output and error; without them it is not started.
     pub outputs: Option<Outputs>,
     /// Descriptors and their numbers in the process.
     pub fds: Vec<(OwnedFd, i32)>,
     /// Variables.
     pub vars: Vec<(&'static str, String)>,
+    /// Arguments for Node itself, before those of the description.
+    pub node_args: Vec<String>,
     /// Secrets that commands gave.
     pub secrets: Values,
 }

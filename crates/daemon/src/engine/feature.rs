@@ -74,6 +74,9 @@ pub(crate) trait Feature {
     /// An instance has a process that no keeper held anything for: both manager processes were killed, and it runs on.
     fn on_adopted(&mut self, _ctx: &mut Ctx, _id: u32, _process: ProcRef) {}
 
+    /// This process of an instance was asked for by a former daemon, which did not live to note what it gave to it: that is looked for.
+    fn on_recognised(&mut self, _ctx: &mut Ctx, _id: u32, _pid: i32) {}
+
     /// The process of an instance is to get nothing new and to finish what it has. True: this feature sees to that.
     fn on_drain(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32) -> bool {
         false

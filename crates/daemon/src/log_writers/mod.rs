@@ -85,6 +85,10 @@ impl Feature for LogWriters {
         Ok(())
     }
 
+    fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
+        ctx.slots.get_mut(id).into_iter().for_each(|slot| slot.recognise_logs(pid));
+    }
+
     /// What it left without a newline is a line, and in the log before its end is told.
     fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.piped.as_ref()) {

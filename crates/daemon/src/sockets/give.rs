@@ -8,6 +8,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_core::serving::{FIRST_FD, Listen, ListenAt, keyed};
 use ostler_proto::control::OpenSocket;
+use ostler_sys::cstrings::OWN_PID;
 use rustix::io::Errno;
 
 use super::group::{Group, Socket, shard_number};
@@ -23,6 +24,19 @@ struct Wants<'a> {
     /// Which shard of each port it gets; none where its app has none.
     shard: Option<u32>,
     rights: FileRights,
+}
+
+/// The variables of systemd's protocol by which a program learns of its sockets. The child puts its pid in: it is not known before.
+fn announce(spec: &AppSpec, beside: &mut Beside) {
+    if spec.listen.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = spec.listen.iter().map(|listen| listen.name.as_str()).collect();
+    beside.vars.extend([
+        ("LISTEN_FDS", spec.listen.len().to_string()),
+        ("LISTEN_FDNAMES", names.join(":")),
+        ("LISTEN_PID", OWN_PID.to_owned()),
+    ]);
 }
 
 /// Sockets for a process.
@@ -45,6 +59,7 @@ impl Sockets {
         } else {
             self.open_all(ctx, &spec, shard)?
         };
+        announce(&spec, beside);
         beside.fds.extend(given.fds.into_iter().zip(FIRST_FD..));
         if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.learned.sockets != given.shown) {
             slot.learned.sockets = given.shown;

@@ -3,9 +3,7 @@
 //! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`handover`] follows an app to another main
 //! process, [`groups`] gives each instance a cgroup.
 
-mod activation;
 mod beside;
 pub(crate) mod keeper;
-pub(crate) mod preload;
 mod run;
 pub(crate) mod spawn;

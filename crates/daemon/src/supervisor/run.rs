@@ -1,8 +1,5 @@
 //! Feeding events, performing effects.
 
-use std::rc::Rc;
-
-use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
 use ostler_sys::signal::KILL;
@@ -11,6 +8,7 @@ use crate::control::Control;
 use crate::engine::{Beside, Request, Transition, Work, hooks, notices};
 use crate::logs::Outputs;
 use crate::slots::Slot;
+use crate::users::account;
 
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
@@ -112,37 +110,21 @@ impl Control {
             return Err(self.ctx.fds.refusal());
         }
         let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
-        let spec = Rc::clone(&slot.app.spec);
-        let mut beside = Beside::default();
+        let mut beside = Beside { account: account(slot.spec())?, ..Beside::default() };
         self.features.each().try_for_each(|feature| feature.on_prepare(&mut self.ctx, id, inc, &mut beside))?;
         let Some(outputs) = beside.outputs.take() else { return Ok(()) };
-        let worker_id = (spec.mode == ExecMode::Cluster).then(|| self.ctx.slots.next_worker_id());
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
-        if let Some(worker_id) = worker_id {
-            slot.worker.id = worker_id;
-        }
-        let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings, &mut self.preload, &mut self.ctx.log)?;
+        let (log_start, log_files) = (outputs.sizes, outputs.files);
+        let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
+        let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings)?;
         self.features.each().for_each(|feature| feature.on_birth(&mut self.ctx, id));
         let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
-        let key = slot.key(inc);
         slot.kin.clear();
-        slot.log_start = prepared.log_start;
-        slot.log_files = prepared.log_files;
-        slot.preloaded = prepared.preloaded;
+        slot.log_start = log_start;
+        slot.log_files = log_files;
         slot.script_runs = false;
         slot.node = prepared.node.and_then(|(program, user)| self.ctx.node_versions.ask(&program, user));
         slot.cpu = crate::sample::CpuHistory::default();
-        // Whatever changed before is known to this process.
-        slot.watch = crate::store::WatchMark::default();
         slot.spawned_ms = Some(self.ctx.now.mono_ms);
-        if let Some(old) = slot.ipc.take() {
-            old.close(&self.ctx.reactor);
-        }
-        if let Some(channel) = prepared.ipc {
-            // First of all: a process that begins while we are killed is to find its channel whole.
-            self.ctx.keeper.hold(&format!("ipc:{key}"), std::os::fd::AsFd::as_fd(&channel));
-            slot.ipc = crate::ipc::Ipc::open(channel, id, key, &self.ctx.reactor).map(Box::new);
-        }
         self.ctx.keeper.say_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         self.features.each().for_each(|feature| feature.on_spawn(&mut self.ctx, id));
         Ok(())
@@ -157,13 +139,11 @@ impl Control {
 
     /// A deleted instance leaves the tables.
     fn forget(&mut self, id: u32) {
-        let Some(slot) = self.ctx.slots.remove(id) else { return };
+        if self.ctx.slots.remove(id).is_none() {
+            return;
+        }
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.features.each().for_each(|feature| feature.on_forgotten(&mut self.ctx, id));
         self.ctx.complaints.forget(id);
-        if let Some(ipc) = slot.ipc {
-            self.ctx.keeper.drop_held(&ipc.held_name());
-            ipc.close(&self.ctx.reactor);
-        }
     }
 }

@@ -11,20 +11,16 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
+use ostler_core::serving::{FIRST_FD, with_numbers};
 use ostler_keeper::SpawnRequest;
 use ostler_proto::pm2::{View, scalar_env};
 use ostler_sys::user::Identity;
 use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, rlimit};
 use rustix::fs::Access;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::activation::{self, numbered};
-use super::preload::{self, Preload};
 use crate::engine::Beside;
-use crate::log::DaemonLog;
 use crate::logs::Outputs;
-use crate::logs::handback::FileKey;
 use crate::secrets::Values;
 use crate::settings::Settings;
 use crate::slots::Slot;
@@ -38,16 +34,8 @@ pub(super) struct Prepared {
     pub request: Box<SpawnRequest>,
     /// In the order of its targets.
     pub fds: Vec<OwnedFd>,
-    /// Our end of the IPC channel.
-    pub ipc: Option<OwnedFd>,
-    /// It runs with our preload.
-    pub preloaded: bool,
     /// For apps of Node: the program and the user to run it as.
     pub node: Option<(PathBuf, Option<Credentials>)>,
-    /// Sizes of error and output file now.
-    pub log_start: (u64, u64),
-    /// See [`Outputs::files`].
-    pub log_files: [Option<FileKey>; 2],
 }
 
 /// A step that did not work, and its errno.
@@ -55,53 +43,24 @@ pub(crate) fn failure(step: &str, errno: i32) -> SpawnFailure {
     SpawnFailure::new(step, errno)
 }
 
-/// Prepares incarnation `inc` of a slot.
-pub(super) fn prepare(
-    slot: &Slot,
-    inc: u32,
-    outputs: Outputs,
-    beside: Beside,
-    settings: &Settings,
-    preload: &mut Preload,
-    log: &mut DaemonLog,
-) -> Result<Prepared, SpawnFailure> {
+/// Puts incarnation `inc` of a slot together.
+pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: Beside, settings: &Settings) -> Result<Prepared, SpawnFailure> {
     let spec = slot.spec();
-    let account = account(spec)?;
-    let preload = preload.path_for(slot, account.as_ref().map(|account| &account.credentials), settings, log);
-    let secrets = crate::secrets::read(spec, Some(beside.secrets), &settings.credentials)?;
+    let Beside { account, fds: beside_fds, vars, node_args, secrets, .. } = beside;
+    let secrets = crate::secrets::read(spec, Some(secrets), &settings.credentials)?;
     let home = settings.home.to_string_lossy();
     let mut env = environment(slot, inc, account.as_ref(), &secrets, &home, settings)?;
-    activation::announce(spec, &mut env);
-    env.extend(beside.vars.into_iter().map(|(name, value)| (name.into(), value.into())));
-    let channel_number = activation::ipc_number(spec, slot.proof.as_deref());
-    env.insert("NODE_CHANNEL_FD".into(), channel_number.to_string().into());
-    env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
-    if spec.has_workers() {
-        env.insert("NODE_UNIQUE_ID".into(), slot.worker.id.to_string().into());
-    }
-    if preload.is_some() {
-        env.insert(preload::SETTINGS_VAR.into(), preload::settings(slot, slot.piped.is_some()).into());
-    }
-    let (program, argv) = command(spec, &env, preload.as_deref())?;
+    env.extend(vars.into_iter().map(|(name, value)| (name.into(), value.into())));
+    let (program, argv) = command(spec, &env, node_args)?;
     add_folder_of(&program, spec, &mut env);
     let node = spec.runs_in_node().then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
-    let (ours, theirs) = channel()?;
-    let mut fds = vec![outputs.out, outputs.error, theirs];
-    let mut targets = vec![1, 2, channel_number];
-    for (fd, number) in beside.fds {
+    let (mut fds, mut targets) = (vec![outputs.out, outputs.error], vec![1, 2]);
+    for (fd, number) in beside_fds {
         fds.push(fd);
         targets.push(number);
     }
     let request = SpawnRequest { key: slot.key(inc), spec: as_described(spec, &program, &argv, &env, account.as_ref())?, targets };
-    Ok(Prepared {
-        request: Box::new(request),
-        fds,
-        ipc: Some(ours),
-        preloaded: preload.is_some(),
-        node,
-        log_start: outputs.sizes,
-        log_files: outputs.files,
-    })
+    Ok(Prepared { request: Box::new(request), fds, node })
 }
 
 /// The program of a command: as the app's own user, in its directory, with its environment, and with a mark of its own.
@@ -214,7 +173,7 @@ fn environment<'a>(
 }
 
 /// The program to execute and its arguments.
-fn command(spec: &AppSpec, env: &Vars<'_>, preload: Option<&Path>) -> Result<(String, Vec<String>), SpawnFailure> {
+fn command(spec: &AppSpec, env: &Vars<'_>, node_args: Vec<String>) -> Result<(String, Vec<String>), SpawnFailure> {
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
     let Some(interpreter) = &spec.interpreter else {
         let mut argv = vec![spec.script.clone()];
@@ -228,9 +187,7 @@ fn command(spec: &AppSpec, env: &Vars<'_>, preload: Option<&Path>) -> Result<(St
     if spec.runs_in_node() && !spec.disable_source_map_support {
         argv.push("--enable-source-maps".into());
     }
-    if let Some(path) = preload.and_then(Path::to_str) {
-        argv.extend(["--require".into(), path.into()]);
-    }
+    argv.extend(node_args);
     append(spec, &spec.interpreter_args, &mut argv)?;
     argv.push(spec.script.clone());
     append(spec, &spec.args, &mut argv)?;
@@ -293,8 +250,29 @@ fn find_in_own_path(word: &str) -> Option<PathBuf> {
     find_in_path(word, &path, Path::new("/"))
 }
 
-/// Both ends of an IPC channel: the daemon's, the app's.
-fn channel() -> Result<(OwnedFd, OwnedFd), SpawnFailure> {
-    socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .map_err(|errno| failure("socketpair", errno.raw_os_error()))
+/// A text of the description with the numbers of sockets in place of `{fd}` and `{fd:name}`. Without sockets these words mean nothing.
+fn numbered<'a>(spec: &AppSpec, text: &'a str) -> Result<Cow<'a, str>, SpawnFailure> {
+    if spec.listen.is_empty() || !text.contains("{fd") {
+        return Ok(text.into());
+    }
+    let missing = |name: String| failure(&format!("{{fd:{name}}}: no socket of `listen` has this name"), 0);
+    with_numbers(text, &spec.listen, FIRST_FD).map(Cow::from).map_err(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::serving::{Listen, ListenAt};
+
+    #[test]
+    fn words_mean_something_only_with_sockets() {
+        let spec = |sockets: usize| {
+            let at = |index: usize| ListenAt::Unix { path: format!("/{index}") };
+            let listen = |index: usize| Listen { at: at(index), name: format!("s{index}"), backlog: None, mode: None };
+            AppSpec { listen: (0..sockets).map(listen).collect(), ..AppSpec::default() }
+        };
+        assert_eq!(numbered(&spec(0), "{fd}").unwrap(), "{fd}");
+        assert_eq!(numbered(&spec(2), "--fd={fd:s1}").unwrap(), "--fd=4");
+        assert!(numbered(&spec(1), "{fd:x}").unwrap_err().step.contains("{fd:x}"));
+    }
 }

@@ -28,6 +28,7 @@ use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
 use crate::engine::{Ctx, Feature, Transition};
 use crate::keeper_door::KeeperDoor;
 use crate::reactor::{Reactor, Source};
+use crate::store::WatchMark;
 use crate::waker::Waker;
 use engine::{Order, Report};
 use watched::Plan;
@@ -119,6 +120,13 @@ impl Feature for Watches {
 
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
         self.follow(ctx, transition.id);
+    }
+
+    /// Whatever changed before is known to this process.
+    fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.watch = WatchMark::default();
+        }
     }
 
     fn on_described(&mut self, ctx: &mut Ctx, id: u32) {

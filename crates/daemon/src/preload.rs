@@ -8,24 +8,26 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ostler_core::lifecycle::SpawnFailure;
 use ostler_core::serving::Sticky;
 use ostler_sys::Credentials;
+use ostler_sys::replace::{Durability, Writers, replace};
 use serde_json::{Map, json};
 
+use crate::engine::{Beside, Ctx, Feature};
 use crate::log::DaemonLog;
 use crate::settings::Settings;
 use crate::shared_folder::{SHARED_FOLDER, shared_folder};
 use crate::slots::Slot;
-use ostler_sys::replace::{Durability, Writers, replace};
 
-const CODE: &str = include_str!("../../preload/preload.cjs");
+const CODE: &str = include_str!("../preload/preload.cjs");
 
 const FILE_PREFIX: &str = "node-preload-";
 
 /// What the preload is told.
-pub(super) const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
+const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
 
-/// Files that were written by this daemon.
+/// Files of it that were written by this daemon.
 #[derive(Debug, Default)]
 pub(crate) struct Preload {
     home: Option<PathBuf>,
@@ -34,15 +36,31 @@ pub(crate) struct Preload {
     told: BTreeSet<u32>,
 }
 
+impl Feature for Preload {
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        let user = beside.account.as_ref().map(|account| &account.credentials);
+        let path = self.path_for(slot, user, &ctx.settings, &mut ctx.log).and_then(|path| path.into_os_string().into_string().ok());
+        slot.preloaded = path.is_some();
+        if let Some(path) = path {
+            beside.vars.push((SETTINGS_VAR, settings(slot)));
+            beside.node_args.extend(["--require".into(), path]);
+        }
+        Ok(())
+    }
+
+    fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.preloaded = runs_with(pid);
+        }
+    }
+}
+
 impl Preload {
+    pub(crate) const NAME: &str = "preload";
+
     /// The file for a process of this slot; none = it runs without. `user`: whom it runs as, where that is said.
-    pub(super) fn path_for(
-        &mut self,
-        slot: &Slot,
-        user: Option<&Credentials>,
-        settings: &Settings,
-        log: &mut DaemonLog,
-    ) -> Option<PathBuf> {
+    fn path_for(&mut self, slot: &Slot, user: Option<&Credentials>, settings: &Settings, log: &mut DaemonLog) -> Option<PathBuf> {
         let spec = slot.spec();
         // Under its first permission model (version 20) Node refuses to read the file, and the app would not start.
         let is_locked = spec.interpreter_args.iter().any(|arg| arg == "--experimental-permission");
@@ -69,7 +87,7 @@ impl Preload {
 }
 
 /// Whether a process was started with a preload of ours: its daemon may have died before it could note that.
-pub(crate) fn runs_with(pid: i32) -> bool {
+fn runs_with(pid: i32) -> bool {
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut words = command.split(|byte| *byte == 0);
     words.any(|word| word == b"--require") && words.next().is_some_and(|path| memchr::memmem::find(path, FILE_PREFIX.as_bytes()).is_some())
@@ -93,9 +111,9 @@ fn write_shared() -> Option<PathBuf> {
 }
 
 /// The settings of one process.
-pub(super) fn settings(slot: &Slot, piped: bool) -> String {
+fn settings(slot: &Slot) -> String {
     let mut settings = Map::new();
-    if piped {
+    if slot.piped.is_some() {
         settings.insert("sync".into(), true.into());
     }
     if let Some(Sticky::Cookie(name)) = &slot.spec().sticky {
