@@ -43,14 +43,12 @@ enum Kind {
     Command,
     /// Puts the others together. Uses everything.
     Assembly,
-    /// Not taken apart yet: methods of one object that call each other. Uses everything. Nothing is added here.
-    Shared,
 }
 
 impl Kind {
     fn may_use(self, other: Kind) -> bool {
         match self {
-            Kind::Assembly | Kind::Shared => true,
+            Kind::Assembly => true,
             Kind::Ground | Kind::Context | Kind::Step => other <= self,
             Kind::Surface | Kind::Slots | Kind::Engine | Kind::Feature | Kind::Command => other < self,
         }
@@ -121,8 +119,8 @@ const ROOMS: &[(&str, Kind)] = &[
     ("watch", Kind::Feature),
     ("boot", Kind::Assembly),
     ("features", Kind::Assembly),
-    ("control", Kind::Shared),
-    ("supervisor", Kind::Shared),
+    ("control", Kind::Assembly),
+    ("supervisor", Kind::Assembly),
 ];
 
 /// Arrows of the daemon that are still there.
@@ -282,7 +280,7 @@ mod tests {
             ("engine", Kind::Engine),
             ("a", Kind::Feature),
             ("b", Kind::Feature),
-            ("old", Kind::Shared),
+            ("boot", Kind::Assembly),
             ("cli", Kind::Surface),
             ("render", Kind::Surface),
             ("files", Kind::Step),
@@ -295,13 +293,13 @@ mod tests {
             ("a", "slots", true),
             ("a", "log", true),
             ("engine", "slots", true),
-            ("old", "a", true),
+            ("boot", "a", true),
             ("log", "log", true),
             ("a", "b", false),
-            ("a", "old", false),
+            ("a", "boot", false),
             ("engine", "a", false),
             ("slots", "engine", false),
-            ("slots", "old", false),
+            ("slots", "boot", false),
             ("log", "slots", false),
             ("render", "cli", false),
             ("render", "stop", false),

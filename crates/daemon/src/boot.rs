@@ -272,7 +272,7 @@ impl Control {
     fn meet(&mut self, id: u32, child: &Child) -> bool {
         if child.ended.is_some() {
             // Perhaps that was the last thing it said.
-            self.hear_to_the_end(id);
+            self.read_to_the_end(id);
         }
         let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
         let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
@@ -333,7 +333,7 @@ impl Control {
         let has_process = self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid().is_some());
         if has_process {
             // What it said before it may have ended: nobody will tell of that.
-            self.hear_to_the_end(id);
+            self.read_to_the_end(id);
         }
         let adopted = self.adopt(id, leaders);
         let count = match adopted {
@@ -371,7 +371,7 @@ impl Control {
         self.ctx.log.error(format_args!("the keeper is gone ({error}), starting another one"));
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
         // What they said before they may have ended: nobody will tell of that.
-        ids.iter().for_each(|&id| self.hear_to_the_end(id));
+        ids.iter().for_each(|&id| self.read_to_the_end(id));
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
         let others: Vec<(u64, ProcRef)> = self.features.each().flat_map(|feature| feature.survivors(&mut leaders)).collect();

@@ -79,3 +79,37 @@ impl FdBudget {
         failure
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_of_the_limit_is_not_for_apps() {
+        for (limit, share) in [(20, 16), (256, 32), (1024, 128), (1 << 20, 128)] {
+            let budget = FdBudget { limit, aside: Vec::new() };
+            assert_eq!((budget.free_share(), budget.may_wait()), (share, usize::try_from(share / 2).unwrap()), "{limit}");
+        }
+        assert!(!FdBudget { limit: LEAST, aside: Vec::new() }.has_room());
+        assert!(FdBudget { limit: 1 << 20, aside: Vec::new() }.has_room());
+    }
+
+    #[test]
+    fn a_refusal_says_which_limit_was_met_and_only_once() {
+        let budget = FdBudget { limit: 256, aside: Vec::new() };
+        let refusal = budget.refusal();
+        assert!(refusal.step.contains("the limit of open files is 256") && refusal.errno == TOO_MANY, "{}", refusal.step);
+        assert_eq!(budget.explain(refusal.clone()).step, refusal.step);
+        assert_eq!(budget.explain(SpawnFailure::new("exec", 2)).step, "exec");
+    }
+
+    #[test]
+    fn what_a_new_keeper_needs_is_there_although_others_have_the_rest() {
+        let mut budget = FdBudget::new();
+        assert_eq!(budget.aside.len(), SET_ASIDE);
+        budget.give_back();
+        assert!(budget.aside.is_empty());
+        budget.set_aside();
+        assert_eq!(budget.aside.len(), SET_ASIDE);
+    }
+}

@@ -79,7 +79,7 @@ struct Successor {
 /// The process with this pid, if it lives and is in the tree of the slot.
 fn successor(slot: &Slot, pid: i32, keeper: i32) -> Option<Successor> {
     let main = slot.instance.pid().unwrap_or(0);
-    let table = ProcTable::with_ancestors(pid, slot.kin.iter().map(|kin| kin.0).chain([main]));
+    let table = ProcTable::with_ancestors(pid, slot.former_leaders.iter().map(|leader| leader.0).chain([main]));
     let family = family_in(&table, slot, main, keeper);
     let found = family.iter().find(|member| member.pid == pid)?;
     // Threads have numbers too, but are no processes.
@@ -91,9 +91,9 @@ fn successor(slot: &Slot, pid: i32, keeper: i32) -> Option<Successor> {
 
 /// The session of a process that was left by its leader: what is in it has no other sign perhaps. One whose leader lives may be anybody's.
 fn session(slot: &Slot, process: &Entry) -> Option<ProcRef> {
-    let is_known = |pid| Some(pid) == slot.instance.pid() || slot.kin.iter().any(|kin| kin.0 == pid);
+    let is_known = |pid| Some(pid) == slot.instance.pid() || slot.former_leaders.iter().any(|leader| leader.0 == pid);
     let is_left = process.sid > 1 && process.sid != process.pid && !is_known(process.sid) && Entry::of(process.sid).is_none();
-    let start_ticks = slot.kin.first().map_or(slot.start_ticks, |kin| kin.1);
+    let start_ticks = slot.former_leaders.first().map_or(slot.start_ticks, |leader| leader.1);
     is_left.then_some(ProcRef { pid: process.sid, start_ticks })
 }
 
@@ -164,7 +164,7 @@ mod tests {
             assert_eq!(says(&mut played, id, pid), Some(of(&main).pid), "{pid}");
         }
         assert!(played.log().contains("which is none of its own"), "{}", played.log());
-        assert!(played.ctx.slots.iter().all(|slot| slot.kin.is_empty()) && other != id);
+        assert!(played.ctx.slots.iter().all(|slot| slot.former_leaders.is_empty()) && other != id);
         end([main, of_other, stranger]);
     }
 
@@ -178,7 +178,10 @@ mod tests {
         assert!(played.settle(&mut Handover).is_empty());
         let slot = played.ctx.slots.get(id).unwrap();
         assert_eq!(slot.instance.pid(), Some(of(&successor).pid));
-        assert_eq!((slot.start_ticks, &slot.kin[..]), (of(&successor).start_ticks, &[(of(&main).pid, of(&main).start_ticks)][..]));
+        assert_eq!(
+            (slot.start_ticks, &slot.former_leaders[..]),
+            (of(&successor).start_ticks, &[(of(&main).pid, of(&main).start_ticks)][..])
+        );
         assert!(slot.instance.is_former(1, of(&main).pid));
         end([main, successor]);
     }

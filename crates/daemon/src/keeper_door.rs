@@ -113,6 +113,11 @@ impl KeeperDoor {
         std::mem::take(&mut self.unsent)
     }
 
+    /// Something that was said waits until the keeper has taken what came before it.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.waits_for_room
+    }
+
     /// Descriptors that wait in our hands until the keeper has taken what came before them.
     pub(crate) fn waiting_fds(&self) -> usize {
         self.link.waiting_fds()

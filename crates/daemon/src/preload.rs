@@ -125,3 +125,81 @@ fn settings(slot: &Slot) -> String {
     }
     serde_json::Value::Object(settings).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Played;
+    use ostler_core::app::AppSpec;
+
+    fn node() -> AppSpec {
+        AppSpec { name: "api".into(), script: "/srv/api.js".into(), interpreter: Some("/usr/bin/node".into()), ..AppSpec::default() }
+    }
+
+    fn prepared(spec: AppSpec) -> (Beside, bool) {
+        let (mut played, mut preload, mut beside) = (Played::new(&[]), Preload::default(), Beside::default());
+        let id = played.instance(spec);
+        preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+        (beside, played.ctx.slots.get(id).unwrap().preloaded)
+    }
+
+    #[test]
+    fn an_app_of_node_is_started_with_it_and_told_what_it_has_to_do() {
+        let mut spec = node();
+        spec.sticky = Some(Sticky::Cookie("seat".into()));
+        let (beside, is_preloaded) = prepared(spec);
+        let [require, path] = &beside.node_args[..] else { panic!("{:?}", beside.node_args) };
+        assert!(require == "--require" && path.contains(FILE_PREFIX) && is_preloaded, "{path}");
+        assert_eq!(beside.vars, [(SETTINGS_VAR, r#"{"cookie":{"name":"seat","worker":0}}"#.to_owned())]);
+    }
+
+    #[test]
+    fn others_run_without_it() {
+        let locked = AppSpec { interpreter_args: vec!["--experimental-permission".into()], ..node() };
+        let python = AppSpec { interpreter: Some("python3".into()), ..node() };
+        for spec in [AppSpec { no_preload: true, ..node() }, locked, python, AppSpec { interpreter: None, ..node() }] {
+            let (beside, is_preloaded) = prepared(spec.clone());
+            assert!(beside.node_args.is_empty() && beside.vars.is_empty() && !is_preloaded, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn its_file_is_made_anew_where_somebody_removed_it() {
+        let (mut played, mut preload) = (Played::new(&[]), Preload::default());
+        let id = played.instance(node());
+        let mut path = || {
+            let mut beside = Beside::default();
+            preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+            PathBuf::from(beside.node_args.pop().unwrap())
+        };
+        let first = path();
+        assert_eq!(std::fs::read_to_string(&first).unwrap(), CODE);
+        std::fs::remove_file(&first).unwrap();
+        assert_eq!(path(), first);
+        assert!(first.exists());
+    }
+
+    #[test]
+    fn a_process_of_a_former_daemon_is_recognised_by_its_command() {
+        let (mut played, mut preload) = (Played::new(&[]), Preload::default());
+        let id = played.instance(node());
+        let file = format!("/tmp/{FILE_PREFIX}x.cjs");
+        for (words, expected) in [(["--require", &file], true), (["--require", "/srv/own.cjs"], false), (["-e", &file], false)] {
+            // A shell that does nothing has these words in its command.
+            let mut child = std::process::Command::new("sh")
+                .args(["-c", "read line", "sh"])
+                .args(words)
+                .stdin(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let pid = child.id().cast_signed();
+            while std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            preload.on_recognised(&mut played.ctx, id, pid);
+            assert_eq!(played.ctx.slots.get(id).unwrap().preloaded, expected, "{words:?}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}

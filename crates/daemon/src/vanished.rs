@@ -39,3 +39,26 @@ impl Feature for Vanished {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Played;
+
+    #[test]
+    fn all_are_looked_at_once_after_each_start_of_a_daemon_and_each_new_keeper() {
+        let mut played = Played::new(&[]);
+        let mut vanished = Vanished;
+        vanished.on_boot(&mut played.ctx);
+        played.pass(&mut vanished, SETTLE_MS - 1);
+        assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + 1));
+        vanished.on_new_keeper(&mut played.ctx, &[]);
+        assert_eq!(
+            played.ctx.timers.next_ms(),
+            Some(played.ctx.now.mono_ms + SETTLE_MS),
+            "what is on its way from the new one has its time, too"
+        );
+        played.pass(&mut vanished, SETTLE_MS);
+        assert_eq!(played.ctx.timers.next_ms(), None);
+    }
+}

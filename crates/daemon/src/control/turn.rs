@@ -102,8 +102,8 @@ impl Control {
 
     fn take(&mut self, ready: Ready) {
         match ready.source {
-            Source::Keeper => self.hear_keeper(ready.writable),
-            Source::Signals => self.hear_signals(),
+            Source::Keeper => self.on_keeper(ready.writable),
+            Source::Signals => self.on_signals(),
             Source::Feature(name, key) => {
                 if let Some(feature) = self.features.named(name) {
                     feature.on_ready(&mut self.ctx, key, ready.writable);
@@ -139,7 +139,7 @@ impl Control {
             let all_done = self.do_work();
             // What was seen before these signals says nothing about now.
             self.ctx.forget_processes();
-            if self.hear_unsent() {
+            if self.on_unsent() {
                 continue;
             }
             if !all_done {
@@ -152,12 +152,15 @@ impl Control {
         }
         self.features.each().for_each(|feature| feature.on_settled(&mut self.ctx));
         self.write_journal();
-        self.ctx.keeper.flush(&self.ctx.reactor);
+        self.flush_keeper();
         self.ctx.log.flush();
         if self.ctx.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
-        self.features.each().for_each(|feature| feature.on_turn_end(&mut self.ctx));
+        // Else the turn that finds room in the link tells them.
+        if self.ctx.journal.is_held() {
+            self.features.each().for_each(|feature| feature.on_turn_end(&mut self.ctx));
+        }
     }
 
     /// A feature has something to do now that nothing else is left. What one wants is done before the next one is asked.
@@ -266,7 +269,7 @@ impl Control {
             }
             Err(error) => self.ctx.log.error(format_args!("cannot write the journal: {error}")),
         }
-        if self.ctx.journal.wants_compaction() {
+        if self.ctx.journal.wants_compaction() && !self.ctx.keeper.is_behind() {
             self.compact();
         }
         // Somebody wants it on disk before what follows.
@@ -276,6 +279,15 @@ impl Control {
         written
     }
 
+    /// Sends the keeper what it was told. As soon as nothing waits, it has the journal as it is.
+    fn flush_keeper(&mut self) {
+        self.ctx.keeper.flush(&self.ctx.reactor);
+        if !self.ctx.keeper.is_behind() {
+            self.ctx.journal.is_held_now();
+        }
+    }
+
+    /// Not while the keeper is behind: what is written next would be in a journal that it does not have.
     fn compact(&mut self) {
         let records = all_records(&self.ctx.slots, &self.ctx.boot_id, &self.features);
         let records: Vec<_> = records.chain(self.ctx.events.records()).collect();
@@ -285,6 +297,7 @@ impl Control {
         match replaced {
             Ok(_) => {
                 self.ctx.keeper.hold(ostler_keeper::HELD_JOURNAL, self.ctx.journal.fd());
+                self.flush_keeper();
                 self.ctx.state_file.distrust();
             }
             Err(error) => self.ctx.log.error(format_args!("cannot compact the journal: {error}")),

@@ -18,7 +18,7 @@ impl Ctx {
         let sampler = Sampler::new(self.slots.iter().filter(|slot| wanted(slot)).filter_map(|slot| {
             let process = process(slot)?;
             // One that was started as a main process leads its group and its session.
-            Some((process, slot.cpu.leader(process.pid).filter(|_| slot.kin.is_empty())))
+            Some((process, slot.cpu.leader(process.pid).filter(|_| slot.former_leaders.is_empty())))
         }));
         // Whose keeper was lost has orphans elsewhere, too.
         let sampler = if self.groups.has_adopted() { sampler } else { sampler.knowing_children(self.keeper.pid(), self.own_children()) };

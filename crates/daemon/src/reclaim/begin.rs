@@ -158,7 +158,7 @@ fn writer(
     let of = |pid| descriptor(pid, fd).filter(|found| found.key == file && found.writes && found.appends).map(|found| (pid, found));
     of(leader.pid).filter(|_| leader.exists()).or_else(|| {
         let table = table.get_or_insert_with(ProcTable::scan);
-        led_by(leader, &slot.kin, table, &slot.unique_id, keeper).iter().find_map(|member| of(member.pid))
+        led_by(leader, &slot.former_leaders, table, &slot.unique_id, keeper).iter().find_map(|member| of(member.pid))
     })
 }
 

@@ -17,7 +17,7 @@ use crate::logs::handback::{
 use crate::slots::Slot;
 use crate::slots::processes::INC_MARK;
 use crate::slots::trees::led_by;
-use crate::store::{Kin, Record};
+use crate::store::{FormerLeader, Record};
 
 impl Reclaim {
     /// This is done with a file when all that was decided is in the journal, and its copy on disk: whoever is stopped by us must be known even
@@ -155,12 +155,12 @@ impl Reclaim {
         // Whatever was decided in this turn is in the journal before.
         write_down(ctx).map_err(Failure::Journal)?;
         let writing = || ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
-        let leaders: Vec<(ProcRef, Vec<Kin>, String)> =
-            writing().filter_map(|slot| Some((leader(slot)?, slot.kin.clone(), slot.unique_id.clone()))).collect();
+        let leaders: Vec<(ProcRef, Vec<FormerLeader>, String)> =
+            writing().filter_map(|slot| Some((leader(slot)?, slot.former_leaders.clone(), slot.unique_id.clone()))).collect();
         let commands: Vec<(ProcRef, String)> = writing().flat_map(|slot| ctx.commands.writers_of(slot.id)).collect();
         let keeper = ctx.keeper.pid();
         let trees = move |table: &ProcTable| -> Vec<Entry> {
-            let apps = leaders.iter().flat_map(|(leader, kin, unique_id)| led_by(*leader, kin, table, unique_id, keeper));
+            let apps = leaders.iter().flat_map(|(leader, former, unique_id)| led_by(*leader, former, table, unique_id, keeper));
             let commands = commands.iter().flat_map(|(leader, mark)| table.tree(*leader, INC_MARK, mark.as_bytes(), keeper));
             apps.chain(commands).collect()
         };

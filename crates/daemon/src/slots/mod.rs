@@ -139,7 +139,7 @@ impl Slots {
             trouble: None,
             files: crate::files::resolve(&app.spec, pm_id, settings),
             start_ticks: 0,
-            kin: Vec::new(),
+            former_leaders: Vec::new(),
             learned: Rare::default(),
             node: None,
             preloaded: false,
@@ -211,7 +211,7 @@ impl Slots {
                 base: Rc::clone(base),
                 instance: record.instance.into_owned(),
                 start_ticks: record.start_ticks,
-                kin: record.kin.into_owned(),
+                former_leaders: record.former_leaders.into_owned(),
                 learned: record.learned.into_owned().into(),
                 node: None,
                 preloaded: record.preloaded,
@@ -291,11 +291,11 @@ impl Slots {
     /// A process that led the tree of a slot, and does not any more.
     pub(crate) fn note_former_leader(&mut self, id: u32, ProcRef { pid, start_ticks }: ProcRef) {
         let Some(slot) = self.get_mut(id) else { return };
-        slot.kin.retain(|kin| kin.0 != pid);
-        if slot.kin.len() >= FORMER_LEADERS {
-            slot.kin.remove(1);
+        slot.former_leaders.retain(|leader| leader.0 != pid);
+        if slot.former_leaders.len() >= FORMER_LEADERS {
+            slot.former_leaders.remove(1);
         }
-        slot.kin.push((pid, start_ticks));
+        slot.former_leaders.push((pid, start_ticks));
         self.changed(id);
     }
 

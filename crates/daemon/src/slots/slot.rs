@@ -24,7 +24,7 @@ use crate::logs::handback::FileKey;
 use crate::node_version::Binary;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
-use crate::store::{Kin, Record, Role, SlotRecord, WatchMark};
+use crate::store::{FormerLeader, Record, Role, SlotRecord, WatchMark};
 
 /// An app's description, shared by its instances. A changed description is a new one with a new number.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ pub(crate) struct Slot {
     /// Identity of the running process, with its pid.
     pub start_ticks: u64,
     /// Processes that led what is still its tree, before its main process was another one.
-    pub kin: Vec<Kin>,
+    pub former_leaders: Vec<FormerLeader>,
     /// What the app told us.
     pub learned: Rare<Learned>,
     /// The program that runs it, if that is Node and its version is not learned yet.
@@ -236,7 +236,7 @@ impl Slot {
             instance: Cow::Borrowed(&self.instance),
             ticks: self.ticks,
             start_ticks: self.start_ticks,
-            kin: Cow::Borrowed(&self.kin),
+            former_leaders: Cow::Borrowed(&self.former_leaders),
             learned: Cow::Borrowed(&self.learned),
             preloaded: self.preloaded,
             log_start: self.log_start,

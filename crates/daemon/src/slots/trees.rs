@@ -12,12 +12,12 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use super::Slot;
 use super::processes::MARK;
-use crate::store::Kin;
+use crate::store::FormerLeader;
 
 /// Everything of the tree of a slot with this main process that is in the table.
 pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
     let leader = ProcRef { pid, start_ticks: slot.start_ticks };
-    let mut family = led_by(leader, &slot.kin, table, &slot.unique_id, reaper);
+    let mut family = led_by(leader, &slot.former_leaders, table, &slot.unique_id, reaper);
     if let Some(group) = &slot.group {
         let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
         family.extend(table.in_cgroup(Path::new(&**group)).into_iter().filter(|member| !known.contains(&member.pid)));
@@ -26,13 +26,13 @@ pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -
 }
 
 /// The tree of a main process, and of those that led it before.
-pub(crate) fn led_by(leader: ProcRef, kin: &[Kin], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<Entry> {
+pub(crate) fn led_by(leader: ProcRef, former: &[FormerLeader], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<Entry> {
     let tree = |leader| table.tree(leader, MARK, unique_id.as_bytes(), reaper);
     let mut family = tree(leader);
-    if !kin.is_empty() {
+    if !former.is_empty() {
         let mut known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
-        let former = kin.iter().flat_map(|&(pid, start_ticks)| tree(ProcRef { pid, start_ticks }));
-        family.extend(former.filter(|member| known.insert(member.pid)));
+        let theirs = former.iter().flat_map(|&(pid, start_ticks)| tree(ProcRef { pid, start_ticks }));
+        family.extend(theirs.filter(|member| known.insert(member.pid)));
     }
     family
 }

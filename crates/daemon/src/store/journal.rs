@@ -28,6 +28,8 @@ pub(crate) struct Journal {
     events: Vec<u8>,
     /// How often it was written.
     writes: u64,
+    /// The keeper has it.
+    is_held: bool,
 }
 
 impl Journal {
@@ -38,7 +40,10 @@ impl Journal {
         file.read_exact_at(&mut bytes, 0)?;
         let (snapshot, good) = Snapshot::read(&bytes);
         file.set_len(good as u64)?;
-        Ok((Self { file, end: good as u64, base: good as u64, pending: Vec::new(), events: Vec::new(), writes: 0 }, snapshot))
+        Ok((
+            Self { file, end: good as u64, base: good as u64, pending: Vec::new(), events: Vec::new(), writes: 0, is_held: true },
+            snapshot,
+        ))
     }
 
     /// Adds a record to the next write.
@@ -85,8 +90,8 @@ impl Journal {
         self.end > COMPACT_FROM_BYTES && self.end > 4 * self.base
     }
 
-    /// Starts over in a fresh memfd with these records only. The caller must give [`Journal::fd`] to the keeper at once; until
-    /// then, the keeper's old journal is as good as the new one.
+    /// Starts over in a fresh memfd with these records only. The caller must give [`Journal::fd`] to the keeper at once, and say so when
+    /// the keeper has it ([`Journal::is_held_now`]): until then the keeper's old journal has what was written so far, and nothing of what comes next.
     pub(crate) fn replace<'b>(&mut self, memfd: OwnedFd, records: impl Iterator<Item = Record<'b>>) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         records.for_each(|record| encode(&record, &mut bytes));
@@ -95,7 +100,18 @@ impl Journal {
         self.file = file;
         self.end = bytes.len() as u64;
         self.base = self.end;
+        self.is_held = false;
         Ok(bytes)
+    }
+
+    /// The keeper has what was written last.
+    pub(crate) fn is_held_now(&mut self) {
+        self.is_held = true;
+    }
+
+    /// A fresh daemon would find what is written. If not, nobody may be told of it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
     }
 
     /// The memfd, for the keeper.

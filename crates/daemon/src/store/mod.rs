@@ -17,4 +17,4 @@ pub(crate) mod rollouts;
 pub(crate) mod state_file;
 
 pub(crate) use journal::{Journal, Written};
-pub(crate) use record::{Kin, Record, Role, SlotRecord, Snapshot, WatchMark};
+pub(crate) use record::{FormerLeader, Record, Role, SlotRecord, Snapshot, WatchMark};

@@ -143,7 +143,7 @@ impl Role {
 }
 
 /// A process that led a tree: pid and start time.
-pub(crate) type Kin = (i32, u64);
+pub(crate) type FormerLeader = (i32, u64);
 
 /// An instance as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,8 +179,8 @@ pub(crate) struct SlotRecord<'a> {
     #[serde(default)]
     pub start_ticks: u64,
     /// Processes that led what is still its tree, before its main process was another one.
-    #[serde(default, skip_serializing_if = "no_kin")]
-    pub kin: Cow<'a, [Kin]>,
+    #[serde(default, rename = "kin", skip_serializing_if = "no_leaders")]
+    pub former_leaders: Cow<'a, [FormerLeader]>,
     /// What was learned of it. Not what it says of itself: how much that is, and how often it changes, is the app's to choose.
     #[serde(default, serialize_with = "learned_by_us")]
     pub learned: Cow<'a, Learned>,
@@ -281,8 +281,8 @@ fn learned_by_us<S: Serializer>(learned: &Learned, to: S) -> Result<S::Ok, S::Er
     Ours { node_version, sockets, status }.serialize(to)
 }
 
-fn no_kin(kin: &[Kin]) -> bool {
-    kin.is_empty()
+fn no_leaders(leaders: &[FormerLeader]) -> bool {
+    leaders.is_empty()
 }
 
 fn no_notes(notes: &[Note]) -> bool {
@@ -445,7 +445,7 @@ mod tests {
             env: 1,
             instance: Cow::Owned(Instance::new(Now::at(5))),
             start_ticks: 7,
-            kin: Cow::Owned(Vec::new()),
+            former_leaders: Cow::Owned(Vec::new()),
             ticks: Ticks::default(),
             learned: Cow::Owned(Learned::default()),
             preloaded: false,

@@ -11,7 +11,7 @@ use crate::slots::{Slot, split_key};
 
 impl Control {
     /// Takes everything that the keeper has to say.
-    pub(crate) fn hear_keeper(&mut self, writable: bool) {
+    pub(crate) fn on_keeper(&mut self, writable: bool) {
         if writable {
             self.ctx.keeper.drain(&self.ctx.reactor);
         }
@@ -26,7 +26,7 @@ impl Control {
     }
 
     /// Starts that could not even be asked for have failed. True when there were any.
-    pub(crate) fn hear_unsent(&mut self) -> bool {
+    pub(crate) fn on_unsent(&mut self) -> bool {
         let unsent = self.ctx.keeper.take_unsent();
         let any = !unsent.is_empty();
         for (key, errno) in unsent {
@@ -61,14 +61,14 @@ impl Control {
                 }
                 let (id, inc) = split_key(key);
                 // It may have handed over before it ended.
-                self.hear_to_the_end(id);
+                self.read_to_the_end(id);
                 if self.ctx.slots.get(id).is_some_and(|slot| slot.instance.is_former(inc, pid)) {
                     return;
                 }
                 self.exited(id, inc, exit);
                 self.ctx.effects.push(Work::Ack(key));
             }
-            FromKeeper::Signal { signal } => self.told_by_signal(signal),
+            FromKeeper::Signal { signal } => self.on_signal(signal),
             FromKeeper::Retire => {
                 self.ctx.ending = Some(crate::engine::Ending::Retire);
             }
@@ -87,7 +87,7 @@ impl Control {
     }
 
     /// What a process said until now counts before its end does, and its end before anything that follows.
-    pub(crate) fn hear_to_the_end(&mut self, id: u32) {
+    pub(crate) fn read_to_the_end(&mut self, id: u32) {
         while self.features.each().any(|feature| feature.on_end(&mut self.ctx, id)) {
             self.dispatch();
             self.write_journal();
@@ -130,14 +130,14 @@ impl Control {
     }
 
     /// SIGTERM and friends, sent to the keeper or to the daemon itself.
-    pub(crate) fn told_by_signal(&mut self, signal: i32) {
+    pub(crate) fn on_signal(&mut self, signal: i32) {
         self.features.each().any(|feature| feature.on_signal(&mut self.ctx, signal));
     }
 
     /// A signal to the daemon itself.
-    pub(crate) fn hear_signals(&mut self) {
+    pub(crate) fn on_signals(&mut self) {
         while let Some(received) = self.signals.next() {
-            self.told_by_signal(received.signal);
+            self.on_signal(received.signal);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From events to effects and back: what the state machines decide is performed here.
 //!
-//! [`run`] feeds events and performs effects, [`spawn`] turns a description into a process, [`handover`] follows an app to another main
-//! process, [`groups`] gives each instance a cgroup.
+//! [`run`] feeds events and performs effects, [`keeper`] takes what the keeper says, [`spawn`] puts a process together from its description and what
+//! features add, [`beside`] does the same for what runs beside an instance.
 
 mod beside;
 pub(crate) mod keeper;

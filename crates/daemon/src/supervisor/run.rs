@@ -118,7 +118,7 @@ impl Control {
         let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings)?;
         self.features.each().for_each(|feature| feature.on_birth(&mut self.ctx, id));
         let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
-        slot.kin.clear();
+        slot.former_leaders.clear();
         slot.log_start = log_start;
         slot.log_files = log_files;
         slot.script_runs = false;

@@ -140,7 +140,7 @@ impl Sweeps {
     /// mark a moment later.
     fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, sweep: &Sweep) -> bool {
         // One that handed over to another process leaves more than the group of that.
-        let Some(slot) = ctx.slots.get(sweep.slot).filter(|slot| slot.kin.is_empty()) else { return false };
+        let Some(slot) = ctx.slots.get(sweep.slot).filter(|slot| slot.former_leaders.is_empty()) else { return false };
         let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else {
             return false;
         };
