@@ -104,6 +104,8 @@ features! {
     sweeps: Sweeps,
     rollouts: Rollouts,
     remediation: Remediation,
+    // Who asks whether any command runs hears of an end after it is noted.
+    commands: Commands,
     jobs: Jobs,
     order: Order,
     // When nothing is left to do for anybody before it; and what a signal means is said by it first.
@@ -113,7 +115,6 @@ features! {
     preload: Preload,
     channels: Channels,
     cluster: Cluster,
-    commands: Commands,
     cron: Cron,
     events: Events,
     flush: Flush,

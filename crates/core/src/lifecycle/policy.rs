@@ -128,7 +128,7 @@ impl Policy {
     }
 
     /// Whatever its processes started is removed with them.
-    pub(crate) fn owns_tree(&self) -> bool {
+    pub fn owns_tree(&self) -> bool {
         self.kill_mode != KillMode::Process
     }
 

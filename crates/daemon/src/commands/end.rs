@@ -30,6 +30,8 @@ impl Commands {
         for number in self.of(|command| command.spec.slot == slot) {
             if let Some(command) = self.all.get_mut(&number) {
                 command.owner = Owner::Nobody;
+                // Also where it ends already: for the next daemon it must not be the command of another instance of that number.
+                ctx.journal.push(&command.record(number));
             }
             self.changed(ctx, number);
             self.decide(ctx, number, Outcome::Cancelled);
@@ -166,6 +168,5 @@ fn family(ctx: &Ctx, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<P
 
 /// The process group that it led is empty.
 fn has_left_nothing_in_its_group(pid: i32) -> bool {
-    let group = rustix::process::Pid::from_raw(pid);
-    group.is_none_or(|group| rustix::process::test_kill_process_group(group) == Err(rustix::io::Errno::SRCH))
+    ostler_sys::process::is_group_empty(pid)
 }

@@ -53,8 +53,9 @@ pub(crate) enum Request {
     Replace { app: String, ids: Vec<u32>, canary_ms: Option<u64>, origin: Origin, what: &'static str },
     /// Instances of one app are replaced by another release. What comes of it is told by [`Answer::Rollout`].
     Rollout(Box<RolloutRequest>),
-    /// Somebody's command took over this instance: what replaces it leaves it alone. It is asked for after the events of the command.
-    TakenOver { id: u32 },
+    /// Somebody's command took over these instances, all that it is about: what replaces them leaves them alone. It is asked for after the
+    /// events of the command.
+    TakenOver { ids: Vec<u32> },
     /// The lines that matter of what the process of this instance wrote last. Answered by [`Answer::LastLines`].
     LastLines { id: u32 },
     /// These instances of one app are restarted, or reloaded, as if a user had asked for it: so many at the same time as the action's rule

@@ -84,12 +84,12 @@ impl Job {
         self.pending = later;
         let others: Vec<(u32, u32)> =
             ctx.slots.iter().filter(|slot| slot.role != Role::Serving).map(|slot| (slot.pm_id, slot.id)).collect();
-        for id in begin {
-            self.act(ctx, id, &others);
-            let is_reset = matches!(self.step, Step::Act(Action::Reset, _));
-            if !is_reset && ctx.slots.is_any_being_replaced() {
-                ctx.request(Request::TakenOver { id });
-            }
+        begin.iter().for_each(|id| self.act(ctx, *id, &others));
+        let is_reset = matches!(self.step, Step::Act(Action::Reset, _));
+        if !begin.is_empty() && !is_reset && ctx.slots.is_any_being_replaced() {
+            // Also those whose turn comes later: no rollout is to do anything with them meanwhile.
+            let ids = begin.iter().chain(&self.pending).copied().collect();
+            ctx.request(Request::TakenOver { ids });
         }
     }
 

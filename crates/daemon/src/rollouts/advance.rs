@@ -28,12 +28,16 @@ impl Rollouts {
         self.end_if_over(ctx, number);
     }
 
-    /// Somebody's command took over an instance: the rollout leaves it alone.
-    pub(super) fn on_taken_over(&mut self, ctx: &mut Ctx, id: u32) {
-        let place = |running: &Running| running.replicas.iter().position(|replica| replica.serving == id);
-        if let Some((number, place)) = self.running.iter().find_map(|running| Some((running.number, place(running)?))) {
-            self.take(ctx, number, Event::Overruled(place));
-        }
+    /// Somebody's command took over instances: their rollouts leave them alone.
+    pub(super) fn on_taken_over(&mut self, ctx: &mut Ctx, ids: &[u32]) {
+        let places = |running: &Running| {
+            let is_taken = |replica: &Replica| ids.contains(&replica.serving);
+            // The last one first: one whose turn has not come must not get it because of those before it.
+            let places = running.replicas.iter().enumerate().rev().filter(|(_, replica)| is_taken(replica)).map(|(place, _)| place);
+            places.map(|place| (running.number, place)).collect::<Vec<_>>()
+        };
+        let taken: Vec<(u32, usize)> = self.running.iter().flat_map(places).collect();
+        taken.into_iter().for_each(|(number, place)| self.take(ctx, number, Event::Overruled(place)));
     }
 
     /// Tells the rollout what was seen, and does what it decides.
@@ -112,7 +116,9 @@ impl Rollouts {
             }
         };
         ctx.tell_of_app(&running.app, what, Cause::from(&running.origin));
-        if let Some(replica) = running.replicas.first().filter(|_| !running.by_policy) {
+        // Of an app that was deleted meanwhile nothing is remembered.
+        let is_remembered = !running.by_policy && !ctx.slots.named(&running.app).is_empty();
+        if let Some(replica) = running.replicas.first().filter(|_| is_remembered) {
             let command = report.command.clone();
             let places = report.places.iter().map(|place| (place.id, place.state.clone())).collect();
             let (number, parts, started, ended, cut) = (running.release, replica.new.clone(), running.started, ctx.now, running.cut);

@@ -1,5 +1,6 @@
 //! Which releases an app had.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, EnvMap};
@@ -45,6 +46,13 @@ pub(super) fn record(app: &str, list: &[Release]) -> Record<'static> {
     Record::Releases { app: app.to_owned(), list: list.iter().map(one).collect() }
 }
 
+fn journal(ctx: &mut Ctx, app: &str, list: &[Release]) {
+    for part in list.iter().flat_map(|release| release.parts.records()) {
+        ctx.journal.push(&part);
+    }
+    ctx.journal.push(&record(app, list));
+}
+
 impl Release {
     pub(super) fn restore(record: ReleaseRecord, snapshot: &Snapshot) -> Option<Self> {
         let parts = Parts::restore((record.spec, record.env), snapshot)?;
@@ -60,11 +68,11 @@ impl Rollouts {
         let known = self.releases.get(app).is_some_and(|list| list.iter().any(|release| release.end == End::Done));
         if known {
             // Its files may have moved away from the link since.
-            let list = self.releases.get_mut(app);
-            if let Some(current) = list.and_then(|list| list.iter_mut().rfind(|release| release.end == End::Done)) {
+            let Some(list) = self.releases.get_mut(app) else { return };
+            if let Some(current) = list.iter_mut().rfind(|release| release.end == End::Done) {
                 current.parts = first.old.clone();
             }
-            return;
+            return journal(ctx, app, list);
         }
         let counters = ctx.slots.get(first.serving).map(|slot| slot.instance.counters.clone()).unwrap_or_default();
         let started = counters.created.unwrap_or_default();
@@ -88,11 +96,17 @@ impl Rollouts {
             let oldest = (0..list.len()).find(|index| Some(*index) != current).unwrap_or(0);
             list.remove(oldest);
         }
-        for part in list.iter().flat_map(|release| release.parts.records()) {
-            ctx.journal.push(&part);
+        journal(ctx, app, list);
+    }
+
+    /// A daemon that died between the end of an app and this left them.
+    pub(super) fn forget_releases_of_nobody(&mut self, ctx: &mut Ctx) {
+        let names: BTreeSet<&str> = ctx.slots.iter().map(|slot| slot.spec().name.as_str()).collect();
+        let of_nobody: Vec<String> = self.releases.keys().filter(|app| !names.contains(app.as_str())).cloned().collect();
+        for app in of_nobody {
+            self.releases.remove(&app);
+            ctx.journal.push(&Record::Releases { app, list: Vec::new() });
         }
-        let record = record(app, list);
-        ctx.journal.push(&record);
     }
 
     /// An instance is about to be forgotten: with the last one of an app its releases are, too.

@@ -56,6 +56,7 @@ impl Feature for Rollouts {
             running.set_timer(ctx);
         }
         self.remove_lost_candidates(ctx);
+        self.forget_releases_of_nobody(ctx);
     }
 
     /// The canary was watched for its time, or a process was waited for long enough.
@@ -91,7 +92,7 @@ impl Feature for Rollouts {
                 let wanted = Wanted { app, parallel: 0, canary_ms, origin, ticket: None };
                 self.begin_by_policy(ctx, wanted, &ids, what);
             }
-            Request::TakenOver { id } => self.on_taken_over(ctx, id),
+            Request::TakenOver { ids } => self.on_taken_over(ctx, &ids),
             other => return Some(other),
         }
         None

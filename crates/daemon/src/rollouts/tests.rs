@@ -217,12 +217,27 @@ fn what_somebody_takes_over_is_left_alone() {
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
     played.ctx.event(ids[0], Event::Stop(user()));
-    played.ctx.request(Request::TakenOver { id: ids[0] });
+    played.ctx.request(Request::TakenOver { ids: vec![ids[0]] });
     let news = played.settle(&mut rollouts);
     assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
     let gone = |slot: &crate::slots::Slot| slot.instance.wanted == ostler_core::lifecycle::Wanted::Gone;
     assert!(played.ctx.slots.get(new).is_none_or(gone), "the candidate goes");
     assert_eq!(version(&played, ids[0]), "1");
+}
+
+/// Programs that open their ports themselves are restarted one after the other: a stop of all of them must not give the next one its turn.
+#[test]
+fn what_is_stopped_as_a_whole_is_not_restarted_by_its_reload() {
+    let (mut played, mut rollouts, ids) = running(&single("1"), 2);
+    reload(&mut played, &mut rollouts, &ids, &single("2"));
+    ids.iter().for_each(|&id| played.ctx.event(id, Event::Stop(user())));
+    played.ctx.request(Request::TakenOver { ids: ids.clone() });
+    let news = played.settle(&mut rollouts);
+    assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
+    for id in ids {
+        let instance = &played.ctx.slots.get(id).unwrap().instance;
+        assert_eq!(instance.wanted, ostler_core::lifecycle::Wanted::Down, "{:?}", instance.state);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use ostler_core::lifecycle::{AfterStop, Event, State};
+use ostler_core::lifecycle::{AfterStop, Event, ExitRecord, State};
 use ostler_core::stop::{self, Met};
 use ostler_sys::signal::KILL;
 use ostler_sys::{ProcRef, cgroup};
@@ -24,6 +24,8 @@ use crate::slots::processes::{INC_MARK, inc_mark};
 
 /// When to look for what crashed incarnations left outside their groups.
 const LATE_MS: u64 = 200;
+/// What ended longer ago was looked for by a daemon before this one.
+const RECENT_MS: u64 = 60_000;
 /// While many instances end one after the other, their leftovers are looked for together.
 const COLLECT_MS: u64 = 2;
 
@@ -52,6 +54,18 @@ pub(crate) struct Sweeps {
 }
 
 impl Feature for Sweeps {
+    /// A daemon that died may have left undone what it was to look for later: only it knew.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
+        let is_recent = |exit: &&ExitRecord| exit.pid > 0 && now_ms.saturating_sub(exit.ended.mono_ms) < RECENT_MS;
+        for slot in ctx.slots.iter().filter(|slot| slot.policy.owns_tree()) {
+            for exit in slot.instance.exits.iter().filter(is_recent) {
+                // Its start time is not known any more: who carries its mark began after it in any case.
+                self.add_late(now_ms, ProcRef { pid: exit.pid, start_ticks: 0 }, inc_mark(&slot.unique_id, exit.inc));
+            }
+        }
+    }
+
     fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::Sweep { id, inc, signal } => self.add(ctx.now.mono_ms, id, inc, signal),
@@ -144,8 +158,10 @@ impl Sweeps {
         let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else {
             return false;
         };
-        let Some(group) = rustix::process::Pid::from_raw(pid).filter(|_| inc == sweep.inc) else { return false };
-        if rustix::process::test_kill_process_group(group) != Err(rustix::io::Errno::SRCH) {
+        if inc != sweep.inc {
+            return false;
+        }
+        if !ostler_sys::process::is_group_empty(pid) {
             return false;
         }
         match &slot.group {

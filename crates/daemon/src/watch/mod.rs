@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
+use ostler_core::lifecycle::State;
 use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
 
 use crate::engine::{Ctx, Feature, Transition};
@@ -119,6 +120,10 @@ impl Feature for Watches {
     }
 
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+        if let Some(slot) = ctx.slots.get_mut(transition.id).filter(|slot| matches!(slot.instance.state, State::Spawning { .. })) {
+            // Whatever changed before is known to this process, and a start watches again: journaled with the step.
+            slot.watch = WatchMark::default();
+        }
         self.follow(ctx, transition.id);
     }
 
