@@ -26,7 +26,7 @@ cargo xtask <task>
   generate [--check]                   docs/reference/* from the program (--check: only tell what is out of date)
   bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
-  sim [--seed N] [--steps M]           a long run of the lifecycle simulation
+  sim [--daemon] [--seed N] [--steps M]  a long run of the simulation: of the lifecycle, or of the whole daemon
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
 

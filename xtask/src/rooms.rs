@@ -120,6 +120,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("boot", Kind::Assembly),
     ("features", Kind::Assembly),
     ("control", Kind::Assembly),
+    ("simulation", Kind::Assembly),
     ("supervisor", Kind::Assembly),
 ];
 

@@ -57,6 +57,8 @@ mod sample;
 mod secrets;
 mod settings;
 mod shared_folder;
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod sockets;
 mod store;

@@ -20,7 +20,7 @@ const SPAWNS_PER_FLUSH: usize = 4;
 const REST_AFTER: Duration = Duration::from_millis(1500);
 
 /// Everything that a fresh journal must have.
-fn all_records<'a>(slots: &'a Slots, boot_id: &str, features: &'a Features) -> impl Iterator<Item = Record<'a>> {
+pub(crate) fn all_records<'a>(slots: &'a Slots, boot_id: &str, features: &'a Features) -> impl Iterator<Item = Record<'a>> {
     slots.records(boot_id).chain(features.records())
 }
 

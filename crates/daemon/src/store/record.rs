@@ -320,16 +320,22 @@ impl Snapshot {
     /// bytes were good. A whole record that makes no sense is of a newer version, to which this one is the way back: only what it says is lost.
     pub(crate) fn read(bytes: &[u8]) -> (Self, usize) {
         let mut snapshot = Self::default();
+        let good = snapshot.add(bytes);
+        (snapshot, good)
+    }
+
+    /// The same of records that follow those that are in it.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while let Some((record, len)) = decode(&bytes[at..]) {
             match record {
                 Some(Record::Write { bytes: length }) if !is_whole(&bytes[at + len..], length) => break,
-                Some(record) => snapshot.apply(record),
-                None => snapshot.foreign += 1,
+                Some(record) => self.apply(record),
+                None => self.foreign += 1,
             }
             at += len;
         }
-        (snapshot, at)
+        at
     }
 
     fn apply(&mut self, record: Record<'static>) {

@@ -1,0 +1,127 @@
+//! The apps of an episode, and what their user asks for.
+
+use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use ostler_core::cron::CronSpec;
+use ostler_core::errand::Command;
+use ostler_core::health::{Ask, Check, HealthSpec};
+use ostler_core::hooks::{Hook, HookSpec};
+use ostler_core::order::Condition;
+use ostler_core::safeguards::Safeguards;
+use ostler_core::sim::Rng;
+use ostler_proto::control::{Action, Existing, Request, ScaleTo};
+
+/// Apps of an episode: a dependency goes to the first.
+const APPS: usize = 3;
+
+/// Random descriptions of so many apps.
+pub(super) fn descriptions(rng: &mut Rng, cwd: &str) -> Vec<AppSpec> {
+    let count = 1 + rng.below(APPS);
+    (0..count).map(|number| description(number, rng, cwd)).collect()
+}
+
+fn description(number: usize, rng: &mut Rng, cwd: &str) -> AppSpec {
+    let mut spec = AppSpec {
+        name: format!("a{number}"),
+        script: "/bin/true".into(),
+        cwd: cwd.into(),
+        instances: 1 + rng.below(2) as u32,
+        instances_given: true,
+        ..AppSpec::default()
+    };
+    if rng.percent(20) {
+        // Two of them can serve beside each other.
+        (spec.mode, spec.interpreter, spec.script) = (ExecMode::Cluster, Some("/bin/true".into()), "/app.js".into());
+    }
+    spec.restart.max_restarts = rng.pick(&[None, Some(2), Some(5)]);
+    spec.restart.min_uptime_ms = rng.pick(&[None, Some(100), Some(5000)]);
+    spec.restart.restart_delay_ms = rng.pick(&[0, 0, 100, 3000]);
+    spec.restart.exp_backoff_ms = rng.pick(&[0, 0, 0, 50]);
+    spec.restart.autorestart = !rng.percent(15);
+    spec.restart.max_lifetime_ms = rng.pick(&[None, None, None, Some(20_000)]);
+    spec.stop.kill_timeout_ms = rng.pick(&[None, Some(50), Some(4000)]);
+    spec.stop.shutdown_with_message = rng.percent(10);
+    spec.ready.wait_ready = rng.percent(40);
+    spec.ready.accept_timeout = rng.percent(30);
+    spec.ready.listen_timeout_ms = rng.pick(&[None, Some(200)]);
+    for hook in Hook::ALL {
+        if rng.percent(15) {
+            let timeout_ms = rng.pick(&[None, Some(500)]);
+            spec.hooks.set(hook, Some(HookSpec { command: Command::shell("true"), timeout_ms, on_failure: None }));
+        }
+    }
+    if number > 0 && rng.percent(30) {
+        spec.order.depends_on.insert("a0".into(), rng.pick(&[Condition::Started, Condition::Healthy]));
+        spec.order.timeout_ms = rng.pick(&[None, Some(2000)]);
+    }
+    if rng.percent(15) {
+        spec.cron = Some(Box::new(CronSpec::restarts("*/1 * * * *".into())));
+    }
+    if rng.percent(20) {
+        let check =
+            Check { ask: Ask::Command(vec!["true".into()]), interval_ms: 1000, timeout_ms: 500, failures: 2, successes: 1, delay_ms: 0 };
+        let health = HealthSpec { liveness: Some(check), ..HealthSpec::default() };
+        spec.safeguards = Some(Box::new(Safeguards { health, ..Safeguards::default() }));
+    }
+    spec
+}
+
+/// What a user asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+    Delete,
+    Reset,
+    Scale(u32),
+}
+
+impl Wish {
+    pub(super) fn random(rng: &mut Rng) -> Self {
+        let scale = Self::Scale(1 + rng.below(3) as u32);
+        rng.pick(&[
+            Self::Start,
+            Self::Start,
+            Self::Start,
+            Self::Stop,
+            Self::Stop,
+            Self::Restart,
+            Self::Restart,
+            Self::Reload,
+            Self::Delete,
+            Self::Reset,
+            scale,
+        ])
+    }
+
+    pub(super) fn request(self, spec: &AppSpec) -> Request {
+        let act = |action| Request::Act {
+            action,
+            targets: vec![spec.name.clone()],
+            cwd: String::new(),
+            change: None,
+            parallel: 0,
+            gentle: false,
+            canary_ms: None,
+            command: format!("{action:?}").to_lowercase(),
+        };
+        match self {
+            Self::Start => Request::Start {
+                apps: vec![spec.clone()],
+                base_env: EnvMap::from([("APP".to_owned(), spec.name.clone()), ("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+                existing: Existing::Restart,
+                command: "start".into(),
+                confirm: None,
+            },
+            Self::Stop => act(Action::Stop),
+            Self::Restart => act(Action::Restart),
+            Self::Reload => act(Action::Reload),
+            Self::Delete => act(Action::Delete),
+            Self::Reset => act(Action::Reset),
+            Self::Scale(to) => {
+                Request::Scale { name: spec.name.clone(), cwd: String::new(), to: ScaleTo::Exactly(to), oldest_first: false }
+            }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! One episode: a home, its managers, apps and a user, and a word of randomness for each step.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::State;
+use ostler_core::sim::Rng;
+use ostler_keeper::{LOCK_FILE, SOCKET_FILE};
+use ostler_sys::signal::SignalFd;
+
+use super::apps::{Wish, descriptions};
+use super::keeper::Keeper;
+use super::machine::{Killed, Machine, Temper};
+use super::oracle::{Oracle, Verdict};
+use super::user::{Outcome, User};
+use crate::boot::{Beginning, begin};
+use crate::control::Control;
+use crate::runtime::Runtime;
+use crate::settings::Settings;
+use crate::slots::groups::Groups;
+
+/// So much happens at most until all is at rest.
+const SILENCE_STEPS: u32 = 1500;
+/// So many leaps of the clock change nothing any more.
+const RESTS: u32 = 3;
+/// The most that the clock is put forward at once, so that nothing periodic is passed over.
+const LEAP_MS: u64 = 1000;
+
+/// What happened in an episode.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub steps: u64,
+    pub deaths: u64,
+    pub keeper_deaths: u64,
+    pub both_deaths: u64,
+    pub spawns: u64,
+    pub requests: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.deaths += other.deaths;
+        self.keeper_deaths += other.keeper_deaths;
+        self.both_deaths += other.both_deaths;
+        self.spawns += other.spawns;
+        self.requests += other.requests;
+    }
+}
+
+/// A promise was broken.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub what: String,
+    /// After so many words.
+    pub after: usize,
+}
+
+type SharedKeeper = Rc<RefCell<Option<Keeper>>>;
+
+struct Episode {
+    machine: Rc<Machine>,
+    keeper: SharedKeeper,
+    /// The last one that was killed: what it held the anchor has.
+    former: Option<Keeper>,
+    daemon: Option<Box<Control>>,
+    home: PathBuf,
+    specs: Vec<AppSpec>,
+    user: User,
+    oracle: Oracle,
+    tally: Tally,
+    trace: Option<Vec<String>>,
+    /// Lines of the daemon's log that are in it.
+    own_lines: usize,
+}
+
+/// Plays an episode. The same setting and words give the same.
+pub(super) fn play(setting: u64, words: &[u64], traced: bool) -> (Result<Tally, Broken>, Vec<String>) {
+    let mut episode = Episode::new(&mut Rng::new(setting), traced);
+    let result = episode.run(words);
+    let trace = episode.trace.take().unwrap_or_default();
+    (result.map(|()| episode.tally), trace)
+}
+
+impl Episode {
+    fn new(rng: &mut Rng, traced: bool) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let home = parent.join(format!("ostler-sim-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&home);
+        std::fs::create_dir_all(&home).unwrap();
+        let machine = Rc::new(Machine::new());
+        let specs = descriptions(rng, &home.to_string_lossy());
+        for spec in &specs {
+            machine.state.borrow_mut().tempers.insert(spec.name.clone(), Temper::random(rng));
+        }
+        let keeper: SharedKeeper = Rc::default();
+        ostler_sys::played::play(Some(Rc::clone(&machine) as _));
+        let (of_keeper, of_machine) = (Rc::clone(&keeper), Rc::clone(&machine));
+        ostler_keeper::played::play(Some(Box::new(move |revival| {
+            let was_in_daemon = std::mem::take(&mut of_machine.state.borrow_mut().is_in_daemon);
+            let (revived, link) = Keeper::revived(&of_machine, revival);
+            let pid = revived.pid();
+            *of_keeper.borrow_mut() = Some(revived);
+            of_machine.state.borrow_mut().is_in_daemon = was_in_daemon;
+            Ok((link, pid))
+        })));
+        let mut episode = Self {
+            machine,
+            keeper,
+            former: None,
+            daemon: None,
+            home,
+            specs,
+            user: User::default(),
+            oracle: Oracle::default(),
+            tally: Tally::default(),
+            trace: traced.then(Vec::new),
+            own_lines: 0,
+        };
+        episode.launch();
+        episode
+    }
+
+    /// The first client starts a keeper.
+    fn launch(&mut self) {
+        let socket = self.home.join(SOCKET_FILE);
+        let _ = std::fs::remove_file(&socket);
+        let lock = std::fs::File::create(self.home.join(LOCK_FILE)).unwrap();
+        let socket = ostler_sys::socket::listen_at(&socket).unwrap();
+        *self.keeper.borrow_mut() = Some(Keeper::new(&self.machine, lock.into(), socket));
+    }
+
+    fn log(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let now = self.machine.now_ms();
+            trace.push(format!("{now}: {}", line()));
+        }
+    }
+
+    /// For the trace. True when there is something.
+    fn heard(&mut self, said: Option<String>) -> bool {
+        let any = said.is_some();
+        said.into_iter().for_each(|line| self.log(|| line));
+        any
+    }
+
+    /// What the daemon wrote into its log goes into the trace.
+    fn log_own_lines(&mut self) {
+        if self.trace.is_none() {
+            return;
+        }
+        let text = std::fs::read_to_string(self.home.join("pm2.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().skip(self.own_lines).collect();
+        self.own_lines += lines.len();
+        lines.into_iter().for_each(|line| self.log(|| format!("    daemon: {line}")));
+    }
+
+    fn run(&mut self, words: &[u64]) -> Result<(), Broken> {
+        for (at, word) in words.iter().enumerate() {
+            let result = self.step(&mut Rng::new(*word));
+            result.map_err(|what| Broken { what, after: at + 1 })?;
+        }
+        self.fall_silent(&mut Rng::new(7)).map_err(|what| Broken { what, after: words.len() })
+    }
+
+    fn step(&mut self, rng: &mut Rng) -> Verdict {
+        self.tally.steps += 1;
+        match rng.below(100) {
+            0..35 => self.managers_act(rng)?,
+            35..60 => self.keeper_acts(rng),
+            60..82 => self.app_acts(rng),
+            82..90 => self.time_passes(rng),
+            90..95 => self.user_acts(rng),
+            95..99 => self.machine.state.borrow_mut().dies_after = Some(rng.below(40) as u32),
+            _ => self.keeper_dies(),
+        }
+        self.read_answers()
+    }
+
+    /// A turn of the daemon, or the start of one.
+    fn managers_act(&mut self, rng: &mut Rng) -> Verdict {
+        if let Some(mut control) = self.daemon.take() {
+            let turn = move || {
+                let ready = control.ctx.reactor.wait(Some(Duration::ZERO)).unwrap();
+                control.turn(ready).unwrap();
+                control
+            };
+            return self.in_daemon(turn, rng);
+        }
+        if self.keeper.borrow().is_none() {
+            self.tally.both_deaths += 1;
+            self.log(|| "both are dead; the anchor starts a keeper".into());
+            if let Some(former) = self.former.take() {
+                *self.keeper.borrow_mut() = Some(Keeper::behind(&self.machine, former));
+            }
+        }
+        self.log(|| "the keeper starts a daemon".into());
+        let (link, inventory, fds) = self.keeper.borrow_mut().as_mut().unwrap().begin_daemon();
+        let settings = Settings::from_env(self.home.clone());
+        let signals = SignalFd::new(&[]).unwrap();
+        let beginning =
+            Beginning { settings, link, inventory, fds, signals, groups: Groups::default(), runtime: Runtime::default(), threads: Ok(()) };
+        let start = move || {
+            let mut control = Box::new(begin(beginning).unwrap());
+            control.open();
+            control
+        };
+        self.in_daemon(start, rng)
+    }
+
+    /// Runs what the daemon does until it is done or killed.
+    fn in_daemon(&mut self, work: impl FnOnce() -> Box<Control>, rng: &mut Rng) -> Verdict {
+        self.machine.state.borrow_mut().is_in_daemon = true;
+        let result = catch_unwind(AssertUnwindSafe(work));
+        self.machine.state.borrow_mut().is_in_daemon = false;
+        self.log_own_lines();
+        match result {
+            Ok(control) => {
+                let keeper = &mut *self.keeper.borrow_mut();
+                let verdict = self.oracle.after_turn(&control, keeper.as_mut(), &self.machine);
+                self.daemon = Some(control);
+                verdict
+            }
+            Err(payload) if payload.is::<Killed>() => self.daemon_died(rng),
+            Err(payload) => Err(format!("the daemon panicked: {}", text_of(&*payload))),
+        }
+    }
+
+    fn daemon_died(&mut self, rng: &mut Rng) -> Verdict {
+        self.tally.deaths += 1;
+        let mut state = self.machine.state.borrow_mut();
+        (state.dies_after, state.is_dying) = (None, false);
+        drop(state);
+        self.log(|| "the daemon is killed".into());
+        let keeper = &mut *self.keeper.borrow_mut();
+        // Where the keeper is dead too, the anchor has what that held.
+        let Some(keeper) = keeper.as_mut().or(self.former.as_mut()) else { return Ok(()) };
+        keeper.daemon_ended(rng);
+        self.oracle.at_death(keeper, &Settings::from_env(self.home.clone()))
+    }
+
+    fn keeper_acts(&mut self, rng: &mut Rng) {
+        let mut shared = self.keeper.borrow_mut();
+        let Some(keeper) = shared.as_mut() else { return };
+        keeper.look_at_adopted();
+        let said = keeper.act(rng);
+        drop(shared);
+        if let Some(line) = said {
+            self.tally.spawns += u64::from(line.starts_with("keeper: spawn"));
+            self.log(|| line);
+        }
+    }
+
+    fn keeper_dies(&mut self) {
+        let killed = self.keeper.borrow_mut().take();
+        if let Some(mut killed) = killed {
+            killed.dies();
+            self.former = Some(killed);
+            self.tally.keeper_deaths += 1;
+            self.machine.state.borrow_mut().keeper_dies();
+            self.log(|| "the keeper is killed".into());
+        }
+    }
+
+    fn app_acts(&mut self, rng: &mut Rng) {
+        let alive = self.machine.state.borrow().alive();
+        if alive.is_empty() {
+            return;
+        }
+        let pid = alive[rng.below(alive.len())];
+        let said = self.machine.state.borrow_mut().act(pid, rng);
+        if let Some(line) = said {
+            self.log(|| line);
+        }
+    }
+
+    fn time_passes(&mut self, rng: &mut Rng) {
+        let now = self.machine.now_ms();
+        let due = self.daemon.as_ref().and_then(|control| control.next_deadline_ms()).map_or(0, |at| at.saturating_sub(now));
+        let ms = match rng.below(4) {
+            0 => 1 + rng.below(20) as u64,
+            1 => 1 + rng.below(1000) as u64,
+            _ => due.clamp(1, 10 * LEAP_MS),
+        };
+        self.machine.advance(ms);
+    }
+
+    fn user_acts(&mut self, rng: &mut Rng) {
+        let at = rng.below(self.specs.len());
+        let wish = Wish::random(rng);
+        if self.user.waits_for(&self.specs[at].name) && !rng.percent(20) {
+            return;
+        }
+        let socket = self.home.join(SOCKET_FILE);
+        if self.user.ask(&socket, &self.specs[at], wish) {
+            self.tally.requests += 1;
+            let line = format!("the user wants {wish:?} of {}", self.specs[at].name);
+            self.log(|| line);
+        }
+    }
+
+    fn read_answers(&mut self) -> Verdict {
+        for (app, wish, outcome, is_certain) in self.user.read() {
+            self.log(|| format!("{wish:?} of {app}: {outcome:?}"));
+            if outcome == Outcome::Done && is_certain && matches!(wish, Wish::Stop | Wish::Delete) {
+                let left = self.machine.state.borrow().mains_of(&app);
+                if !left.is_empty() {
+                    return Err(format!("{wish:?} of {app} is done, but {left:?} live"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody dies any more, nobody asks for anything, and programs do what one hopes for: all comes to rest as it was wanted.
+    fn fall_silent(&mut self, rng: &mut Rng) -> Verdict {
+        self.log(|| "silence".into());
+        let mut state = self.machine.state.borrow_mut();
+        state.dies_after = None;
+        state.become_good();
+        drop(state);
+        let (mut quiet, mut rests) = (0, 0);
+        for _ in 0..SILENCE_STEPS {
+            self.tally.steps += 1;
+            self.managers_act(rng)?;
+            self.read_answers()?;
+            let mut anything = false;
+            for _ in 0..4 {
+                let said = self.keeper.borrow_mut().as_mut().and_then(|keeper| {
+                    keeper.look_at_adopted();
+                    keeper.act(rng)
+                });
+                anything |= self.heard(said);
+            }
+            let alive = self.machine.state.borrow().alive();
+            for pid in alive {
+                let said = self.machine.state.borrow_mut().act(pid, rng);
+                anything |= self.heard(said);
+            }
+            quiet = if anything { 0 } else { quiet + 1 };
+            if quiet < 2 {
+                continue;
+            }
+            // What a crash left is looked for a moment later.
+            rests = if self.is_at_rest() { rests + 1 } else { 0 };
+            if rests > RESTS {
+                break;
+            }
+            let now = self.machine.now_ms();
+            let due = self.daemon.as_ref().and_then(|control| control.next_deadline_ms()).map_or(LEAP_MS, |at| at.saturating_sub(now));
+            self.machine.advance(due.clamp(1, LEAP_MS));
+            quiet = 0;
+        }
+        let shared = self.keeper.borrow();
+        let (Some(control), Some(keeper)) = (&self.daemon, &*shared) else { return Err("a manager does not run".into()) };
+        self.oracle.at_rest(control, keeper, &self.machine, &self.user)
+    }
+
+    /// Nothing is under way.
+    fn is_at_rest(&self) -> bool {
+        let Some(control) = &self.daemon else { return false };
+        let rests = |state: &State| matches!(state, State::Running { .. } | State::Stopped | State::Errored);
+        let state = self.machine.state.borrow();
+        let nothing_beside = !state.has_zombies() && state.processes.values().all(|process| process.mark.is_some());
+        !self.user.waits()
+            && nothing_beside
+            && self.keeper.borrow().as_ref().is_some_and(|keeper| !keeper.has_unacknowledged())
+            && control.ctx.slots.iter().all(|slot| rests(&slot.instance.state) && slot.role == crate::store::Role::Serving)
+    }
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("for no reason in words")
+}
+
+impl Drop for Episode {
+    fn drop(&mut self) {
+        self.daemon = None;
+        ostler_keeper::played::play(None);
+        ostler_sys::played::play(None);
+        let _ = std::fs::remove_dir_all(&self.home);
+    }
+}

@@ -1,0 +1,246 @@
+//! The played keeper: what the real one does, one thing at a time.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use ostler_core::sim::Rng;
+use ostler_keeper::played::Peer;
+use ostler_keeper::{Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Link, Originals, Revival, ToKeeper};
+use ostler_sys::process::Target;
+use ostler_sys::{Ending, ProcRef, Usage};
+
+use super::machine::Machine;
+
+/// What apps inherit here.
+pub(super) const ORIGINALS: Originals = Originals { umask: 0o22, nofile: None, oom_score_adj: None };
+
+/// A keeper.
+pub(super) struct Keeper {
+    machine: Rc<Machine>,
+    pid: i32,
+    /// None while there is no daemon.
+    peer: Option<Peer>,
+    children: BTreeMap<u64, Child>,
+    held: BTreeMap<String, OwnedFd>,
+    /// What the daemon acknowledged since somebody looked.
+    pub acknowledged: Vec<u64>,
+    /// It was told to end.
+    pub is_ending: bool,
+}
+
+impl Keeper {
+    /// The first of a home.
+    pub(super) fn new(machine: &Rc<Machine>, lock: OwnedFd, socket: OwnedFd) -> Self {
+        let journal = ostler_sys::memfd::create("ostler-journal").unwrap();
+        let held = [(HELD_LOCK, lock), (HELD_SOCKET, socket), (HELD_JOURNAL, journal)];
+        let held = held.map(|(name, fd)| (name.to_owned(), fd)).into();
+        Self::with(machine, BTreeMap::new(), held)
+    }
+
+    /// In place of one that was killed with its daemon: the anchor gave it what it held, and the processes are nobody's children.
+    pub(super) fn behind(machine: &Rc<Machine>, former: Self) -> Self {
+        Self::with(machine, BTreeMap::new(), former.held)
+    }
+
+    fn with(machine: &Rc<Machine>, children: BTreeMap<u64, Child>, held: BTreeMap<String, OwnedFd>) -> Self {
+        let mut state = machine.state.borrow_mut();
+        let pid = state.new_pid();
+        state.keeper = Some(pid);
+        drop(state);
+        Self { machine: Rc::clone(machine), pid, peer: None, children, held, acknowledged: Vec::new(), is_ending: false }
+    }
+
+    /// In place of one that was killed, for a daemon that lives. What it was told to watch and is gone it tells first of all.
+    pub(super) fn revived(machine: &Rc<Machine>, revival: &Revival<'_>) -> (Self, Link) {
+        let held = revival.held.iter().map(|(name, fd)| ((*name).to_owned(), fd.try_clone_to_owned().unwrap())).collect();
+        let mut keeper = Self::with(machine, BTreeMap::new(), held);
+        let link = keeper.link();
+        for child in revival.children {
+            keeper.watch(child.key, ProcRef { pid: child.pid, start_ticks: child.start_ticks });
+        }
+        (keeper, link)
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The daemon's end of a new link.
+    fn link(&mut self) -> Link {
+        let (ours, theirs) = ostler_sys::socket::packet_pair().unwrap();
+        self.peer = Some(Peer::new(ours));
+        Link::new(theirs)
+    }
+
+    /// For a new daemon.
+    pub(super) fn begin_daemon(&mut self) -> (Link, Inventory, Vec<OwnedFd>) {
+        let link = self.link();
+        let inventory = Inventory {
+            keeper_pid: self.pid,
+            originals: ORIGINALS,
+            children: self.children.values().copied().collect(),
+            held: self.held.keys().cloned().collect(),
+            ..Inventory::default()
+        };
+        let fds = self.held.values().map(|fd| fd.try_clone().unwrap()).collect();
+        (link, inventory, fds)
+    }
+
+    /// It is killed: what was on the way to it is lost.
+    pub(super) fn dies(&mut self) {
+        self.peer = None;
+    }
+
+    /// The daemon is dead: what it had sent is done before the next one begins.
+    pub(super) fn daemon_ended(&mut self, rng: &mut Rng) {
+        while self.hear(rng).is_some() {}
+        self.peer = None;
+    }
+
+    pub(super) fn journal(&self) -> BorrowedFd<'_> {
+        self.held[HELD_JOURNAL].as_fd()
+    }
+
+    /// Does one thing. Gives words for it.
+    pub(super) fn act(&mut self, rng: &mut Rng) -> Option<String> {
+        if rng.percent(50) { self.reap().or_else(|| self.hear(rng)) } else { self.hear(rng).or_else(|| self.reap()) }
+    }
+
+    /// One request of the daemon.
+    fn hear(&mut self, rng: &mut Rng) -> Option<String> {
+        let (request, fds) = self.peer.as_mut()?.hear().ok()??;
+        let words = match &request {
+            ToKeeper::Spawn(request) => format!("spawn {:x}", request.key),
+            other => format!("{other:?}"),
+        };
+        self.perform(request, fds, rng);
+        Some(format!("keeper: {words}"))
+    }
+
+    fn reap(&mut self) -> Option<String> {
+        let (process, ending) = self.machine.state.borrow_mut().reap()?;
+        self.ended(process, ending);
+        Some(format!("keeper: {} has ended: {ending:?}", process.pid))
+    }
+
+    /// Those that are not its children it sees at once.
+    pub(super) fn look_at_adopted(&mut self) {
+        let gone = |child: &Child| {
+            let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
+            let state = self.machine.state.borrow();
+            child.ended.is_none() && !state.processes.contains_key(&process.pid)
+        };
+        let gone: Vec<ProcRef> = self
+            .children
+            .values()
+            .filter(|child| gone(child))
+            .map(|child| ProcRef { pid: child.pid, start_ticks: child.start_ticks })
+            .collect();
+        gone.into_iter().for_each(|process| self.ended(process, Ending::Unknown));
+    }
+
+    fn ended(&mut self, process: ProcRef, ending: Ending) {
+        let at_boot_ms = self.machine.now_ms();
+        let known = self.children.values_mut().find(|child| child.pid == process.pid && child.ended.is_none());
+        let Some(child) = known else { return };
+        let ended = Ended { ending, usage: Usage::default(), at_boot_ms, at_wall_ms: at_boot_ms };
+        child.ended = Some(ended);
+        let message = exited(child.key, process.pid, ended);
+        self.tell(&message);
+    }
+
+    fn tell(&mut self, message: &FromKeeper) {
+        if let Some(peer) = &mut self.peer {
+            // A daemon that is dead reads nothing.
+            let _ = peer.tell(message, &[]);
+        }
+    }
+
+    fn perform(&mut self, request: ToKeeper, mut fds: Vec<OwnedFd>, rng: &mut Rng) {
+        match request {
+            ToKeeper::Spawn(request) => {
+                let key = request.key;
+                if self.children.contains_key(&key) {
+                    return self.tell(&FromKeeper::SpawnFailed { key, step: "key".into(), errno: 17 });
+                }
+                let spawned = self.machine.state.borrow_mut().spawn(&request, fds, rng);
+                match spawned {
+                    Ok(ProcRef { pid, start_ticks }) => {
+                        self.children.insert(key, Child { key, pid, start_ticks, ended: None });
+                        self.tell(&FromKeeper::Spawned { key, pid, start_ticks });
+                    }
+                    Err((step, errno)) => self.tell(&FromKeeper::SpawnFailed { key, step: step.into(), errno }),
+                }
+            }
+            ToKeeper::Kill { key, signal, group } => {
+                if let Some(child) = self.children.get(&key).filter(|child| child.ended.is_none()) {
+                    let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
+                    let _ = self.machine.state.borrow_mut().signal(process, signal, if group { Target::Group } else { Target::Process });
+                }
+            }
+            ToKeeper::Ack { key } => {
+                if self.children.get(&key).is_some_and(|child| child.ended.is_some()) {
+                    self.children.remove(&key);
+                    self.acknowledged.push(key);
+                }
+            }
+            ToKeeper::Hold { name } => {
+                if let Some(fd) = fds.pop() {
+                    self.held.insert(name, fd);
+                }
+            }
+            ToKeeper::Drop { name } => drop(self.held.remove(&name)),
+            ToKeeper::Adopt { key, pid, start_ticks } => {
+                self.tell(&FromKeeper::Spawned { key, pid, start_ticks });
+                self.watch(key, ProcRef { pid, start_ticks });
+            }
+            ToKeeper::Follow { key, pid, start_ticks } => {
+                self.children.remove(&key);
+                self.watch(key, ProcRef { pid, start_ticks });
+            }
+            ToKeeper::Verify { key, pid, start_ticks } => self.verify(key, ProcRef { pid, start_ticks }),
+            ToKeeper::Exit | ToKeeper::ExitWith { .. } => self.is_ending = true,
+            ToKeeper::Ping => self.tell(&FromKeeper::Pong),
+            ToKeeper::Upgrade { .. } | ToKeeper::Pong | ToKeeper::Ready | ToKeeper::At { .. } | ToKeeper::LastWords { .. } => {}
+        }
+    }
+
+    fn watch(&mut self, key: u64, process: ProcRef) {
+        self.children.insert(key, Child { key, pid: process.pid, start_ticks: process.start_ticks, ended: None });
+        if !self.machine.state.borrow().lives(process) {
+            self.ended(process, Ending::Unknown);
+        }
+    }
+
+    fn verify(&mut self, key: u64, asked: ProcRef) {
+        match self.children.get(&key) {
+            Some(Child { pid, ended: Some(ended), .. }) => {
+                let message = exited(key, *pid, *ended);
+                self.tell(&message);
+            }
+            Some(_) => {}
+            None if self.machine.state.borrow().lives(asked) => self.watch(key, asked),
+            None => {
+                let now = self.machine.now_ms();
+                let ended = Ended { ending: Ending::Unknown, usage: Usage::default(), at_boot_ms: now, at_wall_ms: now };
+                self.tell(&exited(key, asked.pid, ended));
+            }
+        }
+    }
+
+    /// The living process that it watches under this key.
+    pub(super) fn watches(&self, key: u64) -> Option<i32> {
+        self.children.get(&key).filter(|child| child.ended.is_none()).map(|child| child.pid)
+    }
+
+    /// Ends that the daemon has not acknowledged.
+    pub(super) fn has_unacknowledged(&self) -> bool {
+        self.children.values().any(|child| child.ended.is_some())
+    }
+}
+
+fn exited(key: u64, pid: i32, ended: Ended) -> FromKeeper {
+    let Ended { ending, usage, at_boot_ms, at_wall_ms } = ended;
+    FromKeeper::Exited { key, pid, ending, usage, at_boot_ms, at_wall_ms }
+}

@@ -1,0 +1,452 @@
+//! The played machine: clocks, processes and what their programs do.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ostler_core::sim::Rng;
+use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
+use ostler_sys::process::Target;
+use ostler_sys::tree::Entry;
+use ostler_sys::{Clocks, Ending, ProcRef};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+
+use crate::slots::processes::MARK;
+
+/// No real process has such a number: what is not played does not find it.
+const FIRST_PID: i32 = 10_000_000;
+/// The clocks when an episode begins, in milliseconds: three in the morning of some day in 2026, in a machine that is up for long.
+const BOOT_MS: u64 = 5_000_000;
+const WALL_MS: u64 = 1_790_000_000_000;
+/// Orphans go there when there is no keeper.
+const INIT: i32 = 1;
+
+const KILL: i32 = ostler_sys::signal::KILL;
+
+/// What the thread of a daemon unwinds with that was killed.
+pub(super) struct Killed;
+
+/// How the programs of one app tend to behave, in percent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Temper {
+    pub spawn_fails: u8,
+    pub crashes: u8,
+    pub obeys: u8,
+    pub says_ready: u8,
+    pub forks: u8,
+    /// Takes long to die even of SIGKILL.
+    pub hangs: u8,
+    /// Commands that run for it fail.
+    pub commands_fail: u8,
+    /// They take all the time that they get.
+    pub commands_hang: u8,
+}
+
+impl Temper {
+    /// Does what one hopes for.
+    pub(super) const GOOD: Self =
+        Self { spawn_fails: 0, crashes: 0, obeys: 100, says_ready: 100, forks: 0, hangs: 0, commands_fail: 0, commands_hang: 0 };
+
+    pub(super) fn random(rng: &mut Rng) -> Self {
+        Self {
+            spawn_fails: rng.pick(&[0, 0, 5, 30, 100]),
+            crashes: rng.pick(&[0, 5, 30, 100]),
+            obeys: rng.pick(&[0, 50, 100, 100]),
+            says_ready: rng.pick(&[0, 50, 100, 100]),
+            forks: rng.pick(&[0, 0, 30, 80]),
+            hangs: rng.pick(&[0, 0, 50]),
+            commands_fail: rng.pick(&[0, 0, 10, 50]),
+            commands_hang: rng.pick(&[0, 0, 50]),
+        }
+    }
+}
+
+/// One process.
+pub(super) struct Process {
+    entry: Entry,
+    /// Which app it belongs to.
+    pub app: String,
+    /// The instance and the incarnation that it is marked with; none = it is a command.
+    pub mark: Option<String>,
+    incarnation: String,
+    /// It was asked for by the daemon, and is not a child of one that was.
+    pub is_main: bool,
+    /// Its end of the channel.
+    channel: Option<OwnedFd>,
+    /// What else it was started with.
+    _fds: Vec<OwnedFd>,
+    /// What others have to learn of its end.
+    watchers: Vec<OwnedFd>,
+    asked: bool,
+    killed: bool,
+    obeys: bool,
+    hangs: bool,
+    will_be_ready: bool,
+    ending: Option<Ending>,
+}
+
+impl Process {
+    pub(super) fn process(&self) -> ProcRef {
+        self.entry.process()
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.ending.is_none()
+    }
+
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    fn reach(&mut self, signal: i32) {
+        self.asked |= signal != 0;
+        self.killed |= signal == KILL;
+    }
+
+    /// Nobody is at the other end of its channel.
+    pub(super) fn has_a_broken_channel(&self) -> bool {
+        let Some(channel) = &self.channel else { return false };
+        let mut looked_at = [PollFd::new(channel, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
+    }
+}
+
+/// Everything that is played beside the keeper.
+pub(super) struct State {
+    clocks: Clocks,
+    next_pid: i32,
+    pub processes: BTreeMap<i32, Process>,
+    pub tempers: BTreeMap<String, Temper>,
+    /// The keeper's pid; none while there is none.
+    pub keeper: Option<i32>,
+    /// After so many more of its steps the daemon dies.
+    pub dies_after: Option<u32>,
+    /// What killed the daemon happened: until the next one there are no steps.
+    pub is_dying: bool,
+    /// It is the daemon that runs, and not the keeper, an app or the user.
+    pub is_in_daemon: bool,
+}
+
+/// The kernel of an episode.
+pub(super) struct Machine {
+    pub state: RefCell<State>,
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        let clocks = Clocks { boot_ms: BOOT_MS, wall_ms: WALL_MS };
+        let state = State {
+            clocks,
+            next_pid: FIRST_PID,
+            processes: BTreeMap::new(),
+            tempers: BTreeMap::new(),
+            keeper: None,
+            dies_after: None,
+            is_dying: false,
+            is_in_daemon: false,
+        };
+        Self { state: RefCell::new(state) }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.state.borrow().clocks.boot_ms
+    }
+
+    pub(super) fn advance(&self, ms: u64) {
+        let clocks = &mut self.state.borrow_mut().clocks;
+        clocks.boot_ms += ms;
+        clocks.wall_ms += ms;
+    }
+}
+
+impl State {
+    pub(super) fn new_pid(&mut self) -> i32 {
+        self.next_pid += 1;
+        self.next_pid
+    }
+
+    fn temper(&self, app: &str) -> Temper {
+        self.tempers.get(app).copied().unwrap_or(Temper::GOOD)
+    }
+
+    /// Starts what the daemon wants, or says which step failed.
+    pub(super) fn spawn(&mut self, request: &SpawnRequest, fds: Vec<OwnedFd>, rng: &mut Rng) -> Result<ProcRef, (&'static str, i32)> {
+        let variable = |name: &str| {
+            let of = |text: &std::ffi::CStr| text.to_str().ok()?.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
+            request.spec.envp.iter().find_map(of)
+        };
+        let app = variable("name").or_else(|| variable("APP")).unwrap_or_default();
+        let temper = self.temper(&app);
+        let mark = variable(MARK);
+        let is_command = mark.is_none();
+        if rng.percent(temper.spawn_fails) && !is_command {
+            return Err(("exec", Errno::NOENT.raw_os_error()));
+        }
+        let number = variable("NODE_CHANNEL_FD").and_then(|text| text.parse::<i32>().ok());
+        let mut channel = None;
+        let mut rest = Vec::new();
+        for (target, fd) in request.targets.iter().zip(fds) {
+            if Some(*target) == number { channel = Some(fd) } else { rest.push(fd) }
+        }
+        let pid = self.new_pid();
+        let keeper = self.keeper.unwrap_or(INIT);
+        let process = Process {
+            entry: Entry { pid, ppid: keeper, pgid: pid, sid: pid, start_ticks: self.clocks.boot_ms / 10, state: b'S', ..Entry::default() },
+            app,
+            mark,
+            incarnation: variable(INCARNATION_VAR).unwrap_or_default(),
+            is_main: true,
+            channel,
+            _fds: rest,
+            watchers: Vec::new(),
+            asked: false,
+            killed: false,
+            obeys: rng.percent(temper.obeys),
+            hangs: rng.percent(temper.hangs),
+            will_be_ready: rng.percent(temper.says_ready),
+            ending: None,
+        };
+        let named = process.process();
+        self.processes.insert(pid, process);
+        Ok(named)
+    }
+
+    pub(super) fn lives(&self, process: ProcRef) -> bool {
+        self.processes.get(&process.pid).is_some_and(|found| found.process() == process && found.is_alive())
+    }
+
+    pub(super) fn signal(&mut self, process: ProcRef, signal: i32, target: Target) -> Result<(), Errno> {
+        let found = self.processes.get_mut(&process.pid).filter(|found| found.process() == process).ok_or(Errno::SRCH)?;
+        let group = found.entry.pgid;
+        match target {
+            Target::Process => found.reach(signal),
+            Target::Group => {
+                self.processes.values_mut().filter(|member| member.entry.pgid == group).for_each(|member| member.reach(signal))
+            }
+        }
+        if signal == KILL {
+            let killed = |process: &&Process| process.killed && !process.hangs && process.is_alive();
+            let pids: Vec<i32> = self.processes.values().filter(killed).map(|process| process.entry.pid).collect();
+            pids.into_iter().for_each(|pid| self.end(pid, Ending::Signal { signal: KILL, core: false }));
+        }
+        Ok(())
+    }
+
+    /// A process ends. Its children get another parent; whoever is its parent has to reap it.
+    fn end(&mut self, pid: i32, ending: Ending) {
+        let adopter = self.keeper.unwrap_or(INIT);
+        for child in self.processes.values_mut().filter(|process| process.entry.ppid == pid) {
+            child.entry.ppid = adopter;
+        }
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        process.ending = Some(ending);
+        process.entry.state = b'Z';
+        process.channel = None;
+        process._fds.clear();
+        for watcher in process.watchers.drain(..) {
+            let _ = rustix::io::write(&watcher, &1_u64.to_ne_bytes());
+        }
+        let parent = process.entry.ppid;
+        if Some(parent) != self.keeper {
+            // Whoever it is reaps at once.
+            self.processes.remove(&pid);
+        }
+        self.reap_orphans();
+    }
+
+    /// Children of a process that is no more, and of init.
+    fn reap_orphans(&mut self) {
+        let keeper = self.keeper;
+        self.processes.retain(|_, process| process.is_alive() || Some(process.entry.ppid) == keeper);
+    }
+
+    /// The keeper looks which of its children have ended.
+    pub(super) fn reap(&mut self) -> Option<(ProcRef, Ending)> {
+        let keeper = self.keeper?;
+        let zombie = self.processes.values().find(|process| process.entry.ppid == keeper && !process.is_alive())?;
+        let (process, ending) = (zombie.process(), zombie.ending()?);
+        self.processes.remove(&process.pid);
+        Some((process, ending))
+    }
+
+    pub(super) fn has_zombies(&self) -> bool {
+        self.processes.values().any(|process| !process.is_alive())
+    }
+
+    /// The keeper is killed: its children go to init.
+    pub(super) fn keeper_dies(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            self.processes.values_mut().filter(|process| process.entry.ppid == keeper).for_each(|process| process.entry.ppid = INIT);
+        }
+        self.reap_orphans();
+    }
+
+    /// The living processes that carry the mark of an instance.
+    pub(super) fn marked(&self, mark: &str) -> Vec<i32> {
+        let is_of = |process: &&Process| process.is_alive() && process.mark.as_deref() == Some(mark);
+        self.processes.values().filter(is_of).map(|process| process.entry.pid).collect()
+    }
+
+    /// All living main processes.
+    pub(super) fn mains(&self) -> impl Iterator<Item = i32> {
+        let is_main = |process: &&Process| process.is_alive() && process.is_main && process.mark.is_some();
+        self.processes.values().filter(is_main).map(|process| process.entry.pid)
+    }
+
+    /// The same of one app.
+    pub(super) fn mains_of(&self, app: &str) -> Vec<i32> {
+        self.mains().filter(|pid| self.processes[pid].app == app).collect()
+    }
+
+    /// From now on all programs do what one hopes for.
+    pub(super) fn become_good(&mut self) {
+        self.tempers.values_mut().for_each(|temper| *temper = Temper::GOOD);
+        self.processes
+            .values_mut()
+            .for_each(|process| (process.obeys, process.hangs, process.will_be_ready) = (true, false, process.is_main));
+    }
+
+    pub(super) fn alive(&self) -> Vec<i32> {
+        self.processes.values().filter(|process| process.is_alive()).map(|process| process.entry.pid).collect()
+    }
+
+    /// What a process does next. Gives words for it where it did something.
+    pub(super) fn act(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
+        let process = self.processes.get(&pid).filter(|process| process.is_alive())?;
+        let temper = self.temper(&process.app);
+        let (app, is_command) = (process.app.clone(), process.mark.is_none());
+        if process.killed {
+            return rng.percent(50).then(|| {
+                self.end(pid, Ending::Signal { signal: KILL, core: false });
+                format!("{pid} of {app} dies of SIGKILL at last")
+            });
+        }
+        if process.asked && process.obeys {
+            let ending = rng.pick(&[Ending::Code(0), Ending::Signal { signal: ostler_sys::signal::INT, core: false }]);
+            self.end(pid, ending);
+            return Some(format!("{pid} of {app} obeys: {ending:?}"));
+        }
+        if is_command {
+            if rng.percent(temper.commands_hang) {
+                return None;
+            }
+            let code = if rng.percent(temper.commands_fail) { 3 } else { 0 };
+            self.end(pid, Ending::Code(code));
+            return Some(format!("command {pid} of {app} ends with {code}"));
+        }
+        if process.is_main && process.will_be_ready && rng.percent(50) {
+            let process = self.processes.get_mut(&pid)?;
+            process.will_be_ready = false;
+            let told = process.channel.as_ref().map(|channel| rustix::io::write(channel, b"\"ready\"\n"));
+            return Some(format!("{pid} of {app} says that it is ready: {told:?}"));
+        }
+        if rng.percent(temper.forks) && self.processes.len() < 40 {
+            return Some(self.fork(pid, rng));
+        }
+        if rng.percent(temper.crashes) {
+            let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Signal { signal: 11, core: false }]);
+            self.end(pid, ending);
+            return Some(format!("{pid} of {app} ends by itself: {ending:?}"));
+        }
+        None
+    }
+
+    fn fork(&mut self, parent: i32, rng: &mut Rng) -> String {
+        let pid = self.new_pid();
+        let temper_hangs;
+        let (app, mark, incarnation, mut entry) = {
+            let process = &self.processes[&parent];
+            temper_hangs = self.temper(&process.app).hangs;
+            (process.app.clone(), process.mark.clone(), process.incarnation.clone(), process.entry)
+        };
+        entry.pid = pid;
+        entry.ppid = parent;
+        entry.start_ticks = self.clocks.boot_ms / 10;
+        let is_far = rng.percent(30);
+        if is_far {
+            (entry.pgid, entry.sid) = (pid, pid);
+        }
+        let process = Process {
+            entry,
+            app: app.clone(),
+            mark,
+            incarnation,
+            is_main: false,
+            channel: None,
+            _fds: Vec::new(),
+            watchers: Vec::new(),
+            asked: false,
+            killed: false,
+            obeys: rng.percent(50),
+            hangs: rng.percent(temper_hangs),
+            will_be_ready: false,
+            ending: None,
+        };
+        self.processes.insert(pid, process);
+        format!("{parent} of {app} starts {pid}{}", if is_far { " in a session of its own" } else { "" })
+    }
+}
+
+impl ostler_sys::played::Kernel for Machine {
+    fn clocks(&self) -> Clocks {
+        self.state.borrow().clocks
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.state.borrow().processes.values().map(|process| process.entry).collect()
+    }
+
+    fn entry(&self, pid: i32) -> Option<Entry> {
+        let state = self.state.borrow();
+        if Some(pid) == state.keeper {
+            return Some(Entry { pid, ppid: INIT, pgid: pid, sid: pid, start_ticks: 1, state: b'S', ..Entry::default() });
+        }
+        state.processes.get(&pid).map(|process| process.entry)
+    }
+
+    fn variable(&self, pid: i32, name: &str) -> Option<Vec<u8>> {
+        let state = self.state.borrow();
+        let process = state.processes.get(&pid)?;
+        match name {
+            MARK => process.mark.clone().map(String::into_bytes),
+            INCARNATION_VAR => Some(process.incarnation.clone().into_bytes()),
+            _ => None,
+        }
+    }
+
+    fn open(&self, process: ProcRef) -> Result<OwnedFd, Errno> {
+        let mut state = self.state.borrow_mut();
+        let found = state.processes.get_mut(&process.pid).filter(|found| found.process() == process).ok_or(Errno::SRCH)?;
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        if found.is_alive() {
+            found.watchers.push(fd.try_clone().map_err(|_| Errno::MFILE)?);
+        } else {
+            rustix::io::write(fd.as_fd(), &1_u64.to_ne_bytes())?;
+        }
+        Ok(fd)
+    }
+
+    fn signal(&self, process: ProcRef, signal: i32, target: Target) -> Result<(), Errno> {
+        self.step();
+        self.state.borrow_mut().signal(process, signal, target)
+    }
+
+    fn step(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.is_dying || !state.is_in_daemon {
+            return;
+        }
+        match state.dies_after {
+            Some(0) => {
+                state.is_dying = true;
+                drop(state);
+                // Quietly, and without a hook: it is SIGKILL.
+                std::panic::resume_unwind(Box::new(Killed));
+            }
+            Some(left) => state.dies_after = Some(left - 1),
+            None => {}
+        }
+    }
+}

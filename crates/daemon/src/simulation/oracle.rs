@@ -1,0 +1,277 @@
+//! The promises, looked at after each turn of the daemon, at each of its deaths, and when all has come to rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
+
+use ostler_core::lifecycle::{Ending, State};
+use ostler_proto::event::{Event, Position, What};
+
+use super::keeper::Keeper;
+use super::machine::Machine;
+use super::user::{Intent, User};
+use crate::control::Control;
+use crate::control::turn::all_records;
+use crate::features::Features;
+use crate::settings::Settings;
+use crate::slots::{Slots, split_key};
+use crate::store::record::{SlotRecord, encode};
+use crate::store::{Role, Snapshot};
+
+/// What is broken, in words.
+pub(super) type Verdict = Result<(), String>;
+
+macro_rules! ensure {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds {
+            return Err(format!($($words)*));
+        }
+    };
+}
+
+/// A journal that was not written to is compared each so many turns.
+const UNCHANGED_TURNS: u32 = 8;
+
+/// What was seen so far.
+#[derive(Default)]
+pub(super) struct Oracle {
+    /// Of the present ring.
+    epoch: u64,
+    events: BTreeMap<u64, Event>,
+    /// Processes of which an exit was told.
+    exits: BTreeSet<i32>,
+    reader: Reader,
+    /// Length of the journal when it was looked at, and turns since then.
+    looked_at: (u64, u32),
+}
+
+impl Oracle {
+    /// After a turn that the daemon survived.
+    pub(super) fn after_turn(&mut self, control: &Control, keeper: Option<&mut Keeper>, machine: &Machine) -> Verdict {
+        one_process_each(machine)?;
+        channels_are_whole(control, machine)?;
+        let length = rustix::fs::fstat(control.ctx.journal.fd()).map_or(0, |stat| stat.st_size as u64);
+        let (former, turns) = self.looked_at;
+        let nothing_new = keeper.as_ref().is_none_or(|keeper| keeper.acknowledged.is_empty());
+        if length == former && turns < UNCHANGED_TURNS && nothing_new {
+            self.looked_at = (length, turns + 1);
+            return Ok(());
+        }
+        self.looked_at = (length, 0);
+        let written = self.reader.read(control.ctx.journal.fd());
+        let known = added_up(&control.ctx.slots, &control.ctx.boot_id, &control.features);
+        let verdict = self.judge(&written, &known, keeper);
+        self.reader.snapshot = written;
+        verdict
+    }
+
+    fn judge(&mut self, written: &Snapshot, known: &Snapshot, keeper: Option<&mut Keeper>) -> Verdict {
+        same(written, known, "the daemon knows and the journal does not")?;
+        self.take_events(written)?;
+        match keeper {
+            Some(keeper) => acknowledged_is_journaled(written, std::mem::take(&mut keeper.acknowledged)),
+            None => Ok(()),
+        }
+    }
+
+    /// The daemon is dead: this is what the next one begins with.
+    pub(super) fn at_death(&mut self, keeper: &mut Keeper, settings: &Settings) -> Verdict {
+        let written = journal(keeper.journal());
+        self.take_events(&written)?;
+        acknowledged_is_journaled(&written, std::mem::take(&mut keeper.acknowledged))?;
+        let mut snapshot = journal(keeper.journal());
+        let boot_id = snapshot.boot_id.clone().unwrap_or_default();
+        let (mut slots, mut features) = (Slots::default(), Features::default());
+        features.each().for_each(|feature| feature.restore(&mut snapshot));
+        slots.restore(snapshot, settings);
+        same(&added_up(&slots, &boot_id, &features), &written, "was in the journal and is lost with a restart")
+    }
+
+    /// Numbers follow each other, an event stays what it was, and each end is told once.
+    fn take_events(&mut self, written: &Snapshot) -> Verdict {
+        let Some(Position { epoch, .. }) = written.event_ring else { return Ok(()) };
+        if epoch != self.epoch {
+            (self.epoch, self.events, self.exits) = (epoch, BTreeMap::new(), BTreeSet::new());
+        }
+        for event in &written.events {
+            if let Some(known) = self.events.get(&event.seq) {
+                ensure!(known == event, "event {} was {known:?} and is {event:?}", event.seq);
+                continue;
+            }
+            let last = self.events.keys().next_back().copied();
+            ensure!(last.is_none_or(|last| event.seq == last + 1), "event {} follows {last:?}", event.seq);
+            if let What::Exit { pid, ending, .. } = &event.what {
+                ensure!(*pid == 0 || self.exits.insert(*pid), "the end of {pid} is told twice: {ending:?}");
+            }
+            self.events.insert(event.seq, event.clone());
+        }
+        Ok(())
+    }
+
+    /// Nothing happens any more, and every program does what one hopes for.
+    pub(super) fn at_rest(&mut self, control: &Control, keeper: &Keeper, machine: &Machine, user: &User) -> Verdict {
+        ensure!(!user.waits(), "a client waits for an answer: {}", user.describe());
+        ensure!(!keeper.has_unacknowledged(), "the keeper keeps an end that nobody acknowledged");
+        let state = machine.state.borrow();
+        let mut mains = BTreeSet::new();
+        for slot in control.ctx.slots.iter() {
+            let name = format!("{} ({}, {:?})", slot.spec().name, slot.id, slot.role);
+            ensure!(slot.role == Role::Serving, "{name} is left of a reload");
+            match &slot.instance.state {
+                State::Running { inc, pid, .. } => {
+                    ensure!(state.processes.get(pid).is_some_and(|process| process.is_alive()), "{name} runs, but {pid} does not");
+                    ensure!(keeper.watches(slot.key(*inc)) == Some(*pid), "{name}: {pid} is not watched by the keeper");
+                    mains.insert(*pid);
+                }
+                State::Stopped | State::Errored => {
+                    let left: Vec<i32> = state.marked(&slot.unique_id);
+                    ensure!(left.is_empty(), "{name} is {:?}, but {left:?} live", slot.instance.state);
+                }
+                other => return Err(format!("{name} does not come to rest: {other:?}")),
+            }
+        }
+        let written = journal(control.ctx.journal.fd());
+        let is_listed = |app: &String| control.ctx.slots.iter().any(|slot| slot.spec().name == *app);
+        let of_nobody: Vec<&String> = written.releases.keys().filter(|app| !is_listed(app)).collect();
+        ensure!(of_nobody.is_empty(), "releases of {of_nobody:?}, which is not listed");
+        let strangers: Vec<i32> = state.mains().filter(|pid| !mains.contains(pid)).collect();
+        ensure!(strangers.is_empty(), "{strangers:?} live and belong to nobody");
+        let told = mains.iter().find(|pid| self.exits.contains(pid));
+        ensure!(told.is_none(), "the end of {told:?} was told, but it lives");
+        for (app, intent) in user.intents() {
+            let mut of_app = control.ctx.slots.iter().filter(|slot| slot.spec().name == app).peekable();
+            match intent {
+                Intent::Unknown => {}
+                Intent::Gone => ensure!(of_app.peek().is_none(), "{app} was deleted and is listed"),
+                Intent::Down => {
+                    ensure!(of_app.all(|slot| matches!(slot.instance.state, State::Stopped | State::Errored)), "{app} was stopped and runs")
+                }
+                Intent::Up => {
+                    ensure!(of_app.peek().is_some(), "{app} was started and is not listed");
+                    let gave_up = |state: &State| matches!(state, State::Stopped | State::Errored);
+                    for slot in of_app {
+                        let had_reason = !slot.instance.exits.is_empty();
+                        ensure!(!gave_up(&slot.instance.state) || had_reason, "{app} was started and rests without a reason");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Two main processes of one instance never live at the same time.
+fn one_process_each(machine: &Machine) -> Verdict {
+    let state = machine.state.borrow();
+    let mut seen: BTreeMap<&str, i32> = BTreeMap::new();
+    for process in state.processes.values().filter(|process| process.is_main && process.is_alive()) {
+        let Some(mark) = &process.mark else { continue };
+        let pid = process.process().pid;
+        let other = seen.insert(mark, pid);
+        ensure!(other.is_none(), "{pid} and {other:?} of {} live at the same time", process.app);
+    }
+    Ok(())
+}
+
+/// A process that is wanted has somebody at the other end of its channel.
+fn channels_are_whole(control: &Control, machine: &Machine) -> Verdict {
+    let state = machine.state.borrow();
+    for slot in control.ctx.slots.iter() {
+        let (State::Starting { pid, .. } | State::Completing { pid, .. } | State::Running { pid, .. }) = slot.instance.state else {
+            continue;
+        };
+        let broken = state.processes.get(&pid).is_some_and(|process| process.is_alive() && process.has_a_broken_channel());
+        ensure!(!broken, "{pid} of {} lost its channel", slot.spec().name);
+    }
+    Ok(())
+}
+
+/// An end that the keeper has forgotten is known to the next daemon.
+fn acknowledged_is_journaled(written: &Snapshot, keys: Vec<u64>) -> Verdict {
+    for key in keys {
+        let (id, inc) = split_key(key);
+        let Some(slot) = written.slots.get(&id) else { continue };
+        let instance = &slot.instance;
+        let is_past = instance.inc > inc
+            || instance.inc_of_process() != Some(inc)
+            || matches!(instance.state, State::Stopping { leader_gone: true, .. });
+        ensure!(is_past, "the end of inc {inc} of {id} is acknowledged, but the journal has {:?}", instance.state);
+        let unknown = instance.exits.iter().filter(|exit| exit.inc == inc).any(|exit| exit.ending == Ending::Unknown);
+        let _ = unknown;
+    }
+    Ok(())
+}
+
+/// What was read of the journal: of one that only grew, the rest is read.
+#[derive(Default)]
+struct Reader {
+    file: (u64, usize),
+    snapshot: Snapshot,
+}
+
+impl Reader {
+    fn read(&mut self, memory: impl AsFd) -> Snapshot {
+        let inode = rustix::fs::fstat(&memory).map_or(0, |stat| stat.st_ino);
+        let bytes = ostler_sys::memfd::read(&memory, usize::MAX).unwrap();
+        let (former, good) = self.file;
+        if inode != former || bytes.len() < good {
+            (self.file, self.snapshot) = ((inode, 0), Snapshot::default());
+        }
+        let more = self.snapshot.add(&bytes[self.file.1..]);
+        self.file.1 += more;
+        std::mem::take(&mut self.snapshot)
+    }
+}
+
+fn journal(memory: impl AsFd) -> Snapshot {
+    Snapshot::read(&ostler_sys::memfd::read(memory, usize::MAX).unwrap()).0
+}
+
+fn added_up(slots: &Slots, boot_id: &str, features: &Features) -> Snapshot {
+    let mut bytes = Vec::new();
+    all_records(slots, boot_id, features).for_each(|record| encode(&record, &mut bytes));
+    Snapshot::read(&bytes).0
+}
+
+/// What the next daemon finds out by a look at the process where it was not journaled before the last one died.
+const FOUND_ANEW: [&str; 6] = ["log_start", "log_files", "preloaded", "worker_id", "group", "leader"];
+
+type Fields = serde_json::Map<String, serde_json::Value>;
+
+/// The fields of a record; of one whose process was not told of yet, those that count.
+fn fields<T: serde::Serialize>(record: Option<&T>, is_fresh: impl Fn(&T) -> bool) -> Fields {
+    let Some(record) = record else { return Fields::new() };
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(record) else { return Fields::new() };
+    if is_fresh(record) {
+        FOUND_ANEW.iter().for_each(|name| drop(fields.remove(*name)));
+    }
+    fields
+}
+
+fn same_fields(one: &Fields, other: &Fields) -> Verdict {
+    let differing: Vec<&String> = one.keys().chain(other.keys()).filter(|name| one.get(*name) != other.get(*name)).collect();
+    let each: Vec<String> = differing.iter().map(|name| format!("{name}: {:?} and {:?}", one.get(*name), other.get(*name))).collect();
+    if each.is_empty() { Ok(()) } else { Err(each.join("; ")) }
+}
+
+/// What one has and the other has not.
+fn same(one: &Snapshot, other: &Snapshot, what: &str) -> Verdict {
+    let is_fresh = |slot: &SlotRecord<'static>| matches!(slot.instance.state, State::Spawning { .. });
+    for id in one.slots.keys().chain(other.slots.keys()) {
+        if one.slots.get(id) == other.slots.get(id) {
+            continue;
+        }
+        let of = |snapshot: &Snapshot| fields(snapshot.slots.get(id), is_fresh);
+        same_fields(&of(one), &of(other)).map_err(|differing| format!("instance {id}: {what}: {differing}"))?;
+    }
+    for number in one.commands.keys().chain(other.commands.keys()) {
+        if one.commands.get(number) == other.commands.get(number) {
+            continue;
+        }
+        let of = |snapshot: &Snapshot| fields(snapshot.commands.get(number), |_| true);
+        same_fields(&of(one), &of(other)).map_err(|differing| format!("command {number}: {what}: {differing}"))?;
+    }
+    ensure!(one.rollouts == other.rollouts, "reloads: {what}: {:?} and {:?}", one.rollouts, other.rollouts);
+    ensure!(one.releases == other.releases, "releases: {what}: {:?} and {:?}", one.releases, other.releases);
+    ensure!(one.last_words == other.last_words && one.hand_backs == other.hand_backs && one.carries == other.carries, "logs: {what}");
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! The user of an episode: connections to the native socket, and what is known of what they asked for.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use ostler_core::app::AppSpec;
+use ostler_proto::control::{ClientFrame, DaemonFrame, PROTOCOL, Request, Response};
+use ostler_proto::frame::{Decoder, encode};
+
+use super::apps::Wish;
+
+/// How an app is to be, as far as its user can know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// A request had no answer, or several were under way at once.
+    #[default]
+    Unknown,
+    Up,
+    Down,
+    Gone,
+}
+
+/// One request.
+struct Client {
+    stream: UnixStream,
+    decoder: Decoder,
+    app: String,
+    wish: Wish,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    Failed,
+    /// The connection ended without an answer.
+    Lost,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    intent: Intent,
+    under_way: usize,
+    /// Several were under way at once since it was known.
+    is_muddled: bool,
+}
+
+/// Everything that was asked for.
+#[derive(Default)]
+pub(super) struct User {
+    clients: Vec<Client>,
+    known: BTreeMap<String, Known>,
+}
+
+impl User {
+    /// Asks for something; nothing happens where nobody listens.
+    pub(super) fn ask(&mut self, socket: &Path, spec: &AppSpec, wish: Wish) -> bool {
+        let Ok(mut stream) = UnixStream::connect(socket) else { return false };
+        stream.set_nonblocking(true).unwrap();
+        let hello = Request::Hello { protocol: PROTOCOL, version: "0".into(), read_only: false, on_behalf_of: None };
+        for (id, request) in [(0, hello), (1, wish.request(spec))] {
+            if stream.write_all(&encode(&ClientFrame { id, request })).is_err() {
+                return false;
+            }
+        }
+        let known = self.known.entry(spec.name.clone()).or_default();
+        known.is_muddled |= known.under_way > 0;
+        known.under_way += 1;
+        // Until it is answered nobody knows.
+        known.intent = Intent::Unknown;
+        self.clients.push(Client { stream, decoder: Decoder::default(), app: spec.name.clone(), wish });
+        true
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        !self.clients.is_empty()
+    }
+
+    pub(super) fn waits_for(&self, app: &str) -> bool {
+        self.clients.iter().any(|client| client.app == app)
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let each: Vec<String> = self.clients.iter().map(|client| format!("{:?} {}", client.wish, client.app)).collect();
+        each.join(", ")
+    }
+
+    /// Reads what came. Gives what ended, and whether that is certain: nothing else was asked of the app at that time.
+    pub(super) fn read(&mut self) -> Vec<(String, Wish, Outcome, bool)> {
+        let mut ended = Vec::new();
+        self.clients.retain_mut(|client| match client.read() {
+            Some(outcome) => {
+                ended.push((client.app.clone(), client.wish, outcome));
+                false
+            }
+            None => true,
+        });
+        ended.into_iter().map(|(app, wish, outcome)| self.note(app, wish, outcome)).collect()
+    }
+
+    fn note(&mut self, app: String, wish: Wish, outcome: Outcome) -> (String, Wish, Outcome, bool) {
+        let known = self.known.entry(app.clone()).or_default();
+        known.under_way -= 1;
+        let is_certain = !known.is_muddled && known.under_way == 0;
+        known.intent = match (outcome, wish) {
+            (Outcome::Done, Wish::Start | Wish::Restart) if is_certain => Intent::Up,
+            (Outcome::Done, Wish::Stop) if is_certain => Intent::Down,
+            (Outcome::Done, Wish::Delete) if is_certain => Intent::Gone,
+            _ => Intent::Unknown,
+        };
+        if known.under_way == 0 {
+            known.is_muddled = false;
+        }
+        (app, wish, outcome, is_certain)
+    }
+
+    pub(super) fn intents(&self) -> impl Iterator<Item = (&str, Intent)> {
+        self.known.iter().map(|(app, known)| (app.as_str(), known.intent))
+    }
+}
+
+impl Client {
+    fn read(&mut self) -> Option<Outcome> {
+        let mut buffer = [0; 16 << 10];
+        let ended = loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => break true,
+                Ok(len) => self.decoder.push(&buffer[..len]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
+                Err(_) => break true,
+            }
+        };
+        while let Ok(Some(DaemonFrame { id, response })) = self.decoder.take() {
+            match response {
+                Response::Done { .. } if id == 1 => return Some(Outcome::Done),
+                Response::Failed(_) => return Some(Outcome::Failed),
+                _ => {}
+            }
+        }
+        ended.then_some(Outcome::Lost)
+    }
+}
