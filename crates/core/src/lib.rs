@@ -18,6 +18,7 @@ pub mod errand;
 pub mod error_lines;
 pub mod files;
 pub mod given;
+pub mod goal;
 pub mod health;
 pub mod hooks;
 pub mod inherit;

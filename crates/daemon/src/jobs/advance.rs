@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
+use ostler_core::goal::Goal;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 
-use super::goal::Goal;
 use super::job::{Job, Step, Then, Waited, action_word};
 use super::shares::Shares;
 use super::turns::put_in_order;
@@ -175,6 +175,6 @@ fn asked_of(slot: &Slot, action: Action, gentle: bool, origin: Origin) -> (Goal,
         Action::Stop => (Goal::Down, Event::Stop(origin)),
         Action::Delete if gentle => (Goal::Gone, Event::Retire(origin)),
         Action::Delete => (Goal::Gone, Event::Delete(origin)),
-        Action::Restart | Action::Reload | Action::Reset => (Goal::newer_than(slot), Event::Restart(origin)),
+        Action::Restart | Action::Reload | Action::Reset => (Goal::newer_than(&slot.instance), Event::Restart(origin)),
     }
 }

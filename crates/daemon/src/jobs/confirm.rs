@@ -8,7 +8,6 @@ use ostler_core::lifecycle::{Ending, ExitCause};
 use ostler_core::units::in_seconds;
 use ostler_proto::control::Confirm;
 
-use super::goal::Progressed;
 use crate::slots::{Slot, why};
 
 /// Interpreters that read a whole file before they run any of it, by the beginnings of their names.
@@ -35,17 +34,17 @@ impl Confirming {
         now_ms < self.until_ms && !proved && unknown
     }
 
-    /// A process that was online is not any more.
-    pub(super) fn judge(self, slot: &Slot) -> Progressed {
-        let Some(exit) = slot.instance.exits.last().filter(|_| self.early_exit_fails) else { return Progressed::Reached };
+    /// A process that was online is not any more: why it counts as one that was not started, in words that follow its name.
+    pub(super) fn judge(self, slot: &Slot) -> Option<String> {
+        let exit = slot.instance.exits.last().filter(|_| self.early_exit_fails)?;
         // What has finished, and what somebody ended meanwhile, was started.
         if exit.ending == Ending::Code(0) || !matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory) {
-            return Progressed::Reached;
+            return None;
         }
         let lived = in_seconds(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
         let then = if slot.instance.is_coming_again() { "it is started again" } else { "it stays down" };
         let lines: String = exit.last_lines.iter().map(|line| format!("\n    │ {line}")).collect();
-        Progressed::Failed(format!("{} within {lived} of its start; {then}{lines}", why(exit)))
+        Some(format!("{} within {lived} of its start; {then}{lines}", why(exit)))
     }
 }
 

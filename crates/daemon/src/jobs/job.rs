@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use ostler_core::goal::Goal;
 use ostler_core::lifecycle::Origin;
 use ostler_proto::control::{Action, Change, Progress, Response, RolloutReport};
 
 use super::confirm::Confirming;
-use super::goal::Goal;
 use super::release::NewRelease;
 use crate::engine::Ctx;
 use crate::slots::{Slot, Slots};

@@ -1,13 +1,22 @@
 //! What a request makes of a step of an instance that it waits for.
 
+use ostler_core::goal::{self, Goal};
 use ostler_core::lifecycle::{ExitCause, Notice};
 use ostler_core::time::Now;
 use ostler_proto::control::Progress;
 
-use super::goal::{Goal, Progressed};
 use super::job::Job;
+use super::words;
 use crate::engine::Ctx;
 use crate::slots::Slot;
+
+/// What an instance has come to, in words that follow its name.
+enum CameTo {
+    Goal,
+    /// It takes long and goes on.
+    Late(String),
+    Failure(String),
+}
 
 impl Job {
     /// An instance made a step: the request looks whether that is what it waits for. True when the program of an instance that it added
@@ -19,38 +28,43 @@ impl Job {
             return false;
         }
         let slot = ctx.slots.get(id);
-        let looked = self.confirmed(id, slot, goal.look(slot, notice, ctx.now), ctx.now);
-        if looked == Progressed::Waiting {
-            return false;
-        }
+        let progress = goal.look(slot.map(|slot| &slot.instance), notice);
+        let Some(came_to) = self.came_to(id, slot, progress, ctx.now) else { return false };
         let is_unstartable = self.fresh.contains(&id) && slot.is_some_and(cannot_be_executed);
-        self.came_to(ctx, id, looked) && is_unstartable
+        self.tell_end(ctx, id, came_to) && is_unstartable
     }
 
-    /// Looks at a process that is to be confirmed: what it has come to, unless that is not known yet.
-    fn confirmed(&mut self, id: u32, slot: Option<&Slot>, looked: Progressed, now: Now) -> Progressed {
-        let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) else { return looked };
-        match looked {
-            Progressed::Reached if confirm.waits_for(slot, now.mono_ms) => {
-                waited.is_up = true;
-                Progressed::Waiting
+    /// What it has come to, unless that is not known yet: a process that is online may have to be confirmed.
+    fn came_to(&mut self, id: u32, slot: Option<&Slot>, progress: goal::Progress<'_>, now: Now) -> Option<CameTo> {
+        if let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) {
+            match progress {
+                goal::Progress::Reached if confirm.waits_for(slot, now.mono_ms) => {
+                    waited.is_up = true;
+                    return None;
+                }
+                goal::Progress::Failed(_) if waited.is_up => return Some(confirm.judge(slot).map_or(CameTo::Goal, CameTo::Failure)),
+                _ => {}
             }
-            Progressed::Failed(_) if waited.is_up => confirm.judge(slot),
-            other => other,
+        }
+        match progress {
+            goal::Progress::Waiting => None,
+            goal::Progress::Reached => Some(CameTo::Goal),
+            goal::Progress::Late => Some(CameTo::Late(slot.map(|slot| slot.still_starting(now)).unwrap_or_default())),
+            goal::Progress::Failed(failure) => Some(CameTo::Failure(words::of(failure, slot))),
         }
     }
 
-    /// Nobody waits for it any more: tells what it has come to. True when it failed.
-    fn came_to(&mut self, ctx: &mut Ctx, id: u32, looked: Progressed) -> bool {
+    /// Nobody waits for it any more. True when it failed.
+    fn tell_end(&mut self, ctx: &mut Ctx, id: u32, came_to: CameTo) -> bool {
         let Some(waited) = self.waiting.remove(&id).filter(|waited| !waited.hidden) else { return false };
         let (pm_id, name) = (waited.pm_id, waited.name);
-        let (progress, failed) = match looked {
-            Progressed::Failed(reason) => (Progress::InstanceFailed { id: pm_id, name: name.clone(), reason }, Some(name)),
+        let (progress, failed) = match came_to {
+            CameTo::Failure(reason) => (Progress::InstanceFailed { id: pm_id, name: name.clone(), reason }, Some(name)),
             // PM2 differs: it says that the app is online.
-            Progressed::Late(reason) => {
+            CameTo::Late(reason) => {
                 (Progress::Warning(format!("[{name}]({pm_id}) {reason}; it goes on, and is online when it is ready")), None)
             }
-            Progressed::Reached | Progressed::Waiting => (Progress::InstanceDone { id: pm_id, name }, None),
+            CameTo::Goal => (Progress::InstanceDone { id: pm_id, name }, None),
         };
         self.failed += u32::from(failed.is_some());
         for progress in self.tellable(pm_id, progress) {

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! A request is a [`Job`]: the instances whose turn has not come, and those of which it waits until they have come to what it wants
-//! ([`goal`]). It never waits in code: it looks at an instance after each of its steps ([`look`]), and when nothing else is left to do in a turn
+//! ([`ostler_core::goal`]). It never waits in code: it looks at an instance after each of its steps ([`look`]), and when nothing else is left to do in a turn
 //! it takes more of its instances ([`advance`]), in their order ([`turns`]). What it wants of an instance is an event in the queue, so that is
 //! journaled before any of it is done; of a reload, news comes as an answer.
 //!
@@ -12,7 +12,6 @@
 
 mod advance;
 mod confirm;
-mod goal;
 mod job;
 mod look;
 mod release;
@@ -25,6 +24,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod words;
 
 use std::collections::BTreeSet;
 

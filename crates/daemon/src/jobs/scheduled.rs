@@ -1,10 +1,10 @@
 //! Jobs, which run at their times: what a start means for them, and a run by hand.
 
 use ostler_core::cron::{OnTick, RunOn};
+use ostler_core::goal::Goal;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Failure, Progress};
 
-use super::goal::Goal;
 use super::job::{Asker, Job, Step, Waited};
 use crate::engine::{Ctx, Request, new_spec};
 use crate::slots::Slots;
@@ -56,7 +56,7 @@ pub(super) fn run(ctx: &mut Ctx, asker: Asker, target: &str, origin: Origin) -> 
             OnTick::Skip => continue,
         };
         let Some(slot) = ctx.slots.get(id) else { continue };
-        job.waiting.insert(id, Waited::new(slot, Goal::newer_than(slot)));
+        job.waiting.insert(id, Waited::new(slot, Goal::newer_than(&slot.instance)));
         ctx.event(id, event);
     }
     Ok(job)

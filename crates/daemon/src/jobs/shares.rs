@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ostler_core::goal::at_a_time;
 use ostler_proto::control::Action;
 
 use super::job::{Job, Step};
@@ -28,7 +29,7 @@ impl<'a> Shares<'a> {
         let name = |id: &u32| slots.get(*id).map(|slot| slot.spec().name.as_str());
         let mut shares: BTreeMap<&str, usize> = BTreeMap::new();
         job.ids.iter().filter_map(name).for_each(|name| *shares.entry(name).or_default() += 1);
-        shares.values_mut().for_each(|count| *count = count.div_ceil(2));
+        shares.values_mut().for_each(|count| *count = at_a_time(*count));
         for name in job.waiting.keys().filter_map(name) {
             let left = shares.entry(name).or_default();
             *left = left.saturating_sub(1);

@@ -1,0 +1,204 @@
+//! What a request wants an instance to come to, and how far that is: read from its state after each of its steps.
+
+use crate::lifecycle::{ExitCause, ExitRecord, Instance, Late, Notice, State, Wanted};
+
+/// What one instance must come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// A process newer than this one is online.
+    Up {
+        /// The newest process when the request came.
+        after: u32,
+    },
+    /// Nothing of it runs.
+    Down,
+    /// It is forgotten.
+    Gone,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Progress<'a> {
+    /// On its way.
+    Waiting,
+    /// There.
+    Reached,
+    /// It takes longer than its time and goes on: nobody waits for it any more.
+    Late,
+    /// It will not come to that.
+    Failed(Failure<'a>),
+}
+
+/// Why it will not come to what was wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Failure<'a> {
+    /// It was deleted meanwhile.
+    Deleted,
+    /// It was started again meanwhile.
+    StartedAgain,
+    /// It was stopped meanwhile, before there was a process.
+    Stopped,
+    /// It was not ready in time, and is stopped for that.
+    NotReady,
+    /// It ended, or could not be started.
+    Ended(&'a ExitRecord),
+    /// It ended before it was ready.
+    EndedEarly(&'a ExitRecord),
+    /// It is given up, and nobody knows of an end.
+    GaveUp,
+}
+
+impl Goal {
+    /// A process newer than what there is of this instance. One that was asked for but does not run yet began before.
+    pub fn newer_than(instance: &Instance) -> Self {
+        let coming = if let State::Spawning { inc, .. } = instance.state { inc } else { 0 };
+        Self::Up { after: instance.inc.max(coming) }
+    }
+
+    /// Looks at the instance (none = it is forgotten) after a step, or at what there is to tell of that.
+    pub fn look<'a>(self, instance: Option<&'a Instance>, notice: Option<&'a Notice>) -> Progress<'a> {
+        match (self, instance) {
+            (Self::Up { .. }, None) => Progress::Failed(Failure::Deleted),
+            (Self::Down | Self::Gone, None) => Progress::Reached,
+            (Self::Gone, Some(_)) => Progress::Waiting,
+            (Self::Down, Some(instance)) => down(instance),
+            (Self::Up { after }, Some(instance)) => told(after, instance, notice).unwrap_or_else(|| up(after, instance)),
+        }
+    }
+}
+
+fn down(instance: &Instance) -> Progress<'_> {
+    match (&instance.state, instance.wanted) {
+        (State::Stopped | State::Errored | State::Gone, Wanted::Down | Wanted::Gone) => Progress::Reached,
+        (_, Wanted::Up) => Progress::Failed(Failure::StartedAgain),
+        (_, Wanted::Down | Wanted::Gone) => Progress::Waiting,
+    }
+}
+
+/// What is told of a step says more than the state after it: the next process may be on its way already.
+fn told<'a>(after: u32, instance: &Instance, notice: Option<&'a Notice>) -> Option<Progress<'a>> {
+    match notice? {
+        Notice::CouldNotStart(record) if record.inc > after => Some(Progress::Failed(Failure::Ended(record))),
+        Notice::ReadyTimeout(Late::Stopped) => Some(Progress::Failed(Failure::NotReady)),
+        Notice::ReadyTimeout(Late::GoesOn) if instance.inc > after => Some(Progress::Late),
+        Notice::Exit(record) if record.inc > after => match record.cause {
+            ExitCause::NotStarted { .. } => Some(Progress::Failed(Failure::Ended(record))),
+            // That was told when its time was over.
+            ExitCause::NotReady => None,
+            _ => Some(Progress::Failed(Failure::EndedEarly(record))),
+        },
+        _ => None,
+    }
+}
+
+fn up(after: u32, instance: &Instance) -> Progress<'_> {
+    let last = instance.exits.last();
+    match (&instance.state, instance.wanted) {
+        (State::Running { inc, .. }, _) if *inc > after => Progress::Reached,
+        (_, Wanted::Down | Wanted::Gone) => {
+            Progress::Failed(last.filter(|record| record.inc > after).map_or(Failure::Stopped, Failure::Ended))
+        }
+        (State::Errored, Wanted::Up) => Progress::Failed(last.map_or(Failure::GaveUp, Failure::Ended)),
+        _ => Progress::Waiting,
+    }
+}
+
+/// Of so many instances of an app this many are restarted at the same time, so that the others serve meanwhile.
+pub fn at_a_time(instances: usize) -> usize {
+    instances.div_ceil(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::{Ending, Origin};
+    use crate::time::Now;
+
+    fn exit(inc: u32, cause: ExitCause) -> ExitRecord {
+        let (started, ended) = (Now::at(1), Now::at(2));
+        ExitRecord { inc, pid: 9, started, ended, ending: Ending::Code(1), cause, last_lines: Vec::new() }
+    }
+
+    fn instance(state: State, wanted: Wanted, exits: &[ExitRecord]) -> Instance {
+        let inc = exits.last().map_or(1, |exit| exit.inc);
+        Instance { state, wanted, inc, exits: exits.to_vec(), ..Instance::new(Now::at(0)) }
+    }
+
+    fn running(inc: u32) -> State {
+        State::Running { inc, pid: 9, since: Now::at(1) }
+    }
+
+    #[test]
+    fn up_is_a_newer_process_than_there_was() {
+        use Failure::{Ended, GaveUp, Stopped};
+        let crashed = exit(2, ExitCause::Itself);
+        let before = exit(1, ExitCause::Itself);
+        for (state, wanted, exits, expected) in [
+            (running(1), Wanted::Up, &[][..], Progress::Waiting),
+            (running(2), Wanted::Up, &[], Progress::Reached),
+            // Whoever asks for its end now does so after it was up.
+            (running(2), Wanted::Down, &[], Progress::Reached),
+            (State::Stopped, Wanted::Up, &[], Progress::Waiting),
+            (State::Stopped, Wanted::Down, &[], Progress::Failed(Stopped)),
+            (State::Stopped, Wanted::Down, std::slice::from_ref(&before), Progress::Failed(Stopped)),
+            (State::Stopped, Wanted::Gone, std::slice::from_ref(&crashed), Progress::Failed(Ended(&crashed))),
+            (State::Errored, Wanted::Up, std::slice::from_ref(&crashed), Progress::Failed(Ended(&crashed))),
+            (State::Errored, Wanted::Up, &[], Progress::Failed(GaveUp)),
+        ] {
+            let instance = instance(state.clone(), wanted, exits);
+            assert_eq!(Goal::Up { after: 1 }.look(Some(&instance), None), expected, "{state:?} {wanted:?}");
+        }
+        assert_eq!(Goal::Up { after: 1 }.look(None, None), Progress::Failed(Failure::Deleted));
+    }
+
+    #[test]
+    fn what_is_told_of_a_step_counts_before_the_state_after_it() {
+        use Failure::{Ended, EndedEarly, NotReady};
+        let of = |inc, cause| Notice::Exit(exit(inc, cause));
+        let not_started = || ExitCause::NotStarted { why: "post_start".into() };
+        for (notice, expected) in [
+            (of(2, ExitCause::Itself), Progress::Failed(EndedEarly(&exit(2, ExitCause::Itself)))),
+            (of(1, ExitCause::Itself), Progress::Waiting),
+            (of(2, ExitCause::NotReady), Progress::Waiting),
+            (of(2, not_started()), Progress::Failed(Ended(&exit(2, not_started())))),
+            (Notice::CouldNotStart(exit(2, ExitCause::Itself)), Progress::Failed(Ended(&exit(2, ExitCause::Itself)))),
+            (Notice::CouldNotStart(exit(1, ExitCause::Itself)), Progress::Waiting),
+            (Notice::ReadyTimeout(Late::Stopped), Progress::Failed(NotReady)),
+            (Notice::ReadyTimeout(Late::GoesOn), Progress::Late),
+            (Notice::ReadyTimeout(Late::Accepted), Progress::Waiting),
+            (Notice::Stopping, Progress::Waiting),
+        ] {
+            let instance = Instance { inc: 2, ..instance(State::Stopped, Wanted::Up, &[]) };
+            assert_eq!(Goal::Up { after: 1 }.look(Some(&instance), Some(&notice)), expected, "{notice:?}");
+        }
+    }
+
+    #[test]
+    fn down_is_at_rest_and_gone_is_forgotten() {
+        for (state, wanted, expected) in [
+            (State::Stopped, Wanted::Down, Progress::Reached),
+            (State::Errored, Wanted::Gone, Progress::Reached),
+            (running(1), Wanted::Down, Progress::Waiting),
+            (running(1), Wanted::Up, Progress::Failed(Failure::StartedAgain)),
+            (State::Stopped, Wanted::Up, Progress::Failed(Failure::StartedAgain)),
+        ] {
+            let instance = instance(state.clone(), wanted, &[]);
+            assert_eq!(Goal::Down.look(Some(&instance), None), expected, "{state:?} {wanted:?}");
+            assert_eq!(Goal::Gone.look(Some(&instance), None), Progress::Waiting);
+        }
+        assert_eq!((Goal::Down.look(None, None), Goal::Gone.look(None, None)), (Progress::Reached, Progress::Reached));
+    }
+
+    #[test]
+    fn what_was_asked_for_already_is_not_new() {
+        let mut coming = instance(State::Stopped, Wanted::Up, &[exit(3, ExitCause::Asked(Origin::Resurrect))]);
+        assert_eq!(Goal::newer_than(&coming), Goal::Up { after: 3 });
+        coming.state = State::Spawning { inc: 4, since: Now::at(1), automatic: false, ready: false, superseded: None };
+        assert_eq!(Goal::newer_than(&coming), Goal::Up { after: 4 });
+    }
+
+    #[test]
+    fn half_of_an_app_serves_meanwhile() {
+        assert_eq!([0, 1, 2, 3, 4].map(at_a_time), [0, 1, 1, 2, 2]);
+    }
+}

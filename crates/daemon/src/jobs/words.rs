@@ -1,0 +1,18 @@
+//! Why an instance does not come to what a request wants, in words that follow its name.
+
+use ostler_core::goal::Failure;
+
+use crate::slots::{Slot, why};
+
+/// `slot`: none = it is forgotten.
+pub(super) fn of(failure: Failure<'_>, slot: Option<&Slot>) -> String {
+    match failure {
+        Failure::Deleted => "was deleted meanwhile".into(),
+        Failure::StartedAgain => "was started again meanwhile".into(),
+        Failure::Stopped => "was stopped meanwhile".into(),
+        Failure::NotReady => slot.map(Slot::not_ready).unwrap_or_default(),
+        Failure::Ended(record) => why(record),
+        Failure::EndedEarly(record) => format!("{} before it was ready", why(record)),
+        Failure::GaveUp => "gave up".into(),
+    }
+}
