@@ -159,13 +159,17 @@ mod tests {
         let mut played = playing();
         let (id, main) = running(&mut played);
         let (other, of_other) = running(&mut played);
+        // Also where all signs say that it is of this tree.
+        let taken = process(&played.ctx.slots.get(id).unwrap().unique_id);
+        let third = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
+        played.start(&mut Handover, third, of(&taken).pid);
         let stranger = process("somebody");
-        for pid in [of(&stranger).pid, of(&of_other).pid, std::process::id().cast_signed(), 0, -1, 1 << 22] {
+        for pid in [of(&stranger).pid, of(&of_other).pid, of(&taken).pid, std::process::id().cast_signed(), 0, -1, 1 << 22] {
             assert_eq!(says(&mut played, id, pid), Some(of(&main).pid), "{pid}");
         }
         assert!(played.log().contains("which is none of its own"), "{}", played.log());
         assert!(played.ctx.slots.iter().all(|slot| slot.former_leaders.is_empty()) && other != id);
-        end([main, of_other, stranger]);
+        end([main, of_other, taken, stranger]);
     }
 
     #[test]
@@ -173,8 +177,9 @@ mod tests {
         let mut played = playing();
         let (id, main) = running(&mut played);
         let successor = process(&played.ctx.slots.get(id).unwrap().unique_id);
-        played.ctx.request(Request::Follow { id, inc: 1, pid: of(&successor).pid, is_rare: true });
         played.ctx.event(id, Event::Ready { inc: 1 });
+        follow(&mut played.ctx, id, 1, of(&successor).pid, true);
+        assert!(matches!(played.ctx.queue[0], Input::Event(_, Event::Followed { .. })), "before what else it said: {:?}", played.ctx.queue);
         assert!(played.settle(&mut Handover).is_empty());
         let slot = played.ctx.slots.get(id).unwrap();
         assert_eq!(slot.instance.pid(), Some(of(&successor).pid));
