@@ -1,4 +1,4 @@
-//! The daemon's side of the keeper: what is to be said is collected, and sent only after the journal was written.
+//! The daemon's side of the keeper: what is to be sent is collected, and leaves only after the journal was written.
 
 use std::collections::VecDeque;
 use std::io;
@@ -45,50 +45,50 @@ impl KeeperDoor {
     }
 
     /// Puts a message without descriptors into the queue.
-    pub(crate) fn say(&mut self, message: ToKeeper) {
+    pub(crate) fn send(&mut self, message: ToKeeper) {
         self.queue.push_back((message, Vec::new()));
     }
 
     /// Puts a message into the queue.
-    pub(crate) fn say_with(&mut self, message: ToKeeper, fds: Vec<OwnedFd>) {
+    pub(crate) fn send_with(&mut self, message: ToKeeper, fds: Vec<OwnedFd>) {
         self.queue.push_back((message, fds));
     }
 
     /// Signals a main process, or its whole group.
     pub(crate) fn kill(&mut self, key: u64, signal: i32, group: bool) {
-        self.say(ToKeeper::Kill { key, signal, group });
+        self.send(ToKeeper::Kill { key, signal, group });
     }
 
     /// Gives the keeper a copy of a descriptor, to outlive the daemon; one of the same name is replaced.
     pub(crate) fn hold(&mut self, name: &str, fd: BorrowedFd<'_>) {
         // Without a copy everything works on as long as the daemon lives.
         if let Ok(copy) = fd.try_clone_to_owned() {
-            self.say_with(ToKeeper::Hold { name: name.to_owned() }, vec![copy]);
+            self.send_with(ToKeeper::Hold { name: name.to_owned() }, vec![copy]);
         }
     }
 
     /// The keeper closes its copy.
     pub(crate) fn drop_held(&mut self, name: &str) {
-        self.say(ToKeeper::Drop { name: name.to_owned() });
+        self.send(ToKeeper::Drop { name: name.to_owned() });
     }
 
     /// The keeper becomes this program.
     pub(crate) fn upgrade(&mut self, exe: PathBuf) {
-        self.say(ToKeeper::Upgrade { exe });
+        self.send(ToKeeper::Upgrade { exe });
     }
 
     /// Adopts a process that is not the keeper's child.
     pub(crate) fn adopt(&mut self, key: u64, process: ProcRef) {
         let ProcRef { pid, start_ticks } = process;
         // Where there are no pidfds, or it has just ended, the keeper finds another way.
-        self.say_with(ToKeeper::Adopt { key, pid, start_ticks }, process.open().into_iter().collect());
+        self.send_with(ToKeeper::Adopt { key, pid, start_ticks }, process.open().into_iter().collect());
     }
 
     /// The process behind a key is another one from now on.
     pub(crate) fn follow(&mut self, key: u64, process: ProcRef) {
         let ProcRef { pid, start_ticks } = process;
         // One that has just ended has none: the keeper says so.
-        self.say_with(ToKeeper::Follow { key, pid, start_ticks }, process.open().into_iter().collect());
+        self.send_with(ToKeeper::Follow { key, pid, start_ticks }, process.open().into_iter().collect());
     }
 
     /// Sends what waits, as far as the link takes it.
@@ -129,13 +129,8 @@ impl KeeperDoor {
         let _ = self.link.flush_blocking();
     }
 
-    /// The link has room again.
-    pub(crate) fn drain(&mut self, reactor: &Reactor) {
-        self.flush(reactor);
-    }
-
     /// The next message, if one is there.
-    pub(crate) fn hear(&mut self) -> io::Result<Option<(FromKeeper, Vec<OwnedFd>)>> {
+    pub(crate) fn receive(&mut self) -> io::Result<Option<(FromKeeper, Vec<OwnedFd>)>> {
         self.link.recv()
     }
 }

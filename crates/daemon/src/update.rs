@@ -40,7 +40,7 @@ impl Feature for Update {
             Request::Update { exe } => self.begin(ctx, asker, exe),
             Request::Pulse => {
                 self.pulses.push(asker);
-                ctx.keeper.say(ToKeeper::Ping);
+                ctx.keeper.send(ToKeeper::Ping);
             }
             _ => return Some(ask),
         }
@@ -68,7 +68,7 @@ impl Feature for Update {
     /// The keeper that was asked is gone; there is another.
     fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         if !self.pulses.is_empty() {
-            ctx.keeper.say(ToKeeper::Ping);
+            ctx.keeper.send(ToKeeper::Ping);
         }
     }
 }

@@ -43,7 +43,7 @@ impl Control {
 
     /// Before the first turn.
     pub(crate) fn open(&mut self) {
-        self.ctx.keeper.say(ToKeeper::Ready);
+        self.ctx.keeper.send(ToKeeper::Ready);
         self.settle();
     }
 
@@ -228,7 +228,7 @@ impl Control {
                     return false;
                 }
                 match work {
-                    Work::Ack(key) => self.ctx.keeper.say(ToKeeper::Ack { key }),
+                    Work::Ack(key) => self.ctx.keeper.send(ToKeeper::Ack { key }),
                     Work::Feature(name, key) => {
                         if let Some(feature) = self.features.named(name) {
                             feature.on_effect(&mut self.ctx, key);
@@ -325,7 +325,7 @@ impl Control {
             Ending::Everything => {
                 self.ctx.groups.remove_all();
                 self.ctx.state_file.remove();
-                self.ctx.keeper.say(match self.ctx.exit_code {
+                self.ctx.keeper.send(match self.ctx.exit_code {
                     Some(code) => ToKeeper::ExitWith { code },
                     None => ToKeeper::Exit,
                 });

@@ -161,7 +161,7 @@ impl Ctx {
     pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
         let Some(slot) = self.slots.get(id) else { return false };
         let Some((inc, process)) = slot.process().filter(|(_, process)| process.is_gone()) else { return false };
-        self.keeper.say(ToKeeper::Verify { key: slot.key(inc), pid: process.pid, start_ticks: process.start_ticks });
+        self.keeper.send(ToKeeper::Verify { key: slot.key(inc), pid: process.pid, start_ticks: process.start_ticks });
         true
     }
 

@@ -13,10 +13,10 @@ impl Control {
     /// Takes everything that the keeper has to say.
     pub(crate) fn on_keeper(&mut self, writable: bool) {
         if writable {
-            self.ctx.keeper.drain(&self.ctx.reactor);
+            self.ctx.keeper.flush(&self.ctx.reactor);
         }
         loop {
-            match self.ctx.keeper.hear() {
+            match self.ctx.keeper.receive() {
                 Ok(Some((FromKeeper::Keep { name }, fds))) => self.ctx.anchor = fds.into_iter().next().map(|fd| (name, fd)),
                 Ok(Some((message, _))) => self.take_message(message),
                 Ok(None) => return,
@@ -76,7 +76,7 @@ impl Control {
                 let why = std::io::Error::from_raw_os_error(errno);
                 self.ctx.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
             }
-            FromKeeper::Ping => self.ctx.keeper.say(ToKeeper::Pong),
+            FromKeeper::Ping => self.ctx.keeper.send(ToKeeper::Pong),
             FromKeeper::Pong
             | FromKeeper::UpgradeFailed { .. }
             | FromKeeper::OrphanExited { .. }

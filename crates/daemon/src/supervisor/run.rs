@@ -125,7 +125,7 @@ impl Control {
         slot.node = prepared.node.and_then(|(program, user)| self.ctx.node_versions.ask(&program, user));
         slot.cpu = crate::sample::CpuHistory::default();
         slot.spawned_ms = Some(self.ctx.now.mono_ms);
-        self.ctx.keeper.say_with(ToKeeper::Spawn(prepared.request), prepared.fds);
+        self.ctx.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         self.features.each().for_each(|feature| feature.on_spawn(&mut self.ctx, id));
         Ok(())
     }

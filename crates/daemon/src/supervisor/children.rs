@@ -53,7 +53,7 @@ impl Control {
             give(folder, CGROUP_TARGET);
             path
         });
-        self.ctx.keeper.say_with(ToKeeper::Spawn(Box::new(SpawnRequest { key, spec: program, targets })), fds);
+        self.ctx.keeper.send_with(ToKeeper::Spawn(Box::new(SpawnRequest { key, spec: program, targets })), fds);
         Ok(Asked { group, log_start })
     }
 }
