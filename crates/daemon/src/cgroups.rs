@@ -30,3 +30,39 @@ impl Feature for Cgroups {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Played;
+    use ostler_core::app::AppSpec;
+    use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, State};
+
+    #[test]
+    fn a_group_is_kept_over_restarts_and_removed_at_rest() {
+        let mut played = Played::new(&[]);
+        let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
+        played.start(&mut Cgroups, id, 4711);
+        let slot = played.ctx.slots.get_mut(id).unwrap();
+        (slot.group, slot.group_fresh) = (Some("/sys/fs/cgroup/no-such-group".into()), true);
+        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        played.feed(&mut Cgroups, id, Event::Exited { inc: 1, exit });
+        played.feed(&mut Cgroups, id, Event::TreeGone { inc: 1 });
+        let slot = played.ctx.slots.get(id).unwrap();
+        assert!(slot.group.is_some(), "it comes again: {:?}", slot.instance.state);
+        played.feed(&mut Cgroups, id, Event::Stop(Origin::Shutdown));
+        let failure = SpawnFailure::new("exec", 2);
+        played.feed(&mut Cgroups, id, Event::SpawnFailed { inc: 2, failure });
+        let slot = played.ctx.slots.get(id).unwrap();
+        assert_eq!((&slot.instance.state, &slot.group, slot.group_fresh), (&State::Stopped, &None, false));
+    }
+
+    #[test]
+    fn without_groups_a_process_is_started_all_the_same() {
+        let mut played = Played::new(&[]);
+        let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
+        let mut beside = Beside::default();
+        Cgroups.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+        assert!(beside.fds.is_empty() && played.ctx.slots.get(id).unwrap().group.is_none());
+    }
+}

@@ -119,3 +119,19 @@ impl Journal {
         self.file.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_that_was_written_anew_is_not_what_a_fresh_daemon_finds_until_the_keeper_has_it() {
+        let memfd = || memfd::create("test").unwrap();
+        let mut journal = Journal::open(memfd()).unwrap().0;
+        assert!(journal.is_held());
+        journal.replace(memfd(), [Record::Gone { id: 1 }].into_iter()).unwrap();
+        assert!(!journal.is_held());
+        journal.is_held_now();
+        assert!(journal.is_held());
+    }
+}
