@@ -8,7 +8,7 @@ use ostler_proto::control::{ClientFrame, DaemonFrame, PROTOCOL, Request, Respons
 use ostler_proto::frame::{Decoder, encode};
 use ostler_testkit::{Home, kill, needs_program};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{home, start_fixture};
@@ -34,6 +34,11 @@ fn words(events: &[Value], app: &str) -> Vec<String> {
 fn find<'a>(events: &'a [Value], app: &str, word: &str) -> &'a Value {
     let has = |event: &&Value| event["app"] == app && (event["what"] == word || !event["what"][word].is_null());
     events.iter().rfind(has).unwrap_or_else(|| panic!("no {word} of {app}: {events:#?}"))
+}
+
+/// What happened to the manager itself, the oldest first.
+fn of_the_manager(events: &[Value]) -> Vec<&Value> {
+    events.iter().filter(|event| event["app"].is_null()).collect()
 }
 
 /// Numbers without a gap, of one ring.
@@ -205,6 +210,70 @@ fn a_new_keeper_and_an_update_go_on_with_the_numbers() {
     let list = events(&home, "");
     each_once(&list);
     assert_eq!((list[0]["seq"].as_u64(), words(&list, "app").last().map(String::as_str)), (Some(1), Some("stopped")));
+}
+
+#[test]
+fn what_became_of_the_apps_is_told_after_each_death_of_the_manager() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    start_fixture(&home, "other", "--no-autorestart", "hold");
+    start_fixture(&home, "stopped", "", "hold");
+    home.ok("stop stopped");
+    let newest = |what: Value| {
+        home.wait_until("it is told", || {
+            let list = events(&home, "");
+            each_once(&list);
+            of_the_manager(&list).last().is_some_and(|event| event["what"] == what && event["cause"]["policy"]["name"] == "recovery")
+        });
+    };
+    kill_daemon(&home);
+    newest(json!({ "recovered": { "lost": "daemon", "running": 2, "ended": 0 } }));
+    let keeper = home.keeper_pid();
+    kill(keeper, Signal::KILL);
+    home.wait_until("another keeper", || home.keeper_pid() != keeper);
+    newest(json!({ "recovered": { "lost": "keeper", "running": 2, "ended": 0 } }));
+    home.kill_both();
+    home.wait_until("the anchor has become the keeper", || home.run("ping").all().contains("pong"));
+    newest(json!({ "recovered": { "lost": "both", "running": 2, "ended": 0 } }));
+    // What ended meanwhile is counted, and told by itself.
+    let (daemon, other) = (home.daemon_pid(), home.app("other").pid());
+    kill(daemon, Signal::STOP);
+    kill(other, Signal::KILL);
+    kill(daemon, Signal::KILL);
+    newest(json!({ "recovered": { "lost": "daemon", "running": 1, "ended": 1 } }));
+    assert_eq!(find(&events(&home, ""), "other", "exit")["cause"], "app");
+    home.ok("events").says("ostler  the daemon began again: 1 instance runs on, 1 had ended, by the policy `recovery`");
+    assert!(of_the_manager(&events(&home, "app")).is_empty(), "it was asked for one app");
+    home.kill_all_three();
+    home.wait_until("a daemon answers", || home.run("list").all().contains("app"));
+    newest(json!({ "recovered": { "lost": "all", "running": 1, "ended": 0 } }));
+}
+
+#[test]
+fn an_update_a_saved_list_and_another_number_of_instances_have_their_causes() {
+    needs_program!("sleep");
+    let home = home();
+    home.ok("start sleep --name app -i 2 -- 1000");
+    home.ok("scale app 3");
+    home.ok("save");
+    home.ok("update");
+    let told = |events: &[Value], what: &Value, command: &str| {
+        events.iter().filter(|event| event["what"] == *what && event["cause"]["user"]["command"] == command).count()
+    };
+    let updated = json!({ "updated": { "version": env!("CARGO_PKG_VERSION"), "running": 3, "ended": 0 } });
+    home.wait_until("the new daemon tells of it", || told(&events(&home, ""), &updated, "update") == 1);
+    let list = events(&home, "");
+    each_once(&list);
+    for (what, command) in [
+        (json!({ "scaled": { "from": 2, "to": 3 } }), "scale"),
+        (json!({ "list_saved": { "instances": 3 } }), "save"),
+        (json!("update_begun"), "update"),
+    ] {
+        assert_eq!(told(&list, &what, command), 1, "{what}: {list:#?}");
+    }
+    assert_eq!(of_the_manager(&list).len(), 3, "an update is no accident: {list:#?}");
+    kill_daemon(&home);
+    home.wait_until("the next one is one", || of_the_manager(&events(&home, "")).last().unwrap()["what"]["recovered"]["lost"] == "daemon");
 }
 
 #[test]

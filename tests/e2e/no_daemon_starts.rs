@@ -81,6 +81,7 @@ fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() 
     home.ok("list").says("set aside").says("bad");
     let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
     assert!(log.contains("set aside") && log.contains("overflow"), "{log}");
+    home.ok("events bad").says("is out of the list, its record is in ").says("overflow");
     // The next daemon has nothing to set aside, and what was set aside can be started again.
     kill(home.daemon_pid(), Signal::KILL);
     assert_eq!(home.jlist().len(), 2);

@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ostler_core::lifecycle::Wanted;
 use ostler_proto::control::{self as asked, Failure, Response};
+use ostler_proto::event::{Cause, What};
 use serde_json::{Map, Value};
 
 use crate::engine::{Ask, Ctx, Feature, Key, Request};
@@ -86,7 +87,12 @@ impl Feature for Autosave {
     /// `save` does not need that it is on.
     fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let asked::Request::Save { force } = ask.request else { return Some(ask) };
-        ctx.reply(ask.client, ask.id, save(ctx, force));
+        let response = save(ctx, force);
+        if matches!(response, Response::Paths(_)) {
+            let instances = ctx.slots.serving().count().try_into().unwrap_or(u32::MAX);
+            ctx.tell_of_manager(What::ListSaved { instances }, Cause::from(&ask.caller.origin("save")));
+        }
+        ctx.reply(ask.client, ask.id, response);
         None
     }
 

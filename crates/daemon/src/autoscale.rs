@@ -59,8 +59,10 @@ impl Feature for Autoscale {
             let have = ids.len() as u32;
             let want = self.all.entry(name.clone()).or_default().decide(&rules, have, load, ctx.now.mono_ms);
             if want != have {
-                ctx.log.line(format_args!("App [{name}] uses {load:.0} % of a core with {have} instances: {want} from now on"));
-                ctx.request(Request::Scale { ids, to: want, origin: Origin::policy(PolicyName::Autoscale) });
+                let instances = if have == 1 { "instance" } else { "instances" };
+                let measured = format!("uses {load:.0} % of a core with {have} {instances}");
+                ctx.log.line(format_args!("App [{name}] {measured}: {want} from now on"));
+                ctx.request(Request::Scale { ids, to: want, origin: Origin::found(PolicyName::Autoscale, measured) });
             }
         }
     }
@@ -129,6 +131,8 @@ mod tests {
         assert!(decided(&mut played, true).is_empty());
         played.ctx.slots.end_replacing("api");
         let asked = decided(&mut played, true);
-        assert!(matches!(&asked[..], [Input::Request(Request::Scale { ids, to: 2, .. })] if *ids == [id]), "{asked:?}");
+        let [Input::Request(Request::Scale { ids, to: 2, origin })] = &asked[..] else { panic!("{asked:?}") };
+        let measured = Origin::found(PolicyName::Autoscale, "uses 0 % of a core with 1 instance");
+        assert_eq!((&ids[..], origin), (&[id][..], &measured));
     }
 }

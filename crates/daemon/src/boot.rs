@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use ostler_core::lifecycle::{Effect, Event, Recovered, State};
+use ostler_core::lifecycle::{Effect, Event, PolicyName, Recovered, State};
 use ostler_core::runtime::Form;
 use ostler_keeper::{
     AS_PM2_VAR, Child, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, HOME_VAR, Inventory, LaunchError, Launcher, Link, Revival,
     STARTER_KEY,
 };
+use ostler_proto::event::{Cause, Lost, What};
 use ostler_sys::ProcRef;
 use ostler_sys::signal::SignalFd;
 
@@ -200,10 +201,13 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         control.features.each().for_each(|feature| feature.restore(&mut snapshot));
         control.restore(snapshot);
         control.ctx.groups.recover(&mut control.ctx.slots);
-        control.recover(&inventory, held);
+        let found = control.recover(&inventory, held);
+        found.log(&mut control.ctx.log);
+        found.tell_after_daemon(&mut control.ctx, &inventory.last_words);
     }
-    if let Some(id) = aside {
-        control.ctx.journal.push(&crate::store::Record::Gone { id });
+    if let Some(aside) = aside {
+        control.ctx.journal.push(&crate::store::Record::Gone { id: aside.id });
+        control.ctx.events.push(now.wall_ms, aside.draft);
     }
     control.features.each().for_each(|feature| feature.on_boot(&mut control.ctx));
     Ok(control)
@@ -218,7 +222,7 @@ fn first_message(link: &mut Link) -> Result<(Inventory, Vec<OwnedFd>), BootError
 
 impl Control {
     /// The journal says what was, the keeper what is.
-    pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) {
+    pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) -> Found {
         let mut newest: BTreeMap<u32, Child> = BTreeMap::new();
         let of_instance = |child: &&Child| child.key != STARTER_KEY && is_of_instance(child.key);
         for child in inventory.children.iter().filter(of_instance) {
@@ -236,13 +240,13 @@ impl Control {
         }
         self.take_back(held);
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
-        let (mut lost, mut leaders) = (Lost::default(), Leaders::default());
+        let (mut found, mut leaders) = (Found::default(), Leaders::default());
         for id in ids {
             let _at = crate::incident::working_on(id);
             let child = newest.remove(&id);
             let is_former = child.is_some_and(|child| self.meet(id, &child));
             let recovered = match child {
-                None => self.adopt_unknown(id, &mut leaders, &mut lost),
+                None => self.adopt_unknown(id, &mut leaders, &mut found),
                 Some(Child { key, pid, ended: None, .. }) => Recovered::Alive { inc: split_key(key).1, pid },
                 Some(Child { key, pid, ended: Some(ended), .. }) => {
                     Recovered::Ended { inc: split_key(key).1, pid, exit: self.ctx.exit_report(ended.ending) }
@@ -252,6 +256,9 @@ impl Control {
                 && self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }))
             {
                 self.features.each().for_each(|feature| feature.on_recognised(&mut self.ctx, id, pid));
+            }
+            if child.is_some() {
+                found.count(&recovered, !is_former);
             }
             self.feed(id, Event::Recovered(recovered));
             if let Some(Child { key, ended: Some(_), .. }) = child
@@ -265,7 +272,7 @@ impl Control {
         }
         self.features.each().for_each(|feature| feature.on_inventory(&mut self.ctx, &inventory.children, &mut leaders));
         self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
-        lost.tell(&mut self.ctx.log);
+        found
     }
 
     /// The process of an instance as the keeper knows it. True when the app has handed over to another one, and the keeper does not know yet.
@@ -312,36 +319,33 @@ impl Control {
         for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.features.records()) {
             self.ctx.journal.push(&record);
         }
-        let mut alive = 0;
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
-        let mut leaders = Leaders::default();
+        let (mut found, mut leaders) = (Found::default(), Leaders::default());
         for &id in &ids {
+            let had_process = self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid().is_some());
             let adopted = self.adopt(id, &mut leaders);
-            alive += usize::from(matches!(adopted, Recovered::Alive { .. }));
+            found.count(&adopted, had_process);
             self.feed(id, Event::Recovered(adopted));
         }
         self.features.each().for_each(|feature| feature.on_inventory(&mut self.ctx, &[], &mut leaders));
         self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
+        let alive = found.running;
         self.ctx
             .log
             .line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
+        found.tell(&mut self.ctx, Lost::All, None);
     }
 
     /// The keeper knows no process of this instance. Where keeper and daemon were killed together, it may run nevertheless: the journal is the
     /// one from before, the keeper is not.
-    fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, lost: &mut Lost) -> Recovered {
+    fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, found: &mut Found) -> Recovered {
         let has_process = self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid().is_some());
         if has_process {
             // What it said before it may have ended: nobody will tell of that.
             self.read_to_the_end(id);
         }
         let adopted = self.adopt(id, leaders);
-        let count = match adopted {
-            Recovered::Alive { .. } => &mut lost.adopted,
-            _ if has_process => &mut lost.ended,
-            _ => return adopted,
-        };
-        *count += 1;
+        found.count_unknown(&adopted, has_process);
         adopted
     }
 
@@ -395,13 +399,16 @@ impl Control {
         if let Err(error) = self.ctx.reactor.add(&self.ctx.keeper, Source::Keeper) {
             self.ctx.log.error(format_args!("cannot watch the keeper: {error}"));
         }
+        let mut found = Found::default();
         for id in ids {
             let recovered = match survivors.get(&id) {
                 Some((key, process)) => Recovered::Alive { inc: split_key(*key).1, pid: process.pid },
                 None => Recovered::Nothing,
             };
+            found.count(&recovered, self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid().is_some()));
             self.feed(id, Event::Recovered(recovered));
         }
+        found.tell(&mut self.ctx, Lost::Keeper, None);
         self.features.each().for_each(|feature| feature.on_new_keeper(&mut self.ctx, &others));
     }
 
@@ -427,18 +434,56 @@ impl Control {
     }
 }
 
-/// Instances whose processes a keeper did not know.
+/// What a daemon found of the instances that ran when the one before it died.
 #[derive(Debug, Default)]
-struct Lost {
-    adopted: usize,
-    ended: usize,
+pub(crate) struct Found {
+    running: u32,
+    ended: u32,
+    /// Of these the keeper did not know the process: both had been killed.
+    adopted: u32,
+    lost: u32,
 }
 
-impl Lost {
-    fn tell(&self, log: &mut DaemonLog) {
-        let Self { adopted, ended } = self;
-        if adopted + ended > 0 {
-            log.line(format_args!("daemon and keeper had been killed: {adopted} instances still run and are adopted, {ended} had ended"));
+impl Found {
+    fn count(&mut self, recovered: &Recovered, had_process: bool) {
+        match recovered {
+            Recovered::Alive { .. } => self.running += 1,
+            _ if had_process => self.ended += 1,
+            _ => {}
         }
+    }
+
+    fn count_unknown(&mut self, recovered: &Recovered, had_process: bool) {
+        self.count(recovered, had_process);
+        match recovered {
+            Recovered::Alive { .. } => self.adopted += 1,
+            _ if had_process => self.lost += 1,
+            _ => {}
+        }
+    }
+
+    fn log(&self, log: &mut DaemonLog) {
+        let Self { adopted, lost, .. } = self;
+        if adopted + lost > 0 {
+            log.line(format_args!("daemon and keeper had been killed: {adopted} instances still run and are adopted, {lost} had ended"));
+        }
+    }
+
+    /// The daemon before this one was killed, or made room for this one.
+    fn tell_after_daemon(&self, ctx: &mut Ctx, last_words: &str) {
+        let Self { running, ended, .. } = *self;
+        match ctx.events.update_under_way() {
+            Some(cause) => {
+                let version = env!("CARGO_PKG_VERSION").into();
+                ctx.tell_of_manager(What::Updated { version, running, ended }, cause);
+            }
+            None if self.adopted + self.lost > 0 => self.tell(ctx, Lost::Both, None),
+            None => self.tell(ctx, Lost::Daemon, Some(last_words.to_owned()).filter(|words| !words.is_empty())),
+        }
+    }
+
+    fn tell(&self, ctx: &mut Ctx, lost: Lost, why: Option<String>) {
+        let Self { running, ended, .. } = *self;
+        ctx.tell_of_manager(What::Recovered { lost, running, ended }, Cause::policy(PolicyName::Recovery, why));
     }
 }

@@ -2,15 +2,16 @@
 
 use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_proto::control::{Failure, Request, Response};
+use ostler_proto::event::{Cause, What};
 use ostler_sys::ProcRef;
 
-use crate::engine::{Ask, Ctx, Feature};
+use crate::engine::{Ask, Caller, Ctx, Feature};
 
 /// Who waits for the keeper: connection and request.
 #[derive(Debug, Default)]
 pub(crate) struct Update {
-    /// Who asked for an update and waits for the answer.
-    updater: Option<(u32, u64)>,
+    /// Who asked for an update and waits for the answer, and why there is one.
+    updater: Option<(u32, u64, Cause)>,
     /// Who asked whether the keeper is alive, too.
     pulses: Vec<(u32, u64)>,
 }
@@ -19,16 +20,23 @@ impl Update {
     pub(crate) const NAME: &str = "update";
 
     /// The answer comes when the new keeper says that this daemon may end, or the old one that nothing came of it.
-    fn begin(&mut self, ctx: &mut Ctx, asker: (u32, u64), exe: &str) {
+    fn begin(&mut self, ctx: &mut Ctx, (client, id): (u32, u64), caller: Caller, exe: &str) {
         // What is known by now goes on with the apps.
         ctx.slots.learn_node_versions(&ctx.node_versions);
         ctx.keeper.upgrade(exe.into());
-        self.updater = Some(asker);
+        // The next daemon knows by it that it is no accident that there is another.
+        let cause = Cause::from(&caller.origin("update"));
+        ctx.tell_of_manager(What::UpdateBegun, cause.clone());
+        self.updater = Some((client, id, cause));
     }
 
-    fn answer(&mut self, ctx: &mut Ctx, response: Response) {
-        if let Some((client, id)) = self.updater.take() {
-            ctx.reply(client, id, response);
+    /// Nothing came of it.
+    fn failed(&mut self, ctx: &mut Ctx, why: &str) {
+        ctx.log.error(format_args!("cannot become the new program: {why}; everything goes on as before"));
+        if let Some((client, id, cause)) = self.updater.take() {
+            ctx.tell_of_manager(What::UpdateFailed { why: why.to_owned() }, cause);
+            let reason = format!("cannot become the new program: {why}; nothing was changed");
+            ctx.reply(client, id, Response::Failed(Failure::Other(reason)));
         }
     }
 }
@@ -37,7 +45,7 @@ impl Feature for Update {
     fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let asker = (ask.client, ask.id);
         match &ask.request {
-            Request::Update { exe } => self.begin(ctx, asker, exe),
+            Request::Update { exe } => self.begin(ctx, asker, ask.caller, exe),
             Request::Pulse => {
                 self.pulses.push(asker);
                 ctx.keeper.send(ToKeeper::Ping);
@@ -56,11 +64,13 @@ impl Feature for Update {
             }
             FromKeeper::UpgradeFailed { step, errno } => {
                 let why = std::io::Error::from_raw_os_error(*errno);
-                ctx.log.error(format_args!("cannot become the new program: {step}: {why}; everything goes on as before"));
-                let reason = format!("cannot become the new program: {step}: {why}; nothing was changed");
-                self.answer(ctx, Response::Failed(Failure::Other(reason)));
+                self.failed(ctx, &format!("{step}: {why}"));
             }
-            FromKeeper::Retire => self.answer(ctx, Response::Done { ids: Vec::new() }),
+            FromKeeper::Retire => {
+                if let Some((client, id, _)) = self.updater.take() {
+                    ctx.reply(client, id, Response::Done { ids: Vec::new() });
+                }
+            }
             _ => {}
         }
     }
@@ -76,7 +86,7 @@ impl Feature for Update {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Caller, Played};
+    use crate::engine::Played;
 
     fn ask(played: &mut Played, update: &mut Update, id: u64, request: Request) {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
@@ -107,8 +117,15 @@ mod tests {
         update.on_keeper(&mut played.ctx, &FromKeeper::UpgradeFailed { step: "exec".into(), errno: 8 });
         let answers = told(&mut played);
         assert!(matches!(&*answers, [(1, Response::Failed(Failure::Other(why)))] if why.contains("exec")), "{answers:?}");
+        let events: Vec<What> = played.told().into_iter().map(|event| event.what).collect();
+        assert!(matches!(&*events, [What::UpdateBegun, What::UpdateFailed { why }] if why.contains("exec")), "{events:?}");
+        assert_eq!(played.ctx.events.update_under_way(), None);
         ask(&mut played, &mut update, 2, Request::Update { exe: "/new".into() });
         update.on_keeper(&mut played.ctx, &FromKeeper::Retire);
         assert!(matches!(&*told(&mut played), [(2, Response::Done { .. })]));
+        // The next daemon tells who wanted it.
+        played.told();
+        let by = Cause::User { command: "update".into(), uid: 0, pid: 1, on_behalf_of: None };
+        assert_eq!(played.ctx.events.update_under_way(), Some(by));
     }
 }

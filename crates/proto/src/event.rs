@@ -1,4 +1,4 @@
-//! What happened to apps: typed, numbered, with its cause.
+//! What happened to apps, and to the manager itself: typed, numbered, with its cause.
 //!
 //! ```text
 //! {"epoch":81,"seq":12,"at_ms":1790000000000,"app":"api","id":0,"what":{"online":{"pid":4711}},
@@ -19,9 +19,10 @@ pub struct Event {
     pub seq: u64,
     /// When, in ms of the wall clock.
     pub at_ms: u64,
-    /// App name.
-    pub app: String,
-    /// `pm_id`; none = it is about the app, not about one of its instances.
+    /// App name; none = it is about the manager, not about one app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// `pm_id`; none = it is not about one instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
     /// What happened.
@@ -151,6 +152,63 @@ pub enum What {
         /// Where the old lines are.
         file: String,
     },
+    /// It is to have another number of instances.
+    Scaled {
+        /// So many it had.
+        from: u32,
+        /// So many from now on.
+        to: u32,
+    },
+    /// The record of an instance is out of the list, because daemons died over it; its process goes on without supervision.
+    SetAside {
+        /// Where the record is kept; none where it could not be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
+    /// Processes of the manager were lost, and there are others: what became of the instances that ran.
+    Recovered {
+        /// Which processes.
+        lost: Lost,
+        /// So many run on.
+        running: u32,
+        /// So many had ended meanwhile.
+        ended: u32,
+    },
+    /// The manager is asked to become another program.
+    UpdateBegun,
+    /// It goes on as before.
+    UpdateFailed {
+        /// Why.
+        why: String,
+    },
+    /// It is the other program.
+    Updated {
+        /// Version of that.
+        version: String,
+        /// So many instances run on.
+        running: u32,
+        /// So many had ended meanwhile.
+        ended: u32,
+    },
+    /// The list of apps was saved because a user wanted it.
+    ListSaved {
+        /// Instances in it.
+        instances: u32,
+    },
+}
+
+/// Processes of the manager that were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lost {
+    /// The daemon alone.
+    Daemon,
+    /// The keeper alone.
+    Keeper,
+    /// Both: the anchor has become the keeper.
+    Both,
+    /// The anchor, too: what still runs was found again by the file on disk.
+    All,
 }
 
 /// What checks say of it.
@@ -206,7 +264,14 @@ impl What {
             | Self::ReloadDone { .. }
             | Self::ReloadFailed { .. }
             | Self::ReloadOverruled { .. }
-            | Self::LogRotated { .. } => return None,
+            | Self::LogRotated { .. }
+            | Self::Scaled { .. }
+            | Self::SetAside { .. }
+            | Self::Recovered { .. }
+            | Self::UpdateBegun
+            | Self::UpdateFailed { .. }
+            | Self::Updated { .. }
+            | Self::ListSaved { .. } => return None,
         })
     }
 }
@@ -302,6 +367,13 @@ mod tests {
             (What::LimitExceeded { limit: Limit::Cpu, warning: false }, Some("max cpu")),
             (What::LimitExceeded { limit: Limit::Errors, warning: true }, Some("error threshold")),
             (What::LogRotated { file: "/x".into() }, None),
+            (What::Scaled { from: 1, to: 2 }, None),
+            (What::SetAside { file: None }, None),
+            (What::Recovered { lost: Lost::Daemon, running: 1, ended: 0 }, None),
+            (What::UpdateBegun, None),
+            (What::UpdateFailed { why: "exec".into() }, None),
+            (What::Updated { version: "1.0.0".into(), running: 1, ended: 0 }, None),
+            (What::ListSaved { instances: 1 }, None),
         ] {
             assert_eq!(what.pm2_word(), word, "{what:?}");
         }

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Every protocol since this is watched, and the checksum of its file. Rows are appended; those that were released never change.
-const PROTOCOLS: &[(u32, u32)] = &[(3, 1_548_654_812)];
+const PROTOCOLS: &[(u32, u32)] = &[(3, 3_395_275_661)];
 /// What has no variants.
 const RECORDS: &[&str] = &["ClientFrame", "DaemonFrame", "ReloadedLog", "Instance", "AppSpec", "Event"];
 
@@ -102,6 +102,7 @@ kinds! {
     "event::Cause" => event::Cause,
     "event::Health" => event::Health,
     "event::Limit" => event::Limit,
+    "event::Lost" => event::Lost,
     "event::Missed" => event::Missed,
 }
 

@@ -215,7 +215,7 @@ fn a_follower_gets_what_happens() {
         epoch: 7,
         seq,
         at_ms: 1,
-        app: "a".into(),
+        app: Some("a".into()),
         id: Some(0),
         what: What::Stopped,
         cause: Cause::App,

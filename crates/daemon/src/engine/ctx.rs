@@ -203,13 +203,18 @@ impl Ctx {
     pub(crate) fn tell(&mut self, id: u32, what: What, cause: Cause) {
         let Some(slot) = self.slots.get(id).filter(|slot| slot.is_seen()) else { return };
         let status = slot.instance.status();
-        let draft = Draft { app: slot.spec().name.clone(), id: Some(slot.pm_id), what, cause, status: Some((status, status)) };
+        let draft = Draft { app: Some(slot.spec().name.clone()), id: Some(slot.pm_id), what, cause, status: Some((status, status)) };
         self.events.push(self.now.wall_ms, draft);
     }
 
     /// Tells followers what happened to an app as a whole.
     pub(crate) fn tell_of_app(&mut self, app: &str, what: What, cause: Cause) {
-        self.events.push(self.now.wall_ms, Draft { app: app.into(), id: None, what, cause, status: None });
+        self.events.push(self.now.wall_ms, Draft { app: Some(app.into()), id: None, what, cause, status: None });
+    }
+
+    /// Tells followers what happened to the manager itself.
+    pub(crate) fn tell_of_manager(&mut self, what: What, cause: Cause) {
+        self.events.push(self.now.wall_ms, Draft { app: None, id: None, what, cause, status: None });
     }
 
     /// Answers a client, or tells it how far its request is.

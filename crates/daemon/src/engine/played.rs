@@ -243,6 +243,13 @@ impl Played {
         (self.ctx.effects.take(written).into(), bytes.unwrap())
     }
 
+    /// What there is to tell followers, which is in the journal now.
+    pub(crate) fn told(&mut self) -> Vec<ostler_proto::event::Event> {
+        self.ctx.events.write_to(&mut self.ctx.journal);
+        self.ctx.journal.flush().1.unwrap();
+        self.ctx.events.written()
+    }
+
     /// What the daemon's log has so far.
     pub(crate) fn log(&mut self) -> String {
         self.ctx.log.flush();

@@ -45,7 +45,7 @@ impl Feature for Events {
                 slot.cause = Some(Box::new(cause.clone()));
             }
             if slot.is_seen() {
-                let draft = Draft { app: slot.spec().name.clone(), id: Some(slot.pm_id), what, cause, status: Some((before, after)) };
+                let draft = Draft { app: Some(slot.spec().name.clone()), id: Some(slot.pm_id), what, cause, status: Some((before, after)) };
                 ctx.events.push(ctx.now.wall_ms, draft);
             }
         }

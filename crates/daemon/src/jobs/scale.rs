@@ -7,6 +7,7 @@ use std::rc::Rc;
 use ostler_core::instances::{Leaving, leaving};
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response, ScaleTo};
+use ostler_proto::event::{Cause, What};
 
 use super::job::{Asker, Job, Step};
 use crate::engine::{Ctx, Request};
@@ -41,10 +42,14 @@ pub(super) fn by_user(
 /// From these instances of one app to so many. None where there is none to begin with.
 pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (u32, Leaving), origin: Origin) -> Option<Job> {
     let current = ids.len() as u32;
+    let model = *ids.first()?;
+    if let Some(name) = ctx.slots.get(model).map(|slot| slot.spec().name.clone()) {
+        ctx.tell_of_app(&name, What::Scaled { from: current, to: wanted }, Cause::from(&origin));
+    }
     if wanted < current {
         return Some(to_fewer(&ctx.slots, asker, ids, (current - wanted, first), origin));
     }
-    to_more(ctx, asker, *ids.first()?, wanted - current, origin)
+    to_more(ctx, asker, model, wanted - current, origin)
 }
 
 fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Leaving), origin: Origin) -> Job {

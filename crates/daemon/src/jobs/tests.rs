@@ -7,6 +7,7 @@ use ostler_core::cron::{CronSpec, JobSpec};
 use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, PolicyName, SpawnFailure, State, Wanted};
 use ostler_core::order::{Condition, Order as Needs};
 use ostler_proto::control::{Confirm, Existing, Failure, RolloutReport, RolloutState, ScaleTo};
+use ostler_proto::event::{Cause, Event as Told, What};
 
 use super::*;
 use crate::engine::{Caller, CommandEnd, Input, Played, Report, RolloutNews};
@@ -320,6 +321,31 @@ fn fewer_are_told_in_their_order_and_more_are_started() {
     played.ctx.request(Request::Scale { ids: vec![2, 3], to: 1, origin: Origin::policy(PolicyName::Autoscale) });
     played.settle(&mut jobs);
     assert_eq!(played.ctx.slots.get(2).unwrap().instance.wanted, Wanted::Gone, "where a policy asks, the one with the highest number goes");
+}
+
+#[test]
+fn each_change_of_the_number_is_an_event_of_the_app_with_its_cause() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
+    played.told();
+    ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
+    assert!(scalings(&mut played).is_empty(), "nothing is to be done");
+    ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
+    let [Told { app: Some(app), id: None, what: What::Scaled { from: 2, to: 1 }, cause: Cause::User { command, .. }, .. }] =
+        &scalings(&mut played)[..]
+    else {
+        panic!("not told")
+    };
+    assert_eq!((&**app, &**command), ("a", "scale"));
+    ends(&mut played, &mut jobs, 0, 0);
+    let measured = "uses 90 % of a core with 1 instance";
+    played.ctx.request(Request::Scale { ids: vec![1], to: 3, origin: Origin::found(PolicyName::Autoscale, measured) });
+    played.settle(&mut jobs);
+    let told: Vec<(What, Cause)> = scalings(&mut played).into_iter().map(|event| (event.what, event.cause)).collect();
+    assert_eq!(told, [(What::Scaled { from: 1, to: 3 }, Cause::policy(PolicyName::Autoscale, measured.to_owned()))]);
+}
+
+fn scalings(played: &mut Played) -> Vec<Told> {
+    played.told().into_iter().filter(|event| matches!(event.what, What::Scaled { .. })).collect()
 }
 
 fn rollout(rest: &[Input]) -> (u64, String) {

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use ostler_core::lifecycle::PolicyName;
 use ostler_keeper::Inventory;
+use ostler_proto::event::{Cause, What};
 use serde_json::json;
 
 use super::Snapshot;
+use super::events::Draft;
 use crate::keeper_door::{is_of_instance, split_key};
 use crate::log::DaemonLog;
 use ostler_sys::replace::{Durability, Writers, replace};
@@ -13,9 +16,18 @@ use ostler_sys::replace::{Durability, Writers, replace};
 /// Folder below the home; `ostler list` tells as long as something is in it.
 const FOLDER: &str = "set-aside";
 
-/// Takes the record of an instance out of the snapshot, keeps it in a file and says so. Its process goes on, without supervision. Its id, if
-/// there was such a record.
-pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home: &Path, log: &mut DaemonLog) -> Option<u32> {
+/// A record that was set aside.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    /// Our own number of the instance.
+    pub id: u32,
+    /// What is told of it.
+    pub draft: Draft,
+}
+
+/// Takes the record of an instance out of the snapshot, keeps it in a file and says so. Its process goes on, without supervision. None where
+/// there is no such record.
+pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home: &Path, log: &mut DaemonLog) -> Option<Aside> {
     let record = snapshot.slots.remove(&id)?;
     let app = snapshot.specs.get(&record.spec);
     let name = app.map_or("unknown", |app| app.name.as_str());
@@ -45,11 +57,14 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
          supervision, the other apps with it; start it again when they are ended",
         inventory.failures, inventory.last_words
     ));
+    let (app, pm_id) = (Some(name.to_owned()), Some(record.pm_id.unwrap_or(id)));
+    let file = written.is_ok().then(|| path.to_string_lossy().into_owned());
     match written {
         Ok(()) => log.error(format_args!("the record of {name} is kept in \"{}\"", path.display())),
         Err(error) => log.error(format_args!("the record of {name} cannot be kept in \"{}\": {error}", path.display())),
     }
-    Some(id)
+    let cause = Cause::policy(PolicyName::Recovery, inventory.last_words.clone());
+    Some(Aside { id, draft: Draft { app, id: pm_id, what: What::SetAside { file }, cause, status: None } })
 }
 
 fn make(folder: &Path) -> std::io::Result<()> {

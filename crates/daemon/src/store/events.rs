@@ -27,8 +27,8 @@ const MOST_TEXT: usize = 300;
 /// What is to be told, before it has its number.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    /// App name.
-    pub app: String,
+    /// App name; none = it is about the manager.
+    pub app: Option<String>,
     /// `pm_id`.
     pub id: Option<u32>,
     /// What happened.
@@ -106,6 +106,13 @@ impl Events {
         (missed, rest.filter_map(|(_, entry)| self.read(entry)).collect())
     }
 
+    /// Why the manager is asked to become another program, where nothing was told of it since.
+    pub(crate) fn update_under_way(&self) -> Option<Cause> {
+        let (_, newest) = self.after(None);
+        let newest = newest.into_iter().rfind(|event| event.app.is_none())?;
+        matches!(newest.what, What::UpdateBegun).then_some(newest.cause)
+    }
+
     /// Where a follower stands that knows all.
     pub(crate) fn position(&self) -> Position {
         self.ring.position()
@@ -153,7 +160,7 @@ mod tests {
     use super::*;
 
     fn draft(app: &str) -> Draft {
-        Draft { app: app.into(), id: Some(1), what: What::Stopped, cause: Cause::App, status: Some(("online", "stopped")) }
+        Draft { app: Some(app.into()), id: Some(1), what: What::Stopped, cause: Cause::App, status: Some(("online", "stopped")) }
     }
 
     fn journal() -> Journal {

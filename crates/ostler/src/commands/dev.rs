@@ -198,8 +198,8 @@ impl Session {
 
 impl Attendant for Session {
     fn happened(&mut self, out: &mut Out, event: &Event) {
-        if matches!(event.what, What::Online { .. }) {
-            out.line(format_args!("[rundev] App {} restarted", event.app));
+        if let (What::Online { .. }, Some(app)) = (&event.what, &event.app) {
+            out.line(format_args!("[rundev] App {app} restarted"));
             out.flush();
             if let Some(Err(error)) = self.post.as_mut().map(Post::run) {
                 out.error(format_args!("cannot run the command of --post-exec: {error}"));

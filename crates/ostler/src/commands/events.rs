@@ -60,7 +60,7 @@ impl Wish {
     }
 
     fn wants(&self, event: &Event) -> bool {
-        let is_of = |app: &String| *app == event.app || event.id.is_some_and(|id| *app == id.to_string()) || app == "all";
+        let is_of = |app: &String| event.app.as_ref() == Some(app) || event.id.is_some_and(|id| *app == id.to_string()) || app == "all";
         event.at_ms >= self.since_ms && (self.apps.is_empty() || self.apps.iter().any(is_of))
     }
 

@@ -1,7 +1,7 @@
 //! `events`: one line each.
 
 use ostler_core::lifecycle::Ending;
-use ostler_proto::event::{Cause, Event, Health, Limit, What};
+use ostler_proto::event::{Cause, Event, Health, Limit, Lost, What};
 
 use super::age::span;
 use super::style::styles;
@@ -9,10 +9,13 @@ use super::table::status_style;
 use super::view::View;
 use crate::text::shown;
 
+/// Whom an event is about that is about no app.
+const MANAGER: &str = "ostler";
+
 /// `2026-11-21 03:55:45  api (0)  exited with code 1 after 850 ms (pid 4711), by itself  [online → waiting restart]`.
 pub(crate) fn event_line(event: &Event, view: &View) -> String {
     let paint = view.paint;
-    let mut name = shown(&event.app);
+    let mut name = event.app.as_deref().map_or_else(|| MANAGER.to_owned(), shown);
     if let Some(id) = event.id {
         name = format!("{name} ({id})");
     }
@@ -23,8 +26,13 @@ pub(crate) fn event_line(event: &Event, view: &View) -> String {
         }
         _ => String::new(),
     };
-    let (what, cause) = (what(&event.what), cause(&event.cause));
-    format!("{}  {}  {what}, {cause}{status}", paint.with(styles::GREY, view.local(event.at_ms)), paint.with(styles::BOLD, name))
+    let what = what_and_why(event);
+    format!("{}  {}  {what}{status}", paint.with(styles::GREY, view.local(event.at_ms)), paint.with(styles::BOLD, name))
+}
+
+/// In words that follow a name.
+pub(super) fn what_and_why(event: &Event) -> String {
+    format!("{}, {}", what(&event.what), cause(&event.cause))
 }
 
 /// In words that follow a name.
@@ -64,7 +72,34 @@ fn what(what: &What) -> String {
             Limit::Errors => "reports too many errors".into(),
         },
         What::LogRotated { file } => format!("log was rotated to {}", shown(file)),
+        What::Scaled { from, to } => format!("is scaled from {from} to {}", count(*to)),
+        What::SetAside { file: Some(file) } => format!("is out of the list, its record is in {}", shown(file)),
+        What::SetAside { file: None } => "is out of the list, its record is lost".into(),
+        What::Recovered { lost, running, ended } => format!("{}: {}", lost_in_words(*lost), found(*running, *ended)),
+        What::UpdateBegun => "update begins".into(),
+        What::UpdateFailed { why } => format!("update failed, everything goes on as before: {}", shown(why)),
+        What::Updated { version, running, ended } => format!("update to {} is done: {}", shown(version), found(*running, *ended)),
+        What::ListSaved { instances } => format!("list is saved: {}", count(*instances)),
     }
+}
+
+fn lost_in_words(lost: Lost) -> &'static str {
+    match lost {
+        Lost::Daemon => "the daemon began again",
+        Lost::Keeper => "the keeper was replaced",
+        Lost::Both => "daemon and keeper were replaced",
+        Lost::All => "all manager processes were replaced",
+    }
+}
+
+/// `3 instances run on, 1 had ended`.
+fn found(running: u32, ended: u32) -> String {
+    let running = format!("{} {}", count(running), if running == 1 { "runs on" } else { "run on" });
+    if ended == 0 { running } else { format!("{running}, {ended} had ended") }
+}
+
+fn count(instances: u32) -> String {
+    if instances == 1 { "1 instance".into() } else { format!("{instances} instances") }
 }
 
 fn how(ending: Ending) -> String {
@@ -77,7 +112,8 @@ fn how(ending: Ending) -> String {
     }
 }
 
-fn cause(cause: &Cause) -> String {
+/// In words that follow what happened.
+pub(super) fn cause(cause: &Cause) -> String {
     match cause {
         Cause::User { command, uid, pid, on_behalf_of } => {
             let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name))).unwrap_or_default();
