@@ -145,4 +145,13 @@ mod tests {
         let names: std::collections::BTreeSet<&str> = Features::NAMES.iter().copied().collect();
         assert_eq!(names.len(), Features::NAMES.len(), "{:?}", Features::NAMES);
     }
+
+    /// Asked in this order when a turn has nothing left to do: what replaces processes, then requests, then who waits for others, and whether all is
+    /// over last of them. In front of a container a signal means what was said there, before anybody else takes it.
+    #[test]
+    fn who_is_asked_before_whom() {
+        let names = [Sweeps::NAME, Rollouts::NAME, Remediation::NAME, Jobs::NAME, Order::NAME, Runtime::NAME, HomeWatch::NAME];
+        let places = names.map(|name| Features::NAMES.iter().position(|known| *known == name).unwrap());
+        assert!(places.is_sorted(), "{:?}", Features::NAMES);
+    }
 }
