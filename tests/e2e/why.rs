@@ -3,6 +3,7 @@
 use ostler_testkit::{fixture_app, free_port, kill, needs_program};
 use rustix::process::Signal;
 
+use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{home, start_fixture};
 
 #[test]
@@ -114,4 +115,29 @@ fn a_failed_reload_is_told_too() {
     home.write("app.js", &good);
     home.ok("reload app");
     assert!(!home.ok("why app").stdout.contains("failed"), "it is over");
+}
+
+#[test]
+fn what_led_to_how_it_is_with_who_caused_it() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let pid = home.app("app").pid();
+    kill(pid, Signal::KILL);
+    home.wait_app("app", "another process", |item| item.pid() != pid && item.status() == "online");
+    home.ok("why app").says("what happened:").says("by the policy `autorestart` (ended by SIGKILL)").says("is online (pid");
+    kill_daemon(&home);
+    home.wait_until("the next daemon tells of it", || {
+        home.run("why app").all().contains("ostler: the daemon began again: 1 instance runs on")
+    });
+    home.ok("stop app");
+    let uid = rustix::process::getuid().as_raw();
+    home.ok("why app").says(&format!("is stopped, by `stop` of uid {uid} (pid "));
+    let list: serde_json::Value = serde_json::from_str(&home.ok("why app --json").stdout).unwrap();
+    assert_eq!((&list[0]["cause"]["user"]["command"], &list[0]["events"][0]["what"]), (&"stop".into(), &"stopped".into()), "{list:#}");
+    // Nobody has the events any more; its record has why it is so. By one that runs a daemon that begins knows that there were apps.
+    start_fixture(&home, "other", "", "hold");
+    home.kill_all_three();
+    home.wait_until("a daemon answers", || home.run("list").code == 0);
+    let said = home.ok("why app").says(&format!("its last change was made by `stop` of uid {uid} (pid ")).stdout.clone();
+    assert!(!said.contains("what happened:"), "{said}");
 }

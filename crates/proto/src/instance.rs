@@ -6,6 +6,7 @@ use ostler_core::lifecycle::Instance;
 use ostler_core::note::Note;
 use serde::{Deserialize, Serialize};
 
+use crate::event::Cause;
 use crate::health::HealthReport;
 
 /// How one instance is.
@@ -151,6 +152,9 @@ pub struct Detail {
     /// How it is; none where nobody asks for it, or it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthReport>,
+    /// Why it is as it is; none where nothing has happened to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// What was found out while it was looked after, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,

@@ -28,6 +28,7 @@ impl Slot {
             home: settings.home.to_string_lossy().into_owned(),
             waits_for: Vec::new(),
             health: self.health.as_deref().cloned(),
+            cause: self.cause.as_deref().cloned(),
             notes: self.notes.clone(),
             kept: kept_settings(self.spec(), settings).into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
         }

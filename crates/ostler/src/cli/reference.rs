@@ -59,7 +59,7 @@ One JSON value in one line on stdout and nothing else there; messages go to stde
 |---|---|
 | `list`, and every command that prints the list | list of `{id, name, namespace, version, mode, pid, status, uptime_ms, restarts, unstable, monit: {cpu_pct, memory_bytes, processes}, user, watching, script, out_file, error_file, log_file, pid_file}` |
 | `describe` | list of `{id, index, unique_id, spec, instance, learned, monit, files, user, home}` |
-| `why` | list of `{id, name, status, restarts, exits: [{inc, pid, started, ended, ending, cause, last_lines}]}` |
+| `why` | list of `{id, name, status, restarts, exits: [{inc, pid, started, ended, ending, cause, last_lines}], failed_reload, cause, events}`; `cause` and `events` as in [events](../events.md) |
 | `env` | `{NAME: value}`, one line per instance |
 | `pid`, `id` | list of numbers |
 | `ping` | `{msg, daemon: {version, pid, keeper_pid}}` |

@@ -1,4 +1,4 @@
-//! `why`: how and why an app ended.
+//! `why`: how and why an app ended, and what led to how it is now.
 
 use ostler_proto::control::{Detail, Request, Response, RolloutReport, RolloutState};
 
@@ -6,11 +6,14 @@ use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
-use crate::render::{json, rollout, why};
+use crate::render::{events_of, json, rollout, why};
 
-/// For each instance that matches: who ended it, when, how, and what it said last.
+/// For each instance that matches: who ended it, when, how, what it said last, and what happened since.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = cx.find(&call.targets)?;
+    let Response::Events { list: events, .. } = cx.client()?.request(&Request::Events, &mut |_| {})? else {
+        return Err(ClientError::Unexpected.into());
+    };
     if call.has("json") {
         let failed = failed_reloads(cx, &details)?;
         let list: Vec<_> = details
@@ -22,6 +25,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
                     "status": detail.instance.status(),
                     "restarts": detail.instance.counters.restarts,
                     "exits": detail.instance.exits,
+                    "cause": detail.cause,
+                    "events": events_of(detail, &events),
                     "failed_reload": failed.iter().find(|report| report.app == detail.spec.name),
                 })
             })
@@ -30,7 +35,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     let view = cx.out.view();
-    let mut texts: Vec<String> = details.iter().map(|detail| why(detail, &view)).collect();
+    let mut texts: Vec<String> = details.iter().map(|detail| why(detail, &events, &view)).collect();
     texts.extend(failed_reloads(cx, &details)?.iter().map(|report| rollout(report, &view)));
     cx.out.line(texts.join("\n").trim_end_matches('\n'));
     Ok(Status::Ok)

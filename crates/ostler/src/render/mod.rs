@@ -36,4 +36,4 @@ pub(crate) use style::styles;
 pub(crate) use table::{Order, list_table};
 #[cfg(test)]
 pub(crate) use view::View;
-pub(crate) use why::why;
+pub(crate) use why::{events_of, why};

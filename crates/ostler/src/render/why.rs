@@ -1,18 +1,23 @@
-//! `why`: how an app ended, in words.
+//! `why`: how an app ended, and what led to how it is now, in words.
 
 use std::fmt::Write;
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Finding, Origin, State};
 use ostler_proto::control::{Detail, HealthReport};
+use ostler_proto::event::{Event, What};
 
 use super::age::span;
+use super::event::{cause as event_cause, what_and_why};
 use super::style::styles;
 use super::table::status_style;
 use super::view::View;
 use crate::text::shown;
 
-/// State and exits of one instance, the newest exit first.
-pub(crate) fn why(detail: &Detail, view: &View) -> String {
+/// How many events are shown.
+const EVENTS: usize = 8;
+
+/// State, exits and events of one instance, the newest first. `events` are all that are known, the oldest first.
+pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     let paint = view.paint;
     let mut out = String::new();
     let status = detail.instance.status();
@@ -31,13 +36,16 @@ pub(crate) fn why(detail: &Detail, view: &View) -> String {
         let _ = writeln!(out, "  {} ago ({}) it {}", span(view.since(note.at.wall_ms)), view.local(note.at.wall_ms), shown(&note.text));
     }
     let mut exits = detail.instance.exits.iter().rev();
-    let Some(newest) = exits.next() else {
-        let _ = writeln!(out, "  it has not ended since it was added");
-        return out;
-    };
-    let _ = writeln!(out, "  {}", headline(newest, view));
-    for line in &newest.last_lines {
-        let _ = writeln!(out, "    {} {}", paint.with(styles::GREY, '│'), shown(line));
+    match exits.next() {
+        None => {
+            let _ = writeln!(out, "  it has not ended since it was added");
+        }
+        Some(newest) => {
+            let _ = writeln!(out, "  {}", headline(newest, view));
+            for line in &newest.last_lines {
+                let _ = writeln!(out, "    {} {}", paint.with(styles::GREY, '│'), shown(line));
+            }
+        }
     }
     let earlier: Vec<&ExitRecord> = exits.collect();
     if !earlier.is_empty() {
@@ -46,7 +54,55 @@ pub(crate) fn why(detail: &Detail, view: &View) -> String {
     for exit in earlier {
         let _ = writeln!(out, "    {}", headline(exit, view));
     }
+    what_happened(&mut out, detail, events, view);
     out
+}
+
+/// What led to how it is now, without what is told already. Where the events do not reach back so far, what its record has.
+fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &View) {
+    let known = events_of(detail, events);
+    if !known.iter().any(|event| event.id.is_some())
+        && let Some(cause) = &detail.cause
+    {
+        let _ = writeln!(out, "  its last change was made {}", event_cause(cause));
+    }
+    let shown: Vec<&Event> = known.into_iter().filter(|event| !is_told(detail, event)).take(EVENTS).collect();
+    if !shown.is_empty() {
+        let _ = writeln!(out, "  what happened:");
+    }
+    for event in shown {
+        let (ago, whose) = (span(view.since(event.at_ms)), if event.app.is_none() { "ostler: " } else { "" });
+        let _ = writeln!(out, "    {ago} ago ({}) {whose}{}", view.local(event.at_ms), what_and_why(event));
+    }
+}
+
+/// Events of this instance and of its app, and what became of the manager since the first of them; the newest first.
+pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Event> {
+    let is_own = |event: &Event| event.app.as_ref() == Some(&detail.spec.name) && (event.id.is_none() || event.id == Some(detail.id));
+    // Somebody before it had its number.
+    let is_of_another = |event: &&Event| is_own(event) && matches!(event.what, What::Deleted);
+    let is_of_all = |event: &Event| matches!(event.what, What::Recovered { .. } | What::Updated { .. });
+    let mut known: Vec<&Event> =
+        events.iter().rev().take_while(|event| !is_of_another(event)).filter(|event| is_own(event) || is_of_all(event)).collect();
+    let first = known.iter().rposition(|event| event.app.is_some()).map_or(0, |first| first + 1);
+    known.truncate(first);
+    known
+}
+
+/// The exits, the notes and the reports of reloads say the same, and more; and a log that was rotated leads to nothing.
+fn is_told(detail: &Detail, event: &Event) -> bool {
+    let exits = &detail.instance.exits;
+    match &event.what {
+        What::Exit { pid, .. } => exits.iter().any(|exit| exit.pid == *pid),
+        What::CouldNotStart { .. } => exits.iter().any(|exit| matches!(exit.ending, Ending::SpawnFailed { .. })),
+        What::Health { .. } | What::LimitExceeded { .. } => detail.notes.iter().any(|note| note.at.wall_ms == event.at_ms),
+        What::ReloadBegun { .. }
+        | What::ReloadDone { .. }
+        | What::ReloadFailed { .. }
+        | What::ReloadOverruled { .. }
+        | What::LogRotated { .. } => true,
+        _ => false,
+    }
 }
 
 /// `it has been unhealthy for 3 min (5 bad answers in a row); the last answer, 2 s ago: HTTP request to localhost:80: 503`.
@@ -187,5 +243,33 @@ mod tests {
             let text = headline(&exit(ending, why), &View::played(4_850, None));
             assert!(text.starts_with("3.0 s ago (") && text.contains(words), "{text}");
         }
+    }
+
+    #[test]
+    fn events_of_who_had_the_number_before_are_of_another() {
+        use ostler_proto::event::{Cause, Lost};
+        let detail = crate::tests::data::stopped();
+        let recovered = || What::Recovered { lost: Lost::Daemon, running: 0, ended: 0 };
+        let of = |rows: Vec<(Option<&str>, Option<u32>, What)>| -> Vec<What> {
+            let event = |(app, id, what): (Option<&str>, _, _)| Event {
+                epoch: 1,
+                seq: 1,
+                at_ms: 1,
+                app: app.map(str::to_owned),
+                id,
+                what,
+                cause: Cause::App,
+                before: None,
+                after: None,
+            };
+            let events: Vec<Event> = rows.into_iter().map(event).collect();
+            events_of(&detail, &events).into_iter().map(|event| event.what.clone()).collect()
+        };
+        assert!(of(vec![(None, None, recovered())]).is_empty(), "it says nothing without one of its own");
+        let own = |what| (Some("web"), Some(0), what);
+        let rows = vec![own(What::Stopped), own(What::Deleted), own(What::Draining), (None, None, recovered()), own(What::Stopping)];
+        assert_eq!(of(rows), [What::Stopping, recovered(), What::Draining]);
+        let rows = vec![own(What::Draining), (Some("web"), Some(1), What::Deleted), (Some("web"), None, What::Scaled { from: 2, to: 1 })];
+        assert_eq!(of(rows), [What::Scaled { from: 2, to: 1 }, What::Draining]);
     }
 }

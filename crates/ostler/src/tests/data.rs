@@ -3,12 +3,13 @@
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::cron::{CronSpec, JobSpec, Ticks};
 use ostler_core::health::State as Health;
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Origin, State};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Origin, PolicyName, State};
 use ostler_core::time::Now;
 use ostler_proto::control::{
     Detail, FaultReport, Files, HealthReport, HostReport, InterfaceReport, Learned, Monit, MountReport, PlaceReport, RolloutReport,
     RolloutState, TableRow,
 };
+use ostler_proto::event::{Cause, Event, Lost, What};
 use ostler_proto::health::LastAnswer;
 use serde_json::json;
 
@@ -114,9 +115,44 @@ pub(crate) fn stopped() -> Detail {
         home: "/h".into(),
         waits_for: Vec::new(),
         health: None,
+        cause: None,
         kept: Default::default(),
         notes: Vec::new(),
     }
+}
+
+/// What led to how [`troubled`] is, and what did not.
+pub(crate) fn events() -> Vec<Event> {
+    let crash = || Cause::policy(PolicyName::Autorestart, "exited with code 1".to_owned());
+    let measured = Cause::policy(PolicyName::Autoscale, "uses 171 % of a core with 2 instances".to_owned());
+    let by_user = Cause::User { command: "start".into(), uid: 1000, pid: 70, on_behalf_of: None };
+    let exit = |pid| What::Exit { pid, ending: Ending::Code(1), uptime_ms: 850 };
+    let recovered = |lost| What::Recovered { lost, running: 3, ended: 0 };
+    let happened = [
+        (None, None, recovered(Lost::Keeper), Cause::policy(PolicyName::Recovery, None)),
+        (Some("checkout-service"), Some(3), What::Online { pid: 4711 }, by_user),
+        (Some("checkout-service"), Some(4), What::Stopped, Cause::App),
+        (Some("checkout-service"), Some(3), exit(4712), Cause::App),
+        (Some("checkout-service"), Some(3), What::Restarting { delay_ms: 100 }, crash()),
+        (None, None, recovered(Lost::Daemon), Cause::policy(PolicyName::Recovery, None)),
+        (Some("checkout-service"), Some(3), What::Online { pid: 4713 }, crash()),
+        (None, None, What::ListSaved { instances: 4 }, Cause::App),
+        (Some("checkout-service"), None, What::LogRotated { file: "/x".into() }, Cause::App),
+        (Some("checkout-service"), None, What::Scaled { from: 2, to: 4 }, measured),
+        (Some("other"), Some(3), What::Stopped, Cause::App),
+    ];
+    let event = |(seq, (app, id, what, cause)): (u64, (Option<&str>, _, _, _))| Event {
+        epoch: 1,
+        seq,
+        at_ms: NOW_MS - 200_000 + seq * 1_000,
+        app: app.map(str::to_owned),
+        id,
+        what,
+        cause,
+        before: None,
+        after: None,
+    };
+    (1..).zip(happened).map(event).collect()
 }
 
 /// An instance with a past: it runs, is unhealthy, and ended twice before.

@@ -1,5 +1,8 @@
 //! Lists, and what is told about one instance.
 
+use ostler_proto::control::Detail;
+use ostler_proto::event::Cause;
+
 use super::{data, golden, golden_at_each_width, golden_in_colours_and_ascii};
 use crate::render::{
     AppDiff, Standing, Surroundings, Values, View, describe, diff, history, host_line, job, jobs, list_table, rollout, why,
@@ -30,7 +33,7 @@ fn describe_with_a_past() {
     golden_at_each_width("describe-troubled", |view| described(&data::troubled(), view));
 }
 
-fn described(detail: &ostler_proto::control::Detail, view: &View) -> String {
+fn described(detail: &Detail, view: &View) -> String {
     let env = [("PORT", "81"), ("HOME", "/root"), ("DATABASE_URL", "none")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     describe(detail, &Surroundings { program: "ostler", env: &env.into_iter().collect(), view })
 }
@@ -44,9 +47,13 @@ fn list_of_jobs() {
 
 #[test]
 fn why_each_ended() {
-    let details = [data::troubled(), data::waiting(), data::stopped()];
+    let by = |command: &str| Cause::User { command: command.into(), uid: 1000, pid: 81, on_behalf_of: None };
+    // Nothing is known of how this one came to be as it is but what its record has.
+    let stopped = Detail { cause: Some(by("stop")), ..data::stopped() };
+    let details = [data::troubled(), data::waiting(), stopped];
+    let events = data::events();
     golden_in_colours_and_ascii("why", &View::played(data::NOW_MS, None), |view| {
-        details.iter().map(|detail| why(detail, view)).collect::<Vec<_>>().join("\n")
+        details.iter().map(|detail| why(detail, &events, view)).collect::<Vec<_>>().join("\n")
     });
 }
 

@@ -29,6 +29,7 @@ fn detail(spec: AppSpec) -> Detail {
         home: "/h".into(),
         waits_for: Vec::new(),
         health: None,
+        cause: None,
         kept: Default::default(),
         notes: Vec::new(),
     }

@@ -45,6 +45,7 @@ pub(crate) fn detail(spec: AppSpec) -> Detail {
         home: "/home/u/.pm2".into(),
         waits_for: Vec::new(),
         health: None,
+        cause: None,
         kept: Default::default(),
         notes: Vec::new(),
     }
