@@ -181,7 +181,7 @@ impl Episode {
             82..90 => self.time_passes(rng),
             90..95 => self.user_acts(rng),
             95..99 => self.machine.state.borrow_mut().dies_after = Some(rng.below(40) as u32),
-            _ => self.keeper_dies(),
+            _ => self.keeper_dies(rng),
         }
         self.read_answers()
     }
@@ -260,11 +260,16 @@ impl Episode {
         }
     }
 
-    fn keeper_dies(&mut self) {
+    fn keeper_dies(&mut self, rng: &mut Rng) {
         let killed = self.keeper.borrow_mut().take();
         if let Some(mut killed) = killed {
-            killed.dies();
+            let done = killed.dies(rng);
             self.former = Some(killed);
+            done.into_iter().for_each(|line| self.log(|| format!("{line}, and nobody hears of it")));
+            if rng.percent(30) {
+                // With its daemon.
+                self.machine.state.borrow_mut().dies_after = Some(rng.below(4) as u32);
+            }
             self.tally.keeper_deaths += 1;
             self.machine.state.borrow_mut().keeper_dies();
             self.log(|| "the keeper is killed".into());

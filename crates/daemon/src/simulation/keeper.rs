@@ -25,8 +25,8 @@ pub(super) struct Keeper {
     held: BTreeMap<String, OwnedFd>,
     /// What the daemon acknowledged since somebody looked.
     pub acknowledged: Vec<u64>,
-    /// It was told to end.
-    pub is_ending: bool,
+    /// It is killed before it can say anything more.
+    is_mute: bool,
 }
 
 impl Keeper {
@@ -48,7 +48,7 @@ impl Keeper {
         let pid = state.new_pid();
         state.keeper = Some(pid);
         drop(state);
-        Self { machine: Rc::clone(machine), pid, peer: None, children, held, acknowledged: Vec::new(), is_ending: false }
+        Self { machine: Rc::clone(machine), pid, peer: None, children, held, acknowledged: Vec::new(), is_mute: false }
     }
 
     /// In place of one that was killed, for a daemon that lives. What it was told to watch and is gone it tells first of all.
@@ -87,9 +87,12 @@ impl Keeper {
         (link, inventory, fds)
     }
 
-    /// It is killed: what was on the way to it is lost.
-    pub(super) fn dies(&mut self) {
+    /// It is killed: what was on the way to it is lost. Of the last things that it did it may have told nobody.
+    pub(super) fn dies(&mut self, rng: &mut Rng) -> Vec<String> {
+        self.is_mute = true;
+        let done = (0..rng.below(5)).filter_map(|_| self.hear(rng)).collect();
         self.peer = None;
+        done
     }
 
     /// The daemon is dead: what it had sent is done before the next one begins.
@@ -151,7 +154,7 @@ impl Keeper {
     }
 
     fn tell(&mut self, message: &FromKeeper) {
-        if let Some(peer) = &mut self.peer {
+        if let Some(peer) = self.peer.as_mut().filter(|_| !self.is_mute) {
             // A daemon that is dead reads nothing.
             let _ = peer.tell(message, &[]);
         }
@@ -200,9 +203,14 @@ impl Keeper {
                 self.watch(key, ProcRef { pid, start_ticks });
             }
             ToKeeper::Verify { key, pid, start_ticks } => self.verify(key, ProcRef { pid, start_ticks }),
-            ToKeeper::Exit | ToKeeper::ExitWith { .. } => self.is_ending = true,
             ToKeeper::Ping => self.tell(&FromKeeper::Pong),
-            ToKeeper::Upgrade { .. } | ToKeeper::Pong | ToKeeper::Ready | ToKeeper::At { .. } | ToKeeper::LastWords { .. } => {}
+            ToKeeper::Exit
+            | ToKeeper::ExitWith { .. }
+            | ToKeeper::Upgrade { .. }
+            | ToKeeper::Pong
+            | ToKeeper::Ready
+            | ToKeeper::At { .. }
+            | ToKeeper::LastWords { .. } => {}
         }
     }
 
