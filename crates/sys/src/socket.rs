@@ -5,7 +5,9 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, socketpair};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, socketpair,
+};
 
 /// Who is at the other end, as the kernel knows it from the time of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +133,13 @@ fn connect_to(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, CLOEXEC_NONBLOCK, None)?;
     connect(&socket, address)?;
     Ok(socket)
+}
+
+/// From now on nobody can connect here, however many copies of the descriptor others hold: closing ours alone would take effect when the last
+/// one is closed, a moment later. Does nothing to what is no listening socket.
+pub fn stop_listening(socket: impl AsFd) {
+    // Not connected is what sockets for datagrams are.
+    let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }
 
 /// The next waiting connection (CLOEXEC, nonblocking), `None` when there is none.

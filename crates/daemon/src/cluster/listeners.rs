@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use ostler_core::balance::Turns;
 use ostler_proto::node::cluster::{begin_connection, finish_connection};
+use ostler_sys::socket::stop_listening;
 use serde_json::Value;
 
 use super::Cluster;
@@ -268,6 +269,9 @@ impl Listeners {
         self.dirty.remove(&id);
         ctx.timers.set(wake(id), None);
         listener.watched.iter().for_each(|fd| ctx.reactor.remove(fd));
+        // Whoever is told that the app was stopped finds its port closed.
+        stop_listening(&listener.fd);
+        listener.shards.iter().for_each(|shard| stop_listening(&shard.fd));
         ctx.keeper.drop_held(&listener.name);
         listener.shard_names().for_each(|name| ctx.keeper.drop_held(&name));
         if listener.data.is_some() {

@@ -25,6 +25,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Notice, SpawnFailure};
 use ostler_core::serving::keyed;
 use ostler_sys::ProcRef;
+use ostler_sys::socket::stop_listening;
 
 use crate::engine::{Beside, Ctx, Feature, Transition};
 use crate::rights::Rights;
@@ -80,7 +81,10 @@ impl Sockets {
         let rights = Rights::of(spec);
         for owner in unused {
             owner.remove_file(&rights);
-            self.remove_group(ctx, &owner);
+            if let Some(group) = self.remove_group(ctx, &owner) {
+                // Whoever is told that the app was stopped finds its port closed.
+                group.sockets().for_each(|socket| stop_listening(socket.as_fd()));
+            }
         }
     }
 }
