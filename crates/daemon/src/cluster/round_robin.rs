@@ -76,11 +76,11 @@ impl Cluster {
         let mut full = Vec::new();
         loop {
             let Some(listener) = self.listeners.get_mut(id) else { return Rest::UntilWorker };
-            let routed = listener.turns.workers().any(|worker| ctx.slots.get(worker).is_some_and(routes_to));
+            let who = Eligible::among(&ctx.slots, listener.turns.workers());
             let refused = listener.waiting.front().map_or(&[][..], |connection| &connection.refused_by);
             let load = |worker: u32| {
                 let excluded = refused.contains(&worker) || full.contains(&worker);
-                if excluded { None } else { load_of(&ctx.slots, worker, routed) }
+                if excluded { None } else { load_of(&ctx.slots, worker, who) }
             };
             let worker = match listener.turns.next(now_ms, load) {
                 Choice::Worker(worker) => worker,
@@ -141,8 +141,8 @@ impl Cluster {
             Sent::Yes => {
                 slot.worker.sent(Sending::Connection);
                 slot.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
-                let routed = listener.turns.workers().any(|worker| ctx.slots.get(worker).is_some_and(routes_to));
-                listener.turns.gave(worker, |worker| load_of(&ctx.slots, worker, routed));
+                let who = Eligible::among(&ctx.slots, listener.turns.workers());
+                listener.turns.gave(worker, |worker| load_of(&ctx.slots, worker, who));
                 Ok(())
             }
             Sent::NoRoom | Sent::Ended => Err(connection),
@@ -216,10 +216,43 @@ pub(super) fn is_up(slot: &Slot) -> bool {
     matches!(slot.instance.state, State::Spawning { .. } | State::Starting { .. } | State::Completing { .. } | State::Running { .. })
 }
 
-/// What a worker has to answer, if it gets connections at all. When there is no other (`!routed`), also one that is to be replaced
-/// gets them as long as it runs.
-pub(super) fn load_of(slots: &Slots, worker: u32, routed: bool) -> Option<Load> {
+/// Which workers of a listener get new connections: the best that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Eligible {
+    /// Those that are well.
+    Routed,
+    /// There is none: those that have proved themselves once, also one that is not well or is to be replaced, as long as they run.
+    Proven,
+    /// There are but newcomers.
+    Anybody,
+}
+
+impl Eligible {
+    pub(super) fn among(slots: &Slots, workers: impl Iterator<Item = u32>) -> Self {
+        workers.filter_map(|worker| slots.get(worker)).fold(Self::Anybody, |best, slot| match best {
+            Self::Routed => best,
+            _ if routes_to(slot) => Self::Routed,
+            _ if is_proven(slot) => Self::Proven,
+            _ => best,
+        })
+    }
+
+    fn takes(self, slot: &Slot) -> bool {
+        match self {
+            Self::Routed => routes_to(slot),
+            Self::Proven => is_proven(slot),
+            Self::Anybody => is_up(slot),
+        }
+    }
+}
+
+/// It runs, and is no newcomer that may not be able to serve.
+fn is_proven(slot: &Slot) -> bool {
+    is_up(slot) && slot.role != Role::Candidate
+}
+
+/// What a worker has to answer, if it gets connections at all.
+pub(super) fn load_of(slots: &Slots, worker: u32, who: Eligible) -> Option<Load> {
     let slot = slots.get(worker)?;
-    let able = if routed { routes_to(slot) } else { is_up(slot) };
-    able.then(|| slot.worker.load())
+    who.takes(slot).then(|| slot.worker.load())
 }

@@ -14,7 +14,7 @@ use rustix::net::{RecvFlags, getpeername, recv};
 
 use super::Cluster;
 use super::listeners::Rest;
-use super::round_robin::{ACCEPTS_PER_TURN, RETRY_MS, exhausted, load_of, routes_to};
+use super::round_robin::{ACCEPTS_PER_TURN, Eligible, RETRY_MS, exhausted, load_of};
 use crate::engine::Ctx;
 use crate::reactor::Source;
 use crate::slots::{Client, Connection};
@@ -59,8 +59,8 @@ impl Cluster {
         self.hand_over_waiting(ctx, id);
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get_mut(id) else { return Rest::UntilWorker };
-            let routed = listener.turns.workers().any(|worker| ctx.slots.get(worker).is_some_and(routes_to));
-            let anybody = listener.turns.workers().any(|worker| load_of(&ctx.slots, worker, routed).is_some());
+            let who = Eligible::among(&ctx.slots, listener.turns.workers());
+            let anybody = listener.turns.workers().any(|worker| load_of(&ctx.slots, worker, who).is_some());
             if !anybody || listener.waiting.len() >= MAX_WAITING {
                 return if listener.waiting.is_empty() { Rest::UntilWorker } else { Rest::Until(now_ms + RETRY_MS) };
             }
@@ -217,10 +217,10 @@ impl Cluster {
     fn home_of(&self, ctx: &Ctx, id: u32, connection: &Connection) -> Option<u32> {
         let now_ms = ctx.now.mono_ms;
         let listener = self.listeners.get(id)?;
-        let routed = listener.turns.workers().any(|worker| ctx.slots.get(worker).is_some_and(routes_to));
+        let who = Eligible::among(&ctx.slots, listener.turns.workers());
         let able = |worker: &u32| {
             let lost = |load: ostler_core::balance::Load| load.unanswered > 0 && now_ms.saturating_sub(load.since_ms) >= LOST_MS;
-            !connection.refused_by.contains(worker) && load_of(&ctx.slots, *worker, routed).is_some_and(|load| !lost(load))
+            !connection.refused_by.contains(worker) && load_of(&ctx.slots, *worker, who).is_some_and(|load| !lost(load))
         };
         let able: Vec<(u32, u32)> =
             listener.turns.workers().filter(able).filter_map(|worker| Some((ctx.slots.get(worker)?.index, worker))).collect();

@@ -16,6 +16,7 @@ use super::round_robin::RETRY_MS;
 use super::*;
 use crate::engine::Played;
 use crate::ipc::{Ipc, READER};
+use crate::store::Role;
 
 /// What a worker got: lines, and the descriptors that came with them.
 type Got = (Vec<Value>, Vec<OwnedFd>);
@@ -184,6 +185,26 @@ fn connections_go_to_the_workers_in_turn() {
         assert!(lines.iter().all(|line| line["msg"]["act"] == "newconn"), "{lines:?}");
     }
     assert_eq!(rig.handed(&workers), [2, 2]);
+}
+
+/// The new process of a reload that has not proved itself gets connections only when there is nobody else: one that is not well is better.
+#[test]
+fn a_newcomer_comes_after_one_that_is_not_well() {
+    let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
+    let slots = &mut rig.played.ctx.slots;
+    slots.get_mut(workers[0].id).unwrap().unready = true;
+    let newcomer = slots.get_mut(workers[1].id).unwrap();
+    newcomer.role = Role::Candidate;
+    let State::Running { inc, pid, since, .. } = newcomer.instance.state else { panic!("{:?}", newcomer.instance.state) };
+    newcomer.instance.state = State::Starting { inc, pid, since, ready_deadline_ms: None, late: false, adopted: false };
+    let _clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    rig.turn();
+    assert_eq!(rig.handed(&workers), [3, 0]);
+    rig.played.ctx.slots.get_mut(workers[0].id).unwrap().unready = false;
+    rig.played.feed(&mut rig.cluster, workers[0].id, Event::Stop(user()));
+    let _client = TcpStream::connect(address).unwrap();
+    rig.turn();
+    assert_eq!(rig.handed(&workers)[1], 1, "there is nobody else");
 }
 
 #[test]
