@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::app::is_default;
-use crate::errand::Command;
+use crate::command::Command;
 
 /// How long a hook may take unless it says so itself.
 pub const TIMEOUT_MS: u64 = 30_000;

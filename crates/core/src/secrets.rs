@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::errand::Command;
+use crate::command::Command;
 
 /// How long a command may take to give its secret, unless it is said.
 pub const TIMEOUT_MS: u64 = 10_000;

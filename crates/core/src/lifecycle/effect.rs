@@ -1,7 +1,7 @@
 //! What the owner of an instance must do.
 
 use super::state::ExitRecord;
-use crate::errand::Outcome;
+use crate::command::Outcome;
 use crate::hooks::Hook;
 
 /// One thing to do. Effects are performed in order.

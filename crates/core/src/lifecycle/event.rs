@@ -2,7 +2,7 @@
 
 use super::origin::Origin;
 use super::state::Ending;
-use crate::errand::Outcome;
+use crate::command::Outcome;
 use crate::hooks::Hook;
 
 /// Something that happened. Results of effects carry the incarnation they belong to.

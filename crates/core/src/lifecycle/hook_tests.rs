@@ -2,7 +2,7 @@
 
 use super::tests::{Story, exit, policy, user};
 use super::*;
-use crate::errand::Outcome;
+use crate::command::Outcome;
 use crate::hooks::{Hook, HookPolicy, OnFailure};
 
 const ALL: HookPolicy = HookPolicy {
@@ -122,7 +122,7 @@ fn a_secret_by_command_is_waited_for() {
     let policy = |spec: &crate::app::AppSpec| Policy::from_spec(spec, 2, 1600, 3000, 30_000).hooks.pre_start;
     spec.secrets.insert("A".into(), SecretSource::File("/a".into()));
     assert_eq!(policy(&spec), None);
-    let command = crate::errand::Command::shell("pass show b");
+    let command = crate::command::Command::shell("pass show b");
     spec.secrets.insert("B".into(), SecretSource::Command { command: command.clone(), timeout_ms: 1 });
     assert_eq!(policy(&spec), Some(OnFailure::Abort));
     let hook = crate::hooks::HookSpec { command, timeout_ms: None, on_failure: Some(OnFailure::Continue) };

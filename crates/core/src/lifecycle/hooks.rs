@@ -8,7 +8,7 @@ use super::process::Ended;
 use super::state::{AfterStop, Ending, ExitCause, Instance, State, Wanted};
 use super::step::Turn;
 use super::{Effect, Notice};
-use crate::errand::Outcome;
+use crate::command::Outcome;
 use crate::hooks::{Hook, OnFailure};
 use crate::stop;
 use crate::time::Now;

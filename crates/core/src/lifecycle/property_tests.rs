@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::tests::{exit, policy, user};
 use super::*;
 use crate::app::KillMode;
-use crate::errand::Outcome;
+use crate::command::Outcome;
 use crate::hooks::{Hook, HookPolicy, OnFailure};
 use crate::time::Now;
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::rng::Rng;
-use super::world::{Child, Errand, Forgotten, Order, Report, World};
-use crate::errand::Outcome as HookOutcome;
+use super::world::{Child, Forgotten, HookRun, Order, Report, World};
+use crate::command::Outcome as HookOutcome;
 use crate::hooks::Hook;
 use crate::lifecycle::{Effect, Event, ExitReport, Instance, Policy, Recovered, SpawnFailure, State};
 use crate::time::Now;
@@ -279,17 +279,17 @@ impl Daemon {
 
     /// A hook that has ended.
     fn next_hook(&mut self, world: &World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
-        let is_told = |told: &[(usize, u32, Hook)], errand: &Errand| told.contains(&(errand.slot, errand.inc, errand.hook));
-        let errand = world.errands.iter().find(|errand| !is_told(&self.told, errand) && rng.percent(50))?;
-        let outcome = world.hook_ends(errand, rng)?;
-        self.told.push((errand.slot, errand.inc, errand.hook));
-        let inc = errand.inc;
+        let is_told = |told: &[(usize, u32, Hook)], run: &HookRun| told.contains(&(run.slot, run.inc, run.hook));
+        let run = world.hook_runs.iter().find(|run| !is_told(&self.told, run) && rng.percent(50))?;
+        let outcome = world.hook_ends(run, rng)?;
+        self.told.push((run.slot, run.inc, run.hook));
+        let inc = run.inc;
         let event = match outcome {
             // The hook went well, and something else that the start needs could not be had.
-            HookOutcome::CouldNotStart(why) if errand.hook == Hook::PreStart => Event::Unprepared { inc, why },
-            outcome => Event::HookDone { inc, hook: errand.hook, outcome },
+            HookOutcome::CouldNotStart(why) if run.hook == Hook::PreStart => Event::Unprepared { inc, why },
+            outcome => Event::HookDone { inc, hook: run.hook, outcome },
         };
-        Some((errand.slot, event, None))
+        Some((run.slot, event, None))
     }
 
     /// What an instance waits for is there, or will not come.
@@ -371,7 +371,7 @@ impl Daemon {
 
     /// An instance that waits for the end of a tree which nobody looks at.
     pub(super) fn waits_in_vain(&self, world: &World) -> Option<usize> {
-        let nobody_runs = |slot, inc, hook| !world.errands.iter().any(|errand| errand.is(slot, inc, hook));
+        let nobody_runs = |slot, inc, hook| !world.hook_runs.iter().any(|run| run.is(slot, inc, hook));
         let in_vain = |(slot, instance): (usize, &Option<Instance>)| match instance.as_ref()?.state {
             State::Stopping { inc, leader_gone: true, .. } if !self.sweeps.contains(&(slot, inc)) => Some(slot),
             _ => instance.as_ref()?.hook().is_some_and(|(inc, hook)| nobody_runs(slot, inc, hook)).then_some(slot),

@@ -3,7 +3,7 @@
 use super::daemon::{Daemon, Outcome, Step};
 use super::oracle::Oracle;
 use super::rng::Rng;
-use super::world::{Child, Errand, Tendency, World};
+use super::world::{Child, HookRun, Tendency, World};
 use crate::app::KillMode;
 use crate::hooks::{Hook, HookPolicy, OnFailure};
 use crate::lifecycle::{Event, Instance, Lateness, Origin, Policy, PolicyName};
@@ -205,16 +205,16 @@ impl Stage {
     fn note_hooks(&mut self, Step { slot, hooks, cancels, told, .. }: &Step) {
         let slot = *slot;
         if let Some((inc, hook)) = *told {
-            self.world.errands.retain(|errand| !errand.is(slot, inc, hook));
+            self.world.hook_runs.retain(|run| !run.is(slot, inc, hook));
             self.daemon.hook_is_recorded(slot, inc, hook);
         }
         for &(inc, hook) in hooks {
             let verdict = self.oracle.on_hook(slot, inc, hook, &self.world);
             self.fail(slot, verdict);
-            self.world.errands.push(Errand { slot, inc, hook, cancelled: false });
+            self.world.hook_runs.push(HookRun { slot, inc, hook, cancelled: false });
         }
         for &(inc, hook) in cancels {
-            self.world.errands.iter_mut().filter(|errand| errand.is(slot, inc, hook)).for_each(|errand| errand.cancelled = true);
+            self.world.hook_runs.iter_mut().filter(|run| run.is(slot, inc, hook)).for_each(|run| run.cancelled = true);
         }
     }
 
@@ -306,7 +306,7 @@ impl Stage {
             5 => Event::Drained { inc },
             7 if self.policies[slot].hooks != HookPolicy::default() => {
                 let hook = Hook::ALL[rng.below(Hook::ALL.len())];
-                Event::HookDone { inc, hook, outcome: crate::errand::Outcome::Code(1) }
+                Event::HookDone { inc, hook, outcome: crate::command::Outcome::Code(1) }
             }
             6 => Event::Followed { inc, pid: 1 },
             7 => Event::Extend { inc, until_ms: u64::MAX },
@@ -372,7 +372,7 @@ impl Stage {
                 Some(due) if due > self.world.now && rng.percent(50) => self.world.now = due,
                 _ => self.world.now += 1,
             }
-            if self.world.errands.is_empty() && rng.percent(10) && (0..SLOTS).all(|slot| self.verdict(slot, calm).is_ok()) {
+            if self.world.hook_runs.is_empty() && rng.percent(10) && (0..SLOTS).all(|slot| self.verdict(slot, calm).is_ok()) {
                 return Ok(());
             }
         }

@@ -116,7 +116,7 @@ impl Oracle {
 
     /// A hook is noted: one at a time, and for what it is there for.
     pub(super) fn on_hook(&self, slot: usize, inc: u32, hook: Hook, world: &World) -> Verdict {
-        ensure!(!world.errands.iter().any(|errand| errand.is(slot, inc, hook)), "{hook} of inc {inc} runs twice");
+        ensure!(!world.hook_runs.iter().any(|run| run.is(slot, inc, hook)), "{hook} of inc {inc} runs twice");
         let child = world.children[slot].iter().rev().find(|child| child.inc == inc);
         let fits = match hook {
             Hook::PreStart => child.is_none_or(|child| !child.leader_alive()),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::rng::Rng;
-use crate::errand::Outcome;
+use crate::command::Outcome;
 use crate::hooks::Hook;
 use crate::lifecycle::{Ending, Scope};
 
@@ -192,14 +192,14 @@ impl Child {
 
 /// A hook that was noted in the journal and has not been answered for. Whoever runs it sees to it that it ends.
 #[derive(Clone, Debug)]
-pub(super) struct Errand {
+pub(super) struct HookRun {
     pub(super) slot: usize,
     pub(super) inc: u32,
     pub(super) hook: Hook,
     pub(super) cancelled: bool,
 }
 
-impl Errand {
+impl HookRun {
     pub(super) fn is(&self, slot: usize, inc: u32, hook: Hook) -> bool {
         (self.slot, self.inc, self.hook) == (slot, inc, hook)
     }
@@ -245,7 +245,7 @@ pub(super) struct World {
     pub(super) keeper_is_new: bool,
     pub(super) reports: VecDeque<Report>,
     /// Hooks that were noted in the journal: they outlive daemon and keeper.
-    pub(super) errands: Vec<Errand>,
+    pub(super) hook_runs: Vec<HookRun>,
 }
 
 impl World {
@@ -258,7 +258,7 @@ impl World {
             orders: VecDeque::new(),
             keeper_is_new: false,
             reports: VecDeque::new(),
-            errands: Vec::new(),
+            hook_runs: Vec::new(),
         }
     }
 
@@ -393,9 +393,9 @@ impl World {
     }
 
     /// How a hook ends, if it does now.
-    pub(super) fn hook_ends(&self, errand: &Errand, rng: &mut Rng) -> Option<Outcome> {
-        let tendency = self.tendency[errand.slot];
-        if errand.cancelled {
+    pub(super) fn hook_ends(&self, run: &HookRun, rng: &mut Rng) -> Option<Outcome> {
+        let tendency = self.tendency[run.slot];
+        if run.cancelled {
             return rng.percent(50).then_some(Outcome::Cancelled);
         }
         if rng.percent(tendency.hooks_hang) {
@@ -495,7 +495,7 @@ impl World {
 
     /// The instance is deleted: its channels are closed, and what an app without `treekill` left is nobody's business.
     pub(super) fn forget(&mut self, slot: usize) {
-        self.errands.retain(|errand| errand.slot != slot);
+        self.hook_runs.retain(|run| run.slot != slot);
         self.children[slot].retain(|child| child.held);
         for child in &mut self.children[slot] {
             child.processes.clear();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ostler_core::errand::Outcome;
+use ostler_core::command::Outcome;
 use ostler_sys::signal::KILL;
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, Wiped, cgroup};

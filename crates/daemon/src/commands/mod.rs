@@ -24,7 +24,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ostler_core::errand::Outcome;
+use ostler_core::command::Outcome;
 use ostler_keeper::Child;
 use ostler_sys::ProcRef;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ostler_core::errand::Outcome;
+use ostler_core::command::Outcome;
 use ostler_keeper::Child;
 use ostler_sys::ProcRef;
 

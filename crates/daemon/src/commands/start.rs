@@ -1,6 +1,6 @@
 //! From an order to a process.
 
-use ostler_core::errand::Outcome;
+use ostler_core::command::Outcome;
 
 use super::{Capture, Command, CommandSpec, Commands, Ctx, Leader, Output, Owner, Stage, key};
 use crate::engine::{ChildRequest, Work};

@@ -3,7 +3,6 @@
 use std::os::unix::process::CommandExt;
 
 use ostler_core::app::AppSpec;
-use ostler_core::errand;
 use ostler_core::hooks::Hook;
 use ostler_keeper::Ended;
 use ostler_sys::Ending;
@@ -19,7 +18,7 @@ fn owner(slot: u32) -> Owner {
 }
 
 fn spec(slot: u32, output: Output) -> Box<CommandSpec> {
-    let command = errand::Command::shell("true");
+    let command = ostler_core::command::Command::shell("true");
     Box::new(CommandSpec { slot, command, vars: indexmap::IndexMap::new(), timeout_ms: 1000, output })
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use ostler_core::errand::Outcome;
+use ostler_core::command::Outcome;
 use ostler_sys::Wiped;
 
 use crate::store::command::{CommandSpec, Owner};

@@ -1,6 +1,6 @@
 //! Checks by command: a command of the app, run from time to time, never twice at the same time. Its exit code is the answer.
 
-use ostler_core::errand::{Command, Outcome};
+use ostler_core::command::{Command, Outcome};
 use ostler_core::health::{Ask, Check};
 
 use super::{COMMANDS, HealthChecks};

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use ostler_core::app::AppSpec;
-use ostler_core::errand::Outcome;
+use ostler_core::command::Outcome;
 use ostler_core::health::{Ask, Check, HealthSpec};
 use ostler_core::lifecycle::{Event, Origin, PolicyName};
 use ostler_core::safeguards::Safeguards;

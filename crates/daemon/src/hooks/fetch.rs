@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
-use ostler_core::errand::{Command, Outcome};
+use ostler_core::command::{Command, Outcome};
 use ostler_core::hooks::Hook;
 use ostler_core::lifecycle::{Event, State};
 use ostler_core::secrets::{BadSecret, MAX_BYTES, SecretSource, value};

@@ -16,7 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
-use ostler_core::errand::Outcome;
+use ostler_core::command::Outcome;
 use ostler_core::hooks::{Hook, OnFailure};
 use ostler_core::lifecycle::{AfterStop, Effect, Ending, Event, ExitCause, Notice, SpawnFailure, State, Wanted};
 

@@ -1,7 +1,7 @@
 //! Hooks over a played context: what a step asks for, and what its end leads to.
 
 use ostler_core::app::AppSpec;
-use ostler_core::errand::Command;
+use ostler_core::command::Command;
 use ostler_core::hooks::HookSpec;
 use ostler_core::lifecycle::{ExitReport, Origin};
 use ostler_core::secrets::SecretSource;

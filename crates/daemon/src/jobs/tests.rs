@@ -234,13 +234,13 @@ fn a_stop_waits_for_the_hooks_of_an_instance() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let owner = Owner::Hook { slot: 0, inc: 1, hook: ostler_core::hooks::Hook::PostStop };
     ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
-    let command = ostler_core::errand::Command::shell("true");
+    let command = ostler_core::command::Command::shell("true");
     let spec = CommandSpec { slot: 0, command, vars: Default::default(), timeout_ms: 1000, output: Output::Nowhere };
     played.ctx.commands.add(3, owner.clone(), &spec, "mark");
     ends(&mut played, &mut jobs, 0, 0);
     assert_eq!(told(&mut played), ["stopProcessId [0]"]);
     played.ctx.commands.remove(3);
-    let report = Report { outcome: ostler_core::errand::Outcome::Code(0), output: ostler_sys::Wiped::default(), last_lines: Vec::new() };
+    let report = Report { outcome: ostler_core::command::Outcome::Code(0), output: ostler_sys::Wiped::default(), last_lines: Vec::new() };
     played.ctx.answer(Answer::CommandEnded(Box::new(CommandEnd { number: Some(3), slot: Some(0), owner, report })));
     played.settle(&mut jobs);
     assert_eq!(told(&mut played), ["done 0", "all done [0]"]);

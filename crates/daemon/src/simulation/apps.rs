@@ -1,8 +1,8 @@
 //! The apps of an episode, and what their user asks for.
 
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use ostler_core::command::Command;
 use ostler_core::cron::CronSpec;
-use ostler_core::errand::Command;
 use ostler_core::health::{Ask, Check, HealthSpec};
 use ostler_core::hooks::{Hook, HookSpec};
 use ostler_core::order::Condition;

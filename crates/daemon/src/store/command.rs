@@ -1,7 +1,7 @@
 //! Commands that are run for instances, as the journal keeps them.
 
 use indexmap::IndexMap;
-use ostler_core::errand::{Command, Outcome};
+use ostler_core::command::{Command, Outcome};
 use ostler_core::hooks::Hook;
 use ostler_sys::ProcRef;
 use serde::{Deserialize, Serialize};

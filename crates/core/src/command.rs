@@ -1,4 +1,4 @@
-//! Errands: bounded commands that are run for an app (hooks, probes, secrets, jobs). What they are and how they end; the daemon runs them.
+//! Bounded commands that are run for an app (hooks, probes, secrets, jobs). What they are and how they end; the daemon runs them.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl fmt::Display for Command {
     }
 }
 
-/// How an errand ended. Nothing of what it started is left by then.
+/// How a command ended. Nothing of what it started is left by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
