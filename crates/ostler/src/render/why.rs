@@ -71,8 +71,9 @@ fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &Vie
         let _ = writeln!(out, "  what happened:");
     }
     for event in shown {
-        let (ago, whose) = (span(view.since(event.at_ms)), if event.app.is_none() { "ostler: " } else { "" });
-        let _ = writeln!(out, "    {ago} ago ({}) {whose}{}", view.local(event.at_ms), what_and_why(event));
+        // As the clock was then, and not how long ago: it may have been set since.
+        let whose = if event.app.is_none() { "ostler: " } else { "" };
+        let _ = writeln!(out, "    {} {whose}{}", view.local(event.at_ms), what_and_why(event));
     }
 }
 
