@@ -29,7 +29,7 @@ mod world;
 
 pub use episode::Tally;
 pub use rng::Rng;
-pub use shrink::Failure;
+pub use shrink::{Failure, shortest};
 
 /// Random steps in one episode before the silence.
 const EPISODE_STEPS: usize = 400;

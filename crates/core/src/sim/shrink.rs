@@ -31,23 +31,29 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Leaves out ever smaller pieces as long as anything breaks without them.
+/// The episode of the failure, without what is not needed.
 pub(super) fn shrink(seed: u64, setting: u64, words: &[u64], broken: &Broken) -> Failure {
-    let mut words = words[..broken.after].to_vec();
+    let words = shortest(&words[..broken.after], |shorter| play(setting, shorter, false).0.err().map(|still| still.after));
+    let (result, trace) = play(setting, &words, true);
+    let what = result.err().map_or_else(|| broken.what.clone(), |still| still.what);
+    Failure { seed, what, trace }
+}
+
+/// Leaves out ever smaller pieces of a sequence as long as anything breaks without them; `breaks` says after how many words.
+pub fn shortest(words: &[u64], mut breaks: impl FnMut(&[u64]) -> Option<usize>) -> Vec<u64> {
+    let mut words = words.to_vec();
     let mut piece = words.len().div_ceil(2);
     while piece > 0 {
         let mut at = 0;
         while at < words.len() {
             let end = (at + piece).min(words.len());
             let shorter = [&words[..at], &words[end..]].concat();
-            match play(setting, &shorter, false).0 {
-                Err(still) => words = shorter[..still.after].to_vec(),
-                Ok(_) => at = end,
+            match breaks(&shorter) {
+                Some(after) => words = shorter[..after].to_vec(),
+                None => at = end,
             }
         }
         piece /= 2;
     }
-    let (result, trace) = play(setting, &words, true);
-    let what = result.err().map_or_else(|| broken.what.clone(), |still| still.what);
-    Failure { seed, what, trace }
+    words
 }

@@ -21,7 +21,7 @@ mod user;
 
 use std::fmt;
 
-use ostler_core::sim::Rng;
+use ostler_core::sim::{Rng, shortest};
 
 use episode::{Broken, Tally, play};
 
@@ -65,22 +65,9 @@ fn run_episode(seed: u64) -> Result<Tally, Failure> {
     play(setting, &words, false).0.map_err(|broken| shrink(seed, setting, &words, &broken))
 }
 
-/// Leaves out ever smaller pieces as long as anything breaks without them.
+/// The episode of the failure, without what is not needed.
 fn shrink(seed: u64, setting: u64, words: &[u64], broken: &Broken) -> Failure {
-    let mut words = words[..broken.after].to_vec();
-    let mut piece = words.len().div_ceil(2);
-    while piece > 0 {
-        let mut at = 0;
-        while at < words.len() {
-            let end = (at + piece).min(words.len());
-            let shorter = [&words[..at], &words[end..]].concat();
-            match play(setting, &shorter, false).0 {
-                Err(still) => words = shorter[..still.after].to_vec(),
-                Ok(_) => at = end,
-            }
-        }
-        piece /= 2;
-    }
+    let words = shortest(&words[..broken.after], |shorter| play(setting, shorter, false).0.err().map(|still| still.after));
     let (result, trace) = play(setting, &words, true);
     Failure { seed, what: result.err().map_or_else(|| broken.what.clone(), |still| still.what), trace }
 }
