@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use ostler_keeper::{HELD_LOCK, HELD_SOCKET, LOCK_FILE, PID_FILE, SOCKET_FILE};
 use ostler_proto::control::{Request, Response};
+use ostler_sys::inotify::{Inotify, WatchFlags};
 use ostler_sys::{ProcRef, lock, socket};
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -33,7 +33,7 @@ type FileId = (u64, u64);
 /// What is watched.
 #[derive(Debug, Default)]
 pub(crate) struct HomeWatch {
-    inotify: Option<OwnedFd>,
+    inotify: Option<Inotify>,
     /// The folder itself, wherever it is.
     folder: Option<OwnedFd>,
     /// The socket as it lies in the folder.
@@ -110,12 +110,12 @@ impl HomeWatch {
             reactor.remove(&former);
         }
         let Some(folder) = self.within("") else { return };
-        let Ok(inotify) = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) else { return };
+        let Ok(inotify) = Inotify::new() else { return };
         let of_itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
         // What cannot be watched is still looked at when a client asks.
-        let _ = add_watch(&inotify, &folder, of_itself | WatchFlags::ONLYDIR);
+        let _ = inotify.watch(&folder, of_itself | WatchFlags::ONLYDIR);
         for name in [SOCKET_FILE, LOCK_FILE] {
-            let _ = add_watch(&inotify, folder.join(name), of_itself | WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW);
+            let _ = inotify.watch(folder.join(name), of_itself | WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW);
         }
         self.inotify = Some(inotify).filter(|inotify| reactor.add(inotify, Source::Feature(Self::NAME, 0)).is_ok());
     }
@@ -155,9 +155,7 @@ impl Feature for HomeWatch {
     /// The kernel says that something happened to it.
     fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         if let Some(inotify) = &self.inotify {
-            let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
-            let mut events = Reader::new(inotify, &mut buffer);
-            while events.next().is_ok() {}
+            inotify.clear();
         }
         ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
         self.tries = 0;

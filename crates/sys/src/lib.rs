@@ -17,6 +17,7 @@ pub mod exec;
 pub mod fdpass;
 pub mod fork;
 pub mod host;
+pub mod inotify;
 pub mod listening;
 pub mod lock;
 pub mod machine;

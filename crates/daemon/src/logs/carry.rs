@@ -8,16 +8,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
+use ostler_sys::inotify::{Inotify, WatchFlags};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -97,7 +95,7 @@ impl Carrier {
     /// No more threads or descriptors.
     pub(crate) fn start(say: impl Fn(Said) + Send + 'static) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
-        let changes = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let changes = Inotify::new()?;
         let (orders, received) = mpsc::channel();
         let thread = Thread { received, waker: Arc::clone(&waker), changes, all: BTreeMap::new() };
         std::thread::Builder::new().name("log-carry".into()).stack_size(STACK_BYTES).spawn(move || thread.run(&say))?;
@@ -259,7 +257,7 @@ impl Carry {
 struct Thread {
     received: Receiver<Order>,
     waker: Arc<Waker>,
-    changes: OwnedFd,
+    changes: Inotify,
     /// By the number of its watch.
     all: BTreeMap<i32, Carry>,
 }
@@ -289,8 +287,7 @@ impl Thread {
                 Order::Begin(mut carry) => {
                     // Everything before is given back.
                     carry.give_back(0, carry.at);
-                    let path = format!("/proc/self/fd/{}", carry.deleted.source.as_raw_fd());
-                    match add_watch(&self.changes, path, WatchFlags::MODIFY) {
+                    match self.changes.watch_open(&*carry.deleted.source, WatchFlags::MODIFY) {
                         Ok(number) => _ = self.all.insert(number, *carry),
                         Err(errno) => {
                             go_on(&mut carry, true, say);
@@ -312,7 +309,7 @@ impl Thread {
                     if let Some((number, carry)) = self.find(key) {
                         go_on(carry, true, say);
                         self.all.remove(&number);
-                        let _ = remove_watch(&self.changes, number);
+                        self.changes.forget(number);
                     }
                     say(Said::Ended(key));
                 }
@@ -334,9 +331,7 @@ impl Thread {
             let _ = poll(&mut [PollFd::new(&self.changes, PollFlags::IN), PollFd::new(&*self.waker, PollFlags::IN)], timeout.as_ref());
         }
         self.waker.clear();
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut events = Reader::new(&self.changes, &mut buffer);
-        while events.next().is_ok() {}
+        self.changes.clear();
     }
 }
 

@@ -1,13 +1,11 @@
 //! A line of an app's output: its log files are read from where this start began, whenever the kernel says that they changed.
 
 use std::collections::BTreeMap;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use ostler_core::serving::LogPattern;
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+use ostler_sys::inotify::{Inotify, WatchFlags};
 
 use super::Watched;
 use crate::reactor::Reactor;
@@ -22,7 +20,7 @@ const LINE_MAX: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(super) struct LogLines {
     /// Only while somebody waits.
-    inotify: Option<OwnedFd>,
+    inotify: Option<Inotify>,
     waiting: BTreeMap<u32, Waiting>,
 }
 
@@ -66,7 +64,7 @@ impl LogLines {
     ) -> Result<(), String> {
         let pattern = LogPattern::new(pattern)?;
         if self.inotify.is_none() {
-            let made = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
+            let made = Inotify::new().ok();
             self.inotify = made.filter(|inotify| reactor.add(inotify, Watched::LogLines.source(0)).is_ok());
         }
         let follow = |(path, offset)| Followed { path, offset, partial: Vec::new(), watched: false };
@@ -84,9 +82,7 @@ impl LogLines {
     /// Something changed: everybody looks. It is never many who are just starting.
     pub(super) fn changed(&mut self) -> Vec<u32> {
         if let Some(inotify) = &self.inotify {
-            let mut buffer = [MaybeUninit::uninit(); 4096];
-            let mut events = Reader::new(inotify, &mut buffer);
-            while events.next().is_ok() {}
+            inotify.clear();
         }
         self.waiting.keys().copied().collect()
     }
@@ -100,7 +96,7 @@ impl LogLines {
                 && let Some(inotify) = &self.inotify
             {
                 // A file that is not there yet is looked for again.
-                file.watched = add_watch(inotify, &file.path, WatchFlags::MODIFY).is_ok();
+                file.watched = inotify.watch(&file.path, WatchFlags::MODIFY).is_ok();
             }
             match file.read_on(&waiting.pattern, &waiting.rights) {
                 Look::Found => return Look::Found,

@@ -1,11 +1,9 @@
 //! Watches on folders that fire once.
 
 use std::collections::BTreeMap;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+use ostler_sys::inotify::{Inotify, WatchFlags};
 
 use crate::reactor::{Reactor, Source};
 
@@ -15,7 +13,7 @@ const FIRED: u64 = 0;
 /// The folders that are watched now.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    inotify: Option<OwnedFd>,
+    inotify: Option<Inotify>,
     armed: BTreeMap<i32, PathBuf>,
 }
 
@@ -26,13 +24,13 @@ impl Watch {
     /// There is no such folder, or no more watches.
     pub(super) fn arm(&mut self, folder: &Path, reactor: &Reactor) -> std::io::Result<()> {
         if self.inotify.is_none() {
-            let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            let inotify = Inotify::new()?;
             reactor.add(&inotify, Source::Feature(super::Rotation::NAME, FIRED))?;
             self.inotify = Some(inotify);
         }
         let Some(inotify) = &self.inotify else { return Ok(()) };
         let flags = WatchFlags::MODIFY | WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR | WatchFlags::ONESHOT;
-        let number = add_watch(inotify, folder, flags)?;
+        let number = inotify.watch(folder, flags)?;
         self.armed.insert(number, folder.to_owned());
         Ok(())
     }
@@ -40,13 +38,9 @@ impl Watch {
     /// Folders in which something was written since they were armed. They are not watched any more.
     pub(super) fn fired(&mut self) -> Vec<PathBuf> {
         let Some(inotify) = &self.inotify else { return Vec::new() };
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut events = Reader::new(inotify, &mut buffer);
         let mut fired = Vec::new();
-        while let Ok(event) = events.next() {
-            // Also when the watch is gone by itself: two paths to one folder share a number.
-            fired.extend(self.armed.remove(&event.wd()));
-        }
+        // Also when the watch is gone by itself: two paths to one folder share a number.
+        inotify.read(|event| fired.extend(self.armed.remove(&event.watch)));
         fired
     }
 }

@@ -7,13 +7,12 @@
 //! the thread reads them in batches, judges them by the app's rules, and reports to the daemon at most every [`PAUSE`].
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use ostler_sys::inotify::{Inotify, ReadFlags};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::inotify::ReadFlags;
 use rustix::time::Timespec;
 
 use super::kernel::{Batch, Interest, Kernel};
@@ -67,7 +66,7 @@ pub(super) struct Change {
 pub(super) type Tell = Box<dyn Fn(Report) + Send>;
 
 /// Runs until nobody can give orders any more.
-pub(super) fn run(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, waker: &Waker, tell: &Tell) {
+pub(super) fn run(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, tell: &Tell) {
     let running = AssertUnwindSafe(|| follow(inotify, orders, waker, tell));
     if let Err(panic) = catch_unwind(running) {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
@@ -75,7 +74,7 @@ pub(super) fn run(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, wake
     }
 }
 
-fn follow(inotify: Option<OwnedFd>, orders: &mpsc::Receiver<Order>, waker: &Waker, tell: &Tell) {
+fn follow(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, tell: &Tell) {
     let mut engine = Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() };
     loop {
         if !engine.take_orders(orders) {

@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch};
+use ostler_sys::inotify::{Inotify, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 /// Why somebody looks at a folder.
@@ -73,7 +73,7 @@ impl Wanted {
 /// The descriptor and its watches.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    fd: Option<OwnedFd>,
+    inotify: Option<Inotify>,
     interests: HashMap<i32, Vec<Interest>>,
     buffer: Vec<MaybeUninit<u8>>,
 }
@@ -106,19 +106,14 @@ impl Batch {
     }
 }
 
-/// A new descriptor.
-pub(super) fn open() -> Result<OwnedFd, Errno> {
-    init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-}
-
 impl Kernel {
     /// Without a descriptor, nothing is ever told.
-    pub(super) fn new(fd: Option<OwnedFd>) -> Self {
-        Self { fd, interests: HashMap::new(), buffer: Vec::new() }
+    pub(super) fn new(inotify: Option<Inotify>) -> Self {
+        Self { inotify, interests: HashMap::new(), buffer: Vec::new() }
     }
 
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(AsFd::as_fd)
+        self.inotify.as_ref().map(AsFd::as_fd)
     }
 
     /// Looks at a folder.
@@ -126,8 +121,8 @@ impl Kernel {
     /// # Errors
     /// [`Errno::NOSYS`] where there is no descriptor.
     pub(super) fn add(&mut self, path: &Path, wanted: Wanted, interest: Interest) -> Result<i32, NotAdded> {
-        let fd = self.fd.as_ref().ok_or(NotAdded::Errno(Errno::NOSYS))?;
-        let wd = add_watch(fd, path, wanted.flags()).map_err(NotAdded::Errno)?;
+        let inotify = self.inotify.as_ref().ok_or(NotAdded::Errno(Errno::NOSYS))?;
+        let wd = inotify.watch(path, wanted.flags()).map_err(NotAdded::Errno)?;
         let interests = self.interests.entry(wd).or_default();
         let same_tree = |known: &Interest| match (known, interest) {
             (Interest::Tree { group, node }, Interest::Tree { group: own, .. }) if *group == own => Some(*node),
@@ -169,9 +164,8 @@ impl Kernel {
 
     /// Ends a watch.
     pub(super) fn forget(&self, wd: i32) {
-        if let Some(fd) = &self.fd {
-            // It may have ended by itself.
-            let _ = remove_watch(fd, wd);
+        if let Some(inotify) = &self.inotify {
+            inotify.forget(wd);
         }
     }
 
@@ -180,17 +174,13 @@ impl Kernel {
         const BYTES: usize = 32 << 10;
         batch.events.clear();
         batch.names.clear();
-        let Some(fd) = &self.fd else { return false };
+        let Some(inotify) = &self.inotify else { return false };
         self.buffer.resize(BYTES, MaybeUninit::uninit());
-        let mut reader = Reader::new(fd, &mut self.buffer);
-        while let Ok(event) = reader.next() {
+        inotify.read_once(&mut self.buffer, |event| {
             let from = batch.names.len();
-            batch.names.extend_from_slice(event.file_name().map_or(&[], |name| name.to_bytes()));
-            batch.events.push((event.wd(), event.events(), from, batch.names.len()));
-            if reader.is_buffer_empty() {
-                break;
-            }
-        }
+            batch.names.extend_from_slice(event.name);
+            batch.events.push((event.watch, event.what, from, batch.names.len()));
+        });
         if batch.events.is_empty() {
             // Nothing for a while, most likely.
             self.buffer = Vec::new();

@@ -25,6 +25,7 @@ use std::sync::{Arc, mpsc};
 
 use ostler_core::lifecycle::State;
 use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
+use ostler_sys::inotify::Inotify;
 
 use crate::engine::{Ctx, Feature, Transition};
 use crate::keeper_door::KeeperDoor;
@@ -47,7 +48,7 @@ pub(crate) struct Watches {
     /// The group of each slot, and the number of the description by which it is there.
     members: BTreeMap<u32, (u64, u32)>,
     next: u32,
-    queue: Option<OwnedFd>,
+    queue: Option<Inotify>,
     engine: Option<Engine>,
     /// Orders before there is an engine: at the start of a daemon all of them come before the first event.
     waiting: Vec<Order>,
@@ -161,7 +162,7 @@ impl Feature for Watches {
         if name != HELD {
             return Some(fd);
         }
-        self.queue = Some(fd);
+        self.queue = Some(fd.into());
         None
     }
 }
@@ -232,7 +233,7 @@ impl Watches {
         if self.queue.is_some() {
             return Ok(());
         }
-        match kernel::open() {
+        match Inotify::new() {
             Ok(queue) => {
                 keeper.hold(HELD, queue.as_fd());
                 self.queue = Some(queue);
@@ -249,7 +250,7 @@ impl Watches {
     fn start(&mut self, reactor: &Reactor) -> std::io::Result<()> {
         const STACK_BYTES: usize = 256 << 10;
         let (of_thread, ours) = (Arc::new(Waker::new()?), Arc::new(Waker::new()?));
-        let queue = self.queue.as_ref().map(OwnedFd::try_clone).transpose()?;
+        let queue = self.queue.as_ref().map(Inotify::try_clone).transpose()?;
         let (orders, received) = mpsc::channel();
         let (sender, reports) = mpsc::channel();
         for order in std::mem::take(&mut self.waiting) {

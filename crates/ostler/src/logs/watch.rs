@@ -2,13 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use ostler_sys::inotify::{Inotify, ReadFlags, WatchFlags};
 
 /// Something was moved to the name of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +28,7 @@ pub(super) struct News {
 
 /// Watches files and the folders they are in.
 pub(super) struct Watch {
-    fd: Option<OwnedFd>,
+    inotify: Option<Inotify>,
     folders: HashMap<i32, PathBuf>,
     /// First halves of renames, by cookie.
     leaving: HashMap<u32, PathBuf>,
@@ -48,11 +46,11 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new() -> Self {
-        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
+        let inotify = Inotify::new().ok();
         Self {
-            blind: fd.is_none(),
-            failed: fd.is_none(),
-            fd,
+            blind: inotify.is_none(),
+            failed: inotify.is_none(),
+            inotify,
             missing: HashSet::new(),
             folders: HashMap::new(),
             leaving: HashMap::new(),
@@ -63,7 +61,7 @@ impl Watch {
     }
 
     pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(|fd| fd.as_fd())
+        self.inotify.as_ref().map(AsFd::as_fd)
     }
 
     /// Wakes when something is made in, or moved to, the folder of this file.
@@ -77,13 +75,14 @@ impl Watch {
     /// The folder of the logs is made with the first of them: without its watch renames would not be noticed.
     fn look_for_folders(&mut self) {
         for folder in std::mem::take(&mut self.missing) {
-            match self.add(&folder, WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR) {
-                Ok(wd) => {
-                    self.folders.insert(wd, folder);
+            let what = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
+            match self.inotify.as_ref().and_then(|inotify| inotify.watch(&folder, what).ok()) {
+                Some(number) => {
+                    self.folders.insert(number, folder);
                     // What was made in it before.
                     self.news = News { any: true, made: true };
                 }
-                Err(_) => drop(self.missing.insert(folder)),
+                None => drop(self.missing.insert(folder)),
             }
         }
         self.blind = self.failed || !self.missing.is_empty();
@@ -91,15 +90,10 @@ impl Watch {
 
     /// Wakes when this open file is changed, whatever it is called by now.
     pub(super) fn file(&mut self, file: &std::fs::File) {
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
-        if self.add(Path::new(&path), WatchFlags::MODIFY).is_err() {
+        let is_watched = self.inotify.as_ref().is_some_and(|inotify| inotify.watch_open(file, WatchFlags::MODIFY).is_ok());
+        if !is_watched {
             (self.failed, self.blind) = (true, true);
         }
-    }
-
-    fn add(&self, path: &Path, flags: WatchFlags) -> io::Result<i32> {
-        let fd = self.fd.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        Ok(inotify::add_watch(fd, path, flags)?)
     }
 
     /// Everything that was moved to the name of a log so far, oldest first.
@@ -117,24 +111,24 @@ impl Watch {
         if !self.missing.is_empty() {
             self.look_for_folders();
         }
-        let Self { fd, folders, leaving, names, moves, news, .. } = self;
-        let Some(fd) = fd else { return };
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(fd, &mut buffer);
-        while let Ok(event) = reader.next() {
+        let Self { inotify, folders, leaving, names, moves, news, .. } = self;
+        let Some(inotify) = inotify else { return };
+        inotify.read(|event| {
             news.any = true;
-            // An overflow: anything may have happened.
-            news.made |= event.wd() < 0;
-            let Some(folder) = folders.get(&event.wd()) else { continue };
+            news.made |= event.is_overflow();
+            let Some(folder) = folders.get(&event.watch) else { return };
             news.made = true;
-            let Some(path) = event.file_name().map(|name| folder.join(OsStr::from_bytes(name.to_bytes()))) else { continue };
-            if event.events().contains(ReadFlags::MOVED_FROM) {
+            if event.name.is_empty() {
+                return;
+            }
+            let path = folder.join(OsStr::from_bytes(event.name));
+            if event.what.contains(ReadFlags::MOVED_FROM) {
                 // The other half comes next, or it was moved to another folder.
                 leaving.clear();
-                leaving.insert(event.cookie(), path);
-            } else if event.events().contains(ReadFlags::MOVED_TO) && names.contains(&path) {
-                moves.push(Move { from: leaving.remove(&event.cookie()), to: path });
+                leaving.insert(event.cookie, path);
+            } else if event.what.contains(ReadFlags::MOVED_TO) && names.contains(&path) {
+                moves.push(Move { from: leaving.remove(&event.cookie), to: path });
             }
-        }
+        });
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ostler_core::watch::Verdict;
-use rustix::fs::inotify::ReadFlags;
+use ostler_sys::inotify::ReadFlags;
 
 use super::super::engine::Change;
 use super::super::kernel::{Interest, Kernel};

@@ -1,0 +1,247 @@
+//! What the kernel tells of files and folders: a descriptor, its watches, and the events that are read from it.
+//!
+//! Reading never waits. Whoever wants to wait polls the descriptor.
+
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::inotify::{CreateFlags, Reader, add_watch, init, remove_watch};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+/// What a watch is to tell.
+pub use rustix::fs::inotify::WatchFlags;
+
+/// What an event says.
+pub use rustix::fs::inotify::ReadFlags;
+
+/// So much is read at once where nobody says otherwise: a hundred events and more, as long as they have no names.
+const AT_ONCE: usize = 4096;
+
+/// A descriptor by which the kernel tells what happens to files and folders. It does not go on to other programs.
+#[derive(Debug)]
+pub struct Inotify(OwnedFd);
+
+/// Something that happened.
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    /// Number of the watch; -1 where events were lost.
+    pub watch: i32,
+    /// What.
+    pub what: ReadFlags,
+    /// The same number for both halves of a rename; otherwise 0.
+    pub cookie: u32,
+    /// To which name in the watched folder; empty = to the watched file or folder itself.
+    pub name: &'a [u8],
+}
+
+impl Event<'_> {
+    /// More happened than the kernel could keep: anything may have.
+    #[must_use]
+    pub fn is_overflow(&self) -> bool {
+        self.what.contains(ReadFlags::QUEUE_OVERFLOW)
+    }
+}
+
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.escape_ascii();
+        write!(f, "{:?} of {}: \"{name}\" ({})", self.what, self.watch, self.cookie)
+    }
+}
+
+impl Inotify {
+    /// One without watches.
+    ///
+    /// # Errors
+    /// `EMFILE`: the user has as many as it may have (`fs.inotify.max_user_instances`), or no descriptor is left.
+    pub fn new() -> Result<Self, Errno> {
+        init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Self)
+    }
+
+    /// The same one once more, for another thread.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Watches what is at a path; the number is that of a former watch where that is the same file or folder.
+    ///
+    /// # Errors
+    /// It is not there, or is not what the flags demand; `ENOSPC`: the user has as many watches as it may have (`fs.inotify.max_user_watches`).
+    pub fn watch(&self, path: impl Arg, what: WatchFlags) -> Result<i32, Errno> {
+        add_watch(&self.0, path, what)
+    }
+
+    /// Watches an open file, whatever it is called by now.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    pub fn watch_open(&self, file: impl AsFd, what: WatchFlags) -> Result<i32, Errno> {
+        self.watch(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()), what)
+    }
+
+    /// Ends a watch. It may have ended by itself.
+    pub fn forget(&self, watch: i32) {
+        let _ = remove_watch(&self.0, watch);
+    }
+
+    /// Takes as many events as are read at once into a buffer of this size (bytes; the largest event has less than 300).
+    pub fn read_once(&self, buffer: &mut [MaybeUninit<u8>], mut take: impl FnMut(Event<'_>)) {
+        let mut reader = Reader::new(&self.0, buffer);
+        while next(&mut reader, &mut take) && !reader.is_buffer_empty() {}
+    }
+
+    /// Takes all events that there are.
+    pub fn read(&self, mut take: impl FnMut(Event<'_>)) {
+        let mut buffer = [MaybeUninit::uninit(); AT_ONCE];
+        let mut reader = Reader::new(&self.0, &mut buffer);
+        while next(&mut reader, &mut take) {}
+    }
+
+    /// Takes all events, where that there are some says enough.
+    pub fn clear(&self) {
+        self.read(|_| {});
+    }
+}
+
+/// False: there was none.
+fn next(reader: &mut Reader<'_, &OwnedFd>, take: &mut impl FnMut(Event<'_>)) -> bool {
+    let Ok(event) = reader.next() else { return false };
+    let name = event.file_name().map_or(&[][..], |name| name.to_bytes());
+    take(Event { watch: event.wd(), what: event.events(), cookie: event.cookie(), name });
+    true
+}
+
+impl AsFd for Inotify {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Inotify {
+    /// One that another process has opened.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("ostler-inotify-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn all(inotify: &Inotify) -> Vec<(i32, ReadFlags, u32, Vec<u8>)> {
+        let mut all = Vec::new();
+        inotify.read(|event| all.push((event.watch, event.what, event.cookie, event.name.to_owned())));
+        all
+    }
+
+    #[test]
+    fn what_happens_to_names_in_a_folder() {
+        let folder = folder("names");
+        let inotify = Inotify::new().unwrap();
+        let flags = rustix::io::fcntl_getfd(&inotify).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        // Nothing happened: nobody waits.
+        assert!(all(&inotify).is_empty());
+        let what = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
+        let watch = inotify.watch(&folder, what).unwrap();
+        fs::write(folder.join("a"), "").unwrap();
+        fs::rename(folder.join("a"), folder.join("b")).unwrap();
+        let events = all(&inotify);
+        assert_eq!(
+            events.iter().map(|(number, what, _, name)| (*number, *what, &**name)).collect::<Vec<_>>(),
+            [(watch, ReadFlags::CREATE, &b"a"[..]), (watch, ReadFlags::MOVED_FROM, b"a"), (watch, ReadFlags::MOVED_TO, b"b"),]
+        );
+        assert!(events[0].2 == 0 && events[1].2 != 0 && events[1].2 == events[2].2, "{events:?}");
+        assert!(inotify.watch(folder.join("b"), what) == Err(Errno::NOTDIR) && inotify.watch(folder.join("c"), what) == Err(Errno::NOENT));
+        inotify.forget(watch);
+        fs::write(folder.join("d"), "").unwrap();
+        let left = all(&inotify);
+        assert_eq!(left.iter().map(|(_, what, ..)| *what).collect::<Vec<_>>(), [ReadFlags::IGNORED], "{left:?}");
+        // Once more does no harm.
+        inotify.forget(watch);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn an_open_file_is_watched_whatever_it_is_called() {
+        let folder = folder("open");
+        let inotify = Inotify::new().unwrap();
+        let file = fs::File::create(folder.join("a")).unwrap();
+        fs::remove_file(folder.join("a")).unwrap();
+        let watch = inotify.watch_open(&file, WatchFlags::MODIFY).unwrap();
+        fs::write(folder.join("a"), "another").unwrap();
+        assert!(all(&inotify).is_empty());
+        std::io::Write::write_all(&mut &file, b"text").unwrap();
+        assert_eq!(all(&inotify), [(watch, ReadFlags::MODIFY, 0, Vec::new())]);
+        std::io::Write::write_all(&mut &file, b"text").unwrap();
+        inotify.clear();
+        assert!(all(&inotify).is_empty());
+        // A link that is not to be followed is watched itself.
+        std::os::unix::fs::symlink(folder.join("nowhere"), folder.join("link")).unwrap();
+        assert_eq!(inotify.watch(folder.join("link"), WatchFlags::ATTRIB), Err(Errno::NOENT));
+        inotify.watch(folder.join("link"), WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn only_so_much_at_once() {
+        let folder = folder("much");
+        let inotify = Inotify::new().unwrap();
+        inotify.watch(&folder, WatchFlags::CREATE).unwrap();
+        let names: Vec<String> = (0..300).map(|number| format!("{number:0200}")).collect();
+        names.iter().for_each(|name| fs::write(folder.join(name), "").unwrap());
+        let mut seen: Vec<Vec<u8>> = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        inotify.read_once(&mut buffer, |event| seen.push(event.name.to_owned()));
+        assert!((1..=4).contains(&seen.len()), "{}", seen.len());
+        // The rest, which is more than fits at once, in its order.
+        inotify.read(|event| seen.push(event.name.to_owned()));
+        assert!(seen.iter().eq(names.iter().map(|name| name.as_bytes())), "{}", seen.len());
+        inotify.read_once(&mut buffer, |event| panic!("{event:?}"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn it_may_be_of_a_former_process() {
+        let folder = folder("former");
+        let inotify = Inotify::new().unwrap();
+        let watch = inotify.watch(&folder, WatchFlags::CREATE).unwrap();
+        let again = Inotify::from(inotify.as_fd().try_clone_to_owned().unwrap());
+        drop(inotify);
+        fs::write(folder.join("a"), "").unwrap();
+        assert_eq!(all(&again), [(watch, ReadFlags::CREATE, 0, b"a".to_vec())]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn lost_events_are_told() {
+        let folder = folder("lost");
+        let inotify = Inotify::new().unwrap();
+        inotify.watch(&folder, WatchFlags::ATTRIB).unwrap();
+        let files = ["a", "b"].map(|name| fs::File::create(folder.join(name)).unwrap());
+        let most: usize = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
+        // What is the same as the last one is not told again.
+        files.iter().cycle().take(most + 2).for_each(|file| rustix::fs::fchmod(file, rustix::fs::Mode::RWXU).unwrap());
+        let (mut known, mut lost) = (0, Vec::new());
+        inotify.read(|event| match event.is_overflow() {
+            true => lost.push((event.watch, event.name.is_empty())),
+            false => known += 1,
+        });
+        assert_eq!((known, lost), (most, vec![(-1, true)]));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
