@@ -9,14 +9,14 @@ use crate::setup::{home, home_as_pm2, start_fixture};
 fn of_another_boot(home: &Home) {
     let path = home.dir().join("ostler.state");
     let mut bytes = std::fs::read(&path).unwrap();
-    // The first record is that of the boot: length, checksum (FNV-1a) and a body of JSON.
+    // The first record is that of the boot: length, checksum (here as builds before the first release made it, FNV-1a) and a body of JSON.
     let len = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
     let body = String::from_utf8(bytes[8..8 + len].to_vec()).unwrap();
     let own = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     assert!(body.contains(own.trim()), "{body}");
     let other = body.replace(own.trim(), "00000000-0000-0000-0000-000000000000").into_bytes();
     assert_eq!(other.len(), len);
-    let sum = other.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let sum = ostler_core::fnv::fnv_32(&other);
     bytes[4..8].copy_from_slice(&sum.to_le_bytes());
     bytes[8..8 + len].copy_from_slice(&other);
     std::fs::write(&path, bytes).unwrap();

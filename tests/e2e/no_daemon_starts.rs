@@ -36,7 +36,7 @@ fn records(bytes: &[u8]) -> Vec<Value> {
 
 fn encoded(record: &Value) -> Vec<u8> {
     let body = serde_json::to_vec(record).unwrap();
-    let sum = body.iter().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let sum = crc32fast::hash(&body);
     [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &sum.to_le_bytes(), &body].concat()
 }
 

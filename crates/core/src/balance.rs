@@ -117,7 +117,7 @@ pub fn home_of(client: &[u8], workers: impl Iterator<Item = u32>) -> Option<u32>
 /// FNV-1a, stirred so that every bit of the input changes every bit of the weight.
 fn weight(client: &[u8], worker: u32) -> u64 {
     let bytes = client.iter().chain(&[0xff]).copied().chain(worker.to_le_bytes());
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut hash = crate::fnv::fnv_64(bytes);
     for multiplier in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
         hash = (hash ^ hash >> 33).wrapping_mul(multiplier);
     }

@@ -1,6 +1,7 @@
 //! Names of log and pid files.
 
 use crate::app::{CombinedLog, LogSpec};
+use crate::fnv::fnv_32;
 
 /// Longest part of a file name that comes from an app's name, in bytes. With suffixes it stays below the 255 of file systems.
 const STEM_MAX: usize = 200;
@@ -26,14 +27,9 @@ pub fn stem(name: &str) -> String {
     let mut stem: String = name.chars().map(plain).collect();
     if stem.len() > STEM_MAX {
         stem.truncate(STEM_MAX);
-        stem.push_str(&format!("-{:08x}", checksum(name)));
+        stem.push_str(&format!("-{:08x}", fnv_32(name.as_bytes())));
     }
     stem
-}
-
-/// FNV-1a; it must be the same in every version.
-pub(crate) fn checksum(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The log files of an instance. `home` has no trailing slash.

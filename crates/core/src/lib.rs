@@ -17,6 +17,7 @@ pub mod date_format;
 pub mod diff;
 pub mod error_lines;
 pub mod files;
+pub mod fnv;
 pub mod given;
 pub mod goal;
 pub mod health;

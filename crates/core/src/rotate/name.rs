@@ -24,7 +24,7 @@ fn front(file: &str) -> String {
         return format!("{stem}__");
     }
     let end = (0..=room - 9).rev().find(|at| stem.is_char_boundary(*at)).unwrap_or(0);
-    format!("{}-{:08x}__", &stem[..end], crate::files::checksum(stem))
+    format!("{}-{:08x}__", &stem[..end], crate::fnv::fnv_32(stem.as_bytes()))
 }
 
 /// A date as part of a name: it cannot lead to another folder, and is never empty.

@@ -95,9 +95,7 @@ fn bind(path: PathBuf) -> io::Result<(OwnedFd, String)> {
 
 /// The folder of this home for processes of other users. Two homes of root do not get into each other's way.
 fn folder_of(home: &Path) -> PathBuf {
-    let bytes = home.as_os_str().as_bytes().iter();
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    Path::new(SHARED_FOLDER).join(format!("{hash:016x}"))
+    Path::new(SHARED_FOLDER).join(format!("{:016x}", ostler_core::fnv::fnv_64(home.as_os_str().as_bytes())))
 }
 
 /// The path of such a socket, if it has one.

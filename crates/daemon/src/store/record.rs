@@ -1,7 +1,9 @@
 //! Records of the journal, and what they add up to.
 //!
-//! One record on the wire is `length: u32 LE, checksum: u32 LE (FNV-1a of the body), body: JSON`. JSON so that a newer daemon can
-//! read an older one's journal: unknown fields are ignored, missing ones have defaults.
+//! One record on the wire is `length: u32 LE, checksum: u32 LE (CRC-32 of the body), body: JSON`. JSON so that a newer daemon can
+//! read an older one's journal: unknown fields are ignored, missing ones have defaults. For the same reason a record counts as well whose
+//! checksum is FNV-1a: builds before the first release wrote that, and `update` replaces a daemon of theirs while apps run. The same bytes are in the
+//! state file ([`super::state_file`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -9,6 +11,7 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
+use ostler_core::fnv::fnv_32;
 use ostler_core::lifecycle::Instance;
 use ostler_core::note::Note;
 use ostler_proto::control::{Learned, OpenSocket};
@@ -310,7 +313,7 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     serde_json::to_writer(&mut *out, record).expect("records have string keys and finite numbers only");
     let body = &out[start + HEAD..];
     let len = u32::try_from(body.len()).expect("a record is far below 4 GiB");
-    let sum = fnv(body);
+    let sum = crc32fast::hash(body);
     out[start..start + 4].copy_from_slice(&len.to_le_bytes());
     out[start + 4..start + HEAD].copy_from_slice(&sum.to_le_bytes());
 }
@@ -417,7 +420,8 @@ fn body(bytes: &[u8]) -> Option<&[u8]> {
     let len = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
     let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk::<4>()?);
     let body = bytes.get(HEAD..HEAD.checked_add(len)?)?;
-    (len != 0 && fnv(body) == sum).then_some(body)
+    let is_good = |body| crc32fast::hash(body) == sum || fnv_32(body) == sum;
+    (len != 0 && is_good(body)).then_some(body)
 }
 
 /// Whether all records of so many bytes are there.
@@ -427,10 +431,6 @@ fn is_whole(bytes: &[u8], length: u64) -> bool {
         rest = &rest[HEAD + body.len()..];
     }
     rest.is_empty()
-}
-
-fn fnv(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
@@ -502,6 +502,41 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_a_bit_of_it_changed_ends_what_is_good() {
+        let mut bytes = Vec::new();
+        encode(&Record::Gone { id: 7 }, &mut bytes);
+        let first = bytes.len();
+        encode(&slot(1), &mut bytes);
+        for bit in first * 8..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let (snapshot, good) = Snapshot::read(&bytes);
+            assert_eq!((snapshot.slots.len(), good), (0, first), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(Snapshot::read(&bytes).1, bytes.len());
+    }
+
+    /// As a daemon of such a build wrote it, with what this one writes behind it.
+    #[test]
+    fn records_of_builds_before_the_first_release_count() {
+        const FORMER: &[u8] = b"\x1a\0\0\0\x47\x2a\x2b\x94{\"boot\":{\"boot_id\":\"abc\"}}";
+        let mut bytes = FORMER.to_vec();
+        encode(&slot(1), &mut bytes);
+        let (snapshot, good) = Snapshot::read(&bytes);
+        assert_eq!((snapshot.boot_id.as_deref(), snapshot.slots.len(), good), (Some("abc"), 1, bytes.len()));
+        for bit in 0..FORMER.len() * 8 {
+            let mut bytes = FORMER.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Snapshot::read(&bytes).1, 0, "bit {bit}");
+        }
+        // Nothing is written as it was then.
+        let mut own = Vec::new();
+        encode(&Record::Boot { boot_id: "abc".into() }, &mut own);
+        assert_eq!((own[..4].to_vec(), &own[HEAD..]), (FORMER[..4].to_vec(), &FORMER[HEAD..]));
+        assert_eq!(own[4..HEAD], crc32fast::hash(&FORMER[HEAD..]).to_le_bytes());
+    }
+
+    #[test]
     fn a_record_of_a_newer_version_is_passed_over() {
         let mut bytes = Vec::new();
         encode(&slot(1), &mut bytes);
@@ -510,7 +545,7 @@ mod tests {
         // The same length, a word that nobody knows.
         let at = from + bytes[from..].windows(4).position(|word| word == b"gone").unwrap();
         bytes[at..at + 4].copy_from_slice(b"lost");
-        let sum = fnv(&bytes[from + HEAD..]);
+        let sum = crc32fast::hash(&bytes[from + HEAD..]);
         bytes[from + 4..from + HEAD].copy_from_slice(&sum.to_le_bytes());
         encode(&slot(2), &mut bytes);
         let (snapshot, good) = Snapshot::read(&bytes);

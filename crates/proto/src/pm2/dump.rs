@@ -192,8 +192,7 @@ fn own_spec(own: Value, map: &Map<String, Value>) -> Option<(AppSpec, Option<Tic
 /// FNV-1a of the attributes' JSON: finds edits, not forgeries (who can write the file can do anything anyhow).
 fn seal(map: &Map<String, Value>) -> String {
     let bytes = serde_json::to_vec(map).expect("keys are text and numbers are finite");
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{hash:016x}")
+    format!("{:016x}", ostler_core::fnv::fnv_64(bytes))
 }
 
 fn kind(value: &Value) -> &'static str {
