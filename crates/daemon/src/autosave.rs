@@ -117,9 +117,9 @@ fn fingerprint(slots: &Slots) -> u64 {
     let mut hasher = DefaultHasher::new();
     for slot in slots.serving() {
         // A job comes and goes by itself; what the user wants of it is whether its times count.
-        let is_up = slot.instance.wanted == Wanted::Up && !slot.spec().is_job();
-        let ticks = slot.spec().cron.as_ref().map(|cron| slot.ticks.saved(cron.catch_up));
-        (slot.pm_id, slot.app.id, slot.base.id, is_up, ticks).hash(&mut hasher);
+        let is_up = slot.durable.instance.wanted == Wanted::Up && !slot.spec().is_job();
+        let ticks = slot.spec().cron.as_ref().map(|cron| slot.durable.ticks.saved(cron.catch_up));
+        (slot.durable.pm_id, slot.app().id, slot.base().id, is_up, ticks).hash(&mut hasher);
     }
     hasher.finish()
 }

@@ -50,12 +50,12 @@ impl Feature for Autoscale {
         for (name, ids) in apps(&ctx.slots) {
             let slots = || ids.iter().filter_map(|id| ctx.slots.get(*id));
             // An app that a user stopped, or that is being replaced, is left alone.
-            let is_running = slots().all(|slot| matches!(slot.instance.state, State::Running { .. }));
+            let is_running = slots().all(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
             let Some(rules) = slots().next().and_then(|slot| slot.spec().autoscale.clone()) else { continue };
             if !is_running || ctx.slots.is_being_replaced(&name) {
                 continue;
             }
-            let load: f64 = slots().map(|slot| slot.cpu.monit().cpu_pct).sum();
+            let load: f64 = slots().map(|slot| slot.live.cpu.monit().cpu_pct).sum();
             let have = ids.len() as u32;
             let want = self.all.entry(name.clone()).or_default().decide(&rules, have, load, ctx.now.mono_ms);
             if want != have {
@@ -80,7 +80,7 @@ fn apps(slots: &Slots) -> BTreeMap<String, Vec<u32>> {
     let mut apps: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for slot in slots.serving().filter(|slot| scales_itself(slot)) {
         let ids = apps.entry(slot.spec().name.clone()).or_default();
-        ids.extend((!leaves(&slot.instance.state)).then_some(slot.id));
+        ids.extend((!leaves(&slot.durable.instance.state)).then_some(slot.durable.id));
     }
     apps
 }

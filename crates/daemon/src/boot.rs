@@ -239,7 +239,7 @@ impl Control {
             }
         }
         self.take_back(held);
-        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
         let (mut found, mut leaders) = (Found::default(), Leaders::default());
         for id in ids {
             let _at = crate::incident::working_on(id);
@@ -253,7 +253,7 @@ impl Control {
                 }
             };
             if let Recovered::Alive { pid, .. } = recovered
-                && self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }))
+                && self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }))
             {
                 self.features.each().for_each(|feature| feature.on_recognised(&mut self.ctx, id, pid));
             }
@@ -283,11 +283,11 @@ impl Control {
         }
         let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
         let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
-        let is_former = slot.instance.is_former(split_key(child.key).1, child.pid);
+        let is_former = slot.durable.instance.is_former(split_key(child.key).1, child.pid);
         if is_former {
             self.ctx.slots.note_former_leader(id, process);
         } else {
-            slot.start_ticks = process.start_ticks;
+            slot.durable.start_ticks = process.start_ticks;
         }
         is_former
     }
@@ -319,10 +319,10 @@ impl Control {
         for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.features.records()) {
             self.ctx.journal.push(&record);
         }
-        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
         let (mut found, mut leaders) = (Found::default(), Leaders::default());
         for &id in &ids {
-            let had_process = self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid().is_some());
+            let had_process = self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
             let adopted = self.adopt(id, &mut leaders);
             found.count(&adopted, had_process);
             self.feed(id, Event::Recovered(adopted));
@@ -339,7 +339,7 @@ impl Control {
     /// The keeper knows no process of this instance. Where keeper and daemon were killed together, it may run nevertheless: the journal is the
     /// one from before, the keeper is not.
     fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, found: &mut Found) -> Recovered {
-        let has_process = self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid().is_some());
+        let has_process = self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
         if has_process {
             // What it said before it may have ended: nobody will tell of that.
             self.read_to_the_end(id);
@@ -361,19 +361,19 @@ impl Control {
     /// The process of an instance, if it still runs, and its key.
     fn survivor(&mut self, id: u32, leaders: &mut Leaders) -> Option<(u64, ProcRef)> {
         let slot = self.ctx.slots.get_mut(id)?;
-        let (inc, process) = match slot.instance.state {
+        let (inc, process) = match slot.durable.instance.state {
             // Killed between the spawn and the answer: a second copy must not be started.
-            State::Spawning { inc, .. } => (inc, leaders.find(&inc_mark(&slot.unique_id, inc))?),
+            State::Spawning { inc, .. } => (inc, leaders.find(&inc_mark(&slot.durable.unique_id, inc))?),
             _ => slot.process()?,
         };
-        slot.start_ticks = process.start_ticks;
+        slot.durable.start_ticks = process.start_ticks;
         process.exists().then(|| (slot.key(inc), process))
     }
 
     /// The keeper was killed: a new one gets everything that the old one held, and watches every process that still runs.
     pub(crate) fn lost_keeper(&mut self, error: &io::Error) {
         self.ctx.log.error(format_args!("the keeper is gone ({error}), starting another one"));
-        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
         // What they said before they may have ended: nobody will tell of that.
         ids.iter().for_each(|&id| self.read_to_the_end(id));
         let mut leaders = Leaders::default();
@@ -405,7 +405,7 @@ impl Control {
                 Some((key, process)) => Recovered::Alive { inc: split_key(*key).1, pid: process.pid },
                 None => Recovered::Nothing,
             };
-            found.count(&recovered, self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid().is_some()));
+            found.count(&recovered, self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some()));
             self.feed(id, Event::Recovered(recovered));
         }
         found.tell(&mut self.ctx, Lost::Keeper, None);
@@ -415,8 +415,8 @@ impl Control {
     fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, others: &[(u64, ProcRef)]) -> Result<(Link, i32), LaunchError> {
         let child = |(key, process): &(u64, ProcRef)| Child { key: *key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
         let children: Vec<Child> = survivors.values().chain(others).map(child).collect();
-        let channels = self.ctx.slots.iter().filter_map(|slot| slot.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
-        let piped = self.ctx.slots.iter().flat_map(|slot| slot.piped.iter().flat_map(|piped| piped.held(slot.id)));
+        let channels = self.ctx.slots.iter().filter_map(|slot| slot.live.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
+        let piped = self.ctx.slots.iter().flat_map(|slot| slot.live.piped.iter().flat_map(|piped| piped.held(slot.durable.id)));
         let held: Vec<(String, BorrowedFd<'_>)> = [
             (HELD_LOCK.to_owned(), self.ctx.lock.as_fd()),
             (HELD_SOCKET.to_owned(), self.ctx.listener.as_fd()),

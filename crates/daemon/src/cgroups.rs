@@ -44,17 +44,17 @@ mod tests {
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         played.start(&mut Cgroups, id, 4711);
         let slot = played.ctx.slots.get_mut(id).unwrap();
-        (slot.group, slot.group_fresh) = (Some("/sys/fs/cgroup/no-such-group".into()), true);
+        (slot.durable.group, slot.live.group_fresh) = (Some("/sys/fs/cgroup/no-such-group".into()), true);
         let exit = ExitReport { ending: Ending::Code(1), oom: false };
         played.feed(&mut Cgroups, id, Event::Exited { inc: 1, exit });
         played.feed(&mut Cgroups, id, Event::TreeGone { inc: 1 });
         let slot = played.ctx.slots.get(id).unwrap();
-        assert!(slot.group.is_some(), "it comes again: {:?}", slot.instance.state);
+        assert!(slot.durable.group.is_some(), "it comes again: {:?}", slot.durable.instance.state);
         played.feed(&mut Cgroups, id, Event::Stop(Origin::Shutdown));
         let failure = SpawnFailure::new("exec", 2);
         played.feed(&mut Cgroups, id, Event::SpawnFailed { inc: 2, failure });
         let slot = played.ctx.slots.get(id).unwrap();
-        assert_eq!((&slot.instance.state, &slot.group, slot.group_fresh), (&State::Stopped, &None, false));
+        assert_eq!((&slot.durable.instance.state, &slot.durable.group, slot.live.group_fresh), (&State::Stopped, &None, false));
     }
 
     #[test]
@@ -63,6 +63,6 @@ mod tests {
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         let mut beside = Beside::default();
         Cgroups.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-        assert!(beside.fds.is_empty() && played.ctx.slots.get(id).unwrap().group.is_none());
+        assert!(beside.fds.is_empty() && played.ctx.slots.get(id).unwrap().durable.group.is_none());
     }
 }

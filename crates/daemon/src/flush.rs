@@ -25,7 +25,7 @@ impl Feature for Flush {
 
 fn flush(ctx: &mut Ctx, target: Option<&str>) -> Response {
     let ids = match target {
-        None => ctx.slots.iter().map(|slot| slot.id).collect(),
+        None => ctx.slots.iter().map(|slot| slot.durable.id).collect(),
         Some(target) => match ctx.slots.select(target, "") {
             Ok(ids) => ids,
             Err(failure) => return Response::Failed(failure),
@@ -36,7 +36,7 @@ fn flush(ctx: &mut Ctx, target: Option<&str>) -> Response {
         logs.push((ctx.settings.daemon_log().to_string_lossy().into_owned(), Rights::default()));
     }
     for slot in ids.iter().filter_map(|id| ctx.slots.get(*id)) {
-        let files = [&slot.files.out, &slot.files.error, &slot.files.combined];
+        let files = [&slot.live.files.out, &slot.live.files.error, &slot.live.files.combined];
         for path in files.into_iter().flatten() {
             if !logs.iter().any(|(known, _)| known == path) {
                 logs.push((path.clone(), Rights::of(slot.spec())));
@@ -57,7 +57,7 @@ fn flush(ctx: &mut Ctx, target: Option<&str>) -> Response {
     }
     for slot in ids {
         if let Some(slot) = ctx.slots.get_mut(slot) {
-            slot.log_start = (0, 0);
+            slot.durable.log_start = (0, 0);
         }
     }
     Response::Paths(paths)

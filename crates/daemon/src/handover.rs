@@ -29,9 +29,9 @@ impl Feature for Handover {
     /// The keeper is to watch the new main process.
     fn on_follow(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        let Some(pid) = slot.instance.pid() else { return };
-        slot.cpu = CpuHistory::default();
-        let (key, start_ticks) = (slot.key(inc), slot.start_ticks);
+        let Some(pid) = slot.durable.instance.pid() else { return };
+        slot.live.cpu = CpuHistory::default();
+        let (key, start_ticks) = (slot.key(inc), slot.durable.start_ticks);
         ctx.keeper.follow(key, ProcRef { pid, start_ticks });
     }
 }
@@ -42,13 +42,13 @@ impl Handover {
 
 /// Incarnation `inc` says that this is its main process.
 fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
-    let Some(slot) = ctx.slots.get(id).filter(|slot| slot.instance.inc == inc) else { return };
-    let former = slot.instance.pid();
-    if former == Some(pid) || (former.is_none() && !matches!(slot.instance.state, State::Spawning { .. })) {
+    let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
+    let former = slot.durable.instance.pid();
+    if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, State::Spawning { .. })) {
         return;
     }
-    let (name, pm_id) = (&slot.spec().name, slot.pm_id);
-    let is_anothers = ctx.slots.iter().any(|other| other.instance.pid() == Some(pid));
+    let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
+    let is_anothers = ctx.slots.iter().any(|other| other.durable.instance.pid() == Some(pid));
     let Some(Successor { main, session }) = successor(slot, pid, ctx.keeper.pid()).filter(|_| !is_anothers) else {
         if is_rare {
             ctx.log.line(format_args!("App [{name}:{pm_id}] says that its main process is {pid}, which is none of its own"));
@@ -61,7 +61,7 @@ fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
         ctx.state_file.write_with_next();
     }
     let Some(slot) = ctx.slots.get_mut(id) else { return };
-    let start_ticks = std::mem::replace(&mut slot.start_ticks, main.start_ticks);
+    let start_ticks = std::mem::replace(&mut slot.durable.start_ticks, main.start_ticks);
     for leader in former.map(|pid| ProcRef { pid, start_ticks }).into_iter().chain(session) {
         ctx.slots.note_former_leader(id, leader);
     }
@@ -78,8 +78,8 @@ struct Successor {
 
 /// The process with this pid, if it lives and is in the tree of the slot.
 fn successor(slot: &Slot, pid: i32, keeper: i32) -> Option<Successor> {
-    let main = slot.instance.pid().unwrap_or(0);
-    let table = ProcTable::with_ancestors(pid, slot.former_leaders.iter().map(|leader| leader.0).chain([main]));
+    let main = slot.durable.instance.pid().unwrap_or(0);
+    let table = ProcTable::with_ancestors(pid, slot.durable.former_leaders.iter().map(|leader| leader.0).chain([main]));
     let family = family_in(&table, slot, main, keeper);
     let found = family.iter().find(|member| member.pid == pid)?;
     // Threads have numbers too, but are no processes.
@@ -91,9 +91,9 @@ fn successor(slot: &Slot, pid: i32, keeper: i32) -> Option<Successor> {
 
 /// The session of a process that was left by its leader: what is in it has no other sign perhaps. One whose leader lives may be anybody's.
 fn session(slot: &Slot, process: &Entry) -> Option<ProcRef> {
-    let is_known = |pid| Some(pid) == slot.instance.pid() || slot.former_leaders.iter().any(|leader| leader.0 == pid);
+    let is_known = |pid| Some(pid) == slot.durable.instance.pid() || slot.durable.former_leaders.iter().any(|leader| leader.0 == pid);
     let is_left = process.sid > 1 && process.sid != process.pid && !is_known(process.sid) && Entry::of(process.sid).is_none();
-    let start_ticks = slot.former_leaders.first().map_or(slot.start_ticks, |leader| leader.1);
+    let start_ticks = slot.durable.former_leaders.first().map_or(slot.durable.start_ticks, |leader| leader.1);
     is_left.then_some(ProcRef { pid: process.sid, start_ticks })
 }
 
@@ -135,16 +135,16 @@ mod tests {
     /// A running instance, and its process.
     fn running(played: &mut Played) -> (u32, Child) {
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
-        let main = process(&played.ctx.slots.get(id).unwrap().unique_id);
+        let main = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
         played.start(&mut Handover, id, of(&main).pid);
-        played.ctx.slots.get_mut(id).unwrap().start_ticks = of(&main).start_ticks;
+        played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = of(&main).start_ticks;
         (id, main)
     }
 
     fn says(played: &mut Played, id: u32, pid: i32) -> Option<i32> {
         played.ctx.request(Request::Follow { id, inc: 1, pid, is_rare: true });
         assert!(played.settle(&mut Handover).is_empty());
-        played.ctx.slots.get(id).unwrap().instance.pid()
+        played.ctx.slots.get(id).unwrap().durable.instance.pid()
     }
 
     fn end(children: impl IntoIterator<Item = Child>) {
@@ -160,7 +160,7 @@ mod tests {
         let (id, main) = running(&mut played);
         let (other, of_other) = running(&mut played);
         // Also where all signs say that it is of this tree.
-        let taken = process(&played.ctx.slots.get(id).unwrap().unique_id);
+        let taken = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
         let third = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         played.start(&mut Handover, third, of(&taken).pid);
         let stranger = process("somebody");
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(says(&mut played, id, pid), Some(of(&main).pid), "{pid}");
         }
         assert!(played.log().contains("which is none of its own"), "{}", played.log());
-        assert!(played.ctx.slots.iter().all(|slot| slot.former_leaders.is_empty()) && other != id);
+        assert!(played.ctx.slots.iter().all(|slot| slot.durable.former_leaders.is_empty()) && other != id);
         end([main, of_other, taken, stranger]);
     }
 
@@ -176,18 +176,18 @@ mod tests {
     fn the_former_one_is_remembered_and_its_end_is_not_the_end() {
         let mut played = playing();
         let (id, main) = running(&mut played);
-        let successor = process(&played.ctx.slots.get(id).unwrap().unique_id);
+        let successor = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
         played.ctx.event(id, Event::Ready { inc: 1 });
         follow(&mut played.ctx, id, 1, of(&successor).pid, true);
         assert!(matches!(played.ctx.queue[0], Input::Event(_, Event::Followed { .. })), "before what else it said: {:?}", played.ctx.queue);
         assert!(played.settle(&mut Handover).is_empty());
         let slot = played.ctx.slots.get(id).unwrap();
-        assert_eq!(slot.instance.pid(), Some(of(&successor).pid));
+        assert_eq!(slot.durable.instance.pid(), Some(of(&successor).pid));
         assert_eq!(
-            (slot.start_ticks, &slot.former_leaders[..]),
+            (slot.durable.start_ticks, &slot.durable.former_leaders[..]),
             (of(&successor).start_ticks, &[(of(&main).pid, of(&main).start_ticks)][..])
         );
-        assert!(slot.instance.is_former(1, of(&main).pid));
+        assert!(slot.durable.instance.is_former(1, of(&main).pid));
         end([main, successor]);
     }
 }

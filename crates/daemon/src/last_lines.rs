@@ -35,7 +35,7 @@ impl Feature for LastLines {
 /// Keeps the last lines of this incarnation with its exit.
 fn keep(ctx: &mut Ctx, id: u32, inc: u32) {
     let Some(slot) = ctx.slots.get(id) else { return };
-    let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
+    let Some(record) = slot.durable.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
         return;
     };
     // An exit that was asked for explains itself.
@@ -44,7 +44,7 @@ fn keep(ctx: &mut Ctx, id: u32, inc: u32) {
     }
     let mut lines = slot.last_lines();
     name_port_holder(ctx, &mut lines);
-    if let Some(record) = ctx.slots.get_mut(id).and_then(|slot| slot.instance.exits.last_mut()) {
+    if let Some(record) = ctx.slots.get_mut(id).and_then(|slot| slot.durable.instance.exits.last_mut()) {
         record.last_lines = lines;
     }
     ctx.slots.changed(id);
@@ -80,8 +80,8 @@ fn app_of_process(ctx: &Ctx, pid: i32) -> Option<String> {
     let table = ostler_sys::ProcTable::with_ancestors(pid, []);
     let ancestors = std::iter::successors(Some(pid), |pid| table.get(*pid).map(|entry| entry.ppid).filter(|ppid| *ppid > 1));
     ancestors.take(64).find_map(|pid| {
-        let slot = ctx.slots.iter().find(|slot| slot.instance.pid() == Some(pid))?;
-        Some(format!("{} (id {})", slot.spec().name, slot.pm_id))
+        let slot = ctx.slots.iter().find(|slot| slot.durable.instance.pid() == Some(pid))?;
+        Some(format!("{} (id {})", slot.spec().name, slot.durable.pm_id))
     })
 }
 
@@ -98,7 +98,7 @@ mod tests {
         let path = played.home().join("error.log");
         std::fs::write(&path, text).unwrap();
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
-        let files = &mut played.ctx.slots.get_mut(id).unwrap().files;
+        let files = &mut played.ctx.slots.get_mut(id).unwrap().live.files;
         (files.error, files.out) = (Some(path.to_str().unwrap().into()), None);
         played.start(&mut LastLines, id, 4711);
         id
@@ -107,7 +107,7 @@ mod tests {
     fn ends(played: &mut Played, id: u32) -> Vec<String> {
         let exit = ExitReport { ending: Ending::Code(1), oom: false };
         played.feed(&mut LastLines, id, Event::Exited { inc: 1, exit });
-        played.ctx.slots.get(id).unwrap().instance.exits.last().unwrap().last_lines.clone()
+        played.ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone()
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl LeftBehind {
         let other_boot = snapshot.boot_id.as_deref() != this_boot;
         let mut found = Self { other_boot, ..Self::default() };
         for slot in snapshot.slots.values().filter(|slot| slot.instance.state != State::Gone) {
-            let Some(spec) = snapshot.specs.get(&slot.spec) else { continue };
+            let Some(spec) = snapshot.specs.get(&slot.app_number) else { continue };
             *found.apps.entry(spec.name.clone()).or_default() += 1;
             let process = slot.instance.pid().map(|pid| ProcRef { pid, start_ticks: slot.start_ticks });
             found.alive += usize::from(!other_boot && process.is_some_and(&is_alive));

@@ -27,7 +27,7 @@ impl Lifetime {
 /// When it has run for long enough.
 fn due_ms(slot: &Slot) -> Option<u64> {
     let lifetime_ms = slot.spec().restart.max_lifetime_ms?;
-    match slot.instance.state {
+    match slot.durable.instance.state {
         State::Running { since, .. } => Some(since.mono_ms.saturating_add(lifetime_ms)),
         _ => None,
     }
@@ -36,13 +36,13 @@ fn due_ms(slot: &Slot) -> Option<u64> {
 /// All of one app that have: they are replaced one after the other.
 fn due_of(ctx: &Ctx, app: &str) -> Vec<u32> {
     let is_due = |slot: &&Slot| due_ms(slot).is_some_and(|due_ms| due_ms <= ctx.now.mono_ms);
-    ctx.slots.serving().filter(|slot| slot.spec().name == app).filter(is_due).map(|slot| slot.id).collect()
+    ctx.slots.serving().filter(|slot| slot.spec().name == app).filter(is_due).map(|slot| slot.durable.id).collect()
 }
 
 impl Feature for Lifetime {
     fn on_boot(&mut self, ctx: &mut Ctx) {
         let limited = ctx.slots.iter().filter(|slot| slot.spec().restart.max_lifetime_ms.is_some());
-        let ids: Vec<u32> = limited.map(|slot| slot.id).collect();
+        let ids: Vec<u32> = limited.map(|slot| slot.durable.id).collect();
         ids.into_iter().for_each(|id| Self::follow(ctx, id));
     }
 
@@ -65,7 +65,7 @@ impl Feature for Lifetime {
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let retry_ms = ctx.now.mono_ms.saturating_add(RETRY_MS);
         let Some(slot) = ctx.slots.get(key as u32) else { return };
-        let (spec, role) = (std::rc::Rc::clone(&slot.app.spec), slot.role);
+        let (spec, role) = (std::rc::Rc::clone(&slot.app().spec), slot.durable.role);
         let Some(lifetime_ms) = spec.restart.max_lifetime_ms else { return };
         ctx.timers.set((Self::NAME, key), Some(retry_ms));
         if role != Role::Serving || ctx.slots.is_being_replaced(&spec.name) {

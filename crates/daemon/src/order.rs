@@ -22,7 +22,7 @@ impl Feature for Order {
     /// Ends the waiting of an instance whose time is over.
     fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.slots.get(id) else { return false };
-        let State::Waiting { deadline_ms, .. } = slot.instance.state else { return false };
+        let State::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };
         if ctx.now.mono_ms < deadline_ms {
             return false;
         }
@@ -34,7 +34,7 @@ impl Feature for Order {
 
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
         let id = transition.id;
-        if ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Waiting { .. })) {
+        if ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Waiting { .. })) {
             ctx.waiting.insert(id);
         } else if !ctx.waiting.is_empty() {
             ctx.waiting.remove(&id);
@@ -55,12 +55,12 @@ impl Feature for Order {
         for slot in ctx.waiting.iter().filter_map(|id| ctx.slots.get(*id)) {
             let mut missing = apps.missing(slot);
             if missing.is_empty() {
-                events.push((slot.id, Event::Released));
+                events.push((slot.durable.id, Event::Released));
                 continue;
             }
             missing.retain(|(standing, ..)| *standing != Standing::Pending);
             if !missing.is_empty() {
-                events.push((slot.id, Event::Unmet(in_words(&missing))));
+                events.push((slot.durable.id, Event::Unmet(in_words(&missing))));
             }
         }
         events.into_iter().for_each(|(id, event)| ctx.event(id, event));

@@ -47,10 +47,10 @@ impl Feature for PidFiles {
 /// Of an instance that has a process and serves.
 fn write(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.is_seen()) else { return };
-    let Some(pid) = slot.instance.pid() else { return };
-    let path = Path::new(&slot.files.pid);
+    let Some(pid) = slot.durable.instance.pid() else { return };
+    let path = Path::new(&slot.live.files.pid);
     let written = Rights::of(slot.spec()).write(path, pid.to_string().as_bytes());
-    slot.pid_file_written = written.is_ok();
+    slot.live.pid_file_written = written.is_ok();
     if let Err(error) = written {
         ctx.log.error(format_args!("cannot write \"{}\": {error}", path.display()));
     }
@@ -59,9 +59,9 @@ fn write(ctx: &mut Ctx, id: u32) {
 /// The process of the pid file has ended.
 fn remove(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.slots.get_mut(id) else { return };
-    if std::mem::take(&mut slot.pid_file_written) {
+    if std::mem::take(&mut slot.live.pid_file_written) {
         // Somebody else may have removed it already.
-        let _ = Rights::of(slot.spec()).remove(slot.files.pid.as_ref());
+        let _ = Rights::of(slot.spec()).remove(slot.live.files.pid.as_ref());
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
     fn instance(played: &mut Played) -> (u32, std::path::PathBuf) {
         let path = played.home().join("api.pid");
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
-        played.ctx.slots.get_mut(id).unwrap().files.pid = path.to_str().unwrap().into();
+        played.ctx.slots.get_mut(id).unwrap().live.files.pid = path.to_str().unwrap().into();
         (id, path)
     }
 
@@ -103,10 +103,10 @@ mod tests {
     fn of_the_two_of_a_reload_only_the_one_that_serves() {
         let mut played = Played::new(&[]);
         let (id, path) = instance(&mut played);
-        played.ctx.slots.get_mut(id).unwrap().role = Role::Candidate;
+        played.ctx.slots.get_mut(id).unwrap().durable.role = Role::Candidate;
         played.start(&mut PidFiles, id, 4711);
         assert!(!path.exists());
-        played.ctx.slots.get_mut(id).unwrap().role = Role::Serving;
+        played.ctx.slots.get_mut(id).unwrap().durable.role = Role::Serving;
         PidFiles.on_serving(&mut played.ctx, id);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "4711");
     }

@@ -48,7 +48,7 @@ fn event(notice: &Notice) -> Option<&'static str> {
 }
 
 fn write_line(log: &mut DaemonLog, slot: &Slot, notice: &Notice, now: Now) {
-    let (name, pm_id) = (&slot.spec().name, slot.pm_id);
+    let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
     match notice {
         Notice::Launched => {
             let mode = match slot.spec().mode {
@@ -79,8 +79,8 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, notice: &Notice, now: Now) {
         Notice::Draining => log.line(format_args!("App [{name}:{pm_id}] finishes its requests")),
         Notice::Stopping => log.line(format_args!("Stopping app:{name} id:{pm_id}")),
         Notice::KillTimeout => {
-            let waited = slot.policy.kill_timeout_ms;
-            let pid = slot.instance.pid().unwrap_or(0);
+            let waited = slot.live.policy.kill_timeout_ms;
+            let pid = slot.durable.instance.pid().unwrap_or(0);
             log.line(format_args!("Process with pid {pid} still alive after {waited}ms, sending SIGKILL to it and all it started"));
         }
         Notice::Overlimit { unstable } => write_overlimit(log, slot, *unstable),
@@ -91,9 +91,9 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, notice: &Notice, now: Now) {
 }
 
 fn write_overlimit(log: &mut DaemonLog, slot: &Slot, unstable: u32) {
-    let (spec, pm_id) = (slot.spec(), slot.pm_id);
+    let (spec, pm_id) = (slot.spec(), slot.durable.pm_id);
     let (name, script) = (&spec.name, &spec.script);
-    match slot.policy.budget.filter(|_| unstable < slot.policy.max_restarts) {
+    match slot.live.policy.budget.filter(|_| unstable < slot.live.policy.max_restarts) {
         Some(budget) => log.error(format_args!(
             "Script {script} had too many restarts ({} within {} ms). Stopped. \"errored\"",
             budget.n, budget.window_ms
@@ -144,7 +144,7 @@ mod tests {
     fn too_many_restarts_in_a_time_of_the_users_choice() {
         let mut played = Played::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
-        played.ctx.slots.get_mut(id).unwrap().policy.budget = Some(RestartBudget { n: 3, window_ms: 60_000 });
+        played.ctx.slots.get_mut(id).unwrap().live.policy.budget = Some(RestartBudget { n: 3, window_ms: 60_000 });
         Pm2Log.on_notice(&mut played.ctx, id, &Notice::Overlimit { unstable: 3 });
         assert!(played.log().contains("too many restarts (3 within 60000 ms)"), "{}", played.log());
     }

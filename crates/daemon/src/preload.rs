@@ -41,7 +41,7 @@ impl Feature for Preload {
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
         let user = beside.account.as_ref().map(|account| &account.credentials);
         let path = self.path_for(slot, user, &ctx.settings, &mut ctx.log).and_then(|path| path.into_os_string().into_string().ok());
-        slot.preloaded = path.is_some();
+        slot.durable.preloaded = path.is_some();
         if let Some(path) = path {
             beside.vars.push((SETTINGS_VAR, settings(slot)));
             beside.node_args.extend(["--require".into(), path]);
@@ -51,7 +51,7 @@ impl Feature for Preload {
 
     fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
         if let Some(slot) = ctx.slots.get_mut(id) {
-            slot.preloaded = runs_with(pid);
+            slot.durable.preloaded = runs_with(pid);
         }
     }
 }
@@ -79,7 +79,7 @@ impl Preload {
         if readable.is_none() && self.told.insert(user.uid) {
             log.error(format_args!(
                 "App [{}:{}] runs without the Node preload (a reload cuts what is open at drain_timeout): user {} cannot read it in {SHARED_FOLDER}",
-                spec.name, slot.pm_id, user.uid
+                spec.name, slot.durable.pm_id, user.uid
             ));
         }
         readable
@@ -113,11 +113,11 @@ fn write_shared() -> Option<PathBuf> {
 /// The settings of one process.
 fn settings(slot: &Slot) -> String {
     let mut settings = Map::new();
-    if slot.piped.is_some() {
+    if slot.live.piped.is_some() {
         settings.insert("sync".into(), true.into());
     }
     if let Some(Sticky::Cookie(name)) = &slot.spec().sticky {
-        settings.insert("cookie".into(), json!({"name": name, "worker": slot.index}));
+        settings.insert("cookie".into(), json!({"name": name, "worker": slot.durable.index}));
     }
     if let Some(ms) = slot.spec().health().and_then(|health| health.heartbeat_ms) {
         // Two may be late.
@@ -140,7 +140,7 @@ mod tests {
         let (mut played, mut preload, mut beside) = (Played::new(&[]), Preload::default(), Beside::default());
         let id = played.instance(spec);
         preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-        (beside, played.ctx.slots.get(id).unwrap().preloaded)
+        (beside, played.ctx.slots.get(id).unwrap().durable.preloaded)
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
                 std::thread::yield_now();
             }
             preload.on_recognised(&mut played.ctx, id, pid);
-            assert_eq!(played.ctx.slots.get(id).unwrap().preloaded, expected, "{words:?}");
+            assert_eq!(played.ctx.slots.get(id).unwrap().durable.preloaded, expected, "{words:?}");
             child.kill().unwrap();
             child.wait().unwrap();
         }

@@ -33,7 +33,7 @@ impl Feature for Vanished {
     }
 
     fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
         for id in ids {
             ctx.look_if_vanished(id);
         }

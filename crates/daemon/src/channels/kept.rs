@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 
 use ostler_core::budget::Kept;
-use ostler_proto::control::Learned;
 use serde_json::{Map, Value};
+
+use crate::slots::Axm;
 
 /// Distinct metrics, actions and options.
 const MAX_ENTRIES: usize = 1000;
@@ -12,11 +13,11 @@ const MAX_ENTRIES: usize = 1000;
 const VALUE_BYTES: usize = 8;
 
 /// What is there already.
-pub(super) fn of(learned: &Learned) -> Kept {
+pub(super) fn of(axm: &Axm) -> Kept {
     let mut kept = Kept::default();
-    let maps = [&learned.axm_monitor, &learned.axm_options];
+    let maps = [&axm.monitor, &axm.options];
     let entries = maps.into_iter().flatten().map(|(name, value)| name.len() + size_of(value));
-    for size in entries.chain(learned.axm_actions.iter().map(size_of)) {
+    for size in entries.chain(axm.actions.iter().map(size_of)) {
         kept.replace(0, size);
     }
     kept
@@ -92,7 +93,7 @@ mod tests {
         assert_eq!((known.len(), &known["a"]), (2, &json!({"value": 2})));
         // Less of one makes room for another.
         assert!(merge(&mut known, &map(json!({"b": 0, "c": "y".repeat(6000)})), &mut kept));
-        let again = of(&Learned { axm_monitor: known.clone(), ..Learned::default() });
+        let again = of(&Axm { monitor: known.clone(), ..Axm::default() });
         assert_eq!(again, kept);
     }
 

@@ -103,11 +103,11 @@ impl Reading {
     fn take(&mut self, ctx: &mut Ctx, line: &[u8]) {
         let Some(slot) = ctx.slots.get_mut(self.id) else { return };
         if let Some(answer) = cluster::answer(line)
-            && slot.worker.own_mut().is_some_and(|worker| worker.take(answer))
+            && slot.live.worker.own_mut().is_some_and(|worker| worker.take(answer))
         {
             // There are no more of them than connections that were given to it.
             self.bytes = self.bytes.saturating_sub(line.len());
-            if !self.has_answers && !slot.worker.answered.is_empty() {
+            if !self.has_answers && !slot.live.worker.answered.is_empty() {
                 self.has_answers = true;
                 ctx.queue.push_back(Input::Capacity(self.id));
             }
@@ -115,7 +115,7 @@ impl Reading {
         }
         self.lines += 1;
         let internal = memchr::memmem::find(line, br#""cmd":"NODE_"#).is_some();
-        let Some(ipc) = slot.ipc.as_mut() else { return };
+        let Some(ipc) = slot.live.ipc.as_mut() else { return };
         if ipc.budget.message(internal, self.now_ms) == Hearing::PassedOver {
             let Rate { per_second, .. } = MESSAGES;
             return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are heard ({per_second} each second)"));
@@ -131,7 +131,7 @@ impl Reading {
     /// All lines are taken: what becomes of the channel.
     fn settle(&self, ctx: &mut Ctx) {
         let (id, now_ms) = (self.id, self.now_ms);
-        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
+        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
         if !self.remembers {
             // Nothing that the next daemon would have to know.
             ipc.consume();
@@ -146,13 +146,13 @@ impl Reading {
 }
 
 fn channel(ctx: &mut Ctx, id: u32) -> Option<&mut Ipc> {
-    ctx.slots.get_mut(id)?.ipc.as_deref_mut()
+    ctx.slots.get_mut(id)?.live.ipc.as_deref_mut()
 }
 
 /// The app's end is closed: nothing more comes. Usually the process is about to end: the keeper's copy is dropped then, so that nothing
 /// delays its next start.
 fn end(ctx: &mut Ctx, id: u32) {
-    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
+    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
         ipc.end(&ctx.reactor);
     }
     ctx.queue.push_back(Input::ChannelEnded(id));
@@ -161,13 +161,13 @@ fn end(ctx: &mut Ctx, id: u32) {
 /// What a list shows of what an app says of itself, within its budget. It is not journaled: its size is the app's to choose.
 fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
     let Some(slot) = ctx.slots.get_mut(id) else { return };
-    let Some(ipc) = slot.ipc.as_mut() else { return };
-    let learned = &mut *slot.learned;
-    let mut kept = ipc.kept.take().unwrap_or_else(|| kept::of(learned));
+    let Some(ipc) = slot.live.ipc.as_mut() else { return };
+    let axm = &mut *slot.live.axm;
+    let mut kept = ipc.kept.take().unwrap_or_else(|| kept::of(axm));
     let all = match message {
-        Message::Metrics(metrics) => kept::merge(&mut learned.axm_monitor, metrics, &mut kept),
-        Message::Options(options) => kept::merge(&mut learned.axm_options, options, &mut kept),
-        Message::Action(action) => kept::add(&mut learned.axm_actions, action, &mut kept),
+        Message::Metrics(metrics) => kept::merge(&mut axm.monitor, metrics, &mut kept),
+        Message::Options(options) => kept::merge(&mut axm.options, options, &mut kept),
+        Message::Action(action) => kept::add(&mut axm.actions, action, &mut kept),
         _ => true,
     };
     ipc.kept = Some(kept);
@@ -191,7 +191,7 @@ fn number(spec: &AppSpec, proof: Option<&ReadyBy>) -> i32 {
 
 /// The channel of a slot ends: nobody holds it any more.
 fn close(ctx: &mut Ctx, id: u32) {
-    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.take()) {
+    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.take()) {
         ctx.keeper.drop_held(&ipc.held_name());
         ipc.close(&ctx.reactor);
     }
@@ -200,14 +200,14 @@ fn close(ctx: &mut Ctx, id: u32) {
 impl Feature for Channels {
     fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
-        let (key, number) = (slot.key(inc), number(slot.spec(), slot.proof.as_deref()));
+        let (key, number) = (slot.key(inc), number(slot.spec(), slot.live.proof.as_deref()));
         let (ours, theirs) = pair()?;
         // Before the process is asked for: one that begins while we are killed is to find its channel whole.
         ctx.keeper.hold(&held_name(key), ours.as_fd());
-        if let Some(former) = slot.ipc.take() {
+        if let Some(former) = slot.live.ipc.take() {
             former.close(&ctx.reactor);
         }
-        slot.ipc = Ipc::open(ours, id, key, &ctx.reactor).map(Box::new);
+        slot.live.ipc = Ipc::open(ours, id, key, &ctx.reactor).map(Box::new);
         beside.fds.push((theirs, number));
         beside.vars.push(("NODE_CHANNEL_FD", number.to_string()));
         beside.vars.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json".into()));
@@ -217,8 +217,8 @@ impl Feature for Channels {
     fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         let Some(key) = key_of(name) else { return Some(fd) };
         let (id, inc) = split_key(key);
-        match ctx.slots.get_mut(id).filter(|slot| slot.instance.inc == inc) {
-            Some(slot) => slot.ipc = Ipc::open(fd, id, key, &ctx.reactor).map(Box::new),
+        match ctx.slots.get_mut(id).filter(|slot| slot.durable.instance.inc == inc) {
+            Some(slot) => slot.live.ipc = Ipc::open(fd, id, key, &ctx.reactor).map(Box::new),
             None => ctx.keeper.drop_held(name),
         }
         None
@@ -233,7 +233,7 @@ impl Feature for Channels {
     /// A channel is readable, or has room again.
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, writable: bool) {
         let id = key as u32;
-        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
+        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
         if writable {
             ipc.drain(&ctx.reactor);
             ctx.queue.push_back(Input::Capacity(id));
@@ -244,7 +244,7 @@ impl Feature for Channels {
     /// A channel that too much was read of is looked at again.
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let (id, now_ms) = (key as u32, ctx.now.mono_ms);
-        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) else { return };
+        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
         if !ipc.unmute(&ctx.reactor, now_ms) {
             end(ctx, id);
         }
@@ -262,7 +262,7 @@ impl Feature for Channels {
             Message::Metrics(_) | Message::Action(_) | Message::Options(_) => keep(ctx, id, message),
             Message::NodeVersion(version) if version.len() <= MAX_VERSION_BYTES => {
                 if let Some(slot) = ctx.slots.get_mut(id) {
-                    slot.learned.node_version = Some(version.clone());
+                    slot.durable.learned.node_version = Some(version.clone());
                 }
             }
             // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle, and the
@@ -278,9 +278,9 @@ impl Feature for Channels {
     fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         ctx.timers.set(Self::unmuting(id), None);
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        if let Some(learned) = slot.learned.own_mut() {
-            learned.axm_monitor.clear();
-            learned.axm_actions.clear();
+        if let Some(axm) = slot.live.axm.own_mut() {
+            axm.monitor.clear();
+            axm.actions.clear();
         }
         close(ctx, id);
     }

@@ -29,7 +29,7 @@ impl App {
         let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
         let (ours, theirs) = UnixStream::pair().unwrap();
         let slot = played.ctx.slots.get_mut(id).unwrap();
-        slot.ipc = Ipc::open(ours.into(), id, slot.key(INC), &played.ctx.reactor).map(Box::new);
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(INC), &played.ctx.reactor).map(Box::new);
         Self { played, channels: Channels::default(), id, theirs }
     }
 
@@ -50,12 +50,12 @@ impl App {
 
     /// Bytes that a next daemon would find.
     fn left(&self) -> usize {
-        let ipc = self.played.ctx.slots.get(self.id).unwrap().ipc.as_ref().unwrap();
+        let ipc = self.played.ctx.slots.get(self.id).unwrap().live.ipc.as_ref().unwrap();
         usize::try_from(rustix::io::ioctl_fionread(ipc.as_fd()).unwrap()).unwrap()
     }
 
     fn worker(&mut self) -> &mut Rare<Worker> {
-        &mut self.played.ctx.slots.get_mut(self.id).unwrap().worker
+        &mut self.played.ctx.slots.get_mut(self.id).unwrap().live.worker
     }
 }
 
@@ -143,7 +143,7 @@ fn the_last_words_come_before_the_end() {
     assert_eq!(said.len() as u64, MESSAGES.burst);
     assert!(matches!(app.played.queued()[..], [Input::ChannelEnded(_)]));
     app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
-    assert!(app.played.ctx.slots.get(app.id).unwrap().ipc.is_none());
+    assert!(app.played.ctx.slots.get(app.id).unwrap().live.ipc.is_none());
     assert!(!app.channels.on_end(&mut app.played.ctx, app.id));
 }
 
@@ -169,10 +169,10 @@ fn what_an_app_says_of_itself_goes_with_its_process() {
     for message in app.messages() {
         app.channels.on_message(&mut app.played.ctx, app.id, INC, &message);
     }
-    let learned = |app: &App| app.played.ctx.slots.get(app.id).map(|slot| (slot.learned.axm_monitor.len(), slot.learned.axm_actions.len()));
-    assert_eq!(learned(&app), Some((1, 1)));
+    let says = |app: &App| app.played.ctx.slots.get(app.id).map(|slot| (slot.live.axm.monitor.len(), slot.live.axm.actions.len()));
+    assert_eq!(says(&app), Some((1, 1)));
     app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
-    assert_eq!(learned(&app), Some((0, 0)));
+    assert_eq!(says(&app), Some((0, 0)));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn the_channel_is_behind_what_others_need() {
 fn a_process_gets_its_end_and_the_next_one_another() {
     let mut app = App::new();
     let (id, channels) = (app.id, &mut app.channels);
-    let key = |played: &Played| played.ctx.slots.get(id).unwrap().ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
+    let key = |played: &Played| played.ctx.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
     let mut beside = Beside::default();
     channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut beside).unwrap();
     assert_eq!((beside.fds.len(), beside.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
@@ -223,12 +223,12 @@ fn what_the_keeper_held_is_read_again_if_its_process_is_the_newest() {
     let mut app = App::new();
     let (id, held) = (app.id, |key: u64| (held_name(key), UnixStream::pair().unwrap().0.into()));
     let slot = app.played.ctx.slots.get_mut(id).unwrap();
-    (slot.ipc, slot.instance.inc) = (None, INC);
+    (slot.live.ipc, slot.durable.instance.inc) = (None, INC);
     let (present, former) = (slot.key(INC), slot.key(INC - 1));
     for key in [former, present] {
         let (name, fd): (String, OwnedFd) = held(key);
         assert!(app.channels.take_back(&mut app.played.ctx, &name, fd).is_none());
-        assert_eq!(app.played.ctx.slots.get(id).unwrap().ipc.is_some(), key == present);
+        assert_eq!(app.played.ctx.slots.get(id).unwrap().live.ipc.is_some(), key == present);
     }
     let (_, fd): (String, OwnedFd) = held(1);
     assert!(app.channels.take_back(&mut app.played.ctx, "listen:3000", fd).is_some(), "of somebody else");

@@ -74,7 +74,7 @@ impl Cluster {
             Some("queryServer") => self.query_server(ctx, id, message),
             Some("listening") => {
                 let Some(slot) = ctx.slots.get(id) else { return };
-                let app = Rc::clone(&slot.app);
+                let app = Rc::clone(slot.app());
                 self.look_for_abandoned(ctx, &app.spec.name);
             }
             Some("close") => self.server_closed(ctx, id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
@@ -85,11 +85,11 @@ impl Cluster {
 
     fn query_server(&mut self, ctx: &mut Ctx, id: u32, message: &Map<String, Value>) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        let app = Rc::clone(&slot.app);
+        let app = Rc::clone(slot.app());
         let mut query = Query::parse(message);
         query.rights = refused::rights_for(slot, &query);
         let key = query.key();
-        let has_it = slot.worker.has(&key);
+        let has_it = slot.has_listener(&key);
         let opened = if !query.is_sane() {
             Err(Errno::NAMETOOLONG)
         } else if has_it {
@@ -130,7 +130,7 @@ impl Cluster {
     /// How a worker gets the connections of a listener.
     fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Way> {
         let slot = ctx.slots.get(id)?;
-        let (spec, index) = (Rc::clone(&slot.app.spec), slot.index);
+        let (spec, index) = (Rc::clone(&slot.app().spec), slot.durable.index);
         let known = self.listeners.get(listener)?;
         if !known.shards.is_empty() {
             return self.shard_of(ctx, listener, index, query).map(Way::Socket);
@@ -143,17 +143,17 @@ impl Cluster {
     /// From now on this worker is a part of that listener.
     fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Way) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        if slot.worker.never_listened() {
+        if slot.never_listened() {
             ctx.queue.push_back(Input::Listens(id));
         }
         match way {
-            Way::InTurn => slot.worker.served.push(key),
+            Way::InTurn => slot.durable.served.push(key),
             Way::Socket(_) => {
-                slot.worker.sent(Sending::Listener);
-                slot.worker.listening.push(key);
+                slot.live.worker.sent(Sending::Listener);
+                slot.durable.listening.push(key);
             }
         }
-        slot.worker.served_by.push(listener);
+        slot.live.worker.served_by.push(listener);
         ctx.slots.changed(id);
         self.join(ctx, id, listener);
     }
@@ -162,7 +162,7 @@ impl Cluster {
     fn join(&mut self, ctx: &Ctx, id: u32, listener: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
         let Some(known) = self.listeners.get_mut(listener) else { return };
-        if !known.shards.is_empty() || slot.worker.served.iter().any(|key| known.key() == Some(key)) {
+        if !known.shards.is_empty() || slot.durable.served.iter().any(|key| known.key() == Some(key)) {
             known.turns.join(id);
         }
         self.listeners.mark_dirty(listener);
@@ -171,20 +171,20 @@ impl Cluster {
     /// The app closed a server.
     fn server_closed(&mut self, ctx: &mut Ctx, id: u32, key: &str) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        slot.worker.listening.retain(|open| open != key);
-        slot.worker.served.retain(|open| open != key);
+        slot.durable.listening.retain(|open| open != key);
+        slot.durable.served.retain(|open| open != key);
         let routed = routes_to(slot);
-        let app = Rc::clone(&slot.app);
+        let app = Rc::clone(slot.app());
         ctx.slots.changed(id);
         let Some(listener) = self.listener_of(ctx, &app.spec, key) else { return };
         if let Some(slot) = ctx.slots.get_mut(id) {
-            slot.worker.served_by.retain(|served| *served != listener);
+            slot.live.worker.served_by.retain(|served| *served != listener);
         }
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.turns.leave(id);
         }
         // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
-        let held = ctx.slots.iter().any(|slot| slot.spec().name == app.spec.name && slot.worker.has(key));
+        let held = ctx.slots.iter().any(|slot| slot.spec().name == app.spec.name && slot.has_listener(key));
         if routed && !held {
             self.leave_listener(ctx, listener, &app.spec);
         } else {
@@ -238,7 +238,7 @@ fn name_worker(ctx: &mut Ctx, id: u32, beside: &mut Beside) {
     }
     let number = ctx.slots.next_worker_id();
     let Some(slot) = ctx.slots.get_mut(id) else { return };
-    slot.worker.id = number;
+    slot.durable.worker_id = number;
     if slot.spec().has_workers() {
         beside.vars.push(("NODE_UNIQUE_ID", number.to_string()));
     }
@@ -306,7 +306,7 @@ impl Feature for Cluster {
         if *notice == Notice::Deleted {
             self.worker_left(ctx, id);
         }
-        if let Some(spec) = ctx.slots.get(id).map(|slot| Rc::clone(&slot.app.spec)) {
+        if let Some(spec) = ctx.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) {
             self.close_listeners_of(ctx, &spec);
         }
     }

@@ -20,7 +20,7 @@ use crate::slots::Slot;
 pub(super) fn rights_for(slot: &Slot, query: &Query) -> Rights {
     let rights = Rights::of(slot.spec());
     // Its program may bind every port by itself (`setcap cap_net_bind_service`).
-    let may_bind = || slot.instance.pid().is_some_and(may_bind_any_port);
+    let may_bind = || slot.durable.instance.pid().is_some_and(may_bind_any_port);
     if !rights.are_ours() && query.kind != Kind::Unix && query.port != 0 && may_bind() { Rights::default() } else { rights }
 }
 
@@ -44,7 +44,7 @@ impl Cluster {
         if !self.listeners.is_news(&slot.spec().name, &query.key()) {
             return;
         }
-        let (name, pm_id) = (&slot.spec().name, slot.pm_id);
+        let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
         let user = crate::users::name_of(slot.spec().uid.as_deref().unwrap_or_default());
         let what = match (query.kind, &query.address) {
             (Kind::Unix, Some(path)) => format!("make the socket \"{path}\""),

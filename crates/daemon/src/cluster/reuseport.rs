@@ -24,7 +24,7 @@ impl Cluster {
         let first = Rc::new(query.open_first_shard()?);
         let id = self.listeners.add(ctx, app, key, Rc::clone(&first));
         let slots = ctx.slots.iter().filter(|slot| slot.spec().name == app);
-        let mut indexes: Vec<u32> = slots.map(|slot| slot.index).collect();
+        let mut indexes: Vec<u32> = slots.map(|slot| slot.durable.index).collect();
         indexes.sort_unstable();
         indexes.dedup();
         let mut indexes = indexes.into_iter();
@@ -60,7 +60,7 @@ impl Cluster {
     pub(super) fn steer(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(listener) = self.listeners.get_mut(id).filter(|listener| !listener.shards.is_empty()) else { return };
         let workers = listener.turns.workers().filter_map(|worker| ctx.slots.get(worker)).filter(|slot| is_up(slot));
-        let eligible: Vec<u32> = workers.map(|slot| slot.index).collect();
+        let eligible: Vec<u32> = workers.map(|slot| slot.durable.index).collect();
         let changed = listener.shards.iter().any(|shard| shard.active != eligible.contains(&shard.index));
         if !changed {
             return;

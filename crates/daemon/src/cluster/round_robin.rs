@@ -33,7 +33,7 @@ const EXHAUSTED_MS: u64 = 100;
 impl Cluster {
     /// What a worker answered to the connections that it was handed: who has them now.
     pub(super) fn take_answers(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(worker) = ctx.slots.get_mut(id).and_then(|slot| slot.worker.own_mut()) else { return };
+        let Some(worker) = ctx.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
         for (Handed { listener, mut connection, .. }, accepted) in worker.answered.drain(..) {
             let Some(listener) = self.listeners.get_mut(listener) else { continue };
             if accepted {
@@ -50,7 +50,7 @@ impl Cluster {
     /// Something changed that makes a difference for the listeners of a worker.
     pub(super) fn mark_listeners_of(&mut self, ctx: &Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        for &listener in &slot.worker.served_by {
+        for &listener in &slot.live.worker.served_by {
             if self.listeners.get(listener).is_some_and(super::Listener::waits_for_workers) {
                 self.listeners.mark_dirty(listener);
             }
@@ -137,10 +137,10 @@ impl Cluster {
         let Some(listener) = self.listeners.get_mut(id) else { return Err(connection) };
         let Some(slot) = ctx.slots.get_mut(worker) else { return Err(connection) };
         let line = listener.line(seq);
-        match slot.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&ctx.reactor, line, connection.fd.as_fd())) {
+        match slot.live.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&ctx.reactor, line, connection.fd.as_fd())) {
             Sent::Yes => {
-                slot.worker.sent(Sending::Connection);
-                slot.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
+                slot.live.worker.sent(Sending::Connection);
+                slot.live.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
                 let who = Eligible::among(&ctx.slots, listener.turns.workers());
                 listener.turns.gave(worker, |worker| load_of(&ctx.slots, worker, who));
                 Ok(())
@@ -153,9 +153,9 @@ impl Cluster {
     pub(super) fn worker_left(&mut self, ctx: &mut Ctx, id: u32) {
         self.take_answers(ctx, id);
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        let Some(worker) = slot.worker.own_mut() else { return };
-        worker.listening.clear();
-        worker.served.clear();
+        slot.durable.listening.clear();
+        slot.durable.served.clear();
+        let Some(worker) = slot.live.worker.own_mut() else { return };
         worker.on_their_way.clear();
         for Handed { listener, connection, .. } in std::mem::take(&mut worker.handed).into_iter().rev() {
             if let Some(listener) = self.listeners.get_mut(listener) {
@@ -174,14 +174,14 @@ impl Cluster {
 
     /// After a restart of the daemon: who serves what, as the journal has it.
     pub(super) fn rejoin_workers(&mut self, ctx: &mut Ctx) {
-        let ids: Vec<u32> = ctx.slots.iter().filter(|slot| slot.ipc.is_some()).map(|slot| slot.id).collect();
+        let ids: Vec<u32> = ctx.slots.iter().filter(|slot| slot.live.ipc.is_some()).map(|slot| slot.durable.id).collect();
         for id in ids {
             let Some(slot) = ctx.slots.get(id) else { continue };
-            let spec = Rc::clone(&slot.app.spec);
-            let keys: Vec<String> = slot.worker.listening.iter().chain(&slot.worker.served).cloned().collect();
+            let spec = Rc::clone(&slot.app().spec);
+            let keys: Vec<String> = slot.durable.listening.iter().chain(&slot.durable.served).cloned().collect();
             let served_by: Vec<u32> = keys.iter().filter_map(|key| self.listener_of(ctx, &spec, key)).collect();
-            if let Some(worker) = ctx.slots.get_mut(id).and_then(|slot| slot.worker.own_mut()) {
-                worker.served_by.clone_from(&served_by);
+            if let Some(slot) = ctx.slots.get_mut(id).filter(|_| !served_by.is_empty()) {
+                slot.live.worker.served_by.clone_from(&served_by);
             }
             for listener in served_by {
                 self.join(ctx, id, listener);
@@ -201,9 +201,9 @@ pub(super) fn exhausted(ctx: &mut Ctx, errno: Errno) -> Rest {
 
 /// Whether new connections go to this worker. Those that were handed to it before are its own in any case.
 pub(super) fn routes_to(slot: &Slot) -> bool {
-    let ready = matches!(slot.instance.state, State::Running { .. });
-    match slot.role {
-        Role::Serving => is_up(slot) && !slot.unready,
+    let ready = matches!(slot.durable.instance.state, State::Running { .. });
+    match slot.durable.role {
+        Role::Serving => is_up(slot) && !slot.live.unready,
         // It has not proven yet that it can serve.
         Role::Candidate => ready,
         Role::Retiring => false,
@@ -213,7 +213,10 @@ pub(super) fn routes_to(slot: &Slot) -> bool {
 /// It runs, and nobody wants it to end.
 pub(super) fn is_up(slot: &Slot) -> bool {
     // A worker may be heard before the keeper's word that it was started.
-    matches!(slot.instance.state, State::Spawning { .. } | State::Starting { .. } | State::Completing { .. } | State::Running { .. })
+    matches!(
+        slot.durable.instance.state,
+        State::Spawning { .. } | State::Starting { .. } | State::Completing { .. } | State::Running { .. }
+    )
 }
 
 /// Which workers of a listener get new connections: the best that there are.
@@ -248,11 +251,11 @@ impl Eligible {
 
 /// It runs, and is no newcomer that may not be able to serve.
 fn is_proven(slot: &Slot) -> bool {
-    is_up(slot) && slot.role != Role::Candidate
+    is_up(slot) && slot.durable.role != Role::Candidate
 }
 
 /// What a worker has to answer, if it gets connections at all.
 pub(super) fn load_of(slots: &Slots, worker: u32, who: Eligible) -> Option<Load> {
     let slot = slots.get(worker)?;
-    who.takes(slot).then(|| slot.worker.load())
+    who.takes(slot).then(|| slot.live.worker.load())
 }

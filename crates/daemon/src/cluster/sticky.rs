@@ -184,10 +184,10 @@ impl Cluster {
         let now_ms = ctx.now.mono_ms;
         let given = match self.home_of(ctx, id, &connection) {
             _ if now_ms < connection.not_before_ms => Err(connection),
-            Some(worker) if ctx.slots.get(worker).is_some_and(|slot| slot.worker.load().unanswered < WINDOW) => {
+            Some(worker) if ctx.slots.get(worker).is_some_and(|slot| slot.live.worker.load().unanswered < WINDOW) => {
                 let client = connection.client;
                 let handed = self.hand_over(ctx, id, worker, connection);
-                let index = ctx.slots.get(worker).map(|slot| slot.index);
+                let index = ctx.slots.get(worker).map(|slot| slot.durable.index);
                 let by_turn = match client {
                     Some(Client::New) => true,
                     Some(Client::Instance(instance)) => index != Some(instance),
@@ -223,7 +223,7 @@ impl Cluster {
             !connection.refused_by.contains(worker) && load_of(&ctx.slots, *worker, who).is_some_and(|load| !lost(load))
         };
         let able: Vec<(u32, u32)> =
-            listener.turns.workers().filter(able).filter_map(|worker| Some((ctx.slots.get(worker)?.index, worker))).collect();
+            listener.turns.workers().filter(able).filter_map(|worker| Some((ctx.slots.get(worker)?.durable.index, worker))).collect();
         // By the number of the instance, which stays the same when its process is replaced.
         let by_address = |address: IpAddr| {
             let bytes = match address {
@@ -240,7 +240,7 @@ impl Cluster {
             Some(Client::Address(address)) => by_address(address),
             None => able
                 .iter()
-                .min_by_key(|(_, worker)| ctx.slots.get(*worker).map(|slot| slot.worker.load().unanswered))
+                .min_by_key(|(_, worker)| ctx.slots.get(*worker).map(|slot| slot.live.worker.load().unanswered))
                 .map(|(index, _)| *index),
         }?;
         able.iter().find(|(able, _)| *able == index).map(|(_, worker)| *worker)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::rare::Rare;
 use ostler_core::serving::Sticky;
 use ostler_proto::node::cluster::Answer;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -83,7 +84,7 @@ impl Rig {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let slot = self.played.ctx.slots.get_mut(id).unwrap();
-        slot.ipc = Ipc::open(ours.into(), id, slot.key(slot.instance.inc), &self.played.ctx.reactor).map(Box::new);
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(slot.durable.instance.inc), &self.played.ctx.reactor).map(Box::new);
         theirs
     }
 
@@ -113,7 +114,7 @@ impl Rig {
 
     /// A worker answers to the first connection that it has not answered: it is served or refused.
     fn answers(&mut self, id: u32, accepted: bool) {
-        let worker = self.played.ctx.slots.get_mut(id).unwrap().worker.own_mut().unwrap();
+        let worker = self.played.ctx.slots.get_mut(id).unwrap().live.worker.own_mut().unwrap();
         let seq = worker.handed.front().unwrap().seq;
         assert!(worker.take(Answer::Received) && worker.take(Answer::Connection { seq, accepted }));
         self.cluster.on_capacity(&mut self.played.ctx, id);
@@ -122,7 +123,7 @@ impl Rig {
 
     /// Connections that each worker has not answered.
     fn handed(&self, workers: &[Process]) -> Vec<usize> {
-        workers.iter().map(|worker| self.played.ctx.slots.get(worker.id).unwrap().worker.handed.len()).collect()
+        workers.iter().map(|worker| self.played.ctx.slots.get(worker.id).unwrap().live.worker.handed.len()).collect()
     }
 
     /// What the keeper holds a copy of, here as there: a socket of the played keeper is never closed.
@@ -136,10 +137,7 @@ impl Rig {
             self.cluster.held().into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
         self.cluster = Cluster::default();
         for slot in self.played.ctx.slots.iter_mut() {
-            if let Some(worker) = slot.worker.own_mut() {
-                worker.served_by.clear();
-                worker.handed.clear();
-            }
+            slot.live.worker = Rare::default();
         }
         for (name, fd) in held {
             assert!(self.cluster.take_back(&mut self.played.ctx, &name, fd).is_none(), "{name}");
@@ -192,15 +190,15 @@ fn connections_go_to_the_workers_in_turn() {
 fn a_newcomer_comes_after_one_that_is_not_well() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let slots = &mut rig.played.ctx.slots;
-    slots.get_mut(workers[0].id).unwrap().unready = true;
+    slots.get_mut(workers[0].id).unwrap().live.unready = true;
     let newcomer = slots.get_mut(workers[1].id).unwrap();
-    newcomer.role = Role::Candidate;
-    let State::Running { inc, pid, since, .. } = newcomer.instance.state else { panic!("{:?}", newcomer.instance.state) };
-    newcomer.instance.state = State::Starting { inc, pid, since, ready_deadline_ms: None, late: false, adopted: false };
+    newcomer.durable.role = Role::Candidate;
+    let State::Running { inc, pid, since, .. } = newcomer.durable.instance.state else { panic!("{:?}", newcomer.durable.instance.state) };
+    newcomer.durable.instance.state = State::Starting { inc, pid, since, ready_deadline_ms: None, late: false, adopted: false };
     let _clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
     assert_eq!(rig.handed(&workers), [3, 0]);
-    rig.played.ctx.slots.get_mut(workers[0].id).unwrap().unready = false;
+    rig.played.ctx.slots.get_mut(workers[0].id).unwrap().live.unready = false;
     rig.played.feed(&mut rig.cluster, workers[0].id, Event::Stop(user()));
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
@@ -247,13 +245,13 @@ fn what_a_dead_worker_has_not_answered_goes_to_the_next() {
     let _clients: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
     // Answered and refused, but nobody has looked at that: it must not be lost either.
-    let worker = rig.played.ctx.slots.get_mut(workers[0].id).unwrap().worker.own_mut().unwrap();
+    let worker = rig.played.ctx.slots.get_mut(workers[0].id).unwrap().live.worker.own_mut().unwrap();
     let seq = worker.handed.front().unwrap().seq;
     assert!(worker.take(Answer::Connection { seq, accepted: false }));
     rig.cluster.on_process_gone(&mut rig.played.ctx, workers[0].id, 1);
     rig.settle();
     assert_eq!(rig.handed(&workers), [0, 4]);
-    assert!(rig.played.ctx.slots.get(workers[0].id).unwrap().worker.never_listened());
+    assert!(rig.played.ctx.slots.get(workers[0].id).unwrap().never_listened());
 }
 
 #[test]
@@ -282,7 +280,9 @@ fn the_next_daemon_goes_on_with_the_same_port() {
     let workers: Vec<Process> = (0..2).map(|_| rig.worker(&spec)).collect();
     let sockets = |rig: &mut Rig| -> Vec<u64> {
         let inode = |worker: &Process| {
-            rig.played.ctx.slots.get_mut(worker.id).unwrap().worker = ostler_core::rare::Rare::default();
+            let slot = rig.played.ctx.slots.get_mut(worker.id).unwrap();
+            slot.durable.listening.clear();
+            slot.live.worker = Rare::default();
             rig.says(worker.id, any_port());
             let (_, fds) = worker.got();
             ostler_sys::listening::inode(std::os::fd::AsFd::as_fd(&fds[0])).unwrap()
@@ -303,7 +303,7 @@ fn a_client_that_says_nothing_goes_by_its_address() {
     let _silent = TcpStream::connect(address).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers), [0, 0], "their first requests are awaited");
-    let index = rig.played.ctx.slots.get(workers[1].id).unwrap().index;
+    let index = rig.played.ctx.slots.get(workers[1].id).unwrap().durable.index;
     named.write_all(format!("GET / HTTP/1.1\r\nCookie: who={index}\r\n\r\n").as_bytes()).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers), [0, 1]);
@@ -324,8 +324,8 @@ fn what_a_new_release_does_not_listen_at_is_closed_after_a_while() {
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "address": "127.0.0.1", "port": 0, "addressType": 4, "index": 5}),
     );
     rig.says(id, json!({"cmd": "NODE_CLUSTER", "act": "listening"}));
-    if !matches!(rig.played.ctx.slots.get(id).unwrap().instance.state, State::Running { .. }) {
-        let inc = rig.played.ctx.slots.get(id).unwrap().instance.inc;
+    if !matches!(rig.played.ctx.slots.get(id).unwrap().durable.instance.state, State::Running { .. }) {
+        let inc = rig.played.ctx.slots.get(id).unwrap().durable.instance.inc;
         rig.played.feed(&mut rig.cluster, id, Event::Ready { inc });
     }
     rig.pass(9999);
@@ -342,11 +342,11 @@ fn a_stopped_app_has_no_sockets() {
     rig.cluster.on_notice(&mut rig.played.ctx, id, &Notice::Stopped);
     assert_eq!(rig.listeners(), 1, "one of it is to run");
     rig.played.feed(&mut rig.cluster, id, Event::Stop(user()));
-    let inc = rig.played.ctx.slots.get(id).unwrap().instance.inc;
+    let inc = rig.played.ctx.slots.get(id).unwrap().durable.instance.inc;
     let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
     rig.played.feed(&mut rig.cluster, id, Event::Exited { inc, exit });
     rig.played.feed(&mut rig.cluster, id, Event::TreeGone { inc });
-    assert_eq!(rig.played.ctx.slots.get(id).unwrap().instance.state, State::Stopped);
+    assert_eq!(rig.played.ctx.slots.get(id).unwrap().durable.instance.state, State::Stopped);
     rig.cluster.on_notice(&mut rig.played.ctx, id, &Notice::Stopped);
     assert_eq!(rig.listeners(), 0);
 }
@@ -369,7 +369,7 @@ fn whose_a_socket_is_is_known_to_others() {
     rig.played.ctx.listening = crate::slots::listening::Listening::default();
     rig.next_daemon();
     assert_eq!(rig.played.ctx.listening.app_of(inode), Some("api"));
-    let key = rig.played.ctx.slots.get(workers[0].id).unwrap().worker.served[0].clone();
+    let key = rig.played.ctx.slots.get(workers[0].id).unwrap().durable.served[0].clone();
     rig.says(workers[0].id, json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key}));
     assert_eq!(rig.played.ctx.listening.app_of(inode), None);
     assert_eq!(rig.listeners(), 0, "the app means it");

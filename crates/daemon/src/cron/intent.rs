@@ -34,7 +34,7 @@ impl Cron {
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32, intent: ScheduleIntent) {
         let Some(slot) = ctx.slots.get(id) else { return };
         match intent {
-            ScheduleIntent::On if slot.instance.wanted == Wanted::Up => self.arm(ctx, id),
+            ScheduleIntent::On if slot.durable.instance.wanted == Wanted::Up => self.arm(ctx, id),
             ScheduleIntent::Off => self.disarm(ctx, id),
             ScheduleIntent::On | ScheduleIntent::Same => {}
         }
@@ -45,10 +45,10 @@ impl Cron {
     /// The ticks of this slot count from now on, if it has any.
     pub(super) fn arm(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        if slot.spec().cron.is_none() || (!slot.ticks.arm() && slot.ticks.next_ms.is_some()) {
+        if slot.spec().cron.is_none() || (!slot.durable.ticks.arm() && slot.durable.ticks.next_ms.is_some()) {
             return;
         }
-        let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
+        let (pm_id, is_seen) = (slot.durable.pm_id, slot.durable.role == Role::Serving);
         self.mark_stale();
         ctx.slots.changed(id);
         if is_seen {
@@ -62,7 +62,7 @@ impl Cron {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if slot.spec().cron.is_some() {
             let saved = saved.unwrap_or_default();
-            slot.ticks = if slot.spec().is_job() { saved } else { Ticks { next_ms: None, ..saved } };
+            slot.durable.ticks = if slot.spec().is_job() { saved } else { Ticks { next_ms: None, ..saved } };
             self.mark_stale();
             ctx.slots.changed(id);
         }
@@ -71,10 +71,10 @@ impl Cron {
     /// They do not.
     fn disarm(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        if !slot.ticks.disarm() {
+        if !slot.durable.ticks.disarm() {
             return;
         }
-        let (pm_id, is_seen) = (slot.pm_id, slot.role == Role::Serving);
+        let (pm_id, is_seen) = (slot.durable.pm_id, slot.durable.role == Role::Serving);
         self.mark_stale();
         ctx.slots.changed(id);
         if is_seen {

@@ -13,6 +13,8 @@
 mod intent;
 mod run;
 
+use std::rc::Rc;
+
 use jiff::tz::TimeZone;
 use ostler_core::cron::{CronSpec, Schedule, Tick, Ticks};
 use ostler_core::time::Now;
@@ -95,7 +97,7 @@ impl Feature for Cron {
 
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
         let id = transition.id;
-        if ctx.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.ticks.armed) {
+        if ctx.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.durable.ticks.armed) {
             self.follow(ctx, id, ScheduleIntent::of(transition.event));
         }
     }
@@ -148,12 +150,13 @@ impl Cron {
         self.ahead_ms = ahead_ms(now);
         let mut due = Vec::new();
         let mut changed = Vec::new();
-        for slot in ctx.slots.iter_mut().filter(|slot| slot.ticks.armed && which(&slot.ticks, now.wall_ms)) {
-            let before = slot.ticks;
-            let Some(cron) = &slot.app.spec.cron else { continue };
-            due.extend(look(&mut slot.ticks, cron, now.wall_ms).map(|tick| (slot.id, tick)));
-            if slot.ticks != before {
-                changed.push(slot.id);
+        for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.ticks.armed && which(&slot.durable.ticks, now.wall_ms)) {
+            let before = slot.durable.ticks;
+            let app = Rc::clone(slot.app());
+            let Some(cron) = &app.spec.cron else { continue };
+            due.extend(look(&mut slot.durable.ticks, cron, now.wall_ms).map(|tick| (slot.durable.id, tick)));
+            if slot.durable.ticks != before {
+                changed.push(slot.durable.id);
             }
         }
         changed.into_iter().for_each(|id| ctx.slots.changed(id));
@@ -165,13 +168,14 @@ impl Cron {
     fn set_timer(&mut self, ctx: &mut Ctx) {
         let now = ctx.now;
         let (mut earliest, mut settled) = (None::<u64>, Vec::new());
-        for slot in ctx.slots.iter_mut().filter(|slot| slot.ticks.armed) {
-            let Some(cron) = &slot.app.spec.cron else { continue };
-            if slot.ticks.next_ms.is_none() {
-                look(&mut slot.ticks, cron, now.wall_ms);
-                settled.push(slot.id);
+        for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.ticks.armed) {
+            let app = Rc::clone(slot.app());
+            let Some(cron) = &app.spec.cron else { continue };
+            if slot.durable.ticks.next_ms.is_none() {
+                look(&mut slot.durable.ticks, cron, now.wall_ms);
+                settled.push(slot.durable.id);
             }
-            earliest = earliest.into_iter().chain(slot.ticks.next_ms).min();
+            earliest = earliest.into_iter().chain(slot.durable.ticks.next_ms).min();
         }
         settled.into_iter().for_each(|id| ctx.slots.changed(id));
         if self.timer.is_none() {

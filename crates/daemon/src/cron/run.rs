@@ -21,9 +21,9 @@ impl Cron {
         let mut restarts: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         self.has_run |= !due.is_empty();
         for (id, tick) in due {
-            let Some(slot) = ctx.slots.get(id).filter(|slot| slot.role == Role::Serving) else { continue };
+            let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.role == Role::Serving) else { continue };
             let Some(cron) = slot.spec().cron.clone() else { continue };
-            let (name, pm_id) = (slot.spec().name.clone(), slot.pm_id);
+            let (name, pm_id) = (slot.spec().name.clone(), slot.durable.pm_id);
             if cron.run_on == RunOn::One && !is_first(&ctx.slots, slot) {
                 continue;
             }
@@ -34,7 +34,7 @@ impl Cron {
                 ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) was missed {late_s} s ago and is left out"));
                 continue;
             }
-            match cron.on_tick(&slot.instance) {
+            match cron.on_tick(&slot.durable.instance) {
                 OnTick::Start => {
                     ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern})"));
                     ctx.event(id, Event::Start(origin()));
@@ -60,8 +60,8 @@ impl Cron {
     /// The run of a job has ended, and another one waits for that.
     pub(super) fn begin_queued(ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        if slot.ticks.queued && matches!(slot.instance.state, State::Stopped | State::Errored) {
-            slot.ticks.queued = false;
+        if slot.durable.ticks.queued && matches!(slot.durable.instance.state, State::Stopped | State::Errored) {
+            slot.durable.ticks.queued = false;
             ctx.slots.changed(id);
             ctx.event(id, Event::Start(origin()));
         }
@@ -71,7 +71,7 @@ impl Cron {
     pub(super) fn follow_limit(ctx: &mut Ctx, id: u32) {
         let limit = ctx.slots.get(id).and_then(|slot| {
             let timeout_ms = slot.spec().cron.as_ref()?.job.as_ref()?.timeout_ms?;
-            match slot.instance.state {
+            match slot.durable.instance.state {
                 State::Starting { since, .. } | State::Completing { since, .. } | State::Running { since, .. } => {
                     Some(since.mono_ms.saturating_add(timeout_ms))
                 }
@@ -84,7 +84,8 @@ impl Cron {
 
 /// The instance with the lowest number of its app.
 fn is_first(slots: &Slots, slot: &Slot) -> bool {
-    let lower = |other: &Slot| other.spec().name == slot.spec().name && other.ticks.armed && other.pm_id < slot.pm_id;
+    let lower =
+        |other: &Slot| other.spec().name == slot.spec().name && other.durable.ticks.armed && other.durable.pm_id < slot.durable.pm_id;
     !slots.serving().any(lower)
 }
 
@@ -101,7 +102,7 @@ fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
 /// An attempt has used up its time.
 pub(super) fn overrun(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.slots.get(id) else { return };
-    let (name, pm_id) = (slot.spec().name.clone(), slot.pm_id);
+    let (name, pm_id) = (slot.spec().name.clone(), slot.durable.pm_id);
     ctx.log.error(format_args!("App [{name}:{pm_id}] job takes longer than its timeout, stopping it"));
     ctx.event(id, Event::Fail(Origin::policy(PolicyName::Timeout)));
 }

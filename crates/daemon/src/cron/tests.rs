@@ -80,7 +80,7 @@ fn a_users_stop_ends_it() {
 #[test]
 fn a_clock_that_was_set_settles_every_tick_anew() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("0 3 * * *".into())));
-    let next = played.ctx.slots.get(id).unwrap().ticks.next_ms.unwrap();
+    let next = played.ctx.slots.get(id).unwrap().durable.ticks.next_ms.unwrap();
     // To just before the tick: without a look it would come a day late.
     played.ctx.now.wall_ms = next - 1000;
     cron.on_turn(&mut played.ctx);
@@ -110,12 +110,12 @@ fn a_run_that_waits_begins_when_the_present_one_has_ended() {
     let spec = CronSpec { overlap: Overlap::Queue, ..CronSpec::job("* * * * *".into(), JobSpec::default()) };
     let (mut played, mut cron, id) = running(app(spec));
     assert!(tick(&mut played, &mut cron, MINUTE_MS).is_empty());
-    assert!(played.ctx.slots.get(id).unwrap().ticks.queued);
-    let inc = played.ctx.slots.get(id).unwrap().instance.inc;
+    assert!(played.ctx.slots.get(id).unwrap().durable.ticks.queued);
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
     let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
     played.feed(&mut cron, id, Event::Exited { inc, exit });
     played.feed(&mut cron, id, Event::TreeGone { inc });
-    assert!(matches!(played.ctx.slots.get(id).unwrap().instance.state, State::Stopped));
+    assert!(matches!(played.ctx.slots.get(id).unwrap().durable.instance.state, State::Stopped));
     let asked = played.queued();
     assert!(matches!(&asked[..], [Input::Event(of, Event::Start(origin))] if *of == id && is_cron(origin)), "{asked:?}");
 }

@@ -53,7 +53,7 @@ impl Feature for Drains {
 
     fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         if let Message::Internal(message) = message
-            && ctx.slots.get(id).is_some_and(|slot| slot.preloaded)
+            && ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded)
             && let Some(said) = FromPreload::of(message)
         {
             self.on_preload(ctx, id, said);
@@ -68,7 +68,7 @@ impl Feature for Drains {
         let draining = self.0.remove(&id);
         let Some(slot) = ctx.slots.get(id) else { return };
         let Some((requests, text)) = unfinished(slot, notice, draining) else { return };
-        let (pm_id, name) = (slot.pm_id, &slot.spec().name);
+        let (pm_id, name) = (slot.durable.pm_id, &slot.spec().name);
         ctx.log.error(format_args!("App [{name}:{pm_id}] {text}"));
         let warning = format!("[{name}]({pm_id}) {text}");
         ctx.answer(Answer::Cut { id, requests, warning });
@@ -85,7 +85,7 @@ impl Drains {
     /// It gets nothing new any more: it is to finish what it has.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        let is_preloaded = slot.preloaded;
+        let is_preloaded = slot.durable.preloaded;
         match order(slot) {
             Some(message) => ctx.send(id, &message, None),
             None => return ctx.event(id, Event::Drained { inc }),
@@ -99,7 +99,7 @@ impl Drains {
     }
 
     fn on_preload(&mut self, ctx: &mut Ctx, id: u32, said: FromPreload) {
-        let Some(State::Draining { inc, .. }) = ctx.slots.get(id).map(|slot| &slot.instance.state) else { return };
+        let Some(State::Draining { inc, .. }) = ctx.slots.get(id).map(|slot| &slot.durable.instance.state) else { return };
         let inc = *inc;
         let Some(draining) = self.0.get_mut(&id).filter(|draining| draining.inc == inc) else { return };
         match said {
@@ -119,30 +119,30 @@ impl Drains {
 
 /// What a process is told that is to finish; none where nothing can be said to it.
 fn order(slot: &Slot) -> Option<Value> {
-    slot.ipc.as_ref()?;
+    slot.live.ipc.as_ref()?;
     let spec = slot.spec();
     let is_cluster = spec.mode == ExecMode::Cluster;
-    if !slot.preloaded {
+    if !slot.durable.preloaded {
         let disconnects = is_cluster && (spec.runs_in_node() || spec.runs_in_deno());
         return disconnects.then(|| json!({"cmd": "NODE_CLUSTER", "act": "disconnect"}));
     }
     // Out of the rotation it gets nothing new; the app's own `server.close` is left to the app.
     let by_turns = is_cluster && spec.scheduling == Scheduling::RoundRobin;
-    let policy = &slot.policy;
+    let policy = &slot.live.policy;
     let signal = (!policy.shutdown_with_message).then(|| ostler_sys::signal::name(policy.kill_signal));
     Some(Drain { stop_listening: !by_turns, idle_ms: IDLE_MS, lasting_ms: policy.kill_timeout_ms, signal }.message())
 }
 
 /// It has all its time from now on.
 fn extend(ctx: &mut Ctx, id: u32, inc: u32) {
-    let drain_ms = ctx.slots.get(id).and_then(|slot| slot.policy.drain_timeout_ms).unwrap_or(0);
+    let drain_ms = ctx.slots.get(id).and_then(|slot| slot.live.policy.drain_timeout_ms).unwrap_or(0);
     ctx.event(id, Event::Extend { inc, until_ms: ctx.now.mono_ms.saturating_add(drain_ms) });
 }
 
 /// How many requests are cut, as far as that is known, and words that follow the name of the app; none where nothing is.
 fn unfinished(slot: &Slot, notice: &Notice, draining: Option<Draining>) -> Option<(u32, String)> {
-    let (drain_ms, kill_ms) = (slot.policy.drain_timeout_ms.unwrap_or(0), slot.policy.kill_timeout_ms);
-    let gently = slot.role == Role::Retiring || slot.instance.wanted != Wanted::Up;
+    let (drain_ms, kill_ms) = (slot.live.policy.drain_timeout_ms.unwrap_or(0), slot.live.policy.kill_timeout_ms);
+    let gently = slot.durable.role == Role::Retiring || slot.durable.instance.wanted != Wanted::Up;
     match (notice, draining) {
         (Notice::DrainTimeout, Some(Draining { requests: Some(0), .. })) => None,
         (Notice::DrainTimeout, Some(Draining { requests: Some(requests), .. })) => {
@@ -152,7 +152,7 @@ fn unfinished(slot: &Slot, notice: &Notice, draining: Option<Draining>) -> Optio
         (Notice::DrainTimeout, Some(Draining { requests: None, .. })) => {
             Some((0, "the old process does not answer, it is ended".to_owned()))
         }
-        (Notice::KillTimeout, _) if gently && slot.policy.drains_after_signal => {
+        (Notice::KillTimeout, _) if gently && slot.live.policy.drains_after_signal => {
             let ms = drain_ms.max(kill_ms);
             Some((1, format!("the old process did not finish within drain_timeout ({ms} ms) and was killed")))
         }

@@ -31,9 +31,9 @@ impl App {
         let mut app = Self { played, drains, id, theirs: BufReader::new(theirs) };
         app.played.start(&mut app.drains, id, 1000);
         let slot = app.played.ctx.slots.get_mut(id).unwrap();
-        slot.policy.drain_timeout_ms = Some(DRAIN_MS);
-        slot.preloaded = is_preloaded;
-        slot.ipc = Ipc::open(ours.into(), id, slot.key(1), &app.played.ctx.reactor).map(Box::new);
+        slot.live.policy.drain_timeout_ms = Some(DRAIN_MS);
+        slot.durable.preloaded = is_preloaded;
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &app.played.ctx.reactor).map(Box::new);
         app.played.feed(&mut app.drains, id, Event::StopGently(Origin::Shutdown));
         assert!(matches!(app.state(), State::Draining { .. }), "{:?}", app.state());
         app
@@ -44,7 +44,7 @@ impl App {
     }
 
     fn state(&self) -> &State {
-        &self.played.ctx.slots.get(self.id).unwrap().instance.state
+        &self.played.ctx.slots.get(self.id).unwrap().durable.instance.state
     }
 
     /// It is to finish: what it is told.
@@ -65,7 +65,7 @@ impl App {
     /// Then its time to finish is over.
     fn until_ms(&self) -> u64 {
         let slot = self.played.ctx.slots.get(self.id).unwrap();
-        slot.instance.deadline_ms().unwrap() - self.played.ctx.now.mono_ms
+        slot.durable.instance.deadline_ms().unwrap() - self.played.ctx.now.mono_ms
     }
 
     /// Its time is over: how many requests are cut, and the words for that.
@@ -104,7 +104,7 @@ fn only_our_preload_is_believed_and_only_about_what_is_under_way() {
     app.says(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
     assert!(matches!(app.state(), State::Draining { .. }), "it was not asked yet");
     app.finish().unwrap();
-    app.played.ctx.slots.get_mut(app.id).unwrap().preloaded = false;
+    app.played.ctx.slots.get_mut(app.id).unwrap().durable.preloaded = false;
     app.says(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
     assert!(matches!(app.state(), State::Draining { .. }), "any program can write that");
     app.drains.on_forgotten(&mut app.played.ctx, app.id);
@@ -144,7 +144,7 @@ fn what_is_cut_is_told() {
     }
     let mut app = App::node();
     assert_eq!(app.runs_out(&Notice::KillTimeout), None, "it was told that by signal");
-    app.played.ctx.slots.get_mut(app.id).unwrap().policy.drains_after_signal = true;
+    app.played.ctx.slots.get_mut(app.id).unwrap().live.policy.drains_after_signal = true;
     let (requests, words) = app.runs_out(&Notice::KillTimeout).unwrap();
     assert_eq!(requests, 1);
     assert!(words.ends_with("the old process did not finish within drain_timeout (5000 ms) and was killed"), "{words}");

@@ -115,17 +115,17 @@ impl Ctx {
     pub(crate) fn complain(&mut self, id: u32, topic: Topic, what: Arguments<'_>) {
         let Some(slot) = self.slots.get(id) else { return };
         if self.complaints.is_new(id, topic) {
-            self.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.pm_id));
+            self.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.durable.pm_id));
         }
     }
 
     /// Something worth telling people of an instance: in our log, and in what `why` and `describe` show.
     pub(crate) fn note(&mut self, id: u32, text: String) {
         let Some(slot) = self.slots.get_mut(id) else { return };
-        self.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.pm_id));
-        slot.notes.push(Note { at: self.now, text });
-        let surplus = slot.notes.len().saturating_sub(Note::KEPT);
-        slot.notes.drain(..surplus);
+        self.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.durable.pm_id));
+        slot.durable.notes.push(Note { at: self.now, text });
+        let surplus = slot.durable.notes.len().saturating_sub(Note::KEPT);
+        slot.durable.notes.drain(..surplus);
         self.slots.changed(id);
     }
 
@@ -153,7 +153,7 @@ impl Ctx {
     /// Children of the keeper that are no orphans of anybody: main processes, the anchor, ourselves.
     pub(crate) fn own_children(&self) -> impl Iterator<Item = i32> {
         let anchor = self.anchor.as_ref().and_then(|(name, _)| ostler_keeper::anchor_of(name)).map(|anchor| anchor.pid);
-        let mains = self.slots.iter().filter_map(|slot| slot.instance.pid());
+        let mains = self.slots.iter().filter_map(|slot| slot.durable.instance.pid());
         mains.chain(anchor).chain([std::process::id().cast_signed()])
     }
 
@@ -173,7 +173,7 @@ impl Ctx {
     /// Sends a message over the channel of an instance, with a descriptor if there is one. Where that channel is closed nothing happens: its
     /// process is on its way out, and its exit says the rest.
     pub(crate) fn send(&mut self, id: u32, message: &Value, fd: Option<Rc<OwnedFd>>) {
-        if let Some(ipc) = self.slots.get_mut(id).and_then(|slot| slot.ipc.as_mut()) {
+        if let Some(ipc) = self.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
             ipc.send_message(&self.reactor, message, fd);
         }
     }
@@ -202,8 +202,9 @@ impl Ctx {
     /// Tells followers what happened to an instance that is not a step of it.
     pub(crate) fn tell(&mut self, id: u32, what: What, cause: Cause) {
         let Some(slot) = self.slots.get(id).filter(|slot| slot.is_seen()) else { return };
-        let status = slot.instance.status();
-        let draft = Draft { app: Some(slot.spec().name.clone()), id: Some(slot.pm_id), what, cause, status: Some((status, status)) };
+        let status = slot.durable.instance.status();
+        let draft =
+            Draft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((status, status)) };
         self.events.push(self.now.wall_ms, draft);
     }
 

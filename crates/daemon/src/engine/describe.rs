@@ -36,7 +36,7 @@ impl Ctx {
     /// Applies changes that come with a restart.
     pub(crate) fn change(&mut self, id: u32, change: &Change) {
         let Some(slot) = self.slots.get(id) else { return };
-        let (spec, vars) = (changed_spec(slot, change), changed_vars(&slot.base.vars, change));
+        let (spec, vars) = (changed_spec(slot, change), changed_vars(&slot.base().vars, change));
         self.redescribe(id, spec);
         if let Some(vars) = vars {
             self.rebase(id, vars);
@@ -45,13 +45,13 @@ impl Ctx {
 
     /// Gives a slot another caller's environment.
     pub(crate) fn rebase(&mut self, id: u32, vars: EnvMap) {
-        let Some(spec) = self.slots.get(id).map(|slot| Rc::clone(&slot.app.spec)) else { return };
+        let Some(spec) = self.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) else { return };
         let (base, record) = self.slots.base(inherited(&spec, Cow::Owned(vars)));
         if let Some(record) = record {
             self.journal.push(&record);
         }
         if let Some(slot) = self.slots.get_mut(id) {
-            slot.base = base;
+            slot.rebase(base);
             self.slots.changed(id);
         }
     }
@@ -99,18 +99,18 @@ pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
 /// As PM2: an app with another name goes on writing the files that it has. Whoever reads them need not know.
 fn keep_files(spec: &mut AppSpec, slot: &Slot) {
     let logs = &mut spec.logs;
-    let unnumbered = |path: &str| without_id(path, ".log", slot.pm_id);
-    logs.out_file = logs.out_file.take().or_else(|| slot.files.out.as_deref().map(unnumbered));
-    logs.error_file = logs.error_file.take().or_else(|| slot.files.error.as_deref().map(unnumbered));
+    let unnumbered = |path: &str| without_id(path, ".log", slot.durable.pm_id);
+    logs.out_file = logs.out_file.take().or_else(|| slot.live.files.out.as_deref().map(unnumbered));
+    logs.error_file = logs.error_file.take().or_else(|| slot.live.files.error.as_deref().map(unnumbered));
     if logs.log_file == Some(CombinedLog::Default) {
-        logs.log_file = slot.files.combined.as_deref().map(unnumbered).map(CombinedLog::Path);
+        logs.log_file = slot.live.files.combined.as_deref().map(unnumbered).map(CombinedLog::Path);
     }
-    spec.pid_file = spec.pid_file.take().or_else(|| Some(without_id(&slot.files.pid, ".pid", slot.pm_id)));
+    spec.pid_file = spec.pid_file.take().or_else(|| Some(without_id(&slot.live.files.pid, ".pid", slot.durable.pm_id)));
 }
 
 /// The complete new description of an instance, if the change has one: its own, else that of its name.
 pub(crate) fn new_spec<'a>(slot: &Slot, change: &'a Change) -> Option<&'a AppSpec> {
-    match change.spec_of.get(&slot.pm_id) {
+    match change.spec_of.get(&slot.durable.pm_id) {
         Some(index) => change.specs.get(*index),
         None => change.specs.iter().find(|new| new.name == slot.spec().name),
     }

@@ -13,12 +13,12 @@ impl Ctx {
     /// will have been told by the next one.
     pub(crate) fn read_usage(&mut self, ids: Option<&[u32]>) -> bool {
         let now = self.now;
-        let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.id).is_ok());
-        let process = |slot: &Slot| Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks });
+        let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.durable.id).is_ok());
+        let process = |slot: &Slot| Some(ProcRef { pid: slot.durable.instance.pid()?, start_ticks: slot.durable.start_ticks });
         let sampler = Sampler::new(self.slots.iter().filter(|slot| wanted(slot)).filter_map(|slot| {
             let process = process(slot)?;
             // One that was started as a main process leads its group and its session.
-            Some((process, slot.cpu.leader(process.pid).filter(|_| slot.former_leaders.is_empty())))
+            Some((process, slot.live.cpu.leader(process.pid).filter(|_| slot.durable.former_leaders.is_empty())))
         }));
         // Whose keeper was lost has orphans elsewhere, too.
         let sampler = if self.groups.has_adopted() { sampler } else { sampler.knowing_children(self.keeper.pid(), self.own_children()) };
@@ -26,14 +26,14 @@ impl Ctx {
         let mut unseen = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| wanted(slot)) {
             if let Some(process) = process(slot) {
-                complete &= slot.cpu.take(process, slot.instance.counters.last_start, now, |process| {
-                    sampler.read(process, slot.group.as_deref().map(Path::new))
+                complete &= slot.live.cpu.take(process, slot.durable.instance.counters.last_start, now, |process| {
+                    sampler.read(process, slot.durable.group.as_deref().map(Path::new))
                 });
-                if slot.cpu.leader(process.pid).is_none() {
-                    unseen.push(slot.id);
+                if slot.live.cpu.leader(process.pid).is_none() {
+                    unseen.push(slot.durable.id);
                 }
             } else {
-                slot.cpu = CpuHistory::default();
+                slot.live.cpu = CpuHistory::default();
             }
         }
         for id in unseen {

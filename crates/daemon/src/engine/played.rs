@@ -111,8 +111,8 @@ impl Played {
     /// Gives what there is to tell of it.
     fn step(&mut self, feature: &mut dyn Feature, id: u32, event: Event) -> Vec<Notice> {
         let slot = self.ctx.slots.get_mut(id).unwrap();
-        let before = slot.instance.status();
-        let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
+        let before = slot.durable.instance.status();
+        let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
         self.ctx.slots.changed(id);
         let notices = notices(&effects);
         let hooks = hooks(&effects);
@@ -158,7 +158,7 @@ impl Played {
         }
         let notices = self.step(feature, id, event);
         notices.iter().for_each(|notice| feature.on_notice(&mut self.ctx, id, notice));
-        if self.ctx.slots.get(id).is_some_and(|slot| slot.instance.state == State::Gone) {
+        if self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
             feature.on_notice(&mut self.ctx, id, &Notice::Deleted);
             self.ctx.slots.remove(id);
             feature.on_forgotten(&mut self.ctx, id);
@@ -169,13 +169,13 @@ impl Played {
     pub(crate) fn start(&mut self, feature: &mut dyn Feature, id: u32, pid: i32) {
         self.feed(feature, id, Event::Start(Origin::policy(PolicyName::Recovery)));
         let slot = self.ctx.slots.get_mut(id).unwrap();
-        slot.spawned_ms = Some(self.ctx.now.mono_ms);
+        slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
         self.spawned(feature, id, pid);
     }
 
     /// The keeper has spawned the process that was asked for.
     pub(crate) fn spawned(&mut self, feature: &mut dyn Feature, id: u32, pid: i32) {
-        let state = &self.ctx.slots.get(id).unwrap().instance.state;
+        let state = &self.ctx.slots.get(id).unwrap().durable.instance.state;
         let State::Spawning { inc, .. } = *state else { panic!("{state:?}") };
         self.feed(feature, id, Event::Spawned { inc, pid });
     }

@@ -47,7 +47,8 @@ impl Ctx {
 
     /// What a signal to the group of a live main process does not reach.
     pub(crate) fn outside_group(&mut self, id: u32) -> Outside {
-        let Some((pid, start_ticks)) = self.slots.get(id).and_then(|slot| Some((slot.instance.pid()?, slot.start_ticks))) else {
+        let Some((pid, start_ticks)) = self.slots.get(id).and_then(|slot| Some((slot.durable.instance.pid()?, slot.durable.start_ticks)))
+        else {
             return Outside::default();
         };
         let family = self.family(id, pid);

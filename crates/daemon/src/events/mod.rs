@@ -31,21 +31,22 @@ impl Feature for Events {
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
         let Some(slot) = ctx.slots.get_mut(transition.id) else { return };
         if let Some(origin) = asked_by(transition.event)
-            && (origin.is_user() || slot.instance.wanted == Wanted::Up || !transition.notices.is_empty())
+            && (origin.is_user() || slot.durable.instance.wanted == Wanted::Up || !transition.notices.is_empty())
         {
-            slot.cause = Some(Box::new(origin.into()));
+            slot.durable.cause = Some(Box::new(origin.into()));
         }
-        let (before, after) = (transition.before, slot.instance.status());
+        let (before, after) = (transition.before, slot.durable.instance.status());
         for notice in transition.notices {
-            let (what, cause) = match told::of(notice, &slot.instance, slot.cause.as_deref()) {
+            let (what, cause) = match told::of(notice, &slot.durable.instance, slot.durable.cause.as_deref()) {
                 Some(told) => told,
                 None => continue,
             };
             if told::decides(&what) {
-                slot.cause = Some(Box::new(cause.clone()));
+                slot.durable.cause = Some(Box::new(cause.clone()));
             }
             if slot.is_seen() {
-                let draft = Draft { app: Some(slot.spec().name.clone()), id: Some(slot.pm_id), what, cause, status: Some((before, after)) };
+                let draft =
+                    Draft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((before, after)) };
                 ctx.events.push(ctx.now.wall_ms, draft);
             }
         }

@@ -79,7 +79,7 @@ impl Feature for HealthChecks {
 
     fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
-        if FromPreload::of(message) == Some(FromPreload::Turns) && ctx.slots.get(id).is_some_and(|slot| slot.preloaded) {
+        if FromPreload::of(message) == Some(FromPreload::Turns) && ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded) {
             self.on_beat(ctx, id);
         }
     }
@@ -124,8 +124,8 @@ const PROBES: u64 = 2;
 /// Which incarnation of a slot is to be watched.
 fn wanted(slot: &Slot) -> Option<u32> {
     slot.spec().health().filter(|health| health.is_watched())?;
-    match slot.instance.state {
-        State::Running { inc, .. } if slot.role == Role::Serving => Some(inc),
+    match slot.durable.instance.state {
+        State::Running { inc, .. } if slot.durable.role == Role::Serving => Some(inc),
         _ => None,
     }
 }
@@ -177,14 +177,14 @@ impl HealthChecks {
     /// Shows on its slot how well a process is.
     fn show(&self, ctx: &mut Ctx, id: u32) {
         if let Some(slot) = ctx.slots.get_mut(id) {
-            slot.health = self.report(slot).map(Box::new);
+            slot.live.health = self.report(slot).map(Box::new);
         }
     }
 
     /// None where nobody asks for it.
     fn report(&self, slot: &Slot) -> Option<HealthReport> {
         let health = slot.spec().health().filter(|health| health.is_watched())?;
-        let watched = self.watched.get(&slot.id)?;
+        let watched = self.watched.get(&slot.durable.id)?;
         let (state, failures) = (watched.monitor.state(health), watched.monitor.failures());
         Some(HealthReport { state, since: watched.since, failures, last: watched.last.clone() })
     }
@@ -203,7 +203,7 @@ impl HealthChecks {
             Health::Healthy => {
                 // Usual, and no news.
                 if let Some(slot) = ctx.slots.get(id).filter(|_| before != Health::Starting) {
-                    ctx.log.line(format_args!("App [{}:{}] is healthy", slot.spec().name, slot.pm_id));
+                    ctx.log.line(format_args!("App [{}:{}] is healthy", slot.spec().name, slot.durable.pm_id));
                 }
                 tell(ctx, id, Told::Healthy, None);
             }
@@ -227,8 +227,8 @@ fn tell(ctx: &mut Ctx, id: u32, state: Told, answer: Option<String>) {
 
 /// New connections go to others, or to this one again.
 fn set_unready(ctx: &mut Ctx, id: u32, unready: bool) {
-    if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.unready != unready) {
-        slot.unready = unready;
+    if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.live.unready != unready) {
+        slot.live.unready = unready;
         ctx.capacity_changed(id);
     }
 }

@@ -137,7 +137,7 @@ impl HealthChecks {
         *next_question = key.wrapping_add(1);
         if let Some(question) = over_network(check, slot) {
             if let Err(trouble) = ctx.checks.begin(key, id, question, first_ms) {
-                return ctx.log.error(format_args!("App [{}:{}] cannot be asked: {trouble}", slot.spec().name, slot.pm_id));
+                return ctx.log.error(format_args!("App [{}:{}] cannot be asked: {trouble}", slot.spec().name, slot.durable.pm_id));
             }
         } else if let Some(command) = CommandCheck::of(check) {
             self.commands.insert(key, command);

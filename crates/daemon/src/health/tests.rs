@@ -46,11 +46,11 @@ fn running(health: HealthSpec) -> (Played, HealthChecks, u32) {
 }
 
 fn state(played: &Played, id: u32) -> Option<Health> {
-    played.ctx.slots.get(id).unwrap().health.as_ref().map(|report| report.state)
+    played.ctx.slots.get(id).unwrap().live.health.as_ref().map(|report| report.state)
 }
 
 fn notes(played: &Played, id: u32) -> Vec<String> {
-    played.ctx.slots.get(id).unwrap().notes.iter().map(|note| note.text.clone()).collect()
+    played.ctx.slots.get(id).unwrap().durable.notes.iter().map(|note| note.text.clone()).collect()
 }
 
 /// Time passes until a command is asked for, a second at most. What else was asked for is forgotten.
@@ -95,7 +95,7 @@ fn so_many_bad_answers_are_too_many_and_a_good_one_ends_that() {
     let words = format!("command `alive` {bad}");
     assert!(matches!(&told[..], [Input::Capacity(of), remedy] if *of == id && is_remedy(remedy, &words)), "{told:?}");
     assert_eq!(notes(&played, id), [format!("is unhealthy: {words} (2 times in a row)")]);
-    assert!(played.ctx.slots.get(id).unwrap().unready);
+    assert!(played.ctx.slots.get(id).unwrap().live.unready);
     let owner = next_command(&mut played, &mut checks);
     let told = ends(&mut played, &mut checks, owner, Outcome::Code(0));
     assert!(matches!(&told[..], [Input::Capacity(of)] if *of == id), "{told:?}");
@@ -113,7 +113,7 @@ fn who_is_not_ready_gets_nothing_new_and_nothing_is_done_about_it() {
     }
     assert_eq!(state(&played, id), Some(Health::Unready));
     let slot = played.ctx.slots.get(id).unwrap();
-    assert!(slot.unready && !slot.is_healthy());
+    assert!(slot.live.unready && !slot.is_healthy());
     assert_eq!(notes(&played, id).len(), 1);
 }
 
@@ -210,7 +210,7 @@ fn a_port_where_nobody_is_is_a_bad_answer() {
 /// A Node process whose event loop has to say each second that it turns.
 fn with_preload() -> (Played, HealthChecks, u32) {
     let (mut played, checks, id) = running(HealthSpec { heartbeat_ms: Some(1000), ..HealthSpec::default() });
-    played.ctx.slots.get_mut(id).unwrap().preloaded = true;
+    played.ctx.slots.get_mut(id).unwrap().durable.preloaded = true;
     (played, checks, id)
 }
 
@@ -254,7 +254,7 @@ fn who_has_closed_its_channel_cannot_say_anything() {
     checks.on_channel_ended(&mut played.ctx, id);
     assert_eq!(played.ctx.timers.next_ms(), None);
     // Not by our preload.
-    played.ctx.slots.get_mut(id).unwrap().preloaded = false;
+    played.ctx.slots.get_mut(id).unwrap().durable.preloaded = false;
     beats(&mut played, &mut checks, id);
     assert_eq!(played.ctx.timers.next_ms(), None);
 }
@@ -266,11 +266,11 @@ fn the_next_process_is_watched_anew() {
     played.pass(&mut checks, 1000);
     assert_eq!(state(&played, id), Some(Health::Unhealthy));
     // One that takes the place of another has made no step.
-    played.ctx.slots.get_mut(id).unwrap().role = Role::Retiring;
+    played.ctx.slots.get_mut(id).unwrap().durable.role = Role::Retiring;
     checks.on_serving(&mut played.ctx, id);
     let slot = played.ctx.slots.get_mut(id).unwrap();
-    assert!(slot.health.is_none() && !slot.unready);
-    slot.role = Role::Serving;
+    assert!(slot.live.health.is_none() && !slot.live.unready);
+    slot.durable.role = Role::Serving;
     checks.on_serving(&mut played.ctx, id);
     assert_eq!(state(&played, id), Some(Health::Healthy), "nothing is known against it");
 }

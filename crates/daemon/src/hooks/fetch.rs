@@ -48,8 +48,8 @@ impl Fetches {
 
     /// Values for a process that is not started after all are forgotten.
     pub(super) fn drop_unless_spawned(&mut self, slot: &Slot, inc: u32) {
-        if !matches!(slot.instance.state, State::Spawning { inc: coming, .. } if coming == inc) {
-            self.all.remove(&(slot.id, inc));
+        if !matches!(slot.durable.instance.state, State::Spawning { inc: coming, .. } if coming == inc) {
+            self.all.remove(&(slot.durable.id, inc));
         }
     }
 
@@ -100,11 +100,11 @@ impl Hooks {
     /// Asks for what is missing, and says when everything is there, or will not be.
     pub(super) fn fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.slots.get(id) else { return self.fetches.forget(id) };
-        if slot.instance.hook() != Some((inc, Hook::PreStart)) {
+        if slot.durable.instance.hook() != Some((inc, Hook::PreStart)) {
             self.fetches.all.remove(&(id, inc));
             return;
         }
-        let is_called_off = slot.instance.is_called_off();
+        let is_called_off = slot.durable.instance.is_called_off();
         let fetch = self.fetches.all.entry((id, inc)).or_default();
         if is_called_off || fetch.failure.is_some() {
             if fetch.asked.is_empty() {
@@ -176,15 +176,16 @@ fn given(outcome: &Outcome, output: &[u8]) -> Option<Result<Value, String>> {
 }
 
 fn run(slot: &Slot, inc: u32, name: &str, command: &Command, timeout_ms: u64) -> Request {
-    let vars = [("OSTLER_SECRET", name.to_owned()), ("OSTLER_APP", slot.spec().name.clone()), ("OSTLER_INSTANCE", slot.index.to_string())];
+    let vars =
+        [("OSTLER_SECRET", name.to_owned()), ("OSTLER_APP", slot.spec().name.clone()), ("OSTLER_INSTANCE", slot.durable.index.to_string())];
     let spec = CommandSpec {
-        slot: slot.id,
+        slot: slot.durable.id,
         command: command.clone(),
         vars: vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<IndexMap<_, _>>(),
         timeout_ms,
         output: Output::Captured,
     };
-    Request::Run { owner: owner(slot.id, inc, name), spec: Box::new(spec) }
+    Request::Run { owner: owner(slot.durable.id, inc, name), spec: Box::new(spec) }
 }
 
 fn owner(slot: u32, inc: u32, name: &str) -> Owner {

@@ -105,7 +105,7 @@ impl Hooks {
         };
         if hook == Hook::OnCrash {
             if self.crashed.contains_key(&id) {
-                let (name, pm_id) = (&slot.spec().name, slot.pm_id);
+                let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
                 return ctx.log.error(format_args!("App [{name}:{pm_id}] {hook} of the crash before still runs: not run again"));
             }
             self.crashed.insert(id, inc);
@@ -141,7 +141,7 @@ impl Hooks {
     /// The state machine is told, unless what belongs to the same turn comes first.
     fn done(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, outcome: Outcome) {
         let slot = ctx.slots.get(id);
-        let policy = slot.and_then(|slot| slot.policy.hooks.pre_start);
+        let policy = slot.and_then(|slot| slot.live.policy.hooks.pre_start);
         let goes_on = outcome.is_success() || outcome != Outcome::Cancelled && policy == Some(OnFailure::Continue);
         if hook == Hook::PreStart && goes_on && slot.is_some_and(needs_commands) {
             log_failure(ctx, id, hook, &outcome);
@@ -163,7 +163,7 @@ impl Hooks {
         let Some(last_lines) = self.last_lines.remove(&(id, inc)) else { return };
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         let is_its = |cause: &ExitCause| matches!(cause, ExitCause::NotStarted { .. });
-        if let Some(record) = slot.instance.exits.last_mut().filter(|record| record.inc == inc && is_its(&record.cause)) {
+        if let Some(record) = slot.durable.instance.exits.last_mut().filter(|record| record.inc == inc && is_its(&record.cause)) {
             record.last_lines = last_lines;
             ctx.slots.changed(id);
         }
@@ -177,7 +177,7 @@ impl Hooks {
         });
         self.crashed.extend(crashed);
         let waiting: Vec<(u32, u32, Hook)> =
-            ctx.slots.iter().filter_map(|slot| slot.instance.hook().map(|(inc, hook)| (slot.id, inc, hook))).collect();
+            ctx.slots.iter().filter_map(|slot| slot.durable.instance.hook().map(|(inc, hook)| (slot.durable.id, inc, hook))).collect();
         for (id, inc, hook) in waiting {
             if ctx.commands.has(&Owner::Hook { slot: id, inc, hook }) {
                 continue;
@@ -197,19 +197,19 @@ fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &Outcome) {
         return;
     }
     let Some(slot) = ctx.slots.get(id) else { return };
-    let (name, pm_id) = (&slot.spec().name, slot.pm_id);
+    let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
     ctx.log.error(format_args!("App [{name}:{pm_id}] {hook} {outcome}"));
 }
 
 /// What a hook is told about the instance that it runs for.
 fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
-    let instance = &slot.instance;
+    let instance = &slot.durable.instance;
     let mut vars = IndexMap::new();
     let mut set = |name: &str, value: String| drop(vars.insert(format!("OSTLER_{name}"), value));
     set("HOOK", hook.name().into());
     set("APP", slot.spec().name.clone());
-    set("ID", slot.pm_id.to_string());
-    set("INSTANCE", slot.index.to_string());
+    set("ID", slot.durable.pm_id.to_string());
+    set("INSTANCE", slot.durable.index.to_string());
     set("RESTARTS", instance.counters.restarts.to_string());
     if let Some(pid) = instance.pid() {
         set("PID", pid.to_string());
@@ -229,12 +229,12 @@ fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
 
 /// What comes after the end of its process.
 fn coming(slot: &Slot) -> &'static str {
-    let next = match slot.instance.state {
+    let next = match slot.durable.instance.state {
         State::Stopping { next, .. } | State::Clearing { next, .. } => next,
         State::Errored => return "errored",
         _ => AfterStop::default(),
     };
-    match (next, slot.instance.wanted) {
+    match (next, slot.durable.instance.wanted) {
         (AfterStop::GiveUp { .. }, _) => "errored",
         (_, Wanted::Up) => "restart",
         (_, Wanted::Down) => "stopped",

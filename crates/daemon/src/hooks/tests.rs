@@ -77,7 +77,7 @@ fn feed_one(played: &mut Played, hooks: &mut Hooks, id: u32) -> Event {
 }
 
 fn state(played: &Played, id: u32) -> &State {
-    &played.ctx.slots.get(id).unwrap().instance.state
+    &played.ctx.slots.get(id).unwrap().durable.instance.state
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_start_that_its_hook_prevented_shows_what_it_wrote() {
     let owner = asked(&mut played).run.remove(0);
     ends(&mut played, &mut hooks, &owner, Outcome::Code(1), b"");
     feed_one(&mut played, &mut hooks, id);
-    let exits = &played.ctx.slots.get(id).unwrap().instance.exits;
+    let exits = &played.ctx.slots.get(id).unwrap().durable.instance.exits;
     assert_eq!(exits.last().unwrap().last_lines, ["why"]);
     assert!(hooks.last_lines.is_empty());
 }
@@ -119,7 +119,7 @@ fn a_start_that_is_called_off_calls_off_its_hook() {
 fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
     let (mut played, mut hooks, id) = played(with(Hook::OnCrash));
     let crash = |played: &mut Played, hooks: &mut Hooks| {
-        let inc = played.ctx.slots.get(id).unwrap().instance.inc;
+        let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
         let ending = ostler_core::lifecycle::Ending::Code(1);
         played.feed(hooks, id, Event::Exited { inc, exit: ExitReport { ending, oom: false } });
         played.feed(hooks, id, Event::TreeGone { inc });
@@ -182,7 +182,7 @@ fn one_secret_that_cannot_be_had_ends_the_start() {
     let event = feed_one(&mut played, &mut hooks, id);
     let why = "secret S01: its command exited with code 4";
     assert!(matches!(&event, Event::Unprepared { inc: 1, why: told } if told == why), "{event:?}");
-    assert_eq!(played.ctx.slots.get(id).unwrap().instance.exits.last().unwrap().last_lines, ["why"]);
+    assert_eq!(played.ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines, ["why"]);
     assert_eq!(hooks_values(&hooks), 0);
 }
 

@@ -55,7 +55,7 @@ impl Job {
 
     /// Everything is deleted: what users do not see has to go, too. True when there is something to wait for.
     fn end_what_is_left(&mut self, ctx: &mut Ctx) -> bool {
-        let left: Vec<u32> = ctx.slots.iter().map(|slot| slot.id).collect();
+        let left: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
         for id in &left {
             self.wait_for_end_of_hidden(ctx, *id);
         }
@@ -83,7 +83,7 @@ impl Job {
         let (begin, later) = self.chosen(&ctx.slots);
         self.pending = later;
         let others: Vec<(u32, u32)> =
-            ctx.slots.iter().filter(|slot| slot.role != Role::Serving).map(|slot| (slot.pm_id, slot.id)).collect();
+            ctx.slots.iter().filter(|slot| slot.durable.role != Role::Serving).map(|slot| (slot.durable.pm_id, slot.durable.id)).collect();
         begin.iter().for_each(|id| self.act(ctx, *id, &others));
         let is_reset = matches!(self.step, Step::Act(Action::Reset, _));
         if !begin.is_empty() && !is_reset && ctx.slots.is_any_being_replaced() {
@@ -130,10 +130,10 @@ impl Job {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if action == Action::Stop {
             // No changed file starts what a user stopped.
-            slot.watch = WatchMark { stopped: true, changed: false };
+            slot.durable.watch = WatchMark { stopped: true, changed: false };
         }
         let (goal, event) = asked_of(slot, action, gentle, self.origin.clone());
-        let pm_id = slot.pm_id;
+        let pm_id = slot.durable.pm_id;
         self.waiting.insert(id, Waited::new(slot, goal));
         if matches!(action, Action::Stop | Action::Delete) && !gentle {
             let same = others.iter().filter(|(of, _)| *of == pm_id);
@@ -146,7 +146,7 @@ impl Job {
     fn reset(&self, ctx: &mut Ctx, id: u32) {
         ctx.event(id, Event::Reset);
         if let Some(slot) = ctx.slots.get(id) {
-            let progress = Progress::InstanceDone { id: slot.pm_id, name: slot.spec().name.clone() };
+            let progress = Progress::InstanceDone { id: slot.durable.pm_id, name: slot.spec().name.clone() };
             self.asker.tell(ctx, progress);
         }
     }
@@ -175,6 +175,6 @@ fn asked_of(slot: &Slot, action: Action, gentle: bool, origin: Origin) -> (Goal,
         Action::Stop => (Goal::Down, Event::Stop(origin)),
         Action::Delete if gentle => (Goal::Gone, Event::Retire(origin)),
         Action::Delete => (Goal::Gone, Event::Delete(origin)),
-        Action::Restart | Action::Reload | Action::Reset => (Goal::newer_than(&slot.instance), Event::Restart(origin)),
+        Action::Restart | Action::Reload | Action::Reset => (Goal::newer_than(&slot.durable.instance), Event::Restart(origin)),
     }
 }

@@ -29,20 +29,20 @@ impl Confirming {
     /// This process is online, but whether it runs its script is not known yet.
     pub(super) fn waits_for(self, slot: &Slot, now_ms: u64) -> bool {
         // Who says when it is ready has said so; who listens runs.
-        let proved = slot.proof.is_some() || !slot.worker.never_listened();
-        let unknown = if slot.preloaded { !slot.script_runs } else { self.early_exit_fails && is_read_first(slot.spec()) };
+        let proved = slot.live.proof.is_some() || !slot.never_listened();
+        let unknown = if slot.durable.preloaded { !slot.live.script_runs } else { self.early_exit_fails && is_read_first(slot.spec()) };
         now_ms < self.until_ms && !proved && unknown
     }
 
     /// A process that was online is not any more: why it counts as one that was not started, in words that follow its name.
     pub(super) fn judge(self, slot: &Slot) -> Option<String> {
-        let exit = slot.instance.exits.last().filter(|_| self.early_exit_fails)?;
+        let exit = slot.durable.instance.exits.last().filter(|_| self.early_exit_fails)?;
         // What has finished, and what somebody ended meanwhile, was started.
         if exit.ending == Ending::Code(0) || !matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory) {
             return None;
         }
         let lived = in_seconds(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
-        let then = if slot.instance.is_coming_again() { "it is started again" } else { "it stays down" };
+        let then = if slot.durable.instance.is_coming_again() { "it is started again" } else { "it stays down" };
         let lines: String = exit.last_lines.iter().map(|line| format!("\n    │ {line}")).collect();
         Some(format!("{} within {lived} of its start; {then}{lines}", why(exit)))
     }

@@ -116,7 +116,7 @@ pub(super) struct Waited {
 
 impl Waited {
     pub(super) fn new(slot: &Slot, goal: Goal) -> Self {
-        Self { pm_id: slot.pm_id, name: slot.spec().name.clone(), goal, hidden: slot.role != Role::Serving, is_up: false }
+        Self { pm_id: slot.durable.pm_id, name: slot.spec().name.clone(), goal, hidden: slot.durable.role != Role::Serving, is_up: false }
     }
 }
 
@@ -167,7 +167,7 @@ impl Job {
     /// It waits until these fresh instances are online.
     pub(super) fn wait_until_up(&mut self, ids: &[u32], slots: &Slots) {
         let fresh = ids.iter().filter_map(|id| slots.get(*id));
-        self.waiting.extend(fresh.map(|slot| (slot.id, Waited::new(slot, Goal::Up { after: 0 }))));
+        self.waiting.extend(fresh.map(|slot| (slot.durable.id, Waited::new(slot, Goal::Up { after: 0 }))));
     }
 
     /// What may be told now that this is known of an instance.

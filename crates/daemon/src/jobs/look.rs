@@ -28,7 +28,7 @@ impl Job {
             return false;
         }
         let slot = ctx.slots.get(id);
-        let progress = goal.look(slot.map(|slot| &slot.instance), notice);
+        let progress = goal.look(slot.map(|slot| &slot.durable.instance), notice);
         let Some(came_to) = self.came_to(id, slot, progress, ctx.now) else { return false };
         let is_unstartable = self.fresh.contains(&id) && slot.is_some_and(cannot_be_executed);
         self.tell_end(ctx, id, came_to) && is_unstartable
@@ -81,7 +81,7 @@ impl Job {
         for id in self.give_up_dependants(&ctx.slots, failed) {
             let Some(slot) = ctx.slots.get(id) else { continue };
             let reason = format!("was left as it is, because it depends on {failed}");
-            let progress = Progress::InstanceFailed { id: slot.pm_id, name: slot.spec().name.clone(), reason };
+            let progress = Progress::InstanceFailed { id: slot.durable.pm_id, name: slot.spec().name.clone(), reason };
             self.failed += 1;
             self.asker.tell(ctx, progress);
         }
@@ -90,5 +90,5 @@ impl Job {
 
 /// A program that cannot be executed changes nothing: its entry goes again.
 fn cannot_be_executed(slot: &Slot) -> bool {
-    slot.instance.exits.last().is_some_and(|exit| matches!(exit.cause, ExitCause::CouldNotStart { .. }))
+    slot.durable.instance.exits.last().is_some_and(|exit| matches!(exit.cause, ExitCause::CouldNotStart { .. }))
 }

@@ -145,9 +145,9 @@ impl Feature for Jobs {
     /// Our preload says that the script was run.
     fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
-        let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.preloaded) else { return };
+        let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.preloaded) else { return };
         if FromPreload::of(message) == Some(FromPreload::Runs) {
-            slot.script_runs = true;
+            slot.live.script_runs = true;
             self.look(ctx, id, None);
         }
     }

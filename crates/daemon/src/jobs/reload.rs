@@ -59,12 +59,12 @@ impl Job {
         let slot = ctx.slots.get(id)?;
         let Step::Act(_, change) = &self.step else { return None };
         let (mut spec, vars) = match (self.releases.get(&slot.spec().name), change) {
-            (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base.vars)),
-            (None, Some(change)) => (changed_spec(slot, change), changed_vars(&slot.base.vars, change)),
-            (None, None) => return Some(Replacement { id, app: Rc::clone(&slot.app), base: Rc::clone(&slot.base) }),
+            (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base().vars)),
+            (None, Some(change)) => (changed_spec(slot, change), changed_vars(&slot.base().vars, change)),
+            (None, None) => return Some(Replacement { id, app: Rc::clone(slot.app()), base: Rc::clone(slot.base()) }),
         };
         spec.env.base = Arc::default();
-        let present = Rc::clone(&slot.base);
+        let present = Rc::clone(slot.base());
         let app = match before.filter(|before| *before.app.spec == spec) {
             Some(before) => Rc::clone(&before.app),
             None => ctx.slots.shared_app(spec).0,
@@ -124,7 +124,7 @@ impl Job {
 
     /// The new release has more instances than the old one had.
     fn add_to_reloaded(&mut self, ctx: &mut Ctx, name: &str, spec: AppSpec, more: u32) {
-        let model = ctx.slots.named(name).first().and_then(|id| ctx.slots.get(*id)).map(|slot| Rc::clone(&slot.base));
+        let model = ctx.slots.named(name).first().and_then(|id| ctx.slots.get(*id)).map(|slot| Rc::clone(slot.base()));
         let Some(base) = model else { return };
         let (name, ids) = ctx.add_instances(spec, &base.vars, more);
         self.touch(&ids, &ctx.slots);

@@ -46,7 +46,7 @@ fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
     for &id in &added {
         if let (Some(slot), Some(created)) = (ctx.slots.get_mut(id), created_ms) {
             // Shown to people only: crash-loop protection does not look at it.
-            if let Some(at) = slot.instance.counters.created.as_mut() {
+            if let Some(at) = slot.durable.instance.counters.created.as_mut() {
                 at.wall_ms = created;
             }
         }

@@ -26,7 +26,7 @@ pub(super) fn by_user(
 ) -> Result<Job, Failure> {
     let path = Path::new(cwd).join(name);
     let named = ctx.slots.serving().filter(|slot| slot.spec().name == name || Path::new(&slot.spec().script) == path);
-    let ids: Vec<u32> = named.map(|slot| slot.id).collect();
+    let ids: Vec<u32> = named.map(|slot| slot.durable.id).collect();
     let current = ids.len() as i64;
     let wanted = match to {
         ScaleTo::Exactly(count) => i64::from(count),
@@ -53,7 +53,7 @@ pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (
 }
 
 fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Leaving), origin: Origin) -> Job {
-    let instances: Vec<(u32, u32)> = ids.iter().filter_map(|id| slots.get(*id)).map(|slot| (slot.id, slot.index)).collect();
+    let instances: Vec<(u32, u32)> = ids.iter().filter_map(|id| slots.get(*id)).map(|slot| (slot.durable.id, slot.durable.index)).collect();
     let mut job = Job::of(asker, Action::Delete, leaving(&instances, surplus as usize, first), slots, origin);
     // Those that stay serve meanwhile, and those that go finish what they have.
     job.gentle = true;
@@ -64,7 +64,7 @@ fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Le
 /// So many more of the same.
 fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, more: u32, origin: Origin) -> Option<Job> {
     let model = ctx.slots.get(model)?;
-    let (app, base) = (Rc::clone(&model.app), Rc::clone(&model.base));
+    let (app, base) = (Rc::clone(model.app()), Rc::clone(model.base()));
     let mut job = Job::new(asker, Step::Start, origin);
     let added: Vec<u32> = (0..more).map(|_| ctx.slots.add(&app, &base, ctx.now, &ctx.settings)).collect();
     job.touch(&added, &ctx.slots);
@@ -88,8 +88,8 @@ pub(super) fn send_signal(ctx: &mut Ctx, asker: Asker, signal: i32, target: &str
     };
     let mut sent = Vec::new();
     for id in ids {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.instance.pid().is_some()) else { continue };
-        let (key, pm_id, name) = (slot.key(slot.instance.inc), slot.pm_id, slot.spec().name.clone());
+        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.pid().is_some()) else { continue };
+        let (key, pm_id, name) = (slot.key(slot.durable.instance.inc), slot.durable.pm_id, slot.spec().name.clone());
         ctx.keeper.kill(key, signal, false);
         sent.push(pm_id);
         asker.tell(ctx, Progress::InstanceDone { id: pm_id, name });

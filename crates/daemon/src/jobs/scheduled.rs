@@ -14,7 +14,7 @@ impl Job {
     /// want the nightly backup, and what runs goes on. False for everything that is no job.
     pub(super) fn put_on_schedule(&self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.slots.get(id) else { return false };
-        let (name, pm_id, was_job) = (slot.spec().name.clone(), slot.pm_id, slot.spec().is_job());
+        let (name, pm_id, was_job) = (slot.spec().name.clone(), slot.durable.pm_id, slot.spec().is_job());
         let change = if let Step::Act(_, change) = &self.step { change.as_deref() } else { None };
         let release = self.releases.get(&name);
         let by_change = || new_spec(slot, change?);
@@ -23,7 +23,7 @@ impl Job {
             return false;
         }
         if let Some(release) = release {
-            if let Some(vars) = release.env.instead_of(&slot.base.vars) {
+            if let Some(vars) = release.env.instead_of(&slot.base().vars) {
                 ctx.rebase(id, vars);
             }
             ctx.redescribe(id, release.spec.clone());
@@ -56,7 +56,7 @@ pub(super) fn run(ctx: &mut Ctx, asker: Asker, target: &str, origin: Origin) -> 
             OnTick::Skip => continue,
         };
         let Some(slot) = ctx.slots.get(id) else { continue };
-        job.waiting.insert(id, Waited::new(slot, Goal::newer_than(&slot.instance)));
+        job.waiting.insert(id, Waited::new(slot, Goal::newer_than(&slot.durable.instance)));
         ctx.event(id, event);
     }
     Ok(job)
@@ -74,7 +74,7 @@ fn runs_of(slots: &Slots, target: &str) -> Result<Vec<(u32, OnTick)>, Failure> {
         if cron.run_on == RunOn::One && slots.named(name).first() != Some(&id) {
             continue;
         }
-        match cron.on_tick(&slot.instance) {
+        match cron.on_tick(&slot.durable.instance) {
             OnTick::Skip => return Err(Failure::Other(format!("{name} runs already, and `overlap` is \"skip\""))),
             on_tick => runs.push((id, on_tick)),
         }

@@ -177,7 +177,7 @@ fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)]) -> BTreeSet<Str
             (specs.into_iter().map(namesake).collect(), present.iter().map(|slot| namesake(slot.spec())).collect());
         let belongs = share_out(&namesakes(&apps), &namesakes(&found));
         for (index, (spec, plan)) in plans.iter_mut().filter(|(spec, _)| spec.name == *name).enumerate() {
-            let own: Vec<u32> = present.iter().zip(&belongs).filter(|(_, app)| **app == index).map(|(slot, _)| slot.id).collect();
+            let own: Vec<u32> = present.iter().zip(&belongs).filter(|(_, app)| **app == index).map(|(slot, _)| slot.durable.id).collect();
             *plan = if own.is_empty() { Plan::Add(spec.instances) } else { Plan::Again(own) };
         }
     }
@@ -191,7 +191,7 @@ fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing) -> Result<Plan, Fail
             let same = named.iter().filter_map(|id| slots.get(*id)).rfind(|slot| slot.spec().script == spec.script);
             match same {
                 Some(_) if *force => Plan::Add(spec.instances),
-                Some(slot) if is_down(&slot.instance.state) => Plan::Again(named),
+                Some(slot) if is_down(&slot.durable.instance.state) => Plan::Again(named),
                 Some(_) => return Err(Failure::AlreadyLaunched),
                 None => Plan::Add(spec.instances),
             }
@@ -211,8 +211,8 @@ fn missing_instances(slots: &Slots, spec: &AppSpec, ids: &[u32]) -> u32 {
 
 fn rebase_merged(ctx: &mut Ctx, id: u32, env: &EnvMap) {
     let Some(slot) = ctx.slots.get(id) else { return };
-    let vars = laid_over(&slot.base.vars, env);
-    if vars != *slot.base.vars {
+    let vars = laid_over(&slot.base().vars, env);
+    if vars != *slot.base().vars {
         ctx.rebase(id, vars);
     }
 }

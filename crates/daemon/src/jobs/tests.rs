@@ -91,7 +91,7 @@ fn short(response: Response) -> String {
 }
 
 fn state(played: &Played, id: u32) -> &State {
-    &played.ctx.slots.get(id).unwrap().instance.state
+    &played.ctx.slots.get(id).unwrap().durable.instance.state
 }
 
 fn is_stopping(played: &Played, id: u32) -> bool {
@@ -105,7 +105,7 @@ fn spawned(played: &mut Played, jobs: &mut Jobs, id: u32) -> Vec<Input> {
 }
 
 fn ends(played: &mut Played, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> {
-    let inc = played.ctx.slots.get(id).unwrap().instance.inc;
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
     played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
     played.settle(jobs)
@@ -295,10 +295,10 @@ fn what_depends_on_nobody_or_on_itself_is_not_started() {
 #[test]
 fn counters_are_reset_at_once() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
-    played.ctx.slots.get_mut(0).unwrap().instance.counters.restarts = 5;
+    played.ctx.slots.get_mut(0).unwrap().durable.instance.counters.restarts = 5;
     ask(&mut played, &mut jobs, act(Action::Reset, &["a"]));
     assert_eq!(told(&mut played), ["resetMetaProcessId [0]", "done 0", "all done [0]"]);
-    assert_eq!(played.ctx.slots.get(0).unwrap().instance.counters.restarts, 0);
+    assert_eq!(played.ctx.slots.get(0).unwrap().durable.instance.counters.restarts, 0);
 }
 
 fn scale(to: ScaleTo) -> proto::Request {
@@ -320,7 +320,11 @@ fn fewer_are_told_in_their_order_and_more_are_started() {
     assert_eq!(told(&mut played), ["launched a [3]", "done 3", "all done [3]"]);
     played.ctx.request(Request::Scale { ids: vec![2, 3], to: 1, origin: Origin::policy(PolicyName::Autoscale) });
     played.settle(&mut jobs);
-    assert_eq!(played.ctx.slots.get(2).unwrap().instance.wanted, Wanted::Gone, "where a policy asks, the one with the highest number goes");
+    assert_eq!(
+        played.ctx.slots.get(2).unwrap().durable.instance.wanted,
+        Wanted::Gone,
+        "where a policy asks, the one with the highest number goes"
+    );
 }
 
 #[test]
@@ -415,7 +419,7 @@ fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
     let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![spec], PLAIN) else { panic!() };
     let confirm = Some(Confirm { within_ms: 500, early_exit_fails });
     ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm });
-    played.ctx.slots.get_mut(0).unwrap().preloaded = true;
+    played.ctx.slots.get_mut(0).unwrap().durable.preloaded = true;
     spawned(&mut played, &mut jobs, 0);
     assert_eq!(told(&mut played), ["launched api [0]"], "nobody knows whether it runs its script");
     (played, jobs)
@@ -456,7 +460,7 @@ fn a_process_that_fails_before_it_is_confirmed_was_not_started() {
 fn everything_ends_with_what_users_do_not_see() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let slot = played.ctx.slots.get(0).unwrap();
-    let (same, base) = (Rc::clone(&slot.app), Rc::clone(&slot.base));
+    let (same, base) = (Rc::clone(slot.app()), Rc::clone(slot.base()));
     let now = played.ctx.now;
     let Ctx { slots, settings, .. } = &mut played.ctx;
     let hidden = slots.add_candidate(0, &same, &base, now, settings).unwrap();

@@ -53,7 +53,7 @@ impl Turns {
 }
 
 fn is_down(slot: &Slot) -> bool {
-    matches!(slot.instance.state, State::Stopped | State::Errored)
+    matches!(slot.durable.instance.state, State::Stopped | State::Errored)
 }
 
 /// What a request wants to start must be able to: everything that it depends on is there or comes with it, and nothing depends on itself.

@@ -131,7 +131,7 @@ impl Limits {
 /// What these use, in their order.
 fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
     let needed = |safeguards: &Safeguards| safeguards.memory.is_some() || safeguards.cpu.is_some();
-    let group = |id: u32| ctx.slots.get(id).and_then(|slot| slot.group.as_deref()).map(Path::new);
+    let group = |id: u32| ctx.slots.get(id).and_then(|slot| slot.durable.group.as_deref()).map(Path::new);
     let mut uses: Vec<Option<Use>> = limited
         .iter()
         .map(|(id, safeguards)| needed(safeguards).then(|| group(*id)).flatten().and_then(|group| use_of(group, safeguards.cpu.is_some())))
@@ -141,7 +141,7 @@ fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
     if !rest.is_empty() {
         ctx.read_usage(Some(&rest));
         for ((id, _), used) in limited.iter().zip(&mut uses).filter(|((id, _), _)| rest.contains(id)) {
-            let cpu = ctx.slots.get(*id).map(|slot| &slot.cpu);
+            let cpu = ctx.slots.get(*id).map(|slot| &slot.live.cpu);
             *used = cpu.map(|cpu| Use { memory_bytes: cpu.monit().memory_bytes, cpu_ns: cpu.used_ns() });
         }
     }

@@ -93,8 +93,8 @@ impl Feature for Limits {
 /// Which incarnation of a slot is to be measured.
 fn wanted(slot: &Slot) -> Option<u32> {
     slot.spec().safeguards.as_ref().filter(|safeguards| safeguards.measures())?;
-    match slot.instance.state {
-        State::Running { inc, .. } if slot.role == Role::Serving => Some(inc),
+    match slot.durable.instance.state {
+        State::Running { inc, .. } if slot.durable.role == Role::Serving => Some(inc),
         _ => None,
     }
 }
@@ -119,7 +119,7 @@ impl Limits {
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
         if slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.errors.is_some()) {
-            let file = slot.files.error.clone().map(|path| (path, slot.log_start.0));
+            let file = slot.live.files.error.clone().map(|path| (path, slot.durable.log_start.0));
             self.error_logs.begin(id, inc, Rights::of(slot.spec()), file);
         }
         self.watched.insert(id, Watched { inc, ..Watched::default() });
@@ -163,7 +163,7 @@ impl Limits {
         ctx.log.line(format_args!(
             "[PM2][WORKER] Process {} restarted because it exceeds --max-memory-restart value (current_memory={bytes} \
              max_memory_limit={limit} [octets])",
-            slot.pm_id
+            slot.durable.pm_id
         ));
         ctx.note(id, why.to_owned());
         tell(ctx, id, Cause::Memory, false, why.to_owned());
@@ -179,9 +179,9 @@ impl Limits {
         let total = self.machine.memory_bytes(ctx.now.mono_ms);
         let trouble = ctx.groups.limit(slot, total, ctx.keeper.pid());
         let ooms = slot.oom_kills().unwrap_or(0);
-        let known = slot.notes.last().map(|note| note.text.clone());
+        let known = slot.durable.notes.last().map(|note| note.text.clone());
         if let Some(slot) = ctx.slots.get_mut(id) {
-            slot.group_ooms = ooms;
+            slot.live.group_ooms = ooms;
         }
         if let Some(trouble) = trouble.filter(|trouble| Some(trouble) != known.as_ref()) {
             ctx.note(id, trouble);

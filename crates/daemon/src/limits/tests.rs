@@ -21,7 +21,7 @@ fn running(safeguards: Safeguards) -> (Played, Limits, u32) {
     let id = played.instance(app(safeguards));
     let pid = std::process::id().cast_signed();
     played.start(&mut limits, id, pid);
-    played.ctx.slots.get_mut(id).unwrap().start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
+    played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
     (played, limits, id)
 }
 
@@ -38,7 +38,7 @@ fn asked(played: &mut Played) -> Vec<Request> {
 }
 
 fn notes(played: &Played, id: u32) -> Vec<String> {
-    played.ctx.slots.get(id).unwrap().notes.iter().map(|note| note.text.clone()).collect()
+    played.ctx.slots.get(id).unwrap().durable.notes.iter().map(|note| note.text.clone()).collect()
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn lines_of_its_error_log_count_from_its_start_on() {
     let path = played.home().join("error.log");
     std::fs::write(&path, "of a\nformer\nprocess\nof it\n").unwrap();
     let slot = played.ctx.slots.get_mut(id).unwrap();
-    slot.files.error = Some(path.to_string_lossy().into_owned());
-    slot.log_start.0 = path.metadata().unwrap().len();
+    slot.live.files.error = Some(path.to_string_lossy().into_owned());
+    slot.durable.log_start.0 = path.metadata().unwrap().len();
     played.start(&mut limits, id, 4711);
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"one\ntwo\nthree\n").unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -91,21 +91,21 @@ impl Feature for LogWriters {
 
     /// What it left without a newline is a line, and in the log before its end is told.
     fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
-        if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.piped.as_ref()) {
+        if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.live.piped.as_ref()) {
             piped.end_lines();
         }
     }
 
     /// What is left to carry over is noted together with the end of its instance.
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        if ctx.slots.get(transition.id).is_some_and(|slot| slot.instance.state == State::Gone) {
+        if ctx.slots.get(transition.id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
             Self::note_tail(ctx, transition.id);
         }
     }
 
     fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
         if matches!(notice, Notice::Deleted)
-            && let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.piped.take())
+            && let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take())
         {
             self.finish(ctx, id, *piped);
         }
@@ -198,7 +198,7 @@ impl LogWriters {
             match pipeline.start() {
                 Ok(handle) => {
                     if let Some(slot) = ctx.slots.get_mut(id) {
-                        slot.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
+                        slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
                     }
                 }
                 Err(error) => ctx.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
@@ -234,7 +234,7 @@ impl LogWriters {
 
 fn log_set_aside(ctx: &mut Ctx, id: u32, path: &Path, aside: &Path) {
     let Some(slot) = ctx.slots.get(id) else { return };
-    let (name, pm_id) = (&slot.spec().name, slot.pm_id);
+    let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
     ctx.log.error(format_args!(
         "App [{name}:{pm_id}] \"{}\" belongs to root, and the user of the app may not write it: it is called \"{}\" now, a new one was begun",
         path.display(),

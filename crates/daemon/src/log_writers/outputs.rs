@@ -21,7 +21,7 @@ impl LogWriters {
         let direct = match wanted.shown {
             Some(shown) if is_alone(ctx, slot, &wanted) => Some(logs::outputs::shown(shown, &ctx.log_files.streams)?),
             None if !logs::needs_pipe(&slot.spec().logs) => {
-                Some(logs::outputs::direct(&slot.spec().logs, &slot.files, &ctx.settings.home, &rights)?)
+                Some(logs::outputs::direct(&slot.spec().logs, &slot.live.files, &ctx.settings.home, &rights)?)
             }
             _ => None,
         };
@@ -30,12 +30,12 @@ impl LogWriters {
             outputs.aside.iter().for_each(|(path, aside)| log_set_aside(ctx, id, path.as_ref(), aside));
             return Ok(Some(outputs));
         }
-        let alive = slot.piped.as_ref().is_some_and(|piped| piped.handle.is_alive() && piped.made_for == wanted);
+        let alive = slot.live.piped.as_ref().is_some_and(|piped| piped.handle.is_alive() && piped.made_for == wanted);
         if !alive {
             self.end_writer(ctx, id);
             self.begin_writer(ctx, id, wanted)?;
         }
-        let Some((slot, piped)) = ctx.slots.get(id).and_then(|slot| Some((slot, slot.piped.as_ref()?))) else { return Ok(None) };
+        let Some((slot, piped)) = ctx.slots.get(id).and_then(|slot| Some((slot, slot.live.piped.as_ref()?))) else { return Ok(None) };
         let ends = piped.copy_write_ends();
         let ends = ends.map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) })?;
         Ok(Some(piped_outputs(slot, ends)))
@@ -44,12 +44,12 @@ impl LogWriters {
     /// Standard output and error for something that runs beside a slot's process, which may still write as it began.
     pub(super) fn outputs_of_command(&mut self, ctx: &mut Ctx, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let Some(slot) = ctx.slots.get(id) else { return Ok(None) };
-        let alive = slot.piped.as_ref().filter(|piped| piped.handle.is_alive());
+        let alive = slot.live.piped.as_ref().filter(|piped| piped.handle.is_alive());
         match alive.and_then(|piped| piped.copy_write_ends().ok()) {
             Some(ends) => Ok(Some(piped_outputs(slot, ends))),
             // In front of a container they know where its lines are shown.
             None if ctx.log_files.front.is_some() || logs::needs_pipe(&slot.spec().logs) => self.outputs(ctx, id),
-            None => logs::outputs::direct(&slot.spec().logs, &slot.files, &ctx.settings.home, &Rights::of(slot.spec())).map(Some),
+            None => logs::outputs::direct(&slot.spec().logs, &slot.live.files, &ctx.settings.home, &Rights::of(slot.spec())).map(Some),
         }
     }
 
@@ -71,7 +71,7 @@ impl LogWriters {
             ctx.keeper.hold(&end_name(id, place, end), fd.as_fd());
         }
         if let Some(slot) = ctx.slots.get_mut(id) {
-            slot.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
+            slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
         }
         Ok(())
     }
@@ -80,16 +80,16 @@ impl LogWriters {
 /// Where the lines of a slot are to go.
 pub(super) fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destination {
     let logs = &slot.spec().logs;
-    let shown = front.map(|front| ShownAs::new(front, &slot.files));
+    let shown = front.map(|front| ShownAs::new(front, &slot.live.files));
     // What is a stream of the container is shown there anyway, once.
     let is_shown = |path: &String| shown.is_some() && own_stream(path).is_some();
     let wanted = |path: &Option<String>| path.clone().filter(|path| !logs::is_nowhere(path.as_ref()) && !is_shown(path));
     Destination {
-        paths: [wanted(&slot.files.out), wanted(&slot.files.error), wanted(&slot.files.combined)],
+        paths: [wanted(&slot.live.files.out), wanted(&slot.live.files.error), wanted(&slot.live.files.combined)],
         json: logs.json,
         date_format: logs.date_format.clone().filter(|format| !format.is_empty()),
         name: slot.spec().name.clone(),
-        process_id: slot.pm_id,
+        process_id: slot.durable.pm_id,
         shown,
         rights: Rights::of(slot.spec()),
     }
@@ -98,12 +98,12 @@ pub(super) fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destinati
 /// Nobody has to look at its lines: they go to the container's output as they are, nowhere else, and nobody else's go there.
 fn is_alone(ctx: &Ctx, slot: &Slot, wanted: &Destination) -> bool {
     let as_they_are = wanted.shown.is_some_and(|shown| shown.is_raw()) && !wanted.json && wanted.date_format.is_none();
-    as_they_are && wanted.paths.iter().all(Option::is_none) && ctx.slots.serving().all(|other| other.pm_id == slot.pm_id)
+    as_they_are && wanted.paths.iter().all(Option::is_none) && ctx.slots.serving().all(|other| other.durable.pm_id == slot.durable.pm_id)
 }
 
 fn piped_outputs(slot: &Slot, [out, error]: [OwnedFd; 2]) -> Outputs {
     let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
-    let sizes = (length(&slot.files.error), length(&slot.files.out));
+    let sizes = (length(&slot.live.files.error), length(&slot.live.files.out));
     Outputs { out, error, sizes, files: [None; 2], aside: Vec::new() }
 }
 

@@ -48,7 +48,7 @@ fn record((id, place): Place, destination: &Destination) -> Record<'static> {
 impl LogWriters {
     /// What a writer still has to carry over is in the journal.
     pub(super) fn note_tail(ctx: &mut Ctx, id: u32) {
-        if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.piped.as_ref()) {
+        if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.live.piped.as_ref()) {
             ctx.journal.push(&record((id, piped.place), &piped.made_for));
         }
     }
@@ -56,7 +56,7 @@ impl LogWriters {
     /// The writer carries over what is left, and ends.
     pub(super) fn end_writer(&mut self, ctx: &mut Ctx, id: u32) {
         Self::note_tail(ctx, id);
-        if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.piped.take()) {
+        if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take()) {
             self.finish(ctx, id, *piped);
         }
     }

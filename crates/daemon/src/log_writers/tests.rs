@@ -20,7 +20,7 @@ fn instance(through_us: bool) -> (Played, u32, PathBuf) {
     }
     let mut played = Played::new(&[LogWriters::NAME]);
     let id = played.instance(spec);
-    let out = PathBuf::from(played.ctx.slots.get(id).unwrap().files.out.clone().unwrap());
+    let out = PathBuf::from(played.ctx.slots.get(id).unwrap().live.files.out.clone().unwrap());
     fs::create_dir_all(out.parent().unwrap()).unwrap();
     (played, id, out)
 }
@@ -45,7 +45,7 @@ fn who_needs_no_writer_gets_the_file_itself() {
     File::from(outputs.out).write_all(b"x").unwrap();
     assert_eq!(fs::read_to_string(&out).unwrap(), "x");
     // No thread, no descriptor that would wake us.
-    assert!(played.ctx.slots.get(id).unwrap().piped.is_none() && writers.waker.is_none() && writers.held().is_empty());
+    assert!(played.ctx.slots.get(id).unwrap().live.piped.is_none() && writers.waker.is_none() && writers.held().is_empty());
 }
 
 #[test]
@@ -54,13 +54,13 @@ fn a_writer_outlives_the_process_and_its_last_line_comes_before_its_end() {
     let mut writers = LogWriters::default();
     let outputs = prepared(&mut played, &mut writers, id);
     assert_eq!(outputs.files, [None; 2]);
-    let place = played.ctx.slots.get(id).unwrap().piped.as_ref().unwrap().place;
+    let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
     File::from(outputs.out).write_all(b"one\ntorn").unwrap();
     writers.on_process_gone(&mut played.ctx, id, 1);
     assert_eq!(fs::read_to_string(&out).unwrap(), "at: one\nat: torn\n");
     let outputs = prepared(&mut played, &mut writers, id);
     assert_eq!(outputs.sizes.1, 17, "where its own lines begin");
-    assert_eq!(played.ctx.slots.get(id).unwrap().piped.as_ref().unwrap().place, place, "the same pipes, so lines stay in order");
+    assert_eq!(played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place, place, "the same pipes, so lines stay in order");
     // What runs beside it writes there, too.
     let mut beside = Beside::default();
     writers.on_prepare_command(&mut played.ctx, id, &mut beside).unwrap();
@@ -73,7 +73,7 @@ fn what_is_left_in_the_pipes_is_noted_with_the_end_of_its_instance() {
     let (mut played, id, out) = instance(true);
     let mut writers = LogWriters::default();
     let outputs = prepared(&mut played, &mut writers, id);
-    let place = played.ctx.slots.get(id).unwrap().piped.as_ref().unwrap().place;
+    let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
     let mut writer = File::from(outputs.out);
     drop(outputs.error);
     played.feed(&mut writers, id, Event::Delete(Origin::Shutdown));

@@ -20,7 +20,7 @@ pub(super) const LOOK_AGAIN_MS: u64 = 50;
 impl Readiness {
     pub(super) fn begin_to_look(&mut self, ctx: &mut Ctx, id: u32, since_ms: u64) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        let begun = match slot.proof.as_deref() {
+        let begun = match slot.live.proof.as_deref() {
             Some(ReadyBy::Uptime { ms }) => {
                 ctx.timers.set(Timer::Uptime.of(id), Some(since_ms.saturating_add(*ms)));
                 Ok(())
@@ -107,8 +107,8 @@ impl Readiness {
 
 /// Files in which a line can be found, with their sizes when the process started.
 fn log_files(slot: &Slot) -> Vec<(PathBuf, u64)> {
-    let (error, out) = slot.log_start;
-    let files = [(&slot.files.out, out), (&slot.files.error, error)];
+    let (error, out) = slot.durable.log_start;
+    let files = [(&slot.live.files.out, out), (&slot.live.files.error, error)];
     let mut found: Vec<(PathBuf, u64)> = Vec::new();
     for (path, size) in files {
         if let Some(path) = path.as_deref().filter(|path| own_stream(path).is_none() && !crate::logs::is_nowhere(path.as_ref()))

@@ -131,11 +131,11 @@ impl Readiness {
     fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), Errno> {
         self.expect_nothing(ctx, id);
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
-        slot.trouble = None;
-        if let Some(learned) = slot.learned.own_mut() {
+        slot.live.trouble = None;
+        if let Some(learned) = slot.durable.learned.own_mut() {
             learned.status = None;
         }
-        let (key, proof, spec) = (slot.key(inc), slot.proof.clone(), Rc::clone(&slot.app.spec));
+        let (key, proof, spec) = (slot.key(inc), slot.live.proof.clone(), Rc::clone(&slot.app().spec));
         if speaks(&spec, proof.as_deref()) {
             self.make_socket(ctx, id, key, &spec, beside)?;
         }
@@ -151,7 +151,7 @@ impl Readiness {
     fn make_socket(&mut self, ctx: &mut Ctx, id: u32, key: u64, spec: &AppSpec, beside: &mut Beside) -> Result<(), Errno> {
         let Some(slot) = ctx.slots.get(id) else { return Ok(()) };
         let (watchdog, other) = (watchdog_of(spec), other_user(spec));
-        let owner = notify_path::Owner { key, unique_id: &slot.unique_id, other: other.as_ref() };
+        let owner = notify_path::Owner { key, unique_id: &slot.durable.unique_id, other: other.as_ref() };
         let (fd, name) = notify_path::open(&ctx.settings.home, &owner)?;
         let user = other.map_or_else(own_user, |user| user.uid);
         let made = Notify::watch(fd, id, key, user, watchdog, &ctx.reactor).ok_or(Errno::MFILE)?;
@@ -188,10 +188,10 @@ impl Readiness {
     /// What is watched follows the state of an instance.
     fn follow(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        if slot.proof.is_none() && self.notify.is_empty() && self.looked_at.is_empty() {
+        if slot.live.proof.is_none() && self.notify.is_empty() && self.looked_at.is_empty() {
             return;
         }
-        let (starting, running) = match slot.instance.state {
+        let (starting, running) = match slot.durable.instance.state {
             State::Starting { inc, since, .. } => (Some((inc, since.mono_ms)), None),
             State::Running { inc, .. } => (None, Some(inc)),
             _ => (None, None),
@@ -233,7 +233,7 @@ impl Readiness {
 /// Why an instance is not ready yet.
 fn note_trouble(ctx: &mut Ctx, id: u32, trouble: String) {
     if let Some(slot) = ctx.slots.get_mut(id) {
-        slot.trouble = Some(trouble.into());
+        slot.live.trouble = Some(trouble.into());
     }
 }
 
@@ -312,7 +312,7 @@ impl Feature for Readiness {
             return Some(fd);
         };
         let (id, inc) = split_key(key);
-        let slot = ctx.slots.get(id).filter(|slot| slot.instance.inc == inc);
+        let slot = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc);
         match (kind, slot) {
             ("notify", Some(slot)) => {
                 let spec = slot.spec();

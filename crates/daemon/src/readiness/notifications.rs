@@ -96,7 +96,7 @@ impl Readiness {
         }
         if let Some(ms) = said.extend_ms {
             let until_ms = now_ms.saturating_add(ms);
-            let spawning = ctx.slots.get(id).is_some_and(|slot| matches!(slot.instance.state, State::Spawning { .. }));
+            let spawning = ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }));
             match self.notify.get_mut(&id) {
                 // The process was faster than the keeper's word that it runs.
                 Some(notify) if spawning => notify.extended_ms = Some(until_ms),
@@ -105,8 +105,8 @@ impl Readiness {
         }
         if let Some(slot) = ctx.slots.get_mut(id) {
             // Not worth a record of its own: an app may say so a thousand times a second.
-            let status = status_after(slot.learned.status.take(), &said);
-            slot.learned.status = status.filter(|status| !status.is_empty());
+            let status = status_after(slot.durable.learned.status.take(), &said);
+            slot.durable.learned.status = status.filter(|status| !status.is_empty());
         }
         if said.ready {
             self.take_signal(ctx, id, inc, Signal::Notify);
@@ -116,9 +116,9 @@ impl Readiness {
 
     /// Another process is its main process from now on, it says.
     fn take_main_pid(&mut self, ctx: &mut Ctx, id: u32, inc: u32, pid: i32) {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.instance.inc == inc) else { return };
-        let former = slot.instance.pid();
-        if former == Some(pid) || (former.is_none() && !matches!(slot.instance.state, State::Spawning { .. })) {
+        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
+        let former = slot.durable.instance.pid();
+        if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, State::Spawning { .. })) {
             return;
         }
         let is_rare = self.notify.get_mut(&id).is_some_and(|notify| notify.may_be_told(ctx.now.mono_ms));
@@ -170,7 +170,7 @@ fn set_watchdog_timer(ctx: &mut Ctx, id: u32, watchdog: &Watchdog) {
 /// The process is restarted; `why` names the watchdog.
 fn bark(ctx: &mut Ctx, id: u32, why: &str) {
     let Some(slot) = ctx.slots.get(id) else { return };
-    ctx.log.error(format_args!("App [{}:{}] watchdog: {why}, restarting it", slot.spec().name, slot.pm_id));
+    ctx.log.error(format_args!("App [{}:{}] watchdog: {why}, restarting it", slot.spec().name, slot.durable.pm_id));
     ctx.event(id, Event::Restart(Origin::policy(PolicyName::Watchdog)));
 }
 

@@ -60,10 +60,10 @@ impl Readiness {
     /// A signal came from incarnation `inc` of a slot.
     pub(super) fn take_signal(&mut self, ctx: &mut Ctx, id: u32, inc: u32, signal: Signal) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        if !slot.proof.as_ref().is_some_and(|proof| signal.proves(proof)) {
+        if !slot.live.proof.as_ref().is_some_and(|proof| signal.proves(proof)) {
             return;
         }
-        let since = match slot.instance.state {
+        let since = match slot.durable.instance.state {
             State::Spawning { inc: coming, since, ready: false, .. } | State::Starting { inc: coming, since, .. } if coming == inc => since,
             // It has said so already, or it does not matter any more.
             _ => return,
@@ -73,7 +73,7 @@ impl Readiness {
         }
         // What ran long enough says nothing about how long it takes; what listens has told so already.
         if !matches!(signal, Signal::Uptime | Signal::Listening) {
-            slot.instance.counters.note_start_up(ctx.now.mono_ms.saturating_sub(since.mono_ms));
+            slot.durable.instance.counters.note_start_up(ctx.now.mono_ms.saturating_sub(since.mono_ms));
         }
         ctx.event(id, Event::Ready { inc });
     }
@@ -81,22 +81,23 @@ impl Readiness {
     /// A cluster worker begins to listen: how long that took is known, and its successor in a reload has to listen, too.
     pub(super) fn begins_to_listen(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        let pm_id = slot.pm_id;
-        if let Some(start) = slot.instance.counters.last_start.filter(|_| matches!(slot.proof.as_deref(), None | Some(ReadyBy::Listening)))
+        let pm_id = slot.durable.pm_id;
+        if let Some(start) =
+            slot.durable.instance.counters.last_start.filter(|_| matches!(slot.live.proof.as_deref(), None | Some(ReadyBy::Listening)))
         {
-            slot.instance.counters.note_start_up(ctx.now.mono_ms.saturating_sub(start.mono_ms));
+            slot.durable.instance.counters.note_start_up(ctx.now.mono_ms.saturating_sub(start.mono_ms));
         }
-        if slot.role != Role::Serving {
+        if slot.durable.role != Role::Serving {
             return;
         }
-        let waits = |other: &&crate::slots::Slot| other.pm_id == pm_id && other.by_running_ms.is_some();
-        let successors: Vec<u32> = ctx.slots.iter().filter(waits).map(|slot| slot.id).collect();
+        let waits = |other: &&crate::slots::Slot| other.durable.pm_id == pm_id && other.durable.by_running_ms.is_some();
+        let successors: Vec<u32> = ctx.slots.iter().filter(waits).map(|slot| slot.durable.id).collect();
         for successor in successors {
             self.look_no_more(ctx, successor);
             let Some(slot) = ctx.slots.get_mut(successor) else { continue };
-            slot.by_running_ms = None;
+            slot.durable.by_running_ms = None;
             slot.settle_policy(&ctx.settings);
-            let (inc, listens) = (slot.instance.inc, !slot.worker.never_listened());
+            let (inc, listens) = (slot.durable.instance.inc, !slot.never_listened());
             ctx.slots.changed(successor);
             self.follow(ctx, successor);
             if listens {

@@ -35,7 +35,7 @@ fn starting(ready: ReadySpec) -> (Played, Readiness, u32, Beside) {
 }
 
 fn state(played: &Played, id: u32) -> State {
-    played.ctx.slots.get(id).unwrap().instance.state.clone()
+    played.ctx.slots.get(id).unwrap().durable.instance.state.clone()
 }
 
 /// What was decided, as the daemon deals with it.
@@ -86,7 +86,7 @@ fn one_message_is_enough_and_counts_once() {
     assert_eq!(played.ctx.queue.len(), 1);
     deal(&mut played, &mut readiness);
     assert!(is_running(&played, id) && readiness.proved.is_empty());
-    assert_eq!(played.ctx.slots.get(id).unwrap().instance.counters.start_ups_ms.len(), 1);
+    assert_eq!(played.ctx.slots.get(id).unwrap().durable.instance.counters.start_ups_ms.len(), 1);
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
     assert!(played.ctx.queue.is_empty(), "it runs already");
 }
@@ -108,10 +108,10 @@ fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
     assert_eq!(played.ctx.queue.len(), queued + 1);
     deal(&mut played, &mut readiness);
     readiness.hear_notify(&mut played.ctx, id);
-    assert_eq!(played.ctx.slots.get(id).unwrap().learned.status, None, "what comes after it has to wait, too");
+    assert_eq!(played.ctx.slots.get(id).unwrap().durable.learned.status, None, "what comes after it has to wait, too");
     write_journal(&mut played);
     readiness.hear_notify(&mut played.ctx, id);
-    assert_eq!(played.ctx.slots.get(id).unwrap().learned.status.as_deref(), Some("warm"));
+    assert_eq!(played.ctx.slots.get(id).unwrap().durable.learned.status.as_deref(), Some("warm"));
     assert!(is_running(&played, id) && played.ctx.queue.is_empty());
 }
 
@@ -139,7 +139,7 @@ fn all_that_a_process_said_counts_before_its_end() {
     let follow = |pid, is_rare| move |input: &Input| matches!(input, Input::Request(Request::Follow { pid: to, is_rare: rare, inc: 1, .. }) if *to == pid && *rare == is_rare);
     assert_eq!(asked.len(), 2, "{asked:?}");
     assert!(follow(4712, true)(&asked[0]) && follow(4713, false)(&asked[1]), "{asked:?}");
-    assert_eq!(played.ctx.slots.get(id).unwrap().learned.status.as_deref(), Some("b"));
+    assert_eq!(played.ctx.slots.get(id).unwrap().durable.learned.status.as_deref(), Some("b"));
     assert!(is_running(&played, id));
     assert!(!readiness.on_end(&mut played.ctx, id));
 }
@@ -157,7 +157,7 @@ fn a_newline_proves_it_and_an_end_without_one_is_noted() {
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Descriptor(7)));
     drop(beside);
     played.wait(&mut readiness, |readiness, _| readiness.newlines.is_empty());
-    let trouble = played.ctx.slots.get(id).unwrap().trouble.clone();
+    let trouble = played.ctx.slots.get(id).unwrap().live.trouble.clone();
     assert_eq!(trouble.as_deref(), Some("the descriptor was closed without a newline"));
 }
 
@@ -180,7 +180,7 @@ fn a_line_of_its_log_proves_it() {
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Log("^up$".into())));
     played.pass(&mut readiness, 500);
     assert!(played.ctx.queue.is_empty());
-    let path = played.ctx.slots.get(id).unwrap().files.out.clone().unwrap();
+    let path = played.ctx.slots.get(id).unwrap().live.files.out.clone().unwrap();
     std::fs::write(path, "up\n").unwrap();
     played.pass(&mut readiness, 100);
     deal(&mut played, &mut readiness);

@@ -44,8 +44,8 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
     let mut table = None;
     for slot in ctx.slots.iter() {
         let Some(leader) = leader(slot) else { continue };
-        let paths = [&slot.files.error, &slot.files.out];
-        for ((file, path), fd) in slot.log_files.iter().zip(paths).zip([2, 1]) {
+        let paths = [&slot.live.files.error, &slot.live.files.out];
+        for ((file, path), fd) in slot.durable.log_files.iter().zip(paths).zip([2, 1]) {
             let (Some(file), Some(path)) = (*file, path) else { continue };
             // Most are where they were: one look at the path tells.
             if look(&follow_links(path.as_ref()), file).0 == There::Itself {
@@ -57,8 +57,8 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
                 found.push(Log { file, path: path.clone(), rights, ids: Vec::new(), name: None, writer: None });
             }
             let log = &mut found[index];
-            if !log.ids.contains(&slot.pm_id) {
-                log.ids.push(slot.pm_id);
+            if !log.ids.contains(&slot.durable.pm_id) {
+                log.ids.push(slot.durable.pm_id);
             }
             let writer = writer(slot, leader, (file, fd), &mut table, ctx.keeper.pid());
             log.writer = log.writer.or_else(|| writer.as_ref().map(|(pid, _)| (*pid, fd)));
@@ -77,7 +77,7 @@ impl Reclaim {
         let (target, rights) = log.rights.target(log.path.as_ref());
         let (there, meta) = look(&target, log.file);
         let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
-        let writes = |slot: &Slot, file| leader(slot).is_some() && slot.log_files.contains(&Some(file));
+        let writes = |slot: &Slot, file| leader(slot).is_some() && slot.durable.log_files.contains(&Some(file));
         let is_there_written = beside.is_some_and(|beside| ctx.slots.iter().any(|slot| writes(slot, beside)));
         match decide(Seen { has_name: log.name.is_some(), is_written: log.writer.is_some(), there, is_there_written }) {
             Verdict::Leave => return Ok(Begun::Nothing),
@@ -158,7 +158,7 @@ fn writer(
     let of = |pid| descriptor(pid, fd).filter(|found| found.key == file && found.writes && found.appends).map(|found| (pid, found));
     of(leader.pid).filter(|_| leader.exists()).or_else(|| {
         let table = table.get_or_insert_with(ProcTable::scan);
-        led_by(leader, &slot.former_leaders, table, &slot.unique_id, keeper).iter().find_map(|member| of(member.pid))
+        led_by(leader, &slot.durable.former_leaders, table, &slot.durable.unique_id, keeper).iter().find_map(|member| of(member.pid))
     })
 }
 

@@ -65,7 +65,7 @@ impl Carries {
     /// What a process wrote last is at its path, if the disk is not slow.
     pub(super) fn finish(&self, ctx: &Ctx, id: u32) {
         let (Some((carrier, _)), Some(slot)) = (&self.carrier, ctx.slots.get(id)) else { return };
-        for file in slot.log_files.into_iter().flatten().filter(|file| self.all.contains_key(file)) {
+        for file in slot.durable.log_files.into_iter().flatten().filter(|file| self.all.contains_key(file)) {
             carrier.finish(file, LINES_END_WITHIN);
         }
     }
@@ -73,7 +73,7 @@ impl Carries {
     /// Whose apps have ended, or were started anew, is not carried any more.
     pub(super) fn end_unwritten(&self, ctx: &Ctx) {
         let Some((carrier, _)) = &self.carrier else { return };
-        let writes = |file| ctx.slots.iter().any(|slot| slot.log_files.contains(&Some(file)) && leader(slot).is_some());
+        let writes = |file| ctx.slots.iter().any(|slot| slot.durable.log_files.contains(&Some(file)) && leader(slot).is_some());
         self.all.keys().filter(|file| !writes(**file)).for_each(|file| carrier.end(*file));
     }
 
@@ -101,11 +101,12 @@ impl Reclaim {
         let from = end_of_lines(&source).map_err(|error| error.to_string())?;
         let carried = Carried { file, path: path.to_owned(), from, rights: rights.clone() };
         self.begin_carrying(ctx, carried, source).map_err(|error| crate::log::chain(&error))?;
-        let ids: Vec<u32> = ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file))).map(|slot| slot.id).collect();
+        let ids: Vec<u32> =
+            ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file))).map(|slot| slot.durable.id).collect();
         for id in ids {
             let Some(slot) = ctx.slots.get_mut(id) else { continue };
-            let [error, out] = slot.log_files.map(|own| own == Some(file));
-            slot.log_start = (if error { 0 } else { slot.log_start.0 }, if out { 0 } else { slot.log_start.1 });
+            let [error, out] = slot.durable.log_files.map(|own| own == Some(file));
+            slot.durable.log_start = (if error { 0 } else { slot.durable.log_start.0 }, if out { 0 } else { slot.durable.log_start.1 });
             ctx.slots.changed(id);
         }
         ctx.log.line(format_args!("\"{path}\" was deleted and is there again; what its app writes is carried over until its next start"));
@@ -166,7 +167,7 @@ impl Reclaim {
         for (file, carried) in std::mem::take(&mut self.carries.former) {
             let held = found.remove(&held_name(file)).map(File::from);
             let source = held.or_else(|| {
-                let mut writers = ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file))).filter_map(leader);
+                let mut writers = ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file))).filter_map(leader);
                 writers.find_map(|leader| [1, 2].into_iter().find_map(|fd| open(file, (leader.pid, fd))))
             });
             let path = carried.path.clone();

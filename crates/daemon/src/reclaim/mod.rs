@@ -203,5 +203,5 @@ impl Reclaim {
 
 /// The running main process.
 fn leader(slot: &Slot) -> Option<ProcRef> {
-    Some(ProcRef { pid: slot.instance.pid()?, start_ticks: slot.start_ticks })
+    Some(ProcRef { pid: slot.durable.instance.pid()?, start_ticks: slot.durable.start_ticks })
 }

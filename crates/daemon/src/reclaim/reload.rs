@@ -24,11 +24,11 @@ impl Reclaim {
         ctx.log.reopen();
         let mut reload = Reload { caller, waiting: BTreeSet::new(), logs: Vec::new() };
         for slot in ctx.slots.iter() {
-            let Some(piped) = &slot.piped else { continue };
+            let Some(piped) = &slot.live.piped else { continue };
             piped.reopen();
-            let paths = [&slot.files.out, &slot.files.error, &slot.files.combined];
+            let paths = [&slot.live.files.out, &slot.live.files.error, &slot.live.files.combined];
             for path in paths.into_iter().flatten().filter(|path| !logs::is_nowhere(path.as_ref())) {
-                add(&mut reload.logs, path, &[slot.pm_id], LogOutcome::Reopened);
+                add(&mut reload.logs, path, &[slot.durable.pm_id], LogOutcome::Reopened);
             }
         }
         for log in direct_logs(ctx) {

@@ -118,7 +118,7 @@ impl Reclaim {
 
     /// Hands back what is ready, unless a process is just being spawned: then it waits for another turn.
     fn cut(&mut self, ctx: &mut Ctx, id: u32, mut copied: Copied) {
-        let is_spawning = |slot: &Slot| matches!(slot.instance.state, State::Spawning { .. });
+        let is_spawning = |slot: &Slot| matches!(slot.durable.instance.state, State::Spawning { .. });
         if ctx.slots.iter().any(is_spawning) || ctx.commands.is_spawning() {
             return self.ready.push((id, copied));
         }
@@ -154,10 +154,11 @@ impl Reclaim {
     fn hand_back(&mut self, ctx: &mut Ctx, record: &mut HandBack, copied: &mut Copied) -> Result<Done, Failure> {
         // Whatever was decided in this turn is in the journal before.
         write_down(ctx).map_err(Failure::Journal)?;
-        let writing = || ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(record.file)));
-        let leaders: Vec<(ProcRef, Vec<FormerLeader>, String)> =
-            writing().filter_map(|slot| Some((leader(slot)?, slot.former_leaders.clone(), slot.unique_id.clone()))).collect();
-        let commands: Vec<(ProcRef, String)> = writing().flat_map(|slot| ctx.commands.writers_of(slot.id)).collect();
+        let writing = || ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(record.file)));
+        let leaders: Vec<(ProcRef, Vec<FormerLeader>, String)> = writing()
+            .filter_map(|slot| Some((leader(slot)?, slot.durable.former_leaders.clone(), slot.durable.unique_id.clone())))
+            .collect();
+        let commands: Vec<(ProcRef, String)> = writing().flat_map(|slot| ctx.commands.writers_of(slot.durable.id)).collect();
         let keeper = ctx.keeper.pid();
         let trees = move |table: &ProcTable| -> Vec<Entry> {
             let apps = leaders.iter().flat_map(|(leader, former, unique_id)| led_by(*leader, former, table, unique_id, keeper));
@@ -220,11 +221,11 @@ impl Reclaim {
 /// The last lines of those who write to it begin earlier by what it has lost. Gives their numbers.
 fn move_log_starts(ctx: &mut Ctx, record: &HandBack, done: Option<&Done>) -> Vec<u32> {
     let mut ids = Vec::new();
-    for slot in ctx.slots.iter_mut().filter(|slot| slot.log_files.contains(&Some(record.file))) {
-        ids.push(slot.id);
+    for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.log_files.contains(&Some(record.file))) {
+        ids.push(slot.durable.id);
         if let Some(done) = done {
-            let [error, out] = slot.log_files.map(|file| if file == Some(record.file) { done.cut } else { 0 });
-            slot.log_start = (slot.log_start.0.saturating_sub(error), slot.log_start.1.saturating_sub(out));
+            let [error, out] = slot.durable.log_files.map(|file| if file == Some(record.file) { done.cut } else { 0 });
+            slot.durable.log_start = (slot.durable.log_start.0.saturating_sub(error), slot.durable.log_start.1.saturating_sub(out));
         }
     }
     ids.iter().for_each(|id| ctx.slots.changed(*id));

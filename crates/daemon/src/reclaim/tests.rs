@@ -29,14 +29,14 @@ impl Writer {
     fn start(played: &mut Played, reclaim: &mut Reclaim) -> Self {
         let spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/cat".into(), ..AppSpec::default() };
         let id = played.instance(spec);
-        let out = PathBuf::from(played.ctx.slots.get(id).unwrap().files.out.clone().unwrap());
+        let out = PathBuf::from(played.ctx.slots.get(id).unwrap().live.files.out.clone().unwrap());
         fs::create_dir_all(out.parent().unwrap()).unwrap();
         let file = fs::File::options().append(true).create(true).open(&out).unwrap();
         let child = Command::new("cat").stdin(Stdio::piped()).stdout(file).spawn().unwrap();
         played.start(reclaim, id, child.id().cast_signed());
         let slot = played.ctx.slots.get_mut(id).unwrap();
-        slot.start_ticks = ProcRef::of(child.id().cast_signed()).unwrap().start_ticks;
-        slot.log_files = [None, Some(key(&out))];
+        slot.durable.start_ticks = ProcRef::of(child.id().cast_signed()).unwrap().start_ticks;
+        slot.durable.log_files = [None, Some(key(&out))];
         Self { child, id, out }
     }
 
@@ -163,11 +163,11 @@ fn a_rotation_is_answered_and_one_at_a_time() {
     assert_eq!(reclaim.records().len(), 1);
     played.do_work(&mut reclaim);
     played.wait(&mut reclaim, |reclaim, _| !reclaim.ready.is_empty());
-    played.ctx.slots.get_mut(writer.id).unwrap().log_start = (0, 2);
+    played.ctx.slots.get_mut(writer.id).unwrap().durable.log_start = (0, 2);
     turn(&mut played, &mut reclaim);
     let answers = played.queued();
     let [Input::Answer(Answer::Rotated { result: Ok(rotated), .. })] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!((fs::read_to_string(rotated).unwrap(), fs::metadata(&writer.out).unwrap().len()), ("a\n".to_owned(), 0));
-    assert_eq!(played.ctx.slots.get(writer.id).unwrap().log_start, (0, 0), "its own lines begin earlier now");
+    assert_eq!(played.ctx.slots.get(writer.id).unwrap().durable.log_start, (0, 0), "its own lines begin earlier now");
     assert!(played.ctx.log_files.moving.is_empty());
 }

@@ -70,8 +70,8 @@ impl Feature for Remediation {
     }
 
     fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        if let Some(slot) = ctx.slots.get(id).filter(|slot| *notice == Notice::Deleted && slot.role == Role::Serving) {
-            self.paces.remove(&slot.pm_id);
+        if let Some(slot) = ctx.slots.get(id).filter(|slot| *notice == Notice::Deleted && slot.durable.role == Role::Serving) {
+            self.paces.remove(&slot.durable.pm_id);
         }
     }
 
@@ -142,10 +142,10 @@ impl Remediation {
             cause: wanted.cause,
             action: action_of(slot),
             autokill: slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.autokill),
-            may_restart: slot.instance.may_restart(&slot.policy, ctx.now),
+            may_restart: slot.durable.instance.may_restart(&slot.live.policy, ctx.now),
             overlaps: slot.spec().shares_its_ports(),
-            beside_failed: self.beside_failed.get(&slot.id) == Some(&wanted.inc),
-            not_before_ms: self.paces.get(&slot.pm_id).map_or(0, Pace::not_before_ms),
+            beside_failed: self.beside_failed.get(&slot.durable.id) == Some(&wanted.inc),
+            not_before_ms: self.paces.get(&slot.durable.pm_id).map_or(0, Pace::not_before_ms),
         }
     }
 
@@ -153,7 +153,7 @@ impl Remediation {
     fn begin(&mut self, ctx: &mut Ctx, id: u32, remedy: Remedy) {
         let Some(Wanted { inc, cause, why }) = self.wanted.remove(&id) else { return };
         let Some(slot) = ctx.slots.get(id) else { return };
-        let (app, pm_id) = (slot.spec().name.clone(), slot.pm_id);
+        let (app, pm_id) = (slot.spec().name.clone(), slot.durable.pm_id);
         let pace = self.paces.entry(pm_id).or_default();
         pace.replaced(pace.not_before_ms().max(ctx.now.mono_ms));
         self.under_way.insert(app.clone(), UnderWay { pm_id, id, inc });
@@ -177,9 +177,9 @@ impl Remediation {
             if ctx.slots.is_being_replaced(&name) {
                 continue;
             }
-            let slot = ctx.slots.serving().find(|slot| slot.pm_id == pm_id && slot.spec().name == name);
-            let is_same = slot.is_some_and(|slot| slot.id == id && slot.instance.inc == inc);
-            if !slot.is_none_or(|slot| is_over(&slot.instance, is_same, health_of(slot))) {
+            let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == pm_id && slot.spec().name == name);
+            let is_same = slot.is_some_and(|slot| slot.durable.id == id && slot.durable.instance.inc == inc);
+            if !slot.is_none_or(|slot| is_over(&slot.durable.instance, is_same, health_of(slot))) {
                 continue;
             }
             self.under_way.remove(&name);
@@ -195,11 +195,11 @@ impl Remediation {
 
 /// This process serves.
 fn runs(slot: &Slot, inc: u32) -> bool {
-    slot.role == Role::Serving && matches!(slot.instance.state, State::Running { inc: running, .. } if running == inc)
+    slot.durable.role == Role::Serving && matches!(slot.durable.instance.state, State::Running { inc: running, .. } if running == inc)
 }
 
 fn health_of(slot: &Slot) -> Option<Health> {
-    slot.health.as_ref().map(|report| report.state)
+    slot.live.health.as_ref().map(|report| report.state)
 }
 
 /// What its app wants to be done when it is not well.
@@ -209,7 +209,7 @@ fn action_of(slot: &Slot) -> Action {
 
 /// A replacement did not come up: what is still unhealthy is to be replaced in another way.
 fn still_unhealthy(slot: &Slot, inc: u32) -> Option<Wanted> {
-    let report = slot.health.as_ref().filter(|report| report.state == Health::Unhealthy)?;
+    let report = slot.live.health.as_ref().filter(|report| report.state == Health::Unhealthy)?;
     let why = report.last.as_ref().map_or_else(|| "no answer".into(), |last| last.words.clone());
     Some(Wanted { inc, cause: Cause::Health, why })
 }

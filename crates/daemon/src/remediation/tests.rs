@@ -36,13 +36,13 @@ fn running(specs: &[AppSpec]) -> (Played, Remediation, Vec<u32>) {
 }
 
 fn inc_of(played: &Played, id: u32) -> u32 {
-    played.ctx.slots.get(id).unwrap().instance.inc
+    played.ctx.slots.get(id).unwrap().durable.instance.inc
 }
 
 fn health_is(played: &mut Played, id: u32, state: Health) {
     let last = LastAnswer { at: played.ctx.now, good: state == Health::Healthy, words: WHY.into() };
     let report = HealthReport { state, since: played.ctx.now, failures: 1, last: Some(last) };
-    played.ctx.slots.get_mut(id).unwrap().health = Some(Box::new(report));
+    played.ctx.slots.get_mut(id).unwrap().live.health = Some(Box::new(report));
 }
 
 /// Something is asked for: whether that was news.

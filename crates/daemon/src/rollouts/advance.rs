@@ -54,7 +54,7 @@ impl Rollouts {
         let is_new = |(before, after): (PlaceState, PlaceState)| before != after && after == PlaceState::Done;
         for (replica, _) in running.replicas.iter().zip(states).filter(|(_, states)| is_new(*states)) {
             // With its description it may have got another name.
-            let slot = ctx.slots.serving().find(|slot| slot.pm_id == replica.pm_id);
+            let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == replica.pm_id);
             let name = slot.map_or_else(|| running.app.clone(), |slot| slot.spec().name.clone());
             running.tell(&mut ctx.queue, Progress::InstanceDone { id: replica.pm_id, name });
         }
@@ -68,7 +68,7 @@ impl Rollouts {
         if let Some(replica) = running.replicas.get_mut(place)
             && let Some(slot) = slots.get(replica.serving)
         {
-            replica.after = slot.instance.inc;
+            replica.after = slot.durable.instance.inc;
         }
     }
 
@@ -79,11 +79,11 @@ impl Rollouts {
         ctx.log.error(format_args!("App [{}:{}] reload fails: {reason}", running.app, replica.pm_id));
         let slot = replica.beside.and_then(|id| ctx.slots.get(id)).or_else(|| ctx.slots.get(replica.serving));
         let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_of.is_none()) else { return };
-        match slot.instance.exits.last().map(|exit| &exit.last_lines).filter(|lines| !lines.is_empty()) {
+        match slot.durable.instance.exits.last().map(|exit| &exit.last_lines).filter(|lines| !lines.is_empty()) {
             Some(lines) => running.fault_lines.clone_from(lines),
             None => {
-                running.lines_of = Some(slot.id);
-                ctx.request(Request::LastLines { id: slot.id });
+                running.lines_of = Some(slot.durable.id);
+                ctx.request(Request::LastLines { id: slot.durable.id });
             }
         }
     }
@@ -136,13 +136,13 @@ impl Rollouts {
         let waits = |running: &&mut Running| {
             running.replicas.iter().zip(&running.rollout.places).any(|(replica, place)| {
                 matches!(place.state, PlaceState::Starting | PlaceState::Reverting)
-                    && (replica.beside == Some(id) || place.in_place && replica.serving == id && slot.instance.inc > replica.after)
+                    && (replica.beside == Some(id) || place.in_place && replica.serving == id && slot.durable.instance.inc > replica.after)
             })
         };
         let Some(running) = self.running.iter_mut().find(waits) else { return };
         let waits_ms = reload_waits_ms(&ctx.settings);
-        let in_place = slot.role == Role::Serving;
-        if in_place && let State::Starting { since, .. } = slot.instance.state {
+        let in_place = slot.durable.role == Role::Serving;
+        if in_place && let State::Starting { since, .. } = slot.durable.instance.state {
             let at = since.mono_ms.saturating_add(waits_ms);
             running.look_ms = Some(running.look_ms.map_or(at, |look| look.min(at)));
         }
@@ -150,7 +150,7 @@ impl Rollouts {
         let words = format!(
             "[{}]({}) {}{meanwhile}; waiting up to {}",
             slot.spec().name,
-            slot.pm_id,
+            slot.durable.pm_id,
             slot.still_starting(ctx.now),
             in_seconds(waits_ms)
         );
@@ -198,7 +198,7 @@ fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
 /// A process beside the one that serves.
 fn candidate(place: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Failed(place, "was removed".into())) };
-    match slot.instance.state {
+    match slot.durable.instance.state {
         State::Running { .. } if !is_ready => Some(Event::Ready(place)),
         State::Waiting { .. }
         | State::Preparing { .. }
@@ -218,16 +218,18 @@ fn candidate(place: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event>
 /// A process that was restarted in place.
 fn restarted(place: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Overruled(place)) };
-    match slot.instance.state {
+    match slot.durable.instance.state {
         State::Running { inc, .. } if inc > replica.after => Some(Event::Ready(place)),
-        _ if slot.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => Some(Event::Failed(place, why_not(slot))),
+        _ if slot.durable.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => Some(Event::Failed(place, why_not(slot))),
         State::Starting { inc, since, ready_deadline_ms: None, .. }
             if inc > replica.after && now_ms >= since.mono_ms.saturating_add(waits_ms) =>
         {
             let words = format!("was not ready within {waits_ms} ms; `listen_timeout` sets that time");
             Some(Event::Failed(place, words))
         }
-        State::Stopped | State::Errored | State::Gone if slot.instance.wanted != Wanted::Up => Some(Event::Failed(place, why_not(slot))),
+        State::Stopped | State::Errored | State::Gone if slot.durable.instance.wanted != Wanted::Up => {
+            Some(Event::Failed(place, why_not(slot)))
+        }
         _ => None,
     }
 }
@@ -236,13 +238,13 @@ fn restarted(place: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, 
 fn still_up(place: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Overruled(place)) };
     // Whoever else ends it takes the place over first.
-    let is_up = matches!(slot.instance.state, State::Running { inc, .. } if inc == replica.after);
+    let is_up = matches!(slot.durable.instance.state, State::Running { inc, .. } if inc == replica.after);
     (!is_up).then(|| Event::Failed(place, format!("{} after it was ready", ended(slot))))
 }
 
 /// Why it is not ready, in words that follow a name.
 fn why_not(slot: &Slot) -> String {
-    match slot.instance.exits.last() {
+    match slot.durable.instance.exits.last() {
         Some(exit) if exit.cause == ExitCause::NotReady => slot.not_ready(),
         Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. }) => why(exit),
         Some(_) => format!("{} before it was ready", ended(slot)),
@@ -252,5 +254,5 @@ fn why_not(slot: &Slot) -> String {
 
 /// How it ended, in words that follow a name.
 fn ended(slot: &Slot) -> String {
-    slot.instance.exits.last().map_or_else(|| "ended".into(), why)
+    slot.durable.instance.exits.last().map_or_else(|| "ended".into(), why)
 }

@@ -42,7 +42,8 @@ impl Rollouts {
     /// A policy wants these replaced by the same release. A reload of a user comes first.
     pub(super) fn begin_by_policy(&mut self, ctx: &mut Ctx, wanted: Wanted, ids: &[u32], what: &str) {
         let slots = ids.iter().filter_map(|id| ctx.slots.get(*id));
-        let same = slots.map(|slot| Replacement { id: slot.id, app: Rc::clone(&slot.app), base: Rc::clone(&slot.base) }).collect();
+        let same =
+            slots.map(|slot| Replacement { id: slot.durable.id, app: Rc::clone(slot.app()), base: Rc::clone(slot.base()) }).collect();
         let app = wanted.app.clone();
         if let Err(reason) = self.begin(ctx, wanted, same) {
             ctx.log.line(format_args!("App [{app}] {what} is left out: {reason}"));
@@ -115,8 +116,8 @@ impl Rollouts {
 fn replica(slots: &mut Slots, replacement: Replacement) -> Option<Replica> {
     let Replacement { id, app, base } = replacement;
     let slot = slots.get(id)?;
-    let (pm_id, after) = (slot.pm_id, slot.instance.inc);
-    let (present_app, present_base) = (Rc::clone(&slot.app), Rc::clone(&slot.base));
+    let (pm_id, after) = (slot.durable.pm_id, slot.durable.instance.inc);
+    let (present_app, present_base) = (Rc::clone(slot.app()), Rc::clone(slot.base()));
     // Where a link in its path leads elsewhere by now, the old release is found at its real place.
     let old = pinned(slot, &app.spec).map_or(present_app, |spec| stored(slots, spec));
     let old = Parts { app: old, base: present_base };
@@ -135,7 +136,7 @@ fn differs(replica: &Replica) -> bool {
 
 /// Two processes can serve beside each other, and one does.
 fn may_overlap(slots: &Slots, replica: &Replica) -> bool {
-    let runs = slots.get(replica.serving).is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }));
+    let runs = slots.get(replica.serving).is_some_and(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
     let (old, new) = (&replica.old.app.spec, &replica.new.app.spec);
     runs && old.mode == new.mode && old.shares_its_ports() && new.shares_its_ports()
 }

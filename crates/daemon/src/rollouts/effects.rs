@@ -38,10 +38,10 @@ impl Running {
         if in_place {
             let Some(slot) = ctx.slots.get_mut(serving) else { return };
             // What was asked for but does not run yet began before.
-            replica.after = slot.instance.inc;
-            slot.base = parts.base;
+            replica.after = slot.durable.instance.inc;
+            slot.rebase(parts.base);
             slot.describe(parts.app, &ctx.settings);
-            let runs = matches!(slot.instance.state, State::Running { .. });
+            let runs = matches!(slot.durable.instance.state, State::Running { .. });
             ctx.slots.changed(serving);
             if runs {
                 self.tell_step(ctx, place, IN_PLACE);
@@ -64,8 +64,8 @@ impl Running {
         replica.going = Some(old);
         change_roles(ctx, old, new, !origin.is_user());
         let Some(slot) = ctx.slots.get(new) else { return };
-        replica.after = slot.instance.inc;
-        let (pid, pm_id, name) = (slot.instance.pid(), slot.pm_id, slot.spec().name.clone());
+        replica.after = slot.durable.instance.inc;
+        let (pid, pm_id, name) = (slot.durable.instance.pid(), slot.durable.pm_id, slot.spec().name.clone());
         ctx.serves(new);
         ctx.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is told to finish"));
         ctx.tell(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
@@ -76,7 +76,7 @@ impl Running {
     fn discard(&mut self, ctx: &mut Ctx, place: usize) {
         let Some(id) = self.replicas.get_mut(place).and_then(|replica| replica.beside.take()) else { return };
         // Whoever has it deleted already may be in a hurry; else it may finish: it may have clients.
-        if ctx.slots.get(id).is_some_and(|slot| slot.instance.wanted != lifecycle::Wanted::Gone) {
+        if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::Wanted::Gone) {
             ctx.event(id, lifecycle::Event::Retire(self.origin.clone()));
         }
     }
@@ -94,24 +94,25 @@ impl Running {
 fn change_roles(ctx: &mut Ctx, old: u32, new: u32, by_policy: bool) {
     let Ctx { slots, settings, now, .. } = ctx;
     let Some(former) = slots.get_mut(old) else { return };
-    former.role = Role::Retiring;
-    former.pid_file_written = false;
+    former.durable.role = Role::Retiring;
+    former.live.pid_file_written = false;
     former.settle_policy(settings);
-    let (counters, exits, notes) = (former.instance.counters.clone(), former.instance.exits.clone(), former.notes.clone());
+    let (counters, exits, notes) =
+        (former.durable.instance.counters.clone(), former.durable.instance.exits.clone(), former.durable.notes.clone());
     let Some(slot) = slots.get_mut(new) else { return };
-    slot.role = Role::Serving;
+    slot.durable.role = Role::Serving;
     slot.settle_policy(settings);
-    slot.instance.counters.restarts = counters.restarts.saturating_add(1);
-    slot.instance.counters.created = Some(*now);
-    slot.instance.counters.recent.clone_from(&counters.recent);
-    slot.instance.counters.follow_start_ups(&counters);
+    slot.durable.instance.counters.restarts = counters.restarts.saturating_add(1);
+    slot.durable.instance.counters.created = Some(*now);
+    slot.durable.instance.counters.recent.clone_from(&counters.recent);
+    slot.durable.instance.counters.follow_start_ups(&counters);
     if by_policy {
-        slot.instance.spend_restart(&slot.policy, *now);
+        slot.durable.instance.spend_restart(&slot.live.policy, *now);
     }
-    slot.notes = notes;
-    slot.instance.exits.splice(0..0, exits);
-    let surplus = slot.instance.exits.len().saturating_sub(slot.policy.exits_kept);
-    slot.instance.exits.drain(..surplus);
+    slot.durable.notes = notes;
+    slot.durable.instance.exits.splice(0..0, exits);
+    let surplus = slot.durable.instance.exits.len().saturating_sub(slot.live.policy.exits_kept);
+    slot.durable.instance.exits.drain(..surplus);
     slots.changed(old);
     slots.changed(new);
 }

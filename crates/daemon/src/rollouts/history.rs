@@ -74,7 +74,7 @@ impl Rollouts {
             }
             return journal(ctx, app, list);
         }
-        let counters = ctx.slots.get(first.serving).map(|slot| slot.instance.counters.clone()).unwrap_or_default();
+        let counters = ctx.slots.get(first.serving).map(|slot| slot.durable.instance.counters.clone()).unwrap_or_default();
         let started = counters.created.unwrap_or_default();
         let places = replicas.iter().map(|replica| (replica.pm_id, "old".to_owned())).collect();
         let parts = first.old.clone();
@@ -113,7 +113,7 @@ impl Rollouts {
     pub(super) fn forget_releases(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id).filter(|_| !self.releases.is_empty()) else { return };
         let app = slot.spec().name.clone();
-        let is_last = ctx.slots.iter().all(|other| other.id == id || other.spec().name != app);
+        let is_last = ctx.slots.iter().all(|other| other.durable.id == id || other.spec().name != app);
         if is_last && self.releases.remove(&app).is_some() {
             ctx.journal.push(&Record::Releases { app, list: Vec::new() });
         }
@@ -156,7 +156,7 @@ impl Rollouts {
 /// to another release since. The kernel knows the real folder.
 pub(super) fn pinned(slot: &Slot, new: &AppSpec) -> Option<AppSpec> {
     let spec = slot.spec();
-    let real = std::fs::read_link(format!("/proc/{}/cwd", slot.instance.pid()?)).ok()?;
+    let real = std::fs::read_link(format!("/proc/{}/cwd", slot.durable.instance.pid()?)).ok()?;
     let by_link = Path::new(&spec.cwd);
     if real == by_link || std::fs::canonicalize(by_link).is_ok_and(|now| now == real) || new.cwd == real.to_string_lossy() {
         return None;

@@ -153,7 +153,12 @@ impl Rollouts {
     /// After a restart of the daemon: a candidate of no rollout is removed.
     fn remove_lost_candidates(&self, ctx: &mut Ctx) {
         let known = |id: u32| self.running.iter().flat_map(|running| &running.replicas).any(|replica| replica.beside == Some(id));
-        let lost: Vec<u32> = ctx.slots.iter().filter(|slot| slot.role == Role::Candidate && !known(slot.id)).map(|slot| slot.id).collect();
+        let lost: Vec<u32> = ctx
+            .slots
+            .iter()
+            .filter(|slot| slot.durable.role == Role::Candidate && !known(slot.durable.id))
+            .map(|slot| slot.durable.id)
+            .collect();
         lost.into_iter().for_each(|id| ctx.event(id, Event::Retire(Origin::policy(PolicyName::Reload))));
     }
 }

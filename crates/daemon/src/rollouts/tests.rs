@@ -41,7 +41,7 @@ fn running(spec: &AppSpec, count: i32) -> (Played, Rollouts, Vec<u32>) {
 
 fn wanted(played: &mut Played, ids: &[u32], spec: &AppSpec) -> RolloutRequest {
     let app = played.ctx.slots.shared_app(spec.clone()).0;
-    let replacement = |id: &u32| Replacement { id: *id, app: Rc::clone(&app), base: Rc::clone(&played.ctx.slots.get(*id).unwrap().base) };
+    let replacement = |id: &u32| Replacement { id: *id, app: Rc::clone(&app), base: Rc::clone(played.ctx.slots.get(*id).unwrap().base()) };
     let replacements = ids.iter().map(replacement).collect();
     RolloutRequest { ticket: TICKET, app: "api".into(), replacements, parallel: 0, canary_ms: None, origin: user() }
 }
@@ -54,25 +54,28 @@ fn reload(played: &mut Played, rollouts: &mut Rollouts, ids: &[u32], spec: &AppS
 
 /// The candidate, which was asked for.
 fn candidate(played: &Played) -> u32 {
-    let mut all =
-        played.ctx.slots.iter().filter(|slot| slot.role == Role::Candidate && slot.instance.wanted == ostler_core::lifecycle::Wanted::Up);
-    let id = all.next().unwrap().id;
-    assert_eq!(all.next().map(|slot| slot.id), None);
+    let mut all = played
+        .ctx
+        .slots
+        .iter()
+        .filter(|slot| slot.durable.role == Role::Candidate && slot.durable.instance.wanted == ostler_core::lifecycle::Wanted::Up);
+    let id = all.next().unwrap().durable.id;
+    assert_eq!(all.next().map(|slot| slot.durable.id), None);
     id
 }
 
 /// It was spawned and has proved itself.
 fn comes_up(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input> {
     played.spawned(rollouts, id, 5000);
-    let inc = played.ctx.slots.get(id).unwrap().instance.inc;
-    if matches!(played.ctx.slots.get(id).unwrap().instance.state, State::Starting { .. }) {
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    if matches!(played.ctx.slots.get(id).unwrap().durable.instance.state, State::Starting { .. }) {
         played.feed(rollouts, id, Event::Ready { inc });
     }
     played.settle(rollouts)
 }
 
 fn ends(played: &mut Played, rollouts: &mut Rollouts, id: u32, code: i32) -> Vec<Input> {
-    let inc = played.ctx.slots.get(id).unwrap().instance.inc;
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
     played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
     played.settle(rollouts)
@@ -91,7 +94,7 @@ fn ended(inputs: &[Input]) -> Option<&RolloutReport> {
 }
 
 fn role(played: &Played, id: u32) -> Option<Role> {
-    played.ctx.slots.get(id).map(|slot| slot.role)
+    played.ctx.slots.get(id).map(|slot| slot.durable.role)
 }
 
 fn version(played: &Played, id: u32) -> String {
@@ -106,10 +109,10 @@ fn the_new_process_serves_before_the_old_one_retires() {
     let new = candidate(&played);
     assert!(played.ctx.slots.is_being_replaced("api"));
     assert_eq!((role(&played, ids[0]), version(&played, new)), (Some(Role::Serving), "2".to_owned()));
-    played.ctx.slots.get_mut(ids[0]).unwrap().instance.counters.restarts = 3;
+    played.ctx.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 3;
     let news = comes_up(&mut played, &mut rollouts, new);
     assert_eq!((role(&played, ids[0]), role(&played, new)), (Some(Role::Retiring), Some(Role::Serving)));
-    assert_eq!(played.ctx.slots.get(new).unwrap().instance.counters.restarts, 4, "the history goes on");
+    assert_eq!(played.ctx.slots.get(new).unwrap().durable.instance.counters.restarts, 4, "the history goes on");
     assert!(ended(&news).is_none(), "the old one has not finished");
     let news = ends(&mut played, &mut rollouts, ids[0], 0);
     let report = ended(&news).unwrap();
@@ -147,7 +150,7 @@ fn what_cannot_run_twice_is_restarted_with_its_new_description() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 1);
     let news = reload(&mut played, &mut rollouts, &ids, &single("2"));
     assert_eq!((played.ctx.slots.iter().count(), version(&played, ids[0])), (1, "2".to_owned()));
-    assert!(matches!(played.ctx.slots.get(ids[0]).unwrap().instance.state, State::Stopping { .. }), "{news:?}");
+    assert!(matches!(played.ctx.slots.get(ids[0]).unwrap().durable.instance.state, State::Stopping { .. }), "{news:?}");
     ends(&mut played, &mut rollouts, ids[0], 0);
     let news = comes_up(&mut played, &mut rollouts, ids[0]);
     assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
@@ -220,7 +223,7 @@ fn what_somebody_takes_over_is_left_alone() {
     played.ctx.request(Request::TakenOver { ids: vec![ids[0]] });
     let news = played.settle(&mut rollouts);
     assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
-    let gone = |slot: &crate::slots::Slot| slot.instance.wanted == ostler_core::lifecycle::Wanted::Gone;
+    let gone = |slot: &crate::slots::Slot| slot.durable.instance.wanted == ostler_core::lifecycle::Wanted::Gone;
     assert!(played.ctx.slots.get(new).is_none_or(gone), "the candidate goes");
     assert_eq!(version(&played, ids[0]), "1");
 }
@@ -235,7 +238,7 @@ fn what_is_stopped_as_a_whole_is_not_restarted_by_its_reload() {
     let news = played.settle(&mut rollouts);
     assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
     for id in ids {
-        let instance = &played.ctx.slots.get(id).unwrap().instance;
+        let instance = &played.ctx.slots.get(id).unwrap().durable.instance;
         assert_eq!(instance.wanted, ostler_core::lifecycle::Wanted::Down, "{:?}", instance.state);
     }
 }
@@ -258,7 +261,7 @@ fn the_next_daemon_goes_on() {
     // One of which no rollout knows.
     let (app, base) = {
         let slot = played.ctx.slots.get(new).unwrap();
-        (Rc::clone(&slot.app), Rc::clone(&slot.base))
+        (Rc::clone(slot.app()), Rc::clone(slot.base()))
     };
     let lost = played.ctx.slots.add_candidate(ids[0], &app, &base, played.ctx.now, &played.ctx.settings).unwrap();
     next.on_boot(&mut played.ctx);

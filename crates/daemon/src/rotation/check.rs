@@ -92,7 +92,7 @@ impl Rotation {
     /// A daemon begins.
     pub(super) fn begin(&mut self, ctx: &mut Ctx) {
         self.read_settings(ctx);
-        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
         for id in ids {
             self.follow(ctx, id);
         }
@@ -286,9 +286,9 @@ impl Rotation {
         let made = places.make(path);
         let mut unwritten = Vec::new();
         for slot in ctx.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
-            match &slot.piped {
+            match &slot.live.piped {
                 Some(piped) => piped.reopen(),
-                None if slot.instance.pid().is_some() => unwritten.push(format!("{}:{}", slot.spec().name, slot.pm_id)),
+                None if slot.durable.instance.pid().is_some() => unwritten.push(format!("{}:{}", slot.spec().name, slot.durable.pm_id)),
                 None => {}
             }
         }
@@ -308,8 +308,8 @@ impl Rotation {
 /// Its log files, each with what the process itself has open.
 fn paths(slot: &Slot) -> impl Iterator<Item = (&String, Option<FileKey>)> {
     let direct = is_direct(slot);
-    let [error, out] = slot.log_files;
-    let files = [(&slot.files.error, error, direct), (&slot.files.out, out, direct), (&slot.files.combined, None, false)];
+    let [error, out] = slot.durable.log_files;
+    let files = [(&slot.live.files.error, error, direct), (&slot.live.files.out, out, direct), (&slot.live.files.combined, None, false)];
     files.into_iter().filter_map(move |(path, file, direct_file)| {
         let path = path.as_ref().filter(|path| own_stream(path).is_none() && !logs::is_nowhere(Path::new(path)))?;
         // What an app writes itself is known by its descriptor only.

@@ -130,7 +130,7 @@ impl Rotation {
     fn on_rotated(&mut self, ctx: &mut Ctx, (path, target, file): (&str, &Path, FileKey), result: &Result<String, String>) {
         match result {
             Ok(rotated) => {
-                let writers = ctx.slots.iter().filter(|slot| slot.log_files.contains(&Some(file)));
+                let writers = ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file)));
                 let apps: Vec<String> = writers.map(|slot| slot.spec().name.clone()).collect();
                 self.is_rotated(ctx, path, apps, rotated);
             }

@@ -35,11 +35,11 @@ fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
     let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
     let id = played.instance(spec(through_us));
     let slot = played.ctx.slots.get_mut(id).unwrap();
-    let out = PathBuf::from(slot.files.out.clone().unwrap());
+    let out = PathBuf::from(slot.live.files.out.clone().unwrap());
     fs::create_dir_all(out.parent().unwrap()).unwrap();
     fs::write(&out, "").unwrap();
     if !through_us {
-        slot.log_files = [None, Some(key(&out))];
+        slot.durable.log_files = [None, Some(key(&out))];
     }
     rotation.on_spawn(&mut played.ctx, id);
     (played, rotation, out)

@@ -82,8 +82,8 @@ impl Front {
                 if signal != WINCH {
                     ctx.log.line(format_args!("received {name}, passing it on"));
                 }
-                let running = ctx.slots.iter().filter(|slot| slot.instance.pid().is_some());
-                let keys: Vec<u64> = running.map(|slot| slot.key(slot.instance.inc)).collect();
+                let running = ctx.slots.iter().filter(|slot| slot.durable.instance.pid().is_some());
+                let keys: Vec<u64> = running.map(|slot| slot.key(slot.durable.instance.inc)).collect();
                 keys.into_iter().for_each(|key| ctx.keeper.kill(key, signal, false));
             }
             Meaning::ReloadLogs => ctx.request(Request::ReloadLogs),
@@ -113,7 +113,7 @@ impl Front {
         ctx.timers.set(Runtime::KILL, None);
         ctx.is_hasty = true;
         ctx.exit_code = Some(KILLED);
-        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.id).collect();
+        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
         ids.iter().for_each(|&id| ctx.event(id, Event::Delete(Origin::Shutdown)));
         ids.iter().for_each(|&id| ctx.event(id, Event::Hurry));
     }
@@ -160,12 +160,12 @@ impl Front {
 fn hurry_those_with_time(ctx: &mut Ctx) {
     let now_ms = ctx.now.mono_ms;
     let has_time = |state: &State| matches!(state, State::Stopping { killed: false, deadline_ms, .. } if *deadline_ms > now_ms);
-    let ids: Vec<u32> = ctx.slots.iter().filter(|slot| has_time(&slot.instance.state)).map(|slot| slot.id).collect();
+    let ids: Vec<u32> = ctx.slots.iter().filter(|slot| has_time(&slot.durable.instance.state)).map(|slot| slot.durable.id).collect();
     ids.into_iter().for_each(|id| ctx.event(id, Event::Hurry));
 }
 
 fn life_of(slot: &Slot) -> Life {
     let given = slot.spec().given.open();
     let scheduled = given.get("cron_restart").is_some_and(|pattern| !matches!(pattern.as_str(), Some("0" | "")) && !pattern.is_number());
-    life(&slot.instance, scheduled)
+    life(&slot.durable.instance, scheduled)
 }

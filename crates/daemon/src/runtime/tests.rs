@@ -38,7 +38,7 @@ fn starter(ended: Option<ostler_sys::Ending>) -> Child {
 }
 
 fn ends(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
-    let inc = played.ctx.slots.get(0).unwrap().instance.inc;
+    let inc = played.ctx.slots.get(0).unwrap().durable.instance.inc;
     played.ctx.event(0, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(0, Event::TreeGone { inc });
     played.settle(runtime)
@@ -91,7 +91,7 @@ fn a_second_signal_kills_at_once() {
     runtime.on_signal(&mut played.ctx, TERM);
     played.settle(&mut runtime);
     assert_eq!((played.ctx.is_hasty, played.ctx.timers.next_ms()), (true, None));
-    let State::Stopping { deadline_ms, .. } = played.ctx.slots.get(0).unwrap().instance.state else { panic!() };
+    let State::Stopping { deadline_ms, .. } = played.ctx.slots.get(0).unwrap().durable.instance.state else { panic!() };
     assert_eq!(deadline_ms, played.ctx.now.mono_ms);
 }
 

@@ -379,7 +379,7 @@ impl Episode {
         !self.user.waits()
             && nothing_beside
             && self.keeper.borrow().as_ref().is_some_and(|keeper| !keeper.has_unacknowledged())
-            && control.ctx.slots.iter().all(|slot| rests(&slot.instance.state) && slot.role == crate::store::Role::Serving)
+            && control.ctx.slots.iter().all(|slot| rests(&slot.durable.instance.state) && slot.durable.role == crate::store::Role::Serving)
     }
 }
 

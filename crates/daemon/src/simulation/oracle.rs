@@ -14,8 +14,8 @@ use crate::control::turn::all_records;
 use crate::features::Features;
 use crate::settings::Settings;
 use crate::slots::{Slots, split_key};
-use crate::store::record::{SlotRecord, encode};
-use crate::store::{Role, Snapshot};
+use crate::store::record::encode;
+use crate::store::{Role, SlotRecord, Snapshot};
 
 /// What is broken, in words.
 pub(super) type Verdict = Result<(), String>;
@@ -114,17 +114,17 @@ impl Oracle {
         let state = machine.state.borrow();
         let mut mains = BTreeSet::new();
         for slot in control.ctx.slots.iter() {
-            let name = format!("{} ({}, {:?})", slot.spec().name, slot.id, slot.role);
-            ensure!(slot.role == Role::Serving, "{name} is left of a reload");
-            match &slot.instance.state {
+            let name = format!("{} ({}, {:?})", slot.spec().name, slot.durable.id, slot.durable.role);
+            ensure!(slot.durable.role == Role::Serving, "{name} is left of a reload");
+            match &slot.durable.instance.state {
                 State::Running { inc, pid, .. } => {
                     ensure!(state.processes.get(pid).is_some_and(|process| process.is_alive()), "{name} runs, but {pid} does not");
                     ensure!(keeper.watches(slot.key(*inc)) == Some(*pid), "{name}: {pid} is not watched by the keeper");
                     mains.insert(*pid);
                 }
                 State::Stopped | State::Errored => {
-                    let left: Vec<i32> = state.marked(&slot.unique_id);
-                    ensure!(left.is_empty(), "{name} is {:?}, but {left:?} live", slot.instance.state);
+                    let left: Vec<i32> = state.marked(&slot.durable.unique_id);
+                    ensure!(left.is_empty(), "{name} is {:?}, but {left:?} live", slot.durable.instance.state);
                 }
                 other => return Err(format!("{name} does not come to rest: {other:?}")),
             }
@@ -143,14 +143,17 @@ impl Oracle {
                 Intent::Unknown => {}
                 Intent::Gone => ensure!(of_app.peek().is_none(), "{app} was deleted and is listed"),
                 Intent::Down => {
-                    ensure!(of_app.all(|slot| matches!(slot.instance.state, State::Stopped | State::Errored)), "{app} was stopped and runs")
+                    ensure!(
+                        of_app.all(|slot| matches!(slot.durable.instance.state, State::Stopped | State::Errored)),
+                        "{app} was stopped and runs"
+                    )
                 }
                 Intent::Up => {
                     ensure!(of_app.peek().is_some(), "{app} was started and is not listed");
                     let gave_up = |state: &State| matches!(state, State::Stopped | State::Errored);
                     for slot in of_app {
-                        let had_reason = !slot.instance.exits.is_empty();
-                        ensure!(!gave_up(&slot.instance.state) || had_reason, "{app} was started and rests without a reason");
+                        let had_reason = !slot.durable.instance.exits.is_empty();
+                        ensure!(!gave_up(&slot.durable.instance.state) || had_reason, "{app} was started and rests without a reason");
                     }
                 }
             }
@@ -176,7 +179,7 @@ fn one_process_each(machine: &Machine) -> Verdict {
 fn channels_are_whole(control: &Control, machine: &Machine) -> Verdict {
     let state = machine.state.borrow();
     for slot in control.ctx.slots.iter() {
-        let (State::Starting { pid, .. } | State::Completing { pid, .. } | State::Running { pid, .. }) = slot.instance.state else {
+        let (State::Starting { pid, .. } | State::Completing { pid, .. } | State::Running { pid, .. }) = slot.durable.instance.state else {
             continue;
         };
         let broken = state.processes.get(&pid).is_some_and(|process| process.is_alive() && process.has_a_broken_channel());
@@ -255,7 +258,7 @@ fn same_fields(one: &Fields, other: &Fields) -> Verdict {
 
 /// What one has and the other has not.
 fn same(one: &Snapshot, other: &Snapshot, what: &str) -> Verdict {
-    let is_fresh = |slot: &SlotRecord<'static>| matches!(slot.instance.state, State::Spawning { .. });
+    let is_fresh = |slot: &SlotRecord| matches!(slot.instance.state, State::Spawning { .. });
     for id in one.slots.keys().chain(other.slots.keys()) {
         if one.slots.get(id) == other.slots.get(id) {
             continue;

@@ -3,35 +3,43 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ostler_proto::control::Detail;
+use ostler_proto::control::{Detail, Learned};
 
-use super::Slot;
+use super::{Axm, Slot};
 use crate::settings::Settings;
 use crate::settings::kept_settings;
+use crate::store::LearnedRecord;
 
 impl Slot {
     /// Everything about it that it knows itself; what it waits for, others know.
     pub(crate) fn detail(&self, settings: &Settings) -> Detail {
         let mut spec = self.spec().clone();
-        spec.env.base = Arc::new((*self.base.vars).clone());
+        spec.env.base = Arc::new((*self.base().vars).clone());
         Detail {
-            id: self.pm_id,
-            index: self.index,
-            unique_id: self.unique_id.clone(),
+            id: self.durable.pm_id,
+            index: self.durable.index,
+            unique_id: self.durable.unique_id.clone(),
             user: self.user().to_string(),
             spec,
-            instance: self.instance.clone(),
-            ticks: self.ticks,
-            learned: (*self.learned).clone(),
-            monit: self.cpu.monit(),
-            files: self.files.clone(),
+            instance: self.durable.instance.clone(),
+            ticks: self.durable.ticks,
+            learned: self.learned(),
+            monit: self.live.cpu.monit(),
+            files: self.live.files.clone(),
             home: settings.home.to_string_lossy().into_owned(),
             waits_for: Vec::new(),
-            health: self.health.as_deref().cloned(),
-            cause: self.cause.as_deref().cloned(),
-            notes: self.notes.clone(),
+            health: self.live.health.as_deref().cloned(),
+            cause: self.durable.cause.as_deref().cloned(),
+            notes: self.durable.notes.clone(),
             kept: kept_settings(self.spec(), settings).into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
         }
+    }
+
+    /// What we learned of it, and what it says of itself.
+    fn learned(&self) -> Learned {
+        let LearnedRecord { node_version, sockets, status } = (*self.durable.learned).clone();
+        let Axm { actions, monitor, options } = (*self.live.axm).clone();
+        Learned { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status }
     }
 
     /// Name of the user it runs as: of `uid` where given, else of the daemon.

@@ -159,22 +159,23 @@ impl Groups {
     /// There are no groups here, and why; told once.
     pub(crate) fn prepare(&mut self, slot: &mut Slot) -> Result<Option<OwnedFd>, String> {
         let next = self.next_of(slot);
-        let former = slot.group.take().map(|former| PathBuf::from(&*former)).filter(|former| next.as_ref() != Some(former));
+        let former = slot.durable.group.take().map(|former| PathBuf::from(&*former)).filter(|former| next.as_ref() != Some(former));
         // Adopted from another login or service: the new process belongs to where the daemon is now.
         former.into_iter().for_each(|former| self.remove(former));
         let Some(next) = next else { return Ok(None) };
-        let folder = self.open(&next, slot.group_fresh).map_err(|errno| format!("{}: {}", next.display(), std::io::Error::from(errno)))?;
-        slot.group = folder.is_some().then(|| next.to_string_lossy().into());
-        slot.group_fresh = folder.is_some();
+        let folder =
+            self.open(&next, slot.live.group_fresh).map_err(|errno| format!("{}: {}", next.display(), std::io::Error::from(errno)))?;
+        slot.durable.group = folder.is_some().then(|| next.to_string_lossy().into());
+        slot.live.group_fresh = folder.is_some();
         Ok(folder)
     }
 
     /// Removes the group of an instance that is at rest.
     pub(crate) fn tidy(&mut self, slot: &mut Slot) {
-        if is_at_rest(&slot.instance.state)
-            && let Some(group) = slot.group.take()
+        if is_at_rest(&slot.durable.instance.state)
+            && let Some(group) = slot.durable.group.take()
         {
-            slot.group_fresh = false;
+            slot.live.group_fresh = false;
             self.remove(group.into_string().into());
         }
     }
@@ -182,12 +183,12 @@ impl Groups {
     /// After a restart of the daemon: each instance has the group that it had, and empty groups of nobody are removed.
     pub(crate) fn recover(&self, slots: &mut Slots) {
         let mut wanted = Vec::new();
-        for slot in slots.iter_mut().filter(|slot| !is_at_rest(&slot.instance.state)) {
+        for slot in slots.iter_mut().filter(|slot| !is_at_rest(&slot.durable.instance.state)) {
             // The journal may have ended between the making of the group and its record.
-            let group = slot.group.take().or_else(|| Some(self.next_of(slot)?.to_string_lossy().into()));
+            let group = slot.durable.group.take().or_else(|| Some(self.next_of(slot)?.to_string_lossy().into()));
             // We may have been started by one of our apps: its group is not to be killed.
-            slot.group = group.filter(|group| !self.has_us_in(Path::new(&**group)));
-            wanted.extend(slot.group.clone());
+            slot.durable.group = group.filter(|group| !self.has_us_in(Path::new(&**group)));
+            wanted.extend(slot.durable.group.clone());
         }
         for group in self.all() {
             if !wanted.iter().any(|wanted| Path::new(&**wanted) == group) {
@@ -243,14 +244,14 @@ fn is_at_rest(state: &State) -> bool {
 
 /// Unique for ever, and it begins with what people know.
 fn name(slot: &Slot) -> String {
-    format!("{}-{}", slot.pm_id, slot.unique_id.split('-').next().unwrap_or_default())
+    format!("{}-{}", slot.durable.pm_id, slot.durable.unique_id.split('-').next().unwrap_or_default())
 }
 
 impl Slot {
     /// SIGKILL to everything in its group: no fork is fast enough to escape.
     pub(crate) fn kill_group(&mut self) {
-        if let Some(group) = &self.group {
-            self.group_fresh = false;
+        if let Some(group) = &self.durable.group {
+            self.live.group_fresh = false;
             // What could not be killed this way is killed one by one.
             let _ = cgroup::kill(Path::new(&**group));
         }

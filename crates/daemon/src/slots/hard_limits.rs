@@ -55,7 +55,7 @@ impl Groups {
         let mut trouble = None;
         for Setting { key, controller, file, value } in settings(slot.spec().hard_limits()?, total_bytes) {
             let done = self.enable(controller, keeper).and_then(|()| {
-                let group = slot.group.as_deref().ok_or("the instance has no cgroup")?;
+                let group = slot.durable.group.as_deref().ok_or("the instance has no cgroup")?;
                 cgroup::limit(Path::new(group), file, &value).map_err(|errno| format!("{group}/{file}: {errno}"))
             });
             if let Err(why) = done {
@@ -69,13 +69,13 @@ impl Groups {
 impl Slot {
     /// Processes of its group that the kernel has killed for its memory.
     pub(crate) fn oom_kills(&self) -> Option<u64> {
-        self.group.as_deref().and_then(|group| cgroup::oom_kills(Path::new(group)))
+        self.durable.group.as_deref().and_then(|group| cgroup::oom_kills(Path::new(group)))
     }
 
     /// The kernel killed something of its group since its process started.
     pub(crate) fn was_short_of_memory(&self) -> bool {
         let is_limited = self.spec().hard_limits().is_some_and(|hard| hard.memory.is_some());
-        is_limited && self.oom_kills().is_some_and(|kills| kills > self.group_ooms)
+        is_limited && self.oom_kills().is_some_and(|kills| kills > self.live.group_ooms)
     }
 }
 

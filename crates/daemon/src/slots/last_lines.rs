@@ -12,13 +12,13 @@ const LOOKED_AT: usize = 64 * 1024;
 impl Slot {
     /// The lines that matter of what its present process wrote.
     pub(crate) fn last_lines(&self) -> Vec<String> {
-        self.last_lines_from(self.log_start)
+        self.last_lines_from(self.durable.log_start)
     }
 
     /// From these places (bytes) of its error and its output log on: of the first that has any.
     pub(crate) fn last_lines_from(&self, (error, out): (u64, u64)) -> Vec<String> {
         let rights = Rights::of(self.spec());
-        [(self.files.error.as_deref(), error), (self.files.out.as_deref(), out)]
+        [(self.live.files.error.as_deref(), error), (self.live.files.out.as_deref(), out)]
             .into_iter()
             .filter_map(|(path, start)| Some((path.filter(|path| own_stream(path).is_none())?, start)))
             .map(|(path, start)| crate::logs::last_lines(&rights, path.as_ref(), start, usize::MAX, LOOKED_AT))

@@ -17,6 +17,6 @@ impl Slot {
             let file = descriptor(pid, fd).filter(|found| found.appends).map(|found| found.key)?;
             (look(&follow_links(path.as_deref()?.as_ref()), file).0 == There::Itself).then_some(file)
         };
-        self.log_files = [believe(&self.files.error, 2), believe(&self.files.out, 1)];
+        self.durable.log_files = [believe(&self.live.files.error, 2), believe(&self.live.files.out, 1)];
     }
 }

@@ -24,29 +24,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::cron::Ticks;
-use ostler_core::lifecycle::Instance;
-use ostler_core::rare::Rare;
 use ostler_core::shards::Standing;
 use ostler_core::time::Now;
 use ostler_sys::ProcRef;
 
 pub(crate) use self::ending::{ending_of, why};
-pub(crate) use self::slot::{App, Base, Slot};
+pub(crate) use self::slot::{App, Axm, Base, Slot};
 pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
 pub(crate) use crate::keeper_door::{is_of_instance, split_key};
-use crate::sample::CpuHistory;
 use crate::settings::Settings;
-use crate::store::{Record, Role, Snapshot, WatchMark};
-
-/// Where a new slot stands.
-struct Place {
-    id: u32,
-    pm_id: u32,
-    role: Role,
-    by_running_ms: Option<u64>,
-    index: u32,
-}
+use crate::store::{Record, Role, SlotRecord, Snapshot};
 
 /// So many former leaders of a tree are remembered; the first one always.
 const FORMER_LEADERS: usize = 8;
@@ -83,7 +70,7 @@ impl Slots {
 
     /// Stores a caller's environment; an equal one that is in use already is shared. The caller must journal the record, if any.
     pub(crate) fn base(&mut self, vars: Cow<'_, EnvMap>) -> (Rc<Base>, Option<Record<'static>>) {
-        if let Some(same) = self.slots.values().map(|slot| &slot.base).find(|base| base.vars.iter().eq(vars.iter())) {
+        if let Some(same) = self.slots.values().map(|slot| slot.base()).find(|base| base.vars.iter().eq(vars.iter())) {
             return (Rc::clone(same), None);
         }
         self.next_number += 1;
@@ -101,79 +88,38 @@ impl Slots {
         let id = self.next_slot;
         self.next_slot += 1;
         let index = self.free_index(&app.spec.name);
-        self.put(Place { id, pm_id: id, role: Role::Serving, by_running_ms: None, index }, app, base, now, settings)
+        self.put(SlotRecord { index, ..SlotRecord::new(id, now) }, app, base, settings);
+        id
     }
 
     /// Adds a candidate for the place of a present instance.
     pub(crate) fn add_candidate(&mut self, old: u32, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> Option<u32> {
         let old = self.slots.get(&old)?;
         let by_running_ms = old.by_running_ms_after(now);
-        let (pm_id, index, inc) = (old.pm_id, old.index, old.instance.inc);
+        let (pm_id, index, inc) = (old.durable.pm_id, old.durable.index, old.durable.instance.inc);
         let id = CANDIDATES_FROM | self.next_candidate;
         self.next_candidate = (self.next_candidate + 1) % CANDIDATES_FROM;
-        self.put(Place { id, pm_id, role: Role::Candidate, by_running_ms, index }, app, base, now, settings);
-        if let Some(candidate) = self.slots.get_mut(&id) {
-            // The history of the instance goes on, in its order.
-            candidate.instance.inc = inc;
-        }
+        let mut durable = SlotRecord { pm_id, role: Role::Candidate, by_running_ms, index, ..SlotRecord::new(id, now) };
+        // The history of the instance goes on, in its order.
+        durable.instance.inc = inc;
+        self.put(durable, app, base, settings);
         Some(id)
     }
 
-    fn put(&mut self, place: Place, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> u32 {
-        let Place { id, pm_id, role, by_running_ms, index } = place;
-        let (policy, proof) = crate::policy::of(&app.spec, role, by_running_ms, settings);
-        let slot = Slot {
-            id,
-            pm_id,
-            role,
-            by_running_ms,
-            index,
-            shard: self.free_shard(&app.spec.name),
-            unique_id: unique_id(),
-            app: Rc::clone(app),
-            base: Rc::clone(base),
-            instance: Instance::new(now),
-            policy,
-            proof,
-            ticks: Ticks::default(),
-            trouble: None,
-            files: crate::files::resolve(&app.spec, pm_id, settings),
-            start_ticks: 0,
-            former_leaders: Vec::new(),
-            learned: Rare::default(),
-            node: None,
-            preloaded: false,
-            script_runs: false,
-            log_start: (0, 0),
-            log_files: [None; 2],
-            worker: Rare::default(),
-            group: None,
-            group_fresh: true,
-            group_ooms: 0,
-            ipc: None,
-            piped: None,
-            unready: false,
-            health: None,
-            notes: Vec::new(),
-            cause: None,
-            cpu: CpuHistory::default(),
-            watch: WatchMark::default(),
-            spawned_ms: None,
-            pid_file_written: false,
-            due_ms: None,
-        };
-        self.slots.insert(id, Box::new(slot));
+    fn put(&mut self, record: SlotRecord, app: &Rc<App>, base: &Rc<Base>, settings: &Settings) {
+        let durable = SlotRecord { shard: self.free_shard(&app.spec.name), unique_id: unique_id(), ..record };
+        let id = durable.id;
+        self.slots.insert(id, Box::new(Slot::new(durable, Rc::clone(app), Rc::clone(base), settings)));
         self.changed.insert(id);
-        id
     }
 
     fn free_index(&self, name: &str) -> u32 {
-        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.index).collect();
+        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.durable.index).collect();
         ostler_core::instances::lowest_free(&used)
     }
 
     fn free_shard(&self, name: &str) -> u32 {
-        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.shard).collect();
+        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.durable.shard).collect();
         ostler_core::instances::lowest_free(&used)
     }
 
@@ -186,55 +132,14 @@ impl Slots {
         for record in slots.into_values() {
             let _at = crate::incident::working_on(record.id);
             // Records are written in this order: environment, description, slot. A slot without them cannot be.
-            let (Some(app), Some(base)) = (apps.get(&record.spec), bases.get(&record.env)) else { continue };
-            let pm_id = record.pm_id.unwrap_or(record.id);
-            self.next_slot = self.next_slot.max(pm_id + 1);
+            let (Some(app), Some(base)) = (apps.get(&record.app_number), bases.get(&record.env_number)) else { continue };
+            self.next_slot = self.next_slot.max(record.pm_id + 1);
             if record.id >= CANDIDATES_FROM {
                 self.next_candidate = self.next_candidate.max((record.id - CANDIDATES_FROM + 1) % CANDIDATES_FROM);
             }
             self.last_worker = self.last_worker.max(record.worker_id);
-            let (policy, proof) = crate::policy::of(&app.spec, record.role, record.by_running_ms, settings);
-            let slot = Slot {
-                id: record.id,
-                pm_id,
-                role: record.role,
-                by_running_ms: record.by_running_ms,
-                index: record.index,
-                shard: record.shard,
-                unique_id: record.unique_id.into_owned(),
-                policy,
-                proof,
-                ticks: record.ticks,
-                trouble: None,
-                files: crate::files::resolve(&app.spec, pm_id, settings),
-                app: Rc::clone(app),
-                base: Rc::clone(base),
-                instance: record.instance.into_owned(),
-                start_ticks: record.start_ticks,
-                former_leaders: record.former_leaders.into_owned(),
-                learned: record.learned.into_owned().into(),
-                node: None,
-                preloaded: record.preloaded,
-                script_runs: false,
-                log_start: record.log_start,
-                log_files: record.log_files,
-                worker: Worker::restored(record.worker_id, record.listening.into_owned(), record.served.into_owned()),
-                group: record.group.map(|group| group.into_owned().into()),
-                group_fresh: false,
-                group_ooms: 0,
-                ipc: None,
-                piped: None,
-                unready: false,
-                health: None,
-                notes: record.notes.into_owned(),
-                cause: record.cause.map(|cause| Box::new(cause.into_owned())),
-                cpu: CpuHistory::default(),
-                watch: record.watch,
-                spawned_ms: None,
-                pid_file_written: record.role == Role::Serving,
-                due_ms: None,
-            };
-            let id = slot.id;
+            let id = record.id;
+            let slot = Slot::restored(record, Rc::clone(app), Rc::clone(base), settings);
             self.slots.insert(id, Box::new(slot));
             self.schedule(id);
         }
@@ -243,7 +148,7 @@ impl Slots {
     /// A present description that says the same, else a new one. The caller must journal the record, if any.
     pub(crate) fn shared_app(&mut self, spec: AppSpec) -> (Rc<App>, Option<Record<'static>>) {
         if let Some(same) = self.slots.values().find(|slot| *slot.spec() == spec) {
-            return (Rc::clone(&same.app), None);
+            return (Rc::clone(same.app()), None);
         }
         let (app, record) = self.app(spec);
         (app, Some(record))
@@ -254,8 +159,8 @@ impl Slots {
         let mut envs = BTreeMap::new();
         let mut specs = BTreeMap::new();
         for slot in self.slots.values() {
-            envs.entry(slot.base.id).or_insert_with(|| Rc::clone(&slot.base.vars));
-            specs.entry(slot.app.id).or_insert_with(|| Rc::clone(&slot.app.spec));
+            envs.entry(slot.base().id).or_insert_with(|| Rc::clone(&slot.base().vars));
+            specs.entry(slot.app().id).or_insert_with(|| Rc::clone(&slot.app().spec));
         }
         let boot = Record::Boot { boot_id: Cow::Owned(boot_id.to_owned()) };
         std::iter::once(boot)
@@ -282,7 +187,7 @@ impl Slots {
     pub(crate) fn remove(&mut self, id: u32) -> Option<Box<Slot>> {
         let slot = self.slots.remove(&id)?;
         self.changed.remove(&id);
-        if let Some(at) = slot.due_ms {
+        if let Some(at) = slot.live.due_ms {
             self.deadlines.remove(&(at, id));
         }
         Some(slot)
@@ -291,26 +196,26 @@ impl Slots {
     /// A process that led the tree of a slot, and does not any more.
     pub(crate) fn note_former_leader(&mut self, id: u32, ProcRef { pid, start_ticks }: ProcRef) {
         let Some(slot) = self.get_mut(id) else { return };
-        slot.former_leaders.retain(|leader| leader.0 != pid);
-        if slot.former_leaders.len() >= FORMER_LEADERS {
-            slot.former_leaders.remove(1);
+        slot.durable.former_leaders.retain(|leader| leader.0 != pid);
+        if slot.durable.former_leaders.len() >= FORMER_LEADERS {
+            slot.durable.former_leaders.remove(1);
         }
-        slot.former_leaders.push((pid, start_ticks));
+        slot.durable.former_leaders.push((pid, start_ticks));
         self.changed(id);
     }
 
     /// The end of a process that was replaced belongs to the history of the instance, which its successor goes on with.
     pub(crate) fn hand_down_exit(&mut self, id: u32, inc: u32) {
-        let Some(slot) = self.get(id).filter(|slot| slot.role == Role::Retiring) else { return };
-        let pm_id = slot.pm_id;
-        let Some(record) = slot.instance.exits.last().filter(|record| record.inc == inc).cloned() else { return };
-        let Some(successor) = self.serving().find(|slot| slot.pm_id == pm_id).map(|slot| slot.id) else { return };
+        let Some(slot) = self.get(id).filter(|slot| slot.durable.role == Role::Retiring) else { return };
+        let pm_id = slot.durable.pm_id;
+        let Some(record) = slot.durable.instance.exits.last().filter(|record| record.inc == inc).cloned() else { return };
+        let Some(successor) = self.serving().find(|slot| slot.durable.pm_id == pm_id).map(|slot| slot.durable.id) else { return };
         let Some(slot) = self.get_mut(successor) else { return };
-        let exits = &mut slot.instance.exits;
+        let exits = &mut slot.durable.instance.exits;
         // The successor may have ended first.
         let place = exits.iter().position(|later| later.inc > inc).unwrap_or(exits.len());
         exits.insert(place, record);
-        let surplus = exits.len().saturating_sub(slot.policy.exits_kept);
+        let surplus = exits.len().saturating_sub(slot.live.policy.exits_kept);
         exits.drain(..surplus);
         self.changed(successor);
     }
@@ -318,7 +223,7 @@ impl Slots {
     /// The next run of a job begins when the present one has ended.
     pub(crate) fn queue_run(&mut self, id: u32) {
         if let Some(slot) = self.get_mut(id) {
-            slot.ticks.queued = true;
+            slot.durable.ticks.queued = true;
             self.changed(id);
         }
     }
@@ -326,7 +231,7 @@ impl Slots {
     /// Others than these serve at the ports of this slot: what waits in its shard would wait in vain if it were stopped at once.
     pub(crate) fn others_serve(&self, id: u32, these: &[u32], now_ms: u64) -> bool {
         let Some(slot) = self.get(id).filter(|slot| slot.spec().has_shards()) else { return false };
-        let mut others = self.iter().filter(|other| other.spec().name == slot.spec().name && !these.contains(&other.id));
+        let mut others = self.iter().filter(|other| other.spec().name == slot.spec().name && !these.contains(&other.durable.id));
         others.any(|other| other.standing(now_ms).0 == Standing::Serves)
     }
 
@@ -354,11 +259,11 @@ impl Slots {
 
     fn schedule(&mut self, id: u32) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        let next = slot.instance.deadline_ms();
-        if slot.due_ms == next {
+        let next = slot.durable.instance.deadline_ms();
+        if slot.live.due_ms == next {
             return;
         }
-        let former = std::mem::replace(&mut slot.due_ms, next);
+        let former = std::mem::replace(&mut slot.live.due_ms, next);
         if let Some(at) = former {
             self.deadlines.remove(&(at, id));
         }
@@ -374,9 +279,9 @@ impl Slots {
 
     /// What users see, by `pm_id`.
     pub(crate) fn serving(&self) -> impl Iterator<Item = &Slot> {
-        let mut serving: Vec<&Slot> = self.iter().filter(|slot| slot.role == Role::Serving).collect();
+        let mut serving: Vec<&Slot> = self.iter().filter(|slot| slot.durable.role == Role::Serving).collect();
         // Sorted already, but for those that a reload brought.
-        serving.sort_by_key(|slot| slot.pm_id);
+        serving.sort_by_key(|slot| slot.durable.pm_id);
         serving.into_iter()
     }
 
@@ -387,12 +292,12 @@ impl Slots {
 
     /// All instances of that name, by `pm_id`.
     pub(crate) fn named(&self, name: &str) -> Vec<u32> {
-        self.serving().filter(|slot| slot.spec().name == name).map(|slot| slot.id).collect()
+        self.serving().filter(|slot| slot.spec().name == name).map(|slot| slot.durable.id).collect()
     }
 
     /// Whether there is anything that users see.
     pub(crate) fn nothing_serves(&self) -> bool {
-        self.slots.values().all(|slot| slot.role != Role::Serving)
+        self.slots.values().all(|slot| slot.durable.role != Role::Serving)
     }
 
     /// A rollout of this app has begun.
@@ -417,7 +322,7 @@ impl Slots {
 
     /// What users call these.
     pub(crate) fn pm_ids(&self, ids: &[u32]) -> Vec<u32> {
-        ids.iter().filter_map(|id| self.slots.get(id)).map(|slot| slot.pm_id).collect()
+        ids.iter().filter_map(|id| self.slots.get(id)).map(|slot| slot.durable.pm_id).collect()
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Apps<'a> {
 impl<'a> Apps<'a> {
     pub(crate) fn of(slots: &'a Slots, coming: &'a BTreeSet<u32>) -> Self {
         let mut by_name: BTreeMap<&str, Vec<&Slot>> = BTreeMap::new();
-        for slot in slots.iter().filter(|slot| slot.role == Role::Serving) {
+        for slot in slots.iter().filter(|slot| slot.durable.role == Role::Serving) {
             by_name.entry(&slot.spec().name).or_default().push(slot);
         }
         Self { by_name, coming }
@@ -27,8 +27,8 @@ impl<'a> Apps<'a> {
     /// How far an app is as somebody else's dependency: as far as that of its instances which is the farthest from it.
     fn standing(&self, name: &str, condition: Condition) -> Standing {
         let instances = self.by_name.get(name).into_iter().flatten();
-        let standings = instances.map(|slot| match order::standing(condition, &slot.instance, slot.is_healthy()) {
-            Standing::Hopeless(_) if self.coming.contains(&slot.id) => Standing::Pending,
+        let standings = instances.map(|slot| match order::standing(condition, &slot.durable.instance, slot.is_healthy()) {
+            Standing::Hopeless(_) if self.coming.contains(&slot.durable.id) => Standing::Pending,
             standing => standing,
         });
         standings.max().unwrap_or(Standing::Hopeless("is not there"))
@@ -47,7 +47,7 @@ impl<'a> Apps<'a> {
 
 /// What an instance waits for, in words.
 pub(crate) fn waits_for(slots: &Slots, coming: &BTreeSet<u32>, slot: &Slot) -> Vec<String> {
-    if !matches!(slot.instance.state, State::Waiting { .. }) {
+    if !matches!(slot.durable.instance.state, State::Waiting { .. }) {
         return Vec::new();
     }
     Apps::of(slots, coming).missing(slot).into_iter().map(|(_, name, why)| format!("{name} {why}")).collect()

@@ -8,13 +8,13 @@ impl Slots {
     /// Has the programs asked that run the apps of Node which were adopted before their version was learned.
     pub(crate) fn ask_node_versions(&mut self, versions: &NodeVersions) {
         for slot in self.iter_mut() {
-            if slot.learned.node_version.is_some() || slot.node.is_some() || !slot.spec().runs_in_node() {
+            if slot.durable.learned.node_version.is_some() || slot.live.node.is_some() || !slot.spec().runs_in_node() {
                 continue;
             }
-            let Some(pid) = slot.instance.pid() else { continue };
+            let Some(pid) = slot.durable.instance.pid() else { continue };
             let Ok(program) = std::fs::read_link(format!("/proc/{pid}/exe")) else { continue };
             let Ok(account) = account(slot.spec()) else { continue };
-            slot.node = versions.ask(&program, account.map(|account| account.credentials));
+            slot.live.node = versions.ask(&program, account.map(|account| account.credentials));
         }
     }
 
@@ -22,10 +22,10 @@ impl Slots {
     pub(crate) fn learn_node_versions(&mut self, versions: &NodeVersions) {
         let mut learned = Vec::new();
         for slot in self.iter_mut() {
-            let Some(version) = slot.node.as_ref().and_then(|node| versions.get(node)) else { continue };
-            slot.node = None;
-            slot.learned.node_version = Some(version);
-            learned.push(slot.id);
+            let Some(version) = slot.live.node.as_ref().and_then(|node| versions.get(node)) else { continue };
+            slot.live.node = None;
+            slot.durable.learned.node_version = Some(version);
+            learned.push(slot.durable.id);
         }
         learned.into_iter().for_each(|id| self.changed(id));
     }

@@ -14,9 +14,16 @@ impl Slots {
         let slots: Vec<&Slot> = self.serving().collect();
         let entries: Vec<Entry<'_>> = slots
             .iter()
-            .map(|slot| Entry { id: slot.pm_id, name: &slot.spec().name, namespace: &slot.spec().namespace, script: &slot.spec().script })
+            .map(|slot| Entry {
+                id: slot.durable.pm_id,
+                name: &slot.spec().name,
+                namespace: &slot.spec().namespace,
+                script: &slot.spec().script,
+            })
             .collect();
-        let own = |found: Vec<u32>| found.iter().filter_map(|id| slots.iter().find(|slot| slot.pm_id == *id)).map(|slot| slot.id).collect();
+        let own = |found: Vec<u32>| {
+            found.iter().filter_map(|id| slots.iter().find(|slot| slot.durable.pm_id == *id)).map(|slot| slot.durable.id).collect()
+        };
         select(target, &entries, cwd).map(own).map_err(|error| match error {
             SelectError::NotFound(target) => Failure::NotFound { target },
             SelectError::Empty => Failure::Empty,

@@ -1,30 +1,27 @@
 //! One supervised process, with all that is known of it.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
 use ostler_core::health::{HealthSpec, State as Health};
-use ostler_core::lifecycle::{Instance, Policy, State, Wanted};
-use ostler_core::note::Note;
+use ostler_core::lifecycle::{Policy, State, Wanted};
 use ostler_core::rare::Rare;
 use ostler_core::serving::ReadyBy;
 use ostler_core::shards::{Part, Standing};
 use ostler_core::time::Now;
 use ostler_core::units::in_seconds;
-use ostler_proto::control::{Files, HealthReport, Learned};
-use ostler_proto::event::Cause;
+use ostler_proto::control::{Files, HealthReport};
 use ostler_sys::ProcRef;
+use serde_json::{Map, Value};
 
 use super::Worker;
 use crate::ipc::Ipc;
 use crate::logs::Piped;
-use crate::logs::handback::FileKey;
 use crate::node_version::Binary;
 use crate::sample::CpuHistory;
 use crate::settings::Settings;
-use crate::store::{FormerLeader, Record, Role, SlotRecord, WatchMark};
+use crate::store::{Record, Role, SlotEntry, SlotRecord};
 
 /// An app's description, shared by its instances. A changed description is a new one with a new number.
 #[derive(Debug)]
@@ -47,131 +44,173 @@ pub(crate) struct Base {
 /// One supervised slot.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    /// Our own number of it: in the keeper's keys, in the journal. Never shown.
-    pub id: u32,
-    /// What users call it. A reload has two slots of one `pm_id`: the new process and the old one.
-    pub pm_id: u32,
-    /// What it is to its `pm_id`.
-    pub role: Role,
-    /// Its predecessor, a cluster worker, has not listened so far: if that remains so, it is ready when it has run for so long (ms).
-    pub by_running_ms: Option<u64>,
-    /// Number within the app.
-    pub index: u32,
-    /// Which of the sockets of a port is its own (a shard of that listener): the two processes of a reload have different ones.
-    pub shard: u32,
-    /// UUID; also the mark by which stray processes of this slot are recognised.
-    pub unique_id: String,
-    /// Description.
-    pub app: Rc<App>,
-    /// Caller's environment.
-    pub base: Rc<Base>,
-    /// State machine.
-    pub instance: Instance,
+    /// What outlives the daemon: the journal's record of it. Whoever changes it says so ([`super::Slots::changed`]).
+    pub durable: SlotRecord,
+    /// What dies with the daemon.
+    pub live: Live,
+}
+
+/// What is known of a slot for as long as this daemon lives. What follows from the durable part is made anew by the next one; the rest it
+/// finds out, or does without.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// Description; of the number in the durable part.
+    app: Rc<App>,
+    /// Caller's environment; of the number in the durable part.
+    base: Rc<Base>,
     /// What the state machine needs of the description.
     pub policy: Policy,
     /// What its process has to prove before it counts as ready.
     pub proof: Option<Box<ReadyBy>>,
-    /// What its schedule has come to.
-    pub ticks: Ticks,
-    /// Why it is not ready yet, as far as a look at it told.
-    pub trouble: Option<Box<str>>,
     /// Paths.
     pub files: Files,
-    /// Identity of the running process, with its pid.
-    pub start_ticks: u64,
-    /// Processes that led what is still its tree, before its main process was another one.
-    pub former_leaders: Vec<FormerLeader>,
-    /// What the app told us.
-    pub learned: Rare<Learned>,
+    /// Why it is not ready yet, as far as a look at it told.
+    pub trouble: Option<Box<str>>,
     /// The program that runs it, if that is Node and its version is not learned yet.
     pub node: Option<Binary>,
-    /// Its process runs with our preload.
-    pub preloaded: bool,
-    /// The preload said that the script was run. Not in the journal: who waits for that is lost with its daemon.
+    /// The preload said that the script was run: who waits for that is lost with the daemon.
     pub script_runs: bool,
-    /// Sizes of error and output log when the process started.
-    pub log_start: (u64, u64),
-    /// The error and output log files themselves, where the process writes to them directly.
-    pub log_files: [Option<FileKey>; 2],
-    /// What its process is as a cluster worker.
+    /// What its process, a cluster worker, has been given.
     pub worker: Rare<Worker>,
-    /// Folder of its cgroup.
-    pub group: Option<Box<str>>,
     /// There is no group yet, or it was made by this daemon and not killed since: a process may be started in it.
     pub group_fresh: bool,
     /// Processes of the group that the kernel had killed for its memory when its process started.
     pub group_ooms: u64,
-    /// Its IPC channel.
+    /// Its IPC channel; the keeper has a copy.
     pub ipc: Option<Box<Ipc>>,
-    /// Its log writer, in piped mode.
+    /// Its log writer, in piped mode; the keeper has copies of its pipes.
     pub piped: Option<Box<Piped>>,
+    /// What the app says of itself.
+    pub axm: Rare<Axm>,
     /// It is to get no new connections while others can have them: its check of readiness fails.
     pub unready: bool,
     /// How healthy its process is; none where nobody asks for it, or it does not run.
     pub health: Option<Box<HealthReport>>,
-    /// What was found out about it while it was looked after, the oldest first.
-    pub notes: Vec<Note>,
-    /// Why it is as it is.
-    pub cause: Option<Box<Cause>>,
     /// CPU readings.
     pub cpu: CpuHistory,
-    /// What is remembered of changed files.
-    pub watch: WatchMark,
     /// When this daemon asked for its process.
     pub spawned_ms: Option<u64>,
     /// The pid file exists.
     pub pid_file_written: bool,
-    /// Its deadline as the slots's order of deadlines knows it.
+    /// Its deadline as the slots' order of deadlines knows it.
     pub(super) due_ms: Option<u64>,
 }
 
+/// What an app says of itself over its channel (PM2's `axm_*`): how much that is, and how often it changes, is the app's to choose.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Axm {
+    /// Custom actions.
+    pub actions: Vec<Value>,
+    /// Custom metrics.
+    pub monitor: Map<String, Value>,
+    /// Probe configuration.
+    pub options: Map<String, Value>,
+}
+
+ostler_core::rarely!(Axm);
+
+impl Live {
+    /// What there is to be known of a slot of which nobody has found out anything.
+    fn new(durable: &SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
+        let (policy, proof) = crate::policy::of(&app.spec, durable.role, durable.by_running_ms, settings);
+        Self {
+            policy,
+            proof,
+            files: crate::files::resolve(&app.spec, durable.pm_id, settings),
+            app,
+            base,
+            trouble: None,
+            node: None,
+            script_runs: false,
+            worker: Rare::default(),
+            group_fresh: true,
+            group_ooms: 0,
+            ipc: None,
+            piped: None,
+            axm: Rare::default(),
+            unready: false,
+            health: None,
+            cpu: CpuHistory::default(),
+            spawned_ms: None,
+            pid_file_written: false,
+            due_ms: None,
+        }
+    }
+}
+
 impl Slot {
+    /// A slot of that app, with that environment.
+    pub(super) fn new(mut durable: SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
+        (durable.app_number, durable.env_number) = (app.id, base.id);
+        let live = Live::new(&durable, app, base, settings);
+        Self { durable, live }
+    }
+
+    /// As the journal has it.
+    pub(super) fn restored(durable: SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
+        let mut slot = Self::new(durable, app, base, settings);
+        // Nobody knows who made its group, and what became of that since.
+        slot.live.group_fresh = false;
+        slot.live.pid_file_written = slot.is_seen();
+        slot
+    }
+
+    /// Its description, shared with other instances of the app.
+    pub(crate) fn app(&self) -> &Rc<App> {
+        &self.live.app
+    }
+
+    /// Its caller's environment, shared with everything that was started with it.
+    pub(crate) fn base(&self) -> &Rc<Base> {
+        &self.live.base
+    }
+
     /// Key under which the keeper knows a process of this slot.
     pub(crate) fn key(&self, inc: u32) -> u64 {
-        u64::from(self.id) << 32 | u64::from(inc)
+        u64::from(self.durable.id) << 32 | u64::from(inc)
     }
 
     /// The description.
     pub(crate) fn spec(&self) -> &AppSpec {
-        &self.app.spec
+        &self.app().spec
     }
 
     /// Users see it; the other process of a reload is the rollout's to tell of.
     pub(crate) fn is_seen(&self) -> bool {
-        self.role == Role::Serving
+        self.durable.role == Role::Serving
     }
 
     /// Its main process and that one's incarnation, as far as nobody has told its end.
     pub(crate) fn process(&self) -> Option<(u32, ProcRef)> {
-        let pid = self.instance.pid()?;
-        let inc = self.instance.inc_of_process()?;
-        Some((inc, ProcRef { pid, start_ticks: self.start_ticks }))
+        let pid = self.durable.instance.pid()?;
+        let inc = self.durable.instance.inc_of_process()?;
+        Some((inc, ProcRef { pid, start_ticks: self.durable.start_ticks }))
     }
 
     /// No process was asked for after this incarnation.
     pub(crate) fn is_newest(&self, inc: u32) -> bool {
-        match self.instance.state {
+        match self.durable.instance.state {
             State::Spawning { inc: coming, .. } => inc == coming,
-            _ => inc == self.instance.inc,
+            _ => inc == self.durable.instance.inc,
         }
     }
 
     /// What its checks say of a process that is online; without checks all is well.
     pub(crate) fn is_healthy(&self) -> bool {
         let is_watched = self.spec().health().is_some_and(HealthSpec::is_watched);
-        !is_watched || self.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
+        !is_watched || self.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
     }
 
     /// What its process is to new connections, and until when it is [`Standing::Young`].
     pub(crate) fn standing(&self, now_ms: u64) -> (Standing, Option<u64>) {
         let part = Part {
-            candidate: self.role == Role::Candidate,
-            retiring: self.role == Role::Retiring,
-            proves: self.proof.is_some(),
-            min_uptime_ms: self.policy.min_uptime_ms,
+            candidate: self.durable.role == Role::Candidate,
+            retiring: self.durable.role == Role::Retiring,
+            proves: self.live.proof.is_some(),
+            min_uptime_ms: self.live.policy.min_uptime_ms,
         };
-        match Standing::of(&self.instance, part, now_ms) {
-            (Standing::Serves | Standing::Young, until) if self.unready => (Standing::Coming, until),
+        match Standing::of(&self.durable.instance, part, now_ms) {
+            (Standing::Serves | Standing::Young, until) if self.live.unready => (Standing::Coming, until),
             standing => standing,
         }
     }
@@ -181,94 +220,229 @@ impl Slot {
         let env = &self.spec().env;
         let Some(variable) = env.increment_var.as_deref() else { return 0 };
         let own = env.layers().filter_map(|layer| layer.get(variable)).last();
-        let first = own.or_else(|| self.base.vars.get(variable)).and_then(|value| value.trim().parse::<u16>().ok());
-        if first == Some(port) { u16::try_from(self.index).unwrap_or(0) } else { 0 }
+        let first = own.or_else(|| self.base().vars.get(variable)).and_then(|value| value.trim().parse::<u16>().ok());
+        if first == Some(port) { u16::try_from(self.durable.index).unwrap_or(0) } else { 0 }
     }
 
     /// Something of it runs, or is to run.
     pub(crate) fn is_or_will_be_up(&self) -> bool {
-        self.instance.wanted == Wanted::Up || !matches!(self.instance.state, State::Stopped | State::Errored | State::Gone)
+        self.durable.instance.wanted == Wanted::Up || !matches!(self.durable.instance.state, State::Stopped | State::Errored | State::Gone)
     }
 
     /// That it was not ready in time, in words that follow its name, with the setting that gives it more.
     pub(crate) fn not_ready(&self) -> String {
-        let known = [self.trouble.as_deref().map(str::to_owned), self.start_ups()];
+        let known = [self.live.trouble.as_deref().map(str::to_owned), self.start_ups()];
         let known: Vec<String> = known.into_iter().flatten().collect();
         let known = if known.is_empty() { String::new() } else { format!(" ({})", known.join("; ")) };
-        format!("was not ready within {} ms{known}; `listen_timeout` sets that time", self.policy.ready_within_ms())
+        format!("was not ready within {} ms{known}; `listen_timeout` sets that time", self.live.policy.ready_within_ms())
     }
 
     /// That it takes long to become ready, in words that follow its name.
     pub(crate) fn still_starting(&self, now: Now) -> String {
         let known = self.start_ups().map_or_else(String::new, |known| format!(" ({known})"));
-        let since_ms = self.instance.counters.last_start.map_or(0, |start| start.mono_ms);
+        let since_ms = self.durable.instance.counters.last_start.map_or(0, |start| start.mono_ms);
         format!("is still starting after {}{known}", in_seconds(now.mono_ms.saturating_sub(since_ms)))
     }
 
     fn start_ups(&self) -> Option<String> {
-        self.instance.counters.start_ups().map(|took| format!("it {took}"))
+        self.durable.instance.counters.start_ups().map(|took| format!("it {took}"))
     }
 
     /// How long the successor of a cluster worker that has not listened has to run to be taken as ready: as long as it takes until this
     /// one has had its own time to listen. None: it listens, or did until its last start a moment ago.
     pub(super) fn by_running_ms_after(&self, now: Now) -> Option<u64> {
-        let age_ms = self.instance.counters.last_start.map_or(0, |start| now.mono_ms.saturating_sub(start.mono_ms));
-        let left_ms = self.policy.listen_timeout_ms.saturating_sub(age_ms);
-        let listened_before = left_ms > 0 && !self.instance.counters.start_ups_ms.is_empty();
-        (self.worker.never_listened() && !listened_before).then_some(left_ms)
+        let age_ms = self.durable.instance.counters.last_start.map_or(0, |start| now.mono_ms.saturating_sub(start.mono_ms));
+        let left_ms = self.live.policy.listen_timeout_ms.saturating_sub(age_ms);
+        let listened_before = left_ms > 0 && !self.durable.instance.counters.start_ups_ms.is_empty();
+        (self.never_listened() && !listened_before).then_some(left_ms)
+    }
+
+    /// It holds no listening socket in either way.
+    pub(crate) fn never_listened(&self) -> bool {
+        self.durable.listening.is_empty() && self.durable.served.is_empty()
+    }
+
+    /// Whether it holds that key in either way. Twice the same in one worker is an assertion in Node: it would die.
+    pub(crate) fn has_listener(&self, key: &str) -> bool {
+        self.durable.listening.iter().chain(&self.durable.served).any(|held| held == key)
     }
 
     /// As the journal keeps it.
     pub(crate) fn record(&self) -> Record<'_> {
-        if self.instance.state == State::Gone {
-            return Record::Gone { id: self.id };
+        let Self { durable, live } = self;
+        debug_assert_eq!((durable.app_number, durable.env_number), (live.app.id, live.base.id));
+        if durable.instance.state == State::Gone {
+            return Record::Gone { id: durable.id };
         }
-        Record::Slot(Box::new(SlotRecord {
-            id: self.id,
-            pm_id: Some(self.pm_id),
-            role: self.role,
-            by_running_ms: self.by_running_ms,
-            index: self.index,
-            shard: self.shard,
-            unique_id: Cow::Borrowed(&self.unique_id),
-            spec: self.app.id,
-            env: self.base.id,
-            instance: Cow::Borrowed(&self.instance),
-            ticks: self.ticks,
-            start_ticks: self.start_ticks,
-            former_leaders: Cow::Borrowed(&self.former_leaders),
-            learned: Cow::Borrowed(&self.learned),
-            preloaded: self.preloaded,
-            log_start: self.log_start,
-            log_files: self.log_files,
-            worker_id: self.worker.id,
-            listening: Cow::Borrowed(&self.worker.listening),
-            served: Cow::Borrowed(&self.worker.served),
-            group: self.group.as_deref().map(Cow::Borrowed),
-            watch: self.watch,
-            notes: Cow::Borrowed(&self.notes),
-            cause: self.cause.as_deref().map(Cow::Borrowed),
-        }))
+        Record::Slot(SlotEntry::Written(durable))
     }
 
     /// Takes another description; paths and policy follow.
     pub(crate) fn describe(&mut self, app: Rc<App>, settings: &Settings) {
-        self.files = crate::files::resolve(&app.spec, self.pm_id, settings);
-        if self.group_fresh && self.app.spec.hard_limits() != app.spec.hard_limits() {
+        let Self { durable, live } = self;
+        live.files = crate::files::resolve(&app.spec, durable.pm_id, settings);
+        if live.group_fresh && live.app.spec.hard_limits() != app.spec.hard_limits() {
             // A limit that is no more must not stay in its group: that is made anew.
-            self.group_fresh = false;
+            live.group_fresh = false;
         }
-        if self.app.spec.cron != app.spec.cron {
+        if live.app.spec.cron != app.spec.cron {
             // By another pattern the next tick is another one.
-            let armed = self.ticks.armed && app.spec.cron.is_some();
-            self.ticks = Ticks { armed, ..Ticks::default() };
+            let armed = durable.ticks.armed && app.spec.cron.is_some();
+            durable.ticks = Ticks { armed, ..Ticks::default() };
         }
-        self.app = app;
+        (durable.app_number, live.app) = (app.id, app);
         self.settle_policy(settings);
+    }
+
+    /// Takes another caller's environment.
+    pub(crate) fn rebase(&mut self, base: Rc<Base>) {
+        (self.durable.env_number, self.live.base) = (base.id, base);
     }
 
     /// What follows from description and role.
     pub(crate) fn settle_policy(&mut self, settings: &Settings) {
-        (self.policy, self.proof) = crate::policy::of(&self.app.spec, self.role, self.by_running_ms, settings);
+        let Self { durable, live } = self;
+        (live.policy, live.proof) = crate::policy::of(&live.app.spec, durable.role, durable.by_running_ms, settings);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::app::EnvMap;
+    use ostler_core::lifecycle::{Instance, PolicyName};
+    use ostler_core::note::Note;
+    use ostler_proto::control::OpenSocket;
+    use ostler_proto::event::Cause;
+
+    use super::*;
+    use crate::slots::Slots;
+    use crate::store::record::encode;
+    use crate::store::{LearnedRecord, Snapshot, WatchMark};
+
+    const ID: u32 = 3;
+
+    fn settings() -> Settings {
+        Settings::from_env("/nowhere".into())
+    }
+
+    /// No field is as it is in a slot that has never run.
+    fn every_field() -> SlotRecord {
+        let learned = LearnedRecord {
+            node_version: Some("22.1.0".into()),
+            sockets: vec![OpenSocket { name: "http".into(), address: "port 80".into() }],
+            status: Some("warm".into()),
+        };
+        let mut instance = Instance::new(Now::at(5));
+        instance.state = State::Running { inc: 2, pid: 4711, since: Now::at(6) };
+        (instance.wanted, instance.inc) = (Wanted::Up, 2);
+        SlotRecord {
+            id: ID,
+            pm_id: 1,
+            role: Role::Candidate,
+            by_running_ms: Some(7),
+            index: 8,
+            shard: 9,
+            unique_id: "u".into(),
+            app_number: 0,
+            env_number: 0,
+            instance,
+            ticks: Ticks { armed: true, next_ms: Some(10), last_ms: 11, queued: true },
+            start_ticks: 12,
+            former_leaders: vec![(13, 14)],
+            learned: learned.into(),
+            preloaded: true,
+            log_start: (15, 16),
+            log_files: [Some((17, 18)), None],
+            worker_id: 19,
+            listening: vec!["a".into()],
+            served: vec!["b".into()],
+            group: Some("/group".into()),
+            watch: WatchMark { stopped: true, changed: true },
+            notes: vec![Note { at: Now::at(20), text: "is slow".into() }],
+            cause: Some(Box::new(Cause::policy(PolicyName::Recovery, None))),
+        }
+    }
+
+    fn with(durable: SlotRecord) -> Slots {
+        let mut slots = Slots::default();
+        let (app, _) = slots.app(AppSpec::default());
+        let (base, _) = slots.base(std::borrow::Cow::Owned(EnvMap::default()));
+        slots.slots.insert(durable.id, Box::new(Slot::new(durable, app, base, &settings())));
+        slots
+    }
+
+    /// What the next daemon has of them.
+    fn next_daemon(slots: &Slots) -> Slots {
+        let mut bytes = Vec::new();
+        slots.records("boot").for_each(|record| encode(&record, &mut bytes));
+        let mut next = Slots::default();
+        next.restore(Snapshot::read(&bytes).0, &settings());
+        next
+    }
+
+    #[test]
+    fn every_durable_field_comes_back() {
+        let slots = with(every_field());
+        let slot = slots.get(ID).unwrap();
+        let fields = |record: &SlotRecord| serde_json::to_value(record).unwrap().as_object().unwrap().clone();
+        let (set, plain) = (fields(&slot.durable), fields(&SlotRecord::new(0, Now::at(5))));
+        let as_ever: Vec<&String> = set.iter().filter(|(name, value)| plain.get(*name) == Some(value)).map(|(name, _)| name).collect();
+        assert!(as_ever.is_empty(), "would not be missed: {as_ever:?}");
+        let next = next_daemon(&slots);
+        assert_eq!(next.get(ID).map(|slot| &slot.durable), Some(&slot.durable));
+    }
+
+    #[test]
+    fn nothing_live_comes_back() {
+        let mut slots = with(every_field());
+        let Live { trouble, script_runs, worker, group_ooms, axm, unready, health, spawned_ms, due_ms, .. } =
+            &mut slots.get_mut(ID).unwrap().live;
+        *trouble = Some("port 80 is taken".into());
+        (*script_runs, *unready) = (true, true);
+        worker.served_by.push(1);
+        axm.actions.push(Value::Null);
+        *health = Some(Box::new(HealthReport { state: Health::Healthy, since: Now::at(5), failures: 0, last: None }));
+        (*group_ooms, *spawned_ms, *due_ms) = (1, Some(5), Some(5));
+        let mut next = next_daemon(&slots);
+        let Live {
+            app: _,
+            base: _,
+            policy: _,
+            proof: _,
+            files: _,
+            trouble,
+            node,
+            script_runs,
+            mut worker,
+            group_fresh,
+            group_ooms,
+            ipc,
+            piped,
+            mut axm,
+            unready,
+            health,
+            cpu: _,
+            spawned_ms,
+            pid_file_written,
+            due_ms,
+        } = next.remove(ID).unwrap().live;
+        assert!(trouble.is_none() && node.is_none() && ipc.is_none() && piped.is_none() && health.is_none());
+        assert!(worker.own_mut().is_none() && axm.own_mut().is_none());
+        assert_eq!((script_runs, unready, group_ooms, spawned_ms, due_ms), (false, false, 0, None, None));
+        assert!(!group_fresh, "somebody else made it");
+        assert!(!pid_file_written, "a candidate has none");
+    }
+
+    #[test]
+    fn another_description_and_its_number_are_taken_together() {
+        let mut slots = with(every_field());
+        let (app, _) = slots.app(AppSpec { name: "other".into(), ..AppSpec::default() });
+        let (base, _) = slots.base(std::borrow::Cow::Owned(EnvMap::from_iter([("X".to_owned(), "1".to_owned())])));
+        let slot = slots.get_mut(ID).unwrap();
+        slot.describe(app, &settings());
+        slot.rebase(base);
+        let next = next_daemon(&slots);
+        let slot = next.get(ID).unwrap();
+        assert_eq!((slot.spec().name.as_str(), slot.base().vars.get("X").map(String::as_str)), ("other", Some("1")));
     }
 }

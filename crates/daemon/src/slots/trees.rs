@@ -16,9 +16,9 @@ use crate::store::FormerLeader;
 
 /// Everything of the tree of a slot with this main process that is in the table.
 pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
-    let leader = ProcRef { pid, start_ticks: slot.start_ticks };
-    let mut family = led_by(leader, &slot.former_leaders, table, &slot.unique_id, reaper);
-    if let Some(group) = &slot.group {
+    let leader = ProcRef { pid, start_ticks: slot.durable.start_ticks };
+    let mut family = led_by(leader, &slot.durable.former_leaders, table, &slot.durable.unique_id, reaper);
+    if let Some(group) = &slot.durable.group {
         let known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
         family.extend(table.in_cgroup(Path::new(&**group)).into_iter().filter(|member| !known.contains(&member.pid)));
     }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use ostler_core::balance::Load;
-use ostler_core::rare::Rare;
 use ostler_proto::node::cluster::Answer;
 
 /// How much later another one is answered when one was lost.
@@ -14,16 +13,10 @@ const LOST_MS: u64 = 5000;
 /// Descriptors without an answer that are remembered.
 const MAX_ON_THEIR_WAY: usize = 1024;
 
-/// A worker's part in the listening sockets of its app.
+/// What a worker was given of the listening sockets of its app. Which keys it has is in the journal.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
-    /// `cluster.worker.id`; 0 = none yet.
-    pub id: u32,
-    /// Keys of the listening sockets that it holds itself.
-    pub listening: Vec<String>,
-    /// Keys of the listening sockets whose connections it is handed.
-    pub served: Vec<String>,
-    /// The listeners of these keys.
+    /// Listeners whose keys it has.
     pub served_by: Vec<u32>,
     /// What it was handed and has not answered, in this order.
     pub handed: VecDeque<Handed>,
@@ -89,24 +82,9 @@ impl From<OwnedFd> for Connection {
 }
 
 impl Worker {
-    /// As the journal knows it.
-    pub(crate) fn restored(id: u32, listening: Vec<String>, served: Vec<String>) -> Rare<Self> {
-        if id == 0 { Rare::default() } else { Rare::own(Self { id, listening, served, ..Self::default() }) }
-    }
-
-    /// It holds no listening socket in either way.
-    pub(crate) fn never_listened(&self) -> bool {
-        self.listening.is_empty() && self.served.is_empty()
-    }
-
     /// What it has not answered yet.
     pub(crate) fn load(&self) -> Load {
         Load { unanswered: self.handed.len(), since_ms: self.handed.front().map_or(0, |handed| handed.at_ms) }
-    }
-
-    /// Whether it holds that key in either way. Twice the same in one worker is an assertion in Node: it would die.
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.listening.iter().chain(&self.served).any(|held| held == key)
     }
 
     /// Takes an answer, or what looks like one. False: it is about something else, or to a daemon before this one.

@@ -52,7 +52,7 @@ impl Sockets {
     /// Adds the sockets of its app to a process that is to be started.
     pub(super) fn give(&mut self, ctx: &mut Ctx, id: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get(id) else { return Ok(()) };
-        let (spec, shard) = (Rc::clone(&slot.app.spec), slot.spec().has_shards().then_some(slot.shard));
+        let (spec, shard) = (Rc::clone(&slot.app().spec), slot.spec().has_shards().then_some(slot.durable.shard));
         let given = if spec.listen.is_empty() {
             self.close_unused(ctx, &spec);
             Given::default()
@@ -61,8 +61,8 @@ impl Sockets {
         };
         announce(&spec, beside);
         beside.fds.extend(given.fds.into_iter().zip(FIRST_FD..));
-        if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.learned.sockets != given.shown) {
-            slot.learned.sockets = given.shown;
+        if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.learned.sockets != given.shown) {
+            slot.durable.learned.sockets = given.shown;
         }
         Ok(())
     }

@@ -110,7 +110,7 @@ impl Feature for Sockets {
         if matches!(notice, Notice::Stopped | Notice::Overlimit { .. } | Notice::Deleted)
             && let Some(slot) = ctx.slots.get(id)
         {
-            let spec = Rc::clone(&slot.app.spec);
+            let spec = Rc::clone(&slot.app().spec);
             self.close_unused(ctx, &spec);
         }
     }

@@ -22,7 +22,7 @@ impl Sockets {
     /// (Yama's `ptrace_scope`) the next start of an instance finds the address in use as long as another one runs.
     pub(super) fn rescue(&mut self, ctx: &mut Ctx, id: u32, process: ProcRef) {
         let Some(slot) = ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
-        let (spec, shard) = (Rc::clone(&slot.app.spec), shard_of(slot).map(shard_number));
+        let (spec, shard) = (Rc::clone(&slot.app().spec), shard_of(slot).map(shard_number));
         let Ok(pidfd) = process.open() else { return };
         for ((listen, key), number) in keyed(&spec.listen).zip(FIRST_FD..) {
             if let Some((_, group)) = self.find(&spec.name, &key)

@@ -43,7 +43,7 @@ fn look_at(id: u32) -> Key {
 
 /// The number of the shards of a slot, if it has any.
 pub(super) fn shard_of(slot: &Slot) -> Option<u32> {
-    slot.spec().has_shards().then_some(slot.shard)
+    slot.spec().has_shards().then_some(slot.durable.shard)
 }
 
 /// A process of this slot has a socket of its own for a port.
@@ -143,13 +143,13 @@ impl Sockets {
 
     fn look_if_empty(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(&(inc, _)) = self.shards.emptying.get(&id) else { return };
-        let drains = |slot: &&Slot| matches!(slot.instance.state, State::Draining { inc: draining, .. } if draining == inc);
+        let drains = |slot: &&Slot| matches!(slot.durable.instance.state, State::Draining { inc: draining, .. } if draining == inc);
         let Some(slot) = ctx.slots.get(id).filter(drains) else {
             // It has ended, or is told to.
             self.shards.emptying.remove(&id);
             return;
         };
-        let waits = self.groups_of(&slot.spec().name).any(|group| group.waits(slot.shard));
+        let waits = self.groups_of(&slot.spec().name).any(|group| group.waits(slot.durable.shard));
         let Some((_, emptying)) = self.shards.emptying.get_mut(&id) else { return };
         if emptying.seen(waits, ctx.now.mono_ms) {
             self.shards.emptying.remove(&id);

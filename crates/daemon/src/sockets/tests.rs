@@ -53,7 +53,7 @@ fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, 
 /// Has an instance end by a user's will.
 fn stopped(played: &mut Played, sockets: &mut Sockets, id: u32) {
     played.feed(sockets, id, Event::Stop(user()));
-    let inc = played.ctx.slots.get(id).unwrap().instance.inc;
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
     let exit = ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
     played.feed(sockets, id, Event::Exited { inc, exit });
     played.feed(sockets, id, Event::TreeGone { inc });
@@ -94,7 +94,7 @@ fn all_of_an_app_get_copies_of_one_socket_where_it_wants_that() {
     let of_second = prepared(&mut played, &mut sockets, second).unwrap();
     assert_eq!(of_first.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [3, 4]);
     assert!(of_first.iter().zip(&of_second).all(|((a, _), (b, _))| same(a, b)));
-    let shown = &played.ctx.slots.get(first).unwrap().learned.sockets;
+    let shown = &played.ctx.slots.get(first).unwrap().durable.learned.sockets;
     assert_eq!(shown.iter().map(|socket| &socket.address).collect::<Vec<_>>(), [&address(&of_first[0].0).to_string(), &path]);
     assert_eq!(played.ctx.listening.app_of(inode(of_first[1].0.as_fd()).unwrap()), Some("api"));
 }
@@ -150,7 +150,7 @@ fn new_connections_go_to_who_serves() {
     assert!(one > 0 && other > 0 && one + other == 100, "{one} {other}");
     drop(clients);
     // A check of its readiness fails.
-    played.ctx.slots.get_mut(first).unwrap().unready = true;
+    played.ctx.slots.get_mut(first).unwrap().live.unready = true;
     sockets.on_capacity(&mut played.ctx, first);
     sockets.on_settled(&mut played.ctx);
     let _clients = connect(at, 20);
@@ -166,7 +166,7 @@ fn a_process_that_is_to_finish_gets_nothing_new_and_takes_what_it_has() {
     let (_, of_second) = running(&mut played, &mut sockets, &spec);
     let early = connect(address(&of_first[0]), 40);
     played.feed(&mut sockets, first, Event::StopGently(user()));
-    let State::Draining { inc, .. } = played.ctx.slots.get(first).unwrap().instance.state else { panic!() };
+    let State::Draining { inc, .. } = played.ctx.slots.get(first).unwrap().durable.instance.state else { panic!() };
     assert!(sockets.on_drain(&mut played.ctx, first, inc));
     let late = connect(address(&of_first[0]), 20);
     played.pass(&mut sockets, 10_000);

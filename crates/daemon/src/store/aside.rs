@@ -29,7 +29,7 @@ pub(crate) struct Aside {
 /// there is no such record.
 pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home: &Path, log: &mut DaemonLog) -> Option<Aside> {
     let record = snapshot.slots.remove(&id)?;
-    let app = snapshot.specs.get(&record.spec);
+    let app = snapshot.specs.get(&record.app_number);
     let name = app.map_or("unknown", |app| app.name.as_str());
     let pids: Vec<i32> = inventory
         .children
@@ -57,7 +57,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
          supervision, the other apps with it; start it again when they are ended",
         inventory.failures, inventory.last_words
     ));
-    let (app, pm_id) = (Some(name.to_owned()), Some(record.pm_id.unwrap_or(id)));
+    let (app, pm_id) = (Some(name.to_owned()), Some(record.pm_id));
     let file = written.is_ok().then(|| path.to_string_lossy().into_owned());
     match written {
         Ok(()) => log.error(format_args!("the record of {name} is kept in \"{}\"", path.display())),

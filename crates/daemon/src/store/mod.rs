@@ -6,6 +6,7 @@
 //! - [`state_file`]: the same records on disk, written a moment later, for the case that daemon and keeper are both killed.
 //! - [`command`]: commands that are run for instances, as the journal has them.
 //! - [`rollouts`]: records of rollouts and releases.
+//! - [`slot`]: what the journal keeps of an instance, which is all of it that outlives the daemon.
 //! - [`aside`]: what no daemon survives.
 
 pub(crate) mod aside;
@@ -14,7 +15,9 @@ pub(crate) mod events;
 pub(crate) mod journal;
 pub(crate) mod record;
 pub(crate) mod rollouts;
+pub(crate) mod slot;
 pub(crate) mod state_file;
 
 pub(crate) use journal::{Journal, Written};
-pub(crate) use record::{FormerLeader, Record, Role, SlotRecord, Snapshot, WatchMark};
+pub(crate) use record::{Record, Snapshot};
+pub(crate) use slot::{FormerLeader, LearnedRecord, Role, SlotEntry, SlotRecord, WatchMark};

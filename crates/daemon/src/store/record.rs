@@ -10,16 +10,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::cron::Ticks;
 use ostler_core::fnv::fnv_32;
-use ostler_core::lifecycle::Instance;
-use ostler_core::note::Note;
-use ostler_proto::control::{Learned, OpenSocket};
-use ostler_proto::event::{Cause, Event, Position};
-use serde::{Deserialize, Serialize, Serializer};
+use ostler_proto::event::{Event, Position};
+use serde::{Deserialize, Serialize};
 
 use super::command::CommandRecord;
 use super::rollouts::{ReleaseRecord, RolloutRecord};
+use super::slot::{SlotEntry, SlotRecord};
 use crate::logs::Destination;
 use crate::logs::carry::Carried;
 use crate::logs::handback::{FileKey, HandBack};
@@ -60,7 +57,7 @@ pub(crate) enum Record<'a> {
     /// Something that happened.
     Event(Cow<'a, Event>),
     /// An instance as it is now; replaces the former record of that id.
-    Slot(Box<SlotRecord<'a>>),
+    Slot(SlotEntry<'a>),
     /// The instance is gone.
     Gone {
         /// Which.
@@ -126,116 +123,6 @@ pub(crate) enum Record<'a> {
     },
 }
 
-/// What a slot is to its `pm_id`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Role {
-    /// What users see and act on.
-    #[default]
-    Serving,
-    /// A new process of a reload, which has to prove itself.
-    Candidate,
-    /// The old process of a reload, on its way out.
-    Retiring,
-}
-
-impl Role {
-    fn is_serving(&self) -> bool {
-        *self == Self::Serving
-    }
-}
-
-/// A process that led a tree: pid and start time.
-pub(crate) type FormerLeader = (i32, u64);
-
-/// An instance as it is now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SlotRecord<'a> {
-    /// Our own number.
-    pub id: u32,
-    /// What users call it; none = the same.
-    #[serde(default)]
-    pub pm_id: Option<u32>,
-    /// What it is to its `pm_id`.
-    #[serde(default, skip_serializing_if = "Role::is_serving")]
-    pub role: Role,
-    /// Its predecessor, a cluster worker, has not listened so far: if that remains so, it is ready when it has run for so long (ms).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by_running_ms: Option<u64>,
-    /// Number within the app.
-    pub index: u32,
-    /// Which of the sockets of a port is its own.
-    #[serde(default, rename = "lane", skip_serializing_if = "is_zero")]
-    pub shard: u32,
-    /// UUID.
-    pub unique_id: Cow<'a, str>,
-    /// Its description.
-    pub spec: u64,
-    /// Its caller's environment.
-    pub env: u64,
-    /// State machine.
-    pub instance: Cow<'a, Instance>,
-    /// What its schedule has come to.
-    #[serde(default, skip_serializing_if = "Ticks::are_none")]
-    pub ticks: Ticks,
-    /// Start time of the process in clock ticks: with the pid, its identity.
-    #[serde(default)]
-    pub start_ticks: u64,
-    /// Processes that led what is still its tree, before its main process was another one.
-    #[serde(default, rename = "kin", skip_serializing_if = "no_leaders")]
-    pub former_leaders: Cow<'a, [FormerLeader]>,
-    /// What was learned of it. Not what it says of itself: how much that is, and how often it changes, is the app's to choose.
-    #[serde(default, serialize_with = "learned_by_us")]
-    pub learned: Cow<'a, Learned>,
-    /// Its process runs with our preload.
-    #[serde(default)]
-    pub preloaded: bool,
-    /// Sizes of the error and output log when the process started: where its last lines begin.
-    #[serde(default)]
-    pub log_start: (u64, u64),
-    /// The error and output log files themselves, where the process writes to them directly.
-    #[serde(default, skip_serializing_if = "is_none")]
-    pub log_files: [Option<FileKey>; 2],
-    /// Its number among cluster workers; 0 = none yet.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub worker_id: u32,
-    /// Keys of the listening sockets that its cluster worker holds itself.
-    #[serde(default, skip_serializing_if = "no_keys")]
-    pub listening: Cow<'a, [String]>,
-    /// Keys of the listening sockets whose connections it is handed.
-    #[serde(default, skip_serializing_if = "no_keys")]
-    pub served: Cow<'a, [String]>,
-    /// Folder of its cgroup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<Cow<'a, str>>,
-    /// What is remembered of changed files.
-    #[serde(default, skip_serializing_if = "WatchMark::is_plain")]
-    pub watch: WatchMark,
-    /// What was found out about it while it was looked after.
-    #[serde(default, skip_serializing_if = "no_notes")]
-    pub notes: Cow<'a, [Note]>,
-    /// Why it is as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Cow<'a, Cause>>,
-}
-
-/// What is remembered of changed files of an instance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct WatchMark {
-    /// A user stopped it: no change starts it.
-    pub stopped: bool,
-    /// Something changed since its process was started.
-    pub changed: bool,
-}
-
-impl WatchMark {
-    /// Nothing to remember.
-    pub(crate) fn is_plain(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// All records added up.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
@@ -246,7 +133,7 @@ pub(crate) struct Snapshot {
     /// Descriptions by number.
     pub specs: BTreeMap<u64, Rc<AppSpec>>,
     /// Instances by id.
-    pub slots: BTreeMap<u32, SlotRecord<'static>>,
+    pub slots: BTreeMap<u32, SlotRecord>,
     /// Log writers of deleted instances, by instance and place.
     pub last_words: BTreeMap<(u32, u32), Destination>,
     /// Log files on their way back to their paths.
@@ -267,41 +154,6 @@ pub(crate) struct Snapshot {
     pub event_ring: Option<Position>,
     /// Its events, at most as many as it keeps.
     pub events: VecDeque<Event>,
-}
-
-fn learned_by_us<S: Serializer>(learned: &Learned, to: S) -> Result<S::Ok, S::Error> {
-    /// The other part of it.
-    #[derive(Serialize)]
-    struct Ours<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        node_version: &'a Option<String>,
-        #[serde(skip_serializing_if = "<[_]>::is_empty")]
-        sockets: &'a [OpenSocket],
-        #[serde(skip_serializing_if = "Option::is_none")]
-        status: &'a Option<String>,
-    }
-    let Learned { node_version, sockets, status, .. } = learned;
-    Ours { node_version, sockets, status }.serialize(to)
-}
-
-fn no_leaders(leaders: &[FormerLeader]) -> bool {
-    leaders.is_empty()
-}
-
-fn no_notes(notes: &[Note]) -> bool {
-    notes.is_empty()
-}
-
-fn no_keys(keys: &[String]) -> bool {
-    keys.is_empty()
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-fn is_none(files: &[Option<FileKey>; 2]) -> bool {
-    *files == [None; 2]
 }
 
 const HEAD: usize = 8;
@@ -363,7 +215,7 @@ impl Snapshot {
                 self.specs.insert(id, spec);
             }
             Record::Slot(slot) => {
-                self.slots.insert(slot.id, *slot);
+                self.slots.insert(slot.id, slot.into_owned());
             }
             Record::Gone { id } => {
                 self.slots.remove(&id);
@@ -439,32 +291,7 @@ mod tests {
     use ostler_core::time::Now;
 
     fn slot(id: u32) -> Record<'static> {
-        Record::Slot(Box::new(SlotRecord {
-            id,
-            pm_id: None,
-            role: Role::Serving,
-            by_running_ms: None,
-            index: 0,
-            shard: 0,
-            unique_id: "u".into(),
-            spec: 1,
-            env: 1,
-            instance: Cow::Owned(Instance::new(Now::at(5))),
-            start_ticks: 7,
-            former_leaders: Cow::Owned(Vec::new()),
-            ticks: Ticks::default(),
-            learned: Cow::Owned(Learned::default()),
-            preloaded: false,
-            log_start: (0, 0),
-            log_files: [Some((1, 2)), None],
-            worker_id: 0,
-            listening: Cow::Owned(Vec::new()),
-            served: Cow::Owned(Vec::new()),
-            group: None,
-            watch: WatchMark::default(),
-            notes: Cow::Owned(Vec::new()),
-            cause: None,
-        }))
+        Record::Slot(SlotEntry::Read(Box::new(SlotRecord { start_ticks: 7, ..SlotRecord::new(id, Now::at(5)) })))
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Control {
                 let (id, inc) = split_key(key);
                 // It may have handed over before it ended.
                 self.read_to_the_end(id);
-                if self.ctx.slots.get(id).is_some_and(|slot| slot.instance.is_former(inc, pid)) {
+                if self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.is_former(inc, pid)) {
                     return;
                 }
                 self.exited(id, inc, exit);
@@ -98,11 +98,11 @@ impl Control {
     fn spawned(&mut self, key: u64, pid: i32, start_ticks: u64) {
         let (id, inc) = split_key(key);
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
-        if slot.instance.is_former(inc, pid) {
+        if slot.durable.instance.is_former(inc, pid) {
             // It was faster than this message, and has handed over already.
             return self.ctx.slots.note_former_leader(id, ProcRef { pid, start_ticks });
         }
-        slot.start_ticks = start_ticks;
+        slot.durable.start_ticks = start_ticks;
         self.feed(id, Event::Spawned { inc, pid });
     }
 

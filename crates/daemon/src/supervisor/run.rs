@@ -15,10 +15,10 @@ impl Control {
     pub(crate) fn feed(&mut self, id: u32, event: Event) {
         let _at = crate::incident::working_on(id);
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
-        let before = slot.instance.status();
-        let effects = slot.instance.step(&slot.policy, event.clone(), self.ctx.now);
+        let before = slot.durable.instance.status();
+        let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
         let notices = notices(&effects);
-        let gone = slot.instance.state == State::Gone;
+        let gone = slot.durable.instance.state == State::Gone;
         self.ctx.slots.changed(id);
         let hooks = hooks(&effects);
         for effect in effects {
@@ -47,7 +47,7 @@ impl Control {
                 return true;
             }
             Effect::Follow { inc, pid } => {
-                if self.ctx.slots.get(id).is_some_and(|slot| slot.instance.pid() == Some(pid)) {
+                if self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid() == Some(pid)) {
                     self.features.each().for_each(|feature| feature.on_follow(&mut self.ctx, id, inc));
                 }
             }
@@ -59,7 +59,7 @@ impl Control {
             }
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
                 let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
-                let told = slot.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.ctx.reactor, &"shutdown".into(), None));
+                let told = slot.live.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.ctx.reactor, &"shutdown".into(), None));
                 if !told {
                     self.signal(id, inc, fallback_signal, scope);
                 }
@@ -118,13 +118,13 @@ impl Control {
         let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings)?;
         self.features.each().for_each(|feature| feature.on_birth(&mut self.ctx, id));
         let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
-        slot.former_leaders.clear();
-        slot.log_start = log_start;
-        slot.log_files = log_files;
-        slot.script_runs = false;
-        slot.node = prepared.node.and_then(|(program, user)| self.ctx.node_versions.ask(&program, user));
-        slot.cpu = crate::sample::CpuHistory::default();
-        slot.spawned_ms = Some(self.ctx.now.mono_ms);
+        slot.durable.former_leaders.clear();
+        slot.durable.log_start = log_start;
+        slot.durable.log_files = log_files;
+        slot.live.script_runs = false;
+        slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.node_versions.ask(&program, user));
+        slot.live.cpu = crate::sample::CpuHistory::default();
+        slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
         self.ctx.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         self.features.each().for_each(|feature| feature.on_spawn(&mut self.ctx, id));
         Ok(())

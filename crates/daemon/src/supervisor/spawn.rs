@@ -74,7 +74,7 @@ pub(super) fn command_program(
     let spec = slot.spec();
     let account = account(spec)?;
     let secrets = crate::secrets::read(spec, None, &settings.credentials)?;
-    let mut env = environment(slot, slot.instance.inc, account.as_ref(), &secrets, home, settings)?;
+    let mut env = environment(slot, slot.durable.instance.inc, account.as_ref(), &secrets, home, settings)?;
     env.extend(run.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
     // The sweep of the app's tree is not to find it.
     env.shift_remove(crate::slots::processes::MARK);
@@ -129,9 +129,9 @@ fn environment<'a>(
     settings: &'a Settings,
 ) -> Result<Vars<'a>, SpawnFailure> {
     let spec = slot.spec();
-    let mut env = Vars::with_capacity(slot.base.vars.len() + 64);
+    let mut env = Vars::with_capacity(slot.base().vars.len() + 64);
     let reaches = inherited::reaches(spec, account);
-    let base = slot.base.vars.iter().filter(|(name, _)| reaches(name.as_str()));
+    let base = slot.base().vars.iter().filter(|(name, _)| reaches(name.as_str()));
     env.extend(base.map(|(name, value)| (Cow::from(name), Cow::from(value))));
     for (name, value) in spec.env.layers().flatten() {
         env.insert(name.into(), numbered(spec, value)?);
@@ -141,33 +141,36 @@ fn environment<'a>(
     // From the value that the user gave, before the daemon's own variables.
     let incremented = spec.env.increment_var.clone().map(|variable| {
         let first = env.get(variable.as_str()).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);
-        (variable, first.saturating_add(i64::from(slot.index)).to_string())
+        (variable, first.saturating_add(i64::from(slot.durable.index)).to_string())
     });
     env.insert("PM2_HOME".into(), home.into());
     let user = slot.user();
     let added = scalar_env(&View {
-        id: slot.pm_id,
-        index: slot.index,
-        unique_id: &slot.unique_id,
+        id: slot.durable.pm_id,
+        index: slot.durable.index,
+        unique_id: &slot.durable.unique_id,
         base: None,
         spec,
-        counters: &slot.instance.counters,
+        counters: &slot.durable.instance.counters,
         status: "launching",
-        exit_code: View::exit_code_of(&slot.instance),
-        learned: &slot.learned,
-        files: &slot.files,
+        exit_code: View::exit_code_of(&slot.durable.instance),
+        node_version: slot.durable.learned.node_version.as_deref(),
+        axm_actions: &slot.live.axm.actions,
+        axm_monitor: &slot.live.axm.monitor,
+        axm_options: &slot.live.axm.options,
+        files: &slot.live.files,
         user: &user,
         home,
         kept: None,
     });
     env.extend(added.into_iter().map(|(name, value)| (name.into(), value.into())));
     let variable = settings.instance_var.as_ref().or(spec.env.instance_var.as_ref());
-    env.insert(variable.map_or("NODE_APP_INSTANCE", String::as_str).into(), slot.index.to_string().into());
+    env.insert(variable.map_or("NODE_APP_INSTANCE", String::as_str).into(), slot.durable.index.to_string().into());
     if let Some((variable, value)) = incremented {
         env.insert(variable.into(), value.into());
     }
-    env.insert(crate::slots::processes::MARK.into(), slot.unique_id.as_str().into());
-    env.insert(crate::slots::processes::INC_MARK.into(), crate::slots::processes::inc_mark(&slot.unique_id, inc).into());
+    env.insert(crate::slots::processes::MARK.into(), slot.durable.unique_id.as_str().into());
+    env.insert(crate::slots::processes::INC_MARK.into(), crate::slots::processes::inc_mark(&slot.durable.unique_id, inc).into());
     introduce(account, &mut env);
     Ok(env)
 }

@@ -58,10 +58,10 @@ impl Feature for Sweeps {
     fn on_boot(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_recent = |exit: &&ExitRecord| exit.pid > 0 && now_ms.saturating_sub(exit.ended.mono_ms) < RECENT_MS;
-        for slot in ctx.slots.iter().filter(|slot| slot.policy.owns_tree()) {
-            for exit in slot.instance.exits.iter().filter(is_recent) {
+        for slot in ctx.slots.iter().filter(|slot| slot.live.policy.owns_tree()) {
+            for exit in slot.durable.instance.exits.iter().filter(is_recent) {
                 // Its start time is not known any more: who carries its mark began after it in any case.
-                self.add_late(now_ms, ProcRef { pid: exit.pid, start_ticks: 0 }, inc_mark(&slot.unique_id, exit.inc));
+                self.add_late(now_ms, ProcRef { pid: exit.pid, start_ticks: 0 }, inc_mark(&slot.durable.unique_id, exit.inc));
             }
         }
     }
@@ -154,8 +154,8 @@ impl Sweeps {
     /// mark a moment later.
     fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, sweep: &Sweep) -> bool {
         // One that handed over to another process leaves more than the group of that.
-        let Some(slot) = ctx.slots.get(sweep.slot).filter(|slot| slot.former_leaders.is_empty()) else { return false };
-        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.instance.state else {
+        let Some(slot) = ctx.slots.get(sweep.slot).filter(|slot| slot.durable.former_leaders.is_empty()) else { return false };
+        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.durable.instance.state else {
             return false;
         };
         if inc != sweep.inc {
@@ -164,11 +164,11 @@ impl Sweeps {
         if !ostler_sys::process::is_group_empty(pid) {
             return false;
         }
-        match &slot.group {
+        match &slot.durable.group {
             Some(cgroup) if cgroup::is_populated(Path::new(&**cgroup)) => return false,
             _ => {}
         }
-        self.add_late(ctx.now.mono_ms, ProcRef { pid, start_ticks: slot.start_ticks }, inc_mark(&slot.unique_id, inc));
+        self.add_late(ctx.now.mono_ms, ProcRef { pid, start_ticks: slot.durable.start_ticks }, inc_mark(&slot.durable.unique_id, inc));
         true
     }
 
@@ -188,7 +188,7 @@ impl Sweeps {
 
     fn sweep_one(&mut self, ctx: &mut Ctx, mut sweep: Sweep) {
         let Some(slot) = ctx.slots.get(sweep.slot) else { return };
-        let State::Stopping { inc, pid, .. } = slot.instance.state else { return };
+        let State::Stopping { inc, pid, .. } = slot.durable.instance.state else { return };
         if inc != sweep.inc {
             return;
         }

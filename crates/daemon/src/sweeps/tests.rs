@@ -20,7 +20,7 @@ fn running(played: &mut Played, sweeps: &mut Sweeps) -> (u32, Child) {
     let child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
     let process = ProcRef::of(child.id().cast_signed()).unwrap();
     played.start(sweeps, id, process.pid);
-    played.ctx.slots.get_mut(id).unwrap().start_ticks = process.start_ticks;
+    played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = process.start_ticks;
     (id, child)
 }
 

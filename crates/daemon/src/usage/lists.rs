@@ -20,29 +20,32 @@ fn processes(ctx: &Ctx, now: Now) -> Response {
     let mut accounts = Accounts::new();
     let mut items = Vec::new();
     for slot in ctx.slots.serving() {
-        let mut counters = slot.instance.counters.clone();
+        let mut counters = slot.durable.instance.counters.clone();
         counters.last_start = counters.last_start.map(|at| at.seen_from(now));
-        let mut health = slot.health.as_deref().cloned();
+        let mut health = slot.live.health.as_deref().cloned();
         health.iter_mut().flat_map(times_of).for_each(|at| *at = at.seen_from(now));
         let kept = kept_settings(slot.spec(), &ctx.settings).into_iter();
         let item = Process {
             view: View {
-                id: slot.pm_id,
-                index: slot.index,
-                unique_id: &slot.unique_id,
-                base: Some(&slot.base.vars),
+                id: slot.durable.pm_id,
+                index: slot.durable.index,
+                unique_id: &slot.durable.unique_id,
+                base: Some(&slot.base().vars),
                 spec: slot.spec(),
                 counters: &counters,
-                status: slot.instance.status(),
-                exit_code: View::exit_code_of(&slot.instance),
-                learned: &slot.learned,
-                files: &slot.files,
+                status: slot.durable.instance.status(),
+                exit_code: View::exit_code_of(&slot.durable.instance),
+                node_version: slot.durable.learned.node_version.as_deref(),
+                axm_actions: &slot.live.axm.actions,
+                axm_monitor: &slot.live.axm.monitor,
+                axm_options: &slot.live.axm.options,
+                files: &slot.live.files,
                 user: &slot.user(),
                 home: &home,
                 kept: Some(&kept.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()),
             },
-            pid: slot.instance.pid().unwrap_or(0),
-            monit: slot.cpu.monit(),
+            pid: slot.durable.instance.pid().unwrap_or(0),
+            monit: slot.live.cpu.monit(),
             health: health.as_ref(),
             account: account_of(slot.spec(), &mut accounts),
         };
@@ -64,7 +67,7 @@ pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, now: Now) -> Respons
         }
         Question::Details(ids) => {
             ctx.slots.learn_node_versions(&ctx.node_versions);
-            let wanted = ctx.slots.serving().filter(|slot| ids.binary_search(&slot.id).is_ok());
+            let wanted = ctx.slots.serving().filter(|slot| ids.binary_search(&slot.durable.id).is_ok());
             Response::Details(
                 wanted
                     .map(|slot| {
@@ -107,41 +110,41 @@ fn times_of(health: &mut HealthReport) -> impl Iterator<Item = &mut Now> {
 
 fn table_row(slot: &Slot, now: Now) -> TableRow {
     let spec = slot.spec();
-    let status = slot.instance.status();
-    let started = slot.instance.counters.last_start.filter(|_| status == "online");
+    let status = slot.durable.instance.status();
+    let started = slot.durable.instance.counters.last_start.filter(|_| status == "online");
     TableRow {
-        id: slot.pm_id,
+        id: slot.durable.pm_id,
         name: spec.name.clone(),
         namespace: spec.namespace.clone(),
         version: spec.version.clone(),
         mode: spec.mode,
-        pid: slot.instance.pid().unwrap_or(0),
+        pid: slot.durable.instance.pid().unwrap_or(0),
         status: status.to_owned(),
         uptime_ms: started.map(|start| now.mono_ms.saturating_sub(start.mono_ms)),
-        restarts: slot.instance.counters.restarts,
-        monit: slot.cpu.monit(),
+        restarts: slot.durable.instance.counters.restarts,
+        monit: slot.live.cpu.monit(),
         user: slot.user().to_string(),
-        watching: slot.spec().watch.on && !slot.watch.stopped,
-        health: slot.health.as_ref().map(|report| report.state),
+        watching: slot.spec().watch.on && !slot.durable.watch.stopped,
+        health: slot.live.health.as_ref().map(|report| report.state),
     }
 }
 
 fn summary(slot: &Slot, now: Now) -> Summary {
     Summary {
         row: table_row(slot, now),
-        unstable: slot.instance.counters.unstable,
+        unstable: slot.durable.instance.counters.unstable,
         script: slot.spec().script.clone(),
-        out_file: slot.files.out.clone(),
-        error_file: slot.files.error.clone(),
-        log_file: slot.files.combined.clone(),
-        pid_file: slot.files.pid.clone(),
+        out_file: slot.live.files.out.clone(),
+        error_file: slot.live.files.error.clone(),
+        log_file: slot.live.files.combined.clone(),
+        pid_file: slot.live.files.pid.clone(),
     }
 }
 
 /// How an instance is.
 pub(super) fn health_row(slot: &Slot) -> HealthRow {
-    let status = slot.instance.status().to_owned();
-    let check = slot.health.as_ref().and_then(|report| report.trouble());
-    let trouble = slot.trouble.as_deref().map(str::to_owned).or(check);
-    HealthRow { id: slot.pm_id, name: slot.spec().name.clone(), status, trouble }
+    let status = slot.durable.instance.status().to_owned();
+    let check = slot.live.health.as_ref().and_then(|report| report.trouble());
+    let trouble = slot.live.trouble.as_deref().map(str::to_owned).or(check);
+    HealthRow { id: slot.durable.pm_id, name: slot.spec().name.clone(), status, trouble }
 }

@@ -124,7 +124,7 @@ fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failur
         }
     }
     if targets.is_empty() {
-        ids = ctx.slots.serving().map(|slot| slot.id).collect();
+        ids = ctx.slots.serving().map(|slot| slot.durable.id).collect();
     }
     ids.sort_unstable();
     ids.dedup();
@@ -135,7 +135,7 @@ fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failur
 fn health(ctx: &Ctx, targets: &[String]) -> Response {
     match selected(ctx, targets, "") {
         Ok(ids) => {
-            let wanted = |slot: &&Slot| ids.binary_search(&slot.id).is_ok();
+            let wanted = |slot: &&Slot| ids.binary_search(&slot.durable.id).is_ok();
             Response::Health(ctx.slots.serving().filter(wanted).map(health_row).collect())
         }
         Err(failure) => Response::Failed(failure),
@@ -168,7 +168,7 @@ mod tests {
         let id = played.instance(app("here"));
         let pid = std::process::id().cast_signed();
         played.start(usage, id, pid);
-        played.ctx.slots.get_mut(id).unwrap().start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
+        played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
         id
     }
 

@@ -69,7 +69,7 @@ impl Watches {
         let ago = change.wall_ms.map_or(0, |at| now.wall_ms.saturating_sub(at));
         let at_ms = now.mono_ms.saturating_sub(ago);
         let Some(group) = self.groups.get_mut(&id) else { return false };
-        let started = |slot: &u32| ctx.slots.get(*slot).filter(|slot| slot.role != Role::Retiring).map(started_ms);
+        let started = |slot: &u32| ctx.slots.get(*slot).filter(|slot| slot.durable.role != Role::Retiring).map(started_ms);
         let newest = group.members.iter().filter_map(started).max();
         let running = newest.flatten();
         let age_ms = running.filter(|started| *started < u64::MAX).map(|started| at_ms.saturating_sub(started));
@@ -86,8 +86,8 @@ impl Watches {
                 continue;
             }
             counts = true;
-            if !slot.watch.changed {
-                slot.watch.changed = true;
+            if !slot.durable.watch.changed {
+                slot.durable.watch.changed = true;
                 ctx.slots.changed(id);
             }
         }
@@ -107,7 +107,7 @@ impl Watches {
         let now_ms = ctx.now.mono_ms;
         let mut recalled = Vec::new();
         for (id, group) in &mut self.groups {
-            let is_marked = |slot: &u32| ctx.slots.get(*slot).is_some_and(|slot| slot.watch.changed);
+            let is_marked = |slot: &u32| ctx.slots.get(*slot).is_some_and(|slot| slot.durable.watch.changed);
             if group.burst.is_none() && group.members.iter().any(is_marked) {
                 group.burst = Some(Burst::begin(group.key.cwd.clone(), None, now_ms));
                 recalled.push(*id);
@@ -129,8 +129,9 @@ impl Watches {
 
     fn end_burst(&mut self, ctx: &mut Ctx, id: u32, burst: Burst) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let is_meant = |slot: &&Slot| slot.watch.changed && slot.role == Role::Serving;
-        let marked: Vec<u32> = group.members.iter().filter_map(|slot| ctx.slots.get(*slot)).filter(is_meant).map(|slot| slot.id).collect();
+        let is_meant = |slot: &&Slot| slot.durable.watch.changed && slot.durable.role == Role::Serving;
+        let marked: Vec<u32> =
+            group.members.iter().filter_map(|slot| ctx.slots.get(*slot)).filter(is_meant).map(|slot| slot.durable.id).collect();
         if marked.is_empty() {
             return;
         }
@@ -175,7 +176,7 @@ fn log_habit(ctx: &mut Ctx, name: &str, habit: &Habit) {
 fn unmark(ctx: &mut Ctx, slots: &[u32]) {
     for id in slots {
         if let Some(slot) = ctx.slots.get_mut(*id) {
-            slot.watch.changed = false;
+            slot.durable.watch.changed = false;
             ctx.slots.changed(*id);
         }
     }
@@ -186,10 +187,10 @@ fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
     let all = ctx.slots.named(name);
     let can_reload = |id: &u32| {
         let slot = ctx.slots.get(*id);
-        slot.is_some_and(|slot| matches!(slot.instance.state, State::Running { .. }) && slot.spec().shares_its_ports())
+        slot.is_some_and(|slot| matches!(slot.durable.instance.state, State::Running { .. }) && slot.spec().shares_its_ports())
     };
     let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
-    let is_down = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| matches!(slot.instance.state, State::Stopped | State::Errored));
+    let is_down = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Stopped | State::Errored));
     let (down, up): (Vec<u32>, Vec<u32>) = marked.iter().copied().partition(is_down);
     if !up.is_empty() {
         ctx.request(Request::Act { action, ids: up, origin: origin.clone() });
@@ -201,14 +202,14 @@ fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
 
 /// When its process was asked for: it cannot have read anything before. None = it has none.
 fn started_ms(slot: &Slot) -> Option<u64> {
-    match slot.instance.state {
+    match slot.durable.instance.state {
         // It is still to come, and will know.
         State::Waiting { .. } | State::Preparing { .. } => return Some(u64::MAX),
         State::Spawning { .. } => {}
-        _ => drop(slot.instance.pid()?),
+        _ => drop(slot.durable.instance.pid()?),
     }
     // One that a former daemon started is known by the kernel's ticks only.
-    slot.spawned_ms.or((slot.start_ticks > 0).then_some(slot.start_ticks.saturating_mul(MS_PER_TICK)))
+    slot.live.spawned_ms.or((slot.durable.start_ticks > 0).then_some(slot.durable.start_ticks.saturating_mul(MS_PER_TICK)))
 }
 
 /// Relative to the working directory, as PM2 has it.

@@ -15,7 +15,7 @@ impl Watches {
     /// An instance made a step, or is described anew: whether it is watched follows.
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32) {
         let slot = ctx.slots.get(id).filter(|slot| is_watched(slot));
-        let app = slot.map(|slot| Rc::clone(&slot.app));
+        let app = slot.map(|slot| Rc::clone(slot.app()));
         let known = self.members.get(&id).copied();
         if known.map(|(app, _)| app) == app.as_ref().map(|app| app.id) {
             return;
@@ -43,8 +43,12 @@ impl Watches {
 
 /// It asks for it, was started once, and nobody wants it down.
 fn is_watched(slot: &Slot) -> bool {
-    let instance = &slot.instance;
-    slot.spec().watch.on && instance.inc > 0 && !slot.watch.stopped && instance.wanted != Wanted::Gone && instance.state != State::Gone
+    let instance = &slot.durable.instance;
+    slot.spec().watch.on
+        && instance.inc > 0
+        && !slot.durable.watch.stopped
+        && instance.wanted != Wanted::Gone
+        && instance.state != State::Gone
 }
 
 impl Watches {

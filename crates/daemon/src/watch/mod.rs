@@ -121,9 +121,9 @@ impl Feature for Watches {
     }
 
     fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        if let Some(slot) = ctx.slots.get_mut(transition.id).filter(|slot| matches!(slot.instance.state, State::Spawning { .. })) {
+        if let Some(slot) = ctx.slots.get_mut(transition.id).filter(|slot| matches!(slot.durable.instance.state, State::Spawning { .. })) {
             // Whatever changed before is known to this process, and a start watches again: journaled with the step.
-            slot.watch = WatchMark::default();
+            slot.durable.watch = WatchMark::default();
         }
         self.follow(ctx, transition.id);
     }
@@ -131,7 +131,7 @@ impl Feature for Watches {
     /// Whatever changed before is known to this process.
     fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(slot) = ctx.slots.get_mut(id) {
-            slot.watch = WatchMark::default();
+            slot.durable.watch = WatchMark::default();
         }
     }
 

@@ -54,7 +54,7 @@ fn stop() -> Event {
 fn a_burst_is_marked_at_once_and_acted_on_when_it_is_over() {
     let (mut played, mut watches, id) = running();
     assert!(change(&mut played, &mut watches, "a.js"));
-    assert!(played.ctx.slots.get(id).unwrap().watch.changed, "a daemon that dies now leaves a mark");
+    assert!(played.ctx.slots.get(id).unwrap().durable.watch.changed, "a daemon that dies now leaves a mark");
     played.pass(&mut watches, QUIET_MS - 1);
     assert!(change(&mut played, &mut watches, "b.js"));
     played.pass(&mut watches, QUIET_MS - 1);
@@ -75,7 +75,7 @@ fn a_reload_under_way_is_waited_for() {
     played.ctx.slots.end_replacing("app");
     played.pass(&mut watches, AGAIN_MS);
     assert_eq!(acts(&played.queued()).len(), 1);
-    assert!(played.ctx.slots.get(id).unwrap().watch.changed, "until it is started");
+    assert!(played.ctx.slots.get(id).unwrap().durable.watch.changed, "until it is started");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn what_a_process_was_started_after_is_known_to_it() {
     let wall_ms = played.ctx.now.wall_ms - 20_000;
     let path = played.home().join("app/a.js").to_str().unwrap().to_owned();
     assert!(!watches.file_changed(&mut played.ctx, 0, &Change { path, wall_ms: Some(wall_ms) }));
-    assert!(!played.ctx.slots.get(id).unwrap().watch.changed);
+    assert!(!played.ctx.slots.get(id).unwrap().durable.watch.changed);
     assert_eq!(played.ctx.timers.next_ms(), None);
 }
 
@@ -92,7 +92,7 @@ fn what_a_process_was_started_after_is_known_to_it() {
 fn what_nobody_wants_any_more_is_not_watched() {
     let (mut played, mut watches, id) = running();
     change(&mut played, &mut watches, "a.js");
-    played.ctx.slots.get_mut(id).unwrap().watch.stopped = true;
+    played.ctx.slots.get_mut(id).unwrap().durable.watch.stopped = true;
     played.feed(&mut watches, id, stop());
     assert!(watches.groups.is_empty() && watches.members.is_empty());
     played.pass(&mut watches, 10 * QUIET_MS);
@@ -137,7 +137,7 @@ fn the_thread_reports_and_ends_with_the_last_app() {
         |_: &Watches, ctx: &Ctx| std::fs::read_to_string(ctx.log.path()).is_ok_and(|log| log.contains("Watching 1 folder for app"));
     played.wait(&mut watches, is_told);
     std::fs::write(played.home().join("app/a.js"), "changed").unwrap();
-    played.wait(&mut watches, |_, ctx| ctx.slots.get(id).is_some_and(|slot| slot.watch.changed));
+    played.wait(&mut watches, |_, ctx| ctx.slots.get(id).is_some_and(|slot| slot.durable.watch.changed));
     played.ctx.slots.remove(id);
     watches.on_forgotten(&mut played.ctx, id);
     assert!(watches.engine.is_none() && watches.held().is_empty());

@@ -12,7 +12,7 @@ use ostler_core::lifecycle::{Counters, Ending, Instance};
 use serde_json::{Map, Value, json};
 
 use super::attributes;
-use crate::control::{Detail, Files, HealthReport, Learned};
+use crate::control::{Detail, Files, HealthReport};
 
 /// The PM2 release whose shapes these are.
 pub const PM2_VERSION: &str = "7.0.4";
@@ -36,8 +36,14 @@ pub struct View<'a> {
     pub status: &'a str,
     /// Wire `exit_code`: of the last exit, 0 for a signal, none before the first exit.
     pub exit_code: Option<i32>,
-    /// What the running process told.
-    pub learned: &'a Learned,
+    /// Version of Node, where it is known.
+    pub node_version: Option<&'a str>,
+    /// Custom actions of the app.
+    pub axm_actions: &'a [Value],
+    /// Its custom metrics.
+    pub axm_monitor: &'a Map<String, Value>,
+    /// Configuration of its probe.
+    pub axm_options: &'a Map<String, Value>,
     /// Resolved file paths.
     pub files: &'a Files,
     /// User name for display.
@@ -71,7 +77,10 @@ impl<'a> From<&'a Detail> for View<'a> {
             counters: &detail.instance.counters,
             status: detail.instance.status(),
             exit_code: Self::exit_code_of(&detail.instance),
-            learned: &detail.learned,
+            node_version: detail.learned.node_version.as_deref(),
+            axm_actions: &detail.learned.axm_actions,
+            axm_monitor: &detail.learned.axm_monitor,
+            axm_options: &detail.learned.axm_options,
             files: &detail.files,
             user: &detail.user,
             home: &detail.home,
@@ -168,8 +177,8 @@ pub(super) fn state(view: &View<'_>) -> Map<String, Value> {
     put("unique_id", view.unique_id.into());
     put("status", view.status.into());
     put("pm_uptime", counters.last_start.map(|now| now.wall_ms).or(created).into());
-    put("axm_actions", view.learned.axm_actions.clone().into());
-    put("axm_monitor", view.learned.axm_monitor.clone().into());
+    put("axm_actions", view.axm_actions.into());
+    put("axm_monitor", view.axm_monitor.clone().into());
     put("axm_options", axm_options(view).into());
     put("axm_dynamic", json!({}));
     // PM2 has null here after a failed start.
@@ -181,8 +190,8 @@ pub(super) fn state(view: &View<'_>) -> Map<String, Value> {
         put("_pm2_version", PM2_VERSION.into());
     }
     put("version", view.spec.version.as_deref().unwrap_or("N/A").into());
-    if let Some(version) = &view.learned.node_version {
-        put("node_version", version.as_str().into());
+    if let Some(version) = view.node_version {
+        put("node_version", version.into());
     }
     if view.spec.restart.exp_backoff_ms > 0 || counters.last_delay_ms > 0 {
         put("prev_restart_delay", counters.last_delay_ms.into());
@@ -195,7 +204,7 @@ pub(super) fn state(view: &View<'_>) -> Map<String, Value> {
 
 /// What the app told of its probes. PM2's own probe, in every Node app, tells the name of the app there, and dashboards look for it.
 fn axm_options(view: &View<'_>) -> Map<String, Value> {
-    let mut options = view.learned.axm_options.clone();
+    let mut options = view.axm_options.clone();
     let has_probe = view.spec.runs_in_node() && view.spec.given.open().get("pmx") != Some(&Value::Bool(false));
     if has_probe && view.counters.last_start.is_some() {
         options.entry("module_name").or_insert_with(|| view.spec.name.as_str().into());

@@ -19,7 +19,7 @@ fn process_object(detail: &Detail) -> Value {
     serde_json::to_value(process(detail)).unwrap()
 }
 
-use crate::control::Monit;
+use crate::control::{Learned, Monit};
 
 pub(crate) fn detail(spec: AppSpec) -> Detail {
     let mut instance = Instance::new(Now::at(1_795_227_870_252));
