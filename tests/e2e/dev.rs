@@ -101,7 +101,7 @@ fn a_command_runs_after_each_restart() {
     let home = home();
     app(&home, "api");
     let mut command = home.cmd("dev api.sh --ignore tmp,post --post-exec").command();
-    command.arg("echo mended > post; echo seen");
+    command.arg("echo fixed > post; echo seen");
     let mut front = Foreground::open(command);
     let head = front.until("=====");
     assert!(head.contains(&"Ignored folder       : tmp,post,node_modules".to_owned()), "{head:?}");
@@ -111,14 +111,14 @@ fn a_command_runs_after_each_restart() {
     home.write("x.js", "1");
     front.until("[rundev] App api restarted");
     front.until("seen");
-    home.wait_file("post", "mended");
+    home.wait_file("post", "fixed");
     kill(front.pid(), Signal::INT);
     front.until("Stopping current development session");
     assert_eq!(front.end(&home), 0);
 }
 
 #[test]
-fn what_crashes_is_started_again_when_it_is_mended() {
+fn what_crashes_is_started_again_when_it_is_fixed() {
     let home = home();
     home.write("api.sh", "#!/bin/sh\necho broken\nexit 3\n");
     let mut front = Foreground::open(home.cmd("dev api.sh").command());

@@ -39,11 +39,11 @@ fn a_double_fork_in_its_own_session() {
 }
 
 #[test]
-fn stragglers_that_ignore_signals() {
+fn children_that_ignore_signals() {
     let home = home();
-    start_fixture(&home, "straggler", "--kill-timeout 400", "stragglers 3");
+    start_fixture(&home, "stubborn", "--kill-timeout 400", "stubborn 3");
     count_at_least(&home, 4);
-    home.ok("stop straggler");
+    home.ok("stop stubborn");
     nothing_left(&home);
 }
 

@@ -16,15 +16,15 @@ fn first(home: &Home, errno: &str, calls: &str, words: &str) -> String {
 }
 
 /// A shell script with a child in a session of its own that does not end by itself.
-fn with_straggler(home: &Home) -> String {
+fn with_orphan(home: &Home) -> String {
     home.write(
-        "straggler.sh",
+        "orphan.sh",
         "#!/bin/bash\nsetsid bash -c 'trap \"\" INT TERM; while :; do sleep 1003 & wait; done' &\nwhile :; do echo alive; sleep 0.1; done\n",
     )
 }
 
 /// Pids of the processes that an app has besides its main process.
-fn stragglers(home: &Home) -> Vec<i32> {
+fn orphans(home: &Home) -> Vec<i32> {
     home.app_processes().iter().filter(|process| process.cmdline.contains("trap")).map(|process| process.pid).collect()
 }
 
@@ -55,15 +55,15 @@ fn tree(home: &Home, pid: i32) -> Vec<i32> {
 #[track_caller]
 fn everything_works(errno: &str) {
     let home = home();
-    let said = first(&home, errno, ALL, &format!("start {} --name app --time", with_straggler(&home)));
+    let said = first(&home, errno, ALL, &format!("start {} --name app --time", with_orphan(&home)));
     assert!(said.contains("pidfd_open is refused") && said.contains("clone3 is refused"), "{said}");
     let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
     assert!(log.contains("pidfd_open is refused"), "{log}");
     // The date in front of each line is a thread's work.
     home.wait_log("app-out.log", ": alive");
-    home.wait_until("its child runs", || stragglers(&home).len() == 1);
+    home.wait_until("its child runs", || orphans(&home).len() == 1);
     home.ok("stop app");
-    assert!(stragglers(&home).is_empty(), "stop ends the whole tree");
+    assert!(orphans(&home).is_empty(), "stop ends the whole tree");
     home.ok("restart app");
     let pid = crash(&home, home.app("app").pid());
     // The daemon, the keeper (then the app is nobody's child), both.
@@ -79,11 +79,11 @@ fn everything_works(errno: &str) {
     kill(daemon, Signal::KILL);
     home.wait_until("there is another daemon", || !alive(daemon) && home.daemons().len() == 1);
     is_untouched(&home, pid, 2);
-    let (keeper, straggler) = (home.keeper_pid(), stragglers(&home));
+    let (keeper, left) = (home.keeper_pid(), orphans(&home));
     kill(keeper, Signal::KILL);
     home.wait_until("there is another keeper", || home.keeper_pid() != keeper && home.daemons().len() == 1);
     home.ok("restart app");
-    assert!(!alive(pid) && !straggler.iter().any(|&pid| alive(pid)), "an adopted tree is ended, too");
+    assert!(!alive(pid) && !left.iter().any(|&pid| alive(pid)), "an adopted tree is ended, too");
     home.ok("kill");
     home.wait_until("nothing is left", || home.processes().is_empty());
 }

@@ -87,7 +87,7 @@ fn it_is_ready_when_the_apps_are_and_stops_them_when_told() {
 }
 
 #[test]
-fn whoever_it_attends_to_may_die_and_it_may_itself() {
+fn whoever_it_watches_may_die_and_it_may_itself() {
     let home = home();
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
@@ -104,8 +104,8 @@ fn whoever_it_attends_to_may_die_and_it_may_itself() {
     service.ends(&home);
     let mut service = Service::start(&home, "service run", None);
     service.hear("READY=1");
-    assert_eq!(pids(), before, "with another attendant");
-    // It leaves, and what it attended to stays.
+    assert_eq!(pids(), before, "with another main process");
+    // It leaves, and what it watched stays.
     kill(service.pid(), Signal::USR1);
     assert_eq!(service.ends(&home), 0);
     assert_eq!(pids(), before);

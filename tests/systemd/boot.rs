@@ -68,7 +68,7 @@ fn twenty_apps_are_back() {
     assert!(took < 30_000_000, "{took} us");
 }
 
-/// Each thing that would stand in the way of a boot is found, named, and mended by the command that is printed.
+/// Each thing that would stand in the way of a boot is found, named, and corrected by the command that is printed.
 #[test]
 fn a_check_finds_what_stands_in_the_way() {
     needs_machine!();
@@ -83,9 +83,9 @@ fn a_check_finds_what_stands_in_the_way() {
     check(&["service", "home", "saved list"]);
     machine.ok("ostler start /srv/app.js --name api");
     let text = check(&["service", "saved list"]);
-    for mend in ["sudo ostler startup systemd -u root --hp /root", "ostler save"] {
-        assert!(text.contains(&format!("    → {mend}\n")), "{text}");
-        machine.ok(["sh", "-c", mend.trim_start_matches("sudo ")]);
+    for remedy in ["sudo ostler startup systemd -u root --hp /root", "ostler save"] {
+        assert!(text.contains(&format!("    → {remedy}\n")), "{text}");
+        machine.ok(["sh", "-c", remedy.trim_start_matches("sudo ")]);
     }
     assert!(check(&[]).ends_with("a boot brings everything back\n"));
     machine.ok("ostler start /srv/app.js --name other");

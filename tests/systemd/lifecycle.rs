@@ -41,12 +41,12 @@ pub fn settled(machine: &Machine) -> Vec<(String, i32)> {
 fn a_restart_of_the_unit_keeps_every_process() {
     needs_machine!();
     let machine = with_unit(&["a", "b"]);
-    let (before, attendant, (keeper, daemon)) = (pids(&machine), main_pid(&machine), supervisors(&machine));
+    let (before, main_process, (keeper, daemon)) = (pids(&machine), main_pid(&machine), supervisors(&machine));
     machine.ok(["systemctl", "restart", UNIT]);
     assert_eq!(settled(&machine), before);
     let (keeper_now, daemon_now) = supervisors(&machine);
     // The keeper became the installed program in place, the daemon is a new one.
-    assert!(main_pid(&machine) != attendant && keeper_now == keeper && daemon_now != daemon, "{}", machine.said());
+    assert!(main_pid(&machine) != main_process && keeper_now == keeper && daemon_now != daemon, "{}", machine.said());
     assert_eq!(machine.read("/srv/order"), "", "an app was told to end");
 }
 
@@ -83,14 +83,14 @@ fn a_shutdown_ends_the_apps_politely_and_they_are_back_after_the_boot() {
 fn a_reload_brings_the_installed_program_and_keeps_every_process() {
     needs_machine!();
     let machine = with_unit(&["a", "b"]);
-    let (before, attendant, (keeper, daemon)) = (pids(&machine), main_pid(&machine), supervisors(&machine));
+    let (before, main_process, (keeper, daemon)) = (pids(&machine), main_pid(&machine), supervisors(&machine));
     // The package is updated: another file at the same place.
     machine.install(&binary());
     machine.ok(["systemctl", "reload", UNIT]);
     assert_eq!(settled(&machine), before);
     let (keeper_now, daemon_now) = supervisors(&machine);
-    assert!(main_pid(&machine) == attendant && keeper_now == keeper && daemon_now != daemon, "{}", machine.said());
-    for pid in [attendant, keeper_now, daemon_now] {
+    assert!(main_pid(&machine) == main_process && keeper_now == keeper && daemon_now != daemon, "{}", machine.said());
+    for pid in [main_process, keeper_now, daemon_now] {
         let exe = format!("/proc/{pid}/exe");
         machine.wait_until("the new program runs", || !machine.ok(["readlink", &exe]).stdout.contains("deleted"));
     }
@@ -104,7 +104,7 @@ fn whoever_is_killed_the_apps_go_on() {
     needs_machine!();
     let machine = with_unit(&["a", "b"]);
     let before = pids(&machine);
-    let attendant = main_pid(&machine);
+    let main_process = main_pid(&machine);
     let (keeper, daemon) = supervisors(&machine);
     signal(&machine, daemon, Signal::KILL);
     assert_eq!(settled(&machine), before, "after the daemon");
@@ -119,10 +119,10 @@ fn whoever_is_killed_the_apps_go_on() {
     }
     machine.wait_until("somebody else supervises", || machine.read("/root/.ostler/pm2.pid").parse().is_ok_and(|pid: i32| pid != keeper));
     assert_eq!(settled(&machine), before, "after both");
-    assert_eq!(main_pid(&machine), attendant);
-    signal(&machine, attendant, Signal::KILL);
-    machine.wait_until("there is another attendant", || ![0, attendant].contains(&main_pid(&machine)));
-    assert_eq!(settled(&machine), before, "after the attendant");
+    assert_eq!(main_pid(&machine), main_process);
+    signal(&machine, main_process, Signal::KILL);
+    machine.wait_until("there is another main process", || ![0, main_process].contains(&main_pid(&machine)));
+    assert_eq!(settled(&machine), before, "after the main process");
     machine.ok(["systemctl", "stop", UNIT]);
     machine.run("pgrep ostler").fails();
 }
@@ -152,10 +152,10 @@ fn who_stands_still_is_replaced() {
     signal(&machine, keeper, Signal::STOP);
     machine.wait_until("the keeper is another one", || machine.read("/root/.ostler/pm2.pid").parse().is_ok_and(|pid: i32| pid != keeper));
     assert_eq!(settled(&machine), before, "after the keeper");
-    let attendant = main_pid(&machine);
-    signal(&machine, attendant, Signal::STOP);
-    machine.wait_until("the attendant is another one", || ![0, attendant].contains(&main_pid(&machine)));
-    assert_eq!(settled(&machine), before, "after the attendant");
+    let main_process = main_pid(&machine);
+    signal(&machine, main_process, Signal::STOP);
+    machine.wait_until("the main process is another one", || ![0, main_process].contains(&main_pid(&machine)));
+    assert_eq!(settled(&machine), before, "after the main process");
 }
 
 /// A daemon that stands still does not keep its apps from being stopped.

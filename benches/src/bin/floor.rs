@@ -14,7 +14,7 @@
 
 #![forbid(unsafe_code)]
 
-use ostler_sys::spawn::{Place, spawn_at};
+use ostler_sys::spawn::{Placement, spawn_at};
 use ostler_sys::{CStrings, SpawnSpec, cgroup};
 use std::ffi::CString;
 use std::fs::OpenOptions;
@@ -150,8 +150,8 @@ fn spawn_with_files(folder: &Path, number: usize, group: Option<&Path>, words: &
         envp: std::env::vars().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<CStrings, _>>()?,
         ..SpawnSpec::default()
     };
-    let place = Place { cgroup: group.as_ref().map(AsFd::as_fd), ..Place::default() };
-    Ok(spawn_at(&spec, &[(out.as_fd(), 1), (err.as_fd(), 2)], place)?.pid)
+    let placement = Placement { cgroup: group.as_ref().map(AsFd::as_fd), ..Placement::default() };
+    Ok(spawn_at(&spec, &[(out.as_fd(), 1), (err.as_fd(), 2)], placement)?.pid)
 }
 
 /// The shortest way from the end of a child to its next one: one thread that waits.

@@ -1,4 +1,4 @@
-//! One connection and what is said on it.
+//! One connection and what is sent on it.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,7 +17,7 @@ use crate::ClientError;
 use crate::silence::{HELLO_WITHIN, OnSilence, Silence, Unanswered};
 use crate::way::{Socket, Stream, Way, connect_or_find};
 
-/// How often another connection is tried when one was lost before anything was changed.
+/// Number of other connections that are tried when one was lost before anything was changed.
 pub const RETRIES: u32 = 3;
 
 pub use ostler_proto::control::MAX_ON_BEHALF_OF;
@@ -25,7 +25,7 @@ pub use ostler_proto::control::MAX_ON_BEHALF_OF;
 /// Version of this client, as hello names it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the daemon said about itself.
+/// Facts that the daemon sent about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its version.
@@ -36,19 +36,19 @@ pub struct Peer {
     pub keeper_pid: i32,
 }
 
-/// What a follower is told.
+/// News for a follower.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
-    /// Something happened.
+    /// An event.
     Event(Event),
-    /// What came after its position is partly gone.
+    /// A part of what came after its position is gone.
     Missed(Missed),
     /// It did not read fast enough: the connection ends, and it may come back.
     FellBehind,
 }
 
 impl News {
-    /// None = that is something else.
+    /// The news in a response; none = it is something else.
     pub fn from_response(response: Response) -> Option<Self> {
         match response {
             Response::Happened(event) => Some(Self::Event(event)),
@@ -62,7 +62,7 @@ impl News {
 /// A connection to a daemon.
 pub struct Client<S = UnixStream> {
     stream: S,
-    /// How another connection is made.
+    /// Way by which another connection is made.
     way: Option<Box<dyn Way<S>>>,
     decoder: Decoder,
     last_id: u64,
@@ -70,20 +70,20 @@ pub struct Client<S = UnixStream> {
     alarm: Option<OwnedFd>,
     limit: Option<Duration>,
     on_silence: Option<Box<dyn OnSilence>>,
-    /// The daemon may speak another version of the protocol.
+    /// Whether the daemon may speak another version of the protocol.
     any_protocol: bool,
     read_only: bool,
     on_behalf_of: Option<String>,
-    /// While an answer is owed.
+    /// The wait while an answer is owed.
     wait: Wait,
 }
 
 /// The wait for an answer, while one is owed.
 #[derive(Debug, Default)]
 struct Wait {
-    /// How long nothing has come, where anybody looks into that.
+    /// Silence of the connection, where anybody looks into that.
     silence: Option<Silence>,
-    /// It ends by then.
+    /// Its end.
     until: Option<Instant>,
 }
 
@@ -137,7 +137,7 @@ impl<S: Stream> Client<S> {
         Ok(Self { way: Some(Box::new(way)), ..Self::over(stream) })
     }
 
-    /// From now on waiting for an answer ends with [`ClientError::Interrupted`] when this descriptor becomes readable.
+    /// Lets this descriptor end waits from now on: waiting for an answer ends with [`ClientError::Interrupted`] when it becomes readable.
     ///
     /// # Errors
     /// [`ClientError::Lost`]: no more descriptors.
@@ -146,7 +146,7 @@ impl<S: Stream> Client<S> {
         Ok(())
     }
 
-    /// From now on each request ends with [`ClientError::TimedOut`] when its final answer has not come after this time.
+    /// Limits each request from now on: it ends with [`ClientError::TimedOut`] when its final answer has not come after this time.
     pub fn limit(&mut self, limit: Duration) {
         self.limit = Some(limit);
     }
@@ -157,8 +157,8 @@ impl<S: Stream> Client<S> {
         self
     }
 
-    /// Only reads, also when it is connected again: the daemon refuses every change ([`Request::is_read_only`]) with [`Failure::ReadOnly`]. To be
-    /// said before anything is sent. With a daemon that does not know this, nothing works: [`ClientError::Version`].
+    /// Makes it read only, also when it is connected again: the daemon refuses every change ([`Request::is_read_only`]) with [`Failure::ReadOnly`]. To be
+    /// called before anything is sent. With a daemon that does not know this, nothing works: [`ClientError::Version`].
     #[must_use]
     pub fn read_only(mut self) -> Self {
         debug_assert_eq!(self.last_id, HELLO_ID, "hello was said already");
@@ -166,8 +166,8 @@ impl<S: Stream> Client<S> {
         self
     }
 
-    /// For whom this asks, also when it is connected again: the user of a login, `ssh user@host`. Its first [`MAX_ON_BEHALF_OF`] characters are
-    /// shown beside the uid and pid of this process (`why`). To be said before anything is sent.
+    /// Names the person for whom this asks, also when it is connected again: the user of a login, `ssh user@host`. Its first [`MAX_ON_BEHALF_OF`] characters are
+    /// shown beside the uid and pid of this process (`why`). To be called before anything is sent.
     #[must_use]
     pub fn on_behalf_of(mut self, name: &str) -> Self {
         debug_assert_eq!(self.last_id, HELLO_ID, "hello was said already");
@@ -175,12 +175,12 @@ impl<S: Stream> Client<S> {
         self
     }
 
-    /// Who looks into it when nothing comes while an answer is owed; nobody does where this is `None`, as at first.
+    /// Sets who looks into it when nothing comes while an answer is owed; nobody does where this is `None`, as at first.
     pub fn on_silence(&mut self, look: Option<Box<dyn OnSilence>>) {
         self.on_silence = look;
     }
 
-    /// What the daemon said about itself; known after the first answer.
+    /// Facts that the daemon sent about itself; known after the first answer.
     pub fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref()
     }
@@ -227,7 +227,7 @@ impl<S: Stream> Client<S> {
         self.owed(Self::wait_for_hello)
     }
 
-    /// While an answer is owed, silence is looked into, and time is limited.
+    /// Waits for an owed answer: silence is looked into, and time is limited.
     fn owed<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
         let now = Instant::now();
         let silence = self.on_silence.is_some().then(|| Silence::begin(now));
@@ -273,7 +273,7 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// What a table shows of all instances.
+    /// Table rows of all instances.
     ///
     /// # Errors
     /// As [`Client::request`].
@@ -292,7 +292,7 @@ impl<S: Stream> Client<S> {
         self.inspect_in(targets, String::new())
     }
 
-    /// The same, where a target may be the path of a script, seen from this directory.
+    /// [`Client::inspect`] where a target may be the path of a script, seen from this directory.
     ///
     /// # Errors
     /// As [`Client::inspect`].
@@ -329,7 +329,7 @@ impl<S: Stream> Client<S> {
         Ok(self.last_id)
     }
 
-    /// Has every event sent on this connection, those after this position first, or from now on; take them with [`Client::next_news`], or with
+    /// Subscribes to every event on this connection, those after this position first, or from now on; take them with [`Client::next_news`], or with
     /// [`Client::arrived`] by the id that this returns. A follower that was lost, or fell behind, resumes from the position of the last event
     /// that it has seen.
     ///
@@ -358,7 +358,7 @@ impl<S: Stream> Client<S> {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         match self.stream.write_all(bytes).and_then(|()| self.stream.flush()) {
-            // A daemon that refuses may close while we still write: what it said is more useful than the broken pipe.
+            // A daemon that refuses may close while we still write: what it sent is more useful than the broken pipe.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(ClientError::Lost(error)),
             _ => Ok(()),
         }
@@ -458,7 +458,7 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Until there is something to read.
+    /// Waits until there is something to read.
     fn wait_for_bytes(&mut self) -> Result<(), ClientError> {
         while !self.poll()? {
             if self.wait.until.is_some_and(|until| until <= Instant::now()) {
@@ -469,7 +469,7 @@ impl<S: Stream> Client<S> {
         Ok(())
     }
 
-    /// False when nothing came for as long as the silence or the whole wait may last.
+    /// Polls. False when nothing came for as long as the silence or the whole wait may last.
     fn poll(&self) -> Result<bool, ClientError> {
         let mut fds = vec![PollFd::new(&self.stream, PollFlags::IN)];
         fds.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
@@ -512,7 +512,7 @@ impl<S: Stream> Client<S> {
     }
 }
 
-/// The daemon's no.
+/// The error for a refusal of the daemon.
 fn refused(failure: Failure) -> ClientError {
     match failure {
         Failure::Protocol { daemon_version } => ClientError::Version { daemon: daemon_version },
@@ -520,7 +520,7 @@ fn refused(failure: Failure) -> ClientError {
     }
 }
 
-/// Whether the daemon at the end of this way answers at all.
+/// True if the daemon at the end of this way answers at all.
 fn answers_hello<S: Stream>(way: &dyn Way<S>) -> bool {
     let Ok(stream) = way.connect() else { return false };
     let mut client = Client::over(stream);

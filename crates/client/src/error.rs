@@ -1,4 +1,4 @@
-//! Why talking to a daemon failed.
+//! Errors of talking to a daemon.
 
 use std::io;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use ostler_proto::frame::FrameError;
 
 use crate::client::VERSION;
 
-/// Why talking to a daemon failed. After anything but [`ClientError::Refused`] the connection is of no further use.
+/// Reason why talking to a daemon failed. After anything but [`ClientError::Refused`] the connection is of no further use.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens. Start a daemon, or tell that there is none.
+    /// Nobody listens. Start a daemon, or report that there is none.
     #[error("no daemon is running in {home}")]
     NotRunning {
         /// Folder of the socket.
@@ -23,21 +23,21 @@ pub enum ClientError {
         /// Folder of the socket.
         home: String,
     },
-    /// Something else about the socket.
+    /// Any other failure of the socket.
     #[error("cannot connect to the daemon in {home}: {source}")]
     Connect {
         /// Folder of the socket.
         home: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It runs, and this is not its home any more; the words are those of [`crate::Way::find`].
+    /// The daemon runs, and this is not its home any more; the text is that of [`crate::Way::find`].
     #[error("{0}")]
     Elsewhere(String),
-    /// Somebody listens and has not answered for long; the words are those of [`crate::OnSilence::give_up`].
+    /// Somebody listens and has not answered for long; the text is that of [`crate::OnSilence::give_up`].
     #[error("{0}")]
     Silent(String),
-    /// There is no daemon, for this reason: its keeper says so.
+    /// There is no daemon, for this reason, which its keeper gives.
     #[error("{0}")]
     Down(String),
     /// The time of [`crate::Client::limit`] is over. What was asked for may still be done.
@@ -46,28 +46,28 @@ pub enum ClientError {
     /// The descriptor of [`crate::Client::heed`] became readable. What was asked for may still be done.
     #[error("interrupted")]
     Interrupted,
-    /// The connection ended before the answer. What only reads was tried again already; how far a change came is told by a list.
+    /// The connection ended before the answer. What only reads was tried again already; how far a change came is shown by a list.
     #[error("the connection to the daemon was lost before it answered")]
     Lost(#[source] io::Error),
-    /// It said something that makes no sense.
+    /// The daemon sent something that makes no sense.
     #[error("the daemon sent an answer that makes no sense")]
     Frame(#[from] FrameError),
-    /// It answered another question.
+    /// The daemon answered another question.
     #[error("the daemon gave an answer that does not fit the question")]
     Unexpected,
-    /// It speaks another version of the protocol: replace it (`update`).
+    /// The daemon speaks another version of the protocol: replace it (`update`).
     #[error("the running daemon (version {daemon}) and this program (version {VERSION}) do not understand each other")]
     Version {
         /// Version of the daemon.
         daemon: String,
     },
-    /// It was understood and said no. The connection goes on.
+    /// The daemon understood and refused. The connection goes on.
     #[error(transparent)]
     Refused(#[from] Failure),
 }
 
 impl ClientError {
-    /// No daemon can be talked to, whatever the request.
+    /// True if no daemon can be talked to, whatever the request.
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::NotRunning { .. }

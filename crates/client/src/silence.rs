@@ -1,21 +1,21 @@
-//! The silence of a connection on which an answer is owed: when it is looked into, and when waiting ends. A daemon that is only busy with a
+//! Silence of a connection on which an answer is owed: when it is looked into, and when waiting ends. A daemon that is only busy with a
 //! long request answers hello on another connection at once, and is waited for as long as it takes.
 
 use std::time::{Duration, Instant};
 
-/// Nothing at all for so long: then it is looked who does not answer.
+/// Time without anything after which it is looked who does not answer.
 const FIRST: Duration = Duration::from_secs(1);
-/// A daemon that was found to be busy is looked at again after twice the time, up to this.
+/// Longest time until a daemon that was found to be busy is looked at again; it doubles each time.
 const LONGEST: Duration = Duration::from_secs(15);
-/// Who has been silent for so long will not answer: by then the keeper would have replaced the daemon.
+/// Silence after which no answer will come: by then the keeper would have replaced the daemon.
 const GIVE_UP: Duration = Duration::from_secs(60);
-/// As above, when nobody can help.
+/// The same when nobody can help.
 const GIVE_UP_ALONE: Duration = Duration::from_secs(5);
 /// Time for the answer to a hello on another connection.
 pub(crate) const HELLO_WITHIN: Duration = Duration::from_secs(1);
 
-/// What a caller does about a daemon from which nothing comes while an answer is owed. `silent` = for so long; `keeper` = pid of its keeper as
-/// the daemon told it, unless it has not answered hello yet.
+/// Action of a caller on a daemon from which nothing comes while an answer is owed. `silent` = for so long; `keeper` = pid of its keeper as
+/// the daemon sent it, unless it has not answered hello yet.
 pub trait OnSilence: Send {
     /// It answers others at once, so it is only busy with this request. Called after 1 s, then after 2, 4, 8, and every 15 s.
     fn busy(&mut self, silent: Duration, keeper: Option<i32>);
@@ -23,7 +23,7 @@ pub trait OnSilence: Send {
     /// It answers nobody. Called once per silence. True = somebody was called who replaces it, and is worth waiting 60 s for; else it is 5 s.
     fn unanswered(&mut self, silent: Duration, keeper: Option<i32>) -> bool;
 
-    /// The time is over; the words of [`ClientError::Silent`](crate::ClientError::Silent): who did not answer.
+    /// The time is over; returns the text of [`ClientError::Silent`](crate::ClientError::Silent): who did not answer.
     fn give_up(&mut self, silent: Duration, keeper: Option<i32>) -> String;
 }
 
@@ -33,14 +33,14 @@ pub(crate) struct Silence {
     since: Instant,
     look_at: Instant,
     interval: Duration,
-    /// The daemon answers nobody; until then an answer is waited for.
+    /// End of the wait for a daemon that answers nobody.
     until: Option<Instant>,
 }
 
-/// What is to be done about a daemon that answers nobody.
+/// Action on a daemon that answers nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unanswered {
-    /// Call for help; [`Silence::called`] takes what came of it.
+    /// Call for help; [`Silence::called`] takes the result.
     Call,
     /// Wait on.
     Wait,
@@ -49,29 +49,29 @@ pub(crate) enum Unanswered {
 }
 
 impl Silence {
-    /// From now on.
+    /// Begins a silence.
     pub(crate) fn begin(now: Instant) -> Self {
         Self { since: now, look_at: now + FIRST, interval: FIRST, until: None }
     }
 
-    /// So long by now.
+    /// Its duration by now.
     pub(crate) fn lasts(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
 
-    /// How long to wait before it is looked into.
+    /// The time until it is looked into.
     pub(crate) fn left(&self, now: Instant) -> Duration {
         self.look_at.saturating_duration_since(now)
     }
 
-    /// The daemon answers on another connection.
+    /// Notes that the daemon answers on another connection.
     pub(crate) fn busy(&mut self, now: Instant) {
         self.until = None;
         self.interval = (self.interval * 2).min(LONGEST);
         self.look_at = now + self.interval;
     }
 
-    /// It does not.
+    /// Decides about a daemon that does not.
     pub(crate) fn unanswered(&mut self, now: Instant) -> Unanswered {
         match self.until {
             None => Unanswered::Call,
@@ -83,7 +83,7 @@ impl Silence {
         }
     }
 
-    /// Help was called, and there is somebody who can.
+    /// Notes that help was called, and whether there is somebody who can.
     pub(crate) fn called(&mut self, now: Instant, helps: bool) {
         self.until = Some(now + if helps { GIVE_UP } else { GIVE_UP_ALONE });
         self.look_at = now + FIRST;

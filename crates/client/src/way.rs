@@ -1,4 +1,4 @@
-//! The way to a daemon: what carries the bytes, and how another connection is made when one is lost.
+//! Way to a daemon: what carries the bytes, and how another connection is made when one is lost.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -7,24 +7,24 @@ use std::path::PathBuf;
 
 use crate::ClientError;
 
-/// What carries the bytes of both directions. Writing blocks; reading may. Its descriptor is readable when [`Read::read`] has something, so nothing between the two may
+/// Stream that carries the bytes of both directions. Writing blocks; reading may. Its descriptor is readable when [`Read::read`] has something, so nothing between the two may
 /// keep bytes back (a buffer, TLS).
 pub trait Stream: Read + Write + AsFd {}
 
 impl<T: Read + Write + AsFd> Stream for T {}
 
-/// How connections to a daemon are made.
+/// Maker of connections to a daemon.
 pub trait Way<S>: Send {
-    /// One connection; nothing is sent on it.
+    /// Makes one connection; nothing is sent on it.
     ///
     /// # Errors
     /// [`ClientError::NotRunning`] when nobody listens; anything else ends the request that wanted it.
     fn connect(&self) -> Result<S, ClientError>;
 
-    /// Nobody listens. True = somebody does by now, and [`Way::connect`] is tried once more: a keeper that lost its socket has made another.
+    /// Looks why nobody listens. True = somebody does by now, and [`Way::connect`] is tried once more: a keeper that lost its socket has made another.
     ///
     /// # Errors
-    /// Why there is nobody and will be nobody: [`ClientError::Elsewhere`].
+    /// The reason why there is nobody and will be nobody: [`ClientError::Elsewhere`].
     fn find(&self) -> Result<bool, ClientError> {
         Ok(false)
     }

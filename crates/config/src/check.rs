@@ -1,4 +1,4 @@
-//! Every key and value of an app against the table, all problems at once.
+//! Check of every key and value of an app against the table, all problems at once.
 
 use std::rc::Rc;
 
@@ -7,15 +7,15 @@ use ostler_core::app::EnvMap;
 use ostler_core::{args, units};
 use serde_json::{Map, Value};
 
-use crate::keys::{self, Accept, Key, State};
-use crate::load::Places;
-use crate::load::places::{Step, join};
-use crate::problem::{Kind, Place, Problem};
+use crate::keys::{self, Accept, Key, KeyState};
+use crate::load::Positions;
+use crate::load::positions::{Segment, join};
+use crate::problem::{Kind, Position, Problem};
 
-/// Longer texts are refused.
+/// Longest text; longer ones are refused.
 const MAX_TEXT: usize = 1 << 20;
 
-/// Where an app came from, so that each problem can say it.
+/// Origin of an app, so that each problem can name it.
 #[derive(Clone, Debug)]
 pub(crate) struct Where {
     /// File as the user named it; empty for options.
@@ -24,8 +24,8 @@ pub(crate) struct Where {
     pub path: String,
     /// The app as evaluated.
     pub value: Rc<Value>,
-    /// Places of the file.
-    pub places: Rc<Places>,
+    /// Positions of the file.
+    pub positions: Rc<Positions>,
 }
 
 /// A checked app: known attributes under their main names in canonical form (times in milliseconds, sizes in bytes, lists as lists).
@@ -100,8 +100,8 @@ impl RawApp {
         }
     }
 
-    pub(crate) fn place(&self) -> Option<Place> {
-        self.at.places.of(&self.at.path, &self.at.value, &[])
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.at.positions.of(&self.at.path, &self.at.value, &[])
     }
 
     /// An error about a key of this app.
@@ -112,15 +112,15 @@ impl RawApp {
 }
 
 impl Where {
-    pub(crate) fn problem(&self, kind: Kind, steps: &[Step], message: impl Into<String>) -> Problem {
-        let key = steps.iter().fold(self.path.clone(), |path, step| join(&path, step));
-        let place = self.places.of(&self.path, &self.value, steps);
+    pub(crate) fn problem(&self, kind: Kind, segments: &[Segment], message: impl Into<String>) -> Problem {
+        let key = segments.iter().fold(self.path.clone(), |path, segment| join(&path, segment));
+        let position = self.positions.of(&self.path, &self.value, segments);
         let file = Some(self.shown.as_str()).filter(|shown| !shown.is_empty());
-        Problem::error(kind, message).at(key).in_file(file, place)
+        Problem::error(kind, message).at(key).in_file(file, position)
     }
 
-    fn warning(&self, kind: Kind, steps: &[Step], message: impl Into<String>) -> Problem {
-        Problem { severity: crate::problem::Severity::Warning, ..self.problem(kind, steps, message) }
+    fn warning(&self, kind: Kind, segments: &[Segment], message: impl Into<String>) -> Problem {
+        Problem { severity: crate::problem::Severity::Warning, ..self.problem(kind, segments, message) }
     }
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn default_name(script: &str) -> String {
     }
 }
 
-/// Checks one app. Gives none when it cannot be used at all.
+/// Checks one app. `None` when it cannot be used at all.
 pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, problems: &mut Vec<Problem>) -> Option<RawApp> {
     let value = Rc::clone(&at.value);
     let Some(table) = value.as_object() else {
@@ -162,16 +162,16 @@ pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, probl
 }
 
 fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Problem>) {
-    let step = Step::from(given);
+    let segment = Segment::from(given);
     if let Some(profile) = given.strip_prefix("env_").filter(|name| !name.is_empty() && keys::find(given).is_none()) {
         match environment(value) {
             Ok(vars) => drop(app.profiles.insert(profile.to_owned(), vars)),
-            Err((name, message)) => problems.push(app.at.problem(Kind::Value, &steps_to(step, name), message)),
+            Err((name, message)) => problems.push(app.at.problem(Kind::Value, &segments_to(segment, name), message)),
         }
         return;
     }
     let Some(key) = keys::find(given) else {
-        problems.push(app.at.warning(Kind::UnknownKey, &[step], unknown(given)));
+        problems.push(app.at.warning(Kind::UnknownKey, &[segment], unknown(given)));
         return;
     };
     // A null is an absent key: that is how programs leave something out.
@@ -181,7 +181,7 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
     if key.name == "env" {
         match environment(value) {
             Ok(vars) => app.env = vars,
-            Err((name, message)) => problems.push(app.at.problem(Kind::Value, &steps_to(step, name), message)),
+            Err((name, message)) => problems.push(app.at.problem(Kind::Value, &segments_to(segment, name), message)),
         }
         return;
     }
@@ -190,14 +190,14 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
     match canonical(key, value) {
         Ok((value, warning)) => {
             if let Some(warning) = warning {
-                problems.push(app.at.warning(Kind::Value, std::slice::from_ref(&step), warning));
+                problems.push(app.at.warning(Kind::Value, std::slice::from_ref(&segment), warning));
             }
             match key.state {
-                State::Works => {}
-                State::Later if main != "error_file" && matters(&value) => {
-                    problems.push(app.at.warning(Kind::NoEffect, &[step], "accepted, no effect yet"));
+                KeyState::Works => {}
+                KeyState::Later if main != "error_file" && matters(&value) => {
+                    problems.push(app.at.warning(Kind::NoEffect, &[segment], "accepted, no effect yet"));
                 }
-                State::Later | State::Needless(_) => {}
+                KeyState::Later | KeyState::Needless(_) => {}
             }
             // The main name wins over its aliases, whatever their order.
             if given == main || !app.attributes.contains_key(main) {
@@ -205,17 +205,17 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
                 app.written.insert(main.to_owned(), given.to_owned());
             }
         }
-        Err(message) => problems.push(app.at.problem(Kind::Value, &[step], message)),
+        Err(message) => problems.push(app.at.problem(Kind::Value, &[segment], message)),
     }
 }
 
-/// `watch: false` has no effect later either: nothing to warn about.
+/// False for `watch: false`, which has no effect later either: nothing to warn about.
 fn matters(value: &Value) -> bool {
     !matches!(value, Value::Bool(false)) && value != &Value::from(0)
 }
 
-fn steps_to(step: Step, name: Option<String>) -> Vec<Step> {
-    std::iter::once(step).chain(name.map(Step::Key)).collect()
+fn segments_to(segment: Segment, name: Option<String>) -> Vec<Segment> {
+    std::iter::once(segment).chain(name.map(Segment::Key)).collect()
 }
 
 fn unknown(given: &str) -> String {
@@ -227,27 +227,32 @@ fn unknown(given: &str) -> String {
 }
 
 /// Refuses what nobody means: NUL bytes, giant texts, keys that are traps in JavaScript.
-fn hostile(at: &Where, steps: &mut Vec<Step>, value: &Value, depth: usize) -> Result<(), Problem> {
-    if let Some(Step::Key(key)) = steps.last()
+fn hostile(at: &Where, segments: &mut Vec<Segment>, value: &Value, depth: usize) -> Result<(), Problem> {
+    if let Some(Segment::Key(key)) = segments.last()
         && (key == "__proto__" || key.contains('\0') || key.is_empty() || key.len() > 1024)
     {
-        return Err(at.problem(Kind::Value, steps, "this key is not allowed"));
+        return Err(at.problem(Kind::Value, segments, "this key is not allowed"));
     }
     match value {
-        Value::String(text) if text.len() > MAX_TEXT => Err(at.problem(Kind::Value, steps, "the text is longer than 1 MiB")),
-        Value::String(text) if text.contains('\0') => Err(at.problem(Kind::Value, steps, "the text holds a NUL byte")),
-        Value::Array(_) | Value::Object(_) if depth > 64 => Err(at.problem(Kind::Value, steps, "nested deeper than 64 levels")),
-        Value::Array(items) => inner(at, steps, items.iter().enumerate().map(|(index, item)| (Step::Index(index), item)), depth),
-        Value::Object(table) => inner(at, steps, table.iter().map(|(key, item)| (Step::Key(key.clone()), item)), depth),
+        Value::String(text) if text.len() > MAX_TEXT => Err(at.problem(Kind::Value, segments, "the text is longer than 1 MiB")),
+        Value::String(text) if text.contains('\0') => Err(at.problem(Kind::Value, segments, "the text holds a NUL byte")),
+        Value::Array(_) | Value::Object(_) if depth > 64 => Err(at.problem(Kind::Value, segments, "nested deeper than 64 levels")),
+        Value::Array(items) => inner(at, segments, items.iter().enumerate().map(|(index, item)| (Segment::Index(index), item)), depth),
+        Value::Object(table) => inner(at, segments, table.iter().map(|(key, item)| (Segment::Key(key.clone()), item)), depth),
         _ => Ok(()),
     }
 }
 
-fn inner<'a>(at: &Where, steps: &mut Vec<Step>, items: impl Iterator<Item = (Step, &'a Value)>, depth: usize) -> Result<(), Problem> {
-    for (step, item) in items {
-        steps.push(step);
-        hostile(at, steps, item, depth + 1)?;
-        steps.pop();
+fn inner<'a>(
+    at: &Where,
+    segments: &mut Vec<Segment>,
+    items: impl Iterator<Item = (Segment, &'a Value)>,
+    depth: usize,
+) -> Result<(), Problem> {
+    for (segment, item) in items {
+        segments.push(segment);
+        hostile(at, segments, item, depth + 1)?;
+        segments.pop();
     }
     Ok(())
 }
@@ -303,7 +308,7 @@ pub(crate) fn canonical(key: &Key, value: &Value) -> Result<Canonical, String> {
     Err(format!("expected {expected}, found {}{}", found(value), hint.unwrap_or_default()))
 }
 
-/// `watch: "false"` would watch a path called `false`: nobody means that.
+/// Refuses `watch: "false"`, which would watch a path called `false`: nobody means that.
 fn flag_in_quotes(key: &Key, value: &Value) -> Option<Canonical> {
     let flag = match value.as_str()? {
         "true" => true,

@@ -1,11 +1,11 @@
-//! The surroundings in which files and options are understood.
+//! Surroundings in which files and options are understood.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ostler_core::app::EnvMap;
 
-/// Which engine evaluates JavaScript files.
+/// Engine that evaluates JavaScript files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
     /// The embedded engine while it suffices, else the runtime on `PATH`.
@@ -17,7 +17,7 @@ pub enum Engine {
     Runtime,
 }
 
-/// What the client knows about its surroundings. Nothing else of the process is consulted but the file system.
+/// Facts that the client knows about its surroundings. Nothing else of the process is consulted but the file system.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Absolute working directory of the caller.
@@ -30,11 +30,11 @@ pub struct Context {
     pub cpus: u32,
     /// Command line of the caller, as JavaScript files see it in `process.argv`.
     pub argv: Vec<String>,
-    /// Which engine evaluates JavaScript.
+    /// Engine that evaluates JavaScript.
     pub engine: Engine,
-    /// Called by PM2's name: its defaults hold, where ours are others.
+    /// Whether it was called by PM2's name: then PM2's defaults hold, where ours are others.
     pub as_pm2: bool,
-    /// Warnings are errors.
+    /// Whether warnings are errors.
     pub strict: bool,
     /// The lowest `nice` that the caller may set.
     pub lowest_nice: i32,
@@ -118,19 +118,19 @@ pub(crate) fn find_program(name: &str, path: Option<&str>) -> Option<PathBuf> {
     path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(name)).find(|file| is_executable(file))
 }
 
-/// A regular file that this process may execute.
+/// True for a regular file that this process may execute.
 pub(crate) fn is_executable(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// -20 with the right to lower it, else what `RLIMIT_NICE` allows, and never more than 0: that is how everything begins.
+/// The lowest `nice`: -20 with the right to lower it, else what `RLIMIT_NICE` allows, and never more than 0, which is how everything begins.
 fn lowest_nice() -> i32 {
     const CAP_SYS_NICE: u64 = 23;
     let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
     let status = read("status");
     let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let capabilities = capabilities.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    // Where nothing is told nothing is forbidden: the start itself says what is wrong.
+    // Where nothing is known nothing is forbidden: the start itself reports what is wrong.
     if capabilities.is_none_or(|capabilities| capabilities & (1 << CAP_SYS_NICE) != 0) {
         return -20;
     }

@@ -12,7 +12,7 @@ use crate::keys;
 use crate::load::{self, Document};
 use crate::problem::{Kind, Problem, Problems};
 
-/// What a config file holds.
+/// Content of a config file.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// Absolute path of the file; none for standard input.
@@ -23,9 +23,9 @@ pub struct Loaded {
     pub deploy: Option<Value>,
     /// The `static` part, as it stands.
     pub statics: Option<Value>,
-    /// What is worth telling; nothing prevents going on.
+    /// Warnings; nothing prevents going on.
     pub warnings: Vec<Problem>,
-    /// What the file did to `process.env`: see [`Context::apply_env_changes`].
+    /// Changes that the file made to `process.env`: see [`Context::apply_env_changes`].
     pub env_changes: Vec<(String, Option<String>)>,
 }
 
@@ -40,7 +40,7 @@ pub fn load(path: &Path, shown: &str, context: &Context) -> Result<Loaded, Probl
     checked(document, Some(path.to_string_lossy().into_owned()), shown, context)
 }
 
-/// The same for a text from standard input.
+/// [`load()`] of a text from standard input.
 ///
 /// # Errors
 /// As [`load()`].
@@ -50,7 +50,7 @@ pub fn load_stdin(text: &[u8], context: &Context) -> Result<Loaded, Problems> {
     checked(document, None, shown, context)
 }
 
-/// The apps of these names (`--only a,b` or `"a b"`), before any suffix. Gives none when none matches.
+/// The apps of these names (`--only a,b` or `"a b"`), before any suffix. Empty when none matches.
 pub fn select(apps: &[RawApp], only: &str) -> Vec<RawApp> {
     let wanted: Vec<&str> = only.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty()).collect();
     // A name may itself hold a blank or comma.
@@ -63,17 +63,17 @@ fn name_file(mut problem: Problem, shown: &str) -> Problem {
 }
 
 fn checked(document: Document, file: Option<String>, shown: &str, context: &Context) -> Result<Loaded, Problems> {
-    let Document { value, places, notes, env_changes } = document;
+    let Document { value, positions, notes, env_changes } = document;
     let mut problems: Vec<Problem> = notes.into_iter().map(|note| Problem::warning(Kind::Other, note).in_file(Some(shown), None)).collect();
     let Parts { tables, deploy, statics } = parts(value).map_err(|problem| problem.in_file(Some(shown), None))?;
     if statics.is_some() {
         problems.push(Problem::warning(Kind::NoEffect, "accepted, no effect yet").at("static").in_file(Some(shown), None));
     }
-    let places = Rc::new(places);
+    let positions = Rc::new(positions);
     let mut apps = Vec::with_capacity(tables.len());
     let tables = crate::jobs::of_apps(tables).map_err(|problem| problem.in_file(Some(shown), None))?;
     for (path, value) in tables {
-        let at = Where { shown: shown.to_owned(), path, value: Rc::new(value), places: Rc::clone(&places) };
+        let at = Where { shown: shown.to_owned(), path, value: Rc::new(value), positions: Rc::clone(&positions) };
         apps.extend(check::app(at, file.clone(), &deploy, &mut problems));
     }
     // PM2 takes them, and files for it have them.
@@ -137,13 +137,13 @@ fn tables(path: &str, items: Vec<Value>) -> Result<Vec<(String, Value)>, Problem
         .collect()
 }
 
-/// A bare app has a script, or is made of known keys only (a fragment). A package.json or compose file has neither.
+/// True for an app: a bare app has a script, or is made of known keys only (a fragment). A package.json or compose file has neither.
 fn is_app(top: &Map<String, Value>) -> bool {
     let known = |key: &String| keys::find(key).is_some() || key.starts_with("env_");
     is_one_app(top) || !top.is_empty() && top.keys().filter(|key| !known(key)).count() * 2 < top.len() && !top.contains_key("version")
 }
 
-/// It names what to run.
+/// True if it names what to run.
 fn is_one_app(top: &Map<String, Value>) -> bool {
     ["script", "exec", "cmd", "command"].iter().any(|name| top.get(*name).is_some_and(Value::is_string))
 }
@@ -154,7 +154,7 @@ fn no_apps(top: &Map<String, Value>) -> Problem {
     Problem::error(Kind::NotApps, format!("holds no apps: expected a key `apps` with a list{hint}"))
 }
 
-/// Two apps of one name in one namespace would be mixed up by every later command.
+/// Reports two apps of one name in one namespace: they would be mixed up by every later command.
 fn report_same_names(apps: &[RawApp], problems: &mut Vec<Problem>) {
     let mut seen: HashMap<(String, String), &RawApp> = HashMap::new();
     for app in apps {
@@ -164,8 +164,9 @@ fn report_same_names(apps: &[RawApp], problems: &mut Vec<Problem>) {
         }
         match seen.get(&(name.clone(), app.namespace())) {
             Some(first) => {
-                let first =
-                    first.place().map_or_else(|| first.path().to_owned(), |place| format!("{} (line {})", first.path(), place.line));
+                let first = first
+                    .position()
+                    .map_or_else(|| first.path().to_owned(), |position| format!("{} (line {})", first.path(), position.line));
                 problems.push(app.problem(Kind::Value, "name", format!("the name \"{name}\" is taken by {first}: give each app its own")));
             }
             None => drop(seen.insert((name, app.namespace()), app)),

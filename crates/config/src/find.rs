@@ -1,4 +1,4 @@
-//! Is an argument a config file, and which one is the default?
+//! Search for config files: is an argument one, and which one is the default?
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ pub const DEFAULT_NAMES: &[&str] = &[
     "ecosystem.toml",
 ];
 
-/// What an argument of `start` and its like is.
+/// Kind of an argument of `start` and its like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A config file, absolute; it need not exist.
@@ -57,7 +57,7 @@ pub fn default_file(context: &Context) -> Option<PathBuf> {
     DEFAULT_NAMES.iter().map(|name| context.cwd.join(name)).find(|path| path.is_file())
 }
 
-/// Does the name look like a config file?
+/// True if the name looks like that of a config file.
 pub fn is_config_name(argument: &str) -> bool {
     let name = file_name(argument);
     const ANYWHERE: &[&str] = &[".json", ".yml", ".yaml", ".config.js", ".config.cjs", ".config.mjs"];
@@ -79,7 +79,7 @@ fn is_ecosystem(argument: &str) -> bool {
     name.starts_with("ecosystem.") || name.starts_with("pm2.") || name.starts_with("ostler.")
 }
 
-/// A file that declares apps says one of these words somewhere. One that cannot be read is left to the loader to complain about.
+/// True if a file has one of the words that declare apps. One that cannot be read is left to the loader to complain about.
 fn mentions_apps(path: &Path) -> bool {
     match std::fs::read(path) {
         Ok(bytes) => [&b"apps"[..], b"pm2", b"script", b"require", b"import"].iter().any(|word| {

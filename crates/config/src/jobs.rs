@@ -15,9 +15,9 @@ use crate::problem::{Kind, Problem};
 
 /// Names of the schedule.
 const SCHEDULE: &[&str] = &["schedule", "cron", "cron_restart"];
-/// What stands in the table `job` of an app.
+/// Keys of the table `job` of an app.
 const OF_JOB: &[&str] = &["retries", "retry_delay", "timeout", "history"];
-/// What a job has from its app unless it says otherwise.
+/// Attributes that a job has from its app unless it says otherwise.
 const INHERITED: &[&str] = &[
     "namespace",
     "cwd",
@@ -66,7 +66,7 @@ fn expected(what: &str, path: &str, value: &Value) -> Problem {
     Problem::error(Kind::Value, format!("expected {what}, found {}", found(value))).at(path)
 }
 
-/// One job; a table of jobs by their names has tables in it only.
+/// True for one job; a table of jobs by their names has tables in it only.
 fn is_job(table: &Map<String, Value>) -> bool {
     table.values().any(|value| !value.is_object() && !value.is_null())
 }
@@ -96,7 +96,7 @@ fn as_app(mut job: Map<String, Value>, name: Option<String>, app: Option<&Map<St
             let own = job.shift_remove("env");
             let mut env = value.as_object().cloned().unwrap_or_default();
             env.extend(own.as_ref().and_then(Value::as_object).cloned().unwrap_or_default());
-            // What is no table is told where it stands.
+            // What is no table is reported where it stands.
             job.insert("env".into(), own.filter(|own| !own.is_object()).unwrap_or(Value::Object(env)));
         }
     }

@@ -3,7 +3,7 @@
 //! Three steps, each usable alone:
 //!
 //! 1. **load** ([`load()`], [`load_stdin()`]): find the format, parse or evaluate ([`find`] tells whether an argument is a config file).
-//! 2. **check**: every app against the one table of attributes ([`keys`]); all problems at once, each with its place in the file.
+//! 2. **check**: every app against the one table of attributes ([`keys`]); all problems at once, each with its position in the file.
 //!    The result is a [`RawApp`]: attributes under their main names, in canonical form.
 //! 3. **normalize** ([`normalize()`], [`from_options()`], [`merge()`]): paths, script, interpreter, environment, defaults.
 #![forbid(unsafe_code)]
@@ -22,4 +22,4 @@ pub use check::RawApp;
 pub use context::{Context, Engine};
 pub use file::{Loaded, load, load_stdin, select};
 pub use normalize::{EnvOption, Normalized, Overlay, finish_order, from_options, merge, normalize};
-pub use problem::{Kind, Place, Problem, Problems, Severity};
+pub use problem::{Kind, Position, Problem, Problems, Severity};

@@ -1,26 +1,26 @@
-//! What is wrong with a file, a key or a value, and where.
+//! Problems of a file, a key or a value, and where they are.
 
 use std::fmt;
 
-/// A place in a file; line and column start at 1.
+/// A position in a file; line and column start at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// Line.
     pub line: u32,
     /// Column, in characters.
     pub column: u32,
 }
 
-/// Does it prevent the action?
+/// Severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// Nothing is done.
+    /// It prevents the action.
     Error,
-    /// Told, then done all the same; an error in strict mode.
+    /// It is reported, then the action is done all the same; an error in strict mode.
     Warning,
 }
 
-/// What kind of problem it is, for callers that print PM2's own words.
+/// Kind of a problem, for callers that print PM2's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The file is not there.
@@ -45,7 +45,7 @@ pub enum Kind {
     DirectoryNotFound,
     /// `--env NAME` names a profile that the app does not define.
     UnknownProfile,
-    /// Anything else worth telling.
+    /// Anything else.
     Other,
 }
 
@@ -58,22 +58,22 @@ pub enum Kind {
 pub struct Problem {
     /// Error or warning.
     pub severity: Severity,
-    /// What kind.
+    /// Its kind.
     pub kind: Kind,
     /// File, as the user named it.
     pub file: Option<String>,
-    /// Where in the file; absent rather than guessed.
-    pub place: Option<Place>,
+    /// Position in the file; absent rather than guessed.
+    pub position: Option<Position>,
     /// Path of the key, such as `apps[1].max_restarts`; empty when it is about the whole.
     pub key: String,
-    /// What is wrong, without place and key.
+    /// The message, without position and key.
     pub message: String,
 }
 
 impl Problem {
     /// An error about the whole file or command.
     pub fn error(kind: Kind, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, kind, file: None, place: None, key: String::new(), message: message.into() }
+        Self { severity: Severity::Error, kind, file: None, position: None, key: String::new(), message: message.into() }
     }
 
     /// A warning about the whole file or command.
@@ -81,22 +81,22 @@ impl Problem {
         Self { severity: Severity::Warning, ..Self::error(kind, message) }
     }
 
-    /// The same problem, about this key.
+    /// The same problem about this key.
     #[must_use]
     pub fn at(mut self, key: impl Into<String>) -> Self {
         self.key = key.into();
         self
     }
 
-    /// The same problem, in this file and at this place of it.
+    /// The same problem in this file and at this position of it.
     #[must_use]
-    pub fn in_file(mut self, file: Option<&str>, place: Option<Place>) -> Self {
+    pub fn in_file(mut self, file: Option<&str>, position: Option<Position>) -> Self {
         self.file = file.map(str::to_owned);
-        self.place = place;
+        self.position = position;
         self
     }
 
-    /// Is it an error?
+    /// True for an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
@@ -105,8 +105,8 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            match self.place {
-                Some(place) => write!(f, "{file}:{}:{}: ", place.line, place.column)?,
+            match self.position {
+                Some(position) => write!(f, "{file}:{}:{}: ", position.line, position.column)?,
                 None => write!(f, "{file}: ")?,
             }
         }

@@ -1,18 +1,18 @@
 //! Restarts and jobs at given times: attributes to specs.
 #![allow(clippy::unwrap_used)]
 
-mod place;
+mod project;
 
 use ostler_config::{Overlay, load_stdin, merge, normalize};
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::cron::{CronSpec, JobSpec, Overlap, RunOn};
-use place::Place;
+use project::Project;
 use serde_json::{Value, json};
 
-fn place(name: &str) -> Place {
-    let place = Place::new(name);
-    place.file("app.js", "");
-    place
+fn project(name: &str) -> Project {
+    let project = Project::new(name);
+    project.file("app.js", "");
+    project
 }
 
 fn restart(pattern: &str) -> CronSpec {
@@ -23,21 +23,22 @@ fn job(pattern: &str) -> CronSpec {
     CronSpec { overlap: Overlap::Skip, run_on: RunOn::One, job: Some(JobSpec::default()), ..restart(pattern) }
 }
 
-fn refusal(place: &Place, attributes: Value) -> String {
-    let error = place.error("app.js", attributes);
+fn refusal(project: &Project, attributes: Value) -> String {
+    let error = project.error("app.js", attributes);
     assert_eq!(error.lines().count(), 1, "{error}");
     error
 }
 
-fn file(place: &Place, text: &str) -> Result<Vec<AppSpec>, String> {
-    let loaded = load_stdin(text.as_bytes(), &place.context).map_err(|problems| problems.to_string())?;
-    let normalized = |app| normalize(app, &place.context, &Overlay::default()).map(|app| app.spec).map_err(|problems| problems.to_string());
+fn file(project: &Project, text: &str) -> Result<Vec<AppSpec>, String> {
+    let loaded = load_stdin(text.as_bytes(), &project.context).map_err(|problems| problems.to_string())?;
+    let normalized =
+        |app| normalize(app, &project.context, &Overlay::default()).map(|app| app.spec).map_err(|problems| problems.to_string());
     loaded.apps.iter().map(normalized).collect()
 }
 
 #[test]
 fn restarts_at_given_times() {
-    let place = place("cron-restart");
+    let project = project("cron-restart");
     for (given, spec) in [
         (json!({"cron_restart": "0 3 * * *"}), Some(restart("0 3 * * *"))),
         (json!({"cron_restart": " 2/3 * * * * * "}), Some(restart("2/3 * * * * *"))),
@@ -52,18 +53,18 @@ fn restarts_at_given_times() {
         (json!({"cron_restart": ""}), None),
         (json!({}), None),
     ] {
-        let app = place.start("app.js", given.clone());
+        let app = project.start("app.js", given.clone());
         assert_eq!(app.cron.as_deref(), spec.as_ref(), "{given}");
         assert!(app.autostart, "{given}");
     }
-    let app = place.app(json!({"script": "app.js", "cron": "0 3 * * *", "cron_timezone": "UTC"}), &Overlay::default());
+    let app = project.app(json!({"script": "app.js", "cron": "0 3 * * *", "cron_timezone": "UTC"}), &Overlay::default());
     assert_eq!(app.spec.cron.as_deref(), Some(&CronSpec { zone: Some("UTC".into()), ..restart("0 3 * * *") }));
     assert_eq!(app.spec.given["cron_restart"], "0 3 * * *");
 }
 
 #[test]
 fn jobs_in_every_form() {
-    let place = place("cron-job");
+    let project = project("cron-job");
     let settings = json!({"schedule": "0 3 * * *", "retries": 2, "retry_delay": "30s", "timeout": "10m", "history": 50});
     let full = JobSpec { retries: 2, retry_delay_ms: 30_000, timeout_ms: Some(600_000), history: 50 };
     for (given, spec) in [
@@ -75,7 +76,7 @@ fn jobs_in_every_form() {
             CronSpec { overlap: Overlap::Kill, run_on: RunOn::All, ..job("@daily") },
         ),
     ] {
-        let app = place.start("app.js", given.clone());
+        let app = project.start("app.js", given.clone());
         assert_eq!(app.cron.as_deref(), Some(&spec), "{given}");
         assert!(!app.autostart && app.is_job() && app.mode == ExecMode::Fork, "{given}");
     }
@@ -83,8 +84,8 @@ fn jobs_in_every_form() {
 
 #[test]
 fn jobs_beside_apps_and_in_them() {
-    let place = place("cron-jobs");
-    place.file("sub/app.js", "");
+    let project = project("cron-jobs");
+    project.file("sub/app.js", "");
     let shop = r#"
         apps:
           - name: shop
@@ -98,7 +99,7 @@ fn jobs_beside_apps_and_in_them() {
         jobs:
           report: { cron: "@weekly", script: app.js, timezone: UTC }
     "#;
-    let apps = file(&place, shop).unwrap();
+    let apps = file(&project, shop).unwrap();
     assert_eq!(apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["shop", "clean", "mail", "report"]);
     assert_eq!(apps[0].cron, None);
     assert_eq!(apps[0].given.get("jobs"), None);
@@ -113,15 +114,15 @@ fn jobs_beside_apps_and_in_them() {
     assert_eq!(report.cron.as_deref(), Some(&CronSpec { zone: Some("UTC".into()), ..job("@weekly") }));
     assert!(!report.cwd.ends_with("/sub"));
     // Nothing but jobs; a single one; one app with jobs.
-    assert_eq!(file(&place, r#"{"jobs": [{"name": "a", "cron": "@daily", "script": "app.js"}]}"#).unwrap().len(), 1);
-    assert_eq!(file(&place, r#"{"jobs": {"name": "a", "cron": "@daily", "script": "app.js"}}"#).unwrap()[0].name, "a");
-    let alone = file(&place, r#"{"script": "app.js", "jobs": [{"name": "a", "cron": "@daily", "command": "bash -c true"}]}"#).unwrap();
+    assert_eq!(file(&project, r#"{"jobs": [{"name": "a", "cron": "@daily", "script": "app.js"}]}"#).unwrap().len(), 1);
+    assert_eq!(file(&project, r#"{"jobs": {"name": "a", "cron": "@daily", "script": "app.js"}}"#).unwrap()[0].name, "a");
+    let alone = file(&project, r#"{"script": "app.js", "jobs": [{"name": "a", "cron": "@daily", "command": "bash -c true"}]}"#).unwrap();
     assert_eq!(alone.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["app", "a"]);
 }
 
 #[test]
 fn what_is_wrong_is_told_with_its_key() {
-    let place = place("cron-wrong");
+    let project = project("cron-wrong");
     for (given, message) in [
         (json!({"cron_restart": "60 * * * *"}), r#""60 * * * *" is no schedule: minute "60": expected 0 to 59"#),
         (json!({"cron_restart": "bad"}), "expected 5 fields (minute hour day month weekday) or 6 (second first), found 1"),
@@ -140,7 +141,7 @@ fn what_is_wrong_is_told_with_its_key() {
         (json!({"job": "@daily", "exec_mode": "cluster"}), "cannot be in cluster mode"),
         (json!({"job": "@daily", "instances": {"min": 1, "max": 2}}), "cannot follow the load"),
     ] {
-        let error = refusal(&place, given.clone());
+        let error = refusal(&project, given.clone());
         assert!(error.contains(message), "{given}: {error}");
     }
     for (text, message) in [
@@ -153,21 +154,21 @@ fn what_is_wrong_is_told_with_its_key() {
             "the name \"app\" is taken by apps[0]",
         ),
     ] {
-        let error = file(&place, text).unwrap_err();
+        let error = file(&project, text).unwrap_err();
         assert!(error.contains(message), "{text}: {error}");
     }
 }
 
 #[test]
 fn what_may_not_be_meant_is_a_warning() {
-    let place = place("cron-warning");
+    let project = project("cron-warning");
     for (given, warning) in [
         (json!({"cron_restart": "0 0 13 * 5"}), Some("both have to match")),
         (json!({"overlap": "kill"}), Some("has no effect without `cron_restart` or `job`")),
         (json!({"overlap": "kill", "cron_restart": 0}), None),
         (json!({"cron_restart": "0 0 13 * *"}), None),
     ] {
-        let warnings = place.try_start("app.js", given.clone(), &[]).unwrap().warnings;
+        let warnings = project.try_start("app.js", given.clone(), &[]).unwrap().warnings;
         assert_eq!(warnings.len(), usize::from(warning.is_some()), "{given}: {warnings:?}");
         assert!(warning.is_none_or(|text| warnings[0].to_string().contains(text)), "{given}: {warnings:?}");
     }
@@ -175,13 +176,13 @@ fn what_may_not_be_meant_is_a_warning() {
 
 #[test]
 fn options_over_an_app_that_exists() {
-    let place = place("cron-merge");
-    let app = place.start("app.js", json!({"cron_restart": "@daily", "timezone": "UTC"}));
-    let merged = |given: Value| merge(&app, given.as_object().unwrap(), None, &place.context).unwrap().spec.cron;
+    let project = project("cron-merge");
+    let app = project.start("app.js", json!({"cron_restart": "@daily", "timezone": "UTC"}));
+    let merged = |given: Value| merge(&app, given.as_object().unwrap(), None, &project.context).unwrap().spec.cron;
     assert_eq!(merged(json!({"max_restarts": 3})), app.cron);
     assert_eq!(merged(json!({"cron_restart": "0"})), None);
     assert_eq!(merged(json!({"cron_restart": "@hourly"})).as_deref(), Some(&CronSpec { zone: Some("UTC".into()), ..restart("@hourly") }));
-    let job = place.start("app.js", json!({"job": "@daily"}));
-    let other = merge(&job, json!({"job": "@hourly"}).as_object().unwrap(), None, &place.context).unwrap().spec;
+    let job = project.start("app.js", json!({"job": "@daily"}));
+    let other = merge(&job, json!({"job": "@hourly"}).as_object().unwrap(), None, &project.context).unwrap().spec;
     assert_eq!(other.cron.unwrap().pattern, "@hourly");
 }

@@ -1,4 +1,4 @@
-//! Every file under `tests/fixtures/config`, good and bad, through the public doors.
+//! Every file under `tests/fixtures/config`, good and bad, through the public functions.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};

@@ -10,49 +10,49 @@ use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-mod place;
-use place::Place;
+mod project;
+use project::Project;
 
 #[test]
 fn scripts_are_files_programs_or_command_lines() {
-    let place = Place::new("scripts");
-    let app = place.file("app.js", "");
-    let blank = place.file("my app.js", "");
-    let npm = place.program("npm", "#!/usr/bin/env node\nx");
-    let spec = place.start("app.js", json!({}));
+    let project = Project::new("scripts");
+    let app = project.file("app.js", "");
+    let blank = project.file("my app.js", "");
+    let npm = project.program("npm", "#!/usr/bin/env node\nx");
+    let spec = project.start("app.js", json!({}));
     assert_eq!((spec.script, spec.name, spec.interpreter.as_deref()), (app.clone(), "app".into(), Some("node")));
     assert!(!spec.shell && spec.logs.merge_logs && spec.mode == ExecMode::Fork);
     // A path with a blank is a file, when it is one.
-    let spec = place.start("./my app.js", json!({}));
+    let spec = project.start("./my app.js", json!({}));
     assert_eq!((spec.script, spec.shell), (blank, false));
     // `npm -- start`
-    let spec = place.try_start("npm", json!({}), &["start"]).unwrap().spec;
+    let spec = project.try_start("npm", json!({}), &["start"]).unwrap().spec;
     assert_eq!((spec.script, spec.interpreter.as_deref(), spec.args), (npm, Some("node"), vec!["start".to_owned()]));
     // A command line.
-    let spec = place.start("node app.js && echo done", json!({}));
+    let spec = project.start("node app.js && echo done", json!({}));
     assert_eq!(spec.args, ["-c", "node app.js && echo done"]);
     assert_eq!((spec.name.as_str(), spec.shell, spec.interpreter), ("node app", true, None));
     assert!(spec.script.ends_with("/bin/bash"));
     // With arguments after `--`.
-    let spec = place.try_start("echo hello", json!({}), &["a b", "$HOME"]).unwrap().spec;
+    let spec = project.try_start("echo hello", json!({}), &["a b", "$HOME"]).unwrap().spec;
     assert_eq!(spec.args, ["-c", "echo hello \"$@\"", "sh", "a b", "$HOME"]);
     // A program wins over a folder of its name; a folder alone is Node's business.
-    fs::create_dir(place.dir.join("npm")).unwrap();
-    assert!(place.start("npm", json!({})).script.ends_with("/bin/npm"));
+    fs::create_dir(project.dir.join("npm")).unwrap();
+    assert!(project.start("npm", json!({})).script.ends_with("/bin/npm"));
     // A file of one's own wins over a program.
-    let own = place.file("perl", "");
-    assert_eq!(place.start("perl", json!({})).script, own);
-    fs::create_dir(place.dir.join("service")).unwrap();
-    assert_eq!(place.start("service", json!({})).interpreter.as_deref(), Some("node"));
+    let own = project.file("perl", "");
+    assert_eq!(project.start("perl", json!({})).script, own);
+    fs::create_dir(project.dir.join("service")).unwrap();
+    assert_eq!(project.start("service", json!({})).interpreter.as_deref(), Some("node"));
 }
 
 #[test]
 fn several_servers_behind_a_package_manager_are_warned_of() {
-    let place = Place::new("several-npm");
-    place.file("app.js", "");
-    place.program("npm", "#!/usr/bin/env node\nx");
+    let project = Project::new("several-npm");
+    project.file("app.js", "");
+    project.program("npm", "#!/usr/bin/env node\nx");
     let told = |script: &str, options: Value| {
-        let warnings = place.try_start(script, options, &["start"]).unwrap().warnings;
+        let warnings = project.try_start(script, options, &["start"]).unwrap().warnings;
         warnings.iter().any(|warning| warning.to_string().contains("all but the first fail"))
     };
     assert!(told("npm", json!({"instances": 2})));
@@ -63,11 +63,11 @@ fn several_servers_behind_a_package_manager_are_warned_of() {
 
 #[test]
 fn missing_things_are_errors_with_a_kind() {
-    let place = Place::new("missing");
-    place.file("app.js", "");
-    place.file("app.rb", "");
+    let project = Project::new("missing");
+    project.file("app.js", "");
+    project.file("app.rb", "");
     let cases = [
-        ("nothing.js", json!({}), Kind::ScriptNotFound, format!("Script not found: {}/nothing.js", place.dir.display())),
+        ("nothing.js", json!({}), Kind::ScriptNotFound, format!("Script not found: {}/nothing.js", project.dir.display())),
         ("", json!({}), Kind::ScriptNotFound, "No script path - aborting".into()),
         (
             "app.rb",
@@ -87,21 +87,21 @@ fn missing_things_are_errors_with_a_kind() {
             "app.js",
             json!({"env_file": ["absent.env"]}),
             Kind::Value,
-            format!("--env-file: {}/absent.env: file not found", place.dir.display()),
+            format!("--env-file: {}/absent.env: file not found", project.dir.display()),
         ),
     ];
     for (script, options, kind, text) in cases {
-        let problems = place.try_start(script, options, &[]).expect_err(script);
+        let problems = project.try_start(script, options, &[]).expect_err(script);
         assert_eq!(problems.kind(), Some(kind), "{problems}");
         assert_eq!(problems.to_string().lines().next().unwrap(), text);
     }
-    assert!(place.error("app.js", json!({"exec_interpreter": "node@20"})).contains("node@20 is not installed in"));
-    assert!(place.error("app.js", json!({"name": "a\nb"})).contains("control characters"));
+    assert!(project.error("app.js", json!({"exec_interpreter": "node@20"})).contains("node@20 is not installed in"));
+    assert!(project.error("app.js", json!({"name": "a\nb"})).contains("control characters"));
 }
 
 #[test]
 fn interpreters_follow_from_extension_and_first_line() {
-    let place = Place::new("interpreters");
+    let project = Project::new("interpreters");
     let cases: [(&str, &str, Option<&str>, &[&str]); 11] = [
         ("a.mjs", "", Some("node"), &[]),
         ("a.cjs", "", Some("node"), &[]),
@@ -116,47 +116,47 @@ fn interpreters_follow_from_extension_and_first_line() {
         ("main.go.out", "\0\0", None, &[]),
     ];
     for (name, text, interpreter, args) in cases {
-        place.file(name, text);
-        let spec = place.start(&format!("./{name}"), json!({}));
+        project.file(name, text);
+        let spec = project.start(&format!("./{name}"), json!({}));
         assert_eq!(
             (spec.interpreter.as_deref(), spec.interpreter_args.as_slice()),
             (interpreter, &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>()[..]),
             "{name}"
         );
     }
-    assert_eq!(place.start("./a.py", json!({"exec_interpreter": "none"})).interpreter, None);
-    assert_eq!(place.start("./a.py", json!({})).env.vars["PYTHONUNBUFFERED"], "1");
-    let own = place.start("./tool2", json!({"node_args": "-x"}));
+    assert_eq!(project.start("./a.py", json!({"exec_interpreter": "none"})).interpreter, None);
+    assert_eq!(project.start("./a.py", json!({})).env.vars["PYTHONUNBUFFERED"], "1");
+    let own = project.start("./tool2", json!({"node_args": "-x"}));
     assert_eq!(own.interpreter_args, ["-e", "-x"]);
     // node@20 through nvm's folder.
     for version in ["v20.9.0", "v20.11.1", "v18.0.0"] {
-        let node = place.file(&format!("home/.nvm/versions/node/{version}/bin/node"), "");
+        let node = project.file(&format!("home/.nvm/versions/node/{version}/bin/node"), "");
         fs::set_permissions(node, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let spec = place.start("./a.mjs", json!({"exec_interpreter": "node@20"}));
+    let spec = project.start("./a.mjs", json!({"exec_interpreter": "node@20"}));
     assert!(spec.interpreter.unwrap().ends_with("/v20.11.1/bin/node"));
 }
 
 #[test]
 fn typescript_takes_what_is_there() {
-    let place = Place::new("typescript");
-    place.file("app.ts", "");
-    place.program("node", "#!/bin/sh\necho v20.1.0\n");
-    assert!(place.error("app.ts", json!({})).contains("TypeScript apps require bun, Node.js >= 22.6 or deno"));
-    place.program("node", "#!/bin/sh\necho v22.7.0\n");
-    let spec = place.start("app.ts", json!({}));
+    let project = Project::new("typescript");
+    project.file("app.ts", "");
+    project.program("node", "#!/bin/sh\necho v20.1.0\n");
+    assert!(project.error("app.ts", json!({})).contains("TypeScript apps require bun, Node.js >= 22.6 or deno"));
+    project.program("node", "#!/bin/sh\necho v22.7.0\n");
+    let spec = project.start("app.ts", json!({}));
     assert_eq!((spec.interpreter.as_deref(), spec.interpreter_args), (Some("node"), vec!["--experimental-strip-types".to_owned()]));
-    place.program("node", "#!/bin/sh\necho v24.0.0\n");
-    assert!(place.start("app.ts", json!({})).interpreter_args.is_empty());
-    place.program("bun", "");
-    assert_eq!(place.start("app.ts", json!({})).interpreter.as_deref(), Some("bun"));
+    project.program("node", "#!/bin/sh\necho v24.0.0\n");
+    assert!(project.start("app.ts", json!({})).interpreter_args.is_empty());
+    project.program("bun", "");
+    assert_eq!(project.start("app.ts", json!({})).interpreter.as_deref(), Some("bun"));
 }
 
 #[test]
 fn mode_follows_from_instances_and_interpreter() {
-    let place = Place::new("mode");
-    place.file("app.js", "");
-    place.file("app.py", "");
+    let project = Project::new("mode");
+    project.file("app.js", "");
+    project.file("app.py", "");
     let cases = [
         ("app.js", json!({}), ExecMode::Fork, 1),
         ("app.js", json!({"instances": 1}), ExecMode::Cluster, 1),
@@ -168,7 +168,7 @@ fn mode_follows_from_instances_and_interpreter() {
         ("app.py", json!({"instances": 3}), ExecMode::Fork, 3),
     ];
     for (script, options, mode, instances) in cases {
-        let spec = place.start(script, options.clone());
+        let spec = project.start(script, options.clone());
         assert_eq!((spec.mode, spec.instances), (mode, instances), "{script} {options}");
         assert_eq!(spec.instances_given, options.get("instances").is_some());
         assert_eq!(spec.logs.merge_logs, mode == ExecMode::Fork && options.get("instances").is_none());
@@ -177,15 +177,15 @@ fn mode_follows_from_instances_and_interpreter() {
 
 #[test]
 fn environment_is_built_in_layers() {
-    let place = Place::new("environment");
-    place.file("app.js", "");
-    place.file("base.env", "FROM=file\nA=file\nONLY=\"x # y\"\n");
+    let project = Project::new("environment");
+    project.file("app.js", "");
+    project.file("base.env", "FROM=file\nA=file\nONLY=\"x # y\"\n");
     let app = json!({
         "script": "app.js", "name": "api", "env_file": "base.env", "port": 8080, "append_env_to_name": true, "instance_var": "WHICH",
         "increment_var": "PORT", "env": {"A": "env", "N": null, "B": true, "O": {"x": [1]}, "PORT": 1},
         "env_production": {"A": "production", "P": 1},
     });
-    let plain = place.app(app.clone(), &Overlay::default()).spec;
+    let plain = project.app(app.clone(), &Overlay::default()).spec;
     let merged = plain.env.merged();
     let expect = [
         ("FROM", "file"),
@@ -205,14 +205,14 @@ fn environment_is_built_in_layers() {
         ("api", Some("WHICH"), Some("PORT"))
     );
     let production = Overlay { profile: Some("production".into()), ..Overlay::default() };
-    let spec = place.app(app.clone(), &production).spec;
+    let spec = project.app(app.clone(), &production).spec;
     assert_eq!((spec.env.merged()["A"].as_str(), spec.name.as_str()), ("production", "api-production"));
     // Variables of the command line win over the profile.
     let EnvOption::Vars(vars) = EnvOption::parse("A=cli,X=1,2") else { panic!("variables") };
-    let spec = place.app(app.clone(), &Overlay { vars, ..production }).spec;
+    let spec = project.app(app.clone(), &Overlay { vars, ..production }).spec;
     assert_eq!((spec.env.merged()["A"].as_str(), spec.env.merged()["X"].as_str()), ("cli", "1,2"));
     // A profile that is not there.
-    let unknown = place.app(app, &Overlay { profile: Some("staging".into()), ..Overlay::default() });
+    let unknown = project.app(app, &Overlay { profile: Some("staging".into()), ..Overlay::default() });
     assert_eq!(unknown.warnings[0].kind, Kind::UnknownProfile);
     assert_eq!(unknown.warnings[0].message, "Environment [staging] is not defined in process file");
     assert_eq!(unknown.spec.env.profile, None);
@@ -220,47 +220,47 @@ fn environment_is_built_in_layers() {
 
 #[test]
 fn deploy_variables_fill_gaps_only() {
-    let place = Place::new("deploy");
-    place.file("app.js", "");
+    let project = Project::new("deploy");
+    project.file("app.js", "");
     let text =
         json!({"apps": [{"script": "app.js", "env": {"A": "env"}}], "deploy": {"production": {"env": {"A": "deploy", "D": "deploy"}}}});
-    let loaded = load_stdin(text.to_string().as_bytes(), &place.context).unwrap();
+    let loaded = load_stdin(text.to_string().as_bytes(), &project.context).unwrap();
     let overlay = Overlay { profile: Some("production".into()), ..Overlay::default() };
-    let normalized = normalize(&loaded.apps[0], &place.context, &overlay).unwrap();
+    let normalized = normalize(&loaded.apps[0], &project.context, &overlay).unwrap();
     assert_eq!((normalized.spec.env.merged()["A"].as_str(), normalized.spec.env.merged()["D"].as_str()), ("env", "deploy"));
     assert_eq!(normalized.warnings, []);
 }
 
 #[test]
 fn the_callers_environment_can_be_filtered() {
-    let mut place = Place::new("filter");
-    place.file("app.js", "");
+    let mut project = Project::new("filter");
+    project.file("app.js", "");
     for name in ["AWS_KEY", "AWS_SECRET", "KEY", "NODE_CHANNEL_FD", "LC_ALL"] {
-        std::sync::Arc::make_mut(&mut place.context.env).insert(name.into(), "x".into());
+        std::sync::Arc::make_mut(&mut project.context.env).insert(name.into(), "x".into());
     }
-    let names = |app: Value| place.app(app, &Overlay::default()).spec.env.base.keys().cloned().collect::<Vec<_>>();
+    let names = |app: Value| project.app(app, &Overlay::default()).spec.env.base.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(json!({"script": "app.js"})), ["PATH", "HOME", "CALLER", "AWS_KEY", "AWS_SECRET", "KEY", "LC_ALL"]);
     assert_eq!(names(json!({"script": "app.js", "filter_env": ["AWS"]})), ["PATH", "HOME", "CALLER", "KEY", "LC_ALL"]);
     assert_eq!(names(json!({"script": "app.js", "filter_env": "KEY"})), ["PATH", "HOME", "CALLER", "AWS_KEY", "AWS_SECRET", "LC_ALL"]);
     assert_eq!(names(json!({"script": "app.js", "env_policy": "clean"})), ["PATH", "HOME", "LC_ALL"]);
     // An app without a PATH of the caller is still found by its absolute path.
-    let told = place.app(json!({"script": "app.js", "filter_env": true}), &Overlay::default());
+    let told = project.app(json!({"script": "app.js", "filter_env": true}), &Overlay::default());
     assert!(told.warnings[0].message.contains("no effect"));
 }
 
 #[test]
 fn references_are_resolved_where_that_is_wanted() {
-    let mut place = Place::new("references");
-    place.file("app.js", "");
-    let dotenv = place.file("x.env", "BASE=/srv\nURL=tcp://${DB_HOST}\n");
-    std::sync::Arc::make_mut(&mut place.context.env).insert("DB_HOST".into(), "db".into());
+    let mut project = Project::new("references");
+    project.file("app.js", "");
+    let dotenv = project.file("x.env", "BASE=/srv\nURL=tcp://${DB_HOST}\n");
+    std::sync::Arc::make_mut(&mut project.context.env).insert("DB_HOST".into(), "db".into());
     let app = |more: Value| {
         let mut app = json!({
             "name": "a", "script": "app.js", "env_file": dotenv, "args": ["--db=${DB_HOST}", "$X"],
             "env": {"LOG": "${BASE}/log", "PRICE": "5$$"}, "env_other": {"LOG": "${NOWHERE}"},
         });
         app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        place.app(app, &Overlay::default())
+        project.app(app, &Overlay::default())
     };
     // As PM2: nothing happens to values, but it is told once.
     let plain = app(json!({}));
@@ -276,8 +276,8 @@ fn references_are_resolved_where_that_is_wanted() {
     assert_eq!(resolved.spec.args, ["--db=db", "$X"]);
     assert!(!env.base.contains_key("DB_HOST"));
     let problems = |app: Value| {
-        let loaded = load_stdin(json!({"apps": [app]}).to_string().as_bytes(), &place.context).unwrap();
-        normalize(&loaded.apps[0], &place.context, &Overlay { profile: Some("p".into()), ..Overlay::default() }).unwrap_err().to_string()
+        let loaded = load_stdin(json!({"apps": [app]}).to_string().as_bytes(), &project.context).unwrap();
+        normalize(&loaded.apps[0], &project.context, &Overlay { profile: Some("p".into()), ..Overlay::default() }).unwrap_err().to_string()
     };
     let told = problems(json!({"name": "a", "script": "app.js", "env_expand": true, "env": {"A": "${B}", "B": "${A}"}, "env_p": {}}));
     assert!(told.contains("refers to itself: A → B → A"), "{told}");
@@ -288,41 +288,41 @@ fn references_are_resolved_where_that_is_wanted() {
 
 #[test]
 fn directories_are_the_callers_else_the_files() {
-    let place = Place::new("directories");
-    let script = place.file("project/app.js", "");
-    place.file("project/sub/app.js", "");
-    let file = place.file(
+    let project = Project::new("directories");
+    let script = project.file("project/app.js", "");
+    project.file("project/sub/app.js", "");
+    let file = project.file(
         "project/ecosystem.json",
         r#"[{"script": "app.js"}, {"name": "sub", "script": "app.js", "cwd": "sub"}, {"name": "home", "script": "app.js", "cwd": "~/x"}]"#,
     );
-    place.file("home/x/app.js", "");
-    let loaded = ostler_config::load(Path::new(&file), "project/ecosystem.json", &place.context).unwrap();
-    let specs: Vec<AppSpec> = loaded.apps.iter().map(|app| normalize(app, &place.context, &Overlay::default()).unwrap().spec).collect();
+    project.file("home/x/app.js", "");
+    let loaded = ostler_config::load(Path::new(&file), "project/ecosystem.json", &project.context).unwrap();
+    let specs: Vec<AppSpec> = loaded.apps.iter().map(|app| normalize(app, &project.context, &Overlay::default()).unwrap().spec).collect();
     assert_eq!(specs[0].script, script);
-    assert_eq!(specs[0].cwd, place.dir.to_string_lossy());
+    assert_eq!(specs[0].cwd, project.dir.to_string_lossy());
     assert_eq!(specs[0].config_file, Some(file));
     assert!(specs[1].cwd.ends_with("/project/sub") && specs[1].script.ends_with("/project/sub/app.js"));
     assert!(specs[2].cwd.ends_with("/home/x"));
     // What the caller's directory has goes first, as in PM2.
-    let mine = place.file("app.js", "");
-    assert_eq!(normalize(&loaded.apps[0], &place.context, &Overlay::default()).unwrap().spec.script, mine);
+    let mine = project.file("app.js", "");
+    assert_eq!(normalize(&loaded.apps[0], &project.context, &Overlay::default()).unwrap().spec.script, mine);
 }
 
 #[test]
 fn log_paths_and_limits() {
-    let place = Place::new("logs");
-    place.file("app.js", "");
-    place.file("package.json", r#"{"version": "3.2.1"}"#);
-    let spec = place.start(
+    let project = Project::new("logs");
+    project.file("app.js", "");
+    project.file("package.json", r#"{"version": "3.2.1"}"#);
+    let spec = project.start(
         "app.js",
         json!({"out_file": "logs/out.log", "error_file": "NULL", "log_file": true, "pid_file": "~/a.pid", "time": true, "log_date_format": "YY",
                "kill_signal": "SIGTERM", "nice": 20, "umask": "027", "rlimits": {"nofile": [10, "unlimited"]}, "uid": 33, "gid": "www",
                "stop_exit_codes": "0", "ready_timeout_action": "accept", "min_uptime": "5s", "log_type": "json", "port": "80"}),
     );
-    assert_eq!(spec.logs.out_file.unwrap(), format!("{}/logs/out.log", place.dir.display()));
+    assert_eq!(spec.logs.out_file.unwrap(), format!("{}/logs/out.log", project.dir.display()));
     assert_eq!(spec.logs.error_file.as_deref(), Some("/dev/null"));
     assert_eq!(spec.logs.log_file, Some(CombinedLog::Default));
-    assert_eq!(spec.pid_file.unwrap(), format!("{}/home/a.pid", place.dir.display()));
+    assert_eq!(spec.pid_file.unwrap(), format!("{}/home/a.pid", project.dir.display()));
     assert_eq!(spec.logs.date_format.as_deref(), Some("YYYY-MM-DDTHH:mm:ss"));
     assert_eq!((spec.stop.signal, spec.limits.nice, spec.limits.umask), (Some(15), Some(19), Some(0o27)));
     assert_eq!(spec.limits.rlimits, [("nofile".to_owned(), Some(10), None)]);
@@ -335,20 +335,20 @@ fn log_paths_and_limits() {
 
 #[test]
 fn an_overlay_wins_and_a_namespace_fills_in() {
-    let place = Place::new("overlay");
-    place.file("app.js", "");
+    let project = Project::new("overlay");
+    project.file("app.js", "");
     let attributes = json!({"max_restarts": "5", "instances": "3"}).as_object().unwrap().clone();
     let overlay = Overlay { namespace: Some("shop".into()), attributes, ..Overlay::default() };
-    let spec = place.app(json!({"script": "app.js", "max_restarts": 1}), &overlay).spec;
+    let spec = project.app(json!({"script": "app.js", "max_restarts": 1}), &overlay).spec;
     assert_eq!((spec.restart.max_restarts, spec.instances, spec.namespace.as_str()), (Some(5), 3, "shop"));
-    assert_eq!(place.app(json!({"script": "app.js", "namespace": "own"}), &overlay).spec.namespace, "own");
+    assert_eq!(project.app(json!({"script": "app.js", "namespace": "own"}), &overlay).spec.namespace, "own");
 }
 
 #[test]
 fn only_selects_by_name() {
-    let place = Place::new("only");
+    let project = Project::new("only");
     let text = "apps:\n- {name: a, script: x.js}\n- {script: b.js}\n- {name: c d, script: y.js}\n";
-    let apps = load_stdin(text.as_bytes(), &place.context).unwrap().apps;
+    let apps = load_stdin(text.as_bytes(), &project.context).unwrap().apps;
     let names = |only: &str| select(&apps, only).iter().map(|app| app.name()).collect::<Vec<_>>();
     assert_eq!(names("a,b"), ["a", "b"]);
     assert_eq!(names("b a"), ["a", "b"]);
@@ -358,10 +358,10 @@ fn only_selects_by_name() {
 
 #[test]
 fn merge_changes_what_is_named_and_nothing_else() {
-    let place = Place::new("merge");
-    place.file("app.js", "");
-    let old = place.start("app.js", json!({"max_restarts": 3, "kill_timeout": 9, "merge_logs": false, "args": "a b"}));
-    let change = |attributes: Value, args: Option<&[String]>| merge(&old, attributes.as_object().unwrap(), args, &place.context);
+    let project = Project::new("merge");
+    project.file("app.js", "");
+    let old = project.start("app.js", json!({"max_restarts": 3, "kill_timeout": 9, "merge_logs": false, "args": "a b"}));
+    let change = |attributes: Value, args: Option<&[String]>| merge(&old, attributes.as_object().unwrap(), args, &project.context);
     let new = change(json!({"max_restarts": "5", "name": "other"}), None).unwrap().spec;
     let mut expected = old.clone();
     expected.restart.max_restarts = Some(5);
@@ -372,14 +372,14 @@ fn merge_changes_what_is_named_and_nothing_else() {
     assert_eq!(change(json!({}), Some(&["x y".into()])).unwrap().spec.args, ["x y"]);
     assert_eq!(change(json!({"kill_timeout": "3x"}), None).unwrap_err().to_string().split(':').next(), Some("--kill-timeout"));
     // A command line keeps its text, other arguments replace the old ones.
-    let shell = place.try_start("echo a", json!({}), &["1"]).unwrap().spec;
-    let new = merge(&shell, &Map::new(), Some(&["2".into()]), &place.context).unwrap().spec;
+    let shell = project.try_start("echo a", json!({}), &["1"]).unwrap().spec;
+    let new = merge(&shell, &Map::new(), Some(&["2".into()]), &project.context).unwrap().spec;
     assert_eq!(new.args, ["-c", "echo a \"$@\"", "sh", "2"]);
 }
 
 #[test]
 fn stdin_takes_every_form() {
-    let place = Place::new("stdin");
+    let project = Project::new("stdin");
     let texts = [
         r#"{"apps": [{"name": "x", "script": "a.js"}]}"#,
         "{apps: [{name: 'x', script: 'a' + '.js'}]}",
@@ -390,7 +390,7 @@ fn stdin_takes_every_form() {
         "\u{feff}{name: 'x', script: 'a.js'}",
     ];
     for text in texts {
-        let loaded = load_stdin(text.as_bytes(), &place.context).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        let loaded = load_stdin(text.as_bytes(), &project.context).unwrap_or_else(|problems| panic!("{text}: {problems}"));
         assert_eq!((loaded.apps[0].name().as_str(), loaded.apps[0].attributes()["script"].as_str()), ("x", Some("a.js")), "{text}");
     }
 }

@@ -1,7 +1,7 @@
-//! HealthSpec checks and limits: attributes to specs.
+//! Health checks and limits: attributes to specs.
 #![allow(clippy::unwrap_used)]
 
-mod place;
+mod project;
 
 use ostler_config::{Overlay, merge};
 use ostler_core::app::AppSpec;
@@ -10,17 +10,17 @@ use ostler_core::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
 use ostler_core::restart::RestartBudget;
 use ostler_core::safeguards::Safeguards;
 use ostler_core::serving::HttpProbe;
-use place::Place;
+use project::Project;
 use serde_json::{Value, json};
 
-fn app(place: &Place, attributes: Value) -> AppSpec {
+fn app(project: &Project, attributes: Value) -> AppSpec {
     let mut all = json!({"script": "server.py", "name": "api"});
     all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
-    place.app(all, &Overlay::default()).spec
+    project.app(all, &Overlay::default()).spec
 }
 
-fn safeguards(place: &Place, attributes: Value) -> Safeguards {
-    *app(place, attributes).safeguards.unwrap_or_default()
+fn safeguards(project: &Project, attributes: Value) -> Safeguards {
+    *app(project, attributes).safeguards.unwrap_or_default()
 }
 
 fn probe(port: u16, path: &str) -> HttpProbe {
@@ -42,14 +42,14 @@ fn check(ask: Ask) -> Check {
 
 #[test]
 fn t1_http_is_readiness_and_liveness_with_its_defaults() {
-    let place = Place::new("safeguards-http");
-    place.file("server.py", "");
+    let project = Project::new("safeguards-http");
+    project.file("server.py", "");
     let liveness = check(Ask::Http(probe(3000, "/")));
     let readiness = Check { failures: 1, ..liveness.clone() };
     let expected = HealthSpec { readiness: Some(readiness), liveness: Some(liveness), ..HealthSpec::default() };
-    assert_eq!(safeguards(&place, json!({"http": {"port": 3000}})).health, expected);
+    assert_eq!(safeguards(&project, json!({"http": {"port": 3000}})).health, expected);
     let all = safeguards(
-        &place,
+        &project,
         json!({"http": {"port": 3000, "path": "/health", "host": "127.0.0.1", "expect_status": ["2xx", 404], "interval": "5s", "timeout": 300,
             "retries": 5, "grace": "1m", "action": "reload", "method": "head", "headers": {"Authorization": "Bearer x y"}}}),
     )
@@ -64,15 +64,15 @@ fn t1_http_is_readiness_and_liveness_with_its_defaults() {
     let liveness = Check { ask, interval_ms: 5000, timeout_ms: 300, failures: 5, successes: 1, delay_ms: 0 };
     assert_eq!(all.liveness, Some(liveness));
     assert_eq!((all.grace_ms, all.action), (Some(60_000), Action::Reload));
-    assert_eq!(safeguards(&place, json!({"http": {"start_period": 7}, "port": 80})).health.grace_ms, Some(7));
+    assert_eq!(safeguards(&project, json!({"http": {"start_period": 7}, "port": 80})).health.grace_ms, Some(7));
 }
 
 #[test]
 fn phases_in_the_general_form() {
-    let place = Place::new("safeguards-phases");
-    place.file("server.py", "");
+    let project = Project::new("safeguards-phases");
+    project.file("server.py", "");
     let health = safeguards(
-        &place,
+        &project,
         json!({"health": {
             "startup": {"tcp": 5432, "interval": 100, "failure_threshold": 30},
             "readiness": {"http": {"port": 80, "path": "ready", "interval": "2s"}, "successes": 2},
@@ -89,57 +89,58 @@ fn phases_in_the_general_form() {
     assert_eq!(health.liveness, Some(Check { timeout_ms: 1000, delay_ms: 10_000, ..check(command) }));
     assert_eq!((health.grace_ms, health.action), (Some(0), Action::None));
     // A phase stands beside what `http` says.
-    let both = safeguards(&place, json!({"http": {"port": 80}, "health": {"readiness": false, "startup": {"exec": ["/bin/true"]}}})).health;
+    let both =
+        safeguards(&project, json!({"http": {"port": 80}, "health": {"readiness": false, "startup": {"exec": ["/bin/true"]}}})).health;
     assert_eq!((both.readiness, both.liveness), (None, Some(check(Ask::Http(probe(80, "/"))))));
     assert_eq!(both.startup, Some(check(Ask::Command(vec!["/bin/true".into()]))));
 }
 
 #[test]
 fn t2_t4_t5_t13_limits_in_every_form() {
-    let place = Place::new("safeguards-limits");
-    place.file("server.py", "");
-    place.file("app.js", "");
-    let memory = |value: Value| safeguards(&place, json!({"max_memory_restart": value})).memory;
+    let project = Project::new("safeguards-limits");
+    project.file("server.py", "");
+    project.file("app.js", "");
+    let memory = |value: Value| safeguards(&project, json!({"max_memory_restart": value})).memory;
     for (given, bytes) in [("1K", 1 << 10), ("200M", 200 << 20), ("1G", 1 << 30), ("64KiB", 64 << 10), ("3MiB", 3 << 20)] {
         assert_eq!(memory(json!(given)), Some(Amount::Bytes(bytes)), "{given}");
     }
     assert_eq!(memory(json!(1_048_576)), Some(Amount::Bytes(1 << 20)));
     assert_eq!((memory(json!("12.5%")), memory(json!(0))), (Some(Amount::Share(1250)), None));
-    let cpu = |attributes: Value| safeguards(&place, attributes).cpu;
+    let cpu = |attributes: Value| safeguards(&project, attributes).cpu;
     let limit = CpuLimit { percent: 80, of_machine: false, window_ms: 60_000 };
     assert_eq!(cpu(json!({"max_cpu": 80})), Some(limit));
     let machine = json!({"max_cpu": "80", "max_cpu_unit": "machine", "max_cpu_window": "10s"});
     assert_eq!(cpu(machine), Some(CpuLimit { of_machine: true, window_ms: 10_000, ..limit }));
-    let hard = safeguards(&place, json!({"cpu_quota": "150%", "memory_max": "1G", "pids_max": 50, "io_weight": 10})).hard;
+    let hard = safeguards(&project, json!({"cpu_quota": "150%", "memory_max": "1G", "pids_max": 50, "io_weight": 10})).hard;
     let expected = HardLimits { cpu_percent: Some(150), memory: Some(Amount::Bytes(1 << 30)), pids: Some(50), io_weight: Some(10) };
     assert_eq!(hard, expected);
-    let errors = |value: Value| safeguards(&place, json!({"error": value})).errors;
+    let errors = |value: Value| safeguards(&project, json!({"error": value})).errors;
     let fifty = ErrorLimit { threshold: 50, window_ms: 60_000, restart: true };
     assert_eq!(errors(json!({"error_threshold": 50, "restart_on_error": true})), Some(fifty));
     assert_eq!(errors(json!({"window": "5m"})), Some(ErrorLimit { window_ms: 300_000, restart: false, ..fifty }));
     // A text is PM2's alias of `error_file`.
-    let text = app(&place, json!({"error": "err.log"}));
-    assert_eq!((text.safeguards, text.logs.error_file), (None, Some(format!("{}/err.log", place.dir.display()))));
-    // `autokill` listens to the heart of a Node app; others have none.
-    let node = place.start("app.js", json!({"autokill": true})).safeguards.unwrap();
+    let text = app(&project, json!({"error": "err.log"}));
+    assert_eq!((text.safeguards, text.logs.error_file), (None, Some(format!("{}/err.log", project.dir.display()))));
+    // `autokill` needs the heartbeat of a Node app; others have none.
+    let node = project.start("app.js", json!({"autokill": true})).safeguards.unwrap();
     assert_eq!((node.autokill, node.health.heartbeat_ms), (true, Some(30_000)));
-    assert_eq!(safeguards(&place, json!({"autokill": true})).health, HealthSpec::default());
-    assert_eq!(place.start("app.js", json!({"autokill": true, "pmx": false})).safeguards.unwrap().health.heartbeat_ms, None);
+    assert_eq!(safeguards(&project, json!({"autokill": true})).health, HealthSpec::default());
+    assert_eq!(project.start("app.js", json!({"autokill": true, "pmx": false})).safeguards.unwrap().health.heartbeat_ms, None);
 }
 
 #[test]
 fn t12_a_budget_of_restarts() {
-    let place = Place::new("safeguards-budget");
-    place.file("server.py", "");
-    let budget = app(&place, json!({"restart_budget": {"n": 3, "window": "10m"}})).restart.budget;
+    let project = Project::new("safeguards-budget");
+    project.file("server.py", "");
+    let budget = app(&project, json!({"restart_budget": {"n": 3, "window": "10m"}})).restart.budget;
     assert_eq!(budget, Some(RestartBudget { n: 3, window_ms: 600_000 }));
 }
 
 #[test]
 fn what_makes_no_sense_is_refused_in_one_line() {
-    let place = Place::new("safeguards-bad");
-    place.file("server.py", "");
-    place.file("app.js", "");
+    let project = Project::new("safeguards-bad");
+    project.file("server.py", "");
+    project.file("app.js", "");
     for (attributes, expected) in [
         (json!({"http": {}}), "http: needs a `port`"),
         (json!({"http": {"port": 0}}), "http: expected `port`"),
@@ -171,18 +172,18 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         (json!({"restart_budget": {"n": 3}}), "restart_budget: expected a `window`"),
         (json!({"restart_budget": {"window": 3}}), "restart_budget: expected `n`"),
     ] {
-        let error = place.error("server.py", attributes.clone());
+        let error = project.error("server.py", attributes.clone());
         assert!(error.contains(expected) && error.lines().count() == 1, "{attributes}: {error}");
     }
-    assert!(place.error("app.js", json!({"health": {"heartbeat": 10}})).contains("expected `heartbeat` as 1000 ms or more"));
+    assert!(project.error("app.js", json!({"health": {"heartbeat": 10}})).contains("expected `heartbeat` as 1000 ms or more"));
 }
 
 #[test]
 fn options_change_what_is_looked_after() {
-    let place = Place::new("safeguards-merge");
-    place.file("server.py", "");
-    let old = app(&place, json!({"http": {"port": 1}, "max_memory_restart": "1G"}));
-    let change = |attributes: Value| merge(&old, attributes.as_object().unwrap(), None, &place.context).unwrap().spec.safeguards.unwrap();
+    let project = Project::new("safeguards-merge");
+    project.file("server.py", "");
+    let old = app(&project, json!({"http": {"port": 1}, "max_memory_restart": "1G"}));
+    let change = |attributes: Value| merge(&old, attributes.as_object().unwrap(), None, &project.context).unwrap().spec.safeguards.unwrap();
     let new = change(json!({"max_memory_restart": "2G"}));
     assert_eq!((new.memory, &new.health), (Some(Amount::Bytes(2 << 30)), &old.safeguards.as_ref().unwrap().health));
     assert_eq!(change(json!({"max_memory_restart": 0})).memory, None);

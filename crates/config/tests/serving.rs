@@ -1,12 +1,12 @@
 //! Sockets, who gets which connection, readiness: attributes to specs.
 #![allow(clippy::unwrap_used)]
 
-mod place;
+mod project;
 
 use ostler_config::{Overlay, merge};
 use ostler_core::app::AppSpec;
 use ostler_core::serving::{Autoscale, HttpProbe, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
-use place::Place;
+use project::Project;
 use serde_json::{Value, json};
 
 fn tcp(address: Option<&str>, port: u16) -> ListenAt {
@@ -14,24 +14,24 @@ fn tcp(address: Option<&str>, port: u16) -> ListenAt {
 }
 
 /// An app that is no Node app, with these attributes.
-fn app(place: &Place, attributes: Value) -> AppSpec {
+fn app(project: &Project, attributes: Value) -> AppSpec {
     let mut all = json!({"script": "server.py", "name": "api"});
     all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
-    place.app(all, &Overlay::default()).spec
+    project.app(all, &Overlay::default()).spec
 }
 
 /// The one line about it.
-fn refusal(place: &Place, script: &str, attributes: Value) -> String {
-    let error = place.error(script, attributes);
+fn refusal(project: &Project, script: &str, attributes: Value) -> String {
+    let error = project.error(script, attributes);
     assert_eq!(error.lines().count(), 1, "{error}");
     error
 }
 
 #[test]
 fn sockets_in_every_form() {
-    let place = Place::new("listen");
-    place.file("server.py", "");
-    let unix = |path: &str| ListenAt::Unix { path: format!("{}/{path}", place.dir.display()) };
+    let project = Project::new("listen");
+    project.file("server.py", "");
+    let unix = |path: &str| ListenAt::Unix { path: format!("{}/{path}", project.dir.display()) };
     let cases = [
         (json!(8080), tcp(None, 8080)),
         (json!("8080"), tcp(None, 8080)),
@@ -51,24 +51,26 @@ fn sockets_in_every_form() {
         (json!({"path": "run/../x.sock"}), unix("x.sock")),
     ];
     for (given, at) in cases {
-        let spec = app(&place, json!({"listen": given}));
+        let spec = app(&project, json!({"listen": given}));
         assert_eq!(spec.listen, [Listen { at, name: "api".into(), backlog: None, mode: None }], "{given}");
     }
-    let spec =
-        app(&place, json!({"listen": [80, {"path": "/s", "mode": "660", "backlog": 5, "name": "admin"}, "127.0.0.1:81"], "name": "a:b c"}));
+    let spec = app(
+        &project,
+        json!({"listen": [80, {"path": "/s", "mode": "660", "backlog": 5, "name": "admin"}, "127.0.0.1:81"], "name": "a:b c"}),
+    );
     let expected = [
         Listen { at: tcp(None, 80), name: "a-b-c".into(), backlog: None, mode: None },
         Listen { at: ListenAt::Unix { path: "/s".into() }, name: "admin".into(), backlog: Some(5), mode: Some(0o660) },
         Listen { at: tcp(Some("127.0.0.1"), 81), name: "a-b-c-3".into(), backlog: None, mode: None },
     ];
     assert_eq!(spec.listen, expected);
-    assert_eq!(app(&place, json!({"listen": [0, 0]})).listen.len(), 2);
+    assert_eq!(app(&project, json!({"listen": [0, 0]})).listen.len(), 2);
 }
 
 #[test]
 fn wrong_sockets_are_one_line_each() {
-    let place = Place::new("wronglisten");
-    place.file("server.py", "");
+    let project = Project::new("wronglisten");
+    project.file("server.py", "");
     let long = format!("/{}", "x".repeat(107));
     let cases = [
         (json!(65_536), "found 65536"),
@@ -94,21 +96,21 @@ fn wrong_sockets_are_one_line_each() {
         (json!(vec![0; 65]), "65 sockets are too many"),
     ];
     for (given, expected) in cases {
-        let error = refusal(&place, "server.py", json!({"listen": given}));
+        let error = refusal(&project, "server.py", json!({"listen": given}));
         assert!(error.contains(expected), "{given}: {error}");
     }
-    let error = refusal(&place, "server.py", json!({"listen": 80, "args": ["--fd={fd:web}"]}));
+    let error = refusal(&project, "server.py", json!({"listen": 80, "args": ["--fd={fd:web}"]}));
     assert!(error.contains("{fd:web}: no socket of `listen` has this name"), "{error}");
     // Without sockets the words are nobody's.
-    assert_eq!(app(&place, json!({"args": ["{fd:web}"]})).args, ["{fd:web}"]);
+    assert_eq!(app(&project, json!({"args": ["{fd:web}"]})).args, ["{fd:web}"]);
 }
 
 #[test]
 fn who_gets_which_connection() {
-    let place = Place::new("spread");
-    place.file("server.py", "");
-    place.file("app.js", "");
-    let spread = |attributes: Value| app(&place, attributes).scheduling;
+    let project = Project::new("spread");
+    project.file("server.py", "");
+    project.file("app.js", "");
+    let spread = |attributes: Value| app(&project, attributes).scheduling;
     for (word, scheduling) in [
         ("rr", Scheduling::RoundRobin),
         ("round_robin", Scheduling::RoundRobin),
@@ -122,7 +124,7 @@ fn who_gets_which_connection() {
     assert_eq!(spread(json!({"env": {"NODE_CLUSTER_SCHED_POLICY": "none"}})), Scheduling::Shared);
     assert_eq!(spread(json!({"env": {"NODE_CLUSTER_SCHED_POLICY": "rr"}})), Scheduling::RoundRobin);
     assert_eq!(spread(json!({"env": {"NODE_CLUSTER_SCHED_POLICY": "none"}, "scheduling": "reuseport"})), Scheduling::Reuseport);
-    let sticky = |value: Value| place.start("app.js", json!({"instances": 2, "sticky": value})).sticky;
+    let sticky = |value: Value| project.start("app.js", json!({"instances": 2, "sticky": value})).sticky;
     assert_eq!(sticky(json!(true)), Some(Sticky::Address));
     assert_eq!(sticky(json!("address")), Some(Sticky::Address));
     assert_eq!(sticky(json!("cookie")), Some(Sticky::Cookie("ostler".into())));
@@ -136,32 +138,32 @@ fn who_gets_which_connection() {
         (json!({"sticky": {"name": "a"}, "instances": 2}), "sticky: unknown key `name`"),
         (json!({"scheduling": "random"}), "scheduling: expected \"round_robin\""),
     ] {
-        let error = refusal(&place, "app.js", attributes.clone());
+        let error = refusal(&project, "app.js", attributes.clone());
         assert!(error.starts_with(expected), "{attributes}: {error}");
     }
 }
 
 #[test]
 fn reload_stop_and_number_of_instances() {
-    let place = Place::new("rollout");
-    place.file("app.js", "");
+    let project = Project::new("rollout");
+    project.file("app.js", "");
     let attributes = json!({
         "reload_batch": 3, "canary": "1m", "drain_timeout": "10s", "watchdog": "5s", "instances": {"min": 2, "max": 6, "cpu": 60}, "pmx": false
     });
-    let spec = place.start("app.js", attributes);
+    let spec = project.start("app.js", attributes);
     assert_eq!(spec.rollout, RolloutSpec { batch: Some(3), canary_ms: Some(60_000) });
     assert_eq!((spec.stop.drain_timeout_ms, spec.ready.watchdog_ms), (Some(10_000), Some(5000)));
     assert_eq!((spec.instances, spec.autoscale, spec.no_preload), (2, Some(Autoscale { min: 2, max: 6, cpu: 60 }), true));
-    let plain = place.start("app.js", json!({"canary": 0, "watchdog": 0, "automation": true}));
+    let plain = project.start("app.js", json!({"canary": 0, "watchdog": 0, "automation": true}));
     assert_eq!((plain.rollout, plain.ready.watchdog_ms, plain.no_preload), (RolloutSpec::default(), None, false));
-    assert!(place.start("app.js", json!({"automation": false})).no_preload);
+    assert!(project.start("app.js", json!({"automation": false})).no_preload);
 }
 
 #[test]
 fn signs_of_readiness() {
-    let place = Place::new("ready");
-    place.file("server.py", "");
-    place.file("app.js", "");
+    let project = Project::new("ready");
+    project.file("server.py", "");
+    project.file("app.js", "");
     let probe = HttpProbe {
         host: "localhost".into(),
         port: 3000,
@@ -195,31 +197,31 @@ fn signs_of_readiness() {
         ),
     ];
     for (given, by) in cases {
-        assert_eq!(app(&place, json!({"ready": given})).ready.by.as_deref(), Some(&by), "{given}");
+        assert_eq!(app(&project, json!({"ready": given})).ready.by.as_deref(), Some(&by), "{given}");
     }
-    let listening = place.start("app.js", json!({"instances": 1, "ready": "listening"}));
+    let listening = project.start("app.js", json!({"instances": 1, "ready": "listening"}));
     assert_eq!(listening.ready.by.as_deref(), Some(&ReadyBy::Listening));
     // The app's own health check, with the rhythm of a start.
     for ready in [json!("http"), json!({"http": true})] {
         let own = json!({"ready": ready, "http": {"port": 3000, "path": "/health", "interval": 30_000, "retries": 3}});
-        assert_eq!(app(&place, own.clone()).ready.by.as_deref(), Some(&ReadyBy::Http(probe.clone())));
+        assert_eq!(app(&project, own.clone()).ready.by.as_deref(), Some(&ReadyBy::Http(probe.clone())));
     }
     // The port is the first of `listen`, else the variable.
-    let port = |attributes: Value| match app(&place, attributes).ready.by.as_deref() {
+    let port = |attributes: Value| match app(&project, attributes).ready.by.as_deref() {
         Some(ReadyBy::Http(probe)) => probe.port,
         other => panic!("{other:?}"),
     };
     assert_eq!(port(json!({"ready": {"http": {}}, "listen": ["/x", 0, 90], "port": 80})), 90);
     assert_eq!(port(json!({"ready": {"http": {}}, "port": 80})), 80);
     // Without `ready` the health check says nothing about a start, and `wait_ready` stays what it is.
-    let waits = app(&place, json!({"wait_ready": true, "http": {"path": "/", "port": 1}})).ready;
+    let waits = app(&project, json!({"wait_ready": true, "http": {"path": "/", "port": 1}})).ready;
     assert_eq!((waits.wait_ready, waits.by), (true, None));
 }
 
 #[test]
 fn signs_that_cannot_come_are_refused() {
-    let place = Place::new("unready");
-    place.file("server.py", "");
+    let project = Project::new("unready");
+    project.file("server.py", "");
     for (attributes, expected) in [
         (json!({"ready": "listening"}), "ready: \"listening\" is said by cluster workers only"),
         (json!({"ready": "lisening"}), "ready: expected \"message\" or \"listening\""),
@@ -246,17 +248,17 @@ fn signs_that_cannot_come_are_refused() {
         (json!({"ready": {"http": {"port": 1, "host": "a\r\nb"}}}), "ready: expected `host`"),
         (json!({"ready": {"http": {"port": 1, "timeout": 0}}}), "ready: expected `timeout`"),
     ] {
-        let error = refusal(&place, "server.py", attributes.clone());
+        let error = refusal(&project, "server.py", attributes.clone());
         assert!(error.contains(expected), "{attributes}: {error}");
     }
 }
 
 #[test]
 fn a_merged_app_keeps_its_sockets() {
-    let place = Place::new("mergelisten");
-    place.file("server.py", "");
-    let old = app(&place, json!({"listen": [{"port": 80, "name": "web"}], "ready": {"http": {}}}));
-    let change = |attributes: Value, args: Option<&[String]>| merge(&old, attributes.as_object().unwrap(), args, &place.context);
+    let project = Project::new("mergelisten");
+    project.file("server.py", "");
+    let old = app(&project, json!({"listen": [{"port": 80, "name": "web"}], "ready": {"http": {}}}));
+    let change = |attributes: Value, args: Option<&[String]>| merge(&old, attributes.as_object().unwrap(), args, &project.context);
     let new = change(json!({"max_restarts": 3}), Some(&["{fd:web}".into()])).unwrap().spec;
     assert_eq!((new.listen, new.ready), (old.listen.clone(), old.ready.clone()));
     assert!(change(json!({}), Some(&["{fd:other}".into()])).is_err());

@@ -24,7 +24,7 @@ use crate::watch::WatchSpec;
 /// Environment variables in the order in which they were given.
 pub type EnvMap = IndexMap<String, String>;
 
-/// What the user declares; has a name. One app has one or more instances.
+/// An app as the user declares it; it has a name and one or more instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AppSpec {
@@ -51,7 +51,7 @@ pub struct AppSpec {
     pub cwd: String,
     /// Fork or cluster.
     pub mode: ExecMode,
-    /// How many instances were asked for (already resolved: `max`, 0 and negative numbers are gone).
+    /// Number of instances (already resolved: `max`, 0 and negative numbers are gone).
     pub instances: u32,
     /// `instances` was given explicitly (decides the log file suffix as PM2 does).
     #[serde(skip_serializing_if = "is_default")]
@@ -68,10 +68,10 @@ pub struct AppSpec {
     /// Variables whose values are fetched at each start.
     #[serde(skip_serializing_if = "is_default")]
     pub secrets: Secrets,
-    /// Where the output goes.
+    /// Destinations of the output.
     #[serde(skip_serializing_if = "is_default")]
     pub logs: LogSpec,
-    /// How logs are rotated (`log_rotate`), as far as the app says something.
+    /// Rotation of the logs (`log_rotate`), as far as the app says something.
     #[serde(skip_serializing_if = "is_default")]
     pub log_rotate: Rare<RotateSpec>,
     /// Explicit pid file; without it `<home>/pids/<name>-<id>.pid`. The id suffix is always added.
@@ -79,46 +79,46 @@ pub struct AppSpec {
     pub pid_file: Option<String>,
     /// Start at once; false = the entry is created as stopped.
     pub autostart: bool,
-    /// When to restart and when to give up.
+    /// Restart policy: when to restart and when to give up.
     #[serde(skip_serializing_if = "is_default")]
     pub restart: RestartSpec,
-    /// Commands at the turns of its life.
+    /// Hooks: commands at fixed points of its life.
     #[serde(skip_serializing_if = "is_default")]
     pub hooks: Rare<Hooks>,
-    /// What has to be there first.
+    /// Dependencies: apps that have to be there first.
     #[serde(skip_serializing_if = "is_default")]
     pub order: Rare<Order>,
-    /// How to stop.
+    /// Way of stopping it.
     #[serde(skip_serializing_if = "is_default")]
     pub stop: StopSpec,
-    /// When a start counts as done.
+    /// Readiness: when a start counts as done.
     #[serde(skip_serializing_if = "is_default")]
     pub ready: ReadySpec,
     /// Sockets that every instance gets.
     #[serde(skip_serializing_if = "is_default")]
     pub listen: Vec<Listen>,
-    /// How connections come to cluster workers.
+    /// Distribution of connections to cluster workers.
     #[serde(skip_serializing_if = "is_default")]
     pub scheduling: Scheduling,
-    /// What binds a client to a worker.
+    /// Stickiness: what binds a client to a worker.
     #[serde(skip_serializing_if = "is_default")]
     pub sticky: Option<Sticky>,
-    /// How a reload replaces instances.
+    /// Replacement of instances by a reload.
     #[serde(skip_serializing_if = "is_default")]
     pub rollout: RolloutSpec,
-    /// The number of instances follows the load.
+    /// Range of the number of instances, which then follows the load.
     #[serde(skip_serializing_if = "is_default")]
     pub autoscale: Option<Autoscale>,
-    /// Restarts or runs at given times.
+    /// Schedule: restarts or runs at given times.
     #[serde(skip_serializing_if = "is_default")]
     pub cron: Option<Box<CronSpec>>,
-    /// nice, umask, rlimits.
+    /// Scheduling and resource limits: nice, umask, rlimits.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: LimitSpec,
     /// Restarts when files change.
     #[serde(skip_serializing_if = "is_default")]
     pub watch: Rare<WatchSpec>,
-    /// Health checks, and what it may use; none = nobody looks.
+    /// Health checks and limits of use; none = nothing is checked.
     #[serde(rename = "care", skip_serializing_if = "is_default")]
     pub safeguards: Option<Box<Safeguards>>,
     /// No preload in Node apps (`pmx: false`).
@@ -139,17 +139,17 @@ pub struct AppSpec {
 }
 
 impl AppSpec {
-    /// It runs at its times only, and ends by itself.
+    /// True for a job: it runs at its times only, and ends by itself.
     pub fn is_job(&self) -> bool {
         self.cron.as_ref().is_some_and(|cron| cron.job.is_some())
     }
 
-    /// Runs under Node itself.
+    /// True if Node itself runs it.
     pub fn runs_in_node(&self) -> bool {
         self.runs_in("node")
     }
 
-    /// Runs under Deno.
+    /// True if Deno runs it.
     pub fn runs_in_deno(&self) -> bool {
         self.runs_in("deno")
     }
@@ -158,30 +158,30 @@ impl AppSpec {
         self.interpreter.as_deref().and_then(|path| path.rsplit('/').next()) == Some(program)
     }
 
-    /// Its runtime knows Node's cluster protocol, or some of it. Without a script Node would neither use the variable nor remove it.
+    /// True if its runtime knows Node's cluster protocol, or some of it. Without a script Node would neither use the variable nor remove it.
     pub fn speaks_cluster(&self) -> bool {
         !self.script.is_empty() && ["node", "deno", "bun"].iter().any(|program| self.runs_in(program))
     }
 
-    /// Its processes are told that they are workers of a cluster, and nobody else's are.
+    /// True if its processes get the variables of cluster workers; no other app's do.
     pub fn has_workers(&self) -> bool {
         self.mode == ExecMode::Cluster && self.speaks_cluster()
     }
 
-    /// Each of its processes has a socket of its own for a port. Not where a cluster protocol spreads connections or it wants one socket for
+    /// True if each of its processes has a socket of its own for a port. Not where a cluster protocol spreads connections or it wants one socket for
     /// all, and not for unix sockets, which the kernel cannot group.
     pub fn has_shards(&self) -> bool {
         let is_tcp = |listen: &Listen| matches!(listen.at, ListenAt::Tcp { .. });
         !self.has_workers() && self.scheduling != Scheduling::Shared && self.listen.iter().any(is_tcp)
     }
 
-    /// Its sockets are ours, or its workers share their ports by themselves: a second process can have them, too.
+    /// True if a second process can have its ports, too: the sockets are ours, or its workers share their ports by themselves.
     pub fn shares_its_ports(&self) -> bool {
         !self.listen.is_empty() || self.has_workers()
     }
 }
 
-/// What is as it is by default is not written: a description is in every journal and every request.
+/// True for a default value, which is not written: a description is in every journal and every request.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -231,7 +231,7 @@ impl Default for AppSpec {
     }
 }
 
-/// How the processes of an app are run.
+/// Mode in which the processes of an app are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExecMode {
     /// An ordinary child process (wire `fork_mode`).
@@ -272,7 +272,7 @@ pub struct EnvSpec {
     /// Variables that the file has as numbers or booleans, by its key (`env`, `env_<name>`): lists show them so. A process sees text.
     #[serde(skip_serializing_if = "is_default")]
     pub bare: IndexMap<String, Vec<String>>,
-    /// How much of `base` reaches the app.
+    /// Part of `base` that reaches the app.
     #[serde(skip_serializing_if = "is_default")]
     pub policy: EnvPolicy,
 }
@@ -302,19 +302,19 @@ impl EnvSpec {
     }
 }
 
-/// Where output goes. Paths are absolute and without the id suffix (the daemon adds it, see `merge_logs`).
+/// Destinations of output. Paths are absolute and without the id suffix (the daemon adds it, see `merge_logs`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogSpec {
-    /// `None` = `<home>/logs/<name>-out.log`.
+    /// File of standard output; `None` = `<home>/logs/<name>-out.log`.
     pub out_file: Option<String>,
-    /// `None` = `<home>/logs/<name>-error.log`.
+    /// File of standard error; `None` = `<home>/logs/<name>-error.log`.
     pub error_file: Option<String>,
     /// Combined file.
     pub log_file: Option<CombinedLog>,
-    /// No id suffix: all instances share the files.
+    /// One pair of files for all instances: no id suffix.
     pub merge_logs: bool,
-    /// Neither files nor followers.
+    /// No logs at all: neither files nor followers.
     pub disable_logs: bool,
     /// One JSON object per line.
     pub json: bool,
@@ -331,7 +331,7 @@ pub enum CombinedLog {
     Path(String),
 }
 
-/// When to restart and when to give up.
+/// Restart policy of an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RestartSpec {
@@ -339,9 +339,9 @@ pub struct RestartSpec {
     pub autorestart: bool,
     /// Unstable restarts in a row before `errored`; `None` = 16, or without end where the delay grows.
     pub max_restarts: Option<u32>,
-    /// A run shorter than this is unstable; `None` = 1000.
+    /// Shortest run that counts as stable; `None` = 1000.
     pub min_uptime_ms: Option<u64>,
-    /// What has run for so long is replaced.
+    /// Longest life of a process: it is replaced then.
     #[serde(skip_serializing_if = "is_default")]
     pub max_lifetime_ms: Option<u64>,
     /// Fixed delay before a restart.
@@ -350,7 +350,7 @@ pub struct RestartSpec {
     pub exp_backoff_ms: u64,
     /// Exit codes after which the app stays stopped.
     pub stop_exit_codes: Vec<i32>,
-    /// At most so many restarts within a time, whatever their reason.
+    /// Budget: at most so many restarts within a time, whatever their reason.
     #[serde(skip_serializing_if = "is_default")]
     pub budget: Option<RestartBudget>,
 }
@@ -370,7 +370,7 @@ impl Default for RestartSpec {
     }
 }
 
-/// How to stop.
+/// Way of stopping an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StopSpec {
@@ -381,7 +381,7 @@ pub struct StopSpec {
     pub kill_timeout_ms: Option<u64>,
     /// PM2's word for two of the kill modes: false = only the main process.
     pub treekill: bool,
-    /// Whom a stop reaches; `None` = as `treekill` says.
+    /// Processes that a stop reaches; `None` = as `treekill` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kill_mode: Option<KillMode>,
     /// Send the IPC message `shutdown` instead of a signal where there is a channel.
@@ -399,17 +399,17 @@ impl Default for StopSpec {
 }
 
 impl StopSpec {
-    /// Whom a stop reaches.
+    /// The processes that a stop reaches.
     pub fn kill_mode(&self) -> KillMode {
         self.kill_mode.unwrap_or(if self.treekill { KillMode::Tree } else { KillMode::Process })
     }
 }
 
-/// Whom a stop reaches: systemd's `KillMode`, where `tree` is `control-group`.
+/// Processes that a stop reaches: systemd's `KillMode`, where `tree` is `control-group`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KillMode {
-    /// Everything is asked, everything is killed.
+    /// The whole tree is asked, the whole tree is killed.
     Tree,
     /// The main process is asked; what it leaves is killed at once, everything when its time is over.
     Mixed,
@@ -428,7 +428,7 @@ impl KillMode {
         }
     }
 
-    /// As it is written.
+    /// The name as it is written in a configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tree => "tree",
@@ -437,7 +437,7 @@ impl KillMode {
         }
     }
 
-    /// Where nobody says otherwise and PM2's ways are not asked for. A program ends its own children (prefork servers let theirs finish
+    /// The default, where nobody says otherwise and PM2's ways are not asked for. A program ends its own children (prefork servers let theirs finish
     /// what they do); a shell passes no signal on, and so do many scripts that run other programs under Node.
     pub fn usual(spec: &AppSpec) -> Self {
         const PASSES_NOTHING_ON: [&str; 11] = ["node", "bun", "deno", "sh", "bash", "dash", "ash", "busybox", "zsh", "ksh", "fish"];
@@ -447,26 +447,26 @@ impl KillMode {
     }
 }
 
-/// When a start counts as done.
+/// Readiness: when a start counts as done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReadySpec {
     /// Wait for the app's `ready`.
     pub wait_ready: bool,
-    /// How long to wait; `None` = 3000.
+    /// Longest wait; `None` = 3000.
     pub listen_timeout_ms: Option<u64>,
     /// `ready_timeout_action: accept`: a timeout counts as ready, as in PM2; otherwise it is a failed start.
     pub accept_timeout: bool,
-    /// What proves it; `None` = [`ReadyBy::Message`] with `wait_ready`, else nothing has to be proved at a start.
+    /// Signal of readiness; `None` = [`ReadyBy::Message`] with `wait_ready`, else nothing has to be proved at a start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<Box<ReadyBy>>,
-    /// Time between two signs of life by sd_notify (`WATCHDOG=1`); `None` = none are expected.
+    /// Longest time between two heartbeats by sd_notify (`WATCHDOG=1`); `None` = none are expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watchdog_ms: Option<u64>,
 }
 
 impl ReadySpec {
-    /// What a start has to prove; `None` = it is done when the program is executed.
+    /// Signal of readiness that a start waits for; `None` = it is done when the program is executed.
     pub fn proof(&self) -> Option<ReadyBy> {
         self.by.as_deref().cloned().or_else(|| self.wait_ready.then_some(ReadyBy::Message))
     }
@@ -476,10 +476,10 @@ impl ReadySpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LimitSpec {
-    /// -20..=19.
+    /// Nice value, -20..=19.
     pub nice: Option<i32>,
     /// File mode creation mask.
     pub umask: Option<u32>,
-    /// (resource, soft, hard); `None` = unlimited. Resource names as in `ulimit`/systemd without `Limit`: `nofile`, `core`, …
+    /// Resource limits as (resource, soft, hard); `None` = unlimited. Resource names as in `ulimit`/systemd without `Limit`: `nofile`, `core`, …
     pub rlimits: Vec<(String, Option<u64>, Option<u64>)>,
 }

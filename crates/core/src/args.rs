@@ -43,7 +43,7 @@ pub fn split(text: &str) -> Vec<String> {
     words
 }
 
-/// What is between here and the closing quote, and what follows it.
+/// The text up to the closing quote, and what follows it.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut inner = String::new();
     let mut chars = text.char_indices().peekable();

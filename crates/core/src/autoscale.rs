@@ -1,7 +1,7 @@
-//! How many instances an app should have by its load, inside its bounds.
+//! Autoscaling: how many instances an app should have by its load, inside its bounds.
 //!
 //! Each reading is the CPU use of all its instances together. More instances come quickly: when the mean use of an instance has been over
-//! the aim for a short while, as many as bring it back under it, at most twice as many as there are. Fewer come slowly: when the load of a
+//! the target for a short while, as many as bring it back under it, at most twice as many as there are. Fewer come slowly: when the load of a
 //! long while would have fit into fewer with some room, one less at a time. After each change the load has to settle first. So the number
 //! never swings: between "too many" and "too few" there is a gap of [`ROOM_PCT`].
 
@@ -9,23 +9,23 @@ use std::collections::VecDeque;
 
 use crate::serving::Autoscale;
 
-/// Between two readings.
+/// Time between two readings.
 pub const INTERVAL_MS: u64 = 2_000;
-/// The load has to be over the aim for so long before instances are added.
+/// Time for which the load has to be over the target before instances are added.
 const UP_AFTER_MS: u64 = 6_000;
-/// The load has to fit into fewer for so long before one is removed.
+/// Time for which the load has to fit into fewer instances before one is removed.
 const DOWN_AFTER_MS: u64 = 60_000;
-/// Nothing is judged by what was before the last change, nor by this time after it: new instances start up.
+/// Time after a change whose readings do not count: new instances start up. Nothing from before the change counts either.
 const SETTLE_MS: u64 = 6_000;
-/// What may be filled of the aim by the load of one instance less.
+/// Part of the target that the load may fill after one instance less.
 const ROOM_PCT: u64 = 80;
 
 /// The load of one app over time.
 #[derive(Clone, Debug, Default)]
 pub struct Scaler {
-    /// When, and CPU use of all instances in percent of one core.
+    /// Time, and CPU use of all instances in percent of one core.
     readings: VecDeque<(u64, u64)>,
-    /// Nothing before this counts.
+    /// Start of the readings that count.
     from_ms: u64,
 }
 
@@ -46,7 +46,7 @@ impl Scaler {
             self.readings.pop_front();
         }
         let aim = u64::from(rules.cpu.max(1));
-        // Over the aim all the time, or under it all the time: one reading that says otherwise is enough to stay.
+        // Over the target all the time, or under it all the time: one reading that says otherwise is enough to stay.
         let wanted = if let Some(least) = self.least(UP_AFTER_MS, now_ms).filter(|least| *least > aim * u64::from(instances)) {
             let needed = u32::try_from(least.div_ceil(aim)).unwrap_or(u32::MAX);
             needed.min(instances.saturating_mul(2)).min(max)

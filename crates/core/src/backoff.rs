@@ -1,6 +1,6 @@
 //! The growing delay before a restart.
 
-/// No growing delay is longer than this (as in PM2).
+/// Longest growing delay (as in PM2).
 pub const CAP_MS: u64 = 15_000;
 
 /// The delay after `previous` (0 = none yet), beginning with `first`: each one and a half times the one before, rounded down, at
@@ -16,7 +16,7 @@ pub fn next(previous: u64, first: u64) -> u64 {
     next_up_to(previous, first, CAP_MS)
 }
 
-/// As [`next()`], with another longest delay.
+/// [`next()`] with another longest delay.
 pub fn next_up_to(previous: u64, first: u64, cap: u64) -> u64 {
     if previous == 0 {
         return first;

@@ -1,30 +1,30 @@
 //! Round robin: which worker of a cluster gets the next connection.
 //!
-//! Strictly the one that was given the fewest, so that any number of connections is spread within one of even, in a burst too. What a
-//! worker has not answered yet is bounded by a window; one that does not answer at all gets nothing more, and is waited for so short
-//! a time only that nobody notices.
+//! The worker that was given the fewest gets the next one, so any number of connections is spread evenly, within one, in a burst too. What a
+//! worker has not answered yet is bounded by a window; one that does not answer at all gets nothing more, and the others wait for it so
+//! briefly that nobody notices.
 
 use std::collections::BTreeMap;
 
-/// Connections that one worker may have been given and not answered yet.
+/// Most connections that one worker may have been given and not answered yet.
 pub const WINDOW: usize = 16;
 
-/// A worker that has not answered for so long is busy: until it answers it gets nothing more, and its turn passes.
+/// Time without an answer after which a worker counts as busy: until it answers it gets nothing more, and its turn passes.
 pub const BUSY_MS: u64 = 10;
 
-/// In a burst all windows are full. The turn of a worker whose window is full is waited for so long: longer than a busy moment, but
+/// Longest wait for the turn of a worker whose window is full (in a burst all are): longer than a busy moment, but
 /// nobody notices it when the worker is stopped.
 pub const PATIENCE_MS: u64 = 50;
 
-/// So many connections at most are made up for by a worker whose turns passed.
+/// Most connections that a worker gets back for turns that passed.
 const MAX_DEBT: u64 = 64;
 
-/// What a worker has not answered yet.
+/// Connections that a worker has not answered yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// How many connections.
+    /// Their number.
     pub unanswered: usize,
-    /// When it got the oldest of them (any clock in milliseconds); has no meaning without one.
+    /// Time of the oldest of them (any clock in milliseconds); has no meaning without one.
     pub since_ms: u64,
 }
 
@@ -35,12 +35,12 @@ impl Load {
     }
 }
 
-/// Who gets the next connection.
+/// Answer to: who gets the next connection?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// This one.
+    /// This worker.
     Worker(u32),
-    /// The one whose turn it is has no room. Wait for its answer, but not beyond this time.
+    /// Nobody yet: the one whose turn it is has no room. Wait for its answer, but not beyond this time.
     NotBefore(u64),
     /// Nobody, until one answers or another comes.
     Nobody,
@@ -53,33 +53,33 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// A worker listens. What the others got before is not made up for.
+    /// Adds a worker that listens. What the others got before is not made up for.
     pub fn join(&mut self, worker: u32) {
         let most = self.given.values().copied().max().unwrap_or(0);
         self.given.entry(worker).or_insert(most);
     }
 
-    /// A worker listens no longer.
+    /// Removes a worker that listens no longer.
     pub fn leave(&mut self, worker: u32) {
         self.given.remove(&worker);
     }
 
-    /// Who listens.
+    /// The workers that listen.
     pub fn workers(&self) -> impl Iterator<Item = u32> {
         self.given.keys().copied()
     }
 
-    /// Whether this one listens.
+    /// True if this one listens.
     pub fn has(&self, worker: u32) -> bool {
         self.given.contains_key(&worker)
     }
 
-    /// Whether nobody listens.
+    /// True if nobody listens.
     pub fn is_empty(&self) -> bool {
         self.given.is_empty()
     }
 
-    /// Who gets the next connection. `load` has nothing for a worker that must not get it.
+    /// Chooses the worker for the next connection. `load` has nothing for a worker that must not get it.
     pub fn next(&self, now_ms: u64, load: impl Fn(u32) -> Option<Load>) -> Choice {
         let able = self.given.iter().filter_map(|(worker, given)| Some((*given, *worker, load(*worker)?)));
         match able.filter(|(.., load)| !load.is_stuck(now_ms)).min_by_key(|(given, worker, _)| (*given, *worker)) {
@@ -89,7 +89,7 @@ impl Turns {
         }
     }
 
-    /// That worker was given one. Those that could not be asked owe nothing; those whose turn passed because they were
+    /// Notes that this worker was given one. Those that could not be asked owe nothing; those whose turn passed because they were
     /// stuck get it back, within a bound.
     pub fn gave(&mut self, worker: u32, load: impl Fn(u32) -> Option<Load>) {
         let Some(given) = self.given.get_mut(&worker) else { return };
@@ -102,7 +102,7 @@ impl Turns {
     }
 }
 
-/// Whose turn it is to get a client that belongs to nobody yet: who comes after the one that got the last of them.
+/// The worker for a client that belongs to nobody yet: the one after the worker that got the last of them.
 pub fn after(last: Option<u32>, able: impl Iterator<Item = u32>) -> Option<u32> {
     let has_had = |number: u32| last.is_some_and(|last| number <= last);
     able.min_by_key(|number| (has_had(*number), *number))

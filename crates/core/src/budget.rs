@@ -1,10 +1,10 @@
-//! Budgets of what an app says on its channel: how much of it is kept, how many messages are heard, how fast it is read.
+//! Budgets of what an app sends on its channel: how much of it is kept, how many messages are handled, how fast it is read.
 //!
-//! A message is heard, passed over, or makes its channel wait. Passing over costs next to nothing, so an app that sends for others what nobody
-//! here wants goes on unharmed; messages of Node's own are never passed over, because their sender waits for an answer: too many of them
+//! A message is handled, skipped, or makes its channel wait. Skipping costs next to nothing, so an app that sends for others what nobody
+//! here wants goes on unharmed; messages of Node's own are never skipped, because their sender waits for an answer: too many of them
 //! make the whole channel wait, as too many bytes do.
 
-/// Bytes kept of what one instance said: metrics, actions, options.
+/// Most bytes kept of what one instance sent: metrics, actions, options.
 pub const KEPT_BYTES: usize = 64 << 10;
 
 /// The longest message. Longer ones could not be kept, and Node's own are far shorter.
@@ -13,36 +13,36 @@ pub const MESSAGE_BYTES: usize = 64 << 10;
 /// Each line costs as much as so many bytes more.
 const LINE_COST: u64 = 512;
 
-/// So many at once, and so many each second in the long run.
+/// A rate: so many at once, and so many each second in the long run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// At once.
+    /// Most at once.
     pub burst: u64,
-    /// Each second.
+    /// Number per second.
     pub per_second: u64,
 }
 
 // PM2 differs: it has no limit of any kind, and its daemon grows with what apps send.
-/// What apps say to us or to others.
+/// Rate of an app's messages, to us or to others.
 pub const MESSAGES: Rate = Rate { burst: 1000, per_second: 200 };
-/// What Node and our preload say. A worker that opens a hundred servers says two hundred.
+/// Rate of messages from Node and our preload. A worker that opens a hundred servers sends two hundred.
 pub const INTERNAL: Rate = Rate { burst: 4000, per_second: 1000 };
-/// What is read.
+/// Rate of bytes read.
 pub const BYTES: Rate = Rate { burst: 32 << 20, per_second: 32 << 20 };
 
-/// What an app says by sd_notify. Some say how far they are with each step of their work.
+/// Rate of sd_notify messages. Some apps report each step of their work.
 pub const NOTIFICATIONS: Rate = Rate { burst: 4000, per_second: 2000 };
 
 /// A token bucket that remembers what was spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
-    /// In thousandths.
+    /// Tokens spent, in thousandths.
     spent: u64,
     at_ms: u64,
 }
 
 impl Bucket {
-    /// Spends in any case. None when that was within the rate, else when it will have been.
+    /// Spends in any case. `None` when that was within the rate, else the time at which it will have been.
     pub fn spend(&mut self, rate: Rate, count: u64, now_ms: u64) -> Option<u64> {
         self.settle(rate, now_ms);
         self.spent = self.spent.saturating_add(count.saturating_mul(1000));
@@ -60,7 +60,7 @@ impl Bucket {
         has
     }
 
-    /// In a millisecond as many thousandths come back as whole ones in a second.
+    /// Gives back what time has earned: in a millisecond as many thousandths as whole ones in a second.
     fn settle(&mut self, rate: Rate, now_ms: u64) {
         let back = now_ms.saturating_sub(self.at_ms).saturating_mul(rate.per_second);
         self.spent = self.spent.saturating_sub(back);
@@ -68,12 +68,12 @@ impl Bucket {
     }
 }
 
-/// What becomes of a message.
+/// Outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hearing {
-    /// It is heard.
+    /// It is handled.
     Heard,
-    /// Nobody looks at it.
+    /// It is skipped.
     PassedOver,
 }
 
@@ -87,7 +87,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A message came; `internal`: Node's own.
+    /// Spends a message; `internal`: Node's own.
     pub fn message(&mut self, internal: bool, now_ms: u64) -> Hearing {
         if internal {
             let wait = self.internal.spend(INTERNAL, 1, now_ms);
@@ -97,24 +97,24 @@ impl Channel {
         if self.messages.take(MESSAGES, now_ms) { Hearing::Heard } else { Hearing::PassedOver }
     }
 
-    /// So much was read.
+    /// Spends what was read.
     pub fn read(&mut self, bytes: usize, lines: usize, now_ms: u64) {
         let wait = self.bytes.spend(BYTES, bytes as u64 + LINE_COST * lines as u64, now_ms);
         self.waits_until_ms = self.waits_until_ms.max(wait);
     }
 
-    /// Until when nothing more is read, if that has to be.
+    /// Takes the time until which nothing more is read, if there is one.
     pub fn take_wait(&mut self) -> Option<u64> {
         self.waits_until_ms.take()
     }
 }
 
-/// Bytes that are kept of what an instance said.
+/// Bytes that are kept of what an instance sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept(usize);
 
 impl Kept {
-    /// Something of this size takes the place of something of that size (0: of nothing). False when it has no room: the former stays.
+    /// Replaces something of one size (0: nothing) by something of another. False when there is no room: the former stays.
     pub fn replace(&mut self, former: usize, size: usize) -> bool {
         let after = self.0.saturating_sub(former).saturating_add(size);
         // What shrinks is welcome in any case.

@@ -1,4 +1,4 @@
-//! Errors with what caused them.
+//! Errors together with their causes.
 
 use std::error::Error;
 

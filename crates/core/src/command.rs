@@ -1,10 +1,10 @@
-//! Bounded commands that are run for an app (hooks, probes, secrets, jobs). What they are and how they end; the daemon runs them.
+//! Bounded commands that are run for an app (hooks, probes, secrets, jobs): what they are and how they end. The daemon runs them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Program and arguments. Never made of input that is split by a shell: either the words that the user gave, or the user's own text as one
+/// Program and arguments. Never made of input that a shell splits: either the words that the user gave, or the user's own text as one
 /// argument of a shell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -14,14 +14,14 @@ pub struct Command {
 }
 
 impl Command {
-    /// A text that a shell reads.
+    /// A shell command from a text.
     pub fn shell(text: impl Into<String>) -> Self {
         Self { argv: vec!["sh".into(), "-c".into(), text.into()] }
     }
 }
 
 impl fmt::Display for Command {
-    /// As the user wrote it.
+    /// Shows it as the user wrote it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.argv.as_slice() {
             [shell, option, text] if shell == "sh" && option == "-c" => f.write_str(text),
@@ -30,33 +30,33 @@ impl fmt::Display for Command {
     }
 }
 
-/// How a command ended. Nothing of what it started is left by then.
+/// End of a command. Nothing of what it started is left by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It returned this code.
     Code(i32),
-    /// A signal ended it that was not ours.
+    /// A signal that was not ours ended it.
     Signal(i32),
     /// It was killed after this many milliseconds.
     TimedOut(u64),
-    /// It never ran; why, in words.
+    /// It never ran, for this reason.
     CouldNotStart(String),
-    /// It was not wanted any more.
+    /// It was called off.
     Cancelled,
-    /// How it ended is not known: who watched it was killed.
+    /// Its end is unknown: whoever watched it was killed.
     Lost,
 }
 
 impl Outcome {
-    /// It did what it was there for.
+    /// True if it succeeded.
     pub fn is_success(&self) -> bool {
         *self == Self::Code(0)
     }
 }
 
 impl fmt::Display for Outcome {
-    /// In words that follow its name.
+    /// Describes it in words that follow the command's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),

@@ -23,9 +23,9 @@ enum Item {
 enum Token {
     Year2,
     Year4,
-    /// Digits wanted.
+    /// Month as a number with so many digits.
     Month(u8),
-    /// Letters kept.
+    /// Month by name, cut to so many letters.
     MonthName(usize),
     Day(u8),
     WeekdayNumber,
@@ -43,7 +43,7 @@ enum Token {
     },
 }
 
-/// A run of the same letter, and what it stands for. Longer runs come first.
+/// Tokens by their text. Longer runs of a letter come first.
 const TOKENS: &[(&str, Token)] = &[
     ("YYYY", Token::Year4),
     ("YY", Token::Year2),
@@ -104,7 +104,7 @@ impl DateFormat {
         self.render(wall_ms, zone, out, &mut |_| {});
     }
 
-    /// As `write`, and tells where the milliseconds went.
+    /// Appends it as `write` does, and reports where the milliseconds are.
     fn render(&self, wall_ms: u64, zone: &TimeZone, out: &mut Vec<u8>, on_millisecond: &mut dyn FnMut(usize)) {
         let instant = i64::try_from(wall_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX);
         let date = instant.to_zoned(zone.clone());
@@ -186,7 +186,7 @@ fn digits(value: u32, width: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&buffer[at..]);
 }
 
-/// Dates for one line after the other: within a second only the milliseconds are written anew.
+/// Cache of dates for one line after the other: within a second only the milliseconds are written anew.
 ///
 /// A zone's offset changes at whole seconds only, so a second's text is right for all of it.
 #[derive(Clone, Debug)]
@@ -195,7 +195,7 @@ pub struct Stamper {
     zone: TimeZone,
     second: Option<u64>,
     text: Vec<u8>,
-    /// Places of the milliseconds in `text`.
+    /// Positions of the milliseconds in `text`.
     milliseconds: Vec<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! What differs between two descriptions of an app, in the words of its config file.
+//! Differences between two descriptions of an app, in the words of its config file.
 
 use serde_json::Value;
 
@@ -9,13 +9,13 @@ use crate::app::{AppSpec, EnvMap};
 pub struct Difference {
     /// Attribute, or variable of the environment.
     pub key: Key,
-    /// Before; none = it is new.
+    /// The former value; none = it is new.
     pub was: Option<Value>,
-    /// After; none = it is gone.
+    /// The new value; none = it is gone.
     pub is: Option<Value>,
 }
 
-/// What has another value.
+/// The thing that has another value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// An attribute by its main name.
@@ -24,7 +24,7 @@ pub enum Key {
     Variable(String),
 }
 
-/// Everything that the app is declared with and that differs, attributes first. What it has of its caller's environment is no part of that.
+/// All declared keys that differ, attributes first. The environment of the caller is no part of that.
 pub fn differences(was: &AppSpec, is: &AppSpec) -> Vec<Difference> {
     let (before, after) = (attributes(was), attributes(is));
     let mut out: Vec<Difference> = pairs(&before, &after, Key::Attribute);
@@ -36,7 +36,7 @@ pub fn differences(was: &AppSpec, is: &AppSpec) -> Vec<Difference> {
 
 type Values = serde_json::Map<String, Value>;
 
-/// As given, with what was found out from it: a link that leads elsewhere now is a difference, too.
+/// Attributes as given, with what was found out from them: a link that leads elsewhere now is a difference, too.
 fn attributes(spec: &AppSpec) -> Values {
     let mut values = spec.given.open().into_owned();
     // How these were written says less than what came of them.
@@ -75,7 +75,7 @@ fn pairs(was: &Values, is: &Values, key: fn(String) -> Key) -> Vec<Difference> {
         .collect()
 }
 
-/// Whether a value of this name is likely meant for few eyes.
+/// True if a value of this name is likely a secret.
 pub fn looks_secret(name: &str) -> bool {
     const WORDS: &[&str] =
         &["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "PRIVATE", "APIKEY", "API_KEY", "ACCESS_KEY", "AUTH", "DSN"];

@@ -2,23 +2,23 @@
 //!
 //! A report of an error has a *head* (what went wrong), *causes* (what led to it) and *frames* (where). Languages order them differently: Node
 //! and Java print the head first, Python last, PHP and Python print the causes before it. The newest report at the end of the output is found, and
-//! said in one order: head, causes, the frames of the app itself, what was printed after it. An output without a report keeps its last lines.
+//! printed in one order: head, causes, the frames of the app itself, what was printed after it. An output without a report keeps its last lines.
 
 use std::ops::Range;
 
-/// Lines that are kept.
+/// Most lines that are kept.
 const MOST: usize = 10;
-/// Bytes that are kept of them all.
+/// Most bytes that are kept of them all.
 const MOST_BYTES: usize = 4096;
 /// Longest line.
 const LONGEST: usize = 1000;
-/// Frames that are kept.
+/// Most frames that are kept.
 const FRAMES: usize = 4;
-/// Causes that are kept.
+/// Most causes that are kept.
 const CAUSES: usize = 3;
-/// Lines of a message behind its first.
+/// Most lines of a message after its first.
 const MESSAGE: usize = 2;
-/// A report that is followed by more lines than that is not what ended the program.
+/// Most lines after a report that ended the program; with more it is an old one.
 const AFTER: usize = 5;
 
 /// A report, in lines that are ready to be shown.
@@ -26,11 +26,11 @@ const AFTER: usize = 5;
 struct Report {
     head: Vec<String>,
     causes: Vec<String>,
-    /// Of the app, the innermost first.
+    /// Frames of the app, the innermost first.
     frames: Vec<String>,
-    /// What follows the head and may be part of its message.
+    /// Lines after the head that may be part of its message.
     more: Vec<String>,
-    /// Where it is in the output.
+    /// Its range in the output.
     place: Range<usize>,
 }
 
@@ -81,7 +81,7 @@ fn told(report: Report, lines: &[&str]) -> Vec<String> {
     all
 }
 
-/// What says nothing: blank lines, braces, Node's version.
+/// True for lines that say nothing: blank lines, braces, Node's version.
 fn is_empty_talk(line: &str) -> bool {
     let line = line.trim();
     line.is_empty() || matches!(line, "}" | "{" | "]" | "};") || line.starts_with("Node.js v") || line.starts_with("exit status ")
@@ -108,7 +108,7 @@ fn caused_by(line: &str) -> String {
     format!("  caused by {}", short(line.trim_start()))
 }
 
-/// Not of the language, its packages or its libraries.
+/// True for a frame of the app: not of the language, its packages or its libraries.
 fn is_own(frame: &str) -> bool {
     const FOREIGN: [&str; 16] = [
         "node:",
@@ -131,7 +131,7 @@ fn is_own(frame: &str) -> bool {
     !FOREIGN.iter().any(|part| frame.contains(part))
 }
 
-/// Own ones; where there are none, the first of all.
+/// The app's own frames; where there are none, the first of all.
 fn own_frames<'a>(frames: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
     let own: Vec<String> = frames.clone().filter(|frame| is_own(frame)).map(short).collect();
     if own.is_empty() { frames.filter(|frame| frame.contains('/')).take(1).map(short).collect() } else { own }
@@ -191,7 +191,7 @@ fn at_frames(lines: &[&str]) -> Option<Report> {
     Some(Report { head, causes, frames, place: start..end, ..Report::default() })
 }
 
-/// `/srv/app.js:12`.
+/// True for a line like `/srv/app.js:12`.
 fn is_place(line: &str) -> bool {
     let place = line.strip_prefix("file://").unwrap_or(line);
     let number = place.rsplit(':').next().unwrap_or_default();
@@ -203,7 +203,7 @@ fn is_cause(line: &str) -> bool {
     line.starts_with("Caused by: ") || line.starts_with("[cause]: ")
 }
 
-/// `TypeError: …`, `Uncaught Error`, `Exception in thread "main" …`, `java.io.IOException: …`.
+/// True for a line like `TypeError: …`, `Uncaught Error`, `Exception in thread "main" …`, `java.io.IOException: …`.
 fn names_error(line: &str) -> bool {
     if line.starts_with([' ', '\t']) {
         return false;

@@ -6,7 +6,7 @@ use crate::fnv::fnv_32;
 /// Longest part of a file name that comes from an app's name, in bytes. With suffixes it stays below the 255 of file systems.
 const STEM_MAX: usize = 200;
 
-/// Where output that nobody wants goes.
+/// The file for output that nobody wants.
 pub const NOWHERE: &str = "/dev/null";
 
 /// Log files of one instance; `None` = there is none.
@@ -92,7 +92,7 @@ pub fn without_id(path: &str, extension: &str, id: u32) -> String {
     }
 }
 
-/// Descriptor 1 or 2, if a path is the way in which people write "the container's own output". It means another file to each process that
+/// Descriptor 1 or 2, if a path is the way in which people write "the container's own output". It is another file to each process that
 /// opens it, so only whoever runs the app may do that.
 pub fn own_stream(path: &str) -> Option<u8> {
     match path {

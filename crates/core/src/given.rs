@@ -1,4 +1,4 @@
-//! Options as the user gave them. A supervisor of a thousand apps holds a thousand of these and reads them when somebody asks for all that is
+//! Options as the user gave them. A supervisor of a thousand apps holds a thousand of these and reads them only when somebody asks for all that is
 //! known: until then they are one text, a tenth of what the map takes.
 
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ pub struct Given {
 }
 
 impl Given {
-    /// Keeps one text instead of the map.
+    /// Packs the map into one text.
     pub fn pack(&mut self) {
         let Some(map) = self.map.take() else { return };
         if self.text.is_none() && !map.is_empty() {
@@ -32,7 +32,7 @@ impl Given {
         }
     }
 
-    /// The options, for a moment.
+    /// The options, unpacked for a moment.
     pub fn open(&self) -> Cow<'_, Map<String, Value>> {
         match (self.map.get(), &self.text) {
             (None, Some(text)) => Cow::Owned(read(text)),

@@ -1,8 +1,8 @@
-//! What a request wants an instance to come to, and how far that is: read from its state after each of its steps.
+//! Goals of requests: what an instance must come to, and how far it is, read from its state after each of its steps.
 
 use crate::lifecycle::{ExitCause, ExitRecord, Instance, Late, Notice, State, Wanted};
 
-/// What one instance must come to.
+/// State that one instance must come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// A process newer than this one is online.
@@ -16,7 +16,7 @@ pub enum Goal {
     Gone,
 }
 
-/// How far it is.
+/// Progress of an instance to a goal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Progress<'a> {
     /// On its way.
@@ -25,11 +25,11 @@ pub enum Progress<'a> {
     Reached,
     /// It takes longer than its time and goes on: nobody waits for it any more.
     Late,
-    /// It will not come to that.
+    /// It will not reach it.
     Failed(Failure<'a>),
 }
 
-/// Why it will not come to what was wanted.
+/// Reason why a goal will not be reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Failure<'a> {
     /// It was deleted meanwhile.
@@ -44,18 +44,18 @@ pub enum Failure<'a> {
     Ended(&'a ExitRecord),
     /// It ended before it was ready.
     EndedEarly(&'a ExitRecord),
-    /// It is given up, and nobody knows of an end.
+    /// The policy gave up, and no exit is known.
     GaveUp,
 }
 
 impl Goal {
-    /// A process newer than what there is of this instance. One that was asked for but does not run yet began before.
+    /// The goal of a process newer than those of this instance. One that was asked for but does not run yet began before.
     pub fn newer_than(instance: &Instance) -> Self {
         let coming = if let State::Spawning { inc, .. } = instance.state { inc } else { 0 };
         Self::Up { after: instance.inc.max(coming) }
     }
 
-    /// Looks at the instance (none = it is forgotten) after a step, or at what there is to tell of that.
+    /// Judges the instance (none = it is forgotten) after a step, with the transition of that step, if any.
     pub fn look<'a>(self, instance: Option<&'a Instance>, notice: Option<&'a Notice>) -> Progress<'a> {
         match (self, instance) {
             (Self::Up { .. }, None) => Progress::Failed(Failure::Deleted),
@@ -75,7 +75,7 @@ fn down(instance: &Instance) -> Progress<'_> {
     }
 }
 
-/// What is told of a step says more than the state after it: the next process may be on its way already.
+/// The transition says more than the state after it: the next process may be on its way already.
 fn told<'a>(after: u32, instance: &Instance, notice: Option<&'a Notice>) -> Option<Progress<'a>> {
     match notice? {
         Notice::CouldNotStart(record) if record.inc > after => Some(Progress::Failed(Failure::Ended(record))),
@@ -103,7 +103,7 @@ fn up(after: u32, instance: &Instance) -> Progress<'_> {
     }
 }
 
-/// Of so many instances of an app this many are restarted at the same time, so that the others serve meanwhile.
+/// Number of instances of an app that are restarted at the same time, so that the others serve meanwhile.
 pub fn at_a_time(instances: usize) -> usize {
     instances.div_ceil(2)
 }

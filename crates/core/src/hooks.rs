@@ -1,4 +1,4 @@
-//! Hooks: commands of an app at the turns of its life. What they are; [`crate::lifecycle`] says when they run.
+//! Hooks: commands of an app at fixed points of its life. What they are; [`crate::lifecycle`] says when they run.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::app::is_default;
 use crate::command::Command;
 
-/// How long a hook may take unless it says so itself.
+/// Time limit of a hook that names none.
 pub const TIMEOUT_MS: u64 = 30_000;
 
-/// The turns of an instance's life at which a command may run.
+/// Points of an instance's life at which a command may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
@@ -27,7 +27,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// All of them.
+    /// All hooks.
     pub const ALL: [Self; 5] = [Self::PreStart, Self::PostStart, Self::PreStop, Self::PostStop, Self::OnCrash];
 
     /// Its key in a configuration.
@@ -41,7 +41,7 @@ impl Hook {
         }
     }
 
-    /// It can prevent what it stands before; the others only accompany an end.
+    /// True if it can prevent what comes after it; the others only accompany an end.
     pub fn can_abort(self) -> bool {
         matches!(self, Self::PreStart | Self::PostStart)
     }
@@ -53,31 +53,31 @@ impl fmt::Display for Hook {
     }
 }
 
-/// What a failure of a hook means.
+/// Meaning of a hook's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// The start has failed.
     Abort,
-    /// It is told, and everything goes on.
+    /// It is logged, and everything goes on.
     Continue,
 }
 
-/// One hook.
+/// Command of a hook, and its limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HookSpec {
-    /// What is run.
+    /// The command.
     pub command: Command,
-    /// After this it is killed; `None` = [`TIMEOUT_MS`].
+    /// Time after which it is killed; `None` = [`TIMEOUT_MS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// `None` = abort for `pre_start`, continue for all others.
+    /// Meaning of its failure; `None` = abort for `pre_start`, continue for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
 }
 
 impl HookSpec {
-    /// After this it is killed.
+    /// The time after which it is killed.
     pub fn timeout_ms(&self) -> u64 {
         self.timeout_ms.unwrap_or(TIMEOUT_MS)
     }
@@ -105,7 +105,7 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// The hook of this turn.
+    /// The command of this hook.
     pub fn get(&self, hook: Hook) -> Option<&HookSpec> {
         match hook {
             Hook::PreStart => self.pre_start.as_ref(),
@@ -116,7 +116,7 @@ impl Hooks {
         }
     }
 
-    /// Sets the hook of this turn.
+    /// Sets the command of this hook.
     pub fn set(&mut self, hook: Hook, spec: Option<HookSpec>) {
         *match hook {
             Hook::PreStart => &mut self.pre_start,
@@ -127,7 +127,7 @@ impl Hooks {
         } = spec;
     }
 
-    /// What the state machine has to know of them.
+    /// The part that the state machine has to know.
     pub fn policy(&self) -> HookPolicy {
         let meaning = |hook: Hook, default: OnFailure| self.get(hook).map(|spec| spec.on_failure.unwrap_or(default));
         HookPolicy {
@@ -140,7 +140,7 @@ impl Hooks {
     }
 }
 
-/// Which hooks there are, and what their failure means.
+/// Hooks that there are, and what their failure means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookPolicy {
     /// Before each start.

@@ -1,34 +1,34 @@
-//! What of its caller's environment an app inherits.
+//! Part of its caller's environment that an app inherits.
 
 use serde::{Deserialize, Serialize};
 
 use crate::app::EnvMap;
 
-/// How much that is.
+/// How much of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EnvPolicy {
-    /// Everything, as PM2.
+    /// Everything, as in PM2.
     #[default]
     Inherit,
     /// What programs need to run at all.
     Clean,
-    /// As `Clean` for an app that runs as another user: what is in root's environment is root's. Else everything.
+    /// As `Clean` for an app that runs as another user (root's environment is root's business), else everything.
     User,
 }
 
-/// Of the user who runs a program.
+/// Variables of the user who runs a program.
 const PERSONAL: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"];
-/// The same for everybody.
+/// Variables that are the same for everybody.
 const COMMON: &[&str] = &["PATH", "LANG", "LANGUAGE", "TZ"];
 
 impl EnvPolicy {
-    /// By PM2-like words.
+    /// The policy of this name.
     pub fn named(word: &str) -> Option<Self> {
         [Self::Inherit, Self::Clean, Self::User].into_iter().find(|policy| policy.name() == word)
     }
 
-    /// The word.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Inherit => "inherit",
@@ -37,7 +37,7 @@ impl EnvPolicy {
         }
     }
 
-    /// Whether a variable of the caller reaches the app. `other`: it runs as another user than the caller.
+    /// True if a variable of the caller reaches the app. `other`: it runs as another user than the caller.
     pub fn keeps(self, name: &str, other: bool) -> bool {
         let common = || COMMON.contains(&name) || name.starts_with("LC_");
         match self {

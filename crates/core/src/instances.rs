@@ -1,9 +1,9 @@
-//! How many instances, which number each has, which ones go.
+//! Instances of an app: how many, which number each has, which ones go.
 
-/// More instances of one app are taken for a mistake.
+/// Most instances of one app; more is taken for a mistake.
 pub const MAX_INSTANCES: u32 = 10_000;
 
-/// A wish that cannot be met.
+/// Reason why a number of instances is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstancesError {
     /// Neither a number nor `max`.
@@ -14,7 +14,7 @@ pub enum InstancesError {
     TooMany(i64),
 }
 
-/// `max` is 0, anything else a whole number.
+/// Reads a number of instances: `max` is 0, anything else a whole number.
 ///
 /// # Errors
 /// Anything else. PM2 differs: it takes any other text for `max`.
@@ -25,7 +25,7 @@ pub fn parse(text: &str) -> Result<i64, InstancesError> {
     }
 }
 
-/// The number of instances for a wish: 0 is one per CPU, -n is n less than that, at least one.
+/// The number of instances: 0 is one per CPU, -n is n less than that, at least one.
 ///
 /// # Errors
 /// More than [`MAX_INSTANCES`].
@@ -42,11 +42,11 @@ pub fn lowest_free(used: &[u32]) -> u32 {
     let mut used = used.to_vec();
     used.sort_unstable();
     used.dedup();
-    // In sorted order the first one that is not at its own place leaves a gap there.
+    // In sorted order the first number that differs from its index leaves a gap there.
     (0..).zip(&used).find(|(place, number)| place != *number).map_or(used.len() as u32, |(place, _)| place)
 }
 
-/// Which of the instances of an app go first when there are to be fewer.
+/// Order in which the instances of an app go when there are to be fewer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Leaving {
     /// Those with the highest numbers. Many apps do in number 0 what is to be done once.
@@ -57,7 +57,7 @@ pub enum Leaving {
     Oldest,
 }
 
-/// The instances, by id and number, that go when so many are too many, in that order.
+/// The instances, given by id and number, that go when so many are too many, in that order.
 pub fn leaving(instances: &[(u32, u32)], too_many: usize, first: Leaving) -> Vec<u32> {
     let mut instances = instances.to_vec();
     match first {

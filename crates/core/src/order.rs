@@ -1,4 +1,4 @@
-//! Order: which apps have to be there before which, and in what condition.
+//! Order of starts: which apps have to be there before which, and in what condition.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,29 @@ use serde::{Deserialize, Serialize};
 use crate::app::is_default;
 use crate::lifecycle::{Ending, ExitCause, Instance, State, Wanted};
 
-/// How long a start waits for what it depends on, unless the app says so itself.
+/// Longest wait of a start for what it depends on, unless the app says so itself.
 pub const TIMEOUT_MS: u64 = 60_000;
 
-/// What an app depends on.
+/// Dependencies of an app.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Order {
-    /// Names of other apps, and in which condition they have to be.
+    /// Names of other apps, and the condition in which they have to be.
     #[serde(skip_serializing_if = "is_default")]
     pub depends_on: IndexMap<String, Condition>,
-    /// How long a start waits for them; `None` = [`TIMEOUT_MS`].
+    /// Longest wait of a start for them; `None` = [`TIMEOUT_MS`].
     #[serde(skip_serializing_if = "is_default")]
     pub timeout_ms: Option<u64>,
 }
 
 impl Order {
-    /// How long a start waits.
+    /// The longest wait of a start.
     pub fn timeout_ms(&self) -> u64 {
         self.timeout_ms.unwrap_or(TIMEOUT_MS)
     }
 }
 
-/// In which condition an app has to be before another one is started.
+/// Condition in which an app has to be before another one is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -45,7 +45,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// By our word or compose's.
+    /// The condition of this name, ours or compose's.
     pub fn by_name(word: &str) -> Option<Self> {
         match word {
             "started" | "service_started" => Some(Self::Started),
@@ -56,7 +56,7 @@ impl Condition {
         }
     }
 
-    /// In words that follow "is not".
+    /// The word that follows "is not".
     pub fn word(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -67,18 +67,18 @@ impl Condition {
     }
 }
 
-/// How far a dependency is.
+/// State of a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// It is as it has to be.
     Met,
     /// It may still come.
     Pending,
-    /// It will not come by itself; why, in words that follow its name.
+    /// It will not come by itself, for this reason: words that follow its name.
     Hopeless(&'static str),
 }
 
-/// One instance of a dependency. `healthy` is what its health checks say of a process that is online (true where there are none).
+/// Judges one instance of a dependency. `healthy` is what its health checks say of a process that is online (true where there are none).
 pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Standing {
     let state = &instance.state;
     let met = match condition {
@@ -103,26 +103,26 @@ pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Sta
     }
 }
 
-/// It is at rest after a run that ended well, by itself.
+/// True if it is at rest after a run that ended well, by itself.
 fn has_completed(instance: &Instance) -> bool {
     let last = instance.exits.last().filter(|exit| exit.inc == instance.inc);
     let well = last.is_some_and(|exit| exit.ending == Ending::Code(0) && exit.cause == ExitCause::Itself);
     well && instance.state == State::Stopped
 }
 
-/// It is at rest after a run that did not end well, by itself.
+/// True if it is at rest after a run that did not end well, by itself.
 fn has_failed(instance: &Instance) -> bool {
     instance.exits.last().is_some_and(|exit| exit.inc == instance.inc && !matches!(exit.cause, ExitCause::Asked(_)))
 }
 
-/// Which app depends on which. Names that are not in it count for nothing.
+/// Graph of dependencies. Names that are not in it count for nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Graph<'a> {
     edges: BTreeMap<&'a str, Vec<&'a str>>,
 }
 
 impl<'a> Graph<'a> {
-    /// Of these apps and the names that they depend on.
+    /// The graph of these apps and the names that they depend on.
     pub fn new(apps: impl IntoIterator<Item = (&'a str, &'a Order)>) -> Self {
         let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, order) in apps {
@@ -155,7 +155,7 @@ impl<'a> Graph<'a> {
         None
     }
 
-    /// For each app the wave in which it is started: everything that it depends on is in an earlier one. What is in a circle, or behind
+    /// The wave in which each app is started: everything that it depends on is in an earlier one. What is in a circle, or behind
     /// one, is in the last.
     pub fn waves(&self) -> BTreeMap<&'a str, usize> {
         let mut waves: BTreeMap<&str, usize> = BTreeMap::new();
@@ -174,7 +174,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// A circle as people read it.
+/// A circle, written for people.
 pub fn shown(cycle: &[&str]) -> String {
     cycle.join(" → ")
 }

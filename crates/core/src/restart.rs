@@ -3,7 +3,7 @@
 //! A run is *unstable* when it was shorter than `min_uptime` or never became ready. A stable run clears the count; `max_restarts`
 //! unstable runs in a row are the end. With a growing delay and no `max_restarts` there is no end: the delay protects.
 //!
-//! A run that was ready and ended with code 0 has finished what it was there for, however short it was: it says nothing about stability and
+//! A run that was ready and ended with code 0 has finished its work, however short it was: it says nothing about stability and
 //! is run again, but not more often than every [`FINISHED_EVERY_MS`].
 //!
 //! PM2 differs: there a short run with code 0 is a crash, unless booting alone takes longer than `min_uptime`. It counts only within `min_uptime × max_restarts` of the app's creation, so an app that ran well for 16 s, or one
@@ -18,19 +18,19 @@ use crate::lifecycle::{Ending, Policy};
 /// First delay between attempts to execute a program that cannot be executed, unless the policy has a growing delay of its own.
 const SPAWN_RETRY_MS: u64 = 100;
 
-/// Between the starts of a program that ends with code 0 within `min_uptime`.
+/// Time between the starts of a program that ends with code 0 within `min_uptime`.
 pub const FINISHED_EVERY_MS: u64 = 2000;
 
-/// At most so many restarts within a time (`restart_budget`).
+/// Budget of restarts: at most so many within a time (`restart_budget`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartBudget {
-    /// So many.
+    /// Most restarts.
     pub n: u32,
-    /// Within so long.
+    /// Window.
     pub window_ms: u64,
 }
 
-/// What is remembered between runs.
+/// Memory between runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History {
     /// Unstable runs in a row so far.
@@ -39,18 +39,18 @@ pub struct History {
     pub last_delay_ms: u64,
 }
 
-/// The run that has ended.
+/// A run that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// How long it lasted.
+    /// Its duration.
     pub uptime_ms: u64,
-    /// It was ready (or needed not say so).
+    /// Whether it was ready (or needed not say so).
     pub was_ready: bool,
-    /// How it ended.
+    /// Its end.
     pub ending: Ending,
 }
 
-/// What to do.
+/// Verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A new process after this delay.
@@ -64,7 +64,7 @@ pub enum Verdict {
     GiveUp,
 }
 
-/// Decides, and gives the history to remember.
+/// Decides, and returns the history to remember.
 pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History) {
     let (never_ran, done) = match run.ending {
         Ending::Code(code) => (false, policy.stop_exit_codes.contains(&code)),

@@ -1,7 +1,7 @@
-//! With whose rights a path of a description is followed.
+//! Rights with which a path of a description is followed.
 //!
-//! The daemon may be root's while an app is another user's. Root's own folders and links are root's word; from the first folder on that
-//! somebody else may change, a name means whatever that one wants it to mean.
+//! The daemon may be root's while an app is another user's. Root's own folders and links can be trusted; from the first folder on that
+//! somebody else may change, a name means whatever that user wants it to mean.
 
 /// A folder on the way, as the kernel describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,11 +12,11 @@ pub struct Folder {
     pub gid: u32,
     /// Its mode.
     pub mode: u32,
-    /// It has an access control list, which may allow more than its mode tells.
+    /// Whether it has an access control list, which may allow more than its mode tells.
     pub has_acl: bool,
 }
 
-/// Who may give names in a folder another meaning.
+/// Users who may give names in a folder another meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
     /// Root and the daemon's user only, as far as the app's user is concerned.
@@ -28,7 +28,7 @@ pub enum Changed {
     ByOthers,
 }
 
-/// Who may change it, apart from `own`, the daemon's user, and root. `groups` are those of the app's user.
+/// Says who may change it, apart from `own`, the daemon's user, and root. `groups` are those of the app's user.
 pub fn changed(folder: Folder, own: u32, groups: &[u32]) -> Changed {
     const GROUP_WRITES: u32 = 0o020;
     const OTHERS_WRITE: u32 = 0o002;

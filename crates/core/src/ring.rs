@@ -1,35 +1,35 @@
 //! A bounded ring of numbered entries, for followers that come back.
 //!
-//! Numbers have no gap, and the oldest entries go first. A follower says up to which number of which epoch it has everything, and gets the
+//! Numbers have no gap, and the oldest entries go first. A follower names the number and epoch up to which it has everything, and gets the
 //! rest: each entry once, or how many of them are gone.
 
 use std::collections::VecDeque;
 
-/// How far a follower has come. The epoch tells one ring from another: numbers of a ring that was lost mean nothing in the next.
+/// Position of a follower. The epoch tells one ring from another: numbers of a ring that was lost mean nothing in the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Position {
-    /// Of which ring.
+    /// The ring.
     pub epoch: u64,
     /// Everything up to this number is known; 0 = nothing yet.
     pub seq: u64,
 }
 
-/// What a follower can never learn.
+/// Entries that a follower can never get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
-    /// So many entries, which had to make room.
+    /// So many, which had to make room.
     Count(u64),
-    /// Its ring is gone: nobody knows how many.
+    /// An unknown number: its ring is gone.
     Unknown,
 }
 
-/// How much a ring keeps: whatever is reached first.
+/// Bounds of a ring: whatever is reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// So many entries.
+    /// Most entries.
     pub entries: usize,
-    /// So many bytes in all of them. The newest one is kept whatever its size.
+    /// Most bytes in all of them. The newest one is kept whatever its size.
     pub bytes: usize,
 }
 
@@ -50,12 +50,12 @@ impl Ring {
         Self { epoch, last, entries: VecDeque::new(), bytes: 0, bounds }
     }
 
-    /// Which ring it is.
+    /// The epoch.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The position of whoever knows everything.
+    /// The position of a follower that has everything.
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, seq: self.last }
     }
@@ -80,7 +80,7 @@ impl Ring {
         (self.first()..).zip(self.entries.iter().map(Box::as_ref))
     }
 
-    /// What a follower at this position has missed for ever, and what it does not know yet. One that has no position wants all there is.
+    /// What a follower at this position has missed for ever, and the entries that it does not have yet. One without a position gets all.
     pub fn after(&self, position: Option<Position>) -> (Option<Missed>, impl Iterator<Item = (u64, &[u8])>) {
         let (missed, known) = match position {
             None => (None, 0),

@@ -1,14 +1,14 @@
-//! In front of a container: what it shows, which signals mean what, when it is over, and with which exit code.
+//! The main process of a container: what it shows, which signals mean what, when it is over, and with which exit code.
 
 use serde::{Deserialize, Serialize};
 
 use crate::lifecycle::{Ending, ExitCause, Instance, State, Wanted};
 
-/// How the lines of apps look on the container's output.
+/// Form of the apps' lines on the container's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
-    /// As the app's own log files have them.
+    /// As in the app's own log files.
     #[default]
     Raw,
     /// `0|api  | line`, everything on standard output.
@@ -19,32 +19,32 @@ pub enum Form {
     Json,
 }
 
-/// How a runtime behaves.
+/// Behaviour of a runtime.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RuntimeSpec {
     /// Form of the lines.
     pub form: Form,
-    /// Colours in labels.
+    /// Whether labels have colours.
     pub color: bool,
-    /// Stay although nothing runs any more.
+    /// Whether it stays although nothing runs any more.
     pub stays: bool,
     /// Signals that go on to the main processes of all apps.
     pub forward: Vec<i32>,
     /// Signals that stop everything; the second one at once.
     pub stop: Vec<i32>,
-    /// After so long what still runs is killed.
+    /// Time after which what still runs is killed.
     pub stop_timeout_ms: Option<u64>,
 }
 
-/// What a signal to the first process means.
+/// Meaning of a signal to the first process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// Stop everything.
     Stop,
     /// Send it to every app.
     Forward,
-    /// Open the logs anew, as ever.
+    /// Reopen the logs.
     ReloadLogs,
     /// Nothing.
     Nothing,
@@ -65,7 +65,7 @@ impl RuntimeSpec {
     }
 }
 
-/// How far an instance is, for the question whether anything is left to wait for.
+/// State of an instance, for the question whether anything is left to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// It runs, or will.
@@ -76,7 +76,7 @@ pub enum Life {
     Down,
 }
 
-/// Of an instance. `returns`: something besides its restart policy will start it again (a schedule).
+/// The state of an instance. `returns`: something besides its restart policy will start it again (a schedule).
 pub fn life(instance: &Instance, returns: bool) -> Life {
     let rests = matches!(instance.state, State::Stopped | State::Errored | State::Gone);
     if instance.wanted == Wanted::Up && instance.state != State::Errored || !rests {
@@ -95,7 +95,7 @@ pub fn life(instance: &Instance, returns: bool) -> Life {
     }
 }
 
-/// What a shell makes of an end.
+/// The exit code of an end, as a shell has it.
 pub fn exit_code(ending: Ending) -> u8 {
     match ending {
         Ending::Code(code) => u8::try_from(code & 0xff).unwrap_or(1),
@@ -105,16 +105,16 @@ pub fn exit_code(ending: Ending) -> u8 {
     }
 }
 
-/// Nothing runs any more.
+/// The end of everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Over {
-    /// What to end with.
+    /// The exit code to end with.
     pub code: u8,
-    /// Somebody stopped or deleted the last one: perhaps to start another in a moment.
+    /// Whether somebody stopped or deleted the last one: perhaps to start another in a moment.
     pub by_hand: bool,
 }
 
-/// Whether everything has ended. One app's code is the code; where they differ it is 1.
+/// Says whether everything has ended. One app's code is the code; where they differ it is 1.
 pub fn over(lives: impl IntoIterator<Item = Life>) -> Option<Over> {
     let (mut code, mut by_hand, mut any) = (None, false, false);
     for life in lives {

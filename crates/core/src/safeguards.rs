@@ -1,4 +1,4 @@
-//! What is looked after while an app runs: its health, and what it may use.
+//! Safeguards of an app while it runs: its health, and what it may use.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Safeguards {
-    /// Is it well?
+    /// Health checks.
     #[serde(skip_serializing_if = "is_default")]
     pub health: HealthSpec,
     /// `max_memory_restart`.
@@ -19,36 +19,36 @@ pub struct Safeguards {
     /// `max_cpu`.
     #[serde(skip_serializing_if = "is_default")]
     pub cpu: Option<CpuLimit>,
-    /// `error` as a table.
+    /// Limit of errors (`error` as a table).
     #[serde(skip_serializing_if = "is_default")]
     pub errors: Option<ErrorLimit>,
     /// Limits that the kernel keeps.
     #[serde(skip_serializing_if = "is_default")]
     pub hard: HardLimits,
-    /// What is not well is ended as if it had crashed: no drain, no new process beside it, and the restart policy decides.
+    /// Whether what is not well is ended as if it had crashed: no drain, no new process beside it, and the restart policy decides.
     #[serde(skip_serializing_if = "is_default")]
     pub autokill: bool,
 }
 
 impl Safeguards {
-    /// Nothing is asked for.
+    /// True if nothing is asked for.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Something has to be measured while it runs.
+    /// True if something has to be measured while it runs.
     pub fn measures(&self) -> bool {
         self.memory.is_some() || self.cpu.is_some() || self.errors.is_some()
     }
 }
 
 impl AppSpec {
-    /// What it wants to be asked, and what is to be done when it is not well.
+    /// The health checks, if there are any.
     pub fn health(&self) -> Option<&HealthSpec> {
         self.safeguards.as_ref().map(|safeguards| &safeguards.health)
     }
 
-    /// What the kernel is to hold it to, if there is anything.
+    /// The limits that the kernel keeps, if there are any.
     pub fn hard_limits(&self) -> Option<&HardLimits> {
         self.safeguards.as_ref().map(|safeguards| &safeguards.hard).filter(|hard| !hard.is_none())
     }

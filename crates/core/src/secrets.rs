@@ -1,13 +1,13 @@
-//! Variables whose values are fetched at each start of a process, and are kept nowhere. What they are; the daemon fetches them.
+//! Secrets: variables whose values are fetched at each start of a process, and are kept nowhere. What they are; the daemon fetches them.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
 
-/// How long a command may take to give its secret, unless it is said.
+/// Time limit of a command that gives a secret, unless it is said.
 pub const TIMEOUT_MS: u64 = 10_000;
-/// A longer value is a mistake, and more than a variable can hold beside others.
+/// Longest value. A longer one is a mistake, and more than a variable can hold beside others.
 pub const MAX_BYTES: usize = 64 << 10;
 
 /// Link in the home to where the credentials of the service are, while its main process is there.
@@ -16,7 +16,7 @@ pub const CREDENTIALS_LINK: &str = "credentials";
 /// Secrets of an app by the names of their variables.
 pub type Secrets = IndexMap<String, SecretSource>;
 
-/// Where a value comes from.
+/// Source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {
@@ -24,11 +24,11 @@ pub enum SecretSource {
     File(String),
     /// The credential of this name that the service manager gave the daemon.
     Credential(String),
-    /// What a command writes.
+    /// The output of a command.
     Command {
         /// Run as the app's user, in its directory and environment.
         command: Command,
-        /// After this it is killed, and the start has failed.
+        /// Time after which it is killed, and the start has failed.
         timeout_ms: u64,
     },
 }
@@ -43,22 +43,22 @@ impl SecretSource {
         }
     }
 
-    /// A command gives it: that takes its time, before a start.
+    /// True if a command gives it: that takes its time, before a start.
     pub fn is_command(&self) -> bool {
         matches!(self, Self::Command { .. })
     }
 }
 
-/// Why bytes are no value of a variable.
+/// Reason why bytes are no value of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
     /// Too long.
     #[error("is longer than 64 KiB")]
     TooLong,
-    /// A byte that ends texts.
+    /// A NUL byte, which ends texts.
     #[error("holds a NUL byte")]
     Nul,
-    /// No text.
+    /// Not UTF-8.
     #[error("is not UTF-8")]
     NotText,
     /// Nothing but an end of line.
@@ -85,7 +85,7 @@ pub fn value(bytes: &[u8]) -> Result<&str, BadSecret> {
     std::str::from_utf8(bytes).map_err(|_| BadSecret::NotText)
 }
 
-/// A name of a credential: a file name, nothing that leads elsewhere.
+/// True for a name of a credential: a file name, nothing that leads elsewhere.
 pub fn is_credential_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\0']) && name != "." && name != ".."
 }

@@ -1,13 +1,13 @@
-//! Which instances a target on the command line means.
+//! Selection of the instances that a target on the command line means.
 
 use std::path::{Component, Path, PathBuf};
 
 use regex_lite::Regex;
 
-/// A longer expression is refused.
+/// Longest expression; a longer one is refused.
 const REGEX_MAX: usize = 1000;
 
-/// What can be selected.
+/// An instance that can be selected.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// `pm_id`.
@@ -34,7 +34,7 @@ pub enum SelectError {
     BadRegex {
         /// The expression, without the slashes around it.
         pattern: String,
-        /// Characters from its beginning that can be read.
+        /// Number of characters from its beginning that can be read.
         position: usize,
         /// What is wrong with the rest.
         reason: String,
@@ -77,7 +77,7 @@ pub struct Namesake<'a> {
     pub instances: u32,
 }
 
-/// Which of several apps of one name each present instance of that name belongs to (its position in `apps`; there is at least one): the one with its
+/// Assigns each present instance of a name to one of several apps of that name (its position in `apps`; there is at least one): the one with its
 /// script and namespace, else with its script, else any. Where several fit, each takes as many as it has instances, in their order,
 /// which is the order in which they were started; the last takes what is left.
 pub fn share_out(apps: &[Namesake<'_>], present: &[Namesake<'_>]) -> Vec<usize> {

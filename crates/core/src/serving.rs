@@ -1,4 +1,4 @@
-//! What an app declares about its clients: sockets, spreading of connections, readiness, replacement.
+//! Serving: what an app declares about its clients: sockets, spreading of connections, readiness, replacement.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A socket that ostler opens for an app; every instance gets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
-    /// Where.
+    /// Its address.
     pub at: ListenAt,
     /// Name in `LISTEN_FDNAMES`; unique in the app.
     pub name: String,
@@ -19,7 +19,7 @@ pub struct Listen {
     pub mode: Option<u32>,
 }
 
-/// Where a socket listens.
+/// Address at which a socket listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenAt {
@@ -37,7 +37,7 @@ pub enum ListenAt {
     },
 }
 
-/// How connections come to the workers of a cluster.
+/// Distribution of connections to the workers of a cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scheduling {
@@ -50,7 +50,7 @@ pub enum Scheduling {
     Shared,
 }
 
-/// What binds a client to a worker (round robin only).
+/// Stickiness: what binds a client to a worker (round robin only).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sticky {
@@ -60,7 +60,7 @@ pub enum Sticky {
     Cookie(String),
 }
 
-/// What proves that an instance is ready.
+/// Signal that proves that an instance is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadyBy {
@@ -72,18 +72,18 @@ pub enum ReadyBy {
     Notify,
     /// A newline on this descriptor.
     Descriptor(i32),
-    /// Somebody accepts connections there.
+    /// A port that accepts connections.
     Tcp {
         /// Name or address.
         host: String,
         /// Port.
         port: u16,
     },
-    /// A request is answered as expected.
+    /// A request that is answered as expected.
     Http(HttpProbe),
-    /// A line of its output contains a match of this regular expression.
+    /// A line of its output with a match of this regular expression.
     Log(String),
-    /// It has run for so long.
+    /// Uptime.
     Uptime {
         /// Milliseconds.
         ms: u64,
@@ -101,9 +101,9 @@ pub struct HttpProbe {
     pub path: String,
     /// Accepted status codes, as ranges (both ends included).
     pub expect: Vec<(u16, u16)>,
-    /// Between two attempts.
+    /// Time between two attempts.
     pub interval_ms: u64,
-    /// For one attempt.
+    /// Longest time of one attempt.
     pub timeout_ms: u64,
     /// `GET` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,26 +113,26 @@ pub struct HttpProbe {
     pub headers: Vec<(String, String)>,
 }
 
-/// How the instances of an app are replaced by a reload.
+/// Replacement of an app's instances by a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RolloutSpec {
     /// Instances at the same time; `None` = one, and two where there are more than two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<u32>,
-    /// Watch the first new instance for so long, beside the old ones, before the others follow.
+    /// Time for which the first new instance is watched, beside the old ones, before the others follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary_ms: Option<u64>,
 }
 
-/// The number of instances follows the load.
+/// Range of the number of instances, which follows the load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Autoscale {
-    /// At least so many.
+    /// Least number.
     pub min: u32,
-    /// At most so many.
+    /// Most.
     pub max: u32,
-    /// Mean CPU use of an instance that is aimed at, in percent of one core.
+    /// Target: mean CPU use of an instance, in percent of one core.
     pub cpu: u32,
 }
 
@@ -152,7 +152,7 @@ impl fmt::Display for ListenAt {
 /// `{fd}` or `{fd:name}` in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FdWord<'a> {
-    /// Where it stands.
+    /// Its position in the text.
     pub range: (usize, usize),
     /// Name of the socket; none = the first.
     pub name: Option<&'a str>,
@@ -239,7 +239,7 @@ impl LogPattern {
         built.map(Self).map_err(|error| error.to_string())
     }
 
-    /// Is it in this line?
+    /// True if it matches this line.
     pub fn is_in(&self, line: &[u8]) -> bool {
         self.0.is_match(&String::from_utf8_lossy(line))
     }

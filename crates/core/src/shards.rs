@@ -1,21 +1,21 @@
-//! Shards of a listener (sockets of one port, one for each process): who gets new connections, and when a process has all that is its own.
+//! Shards of a listener (sockets of one port, one for each process): which get new connections, and when a process has all that is its own.
 
 use crate::lifecycle::{Instance, State, Wanted};
 
-/// A process that has nothing to prove counts as serving after so long, or after `min_uptime` if that is less: it starts to accept at some time.
+/// Time after which a process that has nothing to prove counts as serving (or `min_uptime` if that is less): by then it accepts.
 const WARM_MS: u64 = 1000;
-/// Nothing has to wait in a shard for so long before its process is told to end. What was on its way there (a handshake takes a round trip)
+/// Time for which nothing may wait in a shard before its process is told to end. What was on its way there (a handshake takes a round trip)
 /// has come by then, and what was accepted has been read.
 const QUIET_MS: u64 = 250;
 /// Time between two looks at that.
 const LOOK_MS: u64 = 50;
 
-/// What a process is to new connections, the best first.
+/// Standing of a process among those of its port, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// It is ready.
     Serves,
-    /// It runs; whether it accepts already nobody knows.
+    /// It runs; whether it accepts already is not known.
     Young,
     /// It starts.
     Coming,
@@ -25,21 +25,21 @@ pub enum Standing {
     Away,
 }
 
-/// What it takes to know that, besides the instance.
+/// Facts for that, besides the instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
-    /// Started by a reload beside the process that serves.
+    /// Whether a reload started it beside the process that serves.
     pub candidate: bool,
-    /// Replaced by a reload.
+    /// Whether a reload replaced it.
     pub retiring: bool,
-    /// It had to prove that it is ready.
+    /// Whether it had to prove that it is ready.
     pub proves: bool,
-    /// A shorter run is unstable.
+    /// Shortest run that counts as stable.
     pub min_uptime_ms: u64,
 }
 
 impl Standing {
-    /// Of the process of an instance, and until when it is `Young`.
+    /// The standing of an instance's process, and until when it is `Young`.
     pub fn of(instance: &Instance, part: Part, now_ms: u64) -> (Self, Option<u64>) {
         if part.retiring {
             return (Self::Away, None);
@@ -95,17 +95,17 @@ pub struct Emptying {
 }
 
 impl Emptying {
-    /// From now on.
+    /// Begins to empty a shard.
     pub fn since(now_ms: u64) -> Self {
         Self { quiet_since_ms: now_ms, look_ms: now_ms.saturating_add(LOOK_MS) }
     }
 
-    /// When to look at it next.
+    /// The time of the next look.
     pub fn look_ms(&self) -> u64 {
         self.look_ms
     }
 
-    /// What was seen. True: its process has all that it will get, and has read it.
+    /// Takes what was seen. True: its process has all that it will get, and has read it.
     pub fn seen(&mut self, waits: bool, now_ms: u64) -> bool {
         self.look_ms = now_ms.saturating_add(LOOK_MS);
         if waits {

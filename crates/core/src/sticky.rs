@@ -1,9 +1,9 @@
-//! Which instance a client says it belongs to, from the beginning of what it sends.
+//! Stickiness: which instance a client says it belongs to, from the beginning of what it sends.
 
 /// Longest head of a request that is looked at.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// What was found in the first bytes of a connection.
+/// Result of a search in the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// The cookie names this instance.

@@ -16,16 +16,16 @@
 use crate::app::{AppSpec, KillMode};
 use crate::lifecycle::{Effect, Policy, Scope};
 
-/// When the app names no time, and the daemon's environment might: more than anybody's default.
+/// Grace period of an app that names none, as far as the daemon's environment may name one: more than anybody's default.
 const DEFAULT_GRACE_MS: u64 = 5_000;
 
 /// `SIGKILL` on every platform.
 pub const SIGKILL: i32 = 9;
 
-/// SIGKILL is repeated at most this often: a process that does not even obey that hangs in the kernel.
+/// Shortest time between two SIGKILLs: a process that does not even obey that hangs in the kernel.
 const REKILL_MIN_MS: u64 = 1000;
 
-/// Whom the polite request reaches.
+/// Processes that the polite request reaches.
 fn asked(policy: &Policy) -> Scope {
     match policy.kill_mode {
         KillMode::Tree => Scope::Tree,
@@ -33,7 +33,7 @@ fn asked(policy: &Policy) -> Scope {
     }
 }
 
-/// Whom SIGKILL reaches.
+/// Processes that SIGKILL reaches.
 fn killed(policy: &Policy) -> Scope {
     match policy.kill_mode {
         KillMode::Tree | KillMode::Mixed => Scope::Tree,
@@ -56,31 +56,31 @@ pub fn kill(policy: &Policy, inc: u32) -> Effect {
     Effect::Signal { inc, signal: SIGKILL, scope: killed(policy) }
 }
 
-/// What the main process left behind gets no polite request, even though the main process itself was asked and obeyed.
+/// True if what the main process left behind gets no polite request, even though the main process itself was asked and obeyed.
 pub fn sweeps_with_kill(policy: &Policy) -> bool {
     policy.kill_mode == KillMode::Mixed
 }
 
-/// Removes what the main process left behind.
+/// The removal of what the main process left behind.
 pub fn sweep(policy: &Policy, inc: u32, kill: bool) -> Effect {
     Effect::Sweep { inc, kill, signal: policy.kill_signal }
 }
 
-/// What became of a process that a sweep has just met and signalled.
+/// State of a process that a sweep has just found and signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Met {
-    /// Its end will be told.
+    /// Its end will be reported.
     Watched,
-    /// It ended between the look at the process table and now: nobody will tell of that.
+    /// It ended between the look at the process table and now: nobody will report that.
     Gone,
     /// It lives, and cannot be watched.
     Unwatched,
 }
 
-/// Another look after SIGKILL, because a process may have forked while it was being killed, and at what cannot be watched.
+/// Time until another look after SIGKILL, because a process may have forked while it was being killed, and at what cannot be watched.
 const LOOK_AGAIN_MS: u64 = 20;
 
-/// When to look again at a tree in which something was met; `None` = when something of it ends.
+/// The time of the next look at a tree in which something was found; `None` = when something of it ends.
 pub fn next_look(kill: bool, met: &[Met], now_ms: u64) -> Option<u64> {
     if kill || met.contains(&Met::Unwatched) {
         Some(now_ms + LOOK_AGAIN_MS)
@@ -90,17 +90,17 @@ pub fn next_look(kill: bool, met: &[Met], now_ms: u64) -> Option<u64> {
     }
 }
 
-/// When the grace period ends.
+/// The end of the grace period.
 pub fn grace_deadline(policy: &Policy, now_ms: u64) -> u64 {
     now_ms.saturating_add(policy.kill_timeout_ms)
 }
 
-/// When SIGKILL is due again.
+/// The time of the next SIGKILL.
 pub fn rekill_deadline(policy: &Policy, now_ms: u64) -> u64 {
     now_ms.saturating_add(policy.kill_timeout_ms.max(REKILL_MIN_MS))
 }
 
-/// Time that an app has to end, at most a day: to finish its requests, then after the signal.
+/// The longest time that an app has to end, at most a day: to finish its requests, then after the signal.
 pub fn longest_ms(spec: &AppSpec) -> u64 {
     let grace = spec.stop.kill_timeout_ms.unwrap_or(DEFAULT_GRACE_MS);
     grace.saturating_add(spec.stop.drain_timeout_ms.unwrap_or(0)).min(24 * 60 * 60 * 1000)

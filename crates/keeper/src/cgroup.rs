@@ -1,4 +1,4 @@
-//! Names of a home's cgroups, and where a keeper belongs.
+//! Names of a home's cgroups, and the cgroup of a keeper.
 //!
 //! Below the group that the keeper was started in (a service, a login, a container) there is one group per home, and in it one per
 //! instance. The keeper and the daemon stay above: who started them accounts for them and ends them as before.
@@ -15,7 +15,7 @@ const PREFIX: &str = "ostler-";
 /// Name of the group of keeper and daemon where groups beside it are limited: the kernel has processes only in groups without limited ones.
 pub const SUPERVISOR_GROUP: &str = "ostler-supervisor";
 
-/// Cgroups are not switched off by the environment.
+/// True if cgroups are not switched off by the environment.
 pub fn cgroups_wanted() -> bool {
     std::env::var_os(CGROUP_VAR).is_none_or(|value| value != "off")
 }
@@ -41,7 +41,7 @@ fn above_homes(own: &Path) -> Option<&Path> {
     homes.last().and_then(Path::parent)
 }
 
-/// A keeper that was started by an app would end with that app: what supervises is nobody's app.
+/// Leaves the group of an app that started this keeper: it would end with that app, and what supervises is nobody's app.
 pub(crate) fn leave_group_of_app() {
     if !cgroups_wanted() {
         return;

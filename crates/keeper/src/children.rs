@@ -1,4 +1,4 @@
-//! Every process that was spawned or adopted: alive, or ended and not yet acknowledged. One record per key, so memory is bounded by
+//! Processes that were spawned or adopted: alive, or ended and not yet acknowledged. One record per key, so memory is bounded by
 //! what the daemon asked for, however long it is away.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::message::{Child, Ended};
 
-/// How we know of a living process's end.
+/// Way in which we learn of a living process's end.
 #[derive(Debug)]
 pub(crate) enum Watch {
     /// It is our child: we reap it.
@@ -33,21 +33,21 @@ enum State {
     Ended(Ended),
 }
 
-/// All of them.
+/// All processes.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
     by_key: BTreeMap<u64, Record>,
-    /// The living ones.
+    /// Keys of the living ones.
     by_pid: HashMap<i32, u64>,
 }
 
 impl Children {
-    /// No living or unacknowledged process has this key.
+    /// True if no living or unacknowledged process has this key.
     pub(crate) fn is_free(&self, key: u64) -> bool {
         !self.by_key.contains_key(&key)
     }
 
-    /// How many live.
+    /// The number of the living.
     pub(crate) fn alive_count(&self) -> usize {
         self.by_pid.len()
     }
@@ -72,7 +72,7 @@ impl Children {
         Some((*process, ended))
     }
 
-    /// Forgets the process of this key, alive or not. Its pidfd, if it had one.
+    /// Forgets the process of this key, alive or not. Returns its pidfd, if it had one.
     pub(crate) fn remove(&mut self, key: u64) -> Option<OwnedFd> {
         let Record { process, state } = self.by_key.remove(&key)?;
         let State::Alive(watch) = state else { return None };
@@ -99,7 +99,7 @@ impl Children {
         Some((key, record.process, pidfd))
     }
 
-    /// The living process with this pid has ended; its key, if it was one of ours.
+    /// Notes the end of the living process with this pid; returns its key, if it was one of ours.
     pub(crate) fn end(&mut self, pid: i32, ended: Ended) -> Option<u64> {
         let key = self.by_pid.remove(&pid)?;
         let record = self.by_key.get_mut(&key)?;
@@ -127,12 +127,12 @@ impl Children {
         }
     }
 
-    /// Those that are to be looked at.
+    /// The processes that are to be looked at.
     pub(crate) fn polled(&self) -> impl Iterator<Item = ProcRef> {
         self.by_key.values().filter(|record| matches!(record.state, State::Alive(Watch::Polled))).map(|record| record.process)
     }
 
-    /// As the inventory shows them, by key; with the pidfds.
+    /// All of them as the inventory has them, by key; with the pidfds.
     pub(crate) fn list(&self) -> impl Iterator<Item = (Child, Option<BorrowedFd<'_>>)> {
         self.by_key.iter().map(|(&key, Record { process, state })| {
             let (ended, pidfd) = match state {

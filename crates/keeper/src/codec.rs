@@ -17,7 +17,7 @@ use crate::message::{Child, Ended, FromKeeper, Inventory, Originals, SpawnReques
 #[error("malformed message: {0}")]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// Something that travels.
+/// A value that travels.
 pub(crate) trait Wire: Sized {
     fn put(&self, out: &mut Wiped);
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed>;
@@ -38,7 +38,7 @@ pub(crate) fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Malformed> {
     if input.0.is_empty() { Ok(value) } else { Err(Malformed("bytes left over")) }
 }
 
-/// What is still to be read.
+/// The bytes that are still to be read.
 pub(crate) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {

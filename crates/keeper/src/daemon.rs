@@ -11,7 +11,7 @@ use rustix::event::epoll::EventFlags;
 
 use crate::codec::encode;
 use crate::environment::{ROLE_VAR, RUNTIME_VAR, for_role, runtime};
-use crate::failures::{Life, decode_words};
+use crate::failures::{Life, decode_report};
 use crate::link::{Channel, LINK_FD, Packet};
 use crate::message::{FromKeeper, Inventory};
 use crate::run::{Keeper, complain};
@@ -19,17 +19,17 @@ use crate::state::DaemonState;
 use crate::title::daemon_title;
 use crate::watchdog::Watchdog;
 
-/// How long a daemon that closed its link, or was told to retire, may take to end.
+/// Time that a daemon that closed its link, or was told to retire, may take to end.
 const CLOSED_GRACE_MS: u64 = 1_000;
 const RETIRE_GRACE_MS: u64 = 5_000;
-/// After a failure to start one that is not its own fault.
+/// Wait after a failure to start one that is not its own fault.
 const RETRY_MS: u64 = 500;
-/// Between two looks at a daemon whose link has ended and whose end nothing tells.
+/// Time between two looks at a daemon whose link has ended and whose end nothing tells.
 const POLL_MS: u64 = 20;
-/// Descriptors beside one packet of the inventory.
+/// Most descriptors beside one packet of the inventory.
 const FDS_PER_PART: usize = 200;
 
-/// There is one, or there will be.
+/// The daemon: there is one, or there will be.
 #[expect(clippy::large_enum_variant, reason = "there is one in all")]
 pub(crate) enum Daemon {
     Absent { start_at_ms: u64 },
@@ -38,16 +38,16 @@ pub(crate) enum Daemon {
 
 pub(crate) struct Running {
     process: ProcRef,
-    /// For one that is not our child.
+    /// Pidfd of one that is not our child.
     pidfd: Option<OwnedFd>,
     link: Option<(Channel, EventFlags)>,
-    /// KILL then.
+    /// Time of SIGKILL.
     kill_at_ms: Option<u64>,
-    /// Its end is our wish: it does not count as a death.
+    /// Whether we want its end: then it does not count as a death.
     leaving: bool,
     pub(crate) watchdog: Watchdog,
     pub(crate) life: Life,
-    /// Neither our child nor to be had as a pidfd: when to look whether it has ended, after its link has.
+    /// Next look for one that is neither our child nor to be had as a pidfd: whether it has ended, after its link has.
     poll: Option<Poll>,
 }
 
@@ -62,7 +62,7 @@ impl Running {
         self.process.pid
     }
 
-    /// It was told to end, or has closed its link: it owes no answer.
+    /// True if it was told to end, or has closed its link: it owes no answer.
     pub(crate) fn is_about_to_end(&self) -> bool {
         self.leaving || self.kill_at_ms.is_some() || self.link.is_none()
     }
@@ -80,7 +80,7 @@ impl Daemon {
         matches!(self, Self::Running(Running { link: Some(_), .. }))
     }
 
-    /// It has a link, and its end is not our wish.
+    /// True if it has a link, and we do not want its end.
     pub(crate) fn is_there_to_stay(&self) -> bool {
         matches!(self, Self::Running(Running { link: Some(_), leaving: false, .. }))
     }
@@ -99,10 +99,10 @@ impl Daemon {
         }
     }
 
-    /// It has answered, or acknowledged.
-    pub(crate) fn heard(&mut self) {
+    /// Notes that it has answered, or acknowledged.
+    pub(crate) fn on_answer(&mut self) {
         if let Self::Running(running) = self {
-            running.watchdog.heard();
+            running.watchdog.on_answer();
         }
     }
 
@@ -120,7 +120,7 @@ impl Daemon {
         }
     }
 
-    /// Answers that wait to be read.
+    /// Number of answers that wait to be read.
     pub(crate) fn waiting(&mut self) -> usize {
         self.channel().map_or(0, |channel| channel.waiting())
     }
@@ -133,7 +133,7 @@ impl Daemon {
         Some(channel.recv())
     }
 
-    /// For the next keeper.
+    /// Its state for the next keeper.
     pub(crate) fn state(&self, retire: bool) -> Option<(DaemonState, Option<BorrowedFd<'_>>)> {
         let Self::Running(Running { process, link, .. }) = self else { return None };
         let link = link.as_ref().map(|(channel, _)| channel.as_fd());
@@ -143,8 +143,8 @@ impl Daemon {
 }
 
 impl Keeper {
-    /// Tells the daemon; nobody there is fine, because the next one gets the inventory.
-    pub(crate) fn tell(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) {
+    /// Sends to the daemon; nobody there is fine, because the next one gets the inventory.
+    pub(crate) fn send(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) {
         let Some(channel) = self.daemon.channel() else { return };
         match channel.send(&encode(message), fds) {
             Ok(()) => {
@@ -160,7 +160,7 @@ impl Keeper {
         }
     }
 
-    /// What is due: a start, or a KILL.
+    /// Does what is due: a start, or SIGKILL.
     pub(crate) fn daemon_time(&mut self, now_ms: u64) {
         if let Daemon::Running(Running { process, poll: Some(poll), .. }) = &mut self.daemon
             && poll.at_ms <= now_ms
@@ -180,7 +180,7 @@ impl Keeper {
         }
     }
 
-    /// The daemon of a new home.
+    /// Starts the daemon of a new home.
     pub(crate) fn start_first_daemon(&mut self) -> io::Result<()> {
         let started = self.spawn_daemon().map_err(|error| io::Error::new(error.kind(), format!("cannot start its daemon: {error}")))?;
         self.daemon = Daemon::Running(started);
@@ -191,9 +191,9 @@ impl Keeper {
         match self.spawn_daemon() {
             Ok(running) => {
                 self.daemon = Daemon::Running(running);
-                let untold = std::mem::take(&mut self.untold);
-                for signal in (1..64).filter(|signal| untold & (1 << signal) != 0) {
-                    self.tell(&FromKeeper::Signal { signal }, &[]);
+                let unsent_signals = std::mem::take(&mut self.unsent_signals);
+                for signal in (1..64).filter(|signal| unsent_signals & (1 << signal) != 0) {
+                    self.send(&FromKeeper::Signal { signal }, &[]);
                 }
             }
             Err(error) => {
@@ -203,11 +203,11 @@ impl Keeper {
         }
     }
 
-    /// What it needs to know waits for it in its link before it runs: if we are killed in the next moment, it has what makes another keeper.
+    /// Spawns it. Its inventory waits in its link before it runs: if we are killed in the next moment, it has what makes another keeper.
     fn spawn_daemon(&mut self) -> io::Result<Running> {
         let (ours, theirs) = socket::packet_pair()?;
         let mut link = Channel::new(ours);
-        self.tell_inventory(&mut link).map_err(|error| io::Error::new(error.kind(), format!("hand over the inventory: {error}")))?;
+        self.send_inventory(&mut link).map_err(|error| io::Error::new(error.kind(), format!("hand over the inventory: {error}")))?;
         self.watch_link(&link)?;
         let spec = SpawnSpec {
             program: OWN_EXE.into(),
@@ -238,7 +238,7 @@ impl Keeper {
         for_role(&self.home, self.as_pm2, &vars.iter().copied().chain(runtime).collect::<Vec<_>>(), |_| true)
     }
 
-    fn tell_inventory(&self, link: &mut Channel) -> io::Result<()> {
+    fn send_inventory(&self, link: &mut Channel) -> io::Result<()> {
         let inventory = Inventory {
             keeper_pid: ProcRef::me().pid,
             originals: self.originals,
@@ -246,7 +246,7 @@ impl Keeper {
             held: Vec::new(),
             failures: self.failures.count(),
             poison: self.failures.poison(),
-            last_words: self.failures.words().to_owned(),
+            last_words: self.failures.reason().to_owned(),
         };
         let mut parts = vec![(inventory, Vec::new())];
         let anchor = self.anchors.link().map(|link| (link.name(), link.as_fd()));
@@ -293,14 +293,14 @@ impl Keeper {
             poll,
         });
         if gone {
-            // What it had said is heard, and the next one starts.
+            // What it had sent is read, and the next one starts.
             self.daemon_ended();
         } else if state.retire {
-            self.tell(&FromKeeper::Retire, &[]);
+            self.send(&FromKeeper::Retire, &[]);
         }
     }
 
-    /// The link says that it ended, or something that nobody can understand.
+    /// Handles a link that ended, or brought something that nobody can understand.
     pub(crate) fn lost_link(&mut self, error: &io::Error) {
         let link = match &mut self.daemon {
             Daemon::Running(running) => running.link.take(),
@@ -321,7 +321,7 @@ impl Keeper {
         }
     }
 
-    /// Its end is noticed like any other.
+    /// Kills it. Its end is noticed like any other.
     pub(crate) fn kill_daemon(&mut self) {
         let Daemon::Running(running) = &mut self.daemon else { return };
         running.watchdog.killed(clock::boot_ms());
@@ -334,7 +334,7 @@ impl Keeper {
         let _ = killed;
     }
 
-    /// Its end is wished: after an `Exit`.
+    /// Lets it leave: its end is wanted, after an `Exit`.
     pub(crate) fn let_daemon_leave(&mut self) {
         if let Daemon::Running(running) = &mut self.daemon {
             running.leaving = true;
@@ -342,7 +342,7 @@ impl Keeper {
         }
     }
 
-    /// The daemon has ended: hear what it said last, and start another.
+    /// Handles its end: reads what it sent last, and starts another.
     pub(crate) fn daemon_ended(&mut self) {
         if matches!(self.daemon, Daemon::Absent { .. }) {
             return;
@@ -357,8 +357,8 @@ impl Keeper {
             self.unwatch(channel.as_fd());
             // Requests that it had sent: a spawn done twice is prevented by its key, a held descriptor not taken would be lost.
             while let Ok(Some(packet)) = channel.recv() {
-                match decode_words(&packet) {
-                    Some(words) => running.life.take(words),
+                match decode_report(&packet) {
+                    Some(report) => running.life.take(report),
                     None => self.handle(packet),
                 }
             }

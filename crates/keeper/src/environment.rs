@@ -31,7 +31,7 @@ pub(crate) const CHECK_VAR: &str = "OSTLER_STATE_CHECK";
 
 const OURS: [&str; 9] = [ROLE_VAR, HOME_VAR, AS_PM2_VAR, READY_FD_VAR, STATE_FD_VAR, CHECK_VAR, RUNTIME_VAR, STARTER_VAR, DEATHS_VAR];
 
-/// How the runtime is to behave, if this keeper or daemon belongs to one. Only we put it there: see [`for_role`].
+/// Behaviour of the runtime, if this keeper or daemon belongs to one. Only we put it there: see [`for_role`].
 pub(crate) fn runtime() -> Option<String> {
     std::env::var(RUNTIME_VAR).ok()
 }
@@ -47,7 +47,7 @@ pub(crate) fn for_role(home: &Path, as_pm2: bool, vars: &[(&str, &str)], keep: i
     all.iter().filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()).collect()
 }
 
-/// Variables of the first caller that keeper and daemon keep: settings, and what libraries and the loader need (a library path without
+/// True for variables of the first caller that keeper and daemon keep: settings, and what libraries and the loader need (a library path without
 /// which this binary does not start, nss_wrapper in a container). Everything else of that shell, secrets
 /// included, is not theirs to hold for months.
 pub(crate) fn is_kept(name: &OsStr) -> bool {

@@ -1,4 +1,4 @@
-//! A daemon that does not get as far as its loop, or dies of a fault of its own soon after: how long to wait before the next, what to tell
+//! Failures of a daemon that does not get as far as its loop, or dies of a fault of its own soon after: how long to wait before the next, what to answer
 //! whoever asks meanwhile, and whether it was always over the same record.
 
 use std::io::Read;
@@ -13,37 +13,37 @@ use crate::link::Packet;
 use crate::message::{HELD_SOCKET, ToKeeper};
 use crate::run::{Keeper, complain};
 
-/// So many in a row are no accident: from now on whoever connects gets the reason instead of waiting.
-const TOLD_FROM: u32 = 3;
-/// So many over the same record: it is to be set aside.
+/// Failures in a row that are no accident: from then on whoever connects gets the reason instead of waiting.
+const REFUSED_FROM: u32 = 3;
+/// Failures in a row over the same record, after which it is to be set aside.
 const POISON_FROM: u32 = 3;
 const FIRST_DELAY_MS: u64 = 20;
 const MAX_DELAY_MS: u64 = 30_000;
-/// Whoever asks has it tried again, but not more often than this.
+/// Shortest wait before it is tried again for somebody who asks.
 const ASKED_DELAY_MS: u64 = 1_000;
-/// A daemon that has lived for so long was well.
+/// Life after which a daemon was well.
 const WELL_AFTER_MS: u64 = 10_000;
 
-/// What was wrong with the daemons of late; pure.
+/// Recent failures of daemons; pure.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     count: u32,
-    /// The record that the last one was at, and how many in a row were.
+    /// Record that the last one was at, and how many in a row were.
     record: Option<u32>,
     same: u32,
-    /// Why the last one ended, in its own words.
-    words: String,
+    /// Reason why the last one ended, in its own words.
+    reason: String,
     last_ms: u64,
-    /// The last one had reached its loop before.
+    /// Whether the last one had reached its loop before.
     was_up: bool,
 }
 
 impl Failures {
-    /// One more; how long to wait before the next start.
-    pub(crate) fn failed(&mut self, record: Option<u32>, words: String, was_up: bool, now_ms: u64) -> u64 {
+    /// Counts one more; returns how long to wait before the next start.
+    pub(crate) fn failed(&mut self, record: Option<u32>, reason: String, was_up: bool, now_ms: u64) -> u64 {
         self.was_up = was_up;
         self.same = if record.is_some() && record == self.record { self.same + 1 } else { 1 };
-        (self.record, self.words, self.last_ms) = (record, words, now_ms);
+        (self.record, self.reason, self.last_ms) = (record, reason, now_ms);
         self.count = self.count.saturating_add(1);
         match self.count {
             1 => 0,
@@ -60,11 +60,11 @@ impl Failures {
         self.record.filter(|_| self.same >= POISON_FROM)
     }
 
-    pub(crate) fn words(&self) -> &str {
-        &self.words
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
     }
 
-    /// The daemon has reached its loop: what kept others from it is over, and what was to be set aside has been.
+    /// Notes that the daemon has reached its loop: what kept others from it is over, and what was to be set aside has been.
     fn up(&mut self) {
         if !self.was_up || self.poison().is_some() {
             *self = Self::default();
@@ -72,56 +72,56 @@ impl Failures {
     }
 }
 
-/// One thing that a daemon tells about itself.
-pub(crate) enum Told {
+/// Report of a daemon about itself.
+pub(crate) enum DaemonReport {
     Up,
     At(Option<u32>),
     Why(Option<u32>, String),
 }
 
-/// The same, of a daemon that has ended: its packet.
-pub(crate) fn decode_words(packet: &Packet) -> Option<Told> {
+/// The report in a packet of a daemon that has ended.
+pub(crate) fn decode_report(packet: &Packet) -> Option<DaemonReport> {
     match decode::<ToKeeper>(&packet.payload) {
-        Ok(ToKeeper::Ready) => Some(Told::Up),
-        Ok(ToKeeper::At { record }) => Some(Told::At(record)),
-        Ok(ToKeeper::LastWords { record, text }) => Some(Told::Why(record, text)),
+        Ok(ToKeeper::Ready) => Some(DaemonReport::Up),
+        Ok(ToKeeper::At { record }) => Some(DaemonReport::At(record)),
+        Ok(ToKeeper::LastWords { record, text }) => Some(DaemonReport::Why(record, text)),
         _ => None,
     }
 }
 
-/// What a daemon has told about itself, for the case that it dies.
+/// Reports of a daemon about itself, for the case that it dies.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
-    /// It reached its loop then.
+    /// Time at which it reached its loop.
     up_ms: Option<u64>,
-    /// The record that it is at.
+    /// Record that it is at.
     record: Option<u32>,
-    /// Why it ends.
-    words: Option<String>,
+    /// Reason of its end.
+    reason: Option<String>,
     pub(crate) ending: Option<Ending>,
 }
 
 impl Life {
-    /// Of a daemon that another keeper started.
+    /// The life of a daemon that another keeper started.
     pub(crate) fn taken_over() -> Self {
         Self { up_ms: Some(clock::boot_ms()), ..Self::default() }
     }
 
-    /// Something that it tells about itself.
-    pub(crate) fn take(&mut self, told: Told) {
-        match told {
-            Told::Up => self.up_ms = Some(clock::boot_ms()),
-            Told::At(record) => self.record = record,
-            Told::Why(record, words) => {
+    /// Takes a report.
+    pub(crate) fn take(&mut self, report: DaemonReport) {
+        match report {
+            DaemonReport::Up => self.up_ms = Some(clock::boot_ms()),
+            DaemonReport::At(record) => self.record = record,
+            DaemonReport::Why(record, reason) => {
                 self.record = record.or(self.record);
-                self.words = Some(words);
+                self.reason = Some(reason);
             }
         }
     }
 
     fn in_words(&self) -> String {
-        if let Some(words) = &self.words {
-            return words.clone();
+        if let Some(reason) = &self.reason {
+            return reason.clone();
         }
         match self.ending {
             Some(Ending::Code(code)) => format!("it ended with code {code} and without a word; see pm2.log"),
@@ -132,40 +132,40 @@ impl Life {
 }
 
 impl Keeper {
-    /// The daemon tells something about itself.
-    pub(crate) fn daemon_tells(&mut self, told: Told) {
+    /// Takes a report of the daemon.
+    pub(crate) fn on_daemon_report(&mut self, report: DaemonReport) {
         let Daemon::Running(running) = &mut self.daemon else { return };
-        if matches!(told, Told::Up) {
-            running.watchdog.heard();
+        if matches!(report, DaemonReport::Up) {
+            running.watchdog.on_answer();
             self.failures.up();
         }
-        running.life.take(told);
+        running.life.take(report);
     }
 
-    /// A daemon died that was not to end: how long to wait before the next.
+    /// Judges the death of a daemon that was not to end: how long to wait before the next.
     pub(crate) fn delay_after(&mut self, life: &Life, now_ms: u64) -> u64 {
         if life.up_ms.is_some_and(|up| now_ms.saturating_sub(up) > WELL_AFTER_MS) {
             self.failures = Failures::default();
         }
         // One that was well and is killed from outside is back at once.
-        if life.up_ms.is_some() && life.words.is_none() && life.record.is_none() {
+        if life.up_ms.is_some() && life.reason.is_none() && life.record.is_none() {
             return self.respawn.died(now_ms);
         }
         let delay = self.failures.failed(life.record, life.in_words(), life.up_ms.is_some(), now_ms);
-        if self.failures.count() >= TOLD_FROM {
+        if self.failures.count() >= REFUSED_FROM {
             let later = if delay >= 1000 { format!("in {} s", delay / 1000) } else { "at once".to_owned() };
             complain(&format!(
                 "the daemon ended {} times, before it was ready or soon after: {}; next try {later}, or when a command is given; apps go on",
                 self.failures.count(),
-                self.failures.words()
+                self.failures.reason()
             ));
         }
         delay
     }
 
-    /// While there is no daemon for a reason, whoever connects is told. What the listening socket is watched for.
+    /// Watches the listening socket while there is no daemon for a reason: whoever connects gets that reason.
     pub(crate) fn update_door(&mut self) {
-        let open = matches!(self.daemon, Daemon::Absent { .. }) && self.failures.count() >= TOLD_FROM && self.exiting.is_none();
+        let open = matches!(self.daemon, Daemon::Absent { .. }) && self.failures.count() >= REFUSED_FROM && self.exiting.is_none();
         if open == self.door_open {
             return;
         }
@@ -178,7 +178,7 @@ impl Keeper {
         }
     }
 
-    /// Somebody wants to talk to the daemon that is not there: then it is tried once more, unless that was a moment ago.
+    /// Handles a client that wants to talk to the daemon that is not there: it is tried once more, unless that was a moment ago.
     pub(crate) fn somebody_knocks(&mut self) {
         let now = clock::boot_ms();
         let Daemon::Absent { start_at_ms } = &mut self.daemon else { return };
@@ -189,32 +189,32 @@ impl Keeper {
         let text = format!(
             "the daemon cannot start (tried {} times): {}; it is tried again, apps go on",
             self.failures.count(),
-            self.failures.words()
+            self.failures.reason()
         );
         let answer = refusal(&text);
         let Some(socket) = self.held.get(HELD_SOCKET) else { return };
         for stream in waiting_at(socket) {
-            tell(&stream, &answer);
+            send_refusal(&stream, &answer);
         }
     }
 }
 
-/// Everybody who waits.
+/// Clients that wait.
 fn waiting_at(socket: BorrowedFd<'_>) -> Vec<UnixStream> {
     let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
     // As many as a turn may take; the others have theirs next.
     std::iter::from_fn(|| rustix::net::accept_with(socket.as_fd(), flags).ok()).take(64).map(UnixStream::from).collect()
 }
 
-/// Answers a hello and closes. What was said is read before, or the end would come as an error.
-fn tell(mut stream: &UnixStream, answer: &[u8]) {
+/// Answers a hello and closes. What the client sent is read before, or the end would come as an error.
+fn send_refusal(mut stream: &UnixStream, answer: &[u8]) {
     let _ = stream.read(&mut [0; 4096]);
     // A short answer fits into any socket, and whoever is gone needs none.
     let _ = rustix::io::write(stream, answer);
 }
 
 /// The answer to hello that says why there is no daemon, as the native protocol has it: a length, then JSON (`ostler-proto`'s `frame` and
-/// `control`). The one thing that the keeper says to clients.
+/// `control`). The one thing that the keeper sends to clients.
 pub fn refusal(text: &str) -> Vec<u8> {
     use std::fmt::Write as _;
     let mut quoted = String::new();

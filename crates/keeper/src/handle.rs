@@ -1,15 +1,15 @@
-//! One request of the daemon, done.
+//! Requests of the daemon, done one by one.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_sys::process::{Target, ending_by_fd, is_refusal};
-use ostler_sys::spawn::{Place, spawn_at};
+use ostler_sys::spawn::{Placement, spawn_at};
 use ostler_sys::{Ending, ProcRef, Rlimit, Step, Usage, child, rlimit};
 use rustix::io::Errno;
 
 use crate::children::Watch;
 use crate::codec::{Malformed, decode};
-use crate::failures::Told;
+use crate::failures::DaemonReport;
 use crate::link::{Packet, invalid};
 use crate::message::{CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
 use crate::run::{Keeper, complain, ended, exited};
@@ -37,7 +37,7 @@ impl Keeper {
                 let _ = self.children.signal(key, signal, target);
             }
             ToKeeper::Ack { key } => {
-                self.daemon.heard();
+                self.daemon.on_answer();
                 self.children.acknowledge(key);
             }
             ToKeeper::Hold { name } => {
@@ -47,24 +47,24 @@ impl Keeper {
                     None => return Err(Malformed("nothing to hold")),
                 };
                 if let Err(errno) = held {
-                    self.tell(&FromKeeper::HoldFailed { name, errno: errno.raw_os_error() }, &[]);
+                    self.send(&FromKeeper::HoldFailed { name, errno: errno.raw_os_error() }, &[]);
                 }
             }
             ToKeeper::Drop { name } => {
                 self.held.drop_name(&name);
-                self.tell_anchor(&name);
+                self.update_anchor(&name);
             }
-            ToKeeper::Adopt { key, pid, start_ticks } => self.adopt_or_tell(key, ProcRef { pid, start_ticks }, fds.pop()),
+            ToKeeper::Adopt { key, pid, start_ticks } => self.adopt_or_refuse(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Follow { key, pid, start_ticks } => self.follow(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Verify { key, pid, start_ticks } => self.verify(key, ProcRef { pid, start_ticks }),
             ToKeeper::Upgrade { exe } => self.begin_upgrade(&exe),
             ToKeeper::Exit => self.end_with(0),
             ToKeeper::ExitWith { code } => self.end_with(code),
-            ToKeeper::Ping => self.tell(&FromKeeper::Pong, &[]),
-            ToKeeper::Pong => self.daemon.heard(),
-            ToKeeper::Ready => self.daemon_tells(Told::Up),
-            ToKeeper::At { record } => self.daemon_tells(Told::At(record)),
-            ToKeeper::LastWords { record, text } => self.daemon_tells(Told::Why(record, text)),
+            ToKeeper::Ping => self.send(&FromKeeper::Pong, &[]),
+            ToKeeper::Pong => self.daemon.on_answer(),
+            ToKeeper::Ready => self.on_daemon_report(DaemonReport::Up),
+            ToKeeper::At { record } => self.on_daemon_report(DaemonReport::At(record)),
+            ToKeeper::LastWords { record, text } => self.on_daemon_report(DaemonReport::Why(record, text)),
         }
         Ok(())
     }
@@ -98,12 +98,12 @@ impl Keeper {
             targets.remove(at);
             fds.remove(at)
         });
-        let place = Place { cgroup: cgroup.as_ref().map(AsFd::as_fd), ..Place::default() };
+        let placement = Placement { cgroup: cgroup.as_ref().map(AsFd::as_fd), ..Placement::default() };
         let placed: Vec<_> = fds.iter().map(AsFd::as_fd).zip(targets).collect();
-        match spawn_at(&spec, &placed, place) {
+        match spawn_at(&spec, &placed, placement) {
             Ok(process) => {
                 self.children.add(key, process, Watch::Reap);
-                self.tell(&FromKeeper::Spawned { key, pid: process.pid, start_ticks: process.start_ticks }, &[]);
+                self.send(&FromKeeper::Spawned { key, pid: process.pid, start_ticks: process.start_ticks }, &[]);
             }
             Err(error) => self.spawn_failed(key, error.step, error.errno),
         }
@@ -111,10 +111,10 @@ impl Keeper {
     }
 
     fn spawn_failed(&mut self, key: u64, step: Step, errno: i32) {
-        self.tell(&FromKeeper::SpawnFailed { key, step: step.as_str().to_owned(), errno }, &[]);
+        self.send(&FromKeeper::SpawnFailed { key, step: step.as_str().to_owned(), errno }, &[]);
     }
 
-    fn adopt_or_tell(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
+    fn adopt_or_refuse(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
         let problem = if !self.children.is_free(key) || self.children.alive(process.pid).is_some() {
             Some((Step::Key, Errno::EXIST))
         } else if !self.has_room() {
@@ -126,8 +126,8 @@ impl Keeper {
             return self.spawn_failed(key, step, errno.raw_os_error());
         }
         let ProcRef { pid, start_ticks } = process;
-        self.tell(&FromKeeper::Spawned { key, pid, start_ticks }, &[]);
-        self.watch_or_tell_end(key, process, pidfd);
+        self.send(&FromKeeper::Spawned { key, pid, start_ticks }, &[]);
+        self.watch_or_send_exit(key, process, pidfd);
     }
 
     fn follow(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
@@ -140,30 +140,30 @@ impl Keeper {
         // What cannot be watched counts as ended: nobody would ever learn of its end.
         let can_be_watched = self.has_room() && self.children.alive(process.pid).is_none();
         if can_be_watched {
-            self.watch_or_tell_end(key, process, pidfd);
+            self.watch_or_send_exit(key, process, pidfd);
         } else {
             complain(&format!("cannot watch process {}", process.pid));
             self.add_ended(key, process, Ending::Unknown);
         }
     }
 
-    /// What became of a process that the daemon does not find.
+    /// Answers what became of a process that the daemon does not find.
     fn verify(&mut self, key: u64, asked: ProcRef) {
         self.reap();
         match self.children.get(key) {
-            Some((process, Some(ended))) => self.tell(&exited(key, process.pid, ended), &[]),
+            Some((process, Some(ended))) => self.send(&exited(key, process.pid, ended), &[]),
             Some((process, None)) => {
                 let reaped_by_another = matches!(self.children.alive(process.pid), Some((.., None))) && !child::is_ours(process.pid);
                 if reaped_by_another {
                     self.ended(process.pid, ended(Ending::Unknown, Usage::default()));
                 }
             }
-            None if asked.is_gone() => self.tell(&exited(key, asked.pid, ended(Ending::Unknown, Usage::default())), &[]),
-            None => self.watch_or_tell_end(key, asked, None),
+            None if asked.is_gone() => self.send(&exited(key, asked.pid, ended(Ending::Unknown, Usage::default())), &[]),
+            None => self.watch_or_send_exit(key, asked, None),
         }
     }
 
-    fn watch_or_tell_end(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
+    fn watch_or_send_exit(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
         match pidfd.map_or_else(|| process.open(), Ok) {
             Ok(pidfd) if process.exists() => self.adopt(key, process, pidfd),
             // Without pidfds: our own children are reaped, others are looked at.
@@ -181,7 +181,7 @@ impl Keeper {
     fn add_ended(&mut self, key: u64, process: ProcRef, ending: Ending) {
         let ended = ended(ending, Usage::default());
         self.children.add_ended(key, process, ended);
-        self.tell(&exited(key, process.pid, ended), &[]);
+        self.send(&exited(key, process.pid, ended), &[]);
     }
 }
 

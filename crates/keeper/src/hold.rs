@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-/// Longer names are a fault of the caller.
+/// Longest name; a longer one is a fault of the caller.
 const NAME_MAX: usize = 255;
-/// The most descriptors that stay free for spawning and for messages on their way.
+/// Most descriptors that stay free for spawning and for messages on their way.
 const HEADROOM_MOST: u64 = 96;
 const HEADROOM_LEAST: u64 = 24;
-/// The part of a small limit that stays free.
+/// Part of a small limit that stays free.
 const HEADROOM_SHARE: u64 = 8;
 
 /// Descriptors that stay free for spawning and for messages on their way.
@@ -47,7 +47,7 @@ impl Held {
         self.by_name.insert(name, fd);
     }
 
-    /// How many.
+    /// The number of them.
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
     }

@@ -1,4 +1,4 @@
-//! Whose home a folder is.
+//! Owner of a home: which keeper a folder belongs to.
 //!
 //! The lock in the folder keeps a second keeper out as long as the folder stays where it is. When it is moved, removed or copied while a
 //! keeper runs, there may be another folder with another lock, and two keepers would supervise the same apps, or one command would start
@@ -19,12 +19,12 @@ use crate::environment::{HOME_VAR, ROLE_VAR, RUNTIME_VAR};
 use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
 use crate::title::keeper_comm;
 
-/// A moment for a keeper whose home was removed to make it anew.
+/// Time for a keeper whose home was removed to make it anew.
 const RETURNS_WITHIN_MS: u64 = 1_000;
-/// A line with pid, start time and boot.
+/// Longest line with pid, start time and boot.
 const MARK_MAX: usize = 256;
 
-/// Writes into the lock of a home whose keeper this is.
+/// Writes into the lock of a home which keeper it belongs to.
 ///
 /// # Errors
 /// A full disk, most likely; everything works without it.
@@ -33,7 +33,7 @@ pub fn mark_lock(lock: BorrowedFd<'_>, keeper: ProcRef) -> io::Result<()> {
     write_mark(lock, &format!("{pid} {start_ticks} {}\n", clock::boot_id().unwrap_or_default()))
 }
 
-/// Nobody's any more.
+/// Writes into the lock that the home is nobody's any more.
 pub(crate) fn clear_lock(lock: BorrowedFd<'_>) {
     // Without this the next one looks whether that process lives, too.
     let _ = write_mark(lock, "");
@@ -113,7 +113,7 @@ fn find_displaced(home: &Path) -> Option<ProcRef> {
     others.filter(may_be_keeper).find(keeps).map(Entry::process)
 }
 
-/// Whether a keeper was started for this path.
+/// True if a keeper was started for this path.
 fn is_home_of(pid: i32, home: &Path) -> bool {
     // In a container the same path is another folder.
     let root = |of: &str| rustix::fs::stat(format!("{of}/")).map(|stat| (stat.st_dev, stat.st_ino));
@@ -126,18 +126,18 @@ fn is_home_of(pid: i32, home: &Path) -> bool {
     })
 }
 
-/// Who is behind a home in which nobody listens.
+/// Owner of a home in which nobody listens.
 #[derive(Debug)]
 pub enum Behind {
     /// Nobody.
     Nobody,
     /// Its keeper, which listens again.
     Keeper,
-    /// A keeper that this folder is not the home of any more: what to say about that.
+    /// A keeper that this folder is not the home of any more, with a text for people.
     Elsewhere(String),
 }
 
-/// Looks who is behind a home in which nobody listens: its socket may have been removed, or the folder moved. A keeper that lost its
+/// Looks for the owner of a home in which nobody listens: its socket may have been removed, or the folder moved. A keeper that lost its
 /// socket is asked for another and has a moment for that.
 pub fn behind(home: &Path) -> Behind {
     let other = match std::fs::read_to_string(home.join(LOCK_FILE)) {
@@ -160,7 +160,7 @@ pub fn behind(home: &Path) -> Behind {
     if other.returns(home) { Behind::Keeper } else { Behind::Elsewhere(format!("the keeper {}", other.refusal(home))) }
 }
 
-/// A keeper whose socket or home was removed a moment ago makes it anew: true when it can be reached again.
+/// True when a keeper whose socket or home was removed a moment ago has made it anew and can be reached again.
 fn returns(keeper: ProcRef, home: &Path) -> bool {
     ask_for_socket(keeper);
     let deadline = clock::boot_ms() + RETURNS_WITHIN_MS;
@@ -174,14 +174,14 @@ fn returns(keeper: ProcRef, home: &Path) -> bool {
 }
 
 impl Other {
-    /// The home of this keeper was removed a moment ago, and it makes it anew: true when it can be reached again. Our lock must be free.
+    /// True when the keeper of a home that was removed a moment ago has made it anew and can be reached again. Our lock must be free.
     pub(crate) fn returns(&self, home: &Path) -> bool {
         // What was moved stays where it is.
         let is_elsewhere = |keeper| place_of(keeper).is_some_and(|place| home.canonicalize().ok() != Some(place));
         matches!(self, Self::Displaced(keeper) if !is_elsewhere(*keeper) && returns(*keeper, home))
     }
 
-    /// Why there is no second keeper, and what to do.
+    /// The text for people: why there is no second keeper, and what to do.
     pub(crate) fn refusal(&self, home: &Path) -> String {
         match self {
             Self::Copied(keeper) => {
@@ -215,13 +215,13 @@ fn lock_of(pid: i32) -> Option<PathBuf> {
     open.find(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(LOCK_FILE.as_bytes())))
 }
 
-/// Where the home of a keeper is now; `None` for one that was removed.
+/// The folder of a keeper's home now; `None` for one that was removed.
 fn place_of(keeper: ProcRef) -> Option<PathBuf> {
     let lock = lock_of(keeper.pid).filter(|path| path.file_name().is_some_and(|name| name == LOCK_FILE))?;
     Some(lock.parent()?.to_owned())
 }
 
-/// Leaves nothing of a home that was made for nothing.
+/// Removes a home that was made for nothing.
 pub(crate) fn unmake(home: &Path, log_file: &str) {
     let log = home.join(log_file);
     drop(std::fs::remove_file(home.join(LOCK_FILE)));

@@ -1,4 +1,4 @@
-//! Starting a keeper: by a client for a home that has none, or by a daemon whose keeper was killed.
+//! Launch of a keeper: by a client for a home that has none, or by a daemon whose keeper was killed.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ostler_sys::exec::{OWN_EXE, replace};
-use ostler_sys::spawn::{Parent, Place, spawn_at};
+use ostler_sys::spawn::{Parent, Placement, spawn_at};
 use ostler_sys::{CStrings, Ending, ProcRef, Rlimit, SpawnError, SpawnSpec, child, clock, pipe, rlimit, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -22,18 +22,18 @@ use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN};
 use crate::state::{DaemonState, SOCKET_FILE, State};
 use crate::title::keeper_title;
 
-/// Where keeper and daemon write what they have to say.
+/// Log of keeper and daemon.
 pub(crate) const LOG_FILE: &str = "pm2.log";
-/// A keeper listens within milliseconds; a machine that needs longer than this has other troubles.
+/// Longest wait for a keeper to listen. It takes milliseconds; a machine that needs longer than this has other troubles.
 const READY_MS: u64 = 10_000;
-/// Who has the lock listens some microseconds later, unless it was killed and the kernel has not given the lock free yet.
+/// Longest wait for a keeper that has the lock to listen: it takes microseconds, unless it was killed and the kernel has not given the lock free yet.
 const TAKEN_MS: u64 = 100;
-/// With fewer open files keeper and daemon would fail sooner or later, at an inconvenient time.
+/// Least number of open files: with fewer keeper and daemon would fail sooner or later, at an inconvenient time.
 const NEEDED_FILES: u64 = 128;
 /// Number of the ready pipe in a new keeper.
 const READY_FD: i32 = 3;
 
-/// What a launch found.
+/// Result of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Launched {
     /// A new keeper, with this pid.
@@ -42,17 +42,17 @@ pub enum Launched {
     Already,
 }
 
-/// Why there is no keeper now.
+/// Reason why there is no keeper now.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// The home cannot be used.
     #[error("cannot {what} \"{}\"", .path.display())]
     Home {
-        /// What was tried.
+        /// The step.
         what: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -68,13 +68,13 @@ pub enum LaunchError {
     /// A pipe or socket could not be had.
     #[error("cannot prepare the start of the keeper")]
     Prepare(#[source] io::Error),
-    /// It said why it could not start.
+    /// It failed to start and gave this reason.
     #[error("the keeper {0}")]
     Failed(String),
-    /// It ended without a word.
+    /// It ended without a reason.
     #[error("the keeper ended before it was ready ({0:?}); see {LOG_FILE} in the home")]
     Ended(Ending),
-    /// It did not get ready.
+    /// It did not get ready in time.
     #[error("the keeper was not ready within {} s", READY_MS / 1000)]
     Timeout,
 }
@@ -88,7 +88,7 @@ pub fn launch(home: &Path, as_pm2: bool) -> Result<Launched, LaunchError> {
     Launcher::new(home, as_pm2).launch()
 }
 
-/// A keeper to be started.
+/// Launcher of a keeper.
 #[derive(Clone, Debug)]
 pub struct Launcher {
     home: PathBuf,
@@ -96,24 +96,24 @@ pub struct Launcher {
     exe: CString,
 }
 
-/// What a daemon gives to a new keeper in place of one that was killed.
+/// State that a daemon gives to a new keeper in place of one that was killed.
 #[derive(Debug)]
 pub struct Revival<'a> {
     /// From the inventory that the daemon was started with.
     pub originals: Originals,
-    /// All processes as far as the daemon knows; the end of one that is gone is the first thing that the new keeper tells.
+    /// All processes as far as the daemon knows; the end of one that is gone is the first thing that the new keeper reports.
     pub children: &'a [Child],
     /// All descriptors that were held, at least `lock`, `socket` and `journal`.
     pub held: &'a [(&'a str, BorrowedFd<'a>)],
 }
 
 impl Launcher {
-    /// With this binary.
+    /// A launcher of this binary.
     pub fn new(home: &Path, as_pm2: bool) -> Self {
         Self { home: home.to_owned(), as_pm2, exe: OWN_EXE.into() }
     }
 
-    /// With another binary.
+    /// The same with another binary.
     #[must_use]
     pub fn exe(mut self, exe: CString) -> Self {
         self.exe = exe;
@@ -148,7 +148,7 @@ impl Launcher {
         }
     }
 
-    /// `None` = another one has the home.
+    /// Tries once; `None` = another one has the home.
     fn try_once(&self, limit: Rlimit, deadline: u64) -> Result<Option<Launched>, LaunchError> {
         let log = self.open_log()?;
         let (read, write) = pipe::pipe().map_err(|errno| LaunchError::Prepare(errno.into()))?;
@@ -172,7 +172,7 @@ impl Launcher {
     }
 
     /// Becomes the keeper: same pid, same standard output and error, `runtime` as [`crate::RUNTIME_VAR`]. `starter` is the child that
-    /// starts what is to run; its end is told to the daemon under [`crate::STARTER_KEY`], and `ready` (which it reads by [`wait_ready`])
+    /// starts what is to run; its end is reported to the daemon under [`crate::STARTER_KEY`], and `ready` (which it reads by [`wait_ready`])
     /// tells it when to begin. Returns only when that failed.
     pub fn become_keeper(&self, runtime: &str, starter: ProcRef, ready: &OwnedFd) -> LaunchError {
         let prepare = |errno: Errno| LaunchError::Prepare(errno.into());
@@ -233,8 +233,8 @@ impl Launcher {
         let vars = [(ROLE_VAR, "keeper"), (STATE_FD_VAR, number.as_str())];
         let vars: Vec<_> = vars.into_iter().chain(runtime.iter().map(|how| (RUNTIME_VAR, how.as_str()))).collect();
         let envp = for_role(&self.home, self.as_pm2, &vars, is_kept);
-        let keeper =
-            spawn_at(&self.spec(envp), &fds, Place { parent: Parent::OurParent, ..Place::default() }).map_err(LaunchError::Spawn)?;
+        let keeper = spawn_at(&self.spec(envp), &fds, Placement { parent: Parent::OurParent, ..Placement::default() })
+            .map_err(LaunchError::Spawn)?;
         Ok((Link::new(ours), keeper.pid))
     }
 
@@ -261,7 +261,7 @@ impl Launcher {
         .map_err(failed("open", &path))
     }
 
-    /// The lock is taken before the socket listens: wait for that. Whether it does.
+    /// Waits for the other keeper, whose lock is taken before its socket listens. True when it does.
     fn wait_for_the_other(&self, deadline: u64) -> Result<bool, LaunchError> {
         let path = self.home.join(SOCKET_FILE);
         loop {
@@ -283,7 +283,7 @@ impl Launcher {
 #[derive(Default)]
 struct Passed<'a> {
     ours: BTreeMap<RawFd, BorrowedFd<'a>>,
-    /// What has two names needs two numbers.
+    /// Duplicates: what has two names needs two numbers.
     copies: Vec<OwnedFd>,
 }
 
@@ -303,13 +303,13 @@ impl<'a> Passed<'a> {
         Ok(number)
     }
 
-    /// Each with its number.
+    /// All descriptors, each with its number.
     fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, RawFd)> {
         self.ours.values().copied().chain(self.copies.iter().map(AsFd::as_fd)).map(|fd| (fd, fd.as_raw_fd()))
     }
 }
 
-/// The home itself is for nobody else; folders above it are as usual.
+/// Makes the home, for nobody else; folders above it are as usual.
 fn make_home(home: &Path) -> io::Result<()> {
     if let Some(parent) = home.parent() {
         std::fs::create_dir_all(parent)?;
@@ -332,7 +332,7 @@ pub fn wait_ready(pipe: &OwnedFd) -> Result<(), LaunchError> {
     }
 }
 
-/// What the keeper says until it closes the pipe.
+/// Reads what the keeper reports until it closes the pipe.
 fn read_answer(pipe: &OwnedFd, deadline: u64) -> Result<Vec<u8>, LaunchError> {
     let failed = |error: io::Error| LaunchError::Prepare(error);
     let mut file = std::fs::File::from(pipe.try_clone().map_err(failed)?);

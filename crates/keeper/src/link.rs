@@ -18,16 +18,16 @@ use rustix::io::Errno;
 use crate::codec::{Malformed, decode, encode};
 use crate::message::{FromKeeper, Inventory, ToKeeper};
 
-/// Of packets and payloads. An older side refuses a newer version, and is replaced.
+/// Version of packets and payloads. An older side refuses a newer version, and is replaced.
 const VERSION: u8 = 1;
 const INLINE: u8 = 0;
 const IN_MEMORY: u8 = 1;
-/// Larger payloads travel as a memfd: a packet must fit the socket's buffer as a whole.
+/// Largest payload in a packet. Larger ones travel as a memfd: a packet must fit the socket's buffer as a whole.
 const INLINE_MAX: usize = 48 * 1024;
-/// Nothing that is meant is larger: the kernel takes at most 6 MiB of arguments and environment.
+/// Largest payload: nothing that is meant is larger, the kernel takes at most 6 MiB of arguments and environment.
 const PAYLOAD_MAX: usize = 32 << 20;
 
-/// What the daemon holds in its hand.
+/// The daemon's end of the link.
 #[derive(Debug)]
 pub struct Link {
     channel: Channel,
@@ -134,14 +134,14 @@ impl Link {
     }
 }
 
-/// A second hand on the link of a daemon, for what it has to say when everything else may be broken.
+/// Second sender on the link of a daemon, for its death report when everything else may be broken.
 #[derive(Debug)]
 pub struct LastWords {
     socket: OwnedFd,
 }
 
 impl LastWords {
-    /// Of the link that this daemon was started with; before [`Link::from_start`] or after.
+    /// The sender for the link that this daemon was started with; before [`Link::from_start`] or after.
     ///
     /// # Errors
     /// No more descriptors.
@@ -149,7 +149,7 @@ impl LastWords {
         Ok(Self { socket: rustix::io::fcntl_dupfd_cloexec(link, LINK_FD)? })
     }
 
-    /// Says it now, past what waits. Waits for room, but not for ever.
+    /// Sends it now, past what waits. Waits for room, but not for ever.
     pub fn say(&self, message: &ToKeeper) {
         for _ in 0..100 {
             match put(&self.socket, INLINE, &encode(message), &[]) {
@@ -157,7 +157,7 @@ impl LastWords {
                     let a_moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
                     let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&a_moment));
                 }
-                // Nobody hears it: then nobody needs it.
+                // Nobody reads it: then nobody needs it.
                 _ => return,
             }
         }
@@ -179,7 +179,7 @@ pub(crate) fn invalid(error: Malformed) -> io::Error {
 pub(crate) struct Packet {
     pub(crate) payload: Wiped,
     pub(crate) fds: Vec<OwnedFd>,
-    /// Some descriptors did not arrive: we have no room.
+    /// Whether some descriptors did not arrive: we have no room.
     pub(crate) lost_fds: bool,
 }
 
@@ -204,7 +204,7 @@ impl Channel {
         Self { socket, queue: VecDeque::new(), buffer: Vec::new() }
     }
 
-    /// How many packets wait.
+    /// The number of packets that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }
@@ -306,7 +306,7 @@ impl AsFd for Channel {
     }
 }
 
-/// Full now, not for ever. Too many descriptors on their way (a limit per user, without privileges) ends when the other side reads.
+/// True if the socket is full now, not for ever. Too many descriptors on their way (a limit per user, without privileges) ends when the other side reads.
 fn is_full(errno: Errno) -> bool {
     matches!(errno, Errno::WOULDBLOCK | Errno::TOOMANYREFS | Errno::NOBUFS)
 }

@@ -1,4 +1,4 @@
-//! What of the keeper's code stays in memory when its disk is gone.
+//! Code of the keeper that stays in memory when its disk is gone.
 
 use ostler_sys::memory;
 
@@ -16,7 +16,7 @@ pub(crate) fn track_use() {
         Keeper::look_at_daemon as *const (),
         Keeper::doubt_daemon as *const (),
         Keeper::tend_anchor as *const (),
-        Keeper::hear_anchor as *const (),
+        Keeper::on_anchor as *const (),
         Keeper::adopted_ended as *const (),
         Keeper::somebody_knocks as *const (),
         complain as *const (),

@@ -6,7 +6,7 @@ use ostler_sys::{ProcRef, Usage, clock};
 use crate::children::Watch;
 use crate::run::{Keeper, ended};
 
-/// Between two looks.
+/// Time between two looks.
 const LOOK_MS: u64 = 500;
 
 impl Keeper {

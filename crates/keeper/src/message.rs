@@ -1,4 +1,4 @@
-//! What daemon and keeper say to each other. See `codec` for the bytes.
+//! Messages between daemon and keeper. See `codec` for the bytes.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub const CGROUP_TARGET: i32 = -1;
 /// Key of the process that starts what a runtime is to run: no instance has it.
 pub const STARTER_KEY: u64 = u64::MAX;
 
-/// From the daemon. In brackets what travels beside it as descriptors.
+/// Message from the daemon. In brackets what travels beside it as descriptors.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToKeeper {
     /// Start a program [one descriptor per target, in that order]. Answer: `Spawned` or `SpawnFailed`.
@@ -25,7 +25,7 @@ pub enum ToKeeper {
     Spawn(Box<SpawnRequest>),
     /// Send a signal. Ignored when the process has ended: the pid could be another's by then. No answer.
     Kill {
-        /// Which.
+        /// The key.
         key: u64,
         /// Signal number.
         signal: i32,
@@ -34,7 +34,7 @@ pub enum ToKeeper {
     },
     /// The end of this one is recorded: forget it.
     Ack {
-        /// Which.
+        /// The key.
         key: u64,
     },
     /// Keep this descriptor \[one\] under this name, in place of what had the name before.
@@ -58,19 +58,19 @@ pub enum ToKeeper {
         start_ticks: u64,
     },
     /// The process of this key is another one from now on [its pidfd, or none: then it is looked up]: the app handed over. The former one
-    /// is forgotten, also where its end was told and not acknowledged. No answer, but `Exited` at once if this one has ended already.
+    /// is forgotten, also where its end was reported and not acknowledged. No answer, but `Exited` at once if this one has ended already.
     Follow {
-        /// Which.
+        /// The key.
         key: u64,
         /// Pid of the new one.
         pid: i32,
         /// Its start time.
         start_ticks: u64,
     },
-    /// The kernel does not know this process any more, and the daemon was not told of its end. Answer: `Exited`, again where it was told
+    /// The kernel does not know this process any more, and the daemon got no report of its end. Answer: `Exited`, again where it was reported
     /// before; none where it lives after all, which is then watched under this key.
     Verify {
-        /// Which.
+        /// The key.
         key: u64,
         /// The pid that it had.
         pid: i32,
@@ -93,18 +93,18 @@ pub enum ToKeeper {
     Ping,
     /// Answer to the keeper's `Ping`.
     Pong,
-    /// I have taken over everything and am in my loop.
+    /// The daemon has taken over everything and is in its loop.
     Ready,
-    /// After failures: I am at this record of the journal now, or at none. Who dies there died over it.
+    /// After failures: the daemon is at this record of the journal now, or at none. Who dies there died over it.
     At {
         /// Id of the instance.
         record: Option<u32>,
     },
-    /// I am about to end, and this is why.
+    /// The daemon is about to end, for this reason.
     LastWords {
-        /// The record that I was at.
+        /// The record that it was at.
         record: Option<u32>,
-        /// For people.
+        /// The reason, for people.
         text: String,
     },
 }
@@ -120,7 +120,7 @@ pub struct SpawnRequest {
     pub targets: Vec<i32>,
 }
 
-/// From the keeper. In brackets what travels beside it as descriptors.
+/// Message from the keeper. In brackets what travels beside it as descriptors.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromKeeper {
     /// Always the first message a daemon gets [one descriptor per held name, in that order]. It arrives as several packets, which
@@ -130,7 +130,7 @@ pub enum FromKeeper {
     InventoryPart(Inventory),
     /// The program runs (its `execve` has succeeded).
     Spawned {
-        /// Which.
+        /// The key.
         key: u64,
         /// Its pid; also its process group and session.
         pid: i32,
@@ -139,7 +139,7 @@ pub enum FromKeeper {
     },
     /// It could not be started; nothing is left of it and the key is free.
     SpawnFailed {
-        /// Which.
+        /// The key.
         key: u64,
         /// The failing step, see [`ostler_sys::Step`].
         step: String,
@@ -148,15 +148,15 @@ pub enum FromKeeper {
     },
     /// It has ended. Kept until `Ack`.
     Exited {
-        /// Which.
+        /// The key.
         key: u64,
         /// The pid that it had.
         pid: i32,
-        /// How.
+        /// Its end.
         ending: Ending,
-        /// What it used; zero for one that was not our child.
+        /// Resources that it used; zero for one that was not our child.
         usage: Usage,
-        /// When the keeper saw it: `CLOCK_BOOTTIME` in milliseconds.
+        /// Time at which the keeper saw it: `CLOCK_BOOTTIME` in milliseconds.
         at_boot_ms: u64,
         /// The same moment, wall clock in milliseconds since the epoch.
         at_wall_ms: u64,
@@ -188,7 +188,7 @@ pub enum FromKeeper {
     },
     /// Answer to `Ping`.
     Pong,
-    /// Are you turning? Answer: `Pong`. One that does not answer is killed and replaced.
+    /// Question whether the daemon turns. Answer: `Pong`. One that does not answer is killed and replaced.
     Ping,
     /// End now: a new daemon starts when this one is gone (SIGKILL after some seconds).
     Retire,
@@ -200,22 +200,22 @@ pub enum FromKeeper {
     },
 }
 
-/// What the keeper has, as a fresh daemon gets it.
+/// Inventory: everything that the keeper has, as a fresh daemon gets it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inventory {
     /// The keeper's pid.
     pub keeper_pid: i32,
-    /// What apps inherit.
+    /// Settings that apps inherit.
     pub originals: Originals,
     /// Everything spawned or adopted that lives or whose end is not acknowledged.
     pub children: Vec<Child>,
     /// Names of the held descriptors, sorted.
     pub held: Vec<String>,
-    /// How many daemons before this one ended before they were ready, or soon after.
+    /// Number of daemons before this one that ended before they were ready, or soon after.
     pub failures: u32,
-    /// They did so over this record: it is to be set aside.
+    /// Record over which they did so: it is to be set aside.
     pub poison: Option<u32>,
-    /// Why the last of them ended.
+    /// Reason why the last of them ended.
     pub last_words: String,
 }
 
@@ -246,11 +246,11 @@ pub struct Child {
 /// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// How.
+    /// The end.
     pub ending: Ending,
-    /// What it used; zero for one that was not our child.
+    /// Resources that it used; zero for one that was not our child.
     pub usage: Usage,
-    /// When the keeper saw it: `CLOCK_BOOTTIME` in milliseconds.
+    /// Time at which the keeper saw it: `CLOCK_BOOTTIME` in milliseconds.
     pub at_boot_ms: u64,
     /// The same moment, wall clock in milliseconds since the epoch.
     pub at_wall_ms: u64,

@@ -21,7 +21,7 @@ impl Peer {
         Self { channel: Channel::new(socket) }
     }
 
-    /// Tells the daemon something.
+    /// Sends to the daemon.
     ///
     /// # Errors
     /// As [`Link::send`].
@@ -29,7 +29,7 @@ impl Peer {
         self.channel.send(&encode(message), fds)
     }
 
-    /// What the daemon asks for next, `None` when there is nothing now.
+    /// The daemon's next request, `None` when there is none now.
     ///
     /// # Errors
     /// As [`Link::recv`].
@@ -45,7 +45,7 @@ thread_local! {
     static REVIVE: RefCell<Option<Box<Revive>>> = const { RefCell::new(None) };
 }
 
-/// From now on daemons of this thread get their new keepers from here.
+/// Gives daemons of this thread their new keepers from here.
 pub fn play(revive: Option<Box<Revive>>) {
     REVIVE.set(revive);
 }

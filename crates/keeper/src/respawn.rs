@@ -1,4 +1,4 @@
-//! When to start the daemon again.
+//! Delays before the daemon is started again.
 
 /// Deaths within [`WINDOW_MS`] that cost no delay: whoever kills the daemon on purpose now and then finds it back at once.
 const FREE: u32 = 3;
@@ -15,7 +15,7 @@ pub(crate) struct Respawn {
 }
 
 impl Respawn {
-    /// The daemon died at this time; how long to wait before the next.
+    /// Notes that the daemon died at this time; returns how long to wait before the next.
     pub(crate) fn died(&mut self, now_ms: u64) -> u64 {
         // A delay counts into the time between two deaths, so the quiet time must be longer than the longest.
         if now_ms.saturating_sub(self.last_ms) > WINDOW_MS + MAX_DELAY_MS {
@@ -30,7 +30,7 @@ impl Respawn {
     }
 }
 
-/// In the environment of the next keeper.
+/// The form in the environment of the next keeper.
 impl Respawn {
     /// Deaths in a row.
     pub(crate) fn count(self) -> u32 {
@@ -41,7 +41,7 @@ impl Respawn {
         format!("{}:{}", self.deaths, self.last_ms)
     }
 
-    /// What makes no sense counts as none.
+    /// The count in a text; what makes no sense counts as none.
     pub(crate) fn from_text(text: &str) -> Self {
         let numbers = text.split_once(':').and_then(|(deaths, last_ms)| Some((deaths.parse().ok()?, last_ms.parse().ok()?)));
         numbers.map_or_else(Self::default, |(deaths, last_ms)| Self { deaths, last_ms })

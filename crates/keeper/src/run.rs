@@ -34,11 +34,11 @@ pub const EXIT_LOCKED: u8 = 41;
 /// Exit code of a new binary that understands the state (see `Upgrade`).
 pub const EXIT_CHECKED: u8 = 42;
 
-/// What the ready descriptor says: listening.
+/// Answer on the ready descriptor: listening.
 pub(crate) const READY_LISTENING: u8 = b'L';
-/// Another keeper has the lock.
+/// Answer: another keeper has the lock.
 pub(crate) const READY_TAKEN: u8 = b'A';
-/// Failed; a text follows.
+/// Answer: failed; a text follows.
 pub(crate) const READY_FAILED: u8 = b'E';
 
 const TOKEN_LINK: u64 = 1;
@@ -46,11 +46,11 @@ const TOKEN_SIGNALS: u64 = 2;
 const TOKEN_DAEMON: u64 = 3;
 const TOKEN_DOOR: u64 = 4;
 const TOKEN_ANCHOR: u64 = 5;
-/// Plus the pid of an adopted process.
+/// Token of an adopted process: plus its pid.
 const TOKEN_ADOPTED: u64 = 16;
 
 /// Signals left to the daemon.
-const TOLD: [i32; 5] = [signal::TERM, signal::INT, signal::QUIT, signal::USR2, signal::HUP];
+const LEFT_TO_DAEMON: [i32; 5] = [signal::TERM, signal::INT, signal::QUIT, signal::USR2, signal::HUP];
 
 /// Signals that the first process of a container leaves to the daemon, which passes them on to apps or stops them: all that people send,
 /// the real-time ones among them, and none that the kernel sends for a fault.
@@ -78,10 +78,10 @@ const PID_FILE_VAR: &str = "PM2_PID_FILE_PATH";
 /// Descriptors in use besides what is held: a generous count of the keeper's own.
 const OWN_FDS: usize = 16;
 
-/// When nothing happened for so long, memory is given back.
+/// Time without events after which memory is given back.
 pub(crate) const REST_AFTER_MS: u64 = 1500;
 
-/// The role `keeper` of the binary, told by its environment (see [`crate::launch`]). Never returns while there is work.
+/// The role `keeper` of the binary, given by its environment (see [`crate::launch`]). Never returns while there is work.
 pub fn main() -> ExitCode {
     let inherited = |var: &str| fdpass::inherited(std::env::var(var).ok()?.parse().ok()?).ok();
     let started = match inherited(STATE_FD_VAR) {
@@ -111,7 +111,7 @@ pub(crate) fn complain(text: &str) {
     let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
 }
 
-/// Everything the keeper has.
+/// State of the keeper.
 pub(crate) struct Keeper {
     pub(crate) home: PathBuf,
     pub(crate) as_pm2: bool,
@@ -120,22 +120,22 @@ pub(crate) struct Keeper {
     pub(crate) children: Children,
     pub(crate) daemon: Daemon,
     pub(crate) respawn: Respawn,
-    /// Who is left when daemon and keeper are killed together.
+    /// The process that is left when daemon and keeper are killed together.
     pub(crate) anchors: Anchors,
     /// Deaths of daemon and keeper together.
     deaths: Respawn,
-    /// Signals that no daemon was told yet, a bit each.
-    pub(crate) untold: u64,
+    /// Signals that were not sent to any daemon yet, a bit each.
+    pub(crate) unsent_signals: u64,
     /// A new binary that is being judged.
     pub(crate) check: Option<Check>,
-    /// Asked to end as soon as the daemon has, with this code.
+    /// Exit code with which it ends as soon as the daemon has, if it was asked to.
     pub(crate) exiting: Option<u8>,
     /// Former daemons that SIGKILL did not end yet.
     pub(crate) undead: Vec<i32>,
     pub(crate) failures: Failures,
-    /// When to look at processes that are not our children and for which there is no pidfd.
+    /// Time of the next look at processes that are not our children and for which there is no pidfd.
     pub(crate) look_at_ms: Option<u64>,
-    /// The listening socket is watched: there is no daemon, and whoever connects is told why.
+    /// Whether the listening socket is watched: there is no daemon, and whoever connects gets the reason.
     pub(crate) door_open: bool,
     nofile: u64,
     signals: SignalFd,
@@ -143,33 +143,33 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// A new keeper for the home of the environment; `None` when there is one already. Says so to `ready`.
+    /// A new keeper for the home of the environment; `None` when there is one already. Reports that to `ready`.
     fn start(ready: Option<OwnedFd>) -> io::Result<Option<Self>> {
         let mut ready = ready.map(std::fs::File::from);
         // The other side may have stopped waiting.
-        let mut say = |text: &[u8]| ready.take().map(|mut file| file.write_all(text));
+        let mut report = |text: &[u8]| ready.take().map(|mut file| file.write_all(text));
         match Self::take_home() {
             // A keeper that cannot even start its first daemon would only be in the way.
             Ok(Some(mut keeper)) => match keeper.start_first_daemon() {
                 Ok(()) => {
-                    say(&[READY_LISTENING]);
+                    report(&[READY_LISTENING]);
                     Ok(Some(keeper))
                 }
                 Err(error) => {
                     keeper.remove_files();
-                    say(&[&[READY_FAILED], error.to_string().as_bytes()].concat());
+                    report(&[&[READY_FAILED], error.to_string().as_bytes()].concat());
                     Err(error)
                 }
             },
             Ok(None) => {
-                say(&[READY_TAKEN]);
+                report(&[READY_TAKEN]);
                 if runtime().is_some() {
                     return Err(io::Error::other("another daemon runs in this home"));
                 }
                 Ok(None)
             }
             Err(error) => {
-                say(&[&[READY_FAILED], error.to_string().as_bytes()].concat());
+                report(&[&[READY_FAILED], error.to_string().as_bytes()].concat());
                 Err(error)
             }
         }
@@ -208,7 +208,7 @@ impl Keeper {
         Ok(Some(keeper))
     }
 
-    /// There is another keeper of this home, which another folder has become: none is started here.
+    /// Leaves the home to another keeper, which another folder has become: none is started here.
     fn leave_to(other: &Other, home: &Path, lock: OwnedFd) -> io::Result<Option<Self>> {
         if matches!(other, Other::Displaced(_)) {
             home::unmake(home, LOG_FILE);
@@ -225,7 +225,7 @@ impl Keeper {
     }
 
     /// Goes on where another keeper stopped: ourselves with another binary, or one that was killed. In place of that one we are nobody's
-    /// parent: what lives is opened here, and what had ended by then is told to the daemon, which knows it as living.
+    /// parent: what lives is opened here, and what had ended by then is reported to the daemon, which knows it as living.
     fn resume(state: State) -> io::Result<Self> {
         let held = state.held.clone();
         let children = state.children.clone();
@@ -268,7 +268,7 @@ impl Keeper {
             keeper.take_over_daemon(daemon);
         }
         if is_revival {
-            keeper.tell_all_ends();
+            keeper.send_all_exits();
         }
         Ok(keeper)
     }
@@ -277,7 +277,7 @@ impl Keeper {
         let limit = rlimit::raise_nofile();
         // A parent that ignores SIGCHLD would make the kernel reap our children.
         signal::reset(signal::CHLD);
-        let mut signals = if runtime().is_some() { runtime_signals().collect() } else { TOLD.to_vec() };
+        let mut signals = if runtime().is_some() { runtime_signals().collect() } else { LEFT_TO_DAEMON.to_vec() };
         signals.extend([signal::CHLD, DOUBT_SIGNAL]);
         let signals = SignalFd::new(&signals)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -297,7 +297,7 @@ impl Keeper {
             respawn: Respawn::default(),
             anchors: Anchors::default(),
             deaths: std::env::var(DEATHS_VAR).map(|text| Respawn::from_text(&text)).unwrap_or_default(),
-            untold: state.signals,
+            unsent_signals: state.signals,
             check: None,
             exiting: None,
             undead: Vec::new(),
@@ -312,7 +312,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Until asked to exit.
+    /// Runs until asked to exit.
     fn run(mut self) -> ExitCode {
         // What ended before we could hear of it.
         self.reap();
@@ -354,11 +354,11 @@ impl Keeper {
             }
             for event in &events {
                 match event.data.u64() {
-                    TOKEN_SIGNALS => self.hear_signals(),
-                    TOKEN_LINK => self.hear_daemon(),
+                    TOKEN_SIGNALS => self.on_signals(),
+                    TOKEN_LINK => self.on_daemon_link(),
                     TOKEN_DAEMON => self.daemon_ended(),
                     TOKEN_DOOR => self.somebody_knocks(),
-                    TOKEN_ANCHOR => self.hear_anchor(),
+                    TOKEN_ANCHOR => self.on_anchor(),
                     token => self.adopted_ended(token),
                 }
             }
@@ -374,7 +374,7 @@ impl Keeper {
         ExitCode::from(code)
     }
 
-    /// Leaves nothing behind that says "here is a daemon".
+    /// Removes everything that says "here is a daemon".
     pub(crate) fn remove_files(&self) {
         for path in [self.home.join(SOCKET_FILE), pid_file(&self.home)] {
             // Gone already is fine.
@@ -394,7 +394,7 @@ impl Keeper {
         write().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 
-    /// When something is to be done although nothing happens.
+    /// The time at which something is to be done although nothing happens.
     fn deadline_ms(&self) -> Option<u64> {
         let check = self.check.as_ref().map(|check| check.deadline_ms);
         self.daemon.deadline_ms().into_iter().chain(check).chain(self.look_at_ms).chain(self.anchor_deadline_ms()).min()
@@ -410,16 +410,16 @@ impl Keeper {
         self.look_at_polled(now);
     }
 
-    fn hear_signals(&mut self) {
+    fn on_signals(&mut self) {
         while let Some(received) = self.signals.next() {
             match received.signal {
                 signal::CHLD => self.reap(),
                 DOUBT_SIGNAL => self.doubt_daemon(),
                 signal if (1..64).contains(&signal) => {
                     if !self.daemon.has_link() {
-                        self.untold |= 1 << signal;
+                        self.unsent_signals |= 1 << signal;
                     } else if self.daemon.waiting() < ANSWERS_WAITING {
-                        self.tell(&FromKeeper::Signal { signal }, &[]);
+                        self.send(&FromKeeper::Signal { signal }, &[]);
                     }
                 }
                 _ => {}
@@ -442,7 +442,7 @@ impl Keeper {
         }
     }
 
-    /// A process that is not our child has ended.
+    /// Handles the end of a process that is not our child.
     pub(crate) fn adopted_ended(&mut self, token: u64) {
         // One that an app handed over to may have come to us as an orphan: then the kernel tells us how it ended.
         self.reap();
@@ -459,21 +459,21 @@ impl Keeper {
             self.unwatch(pidfd);
         }
         match self.children.end(pid, ended) {
-            Some(key) => self.tell(&exited(key, pid, ended), &[]),
-            None if self.daemon.waiting() < ANSWERS_WAITING => self.tell(&FromKeeper::OrphanExited { pid }, &[]),
+            Some(key) => self.send(&exited(key, pid, ended), &[]),
+            None if self.daemon.waiting() < ANSWERS_WAITING => self.send(&FromKeeper::OrphanExited { pid }, &[]),
             None => {}
         }
     }
 
-    /// Tells every end that is not acknowledged.
-    fn tell_all_ends(&mut self) {
+    /// Sends every end that is not acknowledged.
+    fn send_all_exits(&mut self) {
         let ends: Vec<_> = self.children.list().filter_map(|(child, _)| Some((child.key, child.pid, child.ended?))).collect();
         for (key, pid, ended) in ends {
-            self.tell(&exited(key, pid, ended), &[]);
+            self.send(&exited(key, pid, ended), &[]);
         }
     }
 
-    /// Watches a process that is not our child; told and handled like one from now on.
+    /// Watches a process that is not our child; reported and handled like one from now on.
     pub(crate) fn adopt(&mut self, key: u64, process: ProcRef, pidfd: OwnedFd) {
         let token = TOKEN_ADOPTED + u64::try_from(process.pid).unwrap_or(0);
         match self.watch(pidfd.as_fd(), token) {
@@ -487,16 +487,16 @@ impl Keeper {
 
     pub(crate) fn hold(&mut self, name: String, fd: OwnedFd) -> Result<(), Errno> {
         self.held.hold(name.clone(), fd, self.children.alive_count() + OWN_FDS, self.nofile)?;
-        self.tell_anchor(&name);
+        self.update_anchor(&name);
         Ok(())
     }
 
-    /// Room for one more process. Each that lives needs a pidfd in the keeper that comes after one that was killed: that is kept free.
+    /// True if there is room for one more process. Each that lives needs a pidfd in the keeper that comes after one that was killed: that is kept free.
     pub(crate) fn has_room(&self) -> bool {
         ((self.held.len() + self.children.alive_count() + OWN_FDS) as u64).saturating_add(headroom(self.nofile)) < self.nofile
     }
 
-    fn hear_daemon(&mut self) {
+    fn on_daemon_link(&mut self) {
         for _ in 0..REQUESTS_PER_TURN {
             let Some(received) = self.daemon.receive() else { return };
             match received {
@@ -507,7 +507,7 @@ impl Keeper {
         }
     }
 
-    /// What the links shall wake us for.
+    /// Sets what the links shall wake us for.
     fn update_interest(&mut self) {
         if let Some((anchor, wanted)) = self.anchors.interest()
             && epoll::modify(&self.epoll, anchor, epoll::EventData::new_u64(TOKEN_ANCHOR), wanted).is_ok()
@@ -540,7 +540,7 @@ impl Keeper {
         self.watch(link.as_fd(), TOKEN_ANCHOR)
     }
 
-    /// What an anchor needs of its copy; everything else is closed.
+    /// The parts that an anchor needs of its copy; everything else is closed.
     pub(crate) fn into_anchor(self) -> (PathBuf, bool, Originals, Held, Respawn, SignalFd) {
         let Self { home, as_pm2, originals, held, deaths, signals, .. } = self;
         (home, as_pm2, originals, held, deaths, signals)
@@ -556,7 +556,7 @@ impl Keeper {
     }
 }
 
-/// Where the keeper of this home writes its pid.
+/// The pid file of this home's keeper.
 pub(crate) fn pid_file(home: &Path) -> PathBuf {
     let given = std::env::var_os(PID_FILE_VAR).filter(|path| !path.is_empty());
     given.map_or_else(|| home.join(PID_FILE), PathBuf::from)

@@ -1,4 +1,4 @@
-//! What one keeper hands to the next: to itself in a new binary (upgrade), or from a daemon whose keeper was killed (revival).
+//! State that one keeper hands to the next: to itself in a new binary (upgrade), or from a daemon whose keeper was killed (revival).
 //!
 //! The state is a memfd; descriptors are inherited and named by number. The first four bytes are the version: a newer binary keeps
 //! the decoders of older versions, an older one refuses a newer state and the upgrade does not happen.
@@ -20,10 +20,10 @@ pub const SOCKET_FILE: &str = "ostler.sock";
 pub const PID_FILE: &str = "pm2.pid";
 
 const VERSION: u32 = 1;
-/// A state is some hundred bytes per child.
+/// Largest state; it has some hundred bytes per child.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Everything a keeper knows.
+/// State of a keeper.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
     pub(crate) home: PathBuf,
@@ -33,7 +33,7 @@ pub(crate) struct State {
     pub(crate) children: Vec<(Child, Option<i32>)>,
     pub(crate) held: Vec<(String, i32)>,
     pub(crate) daemon: Option<DaemonState>,
-    /// Signals that no daemon was told yet, a bit each.
+    /// Signals that were not sent to any daemon yet, a bit each.
     pub(crate) signals: u64,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct DaemonState {
     pub(crate) start_ticks: u64,
     /// Number of our end of the link.
     pub(crate) link: Option<i32>,
-    /// Exchange it (upgrade) or go on with it (revival).
+    /// Whether to exchange it (upgrade) or to go on with it (revival).
     pub(crate) retire: bool,
 }
 
@@ -58,14 +58,14 @@ record!(DaemonState { pid, start_ticks, link, retire });
 record!(State { home, as_pm2, originals, children, held, daemon, signals });
 
 impl State {
-    /// A memfd with it.
+    /// Writes it into a memfd.
     pub(crate) fn to_memfd(&self) -> Result<OwnedFd, Errno> {
         let mut bytes = encode(&VERSION);
         self.put(&mut bytes);
         memfd::with("ostler-keeper-state", &bytes)
     }
 
-    /// Back from [`State::to_memfd`] of this or an older version.
+    /// Reads it from the memfd of this or an older version.
     pub(crate) fn from_memfd(fd: BorrowedFd<'_>) -> Result<Self, StateError> {
         let bytes = memfd::read(fd, MAX_BYTES).map_err(StateError::Read)?;
         let (version, rest) = bytes.split_at_checked(4).ok_or(StateError::Malformed(Malformed("too short")))?;
@@ -76,7 +76,7 @@ impl State {
     }
 }
 
-/// Why a state cannot be taken over.
+/// Reason why a state cannot be taken over.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
     #[error("cannot read the state of the former keeper")]

@@ -1,4 +1,4 @@
-//! What `ps` and `pgrep -f` show.
+//! Titles that `ps` and `pgrep -f` show.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +17,7 @@ pub(crate) fn keeper_title(home: &Path, as_pm2: bool) -> CString {
     if as_pm2 { title(&format!("PM2 v{PM2_VERSION}: God Daemon"), home) } else { title("ostler: keeper", home) }
 }
 
-/// What the anchor shows in place of the keeper's title, of which it is a copy.
+/// Title of the anchor, in place of the keeper's, of which it is a copy.
 pub(crate) fn anchor_title(home: &Path) -> CString {
     title("ostler: anchor", home)
 }

@@ -1,4 +1,4 @@
-//! Becoming a new binary: same pid, so the children stay ours, the subreaper stays the subreaper and `pm2.pid` stays true.
+//! Upgrade to a new binary: same pid, so the children stay ours, the subreaper stays the subreaper and `pm2.pid` stays true.
 //!
 //! 1. Open the file, and let a child of it try whether it runs here and understands our state: a keeper that became something else
 //!    would take every app's supervision with it.
@@ -36,7 +36,7 @@ pub(crate) struct Check {
     exe: OwnedFd,
 }
 
-/// Why an upgrade did not happen.
+/// Reason why an upgrade did not happen: step and errno.
 type Failure = (&'static str, i32);
 
 impl Keeper {
@@ -51,7 +51,7 @@ impl Keeper {
     }
 
     fn upgrade_failed(&mut self, (step, errno): Failure) {
-        self.tell(&FromKeeper::UpgradeFailed { step: step.to_owned(), errno }, &[]);
+        self.send(&FromKeeper::UpgradeFailed { step: step.to_owned(), errno }, &[]);
     }
 
     fn start_check(&self, exe: &Path) -> Result<Check, Failure> {
@@ -80,7 +80,7 @@ impl Keeper {
         self.upgrade_failed(("check", Errno::TIMEDOUT.raw_os_error()));
     }
 
-    /// The new binary has given its verdict.
+    /// Takes the verdict of the new binary.
     pub(crate) fn checked(&mut self, ending: Ending) {
         let Some(check) = self.check.take() else { return };
         if ending != Ending::Code(i32::from(EXIT_CHECKED)) {
@@ -93,7 +93,7 @@ impl Keeper {
         self.upgrade_failed(errno);
     }
 
-    /// Returns only when it failed, with everything as before.
+    /// Becomes the new binary. Returns only when that failed, with everything as before.
     fn become_binary(&self, exe: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
         let memory = self.state().to_memfd().map_err(failed("exec"))?;
         let survivors: Vec<_> = self.survivors().chain([memory.as_fd()]).collect();
@@ -111,7 +111,7 @@ impl Keeper {
         failure
     }
 
-    /// What the next keeper needs, with the numbers that the descriptors have here.
+    /// The state for the next keeper, with the numbers that the descriptors have here.
     fn state(&self) -> State {
         State {
             home: self.home.clone(),
@@ -120,11 +120,11 @@ impl Keeper {
             children: self.children.list().map(|(child, pidfd)| (child, pidfd.map(number))).collect(),
             held: self.anchor().chain(self.held.iter()).map(|(name, fd)| (name.clone(), number(fd))).collect(),
             daemon: self.daemon.state(true).map(|(daemon, _)| daemon),
-            signals: self.untold,
+            signals: self.unsent_signals,
         }
     }
 
-    /// The link to it, as one of the held descriptors.
+    /// The link to the anchor, as one of the held descriptors.
     fn anchor(&self) -> impl Iterator<Item = (&String, BorrowedFd<'_>)> {
         self.anchors.link().map(|link| (link.name(), link.as_fd())).into_iter()
     }

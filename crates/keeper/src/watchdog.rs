@@ -1,7 +1,7 @@
-//! A daemon that lives and does nothing (stopped, in an endless loop, blocked in a system call) is noticed, killed and replaced.
+//! Watchdog of the daemon: one that lives and does nothing (stopped, in an endless loop, blocked in a system call) is noticed, killed and replaced.
 //!
 //! Nothing is asked while all is well, so that nobody wakes up at rest. The keeper asks (`Ping`) when the daemon has not acknowledged an exit
-//! in time, and when a client that got no answer says so ([`DOUBT_SIGNAL`]). Then it looks at the daemon's first thread until the answer
+//! in time, and when a client that got no answer reports that ([`DOUBT_SIGNAL`]). Then it looks at the daemon's first thread until the answer
 //! is there or the verdict is clear: time alone proves nothing on a busy machine, where a daemon that may not run is not the daemon's fault.
 
 use ostler_sys::clock;
@@ -11,31 +11,31 @@ use crate::daemon::Daemon;
 use crate::message::FromKeeper;
 use crate::run::{Keeper, complain};
 
-/// Signal by which a client tells the keeper that the daemon does not answer. SIGURG: whoever does not know it ignores it, so a pid that is
+/// Signal by which a client reports to the keeper that the daemon does not answer. SIGURG: whoever does not know it ignores it, so a pid that is
 /// another's by now comes to no harm.
 pub const DOUBT_SIGNAL: i32 = 23;
 
-/// An exit is acknowledged within milliseconds; after this the daemon is asked.
+/// Time for an exit to be acknowledged (it takes milliseconds); after this the daemon is asked.
 const EXPECT_MS: u64 = 1_000;
 /// Time between two looks: short at first.
 const LOOK_MS: u64 = 500;
 const SHORT_LOOKS: u32 = 20;
 const LATER_LOOK_MS: u64 = 4_000;
-/// Stopped by a signal for so long: nobody does that for a moment.
+/// Longest stop by a signal: nobody does that for a moment.
 const STOPPED_MS: u64 = 2_000;
-/// Waiting for something inside the kernel, or for another thread.
+/// Longest wait for something inside the kernel, or for another thread.
 const STILL_MS: u64 = 10_000;
-/// Waiting for a disk or a file system: a slow disk ends that by itself.
+/// Longest wait for a disk or a file system: a slow disk ends that by itself.
 const BLOCKED_MS: u64 = 30_000;
-/// CPU time without coming back to its loop; the start with 10,000 apps takes a tenth.
+/// Most CPU time without coming back to its loop; the start with 10,000 apps takes a tenth.
 const BUSY_MS: u64 = 10_000;
-/// SIGKILL works at once, except on who is blocked in the kernel.
+/// Time for SIGKILL: it works at once, except on who is blocked in the kernel.
 const DIES_WITHIN_MS: u64 = 2_000;
-/// With so many that do not die, every further one would most likely end in the same way.
+/// Most daemons that do not die: every further one would most likely end in the same way.
 const UNDEAD_MAX: usize = 3;
 const AFTER_UNDEAD_MS: u64 = 30_000;
 
-/// What a daemon does that does not answer.
+/// Way in which a daemon hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hang {
     Stopped,
@@ -45,7 +45,7 @@ pub(crate) enum Hang {
 }
 
 impl Hang {
-    fn words(self) -> &'static str {
+    fn describe(self) -> &'static str {
         match self {
             Self::Stopped => "it was stopped by a signal",
             Self::Busy => "it has used 10 s of CPU time without coming back",
@@ -55,22 +55,22 @@ impl Hang {
     }
 }
 
-/// What is expected of the daemon; pure.
+/// Watch over the daemon; pure.
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
     phase: Phase,
-    /// SIGKILL was sent then.
+    /// Time of SIGKILL.
     killed_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 enum Phase {
-    /// Nothing.
+    /// Nothing is expected.
     #[default]
     Calm,
-    /// An acknowledgement, until then.
+    /// An acknowledgement is expected by this time.
     Expecting { until_ms: u64 },
-    /// The answer to a question.
+    /// The answer to a question is expected.
     Asked(Asked),
 }
 
@@ -82,24 +82,24 @@ struct Asked {
     cpu_ms: u64,
     /// CPU time since the question.
     busy_ms: u64,
-    /// In the same state without any CPU time, for so long.
+    /// State without any CPU time, and how long it has lasted.
     idle: (Option<Hang>, u64),
 }
 
 impl Watchdog {
-    /// Something was sent that has to be acknowledged.
+    /// Expects an acknowledgement: something was sent that needs one.
     pub(crate) fn expect(&mut self, now_ms: u64) {
         if matches!(self.phase, Phase::Calm) {
             self.phase = Phase::Expecting { until_ms: now_ms + EXPECT_MS };
         }
     }
 
-    /// It does turn.
-    pub(crate) fn heard(&mut self) {
+    /// Notes that it turns.
+    pub(crate) fn on_answer(&mut self) {
         self.phase = Phase::Calm;
     }
 
-    /// Whether it is to be asked: not while it is asked already.
+    /// Says whether it is to be asked: not while it is asked already.
     fn doubt(&mut self, now_ms: u64, activity: Activity) -> bool {
         if matches!(self.phase, Phase::Asked(_)) {
             return false;
@@ -124,7 +124,7 @@ impl Watchdog {
         }
     }
 
-    /// What one more look says; `None` = wait.
+    /// Takes one more look; `None` = wait.
     fn look(&mut self, now_ms: u64, activity: Activity) -> Option<Hang> {
         let Phase::Asked(asked) = &mut self.phase else { return None };
         let interval = if asked.looks < SHORT_LOOKS { LOOK_MS } else { LATER_LOOK_MS };
@@ -158,7 +158,7 @@ impl Watchdog {
 }
 
 impl Keeper {
-    /// Somebody got no answer from the daemon, or we did not.
+    /// Doubts the daemon: somebody got no answer from it, or we did not.
     pub(crate) fn doubt_daemon(&mut self) {
         let Daemon::Running(running) = &mut self.daemon else { return };
         if running.is_about_to_end() || running.watchdog.killed_ms.is_some() {
@@ -166,7 +166,7 @@ impl Keeper {
         }
         let Ok(activity) = activity(running.pid()) else { return };
         if running.watchdog.doubt(clock::boot_ms(), activity) {
-            self.tell(&FromKeeper::Ping, &[]);
+            self.send(&FromKeeper::Ping, &[]);
         }
     }
 
@@ -186,18 +186,18 @@ impl Keeper {
             return;
         }
         if let Phase::Expecting { .. } = running.watchdog.phase {
-            running.watchdog.heard();
+            running.watchdog.on_answer();
             return self.doubt_daemon();
         }
         // One that is gone is noticed otherwise.
         let found = activity(pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
         if let Some(hang) = running.watchdog.look(now_ms, found) {
-            complain(&format!("the daemon (pid {pid}) does not answer: {}; it is killed and replaced, apps go on", hang.words()));
+            complain(&format!("the daemon (pid {pid}) does not answer: {}; it is killed and replaced, apps go on", hang.describe()));
             self.kill_daemon();
         }
     }
 
-    /// SIGKILL did not end it: it never runs a line of the program again, but the kernel keeps it until what it waits for comes. Another one
+    /// Goes on without it: SIGKILL did not end it. It never runs a line of the program again, but the kernel keeps it until what it waits for comes. Another one
     /// can take its place.
     fn leave_undead(&mut self, pid: i32) {
         self.undead.push(pid);
@@ -215,7 +215,7 @@ impl Keeper {
         }
     }
 
-    /// A former daemon may have ended at last.
+    /// Forgets a former daemon that has ended at last.
     pub(crate) fn forget_undead(&mut self, pid: i32) {
         self.undead.retain(|&undead| undead != pid);
     }
@@ -276,7 +276,7 @@ mod tests {
         watchdog.expect(10);
         watchdog.expect(500);
         assert_eq!(watchdog.deadline_ms(), Some(10 + EXPECT_MS));
-        watchdog.heard();
+        watchdog.on_answer();
         assert_eq!(watchdog.deadline_ms(), None);
     }
 }

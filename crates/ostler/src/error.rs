@@ -119,7 +119,7 @@ pub(crate) enum CliError {
     Failed(String),
     /// Everything was said already; only the exit code is left.
     #[error("failed")]
-    Told(Status),
+    Reported(Status),
 }
 
 impl From<ClientError> for CliError {
@@ -139,7 +139,7 @@ impl CliError {
             Self::Client(error) if error.is_unreachable() => Status::Unreachable,
             Self::Launch(_) => Status::Unreachable,
             Self::Daemon(Failure::NotFound { .. } | Failure::Empty) | Self::NotFound(_) => Status::NotFound,
-            Self::Told(status) => *status,
+            Self::Reported(status) => *status,
             Self::Home(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
         }
     }
@@ -161,7 +161,7 @@ mod tests {
             (CliError::Daemon(not_found()), 4),
             (CliError::Daemon(Failure::AlreadyLaunched), 1),
             (CliError::NotFound("File x not found".into()), 4),
-            (CliError::Told(Status::NotFound), 4),
+            (CliError::Reported(Status::NotFound), 4),
         ] {
             assert_eq!(error.status() as u8, code, "{error}");
         }

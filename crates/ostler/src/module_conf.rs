@@ -49,7 +49,7 @@ pub(crate) fn read(path: &Path) -> Result<Map<String, Value>, CliError> {
     match got {
         Ok(_) if text.trim().is_empty() => Ok(Map::new()),
         Ok(_) => serde_json::from_str(&text).map_err(|error| {
-            CliError::Failed(format!("the settings in \"{}\" are broken ({error}); mend the file, or remove it", path.display()))
+            CliError::Failed(format!("the settings in \"{}\" are broken ({error}); correct the file, or remove it", path.display()))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
         Err(source) => Err(CliError::File { what: "read", path: path.display().to_string(), source }),
@@ -94,7 +94,7 @@ fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
 }
 
 /// A daemon that runs knows at once.
-pub(crate) fn tell_daemon(cx: &mut Cx) -> Result<(), CliError> {
+pub(crate) fn notify_daemon(cx: &mut Cx) -> Result<(), CliError> {
     match cx.running_client() {
         Ok(Some(client)) => Ok(client.request(&Request::SettingsChanged, &mut |_| {}).map(drop)?),
         // It reads them when it is started, or when its logs are written next.

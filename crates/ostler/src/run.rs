@@ -72,10 +72,10 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     };
     let status = result.unwrap_or_else(|error| {
         let status = error.status();
-        if call.has("json") && !matches!(error, CliError::Told(_)) {
+        if call.has("json") && !matches!(error, CliError::Reported(_)) {
             json(&mut cx.out, &serde_json::json!({ "error": with_causes(&error), "exit_code": status as u8 }));
         }
-        tell(&mut cx, call, &error);
+        print_error(&mut cx, call, &error);
         status
     });
     finish(program, &mut cx.out, status)
@@ -114,10 +114,10 @@ fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
 }
 
 /// One clear line: what failed, where, and what to do.
-pub(crate) fn tell(cx: &mut Cx, call: &Call, error: &CliError) {
+pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
     let name = cx.program.name();
     match error {
-        CliError::Told(_) => {}
+        CliError::Reported(_) => {}
         CliError::Usage(error) => drop(usage(cx.program, &mut cx.out, error)),
         CliError::Client(ClientError::NotRunning { home }) => {
             let nothing =
@@ -137,13 +137,13 @@ pub(crate) fn tell(cx: &mut Cx, call: &Call, error: &CliError) {
             cx.out.error(with_causes(error));
             cx.out.err_line(format_args!("`{name} list` shows how far it came; see also {}", "pm2.log in the home"));
         }
-        CliError::Daemon(failure) => tell_failure(cx, failure),
+        CliError::Daemon(failure) => print_failure(cx, failure),
         _ => cx.out.error(with_causes(error)),
     }
 }
 
 /// In PM2's words.
-fn tell_failure(cx: &mut Cx, failure: &Failure) {
+fn print_failure(cx: &mut Cx, failure: &Failure) {
     match failure {
         Failure::NotFound { target } if !target.is_empty() && target.bytes().all(|b| b.is_ascii_digit()) => {
             cx.out.error(format_args!("Process {target} not found"));

@@ -51,7 +51,7 @@ impl Signals {
     }
 
     /// Takes the signals and reaps. True when it is time to stop.
-    pub(crate) fn hear(&mut self) -> bool {
+    pub(crate) fn receive(&mut self) -> bool {
         while self.children.next().is_some() {}
         while let Some(Reaped { pid, ending, .. }) = child::reap_any() {
             if Some(pid) == self.keeper {

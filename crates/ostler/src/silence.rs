@@ -30,7 +30,7 @@ impl Look {
 impl OnSilence for Look {
     fn busy(&mut self, silent: Duration, keeper: Option<i32>) {
         if let Some(keeper) = keeper.filter(|&keeper| is_stopped(keeper) && !SAID_OF_KEEPER.swap(true, Ordering::Relaxed)) {
-            say(&format!(
+            print(&format!(
                 "the keeper (pid {keeper}) has not answered for {} s: it was stopped by a signal and nothing can be started or stopped; \
                  `kill -CONT {keeper}` lets it go on, apps go on meanwhile",
                 silent.as_secs()
@@ -42,7 +42,7 @@ impl OnSilence for Look {
         let found = Found::of(&self.home, keeper);
         let helps = found.call_for_help();
         if !SAID.swap(true, Ordering::Relaxed) {
-            say(&format!("{}; {}", found.who(silent), found.what_is_done()));
+            print(&format!("{}; {}", found.who(silent), found.what_is_done()));
         }
         helps
     }
@@ -113,7 +113,7 @@ fn is_stopped(pid: i32) -> bool {
 }
 
 /// A line for people on standard error, whatever is wanted on standard output.
-fn say(text: &str) {
+fn print(text: &str) {
     // Nobody to tell is no reason to fail.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

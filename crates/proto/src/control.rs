@@ -20,19 +20,19 @@ pub use crate::rollout::{FaultReport, PlaceReport, RolloutReport, RolloutState};
 /// field that has to be there. `tests/wire.rs` fails when that is forgotten. A new optional field needs none.
 pub const PROTOCOL: u32 = 3;
 
-/// Characters of `on_behalf_of` in [`Request::Hello`].
+/// Most characters of `on_behalf_of` in [`Request::Hello`].
 pub const MAX_ON_BEHALF_OF: usize = 128;
 
-/// What a client sends.
+/// Frame of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientFrame {
     /// Chosen by the client, repeated in every answer.
     pub id: u64,
-    /// What it wants.
+    /// The request.
     pub request: Request,
 }
 
-/// What the daemon sends.
+/// Frame of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DaemonFrame {
     /// The request this answers.
@@ -52,11 +52,11 @@ pub enum Request {
         protocol: u32,
         /// Its version, for messages.
         version: String,
-        /// This connection only reads, and stays so: every request that changes something ([`Request::is_read_only`]) is refused with
+        /// Whether this connection only reads, and stays so: every request that changes something ([`Request::is_read_only`]) is refused with
         /// [`Failure::ReadOnly`].
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         read_only: bool,
-        /// For whom this client asks: the user of a login, `ssh user@host`. Whoever may connect may do everything anyway, so this is believed and
+        /// Person for whom this client asks: the user of a login, `ssh user@host`. Whoever may connect may do everything anyway, so this is believed and
         /// gives no right; it is shown beside the client's uid and pid. Of more than [`MAX_ON_BEHALF_OF`] characters the first are kept.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<String>,
@@ -67,7 +67,7 @@ pub enum Request {
     List,
     /// What a table shows of all instances. Answer: [`Response::Table`].
     Table,
-    /// How instances are, and nothing that would have to be measured. Answer: [`Response::Health`]; an unknown target is [`Failure::NotFound`].
+    /// Health of instances, without anything that would have to be measured. Answer: [`Response::Health`]; an unknown target is [`Failure::NotFound`].
     Health {
         /// What to select; empty = all.
         targets: Vec<String>,
@@ -92,15 +92,15 @@ pub enum Request {
         existing: Existing,
         /// Command word, for the record.
         command: String,
-        /// What else has to be seen of what was started; none = it was executed (and is ready, where it says so).
+        /// Proof of the start that is waited for besides; none = it was executed (and is ready, where it says so).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm: Option<Confirm>,
     },
     /// Does something to existing instances. Answer: progress, then [`Response::Done`].
     Act {
-        /// What.
+        /// The action.
         action: Action,
-        /// To whom: one target after the other, the first failure ends it.
+        /// The targets: one after the other, the first failure ends it.
         targets: Vec<String>,
         /// Directory against which script paths among the targets are resolved.
         cwd: String,
@@ -108,23 +108,23 @@ pub enum Request {
         change: Option<Box<Change>>,
         /// How many instances at the same time; 0 = all.
         parallel: u32,
-        /// What runs may finish what it does (stop, delete).
+        /// Whether what runs may finish what it does (stop, delete).
         gentle: bool,
-        /// Watch the first new instance of a reload for so long; none = as the app says.
+        /// Time for which the first new instance of a reload is watched; none = as the app says.
         canary_ms: Option<u64>,
         /// Command word, for the record.
         command: String,
     },
     /// Replacements of releases: under way, and the last ones. Answer: [`Response::Rollouts`].
     Rollouts {
-        /// Of this app; none = of all.
+        /// The app; none = all.
         app: Option<String>,
     },
     /// Goes back to an earlier release, in the way of a reload. Answer: progress, then [`Response::Done`].
     Undo {
-        /// Which app.
+        /// The app.
         app: String,
-        /// To this release; none = the one before.
+        /// The release; none = the one before.
         to: Option<u32>,
         /// Command word, for the record.
         command: String,
@@ -142,9 +142,9 @@ pub enum Request {
         name: String,
         /// See `cwd` of [`Request::Act`].
         cwd: String,
-        /// To how many.
+        /// The new number.
         to: ScaleTo,
-        /// The oldest instances go first, as in PM2; else the newest.
+        /// Whether the oldest instances go first, as in PM2; else the newest.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         oldest_first: bool,
     },
@@ -164,11 +164,11 @@ pub enum Request {
     Host,
     /// The settings of the home (`module_conf.json`) were changed. Answer: [`Response::Done`].
     SettingsChanged,
-    /// Opens log files anew. Answer: [`Response::LogsReloaded`].
+    /// Reopens log files. Answer: [`Response::LogsReloaded`].
     ReloadLogs,
     /// Writes `dump.pm2`. Answer: [`Response::Paths`] (the file), or [`Failure::NothingToSave`].
     Save {
-        /// Also when the list is empty.
+        /// Whether also an empty list is saved.
         force: bool,
     },
     /// Starts what `dump.pm2` holds. Answer: progress, then [`Response::Done`].
@@ -180,21 +180,21 @@ pub enum Request {
         /// Absolute path of the new binary.
         exe: String,
     },
-    /// Are daemon and keeper alive? Answer: [`Response::Pong`], when the keeper has answered the daemon.
+    /// Checks whether daemon and keeper are alive. Answer: [`Response::Pong`], when the keeper has answered the daemon.
     Pulse,
-    /// What happened and is still known. Answer: [`Response::Events`].
+    /// Events that are still known. Answer: [`Response::Events`].
     Events,
-    /// From now on, every [`Event`] is sent as [`Response::Happened`] with this request's id, until the connection ends, or until
+    /// Subscribes: from now on, every [`Event`] is sent as [`Response::Happened`] with this request's id, until the connection ends, or until
     /// [`Response::FellBehind`].
     Subscribe {
-        /// First what happened after that, as far as it is still known; what is not is told by [`Response::Missed`]. None = from now on only.
+        /// First the events after that position, as far as they are still known; those that are not are counted by [`Response::Missed`]. None = from now on only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Position>,
     },
 }
 
 impl Request {
-    /// Nothing is changed by it, neither apps nor files nor the daemon: it may be sent again when nobody knows what became of it, and on a
+    /// True if nothing is changed by it, neither apps nor files nor the daemon: it may be sent again when nobody knows what became of it, and on a
     /// connection that only reads.
     pub fn is_read_only(&self) -> bool {
         match self {
@@ -227,16 +227,16 @@ impl Request {
     }
 }
 
-/// What is waited for where an app does not say itself when it is ready: that its runtime runs the script.
+/// Proof of a start where an app does not say itself when it is ready: that its runtime runs the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirm {
-    /// No longer than this after the request.
+    /// Longest wait after the request.
     pub within_ms: u64,
-    /// A failure of the process meanwhile is one of the start.
+    /// Whether a failure of the process meanwhile is one of the start.
     pub early_exit_fails: bool,
 }
 
-/// What `start` does with an app whose name exists.
+/// Action of `start` on an app whose name exists.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
@@ -247,7 +247,7 @@ pub enum Existing {
     },
     /// A config file: every instance of that name gets the new description, then is restarted.
     Restart,
-    /// As `Restart`, with a rolling reload.
+    /// The same with a rolling reload.
     Reload {
         /// See `parallel` of [`Request::Act`].
         parallel: u32,
@@ -256,7 +256,7 @@ pub enum Existing {
     },
 }
 
-/// What to do.
+/// Action on instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -317,7 +317,7 @@ pub enum Response {
         pid: i32,
         /// The keeper's pid.
         keeper_pid: i32,
-        /// This connection only reads, as it was asked.
+        /// Whether this connection only reads, as it was asked.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         read_only: bool,
     },
@@ -327,7 +327,7 @@ pub enum Response {
     List(Vec<Summary>),
     /// Rows of a table, by id.
     Table(Vec<TableRow>),
-    /// How instances are, by id.
+    /// Health of instances, by id.
     Health(Vec<HealthRow>),
     /// Full list, by id.
     Details(Vec<Detail>),
@@ -346,22 +346,22 @@ pub enum Response {
     Paths(Vec<String>),
     /// Figures of the machine; none = they are turned off (`pm2:sysmonit`).
     Host(Option<Box<HostReport>>),
-    /// What became of each log with news; one that was never renamed has none.
+    /// Outcome for each log that has one; a log that was never renamed has none.
     LogsReloaded(Vec<ReloadedLog>),
     /// Failed; nothing more follows.
     Failed(Failure),
-    /// What happened, the oldest first.
+    /// Events, the oldest first.
     Events {
-        /// As far as it is known.
+        /// The events that are known.
         list: Vec<Event>,
-        /// Where to [`Request::Subscribe`] from.
+        /// The position from which to [`Request::Subscribe`].
         position: Position,
     },
-    /// Something happened (after [`Request::Subscribe`]).
+    /// An event (after [`Request::Subscribe`]).
     Happened(Event),
-    /// Of what was asked for, this is not known any more; what comes next is the oldest that is.
+    /// Of the events that were asked for, these are not known any more; what comes next is the oldest that is.
     Missed(Missed),
-    /// This follower did not read: what waited for it was dropped, and the connection ends. It may come back and subscribe from where it was.
+    /// This follower did not read: what waited for it was dropped, and the connection ends. It may connect again and subscribe from its position.
     FellBehind,
 }
 
@@ -372,34 +372,34 @@ pub struct ReloadedLog {
     pub path: String,
     /// Instances that write to it.
     pub ids: Vec<u32>,
-    /// What became of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: LogOutcome,
 }
 
-/// What became of a log.
+/// Outcome of a reload for a log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum LogOutcome {
-    /// Its lines pass through the daemon, which opens it anew with the next line.
+    /// Its lines pass through the daemon, which reopens it with the next line.
     Reopened,
     /// It had been renamed; new lines arrive at its path again.
     HandedBack {
-        /// Where the old lines are.
+        /// The file with the old lines.
         rotated: String,
-        /// So many bytes of them.
+        /// Their bytes.
         bytes: u64,
-        /// For so long its writers stood still, in microseconds.
+        /// Time for which its writers stood still, in microseconds.
         stalled_us: u64,
     },
     /// It had been renamed, and that is how it stays.
     Failed {
-        /// Why, one line.
+        /// The reason, one line.
         reason: String,
     },
 }
 
-/// One step of a longer request.
+/// Step of a longer request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
@@ -414,18 +414,18 @@ pub enum Progress {
     },
     /// One instance is done.
     InstanceDone {
-        /// Which.
+        /// Its id.
         id: u32,
         /// Its name.
         name: String,
     },
     /// One instance failed; others go on, the final answer is a failure.
     InstanceFailed {
-        /// Which.
+        /// Its id.
         id: u32,
         /// Its name.
         name: String,
-        /// Why, one line.
+        /// The reason, one line.
         reason: String,
     },
     /// Apps of the file that were not there yet.
@@ -447,18 +447,18 @@ pub enum Progress {
     },
     /// An instance of a reload.
     Rollout {
-        /// Which.
+        /// Its id.
         id: u32,
         /// Its name.
         name: String,
-        /// What happens there, in words that follow a name.
+        /// The step, in words that follow a name.
         step: String,
     },
     /// A line for the user, already worded.
     Warning(String),
 }
 
-/// Why a request failed.
+/// Reason why a request failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
@@ -483,12 +483,12 @@ pub enum Failure {
     /// Scale to the same number.
     #[error("nothing to do")]
     NothingToDo,
-    /// Some instances failed; each was told by [`Progress::InstanceFailed`].
+    /// Some instances failed; each was reported by [`Progress::InstanceFailed`].
     #[error("{failed} of {total} instances failed")]
     Some {
-        /// How many failed.
+        /// Number of those that failed.
         failed: u32,
-        /// Of how many.
+        /// Number of all.
         total: u32,
     },
     /// A new release was not taken.

@@ -1,4 +1,4 @@
-//! What happened to apps, and to the manager itself: typed, numbered, with its cause.
+//! Events of apps, and of the manager itself: typed, numbered, with their cause.
 //!
 //! ```text
 //! {"epoch":81,"seq":12,"at_ms":1790000000000,"app":"api","id":0,"what":{"online":{"pid":4711}},
@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 /// One event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// The ring that numbered it; another one when the events from before are lost.
+    /// Ring that numbered it; another one when the events from before are lost.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub epoch: u64,
     /// Its number there: 1, 2, 3, without a gap.
     pub seq: u64,
-    /// When, in ms of the wall clock.
+    /// Time, in ms of the wall clock.
     pub at_ms: u64,
     /// App name; none = it is about the manager, not about one app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,9 +25,9 @@ pub struct Event {
     /// `pm_id`; none = it is not about one instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
-    /// What happened.
+    /// The event itself.
     pub what: What,
-    /// Why.
+    /// Its cause.
     pub cause: Cause,
     /// PM2's status word before; none where it is not about an instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,13 +38,13 @@ pub struct Event {
 }
 
 impl Event {
-    /// Where a follower stands that knows this event and all before it.
+    /// The position of a follower that knows this event and all before it.
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, seq: self.seq }
     }
 }
 
-/// What happened.
+/// Kind of an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
@@ -62,14 +62,14 @@ pub enum What {
     },
     /// It was not ready in time.
     NotReady {
-        /// It is stopped for that; otherwise it goes on.
+        /// Whether it is stopped for that; otherwise it goes on.
         stopped: bool,
     },
     /// It gets no new work and finishes what it does.
     Draining,
     /// A stop began.
     Stopping,
-    /// It did not obey in time and was sent SIGKILL.
+    /// It did not end in time and was sent SIGKILL.
     KillTimeout,
     /// Its process ended.
     Exit {
@@ -77,7 +77,7 @@ pub enum What {
         pid: i32,
         /// Code or signal.
         ending: Ending,
-        /// How long it had run.
+        /// Duration of its run.
         uptime_ms: u64,
     },
     /// It could not be started.
@@ -89,19 +89,19 @@ pub enum What {
     },
     /// The restart policy starts it again.
     Restarting {
-        /// After so long.
+        /// The delay.
         delay_ms: u64,
     },
     /// It is stopped.
     Stopped,
     /// It is given up.
     Errored {
-        /// After so many unstable runs.
+        /// Number of unstable runs.
         unstable: u32,
     },
     /// A hook or check of it failed.
     HookFailed {
-        /// Which, and how, in words.
+        /// The hook or check and its failure, in words.
         why: String,
     },
     /// It is out of the list.
@@ -110,7 +110,7 @@ pub enum What {
     ReloadBegun {
         /// Number of the release.
         release: u32,
-        /// How many instances.
+        /// Number of instances.
         instances: u32,
     },
     /// A new process serves in the place of the old one.
@@ -127,7 +127,7 @@ pub enum What {
     ReloadFailed {
         /// Number of the release that failed.
         release: u32,
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// Another command came in between.
@@ -135,59 +135,59 @@ pub enum What {
         /// Number of the release.
         release: u32,
     },
-    /// Its health is another one.
+    /// Its health changed.
     Health {
-        /// As it is now.
+        /// The health now.
         state: Health,
     },
     /// It uses or reports more than it may.
     LimitExceeded {
-        /// Which limit.
+        /// The limit.
         limit: Limit,
-        /// It is told only; nothing else is done.
+        /// Whether it is only reported; nothing else is done.
         warning: bool,
     },
     /// Its log was rotated.
     LogRotated {
-        /// Where the old lines are.
+        /// The file with the old lines.
         file: String,
     },
-    /// It is to have another number of instances.
+    /// Its number of instances changed.
     Scaled {
-        /// So many it had.
+        /// The number before.
         from: u32,
-        /// So many from now on.
+        /// The number from now on.
         to: u32,
     },
     /// The record of an instance is out of the list, because daemons died over it; its process goes on without supervision.
     SetAside {
-        /// Where the record is kept; none where it could not be.
+        /// File with the record; none where it could not be kept.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
     },
     /// Processes of the manager were lost, and there are others: what became of the instances that ran.
     Recovered {
-        /// Which processes.
+        /// The processes that were lost.
         lost: Lost,
-        /// So many run on.
+        /// Number of instances that run on.
         running: u32,
-        /// So many had ended meanwhile.
+        /// Number of instances that had ended meanwhile.
         ended: u32,
     },
     /// The manager is asked to become another program.
     UpdateBegun,
     /// It goes on as before.
     UpdateFailed {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// It is the other program.
+    /// The manager is the other program.
     Updated {
-        /// Version of that.
+        /// Version of that program.
         version: String,
-        /// So many instances run on.
+        /// Number of instances that run on.
         running: u32,
-        /// So many had ended meanwhile.
+        /// Number of instances that had ended meanwhile.
         ended: u32,
     },
     /// The list of apps was saved because a user wanted it.
@@ -211,7 +211,7 @@ pub enum Lost {
     All,
 }
 
-/// What checks say of it.
+/// Health by the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
@@ -223,7 +223,7 @@ pub enum Health {
     Unhealthy,
 }
 
-/// What is limited.
+/// Limit of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
@@ -276,7 +276,7 @@ impl What {
     }
 }
 
-/// Why something happened.
+/// Cause of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
@@ -288,7 +288,7 @@ pub enum Cause {
         uid: u32,
         /// Its process.
         pid: i32,
-        /// For whom it asked, as it says.
+        /// Person for whom it asked, as it says.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<Box<str>>,
     },

@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 /// Largest frame accepted. 1,000 apps in full are about 10 MB.
 pub const MAX_FRAME_BYTES: usize = 256 << 20;
 
-/// A buffer of more than this is given back when it is empty.
+/// Size above which a buffer is given back when it is empty.
 const KEPT_BYTES: usize = 64 << 10;
 
-/// Why a frame cannot be read. The connection is of no use afterwards.
+/// Reason why a frame cannot be read. The connection is of no use afterwards.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// Longer than [`MAX_FRAME_BYTES`].
@@ -33,7 +33,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
-/// Collects bytes and cuts them into frames.
+/// Decoder: collects bytes and cuts them into frames.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -41,12 +41,12 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Bytes that are no whole frame yet, or were not taken.
+    /// The number of bytes that are no whole frame yet, or were not taken.
     pub fn buffered(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    /// Length of the frame that is coming, as its head says.
+    /// The length of the frame that is coming, as its head says.
     pub fn announced(&self) -> Option<usize> {
         self.buffer.get(self.start..)?.first_chunk::<4>().map(|head| u32::from_le_bytes(*head) as usize)
     }

@@ -1,4 +1,4 @@
-//! How an instance is, for whoever asks.
+//! Health of an instance, for whoever asks.
 
 use ostler_core::health::State;
 use ostler_core::time::Now;
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The health of a process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HealthReport {
-    /// How it is.
+    /// The state.
     pub state: State,
-    /// Since when.
+    /// Time of its begin.
     pub since: Now,
     /// Bad answers in a row.
     pub failures: u32,
@@ -31,10 +31,10 @@ impl HealthReport {
 /// An answer to a health check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastAnswer {
-    /// When.
+    /// Time.
     pub at: Now,
-    /// As expected.
+    /// Whether it is as expected.
     pub good: bool,
-    /// What was asked and what came; empty for a good one.
+    /// The question and what came; empty for a good one.
     pub words: String,
 }

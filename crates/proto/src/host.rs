@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// What is said of the machine. Rates are those since the last time that somebody asked.
+/// Figures of the machine. Rates are those since the last time that somebody asked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HostReport {
-    /// All processors together, percent.
+    /// CPU use of all processors together, percent.
     pub cpu_pct: f64,
-    /// Memory.
+    /// Memory in bytes.
     pub memory_total_bytes: u64,
-    /// What programs could still get.
+    /// Memory that programs can still get.
     pub memory_available_bytes: u64,
     /// Network interfaces.
     pub interfaces: Vec<InterfaceReport>,
@@ -39,9 +39,9 @@ pub struct InterfaceReport {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MountReport {
-    /// Where it is.
+    /// Its path.
     pub path: String,
-    /// How full it is, as `df` has it.
+    /// Its use in percent, as `df` has it.
     pub use_pct: f64,
     /// Its size.
     pub size_gb: f64,
@@ -85,14 +85,14 @@ impl HostReport {
     }
 }
 
-/// So many digits behind the point.
+/// Rounds to so many digits behind the point.
 pub fn round(value: f64, digits: i32) -> f64 {
     let factor = 10_f64.powi(digits);
     let rounded = (value * factor).round() / factor;
     if rounded.is_finite() { rounded } else { 0.0 }
 }
 
-/// Whole numbers without a point, as JavaScript has them.
+/// A number without a point where it is whole, as JavaScript has it.
 fn number(value: f64, digits: i32) -> Value {
     let rounded = round(value, digits);
     if rounded.fract() == 0.0 && rounded.abs() < 1e15 { Value::from(rounded as i64) } else { Value::from(rounded) }

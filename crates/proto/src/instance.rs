@@ -1,4 +1,4 @@
-//! What is told of an instance: a row, a summary, all of it.
+//! Views of an instance: a row, a summary, all of it.
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Cause;
 use crate::health::HealthReport;
 
-/// How one instance is.
+/// Health of one instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HealthRow {
     /// `pm_id`.
@@ -18,12 +18,12 @@ pub struct HealthRow {
     pub name: String,
     /// PM2's status word.
     pub status: String,
-    /// What is wrong with it although it may be online, as far as anybody looked.
+    /// Its trouble although it may be online, as far as checks know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 
-/// What a table shows of an instance.
+/// Table row of an instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableRow {
     /// `pm_id`.
@@ -36,7 +36,7 @@ pub struct TableRow {
     pub version: Option<String>,
     /// `fork` or `cluster`.
     pub mode: ostler_core::app::ExecMode,
-    /// 0 when not running.
+    /// Pid; 0 when not running.
     pub pid: i32,
     /// PM2's status word.
     pub status: String,
@@ -48,17 +48,17 @@ pub struct TableRow {
     pub monit: Monit,
     /// Name of the user it runs as.
     pub user: String,
-    /// Watching for file changes.
+    /// Whether it is watched for file changes.
     pub watching: bool,
-    /// How it is; none where nobody asks for it, or it does not run.
+    /// Health; none where nothing is checked, or it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<ostler_core::health::State>,
 }
 
-/// One row of the list: what a table shows, and where its files are.
+/// Summary of an instance: its table row, and where its files are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// What a table shows; its fields stand beside the others.
+    /// Its table row; its fields stand beside the others.
     #[serde(flatten)]
     pub row: TableRow,
     /// Unstable restarts.
@@ -133,7 +133,7 @@ pub struct Detail {
     pub spec: AppSpec,
     /// State, counters, exits.
     pub instance: Instance,
-    /// What its schedule has come to.
+    /// State of its schedule.
     #[serde(default, skip_serializing_if = "Ticks::are_none")]
     pub ticks: Ticks,
     /// What the daemon learned from the running process.
@@ -146,16 +146,16 @@ pub struct Detail {
     pub user: String,
     /// PM2 home of the daemon.
     pub home: String,
-    /// What it waits for before it is started, in words.
+    /// The dependencies that it waits for before it is started, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
-    /// How it is; none where nobody asks for it, or it does not run.
+    /// Health; none where nothing is checked, or it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthReport>,
-    /// Why it is as it is; none where nothing has happened to it.
+    /// Cause of its present state; none where nothing has happened to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// What was found out while it was looked after, the oldest first.
+    /// Findings while it was looked after, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
     /// Variables that `set <app>:<key> <value>` keeps for it.
@@ -163,7 +163,7 @@ pub struct Detail {
     pub kept: EnvMap,
 }
 
-/// What an app told over its IPC channel.
+/// Facts that an app sent over its IPC channel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Learned {
@@ -178,7 +178,7 @@ pub struct Learned {
     /// The sockets that it got (`listen`), as they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<OpenSocket>,
-    /// What it said about itself by sd_notify (`STATUS=`).
+    /// Its own status by sd_notify (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
 }
@@ -190,7 +190,7 @@ ostler_core::rarely!(Learned);
 pub struct OpenSocket {
     /// Its name in `LISTEN_FDNAMES`.
     pub name: String,
-    /// Where it listens: `127.0.0.1:8080`, `port 8080`, `/run/x.sock`.
+    /// Its address: `127.0.0.1:8080`, `port 8080`, `/run/x.sock`.
     pub address: String,
 }
 

@@ -1,31 +1,31 @@
-//! What is told about the replacement of releases.
+//! Reports of replaced releases.
 
 use serde::{Deserialize, Serialize};
 
 /// One replacement of an app's release, under way or over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RolloutReport {
-    /// Which app.
+    /// The app.
     pub app: String,
     /// Number of the release among those of the app, from 1.
     pub release: u32,
     /// Version of the app's package, if known.
     pub version: Option<String>,
-    /// What is run.
+    /// The script.
     pub script: String,
     /// The command that asked for it.
     pub command: String,
-    /// When it began, wall clock, ms.
+    /// Begin, wall clock, ms.
     pub started_ms: u64,
-    /// When it was over.
+    /// End.
     pub ended_ms: Option<u64>,
-    /// Where it stands.
+    /// The state.
     pub state: RolloutState,
-    /// This is the release that serves.
+    /// Whether this is the release that serves.
     pub current: bool,
     /// The instances.
     pub places: Vec<PlaceReport>,
-    /// What failed.
+    /// The failure.
     pub fault: Option<FaultReport>,
     /// Requests of old processes that were not finished in their time.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -37,7 +37,7 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// Where a replacement stands.
+/// State of a replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutState {
@@ -64,12 +64,12 @@ pub struct PlaceReport {
     pub state: String,
 }
 
-/// What failed.
+/// Failure of a replacement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultReport {
-    /// Which instance.
+    /// The instance.
     pub id: u32,
-    /// Why, in words that follow a name.
+    /// The reason, in words that follow a name.
     pub reason: String,
     /// The last lines that the new process wrote, oldest first.
     pub last_lines: Vec<String>,
@@ -83,7 +83,7 @@ impl RolloutReport {
     }
 }
 
-/// Why releases were not taken, one line each.
+/// Reasons why releases were not taken, one line each.
 pub(crate) fn failure(reports: &[RolloutReport]) -> String {
     let one = |report: &RolloutReport| {
         let why = report.fault.as_ref().map(|fault| format!(": instance {} {}", fault.id, fault.reason)).unwrap_or_default();

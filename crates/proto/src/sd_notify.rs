@@ -1,4 +1,4 @@
-//! What a program says about itself by the sd_notify protocol: datagrams of `NAME=value` lines.
+//! Messages of programs by the sd_notify protocol: datagrams of `NAME=value` lines.
 //!
 //! ```text
 //! READY=1
@@ -7,12 +7,12 @@
 //!
 //! Source: `sd_notify(3)`.
 
-/// A longer datagram is none; systemd's own limit.
+/// Longest datagram; a longer one is ignored. systemd's own limit.
 pub const DATAGRAM_MAX: usize = 4096;
 /// Longest status that is kept, in characters.
 const STATUS_MAX: usize = 300;
 
-/// One datagram. What it does not say is false or none; names that are not known are passed over.
+/// One datagram. What is not in it is false or none; names that are not known are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notification {
     /// `READY=1`: started, or reloaded.
@@ -27,15 +27,15 @@ pub struct Notification {
     pub alive: bool,
     /// `WATCHDOG=trigger`: as if the watchdog had seen nothing for too long.
     pub trigger: bool,
-    /// `WATCHDOG_USEC=`: another time between two signs of life, in milliseconds.
+    /// `WATCHDOG_USEC=`: another time between two heartbeats, in milliseconds.
     pub watchdog_ms: Option<u64>,
     /// `EXTEND_TIMEOUT_USEC=`: start or stop take so much longer from now on, in milliseconds.
     pub extend_ms: Option<u64>,
-    /// `MAINPID=`: that is the main process now.
+    /// `MAINPID=`: pid of the main process from now on.
     pub main_pid: Option<i32>,
 }
 
-/// Reads a datagram. Whatever it holds, there is an answer: what is malformed says nothing.
+/// Reads a datagram. Every input has a result: what is malformed is ignored.
 pub fn parse(datagram: &[u8]) -> Notification {
     let mut said = Notification::default();
     if datagram.len() > DATAGRAM_MAX {
@@ -61,7 +61,7 @@ pub fn parse(datagram: &[u8]) -> Notification {
     said
 }
 
-/// Digits and nothing else: a sign or a blank is not of the protocol.
+/// The number of a text of digits only: a plus, minus or blank is not of the protocol.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }

@@ -1,7 +1,7 @@
 //! The native API as bytes, and that a change of it raises [`PROTOCOL`]: else a client of one version and a daemon of the next would find out
 //! in the middle of a conversation, where now each is told in the first answer what to do.
 //!
-//! `wire/protocol-<n>.jsonl` has a line for every variant of everything that travels: its type, and what it looks like. Each line must be
+//! `wire/protocol-<n>.jsonl` has a line for every variant of everything that travels: its type and its JSON. Each line must be
 //! understood and written again as it stands, and no variant may be without a line. A new optional field changes no line, and nobody has to know it.
 //!
 //! When this fails: raise `PROTOCOL`, copy the file to its new name, put the new shapes into it, append the row to [`PROTOCOLS`].
@@ -27,10 +27,10 @@ use serde_json::Value;
 
 /// Every protocol since this is watched, and the checksum of its file. Rows are appended; those that were released never change.
 const PROTOCOLS: &[(u32, u32)] = &[(3, 3_395_275_661)];
-/// What has no variants.
+/// Types without variants.
 const RECORDS: &[&str] = &["ClientFrame", "DaemonFrame", "ReloadedLog", "Instance", "AppSpec", "Event"];
 
-/// What the type of a line can do.
+/// Operations on the type of a line.
 struct Kind {
     name: &'static str,
     /// Reads and writes again.
@@ -114,7 +114,7 @@ fn kind(name: &str) -> &'static Kind {
     KINDS.iter().find(|kind| kind.name == name).unwrap_or_else(|| panic!("no type is called {name}"))
 }
 
-/// Which variant a text is of.
+/// The variant of a text.
 fn variant(text: &str) -> Option<String> {
     match serde_json::from_str(text).unwrap() {
         Value::String(word) => Some(word),

@@ -1,4 +1,4 @@
-//! What another user may do with a file, asked of the kernel: modes, groups, access lists and mounts are its business.
+//! Access of another user to a file, asked of the kernel: modes, groups, access lists and mounts are its business.
 
 use std::io;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::user::Credentials;
 
-/// Whether this user can open the file for reading, every folder above it included. We have to be root, or be that user.
+/// True if this user can open the file for reading, every folder above it included. We have to be root, or be that user.
 ///
 /// # Errors
 /// When that could not be tried: no thread, no right to become that user.
@@ -25,7 +25,7 @@ pub fn can_read(path: &Path, user: &Credentials) -> io::Result<bool> {
     })
 }
 
-/// From now on this thread opens files as that user. glibc's functions would change all threads.
+/// Makes this thread open files as that user from now on. glibc's functions would change all threads.
 fn act_as(user: &Credentials) -> io::Result<()> {
     // SAFETY: no arguments that the kernel would follow. Asking for an id that is none changes nothing and tells the present one.
     let fs_uid = || unsafe { libc::syscall(libc::SYS_setfsuid, -1) };

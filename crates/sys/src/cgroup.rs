@@ -14,9 +14,9 @@ use rustix::io::Errno;
 
 use crate::process::{ProcRef, number};
 
-/// Groups in groups are followed so far.
+/// Depth to which groups in groups are followed.
 const MAX_DEPTH: usize = 16;
-/// So much of a list of pids is read: far more than a machine can have.
+/// Most bytes of a list of pids that are read: far more than a machine can have.
 const MAX_PROCS_BYTES: usize = 64 << 20;
 /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
 const MAGIC: rustix::fs::FsWord = 0x6367_7270;
@@ -36,7 +36,7 @@ fn path_of(cgroup: &str) -> Option<&str> {
     cgroup.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| !path.ends_with(" (deleted)"))
 }
 
-/// Where a group's path is in the file system, from `/proc/self/mountinfo`. A mount may show only a part of the hierarchy.
+/// The folder of a group's path in the file system, from `/proc/self/mountinfo`. A mount may show only a part of the hierarchy.
 fn folder_of(path: &str, mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;
@@ -50,14 +50,14 @@ fn folder_of(path: &str, mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
-/// Blanks, tabs, newlines and backslashes are octal in `mountinfo`.
+/// The text of a field of `mountinfo`, where blanks, tabs, newlines and backslashes are octal.
 pub(crate) fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(field.to_owned(), |text, (code, sign)| if text.contains(code) { text.replace(code, sign) } else { text })
 }
 
-/// Opens a group to start processes in it (see [`crate::spawn::Place`]), and makes it if there is none; the group above it has to exist.
+/// Opens a group to start processes in it (see [`crate::spawn::Placement`]), and makes it if there is none; the group above it has to exist.
 ///
 /// # Errors
 /// `EROFS`, `EACCES` or `EPERM` where groups are not ours to make, `ENOENT` when the group above is gone.
@@ -72,7 +72,7 @@ pub fn open(group: &Path) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Whether processes can be born in this group, by trying it.
+/// Tries whether processes can be born in this group.
 ///
 /// Kernels of 2025 and later (seen with 6.18) kill the child where the group of its *parent* and its own were not killed equally often by
 /// `cgroup.kill`. So a group that was killed takes no more children, and no group does where ours was killed before we were started in it.
@@ -102,7 +102,7 @@ pub fn enter(group: &Path) -> Result<(), Errno> {
     write(&group.join("cgroup.procs"), b"0")
 }
 
-/// A living process is in the group or in a group below it. False for one that does not exist.
+/// True if a living process is in the group or in a group below it. False for one that does not exist.
 pub fn is_populated(group: &Path) -> bool {
     let mut text = [0u8; 128];
     let read = rustix::fs::open(group.join("cgroup.events"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -133,7 +133,7 @@ pub fn enable(group: &Path, controller: &str) -> Result<(), Errno> {
     write(&group.join("cgroup.subtree_control"), format!("+{controller}").as_bytes())
 }
 
-/// The group is the first of all, in which processes and limited groups may be beside each other.
+/// True if the group is the root of all, in which processes and limited groups may be beside each other.
 pub fn is_first(group: &Path) -> bool {
     !group.join("cgroup.type").exists()
 }
@@ -160,7 +160,7 @@ pub fn adopt(group: &Path, pid: i32) -> Result<(), Errno> {
     write(&group.join("cgroup.procs"), pid.to_string().as_bytes())
 }
 
-/// How many processes of the group the kernel killed because it used too much memory; none where that is not counted.
+/// Number of processes of the group that the kernel killed because it used too much memory; none where that is not counted.
 pub fn oom_kills(group: &Path) -> Option<u64> {
     let events = fs::read_to_string(group.join("memory.events")).ok()?;
     events.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
@@ -176,7 +176,7 @@ pub fn cpu_ns(group: &Path) -> Option<u64> {
     Some(micros.saturating_mul(1000))
 }
 
-/// Pids of what is in the group and in groups below it, in no order; of processes in foreign pid namespaces nothing is told.
+/// Pids of what is in the group and in groups below it, in no order; without processes in foreign pid namespaces.
 pub fn members(group: &Path) -> Vec<i32> {
     let mut pids = Vec::new();
     walk(group, 0, &mut |folder| {
@@ -186,7 +186,7 @@ pub fn members(group: &Path) -> Vec<i32> {
     pids
 }
 
-/// All of it, with no more calls than it takes: this is on the way of each stop.
+/// The whole list of pids, with no more calls than it takes: this is on the way of each stop.
 fn read_procs(group: &Path) -> Result<Vec<u8>, Errno> {
     let file = rustix::fs::open(group.join("cgroup.procs"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut text = Vec::with_capacity(4096);
@@ -216,7 +216,7 @@ pub fn kill(group: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Removes an empty group, and the empty groups below it. That there is none is fine.
+/// Removes an empty group, and the empty groups below it. A group that does not exist is fine.
 ///
 /// # Errors
 /// `EBUSY` when a process is in it.
@@ -256,7 +256,7 @@ fn walk(group: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) {
     }
 }
 
-/// Told by the number of links, without a look at all the files.
+/// True if there are groups below it, by the number of links, without a look at all the files.
 fn has_groups(group: &Path) -> bool {
     fs::metadata(group).is_ok_and(|found| found.nlink() != 2)
 }

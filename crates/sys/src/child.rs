@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::process::Target;
 
-/// How a process ended.
+/// End of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// By `exit` with this code.
@@ -18,7 +18,7 @@ pub enum Ending {
         /// A core was dumped.
         core: bool,
     },
-    /// It is gone and nobody could tell how (it was not our child).
+    /// It is gone and the way is unknown (it was not our child).
     Unknown,
 }
 
@@ -35,7 +35,7 @@ impl Ending {
     }
 }
 
-/// What a process and the children it had waited for used.
+/// Resources that a process and the children it had waited for used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time in microseconds.
@@ -49,9 +49,9 @@ pub struct Usage {
 pub struct Reaped {
     /// Its pid, free for reuse from now on.
     pub pid: i32,
-    /// How it ended.
+    /// Its end.
     pub ending: Ending,
-    /// What it used.
+    /// Resources that it used.
     pub usage: Usage,
 }
 
@@ -60,7 +60,7 @@ pub fn reap_any() -> Option<Reaped> {
     wait(-1, libc::WNOHANG)
 }
 
-/// Whether this is a child of ours, running or not reaped yet.
+/// True for a child of ours, running or not reaped yet.
 pub fn is_ours(pid: i32) -> bool {
     let Ok(id) = libc::id_t::try_from(pid) else { return false };
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();

@@ -22,7 +22,7 @@ pub fn boot_ms() -> u64 {
     crate::played::ask(|kernel| kernel.clocks().boot_ms).unwrap_or_else(|| read_ms(libc::CLOCK_BOOTTIME))
 }
 
-/// How far the clock by which the kernel dates changes of files may lag behind, in milliseconds.
+/// Lag of the clock by which the kernel dates changes of files, in milliseconds, at most.
 pub fn file_tick_ms() -> u64 {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: as in `read_ms`.

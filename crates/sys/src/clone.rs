@@ -15,11 +15,11 @@ const STACK_BYTES: usize = 16 * 1024;
 #[repr(C, align(16))]
 struct Stack([std::mem::MaybeUninit<u8>; STACK_BYTES]);
 
-/// The child's first and last function; it must end the process or become another program. It learns whether the handlers of
+/// The child's first and last function; it must end the process or become another program. `handlers_reset`: the handlers of
 /// signals are reset already.
 pub(crate) type Main<P> = unsafe fn(plan: &mut P, handlers_reset: bool) -> !;
 
-/// What both sides of the clone need.
+/// Everything that both sides of the clone need.
 struct Start<'a, P> {
     main: Main<P>,
     plan: &'a mut P,

@@ -24,9 +24,9 @@ fn quota(root: &Path) -> Option<u32> {
             list if list.split(',').any(|one| one == "cpu") => of_version_1,
             _ => return None,
         };
-        let place = mount(&mounts, controllers, path)?;
-        let top = below(root, &place.point);
-        let folder = below(root, &place.group);
+        let mount = mount(&mounts, controllers, path)?;
+        let top = below(root, &mount.point);
+        let folder = below(root, &mount.group);
         folder.ancestors().take_while(|folder| folder.starts_with(&top)).filter_map(of_group).min_by(f64::total_cmp)
     });
     let smallest = quotas.min_by(f64::total_cmp)?;
@@ -39,14 +39,14 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 }
 
 /// Where a hierarchy is mounted, and where our group is in it.
-struct Place {
+struct CgroupMount {
     point: PathBuf,
     group: PathBuf,
 }
 
 /// `controllers` is empty for version 2. A mount may show only a part of the hierarchy, and the path may be seen from outside of it: then
 /// what is mounted is as near as we get.
-fn mount(mountinfo: &str, controllers: &str, path: &str) -> Option<Place> {
+fn mount(mountinfo: &str, controllers: &str, path: &str) -> Option<CgroupMount> {
     mountinfo.lines().find_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;
         let mut kind = kind.split(' ');
@@ -58,7 +58,7 @@ fn mount(mountinfo: &str, controllers: &str, path: &str) -> Option<Place> {
         let mut fields = mount.split(' ').skip(3);
         let (root, point) = (unescape(fields.next()?), PathBuf::from(unescape(fields.next()?)));
         let inside = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
-        is_it.then(|| Place { group: point.join(inside), point })
+        is_it.then(|| CgroupMount { group: point.join(inside), point })
     })
 }
 

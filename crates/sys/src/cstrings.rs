@@ -13,13 +13,13 @@ pub struct CStrings {
     count: usize,
 }
 
-/// In place of the value of a variable: the program finds its own pid there, in decimal. Nobody else's value looks like this.
+/// Placeholder for the value of a variable: the program finds its own pid there, in decimal. Nobody else's value looks like this.
 pub const OWN_PID: &str = "\u{1}own pid\u{1}....";
 
 /// Texts of an environment that hold [`OWN_PID`], in memory that the child may write to before it becomes the program.
 #[derive(Debug, Default)]
 pub(crate) struct PidTexts {
-    /// Each with its NUL, and where the number goes.
+    /// Each text with its NUL, and the position of the number.
     texts: Vec<(Vec<u8>, usize)>,
 }
 
@@ -77,7 +77,7 @@ impl CStrings {
         self.count
     }
 
-    /// No text at all.
+    /// True if there is no text at all.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

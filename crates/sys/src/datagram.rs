@@ -15,9 +15,9 @@ use crate::socket::Peer;
 pub struct Datagram {
     /// Bytes in the buffer.
     pub len: usize,
-    /// It was longer than the buffer: the rest is lost.
+    /// Whether it was longer than the buffer: the rest is lost.
     pub cut: bool,
-    /// Who sent it, as the kernel knows it; pid 0 is one in a pid namespace that is hidden from us.
+    /// The sender, as the kernel knows it; pid 0 is one in a pid namespace that is hidden from us.
     pub sender: Option<Peer>,
 }
 
@@ -56,7 +56,7 @@ pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> Result<Option<Datagram>, Er
     receive(socket, buffer, 0)
 }
 
-/// As [`recv`], but it stays where it is: the next look finds it again.
+/// [`recv`] that leaves the datagram where it is: the next look finds it again.
 ///
 /// # Errors
 /// As [`recv`].

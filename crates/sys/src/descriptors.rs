@@ -1,4 +1,4 @@
-//! Which files another process has open, and whether all of it stands still.
+//! Open files of other processes, and whether all of a process stands still.
 
 use std::fs;
 use std::io;
@@ -14,11 +14,11 @@ use crate::process::Stat;
 pub struct Descriptor {
     /// Device and inode.
     pub key: (u64, u64),
-    /// It can be written through this descriptor.
+    /// Whether it can be written through this descriptor.
     pub writes: bool,
-    /// Every write goes to the end.
+    /// Whether every write goes to the end.
     pub appends: bool,
-    /// What the file is called now, if it still has the name by which it was opened, or the one that this was changed into.
+    /// Present name of the file, if it still has the name by which it was opened, or the one that this was changed into.
     pub path: Option<PathBuf>,
 }
 
@@ -31,7 +31,7 @@ pub fn descriptor(pid: i32, fd: u32) -> Option<Descriptor> {
     Some(Descriptor { key: (meta.dev(), meta.ino()), writes: writes(flags), appends: flags & libc::O_APPEND != 0, path })
 }
 
-/// Has the process this file open for writing? A process that is gone has not.
+/// True if the process has this file open for writing. A process that is gone has not.
 ///
 /// # Errors
 /// `EACCES`/`EPERM`: it may not be looked at.
@@ -55,7 +55,7 @@ pub fn has_open_for_writing(pid: i32, key: (u64, u64)) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Has every thread of the process stopped (by SIGSTOP or a tracer), or ended? True for a process that is gone.
+/// True if every thread of the process has stopped (by SIGSTOP or a tracer), or ended. True for a process that is gone.
 pub fn stands_still(pid: i32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     threads.flatten().all(|thread| match fs::read(thread.path().join("stat")) {
@@ -68,7 +68,7 @@ fn writes(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY && flags & libc::O_PATH == 0
 }
 
-/// `flags:` of `fdinfo`, octal.
+/// The `flags:` of `fdinfo`, octal.
 fn flags(pid: i32, fd: &str) -> Option<i32> {
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;

@@ -1,4 +1,4 @@
-//! This binary, becoming another one, and why a file would not run.
+//! This binary becoming another one, and why a file would not run.
 
 use std::ffi::CStr;
 use std::fs::File;

@@ -43,9 +43,9 @@ pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) ->
 pub struct Received {
     /// Bytes in the buffer; 0 = the other side has closed (or sent an empty packet).
     pub len: usize,
-    /// The packet was longer than the buffer: the rest is lost.
+    /// Whether the packet was longer than the buffer: the rest is lost.
     pub cut: bool,
-    /// Descriptors were lost: we have no room for more (`RLIMIT_NOFILE`). Those that arrived come first in order.
+    /// Whether descriptors were lost: we have no room for more (`RLIMIT_NOFILE`). Those that arrived come first in order.
     pub lost_fds: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-/// Which of the two a call of [`fork`] returned in.
+/// The process in which a call of [`fork`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The one that called, with the pid of the other.

@@ -6,15 +6,15 @@ use std::path::Path;
 
 /// Bytes of a sector in `/proc/diskstats`, whatever the disk has.
 const SECTOR: u64 = 512;
-/// Nobody looks at more mounts than this.
+/// Most mounts that are looked at.
 const MOST_MOUNTS: usize = 64;
 
-/// One look.
+/// One measurement of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSample {
-    /// Time of all processors together, in ticks: all of it, and what they did something in.
+    /// Time of all processors together, in ticks: all of it, and what was not idle.
     pub cpu_ticks: (u64, u64),
-    /// Memory in bytes: all, and what programs could still get.
+    /// Memory in bytes: all, and what programs can still get.
     pub memory_bytes: (u64, u64),
     /// Network interfaces in the order of the kernel.
     pub interfaces: Vec<Interface>,
@@ -24,7 +24,7 @@ pub struct HostSample {
     pub mounts: Vec<Mount>,
 }
 
-/// What went through a network interface since it is there.
+/// Traffic of a network interface since it exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
@@ -40,21 +40,21 @@ pub struct Interface {
 /// A file system.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mount {
-    /// Where it is.
+    /// Its path.
     pub path: String,
     /// Bytes: all, and what is used.
     pub bytes: (u64, u64),
-    /// What others than root can still write.
+    /// Bytes that others than root can still write.
     pub available_bytes: u64,
 }
 
 impl HostSample {
-    /// Looks. What the kernel does not tell stays empty.
+    /// Takes a measurement. What the kernel does not tell stays empty.
     pub fn take() -> Self {
         Self::below(Path::new("/"))
     }
 
-    /// The same with another root for `proc` and `sys`, for tests.
+    /// [`HostSample::take`] with another root for `proc` and `sys`, for tests.
     pub fn below(root: &Path) -> Self {
         let text = |name: &str| read(&root.join(name)).unwrap_or_default();
         let is_disk = |name: &str| root.join("sys/block").join(name.replace('/', "!")).exists();

@@ -1,4 +1,4 @@
-//! Who listens at a TCP port of this network namespace, as far as `/proc` lets us see.
+//! Listeners at a TCP port of this network namespace, as far as `/proc` lets us see.
 
 /// State of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";

@@ -1,4 +1,4 @@
-//! A lock that ends with its last holder, however that ends.
+//! File lock that ends with its last holder, however that ends.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;

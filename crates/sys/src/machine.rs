@@ -1,4 +1,4 @@
-//! What the machine has, or the part of it that is ours.
+//! Resources of the machine, or the part of them that is ours.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub fn memory_bytes() -> u64 {
     limits.into_iter().flatten().fold(total, u64::min)
 }
 
-/// `MemTotal:       16384 kB`.
+/// The figure in `MemTotal:       16384 kB`.
 fn total_of(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -1,13 +1,13 @@
-//! Giving memory back before a long rest.
+//! Memory that is given back before a long rest.
 
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// While the use of memory is tracked, the kernel maps blocks of this size where it would map 64 KiB around each page that is used.
+/// Size of the mappings while the use of memory is tracked; else the kernel maps 64 KiB around each page that is used.
 const BLOCK: usize = 32 << 10;
 
-/// Holes of up to this size between what was used are locked with it: mostly rare cases of the same code.
+/// Largest hole between used pages that is locked with them: mostly rare cases of the same code.
 const HOLE: usize = 32 << 10;
 
 /// Gives back what is not needed while nothing happens: free heap pages, and the mappings of code and constants that were used before. They
@@ -21,7 +21,7 @@ pub fn rest() {
     }
 }
 
-/// Free pages of the heap go back. Only glibc keeps many of them; musl gives them back by itself.
+/// Gives free pages of the heap back. Only glibc keeps many of them; musl gives them back by itself.
 #[cfg(target_env = "gnu")]
 fn trim() {
     // SAFETY: no requirements; it only returns free pages.
@@ -105,7 +105,7 @@ unsafe extern "C" fn add_segments(object: *mut libc::dl_phdr_info, _size: libc::
     0
 }
 
-/// Tells the kernel how this part of a segment will be used. That it does not care is fine.
+/// Tells the kernel how this part of a segment will be used. That the kernel ignores it is fine.
 fn advise(part: &Range<usize>, advice: libc::c_int) {
     // SAFETY: only called with parts of our own segments (private mappings of files that were never written) and advice that loses nothing there.
     unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(part.start), part.len(), advice) };
@@ -116,7 +116,7 @@ fn page_size() -> usize {
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
-/// Which of these pages are in memory and mapped.
+/// The pages among these that are in memory and mapped.
 fn present(pagemap: &File, first: usize, end: usize) -> Option<Vec<bool>> {
     const ENTRY: usize = 8;
     const PRESENT: u8 = 1 << 7;
@@ -125,7 +125,7 @@ fn present(pagemap: &File, first: usize, end: usize) -> Option<Vec<bool>> {
     Some(entries.chunks_exact(ENTRY).map(|entry| entry.last().is_some_and(|last| last & PRESENT != 0)).collect())
 }
 
-/// Where the pages are that are present, with the holes between them that are not larger than this.
+/// The ranges of present pages, with the holes between them that are not larger than this.
 fn runs(present: &[bool], hole: usize) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for at in (0..present.len()).filter(|at| present.get(*at) == Some(&true)) {

@@ -2,8 +2,8 @@
 
 use rustix::io::Errno;
 
-/// How many processes it has killed since boot, on the whole machine (`oom_kill` of `/proc/vmstat`); `None` where not told.
-/// A growth around an exit by SIGKILL says who did it.
+/// Number of processes it has killed since boot, on the whole machine (`oom_kill` of `/proc/vmstat`); `None` where not told.
+/// If it grows around an exit by SIGKILL, the kernel did it.
 pub fn kills() -> Option<u64> {
     let vmstat = std::fs::read_to_string("/proc/vmstat").ok()?;
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()

@@ -11,7 +11,7 @@ use crate::clock::Clocks;
 use crate::process::{ProcRef, Target};
 use crate::tree::Entry;
 
-/// What is played.
+/// Played kernel.
 pub trait Kernel {
     /// Both clocks.
     fn clocks(&self) -> Clocks;
@@ -37,7 +37,7 @@ pub trait Kernel {
     /// `ESRCH` when there is no such process.
     fn signal(&self, process: ProcRef, signal: i32, target: Target) -> Result<(), Errno>;
 
-    /// Something is about to be done, or was just done, that others see: here the program may die.
+    /// A step is about to be done, or was just done, that others see: here the program may die.
     fn step(&self);
 }
 
@@ -52,7 +52,7 @@ mod thread {
         static KERNEL: RefCell<Option<Rc<dyn Kernel>>> = const { RefCell::new(None) };
     }
 
-    /// From now on this is the kernel of this thread; without one it is the real one again.
+    /// Makes this the kernel of this thread; without one it is the real one again.
     pub fn play(kernel: Option<Rc<dyn Kernel>>) {
         KERNEL.set(kernel);
     }
@@ -68,7 +68,7 @@ pub(crate) use thread::ask;
 #[cfg(feature = "played")]
 pub use thread::play;
 
-/// Nobody plays.
+/// `None`: nobody plays.
 #[cfg(not(feature = "played"))]
 pub(crate) fn ask<T>(_: impl FnOnce(&dyn Kernel) -> T) -> Option<T> {
     None

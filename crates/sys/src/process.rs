@@ -35,17 +35,17 @@ impl ProcRef {
         Self { pid, start_ticks: start_ticks(pid).unwrap_or(0) }
     }
 
-    /// Still the same process, be it a zombie.
+    /// True if it is still the same process, be it a zombie.
     pub fn exists(&self) -> bool {
         start_ticks(self.pid) == Ok(self.start_ticks)
     }
 
-    /// Still the same process, and no zombie.
+    /// True if it is still the same process, and no zombie.
     pub fn runs(&self) -> bool {
         stat(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks && !matches!(stat.state, b'Z' | b'X'))
     }
 
-    /// Certainly gone: the kernel says that nobody has this number, or that it is another's. What cannot be seen (no `/proc`, or one that hides
+    /// True if it is certainly gone: the kernel says that nobody has this number, or that it is another's. What cannot be seen (no `/proc`, or one that hides
     /// processes) may live.
     pub fn is_gone(&self) -> bool {
         let is_nobody = |pid| {
@@ -70,7 +70,7 @@ impl ProcRef {
         if self.exists() { Ok(fd) } else { Err(Errno::SRCH) }
     }
 
-    /// A process and no thread of one, alive or a zombie; asked without a descriptor.
+    /// True for a process and false for a thread of one, alive or a zombie; asked without a descriptor.
     pub fn is_process(&self) -> bool {
         if let Some(entry) = played::ask(|kernel| kernel.entry(self.pid)) {
             return entry.is_some_and(|entry| entry.process() == *self);
@@ -80,7 +80,7 @@ impl ProcRef {
         leader == Some(self.pid) && self.exists()
     }
 
-    /// It has ended, be it reaped or not. What cannot be seen may live.
+    /// True if it has ended, be it reaped or not. What cannot be seen may live.
     pub fn has_ended(&self) -> bool {
         match stat(self.pid) {
             Ok(stat) => stat.start_ticks != self.start_ticks || matches!(stat.state, b'Z' | b'X'),
@@ -88,7 +88,7 @@ impl ProcRef {
         }
     }
 
-    /// How it ended, as far as that can be known without a descriptor.
+    /// Its end, as far as that can be known without a descriptor.
     pub fn ending(&self) -> Ending {
         zombie_ending(*self).unwrap_or(Ending::Unknown)
     }
@@ -133,12 +133,12 @@ impl ProcRef {
     }
 }
 
-/// The kernel has no such call, or a sandbox refuses it (the seccomp profile of an old container runtime).
+/// True if the kernel has no such call, or a sandbox refuses it (the seccomp profile of an old container runtime).
 pub fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::NOSYS | Errno::PERM)
 }
 
-/// To whom a signal goes.
+/// Target of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The process only.
@@ -175,7 +175,7 @@ pub fn signal_fd(pidfd: BorrowedFd<'_>, signal: i32, target: Target) -> Result<(
     }
 }
 
-/// For kernels that cannot signal a group by pidfd: as long as the process is there, nobody else can have its number.
+/// Signals a group on kernels that cannot do that by pidfd: as long as the process is there, nobody else can have its number.
 fn group_by_number(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     let pid = pid_of_fd(pidfd).ok_or(Errno::SRCH)?;
     let group = rustix::process::getpgid(Pid::from_raw(pid))?;
@@ -191,7 +191,7 @@ pub fn pid_of_fd(pidfd: BorrowedFd<'_>) -> Option<i32> {
     (pid > 0).then_some(pid)
 }
 
-/// How the process of a pidfd ended, for a process that is not our child; call it when the descriptor is readable. The kernel tells
+/// The end of the process of a pidfd, for a process that is not our child; call it when the descriptor is readable. The kernel tells
 /// since 6.15 (`PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`, once its parent has reaped it); before that a zombie's `exit_code` is readable
 /// for its own user. Otherwise `Unknown`.
 pub fn ending_by_fd(pidfd: BorrowedFd<'_>, process: ProcRef) -> Ending {
@@ -242,7 +242,7 @@ pub fn start_ticks(pid: i32) -> Result<u64, Errno> {
     stat(pid).map(|stat| stat.start_ticks)
 }
 
-/// As [`start_ticks`], with all that is known.
+/// [`start_ticks`] with all that is known.
 pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
     if let Some(entry) = played::ask(|kernel| kernel.entry(pid)) {
         return entry.map(Stat::from).ok_or(Errno::SRCH);
@@ -251,7 +251,7 @@ pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
     Stat::parse(read_stat(pid, &mut buf)?).ok_or(Errno::IO)
 }
 
-/// Whether a process group has no member at all, be it a zombie.
+/// True if a process group has no member at all, be it a zombie.
 pub fn is_group_empty(group: i32) -> bool {
     match played::ask(|kernel| kernel.entries()) {
         Some(entries) => entries.iter().all(|entry| entry.pgid != group),
@@ -259,7 +259,7 @@ pub fn is_group_empty(group: i32) -> bool {
     }
 }
 
-/// What the first thread of a process is doing.
+/// Activity of the first thread of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
     /// State letter of `proc_pid_stat(5)`.
@@ -268,7 +268,7 @@ pub struct Activity {
     pub cpu_ms: u64,
 }
 
-/// What the first thread of a process is doing; other threads may do something else.
+/// Reads what the first thread of a process is doing; other threads may do something else.
 ///
 /// # Errors
 /// `ENOENT`/`ESRCH` when it is gone, `EIO` when the line makes no sense.
@@ -282,7 +282,7 @@ pub fn activity(pid: i32) -> Result<Activity, Errno> {
     Ok(Activity { state: stat.state, cpu_ms })
 }
 
-/// Enough for a `stat` line: 52 numbers and a name of at most 64 bytes.
+/// Bytes that are enough for a `stat` line: 52 numbers and a name of at most 64 bytes.
 pub(crate) const STAT_BYTES: usize = 1536;
 
 fn read_stat(pid: i32, buf: &mut [u8]) -> Result<&[u8], Errno> {

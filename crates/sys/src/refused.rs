@@ -5,14 +5,14 @@ use rustix::io::Errno;
 
 use crate::process::{ProcRef, is_refusal, last_errno};
 
-/// One that is refused here, and what is done without it.
+/// A call that is refused here, and what is done without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Name of the call.
     pub call: &'static str,
-    /// Why, as the kernel said.
+    /// The kernel's reason.
     pub errno: Errno,
-    /// What it costs.
+    /// The cost of doing without it.
     pub cost: &'static str,
 }
 

@@ -5,20 +5,20 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Why a file could not be replaced; the old one is untouched.
+/// Reason why a file could not be replaced; the old one is untouched.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} \"{}\"", path.display())]
 pub struct ReplaceError {
     /// The failing step.
     pub step: &'static str,
-    /// On which file.
+    /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }
 
-/// How hard to make sure.
+/// Durability of a replaced file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Survives the end of our processes.
@@ -27,12 +27,12 @@ pub enum Durability {
     Power,
 }
 
-/// Who else may write the same file at the same time.
+/// Writers that may write the same file at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
-    /// Nobody: what a writer that was killed left behind is written over by the next.
+    /// This one alone: what a writer that was killed left behind is written over by the next.
     One,
-    /// Other processes; what is beside the file by that name is never written into.
+    /// Other processes, too; what is beside the file by that name is never written into.
     Many,
 }
 

@@ -1,4 +1,4 @@
-//! Several listening sockets of one address (`SO_REUSEPORT`), and which of them get new connections.
+//! Groups of listening sockets of one address (`SO_REUSEPORT`), and which of them get new connections.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -7,7 +7,7 @@ use rustix::io::Errno;
 /// Most sockets that can be chosen from: a program has 4096 instructions at most.
 pub const MAX_ACTIVE: usize = 2000;
 
-/// From now on each new connection goes to a random one of the `active` sockets of the group that `socket` belongs to. They are counted
+/// Sends each new connection from now on to a random one of the `active` sockets of the group that `socket` belongs to. They are counted
 /// from 0 in the order in which they began to listen (which holds as long as none is closed). Needs no privilege.
 ///
 /// # Errors
@@ -31,7 +31,7 @@ pub fn steer(socket: impl AsFd, active: &[u32]) -> Result<(), Errno> {
     if result < 0 { Err(crate::process::last_errno()) } else { Ok(()) }
 }
 
-/// Connections that nobody has accepted yet from a listening TCP socket.
+/// Number of connections that nobody has accepted yet from a listening TCP socket.
 ///
 /// # Errors
 /// No TCP socket.

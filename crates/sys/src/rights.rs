@@ -1,4 +1,4 @@
-//! The rights of another user, for one thread and one piece of work.
+//! Rights of another user, for one thread and one piece of work.
 //!
 //! On Linux users, groups and capabilities belong to a thread; it is libc that keeps those of all threads alike. Here the system calls are
 //! made as they are, so nobody else in this process notices. With another user the kernel takes away the capabilities over files: what is
@@ -16,7 +16,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::user::Credentials;
 
-/// Does this work on files with the rights of that user. Ends the process if our own rights cannot be had back afterwards.
+/// Does this work on files with the rights of that user. Ends the process if our own rights cannot be restored afterwards.
 ///
 /// # Errors
 /// `EPERM`: we may not become that user, or would keep rights that it does not have. Nothing was done.
@@ -66,7 +66,7 @@ const OVER_FILES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::MAC_OVERRIDE)
     .union(CapabilitySet::MKNOD);
 
-/// What this thread was, and will be again.
+/// Former credentials of this thread, which it gets back.
 struct Acting {
     uid: u32,
     gid: u32,
@@ -122,26 +122,26 @@ impl Drop for Acting {
     }
 }
 
-/// Nobody: changes nothing.
+/// The user that changes nothing.
 const NONE: u32 = u32::MAX;
 
-/// Sets the thread's user for files. Gives the former one, also where it could not be set.
+/// Sets the thread's user for files. Returns the former one, also where it could not be set.
 fn file_uid(uid: u32) -> u32 {
     // SAFETY: a plain number; the call changes this thread's credentials only.
     unsafe { libc::syscall(libc::SYS_setfsuid, uid) as u32 }
 }
 
-/// The same for the group.
+/// Sets the thread's group for files, in the same way.
 fn file_gid(gid: u32) -> u32 {
     // SAFETY: as above.
     unsafe { libc::syscall(libc::SYS_setfsgid, gid) as u32 }
 }
 
-/// The kernel makes a process undumpable when one of its threads changes its user, and `/proc/<us>` unreadable for our own other processes.
-/// That is undone by whoever is the last.
+/// Restorer of the process's dumpable flag: the kernel clears it when one of its threads changes its user, and makes `/proc/<us>` unreadable for our own other processes.
+/// The last thread restores it.
 struct Dumpable;
 
-/// How many threads act for others now, and what it was before the first of them did.
+/// Number of threads that act for others now, and the flag before the first of them did.
 static ACTING: Mutex<(usize, Option<DumpableBehavior>)> = Mutex::new((0, None));
 
 impl Dumpable {

@@ -7,14 +7,14 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 pub struct Rlimit {
     /// `RLIMIT_*` number of this platform, see [`by_name`].
     pub resource: u32,
-    /// What counts now.
+    /// The limit that applies now.
     pub soft: u64,
-    /// How far the process may raise it itself.
+    /// The limit to which the process may raise it itself.
     pub hard: u64,
 }
 
 impl Rlimit {
-    /// For the child of a spawn: no allocation. False = see errno.
+    /// Sets it for this process, in the child of a spawn: no allocation. False = see errno.
     pub(crate) fn set_for_this_process(&self) -> bool {
         let limit = libc::rlimit64 { rlim_cur: self.soft, rlim_max: self.hard };
         // SAFETY: a live structure of the size the call expects; unknown resources are refused by the kernel.

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use crate::process::{ProcPath, number};
 
-/// Seven numbers.
+/// Bytes of a `statm` line: seven numbers.
 const STATM_BYTES: usize = 256;
 
 /// Resident memory of a process in bytes; 0 of a zombie.

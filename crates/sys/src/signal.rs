@@ -6,31 +6,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
-/// Asks to end, or to read the configuration again.
+/// Asks a program to end, or to read its configuration again.
 pub const HUP: i32 = libc::SIGHUP;
-/// Asks to end, from a terminal.
+/// Asks a program to end, from a terminal.
 pub const INT: i32 = libc::SIGINT;
-/// Asks to end and to leave a core.
+/// Asks a program to end and to leave a core.
 pub const QUIT: i32 = libc::SIGQUIT;
-/// Ends without being asked.
+/// Ends a program without asking.
 pub const KILL: i32 = libc::SIGKILL;
-/// Of whatever meaning.
+/// Has the meaning that a program gives it.
 pub const USR1: i32 = libc::SIGUSR1;
-/// Of whatever meaning.
+/// Has the meaning that a program gives it.
 pub const USR2: i32 = libc::SIGUSR2;
-/// Asks to end.
+/// Asks a program to end.
 pub const TERM: i32 = libc::SIGTERM;
-/// A child ended.
+/// Tells a parent that a child ended.
 pub const CHLD: i32 = libc::SIGCHLD;
 /// Lets what was stopped go on.
 pub const CONT: i32 = libc::SIGCONT;
-/// Stops without being asked.
+/// Stops a program without asking.
 pub const STOP: i32 = libc::SIGSTOP;
-/// A descriptor is ready.
+/// Tells that a descriptor is ready.
 pub const IO: i32 = libc::SIGIO;
-/// The machine loses its power.
+/// Tells that the machine loses its power.
 pub const PWR: i32 = libc::SIGPWR;
-/// The terminal has another size.
+/// Tells that the terminal has another size.
 pub const WINCH: i32 = libc::SIGWINCH;
 
 /// Standard signals of this platform; where a number has two names the first is the one shown.
@@ -118,7 +118,7 @@ pub struct SignalFd {
 pub struct Received {
     /// Its number.
     pub signal: i32,
-    /// Who sent it, 0 = the kernel.
+    /// Pid of the sender, 0 = the kernel.
     pub pid: i32,
     /// Real uid of the sender.
     pub uid: u32,

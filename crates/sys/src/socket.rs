@@ -9,7 +9,7 @@ use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, socketpair,
 };
 
-/// Who is at the other end, as the kernel knows it from the time of the connection.
+/// Peer of a connection, as the kernel knows it from the time of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Process id; 0 for one in a pid namespace that is hidden from us.
@@ -101,7 +101,7 @@ impl SocketFile {
         rustix::fs::chownat(&self.pin, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
     }
 
-    /// Says who may connect.
+    /// Sets who may connect.
     ///
     /// # Errors
     /// `EPERM`.
@@ -112,10 +112,10 @@ impl SocketFile {
     }
 }
 
-/// Clients that wait while a daemon is being replaced; the kernel cuts it to `net.core.somaxconn`.
+/// Queue of clients while a daemon is being replaced; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Whether this path, by this address, is a socket that nobody listens at.
+/// True if this path, by this address, is a socket that nobody listens at.
 pub fn is_stale(path: &Path, address: &SocketAddrUnix) -> bool {
     let is_socket = rustix::fs::lstat(path).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket());
     is_socket && matches!(connect_to(address), Err(Errno::CONNREFUSED))
@@ -135,7 +135,7 @@ fn connect_to(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// From now on nobody can connect here, however many copies of the descriptor others hold: closing ours alone would take effect when the last
+/// Ends listening: from now on nobody can connect here, however many copies of the descriptor others hold. Closing ours alone would take effect when the last
 /// one is closed, a moment later. Does nothing to what is no listening socket.
 pub fn stop_listening(socket: impl AsFd) {
     // Not connected is what sockets for datagrams are.
@@ -158,7 +158,7 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, Errno> {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 ///
 /// # Errors
 /// Not a connected unix socket.

@@ -34,22 +34,22 @@ pub struct SpawnSpec {
     pub envp: CStrings,
     /// Working directory, entered after the change of user, so that it is the app's permission that counts. Empty = ours.
     pub cwd: CString,
-    /// Whom to run as; `None` = as we do.
+    /// User to run as; `None` = as we do.
     pub user: Option<Credentials>,
     /// Resource limits to set.
     pub rlimits: Vec<Rlimit>,
-    /// -20..=19; `None` = inherited.
+    /// Nice value, -20..=19; `None` = inherited.
     pub nice: Option<i32>,
     /// File mode creation mask; `None` = inherited.
     pub umask: Option<u32>,
-    /// -1000..=1000; `None` = inherited.
+    /// Out-of-memory score, -1000..=1000; `None` = inherited.
     pub oom_score_adj: Option<i32>,
 }
 
 /// A started program: `execve` has succeeded.
 pub type Spawned = ProcRef;
 
-/// What was being done when a start failed.
+/// Step in which a start failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Step {
@@ -110,7 +110,7 @@ impl Step {
         self as u8
     }
 
-    /// Back from [`Step::code`]; total.
+    /// The step of a [`Step::code`]; total.
     pub fn from_code(code: u8) -> Self {
         const ALL: [Step; 13] = [
             Step::Clone,
@@ -137,7 +137,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why a program could not be started; nothing of it is left.
+/// Failed start of a program; nothing of it is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{step} failed: {}", std::io::Error::from_raw_os_error(*.errno))]
 pub struct SpawnError {
@@ -147,7 +147,7 @@ pub struct SpawnError {
     pub errno: i32,
 }
 
-/// Whose child the new process becomes.
+/// Process whose child the new one becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Parent {
     /// Ours: we reap it.
@@ -157,9 +157,9 @@ pub enum Parent {
     OurParent,
 }
 
-/// Where the new process is put.
+/// Parent and cgroup of a new process.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Place<'a> {
+pub struct Placement<'a> {
     /// Its parent.
     pub parent: Parent,
     /// The folder of a cgroup of version 2 in which it begins. Where that cannot be (it vanished, it is not ours to use, the kernel is too old)
@@ -174,14 +174,14 @@ pub struct Place<'a> {
 /// # Errors
 /// The failing step with its errno; the half-made child has been reaped.
 pub fn spawn(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)]) -> Result<Spawned, SpawnError> {
-    spawn_at(spec, fds, Place::default())
+    spawn_at(spec, fds, Placement::default())
 }
 
-/// [`spawn`] at another place.
+/// [`spawn`] with another parent or cgroup.
 ///
 /// # Errors
 /// As [`spawn`].
-pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], place: Place<'_>) -> Result<Spawned, SpawnError> {
+pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Placement<'_>) -> Result<Spawned, SpawnError> {
     let argv = spec.argv.pointers();
     let (envp, pid_texts) = spec.envp.environment();
     let oom = spec.oom_score_adj.map(|adj| adj.to_string());
@@ -201,14 +201,14 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], place: Place<
         failure: None,
     };
     let dumpable = spec.user.is_some() && prctl_get_dumpable() == 1;
-    let cloned = run_in_child(&mut plan, place);
+    let cloned = run_in_child(&mut plan, placement);
     if dumpable {
         // SAFETY: plain prctl without pointers.
         unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
     }
     let pid = cloned.map_err(|errno| SpawnError { step: Step::Clone, errno })?;
     if let Some(failure) = plan.failure {
-        if place.parent == Parent::Us {
+        if placement.parent == Parent::Us {
             crate::child::reap_failed(pid);
         }
         return Err(failure);
@@ -218,7 +218,7 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], place: Place<
     Ok(ProcRef { pid, start_ticks })
 }
 
-/// What the child does, all prepared.
+/// Plan of the child's work, all prepared.
 struct Plan<'a> {
     spec: &'a SpawnSpec,
     argv: *const *const libc::c_char,
@@ -250,10 +250,10 @@ fn errno() -> i32 {
 }
 
 /// Runs the plan in a child and returns when that has executed the program or ended.
-fn run_in_child(plan: &mut Plan<'_>, place: Place<'_>) -> Result<libc::pid_t, i32> {
+fn run_in_child(plan: &mut Plan<'_>, placement: Placement<'_>) -> Result<libc::pid_t, i32> {
     let _blocked = AllSignalsBlocked::new();
     // SAFETY: all signals are blocked, and `run` fulfils the conditions in the module documentation.
-    unsafe { clone_and_wait(run, plan, place.parent, place.cgroup) }
+    unsafe { clone_and_wait(run, plan, placement.parent, placement.cgroup) }
 }
 
 /// Bytes of the kernel's signal set (64 signals).
@@ -327,7 +327,7 @@ unsafe fn become_program(plan: &mut Plan<'_>, handlers_reset: bool) -> SpawnErro
     SpawnError { step, errno: errno() }
 }
 
-/// Puts each descriptor where it belongs; everything else closes at `execve`. False = see errno.
+/// Puts each descriptor in its place; everything else closes at `execve`. False = see errno.
 unsafe fn place_descriptors(moves: &mut [Move], spare: RawFd) -> bool {
     // SAFETY: our descriptor table is a copy; nobody else uses it.
     unsafe {
@@ -359,7 +359,7 @@ unsafe fn place_descriptors(moves: &mut [Move], spare: RawFd) -> bool {
     }
 }
 
-/// Every signal to its default, then none blocked. With the handlers reset by the clone only what was ignored is left.
+/// Sets every signal to its default, then blocks none. With the handlers reset by the clone only what was ignored is left.
 unsafe fn reset_signals(ignored: u64, handlers_reset: bool) {
     // All zero is SIG_DFL without flags in every architecture's layout of `struct sigaction` of the kernel.
     let default = [0u64; 8];

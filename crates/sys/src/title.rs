@@ -1,4 +1,4 @@
-//! What `ps` shows of us.
+//! Names under which `ps` shows us.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -47,7 +47,7 @@ unsafe fn bytes<'a>((start, end): (usize, usize)) -> &'a mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(start), end - start) }
 }
 
-/// Where arguments and environment of a process begin and end.
+/// Areas of arguments and environment of a process.
 #[derive(Debug, PartialEq, Eq)]
 struct Areas {
     args: (usize, usize),

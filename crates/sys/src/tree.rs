@@ -43,18 +43,18 @@ impl Entry {
         crate::process::stat(pid).ok().map(Self::from)
     }
 
-    /// Its name that cannot be mistaken.
+    /// Its identity.
     pub fn process(&self) -> ProcRef {
         ProcRef { pid: self.pid, start_ticks: self.start_ticks }
     }
 
-    /// It gave itself this short name ([`crate::title::set_comm`]), or its program file is called so.
+    /// True if it gave itself this short name ([`crate::title::set_comm`]), or its program file is called so.
     pub fn has_comm(&self, name: &str) -> bool {
         let comm = self.comm.split(|&byte| byte == 0).next().unwrap_or_default();
         comm == name.as_bytes().get(..name.len().min(COMM_BYTES)).unwrap_or_default()
     }
 
-    /// It has ended and waits to be reaped.
+    /// True if it has ended and waits to be reaped.
     pub fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
@@ -90,7 +90,7 @@ impl ProcTable {
         Self::scan_but(&HashMap::new())
     }
 
-    /// [`ProcTable::scan`] that believes these entries instead of reading them, as long as their processes are still there. Reading is
+    /// [`ProcTable::scan`] that takes these entries instead of reading them, as long as their processes are still there. Reading is
     /// what costs: with a thousand apps that sleep, it is most of a `list`.
     pub fn scan_but(known: &HashMap<i32, Entry>) -> Self {
         let read = || read_entries("/proc", known).unwrap_or_default();
@@ -110,7 +110,7 @@ impl ProcTable {
     }
 
     /// A small table, read now: one process with all its ancestors, and some more. Enough to ask whether that process is in a tree: all
-    /// signs of that are on the way up.
+    /// evidence of that is on the way up.
     pub fn with_ancestors(pid: i32, others: impl IntoIterator<Item = i32>) -> Self {
         let mut found: HashMap<i32, Entry> = others.into_iter().filter_map(Entry::of).map(|entry| (entry.pid, entry)).collect();
         let mut seen = HashSet::new();
@@ -124,7 +124,7 @@ impl ProcTable {
         Self::from_entries(found.into_values().collect())
     }
 
-    /// Tells which processes are known to be no orphans of anybody (the main processes of all instances, the daemon): [`ProcTable::tree`]
+    /// Takes the processes that are known to be no orphans of anybody (the main processes of all instances, the daemon): [`ProcTable::tree`]
     /// then need not read their environments, which would cost most of its time where there are many apps.
     #[must_use]
     pub fn knowing(mut self, pids: impl IntoIterator<Item = i32>) -> Self {
@@ -157,7 +157,7 @@ impl ProcTable {
         self.range(&self.by_group, |e| e.pgid, pgid)
     }
 
-    /// What is in a cgroup and runs.
+    /// The processes of a cgroup that run.
     pub fn in_cgroup(&self, group: &Path) -> Vec<Entry> {
         // One that began after the look at all processes is looked at alone.
         let entry = |pid: i32| self.get(pid).copied().or_else(|| Entry::of(pid));
@@ -232,7 +232,7 @@ impl ProcTable {
         tree.found
     }
 
-    /// Carries this value of the marker; `None` = it cannot be told (no such variable, or not readable).
+    /// True if it carries this value of the marker; `None` = unknown (no such variable, or not readable).
     fn marked(&self, pid: i32, name: &str, value: &[u8]) -> Option<bool> {
         let mut markers = self.markers.borrow_mut();
         let found = markers.entry((name.to_owned(), pid)).or_insert_with(|| marker(pid, name));

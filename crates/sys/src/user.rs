@@ -31,7 +31,7 @@ pub struct User {
     pub shell: String,
 }
 
-/// Whom to run as, with what belongs into the environment.
+/// User to run as, with what belongs into the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The numbers.
@@ -40,7 +40,7 @@ pub struct Identity {
     pub user: Option<User>,
 }
 
-/// Why nobody was found.
+/// Reason why nobody was found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
     /// No such user.
@@ -55,15 +55,15 @@ pub enum UserError {
     /// The database could not be read.
     #[error("cannot look up \"{name}\" in the user database")]
     Lookup {
-        /// What was looked for.
+        /// The name or number.
         name: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Errno,
     },
 }
 
-/// Whom `uid` and `gid`, names or numbers as given, mean. Without `gid` the user's primary group; the supplementary groups are
+/// The user and group that `uid` and `gid`, names or numbers as given, mean. Without `gid` the user's primary group; the supplementary groups are
 /// the user's. `Ok(None)` when neither is given. A `gid` alone keeps our own user.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub fn identity(uid: Option<&str>, gid: Option<&str>) -> Result<Option<Identity>
     Ok(Some(Identity { credentials: Credentials { uid, gid, groups }, user }))
 }
 
-/// Names first, as `chown(1)`: a user may be called `1000`.
+/// Finds a user; names first, as `chown(1)`: a user may be called `1000`.
 fn find_user(text: &str) -> Result<(u32, Option<User>), UserError> {
     if let Some(user) = user_by_name(text)? {
         return Ok((user.uid, Some(user)));
@@ -98,7 +98,7 @@ fn find_user(text: &str) -> Result<(u32, Option<User>), UserError> {
     Ok((uid, user_by_id(uid)?))
 }
 
-/// The largest 32-bit number means "leave as it is" to the kernel: never an id.
+/// The id in a text; none for the largest 32-bit number, which means "leave as it is" to the kernel.
 fn numeric_id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|&id| id != u32::MAX)
 }

@@ -5,14 +5,14 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Becomes readable when the wall clock shows a given time, and when somebody sets that clock.
+/// Timer that becomes readable when the wall clock shows a given time, and when somebody sets that clock.
 #[derive(Debug)]
 pub struct WallTimer {
     fd: OwnedFd,
 }
 
 impl WallTimer {
-    /// One that is not set yet.
+    /// A timer that is not set yet.
     ///
     /// # Errors
     /// No descriptor is left.

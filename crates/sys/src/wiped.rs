@@ -1,4 +1,4 @@
-//! Bytes that may be somebody's secret: nothing of them stays in memory that was given back.
+//! Bytes that may be a secret: nothing of them stays in memory that was given back.
 //!
 //! Everything with an environment in it travels through this: values of `secrets` exist in the app's process only. What is overwritten is
 //! also what was left behind when the list grew, which no `Drop` of a plain `Vec` would reach.
@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use zeroize::Zeroize;
 
-/// So much is read in one go at least.
+/// Least number of bytes that are read at once.
 const READ_BYTES: usize = 256;
 
 /// Bytes that are overwritten before their memory is given back.
@@ -18,23 +18,23 @@ const READ_BYTES: usize = 256;
 pub struct Wiped(Vec<u8>);
 
 impl Wiped {
-    /// None yet, with room for so many.
+    /// An empty one with room for so many.
     pub fn with_capacity(count: usize) -> Self {
         Self(Vec::with_capacity(count))
     }
 
-    /// Appends one.
+    /// Appends one byte.
     pub fn push(&mut self, byte: u8) {
         self.extend_from_slice(&[byte]);
     }
 
-    /// Appends these.
+    /// Appends bytes.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.make_room(bytes.len());
         self.0.extend_from_slice(bytes);
     }
 
-    /// Only the first ones stay.
+    /// Keeps only the first ones.
     pub fn truncate(&mut self, count: usize) {
         if let Some(rest) = self.0.get_mut(count..) {
             rest.zeroize();
@@ -42,7 +42,7 @@ impl Wiped {
         self.0.truncate(count);
     }
 
-    /// Reads once and appends what came, so that there are at most `most` bytes; how many came. 0 = it was the end, or there are so many already.
+    /// Reads once and appends what came, so that there are at most `most` bytes; returns how many came. 0 = it was the end, or there are so many already.
     ///
     /// # Errors
     /// What reading said; nothing is appended then. An interrupted read is repeated.
@@ -61,7 +61,7 @@ impl Wiped {
         got
     }
 
-    /// A list that grows by itself would leave a copy behind.
+    /// Makes room by hand: a list that grows by itself would leave a copy behind.
     fn make_room(&mut self, more: usize) {
         let needed = self.0.len() + more;
         if needed > self.0.capacity() {
@@ -105,7 +105,7 @@ impl<const N: usize> PartialEq<[u8; N]> for Wiped {
 }
 
 impl fmt::Debug for Wiped {
-    /// Never what they are.
+    /// Never shows the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.len())
     }

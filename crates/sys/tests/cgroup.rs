@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ostler_sys::child::{reap, reap_any};
-use ostler_sys::spawn::{Place, spawn_at};
+use ostler_sys::spawn::{Placement, spawn_at};
 use ostler_sys::{Ending, ProcRef, SpawnSpec, cgroup};
 
 /// A group of the test below our own, removed at its end; `None` and a line where groups cannot be made.
@@ -42,7 +42,7 @@ fn shell(script: &str) -> SpawnSpec {
 
 fn spawn_in(group: &Path, script: &str) -> ProcRef {
     let folder = cgroup::open(group).unwrap();
-    spawn_at(&shell(script), &[], Place { cgroup: Some(folder.as_fd()), ..Place::default() }).unwrap()
+    spawn_at(&shell(script), &[], Placement { cgroup: Some(folder.as_fd()), ..Placement::default() }).unwrap()
 }
 
 #[track_caller]
@@ -91,7 +91,7 @@ fn a_group_that_vanished_does_not_hinder_a_start() {
     cgroup::remove(&group.0).unwrap();
     let null = std::fs::File::open("/dev").unwrap();
     for cgroup in [folder.as_fd(), null.as_fd()] {
-        let child = spawn_at(&shell("exit 5"), &[], Place { cgroup: Some(cgroup), ..Place::default() }).unwrap();
+        let child = spawn_at(&shell("exit 5"), &[], Placement { cgroup: Some(cgroup), ..Placement::default() }).unwrap();
         assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(5));
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use ostler_sys::child::{reap, reap_any};
-use ostler_sys::spawn::{Place, spawn_at};
+use ostler_sys::spawn::{Placement, spawn_at};
 use ostler_sys::{Credentials, Ending, ProcRef, ProcTable, Rlimit, SpawnError, SpawnSpec, Step, memfd, pipe, rlimit, signal, spawn};
 
 fn shell(script: &str) -> SpawnSpec {
@@ -228,8 +228,8 @@ fn the_same_without_clone3() {
         it_leads_its_own_session_and_has_no_signal_of_ours();
         failures_tell_the_step_and_leave_nothing();
         let cgroup = std::fs::File::open("/").unwrap();
-        let place = Place { cgroup: Some(cgroup.as_fd()), ..Place::default() };
-        let child = spawn_at(&shell("exit 4"), &[], place).unwrap();
+        let placement = Placement { cgroup: Some(cgroup.as_fd()), ..Placement::default() };
+        let child = spawn_at(&shell("exit 4"), &[], placement).unwrap();
         assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(4));
     })
     .join()

@@ -94,7 +94,7 @@ fn a_clustered_app_is_reloaded_and_a_bad_change_takes_nothing_down() {
     load.stop().assert_whole();
     assert_eq!(pids(), good);
     home.write("app/app.js", server);
-    home.wait_until("and mended", || pids().iter().all(|pid| !good.contains(pid)));
+    home.wait_until("and repaired", || pids().iter().all(|pid| !good.contains(pid)));
 }
 
 #[test]

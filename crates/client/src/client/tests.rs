@@ -242,7 +242,7 @@ fn a_limit_ends_the_wait_for_who_says_nothing() {
     assert!(matches!(&late, Err(error @ ClientError::TimedOut(_)) if error.is_unreachable()), "{late:?}");
 }
 
-/// Tells the test what it was told.
+/// Reports to the test what it was asked.
 struct Looker(mpsc::Sender<&'static str>);
 
 impl OnSilence for Looker {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Accept, KEYS, Key, State};
+use super::{Accept, KEYS, Key, KeyState};
 
 /// Text of `docs/reference/ecosystem.md`, generated from the table.
 pub fn reference() -> String {
@@ -33,9 +33,9 @@ fn row(out: &mut String, key: &Key) {
     let codes = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let values = key.accepts.iter().map(Accept::describe).collect::<Vec<_>>().join(", ");
     let note = match key.state {
-        State::Works => String::new(),
-        State::Later => " *Accepted, no effect yet.*".into(),
-        State::Needless(why) => format!(" *Accepted, no effect: {why}.*"),
+        KeyState::Works => String::new(),
+        KeyState::Later => " *Accepted, no effect yet.*".into(),
+        KeyState::Needless(why) => format!(" *Accepted, no effect: {why}.*"),
     };
     let _ = writeln!(
         out,

@@ -25,8 +25,8 @@ pub struct Key {
     pub doc: &'static str,
     /// Family.
     pub group: Group,
-    /// Does it have an effect in this version?
-    pub state: State,
+    /// Whether it has an effect in this version.
+    pub state: KeyState,
     /// Options of `start` and `restart` that set it. `--no-…` sets false.
     pub options: &'static [&'static str],
 }
@@ -93,10 +93,10 @@ pub enum Group {
     Kept,
 }
 
-/// Whether an attribute has an effect.
+/// Effect of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It does.
+pub enum KeyState {
+    /// It has an effect.
     Works,
     /// It is checked and kept; its feature comes later.
     Later,
@@ -105,7 +105,7 @@ pub enum State {
 }
 
 impl Key {
-    /// Does this key answer to this name?
+    /// True if this key has this name, as its main name or as an alias.
     pub fn answers_to(&self, name: &str) -> bool {
         self.names().any(|own| own == name || is_camel_of(name, own))
     }
@@ -116,7 +116,7 @@ impl Key {
     }
 }
 
-/// The key that answers to this name.
+/// The key of this name.
 pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.answers_to(name))
 }
@@ -126,7 +126,7 @@ pub fn by_option(option: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.options.contains(&option))
 }
 
-/// `maxMemoryRestart` of `max_memory_restart`.
+/// True for a camel-case form: `maxMemoryRestart` of `max_memory_restart`.
 fn is_camel_of(camel: &str, snake: &str) -> bool {
     snake.contains('_') && camel_case(snake) == camel
 }
@@ -169,7 +169,7 @@ impl Group {
 }
 
 impl Accept {
-    /// What is expected, in words that follow "expected".
+    /// The expected values, in words that follow "expected".
     pub fn describe(&self) -> String {
         match self {
             Self::Flag => "true or false".into(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Accept, KEYS, Key, State, camel_case};
+use super::{Accept, KEYS, Key, KeyState, camel_case};
 
 /// A JSON schema (draft 2020-12) of ecosystem files. Generated from the table, so it cannot disagree with the checks.
 pub fn schema() -> Value {
@@ -56,8 +56,8 @@ fn rule(key: &Key) -> Value {
 
 fn note(key: &Key) -> &'static str {
     match key.state {
-        State::Works => "",
-        State::Later | State::Needless(_) => " Accepted, no effect yet.",
+        KeyState::Works => "",
+        KeyState::Later | KeyState::Needless(_) => " Accepted, no effect yet.",
     }
 }
 

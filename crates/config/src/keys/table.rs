@@ -1,13 +1,13 @@
 //! The table itself. Order is the order of the reference page.
 
 use super::Accept::{Bytes, Command, Flag, Millis, Mixed, Number, Numbers, OneOf, Table, Tables, Text, Texts, Words};
-use super::{Accept, Group, Key, State};
+use super::{Accept, Group, Key, KeyState};
 
 const COUNT: Accept = Number(0, u32::MAX as i64);
 const PERCENT: Accept = Number(0, 1_000_000);
 
 const fn key(group: Group, name: &'static str, accepts: &'static [Accept], default: &'static str, doc: &'static str) -> Key {
-    Key { name, aliases: &[], accepts, default, doc, group, state: State::Works, options: &[] }
+    Key { name, aliases: &[], accepts, default, doc, group, state: KeyState::Works, options: &[] }
 }
 
 impl Key {
@@ -22,12 +22,12 @@ impl Key {
     }
 
     const fn later(mut self) -> Self {
-        self.state = State::Later;
+        self.state = KeyState::Later;
         self
     }
 
     const fn needless(mut self, why: &'static str) -> Self {
-        self.state = State::Needless(why);
+        self.state = KeyState::Needless(why);
         self
     }
 }

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Document, Places};
-use crate::problem::{Kind, Place, Problem};
+use super::{Document, Positions};
+use crate::problem::{Kind, Position, Problem};
 
-/// Deeper nesting is refused before a recursive parser sees it.
+/// Deepest nesting; deeper is refused before a recursive parser sees it.
 const MAX_NESTING: usize = 100;
 
 /// Parses JSON, else JSON5 (comments, trailing commas, bare keys).
@@ -14,19 +14,19 @@ pub(crate) fn json(text: &str) -> Result<Document, Problem> {
     let value = match serde_json::from_str::<Value>(text) {
         Ok(value) => value,
         Err(_) => json5::from_str::<Value>(text).map_err(|error| {
-            let place = error.position().map(|at| Place { line: number(at.line + 1), column: number(at.column + 1) });
+            let position = error.position().map(|at| Position { line: number(at.line + 1), column: number(at.column + 1) });
             let message = error.code().map_or_else(|| error.to_string(), |code| code.to_string());
-            Problem::error(Kind::Malformed, message).in_file(None, place)
+            Problem::error(Kind::Malformed, message).in_file(None, position)
         })?,
     };
-    Ok(Document { value, places: Places::scan(text), ..Document::default() })
+    Ok(Document { value, positions: Positions::scan(text), ..Document::default() })
 }
 
 fn number(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-/// Counts brackets, those in texts too: a rough upper bound is enough to protect the stack.
+/// Checks the nesting by counting brackets, those in texts too: a rough upper bound is enough to protect the stack.
 fn check_nesting(text: &str) -> Result<(), Problem> {
     let mut depth = 0usize;
     let mut deepest = 0usize;

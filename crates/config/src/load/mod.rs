@@ -1,8 +1,8 @@
-//! From a file to plain values: read, recognise the format, parse or evaluate.
+//! Loading of files: read, recognise the format, parse or evaluate.
 
 mod data;
 mod js;
-pub(crate) mod places;
+pub(crate) mod positions;
 mod source;
 mod toml;
 mod yaml;
@@ -13,23 +13,23 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::problem::{Kind, Problem};
-pub(crate) use places::Places;
+pub(crate) use positions::Positions;
 pub(crate) use source::read as read_text;
 
 /// A file as plain values.
 #[derive(Debug, Default)]
 pub(crate) struct Document {
-    /// What the file holds.
+    /// Content of the file.
     pub value: Value,
-    /// Where its keys stand.
-    pub places: Places,
-    /// Things to tell.
+    /// Positions of its keys.
+    pub positions: Positions,
+    /// Notes for the user.
     pub notes: Vec<String>,
-    /// What a program did to `process.env`: new value, or none for a variable that was removed.
+    /// Changes that a program made to `process.env`: new value, or none for a variable that was removed.
     pub env_changes: Vec<(String, Option<String>)>,
 }
 
-/// Where a text came from.
+/// Origin of a text.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
     /// A file, absolute.
@@ -76,7 +76,7 @@ fn document(text: &str, format: Format, origin: &Origin, context: &Context) -> R
     }
 }
 
-/// A `.json` that is neither: the parser's message has a place, the engine's a limit that was hit.
+/// The better of two problems with a `.json` that is neither: the parser's message has a position, the engine's a limit that was hit.
 fn best_of(parser: Problem, engine: Problem) -> Problem {
     if engine.message.contains("limit") { engine } else { parser }
 }

@@ -1,13 +1,13 @@
-//! Reading a file that may be anything.
+//! Reader of a file that may be anything.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::places::place_at;
+use super::positions::position_at;
 use crate::problem::{Kind, Problem};
 
-/// Larger files are refused: nobody writes them, and everything here is held in memory several times.
+/// Largest file; larger ones are refused: nobody writes them, and everything here is held in memory several times.
 pub(crate) const MAX_BYTES: u64 = 4 << 20;
 
 /// Reads a text file.
@@ -37,8 +37,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String, Problem> {
             match text.find('\0') {
                 None => Ok(text.to_owned()),
                 Some(offset) => {
-                    let place = place_at(text, offset);
-                    Err(Problem::error(Kind::Malformed, format!("line {}: the file holds a NUL byte", place.line)))
+                    let position = position_at(text, offset);
+                    Err(Problem::error(Kind::Malformed, format!("line {}: the file holds a NUL byte", position.line)))
                 }
             }
         }

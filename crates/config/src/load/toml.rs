@@ -1,27 +1,27 @@
-//! TOML, with the place of each key.
+//! TOML, with the position of each key.
 
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::places::{Step, join, place_at};
-use super::{Document, Places};
+use super::positions::{Segment, join, position_at};
+use super::{Document, Positions};
 use crate::problem::{Kind, Problem};
 
 /// Parses a TOML document.
 pub(crate) fn parse(text: &str) -> Result<Document, Problem> {
     let table = DeTable::parse(text).map_err(|error| {
-        let place = error.span().map(|span| place_at(text, span.start));
-        Problem::error(Kind::Malformed, error.message().replace('\n', " ")).in_file(None, place)
+        let position = error.span().map(|span| position_at(text, span.start));
+        Problem::error(Kind::Malformed, error.message().replace('\n', " ")).in_file(None, position)
     })?;
-    let mut reader = Reader { text, places: Places::default() };
+    let mut reader = Reader { text, positions: Positions::default() };
     let value = reader.table(table.get_ref(), "")?;
-    Ok(Document { value, places: reader.places, ..Document::default() })
+    Ok(Document { value, positions: reader.positions, ..Document::default() })
 }
 
 struct Reader<'a> {
     text: &'a str,
-    places: Places,
+    positions: Positions,
 }
 
 impl Reader<'_> {
@@ -31,8 +31,8 @@ impl Reader<'_> {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
-            let path = join(path, &Step::Key(key.get_ref().to_string()));
-            self.places.insert(path.clone(), place_at(self.text, key.span().start));
+            let path = join(path, &Segment::Key(key.get_ref().to_string()));
+            self.positions.insert(path.clone(), position_at(self.text, key.span().start));
             out.insert(key.get_ref().to_string(), self.value(value, &path)?);
         }
         Ok(Value::Object(out))
@@ -40,7 +40,7 @@ impl Reader<'_> {
 
     fn value(&mut self, value: &Spanned<DeValue<'_>>, path: &str) -> Result<Value, Problem> {
         let bad = |message: String| {
-            Problem::error(Kind::Malformed, message).at(path).in_file(None, Some(place_at(self.text, value.span().start)))
+            Problem::error(Kind::Malformed, message).at(path).in_file(None, Some(position_at(self.text, value.span().start)))
         };
         Ok(match value.get_ref() {
             DeValue::String(text) => Value::String(text.to_string()),
@@ -56,8 +56,8 @@ impl Reader<'_> {
             DeValue::Array(items) => {
                 let mut out = Vec::new();
                 for (index, item) in items.iter().enumerate() {
-                    let path = join(path, &Step::Index(index));
-                    self.places.insert(path.clone(), place_at(self.text, item.span().start));
+                    let path = join(path, &Segment::Index(index));
+                    self.positions.insert(path.clone(), position_at(self.text, item.span().start));
                     out.push(self.value(item, &path)?);
                 }
                 Value::Array(out)

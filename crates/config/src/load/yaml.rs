@@ -6,10 +6,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
 
-use super::places::{Step, join};
+use super::positions::{Segment, join};
 use super::toml::plain_number;
-use super::{Document, Places};
-use crate::problem::{Kind, Place, Problem};
+use super::{Document, Positions};
+use crate::problem::{Kind, Position, Problem};
 
 /// Parses one YAML document.
 pub(crate) fn parse(text: &str) -> Result<Document, Problem> {
@@ -19,18 +19,18 @@ pub(crate) fn parse(text: &str) -> Result<Document, Problem> {
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 50_000 },
     };
     let root: Spanned<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location().and_then(place_of);
+        let position = error.location().and_then(position_of);
         let message = error.without_snippet().to_string();
-        Problem::error(Kind::Malformed, message.lines().next().unwrap_or("not YAML").to_owned()).in_file(None, place)
+        Problem::error(Kind::Malformed, message.lines().next().unwrap_or("not YAML").to_owned()).in_file(None, position)
     })?;
-    let mut places = Places::default();
-    let value = plain(root, text, "", &mut places)?;
-    Ok(Document { value, places, ..Document::default() })
+    let mut positions = Positions::default();
+    let value = plain(root, text, "", &mut positions)?;
+    Ok(Document { value, positions, ..Document::default() })
 }
 
-fn place_of(location: Location) -> Option<Place> {
-    let place = Place { line: u32::try_from(location.line()).ok()?, column: u32::try_from(location.column()).ok()? };
-    (place.line > 0).then_some(place)
+fn position_of(location: Location) -> Option<Position> {
+    let position = Position { line: u32::try_from(location.line()).ok()?, column: u32::try_from(location.column()).ok()? };
+    (position.line > 0).then_some(position)
 }
 
 enum Node {
@@ -116,28 +116,28 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
-fn plain(node: Spanned<Node>, text: &str, path: &str, places: &mut Places) -> Result<Value, Problem> {
+fn plain(node: Spanned<Node>, text: &str, path: &str, positions: &mut Positions) -> Result<Value, Problem> {
     match node.value {
         Node::Plain(value) => Ok(as_written(value, node.defined, text)),
         Node::List(items) => {
             let mut out = Vec::with_capacity(items.len());
             for (index, item) in items.into_iter().enumerate() {
-                let path = join(path, &Step::Index(index));
-                if let Some(place) = place_of(item.referenced) {
-                    places.insert(path.clone(), place);
+                let path = join(path, &Segment::Index(index));
+                if let Some(position) = position_of(item.referenced) {
+                    positions.insert(path.clone(), position);
                 }
-                out.push(plain(item, text, &path, places)?);
+                out.push(plain(item, text, &path, positions)?);
             }
             Ok(Value::Array(out))
         }
         Node::Table(entries) => {
             let mut out = Map::new();
             for (key, value) in entries {
-                let path = join(path, &Step::Key(key.value.clone()));
-                if let Some(place) = place_of(key.referenced) {
-                    places.insert(path.clone(), place);
+                let path = join(path, &Segment::Key(key.value.clone()));
+                if let Some(position) = position_of(key.referenced) {
+                    positions.insert(path.clone(), position);
                 }
-                let value = plain(value, text, &path, places)?;
+                let value = plain(value, text, &path, positions)?;
                 out.insert(key.value, value);
             }
             Ok(Value::Object(out))
@@ -145,7 +145,7 @@ fn plain(node: Spanned<Node>, text: &str, path: &str, places: &mut Places) -> Re
     }
 }
 
-/// The parser takes `1_000` for a number, YAML 1.2 and PM2 do not.
+/// The value as YAML 1.2 and PM2 read it: the parser takes `1_000` for a number, they do not.
 fn as_written(value: Value, at: Location, text: &str) -> Value {
     if !value.is_number() {
         return value;
@@ -185,13 +185,13 @@ mod tests {
             let problem = parse(text).err().unwrap_or_else(|| panic!("accepted {text:?}"));
             assert_eq!(problem.kind, Kind::Malformed);
         }
-        assert_eq!(parse("a: 1\na: 2\n").unwrap_err().place.map(|place| place.line), Some(2));
+        assert_eq!(parse("a: 1\na: 2\n").unwrap_err().position.map(|position| position.line), Some(2));
     }
 
     #[test]
     fn keys_have_places() {
         let document = parse("apps:\n  - name: x\n    env:\n      A: 1\n").unwrap();
-        let place = document.places.of("apps[0]", &Value::Null, &["env".into(), "A".into()]);
-        assert_eq!(place, Some(Place { line: 4, column: 7 }));
+        let position = document.positions.of("apps[0]", &Value::Null, &["env".into(), "A".into()]);
+        assert_eq!(position, Some(Position { line: 4, column: 7 }));
     }
 }

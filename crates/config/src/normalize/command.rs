@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Base;
 use crate::check::found;
 
-/// A list is taken word by word. A text is a file if there is one of that path (as for `script`, blanks or not), a program if it has no
+/// Reads a command. A list is taken word by word. A text is a file if there is one of that path (as for `script`, blanks or not), a program if it has no
 /// blank, and else what a shell reads.
 pub(super) fn command(value: &Value, base: &Base<'_>) -> Result<Command, String> {
     match value {

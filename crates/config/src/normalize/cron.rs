@@ -20,12 +20,12 @@ use crate::keys::closest;
 /// Attributes that [`finish`] looks at together.
 pub(super) const TOGETHER: &[&str] = &["cron_restart", "job", "timezone", "overlap", "catch_up", "run_on"];
 
-/// More attempts of one run are a mistake.
+/// Most attempts of one run; more are a mistake.
 const MOST_RETRIES: u32 = 1000;
 
 type Wrong = (&'static str, String);
 
-/// Reads them, when everything else is known. Gives what is worth a warning.
+/// Reads them, when everything else is known. Returns what is worth a warning.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
     spec.cron = None;
     let zone = spec.given.get("timezone").map(zone).transpose().map_err(|message| ("timezone", message))?;
@@ -77,7 +77,7 @@ fn pattern_of(value: &Value) -> Option<&str> {
     value.as_str().map(str::trim).filter(|pattern| !pattern.is_empty() && *pattern != "0")
 }
 
-/// Settings of a schedule that is not there.
+/// The warning about settings of a schedule that is not there.
 fn idle(spec: &AppSpec) -> Option<Wrong> {
     // `cron_restart: 0` switches it off for now; nobody removes the rest for that.
     let off = spec.given.contains_key("cron_restart") || spec.given.contains_key("job");
@@ -138,7 +138,7 @@ fn millis(table: &Map<String, Value>, key: &str) -> Result<Option<u64>, String> 
     ms.map(Some).ok_or_else(|| format!("expected `{key}` as milliseconds or a text such as \"10m\", found {}", found(value)))
 }
 
-/// What cannot go together with a job.
+/// Checks that everything goes together with a job.
 fn fits(spec: &AppSpec) -> Result<(), String> {
     let cluster = spec.given.get("exec_mode").and_then(Value::as_str).is_some_and(|mode| mode.starts_with("cluster"));
     if cluster {

@@ -14,7 +14,7 @@ use crate::check::RawApp;
 use crate::context::Context;
 use crate::problem::{Kind, Problem, Severity};
 
-/// What `--env` was given: a profile, or variables.
+/// Value of `--env`: a profile, or variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnvOption {
     /// `--env production`.
@@ -158,7 +158,7 @@ pub(super) fn expand_attributes(raw: &mut RawApp, caller: &EnvMap, overlay: &Ove
     }
 }
 
-/// Variables of the command line win over every layer.
+/// Puts the variables of the command line on top: they win over every layer.
 pub(super) fn set_on_top(spec: &mut AppSpec, vars: &EnvMap) {
     let env = &mut spec.env;
     let chosen = env.profile.as_ref().and_then(|name| env.profiles.get_mut(name));
@@ -167,7 +167,7 @@ pub(super) fn set_on_top(spec: &mut AppSpec, vars: &EnvMap) {
     }
 }
 
-/// Python writes at once, so that its lines are in the log when they are written, not when a buffer is full.
+/// Makes Python write at once, so that its lines are in the log when they are written, not when a buffer is full.
 pub(super) fn for_interpreter(spec: &mut AppSpec) {
     const NAME: &str = "PYTHONUNBUFFERED";
     let python = spec.interpreter.as_deref().is_some_and(|name| name.contains("python"));
@@ -176,7 +176,7 @@ pub(super) fn for_interpreter(spec: &mut AppSpec) {
     }
 }
 
-/// How much of the caller's environment reaches the app, once it is known whom it runs as.
+/// Decides how much of the caller's environment reaches the app, once it is known as which user it runs.
 /// PM2 differs: an app with a `uid` gets all of root's environment; under its own name so it does here.
 pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
     let given = spec.given.get("env_policy").and_then(Value::as_str).and_then(EnvPolicy::named);
@@ -184,7 +184,7 @@ pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
     spec.env.policy = given.unwrap_or_else(usual);
 }
 
-/// What of the caller's environment reaches the app; mostly all of it, and then it is shared by all apps.
+/// The part of the caller's environment that reaches the app; mostly all of it, and then it is shared by all apps.
 fn inherited(raw: &RawApp, caller: &Arc<EnvMap>) -> Arc<EnvMap> {
     let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
     let filter = raw.attributes.get("filter_env").map(texts).unwrap_or_default();
@@ -200,7 +200,7 @@ fn inherited(raw: &RawApp, caller: &Arc<EnvMap>) -> Arc<EnvMap> {
     Arc::new(caller.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
-/// `env_file`, later files winning.
+/// The variables of `env_file`, later files winning.
 fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
     let mut out = EnvMap::new();
     for name in raw.attributes.get("env_file").map(texts).unwrap_or_default() {

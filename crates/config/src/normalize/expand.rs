@@ -13,14 +13,14 @@ use std::collections::HashMap;
 
 use ostler_core::app::EnvMap;
 
-/// A value longer than this is a mistake: a few lines that double each other would fill the memory.
+/// Longest value; a longer one is a mistake: a few lines that double each other would fill the memory.
 const MAX_BYTES: usize = 1 << 20;
 
 /// Layers of variables, the lowest first. The values of the lowest one (the caller's) are taken as they are.
 pub(super) struct Variables<'a> {
     layers: Vec<&'a EnvMap>,
     found: HashMap<(usize, &'a str), String>,
-    /// What is being worked out, the innermost last.
+    /// Variables that are being resolved, the innermost last.
     path: Vec<(usize, &'a str)>,
 }
 
@@ -100,7 +100,7 @@ impl<'a> Variables<'a> {
         Ok(out)
     }
 
-    /// What stands between the braces.
+    /// The value of what stands between the braces.
     fn reference(&mut self, body: &str, layer: usize) -> Result<String, String> {
         let end = body.find(':').unwrap_or(body.len());
         let (name, rest) = body.split_at(end);
@@ -118,7 +118,7 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// Has a reference to a variable, in the form that would be resolved.
+/// True if it has a reference to a variable, in the form that would be resolved.
 pub(super) fn has_reference(text: &str) -> bool {
     text.match_indices("${").any(|(at, _)| {
         let body = &text[at + 2..];

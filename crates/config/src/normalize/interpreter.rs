@@ -1,4 +1,4 @@
-//! What runs a script.
+//! Interpreter of a script.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ impl Choice {
     }
 }
 
-/// A name as it is, a path made absolute; both must be there.
+/// The interpreter of this name (as it is) or path (made absolute); it must be there.
 fn available(name: &str, base: &Base<'_>, path: Option<&str>) -> Result<String, String> {
     let absent = || format!("Interpreter {name} is NOT AVAILABLE in PATH. (type 'which {name}' to double check.)");
     if name.contains('/') {
@@ -81,7 +81,7 @@ fn for_file(file: &Path, path: Option<&str>) -> Result<Choice, String> {
     })
 }
 
-/// bun, else a Node that strips types, else deno.
+/// The interpreter of TypeScript: bun, else a Node that strips types, else deno.
 fn typescript(extension: &str, path: Option<&str>) -> Result<Choice, String> {
     if find_program("bun", path).is_some() {
         return Ok(Choice::program("bun"));
@@ -111,7 +111,7 @@ fn node_version(node: &Path) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// A file without a known extension: its first line, or its bytes, tell.
+/// The interpreter of a file without a known extension, by its first line or its bytes.
 /// PM2 differs: it never reads the `#!` line and gives every text to Node.
 fn by_content(file: &Path) -> Choice {
     let mut head = Vec::new();

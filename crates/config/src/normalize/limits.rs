@@ -43,7 +43,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
     Ok(())
 }
 
-/// A priority that the caller may not give is told, and the app runs with the usual one: a file that is right on a server can be tried by
+/// Warns of a priority that the caller may not give, and drops it: a file that is right on a server can be tried by
 /// an ordinary user.
 pub(super) fn forget_forbidden_nice(spec: &mut AppSpec, raw: &RawApp, context: &Context, problems: &mut Vec<Problem>) {
     if let Some(nice) = spec.limits.nice.filter(|nice| *nice < context.lowest_nice) {
@@ -98,7 +98,7 @@ fn resource(name: &str, value: &Value) -> Result<Limit, String> {
     Ok(((*resource).to_owned(), soft, hard))
 }
 
-/// None is unlimited.
+/// A bound; none is unlimited.
 fn bound(name: &str, value: &Value) -> Result<Option<u64>, String> {
     let bad = || format!("expected a number, a size or \"unlimited\" for \"{name}\", found {}", found(value));
     match value {

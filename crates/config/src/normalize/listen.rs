@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 use super::{Base, limits};
 use crate::check::{found, whole};
 
-/// More of them are taken for a mistake; each is a descriptor in every process of the app.
+/// Most sockets; more are taken for a mistake, each is a descriptor in every process of the app.
 const MAX_SOCKETS: usize = 64;
 
 const FORMS: &str = "a port, \"host:port\", a path, or a table with `port` or `path`";
 const KEYS: &[&str] = &["port", "address", "host", "path", "name", "backlog", "mode"];
 
-/// The sockets; those without a name get one by [`name`].
+/// Sets the sockets; those without a name get one by [`name`].
 pub(super) fn set(spec: &mut AppSpec, value: &Value, base: &Base<'_>) -> Result<(), String> {
     spec.listen = match value {
         Value::Array(items) if items.len() > MAX_SOCKETS => {
@@ -27,7 +27,7 @@ pub(super) fn set(spec: &mut AppSpec, value: &Value, base: &Base<'_>) -> Result<
     Ok(())
 }
 
-/// Gives names to what has none: that of the app to the first, `<app>-2`, `<app>-3`… to the others.
+/// Names the sockets that have no name: that of the app for the first, `<app>-2`, `<app>-3`… for the others.
 pub(super) fn name(spec: &mut AppSpec) -> Result<(), String> {
     // What a name of an app may hold, a name of a socket may not.
     let plain: String = spec.name.chars().map(|c| if c.is_ascii_graphic() && c != ':' { c } else { '-' }).take(240).collect();
@@ -79,7 +79,7 @@ fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<Listen, Stri
     Ok(Listen { at, name: table.get("name").map_or(Ok(String::new()), given_name)?, backlog: backlog.transpose()?, mode })
 }
 
-/// `LISTEN_FDNAMES` is a list with colons between.
+/// The given name of a socket, without the colon that separates names in `LISTEN_FDNAMES`.
 fn given_name(value: &Value) -> Result<String, String> {
     let name = value.as_str().filter(|name| (1..=255).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic() && c != ':'));
     name.map(str::to_owned).ok_or_else(|| format!("expected `name` as a word of printable letters without a colon, found {}", found(value)))
@@ -150,7 +150,7 @@ fn unix(path: &str, base: &Base<'_>) -> Result<ListenAt, String> {
     Ok(ListenAt::Unix { path })
 }
 
-/// Every key of a table that stands in an attribute is one of these.
+/// Checks that every key of a table in an attribute is one of these.
 pub(super) fn known_keys(table: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
     match table.keys().find(|key| !known.contains(&key.as_str())) {
         None => Ok(()),

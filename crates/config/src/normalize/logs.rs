@@ -65,7 +65,7 @@ fn rotation(value: &Value) -> Result<RotateSpec, String> {
     Ok(rotate)
 }
 
-/// `NULL` is PM2's word for no file.
+/// The path of a log; `NULL` is PM2's word for no file.
 fn log_path(text: &str, base: &Base<'_>) -> String {
     if text == "NULL" { "/dev/null".to_owned() } else { base.path(text) }
 }

@@ -1,4 +1,4 @@
-//! `restart <name> --max-restarts 5`: options over an app that exists.
+//! Options over an app that exists: `restart <name> --max-restarts 5`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! From a checked app to an [`AppSpec`]: one file per family of attributes.
+//! Normalization of a checked app to an [`AppSpec`]: one file per family of attributes.
 
 mod command;
 mod cron;
@@ -38,7 +38,7 @@ pub use merge::merge;
 pub use options::from_options;
 pub use order::finish_order;
 
-/// What the command line lays over an app of a file.
+/// Options of the command line over an app of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Overlay {
     /// `--env NAME`: the profile to choose.
@@ -51,7 +51,7 @@ pub struct Overlay {
     pub attributes: Map<String, Value>,
 }
 
-/// A finished app and what is worth telling about it.
+/// A finished app and the warnings about it.
 #[derive(Clone, Debug)]
 pub struct Normalized {
     /// The app. `env.base` is the caller's environment after `filter_env` and `env_policy`.
@@ -115,8 +115,8 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
             problems.push(raw.problem(Kind::Value, key, message));
         }
     }
-    tell_oddities(raw, problems);
-    watch::tell_oddities(raw, problems);
+    warn_of_oddities(raw, problems);
+    watch::warn_of_oddities(raw, problems);
     limits::forget_forbidden_nice(&mut spec, raw, context, problems);
     env::build(&mut spec, raw, &base, overlay, problems);
     // A profile whose name goes into the app's name.
@@ -185,8 +185,8 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
     }
 }
 
-/// Values that are accepted, but perhaps not what was meant.
-fn tell_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
+/// Warns of values that are accepted, but perhaps not what was meant.
+fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
     let mut warn = |key: &str, message: &str| {
         problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, key, message) });
     };
@@ -205,7 +205,7 @@ fn tell_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
     }
 }
 
-/// `22` from YAML's `022`: the common masks, read in decimal.
+/// True for `22` from YAML's `022`: the common masks, read in decimal.
 fn looks_octal(mask: u64) -> bool {
     matches!(mask, 22 | 27 | 77 | 177 | 277 | 377 | 477)
 }
@@ -215,7 +215,7 @@ pub(super) fn number(value: &Value) -> Result<u64, String> {
     value.as_u64().ok_or_else(|| format!("expected a number, found {}", crate::check::found(value)))
 }
 
-/// Is the app run by Node's cluster module?
+/// True if Node's cluster module runs the app.
 pub(super) fn is_cluster(spec: &AppSpec) -> bool {
     spec.mode == ExecMode::Cluster
 }

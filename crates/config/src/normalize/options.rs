@@ -8,7 +8,7 @@ use super::{Normalized, Overlay, normalize};
 use crate::check::{self, RawApp, Where};
 use crate::context::Context;
 use crate::keys;
-use crate::load::Places;
+use crate::load::Positions;
 use crate::problem::{Kind, Problem, Problems};
 
 /// An app from `start <script> [options] -- [args]`. `options` holds attributes by main name, values as typed; `overlay.profile` has no
@@ -55,7 +55,8 @@ pub(super) fn checked(table: Map<String, Value>, problems: &mut Vec<Problem>) ->
     if table.get("node_args").and_then(Value::as_str) == Some("null") {
         table.insert("node_args".into(), Value::Array(Vec::new()));
     }
-    let at = Where { shown: String::new(), path: String::new(), value: Rc::new(Value::Object(table)), places: Rc::new(Places::default()) };
+    let at =
+        Where { shown: String::new(), path: String::new(), value: Rc::new(Value::Object(table)), positions: Rc::new(Positions::default()) };
     let first = problems.len();
     let app = check::app(at, None, &None, problems);
     for problem in &mut problems[first..] {
@@ -64,7 +65,7 @@ pub(super) fn checked(table: Map<String, Value>, problems: &mut Vec<Problem>) ->
     app
 }
 
-/// A person typed `--max-restarts`, not `max_restarts`.
+/// Shows a key as the option that a person typed: `--max-restarts`, not `max_restarts`.
 pub(super) fn name_option(problem: &mut Problem) {
     if problem.file.is_none()
         && let Some(option) = keys::find(&problem.key).and_then(|key| key.options.iter().find(|option| option.starts_with("--")))
@@ -73,7 +74,7 @@ pub(super) fn name_option(problem: &mut Problem) {
     }
 }
 
-/// Options of the command line over an app of a file.
+/// Lays options of the command line over an app of a file.
 pub(super) fn lay_over(app: &mut RawApp, attributes: &Map<String, Value>, problems: &mut Vec<Problem>) {
     if attributes.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! `depends_on` and `depends_timeout`; and what the apps of a file say about each other.
+//! `depends_on` and `depends_timeout`, and dependencies between the apps of a file.
 
 use indexmap::IndexMap;
 use ostler_core::app::AppSpec;
@@ -67,7 +67,7 @@ fn condition(value: &Value) -> Result<Condition, String> {
     Condition::by_name(word).ok_or_else(|| format!("expected {WORDS}, found \"{word}\""))
 }
 
-/// Finishes what the apps of one file say about each other, and tells what they cannot mean together: a circle, and waiting for the end of what
+/// Finishes the dependencies between the apps of one file, and reports what they cannot mean together: a circle, and waiting for the end of what
 /// is started again after each end. Names of others may belong to apps that run already.
 pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
     follow_names(apps);
@@ -96,7 +96,7 @@ pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
     problems
 }
 
-/// The file knows its apps by the names in it; with `append_env_to_name` they run under others.
+/// Renames dependencies: the file knows its apps by the names in it; with `append_env_to_name` they run under others.
 fn follow_names(apps: &mut [(&RawApp, &mut AppSpec)]) {
     let renamed: Vec<(String, String)> =
         apps.iter().map(|(raw, spec)| (raw.name(), spec.name.clone())).filter(|(before, after)| before != after).collect();

@@ -1,4 +1,4 @@
-//! `ready` and `http`: what proves that an instance is ready.
+//! `ready` and `http`: readiness signals of an instance.
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::probe::addresses;
@@ -10,7 +10,7 @@ use super::listen::known_keys;
 use super::serving::first_port;
 use crate::check::{found, whole};
 
-/// Between two attempts where none is given: a start is not to be told late.
+/// Time between two attempts where none is given: a start is not to be noticed late.
 const READY_INTERVAL_MS: u64 = 250;
 const TIMEOUT_MS: u64 = 5000;
 const FORMS: &str = "\"message\", \"listening\", \"notify\", \"http\", or a table with one of `descriptor`, `tcp`, `http`, `log`, `uptime`";
@@ -80,7 +80,7 @@ fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, 
     }
 }
 
-/// What could never come, or would prove nothing, is told now.
+/// Refuses now what could never come, or would prove nothing.
 fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
     match by {
         ReadyBy::Listening if spec.mode != ExecMode::Cluster => {
@@ -110,14 +110,14 @@ fn listens(spec: &AppSpec, wanted: u16) -> bool {
     spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Tcp { port, .. } if port == wanted))
 }
 
-/// Output that can be read again. What is no regular file cannot, unless a date or another form makes it pass through ostler.
+/// True if it has output that can be read again. What is no regular file cannot, unless a date or another form makes it pass through ostler.
 fn has_log(spec: &AppSpec) -> bool {
     let logs = &spec.logs;
     let is_file = |path: &Option<String>| path.as_deref().is_none_or(|path| !path.starts_with("/dev/") && !path.starts_with("/proc/"));
     !logs.disable_logs && (is_file(&logs.out_file) || is_file(&logs.error_file))
 }
 
-/// A port, or `host:port`.
+/// The address in a port, or `host:port`.
 pub(super) fn tcp(value: &Value) -> Result<ReadyBy, String> {
     let bad = || format!("expected `tcp` as a port or \"host:port\", found {}", found(value));
     let (host, port) = match value {
@@ -142,7 +142,7 @@ fn host(text: &str) -> Option<String> {
     }
 }
 
-/// The table of `http`.
+/// The probe in the table of `http`.
 pub(super) fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
     let Value::Object(table) = value else { return Err(format!("expected `http` as a table, found {}", found(value))) };
     known_keys(table, HTTP_KEYS)?;
@@ -191,7 +191,7 @@ fn headers(value: &Value) -> Result<Vec<(String, String)>, String> {
     table.iter().map(header).collect()
 }
 
-/// Its own, else the first of `listen`, else the variable `PORT`.
+/// The port of the probe: its own, else the first of `listen`, else the variable `PORT`.
 fn http_port(table: &Map<String, Value>, spec: &AppSpec) -> Result<u16, String> {
     if let Some(value) = table.get("port") {
         let port = whole(value).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
@@ -204,7 +204,7 @@ fn http_port(table: &Map<String, Value>, spec: &AppSpec) -> Result<u16, String> 
     first_port(spec).or_else(of_env).ok_or_else(|| "needs a `port`".into())
 }
 
-/// What can stand in the first line of a request.
+/// A path that can stand in the first line of a request.
 fn request_path(value: &Value) -> Result<String, String> {
     let path = value.as_str().filter(|path| path.len() <= 2048 && path.bytes().all(|byte| byte.is_ascii_graphic()));
     match path {
@@ -214,7 +214,7 @@ fn request_path(value: &Value) -> Result<String, String> {
     }
 }
 
-/// A code, `"2xx"`, `"200-299"`, or a list of them.
+/// The ranges of a code, `"2xx"`, `"200-299"`, or a list of them.
 fn statuses(value: &Value) -> Result<Vec<(u16, u16)>, String> {
     let bad = |value: &Value| format!("expected `expect_status` as 200, \"2xx\", \"200-299\" or a list of these, found {}", found(value));
     let one = |value: &Value| status(value).ok_or_else(|| bad(value));

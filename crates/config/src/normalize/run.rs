@@ -48,7 +48,7 @@ pub(super) fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// What depends on the interpreter: mode, instances, shared logs.
+/// Sets what depends on the interpreter: mode, instances, shared logs.
 pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) {
     let attributes = &raw.attributes;
     spec.instances_given = attributes.contains_key("instances");
@@ -76,12 +76,12 @@ fn runs_in_node(spec: &AppSpec) -> bool {
     spec.interpreter.as_deref().is_some_and(|name| name.ends_with("node") || name.ends_with("bun"))
 }
 
-/// `max` or 0.
+/// True for `max` or 0.
 fn is_per_cpu(instances: &Value) -> bool {
     instances.as_i64() == Some(0) || instances.is_string()
 }
 
-/// `max` and 0 are one per CPU, a negative number that many fewer (at least one), a table starts its `min`.
+/// The number of instances: `max` and 0 are one per CPU, a negative number that many fewer (at least one), a table starts its `min`.
 /// PM2 differs: any other word is an error, not one instance per CPU.
 fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<Autoscale>), String> {
     if let Some(scale) = serving::autoscale(value, cpus)? {
@@ -92,7 +92,7 @@ fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<Autoscale>), Strin
     resolve(wanted, cpus).map(|count| (count, None)).map_err(|error| error.to_string())
 }
 
-/// Several instances of what `npm start` and its like start: servers that open the same port, each by itself, in whatever mode the package
+/// The warning about several instances of what `npm start` and its like start: servers that open the same port, each by itself, in whatever mode the package
 /// manager runs.
 pub(super) fn servers_behind_a_package_manager(spec: &AppSpec) -> Option<String> {
     const MANAGERS: [&str; 5] = ["npm", "npx", "yarn", "pnpm", "bunx"];

@@ -1,4 +1,4 @@
-//! `http`, `health`, `error`, `autokill`, and the limits of memory and CPU: what ostler looks after while an app runs.
+//! Safeguards: `http`, `health`, `error`, `autokill`, and the limits of memory and CPU.
 
 use ostler_core::app::AppSpec;
 use ostler_core::health::{Action, Ask, Check, HealthSpec};
@@ -14,14 +14,14 @@ use super::listen::known_keys;
 use super::ready::{self, millis, no_time};
 use crate::check::{found, whole};
 
-/// Of a check where none is given.
+/// Time between two questions of a check where none is given.
 const INTERVAL_MS: u64 = 30_000;
 const TIMEOUT_MS: u64 = 5000;
 const RETRIES: u32 = 3;
-/// Between two signs of life of an event loop, at most.
+/// Longest time between two heartbeats of an event loop.
 const HEARTBEAT_MS: u64 = 30_000;
 const HEARTBEAT_MIN_MS: u64 = 1000;
-/// `max_cpu` and `error` look at so much time.
+/// Window of `max_cpu` and `error` where none is given.
 const WINDOW_MS: u64 = 60_000;
 const ERRORS: u32 = 50;
 
@@ -57,7 +57,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
     if let Some(value) = value("health") {
         health(value, spec, &mut safeguards.health).map_err(at("health"))?;
     }
-    if safeguards.autokill && safeguards.health.heartbeat_ms.is_none() && has_heart(spec) && !heart_is_off(value("health")) {
+    if safeguards.autokill && safeguards.health.heartbeat_ms.is_none() && sends_heartbeat(spec) && !heartbeat_is_off(value("health")) {
         safeguards.health.heartbeat_ms = Some(HEARTBEAT_MS);
     }
     safeguards.memory = value("max_memory_restart").map(amount).transpose().map_err(at("max_memory_restart"))?.flatten();
@@ -74,16 +74,16 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Our preload beats in it.
-fn has_heart(spec: &AppSpec) -> bool {
+/// True if our preload sends heartbeats from it.
+fn sends_heartbeat(spec: &AppSpec) -> bool {
     spec.runs_in_node() && !spec.no_preload
 }
 
-fn heart_is_off(health: Option<&Value>) -> bool {
+fn heartbeat_is_off(health: Option<&Value>) -> bool {
     health.and_then(|health| health.get("heartbeat")) == Some(&Value::Bool(false))
 }
 
-/// `http: {…}` is readiness and liveness by the same question: one bad answer and it gets no new connections, `retries` of them and it is
+/// Reads `http: {…}`: readiness and liveness by the same question: one bad answer and it gets no new connections, `retries` of them and it is
 /// restarted.
 fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
     let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
@@ -99,20 +99,20 @@ fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
     })
 }
 
-/// `health: {startup: {…}, readiness: {…}, liveness: {…}, heartbeat, grace, action}`.
+/// Reads `health: {startup: {…}, readiness: {…}, liveness: {…}, heartbeat, grace, action}`.
 fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), String> {
     let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
     known_keys(table, &["startup", "readiness", "liveness", "heartbeat", "grace", "start_period", "action"])?;
-    for (phase, place) in [("startup", &mut health.startup), ("readiness", &mut health.readiness), ("liveness", &mut health.liveness)] {
+    for (phase, position) in [("startup", &mut health.startup), ("readiness", &mut health.readiness), ("liveness", &mut health.liveness)] {
         match table.get(phase) {
             None | Some(Value::Null) => {}
-            Some(Value::Bool(false)) => *place = None,
-            Some(value) => *place = Some(phase_check(value, spec).map_err(|message| format!("`{phase}`: {message}"))?),
+            Some(Value::Bool(false)) => *position = None,
+            Some(value) => *position = Some(phase_check(value, spec).map_err(|message| format!("`{phase}`: {message}"))?),
         }
     }
     match table.get("heartbeat") {
         None | Some(Value::Null | Value::Bool(false)) => {}
-        Some(_) if !has_heart(spec) => {
+        Some(_) if !sends_heartbeat(spec) => {
             return Err("`heartbeat` is for Node apps with the preload; others say `WATCHDOG=1` by sd_notify (key `watchdog`)".into());
         }
         Some(Value::Bool(true)) => health.heartbeat_ms = Some(HEARTBEAT_MS),
@@ -131,7 +131,7 @@ fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), 
     Ok(())
 }
 
-/// `{http: {…} | tcp: … | command: …, interval, timeout, failures, successes, delay}`.
+/// Reads `{http: {…} | tcp: … | command: …, interval, timeout, failures, successes, delay}`.
 fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
     let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
     known_keys(table, &[&["http", "tcp", "command", "exec"], CHECK_KEYS].concat())?;
@@ -196,7 +196,7 @@ fn known_address(host: &str) -> Result<(), String> {
     known.then_some(()).ok_or_else(|| format!("\"{host}\" would have to be looked up; an address or \"localhost\" is asked"))
 }
 
-/// A list is the arguments; a text with a blank is for the shell, as it is for `script`.
+/// The words of a command: a list is the arguments; a text with a blank is for the shell, as it is for `script`.
 fn command(value: &Value) -> Result<Vec<String>, String> {
     let bad = || format!("expected `command` as a text or a list of texts, found {}", found(value));
     let words: Vec<String> = match value {
@@ -222,7 +222,7 @@ fn action(table: &Map<String, Value>) -> Result<Action, String> {
     }
 }
 
-/// Bytes, or a part of what there is; 0 is no limit.
+/// An amount in bytes, or a part of what there is; 0 is no limit.
 fn amount(value: &Value) -> Result<Option<Amount>, String> {
     let bad = || format!("expected a size such as \"200M\" or \"50%\", found {}", found(value));
     if let Some(percent) = value.as_str().and_then(|text| text.trim().strip_suffix('%')) {
@@ -235,7 +235,7 @@ fn amount(value: &Value) -> Result<Option<Amount>, String> {
     Ok(Some(bytes.ok_or_else(bad)?).filter(|bytes| *bytes > 0).map(Amount::Bytes))
 }
 
-/// `12.5` as hundredths of a percent.
+/// The hundredths of a percent in `12.5`.
 fn share(percent: &str) -> Option<u32> {
     let percent: f64 = percent.trim().parse().ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
@@ -253,7 +253,7 @@ fn cpu(given: &Map<String, Value>) -> Result<Option<CpuLimit>, String> {
     Ok(percent.map(|percent| CpuLimit { percent, of_machine, window_ms }))
 }
 
-/// `150` and `"150%"` are one and a half cores.
+/// The percent of a quota: `150` and `"150%"` are one and a half cores.
 fn quota(value: &Value) -> Result<Option<u32>, String> {
     let number = match value {
         Value::String(text) => text.trim().strip_suffix('%').unwrap_or(text).trim().parse().ok(),
@@ -265,7 +265,7 @@ fn quota(value: &Value) -> Result<Option<u32>, String> {
         .ok_or_else(|| format!("expected percent such as 150 or \"150%\", found {}", found(value)))
 }
 
-/// `error: {error_threshold, restart_on_error, window}`.
+/// Reads `error: {error_threshold, restart_on_error, window}`.
 fn errors(table: &Map<String, Value>) -> Result<ErrorLimit, String> {
     known_keys(table, &["error_threshold", "restart_on_error", "window"])?;
     let threshold = match table.get("error_threshold") {
@@ -287,7 +287,7 @@ fn errors(table: &Map<String, Value>) -> Result<ErrorLimit, String> {
     Ok(ErrorLimit { threshold, window_ms, restart })
 }
 
-/// `restart_budget: {n, window}`.
+/// Reads `restart_budget: {n, window}`.
 pub(super) fn budget(value: &Value) -> Result<Option<RestartBudget>, String> {
     let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
     known_keys(table, &["n", "window"])?;

@@ -1,4 +1,4 @@
-//! What is run: a file, a program on `PATH`, or a command line.
+//! Script of an app: a file, a program on `PATH`, or a command line.
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ pub(super) fn search_path(spec: &AppSpec) -> Option<String> {
     [profile, Some(&env.vars), Some(&env.file), Some(&*env.base)].into_iter().flatten().find_map(|layer| layer.get("PATH")).cloned()
 }
 
-/// A file against the app's directory, else against the caller's or the config file's; a bare word also on `PATH`.
+/// Finds a file against the app's directory, else against the caller's or the config file's; a bare word also on `PATH`.
 /// A folder counts too (Node runs its `index.js`), but not before a program of that name.
 fn find(given: &str, base: &Base<'_>, path: Option<&str>) -> Option<PathBuf> {
     let own = base.context.absolute(given, &base.cwd);
@@ -58,7 +58,7 @@ fn text(file: &Path, raw: &RawApp) -> Result<String, Problem> {
     file.to_str().map(str::to_owned).ok_or_else(|| raw.problem(Kind::Value, "script", "the path is not UTF-8"))
 }
 
-/// Anything with a blank that is not a file: a shell runs it.
+/// Makes a command line of anything with a blank that is not a file: a shell runs it.
 fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str>) -> Result<(), Problem> {
     let shell = ["bash", "sh"].into_iter().find_map(|name| find_program(name, path)).or_else(|| {
         let sh = PathBuf::from("/bin/sh");
@@ -74,7 +74,7 @@ fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str
     Ok(())
 }
 
-/// Arguments belong at the end, as if typed there; the shell gets them as words, so nothing is split or expanded again.
+/// The arguments of a shell with more at the end, as if typed there; the shell gets them as words, so nothing is split or expanded again.
 fn with_args(command: &str, args: Vec<String>) -> Vec<String> {
     if args.is_empty() {
         return vec!["-c".into(), command.to_owned()];
@@ -87,7 +87,7 @@ fn with_args(command: &str, args: Vec<String>) -> Vec<String> {
 
 const ARGS: &str = " \"$@\"";
 
-/// Other arguments for a command line that exists.
+/// The arguments of a shell with a command line that exists and other arguments.
 pub(super) fn shell_args(old: &[String], args: Vec<String>) -> Vec<String> {
     let command = old.get(1).map(String::as_str).unwrap_or_default();
     with_args(command.strip_suffix(ARGS).filter(|_| old.len() > 2).unwrap_or(command), args)

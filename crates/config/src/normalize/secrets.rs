@@ -14,7 +14,7 @@ use crate::check::found;
 
 const FORMS: &str = "a path, or a table with `file`, `command` or `credential`";
 
-/// All of an app.
+/// Reads all secrets of an app.
 pub(super) fn parse(value: &Value, base: &Base<'_>) -> Result<Secrets, String> {
     let Value::Object(table) = value else { return Err(format!("expected a table NAME: source, found {}", found(value))) };
     let mut secrets = Secrets::new();

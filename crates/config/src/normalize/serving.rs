@@ -1,4 +1,4 @@
-//! How connections come to the instances and how many of these there are; and what must fit together in the end.
+//! Distribution of connections to the instances, the number of these, and what must fit together in the end.
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::instances::MAX_INSTANCES;
@@ -11,7 +11,7 @@ use crate::check::{found, whole};
 
 /// Name of the cookie of `sticky: "cookie"`.
 const COOKIE: &str = "ostler";
-/// Mean CPU use of an instance that `instances: {min, max}` aims at.
+/// Target of `instances: {min, max}`: mean CPU use of an instance.
 const TARGET_CPU: u32 = 70;
 
 pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
@@ -53,7 +53,7 @@ fn sticky(value: &Value) -> Result<Option<Sticky>, String> {
     }
 }
 
-/// `instances: {min, max, cpu}`; without room between `min` and `max` the number is fixed.
+/// Reads `instances: {min, max, cpu}`; without room between `min` and `max` the number is fixed.
 pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<Autoscale>, String> {
     let Value::Object(table) = value else { return Ok(None) };
     known_keys(table, &["min", "max", "cpu"])?;
@@ -79,7 +79,7 @@ pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<Autoscale>, S
 /// Attributes that [`finish`] looks at together.
 pub(super) const TOGETHER: &[&str] = &["listen", "scheduling", "sticky", "ready", "http", "args", "listen_timeout", "port"];
 
-/// What must fit together: a key, and what is wrong with it.
+/// Checks what must fit together. Error: a key, and what is wrong with it.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     listen::name(spec).map_err(|message| ("listen", message))?;
     node_policy(spec);
@@ -93,7 +93,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     ready::finish(spec)
 }
 
-/// Node's own variable, where the key is absent.
+/// Takes Node's own variable, where the key is absent.
 fn node_policy(spec: &mut AppSpec) {
     if !spec.given.contains_key("scheduling") {
         let layers: Vec<_> = spec.env.layers().collect();
@@ -105,7 +105,7 @@ fn node_policy(spec: &mut AppSpec) {
     }
 }
 
-/// `{fd:name}` in the arguments means a socket that is there.
+/// Checks that `{fd:name}` in the arguments means a socket that is there.
 fn named_sockets(spec: &AppSpec) -> Result<(), String> {
     if spec.listen.is_empty() {
         return Ok(());

@@ -37,7 +37,7 @@ const NAMES: &[(&str, i32)] = &[
     ("SYS", 31),
 ];
 
-/// Number of `SIGTERM`, `term`, `15`.
+/// The number of `SIGTERM`, `term`, `15`.
 pub(super) fn number(value: &Value) -> Result<i32, String> {
     let text = crate::check::text_of(value);
     let plain = text.trim().to_ascii_uppercase();

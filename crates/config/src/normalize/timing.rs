@@ -42,7 +42,7 @@ pub(super) fn set_stop(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(
     Ok(())
 }
 
-/// Whom a stop reaches, once it is known what runs.
+/// Decides which processes a stop reaches, once it is known what runs.
 /// PM2 differs: it signals the whole tree, also the workers of a program that ends its workers itself; under its own name so do we.
 pub(super) fn finish_stop(spec: &mut AppSpec, context: &Context) {
     let is_given = |key| spec.given.contains_key(key);

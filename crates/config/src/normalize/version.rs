@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ostler_core::app::AppSpec;
 
-/// A package.json larger than this is none.
+/// Size above which a package.json is ignored.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Version of the nearest `package.json` above the script, or `N/A`. A program or command line is not part of a package: then the

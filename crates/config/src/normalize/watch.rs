@@ -9,7 +9,7 @@ use crate::problem::{Kind, Problem, Severity};
 /// Attributes that [`finish`] looks at together.
 pub(super) const TOGETHER: &[&str] = &["watch", "ignore_watch", "watch_delay", "watch_options", "ext", "cwd"];
 
-/// From all attributes of the app; its working directory is known.
+/// Reads all attributes of the app; its working directory is known.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     let mut watch = WatchSpec::read(&spec.given, &spec.cwd).map_err(|bad| (bad.key, bad.message))?;
     if !watch.on {
@@ -20,8 +20,8 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
-/// Options of chokidar that mean nothing here.
-pub(super) fn tell_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
+/// Warns of options of chokidar that mean nothing here.
+pub(super) fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
     let options = raw.attributes().get("watch_options").and_then(|options| options.as_object());
     let without: Vec<String> = options
         .into_iter()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Which field.
+/// A field of a cron pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// 0 to 59.
@@ -47,7 +47,7 @@ impl Field {
         }
     }
 
-    /// What may stand here, for people.
+    /// Description of what may stand here, for people.
     fn expects(self) -> String {
         let (first, last) = self.range();
         match self {
@@ -109,7 +109,7 @@ impl Field {
         usize::try_from(step).map_err(|error| error.to_string())
     }
 
-    /// Sunday has one bit.
+    /// The bits with Sunday (0 or 7) as one bit.
     fn folded(self, bits: u64) -> u64 {
         match self {
             Self::Weekday => (bits | bits >> 7) & 0x7f,

@@ -36,7 +36,7 @@ pub use spec::{
 };
 pub use ticks::{LATE_MS, OnTick, Tick, Ticks};
 
-/// A parsed pattern that comes true some day.
+/// A parsed pattern that matches some date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Bit per second, 0 to 59.

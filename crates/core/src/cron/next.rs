@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::parse::full;
 use super::{Days, Schedule, Weekdays};
 
-/// How far ahead is looked. A 29 February on a given weekday comes at least each 40 years.
+/// Years that are searched. A 29 February on a given weekday comes at least each 40 years.
 const YEARS_AHEAD: i16 = 41;
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
@@ -21,7 +21,7 @@ impl Schedule {
         u64::try_from(next?.as_millisecond()).ok()
     }
 
-    /// Whether any date at all matches.
+    /// True if any date at all matches.
     pub(super) fn comes(&self) -> bool {
         self.next_civil(Date::constant(2000, 1, 1).at(0, 0, 0, 0)).is_some()
     }
@@ -30,7 +30,7 @@ impl Schedule {
         self.hour == full(0, 23)
     }
 
-    /// Each time of day is one instant, in the order of the wall clock.
+    /// The next instant, where each time of day is one instant, in the order of the wall clock.
     fn next_time_of_day(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let mut from = zone.to_datetime(after);
         loop {
@@ -43,7 +43,7 @@ impl Schedule {
         }
     }
 
-    /// Between two changes of the zone the wall clock and the time run at the same speed: one stretch after the other.
+    /// The next instant by elapsed time. Between two changes of the zone the wall clock and the time run at the same speed: one stretch after the other.
     fn next_elapsed(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let mut from = after.checked_add(SECOND).ok()?;
         let mut changes = zone.following(after);
@@ -145,7 +145,7 @@ fn weekday_near(date: Date, day: i8) -> i8 {
     }
 }
 
-/// When the wall clock shows this for the first time; where it never does, when it jumps over it.
+/// The instant at which the wall clock shows this for the first time; where it never does, the instant at which it jumps over it.
 fn first_instant(wall: DateTime, zone: &TimeZone) -> Option<Timestamp> {
     match zone.to_ambiguous_timestamp(wall).offset() {
         AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(wall).ok(),

@@ -2,29 +2,29 @@
 
 use super::{Days, Field, Schedule, Weekdays};
 
-/// Why a text is no pattern. One line for people, lowercase.
+/// Reason why a text is no pattern. One line for people, lowercase.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CronError {
-    /// Neither 5 nor 6.
+    /// The number of fields is neither 5 nor 6.
     #[error("expected 5 fields (minute hour day month weekday) or 6 (second first), found {0}")]
     Fields(usize),
     /// A field that cannot be read.
     #[error("{field} {part:?}: {reason}")]
     Field {
-        /// Which one.
+        /// The field.
         field: Field,
         /// The piece of it that is wrong.
         part: String,
-        /// What was expected.
+        /// The description of what was expected.
         reason: String,
     },
     /// `@something`.
     #[error("unknown word {0:?}; known are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually")]
     Word(String),
-    /// `@reboot`.
+    /// `@reboot`, which has no time.
     #[error("@reboot is no time; apps that were saved start at a boot by themselves")]
     Reboot,
-    /// Such a date does not exist.
+    /// A date that does not exist.
     #[error("there is no such date, it would never run")]
     Never,
 }
@@ -66,7 +66,7 @@ impl Schedule {
         if schedule.comes() { Ok(schedule) } else { Err(CronError::Never) }
     }
 
-    /// Both day fields say something: in classic cron either would do, here (as in PM2) both have to match.
+    /// True if both day fields restrict: in classic cron either would do, here (as in PM2) both have to match.
     pub fn restricts_both_days(&self) -> bool {
         let any_day = Days { on: full(1, 31), ..Days::default() };
         let any_weekday = Weekdays { on: full(0, 6), ..Weekdays::default() };

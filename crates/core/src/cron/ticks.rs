@@ -1,4 +1,4 @@
-//! Which tick of a schedule is next, and what to do when it is there (or past).
+//! Ticks of a schedule: which one is next, and what to do when it is due (or past).
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 use super::{CronSpec, Overlap, Schedule};
 use crate::lifecycle::{Instance, State, Wanted};
 
-/// A tick that comes so late is still run: a busy machine, a daemon that was replaced, a small correction of the clock.
+/// Latest a tick may come and still be run: a busy machine, a daemon that was replaced, a small correction of the clock.
 pub const LATE_MS: u64 = 60_000;
 
 /// The ticks of one instance; part of its record in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ticks {
-    /// Ticks count. A user's stop ends that, a start begins it.
+    /// Whether ticks count. A user's stop ends that, a start begins it.
     pub armed: bool,
-    /// When the next one is due, by the wall clock; `None` = not known yet, or none will come.
+    /// Time of the next tick, by the wall clock; `None` = not known yet, or none will come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_ms: Option<u64>,
-    /// The last one that was due.
+    /// Time of the last tick that was due.
     #[serde(skip_serializing_if = "is_zero")]
     pub last_ms: u64,
-    /// A run waits for the end of the present one.
+    /// Whether a run waits for the end of the present one.
     #[serde(skip_serializing_if = "is_false")]
     pub queued: bool,
 }
@@ -29,22 +29,22 @@ pub struct Ticks {
 /// A tick that was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick {
-    /// When it was due.
+    /// Its time.
     pub due_ms: u64,
-    /// Too long ago: it is left out.
+    /// Whether it is too old, and left out.
     pub missed: bool,
 }
 
-/// What to do at a tick.
+/// Action at a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnTick {
-    /// Nothing runs: begin.
+    /// Start: nothing runs.
     Start,
-    /// End what runs, then begin.
+    /// Restart: end what runs, then begin.
     Restart,
-    /// Begin when what runs has ended.
+    /// Queue: begin when what runs has ended.
     Queue,
-    /// Leave it out: something runs.
+    /// Skip: something runs.
     Skip,
 }
 
@@ -59,7 +59,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl Ticks {
-    /// Looks at the wall clock: at start, when a tick is due, and whenever the clock was set. Says which tick was due, at most one
+    /// Looks at the wall clock: at start, when a tick is due, and whenever the clock was set. Returns the tick that was due, at most one
     /// however many have passed, and settles the next one.
     pub fn look(&mut self, schedule: &Schedule, zone: &TimeZone, now_ms: u64, catch_up: bool) -> Option<Tick> {
         if !self.armed {
@@ -80,24 +80,24 @@ impl Ticks {
         due.map(|due_ms| Tick { due_ms, missed: !catch_up && now_ms - due_ms > LATE_MS })
     }
 
-    /// Nothing worth noting: there is no schedule, or it never began.
+    /// True if there is nothing worth noting: there is no schedule, or it never began.
     pub fn are_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Ticks count from now on. False if they did already.
+    /// Makes ticks count from now on. False if they did already.
     pub fn arm(&mut self) -> bool {
         !std::mem::replace(&mut self.armed, true)
     }
 
-    /// They do not. False if they did not before.
+    /// Makes ticks not count. False if they did not before.
     pub fn disarm(&mut self) -> bool {
         let was_armed = self.armed;
         *self = Self { last_ms: self.last_ms, ..Self::default() };
         was_armed
     }
 
-    /// What is worth keeping over a reboot: the time of the next tick only where a missed one is made up for.
+    /// The part worth keeping over a reboot: the time of the next tick only where a missed one is made up for.
     #[must_use]
     pub fn saved(self, catch_up: bool) -> Self {
         Self { armed: self.armed, next_ms: self.next_ms.filter(|_| catch_up), last_ms: 0, queued: false }
@@ -105,7 +105,7 @@ impl Ticks {
 }
 
 impl CronSpec {
-    /// Decides what a tick does to an instance.
+    /// Decides the action of a tick on an instance.
     pub fn on_tick(&self, instance: &Instance) -> OnTick {
         let waits = matches!(instance.state, State::Backoff { .. });
         let rests = match instance.state {

@@ -1,4 +1,4 @@
-//! Is an instance well? Answers to questions go in, a state comes out; somebody else asks.
+//! Health of instances: answers to checks go in, a state comes out; the daemon asks.
 //!
 //! [`Monitor`] judges one process, [`Pace`] says how soon what was replaced may be replaced again, [`Case`] what is done
 //! about one that is not well or uses too much.

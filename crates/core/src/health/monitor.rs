@@ -6,17 +6,17 @@
 //!     └─ too many bad answers ──► Unhealthy                  (startup, liveness)
 //! ```
 //!
-//! Bad answers within the grace period count for nothing, and while it lasts a process that has not answered well yet is asked more often,
-//! at first soon, then after twice as long each time: so a fast app is known to be healthy soon, and a slow one is not restarted for being slow.
+//! Bad answers within the grace period count for nothing, and while it lasts a process that has not answered well yet is asked more often:
+//! soon at first, then after twice as long each time. So a fast app is known to be healthy soon, and a slow one is not restarted for being slow.
 
 use serde::{Deserialize, Serialize};
 
 use crate::health::{Check, HealthSpec, Phase};
 
-/// A process is asked so soon for the first time.
+/// Time until a process is asked for the first time.
 const FIRST_MS: u64 = 100;
 
-/// How it is.
+/// Health of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -32,7 +32,7 @@ pub enum State {
 }
 
 impl State {
-    /// For people and scripts.
+    /// The word for people and scripts.
     pub fn word(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -46,11 +46,11 @@ impl State {
 /// Answers of one phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Answers {
-    /// Good ones in a row.
+    /// Good answers in a row.
     good: u32,
-    /// Bad ones in a row.
+    /// Bad answers in a row.
     bad: u32,
-    /// What they add up to so far.
+    /// Verdict so far.
     passed: Option<bool>,
 }
 
@@ -70,31 +70,31 @@ impl Answers {
     }
 }
 
-/// Judges one process from its start to its end.
+/// Judge of one process from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Monitor {
     grace_until_ms: u64,
-    /// Since when it is asked what it is asked: from its start, or since its startup check was good.
+    /// Begin of the current checks: its start, or the time at which its startup check passed.
     since_ms: u64,
     answers: [Answers; 3],
     heart_stopped: bool,
 }
 
 impl Monitor {
-    /// A process that began at `started_ms`.
+    /// A monitor for a process that began at `started_ms`.
     pub fn new(health: &HealthSpec, started_ms: u64) -> Self {
         let usual = || health.startup.as_ref().or(health.liveness.as_ref()).map_or(0, |check| check.interval_ms);
         let grace_until_ms = started_ms.saturating_add(health.grace_ms.unwrap_or_else(usual));
         Self { grace_until_ms, since_ms: started_ms, answers: [Answers::default(); 3], heart_stopped: false }
     }
 
-    /// Is this question to be asked now?
+    /// True if this check is to be asked now.
     pub fn asks(&self, health: &HealthSpec, phase: Phase) -> bool {
         let started = health.startup.is_none() || self.of(Phase::Startup).passed == Some(true);
         health.check(phase).is_some() && started != (phase == Phase::Startup)
     }
 
-    /// Until the next question of this phase: at first twice as long each time.
+    /// Time until the next question of this phase: at first twice as long each time.
     pub fn pause_ms(&self, health: &HealthSpec, phase: Phase, now_ms: u64) -> u64 {
         let (interval_ms, delay_ms) = health.check(phase).map_or((FIRST_MS, 0), |check| (check.interval_ms.max(1), check.delay_ms));
         if self.is_eager(phase, now_ms) {
@@ -106,7 +106,7 @@ impl Monitor {
         }
     }
 
-    /// Nothing is known of it yet, and to ask more often than usual does it no harm: no bad answer counts, or it has just passed its startup
+    /// True while nothing is known of it yet and asking more often than usual does it no harm: no bad answer counts, or it has just passed its startup
     /// check.
     pub fn is_eager(&self, phase: Phase, now_ms: u64) -> bool {
         let Answers { bad, passed, .. } = *self.of(phase);
@@ -114,7 +114,7 @@ impl Monitor {
         passed.is_none() && bad == 0 && (now_ms < self.grace_until_ms || has_just_started)
     }
 
-    /// Takes an answer, unless nobody asked. Gives the new state where it is another one.
+    /// Takes an answer, unless nobody asked. Returns the new state if it changes.
     pub fn answered(&mut self, health: &HealthSpec, phase: Phase, good: bool, now_ms: u64) -> Option<State> {
         let check = health.check(phase).filter(|_| self.asks(health, phase))?;
         let before = self.state(health);
@@ -130,7 +130,7 @@ impl Monitor {
         self.news(health, before)
     }
 
-    /// Its event loop stands still (or turns again). Gives the new state where it is another one.
+    /// Takes a report of the heartbeat: its event loop stands still, or turns again. Returns the new state if it changes.
     pub fn heartbeat(&mut self, health: &HealthSpec, beats: bool) -> Option<State> {
         let before = self.state(health);
         self.heart_stopped = !beats;
@@ -142,7 +142,7 @@ impl Monitor {
         (after != before).then_some(after)
     }
 
-    /// How it is.
+    /// The state.
     pub fn state(&self, health: &HealthSpec) -> State {
         let failed = |phase| self.of(phase).passed == Some(false);
         if self.heart_stopped || failed(Phase::Startup) || failed(Phase::Liveness) {

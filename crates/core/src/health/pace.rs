@@ -1,9 +1,9 @@
-//! How soon what was replaced may be replaced again.
+//! Pace of replacements: how soon what was replaced may be replaced again.
 //!
 //! An app whose limit is below what it always needs, or whose check can never pass, would be replaced for ever. Each replacement that follows
 //! another one soon waits twice as long as the one before.
 
-/// Who was left alone for so long has calmed down.
+/// Time without a replacement after which the pace starts anew.
 const CALM_MS: u64 = 60_000;
 /// The first wait, and the longest.
 const FIRST_MS: u64 = 1000;
@@ -17,12 +17,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// It must not be replaced before this time.
+    /// The time (`mono_ms`) before which it must not be replaced.
     pub fn not_before_ms(&self) -> u64 {
         self.last_ms.map_or(0, |last| last.saturating_add(self.wait_ms))
     }
 
-    /// It is replaced now.
+    /// Notes that it is replaced now.
     pub fn replaced(&mut self, now_ms: u64) {
         let calm = |last: u64| now_ms.saturating_sub(last) > CALM_MS.saturating_add(self.wait_ms);
         self.wait_ms = match self.last_ms {

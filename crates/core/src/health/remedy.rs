@@ -1,11 +1,11 @@
-//! What is done about a process that is not well or uses too much, and when that is over: decisions, somebody else acts.
+//! Remedies for a process that is not well or uses too much, and when they are over: decisions only, the daemon acts.
 
 use crate::health::Action;
 use crate::lifecycle::{Instance, PolicyName, State as Life};
 
 use super::State;
 
-/// Why something has to be done.
+/// Reason why something has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Its checks fail, or its event loop stands still.
@@ -19,7 +19,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// For people and records.
+    /// The word for people and records.
     pub fn word(self) -> &'static str {
         match self {
             Self::Health => "health",
@@ -31,7 +31,7 @@ impl Cause {
 }
 
 impl From<Cause> for PolicyName {
-    /// Whoever does something about it.
+    /// The policy that acts for this cause.
     fn from(cause: Cause) -> Self {
         match cause {
             Cause::Health => Self::Health,
@@ -42,26 +42,26 @@ impl From<Cause> for PolicyName {
     }
 }
 
-/// What is known of a process about which something has to be done.
+/// Facts about a process for which something has to be done.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// Why.
+    /// The reason.
     pub cause: Cause,
-    /// What its app wants to be done when it is not well.
+    /// The action that its app declares for a process that is not well.
     pub action: Action,
-    /// Its app wants it ended as if it had crashed.
+    /// Whether its app wants it ended as if it had crashed.
     pub autokill: bool,
-    /// The restart policy has a restart left for it.
+    /// Whether the restart policy has a restart left for it.
     pub may_restart: bool,
-    /// Another process of its app can serve beside it.
+    /// Whether another process of its app can serve beside it.
     pub overlaps: bool,
-    /// One was started beside it and did not come up.
+    /// Whether one was started beside it and did not become ready.
     pub beside_failed: bool,
-    /// It was replaced a short time ago, and may not be before this time (`mono_ms`; [`super::Pace`]).
+    /// The time (`mono_ms`) before which it may not be replaced, because it was a short time ago ([`super::Pace`]).
     pub not_before_ms: u64,
 }
 
-/// What is to be done.
+/// Remedy for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Nothing before this time.
@@ -77,7 +77,7 @@ pub enum Remedy {
 }
 
 impl Case {
-    /// What is to be done now.
+    /// Decides what is to be done now.
     pub fn remedy(&self, now_ms: u64) -> Remedy {
         let has_to_wait = self.not_before_ms > now_ms;
         let keeps_old = self.cause == Cause::Health && self.action == Action::Reload;
@@ -96,7 +96,7 @@ impl Case {
     }
 }
 
-/// Nobody has to wait any more for a replacement of this instance: `is_same` while the process that was to be replaced still serves,
+/// True when nobody has to wait any more for a replacement of this instance: `is_same` while the process that was to be replaced still serves,
 /// `health` where that of the present process is known.
 pub fn is_over(instance: &Instance, is_same: bool, health: Option<State>) -> bool {
     match instance.state {

@@ -1,31 +1,31 @@
-//! What an app wants to be asked, and what is to be done about one that is not well.
+//! Health checks of an app, as they are declared, and the action for a process that is not well.
 
 use serde::{Deserialize, Serialize};
 
 use crate::app::is_default;
 use crate::serving::HttpProbe;
 
-/// Is an app well? Phases as in Kubernetes: until `startup` is good nothing else is asked; `readiness` says whether it gets new connections;
+/// Health checks of an app. Phases as in Kubernetes: until `startup` is good nothing else is asked; `readiness` says whether it gets new connections;
 /// when `liveness` fails it is restarted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HealthSpec {
-    /// Asked first.
+    /// Startup check, asked first.
     #[serde(skip_serializing_if = "is_default")]
     pub startup: Option<Check>,
-    /// May it have new connections?
+    /// Readiness check: may it have new connections?
     #[serde(skip_serializing_if = "is_default")]
     pub readiness: Option<Check>,
-    /// Does it have to be restarted?
+    /// Liveness check: does it have to be restarted?
     #[serde(skip_serializing_if = "is_default")]
     pub liveness: Option<Check>,
-    /// The event loop of a Node app says at least this often that it turns.
+    /// Longest time between two heartbeats of a Node app's event loop.
     #[serde(skip_serializing_if = "is_default")]
     pub heartbeat_ms: Option<u64>,
-    /// Bad answers do not count for so long after a start; `None` = one interval of liveness.
+    /// Grace period after a start, in which bad answers do not count; `None` = one interval of liveness.
     #[serde(skip_serializing_if = "is_default")]
     pub grace_ms: Option<u64>,
-    /// What becomes of a process that is not well.
+    /// Action for a process that is not well.
     #[serde(skip_serializing_if = "is_default")]
     pub action: Action,
 }
@@ -40,18 +40,18 @@ impl HealthSpec {
         }
     }
 
-    /// Somebody has to be asked.
+    /// True if any check has to be asked.
     pub fn asks(&self) -> bool {
         Phase::ALL.into_iter().any(|phase| self.check(phase).is_some())
     }
 
-    /// Something is known of its health.
+    /// True if its health is known at all.
     pub fn is_watched(&self) -> bool {
         self.asks() || self.heartbeat_ms.is_some()
     }
 }
 
-/// What a check is for.
+/// Purpose of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Has it come up?
@@ -63,24 +63,24 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// All of them.
+    /// All phases.
     pub const ALL: [Self; 3] = [Self::Startup, Self::Readiness, Self::Liveness];
 }
 
-/// One question, how often it is asked, and how many answers count.
+/// One check: the question, how often it is asked, and how many answers count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What is asked.
+    /// The question.
     pub ask: Ask,
-    /// From one question to the next.
+    /// Time from one question to the next.
     pub interval_ms: u64,
-    /// For one answer.
+    /// Longest time for one answer.
     pub timeout_ms: u64,
-    /// So many bad answers in a row and the check has failed.
+    /// Bad answers in a row after which it has failed.
     pub failures: u32,
-    /// So many good answers in a row and it has passed.
+    /// Good answers in a row after which it has passed.
     pub successes: u32,
-    /// Before the first question.
+    /// Delay before the first question.
     #[serde(default, skip_serializing_if = "is_default")]
     pub delay_ms: u64,
 }
@@ -102,7 +102,7 @@ pub enum Ask {
     Command(Vec<String>),
 }
 
-/// What becomes of a process that is not well.
+/// Action for a process that is not well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -111,6 +111,6 @@ pub enum Action {
     Restart,
     /// As a reload of this instance, which a new process that does not come up leaves as it was.
     Reload,
-    /// It is told, and nothing is done.
+    /// It is logged, and nothing is done.
     None,
 }

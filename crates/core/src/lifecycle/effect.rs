@@ -1,10 +1,10 @@
-//! What the owner of an instance must do.
+//! Effects: what the owner of an instance must do.
 
 use super::state::ExitRecord;
 use crate::command::Outcome;
 use crate::hooks::Hook;
 
-/// One thing to do. Effects are performed in order.
+/// An effect of a step. Effects are performed in order.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub enum Effect {
@@ -13,31 +13,31 @@ pub enum Effect {
         /// The new incarnation.
         inc: u32,
     },
-    /// The main process is another one from now on: its end is the end of the incarnation. May be asked for twice.
+    /// Follow another main process from now on: its end is the end of the incarnation. May be asked for twice.
     Follow {
-        /// Which.
+        /// The incarnation.
         inc: u32,
         /// Pid of the new main process.
         pid: i32,
     },
     /// Send a signal.
     Signal {
-        /// To which incarnation.
+        /// The incarnation.
         inc: u32,
         /// Signal number.
         signal: i32,
-        /// To whom of it.
+        /// The processes that get it.
         scope: Scope,
     },
-    /// No new work for this process, and let it finish what it does. Answer: `Drained`, at once where there is nothing to finish. May be
+    /// Drain: no new work for this process, and let it finish what it does. Answer: `Drained`, at once where there is nothing to finish. May be
     /// asked for twice.
     Drain {
-        /// Which.
+        /// The incarnation.
         inc: u32,
     },
     /// Send the IPC message `shutdown`; where there is no channel, the polite signal of the policy to the given scope instead.
     ShutdownMessage {
-        /// To which incarnation.
+        /// The incarnation.
         inc: u32,
         /// Signal for programs without a channel.
         fallback_signal: i32,
@@ -48,7 +48,7 @@ pub enum Effect {
     /// nothing (the common case), else as soon as the last of it has ended. With `kill` the rest gets SIGKILL, and so does whatever
     /// it still forks; otherwise the polite signal once. A second sweep of the same incarnation replaces the first: one answer.
     Sweep {
-        /// Whose tree.
+        /// The incarnation whose tree it is.
         inc: u32,
         /// SIGKILL instead of the polite signal.
         kill: bool,
@@ -58,19 +58,19 @@ pub enum Effect {
     /// Run this hook. It is noted in the same journal write as the step that asks for it. Answer, within the hook's own time: `HookDone`
     /// (none is wanted for [`Hook::OnCrash`]), or `Unprepared` where a start lacks something else.
     Hook {
-        /// For which process.
+        /// The incarnation.
         inc: u32,
-        /// Which.
+        /// The hook.
         hook: Hook,
     },
     /// End this hook. Its answer comes all the same.
     CancelHook {
-        /// For which process.
+        /// The incarnation.
         inc: u32,
-        /// Which.
+        /// The hook.
         hook: Hook,
     },
-    /// Tell whoever follows.
+    /// Report a transition to whoever follows.
     Notify(Notice),
 }
 
@@ -83,7 +83,7 @@ pub enum Scope {
     Tree,
 }
 
-/// What becomes of a process that is not ready in time.
+/// Consequence for a process that is not ready in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
     /// It is taken as ready.
@@ -101,7 +101,7 @@ pub enum Notice {
     Launched,
     /// Ready: wire `online`.
     Online,
-    /// Not ready in time.
+    /// Not ready in time, with this consequence.
     ReadyTimeout(Late),
     /// A process ended.
     Exit(ExitRecord),
@@ -112,7 +112,7 @@ pub enum Notice {
     },
     /// It gets no new work and finishes what it does.
     Draining,
-    /// It has had its time for that and has not finished.
+    /// Its time for draining is over, and it has not finished.
     DrainTimeout,
     /// A stop began.
     Stopping,
@@ -129,11 +129,11 @@ pub enum Notice {
     CouldNotStart(ExitRecord),
     /// Waits for the apps that it depends on.
     Waiting,
-    /// A hook did not do what it was there for.
+    /// A hook failed.
     HookFailed {
-        /// Which.
+        /// The hook.
         hook: Hook,
-        /// How it ended.
+        /// Its outcome.
         outcome: Outcome,
     },
     /// Deleted.

@@ -1,4 +1,4 @@
-//! What can happen to an instance.
+//! Events: what can happen to an instance.
 
 use super::origin::Origin;
 use super::state::Ending;
@@ -8,102 +8,102 @@ use crate::hooks::Hook;
 /// Something that happened. Results of effects carry the incarnation they belong to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The user (or resurrect) wants it up. On a running instance: nothing.
+    /// Start: the user (or resurrect) wants it up. On a running instance: nothing.
     Start(Origin),
-    /// Wants it down.
+    /// Stop: it is wanted down.
     Stop(Origin),
-    /// Wants a new process. On a stopped or errored instance: a start. Every such request ends in a *new* incarnation. A restart by
+    /// Restart: a new process is wanted. On a stopped or errored instance: a start. Every such request ends in a *new* incarnation. A restart by
     /// [`Origin::Policy`] never brings up what a user wants down; use `Start` where a policy may do that.
     Restart(Origin),
-    /// Its process is to end now, and the next one comes at that time (`mono_ms`). By a policy that must not wait for the end of one and not
+    /// Restart at a given time: its process ends now, and the next one comes at that time (`mono_ms`). By a policy that must not wait for the end of one and not
     /// hurry with the start of the other. Only of what runs.
     RestartAt {
-        /// Who asks.
+        /// The policy.
         origin: Origin,
-        /// When.
+        /// Time of the next start.
         at_ms: u64,
     },
-    /// Wants it gone: stop, then forget. Final: later commands do not bring it back.
+    /// Delete: it is wanted gone: stop, then forget. Final: later commands do not bring it back.
     Delete(Origin),
-    /// Wants it down once it has finished what it does (`stop --wait-ready`).
+    /// Gentle stop: it is wanted down once it has finished what it does (`stop --wait-ready`).
     StopGently(Origin),
-    /// Wants it gone once it has finished what it does (`scale` to fewer, the old process of a reload). Final, as `Delete`.
+    /// Retirement: it is wanted gone once it has finished what it does (`scale` to fewer, the old process of a reload). Final, as `Delete`.
     Retire(Origin),
     /// It has finished what it did ([`super::Effect::Drain`]).
     Drained {
-        /// Which.
+        /// The incarnation.
         inc: u32,
     },
     /// The app asks for more time to start, to finish or to stop: until then at least (`mono_ms`).
     Extend {
-        /// Which.
+        /// The incarnation.
         inc: u32,
-        /// Until when.
+        /// The new deadline.
         until_ms: u64,
     },
-    /// No more patience with what is to end: its time is over.
+    /// Hurry: the time of what is to end is over.
     Hurry,
-    /// What it depends on is there (answer to [`super::Notice::Waiting`]).
+    /// Its dependencies are met (answer to [`super::Notice::Waiting`]).
     Released,
-    /// What it depends on will not be there, or not in time: why, in words.
+    /// Its dependencies will not be met, or not in time, for this reason.
     Unmet(String),
     /// A hook has ended, and nothing of it is left.
     HookDone {
-        /// For which process.
+        /// The incarnation.
         inc: u32,
-        /// Which.
+        /// The hook.
         hook: Hook,
-        /// How.
+        /// Its outcome.
         outcome: Outcome,
     },
-    /// What a process needs before its start could not be had: why, in words. The start has failed, whatever `on_failure` of its hook says.
+    /// What a process needs before its start could not be had, for this reason. The start has failed, whatever `on_failure` of its hook says.
     Unprepared {
-        /// Which.
+        /// The incarnation.
         inc: u32,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// It is not well and counts as crashed: it is asked to end, gets SIGKILL when it does not, and the restart policy decides what comes
+    /// Failure: it is not well and counts as crashed: it is asked to end, gets SIGKILL when it does not, and the restart policy decides what comes
     /// then. Only what runs can fail.
     Fail(Origin),
-    /// Counters to zero (`reset`).
+    /// Reset: counters to zero.
     Reset,
     /// The spawn worked: the program was executed.
     Spawned {
-        /// Which.
+        /// The incarnation.
         inc: u32,
         /// Its pid.
         pid: i32,
     },
     /// The spawn failed.
     SpawnFailed {
-        /// Which.
+        /// The incarnation.
         inc: u32,
-        /// Why.
+        /// The reason.
         failure: SpawnFailure,
     },
-    /// The app said that it is ready.
+    /// The app reports that it is ready.
     Ready {
-        /// Which.
+        /// The incarnation.
         inc: u32,
     },
     /// The app handed over: another process of its tree is the main one now. The daemon has made sure that it is one, and that it lives.
     Followed {
-        /// Which.
+        /// The incarnation.
         inc: u32,
         /// Pid of the new main process.
         pid: i32,
     },
-    /// The main process ended. Not for one that was it once ([`super::Instance::is_former`]).
+    /// The main process ended. Not for a former main process ([`super::Instance::is_former`]).
     Exited {
-        /// Which.
+        /// The incarnation.
         inc: u32,
-        /// How.
+        /// Its end.
         exit: ExitReport,
     },
     /// Nothing of the incarnation's tree is left (answer to [`super::Effect::Sweep`]).
     TreeGone {
-        /// Which.
+        /// The incarnation.
         inc: u32,
     },
     /// The deadline passed (or may have: an early tick does nothing).
@@ -112,48 +112,48 @@ pub enum Event {
     Recovered(Recovered),
 }
 
-/// Why a spawn failed.
+/// Reason why a spawn failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpawnFailure {
     /// The failing step, e.g. `exec`, `chdir`, `setuid`, `open log`.
     pub step: String,
-    /// `errno` of it.
+    /// Its `errno`.
     pub errno: i32,
 }
 
 impl SpawnFailure {
-    /// A step that did not work, and its `errno`; 0 = the system was not even asked.
+    /// A failed step and its `errno`; 0 = the system was not even asked.
     pub fn new(step: impl Into<String>, errno: i32) -> Self {
         Self { step: step.into(), errno }
     }
 }
 
-/// How the main process ended.
+/// End of a main process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExitReport {
     /// Code or signal.
     pub ending: Ending,
-    /// The kernel's out-of-memory killer did it.
+    /// Whether the kernel's out-of-memory killer did it.
     pub oom: bool,
 }
 
-/// What the keeper's inventory says about this instance.
+/// The keeper's inventory of this instance.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Recovered {
     /// This incarnation is alive.
     Alive {
-        /// Which.
+        /// The incarnation.
         inc: u32,
         /// Its pid.
         pid: i32,
     },
     /// This incarnation has ended; the keeper still waits for the ack (the journal may know of it already).
     Ended {
-        /// Which.
+        /// The incarnation.
         inc: u32,
         /// Its pid.
         pid: i32,
-        /// How.
+        /// Its end.
         exit: ExitReport,
     },
     /// The keeper knows of no process of this instance.

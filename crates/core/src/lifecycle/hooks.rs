@@ -1,4 +1,4 @@
-//! What runs beside the process of an instance at the turns of its life, and what it waits for before the first of them.
+//! Hooks of an instance, and what it waits for before the first of them.
 //!
 //! A hook that holds up a start is called off by a stop; one that holds up a stop is called off by a second stop of a user, who insists.
 //! Its answer comes in any case: whoever runs it bounds its time.
@@ -14,7 +14,7 @@ use crate::stop;
 use crate::time::Now;
 
 impl State {
-    /// What comes after a stop that is under way, to be changed; time to finish its work is then not given any more.
+    /// The continuation after a stop that is under way, to be changed; time to finish its work is then not given any more.
     pub(super) fn next_mut(&mut self) -> Option<&mut AfterStop> {
         match self {
             Self::Leaving { next, gently, .. } => {
@@ -28,7 +28,7 @@ impl State {
 }
 
 impl Instance {
-    /// From rest to up, by this origin: at once, or when what it depends on is there.
+    /// Brings it from rest to up, by this origin: at once, or when its dependencies are met.
     pub(super) fn go_up(&mut self, origin: &Origin, turn: &mut Turn<'_>) {
         let automatic = !origin.is_user();
         match turn.policy.depends_timeout_ms {
@@ -57,7 +57,7 @@ impl Instance {
         self.state = State::Errored;
     }
 
-    /// The start that has the newest number did not come to a process.
+    /// Gives up the start that has the newest number, which did not come to a process.
     fn not_started(&mut self, since: Now, why: String, turn: &mut Turn<'_>) -> Ended {
         let ended = Ended { inc: self.inc, pid: 0, since, was_ready: false };
         let record = self.record(&ended, Ending::SpawnFailed { errno: 0 }, ExitCause::NotStarted { why }, turn);
@@ -65,7 +65,7 @@ impl Instance {
         ended
     }
 
-    /// `pre_start` is not wanted any more: something else is.
+    /// Calls off `pre_start`: something else is wanted.
     pub(super) fn call_off_start(&mut self, origin: Origin, turn: &mut Turn<'_>) {
         if let State::Preparing { inc, superseded: superseded @ None, .. } = &mut self.state {
             *superseded = Some(origin);
@@ -73,7 +73,7 @@ impl Instance {
         }
     }
 
-    /// It is ready, since it was spawned then.
+    /// Makes it ready; it was spawned at `since`.
     pub(super) fn became_ready(&mut self, inc: u32, pid: i32, since: Now, turn: &mut Turn<'_>) {
         if turn.policy.hooks.post_start.is_some() {
             self.state = State::Completing { inc, pid, since };
@@ -88,7 +88,7 @@ impl Instance {
         turn.notify(Notice::Online);
     }
 
-    /// A live process is to end: `pre_stop` first, where it was ready.
+    /// Begins to end a live process: `pre_stop` first, where it was ready.
     pub(super) fn begin_stop(&mut self, cause: Origin, next: AfterStop, gently: bool, turn: &mut Turn<'_>) {
         let (inc, pid, since) = match self.state {
             State::Completing { inc, pid, since } => {
@@ -109,7 +109,7 @@ impl Instance {
         }
     }
 
-    /// A user wants it down, whatever it is doing about that: what holds it up is called off.
+    /// Takes a user's order to go down, whatever it is doing about that already: what holds it up is called off.
     pub(super) fn insist(&self, was_wanted: Wanted, origin: &Origin, turn: &mut Turn<'_>) {
         if was_wanted != Wanted::Up
             && origin.is_user()
@@ -124,7 +124,7 @@ impl Instance {
             return;
         }
         let failed = !outcome.is_success() && outcome != Outcome::Cancelled;
-        // That a start failed is told by itself.
+        // A failed start is reported by itself.
         let ends_start = hook == Hook::PreStart && turn.policy.hooks.pre_start != Some(OnFailure::Continue);
         if failed && !ends_start {
             turn.notify(Notice::HookFailed { hook, outcome: outcome.clone() });
@@ -145,7 +145,7 @@ impl Instance {
         }
     }
 
-    /// `Err`: why there is no start.
+    /// Goes on after the preparation of a start; `Err`: the reason why there is no start.
     fn prepared(&mut self, result: Result<(), String>, turn: &mut Turn<'_>) {
         let State::Preparing { inc, since, automatic, ref mut superseded } = self.state else { return };
         if let Some(origin) = superseded.take() {
@@ -172,7 +172,7 @@ impl Instance {
         }
     }
 
-    /// `pre_stop` is over, or was called off.
+    /// Goes on after `pre_stop`, or after that was called off.
     fn may_leave(&mut self, turn: &mut Turn<'_>) {
         let State::Leaving { inc, pid, since, ref cause, next, gently, ended } = self.state else { return };
         let cause = cause.clone();
@@ -186,7 +186,7 @@ impl Instance {
         }
     }
 
-    /// What holds up an end has had its time.
+    /// Ends the time of a hook that holds up an end.
     pub(super) fn cut_hook_short(&mut self, turn: &mut Turn<'_>) {
         if let (Some((inc, hook)), State::Leaving { .. } | State::Clearing { .. }) = (self.hook(), &self.state) {
             turn.effect(Effect::CancelHook { inc, hook });
@@ -196,7 +196,7 @@ impl Instance {
         }
     }
 
-    /// No new work and time for what it does, where it can be told so.
+    /// Drains it where that can be asked of it, else ends it.
     fn finish_or_end(&mut self, cause: Origin, turn: &mut Turn<'_>) {
         let (State::Running { inc, pid, since } | State::Completing { inc, pid, since } | State::Leaving { inc, pid, since, .. }) =
             self.state
@@ -214,7 +214,7 @@ impl Instance {
         }
     }
 
-    /// The polite request.
+    /// Sends the polite request.
     pub(super) fn ask_to_end(&mut self, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
         let is_told = matches!(self.state, State::Leaving { .. });
         let (inc, pid, since) = match self.state {
@@ -241,7 +241,7 @@ impl Instance {
         turn.effect(stop::ask(turn.policy, inc));
     }
 
-    /// Nothing of a process that ran is left: `post_stop`, then what comes next.
+    /// Runs `post_stop` when nothing of a process is left, then what comes next.
     pub(super) fn tree_gone(&mut self, inc: u32, next: AfterStop, turn: &mut Turn<'_>) {
         if turn.policy.hooks.post_stop {
             self.state = State::Clearing { inc, next };
@@ -251,7 +251,7 @@ impl Instance {
         }
     }
 
-    /// A process ended although nobody asked it to, and not in the way that it was declared to.
+    /// Runs `on_crash`: a process ended although nobody asked it to, and not in the way that it was declared to.
     pub(super) fn tell_crash(inc: u32, ending: Ending, turn: &mut Turn<'_>) {
         let as_declared = match ending {
             Ending::Code(code) => turn.policy.stop_exit_codes.contains(&code) || code == 0 && !turn.policy.autorestart,

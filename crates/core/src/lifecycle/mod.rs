@@ -15,7 +15,7 @@
 //! [`Effect::Follow`], and speaks of the new one from then on.
 //!
 //! A process that has to prove that it is ready is `Starting` until it has. Where the user named a time ([`Lateness::Fail`]) that is the
-//! end of it; else being late is only told, once, and it goes on for as long as it takes.
+//! end of it; else being late is only reported, once, and it goes on for as long as it takes.
 //!
 //! Hooks are states, too: `Preparing` (`pre_start`, and secrets that commands give) before `Spawning`, `Completing` (`post_start`) between ready and `Running`, `Leaving`
 //! (`pre_stop`) before `Draining` or `Stopping`, `Clearing` (`post_stop`) after it. Each waits for [`Event::HookDone`], which comes in any case:
@@ -36,15 +36,15 @@
 //! 3. **Ack**: if the event was `Exited` (or `Recovered::Ended`), let the keeper forget that exit. Not earlier: what is not in
 //!    the journal must still be in the keeper.
 //! 4. **Effects**, in order. `Spawn` goes to the keeper with a key made of instance id and incarnation. A `Notify` that is lost
-//!    with the daemon is not told again.
+//!    with the daemon is not repeated.
 //!
-//! An exit of a process that is the main one no more ([`Instance::is_former`]) is neither fed nor acked: the keeper forgets it with the
-//! `Follow` that is on its way. Before any exit is taken, what the app said until then is read: it may have handed over before it ended.
+//! An exit of a process that is the main one no more ([`Instance::is_former`]) is neither dispatched nor acked: the keeper forgets it with the
+//! `Follow` that is on its way. Before any exit is taken, what the app sent until then is read: it may have handed over before it ended.
 //! That it handed over is taken from the app's channel only when it is in the journal.
 //!
 //! What an effect triggers is queued and handled as the next event, never inside the effect.
 //!
-//! Arm one timer at [`Instance::deadline_ms`]; when it is due feed `Tick`. Early, late and repeated ticks do no harm. Two rules: what
+//! Arm one timer at [`Instance::deadline_ms`]; when it is due dispatch `Tick`. Early, late and repeated ticks do no harm. Two rules: what
 //! can be read from the keeper and the apps comes before ticks (an app that said `ready` in time must not be stopped because the
 //! daemon was slow), and a tick never shares a batch with an earlier step of its instance (SIGKILL must not be journaled before the
 //! polite request was sent).
@@ -55,15 +55,15 @@
 //! 2. Takes the keeper's inventory. The keeper reads what the dead daemon sent to the end *before* it makes the inventory, so
 //!    nothing is in flight: each `Spawn` that was sent is now a child in it, alive or ended, or has failed.
 //! 3. Per instance: the child with the highest incarnation becomes one [`Event::Recovered`] (`Alive`, `Ended` or `Nothing`), with
-//!    its own journal write and ack as above (where the journal knows another main process than the keeper, it is told again). Every other ended child of the instance was journaled by the old daemon: just ack it.
+//!    its own journal write and ack as above (where the journal knows another main process than the keeper, the keeper is told again). Every other ended child of the instance was journaled by the old daemon: just ack it.
 //!    A newer inventory replaces what is left of an older one.
 //! 4. An ended child of no known instance is acked: its instance was deleted. A live child of no known instance is
 //!    never killed (the journal may be what is broken): it is reported and left alone.
 //! 5. From here on as above. Commands are accepted only after this.
 //!
-//! What the keeper promises: it keeps an ended child until it is acked; an exit is either in the inventory or told after it, never
+//! What the keeper promises: it keeps an ended child until it is acked; an exit is either in the inventory or reported after it, never
 //! both; a `Spawn` with a key that it still holds does nothing; a signal goes only to a child that has not been reaped; after a `Follow`
-//! it tells the end of that process, at once where it has ended already, and never again that of a former one.
+//! it reports the end of that process, at once where it has ended already, and never again that of a former one.
 //!
 //! What may happen twice because of a death: the polite signal or the shutdown message, SIGKILL, a sweep, and the attempt of a
 //! spawn that had failed (under a new number). What never happens twice: a process, a restart in the counters, an exit in the

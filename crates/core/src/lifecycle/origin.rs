@@ -1,10 +1,10 @@
-//! Who asked for a change of an instance, and why.
+//! Origins: who asked for a change of an instance, and why.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Who asked for a change; shown by `ostler why`.
+/// Origin of a change; shown by `ostler why`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
     /// A command of a user.
@@ -15,7 +15,7 @@ pub enum Origin {
         uid: u32,
         /// Process id of the client, for the record only.
         pid: i32,
-        /// For whom the client asked, as it says: a login of a dashboard, `ssh user@host`. For the record only.
+        /// The person for whom the client asked, as it says: a login of a dashboard, `ssh user@host`. For the record only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<Box<str>>,
     },
@@ -38,17 +38,17 @@ impl Origin {
         Self::Policy(Finding { name, detail: Some(detail.into()) })
     }
 
-    /// A client waits for the outcome.
+    /// True if a client waits for the outcome.
     pub fn is_user(&self) -> bool {
         matches!(self, Self::User { .. })
     }
 }
 
-/// Why a feature acted by itself.
+/// Reason why a feature acted by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "AsWritten")]
 pub struct Finding {
-    /// Which one.
+    /// The feature.
     pub name: PolicyName,
     /// What it found or measured, in words: `uses 310 MB`, `src/app.js`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A finding in a record.
+/// A finding as records have it.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum AsWritten {
@@ -80,7 +80,7 @@ enum AsWritten {
         #[serde(default)]
         detail: Option<String>,
     },
-    /// Of versions before this one: `watch: src/app.js`.
+    /// The line of versions before this one: `watch: src/app.js`.
     Line(String),
 }
 
@@ -103,12 +103,12 @@ macro_rules! names {
         #[serde(from = "String", into = "String")]
         pub enum PolicyName {
             $($(#[$doc])* $name,)*
-            /// One of another version.
+            /// A feature of another version.
             Unknown(Box<str>),
         }
 
         impl PolicyName {
-            /// For people and records.
+            /// The word for people and records.
             pub fn word(&self) -> &str {
                 match self {
                     $(Self::$name => $word,)*
@@ -163,7 +163,7 @@ names! {
     Start = "start",
     /// `timeout` of a job.
     Timeout = "timeout",
-    /// `wait_ready`, and other signs of readiness that did not come in time.
+    /// `wait_ready`, and other readiness signals that did not come in time.
     WaitReady = "wait_ready",
     /// `watch`.
     Watch = "watch",

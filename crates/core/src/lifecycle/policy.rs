@@ -1,4 +1,4 @@
-//! What an app's description says about its life.
+//! Policy of an instance: what its app's description says about its life.
 
 use super::Instance;
 use crate::app::{AppSpec, KillMode};
@@ -7,20 +7,20 @@ use crate::hooks::{HookPolicy, OnFailure};
 use crate::restart::RestartBudget;
 use crate::secrets::SecretSource;
 
-/// How long a process whose user named no time is waited for where that cannot be for ever: by a reload, and by a daemon that cannot know
-/// whether `ready` was said to the one before.
+/// Longest wait for a process whose user named no time, where that cannot be for ever: by a reload, and by a daemon that cannot know
+/// whether `ready` was sent to the one before.
 pub const PATIENCE_MS: u64 = 60_000;
 
-/// What becomes of a process that is not ready within [`Policy::listen_timeout_ms`].
+/// Consequence for a process that is not ready within [`Policy::listen_timeout_ms`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lateness {
     /// It counts as ready, as in PM2.
     Accept,
-    /// Its start has failed: it is stopped. So where the user named the time.
+    /// Its start has failed: it is stopped. For a time that the user named.
     Fail,
-    /// It is told that it takes long, and it goes on. So where nobody named a time: being slow is no reason to be killed.
+    /// It is reported as late, and it goes on. For a time that nobody named: being slow is no reason to be killed.
     GoOn {
-        /// So long after its start it has failed all the same; none = never. For the new process of a reload, beside which the old one serves.
+        /// Time after its start at which it has failed all the same; none = never. For the new process of a reload, beside which the old one serves.
         at_most_ms: Option<u64>,
     },
 }
@@ -32,7 +32,7 @@ pub struct Policy {
     pub autorestart: bool,
     /// Unstable runs in a row before giving up.
     pub max_restarts: u32,
-    /// A shorter run is unstable.
+    /// Shortest run that counts as stable.
     pub min_uptime_ms: u64,
     /// Fixed delay.
     pub restart_delay_ms: u64,
@@ -54,29 +54,29 @@ pub struct Policy {
     pub shutdown_with_message: bool,
     /// Time for the work under way before a gentle stop; `None` = it cannot be told to finish.
     pub drain_timeout_ms: Option<u64>,
-    /// A process that can be told to finish says so at once; what is silent for so long stands still, and is asked to end. An answer gives it
+    /// Time within which a process that can be told to finish answers so; one that is silent for so long stands still, and is asked to end. An answer gives it
     /// the rest of its time ([`super::Event::Extend`]). `None` = it does not answer.
     pub drain_answer_ms: Option<u64>,
-    /// It finishes what it does when it has got the polite signal, not before: the time for that goes on after the signal.
+    /// Whether it finishes what it does only after the polite signal: the time for that goes on after the signal.
     pub drains_after_signal: bool,
-    /// It has to prove that it is ready.
+    /// Whether it has to prove that it is ready.
     pub wait_ready: bool,
-    /// How long whoever waits for that waits.
+    /// Longest wait for that.
     pub listen_timeout_ms: u64,
-    /// What comes after that time.
+    /// Consequence when that time is over.
     pub lateness: Lateness,
     /// Its hooks.
     pub hooks: HookPolicy,
-    /// A start by a user waits for other apps, at most so long; `None` = it depends on none.
+    /// Longest wait of a start by a user for the apps that it depends on; `None` = it depends on none.
     pub depends_timeout_ms: Option<u64>,
-    /// At most so many restarts within a time.
+    /// Budget: at most so many restarts within a time.
     pub budget: Option<RestartBudget>,
-    /// How many exits are remembered.
+    /// Number of exits that are remembered.
     pub exits_kept: usize,
 }
 
 impl Policy {
-    /// How long after its start a process that is not ready has failed; where nothing ends it, how long it is waited for.
+    /// Time after its start at which a process that is not ready has failed; where nothing ends it, how long it is waited for.
     pub fn ready_within_ms(&self) -> u64 {
         match self.lateness {
             Lateness::Accept | Lateness::Fail | Lateness::GoOn { at_most_ms: None } => self.listen_timeout_ms,
@@ -127,12 +127,12 @@ impl Policy {
         policy
     }
 
-    /// Whatever its processes started is removed with them.
+    /// True if whatever its processes started is removed with them.
     pub fn owns_tree(&self) -> bool {
         self.kill_mode != KillMode::Process
     }
 
-    /// It ends when it has succeeded, and when its retries are used up; every run that fails counts, however long it was.
+    /// Makes it the policy of a job: it ends when it has succeeded, and when its retries are used up; every run that fails counts, however long it was.
     fn run_as_job(&mut self, job: &JobSpec) {
         self.autorestart = true;
         self.stop_exit_codes.push(0);
@@ -145,7 +145,7 @@ impl Policy {
     }
 }
 
-/// What commands have to give before a start is part of `pre_start`.
+/// The hooks; what commands have to give before a start is part of `pre_start`.
 fn hooks(spec: &AppSpec) -> HookPolicy {
     let mut hooks = spec.hooks.policy();
     if spec.secrets.values().any(SecretSource::is_command) {
@@ -154,7 +154,7 @@ fn hooks(spec: &AppSpec) -> HookPolicy {
     hooks
 }
 
-/// PM2 differs: it knows no sockets of other languages. There SIGTERM is the signal that finishes the requests under way; SIGINT is Ctrl-C,
+/// The polite signal. PM2 differs: it knows no sockets of other languages. There SIGTERM is the signal that finishes the requests under way; SIGINT is Ctrl-C,
 /// which gunicorn and others take for "at once".
 fn polite_signal(spec: &AppSpec, default: i32) -> i32 {
     const SIGINT: i32 = 2;

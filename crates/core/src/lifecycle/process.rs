@@ -1,4 +1,4 @@
-//! What the process of an instance does: it runs, becomes ready, ends; and the end of its tree.
+//! Process of an instance: it runs, becomes ready, ends; and the end of its tree.
 
 use super::origin::{Finding, Origin, PolicyName};
 use super::policy::PATIENCE_MS;
@@ -10,12 +10,12 @@ use crate::restart::{self, History, Run, Verdict};
 use crate::stop;
 use crate::time::Now;
 
-/// What ended, and in which circumstances.
+/// A process that ended, and its circumstances.
 pub(super) struct Ended {
     pub(super) inc: u32,
     pub(super) pid: i32,
     pub(super) since: Now,
-    /// It was ready (or needed not say so).
+    /// Whether it was ready (or needed not say so).
     pub(super) was_ready: bool,
 }
 
@@ -26,7 +26,7 @@ impl Instance {
         }
     }
 
-    /// The process that was being spawned runs, since `since`.
+    /// Takes the answer that the process runs, since `since`.
     pub(super) fn launched(&mut self, pid: i32, since: Now, adopted: bool, turn: &mut Turn<'_>) {
         let State::Spawning { inc, ready, ref mut superseded, .. } = self.state else { return };
         let superseded = superseded.take();
@@ -112,7 +112,7 @@ impl Instance {
         }
     }
 
-    /// The main process is another one now. What was asked of the former one is asked of it too: it may not have heard.
+    /// Follows another main process. What was asked of the former one is asked of it too: it may not have got it.
     pub(super) fn on_followed(&mut self, inc: u32, successor: i32, turn: &mut Turn<'_>) {
         if self.inc != inc {
             return;
@@ -151,7 +151,7 @@ impl Instance {
         }
     }
 
-    /// Whether the main process was told what is wanted of it is not known; unsent, it would be killed without having been asked.
+    /// Asks once more: whether the main process got the request is not known; without it, it would be killed without having been asked.
     pub(super) fn ask_again(&self, turn: &mut Turn<'_>) {
         match self.state {
             State::Draining { inc, .. } => turn.effect(Effect::Drain { inc }),
@@ -174,7 +174,7 @@ impl Instance {
         }
     }
 
-    /// The main process ended. `found_pid` is known where the keeper told it along.
+    /// Takes the end of the main process. `found_pid` is known where the keeper reported it along.
     pub(super) fn on_exited(&mut self, inc: u32, found_pid: Option<i32>, exit: &ExitReport, turn: &mut Turn<'_>) {
         match &mut self.state {
             State::Spawning { inc: expected, since, superseded, .. } if *expected == inc => {
@@ -236,7 +236,7 @@ impl Instance {
         }
     }
 
-    /// Nobody asked for it: leftovers of its tree must not meet the next process, so they are killed, then the policy's verdict holds.
+    /// Handles an end that nobody asked for: leftovers of its tree must not meet the next process, so they are killed, then the policy's verdict holds.
     fn ended_by_itself(&mut self, ended: &Ended, exit: &ExitReport, turn: &mut Turn<'_>) {
         let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Itself };
         let record = self.record(ended, exit.ending, cause, turn);
@@ -246,14 +246,14 @@ impl Instance {
         self.sweep_then(ended, true, Origin::policy(PolicyName::Exit), next, turn);
     }
 
-    /// A stop had been asked for before the process was even known to run.
+    /// Handles an end for which a stop had been asked before the process was even known to run.
     fn ended_as_asked(&mut self, ended: &Ended, exit: &ExitReport, origin: Origin, next: AfterStop, turn: &mut Turn<'_>) {
         let record = self.record(ended, exit.ending, ExitCause::Asked(origin.clone()), turn);
         turn.notify(Notice::Exit(record));
         self.sweep_then(ended, false, origin, next, turn);
     }
 
-    /// The main process obeyed (or was killed): the rest of its tree gets what remains of the time.
+    /// Handles the end of a main process that obeyed (or was killed): the rest of its tree gets what remains of the time.
     fn ended_in_stop(&mut self, exit: &ExitReport, turn: &mut Turn<'_>) {
         let State::Stopping { inc, pid, since, killed, ref mut leader_gone, ref cause, next, .. } = self.state else { return };
         *leader_gone = true;
@@ -322,7 +322,7 @@ impl Instance {
         }
     }
 
-    /// Nothing of the process is left.
+    /// Goes on when nothing of the process is left.
     pub(super) fn after_tree(&mut self, next: AfterStop, turn: &mut Turn<'_>) {
         match next {
             AfterStop::Settle { automatic } => self.settle(automatic, turn),

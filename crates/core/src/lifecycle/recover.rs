@@ -8,7 +8,7 @@ use super::step::Turn;
 use super::{Effect, ExitReport, Recovered};
 use crate::stop;
 
-/// How a process that vanished without a word ended.
+/// Exit of a process that vanished unseen.
 const LOST: ExitReport = ExitReport { ending: Ending::Unknown, oom: false };
 
 impl Instance {
@@ -55,7 +55,7 @@ impl Instance {
         }
     }
 
-    /// The daemon before may have taken its `ready` to the grave, or the way on which it says so is lost: it is not waited for without end.
+    /// Bounds the wait for readiness: the daemon before may have read its `ready` and died, or the way on which it comes is lost.
     fn doubt_start(&mut self, turn: &Turn<'_>) {
         if let State::Starting { ready_deadline_ms, adopted, .. } = &mut self.state {
             *adopted = true;
@@ -63,7 +63,7 @@ impl Instance {
         }
     }
 
-    /// The app had handed over, and the keeper was not told: it still speaks of the former main process.
+    /// Follows the main process once more: the app had handed over, and the keeper, which was not told, still speaks of the former one.
     fn follow_again(&mut self, found_pid: i32, turn: &mut Turn<'_>) -> bool {
         let Some(pid) = self.pid().filter(|_| self.is_former(self.inc, found_pid)) else { return false };
         self.doubt_start(turn);
@@ -71,7 +71,7 @@ impl Instance {
         true
     }
 
-    /// A process of ours that the journal does not know to be running.
+    /// Adopts a process of ours that the journal does not know to be running.
     fn adopt_unexpected(&mut self, inc: u32, pid: i32, turn: &mut Turn<'_>) {
         let since = self.counters.last_start.unwrap_or(turn.now);
         self.state = State::Running { inc, pid, since };
@@ -136,7 +136,7 @@ impl Instance {
         }
     }
 
-    /// Whether the sweep was done, and what it found, is lost with the old daemon.
+    /// Sweeps once more: whether it was done, and what it found, is lost with the old daemon.
     fn sweep_again(&mut self, turn: &mut Turn<'_>) {
         if let State::Stopping { inc, killed, .. } = self.state {
             turn.effect(stop::sweep(turn.policy, inc, killed));

@@ -1,4 +1,4 @@
-//! What an instance is.
+//! State of an instance.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::hooks::Hook;
 use crate::time::Now;
 use crate::units::in_seconds;
 
-/// What the user wants. Only user intent changes it (and the policy, when it gives up: then it is `Down` too).
+/// Intent of the user. Only the user changes it (and the policy, when it gives up: then it is `Down` too).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wanted {
     /// Keep it running.
@@ -26,9 +26,9 @@ pub enum State {
     Stopped,
     /// Wanted up, as soon as what it depends on is there (wire `launching`).
     Waiting {
-        /// Since when.
+        /// Begin.
         since: Now,
-        /// When waiting ends.
+        /// End of the wait.
         deadline_ms: u64,
         /// See `automatic` of [`State::Spawning`].
         #[serde(default)]
@@ -38,12 +38,12 @@ pub enum State {
     Preparing {
         /// Number of the process to be.
         inc: u32,
-        /// Since when.
+        /// Begin.
         since: Now,
         /// See `automatic` of [`State::Spawning`].
         #[serde(default)]
         automatic: bool,
-        /// A later stop, restart or delete by this origin: the hook was called off, and nothing is started for it.
+        /// Origin of a later stop, restart or delete: the hook was called off, and nothing is started for it.
         #[serde(default)]
         superseded: Option<Origin>,
     },
@@ -51,15 +51,15 @@ pub enum State {
     Spawning {
         /// Number of the process to be.
         inc: u32,
-        /// When it was asked for.
+        /// Time of the request.
         since: Now,
-        /// Nobody waits for it (restart by policy, resurrect): a failure is retried instead of being told to the caller.
+        /// Whether nobody waits for it (restart by policy, resurrect): a failure is retried instead of being reported to the caller.
         #[serde(default)]
         automatic: bool,
-        /// The app said that it is ready before the keeper's answer was read.
+        /// Whether the app reported that it is ready before the keeper's answer was read.
         #[serde(default)]
         ready: bool,
-        /// A later stop, restart or delete by this origin: what is being spawned is stopped as soon as it runs.
+        /// Origin of a later stop, restart or delete: what is being spawned is stopped as soon as it runs.
         #[serde(default)]
         superseded: Option<Origin>,
     },
@@ -69,15 +69,15 @@ pub enum State {
         inc: u32,
         /// Its pid.
         pid: i32,
-        /// When it was spawned.
+        /// Time of the spawn.
         since: Now,
-        /// When waiting for `ready` ends, or is told to take long; none = it takes as long as it takes.
+        /// End of the wait for `ready`, or time at which it is reported as late; none = it takes as long as it takes.
         #[serde(default)]
         ready_deadline_ms: Option<u64>,
-        /// It takes longer than [`Policy::listen_timeout_ms`], which was told, and goes on.
+        /// Whether it takes longer than [`Policy::listen_timeout_ms`], which was reported, and goes on.
         #[serde(default, skip_serializing_if = "crate::app::is_default")]
         late: bool,
-        /// Adopted by a fresh daemon: the one before may have taken `ready` to its grave, so a timeout is no proof of a failed start.
+        /// Whether a fresh daemon adopted it: the one before may have read `ready` and died, so a timeout is no proof of a failed start.
         #[serde(default)]
         adopted: bool,
     },
@@ -87,7 +87,7 @@ pub enum State {
         inc: u32,
         /// Its pid.
         pid: i32,
-        /// When it was spawned.
+        /// Time of the spawn.
         since: Now,
     },
     /// Runs (wire `online`).
@@ -96,7 +96,7 @@ pub enum State {
         inc: u32,
         /// Its pid.
         pid: i32,
-        /// When it was spawned.
+        /// Time of the spawn.
         since: Now,
     },
     /// It is to end, and `pre_stop` runs before it is asked to (wire `stopping`).
@@ -105,17 +105,17 @@ pub enum State {
         inc: u32,
         /// Its pid.
         pid: i32,
-        /// When it was spawned.
+        /// Time of the spawn.
         since: Now,
         /// Who asked.
         cause: Origin,
-        /// What comes when all of it is gone.
+        /// Continuation when all of it is gone.
         #[serde(default)]
         next: AfterStop,
-        /// It may finish what it does, after the hook.
+        /// Whether it may finish what it does, after the hook.
         #[serde(default)]
         gently: bool,
-        /// It has ended by itself meanwhile.
+        /// Whether it has ended by itself meanwhile.
         #[serde(default)]
         ended: bool,
     },
@@ -125,9 +125,9 @@ pub enum State {
         inc: u32,
         /// Its pid.
         pid: i32,
-        /// When it was spawned.
+        /// Time of the spawn.
         since: Now,
-        /// When it is stopped in any case.
+        /// Time at which it is stopped in any case.
         deadline_ms: u64,
         /// Who asked.
         cause: Origin,
@@ -138,17 +138,17 @@ pub enum State {
         inc: u32,
         /// Its pid.
         pid: i32,
-        /// When that process was spawned.
+        /// Time of the spawn.
         since: Now,
-        /// When the next escalation is due; there is always one.
+        /// Time of the next escalation; there is always one.
         deadline_ms: u64,
-        /// SIGKILL was sent already (or is all that its leftovers get).
+        /// Whether SIGKILL was sent already (or is all that its leftovers get).
         killed: bool,
-        /// The main process has ended; what is left of its tree has not.
+        /// Whether the main process has ended; what is left of its tree has not.
         leader_gone: bool,
         /// Who asked.
         cause: Origin,
-        /// What comes when all of it is gone.
+        /// Continuation when all of it is gone.
         #[serde(default)]
         next: AfterStop,
     },
@@ -156,12 +156,12 @@ pub enum State {
     Clearing {
         /// Number of the process.
         inc: u32,
-        /// What comes after it.
+        /// Continuation.
         next: AfterStop,
     },
     /// Waiting for the restart delay (wire `waiting restart`).
     Backoff {
-        /// When the next start is due.
+        /// Time of the next start.
         until_ms: u64,
     },
     /// Gave up (wire `errored`).
@@ -170,7 +170,7 @@ pub enum State {
     Gone,
 }
 
-/// What comes after `Stopping`. Every command of a user makes it `Settle`: the latest intent counts.
+/// Continuation after `Stopping`. Every command of a user makes it `Settle`: the latest intent counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterStop {
     /// What [`Wanted`] says: a new process, stopped, or gone.
@@ -184,12 +184,12 @@ pub enum AfterStop {
     Failed,
     /// The policy has decided: a new process at this time (`mono_ms`).
     Restart {
-        /// When.
+        /// The time.
         at_ms: u64,
     },
     /// The policy has decided: errored.
     GiveUp {
-        /// How many unstable runs there were.
+        /// Number of unstable runs.
         unstable: u32,
     },
 }
@@ -214,32 +214,32 @@ pub struct Counters {
     pub created: Option<Now>,
     /// Start of the last process (wire `pm_uptime`).
     pub last_start: Option<Now>,
-    /// When the last restarts by policy were decided (`mono_ms`), the oldest first; kept where there is a budget for them.
+    /// Times (`mono_ms`) at which the last restarts by policy were decided, the oldest first; kept where there is a budget for them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<u64>,
-    /// How long its last starts took until it was ready, in milliseconds, the oldest first; of apps that say when they are.
+    /// Durations of its last starts until it was ready, in milliseconds, the oldest first; of apps that report when they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub start_ups_ms: Vec<u32>,
 }
 
 impl Counters {
-    /// How many start-ups are remembered.
+    /// Number of start-ups that are remembered.
     const START_UPS_KEPT: usize = 3;
 
-    /// Remembers that a start took so long.
+    /// Remembers the duration of a start.
     pub fn note_start_up(&mut self, took_ms: u64) {
         let surplus = (self.start_ups_ms.len() + 1).saturating_sub(Self::START_UPS_KEPT);
         self.start_ups_ms.drain(..surplus);
         self.start_ups_ms.push(u32::try_from(took_ms).unwrap_or(u32::MAX));
     }
 
-    /// Those of the process before come before its own.
+    /// Puts the start-ups of the former process before its own.
     pub fn follow_start_ups(&mut self, former: &Self) {
         let own = std::mem::replace(&mut self.start_ups_ms, former.start_ups_ms.clone());
         own.into_iter().for_each(|took| self.note_start_up(took.into()));
     }
 
-    /// What it took the last times, in words that follow "it"; none if nothing is known.
+    /// The durations of the last starts, in words that follow "it"; none if nothing is known.
     pub fn start_ups(&self) -> Option<String> {
         let list: Vec<String> = self.start_ups_ms.iter().rev().map(|ms| in_seconds((*ms).into())).collect();
         match list.as_slice() {
@@ -250,7 +250,7 @@ impl Counters {
     }
 }
 
-/// How a process ended.
+/// End of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     /// It returned this code.
@@ -271,22 +271,22 @@ pub enum Ending {
     },
 }
 
-/// Why it ended, as far as anybody knows.
+/// Cause of an exit, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitCause {
     /// It ended by itself or by a signal from outside.
     Itself,
     /// We stopped it.
     Asked(Origin),
-    /// It did not obey in time and was killed by us.
+    /// It did not obey in time and we killed it.
     KilledAfterTimeout(Origin),
     /// The kernel ran out of memory.
     OutOfMemory,
     /// It did not become ready in time.
     NotReady,
-    /// It was kept from starting: by a hook that failed, or by what it depends on; why, in words.
+    /// Something kept it from starting: a hook that failed, or a dependency.
     NotStarted {
-        /// In words that follow "its start failed".
+        /// The reason, in words that follow "its start failed".
         why: String,
     },
     /// It could not be executed; the failing step, e.g. `exec` or `chdir`.
@@ -296,20 +296,20 @@ pub enum ExitCause {
     },
 }
 
-/// One exit, for `ostler why`.
+/// Record of one exit, for `ostler why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExitRecord {
-    /// Which process.
+    /// The incarnation.
     pub inc: u32,
     /// Its pid, 0 if it never ran.
     pub pid: i32,
     /// When it was spawned.
     pub started: Now,
-    /// When it ended.
+    /// Time of the end.
     pub ended: Now,
-    /// How.
+    /// The end.
     pub ending: Ending,
-    /// Why.
+    /// The cause.
     pub cause: ExitCause,
     /// Last lines of its error output (or output when that is empty), oldest first. Filled by the daemon.
     #[serde(default)]
@@ -319,9 +319,9 @@ pub struct ExitRecord {
 /// One supervised slot of an app. Plain data: what the journal holds is this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
-    /// What the user wants.
+    /// Intent of the user.
     pub wanted: Wanted,
-    /// What is observed.
+    /// Observed state.
     pub state: State,
     /// Number of the newest process; 0 = none yet.
     pub inc: u32,
@@ -332,7 +332,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// How many exits are remembered, where the policy does not say otherwise.
+    /// Number of exits that are remembered, where the policy does not say otherwise.
     pub const EXITS_KEPT: usize = 8;
 
     /// A new slot: stopped, never run.
@@ -404,12 +404,12 @@ impl Instance {
         }
     }
 
-    /// This process of incarnation `inc` is not its main process any more, another one is: the end of this one means nothing.
+    /// True if this process of incarnation `inc` was its main process and another one is now: the end of this one means nothing.
     pub fn is_former(&self, inc: u32, pid: i32) -> bool {
         self.inc == inc && self.pid().is_some_and(|main| main != pid)
     }
 
-    /// The state is what is wanted: nothing more will happen by itself as long as the process lives. An instance that gave up is
+    /// True if the state is what is wanted: nothing more will happen by itself as long as the process lives. An instance that gave up is
     /// settled too (`wanted` is then `Down`).
     pub fn settled(&self) -> bool {
         match self.wanted {
@@ -419,7 +419,7 @@ impl Instance {
         }
     }
 
-    /// After a process that ended there will be another one, as far as that is decided.
+    /// True if a process follows the one that ended, as far as that is decided.
     pub fn is_coming_again(&self) -> bool {
         match self.state {
             State::Leaving { next, .. } | State::Stopping { next, .. } | State::Clearing { next, .. } => match next {
@@ -432,7 +432,7 @@ impl Instance {
         }
     }
 
-    /// There is a restart left in its budget.
+    /// True if a restart is left in its budget.
     pub fn may_restart(&self, policy: &Policy, now: Now) -> bool {
         let Some(budget) = policy.budget else { return true };
         let within = |at: &&u64| now.mono_ms.saturating_sub(**at) < budget.window_ms;
@@ -449,7 +449,7 @@ impl Instance {
         recent.drain(..surplus);
     }
 
-    /// Something of its process tree may be alive.
+    /// True if something of its process tree may be alive.
     pub fn may_have_processes(&self) -> bool {
         match self.state {
             State::Spawning { .. }
@@ -483,7 +483,7 @@ impl Instance {
         }
     }
 
-    /// A start is being prepared, and is not wanted any more.
+    /// True if a start is being prepared, and is not wanted any more.
     pub fn is_called_off(&self) -> bool {
         matches!(self.state, State::Preparing { superseded: Some(_), .. })
     }

@@ -7,7 +7,7 @@ use crate::hooks::Hook;
 use crate::stop;
 use crate::time::Now;
 
-/// One call of [`Instance::step`]: what it may look at and what it has decided so far.
+/// One call of [`Instance::step`]: its inputs, and what it has decided so far.
 pub(super) struct Turn<'a> {
     pub(super) policy: &'a Policy,
     pub(super) now: Now,
@@ -113,7 +113,7 @@ impl Instance {
         self.end_what_runs(was_wanted, origin, turn);
     }
 
-    /// The wish is `Down` or `Gone`.
+    /// Ends what runs; the instance is wanted `Down` or `Gone`.
     fn end_what_runs(&mut self, was_wanted: Wanted, origin: Origin, turn: &mut Turn<'_>) {
         match &mut self.state {
             State::Stopped if self.wanted == Wanted::Down => {}
@@ -146,7 +146,7 @@ impl Instance {
         self.finish_what_runs(was_wanted, origin, turn);
     }
 
-    /// The wish is `Down` or `Gone`, but what it does may be finished.
+    /// Ends what runs, which may finish what it does first; the instance is wanted `Down` or `Gone`.
     fn finish_what_runs(&mut self, was_wanted: Wanted, origin: Origin, turn: &mut Turn<'_>) {
         match &mut self.state {
             State::Draining { .. } => {}
@@ -162,7 +162,7 @@ impl Instance {
         }
     }
 
-    /// It has finished, or had its time.
+    /// Ends a drain: it has finished, or had its time.
     fn end_drain(&mut self, turn: &mut Turn<'_>) {
         let State::Draining { cause, deadline_ms: until_ms, .. } = &self.state else { return };
         let (cause, until_ms) = (cause.clone(), *until_ms);
@@ -174,7 +174,7 @@ impl Instance {
         }
     }
 
-    /// More time, where there is a limit that the app may know of: never for what is being killed.
+    /// Gives more time, where there is a limit that the app may know of: never to what is being killed.
     fn on_extend(&mut self, inc: u32, until_ms: u64) {
         match &mut self.state {
             // Where nothing ends it, it has all the time already.
@@ -189,7 +189,7 @@ impl Instance {
         }
     }
 
-    /// What is to end has had its time: its deadline is now, and the hook before it is called off. The tick that follows does the rest, as at
+    /// Ends the time of what is to end: its deadline is now, and the hook before it is called off. The tick that follows does the rest, as at
     /// any deadline.
     fn on_hurry(&mut self, turn: &mut Turn<'_>) {
         self.end_drain(turn);
@@ -251,7 +251,7 @@ impl Instance {
         self.begin_stop(origin, AfterStop::Restart { at_ms }, false, turn);
     }
 
-    /// As a crash, it waits for no `pre_stop`.
+    /// Ends it as if it had crashed, without `pre_stop`.
     fn on_fail(&mut self, origin: Origin, turn: &mut Turn<'_>) {
         if self.wanted != Wanted::Up {
             return;
@@ -272,7 +272,7 @@ impl Instance {
         self.forgive(now);
     }
 
-    /// A command of a user gives the app a new chance.
+    /// Gives the app a new chance: a user commands it.
     fn forgive(&mut self, now: Now) {
         self.counters.unstable = 0;
         self.counters.last_delay_ms = 0;
@@ -311,7 +311,7 @@ impl Instance {
         }
     }
 
-    /// Nothing of the old process is left: a new one.
+    /// Begins a new process: nothing of the old one is left.
     pub(super) fn spawn(&mut self, automatic: bool, turn: &mut Turn<'_>) {
         // Saturating: a damaged journal must not bring the daemon down.
         self.inc = self.inc.saturating_add(1);
@@ -324,13 +324,13 @@ impl Instance {
         }
     }
 
-    /// Everything is prepared.
+    /// Spawns it: everything is prepared.
     pub(super) fn spawn_now(&mut self, inc: u32, automatic: bool, turn: &mut Turn<'_>) {
         self.state = State::Spawning { inc, since: turn.now, automatic, ready: false, superseded: None };
         turn.effect(Effect::Spawn { inc });
     }
 
-    /// Nothing of the old process is left: what is wanted.
+    /// Does what is wanted: nothing of the old process is left.
     pub(super) fn settle(&mut self, automatic: bool, turn: &mut Turn<'_>) {
         match self.wanted {
             Wanted::Up => self.spawn(automatic, turn),
@@ -345,7 +345,7 @@ impl Instance {
         }
     }
 
-    /// The deadline of a stop has passed: SIGKILL, and again at the next one. It never gives up.
+    /// Sends SIGKILL: the deadline of a stop has passed. Again at the next one; it never gives up.
     fn escalate(&mut self, turn: &mut Turn<'_>) {
         let State::Stopping { inc, ref mut deadline_ms, ref mut killed, leader_gone, .. } = self.state else { return };
         *deadline_ms = stop::rekill_deadline(turn.policy, turn.now.mono_ms);

@@ -1,4 +1,4 @@
-//! `max_cpu`: more than so much on average over a window. At half of the window it is told, at the end it is acted on.
+//! `max_cpu`: more than so much on average over a window. At half of the window it is reported, at the end it is acted on.
 
 use std::collections::VecDeque;
 
@@ -7,10 +7,10 @@ use crate::limits::CpuLimit;
 /// Readings kept per window.
 const STEPS: u64 = 12;
 
-/// What a reading says.
+/// Verdict of a reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CpuVerdict {
-    /// Too much for half of the window: told once.
+    /// Too much for half of the window: reported once.
     Warn {
         /// Mean use, percent of one core.
         percent: f64,
@@ -38,7 +38,7 @@ impl CpuWatch {
 
     /// Takes a reading: CPU time used since the start. `allowed` is in percent of one core.
     pub fn take(&mut self, limit: &CpuLimit, allowed: f64, now_ms: u64, cpu_ns: u64) -> Option<CpuVerdict> {
-        // Who ended unseen takes its time along: that must not look like idleness for ever.
+        // A process that ended unseen takes its time along: that must not look like idleness for ever.
         if self.readings.back().is_some_and(|(_, last)| cpu_ns < *last) {
             self.readings.clear();
         }

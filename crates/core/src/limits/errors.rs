@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 
 use crate::limits::ErrorLimit;
 
-/// Parts of a window that are told apart.
+/// Parts into which a window is divided.
 const PARTS: u64 = 30;
 
 /// The errors of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorWatch {
-    /// Beginning and number, the oldest first.
+    /// Begin and number of each part, the oldest first.
     parts: VecDeque<(u64, u64)>,
 }
 
 impl ErrorWatch {
-    /// Takes so many errors. Gives how many there are in the window when they are too many; then the count begins anew.
+    /// Takes so many errors. Returns how many there are in the window when they are too many; then the count begins anew.
     pub fn take(&mut self, limit: &ErrorLimit, errors: u64, now_ms: u64) -> Option<u64> {
         while self.parts.front().is_some_and(|(at, _)| now_ms.saturating_sub(*at) >= limit.window_ms) {
             self.parts.pop_front();
@@ -34,7 +34,7 @@ impl ErrorWatch {
         })
     }
 
-    /// How many there were in the window of the last call.
+    /// The number in the window of the last call.
     pub fn count(&self) -> u64 {
         self.parts.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }

@@ -3,17 +3,17 @@
 //! A process that is just being forked shares its parent's pages and counts twice for a moment. So one measurement above the limit is looked at
 //! again very soon, and only the second one counts.
 
-/// Between a measurement above the limit and the one that confirms it.
+/// Time between a measurement above the limit and the one that confirms it.
 const CONFIRM_MS: u64 = 250;
 
-/// What a measurement says.
+/// Verdict of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryVerdict {
     /// Below the limit.
     Within,
     /// Above it: measure again at this time.
     Confirm {
-        /// When (`mono_ms`).
+        /// The time (`mono_ms`).
         at_ms: u64,
     },
     /// Above it, twice.

@@ -1,4 +1,4 @@
-//! Does an instance use too much? Measurements go in, a verdict comes out; somebody else measures.
+//! Limits of use: measurements go in, a verdict comes out; the daemon measures.
 
 mod cpu;
 mod errors;
@@ -10,5 +10,5 @@ pub use errors::ErrorWatch;
 pub use memory::{MemoryVerdict, MemoryWatch};
 pub use spec::{Amount, CpuLimit, ErrorLimit, HardLimits};
 
-/// Between two measurements where memory is limited.
+/// Time between two measurements where memory is limited.
 pub const INTERVAL_MS: u64 = 1000;

@@ -1,10 +1,10 @@
-//! What an app may use.
+//! Limits of an app, as they are declared.
 
 use serde::{Deserialize, Serialize};
 
 use crate::app::is_default;
 
-/// So much memory.
+/// An amount of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Amount {
@@ -15,7 +15,7 @@ pub enum Amount {
 }
 
 impl Amount {
-    /// In bytes, where there are `total`.
+    /// The amount in bytes, where there are `total`.
     pub fn bytes(self, total: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -29,10 +29,10 @@ impl Amount {
 pub struct CpuLimit {
     /// Percent.
     pub percent: u32,
-    /// 100 percent are all processors, not one.
+    /// Whether 100 percent are all processors, not one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub of_machine: bool,
-    /// It has to use more than that on average for so long.
+    /// Window: it has to use more than that on average for so long.
     pub window_ms: u64,
 }
 
@@ -43,14 +43,14 @@ impl CpuLimit {
     }
 }
 
-/// So many errors are too many.
+/// Limit of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorLimit {
     /// Lines on standard error and reported exceptions.
     pub threshold: u32,
-    /// Within so long.
+    /// Window.
     pub window_ms: u64,
-    /// It is restarted then; otherwise it is told.
+    /// Whether it is restarted then; otherwise it is reported.
     pub restart: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct HardLimits {
 }
 
 impl HardLimits {
-    /// None at all.
+    /// True if there is no limit at all.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }

@@ -1,26 +1,26 @@
-//! Reads an answer as it comes: its first line, and of a bad one the first line of its body, which often says what is wrong.
+//! Reader of an answer as it comes: its first line, and of a bad one the first line of its body, which often says what is wrong.
 
-/// Longest first line of an answer; a server that says more before it ends the line does not speak HTTP.
+/// Longest first line of an answer; a server that sends more before it ends the line does not speak HTTP.
 const STATUS_LINE_MAX: usize = 256;
-/// No more of an answer is looked at.
+/// Most bytes of an answer that are looked at.
 const SEEN_MAX: usize = 4096;
-/// No more of the body's line is shown, in characters.
+/// Most characters of the body's line that are shown.
 const SHOWN_MAX: usize = 120;
 
-/// What has come of an answer.
+/// Answer, as far as it has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     seen: Vec<u8>,
 }
 
-/// What the first line says.
+/// Meaning of the first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// More is needed.
     Unfinished,
     /// This code.
     Code(u16),
-    /// It is no HTTP.
+    /// No HTTP.
     Nonsense,
 }
 
@@ -31,7 +31,7 @@ impl Answer {
         self.seen.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
-    /// What the first line says, as far as it is there.
+    /// The meaning of the first line, as far as it is there.
     pub fn status(&self) -> Status {
         let head = self.seen.get(..STATUS_LINE_MAX).unwrap_or(&self.seen);
         match head.iter().position(|byte| *byte == b'\n') {
@@ -54,7 +54,7 @@ impl Answer {
     }
 }
 
-/// What the lines before a body say of it.
+/// Facts about a body from the lines before it.
 #[derive(Default)]
 struct Head {
     length: Option<usize>,
@@ -63,7 +63,7 @@ struct Head {
 }
 
 impl Head {
-    /// With what comes after it; none if it is not over yet.
+    /// The head, with what comes after it; none if it is not complete yet.
     fn read(seen: &[u8]) -> Option<(Self, &[u8])> {
         let (mut head, mut rest) = (Self::default(), seen);
         loop {
@@ -85,7 +85,7 @@ impl Head {
         }
     }
 
-    /// The bytes of the body, and whether that is all of it. One that is packed, which nobody asked for, says nothing.
+    /// The bytes of the body, and whether that is all of it. One that is compressed, which nobody asked for, is empty here.
     fn body(&self, rest: &[u8]) -> (Vec<u8>, bool) {
         match self.length {
             _ if self.is_packed => (Vec::new(), true),
@@ -103,7 +103,7 @@ fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..).unwrap_or_default()))
 }
 
-/// What is in the chunks so far, and whether the last one is there. What is no chunk ends it.
+/// The content of the chunks so far, and whether the last one is there. What is no chunk ends it.
 fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     while let Some((line, more)) = split_line(rest) {
@@ -118,7 +118,7 @@ fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
     (body, false)
 }
 
-/// Short, and nothing in it moves a cursor or hides what follows.
+/// The line for people: short, and nothing in it moves a cursor or hides what follows.
 fn shown(line: &[u8]) -> String {
     // One that is cut within a character, or is no text at all, is shown as far as it makes sense.
     let text = String::from_utf8_lossy(line);
@@ -137,7 +137,7 @@ fn shown(line: &[u8]) -> String {
     shown
 }
 
-/// `HTTP/1.1 200 OK`.
+/// The code in `HTTP/1.1 200 OK`.
 fn code(line: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(line).ok()?;
     let mut words = text.strip_prefix("HTTP/")?.split_ascii_whitespace();

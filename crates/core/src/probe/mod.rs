@@ -1,4 +1,4 @@
-//! Asking a server whether it is there: when to try, what to send, what is a good answer. Somebody else has the sockets.
+//! Probes of a server: when to try, what to send, what is a good answer. The daemon has the sockets.
 //!
 //! ```text
 //! Waiting { until } ──Tick──► (Patient { look } ──Tick──►) Trying { deadline } ──Answered(good)──► (done)
@@ -17,7 +17,7 @@ pub use schedule::{Schedule, Turn, together};
 use crate::health::{Ask, Check};
 use crate::serving::{HttpProbe, ReadyBy};
 
-/// What is asked, of whom.
+/// Question to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Name or address.
@@ -26,15 +26,15 @@ pub struct Question {
     pub port: u16,
     /// The request; none = being connected is the answer.
     pub http: Option<HttpQuestion>,
-    /// Between the end of an attempt and the next.
+    /// Time between the end of an attempt and the next.
     pub interval_ms: u64,
-    /// For one attempt.
+    /// Longest time of one attempt.
     pub timeout_ms: u64,
-    /// So long nobody looks for an answer: then those that came to many questions of the same time are taken in one go.
+    /// Time for which nobody looks for an answer: then those that came to many questions of the same time are taken in one go.
     pub patience_ms: u64,
 }
 
-/// A request and its good answers.
+/// HTTP request and its good answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpQuestion {
     /// The bytes to send.
@@ -43,15 +43,15 @@ pub struct HttpQuestion {
     pub expect: Vec<(u16, u16)>,
 }
 
-/// Time between two attempts to connect, and for one.
+/// Time between two attempts to connect, and limit of one.
 const CONNECT_INTERVAL_MS: u64 = 100;
 const CONNECT_TIMEOUT_MS: u64 = 2000;
 
-/// A health check is in no hurry: most servers of this machine have answered after so long.
+/// Time for which nobody looks for the answer of a health check: most servers of this machine have answered after that.
 const PATIENCE_MS: u64 = 20;
 
 impl Question {
-    /// What has to be asked to see this sign of readiness; none for signs that come by themselves. `shift` is added to the port.
+    /// The question for this readiness signal; none for signals that come by themselves. `shift` is added to the port.
     pub fn of(by: &ReadyBy, shift: u16) -> Option<Self> {
         match by {
             ReadyBy::Tcp { host, port } => Some(Self {
@@ -69,7 +69,7 @@ impl Question {
         }
     }
 
-    /// What a health check asks; none for a command. `shift` is added to the port.
+    /// The question of a health check; none for a command. `shift` is added to the port.
     pub fn of_check(check: &Check, shift: u16) -> Option<Self> {
         let (interval_ms, timeout_ms) = (check.interval_ms.max(10), check.timeout_ms.max(1));
         let patience_ms = PATIENCE_MS.min(interval_ms / 100).min(timeout_ms / 10);
@@ -118,7 +118,7 @@ fn request(probe: &HttpProbe, port: u16) -> Vec<u8> {
     request.into_bytes()
 }
 
-/// Addresses of a host that needs no looking up.
+/// Addresses of a host that needs no resolver.
 pub fn addresses(host: &str) -> Option<Vec<IpAddr>> {
     use std::net::{Ipv4Addr, Ipv6Addr};
     if host.eq_ignore_ascii_case("localhost") {
@@ -128,7 +128,7 @@ pub fn addresses(host: &str) -> Option<Vec<IpAddr>> {
 }
 
 impl HttpQuestion {
-    /// Is this code a good answer?
+    /// True if this code is a good answer.
     pub fn accepts(&self, code: u16) -> bool {
         self.expect.iter().any(|(first, last)| (*first..=*last).contains(&code))
     }

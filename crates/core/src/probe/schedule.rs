@@ -1,49 +1,49 @@
-//! When to ask.
+//! Schedule of the attempts of a probe.
 
 use super::Question;
 
-/// When to try.
+/// State of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
-    /// Not before this time (`mono_ms`).
+    /// Waiting until this time (`mono_ms`).
     Waiting {
-        /// When.
+        /// The time.
         until_ms: u64,
     },
     /// An attempt is under way, and the answer is looked for at this time.
     Patient {
-        /// When.
+        /// The time.
         look_ms: u64,
         /// It has failed when this time passes.
         deadline_ms: u64,
     },
-    /// An attempt is under way, and is heard of when there is something.
+    /// An attempt is under way, and its socket is watched.
     Trying {
         /// It has failed when this time (`mono_ms`) passes.
         deadline_ms: u64,
     },
 }
 
-/// What the time says.
+/// What to do at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// Nothing yet.
     Nothing,
     /// Begin an attempt.
     Begin,
-    /// Take what came, and be told of the rest.
+    /// Take what came, and watch the socket for the rest.
     Look,
     /// The attempt took too long: end it.
     Abort,
 }
 
 impl Schedule {
-    /// The first attempt is made at this time.
+    /// A schedule whose first attempt is at this time.
     pub fn new(first_ms: u64) -> Self {
         Self::Waiting { until_ms: first_ms }
     }
 
-    /// When [`Schedule::tick`] has something to say.
+    /// The time at which [`Schedule::tick`] has something to do.
     pub fn due_ms(&self) -> u64 {
         match *self {
             Self::Waiting { until_ms } => until_ms,
@@ -52,12 +52,12 @@ impl Schedule {
         }
     }
 
-    /// Nobody is to be told of an answer before it is looked for.
+    /// True while the socket need not be watched: the answer is looked for later.
     pub fn is_patient(&self) -> bool {
         matches!(self, Self::Patient { .. })
     }
 
-    /// The time is `now_ms`.
+    /// Says what to do at `now_ms`.
     pub fn tick(&mut self, question: &Question, now_ms: u64) -> Turn {
         match *self {
             _ if now_ms < self.due_ms() => Turn::Nothing,
@@ -80,15 +80,15 @@ impl Schedule {
         }
     }
 
-    /// The attempt failed.
+    /// Notes that the attempt failed.
     pub fn failed(&mut self, question: &Question, now_ms: u64) {
         *self = Self::Waiting { until_ms: now_ms.saturating_add(question.interval_ms) };
     }
 }
 
-/// Steps of common times; each is a multiple of those below.
+/// Steps to which times are rounded; each is a multiple of those below.
 const STEPS_MS: [u64; 5] = [1000, 500, 100, 50, 10];
-/// A time may be moved by half a step, and a step is at most one part in this of the interval.
+/// Part of the interval that a step may be; a time may be moved by half a step.
 const STEPS_IN_INTERVAL: u64 = 10;
 
 /// A time near this one that others with such an interval have, too: what is done at the same time wakes us once.

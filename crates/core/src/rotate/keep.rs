@@ -1,21 +1,21 @@
-//! Which rotated files go.
+//! Choice of the rotated files that go.
 
 use super::Rule;
 
 /// One rotated file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Old {
-    /// Which log it is of.
+    /// The log that it belongs to.
     pub log: usize,
-    /// Its name, which tells apart what has the same time.
+    /// Its name, which distinguishes files of the same time.
     pub name: String,
     /// Bytes on disk.
     pub bytes: u64,
-    /// When its last line was written, ms.
+    /// Time of its last line, ms.
     pub modified_ms: u64,
 }
 
-/// Indices of those that go, the oldest first: per log what is beyond the number to keep, then whatever is too much for the app.
+/// Indices of the surplus files, the oldest first: per log what is beyond the number to keep, then whatever is too much for the app.
 /// `live_bytes`: what the logs of the app have beside them.
 pub fn surplus(files: &[Old], rule: &Rule, live_bytes: u64) -> Vec<usize> {
     let newest_first = newest_first(files);
@@ -40,7 +40,7 @@ pub fn surplus(files: &[Old], rule: &Rule, live_bytes: u64) -> Vec<usize> {
     gone
 }
 
-/// Indices of those that go for room on the disk, the oldest first, until so many bytes are gained.
+/// Indices of the files that go for room on the disk, the oldest first, until so many bytes are gained.
 pub fn for_room(files: &[Old], wanted: u64) -> Vec<usize> {
     let mut gained = 0_u64;
     let oldest_first = newest_first(files).into_iter().rev();

@@ -1,4 +1,4 @@
-//! Log rotation: when, under which name, and which old files go. Whoever performs it is the daemon.
+//! Log rotation: when, under which name, and which old files go. The daemon performs it.
 
 pub mod keep;
 pub mod name;
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::units;
 pub use schedule::Schedule;
 
-/// Rotate at this size unless something else is said.
+/// Size at which a log is rotated by default.
 pub const MAX_SIZE: u64 = 100 << 20;
-/// Rotated files kept per log unless something else is said.
+/// Rotated files kept per log by default.
 pub const RETAIN: u32 = 10;
-/// Bytes that the logs of one app may have together, unless something else is said; rotated files go for that, the oldest first.
+/// Most bytes of all logs of one app by default; rotated files go for that, the oldest first.
 pub const TOTAL_SIZE: u64 = 1 << 30;
 /// Date in the name of a rotated file, as pm2-logrotate writes it.
 pub const DATE_FORMAT: &str = "YYYY-MM-DD_HH-mm-ss";
@@ -24,17 +24,17 @@ pub const ALL: u32 = u32::MAX;
 /// "No bound."
 pub const NO_BOUND: u64 = u64::MAX;
 
-/// What somebody said about rotation: an app (`log_rotate`), or the settings of the home. What is absent follows from the layer below.
+/// Settings of rotation as given: by an app (`log_rotate`), or by the settings of the home. What is absent follows from the layer below.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RotateSpec {
     /// False turns it off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Rotate at this size; [`NO_BOUND`] = at none.
+    /// Size at which a log is rotated; [`NO_BOUND`] = at none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
-    /// Rotate at these times, whatever the size.
+    /// Times of rotation, whatever the size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Times>,
     /// Rotated files kept per log; [`ALL`] = all.
@@ -54,17 +54,17 @@ pub struct RotateSpec {
     pub total_size: Option<u64>,
 }
 
-/// Times of rotation, or that there are none.
+/// Times of rotation, or none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Times {
     /// By size only.
     Never,
-    /// At these.
+    /// At these times.
     At(Schedule),
 }
 
-/// What holds for one log in the end.
+/// Settings that apply to one log in the end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// See [`RotateSpec::max_size`].
@@ -84,7 +84,7 @@ pub struct Rule {
 }
 
 impl RotateSpec {
-    /// This over what lies below.
+    /// These settings over those of the layer below.
     #[must_use]
     pub fn over(&self, below: &Self) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl RotateSpec {
         }
     }
 
-    /// What holds; none = no rotation.
+    /// The rule; none = no rotation.
     pub fn rule(&self) -> Option<Rule> {
         if self.enabled == Some(false) {
             return None;

@@ -16,7 +16,7 @@ fn split(file: &str) -> (&str, &str) {
     }
 }
 
-/// What the names of all rotated files of a log begin with.
+/// The beginning of the names of all rotated files of a log.
 fn front(file: &str) -> String {
     let (stem, extension) = split(file);
     let room = NAME_MAX - DATE_MAX - extension.len() - "__-99.gz".len();
@@ -48,7 +48,7 @@ pub fn rotated(file: &str, date: &str, again: u32) -> String {
     if again == 0 { format!("{front}{date}{extension}") } else { format!("{front}{date}-{again}{extension}") }
 }
 
-/// Is this the name of a rotated file of that log? `dates`: how a date looks in the formats that may have been used.
+/// True if this is the name of a rotated file of that log. `dates`: how a date looks in the formats that may have been used.
 ///
 /// The date must have the form of one of these, so that `a__b.log`, which is somebody's log, is never taken for an old `a.log`.
 pub fn is_rotated(file: &str, candidate: &str, dates: &[String]) -> bool {
@@ -59,14 +59,14 @@ pub fn is_rotated(file: &str, candidate: &str, dates: &[String]) -> bool {
     dates.iter().map(|date| self::form(&clean(date))).any(|known| form == known || form.strip_suffix("-0") == Some(known.as_str()))
 }
 
-/// May this be a rotated file of that log, whatever the form of its date? For showing it, not for removing it.
+/// True if this may be a rotated file of that log, whatever the form of its date. For showing it, not for removing it.
 pub fn may_be_rotated(file: &str, candidate: &str) -> bool {
     let candidate = candidate.strip_suffix(".gz").unwrap_or(candidate);
     let middle = candidate.strip_prefix(&front(file)).and_then(|rest| rest.strip_suffix(split(file).1));
     middle.is_some_and(|middle| middle.bytes().filter(u8::is_ascii_digit).count() >= 4)
 }
 
-/// Digits and letters count as such only.
+/// The form of a text: each digit and letter as its kind.
 fn form(text: &str) -> String {
     let mut form = String::with_capacity(text.len());
     for c in text.chars() {

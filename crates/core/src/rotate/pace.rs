@@ -1,8 +1,8 @@
-//! When to look at the size of a log again.
+//! Pace of the looks at the size of a log.
 
-/// Never more often than this.
+/// Shortest time between two looks.
 const SHORTEST_MS: u64 = 1000;
-/// After the first look nothing is known of the speed.
+/// Time until the second look: after the first one nothing is known of the speed.
 const UNKNOWN_MS: u64 = 2000;
 
 /// Milliseconds until the next look at a log of this size that has grown by so much in so many milliseconds (none = first look): at half the

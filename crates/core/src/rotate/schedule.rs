@@ -15,7 +15,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Reads a pattern as [`cron::Schedule`] knows it.
+    /// Reads a pattern as [`cron::Schedule`] does.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -25,7 +25,7 @@ impl Schedule {
         Ok(Self { text, times })
     }
 
-    /// As it was given.
+    /// The pattern as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }

@@ -9,7 +9,7 @@ use crate::app::AppSpec;
 pub const SECTION: &str = "log_rotate";
 /// The section of the module whose work this is in PM2.
 pub const MODULE: &str = "pm2-logrotate";
-/// What pm2-logrotate writes there when it is installed.
+/// Settings that pm2-logrotate writes there when it is installed.
 pub const MODULE_DEFAULTS: &[(&str, &str)] = &[
     ("max_size", "10M"),
     ("retain", "30"),
@@ -22,16 +22,16 @@ pub const MODULE_DEFAULTS: &[(&str, &str)] = &[
 /// Longest time between two looks at the size of a log that is being written.
 const CHECK_MS: u64 = 30_000;
 
-/// Everything about rotation that the settings say.
+/// Settings of a home about rotation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rotation {
-    /// For every app.
+    /// Settings for every app.
     pub rotate: RotateSpec,
     /// Longest time between two looks at the size of a log that is being written.
     pub check_ms: u64,
-    /// Rotated files go when the disk has less free than this; none = the usual bound, 0 = never.
+    /// Least free space of the disk: below it rotated files go; none = the usual bound, 0 = never.
     pub min_free: Option<u64>,
-    /// Logs of modules are rotated, too (`rotateModule`).
+    /// Whether logs of modules are rotated, too (`rotateModule`).
     pub modules: bool,
 }
 
@@ -42,7 +42,7 @@ impl Default for Rotation {
 }
 
 impl Rotation {
-    /// Reads both sections; ours wins. Values that make no sense are left out and told: section, key, what was expected.
+    /// Reads both sections; ours wins. Values that make no sense are left out and reported: section, key, what was expected.
     pub fn read(all: &Map<String, Value>) -> (Self, Vec<String>) {
         let (mut rotation, mut problems) = (Self::default(), Vec::new());
         if is_installed(all, MODULE) {
@@ -64,7 +64,7 @@ impl Rotation {
         (rotation, problems)
     }
 
-    /// What holds for the logs of this app; none = they are not rotated.
+    /// The rule for the logs of this app; none = they are not rotated.
     pub fn rule_of(&self, spec: &AppSpec) -> Option<Rule> {
         let rule = spec.log_rotate.over(&self.rotate);
         let is_spared = !self.modules && is_module(spec) && spec.log_rotate.enabled != Some(true);
@@ -98,12 +98,12 @@ impl Rotation {
     }
 }
 
-/// What PM2 runs as a module is an app with this mark.
+/// True for what PM2 runs as a module: an app with this mark.
 fn is_module(spec: &AppSpec) -> bool {
     spec.given.open().get("pmx_module").is_some_and(|mark| *mark == Value::Bool(true))
 }
 
-/// Is this module said to be installed?
+/// True if this module is said to be installed.
 pub fn is_installed(all: &Map<String, Value>, module: &str) -> bool {
     all.get("module-db-v2").and_then(|modules| modules.get(module)).is_some()
 }

@@ -9,7 +9,7 @@ use crate::hooks::Hook;
 use crate::lifecycle::{Effect, Event, ExitReport, Instance, Policy, Recovered, SpawnFailure, State};
 use crate::time::Now;
 
-/// What made a journal write necessary.
+/// Cause of a journal write.
 #[derive(Clone, Debug)]
 pub(super) enum Cause {
     /// A command.
@@ -25,7 +25,7 @@ pub(super) struct Step {
     pub(super) cause: Cause,
     /// The instance after it, where another step of it follows in the same write.
     pub(super) after: Option<Instance>,
-    /// Hooks that are noted with it, and that are called off with it.
+    /// Hooks that are noted with it, and hooks that are called off with it.
     pub(super) hooks: Vec<(u32, Hook)>,
     pub(super) cancels: Vec<(u32, Hook)>,
     /// The hook whose end made it.
@@ -37,12 +37,12 @@ pub(super) struct Step {
 enum Op {
     Journal(Vec<Step>),
     Ack(usize, u32),
-    /// What the app said is taken from its channel.
-    Heard(usize, u32),
+    /// The handover that an app announced is taken from its channel.
+    TakeHandover(usize, u32),
     Perform(usize, Effect),
 }
 
-/// What one operation meant for those who watch.
+/// Result of one operation, for those who watch.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// Nothing was left to do.
@@ -66,10 +66,10 @@ pub(super) struct Daemon {
     findings: VecDeque<(usize, Recovered, Vec<u32>)>,
     /// Sweeps that have not been answered.
     sweeps: Vec<(usize, u32)>,
-    /// Processes that were told to finish what they do, and have not said that they did.
+    /// Processes that were told to finish what they do, and have not answered that they did.
     drains: Vec<(usize, u32)>,
-    /// Whose word that it handed over was read, and is still in its channel: it is not in the journal yet.
-    hearing: Vec<(usize, u32)>,
+    /// Processes whose handover was read, and is still in their channel: it is not in the journal yet.
+    in_channel: Vec<(usize, u32)>,
     /// Hooks whose end was seen, and is not in the journal yet.
     told: Vec<(usize, u32, Hook)>,
     /// The keeper is gone; a new one is started when the current work is done.
@@ -88,7 +88,7 @@ impl Daemon {
             findings: VecDeque::new(),
             sweeps: Vec::new(),
             drains: Vec::new(),
-            hearing: Vec::new(),
+            in_channel: Vec::new(),
             told: Vec::new(),
             keeper_lost: false,
         };
@@ -105,7 +105,7 @@ impl Daemon {
 
     fn take_inventory(&mut self, world: &mut World) {
         self.findings.clear();
-        // What the inventory says is not said again.
+        // What the inventory says is not reported again.
         world.reports.clear();
         if std::mem::take(&mut world.keeper_is_new) {
             for (slot, instance) in self.instances.iter().enumerate() {
@@ -134,7 +134,7 @@ impl Daemon {
         self.keeper_lost = true;
     }
 
-    /// Commands are accepted: restored, and nothing half done.
+    /// True when commands are accepted: restored, and nothing half done.
     pub(super) fn is_open(&self) -> bool {
         self.ops.is_empty() && self.findings.is_empty() && !self.keeper_lost
     }
@@ -144,7 +144,7 @@ impl Daemon {
         if let Some(op) = self.ops.pop_front() {
             return self.perform(op, world);
         }
-        if !self.batch.is_empty() && (self.keeper_lost || !self.hearing.is_empty() || rng.percent(70)) {
+        if !self.batch.is_empty() && (self.keeper_lost || !self.in_channel.is_empty() || rng.percent(70)) {
             self.close_batch();
             return Outcome::Internal;
         }
@@ -194,12 +194,12 @@ impl Daemon {
         if !self.batch.is_empty() {
             self.ops.push_back(Op::Journal(std::mem::take(&mut self.batch)));
         }
-        self.ops.extend(self.hearing.iter().map(|&(slot, inc)| Op::Heard(slot, inc)));
+        self.ops.extend(self.in_channel.iter().map(|&(slot, inc)| Op::TakeHandover(slot, inc)));
         self.ops.extend(self.acks.drain(..).map(|(slot, inc)| Op::Ack(slot, inc)));
         self.ops.extend(self.effects.drain(..).map(|(slot, effect)| Op::Perform(slot, effect)));
     }
 
-    /// What can be read comes before what the clock says.
+    /// Takes the next event. What can be read comes before what the clock says.
     fn next_event(&mut self, world: &mut World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
         // Links and channels are different descriptors: either may be read first. But no end before what was said until then.
         let is_end = matches!(world.reports.front(), Some(Report::Exited { .. }));
@@ -257,27 +257,27 @@ impl Daemon {
         self.instances[slot].as_ref().is_some_and(|instance| instance.is_former(inc, pid))
     }
 
-    /// An app that says which process is its main one. Where that changes something it stays in the channel until it is journaled.
+    /// Takes a handover that an app announced. Where that changes something it stays in the channel until it is journaled.
     fn next_handover(&mut self, world: &mut World, only: Option<usize>) -> Option<(usize, Event)> {
         for (slot, children) in world.children.iter_mut().enumerate().filter(|(slot, _)| only.is_none_or(|only| *slot == only)) {
             let Some(child) = children.last_mut() else { continue };
-            while let Some(pid) = child.unheard() {
-                if self.hearing.contains(&(slot, child.inc)) {
+            while let Some(pid) = child.untaken() {
+                if self.in_channel.contains(&(slot, child.inc)) {
                     break;
                 }
                 let runs = |instance: &&Instance| instance.inc == child.inc && child.is_alive(pid) && instance.pid() != Some(pid);
                 let may = |instance: &&Instance| instance.pid().is_some() || matches!(instance.state, State::Spawning { .. });
                 if self.instances[slot].as_ref().filter(runs).is_some_and(|instance| may(&instance)) {
-                    self.hearing.push((slot, child.inc));
+                    self.in_channel.push((slot, child.inc));
                     return Some((slot, Event::Followed { inc: child.inc, pid }));
                 }
-                child.heard += 1;
+                child.taken += 1;
             }
         }
         None
     }
 
-    /// A hook that has ended.
+    /// Takes the end of a hook.
     fn next_hook(&mut self, world: &World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
         let is_told = |told: &[(usize, u32, Hook)], run: &HookRun| told.contains(&(run.slot, run.inc, run.hook));
         let run = world.hook_runs.iter().find(|run| !is_told(&self.told, run) && rng.percent(50))?;
@@ -292,7 +292,7 @@ impl Daemon {
         Some((run.slot, event, None))
     }
 
-    /// What an instance waits for is there, or will not come.
+    /// Takes the answer that the dependencies of an instance are met, or will not be.
     fn next_release(&self, world: &World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
         let waits = |instance: &Option<Instance>| matches!(instance, Some(Instance { state: State::Waiting { .. }, .. }));
         let slot = self.instances.iter().position(waits).filter(|_| rng.percent(10))?;
@@ -300,7 +300,7 @@ impl Daemon {
         (met || rng.percent(5)).then(|| (slot, if met { Event::Released } else { Event::Unmet(String::new()) }, None))
     }
 
-    /// A command of a user or a policy.
+    /// Takes a command of a user or a policy.
     pub(super) fn command(&mut self, slot: usize, policies: &[Policy], event: Event, now: u64) {
         if self.instances[slot].is_none() {
             if !matches!(event, Event::Start(_)) {
@@ -338,9 +338,9 @@ impl Daemon {
         let order = match op {
             Op::Journal(steps) => return Outcome::Write(steps),
             Op::Ack(slot, inc) => Order::Ack { slot, inc },
-            Op::Heard(slot, inc) => {
-                self.hearing.retain(|heard| *heard != (slot, inc));
-                world.child(slot, inc).into_iter().for_each(|child| child.heard += 1);
+            Op::TakeHandover(slot, inc) => {
+                self.in_channel.retain(|taken| *taken != (slot, inc));
+                world.child(slot, inc).into_iter().for_each(|child| child.taken += 1);
                 return Outcome::Internal;
             }
             Op::Perform(slot, effect) => match effect {
@@ -379,7 +379,7 @@ impl Daemon {
         self.instances.iter().enumerate().find_map(in_vain)
     }
 
-    /// What was told of a hook is in the journal.
+    /// Notes that the end of a hook is in the journal.
     pub(super) fn hook_is_recorded(&mut self, slot: usize, inc: u32, hook: Hook) {
         self.told.retain(|told| *told != (slot, inc, hook));
     }

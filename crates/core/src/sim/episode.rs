@@ -11,10 +11,10 @@ use crate::lifecycle::{Event, Instance, Lateness, Origin, Policy, PolicyName};
 /// Instances in one episode.
 const SLOTS: usize = 3;
 
-/// So many turns of everything must be enough to come to rest.
+/// Turns of everything that must be enough to come to rest.
 const PATIENCE: usize = 20_000;
 
-/// Makes of an episode's seed the one of its hooks. One for which episodes that once broke a promise are as they were.
+/// Maker of the seed of an episode's hooks from the episode's. With it episodes that once broke a promise are as they were.
 const HOOKS: u64 = 1768;
 
 /// A broken promise, and after how many steps.
@@ -24,7 +24,7 @@ pub(super) struct Broken {
     pub(super) what: String,
 }
 
-/// What an episode did.
+/// Counts of what an episode did.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Turns of the daemon, the keeper, the apps, the user and the clock in which something was done.
@@ -56,7 +56,7 @@ impl Tally {
     }
 }
 
-/// Everything there is.
+/// Everything that takes part.
 struct Stage {
     world: World,
     daemon: Daemon,
@@ -111,7 +111,7 @@ impl Stage {
         }
     }
 
-    /// Half of the episodes are with hooks and dependencies. What has none is as it would be without them.
+    /// Adds hooks and dependencies to half of the episodes. What has none is as it would be without them.
     fn add_hooks(&mut self, rng: &mut Rng) {
         if rng.percent(50) {
             return;
@@ -158,7 +158,7 @@ impl Stage {
         }
     }
 
-    /// Says whether there was anything to do.
+    /// Gives the daemon a turn. Returns whether there was anything to do.
     fn daemon_turn(&mut self, rng: &mut Rng) -> bool {
         let outcome = self.daemon.turn(&self.policies, &mut self.world, rng);
         self.tally.steps += u64::from(!matches!(outcome, Outcome::Idle));
@@ -201,7 +201,7 @@ impl Stage {
         }
     }
 
-    /// Hooks are in the journal with the step that asks for them, and out of it with the step that their end makes.
+    /// Checks that hooks are in the journal with the step that asks for them, and out of it with the step that their end makes.
     fn note_hooks(&mut self, Step { slot, hooks, cancels, told, .. }: &Step) {
         let slot = *slot;
         if let Some((inc, hook)) = *told {
@@ -289,7 +289,7 @@ impl Stage {
         self.daemon.command(slot, &self.policies, event, self.world.now);
     }
 
-    /// A word from an incarnation that is history, or an early tick, must not change anything.
+    /// Sends a late event: one of an incarnation that is history, or an early tick, must not change anything.
     fn late_event(&mut self, rng: &mut Rng) {
         let slot = rng.below(SLOTS);
         let Some(instance) = &self.daemon.instances[slot] else { return };
@@ -339,7 +339,7 @@ impl Stage {
         self.daemon.keeper_dies();
     }
 
-    /// No more commands, no more deaths. The programs behave, or (not `calm`) each crashes as soon as it runs.
+    /// Goes on without commands and deaths. The programs behave, or (not `calm`) each crashes as soon as it runs.
     fn come_to_rest(&mut self, calm: bool, rng: &mut Rng) -> Result<(), String> {
         self.note(|| format!("silence; programs behave: {calm}"));
         for tendency in &mut self.world.tendency {
@@ -384,7 +384,7 @@ impl Stage {
     }
 }
 
-/// One line that can be read.
+/// One line about an instance that can be read.
 fn in_short(instance: &Instance) -> String {
     let Instance { wanted, state, counters, exits, .. } = instance;
     let state =

@@ -77,7 +77,7 @@ mod tests {
     /// had run unseen; its leftovers; a channel that outlived its instance; an exit told twice; SIGKILL journaled before the request;
     /// a hand-over that the keeper never heard of, that was lost with the daemon that had read it, or came before its spawn was known.
     #[test]
-    fn what_broke_once_stays_mended() {
+    fn what_broke_once_stays_fixed() {
         for seed in [
             6_984_204_511_285_020_834,
             17_513_357_133_589_586_360,

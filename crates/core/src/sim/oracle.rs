@@ -1,4 +1,4 @@
-//! What must be true, judged from the truth of the world and from what was journaled, without a look into the machine's rules.
+//! Oracle: what must be true, judged from the truth of the world and from what was journaled, without a look into the machine's rules.
 
 use super::daemon::Cause;
 use super::world::{Forgotten, World};
@@ -17,7 +17,7 @@ macro_rules! ensure {
     };
 }
 
-/// What the user asked for, as far as the daemon ever promised it (journaled).
+/// Intent of the user, as far as the daemon ever promised it (journaled).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intent {
     Up,
@@ -25,13 +25,13 @@ pub(super) enum Intent {
     Gone,
 }
 
-/// What is known of one instance.
+/// Knowledge of one instance.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) intent: Intent,
-    /// The policy let it rest after the last command to be up.
+    /// Whether the policy let it rest after the last command to be up.
     may_rest: bool,
-    /// A new process was asked for, and has not been spawned yet.
+    /// Whether a new process was asked for, and has not been spawned yet.
     owed: bool,
     /// The process must be younger than this.
     fresh_after: u64,
@@ -56,7 +56,7 @@ impl Oracle {
         Self { slots: vec![Slot::NEW; slots] }
     }
 
-    /// The journal goes from `old` to `new`.
+    /// Checks a write by which the journal goes from `old` to `new`.
     pub(super) fn on_write(
         &mut self,
         slot: usize,
@@ -108,13 +108,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// The keeper forgot an exit.
+    /// Checks that the keeper may forget an exit.
     pub(super) fn on_forgotten(forgotten: Forgotten) -> Verdict {
         ensure!(forgotten.recorded, "exit of inc {} is lost: acked, but never journaled", forgotten.inc);
         Ok(())
     }
 
-    /// A hook is noted: one at a time, and for what it is there for.
+    /// Checks a hook that is noted: one at a time, and for what it is there for.
     pub(super) fn on_hook(&self, slot: usize, inc: u32, hook: Hook, world: &World) -> Verdict {
         ensure!(!world.hook_runs.iter().any(|run| run.is(slot, inc, hook)), "{hook} of inc {inc} runs twice");
         let child = world.children[slot].iter().rev().find(|child| child.inc == inc);
@@ -128,7 +128,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Any moment: never two trees of one instance.
+    /// Checks at any moment: never two trees of one instance.
     pub(super) fn one_tree(slot: usize, policy: &Policy, world: &World) -> Verdict {
         if policy.kill_mode == KillMode::Mixed {
             let disturbed = world.children[slot].iter().find(|child| child.asked_beside);
@@ -146,7 +146,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// All events have ended and the programs behave (`calm`) or crash at once: is everything as wanted?
+    /// Checks the end: all events have ended and the programs behave (`calm`) or crash at once; is everything as wanted?
     pub(super) fn at_rest(&self, slot: usize, journal: Option<&Instance>, calm: bool, policy: &Policy, world: &World) -> Verdict {
         let memo = &self.slots[slot];
         let leader = world.children[slot].iter().find(|child| child.leader_alive());
@@ -196,7 +196,7 @@ impl Oracle {
     }
 }
 
-/// The incarnation in the state is the newest.
+/// Checks that the incarnation in the state is the newest.
 fn numbers_agree(new: &Instance) -> Verdict {
     match new.state {
         State::Preparing { inc, .. }
@@ -215,7 +215,7 @@ fn numbers_agree(new: &Instance) -> Verdict {
     Ok(())
 }
 
-/// The main process is one that the app named.
+/// Checks that the main process is one that the app named.
 fn follows_whom_it_named(slot: usize, new: &Instance, world: &mut World) -> Verdict {
     if let (Some(pid), Some(child)) = (new.pid(), world.child(slot, new.inc)) {
         ensure!(child.named(pid), "pid {pid} is the main process of inc {}, but nobody said so", new.inc);
@@ -278,7 +278,7 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
     Ok(())
 }
 
-/// An exit enters the history: is it true, and what does it count for?
+/// Checks an exit that enters the history: is it true, and what does it count for?
 fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, policy: &Policy, world: &mut World) -> Verdict {
     let never_ran = matches!(record.ending, Ending::SpawnFailed { .. });
     let truth = world.child(slot, record.inc).map(|child| {
@@ -333,7 +333,7 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
     Ok(())
 }
 
-/// A new process: somebody must want it.
+/// Checks a new process: somebody must want it.
 fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cause, policy: &Policy) -> Verdict {
     // A number without a process: it waited in vain.
     if matches!((&old.state, &new.state), (State::Waiting { .. }, State::Errored)) {
@@ -368,7 +368,7 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cau
     Ok(())
 }
 
-/// Without a command, `wanted` may only go from up to down, and only for a reason.
+/// Checks `wanted`: without a command it may only go from up to down, and only for a reason.
 fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &Policy) -> Verdict {
     if new.wanted == old.wanted {
         return Ok(());
@@ -397,7 +397,7 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
     Ok(())
 }
 
-/// A stop begins: by a command, because of one, or because the app was not ready in time. And it has a deadline.
+/// Checks a stop: it begins by a command, because of one, or because the app was not ready in time. And it has a deadline.
 fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
     if matches!(new.state, State::Leaving { .. }) && !matches!(old.state, State::Leaving { .. }) {
         ensure!(matches!(cause, Cause::Command(_)), "leaves {:?}, but nobody asked for it", old.state);
@@ -426,7 +426,7 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
     }
 }
 
-/// Online means online.
+/// Checks that online means online.
 fn online_is_true(old: &Instance, new: &Instance, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
     let (State::Completing { inc, .. } | State::Running { inc, .. }) = new.state else { return Ok(()) };
     ensure!(

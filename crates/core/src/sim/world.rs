@@ -15,15 +15,15 @@ pub(super) struct Tendency {
     pub(super) obeys: u8,
     pub(super) says_ready: u8,
     pub(super) forks: u8,
-    /// Puts another process in its place.
+    /// Hand over to another process.
     pub(super) hands_over: u8,
-    /// Takes long to die even of SIGKILL.
+    /// Take long to die even of SIGKILL.
     pub(super) hangs: u8,
     /// Hooks that fail.
     pub(super) hooks_fail: u8,
     /// Hooks that take all the time they get.
     pub(super) hooks_hang: u8,
-    /// What it depends on is there.
+    /// Chance that its dependencies are met.
     pub(super) is_met: u8,
 }
 
@@ -51,7 +51,7 @@ impl Tendency {
         }
     }
 
-    /// Does what one hopes for.
+    /// A program that behaves.
     pub(super) const GOOD: Self = Self {
         spawn_fails: 0,
         crashes: 0,
@@ -66,7 +66,7 @@ impl Tendency {
     };
 }
 
-/// Any one process of a tree.
+/// One process of a tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     pid: i32,
@@ -86,7 +86,7 @@ impl Process {
         self.killed |= signal == 9;
     }
 
-    /// It has been told so that it will end, sooner or later.
+    /// True if it was asked so that it will end, sooner or later.
     fn is_ending(self) -> bool {
         self.killed || (self.asked && self.obeys)
     }
@@ -97,9 +97,9 @@ impl Process {
 struct Ended {
     pid: i32,
     ending: Ending,
-    /// For want of memory.
+    /// Whether for want of memory.
     oom: bool,
-    /// How many main processes had been named by then.
+    /// Number of main processes that had been named by then.
     said: usize,
 }
 
@@ -109,33 +109,33 @@ pub(super) struct Child {
     pub(super) inc: u32,
     /// Position in the order of all spawns.
     pub(super) seq: u64,
-    /// The living.
+    /// The processes that live.
     processes: Vec<Process>,
     ended: Vec<Ended>,
-    /// Its main process by its own words, one after the other; the first is the one that was spawned.
+    /// Main processes that it named, one after the other; the first is the one that was spawned.
     said: Vec<i32>,
-    /// How many of them the daemon has taken from the channel.
-    pub(super) heard: usize,
+    /// Number of them that the daemon has taken from the channel.
+    pub(super) taken: usize,
     /// Its main process as the journal knows it; before that, the one that was spawned.
     pub(super) main: i32,
     /// Its main process as the keeper knows it.
     pub(super) watched: i32,
-    /// The keeper holds it: alive, or ended and not acked.
+    /// Whether the keeper holds it: alive, or ended and not acked.
     pub(super) held: bool,
-    /// One of its main processes was asked to end.
+    /// Whether one of its main processes was asked to end.
     asked: bool,
-    /// It got SIGKILL without having been asked before.
+    /// Whether it got SIGKILL without having been asked before.
     pub(super) killed_unasked: bool,
-    /// A process that is not its main one got a polite signal.
+    /// Whether a process that is not its main one got a polite signal.
     pub(super) asked_beside: bool,
-    /// A keeper died in its time, perhaps with the polite request unread.
+    /// Whether a keeper died in its time, perhaps with the polite request unread.
     lost_a_keeper: bool,
-    /// Its end is in the journal.
+    /// Whether its end is in the journal.
     pub(super) recorded: bool,
     will_be_ready: bool,
-    /// When it said so.
+    /// Time at which it reported that it is ready.
     pub(super) ready_at: Option<u64>,
-    /// The daemon of that moment read it.
+    /// Whether the daemon of that moment read it.
     pub(super) ready_read: bool,
 }
 
@@ -167,25 +167,25 @@ impl Child {
         self.ending(self.watched)
     }
 
-    /// What it says that the daemon has not taken yet.
-    pub(super) fn unheard(&self) -> Option<i32> {
-        self.said.get(self.heard).copied()
+    /// The newest main process that it named and the daemon has not taken yet.
+    pub(super) fn untaken(&self) -> Option<i32> {
+        self.said.get(self.taken).copied()
     }
 
-    /// It had named a process that lives when this one ended.
+    /// True if it had named a process that lives when this one ended.
     pub(super) fn had_handed_over(&self, pid: i32) -> bool {
         let later = self.said.iter().rposition(|&said| said == pid).map_or(0, |at| at + 1);
         let by_then = self.ended.iter().find(|ended| ended.pid == pid).map_or(self.said.len(), |ended| ended.said);
         self.said[later..by_then.max(later)].iter().any(|&pid| self.is_alive(pid))
     }
 
-    /// It named this one as its main process.
+    /// True if it named this one as its main process.
     pub(super) fn named(&self, pid: i32) -> bool {
         self.said.contains(&pid)
     }
 
-    /// Who acts as its main process: the newest that lives.
-    fn boss(&self) -> Option<usize> {
+    /// The process that acts as its main process: the newest that lives.
+    fn leader(&self) -> Option<usize> {
         self.said.iter().rev().find_map(|&said| self.processes.iter().position(|process| process.pid == said))
     }
 }
@@ -227,7 +227,7 @@ pub(super) enum Report {
 pub(super) struct Forgotten {
     pub(super) slot: usize,
     pub(super) inc: u32,
-    /// The journal knows of it.
+    /// Whether the journal knows of it.
     pub(super) recorded: bool,
 }
 
@@ -235,13 +235,13 @@ pub(super) struct Forgotten {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) now: u64,
-    /// Counts spawns and whatever else needs an order.
+    /// Counter of spawns and whatever else needs an order.
     pub(super) seq: u64,
     /// Every process there ever was, per instance, oldest first.
     pub(super) children: Vec<Vec<Child>>,
     pub(super) tendency: Vec<Tendency>,
     orders: VecDeque<Order>,
-    /// A keeper was killed, and what lives is not given to the next one yet.
+    /// Whether a keeper was killed, and what lives is not given to the next one yet.
     pub(super) keeper_is_new: bool,
     pub(super) reports: VecDeque<Report>,
     /// Hooks that were noted in the journal: they outlive daemon and keeper.
@@ -274,7 +274,7 @@ impl World {
         self.orders.is_empty()
     }
 
-    /// The keeper takes one order. Says which exit it has forgotten, and whether that was journaled.
+    /// Lets the keeper take one order. Returns the exit that it has forgotten, and whether that was journaled.
     pub(super) fn keeper_turn(&mut self, rng: &mut Rng) -> Option<Forgotten> {
         match self.orders.pop_front()? {
             Order::Spawn { slot, inc } => self.spawn(slot, inc, rng),
@@ -328,7 +328,7 @@ impl World {
             processes: vec![Process::new(pid, tendency, rng)],
             ended: Vec::new(),
             said: vec![pid],
-            heard: 1,
+            taken: 1,
             main: pid,
             watched: pid,
             held: true,
@@ -349,7 +349,7 @@ impl World {
         i32::try_from(self.seq).unwrap_or(i32::MAX)
     }
 
-    /// The keeper is killed: what was under way and the exits it kept are lost, the processes are not.
+    /// Kills the keeper: what was under way and the exits it kept are lost, the processes are not.
     pub(super) fn keeper_dies(&mut self) {
         self.orders.clear();
         self.reports.clear();
@@ -360,17 +360,17 @@ impl World {
         }
     }
 
-    /// Both are dead, and with them the channels: what was not heard is lost.
+    /// Kills the channels with daemon and keeper: what was not read is lost.
     pub(super) fn channels_are_lost(&mut self) {
         for child in self.children.iter_mut().flatten() {
             let main = child.said.iter().rposition(|&said| said == child.main).unwrap_or(0);
-            child.heard = child.heard.max(main + 1);
-            child.said.truncate(child.heard);
-            child.ended.iter_mut().for_each(|ended| ended.said = ended.said.min(child.heard));
+            child.taken = child.taken.max(main + 1);
+            child.said.truncate(child.taken);
+            child.ended.iter_mut().for_each(|ended| ended.said = ended.said.min(child.taken));
         }
     }
 
-    /// A new keeper is given a process to watch, if that lives.
+    /// Gives a process to a new keeper to watch, if it lives.
     pub(super) fn adopt(&mut self, slot: usize, inc: u32, pid: Option<i32>) {
         if let Some(child) = self.child(slot, inc) {
             let pid = pid.unwrap_or(child.spawned());
@@ -379,7 +379,7 @@ impl World {
         }
     }
 
-    /// Some of what the daemon has just seen alive ends before the new keeper looks: it has it as ended, and says so.
+    /// Ends some of what the daemon has just seen alive before the new keeper looks: it has it as ended, and reports so.
     pub(super) fn some_end_while_adopted(&mut self, rng: &mut Rng) {
         for slot in 0..self.children.len() {
             for index in 0..self.children[slot].len() {
@@ -392,7 +392,7 @@ impl World {
         }
     }
 
-    /// How a hook ends, if it does now.
+    /// The end of a hook, if it ends now.
     pub(super) fn hook_ends(&self, run: &HookRun, rng: &mut Rng) -> Option<Outcome> {
         let tendency = self.tendency[run.slot];
         if run.cancelled {
@@ -406,31 +406,31 @@ impl World {
         Some(if rng.percent(tendency.hooks_fail) { failure[rng.below(failure.len())].clone() } else { Outcome::Code(0) })
     }
 
-    /// What the processes of one instance do next. Says whether anything happened.
+    /// Lets the processes of one instance act. Returns whether anything happened.
     pub(super) fn app_turn(&mut self, slot: usize, rng: &mut Rng) -> bool {
         let Some(index) = self.children[slot].iter().rposition(Child::tree_alive) else { return false };
         let child = &self.children[slot][index];
-        match child.boss() {
-            Some(boss) if child.processes.len() == 1 || rng.percent(50) => self.boss_turn(slot, index, boss, rng),
-            _ => self.straggler_turn(slot, index, rng),
+        match child.leader() {
+            Some(leader) if child.processes.len() == 1 || rng.percent(50) => self.leader_turn(slot, index, leader, rng),
+            _ => self.descendant_turn(slot, index, rng),
         }
     }
 
-    fn boss_turn(&mut self, slot: usize, index: usize, at: usize, rng: &mut Rng) -> bool {
+    fn leader_turn(&mut self, slot: usize, index: usize, at: usize, rng: &mut Rng) -> bool {
         let (tendency, now) = (self.tendency[slot], self.now);
         let child = &mut self.children[slot][index];
-        let boss = child.processes[at];
+        let leader = child.processes[at];
         let few = child.processes.len() < 5;
-        if boss.killed {
-            let ends = !(boss.hangs && rng.percent(95));
+        if leader.killed {
+            let ends = !(leader.hangs && rng.percent(95));
             if ends {
-                self.end(slot, index, boss.pid, Ending::Signal { signal: 9, core: false }, false);
+                self.end(slot, index, leader.pid, Ending::Signal { signal: 9, core: false }, false);
             }
             return ends;
         }
-        if boss.is_ending() {
+        if leader.is_ending() {
             let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Signal { signal: 2, core: false }]);
-            self.end(slot, index, boss.pid, ending, false);
+            self.end(slot, index, leader.pid, ending, false);
         } else if child.will_be_ready && child.ready_at.is_none() && rng.percent(50) {
             child.ready_at = Some(now);
         } else if rng.percent(tendency.forks) && few {
@@ -439,13 +439,13 @@ impl World {
             let pid = self.fork(slot, index, rng);
             self.children[slot][index].said.push(pid);
             if rng.percent(50) {
-                self.end(slot, index, boss.pid, Ending::Code(0), false);
+                self.end(slot, index, leader.pid, Ending::Code(0), false);
             }
         } else if rng.percent(tendency.crashes) {
             let crash = Ending::Signal { signal: 11, core: true };
             let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Code(7), crash, Ending::Signal { signal: 9, core: false }]);
             let oom = matches!(ending, Ending::Signal { signal: 9, .. }) && rng.percent(50);
-            self.end(slot, index, boss.pid, ending, oom);
+            self.end(slot, index, leader.pid, ending, oom);
         } else {
             return false;
         }
@@ -459,7 +459,7 @@ impl World {
         pid
     }
 
-    fn straggler_turn(&mut self, slot: usize, index: usize, rng: &mut Rng) -> bool {
+    fn descendant_turn(&mut self, slot: usize, index: usize, rng: &mut Rng) -> bool {
         let child = &self.children[slot][index];
         let process = child.processes[rng.below(child.processes.len())];
         if process.is_ending() && !(process.hangs && rng.percent(95)) {
@@ -484,7 +484,7 @@ impl World {
         }
     }
 
-    /// What the daemon does by itself, without the keeper: signal the rest of a tree.
+    /// Signals the rest of a tree, which the daemon does without the keeper.
     pub(super) fn sweep(&mut self, slot: usize, inc: u32, signal: i32) {
         if let Some(child) = self.child(slot, inc) {
             let main = child.main;
@@ -493,13 +493,13 @@ impl World {
         }
     }
 
-    /// The instance is deleted: its channels are closed, and what an app without `treekill` left is nobody's business.
+    /// Deletes the instance: its channels are closed, and what an app without `treekill` left is nobody's business.
     pub(super) fn forget(&mut self, slot: usize) {
         self.hook_runs.retain(|run| run.slot != slot);
         self.children[slot].retain(|child| child.held);
         for child in &mut self.children[slot] {
             child.processes.clear();
-            (child.ready_read, child.heard) = (true, child.said.len());
+            (child.ready_read, child.taken) = (true, child.said.len());
         }
     }
 }

@@ -1,21 +1,21 @@
-//! When a burst of changes is over.
+//! Bursts of changes, and when they are over.
 
-/// So long nothing may change before a restart, where nothing else is said: editors and compilers write several files.
+/// Time without a change before a restart, where nothing else is said: editors and compilers write several files.
 const QUIET_MS: u64 = 100;
-/// A burst that never ends is acted on after so long.
+/// Longest time until a burst that never ends is acted on.
 const LONGEST_MS: u64 = 5_000;
 
-/// How patient an app is.
+/// Patience of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Without a change, before the restart.
+    /// Time without a change, before the restart.
     pub quiet_ms: u64,
-    /// From the first change at least.
+    /// Least time from the first change.
     pub delay_ms: u64,
 }
 
 impl Pace {
-    /// As an app says.
+    /// The pace that an app declares.
     pub fn of(spec: &super::WatchSpec) -> Self {
         Self { quiet_ms: spec.settle_ms.unwrap_or(QUIET_MS), delay_ms: spec.delay_ms }
     }
@@ -24,25 +24,25 @@ impl Pace {
 /// Changes that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Burst {
-    /// When the first one was seen.
+    /// Time of the first one.
     pub first_ms: u64,
-    /// And the last one.
+    /// Time of the last one.
     pub last_ms: u64,
-    /// What changed first.
+    /// Path that changed first.
     pub path: String,
-    /// How old the app's newest process was then.
+    /// Age of the app's newest process at that time.
     pub age_ms: Option<u64>,
-    /// It is over, but has to wait.
+    /// Whether it is over, but has to wait.
     pub is_held: bool,
 }
 
 impl Burst {
-    /// Begins one.
+    /// Begins a burst.
     pub fn begin(path: String, age_ms: Option<u64>, now_ms: u64) -> Self {
         Self { first_ms: now_ms, last_ms: now_ms, path, age_ms, is_held: false }
     }
 
-    /// When it is acted on.
+    /// The time at which it is acted on.
     pub fn due_ms(&self, pace: Pace) -> u64 {
         let longest = LONGEST_MS.max(pace.quiet_ms.saturating_mul(2)).max(pace.delay_ms);
         let calm = self.last_ms.saturating_add(pace.quiet_ms).min(self.first_ms.saturating_add(longest));

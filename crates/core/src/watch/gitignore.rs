@@ -1,8 +1,8 @@
-//! `.gitignore`: what it says about a path.
+//! `.gitignore` files: what they say about a path.
 
 use super::glob::{Dialect, Glob, parts};
 
-/// More lines are not read.
+/// Most lines that are read.
 const MAX_LINES: usize = 10_000;
 
 /// One `.gitignore`.
@@ -25,12 +25,12 @@ impl GitIgnore {
         Self { lines: text.trim_start_matches('\u{feff}').lines().take(MAX_LINES).filter_map(line).collect() }
     }
 
-    /// Nothing in it.
+    /// True if there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// Is this path, relative to the folder of the file, ignored? None: it says nothing about it.
+    /// The verdict on this path, relative to the folder of the file. None: it says nothing about it.
     pub fn verdict(&self, path: &[u8], is_folder: bool) -> Option<bool> {
         let parts = parts(path);
         let said = self.lines.iter().rev().find(|line| (is_folder || !line.only_folders) && line.glob.matches_parts(&parts));
@@ -59,7 +59,7 @@ fn line(text: &str) -> Option<Line> {
     Some(Line { glob, negated, only_folders })
 }
 
-/// Blanks at the end do not count, unless the last of them is escaped.
+/// The text without trailing blanks, unless the last of them is escaped.
 fn without_trailing_blanks(text: &str) -> &str {
     let text = text.strip_suffix('\r').unwrap_or(text);
     let trimmed = text.trim_end_matches([' ', '\t']);

@@ -31,7 +31,7 @@ enum Token {
     Set { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// How a text is read.
+/// Dialect of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// As chokidar reads `ignore_watch`.
@@ -40,7 +40,7 @@ pub(super) enum Dialect {
     Git,
 }
 
-/// Is there anything in it that is not just a path?
+/// True if there is anything in it that is not just a path.
 pub fn is_glob(text: &str) -> bool {
     let mut previous = ' ';
     text.chars().any(|c| {
@@ -96,12 +96,12 @@ impl Glob {
         self
     }
 
-    /// Does it match the whole of a path?
+    /// True if it matches the whole of a path.
     pub fn matches(&self, path: &[u8]) -> bool {
         self.matches_parts(&parts(path))
     }
 
-    /// As [`Glob::matches`], for a path that is split already.
+    /// [`Glob::matches`] for a path that is split already.
     pub(super) fn matches_parts(&self, parts: &[&[u8]]) -> bool {
         self.alternatives.iter().any(|segments| match_segments(segments, parts))
     }
@@ -214,7 +214,7 @@ fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<
     Err(format!("\"{}\" without its \"{}\"", text[start..from].escape_debug(), close as char))
 }
 
-/// Where the `]` of this `[` is.
+/// The position of the `]` of this `[`.
 fn end_of_set(bytes: &[u8], open: usize) -> Option<usize> {
     let mut at = open + 1;
     at += usize::from(matches!(bytes.get(at), Some(b'!' | b'^')));
@@ -245,7 +245,7 @@ fn segments(text: &str, dialect: Dialect) -> Result<Vec<Segment>, String> {
         .collect()
 }
 
-/// At the slashes, but for those in sets.
+/// The names between the slashes, but for slashes in sets.
 fn split_names(text: &str) -> Result<Vec<&str>, String> {
     let bytes = text.as_bytes();
     let (mut at, mut piece) = (0, 0);

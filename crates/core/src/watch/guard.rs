@@ -1,21 +1,21 @@
-//! Who wrote? An app that writes a watched file whenever it starts would be restarted for ever.
+//! Guard against loops: an app that writes a watched file whenever it starts would be restarted for ever.
 //!
 //! A change that comes soon after a start may be the app's own. Several restarts in a row by such changes come later and later, so that
 //! nothing turns in a circle and nobody's change is lost. If they go on all the same, and by the same path each time, that is a habit of the
 //! app: from then on such a change restarts nothing.
 
-/// A change that comes so soon after a start may be of the app itself.
+/// Age of a process within which a change may be its own.
 const YOUNG_MS: u64 = 3_000;
-/// So many restarts in a row by changes of young processes come at once.
+/// Restarts in a row by changes of young processes that come at once.
 const FREE: usize = 3;
-/// Then the first one waits so long, the next one twice as long.
+/// Wait of the first one after that; the next one waits twice as long.
 const FIRST_DELAY_MS: u64 = 500;
-/// So many in a row, with all those waits between them, are nobody who saves a file.
+/// Restarts in a row that are a habit: with all those waits between them they are nobody who saves a file.
 const HABIT: usize = 8;
-/// Writes of a start are expected for twice the longest time seen, but at least for so long.
+/// Least time for which writes of a start are expected; else it is twice the longest time seen.
 const SHORTEST_WINDOW_MS: u64 = 1_000;
 
-/// What is known of an app's own writing.
+/// Knowledge of an app's own writing.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     /// Path and age of the process, of the last restarts in a row.
@@ -23,44 +23,44 @@ pub struct Guard {
     habit: Option<Habit>,
 }
 
-/// What an app writes at each start.
+/// A file that an app writes at each start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Habit {
     /// A path, or a folder in which the names are others each time.
     pub path: String,
-    /// `path` is a folder.
+    /// Whether `path` is a folder.
     pub is_folder: bool,
-    /// So long after a start.
+    /// Time after a start for which that holds.
     pub window_ms: u64,
 }
 
-/// Does a change count?
+/// Judgement of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// Somebody else's.
+    /// It is somebody else's.
     Counts,
     /// The app wrote it while it started.
     Own,
 }
 
-/// What follows from a burst that is over.
+/// Consequence of a burst that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A restart.
     Restart,
-    /// A restart after so long.
+    /// A restart after a delay.
     Later {
-        /// So long.
+        /// The delay.
         delay_ms: u64,
-        /// It is the first one that has to wait.
+        /// Whether it is the first one that has to wait.
         is_first: bool,
     },
-    /// None: the app did it, as each time.
+    /// No restart: the app did it, as each time.
     Nothing(Habit),
 }
 
 impl Guard {
-    /// A change of this path while the newest process of the app was so old (none = there is none).
+    /// Judges a change of this path while the newest process of the app was so old (none = there is none).
     pub fn judge(&self, path: &str, age_ms: Option<u64>) -> Judgement {
         let is_own = |habit: &Habit| {
             let covers = if habit.is_folder { folder_of(path) == habit.path } else { path == habit.path };
@@ -69,7 +69,7 @@ impl Guard {
         if self.habit.as_ref().is_some_and(is_own) { Judgement::Own } else { Judgement::Counts }
     }
 
-    /// A burst is over that began with this path, at this age of the newest process.
+    /// Decides about a burst that began with this path, at this age of the newest process.
     pub fn outcome(&mut self, path: &str, age_ms: Option<u64>) -> Outcome {
         let Some(age_ms) = age_ms.filter(|age| *age < YOUNG_MS) else {
             self.strikes.clear();
@@ -110,7 +110,7 @@ impl Guard {
     }
 }
 
-/// In the same folder, or in folders side by side.
+/// True if both are in the same folder, or in folders side by side.
 fn is_near(a: &str, b: &str) -> bool {
     folder_of(a) == folder_of(b) || folder_of(folder_of(a)) == folder_of(folder_of(b))
 }

@@ -1,11 +1,11 @@
-//! Is a change known to a process already, because it was started after it?
+//! Changes that a process knows already, because it was started after them.
 
-/// How exact the times of changes are.
+/// Exactness of the times of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exactness {
     /// The time of a file is that of the kernel's last tick: the change was so much later at most.
     pub tick_ms: u64,
-    /// A hook runs right before each start, and writes what is started.
+    /// Whether a hook runs right before each start, and writes what is started.
     pub built_by_hook: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Restarts when files change: what counts as a change, when a burst of changes is over, and who wrote.
 //!
-//! Nothing here looks at the disk. The daemon walks the folders and hears of changes; it asks [`Rules`] about each path (the more often
+//! Nothing here looks at the disk. The daemon walks the folders and is told of changes by the kernel; it asks [`Rules`] about each path (the more often
 //! the earlier a folder can be left out), tells a [`Burst`] the times, and a [`Guard`] what was restarted why.
 
 mod burst;

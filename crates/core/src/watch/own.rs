@@ -19,7 +19,7 @@ impl OwnFile {
         (!name.is_empty()).then(|| Self { folder: folder.into(), stem: stem.into(), extension: extension.into() })
     }
 
-    /// Is this path that file, or an older one of it?
+    /// True if this path is that file, or an older one of it.
     pub(super) fn is(&self, folder: &[u8], name: &[u8]) -> bool {
         if folder != self.folder {
             return false;

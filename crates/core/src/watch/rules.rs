@@ -1,4 +1,4 @@
-//! [`Rules`]: does a path count?
+//! Rules of a watch: does a path count?
 
 use super::glob::{Glob, is_glob, split_base};
 use super::own::OwnFile;
@@ -10,13 +10,13 @@ use crate::serving::LogPattern;
 const NEVER: [&[u8]; 4] = [b"node_modules", b".git", b".hg", b".svn"];
 /// Nor are these at the top of the file system, for an app whose working directory is that.
 const NEVER_AT_TOP: [&[u8]; 4] = [b"proc", b"sys", b"dev", b"run"];
-/// Begins a regular expression.
+/// Prefix of a regular expression.
 const REGEX: &str = "regex:";
 
 /// From PM2's documentation, where it is meant for names that begin with a dot; the last slash was the end of a literal.
 const PM2_EXAMPLE: &str = r"[\/\\]\./";
 
-/// What the rules have to know besides what the app says about watching.
+/// Facts for the rules besides what the app says about watching.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings<'a> {
     /// Working directory of the app.
@@ -40,7 +40,7 @@ impl<'a> Surroundings<'a> {
     }
 }
 
-/// What of a watched path is looked at.
+/// A watched path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
     /// Absolute path of a file or folder.
@@ -49,7 +49,7 @@ pub struct Root {
     filter: Option<Glob>,
 }
 
-/// Everything that decides about paths.
+/// Rules about paths.
 #[derive(Clone, Debug)]
 pub struct Rules {
     roots: Vec<Root>,
@@ -63,10 +63,10 @@ pub struct Rules {
     depth: Option<u32>,
 }
 
-/// A path on its way to be judged.
+/// A path to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// Which of the roots it is below of.
+    /// Index of the root that it is below of.
     pub root: usize,
     /// Absolute path of its folder, without a slash at the end.
     pub folder: &'a [u8],
@@ -74,11 +74,11 @@ pub struct Place<'a> {
     pub name: &'a [u8],
     /// Levels between the root and its folder.
     pub depth: u32,
-    /// It is a folder.
+    /// Whether it is a folder.
     pub is_folder: bool,
 }
 
-/// What is to be done with a path.
+/// Verdict on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It does not count, and nothing in it.
@@ -96,7 +96,7 @@ enum Pattern {
 }
 
 impl Rules {
-    /// From what an app says.
+    /// The rules that an app declares.
     ///
     /// # Errors
     /// A pattern that cannot be read, with its key.
@@ -133,12 +133,12 @@ impl Rules {
         Ok(rules)
     }
 
-    /// What is watched.
+    /// The watched paths.
     pub fn roots(&self) -> &[Root] {
         &self.roots
     }
 
-    /// Is this the root itself, or one of its files that is watched by name? Then only what the user says himself counts against it.
+    /// True for the root itself, and for one of its files that is watched by name: then only what the user says himself counts against it.
     pub fn root_counts(&self, folder: &[u8], name: &[u8]) -> bool {
         !self.is_ours(folder, name) && !self.is_named(folder, name, false)
     }
@@ -165,14 +165,14 @@ impl Rules {
         if has_ending && filter.is_none_or(|glob| glob.matches(&join(folder, name))) { Verdict::Counts } else { Verdict::Ignored }
     }
 
-    /// Absent `ignore_watch`: names that begin with a dot (as PM2), and what is a log by its name.
+    /// True for what an absent `ignore_watch` means: names that begin with a dot (as PM2), and what is a log by its name.
     fn is_ignored_by_default(&self, place: &Place<'_>) -> bool {
         let Place { folder, name, is_folder, depth, .. } = *place;
         let at_top = depth == 0 || folder == self.base.as_bytes();
         name.starts_with(b".") || (is_folder && at_top && name == b"logs") || (!is_folder && name.ends_with(b".log"))
     }
 
-    /// The home of the daemon, and files that it writes for the app.
+    /// True for the home of the daemon, and files that it writes for the app.
     fn is_ours(&self, folder: &[u8], name: &[u8]) -> bool {
         (!self.home.is_empty() && self.home.strip_suffix(name).and_then(|rest| rest.strip_suffix(b"/")) == Some(folder))
             || self.own.iter().any(|own| own.is(folder, name))
@@ -240,7 +240,7 @@ fn regex_of(text: &str) -> Option<&str> {
     (text.starts_with('^') || text.ends_with('$') || escapes).then_some(text)
 }
 
-/// Files that editors make and remove while they save.
+/// True for files that editors make and remove while they save.
 fn is_scratch(name: &[u8]) -> bool {
     name.ends_with(b"~")
         || name.ends_with(b".swp")

@@ -1,4 +1,4 @@
-//! [`WatchSpec`]: what an app says about watching.
+//! Settings of a watch, as an app declares them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use super::rules::{Rules, Surroundings};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WatchSpec {
-    /// Changes restart the app.
+    /// Whether changes restart the app.
     pub on: bool,
     /// Paths and patterns, relative to `cwd` or absolute; none = all of `cwd`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -17,7 +17,7 @@ pub struct WatchSpec {
     /// `ignore_watch`; none = what is ignored by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore: Option<Vec<String>>,
-    /// `watch_delay`: from the first change of a burst to the restart at least.
+    /// `watch_delay`: least time from the first change of a burst to the restart.
     #[serde(skip_serializing_if = "is_default")]
     pub delay_ms: u64,
     /// `--ext`: only files with these endings count; none = all.
@@ -26,25 +26,25 @@ pub struct WatchSpec {
     /// Folder that relative paths are below of, where it is not the app's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
-    /// Links to folders are not followed (`followSymlinks: false`).
+    /// Whether links to folders are not followed (`followSymlinks: false`).
     #[serde(skip_serializing_if = "is_default")]
     pub no_follow: bool,
-    /// Look at times and sizes instead of asking the kernel (`usePolling`); none = where the kernel cannot know.
+    /// Whether times and sizes are looked at instead of asking the kernel (`usePolling`); none = where the kernel cannot know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling: Option<bool>,
-    /// Between two looks.
+    /// Time between two looks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u64>,
-    /// `awaitWriteFinish`: so long nothing may change before the restart.
+    /// `awaitWriteFinish`: time without a change before the restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settle_ms: Option<u64>,
-    /// So many levels of folders below the watched ones count.
+    /// Levels of folders below the watched ones that count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<u32>,
-    /// Watched paths are no patterns (`disableGlobbing`).
+    /// Whether watched paths are no patterns (`disableGlobbing`).
     #[serde(skip_serializing_if = "is_default")]
     pub literal: bool,
-    /// `.gitignore` files say nothing (`gitignore: false`).
+    /// Whether `.gitignore` files are not read (`gitignore: false`).
     #[serde(skip_serializing_if = "is_default")]
     pub no_gitignore: bool,
 }
@@ -62,7 +62,7 @@ pub struct BadWatch {
     pub message: String,
 }
 
-/// Names in `watch_options` that have a meaning here.
+/// Names in `watch_options` that have an effect here.
 pub const KNOWN_OPTIONS: [&str; 10] = [
     "ignored",
     "followSymlinks",
@@ -76,7 +76,7 @@ pub const KNOWN_OPTIONS: [&str; 10] = [
     "gitignore",
 ];
 
-/// Names of chokidar that have none: why they need none.
+/// Names of chokidar that have no effect, and why they need none.
 const NEEDLESS: [(&str, &str); 7] = [
     ("persistent", "watching lasts as long as the app"),
     ("atomic", "a file that is replaced counts once anyway"),
@@ -87,7 +87,7 @@ const NEEDLESS: [(&str, &str); 7] = [
     ("enableBinaryInterval", "all files have the one `interval`"),
 ];
 
-/// Why this name in `watch_options` has no effect; none = it has one.
+/// Reason why this name in `watch_options` has no effect; none = it has one.
 pub fn option_without_effect(name: &str, value: &Value) -> Option<String> {
     if name == "ignoreInitial" {
         let text = "files that are there at the start are never taken for changes";
@@ -100,11 +100,11 @@ pub fn option_without_effect(name: &str, value: &Value) -> Option<String> {
     Some(why.unwrap_or_else(|| "unknown".into()))
 }
 
-/// Longest time that is anybody's.
+/// Longest time that is allowed.
 const LONGEST_MS: u64 = 24 * 3600 * 1000;
 
 impl WatchSpec {
-    /// From the attributes of an app: `watch`, `ignore_watch`, `watch_delay`, `watch_options`, `ext`.
+    /// Reads the attributes of an app: `watch`, `ignore_watch`, `watch_delay`, `watch_options`, `ext`.
     ///
     /// # Errors
     /// The first key that makes no sense.

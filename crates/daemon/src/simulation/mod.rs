@@ -100,7 +100,7 @@ fn nothing_breaks_in_as_many_again() {
 /// never answered, as who asked heard of the end of a hook before that was noted; a present release that was noted in memory only; releases of an
 /// app that was deleted while it was reloaded. The last one finds two processes of one instance where a start that waits outlives its keeper.
 #[test]
-fn what_broke_once_stays_mended() {
+fn what_broke_once_stays_fixed() {
     for seed in [
         13_757_245_211_066_428_519,
         9_147_370_558_249_537_485,

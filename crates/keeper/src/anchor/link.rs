@@ -14,22 +14,22 @@ use crate::codec::encode;
 use crate::hold::Held;
 use crate::link::Channel;
 
-/// Names, and descriptors, in one packet: with the longest names it still fits a small socket buffer.
+/// Most names, and descriptors, in one packet: with the longest names it still fits a small socket buffer.
 const NAMES_PER_PACKET: usize = 64;
 
-/// An anchor that is there.
+/// Link to the present anchor.
 pub(crate) struct AnchorLink {
     process: ProcRef,
     name: String,
     channel: Channel,
-    /// What it has to hold or to release and was not told yet. Not a queue of messages: what is told is what is true by then, and a
+    /// Names whose descriptor it has to hold or to release and was not sent yet. Not a queue of messages: what is sent is what is true by then, and a
     /// descriptor that waits needs no copy.
-    untold: BTreeSet<String>,
-    /// What the loop waits for.
+    unsent: BTreeSet<String>,
+    /// Events that the loop waits for.
     pub(super) interest: EventFlags,
-    /// Since when it does not take what it is told.
+    /// Time since when it does not take what is sent.
     pub(super) stuck_since_ms: Option<u64>,
-    /// It was made by a former keeper, and is to be replaced.
+    /// Whether a former keeper made it, so that it is to be replaced.
     pub(super) is_former: bool,
 }
 
@@ -39,14 +39,14 @@ impl AnchorLink {
             process,
             name: name_of(process),
             channel: Channel::new(ours),
-            untold: BTreeSet::new(),
+            unsent: BTreeSet::new(),
             interest: EventFlags::IN,
             stuck_since_ms: None,
             is_former: false,
         }
     }
 
-    /// As a former keeper left it.
+    /// The link to an anchor that a former keeper left.
     pub(super) fn of_former(process: ProcRef, ours: OwnedFd) -> Self {
         Self { is_former: true, ..Self::new(process, ours) }
     }
@@ -59,24 +59,24 @@ impl AnchorLink {
         self.process
     }
 
-    /// What is held under this name has changed.
-    pub(super) fn note(&mut self, name: &str) {
-        self.untold.insert(name.to_owned());
+    /// Notes that what is held under this name has changed.
+    pub(super) fn mark_changed(&mut self, name: &str) {
+        self.unsent.insert(name.to_owned());
     }
 
-    pub(super) fn has_untold(&self) -> bool {
-        !self.untold.is_empty()
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
     }
 
-    /// Tells what is untold, as far as the socket takes it.
+    /// Sends what is unsent, as far as the socket takes it.
     ///
     /// # Errors
     /// It is gone.
-    pub(super) fn tell_untold(&mut self, held: &Held) -> io::Result<()> {
-        while let Some(first) = self.untold.first() {
+    pub(super) fn send_unsent(&mut self, held: &Held) -> io::Result<()> {
+        while let Some(first) = self.unsent.first() {
             // One kind per packet.
             let is_held = held.get(first).is_some();
-            let alike = self.untold.iter().take_while(|name| held.get(name).is_some() == is_held).take(NAMES_PER_PACKET);
+            let alike = self.unsent.iter().take_while(|name| held.get(name).is_some() == is_held).take(NAMES_PER_PACKET);
             let names: Vec<String> = alike.cloned().collect();
             let count = names.len();
             let (message, fds) = if is_held {
@@ -88,17 +88,17 @@ impl AnchorLink {
             if !self.channel.offer(&encode(&message), &fds)? {
                 return Ok(());
             }
-            (0..count).for_each(|_| drop(self.untold.pop_first()));
+            (0..count).for_each(|_| drop(self.unsent.pop_first()));
         }
         Ok(())
     }
 
-    /// From now on the end of the link means that both are gone.
+    /// Arms it: from now on the end of the link means that both are gone.
     pub(super) fn arm(&mut self) -> io::Result<()> {
         self.channel.send(&encode(&ToAnchor::Arm), &[])
     }
 
-    /// It is to end. Where it cannot be told, it is killed: it must not take our end for that of everybody.
+    /// Asks it to end. Where that cannot be sent, it is killed: it must not take our end for that of everybody.
     pub(super) fn leave(self) -> OwnedFd {
         let told = self.channel.offer(&encode(&ToAnchor::Leave), &[]);
         if !matches!(told, Ok(true)) {
@@ -112,7 +112,7 @@ impl AnchorLink {
         let _ = self.process.signal(KILL);
     }
 
-    /// It says nothing, ever: what can be read is its end.
+    /// True if the link has ended. The anchor sends nothing, ever: what can be read is its end.
     pub(super) fn has_ended(&mut self) -> bool {
         !matches!(self.channel.recv(), Ok(None))
     }
@@ -146,13 +146,13 @@ mod tests {
         for n in 0..100 {
             let name = format!("ipc:{n:03}");
             hold(&mut held, &name);
-            link.note(&name);
+            link.mark_changed(&name);
         }
         // Held and dropped before it was told, and one that was there before.
-        link.note("a");
-        link.note("z");
-        link.tell_untold(&held).unwrap();
-        assert!(!link.has_untold());
+        link.mark_changed("a");
+        link.mark_changed("z");
+        link.send_unsent(&held).unwrap();
+        assert!(!link.has_unsent());
         let mut told = Vec::new();
         while let Some(packet) = anchor.recv().unwrap() {
             told.push((decode::<ToAnchor>(&packet.payload).unwrap(), packet.fds.len()));
@@ -172,15 +172,15 @@ mod tests {
         let mut held = Held::default();
         hold(&mut held, "same");
         let mut told = 0;
-        while !link.has_untold() {
-            link.note("same");
-            link.tell_untold(&held).unwrap();
+        while !link.has_unsent() {
+            link.mark_changed("same");
+            link.send_unsent(&held).unwrap();
             told += 1;
             assert!(told < 100_000, "the test needs a full socket");
         }
         held.drop_name("same");
         while anchor.recv().unwrap().is_some() {}
-        link.tell_untold(&held).unwrap();
+        link.send_unsent(&held).unwrap();
         let last = anchor.recv().unwrap().unwrap();
         assert_eq!(decode::<ToAnchor>(&last.payload), Ok(ToAnchor::Release { names: vec!["same".into()] }));
     }

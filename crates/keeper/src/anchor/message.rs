@@ -1,4 +1,4 @@
-//! What the keeper tells its anchor. Both are always the same program, so these bytes have no versions.
+//! Messages of the keeper to its anchor. Both are always the same program, so these bytes have no versions.
 
 use crate::codec::{Input, Malformed, Wire, messages};
 

@@ -3,7 +3,7 @@
 //!
 //! Theory of operation.
 //! - It is a copy of the keeper (`fork` without `execve`), so it has everything from its first moment on, and costs the few pages that one of
-//!   the two writes. From then on the keeper tells it what is held and what no more, before it does anything else that the daemon asked for.
+//!   the two writes. From then on the keeper sends it what is held and what no more, before it does anything else that the daemon asked for.
 //! - The keeper's end of their link is held by keeper *and* daemon. So the link ends when the last of the two has, in whatever order they
 //!   died, and that is all the anchor has to know. One that died alone is replaced by the other as if there were no anchor.
 //! - Whoever starts a keeper in place of another (a daemon whose keeper was killed, an update) passes that end on; the new keeper makes an
@@ -12,7 +12,7 @@
 //!   In between a kill of both finds no anchor, and the next command reads the state file.
 //! - Processes in front of a container or a terminal have none: there the end of the keeper is the end of everything.
 //!
-//! Files: `message` what it is told, `link` the keeper's end, `tend` when the keeper starts and ends it, `process` the anchor itself.
+//! Files: `message` what is sent to it, `link` the keeper's end, `tend` when the keeper starts and ends it, `process` the anchor itself.
 
 mod link;
 mod message;
@@ -27,10 +27,10 @@ pub(crate) use link::AnchorLink;
 pub(crate) use process::Anchor;
 pub(crate) use tend::Anchors;
 
-/// How the keeper's end of the link is named beside what is held: with the anchor's pid and start time.
+/// Prefix of the name of the keeper's end of the link, among what is held; the anchor's pid and start time follow.
 const PREFIX: &str = "anchor:";
 
-/// What a held descriptor of this name belongs to, if it is a link to an anchor. Whoever has a copy of it keeps the anchor asleep.
+/// The anchor to whose link a held descriptor of this name belongs, if any. Whoever has a copy of it keeps the anchor asleep.
 pub fn anchor_of(name: &str) -> Option<ProcRef> {
     let (pid, start_ticks) = name.strip_prefix(PREFIX)?.split_once(':')?;
     Some(ProcRef { pid: pid.parse().ok()?, start_ticks: start_ticks.parse().ok()? })
@@ -40,7 +40,7 @@ fn name_of(anchor: ProcRef) -> String {
     format!("{PREFIX}{}:{}", anchor.pid, anchor.start_ticks)
 }
 
-/// Where a process finds itself after the start of an anchor.
+/// Role in which a process finds itself after the start of an anchor.
 pub(crate) enum Role {
     /// It is the keeper as before.
     Keeper,

@@ -27,13 +27,13 @@ use crate::run::{Keeper, REST_AFTER_MS, duration};
 use crate::state::{LOCK_FILE, State};
 use crate::title::{anchor_title, keeper_title};
 
-/// How often it tries to become the keeper where memory or descriptors are short.
+/// Number of attempts to become the keeper where memory or descriptors are short.
 const TRIES: u32 = 40;
-/// So many deaths in a row, none of which was more than a second after the last: something is wrong that we cannot mend.
+/// Deaths in a row, none of which was more than a second after the last, after which it gives up: something is wrong that we cannot repair.
 const DEATHS: u32 = 60;
 const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 
-/// Everything it has.
+/// State of the anchor.
 pub(crate) struct Anchor {
     home: PathBuf,
     as_pm2: bool,
@@ -43,26 +43,26 @@ pub(crate) struct Anchor {
     armed: bool,
     /// Deaths of daemon and keeper together.
     deaths: Respawn,
-    /// Those that the keeper leaves to the daemon. Whoever sends them to all processes of the manager reaches these two as well.
+    /// Signals that the keeper leaves to the daemon. Whoever sends them to all processes of the manager reaches these two as well.
     signals: SignalFd,
 }
 
-/// How it ends.
+/// End of its sleep.
 enum End {
-    /// Asked to.
+    /// It was asked to end.
     Left,
-    /// Both are gone.
+    /// Daemon and keeper are gone.
     BothGone,
 }
 
 impl Anchor {
-    /// What is left of a keeper's copy; everything else of it is closed.
+    /// An anchor from a keeper's copy; everything else of the copy is closed.
     pub(crate) fn from_copy(keeper: Keeper, link: OwnedFd) -> Self {
         let (home, as_pm2, originals, held, deaths, signals) = keeper.into_anchor();
         Self { home, as_pm2, originals, held: held.into_names(), link: Channel::new(link), armed: false, deaths, signals }
     }
 
-    /// Until it is asked to leave, or is needed.
+    /// Sleeps until it is asked to leave, or is needed.
     pub(crate) fn run(mut self) -> ExitCode {
         // Only for people, and for who looks for a keeper.
         let _ = title::set_comm("ostler-anchor");
@@ -95,7 +95,7 @@ impl Anchor {
                     continue;
                 }
                 Ok(None) => {}
-                // Only the end is the end: whoever says what we do not understand lives.
+                // Only the end is the end: whoever sends what we do not understand lives.
                 Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return End::BothGone,
                 Err(_) => return End::Left,
             }
@@ -114,7 +114,7 @@ impl Anchor {
         }
     }
 
-    /// `Some` = it is over.
+    /// Does what a packet asks for. `Some` = it is over.
     fn take(&mut self, Packet { payload, fds, lost_fds }: Packet) -> Option<End> {
         match decode::<ToAnchor>(&payload) {
             Ok(ToAnchor::Arm) => self.armed = true,
@@ -127,7 +127,7 @@ impl Anchor {
         None
     }
 
-    /// Same process, with everything that is held; only what was started by the former keeper is nobody's child any more, and is found by
+    /// Becomes the keeper: same process, with everything that is held; only what was started by the former keeper is nobody's child any more, and is found by
     /// the next daemon in the journal. A copy of us stays behind, so that there is no moment without an anchor: it returns with its end of
     /// the link. Else it returns only when there is nothing to be done.
     fn become_keeper(&mut self) -> Role {
@@ -166,7 +166,7 @@ impl Anchor {
         Role::Keeper
     }
 
-    /// Somebody may have removed the folder, or put another one in its place that has a keeper of its own. One that was moved is still ours.
+    /// True if the home is still ours. Somebody may have removed the folder, or put another one in its place that has a keeper of its own. One that was moved is still ours.
     fn home_is_ours(&self) -> bool {
         let lock = self.held.get(HELD_LOCK).and_then(|lock| rustix::fs::fstat(lock).ok());
         let Some(lock) = lock else { return false };
@@ -176,14 +176,14 @@ impl Anchor {
         }
     }
 
-    /// There should be none when we are needed: two in one home would be worse than none. What a dying one loses before its descriptors is its
+    /// True if the home has a keeper. There should be none when we are needed: two in one home would be worse than none. What a dying one loses before its descriptors is its
     /// memory, and with it its environment.
     fn has_keeper(&self) -> bool {
         let keeper = self.held.get(HELD_LOCK).and_then(|lock| keeper_of_lock(lock.as_fd()));
         keeper.is_some_and(|keeper| marker(keeper.pid, ROLE_VAR).is_some_and(|role| role == b"keeper"))
     }
 
-    /// The next anchor, which returns with its end of the link. The other end is one of the held descriptors of the keeper that we become, as
+    /// Forks the next anchor, which returns with its end of the link. The other end is one of the held descriptors of the keeper that we become, as
     /// if a former keeper had left it.
     fn leave_copy(&mut self) -> Option<OwnedFd> {
         self.held.retain(|name, _| anchor_of(name).is_none());

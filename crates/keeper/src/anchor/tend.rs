@@ -1,4 +1,4 @@
-//! When the keeper starts an anchor, talks to it and lets it go.
+//! Life of the anchor: when the keeper starts it, sends to it and lets it go.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -15,28 +15,28 @@ use crate::message::FromKeeper;
 use crate::respawn::Respawn;
 use crate::run::{Keeper, complain};
 
-/// After a start that failed, for lack of memory or processes.
+/// Wait after a start that failed, for lack of memory or processes.
 const RETRY_MS: u64 = 5_000;
-/// The daemon does not read at the moment.
+/// Wait for a daemon that does not read at the moment.
 const BUSY_MS: u64 = 100;
-/// One that does not take what it is told for so long is replaced.
+/// Time after which an anchor that does not take what is sent is replaced.
 const STUCK_MS: u64 = 3_000;
-/// One that was told to leave ends at once; nobody waits for longer.
+/// Longest wait for an anchor that was told to leave.
 const LEAVE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// The anchor as its keeper sees it.
+/// Anchors as the keeper sees them.
 #[derive(Default)]
 pub(crate) struct Anchors {
     link: Option<AnchorLink>,
-    /// When there is none.
+    /// Time of the next start, when there is none.
     start_at_ms: u64,
     deaths: Respawn,
-    /// Its end was said once.
+    /// Whether a failure was logged already.
     has_failed: bool,
 }
 
 impl Anchors {
-    /// The present one, for whoever is to keep it asleep.
+    /// The link to the present one, for whoever is to keep it asleep.
     pub(crate) fn link(&self) -> Option<&AnchorLink> {
         self.link.as_ref()
     }
@@ -45,7 +45,7 @@ impl Anchors {
         self.link.as_ref().is_some_and(|link| link.process().pid == pid)
     }
 
-    /// One is to be made, as far as it is concerned.
+    /// True if one is to be made.
     fn is_wanted(&self) -> bool {
         self.link.as_ref().is_none_or(|link| link.is_former)
     }
@@ -53,7 +53,7 @@ impl Anchors {
     pub(crate) fn interest(&mut self) -> Option<(&AnchorLink, EventFlags)> {
         let link = self.link.as_ref()?;
         let mut wanted = EventFlags::IN;
-        wanted.set(EventFlags::OUT, link.has_untold());
+        wanted.set(EventFlags::OUT, link.has_unsent());
         (link.interest != wanted).then_some((link, wanted))
     }
 
@@ -65,7 +65,7 @@ impl Anchors {
 }
 
 impl Keeper {
-    /// A descriptor with this name came from another keeper: if it is a link to an anchor, that one is to be replaced by our own.
+    /// Takes over a descriptor of this name from another keeper: if it is a link to an anchor, that one is to be replaced by our own.
     pub(crate) fn take_over_anchor(&mut self, name: &str, number: i32) -> bool {
         let Some(process) = anchor_of(name) else { return false };
         match fdpass::inherited(number) {
@@ -84,7 +84,7 @@ impl Keeper {
         true
     }
 
-    /// A daemon that is there must be told of the anchor before that is armed; the next one finds it in its inventory.
+    /// True if an anchor may be made: a daemon that is there must be told of the anchor before that is armed; the next one finds it in its inventory.
     fn can_have_anchor(&self) -> bool {
         self.exiting.is_none()
             && (self.daemon.is_there_to_stay() || self.daemon.is_absent())
@@ -92,14 +92,14 @@ impl Keeper {
             && !rustix::process::getpid().is_init()
     }
 
-    /// When something is to be done for it although nothing happens.
+    /// The time at which something is to be done for it although nothing happens.
     pub(crate) fn anchor_deadline_ms(&self) -> Option<u64> {
         let start = (self.anchors.is_wanted() && self.can_have_anchor()).then_some(self.anchors.start_at_ms);
         let stuck = self.anchors.link.as_ref().and_then(|link| link.stuck_since_ms).map(|since| since + STUCK_MS);
         start.into_iter().chain(stuck).min()
     }
 
-    /// What is due. In the process that is the new anchor it returns as such.
+    /// Does what is due. In the process that is the new anchor it returns as such.
     pub(crate) fn tend_anchor(&mut self, now_ms: u64) -> Role {
         if let Some(link) = &self.anchors.link
             && link.stuck_since_ms.is_some_and(|since| since + STUCK_MS <= now_ms)
@@ -142,7 +142,7 @@ impl Keeper {
         // Before it acts on its own: the daemon must have this end, or the death of a keeper alone would look like that of both.
         let name = link.name().clone();
         if !self.daemon.is_absent() {
-            self.tell(&FromKeeper::Keep { name }, &[link.as_fd()]);
+            self.send(&FromKeeper::Keep { name }, &[link.as_fd()]);
             if !self.daemon.has_link() || self.daemon.waiting() > 0 {
                 // It sees the end of its link, unarmed, and ends.
                 return Err(Errno::AGAIN);
@@ -157,28 +157,28 @@ impl Keeper {
         Ok(None)
     }
 
-    /// What is held under this name has changed.
-    pub(crate) fn tell_anchor(&mut self, name: &str) {
+    /// Notes that what is held under this name has changed, and sends it.
+    pub(crate) fn update_anchor(&mut self, name: &str) {
         if let Some(link) = &mut self.anchors.link {
-            link.note(name);
-            self.tell_anchor_more();
+            link.mark_changed(name);
+            self.send_to_anchor();
         }
     }
 
-    /// The rest of what it did not take before.
-    fn tell_anchor_more(&mut self) {
+    /// Sends what it did not take before.
+    fn send_to_anchor(&mut self) {
         let Some(link) = &mut self.anchors.link else { return };
         // That it is gone is seen by the end of the link.
-        let _ = link.tell_untold(&self.held);
-        link.stuck_since_ms = if link.has_untold() { link.stuck_since_ms.or_else(|| Some(clock::boot_ms())) } else { None };
+        let _ = link.send_unsent(&self.held);
+        link.stuck_since_ms = if link.has_unsent() { link.stuck_since_ms.or_else(|| Some(clock::boot_ms())) } else { None };
     }
 
-    /// The link has room, or has ended.
-    pub(crate) fn hear_anchor(&mut self) {
+    /// Goes on when the link has room, or has ended.
+    pub(crate) fn on_anchor(&mut self) {
         if self.anchors.link.as_mut().is_some_and(AnchorLink::has_ended) {
             self.lost_anchor(clock::boot_ms());
         } else {
-            self.tell_anchor_more();
+            self.send_to_anchor();
         }
     }
 
@@ -188,14 +188,14 @@ impl Keeper {
         self.anchors.start_at_ms = now_ms + self.anchors.deaths.died(now_ms);
     }
 
-    /// It is not needed any more. The daemon may have a copy of this end of the link; nobody is at the other.
+    /// Lets it go. The daemon may have a copy of this end of the link; nobody is at the other.
     fn let_anchor_go(&mut self) -> Option<(ProcRef, OwnedFd)> {
         let link = self.anchors.link.take()?;
         self.unwatch(link.as_fd());
         Some((link.process(), link.leave()))
     }
 
-    /// The manager ends on purpose: nothing is to be held on, nobody is to start anything again.
+    /// Ends it because the manager ends on purpose: nothing is to be held on, nobody is to start anything again.
     pub(crate) fn end_anchor(&mut self) {
         let Some((process, socket)) = self.let_anchor_go() else { return };
         let mut fds = [PollFd::new(&socket, PollFlags::empty())];

@@ -11,7 +11,7 @@ use crate::home::{Home, ended, label, labelled, wait_for};
 fn a_keeper_that_was_killed_is_revived_with_everything() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
-    daemon.say(&ToKeeper::Hold { name: "log".into() }, &[labelled("log").as_fd()]);
+    daemon.send(&ToKeeper::Hold { name: "log".into() }, &[labelled("log").as_fd()]);
     daemon.ping();
     let process = daemon.process;
     daemon.kill();
@@ -20,8 +20,8 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     let (read, write) = ostler_sys::pipe::pipe().unwrap();
     let mut request = home.shell(1, "read line <&5; exit 7");
     request.targets = vec![5];
-    daemon.say(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
-    let FromKeeper::Spawned { pid, start_ticks, .. } = daemon.hear() else { panic!() };
+    daemon.send(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
+    let FromKeeper::Spawned { pid, start_ticks, .. } = daemon.receive() else { panic!() };
     let app = ProcRef { pid, start_ticks };
     let gone = daemon.spawn(home.shell(2, "exec sleep 1000"));
     keeper.signal(9).unwrap();
@@ -42,12 +42,12 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     let revival = Revival { originals: inventory.originals, children: &children, held: &held };
     let (link, pid) = home.launcher().revive_for(daemon.process, &revival).unwrap();
     daemon.link = link;
-    daemon.say(&ToKeeper::Ping, &[]);
+    daemon.send(&ToKeeper::Ping, &[]);
     // The daemon does not know of either end: both are told. Where its zombie is still there, the new keeper can even say how it ended.
     let mut told = Vec::new();
     let mut is_alive = false;
     while told.len() < 2 || !is_alive {
-        match daemon.hear() {
+        match daemon.receive() {
             FromKeeper::Exited { key, ending: Ending::Unknown | Ending::Signal { signal: 9, .. }, .. } => told.push(key),
             FromKeeper::Pong => is_alive = true,
             other => panic!("{other:?}"),
@@ -57,7 +57,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     assert_eq!(told, [2, 4]);
     assert_eq!(std::fs::read_to_string(home.path.join("pm2.pid")).unwrap(), pid.to_string());
     // It takes requests, knows the old app, and starts no second daemon while this one lives.
-    daemon.say(&ToKeeper::Kill { key: 1, signal: 0, group: true }, &[]);
+    daemon.send(&ToKeeper::Kill { key: 1, signal: 0, group: true }, &[]);
     let fresh = daemon.spawn(home.shell(3, "exec sleep 1000"));
     drop(held);
     drop(fds);
@@ -78,7 +78,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     // The adopted one's end is seen by its pidfd. Its code is known from Linux 6.15 on, or where its parent lets it wait a moment.
     drop(read);
     drop(write);
-    match daemon.hear() {
+    match daemon.receive() {
         FromKeeper::Exited { key: 1, pid, ending, .. } => {
             assert_eq!(pid, app.pid);
             assert!(matches!(ending, Ending::Code(7) | Ending::Unknown), "{ending:?}");
@@ -93,24 +93,24 @@ fn the_end_of_a_process_that_is_not_found_is_told_again() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exit 3"));
-    let first = daemon.hear();
+    let first = daemon.receive();
     assert!(matches!(first, FromKeeper::Exited { key: 1, ending: Ending::Code(3), .. }), "{first:?}");
     let verify = |key, ProcRef { pid, start_ticks }| ToKeeper::Verify { key, pid, start_ticks };
     // Not acknowledged yet: the same once more, to the millisecond. Acknowledged: all that is known is that it is gone.
-    daemon.say(&verify(1, app), &[]);
-    assert_eq!(daemon.hear(), first);
-    daemon.say(&ToKeeper::Ack { key: 1 }, &[]);
-    daemon.say(&verify(1, app), &[]);
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, ending: Ending::Unknown, .. }));
+    daemon.send(&verify(1, app), &[]);
+    assert_eq!(daemon.receive(), first);
+    daemon.send(&ToKeeper::Ack { key: 1 }, &[]);
+    daemon.send(&verify(1, app), &[]);
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Unknown, .. }));
     // What lives gives no answer, and one that nobody watched is watched.
     let lives = daemon.spawn(home.shell(2, "exec sleep 1000"));
     let mut stranger = std::process::Command::new("sleep").arg("1000").env("OSTLER_TEST_HOME", &home.path).spawn().unwrap();
-    daemon.say(&verify(2, lives), &[]);
-    daemon.say(&verify(3, ProcRef::of(stranger.id() as i32).unwrap()), &[]);
+    daemon.send(&verify(2, lives), &[]);
+    daemon.send(&verify(3, ProcRef::of(stranger.id() as i32).unwrap()), &[]);
     daemon.ping();
     stranger.kill().unwrap();
     stranger.wait().unwrap();
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 3, .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 3, .. }));
 }
 
 #[test]
@@ -124,25 +124,25 @@ fn any_process_can_be_adopted() {
         let pidfd = process.open().unwrap();
         let fds = if key == 1 { vec![pidfd.as_fd()] } else { vec![] };
         let ProcRef { pid, start_ticks } = *process;
-        daemon.say(&ToKeeper::Adopt { key, pid, start_ticks }, &fds);
-        assert_eq!(daemon.hear(), FromKeeper::Spawned { key, pid, start_ticks });
+        daemon.send(&ToKeeper::Adopt { key, pid, start_ticks }, &fds);
+        assert_eq!(daemon.receive(), FromKeeper::Spawned { key, pid, start_ticks });
     }
     // One that is gone, or whose number is another's now.
     let ProcRef { pid, start_ticks } = refs[0];
-    daemon.say(&ToKeeper::Adopt { key: 3, pid: i32::MAX, start_ticks: 5 }, &[]);
-    assert!(matches!(daemon.hear(), FromKeeper::Spawned { key: 3, .. }));
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 3, ending: Ending::Unknown, .. }));
-    daemon.say(&ToKeeper::Adopt { key: 1, pid, start_ticks }, &[]);
-    assert_eq!(daemon.hear(), FromKeeper::SpawnFailed { key: 1, step: "key".into(), errno: 17 });
+    daemon.send(&ToKeeper::Adopt { key: 3, pid: i32::MAX, start_ticks: 5 }, &[]);
+    assert!(matches!(daemon.receive(), FromKeeper::Spawned { key: 3, .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 3, ending: Ending::Unknown, .. }));
+    daemon.send(&ToKeeper::Adopt { key: 1, pid, start_ticks }, &[]);
+    assert_eq!(daemon.receive(), FromKeeper::SpawnFailed { key: 1, step: "key".into(), errno: 17 });
 
     for (key, group) in [(1, false), (2, false)] {
-        daemon.say(&ToKeeper::Kill { key, signal: 15, group }, &[]);
+        daemon.send(&ToKeeper::Kill { key, signal: 15, group }, &[]);
     }
     for stranger in &mut strangers {
         stranger.wait().unwrap();
     }
     let mut ended: Vec<_> = (0..2)
-        .map(|_| match daemon.hear() {
+        .map(|_| match daemon.receive() {
             FromKeeper::Exited { key, ending, .. } => {
                 assert!(matches!(ending, Ending::Signal { signal: 15, .. } | Ending::Unknown), "{ending:?}");
                 key
@@ -173,25 +173,25 @@ fn an_app_hands_over_to_another_of_its_processes() {
 
     // The former one's end was told, and is forgotten without an ack; following twice is following once.
     std::fs::write(file("end"), "x\n").unwrap();
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(5), .. } if pid == app.pid));
-    daemon.say(&follow(a), &[]);
-    daemon.say(&follow(a), &[a.open().unwrap().as_fd()]);
-    daemon.say(&ToKeeper::Ack { key: 1 }, &[]);
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(5), .. } if pid == app.pid));
+    daemon.send(&follow(a), &[]);
+    daemon.send(&follow(a), &[a.open().unwrap().as_fd()]);
+    daemon.send(&ToKeeper::Ack { key: 1 }, &[]);
     daemon.ping();
     daemon.kill();
     let (mut daemon, (inventory, _)) = home.next_daemon();
     let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.pid, c.start_ticks, c.ended)).collect();
     assert_eq!(known, [(1, a.pid, a.start_ticks, None)]);
     // On to the other; the end of the first says nothing any more, that of the second is told with its code.
-    daemon.say(&follow(b), &[b.open().unwrap().as_fd()]);
+    daemon.send(&follow(b), &[b.open().unwrap().as_fd()]);
     daemon.ping();
     std::fs::write(file("a"), "1\n").unwrap();
     assert_eq!(daemon.next().0, FromKeeper::OrphanExited { pid: a.pid });
     std::fs::write(file("b"), "7\n").unwrap();
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(7), .. } if pid == b.pid));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(7), .. } if pid == b.pid));
     // One that has ended already.
-    daemon.say(&follow(a), &[]);
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, pid, ending: Ending::Unknown, .. } if pid == a.pid));
-    daemon.say(&ToKeeper::Ack { key: 1 }, &[]);
+    daemon.send(&follow(a), &[]);
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: Ending::Unknown, .. } if pid == a.pid));
+    daemon.send(&ToKeeper::Ack { key: 1 }, &[]);
     daemon.ping();
 }

@@ -29,7 +29,7 @@ fn the_next_keeper_has_everything_that_was_held() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let hold = |daemon: &mut Daemon, name: &str, text: &str| {
-        daemon.say(&ToKeeper::Hold { name: name.into() }, &[labelled(text).as_fd()]);
+        daemon.send(&ToKeeper::Hold { name: name.into() }, &[labelled(text).as_fd()]);
     };
     hold(&mut daemon, "early", "held before there was an anchor, perhaps");
     let anchor = daemon.anchor(None);
@@ -40,7 +40,7 @@ fn the_next_keeper_has_everything_that_was_held() {
         hold(&mut daemon, name, name);
     }
     hold(&mut daemon, "b", "another");
-    daemon.say(&ToKeeper::Drop { name: "c".into() }, &[]);
+    daemon.send(&ToKeeper::Drop { name: "c".into() }, &[]);
     let app = daemon.spawn(home.shell(1, "exec sleep 1000"));
     settled(&mut daemon, anchor);
     kill_both(keeper, daemon);
@@ -66,7 +66,7 @@ fn many_descriptors_are_held_by_all() {
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
     for n in 0..700 {
-        daemon.say(&ToKeeper::Hold { name: format!("{n:03}") }, &[labelled(&n.to_string()).as_fd()]);
+        daemon.send(&ToKeeper::Hold { name: format!("{n:03}") }, &[labelled(&n.to_string()).as_fd()]);
     }
     daemon.link.flush_blocking().unwrap();
     settled(&mut daemon, anchor);
@@ -80,7 +80,7 @@ fn many_descriptors_are_held_by_all() {
 fn one_that_is_killed_alone_is_replaced_and_has_everything_too() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
-    daemon.say(&ToKeeper::Hold { name: "x".into() }, &[labelled("x").as_fd()]);
+    daemon.send(&ToKeeper::Hold { name: "x".into() }, &[labelled("x").as_fd()]);
     let first = daemon.anchor(None);
     first.signal(9).unwrap();
     let second = daemon.anchor(Some(first));
@@ -99,7 +99,7 @@ fn one_that_stands_still_is_replaced() {
     // Its socket is full at some time.
     let fd = labelled("x");
     for _ in 0..1000 {
-        daemon.say(&ToKeeper::Hold { name: "x".into() }, &[fd.as_fd()]);
+        daemon.send(&ToKeeper::Hold { name: "x".into() }, &[fd.as_fd()]);
     }
     daemon.link.flush_blocking().unwrap();
     daemon.anchor(Some(first));
@@ -111,7 +111,7 @@ fn an_end_on_purpose_is_its_end() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
-    daemon.say(&ToKeeper::Exit, &[]);
+    daemon.send(&ToKeeper::Exit, &[]);
     wait_for("the anchor has left", || ended(anchor).then_some(()));
     daemon.kill();
     wait_for("the keeper has left", || ended(keeper).then_some(()));

@@ -91,15 +91,15 @@ fn the_next_daemon_gets_everything() {
     let (keeper, mut daemon) = home.start();
     let alive = daemon.spawn(home.shell(1, "exec sleep 1000"));
     let unacked = daemon.spawn(home.shell(2, "exit 5"));
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 2, .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 2, .. }));
     daemon.spawn(home.shell(3, "exit 6"));
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 3, .. }));
-    daemon.say(&ToKeeper::Ack { key: 3 }, &[]);
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 3, .. }));
+    daemon.send(&ToKeeper::Ack { key: 3 }, &[]);
     for name in ["ipc/1", "gone", "log"] {
-        daemon.say(&ToKeeper::Hold { name: name.into() }, &[labelled(name).as_fd()]);
+        daemon.send(&ToKeeper::Hold { name: name.into() }, &[labelled(name).as_fd()]);
     }
-    daemon.say(&ToKeeper::Hold { name: "log".into() }, &[labelled("another log").as_fd()]);
-    daemon.say(&ToKeeper::Drop { name: "gone".into() }, &[]);
+    daemon.send(&ToKeeper::Hold { name: "log".into() }, &[labelled("another log").as_fd()]);
+    daemon.send(&ToKeeper::Drop { name: "gone".into() }, &[]);
     // The last words are not waited for: what is on its way counts.
     let client = socket::connect_at(&home.path.join("ostler.sock")).unwrap();
     daemon.kill();
@@ -128,7 +128,7 @@ fn the_last_words_of_a_dead_daemon_count() {
     let stopped = || ProcTable::scan().get(keeper.pid).is_some_and(|e| e.state == b'T').then_some(());
     wait_for("the keeper to stop", stopped);
     for n in 0..150 {
-        daemon.say(&ToKeeper::Hold { name: format!("{n:03}") }, &[labelled("x").as_fd()]);
+        daemon.send(&ToKeeper::Hold { name: format!("{n:03}") }, &[labelled("x").as_fd()]);
     }
     assert!(daemon.link.flush().unwrap(), "all of it is on its way");
     daemon.kill();
@@ -145,10 +145,10 @@ fn ends_without_a_daemon_are_kept() {
     for key in 0..50 {
         let mut request = home.shell(key, "read line <&5; exit 9");
         request.targets = vec![5];
-        daemon.say(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
+        daemon.send(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
     }
     for _ in 0..50 {
-        assert!(matches!(daemon.hear(), FromKeeper::Spawned { .. }));
+        assert!(matches!(daemon.receive(), FromKeeper::Spawned { .. }));
     }
     daemon.kill();
     drop(read);
@@ -156,7 +156,7 @@ fn ends_without_a_daemon_are_kept() {
     let (mut daemon, (inventory, _)) = home.next_daemon();
     let mut ended: Vec<_> = inventory.children.iter().filter(|c| c.ended.is_some()).map(|c| c.key).collect();
     while ended.len() < 50 {
-        let FromKeeper::Exited { key, ending, .. } = daemon.hear() else { panic!() };
+        let FromKeeper::Exited { key, ending, .. } = daemon.receive() else { panic!() };
         assert_eq!(ending, Ending::Code(9));
         ended.push(key);
     }
@@ -171,7 +171,7 @@ fn three_thousand_descriptors_are_held_and_handed_over() {
     let (_, mut daemon) = home.start();
     for n in 0..3000 {
         let fd = labelled(&n.to_string());
-        daemon.say(&ToKeeper::Hold { name: format!("{n:04}") }, &[fd.as_fd()]);
+        daemon.send(&ToKeeper::Hold { name: format!("{n:04}") }, &[fd.as_fd()]);
         daemon.link.flush_blocking().unwrap();
     }
     daemon.ping();
@@ -205,7 +205,7 @@ fn signals_to_the_keeper_are_left_to_the_daemon() {
     let (keeper, mut daemon) = home.start();
     for signal in [15, 2, 3, 12, 1] {
         keeper.signal(signal).unwrap();
-        assert_eq!(daemon.hear(), FromKeeper::Signal { signal });
+        assert_eq!(daemon.receive(), FromKeeper::Signal { signal });
     }
     daemon.ping();
     assert!(keeper.exists());
@@ -216,7 +216,7 @@ fn exit_leaves_the_apps_and_nothing_else() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exec sleep 1000"));
-    daemon.say(&ToKeeper::Exit, &[]);
+    daemon.send(&ToKeeper::Exit, &[]);
     wait_for("the files to go", || (!home.path.join("ostler.sock").exists() && !home.path.join("pm2.pid").exists()).then_some(()));
     let lock = home.path.join("ostler.lock");
     assert!(ostler_sys::lock::try_lock(&lock).unwrap().is_none(), "the home is theirs while the daemon lives");

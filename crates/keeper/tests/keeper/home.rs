@@ -128,21 +128,21 @@ impl Drop for Home {
 }
 
 impl Daemon {
-    pub(crate) fn say(&mut self, message: &ToKeeper, fds: &[BorrowedFd<'_>]) {
+    pub(crate) fn send(&mut self, message: &ToKeeper, fds: &[BorrowedFd<'_>]) {
         self.link.send(message, fds).unwrap();
     }
 
     pub(crate) fn spawn(&mut self, request: SpawnRequest) -> ProcRef {
         let key = request.key;
-        self.say(&ToKeeper::Spawn(Box::new(request)), &[]);
-        match self.hear() {
+        self.send(&ToKeeper::Spawn(Box::new(request)), &[]);
+        match self.receive() {
             FromKeeper::Spawned { key: of, pid, start_ticks } if of == key => ProcRef { pid, start_ticks },
             other => panic!("{other:?}"),
         }
     }
 
     /// The next message that is not about orphans or the anchor.
-    pub(crate) fn hear(&mut self) -> FromKeeper {
+    pub(crate) fn receive(&mut self) -> FromKeeper {
         loop {
             match self.next() {
                 (FromKeeper::OrphanExited { .. }, _) => {}
@@ -166,8 +166,8 @@ impl Daemon {
     }
 
     pub(crate) fn ping(&mut self) {
-        self.say(&ToKeeper::Ping, &[]);
-        assert_eq!(self.hear(), FromKeeper::Pong);
+        self.send(&ToKeeper::Ping, &[]);
+        assert_eq!(self.receive(), FromKeeper::Pong);
     }
 
     pub(crate) fn kill(self) {

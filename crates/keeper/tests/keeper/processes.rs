@@ -18,14 +18,14 @@ fn codes_and_signals_are_reported() {
         (4, "kill -KILL $$", Ending::Signal { signal: 9, core: false }),
     ] {
         let process = daemon.spawn(home.shell(key, script));
-        match daemon.hear() {
+        match daemon.receive() {
             FromKeeper::Exited { key: of, pid, ending, usage, at_boot_ms, at_wall_ms } => {
                 assert_eq!((of, pid, ending), (key, process.pid, expected));
                 assert!(usage.max_rss_bytes > 100_000 && at_boot_ms > 0 && at_wall_ms > at_boot_ms, "{usage:?}");
             }
             other => panic!("{other:?}"),
         }
-        daemon.say(&ToKeeper::Ack { key }, &[]);
+        daemon.send(&ToKeeper::Ack { key }, &[]);
     }
 }
 
@@ -50,13 +50,13 @@ fn a_failed_start_tells_step_and_errno_and_frees_the_key() {
     ];
     for (request, step, errno) in requests {
         let fds: Vec<_> = request.targets.iter().map(|_| null.as_fd()).collect();
-        daemon.say(&ToKeeper::Spawn(Box::new(request)), &fds);
-        assert_eq!(daemon.hear(), FromKeeper::SpawnFailed { key: 1, step: step.into(), errno });
+        daemon.send(&ToKeeper::Spawn(Box::new(request)), &fds);
+        assert_eq!(daemon.receive(), FromKeeper::SpawnFailed { key: 1, step: step.into(), errno });
     }
     // A key in use is refused and its process is not disturbed.
     let process = daemon.spawn(home.shell(1, "exec sleep 1000"));
-    daemon.say(&ToKeeper::Spawn(Box::new(home.shell(1, "true"))), &[]);
-    assert_eq!(daemon.hear(), FromKeeper::SpawnFailed { key: 1, step: "key".into(), errno: 17 });
+    daemon.send(&ToKeeper::Spawn(Box::new(home.shell(1, "true"))), &[]);
+    assert_eq!(daemon.receive(), FromKeeper::SpawnFailed { key: 1, step: "key".into(), errno: 17 });
     assert!(process.exists());
 }
 
@@ -73,9 +73,9 @@ fn descriptors_and_a_large_environment_arrive() {
         std::ffi::CString::new(text).unwrap()
     }));
     request.targets = vec![1];
-    daemon.say(&ToKeeper::Spawn(Box::new(request)), &[write.as_fd()]);
+    daemon.send(&ToKeeper::Spawn(Box::new(request)), &[write.as_fd()]);
     drop(write);
-    assert!(matches!(daemon.hear(), FromKeeper::Spawned { key: 1, .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Spawned { key: 1, .. }));
     let mut text = String::new();
     std::io::Read::read_to_string(&mut std::fs::File::from(read), &mut text).unwrap();
     // The mask is that of whoever launched the keeper, not the keeper's own; `ls` itself has one descriptor more than 0, 1, 2.
@@ -91,9 +91,9 @@ fn orphans_come_to_the_keeper_and_leave_no_zombie() {
     let (read, write) = ostler_sys::pipe::pipe().unwrap();
     let mut request = home.shell(1, "(setsid sh -c 'read line; exit 3' <&4 &) ; exit 0");
     request.targets = vec![4];
-    daemon.say(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
-    let FromKeeper::Spawned { pid: leader, start_ticks, .. } = daemon.hear() else { panic!() };
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, ending: Ending::Code(0), .. }));
+    daemon.send(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
+    let FromKeeper::Spawned { pid: leader, start_ticks, .. } = daemon.receive() else { panic!() };
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Code(0), .. }));
     let leader = ostler_sys::ProcRef { pid: leader, start_ticks };
     let mark = home.path.as_os_str().as_encoded_bytes();
     let orphan = wait_for("the orphan", || {
@@ -115,16 +115,16 @@ fn signals_go_to_one_or_to_the_group_and_never_to_an_ended_one() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     daemon.spawn(home.shell(1, "exec sleep 1000"));
-    daemon.say(&ToKeeper::Kill { key: 1, signal: 15, group: false }, &[]);
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, ending: Ending::Signal { signal: 15, .. }, .. }));
-    daemon.say(&ToKeeper::Kill { key: 1, signal: 9, group: true }, &[]);
-    daemon.say(&ToKeeper::Kill { key: 77, signal: 9, group: false }, &[]);
-    daemon.say(&ToKeeper::Kill { key: 1, signal: 9999, group: false }, &[]);
+    daemon.send(&ToKeeper::Kill { key: 1, signal: 15, group: false }, &[]);
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Signal { signal: 15, .. }, .. }));
+    daemon.send(&ToKeeper::Kill { key: 1, signal: 9, group: true }, &[]);
+    daemon.send(&ToKeeper::Kill { key: 77, signal: 9, group: false }, &[]);
+    daemon.send(&ToKeeper::Kill { key: 1, signal: 9999, group: false }, &[]);
 
     let leader = daemon.spawn(home.shell(2, "sleep 1000 & sleep 1000 & wait"));
     wait_for("both children", || (ProcTable::scan().in_group(leader.pid).count() == 3).then_some(()));
-    daemon.say(&ToKeeper::Kill { key: 2, signal: 9, group: true }, &[]);
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 2, ending: Ending::Signal { signal: 9, .. }, .. }));
+    daemon.send(&ToKeeper::Kill { key: 2, signal: 9, group: true }, &[]);
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 2, ending: Ending::Signal { signal: 9, .. }, .. }));
     wait_for("the end of the group", || (ProcTable::scan().in_group(leader.pid).count() == 0).then_some(()));
     daemon.ping();
 }

@@ -15,16 +15,16 @@ fn it_keeps_pid_children_and_descriptors() {
     let (read, write) = ostler_sys::pipe::pipe().unwrap();
     let mut request = home.shell(1, "read line <&5; exit 7");
     request.targets = vec![5];
-    daemon.say(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
-    assert!(matches!(daemon.hear(), FromKeeper::Spawned { .. }));
+    daemon.send(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
+    assert!(matches!(daemon.receive(), FromKeeper::Spawned { .. }));
     daemon.spawn(home.shell(2, "exit 5"));
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 2, .. }));
-    daemon.say(&ToKeeper::Hold { name: "log".into() }, &[labelled("log").as_fd()]);
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 2, .. }));
+    daemon.send(&ToKeeper::Hold { name: "log".into() }, &[labelled("log").as_fd()]);
     let anchor = daemon.anchor(None);
     let new = home.path.join("new-binary");
     std::fs::copy(fixture(), &new).unwrap();
-    daemon.say(&ToKeeper::Upgrade { exe: new.clone() }, &[]);
-    assert_eq!(daemon.hear(), FromKeeper::Retire);
+    daemon.send(&ToKeeper::Upgrade { exe: new.clone() }, &[]);
+    assert_eq!(daemon.receive(), FromKeeper::Retire);
     assert_eq!(std::fs::read_link(format!("/proc/{}/exe", keeper.pid)).unwrap(), new);
     assert_eq!(command_line(keeper.pid), format!("ostler: keeper ({})", home.path.display()));
     // The old daemon may still ask.
@@ -46,17 +46,17 @@ fn it_keeps_pid_children_and_descriptors() {
     // Still the parent: it reaps and knows the code.
     drop(read);
     drop(write);
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, ending: Ending::Code(7), .. }));
-    daemon.say(&ToKeeper::Kill { key: 3, signal: 9, group: false }, &[]);
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 3, pid, .. } if pid == late.pid));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Code(7), .. }));
+    daemon.send(&ToKeeper::Kill { key: 3, signal: 9, group: false }, &[]);
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 3, pid, .. } if pid == late.pid));
 }
 
 #[test]
 fn a_daemon_that_does_not_retire_is_killed() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
-    daemon.say(&ToKeeper::Upgrade { exe: PathBuf::from(fixture()) }, &[]);
-    assert_eq!(daemon.hear(), FromKeeper::Retire);
+    daemon.send(&ToKeeper::Upgrade { exe: PathBuf::from(fixture()) }, &[]);
+    assert_eq!(daemon.receive(), FromKeeper::Retire);
     wait_for("its end", || (!daemon.process.exists()).then_some(()));
     home.next_daemon();
 }
@@ -69,11 +69,11 @@ fn a_bad_binary_changes_nothing() {
     let text = home.path.join("text");
     std::fs::write(&text, "text").unwrap();
     for (exe, step, errno) in [(Path::new("/no/such/binary"), "open", 2), (Path::new("/bin/true"), "check", 0), (&text, "check", 13)] {
-        daemon.say(&ToKeeper::Upgrade { exe: exe.to_owned() }, &[]);
-        assert_eq!(daemon.hear(), FromKeeper::UpgradeFailed { step: step.into(), errno });
+        daemon.send(&ToKeeper::Upgrade { exe: exe.to_owned() }, &[]);
+        assert_eq!(daemon.receive(), FromKeeper::UpgradeFailed { step: step.into(), errno });
         daemon.ping();
     }
     assert!(app.exists() && keeper.exists() && daemon.process.exists());
-    daemon.say(&ToKeeper::Kill { key: 1, signal: 9, group: false }, &[]);
-    assert!(matches!(daemon.hear(), FromKeeper::Exited { key: 1, .. }));
+    daemon.send(&ToKeeper::Kill { key: 1, signal: 9, group: false }, &[]);
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, .. }));
 }

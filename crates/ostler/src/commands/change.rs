@@ -102,7 +102,7 @@ fn describe_anew(
                 let toggled = WatchSpec { on: !spec.watch.on, ..(*spec.watch).clone() };
                 attributes.insert("watch".into(), toggled.attribute());
             }
-            let merged = merge(spec, &attributes, wanted.args, context).map_err(|problems| files::told(cx, None, &problems))?;
+            let merged = merge(spec, &attributes, wanted.args, context).map_err(|problems| files::report(cx, None, &problems))?;
             files::warn(cx, &merged.warnings);
             *spec = merged.spec;
         }
@@ -110,7 +110,7 @@ fn describe_anew(
         spec.env.base = Arc::default();
     }
     if let Some(spec) = specs.first().filter(|_| wanted.attributes.contains_key("cron_restart")) {
-        files::tell_cron(cx, spec);
+        files::print_cron(cx, spec);
     }
     Ok((specs, spec_of))
 }
@@ -137,11 +137,11 @@ fn descriptions(details: &[Detail]) -> (Vec<AppSpec>, BTreeMap<u32, usize>) {
 fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) -> Result<Normalized, CliError> {
     if let Some(file) = old.config_file.as_ref().filter(|file| PathBuf::from(file).is_file()) {
         let mut context = context.clone();
-        let loaded = load(&PathBuf::from(file), file, &context).map_err(|problems| files::told(cx, None, &problems))?;
+        let loaded = load(&PathBuf::from(file), file, &context).map_err(|problems| files::report(cx, None, &problems))?;
         context.apply_env_changes(&loaded.env_changes);
         let overlay = Overlay { profile: Some(profile.to_owned()), ..Overlay::default() };
         for app in &loaded.apps {
-            let found = normalize(app, &context, &overlay).map_err(|problems| files::told(cx, None, &problems))?;
+            let found = normalize(app, &context, &overlay).map_err(|problems| files::report(cx, None, &problems))?;
             if found.spec.name == old.name || app.name() == old.name {
                 // The name stays, also where the profile is usually appended to it.
                 // So do those of the apps that it depends on.

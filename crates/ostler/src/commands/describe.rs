@@ -12,7 +12,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = match cx.find(&call.targets[..1]) {
         Err(CliError::Daemon(Failure::NotFound { target })) => {
             cx.out.warn_err(format_args!("{target} doesn't exist"));
-            return Err(CliError::Told(Status::NotFound));
+            return Err(CliError::Reported(Status::NotFound));
         }
         other => other?,
     };

@@ -20,7 +20,7 @@ use crate::client::{self, ClientError};
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::home::{self, Program};
-use crate::logs::{self, Attendant, Form, Past, Show};
+use crate::logs::{self, Form, Observer, Past, Show};
 use crate::render::Out;
 use crate::signals::Signals;
 
@@ -90,13 +90,13 @@ fn describe(cx: &mut Cx, call: &Call, targets: &[String], mut context: Context) 
             let args = call.app_args.as_deref().unwrap_or_default();
             let overlay = Overlay { attributes: Map::new(), ..overlay.clone() };
             let found = from_options(target, &call.attributes(), args, &context, &overlay);
-            let app = found.map_err(|problems| files::told(cx, None, &problems))?;
+            let app = found.map_err(|problems| files::report(cx, None, &problems))?;
             files::warn(cx, &app.warnings);
             apps.push(app.spec);
             continue;
         };
         for app in &files::read(cx, call, &source, &mut context)?.apps {
-            let app = normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(&source), &problems))?;
+            let app = normalize(app, &context, &overlay).map_err(|problems| files::report(cx, Some(&source), &problems))?;
             files::warn(cx, &app.warnings);
             apps.push(app.spec);
         }
@@ -116,7 +116,7 @@ fn for_development(cx: &mut Cx, call: &Call, app: &AppSpec, context: &Context) -
     if app.restart.restart_delay_ms == 0 && app.restart.exp_backoff_ms == 0 {
         attributes.insert("restart_delay".into(), RESTART_DELAY_MS.into());
     }
-    merge(app, &attributes, None, context).map(|merged| merged.spec).map_err(|problems| files::told(cx, None, &problems))
+    merge(app, &attributes, None, context).map(|merged| merged.spec).map_err(|problems| files::report(cx, None, &problems))
 }
 
 /// What `--ignore` names.
@@ -142,7 +142,7 @@ fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError>
     connected?;
     let (out, client) = cx.parts()?;
     match client.request(&request, &mut drop) {
-        // An app that ends at once is what one develops: it is shown, and started again when it is mended.
+        // An app that ends at once is what one develops: it is shown, and started again when it is fixed.
         Ok(Response::Done { .. }) | Err(ClientError::Refused(Failure::Some { .. })) => {}
         Ok(_) => return Err(ClientError::Unexpected.into()),
         Err(error) => return Err(error.into()),
@@ -196,8 +196,8 @@ impl Session {
     }
 }
 
-impl Attendant for Session {
-    fn happened(&mut self, out: &mut Out, event: &Event) {
+impl Observer for Session {
+    fn on_event(&mut self, out: &mut Out, event: &Event) {
         if let (What::Online { .. }, Some(app)) = (&event.what, &event.app) {
             out.line(format_args!("[rundev] App {app} restarted"));
             out.flush();
@@ -207,7 +207,7 @@ impl Attendant for Session {
         }
     }
 
-    fn stopping(&mut self, out: &mut Out) {
+    fn on_stopping(&mut self, out: &mut Out) {
         out.line(format_args!(">>>>> [{} DEV] Stopping current development session", self.label.to_uppercase()));
         out.flush();
     }

@@ -26,7 +26,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
     let mut wanted = Vec::new();
     for app in &loaded.apps {
-        wanted.push(normalize(app, &context, &overlay).map_err(|problems| files::told(cx, Some(&source), &problems))?);
+        wanted.push(normalize(app, &context, &overlay).map_err(|problems| files::report(cx, Some(&source), &problems))?);
     }
     files::check_profile(cx, overlay.profile.as_deref(), &wanted, false)?;
     wanted.iter().for_each(|app| files::warn(cx, &app.warnings));

@@ -13,7 +13,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = match cx.find(&call.targets[..1]) {
         Err(CliError::Daemon(Failure::NotFound { target })) => {
             cx.out.error(format_args!("Modules with id {target} not found"));
-            return Err(CliError::Told(Status::NotFound));
+            return Err(CliError::Reported(Status::NotFound));
         }
         other => other?,
     };

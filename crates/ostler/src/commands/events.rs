@@ -21,29 +21,29 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// Shows what is known; then, with `--follow`, what happens.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let wish = Wish::from(call, cx.out.view().now_ms)?;
+    let filter = EventFilter::from(call, cx.out.view().now_ms)?;
     let Response::Events { list, position } = cx.client()?.request(&Request::Events, &mut |_| {})? else {
         return Err(ClientError::Unexpected.into());
     };
-    list.iter().for_each(|event| wish.show(&mut cx.out, event));
+    list.iter().for_each(|event| filter.show(&mut cx.out, event));
     if call.has("follow") {
-        return follow(cx, &wish, position);
+        return follow(cx, &filter, position);
     }
-    if !list.iter().any(|event| wish.wants(event)) && !wish.json {
+    if !list.iter().any(|event| filter.wants(event)) && !filter.json {
         cx.out.info("nothing has happened as far as is known");
     }
     Ok(Status::Ok)
 }
 
 /// Which events, and in which form.
-struct Wish {
+struct EventFilter {
     apps: Vec<String>,
     /// Wall clock, ms.
     since_ms: u64,
     json: bool,
 }
 
-impl Wish {
+impl EventFilter {
     fn from(call: &Call, now_ms: u64) -> Result<Self, UsageError> {
         let since_ms = match call.value("since") {
             None => 0,
@@ -89,7 +89,7 @@ impl Wish {
 }
 
 /// Until the reader has enough. A daemon that is killed is found again, and tells what happened since.
-fn follow(cx: &mut Cx, wish: &Wish, mut position: Position) -> Result<Status, CliError> {
+fn follow(cx: &mut Cx, filter: &EventFilter, mut position: Position) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let mut is_lost = false;
     cx.out.flush();
@@ -97,7 +97,7 @@ fn follow(cx: &mut Cx, wish: &Wish, mut position: Position) -> Result<Status, Cl
         match connection(&home, position) {
             Ok(mut client) => {
                 is_lost = false;
-                if !hear(&mut client, &mut cx.out, wish, &mut position)? {
+                if !show_arrived(&mut client, &mut cx.out, filter, &mut position)? {
                     return Ok(Status::Ok);
                 }
             }
@@ -122,7 +122,7 @@ fn connection(home: &Path, after: Position) -> Result<Client, ClientError> {
 }
 
 /// Shows what comes on one connection. False when nobody reads any more.
-fn hear(client: &mut Client, out: &mut Out, wish: &Wish, position: &mut Position) -> Result<bool, ClientError> {
+fn show_arrived(client: &mut Client, out: &mut Out, filter: &EventFilter, position: &mut Position) -> Result<bool, ClientError> {
     loop {
         let wake = wait(Some(client), None)?;
         if !wake.has_reader || out.is_closed() {
@@ -140,9 +140,9 @@ fn hear(client: &mut Client, out: &mut Out, wish: &Wish, position: &mut Position
             match News::from_response(frame.response) {
                 Some(News::Event(event)) => {
                     *position = event.position();
-                    wish.show(out, &event);
+                    filter.show(out, &event);
                 }
-                Some(News::Missed(missed)) => wish.missed(out, missed),
+                Some(News::Missed(missed)) => filter.missed(out, missed),
                 // We come back for the rest.
                 Some(News::FellBehind) => return Ok(true),
                 None => {}
@@ -170,6 +170,6 @@ fn wait(client: Option<&Client>, longest: Option<Duration>) -> Result<Wake, Clie
         Err(Errno::INTR) => return Ok(Wake { news: false, has_reader: true }),
         Err(errno) => return Err(ClientError::Lost(errno.into())),
     }
-    let told = |at: usize| fds.get(at).map_or(PollFlags::empty(), PollFd::revents);
-    Ok(Wake { news: !told(1).is_empty(), has_reader: !told(0).intersects(PollFlags::ERR | PollFlags::NVAL) })
+    let revents = |at: usize| fds.get(at).map_or(PollFlags::empty(), PollFd::revents);
+    Ok(Wake { news: !revents(1).is_empty(), has_reader: !revents(0).intersects(PollFlags::ERR | PollFlags::NVAL) })
 }

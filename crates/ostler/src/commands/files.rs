@@ -73,7 +73,7 @@ pub(super) fn read(cx: &mut Cx, call: &Call, source: &Source, context: &mut Cont
         Source::Stdin => load_stdin(&stdin()?, context),
         Source::File(path, shown) => load(path, shown, context),
     };
-    let mut loaded = result.map_err(|problems| told(cx, Some(source), &problems))?;
+    let mut loaded = result.map_err(|problems| report(cx, Some(source), &problems))?;
     context.apply_env_changes(&loaded.env_changes);
     warn(cx, &loaded.warnings);
     if let Some(only) = call.value("only") {
@@ -96,7 +96,7 @@ pub(super) fn names(cx: &mut Cx, call: &Call, source: &Source) -> Result<Vec<Str
 }
 
 /// Tells every problem, the fatal ones last, and gives the way out.
-pub(super) fn told(cx: &mut Cx, source: Option<&Source>, problems: &Problems) -> CliError {
+pub(super) fn report(cx: &mut Cx, source: Option<&Source>, problems: &Problems) -> CliError {
     let (errors, warnings): (Vec<&Problem>, Vec<&Problem>) = problems.0.iter().partition(|problem| problem.is_error());
     for warning in warnings {
         cx.out.warn(warning);
@@ -114,7 +114,7 @@ pub(super) fn told(cx: &mut Cx, source: Option<&Source>, problems: &Problems) ->
             _ => cx.out.error(error),
         }
     }
-    CliError::Told(status_of(problems))
+    CliError::Reported(status_of(problems))
 }
 
 /// Whether all that is wrong with an app is that its script, program or directory is not there.
@@ -150,7 +150,7 @@ pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized],
 }
 
 /// PM2's line about a schedule; it says "bad" ones, too, which are an error here before anything is said.
-pub(super) fn tell_cron(cx: &mut Cx, spec: &AppSpec) {
+pub(super) fn print_cron(cx: &mut Cx, spec: &AppSpec) {
     match &spec.cron {
         Some(cron) if cron.job.is_none() => cx.out.info(format_args!("cron restart at {}", shown(&cron.pattern))),
         None if spec.given.contains_key("cron_restart") => cx.out.info("disabling cron restart"),

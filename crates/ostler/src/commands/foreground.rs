@@ -44,7 +44,7 @@ pub(super) fn own(
     if signals.keeper.is_none() {
         // Nothing was started, or another call was faster and has the daemon.
         return match done {
-            Ok(Status::Ok) if !signals.hear() && cx.running_client()?.is_some() => show(cx, None),
+            Ok(Status::Ok) if !signals.receive() && cx.running_client()?.is_some() => show(cx, None),
             done => done,
         };
     }
@@ -55,7 +55,7 @@ pub(super) fn own(
         other => other,
     };
     let stopped = stop(cx);
-    signals.hear();
+    signals.receive();
     done.and_then(|status| stopped.map(|()| status))
 }
 
@@ -73,7 +73,7 @@ fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Re
     let keeper = logs::stream(cx, past, signals.as_deref_mut())?.unwrap_or(keeper);
     cx::wait_for_end(keeper);
     let Some(signals) = signals else { return Ok(Status::Ok) };
-    if signals.hear() || signals.ended_in_order() {
+    if signals.receive() || signals.ended_in_order() {
         return Ok(Status::Ok);
     }
     let name = cx.program.name();

@@ -16,7 +16,7 @@ use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::{self, Cx};
 use crate::error::CliError;
-use crate::render::{Teller, Wording};
+use crate::render::{ProgressPrinter, Wording};
 
 /// For `runtime`: what it names, without a name of something that exists. False: nothing is named.
 pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
@@ -53,20 +53,20 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
             }
             // As PM2: an app whose program is not there keeps none of the others down.
             Err(problems) if cx.program.is_pm2() && files::is_missing(&problems) => {
-                left_out = Some(files::told(cx, Some(source), &problems))
+                left_out = Some(files::report(cx, Some(source), &problems))
             }
             // Everything was checked before anything is done: one bad app, and none is started.
-            Err(problems) => return Err(files::told(cx, Some(source), &problems)),
+            Err(problems) => return Err(files::report(cx, Some(source), &problems)),
         }
     }
     files::check_profile(cx, overlay.profile.as_deref(), &apps, false)?;
-    apps.iter().for_each(|app| files::tell_cron(cx, &app.spec));
+    apps.iter().for_each(|app| files::print_cron(cx, &app.spec));
     apps.iter().for_each(|app| files::warn(cx, &app.warnings));
     let mut apps: Vec<AppSpec> = apps.into_iter().map(|app| app.spec).collect();
     let mut together: Vec<_> = raw.into_iter().zip(&mut apps).collect();
     let problems = Problems(finish_order(&mut together));
     if !problems.0.is_empty() {
-        return Err(files::told(cx, Some(source), &problems));
+        return Err(files::report(cx, Some(source), &problems));
     }
     if apps.is_empty() {
         return left_out.map_or(Ok(Vec::new()), Err);
@@ -138,8 +138,8 @@ fn plain_spec(cx: &mut Cx, call: &Call, target: &str) -> Result<AppSpec, CliErro
             attributes.entry(key).or_insert_with(|| "/dev/null".into());
         }
     }
-    let app = from_options(target, &attributes, args, &context, &overlay).map_err(|problems| files::told(cx, None, &problems))?;
-    files::tell_cron(cx, &app.spec);
+    let app = from_options(target, &attributes, args, &context, &overlay).map_err(|problems| files::report(cx, None, &problems))?;
+    files::print_cron(cx, &app.spec);
     files::warn(cx, &app.warnings);
     write::config(cx, call, std::slice::from_ref(&app.spec))?;
     Ok(app.spec)
@@ -155,15 +155,15 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
     let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm };
     let (out, client) = cx.parts()?;
     out.flush();
-    let mut teller = Teller::new(out, Wording::PlainStart);
+    let mut printer = ProgressPrinter::new(out, Wording::PlainStart);
     let mut is_new = false;
     let answer = client.request(&request, &mut |progress| {
         if let Progress::Launched { ids, .. } = &progress {
             is_new = true;
             let plural = if ids.len() == 1 { "" } else { "s" };
-            teller.say(format_args!("Starting {script} in {mode} ({} instance{plural})", ids.len()));
+            printer.info(format_args!("Starting {script} in {mode} ({} instance{plural})", ids.len()));
         }
-        teller.tell(progress);
+        printer.print(progress);
     })?;
     let Response::Done { ids } = answer else { return Err(ClientError::Unexpected.into()) };
     cx.out.info(if is_new { "Done." } else { "Process successfully started" });

@@ -12,12 +12,12 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::home::Program;
 use crate::startup::steps::{self, Step};
-use crate::startup::{self, sh, tell_root};
+use crate::startup::{self, print_root_command, sh};
 
 /// Writes the file for logrotate; nothing is rotated now. Without root: says which command line to run.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if !rustix::process::geteuid().is_root() {
-        tell_root(cx, call, &["logrotate"])?;
+        print_root_command(cx, call, &["logrotate"])?;
         return Ok(Status::Failed);
     }
     let (user, home) = startup::whose(cx, call)?;

@@ -7,7 +7,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::module_conf;
-use crate::module_conf::tell_daemon;
+use crate::module_conf::notify_daemon;
 
 /// Where PM2 keeps which modules there are.
 const INSTALLED: &str = "module-db-v2";
@@ -50,7 +50,7 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             }
             Ok(())
         })?;
-        tell_daemon(cx)?;
+        notify_daemon(cx)?;
         cx.out.info(format_args!("Module {} is built in: {}", module.name, module.does));
         if let Some(section) = module_conf::read(&path)?.get(module.name).and_then(Value::as_object) {
             let program = cx.program.name();
@@ -78,7 +78,7 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         if gone.is_empty() && word != "all" {
             return Err(CliError::Failed(format!("Unknown module: {word} is not installed")));
         }
-        tell_daemon(cx)?;
+        notify_daemon(cx)?;
         for name in gone {
             cx.out.info(format_args!("Module {name} uninstalled; what is built in goes on as it does by itself"));
         }

@@ -58,5 +58,5 @@ pub(super) fn unknown_id(cx: &mut Cx, action: Action, target: &str) -> CliError 
     };
     cx.out.info(format_args!("Applying action {name} on app [{target}](ids: [ '{target}' ])"));
     cx.out.error(words);
-    CliError::Told(Status::NotFound)
+    CliError::Reported(Status::NotFound)
 }

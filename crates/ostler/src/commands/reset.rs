@@ -15,7 +15,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     match cx.perform(&request, Wording::Reset) {
         Err(CliError::Daemon(Failure::NotFound { .. })) => {
             cx.out.err_line("Unknown process name");
-            return Err(CliError::Told(Status::NotFound));
+            return Err(CliError::Reported(Status::NotFound));
         }
         // As PM2: nothing to reset is no failure for scripts that call us so.
         Err(CliError::Daemon(Failure::Empty)) if cx.program.is_pm2() => Vec::new(),

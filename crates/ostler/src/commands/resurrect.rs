@@ -8,7 +8,7 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::left_behind;
-use crate::render::{Teller, Wording};
+use crate::render::{ProgressPrinter, Wording};
 
 /// Apps whose name is in the list already are left alone.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -21,14 +21,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let located = format!("Restoring processes located in {}", dump.display());
     let (out, client) = cx.parts()?;
     let mut is_told = false;
-    let mut teller = Teller::new(out, Wording::Resurrect);
+    let mut printer = ProgressPrinter::new(out, Wording::Resurrect);
     let result = client.request(&Request::Resurrect, &mut |progress| {
         // What is wrong with that list names the one that is restored.
         if !is_told && !matches!(progress, Progress::Warning(_)) {
-            teller.say(&located);
+            printer.info(&located);
         }
         is_told = true;
-        teller.tell(progress);
+        printer.print(progress);
     });
     if !is_told && !matches!(result, Err(ClientError::Refused(Failure::Other(_)))) {
         cx.out.info(&located);

@@ -20,7 +20,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     match cx.perform(&Request::Signal { signal, target: target.clone() }, Wording::Signal) {
         Err(CliError::Daemon(Failure::NotFound { .. })) => {
             cx.out.err_line(format_args!("Unknown process {kind}"));
-            return Err(CliError::Told(Status::NotFound));
+            return Err(CliError::Reported(Status::NotFound));
         }
         other => other?,
     };

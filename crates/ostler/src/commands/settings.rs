@@ -85,7 +85,7 @@ pub(crate) fn unset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if !was_there && !cx.program.is_pm2() {
         return Err(CliError::NotFound(format!("no setting {key}; `{} conf` lists them", cx.program.name())));
     }
-    module_conf::tell_daemon(cx)?;
+    module_conf::notify_daemon(cx)?;
     // As PM2, which says it of `set` only.
     if !cx.program.is_pm2() {
         cx.out.info("Setting changed");
@@ -107,7 +107,7 @@ fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status,
     let pairs: Vec<(Vec<String>, &String)> = pairs.iter().map(|(key, value)| Ok((parts(key)?, value))).collect::<Result<_, CliError>>()?;
     let path = module_conf::writable(cx)?;
     module_conf::change(&path, |all| pairs.iter().try_for_each(|(parts, value)| module_conf::set(all, parts, value)))?;
-    module_conf::tell_daemon(cx)?;
+    module_conf::notify_daemon(cx)?;
     let mut sections: Vec<&String> = pairs.iter().filter(|(parts, _)| parts.len() > 1).filter_map(|(parts, _)| parts.first()).collect();
     sections.dedup();
     for section in sections {
@@ -170,6 +170,6 @@ fn edit(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Err(CliError::Failed(format!("the editor {program:?} failed ({status})")));
     }
     module_conf::read(&path)?;
-    module_conf::tell_daemon(cx)?;
+    module_conf::notify_daemon(cx)?;
     conf(cx, call)
 }

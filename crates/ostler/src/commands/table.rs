@@ -26,7 +26,7 @@ pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
         order.sort(&mut rows);
         let table = list_table(&rows, &cx.out.view());
         cx.out.line(table.trim_end_matches('\n'));
-        tell_set_aside(cx)?;
+        report_set_aside(cx)?;
         // The list is what was asked for; without figures it is as good.
         if let Ok(Some(report)) = host(cx) {
             cx.out.line(host_line(&report, &cx.out.view()));
@@ -36,7 +36,7 @@ pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
 }
 
 /// What the daemon had to set aside to go on is told until somebody has removed it.
-fn tell_set_aside(cx: &mut Cx) -> Result<(), CliError> {
+fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
     let folder = cx.home()?.join("set-aside");
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json")) {

@@ -100,8 +100,8 @@ fn problem_json(problem: &Problem) -> Value {
     json!({
         "severity": if problem.is_error() { "error" } else { "warning" },
         "file": problem.file,
-        "line": problem.place.map(|place| place.line),
-        "column": problem.place.map(|place| place.column),
+        "line": problem.position.map(|position| position.line),
+        "column": problem.position.map(|position| position.column),
         "key": problem.key,
         "message": problem.message,
     })

@@ -10,7 +10,7 @@ use ostler_sys::tree::marker;
 use super::Cx;
 use crate::client::{self, Client, ClientError, VERSION};
 use crate::error::CliError;
-use crate::render::{Teller, Wording};
+use crate::render::{ProgressPrinter, Wording};
 
 /// How long the new daemon has to answer.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -32,8 +32,8 @@ impl Cx {
     /// Asks the daemon to stop everything, and waits until the keeper is gone.
     pub(crate) fn stop_daemon(&mut self) -> Result<(), CliError> {
         let (out, client) = self.parts()?;
-        let mut teller = Teller::new(out, Wording::Action);
-        client.request(&Request::Kill, &mut |progress| teller.tell(progress))?;
+        let mut printer = ProgressPrinter::new(out, Wording::Action);
+        client.request(&Request::Kill, &mut |progress| printer.print(progress))?;
         if let Some(keeper) = client.peer().map(|peer| peer.keeper_pid) {
             wait_for_end(keeper);
         }

@@ -13,7 +13,7 @@ use crate::client::{self, Client, ClientError, RETRIES};
 use crate::error::CliError;
 use crate::home::{self, Program};
 use crate::left_behind;
-use crate::render::{Out, Teller, Wording};
+use crate::render::{Out, ProgressPrinter, Wording};
 
 pub(crate) use daemon::wait_for_end;
 
@@ -150,7 +150,7 @@ impl Cx {
             let home = self.home()?.to_owned();
             if let Some(ready) = self.coming.take() {
                 // It has said itself why it does not.
-                ostler_keeper::wait_ready(&ready).map_err(|_| CliError::Told(crate::error::Status::Failed))?;
+                ostler_keeper::wait_ready(&ready).map_err(|_| CliError::Reported(crate::error::Status::Failed))?;
             }
             self.client = match self.reach(&home)? {
                 Some(client) => Some(client),
@@ -224,8 +224,8 @@ impl Cx {
     pub(crate) fn perform(&mut self, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
         let (out, client) = self.parts()?;
         out.flush();
-        let mut teller = Teller::new(out, wording);
-        match client.request(request, &mut |progress| teller.tell(progress))? {
+        let mut printer = ProgressPrinter::new(out, wording);
+        match client.request(request, &mut |progress| printer.print(progress))? {
             Response::Done { ids } => Ok(ids),
             _ => Err(ClientError::Unexpected.into()),
         }
@@ -286,7 +286,7 @@ impl Cx {
     }
 
     /// A list that had a daemon does not vanish without a word.
-    fn tell_what_was(&mut self, home: &Path) {
+    fn report_left_behind(&mut self, home: &Path) {
         match left_behind::of(home) {
             Some(left) if left.alive > 0 => self.out.warn_err(left_behind::taken_over(&left)),
             Some(left) if self.needs == Daemon::Reads => self.out.warn_err(left_behind::lost(&left, home, self.program.name())),
@@ -303,7 +303,7 @@ impl Cx {
     }
 
     fn start_daemon(&mut self, home: &Path) -> Result<Client, CliError> {
-        self.tell_what_was(home);
+        self.report_left_behind(home);
         self.out.spawning(home);
         let (client, keeper) = client::launch(home, self.program.is_pm2())?;
         self.launched = keeper;

@@ -12,4 +12,4 @@ mod source;
 mod watch;
 
 pub(crate) use printer::Form;
-pub(crate) use run::{Attendant, Past, Show, run, stream, stream_as};
+pub(crate) use run::{Observer, Past, Show, run, stream, stream_as};

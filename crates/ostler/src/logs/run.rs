@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::follow::Follower;
 use super::printer::{Form, Printer};
-use super::source::{Streams, Wish, by_age};
+use super::source::{LogFilter, Streams, by_age};
 use super::watch::Watch;
 use crate::cli::Call;
 use crate::client::{self, Client, ClientError};
@@ -43,17 +43,17 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let targets = if call.targets.is_empty() { vec!["all".to_owned()] } else { call.targets.clone() };
     let home = cx.home()?.to_owned();
     let streams = Streams::new(call.has("out"), call.has("err"));
-    let wish = Wish { targets, streams, cwd: cwd()?, daemon_log: daemon_log(&home), daemon_name: cx.program.label() };
+    let filter = LogFilter { targets, streams, cwd: cwd()?, daemon_log: daemon_log(&home), daemon_name: cx.program.label() };
     let list = cx.client()?.list()?;
-    let mut sources = wish.sources(&list)?;
+    let mut sources = filter.sources(&list)?;
     by_age(&mut sources);
     let mut followers: Vec<Follower> = sources.into_iter().map(Follower::new).collect();
     // Programs want what happens from now on; with --nostream there is no such thing, so they get the past.
     let past = if !ends && matches!(form, Form::Json | Form::Pairs) { 0 } else { count };
-    tail(cx, &mut printer, &mut followers, past, ends, &wish.targets)?;
+    tail(cx, &mut printer, &mut followers, past, ends, &filter.targets)?;
     if !ends {
         let past = Past::of(&home);
-        follow(cx, &mut printer, followers, &wish, Scene { home, past, stays: false, signals: None, attendant: None });
+        follow(cx, &mut printer, followers, &filter, Scene { home, past, stays: false, signals: None, observer: None });
     }
     Ok(Status::Ok)
 }
@@ -65,7 +65,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// The current directory was removed.
 pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> Result<Option<i32>, CliError> {
     let home = cx.home()?.to_owned();
-    let wish = Wish {
+    let filter = LogFilter {
         targets: vec!["all".into()],
         streams: Streams::ALL,
         cwd: cwd()?,
@@ -73,15 +73,15 @@ pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> 
         daemon_name: cx.program.label(),
     };
     let mut printer = Printer::new(Form::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
-    Ok(follow(cx, &mut printer, Vec::new(), &wish, Scene { home, past, stays: true, signals, attendant: None }))
+    Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: None }))
 }
 
 /// Somebody who has a say while logs are shown.
-pub(crate) trait Attendant {
+pub(crate) trait Observer {
     /// Something happened to an app.
-    fn happened(&mut self, out: &mut Out, event: &Event);
+    fn on_event(&mut self, out: &mut Out, event: &Event);
     /// Everything is stopped now.
-    fn stopping(&mut self, out: &mut Out);
+    fn on_stopping(&mut self, out: &mut Out);
     /// When to look at the apps; none = never.
     fn due(&self) -> Option<Instant>;
     /// Looks at them. True: it is time to stop everything.
@@ -105,10 +105,10 @@ pub(crate) fn stream_as(
     past: Past,
     show: &Show<'_>,
     signals: Option<&mut Signals>,
-    attendant: &mut dyn Attendant,
+    observer: &mut dyn Observer,
 ) -> Result<Option<i32>, CliError> {
     let home = cx.home()?.to_owned();
-    let wish = Wish {
+    let filter = LogFilter {
         targets: vec!["all".into()],
         streams: Streams::APPS,
         cwd: cwd()?,
@@ -116,7 +116,7 @@ pub(crate) fn stream_as(
         daemon_name: cx.program.label(),
     };
     let mut printer = Printer::new(show.form, show.timestamp, None);
-    Ok(follow(cx, &mut printer, Vec::new(), &wish, Scene { home, past, stays: true, signals, attendant: Some(attendant) }))
+    Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: Some(observer) }))
 }
 
 fn daemon_log(home: &Path) -> PathBuf {
@@ -212,7 +212,7 @@ impl Daemon {
     }
 
     /// What it told.
-    fn hear(&mut self, mut each: impl FnMut(Event)) {
+    fn on_readable(&mut self, mut each: impl FnMut(Event)) {
         match self.client.as_mut().map(Client::arrived) {
             Some(Ok(frames)) => {
                 self.keeper = self.client.as_ref().and_then(Client::peer).map(|peer| peer.keeper_pid).or(self.keeper);
@@ -232,9 +232,9 @@ impl Daemon {
     }
 
     /// Somebody wants to see the list. True: it is time to stop.
-    fn look(&self, attendant: Option<&mut (dyn Attendant + '_)>) -> bool {
+    fn look(&self, observer: Option<&mut (dyn Observer + '_)>) -> bool {
         let list = client::connect(&self.home).ok().and_then(|mut client| client.list().ok());
-        attendant.is_some_and(|attendant| attendant.look(&list.unwrap_or_default()))
+        observer.is_some_and(|observer| observer.look(&list.unwrap_or_default()))
     }
 
     /// The list, if it is time to ask for it.
@@ -260,11 +260,11 @@ struct Scene<'a> {
     /// Goes on without a reader, but not without a daemon.
     stays: bool,
     signals: Option<&'a mut Signals>,
-    attendant: Option<&'a mut dyn Attendant>,
+    observer: Option<&'a mut dyn Observer>,
 }
 
-fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish: &Wish, scene: Scene<'_>) -> Option<i32> {
-    let Scene { home, past, stays, mut signals, mut attendant } = scene;
+fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filter: &LogFilter, scene: Scene<'_>) -> Option<i32> {
+    let Scene { home, past, stays, mut signals, mut observer } = scene;
     let mut watch = Watch::new();
     for follower in &followers {
         follower.watch(&mut watch);
@@ -274,7 +274,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
     let mut look_for_new = true;
     loop {
         if let Some(list) = daemon.list() {
-            add_new(&mut followers, &list, wish, &past, &mut watch);
+            add_new(&mut followers, &list, filter, &past, &mut watch);
             look_for_new = true;
         }
         for follower in &mut followers {
@@ -291,7 +291,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
         if stays && daemon.gone {
             return daemon.keeper;
         }
-        let look_at = attendant.as_ref().and_then(|attendant| attendant.due());
+        let look_at = observer.as_ref().and_then(|observer| observer.due());
         let due = followers.iter().filter_map(Follower::due).chain(daemon.ask_at).chain(look_at).min();
         let blind = watch.blind.then_some(BLIND);
         // What one file's follower took from the watch is news for the others, too.
@@ -301,10 +301,10 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
         let signal_fds = signals.as_ref().map(|signals| signals.fds());
         let has_reader = !cx.out.is_closed();
         let wake = wait(has_reader, watch.as_fd(), daemon.client.as_ref(), signal_fds.as_ref().map_or(&[], |fds| &fds[..]), longest);
-        let is_over = look_at.is_some_and(|at| at <= Instant::now()) && daemon.look(attendant.as_deref_mut());
-        if is_over || wake.signalled && signals.as_mut().is_some_and(|signals| signals.hear()) {
-            if let Some(attendant) = attendant.as_mut().filter(|_| daemon.stopping.is_none()) {
-                attendant.stopping(&mut cx.out);
+        let is_over = look_at.is_some_and(|at| at <= Instant::now()) && daemon.look(observer.as_deref_mut());
+        if is_over || wake.signalled && signals.as_mut().is_some_and(|signals| signals.receive()) {
+            if let Some(observer) = observer.as_mut().filter(|_| daemon.stopping.is_none()) {
+                observer.on_stopping(&mut cx.out);
             }
             daemon.stop();
         }
@@ -318,11 +318,11 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, wish
             watch.drain();
         }
         look_for_new = missed.made || watch.news().made;
-        if wake.daemon_speaks {
-            daemon.hear(|event| {
+        if wake.daemon_readable {
+            daemon.on_readable(|event| {
                 printer.happened(&mut cx.out, &event);
-                if let Some(attendant) = &mut attendant {
-                    attendant.happened(&mut cx.out, &event);
+                if let Some(observer) = &mut observer {
+                    observer.on_event(&mut cx.out, &event);
                 }
             });
         }
@@ -369,8 +369,8 @@ impl Past {
 }
 
 /// New instances among those that were asked for.
-fn add_new(followers: &mut Vec<Follower>, list: &[Summary], wish: &Wish, past: &Past, watch: &mut Watch) {
-    let Ok(sources) = wish.sources(list) else { return };
+fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, past: &Past, watch: &mut Watch) {
+    let Ok(sources) = filter.sources(list) else { return };
     for source in sources {
         if !followers.iter().any(|follower| follower.source.path == source.path) {
             let position = past.position(&source.path);
@@ -387,7 +387,7 @@ fn add_new(followers: &mut Vec<Follower>, list: &[Summary], wish: &Wish, past: &
 /// What ended a wait.
 struct Wake {
     news: bool,
-    daemon_speaks: bool,
+    daemon_readable: bool,
     signalled: bool,
     reader_gone: bool,
 }
@@ -414,13 +414,13 @@ fn wait(
     let timeout =
         longest.map(|time| Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) });
     if poll(&mut fds, timeout.as_ref()).is_err() {
-        return Wake { news: true, daemon_speaks: false, signalled: true, reader_gone: false };
+        return Wake { news: true, daemon_readable: false, signalled: true, reader_gone: false };
     }
-    let told = |at: Option<usize>| at.and_then(|at| fds.get(at)).map_or(PollFlags::empty(), PollFd::revents);
+    let revents = |at: Option<usize>| at.and_then(|at| fds.get(at)).map_or(PollFlags::empty(), PollFd::revents);
     Wake {
-        news: !told(watch_at).is_empty(),
-        daemon_speaks: !told(client_at).is_empty(),
+        news: !revents(watch_at).is_empty(),
+        daemon_readable: !revents(client_at).is_empty(),
         signalled: fds.iter().take(signals.len()).any(|fd| !fd.revents().is_empty()),
-        reader_gone: told(reader_at).intersects(PollFlags::ERR | PollFlags::NVAL),
+        reader_gone: revents(reader_at).intersects(PollFlags::ERR | PollFlags::NVAL),
     }
 }

@@ -50,7 +50,7 @@ impl Streams {
 
 /// What was asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Wish {
+pub(super) struct LogFilter {
     pub targets: Vec<String>,
     pub streams: Streams,
     pub cwd: String,
@@ -59,7 +59,7 @@ pub(super) struct Wish {
     pub daemon_name: &'static str,
 }
 
-impl Wish {
+impl LogFilter {
     fn is_daemon(&self, target: &str, list: &[Summary]) -> bool {
         (target == "PM2" || target == self.daemon_name) && !list.iter().any(|row| row.name == target)
     }
@@ -167,8 +167,8 @@ mod tests {
         }
     }
 
-    fn wish(targets: &[&str], out: bool, error: bool) -> Wish {
-        Wish {
+    fn filter(targets: &[&str], out: bool, error: bool) -> LogFilter {
+        LogFilter {
             targets: targets.iter().map(|target| (*target).to_owned()).collect(),
             streams: Streams::new(out, error),
             cwd: "/srv".into(),
@@ -177,8 +177,8 @@ mod tests {
         }
     }
 
-    fn paths(wish: &Wish, list: &[Summary]) -> Vec<String> {
-        wish.sources(list).unwrap().iter().map(|source| source.path.display().to_string()).collect()
+    fn paths(filter: &LogFilter, list: &[Summary]) -> Vec<String> {
+        filter.sources(list).unwrap().iter().map(|source| source.path.display().to_string()).collect()
     }
 
     #[test]
@@ -204,11 +204,11 @@ mod tests {
             (&["quiet"], false, false, &["/l/all.log"]),
         ];
         for (targets, out, error, expected) in cases {
-            assert_eq!(paths(&wish(targets, out, error), &list), expected, "{targets:?} {out} {error}");
+            assert_eq!(paths(&filter(targets, out, error), &list), expected, "{targets:?} {out} {error}");
         }
-        assert_eq!(paths(&wish(&["all"], false, false), &[]), ["/h/pm2.log"]);
+        assert_eq!(paths(&filter(&["all"], false, false), &[]), ["/h/pm2.log"]);
         for unknown in ["nope", "9", "/x+/", "/(/"] {
-            assert!(wish(&[unknown], false, false).sources(&list).is_err(), "{unknown}");
+            assert!(filter(&[unknown], false, false).sources(&list).is_err(), "{unknown}");
         }
     }
 }

@@ -5,7 +5,7 @@ use ostler_proto::control::Progress;
 use super::{Out, id_list};
 
 /// Tells the user how a request goes on.
-pub(crate) struct Teller<'a> {
+pub(crate) struct ProgressPrinter<'a> {
     out: &'a mut Out,
     wording: Wording,
     /// Instances that were just launched: said once, not again when they are up.
@@ -31,19 +31,19 @@ pub(crate) enum Wording {
     Resurrect,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> ProgressPrinter<'a> {
     /// For one request.
     pub(crate) fn new(out: &'a mut Out, wording: Wording) -> Self {
         Self { out, wording, launched: Vec::new() }
     }
 
     /// Says it at once: the next step may take long.
-    pub(crate) fn tell(&mut self, progress: Progress) {
-        self.hear(progress);
+    pub(crate) fn print(&mut self, progress: Progress) {
+        self.add(progress);
         self.out.flush();
     }
 
-    fn hear(&mut self, progress: Progress) {
+    fn add(&mut self, progress: Progress) {
         match &progress {
             Progress::Launched { ids, .. } => self.launched.extend(ids),
             Progress::InstanceDone { id, .. } if self.wording != Wording::Resurrect && self.launched.contains(id) => return,
@@ -53,7 +53,7 @@ impl<'a> Teller<'a> {
     }
 
     /// A message between the steps.
-    pub(crate) fn say(&mut self, text: impl std::fmt::Display) {
+    pub(crate) fn info(&mut self, text: impl std::fmt::Display) {
         self.out.info(text);
         self.out.flush();
     }
@@ -110,11 +110,11 @@ mod tests {
     use crate::home::Program;
     use crate::render::Screen;
 
-    fn told(wording: Wording, steps: Vec<Progress>) -> String {
+    fn printed(wording: Wording, steps: Vec<Progress>) -> String {
         let (mut out, screen) = Screen::of(Program::Pm2);
-        let mut teller = Teller::new(&mut out, wording);
+        let mut printer = ProgressPrinter::new(&mut out, wording);
         for step in steps {
-            teller.hear(step);
+            printer.add(step);
         }
         screen.taken(&mut out)
     }
@@ -133,7 +133,7 @@ mod tests {
         ];
         let text = "[PM2] Applying action restartProcessId on app [b](ids: [ 2, 3 ])\n[PM2] [b](2) ✓\n[PM2] [b](3) ✓\n\
                     [PM2] Applying action stopProcessId on app [7](ids: [ '7' ])\n";
-        assert_eq!(told(Wording::Action, steps), text);
+        assert_eq!(printed(Wording::Action, steps), text);
     }
 
     #[test]
@@ -149,17 +149,17 @@ mod tests {
         let text = "[PM2][WARN] Applications a, b not running, starting...\n\
                     [PM2][WARN] App a has option 'wait_ready' set, waiting for app to be ready...\n\
                     [PM2] App [b] launched (2 instances)\n[PM2] [b](9) ✓\n";
-        assert_eq!(told(Wording::Action, steps), text);
+        assert_eq!(printed(Wording::Action, steps), text);
     }
 
     #[test]
     fn scale_reset_and_resurrect_have_their_own_words() {
         let launched = || Progress::Launched { name: "b".into(), ids: vec![1, 2] };
-        assert_eq!(told(Wording::Scale, vec![launched(), done(1)]), "[PM2] Scaling up application\n".repeat(2));
+        assert_eq!(printed(Wording::Scale, vec![launched(), done(1)]), "[PM2] Scaling up application\n".repeat(2));
         let selected = Progress::Selected { action: "resetMetaProcessId".into(), target: "all".into(), ids: vec![0, 1] };
         let text = "[PM2] Resetting meta for process id 0\n[PM2] Resetting meta for process id 1\n";
-        assert_eq!(told(Wording::Reset, vec![selected, done(0), done(1)]), text);
-        assert_eq!(told(Wording::Resurrect, vec![launched(), done(1)]), "[PM2] Process b restored\n");
-        assert_eq!(told(Wording::PlainStart, vec![launched(), done(1)]), "");
+        assert_eq!(printed(Wording::Reset, vec![selected, done(0), done(1)]), text);
+        assert_eq!(printed(Wording::Resurrect, vec![launched(), done(1)]), "[PM2] Process b restored\n");
+        assert_eq!(printed(Wording::PlainStart, vec![launched(), done(1)]), "");
     }
 }

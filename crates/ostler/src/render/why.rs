@@ -66,7 +66,7 @@ fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &Vie
     {
         let _ = writeln!(out, "  its last change was made {}", event_cause(cause));
     }
-    let shown: Vec<&Event> = known.into_iter().filter(|event| !is_told(detail, event)).take(EVENTS).collect();
+    let shown: Vec<&Event> = known.into_iter().filter(|event| !is_in_detail(detail, event)).take(EVENTS).collect();
     if !shown.is_empty() {
         let _ = writeln!(out, "  what happened:");
     }
@@ -91,7 +91,7 @@ pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Eve
 }
 
 /// The exits, the notes and the reports of reloads say the same, and more; and a log that was rotated leads to nothing.
-fn is_told(detail: &Detail, event: &Event) -> bool {
+fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     let exits = &detail.instance.exits;
     match &event.what {
         What::Exit { pid, .. } => exits.iter().any(|exit| exit.pid == *pid),

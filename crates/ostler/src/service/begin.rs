@@ -20,7 +20,7 @@ use crate::render::Wording;
 pub(crate) enum Taking {
     /// It is replaced by this program: the service was started or restarted.
     Anew,
-    /// It stays: only the attendant is another one.
+    /// It stays: only the main process is another one.
     Again,
 }
 

@@ -19,11 +19,11 @@ pub(super) fn is_restart(unit: &Unit) -> bool {
     }
     command.args(["list-jobs", "--no-legend", "--no-pager", "--plain", "--", &unit.name]);
     let answer = command.env("LC_ALL", "C").env("SYSTEMD_COLORS", "0").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    answer.is_ok_and(|answer| answer.status.success() && says_restart(&String::from_utf8_lossy(&answer.stdout), &unit.name))
+    answer.is_ok_and(|answer| answer.status.success() && has_restart_job(&String::from_utf8_lossy(&answer.stdout), &unit.name))
 }
 
 /// Lines of `number unit type state`.
-fn says_restart(jobs: &str, unit: &str) -> bool {
+fn has_restart_job(jobs: &str, unit: &str) -> bool {
     jobs.lines().any(|line| {
         let mut words = line.split_whitespace().skip(1);
         words.next() == Some(unit) && matches!(words.next(), Some("restart" | "try-restart"))
@@ -45,7 +45,7 @@ mod tests {
             ("No jobs running.\n", false),
             ("", false),
         ] {
-            assert_eq!(says_restart(jobs, "pm2-root.service"), expected, "{jobs}");
+            assert_eq!(has_restart_job(jobs, "pm2-root.service"), expected, "{jobs}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! Keeper and daemon must outlive a restart of the service, so they cannot be its main process: that has to end in a restart. The main
-//! process is this attendant. It starts the keeper or finds it, has the saved list started, says `READY=1`, and sleeps. It supervises
+//! process is this one. It starts the keeper or finds it, has the saved list started, says `READY=1`, and sleeps. It supervises
 //! nothing and holds nothing: it may be killed at any instant, and the next one finds everything as it was.
 //!
 //! - **Asked to end** (SIGTERM): it looks which job the service manager performs. A restart: it ends, and everything else stays; its

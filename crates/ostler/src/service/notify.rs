@@ -29,7 +29,7 @@ impl Notify {
     }
 
     /// Tells it; a service manager that does not listen is no reason to fail.
-    pub(super) fn say(&self, state: &str) {
+    pub(super) fn send(&self, state: &str) {
         if let Some((socket, address)) = &self.door {
             let _ = sendto(socket, state.as_bytes(), SendFlags::NOSIGNAL, address);
         }
@@ -37,7 +37,7 @@ impl Notify {
 
     /// A line for people, as `systemctl status` shows it.
     pub(super) fn status(&self, text: &str) {
-        self.say(&format!("STATUS={}", one_line(text)));
+        self.send(&format!("STATUS={}", one_line(text)));
     }
 }
 

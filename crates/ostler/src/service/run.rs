@@ -1,4 +1,4 @@
-//! The attendant's loop.
+//! The main's loop.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -25,7 +25,7 @@ use ostler_core::causes::with_causes;
 const BEATS: u32 = 3;
 /// How long the pid of a new keeper is looked for.
 const KEEPER_WITHIN: Duration = Duration::from_secs(10);
-/// The word that says: the attendant alone was replaced.
+/// The word that says: the main alone was replaced.
 pub(crate) const AGAIN: &str = "again";
 
 /// What comes next.
@@ -53,48 +53,48 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
     // Only for people.
     let _ = ostler_sys::title::set_comm("ostler-service");
     let home = cx.home()?.to_owned();
-    let mut attendant = Attendant { home: &home, beat: notify.watchdog.map(|period| period / BEATS), notify, signals };
+    let mut main = MainProcess { home: &home, beat: notify.watchdog.map(|period| period / BEATS), notify, signals };
     let status = match begin(cx, taking, unit.as_ref()) {
         // What was started for nothing does not stay.
         Err(error) if cx.launched.is_some() => {
-            drop(stop::stop(cx, &home, &attendant.notify));
+            drop(stop::stop(cx, &home, &main.notify));
             return Err(error);
         }
         begun => begun?,
     };
     // Whoever took another one's place has asked for a sign of life just now.
-    attendant.notify.say(&format!("READY=1\nWATCHDOG=1\nSTATUS={}", super::notify::one_line(&status)));
+    main.notify.send(&format!("READY=1\nWATCHDOG=1\nSTATUS={}", super::notify::one_line(&status)));
     loop {
         cx.disconnect();
         memory::rest();
-        let keeper = attendant.keeper(cx)?;
-        match attendant.wait_beating(cx, keeper.as_ref())? {
+        let keeper = main.keeper(cx)?;
+        match main.wait_beating(cx, keeper.as_ref())? {
             Next::Leave => return Ok(Status::Ok),
-            Next::Stop if attendant.is_restart(unit.as_ref()) => {
+            Next::Stop if main.is_restart(unit.as_ref()) => {
                 cx.out.info("the service is restarted: apps go on");
                 return Ok(Status::Ok);
             }
-            Next::Stop => return stop::stop(cx, &home, &attendant.notify).map(|()| Status::Ok),
-            Next::Again => attendant.again(cx),
+            Next::Stop => return stop::stop(cx, &home, &main.notify).map(|()| Status::Ok),
+            Next::Again => main.again(cx),
             Next::KeeperEnded if !home.join(SOCKET_FILE).exists() => {
                 cx.out.info("everything was stopped, the service ends");
                 credentials::withdraw(&home);
                 return Ok(Status::Ok);
             }
-            Next::KeeperEnded => attendant.notify.status(&begin(cx, Taking::Again, None)?),
+            Next::KeeperEnded => main.notify.status(&begin(cx, Taking::Again, None)?),
         }
         cx.out.flush();
     }
 }
 
-struct Attendant<'a> {
+struct MainProcess<'a> {
     home: &'a Path,
     notify: Notify,
     beat: Option<Duration>,
     signals: SignalFd,
 }
 
-impl Attendant<'_> {
+impl MainProcess<'_> {
     /// The keeper that is there now. One that was killed a moment ago has a successor soon.
     fn keeper(&self, cx: &mut Cx) -> Result<Option<OwnedFd>, CliError> {
         let until = Instant::now() + KEEPER_WITHIN;
@@ -167,7 +167,7 @@ impl Attendant<'_> {
             match watch::ask(self.home, within)? {
                 // Its end is heard of in another way.
                 Health::Alive | Health::Gone => {
-                    self.notify.say("WATCHDOG=1");
+                    self.notify.send("WATCHDOG=1");
                     return Ok(());
                 }
                 health => replace_hung(cx, self.home, health),

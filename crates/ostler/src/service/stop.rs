@@ -27,7 +27,7 @@ const TRIES: u32 = 3;
 /// # Errors
 /// The daemon did not do it, also not after it was started anew.
 pub(super) fn stop(cx: &mut Cx, home: &Path, notify: &Notify) -> Result<(), CliError> {
-    notify.say("STOPPING=1\nSTATUS=stopping all apps");
+    notify.send("STOPPING=1\nSTATUS=stopping all apps");
     extend(notify, ANSWERS_WITHIN * 4);
     // Who stands still would use up the time that the apps need.
     replace_hung(cx, home, watch::ask(home, ANSWERS_WITHIN)?);
@@ -81,7 +81,7 @@ fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
 
 /// It may take so long, and some more.
 pub(super) fn extend(notify: &Notify, by: Duration) {
-    notify.say(&format!("EXTEND_TIMEOUT_USEC={}", (by + MARGIN).as_micros()));
+    notify.send(&format!("EXTEND_TIMEOUT_USEC={}", (by + MARGIN).as_micros()));
 }
 
 /// The longest that any app may take to end.

@@ -29,7 +29,7 @@ pub(crate) fn begin(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<(P
         let name = cx.program.name();
         cx.out.err_line(format_args!("without root, in your own systemd: {name} {command} --user-unit"));
     }
-    tell_root(cx, call, &[command, platform.name()])?;
+    print_root_command(cx, call, &[command, platform.name()])?;
     Ok(None)
 }
 
@@ -57,7 +57,7 @@ fn names() -> String {
 }
 
 /// What root has to type. The line to copy is the last one on stdout: scripts take it from there.
-pub(crate) fn tell_root(cx: &mut Cx, call: &Call, command: &[&str]) -> Result<(), CliError> {
+pub(crate) fn print_root_command(cx: &mut Cx, call: &Call, command: &[&str]) -> Result<(), CliError> {
     let exe = own_program(cx.program)?;
     let me = rustix::process::geteuid().as_raw();
     let own = ostler_sys::user::user_by_id(me).ok().flatten();
@@ -95,16 +95,16 @@ pub(crate) fn tell_root(cx: &mut Cx, call: &Call, command: &[&str]) -> Result<()
 /// All steps or none.
 pub(crate) fn perform(cx: &mut Cx, plan: &Plan) -> Result<(), CliError> {
     let out = &mut cx.out;
-    steps::perform(&plan.steps, &mut |told| match told {
-        steps::Told::Writing(path) => {
+    steps::perform(&plan.steps, &mut |progress| match progress {
+        steps::Progress::Writing(path) => {
             out.info(format_args!("Writing init configuration in {}", path.display()));
             out.info("Making script booting at startup...");
         }
-        steps::Told::Removing(path) => out.info(format_args!("Removing {}", path.display())),
-        steps::Told::Executing(command) => out.info(format_args!("[-] Executing: {command}...")),
-        steps::Told::Executed => out.info("[v] Command successfully executed."),
-        steps::Told::Passed(reason) => out.info(format_args!("[v] Nothing to do ({reason}).")),
-        steps::Told::Undoing => out.warn("taking back what was done"),
+        steps::Progress::Removing(path) => out.info(format_args!("Removing {}", path.display())),
+        steps::Progress::Executing(command) => out.info(format_args!("[-] Executing: {command}...")),
+        steps::Progress::Executed => out.info("[v] Command successfully executed."),
+        steps::Progress::Passed(reason) => out.info(format_args!("[v] Nothing to do ({reason}).")),
+        steps::Progress::Undoing => out.warn("taking back what was done"),
     })
     .map_err(|error| CliError::Failed(format!("{error}; nothing was changed")))
 }

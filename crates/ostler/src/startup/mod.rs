@@ -15,7 +15,7 @@ mod search_path;
 pub(crate) mod steps;
 mod unit_file;
 
-pub(crate) use begin::{begin, perform, tell_root};
+pub(crate) use begin::{begin, perform, print_root_command};
 pub(crate) use facts::{Facts, Scope, gather, own_program, whose};
 pub(crate) use plan::{Plan, plan, unplan};
 pub(crate) use platform::Platform;

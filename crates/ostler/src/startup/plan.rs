@@ -102,7 +102,7 @@ pub(crate) fn unplan(facts: &Facts) -> Plan {
     let steps = match (facts.platform, facts.scope) {
         (Platform::Systemd, Scope::System) => vec![
             try_run(&["systemctl", "disable", name]),
-            // The attendant leaves, what it attended to stays.
+            // The main process ends, what it watched stays.
             try_run(&["systemctl", "kill", "--kill-who=main", "--signal=SIGUSR1", name]),
             remove,
             try_run(&["systemctl", "daemon-reload"]),

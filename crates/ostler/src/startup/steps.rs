@@ -32,7 +32,7 @@ impl Step {
 
 /// What happens, for people.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Told<'a> {
+pub(crate) enum Progress<'a> {
     Writing(&'a Path),
     Removing(&'a Path),
     Executing(&'a str),
@@ -64,11 +64,11 @@ enum Undo {
 ///
 /// # Errors
 /// The first step that failed; those before it were undone.
-pub(crate) fn perform(steps: &[Step], tell: &mut dyn FnMut(Told<'_>)) -> Result<(), StepError> {
+pub(crate) fn perform(steps: &[Step], report: &mut dyn FnMut(Progress<'_>)) -> Result<(), StepError> {
     let mut undo = Vec::new();
     for step in steps {
-        if let Err(error) = one(step, &mut undo, tell) {
-            tell(Told::Undoing);
+        if let Err(error) = one(step, &mut undo, report) {
+            report(Progress::Undoing);
             undo.into_iter().rev().for_each(take_back);
             return Err(error);
         }
@@ -76,14 +76,14 @@ pub(crate) fn perform(steps: &[Step], tell: &mut dyn FnMut(Told<'_>)) -> Result<
     Ok(())
 }
 
-fn one(step: &Step, undo: &mut Vec<Undo>, tell: &mut dyn FnMut(Told<'_>)) -> Result<(), StepError> {
+fn one(step: &Step, undo: &mut Vec<Undo>, report: &mut dyn FnMut(Progress<'_>)) -> Result<(), StepError> {
     match step {
         Step::Write { path, text, mode } => {
-            tell(Told::Writing(path));
+            report(Progress::Writing(path));
             write(path, text, *mode, undo)
         }
         Step::Remove { path } => {
-            tell(Told::Removing(path));
+            report(Progress::Removing(path));
             match fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     Err(StepError::File { what: "remove", path: path.clone(), source: error })
@@ -93,13 +93,13 @@ fn one(step: &Step, undo: &mut Vec<Undo>, tell: &mut dyn FnMut(Told<'_>)) -> Res
         }
         Step::Run { command, undo: back, needed } => {
             let shown = typed(command);
-            tell(Told::Executing(&shown));
+            report(Progress::Executing(&shown));
             // Half of it may be done when it fails.
             undo.extend(back.clone().map(Undo::Run));
             match run(command) {
-                Ok(()) => tell(Told::Executed),
+                Ok(()) => report(Progress::Executed),
                 Err(reason) if *needed => return Err(StepError::Command { command: shown, reason }),
-                Err(reason) => tell(Told::Passed(&reason)),
+                Err(reason) => report(Progress::Passed(&reason)),
             }
             Ok(())
         }

@@ -20,11 +20,11 @@ fn called(program: Program, words: &[&str]) -> String {
 }
 
 /// What a command shows that ended with this.
-fn told(program: Program, words: &[&str], error: &CliError) -> String {
+fn printed(program: Program, words: &[&str], error: &CliError) -> String {
     let (out, screen) = Screen::of(program);
     let Ok(cli::Parsed::Run(call)) = cli::parse(words.iter().map(Into::into).collect()) else { panic!("{words:?}") };
     let mut cx = Cx::new(program, out, call.command.daemon);
-    run::tell(&mut cx, &call, error);
+    run::print_error(&mut cx, &call, error);
     let shown = screen.taken(&mut cx.out);
     format!("$ {} {}\n{shown}(exit code {})\n", program.name(), words.join(" "), error.status() as u8)
 }
@@ -74,7 +74,7 @@ fn what_a_daemon_answers_or_does_not() {
         ),
     ];
     for program in [Program::Ostler, Program::Pm2] {
-        let text = answers.iter().map(|(words, error)| told(program, words, error)).collect::<Vec<_>>().join("\n");
+        let text = answers.iter().map(|(words, error)| printed(program, words, error)).collect::<Vec<_>>().join("\n");
         golden(&format!("errors-daemon-{}", program.name()), &text);
         if program == Program::Ostler {
             golden("errors-daemon-ascii", &ascii(&text));

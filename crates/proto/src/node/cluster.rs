@@ -1,4 +1,4 @@
-//! Node's cluster protocol: what is said for every connection, without a JSON tree.
+//! Node's cluster protocol: the messages for every connection, without a JSON tree.
 //!
 //! ```text
 //! → {"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"null:3000:4","seq":7}}\n  + descriptor
@@ -8,13 +8,13 @@
 
 use serde::Deserialize;
 
-/// Longer than any of these lines.
+/// Length that none of these lines reaches.
 const MAX_BYTES: usize = 256;
 
-/// What a worker says about a handed over connection.
+/// Answer of a worker about a connection that was handed to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The descriptor has arrived; what becomes of it comes next.
+    /// The descriptor has arrived; the outcome comes next.
     Received,
     /// The message came without its descriptor.
     NotReceived,
@@ -22,7 +22,7 @@ pub enum Answer {
     Connection {
         /// Number of the message that brought it.
         seq: u64,
-        /// It serves it.
+        /// Whether it serves it.
         accepted: bool,
     },
 }
@@ -34,7 +34,7 @@ struct Line<'a> {
     accepted: Option<bool>,
 }
 
-/// Whether a line is an answer to a connection, and which. Nothing for every other line, however malformed.
+/// The answer in a line, if it is one to a connection. Nothing for every other line, however malformed.
 pub fn answer(line: &[u8]) -> Option<Answer> {
     match line {
         br#"{"cmd":"NODE_HANDLE_ACK"}"# => return Some(Answer::Received),

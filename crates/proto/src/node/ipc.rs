@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 /// Default limit of one line.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 
-/// Why a line is no message. Go on with the next one.
+/// Reason why a line is no message. Go on with the next one.
 #[derive(Debug, thiserror::Error)]
 pub enum IpcError {
     /// Longer than the limit; skipped up to its end.
@@ -28,15 +28,15 @@ pub enum IpcError {
     Malformed(#[source] serde_json::Error),
 }
 
-/// Collects bytes and cuts them into messages. Holds at most one line of the limit's length beside what was pushed last.
+/// Decoder: collects bytes and cuts them into messages. Holds at most one line of the limit's length beside what was pushed last.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: Vec<u8>,
     start: usize,
-    /// No newline before this position.
+    /// Position before which there is no newline.
     searched: usize,
     limit: usize,
-    /// In a line that was too long.
+    /// Whether it is in a line that was too long.
     skipping: bool,
 }
 
@@ -88,7 +88,7 @@ impl Decoder {
         }
     }
 
-    /// Nothing but the beginning of a line is left: is it too long already?
+    /// Refuses the beginning of a line that is too long already.
     fn overlong(&mut self) -> Option<Result<Value, IpcError>> {
         if self.buffer.len() - self.start <= self.limit && !self.skipping {
             return None;
@@ -108,10 +108,10 @@ pub fn encode(message: &Value) -> Vec<u8> {
     line
 }
 
-/// What an app says.
+/// Message of an app.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// `"ready"`: it takes traffic from now on.
+    /// `"ready"`: it accepts traffic from now on.
     Ready,
     /// `{node_version}`: version of Node.
     NodeVersion(String),
@@ -134,7 +134,7 @@ pub enum Message {
     Raw(Value),
 }
 
-/// Tells what a message means (`app-ipc`: typed if both `type` and `data` are truthy, else by its keys, else raw).
+/// Finds the meaning of a message (`app-ipc`: typed if both `type` and `data` are truthy, else by its keys, else raw).
 pub fn classify(value: Value) -> Message {
     let map = match value {
         Value::String(text) if text == "ready" => return Message::Ready,
@@ -168,7 +168,7 @@ fn typed(mut map: Map<String, Value>) -> Message {
     }
 }
 
-/// JavaScript's idea of true.
+/// True as in JavaScript.
 fn is_truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,

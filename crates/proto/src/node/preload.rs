@@ -1,4 +1,4 @@
-//! What the daemon and its preload in a Node app say to each other, on the IPC channel of that app. Node keeps it from the app, because its
+//! Messages between the daemon and its preload in a Node app, on the IPC channel of that app. Node keeps them from the app, because their
 //! `cmd` begins with `NODE_`.
 //!
 //! ```text
@@ -13,16 +13,16 @@ use serde_json::{Map, Value, json};
 
 const COMMAND: &str = "NODE_OSTLER";
 
-/// What the preload says. Whatever app may write the same: it means something only of a process that was started with the preload.
+/// Message of the preload. Any app may write the same: it means something only from a process that was started with the preload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromPreload {
     /// The script was run.
     Runs,
     /// The event loop turns.
     Turns,
-    /// During a drain: so many requests are under way.
+    /// Report during a drain: so many requests are under way.
     Open {
-        /// How many.
+        /// Their number.
         requests: u32,
     },
     /// Nothing is under way any more but what only the app can end.
@@ -30,7 +30,7 @@ pub enum FromPreload {
 }
 
 impl FromPreload {
-    /// Nothing for every other message.
+    /// The message, or nothing for every other one.
     pub fn of(message: &Map<String, Value>) -> Option<Self> {
         let text = |name| message.get(name).and_then(Value::as_str);
         if text("cmd") != Some(COMMAND) {
@@ -49,21 +49,21 @@ impl FromPreload {
     }
 }
 
-/// The order to finish what is under way.
+/// Order to finish what is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// Listening servers are closed, too.
+    /// Whether listening servers are closed, too.
     pub stop_listening: bool,
-    /// A kept connection that rests for so long is closed.
+    /// Rest after which a kept connection is closed.
     pub idle_ms: u64,
-    /// What only the app can end has so long, if the app does not hear its signal.
+    /// Time for what only the app can end, if the app does not handle its signal.
     pub lasting_ms: u64,
-    /// The polite signal; none where the app is told by a message.
+    /// The polite signal; none where the app gets a message.
     pub signal: Option<String>,
 }
 
 impl Drain {
-    /// As it is sent.
+    /// The message as it is sent.
     pub fn message(self) -> Value {
         let Self { stop_listening, idle_ms, lasting_ms, signal } = self;
         let mut message =

@@ -118,7 +118,7 @@ fn bare_of(spec: &AppSpec, key: &str, name: &str, text: &str) -> Option<Value> {
     bare.filter(|value| serde_json::to_string(value).is_ok_and(|spelt| spelt == text))
 }
 
-/// PM2 fills this in for apps that were started by options; those of a file have it if the file has.
+/// True for what PM2 fills in for apps that were started by options; those of a file have it if the file has.
 fn may_be_unset(spec: &AppSpec, options: &Map<String, Value>, key: &str) -> bool {
     spec.config_file.is_none() || options.contains_key(key)
 }
@@ -133,7 +133,7 @@ fn given(options: &Map<String, Value>, map: &mut Map<String, Value>) {
     }
 }
 
-/// PM2 stores a memory limit in bytes, however it was given.
+/// The bytes of a memory limit, however it was given, as PM2 stores it.
 fn in_bytes(key: &str, value: &Value) -> Option<Value> {
     if key != "max_memory_restart" {
         return None;
@@ -174,7 +174,7 @@ fn typed(spec: &AppSpec, given: &Map<String, Value>, map: &mut Map<String, Value
     }
 }
 
-/// PM2 makes a number of a single code.
+/// The exit codes; a single one is a number, as in PM2.
 fn exit_codes(codes: &[i32]) -> Option<Value> {
     match codes {
         [] => None,

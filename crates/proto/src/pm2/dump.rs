@@ -46,15 +46,15 @@ pub struct DumpEntry {
     pub spec: AppSpec,
     /// Number of the instance within its app, if known.
     pub index: Option<u32>,
-    /// Restore it as stopped.
+    /// Whether it is restored as stopped.
     pub stopped: bool,
     /// Wire `created_at`, ms since the epoch.
     pub created_ms: Option<u64>,
-    /// What its schedule had come to.
+    /// State of its schedule.
     pub ticks: Option<Ticks>,
 }
 
-/// Why a dump cannot be read at all. Leave the file where it is and try the backup.
+/// Reason why a dump cannot be read at all. Leave the file where it is and try the backup.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     /// Not JSON. PM2 would evaluate it as JavaScript; nobody else should.
@@ -63,12 +63,12 @@ pub enum DumpError {
     /// JSON, but no list.
     #[error("the saved list is not a list of apps but {found}")]
     NotAList {
-        /// What it is.
+        /// Its kind.
         found: &'static str,
     },
 }
 
-/// Why one entry of a dump is not taken.
+/// Reason why one entry of a dump is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {position} of the saved list{}: {reason}", .name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default())]
 pub struct EntryError {
@@ -76,7 +76,7 @@ pub struct EntryError {
     pub position: usize,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// What is wrong.
+    /// The reason.
     pub reason: String,
 }
 

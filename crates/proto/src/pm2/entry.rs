@@ -68,7 +68,7 @@ const NOT_OPTIONS: [&str; 53] = [
 /// Variables that PM2 or ostler put into `env` by themselves.
 const ADDED: [&str; 6] = ["unique_id", "PM2_HOME", "PM2_USAGE", "PM2_JSON_PROCESSING", "PM2_INTERACTOR_PROCESSING", "updateEnv"];
 
-/// Reads one attribute after the other.
+/// Reader of one attribute after the other.
 struct Entry<'a> {
     map: &'a Map<String, Value>,
     env: Option<&'a Map<String, Value>>,
@@ -303,7 +303,7 @@ fn is_shell(script: &str) -> bool {
     matches!(script.rsplit('/').next(), Some("bash" | "sh"))
 }
 
-/// `…/pids/<name>-<digits>.pid`, the name written as PM2 writes it into file names.
+/// True for `…/pids/<name>-<digits>.pid`, the name written as PM2 writes it into file names.
 fn is_default_pid_file(path: &str, name: &str) -> bool {
     let part: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\\') { c } else { '-' }).collect();
     let mut parts = path.rsplit('/');
@@ -327,7 +327,7 @@ fn to_text(value: &Value) -> Option<String> {
     }
 }
 
-/// How a value of `env` looks to the process.
+/// The value of `env` as the process sees it.
 fn to_variable(value: &Value) -> String {
     to_text(value).unwrap_or_else(|| value.to_string())
 }

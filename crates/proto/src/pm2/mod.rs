@@ -1,4 +1,4 @@
-//! PM2's shapes: what `jlist`, `dump.pm2` and the environment of an app look like.
+//! PM2's shapes: `jlist`, `dump.pm2` and the environment of an app.
 
 mod attributes;
 mod dump;

@@ -17,7 +17,7 @@ use crate::control::{Detail, Files, HealthReport};
 /// The PM2 release whose shapes these are.
 pub const PM2_VERSION: &str = "7.0.4";
 
-/// What the shapes are made of: borrowed, so that the daemon needs no copy of a description to spawn an app.
+/// Source of the shapes: borrowed, so that the daemon needs no copy of a description to spawn an app.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// `pm_id`.
@@ -202,7 +202,7 @@ pub(super) fn state(view: &View<'_>) -> Map<String, Value> {
     map
 }
 
-/// What the app told of its probes. PM2's own probe, in every Node app, tells the name of the app there, and dashboards look for it.
+/// The options of an app's probes. PM2's own probe, in every Node app, puts the name of the app there, and dashboards look for it.
 fn axm_options(view: &View<'_>) -> Map<String, Value> {
     let mut options = view.axm_options.clone();
     let has_probe = view.spec.runs_in_node() && view.spec.given.open().get("pmx") != Some(&Value::Bool(false));
@@ -215,13 +215,13 @@ fn axm_options(view: &View<'_>) -> Map<String, Value> {
     options
 }
 
-/// How an instance with health checks is; PM2 has none.
+/// The health of an instance with checks; PM2 has none.
 pub(super) fn health_status(health: &HealthReport) -> Value {
     let last = health.last.as_ref().map(|last| json!({"at": last.at.wall_ms, "good": last.good, "text": last.words}));
     json!({"status": health.state.word(), "since": health.since.wall_ms, "failures": health.failures, "last_answer": last})
 }
 
-/// JavaScript prints 0, not 0.0.
+/// A number as JavaScript prints it: 0, not 0.0.
 pub(super) fn number(value: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "checked to be integral and small")]
     if value.fract() == 0.0 && value.abs() < 1e15 { (value as i64).into() } else { value.into() }

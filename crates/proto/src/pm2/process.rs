@@ -16,13 +16,13 @@ use crate::control::{HealthReport, Monit};
 /// Every environment variable is in it, secrets included, twice: scripts written for PM2 read them there.
 #[derive(Clone, Copy, Debug)]
 pub struct Process<'a> {
-    /// What its attributes are made of.
+    /// Source of its attributes.
     pub view: View<'a>,
     /// Pid; 0 = does not run.
     pub pid: i32,
     /// CPU and memory.
     pub monit: Monit,
-    /// How it is; none where nobody asks for it.
+    /// Health; none where nothing is checked.
     pub health: Option<&'a HealthReport>,
     /// User and group that it runs as, where they were given: PM2 has numbers also where a name was given, and the group also where only the
     /// user was.

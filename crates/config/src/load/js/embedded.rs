@@ -21,7 +21,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 const MEMORY_LIMIT: usize = 128 << 20;
 const STACK_LIMIT: usize = 512 << 10;
 
-/// First thing that the file wanted and that is not here.
+/// The first thing that the file wanted and that is not here.
 type Wanted = Rc<RefCell<Option<String>>>;
 
 /// A failure, and the value that the file has all the same when it caught the refusal.
@@ -132,7 +132,7 @@ fn host<'js>(ctx: &Ctx<'js>, context: &Context, wanted: &Wanted) -> rquickjs::Re
     Ok(host)
 }
 
-/// Where the module loader finds the prelude's functions; not enumerable.
+/// Name under which the module loader finds the prelude's functions; not enumerable.
 const REGISTRY: &str = "__ostlerRegistry";
 
 fn facts(context: &Context) -> String {
@@ -194,7 +194,7 @@ pub(super) fn package_type(file: &Path) -> String {
 
 fn write_stderr(text: &str) {
     use std::io::Write as _;
-    // Nobody is left to be told when standard error is closed.
+    // Nobody is left to read it when standard error is closed.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

@@ -1,7 +1,7 @@
 //! JavaScript files. They are programs, evaluated in the client.
 //!
 //! The embedded engine comes first: it starts in a millisecond. Its surroundings (`prelude.js`) hold what config files commonly use and
-//! say so as soon as a file wants anything else; that, and any exception, hands over to the runtime on `PATH`, whose word is final.
+//! report it as soon as a file wants anything else; that, and any exception, hands over to the runtime on `PATH`, whose word is final.
 //! Only running into a limit (time, memory) is final at once: the runtime would run into it as well.
 
 mod embedded;
@@ -12,14 +12,14 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Document, Origin, Places};
+use super::{Document, Origin, Positions};
 use crate::context::{Context, Engine};
-use crate::problem::{Kind, Place, Problem};
+use crate::problem::{Kind, Position, Problem};
 
 /// Shared by both engines.
 const ENCODE: &str = include_str!("encode.js");
 
-/// What is to be evaluated.
+/// A file to be evaluated.
 struct Job<'a> {
     kind: &'static str,
     /// Absolute path of the file, or a made-up one in the caller's directory.
@@ -27,7 +27,7 @@ struct Job<'a> {
     source: &'a str,
 }
 
-/// Why an engine gave no value.
+/// Reason why an engine gave no value.
 #[derive(Debug)]
 enum Failure {
     /// The file wants something that this engine does not have.
@@ -35,7 +35,7 @@ enum Failure {
     /// Time or memory ran out.
     Limit(String),
     /// The file failed: message, and line and column when known.
-    Threw(String, Option<Place>),
+    Threw(String, Option<Position>),
     /// There is no runtime to be found, or it cannot be started.
     Unavailable(String),
 }
@@ -62,7 +62,7 @@ pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<
     }
 }
 
-/// What to tell about a file that exports in the way of CommonJS where its package makes it an ES module.
+/// The hint about a file that exports in the way of CommonJS where its package makes it an ES module.
 fn as_es_module(path: &Path, text: &str) -> Option<String> {
     let extension = path.extension().and_then(|end| end.to_str()).filter(|end| matches!(*end, "js" | "ts"))?;
     let exports = text.contains("module.exports") || text.contains("exports.");
@@ -85,7 +85,7 @@ pub(super) fn expression(text: &str, origin: &Origin, context: &Context) -> Resu
     // The bracket makes `{` an object, and stands on the first line so that lines keep their numbers.
     let source = format!("({}\n)", text.trim_end().trim_end_matches(';'));
     let document = evaluate(&Job { kind: "expression", file, source: &source }, context)?;
-    Ok(Document { places: Places::scan(text), ..document })
+    Ok(Document { positions: Positions::scan(text), ..document })
 }
 
 fn stdin_name(context: &Context) -> String {
@@ -109,7 +109,7 @@ fn evaluate(job: &Job<'_>, context: &Context) -> Result<Document, Problem> {
     let answer = outcome.map_err(Failure::into_problem)?;
     Ok(Document {
         value: answer.value,
-        places: Places::scan(job.source),
+        positions: Positions::scan(job.source),
         notes: answer.notes,
         env_changes: answer
             .env
@@ -133,12 +133,12 @@ impl Failure {
         match self {
             Self::Unsupported(what) => Problem::error(Kind::Malformed, format!("{what} needs a JavaScript runtime")),
             Self::Limit(what) | Self::Unavailable(what) => Problem::error(Kind::Malformed, what),
-            Self::Threw(message, place) => Problem::error(Kind::Malformed, message).in_file(None, place),
+            Self::Threw(message, position) => Problem::error(Kind::Malformed, message).in_file(None, position),
         }
     }
 }
 
-/// What both engines print.
+/// Output of both engines.
 #[derive(Debug, Deserialize)]
 struct Answer {
     value: Value,
@@ -171,21 +171,21 @@ fn read_answer(text: &str, file: &str) -> Result<Answer, Failure> {
     match serde_json::from_str::<Printed>(text) {
         Ok(Printed::Answer(answer)) => Ok(answer),
         Ok(Printed::Thrown { error }) => {
-            let place = place_in_stack(&error.stack, file);
+            let position = position_in_stack(&error.stack, file);
             // Node puts a code frame in front of syntax errors and a require stack behind; one line is enough.
             let message = error.message.lines().next().unwrap_or_default().trim();
             let message = if error.name == "Error" { message.to_owned() } else { format!("{}: {message}", error.name) };
-            Err(Failure::Threw(message, place))
+            Err(Failure::Threw(message, position))
         }
         Err(error) => Err(Failure::Threw(format!("cannot read what the file evaluates to: {error}"), None)),
     }
 }
 
 /// The first `file:line[:column]` of this file in a stack.
-fn place_in_stack(stack: &str, file: &str) -> Option<Place> {
+fn position_in_stack(stack: &str, file: &str) -> Option<Position> {
     let rest = stack.split(file).skip(1).find_map(|rest| rest.strip_prefix(':'))?;
     let mut numbers = rest.split(|c: char| !c.is_ascii_digit());
     let line: u32 = numbers.next()?.parse().ok()?;
     let column = numbers.next().and_then(|text| text.parse().ok()).unwrap_or(1);
-    Some(Place { line, column })
+    Some(Position { line, column })
 }

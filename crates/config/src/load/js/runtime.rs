@@ -10,7 +10,7 @@ use super::{Answer, ENCODE, Failure, Job, read_answer};
 use crate::context::{Context, find_program};
 
 const DRIVER: &str = include_str!("driver.cjs");
-/// A file that does network requests gets this long.
+/// Time limit of a file: enough for network requests.
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 const MAX_OUTPUT: u64 = 32 << 20;
 
@@ -29,8 +29,8 @@ pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Failure> {
     let output = collect(child, job)?;
     match between(&output.text, &marker) {
         Some(answer) => read_answer(answer, &job.file).map_err(|failure| match failure {
-            Failure::Threw(message, place) if name == "node" && is_typed(&job.file) => {
-                Failure::Threw(format!("{message} (TypeScript needs bun, deno or Node.js >= 22.18)"), place)
+            Failure::Threw(message, position) if name == "node" && is_typed(&job.file) => {
+                Failure::Threw(format!("{message} (TypeScript needs bun, deno or Node.js >= 22.18)"), position)
             }
             failure => failure,
         }),

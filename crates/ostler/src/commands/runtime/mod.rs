@@ -17,7 +17,7 @@ use crate::error::{CliError, Status};
 
 /// Stays until everything has ended, and ends with the app's code.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    match starter::Place::take() {
+    match starter::StarterContext::take() {
         Some(place) => starter::run(cx, call, place),
         None => front::run(cx, call),
     }

@@ -26,12 +26,12 @@ pub(super) fn variables(home: &Path) -> [(&'static str, OsString); 2] {
 }
 
 /// Where it is to start things.
-pub(super) struct Place {
+pub(super) struct StarterContext {
     home: PathBuf,
     ready: OwnedFd,
 }
 
-impl Place {
+impl StarterContext {
     /// `None` in a process that is not the starter.
     pub(super) fn take() -> Option<Self> {
         let home = std::env::var_os(HOME_VAR).filter(|_| std::env::var_os(ROLE_VAR).is_some_and(|role| role == ROLE))?;
@@ -40,11 +40,11 @@ impl Place {
 }
 
 /// Starts everything, and ends.
-pub(super) fn run(cx: &mut Cx, call: &Call, place: Place) -> Result<Status, CliError> {
+pub(super) fn run(cx: &mut Cx, call: &Call, context: StarterContext) -> Result<Status, CliError> {
     // Standard output is for the lines of apps.
     cx.out.only_trouble();
-    cx.set_home(place.home);
-    cx.wait_for_keeper(place.ready);
+    cx.set_home(context.home);
+    cx.wait_for_keeper(context.ready);
     std::thread::sleep(Duration::from_millis(settings::delay_ms(call)?));
     if launch::in_front(cx, call)? {
         return Ok(Status::Ok);

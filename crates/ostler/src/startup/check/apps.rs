@@ -39,7 +39,7 @@ fn one(facts: &Facts, spec: &AppSpec, own: &Credentials, path: &str) -> Finding 
         .or_else(|| port(spec, &who, env.get("PORT").map(String::as_str)));
     match problem {
         None => fine("app", format!("{name}: script, interpreter and folder are there")),
-        Some((problem, mend)) => wrong("app", format!("{name}: {problem}"), mend),
+        Some((problem, remedy)) => wrong("app", format!("{name}: {problem}"), remedy),
     }
 }
 
@@ -53,7 +53,7 @@ fn who(spec: &AppSpec, own: &Credentials) -> Result<Credentials, String> {
     }
 }
 
-fn told(what: &str, path: &Path, barred: &Barred) -> String {
+fn describe(what: &str, path: &Path, barred: &Barred) -> String {
     match barred {
         Barred::Missing => format!("{what} {} is not there", path.display()),
         Barred::Closed(place) => format!("{what} {} cannot be used: {} is closed to its user", path.display(), place.display()),
@@ -62,19 +62,19 @@ fn told(what: &str, path: &Path, barred: &Barred) -> String {
 
 fn cwd(spec: &AppSpec, who: &Credentials) -> Option<String> {
     let folder = Path::new(&spec.cwd);
-    may(folder, who, EXECUTE).err().map(|barred| told("the folder", folder, &barred))
+    may(folder, who, EXECUTE).err().map(|barred| describe("the folder", folder, &barred))
 }
 
 /// The interpreter, by the `PATH` of the app, then by that of the service; and the script.
 fn program(spec: &AppSpec, who: &Credentials, own: Option<&str>, service: &str) -> Option<String> {
     let script = Path::new(&spec.script);
     let Some(interpreter) = &spec.interpreter else {
-        return may(script, who, EXECUTE).err().map(|barred| told("the program", script, &barred));
+        return may(script, who, EXECUTE).err().map(|barred| describe("the program", script, &barred));
     };
     if interpreter.contains('/') {
         let path = Path::new(&spec.cwd).join(interpreter);
         if let Err(barred) = may(&path, who, EXECUTE) {
-            return Some(told("the interpreter", &path, &barred));
+            return Some(describe("the interpreter", &path, &barred));
         }
     } else if !found(interpreter, own.unwrap_or_default(), &spec.cwd, who) && !found(interpreter, service, "/", who) {
         return Some(format!("{interpreter} is neither in its own PATH nor in that of the service ({service})"));
@@ -83,7 +83,7 @@ fn program(spec: &AppSpec, who: &Credentials, own: Option<&str>, service: &str) 
     if spec.shell || spec.script.is_empty() || !script.is_absolute() {
         return None;
     }
-    may(script, who, READ).err().map(|barred| told("the script", script, &barred))
+    may(script, who, READ).err().map(|barred| describe("the script", script, &barred))
 }
 
 fn found(word: &str, path: &str, cwd: &str, who: &Credentials) -> bool {

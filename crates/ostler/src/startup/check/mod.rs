@@ -1,6 +1,6 @@
 //! `startup --check`: would a boot bring everything back? Looks only; nothing is changed.
 //!
-//! Each check is one line that says what was found, and for what is wrong the command that mends it. [`unit`] looks at the service,
+//! Each check is one line that says what was found, and for what is wrong the command that corrects it. [`unit`] looks at the service,
 //! [`list`] at what was saved, [`apps`] at what each app needs, seen as the service will see it: with its user and its `PATH`.
 
 mod access;
@@ -31,17 +31,17 @@ pub(super) struct Finding {
     /// What was found.
     pub found: String,
     /// What to do about it.
-    pub mend: Option<String>,
+    pub remedy: Option<String>,
 }
 
 /// As it has to be.
 fn fine(what: &'static str, found: impl Into<String>) -> Finding {
-    Finding { what, ok: true, found: found.into(), mend: None }
+    Finding { what, ok: true, found: found.into(), remedy: None }
 }
 
 /// Not so, and what to do about it.
-fn wrong(what: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Finding {
-    Finding { what, ok: false, found: found.into(), mend: Some(mend.into()) }
+fn wrong(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { what, ok: false, found: found.into(), remedy: Some(remedy.into()) }
 }
 
 /// Everything at once; exit code 0 only when a boot would bring everything back.
@@ -58,7 +58,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("json") {
         let list: Vec<_> = findings
             .iter()
-            .map(|finding| json!({ "check": finding.what, "ok": finding.ok, "found": finding.found, "mend": finding.mend }))
+            .map(|finding| json!({ "check": finding.what, "ok": finding.ok, "found": finding.found, "remedy": finding.remedy }))
             .collect();
         render::json(&mut cx.out, &json!({ "ok": ok, "platform": platform.name(), "service": facts.name, "checks": list }));
     } else {
@@ -82,11 +82,11 @@ fn facts(cx: &Cx, call: &Call, platform: Platform) -> Result<Facts, CliError> {
 
 fn print(cx: &mut Cx, findings: &[Finding]) {
     let paint = cx.out.paint();
-    for Finding { what, ok, found, mend } in findings {
+    for Finding { what, ok, found, remedy } in findings {
         let sign = if *ok { paint.with(styles::GREEN, '✓') } else { paint.with(styles::RED, '✗') };
         cx.out.text(format_args!("{sign} {what}: {}\n", shown(found)));
-        if let Some(mend) = mend {
-            cx.out.text(format_args!("    → {}\n", shown(mend)));
+        if let Some(remedy) = remedy {
+            cx.out.text(format_args!("    → {}\n", shown(remedy)));
         }
     }
     let wrong = findings.iter().filter(|finding| !finding.ok).count();

@@ -1,4 +1,4 @@
-//! A place for tests in which options and attributes become specs.
+//! A project for tests in which options and attributes become specs.
 #![allow(dead_code, reason = "each test program uses what it needs")]
 
 use std::fs;
@@ -10,12 +10,12 @@ use ostler_core::app::{AppSpec, EnvMap};
 use serde_json::{Value, json};
 
 /// A private directory with its own `bin` on `PATH`; removed at the end.
-pub(crate) struct Place {
+pub(crate) struct Project {
     pub(crate) dir: PathBuf,
     pub(crate) context: Context,
 }
 
-impl Place {
+impl Project {
     pub(crate) fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("ostler-normalize-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
@@ -24,11 +24,11 @@ impl Place {
         let env = [("PATH", format!("{}/bin", dir.display())), ("HOME", format!("{}/home", dir.display())), ("CALLER", "1".into())];
         let env: EnvMap = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let context = Context::new(dir.clone(), env, 4).unwrap();
-        let place = Self { dir, context };
+        let project = Self { dir, context };
         for program in ["node", "bash", "python3", "perl"] {
-            place.program(program, "#!/bin/sh\n");
+            project.program(program, "#!/bin/sh\n");
         }
-        place
+        project
     }
 
     pub(crate) fn file(&self, path: &str, text: &str) -> String {
@@ -64,7 +64,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Project {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }

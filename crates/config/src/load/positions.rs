@@ -1,62 +1,62 @@
-//! Where each key of a file stands.
+//! Positions of the keys of a file.
 //!
-//! YAML and TOML parsers tell. JSON, JSON5 and JavaScript are read by a tolerant scanner that knows brackets, texts and comments and
+//! YAML and TOML parsers give them. JSON, JSON5 and JavaScript are read by a tolerant scanner that knows brackets, texts and comments and
 //! nothing else. It never evaluates, so for JavaScript it may find nothing, or something that is not what was evaluated; therefore a
-//! place is only given when the text around it agrees with the evaluated value (see [`Places::trusted`]). No line beats a wrong line.
+//! position is only given when the text around it agrees with the evaluated value (see [`Positions::trusted`]). No line beats a wrong line.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::problem::Place;
+use crate::problem::Position;
 
-/// Places by key path.
+/// Positions by key path.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Places {
-    exact: HashMap<String, Place>,
+pub(crate) struct Positions {
+    exact: HashMap<String, Position>,
     scanned: Option<Scanned>,
 }
 
-impl Places {
-    /// Records an exact place.
-    pub(crate) fn insert(&mut self, path: String, place: Place) {
-        self.exact.insert(path, place);
+impl Positions {
+    /// Records an exact position.
+    pub(crate) fn insert(&mut self, path: String, position: Position) {
+        self.exact.insert(path, position);
     }
 
-    /// Places in a text of the brace family.
+    /// Positions in a text of the brace family.
     pub(crate) fn scan(text: &str) -> Self {
         Self { exact: HashMap::new(), scanned: Some(Scanned::of(text)) }
     }
 
-    /// Place of an app (no steps) or of a key inside it. `app` is its path in the file, `value` its evaluated table.
-    pub(crate) fn of(&self, app: &str, value: &Value, steps: &[Step]) -> Option<Place> {
-        let path = steps.iter().fold(app.to_owned(), |path, step| join(&path, step));
-        self.exact.get(&path).copied().or_else(|| self.scanned.as_ref()?.trusted(app, value, steps))
+    /// Position of an app (no segments) or of a key inside it. `app` is its path in the file, `value` its evaluated table.
+    pub(crate) fn of(&self, app: &str, value: &Value, segments: &[Segment]) -> Option<Position> {
+        let path = segments.iter().fold(app.to_owned(), |path, segment| join(&path, segment));
+        self.exact.get(&path).copied().or_else(|| self.scanned.as_ref()?.trusted(app, value, segments))
     }
 }
 
-/// One step of a key path.
+/// Segment of a key path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum Segment {
     /// Into a table.
     Key(String),
     /// Into a list.
     Index(usize),
 }
 
-impl From<&str> for Step {
+impl From<&str> for Segment {
     fn from(key: &str) -> Self {
         Self::Key(key.to_owned())
     }
 }
 
 /// `apps[1]` + `env` → `apps[1].env`; keys that are no identifiers are quoted.
-pub(crate) fn join(path: &str, step: &Step) -> String {
-    match step {
-        Step::Index(index) => format!("{path}[{index}]"),
-        Step::Key(key) if !is_identifier(key) => format!("{path}[{}]", Value::from(key.as_str())),
-        Step::Key(key) if path.is_empty() => key.clone(),
-        Step::Key(key) => format!("{path}.{key}"),
+pub(crate) fn join(path: &str, segment: &Segment) -> String {
+    match segment {
+        Segment::Index(index) => format!("{path}[{index}]"),
+        Segment::Key(key) if !is_identifier(key) => format!("{path}[{}]", Value::from(key.as_str())),
+        Segment::Key(key) if path.is_empty() => key.clone(),
+        Segment::Key(key) => format!("{path}.{key}"),
     }
 }
 
@@ -66,11 +66,11 @@ fn is_identifier(text: &str) -> bool {
 }
 
 /// Line and column of a byte offset.
-pub(crate) fn place_at(text: &str, offset: usize) -> Place {
+pub(crate) fn position_at(text: &str, offset: usize) -> Position {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    Place { line: u32::try_from(line).unwrap_or(u32::MAX), column: u32::try_from(column).unwrap_or(u32::MAX) }
+    Position { line: u32::try_from(line).unwrap_or(u32::MAX), column: u32::try_from(column).unwrap_or(u32::MAX) }
 }
 
 /// Literals found in a text.
@@ -94,7 +94,7 @@ struct Entry {
     key: String,
     at: usize,
     value: Node,
-    /// A spread or computed key follows in the same table: what was written here may not be what counts.
+    /// Whether a spread or computed key follows in the same table: what was written here may not be what counts.
     overridable: bool,
 }
 
@@ -122,13 +122,13 @@ impl Scanned {
         Self { text: text.to_owned(), tables, lists, root }
     }
 
-    fn trusted(&self, app: &str, value: &Value, steps: &[Step]) -> Option<Place> {
+    fn trusted(&self, app: &str, value: &Value, segments: &[Segment]) -> Option<Position> {
         let block = self.by_path(app, value).or_else(|| self.by_name(value))?;
         let mut offset = self.tables.get(block)?.at;
         let mut node = Node::Table(block);
-        for step in steps {
-            match (step, node) {
-                (Step::Key(key), Node::Table(table)) => {
+        for segment in segments {
+            match (segment, node) {
+                (Segment::Key(key), Node::Table(table)) => {
                     let entry = self.tables.get(table)?.entries.iter().rfind(|entry| entry.key == *key)?;
                     if entry.overridable {
                         return None;
@@ -137,20 +137,20 @@ impl Scanned {
                     node = entry.value;
                 }
                 // An item of a list is reported at the key of the list.
-                (Step::Index(_), _) => break,
-                (Step::Key(_), _) => return None,
+                (Segment::Index(_), _) => break,
+                (Segment::Key(_), _) => return None,
             }
         }
-        Some(place_at(&self.text, offset))
+        Some(position_at(&self.text, offset))
     }
 
     /// The table at `apps[1]` of the literal that is exported, if it agrees with the evaluated one.
     fn by_path(&self, app: &str, value: &Value) -> Option<usize> {
         let mut node = self.root?;
-        for step in app.split(['.', '[']).filter(|step| !step.is_empty()) {
-            node = match (node, step.strip_suffix(']')) {
+        for segment in app.split(['.', '[']).filter(|segment| !segment.is_empty()) {
+            node = match (node, segment.strip_suffix(']')) {
                 (Node::Table(table), None) => {
-                    let entry = self.tables.get(table)?.entries.iter().rfind(|entry| entry.key == step)?;
+                    let entry = self.tables.get(table)?.entries.iter().rfind(|entry| entry.key == segment)?;
                     if entry.overridable {
                         return None;
                     }
@@ -176,7 +176,7 @@ impl Scanned {
         }
     }
 
-    /// Every text literal of the table is what was evaluated under that key.
+    /// True if every text literal of the table is what was evaluated under that key.
     fn agrees(&self, table: usize, value: &Value) -> bool {
         let Some(table) = self.tables.get(table) else { return false };
         table.entries.iter().filter(|entry| !entry.overridable).all(|entry| match self.literal(table, &entry.key) {
@@ -316,7 +316,7 @@ struct Parser<'a> {
     root: Option<Node>,
 }
 
-/// Deeper literals are skipped: the scanner recurses.
+/// Greatest depth of a literal; deeper ones are skipped, because the scanner recurses.
 const MAX_DEPTH: usize = 64;
 
 impl Parser<'_> {
@@ -487,7 +487,7 @@ mod tests {
     use serde_json::json;
 
     fn line(text: &str, app: &str, value: &Value, key: &str) -> Option<u32> {
-        Places::scan(text).of(app, value, &[key.into()]).map(|place| place.line)
+        Positions::scan(text).of(app, value, &[key.into()]).map(|position| position.line)
     }
 
     #[test]
@@ -497,8 +497,8 @@ mod tests {
         let b = json!({"name": "b", "max_restarts": "ten", "env": {"A": 1}});
         assert_eq!(line(text, "apps[0]", &a, "args"), Some(5));
         assert_eq!(line(text, "apps[1]", &b, "max_restarts"), Some(8));
-        let place = Places::scan(text).of("apps[1]", &b, &["env".into(), "A".into()]);
-        assert_eq!(place, Some(Place { line: 10, column: 7 }));
+        let position = Positions::scan(text).of("apps[1]", &b, &["env".into(), "A".into()]);
+        assert_eq!(position, Some(Position { line: 10, column: 7 }));
     }
 
     #[test]
