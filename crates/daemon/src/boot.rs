@@ -415,17 +415,13 @@ impl Control {
     fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, others: &[(u64, ProcRef)]) -> Result<(Link, i32), LaunchError> {
         let child = |(key, process): &(u64, ProcRef)| Child { key: *key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
         let children: Vec<Child> = survivors.values().chain(others).map(child).collect();
-        let channels = self.ctx.slots.iter().filter_map(|slot| slot.live.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd()));
-        let piped = self.ctx.slots.iter().flat_map(|slot| slot.live.piped.iter().flat_map(|piped| piped.held(slot.durable.id)));
         let held: Vec<(String, BorrowedFd<'_>)> = [
             (HELD_LOCK.to_owned(), self.ctx.lock.as_fd()),
             (HELD_SOCKET.to_owned(), self.ctx.listener.as_fd()),
             (HELD_JOURNAL.to_owned(), self.ctx.journal.fd()),
         ]
         .into_iter()
-        .chain(channels)
-        .chain(self.features.held())
-        .chain(piped)
+        .chain(self.features.held(&self.ctx))
         .chain(self.ctx.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();

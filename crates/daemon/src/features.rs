@@ -71,8 +71,8 @@ macro_rules! features {
             }
 
             /// What a new keeper is to hold for them.
-            pub(crate) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
-                self.all().flat_map(Feature::held)
+            pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
+                self.all().flat_map(move |feature| feature.held(ctx))
             }
 
             /// A descriptor that the keeper held while there was no daemon. Gives back what is nobody's.

@@ -13,7 +13,7 @@ mod kept;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ostler_core::app::AppSpec;
 use ostler_core::budget::{Hearing, KEPT_BYTES, MESSAGE_BYTES, MESSAGES, Rate};
@@ -212,6 +212,10 @@ impl Feature for Channels {
         beside.vars.push(("NODE_CHANNEL_FD", number.to_string()));
         beside.vars.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json".into()));
         Ok(())
+    }
+
+    fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        ctx.slots.iter().filter_map(|slot| slot.live.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd())).collect()
     }
 
     fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {

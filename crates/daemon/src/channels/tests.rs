@@ -219,6 +219,16 @@ fn a_process_gets_its_end_and_the_next_one_another() {
 }
 
 #[test]
+fn a_new_keeper_gets_the_channels_there_are() {
+    let mut app = App::new();
+    let key = app.played.ctx.slots.get(app.id).unwrap().key(INC);
+    let names = |app: &App| app.channels.held(&app.played.ctx).into_iter().map(|(name, _)| name).collect::<Vec<String>>();
+    assert_eq!(names(&app), [held_name(key)]);
+    app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
+    assert!(names(&app).is_empty());
+}
+
+#[test]
 fn what_the_keeper_held_is_read_again_if_its_process_is_the_newest() {
     let mut app = App::new();
     let (id, held) = (app.id, |key: u64| (held_name(key), UnixStream::pair().unwrap().0.into()));

@@ -316,7 +316,7 @@ impl Feature for Cluster {
         self.serve_listeners(ctx);
     }
 
-    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         self.listeners.held().collect()
     }
 

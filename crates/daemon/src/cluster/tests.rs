@@ -128,13 +128,13 @@ impl Rig {
 
     /// What the keeper holds a copy of, here as there: a socket of the played keeper is never closed.
     fn listeners(&self) -> usize {
-        self.cluster.held().len()
+        self.cluster.held(&self.played.ctx).len()
     }
 
     /// The next daemon: what the keeper holds and what the journal has.
     fn next_daemon(&mut self) {
         let held: Vec<(String, OwnedFd)> =
-            self.cluster.held().into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
+            self.cluster.held(&self.played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
         self.cluster = Cluster::default();
         for slot in self.played.ctx.slots.iter_mut() {
             slot.live.worker = Rare::default();
@@ -332,7 +332,7 @@ fn what_a_new_release_does_not_listen_at_is_closed_after_a_while() {
     assert_eq!(rig.listeners(), 2, "its servers may begin one after the other");
     rig.pass(1);
     assert_eq!(rig.listeners(), 1);
-    assert!(rig.cluster.held()[0].0.contains(":5"), "the one that it listens at stays");
+    assert!(rig.cluster.held(&rig.played.ctx)[0].0.contains(":5"), "the one that it listens at stays");
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn who_is_no_worker_gets_nothing() {
 #[test]
 fn whose_a_socket_is_is_known_to_others() {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
-    let inode = ostler_sys::listening::inode(rig.cluster.held()[0].1).unwrap();
+    let inode = ostler_sys::listening::inode(rig.cluster.held(&rig.played.ctx)[0].1).unwrap();
     assert_eq!(rig.played.ctx.listening.app_of(inode), Some("api"));
     rig.played.ctx.listening = crate::slots::listening::Listening::default();
     rig.next_daemon();

@@ -196,8 +196,8 @@ pub(crate) trait Feature {
     /// What the journal knows, before [`Feature::on_boot`].
     fn restore(&mut self, _snapshot: &mut Snapshot) {}
 
-    /// Descriptors that the keeper holds for this feature, by name: they outlive the daemon. A new keeper gets them.
-    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+    /// Descriptors that the keeper holds for this feature, by name, also those that stand in a slot: they outlive the daemon. A new keeper gets them.
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         Vec::new()
     }
 

@@ -123,9 +123,10 @@ impl Feature for LogWriters {
         self.records_of_tails()
     }
 
-    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+    fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         let notes = self.notes.iter().map(|notes| (NOTES.to_owned(), notes.as_fd()));
-        notes.chain(self.held_by_tails()).collect()
+        let writers = ctx.slots.iter().filter_map(|slot| Some((slot.durable.id, slot.live.piped.as_ref()?)));
+        notes.chain(writers.flat_map(|(id, piped)| piped.held(id))).chain(self.held_by_tails()).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use ostler_core::lifecycle::{Event, Notice, Origin};
 
 use super::LogWriters;
 use crate::engine::{Beside, Feature, Played};
-use crate::logs::Outputs;
+use crate::logs::{Outputs, end_name};
 use crate::store::Snapshot;
 
 /// An instance that writes its log itself, or (with times) through us; and its log.
@@ -45,7 +45,7 @@ fn who_needs_no_writer_gets_the_file_itself() {
     File::from(outputs.out).write_all(b"x").unwrap();
     assert_eq!(fs::read_to_string(&out).unwrap(), "x");
     // No thread, no descriptor that would wake us.
-    assert!(played.ctx.slots.get(id).unwrap().live.piped.is_none() && writers.waker.is_none() && writers.held().is_empty());
+    assert!(played.ctx.slots.get(id).unwrap().live.piped.is_none() && writers.waker.is_none() && writers.held(&played.ctx).is_empty());
 }
 
 #[test]
@@ -69,6 +69,17 @@ fn a_writer_outlives_the_process_and_its_last_line_comes_before_its_end() {
 }
 
 #[test]
+fn a_new_keeper_gets_the_pipes_and_the_notes() {
+    let (mut played, id, _) = instance(true);
+    let mut writers = LogWriters::default();
+    drop(prepared(&mut played, &mut writers, id));
+    let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
+    let names: Vec<String> = writers.held(&played.ctx).into_iter().map(|(name, _)| name).collect();
+    let ends = (0..5).map(|end| end_name(id, place, end));
+    assert_eq!(names, [super::NOTES.to_owned()].into_iter().chain(ends).collect::<Vec<String>>());
+}
+
+#[test]
 fn what_is_left_in_the_pipes_is_noted_with_the_end_of_its_instance() {
     let (mut played, id, out) = instance(true);
     let mut writers = LogWriters::default();
@@ -85,7 +96,7 @@ fn what_is_left_in_the_pipes_is_noted_with_the_end_of_its_instance() {
     played.forget_said();
     played.wait(&mut writers, |writers, _| writers.records().is_empty());
     assert_eq!(fs::read_to_string(&out).unwrap(), "at: rest\n");
-    assert!(writers.held().iter().all(|(name, _)| name == super::NOTES));
+    assert!(writers.held(&played.ctx).iter().all(|(name, _)| name == super::NOTES));
 }
 
 #[test]

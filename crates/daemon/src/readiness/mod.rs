@@ -302,7 +302,7 @@ impl Feature for Readiness {
         self.expect_nothing(ctx, id);
     }
 
-    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         let notify = self.notify.values().map(|notify| (Notify::held_name(notify.key), notify.as_fd()));
         notify.chain(self.newlines.values().map(|newline| (Newline::held_name(newline.key), newline.as_fd()))).collect()
     }

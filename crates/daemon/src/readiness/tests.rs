@@ -100,8 +100,9 @@ fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
     assert!(matches!(played.ctx.queue.front(), Some(Input::Event(_, Event::Ready { inc: 1 }))));
     // A daemon that is killed now has a successor, which hears it again.
     let mut next = Readiness::default();
-    for (name, fd) in readiness.held() {
-        assert!(next.take_back(&mut played.ctx, &name, fd.try_clone_to_owned().unwrap()).is_none());
+    let held: Vec<_> = readiness.held(&played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
+    for (name, fd) in held {
+        assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
     }
     let queued = played.ctx.queue.len();
     next.hear_notify(&mut played.ctx, id);
@@ -246,6 +247,6 @@ fn nothing_is_left_of_a_process_that_is_gone() {
     say(&beside, "READY=1");
     hear(&mut played, &mut readiness, id);
     readiness.on_process_gone(&mut played.ctx, id, 1);
-    assert!(!std::fs::exists(&path).unwrap() && readiness.held().is_empty());
+    assert!(!std::fs::exists(&path).unwrap() && readiness.held(&played.ctx).is_empty());
     assert_eq!(played.ctx.timers.next_ms(), None);
 }

@@ -156,7 +156,7 @@ impl Feature for Reclaim {
         hand_backs.chain(self.carries.records()).collect()
     }
 
-    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         self.carries.held().collect()
     }
 }

@@ -140,7 +140,7 @@ impl Feature for Sockets {
         self.steer(ctx);
     }
 
-    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         self.by_app.iter().flat_map(|(owner, group)| held(owner, group)).collect()
     }
 

@@ -117,7 +117,8 @@ fn what_a_former_daemon_opened_is_given_on() {
     let (mut played, mut sockets) = played();
     let spec = app(vec![port()]);
     let (_, of_first) = running(&mut played, &mut sockets, &spec);
-    let held: Vec<(String, OwnedFd)> = sockets.held().into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
+    let held: Vec<(String, OwnedFd)> =
+        sockets.held(&played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
     assert_eq!(held.len(), 1);
     let mut next = Sockets::default();
     for (name, fd) in held {

@@ -153,7 +153,7 @@ impl Feature for Watches {
         self.on_reports(ctx);
     }
 
-    fn held(&self) -> Vec<(String, BorrowedFd<'_>)> {
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         self.queue.iter().map(|fd| (HELD.to_owned(), fd.as_fd())).collect()
     }
 

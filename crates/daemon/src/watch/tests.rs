@@ -132,7 +132,7 @@ fn the_next_daemon_acts_on_what_is_marked() {
 fn the_thread_reports_and_ends_with_the_last_app() {
     let (mut played, mut watches, id) = running();
     watches.on_boot(&mut played.ctx);
-    assert_eq!(watches.held().len(), 1, "a new keeper gets the queue of changes");
+    assert_eq!(watches.held(&played.ctx).len(), 1, "a new keeper gets the queue of changes");
     let is_told =
         |_: &Watches, ctx: &Ctx| std::fs::read_to_string(ctx.log.path()).is_ok_and(|log| log.contains("Watching 1 folder for app"));
     played.wait(&mut watches, is_told);
@@ -140,6 +140,6 @@ fn the_thread_reports_and_ends_with_the_last_app() {
     played.wait(&mut watches, |_, ctx| ctx.slots.get(id).is_some_and(|slot| slot.durable.watch.changed));
     played.ctx.slots.remove(id);
     watches.on_forgotten(&mut played.ctx, id);
-    assert!(watches.engine.is_none() && watches.held().is_empty());
+    assert!(watches.engine.is_none() && watches.held(&played.ctx).is_empty());
     assert_eq!(played.ctx.timers.next_ms(), None);
 }
