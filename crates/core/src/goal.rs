@@ -95,8 +95,9 @@ fn up(after: u32, instance: &Instance) -> Progress<'_> {
     let last = instance.exits.last();
     match (&instance.state, instance.wanted) {
         (State::Running { inc, .. }, _) if *inc > after => Progress::Reached,
-        (_, Wanted::Down | Wanted::Gone) => {
-            Progress::Failed(last.filter(|record| record.inc > after).map_or(Failure::Stopped, Failure::Ended))
+        (_, wanted @ (Wanted::Down | Wanted::Gone)) => {
+            let meanwhile = if wanted == Wanted::Gone { Failure::Deleted } else { Failure::Stopped };
+            Progress::Failed(last.filter(|record| record.inc > after).map_or(meanwhile, Failure::Ended))
         }
         (State::Errored, Wanted::Up) => Progress::Failed(last.map_or(Failure::GaveUp, Failure::Ended)),
         _ => Progress::Waiting,
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn up_is_a_newer_process_than_there_was() {
-        use Failure::{Ended, GaveUp, Stopped};
+        use Failure::{Deleted, Ended, GaveUp, Stopped};
         let crashed = exit(2, ExitCause::Itself);
         let before = exit(1, ExitCause::Itself);
         for (state, wanted, exits, expected) in [
@@ -142,6 +143,7 @@ mod tests {
             (State::Stopped, Wanted::Down, &[], Progress::Failed(Stopped)),
             (State::Stopped, Wanted::Down, std::slice::from_ref(&before), Progress::Failed(Stopped)),
             (State::Stopped, Wanted::Gone, std::slice::from_ref(&crashed), Progress::Failed(Ended(&crashed))),
+            (State::Stopped, Wanted::Gone, std::slice::from_ref(&before), Progress::Failed(Deleted)),
             (State::Errored, Wanted::Up, std::slice::from_ref(&crashed), Progress::Failed(Ended(&crashed))),
             (State::Errored, Wanted::Up, &[], Progress::Failed(GaveUp)),
         ] {

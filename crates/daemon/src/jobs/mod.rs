@@ -30,7 +30,7 @@ use std::collections::BTreeSet;
 
 use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Event, Notice, Origin, PolicyName};
-use ostler_proto::control::{self as proto, Action, Progress, Response};
+use ostler_proto::control::{self as proto, Action, Failure, Progress, Response};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
@@ -43,6 +43,8 @@ use crate::slots::saved;
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     all: Vec<Job>,
+    /// Starts of apps that are being deleted, the oldest first: each begins when that is done.
+    held_back: Vec<(Asker, Start)>,
     /// Instances that requests added and whose program cannot be executed.
     unstartable: Vec<u32>,
     last: u64,
@@ -66,7 +68,13 @@ impl Feature for Jobs {
         }
         let job = match request {
             proto::Request::Start { apps, base_env, existing, command, confirm } => {
-                start::start(ctx, asker, Start { apps, base_env, existing, confirm, origin: caller.origin(command) })
+                let start = Start { apps, base_env, existing, confirm, origin: caller.origin(command) };
+                if start.has_to_wait(&ctx.slots) {
+                    self.held_back.push((asker, start));
+                    self.count(ctx);
+                    return None;
+                }
+                start::start(ctx, asker, start)
             }
             proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command } => {
                 let (targets, parallel) = (targets.into(), parallel as usize);
@@ -91,10 +99,7 @@ impl Feature for Jobs {
             }
             request => return Some(Ask { client, id, caller, request }),
         };
-        match job {
-            Ok(job) => self.begin(ctx, job),
-            Err(failure) => asker.answer(ctx, Response::Failed(failure)),
-        }
+        self.begin_or_refuse(ctx, asker, job);
         None
     }
 
@@ -166,12 +171,37 @@ impl Feature for Jobs {
             ctx.event(id, Event::Delete(Origin::policy(PolicyName::Start)));
         }
         self.advance(ctx);
+        self.begin_held_back(ctx);
         ctx.coming = if ctx.waiting.is_empty() { BTreeSet::new() } else { self.all.iter().flat_map(Job::coming).collect() };
     }
 }
 
 impl Jobs {
     pub(crate) const NAME: &str = "jobs";
+
+    fn begin_or_refuse(&mut self, ctx: &mut Ctx, asker: Asker, job: Result<Job, Failure>) {
+        match job {
+            Ok(job) => self.begin(ctx, job),
+            Err(failure) => asker.answer(ctx, Response::Failed(failure)),
+        }
+    }
+
+    /// Begins the starts that have nothing to wait for any more.
+    fn begin_held_back(&mut self, ctx: &mut Ctx) {
+        while ctx.is_quiet()
+            && let Some(at) = self.held_back.iter().position(|(_, start)| !start.has_to_wait(&ctx.slots))
+        {
+            let (asker, start) = self.held_back.remove(at);
+            let job = ctx.may_start().and_then(|()| start::start(ctx, asker, start));
+            self.begin_or_refuse(ctx, asker, job);
+            self.count(ctx);
+            self.advance(ctx);
+        }
+    }
+
+    fn count(&self, ctx: &mut Ctx) {
+        ctx.requests_under_way = self.all.len() + self.held_back.len();
+    }
 
     /// Takes a new request. It moves when nothing else is left to do.
     fn begin(&mut self, ctx: &mut Ctx, mut job: Job) {
@@ -180,7 +210,7 @@ impl Jobs {
         job.number = self.last;
         ctx.timers.set((Self::NAME, job.number), job.confirm.map(|confirm| confirm.until_ms));
         self.all.push(job);
-        ctx.requests_under_way = self.all.len();
+        self.count(ctx);
     }
 
     /// An instance made a step, or something of it did: who waits for it looks. Nothing is begun here.
@@ -201,7 +231,7 @@ impl Jobs {
             if job.advance(ctx) {
                 ctx.timers.set((Self::NAME, job.number), None);
                 self.all.remove(index);
-                ctx.requests_under_way = self.all.len();
+                self.count(ctx);
             } else {
                 index += 1;
             }

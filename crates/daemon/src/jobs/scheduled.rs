@@ -2,7 +2,7 @@
 
 use ostler_core::cron::{OnTick, RunOn};
 use ostler_core::goal::Goal;
-use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::lifecycle::{Event, Origin, Wanted};
 use ostler_proto::control::{Failure, Progress};
 
 use super::job::{Asker, Job, Step, Waited};
@@ -13,7 +13,7 @@ impl Job {
     /// A start, restart or reload puts a job on its schedule, with its new description. It does not run it: who deploys at noon does not
     /// want the nightly backup, and what runs goes on. False for everything that is no job.
     pub(super) fn put_on_schedule(&self, ctx: &mut Ctx, id: u32) -> bool {
-        let Some(slot) = ctx.slots.get(id) else { return false };
+        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.wanted != Wanted::Gone) else { return false };
         let (name, pm_id, was_job) = (slot.spec().name.clone(), slot.durable.pm_id, slot.spec().is_job());
         let change = if let Step::Act(_, change) = &self.step { change.as_deref() } else { None };
         let release = self.releases.get(&name);

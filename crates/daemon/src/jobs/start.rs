@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::lifecycle::{Event, Origin, State, Wanted};
 use ostler_core::select::{Namesake, share_out};
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress};
 
@@ -15,6 +15,7 @@ use crate::engine::{Ctx, laid_over};
 use crate::slots::{Slot, Slots};
 
 /// What is to be started, and how.
+#[derive(Debug)]
 pub(super) struct Start {
     pub apps: Vec<AppSpec>,
     /// Environment of the client.
@@ -23,6 +24,18 @@ pub(super) struct Start {
     /// What has to be seen of it.
     pub confirm: Option<Confirm>,
     pub origin: Origin,
+}
+
+impl Start {
+    /// All there is of one of its apps is on its way out. Begun now, it would take what goes for what is there.
+    pub(super) fn has_to_wait(&self, slots: &Slots) -> bool {
+        self.apps.iter().any(|app| staying(slots, &app.name).next().is_none() && !slots.named(&app.name).is_empty())
+    }
+}
+
+/// Instances of that name that nobody deletes.
+fn staying<'a>(slots: &'a Slots, name: &'a str) -> impl Iterator<Item = &'a Slot> {
+    slots.serving().filter(move |slot| slot.spec().name == name && slot.durable.instance.wanted != Wanted::Gone)
 }
 
 /// What becomes of one app of the request.
@@ -170,7 +183,7 @@ fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)]) -> BTreeSet<Str
     let mut seen = BTreeSet::new();
     let shared: BTreeSet<String> = plans.iter().filter(|(spec, _)| !seen.insert(&spec.name)).map(|(spec, _)| spec.name.clone()).collect();
     for name in &shared {
-        let present: Vec<&Slot> = slots.serving().filter(|slot| slot.spec().name == *name).collect();
+        let present: Vec<&Slot> = staying(slots, name).collect();
         let specs: Vec<&AppSpec> = plans.iter().map(|(spec, _)| spec).filter(|spec| spec.name == *name).collect();
         let namesake = |spec: &AppSpec| (spec.namespace.clone(), spec.script.clone(), spec.instances);
         let (apps, found): (Vec<_>, Vec<_>) =
@@ -185,7 +198,7 @@ fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)]) -> BTreeSet<Str
 }
 
 fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing) -> Result<Plan, Failure> {
-    let named = slots.named(&spec.name);
+    let named: Vec<u32> = staying(slots, &spec.name).map(|slot| slot.durable.id).collect();
     let plan = match existing {
         Existing::PlainScript { force } => {
             let same = named.iter().filter_map(|id| slots.get(*id)).rfind(|slot| slot.spec().script == spec.script);

@@ -413,6 +413,31 @@ fn a_release_that_is_returned_to_is_one_for_all_instances() {
     assert_eq!((one.app.spec.version.as_deref(), one.base.vars.get("X").map(String::as_str)), (Some("1"), Some("1")));
 }
 
+#[test]
+fn a_start_of_what_is_being_deleted_begins_when_that_is_gone() {
+    for existing in [PLAIN, Existing::PlainScript { force: true }] {
+        let (mut played, mut jobs, _) = running(&[app("a")]);
+        ask(&mut played, &mut jobs, act(Action::Delete, &["a"]));
+        ask(&mut played, &mut jobs, start(vec![app("a")], existing.clone()));
+        assert_eq!(told(&mut played), ["deleteProcessId [0]"], "{existing:?}: it takes its time to end");
+        assert_eq!(played.ctx.requests_under_way, 2);
+        ends(&mut played, &mut jobs, 0, 0);
+        assert_eq!(told(&mut played), ["done 0", "all done [0]", "launched a [0]"], "{existing:?}");
+        spawned(&mut played, &mut jobs, 0);
+        assert_eq!(told(&mut played), ["done 0", "all done [0]"], "{existing:?}");
+        assert_eq!(played.ctx.requests_under_way, 0);
+    }
+}
+
+#[test]
+fn a_start_takes_what_stays_and_not_what_a_scale_takes_away() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
+    played.ctx.event(1, Event::Delete(Origin::policy(PolicyName::Autoscale)));
+    played.settle(&mut jobs);
+    ask(&mut played, &mut jobs, start(vec![app("a")], Existing::Restart));
+    assert_eq!(told(&mut played), ["restartProcessId [0]"]);
+}
+
 fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
     let (mut played, mut jobs) = empty();
     let spec = AppSpec { interpreter: Some("/usr/bin/node".into()), ..app("api") };

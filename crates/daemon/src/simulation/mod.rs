@@ -111,6 +111,7 @@ fn what_broke_once_stays_fixed() {
         17_781_294_407_260_175_759,
         14_993_625_845_218_930_443,
         16_606_380_900_152_414_352,
+        2_934_810_682_032_330_468,
     ] {
         run_episode(seed).unwrap_or_else(|failure| panic!("{failure}"));
     }
