@@ -423,7 +423,8 @@ fn a_start_of_what_is_being_deleted_begins_when_that_is_gone() {
         assert_eq!(played.ctx.requests_under_way, 2);
         ends(&mut played, &mut jobs, 0, 0);
         assert_eq!(told(&mut played), ["done 0", "all done [0]", "launched a [0]"], "{existing:?}");
-        spawned(&mut played, &mut jobs, 0);
+        assert!(played.ctx.slots.get(0).is_none(), "what the keeper may still tell of the former one is not about this one");
+        spawned(&mut played, &mut jobs, 1);
         assert_eq!(told(&mut played), ["done 0", "all done [0]"], "{existing:?}");
         assert_eq!(played.ctx.requests_under_way, 0);
     }

@@ -52,7 +52,11 @@ pub(crate) struct Slots {
     deadlines: BTreeSet<(u64, u32)>,
     /// Apps of which a rollout is under way.
     being_replaced: BTreeSet<String>,
-    next_slot: u32,
+    /// What users will call the next one.
+    next_pm_id: u32,
+    /// Our own number of the next one. None is used twice by one daemon: what the keeper tells of a slot that is gone would be taken for news
+    /// of the one with its number.
+    next_id: u32,
     next_candidate: u32,
     next_number: u64,
     last_worker: u32,
@@ -83,12 +87,13 @@ impl Slots {
     pub(crate) fn add(&mut self, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> u32 {
         // As PM2: ids are never used twice while anything is listed, and begin at 0 when the list is empty.
         if self.slots.is_empty() {
-            self.next_slot = 0;
+            self.next_pm_id = 0;
         }
-        let id = self.next_slot;
-        self.next_slot += 1;
+        let (id, pm_id) = (self.next_id, self.next_pm_id);
+        self.next_id = (self.next_id + 1) % CANDIDATES_FROM;
+        self.next_pm_id += 1;
         let index = self.free_index(&app.spec.name);
-        self.put(SlotRecord { index, ..SlotRecord::new(id, now) }, app, base, settings);
+        self.put(SlotRecord { pm_id, index, ..SlotRecord::new(id, now) }, app, base, settings);
         id
     }
 
@@ -133,10 +138,12 @@ impl Slots {
             let _at = crate::incident::working_on(record.id);
             // Records are written in this order: environment, description, slot. A slot without them cannot be.
             let (Some(app), Some(base)) = (apps.get(&record.app_number), bases.get(&record.env_number)) else { continue };
-            self.next_slot = self.next_slot.max(record.pm_id + 1);
-            if record.id >= CANDIDATES_FROM {
-                self.next_candidate = self.next_candidate.max((record.id - CANDIDATES_FROM + 1) % CANDIDATES_FROM);
-            }
+            self.next_pm_id = self.next_pm_id.max(record.pm_id + 1);
+            let (next, number) = match record.id.checked_sub(CANDIDATES_FROM) {
+                Some(number) => (&mut self.next_candidate, number),
+                None => (&mut self.next_id, record.id),
+            };
+            *next = (*next).max((number + 1) % CANDIDATES_FROM);
             self.last_worker = self.last_worker.max(record.worker_id);
             let id = record.id;
             let slot = Slot::restored(record, Rc::clone(app), Rc::clone(base), settings);
