@@ -113,6 +113,7 @@ fn what_broke_once_stays_fixed() {
         16_606_380_900_152_414_352,
         2_934_810_682_032_330_468,
         2_670_520_926_563_105_171,
+        8_781_782_608_483_428_414,
     ] {
         run_episode(seed).unwrap_or_else(|failure| panic!("{failure}"));
     }

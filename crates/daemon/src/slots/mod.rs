@@ -33,13 +33,10 @@ pub(crate) use self::slot::{App, Axm, Base, Slot};
 pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
 pub(crate) use crate::keeper_door::{is_of_instance, split_key};
 use crate::settings::Settings;
-use crate::store::{Record, Role, SlotRecord, Snapshot};
+use crate::store::{Record, Role, SlotNumbers, SlotRecord, Snapshot};
 
 /// So many former leaders of a tree are remembered; the first one always.
 const FORMER_LEADERS: usize = 8;
-
-/// Our own numbers of slots that begin as candidates: never in the way of a `pm_id`.
-const CANDIDATES_FROM: u32 = 1 << 31;
 
 /// All slots.
 #[derive(Debug, Default)]
@@ -54,10 +51,8 @@ pub(crate) struct Slots {
     being_replaced: BTreeSet<String>,
     /// What users will call the next one.
     next_pm_id: u32,
-    /// Our own number of the next one. None is used twice by one daemon: what the keeper tells of a slot that is gone would be taken for news
-    /// of the one with its number.
-    next_id: u32,
-    next_candidate: u32,
+    /// Our own numbers of them.
+    numbers: SlotNumbers,
     next_number: u64,
     last_worker: u32,
 }
@@ -89,8 +84,7 @@ impl Slots {
         if self.slots.is_empty() {
             self.next_pm_id = 0;
         }
-        let (id, pm_id) = (self.next_id, self.next_pm_id);
-        self.next_id = (self.next_id + 1) % CANDIDATES_FROM;
+        let (id, pm_id) = (self.numbers.give(), self.next_pm_id);
         self.next_pm_id += 1;
         let index = self.free_index(&app.spec.name);
         self.put(SlotRecord { pm_id, index, ..SlotRecord::new(id, now) }, app, base, settings);
@@ -102,8 +96,7 @@ impl Slots {
         let old = self.slots.get(&old)?;
         let by_running_ms = old.by_running_ms_after(now);
         let (pm_id, index, inc) = (old.durable.pm_id, old.durable.index, old.durable.instance.inc);
-        let id = CANDIDATES_FROM | self.next_candidate;
-        self.next_candidate = (self.next_candidate + 1) % CANDIDATES_FROM;
+        let id = self.numbers.give_to_candidate();
         let mut durable = SlotRecord { pm_id, role: Role::Candidate, by_running_ms, index, ..SlotRecord::new(id, now) };
         // The history of the instance goes on, in its order.
         durable.instance.inc = inc;
@@ -130,7 +123,8 @@ impl Slots {
 
     /// Puts back what the journal knows.
     pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) {
-        let Snapshot { envs, specs, slots, .. } = snapshot;
+        let Snapshot { envs, specs, slots, numbers, .. } = snapshot;
+        self.numbers = numbers;
         self.next_number = envs.keys().chain(specs.keys()).copied().max().unwrap_or(0);
         let bases: BTreeMap<u64, Rc<Base>> = envs.into_iter().map(|(id, vars)| (id, Rc::new(Base { id, vars }))).collect();
         let apps: BTreeMap<u64, Rc<App>> = specs.into_iter().map(|(id, spec)| (id, Rc::new(App { id, spec }))).collect();
@@ -139,11 +133,6 @@ impl Slots {
             // Records are written in this order: environment, description, slot. A slot without them cannot be.
             let (Some(app), Some(base)) = (apps.get(&record.app_number), bases.get(&record.env_number)) else { continue };
             self.next_pm_id = self.next_pm_id.max(record.pm_id + 1);
-            let (next, number) = match record.id.checked_sub(CANDIDATES_FROM) {
-                Some(number) => (&mut self.next_candidate, number),
-                None => (&mut self.next_id, record.id),
-            };
-            *next = (*next).max((number + 1) % CANDIDATES_FROM);
             self.last_worker = self.last_worker.max(record.worker_id);
             let id = record.id;
             let slot = Slot::restored(record, Rc::clone(app), Rc::clone(base), settings);
@@ -170,7 +159,8 @@ impl Slots {
             specs.entry(slot.app().id).or_insert_with(|| Rc::clone(&slot.app().spec));
         }
         let boot = Record::Boot { boot_id: Cow::Owned(boot_id.to_owned()) };
-        std::iter::once(boot)
+        [boot, Record::Numbers(self.numbers)]
+            .into_iter()
             .chain(envs.into_iter().map(|(id, vars)| Record::Env { id, vars }))
             .chain(specs.into_iter().map(|(id, spec)| Record::Spec { id, spec }))
             .chain(self.iter().map(Slot::record))

@@ -20,4 +20,4 @@ pub(crate) mod state_file;
 
 pub(crate) use journal::{Journal, Written};
 pub(crate) use record::{Record, Snapshot};
-pub(crate) use slot::{FormerLeader, LearnedRecord, Role, SlotEntry, SlotRecord, WatchMark};
+pub(crate) use slot::{FormerLeader, LearnedRecord, Role, SlotEntry, SlotNumbers, SlotRecord, WatchMark};

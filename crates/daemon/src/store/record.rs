@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::CommandRecord;
 use super::rollouts::{ReleaseRecord, RolloutRecord};
-use super::slot::{SlotEntry, SlotRecord};
+use super::slot::{SlotEntry, SlotNumbers, SlotRecord};
 use crate::logs::Destination;
 use crate::logs::carry::Carried;
 use crate::logs::handback::{FileKey, HandBack};
@@ -58,6 +58,8 @@ pub(crate) enum Record<'a> {
     Event(Cow<'a, Event>),
     /// An instance as it is now; replaces the former record of that id.
     Slot(SlotEntry<'a>),
+    /// Our own numbers of slots, as far as they were given.
+    Numbers(SlotNumbers),
     /// The instance is gone.
     Gone {
         /// Which.
@@ -148,6 +150,8 @@ pub(crate) struct Snapshot {
     pub foreign: u32,
     /// Releases by app.
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
+    /// Our own numbers of slots, as far as they were given.
+    pub numbers: SlotNumbers,
     /// Until when schedules of log rotation were looked at.
     pub rotated_until: Option<u64>,
     /// The ring of events.
@@ -215,9 +219,12 @@ impl Snapshot {
                 self.specs.insert(id, spec);
             }
             Record::Slot(slot) => {
+                self.numbers.note(slot.id);
                 self.slots.insert(slot.id, slot.into_owned());
             }
+            Record::Numbers(numbers) => self.numbers = numbers,
             Record::Gone { id } => {
+                self.numbers.note(id);
                 self.slots.remove(&id);
             }
             Record::LastWords { id, place, destination } => {
@@ -292,6 +299,21 @@ mod tests {
 
     fn slot(id: u32) -> Record<'static> {
         Record::Slot(SlotEntry::Read(Box::new(SlotRecord { start_ticks: 7, ..SlotRecord::new(id, Now::at(5)) })))
+    }
+
+    #[test]
+    fn the_number_of_a_slot_that_is_gone_is_not_given_again() {
+        let mut bytes = Vec::new();
+        for record in [slot(0), slot(1), slot(1 << 31), Record::Gone { id: 1 }, Record::Gone { id: 1 << 31 }] {
+            encode(&record, &mut bytes);
+        }
+        let mut numbers = Snapshot::read(&bytes).0.numbers;
+        // As it is written anew, without those that are gone.
+        let mut compacted = Vec::new();
+        encode(&Record::Numbers(numbers), &mut compacted);
+        encode(&slot(0), &mut compacted);
+        assert_eq!(Snapshot::read(&compacted).0.numbers, numbers);
+        assert_eq!((numbers.give(), numbers.give(), numbers.give_to_candidate()), (2, 3, (1 << 31) + 1));
     }
 
     #[test]

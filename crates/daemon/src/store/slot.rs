@@ -13,6 +13,44 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::logs::handback::FileKey;
 
+/// Numbers of candidates of a reload begin here: those of others never get so far.
+const CANDIDATES_FROM: u32 = 1 << 31;
+
+/// Our own numbers of slots: the next to be given. None is given twice, by no daemon: what the keeper tells of a slot that is gone would be
+/// taken for news of another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotNumbers {
+    next: u32,
+    next_candidate: u32,
+}
+
+impl SlotNumbers {
+    /// For an instance.
+    pub(crate) fn give(&mut self) -> u32 {
+        let number = self.next;
+        self.note(number);
+        number
+    }
+
+    /// For a candidate of a reload.
+    pub(crate) fn give_to_candidate(&mut self) -> u32 {
+        let number = CANDIDATES_FROM | self.next_candidate;
+        self.note(number);
+        number
+    }
+
+    /// This one is given.
+    pub(crate) fn note(&mut self, given: u32) {
+        let (next, given) = match given.checked_sub(CANDIDATES_FROM) {
+            Some(given) => (&mut self.next_candidate, given),
+            None => (&mut self.next, given),
+        };
+        if *next <= given {
+            *next = (given + 1) % CANDIDATES_FROM;
+        }
+    }
+}
+
 /// The durable part of a slot: it is written as it is, and the next daemon has it as it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SlotRecord {
