@@ -9,11 +9,11 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cron::CronSpec;
+use crate::default_box::DefaultBox;
 use crate::given::Given;
 use crate::hooks::Hooks;
 use crate::inherit::EnvPolicy;
 use crate::order::Order;
-use crate::rare::Rare;
 use crate::restart::RestartBudget;
 use crate::rotate::RotateSpec;
 use crate::safeguards::Safeguards;
@@ -73,7 +73,7 @@ pub struct AppSpec {
     pub logs: LogSpec,
     /// Rotation of the logs (`log_rotate`), as far as the app says something.
     #[serde(skip_serializing_if = "is_default")]
-    pub log_rotate: Rare<RotateSpec>,
+    pub log_rotate: DefaultBox<RotateSpec>,
     /// Explicit pid file; without it `<home>/pids/<name>-<id>.pid`. The id suffix is always added.
     #[serde(skip_serializing_if = "is_default")]
     pub pid_file: Option<String>,
@@ -84,10 +84,10 @@ pub struct AppSpec {
     pub restart: RestartSpec,
     /// Hooks: commands at fixed points of its life.
     #[serde(skip_serializing_if = "is_default")]
-    pub hooks: Rare<Hooks>,
+    pub hooks: DefaultBox<Hooks>,
     /// Dependencies: apps that have to be there first.
     #[serde(skip_serializing_if = "is_default")]
-    pub order: Rare<Order>,
+    pub order: DefaultBox<Order>,
     /// Way of stopping it.
     #[serde(skip_serializing_if = "is_default")]
     pub stop: StopSpec,
@@ -117,7 +117,7 @@ pub struct AppSpec {
     pub limits: LimitSpec,
     /// Restarts when files change.
     #[serde(skip_serializing_if = "is_default")]
-    pub watch: Rare<WatchSpec>,
+    pub watch: DefaultBox<WatchSpec>,
     /// Health checks and limits of use; none = nothing is checked.
     #[serde(rename = "care", skip_serializing_if = "is_default")]
     pub safeguards: Option<Box<Safeguards>>,
@@ -205,12 +205,12 @@ impl Default for AppSpec {
             env: EnvSpec::default(),
             secrets: Secrets::new(),
             logs: LogSpec::default(),
-            log_rotate: Rare::default(),
+            log_rotate: DefaultBox::default(),
             pid_file: None,
             autostart: true,
             restart: RestartSpec::default(),
-            hooks: Rare::default(),
-            order: Rare::default(),
+            hooks: DefaultBox::default(),
+            order: DefaultBox::default(),
             stop: StopSpec::default(),
             ready: ReadySpec::default(),
             listen: Vec::new(),
@@ -220,7 +220,7 @@ impl Default for AppSpec {
             autoscale: None,
             cron: None,
             limits: LimitSpec::default(),
-            watch: Rare::default(),
+            watch: DefaultBox::default(),
             safeguards: None,
             no_preload: false,
             disable_source_map_support: false,

@@ -70,11 +70,11 @@ impl Bucket {
 
 /// Outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hearing {
+pub enum Admission {
     /// It is handled.
-    Heard,
+    Taken,
     /// It is skipped.
-    PassedOver,
+    Skipped,
 }
 
 /// The budget of one channel.
@@ -88,13 +88,13 @@ pub struct Channel {
 
 impl Channel {
     /// Spends a message; `internal`: Node's own.
-    pub fn message(&mut self, internal: bool, now_ms: u64) -> Hearing {
+    pub fn message(&mut self, internal: bool, now_ms: u64) -> Admission {
         if internal {
             let wait = self.internal.spend(INTERNAL, 1, now_ms);
             self.waits_until_ms = self.waits_until_ms.max(wait);
-            return Hearing::Heard;
+            return Admission::Taken;
         }
-        if self.messages.take(MESSAGES, now_ms) { Hearing::Heard } else { Hearing::PassedOver }
+        if self.messages.take(MESSAGES, now_ms) { Admission::Taken } else { Admission::Skipped }
     }
 
     /// Spends what was read.
@@ -164,11 +164,11 @@ mod tests {
     #[test]
     fn nodes_own_messages_are_never_passed_over_and_others_never_make_them_wait() {
         let mut channel = Channel::default();
-        let heard = (0..10_000).filter(|_| channel.message(false, 5) == Hearing::Heard).count();
+        let heard = (0..10_000).filter(|_| channel.message(false, 5) == Admission::Taken).count();
         assert_eq!((heard as u64, channel.take_wait()), (MESSAGES.burst, None));
-        assert!((0..INTERNAL.burst).all(|_| channel.message(true, 5) == Hearing::Heard));
+        assert!((0..INTERNAL.burst).all(|_| channel.message(true, 5) == Admission::Taken));
         assert_eq!(channel.take_wait(), None);
-        assert_eq!(channel.message(true, 5), Hearing::Heard);
+        assert_eq!(channel.message(true, 5), Admission::Taken);
         assert_eq!(channel.take_wait(), Some(6));
         assert_eq!(channel.take_wait(), None);
     }

@@ -41,7 +41,7 @@ pub fn pick(lines: &[&str]) -> Vec<String> {
     let newest = [python, php, go, ruby, at_frames].iter().filter_map(|find| find(lines)).max_by_key(|report| report.place.end);
     let after = |report: &Report| lines[report.place.end.min(end)..].iter().filter(|line| !is_empty_talk(line)).count();
     let picked = match newest.filter(|report| after(report) <= AFTER) {
-        Some(report) => told(report, lines),
+        Some(report) => lines_of(report, lines),
         None => lines[end.saturating_sub(MOST)..].iter().map(|line| short(line)).collect(),
     };
     within(picked)
@@ -67,7 +67,7 @@ fn last_port(line: &str) -> Option<u16> {
     ports.filter_map(number).max().map(|(_, port)| port)
 }
 
-fn told(report: Report, lines: &[&str]) -> Vec<String> {
+fn lines_of(report: Report, lines: &[&str]) -> Vec<String> {
     let mut all = report.head;
     let surplus = report.causes.len().saturating_sub(CAUSES);
     all.extend(report.causes.into_iter().skip(surplus));

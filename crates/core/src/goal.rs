@@ -1,6 +1,6 @@
 //! Goals of requests: what an instance must come to, and how far it is, read from its state after each of its steps.
 
-use crate::lifecycle::{ExitCause, ExitRecord, Instance, Late, Notice, State, Wanted};
+use crate::lifecycle::{ExitCause, ExitRecord, Instance, Late, State, Transition, Wanted};
 
 /// State that one instance must come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +56,13 @@ impl Goal {
     }
 
     /// Judges the instance (none = it is forgotten) after a step, with the transition of that step, if any.
-    pub fn look<'a>(self, instance: Option<&'a Instance>, notice: Option<&'a Notice>) -> Progress<'a> {
+    pub fn look<'a>(self, instance: Option<&'a Instance>, transition: Option<&'a Transition>) -> Progress<'a> {
         match (self, instance) {
             (Self::Up { .. }, None) => Progress::Failed(Failure::Deleted),
             (Self::Down | Self::Gone, None) => Progress::Reached,
             (Self::Gone, Some(_)) => Progress::Waiting,
             (Self::Down, Some(instance)) => down(instance),
-            (Self::Up { after }, Some(instance)) => told(after, instance, notice).unwrap_or_else(|| up(after, instance)),
+            (Self::Up { after }, Some(instance)) => by_transition(after, instance, transition).unwrap_or_else(|| up(after, instance)),
         }
     }
 }
@@ -76,12 +76,12 @@ fn down(instance: &Instance) -> Progress<'_> {
 }
 
 /// The transition says more than the state after it: the next process may be on its way already.
-fn told<'a>(after: u32, instance: &Instance, notice: Option<&'a Notice>) -> Option<Progress<'a>> {
-    match notice? {
-        Notice::CouldNotStart(record) if record.inc > after => Some(Progress::Failed(Failure::Ended(record))),
-        Notice::ReadyTimeout(Late::Stopped) => Some(Progress::Failed(Failure::NotReady)),
-        Notice::ReadyTimeout(Late::GoesOn) if instance.inc > after => Some(Progress::Late),
-        Notice::Exit(record) if record.inc > after => match record.cause {
+fn by_transition<'a>(after: u32, instance: &Instance, transition: Option<&'a Transition>) -> Option<Progress<'a>> {
+    match transition? {
+        Transition::CouldNotStart(record) if record.inc > after => Some(Progress::Failed(Failure::Ended(record))),
+        Transition::ReadyTimeout(Late::Stopped) => Some(Progress::Failed(Failure::NotReady)),
+        Transition::ReadyTimeout(Late::GoesOn) if instance.inc > after => Some(Progress::Late),
+        Transition::Exit(record) if record.inc > after => match record.cause {
             ExitCause::NotStarted { .. } => Some(Progress::Failed(Failure::Ended(record))),
             // That was told when its time was over.
             ExitCause::NotReady => None,
@@ -156,22 +156,22 @@ mod tests {
     #[test]
     fn what_is_told_of_a_step_counts_before_the_state_after_it() {
         use Failure::{Ended, EndedEarly, NotReady};
-        let of = |inc, cause| Notice::Exit(exit(inc, cause));
+        let of = |inc, cause| Transition::Exit(exit(inc, cause));
         let not_started = || ExitCause::NotStarted { why: "post_start".into() };
-        for (notice, expected) in [
+        for (transition, expected) in [
             (of(2, ExitCause::Itself), Progress::Failed(EndedEarly(&exit(2, ExitCause::Itself)))),
             (of(1, ExitCause::Itself), Progress::Waiting),
             (of(2, ExitCause::NotReady), Progress::Waiting),
             (of(2, not_started()), Progress::Failed(Ended(&exit(2, not_started())))),
-            (Notice::CouldNotStart(exit(2, ExitCause::Itself)), Progress::Failed(Ended(&exit(2, ExitCause::Itself)))),
-            (Notice::CouldNotStart(exit(1, ExitCause::Itself)), Progress::Waiting),
-            (Notice::ReadyTimeout(Late::Stopped), Progress::Failed(NotReady)),
-            (Notice::ReadyTimeout(Late::GoesOn), Progress::Late),
-            (Notice::ReadyTimeout(Late::Accepted), Progress::Waiting),
-            (Notice::Stopping, Progress::Waiting),
+            (Transition::CouldNotStart(exit(2, ExitCause::Itself)), Progress::Failed(Ended(&exit(2, ExitCause::Itself)))),
+            (Transition::CouldNotStart(exit(1, ExitCause::Itself)), Progress::Waiting),
+            (Transition::ReadyTimeout(Late::Stopped), Progress::Failed(NotReady)),
+            (Transition::ReadyTimeout(Late::GoesOn), Progress::Late),
+            (Transition::ReadyTimeout(Late::Accepted), Progress::Waiting),
+            (Transition::Stopping, Progress::Waiting),
         ] {
             let instance = Instance { inc: 2, ..instance(State::Stopped, Wanted::Up, &[]) };
-            assert_eq!(Goal::Up { after: 1 }.look(Some(&instance), Some(&notice)), expected, "{notice:?}");
+            assert_eq!(Goal::Up { after: 1 }.look(Some(&instance), Some(&transition)), expected, "{transition:?}");
         }
     }
 

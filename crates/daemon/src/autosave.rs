@@ -90,7 +90,7 @@ impl Feature for Autosave {
         let response = save(ctx, force);
         if matches!(response, Response::Paths(_)) {
             let instances = ctx.slots.serving().count().try_into().unwrap_or(u32::MAX);
-            ctx.tell_of_manager(What::ListSaved { instances }, Cause::from(&ask.caller.origin("save")));
+            ctx.emit_for_manager(What::ListSaved { instances }, Cause::from(&ask.caller.origin("save")));
         }
         ctx.reply(ask.client, ask.id, response);
         None

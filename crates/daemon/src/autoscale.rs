@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ostler_core::autoscale::{INTERVAL_MS, Scaler};
 use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 
-use crate::engine::{Answer, Ctx, Feature, Key, Request, Transition};
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
 use crate::slots::{Slot, Slots};
 
 /// The load of each app that scales itself.
@@ -28,8 +28,8 @@ impl Feature for Autoscale {
     }
 
     /// A process runs: somebody may have to look at its load from now on.
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        if matches!(transition.event, Event::Spawned { .. }) && ctx.slots.get(transition.id).is_some_and(scales_itself) {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if matches!(step.event, Event::Spawned { .. }) && ctx.slots.get(step.id).is_some_and(scales_itself) {
             ctx.timers.set_if_none(Self::READ, ctx.now.mono_ms + INTERVAL_MS);
         }
     }

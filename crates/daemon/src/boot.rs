@@ -203,7 +203,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         control.ctx.groups.recover(&mut control.ctx.slots);
         let found = control.recover(&inventory, held);
         found.log(&mut control.ctx.log);
-        found.tell_after_daemon(&mut control.ctx, &inventory.last_words);
+        found.emit_after_daemon(&mut control.ctx, &inventory.last_failure);
     }
     if let Some(aside) = aside {
         control.ctx.journal.push(&crate::store::Record::Gone { id: aside.id });
@@ -260,7 +260,7 @@ impl Control {
             if child.is_some() {
                 found.count(&recovered, !is_former);
             }
-            self.feed(id, Event::Recovered(recovered));
+            self.dispatch_event(id, Event::Recovered(recovered));
             if let Some(Child { key, ended: Some(_), .. }) = child
                 && !is_former
             {
@@ -325,7 +325,7 @@ impl Control {
             let had_process = self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
             let adopted = self.adopt(id, &mut leaders);
             found.count(&adopted, had_process);
-            self.feed(id, Event::Recovered(adopted));
+            self.dispatch_event(id, Event::Recovered(adopted));
         }
         self.features.each().for_each(|feature| feature.on_inventory(&mut self.ctx, &[], &mut leaders));
         self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
@@ -333,7 +333,7 @@ impl Control {
         self.ctx
             .log
             .line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
-        found.tell(&mut self.ctx, Lost::All, None);
+        found.emit(&mut self.ctx, Lost::All, None);
     }
 
     /// The keeper knows no process of this instance. Where keeper and daemon were killed together, it may run nevertheless: the journal is the
@@ -406,9 +406,9 @@ impl Control {
                 None => Recovered::Nothing,
             };
             found.count(&recovered, self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some()));
-            self.feed(id, Event::Recovered(recovered));
+            self.dispatch_event(id, Event::Recovered(recovered));
         }
-        found.tell(&mut self.ctx, Lost::Keeper, None);
+        found.emit(&mut self.ctx, Lost::Keeper, None);
         self.features.each().for_each(|feature| feature.on_new_keeper(&mut self.ctx, &others));
     }
 
@@ -466,20 +466,20 @@ impl Found {
     }
 
     /// The daemon before this one was killed, or made room for this one.
-    fn tell_after_daemon(&self, ctx: &mut Ctx, last_words: &str) {
+    fn emit_after_daemon(&self, ctx: &mut Ctx, last_failure: &str) {
         let Self { running, ended, .. } = *self;
         match ctx.events.update_under_way() {
             Some(cause) => {
                 let version = env!("CARGO_PKG_VERSION").into();
-                ctx.tell_of_manager(What::Updated { version, running, ended }, cause);
+                ctx.emit_for_manager(What::Updated { version, running, ended }, cause);
             }
-            None if self.adopted + self.lost > 0 => self.tell(ctx, Lost::Both, None),
-            None => self.tell(ctx, Lost::Daemon, Some(last_words.to_owned()).filter(|words| !words.is_empty())),
+            None if self.adopted + self.lost > 0 => self.emit(ctx, Lost::Both, None),
+            None => self.emit(ctx, Lost::Daemon, Some(last_failure.to_owned()).filter(|words| !words.is_empty())),
         }
     }
 
-    fn tell(&self, ctx: &mut Ctx, lost: Lost, why: Option<String>) {
+    fn emit(&self, ctx: &mut Ctx, lost: Lost, why: Option<String>) {
         let Self { running, ended, .. } = *self;
-        ctx.tell_of_manager(What::Recovered { lost, running, ended }, Cause::policy(PolicyName::Recovery, why));
+        ctx.emit_for_manager(What::Recovered { lost, running, ended }, Cause::policy(PolicyName::Recovery, why));
     }
 }

@@ -3,7 +3,7 @@
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::CGROUP_TARGET;
 
-use crate::engine::{Beside, Ctx, Feature, Transition};
+use crate::engine::{Beside, Ctx, Feature, InstanceStep};
 
 /// Which groups there are is the context's to know: others have processes in them, too.
 #[derive(Debug, Default)]
@@ -24,8 +24,8 @@ impl Feature for Cgroups {
         Ok(())
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        if let Some(slot) = ctx.slots.get_mut(transition.id) {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if let Some(slot) = ctx.slots.get_mut(step.id) {
             ctx.groups.tidy(slot);
         }
     }
@@ -46,13 +46,13 @@ mod tests {
         let slot = played.ctx.slots.get_mut(id).unwrap();
         (slot.durable.group, slot.live.group_fresh) = (Some("/sys/fs/cgroup/no-such-group".into()), true);
         let exit = ExitReport { ending: Ending::Code(1), oom: false };
-        played.feed(&mut Cgroups, id, Event::Exited { inc: 1, exit });
-        played.feed(&mut Cgroups, id, Event::TreeGone { inc: 1 });
+        played.dispatch(&mut Cgroups, id, Event::Exited { inc: 1, exit });
+        played.dispatch(&mut Cgroups, id, Event::TreeGone { inc: 1 });
         let slot = played.ctx.slots.get(id).unwrap();
         assert!(slot.durable.group.is_some(), "it comes again: {:?}", slot.durable.instance.state);
-        played.feed(&mut Cgroups, id, Event::Stop(Origin::Shutdown));
+        played.dispatch(&mut Cgroups, id, Event::Stop(Origin::Shutdown));
         let failure = SpawnFailure::new("exec", 2);
-        played.feed(&mut Cgroups, id, Event::SpawnFailed { inc: 2, failure });
+        played.dispatch(&mut Cgroups, id, Event::SpawnFailed { inc: 2, failure });
         let slot = played.ctx.slots.get(id).unwrap();
         assert_eq!((&slot.durable.instance.state, &slot.durable.group, slot.live.group_fresh), (&State::Stopped, &None, false));
     }

@@ -178,7 +178,7 @@ impl HomeWatch {
                     ctx.log.line(format_args!("the home is back in its place"));
                 }
             }
-            Finding::Moved => self.tell_of_move(ctx),
+            Finding::Moved => self.log_move(ctx),
             Finding::Incomplete => self.complete(ctx),
             Finding::Gone => {
                 ctx.log.error(format_args!("the home \"{}\" was removed while apps run; making it anew", ctx.settings.home.display()));
@@ -192,7 +192,7 @@ impl HomeWatch {
         }
     }
 
-    fn tell_of_move(&mut self, ctx: &mut Ctx) {
+    fn log_move(&mut self, ctx: &mut Ctx) {
         let place = self.place();
         if place == self.told {
             return;
@@ -214,7 +214,7 @@ impl HomeWatch {
                 ctx.log.line(format_args!("what was removed from the home is back: it can be reached again"));
                 self.follow(&ctx.reactor);
                 if self.find(&ctx.settings.home, &ctx.lock) == Finding::Moved {
-                    self.tell_of_move(ctx);
+                    self.log_move(ctx);
                 }
             }
             Err(why) => self.try_again(ctx, format_args!("{why}")),

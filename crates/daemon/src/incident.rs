@@ -5,10 +5,10 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ostler_keeper::{LastWords, Link, ToKeeper};
+use ostler_keeper::{DeathReporter, Link, ToKeeper};
 
 /// The hand on the link.
-static WORDS: OnceLock<LastWords> = OnceLock::new();
+static REPORTER: OnceLock<DeathReporter> = OnceLock::new();
 /// The instance that is worked on, plus one; 0 = none.
 static RECORD: AtomicU64 = AtomicU64::new(0);
 /// Daemons before this one died: until then (boot time) the keeper is told each step, because a signal leaves no time for last words.
@@ -21,8 +21,8 @@ const WORDS_MAX: usize = 2000;
 /// From now on the keeper hears why we end.
 pub(crate) fn begin(link: &Link) {
     // Without it everything works; only the reason of a death may stay unknown.
-    if let Ok(words) = LastWords::of(link) {
-        let _ = WORDS.set(words);
+    if let Ok(words) = DeathReporter::of(link) {
+        let _ = REPORTER.set(words);
     }
     let loop_thread = std::thread::current().id();
     let before = std::panic::take_hook();
@@ -33,14 +33,14 @@ pub(crate) fn begin(link: &Link) {
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let payload = info.payload();
             let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-            say_why(&format!("it panicked{place}: {}", text.unwrap_or("for a reason that is no text")));
+            send_death_report(&format!("it panicked{place}: {}", text.unwrap_or("for a reason that is no text")));
         }
     }));
 }
 
 /// The daemon ends: why.
-pub(crate) fn say_why(text: &str) {
-    say(&ToKeeper::LastWords { record: record(), text: text.chars().take(WORDS_MAX).collect() });
+pub(crate) fn send_death_report(text: &str) {
+    send(&ToKeeper::DeathReport { record: record(), text: text.chars().take(WORDS_MAX).collect() });
 }
 
 /// For a while each step is told.
@@ -48,9 +48,9 @@ pub(crate) fn be_careful() {
     CAREFUL_UNTIL_MS.store(ostler_sys::clock::boot_ms() + CAREFUL_MS, Ordering::Relaxed);
 }
 
-fn say(message: &ToKeeper) {
-    if let Some(words) = WORDS.get() {
-        words.say(message);
+fn send(message: &ToKeeper) {
+    if let Some(reporter) = REPORTER.get() {
+        reporter.send(message);
     }
 }
 
@@ -65,7 +65,7 @@ fn set(value: u64) {
         if until < ostler_sys::clock::boot_ms() {
             CAREFUL_UNTIL_MS.store(0, Ordering::Relaxed);
         }
-        say(&ToKeeper::At { record: record() });
+        send(&ToKeeper::At { record: record() });
     }
 }
 

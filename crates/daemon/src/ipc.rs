@@ -54,7 +54,7 @@ pub(crate) struct Ipc {
 
 /// What reading gave.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     /// Which bytes of the buffer are whole lines, the last newline not counted; none when there is no whole line.
     pub lines: Option<std::ops::Range<usize>>,
     /// The first line goes behind this.
@@ -138,40 +138,40 @@ impl Ipc {
     }
 
     /// Looks at what is there. What was given out stays in the socket until [`Ipc::consume`].
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Heard {
-        let mut heard = Heard::default();
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Received {
+        let mut received = Received::default();
         if self.ended {
-            return heard;
+            return received;
         }
         self.consume();
         let seen = match recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
             Ok((_, 0)) => {
-                heard.ended = true;
-                return heard;
+                received.ended = true;
+                return received;
             }
             Ok((_, len)) => &buffer[..len],
             // More comes with the next turn of the loop.
-            Err(Errno::INTR | Errno::AGAIN) => return heard,
+            Err(Errno::INTR | Errno::AGAIN) => return received,
             Err(_) => {
-                heard.ended = true;
-                return heard;
+                received.ended = true;
+                return received;
             }
         };
-        heard.more = true;
-        heard.bytes = seen.len();
+        received.more = true;
+        received.bytes = seen.len();
         if let Some(end) = memchr::memrchr(b'\n', seen) {
             // The end of a line that is too long.
             let skipped = if std::mem::take(&mut self.skipping) { memchr::memchr(b'\n', seen).map_or(0, |at| at + 1) } else { 0 };
-            heard.lines = (skipped <= end).then_some(skipped..end);
-            heard.beginning = std::mem::take(&mut self.partial);
+            received.lines = (skipped <= end).then_some(skipped..end);
+            received.beginning = std::mem::take(&mut self.partial);
             self.peeked = end + 1;
-            return heard;
+            return received;
         }
         if !self.skipping && self.partial.len() + seen.len() > MESSAGE_BYTES {
             // Nobody waits for its end.
             self.skipping = true;
             self.partial = Vec::new();
-            heard.overlong = true;
+            received.overlong = true;
         }
         if !self.skipping {
             // A line longer than the buffer has to be collected here.
@@ -179,7 +179,7 @@ impl Ipc {
         }
         self.peeked = seen.len();
         self.consume();
-        heard
+        received
     }
 
     /// Nobody looks at it before this time: who writes has to wait.

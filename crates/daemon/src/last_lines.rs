@@ -4,7 +4,7 @@ use ostler_core::error_lines;
 use ostler_core::lifecycle::{Event, ExitCause};
 use ostler_sys::listening;
 
-use crate::engine::{Answer, Ctx, Feature, Request, Transition};
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Request};
 use crate::slots::Slot;
 
 /// The lines themselves are kept with the exit.
@@ -17,9 +17,9 @@ impl LastLines {
 
 impl Feature for LastLines {
     /// Before anybody else looks at the exit: whoever waits is told with them.
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        if let Event::Exited { inc, .. } = transition.event {
-            keep(ctx, transition.id, *inc);
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if let Event::Exited { inc, .. } = step.event {
+            keep(ctx, step.id, *inc);
         }
     }
 
@@ -106,7 +106,7 @@ mod tests {
 
     fn ends(played: &mut Played, id: u32) -> Vec<String> {
         let exit = ExitReport { ending: Ending::Code(1), oom: false };
-        played.feed(&mut LastLines, id, Event::Exited { inc: 1, exit });
+        played.dispatch(&mut LastLines, id, Event::Exited { inc: 1, exit });
         played.ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone()
     }
 
@@ -116,7 +116,7 @@ mod tests {
         let id = running(&mut played, "Error: it is broken\n");
         assert_eq!(ends(&mut played, id), ["Error: it is broken"]);
         let id = running(&mut played, "Error: it is broken\n");
-        played.feed(&mut LastLines, id, Event::Stop(Origin::Shutdown));
+        played.dispatch(&mut LastLines, id, Event::Stop(Origin::Shutdown));
         assert!(ends(&mut played, id).is_empty());
     }
 

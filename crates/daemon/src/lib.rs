@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error is the daemon's log. The keeper starts another daemon, and tells the reason to whoever asks meanwhile.
-            incident::say_why(&log::chain(&error));
+            incident::send_death_report(&log::chain(&error));
             eprintln_line(&error);
             ExitCode::FAILURE
         }

@@ -4,7 +4,7 @@ use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_core::units::in_seconds;
 use ostler_proto::control::Action;
 
-use crate::engine::{Ctx, Feature, Request, Transition};
+use crate::engine::{Ctx, Feature, InstanceStep, Request};
 use crate::slots::Slot;
 use crate::store::Role;
 
@@ -46,11 +46,11 @@ impl Feature for Lifetime {
         ids.into_iter().for_each(|id| Self::follow(ctx, id));
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let is_limited = |slot: &Slot| slot.spec().restart.max_lifetime_ms.is_some();
         // An attempt at the end of which nothing was done is repeated at its time.
-        if !matches!(transition.event, Event::Tick) && ctx.slots.get(transition.id).is_some_and(is_limited) {
-            Self::follow(ctx, transition.id);
+        if !matches!(step.event, Event::Tick) && ctx.slots.get(step.id).is_some_and(is_limited) {
+            Self::follow(ctx, step.id);
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_does_not_run_or_has_no_limit_has_no_deadline() {
         let (mut played, mut lifetime, [first, second]) = two(ExecMode::Fork);
-        played.feed(&mut lifetime, first, Event::Stop(Origin::policy(PolicyName::Recovery)));
+        played.dispatch(&mut lifetime, first, Event::Stop(Origin::policy(PolicyName::Recovery)));
         let mut spec = played.ctx.slots.get(second).unwrap().spec().clone();
         spec.restart.max_lifetime_ms = None;
         played.ctx.redescribe(second, spec);

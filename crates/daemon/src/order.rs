@@ -7,7 +7,7 @@
 use ostler_core::lifecycle::{Event, State};
 use ostler_core::order::Standing;
 
-use crate::engine::{Ctx, Feature, Transition};
+use crate::engine::{Ctx, Feature, InstanceStep};
 use crate::slots::needs::{Apps, in_words};
 
 /// Instances that wait for others. Which do is in the context, because requests have to say of whom they will start ([`Ctx::coming`]).
@@ -32,8 +32,8 @@ impl Feature for Order {
         true
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        let id = transition.id;
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        let id = step.id;
         if ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Waiting { .. })) {
             ctx.waiting.insert(id);
         } else if !ctx.waiting.is_empty() {
@@ -92,7 +92,7 @@ mod tests {
         let (mut played, mut order) = (Played::new(&[]), Order);
         let db = played.instance(app("db", &[]));
         let api = played.instance(app("api", &[("db", Condition::Ready)]));
-        played.feed(&mut order, api, Event::Start(user()));
+        played.dispatch(&mut order, api, Event::Start(user()));
         assert!(played.ctx.waiting.contains(&api));
         (played, order, db, api)
     }
@@ -109,12 +109,12 @@ mod tests {
     #[test]
     fn released_as_soon_as_what_it_needs_is_there() {
         let (mut played, mut order, db, api) = waiting();
-        played.feed(&mut order, db, Event::Start(user()));
+        played.dispatch(&mut order, db, Event::Start(user()));
         assert_eq!(decided(&mut played, &mut order), []);
         assert_eq!(waits_for(&played.ctx.slots, &played.ctx.coming, played.ctx.slots.get(api).unwrap()), ["db is not ready"]);
         played.spawned(&mut order, db, 4711);
         assert_eq!(decided(&mut played, &mut order), [(api, Event::Released)]);
-        played.feed(&mut order, api, Event::Released);
+        played.dispatch(&mut order, api, Event::Released);
         assert!(played.ctx.waiting.is_empty(), "nobody is looked at any more");
     }
 
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn waiting_has_an_end() {
         let (mut played, mut order, db, api) = waiting();
-        played.feed(&mut order, db, Event::Start(user()));
+        played.dispatch(&mut order, db, Event::Start(user()));
         assert!(!order.on_due(&mut played.ctx, api));
         played.pass(&mut order, 5000);
         assert!(order.on_due(&mut played.ctx, api));

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use ostler_core::lifecycle::{Event, Notice};
+use ostler_core::lifecycle::{Event, Transition};
 
-use crate::engine::{Ctx, Feature, Transition};
+use crate::engine::{Ctx, Feature, InstanceStep};
 use crate::rights::Rights;
 
 /// Whether one was written stands on the slot.
@@ -18,9 +18,9 @@ impl PidFiles {
 }
 
 impl Feature for PidFiles {
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        if matches!(transition.event, Event::Spawned { .. }) {
-            write(ctx, transition.id);
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if matches!(step.event, Event::Spawned { .. }) {
+            write(ctx, step.id);
         }
     }
 
@@ -32,13 +32,15 @@ impl Feature for PidFiles {
         write(ctx, id);
     }
 
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        match notice {
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        match transition {
             // The next process writes its pid over it at once.
-            Notice::RestartScheduled { delay_ms: 0 } => {}
-            Notice::RestartScheduled { .. } | Notice::Stopped | Notice::Overlimit { .. } | Notice::CouldNotStart(_) | Notice::Deleted => {
-                remove(ctx, id)
-            }
+            Transition::RestartScheduled { delay_ms: 0 } => {}
+            Transition::RestartScheduled { .. }
+            | Transition::Stopped
+            | Transition::Overlimit { .. }
+            | Transition::CouldNotStart(_)
+            | Transition::Deleted => remove(ctx, id),
             _ => {}
         }
     }
@@ -86,16 +88,18 @@ mod tests {
         let (id, path) = instance(&mut played);
         played.start(&mut PidFiles, id, 4711);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "4711", "no newline");
-        PidFiles.on_notice(&mut played.ctx, id, &Notice::RestartScheduled { delay_ms: 0 });
+        PidFiles.on_transition(&mut played.ctx, id, &Transition::RestartScheduled { delay_ms: 0 });
         assert!(path.exists());
-        for notice in [Notice::RestartScheduled { delay_ms: 1 }, Notice::Stopped, Notice::Overlimit { unstable: 1 }, Notice::Deleted] {
+        for transition in
+            [Transition::RestartScheduled { delay_ms: 1 }, Transition::Stopped, Transition::Overlimit { unstable: 1 }, Transition::Deleted]
+        {
             PidFiles.on_serving(&mut played.ctx, id);
             assert!(path.exists());
-            PidFiles.on_notice(&mut played.ctx, id, &notice);
-            assert!(!path.exists(), "{notice:?}");
+            PidFiles.on_transition(&mut played.ctx, id, &transition);
+            assert!(!path.exists(), "{transition:?}");
         }
         std::fs::write(&path, "1").unwrap();
-        PidFiles.on_notice(&mut played.ctx, id, &Notice::Stopped);
+        PidFiles.on_transition(&mut played.ctx, id, &Transition::Stopped);
         assert!(path.exists(), "somebody else wrote it");
     }
 
@@ -118,7 +122,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         played.start(&mut PidFiles, id, 4711);
         assert!(played.log().contains("cannot write"), "{}", played.log());
-        PidFiles.on_notice(&mut played.ctx, id, &Notice::Stopped);
+        PidFiles.on_transition(&mut played.ctx, id, &Transition::Stopped);
         assert!(path.exists());
     }
 }

@@ -1,7 +1,7 @@
 //! The usual lines of PM2's log about what happens to instances, because scripts look for them.
 
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Ending, Late, Notice};
+use ostler_core::lifecycle::{Ending, Late, Transition};
 use ostler_core::time::Now;
 
 use crate::engine::{Ctx, Feature};
@@ -17,51 +17,51 @@ impl Pm2Log {
 }
 
 impl Feature for Pm2Log {
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        write_line(&mut ctx.log, slot, notice, ctx.now);
+        write_line(&mut ctx.log, slot, transition, ctx.now);
         // The two processes of a reload are one instance: what happens to the one that does not serve is the rollout's to tell.
-        if let Some(event) = event(notice).filter(|_| slot.is_seen()) {
+        if let Some(event) = event(transition).filter(|_| slot.is_seen()) {
             ctx.log.event(event, &slot.spec().name);
         }
     }
 }
 
 /// PM2's word for it, for those who read our lines as JSON.
-fn event(notice: &Notice) -> Option<&'static str> {
-    match notice {
-        Notice::Launched => Some("start"),
-        Notice::Online => Some("online"),
-        Notice::Exit(_) | Notice::CouldNotStart(_) => Some("exit"),
-        Notice::RestartScheduled { .. } => Some("restart"),
-        Notice::Stopped => Some("stop"),
-        Notice::Overlimit { .. } => Some("restart overlimit"),
-        Notice::Deleted => Some("delete"),
-        Notice::ReadyTimeout(_)
-        | Notice::Waiting
-        | Notice::HookFailed { .. }
-        | Notice::Draining
-        | Notice::DrainTimeout
-        | Notice::Stopping
-        | Notice::KillTimeout => None,
+fn event(transition: &Transition) -> Option<&'static str> {
+    match transition {
+        Transition::Launched => Some("start"),
+        Transition::Online => Some("online"),
+        Transition::Exit(_) | Transition::CouldNotStart(_) => Some("exit"),
+        Transition::RestartScheduled { .. } => Some("restart"),
+        Transition::Stopped => Some("stop"),
+        Transition::Overlimit { .. } => Some("restart overlimit"),
+        Transition::Deleted => Some("delete"),
+        Transition::ReadyTimeout(_)
+        | Transition::Waiting
+        | Transition::HookFailed { .. }
+        | Transition::Draining
+        | Transition::DrainTimeout
+        | Transition::Stopping
+        | Transition::KillTimeout => None,
     }
 }
 
-fn write_line(log: &mut DaemonLog, slot: &Slot, notice: &Notice, now: Now) {
+fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: Now) {
     let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
-    match notice {
-        Notice::Launched => {
+    match transition {
+        Transition::Launched => {
             let mode = match slot.spec().mode {
                 ExecMode::Fork => "fork",
                 ExecMode::Cluster => "cluster",
             };
             log.line(format_args!("App [{name}:{pm_id}] starting in -{mode} mode-"));
         }
-        Notice::Online => log.line(format_args!("App [{name}:{pm_id}] online")),
-        Notice::ReadyTimeout(Late::Accepted) => log.error(format_args!("App [{name}:{pm_id}] {}, taken as ready", slot.not_ready())),
-        Notice::ReadyTimeout(Late::Stopped) => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
-        Notice::ReadyTimeout(Late::GoesOn) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
-        Notice::Exit(record) => match record.ending {
+        Transition::Online => log.line(format_args!("App [{name}:{pm_id}] online")),
+        Transition::ReadyTimeout(Late::Accepted) => log.error(format_args!("App [{name}:{pm_id}] {}, taken as ready", slot.not_ready())),
+        Transition::ReadyTimeout(Late::Stopped) => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
+        Transition::ReadyTimeout(Late::GoesOn) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
+        Transition::Exit(record) => match record.ending {
             Ending::Code(code) => log.line(format_args!("App [{name}:{pm_id}] exited with code [{code}]")),
             Ending::Signal { signal, .. } => {
                 let signal = ostler_sys::signal::name(signal);
@@ -69,24 +69,28 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, notice: &Notice, now: Now) {
             }
             Ending::Unknown | Ending::SpawnFailed { .. } => log.line(format_args!("App [{name}:{pm_id}] {}", why(record))),
         },
-        Notice::RestartScheduled { delay_ms } if *delay_ms > 0 => {
+        Transition::RestartScheduled { delay_ms } if *delay_ms > 0 => {
             log.line(format_args!("App [{name}:{pm_id}] will restart in {delay_ms}ms"));
         }
-        Notice::Waiting => {
+        Transition::Waiting => {
             let names: Vec<&str> = slot.spec().order.depends_on.keys().map(String::as_str).collect();
             log.line(format_args!("App [{name}:{pm_id}] waits for {}", names.join(", ")));
         }
-        Notice::Draining => log.line(format_args!("App [{name}:{pm_id}] finishes its requests")),
-        Notice::Stopping => log.line(format_args!("Stopping app:{name} id:{pm_id}")),
-        Notice::KillTimeout => {
+        Transition::Draining => log.line(format_args!("App [{name}:{pm_id}] finishes its requests")),
+        Transition::Stopping => log.line(format_args!("Stopping app:{name} id:{pm_id}")),
+        Transition::KillTimeout => {
             let waited = slot.live.policy.kill_timeout_ms;
             let pid = slot.durable.instance.pid().unwrap_or(0);
             log.line(format_args!("Process with pid {pid} still alive after {waited}ms, sending SIGKILL to it and all it started"));
         }
-        Notice::Overlimit { unstable } => write_overlimit(log, slot, *unstable),
-        Notice::CouldNotStart(record) => log.error(format_args!("App [{name}:{pm_id}] {}", why(record))),
+        Transition::Overlimit { unstable } => write_overlimit(log, slot, *unstable),
+        Transition::CouldNotStart(record) => log.error(format_args!("App [{name}:{pm_id}] {}", why(record))),
         // Who runs a hook has a line for it, and who drains.
-        Notice::HookFailed { .. } | Notice::DrainTimeout | Notice::RestartScheduled { .. } | Notice::Stopped | Notice::Deleted => {}
+        Transition::HookFailed { .. }
+        | Transition::DrainTimeout
+        | Transition::RestartScheduled { .. }
+        | Transition::Stopped
+        | Transition::Deleted => {}
     }
 }
 
@@ -112,31 +116,31 @@ mod tests {
 
     #[test]
     fn each_notice_in_the_words_that_scripts_look_for() {
-        for (notice, line) in [
-            (Notice::Launched, "App [api:0] starting in -cluster mode-"),
-            (Notice::Online, "App [api:0] online"),
+        for (transition, line) in [
+            (Transition::Launched, "App [api:0] starting in -cluster mode-"),
+            (Transition::Online, "App [api:0] online"),
             (
-                Notice::ReadyTimeout(Late::Accepted),
+                Transition::ReadyTimeout(Late::Accepted),
                 "App [api:0] was not ready within 3000 ms; `listen_timeout` sets that time, taken as ready",
             ),
-            (Notice::RestartScheduled { delay_ms: 100 }, "App [api:0] will restart in 100ms"),
-            (Notice::RestartScheduled { delay_ms: 0 }, ""),
-            (Notice::Waiting, "App [api:0] waits for db"),
-            (Notice::Draining, "App [api:0] finishes its requests"),
-            (Notice::DrainTimeout, ""),
-            (Notice::Stopping, "Stopping app:api id:0"),
-            (Notice::KillTimeout, "Process with pid 0 still alive after 1600ms, sending SIGKILL to it and all it started"),
-            (Notice::Stopped, ""),
-            (Notice::Overlimit { unstable: 16 }, "Script /srv/api.js had too many unstable restarts (16). Stopped. \"errored\""),
-            (Notice::Deleted, ""),
+            (Transition::RestartScheduled { delay_ms: 100 }, "App [api:0] will restart in 100ms"),
+            (Transition::RestartScheduled { delay_ms: 0 }, ""),
+            (Transition::Waiting, "App [api:0] waits for db"),
+            (Transition::Draining, "App [api:0] finishes its requests"),
+            (Transition::DrainTimeout, ""),
+            (Transition::Stopping, "Stopping app:api id:0"),
+            (Transition::KillTimeout, "Process with pid 0 still alive after 1600ms, sending SIGKILL to it and all it started"),
+            (Transition::Stopped, ""),
+            (Transition::Overlimit { unstable: 16 }, "Script /srv/api.js had too many unstable restarts (16). Stopped. \"errored\""),
+            (Transition::Deleted, ""),
         ] {
             let mut played = Played::new(&[]);
             let mut spec = AppSpec { name: "api".into(), script: "/srv/api.js".into(), mode: ExecMode::Cluster, ..AppSpec::default() };
             spec.order.depends_on.insert("db".into(), ostler_core::order::Condition::Ready);
             let id = played.instance(spec);
-            Pm2Log.on_notice(&mut played.ctx, id, &notice);
+            Pm2Log.on_transition(&mut played.ctx, id, &transition);
             let log = played.log();
-            assert!(if line.is_empty() { log.is_empty() } else { log.trim_end().ends_with(line) }, "{notice:?}: {log}");
+            assert!(if line.is_empty() { log.is_empty() } else { log.trim_end().ends_with(line) }, "{transition:?}: {log}");
         }
     }
 
@@ -145,7 +149,7 @@ mod tests {
         let mut played = Played::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
         played.ctx.slots.get_mut(id).unwrap().live.policy.budget = Some(RestartBudget { n: 3, window_ms: 60_000 });
-        Pm2Log.on_notice(&mut played.ctx, id, &Notice::Overlimit { unstable: 3 });
+        Pm2Log.on_transition(&mut played.ctx, id, &Transition::Overlimit { unstable: 3 });
         assert!(played.log().contains("too many restarts (3 within 60000 ms)"), "{}", played.log());
     }
 }

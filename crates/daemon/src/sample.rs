@@ -270,11 +270,11 @@ mod tests {
         let asleep = until(None, &|reading, without_table| reading.leader.alone && without_table);
         assert_eq!(asleep.processes, 1);
         assert_eq!(look(Some(asleep.leader)).0.cpu_ns, asleep.cpu_ns);
-        let tell = |shell: &mut std::process::Child| std::io::Write::write_all(shell.stdin.as_mut().unwrap(), b"go on\n").unwrap();
-        tell(&mut shell);
+        let report = |shell: &mut std::process::Child| std::io::Write::write_all(shell.stdin.as_mut().unwrap(), b"go on\n").unwrap();
+        report(&mut shell);
         let two = until(Some(asleep.leader), &|reading, _| reading.processes == 2);
         assert!(!two.leader.alone, "it has a child");
-        tell(&mut shell);
+        report(&mut shell);
         let again = until(Some(two.leader), &|reading, without_table| reading.leader.alone && without_table);
         assert!(again.processes == 1 && again.cpu_ns > asleep.cpu_ns);
         shell.kill().unwrap();

@@ -26,7 +26,7 @@ impl Update {
         ctx.keeper.upgrade(exe.into());
         // The next daemon knows by it that it is no accident that there is another.
         let cause = Cause::from(&caller.origin("update"));
-        ctx.tell_of_manager(What::UpdateBegun, cause.clone());
+        ctx.emit_for_manager(What::UpdateBegun, cause.clone());
         self.updater = Some((client, id, cause));
     }
 
@@ -34,7 +34,7 @@ impl Update {
     fn failed(&mut self, ctx: &mut Ctx, why: &str) {
         ctx.log.error(format_args!("cannot become the new program: {why}; everything goes on as before"));
         if let Some((client, id, cause)) = self.updater.take() {
-            ctx.tell_of_manager(What::UpdateFailed { why: why.to_owned() }, cause);
+            ctx.emit_for_manager(What::UpdateFailed { why: why.to_owned() }, cause);
             let reason = format!("cannot become the new program: {why}; nothing was changed");
             ctx.reply(client, id, Response::Failed(Failure::Other(reason)));
         }

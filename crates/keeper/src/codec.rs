@@ -219,7 +219,7 @@ record!(SpawnRequest { key, spec, targets });
 record!(Originals { umask, nofile, oom_score_adj });
 record!(Ended { ending, usage, at_boot_ms, at_wall_ms });
 record!(Child { key, pid, start_ticks, ended });
-record!(Inventory { keeper_pid, originals, children, held, failures, poison, last_words });
+record!(Inventory { keeper_pid, originals, children, held, failures, poison, last_failure });
 
 /// An enum: a byte per variant, then its fields.
 macro_rules! messages {
@@ -266,7 +266,7 @@ messages!(ToKeeper {
     13 => Pong,
     14 => Ready,
     15 => At { record },
-    16 => LastWords { record, text },
+    16 => DeathReport { record, text },
 });
 
 messages!(FromKeeper {
@@ -320,7 +320,7 @@ mod tests {
             ToKeeper::Pong,
             ToKeeper::Ready,
             ToKeeper::At { record: Some(7) },
-            ToKeeper::LastWords { record: None, text: "why".into() },
+            ToKeeper::DeathReport { record: None, text: "why".into() },
             ToKeeper::Follow { key: 3, pid: 4, start_ticks: 5 },
             ToKeeper::Verify { key: 3, pid: 4, start_ticks: 5 },
         ];
@@ -345,7 +345,7 @@ mod tests {
             held: vec!["lock".into(), "socket".into()],
             failures: 3,
             poison: Some(7),
-            last_words: "why".into(),
+            last_failure: "why".into(),
         };
         let messages = [
             FromKeeper::Inventory(inventory.clone()),

@@ -246,7 +246,7 @@ impl Keeper {
             held: Vec::new(),
             failures: self.failures.count(),
             poison: self.failures.poison(),
-            last_words: self.failures.reason().to_owned(),
+            last_failure: self.failures.reason().to_owned(),
         };
         let mut parts = vec![(inventory, Vec::new())];
         let anchor = self.anchors.link().map(|link| (link.name(), link.as_fd()));

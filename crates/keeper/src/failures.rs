@@ -84,7 +84,7 @@ pub(crate) fn decode_report(packet: &Packet) -> Option<DaemonReport> {
     match decode::<ToKeeper>(&packet.payload) {
         Ok(ToKeeper::Ready) => Some(DaemonReport::Up),
         Ok(ToKeeper::At { record }) => Some(DaemonReport::At(record)),
-        Ok(ToKeeper::LastWords { record, text }) => Some(DaemonReport::Why(record, text)),
+        Ok(ToKeeper::DeathReport { record, text }) => Some(DaemonReport::Why(record, text)),
         _ => None,
     }
 }

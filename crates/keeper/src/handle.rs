@@ -64,7 +64,7 @@ impl Keeper {
             ToKeeper::Pong => self.daemon.on_answer(),
             ToKeeper::Ready => self.on_daemon_report(DaemonReport::Up),
             ToKeeper::At { record } => self.on_daemon_report(DaemonReport::At(record)),
-            ToKeeper::LastWords { record, text } => self.on_daemon_report(DaemonReport::Why(record, text)),
+            ToKeeper::DeathReport { record, text } => self.on_daemon_report(DaemonReport::Why(record, text)),
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VA
 pub use failures::refusal;
 pub use home::{Behind, behind, mark_lock};
 pub use launch::{LaunchError, Launched, Launcher, Revival, launch, wait_ready};
-pub use link::{LastWords, Link};
+pub use link::{DeathReporter, Link};
 pub use message::{
     CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, STARTER_KEY, SpawnRequest,
     ToKeeper,

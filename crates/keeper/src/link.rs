@@ -136,11 +136,11 @@ impl Link {
 
 /// Second sender on the link of a daemon, for its death report when everything else may be broken.
 #[derive(Debug)]
-pub struct LastWords {
+pub struct DeathReporter {
     socket: OwnedFd,
 }
 
-impl LastWords {
+impl DeathReporter {
     /// The sender for the link that this daemon was started with; before [`Link::from_start`] or after.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl LastWords {
     }
 
     /// Sends it now, past what waits. Waits for room, but not for ever.
-    pub fn say(&self, message: &ToKeeper) {
+    pub fn send(&self, message: &ToKeeper) {
         for _ in 0..100 {
             match put(&self.socket, INLINE, &encode(message), &[]) {
                 Err(errno) if is_full(errno) => {
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_of_one_that_did_not_listen_are_heard() {
+    fn what_was_sent_before_the_end_is_read() {
         let (mut a, mut b) = pair();
         b.send(b"unread", &[]).unwrap();
         a.send(b"last words", &[]).unwrap();

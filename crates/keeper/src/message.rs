@@ -101,7 +101,7 @@ pub enum ToKeeper {
         record: Option<u32>,
     },
     /// The daemon is about to end, for this reason.
-    LastWords {
+    DeathReport {
         /// The record that it was at.
         record: Option<u32>,
         /// The reason, for people.
@@ -216,7 +216,7 @@ pub struct Inventory {
     /// Record over which they did so: it is to be set aside.
     pub poison: Option<u32>,
     /// Reason why the last of them ended.
-    pub last_words: String,
+    pub last_failure: String,
 }
 
 /// Settings that the keeper changed for itself and that apps get as they were.

@@ -25,7 +25,7 @@ impl Peer {
     ///
     /// # Errors
     /// As [`Link::send`].
-    pub fn tell(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub fn send(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.channel.send(&encode(message), fds)
     }
 
@@ -33,7 +33,7 @@ impl Peer {
     ///
     /// # Errors
     /// As [`Link::recv`].
-    pub fn hear(&mut self) -> io::Result<Option<(ToKeeper, Vec<OwnedFd>)>> {
+    pub fn receive(&mut self) -> io::Result<Option<(ToKeeper, Vec<OwnedFd>)>> {
         let Some(packet) = self.channel.recv()? else { return Ok(None) };
         Ok(Some((decode(&packet.payload).map_err(invalid)?, packet.fds)))
     }

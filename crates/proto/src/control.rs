@@ -12,7 +12,7 @@ pub use crate::event::{Event, Missed, Position};
 pub use crate::health::HealthReport;
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::instance::{Detail, Files, HealthRow, Json, Learned, Monit, OpenSocket, Summary, TableRow};
-pub use crate::rollout::{FaultReport, PlaceReport, RolloutReport, RolloutState};
+pub use crate::rollout::{FaultReport, ReplicaReport, RolloutReport, RolloutState};
 
 /// Version of this API. A daemon refuses a client with another number and names both versions.
 ///
@@ -384,7 +384,8 @@ pub enum LogOutcome {
     /// Its lines pass through the daemon, which reopens it with the next line.
     Reopened,
     /// It had been renamed; new lines arrive at its path again.
-    HandedBack {
+    #[serde(rename = "handed_back")]
+    Reclaimed {
         /// The file with the old lines.
         rotated: String,
         /// Their bytes.

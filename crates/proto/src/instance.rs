@@ -3,7 +3,7 @@
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
-use ostler_core::note::Note;
+use ostler_core::observation::Observation;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Cause;
@@ -156,8 +156,8 @@ pub struct Detail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// Findings while it was looked after, the oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<Note>,
+    #[serde(default, rename = "notes", skip_serializing_if = "Vec::is_empty")]
+    pub observations: Vec<Observation>,
     /// Variables that `set <app>:<key> <value>` keeps for it.
     #[serde(default, skip_serializing_if = "EnvMap::is_empty")]
     pub kept: EnvMap,
@@ -183,7 +183,7 @@ pub struct Learned {
     pub status: Option<String>,
 }
 
-ostler_core::rarely!(Learned);
+ostler_core::static_default!(Learned);
 
 /// A socket that an app got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

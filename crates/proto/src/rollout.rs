@@ -24,7 +24,8 @@ pub struct RolloutReport {
     /// Whether this is the release that serves.
     pub current: bool,
     /// The instances.
-    pub places: Vec<PlaceReport>,
+    #[serde(rename = "places")]
+    pub replicas: Vec<ReplicaReport>,
     /// The failure.
     pub fault: Option<FaultReport>,
     /// Requests of old processes that were not finished in their time.
@@ -57,7 +58,7 @@ pub enum RolloutState {
 
 /// One instance of a replacement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlaceReport {
+pub struct ReplicaReport {
     /// `pm_id`.
     pub id: u32,
     /// `waiting`, `starting`, `ready`, `draining`, `new`, `old`, `failed`, `left`, `returning`.
@@ -78,7 +79,7 @@ pub struct FaultReport {
 impl RolloutReport {
     /// Instances that serve with the old release, and with the new one.
     pub fn serving(&self) -> (usize, usize) {
-        let count = |states: &[&str]| self.places.iter().filter(|place| states.contains(&place.state.as_str())).count();
+        let count = |states: &[&str]| self.replicas.iter().filter(|replica| states.contains(&replica.state.as_str())).count();
         (count(&["waiting", "starting", "ready", "old", "failed"]), count(&["new", "draining"]))
     }
 }

@@ -71,7 +71,7 @@ pub enum Effect {
         hook: Hook,
     },
     /// Report a transition to whoever follows.
-    Notify(Notice),
+    Notify(Transition),
 }
 
 /// Scope of a signal.
@@ -96,7 +96,7 @@ pub enum Late {
 
 /// A change worth telling (log of the daemon, bus, waiting clients).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Notice {
+pub enum Transition {
     /// Spawned, now waiting for ready or online at once.
     Launched,
     /// Ready: wire `online`.

@@ -43,7 +43,7 @@ pub enum Event {
     },
     /// Hurry: the time of what is to end is over.
     Hurry,
-    /// Its dependencies are met (answer to [`super::Notice::Waiting`]).
+    /// Its dependencies are met (answer to [`super::Transition::Waiting`]).
     Released,
     /// Its dependencies will not be met, or not in time, for this reason.
     Unmet(String),

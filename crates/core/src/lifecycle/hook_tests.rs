@@ -36,10 +36,10 @@ fn cancel(inc: u32, hook: Hook) -> Effect {
 /// Online, with all hooks of the start done.
 fn online(policy: Policy) -> Story {
     let mut story = Story::new(policy);
-    story.feed(Event::Start(user("start")));
-    story.feed(done(1, Hook::PreStart));
-    story.feed(Event::Spawned { inc: 1, pid: 101 });
-    story.feed(done(1, Hook::PostStart));
+    story.dispatch(Event::Start(user("start")));
+    story.dispatch(done(1, Hook::PreStart));
+    story.dispatch(Event::Spawned { inc: 1, pid: 101 });
+    story.dispatch(done(1, Hook::PostStart));
     assert_eq!(story.status(), "online");
     story
 }
@@ -47,50 +47,50 @@ fn online(policy: Policy) -> Story {
 #[test]
 fn a_whole_life() {
     let mut story = Story::new(hooked(ALL));
-    assert_eq!(story.feed(Event::Start(user("start"))), [run(1, Hook::PreStart)]);
+    assert_eq!(story.dispatch(Event::Start(user("start"))), [run(1, Hook::PreStart)]);
     assert_eq!(story.status(), "launching");
-    assert_eq!(story.feed(done(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
-    assert_eq!(story.feed(Event::Spawned { inc: 1, pid: 101 }), [run(1, Hook::PostStart)]);
+    assert_eq!(story.dispatch(done(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
+    assert_eq!(story.dispatch(Event::Spawned { inc: 1, pid: 101 }), [run(1, Hook::PostStart)]);
     assert_eq!((story.status(), story.instance.pid()), ("launching", Some(101)));
-    assert_eq!(story.told(done(1, Hook::PostStart)), [Notice::Online]);
-    assert_eq!(story.feed(Event::Stop(user("stop"))), [run(1, Hook::PreStop)]);
+    assert_eq!(story.transitions(done(1, Hook::PostStart)), [Transition::Online]);
+    assert_eq!(story.dispatch(Event::Stop(user("stop"))), [run(1, Hook::PreStop)]);
     assert_eq!((story.status(), story.instance.pid()), ("stopping", Some(101)));
-    assert!(matches!(story.feed(done(1, Hook::PreStop))[..], [Effect::Signal { signal: 2, .. }]));
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
+    assert!(matches!(story.dispatch(done(1, Hook::PreStop))[..], [Effect::Signal { signal: 2, .. }]));
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
     assert_eq!(story.status(), "stopping");
-    assert_eq!(story.told(done(1, Hook::PostStop)), [Notice::Stopped]);
+    assert_eq!(story.transitions(done(1, Hook::PostStop)), [Transition::Stopped]);
     assert_eq!(story.status(), "stopped");
 }
 
 #[test]
 fn without_hooks_nothing_is_different() {
     let mut story = Story::new(policy());
-    assert_eq!(story.feed(Event::Start(user("start"))), [Effect::Spawn { inc: 1 }]);
-    assert_eq!(story.told(Event::Spawned { inc: 1, pid: 101 }), [Notice::Launched, Notice::Online]);
+    assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 1 }]);
+    assert_eq!(story.transitions(Event::Spawned { inc: 1, pid: 101 }), [Transition::Launched, Transition::Online]);
 }
 
 #[test]
 fn a_failed_pre_start_is_a_failed_start() {
     let mut story = Story::new(hooked(ALL));
-    story.feed(Event::Start(user("start")));
-    let told = story.told(failed(1, Hook::PreStart));
-    assert!(matches!(&told[..], [Notice::CouldNotStart(_), Notice::RestartScheduled { .. }]));
+    story.dispatch(Event::Start(user("start")));
+    let told = story.transitions(failed(1, Hook::PreStart));
+    assert!(matches!(&told[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]));
     assert_eq!((story.status(), story.instance.counters.unstable), ("waiting restart", 1));
     let record = story.instance.exits.last().unwrap();
     assert_eq!(record.cause, ExitCause::NotStarted { why: "pre_start exited with code 3".into() });
     // The policy tries again, with the hook, and gives up at last.
     for _ in 0..100 {
         story.now = story.instance.deadline_ms().unwrap_or(story.now);
-        story.feed(Event::Tick);
+        story.dispatch(Event::Tick);
         let inc = story.instance.inc;
-        story.feed(failed(inc, Hook::PreStart));
+        story.dispatch(failed(inc, Hook::PreStart));
     }
     assert_eq!((story.status(), story.instance.inc), ("errored", 16));
     // Where its failure does not matter the process is started.
     let mut story = Story::new(hooked(HookPolicy { pre_start: Some(OnFailure::Continue), ..HookPolicy::default() }));
-    story.feed(Event::Start(user("start")));
-    assert_eq!(story.feed(failed(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.dispatch(failed(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
 }
 
 #[test]
@@ -99,19 +99,19 @@ fn what_a_start_lacks_is_a_failed_start_whatever_the_hook_says() {
         let policy = || hooked(HookPolicy { pre_start: Some(meaning), ..HookPolicy::default() });
         let lacks = |inc| Event::Unprepared { inc, why: "secret TOKEN: what its command wrote is empty".into() };
         let mut story = Story::new(policy());
-        story.feed(Event::Start(user("start")));
-        assert_eq!(story.feed(lacks(7)), [], "of another process");
-        let told = story.told(lacks(1));
-        assert!(matches!(&told[..], [Notice::CouldNotStart(_), Notice::RestartScheduled { .. }]), "{told:?}");
+        story.dispatch(Event::Start(user("start")));
+        assert_eq!(story.dispatch(lacks(7)), [], "of another process");
+        let told = story.transitions(lacks(1));
+        assert!(matches!(&told[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]), "{told:?}");
         let cause = &story.instance.exits.last().unwrap().cause;
         assert_eq!(*cause, ExitCause::NotStarted { why: "secret TOKEN: what its command wrote is empty".into() });
-        assert_eq!(story.feed(lacks(1)), [], "told once");
+        assert_eq!(story.dispatch(lacks(1)), [], "told once");
         // A stop was faster.
         let mut story = Story::new(policy());
-        story.feed(Event::Start(user("start")));
-        story.feed(Event::Stop(user("stop")));
+        story.dispatch(Event::Start(user("start")));
+        story.dispatch(Event::Stop(user("stop")));
         assert!(story.instance.is_called_off());
-        assert_eq!(story.told(lacks(1)), [Notice::Stopped]);
+        assert_eq!(story.transitions(lacks(1)), [Transition::Stopped]);
     }
 }
 
@@ -133,60 +133,60 @@ fn a_secret_by_command_is_waited_for() {
 #[test]
 fn a_stop_calls_off_what_holds_up_a_start() {
     let mut story = Story::new(hooked(ALL));
-    story.feed(Event::Start(user("start")));
-    assert_eq!(story.feed(Event::Stop(user("stop"))), [cancel(1, Hook::PreStart)]);
-    assert_eq!(story.feed(Event::Stop(user("stop"))), []);
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.dispatch(Event::Stop(user("stop"))), [cancel(1, Hook::PreStart)]);
+    assert_eq!(story.dispatch(Event::Stop(user("stop"))), []);
     // Also if it was done at that moment.
-    assert_eq!(story.feed(done(1, Hook::PreStart)), []);
+    assert_eq!(story.dispatch(done(1, Hook::PreStart)), []);
     assert_eq!(story.status(), "stopped");
 
     let mut story = Story::new(hooked(ALL));
-    story.feed(Event::Start(user("start")));
-    story.feed(done(1, Hook::PreStart));
-    story.feed(Event::Spawned { inc: 1, pid: 101 });
-    assert_eq!(story.feed(Event::Delete(user("delete"))), [cancel(1, Hook::PostStart), run(1, Hook::PreStop)]);
+    story.dispatch(Event::Start(user("start")));
+    story.dispatch(done(1, Hook::PreStart));
+    story.dispatch(Event::Spawned { inc: 1, pid: 101 });
+    assert_eq!(story.dispatch(Event::Delete(user("delete"))), [cancel(1, Hook::PostStart), run(1, Hook::PreStop)]);
     // What it has to say comes too late.
-    assert_eq!(story.feed(failed(1, Hook::PostStart)), []);
+    assert_eq!(story.dispatch(failed(1, Hook::PostStart)), []);
 }
 
 #[test]
 fn a_restart_during_pre_start_begins_anew() {
     let mut story = Story::new(hooked(ALL));
-    story.feed(Event::Start(user("start")));
-    assert_eq!(story.feed(Event::Restart(user("restart"))), [cancel(1, Hook::PreStart)]);
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.dispatch(Event::Restart(user("restart"))), [cancel(1, Hook::PreStart)]);
     let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStart, outcome: Outcome::Cancelled };
-    assert_eq!(story.feed(cancelled), [run(2, Hook::PreStart)]);
+    assert_eq!(story.dispatch(cancelled), [run(2, Hook::PreStart)]);
 }
 
 #[test]
 fn a_stop_waits_for_pre_stop_unless_the_user_insists() {
     let mut story = online(hooked(ALL));
-    story.feed(Event::Stop(user("stop")));
-    assert_eq!(story.feed(Event::Stop(Origin::Shutdown)), []);
-    assert_eq!(story.feed(Event::Delete(user("delete"))), [cancel(1, Hook::PreStop)]);
+    story.dispatch(Event::Stop(user("stop")));
+    assert_eq!(story.dispatch(Event::Stop(Origin::Shutdown)), []);
+    assert_eq!(story.dispatch(Event::Delete(user("delete"))), [cancel(1, Hook::PreStop)]);
     let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStop, outcome: Outcome::Cancelled };
-    assert!(matches!(story.feed(cancelled)[..], [Effect::Signal { signal: 2, .. }]));
+    assert!(matches!(story.dispatch(cancelled)[..], [Effect::Signal { signal: 2, .. }]));
     // A stop during a restart is no insisting: the hook is part of both.
     let mut story = online(hooked(ALL));
-    story.feed(Event::Restart(user("restart")));
-    assert_eq!(story.feed(Event::Stop(user("stop"))), []);
-    story.feed(done(1, Hook::PreStop));
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 1 });
-    story.feed(done(1, Hook::PostStop));
+    story.dispatch(Event::Restart(user("restart")));
+    assert_eq!(story.dispatch(Event::Stop(user("stop"))), []);
+    story.dispatch(done(1, Hook::PreStop));
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 1 });
+    story.dispatch(done(1, Hook::PostStop));
     assert_eq!(story.status(), "stopped");
 }
 
 #[test]
 fn a_process_that_goes_during_pre_stop_is_recorded_at_once() {
     let mut story = online(hooked(ALL));
-    story.feed(Event::Restart(user("restart")));
-    assert_eq!(story.feed(Event::Exited { inc: 1, exit: exit(5) }), []);
+    story.dispatch(Event::Restart(user("restart")));
+    assert_eq!(story.dispatch(Event::Exited { inc: 1, exit: exit(5) }), []);
     assert_eq!((story.instance.pid(), story.instance.exits.len()), (None, 1));
     assert!(matches!(story.instance.exits[0].cause, ExitCause::Asked(_)));
-    assert!(matches!(story.feed(done(1, Hook::PreStop))[..], [Effect::Sweep { inc: 1, kill: false, .. }]));
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
-    assert_eq!(story.feed(done(1, Hook::PostStop)), [run(2, Hook::PreStart)]);
+    assert!(matches!(story.dispatch(done(1, Hook::PreStop))[..], [Effect::Sweep { inc: 1, kill: false, .. }]));
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
+    assert_eq!(story.dispatch(done(1, Hook::PostStop)), [run(2, Hook::PreStart)]);
 }
 
 #[test]
@@ -201,23 +201,23 @@ fn a_crash_is_told_beside_the_restart() {
     ] {
         let policy = Policy { autorestart: !code_0_is_done, stop_exit_codes: vec![9], ..hooked(only) };
         let mut story = Story::running(policy);
-        let effects = story.feed(Event::Exited { inc: 1, exit: ExitReport { ending, oom: false } });
+        let effects = story.dispatch(Event::Exited { inc: 1, exit: ExitReport { ending, oom: false } });
         assert_eq!(effects.contains(&run(1, Hook::OnCrash)), told, "{ending:?} {code_0_is_done}");
     }
     let mut story = Story::running(hooked(only));
-    story.feed(Event::Stop(user("stop")));
-    assert!(!story.feed(Event::Exited { inc: 1, exit: exit(1) }).contains(&run(1, Hook::OnCrash)), "it was asked to");
+    story.dispatch(Event::Stop(user("stop")));
+    assert!(!story.dispatch(Event::Exited { inc: 1, exit: exit(1) }).contains(&run(1, Hook::OnCrash)), "it was asked to");
 }
 
 #[test]
 fn a_post_start_that_must_succeed() {
     let must = HookPolicy { post_start: Some(OnFailure::Abort), ..ALL };
     let mut story = Story::new(hooked(must));
-    story.feed(Event::Start(user("start")));
-    story.feed(done(1, Hook::PreStart));
-    story.feed(Event::Spawned { inc: 1, pid: 101 });
-    assert!(matches!(story.feed(failed(1, Hook::PostStart))[..], [Effect::Signal { signal: 2, .. }]));
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::Start(user("start")));
+    story.dispatch(done(1, Hook::PreStart));
+    story.dispatch(Event::Spawned { inc: 1, pid: 101 });
+    assert!(matches!(story.dispatch(failed(1, Hook::PostStart))[..], [Effect::Signal { signal: 2, .. }]));
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     let cause = &story.instance.exits.last().unwrap().cause;
     assert_eq!(*cause, ExitCause::NotStarted { why: "post_start exited with code 3".into() });
     assert_eq!(story.instance.counters.unstable, 1);
@@ -226,72 +226,72 @@ fn a_post_start_that_must_succeed() {
 #[test]
 fn a_gentle_stop_drains_after_pre_stop() {
     let mut story = online(Policy { drain_timeout_ms: Some(5000), ..hooked(ALL) });
-    assert_eq!(story.feed(Event::StopGently(user("stop"))), [run(1, Hook::PreStop)]);
-    assert_eq!(story.feed(done(1, Hook::PreStop)), [Effect::Drain { inc: 1 }]);
-    assert!(matches!(story.feed(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
+    assert_eq!(story.dispatch(Event::StopGently(user("stop"))), [run(1, Hook::PreStop)]);
+    assert_eq!(story.dispatch(done(1, Hook::PreStop)), [Effect::Drain { inc: 1 }]);
+    assert!(matches!(story.dispatch(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
 }
 
 #[test]
 fn a_start_waits_for_others() {
     let waits = Policy { depends_timeout_ms: Some(500), ..policy() };
     let mut story = Story::new(waits.clone());
-    assert_eq!(story.told(Event::Start(user("start"))), [Notice::Waiting]);
+    assert_eq!(story.transitions(Event::Start(user("start"))), [Transition::Waiting]);
     assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", Some(500)));
-    assert_eq!(story.feed(Event::Released), [Effect::Spawn { inc: 1 }]);
+    assert_eq!(story.dispatch(Event::Released), [Effect::Spawn { inc: 1 }]);
     // A crash, and what ostler does by itself, need not wait.
-    story.feed(Event::Spawned { inc: 1, pid: 101 });
-    story.at(2000).feed(Event::Exited { inc: 1, exit: exit(1) });
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    story.dispatch(Event::Spawned { inc: 1, pid: 101 });
+    story.at(2000).dispatch(Event::Exited { inc: 1, exit: exit(1) });
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
     // In vain.
     let mut story = Story::new(waits.clone());
-    story.feed(Event::Start(Origin::Resurrect));
-    let told = story.told(Event::Unmet("db is stopped".into()));
-    assert!(matches!(&told[..], [Notice::CouldNotStart(record)] if record.inc == 1));
+    story.dispatch(Event::Start(Origin::Resurrect));
+    let told = story.transitions(Event::Unmet("db is stopped".into()));
+    assert!(matches!(&told[..], [Transition::CouldNotStart(record)] if record.inc == 1));
     assert_eq!((story.status(), story.instance.wanted), ("errored", Wanted::Down));
     // And a new chance: no number is used twice.
-    story.feed(Event::Start(user("start")));
-    assert_eq!(story.feed(Event::Released), [Effect::Spawn { inc: 2 }]);
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.dispatch(Event::Released), [Effect::Spawn { inc: 2 }]);
     // A stop wins, and the time is bounded.
     let mut story = Story::new(waits.clone());
-    story.feed(Event::Start(user("start")));
-    assert_eq!(story.told(Event::Stop(user("stop"))), [Notice::Stopped]);
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.transitions(Event::Stop(user("stop"))), [Transition::Stopped]);
     let mut story = Story::new(waits);
-    story.feed(Event::Start(user("start")));
-    story.at(500).feed(Event::Tick);
+    story.dispatch(Event::Start(user("start")));
+    story.at(500).dispatch(Event::Tick);
     assert_eq!(story.status(), "errored");
 }
 
 #[test]
 fn a_new_daemon_leaves_hooks_alone() {
     let mut story = Story::new(hooked(ALL));
-    story.feed(Event::Start(user("start")));
-    assert_eq!(story.feed(Event::Recovered(Recovered::Nothing)), []);
-    assert_eq!(story.feed(done(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.dispatch(Event::Recovered(Recovered::Nothing)), []);
+    assert_eq!(story.dispatch(done(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
     let mut story = online(hooked(ALL));
-    story.feed(Event::Stop(user("stop")));
-    assert_eq!(story.feed(Event::Recovered(Recovered::Alive { inc: 1, pid: 101 })), []);
+    story.dispatch(Event::Stop(user("stop")));
+    assert_eq!(story.dispatch(Event::Recovered(Recovered::Alive { inc: 1, pid: 101 })), []);
     assert_eq!(story.status(), "stopping");
     // Its process died while nobody looked.
-    assert_eq!(story.feed(Event::Recovered(Recovered::Nothing)), []);
+    assert_eq!(story.dispatch(Event::Recovered(Recovered::Nothing)), []);
     assert_eq!(story.instance.exits.len(), 1);
 }
 
 #[test]
 fn one_that_failed_waits_for_no_pre_stop() {
     let mut story = online(hooked(HookPolicy { pre_stop: true, on_crash: true, ..HookPolicy::default() }));
-    assert!(matches!(story.feed(Event::Fail(Origin::policy(PolicyName::Health)))[..], [Effect::Signal { signal: 2, .. }]));
-    assert!(story.feed(Event::Exited { inc: 1, exit: exit(1) }).contains(&run(1, Hook::OnCrash)));
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    assert!(matches!(story.dispatch(Event::Fail(Origin::policy(PolicyName::Health)))[..], [Effect::Signal { signal: 2, .. }]));
+    assert!(story.dispatch(Event::Exited { inc: 1, exit: exit(1) }).contains(&run(1, Hook::OnCrash)));
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 1);
 }
 
 #[test]
 fn in_a_hurry_no_hook_is_waited_for() {
     let mut story = online(hooked(ALL));
-    story.feed(Event::Stop(user("stop")));
-    let effects = story.feed(Event::Hurry);
+    story.dispatch(Event::Stop(user("stop")));
+    let effects = story.dispatch(Event::Hurry);
     assert!(matches!(&effects[..], [first, Effect::Signal { signal: 2, .. }, ..] if *first == cancel(1, Hook::PreStop)), "{effects:?}");
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
-    assert_eq!(story.feed(Event::Hurry), [cancel(1, Hook::PostStop)]);
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
+    assert_eq!(story.dispatch(Event::Hurry), [cancel(1, Hook::PostStop)]);
 }

@@ -7,7 +7,7 @@ use super::origin::{Origin, PolicyName};
 use super::process::Ended;
 use super::state::{AfterStop, Ending, ExitCause, Instance, State, Wanted};
 use super::step::Turn;
-use super::{Effect, Notice};
+use super::{Effect, Transition};
 use crate::command::Outcome;
 use crate::hooks::{Hook, OnFailure};
 use crate::stop;
@@ -36,7 +36,7 @@ impl Instance {
             Some(timeout_ms) if !matches!(origin, Origin::Policy(_)) => {
                 let deadline_ms = turn.now.mono_ms.saturating_add(timeout_ms);
                 self.state = State::Waiting { since: turn.now, deadline_ms, automatic };
-                turn.notify(Notice::Waiting);
+                turn.notify(Transition::Waiting);
             }
             _ => self.spawn(automatic, turn),
         }
@@ -61,7 +61,7 @@ impl Instance {
     fn not_started(&mut self, since: Now, why: String, turn: &mut Turn<'_>) -> Ended {
         let ended = Ended { inc: self.inc, pid: 0, since, was_ready: false };
         let record = self.record(&ended, Ending::SpawnFailed { errno: 0 }, ExitCause::NotStarted { why }, turn);
-        turn.notify(Notice::CouldNotStart(record));
+        turn.notify(Transition::CouldNotStart(record));
         ended
     }
 
@@ -85,7 +85,7 @@ impl Instance {
 
     fn online(&mut self, inc: u32, pid: i32, since: Now, turn: &mut Turn<'_>) {
         self.state = State::Running { inc, pid, since };
-        turn.notify(Notice::Online);
+        turn.notify(Transition::Online);
     }
 
     /// Begins to end a live process: `pre_stop` first, where it was ready.
@@ -100,7 +100,7 @@ impl Instance {
         };
         if turn.policy.hooks.pre_stop {
             self.state = State::Leaving { inc, pid, since, cause, next, gently, ended: false };
-            turn.notify(Notice::Stopping);
+            turn.notify(Transition::Stopping);
             turn.effect(Effect::Hook { inc, hook: Hook::PreStop });
         } else if gently {
             self.finish_or_end(cause, turn);
@@ -127,7 +127,7 @@ impl Instance {
         // A failed start is reported by itself.
         let ends_start = hook == Hook::PreStart && turn.policy.hooks.pre_start != Some(OnFailure::Continue);
         if failed && !ends_start {
-            turn.notify(Notice::HookFailed { hook, outcome: outcome.clone() });
+            turn.notify(Transition::HookFailed { hook, outcome: outcome.clone() });
         }
         match hook {
             Hook::PreStart => {
@@ -207,7 +207,7 @@ impl Instance {
             Some(drain_ms) => {
                 let deadline_ms = turn.now.mono_ms.saturating_add(drain_ms.min(turn.policy.drain_answer_ms.unwrap_or(u64::MAX)));
                 self.state = State::Draining { inc, pid, since, deadline_ms, cause };
-                turn.notify(Notice::Draining);
+                turn.notify(Transition::Draining);
                 turn.effect(Effect::Drain { inc });
             }
             None => self.ask_to_end(cause, AfterStop::default(), turn),
@@ -236,7 +236,7 @@ impl Instance {
         let deadline_ms = stop::grace_deadline(turn.policy, turn.now.mono_ms);
         self.state = State::Stopping { inc, pid, since, deadline_ms, killed: false, leader_gone: false, cause, next };
         if !is_told {
-            turn.notify(Notice::Stopping);
+            turn.notify(Transition::Stopping);
         }
         turn.effect(stop::ask(turn.policy, inc));
     }
@@ -252,7 +252,7 @@ impl Instance {
     }
 
     /// Runs `on_crash`: a process ended although nobody asked it to, and not in the way that it was declared to.
-    pub(super) fn tell_crash(inc: u32, ending: Ending, turn: &mut Turn<'_>) {
+    pub(super) fn run_on_crash(inc: u32, ending: Ending, turn: &mut Turn<'_>) {
         let as_declared = match ending {
             Ending::Code(code) => turn.policy.stop_exit_codes.contains(&code) || code == 0 && !turn.policy.autorestart,
             Ending::Signal { .. } | Ending::Unknown | Ending::SpawnFailed { .. } => false,

@@ -92,7 +92,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use effect::{Effect, Late, Notice, Scope};
+pub use effect::{Effect, Late, Scope, Transition};
 pub use event::{Event, ExitReport, Recovered, SpawnFailure};
 pub use origin::{Finding, Origin, PolicyName};
 pub use policy::{Lateness, PATIENCE_MS, Policy};

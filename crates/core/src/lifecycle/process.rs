@@ -4,7 +4,7 @@ use super::origin::{Finding, Origin, PolicyName};
 use super::policy::PATIENCE_MS;
 use super::state::{AfterStop, Ending, ExitCause, ExitRecord, Instance, State, Wanted};
 use super::step::Turn;
-use super::{Effect, ExitReport, Late, Lateness, Notice, SpawnFailure};
+use super::{Effect, ExitReport, Late, Lateness, SpawnFailure, Transition};
 use crate::hooks::Hook;
 use crate::restart::{self, History, Run, Verdict};
 use crate::stop;
@@ -37,7 +37,7 @@ impl Instance {
             self.ask_to_end(origin, AfterStop::Settle { automatic }, turn);
             return;
         }
-        turn.notify(Notice::Launched);
+        turn.notify(Transition::Launched);
         if turn.policy.wait_ready && !ready {
             let ready_deadline_ms = Some(since.mono_ms.saturating_add(turn.policy.listen_timeout_ms));
             self.state = State::Starting { inc, pid, since, ready_deadline_ms, late: false, adopted };
@@ -55,7 +55,7 @@ impl Instance {
         let ending = Ending::SpawnFailed { errno: failure.errno };
         let ended = Ended { inc, pid: 0, since, was_ready: false };
         let record = self.record(&ended, ending, ExitCause::CouldNotStart { step: failure.step }, turn);
-        turn.notify(Notice::CouldNotStart(record));
+        turn.notify(Transition::CouldNotStart(record));
         if let Some(origin) = superseded {
             self.settle(!origin.is_user(), turn);
         } else if automatic {
@@ -102,12 +102,12 @@ impl Instance {
             if let State::Starting { ready_deadline_ms, late, .. } = &mut self.state {
                 (*ready_deadline_ms, *late) = (end, true);
             }
-            turn.notify(Notice::ReadyTimeout(Late::GoesOn));
+            turn.notify(Transition::ReadyTimeout(Late::GoesOn));
         } else if adopted || turn.policy.lateness == Lateness::Accept {
-            turn.notify(Notice::ReadyTimeout(Late::Accepted));
+            turn.notify(Transition::ReadyTimeout(Late::Accepted));
             self.became_ready(inc, pid, since, turn);
         } else {
-            turn.notify(Notice::ReadyTimeout(Late::Stopped));
+            turn.notify(Transition::ReadyTimeout(Late::Stopped));
             self.ask_to_end(Origin::policy(PolicyName::WaitReady), AfterStop::Judge, turn);
         }
     }
@@ -216,7 +216,7 @@ impl Instance {
                 let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Asked(cause.clone()) };
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
                 let record = self.record(&ended, exit.ending, cause, turn);
-                turn.notify(Notice::Exit(record));
+                turn.notify(Transition::Exit(record));
             }
             State::Stopping { inc: expected, leader_gone: false, .. } if *expected == inc => self.ended_in_stop(exit, turn),
             State::Stopped
@@ -240,16 +240,16 @@ impl Instance {
     fn ended_by_itself(&mut self, ended: &Ended, exit: &ExitReport, turn: &mut Turn<'_>) {
         let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Itself };
         let record = self.record(ended, exit.ending, cause, turn);
-        turn.notify(Notice::Exit(record));
+        turn.notify(Transition::Exit(record));
         let next = self.judge(ended, exit.ending, turn);
-        Self::tell_crash(ended.inc, exit.ending, turn);
+        Self::run_on_crash(ended.inc, exit.ending, turn);
         self.sweep_then(ended, true, Origin::policy(PolicyName::Exit), next, turn);
     }
 
     /// Handles an end for which a stop had been asked before the process was even known to run.
     fn ended_as_asked(&mut self, ended: &Ended, exit: &ExitReport, origin: Origin, next: AfterStop, turn: &mut Turn<'_>) {
         let record = self.record(ended, exit.ending, ExitCause::Asked(origin.clone()), turn);
-        turn.notify(Notice::Exit(record));
+        turn.notify(Transition::Exit(record));
         self.sweep_then(ended, false, origin, next, turn);
     }
 
@@ -272,14 +272,14 @@ impl Instance {
         };
         let ended = Ended { inc, pid, since, was_ready: !matches!(next, AfterStop::Judge) };
         let record = self.record(&ended, exit.ending, cause, turn);
-        turn.notify(Notice::Exit(record));
+        turn.notify(Transition::Exit(record));
         let after = match next {
             // The code answers our signal: it says nothing about what the app wants.
             AfterStop::Judge | AfterStop::Failed => self.judge(&ended, Ending::Unknown, turn),
             AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. } => next,
         };
         if next == AfterStop::Failed {
-            Self::tell_crash(inc, Ending::Unknown, turn);
+            Self::run_on_crash(inc, Ending::Unknown, turn);
         }
         if let State::Stopping { next, .. } = &mut self.state {
             *next = after;
@@ -330,7 +330,7 @@ impl Instance {
             AfterStop::Judge | AfterStop::Failed => self.settle(true, turn),
             AfterStop::Restart { at_ms } => {
                 let delay_ms = at_ms.saturating_sub(turn.now.mono_ms);
-                turn.notify(Notice::RestartScheduled { delay_ms });
+                turn.notify(Transition::RestartScheduled { delay_ms });
                 if delay_ms == 0 {
                     self.count_restart();
                     self.spawn(true, turn);
@@ -344,7 +344,7 @@ impl Instance {
                 // As PM2 leaves them.
                 self.counters.unstable = 0;
                 self.counters.created = None;
-                turn.notify(Notice::Overlimit { unstable });
+                turn.notify(Transition::Overlimit { unstable });
             }
         }
     }

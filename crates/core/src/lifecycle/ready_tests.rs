@@ -8,30 +8,30 @@ fn wait_ready() {
     let waits = Policy { wait_ready: true, ..policy() };
     let mut story = Story::running(waits.clone());
     assert_eq!((story.status(), story.instance.deadline_ms(), story.instance.settled()), ("launching", Some(3000), false));
-    assert_eq!(story.told(Event::Ready { inc: 1 }), [Notice::Online]);
+    assert_eq!(story.transitions(Event::Ready { inc: 1 }), [Transition::Online]);
     assert_eq!(story.status(), "online");
 
     // The app's word may be read before the keeper's.
     let mut story = Story::new(waits.clone());
-    story.feed(Event::Start(user("start")));
-    story.feed(Event::Ready { inc: 1 });
-    assert_eq!(story.told(Event::Spawned { inc: 1, pid: 101 }), [Notice::Launched, Notice::Online]);
+    story.dispatch(Event::Start(user("start")));
+    story.dispatch(Event::Ready { inc: 1 });
+    assert_eq!(story.transitions(Event::Spawned { inc: 1, pid: 101 }), [Transition::Launched, Transition::Online]);
 
     // Too late is a failed start, whatever code it then ends with.
     let fails = Policy { lateness: Lateness::Fail, ..waits.clone() };
     let mut story = Story::running(Policy { stop_exit_codes: vec![0], max_restarts: 2, ..fails });
-    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::Stopped), Notice::Stopping]);
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Stopped), Transition::Stopping]);
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     assert_eq!(story.instance.exits[0].cause, ExitCause::NotReady);
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
-    story.feed(Event::Spawned { inc: 2, pid: 102 });
-    story.at(6000).feed(Event::Tick);
-    story.feed(Event::Exited { inc: 2, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 2 });
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    story.dispatch(Event::Spawned { inc: 2, pid: 102 });
+    story.at(6000).dispatch(Event::Tick);
+    story.dispatch(Event::Exited { inc: 2, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 2 });
     assert_eq!(story.status(), "errored");
 
     let mut story = Story::running(Policy { lateness: Lateness::Accept, ..waits });
-    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::Accepted), Notice::Online]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Accepted), Transition::Online]);
 }
 
 #[test]
@@ -39,27 +39,27 @@ fn a_restart_at_a_time_ends_at_once_and_starts_then() {
     let memory = || Origin::policy(PolicyName::Memory);
     let at = |at_ms| Event::RestartAt { origin: memory(), at_ms };
     let mut story = Story::running(policy());
-    let asked = story.at(5000).feed(at(9000));
+    let asked = story.at(5000).dispatch(at(9000));
     assert!(matches!(asked[..], [Effect::Signal { inc: 1, signal: 2, .. }]), "{asked:?}");
     assert_eq!((story.status(), story.instance.deadline_ms()), ("waiting restart", Some(6600)), "and its time to obey is that of any stop");
-    story.at(5100).feed(Event::Exited { inc: 1, exit: exit(0) });
+    story.at(5100).dispatch(Event::Exited { inc: 1, exit: exit(0) });
     assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(memory()));
-    assert_eq!(story.told(Event::TreeGone { inc: 1 }), [Notice::RestartScheduled { delay_ms: 3900 }]);
+    assert_eq!(story.transitions(Event::TreeGone { inc: 1 }), [Transition::RestartScheduled { delay_ms: 3900 }]);
     assert_eq!((story.status(), story.instance.counters.restarts), ("waiting restart", 0));
-    assert_eq!(story.at(8999).feed(Event::Tick), []);
-    assert_eq!(story.at(9000).feed(Event::Tick), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.at(8999).dispatch(Event::Tick), []);
+    assert_eq!(story.at(9000).dispatch(Event::Tick), [Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 1);
 
     // A user's command is obeyed at once.
     let mut story = Story::running(policy());
-    story.at(5000).feed(at(900_000));
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 1 });
-    assert_eq!(story.feed(Event::Restart(user("restart"))), [Effect::Spawn { inc: 2 }]);
+    story.at(5000).dispatch(at(900_000));
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 1 });
+    assert_eq!(story.dispatch(Event::Restart(user("restart"))), [Effect::Spawn { inc: 2 }]);
     // What does not run, or is not wanted, is left alone.
     let mut story = Story::running(policy());
-    story.feed(Event::Stop(user("stop")));
-    assert_eq!(story.feed(at(9000)), []);
+    story.dispatch(Event::Stop(user("stop")));
+    assert_eq!(story.dispatch(at(9000)), []);
 }
 
 #[test]
@@ -67,30 +67,30 @@ fn without_a_named_time_a_late_start_goes_on() {
     let waits = Policy { wait_ready: true, ..policy() };
     assert_eq!(waits.lateness, Lateness::GoOn { at_most_ms: None });
     let mut story = Story::running(waits.clone());
-    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
     // Told once, and nothing more is due: neither a wake-up nor its end.
     assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", None));
-    assert_eq!(story.at(86_400_000).feed(Event::Tick), []);
-    assert_eq!(story.told(Event::Ready { inc: 1 }), [Notice::Online]);
+    assert_eq!(story.at(86_400_000).dispatch(Event::Tick), []);
+    assert_eq!(story.transitions(Event::Ready { inc: 1 }), [Transition::Online]);
 
     // One that asks for more time is told later.
     let mut story = Story::running(waits.clone());
-    story.feed(Event::Extend { inc: 1, until_ms: 10_000 });
-    assert_eq!(story.at(3000).feed(Event::Tick), []);
-    assert_eq!(story.at(10_000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
-    assert_eq!(story.feed(Event::Extend { inc: 1, until_ms: 20_000 }), []);
+    story.dispatch(Event::Extend { inc: 1, until_ms: 10_000 });
+    assert_eq!(story.at(3000).dispatch(Event::Tick), []);
+    assert_eq!(story.at(10_000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.dispatch(Event::Extend { inc: 1, until_ms: 20_000 }), []);
     assert_eq!(story.instance.deadline_ms(), None);
 
     // The new process of a reload has its time, too, but not for ever.
     let mut story = Story::running(Policy { lateness: Lateness::GoOn { at_most_ms: Some(60_000) }, ..waits.clone() });
-    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
     assert_eq!((story.instance.deadline_ms(), story.instance.exits.len()), (Some(60_000), 0));
-    assert_eq!(story.at(60_000).told(Event::Tick), [Notice::ReadyTimeout(Late::Stopped), Notice::Stopping]);
+    assert_eq!(story.at(60_000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Stopped), Transition::Stopping]);
 
     // A user's stop ends it as any other.
     let mut story = Story::running(waits);
-    story.at(3000).feed(Event::Tick);
-    assert_eq!(story.told(Event::Stop(user("stop"))), [Notice::Stopping]);
+    story.at(3000).dispatch(Event::Tick);
+    assert_eq!(story.transitions(Event::Stop(user("stop"))), [Transition::Stopping]);
 }
 
 #[test]
@@ -112,32 +112,32 @@ fn the_last_start_ups_are_known() {
 fn whether_another_process_comes() {
     let crashes = |policy: Policy| {
         let mut story = Story::running(policy);
-        story.feed(Event::Exited { inc: 1, exit: exit(1) });
+        story.dispatch(Event::Exited { inc: 1, exit: exit(1) });
         story
     };
     let mut story = crashes(policy());
     assert!(story.instance.is_coming_again(), "what is left of the tree is being removed");
-    story.feed(Event::TreeGone { inc: 1 });
+    story.dispatch(Event::TreeGone { inc: 1 });
     assert!(story.instance.is_coming_again(), "{}", story.status());
     let slow = Policy { restart_delay_ms: 1000, ..policy() };
     let mut story = crashes(slow);
-    story.feed(Event::TreeGone { inc: 1 });
+    story.dispatch(Event::TreeGone { inc: 1 });
     assert!(story.instance.is_coming_again(), "it waits for its delay");
     assert!(!crashes(Policy { autorestart: false, ..policy() }).instance.is_coming_again());
     assert!(!crashes(Policy { stop_exit_codes: vec![1], ..policy() }).instance.is_coming_again());
 
     let mut story = Story::running(policy());
     assert!(story.instance.is_coming_again());
-    story.feed(Event::Restart(user("restart")));
+    story.dispatch(Event::Restart(user("restart")));
     assert!(story.instance.is_coming_again(), "another one is wanted after it");
-    story.feed(Event::Stop(user("stop")));
+    story.dispatch(Event::Stop(user("stop")));
     assert!(!story.instance.is_coming_again());
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 1 });
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 1 });
     assert!(!story.instance.is_coming_again());
-    story.feed(Event::Start(user("start")));
+    story.dispatch(Event::Start(user("start")));
     assert!(story.instance.is_coming_again());
     // A stop while it is being spawned.
-    story.feed(Event::Stop(user("stop")));
+    story.dispatch(Event::Stop(user("stop")));
     assert!(!story.instance.is_coming_again());
 }

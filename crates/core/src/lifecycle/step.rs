@@ -2,7 +2,7 @@
 
 use super::origin::Origin;
 use super::state::{AfterStop, Instance, State, Wanted};
-use super::{Effect, Event, Notice, Policy};
+use super::{Effect, Event, Policy, Transition};
 use crate::hooks::Hook;
 use crate::stop;
 use crate::time::Now;
@@ -19,8 +19,8 @@ impl Turn<'_> {
         self.effects.push(effect);
     }
 
-    pub(super) fn notify(&mut self, notice: Notice) {
-        self.effects.push(Effect::Notify(notice));
+    pub(super) fn notify(&mut self, transition: Transition) {
+        self.effects.push(Effect::Notify(transition));
     }
 }
 
@@ -291,7 +291,7 @@ impl Instance {
             State::Waiting { .. } => self.on_unmet("what it depends on was not there in time".into(), turn),
             State::Starting { .. } => self.on_ready_timeout(turn),
             State::Draining { .. } => {
-                turn.notify(Notice::DrainTimeout);
+                turn.notify(Transition::DrainTimeout);
                 self.end_drain(turn);
             }
             State::Stopping { .. } => self.escalate(turn),
@@ -336,11 +336,11 @@ impl Instance {
             Wanted::Up => self.spawn(automatic, turn),
             Wanted::Down => {
                 self.state = State::Stopped;
-                turn.notify(Notice::Stopped);
+                turn.notify(Transition::Stopped);
             }
             Wanted::Gone => {
                 self.state = State::Gone;
-                turn.notify(Notice::Deleted);
+                turn.notify(Transition::Deleted);
             }
         }
     }
@@ -352,7 +352,7 @@ impl Instance {
         let is_first = !std::mem::replace(killed, true);
         turn.effect(if leader_gone { stop::sweep(turn.policy, inc, true) } else { stop::kill(turn.policy, inc) });
         if is_first {
-            turn.notify(Notice::KillTimeout);
+            turn.notify(Transition::KillTimeout);
         }
     }
 }

@@ -35,20 +35,20 @@ impl Story {
     /// Started by a user and spawned.
     pub(super) fn running(policy: Policy) -> Self {
         let mut story = Self::new(policy);
-        story.feed(Event::Start(user("start")));
-        story.feed(Event::Spawned { inc: 1, pid: 101 });
+        story.dispatch(Event::Start(user("start")));
+        story.dispatch(Event::Spawned { inc: 1, pid: 101 });
         story
     }
 
     /// What has to be done, without what has to be told.
-    pub(super) fn feed(&mut self, event: Event) -> Vec<Effect> {
+    pub(super) fn dispatch(&mut self, event: Event) -> Vec<Effect> {
         let all = self.instance.step(&self.policy, event, Now::at(self.now));
         all.into_iter().filter(|effect| !matches!(effect, Effect::Notify(_))).collect()
     }
 
-    pub(super) fn told(&mut self, event: Event) -> Vec<Notice> {
+    pub(super) fn transitions(&mut self, event: Event) -> Vec<Transition> {
         let all = self.instance.step(&self.policy, event, Now::at(self.now));
-        all.into_iter().filter_map(|effect| if let Effect::Notify(notice) = effect { Some(notice) } else { None }).collect()
+        all.into_iter().filter_map(|effect| if let Effect::Notify(transition) = effect { Some(transition) } else { None }).collect()
     }
 
     pub(super) fn at(&mut self, ms: u64) -> &mut Self {
@@ -59,8 +59,8 @@ impl Story {
     /// The process ends by itself and leaves nothing.
     fn crash(&mut self) -> Vec<Effect> {
         let inc = self.instance.inc;
-        let mut effects = self.feed(Event::Exited { inc, exit: exit(1) });
-        effects.extend(self.feed(Event::TreeGone { inc }));
+        let mut effects = self.dispatch(Event::Exited { inc, exit: exit(1) });
+        effects.extend(self.dispatch(Event::TreeGone { inc }));
         effects
     }
 
@@ -77,36 +77,36 @@ const KILL_SWEEP: Effect = Effect::Sweep { inc: 1, kill: true, signal: 2 };
 #[test]
 fn start_stop_start() {
     let mut story = Story::new(policy());
-    assert_eq!(story.feed(Event::Start(user("start"))), [Effect::Spawn { inc: 1 }]);
+    assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 1 }]);
     assert_eq!(story.status(), "launching");
-    assert_eq!(story.told(Event::Spawned { inc: 1, pid: 101 }), [Notice::Launched, Notice::Online]);
+    assert_eq!(story.transitions(Event::Spawned { inc: 1, pid: 101 }), [Transition::Launched, Transition::Online]);
     assert_eq!((story.status(), story.instance.pid(), story.instance.settled()), ("online", Some(101), true));
-    assert_eq!(story.feed(Event::Start(user("start"))), []);
-    assert_eq!(story.at(50).feed(Event::Stop(user("stop"))), [ASK]);
+    assert_eq!(story.dispatch(Event::Start(user("start"))), []);
+    assert_eq!(story.at(50).dispatch(Event::Stop(user("stop"))), [ASK]);
     assert_eq!((story.status(), story.instance.deadline_ms(), story.instance.settled()), ("stopping", Some(1650), false));
-    assert_eq!(story.feed(Event::Exited { inc: 1, exit: exit(0) }), [POLITE_SWEEP]);
+    assert_eq!(story.dispatch(Event::Exited { inc: 1, exit: exit(0) }), [POLITE_SWEEP]);
     assert_eq!((story.status(), story.instance.pid()), ("stopping", None));
-    assert_eq!(story.told(Event::TreeGone { inc: 1 }), [Notice::Stopped]);
+    assert_eq!(story.transitions(Event::TreeGone { inc: 1 }), [Transition::Stopped]);
     assert_eq!((story.status(), story.instance.settled()), ("stopped", true));
     assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(user("stop")));
-    assert_eq!(story.feed(Event::Stop(user("stop"))), []);
-    assert_eq!(story.feed(Event::Start(user("start"))), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.dispatch(Event::Stop(user("stop"))), []);
+    assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 0);
 }
 
 #[test]
 fn what_does_not_obey_is_killed_and_never_forgotten() {
     let mut story = Story::running(policy());
-    story.feed(Event::Stop(user("stop")));
-    assert_eq!(story.at(1599).feed(Event::Tick), []);
-    assert_eq!(story.at(1600).told(Event::Tick), [Notice::KillTimeout]);
+    story.dispatch(Event::Stop(user("stop")));
+    assert_eq!(story.at(1599).dispatch(Event::Tick), []);
+    assert_eq!(story.at(1600).transitions(Event::Tick), [Transition::KillTimeout]);
     assert_eq!(story.instance.deadline_ms(), Some(3200));
     // It hangs in the kernel: again, but told once.
     let again = story.at(3200).instance.step(&policy(), Event::Tick, Now::at(3200));
     assert_eq!(again, [KILL]);
-    assert_eq!(story.feed(Event::Exited { inc: 1, exit: killed() }), [KILL_SWEEP]);
-    assert_eq!(story.at(4800).feed(Event::Tick), [KILL_SWEEP]);
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), []);
+    assert_eq!(story.dispatch(Event::Exited { inc: 1, exit: killed() }), [KILL_SWEEP]);
+    assert_eq!(story.at(4800).dispatch(Event::Tick), [KILL_SWEEP]);
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), []);
     assert_eq!(story.status(), "stopped");
     assert_eq!(story.instance.exits[0].cause, ExitCause::KilledAfterTimeout(user("stop")));
 }
@@ -114,18 +114,18 @@ fn what_does_not_obey_is_killed_and_never_forgotten() {
 #[test]
 fn the_rest_of_the_tree_has_the_rest_of_the_time() {
     let mut story = Story::running(policy());
-    story.feed(Event::Stop(user("stop")));
-    assert_eq!(story.at(1000).feed(Event::Exited { inc: 1, exit: exit(0) }), [POLITE_SWEEP]);
+    story.dispatch(Event::Stop(user("stop")));
+    assert_eq!(story.at(1000).dispatch(Event::Exited { inc: 1, exit: exit(0) }), [POLITE_SWEEP]);
     assert_eq!(story.instance.deadline_ms(), Some(1600));
-    assert_eq!(story.at(1600).feed(Event::Tick), [KILL_SWEEP]);
+    assert_eq!(story.at(1600).dispatch(Event::Tick), [KILL_SWEEP]);
     assert_eq!(story.status(), "stopping");
 }
 
 #[test]
 fn without_treekill_only_the_main_process_counts() {
     let mut story = Story::running(Policy { kill_mode: KillMode::Process, ..policy() });
-    assert_eq!(story.feed(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
-    assert_eq!(story.feed(Event::Exited { inc: 1, exit: exit(0) }), []);
+    assert_eq!(story.dispatch(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
+    assert_eq!(story.dispatch(Event::Exited { inc: 1, exit: exit(0) }), []);
     assert_eq!(story.status(), "stopped");
 }
 
@@ -133,27 +133,27 @@ fn without_treekill_only_the_main_process_counts() {
 fn mixed_asks_the_main_process_and_kills_what_it_leaves() {
     let mixed = Policy { kill_mode: KillMode::Mixed, ..policy() };
     let mut story = Story::running(mixed.clone());
-    assert_eq!(story.feed(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
-    assert_eq!(story.at(100).feed(Event::Exited { inc: 1, exit: exit(0) }), [KILL_SWEEP]);
+    assert_eq!(story.dispatch(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
+    assert_eq!(story.at(100).dispatch(Event::Exited { inc: 1, exit: exit(0) }), [KILL_SWEEP]);
     assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(user("stop")));
     // Nobody was late: SIGKILL is repeated, and nothing is told about it.
-    assert_eq!(story.at(1699).feed(Event::Tick), []);
-    assert_eq!(story.at(1700).told(Event::Tick), []);
-    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!(story.at(1699).dispatch(Event::Tick), []);
+    assert_eq!(story.at(1700).transitions(Event::Tick), []);
+    story.dispatch(Event::TreeGone { inc: 1 });
     assert_eq!(story.status(), "stopped");
     // The main process does not obey: everything is killed.
     let mut story = Story::running(mixed);
-    story.feed(Event::Stop(user("stop")));
-    assert_eq!(story.at(1600).feed(Event::Tick), [KILL]);
+    story.dispatch(Event::Stop(user("stop")));
+    assert_eq!(story.at(1600).dispatch(Event::Tick), [KILL]);
 }
 
 #[test]
 fn a_crash_is_swept_then_restarted_at_once() {
     let mut story = Story::running(policy());
-    assert_eq!(story.at(5000).feed(Event::Exited { inc: 1, exit: exit(1) }), [KILL_SWEEP]);
+    assert_eq!(story.at(5000).dispatch(Event::Exited { inc: 1, exit: exit(1) }), [KILL_SWEEP]);
     assert_eq!((story.status(), story.instance.pid()), ("waiting restart", None));
     let effects = story.instance.step(&policy(), Event::TreeGone { inc: 1 }, Now::at(5000));
-    assert_eq!(effects, [Effect::Notify(Notice::RestartScheduled { delay_ms: 0 }), Effect::Spawn { inc: 2 }]);
+    assert_eq!(effects, [Effect::Notify(Transition::RestartScheduled { delay_ms: 0 }), Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 1);
     assert_eq!(story.instance.exits[0].cause, ExitCause::Itself);
 }
@@ -165,7 +165,7 @@ fn sixteen_crashes_are_the_end_and_a_start_begins_anew() {
     story.at(3_600_000).crash();
     let mut spawned = 1;
     while story.status() == "launching" {
-        story.feed(Event::Spawned { inc: story.instance.inc, pid: 7 });
+        story.dispatch(Event::Spawned { inc: story.instance.inc, pid: 7 });
         story.crash();
         spawned += 1;
         assert!(spawned < 50);
@@ -173,7 +173,7 @@ fn sixteen_crashes_are_the_end_and_a_start_begins_anew() {
     assert_eq!((story.status(), spawned, story.instance.counters.restarts), ("errored", 17, 16));
     assert_eq!((story.instance.wanted, story.instance.settled()), (Wanted::Down, true));
     assert_eq!(story.instance.exits.len(), Instance::EXITS_KEPT);
-    assert_eq!(story.feed(Event::Start(user("start"))), [Effect::Spawn { inc: 18 }]);
+    assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 18 }]);
     assert_eq!(story.instance.counters.unstable, 0);
 }
 
@@ -182,13 +182,13 @@ fn a_fresh_app_that_crashes_at_once_ends_as_on_pm2() {
     let mut story = Story::running(policy());
     for _ in 0..15 {
         story.crash();
-        story.feed(Event::Spawned { inc: story.instance.inc, pid: 7 });
+        story.dispatch(Event::Spawned { inc: story.instance.inc, pid: 7 });
     }
-    story.feed(Event::Exited { inc: 16, exit: exit(1) });
-    assert_eq!(story.told(Event::TreeGone { inc: 16 }), [Notice::Overlimit { unstable: 16 }]);
+    story.dispatch(Event::Exited { inc: 16, exit: exit(1) });
+    assert_eq!(story.transitions(Event::TreeGone { inc: 16 }), [Transition::Overlimit { unstable: 16 }]);
     let counters = &story.instance.counters;
     assert_eq!((story.status(), counters.restarts, counters.unstable, counters.created), ("errored", 15, 0, None));
-    assert_eq!(story.told(Event::Stop(user("stop"))), [Notice::Stopped]);
+    assert_eq!(story.transitions(Event::Stop(user("stop"))), [Transition::Stopped]);
     assert_eq!(story.status(), "stopped");
 }
 
@@ -202,21 +202,21 @@ fn user_intent_wins_over_a_backoff() {
     };
     let mut story = waiting();
     // No signal to a pid that may be somebody else's by now.
-    assert_eq!(story.feed(Event::Stop(user("stop"))), []);
+    assert_eq!(story.dispatch(Event::Stop(user("stop"))), []);
     assert_eq!(story.status(), "stopped");
-    assert_eq!(story.at(700).feed(Event::Tick), []);
+    assert_eq!(story.at(700).dispatch(Event::Tick), []);
 
     for event in [Event::Start(user("start")), Event::Restart(user("restart"))] {
         let mut story = waiting();
-        assert_eq!(story.feed(event), [Effect::Spawn { inc: 2 }]);
+        assert_eq!(story.dispatch(event), [Effect::Spawn { inc: 2 }]);
         assert_eq!(story.instance.counters.restarts, 0);
     }
 
     let mut story = waiting();
-    assert_eq!(story.told(Event::Delete(user("delete"))), [Notice::Deleted]);
+    assert_eq!(story.transitions(Event::Delete(user("delete"))), [Transition::Deleted]);
 
     let mut story = waiting();
-    assert_eq!(story.at(700).feed(Event::Tick), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.at(700).dispatch(Event::Tick), [Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 1);
 }
 
@@ -225,10 +225,10 @@ fn the_latest_command_during_a_stop_counts() {
     let ended = |events: Vec<Event>| {
         let mut story = Story::running(policy());
         for event in events {
-            story.feed(event);
+            story.dispatch(event);
         }
-        story.feed(Event::Exited { inc: 1, exit: exit(0) });
-        story.feed(Event::TreeGone { inc: 1 });
+        story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+        story.dispatch(Event::TreeGone { inc: 1 });
         story.status()
     };
     let (start, stop) = (|| Event::Start(user("start")), || Event::Stop(user("stop")));
@@ -245,10 +245,10 @@ fn the_latest_command_during_a_stop_counts() {
     }
     let mut story = Story::running(policy());
     for event in [delete(), start(), restart(), stop(), cron()] {
-        story.feed(event);
+        story.dispatch(event);
     }
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 1 });
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 1 });
     assert_eq!(story.instance.state, State::Gone);
 }
 
@@ -258,11 +258,11 @@ fn commands_during_a_spawn() {
         [(Event::Stop(user("stop")), "stopped"), (Event::Restart(user("restart")), "launching"), (Event::Delete(user("delete")), "stopped")]
     {
         let mut story = Story::new(policy());
-        story.feed(Event::Start(user("start")));
-        assert_eq!(story.feed(event.clone()), []);
-        assert_eq!(story.feed(Event::Spawned { inc: 1, pid: 101 }), [ASK], "{event:?}");
-        story.feed(Event::Exited { inc: 1, exit: exit(0) });
-        story.feed(Event::TreeGone { inc: 1 });
+        story.dispatch(Event::Start(user("start")));
+        assert_eq!(story.dispatch(event.clone()), []);
+        assert_eq!(story.dispatch(Event::Spawned { inc: 1, pid: 101 }), [ASK], "{event:?}");
+        story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+        story.dispatch(Event::TreeGone { inc: 1 });
         assert_eq!(story.status(), after, "{event:?}");
     }
 }
@@ -270,17 +270,17 @@ fn commands_during_a_spawn() {
 #[test]
 fn a_restart_counts_when_it_hits_a_running_process() {
     let mut story = Story::running(policy());
-    assert_eq!(story.feed(Event::Restart(user("restart"))), [ASK]);
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.dispatch(Event::Restart(user("restart"))), [ASK]);
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 1);
-    story.feed(Event::Spawned { inc: 2, pid: 102 });
-    story.feed(Event::Stop(user("stop")));
-    story.feed(Event::Exited { inc: 2, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 2 });
-    assert_eq!(story.feed(Event::Restart(user("restart"))), [Effect::Spawn { inc: 3 }]);
+    story.dispatch(Event::Spawned { inc: 2, pid: 102 });
+    story.dispatch(Event::Stop(user("stop")));
+    story.dispatch(Event::Exited { inc: 2, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 2 });
+    assert_eq!(story.dispatch(Event::Restart(user("restart"))), [Effect::Spawn { inc: 3 }]);
     assert_eq!(story.instance.counters.restarts, 1);
-    story.feed(Event::Reset);
+    story.dispatch(Event::Reset);
     assert_eq!(story.instance.counters.restarts, 0);
 }
 
@@ -288,20 +288,23 @@ fn a_restart_counts_when_it_hits_a_running_process() {
 fn what_cannot_be_executed() {
     let failed = |inc| Event::SpawnFailed { inc, failure: SpawnFailure { step: "exec".into(), errno: 13 } };
     let mut story = Story::new(policy());
-    story.feed(Event::Start(user("start")));
-    let notices = story.told(failed(1));
-    assert!(matches!(&notices[..], [Notice::CouldNotStart(record)] if record.ending == Ending::SpawnFailed { errno: 13 }), "{notices:?}");
+    story.dispatch(Event::Start(user("start")));
+    let transitions = story.transitions(failed(1));
+    assert!(
+        matches!(&transitions[..], [Transition::CouldNotStart(record)] if record.ending == Ending::SpawnFailed { errno: 13 }),
+        "{transitions:?}"
+    );
     assert_eq!((story.status(), story.instance.wanted), ("errored", Wanted::Down));
 
     // Nobody waits for an automatic restart: it is tried again, ever more slowly.
     let mut story = Story::running(policy());
     story.at(5000).crash();
     for (inc, due) in [(2, 5100), (3, 5250), (4, 5475)] {
-        assert_eq!(story.feed(failed(inc)), []);
+        assert_eq!(story.dispatch(failed(inc)), []);
         assert_eq!((story.status(), story.instance.deadline_ms()), ("waiting restart", Some(due)));
-        assert_eq!(story.at(due).feed(Event::Tick), [Effect::Spawn { inc: inc + 1 }]);
+        assert_eq!(story.at(due).dispatch(Event::Tick), [Effect::Spawn { inc: inc + 1 }]);
     }
-    story.feed(Event::Spawned { inc: 5, pid: 9 });
+    story.dispatch(Event::Spawned { inc: 5, pid: 9 });
     assert_eq!(story.status(), "online");
 }
 
@@ -313,76 +316,80 @@ fn adoption() {
 
     let mut story = Story::running(policy());
     let before = story.instance.clone();
-    assert_eq!(story.feed(alive(1)), []);
+    assert_eq!(story.dispatch(alive(1)), []);
     assert_eq!(story.instance, before, "a healthy app is none the wiser");
 
     // The daemon died with the app's `ready` in its hands.
     let mut story = Story::running(Policy { lateness: Lateness::Fail, ..waits.clone() });
-    story.feed(alive(1));
-    assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::Accepted), Notice::Online]);
+    story.dispatch(alive(1));
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Accepted), Transition::Online]);
     // Where no time is named it gets more of it, but it is not waited for without end.
     for (found_at, taken_at) in [(100, 60_000), (7000, 67_000), (600_000, 660_000)] {
         let mut story = Story::running(waits.clone());
         if found_at > 3000 {
-            assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
         }
-        story.at(found_at).feed(alive(1));
+        story.at(found_at).dispatch(alive(1));
         if found_at < 3000 {
-            assert_eq!(story.at(3000).told(Event::Tick), [Notice::ReadyTimeout(Late::GoesOn)]);
+            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
         }
-        assert_eq!(story.at(taken_at - 1).feed(Event::Tick), []);
-        assert_eq!(story.at(taken_at).told(Event::Tick), [Notice::ReadyTimeout(Late::Accepted), Notice::Online], "{found_at}");
+        assert_eq!(story.at(taken_at - 1).dispatch(Event::Tick), []);
+        assert_eq!(
+            story.at(taken_at).transitions(Event::Tick),
+            [Transition::ReadyTimeout(Late::Accepted), Transition::Online],
+            "{found_at}"
+        );
     }
 
     let mut story = Story::new(policy());
-    story.feed(Event::Start(user("start")));
-    assert_eq!(story.told(alive(1)), [Notice::Launched, Notice::Online]);
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.transitions(alive(1)), [Transition::Launched, Transition::Online]);
 
     // Never reached the keeper: whatever is left of it is swept, then a new number.
     let mut story = Story::new(policy());
-    story.feed(Event::Start(user("start")));
-    assert_eq!(story.feed(nothing()), [KILL_SWEEP]);
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.dispatch(nothing()), [KILL_SWEEP]);
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
     assert_eq!((story.instance.counters.restarts, story.instance.exits.len()), (0, 0));
 
     let mut story = Story::running(policy());
-    story.at(5000).feed(nothing());
+    story.at(5000).dispatch(nothing());
     assert_eq!(story.instance.exits[0].ending, Ending::Unknown);
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
 
     // A stop goes on where it was, with its old deadline.
     let mut story = Story::running(policy());
-    story.feed(Event::Stop(user("stop")));
-    assert_eq!(story.at(900).feed(alive(1)), [ASK]);
+    story.dispatch(Event::Stop(user("stop")));
+    assert_eq!(story.at(900).dispatch(alive(1)), [ASK]);
     assert_eq!(story.instance.deadline_ms(), Some(1600));
-    story.at(1600).feed(Event::Tick);
-    assert_eq!(story.feed(alive(1)), [KILL]);
-    story.feed(Event::Recovered(Recovered::Ended { inc: 1, pid: 101, exit: killed() }));
-    assert_eq!(story.feed(Event::Recovered(Recovered::Ended { inc: 1, pid: 101, exit: killed() })), [KILL_SWEEP]);
-    assert_eq!(story.feed(nothing()), [KILL_SWEEP]);
+    story.at(1600).dispatch(Event::Tick);
+    assert_eq!(story.dispatch(alive(1)), [KILL]);
+    story.dispatch(Event::Recovered(Recovered::Ended { inc: 1, pid: 101, exit: killed() }));
+    assert_eq!(story.dispatch(Event::Recovered(Recovered::Ended { inc: 1, pid: 101, exit: killed() })), [KILL_SWEEP]);
+    assert_eq!(story.dispatch(nothing()), [KILL_SWEEP]);
     assert_eq!(story.instance.exits.len(), 1);
 
     // The journal says down, the world says up.
     let mut story = Story::new(policy());
     story.instance.inc = 1;
-    assert_eq!(story.feed(alive(1)), [ASK]);
+    assert_eq!(story.dispatch(alive(1)), [ASK]);
     // It says up, but knows of no process.
     let mut story = Story::new(policy());
     story.instance = Instance { inc: 1, wanted: Wanted::Up, state: State::Backoff { until_ms: 9 }, ..story.instance };
-    assert_eq!(story.feed(alive(1)), []);
+    assert_eq!(story.dispatch(alive(1)), []);
     assert_eq!(story.status(), "online");
     // A stray of an older number.
     let mut story = Story::running(policy());
     story.instance.inc = 5;
-    assert_eq!(story.feed(alive(1)), [ASK]);
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 6 }]);
+    assert_eq!(story.dispatch(alive(1)), [ASK]);
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 6 }]);
 }
 
 #[test]
 fn out_of_memory_is_told() {
     let mut story = Story::running(policy());
-    story.feed(Event::Exited { inc: 1, exit: ExitReport { oom: true, ..killed() } });
+    story.dispatch(Event::Exited { inc: 1, exit: ExitReport { oom: true, ..killed() } });
     assert_eq!(story.instance.exits[0].cause, ExitCause::OutOfMemory);
 }
 
@@ -406,13 +413,13 @@ fn the_journal_of_an_older_version_can_be_read() {
 #[test]
 fn in_a_hurry_the_grace_period_is_over() {
     let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
-    assert_eq!(story.feed(Event::Hurry), [], "what is wanted up goes on");
-    story.feed(Event::StopGently(user("stop")));
-    assert!(matches!(story.feed(Event::Hurry)[..], [Effect::Signal { signal: 2, .. }]), "asked it is all the same");
-    assert!(matches!(story.feed(Event::Tick)[..], [Effect::Signal { signal: 9, .. }]));
-    assert_eq!(story.feed(Event::Hurry), [], "once is enough");
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 1 });
+    assert_eq!(story.dispatch(Event::Hurry), [], "what is wanted up goes on");
+    story.dispatch(Event::StopGently(user("stop")));
+    assert!(matches!(story.dispatch(Event::Hurry)[..], [Effect::Signal { signal: 2, .. }]), "asked it is all the same");
+    assert!(matches!(story.dispatch(Event::Tick)[..], [Effect::Signal { signal: 9, .. }]));
+    assert_eq!(story.dispatch(Event::Hurry), [], "once is enough");
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 1 });
     assert_eq!(story.instance.state, State::Stopped);
 }
 
@@ -420,29 +427,29 @@ fn in_a_hurry_the_grace_period_is_over() {
 fn what_does_not_answer_a_drain_stands_still() {
     let policy = Policy { drain_timeout_ms: Some(30_000), drain_answer_ms: Some(5000), ..policy() };
     let mut story = Story::running(policy.clone());
-    story.feed(Event::Retire(user("reload")));
-    assert_eq!(story.at(5000).told(Event::Tick), [Notice::DrainTimeout, Notice::Stopping]);
+    story.dispatch(Event::Retire(user("reload")));
+    assert_eq!(story.at(5000).transitions(Event::Tick), [Transition::DrainTimeout, Transition::Stopping]);
     let mut story = Story::running(policy);
-    story.feed(Event::Retire(user("reload")));
-    story.at(10).feed(Event::Extend { inc: 1, until_ms: 30_010 });
-    assert_eq!(story.at(30_009).feed(Event::Tick), []);
+    story.dispatch(Event::Retire(user("reload")));
+    story.at(10).dispatch(Event::Extend { inc: 1, until_ms: 30_010 });
+    assert_eq!(story.at(30_009).dispatch(Event::Tick), []);
 }
 
 #[test]
 fn what_finishes_after_its_signal_has_the_same_time() {
     let policy = Policy { drain_timeout_ms: Some(30_000), drains_after_signal: true, ..policy() };
     let mut story = Story::running(policy.clone());
-    story.feed(Event::Retire(user("reload")));
-    assert!(matches!(story.at(250).feed(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
-    assert_eq!(story.at(29_999).feed(Event::Tick), []);
-    assert_eq!(story.at(30_000).feed(Event::Tick), [KILL]);
+    story.dispatch(Event::Retire(user("reload")));
+    assert!(matches!(story.at(250).dispatch(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
+    assert_eq!(story.at(29_999).dispatch(Event::Tick), []);
+    assert_eq!(story.at(30_000).dispatch(Event::Tick), [KILL]);
     // One that was not asked before its time was over has at least what an ordinary stop gives it; an ordinary stop gives no more.
     let mut story = Story::running(policy.clone());
-    story.feed(Event::Retire(user("reload")));
-    story.at(30_000).feed(Event::Tick);
+    story.dispatch(Event::Retire(user("reload")));
+    story.at(30_000).dispatch(Event::Tick);
     assert_eq!(story.instance.deadline_ms(), Some(31_600));
     let mut story = Story::running(policy);
-    story.feed(Event::Stop(user("stop")));
+    story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.instance.deadline_ms(), Some(1600));
 }
 
@@ -450,31 +457,31 @@ fn what_finishes_after_its_signal_has_the_same_time() {
 fn a_gentle_stop_waits_for_what_is_under_way() {
     let gentle = Policy { drain_timeout_ms: Some(5000), ..policy() };
     let mut story = Story::running(gentle.clone());
-    assert_eq!(story.at(1000).feed(Event::StopGently(user("stop"))), [Effect::Drain { inc: 1 }]);
+    assert_eq!(story.at(1000).dispatch(Event::StopGently(user("stop"))), [Effect::Drain { inc: 1 }]);
     assert_eq!((story.instance.status(), story.instance.deadline_ms()), ("stopping", Some(6000)));
-    assert_eq!(story.at(1500).feed(Event::StopGently(user("stop"))), []);
-    assert!(matches!(story.feed(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
+    assert_eq!(story.at(1500).dispatch(Event::StopGently(user("stop"))), []);
+    assert!(matches!(story.dispatch(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
     // What never finishes is stopped all the same, unless it asks for more time.
     let mut story = Story::running(gentle.clone());
-    story.feed(Event::Retire(user("scale")));
-    story.feed(Event::Extend { inc: 1, until_ms: 9000 });
-    assert_eq!(story.at(8999).feed(Event::Tick), []);
-    assert!(matches!(story.at(9000).feed(Event::Tick)[..], [Effect::Signal { signal: 2, .. }]));
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 1 });
+    story.dispatch(Event::Retire(user("scale")));
+    story.dispatch(Event::Extend { inc: 1, until_ms: 9000 });
+    assert_eq!(story.at(8999).dispatch(Event::Tick), []);
+    assert!(matches!(story.at(9000).dispatch(Event::Tick)[..], [Effect::Signal { signal: 2, .. }]));
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 1 });
     assert_eq!(story.instance.state, State::Gone);
     // It may also go by itself, and a user who cannot wait wins.
     let mut story = Story::running(gentle.clone());
-    story.feed(Event::StopGently(user("stop")));
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 1 });
+    story.dispatch(Event::StopGently(user("stop")));
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 1 });
     assert_eq!((&story.instance.state, story.instance.counters.restarts), (&State::Stopped, 0));
     let mut story = Story::running(gentle);
-    story.feed(Event::StopGently(user("stop")));
-    assert!(matches!(story.feed(Event::Stop(user("stop")))[..], [Effect::Signal { .. }]));
+    story.dispatch(Event::StopGently(user("stop")));
+    assert!(matches!(story.dispatch(Event::Stop(user("stop")))[..], [Effect::Signal { .. }]));
     // Nothing that can be told to finish: an ordinary stop.
     let mut story = Story::running(policy());
-    assert!(matches!(story.feed(Event::StopGently(user("stop")))[..], [Effect::Signal { .. }]));
+    assert!(matches!(story.dispatch(Event::StopGently(user("stop")))[..], [Effect::Signal { .. }]));
 }
 
 #[test]
@@ -484,88 +491,88 @@ fn an_app_hands_over_to_another_process() {
     let mut story = Story::running(policy());
     let before = story.instance.clone();
     for nothing in [followed(1, 101), followed(0, 150), followed(2, 150)] {
-        assert_eq!(story.feed(nothing), []);
+        assert_eq!(story.dispatch(nothing), []);
         assert_eq!(story.instance, before);
     }
-    assert_eq!(story.feed(followed(1, 150)), [FOLLOW]);
+    assert_eq!(story.dispatch(followed(1, 150)), [FOLLOW]);
     assert_eq!((story.instance.pid(), story.instance.inc, story.status(), story.instance.counters.restarts), (Some(150), 1, "online", 0));
     assert!(story.instance.is_former(1, 101) && !story.instance.is_former(1, 150) && !story.instance.is_former(2, 101));
     // It is asked to end, and its end is the end.
-    assert_eq!(story.feed(Event::Restart(user("restart"))), [ASK]);
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.dispatch(Event::Restart(user("restart"))), [ASK]);
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     assert_eq!(story.instance.exits.last().map(|exit| exit.pid), Some(150));
     assert!(!story.instance.is_former(1, 101));
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
 
     // While it is stopped: asked too, however far that is.
     let mut story = Story::running(policy());
-    story.feed(Event::Stop(user("stop")));
-    assert_eq!(story.feed(followed(1, 150)), [FOLLOW, ASK]);
-    story.at(1600).feed(Event::Tick);
-    assert_eq!(story.feed(followed(1, 151)), [Effect::Follow { inc: 1, pid: 151 }, KILL]);
-    story.feed(Event::Exited { inc: 1, exit: killed() });
-    assert_eq!(story.feed(followed(1, 152)), []);
+    story.dispatch(Event::Stop(user("stop")));
+    assert_eq!(story.dispatch(followed(1, 150)), [FOLLOW, ASK]);
+    story.at(1600).dispatch(Event::Tick);
+    assert_eq!(story.dispatch(followed(1, 151)), [Effect::Follow { inc: 1, pid: 151 }, KILL]);
+    story.dispatch(Event::Exited { inc: 1, exit: killed() });
+    assert_eq!(story.dispatch(followed(1, 152)), []);
     let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
-    story.feed(Event::StopGently(user("stop")));
-    assert_eq!(story.feed(followed(1, 150)), [FOLLOW, Effect::Drain { inc: 1 }]);
+    story.dispatch(Event::StopGently(user("stop")));
+    assert_eq!(story.dispatch(followed(1, 150)), [FOLLOW, Effect::Drain { inc: 1 }]);
 
     // Before we knew that it runs at all; it may still have to be ready.
     let mut story = Story::new(Policy { wait_ready: true, ..policy() });
-    story.feed(Event::Start(user("start")));
-    assert_eq!(story.feed(followed(1, 150)), [FOLLOW]);
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.dispatch(followed(1, 150)), [FOLLOW]);
     assert_eq!(story.status(), "launching");
-    assert_eq!(story.feed(Event::Spawned { inc: 1, pid: 101 }), []);
-    assert_eq!(story.told(Event::Ready { inc: 1 }), [Notice::Online]);
+    assert_eq!(story.dispatch(Event::Spawned { inc: 1, pid: 101 }), []);
+    assert_eq!(story.transitions(Event::Ready { inc: 1 }), [Transition::Online]);
     assert_eq!(story.instance.pid(), Some(150));
 
     // The daemon died before it could tell the keeper, who speaks of the former one: alive or not, it is told again.
     for found in [Recovered::Alive { inc: 1, pid: 101 }, Recovered::Ended { inc: 1, pid: 101, exit: exit(3) }] {
         let mut story = Story::running(policy());
-        story.feed(followed(1, 150));
-        assert_eq!(story.feed(Event::Recovered(found.clone())), [FOLLOW]);
+        story.dispatch(followed(1, 150));
+        assert_eq!(story.dispatch(Event::Recovered(found.clone())), [FOLLOW]);
         assert_eq!((story.instance.pid(), story.status(), story.instance.exits.len()), (Some(150), "online", 0));
-        story.feed(Event::Stop(user("stop")));
-        assert_eq!(story.feed(Event::Recovered(found)), [FOLLOW, ASK]);
+        story.dispatch(Event::Stop(user("stop")));
+        assert_eq!(story.dispatch(Event::Recovered(found)), [FOLLOW, ASK]);
     }
 }
 
 #[test]
 fn a_start_during_the_drain_gives_a_new_process() {
     let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
-    story.feed(Event::StopGently(user("stop")));
-    assert!(matches!(story.feed(Event::Start(user("start")))[..], [Effect::Signal { .. }]));
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    story.dispatch(Event::StopGently(user("stop")));
+    assert!(matches!(story.dispatch(Event::Start(user("start")))[..], [Effect::Signal { .. }]));
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
 }
 
 #[test]
 fn what_failed_is_ended_and_goes_to_the_restart_policy() {
     let fail = || Event::Fail(Origin::policy(PolicyName::Health));
     let mut story = Story::running(policy());
-    assert_eq!(story.at(5000).feed(fail()), [crate::stop::ask(&story.policy, 1)]);
+    assert_eq!(story.at(5000).dispatch(fail()), [crate::stop::ask(&story.policy, 1)]);
     // It does not obey.
-    assert_eq!(story.at(6600).feed(Event::Tick), [crate::stop::kill(&story.policy, 1)]);
-    story.feed(Event::Exited { inc: 1, exit: killed() });
-    assert_eq!(story.feed(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
+    assert_eq!(story.at(6600).dispatch(Event::Tick), [crate::stop::kill(&story.policy, 1)]);
+    story.dispatch(Event::Exited { inc: 1, exit: killed() });
+    assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
     let last = story.instance.exits.last().unwrap();
     assert_eq!(last.cause, ExitCause::KilledAfterTimeout(Origin::policy(PolicyName::Health)));
     assert_eq!((story.instance.counters.restarts, story.instance.counters.unstable), (1, 0));
     // One that fails young is unstable, and at last it is given up.
     let mut story = Story::running(Policy { max_restarts: 2, ..policy() });
     for inc in 1..=2 {
-        story.feed(fail());
-        story.feed(Event::Exited { inc, exit: exit(0) });
-        story.feed(Event::TreeGone { inc });
-        story.feed(Event::Spawned { inc: inc + 1, pid: 1 });
+        story.dispatch(fail());
+        story.dispatch(Event::Exited { inc, exit: exit(0) });
+        story.dispatch(Event::TreeGone { inc });
+        story.dispatch(Event::Spawned { inc: inc + 1, pid: 1 });
     }
     assert_eq!(story.instance.state, State::Errored);
     // Without automatic restarts it stays down; what does not run cannot fail.
     let mut story = Story::running(Policy { autorestart: false, ..policy() });
-    story.feed(fail());
-    story.feed(Event::Exited { inc: 1, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 1 });
+    story.dispatch(fail());
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 1 });
     assert_eq!((&story.instance.state, story.instance.wanted), (&State::Stopped, Wanted::Down));
-    assert_eq!(story.feed(fail()), []);
+    assert_eq!(story.dispatch(fail()), []);
 }
 
 #[test]
@@ -573,24 +580,24 @@ fn t12_a_budget_of_restarts_is_kept_whatever_their_reason() {
     let budget = crate::restart::RestartBudget { n: 2, window_ms: 10_000 };
     let mut story = Story::running(Policy { budget: Some(budget), ..policy() });
     let crash = |story: &mut Story, inc: u32| {
-        story.feed(Event::Exited { inc, exit: exit(1) });
-        story.feed(Event::TreeGone { inc });
-        story.feed(Event::Spawned { inc: inc + 1, pid: 1 });
+        story.dispatch(Event::Exited { inc, exit: exit(1) });
+        story.dispatch(Event::TreeGone { inc });
+        story.dispatch(Event::Spawned { inc: inc + 1, pid: 1 });
     };
     crash(story.at(5000), 1);
     // A restart by a policy counts, too.
-    story.at(6000).feed(Event::Restart(Origin::policy(PolicyName::Memory)));
-    story.feed(Event::Exited { inc: 2, exit: exit(0) });
-    story.feed(Event::TreeGone { inc: 2 });
-    story.feed(Event::Spawned { inc: 3, pid: 1 });
+    story.at(6000).dispatch(Event::Restart(Origin::policy(PolicyName::Memory)));
+    story.dispatch(Event::Exited { inc: 2, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 2 });
+    story.dispatch(Event::Spawned { inc: 3, pid: 1 });
     assert!(!story.instance.may_restart(&story.policy, Now::at(14_999)) && story.instance.may_restart(&story.policy, Now::at(15_000)));
     crash(story.at(15_000), 3);
     assert!(matches!(story.instance.state, State::Running { inc: 4, .. }));
     crash(story.at(15_500), 4);
     assert_eq!(story.instance.state, State::Errored);
     // A command of a user gives it a new chance.
-    story.at(15_600).feed(Event::Start(user("start")));
-    story.feed(Event::Spawned { inc: 5, pid: 1 });
+    story.at(15_600).dispatch(Event::Start(user("start")));
+    story.dispatch(Event::Spawned { inc: 5, pid: 1 });
     crash(story.at(15_700), 5);
     assert!(matches!(story.instance.state, State::Running { inc: 6, .. }), "{:?}", story.instance.state);
 }

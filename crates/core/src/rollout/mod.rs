@@ -2,20 +2,20 @@
 //!
 //! # Theory of operation
 //!
-//! A [`Rollout`] has one [`Place`] per instance. In each place a *candidate* of the new release is launched beside the old process; when
+//! A [`Rollout`] has one [`Replica`] per instance. In each replica a *candidate* of the new release is launched beside the old process; when
 //! all candidates of the batch have proved that they are ready, they are promoted and the old ones retire. The first batch is one
 //! instance, whatever the batch size: a bad release shows itself there, at the cost of nothing. A batch does not wait for the old processes
 //! of the one before: those finish what they do, and that may last; only the end of the rollout waits for all. With a canary time that first candidate
 //! is watched, beside all the old ones, before anything else happens.
 //!
 //! Any failure ends it: candidates that are not promoted yet are discarded, and where the releases differ in what is started (and not
-//! only in what the files on disk say) the places that are done go back to the old release in the same way. The old release never
+//! only in what the files on disk say) the replicas that are done go back to the old release in the same way. The old release never
 //! stops serving because of a bad new one.
 //!
-//! Some apps cannot have two processes beside each other (they open their ports themselves). Their places are *in place*: the process is
+//! Some apps cannot have two processes beside each other (they open their ports themselves). Their replicas are *in place*: the process is
 //! restarted, and what was running before the failure is started again.
 //!
-//! Commands of a user win: a place that somebody stops, restarts or deletes meanwhile is left alone ([`Event::Overruled`]).
+//! Commands of a user win: a replica that somebody stops, restarts or deletes meanwhile is left alone ([`Event::Overruled`]).
 //!
 //! The owner performs the effects and feeds back what came of them; it may tell the same news twice. All of it is plain data, so a
 //! fresh daemon goes on where the old one was killed.
@@ -30,7 +30,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
     /// One per instance, in the order in which they are replaced.
-    pub places: Vec<Place>,
+    #[serde(rename = "places")]
+    pub replicas: Vec<Replica>,
     /// Most candidates at the same time, from the second batch on; at least 1.
     pub batch: u32,
     /// For so long the first candidate is watched; 0 = not at all.
@@ -43,17 +44,17 @@ pub struct Rollout {
 
 /// One instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Replica {
     /// The process is restarted, because two cannot run beside each other (or nothing runs).
     pub in_place: bool,
     /// How far it is.
-    pub state: PlaceState,
+    pub state: ReplicaState,
 }
 
-/// How far a place is.
+/// How far a replica is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PlaceState {
+pub enum ReplicaState {
     /// Its turn has not come.
     Waiting,
     /// The candidate was launched and has to prove itself.
@@ -102,24 +103,25 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Every place that users left to it has the new release.
+    /// Every replica that users left to it has the new release.
     Done,
-    /// A place failed; every other one has what it had, or went back to it as far as that was possible.
+    /// A replica failed; every other one has what it had, or went back to it as far as that was possible.
     Failed(Fault),
-    /// Users took over every place.
+    /// Users took over every replica.
     Overruled,
 }
 
 /// What failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// Which place.
-    pub place: usize,
+    /// Which replica.
+    #[serde(rename = "place")]
+    pub replica: usize,
     /// Why, in words that follow a name.
     pub reason: String,
 }
 
-/// News about a place.
+/// News about a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Its candidate (or restarted process) is ready.
@@ -149,10 +151,10 @@ pub enum Effect {
 }
 
 impl Rollout {
-    /// A rollout over places of which these are to be restarted in place. Nothing happens before [`Rollout::begin`].
+    /// A rollout over replicas of which these are to be restarted in place. Nothing happens before [`Rollout::begin`].
     pub fn new(in_place: &[bool], batch: u32, canary_ms: u64, reversible: bool) -> Self {
-        let places = in_place.iter().map(|&in_place| Place { in_place, state: PlaceState::Waiting }).collect();
-        Self { places, batch: batch.max(1), canary_ms, reversible, phase: Phase::Advancing }
+        let replicas = in_place.iter().map(|&in_place| Replica { in_place, state: ReplicaState::Waiting }).collect();
+        Self { replicas, batch: batch.max(1), canary_ms, reversible, phase: Phase::Advancing }
     }
 
     /// How it ended, if it did.

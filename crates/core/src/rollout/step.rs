@@ -1,6 +1,6 @@
 //! The step function.
 
-use super::{Effect, Event, Fault, Outcome, Phase, PlaceState, Rollout};
+use super::{Effect, Event, Fault, Outcome, Phase, ReplicaState, Rollout};
 
 impl Rollout {
     /// The first things to do.
@@ -17,44 +17,44 @@ impl Rollout {
             return effects;
         }
         match event {
-            Event::Ready(place) => self.on_ready(place, now_ms, &mut effects),
-            Event::Failed(place, reason) => self.on_failed(place, reason, &mut effects),
-            Event::Gone(place) => self.on_gone(place),
-            Event::Overruled(place) => self.on_overruled(place, &mut effects),
+            Event::Ready(replica) => self.on_ready(replica, now_ms, &mut effects),
+            Event::Failed(replica, reason) => self.on_failed(replica, reason, &mut effects),
+            Event::Gone(replica) => self.on_gone(replica),
+            Event::Overruled(replica) => self.on_overruled(replica, &mut effects),
             Event::Tick => self.on_tick(now_ms, &mut effects),
         }
         self.go_on(&mut effects);
         effects
     }
 
-    fn state(&self, place: usize) -> Option<PlaceState> {
-        self.places.get(place).map(|place| place.state)
+    fn state(&self, replica: usize) -> Option<ReplicaState> {
+        self.replicas.get(replica).map(|replica| replica.state)
     }
 
-    fn set(&mut self, place: usize, state: PlaceState) {
-        if let Some(place) = self.places.get_mut(place) {
-            place.state = state;
+    fn set(&mut self, replica: usize, state: ReplicaState) {
+        if let Some(replica) = self.replicas.get_mut(replica) {
+            replica.state = state;
         }
     }
 
-    fn all_in(&self, state: PlaceState) -> Vec<usize> {
-        self.places.iter().enumerate().filter(|(_, place)| place.state == state).map(|(index, _)| index).collect()
+    fn all_in(&self, state: ReplicaState) -> Vec<usize> {
+        self.replicas.iter().enumerate().filter(|(_, replica)| replica.state == state).map(|(index, _)| index).collect()
     }
 
-    fn any_in(&self, states: &[PlaceState]) -> bool {
-        self.places.iter().any(|place| states.contains(&place.state))
+    fn any_in(&self, states: &[ReplicaState]) -> bool {
+        self.replicas.iter().any(|replica| states.contains(&replica.state))
     }
 
-    fn on_ready(&mut self, place: usize, now_ms: u64, effects: &mut Vec<Effect>) {
-        match self.state(place) {
-            Some(PlaceState::Starting) => self.set(place, PlaceState::Ready),
-            Some(PlaceState::Reverting) => return self.promote(place, PlaceState::Returning, PlaceState::Reverted, effects),
+    fn on_ready(&mut self, replica: usize, now_ms: u64, effects: &mut Vec<Effect>) {
+        match self.state(replica) {
+            Some(ReplicaState::Starting) => self.set(replica, ReplicaState::Ready),
+            Some(ReplicaState::Reverting) => return self.promote(replica, ReplicaState::Returning, ReplicaState::Reverted, effects),
             _ => return,
         }
-        if self.any_in(&[PlaceState::Starting]) {
+        if self.any_in(&[ReplicaState::Starting]) {
             return;
         }
-        let is_first = !self.any_in(&[PlaceState::Done, PlaceState::Retiring]);
+        let is_first = !self.any_in(&[ReplicaState::Done, ReplicaState::Retiring]);
         if is_first && self.canary_ms > 0 {
             self.phase = Phase::Watching { until_ms: now_ms.saturating_add(self.canary_ms) };
         } else {
@@ -63,40 +63,40 @@ impl Rollout {
     }
 
     fn promote_batch(&mut self, effects: &mut Vec<Effect>) {
-        for place in self.all_in(PlaceState::Ready) {
-            self.promote(place, PlaceState::Retiring, PlaceState::Done, effects);
+        for replica in self.all_in(ReplicaState::Ready) {
+            self.promote(replica, ReplicaState::Retiring, ReplicaState::Done, effects);
         }
     }
 
-    fn promote(&mut self, place: usize, on_its_way: PlaceState, done: PlaceState, effects: &mut Vec<Effect>) {
-        if self.places.get(place).is_some_and(|place| place.in_place) {
-            self.set(place, done);
+    fn promote(&mut self, replica: usize, on_its_way: ReplicaState, done: ReplicaState, effects: &mut Vec<Effect>) {
+        if self.replicas.get(replica).is_some_and(|replica| replica.in_place) {
+            self.set(replica, done);
         } else {
-            self.set(place, on_its_way);
-            effects.push(Effect::Promote(place));
+            self.set(replica, on_its_way);
+            effects.push(Effect::Promote(replica));
         }
     }
 
-    fn on_gone(&mut self, place: usize) {
-        match self.state(place) {
-            // Something failed meanwhile: this place has to go back, too.
-            Some(PlaceState::Retiring) if self.reversible && matches!(self.phase, Phase::Returning { .. }) => {
-                self.set(place, PlaceState::ToRevert);
+    fn on_gone(&mut self, replica: usize) {
+        match self.state(replica) {
+            // Something failed meanwhile: this replica has to go back, too.
+            Some(ReplicaState::Retiring) if self.reversible && matches!(self.phase, Phase::Returning { .. }) => {
+                self.set(replica, ReplicaState::ToRevert);
             }
-            Some(PlaceState::Retiring) => self.set(place, PlaceState::Done),
-            Some(PlaceState::Returning) => self.set(place, PlaceState::Reverted),
+            Some(ReplicaState::Retiring) => self.set(replica, ReplicaState::Done),
+            Some(ReplicaState::Returning) => self.set(replica, ReplicaState::Reverted),
             _ => {}
         }
     }
 
-    fn on_failed(&mut self, place: usize, reason: String, effects: &mut Vec<Effect>) {
-        match self.state(place) {
+    fn on_failed(&mut self, replica: usize, reason: String, effects: &mut Vec<Effect>) {
+        match self.state(replica) {
             // What failed after it had taken over cannot be discarded; the restart policy looks after it.
-            Some(PlaceState::Starting | PlaceState::Ready | PlaceState::Retiring | PlaceState::Done) => {}
-            Some(PlaceState::Reverting) => {
+            Some(ReplicaState::Starting | ReplicaState::Ready | ReplicaState::Retiring | ReplicaState::Done) => {}
+            Some(ReplicaState::Reverting) => {
                 // Neither release wants to run here: the one that does is kept.
-                self.discard(place, effects);
-                return self.set(place, PlaceState::Done);
+                self.discard(replica, effects);
+                return self.set(replica, ReplicaState::Done);
             }
             _ => return,
         }
@@ -104,39 +104,39 @@ impl Rollout {
         if matches!(self.phase, Phase::Returning { .. }) {
             return;
         }
-        self.phase = Phase::Returning { fault: Fault { place, reason } };
-        for index in 0..self.places.len() {
-            match self.places[index].state {
-                PlaceState::Starting | PlaceState::Ready if self.places[index].in_place => {
-                    self.set(index, if self.reversible { PlaceState::ToRevert } else { PlaceState::Failed });
+        self.phase = Phase::Returning { fault: Fault { replica, reason } };
+        for index in 0..self.replicas.len() {
+            match self.replicas[index].state {
+                ReplicaState::Starting | ReplicaState::Ready if self.replicas[index].in_place => {
+                    self.set(index, if self.reversible { ReplicaState::ToRevert } else { ReplicaState::Failed });
                 }
-                PlaceState::Starting | PlaceState::Ready => {
+                ReplicaState::Starting | ReplicaState::Ready => {
                     self.discard(index, effects);
-                    self.set(index, if index == place { PlaceState::Failed } else { PlaceState::Waiting });
+                    self.set(index, if index == replica { ReplicaState::Failed } else { ReplicaState::Waiting });
                 }
-                PlaceState::Done if self.reversible => self.set(index, PlaceState::ToRevert),
+                ReplicaState::Done if self.reversible => self.set(index, ReplicaState::ToRevert),
                 _ => {}
             }
         }
     }
 
-    fn discard(&mut self, place: usize, effects: &mut Vec<Effect>) {
-        if self.places.get(place).is_some_and(|place| !place.in_place) {
-            effects.push(Effect::Discard(place));
+    fn discard(&mut self, replica: usize, effects: &mut Vec<Effect>) {
+        if self.replicas.get(replica).is_some_and(|replica| !replica.in_place) {
+            effects.push(Effect::Discard(replica));
         }
     }
 
-    fn on_overruled(&mut self, place: usize, effects: &mut Vec<Effect>) {
-        let Some(state) = self.state(place) else { return };
-        if matches!(state, PlaceState::Starting | PlaceState::Ready | PlaceState::Reverting) {
-            self.discard(place, effects);
+    fn on_overruled(&mut self, replica: usize, effects: &mut Vec<Effect>) {
+        let Some(state) = self.state(replica) else { return };
+        if matches!(state, ReplicaState::Starting | ReplicaState::Ready | ReplicaState::Reverting) {
+            self.discard(replica, effects);
         }
-        self.set(place, PlaceState::Left);
+        self.set(replica, ReplicaState::Left);
         // The others of its batch may have waited for it alone.
-        if matches!(self.phase, Phase::Advancing) && !self.any_in(&[PlaceState::Starting]) {
+        if matches!(self.phase, Phase::Advancing) && !self.any_in(&[ReplicaState::Starting]) {
             self.promote_batch(effects);
         }
-        if matches!(self.phase, Phase::Watching { .. }) && !self.any_in(&[PlaceState::Ready]) {
+        if matches!(self.phase, Phase::Watching { .. }) && !self.any_in(&[ReplicaState::Ready]) {
             self.phase = Phase::Advancing;
         }
     }
@@ -152,40 +152,40 @@ impl Rollout {
 
     /// Begins the next batch when nothing is under way; ends when nothing is left.
     fn go_on(&mut self, effects: &mut Vec<Effect>) {
-        if self.any_in(&[PlaceState::Starting, PlaceState::Ready, PlaceState::Reverting]) {
+        if self.any_in(&[ReplicaState::Starting, ReplicaState::Ready, ReplicaState::Reverting]) {
             return;
         }
         // The next batch does not wait for processes that only finish what they do: they finish all at the same time. The end does.
-        let somebody_goes = self.any_in(&[PlaceState::Retiring, PlaceState::Returning]);
+        let somebody_goes = self.any_in(&[ReplicaState::Retiring, ReplicaState::Returning]);
         match &self.phase {
             Phase::Returning { fault } => {
                 let fault = fault.clone();
-                let next = self.next_batch(PlaceState::ToRevert, self.batch);
+                let next = self.next_batch(ReplicaState::ToRevert, self.batch);
                 if next.is_empty() && !somebody_goes {
                     self.phase = Phase::Over(Outcome::Failed(fault));
                 }
-                for place in next {
-                    self.set(place, PlaceState::Reverting);
-                    effects.push(Effect::LaunchOld(place));
+                for replica in next {
+                    self.set(replica, ReplicaState::Reverting);
+                    effects.push(Effect::LaunchOld(replica));
                 }
             }
             Phase::Advancing => {
-                let is_first = !self.any_in(&[PlaceState::Done, PlaceState::Retiring]);
-                let next = self.next_batch(PlaceState::Waiting, if is_first { 1 } else { self.batch });
+                let is_first = !self.any_in(&[ReplicaState::Done, ReplicaState::Retiring]);
+                let next = self.next_batch(ReplicaState::Waiting, if is_first { 1 } else { self.batch });
                 if next.is_empty() && !somebody_goes {
-                    let done = self.any_in(&[PlaceState::Done]) || self.places.is_empty();
+                    let done = self.any_in(&[ReplicaState::Done]) || self.replicas.is_empty();
                     self.phase = Phase::Over(if done { Outcome::Done } else { Outcome::Overruled });
                 }
-                for place in next {
-                    self.set(place, PlaceState::Starting);
-                    effects.push(Effect::Launch(place));
+                for replica in next {
+                    self.set(replica, ReplicaState::Starting);
+                    effects.push(Effect::Launch(replica));
                 }
             }
             Phase::Watching { .. } | Phase::Over(_) => {}
         }
     }
 
-    fn next_batch(&self, state: PlaceState, size: u32) -> Vec<usize> {
+    fn next_batch(&self, state: ReplicaState, size: u32) -> Vec<usize> {
         let mut next = self.all_in(state);
         next.truncate(size as usize);
         next

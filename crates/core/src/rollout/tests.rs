@@ -2,18 +2,18 @@
 
 use proptest::prelude::*;
 
-use super::{Effect, Event, Outcome, Phase, PlaceState, Rollout};
+use super::{Effect, Event, Outcome, Phase, ReplicaState, Rollout};
 
-fn rolling(places: usize, batch: u32) -> Rollout {
-    Rollout::new(&vec![false; places], batch, 0, false)
+fn rolling(replicas: usize, batch: u32) -> Rollout {
+    Rollout::new(&vec![false; replicas], batch, 0, false)
 }
 
-fn states(rollout: &Rollout) -> Vec<PlaceState> {
-    rollout.places.iter().map(|place| place.state).collect()
+fn states(rollout: &Rollout) -> Vec<ReplicaState> {
+    rollout.replicas.iter().map(|replica| replica.state).collect()
 }
 
-fn bad(place: usize) -> Event {
-    Event::Failed(place, "exited with code 1".into())
+fn bad(replica: usize) -> Event {
+    Event::Failed(replica, "exited with code 1".into())
 }
 
 #[test]
@@ -26,8 +26,8 @@ fn the_first_alone_then_in_batches() {
     assert_eq!(rollout.step(Event::Ready(1), 4), [Effect::Promote(1), Effect::Promote(2), Effect::Launch(3)]);
     assert_eq!(rollout.step(Event::Gone(2), 5), []);
     assert_eq!(rollout.step(Event::Ready(3), 7), [Effect::Promote(3)]);
-    for place in [1, 3] {
-        assert_eq!(rollout.step(Event::Gone(place), 8), []);
+    for replica in [1, 3] {
+        assert_eq!(rollout.step(Event::Gone(replica), 8), []);
         assert_eq!(rollout.outcome(), None);
     }
     assert_eq!(rollout.step(Event::Gone(0), 9), []);
@@ -39,8 +39,8 @@ fn a_bad_release_changes_nothing() {
     let mut rollout = rolling(3, 2);
     assert_eq!(rollout.begin(), [Effect::Launch(0)]);
     assert_eq!(rollout.step(bad(0), 1), [Effect::Discard(0)]);
-    assert!(matches!(rollout.outcome(), Some(Outcome::Failed(fault)) if fault.place == 0));
-    assert_eq!(states(&rollout), [PlaceState::Failed, PlaceState::Waiting, PlaceState::Waiting]);
+    assert!(matches!(rollout.outcome(), Some(Outcome::Failed(fault)) if fault.replica == 0));
+    assert_eq!(states(&rollout), [ReplicaState::Failed, ReplicaState::Waiting, ReplicaState::Waiting]);
 }
 
 #[test]
@@ -58,15 +58,15 @@ fn a_late_fault_takes_the_others_back_where_there_is_a_way_back() {
         let effects = rollout.step(bad(2), 2);
         assert_eq!(effects[..2], [Effect::Discard(1), Effect::Discard(2)]);
         if !reversible {
-            assert_eq!((effects.len(), states(&rollout)[0]), (2, PlaceState::Done));
+            assert_eq!((effects.len(), states(&rollout)[0]), (2, ReplicaState::Done));
             assert!(rollout.outcome().is_some());
             continue;
         }
         assert_eq!(effects[2..], [Effect::LaunchOld(0)]);
         assert_eq!(rollout.step(Event::Ready(0), 3), [Effect::Promote(0)]);
         assert_eq!(rollout.step(Event::Gone(0), 4), []);
-        assert_eq!(states(&rollout), [PlaceState::Reverted, PlaceState::Waiting, PlaceState::Failed]);
-        assert!(matches!(rollout.outcome(), Some(Outcome::Failed(fault)) if fault.place == 2));
+        assert_eq!(states(&rollout), [ReplicaState::Reverted, ReplicaState::Waiting, ReplicaState::Failed]);
+        assert!(matches!(rollout.outcome(), Some(Outcome::Failed(fault)) if fault.replica == 2));
     }
 }
 
@@ -94,7 +94,7 @@ fn what_cannot_run_twice_is_restarted_and_started_again_after_a_fault() {
     assert_eq!(rollout.step(bad(1), 2), [Effect::LaunchOld(0), Effect::LaunchOld(1)]);
     assert_eq!(rollout.step(Event::Ready(0), 3), []);
     assert_eq!(rollout.step(Event::Ready(1), 4), []);
-    assert_eq!(states(&rollout), [PlaceState::Reverted, PlaceState::Reverted]);
+    assert_eq!(states(&rollout), [ReplicaState::Reverted, ReplicaState::Reverted]);
     assert!(rollout.outcome().is_some());
 }
 
@@ -119,7 +119,7 @@ fn a_batch_does_not_wait_for_who_left_it() {
     assert_eq!(rollout.step(Event::Overruled(2), 2), [Effect::Discard(2), Effect::Promote(1)]);
 }
 
-/// What runs in a place, as the effects say.
+/// What runs in a replica, as the effects say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Serving {
     Old,
@@ -138,24 +138,24 @@ struct World {
 impl World {
     fn perform(&mut self, rollout: &Rollout, effect: Effect) -> Result<(), TestCaseError> {
         match effect {
-            Effect::Launch(place) | Effect::LaunchOld(place) => {
+            Effect::Launch(replica) | Effect::LaunchOld(replica) => {
                 let is_new = matches!(effect, Effect::Launch(_));
-                let free = self.beside[place].is_none() && !self.going[place];
-                prop_assert!(rollout.places[place].in_place || free, "two candidates in {place}");
-                if rollout.places[place].in_place {
-                    self.serving[place] = Serving::Nobody;
+                let free = self.beside[replica].is_none() && !self.going[replica];
+                prop_assert!(rollout.replicas[replica].in_place || free, "two candidates in {replica}");
+                if rollout.replicas[replica].in_place {
+                    self.serving[replica] = Serving::Nobody;
                 }
-                self.beside[place] = Some(is_new);
+                self.beside[replica] = Some(is_new);
             }
-            Effect::Promote(place) => {
-                let Some(is_new) = self.beside[place].take() else {
-                    return Err(TestCaseError::fail(format!("nobody to promote in {place}")));
+            Effect::Promote(replica) => {
+                let Some(is_new) = self.beside[replica].take() else {
+                    return Err(TestCaseError::fail(format!("nobody to promote in {replica}")));
                 };
-                self.serving[place] = if is_new { Serving::New } else { Serving::Old };
-                self.going[place] = true;
+                self.serving[replica] = if is_new { Serving::New } else { Serving::Old };
+                self.going[replica] = true;
             }
-            Effect::Discard(place) => {
-                prop_assert!(self.beside[place].take().is_some(), "nobody to discard in {place}");
+            Effect::Discard(replica) => {
+                prop_assert!(self.beside[replica].take().is_some(), "nobody to discard in {replica}");
             }
         }
         Ok(())
@@ -182,14 +182,14 @@ proptest! {
         loop {
             for effect in std::mem::take(&mut effects) {
                 world.perform(&rollout, effect)?;
-                if let Effect::Launch(place) | Effect::LaunchOld(place) = effect {
-                    prop_assert!(!left[place], "launched in spite of a user");
+                if let Effect::Launch(replica) | Effect::LaunchOld(replica) = effect {
+                    prop_assert!(!left[replica], "launched in spite of a user");
                 }
             }
             for (serving, in_place) in world.serving.iter().zip(&in_place) {
                 prop_assert!(*in_place || *serving != Serving::Nobody);
             }
-            let beside = (0..count).filter(|&place| !in_place[place] && world.beside[place].is_some()).count();
+            let beside = (0..count).filter(|&replica| !in_place[replica] && world.beside[replica].is_some()).count();
             prop_assert!(beside <= batch.max(1) as usize, "{beside} candidates at once");
             if rollout.outcome().is_some() {
                 break;
@@ -198,27 +198,27 @@ proptest! {
             prop_assert_eq!(&serde_json::from_str::<Rollout>(&text).unwrap(), &rollout);
             now += 100;
             let event = match news.next() {
-                Some((place, _)) if place >= count => Event::Tick,
-                Some((place, 0..=1)) => {
+                Some((replica, _)) if replica >= count => Event::Tick,
+                Some((replica, 0..=1)) => {
                     // The owner tells a fault only of what it launched or promoted.
-                    if rollout.places[place].in_place && world.beside[place].is_some() { world.beside[place] = None; }
-                    bad(place)
+                    if rollout.replicas[replica].in_place && world.beside[replica].is_some() { world.beside[replica] = None; }
+                    bad(replica)
                 }
-                Some((place, 2)) => { left[place] = true; if in_place[place] { world.beside[place] = None; } Event::Overruled(place) }
+                Some((replica, 2)) => { left[replica] = true; if in_place[replica] { world.beside[replica] = None; } Event::Overruled(replica) }
                 // Then everything goes well.
                 _ => {
                     tail += 1;
                     prop_assert!(tail < 400, "never over: {rollout:?}");
-                    if let Some(place) = (0..count).find(|&place| world.going[place]) {
-                        world.going[place] = false;
-                        Event::Gone(place)
-                    } else if let Some(place) = (0..count).find(|&place| world.beside[place].is_some()
-                        && matches!(rollout.places[place].state, PlaceState::Starting | PlaceState::Reverting)) {
-                        if in_place[place] {
-                            let is_new = world.beside[place].take();
-                            world.serving[place] = if is_new == Some(true) { Serving::New } else { Serving::Old };
+                    if let Some(replica) = (0..count).find(|&replica| world.going[replica]) {
+                        world.going[replica] = false;
+                        Event::Gone(replica)
+                    } else if let Some(replica) = (0..count).find(|&replica| world.beside[replica].is_some()
+                        && matches!(rollout.replicas[replica].state, ReplicaState::Starting | ReplicaState::Reverting)) {
+                        if in_place[replica] {
+                            let is_new = world.beside[replica].take();
+                            world.serving[replica] = if is_new == Some(true) { Serving::New } else { Serving::Old };
                         }
-                        Event::Ready(place)
+                        Event::Ready(replica)
                     } else {
                         Event::Tick
                     }
@@ -227,20 +227,20 @@ proptest! {
             effects = rollout.step(event, now);
         }
         // In the end nothing is half done, and the verdict is true.
-        for place in 0..count {
-            prop_assert!(in_place[place] || world.beside[place].is_none(), "a candidate is left in {place}: {rollout:?}");
-            let state = rollout.places[place].state;
-            if !left[place] && !in_place[place] {
+        for replica in 0..count {
+            prop_assert!(in_place[replica] || world.beside[replica].is_none(), "a candidate is left in {replica}: {rollout:?}");
+            let state = rollout.replicas[replica].state;
+            if !left[replica] && !in_place[replica] {
                 let expected = match state {
-                    PlaceState::Done => Serving::New,
-                    PlaceState::Failed | PlaceState::Waiting | PlaceState::Reverted => Serving::Old,
+                    ReplicaState::Done => Serving::New,
+                    ReplicaState::Failed | ReplicaState::Waiting | ReplicaState::Reverted => Serving::Old,
                     other => return Err(TestCaseError::fail(format!("ended in {other:?}"))),
                 };
-                prop_assert_eq!(world.serving[place], expected);
+                prop_assert_eq!(world.serving[replica], expected);
             }
         }
         if rollout.outcome() == Some(&Outcome::Done) {
-            prop_assert!(rollout.places.iter().all(|place| matches!(place.state, PlaceState::Done | PlaceState::Left)));
+            prop_assert!(rollout.replicas.iter().all(|replica| matches!(replica.state, ReplicaState::Done | ReplicaState::Left)));
         }
         let over = matches!(rollout.phase, Phase::Over(_));
         prop_assert!(over);

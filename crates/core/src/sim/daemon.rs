@@ -155,7 +155,7 @@ impl Daemon {
         if (self.keeper_lost || ended.is_some())
             && let Some((slot, event)) = self.next_handover(world, ended)
         {
-            self.feed(slot, policies, event, Cause::Event, None, world.now);
+            self.dispatch(slot, policies, event, Cause::Event, None, world.now);
             return Outcome::Internal;
         }
         if std::mem::take(&mut self.keeper_lost) {
@@ -168,7 +168,7 @@ impl Daemon {
             return Outcome::Internal;
         }
         if let Some((slot, event, ended)) = self.next_event(world, rng) {
-            self.feed(slot, policies, event, Cause::Event, ended, world.now);
+            self.dispatch(slot, policies, event, Cause::Event, ended, world.now);
             return Outcome::Internal;
         }
         if self.batch.is_empty() && self.acks.is_empty() {
@@ -185,7 +185,7 @@ impl Daemon {
             Recovered::Ended { inc, pid, .. } => (!self.is_former(slot, inc, pid)).then_some(inc),
             Recovered::Alive { .. } | Recovered::Nothing => None,
         };
-        self.feed(slot, policies, Event::Recovered(found), Cause::Event, ended, now);
+        self.dispatch(slot, policies, Event::Recovered(found), Cause::Event, ended, now);
         true
     }
 
@@ -308,10 +308,10 @@ impl Daemon {
             }
             self.instances[slot] = Some(Instance::new(Now::at(now)));
         }
-        self.feed(slot, policies, event.clone(), Cause::Command(event), None, now);
+        self.dispatch(slot, policies, event.clone(), Cause::Command(event), None, now);
     }
 
-    fn feed(&mut self, slot: usize, policies: &[Policy], event: Event, cause: Cause, ended: Option<u32>, now: u64) {
+    fn dispatch(&mut self, slot: usize, policies: &[Policy], event: Event, cause: Cause, ended: Option<u32>, now: u64) {
         self.acks.extend(ended.map(|inc| (slot, inc)));
         let Some(instance) = &mut self.instances[slot] else { return };
         if let Some(earlier) = self.batch.iter_mut().rev().find(|step| step.slot == slot) {

@@ -16,8 +16,8 @@ mod tests;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ostler_core::app::AppSpec;
-use ostler_core::budget::{Hearing, KEPT_BYTES, MESSAGE_BYTES, MESSAGES, Rate};
-use ostler_core::lifecycle::{Notice, SpawnFailure};
+use ostler_core::budget::{Admission, KEPT_BYTES, MESSAGE_BYTES, MESSAGES, Rate};
+use ostler_core::lifecycle::{SpawnFailure, Transition};
 use ostler_core::serving::{FIRST_FD, ReadyBy};
 use ostler_proto::node::{Message, classify, cluster};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -116,7 +116,7 @@ impl Reading {
         self.lines += 1;
         let internal = memchr::memmem::find(line, br#""cmd":"NODE_"#).is_some();
         let Some(ipc) = slot.live.ipc.as_mut() else { return };
-        if ipc.budget.message(internal, self.now_ms) == Hearing::PassedOver {
+        if ipc.budget.message(internal, self.now_ms) == Admission::Skipped {
             let Rate { per_second, .. } = MESSAGES;
             return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are heard ({per_second} each second)"));
         }
@@ -228,8 +228,8 @@ impl Feature for Channels {
         None
     }
 
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        if *notice == Notice::Deleted {
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if *transition == Transition::Deleted {
             close(ctx, id);
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use ostler_core::app::AppSpec;
 use ostler_core::budget::INTERNAL;
-use ostler_core::rare::Rare;
+use ostler_core::default_box::DefaultBox;
 
 use super::*;
 use crate::engine::Played;
@@ -33,7 +33,7 @@ impl App {
         Self { played, channels: Channels::default(), id, theirs }
     }
 
-    fn say(&mut self, text: &str) {
+    fn write(&mut self, text: &str) {
         self.theirs.write_all(text.as_bytes()).unwrap();
     }
 
@@ -54,7 +54,7 @@ impl App {
         usize::try_from(rustix::io::ioctl_fionread(ipc.as_fd()).unwrap()).unwrap()
     }
 
-    fn worker(&mut self) -> &mut Rare<Worker> {
+    fn worker(&mut self) -> &mut DefaultBox<Worker> {
         &mut self.played.ctx.slots.get_mut(self.id).unwrap().live.worker
     }
 }
@@ -62,17 +62,17 @@ impl App {
 #[test]
 fn each_line_is_a_message_and_nonsense_is_none() {
     let mut app = App::new();
-    app.say("\"ready\"\n{\"a\":\nnull\n\u{2}{\"cmd\":\"NODE_X\"}\n{\"node_ver");
+    app.write("\"ready\"\n{\"a\":\nnull\n\u{2}{\"cmd\":\"NODE_X\"}\n{\"node_ver");
     let said = app.messages();
     assert!(matches!(&said[..], [Message::Ready, Message::Raw(Value::Null), Message::Internal(_)]), "{said:?}");
-    app.say("sion\":\"22.1.0\"}\n");
+    app.write("sion\":\"22.1.0\"}\n");
     assert_eq!(app.messages(), [Message::NodeVersion("22.1.0".into())]);
 }
 
 #[test]
 fn what_is_to_be_journaled_stays_in_the_socket_until_the_next_look() {
     let mut app = App::new();
-    app.say("\"ready\"\n");
+    app.write("\"ready\"\n");
     assert_eq!(app.messages(), [Message::Ready]);
     assert_eq!(app.left(), 8, "a daemon that dies now leaves it to the next one");
     assert!(app.look().is_empty(), "and this one has it once");
@@ -88,10 +88,10 @@ fn answers_go_to_the_slot_and_are_told_once_per_look() {
         app.worker().handed.push_back(Handed { seq, listener: 0, at_ms: 0, connection });
     }
     let ack = "{\"cmd\":\"NODE_HANDLE_ACK\"}\n";
-    app.say(ack);
+    app.write(ack);
     assert!(app.look().is_empty(), "that it has arrived changes nothing");
     assert_eq!(app.left(), 0, "and needs no journal");
-    app.say(&format!(
+    app.write(&format!(
         "{{\"cmd\":\"NODE_CLUSTER\",\"ack\":7,\"accepted\":true}}\n{ack}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":8,\"accepted\":false}}\n"
     ));
     let told = app.look();
@@ -99,7 +99,7 @@ fn answers_go_to_the_slot_and_are_told_once_per_look() {
     let answered: Vec<(u64, bool)> = app.worker().answered.iter().map(|(handed, accepted)| (handed.seq, *accepted)).collect();
     assert_eq!(answered, [(7, true), (8, false)]);
     // Nobody waits for these: they are messages like any other, with a budget.
-    app.say(&format!("{ack}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":8,\"accepted\":true}}\n"));
+    app.write(&format!("{ack}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":8,\"accepted\":true}}\n"));
     assert_eq!(app.messages().len(), 2);
 }
 
@@ -110,14 +110,14 @@ fn who_says_too_much_waits() {
     let key = Channels::unmuting(app.id);
     let (mut said, mut looks) = (0, 0);
     while app.played.ctx.timers.get(key).is_none() {
-        app.say(&line.repeat(500));
+        app.write(&line.repeat(500));
         said += app.look().len();
         looks += 1;
         assert!(looks < 20);
     }
     assert_eq!(said as u64, INTERNAL.burst + 500, "what was read is heard, whoever waits for an answer gets it");
     assert!(app.played.log().contains("sends more than is read of its channel"));
-    app.say(line);
+    app.write(line);
     assert!(app.played.ctx.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().is_empty(), "nobody looks");
     let Played { ctx, .. } = &app.played;
     let wait_ms = ctx.timers.get(key).unwrap() - ctx.now.mono_ms;
@@ -131,8 +131,8 @@ fn who_says_too_much_waits() {
 fn the_last_words_come_before_the_end() {
     let mut app = App::new();
     let lines = 3000;
-    app.say(&"[1]\n".repeat(lines));
-    app.say("\"ready\"\n");
+    app.write(&"[1]\n".repeat(lines));
+    app.write("\"ready\"\n");
     app.theirs = UnixStream::pair().unwrap().0;
     let mut said = Vec::new();
     while app.channels.on_end(&mut app.played.ctx, app.id) {
@@ -151,21 +151,21 @@ fn the_last_words_come_before_the_end() {
 fn a_child_that_goes_on_writing_does_not_keep_us() {
     let mut app = App::new();
     let mut looks = 0;
-    app.say("[1]\n");
+    app.write("[1]\n");
     while app.channels.on_end(&mut app.played.ctx, app.id) {
         looks += 1;
         assert!(looks <= LOOKS_AT_END);
-        app.say("[1]\n");
+        app.write("[1]\n");
     }
     assert_eq!(looks, LOOKS_AT_END);
-    app.say("[1]\n");
+    app.write("[1]\n");
     assert!(app.channels.on_end(&mut app.played.ctx, app.id), "the next one has as many");
 }
 
 #[test]
 fn what_an_app_says_of_itself_goes_with_its_process() {
     let mut app = App::new();
-    app.say("{\"type\":\"axm:monitor\",\"data\":{\"rps\":{\"value\":7}}}\n{\"type\":\"axm:action\",\"data\":{\"action_name\":\"gc\"}}\n");
+    app.write("{\"type\":\"axm:monitor\",\"data\":{\"rps\":{\"value\":7}}}\n{\"type\":\"axm:action\",\"data\":{\"action_name\":\"gc\"}}\n");
     for message in app.messages() {
         app.channels.on_message(&mut app.played.ctx, app.id, INC, &message);
     }
@@ -178,7 +178,7 @@ fn what_an_app_says_of_itself_goes_with_its_process() {
 #[test]
 fn a_handle_that_nobody_wants_is_acknowledged() {
     let mut app = App::new();
-    app.say("{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\"}\n");
+    app.write("{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\"}\n");
     for message in app.messages() {
         app.channels.on_message(&mut app.played.ctx, app.id, INC, &message);
     }
@@ -214,7 +214,7 @@ fn a_process_gets_its_end_and_the_next_one_another() {
     channels.on_process_gone(&mut app.played.ctx, id, INC + 1);
     assert_eq!(key(&app.played), None);
     channels.on_prepare(&mut app.played.ctx, id, INC + 2, &mut Beside::default()).unwrap();
-    channels.on_notice(&mut app.played.ctx, id, &Notice::Deleted);
+    channels.on_transition(&mut app.played.ctx, id, &Transition::Deleted);
     assert_eq!(key(&app.played), None);
 }
 

@@ -26,13 +26,13 @@ use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Notice, SpawnFailure};
+use ostler_core::lifecycle::{SpawnFailure, Transition};
 use ostler_core::serving::Scheduling;
 use ostler_proto::node::Message;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Beside, Ctx, Feature, Input, Key, Transition};
+use crate::engine::{Beside, Ctx, Feature, Input, InstanceStep, Key};
 use crate::slots::Sending;
 use crate::slots::complaints::Topic;
 use listeners::{Listener, Listeners, PREFIX};
@@ -276,8 +276,8 @@ impl Feature for Cluster {
     }
 
     /// It may be one that gets connections now, or one that gets none any more.
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        self.mark_listeners_of(ctx, transition.id);
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        self.mark_listeners_of(ctx, step.id);
     }
 
     fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
@@ -299,11 +299,11 @@ impl Feature for Cluster {
         Ok(())
     }
 
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        if !matches!(notice, Notice::Stopped | Notice::Overlimit { .. } | Notice::Deleted) {
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if !matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::Deleted) {
             return;
         }
-        if *notice == Notice::Deleted {
+        if *transition == Transition::Deleted {
             self.worker_left(ctx, id);
         }
         if let Some(spec) = ctx.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) {

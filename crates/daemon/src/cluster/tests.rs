@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use ostler_core::app::ExecMode;
+use ostler_core::default_box::DefaultBox;
 use ostler_core::lifecycle::{Event, Origin, State};
-use ostler_core::rare::Rare;
 use ostler_core::serving::Sticky;
 use ostler_proto::node::cluster::Answer;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -137,7 +137,7 @@ impl Rig {
             self.cluster.held(&self.played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
         self.cluster = Cluster::default();
         for slot in self.played.ctx.slots.iter_mut() {
-            slot.live.worker = Rare::default();
+            slot.live.worker = DefaultBox::default();
         }
         for (name, fd) in held {
             assert!(self.cluster.take_back(&mut self.played.ctx, &name, fd).is_none(), "{name}");
@@ -199,7 +199,7 @@ fn a_newcomer_comes_after_one_that_is_not_well() {
     rig.turn();
     assert_eq!(rig.handed(&workers), [3, 0]);
     rig.played.ctx.slots.get_mut(workers[0].id).unwrap().live.unready = false;
-    rig.played.feed(&mut rig.cluster, workers[0].id, Event::Stop(user()));
+    rig.played.dispatch(&mut rig.cluster, workers[0].id, Event::Stop(user()));
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers)[1], 1, "there is nobody else");
@@ -208,7 +208,7 @@ fn a_newcomer_comes_after_one_that_is_not_well() {
 #[test]
 fn nothing_is_accepted_that_nobody_can_take() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
-    rig.played.feed(&mut rig.cluster, workers[0].id, Event::Stop(user()));
+    rig.played.dispatch(&mut rig.cluster, workers[0].id, Event::Stop(user()));
     rig.settle();
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
@@ -282,7 +282,7 @@ fn the_next_daemon_goes_on_with_the_same_port() {
         let inode = |worker: &Process| {
             let slot = rig.played.ctx.slots.get_mut(worker.id).unwrap();
             slot.durable.listening.clear();
-            slot.live.worker = Rare::default();
+            slot.live.worker = DefaultBox::default();
             rig.says(worker.id, any_port());
             let (_, fds) = worker.got();
             ostler_sys::listening::inode(std::os::fd::AsFd::as_fd(&fds[0])).unwrap()
@@ -326,7 +326,7 @@ fn what_a_new_release_does_not_listen_at_is_closed_after_a_while() {
     rig.says(id, json!({"cmd": "NODE_CLUSTER", "act": "listening"}));
     if !matches!(rig.played.ctx.slots.get(id).unwrap().durable.instance.state, State::Running { .. }) {
         let inc = rig.played.ctx.slots.get(id).unwrap().durable.instance.inc;
-        rig.played.feed(&mut rig.cluster, id, Event::Ready { inc });
+        rig.played.dispatch(&mut rig.cluster, id, Event::Ready { inc });
     }
     rig.pass(9999);
     assert_eq!(rig.listeners(), 2, "its servers may begin one after the other");
@@ -339,15 +339,15 @@ fn what_a_new_release_does_not_listen_at_is_closed_after_a_while() {
 fn a_stopped_app_has_no_sockets() {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     let id = workers[0].id;
-    rig.cluster.on_notice(&mut rig.played.ctx, id, &Notice::Stopped);
+    rig.cluster.on_transition(&mut rig.played.ctx, id, &Transition::Stopped);
     assert_eq!(rig.listeners(), 1, "one of it is to run");
-    rig.played.feed(&mut rig.cluster, id, Event::Stop(user()));
+    rig.played.dispatch(&mut rig.cluster, id, Event::Stop(user()));
     let inc = rig.played.ctx.slots.get(id).unwrap().durable.instance.inc;
     let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
-    rig.played.feed(&mut rig.cluster, id, Event::Exited { inc, exit });
-    rig.played.feed(&mut rig.cluster, id, Event::TreeGone { inc });
+    rig.played.dispatch(&mut rig.cluster, id, Event::Exited { inc, exit });
+    rig.played.dispatch(&mut rig.cluster, id, Event::TreeGone { inc });
     assert_eq!(rig.played.ctx.slots.get(id).unwrap().durable.instance.state, State::Stopped);
-    rig.cluster.on_notice(&mut rig.played.ctx, id, &Notice::Stopped);
+    rig.cluster.on_transition(&mut rig.played.ctx, id, &Transition::Stopped);
     assert_eq!(rig.listeners(), 0);
 }
 

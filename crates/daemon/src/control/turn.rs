@@ -117,7 +117,7 @@ impl Control {
         for id in self.ctx.slots.due(now.mono_ms) {
             self.ctx.look_if_vanished(id);
             if !self.features.each().any(|feature| feature.on_due(&mut self.ctx, id)) {
-                self.feed(id, Event::Tick);
+                self.dispatch_event(id, Event::Tick);
             }
         }
         for (owner, key) in self.ctx.timers.due(now.mono_ms) {
@@ -175,7 +175,7 @@ impl Control {
     pub(crate) fn dispatch(&mut self) {
         while let Some(input) = self.ctx.queue.pop_front() {
             match input {
-                Input::Event(id, event) => self.feed(id, event),
+                Input::Event(id, event) => self.dispatch_event(id, event),
                 Input::Message(id, inc, message) => {
                     self.features.each().for_each(|feature| feature.on_message(&mut self.ctx, id, inc, &message))
                 }

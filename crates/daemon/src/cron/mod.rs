@@ -21,7 +21,7 @@ use ostler_core::time::Now;
 use ostler_sys::wall_timer::WallTimer;
 
 use self::intent::ScheduleIntent;
-use crate::engine::{Ctx, Feature, Key, Request, Transition};
+use crate::engine::{Ctx, Feature, InstanceStep, Key, Request};
 use crate::reactor::Source;
 
 /// The wall clock has been set when it differs by so much from what the other clock lets expect. (Slow corrections are slower than that
@@ -95,10 +95,10 @@ impl Feature for Cron {
         }
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        let id = transition.id;
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        let id = step.id;
         if ctx.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.durable.ticks.armed) {
-            self.follow(ctx, id, ScheduleIntent::of(transition.event));
+            self.follow(ctx, id, ScheduleIntent::of(step.event));
         }
     }
 

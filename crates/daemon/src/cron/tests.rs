@@ -71,7 +71,7 @@ fn a_run_is_on_disk_before_it_begins() {
 #[test]
 fn a_users_stop_ends_it() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("* * * * *".into())));
-    played.feed(&mut cron, id, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }));
+    played.dispatch(&mut cron, id, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }));
     cron.on_settled(&mut played.ctx);
     assert!(cron.timer.is_none());
     assert!(tick(&mut played, &mut cron, MINUTE_MS).is_empty());
@@ -113,8 +113,8 @@ fn a_run_that_waits_begins_when_the_present_one_has_ended() {
     assert!(played.ctx.slots.get(id).unwrap().durable.ticks.queued);
     let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
     let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
-    played.feed(&mut cron, id, Event::Exited { inc, exit });
-    played.feed(&mut cron, id, Event::TreeGone { inc });
+    played.dispatch(&mut cron, id, Event::Exited { inc, exit });
+    played.dispatch(&mut cron, id, Event::TreeGone { inc });
     assert!(matches!(played.ctx.slots.get(id).unwrap().durable.instance.state, State::Stopped));
     let asked = played.queued();
     assert!(matches!(&asked[..], [Input::Event(of, Event::Start(origin))] if *of == id && is_cron(origin)), "{asked:?}");

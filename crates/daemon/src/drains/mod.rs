@@ -16,7 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Event, Notice, State, Wanted};
+use ostler_core::lifecycle::{Event, State, Transition, Wanted};
 use ostler_core::serving::Scheduling;
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::{Drain, FromPreload};
@@ -61,13 +61,13 @@ impl Feature for Drains {
     }
 
     /// Its time to finish is over, or its time to end: what is still under way there is cut, unless the app finishes it now.
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        if !matches!(notice, Notice::DrainTimeout | Notice::KillTimeout) {
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if !matches!(transition, Transition::DrainTimeout | Transition::KillTimeout) {
             return;
         }
         let draining = self.0.remove(&id);
         let Some(slot) = ctx.slots.get(id) else { return };
-        let Some((requests, text)) = unfinished(slot, notice, draining) else { return };
+        let Some((requests, text)) = unfinished(slot, transition, draining) else { return };
         let (pm_id, name) = (slot.durable.pm_id, &slot.spec().name);
         ctx.log.error(format_args!("App [{name}:{pm_id}] {text}"));
         let warning = format!("[{name}]({pm_id}) {text}");
@@ -140,19 +140,19 @@ fn extend(ctx: &mut Ctx, id: u32, inc: u32) {
 }
 
 /// How many requests are cut, as far as that is known, and words that follow the name of the app; none where nothing is.
-fn unfinished(slot: &Slot, notice: &Notice, draining: Option<Draining>) -> Option<(u32, String)> {
+fn unfinished(slot: &Slot, transition: &Transition, draining: Option<Draining>) -> Option<(u32, String)> {
     let (drain_ms, kill_ms) = (slot.live.policy.drain_timeout_ms.unwrap_or(0), slot.live.policy.kill_timeout_ms);
     let gently = slot.durable.role == Role::Retiring || slot.durable.instance.wanted != Wanted::Up;
-    match (notice, draining) {
-        (Notice::DrainTimeout, Some(Draining { requests: Some(0), .. })) => None,
-        (Notice::DrainTimeout, Some(Draining { requests: Some(requests), .. })) => {
+    match (transition, draining) {
+        (Transition::DrainTimeout, Some(Draining { requests: Some(0), .. })) => None,
+        (Transition::DrainTimeout, Some(Draining { requests: Some(requests), .. })) => {
             let were = if requests == 1 { "request was" } else { "requests were" };
             Some((requests, format!("{requests} {were} still under way after drain_timeout ({drain_ms} ms)")))
         }
-        (Notice::DrainTimeout, Some(Draining { requests: None, .. })) => {
+        (Transition::DrainTimeout, Some(Draining { requests: None, .. })) => {
             Some((0, "the old process does not answer, it is ended".to_owned()))
         }
-        (Notice::KillTimeout, _) if gently && slot.live.policy.drains_after_signal => {
+        (Transition::KillTimeout, _) if gently && slot.live.policy.drains_after_signal => {
             let ms = drain_ms.max(kill_ms);
             Some((1, format!("the old process did not finish within drain_timeout ({ms} ms) and was killed")))
         }

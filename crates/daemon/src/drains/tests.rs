@@ -34,7 +34,7 @@ impl App {
         slot.live.policy.drain_timeout_ms = Some(DRAIN_MS);
         slot.durable.preloaded = is_preloaded;
         slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &app.played.ctx.reactor).map(Box::new);
-        app.played.feed(&mut app.drains, id, Event::StopGently(Origin::Shutdown));
+        app.played.dispatch(&mut app.drains, id, Event::StopGently(Origin::Shutdown));
         assert!(matches!(app.state(), State::Draining { .. }), "{:?}", app.state());
         app
     }
@@ -69,8 +69,8 @@ impl App {
     }
 
     /// Its time is over: how many requests are cut, and the words for that.
-    fn runs_out(&mut self, notice: &Notice) -> Option<(u32, String)> {
-        self.drains.on_notice(&mut self.played.ctx, self.id, notice);
+    fn runs_out(&mut self, transition: &Transition) -> Option<(u32, String)> {
+        self.drains.on_transition(&mut self.played.ctx, self.id, transition);
         let mut queued = self.played.queued();
         assert!(queued.len() <= 1 && self.drains.0.is_empty(), "{queued:?}");
         queued.pop().map(|input| match input {
@@ -122,7 +122,7 @@ fn a_worker_without_the_preload_disconnects_and_others_have_nothing_to_finish() 
     let mut app = App::new(AppSpec::default(), false);
     assert_eq!(app.finish(), None);
     assert!(matches!(app.state(), State::Stopping { .. }), "{:?}", app.state());
-    assert_eq!(app.runs_out(&Notice::DrainTimeout), None);
+    assert_eq!(app.runs_out(&Transition::DrainTimeout), None);
 }
 
 #[test]
@@ -138,14 +138,14 @@ fn what_is_cut_is_told() {
         if let Some(requests) = said {
             app.says(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": requests}));
         }
-        let told = app.runs_out(&Notice::DrainTimeout);
+        let told = app.runs_out(&Transition::DrainTimeout);
         assert_eq!(told.as_ref().map(|(requests, words)| (*requests, words.as_str())), cut, "{said:?}");
         assert_eq!(app.played.log().contains("App [api:0]"), cut.is_some());
     }
     let mut app = App::node();
-    assert_eq!(app.runs_out(&Notice::KillTimeout), None, "it was told that by signal");
+    assert_eq!(app.runs_out(&Transition::KillTimeout), None, "it was told that by signal");
     app.played.ctx.slots.get_mut(app.id).unwrap().live.policy.drains_after_signal = true;
-    let (requests, words) = app.runs_out(&Notice::KillTimeout).unwrap();
+    let (requests, words) = app.runs_out(&Transition::KillTimeout).unwrap();
     assert_eq!(requests, 1);
     assert!(words.ends_with("the old process did not finish within drain_timeout (5000 ms) and was killed"), "{words}");
 }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 
 use ostler_core::lifecycle::Event;
-use ostler_core::note::Note;
+use ostler_core::observation::Observation;
 use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
 use ostler_proto::control::{Failure, Response};
@@ -123,9 +123,9 @@ impl Ctx {
     pub(crate) fn note(&mut self, id: u32, text: String) {
         let Some(slot) = self.slots.get_mut(id) else { return };
         self.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.durable.pm_id));
-        slot.durable.notes.push(Note { at: self.now, text });
-        let surplus = slot.durable.notes.len().saturating_sub(Note::KEPT);
-        slot.durable.notes.drain(..surplus);
+        slot.durable.observations.push(Observation { at: self.now, text });
+        let surplus = slot.durable.observations.len().saturating_sub(Observation::KEPT);
+        slot.durable.observations.drain(..surplus);
         self.slots.changed(id);
     }
 
@@ -200,7 +200,7 @@ impl Ctx {
     }
 
     /// Tells followers what happened to an instance that is not a step of it.
-    pub(crate) fn tell(&mut self, id: u32, what: What, cause: Cause) {
+    pub(crate) fn emit(&mut self, id: u32, what: What, cause: Cause) {
         let Some(slot) = self.slots.get(id).filter(|slot| slot.is_seen()) else { return };
         let status = slot.durable.instance.status();
         let draft =
@@ -209,12 +209,12 @@ impl Ctx {
     }
 
     /// Tells followers what happened to an app as a whole.
-    pub(crate) fn tell_of_app(&mut self, app: &str, what: What, cause: Cause) {
+    pub(crate) fn emit_for_app(&mut self, app: &str, what: What, cause: Cause) {
         self.events.push(self.now.wall_ms, Draft { app: Some(app.into()), id: None, what, cause, status: None });
     }
 
     /// Tells followers what happened to the manager itself.
-    pub(crate) fn tell_of_manager(&mut self, what: What, cause: Cause) {
+    pub(crate) fn emit_for_manager(&mut self, what: What, cause: Cause) {
         self.events.push(self.now.wall_ms, Draft { app: None, id: None, what, cause, status: None });
     }
 

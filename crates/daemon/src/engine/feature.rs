@@ -2,7 +2,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use ostler_core::lifecycle::{Effect, Event, Notice, SpawnFailure};
+use ostler_core::lifecycle::{Effect, Event, SpawnFailure, Transition};
 use ostler_keeper::{Child, FromKeeper};
 use ostler_proto::node::Message;
 use ostler_sys::ProcRef;
@@ -13,7 +13,7 @@ use crate::store::{Record, Snapshot};
 
 /// A step of an instance that was decided, and is journaled before anything of it is done.
 #[derive(Debug)]
-pub(crate) struct Transition<'a> {
+pub(crate) struct InstanceStep<'a> {
     /// Our own number of the instance.
     pub id: u32,
     /// What it was fed.
@@ -21,15 +21,15 @@ pub(crate) struct Transition<'a> {
     /// PM2's word for the status it had.
     pub before: &'static str,
     /// What there is to tell of it.
-    pub notices: &'a [Notice],
+    pub transitions: &'a [Transition],
     /// The hooks that it asks for and calls off: [`Effect::Hook`] and [`Effect::CancelHook`] only.
     pub hooks: &'a [Effect],
 }
 
 /// What there is to tell among the effects of a step.
-pub(crate) fn notices(effects: &[Effect]) -> Vec<Notice> {
-    let notice = |effect: &Effect| if let Effect::Notify(notice) = effect { Some(notice.clone()) } else { None };
-    effects.iter().filter_map(notice).collect()
+pub(crate) fn transitions(effects: &[Effect]) -> Vec<Transition> {
+    let transition = |effect: &Effect| if let Effect::Notify(transition) = effect { Some(transition.clone()) } else { None };
+    effects.iter().filter_map(transition).collect()
 }
 
 /// The hooks among the effects of a step.
@@ -47,13 +47,13 @@ pub(crate) trait Feature {
     fn on_turn(&mut self, _ctx: &mut Ctx) {}
 
     /// An instance made a step.
-    fn on_transition(&mut self, _ctx: &mut Ctx, _transition: &Transition<'_>) {}
+    fn on_step(&mut self, _ctx: &mut Ctx, _step: &InstanceStep<'_>) {}
 
     /// An instance serves from now on, in place of another process of the same number. It has not made a step.
     fn on_serving(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
     /// What was decided of an instance is journaled, and now it is told.
-    fn on_notice(&mut self, _ctx: &mut Ctx, _id: u32, _notice: &Notice) {}
+    fn on_transition(&mut self, _ctx: &mut Ctx, _id: u32, _transition: &Transition) {}
 
     /// A process of an instance is about to be asked for: the feature adds what it is to have. With an error it is not started.
     fn on_prepare(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {

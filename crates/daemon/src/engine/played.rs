@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Event, Notice, Origin, PolicyName, State};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State, Transition};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
-use super::{Ctx, Effects, Feature, Input, Timers, Transition, Work, hooks, notices};
+use super::{Ctx, Effects, Feature, Input, InstanceStep, Timers, Work, hooks, transitions};
 use crate::fd_budget::FdBudget;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
@@ -104,20 +104,20 @@ impl Played {
     }
 
     /// Feeds an event to an instance, and tells the feature. Nothing of what follows is done.
-    pub(crate) fn feed(&mut self, feature: &mut dyn Feature, id: u32, event: Event) {
+    pub(crate) fn dispatch(&mut self, feature: &mut dyn Feature, id: u32, event: Event) {
         self.step(feature, id, event);
     }
 
     /// Gives what there is to tell of it.
-    fn step(&mut self, feature: &mut dyn Feature, id: u32, event: Event) -> Vec<Notice> {
+    fn step(&mut self, feature: &mut dyn Feature, id: u32, event: Event) -> Vec<Transition> {
         let slot = self.ctx.slots.get_mut(id).unwrap();
         let before = slot.durable.instance.status();
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
         self.ctx.slots.changed(id);
-        let notices = notices(&effects);
+        let transitions = transitions(&effects);
         let hooks = hooks(&effects);
-        feature.on_transition(&mut self.ctx, &Transition { id, event: &event, before, notices: &notices, hooks: &hooks });
-        notices
+        feature.on_step(&mut self.ctx, &InstanceStep { id, event: &event, before, transitions: &transitions, hooks: &hooks });
+        transitions
     }
 
     /// Deals with what waits, as a turn does, until it is quiet. Gives answers, and what others would do. What is deleted is forgotten.
@@ -156,10 +156,10 @@ impl Played {
         if self.ctx.slots.get(id).is_none() {
             return;
         }
-        let notices = self.step(feature, id, event);
-        notices.iter().for_each(|notice| feature.on_notice(&mut self.ctx, id, notice));
+        let transitions = self.step(feature, id, event);
+        transitions.iter().for_each(|transition| feature.on_transition(&mut self.ctx, id, transition));
         if self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
-            feature.on_notice(&mut self.ctx, id, &Notice::Deleted);
+            feature.on_transition(&mut self.ctx, id, &Transition::Deleted);
             self.ctx.slots.remove(id);
             feature.on_forgotten(&mut self.ctx, id);
         }
@@ -167,7 +167,7 @@ impl Played {
 
     /// Has the instance run: it was asked for and spawned now.
     pub(crate) fn start(&mut self, feature: &mut dyn Feature, id: u32, pid: i32) {
-        self.feed(feature, id, Event::Start(Origin::policy(PolicyName::Recovery)));
+        self.dispatch(feature, id, Event::Start(Origin::policy(PolicyName::Recovery)));
         let slot = self.ctx.slots.get_mut(id).unwrap();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
         self.spawned(feature, id, pid);
@@ -177,7 +177,7 @@ impl Played {
     pub(crate) fn spawned(&mut self, feature: &mut dyn Feature, id: u32, pid: i32) {
         let state = &self.ctx.slots.get(id).unwrap().durable.instance.state;
         let State::Spawning { inc, .. } = *state else { panic!("{state:?}") };
-        self.feed(feature, id, Event::Spawned { inc, pid });
+        self.dispatch(feature, id, Event::Spawned { inc, pid });
     }
 
     /// The clock goes on, and what is due meanwhile is told at its time.

@@ -13,7 +13,7 @@ use ostler_proto::node::Message;
 use ostler_sys::ProcRef;
 
 use super::CommandEnd;
-use crate::logs::handback::{FileKey, Rotating};
+use crate::logs::reclaim::{FileKey, Rotating};
 use crate::slots::{App, Base};
 use crate::store::Written;
 use crate::store::command::{CommandSpec, Owner};

@@ -7,7 +7,7 @@ mod told;
 use ostler_core::lifecycle::{Event, Origin, Wanted};
 use ostler_proto::control::{Request, Response};
 
-use crate::engine::{Ask, Ctx, Feature, Transition};
+use crate::engine::{Ask, Ctx, Feature, InstanceStep};
 use crate::store::events::Draft;
 
 /// Events of instances. It has no state of its own: why an instance is as it is is on its slot, and in its record.
@@ -28,16 +28,16 @@ impl Feature for Events {
         None
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        let Some(slot) = ctx.slots.get_mut(transition.id) else { return };
-        if let Some(origin) = asked_by(transition.event)
-            && (origin.is_user() || slot.durable.instance.wanted == Wanted::Up || !transition.notices.is_empty())
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        let Some(slot) = ctx.slots.get_mut(step.id) else { return };
+        if let Some(origin) = asked_by(step.event)
+            && (origin.is_user() || slot.durable.instance.wanted == Wanted::Up || !step.transitions.is_empty())
         {
             slot.durable.cause = Some(Box::new(origin.into()));
         }
-        let (before, after) = (transition.before, slot.durable.instance.status());
-        for notice in transition.notices {
-            let (what, cause) = match told::of(notice, &slot.durable.instance, slot.durable.cause.as_deref()) {
+        let (before, after) = (step.before, slot.durable.instance.status());
+        for transition in step.transitions {
+            let (what, cause) = match told::of(transition, &slot.durable.instance, slot.durable.cause.as_deref()) {
                 Some(told) => told,
                 None => continue,
             };

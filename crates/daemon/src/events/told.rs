@@ -1,25 +1,25 @@
 //! Notices of a step as events.
 
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Late, Notice, PolicyName};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Late, PolicyName, Transition};
 use ostler_proto::event::{Cause, What};
 
 /// The event that a notice is, and why it happened. `cause` is why the instance is as it is; nobody knows where it is from an older daemon.
-pub(super) fn of(notice: &Notice, instance: &Instance, cause: Option<&Cause>) -> Option<(What, Cause)> {
+pub(super) fn of(transition: &Transition, instance: &Instance, cause: Option<&Cause>) -> Option<(What, Cause)> {
     let known = || cause.cloned().unwrap_or(Cause::App);
     let pid = instance.pid().unwrap_or(0);
-    Some(match notice {
-        Notice::Waiting => (What::Waiting, known()),
-        Notice::Launched => (What::Launched { pid }, known()),
-        Notice::Online => (What::Online { pid }, known()),
-        Notice::ReadyTimeout(late) => (What::NotReady { stopped: *late == Late::Stopped }, Cause::policy(PolicyName::WaitReady, None)),
-        Notice::Draining => (What::Draining, known()),
-        Notice::Stopping => (What::Stopping, known()),
-        Notice::KillTimeout => (What::KillTimeout, known()),
-        Notice::Exit(record) => {
+    Some(match transition {
+        Transition::Waiting => (What::Waiting, known()),
+        Transition::Launched => (What::Launched { pid }, known()),
+        Transition::Online => (What::Online { pid }, known()),
+        Transition::ReadyTimeout(late) => (What::NotReady { stopped: *late == Late::Stopped }, Cause::policy(PolicyName::WaitReady, None)),
+        Transition::Draining => (What::Draining, known()),
+        Transition::Stopping => (What::Stopping, known()),
+        Transition::KillTimeout => (What::KillTimeout, known()),
+        Transition::Exit(record) => {
             let uptime_ms = record.ended.mono_ms.saturating_sub(record.started.mono_ms);
             (What::Exit { pid: record.pid, ending: record.ending, uptime_ms }, of_exit(record))
         }
-        Notice::CouldNotStart(record) => {
+        Transition::CouldNotStart(record) => {
             let errno = if let Ending::SpawnFailed { errno } = record.ending { errno } else { 0 };
             let why = match &record.cause {
                 ExitCause::CouldNotStart { step } => step.clone(),
@@ -28,7 +28,7 @@ pub(super) fn of(notice: &Notice, instance: &Instance, cause: Option<&Cause>) ->
             };
             (What::CouldNotStart { why, errno }, of_exit(record))
         }
-        Notice::RestartScheduled { delay_ms } => {
+        Transition::RestartScheduled { delay_ms } => {
             let detail = instance.exits.last().map(|exit| in_words(exit.ending));
             let cause = match cause {
                 // Somebody wanted it; the time is what was decided now.
@@ -37,13 +37,13 @@ pub(super) fn of(notice: &Notice, instance: &Instance, cause: Option<&Cause>) ->
             };
             (What::Restarting { delay_ms: *delay_ms }, cause)
         }
-        Notice::Stopped => (What::Stopped, known()),
-        Notice::Overlimit { unstable } => {
+        Transition::Stopped => (What::Stopped, known()),
+        Transition::Overlimit { unstable } => {
             (What::Errored { unstable: *unstable }, Cause::policy(PolicyName::MaxRestarts, format!("{unstable} unstable restarts")))
         }
-        Notice::HookFailed { hook, outcome } => (What::HookFailed { why: format!("{hook} {outcome}") }, known()),
-        Notice::Deleted => (What::Deleted, known()),
-        Notice::DrainTimeout => return None,
+        Transition::HookFailed { hook, outcome } => (What::HookFailed { why: format!("{hook} {outcome}") }, known()),
+        Transition::Deleted => (What::Deleted, known()),
+        Transition::DrainTimeout => return None,
     })
 }
 
@@ -94,60 +94,60 @@ mod tests {
         let unlucky = exit(Ending::SpawnFailed { errno: 2 }, ExitCause::CouldNotStart { step: "exec".into() });
         let late = exit(Ending::Signal { signal: 9, core: false }, ExitCause::NotReady);
         let autorestart = Cause::policy(PolicyName::Autorestart, "exited with code 3".to_owned());
-        for (notice, last, cause, told) in [
-            (Notice::Launched, None, Some(&asked), Some((What::Launched { pid: 9 }, asked.clone()))),
-            (Notice::Online, None, None, Some((What::Online { pid: 9 }, Cause::App))),
+        for (transition, last, cause, told) in [
+            (Transition::Launched, None, Some(&asked), Some((What::Launched { pid: 9 }, asked.clone()))),
+            (Transition::Online, None, None, Some((What::Online { pid: 9 }, Cause::App))),
             (
-                Notice::Exit(crashed.clone()),
+                Transition::Exit(crashed.clone()),
                 None,
                 Some(&asked),
                 Some((What::Exit { pid: 9, ending: Ending::Code(3), uptime_ms: 850 }, Cause::App)),
             ),
             (
-                Notice::Exit(stopped.clone()),
+                Transition::Exit(stopped.clone()),
                 None,
                 None,
                 Some((What::Exit { pid: 9, ending: stopped.ending, uptime_ms: 850 }, asked.clone())),
             ),
             (
-                Notice::Exit(late.clone()),
+                Transition::Exit(late.clone()),
                 None,
                 None,
                 Some((What::Exit { pid: 9, ending: late.ending, uptime_ms: 850 }, Cause::policy(PolicyName::WaitReady, None))),
             ),
-            (Notice::CouldNotStart(unlucky), None, None, Some((What::CouldNotStart { why: "exec".into(), errno: 2 }, Cause::System))),
+            (Transition::CouldNotStart(unlucky), None, None, Some((What::CouldNotStart { why: "exec".into(), errno: 2 }, Cause::System))),
             (
-                Notice::RestartScheduled { delay_ms: 5 },
+                Transition::RestartScheduled { delay_ms: 5 },
                 Some(crashed),
                 Some(&Cause::App),
                 Some((What::Restarting { delay_ms: 5 }, autorestart)),
             ),
             (
-                Notice::RestartScheduled { delay_ms: 5 },
+                Transition::RestartScheduled { delay_ms: 5 },
                 Some(stopped),
                 Some(&asked),
                 Some((What::Restarting { delay_ms: 5 }, asked.clone())),
             ),
-            (Notice::Stopped, None, Some(&asked), Some((What::Stopped, asked.clone()))),
+            (Transition::Stopped, None, Some(&asked), Some((What::Stopped, asked.clone()))),
             (
-                Notice::Overlimit { unstable: 16 },
+                Transition::Overlimit { unstable: 16 },
                 None,
                 Some(&Cause::App),
                 Some((What::Errored { unstable: 16 }, Cause::policy(PolicyName::MaxRestarts, "16 unstable restarts".to_owned()))),
             ),
             (
-                Notice::ReadyTimeout(Late::Stopped),
+                Transition::ReadyTimeout(Late::Stopped),
                 None,
                 None,
                 Some((What::NotReady { stopped: true }, Cause::policy(PolicyName::WaitReady, None))),
             ),
-            (Notice::DrainTimeout, None, None, None),
-            (Notice::Deleted, None, Some(&Cause::Shutdown), Some((What::Deleted, Cause::Shutdown))),
+            (Transition::DrainTimeout, None, None, None),
+            (Transition::Deleted, None, Some(&Cause::Shutdown), Some((What::Deleted, Cause::Shutdown))),
         ] {
             let mut instance = Instance::new(Now::at(0));
             instance.state = State::Running { inc: 1, pid: 9, since: Now::at(1_000) };
             instance.exits.extend(last);
-            assert_eq!(of(&notice, &instance, cause), told, "{notice:?}");
+            assert_eq!(of(&transition, &instance, cause), told, "{transition:?}");
         }
     }
 }

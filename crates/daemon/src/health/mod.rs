@@ -21,12 +21,12 @@ use ostler_core::health::Phase;
 use ostler_core::health::{Cause as Reason, Monitor, State as Health};
 use ostler_core::lifecycle::{PolicyName, State};
 use ostler_core::time::Now;
-use ostler_proto::event::{Cause, Health as Told, What};
+use ostler_proto::event::{Cause, Health as Shown, What};
 use ostler_proto::health::{HealthReport, LastAnswer};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
-use crate::engine::{Answer, Ctx, Feature, Key, Request, Transition};
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
 use crate::reactor::Source;
 use crate::slots::Slot;
 use crate::store::Role;
@@ -69,8 +69,8 @@ struct Watched {
 }
 
 impl Feature for HealthChecks {
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        self.follow(ctx, transition.id);
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        self.follow(ctx, step.id);
     }
 
     fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
@@ -205,24 +205,24 @@ impl HealthChecks {
                 if let Some(slot) = ctx.slots.get(id).filter(|_| before != Health::Starting) {
                     ctx.log.line(format_args!("App [{}:{}] is healthy", slot.spec().name, slot.durable.pm_id));
                 }
-                tell(ctx, id, Told::Healthy, None);
+                emit_health(ctx, id, Shown::Healthy, None);
             }
             Health::Unready => {
                 ctx.note(id, format!("gets no new connections while others can have them: {why}"));
-                tell(ctx, id, Told::Unready, Some(why));
+                emit_health(ctx, id, Shown::Unready, Some(why));
             }
             Health::Unhealthy => {
                 let times = if failures > 1 { format!(" ({failures} times in a row)") } else { String::new() };
                 ctx.note(id, format!("is unhealthy: {why}{times}"));
-                tell(ctx, id, Told::Unhealthy, Some(why.clone()));
+                emit_health(ctx, id, Shown::Unhealthy, Some(why.clone()));
                 ctx.request(Request::Remedy { id, inc, cause: Reason::Health, why });
             }
         }
     }
 }
 
-fn tell(ctx: &mut Ctx, id: u32, state: Told, answer: Option<String>) {
-    ctx.tell(id, What::Health { state }, Cause::policy(PolicyName::Health, answer));
+fn emit_health(ctx: &mut Ctx, id: u32, state: Shown, answer: Option<String>) {
+    ctx.emit(id, What::Health { state }, Cause::policy(PolicyName::Health, answer));
 }
 
 /// New connections go to others, or to this one again.

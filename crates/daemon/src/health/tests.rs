@@ -50,7 +50,7 @@ fn state(played: &Played, id: u32) -> Option<Health> {
 }
 
 fn notes(played: &Played, id: u32) -> Vec<String> {
-    played.ctx.slots.get(id).unwrap().durable.notes.iter().map(|note| note.text.clone()).collect()
+    played.ctx.slots.get(id).unwrap().durable.observations.iter().map(|note| note.text.clone()).collect()
 }
 
 /// Time passes until a command is asked for, a second at most. What else was asked for is forgotten.
@@ -153,7 +153,7 @@ fn a_command_that_was_not_run_says_nothing() {
 fn what_is_asked_of_a_process_ends_with_it() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     let owner = next_command(&mut played, &mut checks);
-    played.feed(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
+    played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     let queued = played.queued();
     assert!(matches!(&queued[..], [Input::Request(Request::CallOff(of))] if *of == owner), "{queued:?}");
     assert_eq!((played.ctx.timers.next_ms(), state(&played, id)), (None, None));
@@ -163,7 +163,7 @@ fn what_is_asked_of_a_process_ends_with_it() {
 #[test]
 fn what_was_to_be_asked_of_a_process_is_not() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
-    played.feed(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
+    played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert_eq!((played.ctx.timers.next_ms(), played.queued().len()), (None, 0));
 }
 
@@ -193,7 +193,7 @@ fn a_port_is_asked() {
         }
     }
     assert_eq!(state(&played, id), Some(Health::Healthy));
-    played.feed(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
+    played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert_eq!((played.ctx.timers.next_ms(), played.ctx.checks.deadline_ms()), (None, None));
 }
 

@@ -143,7 +143,7 @@ impl Hooks {
     }
 
     /// A command has ended.
-    pub(super) fn told(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &Report) {
+    pub(super) fn on_secret(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &Report) {
         // Of a start that is given up already.
         let Some(fetch) = self.fetches.all.get_mut(&(id, inc)) else { return };
         fetch.asked.remove(name);

@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use ostler_core::command::Outcome;
 use ostler_core::hooks::{Hook, OnFailure};
-use ostler_core::lifecycle::{AfterStop, Effect, Ending, Event, ExitCause, Notice, SpawnFailure, State, Wanted};
+use ostler_core::lifecycle::{AfterStop, Effect, Ending, Event, ExitCause, SpawnFailure, State, Transition, Wanted};
 
-use crate::engine::{Answer, Beside, Ctx, Feature, Report, Request, Transition};
+use crate::engine::{Answer, Beside, Ctx, Feature, InstanceStep, Report, Request};
 use crate::slots::Slot;
 use crate::store::command::{CommandSpec, Output, Owner};
 use fetch::{Fetches, needs_commands};
@@ -40,9 +40,9 @@ impl Feature for Hooks {
         self.go_on(ctx);
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        let id = transition.id;
-        match transition.event {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        let id = step.id;
+        match step.event {
             Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_) => self.call_off_on_crash(ctx, id),
             Event::HookDone { inc, .. } | Event::Unprepared { inc, .. } | Event::SpawnFailed { inc, .. } => {
                 self.add_last_lines(ctx, id, *inc);
@@ -50,7 +50,7 @@ impl Feature for Hooks {
             }
             _ => {}
         }
-        for effect in transition.hooks {
+        for effect in step.hooks {
             match *effect {
                 Effect::Hook { inc, hook } => self.begin(ctx, id, inc, hook),
                 Effect::CancelHook { inc, hook } => self.call_off(ctx, id, inc, hook),
@@ -59,8 +59,8 @@ impl Feature for Hooks {
         }
     }
 
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        if let Notice::HookFailed { hook, outcome } = notice {
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if let Transition::HookFailed { hook, outcome } = transition {
             log_failure(ctx, id, *hook, outcome);
         }
     }
@@ -74,7 +74,7 @@ impl Feature for Hooks {
         let Answer::CommandEnded(end) = answer else { return };
         match end.owner {
             Owner::Hook { slot, inc, hook } => self.ended(ctx, slot, inc, hook, &end.report),
-            Owner::Secret { slot, inc, ref name } => self.told(ctx, slot, inc, name, &end.report),
+            Owner::Secret { slot, inc, ref name } => self.on_secret(ctx, slot, inc, name, &end.report),
             Owner::Nobody | Owner::Check { .. } => {}
         }
     }

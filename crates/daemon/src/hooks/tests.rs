@@ -69,10 +69,10 @@ fn ends(played: &mut Played, hooks: &mut Hooks, owner: &Owner, outcome: Outcome,
 }
 
 /// The only event is fed.
-fn feed_one(played: &mut Played, hooks: &mut Hooks, id: u32) -> Event {
+fn dispatch_one(played: &mut Played, hooks: &mut Hooks, id: u32) -> Event {
     let mut events = asked(played).events;
     let (Some(event), true) = (events.pop(), events.is_empty()) else { panic!("{events:?}") };
-    played.feed(hooks, id, event.clone());
+    played.dispatch(hooks, id, event.clone());
     event
 }
 
@@ -83,21 +83,21 @@ fn state(played: &Played, id: u32) -> &State {
 #[test]
 fn a_start_waits_for_its_hook() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
-    played.feed(&mut hooks, id, start());
+    played.dispatch(&mut hooks, id, start());
     let owner = Owner::Hook { slot: id, inc: 1, hook: Hook::PreStart };
     assert_eq!(asked(&mut played).run, std::slice::from_ref(&owner));
     ends(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
-    feed_one(&mut played, &mut hooks, id);
+    dispatch_one(&mut played, &mut hooks, id);
     assert!(matches!(state(&played, id), State::Spawning { inc: 1, .. }));
 }
 
 #[test]
 fn a_start_that_its_hook_prevented_shows_what_it_wrote() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
-    played.feed(&mut hooks, id, start());
+    played.dispatch(&mut hooks, id, start());
     let owner = asked(&mut played).run.remove(0);
     ends(&mut played, &mut hooks, &owner, Outcome::Code(1), b"");
-    feed_one(&mut played, &mut hooks, id);
+    dispatch_one(&mut played, &mut hooks, id);
     let exits = &played.ctx.slots.get(id).unwrap().durable.instance.exits;
     assert_eq!(exits.last().unwrap().last_lines, ["why"]);
     assert!(hooks.last_lines.is_empty());
@@ -106,12 +106,12 @@ fn a_start_that_its_hook_prevented_shows_what_it_wrote() {
 #[test]
 fn a_start_that_is_called_off_calls_off_its_hook() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
-    played.feed(&mut hooks, id, start());
+    played.dispatch(&mut hooks, id, start());
     let owner = asked(&mut played).run.remove(0);
-    played.feed(&mut hooks, id, Event::Stop(user("stop")));
+    played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
     assert_eq!(asked(&mut played).called_off, std::slice::from_ref(&owner));
     ends(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");
-    feed_one(&mut played, &mut hooks, id);
+    dispatch_one(&mut played, &mut hooks, id);
     assert!(matches!(state(&played, id), State::Stopped));
 }
 
@@ -121,8 +121,8 @@ fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
     let crash = |played: &mut Played, hooks: &mut Hooks| {
         let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
         let ending = ostler_core::lifecycle::Ending::Code(1);
-        played.feed(hooks, id, Event::Exited { inc, exit: ExitReport { ending, oom: false } });
-        played.feed(hooks, id, Event::TreeGone { inc });
+        played.dispatch(hooks, id, Event::Exited { inc, exit: ExitReport { ending, oom: false } });
+        played.dispatch(hooks, id, Event::TreeGone { inc });
     };
     played.start(&mut hooks, id, 4711);
     crash(&mut played, &mut hooks);
@@ -132,7 +132,7 @@ fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
     crash(&mut played, &mut hooks);
     assert!(asked(&mut played).run.is_empty());
     assert!(played.log().contains("on_crash of the crash before still runs: not run again"), "{}", played.log());
-    played.feed(&mut hooks, id, Event::Stop(user("stop")));
+    played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
     assert_eq!(asked(&mut played).called_off, std::slice::from_ref(&owner));
     ends(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");
     assert!(asked(&mut played).events.is_empty() && hooks.crashed.is_empty());
@@ -141,7 +141,7 @@ fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
 #[test]
 fn secrets_are_asked_for_some_at_a_time_and_reach_the_process_once() {
     let (mut played, mut hooks, id) = played(with_secrets(10));
-    played.feed(&mut hooks, id, start());
+    played.dispatch(&mut hooks, id, start());
     let mut run = asked(&mut played).run;
     assert_eq!(run.len(), 8);
     while !run.is_empty() {
@@ -158,7 +158,7 @@ fn secrets_are_asked_for_some_at_a_time_and_reach_the_process_once() {
         run.extend(asked(&mut played).run);
         assert!(run.len() <= 8, "{run:?}");
     }
-    feed_one(&mut played, &mut hooks, id);
+    dispatch_one(&mut played, &mut hooks, id);
     assert!(matches!(state(&played, id), State::Spawning { inc: 1, .. }));
     let mut beside = Beside::default();
     hooks.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
@@ -173,13 +173,13 @@ fn hooks_values(hooks: &Hooks) -> usize {
 #[test]
 fn one_secret_that_cannot_be_had_ends_the_start() {
     let (mut played, mut hooks, id) = played(with_secrets(3));
-    played.feed(&mut hooks, id, start());
+    played.dispatch(&mut hooks, id, start());
     let run = asked(&mut played).run;
     ends(&mut played, &mut hooks, &run[1], Outcome::Code(4), b"");
     assert_eq!(asked(&mut played).called_off, [run[0].clone(), run[2].clone()]);
     ends(&mut played, &mut hooks, &run[0], Outcome::Code(0), b"v4lue");
     ends(&mut played, &mut hooks, &run[2], Outcome::Cancelled, b"");
-    let event = feed_one(&mut played, &mut hooks, id);
+    let event = dispatch_one(&mut played, &mut hooks, id);
     let why = "secret S01: its command exited with code 4";
     assert!(matches!(&event, Event::Unprepared { inc: 1, why: told } if told == why), "{event:?}");
     assert_eq!(played.ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines, ["why"]);
@@ -189,14 +189,14 @@ fn one_secret_that_cannot_be_had_ends_the_start() {
 #[test]
 fn values_for_a_start_that_is_called_off_are_forgotten() {
     let (mut played, mut hooks, id) = played(with_secrets(2));
-    played.feed(&mut hooks, id, start());
+    played.dispatch(&mut hooks, id, start());
     let run = asked(&mut played).run;
     ends(&mut played, &mut hooks, &run[0], Outcome::Code(0), b"v4lue");
     ends(&mut played, &mut hooks, &run[1], Outcome::Code(0), b"v4lue");
     let mut events = asked(&mut played).events;
     // The stop was faster.
-    played.feed(&mut hooks, id, Event::Stop(user("stop")));
-    played.feed(&mut hooks, id, events.remove(0));
+    played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
+    played.dispatch(&mut hooks, id, events.remove(0));
     assert!(matches!(state(&played, id), State::Stopped));
     assert_eq!(hooks_values(&hooks), 0);
 }
@@ -205,20 +205,20 @@ fn values_for_a_start_that_is_called_off_are_forgotten() {
 fn secrets_come_after_the_hook() {
     let hooked = AppSpec { hooks: with(Hook::PreStart).hooks, ..with_secrets(1) };
     let (mut played, mut hooks, id) = played(hooked);
-    played.feed(&mut hooks, id, start());
+    played.dispatch(&mut hooks, id, start());
     let owner = asked(&mut played).run.remove(0);
     assert!(matches!(owner, Owner::Hook { .. }), "{owner:?}");
     ends(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
     let then = asked(&mut played);
     assert!(matches!(&then.run[..], [Owner::Secret { name, .. }] if name == "S00"), "{then:?}");
-    played.feed(&mut hooks, id, Event::Stop(user("stop")));
+    played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
     assert_eq!(asked(&mut played).called_off, then.run);
 }
 
 #[test]
 fn after_a_restart_nobody_waits_for_a_hook_that_is_not_there() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
-    played.feed(&mut hooks, id, start());
+    played.dispatch(&mut hooks, id, start());
     asked(&mut played);
     let mut next = Hooks::default();
     next.on_boot(&mut played.ctx);
@@ -229,7 +229,7 @@ fn after_a_restart_nobody_waits_for_a_hook_that_is_not_there() {
 #[test]
 fn after_a_restart_what_runs_is_waited_for() {
     let (mut played, mut hooks, id) = played(with_secrets(9));
-    played.feed(&mut hooks, id, start());
+    played.dispatch(&mut hooks, id, start());
     let run = asked(&mut played).run;
     let spec = CommandSpec { slot: id, command: Command::shell("true"), vars: IndexMap::new(), timeout_ms: 1, output: Output::Captured };
     for (number, owner) in (1..).zip(&run) {

@@ -42,15 +42,15 @@ impl Job {
         self.pending.extend(&ids);
         self.ordered = put_in_order(&ctx.slots, &self.step, &mut self.pending);
         if let Step::Act(action, _) = self.step {
-            self.tell_selected(ctx, action, target, &ids);
+            self.send_selected(ctx, action, target, &ids);
         }
         Ok(())
     }
 
     /// Which instances a target, or the name of an app, means.
-    pub(super) fn tell_selected(&self, ctx: &mut Ctx, action: Action, target: String, ids: &[u32]) {
+    pub(super) fn send_selected(&self, ctx: &mut Ctx, action: Action, target: String, ids: &[u32]) {
         let ids = ctx.slots.pm_ids(ids);
-        self.asker.tell(ctx, Progress::Selected { action: action_word(action).to_owned(), target, ids });
+        self.asker.send(ctx, Progress::Selected { action: action_word(action).to_owned(), target, ids });
     }
 
     /// Everything is deleted: what users do not see has to go, too. True when there is something to wait for.
@@ -147,7 +147,7 @@ impl Job {
         ctx.event(id, Event::Reset);
         if let Some(slot) = ctx.slots.get(id) {
             let progress = Progress::InstanceDone { id: slot.durable.pm_id, name: slot.spec().name.clone() };
-            self.asker.tell(ctx, progress);
+            self.asker.send(ctx, progress);
         }
     }
 

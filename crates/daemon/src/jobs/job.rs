@@ -24,7 +24,7 @@ impl Asker {
     pub(super) const NOBODY: Self = Self { client: 0, request: 0 };
 
     /// Tells how far the request is.
-    pub(super) fn tell(self, ctx: &mut Ctx, progress: Progress) {
+    pub(super) fn send(self, ctx: &mut Ctx, progress: Progress) {
         ctx.reply(self.client, self.request, Response::Progress(progress));
     }
 
@@ -171,15 +171,15 @@ impl Job {
     }
 
     /// What may be told now that this is known of an instance.
-    pub(super) fn tellable(&mut self, pm_id: u32, progress: Progress) -> Vec<Progress> {
+    pub(super) fn sendable(&mut self, pm_id: u32, progress: Progress) -> Vec<Progress> {
         let Some(known) = &mut self.told_in_order else { return vec![progress] };
         known.insert(pm_id, progress);
-        let mut tellable = Vec::new();
+        let mut sendable = Vec::new();
         while let Some(progress) = self.shown.get(self.told).and_then(|next| known.remove(next)) {
-            tellable.push(progress);
+            sendable.push(progress);
             self.told += 1;
         }
-        tellable
+        sendable
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a request makes of a step of an instance that it waits for.
 
 use ostler_core::goal::{self, Goal};
-use ostler_core::lifecycle::{ExitCause, Notice};
+use ostler_core::lifecycle::{ExitCause, Transition};
 use ostler_core::time::Now;
 use ostler_proto::control::Progress;
 
@@ -21,17 +21,17 @@ enum CameTo {
 impl Job {
     /// An instance made a step: the request looks whether that is what it waits for. True when the program of an instance that it added
     /// cannot be executed.
-    pub(super) fn look(&mut self, ctx: &mut Ctx, id: u32, notice: Option<&Notice>) -> bool {
+    pub(super) fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) -> bool {
         let Some(goal) = self.waiting.get(&id).map(|waited| waited.goal) else { return false };
         // It counts as stopped or gone when its hooks have ended, too.
         if !matches!(goal, Goal::Up { .. }) && ctx.commands.any_hook_of(id) {
             return false;
         }
         let slot = ctx.slots.get(id);
-        let progress = goal.look(slot.map(|slot| &slot.durable.instance), notice);
+        let progress = goal.look(slot.map(|slot| &slot.durable.instance), transition);
         let Some(came_to) = self.came_to(id, slot, progress, ctx.now) else { return false };
         let is_unstartable = self.fresh.contains(&id) && slot.is_some_and(cannot_be_executed);
-        self.tell_end(ctx, id, came_to) && is_unstartable
+        self.send_end(ctx, id, came_to) && is_unstartable
     }
 
     /// What it has come to, unless that is not known yet: a process that is online may have to be confirmed.
@@ -55,7 +55,7 @@ impl Job {
     }
 
     /// Nobody waits for it any more. True when it failed.
-    fn tell_end(&mut self, ctx: &mut Ctx, id: u32, came_to: CameTo) -> bool {
+    fn send_end(&mut self, ctx: &mut Ctx, id: u32, came_to: CameTo) -> bool {
         let Some(waited) = self.waiting.remove(&id).filter(|waited| !waited.hidden) else { return false };
         let (pm_id, name) = (waited.pm_id, waited.name);
         let (progress, failed) = match came_to {
@@ -67,8 +67,8 @@ impl Job {
             CameTo::Goal => (Progress::InstanceDone { id: pm_id, name }, None),
         };
         self.failed += u32::from(failed.is_some());
-        for progress in self.tellable(pm_id, progress) {
-            self.asker.tell(ctx, progress);
+        for progress in self.sendable(pm_id, progress) {
+            self.asker.send(ctx, progress);
         }
         if let Some(name) = &failed {
             self.leave_dependants(ctx, name);
@@ -83,7 +83,7 @@ impl Job {
             let reason = format!("was left as it is, because it depends on {failed}");
             let progress = Progress::InstanceFailed { id: slot.durable.pm_id, name: slot.spec().name.clone(), reason };
             self.failed += 1;
-            self.asker.tell(ctx, progress);
+            self.asker.send(ctx, progress);
         }
     }
 }

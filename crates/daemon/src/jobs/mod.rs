@@ -29,14 +29,14 @@ mod words;
 use std::collections::BTreeSet;
 
 use ostler_core::instances::Leaving;
-use ostler_core::lifecycle::{Event, Notice, Origin, PolicyName};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, Transition};
 use ostler_proto::control::{self as proto, Action, Failure, Progress, Response};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
 use self::job::{Asker, Job, Step, Then};
 use self::start::Start;
-use crate::engine::{Answer, Ask, Ctx, Feature, Request, Transition};
+use crate::engine::{Answer, Ask, Ctx, Feature, InstanceStep, Request};
 use crate::slots::saved;
 
 /// All requests under way, the oldest first.
@@ -128,19 +128,19 @@ impl Feature for Jobs {
             Answer::CommandEnded(end) => end.slot.into_iter().for_each(|id| self.look(ctx, id, None)),
             Answer::Cut { id, warning, .. } => {
                 for job in self.all.iter().filter(|job| job.waiting.contains_key(id)) {
-                    job.asker.tell(ctx, Progress::Warning(warning.clone()));
+                    job.asker.send(ctx, Progress::Warning(warning.clone()));
                 }
             }
             _ => {}
         }
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        self.look(ctx, transition.id, None);
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        self.look(ctx, step.id, None);
     }
 
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        self.look(ctx, id, Some(notice));
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        self.look(ctx, id, Some(transition));
     }
 
     fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
@@ -214,9 +214,9 @@ impl Jobs {
     }
 
     /// An instance made a step, or something of it did: who waits for it looks. Nothing is begun here.
-    fn look(&mut self, ctx: &mut Ctx, id: u32, notice: Option<&Notice>) {
+    fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) {
         for job in &mut self.all {
-            if job.look(ctx, id, notice) {
+            if job.look(ctx, id, transition) {
                 self.unstartable.push(id);
             }
         }

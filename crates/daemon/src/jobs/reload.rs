@@ -82,12 +82,12 @@ impl Job {
     /// News of a reload that it waits for.
     pub(super) fn on_rollout_news(&mut self, ctx: &mut Ctx, ticket: u64, news: &RolloutNews) {
         match news {
-            RolloutNews::Progress(progress) => self.asker.tell(ctx, progress.clone()),
+            RolloutNews::Progress(progress) => self.asker.send(ctx, progress.clone()),
             RolloutNews::Refused { app: name, ids, reason } => {
                 self.rollouts.retain(|other| *other != ticket);
                 self.failed += ids.len() as u32;
                 for &id in ids {
-                    self.asker.tell(ctx, Progress::InstanceFailed { id, name: name.clone(), reason: reason.clone() });
+                    self.asker.send(ctx, Progress::InstanceFailed { id, name: name.clone(), reason: reason.clone() });
                 }
             }
             RolloutNews::Ended(report) => {
@@ -99,16 +99,16 @@ impl Job {
 
     /// A reload is over, and the request goes on.
     fn on_rollout_end(&mut self, ctx: &mut Ctx, report: RolloutReport) {
-        for place in &report.places {
-            let (id, name) = (place.id, report.app.clone());
+        for replica in &report.replicas {
+            let (id, name) = (replica.id, report.app.clone());
             let fault = report.fault.as_ref().filter(|fault| fault.id == id);
-            let reason = match (place.state.as_str(), fault) {
+            let reason = match (replica.state.as_str(), fault) {
                 (_, Some(fault)) => fault.reason.clone(),
                 ("left", None) => "was taken over by another command".into(),
                 _ => continue,
             };
             self.failed += 1;
-            self.asker.tell(ctx, Progress::InstanceFailed { id, name, reason });
+            self.asker.send(ctx, Progress::InstanceFailed { id, name, reason });
         }
         if report.state != RolloutState::Done {
             self.leave_dependants(ctx, &report.app);
@@ -130,7 +130,7 @@ impl Job {
         self.touch(&ids, &ctx.slots);
         self.wait_until_up(&ids, &ctx.slots);
         let shown = ctx.slots.pm_ids(&ids);
-        self.asker.tell(ctx, Progress::Launched { name, ids: shown });
+        self.asker.send(ctx, Progress::Launched { name, ids: shown });
         ids.into_iter().for_each(|id| ctx.event(id, Event::Start(self.origin.clone())));
     }
 }

@@ -19,7 +19,7 @@ use crate::slots::saved;
 pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
     let (entries, told) = saved_list(ctx)?;
     if let Some(told) = told {
-        asker.tell(ctx, Progress::Warning(told));
+        asker.send(ctx, Progress::Warning(told));
     }
     // As PM2: a name that exists is left alone, as a whole.
     let present: BTreeSet<String> = ctx.slots.serving().map(|slot| slot.spec().name.clone()).collect();
@@ -31,7 +31,7 @@ pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
         let added = add(ctx, entry);
         fresh.extend(added.iter().filter(|_| is_up));
         job.shown.extend(&added);
-        asker.tell(ctx, Progress::Launched { name, ids: added });
+        asker.send(ctx, Progress::Launched { name, ids: added });
     }
     job.ids.clone_from(&job.shown);
     job.wait_until_up(&fresh, &ctx.slots);

@@ -44,7 +44,7 @@ pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (
     let current = ids.len() as u32;
     let model = *ids.first()?;
     if let Some(name) = ctx.slots.get(model).map(|slot| slot.spec().name.clone()) {
-        ctx.tell_of_app(&name, What::Scaled { from: current, to: wanted }, Cause::from(&origin));
+        ctx.emit_for_app(&name, What::Scaled { from: current, to: wanted }, Cause::from(&origin));
     }
     if wanted < current {
         return Some(to_fewer(&ctx.slots, asker, ids, (current - wanted, first), origin));
@@ -69,7 +69,7 @@ fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, more: u32, origin: Origin) -
     let added: Vec<u32> = (0..more).map(|_| ctx.slots.add(&app, &base, ctx.now, &ctx.settings)).collect();
     job.touch(&added, &ctx.slots);
     let ids = job.shown.clone();
-    asker.tell(ctx, Progress::Launched { name: app.spec.name.clone(), ids });
+    asker.send(ctx, Progress::Launched { name: app.spec.name.clone(), ids });
     if app.spec.is_job() {
         // A job is put on its schedule, not started.
         added.into_iter().for_each(|id| ctx.request(Request::Schedule { id, saved: None }));
@@ -92,7 +92,7 @@ pub(super) fn send_signal(ctx: &mut Ctx, asker: Asker, signal: i32, target: &str
         let (key, pm_id, name) = (slot.key(slot.durable.instance.inc), slot.durable.pm_id, slot.spec().name.clone());
         ctx.keeper.kill(key, signal, false);
         sent.push(pm_id);
-        asker.tell(ctx, Progress::InstanceDone { id: pm_id, name });
+        asker.send(ctx, Progress::InstanceDone { id: pm_id, name });
     }
     if sent.is_empty() {
         return Response::Failed(Failure::Other(format!("{target} is not running")));

@@ -31,7 +31,7 @@ impl Job {
             ctx.change(id, change);
         }
         ctx.request(Request::Schedule { id, saved: None });
-        self.asker.tell(ctx, Progress::InstanceDone { id: pm_id, name });
+        self.asker.send(ctx, Progress::InstanceDone { id: pm_id, name });
         true
     }
 }

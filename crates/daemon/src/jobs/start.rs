@@ -70,7 +70,7 @@ pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Fa
     let shared = share_out_names(&ctx.slots, &mut plans);
     let by_file = !matches!(existing, Existing::PlainScript { .. });
     if by_file {
-        tell_missing(ctx, asker, &plans);
+        send_missing(ctx, asker, &plans);
     }
     let mut job = Job::new(asker, Step::Act(Action::Restart, None), origin);
     job.confirm = confirm.map(|confirm| Confirming::new(confirm, ctx.now.mono_ms));
@@ -80,28 +80,28 @@ pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Fa
     }
     let mut starting = Starting { job, base_env, by_file, shared, fresh: Vec::new() };
     for (spec, plan) in plans {
-        tell_before(ctx, asker, &spec);
+        send_before(ctx, asker, &spec);
         starting.carry_out(ctx, spec, plan);
     }
     Ok(starting.begin(ctx))
 }
 
 /// Which apps of a config file are not there yet.
-fn tell_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
+fn send_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
     let missing = plans.iter().filter(|(_, plan)| matches!(plan, Plan::Add(_)));
     let names: Vec<String> = missing.map(|(spec, _)| spec.name.clone()).collect();
     if !names.is_empty() {
-        asker.tell(ctx, Progress::NotRunning { names });
+        asker.send(ctx, Progress::NotRunning { names });
     }
 }
 
 /// What there is to know of an app before it is started.
-fn tell_before(ctx: &mut Ctx, asker: Asker, spec: &AppSpec) {
+fn send_before(ctx: &mut Ctx, asker: Asker, spec: &AppSpec) {
     for line in ctx.groups.limits_in_vain(spec, ctx.keeper.pid()) {
-        asker.tell(ctx, Progress::Warning(line));
+        asker.send(ctx, Progress::Warning(line));
     }
     if spec.ready.wait_ready {
-        asker.tell(ctx, Progress::WaitingReady { name: spec.name.clone() });
+        asker.send(ctx, Progress::WaitingReady { name: spec.name.clone() });
     }
 }
 
@@ -123,7 +123,7 @@ impl Starting {
         let (name, added) = ctx.add_instances(spec, &self.base_env, count);
         self.job.touch(&added, &ctx.slots);
         let ids = ctx.slots.pm_ids(&added);
-        self.job.asker.tell(ctx, Progress::Launched { name, ids });
+        self.job.asker.send(ctx, Progress::Launched { name, ids });
         added
     }
 
@@ -131,7 +131,7 @@ impl Starting {
         if self.shared.contains(&spec.name) {
             let line =
                 format!("several apps are named {}: they are reloaded as they are, `restart` brings what the file says now", spec.name);
-            self.job.asker.tell(ctx, Progress::Warning(line));
+            self.job.asker.send(ctx, Progress::Warning(line));
             return self.take_turns(ctx, Action::Reload, spec.name, ids);
         }
         // As PM2: the caller's variables reach a running app only where its file sets none.
@@ -160,7 +160,7 @@ impl Starting {
 
     /// These exist: they are started anew when it is their turn.
     fn take_turns(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
-        self.job.tell_selected(ctx, action, target, &ids);
+        self.job.send_selected(ctx, action, target, &ids);
         self.job.touch(&ids, &ctx.slots);
         self.job.pending.extend(ids);
     }

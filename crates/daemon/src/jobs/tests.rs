@@ -378,7 +378,7 @@ fn report(app: &str, state: RolloutState) -> RolloutNews {
         ended_ms: None,
         state,
         current: true,
-        places: Vec::new(),
+        replicas: Vec::new(),
         fault: None,
         cut: 0,
     }))

@@ -20,7 +20,7 @@ const STACK_BYTES: usize = 128 << 10;
 
 /// A file, and how far it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct ReadPosition {
     path: PathBuf,
     rights: Rights,
     inode: u64,
@@ -32,16 +32,16 @@ struct Place {
 struct Counted {
     id: u32,
     inc: u32,
-    place: Place,
+    place: ReadPosition,
     lines: u64,
 }
 
-type Batch = Vec<(u32, u32, Place)>;
+type Batch = Vec<(u32, u32, ReadPosition)>;
 
 /// The error logs of all that are counted.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorLogs {
-    all: BTreeMap<u32, (u32, Place)>,
+    all: BTreeMap<u32, (u32, ReadPosition)>,
     reader: Option<Reader>,
 }
 
@@ -59,7 +59,7 @@ impl ErrorLogs {
         if let Some((path, at)) = readable {
             let path = PathBuf::from(path);
             let inode = std::fs::metadata(&path).map_or(0, |meta| meta.ino());
-            self.all.insert(id, (inc, Place { path, rights, inode, at }));
+            self.all.insert(id, (inc, ReadPosition { path, rights, inode, at }));
         }
     }
 
@@ -104,7 +104,7 @@ impl Reader {
         let (told, counted) = sync_channel(1);
         let reading = move || {
             for batch in batches {
-                let look = |(id, inc, place): (u32, u32, Place)| {
+                let look = |(id, inc, place): (u32, u32, ReadPosition)| {
                     let (place, lines) = count(place);
                     Counted { id, inc, place, lines }
                 };
@@ -120,7 +120,7 @@ impl Reader {
 }
 
 /// Lines that came since the last look.
-fn count(mut place: Place) -> (Place, u64) {
+fn count(mut place: ReadPosition) -> (ReadPosition, u64) {
     let Ok(file) = place.rights.read(&place.path) else { return (place, 0) };
     let Ok(meta) = file.metadata() else { return (place, 0) };
     if !meta.is_file() {
@@ -177,7 +177,7 @@ mod tests {
             |text: &str| std::fs::OpenOptions::new().append(true).create(true).open(&path).unwrap().write_all(text.as_bytes()).unwrap();
         append("old\nold\n");
         let inode = std::fs::metadata(&path).unwrap().ino();
-        let (place, lines) = count(Place { path: path.clone(), rights: Rights::default(), inode, at: 8 });
+        let (place, lines) = count(ReadPosition { path: path.clone(), rights: Rights::default(), inode, at: 8 });
         assert_eq!((lines, place.at), (0, 8));
         append("one\ntwo\nthr");
         let (place, lines) = count(place);

@@ -12,7 +12,7 @@ use ostler_core::limits::{CpuVerdict, CpuWatch, INTERVAL_MS, MemoryVerdict};
 use ostler_core::safeguards::Safeguards;
 use ostler_sys::{cgroup, machine, sample};
 
-use super::{Limits, tell};
+use super::{Limits, emit_exceeded};
 use crate::engine::{Ctx, Request, clock};
 use crate::sample::MOST_READ;
 
@@ -121,7 +121,7 @@ impl Limits {
         match verdict {
             CpuVerdict::Warn { .. } => {
                 ctx.note(id, format!("has used {percent:.0} % of a core for a while {allowed}"));
-                tell(ctx, id, Cause::Cpu, true, why);
+                emit_exceeded(ctx, id, Cause::Cpu, true, why);
             }
             CpuVerdict::Over { .. } => self.ask_for_remedy(ctx, id, Cause::Cpu, why),
         }

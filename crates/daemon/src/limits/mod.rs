@@ -19,7 +19,7 @@ use ostler_core::limits::{CpuWatch, ErrorWatch, INTERVAL_MS, MemoryWatch};
 use ostler_proto::event::{self, Limit, What};
 use ostler_proto::node::Message;
 
-use crate::engine::{Answer, Ctx, Feature, Key, Request, Transition};
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
 use crate::rights::Rights;
 use crate::slots::Slot;
 use crate::store::Role;
@@ -50,8 +50,8 @@ struct Watched {
 }
 
 impl Feature for Limits {
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        self.follow(ctx, transition.id);
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        self.follow(ctx, step.id);
     }
 
     fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
@@ -76,10 +76,10 @@ impl Feature for Limits {
     /// Something is going to be done about a process: that is told, once.
     fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         match answer {
-            Answer::Remedy { id, cause: Cause::Memory, why } => self.tell_of_memory(ctx, *id, why),
+            Answer::Remedy { id, cause: Cause::Memory, why } => self.report_memory(ctx, *id, why),
             Answer::Remedy { id, cause: Cause::Cpu, why } => {
                 ctx.note(*id, why.clone());
-                tell(ctx, *id, Cause::Cpu, false, why.clone());
+                emit_exceeded(ctx, *id, Cause::Cpu, false, why.clone());
             }
             _ => {}
         }
@@ -150,13 +150,13 @@ impl Limits {
         let Some(sum) = watched.errors.take(&limit, errors, ctx.now.mono_ms) else { return };
         let why = format!("reported {sum} errors within {} s (error_threshold: {})", limit.window_ms.div_ceil(1000), limit.threshold);
         ctx.note(id, why.clone());
-        tell(ctx, id, Cause::Errors, !limit.restart, why.clone());
+        emit_exceeded(ctx, id, Cause::Errors, !limit.restart, why.clone());
         if limit.restart {
             self.ask_for_remedy(ctx, id, Cause::Errors, why);
         }
     }
 
-    fn tell_of_memory(&self, ctx: &mut Ctx, id: u32, why: &str) {
+    fn report_memory(&self, ctx: &mut Ctx, id: u32, why: &str) {
         let Some((limit, bytes)) = self.watched.get(&id).and_then(|watched| watched.over) else { return };
         let Some(slot) = ctx.slots.get(id) else { return };
         // PM2's words, which scripts look for.
@@ -166,7 +166,7 @@ impl Limits {
             slot.durable.pm_id
         ));
         ctx.note(id, why.to_owned());
-        tell(ctx, id, Cause::Memory, false, why.to_owned());
+        emit_exceeded(ctx, id, Cause::Memory, false, why.to_owned());
     }
 
     /// Limits the group in which the next process of an instance is born. A machine without a controller is no reason not to serve: that is told
@@ -179,7 +179,7 @@ impl Limits {
         let total = self.machine.memory_bytes(ctx.now.mono_ms);
         let trouble = ctx.groups.limit(slot, total, ctx.keeper.pid());
         let ooms = slot.oom_kills().unwrap_or(0);
-        let known = slot.durable.notes.last().map(|note| note.text.clone());
+        let known = slot.durable.observations.last().map(|note| note.text.clone());
         if let Some(slot) = ctx.slots.get_mut(id) {
             slot.live.group_ooms = ooms;
         }
@@ -190,12 +190,12 @@ impl Limits {
 }
 
 /// It uses or reports more than it may.
-fn tell(ctx: &mut Ctx, id: u32, cause: Cause, warning: bool, why: String) {
+fn emit_exceeded(ctx: &mut Ctx, id: u32, cause: Cause, warning: bool, why: String) {
     let limit = match cause {
         Cause::Memory => Limit::Memory,
         Cause::Cpu => Limit::Cpu,
         Cause::Errors => Limit::Errors,
         Cause::Health => return,
     };
-    ctx.tell(id, What::LimitExceeded { limit, warning }, event::Cause::policy(cause.into(), why));
+    ctx.emit(id, What::LimitExceeded { limit, warning }, event::Cause::policy(cause.into(), why));
 }

@@ -38,7 +38,7 @@ fn asked(played: &mut Played) -> Vec<Request> {
 }
 
 fn notes(played: &Played, id: u32) -> Vec<String> {
-    played.ctx.slots.get(id).unwrap().durable.notes.iter().map(|note| note.text.clone()).collect()
+    played.ctx.slots.get(id).unwrap().durable.observations.iter().map(|note| note.text.clone()).collect()
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn what_is_within_its_limit_again_needs_no_remedy() {
 fn nobody_is_measured_any_more_when_all_have_ended() {
     let (mut played, mut limits, id) = running(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() });
     assert!(played.ctx.timers.next_ms().is_some());
-    played.feed(&mut limits, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
+    played.dispatch(&mut limits, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert_eq!((played.ctx.timers.next_ms(), limits.watched.len()), (None, 0));
 }
 

@@ -19,9 +19,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 
-use ostler_core::lifecycle::{Notice, SpawnFailure, State};
+use ostler_core::lifecycle::{SpawnFailure, State, Transition};
 
-use crate::engine::{Beside, Ctx, Ending, Feature, Transition};
+use crate::engine::{Beside, Ctx, Ending, Feature, InstanceStep};
 use crate::logs::{Config, Destination, Ends, LogFiles, Piped, Pipeline, PipelineError, Report, RuntimeStreams, end_name, ends_of_name};
 use crate::reactor::Source;
 use crate::store::{Record, Snapshot};
@@ -32,7 +32,7 @@ use tail::Tail;
 const NOTES: &str = "log-notes";
 
 /// An instance, and the place of one of its writers in the notes.
-type Place = (u32, u32);
+type WriterKey = (u32, u32);
 
 /// What all writers share.
 #[derive(Debug)]
@@ -40,13 +40,13 @@ pub(crate) struct LogWriters {
     notes: Option<OwnedFd>,
     places: BTreeSet<u32>,
     /// Writers that carry over the rest, and end.
-    ending: BTreeMap<Place, Tail>,
+    ending: BTreeMap<WriterKey, Tail>,
     /// Their threads wake us by this. Made with the first of them.
     waker: Option<Arc<Waker>>,
-    reports: mpsc::Receiver<(Place, Report)>,
-    sender: mpsc::Sender<(Place, Report)>,
+    reports: mpsc::Receiver<(WriterKey, Report)>,
+    sender: mpsc::Sender<(WriterKey, Report)>,
     /// Descriptors of writers that a former daemon had, until they are taken over.
-    found: BTreeMap<Place, BTreeMap<usize, OwnedFd>>,
+    found: BTreeMap<WriterKey, BTreeMap<usize, OwnedFd>>,
 }
 
 impl Default for LogWriters {
@@ -58,7 +58,7 @@ impl Default for LogWriters {
 
 impl Feature for LogWriters {
     fn restore(&mut self, snapshot: &mut Snapshot) {
-        self.ending.extend(std::mem::take(&mut snapshot.last_words).into_iter().map(|(key, destination)| (key, Tail::found(destination))));
+        self.ending.extend(std::mem::take(&mut snapshot.log_tails).into_iter().map(|(key, destination)| (key, Tail::found(destination))));
     }
 
     fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
@@ -97,14 +97,14 @@ impl Feature for LogWriters {
     }
 
     /// What is left to carry over is noted together with the end of its instance.
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        if ctx.slots.get(transition.id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
-            Self::note_tail(ctx, transition.id);
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if ctx.slots.get(step.id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+            Self::note_tail(ctx, step.id);
         }
     }
 
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        if matches!(notice, Notice::Deleted)
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if matches!(transition, Transition::Deleted)
             && let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take())
         {
             self.finish(ctx, id, *piped);
@@ -134,7 +134,7 @@ impl LogWriters {
     pub(crate) const NAME: &str = "log_writers";
 
     /// For the writer of an instance with these read ends and this holding pipe.
-    fn config(&mut self, ctx: &Ctx, (id, place): Place, to: &Destination, ends: [&OwnedFd; 3]) -> std::io::Result<Config> {
+    fn config(&mut self, ctx: &Ctx, (id, place): WriterKey, to: &Destination, ends: [&OwnedFd; 3]) -> std::io::Result<Config> {
         let LogFiles { open, streams, .. } = &ctx.log_files;
         let waker = Waker::of_feature(&mut self.waker, &ctx.reactor, Source::Feature(Self::NAME, 0))?;
         let notes = self.notes.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
@@ -215,7 +215,7 @@ impl LogWriters {
         }
     }
 
-    fn on_report(&mut self, ctx: &mut Ctx, (id, place): Place, report: Report) {
+    fn on_report(&mut self, ctx: &mut Ctx, (id, place): WriterKey, report: Report) {
         let name = ctx.slots.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
         let log = &mut ctx.log;
         match report {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::{LogWriters, Place};
+use super::{LogWriters, WriterKey};
 use crate::engine::Ctx;
 use crate::logs::{Destination, Handle, Piped, Pipeline, PipelineError, end_name};
 use crate::store::Record;
@@ -36,13 +36,13 @@ impl Tail {
 
 /// A writer that will go on.
 pub(super) struct Prepared {
-    key: Place,
+    key: WriterKey,
     ends: [OwnedFd; 3],
     pipeline: Pipeline,
 }
 
-fn record((id, place): Place, destination: &Destination) -> Record<'static> {
-    Record::LastWords { id, place, destination: Box::new(destination.clone()) }
+fn record((id, place): WriterKey, destination: &Destination) -> Record<'static> {
+    Record::LogTail { id, place, destination: Box::new(destination.clone()) }
 }
 
 impl LogWriters {
@@ -78,7 +78,7 @@ impl LogWriters {
     }
 
     /// The thread of a writer has ended.
-    pub(super) fn tail_is_written(&mut self, ctx: &mut Ctx, key: Place) {
+    pub(super) fn tail_is_written(&mut self, ctx: &mut Ctx, key: WriterKey) {
         // One that ended by itself is looked after when the next process needs it.
         if self.ending.remove(&key).is_some() {
             forget(ctx, key);
@@ -99,7 +99,7 @@ impl LogWriters {
     }
 
     /// Looks at what a former daemon did not finish; [`Self::begin_tails`] goes on with it.
-    pub(super) fn prepare_tail(&mut self, ctx: &mut Ctx, key: Place, ends: &mut BTreeMap<usize, OwnedFd>) -> Option<Prepared> {
+    pub(super) fn prepare_tail(&mut self, ctx: &mut Ctx, key: WriterKey, ends: &mut BTreeMap<usize, OwnedFd>) -> Option<Prepared> {
         for end in WRITE_ENDS.into_iter().filter(|end| ends.remove(end).is_some()) {
             ctx.keeper.drop_held(&end_name(key.0, key.1, end));
         }
@@ -131,7 +131,7 @@ impl LogWriters {
             }
         }
         // Whose descriptors are not held any more has said everything.
-        let written: Vec<Place> = self.ending.iter().filter(|(_, tail)| tail.running.is_none()).map(|(key, _)| *key).collect();
+        let written: Vec<WriterKey> = self.ending.iter().filter(|(_, tail)| tail.running.is_none()).map(|(key, _)| *key).collect();
         written.into_iter().for_each(|key| self.tail_is_written(ctx, key));
     }
 
@@ -148,7 +148,7 @@ impl LogWriters {
 }
 
 /// Everything is in the files.
-fn forget(ctx: &mut Ctx, (id, place): Place) {
+fn forget(ctx: &mut Ctx, (id, place): WriterKey) {
     KEPT.iter().for_each(|end| ctx.keeper.drop_held(&end_name(id, place, *end)));
-    ctx.journal.push(&Record::Said { id, place });
+    ctx.journal.push(&Record::LogTailOver { id, place });
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Event, Notice, Origin};
+use ostler_core::lifecycle::{Event, Origin, Transition};
 
 use super::LogWriters;
 use crate::engine::{Beside, Feature, Played};
@@ -87,9 +87,9 @@ fn what_is_left_in_the_pipes_is_noted_with_the_end_of_its_instance() {
     let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
     let mut writer = File::from(outputs.out);
     drop(outputs.error);
-    played.feed(&mut writers, id, Event::Delete(Origin::Shutdown));
-    assert!(journal(&mut played).last_words.contains_key(&(id, place)), "in the write that has its end");
-    writers.on_notice(&mut played.ctx, id, &Notice::Deleted);
+    played.dispatch(&mut writers, id, Event::Delete(Origin::Shutdown));
+    assert!(journal(&mut played).log_tails.contains_key(&(id, place)), "in the write that has its end");
+    writers.on_transition(&mut played.ctx, id, &Transition::Deleted);
     assert_eq!(writers.records().len(), 1, "until it is written");
     writer.write_all(b"rest\n").unwrap();
     drop(writer);
@@ -104,11 +104,11 @@ fn what_a_former_daemon_left_and_the_keeper_does_not_hold_is_over() {
     let (mut played, id, _) = instance(true);
     let mut former = LogWriters::default();
     drop(prepared(&mut played, &mut former, id));
-    played.feed(&mut former, id, Event::Delete(Origin::Shutdown));
+    played.dispatch(&mut former, id, Event::Delete(Origin::Shutdown));
     let mut snapshot = journal(&mut played);
     let mut writers = LogWriters::default();
     writers.restore(&mut snapshot);
     assert_eq!(writers.records().len(), 1);
     writers.on_boot(&mut played.ctx);
-    assert!(writers.records().is_empty() && journal(&mut played).last_words.is_empty());
+    assert!(writers.records().is_empty() && journal(&mut played).log_tails.is_empty());
 }

@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 
 use super::format::Batch;
 use super::pipeline::{Control, RETRY, Report};
-use super::record::{Lead, Note, TARGETS, TargetNote};
+use super::record::{Checkpoint, Lead, TARGETS, TargetCheckpoint};
 use super::sink::{FileState, Sink};
 
 /// A stream's files with their locks.
@@ -29,20 +29,20 @@ pub(super) fn is_moved(guards: &Guarded<'_>) -> bool {
 }
 
 /// Where and how a batch goes into one file.
-pub(super) fn aim(formatted: &Batch, sink: &Sink, state: &FileState, note: &Note, at: usize) -> io::Result<TargetNote> {
+pub(super) fn aim(formatted: &Batch, sink: &Sink, state: &FileState, checkpoint: &Checkpoint, at: usize) -> io::Result<TargetCheckpoint> {
     let offset = sink.length(state)?;
-    let open_end = note.open[note.stream].then(|| note.open_ends[note.stream][at]);
+    let open_end = checkpoint.open[checkpoint.stream].then(|| checkpoint.open_ends[checkpoint.stream][at]);
     let lead = sink.lead(state, offset, open_end);
     let length = to_u32(formatted.for_target(at, lead).len());
     // Nothing but the end of an open line, and the line is not open here any more.
-    let length = if note.count == 0 && lead != Lead::Continue { 0 } else { length };
-    Ok(TargetNote { key: sink.key, offset, length, lead })
+    let length = if checkpoint.count == 0 && lead != Lead::Continue { 0 } else { length };
+    Ok(TargetCheckpoint { key: sink.key, offset, length, lead })
 }
 
 /// Writes one batch to its files, and waits for room on the disk. False: the time was up before.
 pub(super) fn write_all(
     guards: &mut Guarded<'_>,
-    note: &Note,
+    checkpoint: &Checkpoint,
     formatted: &Batch,
     todo: [bool; TARGETS],
     control: &Control,
@@ -50,10 +50,10 @@ pub(super) fn write_all(
 ) -> bool {
     for (at, guard) in guards.iter_mut().enumerate() {
         let Some((sink, state)) = guard else { continue };
-        if !todo[at] || note.targets[at].length == 0 {
+        if !todo[at] || checkpoint.targets[at].length == 0 {
             continue;
         }
-        let mut rest = formatted.for_target(at, note.targets[at].lead);
+        let mut rest = formatted.for_target(at, checkpoint.targets[at].lead);
         let mut pause = RETRY.0;
         let mut stuck = false;
         while !rest.is_empty() {
@@ -97,7 +97,7 @@ pub(super) fn write_all(
 }
 
 /// Does a file have its part of a batch? A part of the part is completed, or taken back if that fails.
-pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetNote, wanted: &[u8]) -> bool {
+pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetCheckpoint, wanted: &[u8]) -> bool {
     if target.length == 0 && target.key != (0, 0) {
         return true;
     }

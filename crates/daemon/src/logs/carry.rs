@@ -20,8 +20,8 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::handback::FileKey;
 use super::pipeline::{RuntimeStreams, timespec};
+use super::reclaim::FileKey;
 use super::sink::{OpenFiles, Sink};
 use crate::rights::Rights;
 use crate::waker::Waker;
@@ -65,7 +65,7 @@ pub(crate) struct Deleted {
 
 /// What the thread says.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub(crate) enum CarrierReport {
     /// Lines wait, and why; told once until they go on.
     Waits(FileKey, String),
     /// All of it was carried, and the file is closed.
@@ -93,12 +93,12 @@ impl Carrier {
     ///
     /// # Errors
     /// No more threads or descriptors.
-    pub(crate) fn start(say: impl Fn(Said) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(report: impl Fn(CarrierReport) + Send + 'static) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
         let changes = Inotify::new()?;
         let (orders, received) = mpsc::channel();
         let thread = Thread { received, waker: Arc::clone(&waker), changes, all: BTreeMap::new() };
-        std::thread::Builder::new().name("log-carry".into()).stack_size(STACK_BYTES).spawn(move || thread.run(&say))?;
+        std::thread::Builder::new().name("log-carry".into()).stack_size(STACK_BYTES).spawn(move || thread.run(&report))?;
         Ok(Self { orders, waker })
     }
 
@@ -263,20 +263,20 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, say: &dyn Fn(Said)) {
+    fn run(mut self, report: &dyn Fn(CarrierReport)) {
         loop {
-            if !self.take_orders(say) {
+            if !self.take_orders(report) {
                 return;
             }
             for carry in self.all.values_mut() {
-                go_on(carry, false, say);
+                go_on(carry, false, report);
             }
             self.wait();
         }
     }
 
     /// False: there will be none any more.
-    fn take_orders(&mut self, say: &dyn Fn(Said)) -> bool {
+    fn take_orders(&mut self, report: &dyn Fn(CarrierReport)) -> bool {
         loop {
             let order = match self.received.try_recv() {
                 Ok(order) => order,
@@ -290,8 +290,8 @@ impl Thread {
                     match self.changes.watch_open(&*carry.deleted.source, WatchFlags::MODIFY) {
                         Ok(number) => _ = self.all.insert(number, *carry),
                         Err(errno) => {
-                            go_on(&mut carry, true, say);
-                            say(Said::Waits(carry.deleted.key, format!("its deleted file cannot be watched: {errno}")));
+                            go_on(&mut carry, true, report);
+                            report(CarrierReport::Waits(carry.deleted.key, format!("its deleted file cannot be watched: {errno}")));
                         }
                     }
                 }
@@ -301,17 +301,17 @@ impl Thread {
                 }
                 Order::Finish(key, told) => {
                     if let Some((_, carry)) = self.find(key) {
-                        go_on(carry, true, say);
+                        go_on(carry, true, report);
                     }
                     let _ = told.send(());
                 }
                 Order::End(key) => {
                     if let Some((number, carry)) = self.find(key) {
-                        go_on(carry, true, say);
+                        go_on(carry, true, report);
                         self.all.remove(&number);
                         self.changes.forget(number);
                     }
-                    say(Said::Ended(key));
+                    report(CarrierReport::Ended(key));
                 }
             }
         }
@@ -335,7 +335,7 @@ impl Thread {
     }
 }
 
-fn go_on(carry: &mut Carry, all: bool, say: &dyn Fn(Said)) {
+fn go_on(carry: &mut Carry, all: bool, report: &dyn Fn(CarrierReport)) {
     if !all && carry.stuck.is_some_and(|until| Instant::now() < until) {
         return;
     }
@@ -344,7 +344,7 @@ fn go_on(carry: &mut Carry, all: bool, say: &dyn Fn(Said)) {
         Err(error) => {
             let is_news = carry.stuck.replace(Instant::now() + RETRY).is_none();
             if is_news {
-                say(Said::Waits(carry.deleted.key, error.to_string()));
+                report(CarrierReport::Waits(carry.deleted.key, error.to_string()));
             }
         }
     }

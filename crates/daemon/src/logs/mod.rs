@@ -4,7 +4,7 @@
 //!
 //! *Direct* mode is [`Places::open`] and nothing more: the app's descriptors 1 and 2 are the log files. [`needs_pipe`] tells when that is not
 //! enough because each line must be looked at. A direct file that somebody renames stays the file of its app until the app's next start, or
-//! until [`handback`] gives it back to its path. What is written to a deleted one is carried over by [`carry`].
+//! until [`reclaim`] gives it back to its path. What is written to a deleted one is carried over by [`carry`].
 //! Otherwise the app writes into two pipes ([`log_pipe`]) and one [`Pipeline`], a thread per instance,
 //! carries whole lines from there to the files:
 //!
@@ -25,12 +25,12 @@
 mod batch;
 pub(crate) mod carry;
 mod format;
-pub(crate) mod handback;
 mod open;
 pub(crate) mod outputs;
 mod piped;
 mod pipeline;
 mod pipes;
+pub(crate) mod reclaim;
 mod record;
 mod shown;
 mod sink;
@@ -64,9 +64,9 @@ pub(crate) struct LogFiles {
     /// Our writers have these open.
     pub open: OpenFiles,
     /// These are deleted, and what their apps write is carried over ([`carry`]).
-    pub carried: BTreeSet<handback::FileKey>,
-    /// The content of these is being moved elsewhere ([`handback`]).
-    pub moving: BTreeSet<handback::FileKey>,
+    pub carried: BTreeSet<reclaim::FileKey>,
+    /// The content of these is being moved elsewhere ([`reclaim`]).
+    pub moving: BTreeSet<reclaim::FileKey>,
     /// What paths of log files begin at, and our own standard output and error, where they are the container's.
     pub streams: RuntimeStreams,
     /// In front of a container: how it shows lines.

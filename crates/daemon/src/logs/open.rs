@@ -11,8 +11,8 @@ use ostler_core::files::own_stream;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
-use super::handback::rename_to_free;
-use crate::rights::{Place, Rights};
+use super::reclaim::rename_to_free;
+use crate::rights::{FolderEntry, Rights};
 
 /// Why a log file cannot be opened. The app cannot be started with it.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +183,7 @@ fn modes(private: bool) -> (u32, u32) {
 
 /// Renames a file of root's, with the rights of the user whose folder it is in: nothing is lost, and nothing is done that this user could not
 /// do. Its new path; none if that cannot be.
-fn set_aside(place: &Place) -> Option<PathBuf> {
+fn set_aside(place: &FolderEntry) -> Option<PathBuf> {
     let rights = place.rights();
     let stat = place.act(|folder, name| Ok(rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)).ok()?;
     let is_ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();

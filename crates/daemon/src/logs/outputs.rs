@@ -8,7 +8,7 @@ use ostler_core::app::LogSpec;
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::Files;
 
-use super::handback::FileKey;
+use super::reclaim::FileKey;
 use super::{OpenError, Places, RuntimeStreams, ShownAs};
 use crate::rights::Rights;
 

@@ -44,7 +44,7 @@ pub(super) enum Lead {
 
 /// One file of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct TargetNote {
+pub(super) struct TargetCheckpoint {
     /// Device and inode; zeros = no such target.
     pub key: (u64, u64),
     /// Its length before.
@@ -57,7 +57,7 @@ pub(super) struct TargetNote {
 
 /// The whole slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Note {
+pub(super) struct Checkpoint {
     pub phase: Phase,
     /// 0 = out, 1 = error.
     pub stream: usize,
@@ -69,7 +69,7 @@ pub(super) struct Note {
     pub count: u32,
     /// Wall clock that is written before the lines.
     pub wall_ms: u64,
-    pub targets: [TargetNote; TARGETS],
+    pub targets: [TargetCheckpoint; TARGETS],
     /// Per stream: its last line has no end yet.
     pub open: [bool; 2],
     /// Per stream and target: where in the file that open line ends.
@@ -89,12 +89,12 @@ impl Slot {
     }
 
     /// What the last daemon left. A slot that was never used, or that makes no sense, is idle.
-    pub(super) fn load(&self) -> std::io::Result<Note> {
+    pub(super) fn load(&self) -> std::io::Result<Checkpoint> {
         let mut bytes = [0; SLOT_BYTES as usize];
         let mut filled = 0;
         while filled < bytes.len() {
             match self.memory.read_at(&mut bytes[filled..], self.offset + filled as u64) {
-                Ok(0) => return Ok(Note::default()),
+                Ok(0) => return Ok(Checkpoint::default()),
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -103,8 +103,8 @@ impl Slot {
         Ok(decode(&bytes).unwrap_or_default())
     }
 
-    pub(super) fn store(&self, note: &Note) -> std::io::Result<()> {
-        self.memory.write_all_at(&encode(note), self.offset)
+    pub(super) fn store(&self, checkpoint: &Checkpoint) -> std::io::Result<()> {
+        self.memory.write_all_at(&encode(checkpoint), self.offset)
     }
 }
 
@@ -120,23 +120,32 @@ impl Writer {
     }
 }
 
-fn encode(note: &Note) -> [u8; SLOT_BYTES as usize] {
+fn encode(checkpoint: &Checkpoint) -> [u8; SLOT_BYTES as usize] {
     let mut writer = Writer { bytes: [0; SLOT_BYTES as usize], at: 8 };
-    let [open_out, open_error] = note.open;
-    let stream = u8::try_from(note.stream).unwrap_or(0);
-    writer.put(&[note.phase as u8, stream, note.close.into(), open_out.into(), open_error.into(), note.leaves_open.into(), 0, 0]);
-    writer.put(&note.count.to_le_bytes());
-    writer.put(&note.wall_ms.to_le_bytes());
+    let [open_out, open_error] = checkpoint.open;
+    let stream = u8::try_from(checkpoint.stream).unwrap_or(0);
+    writer.put(&[
+        checkpoint.phase as u8,
+        stream,
+        checkpoint.close.into(),
+        open_out.into(),
+        open_error.into(),
+        checkpoint.leaves_open.into(),
+        0,
+        0,
+    ]);
+    writer.put(&checkpoint.count.to_le_bytes());
+    writer.put(&checkpoint.wall_ms.to_le_bytes());
     // The third target came later: it stands behind everything that there was before.
     for places in [0..SHOWN, SHOWN..TARGETS] {
-        for target in &note.targets[places.clone()] {
+        for target in &checkpoint.targets[places.clone()] {
             writer.put(&target.key.0.to_le_bytes());
             writer.put(&target.key.1.to_le_bytes());
             writer.put(&target.offset.to_le_bytes());
             writer.put(&target.length.to_le_bytes());
             writer.put(&[target.lead as u8]);
         }
-        for end in note.open_ends.iter().flat_map(|ends| &ends[places.clone()]) {
+        for end in checkpoint.open_ends.iter().flat_map(|ends| &ends[places.clone()]) {
             writer.put(&end.to_le_bytes());
         }
     }
@@ -165,14 +174,14 @@ impl Reader<'_> {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Note> {
+fn decode(bytes: &[u8]) -> Option<Checkpoint> {
     let mut reader = Reader { bytes };
     let sum = reader.u64()?;
     if sum != fnv_64(reader.bytes) {
         return None;
     }
     let [phase, stream, close, open_out, open_error, leaves_open, ..] = reader.take::<8>()?;
-    let mut note = Note {
+    let mut checkpoint = Checkpoint {
         phase: match phase {
             0 => Phase::Idle,
             1 => Phase::Moving,
@@ -185,10 +194,10 @@ fn decode(bytes: &[u8]) -> Option<Note> {
         open: [open_out != 0, open_error != 0],
         count: reader.u32()?,
         wall_ms: reader.u64()?,
-        ..Note::default()
+        ..Checkpoint::default()
     };
     for places in [0..SHOWN, SHOWN..TARGETS] {
-        for target in &mut note.targets[places.clone()] {
+        for target in &mut checkpoint.targets[places.clone()] {
             target.key = (reader.u64()?, reader.u64()?);
             target.offset = reader.u64()?;
             target.length = reader.u32()?;
@@ -199,11 +208,11 @@ fn decode(bytes: &[u8]) -> Option<Note> {
                 _ => return None,
             };
         }
-        for end in note.open_ends.iter_mut().flat_map(|ends| &mut ends[places.clone()]) {
+        for end in checkpoint.open_ends.iter_mut().flat_map(|ends| &mut ends[places.clone()]) {
             *end = reader.u64()?;
         }
     }
-    Some(note)
+    Some(checkpoint)
 }
 
 #[cfg(test)]
@@ -213,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_slot_keeps_every_field() {
-        let note = Note {
+        let checkpoint = Checkpoint {
             phase: Phase::Moving,
             stream: 1,
             close: true,
@@ -221,15 +230,15 @@ mod tests {
             count: 7,
             wall_ms: 1 << 40,
             targets: [
-                TargetNote { key: (1, 2), offset: 3, length: 4, lead: Lead::Break },
-                TargetNote { key: (5, 6), offset: 7, length: 8, lead: Lead::Continue },
-                TargetNote { key: (13, 14), offset: 15, length: 16, lead: Lead::Fresh },
+                TargetCheckpoint { key: (1, 2), offset: 3, length: 4, lead: Lead::Break },
+                TargetCheckpoint { key: (5, 6), offset: 7, length: 8, lead: Lead::Continue },
+                TargetCheckpoint { key: (13, 14), offset: 15, length: 16, lead: Lead::Fresh },
             ],
             open: [true, false],
             open_ends: [[9, 10, 17], [11, 12, 18]],
         };
-        let mut bytes = encode(&note);
-        assert_eq!(decode(&bytes), Some(note));
+        let mut bytes = encode(&checkpoint);
+        assert_eq!(decode(&bytes), Some(checkpoint));
         for at in 0..bytes.len() {
             bytes[at] ^= 1;
             assert_eq!(decode(&bytes), None, "byte {at}");
@@ -242,9 +251,9 @@ mod tests {
     fn slots_do_not_touch_each_other() {
         let memory: File = rustix::fs::memfd_create("record", rustix::fs::MemfdFlags::CLOEXEC).unwrap().into();
         let (a, b) = (Slot::new(memory.try_clone().unwrap(), 0), Slot::new(memory, 3));
-        b.store(&Note { count: 5, ..Note::default() }).unwrap();
-        assert_eq!(a.load().unwrap(), Note::default());
-        a.store(&Note { count: 6, ..Note::default() }).unwrap();
+        b.store(&Checkpoint { count: 5, ..Checkpoint::default() }).unwrap();
+        assert_eq!(a.load().unwrap(), Checkpoint::default());
+        a.store(&Checkpoint { count: 6, ..Checkpoint::default() }).unwrap();
         assert_eq!((a.load().unwrap().count, b.load().unwrap().count), (6, 5));
     }
 }

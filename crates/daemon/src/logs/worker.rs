@@ -16,7 +16,7 @@ use super::format::{Batch, Formats, cut};
 use super::open::OpenError;
 use super::pipeline::{Config, Control, Ending, PipelineError, RETRY, Report, RuntimeStreams, timespec};
 use super::pipes::{self, Peek, Scratch};
-use super::record::{Note, Phase, Slot, TARGETS};
+use super::record::{Checkpoint, Phase, Slot, TARGETS};
 use super::sink::{OpenFiles, Sink};
 
 /// First look into a pipe: enough for a line now and then.
@@ -42,7 +42,7 @@ pub(super) struct Worker {
     pipes: [OwnedFd; 2],
     holding: OwnedFd,
     slot: Slot,
-    note: Note,
+    checkpoint: Checkpoint,
     /// Targets of `note` that are still to be written, if a batch was left unfinished.
     pending: Option<[bool; TARGETS]>,
     format: Formats,
@@ -80,7 +80,7 @@ impl Worker {
             pipes: config.pipes,
             holding: config.holding,
             slot: Slot::new(File::from(config.record), config.slot),
-            note: Note::default(),
+            checkpoint: Checkpoint::default(),
             pending: None,
             format: config.format,
             sinks,
@@ -317,7 +317,7 @@ impl Worker {
     /// An open line gets its end.
     fn end_line(&mut self, stream: usize) -> io::Result<Turn> {
         self.partial[stream] = None;
-        if !self.note.open[stream] {
+        if !self.checkpoint.open[stream] {
             return Ok(Turn::Worked);
         }
         self.buffer.clear();
@@ -345,24 +345,25 @@ impl Worker {
         }
         let leaves_open = !self.format.is_all_json() && !close && self.buffer.last() != Some(&b'\n');
         let targets = Default::default();
-        let mut note = Note { phase: Phase::Moving, stream, close, leaves_open, count: to_u32(count), wall_ms, targets, ..self.note };
+        let mut checkpoint =
+            Checkpoint { phase: Phase::Moving, stream, close, leaves_open, count: to_u32(count), wall_ms, targets, ..self.checkpoint };
         for (at, guard) in guards.iter().enumerate() {
             if let Some((sink, state)) = guard {
-                note.targets[at] = aim(&self.formatted, sink, state, &note, at)?;
+                checkpoint.targets[at] = aim(&self.formatted, sink, state, &checkpoint, at)?;
             }
         }
-        self.note = note;
-        self.slot.store(&note)?;
+        self.checkpoint = checkpoint;
+        self.slot.store(&checkpoint)?;
         if pipes::hold(&self.pipes[stream], &self.holding, count)? < count {
             // What was seen is gone: somebody else reads from this pipe.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if !write_all(&mut guards, &note, &self.formatted, [true; TARGETS], &self.control, &*self.report) {
+        if !write_all(&mut guards, &checkpoint, &self.formatted, [true; TARGETS], &self.control, &*self.report) {
             return Ok(Some(Turn::Unwritten));
         }
         // While the files are still locked: a batch that is noted as on its way is never in a file that was rotated.
-        self.note.phase = Phase::Written;
-        self.slot.store(&self.note)?;
+        self.checkpoint.phase = Phase::Written;
+        self.slot.store(&self.checkpoint)?;
         drop(guards);
         self.complete()?;
         Ok(Some(Turn::Worked))
@@ -370,54 +371,54 @@ impl Worker {
 
     /// All files have the batch of `self.note`.
     fn complete(&mut self) -> io::Result<()> {
-        let mut note = self.note;
-        if note.phase != Phase::Written {
-            note.phase = Phase::Written;
-            self.slot.store(&note)?;
+        let mut checkpoint = self.checkpoint;
+        if checkpoint.phase != Phase::Written {
+            checkpoint.phase = Phase::Written;
+            self.slot.store(&checkpoint)?;
         }
         if self.buffer.is_empty() {
             self.buffer.resize(4096, 0);
         }
         pipes::discard(&self.holding, &mut self.buffer)?;
-        note.phase = Phase::Idle;
-        note.open[note.stream] = note.leaves_open;
-        note.open_ends[note.stream] = note.targets.map(|target| target.offset + u64::from(target.length));
-        self.slot.store(&note)?;
-        self.note = note;
+        checkpoint.phase = Phase::Idle;
+        checkpoint.open[checkpoint.stream] = checkpoint.leaves_open;
+        checkpoint.open_ends[checkpoint.stream] = checkpoint.targets.map(|target| target.offset + u64::from(target.length));
+        self.slot.store(&checkpoint)?;
+        self.checkpoint = checkpoint;
         self.pending = None;
         Ok(())
     }
 
     /// New pipes: whatever the slot holds is about others.
     pub(super) fn start_afresh(&mut self) -> io::Result<()> {
-        self.note = Note::default();
-        self.slot.store(&self.note)
+        self.checkpoint = Checkpoint::default();
+        self.slot.store(&self.checkpoint)
     }
 
     /// Finishes what this slot's last user has begun: a killed daemon, or this worker before an error.
     pub(super) fn settle(&mut self) -> io::Result<()> {
-        self.note = self.slot.load()?;
+        self.checkpoint = self.slot.load()?;
         self.pending = None;
-        match self.note.phase {
+        match self.checkpoint.phase {
             Phase::Idle => {
                 let stray = pipes::level(&self.holding)?;
                 if stray == 0 {
                     return Ok(());
                 }
                 // Cannot be, unless the record was lost: better twice than never.
-                self.note = Note { phase: Phase::Moving, count: to_u32(stray), ..self.note };
+                self.checkpoint = Checkpoint { phase: Phase::Moving, count: to_u32(stray), ..self.checkpoint };
             }
             Phase::Written => return self.complete(),
             Phase::Moving => {}
         }
         self.read_held()?;
-        let note = self.note;
-        self.format.format(&self.buffer, note.stream, note.close, note.wall_ms, &mut self.formatted);
-        let mut guards = lock(&self.sinks, &self.routes[note.stream]);
+        let checkpoint = self.checkpoint;
+        self.format.format(&self.buffer, checkpoint.stream, checkpoint.close, checkpoint.wall_ms, &mut self.formatted);
+        let mut guards = lock(&self.sinks, &self.routes[checkpoint.stream]);
         let mut todo = [false; TARGETS];
         for (at, guard) in guards.iter_mut().enumerate() {
             if let Some((sink, state)) = guard {
-                todo[at] = !is_there(sink, state, &note.targets[at], self.formatted.for_target(at, note.targets[at].lead));
+                todo[at] = !is_there(sink, state, &checkpoint.targets[at], self.formatted.for_target(at, checkpoint.targets[at].lead));
             }
         }
         drop(guards);
@@ -433,10 +434,10 @@ impl Worker {
         let mut scratch = Scratch::new()?;
         scratch.widen(&self.holding, pipes::WANTED_BYTES);
         let held = pipes::level(&self.holding)?;
-        let missing = (self.note.count as usize).saturating_sub(held);
-        let moved = pipes::hold(&self.pipes[self.note.stream], &self.holding, missing)?;
+        let missing = (self.checkpoint.count as usize).saturating_sub(held);
+        let moved = pipes::hold(&self.pipes[self.checkpoint.stream], &self.holding, missing)?;
         // Fewer than noted cannot be, unless the record is not of these pipes: then what is there is all there is.
-        self.note.count = to_u32(held + moved);
+        self.checkpoint.count = to_u32(held + moved);
         self.buffer.clear();
         if held + moved > 0 {
             scratch.peek(&self.holding, held + moved, &mut self.buffer)?;
@@ -447,25 +448,25 @@ impl Worker {
     /// Writes the unfinished batch anew where it is missing. False: the time was up.
     fn write_pending(&mut self, todo: [bool; TARGETS]) -> io::Result<bool> {
         self.read_held()?;
-        let mut note = self.note;
-        self.format.format(&self.buffer, note.stream, note.close, note.wall_ms, &mut self.formatted);
-        while is_moved(&lock(&self.sinks, &self.routes[note.stream])) {
+        let mut checkpoint = self.checkpoint;
+        self.format.format(&self.buffer, checkpoint.stream, checkpoint.close, checkpoint.wall_ms, &mut self.formatted);
+        while is_moved(&lock(&self.sinks, &self.routes[checkpoint.stream])) {
             self.follow()?;
         }
-        let mut guards = lock(&self.sinks, &self.routes[note.stream]);
+        let mut guards = lock(&self.sinks, &self.routes[checkpoint.stream]);
         if is_moved(&guards) {
             // Once more, from the record.
             return Err(io::ErrorKind::Interrupted.into());
         }
         for (at, guard) in guards.iter().enumerate() {
             if let (Some((sink, state)), true) = (guard, todo[at]) {
-                note.targets[at] = aim(&self.formatted, sink, state, &note, at)?;
+                checkpoint.targets[at] = aim(&self.formatted, sink, state, &checkpoint, at)?;
             }
         }
-        note.phase = Phase::Moving;
-        self.note = note;
-        self.slot.store(&note)?;
-        let written = write_all(&mut guards, &note, &self.formatted, todo, &self.control, &*self.report);
+        checkpoint.phase = Phase::Moving;
+        self.checkpoint = checkpoint;
+        self.slot.store(&checkpoint)?;
+        let written = write_all(&mut guards, &checkpoint, &self.formatted, todo, &self.control, &*self.report);
         drop(guards);
         if written {
             self.complete()?;

@@ -117,7 +117,7 @@ impl Attempt {
         if let Phase::Reading(answer) = &self.phase
             && let Status::Code(code) = answer.status()
         {
-            return told(code, answer);
+            return describe(code, answer);
         }
         format!("nothing within {} ms", question.timeout_ms)
     }
@@ -208,7 +208,7 @@ fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
         };
         match (answer.status(), over) {
             (Status::Code(code), _) if http.accepts(code) => return Step::Done(Progress::Good),
-            (Status::Code(code), over) if over.is_some() || answer.says(false).is_some() => return bad(told(code, answer)),
+            (Status::Code(code), over) if over.is_some() || answer.says(false).is_some() => return bad(describe(code, answer)),
             (Status::Unfinished, Some(trouble)) => return bad(trouble),
             (Status::Code(_) | Status::Unfinished, _) => {}
             (Status::Nonsense, _) => return bad("what is no HTTP"),
@@ -217,7 +217,7 @@ fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
 }
 
 /// A bad answer: ``503 `database is gone` ``.
-fn told(code: u16, answer: &Answer) -> String {
+fn describe(code: u16, answer: &Answer) -> String {
     match answer.says(true).filter(|says| !says.is_empty()) {
         Some(says) => format!("{code} `{says}`"),
         None => code.to_string(),

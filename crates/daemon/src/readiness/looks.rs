@@ -68,7 +68,7 @@ impl Readiness {
     }
 
     /// The socket of a probe is ready.
-    pub(super) fn hear_probe(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(super) fn on_probe(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(answer) = self.probes.on_ready(id, &ctx.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, id, answer);
         }

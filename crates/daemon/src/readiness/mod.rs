@@ -29,7 +29,7 @@ use ostler_sys::Credentials;
 use ostler_sys::cstrings::OWN_PID;
 use rustix::io::Errno;
 
-use crate::engine::{Beside, Ctx, Feature, Key, Transition};
+use crate::engine::{Beside, Ctx, Feature, InstanceStep, Key};
 use crate::probe::Probes;
 use crate::reactor::Source;
 use crate::slots::split_key;
@@ -213,7 +213,7 @@ impl Readiness {
     }
 
     /// The pipe of a process is readable.
-    fn hear_newline(&mut self, ctx: &mut Ctx, id: u32) {
+    fn on_newline(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(newline) = self.newlines.get(&id) else { return };
         let inc = split_key(newline.key).1;
         match newline.read() {
@@ -248,11 +248,11 @@ impl Feature for Readiness {
         self.prepare(ctx, id, inc, beside).map_err(failed)
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        if !self.proved.is_empty() && matches!(transition.event, Event::Ready { .. }) {
-            self.proved.remove(&transition.id);
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if !self.proved.is_empty() && matches!(step.event, Event::Ready { .. }) {
+            self.proved.remove(&step.id);
         }
-        self.follow(ctx, transition.id);
+        self.follow(ctx, step.id);
     }
 
     fn on_message(&mut self, ctx: &mut Ctx, id: u32, inc: u32, message: &Message) {
@@ -268,15 +268,15 @@ impl Feature for Readiness {
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         let (kind, id) = split_key(key);
         match kind {
-            0 => self.hear_notify(ctx, id),
-            1 => self.hear_newline(ctx, id),
-            2 => self.hear_probe(ctx, id),
+            0 => self.on_notify(ctx, id),
+            1 => self.on_newline(ctx, id),
+            2 => self.on_probe(ctx, id),
             _ => self.look_at_logs(ctx),
         }
     }
 
     fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
-        self.hear_rest(ctx, split_key(key).1);
+        self.on_notify_rest(ctx, split_key(key).1);
     }
 
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
@@ -285,13 +285,13 @@ impl Feature for Readiness {
             0 => self.seen(ctx, id, Signal::Uptime),
             1 => self.look_at_log(ctx, id),
             2 => self.watchdog_is_due(ctx, id),
-            3 => self.hear_again(ctx, id),
+            3 => self.receive_again(ctx, id),
             _ => self.ask(ctx),
         }
     }
 
     fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
-        self.hear_to_the_end(ctx, id)
+        self.receive_to_the_end(ctx, id)
     }
 
     fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {

@@ -16,7 +16,7 @@ const NOTICED_LATE_MS: u64 = 1000;
 
 /// How much was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Heard {
+struct Received {
     count: usize,
     /// What comes next is read when what was said has been dealt with and is in the journal.
     waits: bool,
@@ -24,32 +24,32 @@ struct Heard {
 
 impl Readiness {
     /// A process says how it is.
-    pub(super) fn hear_notify(&mut self, ctx: &mut Ctx, id: u32) {
-        self.hear_at_most(ctx, id, PER_TURN);
+    pub(super) fn on_notify(&mut self, ctx: &mut Ctx, id: u32) {
+        self.receive_at_most(ctx, id, PER_TURN);
     }
 
     /// What was said last is in the journal: the rest of what may be heard in this turn.
-    pub(super) fn hear_rest(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(super) fn on_notify_rest(&mut self, ctx: &mut Ctx, id: u32) {
         let left = self.notify.get_mut(&id).map_or(0, |notify| std::mem::take(&mut notify.left_in_turn));
-        self.hear_at_most(ctx, id, left);
+        self.receive_at_most(ctx, id, left);
     }
 
-    fn hear_at_most(&mut self, ctx: &mut Ctx, id: u32, at_most: usize) {
-        let heard = self.hear(ctx, id, at_most);
+    fn receive_at_most(&mut self, ctx: &mut Ctx, id: u32, at_most: usize) {
+        let received = self.receive(ctx, id, at_most);
         let now_ms = ctx.now.mono_ms;
-        if let Some(notify) = self.notify.get_mut(&id).filter(|_| heard.waits && heard.count < at_most) {
-            notify.left_in_turn = at_most - heard.count;
+        if let Some(notify) = self.notify.get_mut(&id).filter(|_| received.waits && received.count < at_most) {
+            notify.left_in_turn = at_most - received.count;
             ctx.effects.push(Work::Feature(Self::NAME, id.into()));
         }
-        let until_ms = self.notify.get_mut(&id).and_then(|notify| notify.spend(heard.count, now_ms, &ctx.reactor));
+        let until_ms = self.notify.get_mut(&id).and_then(|notify| notify.spend(received.count, now_ms, &ctx.reactor));
         if until_ms.is_some() {
             ctx.timers.set(Timer::Hear.of(id), until_ms);
-            ctx.complain(id, Topic::Notify, format_args!("says more by sd_notify than is heard: what it says has to wait"));
+            ctx.complain(id, Topic::Notify, format_args!("says more by sd_notify than is received: what it says has to wait"));
         }
     }
 
     /// Too much was said, and that was a while ago.
-    pub(super) fn hear_again(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(super) fn receive_again(&mut self, ctx: &mut Ctx, id: u32) {
         let again = self.notify.get(&id).is_none_or(|notify| notify.watch_again(&ctx.reactor));
         // As much as is free may be so again soon.
         let later = (!again).then(|| ctx.now.mono_ms.saturating_add(LOOK_AGAIN_MS));
@@ -57,24 +57,24 @@ impl Readiness {
     }
 
     /// What a process said until now counts before its end does. True: there may be more, when the journal has what was read.
-    pub(super) fn hear_to_the_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+    pub(super) fn receive_to_the_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(left) = self.notify.get(&id).map(Notify::left_at_end) else { return false };
-        let heard = self.hear(ctx, id, left);
-        let goes_on = heard.waits && heard.count < left;
+        let received = self.receive(ctx, id, left);
+        let goes_on = received.waits && received.count < left;
         if let Some(notify) = self.notify.get_mut(&id) {
-            notify.heard_at_end = if goes_on { notify.heard_at_end + heard.count } else { 0 };
+            notify.heard_at_end = if goes_on { notify.heard_at_end + received.count } else { 0 };
         }
         goes_on
     }
 
-    fn hear(&mut self, ctx: &mut Ctx, id: u32, at_most: usize) -> Heard {
+    fn receive(&mut self, ctx: &mut Ctx, id: u32, at_most: usize) -> Received {
         for count in 0..at_most {
-            let Some(notify) = self.notify.get_mut(&id) else { return Heard { count, waits: false } };
+            let Some(notify) = self.notify.get_mut(&id) else { return Received { count, waits: false } };
             let inc = split_key(notify.key).1;
             let said = match notify.next(ctx.journal.writes()) {
-                Next::Said(said) => said,
-                Next::Nothing => return Heard { count, waits: false },
-                Next::Later => return Heard { count, waits: true },
+                Next::Message(said) => said,
+                Next::Nothing => return Received { count, waits: false },
+                Next::Later => return Received { count, waits: true },
             };
             let queued = ctx.queue.len();
             self.take_notification(ctx, id, inc, said);
@@ -83,10 +83,10 @@ impl Readiness {
                 notify.take();
             } else {
                 notify.take_after(ctx.journal.writes());
-                return Heard { count: count + 1, waits: true };
+                return Received { count: count + 1, waits: true };
             }
         }
-        Heard { count: at_most, waits: false }
+        Received { count: at_most, waits: false }
     }
 
     fn take_notification(&mut self, ctx: &mut Ctx, id: u32, inc: u32, said: Notification) {
@@ -111,7 +111,7 @@ impl Readiness {
         if said.ready {
             self.take_signal(ctx, id, inc, Signal::Notify);
         }
-        self.feed_watchdog(ctx, id, &said);
+        self.on_watchdog(ctx, id, &said);
     }
 
     /// Another process is its main process from now on, it says.
@@ -133,7 +133,7 @@ impl Readiness {
         set_watchdog_timer(ctx, id, watchdog);
     }
 
-    fn feed_watchdog(&mut self, ctx: &mut Ctx, id: u32, said: &Notification) {
+    fn on_watchdog(&mut self, ctx: &mut Ctx, id: u32, said: &Notification) {
         let Some(watchdog) = self.notify.get_mut(&id).and_then(|notify| notify.watchdog.as_mut()) else { return };
         if let Some(ms) = said.watchdog_ms {
             *watchdog = Watchdog { due_ms: watchdog.due_ms, ..Watchdog::new(ms) };

@@ -42,7 +42,7 @@ pub(super) struct Notify {
 #[derive(Debug)]
 pub(super) enum Next {
     /// This was said.
-    Said(Notification),
+    Message(Notification),
     /// Nothing more.
     Nothing,
     /// What was said last is not in the journal yet.
@@ -98,7 +98,7 @@ impl Notify {
             }
             self.take();
         }
-        self.peek().map_or(Next::Nothing, Next::Said)
+        self.peek().map_or(Next::Nothing, Next::Message)
     }
 
     fn peek(&self) -> Option<Notification> {

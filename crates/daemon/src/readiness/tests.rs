@@ -27,7 +27,7 @@ fn starting(ready: ReadySpec) -> (Played, Readiness, u32, Beside) {
     let (mut played, mut readiness) = (Played::new(&[Readiness::NAME]), Readiness::default());
     let spec = app(&played, ready);
     let id = played.instance(spec);
-    played.feed(&mut readiness, id, Event::Start(Origin::policy(PolicyName::Recovery)));
+    played.dispatch(&mut readiness, id, Event::Start(Origin::policy(PolicyName::Recovery)));
     let mut beside = Beside::default();
     readiness.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
     played.spawned(&mut readiness, id, 4711);
@@ -43,7 +43,7 @@ fn deal(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
     let mut rest = Vec::new();
     for input in played.queued() {
         match input {
-            Input::Event(id, event) => played.feed(readiness, id, event),
+            Input::Event(id, event) => played.dispatch(readiness, id, event),
             other => rest.push(other),
         }
     }
@@ -56,13 +56,13 @@ fn write_journal(played: &mut Played) {
 }
 
 /// What the process says, as it would.
-fn say(beside: &Beside, text: &str) {
+fn send(beside: &Beside, text: &str) {
     let path = &beside.vars.iter().find(|(name, _)| *name == "NOTIFY_SOCKET").unwrap().1;
     UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).unwrap();
 }
 
-fn hear(played: &mut Played, readiness: &mut Readiness, id: u32) -> Vec<Input> {
-    readiness.hear_notify(&mut played.ctx, id);
+fn receive(played: &mut Played, readiness: &mut Readiness, id: u32) -> Vec<Input> {
+    readiness.on_notify(&mut played.ctx, id);
     let rest = deal(played, readiness);
     write_journal(played);
     rest
@@ -94,9 +94,9 @@ fn one_message_is_enough_and_counts_once() {
 #[test]
 fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
-    say(&beside, "READY=1");
-    say(&beside, "STATUS=warm");
-    readiness.hear_notify(&mut played.ctx, id);
+    send(&beside, "READY=1");
+    send(&beside, "STATUS=warm");
+    readiness.on_notify(&mut played.ctx, id);
     assert!(matches!(played.ctx.queue.front(), Some(Input::Event(_, Event::Ready { inc: 1 }))));
     // A daemon that is killed now has a successor, which hears it again.
     let mut next = Readiness::default();
@@ -105,20 +105,20 @@ fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
         assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
     }
     let queued = played.ctx.queue.len();
-    next.hear_notify(&mut played.ctx, id);
+    next.on_notify(&mut played.ctx, id);
     assert_eq!(played.ctx.queue.len(), queued + 1);
     deal(&mut played, &mut readiness);
-    readiness.hear_notify(&mut played.ctx, id);
+    readiness.on_notify(&mut played.ctx, id);
     assert_eq!(played.ctx.slots.get(id).unwrap().durable.learned.status, None, "what comes after it has to wait, too");
     write_journal(&mut played);
-    readiness.hear_notify(&mut played.ctx, id);
+    readiness.on_notify(&mut played.ctx, id);
     assert_eq!(played.ctx.slots.get(id).unwrap().durable.learned.status.as_deref(), Some("warm"));
     assert!(is_running(&played, id) && played.ctx.queue.is_empty());
 }
 
 impl Readiness {
     /// Hears a process out as the daemon does, and gives what others are asked for.
-    fn hear_out(&mut self, played: &mut Played, id: u32) -> Vec<Input> {
+    fn receive_out(&mut self, played: &mut Played, id: u32) -> Vec<Input> {
         let mut asked = Vec::new();
         while self.on_end(&mut played.ctx, id) {
             asked.extend(deal(played, self));
@@ -132,10 +132,10 @@ impl Readiness {
 fn all_that_a_process_said_counts_before_its_end() {
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
     for said in ["STATUS=a", "MAINPID=4712\nREADY=1", "MAINPID=4713", "MAINPID=4711", "STATUS=b"] {
-        say(&beside, said);
+        send(&beside, said);
     }
-    readiness.hear_notify(&mut played.ctx, id);
-    let asked = readiness.hear_out(&mut played, id);
+    readiness.on_notify(&mut played.ctx, id);
+    let asked = readiness.receive_out(&mut played, id);
     // The last one says nothing new.
     let follow = |pid, is_rare| move |input: &Input| matches!(input, Input::Request(Request::Follow { pid: to, is_rare: rare, inc: 1, .. }) if *to == pid && *rare == is_rare);
     assert_eq!(asked.len(), 2, "{asked:?}");
@@ -209,11 +209,11 @@ fn a_watchdog_that_is_not_fed_restarts() {
     assert!(beside.vars.contains(&("WATCHDOG_USEC", "200000".into())));
     played.pass(&mut readiness, 1000);
     assert!(played.ctx.queue.is_empty(), "it does not run yet");
-    say(&beside, "READY=1");
-    hear(&mut played, &mut readiness, id);
+    send(&beside, "READY=1");
+    receive(&mut played, &mut readiness, id);
     played.pass(&mut readiness, 150);
-    say(&beside, "WATCHDOG=1");
-    hear(&mut played, &mut readiness, id);
+    send(&beside, "WATCHDOG=1");
+    receive(&mut played, &mut readiness, id);
     played.pass(&mut readiness, 199);
     assert!(played.ctx.queue.is_empty());
     played.pass(&mut readiness, 1);
@@ -228,14 +228,14 @@ fn a_watchdog_that_is_not_fed_restarts() {
 #[test]
 fn nobody_barks_for_our_own_absence_or_at_who_leaves() {
     let (mut played, mut readiness, id, beside) = starting(ReadySpec { watchdog_ms: Some(200), ..by(ReadyBy::Notify) });
-    say(&beside, "READY=1");
-    hear(&mut played, &mut readiness, id);
+    send(&beside, "READY=1");
+    receive(&mut played, &mut readiness, id);
     // The machine slept.
     played.ctx.now.mono_ms += 60_000;
     readiness.on_timer(&mut played.ctx, Timer::Watchdog.of(id).1);
     assert!(played.ctx.queue.is_empty());
-    say(&beside, "STOPPING=1");
-    hear(&mut played, &mut readiness, id);
+    send(&beside, "STOPPING=1");
+    receive(&mut played, &mut readiness, id);
     assert_eq!(played.ctx.timers.next_ms(), None);
 }
 
@@ -244,8 +244,8 @@ fn nothing_is_left_of_a_process_that_is_gone() {
     let (mut played, mut readiness, id, beside) = starting(ReadySpec { watchdog_ms: Some(200), ..by(ReadyBy::Notify) });
     let path = beside.vars[0].1.clone();
     assert!(std::fs::exists(&path).unwrap());
-    say(&beside, "READY=1");
-    hear(&mut played, &mut readiness, id);
+    send(&beside, "READY=1");
+    receive(&mut played, &mut readiness, id);
     readiness.on_process_gone(&mut played.ctx, id, 1);
     assert!(!std::fs::exists(&path).unwrap() && readiness.held(&played.ctx).is_empty());
     assert_eq!(played.ctx.timers.next_ms(), None);

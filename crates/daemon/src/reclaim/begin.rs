@@ -8,8 +8,8 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use super::{Reclaim, Step, leader};
 use crate::engine::{Answer, Ctx};
-use crate::logs::handback::{
-    FileKey, Folder, HandBack, Order, Rotating, Seen, Stage, There, Verdict, copy_name, decide, follow_links, look,
+use crate::logs::reclaim::{
+    FileKey, Folder, Order, ReclaimRecord, Rotating, Seen, Stage, There, Verdict, copy_name, decide, follow_links, look,
 };
 use crate::rights::Rights;
 use crate::slots::Slot;
@@ -33,7 +33,7 @@ pub(super) struct Log {
 pub(super) enum Begun {
     /// Nothing is to be done.
     Nothing,
-    HandBack(u32),
+    Reclaim(u32),
     /// It was deleted, and is written again.
     Carried,
 }
@@ -70,9 +70,9 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
 
 impl Reclaim {
     /// What was begun; or why that cannot be.
-    pub(super) fn begin_hand_back(&mut self, ctx: &mut Ctx, log: &Log) -> Result<Begun, String> {
+    pub(super) fn begin_reclaim(&mut self, ctx: &mut Ctx, log: &Log) -> Result<Begun, String> {
         if let Some(same) = self.all.values().find(|record| record.file == log.file) {
-            return Ok(Begun::HandBack(same.id));
+            return Ok(Begun::Reclaim(same.id));
         }
         let (target, rights) = log.rights.target(log.path.as_ref());
         let (there, meta) = look(&target, log.file);
@@ -86,7 +86,7 @@ impl Reclaim {
                 return self.carry(ctx, log.file, (&log.path, &log.rights), writer).map(|()| Begun::Carried);
             }
             Verdict::Impossible(why) => return Err(why.to_string()),
-            Verdict::HandBack => {}
+            Verdict::Reclaim => {}
         }
         let no_text = || "the name of a file is no UTF-8 text".to_owned();
         let (Some(rotated), Some(text)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
@@ -98,9 +98,9 @@ impl Reclaim {
         let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
         let (id, path, target) = (self.next_number(), log.path.clone(), text.to_owned());
         let record =
-            HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false, emptied: false, rights };
+            ReclaimRecord { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false, emptied: false, rights };
         self.order_copy(ctx, record, folder.map(Arc::new));
-        Ok(Begun::HandBack(id))
+        Ok(Begun::Reclaim(id))
     }
 
     /// Takes the content of a log that is at its path to this other name in its folder, unless something is done with it already.
@@ -122,7 +122,7 @@ impl Reclaim {
         let rotated = rotated.to_str().ok_or_else(no_text)?.to_owned();
         let (id, path, rights) = (self.next_number(), log.path, log.rights);
         let record =
-            HandBack { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: true, emptied: false, rights };
+            ReclaimRecord { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: true, emptied: false, rights };
         self.order_copy(ctx, record, Some(Arc::new(log.folder)));
         Ok(())
     }
@@ -133,13 +133,13 @@ impl Reclaim {
     }
 
     /// The copy must never be there without a record of it: it is ordered when that is written.
-    fn order_copy(&mut self, ctx: &mut Ctx, record: HandBack, folder: Option<Arc<Folder>>) {
+    fn order_copy(&mut self, ctx: &mut Ctx, record: ReclaimRecord, folder: Option<Arc<Folder>>) {
         let id = record.id;
         let within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
         let source = within.source().to_owned();
-        let HandBack { copy, target, file, rights, .. } = within;
+        let ReclaimRecord { copy, target, file, rights, .. } = within;
         let order = Order { id, source, copy, target, file, folder: folder.clone(), rights };
-        ctx.journal.push(&Record::HandBack(Box::new(record.clone())));
+        ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
         ctx.log_files.moving.insert(file);
         self.all.insert(id, record);
         self.folders.extend(folder.map(|folder| (id, folder)));

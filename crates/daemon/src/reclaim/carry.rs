@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::{Reclaim, leader};
 use crate::engine::Ctx;
-use crate::logs::carry::{Carried, Carrier, Deleted, Said, end_of_lines};
-use crate::logs::handback::FileKey;
+use crate::logs::carry::{Carried, Carrier, CarrierReport, Deleted, end_of_lines};
+use crate::logs::reclaim::FileKey;
 use crate::logs::{OpenError, RuntimeStreams};
 use crate::rights::Rights;
 use crate::store::Record;
@@ -27,7 +27,7 @@ const OPENED_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Carries {
     all: BTreeMap<FileKey, (Carried, Arc<File>)>,
-    carrier: Option<(Carrier, mpsc::Receiver<Said>)>,
+    carrier: Option<(Carrier, mpsc::Receiver<CarrierReport>)>,
     /// What a former daemon carried, and what the keeper held of it.
     former: BTreeMap<FileKey, Carried>,
     found: BTreeMap<String, OwnedFd>,
@@ -142,12 +142,12 @@ impl Reclaim {
         let Some((_, said)) = &self.carries.carrier else { return };
         for said in said.try_iter().collect::<Vec<_>>() {
             match said {
-                Said::Waits(file, why) => {
+                CarrierReport::Waits(file, why) => {
                     if let Some((carried, _)) = self.carries.all.get(&file) {
                         ctx.log.error(format_args!("\"{}\" was deleted, and cannot be written anew: {why}; its lines wait", carried.path));
                     }
                 }
-                Said::Ended(file) => {
+                CarrierReport::Ended(file) => {
                     if self.carries.all.remove(&file).is_some() {
                         ctx.log_files.carried.remove(&file);
                         ctx.keeper.drop_held(&held_name(file));

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! What can be done with a file is decided by `crate::logs::handback`; a deleted one is carried ([`carry`]). The copying is done by a
+//! What can be done with a file is decided by `crate::logs::reclaim`; a deleted one is carried ([`carry`]). The copying is done by a
 //! thread; the step in which the app stands still is done here, in the loop, so that nothing is started or stopped meanwhile. It waits while a
 //! process is being spawned: that one may have the new file in its hands already.
 //!
@@ -24,7 +24,7 @@ use ostler_proto::control::Request as Wanted;
 use ostler_sys::ProcRef;
 
 use crate::engine::{Answer, Ask, Ctx, Ending, Feature, Key, Request};
-use crate::logs::handback::{Copied, Copier, Failure, Folder, HandBack, Order, Told};
+use crate::logs::reclaim::{Copied, Copier, CopierReport, Failure, Folder, Order, ReclaimRecord};
 use crate::reactor::Source;
 use crate::slots::Slot;
 use crate::store::{Record, Snapshot};
@@ -46,17 +46,17 @@ enum Step {
 #[derive(Default)]
 pub(crate) struct Reclaim {
     next: u32,
-    all: BTreeMap<u32, HandBack>,
+    all: BTreeMap<u32, ReclaimRecord>,
     steps: BTreeMap<u32, Step>,
     /// Copied, and waiting for the moment.
     ready: Vec<(u32, Copied)>,
     reloads: Vec<Reload>,
-    copier: Option<(Copier, mpsc::Receiver<Told>)>,
+    copier: Option<(Copier, mpsc::Receiver<CopierReport>)>,
     /// The folders of the logs that are rotated.
     folders: BTreeMap<u32, Arc<Folder>>,
     carries: Carries,
     /// What came of what a former daemon had begun: undone, or not.
-    recovered: Vec<(HandBack, Result<bool, Failure>)>,
+    recovered: Vec<(ReclaimRecord, Result<bool, Failure>)>,
     /// Our threads wake us by this. Made with the first of them.
     waker: Option<Arc<Waker>>,
 }
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Reclaim {
 impl Feature for Reclaim {
     /// Somebody may stand still: this comes before anything else.
     fn restore(&mut self, snapshot: &mut Snapshot) {
-        for (id, record) in std::mem::take(&mut snapshot.hand_backs) {
+        for (id, record) in std::mem::take(&mut snapshot.reclaims) {
             self.next = self.next.max(id);
             let result = steps::recover_within(&record);
             self.recovered.push((record, result));
@@ -152,8 +152,8 @@ impl Feature for Reclaim {
     }
 
     fn records(&self) -> Vec<Record<'_>> {
-        let hand_backs = self.all.values().map(|record| Record::HandBack(Box::new(record.clone())));
-        hand_backs.chain(self.carries.records()).collect()
+        let reclaims = self.all.values().map(|record| Record::Reclaim(Box::new(record.clone())));
+        reclaims.chain(self.carries.records()).collect()
     }
 
     fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
@@ -182,7 +182,7 @@ impl Reclaim {
                 Err(failure) if record.stays => ctx.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),
                 Err(failure) => ctx.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
             }
-            ctx.journal.push(&Record::HandedBack { id: record.id });
+            ctx.journal.push(&Record::ReclaimOver { id: record.id });
         }
         again
     }
@@ -194,7 +194,7 @@ impl Reclaim {
         for (id, record) in std::mem::take(&mut self.all) {
             // Nothing was stopped yet: that is done within one turn of the loop.
             let _ = steps::recover_within(&record);
-            ctx.journal.push(&Record::HandedBack { id });
+            ctx.journal.push(&Record::ReclaimOver { id });
         }
         self.ready.clear();
         self.steps.clear();

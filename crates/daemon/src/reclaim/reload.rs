@@ -9,7 +9,7 @@ use super::begin::{Begun, direct_logs};
 use crate::engine::Ctx;
 use crate::logs;
 
-/// A request that waits for its hand-backs.
+/// A request that waits for its reclaims.
 pub(super) struct Reload {
     /// Whom to answer; none = it came by signal.
     pub caller: Option<(u32, u64)>,
@@ -32,9 +32,9 @@ impl Reclaim {
             }
         }
         for log in direct_logs(ctx) {
-            match self.begin_hand_back(ctx, &log) {
+            match self.begin_reclaim(ctx, &log) {
                 Ok(Begun::Nothing) => {}
-                Ok(Begun::HandBack(id)) => drop(reload.waiting.insert(id)),
+                Ok(Begun::Reclaim(id)) => drop(reload.waiting.insert(id)),
                 Ok(Begun::Carried) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Reopened),
                 Err(reason) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Failed { reason }),
             }
@@ -43,8 +43,8 @@ impl Reclaim {
         self.answer_reloads(ctx);
     }
 
-    /// One hand-back is over; none: nothing is to be told of it.
-    pub(super) fn hand_back_is_over(&mut self, ctx: &mut Ctx, (id, path): (u32, &str), ids: &[u32], outcome: Option<&LogOutcome>) {
+    /// One reclaim is over; none: nothing is to be told of it.
+    pub(super) fn on_reclaim_over(&mut self, ctx: &mut Ctx, (id, path): (u32, &str), ids: &[u32], outcome: Option<&LogOutcome>) {
         for reload in &mut self.reloads {
             if reload.waiting.remove(&id)
                 && let Some(outcome) = outcome

@@ -1,4 +1,4 @@
-//! The steps of a hand-back, each done when the journal has it, and its end.
+//! The steps of a reclaim, each done when the journal has it, and its end.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -10,9 +10,9 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use super::{Reclaim, Step, leader};
 use crate::engine::{Answer, Ctx, Work};
-use crate::logs::handback::{
-    Copied, Copier, Done, Failure, Folder, HandBack, News, Order, Seen, Stage, There, Verdict, Writers, decide, hand_back, look, recover,
-    undo,
+use crate::logs::reclaim::{
+    Copied, Copier, Done, Failure, Folder, News, Order, ReclaimRecord, Seen, Stage, There, Verdict, Writers, decide, look, reclaim,
+    recover, undo,
 };
 use crate::slots::Slot;
 use crate::slots::processes::INC_MARK;
@@ -88,13 +88,13 @@ impl Reclaim {
         let target = folder.and_then(|folder| record.within(folder)).map_or_else(|| record.target.clone(), |within| within.target);
         let there = look(Path::new(&target), record.file).0;
         let seen = Seen { has_name: true, is_written: true, there, is_there_written: copied.is_beside_written };
-        if record.stays { there == There::Itself } else { decide(seen) == Verdict::HandBack }
+        if record.stays { there == There::Itself } else { decide(seen) == Verdict::Reclaim }
     }
 
     fn begin_emptying(&mut self, ctx: &mut Ctx, id: u32, copied: Box<Copied>) {
         let Some(record) = self.all.get_mut(&id) else { return };
         record.emptied = true;
-        ctx.journal.push(&Record::HandBack(Box::new(record.clone())));
+        ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
         self.next_step(ctx, id, Step::Empty(copied));
     }
 
@@ -129,12 +129,12 @@ impl Reclaim {
             return self.ready.push((id, copied));
         }
         let Some(mut record) = self.all.get(&id).cloned() else { return };
-        let result = self.hand_back(ctx, &mut record, &mut copied);
+        let result = self.reclaim_file(ctx, &mut record, &mut copied);
         self.end_or_go_on(ctx, record, copied, result);
     }
 
     /// Another try, and what was taken from a file and is not where it belongs, keep the thread busy for a while.
-    fn end_or_go_on(&mut self, ctx: &mut Ctx, record: HandBack, copied: Copied, result: Result<Done, Failure>) {
+    fn end_or_go_on(&mut self, ctx: &mut Ctx, record: ReclaimRecord, copied: Copied, result: Result<Done, Failure>) {
         let is_to_put_back = record.emptied && !matches!(record.stage, Stage::Thawing { .. });
         let (failure, copier) = match (result, &self.copier) {
             (Err(failure), Some((copier, _))) if is_to_put_back || matches!(failure, Failure::Later) => (failure, copier),
@@ -147,11 +147,11 @@ impl Reclaim {
                 copier.give_up(within.unwrap_or_else(|| record.clone()), copied, failure);
             }
         }
-        ctx.journal.push(&Record::HandBack(Box::new(record.clone())));
+        ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
         self.all.insert(record.id, record);
     }
 
-    fn hand_back(&mut self, ctx: &mut Ctx, record: &mut HandBack, copied: &mut Copied) -> Result<Done, Failure> {
+    fn reclaim_file(&mut self, ctx: &mut Ctx, record: &mut ReclaimRecord, copied: &mut Copied) -> Result<Done, Failure> {
         // Whatever was decided in this turn is in the journal before.
         write_down(ctx).map_err(Failure::Journal)?;
         let writing = || ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(record.file)));
@@ -170,10 +170,10 @@ impl Reclaim {
         let mut within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
         let files = ctx.log_files.open.clone();
         let quiet = files.while_quiet(record.file, || {
-            hand_back(&mut within, copied, &writers, &mut |within| {
+            reclaim(&mut within, copied, &writers, &mut |within| {
                 record.stage = within.stage.clone();
                 self.all.insert(record.id, record.clone());
-                ctx.journal.push(&Record::HandBack(Box::new(record.clone())));
+                ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
                 write_down(ctx)
             })
         });
@@ -194,7 +194,7 @@ impl Reclaim {
         let Some(record) = self.all.remove(&id) else { return };
         ctx.log_files.moving.remove(&record.file);
         let folder = self.folders.remove(&id);
-        ctx.journal.push(&Record::HandedBack { id });
+        ctx.journal.push(&Record::ReclaimOver { id });
         if self.all.is_empty() {
             self.copier = None;
         }
@@ -209,17 +209,17 @@ impl Reclaim {
             Ok(done) => {
                 ctx.log.line(format_args!("\"{}\" is written again, its old lines are in \"{}\"", record.path, record.rotated));
                 let stalled_us = u64::try_from(done.stalled.as_micros()).unwrap_or(u64::MAX);
-                Some(LogOutcome::HandedBack { rotated: record.rotated, bytes: done.cut, stalled_us })
+                Some(LogOutcome::Reclaimed { rotated: record.rotated, bytes: done.cut, stalled_us })
             }
             Err(Failure::NotWritten) => None,
             Err(failure) => Some(LogOutcome::Failed { reason: plain(failure.to_string()) }),
         };
-        self.hand_back_is_over(ctx, (id, &record.path), &ids, outcome.as_ref());
+        self.on_reclaim_over(ctx, (id, &record.path), &ids, outcome.as_ref());
     }
 }
 
 /// The last lines of those who write to it begin earlier by what it has lost. Gives their numbers.
-fn move_log_starts(ctx: &mut Ctx, record: &HandBack, done: Option<&Done>) -> Vec<u32> {
+fn move_log_starts(ctx: &mut Ctx, record: &ReclaimRecord, done: Option<&Done>) -> Vec<u32> {
     let mut ids = Vec::new();
     for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.log_files.contains(&Some(record.file))) {
         ids.push(slot.durable.id);
@@ -247,7 +247,7 @@ fn write_down(ctx: &mut Ctx) -> std::io::Result<()> {
 }
 
 /// Finishes or undoes; a rotation without leaving the folder of its log. Whatever is wrong with that, nobody stands still. True: undone.
-pub(super) fn recover_within(record: &HandBack) -> Result<bool, Failure> {
+pub(super) fn recover_within(record: &ReclaimRecord) -> Result<bool, Failure> {
     // In the midst of it the file may have its other name.
     let with = |path: &String| Folder::with(path.as_ref(), record.file, &record.rights).ok();
     let is_one_folder = || Path::new(&record.target).parent() == Path::new(&record.rotated).parent();
@@ -260,7 +260,7 @@ pub(super) fn recover_within(record: &HandBack) -> Result<bool, Failure> {
         Some(within) => recover(&within),
         // Somebody has moved the file, or the folder. Everything is in one of the two files.
         None if record.stays => {
-            let undone = recover(&HandBack { stage: record.stage.as_undone(), copy: String::new(), emptied: false, ..record.clone() });
+            let undone = recover(&ReclaimRecord { stage: record.stage.as_undone(), copy: String::new(), emptied: false, ..record.clone() });
             let gone = || Failure::NotPutBack { rotated: record.copy.clone(), source: std::io::ErrorKind::NotFound.into() };
             if record.emptied { Err(gone()) } else { undone }
         }

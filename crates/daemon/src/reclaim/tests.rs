@@ -14,7 +14,7 @@ use ostler_sys::descriptors::stands_still;
 
 use super::Reclaim;
 use crate::engine::{Answer, Feature, Input, Played, Request};
-use crate::logs::handback::{FileKey, Folder, HandBack, Rotating, Stage, copy_name};
+use crate::logs::reclaim::{FileKey, Folder, ReclaimRecord, Rotating, Stage, copy_name};
 use crate::rights::Rights;
 use crate::store::Snapshot;
 
@@ -40,7 +40,7 @@ impl Writer {
         Self { child, id, out }
     }
 
-    fn say(&mut self, text: &str, file: &Path) {
+    fn write(&mut self, text: &str, file: &Path) {
         let until = fs::metadata(file).unwrap().len() + text.len() as u64;
         self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
         wait(|| fs::metadata(file).unwrap().len() == until);
@@ -90,7 +90,7 @@ fn journal(played: &mut Played) -> Snapshot {
 fn a_renamed_log_goes_back_and_who_asked_is_told() {
     let (mut played, mut reclaim) = playing();
     let mut writer = Writer::start(&mut played, &mut reclaim);
-    writer.say("a\nb", &writer.out.clone());
+    writer.write("a\nb", &writer.out.clone());
     fs::rename(&writer.out, writer.beside("old.log")).unwrap();
     reclaim.reload(&mut played.ctx, Some((7, 1)));
     let copy = copy_name(&writer.beside("old.log")).unwrap();
@@ -99,18 +99,18 @@ fn a_renamed_log_goes_back_and_who_asked_is_told() {
     played.wait(&mut reclaim, |reclaim, _| !reclaim.ready.is_empty());
     // The next process of another instance may have the new file in its hands already.
     let other = played.instance(AppSpec { name: "other".into(), script: "/bin/other".into(), ..AppSpec::default() });
-    played.feed(&mut reclaim, other, Event::Start(Origin::Shutdown));
+    played.dispatch(&mut reclaim, other, Event::Start(Origin::Shutdown));
     turn(&mut played, &mut reclaim);
     assert!(!writer.out.exists() && played.ctx.replies.is_empty());
     played.spawned(&mut reclaim, other, 1);
     turn(&mut played, &mut reclaim);
-    writer.say("c\n", &writer.out.clone());
+    writer.write("c\n", &writer.out.clone());
     let read = |path: &Path| fs::read_to_string(path).unwrap();
     assert_eq!((read(&writer.beside("old.log")), read(&writer.out)), ("a\n".to_owned(), "bc\n".to_owned()));
-    assert!(journal(&mut played).hand_backs.is_empty() && reclaim.records().is_empty() && !copy.exists());
+    assert!(journal(&mut played).reclaims.is_empty() && reclaim.records().is_empty() && !copy.exists());
     let told: Vec<_> = played.ctx.replies.drain(..).collect();
     let [(7, 1, Response::LogsReloaded(logs))] = &told[..] else { panic!("{told:?}") };
-    assert!(matches!(&logs[..], [log] if matches!(log.outcome, LogOutcome::HandedBack { bytes: 2, .. })), "{logs:?}");
+    assert!(matches!(&logs[..], [log] if matches!(log.outcome, LogOutcome::Reclaimed { bytes: 2, .. })), "{logs:?}");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn who_stands_still_since_a_daemon_was_killed_is_woken_first() {
     let process = ProcRef::of(writer.child.id().cast_signed()).unwrap();
     fs::rename(&writer.out, writer.beside("old.log")).unwrap();
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-    let record = HandBack {
+    let record = ReclaimRecord {
         id: 3,
         path: text(writer.out.clone()),
         target: text(writer.out.clone()),
@@ -134,24 +134,24 @@ fn who_stands_still_since_a_daemon_was_killed_is_woken_first() {
     };
     process.signal(19).unwrap();
     wait(|| stands_still(process.pid));
-    let mut snapshot = Snapshot { hand_backs: [(3, record)].into(), ..Snapshot::default() };
+    let mut snapshot = Snapshot { reclaims: [(3, record)].into(), ..Snapshot::default() };
     reclaim.restore(&mut snapshot);
     wait(|| !stands_still(process.pid));
-    assert!(snapshot.hand_backs.is_empty());
+    assert!(snapshot.reclaims.is_empty());
     // Undone; and then done after all, under another number.
     reclaim.on_boot(&mut played.ctx);
-    assert_eq!(journal(&mut played).hand_backs.keys().copied().collect::<Vec<_>>(), [4]);
+    assert_eq!(journal(&mut played).reclaims.keys().copied().collect::<Vec<_>>(), [4]);
     played.do_work(&mut reclaim);
     played.wait(&mut reclaim, |reclaim, _| !reclaim.ready.is_empty());
     turn(&mut played, &mut reclaim);
-    writer.say("x\n", &writer.out.clone());
+    writer.write("x\n", &writer.out.clone());
 }
 
 #[test]
 fn a_rotation_is_answered_and_one_at_a_time() {
     let (mut played, mut reclaim) = playing();
     let mut writer = Writer::start(&mut played, &mut reclaim);
-    writer.say("a\n", &writer.out.clone());
+    writer.write("a\n", &writer.out.clone());
     let order = || {
         let (file, rights) = (key(&writer.out), Rights::default());
         let folder = Folder::with(&writer.out, file, &rights).unwrap();

@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 
 use ostler_core::health::Action;
 use ostler_core::health::{Case, Cause, Pace, Remedy, State as Health, is_over};
-use ostler_core::lifecycle::{Event, Notice, Origin, State};
+use ostler_core::lifecycle::{Event, Origin, State, Transition};
 
-use crate::engine::{Answer, Ctx, Feature, Key, Request, Transition};
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
 use crate::slots::Slot;
 use crate::store::Role;
 
@@ -58,8 +58,8 @@ impl Feature for Remediation {
     }
 
     /// A process that ends by itself needs no remedy.
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        let id = transition.id;
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        let id = step.id;
         let runs = |inc: u32| ctx.slots.get(id).is_some_and(|slot| runs(slot, inc));
         if self.wanted.get(&id).is_some_and(|wanted| !runs(wanted.inc)) {
             self.wanted.remove(&id);
@@ -69,8 +69,8 @@ impl Feature for Remediation {
         }
     }
 
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        if let Some(slot) = ctx.slots.get(id).filter(|slot| *notice == Notice::Deleted && slot.durable.role == Role::Serving) {
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if let Some(slot) = ctx.slots.get(id).filter(|slot| *transition == Transition::Deleted && slot.durable.role == Role::Serving) {
             self.paces.remove(&slot.durable.pm_id);
         }
     }

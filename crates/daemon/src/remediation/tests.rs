@@ -70,8 +70,8 @@ fn is_policy(origin: &Origin, word: &str) -> bool {
 /// Ends a process that was told to, and starts the next one.
 fn comes_again(played: &mut Played, remediation: &mut Remediation, id: u32) {
     let inc = inc_of(played, id);
-    played.feed(remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(0), oom: false } });
-    played.feed(remediation, id, Event::TreeGone { inc });
+    played.dispatch(remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(0), oom: false } });
+    played.dispatch(remediation, id, Event::TreeGone { inc });
     played.spawned(remediation, id, 201);
 }
 
@@ -83,7 +83,7 @@ fn one_after_the_other() {
     let queued = done(&mut played, &mut remediation);
     let [Input::Event(id, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };
     assert!(*id == first && is_policy(origin, "errors"), "{queued:?}");
-    played.feed(&mut remediation, first, Event::Restart(origin.clone()));
+    played.dispatch(&mut remediation, first, Event::Restart(origin.clone()));
     assert!(done(&mut played, &mut remediation).is_empty(), "it is on its way");
     comes_again(&mut played, &mut remediation, first);
     health_is(&mut played, first, Health::Starting);
@@ -143,7 +143,7 @@ fn what_is_replaced_again_and_again_waits_unless_it_takes_too_much_memory() {
         ask(&mut played, &mut remediation, id, Cause::Errors);
         let queued = done(&mut played, &mut remediation);
         let [Input::Event(_, event)] = &queued[..] else { panic!("{queued:?}") };
-        played.feed(&mut remediation, id, event.clone());
+        played.dispatch(&mut remediation, id, event.clone());
         comes_again(&mut played, &mut remediation, id);
         assert!(done(&mut played, &mut remediation).is_empty());
     }
@@ -193,7 +193,7 @@ fn nothing_is_done_about_what_is_well_again_or_has_ended() {
     remediation.on_request(&mut played.ctx, Request::NoRemedy { id, cause: Cause::Health });
     assert!(!ask(&mut played, &mut remediation, id, Cause::Cpu), "one reason at a time");
     let inc = inc_of(&played, id);
-    played.feed(&mut remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(1), oom: false } });
+    played.dispatch(&mut remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(1), oom: false } });
     assert!(done(&mut played, &mut remediation).is_empty());
     assert!(remediation.wanted.is_empty());
 }
@@ -213,6 +213,6 @@ fn a_new_app_with_an_old_number_has_its_own_pace() {
     ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
     done(&mut played, &mut remediation);
     assert_eq!(remediation.paces.len(), 1);
-    remediation.on_notice(&mut played.ctx, ids[0], &Notice::Deleted);
+    remediation.on_transition(&mut played.ctx, ids[0], &Transition::Deleted);
     assert!(remediation.paces.is_empty());
 }

@@ -27,7 +27,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use walk::Place;
+pub(crate) use walk::FolderEntry;
 use walk::{Last, walk};
 
 /// Whose rights: ours, or those of the user that an app runs as.
@@ -132,7 +132,7 @@ impl Rights {
     ///
     /// # Errors
     /// There is no such folder, or this user may not go there.
-    pub(crate) fn place(&self, path: &Path) -> io::Result<Option<Place>> {
+    pub(crate) fn place(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
         self.0.as_ref().map(|user| walk(user, path, Last::Follow, None)).transpose()
     }
 
@@ -140,7 +140,7 @@ impl Rights {
     ///
     /// # Errors
     /// As above.
-    pub(crate) fn place_of_name(&self, path: &Path) -> io::Result<Option<Place>> {
+    pub(crate) fn place_of_name(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
         self.0.as_ref().map(|user| walk(user, path, Last::Keep, None)).transpose()
     }
 
@@ -148,7 +148,7 @@ impl Rights {
     pub(crate) fn target(&self, path: &Path) -> (PathBuf, Self) {
         match self.place(path) {
             Ok(Some(place)) => (place.path().to_owned(), place.rights()),
-            Ok(None) | Err(_) => (crate::logs::handback::follow_links(path), self.clone()),
+            Ok(None) | Err(_) => (crate::logs::reclaim::follow_links(path), self.clone()),
         }
     }
 
@@ -157,7 +157,7 @@ impl Rights {
     ///
     /// # Errors
     /// The system's answer to this user.
-    pub(crate) fn open(&self, path: &Path, flags: OFlags, mode: u32, folders: Option<u32>) -> io::Result<Option<(File, Place)>> {
+    pub(crate) fn open(&self, path: &Path, flags: OFlags, mode: u32, folders: Option<u32>) -> io::Result<Option<(File, FolderEntry)>> {
         let Some(user) = &self.0 else { return Ok(None) };
         let folders = folders.map(Mode::from_raw_mode);
         for _ in 0..TRIES {
@@ -279,7 +279,7 @@ fn open_or_make(path: &Path) -> io::Result<File> {
     }
 }
 
-impl Place {
+impl FolderEntry {
     /// Takes the name away.
     ///
     /// # Errors

@@ -34,14 +34,14 @@ pub(super) enum Last {
 
 /// A name in a folder that is held open, and with whose rights it is to be touched.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct FolderEntry {
     folder: OwnedFd,
     path: PathBuf,
     name: OsString,
     rights: Rights,
 }
 
-impl Place {
+impl FolderEntry {
     /// Its path without links, as it was when it was walked.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -76,7 +76,7 @@ impl Place {
 }
 
 /// Walks a path for an app of this user. Folders that are missing are made, where a mode is given for them.
-pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: Last, make: Option<Mode>) -> io::Result<Place> {
+pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: Last, make: Option<Mode>) -> io::Result<FolderEntry> {
     let path = std::path::absolute(path)?;
     let own = rustix::process::geteuid().as_raw();
     let mut walk = Walk {
@@ -99,7 +99,7 @@ pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: Last, make: Optio
     }
     let name = name.ok_or(Errno::ISDIR)?;
     let rights = if walk.changed == Changed::ByUs { Rights::default() } else { Rights(Some(Arc::clone(user))) };
-    Ok(Place { path: walk.path.join(&name), folder: walk.folder, name, rights })
+    Ok(FolderEntry { path: walk.path.join(&name), folder: walk.folder, name, rights })
 }
 
 struct Walk<'a> {

@@ -1,7 +1,7 @@
 //! A rollout on its way: what is seen of its processes, and what it is told of that.
 
 use ostler_core::lifecycle::{ExitCause, State, Wanted};
-use ostler_core::rollout::{Event, Outcome, Phase, PlaceState};
+use ostler_core::rollout::{Event, Outcome, Phase, ReplicaState};
 use ostler_core::units::in_seconds;
 use ostler_proto::control::{FaultReport, Progress};
 use ostler_proto::event::{Cause, What};
@@ -30,42 +30,42 @@ impl Rollouts {
 
     /// Somebody's command took over instances: their rollouts leave them alone.
     pub(super) fn on_taken_over(&mut self, ctx: &mut Ctx, ids: &[u32]) {
-        let places = |running: &Running| {
+        let replicas = |running: &Running| {
             let is_taken = |replica: &Replica| ids.contains(&replica.serving);
             // The last one first: one whose turn has not come must not get it because of those before it.
-            let places = running.replicas.iter().enumerate().rev().filter(|(_, replica)| is_taken(replica)).map(|(place, _)| place);
-            places.map(|place| (running.number, place)).collect::<Vec<_>>()
+            let taken = running.replicas.iter().enumerate().rev().filter(|(_, replica)| is_taken(replica)).map(|(index, _)| index);
+            taken.map(|index| (running.number, index)).collect::<Vec<_>>()
         };
-        let taken: Vec<(u32, usize)> = self.running.iter().flat_map(places).collect();
-        taken.into_iter().for_each(|(number, place)| self.take(ctx, number, Event::Overruled(place)));
+        let taken: Vec<(u32, usize)> = self.running.iter().flat_map(replicas).collect();
+        taken.into_iter().for_each(|(number, index)| self.take(ctx, number, Event::Overruled(index)));
     }
 
     /// Tells the rollout what was seen, and does what it decides.
     pub(super) fn take(&mut self, ctx: &mut Ctx, number: u32, event: Event) {
         match &event {
-            Event::Failed(place, reason) => self.note_fault(ctx, number, *place, reason),
-            Event::Ready(place) => self.note_ready(&ctx.slots, number, *place),
+            Event::Failed(index, reason) => self.note_fault(ctx, number, *index, reason),
+            Event::Ready(index) => self.note_ready(&ctx.slots, number, *index),
             Event::Gone(_) | Event::Overruled(_) | Event::Tick => {}
         }
         let Some(running) = self.get_mut(number) else { return };
-        let before: Vec<PlaceState> = running.rollout.places.iter().map(|place| place.state).collect();
+        let before: Vec<ReplicaState> = running.rollout.replicas.iter().map(|progress| progress.state).collect();
         let effects = running.rollout.step(event, ctx.now.mono_ms);
-        let states = before.into_iter().zip(running.rollout.places.iter().map(|place| place.state));
-        let is_new = |(before, after): (PlaceState, PlaceState)| before != after && after == PlaceState::Done;
+        let states = before.into_iter().zip(running.rollout.replicas.iter().map(|progress| progress.state));
+        let is_new = |(before, after): (ReplicaState, ReplicaState)| before != after && after == ReplicaState::Done;
         for (replica, _) in running.replicas.iter().zip(states).filter(|(_, states)| is_new(*states)) {
             // With its description it may have got another name.
             let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == replica.pm_id);
             let name = slot.map_or_else(|| running.app.clone(), |slot| slot.spec().name.clone());
-            running.tell(&mut ctx.queue, Progress::InstanceDone { id: replica.pm_id, name });
+            running.send(&mut ctx.queue, Progress::InstanceDone { id: replica.pm_id, name });
         }
         self.perform(ctx, number, effects);
         self.set_timer(ctx, number);
     }
 
     /// From now on this process has to stay, where it was restarted in place. (A candidate is noted when it is promoted.)
-    fn note_ready(&mut self, slots: &Slots, number: u32, place: usize) {
-        let Some(running) = self.get_mut(number).filter(|running| running.is_in_place(place)) else { return };
-        if let Some(replica) = running.replicas.get_mut(place)
+    fn note_ready(&mut self, slots: &Slots, number: u32, index: usize) {
+        let Some(running) = self.get_mut(number).filter(|running| running.is_in_place(index)) else { return };
+        if let Some(replica) = running.replicas.get_mut(index)
             && let Some(slot) = slots.get(replica.serving)
         {
             replica.after = slot.durable.instance.inc;
@@ -73,9 +73,9 @@ impl Rollouts {
     }
 
     /// The reason, and the last lines of what is about to be removed: of the first fault.
-    fn note_fault(&mut self, ctx: &mut Ctx, number: u32, place: usize, reason: &str) {
+    fn note_fault(&mut self, ctx: &mut Ctx, number: u32, index: usize, reason: &str) {
         let Some(running) = self.get_mut(number) else { return };
-        let Some(replica) = running.replicas.get(place) else { return };
+        let Some(replica) = running.replicas.get(index) else { return };
         ctx.log.error(format_args!("App [{}:{}] reload fails: {reason}", running.app, replica.pm_id));
         let slot = replica.beside.and_then(|id| ctx.slots.get(id)).or_else(|| ctx.slots.get(replica.serving));
         let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_of.is_none()) else { return };
@@ -115,12 +115,12 @@ impl Rollouts {
                 What::ReloadFailed { release, why: fault.as_ref().map_or_else(String::new, |fault| fault.reason.clone()) }
             }
         };
-        ctx.tell_of_app(&running.app, what, Cause::from(&running.origin));
+        ctx.emit_for_app(&running.app, what, Cause::from(&running.origin));
         // Of an app that was deleted meanwhile nothing is remembered.
         let is_remembered = !running.by_policy && !ctx.slots.named(&running.app).is_empty();
         if let Some(replica) = running.replicas.first().filter(|_| is_remembered) {
             let command = report.command.clone();
-            let places = report.places.iter().map(|place| (place.id, place.state.clone())).collect();
+            let places = report.replicas.iter().map(|replica| (replica.id, replica.state.clone())).collect();
             let (number, parts, started, ended, cut) = (running.release, replica.new.clone(), running.started, ctx.now, running.cut);
             self.add_release(ctx, &running.app, Release { number, parts, command, started, ended, end, fault, places, cut });
         }
@@ -134,9 +134,10 @@ impl Rollouts {
     pub(super) fn on_late(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
         let waits = |running: &&mut Running| {
-            running.replicas.iter().zip(&running.rollout.places).any(|(replica, place)| {
-                matches!(place.state, PlaceState::Starting | PlaceState::Reverting)
-                    && (replica.beside == Some(id) || place.in_place && replica.serving == id && slot.durable.instance.inc > replica.after)
+            running.replicas.iter().zip(&running.rollout.replicas).any(|(replica, progress)| {
+                matches!(progress.state, ReplicaState::Starting | ReplicaState::Reverting)
+                    && (replica.beside == Some(id)
+                        || progress.in_place && replica.serving == id && slot.durable.instance.inc > replica.after)
             })
         };
         let Some(running) = self.running.iter_mut().find(waits) else { return };
@@ -154,7 +155,7 @@ impl Rollouts {
             slot.still_starting(ctx.now),
             in_seconds(waits_ms)
         );
-        running.tell(&mut ctx.queue, Progress::Warning(words));
+        running.send(&mut ctx.queue, Progress::Warning(words));
         running.set_timer(ctx);
     }
 }
@@ -163,7 +164,7 @@ impl Rollouts {
 fn end_of(running: &Running) -> (End, Option<FaultReport>) {
     match running.rollout.outcome() {
         Some(Outcome::Failed(fault)) => {
-            let id = running.replicas.get(fault.place).map_or(0, |replica| replica.pm_id);
+            let id = running.replicas.get(fault.replica).map_or(0, |replica| replica.pm_id);
             (End::Failed, Some(FaultReport { id, reason: fault.reason.clone(), last_lines: running.fault_lines.clone() }))
         }
         Some(Outcome::Overruled) => (End::Overruled, None),
@@ -175,31 +176,31 @@ fn end_of(running: &Running) -> (End, Option<FaultReport>) {
 fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
     let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
     let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.settings));
-    running.replicas.iter().zip(&running.rollout.places).enumerate().find_map(|(index, (replica, place))| {
+    running.replicas.iter().zip(&running.rollout.replicas).enumerate().find_map(|(index, (replica, progress))| {
         let beside = replica.beside.and_then(|id| ctx.slots.get(id));
         let serving = ctx.slots.get(replica.serving);
-        match place.state {
-            PlaceState::Starting | PlaceState::Reverting if place.in_place => restarted(index, replica, serving, now_ms, waits_ms),
-            PlaceState::Starting | PlaceState::Reverting => candidate(index, beside, false),
-            PlaceState::Ready if !place.in_place => candidate(index, beside, true),
-            PlaceState::Retiring | PlaceState::Returning => {
+        match progress.state {
+            ReplicaState::Starting | ReplicaState::Reverting if progress.in_place => restarted(index, replica, serving, now_ms, waits_ms),
+            ReplicaState::Starting | ReplicaState::Reverting => candidate(index, beside, false),
+            ReplicaState::Ready if !progress.in_place => candidate(index, beside, true),
+            ReplicaState::Retiring | ReplicaState::Returning => {
                 let is_gone = replica.going.is_none_or(|id| ctx.slots.get(id).is_none());
-                let has_to_stay = is_advancing && place.state == PlaceState::Retiring;
+                let has_to_stay = is_advancing && progress.state == ReplicaState::Retiring;
                 let gone = is_gone.then_some(Event::Gone(index));
                 gone.or_else(|| if has_to_stay { still_up(index, replica, serving) } else { None })
             }
             // One fault is enough: on the way back nobody is asked whether it stayed.
-            PlaceState::Done if is_advancing => still_up(index, replica, serving),
+            ReplicaState::Done if is_advancing => still_up(index, replica, serving),
             _ => None,
         }
     })
 }
 
 /// A process beside the one that serves.
-fn candidate(place: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event> {
-    let Some(slot) = slot else { return Some(Event::Failed(place, "was removed".into())) };
+fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event> {
+    let Some(slot) = slot else { return Some(Event::Failed(index, "was removed".into())) };
     match slot.durable.instance.state {
-        State::Running { .. } if !is_ready => Some(Event::Ready(place)),
+        State::Running { .. } if !is_ready => Some(Event::Ready(index)),
         State::Waiting { .. }
         | State::Preparing { .. }
         | State::Spawning { .. }
@@ -210,36 +211,36 @@ fn candidate(place: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event>
         State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => None,
         State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {
             let late = if is_ready { " while the others of its batch started" } else { "" };
-            Some(Event::Failed(place, format!("{}{late}", why_not(slot))))
+            Some(Event::Failed(index, format!("{}{late}", why_not(slot))))
         }
     }
 }
 
 /// A process that was restarted in place.
-fn restarted(place: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<Event> {
-    let Some(slot) = slot else { return Some(Event::Overruled(place)) };
+fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<Event> {
+    let Some(slot) = slot else { return Some(Event::Overruled(index)) };
     match slot.durable.instance.state {
-        State::Running { inc, .. } if inc > replica.after => Some(Event::Ready(place)),
-        _ if slot.durable.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => Some(Event::Failed(place, why_not(slot))),
+        State::Running { inc, .. } if inc > replica.after => Some(Event::Ready(index)),
+        _ if slot.durable.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => Some(Event::Failed(index, why_not(slot))),
         State::Starting { inc, since, ready_deadline_ms: None, .. }
             if inc > replica.after && now_ms >= since.mono_ms.saturating_add(waits_ms) =>
         {
             let words = format!("was not ready within {waits_ms} ms; `listen_timeout` sets that time");
-            Some(Event::Failed(place, words))
+            Some(Event::Failed(index, words))
         }
         State::Stopped | State::Errored | State::Gone if slot.durable.instance.wanted != Wanted::Up => {
-            Some(Event::Failed(place, why_not(slot)))
+            Some(Event::Failed(index, why_not(slot)))
         }
         _ => None,
     }
 }
 
 /// One that took over has to stay.
-fn still_up(place: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Event> {
-    let Some(slot) = slot else { return Some(Event::Overruled(place)) };
+fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Event> {
+    let Some(slot) = slot else { return Some(Event::Overruled(index)) };
     // Whoever else ends it takes the place over first.
     let is_up = matches!(slot.durable.instance.state, State::Running { inc, .. } if inc == replica.after);
-    (!is_up).then(|| Event::Failed(place, format!("{} after it was ready", ended(slot))))
+    (!is_up).then(|| Event::Failed(index, format!("{} after it was ready", ended(slot))))
 }
 
 /// Why it is not ready, in words that follow a name.

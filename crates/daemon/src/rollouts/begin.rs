@@ -78,7 +78,7 @@ impl Rollouts {
         let instances = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
         ctx.log.line(format_args!("App [{app}] reload begins: {instances} instances, release {release}"));
         ctx.slots.begin_replacing(&app);
-        ctx.tell_of_app(&app, What::ReloadBegun { release, instances }, Cause::from(&origin));
+        ctx.emit_for_app(&app, What::ReloadBegun { release, instances }, Cause::from(&origin));
         let parts = replicas.iter().flat_map(|replica| [&replica.old, &replica.new]);
         parts.flat_map(Parts::records).for_each(|record| ctx.journal.push(&record));
         self.last += 1;
@@ -106,9 +106,9 @@ impl Rollouts {
     /// What a user wants comes before a replacement that nobody asked for.
     fn give_way(&mut self, ctx: &mut Ctx, app: &str) {
         let by_policy = self.running.iter().find(|running| running.app == app && running.by_policy);
-        let Some((number, places)) = by_policy.map(|running| (running.number, running.rollout.places.len())) else { return };
+        let Some((number, replicas)) = by_policy.map(|running| (running.number, running.rollout.replicas.len())) else { return };
         // Those whose turn has not come are the last ones.
-        (0..places).rev().for_each(|place| self.take(ctx, number, Event::Overruled(place)));
+        (0..replicas).rev().for_each(|index| self.take(ctx, number, Event::Overruled(index)));
         self.end_if_over(ctx, number);
     }
 }

@@ -19,10 +19,10 @@ impl Rollouts {
         let Some(running) = self.get_mut(number) else { return };
         for effect in effects {
             match effect {
-                Effect::Launch(place) => running.launch(ctx, place, false),
-                Effect::LaunchOld(place) => running.launch(ctx, place, true),
-                Effect::Promote(place) => running.promote(ctx, place),
-                Effect::Discard(place) => running.discard(ctx, place),
+                Effect::Launch(index) => running.launch(ctx, index, false),
+                Effect::LaunchOld(index) => running.launch(ctx, index, true),
+                Effect::Promote(index) => running.promote(ctx, index),
+                Effect::Discard(index) => running.discard(ctx, index),
             }
         }
         ctx.journal.push(&running.record());
@@ -30,9 +30,9 @@ impl Rollouts {
 }
 
 impl Running {
-    fn launch(&mut self, ctx: &mut Ctx, place: usize, old: bool) {
-        let (origin, in_place) = (self.origin.clone(), self.is_in_place(place));
-        let Some(replica) = self.replicas.get_mut(place) else { return };
+    fn launch(&mut self, ctx: &mut Ctx, index: usize, old: bool) {
+        let (origin, in_place) = (self.origin.clone(), self.is_in_place(index));
+        let Some(replica) = self.replicas.get_mut(index) else { return };
         let parts = if old { replica.old.clone() } else { replica.new.clone() };
         let serving = replica.serving;
         if in_place {
@@ -44,7 +44,7 @@ impl Running {
             let runs = matches!(slot.durable.instance.state, State::Running { .. });
             ctx.slots.changed(serving);
             if runs {
-                self.tell_step(ctx, place, IN_PLACE);
+                self.send_step(ctx, index, IN_PLACE);
             }
             return ctx.event(serving, lifecycle::Event::Restart(origin));
         }
@@ -52,13 +52,13 @@ impl Running {
         if let Some(id) = replica.beside {
             ctx.event(id, lifecycle::Event::Start(origin));
         }
-        self.tell_step(ctx, place, if old { "starts the old release again" } else { "starts the new release beside the old one" });
+        self.send_step(ctx, index, if old { "starts the old release again" } else { "starts the new release beside the old one" });
     }
 
     /// The candidate serves, the old process retires: one step, one journal write.
-    fn promote(&mut self, ctx: &mut Ctx, place: usize) {
+    fn promote(&mut self, ctx: &mut Ctx, index: usize) {
         let origin = self.origin.clone();
-        let Some(replica) = self.replicas.get_mut(place) else { return };
+        let Some(replica) = self.replicas.get_mut(index) else { return };
         let Some(new) = replica.beside.take() else { return };
         let old = std::mem::replace(&mut replica.serving, new);
         replica.going = Some(old);
@@ -68,13 +68,13 @@ impl Running {
         let (pid, pm_id, name) = (slot.durable.instance.pid(), slot.durable.pm_id, slot.spec().name.clone());
         ctx.serves(new);
         ctx.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is told to finish"));
-        ctx.tell(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
+        ctx.emit(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
         ctx.event(old, lifecycle::Event::Retire(origin));
-        self.tell_step(ctx, place, "is ready; the old process finishes its requests");
+        self.send_step(ctx, index, "is ready; the old process finishes its requests");
     }
 
-    fn discard(&mut self, ctx: &mut Ctx, place: usize) {
-        let Some(id) = self.replicas.get_mut(place).and_then(|replica| replica.beside.take()) else { return };
+    fn discard(&mut self, ctx: &mut Ctx, index: usize) {
+        let Some(id) = self.replicas.get_mut(index).and_then(|replica| replica.beside.take()) else { return };
         // Whoever has it deleted already may be in a hurry; else it may finish: it may have clients.
         if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::Wanted::Gone) {
             ctx.event(id, lifecycle::Event::Retire(self.origin.clone()));
@@ -82,10 +82,10 @@ impl Running {
     }
 
     /// What happens in one place, for whoever waits.
-    fn tell_step(&self, ctx: &mut Ctx, place: usize, step: &str) {
-        if let Some(replica) = self.replicas.get(place) {
+    fn send_step(&self, ctx: &mut Ctx, index: usize, step: &str) {
+        if let Some(replica) = self.replicas.get(index) {
             let (id, name, step) = (replica.pm_id, self.app.clone(), step.to_owned());
-            self.tell(&mut ctx.queue, Progress::Rollout { id, name, step });
+            self.send(&mut ctx.queue, Progress::Rollout { id, name, step });
         }
     }
 }
@@ -98,7 +98,7 @@ fn change_roles(ctx: &mut Ctx, old: u32, new: u32, by_policy: bool) {
     former.live.pid_file_written = false;
     former.settle_policy(settings);
     let (counters, exits, notes) =
-        (former.durable.instance.counters.clone(), former.durable.instance.exits.clone(), former.durable.notes.clone());
+        (former.durable.instance.counters.clone(), former.durable.instance.exits.clone(), former.durable.observations.clone());
     let Some(slot) = slots.get_mut(new) else { return };
     slot.durable.role = Role::Serving;
     slot.settle_policy(settings);
@@ -109,7 +109,7 @@ fn change_roles(ctx: &mut Ctx, old: u32, new: u32, by_policy: bool) {
     if by_policy {
         slot.durable.instance.spend_restart(&slot.live.policy, *now);
     }
-    slot.durable.notes = notes;
+    slot.durable.observations = notes;
     slot.durable.instance.exits.splice(0..0, exits);
     let surplus = slot.durable.instance.exits.len().saturating_sub(slot.live.policy.exits_kept);
     slot.durable.instance.exits.drain(..surplus);

@@ -20,7 +20,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use ostler_core::lifecycle::{Event, Late, Notice, Origin, PolicyName};
+use ostler_core::lifecycle::{Event, Late, Origin, PolicyName, Transition};
 use ostler_core::rollout::Event as News;
 use ostler_proto::control::{self as proto, Response};
 
@@ -72,10 +72,10 @@ impl Feature for Rollouts {
         self.set_timer(ctx, number);
     }
 
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        match notice {
-            Notice::ReadyTimeout(Late::GoesOn) => self.on_late(ctx, id),
-            Notice::Deleted => self.forget_releases(ctx, id),
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        match transition {
+            Transition::ReadyTimeout(Late::GoesOn) => self.on_late(ctx, id),
+            Transition::Deleted => self.forget_releases(ctx, id),
             _ => {}
         }
     }

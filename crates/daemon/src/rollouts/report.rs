@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use ostler_core::lifecycle::Origin;
-use ostler_core::rollout::{Outcome, Phase, PlaceState};
-use ostler_proto::control::{FaultReport, PlaceReport, Progress, RolloutReport, RolloutState};
+use ostler_core::rollout::{Outcome, Phase, ReplicaState};
+use ostler_proto::control::{FaultReport, Progress, ReplicaReport, RolloutReport, RolloutState};
 
 use super::history::Release;
 use super::{Rollouts, Running};
@@ -30,13 +30,13 @@ impl Rollouts {
         let Some(running) = self.running.iter_mut().find(goes) else { return };
         running.cut = running.cut.saturating_add(requests);
         ctx.journal.push(&running.record());
-        running.tell(&mut ctx.queue, Progress::Warning(warning.to_owned()));
+        running.send(&mut ctx.queue, Progress::Warning(warning.to_owned()));
     }
 }
 
 impl Running {
     /// News for whoever waits.
-    pub(super) fn tell(&self, queue: &mut VecDeque<Input>, progress: Progress) {
+    pub(super) fn send(&self, queue: &mut VecDeque<Input>, progress: Progress) {
         if let Some(ticket) = self.ticket {
             queue.push_back(Input::Answer(Answer::Rollout { ticket, news: RolloutNews::Progress(progress) }));
         }
@@ -53,11 +53,11 @@ impl Running {
             Phase::Over(Outcome::Failed(fault)) => (RolloutState::Failed, Some(fault)),
         };
         let fault = fault.map(|fault| FaultReport {
-            id: self.replicas.get(fault.place).map_or(0, |replica| replica.pm_id),
+            id: self.replicas.get(fault.replica).map_or(0, |replica| replica.pm_id),
             reason: fault.reason.clone(),
             last_lines: self.fault_lines.clone(),
         });
-        let places = self.replicas.iter().zip(&self.rollout.places);
+        let replicas = self.replicas.iter().zip(&self.rollout.replicas);
         RolloutReport {
             app: self.app.clone(),
             release: self.release,
@@ -73,8 +73,8 @@ impl Running {
             ended_ms: None,
             state,
             current: state == RolloutState::Done,
-            places: places
-                .map(|(replica, place)| PlaceReport { id: replica.pm_id, state: word(place.state, place.in_place).into() })
+            replicas: replicas
+                .map(|(replica, progress)| ReplicaReport { id: replica.pm_id, state: word(progress.state, progress.in_place).into() })
                 .collect(),
             fault,
             cut: self.cut,
@@ -83,18 +83,18 @@ impl Running {
 }
 
 /// A place as users see it.
-fn word(state: PlaceState, in_place: bool) -> &'static str {
+fn word(state: ReplicaState, in_place: bool) -> &'static str {
     match state {
-        PlaceState::Waiting => "waiting",
-        PlaceState::Starting => "starting",
-        PlaceState::Ready => "ready",
-        PlaceState::Retiring => "draining",
-        PlaceState::Done => "new",
-        PlaceState::Failed if in_place => "down",
-        PlaceState::Failed => "failed",
-        PlaceState::Left => "left",
-        PlaceState::ToRevert | PlaceState::Reverting | PlaceState::Returning => "returning",
-        PlaceState::Reverted => "old",
+        ReplicaState::Waiting => "waiting",
+        ReplicaState::Starting => "starting",
+        ReplicaState::Ready => "ready",
+        ReplicaState::Retiring => "draining",
+        ReplicaState::Done => "new",
+        ReplicaState::Failed if in_place => "down",
+        ReplicaState::Failed => "failed",
+        ReplicaState::Left => "left",
+        ReplicaState::ToRevert | ReplicaState::Reverting | ReplicaState::Returning => "returning",
+        ReplicaState::Reverted => "old",
     }
 }
 
@@ -114,7 +114,7 @@ fn past(app: &str, release: &Release, current: bool) -> RolloutReport {
             End::Overruled => RolloutState::Overruled,
         },
         current,
-        places: release.places.iter().map(|(id, state)| PlaceReport { id: *id, state: state.clone() }).collect(),
+        replicas: release.places.iter().map(|(id, state)| ReplicaReport { id: *id, state: state.clone() }).collect(),
         fault: release.fault.clone(),
         cut: release.cut,
     }

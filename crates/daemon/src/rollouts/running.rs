@@ -103,8 +103,8 @@ impl Running {
     }
 
     /// This process is restarted, and none runs beside it.
-    pub(super) fn is_in_place(&self, place: usize) -> bool {
-        self.rollout.places.get(place).is_some_and(|place| place.in_place)
+    pub(super) fn is_in_place(&self, index: usize) -> bool {
+        self.rollout.replicas.get(index).is_some_and(|progress| progress.in_place)
     }
 }
 

@@ -69,7 +69,7 @@ fn comes_up(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input>
     played.spawned(rollouts, id, 5000);
     let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
     if matches!(played.ctx.slots.get(id).unwrap().durable.instance.state, State::Starting { .. }) {
-        played.feed(rollouts, id, Event::Ready { inc });
+        played.dispatch(rollouts, id, Event::Ready { inc });
     }
     played.settle(rollouts)
 }
@@ -116,7 +116,7 @@ fn the_new_process_serves_before_the_old_one_retires() {
     assert!(ended(&news).is_none(), "the old one has not finished");
     let news = ends(&mut played, &mut rollouts, ids[0], 0);
     let report = ended(&news).unwrap();
-    assert_eq!((report.state, report.release, report.places[0].state.as_str()), (RolloutState::Done, 2, "new"));
+    assert_eq!((report.state, report.release, report.replicas[0].state.as_str()), (RolloutState::Done, 2, "new"));
     assert!(!played.ctx.slots.is_being_replaced("api"));
     assert!(rollouts.running.is_empty());
     let (spec, _) = rollouts.release_to_undo("api", None).unwrap();
@@ -160,7 +160,7 @@ fn what_cannot_run_twice_is_restarted_with_its_new_description() {
 #[test]
 fn what_is_down_is_started_by_a_reload() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
-    played.feed(&mut rollouts, ids[0], Event::Stop(user()));
+    played.dispatch(&mut rollouts, ids[0], Event::Stop(user()));
     ends(&mut played, &mut rollouts, ids[0], 0);
     let news = reload(&mut played, &mut rollouts, &ids, &app("2"));
     assert!(ended(&news).is_none(), "{news:?}");

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use super::Rotation;
 use super::check::Live;
 use crate::engine::{Ctx, Request};
-use crate::logs::handback::{Folder, Rotating, rename_to_free};
+use crate::logs::reclaim::{Folder, Rotating, rename_to_free};
 
 /// So many names are tried.
 const MOST_NAMES: u32 = 1000;
@@ -87,7 +87,7 @@ impl Rotation {
         // In the words of pm2-logrotate.
         ctx.log.line(format_args!("\"{rotated}\" has been created"));
         for app in apps.into_iter().collect::<BTreeSet<_>>() {
-            ctx.tell_of_app(&app, What::LogRotated { file: rotated.into() }, Cause::policy(PolicyName::LogRotate, None));
+            ctx.emit_for_app(&app, What::LogRotated { file: rotated.into() }, Cause::policy(PolicyName::LogRotate, None));
             self.rotated.insert(app);
         }
     }

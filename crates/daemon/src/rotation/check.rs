@@ -8,9 +8,9 @@ use ostler_core::files::own_stream;
 use ostler_core::rotate::{Rule, pace};
 
 use super::Rotation;
-use super::care::{Job, Kept};
+use super::retention::{Job, Kept};
 use crate::engine::Ctx;
-use crate::logs::handback::{FileKey, There, look};
+use crate::logs::reclaim::{FileKey, There, look};
 use crate::logs::{self, Places};
 use crate::rights::Rights;
 use crate::slots::Slot;

@@ -6,16 +6,16 @@
 //! after the sizes were looked at, some seconds later (`ostler_core::rotate::pace`). So an app that writes costs two wake-ups per look, and
 //! apps that do not write cost nothing. Schedules are one deadline of the loop.
 //!
-//! *How.* A file that an app writes itself goes the way of `crate::logs::handback`: its content is copied beside it, its writers stand still for
+//! *How.* A file that an app writes itself goes the way of `crate::logs::reclaim`: its content is copied beside it, its writers stand still for
 //! the last of it. A file that our log writers write is renamed between two lines ([`crate::logs::OpenFiles::move_away`]).
 //!
 //! *Afterwards* a thread ([`care`]) compresses and removes what is too much. All it does is found again by looking at the folder, so whatever
 //! a killed daemon left is put right with the next rotation, or when the next daemon begins.
 
 mod begin;
-mod care;
 mod check;
 mod own;
+mod retention;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -28,7 +28,7 @@ use jiff::tz::TimeZone;
 use ostler_core::rotate::settings::Rotation as Wanted;
 
 use crate::engine::{Answer, Ctx, Feature, Key};
-use crate::logs::handback::FileKey;
+use crate::logs::reclaim::FileKey;
 use crate::store::{Record, Snapshot};
 
 /// Everything about rotation.
@@ -47,7 +47,7 @@ pub(crate) struct Rotation {
     schedule_due_ms: Option<u64>,
     /// Somebody's schedule may have changed.
     schedule_changed: bool,
-    care: Option<care::Care>,
+    care: Option<retention::Retention>,
     /// Apps of which a log was rotated in this turn: their old files are looked at.
     rotated: BTreeSet<String>,
     /// A former daemon may have left something half done.
@@ -88,7 +88,7 @@ impl Feature for Rotation {
     }
 
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
-        if key == care::READY {
+        if key == retention::READY {
             self.on_care_news(ctx);
         } else {
             self.on_written(ctx.now.mono_ms);

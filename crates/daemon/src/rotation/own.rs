@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 use super::Rotation;
-use super::care::{Job, Kept};
+use super::retention::{Job, Kept};
 use crate::engine::Ctx;
-use crate::logs::handback::rename_to_free;
+use crate::logs::reclaim::rename_to_free;
 use crate::rights::Rights;
 
 impl Rotation {

@@ -9,7 +9,7 @@ use ostler_core::rotate::RotateSpec;
 
 use super::Rotation;
 use crate::engine::{Answer, Feature, Input, Played, Request};
-use crate::logs::handback::{FileKey, Rotating};
+use crate::logs::reclaim::{FileKey, Rotating};
 
 /// The first look at a folder in which something is written.
 const SOON_MS: u64 = 1000;

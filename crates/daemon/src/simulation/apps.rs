@@ -67,7 +67,7 @@ fn description(number: usize, rng: &mut Rng, cwd: &str) -> AppSpec {
 
 /// What a user asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum UserCommand {
     Start,
     Stop,
     Restart,
@@ -77,7 +77,7 @@ pub(super) enum Wish {
     Scale(u32),
 }
 
-impl Wish {
+impl UserCommand {
     pub(super) fn random(rng: &mut Rng) -> Self {
         let scale = Self::Scale(1 + rng.below(3) as u32);
         rng.pick(&[

@@ -14,7 +14,7 @@ use ostler_core::sim::Rng;
 use ostler_keeper::{LOCK_FILE, SOCKET_FILE};
 use ostler_sys::signal::SignalFd;
 
-use super::apps::{Wish, descriptions};
+use super::apps::{UserCommand, descriptions};
 use super::keeper::Keeper;
 use super::machine::{Killed, Machine, Temper};
 use super::oracle::{Oracle, Verdict};
@@ -301,25 +301,25 @@ impl Episode {
 
     fn user_acts(&mut self, rng: &mut Rng) {
         let at = rng.below(self.specs.len());
-        let wish = Wish::random(rng);
+        let command = UserCommand::random(rng);
         if self.user.waits_for(&self.specs[at].name) && !rng.percent(20) {
             return;
         }
         let socket = self.home.join(SOCKET_FILE);
-        if self.user.ask(&socket, &self.specs[at], wish) {
+        if self.user.ask(&socket, &self.specs[at], command) {
             self.tally.requests += 1;
-            let line = format!("the user wants {wish:?} of {}", self.specs[at].name);
+            let line = format!("the user wants {command:?} of {}", self.specs[at].name);
             self.log(|| line);
         }
     }
 
     fn read_answers(&mut self) -> Verdict {
-        for (app, wish, outcome, is_certain) in self.user.read() {
-            self.log(|| format!("{wish:?} of {app}: {outcome:?}"));
-            if outcome == Outcome::Done && is_certain && matches!(wish, Wish::Stop | Wish::Delete) {
+        for (app, command, outcome, is_certain) in self.user.read() {
+            self.log(|| format!("{command:?} of {app}: {outcome:?}"));
+            if outcome == Outcome::Done && is_certain && matches!(command, UserCommand::Stop | UserCommand::Delete) {
                 let left = self.machine.state.borrow().mains_of(&app);
                 if !left.is_empty() {
-                    return Err(format!("{wish:?} of {app} is done, but {left:?} live"));
+                    return Err(format!("{command:?} of {app} is done, but {left:?} live"));
                 }
             }
         }

@@ -90,14 +90,14 @@ impl Keeper {
     /// It is killed: what was on the way to it is lost. Of the last things that it did it may have told nobody.
     pub(super) fn dies(&mut self, rng: &mut Rng) -> Vec<String> {
         self.is_mute = true;
-        let done = (0..rng.below(5)).filter_map(|_| self.hear(rng)).collect();
+        let done = (0..rng.below(5)).filter_map(|_| self.receive(rng)).collect();
         self.peer = None;
         done
     }
 
     /// The daemon is dead: what it had sent is done before the next one begins.
     pub(super) fn daemon_ended(&mut self, rng: &mut Rng) {
-        while self.hear(rng).is_some() {}
+        while self.receive(rng).is_some() {}
         self.peer = None;
     }
 
@@ -107,12 +107,12 @@ impl Keeper {
 
     /// Does one thing. Gives words for it.
     pub(super) fn act(&mut self, rng: &mut Rng) -> Option<String> {
-        if rng.percent(50) { self.reap().or_else(|| self.hear(rng)) } else { self.hear(rng).or_else(|| self.reap()) }
+        if rng.percent(50) { self.reap().or_else(|| self.receive(rng)) } else { self.receive(rng).or_else(|| self.reap()) }
     }
 
     /// One request of the daemon.
-    fn hear(&mut self, rng: &mut Rng) -> Option<String> {
-        let (request, fds) = self.peer.as_mut()?.hear().ok()??;
+    fn receive(&mut self, rng: &mut Rng) -> Option<String> {
+        let (request, fds) = self.peer.as_mut()?.receive().ok()??;
         let words = match &request {
             ToKeeper::Spawn(request) => format!("spawn {:x}", request.key),
             other => format!("{other:?}"),
@@ -150,13 +150,13 @@ impl Keeper {
         let ended = Ended { ending, usage: Usage::default(), at_boot_ms, at_wall_ms: at_boot_ms };
         child.ended = Some(ended);
         let message = exited(child.key, process.pid, ended);
-        self.tell(&message);
+        self.send(&message);
     }
 
-    fn tell(&mut self, message: &FromKeeper) {
+    fn send(&mut self, message: &FromKeeper) {
         if let Some(peer) = self.peer.as_mut().filter(|_| !self.is_mute) {
             // A daemon that is dead reads nothing.
-            let _ = peer.tell(message, &[]);
+            let _ = peer.send(message, &[]);
         }
     }
 
@@ -165,15 +165,15 @@ impl Keeper {
             ToKeeper::Spawn(request) => {
                 let key = request.key;
                 if self.children.contains_key(&key) {
-                    return self.tell(&FromKeeper::SpawnFailed { key, step: "key".into(), errno: 17 });
+                    return self.send(&FromKeeper::SpawnFailed { key, step: "key".into(), errno: 17 });
                 }
                 let spawned = self.machine.state.borrow_mut().spawn(&request, fds, rng);
                 match spawned {
                     Ok(ProcRef { pid, start_ticks }) => {
                         self.children.insert(key, Child { key, pid, start_ticks, ended: None });
-                        self.tell(&FromKeeper::Spawned { key, pid, start_ticks });
+                        self.send(&FromKeeper::Spawned { key, pid, start_ticks });
                     }
-                    Err((step, errno)) => self.tell(&FromKeeper::SpawnFailed { key, step: step.into(), errno }),
+                    Err((step, errno)) => self.send(&FromKeeper::SpawnFailed { key, step: step.into(), errno }),
                 }
             }
             ToKeeper::Kill { key, signal, group } => {
@@ -195,7 +195,7 @@ impl Keeper {
             }
             ToKeeper::Drop { name } => drop(self.held.remove(&name)),
             ToKeeper::Adopt { key, pid, start_ticks } => {
-                self.tell(&FromKeeper::Spawned { key, pid, start_ticks });
+                self.send(&FromKeeper::Spawned { key, pid, start_ticks });
                 self.watch(key, ProcRef { pid, start_ticks });
             }
             ToKeeper::Follow { key, pid, start_ticks } => {
@@ -203,14 +203,14 @@ impl Keeper {
                 self.watch(key, ProcRef { pid, start_ticks });
             }
             ToKeeper::Verify { key, pid, start_ticks } => self.verify(key, ProcRef { pid, start_ticks }),
-            ToKeeper::Ping => self.tell(&FromKeeper::Pong),
+            ToKeeper::Ping => self.send(&FromKeeper::Pong),
             ToKeeper::Exit
             | ToKeeper::ExitWith { .. }
             | ToKeeper::Upgrade { .. }
             | ToKeeper::Pong
             | ToKeeper::Ready
             | ToKeeper::At { .. }
-            | ToKeeper::LastWords { .. } => {}
+            | ToKeeper::DeathReport { .. } => {}
         }
     }
 
@@ -225,14 +225,14 @@ impl Keeper {
         match self.children.get(&key) {
             Some(Child { pid, ended: Some(ended), .. }) => {
                 let message = exited(key, *pid, *ended);
-                self.tell(&message);
+                self.send(&message);
             }
             Some(_) => {}
             None if self.machine.state.borrow().lives(asked) => self.watch(key, asked),
             None => {
                 let now = self.machine.now_ms();
                 let ended = Ended { ending: Ending::Unknown, usage: Usage::default(), at_boot_ms: now, at_wall_ms: now };
-                self.tell(&exited(key, asked.pid, ended));
+                self.send(&exited(key, asked.pid, ended));
             }
         }
     }

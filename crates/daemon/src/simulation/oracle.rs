@@ -275,6 +275,6 @@ fn same(one: &Snapshot, other: &Snapshot, what: &str) -> Verdict {
     }
     ensure!(one.rollouts == other.rollouts, "reloads: {what}: {:?} and {:?}", one.rollouts, other.rollouts);
     ensure!(one.releases == other.releases, "releases: {what}: {:?} and {:?}", one.releases, other.releases);
-    ensure!(one.last_words == other.last_words && one.hand_backs == other.hand_backs && one.carries == other.carries, "logs: {what}");
+    ensure!(one.log_tails == other.log_tails && one.reclaims == other.reclaims && one.carries == other.carries, "logs: {what}");
     Ok(())
 }

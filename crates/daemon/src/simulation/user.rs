@@ -9,7 +9,7 @@ use ostler_core::app::AppSpec;
 use ostler_proto::control::{ClientFrame, DaemonFrame, PROTOCOL, Request, Response};
 use ostler_proto::frame::{Decoder, encode};
 
-use super::apps::Wish;
+use super::apps::UserCommand;
 
 /// How an app is to be, as far as its user can know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ struct Client {
     stream: UnixStream,
     decoder: Decoder,
     app: String,
-    wish: Wish,
+    command: UserCommand,
 }
 
 /// How a request ended.
@@ -56,11 +56,11 @@ pub(super) struct User {
 
 impl User {
     /// Asks for something; nothing happens where nobody listens.
-    pub(super) fn ask(&mut self, socket: &Path, spec: &AppSpec, wish: Wish) -> bool {
+    pub(super) fn ask(&mut self, socket: &Path, spec: &AppSpec, command: UserCommand) -> bool {
         let Ok(mut stream) = UnixStream::connect(socket) else { return false };
         stream.set_nonblocking(true).unwrap();
         let hello = Request::Hello { protocol: PROTOCOL, version: "0".into(), read_only: false, on_behalf_of: None };
-        for (id, request) in [(0, hello), (1, wish.request(spec))] {
+        for (id, request) in [(0, hello), (1, command.request(spec))] {
             if stream.write_all(&encode(&ClientFrame { id, request })).is_err() {
                 return false;
             }
@@ -70,7 +70,7 @@ impl User {
         known.under_way += 1;
         // Until it is answered nobody knows.
         known.intent = Intent::Unknown;
-        self.clients.push(Client { stream, decoder: Decoder::default(), app: spec.name.clone(), wish });
+        self.clients.push(Client { stream, decoder: Decoder::default(), app: spec.name.clone(), command });
         true
     }
 
@@ -83,37 +83,37 @@ impl User {
     }
 
     pub(super) fn describe(&self) -> String {
-        let each: Vec<String> = self.clients.iter().map(|client| format!("{:?} {}", client.wish, client.app)).collect();
+        let each: Vec<String> = self.clients.iter().map(|client| format!("{:?} {}", client.command, client.app)).collect();
         each.join(", ")
     }
 
     /// Reads what came. Gives what ended, and whether that is certain: nothing else was asked of the app at that time.
-    pub(super) fn read(&mut self) -> Vec<(String, Wish, Outcome, bool)> {
+    pub(super) fn read(&mut self) -> Vec<(String, UserCommand, Outcome, bool)> {
         let mut ended = Vec::new();
         self.clients.retain_mut(|client| match client.read() {
             Some(outcome) => {
-                ended.push((client.app.clone(), client.wish, outcome));
+                ended.push((client.app.clone(), client.command, outcome));
                 false
             }
             None => true,
         });
-        ended.into_iter().map(|(app, wish, outcome)| self.note(app, wish, outcome)).collect()
+        ended.into_iter().map(|(app, command, outcome)| self.note(app, command, outcome)).collect()
     }
 
-    fn note(&mut self, app: String, wish: Wish, outcome: Outcome) -> (String, Wish, Outcome, bool) {
+    fn note(&mut self, app: String, command: UserCommand, outcome: Outcome) -> (String, UserCommand, Outcome, bool) {
         let known = self.known.entry(app.clone()).or_default();
         known.under_way -= 1;
         let is_certain = !known.is_muddled && known.under_way == 0;
-        known.intent = match (outcome, wish) {
-            (Outcome::Done, Wish::Start | Wish::Restart) if is_certain => Intent::Up,
-            (Outcome::Done, Wish::Stop) if is_certain => Intent::Down,
-            (Outcome::Done, Wish::Delete) if is_certain => Intent::Gone,
+        known.intent = match (outcome, command) {
+            (Outcome::Done, UserCommand::Start | UserCommand::Restart) if is_certain => Intent::Up,
+            (Outcome::Done, UserCommand::Stop) if is_certain => Intent::Down,
+            (Outcome::Done, UserCommand::Delete) if is_certain => Intent::Gone,
             _ => Intent::Unknown,
         };
         if known.under_way == 0 {
             known.is_muddled = false;
         }
-        (app, wish, outcome, is_certain)
+        (app, command, outcome, is_certain)
     }
 
     pub(super) fn intents(&self) -> impl Iterator<Item = (&str, Intent)> {

@@ -30,7 +30,7 @@ impl Slot {
             waits_for: Vec::new(),
             health: self.live.health.as_deref().cloned(),
             cause: self.durable.cause.as_deref().cloned(),
-            notes: self.durable.notes.clone(),
+            observations: self.durable.observations.clone(),
             kept: kept_settings(self.spec(), settings).into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
         }
     }

@@ -4,7 +4,7 @@ use ostler_sys::descriptors::descriptor;
 
 use super::Slot;
 use crate::logs;
-use crate::logs::handback::{There, follow_links, look};
+use crate::logs::reclaim::{There, follow_links, look};
 
 impl Slot {
     /// Takes the log files of a process that was spawned by a daemon which did not live to write down which files it gave to it. Only files that

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
+use ostler_core::default_box::DefaultBox;
 use ostler_core::health::{HealthSpec, State as Health};
 use ostler_core::lifecycle::{Policy, State, Wanted};
-use ostler_core::rare::Rare;
 use ostler_core::serving::ReadyBy;
 use ostler_core::shards::{Part, Standing};
 use ostler_core::time::Now;
@@ -71,7 +71,7 @@ pub(crate) struct Live {
     /// The preload said that the script was run: who waits for that is lost with the daemon.
     pub script_runs: bool,
     /// What its process, a cluster worker, has been given.
-    pub worker: Rare<Worker>,
+    pub worker: DefaultBox<Worker>,
     /// There is no group yet, or it was made by this daemon and not killed since: a process may be started in it.
     pub group_fresh: bool,
     /// Processes of the group that the kernel had killed for its memory when its process started.
@@ -81,7 +81,7 @@ pub(crate) struct Live {
     /// Its log writer, in piped mode; the keeper has copies of its pipes.
     pub piped: Option<Box<Piped>>,
     /// What the app says of itself.
-    pub axm: Rare<Axm>,
+    pub axm: DefaultBox<Axm>,
     /// It is to get no new connections while others can have them: its check of readiness fails.
     pub unready: bool,
     /// How healthy its process is; none where nobody asks for it, or it does not run.
@@ -107,7 +107,7 @@ pub(crate) struct Axm {
     pub options: Map<String, Value>,
 }
 
-ostler_core::rarely!(Axm);
+ostler_core::static_default!(Axm);
 
 impl Live {
     /// What there is to be known of a slot of which nobody has found out anything.
@@ -122,12 +122,12 @@ impl Live {
             trouble: None,
             node: None,
             script_runs: false,
-            worker: Rare::default(),
+            worker: DefaultBox::default(),
             group_fresh: true,
             group_ooms: 0,
             ipc: None,
             piped: None,
-            axm: Rare::default(),
+            axm: DefaultBox::default(),
             unready: false,
             health: None,
             cpu: CpuHistory::default(),
@@ -310,7 +310,7 @@ impl Slot {
 mod tests {
     use ostler_core::app::EnvMap;
     use ostler_core::lifecycle::{Instance, PolicyName};
-    use ostler_core::note::Note;
+    use ostler_core::observation::Observation;
     use ostler_proto::control::OpenSocket;
     use ostler_proto::event::Cause;
 
@@ -358,7 +358,7 @@ mod tests {
             served: vec!["b".into()],
             group: Some("/group".into()),
             watch: WatchMark { stopped: true, changed: true },
-            notes: vec![Note { at: Now::at(20), text: "is slow".into() }],
+            observations: vec![Observation { at: Now::at(20), text: "is slow".into() }],
             cause: Some(Box::new(Cause::policy(PolicyName::Recovery, None))),
         }
     }

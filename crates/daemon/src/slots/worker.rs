@@ -26,7 +26,7 @@ pub(crate) struct Worker {
     pub answered: Vec<(Handed, bool)>,
 }
 
-ostler_core::rarely!(Worker);
+ostler_core::static_default!(Worker);
 
 /// A descriptor that was sent to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::group::{Group, Socket, shard_number};
 use super::open::{self, FileRights, Sharing};
-use super::owner::{Owner, Place};
+use super::owner::{Owner, SocketRole};
 use super::{Sockets, held};
 use crate::engine::{Beside, Ctx};
 use crate::rights::Rights;
@@ -122,11 +122,11 @@ impl Sockets {
         let Some((owner, group)) = present.filter(|(_, group)| group.shard(number).is_none()) else { return };
         match open::open_beside(group.first(), listen) {
             Ok(fd) => {
-                let place = Place::Shard { number, position: Some(group.next_position()) };
-                if let Some(name) = owner.held_name(place) {
+                let role = SocketRole::Shard { number, position: Some(group.next_position()) };
+                if let Some(name) = owner.held_name(role) {
                     ctx.keeper.hold(&name, fd.as_fd());
                 }
-                group.add(Socket { fd: fd.into(), place });
+                group.add(Socket { fd: fd.into(), role });
             }
             // Two processes then accept from the first one.
             Err(errno) => {
@@ -150,7 +150,7 @@ impl Sockets {
             None => {
                 let opened = open::open(listen, &wants.rights, Sharing::Alone)?;
                 file = opened.file;
-                Socket { fd: opened.fd.into(), place: Place::Alone }
+                Socket { fd: opened.fd.into(), role: SocketRole::Alone }
             }
         };
         Ok((Owner { app, key: key.to_owned(), file }, Group::new(socket)))
@@ -174,7 +174,7 @@ fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRig
     let fd = open::open(listen, rights, Sharing::First)?.fd;
     // At once: the next ones must not get anything before they are to.
     match ostler_sys::reuseport::steer(&fd, &[0]) {
-        Ok(()) => Ok(Socket { fd: fd.into(), place: Place::Shard { number: shard_number(shard), position: Some(0) } }),
+        Ok(()) => Ok(Socket { fd: fd.into(), role: SocketRole::Shard { number: shard_number(shard), position: Some(0) } }),
         Err(errno) => {
             let at = &listen.at;
             ctx.log.error_once(
@@ -182,7 +182,7 @@ fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRig
                 format_args!("the kernel does not let the connections at {at} be steered ({errno}): a reload may cut some"),
             );
             drop(fd);
-            Ok(Socket { fd: open::open(listen, rights, Sharing::Alone)?.fd.into(), place: Place::Alone })
+            Ok(Socket { fd: open::open(listen, rights, Sharing::Alone)?.fd.into(), role: SocketRole::Alone })
         }
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 
-use super::owner::Place;
+use super::owner::SocketRole;
 
 /// Shards of one address; processes beyond that share them.
 const MAX_SHARDS: u32 = 512;
@@ -24,21 +24,21 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Socket {
     pub fd: Rc<OwnedFd>,
-    pub place: Place,
+    pub role: SocketRole,
 }
 
 impl Socket {
     fn number(&self) -> Option<u32> {
-        match self.place {
-            Place::Alone => None,
-            Place::Shard { number, .. } => Some(number),
+        match self.role {
+            SocketRole::Alone => None,
+            SocketRole::Shard { number, .. } => Some(number),
         }
     }
 
     fn position(&self) -> Option<u32> {
-        match self.place {
-            Place::Alone => None,
-            Place::Shard { position, .. } => position,
+        match self.role {
+            SocketRole::Alone => None,
+            SocketRole::Shard { position, .. } => position,
         }
     }
 }
@@ -68,7 +68,7 @@ impl Group {
 
     /// It has shards.
     pub(super) fn has_shards(&self) -> bool {
-        self.first.place != Place::Alone
+        self.first.role != SocketRole::Alone
     }
 
     /// The shard of this number.
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn shard(number: u32, position: Option<u32>) -> Socket {
-        Socket { fd: Rc::new(std::fs::File::open("/dev/null").unwrap().into()), place: Place::Shard { number, position } }
+        Socket { fd: Rc::new(std::fs::File::open("/dev/null").unwrap().into()), role: SocketRole::Shard { number, position } }
     }
 
     fn group(places: &[(u32, Option<u32>)]) -> Group {

@@ -22,12 +22,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Notice, SpawnFailure};
+use ostler_core::lifecycle::{SpawnFailure, Transition};
 use ostler_core::serving::keyed;
 use ostler_sys::ProcRef;
 use ostler_sys::socket::stop_listening;
 
-use crate::engine::{Beside, Ctx, Feature, Transition};
+use crate::engine::{Beside, Ctx, Feature, InstanceStep};
 use crate::rights::Rights;
 use group::{Group, Socket};
 use owner::Owner;
@@ -91,12 +91,12 @@ impl Sockets {
 
 /// Names and sockets for the keeper.
 fn held<'a>(owner: &'a Owner, group: &'a Group) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
-    group.sockets().filter_map(|socket| Some((owner.held_name(socket.place)?, socket.as_fd())))
+    group.sockets().filter_map(|socket| Some((owner.held_name(socket.role)?, socket.as_fd())))
 }
 
 impl Feature for Sockets {
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        self.mark_dirty(ctx, transition.id);
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        self.mark_dirty(ctx, step.id);
     }
 
     /// It may be another matter now whether it is to get new connections.
@@ -106,8 +106,8 @@ impl Feature for Sockets {
         }
     }
 
-    fn on_notice(&mut self, ctx: &mut Ctx, id: u32, notice: &Notice) {
-        if matches!(notice, Notice::Stopped | Notice::Overlimit { .. } | Notice::Deleted)
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::Deleted)
             && let Some(slot) = ctx.slots.get(id)
         {
             let spec = Rc::clone(&slot.app().spec);
@@ -149,7 +149,7 @@ impl Feature for Sockets {
             return Some(fd);
         }
         match Owner::parse(name) {
-            Some((owner, place)) => self.add(ctx, owner, Socket { fd: fd.into(), place }),
+            Some((owner, role)) => self.add(ctx, owner, Socket { fd: fd.into(), role }),
             None => ctx.keeper.drop_held(name),
         }
         None

@@ -100,15 +100,15 @@ fn unix(path: &Path, backlog: i32, mode: Option<u32>, wanted: &FileRights) -> Re
         return Err(Errno::INVAL);
     }
     let mode = mode.unwrap_or(0o777 & !wanted.umask) & 0o777;
-    let place = wanted.rights.place_of_name(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    match place {
+    let role = wanted.rights.place_of_name(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    match role {
         // In a folder that the app's user may change: whatever that user does there meanwhile, nothing happens but what it may do.
-        Some(place) if !place.rights().are_ours() => {
-            let rights = place.rights();
+        Some(role) if !role.rights().are_ours() => {
+            let rights = role.rights();
             rights.open_socket(|| {
                 match bind_at(path, backlog, mode, None) {
                     // The name is too long, or that user may not go the way to the folder.
-                    Err(Errno::ACCESS | Errno::NAMETOOLONG) => bind_at(&place.through(), backlog, mode, None),
+                    Err(Errno::ACCESS | Errno::NAMETOOLONG) => bind_at(&role.through(), backlog, mode, None),
                     bound => bound,
                 }
             })

@@ -24,7 +24,7 @@ pub(super) struct Owner {
 
 /// Which of the sockets of an address one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SocketRole {
     /// The only one.
     Alone,
     /// One of several.
@@ -43,14 +43,14 @@ pub(super) fn is_held_name(name: &str) -> bool {
 
 impl Owner {
     /// Name under which the keeper holds it; what is too long for the keeper has none, and is lost with the daemon.
-    pub(super) fn held_name(&self, place: Place) -> Option<String> {
-        let head = match place {
-            Place::Alone => {
+    pub(super) fn held_name(&self, role: SocketRole) -> Option<String> {
+        let head = match role {
+            SocketRole::Alone => {
                 let (device, inode) = self.file.unwrap_or_default();
                 format!("{ALONE}{device:x}.{inode:x}")
             }
-            Place::Shard { number, position: Some(position) } => format!("{SHARD}{number}.{position}"),
-            Place::Shard { number, position: None } => format!("{SHARD}{number}.?"),
+            SocketRole::Shard { number, position: Some(position) } => format!("{SHARD}{number}.{position}"),
+            SocketRole::Shard { number, position: None } => format!("{SHARD}{number}.?"),
         };
         // The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
         let name = format!("{head}:{}:{}:{}", self.app.len(), self.app, self.key);
@@ -58,21 +58,21 @@ impl Owner {
     }
 
     /// Owner and place of such a name.
-    pub(super) fn parse(name: &str) -> Option<(Self, Place)> {
-        let (file, place, rest) = if let Some(rest) = name.strip_prefix(ALONE) {
+    pub(super) fn parse(name: &str) -> Option<(Self, SocketRole)> {
+        let (file, role, rest) = if let Some(rest) = name.strip_prefix(ALONE) {
             let (file, rest) = rest.split_once(':')?;
             let (device, inode) = file.split_once('.')?;
             let file = (u64::from_str_radix(device, 16).ok()?, u64::from_str_radix(inode, 16).ok()?);
-            ((file != (0, 0)).then_some(file), Place::Alone, rest)
+            ((file != (0, 0)).then_some(file), SocketRole::Alone, rest)
         } else {
             let (shard, rest) = name.strip_prefix(SHARD)?.split_once(':')?;
             let (number, position) = shard.split_once('.')?;
             let position = if position == "?" { None } else { Some(position.parse().ok()?) };
-            (None, Place::Shard { number: number.parse().ok()?, position }, rest)
+            (None, SocketRole::Shard { number: number.parse().ok()?, position }, rest)
         };
         let (length, rest) = rest.split_once(':')?;
         let (app, key) = rest.split_at_checked(length.parse().ok()?)?;
-        Some((Self { app: app.to_owned(), key: key.strip_prefix(':')?.to_owned(), file }, place))
+        Some((Self { app: app.to_owned(), key: key.strip_prefix(':')?.to_owned(), file }, role))
     }
 
     /// Removes the file with these rights, unless another has taken its place.
@@ -91,7 +91,7 @@ impl Owner {
 /// The socket at a path; one of this user where it is in that user's folder.
 pub(super) fn identity(path: &Path, rights: &Rights) -> Option<(u64, u64)> {
     let (file, rights) = match rights.place_of_name(path).ok()? {
-        Some(place) => (place.act(|_, _| Ok(SocketFile::at(&place.through())?)).ok()?, place.rights()),
+        Some(role) => (role.act(|_, _| Ok(SocketFile::at(&role.through())?)).ok()?, role.rights()),
         None => (SocketFile::at(path).ok()?, Rights::default()),
     };
     let is_its = rights.user().is_none_or(|user| user.uid == file.uid);
@@ -104,16 +104,16 @@ mod tests {
 
     #[test]
     fn names_come_back() {
-        let shard = |number, position| Place::Shard { number, position };
-        for (owner, place) in [
-            (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, Place::Alone),
-            (Owner { app: "é".into(), key: "/run/x:y.sock".into(), file: Some((0xfe00, 17)) }, Place::Alone),
+        let shard = |number, position| SocketRole::Shard { number, position };
+        for (owner, role) in [
+            (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, SocketRole::Alone),
+            (Owner { app: "é".into(), key: "/run/x:y.sock".into(), file: Some((0xfe00, 17)) }, SocketRole::Alone),
             (Owner { app: String::new(), key: "[::1]:0#2".into(), file: None }, shard(3, Some(0))),
             (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, shard(0, None)),
         ] {
-            let name = owner.held_name(place).unwrap();
+            let name = owner.held_name(role).unwrap();
             assert!(is_held_name(&name));
-            assert_eq!(Owner::parse(&name), Some((owner, place)));
+            assert_eq!(Owner::parse(&name), Some((owner, role)));
         }
         for name in [
             "socket:",
@@ -129,6 +129,6 @@ mod tests {
         ] {
             assert_eq!(Owner::parse(name), None, "{name}");
         }
-        assert_eq!(Owner { app: "x".repeat(250), key: "port 80".into(), file: None }.held_name(Place::Alone), None);
+        assert_eq!(Owner { app: "x".repeat(250), key: "port 80".into(), file: None }.held_name(SocketRole::Alone), None);
     }
 }

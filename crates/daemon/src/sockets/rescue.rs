@@ -12,7 +12,7 @@ use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 use super::Sockets;
 use super::group::{Socket, shard_number};
-use super::owner::{Owner, Place, identity};
+use super::owner::{Owner, SocketRole, identity};
 use super::shards::shard_of;
 use crate::engine::Ctx;
 use crate::rights::Rights;
@@ -37,15 +37,15 @@ impl Sockets {
                 ListenAt::Unix { path } => identity(Path::new(path), &Rights::of(&spec)),
                 ListenAt::Tcp { .. } => None,
             };
-            let place = match shard.filter(|_| sockopt::socket_reuseport(&fd) == Ok(true)) {
-                Some(number) => Place::Shard { number, position: None },
-                None => Place::Alone,
+            let role = match shard.filter(|_| sockopt::socket_reuseport(&fd) == Ok(true)) {
+                Some(number) => SocketRole::Shard { number, position: None },
+                None => SocketRole::Alone,
             };
             let owner = Owner { app: spec.name.clone(), key, file };
-            if let Some(name) = owner.held_name(place) {
+            if let Some(name) = owner.held_name(role) {
                 ctx.keeper.hold(&name, fd.as_fd());
             }
-            self.add(ctx, owner, Socket { fd: fd.into(), place });
+            self.add(ctx, owner, Socket { fd: fd.into(), role });
         }
     }
 }

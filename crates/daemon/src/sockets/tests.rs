@@ -52,12 +52,12 @@ fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, 
 
 /// Has an instance end by a user's will.
 fn stopped(played: &mut Played, sockets: &mut Sockets, id: u32) {
-    played.feed(sockets, id, Event::Stop(user()));
+    played.dispatch(sockets, id, Event::Stop(user()));
     let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
     let exit = ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
-    played.feed(sockets, id, Event::Exited { inc, exit });
-    played.feed(sockets, id, Event::TreeGone { inc });
-    sockets.on_notice(&mut played.ctx, id, &Notice::Stopped);
+    played.dispatch(sockets, id, Event::Exited { inc, exit });
+    played.dispatch(sockets, id, Event::TreeGone { inc });
+    sockets.on_transition(&mut played.ctx, id, &Transition::Stopped);
 }
 
 fn address(fd: &OwnedFd) -> SocketAddr {
@@ -166,7 +166,7 @@ fn a_process_that_is_to_finish_gets_nothing_new_and_takes_what_it_has() {
     assert!(!sockets.on_drain(&mut played.ctx, first, 1), "there is nobody else");
     let (_, of_second) = running(&mut played, &mut sockets, &spec);
     let early = connect(address(&of_first[0]), 40);
-    played.feed(&mut sockets, first, Event::StopGently(user()));
+    played.dispatch(&mut sockets, first, Event::StopGently(user()));
     let State::Draining { inc, .. } = played.ctx.slots.get(first).unwrap().durable.instance.state else { panic!() };
     assert!(sockets.on_drain(&mut played.ctx, first, inc));
     let late = connect(address(&of_first[0]), 20);

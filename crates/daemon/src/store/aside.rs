@@ -39,7 +39,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
         .collect();
     let at = ostler_sys::now().wall_ms;
     let kept = json!({
-        "why": inventory.last_words,
+        "why": inventory.last_failure,
         "at_ms": at,
         "version": env!("CARGO_PKG_VERSION"),
         "processes": pids,
@@ -55,7 +55,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
     log.error(format_args!(
         "instance {id} of {name} is set aside, because {} daemons in a row died over its record ({}); its processes {pids:?} go on without \
          supervision, the other apps with it; start it again when they are ended",
-        inventory.failures, inventory.last_words
+        inventory.failures, inventory.last_failure
     ));
     let (app, pm_id) = (Some(name.to_owned()), Some(record.pm_id));
     let file = written.is_ok().then(|| path.to_string_lossy().into_owned());
@@ -63,7 +63,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
         Ok(()) => log.error(format_args!("the record of {name} is kept in \"{}\"", path.display())),
         Err(error) => log.error(format_args!("the record of {name} cannot be kept in \"{}\": {error}", path.display())),
     }
-    let cause = Cause::policy(PolicyName::Recovery, inventory.last_words.clone());
+    let cause = Cause::policy(PolicyName::Recovery, inventory.last_failure.clone());
     Some(Aside { id, draft: Draft { app, id: pm_id, what: What::SetAside { file }, cause, status: None } })
 }
 

@@ -19,7 +19,7 @@ use super::rollouts::{ReleaseRecord, RolloutRecord};
 use super::slot::{SlotEntry, SlotNumbers, SlotRecord};
 use crate::logs::Destination;
 use crate::logs::carry::Carried;
-use crate::logs::handback::{FileKey, HandBack};
+use crate::logs::reclaim::{FileKey, ReclaimRecord};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,7 +66,8 @@ pub(crate) enum Record<'a> {
         id: u32,
     },
     /// The log writer of a deleted instance still has something to write.
-    LastWords {
+    #[serde(rename = "last_words")]
+    LogTail {
         /// Which instance it was.
         id: u32,
         /// Which of its writers.
@@ -75,16 +76,19 @@ pub(crate) enum Record<'a> {
         destination: Box<Destination>,
     },
     /// It is written.
-    Said {
+    #[serde(rename = "said")]
+    LogTailOver {
         /// Which instance it was.
         id: u32,
         /// Which of its writers.
         place: u32,
     },
     /// A renamed log file on its way back to its path; replaces the former record of that number.
-    HandBack(Box<HandBack>),
+    #[serde(rename = "hand_back")]
+    Reclaim(Box<ReclaimRecord>),
     /// It is done, or undone.
-    HandedBack {
+    #[serde(rename = "handed_back")]
+    ReclaimOver {
         /// Its number.
         id: u32,
     },
@@ -137,9 +141,9 @@ pub(crate) struct Snapshot {
     /// Instances by id.
     pub slots: BTreeMap<u32, SlotRecord>,
     /// Log writers of deleted instances, by instance and place.
-    pub last_words: BTreeMap<(u32, u32), Destination>,
+    pub log_tails: BTreeMap<(u32, u32), Destination>,
     /// Log files on their way back to their paths.
-    pub hand_backs: BTreeMap<u32, HandBack>,
+    pub reclaims: BTreeMap<u32, ReclaimRecord>,
     /// Deleted log files that are carried.
     pub carries: BTreeMap<FileKey, Carried>,
     /// Reloads under way.
@@ -227,17 +231,17 @@ impl Snapshot {
                 self.numbers.note(id);
                 self.slots.remove(&id);
             }
-            Record::LastWords { id, place, destination } => {
-                self.last_words.insert((id, place), *destination);
+            Record::LogTail { id, place, destination } => {
+                self.log_tails.insert((id, place), *destination);
             }
-            Record::Said { id, place } => {
-                self.last_words.remove(&(id, place));
+            Record::LogTailOver { id, place } => {
+                self.log_tails.remove(&(id, place));
             }
-            Record::HandBack(hand_back) => {
-                self.hand_backs.insert(hand_back.id, *hand_back);
+            Record::Reclaim(reclaim) => {
+                self.reclaims.insert(reclaim.id, *reclaim);
             }
-            Record::HandedBack { id } => {
-                self.hand_backs.remove(&id);
+            Record::ReclaimOver { id } => {
+                self.reclaims.remove(&id);
             }
             Record::Carry(carried) => {
                 self.carries.insert(carried.file, *carried);

@@ -3,15 +3,15 @@
 use std::ops::Deref;
 
 use ostler_core::cron::Ticks;
+use ostler_core::default_box::DefaultBox;
 use ostler_core::lifecycle::Instance;
-use ostler_core::note::Note;
-use ostler_core::rare::Rare;
+use ostler_core::observation::Observation;
 use ostler_core::time::Now;
 use ostler_proto::control::OpenSocket;
 use ostler_proto::event::Cause;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::logs::handback::FileKey;
+use crate::logs::reclaim::FileKey;
 
 /// Numbers of candidates of a reload begin here: those of others never get so far.
 const CANDIDATES_FROM: u32 = 1 << 31;
@@ -90,7 +90,7 @@ pub(crate) struct SlotRecord {
     pub former_leaders: Vec<FormerLeader>,
     /// What was learned of its process.
     #[serde(default)]
-    pub learned: Rare<LearnedRecord>,
+    pub learned: DefaultBox<LearnedRecord>,
     /// Its process runs with our preload.
     #[serde(default)]
     pub preloaded: bool,
@@ -116,8 +116,8 @@ pub(crate) struct SlotRecord {
     #[serde(default, skip_serializing_if = "WatchMark::is_plain")]
     pub watch: WatchMark,
     /// What was found out about it while it was looked after, the oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<Note>,
+    #[serde(default, rename = "notes", skip_serializing_if = "Vec::is_empty")]
+    pub observations: Vec<Observation>,
     /// Why it is as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<Cause>>,
@@ -140,7 +140,7 @@ impl SlotRecord {
             ticks: Ticks::default(),
             start_ticks: 0,
             former_leaders: Vec::new(),
-            learned: Rare::default(),
+            learned: DefaultBox::default(),
             preloaded: false,
             log_start: (0, 0),
             log_files: [None; 2],
@@ -149,7 +149,7 @@ impl SlotRecord {
             served: Vec::new(),
             group: None,
             watch: WatchMark::default(),
-            notes: Vec::new(),
+            observations: Vec::new(),
             cause: None,
         }
     }
@@ -192,7 +192,7 @@ pub(crate) struct LearnedRecord {
     pub status: Option<String>,
 }
 
-ostler_core::rarely!(LearnedRecord);
+ostler_core::static_default!(LearnedRecord);
 
 /// What is remembered of changed files of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

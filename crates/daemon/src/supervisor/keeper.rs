@@ -51,7 +51,7 @@ impl Control {
                 let step = self.ctx.slots.get(id).map_or_else(|| step.clone(), |slot| slot.explain(&step, errno));
                 self.process_is_gone(id, inc);
                 let failure = self.ctx.fds.explain(SpawnFailure { step, errno });
-                self.feed(id, Event::SpawnFailed { inc, failure });
+                self.dispatch_event(id, Event::SpawnFailed { inc, failure });
             }
             FromKeeper::Exited { key, pid, ending, .. } => {
                 // Whoever it was: what the kernel killed for its memory is not counted again with the next end.
@@ -103,7 +103,7 @@ impl Control {
             return self.ctx.slots.note_former_leader(id, ProcRef { pid, start_ticks });
         }
         slot.durable.start_ticks = start_ticks;
-        self.feed(id, Event::Spawned { inc, pid });
+        self.dispatch_event(id, Event::Spawned { inc, pid });
     }
 
     /// It is no instance: a feature asked for it.
@@ -125,7 +125,7 @@ impl Control {
         let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
         exit.oom |= killed && self.ctx.slots.get(id).is_some_and(Slot::was_short_of_memory);
         self.process_is_gone(id, inc);
-        self.feed(id, Event::Exited { inc, exit });
+        self.dispatch_event(id, Event::Exited { inc, exit });
         self.ctx.slots.hand_down_exit(id, inc);
     }
 

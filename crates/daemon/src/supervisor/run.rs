@@ -5,19 +5,19 @@ use ostler_keeper::ToKeeper;
 use ostler_sys::signal::KILL;
 
 use crate::control::Control;
-use crate::engine::{Beside, Request, Transition, Work, hooks, notices};
+use crate::engine::{Beside, InstanceStep, Request, Work, hooks, transitions};
 use crate::logs::Outputs;
 use crate::slots::Slot;
 use crate::users::account;
 
 impl Control {
     /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
-    pub(crate) fn feed(&mut self, id: u32, event: Event) {
+    pub(crate) fn dispatch_event(&mut self, id: u32, event: Event) {
         let _at = crate::incident::working_on(id);
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let before = slot.durable.instance.status();
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
-        let notices = notices(&effects);
+        let transitions = transitions(&effects);
         let gone = slot.durable.instance.state == State::Gone;
         self.ctx.slots.changed(id);
         let hooks = hooks(&effects);
@@ -27,10 +27,10 @@ impl Control {
             }
         }
         if gone {
-            self.ctx.effects.push(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Notice::Deleted)));
+            self.ctx.effects.push(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Transition::Deleted)));
         }
-        let transition = Transition { id, event: &event, before, notices: &notices, hooks: &hooks };
-        self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, &transition));
+        let step = InstanceStep { id, event: &event, before, transitions: &transitions, hooks: &hooks };
+        self.features.each().for_each(|feature| feature.on_step(&mut self.ctx, &step));
     }
 
     /// Does one thing. True for a spawn.
@@ -67,9 +67,9 @@ impl Control {
             // Asked for with the step itself.
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
             Effect::Sweep { inc, kill, signal } => self.ctx.request(Request::Sweep { id, inc, signal: (!kill).then_some(signal) }),
-            Effect::Notify(notice) => {
-                self.features.each().for_each(|feature| feature.on_notice(&mut self.ctx, id, &notice));
-                if matches!(notice, ostler_core::lifecycle::Notice::Deleted) {
+            Effect::Notify(transition) => {
+                self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, id, &transition));
+                if matches!(transition, ostler_core::lifecycle::Transition::Deleted) {
                     self.forget(id);
                 }
             }

@@ -42,7 +42,7 @@ fn gone(played: &mut Played) -> Vec<u32> {
 fn who_is_left_is_asked_watched_and_then_it_is_over() {
     let (mut played, mut sweeps) = playing();
     let (id, mut child) = running(&mut played, &mut sweeps);
-    played.feed(&mut sweeps, id, Event::Stop(Origin::Shutdown));
+    played.dispatch(&mut sweeps, id, Event::Stop(Origin::Shutdown));
     assert!(sweeps.on_request(&mut played.ctx, Request::Sweep { id, inc: 1, signal: Some(15) }).is_none());
     assert_eq!(due(&mut played, &mut sweeps), Some(played.ctx.now.mono_ms), "at once");
     sweeps.on_quiet(&mut played.ctx);
@@ -62,7 +62,7 @@ fn a_crash_that_left_nothing_in_its_group_does_not_wait_for_a_look() {
     child.kill().unwrap();
     child.wait().unwrap();
     let exit = ExitReport { ending: Exit::Signal { signal: 9, core: false }, oom: false };
-    played.feed(&mut sweeps, id, Event::Exited { inc: 1, exit });
+    played.dispatch(&mut sweeps, id, Event::Exited { inc: 1, exit });
     sweeps.on_request(&mut played.ctx, Request::Sweep { id, inc: 1, signal: None });
     sweeps.on_quiet(&mut played.ctx);
     assert_eq!(gone(&mut played), [id]);

@@ -66,15 +66,15 @@ pub(super) struct Change {
 pub(super) type Tell = Box<dyn Fn(Report) + Send>;
 
 /// Runs until nobody can give orders any more.
-pub(super) fn run(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, tell: &Tell) {
-    let running = AssertUnwindSafe(|| follow(inotify, orders, waker, tell));
+pub(super) fn run(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, report: &Tell) {
+    let running = AssertUnwindSafe(|| follow(inotify, orders, waker, report));
     if let Err(panic) = catch_unwind(running) {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        tell(Report { group: 0, news: News::Died(text.unwrap_or("no words").to_owned()) });
+        report(Report { group: 0, news: News::Died(text.unwrap_or("no words").to_owned()) });
     }
 }
 
-fn follow(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, tell: &Tell) {
+fn follow(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, report: &Tell) {
     let mut engine = Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() };
     loop {
         if !engine.take_orders(orders) {
@@ -82,7 +82,7 @@ fn follow(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Wake
         }
         let busy = engine.take_events();
         engine.look();
-        engine.report(tell);
+        engine.report(report);
         if busy {
             // Not even an order is so urgent.
             std::thread::sleep(PAUSE);
@@ -177,9 +177,9 @@ impl Engine {
         }
     }
 
-    fn report(&mut self, tell: &Tell) {
+    fn report(&mut self, report: &Tell) {
         for (&group, watched) in &mut self.groups {
-            watched.news().into_iter().for_each(|news| tell(Report { group, news }));
+            watched.news().into_iter().for_each(|news| report(Report { group, news }));
         }
     }
 

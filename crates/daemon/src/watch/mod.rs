@@ -27,7 +27,7 @@ use ostler_core::lifecycle::State;
 use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
 use ostler_sys::inotify::Inotify;
 
-use crate::engine::{Ctx, Feature, Transition};
+use crate::engine::{Ctx, Feature, InstanceStep};
 use crate::keeper_door::KeeperDoor;
 use crate::reactor::{Reactor, Source};
 use crate::store::WatchMark;
@@ -120,12 +120,12 @@ impl Feature for Watches {
         self.recall_changes(ctx);
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, transition: &Transition<'_>) {
-        if let Some(slot) = ctx.slots.get_mut(transition.id).filter(|slot| matches!(slot.durable.instance.state, State::Spawning { .. })) {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if let Some(slot) = ctx.slots.get_mut(step.id).filter(|slot| matches!(slot.durable.instance.state, State::Spawning { .. })) {
             // Whatever changed before is known to this process, and a start watches again: journaled with the step.
             slot.durable.watch = WatchMark::default();
         }
-        self.follow(ctx, transition.id);
+        self.follow(ctx, step.id);
     }
 
     /// Whatever changed before is known to this process.
@@ -258,13 +258,13 @@ impl Watches {
         }
         reactor.add(&*ours, Source::Feature(Self::NAME, 0))?;
         let (its_own, back) = (Arc::clone(&of_thread), Arc::clone(&ours));
-        let tell: engine::Tell = Box::new(move |report| {
+        let report: engine::Tell = Box::new(move |report| {
             // Nobody listens any more when the daemon ends.
             let _ = sender.send(report);
             back.wake();
         });
         let thread = std::thread::Builder::new().name("watch".into()).stack_size(STACK_BYTES);
-        thread.spawn(move || engine::run(queue, &received, &its_own, &tell))?;
+        thread.spawn(move || engine::run(queue, &received, &its_own, &report))?;
         self.engine = Some(Engine { orders, of_thread, reports, ours });
         Ok(())
     }

@@ -93,7 +93,7 @@ fn what_nobody_wants_any_more_is_not_watched() {
     let (mut played, mut watches, id) = running();
     change(&mut played, &mut watches, "a.js");
     played.ctx.slots.get_mut(id).unwrap().durable.watch.stopped = true;
-    played.feed(&mut watches, id, stop());
+    played.dispatch(&mut watches, id, stop());
     assert!(watches.groups.is_empty() && watches.members.is_empty());
     played.pass(&mut watches, 10 * QUIET_MS);
     assert!(played.queued().is_empty());
@@ -103,10 +103,10 @@ fn what_nobody_wants_any_more_is_not_watched() {
 #[test]
 fn an_instance_that_ended_by_itself_is_started() {
     let (mut played, mut watches, id) = running();
-    played.feed(&mut watches, id, stop());
+    played.dispatch(&mut watches, id, stop());
     let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
-    played.feed(&mut watches, id, Event::Exited { inc: 1, exit });
-    played.feed(&mut watches, id, Event::TreeGone { inc: 1 });
+    played.dispatch(&mut watches, id, Event::Exited { inc: 1, exit });
+    played.dispatch(&mut watches, id, Event::TreeGone { inc: 1 });
     change(&mut played, &mut watches, "a.js");
     played.pass(&mut watches, QUIET_MS);
     let queued = played.queued();
@@ -122,7 +122,7 @@ fn the_next_daemon_acts_on_what_is_marked() {
     played.ctx.timers = crate::engine::Timers::default();
     let mut watches = Watches::default();
     let recovered = ostler_core::lifecycle::Recovered::Alive { inc: 1, pid: 4711 };
-    played.feed(&mut watches, id, Event::Recovered(recovered));
+    played.dispatch(&mut watches, id, Event::Recovered(recovered));
     watches.on_boot(&mut played.ctx);
     played.pass(&mut watches, QUIET_MS);
     assert_eq!(acts(&played.queued()).len(), 1);

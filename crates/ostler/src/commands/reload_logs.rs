@@ -25,8 +25,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for log in &logs {
         match &log.outcome {
             LogOutcome::Reopened => {}
-            LogOutcome::HandedBack { .. } if quiet => {}
-            LogOutcome::HandedBack { rotated, .. } => cx.out.info(format_args!("{} begins anew, its old lines are in {rotated}", log.path)),
+            LogOutcome::Reclaimed { .. } if quiet => {}
+            LogOutcome::Reclaimed { rotated, .. } => cx.out.info(format_args!("{} begins anew, its old lines are in {rotated}", log.path)),
             LogOutcome::Failed { reason } => failed.push(format!("{}: {reason}", log.path)),
         }
     }

@@ -21,8 +21,8 @@ pub(crate) fn rollout(report: &RolloutReport, view: &View) -> String {
         None => format!("since {}", span(view.since(report.started_ms))),
     };
     let _ = writeln!(out, "{name} release {}: {} ({}, {when})", report.release, paint.with(style, word), shown(&report.command));
-    for place in &report.places {
-        let _ = writeln!(out, "  {:>3}  {}", place.id, place.state);
+    for replica in &report.replicas {
+        let _ = writeln!(out, "  {:>3}  {}", replica.id, replica.state);
     }
     if report.cut > 0 {
         let were = if report.cut == 1 { "request was" } else { "requests were" };

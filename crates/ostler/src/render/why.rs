@@ -32,7 +32,7 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     if let Some(health) = &detail.health {
         let _ = writeln!(out, "  {}", health_line(health, view));
     }
-    for note in detail.notes.iter().rev() {
+    for note in detail.observations.iter().rev() {
         let _ = writeln!(out, "  {} ago ({}) it {}", span(view.since(note.at.wall_ms)), view.local(note.at.wall_ms), shown(&note.text));
     }
     let mut exits = detail.instance.exits.iter().rev();
@@ -96,7 +96,7 @@ fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     match &event.what {
         What::Exit { pid, .. } => exits.iter().any(|exit| exit.pid == *pid),
         What::CouldNotStart { .. } => exits.iter().any(|exit| matches!(exit.ending, Ending::SpawnFailed { .. })),
-        What::Health { .. } | What::LimitExceeded { .. } => detail.notes.iter().any(|note| note.at.wall_ms == event.at_ms),
+        What::Health { .. } | What::LimitExceeded { .. } => detail.observations.iter().any(|note| note.at.wall_ms == event.at_ms),
         What::ReloadBegun { .. }
         | What::ReloadDone { .. }
         | What::ReloadFailed { .. }

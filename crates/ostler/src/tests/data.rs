@@ -6,7 +6,7 @@ use ostler_core::health::State as Health;
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Origin, PolicyName, State};
 use ostler_core::time::Now;
 use ostler_proto::control::{
-    Detail, FaultReport, Files, HealthReport, HostReport, InterfaceReport, Learned, Monit, MountReport, PlaceReport, RolloutReport,
+    Detail, FaultReport, Files, HealthReport, HostReport, InterfaceReport, Learned, Monit, MountReport, ReplicaReport, RolloutReport,
     RolloutState, TableRow,
 };
 use ostler_proto::event::{Cause, Event, Lost, What};
@@ -117,7 +117,7 @@ pub(crate) fn stopped() -> Detail {
         health: None,
         cause: None,
         kept: Default::default(),
-        notes: Vec::new(),
+        observations: Vec::new(),
     }
 }
 
@@ -238,7 +238,7 @@ pub(crate) fn rollouts() -> [RolloutReport; 2] {
         ended_ms: Some(NOW_MS - 8_000),
         state: RolloutState::Failed,
         current: false,
-        places: vec![PlaceReport { id: 0, state: "failed".into() }, PlaceReport { id: 1, state: "waiting".into() }],
+        replicas: vec![ReplicaReport { id: 0, state: "failed".into() }, ReplicaReport { id: 1, state: "waiting".into() }],
         fault: Some(FaultReport { id: 0, reason: "exited with code 1 before it was ready".into(), last_lines: vec!["Error: no".into()] }),
         cut: 2,
     };

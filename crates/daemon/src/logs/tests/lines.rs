@@ -6,10 +6,10 @@ use super::*;
 fn lines_get_their_date_and_stay_in_order() {
     let mut rig = Rig::new("dates");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
-    rig.say("one\ntwo\n");
+    rig.write("one\ntwo\n");
     rig.complain("bad\n");
     rig.wait_for_text("out.log", "D: one\nD: two\n");
-    rig.say("three");
+    rig.write("three");
     rig.end();
     assert_eq!(handle.join(), Ending::Drained);
     assert_eq!((rig.text("out.log"), rig.text("error.log")), ("D: one\nD: two\nD: three\n".into(), "D: bad\n".into()));
@@ -21,7 +21,7 @@ fn twenty_thousand_lines_before_the_end_are_all_there() {
     let mut rig = Rig::new("flood");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
-    rig.say(&text);
+    rig.write(&text);
     rig.end();
     handle.join();
     let expected: String = text.lines().map(|line| format!("D: {line}\n")).collect();
@@ -32,11 +32,11 @@ fn twenty_thousand_lines_before_the_end_are_all_there() {
 fn a_prompt_shows_up_and_its_line_goes_on() {
     let mut rig = Rig::new("prompt");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
-    rig.say("name? ");
+    rig.write("name? ");
     rig.wait_for_text("out.log", "D: name? ");
-    rig.say("alice\nnext\n");
+    rig.write("alice\nnext\n");
     rig.wait_for_text("out.log", "D: name? alice\nD: next\n");
-    rig.say("open");
+    rig.write("open");
     rig.wait_for_text("out.log", "D: name? alice\nD: next\nD: open");
     rig.end();
     handle.join();
@@ -48,7 +48,7 @@ fn lines_written_in_pieces_are_put_together() {
     let mut rig = Rig::new("pieces");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     for piece in ["a", "b", "c\nd", "e\n", "\n", "f"] {
-        rig.say(piece);
+        rig.write(piece);
         std::thread::yield_now();
     }
     rig.end();
@@ -62,9 +62,9 @@ fn a_line_longer_than_the_pipe_has_one_date_and_all_its_bytes() {
         let mut rig = Rig::new("long");
         let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
         let line: String = (0..size).map(|n| char::from(b'a' + u8::try_from(n % 23).unwrap())).collect();
-        rig.say("before\n");
-        rig.say(&line);
-        rig.say("\nafter\n");
+        rig.write("before\n");
+        rig.write(&line);
+        rig.write("\nafter\n");
         rig.end();
         handle.join();
         assert!(rig.text("out.log") == format!("D: before\nD: {line}\nD: after\n"), "{size}");
@@ -77,9 +77,9 @@ fn writes_that_fill_pages_badly_do_not_stall() {
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     let piece = "x".repeat(2049);
     for _ in 0..600 {
-        rig.say(&piece);
+        rig.write(&piece);
     }
-    rig.say("\n");
+    rig.write("\n");
     rig.end();
     handle.join();
     assert!(rig.text("out.log") == format!("D: {}\n", piece.repeat(600)));
@@ -90,9 +90,9 @@ fn json_lines_are_whole_objects_cut_between_characters() {
     let mut rig = Rig::new("json");
     let handle = Pipeline::spawn(rig.config(Format::Json { stamp: None, process_id: 4, app_name: "api".into() })).unwrap();
     let long = "é€😀".repeat(200_000);
-    rig.say("first \"quoted\"\n");
-    rig.say(&long);
-    rig.say("\nlast");
+    rig.write("first \"quoted\"\n");
+    rig.write(&long);
+    rig.write("\nlast");
     rig.complain("oops\n");
     rig.end();
     handle.join();
@@ -112,11 +112,11 @@ fn the_combined_file_has_whole_lines_of_both() {
     let mut rig = Rig::new("combined");
     let config = Config { combined: Some(rig.path("all.log")), out: None, ..rig.config(dated("D")) };
     let handle = Pipeline::spawn(config).unwrap();
-    rig.say("prompt> ");
+    rig.write("prompt> ");
     rig.wait_for_text("all.log", "D: prompt> ");
     rig.complain("error\n");
     rig.wait_for_text("all.log", "D: prompt> \nD: error\n");
-    rig.say("answer\n");
+    rig.write("answer\n");
     rig.wait_for_text("all.log", "D: prompt> \nD: error\nD: answer\n");
     rig.end();
     handle.join();
@@ -130,7 +130,7 @@ fn one_path_for_everything_has_each_line_once() {
     let path = rig.path("one.log");
     let config = Config { out: Some(path.clone()), error: Some(path.clone()), combined: Some(path), ..rig.config(Format::Plain) };
     let handle = Pipeline::spawn(config).unwrap();
-    rig.say("a\n");
+    rig.write("a\n");
     rig.wait_for_text("one.log", "a\n");
     rig.complain("b\n");
     rig.end();
@@ -182,7 +182,7 @@ fn an_old_line_without_end_is_not_continued_by_another_process() {
     let mut rig = Rig::new("old");
     std::fs::write(rig.path("out.log"), "left over").unwrap();
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
-    rig.say("new\n");
+    rig.write("new\n");
     rig.end();
     handle.join();
     assert_eq!(rig.text("out.log"), "left over\nD: new\n");

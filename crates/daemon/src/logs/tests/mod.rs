@@ -88,7 +88,7 @@ impl Rig {
         }
     }
 
-    pub(super) fn say(&mut self, text: impl AsRef<[u8]>) {
+    pub(super) fn write(&mut self, text: impl AsRef<[u8]>) {
         self.out.as_mut().unwrap().write_all(text.as_ref()).unwrap();
     }
 

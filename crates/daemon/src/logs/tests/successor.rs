@@ -1,6 +1,6 @@
 //! Every state in which a daemon can die, made by hand.
 
-use super::super::record::{Lead, Note, Phase, Slot, TargetNote};
+use super::super::record::{Checkpoint, Lead, Phase, Slot, TargetCheckpoint};
 use super::*;
 
 const INPUT: &str = "one\ntwo\nthree\n";
@@ -10,13 +10,13 @@ const WRITTEN: &str = "D: one\nD: two\n";
 /// The batch of the first two lines was noted, `held` bytes of it are in the holding pipe, `written` bytes in the file.
 fn dead(phase: Phase, held: usize, written: usize) -> Rig {
     let mut rig = Rig::new("dead");
-    rig.say(INPUT);
+    rig.write(INPUT);
     let mut file = File::create(rig.path("out.log")).unwrap();
     file.write_all(b"before\n").unwrap();
     let key = super::super::open::identity(&file).unwrap().0;
-    let mut note = Note { phase, count: BATCH as u32, wall_ms: 1, ..Note::default() };
-    note.targets[0] = TargetNote { key, offset: 7, length: WRITTEN.len() as u32, lead: Lead::Fresh };
-    Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(&note).unwrap();
+    let mut checkpoint = Checkpoint { phase, count: BATCH as u32, wall_ms: 1, ..Checkpoint::default() };
+    checkpoint.targets[0] = TargetCheckpoint { key, offset: 7, length: WRITTEN.len() as u32, lead: Lead::Fresh };
+    Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(&checkpoint).unwrap();
     let moved = if phase == Phase::Written { BATCH } else { held };
     super::super::pipes::hold(&rig.pipes[0], &rig.holding, moved).unwrap();
     let mut rest = [0; 64];
@@ -70,45 +70,45 @@ fn in_doubt_a_line_is_there_twice_but_never_missing() {
 
     // The record was lost while something was held.
     let rig = dead(Phase::Moving, BATCH, 0);
-    Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(&Note::default()).unwrap();
+    Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(&Checkpoint::default()).unwrap();
     assert_eq!(outcome(rig, dated("D")), "before\nD: one\nD: two\nD: three\n");
 }
 
 #[test]
 fn a_slot_of_somebody_else_does_no_harm() {
-    let mut note = Note { phase: Phase::Moving, count: 500, stream: 1, ..Note::default() };
-    note.open = [true, true];
-    let rig = |note: &Note| {
+    let mut checkpoint = Checkpoint { phase: Phase::Moving, count: 500, stream: 1, ..Checkpoint::default() };
+    checkpoint.open = [true, true];
+    let rig = |checkpoint: &Checkpoint| {
         let mut rig = Rig::new("slot");
-        Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(note).unwrap();
-        rig.say("a\n");
+        Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(checkpoint).unwrap();
+        rig.write("a\n");
         rig
     };
-    let mut fresh = rig(&note);
+    let mut fresh = rig(&checkpoint);
     let handle = Pipeline::spawn(fresh.config(dated("D"))).unwrap();
     fresh.end();
     assert_eq!(handle.join(), Ending::Drained);
     assert_eq!((fresh.text("out.log"), fresh.text("error.log")), ("D: a\n".into(), String::new()));
     // Even if it is taken for our own.
-    assert_eq!(outcome(rig(&note), dated("D")), "D: a\n");
+    assert_eq!(outcome(rig(&checkpoint), dated("D")), "D: a\n");
 }
 
 #[test]
 fn an_open_line_is_continued_by_the_successor() {
     let mut rig = Rig::new("open-line");
     let first = Pipeline::spawn(rig.config(dated("D"))).unwrap();
-    rig.say("name? ");
+    rig.write("name? ");
     rig.wait_for_text("out.log", "D: name? ");
     // The first one is as good as dead: nothing is in the pipe, and the note about the open line is in the record.
     std::mem::forget(first);
-    let note = || Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).load().unwrap();
-    until(|| note().open[0] && note().phase == Phase::Idle, || format!("{:?}", note()));
+    let checkpoint = || Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).load().unwrap();
+    until(|| checkpoint().open[0] && checkpoint().phase == Phase::Idle, || format!("{:?}", checkpoint()));
     let saved = rig.record.try_clone().unwrap();
     let other = Rig::with(Folder::new("open-line-2"), Arc::new(saved), 0, OpenFiles::default());
     let mut successor = other;
     let config = Config { out: Some(rig.path("out.log")), ..successor.config(dated("D")) };
     let handle = take_over(config);
-    successor.say("alice\n");
+    successor.write("alice\n");
     successor.end();
     assert_eq!(handle.join(), Ending::Drained);
     assert_eq!(rig.text("out.log"), "D: name? alice\n");

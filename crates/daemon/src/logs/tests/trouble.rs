@@ -6,12 +6,12 @@ use super::*;
 fn reopening_goes_on_in_a_new_file() {
     let mut rig = Rig::new("reopen");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
-    rig.say("old\n");
+    rig.write("old\n");
     rig.wait_for_text("out.log", "D: old\n");
     std::fs::rename(rig.path("out.log"), rig.path("out.log.1")).unwrap();
     handle.reopen();
     until(|| rig.path("out.log").exists(), || "not reopened".into());
-    rig.say("new\n");
+    rig.write("new\n");
     rig.end();
     handle.join();
     assert_eq!((rig.text("out.log.1"), rig.text("out.log")), ("D: old\n".into(), "D: new\n".into()));
@@ -26,7 +26,7 @@ fn what_cannot_be_reopened_stays_open() {
     handle.reopen();
     let Report::NotReopened { reason } = rig.wait_for(|report| matches!(report, Report::NotReopened { .. })) else { unreachable!() };
     assert!(reason.contains("out.log") && reason.contains("directory"), "{reason}");
-    rig.say("still\n");
+    rig.write("still\n");
     rig.end();
     handle.join();
     assert_eq!(rig.text("moved"), "D: still\n");
@@ -36,10 +36,10 @@ fn what_cannot_be_reopened_stays_open() {
 fn a_truncated_file_goes_on_from_its_beginning() {
     let mut rig = Rig::new("flush");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
-    rig.say("old\nopen");
+    rig.write("old\nopen");
     rig.wait_for_text("out.log", "D: old\nD: open");
     File::options().write(true).open(rig.path("out.log")).unwrap().set_len(0).unwrap();
-    rig.say(" end\nnew\n");
+    rig.write(" end\nnew\n");
     rig.end();
     handle.join();
     assert_eq!(rig.text("out.log"), "D:  end\nD: new\n");
@@ -49,13 +49,13 @@ fn a_truncated_file_goes_on_from_its_beginning() {
 fn a_straggler_does_not_hold_up_the_end() {
     let mut rig = Rig::new("straggler");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
-    rig.say("a\nb");
+    rig.write("a\nb");
     handle.finish(Duration::ZERO);
     assert_eq!(handle.join(), Ending::TimeUp);
     assert_eq!(rig.text("out.log"), "D: a\nD: b\n");
     // The stream itself is still there for a successor.
     let next = take_over(rig.config(dated("D")));
-    rig.say("c\n");
+    rig.write("c\n");
     rig.end();
     assert_eq!(next.join(), Ending::Drained);
     assert_eq!(rig.text("out.log"), "D: a\nD: b\nD: c\n");
@@ -66,13 +66,13 @@ fn the_next_process_does_not_go_on_with_the_line_of_the_last() {
     for shown in [false, true] {
         let mut rig = Rig::new("next");
         let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
-        rig.say("fatal");
+        rig.write("fatal");
         if shown {
             rig.wait_for_text("out.log", "D: fatal");
         }
         assert!(handle.end_lines(LONG));
         assert_eq!(rig.text("out.log"), "D: fatal\n", "it is there when the call returns");
-        rig.say("started\n");
+        rig.write("started\n");
         rig.end();
         handle.join();
         assert_eq!(rig.text("out.log"), "D: fatal\nD: started\n");
@@ -93,7 +93,7 @@ fn nowhere_swallows() {
     let mut rig = Rig::new("nowhere");
     let config = Config { out: Some("/dev/null".into()), error: Some("NULL".into()), ..rig.config(dated("D")) };
     let handle = Pipeline::spawn(config).unwrap();
-    rig.say("x\n".repeat(1_000_000));
+    rig.write("x\n".repeat(1_000_000));
     rig.end();
     assert_eq!(handle.join(), Ending::Drained);
 }
@@ -106,7 +106,7 @@ fn a_reader_that_is_gone_does_not_stop_the_app() {
     let config = Config { out: Some("/dev/stdout".into()), runtime, ..rig.config(Format::Plain) };
     let handle = Pipeline::spawn(config).unwrap();
     drop(read);
-    rig.say("x\n");
+    rig.write("x\n");
     rig.wait_for(|report| matches!(report, Report::Nobody { .. }));
     rig.end();
     assert_eq!(handle.join(), Ending::Drained);
@@ -168,7 +168,7 @@ fn room_on_the_disk_is_noticed() {
     drop(std::fs::write(&filler, vec![0; 300 << 10]));
     let log = disk.0.join("out.log");
     let handle = Pipeline::spawn(Config { out: Some(log.clone()), ..rig.config(dated("D")) }).unwrap();
-    rig.say("a line\n");
+    rig.write("a line\n");
     rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
     assert!(!handle.end_lines(Duration::from_millis(1)), "nobody waits for a full disk");
     std::fs::remove_file(&filler).unwrap();

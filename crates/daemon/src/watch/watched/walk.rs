@@ -111,7 +111,7 @@ impl Watched {
             Err(NotAdded::Alias(_)) => return None,
             Err(NotAdded::Errno(Errno::NOSYS)) => self.look_first(node, path)?,
             Err(NotAdded::Errno(Errno::NOSPC | Errno::NOMEM)) => {
-                self.tell_full();
+                self.report_full();
                 self.look_first(node, path)?
             }
             Err(NotAdded::Errno(errno)) => {
@@ -140,7 +140,7 @@ impl Watched {
         tree::look(path, self.plan.follow).ok().map(Noticed::ByLooking)
     }
 
-    pub(super) fn tell_full(&mut self) {
+    pub(super) fn report_full(&mut self) {
         if !std::mem::replace(&mut self.told_full, true) {
             let text = "the kernel gives no more watches (raise them: `sysctl fs.inotify.max_user_watches=524288`); \
                         the folders that are left are looked at every second or less often";

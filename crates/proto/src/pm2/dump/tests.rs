@@ -31,7 +31,7 @@ fn detail(spec: AppSpec) -> Detail {
         health: None,
         cause: None,
         kept: Default::default(),
-        notes: Vec::new(),
+        observations: Vec::new(),
     }
 }
 

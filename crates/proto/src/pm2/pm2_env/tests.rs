@@ -47,7 +47,7 @@ pub(crate) fn detail(spec: AppSpec) -> Detail {
         health: None,
         cause: None,
         kept: Default::default(),
-        notes: Vec::new(),
+        observations: Vec::new(),
     }
 }
 

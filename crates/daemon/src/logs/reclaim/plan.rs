@@ -34,7 +34,7 @@ pub(crate) enum Verdict {
     /// New lines arrive at the path already, or nobody writes any.
     Leave,
     /// The file goes back to its path.
-    HandBack,
+    Reclaim,
     /// It has no name that could go back. There is a new file at its path, and what it gets is carried there.
     CarryOver,
     /// It cannot.
@@ -60,13 +60,13 @@ pub(crate) enum Why {
 
 /// Decides.
 pub(crate) fn decide(seen: Seen) -> Verdict {
-    use Verdict::{CarryOver, HandBack, Impossible, Leave};
+    use Verdict::{CarryOver, Impossible, Leave, Reclaim};
     match seen {
         Seen { is_written: false, .. } | Seen { there: There::Itself, .. } => Leave,
         Seen { has_name: false, there: There::NoFile, .. } => Impossible(Why::NoFile),
         Seen { has_name: false, .. } => CarryOver,
         Seen { is_there_written: true, .. } => Impossible(Why::TwoWriters),
-        Seen { there: There::Nothing | There::Empty, .. } => HandBack,
+        Seen { there: There::Nothing | There::Empty, .. } => Reclaim,
         Seen { there: There::Content, .. } => Impossible(Why::Content),
         Seen { there: There::NoFile, .. } => Impossible(Why::NoFile),
     }
@@ -84,7 +84,7 @@ pub(crate) fn cut(end: u64, last: &[u8]) -> u64 {
     }
 }
 
-/// How far a hand-back is.
+/// How far a reclaim is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// The file has to lose what the copy has.
@@ -115,8 +115,8 @@ mod tests {
         use There::{Content, Empty, Itself, NoFile, Nothing};
         let seen = |has_name, is_written, there, is_there_written| Seen { has_name, is_written, there, is_there_written };
         let cases = [
-            (seen(true, true, Nothing, false), Verdict::HandBack),
-            (seen(true, true, Empty, false), Verdict::HandBack),
+            (seen(true, true, Nothing, false), Verdict::Reclaim),
+            (seen(true, true, Empty, false), Verdict::Reclaim),
             (seen(true, true, Empty, true), Verdict::Impossible(Why::TwoWriters)),
             (seen(true, true, Content, false), Verdict::Impossible(Why::Content)),
             (seen(true, true, Content, true), Verdict::Impossible(Why::TwoWriters)),

@@ -6,14 +6,14 @@ use crate::time::Now;
 
 /// Something worth telling that was found out while an instance was looked after.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Note {
+pub struct Observation {
     /// When.
     pub at: Now,
     /// In words that follow a name: `is unhealthy: …`.
     pub text: String,
 }
 
-impl Note {
+impl Observation {
     /// How many are remembered per instance.
     pub const KEPT: usize = 8;
 }

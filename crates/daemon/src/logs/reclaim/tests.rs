@@ -19,7 +19,7 @@ use super::*;
 
 pub(super) struct Scene {
     folder: Folder,
-    pub(super) record: HandBack,
+    pub(super) record: ReclaimRecord,
 }
 
 impl Scene {
@@ -31,7 +31,7 @@ impl Scene {
         fs::write(&rotated, content).unwrap();
         fs::set_permissions(&rotated, fs::Permissions::from_mode(0o604)).unwrap();
         let meta = fs::metadata(&rotated).unwrap();
-        let record = HandBack {
+        let record = ReclaimRecord {
             id: 1,
             path: target.clone(),
             target,
@@ -47,7 +47,7 @@ impl Scene {
     }
 
     pub(super) fn order(&self) -> Order {
-        let HandBack { id, copy, target, file, .. } = self.record.clone();
+        let ReclaimRecord { id, copy, target, file, .. } = self.record.clone();
         Order { id, source: self.record.source().to_owned(), copy, target, file, folder: None, rights: Rights::default() }
     }
 
@@ -74,10 +74,10 @@ impl Scene {
         Parrot { child, stdin }
     }
 
-    fn hand_back(&mut self, note: &mut dyn FnMut(&HandBack) -> std::io::Result<()>) -> Result<Done, Failure> {
+    fn reclaim(&mut self, note: &mut dyn FnMut(&ReclaimRecord) -> std::io::Result<()>) -> Result<Done, Failure> {
         let mut copied = copy(&self.order(), &Default::default())?;
         let none = |_: &ProcTable| Vec::<Entry>::new();
-        hand_back(&mut self.record, &mut copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note)
+        reclaim(&mut self.record, &mut copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note)
     }
 
     #[track_caller]
@@ -100,7 +100,7 @@ impl Parrot {
     }
 
     /// Returns when it is written.
-    pub(super) fn say(&mut self, text: &str, file: &std::path::Path) {
+    pub(super) fn write(&mut self, text: &str, file: &std::path::Path) {
         let before = fs::metadata(file).unwrap().len();
         self.stdin.write_all(text.as_bytes()).unwrap();
         wait(|| fs::metadata(file).unwrap().len() == before + text.len() as u64);
@@ -128,10 +128,10 @@ fn the_writer_goes_on_at_the_path_and_an_open_line_stays_whole() {
     for (content, old, open) in [("a\nb\n", "a\nb\n", ""), ("a\nb", "a\n", "b"), ("b", "", "b"), ("", "", "")] {
         let mut scene = Scene::new("handback", content);
         let mut parrot = scene.writer();
-        let done = scene.hand_back(&mut |_| Ok(())).unwrap();
+        let done = scene.reclaim(&mut |_| Ok(())).unwrap();
         assert_eq!(done.cut, old.len() as u64);
         scene.is_done(old, open);
-        parrot.say("c\n", &scene.path("out.log"));
+        parrot.write("c\n", &scene.path("out.log"));
         assert_eq!(scene.read("out.log"), format!("{open}c\n"));
     }
 }
@@ -145,7 +145,7 @@ fn killed_before_any_note_and_after_each() {
         let mut noted = scene.record.clone();
         let mut count = 0;
         let killed = catch_unwind(AssertUnwindSafe(|| {
-            scene.hand_back(&mut |record| {
+            scene.reclaim(&mut |record| {
                 if count == after {
                     panic!("killed");
                 }
@@ -159,10 +159,10 @@ fn killed_before_any_note_and_after_each() {
         if undone {
             assert_eq!((scene.names(), scene.read("out.log.1").as_str()), (vec!["out.log.1".to_owned()], "a\nb"));
             scene.record = noted;
-            scene.hand_back(&mut |_| Ok(())).unwrap();
+            scene.reclaim(&mut |_| Ok(())).unwrap();
         }
         scene.is_done("a\n", "b");
-        parrot.say("c\n", &scene.path("out.log"));
+        parrot.write("c\n", &scene.path("out.log"));
         if killed.is_ok() {
             break;
         }
@@ -191,24 +191,24 @@ fn rotation_takes_the_whole_lines_and_the_writer_goes_on() {
     for (content, old, open) in [("a\nb\n", "a\nb\n", ""), ("a\nb", "a\n", "b"), ("b", "", "b")] {
         let mut scene = at_its_path("rotate", content);
         let mut parrot = writer_at_its_path(&scene);
-        let done = scene.hand_back(&mut |_| Ok(())).unwrap();
+        let done = scene.reclaim(&mut |_| Ok(())).unwrap();
         assert_eq!((done.cut, done.renamed), (old.len() as u64, None));
         scene.is_done(old, open);
-        parrot.say("c\n", &scene.path("out.log"));
+        parrot.write("c\n", &scene.path("out.log"));
         assert_eq!(scene.read("out.log"), format!("{open}c\n"));
     }
     // Also when nobody writes.
     let mut scene = at_its_path("rotate", "a\n");
-    scene.hand_back(&mut |_| Ok(())).unwrap();
+    scene.reclaim(&mut |_| Ok(())).unwrap();
     scene.is_done("a\n", "");
 }
 
 /// What is noted last by what is killed after so many notes.
 pub(super) fn noted_until_killed(
     after: usize,
-    first: HandBack,
-    act: impl FnOnce(&mut dyn FnMut(&HandBack) -> std::io::Result<()>),
-) -> HandBack {
+    first: ReclaimRecord,
+    act: impl FnOnce(&mut dyn FnMut(&ReclaimRecord) -> std::io::Result<()>),
+) -> ReclaimRecord {
     let (mut noted, mut count) = (first, 0);
     let _ = catch_unwind(AssertUnwindSafe(|| {
         act(&mut |record| {
@@ -226,16 +226,16 @@ fn rotation_killed_before_any_note_and_after_each() {
     for after in 0..4 {
         let mut scene = at_its_path("rotate-killed", "a\nb");
         let mut parrot = writer_at_its_path(&scene);
-        let noted = noted_until_killed(after, scene.record.clone(), |note| drop(scene.hand_back(note)));
+        let noted = noted_until_killed(after, scene.record.clone(), |note| drop(scene.reclaim(note)));
         let undone = recover(&noted).unwrap();
         wait(|| !stands_still(parrot.pid()));
         if undone {
             assert_eq!((scene.names(), scene.read("out.log").as_str()), (vec!["out.log".to_owned()], "a\nb"));
             scene.record.stage = Stage::Copying;
-            scene.hand_back(&mut |_| Ok(())).unwrap();
+            scene.reclaim(&mut |_| Ok(())).unwrap();
         }
         scene.is_done("a\n", "b");
-        parrot.say("c\n", &scene.path("out.log"));
+        parrot.write("c\n", &scene.path("out.log"));
     }
 }
 
@@ -269,7 +269,7 @@ fn a_name_that_is_taken_meanwhile_becomes_another_one() {
     fs::write(scene.path("out.log.1"), "other").unwrap();
     let none = |_: &ProcTable| Vec::<Entry>::new();
     let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
-    let done = hand_back(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap();
+    let done = reclaim(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap();
     assert_eq!(done.renamed.as_deref().map(std::path::Path::new), Some(scene.path("out.log-1.1").as_path()));
     assert_eq!((scene.read("out.log-1.1"), scene.read("out.log.1"), scene.read("out.log")), ("a\n".into(), "other".into(), String::new()));
 }
@@ -281,7 +281,7 @@ fn a_log_that_somebody_moves_meanwhile_stays_as_it_is() {
     fs::rename(scene.path("out.log"), scene.path("elsewhere")).unwrap();
     let none = |_: &ProcTable| Vec::<Entry>::new();
     let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
-    let failure = hand_back(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap_err();
+    let failure = reclaim(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap_err();
     assert!(matches!(failure, Failure::Moved), "{failure}");
     assert_eq!((scene.names(), scene.read("elsewhere").as_str()), (vec!["elsewhere".to_owned()], "a\n"));
 }
@@ -354,7 +354,7 @@ fn who_was_stopped_by_its_user_stays_so() {
     wait(|| stands_still(parrot.pid()));
     let mut stopped = None;
     scene
-        .hand_back(&mut |record| {
+        .reclaim(&mut |record| {
             if let Stage::Freezing { stopped: now } = &record.stage {
                 stopped = Some(now.clone());
             }
@@ -390,13 +390,13 @@ fn who_does_not_stop_in_this_moment_is_asked_again() {
         let mut parrot = scene.writer();
         let mut copied = copy(&scene.order(), &Default::default()).unwrap();
         let process = ProcRef::of(parrot.pid()).unwrap();
-        let result = kept_awake(process, || hand_back(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())));
+        let result = kept_awake(process, || reclaim(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())));
         let Err(failure) = result else { continue };
         assert!(matches!(failure, Failure::Later), "{failure}");
         assert_eq!((&scene.record.stage, scene.names()), (&Stage::Copying, vec![".out.log.1.ostler".to_owned(), "out.log.1".to_owned()]));
-        parrot.say("c\nd", &scene.path("out.log.1"));
+        parrot.write("c\nd", &scene.path("out.log.1"));
         copied.catch_up().unwrap();
-        hand_back(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap();
+        reclaim(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap();
         return scene.is_done("a\nbc\n", "d");
     }
     panic!("it was never kept awake");
@@ -416,7 +416,7 @@ fn nothing_changes_where_it_cannot_be_done() {
         let parrot = scene.writer();
         change(&scene);
         let names = scene.names();
-        let failure = scene.hand_back(&mut |_| Ok(())).unwrap_err().to_string();
+        let failure = scene.reclaim(&mut |_| Ok(())).unwrap_err().to_string();
         assert!(failure.contains(reason), "{name}: {failure}");
         assert_eq!(scene.names(), names, "{name}");
         wait(|| !stands_still(parrot.pid()));
@@ -428,18 +428,18 @@ fn a_file_that_somebody_else_writes_to_is_not_replaced() {
     let mut scene = Scene::new("rival", "a\n");
     let parrot = scene.writer();
     let rival = fs::OpenOptions::new().append(true).create(true).open(scene.path("out.log")).unwrap();
-    let failure = scene.hand_back(&mut |_| Ok(())).unwrap_err();
+    let failure = scene.reclaim(&mut |_| Ok(())).unwrap_err();
     assert!(matches!(failure, Failure::Impossible(plan::Why::TwoWriters)), "{failure}");
     wait(|| !stands_still(parrot.pid()));
     drop(rival);
-    scene.hand_back(&mut |_| Ok(())).unwrap();
+    scene.reclaim(&mut |_| Ok(())).unwrap();
     scene.is_done("a\n", "");
 }
 
 #[test]
 fn nobody_writes_any_more() {
     let mut scene = Scene::new("nobody", "a\n");
-    let failure = scene.hand_back(&mut |_| Ok(())).unwrap_err();
+    let failure = scene.reclaim(&mut |_| Ok(())).unwrap_err();
     assert!(matches!(failure, Failure::NotWritten), "{failure}");
     assert_eq!(scene.names(), ["out.log.1"]);
 }
@@ -450,7 +450,7 @@ fn an_old_name_that_is_taken_meanwhile_costs_nothing() {
     let _parrot = scene.writer();
     let taken = scene.path("out.log.1");
     let failure = scene
-        .hand_back(&mut |record| {
+        .reclaim(&mut |record| {
             // The last moment before the file leaves its name: afterwards only we could take it.
             if matches!(record.stage, Stage::Cutting { .. }) {
                 fs::rename(&taken, taken.with_extension("2"))?;

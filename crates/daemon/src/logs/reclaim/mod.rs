@@ -18,7 +18,7 @@
 //! before it does anything else, and wakes them. To undo 2 is to put back what was taken. Processes that were stopped by somebody else are
 //! left as they are.
 //!
-//! *Rotation* is the same without the renaming: the file stays at its path, its content gets the rotated name ([`HandBack::stays`]). It also
+//! *Rotation* is the same without the renaming: the file stays at its path, its content gets the rotated name ([`ReclaimRecord::stays`]). It also
 //! works when nobody writes, and it does not leave the folder of the log ([`Folder`]), whoever may change that meanwhile.
 
 mod copier;
@@ -39,8 +39,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rights::Rights;
 
-pub(crate) use copier::{Copied, Copier, News, Order, Told};
-pub(crate) use cut::{hand_back, recover, rename_to_free, undo};
+pub(crate) use copier::{Copied, Copier, CopierReport, News, Order};
+pub(crate) use cut::{reclaim, recover, rename_to_free, undo};
 pub(crate) use folder::Folder;
 pub(crate) use freeze::Writers;
 pub(crate) use plan::{Seen, There, Verdict, decide};
@@ -48,9 +48,9 @@ pub(crate) use plan::{Seen, There, Verdict, decide};
 /// Device and inode.
 pub(crate) type FileKey = (u64, u64);
 
-/// One hand-back, as the journal has it.
+/// One reclaim, as the journal has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct HandBack {
+pub(crate) struct ReclaimRecord {
     /// Its number.
     pub id: u32,
     /// The log as its app's description names it.
@@ -76,7 +76,7 @@ pub(crate) struct HandBack {
     pub rights: Rights,
 }
 
-impl HandBack {
+impl ReclaimRecord {
     /// Where the file is before anything is done.
     pub(crate) fn source(&self) -> &str {
         if self.stays { &self.target } else { &self.rotated }
@@ -89,7 +89,7 @@ impl HandBack {
     }
 }
 
-/// How far a hand-back is.
+/// How far a reclaim is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stage {

@@ -15,19 +15,19 @@ use super::copier::{chase, copy_on, move_bytes, open_source, remove};
 use super::empty::put_back;
 use super::freeze::{Frozen, Scene, Writers, thaw};
 use super::plan::{LONGEST_LINE, Rest, cut, rest};
-use super::{Copied, Done, Failure, HandBack, Seen, Stage, There, Verdict, Work, decide, look};
+use super::{Copied, Done, Failure, ReclaimRecord, Seen, Stage, There, Verdict, Work, decide, look};
 
 /// Writes the record to the journal.
-type Note<'a> = &'a mut dyn FnMut(&HandBack) -> io::Result<()>;
+type Store<'a> = &'a mut dyn FnMut(&ReclaimRecord) -> io::Result<()>;
 
 /// Does it, after the bulk was copied. On an error everything is as it was, and nobody stands still; only what was taken from the file is
 /// still to be put back ([`give_up`]). With [`Failure::Later`] the copy stays, for the next try.
 ///
 /// # Errors
 /// Why it cannot be done, or [`Failure::Later`].
-pub(crate) fn hand_back(record: &mut HandBack, copied: &mut Copied, writers: &Writers<'_>, note: Note<'_>) -> Result<Done, Failure> {
+pub(crate) fn reclaim(record: &mut ReclaimRecord, copied: &mut Copied, writers: &Writers<'_>, store: Store<'_>) -> Result<Done, Failure> {
     let mut frozen = Frozen::default();
-    let result = in_the_cold(record, copied, writers, &mut frozen, note);
+    let result = in_the_cold(record, copied, writers, &mut frozen, store);
     let is_undone = matches!(record.stage, Stage::Copying | Stage::Freezing { .. });
     if !is_undone {
         if !matches!(result, Ok(_) | Err(Failure::NotNamed { .. })) {
@@ -37,7 +37,7 @@ pub(crate) fn hand_back(record: &mut HandBack, copied: &mut Copied, writers: &Wr
         record.stage = Stage::Thawing { stopped: pairs(&frozen.stopped) };
     }
     // If this cannot be written the record before it is as good: everything can be done twice, and waking does no harm.
-    let _ = note(record);
+    let _ = store(record);
     frozen.thaw();
     let stalled = frozen.since.map_or(Duration::ZERO, |since| since.elapsed());
     // Whoever waits for the disk, or for a processor, does not stop at once.
@@ -55,7 +55,7 @@ pub(crate) fn hand_back(record: &mut HandBack, copied: &mut Copied, writers: &Wr
 }
 
 /// The copy is not needed: the file gets back what was taken from it.
-pub(super) fn give_up(record: &HandBack, source: &File) -> Result<(), Failure> {
+pub(super) fn give_up(record: &ReclaimRecord, source: &File) -> Result<(), Failure> {
     if record.emptied {
         let back = match open_copy(record) {
             Ok(copy) => put_back(source, &copy),
@@ -77,7 +77,7 @@ pub(super) fn give_up(record: &HandBack, source: &File) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Not everything is in the file again.
-pub(crate) fn undo(record: &HandBack) -> Result<(), Failure> {
+pub(crate) fn undo(record: &ReclaimRecord) -> Result<(), Failure> {
     if !record.emptied {
         remove(&record.rights, &record.copy);
         return Ok(());
@@ -91,18 +91,18 @@ pub(crate) fn undo(record: &HandBack) -> Result<(), Failure> {
 }
 
 fn in_the_cold(
-    record: &mut HandBack,
+    record: &mut ReclaimRecord,
     copied: &mut Copied,
     writers: &Writers<'_>,
     frozen: &mut Frozen,
-    note: Note<'_>,
+    store: Store<'_>,
 ) -> Result<(u64, Option<String>, Work), Failure> {
     let mut length = copied.length;
     {
         let scene = Scene { writers, file: record.file, copied };
         frozen.freeze(&scene, &mut |stopped| {
             record.stage = Stage::Freezing { stopped: pairs(stopped) };
-            note(record).map_err(Failure::Journal)?;
+            store(record).map_err(Failure::Journal)?;
             // It took a while to come here. From now on it is quick.
             chase(&copied.source, &copied.copy, &mut length).map_err(Failure::system("write", &record.copy))
         })?;
@@ -125,7 +125,7 @@ fn in_the_cold(
     }
     let undo = record.stage.clone();
     record.stage = Stage::Cutting { stopped: pairs(&frozen.stopped), cut, end, like };
-    if let Err(error) = note(record) {
+    if let Err(error) = store(record) {
         record.stage = undo;
         return Err(Failure::Journal(error));
     }
@@ -156,8 +156,8 @@ fn in_the_cold(
 }
 
 /// Whoever follows the log sees, before anything is taken from it, under which name its lines will be: for a moment it has that name
-/// itself, and then comes back, as in a hand-back. Nobody writes meanwhile, and a daemon that is killed in between finds it there.
-fn announce(record: &HandBack) -> Result<(), Failure> {
+/// itself, and then comes back, as in a reclaim. Nobody writes meanwhile, and a daemon that is killed in between finds it there.
+fn announce(record: &ReclaimRecord) -> Result<(), Failure> {
     match record.rights.act(|| rename_to_free(&record.target, &record.rotated)) {
         Ok(()) => rename(record, &record.rotated, &record.target).map_err(Failure::system("rename the file back to", &record.target)),
         // Taken meanwhile: it gets another name, and followers have to find out by themselves.
@@ -167,7 +167,7 @@ fn announce(record: &HandBack) -> Result<(), Failure> {
 }
 
 /// Is everything as it was when it began? Gives mode, user and group of the empty file that waits at the path.
-fn judge(record: &HandBack, copied: &Copied) -> Result<Option<(u32, u32, u32)>, Failure> {
+fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u32)>, Failure> {
     let (there, meta) = look(Path::new(&record.target), record.file);
     if record.stays {
         return if there == There::Itself { Ok(None) } else { Err(Failure::Moved) };
@@ -183,7 +183,7 @@ fn judge(record: &HandBack, copied: &Copied) -> Result<Option<(u32, u32, u32)>, 
         });
     let names = copied.source.metadata().map_or(0, |meta| meta.nlink());
     match decide(Seen { has_name: names > 0, is_written: true, there, is_there_written }) {
-        Verdict::HandBack => Ok(meta.map(|meta| (meta.mode() & 0o777, meta.uid(), meta.gid()))),
+        Verdict::Reclaim => Ok(meta.map(|meta| (meta.mode() & 0o777, meta.uid(), meta.gid()))),
         Verdict::Leave => Err(Failure::NotWritten),
         // Deleted since it was begun: the next `reloadLogs` sees that.
         Verdict::CarryOver => Err(super::plan::Why::Deleted.into()),
@@ -206,7 +206,7 @@ fn last_bytes(copy: &File, end: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Everything behind the first rename. Can be done again at any point, as long as the writers stand still.
-fn finish(record: &HandBack, source: &File) -> Result<Option<String>, Failure> {
+fn finish(record: &ReclaimRecord, source: &File) -> Result<Option<String>, Failure> {
     let Stage::Cutting { cut, end, like, .. } = record.stage else { return Ok(None) };
     let mut renamed = None;
     let copy = match open_copy(record) {
@@ -231,11 +231,11 @@ fn finish(record: &HandBack, source: &File) -> Result<Option<String>, Failure> {
     Ok(renamed)
 }
 
-fn rename(record: &HandBack, from: &str, to: &str) -> io::Result<()> {
+fn rename(record: &ReclaimRecord, from: &str, to: &str) -> io::Result<()> {
     record.rights.act(|| std::fs::rename(from, to))
 }
 
-fn open_copy(record: &HandBack) -> io::Result<File> {
+fn open_copy(record: &ReclaimRecord) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let copy = record.rights.act(|| std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(&record.copy))?;
@@ -267,7 +267,7 @@ fn shorten(source: &File, copy: &File, cut: u64, end: u64) -> io::Result<()> {
 }
 
 /// The copy gets its name; nobody's file is replaced for that. A rotated one gets another name instead, which is told.
-fn name(record: &HandBack) -> Result<Option<String>, Failure> {
+fn name(record: &ReclaimRecord) -> Result<Option<String>, Failure> {
     let fail = |source| Failure::NotNamed { copy: record.copy.clone(), rotated: record.rotated.clone(), source };
     match record.rights.act(|| rename_to_free(&record.copy, &record.rotated)) {
         Ok(()) => return Ok(None),
@@ -320,7 +320,7 @@ pub(crate) fn rename_to_free(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io
 ///
 /// # Errors
 /// Something is in the way; nobody stands still nevertheless.
-pub(crate) fn recover(record: &HandBack) -> Result<bool, Failure> {
+pub(crate) fn recover(record: &ReclaimRecord) -> Result<bool, Failure> {
     let (stopped, result) = match &record.stage {
         Stage::Copying => (&[][..], Ok(true)),
         Stage::Freezing { stopped } => (&stopped[..], Ok(true)),
@@ -335,7 +335,7 @@ pub(crate) fn recover(record: &HandBack) -> Result<bool, Failure> {
     result
 }
 
-fn complete(record: &HandBack) -> Result<(), Failure> {
+fn complete(record: &ReclaimRecord) -> Result<(), Failure> {
     let open = |path: &str| open_source(&record.rights, Path::new(path), record.file);
     let source = match open(&record.rotated) {
         Ok(source) => {

@@ -44,9 +44,9 @@ fn freed(scene: &Scene) -> u64 {
     meta.len().saturating_sub(meta.blocks() * 512)
 }
 
-fn finish(scene: &mut Scene, mut copied: Copied, note: &mut dyn FnMut(&HandBack) -> std::io::Result<()>) -> Result<Done, Failure> {
+fn finish(scene: &mut Scene, mut copied: Copied, note: &mut dyn FnMut(&ReclaimRecord) -> std::io::Result<()>) -> Result<Done, Failure> {
     let none = |_: &ProcTable| Vec::<Entry>::new();
-    let result = hand_back(&mut scene.record, &mut copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note);
+    let result = reclaim(&mut scene.record, &mut copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note);
     if result.is_err() && scene.record.emptied {
         super::cut::give_up(&scene.record, &copied.source)?;
     }
@@ -67,7 +67,7 @@ fn what_is_done_while_they_stand_still_does_not_depend_on_the_size() {
         assert_eq!(done.work.copied, 0);
         assert!(done.work.freed <= MUCH, "{:?} of {megabytes} MB", done.work);
         scene.is_done(&content, "open");
-        parrot.say("c\n", &scene.path("out.log"));
+        parrot.write("c\n", &scene.path("out.log"));
         assert_eq!(scene.read("out.log"), "openc\n");
     }
 }
@@ -78,7 +78,7 @@ fn what_comes_while_it_is_emptied_is_copied_too() {
     let mut scene = at_its_path("large-grows", &content);
     let mut parrot = writer_at_its_path(&scene);
     let copied = emptied(&mut scene);
-    parrot.say("a\nb", &scene.path("out.log"));
+    parrot.write("a\nb", &scene.path("out.log"));
     finish(&mut scene, copied, &mut |_| Ok(())).unwrap();
     scene.is_done(&(content + "a\n"), "b");
 }
@@ -90,7 +90,7 @@ fn killed_while_a_file_is_emptied_or_put_back() {
     let mut parrot = writer_at_its_path(&scene);
     drop(emptied(&mut scene));
     assert!(!has_holes(&scene) || freed(&scene) > 4 << 20);
-    parrot.say("a\n", &scene.path("out.log"));
+    parrot.write("a\n", &scene.path("out.log"));
     // Part of it was put back when that daemon was killed, too.
     let file = fs::OpenOptions::new().write(true).open(scene.path("out.log")).unwrap();
     file.write_all_at(&content.as_bytes()[4 * MB..5 * MB], 4 << 20).unwrap();
@@ -122,7 +122,7 @@ fn a_large_rotation_killed_before_any_note_and_after_each() {
             finish(&mut scene, copied, &mut |_| Ok(())).unwrap();
         }
         scene.is_done(&content, "b");
-        parrot.say("c\n", &scene.path("out.log"));
+        parrot.write("c\n", &scene.path("out.log"));
     }
 }
 
@@ -156,7 +156,7 @@ fn what_somebody_empties_meanwhile_stays_empty() {
     let mut parrot = writer_at_its_path(&scene);
     drop(emptied(&mut scene));
     fs::File::options().write(true).truncate(true).open(scene.path("out.log")).unwrap();
-    parrot.say("new\n", &scene.path("out.log"));
+    parrot.write("new\n", &scene.path("out.log"));
     assert!(recover(&scene.record).unwrap());
     assert_eq!((scene.names(), scene.read("out.log")), (vec!["out.log".to_owned()], "new\n".to_owned()));
 }

@@ -7,37 +7,37 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Its default lives as long as the program.
-pub trait Shared: Default + 'static {
+pub trait StaticDefault: Default + 'static {
     /// The default.
-    fn shared() -> &'static Self;
+    fn static_default() -> &'static Self;
 }
 
-/// Makes types usable in a [`Rare`].
+/// Makes types usable in a [`DefaultBox`].
 #[macro_export]
-macro_rules! rarely {
+macro_rules! static_default {
     ($($part:ty),+ $(,)?) => {$(
-        impl $crate::rare::Shared for $part {
-            fn shared() -> &'static Self {
-                static SHARED: std::sync::LazyLock<$part> = std::sync::LazyLock::new(<$part>::default);
-                &SHARED
+        impl $crate::default_box::StaticDefault for $part {
+            fn static_default() -> &'static Self {
+                static DEFAULT: std::sync::LazyLock<$part> = std::sync::LazyLock::new(<$part>::default);
+                &DEFAULT
             }
         }
     )+};
 }
 
-rarely!(crate::hooks::Hooks, crate::order::Order, crate::rotate::RotateSpec, crate::watch::WatchSpec);
+static_default!(crate::hooks::Hooks, crate::order::Order, crate::rotate::RotateSpec, crate::watch::WatchSpec);
 
 /// A value that is most often the default. Changing it gives it a place of its own.
 #[derive(Clone)]
-pub struct Rare<T>(Option<Box<T>>);
+pub struct DefaultBox<T>(Option<Box<T>>);
 
-impl<T> Default for Rare<T> {
+impl<T> Default for DefaultBox<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T> Rare<T> {
+impl<T> DefaultBox<T> {
     /// A value in a place of its own, whatever it is.
     pub fn own(value: T) -> Self {
         Self(Some(Box::new(value)))
@@ -49,45 +49,45 @@ impl<T> Rare<T> {
     }
 }
 
-impl<T: Shared> Deref for Rare<T> {
+impl<T: StaticDefault> Deref for DefaultBox<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_deref().unwrap_or_else(|| T::shared())
+        self.0.as_deref().unwrap_or_else(|| T::static_default())
     }
 }
 
-impl<T: Shared> DerefMut for Rare<T> {
+impl<T: StaticDefault> DerefMut for DefaultBox<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.0.get_or_insert_default()
     }
 }
 
-impl<T: Shared + PartialEq> From<T> for Rare<T> {
+impl<T: StaticDefault + PartialEq> From<T> for DefaultBox<T> {
     fn from(value: T) -> Self {
-        Self((value != *T::shared()).then(|| Box::new(value)))
+        Self((value != *T::static_default()).then(|| Box::new(value)))
     }
 }
 
-impl<T: Shared + PartialEq> PartialEq for Rare<T> {
+impl<T: StaticDefault + PartialEq> PartialEq for DefaultBox<T> {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl<T: Shared + fmt::Debug> fmt::Debug for Rare<T> {
+impl<T: StaticDefault + fmt::Debug> fmt::Debug for DefaultBox<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
 }
 
-impl<T: Shared + Serialize> Serialize for Rare<T> {
+impl<T: StaticDefault + Serialize> Serialize for DefaultBox<T> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         (**self).serialize(to)
     }
 }
 
-impl<'de, T: Shared + PartialEq + Deserialize<'de>> Deserialize<'de> for Rare<T> {
+impl<'de, T: StaticDefault + PartialEq + Deserialize<'de>> Deserialize<'de> for DefaultBox<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         T::deserialize(from).map(Self::from)
     }
@@ -100,23 +100,23 @@ mod tests {
 
     #[test]
     fn a_default_takes_no_place_and_reads_as_one() {
-        assert_eq!(size_of::<Rare<Order>>(), size_of::<usize>());
-        let order = Rare::<Order>::default();
+        assert_eq!(size_of::<DefaultBox<Order>>(), size_of::<usize>());
+        let order = DefaultBox::<Order>::default();
         assert!(order.0.is_none() && *order == Order::default());
-        assert!(Rare::from(Order::default()).0.is_none());
-        let read: Rare<Order> = serde_json::from_str("{}").unwrap();
+        assert!(DefaultBox::from(Order::default()).0.is_none());
+        let read: DefaultBox<Order> = serde_json::from_str("{}").unwrap();
         assert!(read.0.is_none());
     }
 
     #[test]
     fn a_change_is_its_own() {
-        let (plain, mut changed) = (Rare::<Order>::default(), Rare::<Order>::default());
+        let (plain, mut changed) = (DefaultBox::<Order>::default(), DefaultBox::<Order>::default());
         changed.timeout_ms = Some(5);
         assert_eq!((plain.timeout_ms, changed.timeout_ms), (None, Some(5)));
         assert_ne!(plain, changed);
         let text = serde_json::to_string(&changed).unwrap();
         assert_eq!(text, serde_json::to_string(&*changed).unwrap());
-        assert_eq!(serde_json::from_str::<Rare<Order>>(&text).unwrap(), changed);
+        assert_eq!(serde_json::from_str::<DefaultBox<Order>>(&text).unwrap(), changed);
         changed.timeout_ms = None;
         assert_eq!(plain, changed, "equal to what has no place of its own");
     }

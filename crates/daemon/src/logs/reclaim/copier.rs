@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::cut::{give_up, name_beside};
-use super::{Failure, FileKey, HandBack, empty};
+use super::{Failure, FileKey, ReclaimRecord, empty};
 use crate::rights::Rights;
 
 /// What is left for the moment in which the writers stand still.
@@ -31,7 +31,7 @@ const AT_ONCE: usize = 16 << 20;
 /// What is to be copied.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
-    /// Number of the hand-back.
+    /// Number of the reclaim.
     pub id: u32,
     /// Where the file is now.
     pub source: String,
@@ -99,7 +99,7 @@ enum Job {
     Copy(Order),
     Empty(Box<Copied>),
     Again { copied: Box<Copied>, is_emptied: bool },
-    GiveUp(Box<(HandBack, Copied, Failure)>),
+    GiveUp(Box<(ReclaimRecord, Copied, Failure)>),
 }
 
 impl Job {
@@ -128,7 +128,7 @@ impl Job {
 }
 
 /// What the thread says when an order is done.
-pub(crate) type Told = (u32, News);
+pub(crate) type CopierReport = (u32, News);
 
 /// See above.
 #[derive(Debug)]
@@ -162,7 +162,7 @@ impl Copier {
     ///
     /// # Errors
     /// No more threads.
-    pub(crate) fn start(tell: impl Fn(Told) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(report: impl Fn(CopierReport) + Send + 'static) -> io::Result<Self> {
         let (jobs, received) = mpsc::channel::<Job>();
         let own_gate = Gate::default();
         let gate = Arc::clone(&own_gate);
@@ -171,7 +171,7 @@ impl Copier {
                 // Whoever waits for the answer must get one.
                 let id = job.id();
                 let done = catch_unwind(AssertUnwindSafe(|| job.perform(&gate)));
-                tell((id, done.unwrap_or(News::Failed(Failure::Bug))));
+                report((id, done.unwrap_or(News::Failed(Failure::Bug))));
             }
         })?;
         Ok(Self { jobs, gate: own_gate })
@@ -194,7 +194,7 @@ impl Copier {
     }
 
     /// Puts back what was taken from the file.
-    pub(crate) fn give_up(&self, record: HandBack, copied: Copied, failure: Failure) {
+    pub(crate) fn give_up(&self, record: ReclaimRecord, copied: Copied, failure: Failure) {
         let _ = self.jobs.send(Job::GiveUp(Box::new((record, copied, failure))));
     }
 

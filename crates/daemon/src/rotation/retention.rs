@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Rotation;
 use crate::engine::Ctx;
-use crate::logs::handback::{FileKey, Folder, rename_to_free};
+use crate::logs::reclaim::{FileKey, Folder, rename_to_free};
 use crate::reactor::{Reactor, Source};
 use crate::rights::Rights;
 use crate::waker::Waker;
@@ -77,7 +77,7 @@ enum News {
 
 /// The way to the thread.
 #[derive(Debug)]
-pub(super) struct Care {
+pub(super) struct Retention {
     /// Wakes the daemon.
     waker: Arc<Waker>,
     tasks: mpsc::Sender<Task>,
@@ -103,7 +103,7 @@ impl Rotation {
             return;
         }
         if self.care.is_none() {
-            match Care::start(&ctx.reactor) {
+            match Retention::start(&ctx.reactor) {
                 Ok(care) => self.care = Some(care),
                 Err(error) => {
                     return ctx.log.error_once("care", format_args!("rotated logs are not looked after: no thread: {error}"));
@@ -142,7 +142,7 @@ impl Rotation {
     }
 }
 
-impl Care {
+impl Retention {
     fn start(reactor: &Reactor) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
         let back = Arc::clone(&waker);
@@ -152,12 +152,12 @@ impl Care {
             // Only this thread: on Linux each has its own.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
             for task in received {
-                let mut tell = |news| drop(sender.send(news));
-                let done = catch_unwind(AssertUnwindSafe(|| task.groups.iter().for_each(|group| perform(group, &task.live, &mut tell))));
+                let mut report = |news| drop(sender.send(news));
+                let done = catch_unwind(AssertUnwindSafe(|| task.groups.iter().for_each(|group| perform(group, &task.live, &mut report))));
                 if done.is_err() {
-                    tell(News::Failed("rotated logs".into(), "a bug in what looks after them".into()));
+                    report(News::Failed("rotated logs".into(), "a bug in what looks after them".into()));
                 }
-                tell(News::Done);
+                report(News::Done);
                 back.wake();
             }
         })?;
@@ -182,7 +182,7 @@ struct Of<'a> {
 
 type Tell<'a> = &'a mut dyn FnMut(News);
 
-fn perform(task: &Group, live: &BTreeSet<PathBuf>, tell: Tell<'_>) {
+fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: Tell<'_>) {
     let mut folders: Vec<Folder> = Vec::new();
     let mut names: Vec<Vec<String>> = Vec::new();
     let mut found: Vec<Found> = Vec::new();
@@ -209,7 +209,7 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, tell: Tell<'_>) {
             && rule.compress
         {
             for file in &mut files {
-                compress(&folders[at], file, tell);
+                compress(&folders[at], file, report);
             }
         }
         found.append(&mut files);
@@ -228,9 +228,9 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, tell: Tell<'_>) {
         let shown = folder.path().join(name);
         match folder.rights().act(|| std::fs::remove_file(folder.inside(name))) {
             // In the words of pm2-logrotate.
-            Ok(()) => tell(News::Removed(format!("\"{}\" has been deleted", shown.display()))),
+            Ok(()) => report(News::Removed(format!("\"{}\" has been deleted", shown.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tell(News::Failed(shown.display().to_string(), format!("cannot be deleted: {error}"))),
+            Err(error) => report(News::Failed(shown.display().to_string(), format!("cannot be deleted: {error}"))),
         }
     }
 }
@@ -262,7 +262,7 @@ fn rotated_of(of: &Of<'_>, dates: &[String], live: &BTreeSet<PathBuf>, (at, fold
 }
 
 /// Replaces a file by its compressed form. It is there in one form or the other at every moment.
-fn compress(folder: &Folder, file: &mut Found, tell: Tell<'_>) {
+fn compress(folder: &Folder, file: &mut Found, report: Tell<'_>) {
     if file.name.ends_with(".gz") {
         return;
     }
@@ -289,7 +289,7 @@ fn compress(folder: &Folder, file: &mut Found, tell: Tell<'_>) {
         Err(error) => {
             let _ = folder.rights().act(|| std::fs::remove_file(folder.inside(&hidden)));
             let shown = folder.path().join(&file.name).display().to_string();
-            tell(News::Failed(shown, format!("cannot be compressed: {error}")));
+            report(News::Failed(shown, format!("cannot be compressed: {error}")));
         }
     }
 }
