@@ -101,6 +101,24 @@ fn update_env_brings_the_callers_variables() {
     }
 }
 
+/// A caller that is a service or a worker itself, and whose app is none.
+#[test]
+fn what_speaks_of_the_caller_itself_reaches_no_app() {
+    let home = home();
+    let report = home.work().join("r.json");
+    let names = ["NODE_UNIQUE_ID", "NODE_CHANNEL_SERIALIZATION_MODE", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"];
+    let start = format!("start {} --name e -- report {}", fixture(), report.display());
+    for command in [start.as_str(), "restart e --update-env"] {
+        let _ = std::fs::remove_file(&report);
+        names.iter().fold(home.cmd(command).env("V", "1"), |call, name| call.env(*name, "the caller's")).run().ok();
+        let report = read_report(&home, "r.json");
+        assert_eq!(report["env"]["V"], "1", "{command}");
+        for name in names {
+            assert_ne!(report["env"][name], "the caller's", "{command}: {name}");
+        }
+    }
+}
+
 #[test]
 fn a_variable_named_like_an_attribute_changes_no_attribute() {
     // PM2 differs: there the variable overwrites the attribute.

@@ -22,6 +22,21 @@ const PERSONAL: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"];
 /// Variables that are the same for everybody.
 const COMMON: &[&str] = &["PATH", "LANG", "LANGUAGE", "TZ"];
 
+/// Variables that speak of the process that has them: its role, and descriptors that are closed in what it starts. No app inherits them.
+pub const OF_ONE_PROCESS: &[&str] = &[
+    "OSTLER_ROLE",
+    "OSTLER_STARTER",
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
 impl EnvPolicy {
     /// The policy of this name.
     pub fn named(word: &str) -> Option<Self> {

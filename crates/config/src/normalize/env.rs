@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::inherit::EnvPolicy;
+use ostler_core::inherit::{EnvPolicy, OF_ONE_PROCESS};
 use serde_json::Value;
 
 use super::expand::Variables;
@@ -50,19 +50,6 @@ pub(super) fn is_name(text: &str) -> bool {
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
-
-/// Variables that belong to the process that started this client, not to what it starts: descriptors that are closed by now.
-const NEVER_INHERITED: &[&str] = &[
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
-    "NODE_UNIQUE_ID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-];
 
 pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: &Overlay, problems: &mut Vec<Problem>) {
     let text = |key: &str| raw.attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -188,14 +175,14 @@ pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
 fn inherited(raw: &RawApp, caller: &Arc<EnvMap>) -> Arc<EnvMap> {
     let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
     let filter = raw.attributes.get("filter_env").map(texts).unwrap_or_default();
-    if !clean && filter.is_empty() && !NEVER_INHERITED.iter().any(|name| caller.contains_key(*name)) {
+    if !clean && filter.is_empty() && !OF_ONE_PROCESS.iter().any(|name| caller.contains_key(*name)) {
         return Arc::clone(caller);
     }
     // PM2: one text is the whole name of a variable, a list holds parts of names.
     let exact = raw.as_written("filter_env").is_some_and(Value::is_string);
     let drops = |word: &str, name: &str| if exact { name == word } else { !word.is_empty() && name.contains(word) };
     let keep = |name: &str| {
-        !NEVER_INHERITED.contains(&name) && (!clean || EnvPolicy::Clean.keeps(name, false)) && !filter.iter().any(|word| drops(word, name))
+        !OF_ONE_PROCESS.contains(&name) && (!clean || EnvPolicy::Clean.keeps(name, false)) && !filter.iter().any(|word| drops(word, name))
     };
     Arc::new(caller.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
 }

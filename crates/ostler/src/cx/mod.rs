@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::EnvMap;
+use ostler_core::inherit::OF_ONE_PROCESS;
 use ostler_proto::control::{Detail, Failure, Request, Response};
 
 use crate::cli::Daemon;
@@ -16,19 +17,6 @@ use crate::left_behind;
 use crate::render::{Out, ProgressPrinter, Wording};
 
 pub(crate) use daemon::wait_for_end;
-
-/// Variables that speak of descriptors and roles of the process that has them.
-const OWN_TO_PROCESS: &[&str] = &[
-    "OSTLER_ROLE",
-    "OSTLER_STARTER",
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
-    "NODE_UNIQUE_ID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-];
 
 /// Variables that a managed app gets about itself. They must not reach an app that it starts by calling us.
 const OWN_TO_APP: &[&str] = &[
@@ -268,7 +256,7 @@ impl Cx {
         let managed = std::env::var_os("pm_id").is_some();
         std::env::vars_os()
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(key, _)| !(OWN_TO_PROCESS.contains(&key.as_str()) || managed && OWN_TO_APP.contains(&key.as_str())))
+            .filter(|(key, _)| !(OF_ONE_PROCESS.contains(&key.as_str()) || managed && OWN_TO_APP.contains(&key.as_str())))
             .collect()
     }
 
