@@ -3,6 +3,7 @@
 use super::daemon::{Daemon, Outcome, Step};
 use super::oracle::Oracle;
 use super::rng::Rng;
+use super::shrink::{Broken, Played};
 use super::world::{Child, HookRun, Tendency, World};
 use crate::app::KillMode;
 use crate::hooks::{Hook, HookPolicy, OnFailure};
@@ -16,13 +17,6 @@ const PATIENCE: usize = 20_000;
 
 /// Maker of the seed of an episode's hooks from the episode's. With it episodes that once broke a promise are as they were.
 const HOOKS: u64 = 1768;
-
-/// A broken promise, and after how many steps.
-#[derive(Clone, Debug)]
-pub(super) struct Broken {
-    pub(super) after: usize,
-    pub(super) what: String,
-}
 
 /// Counts of what an episode did.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +67,7 @@ struct Stage {
 }
 
 /// Runs one episode: `seed` makes the setting, each word one step. The same arguments give the same episode.
-pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> (Result<Tally, Broken>, Vec<String>) {
+pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> Played<Tally> {
     let mut rng = Rng::new(seed);
     let mut stage = Stage::new(&mut rng);
     stage.add_hooks(&mut Rng::new(seed ^ HOOKS));

@@ -29,7 +29,7 @@ mod world;
 
 pub use episode::Tally;
 pub use rng::Rng;
-pub use shrink::{Failure, shortest};
+pub use shrink::{Broken, Failure, Played, play_seed};
 
 /// Random steps in one episode before the silence.
 const EPISODE_STEPS: usize = 400;
@@ -52,10 +52,7 @@ pub fn run(seed: u64, steps: u64) -> Result<Tally, Box<Failure>> {
 /// # Errors
 /// As [`run`].
 pub fn run_episode(seed: u64) -> Result<Tally, Box<Failure>> {
-    let mut rng = Rng::new(seed);
-    let setting = rng.word();
-    let words: Vec<u64> = (0..EPISODE_STEPS).map(|_| rng.word()).collect();
-    episode::play(setting, &words, false).0.map_err(|broken| Box::new(shrink::shrink(seed, setting, &words, &broken)))
+    play_seed(seed, EPISODE_STEPS, episode::play)
 }
 
 #[cfg(test)]

@@ -1,15 +1,27 @@
-//! From a failing episode to the shortest one that still fails.
+//! Episodes of a simulation, and how one that fails becomes the shortest one that still does.
 
 use std::fmt;
 
-use super::episode::{Broken, play};
+use super::rng::Rng;
 
 const LINES_SHOWN: usize = 150;
+
+/// A broken promise, and after how many words.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// So many were played.
+    pub after: usize,
+    /// What is broken.
+    pub what: String,
+}
+
+/// What an episode came to, and what happened in it where that was to be traced.
+pub type Played<T> = (Result<T, Broken>, Vec<String>);
 
 /// A broken promise, ready to be read.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Run the episode again with [`super::run_episode`].
+    /// Of its episode.
     pub seed: u64,
     /// What is broken.
     pub what: String,
@@ -31,8 +43,20 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Plays the episode of this seed: a word is its setting, and each of so many more is a step. The same of both give the same to `play`, which traces
+/// where that is true.
+///
+/// # Errors
+/// What it broke, with the shortest trace that was found.
+pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) -> Played<T>) -> Result<T, Box<Failure>> {
+    let mut rng = Rng::new(seed);
+    let setting = rng.word();
+    let words: Vec<u64> = (0..steps).map(|_| rng.word()).collect();
+    play(setting, &words, false).0.map_err(|broken| Box::new(shrink(seed, setting, &words, &broken, play)))
+}
+
 /// The episode of the failure, without what is not needed.
-pub(super) fn shrink(seed: u64, setting: u64, words: &[u64], broken: &Broken) -> Failure {
+fn shrink<T>(seed: u64, setting: u64, words: &[u64], broken: &Broken, play: impl Fn(u64, &[u64], bool) -> Played<T>) -> Failure {
     let words = shortest(&words[..broken.after], |shorter| play(setting, shorter, false).0.err().map(|still| still.after));
     let (result, trace) = play(setting, &words, true);
     let what = result.err().map_or_else(|| broken.what.clone(), |still| still.what);
@@ -40,7 +64,7 @@ pub(super) fn shrink(seed: u64, setting: u64, words: &[u64], broken: &Broken) ->
 }
 
 /// Leaves out ever smaller pieces of a sequence as long as anything breaks without them; `breaks` says after how many words.
-pub fn shortest(words: &[u64], mut breaks: impl FnMut(&[u64]) -> Option<usize>) -> Vec<u64> {
+fn shortest(words: &[u64], mut breaks: impl FnMut(&[u64]) -> Option<usize>) -> Vec<u64> {
     let mut words = words.to_vec();
     let mut piece = words.len().div_ceil(2);
     while piece > 0 {

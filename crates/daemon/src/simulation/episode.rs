@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::State;
-use ostler_core::sim::Rng;
+use ostler_core::sim::{Broken, Played, Rng};
 use ostler_keeper::{LOCK_FILE, SOCKET_FILE};
 use ostler_sys::signal::SignalFd;
 
@@ -54,14 +54,6 @@ impl Tally {
     }
 }
 
-/// A promise was broken.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub what: String,
-    /// After so many words.
-    pub after: usize,
-}
-
 type SharedKeeper = Rc<RefCell<Option<Keeper>>>;
 
 struct Episode {
@@ -81,7 +73,7 @@ struct Episode {
 }
 
 /// Plays an episode. The same setting and words give the same.
-pub(super) fn play(setting: u64, words: &[u64], traced: bool) -> (Result<Tally, Broken>, Vec<String>) {
+pub(super) fn play(setting: u64, words: &[u64], traced: bool) -> Played<Tally> {
     let mut episode = Episode::new(&mut Rng::new(setting), traced);
     let result = episode.run(words);
     let trace = episode.trace.take().unwrap_or_default();

@@ -19,37 +19,15 @@ mod machine;
 mod oracle;
 mod user;
 
-use std::fmt;
+use ostler_core::sim::{Failure, Rng, play_seed};
 
-use ostler_core::sim::{Rng, shortest};
-
-use episode::{Broken, Tally, play};
+use episode::{Tally, play};
 
 /// Random steps in one episode before the silence.
 const EPISODE_STEPS: usize = 300;
-const LINES_SHOWN: usize = 150;
-
-/// A broken promise, ready to be read.
-#[derive(Debug)]
-struct Failure {
-    seed: u64,
-    what: String,
-    trace: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "episode seed {}: {}", self.seed, self.what)?;
-        self.trace.iter().take(LINES_SHOWN).try_for_each(|line| writeln!(f, "  {line}"))?;
-        match self.trace.len().checked_sub(LINES_SHOWN) {
-            None | Some(0) => Ok(()),
-            Some(more) => writeln!(f, "  … and {more} more"),
-        }
-    }
-}
 
 /// Runs episodes until so many steps are done.
-fn run(seed: u64, steps: u64) -> Result<Tally, Failure> {
+fn run(seed: u64, steps: u64) -> Result<Tally, Box<Failure>> {
     let mut seeds = Rng::new(seed);
     let mut total = Tally::default();
     while total.steps < steps {
@@ -58,18 +36,8 @@ fn run(seed: u64, steps: u64) -> Result<Tally, Failure> {
     Ok(total)
 }
 
-fn run_episode(seed: u64) -> Result<Tally, Failure> {
-    let mut rng = Rng::new(seed);
-    let setting = rng.word();
-    let words: Vec<u64> = (0..EPISODE_STEPS).map(|_| rng.word()).collect();
-    play(setting, &words, false).0.map_err(|broken| shrink(seed, setting, &words, &broken))
-}
-
-/// The episode of the failure, without what is not needed.
-fn shrink(seed: u64, setting: u64, words: &[u64], broken: &Broken) -> Failure {
-    let words = shortest(&words[..broken.after], |shorter| play(setting, shorter, false).0.err().map(|still| still.after));
-    let (result, trace) = play(setting, &words, true);
-    Failure { seed, what: result.err().map_or_else(|| broken.what.clone(), |still| still.what), trace }
+fn run_episode(seed: u64) -> Result<Tally, Box<Failure>> {
+    play_seed(seed, EPISODE_STEPS, play)
 }
 
 fn nothing_breaks(seed: u64) {
