@@ -1,9 +1,13 @@
 //! Reader of an answer as it comes: its first line, and of a bad one the first line of its body, which often says what is wrong.
 
+use httparse::{EMPTY_HEADER, Header, ParserConfig, Response, parse_chunk_size};
+
 /// Longest first line of an answer; a server that sends more before it ends the line does not speak HTTP.
 const STATUS_LINE_MAX: usize = 256;
 /// Most bytes of an answer that are looked at.
 const SEEN_MAX: usize = 4096;
+/// Most headers of an answer whose body is shown.
+const HEADERS_MAX: usize = 100;
 /// Most characters of the body's line that are shown.
 const SHOWN_MAX: usize = 120;
 
@@ -33,11 +37,17 @@ impl Answer {
 
     /// The meaning of the first line, as far as it is there.
     pub fn status(&self) -> Status {
-        let head = self.seen.get(..STATUS_LINE_MAX).unwrap_or(&self.seen);
-        match head.iter().position(|byte| *byte == b'\n') {
-            Some(end) => code(head.get(..end).unwrap_or_default()).map_or(Status::Nonsense, Status::Code),
-            None if head.len() == STATUS_LINE_MAX => Status::Nonsense,
-            None => Status::Unfinished,
+        let line = self.seen.get(..STATUS_LINE_MAX).unwrap_or(&self.seen);
+        if line.first().is_some_and(|byte| *byte != b'H') {
+            return Status::Nonsense;
+        }
+        let mut response = Response::new(&mut []);
+        let parsed = response.parse(line);
+        // Of the headers nothing is asked yet; with the reason, which may be empty, the line is over.
+        match (response.reason, response.code) {
+            (Some(_), Some(code @ 100..)) => Status::Code(code),
+            (None, _) if parsed.is_ok() && line.len() < STATUS_LINE_MAX => Status::Unfinished,
+            _ => Status::Nonsense,
         }
     }
 
@@ -63,25 +73,30 @@ struct Head {
 }
 
 impl Head {
-    /// The head, with what comes after it; none if it is not complete yet.
+    /// The head, with what comes after it; none if it is not complete yet, or makes no sense.
     fn read(seen: &[u8]) -> Option<(Self, &[u8])> {
-        let (mut head, mut rest) = (Self::default(), seen);
-        loop {
-            let (line, more) = split_line(rest)?;
-            rest = more;
-            if line.is_empty() {
-                return Some((head, rest));
-            }
-            let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-            let (name, value) = line.split_at(colon);
-            let value = std::str::from_utf8(value).unwrap_or_default().trim_start_matches(':').trim();
-            if name.eq_ignore_ascii_case(b"content-length") {
-                head.length = value.parse().ok();
-            } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-                head.is_chunked |= value.to_ascii_lowercase().contains("chunked");
-            } else if name.eq_ignore_ascii_case(b"content-encoding") {
-                head.is_packed |= !value.eq_ignore_ascii_case("identity");
-            }
+        let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+        let mut response = Response::new(&mut headers);
+        // What one server says wrongly is no reason to pass over the rest.
+        let mut lenient = ParserConfig::default();
+        lenient.ignore_invalid_headers_in_responses(true).allow_spaces_after_header_name_in_responses(true);
+        let end = match lenient.parse_response(&mut response, seen) {
+            Ok(httparse::Status::Complete(end)) => end,
+            Ok(httparse::Status::Partial) | Err(_) => return None,
+        };
+        let mut head = Self::default();
+        response.headers.iter().for_each(|header| head.take(header));
+        Some((head, seen.get(end..).unwrap_or_default()))
+    }
+
+    fn take(&mut self, header: &Header<'_>) {
+        let value = std::str::from_utf8(header.value).unwrap_or_default().trim();
+        if header.name.eq_ignore_ascii_case("content-length") {
+            self.length = value.parse().ok();
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            self.is_chunked |= value.to_ascii_lowercase().contains("chunked");
+        } else if header.name.eq_ignore_ascii_case("content-encoding") {
+            self.is_packed |= !value.eq_ignore_ascii_case("identity");
         }
     }
 
@@ -96,26 +111,22 @@ impl Head {
     }
 }
 
-/// A line without its end, and what comes after it.
-fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = text.iter().position(|byte| *byte == b'\n')?;
-    let (line, rest) = text.split_at(end);
-    Some((line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..).unwrap_or_default()))
-}
-
-/// The content of the chunks so far, and whether the last one is there. What is no chunk ends it.
+/// Content of the chunks so far, and whether the last one is there. What is no chunk ends it.
 fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
-    while let Some((line, more)) = split_line(rest) {
-        let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let size = std::str::from_utf8(size).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
-        let Some(size) = size.filter(|size| *size > 0) else { return (body, true) };
-        body.extend_from_slice(more.get(..size).unwrap_or(more));
-        let after = more.get(size..).unwrap_or_default();
-        let Some((_, after)) = split_line(after) else { break };
-        rest = after;
+    while let Ok(size) = parse_chunk_size(rest) {
+        let httparse::Status::Complete((at, size)) = size else { return (body, false) };
+        let chunk = rest.get(at..).unwrap_or_default();
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size == 0 {
+            break;
+        }
+        body.extend_from_slice(chunk.get(..size).unwrap_or(chunk));
+        // Behind the end of its line.
+        let Some(more) = chunk.get(size.saturating_add(2)..) else { return (body, false) };
+        rest = more;
     }
-    (body, false)
+    (body, true)
 }
 
 /// The line for people: short, and nothing in it moves a cursor or hides what follows.
@@ -135,15 +146,6 @@ fn shown(line: &[u8]) -> String {
         shown.push('…');
     }
     shown
-}
-
-/// The code in `HTTP/1.1 200 OK`.
-fn code(line: &[u8]) -> Option<u16> {
-    let text = std::str::from_utf8(line).ok()?;
-    let mut words = text.strip_prefix("HTTP/")?.split_ascii_whitespace();
-    let version = words.next()?;
-    let code: u16 = words.next().filter(|code| code.len() == 3)?.parse().ok()?;
-    (version.starts_with("1.") && (100..=999).contains(&code)).then_some(code)
 }
 
 #[cfg(test)]
@@ -170,6 +172,13 @@ mod tests {
             (&["HTTP/1.1 2000\n"], Status::Nonsense),
             (&["HTTP/1.1 +20\n"], Status::Nonsense),
             (&["SSH-2.0-OpenSSH\r\n"], Status::Nonsense),
+            // As soon as nothing else can come of it.
+            (&["S"], Status::Nonsense),
+            (&["HTTP/1.1 2x"], Status::Nonsense),
+            (&["HTTP/1.1 099 No\r\n"], Status::Nonsense),
+            // Whatever its headers are.
+            (&["HTTP/1.1 503 No\r\nX Y: \u{1}\r\n\r\n"], Status::Code(503)),
+            (&["HTTP/1.1 503 N\u{f6}\r\n"], Status::Code(503)),
         ] {
             assert_eq!(answer(pieces).status(), expected, "{pieces:?}");
         }
@@ -196,6 +205,8 @@ mod tests {
             ("Transfer-Encoding: chunked\r\n", "ffffffffffffffff\r\na", None, "a"),
             ("Transfer-Encoding: chunked\r\n", "-4\r\ndown\r\n", Some(""), ""),
             ("Content-Encoding: gzip\r\n", "\u{1f}x\n", Some(""), ""),
+            // Headers of servers that do not know better.
+            ("X Y: z\r\n:\r\nno colon\r\nContent-Length : 2\r\n", "down", Some("do"), "do"),
             ("", "{\"status\":\"down\"}\n", Some("{\"status\":\"down\"}"), "{\"status\":\"down\"}"),
             ("", "a\u{1b}[2J\tb\u{202e}c\n", Some("a\\u{1b}[2J\\tb\\u{202e}c"), "a\\u{1b}[2J\\tb\\u{202e}c"),
             ("", long.as_str(), Some(cut.as_str()), cut.as_str()),
