@@ -17,8 +17,8 @@ const LEAST: u64 = 16;
 const MOST: u64 = 128;
 /// Link (two), state and `/dev/null` of a new keeper, and some more.
 const SET_ASIDE: usize = 8;
-/// `EMFILE`: no more descriptors for this process.
-const TOO_MANY: i32 = 24;
+/// No more descriptors for this process.
+const TOO_MANY: i32 = rustix::io::Errno::MFILE.raw_os_error();
 
 fn one_more() -> rustix::io::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 0)

@@ -12,15 +12,13 @@ use std::path::{Path, PathBuf};
 use ostler_keeper::{HELD_LOCK, HELD_SOCKET, LOCK_FILE, PID_FILE, SOCKET_FILE};
 use ostler_proto::control::{Request, Response};
 use ostler_sys::inotify::{Inotify, WatchFlags};
+use ostler_sys::signal::HUP;
 use ostler_sys::{ProcRef, lock, socket};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::engine::{Ask, Ctx, Feature, Input, Key};
 use crate::reactor::{LISTENER, Reactor, Source};
-
-/// SIGHUP.
-const HANGUP: i32 = 1;
 
 /// Whoever removes the whole folder is not done when the first file is gone.
 const SETTLE_MS: u64 = 50;
@@ -135,7 +133,7 @@ impl Feature for HomeWatch {
 
     /// SIGHUP is sent by a client that does not find us.
     fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
-        let is_ours = signal == HANGUP;
+        let is_ours = signal == HUP;
         if is_ours {
             self.look(ctx);
         }

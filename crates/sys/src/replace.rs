@@ -1,8 +1,8 @@
-//! Whole files, replaced so that a crash or a full disk leaves the old one or the new one, never half of one.
+//! Whole files and links, replaced so that a crash or a full disk leaves the old one or the new one, never half of one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Reason why a file could not be replaced; the old one is untouched.
@@ -76,9 +76,43 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability, writers: Write
     Ok(())
 }
 
+/// Makes `path` a symbolic link to `target` in place of what is there: there is no moment without the old or the new one. A folder is never replaced.
+///
+/// # Errors
+/// What was there is there still, and no other link beside it.
+pub fn replace_link(path: &Path, target: &Path) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".new-{}", std::process::id()));
+    // Of a process with this number that was killed.
+    let _ = fs::remove_file(&beside);
+    symlink(target, &beside)?;
+    fs::rename(&beside, path).inspect_err(|_| drop(fs::remove_file(&beside)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_old_link_or_the_new_one() {
+        let folder = std::env::temp_dir().join(format!("ostler-replace-link-{}", std::process::id()));
+        fs::create_dir_all(folder.join("folder")).unwrap();
+        let path = folder.join("link");
+        for target in ["a", "b", "b"] {
+            // Also where one was killed in the midst of it.
+            symlink("left", folder.join(format!("link.new-{}", std::process::id()))).unwrap();
+            replace_link(&path, Path::new(target)).unwrap();
+            assert_eq!(fs::read_link(&path).unwrap(), Path::new(target));
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "a file").unwrap();
+        replace_link(&path, Path::new("c")).unwrap();
+        assert!(path.is_symlink());
+        replace_link(&folder.join("folder"), Path::new("c")).unwrap_err();
+        replace_link(&folder.join("nowhere/link"), Path::new("c")).unwrap_err();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn the_old_file_or_the_new_one() {

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use ostler_sys::replace::replace_link;
 
 use crate::cli::Call;
 use crate::cx::Cx;
@@ -60,21 +62,12 @@ fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<St
     for (name, found) in NAMES.iter().zip(found) {
         let link = folder.join(name);
         if found != Found::Ours {
-            replace(&link, program).map_err(|source| failed("make the link", &link, source))?;
+            replace_link(&link, program).map_err(|source| failed("make the link", &link, source))?;
         }
         cx.out.info(format_args!("{} -> {}", link.display(), program.display()));
     }
     shadows(cx, folder);
     Ok(Status::Ok)
-}
-
-/// Under another name first: there is no moment without the old or the new one. A folder in its place is never removed.
-fn replace(link: &Path, program: &Path) -> io::Result<()> {
-    let mut new = link.as_os_str().to_owned();
-    new.push(format!(".{}", std::process::id()));
-    let new = PathBuf::from(new);
-    symlink(program, &new)?;
-    fs::rename(&new, link).inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
 /// Only what is ours.

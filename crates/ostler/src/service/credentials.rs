@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use ostler_core::secrets::CREDENTIALS_LINK;
+use ostler_sys::replace::replace_link;
 
 /// The folder that systemd gave this process.
 fn given() -> Option<PathBuf> {
@@ -32,13 +33,7 @@ fn lay(home: &Path, folder: Option<&Path>) -> io::Result<()> {
         (Err(error), _) if error.kind() != ErrorKind::NotFound => Err(error),
         (Err(_), None) => Ok(()),
         (_, Some(folder)) if fs::read_link(&link).is_ok_and(|known| known == folder) => Ok(()),
-        (_, Some(folder)) => {
-            // At no instant there is none.
-            let aside = home.join(format!(".{CREDENTIALS_LINK}.{}", std::process::id()));
-            drop(fs::remove_file(&aside));
-            std::os::unix::fs::symlink(folder, &aside)?;
-            fs::rename(&aside, &link).inspect_err(|_| drop(fs::remove_file(&aside)))
-        }
+        (_, Some(folder)) => replace_link(&link, folder),
     }
 }
 
