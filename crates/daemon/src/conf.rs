@@ -5,12 +5,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ostler_proto::pm2::{CONF_MAX_BYTES, parse_conf};
 use serde_json::{Map, Value};
 
 use crate::log::DaemonLog;
-
-/// Nobody has more settings than this.
-const MAX_BYTES: u64 = 4 << 20;
 
 /// Tells one state of the file from another: inode, size, time of change.
 type Stamp = Option<(u64, u64, i64, i64)>;
@@ -64,12 +62,9 @@ impl Conf {
 fn read(path: &Path) -> io::Result<Map<String, Value>> {
     let mut text = String::new();
     match File::open(path) {
-        Ok(file) => file.take(MAX_BYTES).read_to_string(&mut text)?,
+        Ok(file) => file.take(CONF_MAX_BYTES).read_to_string(&mut text)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
         Err(error) => return Err(error),
     };
-    if text.trim().is_empty() {
-        return Ok(Map::new());
-    }
-    Ok(serde_json::from_str(&text)?)
+    Ok(parse_conf(&text)?)
 }

@@ -5,6 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
+use ostler_proto::pm2::{CONF_VAR, conf_path};
 use ostler_sys::signal::INT;
 
 use crate::conf::Conf;
@@ -48,9 +49,8 @@ impl Settings {
     pub(crate) fn from_env(home: PathBuf) -> Self {
         let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let positive = |name: &str, default: u64| text(name).and_then(|value| value.parse().ok()).filter(|n| *n > 0).unwrap_or(default);
-        let conf = text("PM2_MODULE_CONF_FILE").map_or_else(|| home.join("module_conf.json"), PathBuf::from);
         Self {
-            conf: Conf::new(conf),
+            conf: Conf::new(conf_path(&home, env::var_os(CONF_VAR))),
             credentials: Credentials::new(&home, env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)),
             home,
             kill_signal: text("PM2_KILL_SIGNAL").and_then(|name| ostler_sys::signal::by_name(&name)).unwrap_or(INT),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ostler_core::rotate::settings::{MODULE, Rotation, SECTION, keys};
 use ostler_proto::control::Request;
+use ostler_proto::pm2::{CONF_MAX_BYTES, CONF_VAR, conf_path, parse_conf};
 use ostler_sys::replace::{Durability, Writers, replace};
 use serde_json::{Map, Value};
 
@@ -14,8 +15,6 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::CliError;
 
-/// Nobody has more settings than this.
-const MAX_BYTES: u64 = 4 << 20;
 /// How long another writer is waited for. None needs more than a moment.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
 /// What JavaScript would take for something else.
@@ -25,7 +24,7 @@ const INTERNAL: &[&str] = &["module-db", "module-db-v2", "tar-modules"];
 
 /// Where the settings of this home are.
 pub(crate) fn path(home: &Path) -> PathBuf {
-    std::env::var_os("PM2_MODULE_CONF_FILE").filter(|path| !path.is_empty()).map_or_else(|| home.join("module_conf.json"), PathBuf::from)
+    conf_path(home, std::env::var_os(CONF_VAR))
 }
 
 /// The same, in a home that is there.
@@ -45,10 +44,9 @@ pub(crate) fn writable(cx: &mut Cx) -> Result<PathBuf, CliError> {
 /// It cannot be read, or is no JSON object.
 pub(crate) fn read(path: &Path) -> Result<Map<String, Value>, CliError> {
     let mut text = String::new();
-    let got = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+    let got = File::open(path).and_then(|file| file.take(CONF_MAX_BYTES).read_to_string(&mut text));
     match got {
-        Ok(_) if text.trim().is_empty() => Ok(Map::new()),
-        Ok(_) => serde_json::from_str(&text).map_err(|error| {
+        Ok(_) => parse_conf(&text).map_err(|error| {
             CliError::Failed(format!("the settings in \"{}\" are broken ({error}); correct the file, or remove it", path.display()))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),

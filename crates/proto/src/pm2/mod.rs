@@ -1,11 +1,13 @@
 //! PM2's shapes: `jlist`, `dump.pm2` and the environment of an app.
 
 mod attributes;
+mod conf;
 mod dump;
 mod entry;
 mod pm2_env;
 mod process;
 
+pub use conf::{CONF_MAX_BYTES, CONF_VAR, conf_path, parse_conf};
 pub use dump::{Dump, DumpEntry, DumpError, EntryError, parse_dump, to_dump};
 pub use pm2_env::{PM2_VERSION, View, pm2_env, scalar_env};
 pub use process::Process;
