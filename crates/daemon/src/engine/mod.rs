@@ -11,6 +11,7 @@ mod describe;
 mod exits;
 mod feature;
 mod measure;
+mod per_process;
 #[cfg(test)]
 mod played;
 mod timers;
@@ -22,6 +23,7 @@ pub(crate) use child::{ChildEvent, ChildRequest, CommandEnd, Report};
 pub(crate) use ctx::{Ctx, Ending, clock};
 pub(crate) use describe::{changed_spec, changed_vars, laid_over, new_spec};
 pub(crate) use feature::{Feature, InstanceStep, hooks, transitions};
+pub(crate) use per_process::PerProcess;
 #[cfg(test)]
 pub(crate) use played::Played;
 pub(crate) use timers::{Key, Timers};

@@ -17,19 +17,17 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use ostler_core::health::Phase;
-use ostler_core::health::{Cause as Reason, Monitor, State as Health};
-use ostler_core::lifecycle::{PolicyName, State};
+use ostler_core::health::{Cause as Reason, HealthSpec, Monitor, Phase, State as Health};
+use ostler_core::lifecycle::PolicyName;
 use ostler_core::time::Now;
 use ostler_proto::event::{Cause, Health as Shown, What};
 use ostler_proto::health::{HealthReport, LastAnswer};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
-use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, PerProcess, Request};
 use crate::reactor::Source;
 use crate::slots::Slot;
-use crate::store::Role;
 use crate::store::command::Owner;
 use commands::CommandCheck;
 
@@ -121,37 +119,13 @@ const BEATS: u64 = 0;
 const COMMANDS: u64 = 1;
 const PROBES: u64 = 2;
 
-/// Which incarnation of a slot is to be watched.
-fn wanted(slot: &Slot) -> Option<u32> {
-    slot.spec().health().filter(|health| health.is_watched())?;
-    match slot.durable.instance.state {
-        State::Running { inc, .. } if slot.durable.role == Role::Serving => Some(inc),
-        _ => None,
-    }
-}
-
-impl HealthChecks {
-    pub(crate) const NAME: &str = "health";
-
-    /// The connection of a question, as one of our descriptors.
-    pub(crate) fn source(question: u32) -> Source {
-        Source::Feature(Self::NAME, question.into())
+impl PerProcess for HealthChecks {
+    fn is_wanted(slot: &Slot) -> bool {
+        slot.spec().health().is_some_and(HealthSpec::is_watched)
     }
 
-    fn timer(kind: u64, number: u32) -> Key {
-        (Self::NAME, kind << 32 | u64::from(number))
-    }
-
-    /// An instance made a step: who is watched follows.
-    fn follow(&mut self, ctx: &mut Ctx, id: u32) {
-        let wanted = ctx.slots.get(id).and_then(wanted);
-        if wanted == self.watched.get(&id).map(|watched| watched.inc) {
-            return;
-        }
-        self.end(ctx, id);
-        if let Some(inc) = wanted {
-            self.begin(ctx, id, inc);
-        }
+    fn kept_for(&self, id: u32) -> Option<u32> {
+        self.watched.get(&id).map(|watched| watched.inc)
     }
 
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
@@ -172,6 +146,19 @@ impl HealthChecks {
         self.watched.remove(&id);
         self.show(ctx, id);
         set_unready(ctx, id, false);
+    }
+}
+
+impl HealthChecks {
+    pub(crate) const NAME: &str = "health";
+
+    /// The connection of a question, as one of our descriptors.
+    pub(crate) fn source(question: u32) -> Source {
+        Source::Feature(Self::NAME, question.into())
+    }
+
+    fn timer(kind: u64, number: u32) -> Key {
+        (Self::NAME, kind << 32 | u64::from(number))
     }
 
     /// Shows on its slot how well a process is.

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::*;
 use crate::engine::{CommandEnd, Input, Played, Report};
+use crate::store::Role;
 
 const NAMES: &[&str] = &[HealthChecks::NAME];
 

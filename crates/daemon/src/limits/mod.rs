@@ -14,15 +14,13 @@ mod tests;
 use std::collections::BTreeMap;
 
 use ostler_core::health::Cause;
-use ostler_core::lifecycle::State;
 use ostler_core::limits::{CpuWatch, ErrorWatch, INTERVAL_MS, MemoryWatch};
 use ostler_proto::event::{self, Limit, What};
 use ostler_proto::node::Message;
 
-use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, PerProcess, Request};
 use crate::rights::Rights;
 use crate::slots::Slot;
-use crate::store::Role;
 use errors::ErrorLogs;
 use measure::Machine;
 
@@ -90,30 +88,13 @@ impl Feature for Limits {
     }
 }
 
-/// Which incarnation of a slot is to be measured.
-fn wanted(slot: &Slot) -> Option<u32> {
-    slot.spec().safeguards.as_ref().filter(|safeguards| safeguards.measures())?;
-    match slot.durable.instance.state {
-        State::Running { inc, .. } if slot.durable.role == Role::Serving => Some(inc),
-        _ => None,
+impl PerProcess for Limits {
+    fn is_wanted(slot: &Slot) -> bool {
+        slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.measures())
     }
-}
 
-impl Limits {
-    pub(crate) const NAME: &str = "limits";
-    /// The next measurement of all.
-    const MEASURE: Key = (Self::NAME, 0);
-
-    /// An instance made a step: who is measured follows.
-    fn follow(&mut self, ctx: &mut Ctx, id: u32) {
-        let wanted = ctx.slots.get(id).and_then(wanted);
-        if wanted == self.watched.get(&id).map(|watched| watched.inc) {
-            return;
-        }
-        self.end(ctx, id);
-        if let Some(inc) = wanted {
-            self.begin(ctx, id, inc);
-        }
+    fn kept_for(&self, id: u32) -> Option<u32> {
+        self.watched.get(&id).map(|watched| watched.inc)
     }
 
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
@@ -135,6 +116,12 @@ impl Limits {
             ctx.timers.set(Self::MEASURE, None);
         }
     }
+}
+
+impl Limits {
+    pub(crate) const NAME: &str = "limits";
+    /// The next measurement of all.
+    const MEASURE: Key = (Self::NAME, 0);
 
     /// Asks for something to be done about a process.
     fn ask_for_remedy(&self, ctx: &mut Ctx, id: u32, cause: Cause, why: String) {

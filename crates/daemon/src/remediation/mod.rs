@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use ostler_core::health::Action;
 use ostler_core::health::{Case, Cause, Pace, Remedy, State as Health, is_over};
-use ostler_core::lifecycle::{Event, Origin, State, Transition};
+use ostler_core::lifecycle::{Event, Origin, Transition};
 
 use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
 use crate::slots::Slot;
@@ -195,7 +195,7 @@ impl Remediation {
 
 /// This process serves.
 fn runs(slot: &Slot, inc: u32) -> bool {
-    slot.durable.role == Role::Serving && matches!(slot.durable.instance.state, State::Running { inc: running, .. } if running == inc)
+    slot.serving_inc() == Some(inc)
 }
 
 fn health_of(slot: &Slot) -> Option<Health> {

@@ -187,6 +187,14 @@ impl Slot {
         Some((inc, ProcRef { pid, start_ticks: self.durable.start_ticks }))
     }
 
+    /// The incarnation of its process, where that is online and in the place that users see.
+    pub(crate) fn serving_inc(&self) -> Option<u32> {
+        match self.durable.instance.state {
+            State::Running { inc, .. } if self.is_seen() => Some(inc),
+            _ => None,
+        }
+    }
+
     /// No process was asked for after this incarnation.
     pub(crate) fn is_newest(&self, inc: u32) -> bool {
         match self.durable.instance.state {
