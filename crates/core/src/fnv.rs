@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-/// In 32 bits.
+/// Fingerprint of 32 bits.
 ///
 /// ```
 /// assert_eq!(ostler_core::fnv::fnv_32(b"foobar"), 0xbf9c_f968);
@@ -11,7 +11,7 @@ pub fn fnv_32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// In 64 bits.
+/// Fingerprint of 64 bits.
 ///
 /// ```
 /// assert_eq!(ostler_core::fnv::fnv_64(b"foobar"), 0x8594_4171_f739_67e8);

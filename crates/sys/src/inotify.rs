@@ -1,4 +1,4 @@
-//! What the kernel tells of files and folders: a descriptor, its watches, and the events that are read from it.
+//! Changes of files and folders as the kernel tells them: a descriptor, its watches, and the events that are read from it.
 //!
 //! Reading never waits. Whoever wants to wait polls the descriptor.
 
@@ -10,29 +10,29 @@ use rustix::fs::inotify::{CreateFlags, Reader, add_watch, init, remove_watch};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-/// What a watch is to tell.
+/// Flags of a watch: what it is to tell.
 pub use rustix::fs::inotify::WatchFlags;
 
-/// What an event says.
+/// Flags of an event: what happened.
 pub use rustix::fs::inotify::ReadFlags;
 
-/// So much is read at once where nobody says otherwise: a hundred events and more, as long as they have no names.
+/// Bytes that are read at once where nobody says otherwise: a hundred events and more, as long as they have no names.
 const AT_ONCE: usize = 4096;
 
 /// A descriptor by which the kernel tells what happens to files and folders. It does not go on to other programs.
 #[derive(Debug)]
 pub struct Inotify(OwnedFd);
 
-/// Something that happened.
+/// An event: something that happened to a file or folder.
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
     /// Number of the watch; -1 where events were lost.
     pub watch: i32,
-    /// What.
+    /// Kind of event.
     pub what: ReadFlags,
-    /// The same number for both halves of a rename; otherwise 0.
+    /// Number that both halves of a rename have; otherwise 0.
     pub cookie: u32,
-    /// To which name in the watched folder; empty = to the watched file or folder itself.
+    /// Name in the watched folder to which it happened; empty = the watched file or folder itself.
     pub name: &'a [u8],
 }
 

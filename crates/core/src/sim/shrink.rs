@@ -9,7 +9,7 @@ const LINES_SHOWN: usize = 150;
 /// A broken promise, and after how many words.
 #[derive(Clone, Debug)]
 pub struct Broken {
-    /// So many were played.
+    /// Words played until then.
     pub after: usize,
     /// What is broken.
     pub what: String,
@@ -21,7 +21,7 @@ pub type Played<T> = (Result<T, Broken>, Vec<String>);
 /// A broken promise, ready to be read.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Of its episode.
+    /// Seed of its episode.
     pub seed: u64,
     /// What is broken.
     pub what: String,

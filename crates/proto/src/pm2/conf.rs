@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 /// Variable with the path of the file, where it is not in the home.
 pub const CONF_VAR: &str = "PM2_MODULE_CONF_FILE";
 
-/// No more of it is read, in bytes: nobody has more settings.
+/// Most bytes of it that are read: nobody has more settings.
 pub const CONF_MAX_BYTES: u64 = 4 << 20;
 
 /// The path of the file; `given` is the value of [`CONF_VAR`].
