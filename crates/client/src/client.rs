@@ -477,7 +477,7 @@ impl<S: Stream> Client<S> {
             let now = Instant::now();
             let silence = self.wait.silence.as_ref().map(|silence| silence.left(now));
             let rest = self.wait.until.map(|until| until.saturating_duration_since(now));
-            let left = silence.into_iter().chain(rest).min().map(timespec);
+            let left = silence.into_iter().chain(rest).min().and_then(|left| Timespec::try_from(left).ok());
             match poll(&mut fds, left.as_ref()) {
                 Ok(0) => return Ok(false),
                 Ok(_) if fds.get(1).is_some_and(|alarm| !alarm.revents().is_empty()) => return Err(ClientError::Interrupted),
@@ -526,10 +526,6 @@ fn answers_hello<S: Stream>(way: &dyn Way<S>) -> bool {
     let mut client = Client::over(stream);
     client.limit(HELLO_WITHIN);
     client.of_any_protocol().greet().is_ok()
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) }
 }
 
 impl<S: AsFd> AsFd for Client<S> {

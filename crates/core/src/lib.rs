@@ -41,6 +41,7 @@ pub mod secrets;
 pub mod select;
 pub mod serving;
 pub mod shards;
+pub mod signal;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod sticky;

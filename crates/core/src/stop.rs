@@ -15,12 +15,10 @@
 
 use crate::app::{AppSpec, KillMode};
 use crate::lifecycle::{Effect, Policy, Scope};
+use crate::signal;
 
 /// Grace period of an app that names none, as far as the daemon's environment may name one: more than anybody's default.
 const DEFAULT_GRACE_MS: u64 = 5_000;
-
-/// `SIGKILL` on every platform.
-pub const SIGKILL: i32 = 9;
 
 /// Shortest time between two SIGKILLs: a process that does not even obey that hangs in the kernel.
 const REKILL_MIN_MS: u64 = 1000;
@@ -53,7 +51,7 @@ pub fn ask(policy: &Policy, inc: u32) -> Effect {
 
 /// SIGKILL to a running process.
 pub fn kill(policy: &Policy, inc: u32) -> Effect {
-    Effect::Signal { inc, signal: SIGKILL, scope: killed(policy) }
+    Effect::Signal { inc, signal: signal::KILL, scope: killed(policy) }
 }
 
 /// True if what the main process left behind gets no polite request, even though the main process itself was asked and obeyed.

@@ -3,9 +3,14 @@
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::lifecycle::{Lateness, PATIENCE_MS, Policy};
 use ostler_core::serving::ReadyBy;
+use ostler_core::signal;
+use ostler_sys::signal as system;
 
 use crate::settings::Settings;
 use crate::store::Role;
+
+// Those of the core are those of this system.
+const _: () = assert!(signal::INT == system::INT && signal::KILL == system::KILL && signal::TERM == system::TERM);
 
 /// Time for the requests under way, where the app says nothing: the old process costs nothing meanwhile.
 const DRAIN_MS: u64 = 30_000;

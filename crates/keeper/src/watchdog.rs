@@ -13,7 +13,7 @@ use crate::run::{Keeper, complain};
 
 /// Signal by which a client reports to the keeper that the daemon does not answer. SIGURG: whoever does not know it ignores it, so a pid that is
 /// another's by now comes to no harm.
-pub const DOUBT_SIGNAL: i32 = 23;
+pub const DOUBT_SIGNAL: i32 = ostler_sys::signal::URG;
 
 /// Time for an exit to be acknowledged (it takes milliseconds); after this the daemon is asked.
 const EXPECT_MS: u64 = 1_000;

@@ -30,6 +30,8 @@ pub const STOP: i32 = libc::SIGSTOP;
 pub const IO: i32 = libc::SIGIO;
 /// Tells that the machine loses its power.
 pub const PWR: i32 = libc::SIGPWR;
+/// Tells that something urgent came over a socket; ignored where nobody asks for it.
+pub const URG: i32 = libc::SIGURG;
 /// Tells that the terminal has another size.
 pub const WINCH: i32 = libc::SIGWINCH;
 

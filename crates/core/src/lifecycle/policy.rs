@@ -6,6 +6,7 @@ use crate::cron::{JobSpec, MOST_HISTORY, RETRY_DELAY_CAP_MS};
 use crate::hooks::{HookPolicy, OnFailure};
 use crate::restart::RestartBudget;
 use crate::secrets::SecretSource;
+use crate::signal;
 
 /// Longest wait for a process whose user named no time, where that cannot be for ever: by a reload, and by a daemon that cannot know
 /// whether `ready` was sent to the one before.
@@ -157,7 +158,5 @@ fn hooks(spec: &AppSpec) -> HookPolicy {
 /// The polite signal. PM2 differs: it knows no sockets of other languages. There SIGTERM is the signal that finishes the requests under way; SIGINT is Ctrl-C,
 /// which gunicorn and others take for "at once".
 fn polite_signal(spec: &AppSpec, default: i32) -> i32 {
-    const SIGINT: i32 = 2;
-    const SIGTERM: i32 = 15;
-    if default == SIGINT && !spec.listen.is_empty() && !spec.runs_in_node() { SIGTERM } else { default }
+    if default == signal::INT && !spec.listen.is_empty() && !spec.runs_in_node() { signal::TERM } else { default }
 }

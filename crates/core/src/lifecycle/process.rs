@@ -7,8 +7,8 @@ use super::step::Turn;
 use super::{Effect, ExitReport, Late, Lateness, SpawnFailure, Transition};
 use crate::hooks::Hook;
 use crate::restart::{self, History, Run, Verdict};
-use crate::stop;
 use crate::time::Now;
+use crate::{signal, stop};
 
 /// A process that ended, and its circumstances.
 pub(super) struct Ended {
@@ -265,7 +265,7 @@ impl Instance {
                 _ => ExitCause::NotReady,
             },
             _ if exit.oom && !killed => ExitCause::OutOfMemory,
-            (_, Ending::Signal { signal: stop::SIGKILL, .. } | Ending::Unknown) if killed => ExitCause::KilledAfterTimeout(cause.clone()),
+            (_, Ending::Signal { signal: signal::KILL, .. } | Ending::Unknown) if killed => ExitCause::KilledAfterTimeout(cause.clone()),
             (AfterStop::Settle { .. } | AfterStop::Failed | AfterStop::Restart { .. } | AfterStop::GiveUp { .. }, _) => {
                 ExitCause::Asked(cause.clone())
             }

@@ -10,6 +10,7 @@ use ostler_sys::replace::replace_link;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
+use crate::startup::same_file;
 
 /// The names that PM2 installs.
 const NAMES: [&str; 4] = ["pm2", "pm2-runtime", "pm2-docker", "pm2-dev"];
@@ -136,11 +137,6 @@ fn on_path(name: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let files = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
     files.filter(|file| fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)).collect()
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    let id = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-    id(a).is_some() && id(a) == id(b)
 }
 
 fn failed(what: &'static str, path: &Path, source: io::Error) -> CliError {

@@ -411,8 +411,7 @@ fn wait(
     let reader_at = add(&mut fds, has_reader.then(|| PollFd::new(&stdout, PollFlags::empty())));
     let watch_at = add(&mut fds, watch.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
     let client_at = add(&mut fds, client.map(|client| PollFd::new(client, PollFlags::IN)));
-    let timeout =
-        longest.map(|time| Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) });
+    let timeout = longest.and_then(|time| Timespec::try_from(time).ok());
     if poll(&mut fds, timeout.as_ref()).is_err() {
         return Wake { news: true, daemon_readable: false, signalled: true, reader_gone: false };
     }

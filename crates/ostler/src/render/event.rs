@@ -102,7 +102,8 @@ fn count(instances: u32) -> String {
     if instances == 1 { "1 instance".into() } else { format!("{instances} instances") }
 }
 
-fn how(ending: Ending) -> String {
+/// In words that follow "it".
+pub(super) fn how(ending: Ending) -> String {
     match ending {
         Ending::Code(code) => format!("exited with code {code}"),
         Ending::Signal { signal, core } => {

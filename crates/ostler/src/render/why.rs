@@ -157,12 +157,8 @@ pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
             let reason = std::io::Error::from_raw_os_error(errno).to_string();
             return format!("{ago} ago ({when}) it could not be started: {step}: {reason}");
         }
-        Ending::Code(code) => format!("exited with code {code}"),
-        Ending::Signal { signal, core } => {
-            let name = ostler_sys::signal::name(signal);
-            format!("was ended by {name}{}", if core { " (core dumped)" } else { "" })
-        }
-        Ending::Unknown => "ended, how is not known (its keeper was killed)".into(),
+        Ending::Code(_) | Ending::Signal { .. } => super::event::how(exit.ending),
+        Ending::Unknown => format!("{} (its keeper was killed)", super::event::how(exit.ending)),
     };
     let ran = span(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
     format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", cause(&exit.cause), exit.pid)

@@ -212,7 +212,8 @@ pub(crate) fn own_program(program: Program) -> Result<String, CliError> {
     Ok(text)
 }
 
-fn same_file(one: &Path, other: &Path) -> bool {
+/// Both paths lead to the same file.
+pub(crate) fn same_file(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let id = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
     id(one).is_some() && id(one) == id(other)
